@@ -1,0 +1,83 @@
+"""Install the screen that the tests need where there is none: Xvfb and software OpenGL.
+
+On Debian and its kin, as root and without a desktop, what is missing is installed
+with apt-get. Everywhere else the system is left alone, and what is missing is named.
+Only the standard library is used, and nothing is done where all is there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+LIBRARIES = {
+    "libGL.so.1": "libgl1",
+    "libEGL.so.1": "libegl1",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+    "libxcb-cursor.so.0": "libxcb-cursor0",
+    "libxcb-icccm.so.4": "libxcb-icccm4",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1",
+    "libxcb-image.so.0": "libxcb-image0",
+    "libxcb-render-util.so.0": "libxcb-render-util0",
+    "libxcb-shape.so.0": "libxcb-shape0",
+    "libxcb-xinerama.so.0": "libxcb-xinerama0",
+    "libdbus-1.so.3": "libdbus-1-3",
+    "libfontconfig.so.1": "libfontconfig1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libgssapi_krb5.so.2": "libgssapi-krb5-2",
+}
+"""The libraries that Qt 6 and OpenGL load on X11, and the Debian packages that have them."""
+
+
+def missing_packages() -> list[str]:
+    """Return the Debian packages of whatever a window without a desktop lacks here."""
+    packages = [package for library, package in LIBRARIES.items() if not _loads(library)]
+    if shutil.which("Xvfb") is None:
+        packages.append("xvfb")
+    drivers = [*Path("/usr").glob("lib*/dri/swrast*"), *Path("/usr").glob("lib*/*/dri/swrast*")]
+    if not drivers:
+        packages.append("libgl1-mesa-dri")
+    return packages
+
+
+def main() -> int:
+    """Install or name what is missing; return 0 if the tests can open a window."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return 0
+    packages = missing_packages()
+    if not packages:
+        return 0
+    if shutil.which("apt-get") is None:
+        print(f"The tests need Xvfb and OpenGL; Debian calls them {' '.join(packages)}.")
+        return 1
+    if os.geteuid() != 0:
+        print(f"The tests need a screen: sudo apt-get install {' '.join(packages)}")
+        return 1
+    print(f"Installing a screen for the tests: {' '.join(packages)}", flush=True)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    apt_get = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "-q"]
+    subprocess.run([*apt_get, "update"], env=environment, check=True)
+    subprocess.run(
+        [*apt_get, "install", "-y", "--no-install-recommends", *packages],
+        env=environment,
+        check=True,
+    )
+    return 0
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
