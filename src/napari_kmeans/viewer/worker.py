@@ -1,0 +1,90 @@
+"""The clustering on a thread of its own, with progress, cancelling and errors as signals."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from napari.qt.threading import GeneratorWorker, thread_worker
+
+from napari_kmeans.segmentation import Segmentation, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+POLL_SECONDS = 1 / 20
+"""How often progress is told: smooth to the eye, and no flood of events."""
+
+Steps: TypeAlias = tuple[int, int]
+"""Steps done, and all of them; (0, 0) until the first ones are known."""
+
+
+class Cancelled(Exception):
+    """Raised inside of `segment` to stop it."""
+
+
+class UnexpectedError(Exception):
+    """A RuntimeError, which a worker would swallow without any signal."""
+
+
+class _Watch:
+    """The progress that `segment` calls: remembers the latest steps, and stops it on request."""
+
+    def __init__(self) -> None:
+        self.steps: Steps = (0, 0)
+        self.cancelled = False
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.cancelled:
+            raise Cancelled
+        self.steps = done, total
+
+
+class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
+    """A worker that has stopped for good when it says that it is finished.
+
+    Without this, a generator that was told to quit lives on until it is
+    collected, and what it waits for in its `finally` goes on unseen.
+    """
+
+    def work(self) -> Any:
+        """Run the generator, and close it on its own thread."""
+        try:
+            return super().work()
+        finally:
+            self._gen.close()
+
+
+@thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
+def segment_in_thread(image: Any, **options: Any) -> Generator[Steps, None, Segmentation]:
+    """Return a worker, not yet started, that clusters `image`.
+
+    Parameters
+    ----------
+    image : array
+    **options
+        As for :func:`napari_kmeans.segment`, without `progress`.
+
+    Returns
+    -------
+    SegmentationWorker
+        Emits `yielded` with (done, total) steps, `returned` with the
+        Segmentation, `errored` with the exception, `warned`, and in every case
+        `finished`. Its `quit()` stops the clustering within a block of pixels.
+    """
+    watch = _Watch()
+    with ThreadPoolExecutor(1, thread_name_prefix="napari-kmeans") as executor:
+        try:
+            future = executor.submit(segment, image, progress=watch, **options)
+            while not wait([future], timeout=POLL_SECONDS).done:
+                yield watch.steps
+            return _result(future)
+        finally:
+            watch.cancelled = True
+
+
+def _result(future: Future[Segmentation]) -> Segmentation:
+    try:
+        return future.result()
+    except (RuntimeError, StopIteration) as error:
+        raise UnexpectedError(f"{type(error).__name__}: {error}") from error
