@@ -105,10 +105,11 @@ class Options:
     )
 
     def __post_init__(self) -> None:
+        """Check every option, and store it as a plain value."""
         for name in ("n_clusters", "max_iter"):
             self._store(name, _whole_number(OPTIONS[name], getattr(self, name)))
         for name in ("coreset_size", "n_init"):
-            if getattr(self, name) is not AUTO and getattr(self, name) != AUTO:
+            if getattr(self, name) != AUTO:
                 self._store(name, _whole_number(OPTIONS[name], getattr(self, name), AUTO))
         if self.random_state is not None:
             seed = _whole_number(OPTIONS["random_state"], self.random_state, "None")
@@ -174,7 +175,7 @@ OPTIONS: dict[str, OptionInfo] = {
 
 
 def _bounds(info: OptionInfo) -> str:
-    return f"from {info.minimum:,} to {info.maximum:,}".replace(",", "_")
+    return f"from {info.minimum} to {info.maximum}"
 
 
 def _whole_number(info: OptionInfo, value: Any, other: str = "") -> int:

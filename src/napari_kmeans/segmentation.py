@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_kmeans.clustering.fit import fit_points
+from napari_kmeans.imaging.blocks import Pixels, open_pixels
+from napari_kmeans.imaging.colors import brightness, to_hex, to_space, white_of
+from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
+from napari_kmeans.imaging.painting import Painter, paint
+from napari_kmeans.imaging.sampling import Coreset, Sampling, sample_histogram, sample_pixels
+from napari_kmeans.imaging.tally import Tally, tally_histogram, tally_pixels
+from napari_kmeans.model import KMeansModel
+from napari_kmeans.parallel import map_threads
 from napari_kmeans.parameters import Options
+from napari_kmeans.progress import Progress, Report
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_kmeans.model import KMeansModel
-
-
-@dataclass(frozen=True, eq=False)
-class Coreset:
-    """points (m, C) channel values, weights (m,), positions (m, ndim) or None."""
-
-    points: Any
-    weights: Any
-    positions: Any
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
+    """The clusters of an image.
+
+    Attributes
+    ----------
+    labels : array of unsigned integers, of the image's spatial shape
+        1…K from dark to bright; 0 where a pixel was left out.
+    recolored : array of the image's shape and dtype
+        Each pixel in the mean colour of its cluster; pixels that were left out
+        and alpha are unchanged.
+    model : KMeansModel
+    table : pandas.DataFrame
+        One row per cluster: `index` (the label), `pixels`, `percent` (of the
+        pixels not left out), the mean of each channel, `color` as #rrggbb.
+    coreset : Coreset or None
+        The sample that was fitted; None for ``method="full"``.
+    options : Options
+        What was asked for.
+
+    Labels and recolored are lazy dask arrays where the image is one.
+    """
+
     labels: Any
     recolored: Any
     model: KMeansModel
@@ -48,6 +73,262 @@ def segment(
     max_iter: int = Options.max_iter,
     tol: float = Options.tol,
     random_state: int | None = Options.random_state,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Report | None = None,
 ) -> Segmentation:
-    raise NotImplementedError
+    """Cluster the colours of an image by K-means.
+
+    Parameters
+    ----------
+    image : array
+        Boolean, integer or floating point, of any dimensions; numpy, anything
+        that converts to it, or dask. It is not changed.
+    n_clusters : int, default 8
+        From 1 to 65535.
+    rgb : bool, optional
+        Whether the last axis is red, green, blue and perhaps alpha. None
+        guesses as ``viewer.add_image`` does.
+    channel_axis : int, optional
+        The axis of the channels of any other multichannel image.
+    color_space : {"rgb", "hsv", "lab"}, default "rgb"
+        Where colours are compared. "rgb" takes channel values as they are, and
+        is the one for gray and other channels; "hsv" is the cone, on which hue
+        is an angle; "lab" is CIELAB under D65.
+    method : {"coreset", "full"}, default "coreset"
+        Whether a weighted sample of the pixels is fitted, or all of them.
+    coreset_size : int or "auto", default "auto"
+        Pixels in the sample; "auto" takes 500 per cluster and at least 10,000.
+        For "full" it is the size of the sample on which restarts are compared.
+    mask : array of the image's spatial shape, optional
+        Zero or False where a pixel is left out. So are pixels of alpha 0 and
+        those with a NaN or an infinity in any channel.
+    init : {"k-means++", "random"} or (K, C) array, default "k-means++"
+        Where to start: seeds far apart, distinct pixels at random, or these
+        colours in channel units. With an array there is one run.
+    n_init : int or "auto", default "auto"
+        Restarts, of which the best is kept; "auto" takes 10. With "full" and
+        more than one, restarts are run on a sample, and the best start then on
+        all pixels; with 1, the only start is run on all pixels.
+    max_iter : int, default 300
+        Iterations after which a run that has not converged is stopped.
+    tol : float, default 1e-4
+        A run stops once the summed squared motion of the centres is at most
+        this times the mean variance of the features.
+    random_state : int or None, default 0
+        The same seed gives the same result; None draws anew.
+    progress : callable, optional
+        ``progress(done, total)``, called from this thread; an exception that
+        it raises cancels the work and is passed on.
+
+    Returns
+    -------
+    Segmentation
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image, the mask or an option cannot be used; the message names
+        it, gives its value and says what to do.
+
+    Warns
+    -----
+    UserWarning
+        If fewer clusters come out than were asked for.
+
+    References
+    ----------
+    .. [1] S. Lloyd, "Least squares quantization in PCM",
+       :doi:`10.1109/TIT.1982.1056489`.
+    .. [2] O. Bachem, M. Lucic, A. Krause, "Practical Coreset Constructions for
+       Machine Learning", :arxiv:`1703.06476`.
+
+    Examples
+    --------
+    >>> from skimage import data
+    >>> segmentation = segment(data.coffee(), n_clusters=8)
+    >>> segmentation.labels.shape
+    (400, 600)
+    """
+    options = Options(
+        n_clusters=n_clusters,
+        color_space=color_space,
+        method=method,
+        coreset_size=coreset_size,
+        init=init,
+        n_init=n_init,
+        max_iter=max_iter,
+        tol=tol,
+        random_state=random_state,
+    )
+    pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+    _check_together(pixels, options)
+    return _Run(pixels, options, Progress(progress)).segmentation()
+
+
+def _check_together(pixels: Pixels, options: Options) -> None:
+    """Check what neither the image nor the options can tell alone."""
+    if options.color_space != "rgb" and not pixels.rgb:
+        raise ValueError(
+            f"color_space must be 'rgb' for an image without color, got {options.color_space!r}: "
+            "use 'rgb', which compares any channels, or pass rgb=True."
+        )
+    if not isinstance(options.init, str) and options.init.shape[1] != pixels.n_channels:
+        raise ValueError(
+            f"init must have one column for each of the image's {pixels.n_channels} channels, "
+            f"got {options.init.shape[1]}: give colours in the channels of the image."
+        )
+
+
+class _Run:
+    """One segmentation: summary, fit, tally, paint."""
+
+    def __init__(self, pixels: Pixels, options: Options, progress: Progress) -> None:
+        self.pixels = pixels
+        self.options = options
+        self.progress = progress
+        self.white = white_of(pixels.dtype)
+        self.n_blocks = len(pixels.blocks())
+        seed = options.random_state
+        self.seed = int(np.random.SeedSequence().entropy) if seed is None else seed  # type: ignore[arg-type]
+
+    def segmentation(self) -> Segmentation:
+        histogram, coreset = self._summarize()
+        values, weights = self._points(histogram, coreset)
+        centers, n_iter = self._fit(values, weights)
+        centers, tally = self._tally(histogram, centers)
+        model = KMeansModel(
+            cluster_centers_=centers,
+            palette=tally.means,
+            inertia_=tally.cost,
+            n_iter_=n_iter,
+            color_space=self.options.color_space,
+            rgb=self.pixels.rgb,
+            channel_axis=self.pixels.channel_axis,
+            dtype=self.pixels.dtype.newbyteorder("="),
+        )
+        labels, recolored = self._paint(histogram, model)
+        self.progress.finish()
+        return Segmentation(
+            labels, recolored, model, _table(model, tally.counts), coreset, self.options
+        )
+
+    def _summarize(self) -> tuple[Histogram | None, Coreset | None]:
+        """Return the distinct colours where they can be counted, and the coreset if wanted."""
+        codec = find_codec(self.pixels, self._stage(0.1))
+        histogram = None
+        if codec is not None:
+            histogram = build_histogram(self.pixels, codec, self._stage(0.2))
+            self._check_any(len(histogram.codes))
+        if self.options.method == "full":
+            return histogram, None
+        sampling = Sampling(
+            self.options.n_clusters,
+            self.options.resolved_coreset_size,
+            self.options.color_space,
+            self.white,
+            self.seed,
+        )
+        if histogram is not None:
+            return histogram, sample_histogram(histogram, self.pixels, sampling)
+        coreset = sample_pixels(self.pixels, sampling, self._stage(0.2))
+        self._check_any(len(coreset.points))
+        return None, coreset
+
+    def _points(
+        self, histogram: Histogram | None, coreset: Coreset | None
+    ) -> tuple[NDArray[Any], Floats]:
+        """Return the colours to fit, in channel units, and their weights."""
+        if coreset is not None:
+            return coreset.points, coreset.weights
+        if histogram is not None:
+            return histogram.points, histogram.weights.astype(np.float64)
+        blocks = self.pixels.blocks()
+        values = np.concatenate(map_threads(self.pixels.read_kept, blocks, self._stage(0.2)))
+        self._check_any(len(values))
+        return values, np.ones(len(values))
+
+    def _check_any(self, n_colors: int) -> None:
+        if not n_colors:
+            raise ValueError(
+                f"image must have a pixel to cluster, got all {self.pixels.n_pixels} left out: "
+                "check the mask, the alpha channel and NaN or infinite values."
+            )
+
+    def _fit(self, values: NDArray[Any], weights: Floats) -> tuple[Floats, int]:
+        start = None
+        if not isinstance(self.options.init, str):
+            start = self._to_space(self.options.init)
+        fit = fit_points(
+            self._to_space(values),
+            weights,
+            self.options,
+            start,
+            np.random.default_rng([self.seed, 0]),
+            self.progress.stage(0.3, self.options.resolved_n_init),
+        )
+        return fit.centers, fit.n_iter
+
+    def _to_space(self, values: NDArray[Any]) -> Floats:
+        return to_space(values, self.options.color_space, self.white)
+
+    def _tally(self, histogram: Histogram | None, centers: Floats) -> tuple[Floats, Tally]:
+        """Return the centres that have pixels, from dark to bright, and what they hold."""
+        space = self.options.color_space
+        if histogram is not None:
+            tally = tally_histogram(histogram, centers, space, self.white)
+        else:
+            tally = tally_pixels(self.pixels, centers, space, self.white, self._stage(0.2))
+        used = np.flatnonzero(tally.counts)
+        if len(used) < self.options.n_clusters:
+            warnings.warn(
+                f"n_clusters={self.options.n_clusters} gave {len(used)} clusters: "
+                "there are no more distinct colours to tell apart.",
+                UserWarning,
+                stacklevel=4,
+            )
+        means = tally.means[used]
+        keys = [*means.T[::-1], brightness(means, self.pixels.rgb)]
+        order = used[np.lexsort(keys)]
+        return centers[order], Tally(tally.counts[order], tally.sums[order], tally.cost)
+
+    def _paint(self, histogram: Histogram | None, model: KMeansModel) -> tuple[Any, Any]:
+        painter = Painter(model.cluster_centers_, model.color_space, self.white)
+        if histogram is not None:
+            painter = painter.with_table(histogram)
+        labels, recolored = paint(self.pixels, painter, model.palette, self._stage(0.2))
+        return labels, _channels_back(recolored, self.pixels.channel_axis)
+
+    def _stage(self, share: float) -> Any:
+        return self.progress.stage(share, self.n_blocks)
+
+
+def _channels_back(array: Any, channel_axis: int | None) -> Any:
+    """Return an array (..., C) with its channels where the image has them."""
+    if channel_axis is None:
+        return array[..., 0]
+    if isinstance(array, np.ndarray):
+        return np.moveaxis(array, -1, channel_axis)
+    import dask.array as da
+
+    return da.moveaxis(array, -1, channel_axis)
+
+
+def _table(model: KMeansModel, counts: NDArray[np.int64]) -> pd.DataFrame:
+    import pandas as pd
+
+    columns: dict[str, Any] = {
+        "index": np.arange(1, model.n_clusters + 1),
+        "pixels": counts,
+        "percent": 100 * counts / counts.sum(),
+    }
+    for name, means in zip(_channel_names(model), model.palette.T, strict=True):
+        columns[f"mean {name}"] = means
+    columns["color"] = to_hex(model.colors)
+    return pd.DataFrame(columns)
+
+
+def _channel_names(model: KMeansModel) -> list[str]:
+    if model.rgb:
+        return ["red", "green", "blue"]
+    if model.channel_axis is None:
+        return ["intensity"]
+    return [f"channel {number}" for number in range(model.n_channels)]

@@ -1,1 +1,1 @@
-
+"""K-means on weighted points; knows no image."""

@@ -1,1 +1,1 @@
-
+"""Pixels to points and back; knows no viewer."""

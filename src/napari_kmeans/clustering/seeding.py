@@ -1,0 +1,72 @@
+"""Where K-means starts: k-means++ or distinct points at random."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.clustering.kernels import spread_seeds
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def draw_seeds(
+    points: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    n_clusters: int,
+    init: str,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Return up to `n_clusters` distinct points to start from.
+
+    Parameters
+    ----------
+    points : (n, F) float64 array
+        In the units of the clustering space.
+    weights : (n,) float64 array
+        Positive.
+    n_clusters : int
+        How many are wanted; fewer are returned where fewer are distinct.
+    init : {"k-means++", "random"}
+        Greedy k-means++ with 2 + log K candidates for each seed, or distinct
+        points with probability in proportion to their weight.
+    rng : numpy.random.Generator
+
+    References
+    ----------
+    .. [1] D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful
+       seeding", SODA 2007.
+    .. [2] C. Grunau, A. A. Özüdoğru, V. Rozhoň, J. Tětek, "A nearly tight
+       analysis of greedy k-means++", :doi:`10.1137/1.9781611977554.ch39`.
+    """
+    if init == "random":
+        return _random_points(points, weights, n_clusters, rng)
+    draws = rng.random((n_clusters, 2 + int(np.log(n_clusters))))
+    seeds = np.empty(n_clusters, dtype=np.int64)
+    n_seeds = spread_seeds(points, weights, draws, seeds)
+    return points[seeds[:n_seeds]]
+
+
+def _random_points(
+    points: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    n_clusters: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    # The least of exponential waiting times: weighted sampling without
+    # replacement (Efraimidis and Spirakis, doi:10.1016/j.ipl.2005.11.003).
+    waits = rng.exponential(size=len(points)) / weights
+    n_tries = min(len(points), 4 * n_clusters)
+    while True:
+        first = np.argpartition(waits, n_tries - 1)[:n_tries]
+        chosen = _distinct(points[first[np.argsort(waits[first])]])
+        if len(chosen) >= n_clusters or n_tries == len(points):
+            return chosen[:n_clusters]
+        n_tries = min(len(points), 8 * n_tries)
+
+
+def _distinct(points: NDArray[Any]) -> NDArray[Any]:
+    """Return each distinct row once, in the order of their first occurrence."""
+    return points[np.sort(np.unique(points, axis=0, return_index=True)[1])]

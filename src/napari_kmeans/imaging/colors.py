@@ -1,0 +1,124 @@
+"""Colour spaces in which pixels are compared, and the colours in which clusters are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+"""Weights of red, green and blue in the luminance of Rec. ITU-R BT.709."""
+
+# What napari paints several channels with, one after the other.
+_CHANNEL_COLORS = np.array(
+    [[0, 1, 1], [1, 1, 0], [1, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float64
+)
+_TWO_CHANNEL_COLORS = np.array([[1, 0, 1], [0, 1, 0]], dtype=np.float64)
+
+
+def white_of(dtype: np.dtype[Any]) -> float:
+    """Return the value of a channel at full brightness: 255 for uint8, 1 for floats."""
+    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
+
+
+def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[np.float64]:
+    """Convert colours to the space they are clustered in.
+
+    Parameters
+    ----------
+    values : (n, C) array
+        In channel units: 0…255 for uint8.
+    color_space : {"rgb", "hsv", "lab"}
+        ``rgb`` leaves the channels as they are, whatever their number. ``hsv``
+        is the cone (s·v·cos h, s·v·sin h, v) in channel units, on which reds
+        either side of hue 0° are neighbours and the hue of a gray means
+        nothing. ``lab`` is CIELAB under D65 for a 2° observer.
+    white : float
+        The channel value of full brightness.
+
+    Returns
+    -------
+    (n, F) float64 array
+        C-contiguous.
+
+    Raises
+    ------
+    ValueError
+        If hsv or lab meet values outside 0…`white`.
+
+    References
+    ----------
+    .. [1] A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978,
+       :doi:`10.1145/800248.807361` (hue, saturation and value).
+    .. [2] CIE 15:2004, "Colorimetry" (CIELAB).
+    """
+    points = np.ascontiguousarray(values, dtype=np.float64)
+    if color_space == "rgb" or not len(points):
+        return points
+    _check_range(points, color_space, white)
+    return _to_lab(points / white) if color_space == "lab" else _to_cone(points)
+
+
+def _check_range(points: NDArray[np.float64], color_space: str, white: float) -> None:
+    for value in (points.min(), points.max()):
+        if not 0 <= value <= white:
+            raise ValueError(
+                f"color_space {color_space!r} needs channels from 0 to {white:g}, got "
+                f"{value:g}: rescale the image, or use color_space='rgb'."
+            )
+
+
+def _to_lab(fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+    from skimage.color import rgb2lab
+
+    return np.ascontiguousarray(rgb2lab(fractions))
+
+
+def _to_cone(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    from skimage.color import rgb2hsv
+
+    # Saturation times value is max - min, linear in the channels, so the cone
+    # keeps channel units: a picture and its brighter copy cluster alike.
+    hue = 2 * np.pi * rgb2hsv(points)[:, 0]
+    value = points.max(axis=1)
+    chroma = value - points.min(axis=1)
+    return np.stack([chroma * np.cos(hue), chroma * np.sin(hue), value], axis=1)
+
+
+def brightness(palette: NDArray[np.float64], rgb: bool) -> NDArray[Any]:
+    """Return how bright each colour (K, C) is: luminance of RGB, else the channels' mean."""
+    return np.asarray(palette @ LUMINANCE if rgb else palette.mean(axis=1))
+
+
+def display_colors(
+    palette: NDArray[np.float64], rgb: bool, dtype: np.dtype[Any]
+) -> NDArray[np.float64]:
+    """Return colours (K, 3) from 0 to 1 that show a palette (K, C) on a screen.
+
+    RGB and 8-bit gray are shown as they are. The levels of any other channel
+    are stretched between its least and its greatest, and channels are mixed
+    in napari's colours for them.
+    """
+    if rgb or (palette.shape[1] == 1 and dtype == np.uint8):
+        levels = palette / white_of(dtype)
+    else:
+        low, high = palette.min(axis=0), palette.max(axis=0)
+        levels = (palette - low) / np.where(high > low, high - low, 1)
+    if not rgb:
+        levels = levels @ _mixture(palette.shape[1])
+    return np.clip(levels, 0, 1)
+
+
+def _mixture(n_channels: int) -> NDArray[np.float64]:
+    if n_channels == 1:
+        return np.ones((1, 3))
+    colors = _TWO_CHANNEL_COLORS if n_channels == 2 else _CHANNEL_COLORS
+    return colors[np.arange(n_channels) % len(colors)]
+
+
+def to_hex(colors: NDArray[np.float64]) -> list[str]:
+    """Return ``#rrggbb`` for each colour (K, 3) from 0 to 1."""
+    return ["#{:02x}{:02x}{:02x}".format(*color) for color in np.rint(colors * 255).astype(int)]

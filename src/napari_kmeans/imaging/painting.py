@@ -1,0 +1,171 @@
+"""Labels and recolored pixels: the nearest centre of every pixel, block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.imaging.colors import to_space
+from napari_kmeans.parallel import map_threads
+from napari_kmeans.progress import Step, ignore
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.imaging.blocks import Block, Pixels
+    from napari_kmeans.imaging.histogram import Codec, Histogram
+
+
+def label_dtype(n_clusters: int) -> np.dtype[Any]:
+    """Return the smallest unsigned dtype that holds the labels 0…K."""
+    return np.min_scalar_type(n_clusters)
+
+
+def round_to(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values in a dtype, rounded and clipped to what it can hold."""
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    if dtype.kind == "b":
+        return values >= 0.5
+    limits = np.iinfo(dtype)
+    rounded = np.rint(values)
+    # The greatest int64 has no float64: what rounds above it is put back after.
+    inside = np.clip(rounded, limits.min, np.nextafter(float(limits.max) + 1, 0)).astype(dtype)
+    return np.where(rounded >= float(limits.max), dtype.type(limits.max), inside)
+
+
+@dataclass(frozen=True, eq=False)
+class Painter:
+    """What turns pixels into labels: centres, and a table of codes where there is one.
+
+    Attributes
+    ----------
+    centers : (K, F) float64 array
+        In the clustering space; the nearest to a pixel gives label index + 1.
+    color_space : str
+    white : float
+        The channel value of full brightness.
+    codec, table
+        The labels of all codes of the image, or None and None.
+    """
+
+    centers: NDArray[np.float64]
+    color_space: str
+    white: float
+    codec: Codec | None = None
+    table: NDArray[Any] | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the labels."""
+        return label_dtype(len(self.centers))
+
+    def with_table(self, histogram: Histogram) -> Painter:
+        """Return a painter that looks labels up instead of searching for each pixel."""
+        entries = self.label_colors(histogram.points)
+        return Painter(
+            self.centers, self.color_space, self.white, histogram.codec, histogram.table(entries)
+        )
+
+    def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the label of each colour (n, C)."""
+        nearest, _ = find_nearest(to_space(values, self.color_space, self.white), self.centers)
+        return (nearest + 1).astype(self.dtype)
+
+    def label(self, values: NDArray[Any], kept: NDArray[np.bool_] | None) -> NDArray[Any]:
+        """Return the labels of pixels (n, C); 0 where they are not kept."""
+        if self.codec is not None and self.table is not None:
+            labels = self.codec.look_up(values, self.table)
+            return labels if kept is None else np.where(kept, labels, self.dtype.type(0))
+        if kept is None:
+            return self.label_colors(values)
+        labels = np.zeros(len(values), self.dtype)
+        labels[kept] = self.label_colors(values[kept])
+        return labels
+
+
+def recolor(labels: NDArray[Any], palette: NDArray[Any], original: NDArray[Any]) -> NDArray[Any]:
+    """Return `original` (..., C or more) with the channels of each label's colour.
+
+    Pixels of label 0 and further channels (alpha) keep what they have.
+    """
+    n_channels = palette.shape[1]
+    left_out = labels == 0
+    if original.shape[-1] == n_channels and not left_out.any():
+        return np.asarray(palette[labels - labels.dtype.type(1)])
+    colored: NDArray[Any] = original.copy()
+    kept = ~left_out
+    colored[kept, :n_channels] = palette[labels[kept] - 1]
+    return colored
+
+
+def paint(
+    pixels: Pixels, painter: Painter, palette: NDArray[np.float64] | None, step: Step = ignore
+) -> tuple[Any, Any]:
+    """Return the labels and, with a palette, the recolored image of all pixels.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    painter : Painter
+    palette : (K, C) float64 array or None
+        In channel units; None leaves the recolored image out.
+    step : callable
+        Called after each block.
+
+    Returns
+    -------
+    labels : array of the spatial shape
+        Unsigned; 0 where a pixel is left out. Lazy where the image is a dask array.
+    recolored : array of the image's shape and dtype, or None
+    """
+    colors = None if palette is None else round_to(palette, pixels.dtype)
+    if pixels.is_lazy:
+        return _paint_lazily(pixels, painter, colors)
+    labels = np.empty(pixels.shape, painter.dtype)
+    recolored = None if colors is None else np.empty_like(pixels.array, order="K")
+
+    def paint_block(block: Block) -> None:
+        values, kept = pixels.read(block)
+        target = labels[block]
+        target[...] = painter.label(values, kept).reshape(target.shape)
+        if recolored is not None and colors is not None:
+            recolored[block] = recolor(target, colors, pixels.array[block])
+
+    map_threads(paint_block, pixels.blocks(), step)
+    return labels, recolored
+
+
+def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None) -> tuple[Any, Any]:
+    import dask.array as da
+
+    def label_chunk(chunk: NDArray[Any], *mask: NDArray[np.bool_]) -> NDArray[Any]:
+        values, kept = pixels.split(chunk, mask[0] if mask else None)
+        return painter.label(values, kept).reshape(chunk.shape[:-1])
+
+    def recolor_chunk(chunk: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+        assert colors is not None
+        return recolor(labels[..., 0], colors, chunk)
+
+    image = pixels.array
+    extra = []
+    if pixels.mask is not None:
+        mask = da.asarray(pixels.mask).rechunk(image.chunks[:-1])
+        extra = [mask[..., None]]
+    labels = da.map_blocks(
+        label_chunk,
+        image,
+        *extra,
+        dtype=painter.dtype,
+        drop_axis=image.ndim - 1,
+        meta=np.empty((0,) * (image.ndim - 1), painter.dtype),
+    )
+    if colors is None:
+        return labels, None
+    recolored = da.map_blocks(
+        recolor_chunk, image, labels[..., None], dtype=image.dtype, chunks=image.chunks
+    )
+    return labels, recolored

@@ -1,0 +1,306 @@
+"""The fitted model: centres, palette, labels of any image with the same channels."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_kmeans.files import write_whole
+from napari_kmeans.imaging.blocks import Pixels, open_pixels
+from napari_kmeans.imaging.colors import display_colors, white_of
+from napari_kmeans.imaging.histogram import build_histogram, find_codec
+from napari_kmeans.imaging.painting import Painter, paint, round_to
+from napari_kmeans.parameters import OPTIONS
+from napari_kmeans.progress import Progress, Report
+
+Floats = NDArray[np.float64]
+
+_FORMAT = "napari-kmeans model"
+_VERSION = 1
+_MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class KMeansModel:
+    """Cluster centres and what is needed to apply them to another image.
+
+    Attributes
+    ----------
+    cluster_centers_ : (K, F) float64 array
+        In the units of the clustering space; for rgb, gray and other channels
+        these are channel units: 0…255 for uint8.
+    palette : (K, C) float64 array
+        The mean colour of each cluster's pixels, in channel units. Clusters
+        are ordered from dark to bright.
+    inertia_ : float
+        The sum of squared distances of all pixels to their nearest centre, in
+        squared units of the clustering space.
+    n_iter_ : int
+        Iterations of the run that led here.
+    color_space : {"rgb", "hsv", "lab"}
+    rgb : bool
+        Whether the channels are red, green and blue.
+    channel_axis : int or None
+        Where the channels are in an image; None for gray.
+    dtype : numpy.dtype
+        Of the image that was fitted.
+    """
+
+    cluster_centers_: Floats
+    palette: Floats
+    inertia_: float
+    n_iter_: int
+    color_space: str
+    rgb: bool
+    channel_axis: int | None
+    dtype: np.dtype[Any]
+
+    @property
+    def n_clusters(self) -> int:
+        """The number of clusters K."""
+        return len(self.cluster_centers_)
+
+    @property
+    def n_channels(self) -> int:
+        """The number of channels C."""
+        return int(self.palette.shape[1])
+
+    @property
+    def white(self) -> float:
+        """The channel value of full brightness."""
+        return white_of(self.dtype)
+
+    @property
+    def colors(self) -> Floats:
+        """Colours (K, 3) from 0 to 1 that show the palette on a screen."""
+        return display_colors(self.palette, self.rgb, self.dtype)
+
+    def predict(self, image: Any, *, mask: Any = None, progress: Report | None = None) -> Any:
+        """Return the label of each pixel's nearest centre.
+
+        Parameters
+        ----------
+        image : array
+            With the channels of the image that was fitted, in the same units;
+            numpy, or dask for lazy labels.
+        mask : array of the image's spatial shape, optional
+            Zero or False where a pixel is left out.
+        progress : callable, optional
+            ``progress(done, total)``; raising from it cancels.
+
+        Returns
+        -------
+        array of unsigned integers, of the image's spatial shape
+            1…K; 0 for pixels outside `mask`, of alpha 0, NaN or infinite.
+
+        Raises
+        ------
+        ValueError
+            If the channels are not those of the model.
+        """
+        pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
+        if pixels.n_channels != self.n_channels:
+            raise ValueError(
+                f"image must have the model's {self.n_channels} channels, got "
+                f"{pixels.n_channels}: apply the model to an image like the one it was fitted to."
+            )
+        stages = Progress(progress)
+        n_blocks = len(pixels.blocks())
+        painter = self._painter(pixels, stages, n_blocks)
+        labels, _ = paint(pixels, painter, None, stages.stage(0.4, n_blocks))
+        stages.finish()
+        return labels
+
+    def _painter(self, pixels: Pixels, stages: Progress, n_blocks: int) -> Painter:
+        painter = Painter(self.cluster_centers_, self.color_space, self.white)
+        codec = find_codec(pixels, stages.stage(0.2, n_blocks))
+        if codec is None:
+            return painter
+        return painter.with_table(build_histogram(pixels, codec, stages.stage(0.4, n_blocks)))
+
+    def recolor(self, labels: Any) -> NDArray[Any]:
+        """Return the image of the palette.
+
+        Parameters
+        ----------
+        labels : array of integers 0…K
+
+        Returns
+        -------
+        array of the fitted image's dtype
+            Of the labels' shape, with the channels where the image has them
+            (alpha is not restored). Label 0 becomes 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `labels` are not whole numbers from 0 to K.
+        """
+        index = np.asarray(labels)
+        if index.dtype.kind not in "bui":
+            raise TypeError(
+                f"labels must be whole numbers, got dtype {index.dtype}: pass what predict gives."
+            )
+        if index.size and not 0 <= index.min() <= index.max() <= self.n_clusters:
+            raise ValueError(
+                f"labels must lie from 0 to {self.n_clusters}, got {index.min()} to "
+                f"{index.max()}: pass labels of this model."
+            )
+        colors = np.vstack([np.zeros(self.n_channels), self.palette])
+        image = np.take(round_to(colors, self.dtype), index.astype(np.intp), axis=0)
+        if self.channel_axis is None:
+            return image[..., 0]
+        return np.moveaxis(image, -1, self.channel_axis)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the model as plain values that JSON can hold."""
+        return {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "color_space": self.color_space,
+            "rgb": self.rgb,
+            "channel_axis": self.channel_axis,
+            "dtype": self.dtype.name,
+            "cluster_centers": self.cluster_centers_.tolist(),
+            "palette": self.palette.tolist(),
+            "inertia": self.inertia_,
+            "n_iter": self.n_iter_,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Any) -> KMeansModel:
+        """Return the model that `to_dict` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the values are not those of a model.
+        """
+        if not isinstance(values, dict) or values.get("format") != _FORMAT:
+            raise ValueError("this is not a napari-kmeans model: save one with KMeansModel.save.")
+        if values.get("version") != _VERSION:
+            raise ValueError(
+                f"version must be {_VERSION}, got {values.get('version')!r}: "
+                "update napari-kmeans, or save the model anew."
+            )
+        rgb = _of(values, "rgb", bool)
+        color_space = _one_of(values, "color_space", OPTIONS["color_space"].choices)
+        centers, palette = _matrix(values, "cluster_centers"), _matrix(values, "palette")
+        n_features = palette.shape[1] if color_space == "rgb" else 3
+        if len(centers) != len(palette) or centers.shape[1] != n_features:
+            raise ValueError(
+                f"cluster_centers and palette must belong together, got shapes "
+                f"{centers.shape} and {palette.shape}: save the model anew."
+            )
+        if rgb != (palette.shape[1] == 3) and (rgb or color_space != "rgb"):
+            raise ValueError(
+                f"palette must have three channels for rgb, got {palette.shape[1]}: "
+                "save the model anew."
+            )
+        return cls(
+            cluster_centers_=centers,
+            palette=palette,
+            inertia_=_amount(values, "inertia"),
+            n_iter_=int(_amount(values, "n_iter")),
+            color_space=color_space,
+            rgb=rgb,
+            channel_axis=_axis(values, rgb, palette.shape[1]),
+            dtype=_dtype(values),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a JSON file, whole or not at all."""
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        write_whole({Path(path): lambda part: part.write_text(text, encoding="utf-8")})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> KMeansModel:
+        """Read a model from a JSON file.
+
+        Raises
+        ------
+        ValueError
+            If the file does not hold a model; the message names the file.
+        OSError
+            If the file cannot be read.
+        """
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        try:
+            if len(data) > _MAX_BYTES:
+                raise ValueError(f"the file is larger than {_MAX_BYTES} bytes.")
+            return cls.from_dict(json.loads(data))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"cannot read a model from {os.fspath(path)!r}: {error}") from error
+
+
+def _of(values: dict[str, Any], name: str, kind: type) -> Any:
+    value = values.get(name)
+    if type(value) is not kind:
+        raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}: save the model anew.")
+    return value
+
+
+def _one_of(values: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
+    value = _of(values, name, str)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}: save the model anew.")
+    return str(value)
+
+
+def _matrix(values: dict[str, Any], name: str) -> Floats:
+    message = f"{name} must be a table of finite numbers: save the model anew."
+    rows = _of(values, name, list)
+    numbers = (
+        type(number) in (int, float)
+        for row in rows
+        for number in (row if isinstance(row, list) else [None])
+    )
+    if not rows or not all(numbers):
+        raise ValueError(message)
+    try:
+        matrix = np.array(rows, dtype=np.float64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(message) from error
+    if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
+        raise ValueError(message)
+    # A label for each must exist.
+    if len(matrix) > OPTIONS["n_clusters"].maximum:  # type: ignore[operator]
+        raise ValueError(f"{name} must have at most 65535 rows, got {len(matrix)}.")
+    return matrix
+
+
+def _amount(values: dict[str, Any], name: str) -> float:
+    value: Any = values.get(name)
+    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a number of at least 0, got {value!r}: save it anew.")
+    return float(value)
+
+
+def _axis(values: dict[str, Any], rgb: bool, n_channels: int) -> int | None:
+    value = values.get("channel_axis")
+    if value is None and not rgb and n_channels == 1:
+        return None
+    if type(value) is not int or not -32 <= value < 32 or (rgb and value != -1):
+        raise ValueError(
+            f"channel_axis must fit {n_channels} channels, got {value!r}: save the model anew."
+        )
+    return value
+
+
+def _dtype(values: dict[str, Any]) -> np.dtype[Any]:
+    name = _of(values, "dtype", str)
+    # Only these names: numpy would make a dtype of many another string.
+    if name.rstrip("0123456789") not in ("bool", "int", "uint", "float", "longdouble"):
+        raise ValueError(f"dtype must be that of an image, got {name!r}: save the model anew.")
+    try:
+        dtype: np.dtype[Any] = np.dtype(name)
+    except TypeError as error:
+        raise ValueError(f"dtype must be that of an image, got {name!r}.") from error
+    return dtype
