@@ -181,26 +181,26 @@ def recolored_layer(segmentation: Segmentation, source: Source) -> Image:
     )
 
 
-def coreset_layer(segmentation: Segmentation, source: Source) -> Points | None:
+def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
     """Build the layer of the sampled pixels: area by weight, colour by cluster.
 
-    Returns
-    -------
-    napari.layers.Points or None
-        None where there is no coreset, or its places in the image are not known.
+    Raises
+    ------
+    ValueError
+        If there is no coreset, because the method was "full".
     """
     coreset = segmentation.coreset
-    if coreset is None or coreset.positions is None:
-        return None
-    positions = np.asarray(coreset.positions)
-    labels = np.asarray(segmentation.labels)[tuple(positions.astype(np.intp).T)]
+    if coreset is None:
+        raise ValueError('method must be "coreset" for points, got "full": there is no sample.')
+    positions = coreset.positions
+    labels = np.asarray(segmentation.labels[tuple(positions.T)])
     return Points(
         positions,
         ndim=len(source.shape),
-        size=_point_sizes(np.asarray(coreset.weights), source),
+        size=_point_sizes(coreset.weights, source),
         face_color=_label_colors(segmentation, source).map(labels),
         border_width=0.1,
-        border_color="black",
+        border_color="white",
         features={"index": labels, "weight": coreset.weights},
         **_identity("coreset", segmentation, source),
     )
@@ -227,7 +227,10 @@ def _label_colors(segmentation: Segmentation, source: Source) -> DirectLabelColo
     """Return the colours in which the recolored layer shows each label."""
     labels = np.arange(1, segmentation.model.n_clusters + 1, dtype=segmentation.labels.dtype)
     values = np.asarray(segmentation.model.recolor(labels))
-    colors = _shown_rgb(values) if source.rgb else _shown_gray(values, source.display)
+    if source.rgb:
+        colors = np.clip(values[:, :3] / segmentation.model.white, 0, 1)
+    else:
+        colors = _shown_gray(values, source.display)
     return DirectLabelColormap(
         color_dict={
             None: TRANSPARENT,
@@ -235,11 +238,6 @@ def _label_colors(segmentation: Segmentation, source: Source) -> DirectLabelColo
             **dict(zip(labels.tolist(), colors, strict=True)),
         }
     )
-
-
-def _shown_rgb(values: np.ndarray) -> np.ndarray:
-    white = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
-    return np.clip(values[:, :3] / white, 0, 1)
 
 
 def _shown_gray(values: np.ndarray, display: dict[str, Any]) -> Any:

@@ -56,12 +56,17 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
 
 
 @thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
-def segment_in_thread(image: Any, **options: Any) -> Generator[Steps, None, Segmentation]:
+def segment_in_thread(
+    image: Any, *, locate: bool = False, **options: Any
+) -> Generator[Steps, None, Segmentation]:
     """Return a worker, not yet started, that clusters `image`.
 
     Parameters
     ----------
     image : array
+    locate : bool, default False
+        Whether the coreset's positions will be asked for: finding them takes
+        as long as reading the image once, which is no work for the window.
     **options
         As for :func:`napari_kmeans.segment`, without `progress`.
 
@@ -75,12 +80,19 @@ def segment_in_thread(image: Any, **options: Any) -> Generator[Steps, None, Segm
     watch = _Watch()
     with ThreadPoolExecutor(1, thread_name_prefix="napari-kmeans") as executor:
         try:
-            future = executor.submit(segment, image, progress=watch, **options)
+            future = executor.submit(_segment, image, locate, progress=watch, **options)
             while not wait([future], timeout=POLL_SECONDS).done:
                 yield watch.steps
             return _result(future)
         finally:
             watch.cancelled = True
+
+
+def _segment(image: Any, locate: bool, **options: Any) -> Segmentation:
+    segmentation = segment(image, **options)
+    if locate and segmentation.coreset is not None:
+        _ = segmentation.coreset.positions
+    return segmentation
 
 
 def _result(future: Future[Segmentation]) -> Segmentation:

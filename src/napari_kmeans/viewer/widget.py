@@ -1,0 +1,406 @@
+"""The dock widget: what to cluster and how, a run in the background, layers as the result."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    FloatSpinBox,
+    LineEdit,
+    ProgressBar,
+    PushButton,
+    SpinBox,
+)
+from napari.layers import Image, Labels, Layer, Shapes
+from napari.utils.notifications import notification_manager, show_error, show_warning
+from qtpy.QtGui import QIcon
+from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
+from superqt import QCollapsible
+
+from napari_kmeans.parameters import OPTIONS, Options
+from napari_kmeans.viewer.layers import (
+    Source,
+    coreset_layer,
+    find_result,
+    labels_layer,
+    mask_array,
+    recolored_layer,
+    update_layer,
+)
+from napari_kmeans.viewer.worker import segment_in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import napari
+
+    from napari_kmeans.segmentation import Segmentation
+    from napari_kmeans.viewer.worker import SegmentationWorker, Steps
+
+EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError)
+"""Errors that say in one sentence what is wrong; all others keep their traceback."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run as it was asked for, whatever is changed in the dock meanwhile."""
+
+    source: Source
+    builders: tuple[Callable[[Segmentation, Source], Layer], ...]
+    update: bool
+    worker: SegmentationWorker
+
+
+class WordOrNumber(LineEdit):
+    """A line that holds a whole number, or a word such as "auto"."""
+
+    def get_value(self) -> int | str:  # type: ignore[override]
+        """Return the number, or the text where it is none."""
+        text = str(super().get_value()).strip()
+        return int(text) if text.isdecimal() else text
+
+    def set_value(self, value: int | str) -> None:
+        """Show a number or a word."""
+        super().set_value(str(value))
+
+
+class KMeansWidget(Container[Any]):
+    """Cluster the colours of an image layer from a dock in napari.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer whose layers are offered and to which the results are added.
+
+    Examples
+    --------
+    >>> _, widget = viewer.window.add_plugin_dock_widget("napari-kmeans")
+    >>> widget.n_clusters.value = 5
+    >>> worker = widget.run()
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        # The proxy that plugins are handed wraps every layer it gives out anew.
+        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._run: Run | None = None
+        self._make_fields()
+        super().__init__(label="K-means segmentation", labels=False)
+        self._lay_out()
+        self._connect()
+        self._follow_selection()
+        self._update_enabled()
+        self._clear_progress()
+
+    # ------------------------------------------------------------------ fields
+
+    def _make_fields(self) -> None:
+        self.image = ComboBox(
+            label="Image", tooltip="The image layer to cluster.", choices=self._layers_of(Image)
+        )
+        self.mask = ComboBox(
+            label="Mask",
+            tooltip="Cluster only inside these labels or shapes; the rest gets label 0.",
+            choices=self._layers_of(Labels, Shapes),
+            nullable=True,
+        )
+        self.n_clusters = _field(SpinBox, "n_clusters", **_bounds("n_clusters"))
+        self.color_space = _field(ComboBox, "color_space", choices=OPTIONS["color_space"].choices)
+        self.method = _field(ComboBox, "method", choices=OPTIONS["method"].choices)
+        self.coreset_size = _field(WordOrNumber, "coreset_size")
+        self.random_state = _field(SpinBox, "random_state", **_bounds("random_state"))
+        self.init = _field(ComboBox, "init", choices=OPTIONS["init"].choices)
+        self.n_init = _field(WordOrNumber, "n_init")
+        self.max_iter = _field(SpinBox, "max_iter", **_bounds("max_iter"))
+        self.tol = _field(FloatSpinBox, "tol", step=1e-5, **_bounds("tol"))
+        self._make_result_fields()
+
+    def _make_result_fields(self) -> None:
+        self.add_labels = CheckBox(
+            value=True, text="Labels", tooltip="Add a layer with the label of every pixel."
+        )
+        self.add_recolored = CheckBox(
+            value=True,
+            text="Recolored image",
+            tooltip="Add the image in the mean colours of the clusters.",
+        )
+        self.add_points = CheckBox(
+            value=False,
+            text="Coreset points",
+            tooltip="Add the sampled pixels as points: size by weight, colour by cluster.",
+        )
+        self.update_layers = CheckBox(
+            value=True,
+            text="Update the layers of the last run",
+            tooltip="On: a new run of an image replaces its results. Off: it adds new layers.",
+        )
+        self.run_button = PushButton(text="Run", tooltip="Cluster the image in the background.")
+        self.cancel_button = PushButton(text="Cancel", tooltip="Stop the run; nothing is added.")
+        self.progress_bar = ProgressBar(min=0, max=100, value=0, tooltip="How far the run is.")
+
+    def _lay_out(self) -> None:
+        results = _row(self.add_labels, self.add_recolored)
+        results.label, results.tooltip = "Add", "The layers that a run makes."
+        choices = [self.image, self.n_clusters, self.color_space, self.method, self.mask]
+        sampling = [self.coreset_size, self.add_points]
+        fitting = [self.random_state, self.init, self.n_init, self.max_iter, self.tol]
+        layout = self.native.layout()
+        layout.addWidget(_form([*choices, results, self.update_layers]))
+        layout.addWidget(_row(self.run_button, self.cancel_button).native)
+        layout.addWidget(self.progress_bar.native)
+        layout.addWidget(_folded_away(_form([*sampling, *fitting])))
+
+    def _layers_of(self, *types: type[Layer]) -> Callable[[Any], list[tuple[str, Layer]]]:
+        def choices(_combo_box: Any) -> list[tuple[str, Layer]]:
+            return [(each.name, each) for each in self._viewer.layers if isinstance(each, types)]
+
+        return choices
+
+    # ------------------------------------------------- following the viewer
+
+    def _connect(self) -> None:
+        events = self._viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
+            event.connect(self.reset_choices)
+        self._viewer.layers.selection.events.active.connect(self._follow_selection)
+        for field in (self.image, self.method, self.add_labels, self.add_recolored):
+            field.changed.connect(self._update_enabled)
+        self.add_points.changed.connect(self._update_enabled)
+        self.run_button.changed.connect(self._on_run_clicked)
+        self.cancel_button.changed.connect(self.cancel)
+        self.native_parent_changed.connect(self._on_parent_changed)
+        self.native.destroyed.connect(self._on_destroyed)
+
+    def _disconnect(self) -> None:
+        events = self._viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
+            event.disconnect(self.reset_choices)
+        self._viewer.layers.selection.events.active.disconnect(self._follow_selection)
+
+    def reset_choices(self, *_: Any) -> None:
+        """Offer the layers there are now; what is chosen stays, also under a new name."""
+        for combo_box in (self.image, self.mask):
+            chosen = combo_box.value
+            combo_box.reset_choices()
+            if chosen in combo_box.choices:
+                combo_box.value = chosen
+        self._update_enabled()
+
+    def _follow_selection(self, *_: Any) -> None:
+        active = self._viewer.layers.selection.active
+        if isinstance(active, Image):
+            self.reset_choices()
+            self.image.value = active
+
+    def _update_enabled(self, *_: Any) -> None:
+        image, running = self.image.value, self._run is not None
+        coreset = self.method.value == "coreset"
+        self.color_space.enabled = image is not None and image.rgb
+        self.coreset_size.enabled = self.add_points.enabled = coreset
+        self.run_button.enabled = image is not None and not running and bool(self._builders())
+        self.cancel_button.enabled = running
+
+    # ----------------------------------------------------------------- running
+
+    def run(self) -> SegmentationWorker:
+        """Cluster the chosen image in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the Segmentation once its layers are in the
+            viewer, `errored` with an exception, and in every case `finished`.
+
+        Raises
+        ------
+        ValueError
+            If there is no image layer.
+        RuntimeError
+            If a run is under way.
+        """
+        if self._run is not None:
+            raise RuntimeError("A run is under way: wait until it is finished, or cancel it.")
+        layer = self.image.value
+        if layer is None:
+            raise ValueError("image must be an image layer, got None: open an image first.")
+        source = Source.of(layer)
+        worker: SegmentationWorker = segment_in_thread(
+            source.data,
+            rgb=source.rgb,
+            mask=mask_array(self.mask.value, layer),
+            locate=coreset_layer in self._builders(),
+            **self._options(),
+        )
+        self._run = Run(source, self._builders(), self.update_layers.value, worker)
+        self._watch(worker)
+        worker.start()
+        return worker
+
+    def cancel(self) -> None:
+        """Stop the run, if there is one; nothing is added to the viewer."""
+        if self._run is not None:
+            self.cancel_button.enabled = False
+            self._run.worker.quit()
+
+    def _options(self) -> dict[str, Any]:
+        options = {name: getattr(self, name).value for name in OPTIONS}
+        if not self.color_space.enabled:
+            options["color_space"] = Options.color_space
+        return options
+
+    def _builders(self) -> tuple[Callable[[Segmentation, Source], Layer], ...]:
+        """Return what makes the layers that are asked for, from the bottom to the top."""
+        wanted = (
+            (self.add_recolored.value, recolored_layer),
+            (self.add_labels.value, labels_layer),
+            (self.add_points.value and self.add_points.enabled, coreset_layer),
+        )
+        return tuple(builder for yes, builder in wanted if yes)
+
+    def _watch(self, worker: SegmentationWorker) -> None:
+        worker.yielded.connect(self._on_yielded)
+        worker.warned.connect(self._on_warned)
+        worker.returned.connect(self._on_returned)
+        worker.errored.connect(self._on_errored)
+        worker.finished.connect(self._on_finished)
+        self._show_progress((0, 0))
+        self._update_enabled()
+
+    def _on_run_clicked(self) -> None:
+        self.run()
+
+    def _on_yielded(self, steps: Steps) -> None:
+        if self._run is not None:
+            self._show_progress(steps)
+
+    def _show_progress(self, steps: Steps) -> None:
+        """Show a percentage; as long as the total is not known, that something goes on."""
+        done, total = steps
+        self.progress_bar.native.setMaximum(100 if total else 0)
+        self.progress_bar.native.setTextVisible(total > 0)
+        self.progress_bar.value = 100 * done // max(total, 1)
+
+    def _clear_progress(self) -> None:
+        self.progress_bar.native.setMaximum(100)
+        self.progress_bar.native.setTextVisible(False)
+        self.progress_bar.value = 0
+
+    def _on_warned(self, warned: tuple[Any, ...]) -> None:
+        if self._run is None:
+            return
+        message, category = warned[:2]
+        if category is UserWarning:
+            show_warning(str(message))
+        else:
+            notification_manager.receive_warning(*warned)
+
+    def _on_errored(self, error: Exception) -> None:
+        if self._run is None:
+            return
+        if isinstance(error, EXPECTED_ERRORS):
+            show_error(str(error) or f"There is too little memory ({type(error).__name__}).")
+        else:
+            notification_manager.receive_error(type(error), error, error.__traceback__)
+
+    def _on_finished(self) -> None:
+        if self._run is None:
+            return
+        self._run = None
+        self._clear_progress()
+        self._update_enabled()
+
+    # ----------------------------------------------------------------- results
+
+    def _on_returned(self, segmentation: Segmentation) -> None:
+        # Cancelled after the last block, its result may already be on the way.
+        if self._run is None or self._run.worker.abort_requested:
+            return
+        run = self._run
+        with self._selection_kept():
+            for build in run.builders:
+                self._show(build(segmentation, run.source), run.update)
+
+    def _show(self, result: Layer, update: bool) -> None:
+        earlier = find_result(self._viewer.layers, result) if update else None
+        if earlier is None:
+            self._viewer.add_layer(result)
+        else:
+            update_layer(earlier, result)
+
+    @contextmanager
+    def _selection_kept(self) -> Iterator[None]:
+        """Leave the selection, and with it the image to cluster, as it was."""
+        selection = self._viewer.layers.selection
+        selected, active = set(selection), selection.active
+        with selection.events.active.blocker(self._follow_selection):
+            yield
+            selection.intersection_update(selected)
+            selection.update(selected)
+            selection.active = active
+
+    # ----------------------------------------------------------------- closing
+
+    def _on_parent_changed(self, parent: Any) -> None:
+        """Stop the run when the dock is closed, which takes this widget out of it."""
+        if parent is None:
+            self.cancel()
+
+    def _on_destroyed(self) -> None:
+        """Stop the run when the window is gone; nothing of Qt may be touched any more."""
+        self._disconnect()
+        run, self._run = self._run, None
+        if run is not None:
+            run.worker.quit()
+
+
+def _field(kind: type[Any], name: str, **arguments: Any) -> Any:
+    info = OPTIONS[name]
+    return kind(name=name, value=info.default, label=info.label, tooltip=info.tooltip, **arguments)
+
+
+def _row(*fields: Any) -> Container[Any]:
+    row = Container(widgets=fields, layout="horizontal", labels=False)
+    row.margins = (0, 0, 0, 0)
+    return row
+
+
+def _form(fields: list[Any]) -> QWidget:
+    """Stack fields beside their labels; magicgui aligns them for a font that is not napari's."""
+    form = QWidget()
+    layout = QFormLayout(form)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for field in fields:
+        if isinstance(field, CheckBox):
+            layout.addRow(field.native)
+        else:
+            layout.addRow(_label(field), field.native)
+    return form
+
+
+def _label(field: Any) -> QLabel:
+    label = QLabel(field.label)
+    label.setToolTip(field.tooltip)
+    return label
+
+
+def _folded_away(content: QWidget) -> QCollapsible:
+    folder = QCollapsible(expandedIcon=QIcon(), collapsedIcon=QIcon())
+    folder.setContent(content)
+    folder.toggleButton().setStyleSheet("text-align: left; border: none; background: none;")
+    folder.toggled.connect(lambda is_open: folder.setText(_folder_title(is_open)))
+    folder.setText(_folder_title(False))
+    folder.collapse(animate=False)
+    return folder
+
+
+def _bounds(name: str) -> dict[str, Any]:
+    return {"min": OPTIONS[name].minimum, "max": OPTIONS[name].maximum}
+
+
+def _folder_title(is_open: bool) -> str:
+    return f"{'▾' if is_open else '▸'} More options"
