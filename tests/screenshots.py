@@ -37,7 +37,7 @@ def take(path: Path, theme: str = "dark") -> None:
     _wait(QApplication.processEvents, lambda: bool(finished))
     viewer.canvas.grid.enabled = True
     # Two layers in a cell: the labels lie over the recolored image.
-    viewer.canvas.grid.stride = 2
+    viewer.canvas.grid.stride = -2
     viewer.canvas.grid.shape = (2, 1)
     viewer.canvas.grid.spacing = 0.02
     viewer.reset_view(margin=0.02)

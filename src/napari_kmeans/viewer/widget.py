@@ -125,7 +125,7 @@ class KMeansWidget(Container[Any]):
         )
         self.add_recolored = CheckBox(
             value=True,
-            text="Recolored image",
+            text="Recolored",
             tooltip="Add the image in the mean colours of the clusters.",
         )
         self.add_points = CheckBox(
@@ -390,6 +390,9 @@ def _label(field: Any) -> QLabel:
 
 def _folded_away(content: QWidget) -> QCollapsible:
     folder = QCollapsible(expandedIcon=QIcon(), collapsedIcon=QIcon())
+    layout = folder.layout()
+    if layout is not None:
+        layout.setContentsMargins(0, 0, 0, 0)
     folder.setContent(content)
     folder.toggleButton().setStyleSheet("text-align: left; border: none; background: none;")
     folder.toggled.connect(lambda is_open: folder.setText(_folder_title(is_open)))
