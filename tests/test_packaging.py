@@ -1,0 +1,121 @@
+"""What is installed: the manifest, the metadata, the rooms and what each of them pulls in."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata, resources
+from pathlib import Path
+
+import npe2
+import pytest
+
+import napari_kmeans
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages(napari_kmeans.__path__, "napari_kmeans.")
+)
+LOWER_ROOMS = [name for name in MODULES if not name.startswith("napari_kmeans.viewer")]
+PULLED_IN = "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+
+
+def _top_level_imports(statement: str) -> set[str]:
+    """The packages in a fresh interpreter after a statement."""
+    code = f"import sys; {statement}; {PULLED_IN}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_rooms_are_found():
+    assert {"parameters", "segmentation", "samples", "model", "files", "__main__"} <= {
+        name.removeprefix("napari_kmeans.") for name in LOWER_ROOMS
+    }
+    assert any(name.startswith("napari_kmeans.clustering.") for name in LOWER_ROOMS)
+    assert any(name.startswith("napari_kmeans.imaging.") for name in LOWER_ROOMS)
+    assert "napari_kmeans.viewer.layers" in MODULES
+
+
+@pytest.mark.parametrize("module", LOWER_ROOMS)
+def test_a_lower_room_pulls_in_neither_qt_nor_napari(module):
+    assert not _top_level_imports(f"import {module}") & {"qtpy", "napari", "magicgui"}
+
+
+@pytest.mark.parametrize("module", ["napari_kmeans", "napari_kmeans.__main__"])
+def test_importing_the_package_or_the_command_line_is_light(module):
+    heavy = {"numba", "sklearn", "skimage", "scipy", "pandas", "dask", "napari", "qtpy"}
+    assert not _top_level_imports(f"import {module}") & heavy
+
+
+def test_the_public_names_are_there():
+    for name in napari_kmeans.__all__:
+        assert getattr(napari_kmeans, name).__name__ == name
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = napari_kmeans.no_such_name
+
+
+def test_the_manifest_is_installed_and_its_commands_can_be_imported():
+    manifest = npe2.PluginManifest.from_distribution("napari-kmeans")
+    manifest.validate_imports()
+    assert manifest.contributions.widgets
+    assert len(manifest.contributions.sample_data) == 3
+    installed = resources.files("napari_kmeans_manifest") / "napari.yaml"
+    assert installed.read_text("utf-8") == (ROOT / "napari.yaml").read_text("utf-8")
+
+
+def test_the_metadata_agree_with_the_code():
+    installed = metadata.metadata("napari-kmeans")
+    assert PROJECT["version"] == napari_kmeans.__version__ == installed["Version"]
+    assert installed["License-Expression"] == "BSD-3-Clause"
+    assert "Framework :: napari" in installed.get_all("Classifier")
+    assert PROJECT["dependencies"]
+    assert not any(re.match("pyqt|pyside", name, re.I) for name in PROJECT["dependencies"])
+
+
+def test_the_entry_points_lead_somewhere():
+    (script,) = metadata.entry_points(group="console_scripts", name="napari-kmeans")
+    assert script.load() is __import__("napari_kmeans.__main__", fromlist=["main"]).main
+
+
+def test_the_wheel_carries_the_manifest_and_the_types(tmp_path):
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir"]
+    subprocess.run([*pip, str(tmp_path), str(ROOT)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("napari_kmeans-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        manifest = archive.read("napari_kmeans_manifest/napari.yaml")
+    assert manifest == (ROOT / "napari.yaml").read_bytes()
+    assert "napari_kmeans/py.typed" in names
+    assert {name.replace(".", "/") + ".py" for name in LOWER_ROOMS} - names <= {
+        "napari_kmeans/clustering.py",
+        "napari_kmeans/imaging.py",
+    }
+    assert not any(name.startswith("tests") for name in names)
+
+
+def _readme_commands() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return [line.strip() for line in text.splitlines() if "python3 -m venv .venv &&" in line]
+
+
+def test_ci_runs_the_two_commands_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    in_script = re.findall(r"^run '([^']*)'$", script, re.M)
+    in_readme = _readme_commands()
+    assert len(in_readme) == 2
+    assert in_script[:2] == in_readme
+    assert in_script[2:] == [".venv/bin/tox -e lint,types"]
+
+
+def test_the_tools_have_one_version_everywhere():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
+    for tool in ("ruff", "mypy"):
+        versions = re.findall(rf"{tool}==[\d.]+\d", tox + hooks)
+        assert len(versions) == 2
+        assert len(set(versions)) == 1
