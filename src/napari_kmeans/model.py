@@ -104,18 +104,25 @@ class KMeansModel:
         ValueError
             If the channels are not those of the model.
         """
+        self._check_channels(np.shape(image))
         pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
-        if pixels.n_channels != self.n_channels:
-            raise ValueError(
-                f"image must have the model's {self.n_channels} channels, got "
-                f"{pixels.n_channels}: apply the model to an image like the one it was fitted to."
-            )
         stages = Progress(progress)
         n_blocks = len(pixels.blocks())
         painter = self._painter(pixels, stages, n_blocks)
         labels, _ = paint(pixels, painter, None, stages.stage(0.4, n_blocks))
         stages.finish()
         return labels
+
+    def _check_channels(self, shape: tuple[int, ...]) -> None:
+        axis = self.channel_axis
+        found = 1
+        if axis is not None and len(shape) > 1 and -len(shape) <= axis < len(shape):
+            found = shape[axis]
+        if found != self.n_channels and not (self.rgb and found == 4):
+            raise ValueError(
+                f"image must have the model's {self.n_channels} channels, got {found} in shape "
+                f"{shape}: apply the model to an image like the one it was fitted to."
+            )
 
     def _painter(self, pixels: Pixels, stages: Progress, n_blocks: int) -> Painter:
         painter = Painter(self.cluster_centers_, self.color_space, self.white)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 AUTO = "auto"
 
@@ -69,7 +72,7 @@ class Options:
         minimum=1,
         maximum=2**31 - 1,
     )
-    init: Any = _option(
+    init: str | NDArray[np.float64] = _option(  # noqa: RUF009 - a dataclass field
         "k-means++",
         label="Start from",
         tooltip="How the starting colours are drawn: spread out (k-means++) or at random.",
@@ -127,7 +130,7 @@ class Options:
     def _store(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    def _checked_init(self) -> Any:
+    def _checked_init(self) -> str | NDArray[np.float64]:
         if isinstance(self.init, str):
             return _choice(OPTIONS["init"], self.init)
         try:

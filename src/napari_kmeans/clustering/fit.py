@@ -37,7 +37,7 @@ def fit_points(
         Of these, `n_clusters`, `init`, `n_init`, `max_iter`, `tol` and
         `coreset_size` are used.
     start : (K, F) float64 array or None
-        The centres to start from. None draws them: a single start among all
+        The centres to start from. None draws them by `init`: a single start among all
         points; of several, the best is found on a coreset, where a restart
         costs next to nothing, and then run once on all points.
     rng : numpy.random.Generator
@@ -60,7 +60,7 @@ def _fit_restarts(
         points,
         weights,
         n_clusters=options.n_clusters,
-        init=options.init,
+        init=str(options.init),
         n_init=options.resolved_n_init,
         max_iter=options.max_iter,
         tol=options.tol,

@@ -130,7 +130,7 @@ def open_pixels(
     """
     array = image if is_dask(image) else np.asarray(image)
     _check_image(array)
-    if rgb and channel_axis is not None:
+    if rgb and channel_axis not in (None, -1, array.ndim - 1):
         raise ValueError(
             f"channel_axis must be None for an rgb image, got {channel_axis}: "
             "pass rgb=False, or leave channel_axis out."

@@ -1,0 +1,136 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+
+from napari_kmeans import parallel
+from napari_kmeans.clustering import lloyd as module
+from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, lloyd, total_cost
+
+
+def blobs(seed, n=3000, d=3, k=5):
+    rng = np.random.default_rng(seed)
+    centers = rng.uniform(0, 255, (k, d))
+    return centers[rng.integers(k, size=n)] + rng.normal(0, 12, (n, d)), rng
+
+
+def brute_force_nearest(points, centers):
+    squared = ((points[:, None, :] - centers[None]) ** 2).sum(axis=2)
+    return squared.argmin(axis=1), squared.min(axis=1)
+
+
+def test_nearest_agrees_with_a_brute_force_search():
+    points, rng = blobs(0)
+    centers = rng.uniform(0, 255, (7, 3))
+    labels, distances = find_nearest(points, centers)
+    expected, squared = brute_force_nearest(points, centers)
+    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_allclose(distances, squared, rtol=1e-12)
+
+
+def test_the_first_of_equally_near_centers_is_taken():
+    centers = np.array([[4.0], [0.0], [2.0], [0.0]])
+    labels, _ = find_nearest(np.array([[1.0], [3.0], [0.0]]), centers)
+    assert labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("tol", [0.0, 1e-4, 1e-2])
+def test_a_run_is_that_of_scikit_learn(seed, tol):
+    points, rng = blobs(seed)
+    start = points[rng.choice(len(points), 8, replace=False)]
+    ours = lloyd(points, np.ones(len(points)), start, max_iter=300, tol=tol)
+    theirs = KMeans(8, init=start, n_init=1, tol=tol, algorithm="lloyd").fit(points)
+    np.testing.assert_allclose(ours.centers, theirs.cluster_centers_, atol=1e-8)
+    assert ours.n_iter == theirs.n_iter_
+    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-10)
+
+
+def test_a_weight_counts_as_so_many_points():
+    points, rng = blobs(1, n=400)
+    counts = rng.integers(1, 9, len(points))
+    start = points[:6]
+    once = lloyd(points, counts.astype(float), start, max_iter=300, tol=1e-6)
+    repeated = np.repeat(points, counts, axis=0)
+    many = lloyd(repeated, np.ones(len(repeated)), start, max_iter=300, tol=1e-6)
+    np.testing.assert_allclose(once.centers, many.centers, atol=1e-9)
+    assert once.n_iter == many.n_iter
+    assert once.inertia == pytest.approx(many.inertia)
+
+
+@pytest.mark.parametrize("n_equal", [2, 4])
+def test_a_center_without_points_moves_where_scikit_learn_moves_it(n_equal):
+    points, _ = blobs(3, n=500)
+    start = np.vstack([np.repeat(points[:1], n_equal, axis=0), points[1:4]])
+    ours = lloyd(points, np.ones(len(points)), start, max_iter=300, tol=0)
+    theirs = KMeans(len(start), init=start, n_init=1, tol=0, algorithm="lloyd").fit(points)
+    np.testing.assert_allclose(ours.centers, theirs.cluster_centers_, atol=1e-8)
+    assert len(np.unique(find_nearest(points, ours.centers)[0])) == len(start)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**31), k=st.integers(1, 9))
+def test_the_cost_never_rises(seed, k):
+    points, rng = blobs(seed, n=200, d=2)
+    weights = rng.uniform(0.1, 5, len(points))
+    start = rng.uniform(0, 255, (k, 2))
+    costs = [lloyd(points, weights, start, max_iter=i, tol=0).inertia for i in range(1, 12)]
+    assert all(after <= before * (1 + 1e-12) for before, after in pairwise(costs))
+
+
+def test_the_start_is_not_changed():
+    points, _ = blobs(0, n=100)
+    start = points[:3].copy()
+    lloyd(points, np.ones(100), start, max_iter=10, tol=0)
+    np.testing.assert_array_equal(start, points[:3])
+
+
+def test_threads_do_not_change_a_bit(monkeypatch):
+    monkeypatch.setattr(module, "_SLAB", 1000)
+    points, rng = blobs(2, n=20_500)
+    weights = rng.uniform(0, 1, len(points))
+    fits = []
+    for threads in (1, 8):
+        monkeypatch.setattr(parallel, "n_threads", lambda threads=threads: threads)
+        fits.append(lloyd(points, weights, points[:9], max_iter=20, tol=0))
+    np.testing.assert_array_equal(fits[0].centers, fits[1].centers)
+    assert fits[0].inertia == fits[1].inertia
+
+
+def test_the_best_of_the_restarts_is_kept():
+    points, _ = blobs(4, k=12)
+    weights = np.ones(len(points))
+    how = {"n_clusters": 12, "init": "random", "max_iter": 300, "tol": 0.0}
+    rng = np.random.default_rng(7)
+    single = [fit_restarts(points, weights, n_init=1, rng=rng, **how).inertia for _ in range(6)]
+    best = fit_restarts(points, weights, n_init=6, rng=np.random.default_rng(7), **how)
+    assert len(set(np.round(single))) > 1
+    assert best.inertia == min(single)
+
+
+def test_total_cost_is_the_weighted_sum_of_least_squares():
+    points, rng = blobs(5, n=300)
+    weights = rng.uniform(0, 2, 300)
+    centers = points[:4]
+    expected = (brute_force_nearest(points, centers)[1] * weights).sum()
+    assert total_cost(points, weights, centers) == pytest.approx(expected, rel=1e-12)
+
+
+def test_raising_from_step_ends_the_run():
+    class Stop(Exception):
+        pass
+
+    seen = []
+
+    def step(count):
+        seen.append(count)
+        if len(seen) == 3:
+            raise Stop
+
+    points, _ = blobs(0)
+    with pytest.raises(Stop):
+        lloyd(points, np.ones(len(points)), points[:9], max_iter=300, tol=0, step=step)
+    assert seen == [0, 0, 0]

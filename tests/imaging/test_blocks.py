@@ -1,0 +1,109 @@
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from napari.layers.image._image_utils import guess_rgb
+
+from napari_kmeans.imaging import blocks as module
+from napari_kmeans.imaging.blocks import open_pixels
+
+shapes = st.lists(st.integers(1, 40), min_size=1, max_size=4).map(tuple)
+
+
+@settings(deadline=None)
+@given(shape=shapes, limit=st.integers(20, 300))
+def test_blocks_cover_every_pixel_once_and_stay_small(shape, limit):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK_PIXELS", limit)
+        pixels = open_pixels(np.zeros(shape, bool), rgb=False)
+        visits = np.zeros(shape, int)
+        for block in pixels.blocks():
+            visits[block] += 1
+            assert visits[block].size <= limit
+    assert (visits == 1).all()
+
+
+@given(shape=st.lists(st.sampled_from([2, 3, 4, 29, 30, 31, 64]), min_size=1, max_size=4))
+def test_rgb_is_guessed_as_napari_does(shape):
+    pixels = open_pixels(np.broadcast_to(np.uint8(0), shape))
+    assert pixels.rgb == guess_rgb(tuple(shape))
+
+
+def test_alpha_is_no_channel():
+    image = np.zeros((40, 50, 4), np.uint8)
+    pixels = open_pixels(image)
+    assert pixels.n_channels == 3
+    assert pixels.shape == (40, 50)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
+def test_values_are_pixels_by_channels(axis):
+    image = np.arange(24).reshape(2, 3, 4)
+    pixels = open_pixels(image, channel_axis=axis)
+    (block,) = pixels.blocks()
+    values, kept = pixels.read(block)
+    expected = np.moveaxis(image, axis, -1).reshape(-1, image.shape[axis])
+    np.testing.assert_array_equal(values, expected)
+    assert kept is None
+
+
+def test_gray_has_one_channel():
+    pixels = open_pixels(np.arange(6).reshape(2, 3))
+    values, _ = pixels.read(pixels.blocks()[0])
+    assert values.tolist() == [[0], [1], [2], [3], [4], [5]]
+    assert pixels.channel_axis is None
+
+
+def test_byte_order_becomes_native():
+    pixels = open_pixels(np.array([1, 258], ">u2"))
+    values, _ = pixels.read(pixels.blocks()[0])
+    assert values.dtype == np.uint16
+    assert values.tolist() == [[1], [258]]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_pixels_are_left_out_by_mask_alpha_and_what_is_not_finite(bad):
+    image = np.full((1, 6, 4), 0.5)
+    image[0, 1, 3] = 0
+    image[0, 2, 1] = bad
+    image[0, 3, 3] = bad
+    mask = np.array([[1, 2, -1, 1, 0, 1]])
+    pixels = open_pixels(image, rgb=True, mask=mask)
+    _, kept = pixels.read(pixels.blocks()[0])
+    # An alpha that is not a number hides no pixel: it is not one of the channels.
+    assert kept.tolist() == [True, False, False, True, False, True]
+    assert len(pixels.read_kept(pixels.blocks()[0])) == 3
+
+
+def test_dask_chunks_are_blocks_and_channels_are_not_split():
+    image = da.zeros((3, 8, 10), chunks=(1, 4, 7), dtype=np.uint8)
+    pixels = open_pixels(image, channel_axis=0)
+    assert len(pixels.blocks()) == 4
+    values, _ = pixels.read(pixels.blocks()[-1])
+    assert values.shape == (4 * 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "error", "words"),
+    [
+        (np.zeros((0, 5)), {}, ValueError, "(0, 5)"),
+        (np.float64(3), {}, ValueError, "()"),
+        (np.zeros((5, 5), complex), {}, TypeError, "complex128"),
+        (np.array([["a", "b"]]), {}, TypeError, "<U1"),
+        (np.array([[None, 1]]), {}, TypeError, "object"),
+        (np.zeros((5, 5), "M8[s]"), {}, TypeError, "datetime64"),
+        (np.zeros((5, 5)), {"rgb": True}, ValueError, "(5, 5)"),
+        (np.zeros((5, 5, 3)), {"rgb": True, "channel_axis": 1}, ValueError, "channel_axis"),
+        (np.zeros((5, 5, 3)), {"channel_axis": 3}, ValueError, "3"),
+        (np.zeros((5, 5, 3)), {"channel_axis": 1.0}, TypeError, "1.0"),
+        (np.zeros(5), {"channel_axis": 0}, ValueError, "(5,)"),
+        (np.zeros((5, 6)), {"mask": np.ones((6, 5))}, ValueError, "(6, 5)"),
+        (np.zeros((40, 50, 3)), {"mask": np.ones((40, 50, 3))}, ValueError, "(40, 50)"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_one_sentence(image, options, error, words):
+    with pytest.raises(error) as caught:
+        open_pixels(image, **options)
+    assert words in str(caught.value)
+    assert str(caught.value).count(". ") == 0

@@ -1,0 +1,64 @@
+import colorsys
+
+import numpy as np
+import pytest
+
+from napari_kmeans.imaging.colors import brightness, display_colors, to_hex, to_space
+
+
+def test_rgb_is_left_as_it_is():
+    values = np.array([[0, 128, 255]], np.uint8)
+    assert to_space(values, "rgb", 255).tolist() == [[0, 128, 255]]
+
+
+def test_hsv_is_the_cone():
+    values = np.random.default_rng(0).integers(0, 256, (500, 3))
+    points = to_space(values, "hsv", 255)
+    for value, point in zip(values, points, strict=True):
+        h, s, v = colorsys.rgb_to_hsv(*(value / 255))
+        x, y = s * v * np.cos(2 * np.pi * h), s * v * np.sin(2 * np.pi * h)
+        np.testing.assert_allclose(point, np.array([x, y, v]) * 255, atol=1e-9)
+
+
+def test_reds_on_either_side_of_hue_0_are_neighbours_on_the_cone():
+    reds = np.array([colorsys.hsv_to_rgb(h / 360 % 1, 1, 1) for h in (-5, 5, 40)])
+    before, after, orange = to_space(reds, "hsv", 1)
+    assert np.linalg.norm(before - after) < np.linalg.norm(after - orange) / 3
+
+
+def test_lab_is_that_of_the_standard():
+    # CIELAB of the sRGB primaries and white under D65, as tabulated by B. Lindbloom.
+    values = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]])
+    expected = [[53.24, 80.09, 67.20], [87.73, -86.18, 83.18], [32.30, 79.19, -107.86], [100, 0, 0]]
+    np.testing.assert_allclose(to_space(values, "lab", 255), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("space", ["hsv", "lab"])
+@pytest.mark.parametrize("value", [-1.0, 256.0])
+def test_colors_out_of_range_are_refused(space, value):
+    with pytest.raises(ValueError, match=f"'{space}' needs channels from 0 to 255, got {value:g}"):
+        to_space(np.array([[value, 0, 10]]), space, 255)
+
+
+def test_brightness_is_luminance_or_the_mean():
+    primaries = np.eye(3)
+    assert brightness(primaries, rgb=True).tolist() == [0.2126, 0.7152, 0.0722]
+    np.testing.assert_allclose(brightness(primaries, rgb=False), 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("palette", "rgb", "dtype", "expected"),
+    [
+        ([[255, 0, 51]], True, "u1", ["#ff0033"]),
+        ([[65535, 0, 13107]], True, "u2", ["#ff0033"]),
+        ([[1.0, 0, 0.2], [2, -1, 0]], True, "f4", ["#ff0033", "#ff0000"]),
+        ([[0], [128]], False, "u1", ["#000000", "#808080"]),
+        ([[1000], [1200], [2000]], False, "u2", ["#000000", "#333333", "#ffffff"]),
+        ([[7.5]], False, "f8", ["#000000"]),
+        ([[0, 10], [5, 0]], False, "f4", ["#00ff00", "#ff00ff"]),
+        ([[0, 0, 0], [9, 0, 0], [0, 0, 9]], False, "f4", ["#000000", "#00ffff", "#ff00ff"]),
+    ],
+)
+def test_a_palette_is_shown_in_colors_of_a_screen(palette, rgb, dtype, expected):
+    colors = display_colors(np.array(palette, float), rgb, np.dtype(dtype))
+    assert to_hex(colors) == expected

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from napari_kmeans.imaging import blocks as blocks_module
+from napari_kmeans.imaging.blocks import open_pixels
+from napari_kmeans.imaging.histogram import build_histogram, find_codec
+
+
+def histogram_of(image, **options):
+    pixels = open_pixels(image, **options)
+    codec = find_codec(pixels)
+    return None if codec is None else build_histogram(pixels, codec)
+
+
+def assert_counts(histogram, colors):
+    expected, counts = np.unique(colors, axis=0, return_counts=True)
+    np.testing.assert_array_equal(histogram.points, expected.astype(float))
+    np.testing.assert_array_equal(histogram.weights, counts)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", "i2", ">i2", "u4", "i8", "u8"])
+@pytest.mark.parametrize("block", [50, 10**6])
+def test_every_distinct_gray_is_counted(dtype, block, monkeypatch):
+    monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", block)
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 100, (30, 21)).astype(dtype)
+    assert_counts(histogram_of(image), image.reshape(-1, 1))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u4"])
+def test_every_distinct_color_is_counted(dtype, monkeypatch):
+    monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", 64)
+    rng = np.random.default_rng(1)
+    low = -100 if dtype.startswith("i") else 0
+    image = rng.integers(low, 100, (20, 21, 3)).astype(dtype)
+    assert_counts(histogram_of(image, rgb=True), image.reshape(-1, 3))
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_the_codes_of_any_narrow_range_are_one_to_one(data):
+    dtype = np.dtype(data.draw(st.sampled_from(["i2", "u2", "i4", "u4", "i8", "u8"])))
+    limits = np.iinfo(dtype)
+    base = data.draw(st.integers(int(limits.min), int(limits.max) - 255))
+    base = int(np.float64(base))  # exact in float64, the units of the points
+    base = min(max(base, int(limits.min)), int(limits.max) - 255)
+    offsets = data.draw(hnp.arrays(np.uint8, (6, 2)))
+    image = (offsets.astype(object) + base).astype(dtype)
+    histogram = histogram_of(image, channel_axis=1)
+    assert histogram.weights.sum() == 6
+    distinct = np.unique(offsets, axis=0)
+    assert len(histogram.weights) == len(distinct)
+    codec = histogram.codec
+    entries = codec.look_up(image, histogram.table(np.arange(1, len(distinct) + 1)))
+    same = (image[:, None] == image[None]).all(axis=2)
+    np.testing.assert_array_equal(entries[:, None] == entries[None], same)
+
+
+def test_what_is_left_out_is_not_counted():
+    image = np.array([[1, 1, 2, 9]], np.uint8)
+    histogram = histogram_of(image, mask=image < 9)
+    assert histogram.points.tolist() == [[1], [2]]
+    assert histogram.weights.tolist() == [2, 1]
+
+
+def test_too_many_colors_are_not_counted():
+    wide = np.zeros((4, 4, 3), np.uint16)
+    wide[0, 0] = 65_535
+    assert histogram_of(wide, rgb=True) is None
+    assert histogram_of(np.zeros((4, 4))) is None
+    assert histogram_of(np.array([0, 2**24], np.int32)) is None
+    assert histogram_of(np.array([-(2**63), 2**63 - 1])) is None
+
+
+def test_a_value_that_is_left_out_does_not_widen_the_range():
+    image = np.array([5, 7, 2**40])
+    histogram = histogram_of(image, mask=image < 100)
+    assert histogram.points.tolist() == [[5], [7]]
+
+
+def test_a_color_outside_the_table_is_looked_up_safely():
+    image = np.array([[3, 4]], np.int32)
+    histogram = histogram_of(image)
+    table = histogram.table(np.array([1, 2], np.uint8))
+    assert histogram.codec.look_up(np.array([[3], [4]], np.int32), table).tolist() == [1, 2]
+    far = histogram.codec.look_up(np.array([[-(2**31)], [2**31 - 1]], np.int32), table)
+    assert set(far.tolist()) <= {0, 1, 2}

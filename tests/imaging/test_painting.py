@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from skimage import data
+
+from napari_kmeans.imaging.blocks import open_pixels
+from napari_kmeans.imaging.histogram import build_histogram, find_codec
+from napari_kmeans.imaging.painting import Painter, label_dtype, paint, recolor, round_to
+
+
+@pytest.mark.parametrize("space", ["rgb", "hsv", "lab"])
+def test_a_table_and_a_search_give_the_same_labels(space):
+    image = data.coffee()[:150]
+    mask = np.random.default_rng(0).random(image.shape[:2]) < 0.9
+    pixels = open_pixels(image, mask=mask)
+    centers = np.random.default_rng(1).uniform(0, 100, (9, 3))
+    search = Painter(centers, space, 255)
+    table = search.with_table(build_histogram(pixels, find_codec(pixels)))
+    assert table.table is not None
+    searched, _ = paint(pixels, search, None)
+    looked_up, _ = paint(pixels, table, None)
+    np.testing.assert_array_equal(searched, looked_up)
+    np.testing.assert_array_equal(searched == 0, ~mask)
+
+
+@pytest.mark.parametrize(("n", "dtype"), [(1, "u1"), (255, "u1"), (256, "u2"), (65_535, "u2")])
+def test_labels_take_no_more_bytes_than_they_need(n, dtype):
+    assert label_dtype(n) == dtype
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+def test_rounding_reaches_the_limits_of_a_dtype_and_not_beyond(dtype):
+    dtype = np.dtype(dtype)
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    values = np.array([-1e30, float(low), 0.6, float(high), 1e30])
+    rounded = round_to(values, dtype)
+    assert rounded.dtype == dtype
+    assert [int(value) for value in rounded] == [low, low, 1, high, high]
+
+
+def test_recoloring_keeps_alpha_and_what_is_left_out():
+    original = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    palette = np.array([[100, 101, 102], [200, 201, 202]], np.uint8)
+    colored = recolor(np.array([2, 0, 1], np.uint8), palette, original)
+    assert colored.tolist() == [[200, 201, 202, 3], [4, 5, 6, 7], [100, 101, 102, 11]]
+    assert original[0, 0] == 0

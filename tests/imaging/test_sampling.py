@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from skimage import data
+
+from napari_kmeans.imaging import blocks as blocks_module
+from napari_kmeans.imaging.blocks import open_pixels
+from napari_kmeans.imaging.histogram import build_histogram, find_codec
+from napari_kmeans.imaging.sampling import Sampling, sample_histogram, sample_pixels
+
+
+def draw(image, size=1500, seed=0, **options):
+    pixels = open_pixels(image, **options)
+    sampling = Sampling(8, size, "rgb", 255, seed)
+    codec = find_codec(pixels)
+    if codec is None:
+        return sample_pixels(pixels, sampling)
+    return sample_histogram(build_histogram(pixels, codec), pixels, sampling)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("block", [7000, 10**6])
+def test_points_are_pixels_at_their_positions_inside_the_mask(dtype, block, monkeypatch):
+    monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", block)
+    image = data.coffee().astype(dtype)
+    mask = np.zeros(image.shape[:2], bool)
+    mask[50:300, 100:400] = True
+    coreset = draw(image, mask=mask)
+    assert 1000 < len(coreset.points) <= 1500
+    assert coreset.weights.sum() == pytest.approx(mask.sum())
+    where = tuple(coreset.positions.T)
+    np.testing.assert_array_equal(image[where], coreset.points)
+    assert mask[where].all()
+    # Anywhere inside the mask, not the first pixel of each colour.
+    assert np.ptp(coreset.positions, axis=0).min() > 200
+    assert abs(coreset.positions[:, 0].mean() - 175) < 20
+
+
+def test_positions_have_all_dimensions():
+    volume = np.random.default_rng(0).normal(size=(5, 30, 40))
+    coreset = draw(volume)
+    np.testing.assert_array_equal(volume[tuple(coreset.positions.T)], coreset.points[:, 0])
+
+
+def test_blocks_that_are_left_out_whole_do_no_harm(monkeypatch):
+    monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", 100)
+    image = np.random.default_rng(0).normal(size=(40, 100))
+    image[:30] = np.nan
+    coreset = draw(image, size=50)
+    assert coreset.weights.sum() == pytest.approx(1000)
+    assert (coreset.positions[:, 0] >= 30).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_the_seed_decides(dtype):
+    image = data.coffee().astype(dtype)
+    first, again, other = draw(image), draw(image), draw(image, seed=1)
+    np.testing.assert_array_equal(first.points, again.points)
+    np.testing.assert_array_equal(first.positions, again.positions)
+    assert not np.array_equal(first.points, other.points)

@@ -1,0 +1,197 @@
+import json
+import random
+
+import dask.array as da
+import numpy as np
+import pytest
+from skimage import data
+
+from napari_kmeans import KMeansModel, segment
+
+
+@pytest.fixture(scope="module")
+def coffee():
+    return data.coffee()[::2, ::2]
+
+
+@pytest.fixture(scope="module", params=["rgb", "hsv", "lab"])
+def fitted(request, coffee):
+    return segment(coffee, 6, color_space=request.param)
+
+
+@pytest.mark.parametrize("method", ["full", "coreset"])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_the_fitted_image_gets_the_labels_it_has(coffee, dtype, method):
+    image = coffee.astype(dtype)
+    result = segment(image, 6, method=method)
+    np.testing.assert_array_equal(result.model.predict(image), result.labels)
+
+
+def test_another_image_gets_the_nearest_centers(fitted):
+    other = data.chelsea()[::2, ::2]
+    labels = fitted.model.predict(other)
+    alone = fitted.model.predict(other[:1, :1])
+    assert labels[0, 0] == alone[0, 0]
+    if fitted.model.color_space == "rgb":
+        squared = ((other[:, :, None] - fitted.model.cluster_centers_) ** 2).sum(axis=3)
+        np.testing.assert_array_equal(labels, squared.argmin(axis=2) + 1)
+
+
+def test_predict_leaves_out_what_segment_leaves_out(fitted, coffee):
+    rgba = np.dstack([coffee, np.full(coffee.shape[:2], 255, np.uint8)])
+    rgba[:10, :, 3] = 0
+    mask = np.ones(coffee.shape[:2], bool)
+    mask[:, :10] = False
+    labels = fitted.model.predict(rgba, mask=mask)
+    assert not labels[:10].any()
+    assert not labels[:, :10].any()
+    np.testing.assert_array_equal(labels[10:, 10:], fitted.labels[10:, 10:])
+
+
+def test_predict_of_dask_is_lazy(fitted, coffee):
+    labels = fitted.model.predict(da.from_array(coffee, chunks=(50, 60, 3)))
+    assert isinstance(labels, da.Array)
+    np.testing.assert_array_equal(labels.compute(), fitted.labels)
+
+
+def test_predict_reports_progress_and_can_be_cancelled(fitted, coffee):
+    seen = []
+    fitted.model.predict(coffee, progress=lambda *args: seen.append(args))
+    assert seen[-1] == (1000, 1000)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.model.predict(coffee, progress=lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+
+
+@pytest.mark.parametrize("shape", [(40,), (40, 40), (40, 40, 2)])
+def test_an_image_without_color_is_refused(fitted, shape):
+    with pytest.raises(ValueError, match=r"model's 3 channels, got (1|2|40) in shape"):
+        fitted.model.predict(np.zeros(shape))
+
+
+def test_another_number_of_channels_is_refused():
+    model = segment(np.random.default_rng(0).random((9, 9, 2)), 2, channel_axis=2).model
+    for image in (np.zeros((9, 9, 5)), np.zeros((2, 9))):
+        with pytest.raises(ValueError, match="the model's 2 channels"):
+            model.predict(image)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i2", "f4"])
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_recolor_gives_the_recolored_image(dtype, axis):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 2 if dtype == "?" else 100, (6, 7, 8)).astype(dtype)
+    result = segment(image, 2, rgb=False, channel_axis=axis)
+    recolored = result.model.recolor(result.labels)
+    np.testing.assert_array_equal(recolored, result.recolored)
+    assert recolored.dtype == image.dtype
+
+
+def test_recolor_makes_label_0_black(fitted):
+    assert fitted.model.recolor(np.array([[0]])).tolist() == [[[0, 0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "error"),
+    [([[7]], ValueError), ([[-1]], ValueError), ([[0.5]], TypeError)],
+)
+def test_recolor_refuses_what_are_no_labels(fitted, labels, error):
+    with pytest.raises(error, match="labels must"):
+        fitted.model.recolor(np.array(labels))
+
+
+def test_a_saved_model_is_the_same_model(fitted, coffee, tmp_path):
+    path = tmp_path / "model.json"
+    fitted.model.save(path)
+    loaded = KMeansModel.load(path)
+    assert loaded.to_dict() == fitted.model.to_dict()
+    np.testing.assert_array_equal(loaded.cluster_centers_, fitted.model.cluster_centers_)
+    np.testing.assert_array_equal(loaded.predict(coffee), fitted.labels)
+    np.testing.assert_array_equal(loaded.recolor(fitted.labels), fitted.recolored)
+    assert [item.name for item in tmp_path.iterdir()] == ["model.json"]
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+@pytest.mark.parametrize("dtype", ["?", "u2", "i8", "f2", "f8"])
+def test_models_of_any_image_can_be_saved(axis, dtype, tmp_path):
+    image = np.arange(60).reshape(3, 4, 5).astype(dtype)
+    model = segment(image, 2, rgb=False, channel_axis=axis).model
+    model.save(tmp_path / "model.json")
+    assert KMeansModel.load(tmp_path / "model.json").to_dict() == model.to_dict()
+
+
+def test_a_model_that_cannot_be_written_leaves_nothing(fitted, tmp_path):
+    (tmp_path / "model.json").mkdir()
+    with pytest.raises(OSError, match=r"model\.json"):
+        fitted.model.save(tmp_path / "model.json")
+    assert [item.name for item in tmp_path.iterdir()] == ["model.json"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "something else"},
+        {"version": 2},
+        {"color_space": "xyz"},
+        {"color_space": ["rgb"]},
+        {"rgb": 1},
+        {"rgb": False, "color_space": "hsv"},
+        {"rgb": False, "channel_axis": None},
+        {"channel_axis": "last"},
+        {"channel_axis": 0},
+        {"channel_axis": None},
+        {"dtype": "object"},
+        {"dtype": "uint24"},
+        {"dtype": "datetime64"},
+        {"dtype": 8},
+        {"cluster_centers": []},
+        {"cluster_centers": [[]]},
+        {"cluster_centers": [[1, 2, 3], [4, 5]]},
+        {"cluster_centers": [[1, 2, "3"]] * 6},
+        {"cluster_centers": [[1, 2, None]] * 6},
+        {"cluster_centers": [[1, 2, True]] * 6},
+        {"cluster_centers": [[1, 2, 10**400]] * 6},
+        {"cluster_centers": [[1, 2]] * 6},
+        {"cluster_centers": [1, 2, 3]},
+        {"cluster_centers": {"a": 1}},
+        {"palette": [[1, 2, 3]]},
+        {"palette": [[1, 2]] * 6},
+        {"palette": None},
+        {"inertia": -1},
+        {"inertia": "0"},
+        {"n_iter": None},
+    ],
+)
+def test_a_file_that_holds_no_model_is_refused(fitted, change, tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(fitted.model.to_dict() | change))
+    with pytest.raises(ValueError, match="cannot read a model from") as caught:
+        KMeansModel.load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "NaN", "{", "\x00", "[" * 100_000, '{"a": 1}', "é"])
+def test_a_file_that_is_no_json_is_refused(text, tmp_path):
+    path = tmp_path / "model.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="cannot read a model from"):
+        KMeansModel.load(path)
+
+
+def test_a_damaged_file_is_a_model_or_refused(fitted, tmp_path):
+    path = tmp_path / "model.json"
+    text = json.dumps(fitted.model.to_dict()).encode()
+    rng = random.Random(0)
+    outcomes = set()
+    for _ in range(400):
+        damaged = bytearray(text)
+        for _ in range(rng.randint(1, 3)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            model = KMeansModel.load(path)
+        except ValueError:
+            outcomes.add("refused")
+        else:
+            outcomes.add("a model")
+            assert model.predict(np.zeros((2, 2, 3), np.uint8)).shape == (2, 2)
+    assert outcomes == {"refused", "a model"}

@@ -1,0 +1,85 @@
+"""The recipes this project grew from; each prints the figure it pins (pytest -s shows it)."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from skimage import color, data
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_sample_image
+
+from napari_kmeans import segment
+
+
+def cost(result):
+    """Return the mean squared error of a pixel, summed over the channels."""
+    return result.model.inertia_ / np.count_nonzero(result.labels)
+
+
+@pytest.fixture(scope="module")
+def china():
+    return load_sample_image("china.jpg")
+
+
+def test_a_seventeen_clusters_full_and_from_a_coreset_in_ten_iterations():
+    image = data.coffee()
+    full = segment(image, 17, method="full", max_iter=10)
+    sample = segment(image, 17, method="coreset", coreset_size=2000, max_iter=10)
+    print(f"K=17, 10 iterations: full {cost(full):.1f}, coreset of 2,000 {cost(sample):.1f}")
+    for result in (full, sample):
+        assert result.model.n_iter_ <= 10
+        assert len(np.unique(result.recolored.reshape(-1, 3), axis=0)) == 17
+        error = (image.astype(float) - result.model.palette[result.labels - 1]) ** 2
+        # The palette holds the means: no picture of these clusters is nearer.
+        assert error.sum(axis=2).mean() <= cost(result) * (1 + 1e-9)
+    assert len(sample.coreset.points) <= 2000
+    assert cost(full) <= cost(sample) <= 1.06 * cost(full)
+
+
+@pytest.mark.parametrize("n_clusters", [2, 10])
+def test_b_hue_saturation_and_value(n_clusters):
+    image = data.immunohistochemistry()
+    result = segment(image, n_clusters, color_space="hsv", method="full")
+    # The same cone, fitted by scikit-learn to every pixel.
+    hue, saturation, value = np.moveaxis(color.rgb2hsv(image).reshape(-1, 3), 1, 0)
+    chroma, angle = 255 * saturation * value, 2 * np.pi * hue
+    cone = np.stack([chroma * np.cos(angle), chroma * np.sin(angle), 255 * value], axis=1)
+    theirs = KMeans(n_clusters, n_init=3, random_state=0).fit(cone).inertia_ / len(cone)
+    print(f"hsv, K={n_clusters}: {cost(result):.2f}, scikit-learn {theirs:.2f}")
+    assert cost(result) <= 1.002 * theirs
+
+
+@pytest.mark.parametrize("n_clusters", [2, 5, 10])
+def test_c_lloyd_from_random_distinct_pixels_until_the_centers_rest(n_clusters):
+    image = data.coffee()
+    runs = [
+        segment(image, n_clusters, method="full", init="random", n_init=1, tol=tol)
+        for tol in (0.1, 1e-3, 0.0)
+    ]
+    iterations = [run.model.n_iter_ for run in runs]
+    print(f"K={n_clusters}: iterations {iterations}, costs {[f'{cost(run):.2f}' for run in runs]}")
+    assert iterations[0] < iterations[1] < iterations[2] < 300
+    assert cost(runs[0]) >= cost(runs[1]) >= cost(runs[2])
+    # At rest every center is the mean of its pixels.
+    np.testing.assert_allclose(runs[2].model.cluster_centers_, runs[2].model.palette, atol=1e-9)
+
+
+@pytest.mark.parametrize(("n_clusters", "n_init"), [(16, "auto"), (3, 10), (10, 10)])
+def test_d_a_photograph_to_few_colors(china, n_clusters, n_init):
+    result = segment(china, n_clusters, method="full", n_init=n_init)
+    pixels = china.reshape(-1, 3).astype(float)
+    theirs = KMeans(n_clusters, n_init=1, random_state=0).fit(pixels).inertia_ / len(pixels)
+    print(f"china, K={n_clusters}: {cost(result):.1f}, scikit-learn once {theirs:.1f}")
+    assert len(np.unique(result.recolored.reshape(-1, 3), axis=0)) == n_clusters
+    assert cost(result) <= 1.001 * theirs
+
+
+@pytest.mark.parametrize("method", ["full", "coreset"])
+def test_e_the_cost_falls_with_every_further_cluster(china, method):
+    costs = {k: cost(segment(china, k, method=method)) for k in (2, 3, 4, 10, 32, 64)}
+    print(method, {k: round(value, 1) for k, value in costs.items()})
+    falling = list(costs.values())
+    assert all(b < 0.9 * a for a, b in pairwise(falling))
+    # The best of five restarts of exact K-means on this picture.
+    assert costs[4] == pytest.approx(1368.5, rel=0.003)
+    assert costs[32] == pytest.approx(190.1, rel=0.01)

@@ -1,0 +1,376 @@
+import colorsys
+import threading
+import warnings
+
+import dask.array as da
+import numpy as np
+import pytest
+from skimage import data
+from sklearn.cluster import KMeans
+
+from napari_kmeans import Segmentation, parallel, segment
+from napari_kmeans.imaging import blocks as blocks_module
+from napari_kmeans.imaging.colors import to_space
+
+METHODS = ["full", "coreset"]
+INTEGERS = ["u1", "i1", "u2", "i2", ">u2", "u4", "i8"]
+FLOATS = ["f2", "f4", "f8", ">f4", "g"]
+
+
+def quadrants(dtype="u1", scale=1):
+    """Four quadrants of a 20 by 21 RGB image with a little noise, and their exact labels.
+
+    By luminance: blue, red, green, then gray.
+    """
+    colors = np.array([[0, 0, 110], [110, 0, 0], [0, 110, 0], [100, 100, 100]])
+    truth = np.empty((20, 21), int)
+    truth[:10, :10], truth[:10, 10:], truth[10:, :10], truth[10:, 10:] = 4, 1, 2, 3
+    noise = np.random.default_rng(0).integers(0, 10, (20, 21, 3))
+    image = (colors[truth - 1] + noise) * scale
+    return image.astype(dtype), truth
+
+
+def small_blocks(monkeypatch, size=57):
+    monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", size)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
+def test_hand_made_quadrants_are_found_in_any_dtype(dtype, method):
+    image, truth = quadrants(dtype)
+    result = segment(image, 4, rgb=True, method=method)
+    assert isinstance(result, Segmentation)
+    np.testing.assert_array_equal(result.labels, truth)
+    assert result.labels.dtype == np.uint8
+    assert result.recolored.dtype == image.dtype
+    assert result.recolored.shape == image.shape
+    for label in range(1, 5):
+        mean = image[truth == label].astype(float).mean(axis=0)
+        np.testing.assert_allclose(result.model.palette[label - 1], mean, rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("space", ["hsv", "lab"])
+def test_hand_made_quadrants_are_found_in_any_color_space(space, method):
+    image, truth = quadrants()
+    np.testing.assert_array_equal(
+        segment(image, 4, rgb=True, color_space=space, method=method).labels, truth
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("axis", [0, 1, 2, -3])
+def test_channels_may_be_on_any_axis(axis, method):
+    image, _ = quadrants("u2")
+    moved = np.moveaxis(image, -1, axis)
+    result = segment(moved, 4, channel_axis=axis, method=method)
+    assert result.recolored.shape == moved.shape
+    expected = segment(image, 4, rgb=True, method=method)
+    # Ordered by the mean of the channels instead of by luminance, else the same.
+    pairs = {(a, b) for a, b in zip(result.labels.flat, expected.labels.flat, strict=True)}
+    assert len(pairs) == 4
+    np.testing.assert_array_equal(np.moveaxis(result.recolored, axis, -1), expected.recolored)
+
+
+def test_one_and_two_channels_are_enough():
+    image, _ = quadrants("f4")
+    two = segment(image[..., :2], 4, channel_axis=-1, method="full")
+    assert two.model.palette.shape == (4, 2)
+    one = segment(image[..., :1], 2, channel_axis=-1)
+    assert one.recolored.shape == (20, 21, 1)
+    assert list(one.table.columns[3:5]) == ["mean channel 0", "color"]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("method", METHODS)
+def test_gray_volumes_and_stacks_are_segmented_as_one(dtype, method, monkeypatch):
+    small_blocks(monkeypatch)
+    rng = np.random.default_rng(0)
+    truth = rng.integers(1, 4, (4, 9, 11))
+    volume = (truth * 60 + rng.integers(0, 9, truth.shape)).astype(dtype)
+    result = segment(volume, 3, method=method)
+    np.testing.assert_array_equal(result.labels, truth)
+    assert result.recolored.shape == volume.shape
+
+
+def test_a_stack_of_pictures_is_one_image():
+    image, truth = quadrants()
+    stack = np.stack([image, image[::-1]])
+    result = segment(stack, 4, rgb=True)
+    np.testing.assert_array_equal(result.labels, [truth, truth[::-1]])
+
+
+@pytest.mark.parametrize("space", ["rgb", "hsv"])
+def test_a_picture_and_its_copy_in_16_bits_have_the_same_labels(space):
+    image = data.coffee()
+    eight = segment(image, 8, method="full", color_space=space)
+    sixteen = segment(image.astype(np.uint16), 8, method="full", color_space=space)
+    np.testing.assert_array_equal(eight.labels, sixteen.labels)
+
+
+def test_reds_on_either_side_of_hue_0_are_one_cluster_in_hsv():
+    hues = np.concatenate([np.linspace(355, 365, 32), np.linspace(40, 50, 32)])
+    colors = [colorsys.hsv_to_rgb(hue % 360 / 360, 1, 1) for hue in hues]
+    image = np.rint(255 * np.tile(colors, (40, 1, 1))).astype(np.uint8)
+    for method in METHODS:
+        labels = segment(image, 2, color_space="hsv", method=method).labels
+        assert (labels[:, :32] == 1).all()
+        assert (labels[:, 32:] == 2).all()
+
+
+@pytest.mark.parametrize("k", [2, 8])
+def test_full_from_given_colors_is_scikit_learns_lloyd(k):
+    image = data.coffee()[::2, ::2]
+    start = np.random.default_rng(k).uniform(0, 255, (k, 3))
+    pixels = image.reshape(-1, 3).astype(np.float64)
+    theirs = KMeans(k, init=start, n_init=1, algorithm="lloyd").fit(pixels)
+    for picture in (image, image.astype(np.float32)):
+        ours = segment(picture, k, method="full", init=start).model
+        assert ours.n_iter_ == theirs.n_iter_
+        assert ours.inertia_ == pytest.approx(theirs.inertia_, rel=1e-6)
+        for center in theirs.cluster_centers_:
+            assert np.linalg.norm(ours.cluster_centers_ - center, axis=1).min() < 1e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_given_colors_are_in_channel_units_in_every_space(method):
+    image, truth = quadrants()
+    start = [[0, 0, 110], [110, 0, 0], [0, 110, 0], [100, 100, 100]]
+    for space in ("rgb", "hsv", "lab"):
+        result = segment(image, 4, rgb=True, color_space=space, init=start, method=method)
+        np.testing.assert_array_equal(result.labels, truth)
+
+
+@pytest.mark.parametrize("space", ["rgb", "hsv", "lab"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["u1", "f8"])
+def test_palette_cost_and_table_are_those_of_all_pixels(space, method, dtype, monkeypatch):
+    small_blocks(monkeypatch, 20_000)
+    image = data.coffee()[::2, ::2]
+    image = image / 255 if dtype == "f8" else image
+    mask = np.random.default_rng(0).random(image.shape[:2]) < 0.8
+    result = segment(image, 6, color_space=space, method=method, mask=mask, coreset_size=800)
+    labels, model, table = result.labels, result.model, result.table
+    white = 1 if dtype == "f8" else 255
+    points = to_space(image[mask], space, white)
+    squares = ((points - model.cluster_centers_[labels[mask] - 1]) ** 2).sum()
+    assert model.inertia_ == pytest.approx(squares, rel=1e-9)
+    means = np.array([image[labels == label].mean(axis=0) for label in range(1, 7)])
+    np.testing.assert_allclose(model.palette, means, rtol=1e-9)
+    assert table["index"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert table["pixels"].tolist() == np.bincount(labels[mask])[1:].tolist()
+    assert table["percent"].sum() == pytest.approx(100)
+    np.testing.assert_allclose(table["mean green"], means[:, 1], rtol=1e-9)
+    assert (np.diff(means @ [0.2126, 0.7152, 0.0722]) > 0).all()
+    hexes = [
+        "#{:02x}{:02x}{:02x}".format(*np.rint(255 * mean / white).astype(int)) for mean in means
+    ]
+    assert table["color"].tolist() == hexes
+    if dtype == "u1":
+        np.testing.assert_array_equal(result.recolored[mask], np.rint(means)[labels[mask] - 1])
+    else:
+        np.testing.assert_allclose(result.recolored[mask], means[labels[mask] - 1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_pixel_goes_to_its_nearest_center(method):
+    image = data.chelsea()[::2, ::2]
+    result = segment(image, 7, method=method)
+    distances = ((image[:, :, None] - result.model.cluster_centers_) ** 2).sum(axis=3)
+    np.testing.assert_array_equal(result.labels, distances.argmin(axis=2) + 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_left_out_is_label_0_and_unchanged(method, monkeypatch):
+    small_blocks(monkeypatch)
+    image, truth = quadrants("f4")
+    image = np.concatenate([image, np.ones((20, 21, 1), "f4")], axis=2)
+    image[0, 0, 3] = 0
+    image[5, 5, 1] = np.nan
+    image[6, 6, 2] = np.inf
+    mask = np.ones((20, 21), int)
+    mask[18:] = 0
+    image[19, 3] = [-1e30, 1e30, 7, 0.25]
+    before = image.copy()
+    result = segment(image, 4, rgb=True, method=method, mask=mask)
+    out = np.zeros((20, 21), bool)
+    out[0, 0] = out[5, 5] = out[6, 6] = True
+    out[18:] = True
+    np.testing.assert_array_equal(result.labels, np.where(out, 0, truth))
+    np.testing.assert_array_equal(result.recolored[out], image[out])
+    np.testing.assert_array_equal(result.recolored[..., 3], image[..., 3])
+    np.testing.assert_array_equal(image, before)
+    assert result.table["pixels"].sum() == (~out).sum()
+
+
+@pytest.mark.parametrize("layout", ["read-only", "reversed", "fortran", "strided", "list"])
+def test_any_memory_layout_gives_the_same(layout):
+    image, truth = quadrants()
+    given = {
+        "read-only": image.copy(),
+        "reversed": image[::-1, :, ::-1][::-1, :, ::-1],
+        "fortran": np.asfortranarray(image),
+        "strided": np.repeat(image, 2, axis=1)[:, ::2],
+        "list": image.tolist(),
+    }[layout]
+    if layout == "read-only":
+        given.flags.writeable = False
+    result = segment(given, 4, rgb=True)
+    np.testing.assert_array_equal(result.labels, truth)
+    assert np.asarray(result.recolored).flags.writeable
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_dask_in_dask_out(dtype, method):
+    image = data.coffee()[:200, :300].astype(dtype)
+    mask = np.ones(image.shape[:2], bool)
+    mask[:50] = False
+    lazy = da.from_array(image, chunks=(70, 110, 2))
+    if dtype == "f4":
+        # Only where colours are counted do chunks not matter: one and the same chunk.
+        lazy = lazy.rechunk(-1)
+    result = segment(lazy, 5, rgb=True, method=method, mask=mask)
+    expected = segment(image, 5, rgb=True, method=method, mask=mask)
+    assert isinstance(result.labels, da.Array)
+    assert isinstance(result.recolored, da.Array)
+    assert result.labels.dtype == expected.labels.dtype
+    assert result.recolored.dtype == image.dtype
+    np.testing.assert_array_equal(result.labels.compute(), expected.labels)
+    np.testing.assert_array_equal(result.recolored.compute(), expected.recolored)
+    assert result.table.equals(expected.table)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_threads_and_blocks_do_not_change_the_labels(dtype, method, monkeypatch):
+    image = data.coffee().astype(dtype)
+    small_blocks(monkeypatch, 10_000)
+    results = []
+    for threads in (1, 2, 8):
+        monkeypatch.setattr(parallel, "n_threads", lambda threads=threads: threads)
+        results.append(segment(image, 8, method=method))
+    for result in results[1:]:
+        np.testing.assert_array_equal(result.labels, results[0].labels)
+        assert result.model.inertia_ == results[0].model.inertia_
+    if dtype == "u1":
+        small_blocks(monkeypatch, 123_456)
+        again = segment(image, 8, method=method)
+        np.testing.assert_array_equal(again.labels, results[0].labels)
+
+
+def test_eight_threads_at_once_agree():
+    image = data.coffee()
+    expected = segment(image, 8).labels
+    results = [None] * 8
+
+    def work(number):
+        results[number] = segment(image, 8).labels
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for labels in results:
+        np.testing.assert_array_equal(labels, expected)
+
+
+def test_the_seed_decides_and_none_draws_anew():
+    image = data.coffee()
+    how = {"coreset_size": 200, "n_init": 1}
+    costs = [segment(image, 8, random_state=seed, **how).model.inertia_ for seed in (1, 1, 2)]
+    assert costs[0] == costs[1] != costs[2]
+    drawn = {segment(image, 8, random_state=None, **how).model.inertia_ for _ in range(3)}
+    assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["u1", "f4", "i8"])
+def test_no_more_clusters_than_distinct_colors_and_a_warning(dtype, method):
+    image = np.tile(np.array([10, 20, 30], dtype), (8, 5))
+    with pytest.warns(UserWarning, match="n_clusters=8 gave 3 clusters") as caught:
+        result = segment(image, 8, rgb=False, method=method)
+    assert caught[0].filename == __file__
+    assert result.labels.max() == 3
+    np.testing.assert_array_equal(result.recolored, image)
+    assert result.model.inertia_ == 0
+
+
+def test_one_pixel_and_one_cluster_are_enough():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = segment(np.array([7.5]), 1)
+    assert result.labels.tolist() == [1]
+    assert result.recolored.tolist() == [7.5]
+
+
+def test_more_clusters_than_a_byte_can_number():
+    image = np.arange(1000, dtype=np.uint16).reshape(20, 50)
+    result = segment(image, 300, method="full")
+    assert result.labels.dtype == np.uint16
+    assert np.unique(result.labels).tolist() == list(range(1, 301))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_progress_grows_to_the_end(dtype, method, monkeypatch):
+    small_blocks(monkeypatch, 50_000)
+    seen = []
+    segment(data.coffee().astype(dtype), method=method, progress=lambda *args: seen.append(args))
+    done, totals = zip(*seen, strict=True)
+    assert len(set(totals)) == 1
+    assert list(done) == sorted(done)
+    assert done[-1] == totals[0]
+    assert len(set(done)) > 10
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+@pytest.mark.parametrize("method", METHODS)
+def test_raising_from_progress_cancels_anywhere(dtype, method, monkeypatch):
+    class Cancelled(Exception):
+        pass
+
+    small_blocks(monkeypatch, 40_000)
+    image = data.coffee().astype(dtype)
+    calls = []
+    segment(image, method=method, progress=lambda *args: calls.append(args))
+    for stop in range(0, len(calls), 7):
+        countdown = iter(range(stop))
+
+        def progress(done, total, countdown=countdown):
+            if next(countdown, None) is None:
+                raise Cancelled
+
+        with pytest.raises(Cancelled):
+            segment(image, method=method, progress=progress)
+    assert not [thread for thread in threading.enumerate() if "napari-kmeans" in thread.name]
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "words"),
+    [
+        (np.zeros((40, 50)), {"color_space": "hsv"}, "color_space must be 'rgb'"),
+        (np.zeros((40, 50, 2)), {"color_space": "lab", "channel_axis": 2}, "got 'lab'"),
+        (np.zeros((40, 50)), {"mask": np.zeros((40, 50))}, "all 2000 left out"),
+        (np.full((40, 50), np.nan), {}, "all 2000 left out"),
+        (np.zeros((40, 50, 4), np.uint8), {}, "all 2000 left out"),
+        (np.zeros((40, 50), np.int64), {"mask": np.zeros((40, 50))}, "all 2000 left out"),
+        (np.zeros((40, 50, 3)), {"init": np.zeros((8, 4))}, "image's 3 channels, got 4"),
+        (np.full((40, 50, 3), 2.0), {"color_space": "lab"}, "from 0 to 1, got 2"),
+        (np.full((40, 50, 3), -2), {"color_space": "hsv"}, "got -2"),
+    ],
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_cannot_be_done_is_said_in_one_sentence(image, options, words, method):
+    with pytest.raises(ValueError, match=words) as caught:
+        segment(image, method=method, **options)
+    assert str(caught.value).count(". ") == 0
+
+
+def test_only_a_coreset_has_a_coreset():
+    image = data.coffee()
+    assert segment(image, method="full").coreset is None
+    coreset = segment(image, coreset_size=700).coreset
+    assert len(coreset.points) <= 700
+    assert coreset.weights.sum() == pytest.approx(image.shape[0] * image.shape[1])
