@@ -129,11 +129,8 @@ def screen_problem() -> str | None:
     return "Qt cannot open the display" if done.returncode else None
 
 
-def build_viewer(outcomes: Sequence[Outcome], options: Options) -> napari.Viewer:
-    """Return a viewer with each image, its recolored copy, its labels, and the dock."""
-    import napari
-
-    viewer = napari.Viewer(title=PROGRAM)
+def fill_viewer(viewer: napari.Viewer, outcomes: Sequence[Outcome], options: Options) -> None:
+    """Add to a viewer each image, its recolored copy and its labels, and the dock."""
     for outcome in outcomes:
         if outcome.seg.model.rgb or outcome.seg.model.channel_axis is None:
             _add_layers(viewer, outcome)
@@ -141,9 +138,9 @@ def build_viewer(outcomes: Sequence[Outcome], options: Options) -> napari.Viewer
             _add_channels(viewer, outcome)
     _, dock = viewer.window.add_plugin_dock_widget(PROGRAM)
     for name in OPTIONS:
-        if hasattr(dock, name):
+        # The dock has no field for a seed that is drawn anew.
+        if getattr(options, name) is not None:
             getattr(dock, name).value = getattr(options, name)
-    return viewer
 
 
 def _run(jobs: Sequence[Job], options: Options, directory: Path | None) -> int:
@@ -172,9 +169,8 @@ def _show(jobs: Sequence[Job], options: Options) -> int:
     if outcomes:
         import napari
 
-        viewer = build_viewer(outcomes, options)
+        fill_viewer(napari.Viewer(title=PROGRAM), outcomes, options)
         napari.run()
-        del viewer
     return FAILED if len(outcomes) < len(jobs) else 0
 
 

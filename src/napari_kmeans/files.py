@@ -190,23 +190,25 @@ def _read_with_imageio(path: Path) -> Picture:
     import imageio.v3 as iio
     from imageio.plugins.pillow import PillowPlugin
 
-    with iio.imopen(path, "r") as file:
-        if isinstance(file, PillowPlugin):
-            return _read_with_pillow(path)
-        return Picture(np.asarray(file.read()))
+    # As bytes, for imageio leaves a file open that it cannot read.
+    data = path.read_bytes()
+    with iio.imopen(data, "r", extension=path.suffix) as file:
+        if not isinstance(file, PillowPlugin):
+            return Picture(np.asarray(file.read()))
+    return _read_with_pillow(data)
 
 
-def _read_with_pillow(path: Path, pages: Sequence[int] = ()) -> Picture:
+def _read_with_pillow(data: bytes, pages: Sequence[int] = ()) -> Picture:
     """Read the `pages` of a file, or all there are where none are given."""
     import imageio.v3 as iio
 
-    mode = str(iio.immeta(path, plugin="pillow", index=0).get("mode", ""))
+    mode = str(iio.immeta(data, plugin="pillow", index=0).get("mode", ""))
     # The fourth channel of a printer's colours would pass for alpha.
     how: dict[str, Any] = {"plugin": "pillow", "mode": "RGB" if mode == "CMYK" else None}
     if pages:
-        pixels = np.stack([iio.imread(path, index=page, **how) for page in pages])
+        pixels = np.stack([iio.imread(data, index=page, **how) for page in pages])
     else:
-        pixels = np.asarray(iio.imread(path, **how))
+        pixels = np.asarray(iio.imread(data, **how))
     is_gray = mode in ("1", "L", "F") or mode.startswith("I")
     if mode == "LA":
         gray, alpha = pixels[..., :1], pixels[..., 1:]
@@ -214,13 +216,11 @@ def _read_with_pillow(path: Path, pages: Sequence[int] = ()) -> Picture:
     if len(pixels) == 1 and pixels.ndim > (2 if is_gray else 3):
         pixels = pixels[0]
     note = "its 16-bit colours are read at 8 bits; a TIFF file would keep them"
-    return Picture(pixels, rgb=not is_gray, note=note if _is_deep_color_png(path) else "")
+    return Picture(pixels, rgb=not is_gray, note=note if _is_deep_color_png(data) else "")
 
 
-def _is_deep_color_png(path: Path) -> bool:
-    with path.open("rb") as file:
-        header = file.read(26)
-    return header.startswith(b"\x89PNG") and header[24] == 16 and header[25] != 0
+def _is_deep_color_png(data: bytes) -> bool:
+    return data.startswith(b"\x89PNG") and data[24] == 16 and data[25] != 0
 
 
 def _read_tiff(path: Path) -> Picture:
@@ -236,7 +236,9 @@ def _read_tiff(path: Path) -> Picture:
         )
         if not plain or first.photometric == PHOTOMETRIC.PALETTE:
             # Pillow has LZW, JPEG and palettes, for which tifffile needs imagecodecs.
-            return _read_with_pillow(path, [page.index for page in series.pages if page])
+            return _read_with_pillow(
+                path.read_bytes(), [page.index for page in series.pages if page]
+            )
         pixels, axes = series.asarray(), series.axes
     if "S" in axes:
         pixels = np.moveaxis(pixels, axes.index("S"), -1)
