@@ -192,10 +192,10 @@ def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
     coreset = segmentation.coreset
     if coreset is None:
         raise ValueError('method must be "coreset" for points, got "full": there is no sample.')
-    positions = coreset.positions
-    labels = np.asarray(segmentation.labels[tuple(positions.T)])
+    points = coreset.points if source.rgb else coreset.points[:, 0]
+    labels = segmentation.model.predict(points)
     return Points(
-        positions,
+        coreset.positions,
         ndim=len(source.shape),
         size=_point_sizes(coreset.weights, source),
         face_color=_label_colors(segmentation, source).map(labels),

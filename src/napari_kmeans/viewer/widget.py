@@ -270,6 +270,13 @@ class KMeansWidget(Container[Any]):
         self._show_progress((0, 0))
         self._update_enabled()
 
+    def _is_awaited(self) -> bool:
+        """Whether a run is under way that nobody cancelled.
+
+        What a worker told just before it was cancelled may still be on its way.
+        """
+        return self._run is not None and not self._run.worker.abort_requested
+
     def _on_run_clicked(self) -> None:
         self.run()
 
@@ -290,7 +297,7 @@ class KMeansWidget(Container[Any]):
         self.progress_bar.value = 0
 
     def _on_warned(self, warned: tuple[Any, ...]) -> None:
-        if self._run is None:
+        if not self._is_awaited():
             return
         message, category = warned[:2]
         if category is UserWarning:
@@ -299,7 +306,7 @@ class KMeansWidget(Container[Any]):
             notification_manager.receive_warning(*warned)
 
     def _on_errored(self, error: Exception) -> None:
-        if self._run is None:
+        if not self._is_awaited():
             return
         if isinstance(error, EXPECTED_ERRORS):
             show_error(str(error) or f"There is too little memory ({type(error).__name__}).")
@@ -316,8 +323,7 @@ class KMeansWidget(Container[Any]):
     # ----------------------------------------------------------------- results
 
     def _on_returned(self, segmentation: Segmentation) -> None:
-        # Cancelled after the last block, its result may already be on the way.
-        if self._run is None or self._run.worker.abort_requested:
+        if self._run is None or not self._is_awaited():
             return
         run = self._run
         with self._selection_kept():
