@@ -10,8 +10,10 @@ import tomllib
 import zipfile
 from importlib import metadata, resources
 from pathlib import Path
+from typing import Any
 
 import npe2
+import numpy as np
 import pytest
 
 import napari_kmeans
@@ -119,3 +121,33 @@ def test_the_tools_have_one_version_everywhere():
         versions = re.findall(rf"{tool}==[\d.]+\d", tox + hooks)
         assert len(versions) == 2
         assert len(set(versions)) == 1
+
+
+def _readme_snippets() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+
+
+def test_the_script_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(_readme_snippets()[0], names)
+    assert set(np.unique(names["seg"].labels)) == set(range(1, 9))
+    assert names["picture"].shape == names["histology"]().shape
+    np.testing.assert_array_equal(names["model"].predict(names["image"]), names["seg"].labels)
+
+
+def test_the_layers_of_the_readme_are_added(make_napari_viewer):
+    viewer = make_napari_viewer()
+    # The viewer of the snippet is the one that the fixture takes away again.
+    snippet = _readme_snippets()[1].replace("napari.Viewer()", "the_viewer")
+    exec(snippet, {"the_viewer": viewer})
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["coffee", "coffee recolored", "coffee labels"]
+
+
+def test_the_files_that_the_readme_names_are_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!http)([^)]+)\)", text)
+    assert links
+    assert all((ROOT / link).is_file() for link in links)

@@ -1,0 +1,486 @@
+"""The command line, driven as a user drives it: by arguments, on files, in other processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+import napari_kmeans
+from napari_kmeans import KMeansModel, __main__, segment
+from napari_kmeans.__main__ import fill_viewer, main, screen_problem
+from napari_kmeans.files import Picture
+from napari_kmeans.parameters import OPTIONS, Options
+from napari_kmeans.samples import SAMPLES
+
+PARTS = ("labels.tif", "model.json", "recolored.png", "table.csv")
+on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+
+
+def _run(*arguments: object, without: tuple[str, ...] = (), **settings):
+    """Run the command line in a process of its own, with no environment variable `without`."""
+    environment = {name: value for name, value in os.environ.items() if name not in without}
+    return subprocess.run(
+        [sys.executable, "-m", "napari_kmeans", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment | settings.pop("env", {}),
+        **settings,
+    )
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def _noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def photo(tmp_path, quadrants) -> Path:
+    path = tmp_path / "photo.png"
+    iio.imwrite(path, quadrants)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+def _assert_results(out: Path, stem: str, recolored: str, seg) -> None:
+    """The four files give back what `segment` gave."""
+    labels = tifffile.imread(out / f"{stem}-labels.tif")
+    np.testing.assert_array_equal(labels, seg.labels)
+    assert labels.dtype == seg.labels.dtype
+    picture = iio.imread(out / f"{stem}-recolored{recolored}")
+    np.testing.assert_array_equal(picture, seg.recolored)
+    assert picture.dtype == seg.recolored.dtype
+    table = pd.read_csv(out / f"{stem}-table.csv")
+    pd.testing.assert_frame_equal(table, seg.table, check_dtype=False)
+    assert KMeansModel.load(out / f"{stem}-model.json").to_dict() == seg.model.to_dict()
+
+
+class TestResults:
+    def test_a_color_image(self, photo, out, quadrants, quadrant_labels, capsys):
+        assert main([str(photo), "-k", "4", "-o", str(out)]) == 0
+        _assert_results(out, "photo", ".png", segment(quadrants, 4, rgb=True))
+        labels = tifffile.imread(out / "photo-labels.tif")
+        np.testing.assert_array_equal(labels, quadrant_labels)
+        assert _names(out) == [f"photo-{part}" for part in PARTS]
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        assert all(f"wrote {out / name}" in printed.out for name in _names(out))
+
+    def test_the_table_is_printed(self, photo, out, quadrants, capsys):
+        main([str(photo), "-k", "4", "-o", str(out)])
+        printed = capsys.readouterr().out
+        for row in segment(quadrants, 4, rgb=True).table.itertuples():
+            assert f"{row.index}  {row.percent:7.2f}  {row.color}" in printed
+
+    def test_of_many_clusters_the_first_are_printed(self, tmp_path, out, capsys):
+        iio.imwrite(tmp_path / "noise.png", _noise(40, 40, 3))
+        main([str(tmp_path / "noise.png"), "-k", "25", "-o", str(out)])
+        assert "... and 5 more" in capsys.readouterr().out
+        assert len(pd.read_csv(out / "noise-table.csv")) == 25
+
+    def test_every_option_reaches_the_clustering(self, tmp_path, out):
+        image = _noise(40, 50, 3)
+        iio.imwrite(tmp_path / "noise.png", image)
+        arguments = "-k 5 --color-space lab --method coreset --coreset-size 90 --init random"
+        arguments += " --n-init 2 --max-iter 4 --tol 0.01 --seed 7"
+        assert main([str(tmp_path / "noise.png"), *arguments.split(), "-o", str(out)]) == 0
+        seg = segment(
+            image,
+            5,
+            color_space="lab",
+            method="coreset",
+            coreset_size=90,
+            init="random",
+            n_init=2,
+            max_iter=4,
+            tol=0.01,
+            random_state=7,
+        )
+        _assert_results(out, "noise", ".png", seg)
+
+    def test_a_volume_of_16_bits(self, tmp_path, out, steps):
+        tifffile.imwrite(tmp_path / "steps.tif", steps, photometric="minisblack")
+        assert main([str(tmp_path / "steps.tif"), "-k", "3", "-o", str(out)]) == 0
+        _assert_results(out, "steps", ".tif", segment(steps, 3))
+
+    def test_gray_of_16_bits(self, tmp_path, out, steps):
+        iio.imwrite(tmp_path / "steps.png", steps[0])
+        assert main([str(tmp_path / "steps.png"), "-k", "3", "-o", str(out)]) == 0
+        _assert_results(out, "steps", ".png", segment(steps[0], 3))
+
+    def test_colors_as_floats(self, tmp_path, out, quadrants):
+        image = (quadrants / 255).astype(np.float32)
+        tifffile.imwrite(tmp_path / "f.tif", image, photometric="rgb")
+        assert main([str(tmp_path / "f.tif"), "-k", "4", "-o", str(out)]) == 0
+        _assert_results(out, "f", ".tif", segment(image, 4, rgb=True))
+
+    def test_channels_of_another_axis(self, tmp_path, out):
+        image = _noise(5, 12, 14)
+        tifffile.imwrite(tmp_path / "c.ome.tif", image, metadata={"axes": "CYX"})
+        assert main([str(tmp_path / "c.ome.tif"), "-k", "3", "-o", str(out)]) == 0
+        _assert_results(out, "c.ome", ".tif", segment(image, 3, channel_axis=0))
+
+    def test_a_transparent_pixel_keeps_its_color(self, tmp_path, out, quadrants):
+        image = np.dstack([quadrants, np.full(quadrants.shape[:2], 255, np.uint8)])
+        image[3, 5] = (1, 2, 3, 0)
+        iio.imwrite(tmp_path / "clear.png", image)
+        assert main([str(tmp_path / "clear.png"), "-k", "4", "-o", str(out)]) == 0
+        _assert_results(out, "clear", ".png", segment(image, 4, rgb=True))
+        assert tifffile.imread(out / "clear-labels.tif")[3, 5] == 0
+        assert iio.imread(out / "clear-recolored.png")[3, 5].tolist() == [1, 2, 3, 0]
+
+    def test_a_sample(self, out):
+        assert main(["--sample", "volume", "-k", "4", "-o", str(out)]) == 0
+        _assert_results(out, "volume", ".tif", segment(SAMPLES["volume"](), 4))
+
+    def test_no_argument_takes_the_first_sample(self, out):
+        assert main(["-o", str(out)]) == 0
+        _assert_results(out, "photograph", ".png", segment(SAMPLES["photograph"]()))
+
+    def test_same_names_do_not_overwrite_each_other(self, tmp_path, out):
+        images = [_noise(12, 14, 3, seed=seed) for seed in range(2)]
+        paths = [tmp_path / name / "photo.png" for name in "ab"]
+        for path, image in zip(paths, images, strict=True):
+            path.parent.mkdir()
+            iio.imwrite(path, image)
+        assert main([*map(str, paths), "-k", "3", "-o", str(out)]) == 0
+        _assert_results(out, "photo", ".png", segment(images[0], 3, rgb=True))
+        _assert_results(out, "photo-2", ".png", segment(images[1], 3, rgb=True))
+
+    def test_an_input_is_not_overwritten(self, photo, quadrants):
+        other = photo.with_name("photo-recolored.png")
+        iio.imwrite(other, _noise(12, 14, 3))
+        assert main([str(photo), str(other), "-k", "2", "-o", str(photo.parent)]) == 0
+        np.testing.assert_array_equal(iio.imread(other), _noise(12, 14, 3))
+        np.testing.assert_array_equal(iio.imread(photo), quadrants)
+
+
+class TestFaults:
+    @pytest.mark.parametrize("name", ["broken.png", "broken.tif", "missing.jpg"])
+    def test_an_unreadable_file_does_not_stop_the_others(self, photo, out, name, capsys):
+        bad = photo.with_name(name)
+        if "broken" in name:
+            bad.write_text("no image")
+        assert main([str(bad), str(photo), "-k", "2", "-o", str(out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"napari-kmeans: cannot read {bad}: ")
+        assert _names(out) == [f"photo-{part}" for part in PARTS]
+
+    def test_nothing_is_left_where_nothing_could_be_read(self, tmp_path, out):
+        assert main([str(tmp_path / "missing.png"), "-o", str(out / "deep")]) == 1
+        assert not out.exists()
+
+    def test_a_directory_that_cannot_be_written_is_said_before_the_work(self, photo, capsys):
+        # The missing image would be complained of if the work had begun.
+        missing = photo.with_name("missing.png")
+        for directory in (photo, photo / "below"):
+            assert main([str(missing), "-o", str(directory)]) == 1
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line == f"napari-kmeans: cannot write to {directory}: {os.strerror(20)}."
+        assert photo.is_file()
+
+    @on_linux
+    def test_a_system_directory_cannot_be_written(self, photo, capsys):
+        assert main([str(photo), "-o", "/proc/napari-kmeans"]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+
+    def test_what_the_core_refuses_is_one_sentence(self, tmp_path, out, steps, capsys):
+        path = tmp_path / "gray.png"
+        iio.imwrite(path, steps[0])
+        assert main([str(path), "--color-space", "hsv", "-o", str(out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"napari-kmeans: cannot cluster {path}: color_space")
+        assert not out.exists()
+
+    def test_fewer_colors_than_clusters_is_one_warning(self, tmp_path, out, capsys):
+        path = tmp_path / "flat.png"
+        iio.imwrite(path, np.full((9, 8, 3), 7, np.uint8))
+        assert main([str(path), "-k", "5", "-o", str(out)]) == 0
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"napari-kmeans: {path}: ")
+        assert "n_clusters=5" in line
+        assert len(pd.read_csv(out / "flat-table.csv")) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ("-k 0", "n_clusters must be a whole number"),
+            ("-k many", "argument -k/--n-clusters: must be a whole number, got 'many'"),
+            ("-k 2.5", "must be a whole number, got '2.5'"),
+            ("--coreset-size some", "must be a whole number or 'auto', got 'some'"),
+            ("--coreset-size 3", "coreset_size must be at least n_clusters"),
+            ("--tol -1", "tol must be a number"),
+            ("--tol x", "must be a number, got 'x'"),
+            ("--seed -1", "random_state must be"),
+            ("--color-space xyz", "argument --color-space: invalid choice: 'xyz'"),
+            ("--method best", "argument --method: invalid choice: 'best'"),
+            ("--sample cat", "argument --sample: invalid choice: 'cat'"),
+            ("--no-such-option", "unrecognized arguments: --no-such-option"),
+        ],
+    )
+    def test_a_wrong_option_is_named(self, arguments, sentence, out, capsys):
+        with pytest.raises(SystemExit) as caught:
+            main([*arguments.split(), "-o", str(out)])
+        assert caught.value.code == 2
+        assert sentence in capsys.readouterr().err
+        assert not out.exists()
+
+    @on_posix
+    def test_a_full_disk_leaves_the_earlier_results(self, tmp_path, out, capsys):
+        import resource
+
+        path = tmp_path / "noise.png"
+        iio.imwrite(path, _noise(200, 200, 3))
+        assert main([str(path), "-k", "3", "-o", str(out)]) == 0
+        before = {name: (out / name).read_bytes() for name in _names(out)}
+        capsys.readouterr()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Room for some of the labels, as on a disk that is nearly full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            code = main([str(path), "-k", "8", "-o", str(out)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert code == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"napari-kmeans: cannot write the results of {path} to {out}: ")
+        assert {name: (out / name).read_bytes() for name in _names(out)} == before
+
+    @on_posix
+    def test_ctrl_c_stops_without_a_traceback(self, tmp_path, out):
+        # Reading from a pipe that nobody writes to, it surely is at work.
+        pipe = tmp_path / "pipe.png"
+        os.mkfifo(pipe)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "napari_kmeans", str(pipe), "-o", str(out)],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        with pipe.open("wb"):
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert errors == "napari-kmeans: interrupted; nothing was left half-written.\n"
+        assert not out.exists()
+
+
+class TestProcess:
+    def test_with_o_it_loads_neither_qt_nor_napari(self, photo, out):
+        code = (
+            "import sys; from napari_kmeans.__main__ import main; code = main(sys.argv[1:]);"
+            "print({'qtpy', 'napari', 'magicgui', 'vispy'} & set(sys.modules), code)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, photo, "-k", "2", "-o", out],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines()[-1] == "set() 0"
+
+    def test_the_script_is_installed(self, photo, out):
+        script = Path(sys.executable).with_name("napari-kmeans")
+        arguments = [script, photo, "-k", "2", "-o", out]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        assert _names(out) == [f"photo-{part}" for part in PARTS]
+
+    def test_it_says_nothing_but_the_result_into_a_pipe(self, photo, out):
+        done = _run(photo, "-k", 4, "-o", out)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("photo: 4 clusters\n")
+
+    @on_posix
+    def test_a_terminal_shows_a_bar(self, photo, out):
+        import termios
+
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (24, 80))
+        command = [sys.executable, "-m", "napari_kmeans", str(photo), "-k", "4", "-o", str(out)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+            os.close(theirs)
+            shown = b""
+            while chunk := _read_terminal(ours):
+                shown += chunk
+        os.close(ours)
+        assert process.returncode == 0
+        assert b"photo: " in shown
+        assert b"%|" in shown
+
+    @on_posix
+    def test_a_reader_that_stops_is_no_fault_to_trace(self, photo, out):
+        command = [sys.executable, "-m", "napari_kmeans", str(photo), "-k", "2", "-o", str(out)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            process.stdout.close()
+            assert process.stderr.read() == ""
+
+    def test_version(self, capsys):
+        with pytest.raises(SystemExit) as caught:
+            main(["--version"])
+        assert caught.value.code == 0
+        assert capsys.readouterr().out == f"napari-kmeans {napari_kmeans.__version__}\n"
+
+    def test_help_tells_of_every_option(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        for info in OPTIONS.values():
+            assert info.tooltip in text
+            assert f"Default: {info.default}." in text
+
+
+def _read_terminal(handle: int) -> bytes:
+    try:
+        return os.read(handle, 4096)
+    except OSError:  # On Linux, the sign that the other end is closed.
+        return b""
+
+
+class TestWithoutAScreen:
+    def _assert_fallback(self, done, directory: Path, why: str) -> None:
+        assert done.returncode == 0
+        (line,) = done.stderr.splitlines()
+        assert line == (
+            f"napari-kmeans: no screen: {why}; writing to napari-kmeans-output{os.sep} instead."
+        )
+        assert _names(directory / "napari-kmeans-output") == [f"photo-{part}" for part in PARTS]
+
+    @on_linux
+    def test_without_a_display(self, photo, tmp_path):
+        done = _run(photo, "-k", 2, cwd=tmp_path, without=("DISPLAY", "WAYLAND_DISPLAY"))
+        self._assert_fallback(done, tmp_path, "neither DISPLAY nor WAYLAND_DISPLAY is set")
+
+    @pytest.mark.parametrize("platform", ["offscreen", "minimal:enable_fonts"])
+    def test_drawing_into_nothing(self, photo, tmp_path, platform):
+        done = _run(photo, "-k", 2, cwd=tmp_path, env={"QT_QPA_PLATFORM": platform})
+        name = platform.partition(":")[0]
+        self._assert_fallback(done, tmp_path, f"QT_QPA_PLATFORM is {name}")
+
+    @on_linux
+    def test_a_display_that_nobody_serves(self, photo, tmp_path):
+        hidden = ("WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
+        done = _run(photo, "-k", 2, cwd=tmp_path, without=hidden, env={"DISPLAY": ":4711"})
+        self._assert_fallback(done, tmp_path, "Qt cannot open the display")
+
+    def test_no_qt_at_all(self, monkeypatch):
+        monkeypatch.setattr(__main__, "QT_BINDINGS", ("NoSuchQt",))
+        assert "no Qt is installed" in screen_problem()
+
+    def test_the_directory_must_be_writable_here_too(self, photo, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+        (tmp_path / "napari-kmeans-output").touch()
+        assert main([str(photo)]) == 1
+        assert "cannot write to napari-kmeans-output" in capsys.readouterr().err
+
+
+def _outcome(pixels: np.ndarray, name: str = "photo", sample: str | None = None, **settings):
+    seg = segment(pixels, 3, **settings)
+    return __main__.Outcome(name, Picture(pixels, **settings), seg, sample)
+
+
+class TestViewer:
+    def test_there_is_a_screen(self, qapp):
+        assert screen_problem() is None
+
+    def test_the_layers_and_the_dock(self, make_napari_viewer, quadrants):
+        viewer = make_napari_viewer()
+        outcome = _outcome(quadrants, rgb=True)
+        options = Options(n_clusters=3, color_space="hsv", tol=0.5, random_state=None)
+        fill_viewer(viewer, [outcome], options)
+        names = [layer.name for layer in viewer.layers]
+        assert names == ["photo", "photo recolored", "photo labels"]
+        np.testing.assert_array_equal(viewer.layers["photo"].data, quadrants)
+        np.testing.assert_array_equal(viewer.layers["photo labels"].data, outcome.seg.labels)
+        recolored = viewer.layers["photo recolored"]
+        np.testing.assert_array_equal(recolored.data, outcome.seg.recolored)
+        assert recolored.rgb
+        dock = _dock(viewer)
+        assert dock.image.value is viewer.layers["photo"]
+        assert (dock.n_clusters.value, dock.color_space.value, dock.tol.value) == (3, "hsv", 0.5)
+        assert dock.random_state.value == 0
+
+    def test_a_sample_lies_where_its_layer_lies(self, make_napari_viewer):
+        viewer = make_napari_viewer()
+        outcome = _outcome(SAMPLES["volume"](), "volume", sample="volume")
+        fill_viewer(viewer, [outcome], Options())
+        extents = [layer.extent.world for layer in viewer.layers]
+        assert len(extents) == 3
+        assert tuple(viewer.layers[0].scale) != (1, 1, 1)
+        for extent in extents:
+            np.testing.assert_array_equal(extent, extents[0])
+
+    def test_channels_are_layers(self, make_napari_viewer):
+        viewer = make_napari_viewer()
+        outcome = _outcome(_noise(2, 30, 34), "stain", channel_axis=0)
+        fill_viewer(viewer, [outcome], Options())
+        assert {layer.name for layer in viewer.layers} == {
+            "stain 0",
+            "stain 1",
+            "stain recolored 0",
+            "stain recolored 1",
+            "stain labels",
+        }
+        recolored = viewer.layers["stain recolored 1"].data
+        np.testing.assert_array_equal(recolored, outcome.seg.recolored[1])
+
+    def test_the_whole_way_through_the_event_loop(self, photo, tmp_path, qapp):
+        # Beside a broken image: the window opens for the good one, the exit code tells.
+        code = """
+import sys
+import napari
+from napari.qt import get_qapp
+from qtpy.QtCore import QTimer
+from napari_kmeans.__main__ import main
+
+def look():
+    viewer = napari.current_viewer()
+    print([layer.name for layer in viewer.layers], list(viewer.window.dock_widgets))
+    viewer.close()
+    app.quit()
+
+app = get_qapp()
+QTimer.singleShot(0, look)
+sys.exit(main(sys.argv[1:]))
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "missing.png", photo, "-k", "4"],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 1, done.stderr
+        assert done.stdout.splitlines()[-1] == (
+            "['photo', 'photo recolored', 'photo labels'] ['K-means segmentation (napari-kmeans)']"
+        )
+        assert "cannot read" in done.stderr
+        assert _names(tmp_path) == ["photo.png"]
+
+
+def _dock(viewer):
+    from napari_kmeans.viewer.widget import KMeansWidget
+
+    (widget,) = viewer.window.dock_widgets.values()
+    assert isinstance(widget, KMeansWidget)
+    return widget
