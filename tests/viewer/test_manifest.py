@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from napari._app_model import get_app_model
 from npe2 import PluginManifest
 
 from napari_kmeans.viewer.widget import KMeansWidget
@@ -22,11 +23,19 @@ def test_the_widget_is_in_the_menu_of_segmentation(manifest):
     (widget,) = manifest.contributions.widgets
     assert item.command == widget.command
     assert widget.display_name == "K-means segmentation"
-    assert widget.get_callable() is KMeansWidget
+    (command,) = (each for each in manifest.contributions.commands if each.id == item.command)
+    assert command.python_name == "napari_kmeans.viewer.widget:KMeansWidget"
 
 
-def test_the_menus_of_a_viewer_open_the_dock(viewer):
-    from app_model.backends.qt import QModelMenu
-
-    menu = viewer.window._qt_window.findChild(QModelMenu, "napari/layers/segment")
-    assert menu is not None
+def test_the_menu_opens_the_dock(viewer, manifest):
+    (item,) = manifest.contributions.menus["napari/layers/segment"]
+    app = get_app_model()
+    entries = {
+        entry.command.id
+        for entry in app.menus.get_menu("napari/layers/segment")
+        if hasattr(entry, "command")
+    }
+    assert item.command in entries
+    app.commands.execute_command(item.command).result()
+    dock = viewer.window.dock_widgets["K-means segmentation (napari-kmeans)"]
+    assert isinstance(dock, KMeansWidget)

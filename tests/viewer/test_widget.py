@@ -381,6 +381,16 @@ def test_cancelling_a_long_run_takes_a_moment(viewer, dock, finish, qtbot):
     assert names(viewer) == ["picture", "noise"]
 
 
+def test_a_result_that_comes_after_the_click_is_not_shown(viewer, dock, finish):
+    worker = dock.run()
+    # Nothing that the worker tells reaches the window before it comes back to its events.
+    assert QThreadPool.globalInstance().waitForDone(20_000)
+    assert not worker.is_running
+    click(dock.cancel_button)
+    finish(dock)
+    assert len(viewer.layers) == 1
+
+
 def test_a_worker_that_quits_is_gone_when_it_says_so(viewer, dock, finish, qtbot, slow):
     """napari's own "close anyway" quits workers without asking the dock."""
     viewer.layers["picture"].data = slow
@@ -561,6 +571,8 @@ def test_closing_the_dock_stops_the_run(viewer, dock, qtbot, slow):
     stopped(qtbot, worker, slow)
     assert len(viewer.layers) == 1
     assert not notifications()
+    dock.native.deleteLater()
+    qtbot.wait(50)
 
 
 def test_hiding_the_dock_does_not(viewer, dock, qtbot, slow, finish):

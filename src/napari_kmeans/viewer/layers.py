@@ -265,8 +265,8 @@ def find_result(layers: Iterable[Layer], result: Layer) -> Layer | None:
 def _key(layer: Layer) -> tuple[Any, ...]:
     """Return what two layers must share for one to take the other's data."""
     provenance = layer.metadata.get(METADATA_KEY, {})
-    kind, source = provenance.get("kind"), provenance.get("source_id", id(layer))
-    return type(layer), layer.ndim, getattr(layer, "rgb", None), kind, source
+    identity = provenance.get("kind"), provenance.get("source_id")
+    return type(layer), layer.ndim, getattr(layer, "rgb", None), *identity
 
 
 def update_layer(layer: Layer, result: Layer) -> None:
