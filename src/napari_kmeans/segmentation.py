@@ -7,24 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.imaging.blocks import Pixels, open_pixels
-from napari_kmeans.imaging.colors import brightness, to_hex, to_space, white_of
-from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
-from napari_kmeans.imaging.painting import Painter, paint
-from napari_kmeans.imaging.sampling import Coreset, Sampling, sample_histogram, sample_pixels
-from napari_kmeans.imaging.tally import Tally, tally_histogram, tally_pixels
+from napari_kmeans.imaging.colors import brightness, to_hex
+from napari_kmeans.imaging.painting import paint
 from napari_kmeans.model import KMeansModel
-from napari_kmeans.parallel import map_threads
 from napari_kmeans.parameters import Options
-from napari_kmeans.progress import Progress, Report
+from napari_kmeans.progress import Progress, Report, Step
+from napari_kmeans.summary import Summary, summarize_pixels
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+    from napari_kmeans.clustering.lloyd import Fit
+    from napari_kmeans.imaging.sampling import Coreset
+    from napari_kmeans.imaging.tally import Tally
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +160,7 @@ def segment(
     )
     pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
     _check_together(pixels, options)
-    return _Run(pixels, options, Progress(progress)).segmentation()
+    return _segment(pixels, options, Progress(progress))
 
 
 def _check_together(pixels: Pixels, options: Options) -> None:
@@ -178,127 +177,56 @@ def _check_together(pixels: Pixels, options: Options) -> None:
         )
 
 
-class _Run:
-    """One segmentation: summary, fit, tally, paint."""
-
-    def __init__(self, pixels: Pixels, options: Options, progress: Progress) -> None:
-        self.pixels = pixels
-        self.options = options
-        self.progress = progress
-        self.white = white_of(pixels.dtype)
-        self.n_blocks = len(pixels.blocks())
-        seed = options.random_state
-        self.seed = int(np.random.SeedSequence().entropy) if seed is None else seed  # type: ignore[arg-type]
-
-    def segmentation(self) -> Segmentation:
-        histogram, coreset = self._summarize()
-        values, weights = self._points(histogram, coreset)
-        centers, n_iter = self._fit(values, weights)
-        centers, tally = self._tally(histogram, centers)
-        model = KMeansModel(
-            cluster_centers_=centers,
-            palette=tally.means,
-            inertia_=tally.cost,
-            n_iter_=n_iter,
-            color_space=self.options.color_space,
-            rgb=self.pixels.rgb,
-            channel_axis=self.pixels.channel_axis,
-            dtype=self.pixels.dtype.newbyteorder("="),
+def _segment(pixels: Pixels, options: Options, progress: Progress) -> Segmentation:
+    n_blocks = len(pixels.blocks())
+    summary = summarize_pixels(pixels, options, progress)
+    fit = _fit(summary, progress.stage(0.3, options.resolved_n_init))
+    tally = summary.tally(fit, progress.stage(0.2, n_blocks))
+    used = _from_dark_to_bright(tally, pixels.rgb)
+    if len(used) < options.n_clusters:
+        warnings.warn(
+            f"n_clusters={options.n_clusters} gave {len(used)} clusters: "
+            "there are no more distinct colours to tell apart.",
+            UserWarning,
+            stacklevel=3,
         )
-        labels, recolored = self._paint(histogram, model)
-        self.progress.finish()
-        return Segmentation(
-            labels, recolored, model, _table(model, tally.counts), coreset, self.options
-        )
+    model = KMeansModel(
+        cluster_centers_=fit.centers[used],
+        palette=tally.means[used],
+        inertia_=tally.cost,
+        n_iter_=fit.n_iter,
+        color_space=options.color_space,
+        rgb=pixels.rgb,
+        channel_axis=pixels.channel_axis,
+        dtype=pixels.dtype.newbyteorder("="),
+    )
+    ranks = np.empty(len(fit.centers), np.int64)
+    ranks[used] = np.arange(len(used))
+    painter = summary.painter(model.cluster_centers_, tally, ranks)
+    labels, recolored = paint(pixels, painter, model.palette, progress.stage(0.2, n_blocks))
+    progress.finish()
+    return Segmentation(
+        labels,
+        _channels_back(recolored, pixels.channel_axis),
+        model,
+        _table(model, tally.counts[used]),
+        summary.coreset,
+        options,
+    )
 
-    def _summarize(self) -> tuple[Histogram | None, Coreset | None]:
-        """Return the distinct colours where they can be counted, and the coreset if wanted."""
-        codec = find_codec(self.pixels, self._stage(0.1))
-        histogram = None
-        if codec is not None:
-            histogram = build_histogram(self.pixels, codec, self._stage(0.2))
-            self._check_any(len(histogram.codes))
-        if self.options.method == "full":
-            return histogram, None
-        sampling = Sampling(
-            self.options.n_clusters,
-            self.options.resolved_coreset_size,
-            self.options.color_space,
-            self.white,
-            self.seed,
-        )
-        if histogram is not None:
-            return histogram, sample_histogram(histogram, self.pixels, sampling)
-        coreset = sample_pixels(self.pixels, sampling, self._stage(0.2))
-        self._check_any(len(coreset.points))
-        return None, coreset
 
-    def _points(
-        self, histogram: Histogram | None, coreset: Coreset | None
-    ) -> tuple[NDArray[Any], Floats]:
-        """Return the colours to fit, in channel units, and their weights."""
-        if coreset is not None:
-            return coreset.points, coreset.weights
-        if histogram is not None:
-            return histogram.points, histogram.weights.astype(np.float64)
-        blocks = self.pixels.blocks()
-        values = np.concatenate(map_threads(self.pixels.read_kept, blocks, self._stage(0.2)))
-        self._check_any(len(values))
-        return values, np.ones(len(values))
+def _fit(summary: Summary, step: Step) -> Fit:
+    options = summary.options
+    start = None if isinstance(options.init, str) else summary.to_space(options.init)
+    rng = np.random.default_rng([summary.seed, 0])
+    return fit_points(summary.levels, options, start, rng, step)
 
-    def _check_any(self, n_colors: int) -> None:
-        if not n_colors:
-            raise ValueError(
-                f"image must have a pixel to cluster, got all {self.pixels.n_pixels} left out: "
-                "check the mask, the alpha channel and NaN or infinite values."
-            )
 
-    def _fit(self, values: NDArray[Any], weights: Floats) -> tuple[Floats, int]:
-        start = None
-        if not isinstance(self.options.init, str):
-            start = self._to_space(self.options.init)
-        fit = fit_points(
-            self._to_space(values),
-            weights,
-            self.options,
-            start,
-            np.random.default_rng([self.seed, 0]),
-            self.progress.stage(0.3, self.options.resolved_n_init),
-        )
-        return fit.centers, fit.n_iter
-
-    def _to_space(self, values: NDArray[Any]) -> Floats:
-        return to_space(values, self.options.color_space, self.white)
-
-    def _tally(self, histogram: Histogram | None, centers: Floats) -> tuple[Floats, Tally]:
-        """Return the centres that have pixels, from dark to bright, and what they hold."""
-        space = self.options.color_space
-        if histogram is not None:
-            tally = tally_histogram(histogram, centers, space, self.white)
-        else:
-            tally = tally_pixels(self.pixels, centers, space, self.white, self._stage(0.2))
-        used = np.flatnonzero(tally.counts)
-        if len(used) < self.options.n_clusters:
-            warnings.warn(
-                f"n_clusters={self.options.n_clusters} gave {len(used)} clusters: "
-                "there are no more distinct colours to tell apart.",
-                UserWarning,
-                stacklevel=4,
-            )
-        means = tally.means[used]
-        keys = [*means.T[::-1], brightness(means, self.pixels.rgb)]
-        order = used[np.lexsort(keys)]
-        return centers[order], Tally(tally.counts[order], tally.sums[order], tally.cost)
-
-    def _paint(self, histogram: Histogram | None, model: KMeansModel) -> tuple[Any, Any]:
-        painter = Painter(model.cluster_centers_, model.color_space, self.white)
-        if histogram is not None:
-            painter = painter.with_table(histogram)
-        labels, recolored = paint(self.pixels, painter, model.palette, self._stage(0.2))
-        return labels, _channels_back(recolored, self.pixels.channel_axis)
-
-    def _stage(self, share: float) -> Any:
-        return self.progress.stage(share, self.n_blocks)
+def _from_dark_to_bright(tally: Tally, rgb: bool) -> NDArray[np.int64]:
+    """Return the centres that have pixels, in the order of their labels."""
+    used = np.flatnonzero(tally.counts)
+    means = tally.means[used]
+    return used[np.lexsort([*means.T[::-1], brightness(means, rgb)])]
 
 
 def _channels_back(array: Any, channel_axis: int | None) -> Any:

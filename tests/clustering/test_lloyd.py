@@ -7,14 +7,19 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from napari_kmeans import parallel
-from napari_kmeans.clustering import lloyd as module
-from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, lloyd, total_cost
+from napari_kmeans.clustering import assignment
+from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
+from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, lloyd
 
 
 def blobs(seed, n=3000, d=3, k=5):
     rng = np.random.default_rng(seed)
     centers = rng.uniform(0, 255, (k, d))
     return centers[rng.integers(k, size=n)] + rng.normal(0, 12, (n, d)), rng
+
+
+def run(points, weights, start, **options):
+    return lloyd(GroupedPoints(points, weights), start, **options)
 
 
 def brute_force_nearest(points, centers):
@@ -42,7 +47,7 @@ def test_the_first_of_equally_near_centers_is_taken():
 def test_a_run_is_that_of_scikit_learn(seed, tol):
     points, rng = blobs(seed)
     start = points[rng.choice(len(points), 8, replace=False)]
-    ours = lloyd(points, np.ones(len(points)), start, max_iter=300, tol=tol)
+    ours = run(points, np.ones(len(points)), start, max_iter=300, tol=tol)
     theirs = KMeans(8, init=start, n_init=1, tol=tol, algorithm="lloyd").fit(points)
     np.testing.assert_allclose(ours.centers, theirs.cluster_centers_, atol=1e-8)
     assert ours.n_iter == theirs.n_iter_
@@ -53,9 +58,9 @@ def test_a_weight_counts_as_so_many_points():
     points, rng = blobs(1, n=400)
     counts = rng.integers(1, 9, len(points))
     start = points[:6]
-    once = lloyd(points, counts.astype(float), start, max_iter=300, tol=1e-6)
+    once = run(points, counts.astype(float), start, max_iter=300, tol=1e-6)
     repeated = np.repeat(points, counts, axis=0)
-    many = lloyd(repeated, np.ones(len(repeated)), start, max_iter=300, tol=1e-6)
+    many = run(repeated, np.ones(len(repeated)), start, max_iter=300, tol=1e-6)
     np.testing.assert_allclose(once.centers, many.centers, atol=1e-9)
     assert once.n_iter == many.n_iter
     assert once.inertia == pytest.approx(many.inertia)
@@ -65,7 +70,7 @@ def test_a_weight_counts_as_so_many_points():
 def test_a_center_without_points_moves_where_scikit_learn_moves_it(n_equal):
     points, _ = blobs(3, n=500)
     start = np.vstack([np.repeat(points[:1], n_equal, axis=0), points[1:4]])
-    ours = lloyd(points, np.ones(len(points)), start, max_iter=300, tol=0)
+    ours = run(points, np.ones(len(points)), start, max_iter=300, tol=0)
     theirs = KMeans(len(start), init=start, n_init=1, tol=0, algorithm="lloyd").fit(points)
     np.testing.assert_allclose(ours.centers, theirs.cluster_centers_, atol=1e-8)
     assert len(np.unique(find_nearest(points, ours.centers)[0])) == len(start)
@@ -77,46 +82,88 @@ def test_the_cost_never_rises(seed, k):
     points, rng = blobs(seed, n=200, d=2)
     weights = rng.uniform(0.1, 5, len(points))
     start = rng.uniform(0, 255, (k, 2))
-    costs = [lloyd(points, weights, start, max_iter=i, tol=0).inertia for i in range(1, 12)]
+    costs = [run(points, weights, start, max_iter=i, tol=0).inertia for i in range(1, 12)]
     assert all(after <= before * (1 + 1e-12) for before, after in pairwise(costs))
 
 
 def test_the_start_is_not_changed():
     points, _ = blobs(0, n=100)
     start = points[:3].copy()
-    lloyd(points, np.ones(100), start, max_iter=10, tol=0)
+    run(points, np.ones(100), start, max_iter=10, tol=0)
     np.testing.assert_array_equal(start, points[:3])
 
 
 def test_threads_do_not_change_a_bit(monkeypatch):
-    monkeypatch.setattr(module, "_SLAB", 1000)
+    monkeypatch.setattr(assignment, "_SLAB", 1000)
     points, rng = blobs(2, n=20_500)
     weights = rng.uniform(0, 1, len(points))
     fits = []
     for threads in (1, 8):
         monkeypatch.setattr(parallel, "n_threads", lambda threads=threads: threads)
-        fits.append(lloyd(points, weights, points[:9], max_iter=20, tol=0))
+        fits.append(run(points, weights, points[:9], max_iter=20, tol=0))
     np.testing.assert_array_equal(fits[0].centers, fits[1].centers)
     assert fits[0].inertia == fits[1].inertia
 
 
 def test_the_best_of_the_restarts_is_kept():
     points, _ = blobs(4, k=12)
-    weights = np.ones(len(points))
+    data = GroupedPoints(points, np.ones(len(points)))
     how = {"n_clusters": 12, "init": "random", "max_iter": 300, "tol": 0.0}
-    rng = np.random.default_rng(7)
-    single = [fit_restarts(points, weights, n_init=1, rng=rng, **how).inertia for _ in range(6)]
-    best = fit_restarts(points, weights, n_init=6, rng=np.random.default_rng(7), **how)
+    streams = np.random.default_rng(7).spawn(6)
+    single = [fit_restarts(data, n_init=1, rng=Only(stream), **how).inertia for stream in streams]
+    best = fit_restarts(data, n_init=6, rng=np.random.default_rng(7), **how)
     assert len(set(np.round(single))) > 1
     assert best.inertia == min(single)
 
 
-def test_total_cost_is_the_weighted_sum_of_least_squares():
+class Only:
+    """A generator whose only child is the one given."""
+
+    def __init__(self, child):
+        self.child = child
+
+    def spawn(self, n):
+        return [self.child] * n
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**31),
+    k=st.integers(1, 12),
+    d=st.integers(1, 5),
+    lattice=st.booleans(),
+    n_groups=st.integers(1, 60),
+)
+def test_pruned_and_plain_search_agree_ties_included(seed, k, d, lattice, n_groups):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(0, 6, (300, d)) if lattice else rng.normal(size=(300, d))
+    points = np.ascontiguousarray(points[np.lexsort(points.T)], dtype=float)
+    weights = rng.integers(1, 9, 300).astype(float)
+    inner = rng.choice(np.arange(1, 300), n_groups, replace=False)
+    starts = np.sort(np.concatenate([[0, 300], inner]))
+    data = GroupedPoints(points, weights, starts)
+    # On a lattice, equal centers and centers at equal distances are common.
+    centers = points[rng.integers(300, size=k)].copy()
+    state = Assignment(data, centers)
+    for _ in range(8):
+        before = state.labels()
+        changed = state.update()
+        expected, squared = brute_force_nearest(points, state.centers)
+        labels = state.labels()
+        np.testing.assert_array_equal(labels, expected)
+        assert changed == np.count_nonzero(labels != before)
+        np.testing.assert_array_equal(state.counts, np.bincount(labels, minlength=k))
+        np.testing.assert_allclose(state.totals, np.bincount(labels, weights, k), atol=1e-9)
+        assert state.cost() == pytest.approx((squared * weights).sum(), abs=1e-9)
+        state.move(state.sums, state.totals)
+
+
+def test_the_variance_is_that_of_numpy():
     points, rng = blobs(5, n=300)
-    weights = rng.uniform(0, 2, 300)
-    centers = points[:4]
-    expected = (brute_force_nearest(points, centers)[1] * weights).sum()
-    assert total_cost(points, weights, centers) == pytest.approx(expected, rel=1e-12)
+    weights = rng.integers(1, 5, 300)
+    repeated = np.repeat(points, weights, axis=0)
+    data = GroupedPoints(points, weights.astype(float))
+    assert data.mean_variance == pytest.approx(repeated.var(axis=0).mean(), rel=1e-12)
 
 
 def test_raising_from_step_ends_the_run():
@@ -132,5 +179,5 @@ def test_raising_from_step_ends_the_run():
 
     points, _ = blobs(0)
     with pytest.raises(Stop):
-        lloyd(points, np.ones(len(points)), points[:9], max_iter=300, tol=0, step=step)
+        run(points, np.ones(len(points)), points[:9], max_iter=300, tol=0, step=step)
     assert seen == [0, 0, 0]

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,8 +19,20 @@ def histogram_of(image, **options):
 
 def assert_counts(histogram, colors):
     expected, counts = np.unique(colors, axis=0, return_counts=True)
-    np.testing.assert_array_equal(histogram.points, expected.astype(float))
-    np.testing.assert_array_equal(histogram.weights, counts)
+    order = np.lexsort(histogram.points.T[::-1])
+    np.testing.assert_array_equal(histogram.points[order], expected.astype(float))
+    np.testing.assert_array_equal(histogram.weights[order], counts)
+    assert histogram.starts[0] == 0
+    assert histogram.starts[-1] == len(expected)
+
+
+def test_colors_come_cell_by_cell():
+    image = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    histogram = histogram_of(image)
+    cells = histogram.points // 4
+    for start, stop in pairwise(histogram.starts.tolist()):
+        assert len(np.unique(cells[start:stop], axis=0)) == 1
+    assert len(np.unique(cells, axis=0)) == len(histogram.starts) - 1
 
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", "i2", ">i2", "u4", "i8", "u8"])

@@ -5,7 +5,7 @@ from skimage import data
 from napari_kmeans.imaging import blocks as blocks_module
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
-from napari_kmeans.imaging.sampling import Sampling, sample_histogram, sample_pixels
+from napari_kmeans.imaging.sampling import Sampling, sample_cells, sample_pixels
 
 
 def draw(image, size=1500, seed=0, **options):
@@ -14,7 +14,7 @@ def draw(image, size=1500, seed=0, **options):
     codec = find_codec(pixels)
     if codec is None:
         return sample_pixels(pixels, sampling)
-    return sample_histogram(build_histogram(pixels, codec), pixels, sampling)
+    return sampling.of_histogram(build_histogram(pixels, codec), pixels)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -62,3 +62,19 @@ def test_the_seed_decides(dtype):
     np.testing.assert_array_equal(first.points, again.points)
     np.testing.assert_array_equal(first.positions, again.positions)
     assert not np.array_equal(first.points, other.points)
+
+
+def test_cells_hold_every_pixel_and_their_exact_means():
+    image = data.coffee()
+    mask = np.zeros(image.shape[:2], bool)
+    mask[50:300, 100:400] = True
+    pixels = open_pixels(image, mask=mask)
+    cells = sample_cells(build_histogram(pixels, find_codec(pixels)), pixels, 0)
+    numbers = image[mask] // 4
+    _, inverse, counts = np.unique(numbers, axis=0, return_inverse=True, return_counts=True)
+    sums = [np.bincount(inverse.ravel(), image[mask][:, channel]) for channel in range(3)]
+    np.testing.assert_array_equal(cells.weights, counts)
+    np.testing.assert_allclose(cells.points, np.transpose(sums) / counts[:, None])
+    where = tuple(cells.positions.T)
+    assert mask[where].all()
+    np.testing.assert_array_equal(image[where] // 4, np.floor(cells.points) // 4)

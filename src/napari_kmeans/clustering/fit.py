@@ -1,64 +1,84 @@
-"""K-means on weighted points: where the start comes from, and the run from there."""
+"""K-means on weighted points: where the start comes from, and the runs from there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.clustering.lloyd import Fit, fit_restarts, lloyd
+from napari_kmeans.clustering.one_dimension import fit_line
 from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
     from napari_kmeans.parameters import Options
 
-Floats = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float64]
+
+_MIN_RESTART_POINTS = 3000
+_RESTART_POINTS_PER_CLUSTER = 200
 
 
 def fit_points(
-    points: Floats,
-    weights: Floats,
+    levels: list[GroupedPoints],
     options: Options,
     start: Floats | None,
     rng: np.random.Generator,
     step: Step = ignore,
 ) -> Fit:
-    """Fit K-means to weighted points.
+    """Fit K-means to the last of several summaries of the same data.
 
     Parameters
     ----------
-    points : (n, F) float64 array
-        In the units of the clustering space.
-    weights : (n,) float64 array
-        Positive.
+    levels : list of GroupedPoints
+        Points (n, F) in the units of the clustering space and their weights,
+        from the smallest summary to the largest.
     options : Options
-        Of these, `n_clusters`, `init`, `n_init`, `max_iter`, `tol` and
-        `coreset_size` are used.
+        Of these, `n_clusters`, `init`, `n_init`, `max_iter` and `tol` are used.
     start : (K, F) float64 array or None
-        The centres to start from. None draws them by `init`: a single start among all
-        points; of several, the best is found on a coreset, where a restart
-        costs next to nothing, and then run once on all points.
+        The centres to start from, for a single run on the last level. None
+        draws them by `init`: a single start among the points of the last
+        level; of several, the best is found on a sample of the first level,
+        where a restart costs next to nothing, and then run on level after level.
     rng : numpy.random.Generator
     step : callable
         Called with 1 after each restart, with 0 in each iteration.
+
+    Notes
+    -----
+    Points with a single feature and no given start are fitted to the global
+    optimum, or within a bound of it: see `fit_line`.
     """
-    if start is None:
-        size = options.resolved_coreset_size
-        if options.resolved_n_init == 1 or len(points) <= size:
-            return _fit_restarts(points, weights, options, rng, step)
-        indices, small = draw_coreset(points, weights, options.n_clusters, size, rng)
-        start = _fit_restarts(points[indices], small, options, rng, step).centers
-    return lloyd(points, weights, start, max_iter=options.max_iter, tol=options.tol, step=step)
+    data = levels[-1]
+    if start is not None:
+        return _lloyd(data, start, options, step)
+    if data.points.shape[1] == 1:
+        return fit_line(data.points, data.weights, options.n_clusters, step)
+    if options.resolved_n_init == 1:
+        return _fit_restarts(data, options, rng, step)
+    size = max(_MIN_RESTART_POINTS, _RESTART_POINTS_PER_CLUSTER * options.n_clusters)
+    first, *further = levels
+    if len(first.points) > size:
+        indices, weights = draw_coreset(first.points, first.weights, options.n_clusters, size, rng)
+        first, further = GroupedPoints(first.points[indices], weights), levels
+    fit = _fit_restarts(first, options, rng, step)
+    for level in further:
+        fit = _lloyd(level, fit.centers, options, step)
+    return fit
+
+
+def _lloyd(data: GroupedPoints, start: Floats, options: Options, step: Step) -> Fit:
+    return lloyd(data, start, max_iter=options.max_iter, tol=options.tol, step=step)
 
 
 def _fit_restarts(
-    points: Floats, weights: Floats, options: Options, rng: np.random.Generator, step: Step
+    data: GroupedPoints, options: Options, rng: np.random.Generator, step: Step
 ) -> Fit:
     return fit_restarts(
-        points,
-        weights,
+        data,
         n_clusters=options.n_clusters,
         init=str(options.init),
         n_init=options.resolved_n_init,

@@ -10,6 +10,18 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MIXED = -1
+"""The label of a group whose points have labels of their own."""
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _squared_distance(a: Any, i: int, b: Any, k: int) -> Any:
+    distance = 0.0
+    for j in range(a.shape[1]):
+        difference = a[i, j] - b[k, j]
+        distance += difference * difference
+    return distance
+
 
 @njit(cache=True, nogil=True)
 def nearest(
@@ -20,10 +32,7 @@ def nearest(
         least = np.inf
         label = 0
         for k in range(centers.shape[0]):
-            distance = 0.0
-            for j in range(points.shape[1]):
-                difference = points[i, j] - centers[k, j]
-                distance += difference * difference
+            distance = _squared_distance(points, i, centers, k)
             if distance < least:
                 least = distance
                 label = k
@@ -32,38 +41,240 @@ def nearest(
 
 
 @njit(cache=True, nogil=True)
-def assign_and_add(
+def describe_groups(
     points: NDArray[Any],
     weights: NDArray[Any],
-    centers: NDArray[Any],
-    labels: NDArray[Any],
+    starts: NDArray[Any],
+    first: int,
+    last: int,
     sums: NDArray[Any],
     totals: NDArray[Any],
-) -> int:
-    """Do one half of a Lloyd iteration; return how many labels changed.
-
-    `sums` (K, F) and `totals` (K,) receive the weighted sums and the weights
-    of the points nearest to each centre.
-    """
-    changed = 0
-    for i in range(points.shape[0]):
-        least = np.inf
-        label = 0
-        for k in range(centers.shape[0]):
-            distance = 0.0
-            for j in range(points.shape[1]):
-                difference = points[i, j] - centers[k, j]
-                distance += difference * difference
-            if distance < least:
-                least = distance
-                label = k
-        if labels[i] != label:
-            labels[i] = label
-            changed += 1
-        totals[label] += weights[i]
+    means: NDArray[Any],
+    radii: NDArray[Any],
+    scatters: NDArray[Any],
+) -> None:
+    """Write weighted sums, weight, mean, radius and squares about the mean of groups."""
+    for g in range(first, last):
         for j in range(points.shape[1]):
-            sums[label, j] += weights[i] * points[i, j]
+            sums[g, j] = 0.0
+        total = 0.0
+        for i in range(starts[g], starts[g + 1]):
+            total += weights[i]
+            for j in range(points.shape[1]):
+                sums[g, j] += weights[i] * points[i, j]
+        totals[g] = total
+        for j in range(points.shape[1]):
+            means[g, j] = sums[g, j] / total
+        farthest = 0.0
+        scatter = 0.0
+        for i in range(starts[g], starts[g + 1]):
+            distance = _squared_distance(points, i, means, g)
+            scatter += weights[i] * distance
+            farthest = max(farthest, distance)
+        radii[g] = np.sqrt(farthest)
+        scatters[g] = scatter
+
+
+@njit(cache=True, nogil=True)
+def _find_candidates(
+    means: NDArray[Any],
+    g: int,
+    radius: float,
+    margin: float,
+    centers: NDArray[Any],
+    distances: NDArray[Any],
+    candidates: NDArray[Any],
+) -> Any:
+    """Find the centres that can be nearest to a point of a ball; return their number.
+
+    Also returned: how much nearer than any other centre the candidates are, at
+    least, everywhere in the ball.
+    """
+    best = 0
+    for k in range(centers.shape[0]):
+        distances[k] = np.sqrt(_squared_distance(means, g, centers, k))
+        if distances[k] < distances[best]:
+            best = k
+    nearest = distances[best]
+    room = np.inf
+    found = 0
+    for k in range(centers.shape[0]):
+        gap = distances[k] - nearest - 2 * radius
+        if gap <= margin and k != best:
+            # The plane between two centres misses the ball if it is farther away.
+            between = np.sqrt(_squared_distance(centers, k, centers, best))
+            if between > 0:
+                plane = (distances[k] ** 2 - nearest**2) / (2 * between)
+                reach = distances[k] + nearest + 2 * radius
+                gap = max(gap, 2 * between * (plane - radius) / reach)
+        if gap > margin:
+            room = min(room, gap)
+        else:
+            candidates[found] = k
+            found += 1
+    return found, room - margin
+
+
+@njit(cache=True, nogil=True)
+def update_labels(
+    points: NDArray[Any],
+    weights: NDArray[Any],
+    starts: NDArray[Any],
+    group_sums: NDArray[Any],
+    group_totals: NDArray[Any],
+    means: NDArray[Any],
+    radii: NDArray[Any],
+    first: int,
+    last: int,
+    centers: NDArray[Any],
+    drifts: NDArray[Any],
+    group_labels: NDArray[Any],
+    group_limits: NDArray[Any],
+    labels: NDArray[Any],
+    limits: NDArray[Any],
+    sums: NDArray[Any],
+    totals: NDArray[Any],
+    counts: NDArray[Any],
+    margin: float,
+) -> Any:
+    """Give every point of groups `first` to `last` its nearest centre; return how many changed.
+
+    A group or a point keeps its centre unseen as long as ``drifts[label]``, which
+    grows with the motion of the centres, stays below its limit: no other centre
+    can have come nearer. `sums` (K, F), `totals` (K,) and `counts` (K,) receive
+    what each centre has won less what it has lost. Entry K of `drifts` is for
+    groups of mixed labels.
+    """
+    n_centers = centers.shape[0]
+    n_features = points.shape[1]
+    distances = np.empty(n_centers)
+    candidates = np.empty(n_centers, np.int64)
+    changed = 0
+    for g in range(first, last):
+        owner = group_labels[g]
+        if drifts[n_centers if owner == MIXED else owner] < group_limits[g]:
+            continue
+        start, stop = starts[g], starts[g + 1]
+        n_candidates, room = _find_candidates(
+            means, g, radii[g], margin, centers, distances, candidates
+        )
+        if n_candidates == 1:
+            label = candidates[0]
+            group_limits[g] = room + drifts[label]
+            if owner == label:
+                continue
+            kept = 0
+            if owner == MIXED:
+                for i in range(start, stop):
+                    old = labels[i]
+                    kept += old == label
+                    if old >= 0:
+                        counts[old] -= 1
+                        totals[old] -= weights[i]
+                        for j in range(n_features):
+                            sums[old, j] -= weights[i] * points[i, j]
+            else:
+                counts[owner] -= stop - start
+                totals[owner] -= group_totals[g]
+                for j in range(n_features):
+                    sums[owner, j] -= group_sums[g, j]
+            counts[label] += stop - start
+            totals[label] += group_totals[g]
+            for j in range(n_features):
+                sums[label, j] += group_sums[g, j]
+            changed += stop - start - kept
+            group_labels[g] = label
+            continue
+        if owner != MIXED:
+            for i in range(start, stop):
+                labels[i] = owner
+                limits[i] = -np.inf
+            group_labels[g] = MIXED
+        slack = room
+        for i in range(start, stop):
+            old = labels[i]
+            if old >= 0 and drifts[old] < limits[i]:
+                slack = min(slack, limits[i] - drifts[old])
+                continue
+            least = np.inf
+            second = np.inf
+            label = 0
+            for c in range(n_candidates):
+                distance = _squared_distance(points, i, centers, candidates[c])
+                if distance < least:
+                    second = least
+                    least = distance
+                    label = candidates[c]
+                elif distance < second:
+                    second = distance
+            space = min(np.sqrt(second) - np.sqrt(least) - margin, room)
+            limits[i] = space + drifts[label]
+            slack = min(slack, space)
+            if old == label:
+                continue
+            changed += 1
+            labels[i] = label
+            counts[label] += 1
+            totals[label] += weights[i]
+            for j in range(n_features):
+                sums[label, j] += weights[i] * points[i, j]
+            if old >= 0:
+                counts[old] -= 1
+                totals[old] -= weights[i]
+                for j in range(n_features):
+                    sums[old, j] -= weights[i] * points[i, j]
+        group_limits[g] = slack + drifts[n_centers]
     return changed
+
+
+@njit(cache=True, nogil=True)
+def add_costs(
+    points: NDArray[Any],
+    weights: NDArray[Any],
+    starts: NDArray[Any],
+    means: NDArray[Any],
+    group_totals: NDArray[Any],
+    scatters: NDArray[Any],
+    first: int,
+    last: int,
+    centers: NDArray[Any],
+    group_labels: NDArray[Any],
+    labels: NDArray[Any],
+) -> Any:
+    """Return the cost of the points of groups `first` to `last` at their labels."""
+    cost = 0.0
+    for g in range(first, last):
+        owner = group_labels[g]
+        if owner != MIXED:
+            cost += scatters[g] + group_totals[g] * _squared_distance(means, g, centers, owner)
+            continue
+        for i in range(starts[g], starts[g + 1]):
+            cost += weights[i] * _squared_distance(points, i, centers, labels[i])
+    return cost
+
+
+@njit(cache=True, nogil=True)
+def move_centers(
+    centers: NDArray[Any], sums: NDArray[Any], totals: NDArray[Any], drifts: NDArray[Any]
+) -> Any:
+    """Move centres to the means, in place; return the sum of their squared motions."""
+    n_centers = centers.shape[0]
+    motion = 0.0
+    farthest = 0.0
+    for k in range(n_centers):
+        squared = 0.0
+        if totals[k] > 0:
+            for j in range(centers.shape[1]):
+                mean = sums[k, j] / totals[k]
+                squared += (mean - centers[k, j]) ** 2
+                centers[k, j] = mean
+        motion += squared
+        farthest = max(farthest, squared)
+        drifts[k] += np.sqrt(squared)
+    for k in range(n_centers):
+        drifts[k] += np.sqrt(farthest)
+    drifts[n_centers] += 2 * np.sqrt(farthest)
+    return motion
 
 
 @njit(cache=True, nogil=True)
@@ -76,11 +287,11 @@ def spread_seeds(
     Fewer than K are chosen where the points have fewer distinct values.
     """
     n = points.shape[0]
-    distances = np.empty(n)
     cumulative = np.cumsum(weights)
     seeds[0] = min(np.searchsorted(cumulative, draws[0, 0] * cumulative[-1], side="right"), n - 1)
+    distances = np.empty(n)
     for i in range(n):
-        distances[i] = _squared_distance(points, i, seeds[0])
+        distances[i] = _squared_distance(points, i, points, seeds[0])
     candidate = np.empty(n)
     best = np.empty(n)
     for c in range(1, draws.shape[0]):
@@ -97,7 +308,7 @@ def spread_seeds(
             index = min(index, n - 1)
             potential = 0.0
             for i in range(n):
-                candidate[i] = min(distances[i], _squared_distance(points, i, index))
+                candidate[i] = min(distances[i], _squared_distance(points, i, points, index))
                 potential += weights[i] * candidate[i]
             if potential < least:
                 least = potential
@@ -105,12 +316,3 @@ def spread_seeds(
                 best[:] = candidate
         distances[:] = best
     return draws.shape[0]
-
-
-@njit(cache=True, nogil=True)
-def _squared_distance(points: NDArray[Any], i: int, k: int) -> Any:
-    distance = 0.0
-    for j in range(points.shape[1]):
-        difference = points[i, j] - points[k, j]
-        distance += difference * difference
-    return distance

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.imaging.kernels import count_codes, look_up
+from napari_kmeans.imaging import kernels
 from napari_kmeans.parallel import map_threads, n_threads
 from napari_kmeans.progress import Step, ignore
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 MAX_BITS = 24
 """Colours of more bits than this are not counted one by one."""
 
+CELL_BITS = 18
+"""Cells of colour space have numbers of this many bits: 64 x 64 x 64 cells of 8-bit RGB."""
+
 _MAX_TABLES = 2
 """Tables counted into at a time: at 24 bits each takes 64 MiB."""
 
@@ -30,6 +34,10 @@ _MAX_TABLES = 2
 class Codec:
     """A one-to-one map between the colours of an image and small whole numbers.
 
+    The most significant bits of all channels come first in a code, then the
+    others: codes that agree in the former are a cell of colour space, and
+    neighbours among codes are neighbours in colour.
+
     Attributes
     ----------
     dtype : dtype
@@ -37,7 +45,7 @@ class Codec:
     minimum : (C,) array of that dtype
         The channel values of code 0.
     widths : tuple of int
-        The bits of each channel; the first channel is the most significant.
+        The bits of each channel.
     """
 
     dtype: np.dtype[Any]
@@ -49,11 +57,36 @@ class Codec:
         """The number of codes."""
         return 1 << sum(self.widths)
 
+    @cached_property
+    def _low_widths(self) -> tuple[int, ...]:
+        share = CELL_BITS // len(self.widths)
+        return tuple(max(width - share, 0) for width in self.widths)
+
     @property
-    def shifts(self) -> NDArray[np.int64]:
-        """How far each channel is shifted in a code, (C,)."""
-        ends = np.cumsum(self.widths[::-1])[::-1]
-        return (ends - self.widths).astype(np.int64)
+    def cell_bits(self) -> int:
+        """How far a code is shifted to give the number of its cell."""
+        return sum(self._low_widths)
+
+    @cached_property
+    def _shifts(self) -> tuple[tuple[int, int, int, int], ...]:
+        """For each channel, shift and width of its high bits in a code, and of its low bits."""
+        high, low = sum(self.widths), self.cell_bits
+        shifts = []
+        for width, low_width in zip(self.widths, self._low_widths, strict=True):
+            high -= width - low_width
+            low -= low_width
+            shifts.append((high, width - low_width, low, low_width))
+        return tuple(shifts)
+
+    @cached_property
+    def parts(self) -> tuple[NDArray[np.uint32], ...]:
+        """For each channel, the part of a code that each of its offsets makes."""
+        tables = []
+        for width, (high, _, low, low_width) in zip(self.widths, self._shifts, strict=True):
+            offsets = np.arange(1 << width, dtype=np.uint32)
+            bits = (offsets >> low_width) << high | (offsets & ((1 << low_width) - 1)) << low
+            tables.append(bits.astype(np.uint32))
+        return tuple(tables)
 
     def offsets(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return unsigned distances (n, C) of values (n, C) from the minimum."""
@@ -61,35 +94,44 @@ class Codec:
         if self.minimum.any():
             # Unsigned arithmetic wraps around, so that no difference overflows.
             unsigned = unsigned - self.minimum.view(unsigned.dtype)
-        # Two dtypes are enough to compile for; what is inside the codec fits them.
+        # Three dtypes are enough to compile for; what is inside the codec fits them.
         return unsigned if unsigned.dtype.itemsize <= 2 else unsigned.astype(np.uint32)
 
-    def count(self, values: NDArray[Any], counts: NDArray[Any]) -> None:
-        """Add the pixels of `values` (n, C) to `counts` (size,)."""
-        count_codes(self.offsets(values), self.shifts, self.size - 1, counts)
+    def count(self, values: NDArray[Any], counts: NDArray[Any], seen: NDArray[np.bool_]) -> None:
+        """Add the pixels of `values` (n, C) to `counts` (size,), and note the cells `seen`."""
+        kernels.count_codes(self.offsets(values), self.parts, self.cell_bits, counts, seen)
 
     def look_up(self, values: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
         """Return the entry of `table` (size,) for each of `values` (n, C)."""
         entries = np.empty(len(values), table.dtype)
-        look_up(self.offsets(values), self.shifts, self.size - 1, table, entries)
+        kernels.look_up(self.offsets(values), self.parts, table, entries)
         return entries
 
     def decode(self, codes: NDArray[Any]) -> NDArray[np.float64]:
         """Return the channel values (n, C) of codes (n,)."""
-        tops = (1 << np.array(self.widths, dtype=np.int64)) - 1
-        offsets = (codes[:, None].astype(np.int64) >> self.shifts) & tops
-        return np.asarray(offsets + self.minimum, dtype=np.float64)
+        points = np.empty((len(codes), len(self.widths)))
+        least = tuple(float(value) for value in self.minimum)
+        size = max(len(codes) // n_threads() + 1, 2**16)
+
+        def decode(start: int) -> None:
+            part = slice(start, start + size)
+            kernels.decode_codes(codes[part], self._shifts, least, points[part])
+
+        map_threads(decode, range(0, len(codes), size))
+        return points
 
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Every distinct colour of an image, in lexicographic order, with its pixels counted."""
+    """Every distinct colour of an image with its pixels counted, cell by cell."""
 
     codec: Codec
-    codes: NDArray[np.int64]
-    weights: NDArray[np.int64]
+    codes: NDArray[np.uint32]
+    weights: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    """Where each cell that has colours starts among them, and their number, (G + 1,)."""
 
-    @property
+    @cached_property
     def points(self) -> NDArray[np.float64]:
         """The distinct colours (n, C), in channel units."""
         return self.codec.decode(self.codes)
@@ -120,6 +162,10 @@ def find_codec(pixels: Pixels, step: Step = ignore) -> Codec | None:
         return None
     low = np.min([item[0] for item in limits], axis=0)
     high = np.max([item[1] for item in limits], axis=0)
+    width = MAX_BITS // pixels.n_channels
+    if pixels.n_channels > 1 and low.min() >= 0 and int(high.max()) < 1 << width:
+        # As 8-bit data have it: a picture has the same codes in any dtype.
+        return Codec(dtype, np.zeros_like(low), (width,) * pixels.n_channels)
     # Python's whole numbers: the range of int64 does not fit int64.
     widths = tuple((int(b) - int(a)).bit_length() for a, b in zip(low, high, strict=True))
     return Codec(dtype, low, widths) if sum(widths) <= MAX_BITS else None
@@ -147,7 +193,8 @@ def build_histogram(pixels: Pixels, codec: Codec, step: Step = ignore) -> Histog
     dtype = np.uint32 if pixels.n_pixels < 2**32 else np.int64
     blocks = pixels.blocks()
     n_tables = min(_MAX_TABLES, n_threads(), len(blocks))
-    tables: list[NDArray[Any]] = [np.zeros(codec.size, dtype) for _ in range(n_tables)]
+    tables = tuple(np.zeros(codec.size, dtype) for _ in range(n_tables))
+    seen = np.zeros(codec.size >> codec.cell_bits, np.bool_)
     free: SimpleQueue[NDArray[Any]] = SimpleQueue()
     for table in tables:
         free.put(table)
@@ -156,13 +203,32 @@ def build_histogram(pixels: Pixels, codec: Codec, step: Step = ignore) -> Histog
         values = pixels.read_kept(block)
         counts = free.get()
         try:
-            codec.count(values, counts)
+            codec.count(values, counts, seen)
         finally:
             free.put(counts)
 
     map_threads(count, blocks, step)
-    total = tables[0]
-    for table in tables[1:]:
-        np.add(total, table, out=total)
-    codes = np.flatnonzero(total)
-    return Histogram(codec, codes, total[codes].astype(np.int64))
+    return _collect(codec, tables, np.flatnonzero(seen))
+
+
+def _collect(codec: Codec, tables: tuple[NDArray[Any], ...], cells: NDArray[np.int64]) -> Histogram:
+    """Return the histogram of what was counted in `cells`."""
+    size = max(len(cells) // n_threads() + 1, 1)
+
+    def collect(first: int) -> tuple[NDArray[Any], ...]:
+        part = cells[first : first + size]
+        room = len(part) << codec.cell_bits
+        codes, weights = np.empty(room, np.uint32), np.empty(room)
+        starts = np.empty(len(part), np.int64)
+        found = kernels.collect_codes(tables, part, codec.cell_bits, codes, weights, starts)
+        return codes[:found], weights[:found], starts
+
+    parts = map_threads(collect, range(0, len(cells), size))
+    if not parts:
+        return Histogram(codec, np.empty(0, np.uint32), np.empty(0), np.zeros(1, np.int64))
+    codes, weights, starts = zip(*parts, strict=True)
+    ends = np.cumsum([0, *map(len, codes)])
+    starts = [start + end for start, end in zip(starts, ends, strict=False)]
+    return Histogram(
+        codec, np.concatenate(codes), np.concatenate(weights), np.concatenate([*starts, ends[-1:]])
+    )

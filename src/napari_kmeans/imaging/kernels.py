@@ -4,33 +4,100 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Tables = tuple[NDArray[Any], ...]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _code_of(values: Any, i: int, parts: Any) -> Any:
+    # The number of channels is known when this is compiled: the loop unrolls.
+    code = np.uint32(0)
+    for j in range(len(parts)):
+        # The image may have changed since its range was taken: stay inside.
+        code |= parts[j][values[i, j] & (len(parts[j]) - 1)]
+    return code
+
 
 @njit(cache=True, nogil=True)
-def count_codes(values: NDArray[Any], shifts: NDArray[Any], top: int, counts: NDArray[Any]) -> None:
-    """Add the pixels of `values` (n, C), unsigned, to `counts`, by code."""
+def count_codes(
+    values: NDArray[Any], parts: Tables, cell_bits: int, counts: NDArray[Any], seen: NDArray[Any]
+) -> None:
+    """Add the pixels of `values` (n, C), unsigned, to `counts`, by code, and note their cells.
+
+    `parts` has a table for each channel; the parts of all channels make a code.
+    """
     for i in range(values.shape[0]):
-        code = 0
-        for j in range(values.shape[1]):
-            code |= int(values[i, j]) << shifts[j]
-        counts[code & top] += 1
+        code = _code_of(values, i, parts)
+        counts[code] += 1
+        seen[code >> cell_bits] = True
 
 
 @njit(cache=True, nogil=True)
 def look_up(
-    values: NDArray[Any], shifts: NDArray[Any], top: int, table: NDArray[Any], labels: NDArray[Any]
+    values: NDArray[Any], parts: Tables, table: NDArray[Any], entries: NDArray[Any]
 ) -> None:
-    """Write the entry of `table` for each pixel of `values` (n, C), unsigned, to `labels`."""
+    """Write the entry of `table` for each pixel of `values` (n, C), unsigned, to `entries`."""
     for i in range(values.shape[0]):
-        code = 0
-        for j in range(values.shape[1]):
-            code |= int(values[i, j]) << shifts[j]
-        # The image may have changed since its codes were counted: stay inside.
-        labels[i] = table[code & top]
+        entries[i] = table[_code_of(values, i, parts)]
+
+
+@njit(cache=True, nogil=True)
+def collect_codes(
+    tables: Tables,
+    cells: NDArray[Any],
+    cell_bits: int,
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    starts: NDArray[Any],
+) -> Any:
+    """Write the codes of `cells` that were counted, and their counts; return how many.
+
+    `starts` receives where each cell's codes start.
+    """
+    found = 0
+    size = 1 << cell_bits
+    for c in range(cells.shape[0]):
+        starts[c] = found
+        first = cells[c] << cell_bits
+        for code in range(first, first + size):
+            count = np.int64(0)
+            for t in range(len(tables)):
+                count += tables[t][code]
+            if count:
+                codes[found] = code
+                weights[found] = count
+                found += 1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def decode_codes(codes: NDArray[Any], shifts: Any, least: Any, points: NDArray[Any]) -> None:
+    """Write the channel values (n, C) of codes (n,).
+
+    `shifts` has for each channel the shifts and widths of its high and low bits.
+    """
+    for i in range(codes.shape[0]):
+        code = np.int64(codes[i])
+        for j in range(len(shifts)):
+            high, high_width, low, low_width = shifts[j]
+            offset = ((code >> high) & ((1 << high_width) - 1)) << low_width
+            offset |= (code >> low) & ((1 << low_width) - 1)
+            points[i, j] = least[j] + offset
+
+
+@njit(cache=True, nogil=True)
+def recolor(labels: NDArray[Any], palette: NDArray[Any], pixels: NDArray[Any]) -> None:
+    """Write the palette's color (K, C) of each label but 0 to `pixels` (n, C)."""
+    for i in range(labels.shape[0]):
+        label = labels[i]
+        if label:
+            for j in range(palette.shape[1]):
+                pixels[i, j] = palette[label - 1, j]
 
 
 @njit(cache=True, nogil=True)
@@ -45,3 +112,19 @@ def find_occurrences(entries: NDArray[Any], waits: NDArray[Any], found: NDArray[
             waits[entry - 1] -= 1
             if waits[entry - 1] == 0:
                 found[entry - 1] = i
+
+
+@njit(cache=True, nogil=True)
+def add_by_label(
+    labels: NDArray[Any],
+    values: NDArray[Any],
+    weights: NDArray[Any],
+    totals: NDArray[Any],
+    sums: NDArray[Any],
+) -> None:
+    """Add weights (n,) and weighted values (n, C) to `totals` (K,) and `sums` (K, C)."""
+    for i in range(labels.shape[0]):
+        label = labels[i]
+        totals[label] += weights[i]
+        for j in range(values.shape[1]):
+            sums[label, j] += weights[i] * values[i, j]

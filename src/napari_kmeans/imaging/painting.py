@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.parallel import map_threads
 from napari_kmeans.progress import Step, ignore
@@ -63,12 +64,14 @@ class Painter:
         """The dtype of the labels."""
         return label_dtype(len(self.centers))
 
-    def with_table(self, histogram: Histogram) -> Painter:
-        """Return a painter that looks labels up instead of searching for each pixel."""
-        entries = self.label_colors(histogram.points)
-        return Painter(
-            self.centers, self.color_space, self.white, histogram.codec, histogram.table(entries)
-        )
+    def with_table(self, histogram: Histogram, labels: NDArray[Any] | None = None) -> Painter:
+        """Return a painter that looks labels up instead of searching for each pixel.
+
+        `labels` of the distinct colours, if they are known, need no search at all.
+        """
+        if labels is None:
+            labels = self.label_colors(histogram.points)
+        return replace(self, codec=histogram.codec, table=histogram.table(labels))
 
     def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the label of each colour (n, C)."""
@@ -93,13 +96,19 @@ def recolor(labels: NDArray[Any], palette: NDArray[Any], original: NDArray[Any])
     Pixels of label 0 and further channels (alpha) keep what they have.
     """
     n_channels = palette.shape[1]
-    left_out = labels == 0
-    if original.shape[-1] == n_channels and not left_out.any():
-        return np.asarray(palette[labels - labels.dtype.type(1)])
-    colored: NDArray[Any] = original.copy()
-    kept = ~left_out
-    colored[kept, :n_channels] = palette[labels[kept] - 1]
+    if original.shape[-1] == n_channels and labels.all():
+        colored = np.empty_like(original, order="C")
+    else:
+        colored = original.copy(order="C")
+    pixels = colored.reshape(-1, colored.shape[-1])[:, :n_channels]
+    kernels.recolor(labels.reshape(-1), _as_bits(palette), _as_bits(pixels))
     return colored
+
+
+def _as_bits(array: NDArray[Any]) -> NDArray[Any]:
+    """View the last axis as unsigned integers, which are all the same to copy."""
+    size = array.dtype.itemsize
+    return array.view(np.uint64 if size > 8 else f"u{size}")
 
 
 def paint(

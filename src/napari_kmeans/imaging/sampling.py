@@ -47,6 +47,8 @@ class Coreset:
     points: Floats
     weights: Floats
     locate: Callable[[], Positions] = field(repr=False)
+    is_cells: bool = False
+    """Whether the points are means of cells of colour space instead of drawn at random."""
 
     @cached_property
     def positions(self) -> Positions:
@@ -64,6 +66,17 @@ class Sampling:
     white: float
     seed: int
 
+    def of_histogram(self, histogram: Histogram, pixels: Pixels) -> Coreset:
+        """Draw a coreset from the distinct colours of an image."""
+        indices, weights = self.draw(histogram.points, histogram.weights, self.size, 1)
+
+        def locate() -> Positions:
+            entries = np.zeros(len(histogram.codes), np.uint32)
+            entries[indices] = np.arange(1, len(indices) + 1)
+            return _locate(histogram, entries, histogram.weights[indices], pixels, self.seed)
+
+        return Coreset(histogram.points[indices], weights, locate)
+
     def draw(
         self, values: NDArray[Any], weights: Floats, size: int, *stream: int
     ) -> tuple[NDArray[np.int64], Floats]:
@@ -73,35 +86,41 @@ class Sampling:
         return draw_coreset(points, weights, self.n_clusters, size, rng)
 
 
-def sample_histogram(histogram: Histogram, pixels: Pixels, sampling: Sampling) -> Coreset:
-    """Draw a coreset from the distinct colours of an image."""
-    indices, weights = sampling.draw(
-        histogram.points, histogram.weights.astype(np.float64), sampling.size, 1
-    )
+def sample_cells(histogram: Histogram, pixels: Pixels, seed: int) -> Coreset:
+    """Return the cells of colour space as a coreset: mean colours and numbers of pixels.
+
+    Nothing is drawn at random, and the mean of any union of cells is exact.
+    """
+    starts = histogram.starts[:-1]
+    weights = np.add.reduceat(histogram.weights, starts)
+    sums = np.add.reduceat(histogram.points * histogram.weights[:, None], starts)
 
     def locate() -> Positions:
-        return _locate(histogram, indices, pixels, sampling.seed)
+        cells = np.repeat(np.arange(len(starts)), np.diff(histogram.starts))
+        return _locate(histogram, cells + 1, weights, pixels, seed)
 
-    return Coreset(histogram.points[indices], weights, locate)
+    return Coreset(sums / weights[:, None], weights, locate, is_cells=True)
 
 
 def _locate(
-    histogram: Histogram, indices: NDArray[np.int64], pixels: Pixels, seed: int
+    histogram: Histogram, entries: NDArray[Any], counts: Floats, pixels: Pixels, seed: int
 ) -> Positions:
-    """Return one pixel of each sampled colour, any of them with equal probability."""
+    """Return a pixel of each entry, any of them with equal probability.
+
+    `entries` has for each distinct colour a number from 1 on, or 0; `counts`
+    has for each number how many pixels have it.
+    """
     rng = np.random.default_rng([seed, 2])
-    waits = rng.integers(1, histogram.weights[indices], endpoint=True)
-    entries = np.zeros(len(histogram.codes), np.uint32)
-    entries[indices] = np.arange(1, len(indices) + 1)
-    table = histogram.table(entries)
-    positions = np.zeros((len(indices), len(pixels.shape)), np.int64)
+    waits = rng.integers(1, counts.astype(np.int64), endpoint=True)
+    table = histogram.table(entries.astype(np.uint32))
+    positions = np.zeros((len(counts), len(pixels.shape)), np.int64)
     for block in pixels.blocks():
         values, kept = pixels.read(block)
-        found = np.full(len(indices), -1, np.int64)
-        codes = histogram.codec.look_up(values, table)
+        found = np.full(len(counts), -1, np.int64)
+        numbers = histogram.codec.look_up(values, table)
         if kept is not None:
-            codes[~kept] = 0
-        find_occurrences(codes, waits, found)
+            numbers[~kept] = 0
+        find_occurrences(numbers, waits, found)
         here = found >= 0
         positions[here] = _positions(found[here], block)
     return positions

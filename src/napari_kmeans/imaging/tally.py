@@ -9,24 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.parallel import map_threads
 from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
     from napari_kmeans.imaging.blocks import Block, Pixels
-    from napari_kmeans.imaging.histogram import Histogram
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Counts (K,) of pixels, sums (K, C) in channel units, the cost of all pixels."""
+    """Counts (K,) of pixels, sums (K, C) in channel units, the cost of all pixels.
+
+    Where the colours were tallied, `labels` (n,) are theirs.
+    """
 
     counts: NDArray[np.int64]
     sums: Floats
     cost: float
+    labels: NDArray[np.int32] | None = None
 
     @property
     def means(self) -> Floats:
@@ -39,9 +43,17 @@ class Tally:
         )
 
 
-def tally_histogram(histogram: Histogram, centers: Floats, color_space: str, white: float) -> Tally:
-    """Tally all pixels from their distinct colours."""
-    return _tally(histogram.points, histogram.weights, centers, color_space, white)
+def tally_colors(
+    values: NDArray[Any],
+    weights: Floats,
+    labels: NDArray[np.int32],
+    cost: float,
+    n_clusters: int,
+) -> Tally:
+    """Tally colours (n, C) of known labels; the weights (n,) are numbers of pixels."""
+    totals, sums = np.zeros(n_clusters), np.zeros((n_clusters, values.shape[1]))
+    kernels.add_by_label(labels, np.asarray(values, np.float64), weights, totals, sums)
+    return Tally(np.rint(totals).astype(np.int64), sums, cost, labels)
 
 
 def tally_pixels(
@@ -51,7 +63,9 @@ def tally_pixels(
 
     def tally(block: Block) -> Tally:
         values = pixels.read_kept(block)
-        return _tally(values, None, centers, color_space, white)
+        labels, distances = find_nearest(to_space(values, color_space, white), centers)
+        weights = np.ones(len(values))
+        return tally_colors(values, weights, labels, float(distances.sum()), len(centers))
 
     parts = map_threads(tally, pixels.blocks(), step)
     return Tally(
@@ -59,21 +73,3 @@ def tally_pixels(
         np.sum([part.sums for part in parts], axis=0),
         float(np.sum([part.cost for part in parts])),
     )
-
-
-def _tally(
-    values: NDArray[Any],
-    weights: NDArray[np.int64] | None,
-    centers: Floats,
-    color_space: str,
-    white: float,
-) -> Tally:
-    labels, distances = find_nearest(to_space(values, color_space, white), centers)
-
-    def add(numbers: NDArray[Any]) -> Floats:
-        weighted = numbers if weights is None else numbers * weights
-        return np.bincount(labels, weighted, minlength=len(centers)).astype(np.float64)
-
-    counts = np.rint(add(np.ones(len(labels)))).astype(np.int64)
-    sums = np.stack([add(channel.astype(np.float64)) for channel in values.T], axis=1)
-    return Tally(counts, sums, float(add(distances).sum()))

@@ -1,0 +1,212 @@
+"""What stands for all pixels of an image in a fit, and tells what each cluster holds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
+from napari_kmeans.imaging.colors import to_space, white_of
+from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
+from napari_kmeans.imaging.painting import Painter
+from napari_kmeans.imaging.sampling import Coreset, Sampling, sample_cells, sample_pixels
+from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
+from napari_kmeans.parallel import map_threads
+from napari_kmeans.parameters import AUTO
+
+if TYPE_CHECKING:
+    from napari_kmeans.clustering.lloyd import Fit
+    from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.parameters import Options
+    from napari_kmeans.progress import Progress, Step
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Summary(ABC):
+    """The colours of an image, as the options ask for them.
+
+    Attributes
+    ----------
+    pixels : Pixels
+    options : Options
+    seed : int
+        What random draws start from.
+    """
+
+    pixels: Pixels
+    options: Options
+    seed: int
+
+    @property
+    def white(self) -> float:
+        """The channel value of full brightness."""
+        return white_of(self.pixels.dtype)
+
+    def to_space(self, values: NDArray[Any]) -> Floats:
+        """Convert colours (n, C) to the space they are clustered in."""
+        return to_space(values, self.options.color_space, self.white)
+
+    @property
+    def coreset(self) -> Coreset | None:
+        """The sample that is fitted, None where all pixels are."""
+        return None
+
+    @property
+    @abstractmethod
+    def levels(self) -> list[GroupedPoints]:
+        """Points to fit, the smallest summary first, the one that counts last."""
+
+    @abstractmethod
+    def tally(self, fit: Fit, step: Step) -> Tally:
+        """Return what each cluster holds of all pixels."""
+
+    def painter(self, centers: Floats, _tally: Tally, _ranks: NDArray[np.int64]) -> Painter:
+        """Return what paints the image with the centres that are kept, in their order.
+
+        `ranks` gives for each centre of the fit its place among those kept.
+        """
+        return Painter(centers, self.options.color_space, self.white)
+
+
+@dataclass(frozen=True, eq=False)
+class CountedColors(Summary):
+    """The summary of an image whose distinct colours were counted: nothing is lost."""
+
+    histogram: Histogram
+
+    @cached_property
+    def colors(self) -> GroupedPoints:
+        """The distinct colours in the clustering space, in cells of colour space."""
+        points = self.to_space(self.histogram.points)
+        return GroupedPoints(points, self.histogram.weights, self.histogram.starts)
+
+    @cached_property
+    def coreset(self) -> Coreset | None:
+        """Cells of colour space, or a sample where a size is given."""
+        if self.options.method == "full":
+            return None
+        sampling = _sampling(self.options, self.seed, self.white)
+        if self.options.coreset_size == AUTO and len(self.histogram.codes) > sampling.size:
+            return sample_cells(self.histogram, self.pixels, self.seed)
+        return sampling.of_histogram(self.histogram, self.pixels)
+
+    @property
+    def _cells(self) -> GroupedPoints:
+        return GroupedPoints(self.colors.means, self.colors.totals)
+
+    @property
+    def levels(self) -> list[GroupedPoints]:
+        """Cells of colour space, then all colours; or the coreset alone."""
+        if self.coreset is None:
+            return [self._cells, self.colors]
+        if self.coreset.is_cells:
+            return [self._cells]
+        return [GroupedPoints(self.to_space(self.coreset.points), self.coreset.weights)]
+
+    def tally(self, fit: Fit, step: Step) -> Tally:
+        """Return what each cluster holds, from the distinct colours."""
+        if self.coreset is None:
+            labels, cost = fit.labels, fit.inertia
+        else:
+            assignment = Assignment(self.colors, fit.centers)
+            assignment.update()
+            labels, cost = assignment.labels(), assignment.cost()
+        step(1)
+        histogram = self.histogram
+        return tally_colors(histogram.points, histogram.weights, labels, cost, len(fit.centers))
+
+    def painter(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> Painter:
+        """Return a painter that looks labels up."""
+        assert tally.labels is not None
+        painter = Painter(centers, self.options.color_space, self.white)
+        labels = (ranks + 1).astype(painter.dtype)[tally.labels]
+        return painter.with_table(self.histogram, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class SampledPixels(Summary):
+    """The summary of an image of too many colours to count: a sample of its pixels."""
+
+    sample: Coreset
+
+    @property
+    def coreset(self) -> Coreset:
+        """The sample."""
+        return self.sample
+
+    @cached_property
+    def levels(self) -> list[GroupedPoints]:
+        """The sample alone."""
+        return [GroupedPoints(self.to_space(self.sample.points), self.sample.weights)]
+
+    def tally(self, fit: Fit, step: Step) -> Tally:
+        """Return what each cluster holds, from all pixels."""
+        return tally_pixels(self.pixels, fit.centers, self.options.color_space, self.white, step)
+
+
+@dataclass(frozen=True, eq=False)
+class EveryPixel(Summary):
+    """All pixels of an image of too many colours to count."""
+
+    values: NDArray[Any]
+
+    @cached_property
+    def levels(self) -> list[GroupedPoints]:
+        """All pixels."""
+        return [GroupedPoints(self.to_space(self.values), np.ones(len(self.values)))]
+
+    def tally(self, fit: Fit, step: Step) -> Tally:
+        """Return what each cluster holds, from the labels of the fit."""
+        step(1)
+        weights = np.ones(len(self.values))
+        return tally_colors(self.values, weights, fit.labels, fit.inertia, len(fit.centers))
+
+
+def summarize_pixels(pixels: Pixels, options: Options, progress: Progress) -> Summary:
+    """Read an image and return what stands for it in a fit.
+
+    Raises
+    ------
+    ValueError
+        If every pixel is left out.
+    """
+    n_blocks = len(pixels.blocks())
+    seed = _fresh_seed() if options.random_state is None else options.random_state
+    codec = find_codec(pixels, progress.stage(0.1, n_blocks))
+    if codec is not None:
+        histogram = build_histogram(pixels, codec, progress.stage(0.2, n_blocks))
+        _check_any(len(histogram.codes), pixels)
+        return CountedColors(pixels, options, seed, histogram)
+    step = progress.stage(0.2, n_blocks)
+    if options.method == "full":
+        values = np.concatenate(map_threads(pixels.read_kept, pixels.blocks(), step))
+        _check_any(len(values), pixels)
+        return EveryPixel(pixels, options, seed, values)
+    sample = sample_pixels(pixels, _sampling(options, seed, white_of(pixels.dtype)), step)
+    _check_any(len(sample.points), pixels)
+    return SampledPixels(pixels, options, seed, sample)
+
+
+def _sampling(options: Options, seed: int, white: float) -> Sampling:
+    return Sampling(
+        options.n_clusters, options.resolved_coreset_size, options.color_space, white, seed
+    )
+
+
+def _fresh_seed() -> int:
+    return int(np.random.default_rng().integers(2**63))
+
+
+def _check_any(n_colors: int, pixels: Pixels) -> None:
+    if not n_colors:
+        raise ValueError(
+            f"image must have a pixel to cluster, got all {pixels.n_pixels} left out: "
+            "check the mask, the alpha channel and NaN or infinite values."
+        )
