@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import dask.array as da
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Points, Shapes
@@ -283,6 +284,16 @@ def test_the_full_resolution_of_a_multiscale_layer(quadrants, quadrant_labels):
     layer = Image([quadrants, quadrants[::2, ::2]], multiscale=True, rgb=True)
     labels, _ = segment_layer(layer, n_clusters=4)
     np.testing.assert_array_equal(labels.data, quadrant_labels)
+
+
+def test_a_dask_image_gives_lazy_layers(quadrants, quadrant_labels):
+    lazy = da.from_array(quadrants, chunks=(7, 9, 3))
+    labels, recolored, points = results(Image(lazy, rgb=True), 4, coreset_size=50)
+    assert isinstance(labels.data, da.Array)
+    assert isinstance(recolored.data, da.Array)
+    np.testing.assert_array_equal(labels.data, quadrant_labels)
+    places = tuple(points.data.astype(int).T)
+    np.testing.assert_array_equal(points.features["index"], quadrant_labels[places])
 
 
 # --------------------------------------------------------------------- masks
