@@ -84,8 +84,17 @@ class CountedColors(Summary):
     @cached_property
     def colors(self) -> GroupedPoints:
         """The distinct colours in the clustering space, in cells of colour space."""
-        points = self.to_space(self.histogram.points)
-        return GroupedPoints(points, self.histogram.weights, self.histogram.starts)
+        histogram = self.histogram
+        if self.options.color_space == "rgb":
+            return self.channels
+        points = self.to_space(histogram.points)
+        return GroupedPoints(points, histogram.weights, histogram.starts)
+
+    @cached_property
+    def channels(self) -> GroupedPoints:
+        """The distinct colours in channel units, in cells of colour space."""
+        histogram = self.histogram
+        return GroupedPoints(histogram.points, histogram.weights, histogram.starts)
 
     @cached_property
     def coreset(self) -> Coreset | None:
@@ -94,7 +103,7 @@ class CountedColors(Summary):
             return None
         sampling = _sampling(self.options, self.seed, self.white)
         if self.options.coreset_size == AUTO and len(self.histogram.codes) > sampling.size:
-            return sample_cells(self.histogram, self.pixels, self.seed)
+            return sample_cells(self.histogram, self.channels, self.pixels, self.seed)
         return sampling.of_histogram(self.histogram, self.pixels)
 
     @property
@@ -126,8 +135,7 @@ class CountedColors(Summary):
         """Return a painter that looks labels up."""
         assert tally.labels is not None
         painter = Painter(centers, self.options.color_space, self.white)
-        labels = (ranks + 1).astype(painter.dtype)[tally.labels]
-        return painter.with_table(self.histogram, labels)
+        return painter.with_table(self.histogram, tally.labels, ranks + 1)
 
 
 @dataclass(frozen=True, eq=False)

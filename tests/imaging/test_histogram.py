@@ -68,7 +68,9 @@ def test_the_codes_of_any_narrow_range_are_one_to_one(data):
     distinct = np.unique(offsets, axis=0)
     assert len(histogram.weights) == len(distinct)
     codec = histogram.codec
-    entries = codec.look_up(image, histogram.table(np.arange(1, len(distinct) + 1)))
+    entries = codec.look_up(
+        image, histogram.table(np.arange(len(distinct)), np.arange(1, len(distinct) + 1))
+    )
     same = (image[:, None] == image[None]).all(axis=2)
     np.testing.assert_array_equal(entries[:, None] == entries[None], same)
 
@@ -98,7 +100,7 @@ def test_a_value_that_is_left_out_does_not_widen_the_range():
 def test_a_color_outside_the_table_is_looked_up_safely():
     image = np.array([[3, 4]], np.int32)
     histogram = histogram_of(image)
-    table = histogram.table(np.array([1, 2], np.uint8))
+    table = histogram.table(np.array([0, 1]), np.array([1, 2], np.uint8))
     assert histogram.codec.look_up(np.array([[3], [4]], np.int32), table).tolist() == [1, 2]
     far = histogram.codec.look_up(np.array([[-(2**31)], [2**31 - 1]], np.int32), table)
     assert set(far.tolist()) <= {0, 1, 2}

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.imaging import blocks as blocks_module
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
@@ -69,7 +70,9 @@ def test_cells_hold_every_pixel_and_their_exact_means():
     mask = np.zeros(image.shape[:2], bool)
     mask[50:300, 100:400] = True
     pixels = open_pixels(image, mask=mask)
-    cells = sample_cells(build_histogram(pixels, find_codec(pixels)), pixels, 0)
+    histogram = build_histogram(pixels, find_codec(pixels))
+    colors = GroupedPoints(histogram.points, histogram.weights, histogram.starts)
+    cells = sample_cells(histogram, colors, pixels, 0)
     numbers = image[mask] // 4
     _, inverse, counts = np.unique(numbers, axis=0, return_inverse=True, return_counts=True)
     sums = [np.bincount(inverse.ravel(), image[mask][:, channel]) for channel in range(3)]

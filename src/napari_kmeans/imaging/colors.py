@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from napari_kmeans.imaging import kernels
+from napari_kmeans.parallel import map_threads
+
+Floats: TypeAlias = NDArray[np.float64]
+
+_SLAB = 2**16
+"""Colours per task."""
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 """Weights of red, green and blue in the luminance of Rec. ITU-R BT.709."""
@@ -24,7 +30,7 @@ def white_of(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
 
-def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[np.float64]:
+def to_space(values: NDArray[Any], color_space: str, white: float) -> Floats:
     """Convert colours to the space they are clustered in.
 
     Parameters
@@ -55,15 +61,34 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[np
        :doi:`10.1145/800248.807361` (hue, saturation and value).
     .. [2] CIE 15:2004, "Colorimetry" (CIELAB).
     """
-    points = np.ascontiguousarray(values, dtype=np.float64)
-    if color_space == "rgb" or not len(points):
-        return points
-    _check_range(points, color_space, white)
-    return _to_lab(points / white) if color_space == "lab" else _to_cone(points)
+    colors = np.ascontiguousarray(values, dtype=np.float64)
+    if color_space == "rgb" or not len(colors):
+        return colors
+    _check_range(colors, color_space, white)
+    points = np.empty_like(colors)
+
+    def convert(start: int) -> None:
+        part = slice(start, start + _SLAB)
+        if color_space == "hsv":
+            # Saturation times value is max - min, linear in the channels, so the
+            # cone keeps channel units: a picture and its brighter copy cluster alike.
+            kernels.to_cone(colors[part], points[part])
+        else:
+            points[part] = rgb_to_lab(colors[part] / white)
+
+    map_threads(convert, range(0, len(colors), _SLAB))
+    return points
 
 
-def _check_range(points: NDArray[np.float64], color_space: str, white: float) -> None:
-    for value in (points.min(), points.max()):
+def rgb_to_lab(fractions: Floats) -> Floats:
+    """Convert sRGB colours (n, 3) from 0 to 1 to CIELAB."""
+    from skimage.color import rgb2lab
+
+    return np.asarray(rgb2lab(fractions))
+
+
+def _check_range(colors: Floats, color_space: str, white: float) -> None:
+    for value in (colors.min(), colors.max()):
         if not 0 <= value <= white:
             raise ValueError(
                 f"color_space {color_space!r} needs channels from 0 to {white:g}, got "
@@ -71,31 +96,12 @@ def _check_range(points: NDArray[np.float64], color_space: str, white: float) ->
             )
 
 
-def _to_lab(fractions: NDArray[np.float64]) -> NDArray[np.float64]:
-    from skimage.color import rgb2lab
-
-    return np.ascontiguousarray(rgb2lab(fractions))
-
-
-def _to_cone(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    from skimage.color import rgb2hsv
-
-    # Saturation times value is max - min, linear in the channels, so the cone
-    # keeps channel units: a picture and its brighter copy cluster alike.
-    hue = 2 * np.pi * rgb2hsv(points)[:, 0]
-    value = points.max(axis=1)
-    chroma = value - points.min(axis=1)
-    return np.stack([chroma * np.cos(hue), chroma * np.sin(hue), value], axis=1)
-
-
-def brightness(palette: NDArray[np.float64], rgb: bool) -> NDArray[Any]:
+def brightness(palette: Floats, rgb: bool) -> NDArray[Any]:
     """Return how bright each colour (K, C) is: luminance of RGB, else the channels' mean."""
     return np.asarray(palette @ LUMINANCE if rgb else palette.mean(axis=1))
 
 
-def display_colors(
-    palette: NDArray[np.float64], rgb: bool, dtype: np.dtype[Any]
-) -> NDArray[np.float64]:
+def display_colors(palette: Floats, rgb: bool, dtype: np.dtype[Any]) -> Floats:
     """Return colours (K, 3) from 0 to 1 that show a palette (K, C) on a screen.
 
     RGB and 8-bit gray are shown as they are. The levels of any other channel
@@ -112,13 +118,13 @@ def display_colors(
     return np.clip(levels, 0, 1)
 
 
-def _mixture(n_channels: int) -> NDArray[np.float64]:
+def _mixture(n_channels: int) -> Floats:
     if n_channels == 1:
         return np.ones((1, 3))
     colors = _TWO_CHANNEL_COLORS if n_channels == 2 else _CHANNEL_COLORS
     return colors[np.arange(n_channels) % len(colors)]
 
 
-def to_hex(colors: NDArray[np.float64]) -> list[str]:
+def to_hex(colors: Floats) -> list[str]:
     """Return ``#rrggbb`` for each colour (K, 3) from 0 to 1."""
     return ["#{:02x}{:02x}{:02x}".format(*color) for color in np.rint(colors * 255).astype(int)]

@@ -136,10 +136,16 @@ class Histogram:
         """The distinct colours (n, C), in channel units."""
         return self.codec.decode(self.codes)
 
-    def table(self, entries: NDArray[Any]) -> NDArray[Any]:
-        """Return a table (codec.size,) with an entry for each distinct colour, 0 elsewhere."""
-        table = np.zeros(self.codec.size, entries.dtype)
-        table[self.codes] = entries
+    def table(self, labels: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
+        """Return a table (codec.size,) with ``names[labels]`` at the colours, 0 elsewhere."""
+        table = np.zeros(self.codec.size, names.dtype)
+        size = max(len(self.codes) // n_threads() + 1, 2**16)
+
+        def fill(start: int) -> None:
+            part = slice(start, start + size)
+            kernels.fill_table(self.codes[part], labels[part], names, table)
+
+        map_threads(fill, range(0, len(self.codes), size))
         return table
 
 

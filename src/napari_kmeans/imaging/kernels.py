@@ -91,13 +91,44 @@ def decode_codes(codes: NDArray[Any], shifts: Any, least: Any, points: NDArray[A
 
 
 @njit(cache=True, nogil=True)
-def recolor(labels: NDArray[Any], palette: NDArray[Any], pixels: NDArray[Any]) -> None:
-    """Write the palette's color (K, C) of each label but 0 to `pixels` (n, C)."""
+def fill_table(
+    codes: NDArray[Any], labels: NDArray[Any], names: NDArray[Any], table: NDArray[Any]
+) -> None:
+    """Write the name of the label of each code to `table`."""
+    for i in range(codes.shape[0]):
+        table[codes[i]] = names[labels[i]]
+
+
+@njit(cache=True, nogil=True)
+def recolor(
+    labels: NDArray[Any], palette: NDArray[Any], values: NDArray[Any], pixels: NDArray[Any]
+) -> None:
+    """Write the palette's color (K, C) of each label to `pixels`, of label 0 that in `values`."""
     for i in range(labels.shape[0]):
-        label = labels[i]
-        if label:
-            for j in range(palette.shape[1]):
-                pixels[i, j] = palette[label - 1, j]
+        label = np.int64(labels[i])
+        for j in range(palette.shape[1]):
+            pixels[i, j] = palette[label - 1, j] if label else values[i, j]
+
+
+@njit(cache=True, nogil=True)
+def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
+    """Write (s v cos h, s v sin h, v) of colors (n, 3) to `points` (n, 3)."""
+    third = np.pi / 3
+    for i in range(values.shape[0]):
+        red, green, blue = values[i, 0], values[i, 1], values[i, 2]
+        value = max(red, green, blue)
+        chroma = value - min(red, green, blue)
+        hue = 0.0
+        if chroma > 0:
+            if value == red:
+                hue = (green - blue) / chroma * third
+            elif value == green:
+                hue = (2 + (blue - red) / chroma) * third
+            else:
+                hue = (4 + (red - green) / chroma) * third
+        points[i, 0] = chroma * np.cos(hue)
+        points[i, 1] = chroma * np.sin(hue)
+        points[i, 2] = value
 
 
 @njit(cache=True, nogil=True)

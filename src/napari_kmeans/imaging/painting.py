@@ -64,14 +64,22 @@ class Painter:
         """The dtype of the labels."""
         return label_dtype(len(self.centers))
 
-    def with_table(self, histogram: Histogram, labels: NDArray[Any] | None = None) -> Painter:
+    def with_table(
+        self,
+        histogram: Histogram,
+        labels: NDArray[Any] | None = None,
+        names: NDArray[Any] | None = None,
+    ) -> Painter:
         """Return a painter that looks labels up instead of searching for each pixel.
 
-        `labels` of the distinct colours, if they are known, need no search at all.
+        Where the distinct colours have been searched for already, `labels` (n,)
+        are what was found, and `names` the label that each of these now has.
         """
-        if labels is None:
+        if labels is None or names is None:
             labels = self.label_colors(histogram.points)
-        return replace(self, codec=histogram.codec, table=histogram.table(labels))
+            names = np.arange(len(self.centers) + 1)
+        table = histogram.table(labels, names.astype(self.dtype))
+        return replace(self, codec=histogram.codec, table=table)
 
     def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the label of each colour (n, C)."""
@@ -95,14 +103,26 @@ def recolor(labels: NDArray[Any], palette: NDArray[Any], original: NDArray[Any])
 
     Pixels of label 0 and further channels (alpha) keep what they have.
     """
-    n_channels = palette.shape[1]
-    if original.shape[-1] == n_channels and labels.all():
-        colored = np.empty_like(original, order="C")
-    else:
-        colored = original.copy(order="C")
-    pixels = colored.reshape(-1, colored.shape[-1])[:, :n_channels]
-    kernels.recolor(labels.reshape(-1), _as_bits(palette), _as_bits(pixels))
+    colored = np.empty(original.shape, original.dtype)
+    _recolor_into(colored, labels, palette, original)
     return colored
+
+
+def _recolor_into(
+    target: NDArray[Any], labels: NDArray[Any], palette: NDArray[Any], original: NDArray[Any]
+) -> None:
+    n_channels = palette.shape[1]
+    if not target.flags.c_contiguous:
+        target[...] = recolor(labels, palette, original)
+        return
+    target[..., n_channels:] = original[..., n_channels:]
+    values = np.ascontiguousarray(original).reshape(-1, original.shape[-1])
+    kernels.recolor(
+        labels.reshape(-1),
+        _as_bits(palette),
+        _as_bits(values),
+        _as_bits(target.reshape(values.shape)),
+    )
 
 
 def _as_bits(array: NDArray[Any]) -> NDArray[Any]:
@@ -142,7 +162,7 @@ def paint(
         target = labels[block]
         target[...] = painter.label(values, kept).reshape(target.shape)
         if recolored is not None and colors is not None:
-            recolored[block] = recolor(target, colors, pixels.array[block])
+            _recolor_into(recolored[block], target, colors, pixels.array[block])
 
     map_threads(paint_block, pixels.blocks(), step)
     return labels, recolored

@@ -19,6 +19,7 @@ from napari_kmeans.progress import Step, ignore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_kmeans.clustering.assignment import GroupedPoints
     from napari_kmeans.imaging.blocks import Block, Pixels
     from napari_kmeans.imaging.histogram import Histogram
 
@@ -86,20 +87,18 @@ class Sampling:
         return draw_coreset(points, weights, self.n_clusters, size, rng)
 
 
-def sample_cells(histogram: Histogram, pixels: Pixels, seed: int) -> Coreset:
+def sample_cells(histogram: Histogram, colors: GroupedPoints, pixels: Pixels, seed: int) -> Coreset:
     """Return the cells of colour space as a coreset: mean colours and numbers of pixels.
 
     Nothing is drawn at random, and the mean of any union of cells is exact.
+    `colors` are the histogram's, by cell, in channel units.
     """
-    starts = histogram.starts[:-1]
-    weights = np.add.reduceat(histogram.weights, starts)
-    sums = np.add.reduceat(histogram.points * histogram.weights[:, None], starts)
 
     def locate() -> Positions:
-        cells = np.repeat(np.arange(len(starts)), np.diff(histogram.starts))
-        return _locate(histogram, cells + 1, weights, pixels, seed)
+        cells = np.repeat(np.arange(len(colors.totals)), np.diff(histogram.starts))
+        return _locate(histogram, cells + 1, colors.totals, pixels, seed)
 
-    return Coreset(sums / weights[:, None], weights, locate, is_cells=True)
+    return Coreset(colors.means, colors.totals, locate, is_cells=True)
 
 
 def _locate(
@@ -112,7 +111,7 @@ def _locate(
     """
     rng = np.random.default_rng([seed, 2])
     waits = rng.integers(1, counts.astype(np.int64), endpoint=True)
-    table = histogram.table(entries.astype(np.uint32))
+    table = histogram.table(entries, np.arange(len(counts) + 1, dtype=np.uint32))
     positions = np.zeros((len(counts), len(pixels.shape)), np.int64)
     for block in pixels.blocks():
         values, kept = pixels.read(block)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
+_SLAB = 2**18
+"""Colours per task. Fixed, so that sums do not depend on the number of threads."""
+
+
 @dataclass(frozen=True, eq=False)
 class Tally:
     """Counts (K,) of pixels, sums (K, C) in channel units, the cost of all pixels.
@@ -51,9 +55,17 @@ def tally_colors(
     n_clusters: int,
 ) -> Tally:
     """Tally colours (n, C) of known labels; the weights (n,) are numbers of pixels."""
-    totals, sums = np.zeros(n_clusters), np.zeros((n_clusters, values.shape[1]))
-    kernels.add_by_label(labels, np.asarray(values, np.float64), weights, totals, sums)
-    return Tally(np.rint(totals).astype(np.int64), sums, cost, labels)
+    colors = np.asarray(values, np.float64)
+
+    def add(start: int) -> tuple[Floats, Floats]:
+        part = slice(start, start + _SLAB)
+        totals, sums = np.zeros(n_clusters), np.zeros((n_clusters, colors.shape[1]))
+        kernels.add_by_label(labels[part], colors[part], weights[part], totals, sums)
+        return totals, sums
+
+    totals, sums = zip(*map_threads(add, range(0, max(len(colors), 1), _SLAB)), strict=True)
+    counts = np.rint(np.sum(totals, axis=0)).astype(np.int64)
+    return Tally(counts, np.sum(sums, axis=0), cost, labels)
 
 
 def tally_pixels(
