@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import data
+
+from napari_kmeans.clustering.assignment import GroupedPoints
+from napari_kmeans.clustering.cells import group_in_cells
+from napari_kmeans.clustering.coreset import draw_coreset
+from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts
+
+
+def cost(points, weights, centers):
+    return float(np.sum(weights * find_nearest(points, centers)[1]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**31),
+    n=st.integers(1, 200),
+    n_values=st.integers(1, 60),
+    n_cells=st.integers(1, 250),
+)
+def test_cells_hold_all_points_once_and_bound_their_cost(seed, n, n_values, n_cells):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(0, n_values, (n, 2)) / 7
+    weights = rng.uniform(0.1, 10, n)
+    cells = group_in_cells(points, weights, n_cells)
+    rows = sorted(map(tuple, np.column_stack([points, weights])))
+    assert sorted(map(tuple, np.column_stack([cells.points, cells.weights]))) == rows
+    sizes = np.diff(cells.starts)
+    assert (sizes > 0).all()
+    assert len(sizes) == min(n_cells, len(np.unique(points, axis=0)))
+    centers = rng.uniform(0, n_values / 7, (4, 2))
+    true, summary = cost(points, weights, centers), cost(cells.means, cells.totals, centers)
+    scatter = cells.scatters.sum()
+    assert np.sqrt(summary) - np.sqrt(scatter) <= np.sqrt(true) * (1 + 1e-9) + 1e-6
+    assert true <= (summary + scatter) * (1 + 1e-9) + 1e-9
+
+
+def test_the_points_given_are_not_changed():
+    points = np.random.default_rng(0).normal(size=(100, 3))
+    before = points.copy()
+    group_in_cells(points, np.ones(100), 10)
+    np.testing.assert_array_equal(points, before)
+
+
+def test_enough_cells_hold_equal_points():
+    points = np.random.default_rng(0).normal(size=(30, 4)).repeat(5, axis=0)
+    cells = group_in_cells(points, np.ones(150), 1000)
+    assert len(cells.totals) == 30
+    assert (cells.totals == 5).all()
+    np.testing.assert_allclose(cells.radii, 0, atol=1e-12)
+
+
+def test_neighbouring_numbers_are_not_parted_forever():
+    points = np.array([[1.0], [np.nextafter(1.0, 2.0)], [1.0]])
+    assert 1 <= len(group_in_cells(points, np.ones(3), 3).totals) <= 2
+
+
+def test_a_far_point_has_a_cell_of_its_own():
+    points = np.random.default_rng(0).normal(size=(10_000, 3))
+    points[1234] = 1e6
+    cells = group_in_cells(points, np.ones(len(points)), 10)
+    assert (cells.means == points[1234]).all(axis=1).any()
+
+
+@pytest.mark.parametrize("n_clusters", [8, 32])
+def test_centers_cost_less_than_those_of_a_sample(n_clusters):
+    pixels = data.coffee().reshape(-1, 3)[::20].astype(float)
+    ones = np.ones(len(pixels))
+    how = {"n_clusters": n_clusters, "init": "k-means++", "n_init": 5, "max_iter": 300, "tol": 1e-4}
+
+    def fitted(points, weights, rng):
+        summary = GroupedPoints(np.ascontiguousarray(points), weights)
+        return cost(pixels, ones, fit_restarts(summary, rng=rng, **how).centers)
+
+    cells = group_in_cells(pixels, ones, 1000)
+    means, samples = [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        means.append(fitted(cells.means, cells.totals, rng))
+        indices, weights = draw_coreset(pixels, ones, n_clusters, 1000, rng)
+        samples.append(fitted(pixels[indices], weights, rng))
+    assert np.mean(means) < np.mean(samples)
