@@ -10,14 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation, segment
     from napari_kmeans.viewer.layers import segment_layer
 
 __version__ = "0.1.0"
-__all__ = ["KMeansModel", "Segmentation", "segment", "segment_layer"]
+__all__ = ["CoresetKMeans", "KMeansModel", "Segmentation", "segment", "segment_layer"]
 
 _MODULES = {
+    "CoresetKMeans": "napari_kmeans.clustering.estimator",
     "KMeansModel": "napari_kmeans.model",
     "Segmentation": "napari_kmeans.segmentation",
     "segment": "napari_kmeans.segmentation",

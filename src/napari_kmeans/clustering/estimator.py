@@ -1,0 +1,273 @@
+"""K-means on a coreset as a scikit-learn estimator."""
+
+# scikit-learn ships no types.
+# mypy: allow-subclassing-any
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from napari_kmeans.clustering.assignment import GroupedPoints
+from napari_kmeans.clustering.cells import group_in_cells
+from napari_kmeans.clustering.lloyd import Fit, find_nearest, fit_restarts, lloyd
+from napari_kmeans.parameters import Options
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from sklearn.utils import Tags
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class CoresetKMeans(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    BaseEstimator,
+):
+    """K-means clustering that runs its restarts on a coreset.
+
+    The samples are put into `coreset_size` cells of small spread; restarts of
+    Lloyd's algorithm run on the weighted means of the cells, and the best of
+    them takes one more iteration on all samples. Up to `coreset_size` distinct
+    samples are clustered as they are.
+
+    Parameters
+    ----------
+    n_clusters : int, default 8
+        From 1 to 65535.
+    coreset_size : int or "auto", default "auto"
+        The number of cells; "auto" takes 500 per cluster and at least 10,000.
+    init : {"k-means++", "random"} or (n_clusters, n_features) array, default "k-means++"
+        Where to start: seeds far apart, distinct cells at random, or these
+        centres. With an array there is one run.
+    n_init : int or "auto", default "auto"
+        Restarts, of which the best is kept; "auto" takes 10.
+    max_iter : int, default 300
+        Iterations after which a run that has not converged is stopped.
+    tol : float, default 1e-4
+        A run stops once the summed squared motion of the centres is at most
+        this times the mean variance of the features.
+    random_state : int, RandomState or None, default 0
+        The same seed gives the same result; None draws anew.
+
+    Attributes
+    ----------
+    cluster_centers_ : (n_clusters, n_features) array
+        Of the dtype of the samples, float64 or float32. There are fewer where
+        fewer samples are distinct, and a ConvergenceWarning says so.
+    labels_ : (n_samples,) int32 array
+        The nearest centre of each sample.
+    inertia_ : float
+        The weighted sum of squared distances of all samples to their centres.
+    n_iter_ : int
+        Iterations of the best run, the one on all samples included.
+    n_features_in_ : int
+    feature_names_in_ : (n_features_in_,) array of str
+        Only where the samples came with names.
+
+    Notes
+    -----
+    Samples are compared in float64. Those of weight 0 have a label and do not
+    count otherwise.
+
+    References
+    ----------
+    .. [1] D. Feldman, M. Schmidt, C. Sohler, "Turning big data into tiny data:
+       constant-size coresets for k-means, PCA, and projective clustering",
+       :arxiv:`1807.04518`.
+    .. [2] S. Lloyd, "Least squares quantization in PCM",
+       :doi:`10.1109/TIT.1982.1056489`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> samples = load_digits().data
+    >>> model = CoresetKMeans(n_clusters=10, coreset_size=180).fit(samples)
+    >>> model.cluster_centers_.shape
+    (10, 64)
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = Options.n_clusters,
+        *,
+        coreset_size: int | str = Options.coreset_size,
+        init: Any = Options.init,
+        n_init: int | str = Options.n_init,
+        max_iter: int = Options.max_iter,
+        tol: float = Options.tol,
+        random_state: Any = Options.random_state,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.coreset_size = coreset_size
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Find the cluster centres.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features) array
+            Finite, not sparse.
+        y : ignored
+        sample_weight : (n_samples,) array, optional
+            Non-negative, not all 0. None weighs all alike.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or the samples cannot be used; the message names it,
+            gives its value and says what to do.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If fewer clusters come out than were asked for.
+        """
+        options = self._options()
+        samples = validate_data(self, X, dtype=[np.float64, np.float32], order="C")
+        weights = _check_sample_weight(
+            sample_weight, samples, dtype=np.float64, ensure_non_negative=True
+        )
+        self._check_together(options, samples, weights)
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+        counted = weights > 0
+        fit = _fit(samples[counted], weights[counted], options, rng)
+        self.cluster_centers_ = fit.centers.astype(samples.dtype)
+        # As `predict` does: rounding the centres can move a label.
+        self.labels_, distances = self._find_nearest(samples)
+        self.inertia_ = float(np.sum(weights * distances))
+        self.n_iter_ = fit.n_iter
+        self._warn_of_few(len(np.unique(self.labels_)))
+        return self
+
+    def fit_predict(
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> NDArray[np.int32]:
+        """Find the cluster centres and return the label of each sample, (n_samples,)."""
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def fit_transform(
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> NDArray[Any]:
+        """Find the cluster centres and return the distances to them, (n_samples, n_clusters)."""
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
+        """Return the nearest centre of each sample, (n_samples,), the first of equally near."""
+        return self._find_nearest(self._check(X))[0]
+
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the distance of each sample to each centre, (n_samples, n_clusters)."""
+        distances: NDArray[Any] = euclidean_distances(self._check(X), self.cluster_centers_)
+        return distances
+
+    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return minus the weighted sum of squared distances to the nearest centres."""
+        samples = self._check(X)
+        weights = _check_sample_weight(sample_weight, samples, dtype=np.float64)
+        return -float(np.sum(weights * self._find_nearest(samples)[1]))
+
+    def __sklearn_tags__(self) -> Tags:
+        """Tell scikit-learn that single precision is kept."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.cluster_centers_)
+
+    def _options(self) -> Options:
+        return Options(
+            n_clusters=self.n_clusters,
+            coreset_size=self.coreset_size,
+            init=self.init,
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+            tol=self.tol,
+        )
+
+    def _check_together(self, options: Options, samples: NDArray[Any], weights: Floats) -> None:
+        n_samples, n_features = samples.shape
+        if n_samples < options.n_clusters:
+            raise ValueError(
+                f"n_samples={n_samples} should be >= n_clusters={options.n_clusters}: "
+                "ask for fewer clusters."
+            )
+        if not weights.any():
+            raise ValueError(
+                f"sample_weight must not be zero for all {n_samples} samples: give some a weight."
+            )
+        if not isinstance(options.init, str) and options.init.shape[1] != n_features:
+            raise ValueError(
+                f"init must have one column for each of the {n_features} features, "
+                f"got {options.init.shape[1]}: give centres in the features of the samples."
+            )
+
+    def _check(self, X: ArrayLike) -> NDArray[Any]:
+        check_is_fitted(self)
+        samples: NDArray[Any] = validate_data(
+            self, X, reset=False, dtype=[np.float64, np.float32], order="C"
+        )
+        return samples
+
+    def _find_nearest(self, samples: NDArray[Any]) -> tuple[NDArray[np.int32], Floats]:
+        centers = self.cluster_centers_.astype(np.float64)
+        return find_nearest(samples.astype(np.float64, copy=False), centers)
+
+    def _warn_of_few(self, n_found: int) -> None:
+        if n_found < self.n_clusters:
+            warnings.warn(
+                f"n_clusters={self.n_clusters} gave {n_found} clusters: "
+                "there are no more distinct samples to tell apart.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+
+def _fit(points: NDArray[Any], weights: Floats, options: Options, rng: np.random.Generator) -> Fit:
+    """Fit the coreset of the points, and then the points where it is not all of them."""
+    size = options.resolved_coreset_size
+    data = group_in_cells(points, weights, size)
+    coreset = GroupedPoints(data.means, data.totals)
+    fit = _fit_coreset(coreset, options, rng)
+    if len(coreset.points) < size or len(points) <= size:
+        return fit
+    # Most of what a coreset costs where there are many features goes in one
+    # pass, and most cells are assigned as a whole.
+    last = lloyd(data, fit.centers, max_iter=1, tol=0.0)
+    return Fit(last.centers, last.inertia, fit.n_iter + 1, last.labels)
+
+
+def _fit_coreset(coreset: GroupedPoints, options: Options, rng: np.random.Generator) -> Fit:
+    if not isinstance(options.init, str):
+        return lloyd(coreset, options.init, max_iter=options.max_iter, tol=options.tol)
+    return fit_restarts(
+        coreset,
+        n_clusters=options.n_clusters,
+        init=options.init,
+        n_init=options.resolved_n_init,
+        max_iter=options.max_iter,
+        tol=options.tol,
+        rng=rng,
+    )
