@@ -146,6 +146,16 @@ def test_every_field_has_its_name_and_its_text(dock):
     assert dock.n_clusters.label == "Number of clusters"
 
 
+def test_the_dock_is_a_container_of_its_fields(dock):
+    assert dock["n_clusters"] is dock.n_clusters
+    assert {"image", "mask", "update_layers", "run_button", *OPTIONS} <= set(dock.asdict())
+    seen = []
+    dock.changed.connect(seen.append)
+    dock.n_clusters.value = 5
+    assert seen == [dock]
+    assert dock.asdict()["n_clusters"] == 5
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

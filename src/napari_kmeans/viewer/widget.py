@@ -11,18 +11,15 @@ from magicgui.widgets import (
     ComboBox,
     Container,
     FloatSpinBox,
-    LineEdit,
     ProgressBar,
     PushButton,
     SpinBox,
 )
 from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.notifications import notification_manager, show_error, show_warning
-from qtpy.QtGui import QIcon
-from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
-from superqt import QCollapsible
 
 from napari_kmeans.parameters import OPTIONS, Options
+from napari_kmeans.viewer.form import WordOrNumber, folded_away, form, option_field, row
 from napari_kmeans.viewer.layers import (
     Source,
     coreset_layer,
@@ -56,19 +53,6 @@ class Run:
     worker: SegmentationWorker
 
 
-class WordOrNumber(LineEdit):
-    """A line that holds a whole number, or a word such as "auto"."""
-
-    def get_value(self) -> int | str:  # type: ignore[override]
-        """Return the number, or the text where it is none."""
-        text = str(super().get_value()).strip()
-        return int(text) if text.isdecimal() else text
-
-    def set_value(self, value: int | str) -> None:
-        """Show a number or a word."""
-        super().set_value(str(value))
-
-
 class KMeansWidget(Container[Any]):
     """Cluster the colours of an image layer from a dock in napari.
 
@@ -88,8 +72,8 @@ class KMeansWidget(Container[Any]):
         # The proxy that plugins are handed wraps every layer it gives out anew.
         self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self._run: Run | None = None
-        self._make_fields()
-        super().__init__(label="K-means segmentation", labels=False)
+        fields = [*self._image_fields(), *self._option_fields(), *self._result_fields()]
+        super().__init__(widgets=fields, label="K-means segmentation", labels=False)
         self._lay_out()
         self._connect()
         self._follow_selection()
@@ -98,61 +82,94 @@ class KMeansWidget(Container[Any]):
 
     # ------------------------------------------------------------------ fields
 
-    def _make_fields(self) -> None:
+    def _image_fields(self) -> list[Any]:
         self.image = ComboBox(
-            label="Image", tooltip="The image layer to cluster.", choices=self._layers_of(Image)
+            name="image",
+            label="Image",
+            tooltip="The image layer to cluster.",
+            choices=self._layers_of(Image),
         )
         self.mask = ComboBox(
+            name="mask",
             label="Mask",
             tooltip="Cluster only inside these labels or shapes; the rest gets label 0.",
             choices=self._layers_of(Labels, Shapes),
             nullable=True,
         )
-        self.n_clusters = _field(SpinBox, "n_clusters", **_bounds("n_clusters"))
-        self.color_space = _field(ComboBox, "color_space", choices=OPTIONS["color_space"].choices)
-        self.method = _field(ComboBox, "method", choices=OPTIONS["method"].choices)
-        self.coreset_size = _field(WordOrNumber, "coreset_size")
-        self.random_state = _field(SpinBox, "random_state", **_bounds("random_state"))
-        self.init = _field(ComboBox, "init", choices=OPTIONS["init"].choices)
-        self.n_init = _field(WordOrNumber, "n_init")
-        self.max_iter = _field(SpinBox, "max_iter", **_bounds("max_iter"))
-        self.tol = _field(FloatSpinBox, "tol", step=1e-5, **_bounds("tol"))
-        self._make_result_fields()
+        return [self.image, self.mask]
 
-    def _make_result_fields(self) -> None:
+    def _option_fields(self) -> list[Any]:
+        self.n_clusters = option_field(SpinBox, "n_clusters")
+        self.color_space = option_field(ComboBox, "color_space")
+        self.method = option_field(ComboBox, "method")
+        self.coreset_size = option_field(WordOrNumber, "coreset_size")
+        self.random_state = option_field(SpinBox, "random_state")
+        self.init = option_field(ComboBox, "init")
+        self.n_init = option_field(WordOrNumber, "n_init")
+        self.max_iter = option_field(SpinBox, "max_iter")
+        self.tol = option_field(FloatSpinBox, "tol", step=1e-5)
+        return [getattr(self, name) for name in OPTIONS]
+
+    def _result_fields(self) -> list[Any]:
         self.add_labels = CheckBox(
-            value=True, text="Labels", tooltip="Add a layer with the label of every pixel."
+            name="add_labels",
+            value=True,
+            text="Labels",
+            tooltip="Add a layer with the label of every pixel.",
         )
         self.add_recolored = CheckBox(
+            name="add_recolored",
             value=True,
             text="Recolored",
             tooltip="Add the image in the mean colours of the clusters.",
         )
         self.add_points = CheckBox(
+            name="add_points",
             value=False,
             text="Coreset points",
             tooltip="Add the sampled pixels as points: size by weight, colour by cluster.",
         )
         self.update_layers = CheckBox(
+            name="update_layers",
             value=True,
             text="Update the layers of the last run",
             tooltip="On: a new run of an image replaces its results. Off: it adds new layers.",
         )
-        self.run_button = PushButton(text="Run", tooltip="Cluster the image in the background.")
-        self.cancel_button = PushButton(text="Cancel", tooltip="Stop the run; nothing is added.")
-        self.progress_bar = ProgressBar(min=0, max=100, value=0, tooltip="How far the run is.")
+        self.run_button = PushButton(
+            name="run_button", text="Run", tooltip="Cluster the image in the background."
+        )
+        self.cancel_button = PushButton(
+            name="cancel_button", text="Cancel", tooltip="Stop the run; nothing is added."
+        )
+        self.progress_bar = ProgressBar(
+            name="progress_bar", min=0, max=100, value=0, tooltip="How far the run is."
+        )
+        choices = [self.add_labels, self.add_recolored, self.add_points, self.update_layers]
+        return [*choices, self.run_button, self.cancel_button, self.progress_bar]
 
     def _lay_out(self) -> None:
-        results = _row(self.add_labels, self.add_recolored)
-        results.label, results.tooltip = "Add", "The layers that a run makes."
-        choices = [self.image, self.n_clusters, self.color_space, self.method, self.mask]
+        layout = self.native.layout()
+        for field in self:
+            layout.removeWidget(field.native)
+        added = row([self.add_labels, self.add_recolored])
+        layout.addWidget(
+            form(
+                [
+                    self.image,
+                    self.n_clusters,
+                    self.color_space,
+                    self.method,
+                    self.mask,
+                    ("Add", "The layers that a run makes.", added),
+                    self.update_layers,
+                ]
+            )
+        )
+        layout.addWidget(row([self.run_button, self.cancel_button]))
+        layout.addWidget(self.progress_bar.native)
         sampling = [self.coreset_size, self.add_points]
         fitting = [self.random_state, self.init, self.n_init, self.max_iter, self.tol]
-        layout = self.native.layout()
-        layout.addWidget(_form([*choices, results, self.update_layers]))
-        layout.addWidget(_row(self.run_button, self.cancel_button).native)
-        layout.addWidget(self.progress_bar.native)
-        layout.addWidget(_folded_away(_form([*sampling, *fitting])))
+        layout.addWidget(folded_away("More options", form([*sampling, *fitting])))
 
     def _layers_of(self, *types: type[Layer]) -> Callable[[Any], list[tuple[str, Layer]]]:
         def choices(_combo_box: Any) -> list[tuple[str, Layer]]:
@@ -361,55 +378,3 @@ class KMeansWidget(Container[Any]):
         run, self._run = self._run, None
         if run is not None:
             run.worker.quit()
-
-
-def _field(kind: type[Any], name: str, **arguments: Any) -> Any:
-    info = OPTIONS[name]
-    return kind(name=name, value=info.default, label=info.label, tooltip=info.tooltip, **arguments)
-
-
-def _row(*fields: Any) -> Container[Any]:
-    row = Container(widgets=fields, layout="horizontal", labels=False)
-    row.margins = (0, 0, 0, 0)
-    return row
-
-
-def _form(fields: list[Any]) -> QWidget:
-    """Stack fields beside their labels; magicgui aligns them for a font that is not napari's."""
-    form = QWidget()
-    layout = QFormLayout(form)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    for field in fields:
-        if isinstance(field, CheckBox):
-            layout.addRow(field.native)
-        else:
-            layout.addRow(_label(field), field.native)
-    return form
-
-
-def _label(field: Any) -> QLabel:
-    label = QLabel(field.label)
-    label.setToolTip(field.tooltip)
-    return label
-
-
-def _folded_away(content: QWidget) -> QCollapsible:
-    folder = QCollapsible(expandedIcon=QIcon(), collapsedIcon=QIcon())
-    layout = folder.layout()
-    if layout is not None:
-        layout.setContentsMargins(0, 0, 0, 0)
-    folder.setContent(content)
-    folder.toggleButton().setStyleSheet("text-align: left; border: none; background: none;")
-    folder.toggled.connect(lambda is_open: folder.setText(_folder_title(is_open)))
-    folder.setText(_folder_title(False))
-    folder.collapse(animate=False)
-    return folder
-
-
-def _bounds(name: str) -> dict[str, Any]:
-    return {"min": OPTIONS[name].minimum, "max": OPTIONS[name].maximum}
-
-
-def _folder_title(is_open: bool) -> str:
-    return f"{'▾' if is_open else '▸'} More options"

@@ -1,0 +1,87 @@
+"""Fields for options, and the forms, rows and folders they are laid out in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
+from qtpy.QtGui import QIcon
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QWidget
+from superqt import QCollapsible
+
+from napari_kmeans.parameters import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class WordOrNumber(LineEdit):
+    """A line that holds a whole number, or a word such as "auto"."""
+
+    def get_value(self) -> int | str:  # type: ignore[override]
+        """Return the number, or the text where it is none."""
+        text = str(super().get_value()).strip()
+        return int(text) if text.isdecimal() else text
+
+    def set_value(self, value: int | str) -> None:
+        """Show a number or a word."""
+        super().set_value(str(value))
+
+
+def option_field(kind: type[Any], name: str, **arguments: Any) -> Any:
+    """Return the field of an option, with its default, bounds, choices and texts."""
+    info = OPTIONS[name]
+    if kind is ComboBox:
+        arguments["choices"] = info.choices
+    if kind in (SpinBox, FloatSpinBox):
+        arguments.update(min=info.minimum, max=info.maximum)
+    return kind(name=name, value=info.default, label=info.label, tooltip=info.tooltip, **arguments)
+
+
+def row(fields: Sequence[Any]) -> QWidget:
+    """Put fields side by side."""
+    widget = QWidget()
+    layout = QHBoxLayout(widget)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for field in fields:
+        layout.addWidget(field.native)
+    return widget
+
+
+def form(rows: Sequence[Any]) -> QWidget:
+    """Stack fields beside their labels; magicgui aligns them for a font that is not napari's.
+
+    A row is a field, or a label, a tooltip and what stands beside them.
+    """
+    widget = QWidget()
+    layout = QFormLayout(widget)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for each in rows:
+        if isinstance(each, CheckBox):
+            layout.addRow(each.native)
+        elif isinstance(each, tuple):
+            layout.addRow(_label(*each[:2]), each[2])
+        else:
+            layout.addRow(_label(each.label, each.tooltip), each.native)
+    return widget
+
+
+def _label(text: str, tooltip: str) -> QLabel:
+    label = QLabel(text)
+    label.setToolTip(tooltip)
+    return label
+
+
+def folded_away(title: str, content: QWidget) -> QCollapsible:
+    """Return a folder, closed at first, that opens at a click on its title."""
+    folder = QCollapsible(expandedIcon=QIcon(), collapsedIcon=QIcon())
+    layout = folder.layout()
+    if layout is not None:
+        layout.setContentsMargins(0, 0, 0, 0)
+    folder.setContent(content)
+    folder.toggleButton().setStyleSheet("text-align: left; border: none; background: none;")
+    folder.toggled.connect(lambda is_open: folder.setText(f"{'▾' if is_open else '▸'} {title}"))
+    folder.setText(f"▸ {title}")
+    folder.collapse(animate=False)
+    return folder
