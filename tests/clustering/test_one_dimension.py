@@ -71,7 +71,7 @@ def test_it_is_a_plain_dynamic_programme_whatever_is_kept(seed, k):
         one = [cost_of_parts(values[i:end], weights[i:end], []) for i in range(end)]
         costs[1:, end] = np.min(costs[:-1, :end] + one, axis=1)
     with pytest.MonkeyPatch.context() as patch:
-        for kept, small, task in [(2**23, 2**16, 2**22), (50, 2**16, 1), (0, 0, 60)]:
+        for kept, small, task in [(2**25, 2**16, 2**22), (50, 2**16, 1), (0, 0, 60)]:
             patch.setattr(module, "_KEPT_CUTS", kept)
             patch.setattr(module, "_SMALL", small)
             patch.setattr(module, "_TASK", task)
@@ -180,6 +180,14 @@ def test_all_numbers_of_16_bit():
     np.testing.assert_allclose(np.array(costs) * [1, 4, 9, 64], costs[0], rtol=0.01)
 
 
+def test_the_last_of_more_numbers_than_16_bit_counts():
+    values = np.append(np.arange(70_000.0), 1e7)
+    fit = optimal_1d(values, np.ones(len(values)), 4)
+    assert np.flatnonzero(np.diff(fit.labels)).tolist()[-1] == 69_999
+    sizes = np.bincount(fit.labels)
+    assert np.ptp(sizes[:3]) <= 1
+
+
 def test_threads_do_not_change_a_bit(monkeypatch):
     values = np.sort(np.random.default_rng(0).normal(size=20_000))
     fits = []
@@ -233,6 +241,15 @@ def test_the_inertia_of_bins_is_that_of_their_numbers():
     assert set(np.flatnonzero(fit.labels < 0)) == set(range(100)) - set(bins)
     squares = (numbers - fit.centers[fit.labels[bins], 0]) ** 2
     assert fit.inertia == pytest.approx(squares.sum(dtype=float), rel=1e-5)
+
+
+def test_a_bin_for_each_number_gives_the_optimum():
+    numbers = np.random.default_rng(0).integers(-32768, 32768, 5000).astype(np.int16)
+    fit = fit_bins(bin_values(numbers, None, -32768, 32767), 6)
+    best = fit_line(numbers[:, None], np.ones(len(numbers)), 6)
+    np.testing.assert_allclose(fit.centers, best.centers, rtol=1e-12)
+    assert fit.inertia == pytest.approx(best.inertia, rel=1e-12)
+    assert fit.excess <= 1e-6 * fit.inertia
 
 
 def test_bins_of_parts_are_merged_by_adding():

@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 N_BINS = 2**16
 """Up to so many distinct values are told apart; more are counted in so many bins."""
 
-_KEPT_CUTS = 2**23
-"""Entries of 4 bytes: what is remembered of a search before it is done twice instead."""
+_KEPT_CUTS = 2**25
+"""How many cuts are remembered before the search is done twice instead: 64 MB of 16 bit."""
 
 _TASK = 2**22
 """Entries filled between two chances to cancel, some tens of milliseconds."""
@@ -116,7 +116,7 @@ def optimal_1d(values: Floats, weights: Floats, n_clusters: int, step: Step = ig
     best i [1]_. That i never falls as j grows: halving the rows and the
     columns finds it for all j in O(n log n) for each cluster [2]_. Half of the
     clusters are placed from below and half from above, on a thread each, and
-    meet at the best cut [3]_. Where the cuts on the way do not fit in 32 MB
+    meet at the best cut [3]_. Where the cuts on the way do not fit in 64 MB
     they are not kept, and either side of the meeting point is solved anew:
     at most twice the time, whatever K.
 
@@ -251,7 +251,8 @@ def fit_bins(bins: Bins, n_clusters: int, step: Step = ignore) -> Optimum:
 
     for B bins of width R / B, since q ≤ w (R / B)² / 4. Evenly spread numbers
     have √(w q) = w R / (√12 B) and an optimum of W R² / (12 K²), W being their
-    weight: then the excess is below 2 √3 K² / B² of it, 1e-6 at K = 32.
+    weight: then the excess is below 2 √3 K² / B² of it, 1e-6 at K = 32. Where
+    no bin has two distinct numbers, it is 0 up to rounding.
     """
     used = np.flatnonzero(bins.totals)
     totals, sums = bins.totals[used], bins.sums[used]
@@ -284,8 +285,8 @@ def _find_cuts(values: Floats, weights: Floats, k: int, step: Step) -> NDArray[n
     run = _map_here if n * k <= _SMALL else map_threads
     kept = (k - 2) * n <= _KEPT_CUTS
     table = _build_table(values, weights, run) if k > 2 else np.empty((0, n, 3))
-    below = _Side(values, weights, table, k // 2, k, kept)
-    above = _Side(values[::-1], weights[::-1], table[:, ::-1], k - k // 2, k, kept)
+    below = _Side(values, weights, table, k // 2, k, mirrored=False, kept=kept)
+    above = _Side(values, weights, table, k - k // 2, k, mirrored=True, kept=kept)
     meeting = _meet(below, above, run, step)
     if kept:
         return np.concatenate([below.trace(meeting), [meeting], n - above.trace(n - meeting)[::-1]])
@@ -326,14 +327,26 @@ class _Side:
     """
 
     def __init__(
-        self, values: Floats, weights: Floats, table: Floats, n_clusters: int, of: int, kept: bool
+        self,
+        values: Floats,
+        weights: Floats,
+        table: Floats,
+        n_clusters: int,
+        of: int,
+        *,
+        mirrored: bool,
+        kept: bool,
     ) -> None:
-        self.n, self.table = len(values), table
+        self.n, self.table, self.mirrored = len(values), table, mirrored
         self.n_clusters, self.of, self.kept = n_clusters, of, kept
+        order = slice(None, None, -1 if mirrored else 1)
         self.costs = np.empty(self.n + 1)
-        _cost_of_beginnings(values, weights, self.costs)
+        _cost_of_beginnings(
+            np.ascontiguousarray(values[order]), np.ascontiguousarray(weights[order]), self.costs
+        )
         rows = n_clusters - 1 if kept else min(n_clusters - 1, 1)
-        self.cuts = np.empty((rows, self.n + 1), dtype=np.int32)
+        kind = np.uint16 if self.n <= 2**16 else np.uint32
+        self.cuts = np.empty((rows, self.n + 1), dtype=kind)
         self.placed = 1
 
     @property
@@ -342,12 +355,11 @@ class _Side:
 
     def place(self, n_layers: int) -> None:
         """Place up to so many more clusters."""
-        mirrored = self.table.strides[1] < 0
-        table = self.table[:, ::-1] if mirrored else self.table
         for k in range(self.placed + 1, self.placed + 1 + min(n_layers, self.unplaced)):
             costs = np.empty_like(self.costs)
             cuts = self.cuts[k - 2 if self.kept else 0]
-            _place_cluster(table, mirrored, self.costs, costs, cuts, k, self.n - (self.of - k))
+            last = self.n - (self.of - k)
+            _place_cluster(self.table, self.mirrored, self.costs, costs, cuts, k, last)
             self.costs, self.placed = costs, k
 
     def reached(self) -> Floats:
@@ -358,7 +370,7 @@ class _Side:
         """Return where the second and later clusters of the first `end` values begin."""
         starts = np.empty(self.n_clusters - 1, dtype=np.int64)
         for k in range(self.n_clusters - 1, 0, -1):
-            end = self.cuts[k - 1, end]
+            end = int(self.cuts[k - 1, end])
             starts[k - 1] = end
         return starts
 
