@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_kmeans.progress import Step, ignore
@@ -17,6 +17,8 @@ Result = TypeVar("Result")
 
 _thread = threading.local()
 
+_POLL_SECONDS = 0.1
+
 
 def n_threads() -> int:
     """Return how many threads a map uses: the processors this process may run on."""
@@ -25,33 +27,58 @@ def n_threads() -> int:
     return os.cpu_count() or 1
 
 
+class Stopped(Exception):
+    """Raised in a task that goes on for nothing: its map has failed or was cancelled."""
+
+
 def map_threads(
     function: Callable[[Item], Result], items: Iterable[Item], step: Step = ignore
 ) -> list[Result]:
     """Return ``[function(item) for item in items]``, computed on a pool of threads.
 
-    `step(1)` is called in the calling thread after each item, in order. If it
-    or an item raises, items that have not begun are dropped, those that have
-    are waited for, and the exception travels on. A map within a map runs in
-    the thread of the outer one.
+    `step(1)` is called in the calling thread after each item, in order, and
+    `step(0)` several times a second. If it or an item raises, items that have
+    not begun are dropped, those that have are waited for, and the exception
+    travels on. A map within a map runs in the thread of the outer one.
     """
     todo = list(items)
     workers = min(n_threads(), len(todo))
-    if workers < 2 or getattr(_thread, "is_worker", False):
+    if workers < 2 or _in_task():
         return [_stepped(function(item), step) for item in todo]
-    with ThreadPoolExecutor(workers, "napari-kmeans", initializer=_mark_worker) as pool:
+    stop = threading.Event()
+    with ThreadPoolExecutor(
+        workers, "napari-kmeans", initializer=_enter_task, initargs=(stop,)
+    ) as pool:
         futures = [pool.submit(function, item) for item in todo]
         try:
-            return [_stepped(future.result(), step) for future in futures]
+            return [_stepped(_awaited(future, step), step) for future in futures]
         finally:
+            stop.set()
             for future in futures:
                 future.cancel()
 
 
-def _mark_worker() -> None:
-    _thread.is_worker = True
+def stop_if_in_vain(_steps: float = 0) -> None:
+    """Be the step of a task: raise Stopped if the map around it has ended."""
+    if _in_task() and _thread.stop.is_set():
+        raise Stopped
+
+
+def _awaited(future: Future[Result], step: Step) -> Result:
+    while not wait([future], timeout=_POLL_SECONDS).done:
+        step(0)
+    return future.result()
+
+
+def _enter_task(stop: threading.Event) -> None:
+    _thread.stop = stop
+
+
+def _in_task() -> bool:
+    return hasattr(_thread, "stop")
 
 
 def _stepped(result: Result, step: Step) -> Result:
+    stop_if_in_vain()
     step(1)
     return result

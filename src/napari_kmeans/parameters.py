@@ -68,7 +68,7 @@ class Options:
     coreset_size: int | str = _option(
         AUTO,
         label="Coreset size",
-        tooltip="Pixels in the coreset; auto takes 500 per cluster and at least 10,000.",
+        tooltip="Points in the coreset; auto takes 500 per cluster and at least 10,000.",
         minimum=1,
         maximum=2**31 - 1,
     )
@@ -81,7 +81,7 @@ class Options:
     n_init: int | str = _option(
         AUTO,
         label="Restarts",
-        tooltip="How many starts are tried, the best is kept; auto takes 10.",
+        tooltip="How many starts are tried; auto takes 30, and fewer for many clusters.",
         minimum=1,
         maximum=10_000,
     )
@@ -161,7 +161,9 @@ class Options:
         """The number of restarts, with "auto" worked out; a given start is run once."""
         if not isinstance(self.init, str):
             return 1
-        return 10 if self.n_init == AUTO else int(self.n_init)
+        if self.n_init == AUTO:
+            return max(3, min(30, 960 // self.n_clusters))
+        return int(self.n_init)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as plain values that JSON can hold."""

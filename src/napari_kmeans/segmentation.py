@@ -104,9 +104,10 @@ def segment(
         Where to start: seeds far apart, distinct pixels at random, or these
         colours in channel units. With an array there is one run.
     n_init : int or "auto", default "auto"
-        Restarts, of which the best is kept; "auto" takes 10. With "full" and
-        more than one, restarts are run on a sample, and the best start then on
-        all pixels; with 1, the only start is run on all pixels.
+        Restarts, of which the best is kept; "auto" takes 30, fewer
+        beyond 32 clusters and at least 3. More than one are
+        run on a summary of what is to be fitted, and the best of them on that
+        itself; a single one is run there at once.
     max_iter : int, default 300
         Iterations after which a run that has not converged is stopped.
     tol : float, default 1e-4

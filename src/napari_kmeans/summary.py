@@ -14,7 +14,7 @@ from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.imaging.colors import to_space, white_of
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
 from napari_kmeans.imaging.painting import Painter
-from napari_kmeans.imaging.sampling import Coreset, Sampling, sample_cells, sample_pixels
+from napari_kmeans.imaging.sampling import Coreset, Sampling, sample_pixels, take_cells
 from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
 from napari_kmeans.parallel import map_threads
 from napari_kmeans.parameters import AUTO
@@ -98,25 +98,20 @@ class CountedColors(Summary):
 
     @cached_property
     def coreset(self) -> Coreset | None:
-        """Cells of colour space, or a sample where a size is given."""
+        """Cells of colour space: as many as asked for, or finer ones where it costs nothing."""
         if self.options.method == "full":
             return None
-        sampling = _sampling(self.options, self.seed, self.white)
-        if self.options.coreset_size == AUTO and len(self.histogram.codes) > sampling.size:
-            return sample_cells(self.histogram, self.channels, self.pixels, self.seed)
-        return sampling.of_histogram(self.histogram, self.pixels)
-
-    @property
-    def _cells(self) -> GroupedPoints:
-        return GroupedPoints(self.colors.means, self.colors.totals)
+        size = self.options.resolved_coreset_size
+        finer = self.options.coreset_size == AUTO and len(self.channels.totals) >= size
+        return take_cells(
+            self.histogram, self.channels, None if finer else size, self.pixels, self.seed
+        )
 
     @property
     def levels(self) -> list[GroupedPoints]:
-        """Cells of colour space, then all colours; or the coreset alone."""
+        """Cells of colour space and all colours, or the coreset alone."""
         if self.coreset is None:
-            return [self._cells, self.colors]
-        if self.coreset.is_cells:
-            return [self._cells]
+            return [GroupedPoints(self.colors.means, self.colors.totals), self.colors]
         return [GroupedPoints(self.to_space(self.coreset.points), self.coreset.weights)]
 
     def tally(self, fit: Fit, step: Step) -> Tally:

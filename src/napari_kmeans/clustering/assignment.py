@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ Result = TypeVar("Result")
 
 _GROUP = 32
 """Points per group where the caller knows of none: neighbours are often alike."""
+
+_WORK = 10**7
+"""Distances, about, between two chances to cancel."""
 
 _SLAB = 2**15
 """Points per task, about. Fixed, so that sums do not depend on the number of threads."""
@@ -127,28 +130,7 @@ class Assignment:
         def update(first: int, last: int) -> tuple[Floats, Floats, NDArray[np.int64], int]:
             sums, totals = np.zeros(shape), np.zeros(shape[0])
             counts = np.zeros(shape[0], np.int64)
-            data = self.data
-            changed = kernels.update_labels(
-                data.points,
-                data.weights,
-                data.starts,
-                data.sums,
-                data.totals,
-                data.means,
-                data.radii,
-                first,
-                last,
-                self.centers,
-                self._drifts,
-                self._group_labels,
-                self._group_limits,
-                self._labels,
-                self._limits,
-                sums,
-                totals,
-                counts,
-                self._margin,
-            )
+            changed = kernels.update_labels(*self._state(first, last, sums, totals, counts))
             return sums, totals, counts, changed
 
         changed = 0
@@ -158,6 +140,50 @@ class Assignment:
             self.counts += counts
             changed += n_changed
         return changed
+
+    def iterate(self, max_iter: int, threshold: float) -> tuple[int, bool]:
+        """Update and move until the centres rest; return the iterations, and if they rest.
+
+        Ends before the centres are moved in an iteration that leaves one of
+        them without points.
+        """
+        if len(self.data.slabs) == 1:
+            state = self._state(*self.data.slabs[0], self.sums, self.totals, self.counts)
+            # A call cannot be cancelled.
+            few = max(1, _WORK // (len(self.data.points) * len(self.centers)))
+            return kernels.iterate(state, min(max_iter, few), threshold)  # type: ignore[no-any-return]
+        changed = self.update()
+        if not self.counts.all():
+            return 1, False
+        motion = self.move(self.sums, self.totals)
+        return 1, not changed or motion <= threshold
+
+    def _state(
+        self, first: int, last: int, sums: Floats, totals: Floats, counts: NDArray[np.int64]
+    ) -> tuple[Any, ...]:
+        """Return what the kernels take: groups `first` to `last`, and where changes are added."""
+        data = self.data
+        return (
+            data.points,
+            data.weights,
+            data.starts,
+            data.sums,
+            data.totals,
+            data.means,
+            data.radii,
+            first,
+            last,
+            self.centers,
+            self._drifts,
+            self._group_labels,
+            self._group_limits,
+            self._labels,
+            self._limits,
+            sums,
+            totals,
+            counts,
+            self._margin,
+        )
 
     def move(self, sums: Floats, totals: Floats) -> float:
         """Move the centres to the means; return the sum of their squared motions."""

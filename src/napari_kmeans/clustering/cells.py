@@ -14,7 +14,9 @@ from napari_kmeans.clustering.assignment import GroupedPoints
 Floats: TypeAlias = NDArray[np.float64]
 
 
-def group_in_cells(points: NDArray[Any], weights: Floats, n_cells: int) -> GroupedPoints:
+def group_in_cells(
+    points: NDArray[Any], weights: Floats, n_cells: int
+) -> tuple[GroupedPoints, NDArray[np.int64]]:
     """Part points into cells, each time the one that spreads most along an axis.
 
     Parameters
@@ -29,12 +31,15 @@ def group_in_cells(points: NDArray[Any], weights: Floats, n_cells: int) -> Group
 
     Returns
     -------
-    GroupedPoints
+    data : GroupedPoints
         The points in another order, neighbours near each other; each group is
         a cell. Its `means` and `totals` are a coreset: where some centres cost
         A there and C on the points themselves, with S the sum of `scatters`,
 
             √A - √S ≤ √C ≤ √(A + S)
+
+    order : (n,) int64 array
+        Which of the points given stands where.
 
     Notes
     -----
@@ -54,13 +59,17 @@ def group_in_cells(points: NDArray[Any], weights: Floats, n_cells: int) -> Group
     """
     points = np.array(points, dtype=np.float64, order="C")
     weights = np.array(weights, dtype=np.float64)
+    order = np.arange(len(points))
     starts = np.zeros(min(n_cells, len(points)), dtype=np.int64)
-    n_made = _part(points, weights, starts)
-    return GroupedPoints(points, weights, np.append(np.sort(starts[:n_made]), len(points)))
+    n_made = _part(points, weights, order, starts)
+    starts = np.append(np.sort(starts[:n_made]), len(points))
+    return GroupedPoints(points, weights, starts), order
 
 
 @njit(cache=True, nogil=True)
-def _part(points: NDArray[Any], weights: NDArray[Any], starts: NDArray[Any]) -> int:
+def _part(
+    points: NDArray[Any], weights: NDArray[Any], order: NDArray[Any], starts: NDArray[Any]
+) -> int:
     """Reorder the points in place and write where cells start; return how many there are."""
     stops = np.empty_like(starts)
     stops[0] = points.shape[0]
@@ -71,7 +80,7 @@ def _part(points: NDArray[Any], weights: NDArray[Any], starts: NDArray[Any]) -> 
         if negative >= 0:
             break
         start, stop = starts[cell], stops[cell]
-        middle = _divide(points, weights, start, stop, axis, mean)
+        middle = _divide(points, weights, order, start, stop, axis, mean)
         if middle in (start, stop):
             # Neighbouring numbers, whose mean rounds to one of them.
             heapq.heappush(heap, (0.0, cell, axis, mean))
@@ -109,7 +118,13 @@ def _spread(points: NDArray[Any], weights: NDArray[Any], start: int, stop: int, 
 
 @njit(cache=True, nogil=True)
 def _divide(
-    points: NDArray[Any], weights: NDArray[Any], start: int, stop: int, axis: int, cut: float
+    points: NDArray[Any],
+    weights: NDArray[Any],
+    order: NDArray[Any],
+    start: int,
+    stop: int,
+    axis: int,
+    cut: float,
 ) -> int:
     """Move the points up to the cut before those above it; return where the latter start."""
     i = start
@@ -119,6 +134,7 @@ def _divide(
             continue
         stop -= 1
         weights[i], weights[stop] = weights[stop], weights[i]
+        order[i], order[stop] = order[stop], order[i]
         for j in range(points.shape[1]):
             points[i, j], points[stop, j] = points[stop, j], points[i, j]
     return i

@@ -23,7 +23,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import group_in_cells
-from napari_kmeans.clustering.lloyd import Fit, find_nearest, fit_restarts, lloyd
+from napari_kmeans.clustering.fit import fit_points
+from napari_kmeans.clustering.lloyd import Fit, find_nearest, lloyd
 from napari_kmeans.parameters import Options
 
 if TYPE_CHECKING:
@@ -248,26 +249,13 @@ class CoresetKMeans(
 def _fit(points: NDArray[Any], weights: Floats, options: Options, rng: np.random.Generator) -> Fit:
     """Fit the coreset of the points, and then the points where it is not all of them."""
     size = options.resolved_coreset_size
-    data = group_in_cells(points, weights, size)
+    data, _ = group_in_cells(points, weights, size)
     coreset = GroupedPoints(data.means, data.totals)
-    fit = _fit_coreset(coreset, options, rng)
+    start = None if isinstance(options.init, str) else options.init
+    fit = fit_points([coreset], options, start, rng)
     if len(coreset.points) < size or len(points) <= size:
         return fit
     # Most of what a coreset costs where there are many features goes in one
     # pass, and most cells are assigned as a whole.
     last = lloyd(data, fit.centers, max_iter=1, tol=0.0)
     return Fit(last.centers, last.inertia, fit.n_iter + 1, last.labels)
-
-
-def _fit_coreset(coreset: GroupedPoints, options: Options, rng: np.random.Generator) -> Fit:
-    if not isinstance(options.init, str):
-        return lloyd(coreset, options.init, max_iter=options.max_iter, tol=options.tol)
-    return fit_restarts(
-        coreset,
-        n_clusters=options.n_clusters,
-        init=options.init,
-        n_init=options.resolved_n_init,
-        max_iter=options.max_iter,
-        tol=options.tol,
-        rng=rng,
-    )

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.clustering.assignment import GroupedPoints
-from napari_kmeans.clustering.coreset import draw_coreset
+from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.lloyd import Fit, fit_restarts, lloyd
 from napari_kmeans.clustering.one_dimension import fit_line
+from napari_kmeans.parallel import map_threads, stop_if_in_vain
 from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 
 Floats: TypeAlias = NDArray[np.float64]
 
-_MIN_RESTART_POINTS = 3000
-_RESTART_POINTS_PER_CLUSTER = 200
+_MIN_RESTART_POINTS = 1000
+_RESTART_POINTS_PER_CLUSTER = 30
+"""The size of the summary that restarts run on: many starts find more than many points."""
+
+_CONTENDERS = 4
+"""The best of the restarts, which are compared anew on the next level."""
 
 
 def fit_points(
@@ -41,8 +46,9 @@ def fit_points(
     start : (K, F) float64 array or None
         The centres to start from, for a single run on the last level. None
         draws them by `init`: a single start among the points of the last
-        level; of several, the best is found on a sample of the first level,
-        where a restart costs next to nothing, and then run on level after level.
+        level; of several, on cells of the first level, where a restart costs
+        next to nothing. The best few then run on that level, and the best of
+        these on the further ones.
     rng : numpy.random.Generator
     step : callable
         Called with 1 after each restart, with 0 in each iteration.
@@ -58,25 +64,36 @@ def fit_points(
     if data.points.shape[1] == 1:
         return fit_line(data.points, data.weights, options.n_clusters, step)
     if options.resolved_n_init == 1:
-        return _fit_restarts(data, options, rng, step)
+        return _restarts(data, options, rng, step)[0]
     size = max(_MIN_RESTART_POINTS, _RESTART_POINTS_PER_CLUSTER * options.n_clusters)
-    first, *further = levels
-    if len(first.points) > size:
-        indices, weights = draw_coreset(first.points, first.weights, options.n_clusters, size, rng)
-        first, further = GroupedPoints(first.points[indices], weights), levels
-    fit = _fit_restarts(first, options, rng, step)
+    small, further = levels[0], levels[1:]
+    if len(small.points) > size:
+        cells, _ = group_in_cells(small.points, small.weights, size)
+        small, further = GroupedPoints(cells.means, cells.totals), levels
+    fits = _restarts(small, options, rng, step)
     for level in further:
-        fit = _lloyd(level, fit.centers, options, step)
-    return fit
+        fits = [_best_on(level, fits[:_CONTENDERS], options, step)]
+    return fits[0]
+
+
+def _best_on(level: GroupedPoints, contenders: list[Fit], options: Options, step: Step) -> Fit:
+    """Run on from each of several fits, and return the best."""
+    if len(contenders) == 1:
+        return _lloyd(level, contenders[0].centers, options, step)
+
+    def run(fit: Fit) -> Fit:
+        return _lloyd(level, fit.centers, options, stop_if_in_vain)
+
+    return min(map_threads(run, contenders, step), key=lambda fit: fit.inertia)
 
 
 def _lloyd(data: GroupedPoints, start: Floats, options: Options, step: Step) -> Fit:
     return lloyd(data, start, max_iter=options.max_iter, tol=options.tol, step=step)
 
 
-def _fit_restarts(
+def _restarts(
     data: GroupedPoints, options: Options, rng: np.random.Generator, step: Step
-) -> Fit:
+) -> list[Fit]:
     return fit_restarts(
         data,
         n_clusters=options.n_clusters,

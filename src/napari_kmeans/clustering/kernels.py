@@ -278,6 +278,25 @@ def move_centers(
 
 
 @njit(cache=True, nogil=True)
+def iterate(state: Any, max_iter: int, threshold: float) -> Any:
+    """Update labels and move centres until they rest; return iterations, and if they rest.
+
+    `state` are the arguments of `update_labels`. Ends before the centres are
+    moved in an iteration that leaves one of them without points.
+    """
+    centers, drifts = state[9], state[10]
+    sums, totals, counts = state[15], state[16], state[17]
+    for n_iter in range(1, max_iter + 1):
+        changed = update_labels(*state)
+        if counts.min() == 0:
+            return n_iter, False
+        motion = move_centers(centers, sums, totals, drifts)
+        if changed == 0 or motion <= threshold:
+            return n_iter, True
+    return max_iter, False
+
+
+@njit(cache=True, nogil=True)
 def spread_seeds(
     points: NDArray[Any], weights: NDArray[Any], draws: NDArray[Any], seeds: NDArray[Any]
 ) -> Any:

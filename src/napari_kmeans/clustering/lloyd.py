@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering import kernels
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.seeding import draw_seeds
-from napari_kmeans.parallel import map_threads
+from napari_kmeans.parallel import map_threads, stop_if_in_vain
 from napari_kmeans.progress import Step, ignore
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -75,14 +75,13 @@ def lloyd(
     """
     assignment = Assignment(data, start)
     threshold = tol * data.mean_variance
-    n_iter = 0
-    while n_iter < max_iter:
-        n_iter += 1
+    n_iter, at_rest = 0, False
+    while n_iter < max_iter and not at_rest:
         step(0)
-        changed = assignment.update()
-        motion = assignment.move(*_filled(assignment))
-        if not changed or motion <= threshold:
-            break
+        n_more, at_rest = assignment.iterate(max_iter - n_iter, threshold)
+        n_iter += n_more
+        if not assignment.counts.all():
+            at_rest = assignment.move(*_filled(assignment)) <= threshold
     assignment.update()
     return Fit(assignment.centers, assignment.cost(), n_iter, assignment.labels())
 
@@ -97,8 +96,8 @@ def fit_restarts(
     tol: float,
     rng: np.random.Generator,
     step: Step = ignore,
-) -> Fit:
-    """Run Lloyd from `n_init` starts and return the run of least cost.
+) -> list[Fit]:
+    """Run Lloyd from `n_init` starts; return the runs, that of least cost first.
 
     The parameters are those of `lloyd` and `draw_seeds`; `step` is also called
     with 1 after each run.
@@ -106,9 +105,14 @@ def fit_restarts(
 
     def run(stream: np.random.Generator) -> Fit:
         seeds = draw_seeds(data.points, data.weights, n_clusters, init, stream)
-        return lloyd(data, seeds, max_iter=max_iter, tol=tol)
+        return lloyd(data, seeds, max_iter=max_iter, tol=tol, step=stop_if_in_vain)
 
-    return min(map_threads(run, rng.spawn(n_init), step), key=lambda fit: fit.inertia)
+    if n_init == 1:
+        # Alone, it has all threads to itself, and can be cancelled on the way.
+        (stream,) = rng.spawn(1)
+        seeds = draw_seeds(data.points, data.weights, n_clusters, init, stream)
+        return [lloyd(data, seeds, max_iter=max_iter, tol=tol, step=step)]
+    return sorted(map_threads(run, rng.spawn(n_init), step), key=lambda fit: fit.inertia)
 
 
 def _filled(assignment: Assignment) -> tuple[Floats, Floats]:
@@ -120,7 +124,7 @@ def _filled(assignment: Assignment) -> tuple[Floats, Floats]:
     sums, totals = assignment.sums.copy(), assignment.totals.copy()
     # Rounding may leave crumbs of what has gone.
     sums[empty], totals[empty] = 0, 0
-    distances = ((data.points - assignment.centers[labels]) ** 2).sum(axis=1)
+    distances = find_nearest(data.points, assignment.centers)[1]
     n_moved = min(len(empty), len(distances))
     far = np.argpartition(distances, -n_moved)[-n_moved:]
     far = far[np.argsort(-distances[far], kind="stable")]
