@@ -116,14 +116,18 @@ class CountedColors(Summary):
 
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from the distinct colours."""
+        histogram = self.histogram
         if self.coreset is None:
             labels, cost = fit.labels, fit.inertia
         else:
             assignment = Assignment(self.colors, fit.centers)
             assignment.update()
             labels, cost = assignment.labels(), assignment.cost()
+            if self.colors is self.channels:
+                return Tally(
+                    np.rint(assignment.totals).astype(np.int64), assignment.sums, cost, labels
+                )
         step(1)
-        histogram = self.histogram
         return tally_colors(histogram.points, histogram.weights, labels, cost, len(fit.centers))
 
     def painter(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> Painter:

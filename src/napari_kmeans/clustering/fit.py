@@ -24,7 +24,8 @@ _RESTART_POINTS_PER_CLUSTER = 30
 """The size of the summary that restarts run on: many starts find more than many points."""
 
 _CONTENDERS = 4
-"""The best of the restarts, which are compared anew on the next level."""
+_TRIAL_TOL = 3e-4
+"""The best of the restarts, and how near to rest they come on the next level to be compared."""
 
 
 def fit_points(
@@ -72,17 +73,19 @@ def fit_points(
         small, further = GroupedPoints(cells.means, cells.totals), levels
     fits = _restarts(small, options, rng, step)
     for level in further:
-        fits = [_best_on(level, fits[:_CONTENDERS], options, step)]
+        best = _best_on(level, fits[:_CONTENDERS], options, step)
+        fits = [_lloyd(level, best.centers, options, step)]
     return fits[0]
 
 
 def _best_on(level: GroupedPoints, contenders: list[Fit], options: Options, step: Step) -> Fit:
-    """Run on from each of several fits, and return the best."""
+    """Run on for a while from each of several fits, and return the best."""
     if len(contenders) == 1:
-        return _lloyd(level, contenders[0].centers, options, step)
+        return contenders[0]
 
     def run(fit: Fit) -> Fit:
-        return _lloyd(level, fit.centers, options, stop_if_in_vain)
+        tol = max(options.tol, _TRIAL_TOL)
+        return lloyd(level, fit.centers, max_iter=options.max_iter, tol=tol, step=stop_if_in_vain)
 
     return min(map_threads(run, contenders, step), key=lambda fit: fit.inertia)
 

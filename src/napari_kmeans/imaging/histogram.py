@@ -26,8 +26,8 @@ MAX_BITS = 24
 CELL_BITS = 18
 """Cells of colour space have numbers of this many bits: 64 x 64 x 64 cells of 8-bit RGB."""
 
-_MAX_TABLES = 2
-"""Tables counted into at a time: at 24 bits each takes 64 MiB."""
+_MAX_TABLES = 8
+"""Tables counted into at a time: at 24 bits each takes 16 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +97,17 @@ class Codec:
         # Three dtypes are enough to compile for; what is inside the codec fits them.
         return unsigned if unsigned.dtype.itemsize <= 2 else unsigned.astype(np.uint32)
 
-    def count(self, values: NDArray[Any], counts: NDArray[Any], seen: NDArray[np.bool_]) -> None:
-        """Add the pixels of `values` (n, C) to `counts` (size,), and note the cells `seen`."""
-        kernels.count_codes(self.offsets(values), self.parts, self.cell_bits, counts, seen)
+    def count(
+        self, values: NDArray[Any], counts: NDArray[np.uint8], seen: NDArray[np.bool_]
+    ) -> NDArray[np.uint32]:
+        """Add the pixels of `values` (n, C) to `counts` (size,), and note the cells `seen`.
+
+        Returns the codes whose counters were full, and began again, each time.
+        """
+        full = np.empty(len(values) // kernels.FULL + 1, np.uint32)
+        offsets = self.offsets(values)
+        n_full = kernels.count_codes(offsets, self.parts, self.cell_bits, counts, seen, full)
+        return full[:n_full]
 
     def look_up(self, values: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
         """Return the entry of `table` (size,) for each of `values` (n, C)."""
@@ -196,25 +204,29 @@ def build_histogram(pixels: Pixels, codec: Codec, step: Step = ignore) -> Histog
     step : callable
         Called after each block.
     """
-    dtype = np.uint32 if pixels.n_pixels < 2**32 else np.int64
     blocks = pixels.blocks()
     n_tables = min(_MAX_TABLES, n_threads(), len(blocks))
-    tables = tuple(np.zeros(codec.size, dtype) for _ in range(n_tables))
-    seen = np.zeros(codec.size >> codec.cell_bits, np.bool_)
-    free: SimpleQueue[NDArray[Any]] = SimpleQueue()
-    for table in tables:
-        free.put(table)
+    # Counters of one byte fit the processor's cache where larger ones do not, and
+    # threads that wrote to one table would wait for each other.
+    tables = tuple(np.zeros(codec.size, np.uint8) for _ in range(n_tables))
+    seen = np.zeros((n_tables, codec.size >> codec.cell_bits), np.bool_)
+    free: SimpleQueue[int] = SimpleQueue()
+    for number in range(n_tables):
+        free.put(number)
 
-    def count(block: Block) -> None:
+    def count(block: Block) -> NDArray[np.uint32]:
         values = pixels.read_kept(block)
-        counts = free.get()
+        number = free.get()
         try:
-            codec.count(values, counts, seen)
+            return codec.count(values, tables[number], seen[number])
         finally:
-            free.put(counts)
+            free.put(number)
 
-    map_threads(count, blocks, step)
-    return _collect(codec, tables, np.flatnonzero(seen))
+    full = np.concatenate(map_threads(count, blocks, step))
+    histogram = _collect(codec, tables, np.flatnonzero(seen.any(axis=0)))
+    often, times = np.unique(full, return_counts=True)
+    histogram.weights[np.searchsorted(histogram.codes, often)] += kernels.FULL * times
+    return histogram
 
 
 def _collect(codec: Codec, tables: tuple[NDArray[Any], ...], cells: NDArray[np.int64]) -> Histogram:

@@ -23,18 +23,35 @@ def _code_of(values: Any, i: int, parts: Any) -> Any:
     return code
 
 
+FULL = 255
+"""What a counter of one byte holds at most: then it is written down, and starts again."""
+
+
 @njit(cache=True, nogil=True)
 def count_codes(
-    values: NDArray[Any], parts: Tables, cell_bits: int, counts: NDArray[Any], seen: NDArray[Any]
-) -> None:
+    values: NDArray[Any],
+    parts: Tables,
+    cell_bits: int,
+    counts: NDArray[Any],
+    seen: NDArray[Any],
+    full: NDArray[Any],
+) -> Any:
     """Add the pixels of `values` (n, C), unsigned, to `counts`, by code, and note their cells.
 
     `parts` has a table for each channel; the parts of all channels make a code.
+    A counter that is full is noted in `full`; return how many were.
     """
+    n_full = 0
     for i in range(values.shape[0]):
         code = _code_of(values, i, parts)
-        counts[code] += 1
+        count = counts[code]
+        if count == FULL:
+            full[n_full] = code
+            n_full += 1
+            count = 0
+        counts[code] = count + 1
         seen[code >> cell_bits] = True
+    return n_full
 
 
 @njit(cache=True, nogil=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
-from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QWidget
 from superqt import QCollapsible
 
@@ -75,7 +74,8 @@ def _label(text: str, tooltip: str) -> QLabel:
 
 def folded_away(title: str, content: QWidget) -> QCollapsible:
     """Return a folder, closed at first, that opens at a click on its title."""
-    folder = QCollapsible(expandedIcon=QIcon(), collapsedIcon=QIcon())
+    # Blank, since the title has an arrow; an empty QIcon counts as none in PySide.
+    folder = QCollapsible(expandedIcon=" ", collapsedIcon=" ")
     layout = folder.layout()
     if layout is not None:
         layout.setContentsMargins(0, 0, 0, 0)
