@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.imaging.colors import to_space, white_of
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
-from napari_kmeans.imaging.painting import Painter
+from napari_kmeans.imaging.painting import Painter, Renamer
 from napari_kmeans.imaging.sampling import Coreset, Sampling, sample_pixels, take_cells
 from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
 from napari_kmeans.parallel import map_threads
@@ -67,12 +67,16 @@ class Summary(ABC):
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds of all pixels."""
 
-    def painter(self, centers: Floats, _tally: Tally, _ranks: NDArray[np.int64]) -> Painter:
+    def painter(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> Painter:
         """Return what paints the image with the centres that are kept, in their order.
 
         `ranks` gives for each centre of the fit its place among those kept.
         """
-        return Painter(centers, self.options.color_space, self.white)
+        painter = Painter(centers, self.options.color_space, self.white)
+        if tally.found is None:
+            return painter
+        names = np.append(0, ranks + 1).astype(painter.dtype)
+        return Renamer(centers, painter.color_space, self.white, found=tally.found, names=names)
 
 
 @dataclass(frozen=True, eq=False)

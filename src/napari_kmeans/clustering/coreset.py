@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kmeans.clustering import kernels
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.clustering.seeding import draw_seeds
 
@@ -56,6 +57,33 @@ def draw_coreset(
     indices, counts = _draw(chances, size, rng)
     sampled = counts * weights[indices] / chances[indices]
     return indices, sampled * (weights.sum() / sampled.sum())
+
+
+def draw_lightweight(
+    points: Floats, size: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], Floats]:
+    """Sample a lightweight coreset: sensitivities for the mean of all points alone.
+
+    The parameters and results are those of `draw_coreset`, for points of
+    weight 1. A single pass tells the chances: half alike for all points, half
+    in proportion to the squared distance from their mean.
+
+    References
+    ----------
+    .. [1] O. Bachem, M. Lucic, A. Krause, "Scalable k-Means Clustering via
+       Lightweight Coresets", :doi:`10.1145/3219819.3219973`.
+    """
+    n_points = len(points)
+    if n_points <= size:
+        return np.arange(n_points), np.ones(n_points)
+    spread = np.empty(n_points)
+    kernels.spread_from_mean(points, spread)
+    # Where all points are equal, one chance is as good as another.
+    total = spread.sum() or 1.0
+    chances = 0.5 / n_points + 0.5 * spread / total
+    indices, counts = _draw(chances, size, rng)
+    weights = counts / chances[indices]
+    return indices, weights * (n_points / weights.sum())
 
 
 def _sensitivities(

@@ -10,6 +10,8 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_TOGETHER = 256
+
 MIXED = -1
 """The label of a group whose points have labels of their own."""
 
@@ -28,16 +30,48 @@ def nearest(
     points: NDArray[Any], centers: NDArray[Any], labels: NDArray[Any], distances: NDArray[Any]
 ) -> None:
     """Write each point's nearest centre, the first of equals, and its squared distance."""
-    for i in range(points.shape[0]):
-        least = np.inf
-        label = 0
+    n_points, n_features = points.shape
+    columns = np.empty((n_features, _TOGETHER))
+    squares = np.empty(_TOGETHER)
+    least = np.empty(_TOGETHER)
+    first = np.empty(_TOGETHER, np.int32)
+    for start in range(0, n_points, _TOGETHER):
+        n = min(_TOGETHER, n_points - start)
+        for i in range(n):
+            for j in range(n_features):
+                columns[j, i] = points[start + i, j]
+        least[:] = np.inf
+        first[:] = 0
+        # Loops over many points at once are what a compiler can vectorize.
         for k in range(centers.shape[0]):
-            distance = _squared_distance(points, i, centers, k)
-            if distance < least:
-                least = distance
-                label = k
-        labels[i] = label
-        distances[i] = least
+            squares[:] = 0.0
+            for j in range(n_features):
+                column = columns[j]
+                center = centers[k, j]
+                for i in range(_TOGETHER):
+                    squares[i] += (column[i] - center) * (column[i] - center)
+            for i in range(_TOGETHER):
+                nearer = squares[i] < least[i]
+                least[i] = squares[i] if nearer else least[i]
+                first[i] = k if nearer else first[i]
+        labels[start : start + n] = first[:n]
+        distances[start : start + n] = least[:n]
+
+
+@njit(cache=True, nogil=True)
+def spread_from_mean(points: NDArray[Any], spread: NDArray[Any]) -> None:
+    """Write the squared distance of each point from the mean of all to `spread` (n,)."""
+    n_points, n_features = points.shape
+    mean = np.zeros(n_features)
+    for i in range(n_points):
+        for j in range(n_features):
+            mean[j] += points[i, j]
+    mean /= n_points
+    for i in range(n_points):
+        distance = 0.0
+        for j in range(n_features):
+            distance += (points[i, j] - mean[j]) ** 2
+        spread[i] = distance
 
 
 @njit(cache=True, nogil=True)

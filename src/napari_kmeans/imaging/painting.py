@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +86,10 @@ class Painter:
         nearest, _ = find_nearest(to_space(values, self.color_space, self.white), self.centers)
         return (nearest + 1).astype(self.dtype)
 
+    def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
+        """Return the labels of the pixels of a block."""
+        return self.label(*pixels.read(block))
+
     def label(self, values: NDArray[Any], kept: NDArray[np.bool_] | None) -> NDArray[Any]:
         """Return the labels of pixels (n, C); 0 where they are not kept."""
         if self.codec is not None and self.table is not None:
@@ -96,6 +100,26 @@ class Painter:
         labels = np.zeros(len(values), self.dtype)
         labels[kept] = self.label_colors(values[kept])
         return labels
+
+
+@dataclass(frozen=True, eq=False)
+class Renamer(Painter):
+    """A painter of an image whose nearest centres have been found already.
+
+    Attributes
+    ----------
+    found : array of the spatial shape
+        A number for each pixel.
+    names : (n,) array
+        The label of each number.
+    """
+
+    found: NDArray[Any] = field(kw_only=True)
+    names: NDArray[Any] = field(kw_only=True)
+
+    def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
+        """Return the labels of the pixels of a block."""
+        return np.asarray(self.names[self.found[block]])
 
 
 def recolor(labels: NDArray[Any], palette: NDArray[Any], original: NDArray[Any]) -> NDArray[Any]:
@@ -158,9 +182,8 @@ def paint(
     recolored = None if colors is None else np.empty_like(pixels.array, order="K")
 
     def paint_block(block: Block) -> None:
-        values, kept = pixels.read(block)
         target = labels[block]
-        target[...] = painter.label(values, kept).reshape(target.shape)
+        target[...] = painter.label_block(pixels, block).reshape(target.shape)
         if recolored is not None and colors is not None:
             _recolor_into(recolored[block], target, colors, pixels.array[block])
 

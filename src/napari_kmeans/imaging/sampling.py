@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.clustering.cells import group_in_cells
-from napari_kmeans.clustering.coreset import draw_coreset
+from napari_kmeans.clustering.coreset import draw_coreset, draw_lightweight
 from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.imaging.kernels import find_occurrences
 from napari_kmeans.parallel import map_threads
@@ -69,11 +69,16 @@ class Sampling:
     seed: int
 
     def draw(
-        self, values: NDArray[Any], weights: Floats, size: int, *stream: int
+        self, values: NDArray[Any], weights: Floats | None, size: int, *stream: int
     ) -> tuple[NDArray[np.int64], Floats]:
-        """Draw from colours (n, C); the same `stream` draws the same."""
+        """Draw from colours (n, C); the same `stream` draws the same.
+
+        Without weights, from many pixels, in a single quick pass.
+        """
         points = to_space(values, self.color_space, self.white)
         rng = np.random.default_rng([self.seed, *stream])
+        if weights is None:
+            return draw_lightweight(points, size, rng)
         return draw_coreset(points, weights, self.n_clusters, size, rng)
 
 
@@ -158,10 +163,10 @@ def _locate(
 
 
 def sample_pixels(pixels: Pixels, sampling: Sampling, step: Step = ignore) -> Coreset:
-    """Draw a coreset from each block and unite them, recompressed at most once.
+    """Draw a lightweight coreset from each block, unite them, and thin the union out once.
 
     Blocks are sampled four times as densely as asked for, so that the union
-    can be thinned out where it matters least.
+    can be thinned out by sensitivity, where it matters least.
     """
     blocks = pixels.blocks()
 
@@ -171,11 +176,9 @@ def sample_pixels(pixels: Pixels, sampling: Sampling, step: Step = ignore) -> Co
         inside = np.arange(len(values)) if kept is None else np.flatnonzero(kept)
         if not len(inside):
             return _nothing(pixels)
-        size = sampling.size
-        if len(blocks) > 1:
-            share = len(values) / pixels.n_pixels
-            size = max(_MIN_BLOCK_SIZE, ceil(_OVERSAMPLING * size * share))
-        indices, weights = sampling.draw(values[inside], np.ones(len(inside)), size, 1, number)
+        share = len(values) / pixels.n_pixels
+        size = max(_MIN_BLOCK_SIZE, ceil(_OVERSAMPLING * sampling.size * share))
+        indices, weights = sampling.draw(values[inside], None, size, 1, number)
         chosen = inside[indices]
         return values[chosen].astype(np.float64), weights, _positions(chosen, block)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.colors import to_space
+from napari_kmeans.imaging.painting import label_dtype
 from napari_kmeans.parallel import map_threads
 from napari_kmeans.progress import Step, ignore
 
@@ -28,13 +29,16 @@ _SLAB = 2**18
 class Tally:
     """Counts (K,) of pixels, sums (K, C) in channel units, the cost of all pixels.
 
-    Where the colours were tallied, `labels` (n,) are theirs.
+    Known besides, where it was found on the way: `labels` (n,) from 0 on, of the
+    distinct colours; `found`, of the spatial shape, the same of all pixels plus
+    1, with 0 where a pixel is left out.
     """
 
     counts: NDArray[np.int64]
     sums: Floats
     cost: float
     labels: NDArray[np.int32] | None = None
+    found: NDArray[Any] | None = None
 
     @property
     def means(self) -> Floats:
@@ -72,16 +76,23 @@ def tally_pixels(
     pixels: Pixels, centers: Floats, color_space: str, white: float, step: Step = ignore
 ) -> Tally:
     """Tally the pixels that are not left out, block by block."""
+    # What is lazy may not fit in memory.
+    found = None if pixels.is_lazy else np.zeros(pixels.shape, label_dtype(len(centers)))
 
     def tally(block: Block) -> Tally:
-        values = pixels.read_kept(block)
-        labels, distances = find_nearest(to_space(values, color_space, white), centers)
-        weights = np.ones(len(values))
-        return tally_colors(values, weights, labels, float(distances.sum()), len(centers))
+        values, kept = pixels.read(block)
+        inside = values if kept is None else values[kept]
+        labels, distances = find_nearest(to_space(inside, color_space, white), centers)
+        if found is not None:
+            here = found[block].reshape(-1)
+            here[slice(None) if kept is None else kept] = labels + 1
+        weights = np.ones(len(inside))
+        return tally_colors(inside, weights, labels, float(distances.sum()), len(centers))
 
     parts = map_threads(tally, pixels.blocks(), step)
     return Tally(
         np.sum([part.counts for part in parts], axis=0),
         np.sum([part.sums for part in parts], axis=0),
         float(np.sum([part.cost for part in parts])),
+        found=found,
     )
