@@ -173,14 +173,14 @@ def sample_pixels(pixels: Pixels, sampling: Sampling, step: Step = ignore) -> Co
     def draw(item: tuple[int, Block]) -> tuple[Floats, Floats, Positions]:
         number, block = item
         values, kept = pixels.read(block)
-        inside = np.arange(len(values)) if kept is None else np.flatnonzero(kept)
+        inside = values if kept is None else values[kept]
         if not len(inside):
             return _nothing(pixels)
         share = len(values) / pixels.n_pixels
         size = max(_MIN_BLOCK_SIZE, ceil(_OVERSAMPLING * sampling.size * share))
-        indices, weights = sampling.draw(values[inside], None, size, 1, number)
-        chosen = inside[indices]
-        return values[chosen].astype(np.float64), weights, _positions(chosen, block)
+        indices, weights = sampling.draw(inside, None, size, 1, number)
+        places = indices if kept is None else np.flatnonzero(kept)[indices]
+        return inside[indices].astype(np.float64), weights, _positions(places, block)
 
     parts = map_threads(draw, enumerate(blocks), step)
     points, weights, positions = (np.concatenate(part) for part in zip(*parts, strict=True))
