@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.model import KMeansModel
-    from napari_kmeans.segmentation import Segmentation, segment
+    from napari_kmeans.segmentation import Segmentation, segment, summarize
     from napari_kmeans.viewer.layers import segment_layer
 
 __version__ = "0.1.0"
-__all__ = ["CoresetKMeans", "KMeansModel", "Segmentation", "segment", "segment_layer"]
+__all__ = ["CoresetKMeans", "KMeansModel", "Segmentation", "segment", "segment_layer", "summarize"]
 
 _MODULES = {
     "CoresetKMeans": "napari_kmeans.clustering.estimator",
@@ -24,6 +24,7 @@ _MODULES = {
     "Segmentation": "napari_kmeans.segmentation",
     "segment": "napari_kmeans.segmentation",
     "segment_layer": "napari_kmeans.viewer.layers",
+    "summarize": "napari_kmeans.segmentation",
 }
 
 

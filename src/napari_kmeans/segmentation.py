@@ -40,9 +40,13 @@ class Segmentation:
     model : KMeansModel
     table : pandas.DataFrame
         One row per cluster: `index` (the label), `pixels`, `percent` (of the
-        pixels not left out), the mean of each channel, `color` as #rrggbb.
+        pixels not left out), the mean of each channel, `color` as #rrggbb. Its
+        `attrs` hold the inertia and the distortion.
     coreset : Coreset or None
-        The sample that was fitted; None for ``method="full"``.
+        The points that were fitted; None for ``method="full"``.
+    distortion : float
+        The factor, at least 1, by which the cost that the coreset tells for the
+        centres is off their true cost on all pixels, ``model.inertia_``.
     options : Options
         What was asked for.
 
@@ -54,6 +58,7 @@ class Segmentation:
     model: KMeansModel
     table: pd.DataFrame
     coreset: Coreset | None
+    distortion: float
     options: Options
 
 
@@ -72,6 +77,7 @@ def segment(
     max_iter: int = Options.max_iter,
     tol: float = Options.tol,
     random_state: int | None = Options.random_state,
+    summary: Summary | None = None,
     progress: Report | None = None,
 ) -> Segmentation:
     """Cluster the colours of an image by K-means.
@@ -115,6 +121,9 @@ def segment(
         this times the mean variance of the features.
     random_state : int or None, default 0
         The same seed gives the same result; None draws anew.
+    summary : Summary, optional
+        What `summarize` gave for this image, which then is not read for the fit
+        again; where its channels are and its mask are those of the summary.
     progress : callable, optional
         ``progress(done, total)``, called from this thread; an exception that
         it raises cancels the work and is passed on.
@@ -159,9 +168,86 @@ def segment(
         tol=tol,
         random_state=random_state,
     )
+    report = Progress(progress)
+    if summary is None:
+        pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+        _check_together(pixels, options)
+        summary = summarize_pixels(pixels, options, report)
+    else:
+        _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+        _check_together(summary.pixels, options)
+        summary = summary.with_options(options)
+    return _segment(summary, report)
+
+
+def summarize(
+    image: Any,
+    *,
+    rgb: bool | None = None,
+    channel_axis: int | None = None,
+    color_space: str = Options.color_space,
+    method: str = Options.method,
+    coreset_size: int | str = Options.coreset_size,
+    mask: Any = None,
+    random_state: int | None = Options.random_state,
+    progress: Report | None = None,
+) -> Summary:
+    """Read an image once, to segment it several times.
+
+    Where the distinct colours can be counted, any options will do for
+    `segment` afterwards. Elsewhere `method` and what a sample depends on
+    (`color_space`, `coreset_size`, `random_state`) have to stay.
+
+    Parameters
+    ----------
+    image, rgb, channel_axis, color_space, method, coreset_size, mask, random_state, progress
+        As in `segment`.
+
+    Returns
+    -------
+    Summary
+        For ``segment(image, n_clusters, summary=summary)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `segment` does.
+
+    Examples
+    --------
+    >>> from skimage import data
+    >>> image = data.coffee()
+    >>> summary = summarize(image)
+    >>> pictures = [segment(image, k, summary=summary).recolored for k in (2, 5, 10)]
+    """
+    options = Options(
+        color_space=color_space,
+        method=method,
+        coreset_size=coreset_size,
+        random_state=random_state,
+    )
     pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
     _check_together(pixels, options)
-    return _segment(pixels, options, Progress(progress))
+    report = Progress(progress)
+    summary = summarize_pixels(pixels, options, report)
+    report.finish()
+    return summary
+
+
+def _check_summary(summary: Summary, image: Any, **given: Any) -> None:
+    """Check that a summary is of this image, and not contradicted."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} must be None where a summary is given, got {value!r}: "
+                "give it to summarize instead."
+            )
+    size, expected = np.size(image), int(np.prod(summary.pixels.array.shape))
+    if size != expected:
+        raise ValueError(
+            f"image must be the one of the summary, of {expected} values, got {size}: "
+            "summarize this image anew."
+        )
 
 
 def _check_together(pixels: Pixels, options: Options) -> None:
@@ -178,9 +264,9 @@ def _check_together(pixels: Pixels, options: Options) -> None:
         )
 
 
-def _segment(pixels: Pixels, options: Options, progress: Progress) -> Segmentation:
+def _segment(summary: Summary, progress: Progress) -> Segmentation:
+    pixels, options = summary.pixels, summary.options
     n_blocks = len(pixels.blocks())
-    summary = summarize_pixels(pixels, options, progress)
     fit = _fit(summary, progress.stage(0.3, options.resolved_n_init))
     tally = summary.tally(fit, progress.stage(0.2, n_blocks))
     used = _from_dark_to_bright(tally, pixels.rgb)
@@ -206,12 +292,14 @@ def _segment(pixels: Pixels, options: Options, progress: Progress) -> Segmentati
     painter = summary.painter(model.cluster_centers_, tally, ranks)
     labels, recolored = paint(pixels, painter, model.palette, progress.stage(0.2, n_blocks))
     progress.finish()
+    distortion = summary.distortion(fit, tally)
     return Segmentation(
         labels,
         _channels_back(recolored, pixels.channel_axis),
         model,
-        _table(model, tally.counts[used]),
+        _table(model, tally.counts[used], distortion),
         summary.coreset,
+        distortion,
         options,
     )
 
@@ -241,7 +329,7 @@ def _channels_back(array: Any, channel_axis: int | None) -> Any:
     return da.moveaxis(array, -1, channel_axis)
 
 
-def _table(model: KMeansModel, counts: NDArray[np.int64]) -> pd.DataFrame:
+def _table(model: KMeansModel, counts: NDArray[np.int64], distortion: float) -> pd.DataFrame:
     import pandas as pd
 
     columns: dict[str, Any] = {
@@ -252,7 +340,9 @@ def _table(model: KMeansModel, counts: NDArray[np.int64]) -> pd.DataFrame:
     for name, means in zip(_channel_names(model), model.palette.T, strict=True):
         columns[f"mean {name}"] = means
     columns["color"] = to_hex(model.colors)
-    return pd.DataFrame(columns)
+    table = pd.DataFrame(columns)
+    table.attrs.update(inertia=model.inertia_, distortion=distortion)
+    return table
 
 
 def _channel_names(model: KMeansModel) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -67,6 +67,27 @@ class Summary(ABC):
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds of all pixels."""
 
+    def distortion(self, fit: Fit, tally: Tally) -> float:
+        """Return by what factor the cost on the coreset is off that on all pixels, at least 1."""
+        if self.coreset is None or tally.cost == fit.inertia:
+            return 1.0
+        costs = sorted([tally.cost, fit.inertia + self._unseen_cost()])
+        return costs[1] / costs[0] if costs[0] > 0 else float("inf")
+
+    def _unseen_cost(self) -> float:
+        """Return what all pixels cost more than the coreset, wherever the centres are."""
+        return 0.0
+
+    @abstractmethod
+    def with_options(self, options: Options) -> Summary:
+        """Return the summary of the same image for other options.
+
+        Raises
+        ------
+        ValueError
+            If the image would have to be read anew.
+        """
+
     def painter(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> Painter:
         """Return what paints the image with the centres that are kept, in their order.
 
@@ -118,6 +139,24 @@ class CountedColors(Summary):
             return [GroupedPoints(self.colors.means, self.colors.totals), self.colors]
         return [GroupedPoints(self.to_space(self.coreset.points), self.coreset.weights)]
 
+    def _unseen_cost(self) -> float:
+        # What the spread within cells costs: second moments of all colours, less
+        # those of the cells, both about the same point.
+        data, cells = self.colors, self.levels[-1]
+        middle = cells.weights @ cells.points / cells.weights.sum()
+        whole = data.scatters.sum() + data.totals @ ((data.means - middle) ** 2).sum(axis=1)
+        seen = cells.weights @ ((cells.points - middle) ** 2).sum(axis=1)
+        return max(float(whole - seen), 0.0)
+
+    def with_options(self, options: Options) -> CountedColors:
+        """Return the summary of the same image for any other options."""
+        other = replace(self, options=options, seed=_seed_of(options))
+        # What does not depend on the options is not worked out again.
+        other.__dict__["channels"] = self.channels
+        if options.color_space == self.options.color_space:
+            other.__dict__["colors"] = self.colors
+        return other
+
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from the distinct colours."""
         histogram = self.histogram
@@ -157,6 +196,12 @@ class SampledPixels(Summary):
         """The sample alone."""
         return [GroupedPoints(self.to_space(self.sample.points), self.sample.weights)]
 
+    def with_options(self, options: Options) -> SampledPixels:
+        """Return the summary for options under which the same sample would be drawn."""
+        for name in ("method", "color_space", "coreset_size", "random_state"):
+            _check_same(name, getattr(options, name), getattr(self.options, name))
+        return replace(self, options=options)
+
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from all pixels."""
         return tally_pixels(self.pixels, fit.centers, self.options.color_space, self.white, step)
@@ -172,6 +217,11 @@ class EveryPixel(Summary):
     def levels(self) -> list[GroupedPoints]:
         """All pixels."""
         return [GroupedPoints(self.to_space(self.values), np.ones(len(self.values)))]
+
+    def with_options(self, options: Options) -> EveryPixel:
+        """Return the summary for other options of the same method."""
+        _check_same("method", options.method, self.options.method)
+        return replace(self, options=options, seed=_seed_of(options))
 
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from the labels of the fit."""
@@ -189,7 +239,7 @@ def summarize_pixels(pixels: Pixels, options: Options, progress: Progress) -> Su
         If every pixel is left out.
     """
     n_blocks = len(pixels.blocks())
-    seed = _fresh_seed() if options.random_state is None else options.random_state
+    seed = _seed_of(options)
     codec = find_codec(pixels, progress.stage(0.1, n_blocks))
     if codec is not None:
         histogram = build_histogram(pixels, codec, progress.stage(0.2, n_blocks))
@@ -211,8 +261,18 @@ def _sampling(options: Options, seed: int, white: float) -> Sampling:
     )
 
 
-def _fresh_seed() -> int:
-    return int(np.random.default_rng().integers(2**63))
+def _seed_of(options: Options) -> int:
+    if options.random_state is None:
+        return int(np.random.default_rng().integers(2**63))
+    return options.random_state
+
+
+def _check_same(name: str, wanted: Any, made_for: Any) -> None:
+    if wanted != made_for:
+        raise ValueError(
+            f"{name} must be {made_for!r}, which the summary was made for, got {wanted!r}: "
+            "make another summary for it."
+        )
 
 
 def _check_any(n_colors: int, pixels: Pixels) -> None:

@@ -215,6 +215,7 @@ def _identity(kind: str, segmentation: Segmentation, source: Source) -> dict[str
         "source_id": source.unique_id,
         "options": segmentation.options.to_dict(),
         "model": segmentation.model.to_dict(),
+        "distortion": segmentation.distortion,
     }
     return {
         "name": f"{source.name} {kind}",

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+from skimage import data
+
+from napari_kmeans import segment, summarize
+
+
+@pytest.fixture(scope="module")
+def coffee():
+    return data.coffee()[::2, ::2]
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.labels, other.labels)
+    np.testing.assert_array_equal(one.recolored, other.recolored)
+    assert one.model.to_dict() == other.model.to_dict()
+    assert one.distortion == other.distortion
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_clusters": 3},
+        {"n_clusters": 5, "method": "full"},
+        {"n_clusters": 5, "color_space": "lab"},
+        {"n_clusters": 5, "color_space": "hsv", "method": "full"},
+        {"n_clusters": 5, "coreset_size": 300},
+        {"n_clusters": 5, "random_state": 7, "n_init": 1},
+    ],
+)
+def test_counted_colors_serve_any_options(coffee, options):
+    summary = summarize(coffee)
+    segment(coffee, 8, summary=summary)
+    assert_same(segment(coffee, summary=summary, **options), segment(coffee, **options))
+
+
+@pytest.mark.parametrize("method", ["full", "coreset"])
+def test_a_float_image_is_read_once_for_several_k(coffee, method):
+    image = coffee / 255
+    summary = summarize(image, method=method, coreset_size=2000, rgb=True)
+    for k in (2, 6):
+        again = segment(image, k, method=method, coreset_size=2000, summary=summary)
+        fresh = segment(image, k, method=method, coreset_size=2000)
+        assert again.model.n_clusters == k
+        # A sample was drawn for other K: as good, not the same.
+        assert again.model.inertia_ == pytest.approx(fresh.model.inertia_, rel=0.02)
+
+
+def test_mask_and_channels_are_those_of_the_summary(coffee):
+    mask = np.arange(coffee.shape[1]) < 100 * np.ones((len(coffee), 1))
+    summary = summarize(coffee, mask=mask)
+    result = segment(coffee, 4, summary=summary)
+    np.testing.assert_array_equal(result.labels == 0, ~mask)
+    moved = np.moveaxis(coffee, -1, 0)
+    summary = summarize(moved, channel_axis=0)
+    assert segment(moved, 4, summary=summary).recolored.shape == moved.shape
+
+
+@pytest.mark.parametrize(
+    ("made", "used", "words"),
+    [
+        ({}, {"color_space": "lab"}, "color_space must be 'rgb'"),
+        ({}, {"coreset_size": 999}, "coreset_size must be 'auto'"),
+        ({}, {"random_state": 1}, "random_state must be 0"),
+        ({}, {"method": "full"}, "method must be 'coreset'"),
+        ({"method": "full"}, {}, "method must be 'full'"),
+        ({}, {"mask": np.ones((200, 300))}, "mask must be None"),
+        ({}, {"rgb": True}, "rgb must be None"),
+    ],
+)
+def test_what_a_summary_cannot_do_is_said(coffee, made, used, words):
+    image = coffee / 255
+    summary = summarize(image, **made)
+    with pytest.raises(ValueError, match=words):
+        segment(image, 4, summary=summary, **used)
+
+
+def test_a_summary_of_another_image_is_refused(coffee):
+    with pytest.raises(ValueError, match="image must be the one of the summary"):
+        segment(coffee[:-1], 4, summary=summarize(coffee))
+
+
+def test_summarize_reports_progress_and_bad_input(coffee):
+    seen = []
+    summarize(coffee, progress=lambda *args: seen.append(args))
+    assert seen[-1] == (1000, 1000)
+    with pytest.raises(ValueError, match="color_space must be 'rgb'"):
+        summarize(coffee[..., 0], color_space="lab")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f8"])
+def test_distortion_is_the_ratio_of_the_costs_of_coreset_and_pixels(coffee, dtype):
+    image = coffee.astype(dtype)
+    result = segment(image, 6, coreset_size=400)
+    coreset, centers = result.coreset, result.model.cluster_centers_
+    squared = ((coreset.points[:, None] - centers) ** 2).sum(axis=2).min(axis=1)
+    seen = coreset.weights @ squared
+    if dtype == "u1":
+        # What cells do not show is the spread within them: all there is, less theirs.
+        pixels = image.reshape(-1, 3).astype(float)
+        mean = pixels.mean(axis=0)
+        within = ((pixels - mean) ** 2).sum()
+        within -= coreset.weights @ ((coreset.points - mean) ** 2).sum(axis=1)
+        seen += within
+    ratio = result.model.inertia_ / seen
+    assert result.distortion == pytest.approx(max(ratio, 1 / ratio), rel=1e-6)
+    assert 1 <= result.distortion < (1.02 if dtype == "u1" else 1.2)
+    assert result.table.attrs == {
+        "inertia": result.model.inertia_,
+        "distortion": result.distortion,
+    }
+
+
+@pytest.mark.parametrize("space", ["rgb", "hsv", "lab"])
+def test_the_default_coreset_is_hardly_distorted(coffee, space):
+    assert 1 <= segment(coffee, 8, color_space=space).distortion < 1.01
+    assert segment(coffee, 8, color_space=space, method="full").distortion == 1
+
+
+def test_no_cost_is_no_distortion():
+    assert segment(np.array([[1, 1, 5]], np.uint8), 2).distortion == 1
+    assert segment(np.array([[1, 1, 5.0]]), 2).distortion == 1
