@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_kmeans.imaging import blocks as blocks_module
+from napari_kmeans.imaging import histogram as histogram_module
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 
@@ -104,3 +105,14 @@ def test_a_color_outside_the_table_is_looked_up_safely():
     assert histogram.codec.look_up(np.array([[3], [4]], np.int32), table).tolist() == [1, 2]
     far = histogram.codec.look_up(np.array([[-(2**31)], [2**31 - 1]], np.int32), table)
     assert set(far.tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("before", [254, 255, 256, 509, 510])
+def test_counters_that_are_nearly_full_when_a_block_begins(before, monkeypatch):
+    grays = np.arange(4096, dtype=np.uint16)
+    image = np.concatenate([np.repeat(grays, before), grays, grays, grays[:7]])
+    monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", before * len(grays))
+    assert_counts(histogram_of(image), image[:, None])
+    # All in one table, as a single thread would.
+    monkeypatch.setattr(histogram_module, "n_threads", lambda: 1)
+    assert_counts(histogram_of(image), image[:, None])

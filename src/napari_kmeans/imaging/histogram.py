@@ -104,7 +104,9 @@ class Codec:
 
         Returns the codes whose counters were full, and began again, each time.
         """
-        full = np.empty(len(values) // kernels.FULL + 1, np.uint32)
+        # Every counter may have been one short of full when this began.
+        room = len(values) // kernels.FULL + min(len(values), self.size)
+        full = np.empty(room, np.uint32)
         offsets = self.offsets(values)
         n_full = kernels.count_codes(offsets, self.parts, self.cell_bits, counts, seen, full)
         return full[:n_full]
