@@ -13,9 +13,11 @@ from qtpy.QtCore import QThreadPool
 from superqt import QCollapsible
 
 from napari_kmeans import segment
+from napari_kmeans.clustering.kernels import update_labels
 from napari_kmeans.parameters import OPTIONS
 from napari_kmeans.viewer.layers import METADATA_KEY
 from napari_kmeans.viewer.widget import KMeansWidget
+from napari_kmeans.viewer.worker import warm_up
 
 FIELDS = [
     "image",
@@ -623,3 +625,11 @@ def test_a_dock_made_by_a_script(viewer, quadrants, finish):
     click(widget.run_button)
     finish(widget)
     assert len(viewer.layers) == 3
+
+
+def test_opening_the_dock_readies_the_compiled_loops(dock):
+    thread = warm_up()
+    assert thread is warm_up()
+    thread.join(timeout=120)
+    assert not thread.is_alive()
+    assert update_labels.signatures

@@ -29,7 +29,7 @@ from napari_kmeans.viewer.layers import (
     recolored_layer,
     update_layer,
 )
-from napari_kmeans.viewer.worker import segment_in_thread
+from napari_kmeans.viewer.worker import segment_in_thread, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,6 +79,7 @@ class KMeansWidget(Container[Any]):
         self._follow_selection()
         self._update_enabled()
         self._clear_progress()
+        warm_up()
 
     # ------------------------------------------------------------------ fields
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 from napari.qt.threading import GeneratorWorker, thread_worker
 
+from napari_kmeans.parameters import OPTIONS
 from napari_kmeans.segmentation import Segmentation, segment
 
 if TYPE_CHECKING:
@@ -17,6 +21,25 @@ POLL_SECONDS = 1 / 20
 
 Steps: TypeAlias = tuple[int, int]
 """Steps done, and all of them; (0, 0) until the first ones are known."""
+
+
+@cache
+def warm_up() -> Thread:
+    """Load the compiled loops in the background, or compile them; once in a process.
+
+    Called when a dock opens, so that the first click finds them ready.
+    """
+    thread = Thread(target=_use_kernels, name="warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def _use_kernels() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
+    for image in (noise.astype(np.uint8), noise[..., 0].astype(np.uint16), noise / 255):
+        for method in OPTIONS["method"].choices:
+            segment(image, 4, method=method)
+    segment(noise.astype(np.uint8), 4, color_space="hsv")
 
 
 class Cancelled(Exception):
