@@ -1,7 +1,8 @@
-"""Measure time and cost beside other tools, on one image, in one process.
+"""Measure time, cost and memory beside other tools, in one process, and print Markdown tables.
 
-Run it by ``python tests/benchmarks/run.py [TOOL ...]``, or ``tox -e bench``. Tools that
-are not installed are left out. Times hold only as ratios within one table; costs are exact.
+Run it by ``python tests/benchmarks/run.py [TASK ...]``, or ``tox -e bench``. In every round
+each tool of a task runs once, so that all of them meet the same machine. Times hold only as
+ratios within one table; costs are exact. Tools that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -9,117 +10,322 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
+import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Labeller = Callable[[np.ndarray, int, int], np.ndarray]
-
-REPEATS = 5
+MEGABYTE = 2**20
+OURS = "napari-kmeans"
 
 
 class Tool(NamedTuple):
-    """One way to cluster: the package it needs, and image, K and seed to labels."""
+    """The package it needs, what it does, and how to tell its cost from what comes out."""
 
     package: str
-    label: Labeller
+    run: Callable[[], Any]
+    cost: Callable[[Any], float] = lambda _: float("nan")
 
 
-def _ours(**options) -> Labeller:
-    def label(image: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
-        from napari_kmeans import segment
+class Measured(NamedTuple):
+    """What a run took: seconds, MB above what was there before, mean squared error."""
 
-        seg = segment(image, n_clusters, rgb=True, random_state=seed, **options)
-        return np.asarray(seg.labels) - 1
-
-    return label
+    seconds: float
+    megabytes: float
+    cost: float
 
 
-def _scikit_learn(n_init: int) -> Labeller:
-    def label(image: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+# ---------------------------------------------------------------------- images
+
+
+def photograph() -> np.ndarray:
+    """Return china.jpg enlarged to 12.0 megapixels, with noise: 1.4 million colours."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
+    china = load_sample_image("china.jpg")
+    height, width = (round(6.63 * side) for side in china.shape[:2])
+    large = np.asarray(Image.fromarray(china).resize((width, height), Image.Resampling.BICUBIC))
+    noise = np.random.default_rng(0).normal(0, 2, large.shape)
+    return np.clip(np.rint(large + noise), 0, 255).astype(np.uint8)
+
+
+def gray_volume() -> np.ndarray:
+    """Return a smooth volume of 64 by 512 by 512 voxels of 16 bits, with noise."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(0)
+    smooth = gaussian_filter(rng.random((64, 512, 512), dtype=np.float32), 3)
+    smooth = (smooth - smooth.min()) / np.ptp(smooth)
+    return np.clip(4000 * smooth + rng.normal(0, 60, smooth.shape), 0, 65535).astype(np.uint16)
+
+
+def four_channels(image: np.ndarray) -> np.ndarray:
+    """Return the photograph and its mean as four float32 channels, with noise."""
+    noise = np.random.default_rng(1).normal(0, 0.3, (*image.shape[:2], 4))
+    return (np.dstack([image, image.mean(axis=2)]) + noise).astype(np.float32)
+
+
+# ----------------------------------------------------------------------- tools
+
+
+def cost_of_labels(points: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Return a function that gives the mean squared distance to the mean of a label's points."""
+    columns = [column.astype(np.float64) for column in points.reshape(-1, points.shape[-1]).T]
+    squares = sum((column**2).sum() for column in columns)
+
+    def cost(labels: np.ndarray) -> float:
+        flat = labels.ravel().astype(np.intp)
+        counts = np.maximum(np.bincount(flat), 1)
+        means = [np.bincount(flat, weights=column) ** 2 / counts for column in columns]
+        return float((squares - np.sum(means)) / len(flat))
+
+    return cost
+
+
+def ours(image: np.ndarray, n_clusters: int, **options: Any) -> Tool:
+    """Return this package: labels and recolored image."""
+    from napari_kmeans import segment
+
+    def cost(result: Any) -> float:
+        return result.model.inertia_ / np.count_nonzero(result.labels)
+
+    return Tool("napari_kmeans", lambda: segment(image, n_clusters, **options), cost)
+
+
+def scikit_learn(points: np.ndarray, n_clusters: int, dtype: str, **options: Any) -> Tool:
+    """Return scikit-learn's KMeans; with no start given, recoloring included."""
+    start = options.get("init")
+
+    def run() -> np.ndarray:
         from sklearn.cluster import KMeans
 
-        pixels = image.reshape(-1, 3).astype(np.float64)
-        fit = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(pixels)
-        # A user wants the picture too, as ours gives it.
-        _recolored = fit.cluster_centers_.round().astype(np.uint8)[fit.labels_]
-        return fit.labels_.reshape(image.shape[:2])
+        options.setdefault("random_state", 0)
+        pixels = points.reshape(-1, points.shape[-1]).astype(dtype)
+        fit = KMeans(n_clusters, n_init=1, algorithm="lloyd", **options).fit(pixels)
+        if start is None:
+            fit.cluster_centers_.astype(points.dtype)[fit.labels_]
+        return fit.labels_
 
-    return label
-
-
-def _opencv(image: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
-    import cv2
-
-    cv2.setRNGSeed(seed)
-    pixels = image.reshape(-1, 3).astype(np.float32)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 300, 0.01)
-    found = cv2.kmeans(pixels, n_clusters, None, stop, 1, cv2.KMEANS_PP_CENTERS)
-    return found[1].reshape(image.shape[:2])
+    return Tool("sklearn", run, cost_of_labels(points))
 
 
-def _pillow(image: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
-    from PIL import Image
+def mini_batch(points: np.ndarray, n_clusters: int) -> Tool:
+    """Return scikit-learn's MiniBatchKMeans."""
 
-    return np.asarray(Image.fromarray(image).quantize(n_clusters, kmeans=10))
+    def run() -> np.ndarray:
+        from sklearn.cluster import MiniBatchKMeans
+
+        pixels = points.reshape(-1, points.shape[-1]).astype(np.float32)
+        return MiniBatchKMeans(n_clusters, n_init=3, random_state=0).fit(pixels).predict(pixels)
+
+    return Tool("sklearn", run, cost_of_labels(points))
 
 
-TOOLS = {
-    "napari-kmeans coreset": Tool("napari_kmeans", _ours(method="coreset")),
-    "napari-kmeans full": Tool("napari_kmeans", _ours(method="full")),
-    "scikit-learn, 1 start": Tool("sklearn", _scikit_learn(1)),
-    "scikit-learn, 10 starts": Tool("sklearn", _scikit_learn(10)),
-    "OpenCV, 1 start": Tool("cv2", _opencv),
-    "Pillow": Tool("PIL", _pillow),
+def opencv(points: np.ndarray, n_clusters: int) -> Tool:
+    """Return OpenCV's kmeans, one attempt."""
+
+    def run() -> np.ndarray:
+        import cv2
+
+        cv2.setRNGSeed(0)
+        pixels = points.reshape(-1, points.shape[-1]).astype(np.float32)
+        stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 0.85)
+        return cv2.kmeans(pixels, n_clusters, None, stop, 1, cv2.KMEANS_PP_CENTERS)[1]
+
+    return Tool("cv2", run, cost_of_labels(points))
+
+
+def pillow(image: np.ndarray, n_clusters: int) -> Tool:
+    """Return Pillow's quantize."""
+
+    def run() -> np.ndarray:
+        from PIL import Image
+
+        return np.asarray(Image.fromarray(image).quantize(n_clusters, kmeans=10))
+
+    return Tool("PIL", run, cost_of_labels(image))
+
+
+def faiss_kmeans(points: np.ndarray, n_clusters: int) -> Tool:
+    """Return faiss on all points, 25 iterations."""
+
+    def run() -> np.ndarray:
+        import faiss
+
+        pixels = points.reshape(-1, points.shape[-1]).astype(np.float32)
+        most = len(pixels) // n_clusters + 1
+        fit = faiss.Kmeans(pixels.shape[1], n_clusters, niter=25, max_points_per_centroid=most)
+        fit.train(pixels)
+        return fit.assign(pixels)[1]
+
+    return Tool("faiss", run, cost_of_labels(points))
+
+
+def simple_itk(volume: np.ndarray, n_clusters: int) -> Tool:
+    """Return SimpleITK's ScalarImageKmeans, from evenly spaced means."""
+
+    def run() -> np.ndarray:
+        import SimpleITK
+
+        means = np.linspace(int(volume.min()), int(volume.max()), n_clusters).tolist()
+        image = SimpleITK.GetImageFromArray(volume)
+        return SimpleITK.GetArrayFromImage(SimpleITK.ScalarImageKmeans(image, means))
+
+    return Tool("SimpleITK", run, cost_of_labels(volume[..., None]))
+
+
+def copying(image: np.ndarray) -> Tool:
+    """Return the limit of memory: copying image, labels and recolored image once."""
+    labels = np.zeros(image.shape[:2], np.uint8)
+    return Tool("numpy", lambda: (image.copy(), image.copy(), labels.copy()))
+
+
+# ----------------------------------------------------------------------- tasks
+
+
+def click(image: np.ndarray) -> dict[str, Tool]:
+    """The default: a coreset, K = 8, to labels and recolored image."""
+    return {
+        OURS: ours(image, 8),
+        f"{OURS}, full": ours(image, 8, method="full"),
+        "copying once": copying(image),
+        "scikit-learn KMeans, float32": scikit_learn(image, 8, "float32"),
+        "scikit-learn MiniBatchKMeans": mini_batch(image, 8),
+        "OpenCV kmeans": opencv(image, 8),
+        "Pillow quantize": pillow(image, 8),
+        "faiss Kmeans": faiss_kmeans(image, 8),
+    }
+
+
+def same_start(image: np.ndarray, n_clusters: int) -> dict[str, Tool]:
+    """Full K-means from the same random pixels."""
+    rng = np.random.default_rng(n_clusters)
+    start = np.unique(image.reshape(-1, 3)[rng.integers(0, image[..., 0].size, 500)], axis=0)
+    start = rng.permutation(start)[:n_clusters].astype(np.float64)
+    return {
+        OURS: ours(image, n_clusters, method="full", init=start),
+        "scikit-learn KMeans, float64": scikit_learn(image, n_clusters, "float64", init=start),
+    }
+
+
+def kept_summary(image: np.ndarray) -> dict[str, Tool]:
+    """Another K of the same image, its summary kept."""
+    from napari_kmeans import summarize
+
+    summary = summarize(image)
+    return {
+        f"{OURS}, K = 5": ours(image, 5, summary=summary),
+        f"{OURS}, K = 8": ours(image, 8, summary=summary),
+        "copying once": copying(image),
+    }
+
+
+def hsv(image: np.ndarray) -> dict[str, Tool]:
+    """K = 8 on the HSV cone."""
+
+    def run() -> np.ndarray:
+        from skimage.color import rgb2hsv
+
+        h, s, v = np.moveaxis(rgb2hsv(image), -1, 0)
+        angle, chroma = 2 * np.pi * h, 255 * s * v
+        cone = np.stack([chroma * np.cos(angle), chroma * np.sin(angle), 255 * v], axis=-1)
+        return scikit_learn(cone, 8, "float32").run()
+
+    return {
+        OURS: ours(image, 8, color_space="hsv"),
+        "rgb2hsv + scikit-learn KMeans": Tool("sklearn", run),
+    }
+
+
+def gray(volume: np.ndarray) -> dict[str, Tool]:
+    """A gray volume of 16 bits, K = 4."""
+    return {
+        OURS: ours(volume, 4),
+        "scikit-learn KMeans, float32": scikit_learn(volume[..., None], 4, "float32"),
+        "SimpleITK ScalarImageKmeans": simple_itk(volume, 4),
+    }
+
+
+def floats(image: np.ndarray) -> dict[str, Tool]:
+    """Four channels of float32, K = 8, from a coreset."""
+    return {
+        OURS: ours(image, 8, channel_axis=-1),
+        "scikit-learn KMeans, float32": scikit_learn(image, 8, "float32"),
+    }
+
+
+TASKS: dict[str, Callable[[], dict[str, Tool]]] = {
+    "click": lambda: click(photograph()),
+    "same-start-8": lambda: same_start(photograph(), 8),
+    "same-start-32": lambda: same_start(photograph(), 32),
+    "summary": lambda: kept_summary(photograph()),
+    "hsv": lambda: hsv(photograph()),
+    "gray": lambda: gray(gray_volume()),
+    "floats": lambda: floats(four_channels(photograph())),
 }
 
 
-def cost(image: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean squared distance of the pixels to the mean colour of their label."""
-    pixels, flat = image.reshape(-1, 3).astype(np.float64), labels.ravel().astype(np.intp)
-    counts = np.bincount(flat)
-    sums = np.stack([np.bincount(flat, weights=channel) for channel in pixels.T])
-    used = counts > 0
-    # The sum of squares minus that of the means: exact here, all are whole numbers.
-    return float(((pixels**2).sum() - (sums[:, used] ** 2 / counts[used]).sum()) / len(pixels))
+def measure(tool: Tool) -> Measured:
+    """Run a tool once."""
+    process, done = psutil.Process(), threading.Event()
+    before = peak = process.memory_info().rss
 
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, process.memory_info().rss)
 
-def measure(tool: Tool, image: np.ndarray, n_clusters: int) -> tuple[float, float]:
-    """Return the median time in milliseconds and the mean cost, over the seeds."""
-    tool.label(image[:64, :64], n_clusters, 0)  # what is compiled or loaded on first use
-    seconds, costs = [], []
-    for seed in range(REPEATS):
-        start = time.perf_counter()
-        labels = tool.label(image, n_clusters, seed)
-        seconds.append(time.perf_counter() - start)
-        costs.append(cost(image, labels))
-    return 1000 * statistics.median(seconds), statistics.fmean(costs)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start = time.perf_counter()
+    result = tool.run()
+    seconds = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    return Measured(seconds, (peak - before) / MEGABYTE, tool.cost(result))
 
 
 def main() -> None:
-    """Print the table."""
+    """Print a table for each task."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tools", nargs="*", help=f"some of: {', '.join(map(repr, TOOLS))}")
-    parser.add_argument("-k", type=int, nargs="+", default=[8, 32], help="numbers of clusters")
+    parser.add_argument("tasks", nargs="*", help=f"some of: {', '.join(TASKS)}")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each tool")
     arguments = parser.parse_args()
-    if unknown := set(arguments.tools) - set(TOOLS):
-        parser.error(f"no such tool: {', '.join(sorted(unknown))}")
-    from sklearn.datasets import load_sample_image
+    if unknown := set(arguments.tasks) - set(TASKS):
+        parser.error(f"no such task: {', '.join(sorted(unknown))}")
+    for name in arguments.tasks or TASKS:
+        tools = {
+            label: tool
+            for label, tool in TASKS[name]().items()
+            if importlib.util.find_spec(tool.package)
+        }
+        # What is compiled or loaded on first use is not what is measured.
+        next(iter(tools.values())).run()
+        runs: dict[str, list[Measured]] = {label: [] for label in tools}
+        for _ in range(arguments.rounds):
+            for label, tool in tools.items():
+                runs[label].append(measure(tool))
+        print_table(name, runs)
 
-    image = np.asarray(load_sample_image("china.jpg"))
-    height, width, _ = image.shape
-    print(f"china.jpg, {width} by {height}, {REPEATS} seeds: median time, mean cost per pixel\n")
-    print("| tool | K | ms | cost |\n|---|---:|---:|---:|")
-    for name in arguments.tools or TOOLS:
-        if importlib.util.find_spec(TOOLS[name].package) is None:
-            continue
-        for n_clusters in arguments.k:
-            milliseconds, mean_cost = measure(TOOLS[name], image, n_clusters)
-            print(f"| {name} | {n_clusters} | {milliseconds:,.0f} | {mean_cost:.1f} |", flush=True)
+
+def print_table(name: str, runs: dict[str, list[Measured]]) -> None:
+    """Print medians, and ratios to the first tool."""
+    print(f"\n**{name}**, median of {len(next(iter(runs.values())))}\n")
+    print("| tool | ms | ratio | cost | MB |\n|---|---:|---:|---:|---:|")
+    base = statistics.median(run.seconds for run in next(iter(runs.values())))
+    for label, results in runs.items():
+        seconds = statistics.median(run.seconds for run in results)
+        megabytes = statistics.median(run.megabytes for run in results)
+        cost = results[-1].cost
+        shown = "" if np.isnan(cost) else f"{cost:,.2f}"
+        numbers = f"{1000 * seconds:,.0f} | {seconds / base:.1f} | {shown} | {megabytes:,.0f}"
+        print(f"| {label} | {numbers} |", flush=True)
 
 
 if __name__ == "__main__":
