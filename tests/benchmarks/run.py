@@ -92,7 +92,11 @@ def ours(image: np.ndarray, n_clusters: int, **options: Any) -> Tool:
     """Return this package: labels and recolored image."""
     from napari_kmeans import segment
 
+    of_labels = cost_of_labels(image if image.shape[-1] in (3, 4) else image[..., None])
+
     def cost(result: Any) -> float:
+        if options.get("color_space", "rgb") == "rgb":
+            return of_labels(result.labels)
         return result.model.inertia_ / np.count_nonzero(result.labels)
 
     return Tool("napari_kmeans", lambda: segment(image, n_clusters, **options), cost)
@@ -296,6 +300,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", help=f"some of: {', '.join(TASKS)}")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each tool")
+    parser.add_argument("--tools", nargs="+", default=[""], help="words of the tools to run")
     arguments = parser.parse_args()
     if unknown := set(arguments.tasks) - set(TASKS):
         parser.error(f"no such task: {', '.join(sorted(unknown))}")
@@ -304,6 +309,7 @@ def main() -> None:
             label: tool
             for label, tool in TASKS[name]().items()
             if importlib.util.find_spec(tool.package)
+            and any(word in label for word in arguments.tools)
         }
         # What is compiled or loaded on first use is not what is measured.
         next(iter(tools.values())).run()

@@ -179,7 +179,7 @@ def test_raising_from_step_ends_the_run():
         if len(seen) == 3:
             raise Stop
 
-    points, _ = blobs(0, n=40_000)
+    points, _ = blobs(0, n=150_000)
     with pytest.raises(Stop):
         run(points, np.ones(len(points)), points[:9], max_iter=300, tol=0, step=step)
     assert seen == [0, 0, 0]

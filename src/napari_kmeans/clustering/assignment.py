@@ -22,7 +22,7 @@ _GROUP = 32
 _WORK = 10**7
 """Distances, about, between two chances to cancel."""
 
-_SLAB = 2**15
+_SLAB = 2**17
 """Points per task, about. Fixed, so that sums do not depend on the number of threads."""
 
 

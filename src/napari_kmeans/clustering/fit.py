@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import group_in_cells
+from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.clustering.lloyd import Fit, fit_restarts, lloyd
 from napari_kmeans.clustering.one_dimension import fit_line
 from napari_kmeans.parallel import map_threads, stop_if_in_vain
@@ -22,6 +23,9 @@ Floats: TypeAlias = NDArray[np.float64]
 _MIN_RESTART_POINTS = 1000
 _RESTART_POINTS_PER_CLUSTER = 30
 """The size of the summary that restarts run on: many starts find more than many points."""
+
+_MANY_POINTS = 2**18
+"""A level of more points is sampled first, even to compare starts on."""
 
 _CONTENDERS = 4
 _TRIAL_TOL = 3e-4
@@ -43,13 +47,14 @@ def fit_points(
         Points (n, F) in the units of the clustering space and their weights,
         from the smallest summary to the largest.
     options : Options
-        Of these, `n_clusters`, `init`, `n_init`, `max_iter` and `tol` are used.
+        Of these, `n_clusters`, `init`, `n_init`, `max_iter` and `tol` are used, and
+        `coreset_size` for the sample.
     start : (K, F) float64 array or None
         The centres to start from, for a single run on the last level. None
         draws them by `init`: a single start among the points of the last
-        level; of several, on cells of the first level, where a restart costs
-        next to nothing. The best few then run on that level, and the best of
-        these on the further ones.
+        level; of several, on cells of the first level, or of a sample of it,
+        where a restart costs next to nothing. The best few then run on that
+        level, and the best of these on the further ones.
     rng : numpy.random.Generator
     step : callable
         Called with 1 after each restart, with 0 in each iteration.
@@ -66,6 +71,8 @@ def fit_points(
         return fit_line(data.points, data.weights, options.n_clusters, step)
     if options.resolved_n_init == 1:
         return _restarts(data, options, rng, step)[0]
+    if len(levels[0].points) > _MANY_POINTS:
+        levels = [_sampled(levels[0], options, rng), *levels]
     size = max(_MIN_RESTART_POINTS, _RESTART_POINTS_PER_CLUSTER * options.n_clusters)
     small, further = levels[0], levels[1:]
     if len(small.points) > size:
@@ -76,6 +83,12 @@ def fit_points(
         best = _best_on(level, fits[:_CONTENDERS], options, step)
         fits = [_lloyd(level, best.centers, options, step)]
     return fits[0]
+
+
+def _sampled(data: GroupedPoints, options: Options, rng: np.random.Generator) -> GroupedPoints:
+    size = options.resolved_coreset_size
+    indices, weights = draw_coreset(data.points, data.weights, options.n_clusters, size, rng)
+    return GroupedPoints(data.points[indices], weights)
 
 
 def _best_on(level: GroupedPoints, contenders: list[Fit], options: Options, step: Step) -> Fit:
