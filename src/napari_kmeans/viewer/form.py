@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
+from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QWidget
 from superqt import QCollapsible
 
@@ -80,6 +81,7 @@ def folded_away(title: str, content: QWidget) -> QCollapsible:
     if layout is not None:
         layout.setContentsMargins(0, 0, 0, 0)
     folder.setContent(content)
+    folder.toggleButton().setIconSize(QSize(0, 0))
     folder.toggleButton().setStyleSheet("text-align: left; border: none; background: none;")
     folder.toggled.connect(lambda is_open: folder.setText(f"{'▾' if is_open else '▸'} {title}"))
     folder.setText(f"▸ {title}")
