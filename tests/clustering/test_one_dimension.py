@@ -290,3 +290,16 @@ def test_more_numbers_than_bins(monkeypatch):
     assert exact.excess == 0
     assert 0 <= fit.inertia - exact.inertia <= fit.excess
     assert fit.inertia == pytest.approx(exact.inertia, rel=1e-4)
+
+
+def test_millions_of_numbers_are_binned_and_lose_nothing_where_few_are_distinct():
+    rng = np.random.default_rng(0)
+    levels = np.sort(rng.normal(100, 30, 256).round(2))
+    numbers = levels[rng.integers(0, 256, 2**20 + 1)]
+    values, counts = np.unique(numbers, return_counts=True)
+    best = optimal_1d(values, counts.astype(float), 6)
+    fit = fit_line(numbers[:, None], np.ones(len(numbers)), 6)
+    np.testing.assert_allclose(fit.centers, best.centers, rtol=1e-9)
+    assert fit.inertia == pytest.approx(best.inertia, rel=1e-9)
+    assert fit.excess <= 1e-9 * fit.inertia
+    np.testing.assert_array_equal(fit.labels, best.labels[np.searchsorted(values, numbers)])

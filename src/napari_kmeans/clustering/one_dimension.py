@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 N_BINS = 2**16
 """Up to so many distinct values are told apart; more are counted in so many bins."""
 
+_SORTED = 2**20
+"""Numbers above which sorting them would take longer than all else."""
+
 _KEPT_CUTS = 2**25
 """How many cuts are remembered before the search is done twice instead: 64 MB of 16 bit."""
 
@@ -61,9 +64,9 @@ def fit_line(
     Parameters
     ----------
     points : (n, 1) array
-        Finite. They may repeat. More than 65,536 distinct ones are put into as
-        many bins, and the result is within a bound of the optimum: see
-        `fit_bins`.
+        Finite. They may repeat. More than 65,536 distinct ones, or more than a
+        million in all, are put into as many bins, and the result is within a
+        bound of the optimum: see `fit_bins`.
     weights : (n,) float64 array
         Positive.
     n_clusters : int
@@ -72,11 +75,14 @@ def fit_line(
         Called with 0 every now and then; raising from it ends the work.
     """
     numbers = points[:, 0].astype(np.float64)
-    values, totals, inverse = _distinct(numbers, weights)
-    if len(values) <= N_BINS:
-        fit = optimal_1d(values, totals, n_clusters, step)
-        return replace(fit, labels=fit.labels[inverse])
-    bins = bin_values(values, totals, values[0], values[-1], N_BINS)
+    if len(numbers) <= _SORTED:
+        values, totals, inverse = _distinct(numbers, weights)
+        if len(values) <= N_BINS:
+            fit = optimal_1d(values, totals, n_clusters, step)
+            return replace(fit, labels=fit.labels[inverse])
+    step(0)
+    bins = bin_values(numbers, weights, numbers.min(), numbers.max(), N_BINS)
+    step(0)
     fit = fit_bins(bins, n_clusters, step)
     centers = fit.centers[:, 0]
     # A number in a bin that is cut may be nearer to the other centre.
