@@ -33,7 +33,11 @@ class Tool(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What a run took: seconds, MB above what was there before, mean squared error."""
+    """What a run took: seconds, MB the process grew by, mean squared error.
+
+    Memory that earlier runs left with the process is used again without growing
+    it: only the first round in a fresh process tells all that a tool takes.
+    """
 
     seconds: float
     megabytes: float
@@ -323,7 +327,7 @@ def main() -> None:
 def print_table(name: str, runs: dict[str, list[Measured]]) -> None:
     """Print medians, and ratios to the first tool."""
     print(f"\n**{name}**, median of {len(next(iter(runs.values())))}\n")
-    print("| tool | ms | ratio | cost | MB |\n|---|---:|---:|---:|---:|")
+    print("| tool | ms | ratio | cost | MB grown |\n|---|---:|---:|---:|---:|")
     base = statistics.median(run.seconds for run in next(iter(runs.values())))
     for label, results in runs.items():
         seconds = statistics.median(run.seconds for run in results)
