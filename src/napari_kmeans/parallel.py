@@ -58,6 +58,11 @@ def map_threads(
                 future.cancel()
 
 
+def map_slices(function: Callable[[slice], Result], length: int, size: int) -> list[Result]:
+    """Return ``function(part)`` for each slice of `size` items of `length`, on threads."""
+    return map_threads(function, [slice(start, start + size) for start in range(0, length, size)])
+
+
 def stop_if_in_vain(_steps: float = 0) -> None:
     """Be the step of a task: raise Stopped if the map around it has ended."""
     if _in_task() and _thread.stop.is_set():

@@ -132,7 +132,7 @@ class CountedColors(Summary):
             self.histogram, self.channels, None if finer else size, self.pixels, self.seed
         )
 
-    @property
+    @cached_property
     def levels(self) -> list[GroupedPoints]:
         """Cells of colour space and all colours, or the coreset alone."""
         if self.coreset is None:

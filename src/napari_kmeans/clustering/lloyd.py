@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering import kernels
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.seeding import draw_seeds
-from napari_kmeans.parallel import map_threads, stop_if_in_vain
+from napari_kmeans.parallel import map_slices, map_threads, stop_if_in_vain
 from napari_kmeans.progress import Step, ignore
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -41,7 +41,7 @@ def find_nearest(points: Floats, centers: Floats) -> tuple[NDArray[np.int32], Fl
     def find(slab: slice) -> None:
         kernels.nearest(points[slab], centers, labels[slab], distances[slab])
 
-    map_threads(find, [slice(start, start + _SLAB) for start in range(0, len(points), _SLAB)])
+    map_slices(find, len(points), _SLAB)
     return labels, distances
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.imaging import kernels
-from napari_kmeans.parallel import map_threads
+from napari_kmeans.parallel import map_slices
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -67,8 +67,7 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> Floats:
     _check_range(colors, color_space, white)
     points = np.empty_like(colors)
 
-    def convert(start: int) -> None:
-        part = slice(start, start + _SLAB)
+    def convert(part: slice) -> None:
         if color_space == "hsv":
             # Saturation times value is max - min, linear in the channels, so the
             # cone keeps channel units: a picture and its brighter copy cluster alike.
@@ -76,7 +75,7 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> Floats:
         else:
             points[part] = rgb_to_lab(colors[part] / white)
 
-    map_threads(convert, range(0, len(colors), _SLAB))
+    map_slices(convert, len(colors), _SLAB)
     return points
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.imaging import kernels
-from napari_kmeans.parallel import map_threads, n_threads
+from napari_kmeans.parallel import map_slices, map_threads, n_threads
 from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ MAX_BITS = 24
 
 CELL_BITS = 18
 """Cells of colour space have numbers of this many bits: 64 x 64 x 64 cells of 8-bit RGB."""
+
+_SLAB = 2**18
+"""Distinct colours per task."""
 
 _MAX_TABLES = 8
 """Tables counted into at a time: at 24 bits each takes 16 MiB."""
@@ -121,13 +124,11 @@ class Codec:
         """Return the channel values (n, C) of codes (n,)."""
         points = np.empty((len(codes), len(self.widths)))
         least = tuple(float(value) for value in self.minimum)
-        size = max(len(codes) // n_threads() + 1, 2**16)
 
-        def decode(start: int) -> None:
-            part = slice(start, start + size)
+        def decode(part: slice) -> None:
             kernels.decode_codes(codes[part], self._shifts, least, points[part])
 
-        map_threads(decode, range(0, len(codes), size))
+        map_slices(decode, len(codes), _SLAB)
         return points
 
 
@@ -149,13 +150,11 @@ class Histogram:
     def table(self, labels: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
         """Return a table (codec.size,) with ``names[labels]`` at the colours, 0 elsewhere."""
         table = np.zeros(self.codec.size, names.dtype)
-        size = max(len(self.codes) // n_threads() + 1, 2**16)
 
-        def fill(start: int) -> None:
-            part = slice(start, start + size)
+        def fill(part: slice) -> None:
             kernels.fill_table(self.codes[part], labels[part], names, table)
 
-        map_threads(fill, range(0, len(self.codes), size))
+        map_slices(fill, len(self.codes), _SLAB)
         return table
 
 
@@ -235,15 +234,15 @@ def _collect(codec: Codec, tables: tuple[NDArray[Any], ...], cells: NDArray[np.i
     """Return the histogram of what was counted in `cells`."""
     size = max(len(cells) // n_threads() + 1, 1)
 
-    def collect(first: int) -> tuple[NDArray[Any], ...]:
-        part = cells[first : first + size]
+    def collect(chosen: slice) -> tuple[NDArray[Any], ...]:
+        part = cells[chosen]
         room = len(part) << codec.cell_bits
         codes, weights = np.empty(room, np.uint32), np.empty(room)
         starts = np.empty(len(part), np.int64)
         found = kernels.collect_codes(tables, part, codec.cell_bits, codes, weights, starts)
         return codes[:found], weights[:found], starts
 
-    parts = map_threads(collect, range(0, len(cells), size))
+    parts = map_slices(collect, len(cells), size)
     if not parts:
         return Histogram(codec, np.empty(0, np.uint32), np.empty(0), np.zeros(1, np.int64))
     codes, weights, starts = zip(*parts, strict=True)

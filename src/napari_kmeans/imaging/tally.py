@@ -12,7 +12,7 @@ from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.imaging.painting import label_dtype
-from napari_kmeans.parallel import map_threads
+from napari_kmeans.parallel import map_slices, map_threads
 from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
@@ -61,13 +61,12 @@ def tally_colors(
     """Tally colours (n, C) of known labels; the weights (n,) are numbers of pixels."""
     colors = np.asarray(values, np.float64)
 
-    def add(start: int) -> tuple[Floats, Floats]:
-        part = slice(start, start + _SLAB)
+    def add(part: slice) -> tuple[Floats, Floats]:
         totals, sums = np.zeros(n_clusters), np.zeros((n_clusters, colors.shape[1]))
         kernels.add_by_label(labels[part], colors[part], weights[part], totals, sums)
         return totals, sums
 
-    totals, sums = zip(*map_threads(add, range(0, max(len(colors), 1), _SLAB)), strict=True)
+    totals, sums = zip(*map_slices(add, max(len(colors), 1), _SLAB), strict=True)
     counts = np.rint(np.sum(totals, axis=0)).astype(np.int64)
     return Tally(counts, np.sum(sums, axis=0), cost, labels)
 
