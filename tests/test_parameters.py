@@ -3,12 +3,13 @@ import inspect
 import numpy as np
 import pytest
 
-from napari_kmeans import segment
+from napari_kmeans import segment, segment_layer
 from napari_kmeans.parameters import OPTIONS, Options
 
 
-def test_segment_has_every_option_with_its_default():
-    parameters = inspect.signature(segment).parameters
+@pytest.mark.parametrize("function", [segment, segment_layer])
+def test_every_option_is_an_argument_with_its_default(function):
+    parameters = inspect.signature(function).parameters
     assert {name: parameters[name].default for name in OPTIONS} == {
         name: info.default for name, info in OPTIONS.items()
     }
