@@ -281,8 +281,9 @@ def test_the_seed_decides_and_none_draws_anew():
     how = {"coreset_size": 200, "n_init": 1}
     costs = [segment(image, 8, random_state=seed, **how).model.inertia_ for seed in (1, 1, 2)]
     assert costs[0] == costs[1] != costs[2]
-    drawn = {segment(image, 8, random_state=None, **how).model.inertia_ for _ in range(3)}
-    assert len(drawn) == 3
+    # Two draws may end in one optimum.
+    drawn = {segment(image, 8, random_state=None, **how).model.inertia_ for _ in range(5)}
+    assert len(drawn) > 1
 
 
 @pytest.mark.parametrize("method", METHODS)

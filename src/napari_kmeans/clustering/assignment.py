@@ -191,8 +191,10 @@ class Assignment:
 
     def labels(self) -> NDArray[np.int32]:
         """Return the label (n,) of every point."""
-        owners = np.repeat(self._group_labels, np.diff(self.data.starts))
-        return np.where(owners == kernels.MIXED, self._labels, owners)
+        labels = self._labels.copy()
+        starts, owners = self.data.starts, self._group_labels
+        self.data.map(lambda first, last: kernels.spread_labels(starts, first, last, owners, labels))
+        return labels
 
     def cost(self) -> float:
         """Return the weighted sum of squared distances to the nearest centre."""

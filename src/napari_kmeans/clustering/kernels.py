@@ -20,7 +20,8 @@ MIXED = -1
 def _squared_distance(a: Any, i: int, b: Any, k: int) -> Any:
     distance = 0.0
     for j in range(a.shape[1]):
-        difference = a[i, j] - b[k, j]
+        # Whole numbers without a sign would wrap around.
+        difference = np.float64(a[i, j]) - np.float64(b[k, j])
         distance += difference * difference
     return distance
 
@@ -259,6 +260,18 @@ def update_labels(
                     sums[old, j] -= weights[i] * points[i, j]
         group_limits[g] = slack + drifts[n_centers]
     return changed
+
+
+@njit(cache=True, nogil=True)
+def spread_labels(
+    starts: NDArray[Any], first: int, last: int, group_labels: NDArray[Any], labels: NDArray[Any]
+) -> None:
+    """Write the label of each group, unless it is mixed, to all of its points."""
+    for g in range(first, last):
+        owner = group_labels[g]
+        if owner != MIXED:
+            for i in range(starts[g], starts[g + 1]):
+                labels[i] = owner
 
 
 @njit(cache=True, nogil=True)

@@ -29,6 +29,9 @@ CELL_BITS = 18
 _SLAB = 2**18
 """Distinct colours per task."""
 
+_CELLS = 2**13
+"""Cells per task."""
+
 _MAX_TABLES = 8
 """Tables counted into at a time: at 24 bits each takes 16 MiB."""
 
@@ -64,6 +67,11 @@ class Codec:
     def _low_widths(self) -> tuple[int, ...]:
         share = CELL_BITS // len(self.widths)
         return tuple(max(width - share, 0) for width in self.widths)
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether channel values are bytes that start from 0."""
+        return self.dtype == np.uint8 and not self.minimum.any()
 
     @property
     def cell_bits(self) -> int:
@@ -120,10 +128,11 @@ class Codec:
         kernels.look_up(self.offsets(values), self.parts, table, entries)
         return entries
 
-    def decode(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the channel values (n, C) of codes (n,)."""
-        points = np.empty((len(codes), len(self.widths)))
-        least = tuple(float(value) for value in self.minimum)
+    def decode(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """Return the channel values (n, C) of codes (n,): uint8 as they are, others as float64."""
+        # Bytes are an eighth to read; a kernel for every dtype is too much to compile.
+        points = np.empty((len(codes), len(self.widths)), np.uint8 if self.is_bytes else float)
+        least = tuple(0 if self.is_bytes else float(value) for value in self.minimum)
 
         def decode(part: slice) -> None:
             kernels.decode_codes(codes[part], self._shifts, least, points[part])
@@ -143,8 +152,8 @@ class Histogram:
     """Where each cell that has colours starts among them, and their number, (G + 1,)."""
 
     @cached_property
-    def points(self) -> NDArray[np.float64]:
-        """The distinct colours (n, C), in channel units."""
+    def points(self) -> NDArray[Any]:
+        """The distinct colours (n, C), in channel units; uint8 or float64."""
         return self.codec.decode(self.codes)
 
     def table(self, labels: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
@@ -232,22 +241,17 @@ def build_histogram(pixels: Pixels, codec: Codec, step: Step = ignore) -> Histog
 
 def _collect(codec: Codec, tables: tuple[NDArray[Any], ...], cells: NDArray[np.int64]) -> Histogram:
     """Return the histogram of what was counted in `cells`."""
-    size = max(len(cells) // n_threads() + 1, 1)
+    sizes = np.empty(len(cells), np.int64)
 
-    def collect(chosen: slice) -> tuple[NDArray[Any], ...]:
-        part = cells[chosen]
-        room = len(part) << codec.cell_bits
-        codes, weights = np.empty(room, np.uint32), np.empty(room)
-        starts = np.empty(len(part), np.int64)
-        found = kernels.collect_codes(tables, part, codec.cell_bits, codes, weights, starts)
-        return codes[:found], weights[:found], starts
+    def measure(part: slice) -> None:
+        kernels.count_distinct(tables, cells[part], codec.cell_bits, sizes[part])
 
-    parts = map_slices(collect, len(cells), size)
-    if not parts:
-        return Histogram(codec, np.empty(0, np.uint32), np.empty(0), np.zeros(1, np.int64))
-    codes, weights, starts = zip(*parts, strict=True)
-    ends = np.cumsum([0, *map(len, codes)])
-    starts = [start + end for start, end in zip(starts, ends, strict=False)]
-    return Histogram(
-        codec, np.concatenate(codes), np.concatenate(weights), np.concatenate([*starts, ends[-1:]])
-    )
+    map_slices(measure, len(cells), _CELLS)
+    starts = np.append(0, np.cumsum(sizes))
+    codes, weights = np.empty(starts[-1], np.uint32), np.empty(starts[-1])
+
+    def collect(part: slice) -> None:
+        kernels.collect_codes(tables, cells[part], codec.cell_bits, starts[part], codes, weights)
+
+    map_slices(collect, len(cells), _CELLS)
+    return Histogram(codec, codes, weights, starts)

@@ -63,33 +63,54 @@ def look_up(
         entries[i] = table[_code_of(values, i, parts)]
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _count_cell(tables: Tables, cell: int, counts: NDArray[Any]) -> None:
+    """Write how often each code of a cell was counted in all tables."""
+    first = cell * counts.shape[0]
+    counts[:] = 0
+    for t in range(len(tables)):
+        row = tables[t][first : first + counts.shape[0]]
+        for i in range(counts.shape[0]):
+            counts[i] += row[i]
+
+
+@njit(cache=True, nogil=True)
+def count_distinct(
+    tables: Tables, cells: NDArray[Any], cell_bits: int, sizes: NDArray[Any]
+) -> None:
+    """Write how many codes of each cell were counted."""
+    counts = np.empty(1 << cell_bits, np.uint32)
+    for c in range(cells.shape[0]):
+        _count_cell(tables, cells[c], counts)
+        size = 0
+        for i in range(counts.shape[0]):
+            size += counts[i] > 0
+        sizes[c] = size
+
+
 @njit(cache=True, nogil=True)
 def collect_codes(
     tables: Tables,
     cells: NDArray[Any],
     cell_bits: int,
+    starts: NDArray[Any],
     codes: NDArray[Any],
     weights: NDArray[Any],
-    starts: NDArray[Any],
-) -> Any:
-    """Write the codes of `cells` that were counted, and their counts; return how many.
-
-    `starts` receives where each cell's codes start.
-    """
-    found = 0
-    size = 1 << cell_bits
+) -> None:
+    """Write the codes of `cells` that were counted, and their counts, from `starts` on."""
+    counts = np.empty(1 << cell_bits, np.uint32)
+    found = np.empty(counts.shape[0] + 1, np.uint32)
     for c in range(cells.shape[0]):
-        starts[c] = found
-        first = cells[c] << cell_bits
-        for code in range(first, first + size):
-            count = np.int64(0)
-            for t in range(len(tables)):
-                count += tables[t][code]
-            if count:
-                codes[found] = code
-                weights[found] = count
-                found += 1
-    return found
+        _count_cell(tables, cells[c], counts)
+        size = 0
+        for i in range(counts.shape[0]):
+            # Without a branch, which would be guessed wrong half of the time.
+            found[size] = i
+            size += counts[i] > 0
+        first = np.int64(cells[c]) << cell_bits
+        for i in range(size):
+            codes[starts[c] + i] = first + found[i]
+            weights[starts[c] + i] = counts[found[i]]
 
 
 @njit(cache=True, nogil=True)
@@ -118,13 +139,17 @@ def fill_table(
 
 @njit(cache=True, nogil=True)
 def recolor(
-    labels: NDArray[Any], palette: NDArray[Any], values: NDArray[Any], pixels: NDArray[Any]
+    labels: NDArray[Any], columns: Tables, values: NDArray[Any], pixels: NDArray[Any]
 ) -> None:
-    """Write the palette's color (K, C) of each label to `pixels`, of label 0 that in `values`."""
+    """Write the color of each label to `pixels`, of label 0 that in `values`.
+
+    `columns` has for each channel its value for every label from 0 on.
+    """
     for i in range(labels.shape[0]):
-        label = np.int64(labels[i])
-        for j in range(palette.shape[1]):
-            pixels[i, j] = palette[label - 1, j] if label else values[i, j]
+        label = labels[i]
+        # Their number is known when this is compiled: the loop unrolls.
+        for j in range(len(columns)):
+            pixels[i, j] = columns[j][label] if label else values[i, j]
 
 
 @njit(cache=True, nogil=True)

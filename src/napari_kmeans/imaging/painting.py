@@ -143,7 +143,7 @@ def _recolor_into(
     values = np.ascontiguousarray(original).reshape(-1, original.shape[-1])
     kernels.recolor(
         labels.reshape(-1),
-        _as_bits(palette),
+        tuple(np.append(column[:1], column) for column in _as_bits(palette).T),
         _as_bits(values),
         _as_bits(target.reshape(values.shape)),
     )
