@@ -126,10 +126,13 @@ class KMeansModel:
 
     def _painter(self, pixels: Pixels, stages: Progress, n_blocks: int) -> Painter:
         painter = Painter(self.cluster_centers_, self.color_space, self.white)
-        codec = find_codec(pixels, stages.stage(0.2, n_blocks))
+        # What is lazy is not read before it is looked at.
+        if pixels.is_lazy:
+            return painter
+        codec = find_codec([pixels], stages.stage(0.2, n_blocks))
         if codec is None:
             return painter
-        return painter.with_table(build_histogram(pixels, codec, stages.stage(0.4, n_blocks)))
+        return painter.with_table(build_histogram([pixels], codec, stages.stage(0.4, n_blocks)))
 
     def recolor(self, labels: Any) -> NDArray[Any]:
         """Return the image of the palette.

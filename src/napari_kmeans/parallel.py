@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _thread = threading.local()
 
-_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
+"""How often a user is given a chance to cancel."""
 
 
 def n_threads() -> int:
@@ -69,8 +71,23 @@ def stop_if_in_vain(_steps: float = 0) -> None:
         raise Stopped
 
 
+@contextmanager
+def in_task(stop: threading.Event | None = None) -> Iterator[None]:
+    """Make a task of what is done within: its maps run in this thread, until `stop` is set.
+
+    For tasks on the threads of somebody else, who has work for the other processors.
+    """
+    before = vars(_thread).copy()
+    _enter_task(stop or threading.Event())
+    try:
+        yield
+    finally:
+        vars(_thread).clear()
+        vars(_thread).update(before)
+
+
 def _awaited(future: Future[Result], step: Step) -> Result:
-    while not wait([future], timeout=_POLL_SECONDS).done:
+    while not wait([future], timeout=POLL_SECONDS).done:
         step(0)
     return future.result()
 

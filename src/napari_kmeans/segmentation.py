@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering.fit import fit_points
-from napari_kmeans.imaging.blocks import Pixels, open_pixels
+from napari_kmeans.imaging.blocks import Pixels, are_several, is_dask, open_images
+from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.colors import brightness, to_hex
 from napari_kmeans.imaging.painting import paint
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.parameters import Options
-from napari_kmeans.progress import Progress, Report, Step
+from napari_kmeans.progress import Progress, Report
 from napari_kmeans.summary import Summary, summarize_pixels
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_kmeans.clustering.lloyd import Fit
     from napari_kmeans.imaging.sampling import Coreset
     from napari_kmeans.imaging.tally import Tally
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The clusters of an image.
+    """The clusters of an image, or of several.
 
     Attributes
     ----------
@@ -50,7 +49,8 @@ class Segmentation:
     options : Options
         What was asked for.
 
-    Labels and recolored are lazy dask arrays where the image is one.
+    Labels and recolored are lazy dask arrays where the image is one, of its chunks.
+    For several images they are lists, in the same order; all else is of all images.
     """
 
     labels: Any
@@ -84,9 +84,14 @@ def segment(
 
     Parameters
     ----------
-    image : array
+    image : array, or list or tuple of arrays
         Boolean, integer or floating point, of any dimensions; numpy, anything
-        that converts to it, or dask. It is not changed.
+        that converts to it, or dask, which is read chunk by chunk by the active
+        scheduler of dask, or the cluster of the active Client. It is not changed.
+        A list or tuple whose entries are arrays, of two dimensions or more
+        each, is several images with one model: of any shapes, numpy or dask,
+        with the same channels and dtype. Nested lists of numbers are one image;
+        stack slices to have them as one.
     n_clusters : int, default 8
         From 1 to 65535.
     rgb : bool, optional
@@ -105,7 +110,8 @@ def segment(
         For "full" it is the size of the sample on which restarts are compared.
     mask : array of the image's spatial shape, optional
         Zero or False where a pixel is left out. So are pixels of alpha 0 and
-        those with a NaN or an infinity in any channel.
+        those with a NaN or an infinity in any channel. For several images a
+        list with a mask or None for each.
     init : {"k-means++", "random"} or (K, C) array, default "k-means++"
         Where to start: seeds far apart, distinct pixels at random, or these
         colours in channel units. With an array there is one run.
@@ -137,6 +143,8 @@ def segment(
     TypeError, ValueError
         If the image, the mask or an option cannot be used; the message names
         it, gives its value and says what to do.
+    OSError
+        If a chunk of a dask array cannot be read; the message says which.
 
     Warns
     -----
@@ -170,14 +178,18 @@ def segment(
     )
     report = Progress(progress)
     if summary is None:
-        pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-        _check_together(pixels, options)
-        summary = summarize_pixels(pixels, options, report)
+        images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+        _check_together(images[0], options)
+        summary = summarize_pixels(images, options, report)
     else:
         _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-        _check_together(summary.pixels, options)
+        _check_together(summary.images[0], options)
         summary = summary.with_options(options)
-    return _segment(summary, report)
+    segmentation = _segment(summary, report)
+    if are_several(image):
+        return segmentation
+    (labels,), (recolored,) = segmentation.labels, segmentation.recolored
+    return replace(segmentation, labels=labels, recolored=recolored)
 
 
 def summarize(
@@ -192,7 +204,7 @@ def summarize(
     random_state: int | None = Options.random_state,
     progress: Report | None = None,
 ) -> Summary:
-    """Read an image once, to segment it several times.
+    """Read an image, or several, once, to segment them several times.
 
     Where the distinct colours can be counted, any options will do for
     `segment` afterwards. Elsewhere `method` and what a sample depends on
@@ -226,10 +238,10 @@ def summarize(
         coreset_size=coreset_size,
         random_state=random_state,
     )
-    pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-    _check_together(pixels, options)
+    images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+    _check_together(images[0], options)
     report = Progress(progress)
-    summary = summarize_pixels(pixels, options, report)
+    summary = summarize_pixels(images, options, report)
     report.finish()
     return summary
 
@@ -242,12 +254,18 @@ def _check_summary(summary: Summary, image: Any, **given: Any) -> None:
                 f"{name} must be None where a summary is given, got {value!r}: "
                 "give it to summarize instead."
             )
-    size, expected = np.size(image), int(np.prod(summary.pixels.array.shape))
-    if size != expected:
+    given_images = image if are_several(image) else [image]
+    sizes = [int(np.prod(np.shape(item), dtype=np.int64)) for item in given_images]
+    expected = [int(np.prod(item.array.shape, dtype=np.int64)) for item in summary.images]
+    if sizes != expected:
         raise ValueError(
-            f"image must be the one of the summary, of {expected} values, got {size}: "
-            "summarize this image anew."
+            f"image must be the one of the summary, of {_listed(expected)} values, got "
+            f"{_listed(sizes)}: summarize this image anew."
         )
+
+
+def _listed(sizes: list[int]) -> str:
+    return ", ".join(map(str, sizes))
 
 
 def _check_together(pixels: Pixels, options: Options) -> None:
@@ -265,11 +283,11 @@ def _check_together(pixels: Pixels, options: Options) -> None:
 
 
 def _segment(summary: Summary, progress: Progress) -> Segmentation:
-    pixels, options = summary.pixels, summary.options
-    n_blocks = len(pixels.blocks())
-    fit = _fit(summary, progress.stage(0.3, options.resolved_n_init))
-    tally = summary.tally(fit, progress.stage(0.2, n_blocks))
-    used = _from_dark_to_bright(tally, pixels.rgb)
+    """Return the segmentation of all images of a summary, with lists of labels and recolored."""
+    images, options = summary.images, summary.options
+    fit = summary.fit(progress.stage(0.3, options.resolved_n_init))
+    tally = summary.tally(fit, progress.stage(0.2, count_steps(images)))
+    used = _from_dark_to_bright(tally, images[0].rgb)
     if len(used) < options.n_clusters:
         warnings.warn(
             f"n_clusters={options.n_clusters} gave {len(used)} clusters: "
@@ -283,32 +301,32 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
         inertia_=tally.cost,
         n_iter_=fit.n_iter,
         color_space=options.color_space,
-        rgb=pixels.rgb,
-        channel_axis=pixels.channel_axis,
-        dtype=pixels.dtype.newbyteorder("="),
+        rgb=images[0].rgb,
+        channel_axis=images[0].channel_axis,
+        dtype=images[0].dtype.newbyteorder("="),
     )
     ranks = np.empty(len(fit.centers), np.int64)
     ranks[used] = np.arange(len(used))
-    painter = summary.painter(model.cluster_centers_, tally, ranks)
-    labels, recolored = paint(pixels, painter, model.palette, progress.stage(0.2, n_blocks))
+    painters = summary.painters(model.cluster_centers_, tally, ranks)
+    step = progress.stage(0.2, sum(len(pixels.blocks()) for pixels in images))
+    painted = [
+        paint(pixels, painter, model.palette, step)
+        for pixels, painter in zip(images, painters, strict=True)
+    ]
     progress.finish()
     distortion = summary.distortion(fit, tally)
     return Segmentation(
-        labels,
-        _channels_back(recolored, pixels.channel_axis),
+        [labels for labels, _ in painted],
+        [
+            _channels_back(recolored, pixels)
+            for (_, recolored), pixels in zip(painted, images, strict=True)
+        ],
         model,
         _table(model, tally.counts[used], distortion),
         summary.coreset,
         distortion,
         options,
     )
-
-
-def _fit(summary: Summary, step: Step) -> Fit:
-    options = summary.options
-    start = None if isinstance(options.init, str) else summary.to_space(options.init)
-    rng = np.random.default_rng([summary.seed, 0])
-    return fit_points(summary.levels, options, start, rng, step)
 
 
 def _from_dark_to_bright(tally: Tally, rgb: bool) -> NDArray[np.int64]:
@@ -318,15 +336,16 @@ def _from_dark_to_bright(tally: Tally, rgb: bool) -> NDArray[np.int64]:
     return used[np.lexsort([*means.T[::-1], brightness(means, rgb)])]
 
 
-def _channels_back(array: Any, channel_axis: int | None) -> Any:
-    """Return an array (..., C) with its channels where the image has them."""
-    if channel_axis is None:
+def _channels_back(array: Any, pixels: Pixels) -> Any:
+    """Return an array (..., C) with its channels where and as the image has them."""
+    axis = pixels.channel_axis
+    if axis is None:
         return array[..., 0]
-    if isinstance(array, np.ndarray):
-        return np.moveaxis(array, -1, channel_axis)
+    if not is_dask(array):
+        return np.moveaxis(array, -1, axis)
     import dask.array as da
 
-    return da.moveaxis(array, -1, channel_axis)
+    return da.moveaxis(array, -1, axis).rechunk({axis: pixels.channel_chunks})
 
 
 def _table(model: KMeansModel, counts: NDArray[np.int64], distortion: float) -> pd.DataFrame:

@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
+from napari_kmeans.clustering.fit import fit_points
+from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps
 from napari_kmeans.imaging.colors import to_space, white_of
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
 from napari_kmeans.imaging.painting import Painter, Renamer
 from napari_kmeans.imaging.sampling import Coreset, Sampling, sample_pixels, take_cells
+from napari_kmeans.imaging.streaming import Moments, StreamedFit, find_moments, fit_pixels
 from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
 from napari_kmeans.parallel import map_threads
 from napari_kmeans.parameters import AUTO
@@ -30,24 +33,24 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Summary(ABC):
-    """The colours of an image, as the options ask for them.
+    """The colours of one or more images, as the options ask for them.
 
     Attributes
     ----------
-    pixels : Pixels
+    images : tuple of Pixels
     options : Options
     seed : int
         What random draws start from.
     """
 
-    pixels: Pixels
+    images: tuple[Pixels, ...]
     options: Options
     seed: int
 
     @property
     def white(self) -> float:
         """The channel value of full brightness."""
-        return white_of(self.pixels.dtype)
+        return white_of(self.images[0].dtype)
 
     def to_space(self, values: NDArray[Any]) -> Floats:
         """Convert colours (n, C) to the space they are clustered in."""
@@ -62,6 +65,17 @@ class Summary(ABC):
     @abstractmethod
     def levels(self) -> list[GroupedPoints]:
         """Points to fit, the smallest summary first, the one that counts last."""
+
+    def fit(self, step: Step) -> Fit:
+        """Fit K-means as the options say; see `fit_points`."""
+        rng = np.random.default_rng([self.seed, 0])
+        return fit_points(self.levels, self.options, self.start, rng, step)
+
+    @property
+    def start(self) -> Floats | None:
+        """The given start, (K, F) in the clustering space, if there is one."""
+        init = self.options.init
+        return None if isinstance(init, str) else self.to_space(init)
 
     @abstractmethod
     def tally(self, fit: Fit, step: Step) -> Tally:
@@ -88,16 +102,19 @@ class Summary(ABC):
             If the image would have to be read anew.
         """
 
-    def painter(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> Painter:
-        """Return what paints the image with the centres that are kept, in their order.
+    def painters(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> list[Painter]:
+        """Return what paints each image with the centres that are kept, in their order.
 
         `ranks` gives for each centre of the fit its place among those kept.
         """
         painter = Painter(centers, self.options.color_space, self.white)
-        if tally.found is None:
-            return painter
         names = np.append(0, ranks + 1).astype(painter.dtype)
-        return Renamer(centers, painter.color_space, self.white, found=tally.found, names=names)
+        return [
+            painter
+            if found is None
+            else Renamer(centers, painter.color_space, self.white, found=found, names=names)
+            for found in tally.found or [None] * len(self.images)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +146,7 @@ class CountedColors(Summary):
         size = self.options.resolved_coreset_size
         finer = self.options.coreset_size == AUTO and len(self.channels.totals) >= size
         return take_cells(
-            self.histogram, self.channels, None if finer else size, self.pixels, self.seed
+            self.histogram, self.channels, None if finer else size, self.images, self.seed
         )
 
     @cached_property
@@ -173,11 +190,11 @@ class CountedColors(Summary):
         step(1)
         return tally_colors(histogram.points, histogram.weights, labels, cost, len(fit.centers))
 
-    def painter(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> Painter:
+    def painters(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> list[Painter]:
         """Return a painter that looks labels up."""
         assert tally.labels is not None
         painter = Painter(centers, self.options.color_space, self.white)
-        return painter.with_table(self.histogram, tally.labels, ranks + 1)
+        return [painter.with_table(self.histogram, tally.labels, ranks + 1)] * len(self.images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +221,7 @@ class SampledPixels(Summary):
 
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from all pixels."""
-        return tally_pixels(self.pixels, fit.centers, self.options.color_space, self.white, step)
+        return tally_pixels(self.images, fit.centers, self.options.color_space, self.white, step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,35 +247,69 @@ class EveryPixel(Summary):
         return tally_colors(self.values, weights, fit.labels, fit.inertia, len(fit.centers))
 
 
-def summarize_pixels(pixels: Pixels, options: Options, progress: Progress) -> Summary:
-    """Read an image and return what stands for it in a fit.
+@dataclass(frozen=True, eq=False)
+class StreamedPixels(Summary):
+    """All pixels of images of too many colours to count that are not held in memory."""
+
+    moments: Moments
+
+    @property
+    def levels(self) -> list[GroupedPoints]:
+        """None: each iteration reads all pixels."""
+        return []
+
+    def fit(self, step: Step) -> Fit:
+        """Fit K-means to all pixels; see `fit_pixels`."""
+        rng = np.random.default_rng([self.seed, 0])
+        sampling = _sampling(self.images, self.options, self.seed)
+        return fit_pixels(self.images, self.options, sampling, self.moments, self.start, rng, step)
+
+    def with_options(self, options: Options) -> StreamedPixels:
+        """Return the summary for other options of the same method and colour space."""
+        for name in ("method", "color_space"):
+            _check_same(name, getattr(options, name), getattr(self.options, name))
+        return replace(self, options=options, seed=_seed_of(options))
+
+    def tally(self, fit: Fit, step: Step) -> Tally:
+        """Return what each cluster holds, from the last pass of the fit."""
+        assert isinstance(fit, StreamedFit)
+        return fit.tally
+
+
+def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Progress) -> Summary:
+    """Read images and return what stands for them in a fit.
 
     Raises
     ------
     ValueError
         If every pixel is left out.
     """
-    n_blocks = len(pixels.blocks())
+    n_steps = count_steps(images)
     seed = _seed_of(options)
-    codec = find_codec(pixels, progress.stage(0.1, n_blocks))
+    codec = find_codec(images, progress.stage(0.1, n_steps))
+    step = progress.stage(0.2, n_steps)
     if codec is not None:
-        histogram = build_histogram(pixels, codec, progress.stage(0.2, n_blocks))
-        _check_any(len(histogram.codes), pixels)
-        return CountedColors(pixels, options, seed, histogram)
-    step = progress.stage(0.2, n_blocks)
-    if options.method == "full":
-        values = np.concatenate(map_threads(pixels.read_kept, pixels.blocks(), step))
-        _check_any(len(values), pixels)
-        return EveryPixel(pixels, options, seed, values)
-    sample = sample_pixels(pixels, _sampling(options, seed, white_of(pixels.dtype)), step)
-    _check_any(len(sample.points), pixels)
-    return SampledPixels(pixels, options, seed, sample)
+        histogram = build_histogram(images, codec, step)
+        _check_any(len(histogram.codes), images)
+        return CountedColors(images, options, seed, histogram)
+    if options.method == "coreset":
+        sample = sample_pixels(images, _sampling(images, options, seed), step)
+        _check_any(len(sample.points), images)
+        return SampledPixels(images, options, seed, sample)
+    if any(pixels.is_lazy for pixels in images):
+        moments = find_moments(images, options.color_space, white_of(images[0].dtype), step)
+        _check_any(moments.n_pixels, images)
+        return StreamedPixels(images, options, seed, moments)
+    blocks = blocks_in_memory(images)
+    values = map_threads(lambda place: images[place[0]].read_kept(place[1]), blocks, step)
+    _check_any(sum(map(len, values)), images)
+    return EveryPixel(images, options, seed, np.concatenate(values))
 
 
-def _sampling(options: Options, seed: int, white: float) -> Sampling:
-    return Sampling(
-        options.n_clusters, options.resolved_coreset_size, options.color_space, white, seed
-    )
+def _sampling(images: tuple[Pixels, ...], options: Options, seed: int) -> Sampling:
+    """Return how a sample of the pixels is drawn."""
+    size, white = options.resolved_coreset_size, white_of(images[0].dtype)
+    return Sampling(options.n_clusters, size, options.color_space, white, seed)
 
 
 def _seed_of(options: Options) -> int:
@@ -275,9 +326,10 @@ def _check_same(name: str, wanted: Any, made_for: Any) -> None:
         )
 
 
-def _check_any(n_colors: int, pixels: Pixels) -> None:
-    if not n_colors:
+def _check_any(n_kept: int, images: tuple[Pixels, ...]) -> None:
+    if not n_kept:
+        n_pixels = sum(pixels.n_pixels for pixels in images)
         raise ValueError(
-            f"image must have a pixel to cluster, got all {pixels.n_pixels} left out: "
+            f"image must have a pixel to cluster, got all {n_pixels} left out: "
             "check the mask, the alpha channel and NaN or infinite values."
         )

@@ -14,8 +14,8 @@ from napari_kmeans.imaging.histogram import build_histogram, find_codec
 
 def histogram_of(image, **options):
     pixels = open_pixels(image, **options)
-    codec = find_codec(pixels)
-    return None if codec is None else build_histogram(pixels, codec)
+    codec = find_codec([pixels])
+    return None if codec is None else build_histogram([pixels], codec)
 
 
 def assert_counts(histogram, colors):

@@ -14,7 +14,7 @@ def test_a_table_and_a_search_give_the_same_labels(space):
     pixels = open_pixels(image, mask=mask)
     centers = np.random.default_rng(1).uniform(0, 100, (9, 3))
     search = Painter(centers, space, 255)
-    table = search.with_table(build_histogram(pixels, find_codec(pixels)))
+    table = search.with_table(build_histogram([pixels], find_codec([pixels])))
     assert table.table is not None
     searched, _ = paint(pixels, search, None)
     looked_up, _ = paint(pixels, table, None)

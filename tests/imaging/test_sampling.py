@@ -12,12 +12,12 @@ from napari_kmeans.imaging.sampling import Sampling, sample_pixels, take_cells
 def draw(image, size=1500, seed=0, **options):
     pixels = open_pixels(image, **options)
     sampling = Sampling(8, size, "rgb", 255, seed)
-    codec = find_codec(pixels)
+    codec = find_codec([pixels])
     if codec is None:
-        return sample_pixels(pixels, sampling)
-    histogram = build_histogram(pixels, codec)
+        return sample_pixels([pixels], sampling)
+    histogram = build_histogram([pixels], codec)
     colors = GroupedPoints(histogram.points, histogram.weights, histogram.starts)
-    return take_cells(histogram, colors, size, pixels, seed)
+    return take_cells(histogram, colors, size, [pixels], seed)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -79,9 +79,9 @@ def test_cells_hold_every_pixel_and_their_exact_means():
     mask = np.zeros(image.shape[:2], bool)
     mask[50:300, 100:400] = True
     pixels = open_pixels(image, mask=mask)
-    histogram = build_histogram(pixels, find_codec(pixels))
+    histogram = build_histogram([pixels], find_codec([pixels]))
     colors = GroupedPoints(histogram.points, histogram.weights, histogram.starts)
-    cells = take_cells(histogram, colors, None, pixels, 0)
+    cells = take_cells(histogram, colors, None, [pixels], 0)
     numbers = image[mask] // 4
     _, inverse, counts = np.unique(numbers, axis=0, return_inverse=True, return_counts=True)
     sums = [np.bincount(inverse.ravel(), image[mask][:, channel]) for channel in range(3)]

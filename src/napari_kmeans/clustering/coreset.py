@@ -65,8 +65,10 @@ def draw_lightweight(
     """Sample a lightweight coreset: sensitivities for the mean of all points alone.
 
     The parameters and results are those of `draw_coreset`, for points of
-    weight 1. A single pass tells the chances: half alike for all points, half
-    in proportion to the squared distance from their mean.
+    weight 1, but that their sum is kept only in expectation: samples of a few
+    points each can be united before it is set right. A single pass tells the
+    chances: half alike for all points, half in proportion to the squared
+    distance from their mean.
 
     References
     ----------
@@ -82,8 +84,7 @@ def draw_lightweight(
     total = spread.sum() or 1.0
     chances = 0.5 / n_points + 0.5 * spread / total
     indices, counts = _draw(chances, size, rng)
-    weights = counts / chances[indices]
-    return indices, weights * (n_points / weights.sum())
+    return indices, counts / (size * chances[indices])
 
 
 def _sensitivities(

@@ -128,12 +128,39 @@ def _filled(assignment: Assignment) -> tuple[Floats, Floats]:
     n_moved = min(len(empty), len(distances))
     far = np.argpartition(distances, -n_moved)[-n_moved:]
     far = far[np.argsort(-distances[far], kind="stable")]
-    for cluster, index in zip(empty, far, strict=False):
-        if distances[index] == 0:
-            break
-        share = data.weights[index] * data.points[index]
-        sums[labels[index]] -= share
-        totals[labels[index]] -= data.weights[index]
-        sums[cluster] += share
-        totals[cluster] += data.weights[index]
+    give_farthest(
+        sums, totals, empty, data.points[far], data.weights[far], labels[far], distances[far]
+    )
     return sums, totals
+
+
+def give_farthest(
+    sums: Floats,
+    totals: Floats,
+    empty: NDArray[np.int64],
+    points: Floats,
+    weights: Floats,
+    labels: NDArray[np.int32],
+    distances: Floats,
+) -> None:
+    """Give each empty cluster one of the farthest points of the others, in place.
+
+    Parameters
+    ----------
+    sums, totals : (K, F) and (K,) float64 arrays
+        Of all clusters.
+    empty : (E,) int64 array
+        The clusters without points.
+    points, weights, labels, distances : arrays (m, F) and (m,)
+        The points that are farthest from the centres of their labels, the
+        farthest first, and their squared distances. One that lies on its
+        centre is of no use.
+    """
+    for number, cluster in enumerate(empty[: len(points)]):
+        if distances[number] == 0:
+            break
+        share = weights[number] * points[number]
+        sums[labels[number]] -= share
+        totals[labels[number]] -= weights[number]
+        sums[cluster] += share
+        totals[cluster] += weights[number]

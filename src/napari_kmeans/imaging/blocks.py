@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -33,12 +34,15 @@ class Pixels:
         Whether the first three channels are red, green and blue.
     channel_axis : int or None
         Where the channels are in the image as it was given; None for gray.
+    channel_chunks : tuple of int
+        How the channels of a dask array were cut before they were put together.
     """
 
     array: Any
     mask: Any
     rgb: bool
     channel_axis: int | None
+    channel_chunks: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,39 +73,102 @@ class Pixels:
     def blocks(self) -> list[Block]:
         """Return the slices of every block: dask's chunks, or about half a million pixels each."""
         if self.is_lazy:
-            return list(_grid(self.array.chunks[:-1]))
-        return list(_grid(_chunks(self.shape)))
+            # A chunk may be empty.
+            return [block for block in _grid(self.array.chunks[:-1]) if block_size(block)]
+        return cut(self.shape)
 
     def read(self, block: Block) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return the values (n, C) of a block's pixels, and which are kept (None: all)."""
         mask = None if self.mask is None else np.asarray(self.mask[block])
-        return self.split(np.asarray(self.array[block]), mask)
-
-    def split(
-        self, chunk: NDArray[Any], mask: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return the values (n, C) of a chunk (..., C), and which are kept (None: all)."""
-        flat = chunk.reshape(-1, chunk.shape[-1])
-        values = np.ascontiguousarray(
-            flat[:, : self.n_channels], dtype=chunk.dtype.newbyteorder("=")
-        )
-        conditions = []
-        if mask is not None:
-            conditions.append(mask.reshape(-1))
-        if flat.shape[1] > self.n_channels:
-            conditions.append(flat[:, -1] != 0)
-        # All are, as a rule, and that is quickly seen.
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            conditions.append(np.isfinite(values).all(axis=1))
-        if not conditions:
-            return values, None
-        kept = np.logical_and.reduce(conditions)
-        return values, None if kept.all() else kept
+        return split(np.asarray(self.array[block]), mask, self.n_channels)
 
     def read_kept(self, block: Block) -> NDArray[Any]:
         """Return the values (n, C) of the pixels of a block that are not left out."""
         values, kept = self.read(block)
         return values if kept is None else values[kept]
+
+
+def split(
+    chunk: NDArray[Any], mask: NDArray[np.bool_] | None, n_channels: int
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return the values (n, C) of a chunk (..., C or more), and which are kept (None: all)."""
+    flat = chunk.reshape(-1, chunk.shape[-1])
+    values = np.ascontiguousarray(flat[:, :n_channels], dtype=chunk.dtype.newbyteorder("="))
+    conditions = []
+    if mask is not None:
+        conditions.append(mask.reshape(-1))
+    if flat.shape[1] > n_channels:
+        conditions.append(flat[:, -1] != 0)
+    # All are, as a rule, and that is quickly seen.
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        conditions.append(np.isfinite(values).all(axis=1))
+    if not conditions:
+        return values, None
+    kept = np.logical_and.reduce(conditions)
+    return values, None if kept.all() else kept
+
+
+def block_size(block: Block) -> int:
+    """Return the number of pixels of a block."""
+    return prod(part.stop - part.start for part in block)
+
+
+def cut(shape: tuple[int, ...]) -> list[Block]:
+    """Return blocks of about half a million pixels each that cover a shape."""
+    return list(_grid(_chunks(shape)))
+
+
+def open_images(
+    image: Any, *, rgb: bool | None = None, channel_axis: int | None = None, mask: Any = None
+) -> tuple[Pixels, ...]:
+    """Check an image, or several that are to be clustered as one, as `open_pixels` does.
+
+    Parameters
+    ----------
+    image : array-like, or several arrays
+        See `are_several`.
+    rgb, channel_axis
+        For all of them.
+    mask : array-like or None, or for several images a list with one of these for each
+
+    Raises
+    ------
+    TypeError
+        If an image is not made of real numbers.
+    ValueError
+        If a shape does not fit, or the images are not of one kind: the message
+        gives the number of the image.
+    """
+    if not are_several(image):
+        return (open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask),)
+    if mask is not None and not (isinstance(mask, (list, tuple)) and len(mask) == len(image)):
+        raise ValueError(
+            f"mask must be a list with an entry for each of {len(image)} images, "
+            f"got {_described(mask)}: give None for an image without a mask."
+        )
+    images = []
+    for number, (array, inside) in enumerate(zip(image, mask or [None] * len(image), strict=True)):
+        try:
+            pixels = open_pixels(array, rgb=rgb, channel_axis=channel_axis, mask=inside)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"image {number}: {error}") from error
+        images.append(pixels)
+        _check_kind(pixels, images[0], number)
+    return tuple(images)
+
+
+def are_several(image: Any) -> bool:
+    """Tell several images from one: a list or tuple of arrays of at least two dimensions each.
+
+    Nested lists of numbers, and lists of arrays of a single dimension, are one
+    image, as ``numpy.asarray`` makes of them. To have a list of slices taken as
+    one volume, stack them.
+    """
+    return (
+        isinstance(image, (list, tuple))
+        and len(image) > 0
+        and all(hasattr(item, "dtype") and len(getattr(item, "shape", ())) > 1 for item in image)
+    )
 
 
 def open_pixels(
@@ -129,7 +196,7 @@ def open_pixels(
     ValueError
         If a shape does not fit.
     """
-    array = image if is_dask(image) else np.asarray(image)
+    array: Any = image if is_dask(image) else np.asarray(image)
     _check_image(array)
     if rgb and channel_axis not in (None, -1, array.ndim - 1):
         raise ValueError(
@@ -145,7 +212,8 @@ def open_pixels(
         )
     axis = -1 if rgb else channel_axis
     channels_last = _channels_last(array, axis)
-    return Pixels(channels_last, _check_mask(mask, channels_last.shape[:-1]), bool(rgb), axis)
+    chunks = array.chunks[axis] if axis is not None and is_dask(array) else ()
+    return Pixels(channels_last, _check_mask(mask, channels_last), bool(rgb), axis, chunks)
 
 
 def is_dask(array: Any) -> bool:
@@ -159,6 +227,7 @@ def _check_image(array: Any) -> None:
             f"image must be boolean, integer or floating point, got dtype {array.dtype}: "
             "convert it to one of these first."
         )
+    _check_sizes("image", array)
     if array.ndim == 0 or 0 in array.shape:
         raise ValueError(
             f"image must have at least one pixel, got shape {tuple(array.shape)}: "
@@ -192,16 +261,56 @@ def _channels_last(array: Any, axis: int | None) -> Any:
     return da.moveaxis(array, axis, -1).rechunk({array.ndim - 1: -1})
 
 
-def _check_mask(mask: Any, shape: tuple[int, ...]) -> Any:
+def _check_sizes(name: str, array: Any) -> None:
+    if is_dask(array) and any(size != size for size in array.shape):
+        raise ValueError(
+            f"{name} must have chunks of known sizes, got shape {array.shape}: "
+            "call its compute_chunk_sizes() first."
+        )
+
+
+def _check_mask(mask: Any, image: Any) -> Any:
     if mask is None:
         return None
-    inside = mask if is_dask(mask) else np.asarray(mask)
-    if tuple(inside.shape) != tuple(shape):
+    inside: Any = mask if is_dask(mask) else np.asarray(mask)
+    _check_sizes("mask", inside)
+    shape = tuple(image.shape[:-1])
+    if tuple(inside.shape) != shape:
         raise ValueError(
-            f"mask must have the image's spatial shape {tuple(shape)}, got "
+            f"mask must have the image's spatial shape {shape}, got "
             f"{tuple(inside.shape)}: draw or crop it on the same pixels."
         )
-    return inside != 0
+    if not is_dask(image):
+        # Where the image is in memory, so may its mask be.
+        return np.asarray(inside) != 0
+    import dask.array as da
+
+    if not is_dask(inside):
+        inside = da.from_array(inside, chunks=image.chunks[:-1], name=False)
+    return inside.rechunk(image.chunks[:-1]) != 0
+
+
+def _check_kind(pixels: Pixels, first: Pixels, number: int) -> None:
+    """Check that an image is of the kind of the first of several."""
+    for name, what, want in (
+        ("the dtype", pixels.dtype.newbyteorder("="), first.dtype.newbyteorder("=")),
+        ("the colors", _colors_of(pixels), _colors_of(first)),
+    ):
+        if what != want:
+            raise ValueError(
+                f"image {number} must have {name} of image 0, {want}, got {what}: "
+                "convert one of them, or segment it alone."
+            )
+
+
+def _colors_of(pixels: Pixels) -> str:
+    if pixels.rgb:
+        return "rgb"
+    return "gray" if pixels.channel_axis is None else f"{pixels.n_channels} channels"
+
+
+def _described(mask: Any) -> str:
+    return f"{len(mask)} masks" if isinstance(mask, (list, tuple)) else f"one {type(mask).__name__}"
 
 
 def _chunks(shape: tuple[int, ...]) -> list[list[int]]:

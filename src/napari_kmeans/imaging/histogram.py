@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.imaging import kernels
+from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce
 from napari_kmeans.parallel import map_slices, map_threads, n_threads
 from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from napari_kmeans.imaging.blocks import Block, Pixels
+    from napari_kmeans.imaging.chunks import Batch
 
 MAX_BITS = 24
 """Colours of more bits than this are not counted one by one."""
@@ -57,6 +59,10 @@ class Codec:
     dtype: np.dtype[Any]
     minimum: NDArray[Any]
     widths: tuple[int, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel without the tables, which are large and soon made anew."""
+        return Codec, (self.dtype, self.minimum, self.widths)
 
     @property
     def size(self) -> int:
@@ -156,6 +162,37 @@ class Histogram:
         """The distinct colours (n, C), in channel units; uint8 or float64."""
         return self.codec.decode(self.codes)
 
+    def merge(self, *others: Histogram) -> Histogram:
+        """Return the histogram of the pixels of all, which must have the same codec.
+
+        Raises
+        ------
+        ValueError
+            If a codec is another: the same colours have other codes there.
+        """
+        parts = [self, *others]
+        for other in others:
+            if other.codec.__reduce__()[1] != self.codec.__reduce__()[1]:
+                raise ValueError(
+                    f"histograms must have the same codec to be merged, got {self.codec} and "
+                    f"{other.codec}: find the codec of all images first."
+                )
+        codes = np.concatenate([part.codes for part in parts])
+        weights = np.concatenate([part.weights for part in parts])
+        ends = np.cumsum([0, *(len(part.codes) for part in parts)])
+        starts = np.empty(sum(len(part.starts) for part in parts), np.int64)
+        merged = np.empty(len(codes) + 1, np.uint32), np.empty(len(codes) + 1)
+        n_codes, n_cells = kernels.merge_codes(
+            codes, weights, ends, self.codec.cell_bits, *merged, starts
+        )
+        # Copied, so that what was merged is not kept alive with it.
+        return Histogram(
+            self.codec,
+            merged[0][:n_codes].copy(),
+            merged[1][:n_codes].copy(),
+            starts[: n_cells + 1],
+        )
+
     def table(self, labels: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
         """Return a table (codec.size,) with ``names[labels]`` at the colours, 0 elsewhere."""
         table = np.zeros(self.codec.size, names.dtype)
@@ -167,54 +204,96 @@ class Histogram:
         return table
 
 
-def find_codec(pixels: Pixels, step: Step = ignore) -> Codec | None:
-    """Return how to number the colours of an image, None where they are too many.
+Limits = tuple["NDArray[Any]", "NDArray[Any]"]
+
+
+def find_codec(images: Sequence[Pixels], step: Step = ignore) -> Codec | None:
+    """Return how to number the colours of images, None where they are too many.
 
     Colours are numbered where they fit 24 bits: gray of 8 or 16 bits, RGB of 8
     bits, and any integers whose range turns out to be small enough.
     """
-    dtype = pixels.dtype.newbyteorder("=")
+    dtype, n_channels = images[0].dtype.newbyteorder("="), images[0].n_channels
     if dtype.kind == "f":
         return None
     bits = 8 * dtype.itemsize
-    if bits * pixels.n_channels <= MAX_BITS:
+    if bits * n_channels <= MAX_BITS:
         least = False if dtype.kind == "b" else np.iinfo(dtype).min
-        minimum = np.full(pixels.n_channels, least, dtype)
-        return Codec(dtype, minimum, (bits,) * pixels.n_channels)
-    limits = [item for item in map_threads(_limits(pixels), pixels.blocks(), step) if item]
-    if not limits:
+        return Codec(dtype, np.full(n_channels, least, dtype), (bits,) * n_channels)
+    limits = find_limits(images, step)
+    if limits is None:
         return None
-    low = np.min([item[0] for item in limits], axis=0)
-    high = np.max([item[1] for item in limits], axis=0)
-    width = MAX_BITS // pixels.n_channels
-    if pixels.n_channels > 1 and low.min() >= 0 and int(high.max()) < 1 << width:
+    low, high = limits
+    width = MAX_BITS // n_channels
+    if n_channels > 1 and low.min() >= 0 and int(high.max()) < 1 << width:
         # As 8-bit data have it: a picture has the same codes in any dtype.
-        return Codec(dtype, np.zeros_like(low), (width,) * pixels.n_channels)
+        return Codec(dtype, np.zeros_like(low), (width,) * n_channels)
     # Python's whole numbers: the range of int64 does not fit int64.
     widths = tuple((int(b) - int(a)).bit_length() for a, b in zip(low, high, strict=True))
     return Codec(dtype, low, widths) if sum(widths) <= MAX_BITS else None
 
 
-def _limits(pixels: Pixels) -> Callable[[Block], tuple[NDArray[Any], NDArray[Any]] | None]:
-    def limits(block: Block) -> tuple[NDArray[Any], NDArray[Any]] | None:
-        values = pixels.read_kept(block)
-        return (values.min(axis=0), values.max(axis=0)) if len(values) else None
-
-    return limits
+def find_limits(images: Sequence[Pixels], step: Step = ignore) -> Limits | None:
+    """Return the least and the greatest value of each channel (C,), None if all are left out."""
+    return map_reduce(images, _limits_of_batch, _wider, step)
 
 
-def build_histogram(pixels: Pixels, codec: Codec, step: Step = ignore) -> Histogram:
+def _limits_of_batch(batch: Batch) -> Limits | None:
+    return _wider(
+        (inside.min(axis=0), inside.max(axis=0))
+        for inside in (piece.inside for piece in batch.pieces)
+        if len(inside)
+    )
+
+
+def _wider(parts: Iterable[Limits | None]) -> Limits | None:
+    found = [part for part in parts if part is not None]
+    if not found:
+        return None
+    low, high = zip(*found, strict=True)
+    return np.min(low, axis=0), np.max(high, axis=0)
+
+
+def build_histogram(images: Sequence[Pixels], codec: Codec, step: Step = ignore) -> Histogram:
     """Count the distinct colours of the pixels that are not left out.
 
     Parameters
     ----------
-    pixels : Pixels
+    images : sequence of Pixels
     codec : Codec
-        Of the same image.
+        Of these images.
     step : callable
-        Called after each block.
+        Called after each block or batch.
     """
-    blocks = pixels.blocks()
+    lazy = [pixels for pixels in images if pixels.is_lazy]
+    parts = []
+    if len(lazy) < len(images):
+        parts.append(_count_in_memory(images, codec, step))
+    if lazy:
+        parts.append(map_reduce(lazy, _Counter(codec), _merged, step))
+    return _merged(parts)
+
+
+@dataclass(frozen=True)
+class _Counter:
+    """The leaf that counts colours."""
+
+    codec: Codec
+
+    def __call__(self, batch: Batch) -> Histogram:
+        table = np.zeros(self.codec.size, np.uint8)
+        seen = np.zeros(self.codec.size >> self.codec.cell_bits, np.bool_)
+        full = [self.codec.count(piece.inside, table, seen) for piece in batch.pieces]
+        return _collect(self.codec, (table,), np.flatnonzero(seen), full)
+
+
+def _merged(parts: list[Histogram]) -> Histogram:
+    return parts[0] if len(parts) == 1 else parts[0].merge(*parts[1:])
+
+
+def _count_in_memory(images: Sequence[Pixels], codec: Codec, step: Step) -> Histogram:
+    """Count the colours of the numpy images."""
+    blocks = blocks_in_memory(images)
     n_tables = min(_MAX_TABLES, n_threads(), len(blocks))
     # Counters of one byte fit the processor's cache where larger ones do not, and
     # threads that wrote to one table would wait for each other.
@@ -224,23 +303,26 @@ def build_histogram(pixels: Pixels, codec: Codec, step: Step = ignore) -> Histog
     for number in range(n_tables):
         free.put(number)
 
-    def count(block: Block) -> NDArray[np.uint32]:
-        values = pixels.read_kept(block)
+    def count(place: tuple[int, Block]) -> NDArray[np.uint32]:
+        image, block = place
+        values = images[image].read_kept(block)
         number = free.get()
         try:
             return codec.count(values, tables[number], seen[number])
         finally:
             free.put(number)
 
-    full = np.concatenate(map_threads(count, blocks, step))
-    histogram = _collect(codec, tables, np.flatnonzero(seen.any(axis=0)))
-    often, times = np.unique(full, return_counts=True)
-    histogram.weights[np.searchsorted(histogram.codes, often)] += kernels.FULL * times
-    return histogram
+    full = map_threads(count, blocks, step)
+    return _collect(codec, tables, np.flatnonzero(seen.any(axis=0)), full)
 
 
-def _collect(codec: Codec, tables: tuple[NDArray[Any], ...], cells: NDArray[np.int64]) -> Histogram:
-    """Return the histogram of what was counted in `cells`."""
+def _collect(
+    codec: Codec,
+    tables: tuple[NDArray[Any], ...],
+    cells: NDArray[np.int64],
+    full: list[NDArray[np.uint32]],
+) -> Histogram:
+    """Return the histogram of what was counted in `cells`, and of counters that were full."""
     sizes = np.empty(len(cells), np.int64)
 
     def measure(part: slice) -> None:
@@ -254,4 +336,23 @@ def _collect(codec: Codec, tables: tuple[NDArray[Any], ...], cells: NDArray[np.i
         kernels.collect_codes(tables, cells[part], codec.cell_bits, starts[part], codes, weights)
 
     map_slices(collect, len(cells), _CELLS)
+    often, times = np.unique(np.concatenate(full), return_counts=True)
+    weights[np.searchsorted(codes, often)] += kernels.FULL * times
     return Histogram(codec, codes, weights, starts)
+
+
+def pack_table(table: NDArray[Any]) -> tuple[Any, ...]:
+    """Return the table of a codec as runs: much smaller, since neighbours are often alike.
+
+    Entries of 0, where there is no color, become that of some neighbour.
+    """
+    used = np.flatnonzero(table)
+    entries = table[used]
+    first = np.append(0, np.flatnonzero(entries[1:] != entries[:-1]) + 1)
+    return len(table), used[first].astype(np.uint32), entries[first]
+
+
+def unpack_table(packed: tuple[Any, ...]) -> NDArray[Any]:
+    """Return the table of a codec from its runs."""
+    size, starts, entries = packed
+    return np.repeat(entries, np.diff(starts[1:], prepend=0, append=size).astype(np.int64))

@@ -114,6 +114,53 @@ def collect_codes(
 
 
 @njit(cache=True, nogil=True)
+def merge_codes(
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    ends: NDArray[Any],
+    cell_bits: int,
+    merged: NDArray[Any],
+    totals: NDArray[Any],
+    starts: NDArray[Any],
+) -> Any:
+    """Merge lists of ascending codes, one after the other up to each of `ends`, cell by cell.
+
+    Write each code once to `merged`, its summed weights to `totals`, each with room for
+    one more, and where each cell begins to `starts`; return how many codes and cells
+    there are.
+    """
+    n_lists = ends.shape[0] - 1
+    heads = ends[:-1].copy()
+    sums = np.zeros(1 << cell_bits)
+    mask = (1 << cell_bits) - 1
+    n_codes = 0
+    n_cells = 0
+    none = np.int64(1) << 62
+    while True:
+        cell = none
+        for p in range(n_lists):
+            if heads[p] < ends[p + 1]:
+                cell = min(cell, np.int64(codes[heads[p]]) >> cell_bits)
+        starts[n_cells] = n_codes
+        if cell == none:
+            return n_codes, n_cells
+        n_cells += 1
+        last = (cell + 1) << cell_bits
+        for p in range(n_lists):
+            i = heads[p]
+            while i < ends[p + 1] and codes[i] < last:
+                sums[codes[i] & mask] += weights[i]
+                i += 1
+            heads[p] = i
+        for i in range(mask + 1):
+            # Without a branch, which would be guessed wrong half of the time.
+            merged[n_codes] = (cell << cell_bits) + i
+            totals[n_codes] = sums[i]
+            n_codes += sums[i] > 0
+            sums[i] = 0.0
+
+
+@njit(cache=True, nogil=True)
 def decode_codes(codes: NDArray[Any], shifts: Any, least: Any, points: NDArray[Any]) -> None:
     """Write the channel values (n, C) of codes (n,).
 
@@ -174,17 +221,33 @@ def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def find_occurrences(entries: NDArray[Any], waits: NDArray[Any], found: NDArray[Any]) -> None:
-    """Note in ``found[e - 1]`` where the ``waits[e - 1]``-th pixel of entry e > 0 is.
+def find_least(
+    entries: NDArray[Any],
+    indices: NDArray[Any],
+    image: int,
+    key: Any,
+    least: NDArray[Any],
+    images: NDArray[Any],
+    found: NDArray[Any],
+) -> None:
+    """Find for each entry e > 0 the pixel whose lot is least, among those before and these.
 
-    `waits` counts down, so that the search can go on in the next block.
+    `indices` (n,) are the numbers of the pixels in an image, from which and from `key`
+    their lots are drawn. Entry e - 1 of `least` receives the least lot, those of
+    `images` and `found` the image and the number of its pixel.
     """
     for i in range(entries.shape[0]):
         entry = entries[i]
         if entry > 0:
-            waits[entry - 1] -= 1
-            if waits[entry - 1] == 0:
-                found[entry - 1] = i
+            # SplitMix64 (Steele, Lea, Flood, doi:10.1145/2660193.2660195).
+            lot = np.uint64(key) + np.uint64(indices[i]) * np.uint64(0x9E3779B97F4A7C15)
+            lot = (lot ^ (lot >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            lot = (lot ^ (lot >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            lot ^= lot >> np.uint64(31)
+            if lot < least[entry - 1]:
+                least[entry - 1] = lot
+                images[entry - 1] = image
+                found[entry - 1] = indices[i]
 
 
 @njit(cache=True, nogil=True)

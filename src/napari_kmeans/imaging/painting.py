@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ import numpy as np
 
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.imaging import kernels
+from napari_kmeans.imaging.blocks import split
 from napari_kmeans.imaging.colors import to_space
-from napari_kmeans.parallel import map_threads
+from napari_kmeans.imaging.histogram import pack_table, unpack_table
+from napari_kmeans.parallel import in_task, map_threads
 from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
@@ -64,6 +67,11 @@ class Painter:
         """The dtype of the labels."""
         return label_dtype(len(self.centers))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel with the runs of the table alone."""
+        packed = None if self.table is None else pack_table(self.table)
+        return _unpacked, (self.centers, self.color_space, self.white, self.codec, packed)
+
     def with_table(
         self,
         histogram: Histogram,
@@ -100,6 +108,13 @@ class Painter:
         labels = np.zeros(len(values), self.dtype)
         labels[kept] = self.label_colors(values[kept])
         return labels
+
+
+def _unpacked(
+    centers: NDArray[np.float64], color_space: str, white: float, codec: Any, packed: Any
+) -> Painter:
+    table = None if packed is None else unpack_table(packed)
+    return Painter(centers, color_space, white, codec, table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,23 +209,14 @@ def paint(
 def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None) -> tuple[Any, Any]:
     import dask.array as da
 
-    def label_chunk(chunk: NDArray[Any], *mask: NDArray[np.bool_]) -> NDArray[Any]:
-        values, kept = pixels.split(chunk, mask[0] if mask else None)
-        return painter.label(values, kept).reshape(chunk.shape[:-1])
-
-    def recolor_chunk(chunk: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-        assert colors is not None
-        return recolor(labels[..., 0], colors, chunk)
-
     image = pixels.array
-    extra = []
-    if pixels.mask is not None:
-        mask = da.asarray(pixels.mask).rechunk(image.chunks[:-1])
-        extra = [mask[..., None]]
+    masks = [] if pixels.mask is None else [pixels.mask[..., None]]
     labels = da.map_blocks(
-        label_chunk,
+        _label_chunk,
+        _as_key(painter),
+        pixels.n_channels,
         image,
-        *extra,
+        *masks,
         dtype=painter.dtype,
         drop_axis=image.ndim - 1,
         meta=np.empty((0,) * (image.ndim - 1), painter.dtype),
@@ -218,6 +224,34 @@ def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None)
     if colors is None:
         return labels, None
     recolored = da.map_blocks(
-        recolor_chunk, image, labels[..., None], dtype=image.dtype, chunks=image.chunks
+        _recolor_chunk,
+        _as_key(colors),
+        image,
+        labels[..., None],
+        dtype=image.dtype,
+        chunks=image.chunks,
+        meta=np.empty((0,) * image.ndim, image.dtype),
     )
     return labels, recolored
+
+
+def _as_key(value: Any) -> Any:
+    """Return a value as a single key of a graph, however many tasks take it."""
+    from dask.delayed import delayed
+
+    name = f"napari-kmeans-{type(value).__name__.lower()}-{uuid.uuid4().hex}"
+    return delayed(value, name=name, pure=False, traverse=False)
+
+
+def _label_chunk(
+    painter: Painter, n_channels: int, chunk: NDArray[Any], *masks: NDArray[np.bool_]
+) -> NDArray[Any]:
+    """Return the labels of a chunk (..., C or more), given whether its pixels count (..., 1)."""
+    pixels = np.asarray(chunk)
+    with in_task():
+        values, kept = split(pixels, np.asarray(masks[0]) if masks else None, n_channels)
+        return painter.label(values, kept).reshape(pixels.shape[:-1])
+
+
+def _recolor_chunk(colors: NDArray[Any], chunk: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    return recolor(labels[..., 0], colors, np.asarray(chunk))

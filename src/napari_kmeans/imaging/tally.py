@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.imaging import kernels
+from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce
 from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.imaging.painting import label_dtype
 from napari_kmeans.parallel import map_slices, map_threads
 from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_kmeans.imaging.blocks import Block, Pixels
+    from napari_kmeans.imaging.chunks import Batch
 
 Floats = NDArray[np.float64]
 
@@ -30,15 +34,15 @@ class Tally:
     """Counts (K,) of pixels, sums (K, C) in channel units, the cost of all pixels.
 
     Known besides, where it was found on the way: `labels` (n,) from 0 on, of the
-    distinct colours; `found`, of the spatial shape, the same of all pixels plus
-    1, with 0 where a pixel is left out.
+    distinct colours; `found`, for each image of its spatial shape, the same of all
+    pixels plus 1, with 0 where a pixel is left out, or None for a dask image.
     """
 
     counts: NDArray[np.int64]
     sums: Floats
     cost: float
     labels: NDArray[np.int32] | None = None
-    found: NDArray[Any] | None = None
+    found: list[NDArray[Any] | None] | None = None
 
     @property
     def means(self) -> Floats:
@@ -72,26 +76,68 @@ def tally_colors(
 
 
 def tally_pixels(
-    pixels: Pixels, centers: Floats, color_space: str, white: float, step: Step = ignore
+    images: Sequence[Pixels], centers: Floats, color_space: str, white: float, step: Step = ignore
 ) -> Tally:
-    """Tally the pixels that are not left out, block by block."""
+    """Tally the pixels of images that are not left out, block by block."""
+    nearest = Nearest(centers, color_space, white)
     # What is lazy may not fit in memory.
-    found = None if pixels.is_lazy else np.zeros(pixels.shape, label_dtype(len(centers)))
+    found = [
+        None if pixels.is_lazy else np.zeros(pixels.shape, label_dtype(len(centers)))
+        for pixels in images
+    ]
 
-    def tally(block: Block) -> Tally:
-        values, kept = pixels.read(block)
+    def tally(place: tuple[int, Block]) -> Tally:
+        image, block = place
+        values, kept = images[image].read(block)
         inside = values if kept is None else values[kept]
-        labels, distances = find_nearest(to_space(inside, color_space, white), centers)
-        if found is not None:
-            here = found[block].reshape(-1)
-            here[slice(None) if kept is None else kept] = labels + 1
-        weights = np.ones(len(inside))
-        return tally_colors(inside, weights, labels, float(distances.sum()), len(centers))
+        part, target = nearest.tally(inside), found[image]
+        assert target is not None
+        assert part.labels is not None
+        target[block].reshape(-1)[slice(None) if kept is None else kept] = part.labels + 1
+        return replace(part, labels=None)
 
-    parts = map_threads(tally, pixels.blocks(), step)
+    parts = map_threads(tally, blocks_in_memory(images), step)
+    lazy = [pixels for pixels in images if pixels.is_lazy]
+    if lazy:
+        parts.append(map_reduce(lazy, nearest, add_tallies, step))
+    return replace(add_tallies(parts), found=found)
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The leaf that tallies pixels with their nearest centers.
+
+    Attributes
+    ----------
+    centers : (K, F) float64 array
+    color_space : str
+    white : float
+    in_space : bool, default False
+        Whether sums are of the coordinates in the clustering space.
+    """
+
+    centers: Floats
+    color_space: str
+    white: float
+    in_space: bool = False
+
+    def __call__(self, batch: Batch) -> Tally:
+        """Tally a batch."""
+        return add_tallies([replace(self.tally(p.inside), labels=None) for p in batch.pieces])
+
+    def tally(self, values: NDArray[Any]) -> Tally:
+        """Tally colours (n, C)."""
+        points = to_space(values, self.color_space, self.white)
+        labels, distances = find_nearest(points, self.centers)
+        colors = points if self.in_space else values
+        weights = np.ones(len(values))
+        return tally_colors(colors, weights, labels, float(distances.sum()), len(self.centers))
+
+
+def add_tallies(parts: list[Tally]) -> Tally:
+    """Return the tally of all parts together."""
     return Tally(
         np.sum([part.counts for part in parts], axis=0),
         np.sum([part.sums for part in parts], axis=0),
         float(np.sum([part.cost for part in parts])),
-        found=found,
     )

@@ -1,0 +1,369 @@
+"""One map over the pixels of images, and one tree of merges: on threads, or as a dask graph.
+
+Numpy images are cut into blocks, which a pool of threads works through. Dask
+images become one graph. A leaf works through a batch of neighbouring chunks,
+one after the other, and what the leaves return is merged, a few at a time, in
+a tree. The graph is computed by whatever scheduler is active in dask, threads
+or a `distributed.Client`. Either way the same function sees the pixels.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import dataclass
+from functools import reduce
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from napari_kmeans.imaging.blocks import block_size, cut, split
+from napari_kmeans.parallel import in_task, map_threads, stop_if_in_vain
+from napari_kmeans.progress import Step, ignore
+from napari_kmeans.scheduling import TaskFailed, compute_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from dask.delayed import Delayed
+    from numpy.typing import NDArray
+
+    from napari_kmeans.imaging.blocks import Block, Pixels
+
+Result = TypeVar("Result")
+
+_BATCH_PIXELS = 2**23
+_BATCH_BYTES = 2**25
+"""A batch ends with the chunk that reaches one of these."""
+
+_PIECE_PIXELS = 2**16
+"""Chunks of fewer pixels are put together: a call of a kernel has a price."""
+
+_FAN_IN = 8
+"""Summaries merged at a time."""
+
+_MARK = "_napari_kmeans_task"
+"""An attribute of errors that were not raised in reading."""
+
+_stops: dict[str, threading.Event] = {}
+"""What ends the tasks of a graph before their time, by its name, in this process."""
+
+
+class ChunkError(OSError):
+    """A part of an image cannot be read; the message says where, and why."""
+
+
+class Piece(NamedTuple):
+    """Pixels that are worked on at a time.
+
+    Attributes
+    ----------
+    values : (n, C) array
+        In channel units.
+    kept : (n,) bool array or None
+        Which of them are not left out; None: all.
+    places : list of (image, block)
+        Where they are: the blocks of which images, one after the other.
+    """
+
+    values: NDArray[Any]
+    kept: NDArray[np.bool_] | None
+    places: list[tuple[int, Block]]
+
+    @property
+    def inside(self) -> NDArray[Any]:
+        """The values of the pixels that are not left out."""
+        return self.values if self.kept is None else self.values[self.kept]
+
+
+class Batch(NamedTuple):
+    """What a leaf works on: pixels, left out or not, piece by piece.
+
+    Attributes
+    ----------
+    number : int
+        Its place among the batches of all images.
+    n_pixels : int
+    pieces : iterator of Piece
+        Read, or put together, as it goes on.
+    """
+
+    number: int
+    n_pixels: int
+    pieces: Iterable[Piece]
+
+
+def count_steps(images: Sequence[Pixels]) -> int:
+    """Return how many steps a `map_reduce` of these images takes."""
+    n_blocks = sum(len(pixels.blocks()) for pixels in images if not pixels.is_lazy)
+    return n_blocks + len(_batches(images))
+
+
+def blocks_in_memory(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
+    """Return (image, block) for every block of the numpy images."""
+    return [
+        (number, block)
+        for number, pixels in enumerate(images)
+        if not pixels.is_lazy
+        for block in pixels.blocks()
+    ]
+
+
+def map_reduce(
+    images: Sequence[Pixels],
+    leaf: Callable[[Batch], Result],
+    merge: Callable[[list[Result]], Result],
+    step: Step = ignore,
+) -> Result:
+    """Return what `leaf` makes of every batch of pixels, merged.
+
+    Parameters
+    ----------
+    images : sequence of Pixels
+        Numpy or dask, or some of each.
+    leaf : callable
+        Gets a `Batch`. It is called on other threads, for dask images perhaps
+        in another process: it must be picklable, and small.
+    merge : callable
+        Gets a list of results in the order of the images; associative.
+    step : callable
+        Called in the calling thread with the number of batches done since the
+        last time, 0 several times a second; raising from it cancels: what
+        dask has begun to read is read, nothing else.
+
+    Raises
+    ------
+    ChunkError
+        If a chunk cannot be read; the message names it. MemoryError where that
+        is why.
+    """
+    parts = map_threads(
+        lambda item: leaf(_in_memory(images, *item)), enumerate(blocks_in_memory(images)), step
+    )
+    if any(pixels.is_lazy for pixels in images):
+        parts.append(_Graph(images, len(parts), leaf, merge).compute(step))
+    return parts[0] if len(parts) == 1 else merge(parts)
+
+
+def _in_memory(images: Sequence[Pixels], number: int, place: tuple[int, Block]) -> Batch:
+    image, block = place
+    piece = Piece(*images[image].read(block), [place])
+    return Batch(number, len(piece.values), [piece])
+
+
+class _Chunk(NamedTuple):
+    """A chunk of an image and of its mask, and where it is: (image, block)."""
+
+    place: tuple[int, Block]
+    pixels: Delayed
+    mask: Delayed | None
+
+    @property
+    def keys(self) -> set[Any]:
+        """The keys of both."""
+        return {self.pixels.key} | ({self.mask.key} if self.mask is not None else set())
+
+
+def _batches(images: Sequence[Pixels]) -> list[list[tuple[int, Block]]]:
+    """Return (image, block) for every chunk of the dask images, in batches of neighbours."""
+    batches: list[list[tuple[int, Block]]] = []
+    pixel_bytes = images[0].dtype.itemsize * images[0].n_channels
+    limit = min(_BATCH_PIXELS, _BATCH_BYTES // pixel_bytes)
+    room = 0
+    for number, pixels in enumerate(images):
+        for block in pixels.blocks() if pixels.is_lazy else []:
+            if room <= 0:
+                batches.append([])
+                room = limit
+            batches[-1].append((number, block))
+            room -= block_size(block)
+    return batches
+
+
+def _chunks(images: Sequence[Pixels]) -> Iterator[_Chunk]:
+    """Yield the chunks of the dask images, in the order of the batches."""
+    for number, pixels in enumerate(images):
+        if pixels.is_lazy:
+            blocks = pixels.blocks()
+            masks = [None] * len(blocks) if pixels.mask is None else _delayed(pixels.mask)
+            for block, chunk, mask in zip(blocks, _delayed(pixels.array), masks, strict=True):
+                yield _Chunk((number, block), chunk, mask)
+
+
+def _delayed(array: Any) -> list[Delayed]:
+    """Return the chunks of a dask array that are not empty."""
+    sizes = reduce(np.multiply.outer, [np.array(axis) for axis in array.chunks])
+    return [chunk for chunk, size in zip(array.to_delayed().flat, sizes.flat, strict=True) if size]
+
+
+@dataclass(frozen=True, eq=False)
+class _Leaf:
+    """The task of a batch."""
+
+    number: int
+    places: list[tuple[int, Block]]
+    n_channels: int
+    graph: str
+
+    def __call__(
+        self, leaf: Callable[[Batch], Result], chunks: list[Any], masks: list[Any]
+    ) -> Result:
+        size = sum(block_size(block) for _, block in self.places)
+        with in_task(_stops.get(self.graph)):
+            return _marked(leaf, Batch(self.number, size, self._pieces(chunks, masks)))
+
+    def _pieces(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
+        waiting: list[Piece] = []
+        for piece in self._blocks(chunks, masks):
+            stop_if_in_vain()
+            waiting.append(piece)
+            if sum(len(part.values) for part in waiting) >= _PIECE_PIXELS:
+                yield _united(waiting)
+                waiting = []
+        if waiting:
+            yield _united(waiting)
+
+    def _blocks(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
+        """Cut what is large, so that working on it takes little memory."""
+        for (image, place), chunk, mask in zip(self.places, chunks, masks, strict=True):
+            pixels = np.asarray(chunk)
+            for block in cut(pixels.shape[:-1]):
+                kept = None if mask is None else np.asarray(mask)[block]
+                shifted = tuple(
+                    slice(part.start + whole.start, part.stop + whole.start)
+                    for part, whole in zip(block, place, strict=True)
+                )
+                values = split(pixels[block], kept, self.n_channels)
+                yield Piece(*values, [(image, shifted)])
+
+
+def _united(pieces: list[Piece]) -> Piece:
+    if len(pieces) == 1:
+        return pieces[0]
+    kept = None
+    if any(piece.kept is not None for piece in pieces):
+        kept = np.concatenate(
+            [np.ones(len(p.values), np.bool_) if p.kept is None else p.kept for p in pieces]
+        )
+    values = np.concatenate([piece.values for piece in pieces])
+    return Piece(values, kept, [place for piece in pieces for place in piece.places])
+
+
+@dataclass(frozen=True, eq=False)
+class _Merge(Generic[Result]):
+    """The task that merges results."""
+
+    merge: Callable[[list[Result]], Result]
+
+    def __call__(self, parts: list[Result]) -> Result:
+        with in_task():
+            return _marked(self.merge, parts)
+
+
+def _marked(function: Callable[[Any], Result], argument: Any) -> Result:
+    """Call a function so that its errors are told from those of reading."""
+    try:
+        return function(argument)
+    except Exception as error:
+        setattr(error, _MARK, True)
+        raise
+
+
+class _Graph(Generic[Result]):
+    """The map over the dask images among `images`, and its merges, as one dask graph."""
+
+    def __init__(
+        self,
+        images: Sequence[Pixels],
+        first: int,
+        leaf: Callable[[Batch], Result],
+        merge: Callable[[list[Result]], Result],
+    ) -> None:
+        from dask.delayed import delayed
+
+        self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
+        # One key, however many tasks.
+        shared = delayed(leaf, name=f"{self.name}-function", pure=False, traverse=False)
+        chunks = _chunks(images)
+        self.batches: list[list[_Chunk]] = []
+        self.leaves: list[Delayed] = []
+        for number, places in enumerate(_batches(images), first):
+            batch = list(islice(chunks, len(places)))
+            task = _Leaf(number, places, images[places[0][0]].n_channels, self.name)
+            pixels, masks = [chunk.pixels for chunk in batch], [chunk.mask for chunk in batch]
+            self.batches.append(batch)
+            self.leaves.append(self._call(f"batch-{number}", task, shared, pixels, masks))
+        self.root = self._tree(_Merge(merge))
+
+    def compute(self, step: Step) -> Result:
+        """Compute the graph with the active scheduler of dask."""
+        stop = _stops[self.name] = threading.Event()
+        try:
+            result: Result = compute_graph(self.root, self.leaves, stop, step)
+        except TaskFailed as failed:
+            error = failed.__cause__
+            assert isinstance(error, Exception)
+            if hasattr(error, _MARK):
+                raise error from error.__cause__
+            culprit = self._find_culprit(failed.suspects)
+            raise self._unreadable(culprit, error) from error
+        finally:
+            del _stops[self.name]
+        return result
+
+    def _call(self, name: str, task: Callable[..., Any], *arguments: Any) -> Delayed:
+        from dask.delayed import delayed
+
+        key = f"{self.name}-{name}"
+        call = delayed(task, name=f"{key}-task", pure=False, traverse=False)
+        result: Delayed = call(*arguments, dask_key_name=key)
+        return result
+
+    def _tree(self, merge: _Merge[Any]) -> Delayed:
+        parts, depth = self.leaves, 0
+        while len(parts) > 1:
+            depth += 1
+            groups = [parts[start : start + _FAN_IN] for start in range(0, len(parts), _FAN_IN)]
+            parts = [
+                self._call(f"merge-{depth}-{number}", merge, group)
+                for number, group in enumerate(groups)
+            ]
+        return parts[0]
+
+    def _find_culprit(self, suspects: set[Any]) -> _Chunk | None:
+        """Return the chunk that cannot be read, None where all can the second time."""
+        read = [chunk for batch in self.batches for chunk in batch if chunk.keys & suspects]
+        if len(read) == 1:
+            return read[0]
+        read = read or [
+            chunk
+            for leaf, batch in zip(self.leaves, self.batches, strict=True)
+            if leaf.key in suspects
+            for chunk in batch
+        ]
+        for number, chunk in enumerate(read):
+            again = self._call(f"again-{number}", _touch, [chunk.pixels, chunk.mask])
+            try:
+                compute_graph(again, [], threading.Event())
+            except TaskFailed:
+                return chunk
+        return None
+
+    def _unreadable(self, chunk: _Chunk | None, error: Exception) -> Exception:
+        """Return the error that says which chunk cannot be read, and why."""
+        lines = str(error).strip().splitlines()
+        reason = ": ".join([type(error).__name__, *(line.rstrip(".") for line in lines[:1])])
+        what = "image" if chunk is None else f"chunk {_shown(chunk.place[1])} of the image"
+        if chunk is not None and self.n_images > 1:
+            what = f"chunk {_shown(chunk.place[1])} of image {chunk.place[0]}"
+        kind = MemoryError if isinstance(error, MemoryError) else ChunkError
+        return kind(f"{what} cannot be read, got {reason}: check where its data are.")
+
+
+def _touch(_chunk: Any) -> None:
+    """Be the task that wants a chunk only to be there."""
+
+
+def _shown(block: Block) -> str:
+    return "[" + ", ".join(f"{part.start}:{part.stop}" for part in block) + "]"
