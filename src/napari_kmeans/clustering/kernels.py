@@ -45,10 +45,11 @@ def nearest(
         first[:] = 0
         # Loops over many points at once are what a compiler can vectorize.
         for k in range(centers.shape[0]):
-            squares[:] = 0.0
-            for j in range(n_features):
-                column = columns[j]
-                center = centers[k, j]
+            column, center = columns[0], centers[k, 0]
+            for i in range(_TOGETHER):
+                squares[i] = (column[i] - center) * (column[i] - center)
+            for j in range(1, n_features):
+                column, center = columns[j], centers[k, j]
                 for i in range(_TOGETHER):
                     squares[i] += (column[i] - center) * (column[i] - center)
             for i in range(_TOGETHER):
@@ -60,19 +61,39 @@ def nearest(
 
 
 @njit(cache=True, nogil=True)
-def spread_from_mean(points: NDArray[Any], spread: NDArray[Any]) -> None:
-    """Write the squared distance of each point from the mean of all to `spread` (n,)."""
+def lightweight_chances(points: NDArray[Any], chances: NDArray[Any]) -> None:
+    """Write chances (n,) that sum to 1: half alike, half by squared distance from the mean."""
     n_points, n_features = points.shape
     mean = np.zeros(n_features)
     for i in range(n_points):
         for j in range(n_features):
             mean[j] += points[i, j]
     mean /= n_points
+    total = 0.0
     for i in range(n_points):
         distance = 0.0
         for j in range(n_features):
             distance += (points[i, j] - mean[j]) ** 2
-        spread[i] = distance
+        chances[i] = distance
+        total += distance
+    alike = 0.5 / n_points if total > 0 else 1.0 / n_points
+    scale = 0.5 / total if total > 0 else 0.0
+    for i in range(n_points):
+        chances[i] = alike + scale * chances[i]
+
+
+@njit(cache=True, nogil=True)
+def pick(chances: NDArray[Any], draws: NDArray[Any], indices: NDArray[Any]) -> None:
+    """Write for each of `draws`, ascending, the first index whose running sum is above it."""
+    last = chances.shape[0] - 1
+    index = 0
+    total = chances[0]
+    for d in range(draws.shape[0]):
+        # Rounding can carry a draw past the last entry.
+        while draws[d] >= total and index < last:
+            index += 1
+            total += chances[index]
+        indices[d] = index
 
 
 @njit(cache=True, nogil=True)
