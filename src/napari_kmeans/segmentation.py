@@ -13,6 +13,7 @@ from napari_kmeans.imaging.blocks import Pixels, open_pixels
 from napari_kmeans.imaging.colors import brightness, to_hex
 from napari_kmeans.imaging.painting import paint
 from napari_kmeans.model import KMeansModel
+from napari_kmeans.parallel import shared_pool
 from napari_kmeans.parameters import Options
 from napari_kmeans.progress import Progress, Report, Step
 from napari_kmeans.summary import Summary, summarize_pixels
@@ -169,15 +170,16 @@ def segment(
         random_state=random_state,
     )
     report = Progress(progress)
-    if summary is None:
-        pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-        _check_together(pixels, options)
-        summary = summarize_pixels(pixels, options, report)
-    else:
-        _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-        _check_together(summary.pixels, options)
-        summary = summary.with_options(options)
-    return _segment(summary, report)
+    with shared_pool():
+        if summary is None:
+            pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+            _check_together(pixels, options)
+            summary = summarize_pixels(pixels, options, report)
+        else:
+            _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+            _check_together(summary.pixels, options)
+            summary = summary.with_options(options)
+        return _segment(summary, report)
 
 
 def summarize(

@@ -193,7 +193,9 @@ class Assignment:
         """Return the label (n,) of every point."""
         labels = self._labels.copy()
         starts, owners = self.data.starts, self._group_labels
-        self.data.map(lambda first, last: kernels.spread_labels(starts, first, last, owners, labels))
+        self.data.map(
+            lambda first, last: kernels.spread_labels(starts, first, last, owners, labels)
+        )
         return labels
 
     def cost(self) -> float:
