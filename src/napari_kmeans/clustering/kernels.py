@@ -189,7 +189,7 @@ def _part_by_plane(
     b: int,
     reach: float,
     margin: float,
-    normal: NDArray[Any],
+    plane: NDArray[Any],
     labels: NDArray[Any],
     limits: NDArray[Any],
     sums: NDArray[Any],
@@ -202,17 +202,17 @@ def _part_by_plane(
     least. `reach` is above the summed distances of any point from the two.
     """
     n_features = points.shape[1]
-    middle = 0.0
+    normal, middle = plane[0], plane[1]
     for j in range(n_features):
         normal[j] = 2 * (centers[b, j] - centers[a, j])
-        middle += centers[b, j] ** 2 - centers[a, j] ** 2
+        middle[j] = 0.5 * (centers[a, j] + centers[b, j])
     changed = 0
     least = np.inf
     for i in range(start, stop):
         # The difference of the squared distances is linear in the point.
-        excess = middle
+        excess = 0.0
         for j in range(n_features):
-            excess -= normal[j] * points[i, j]
+            excess += normal[j] * (middle[j] - points[i, j])
         least = min(least, abs(excess))
         if abs(excess) <= margin * reach:
             to_b = _squared_distance(points, i, centers, b)
@@ -271,7 +271,7 @@ def update_labels(
     columns = np.ascontiguousarray(centers.T)
     distances = np.empty(n_centers)
     candidates = np.empty(n_centers, np.int64)
-    normal = np.empty(n_features)
+    plane = np.empty((2, n_features))
     changed = 0
     for g in range(first, last):
         owner = group_labels[g]
@@ -324,7 +324,7 @@ def update_labels(
                 candidates[1],
                 distances[candidates[0]] + distances[candidates[1]] + 2 * radii[g],
                 margin,
-                normal,
+                plane,
                 labels,
                 limits,
                 sums,
