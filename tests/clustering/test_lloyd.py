@@ -157,7 +157,9 @@ def test_pruned_and_plain_search_agree_ties_included(seed, k, d, lattice, n_grou
         assert changed == np.count_nonzero(labels != before)
         np.testing.assert_array_equal(state.counts, np.bincount(labels, minlength=k))
         np.testing.assert_allclose(state.totals, np.bincount(labels, weights, k), atol=1e-9)
-        assert state.cost() == pytest.approx((squared * weights).sum(), rel=1e-9, abs=1e-9)
+        # What is left of 16 digits beside the offset.
+        near = {"rel": 1e-7} if offset else {"abs": 1e-9}
+        assert state.cost() == pytest.approx((squared * weights).sum(), **near)
         state.move(state.sums, state.totals)
 
 
