@@ -33,6 +33,20 @@ class Stopped(Exception):
     """Raised in a task that goes on for nothing: its map has failed or was cancelled."""
 
 
+@contextmanager
+def shared_pool() -> Iterator[None]:
+    """Let the maps that this thread makes inside use one pool, instead of one each."""
+    if hasattr(_thread, "pool") or _in_task():
+        yield
+        return
+    with ThreadPoolExecutor(n_threads(), "napari-kmeans") as pool:
+        _thread.pool = pool
+        try:
+            yield
+        finally:
+            del _thread.pool
+
+
 def map_threads(
     function: Callable[[Item], Result], items: Iterable[Item], step: Step = ignore
 ) -> list[Result]:
@@ -44,20 +58,23 @@ def map_threads(
     travels on. A map within a map runs in the thread of the outer one.
     """
     todo = list(items)
-    workers = min(n_threads(), len(todo))
-    if workers < 2 or _in_task():
+    if min(n_threads(), len(todo)) < 2 or _in_task():
         return [_stepped(function(item), step) for item in todo]
     stop = threading.Event()
-    with ThreadPoolExecutor(
-        workers, "napari-kmeans", initializer=_enter_task, initargs=(stop,)
-    ) as pool:
-        futures = [pool.submit(function, item) for item in todo]
+
+    def run(item: Item) -> Result:
+        with in_task(stop):
+            return function(item)
+
+    with shared_pool():
+        futures = [_thread.pool.submit(run, item) for item in todo]
         try:
             return [_stepped(_awaited(future, step), step) for future in futures]
         finally:
             stop.set()
             for future in futures:
                 future.cancel()
+            wait(futures)
 
 
 def map_slices(function: Callable[[slice], Result], length: int, size: int) -> list[Result]:
@@ -78,7 +95,7 @@ def in_task(stop: threading.Event | None = None) -> Iterator[None]:
     For tasks on the threads of somebody else, who has work for the other processors.
     """
     before = vars(_thread).copy()
-    _enter_task(stop or threading.Event())
+    _thread.stop = stop or threading.Event()
     try:
         yield
     finally:
@@ -90,10 +107,6 @@ def _awaited(future: Future[Result], step: Step) -> Result:
     while not wait([future], timeout=POLL_SECONDS).done:
         step(0)
     return future.result()
-
-
-def _enter_task(stop: threading.Event) -> None:
-    _thread.stop = stop
 
 
 def _in_task() -> bool:

@@ -13,6 +13,7 @@ from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.colors import brightness, to_hex
 from napari_kmeans.imaging.painting import paint
 from napari_kmeans.model import KMeansModel
+from napari_kmeans.parallel import shared_pool
 from napari_kmeans.parameters import Options
 from napari_kmeans.progress import Progress, Report
 from napari_kmeans.summary import Summary, summarize_pixels
@@ -177,15 +178,16 @@ def segment(
         random_state=random_state,
     )
     report = Progress(progress)
-    if summary is None:
-        images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-        _check_together(images[0], options)
-        summary = summarize_pixels(images, options, report)
-    else:
-        _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-        _check_together(summary.images[0], options)
-        summary = summary.with_options(options)
-    segmentation = _segment(summary, report)
+    with shared_pool():
+        if summary is None:
+            images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+            _check_together(images[0], options)
+            summary = summarize_pixels(images, options, report)
+        else:
+            _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+            _check_together(summary.images[0], options)
+            summary = summary.with_options(options)
+        segmentation = _segment(summary, report)
     if are_several(image):
         return segmentation
     (labels,), (recolored,) = segmentation.labels, segmentation.recolored

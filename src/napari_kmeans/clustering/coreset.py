@@ -78,11 +78,8 @@ def draw_lightweight(
     n_points = len(points)
     if n_points <= size:
         return np.arange(n_points), np.ones(n_points)
-    spread = np.empty(n_points)
-    kernels.spread_from_mean(points, spread)
-    # Where all points are equal, one chance is as good as another.
-    total = spread.sum() or 1.0
-    chances = 0.5 / n_points + 0.5 * spread / total
+    chances = np.empty(n_points)
+    kernels.lightweight_chances(points, chances)
     indices, counts = _draw(chances, size, rng)
     return indices, counts / (size * chances[indices])
 
@@ -108,10 +105,9 @@ def _draw(
     chances: Floats, size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw indices with replacement; return those drawn and how often each was."""
-    cumulative = np.cumsum(chances)
     # One draw from each of `size` equal parts: unbiased, and of less variance
     # than as many independent ones, the more so where neighbours are alike.
     parts = (np.arange(size) + rng.random(size)) / size
-    draws = np.searchsorted(cumulative, parts * cumulative[-1], side="right")
-    # Rounding can carry a draw past the last entry.
-    return np.unique(np.minimum(draws, len(chances) - 1), return_counts=True)
+    draws = np.empty(size, np.int64)
+    kernels.pick(chances, parts * chances.sum(), draws)
+    return np.unique(draws, return_counts=True)

@@ -45,10 +45,11 @@ def nearest(
         first[:] = 0
         # Loops over many points at once are what a compiler can vectorize.
         for k in range(centers.shape[0]):
-            squares[:] = 0.0
-            for j in range(n_features):
-                column = columns[j]
-                center = centers[k, j]
+            column, center = columns[0], centers[k, 0]
+            for i in range(_TOGETHER):
+                squares[i] = (column[i] - center) * (column[i] - center)
+            for j in range(1, n_features):
+                column, center = columns[j], centers[k, j]
                 for i in range(_TOGETHER):
                     squares[i] += (column[i] - center) * (column[i] - center)
             for i in range(_TOGETHER):
@@ -60,19 +61,39 @@ def nearest(
 
 
 @njit(cache=True, nogil=True)
-def spread_from_mean(points: NDArray[Any], spread: NDArray[Any]) -> None:
-    """Write the squared distance of each point from the mean of all to `spread` (n,)."""
+def lightweight_chances(points: NDArray[Any], chances: NDArray[Any]) -> None:
+    """Write chances (n,) that sum to 1: half alike, half by squared distance from the mean."""
     n_points, n_features = points.shape
     mean = np.zeros(n_features)
     for i in range(n_points):
         for j in range(n_features):
             mean[j] += points[i, j]
     mean /= n_points
+    total = 0.0
     for i in range(n_points):
         distance = 0.0
         for j in range(n_features):
             distance += (points[i, j] - mean[j]) ** 2
-        spread[i] = distance
+        chances[i] = distance
+        total += distance
+    alike = 0.5 / n_points if total > 0 else 1.0 / n_points
+    scale = 0.5 / total if total > 0 else 0.0
+    for i in range(n_points):
+        chances[i] = alike + scale * chances[i]
+
+
+@njit(cache=True, nogil=True)
+def pick(chances: NDArray[Any], draws: NDArray[Any], indices: NDArray[Any]) -> None:
+    """Write for each of `draws`, ascending, the first index whose running sum is above it."""
+    last = chances.shape[0] - 1
+    index = 0
+    total = chances[0]
+    for d in range(draws.shape[0]):
+        # Rounding can carry a draw past the last entry.
+        while draws[d] >= total and index < last:
+            index += 1
+            total += chances[index]
+        indices[d] = index
 
 
 @njit(cache=True, nogil=True)
@@ -117,6 +138,7 @@ def _find_candidates(
     radius: float,
     margin: float,
     centers: NDArray[Any],
+    columns: NDArray[Any],
     distances: NDArray[Any],
     candidates: NDArray[Any],
 ) -> Any:
@@ -125,9 +147,15 @@ def _find_candidates(
     Also returned: how much nearer than any other centre the candidates are, at
     least, everywhere in the ball.
     """
+    distances[:] = 0.0
+    # Over all centres at once, which a compiler can vectorize.
+    for j in range(columns.shape[0]):
+        mean, column = means[g, j], columns[j]
+        for k in range(distances.shape[0]):
+            distances[k] += (column[k] - mean) * (column[k] - mean)
     best = 0
-    for k in range(centers.shape[0]):
-        distances[k] = np.sqrt(_squared_distance(means, g, centers, k))
+    for k in range(distances.shape[0]):
+        distances[k] = np.sqrt(distances[k])
         if distances[k] < distances[best]:
             best = k
     nearest = distances[best]
@@ -148,6 +176,64 @@ def _find_candidates(
             candidates[found] = k
             found += 1
     return found, room - margin
+
+
+@njit(cache=True, nogil=True)
+def _part_by_plane(
+    points: NDArray[Any],
+    weights: NDArray[Any],
+    start: int,
+    stop: int,
+    centers: NDArray[Any],
+    a: int,
+    b: int,
+    reach: float,
+    margin: float,
+    plane: NDArray[Any],
+    labels: NDArray[Any],
+    limits: NDArray[Any],
+    sums: NDArray[Any],
+    totals: NDArray[Any],
+    counts: NDArray[Any],
+) -> Any:
+    """Give the points of a group the nearer of two centres, a < b.
+
+    Returns how many labels changed, and how much nearer the nearer one is, at
+    least. `reach` is above the summed distances of any point from the two.
+    """
+    n_features = points.shape[1]
+    normal, middle = plane[0], plane[1]
+    for j in range(n_features):
+        normal[j] = 2 * (centers[b, j] - centers[a, j])
+        middle[j] = 0.5 * (centers[a, j] + centers[b, j])
+    changed = 0
+    least = np.inf
+    for i in range(start, stop):
+        # The difference of the squared distances is linear in the point.
+        excess = 0.0
+        for j in range(n_features):
+            excess += normal[j] * (middle[j] - points[i, j])
+        least = min(least, abs(excess))
+        if abs(excess) <= margin * reach:
+            to_b = _squared_distance(points, i, centers, b)
+            excess = to_b - _squared_distance(points, i, centers, a)
+        label = a if excess >= 0 else b
+        old = labels[i]
+        if old == label:
+            continue
+        changed += 1
+        labels[i] = label
+        limits[i] = -np.inf
+        counts[label] += 1
+        totals[label] += weights[i]
+        for j in range(n_features):
+            sums[label, j] += weights[i] * points[i, j]
+        if old >= 0:
+            counts[old] -= 1
+            totals[old] -= weights[i]
+            for j in range(n_features):
+                sums[old, j] -= weights[i] * points[i, j]
+    return changed, least / reach - margin if reach > 0 else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -182,8 +268,10 @@ def update_labels(
     """
     n_centers = centers.shape[0]
     n_features = points.shape[1]
+    columns = np.ascontiguousarray(centers.T)
     distances = np.empty(n_centers)
     candidates = np.empty(n_centers, np.int64)
+    plane = np.empty((2, n_features))
     changed = 0
     for g in range(first, last):
         owner = group_labels[g]
@@ -191,7 +279,7 @@ def update_labels(
             continue
         start, stop = starts[g], starts[g + 1]
         n_candidates, room = _find_candidates(
-            means, g, radii[g], margin, centers, distances, candidates
+            means, g, radii[g], margin, centers, columns, distances, candidates
         )
         if n_candidates == 1:
             label = candidates[0]
@@ -225,6 +313,27 @@ def update_labels(
                 labels[i] = owner
                 limits[i] = -np.inf
             group_labels[g] = MIXED
+        if n_candidates == 2:
+            n_moved, slack = _part_by_plane(
+                points,
+                weights,
+                start,
+                stop,
+                centers,
+                candidates[0],
+                candidates[1],
+                distances[candidates[0]] + distances[candidates[1]] + 2 * radii[g],
+                margin,
+                plane,
+                labels,
+                limits,
+                sums,
+                totals,
+                counts,
+            )
+            changed += n_moved
+            group_limits[g] = min(slack, room) + drifts[n_centers]
+            continue
         slack = room
         for i in range(start, stop):
             old = labels[i]

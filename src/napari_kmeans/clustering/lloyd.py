@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering import kernels
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.seeding import draw_seeds
-from napari_kmeans.parallel import map_slices, map_threads, stop_if_in_vain
+from napari_kmeans.parallel import map_slices, map_threads, shared_pool, stop_if_in_vain
 from napari_kmeans.progress import Step, ignore
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -76,13 +76,14 @@ def lloyd(
     assignment = Assignment(data, start)
     threshold = tol * data.mean_variance
     n_iter, at_rest = 0, False
-    while n_iter < max_iter and not at_rest:
-        step(0)
-        n_more, at_rest = assignment.iterate(max_iter - n_iter, threshold)
-        n_iter += n_more
-        if not assignment.counts.all():
-            at_rest = assignment.move(*_filled(assignment)) <= threshold
-    assignment.update()
+    with shared_pool():
+        while n_iter < max_iter and not at_rest:
+            step(0)
+            n_more, at_rest = assignment.iterate(max_iter - n_iter, threshold)
+            n_iter += n_more
+            if not assignment.counts.all():
+                at_rest = assignment.move(*_filled(assignment)) <= threshold
+        assignment.update()
     return Fit(assignment.centers, assignment.cost(), n_iter, assignment.labels())
 
 

@@ -15,6 +15,9 @@ Floats: TypeAlias = NDArray[np.float64]
 _SLAB = 2**16
 """Colours per task."""
 
+AS_THEY_ARE = (np.uint8, np.float32)
+"""Dtypes that kernels read beside float64: copies would take longer than the reading."""
+
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 """Weights of red, green and blue in the luminance of Rec. ITU-R BT.709."""
 
@@ -30,7 +33,7 @@ def white_of(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
 
-def to_space(values: NDArray[Any], color_space: str, white: float) -> Floats:
+def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[Any]:
     """Convert colours to the space they are clustered in.
 
     Parameters
@@ -47,8 +50,8 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> Floats:
 
     Returns
     -------
-    (n, F) float64 array
-        C-contiguous.
+    (n, F) array
+        C-contiguous; float64, but uint8 and float32 stay in rgb what they are.
 
     Raises
     ------
@@ -61,6 +64,8 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> Floats:
        :doi:`10.1145/800248.807361` (hue, saturation and value).
     .. [2] CIE 15:2004, "Colorimetry" (CIELAB).
     """
+    if color_space == "rgb" and values.dtype in AS_THEY_ARE:
+        return np.ascontiguousarray(values)
     colors = np.ascontiguousarray(values, dtype=np.float64)
     if color_space == "rgb" or not len(colors):
         return colors

@@ -63,7 +63,7 @@ def tally_colors(
     n_clusters: int,
 ) -> Tally:
     """Tally colours (n, C) of known labels; the weights (n,) are numbers of pixels."""
-    colors = np.asarray(values, np.float64)
+    colors = to_space(values, "rgb", 1.0)
 
     def add(part: slice) -> tuple[Floats, Floats]:
         totals, sums = np.zeros(n_clusters), np.zeros((n_clusters, colors.shape[1]))
