@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_kmeans.files import write_whole
 from napari_kmeans.imaging.blocks import Pixels, open_pixels
-from napari_kmeans.imaging.colors import display_colors, white_of
+from napari_kmeans.imaging.colors import ColorSpace, display_colors, white_of
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import Painter, paint, round_to
 from napari_kmeans.parameters import OPTIONS
@@ -50,6 +51,11 @@ class KMeansModel:
         Where the channels are in an image; None for gray.
     dtype : numpy.dtype
         Of the image that was fitted.
+    normalize : {"none", "zscore", "percentile"}
+        How channels were scaled.
+    offset, scale : tuples of C floats
+        What is taken from the values of each channel, and what they are then
+        divided by; empty where channels are compared as they are.
     """
 
     cluster_centers_: Floats
@@ -60,6 +66,9 @@ class KMeansModel:
     rgb: bool
     channel_axis: int | None
     dtype: np.dtype[Any]
+    normalize: str = "none"
+    offset: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
 
     @property
     def n_clusters(self) -> int:
@@ -75,6 +84,11 @@ class KMeansModel:
     def white(self) -> float:
         """The channel value of full brightness."""
         return white_of(self.dtype)
+
+    @property
+    def space(self) -> ColorSpace:
+        """Where colours are compared."""
+        return ColorSpace(self.color_space, self.white, self.offset, self.scale)
 
     @property
     def colors(self) -> Floats:
@@ -125,7 +139,7 @@ class KMeansModel:
             )
 
     def _painter(self, pixels: Pixels, stages: Progress, n_blocks: int) -> Painter:
-        painter = Painter(self.cluster_centers_, self.color_space, self.white)
+        painter = Painter(self.cluster_centers_, self.space)
         # What is lazy is not read before it is looked at.
         if pixels.is_lazy:
             return painter
@@ -177,6 +191,9 @@ class KMeansModel:
             "rgb": self.rgb,
             "channel_axis": self.channel_axis,
             "dtype": self.dtype.name,
+            "normalize": self.normalize,
+            "offset": list(self.offset),
+            "scale": list(self.scale),
             "cluster_centers": self.cluster_centers_.tolist(),
             "palette": self.palette.tolist(),
             "inertia": self.inertia_,
@@ -222,6 +239,7 @@ class KMeansModel:
             rgb=rgb,
             channel_axis=_axis(values, rgb, palette.shape[1]),
             dtype=_dtype(values),
+            **_scaling(values, color_space, palette.shape[1]),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -288,7 +306,7 @@ def _matrix(values: dict[str, Any], name: str) -> Floats:
 
 def _amount(values: dict[str, Any], name: str) -> float:
     value: Any = values.get(name)
-    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+    if not _is_finite(value) or value < 0:
         raise ValueError(f"{name} must be a number of at least 0, got {value!r}: save it anew.")
     return float(value)
 
@@ -302,6 +320,28 @@ def _axis(values: dict[str, Any], rgb: bool, n_channels: int) -> int | None:
             f"channel_axis must fit {n_channels} channels, got {value!r}: save the model anew."
         )
     return value
+
+
+def _scaling(values: dict[str, Any], color_space: str, n_channels: int) -> dict[str, Any]:
+    choices = OPTIONS["normalize"].choices if color_space == "rgb" else ("none",)
+    normalize = _one_of(values, "normalize", choices)
+    scaling: dict[str, Any] = {"normalize": normalize}
+    n_numbers = 0 if normalize == "none" else n_channels
+    for name in ("offset", "scale"):
+        numbers = tuple(_of(values, name, list))
+        if len(numbers) != n_numbers or not all(map(_is_finite, numbers)):
+            raise ValueError(
+                f"{name} must be {n_numbers} finite numbers, got {numbers!r}: save the model anew."
+            )
+        scaling[name] = tuple(map(float, numbers))
+    if not all(number > 0 for number in scaling["scale"]):
+        raise ValueError(f"scale must be positive, got {scaling['scale']}: save the model anew.")
+    return scaling
+
+
+def _is_finite(value: Any) -> bool:
+    # A whole number may be too large for a float.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _dtype(values: dict[str, Any]) -> np.dtype[Any]:

@@ -59,6 +59,12 @@ class Options:
         tooltip="Where colours are compared: rgb as they are, hsv by hue, lab as the eye sees.",
         choices=("rgb", "hsv", "lab"),
     )
+    normalize: str = _option(
+        "none",
+        label="Scale channels",
+        tooltip="none takes channels as they are; zscore and percentile let each count alike.",
+        choices=("none", "zscore", "percentile"),
+    )
     method: str = _option(
         "coreset",
         label="Method",
@@ -118,8 +124,13 @@ class Options:
             seed = _whole_number(OPTIONS["random_state"], self.random_state, "None")
             self._store("random_state", seed)
         self._store("tol", _real_number(OPTIONS["tol"], self.tol))
-        for name in ("color_space", "method"):
+        for name in ("color_space", "normalize", "method"):
             _choice(OPTIONS[name], getattr(self, name))
+        if self.normalize != "none" and self.color_space != "rgb":
+            raise ValueError(
+                f"normalize must be 'none' in {self.color_space}, got {self.normalize!r}: "
+                "use color_space='rgb', which compares channels."
+            )
         self._store("init", self._checked_init())
         if self.coreset_size != AUTO and int(self.coreset_size) < self.n_clusters:
             raise ValueError(

@@ -70,6 +70,7 @@ def segment(
     rgb: bool | None = None,
     channel_axis: int | None = None,
     color_space: str = Options.color_space,
+    normalize: str = Options.normalize,
     method: str = Options.method,
     coreset_size: int | str = Options.coreset_size,
     mask: Any = None,
@@ -104,6 +105,10 @@ def segment(
         Where colours are compared. "rgb" takes channel values as they are, and
         is the one for gray and other channels; "hsv" is the cone, on which hue
         is an angle; "lab" is CIELAB under D65.
+    normalize : {"none", "zscore", "percentile"}, default "none"
+        How channels are scaled before they are compared, in "rgb" alone:
+        "zscore" by their mean and standard deviation, "percentile" by their
+        1st and 99th percentile, over all pixels that are not left out.
     method : {"coreset", "full"}, default "coreset"
         Whether a weighted sample of the pixels is fitted, or all of them.
     coreset_size : int or "auto", default "auto"
@@ -169,6 +174,7 @@ def segment(
     options = Options(
         n_clusters=n_clusters,
         color_space=color_space,
+        normalize=normalize,
         method=method,
         coreset_size=coreset_size,
         init=init,
@@ -200,6 +206,7 @@ def summarize(
     rgb: bool | None = None,
     channel_axis: int | None = None,
     color_space: str = Options.color_space,
+    normalize: str = Options.normalize,
     method: str = Options.method,
     coreset_size: int | str = Options.coreset_size,
     mask: Any = None,
@@ -209,12 +216,13 @@ def summarize(
     """Read an image, or several, once, to segment them several times.
 
     Where the distinct colours can be counted, any options will do for
-    `segment` afterwards. Elsewhere `method` and what a sample depends on
-    (`color_space`, `coreset_size`, `random_state`) have to stay.
+    `segment` afterwards. Elsewhere `method`, `normalize` and what a sample
+    depends on (`color_space`, `coreset_size`, `random_state`) have to stay.
 
     Parameters
     ----------
-    image, rgb, channel_axis, color_space, method, coreset_size, mask, random_state, progress
+    image, rgb, channel_axis, color_space, normalize
+    method, coreset_size, mask, random_state, progress
         As in `segment`.
 
     Returns
@@ -236,6 +244,7 @@ def summarize(
     """
     options = Options(
         color_space=color_space,
+        normalize=normalize,
         method=method,
         coreset_size=coreset_size,
         random_state=random_state,
@@ -306,6 +315,9 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
         rgb=images[0].rgb,
         channel_axis=images[0].channel_axis,
         dtype=images[0].dtype.newbyteorder("="),
+        normalize=options.normalize,
+        offset=summary.space.offset,
+        scale=summary.space.scale,
     )
     ranks = np.empty(len(fit.centers), np.int64)
     ranks[used] = np.arange(len(used))

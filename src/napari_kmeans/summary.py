@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps
-from napari_kmeans.imaging.colors import to_space, white_of
+from napari_kmeans.imaging.colors import ColorSpace, white_of
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
+from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
 from napari_kmeans.imaging.painting import Painter, Renamer
 from napari_kmeans.imaging.sampling import Coreset, Sampling, sample_pixels, take_cells
 from napari_kmeans.imaging.streaming import Moments, StreamedFit, find_moments, fit_pixels
@@ -41,20 +42,14 @@ class Summary(ABC):
     options : Options
     seed : int
         What random draws start from.
+    space : ColorSpace
+        Where colours are clustered.
     """
 
     images: tuple[Pixels, ...]
     options: Options
     seed: int
-
-    @property
-    def white(self) -> float:
-        """The channel value of full brightness."""
-        return white_of(self.images[0].dtype)
-
-    def to_space(self, values: NDArray[Any]) -> Floats:
-        """Convert colours (n, C) to the space they are clustered in."""
-        return to_space(values, self.options.color_space, self.white)
+    space: ColorSpace
 
     @property
     def coreset(self) -> Coreset | None:
@@ -75,7 +70,7 @@ class Summary(ABC):
     def start(self) -> Floats | None:
         """The given start, (K, F) in the clustering space, if there is one."""
         init = self.options.init
-        return None if isinstance(init, str) else self.to_space(init)
+        return None if isinstance(init, str) else self.space.convert(init)
 
     @abstractmethod
     def tally(self, fit: Fit, step: Step) -> Tally:
@@ -107,12 +102,10 @@ class Summary(ABC):
 
         `ranks` gives for each centre of the fit its place among those kept.
         """
-        painter = Painter(centers, self.options.color_space, self.white)
+        painter = Painter(centers, self.space)
         names = np.append(0, ranks + 1).astype(painter.dtype)
         return [
-            painter
-            if found is None
-            else Renamer(centers, painter.color_space, self.white, found=found, names=names)
+            painter if found is None else Renamer(centers, self.space, found=found, names=names)
             for found in tally.found or [None] * len(self.images)
         ]
 
@@ -127,9 +120,9 @@ class CountedColors(Summary):
     def colors(self) -> GroupedPoints:
         """The distinct colours in the clustering space, in cells of colour space."""
         histogram = self.histogram
-        if self.options.color_space == "rgb":
+        if self.space.is_plain:
             return self.channels
-        points = self.to_space(histogram.points)
+        points = self.space.convert(histogram.points)
         return GroupedPoints(points, histogram.weights, histogram.starts)
 
     @cached_property
@@ -154,7 +147,7 @@ class CountedColors(Summary):
         """Cells of colour space and all colours, or the coreset alone."""
         if self.coreset is None:
             return [GroupedPoints(self.colors.means, self.colors.totals), self.colors]
-        return [GroupedPoints(self.to_space(self.coreset.points), self.coreset.weights)]
+        return [GroupedPoints(self.space.convert(self.coreset.points), self.coreset.weights)]
 
     def _unseen_cost(self) -> float:
         # What the spread within cells costs: second moments of all colours, less
@@ -167,10 +160,11 @@ class CountedColors(Summary):
 
     def with_options(self, options: Options) -> CountedColors:
         """Return the summary of the same image for any other options."""
-        other = replace(self, options=options, seed=_seed_of(options))
+        space = _space_of_histogram(self.images, options, self.histogram)
+        other = replace(self, options=options, seed=_seed_of(options), space=space)
         # What does not depend on the options is not worked out again.
         other.__dict__["channels"] = self.channels
-        if options.color_space == self.options.color_space:
+        if space == self.space:
             other.__dict__["colors"] = self.colors
         return other
 
@@ -193,7 +187,7 @@ class CountedColors(Summary):
     def painters(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> list[Painter]:
         """Return a painter that looks labels up."""
         assert tally.labels is not None
-        painter = Painter(centers, self.options.color_space, self.white)
+        painter = Painter(centers, self.space)
         return [painter.with_table(self.histogram, tally.labels, ranks + 1)] * len(self.images)
 
 
@@ -211,17 +205,17 @@ class SampledPixels(Summary):
     @cached_property
     def levels(self) -> list[GroupedPoints]:
         """The sample alone."""
-        return [GroupedPoints(self.to_space(self.sample.points), self.sample.weights)]
+        return [GroupedPoints(self.space.convert(self.sample.points), self.sample.weights)]
 
     def with_options(self, options: Options) -> SampledPixels:
         """Return the summary for options under which the same sample would be drawn."""
-        for name in ("method", "color_space", "coreset_size", "random_state"):
+        for name in ("method", "color_space", "normalize", "coreset_size", "random_state"):
             _check_same(name, getattr(options, name), getattr(self.options, name))
         return replace(self, options=options)
 
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from all pixels."""
-        return tally_pixels(self.images, fit.centers, self.options.color_space, self.white, step)
+        return tally_pixels(self.images, fit.centers, self.space, step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,12 +227,14 @@ class EveryPixel(Summary):
     @cached_property
     def levels(self) -> list[GroupedPoints]:
         """All pixels."""
-        return [GroupedPoints(self.to_space(self.values), np.ones(len(self.values)))]
+        return [GroupedPoints(self.space.convert(self.values), np.ones(len(self.values)))]
 
     def with_options(self, options: Options) -> EveryPixel:
         """Return the summary for other options of the same method."""
-        _check_same("method", options.method, self.options.method)
-        return replace(self, options=options, seed=_seed_of(options))
+        for name in ("method", "normalize"):
+            _check_same(name, getattr(options, name), getattr(self.options, name))
+        space = replace(self.space, name=options.color_space)
+        return replace(self, options=options, seed=_seed_of(options), space=space)
 
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from the labels of the fit."""
@@ -261,12 +257,12 @@ class StreamedPixels(Summary):
     def fit(self, step: Step) -> Fit:
         """Fit K-means to all pixels; see `fit_pixels`."""
         rng = np.random.default_rng([self.seed, 0])
-        sampling = _sampling(self.images, self.options, self.seed)
+        sampling = _sampling(self.options, self.seed, self.space)
         return fit_pixels(self.images, self.options, sampling, self.moments, self.start, rng, step)
 
     def with_options(self, options: Options) -> StreamedPixels:
         """Return the summary for other options of the same method and colour space."""
-        for name in ("method", "color_space"):
+        for name in ("method", "color_space", "normalize"):
             _check_same(name, getattr(options, name), getattr(self.options, name))
         return replace(self, options=options, seed=_seed_of(options))
 
@@ -287,29 +283,43 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
     n_steps = count_steps(images)
     seed = _seed_of(options)
     codec = find_codec(images, progress.stage(0.1, n_steps))
-    step = progress.stage(0.2, n_steps)
     if codec is not None:
-        histogram = build_histogram(images, codec, step)
+        histogram = build_histogram(images, codec, progress.stage(0.2, n_steps))
         _check_any(len(histogram.codes), images)
-        return CountedColors(images, options, seed, histogram)
+        space = _space_of_histogram(images, options, histogram)
+        return CountedColors(images, options, seed, space, histogram)
+    space = ColorSpace(options.color_space, white_of(images[0].dtype))
+    if options.normalize != "none":
+        scales = find_scales(images, options.normalize, seed, progress.stage(0.1, n_steps))
+        space = space.scaled(*scales)
+    step = progress.stage(0.2, n_steps)
     if options.method == "coreset":
-        sample = sample_pixels(images, _sampling(images, options, seed), step)
+        sample = sample_pixels(images, _sampling(options, seed, space), step)
         _check_any(len(sample.points), images)
-        return SampledPixels(images, options, seed, sample)
+        return SampledPixels(images, options, seed, space, sample)
     if any(pixels.is_lazy for pixels in images):
-        moments = find_moments(images, options.color_space, white_of(images[0].dtype), step)
+        moments = find_moments(images, space, step)
         _check_any(moments.n_pixels, images)
-        return StreamedPixels(images, options, seed, moments)
+        return StreamedPixels(images, options, seed, space, moments)
     blocks = blocks_in_memory(images)
     values = map_threads(lambda place: images[place[0]].read_kept(place[1]), blocks, step)
     _check_any(sum(map(len, values)), images)
-    return EveryPixel(images, options, seed, np.concatenate(values))
+    return EveryPixel(images, options, seed, space, np.concatenate(values))
 
 
-def _sampling(images: tuple[Pixels, ...], options: Options, seed: int) -> Sampling:
+def _space_of_histogram(
+    images: tuple[Pixels, ...], options: Options, histogram: Histogram
+) -> ColorSpace:
+    """Return where the options want the counted colours to be clustered."""
+    space = ColorSpace(options.color_space, white_of(images[0].dtype))
+    if options.normalize == "none":
+        return space
+    return space.scaled(*scales_of_colors(histogram.points, histogram.weights, options.normalize))
+
+
+def _sampling(options: Options, seed: int, space: ColorSpace) -> Sampling:
     """Return how a sample of the pixels is drawn."""
-    size, white = options.resolved_coreset_size, white_of(images[0].dtype)
-    return Sampling(options.n_clusters, size, options.color_space, white, seed)
+    return Sampling(options.n_clusters, options.resolved_coreset_size, space, seed)
 
 
 def _seed_of(options: Options) -> int:

@@ -5,13 +5,14 @@ from skimage import data
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.imaging import blocks as blocks_module
 from napari_kmeans.imaging.blocks import open_pixels
+from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.sampling import Sampling, sample_pixels, take_cells
 
 
 def draw(image, size=1500, seed=0, **options):
     pixels = open_pixels(image, **options)
-    sampling = Sampling(8, size, "rgb", 255, seed)
+    sampling = Sampling(8, size, ColorSpace("rgb", 255), seed)
     codec = find_codec([pixels])
     if codec is None:
         return sample_pixels([pixels], sampling)

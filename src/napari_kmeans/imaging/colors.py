@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,43 @@ _TWO_CHANNEL_COLORS = np.array([[1, 0, 1], [0, 1, 0]], dtype=np.float64)
 def white_of(dtype: np.dtype[Any]) -> float:
     """Return the value of a channel at full brightness: 255 for uint8, 1 for floats."""
     return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
+
+
+@dataclass(frozen=True)
+class ColorSpace:
+    """Where colours are compared.
+
+    Attributes
+    ----------
+    name : {"rgb", "hsv", "lab"}
+        See `to_space`.
+    white : float
+        The channel value of full brightness.
+    offset, scale : tuples of float
+        For each channel what is taken from its values, and what they are then
+        divided by; empty where channels are compared as they are.
+    """
+
+    name: str
+    white: float
+    offset: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether coordinates are the channel values."""
+        return self.name == "rgb" and not self.scale
+
+    def scaled(self, offset: Floats, scale: Floats) -> ColorSpace:
+        """Return this space with its channels scaled."""
+        return replace(self, offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
+
+    def convert(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the coordinates (n, F) of colours (n, C) in channel units; see `to_space`."""
+        if not self.scale:
+            return to_space(values, self.name, self.white)
+        colors = np.asarray(values, np.float64)
+        return np.ascontiguousarray((colors - self.offset) / self.scale)
 
 
 def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[Any]:

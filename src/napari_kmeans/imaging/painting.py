@@ -11,7 +11,6 @@ import numpy as np
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.blocks import split
-from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
 from napari_kmeans.parallel import in_task, map_threads
 from napari_kmeans.progress import Step, ignore
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.imaging.blocks import Block, Pixels
+    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
 
 
@@ -49,16 +49,13 @@ class Painter:
     ----------
     centers : (K, F) float64 array
         In the clustering space; the nearest to a pixel gives label index + 1.
-    color_space : str
-    white : float
-        The channel value of full brightness.
+    space : ColorSpace
     codec, table
         The labels of all codes of the image, or None and None.
     """
 
     centers: NDArray[np.float64]
-    color_space: str
-    white: float
+    space: ColorSpace
     codec: Codec | None = None
     table: NDArray[Any] | None = None
 
@@ -70,7 +67,7 @@ class Painter:
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel with the runs of the table alone."""
         packed = None if self.table is None else pack_table(self.table)
-        return _unpacked, (self.centers, self.color_space, self.white, self.codec, packed)
+        return _unpacked, (self.centers, self.space, self.codec, packed)
 
     def with_table(
         self,
@@ -91,7 +88,7 @@ class Painter:
 
     def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the label of each colour (n, C)."""
-        nearest, _ = find_nearest(to_space(values, self.color_space, self.white), self.centers)
+        nearest, _ = find_nearest(self.space.convert(values), self.centers)
         return (nearest + 1).astype(self.dtype)
 
     def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
@@ -110,11 +107,9 @@ class Painter:
         return labels
 
 
-def _unpacked(
-    centers: NDArray[np.float64], color_space: str, white: float, codec: Any, packed: Any
-) -> Painter:
+def _unpacked(centers: NDArray[np.float64], space: ColorSpace, codec: Any, packed: Any) -> Painter:
     table = None if packed is None else unpack_table(packed)
-    return Painter(centers, color_space, white, codec, table)
+    return Painter(centers, space, codec, table)
 
 
 @dataclass(frozen=True, eq=False)

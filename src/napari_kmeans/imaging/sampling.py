@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset, draw_lightweight
 from napari_kmeans.imaging.chunks import map_reduce
-from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
 from napari_kmeans.imaging.kernels import find_least
 from napari_kmeans.progress import Step, ignore
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from napari_kmeans.clustering.assignment import GroupedPoints
     from napari_kmeans.imaging.blocks import Block, Pixels
     from napari_kmeans.imaging.chunks import Batch, Piece
+    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
 
 Floats = NDArray[np.float64]
@@ -79,8 +79,7 @@ class Sampling:
 
     n_clusters: int
     size: int
-    color_space: str
-    white: float
+    space: ColorSpace
     seed: int
 
     def draw(
@@ -90,7 +89,7 @@ class Sampling:
 
         Without weights, from many pixels, in a single quick pass.
         """
-        points = to_space(values, self.color_space, self.white)
+        points = self.space.convert(values)
         rng = np.random.default_rng([self.seed, *stream])
         if weights is None:
             return draw_lightweight(points, size, rng)

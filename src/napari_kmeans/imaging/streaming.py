@@ -14,7 +14,6 @@ from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.clustering.lloyd import Fit, find_nearest, give_farthest
 from napari_kmeans.clustering.one_dimension import Bins, bin_values, fit_bins
 from napari_kmeans.imaging.chunks import map_reduce
-from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.imaging.sampling import sample_pixels
 from napari_kmeans.imaging.tally import Nearest, Tally, add_tallies
 from napari_kmeans.progress import Step, ignore
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
+    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.sampling import Sampling
     from napari_kmeans.parameters import Options
 
@@ -52,25 +52,22 @@ class Moments(NamedTuple):
         return float(self.scatters.mean() / self.n_pixels)
 
 
-def find_moments(
-    images: Sequence[Pixels], color_space: str, white: float, step: Step = ignore
-) -> Moments:
+def find_moments(images: Sequence[Pixels], space: ColorSpace, step: Step = ignore) -> Moments:
     """Return the moments of the pixels of images, from one pass."""
-    return map_reduce(images, _Describer(color_space, white), _together, step)
+    return map_reduce(images, _Describer(space), _together, step)
 
 
 @dataclass(frozen=True)
 class _Describer:
     """The leaf of `find_moments`."""
 
-    color_space: str
-    white: float
+    space: ColorSpace
 
     def __call__(self, batch: Batch) -> Moments:
         return _together([self._describe(piece.inside) for piece in batch.pieces])
 
     def _describe(self, values: NDArray[Any]) -> Moments:
-        points = np.asarray(to_space(values, self.color_space, self.white), np.float64)
+        points = np.asarray(self.space.convert(values), np.float64)
         if not len(points):
             nothing = np.zeros(points.shape[1])
             return Moments(0, nothing, nothing, nothing + np.inf, nothing - np.inf)
@@ -135,7 +132,7 @@ def fit_pixels(
             start = _start(images, options, sampling, rng, poll)
         threshold = options.tol * moments.mean_variance
         centers, n_iter = _lloyd(images, start, options.max_iter, threshold, sampling, poll)
-    nearest = Nearest(centers, sampling.color_space, sampling.white)
+    nearest = Nearest(centers, sampling.space)
     tally = map_reduce(images, nearest, add_tallies, poll)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
@@ -148,7 +145,7 @@ def _start(
     step: Step,
 ) -> Floats:
     sample = sample_pixels(images, sampling, step)
-    points = np.asarray(to_space(sample.points, sampling.color_space, sampling.white), np.float64)
+    points = np.asarray(sampling.space.convert(sample.points), np.float64)
     return fit_points([GroupedPoints(points, sample.weights)], options, None, rng, step).centers
 
 
@@ -164,7 +161,7 @@ def _lloyd(
     centers, n_iter, motion = np.array(start, dtype=np.float64), 0, np.inf
     while n_iter < max_iter and motion > threshold:
         n_iter += 1
-        nearest = Nearest(centers, sampling.color_space, sampling.white, in_space=True)
+        nearest = Nearest(centers, sampling.space, in_space=True)
         tally = map_reduce(images, nearest, add_tallies, step)
         sums, totals = tally.sums.copy(), tally.counts.astype(np.float64)
         empty = np.flatnonzero(tally.counts == 0)
@@ -209,7 +206,7 @@ class _Farthest:
         return _Far.merge([self._find(piece.inside) for piece in batch.pieces])
 
     def _find(self, values: NDArray[Any]) -> _Far:
-        points = to_space(values, self.nearest.color_space, self.nearest.white)
+        points = self.nearest.space.convert(values)
         labels, distances = find_nearest(points, self.nearest.centers)
         far = _Far(np.asarray(points, np.float64), np.ones(len(points)), labels, distances)
         return far.first(self.number)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.imaging.blocks import Block, Pixels
     from napari_kmeans.imaging.chunks import Batch
+    from napari_kmeans.imaging.colors import ColorSpace
 
 Floats = NDArray[np.float64]
 
@@ -76,10 +77,10 @@ def tally_colors(
 
 
 def tally_pixels(
-    images: Sequence[Pixels], centers: Floats, color_space: str, white: float, step: Step = ignore
+    images: Sequence[Pixels], centers: Floats, space: ColorSpace, step: Step = ignore
 ) -> Tally:
     """Tally the pixels of images that are not left out, block by block."""
-    nearest = Nearest(centers, color_space, white)
+    nearest = Nearest(centers, space)
     # What is lazy may not fit in memory.
     found = [
         None if pixels.is_lazy else np.zeros(pixels.shape, label_dtype(len(centers)))
@@ -110,15 +111,13 @@ class Nearest:
     Attributes
     ----------
     centers : (K, F) float64 array
-    color_space : str
-    white : float
+    space : ColorSpace
     in_space : bool, default False
         Whether sums are of the coordinates in the clustering space.
     """
 
     centers: Floats
-    color_space: str
-    white: float
+    space: ColorSpace
     in_space: bool = False
 
     def __call__(self, batch: Batch) -> Tally:
@@ -127,7 +126,7 @@ class Nearest:
 
     def tally(self, values: NDArray[Any]) -> Tally:
         """Tally colours (n, C)."""
-        points = to_space(values, self.color_space, self.white)
+        points = self.space.convert(values)
         labels, distances = find_nearest(points, self.centers)
         colors = points if self.in_space else values
         weights = np.ones(len(values))

@@ -1,0 +1,116 @@
+import dask.array as da
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.preprocessing import StandardScaler
+
+from napari_kmeans import KMeansModel, segment
+from napari_kmeans.imaging.blocks import open_images
+from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
+
+HOWS = ["zscore", "percentile"]
+
+
+def channels(dtype="f4", shape=(40, 50)):
+    """Two channels of levels that tell four classes apart, the second a thousandth of the first."""
+    rng = np.random.default_rng(0)
+    first, second = np.indices(shape) * 2 // np.array(shape)[:, None, None]
+    image = np.stack([5000 + 9000 * first, 20 + 40 * second], axis=-1).astype(float)
+    image[..., 0] += rng.normal(0, 900, shape)
+    image[..., 1] += rng.normal(0, 3, shape)
+    return image.astype(dtype), 2 * first + second
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("dtype", ["f4", "u2", "i8"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_faint_channel_counts_as_much_as_a_bright_one(how, dtype, lazy):
+    image, classes = channels(dtype)
+    given = da.from_array(image, chunks=(16, 20, 1)) if lazy else image
+    how_many = {
+        normalize: len(np.unique(np.stack([classes, labels], -1).reshape(-1, 2), axis=0))
+        for normalize in ("none", how)
+        for labels in [np.asarray(segment(given, 4, channel_axis=-1, normalize=normalize).labels)]
+    }
+    assert how_many[how] == 4 < how_many["none"]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "u1"])
+def test_zscore_is_what_scikit_learn_does_with_standardized_channels(dtype):
+    rng = np.random.default_rng(1)
+    image = (rng.random((30, 30, 3)) ** [1, 2, 4] * [200, 90, 30]).astype(dtype)
+    points = image.reshape(-1, 3).astype(float)
+    scaler = StandardScaler().fit(points)
+    start = points[[0, 100, 200, 300, 400]]
+    expected = KMeans(5, init=scaler.transform(start), n_init=1, tol=0).fit(
+        scaler.transform(points)
+    )
+    result = segment(
+        image, 5, channel_axis=-1, rgb=False, normalize="zscore", method="full", init=start, tol=0
+    )
+    assert result.model.inertia_ == pytest.approx(expected.inertia_, rel=1e-9)
+    order = np.argsort(expected.cluster_centers_[:, 0])
+    ours = result.model.cluster_centers_
+    np.testing.assert_allclose(
+        ours[np.argsort(ours[:, 0])], expected.cluster_centers_[order], atol=1e-6
+    )
+    np.testing.assert_allclose(result.model.offset, scaler.mean_)
+    np.testing.assert_allclose(result.model.scale, scaler.scale_)
+    # The palette stays in channel units.
+    for label, color in enumerate(result.model.palette, 1):
+        np.testing.assert_allclose(color, points[result.labels.ravel() == label].mean(axis=0))
+
+
+def test_percentiles_are_those_of_the_pixels():
+    rng = np.random.default_rng(2)
+    colors = rng.integers(0, 99, (500, 2))
+    weights = rng.integers(1, 9, 500)
+    repeated = np.repeat(colors, weights, axis=0)
+    low, high = np.percentile(repeated, [1, 99], axis=0, method="inverted_cdf")
+    offset, scale = scales_of_colors(colors, weights.astype(float), "percentile")
+    np.testing.assert_array_equal(offset, low)
+    np.testing.assert_array_equal(scale, high - low)
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_pixels_that_are_left_out_do_not_count(how):
+    image, _ = channels()
+    image[:5] = np.nan
+    mask = np.ones(image.shape[:2], bool)
+    mask[:, :7] = False
+    (pixels,) = open_images(image, channel_axis=-1, mask=mask)
+    inside = image[5:, 7:].reshape(-1, 2)
+    found = find_scales([pixels], how, seed=0)
+    np.testing.assert_allclose(
+        found, scales_of_colors(inside, np.ones(len(inside)), how), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_channel_that_is_the_same_everywhere_is_no_harm(how):
+    image, classes = channels()
+    image[..., 0] = 7
+    result = segment(image, 2, channel_axis=-1, normalize=how)
+    np.testing.assert_array_equal(result.labels, classes % 2 + 1)
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_the_model_scales_other_images_alike(how, tmp_path):
+    image, _ = channels()
+    result = segment(image, 4, channel_axis=-1, normalize=how)
+    result.model.save(tmp_path / "model.json")
+    model = KMeansModel.load(tmp_path / "model.json")
+    assert (model.normalize, model.offset, model.scale) == (
+        how,
+        result.model.offset,
+        result.model.scale,
+    )
+    np.testing.assert_array_equal(model.predict(image), result.labels)
+    # By itself the half would be scaled otherwise.
+    np.testing.assert_array_equal(model.predict(image[:20]), result.labels[:20])
+
+
+def test_other_spaces_are_not_scaled():
+    image = np.zeros((40, 40, 3), np.uint8)
+    with pytest.raises(ValueError, match="normalize must be 'none' in lab, got 'zscore'"):
+        segment(image, color_space="lab", normalize="zscore")
