@@ -378,3 +378,41 @@ def test_only_a_coreset_has_a_coreset():
     coreset = segment(image, coreset_size=700).coreset
     assert len(coreset.points) <= 700
     assert coreset.weights.sum() == pytest.approx(image.shape[0] * image.shape[1])
+
+
+def stained(dtype="u1"):
+    """A gray-blue gradient with noise, and a red stain on 0.05 % of it."""
+    rng = np.random.default_rng(0)
+    image = np.empty((400, 500, 3))
+    image[:] = (40, 60, 90) + np.linspace(0, 120, 500)[:, None]
+    image += rng.normal(0, 4, image.shape)
+    stain = np.zeros(image.shape[:2], bool)
+    stain[100:110, 200:210] = True
+    image[stain] = rng.normal((200, 30, 30), 6, (100, 3))
+    if dtype == "f4":
+        return (image / 255).astype(dtype), stain
+    return np.clip(image, 0, 255).astype(dtype), stain
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_a_rare_color_gets_its_cluster_where_colors_count(dtype, method):
+    image, stain = stained(dtype)
+    how = {"rgb": True, "method": method}
+    plain = segment(image, 4, **how).labels
+    assert np.count_nonzero(np.isin(plain, plain[stain])) > 1000
+    result = segment(image, 4, balance=1.0, **how)
+    (label,) = np.unique(result.labels[stain])
+    assert np.count_nonzero(result.labels == label) == 100
+    # What is told of the pixels is of the pixels.
+    points = image.reshape(-1, 3).astype(float)
+    distances = ((points[:, None] - result.model.cluster_centers_) ** 2).sum(axis=2)
+    assert result.model.inertia_ == pytest.approx(distances.min(axis=1).sum(), rel=1e-6)
+    np.testing.assert_array_equal(result.labels.ravel(), distances.argmin(axis=1) + 1)
+    assert result.distortion < 1.2
+
+
+def test_all_pixels_of_a_dask_image_are_not_weighed_by_color():
+    image = da.from_array(stained("f4")[0])
+    with pytest.raises(ValueError, match="balance must be 0 for method 'full' on dask images"):
+        segment(image, 4, rgb=True, method="full", balance=0.5)

@@ -65,6 +65,13 @@ class Options:
         tooltip="none takes channels as they are; zscore and percentile let each count alike.",
         choices=("none", "zscore", "percentile"),
     )
+    balance: float = _option(
+        0.0,
+        label="Rare colors",
+        tooltip="From 0, where every pixel counts, to 1, where every colour does, rare ones too.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     method: str = _option(
         "coreset",
         label="Method",
@@ -123,7 +130,8 @@ class Options:
         if self.random_state is not None:
             seed = _whole_number(OPTIONS["random_state"], self.random_state, "None")
             self._store("random_state", seed)
-        self._store("tol", _real_number(OPTIONS["tol"], self.tol))
+        for name in ("balance", "tol"):
+            self._store(name, _real_number(OPTIONS[name], getattr(self, name)))
         for name in ("color_space", "normalize", "method"):
             _choice(OPTIONS[name], getattr(self, name))
         if self.normalize != "none" and self.color_space != "rgb":

@@ -71,6 +71,7 @@ def segment(
     channel_axis: int | None = None,
     color_space: str = Options.color_space,
     normalize: str = Options.normalize,
+    balance: float = Options.balance,
     method: str = Options.method,
     coreset_size: int | str = Options.coreset_size,
     mask: Any = None,
@@ -109,6 +110,11 @@ def segment(
         How channels are scaled before they are compared, in "rgb" alone:
         "zscore" by their mean and standard deviation, "percentile" by their
         1st and 99th percentile, over all pixels that are not left out.
+    balance : float, default 0
+        From 0, plain K-means, where every pixel counts, to 1, where every
+        colour does: a cell of colour space (of 16 along each axis) weighs as
+        its number of pixels to the power of 1 - `balance`. Rare colours then
+        get clusters of their own. Cost and table are of the pixels all the same.
     method : {"coreset", "full"}, default "coreset"
         Whether a weighted sample of the pixels is fitted, or all of them.
     coreset_size : int or "auto", default "auto"
@@ -175,6 +181,7 @@ def segment(
         n_clusters=n_clusters,
         color_space=color_space,
         normalize=normalize,
+        balance=balance,
         method=method,
         coreset_size=coreset_size,
         init=init,

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
+from napari_kmeans.clustering.balancing import balance_weights
 from napari_kmeans.clustering.fit import fit_points
+from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps
 from napari_kmeans.imaging.colors import ColorSpace, white_of
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
@@ -64,7 +66,10 @@ class Summary(ABC):
     def fit(self, step: Step) -> Fit:
         """Fit K-means as the options say; see `fit_points`."""
         rng = np.random.default_rng([self.seed, 0])
-        return fit_points(self.levels, self.options, self.start, rng, step)
+        levels = self.levels
+        if self.options.balance:
+            levels = [_balanced(level, self.options.balance) for level in levels]
+        return fit_points(levels, self.options, self.start, rng, step)
 
     @property
     def start(self) -> Floats | None:
@@ -80,7 +85,11 @@ class Summary(ABC):
         """Return by what factor the cost on the coreset is off that on all pixels, at least 1."""
         if self.coreset is None or tally.cost == fit.inertia:
             return 1.0
-        costs = sorted([tally.cost, fit.inertia + self._unseen_cost()])
+        seen = fit.inertia
+        if self.options.balance:
+            points = self.levels[-1]
+            seen = float(points.weights @ find_nearest(points.points, fit.centers)[1])
+        costs = sorted([tally.cost, seen + self._unseen_cost()])
         return costs[1] / costs[0] if costs[0] > 0 else float("inf")
 
     def _unseen_cost(self) -> float:
@@ -171,7 +180,7 @@ class CountedColors(Summary):
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from the distinct colours."""
         histogram = self.histogram
-        if self.coreset is None:
+        if self.coreset is None and not self.options.balance:
             labels, cost = fit.labels, fit.inertia
         else:
             assignment = Assignment(self.colors, fit.centers)
@@ -239,8 +248,10 @@ class EveryPixel(Summary):
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from the labels of the fit."""
         step(1)
-        weights = np.ones(len(self.values))
-        return tally_colors(self.values, weights, fit.labels, fit.inertia, len(fit.centers))
+        weights, cost = np.ones(len(self.values)), fit.inertia
+        if self.options.balance:
+            cost = float(find_nearest(self.levels[-1].points, fit.centers)[1].sum())
+        return tally_colors(self.values, weights, fit.labels, cost, len(fit.centers))
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,6 +267,11 @@ class StreamedPixels(Summary):
 
     def fit(self, step: Step) -> Fit:
         """Fit K-means to all pixels; see `fit_pixels`."""
+        if self.options.balance:
+            raise ValueError(
+                f"balance must be 0 for method 'full' on dask images of too many colours to "
+                f"count, got {self.options.balance}: use method 'coreset'."
+            )
         rng = np.random.default_rng([self.seed, 0])
         sampling = _sampling(self.options, self.seed, self.space)
         return fit_pixels(self.images, self.options, sampling, self.moments, self.start, rng, step)
@@ -270,6 +286,12 @@ class StreamedPixels(Summary):
         """Return what each cluster holds, from the last pass of the fit."""
         assert isinstance(fit, StreamedFit)
         return fit.tally
+
+
+def _balanced(data: GroupedPoints, balance: float) -> GroupedPoints:
+    return GroupedPoints(
+        data.points, balance_weights(data.points, data.weights, balance), data.starts
+    )
 
 
 def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Progress) -> Summary:
