@@ -17,8 +17,8 @@ import tifffile
 import napari_kmeans
 from napari_kmeans import KMeansModel, __main__, segment
 from napari_kmeans.__main__ import fill_viewer, main, screen_problem
-from napari_kmeans.files import Picture
 from napari_kmeans.parameters import OPTIONS, Options
+from napari_kmeans.picture import Picture
 from napari_kmeans.samples import SAMPLES
 
 PARTS = ("labels.tif", "model.json", "recolored.png", "table.csv")

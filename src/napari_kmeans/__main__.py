@@ -14,16 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans import __version__
-from napari_kmeans.files import (
-    Picture,
-    UnreadableImageError,
-    free_stems,
-    output_directory,
-    read_image,
-    reason,
-    write_results,
-)
+from napari_kmeans.files import read_image
 from napari_kmeans.parameters import AUTO, OPTIONS, OptionInfo, Options
+from napari_kmeans.picture import Picture, UnreadableImageError, reason
+from napari_kmeans.results import free_stems, output_directory, write_results
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -184,7 +178,12 @@ def _write(jobs: Sequence[Job], options: Options, directory: Path) -> int:
             failures += 1
             continue
         try:
-            paths = write_results(outcome.seg, directory, stem)
+            with _bar(f"writing {stem}") as progress:
+                paths = write_results(outcome.seg, directory, stem, outcome.picture.axes, progress)
+        except UnreadableImageError as error:
+            _say(f"cannot read {job.source}: {error}")
+            failures += 1
+            continue
         except OSError as error:
             _say(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
             failures += 1
