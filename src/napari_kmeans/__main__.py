@@ -215,7 +215,7 @@ def _cluster(job: Job, options: Options) -> Outcome | None:
                 progress=progress,
                 **values,
             )
-    except (TypeError, ValueError, MemoryError) as error:
+    except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
         _say(f"cannot cluster {job.source}: {reason(error)}")
         return None
     return Outcome(job.name, picture, seg, job.sample)

@@ -241,6 +241,8 @@ class _ChunkWriter:
             for length, size in zip(block.shape, self.target.chunks, strict=True)
         ]
         for corner in product(*starts):
-            part = block[tuple(map(slice, corner, np.add(corner, self.target.chunks)))]
+            stop = np.add(corner, self.target.chunks)
+            # Contiguous, for zarr is slow to copy what is not.
+            part = np.ascontiguousarray(block[tuple(map(slice, corner, stop))])
             begin = [place.start + start for place, start in zip(region, corner, strict=True)]
             self.target[tuple(map(slice, begin, np.add(begin, part.shape)))] = part
