@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from typing import TYPE_CHECKING
@@ -13,14 +12,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_kmeans.files import (
-    UnreadableImageError,
-    free_stems,
-    output_directory,
-    png_holds,
-    read_image,
-    write_whole,
-)
+from napari_kmeans.files import read_image, replacing, write_whole
+from napari_kmeans.picture import UnreadableImageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,26 +162,6 @@ def test_an_unreadable_file_has_one_short_reason(tmp_path, name):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(
-    ("axes", "dtype", "expected"),
-    [
-        ("YX", np.uint8, True),
-        ("YX", np.uint16, True),
-        ("YXS", np.uint8, True),
-        ("YXS", np.uint16, False),
-        ("YX", np.int16, False),
-        ("YX", np.float32, False),
-        ("YXS", np.float64, False),
-        ("ZYX", np.uint8, False),
-        ("QYXS", np.uint8, False),
-        ("CYX", np.uint8, False),
-        ("YXC", np.uint8, False),
-    ],
-)
-def test_png_is_chosen_where_it_is_exact(axes, dtype, expected):
-    assert png_holds(np.zeros((3,) * len(axes), dtype), axes) == expected
-
-
 class TestWriteWhole:
     def test_files_are_written_with_the_usual_permissions(self, tmp_path):
         target, ordinary = tmp_path / "target.txt", tmp_path / "ordinary.txt"
@@ -213,36 +186,74 @@ class TestWriteWhole:
         assert first.read_text() == "old"
 
 
-class TestOutputDirectory:
-    def test_it_is_made_with_its_parents(self, tmp_path):
-        with output_directory(tmp_path / "a" / "b") as directory:
-            (directory / "result").touch()
-        assert (tmp_path / "a" / "b" / "result").exists()
+class TestReplacing:
+    """Directories beside files; a run that is killed is one whose clean-up never comes."""
 
-    def test_what_was_made_and_stayed_empty_is_taken_away(self, tmp_path):
-        with output_directory(tmp_path / "a" / "b"):
-            pass
-        assert list(tmp_path.iterdir()) == []
+    @pytest.fixture
+    def target(self, tmp_path) -> Path:
+        """A directory with files in it, as an earlier run has left it."""
+        target = tmp_path / "labels.zarr"
+        self._fill(target, "old")
+        return target
 
-    def test_what_was_there_stays(self, tmp_path):
-        with output_directory(tmp_path):
-            pass
-        assert tmp_path.is_dir()
+    def _fill(self, directory: Path, text: str) -> None:
+        (directory / "0").mkdir(parents=True)
+        (directory / "0" / "chunk").write_text(text)
 
-    def test_a_file_in_its_place_is_an_error(self, tmp_path):
-        (tmp_path / "file").touch()
-        for path in (tmp_path / "file", tmp_path / "file" / "below"):
-            with pytest.raises(OSError, match=os.strerror(20)), output_directory(path):
-                pass
+    def _names(self, directory: Path) -> list[str]:
+        return [path.name for path in directory.iterdir()]
 
+    def test_a_directory_takes_the_place_of_another(self, target):
+        (target / "only in the old one").touch()
+        with replacing([target]) as temporary:
+            self._fill(temporary[target], "new")
+            assert (target / "0" / "chunk").read_text() == "old"
+            assert temporary[target].parent == target.parent
+            assert temporary[target].name.startswith(".napari-kmeans-")
+        assert (target / "0" / "chunk").read_text() == "new"
+        assert self._names(target) == ["0"]
+        assert self._names(target.parent) == ["labels.zarr"]
 
-class TestFreeStems:
-    def test_names_that_are_free_stay(self, tmp_path):
-        assert free_stems(["a", "b"], tmp_path, []) == ["a", "b"]
+    def test_a_directory_takes_the_place_of_a_file(self, tmp_path):
+        (tmp_path / "labels.zarr").touch()
+        with replacing([tmp_path / "labels.zarr"]) as temporary:
+            self._fill(temporary[tmp_path / "labels.zarr"], "new")
+        assert (tmp_path / "labels.zarr" / "0" / "chunk").read_text() == "new"
+        assert self._names(tmp_path) == ["labels.zarr"]
 
-    def test_the_same_name_gets_a_number(self, tmp_path):
-        assert free_stems(["a", "a", "a-2", "A"], tmp_path, []) == ["a", "a-2", "a-2-2", "A-3"]
+    @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+    def test_what_fails_midway_changes_nothing(self, target, error):
+        def write(part: Path) -> None:
+            self._fill(part, "new")
+            raise error
 
-    @pytest.mark.parametrize("name", ["a-recolored.png", "a-recolored.tif", "a-labels.tif"])
-    def test_an_input_is_not_overwritten(self, tmp_path, name):
-        assert free_stems(["a"], tmp_path, [tmp_path / name]) == ["a-2"]
+        with pytest.raises(type(error)):
+            write_whole({target: write})
+        assert (target / "0" / "chunk").read_text() == "old"
+        assert self._names(target.parent) == ["labels.zarr"]
+
+    def test_the_next_run_takes_away_what_a_killed_one_left(self, target):
+        killed = replacing([target])
+        self._fill(killed.__enter__()[target], "half")
+        other = target.with_name("x-labels.zarr")
+        beside = replacing([other])
+        part = beside.__enter__()[other]
+        part.mkdir()
+        assert len(self._names(target.parent)) == 3
+        with replacing([target]) as temporary:
+            self._fill(temporary[target], "new")
+        # What another target's run is writing stays.
+        assert set(self._names(target.parent)) == {"labels.zarr", part.name}
+
+    def test_what_was_moved_aside_when_a_run_was_killed_is_put_back(self, target):
+        target.rename(target.with_name(".napari-kmeans-previous-labels.zarr"))
+        with pytest.raises(KeyboardInterrupt), replacing([target]):
+            raise KeyboardInterrupt
+        assert (target / "0" / "chunk").read_text() == "old"
+        assert self._names(target.parent) == ["labels.zarr"]
+
+    def test_a_file_written_by_way_of_another_is_taken_away_too(self, tmp_path):
+        name = ".napari-kmeans-0123abcd-.napari-kmeans-4567cdef-model.json"
+        (tmp_path / name).touch()
+        write_whole({tmp_path / "model.json": lambda path: path.touch()})
+        assert self._names(tmp_path) == ["model.json"]

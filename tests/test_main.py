@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
 
 import napari_kmeans
-from napari_kmeans import KMeansModel, __main__, segment
+from napari_kmeans import KMeansModel, __main__, files, segment
 from napari_kmeans.__main__ import fill_viewer, main, screen_problem
-from napari_kmeans.files import Picture
+from napari_kmeans.files import read_image
 from napari_kmeans.parameters import OPTIONS, Options
+from napari_kmeans.picture import Picture
 from napari_kmeans.samples import SAMPLES
 
 PARTS = ("labels.tif", "model.json", "recolored.png", "table.csv")
@@ -170,6 +172,158 @@ class TestResults:
         assert main([str(photo), str(other), "-k", "2", "-o", str(photo.parent)]) == 0
         np.testing.assert_array_equal(iio.imread(other), _noise(12, 14, 3))
         np.testing.assert_array_equal(iio.imread(photo), quadrants)
+
+
+class TestLazily:
+    """Zarr in, OME-Zarr out: what `segment` gives for the same pixels in memory."""
+
+    @pytest.fixture
+    def image(self) -> np.ndarray:
+        return _noise(1200, 1100, 3)
+
+    @pytest.fixture
+    def scan(self, tmp_path, image) -> Path:
+        path = tmp_path / "scan.zarr"
+        zarr.create_array(path, data=image, chunks=(512, 512, 3))
+        return path
+
+    def _assert_results(self, out: Path, stem: str, seg) -> None:
+        labels = read_image(out / f"{stem}-labels.zarr")
+        recolored = read_image(out / f"{stem}-recolored.zarr")
+        for picture, expected in ((labels, seg.labels), (recolored, seg.recolored)):
+            np.testing.assert_array_equal(picture.pixels, expected)
+            assert picture.pixels.dtype == expected.dtype
+        assert recolored.channel_axis == (None if seg.model.rgb else seg.model.channel_axis)
+        assert bool(recolored.rgb) == seg.model.rgb
+        table = pd.read_csv(out / f"{stem}-table.csv")
+        pd.testing.assert_frame_equal(table, seg.table, check_dtype=False)
+        model = KMeansModel.load(out / f"{stem}-model.json")
+        np.testing.assert_allclose(model.cluster_centers_, seg.model.cluster_centers_)
+
+    def test_colors(self, scan, image, out, capsys):
+        assert main([str(scan), "-k", "4", "-o", str(out)]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        assert all(f"wrote {out / name}" in printed.out for name in _names(out))
+        names = ["labels.zarr", "model.json", "recolored.zarr", "table.csv"]
+        assert _names(out) == [f"scan-{name}" for name in names]
+        seg = segment(image, 4)
+        self._assert_results(out, "scan", seg)
+        coarse = zarr.open_array(out / "scan-labels.zarr" / "1", mode="r")
+        np.testing.assert_array_equal(coarse[:], seg.labels[::2, ::2])
+
+    def test_the_labels_carry_their_colors(self, scan, out):
+        assert main([str(scan), "-k", "3", "-o", str(out)]) == 0
+        attributes = zarr.open_group(out / "scan-labels.zarr", mode="r").attrs["ome"]
+        colors = KMeansModel.load(out / "scan-model.json").colors
+        for label, entry in enumerate(attributes["image-label"]["colors"], start=1):
+            assert entry["label-value"] == label
+            np.testing.assert_allclose(
+                np.array(entry["rgba"]) / 255, [*colors[label - 1], 1], atol=0.01
+            )
+        assert len(attributes["image-label"]["colors"]) == 3
+
+    def test_alpha_and_transparent_pixels(self, tmp_path, out, image):
+        image = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+        image[3, 5] = (1, 2, 3, 0)
+        zarr.create_array(tmp_path / "clear.zarr", data=image, chunks=(512, 512, 4))
+        assert main([str(tmp_path / "clear.zarr"), "-k", "4", "-o", str(out)]) == 0
+        self._assert_results(out, "clear", segment(image, 4))
+        recolored = read_image(out / "clear-recolored.zarr").pixels
+        assert recolored[3, 5].compute().tolist() == [1, 2, 3, 0]
+
+    def test_a_volume(self, tmp_path, out):
+        volume = _noise(5, 60, 70)
+        path = tmp_path / "volume.zarr"
+        zarr.create_array(path, data=volume, chunks=(1, 32, 32), dimension_names=["z", "y", "x"])
+        assert main([str(path), "-k", "3", "-o", str(out)]) == 0
+        self._assert_results(out, "volume", segment(volume, 3))
+        axes = read_image(out / "volume-recolored.zarr").axes
+        assert [axis.name for axis in axes] == ["z", "y", "x"]
+
+    def test_channels(self, tmp_path, out):
+        image = _noise(60, 2, 70)
+        path = tmp_path / "stain.zarr"
+        zarr.create_array(path, data=image, chunks=(32, 1, 32), dimension_names=["y", "c", "x"])
+        assert main([str(path), "-k", "3", "-o", str(out)]) == 0
+        seg = segment(image, 3, channel_axis=1)
+        labels = read_image(out / "stain-labels.zarr")
+        np.testing.assert_array_equal(labels.pixels, seg.labels)
+        # OME-Zarr has channels before the plane.
+        recolored = read_image(out / "stain-recolored.zarr")
+        np.testing.assert_array_equal(recolored.pixels, seg.recolored.swapaxes(0, 1))
+        assert recolored.channel_axis == 0
+
+    def test_a_large_tiff_file(self, tmp_path, out, image, monkeypatch):
+        monkeypatch.setattr(files, "LARGE", 1000)
+        path = tmp_path / "slide.tif"
+        tifffile.imwrite(path, image, photometric="rgb", tile=(256, 256), compression="zlib")
+        assert main([str(path), "-k", "4", "-o", str(out)]) == 0
+        self._assert_results(out, "slide", segment(image, 4))
+
+    def test_a_second_run_replaces_the_first(self, scan, image, out):
+        for n_clusters in (5, 3):
+            assert main([str(scan), "-k", str(n_clusters), "-o", str(out)]) == 0
+            self._assert_results(out, "scan", segment(image, n_clusters))
+            assert len(_names(out)) == 4
+
+    def test_where_the_source_lies_its_results_lie(self, scan, tmp_path, out):
+        axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+        place = [
+            {"type": "scale", "scale": [0.5, 0.25]},
+            {"type": "translation", "translation": [7.0, 0.0]},
+        ]
+        datasets = [{"path": "0", "coordinateTransformations": place}]
+        multiscale = {"axes": axes, "datasets": datasets}
+        ome = {"version": "0.5", "multiscales": [multiscale]}
+        group = zarr.open_group(tmp_path / "gray.zarr", mode="w", attributes={"ome": ome})
+        group.create_array("0", data=_noise(60, 70))
+        assert main([str(tmp_path / "gray.zarr"), "-k", "2", "-o", str(out)]) == 0
+        for name in ("labels", "recolored"):
+            written = read_image(out / f"gray-{name}.zarr").axes
+            assert written == read_image(tmp_path / "gray.zarr").axes
+
+    def test_a_damaged_chunk_leaves_nothing(self, scan, out, capsys):
+        (scan / "c" / "1" / "1" / "0").write_bytes(b"no chunk")
+        assert main([str(scan), "-k", "2", "-o", str(out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert str(scan) in line
+        assert "1024" in line
+        assert not out.exists()
+
+    @on_posix
+    def test_a_full_disk_leaves_the_earlier_results(self, scan, image, out):
+        import resource
+
+        assert main([str(scan), "-k", "3", "-o", str(out)]) == 0
+        # Room for the metadata, but for no chunk. In a process of its own, where
+        # what zarr's tasks say at their end would be seen.
+        code = "import sys; from napari_kmeans.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        done = subprocess.run(
+            [sys.executable, "-X", "dev", "-c", code, scan, "-k", "8", "-o", out],
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)),
+        )
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        expected = f"napari-kmeans: cannot write the results of {scan} to {out}: "
+        assert line.startswith(expected)
+        self._assert_results(out, "scan", segment(image, 3))
+        assert len(_names(out)) == 4
+
+    @on_posix
+    def test_a_run_that_is_killed_is_cleaned_up_by_the_next(self, scan, image, out):
+        arguments = [sys.executable, "-m", "napari_kmeans", scan, "-k", "3", "-o", out]
+        with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
+            while not list(out.glob(".napari-kmeans-*/0/c/*")):
+                assert process.poll() is None
+            process.kill()
+        left = [name for name in _names(out) if not name.startswith("scan-")]
+        assert left
+        assert main([*map(str, arguments[3:])]) == 0
+        self._assert_results(out, "scan", segment(image, 3))
+        assert len(_names(out)) == 4
 
 
 class TestFaults:

@@ -50,7 +50,7 @@ def test_a_lower_room_pulls_in_neither_qt_nor_napari(module):
 
 @pytest.mark.parametrize("module", ["napari_kmeans", "napari_kmeans.__main__"])
 def test_importing_the_package_or_the_command_line_is_light(module):
-    heavy = {"numba", "sklearn", "skimage", "scipy", "pandas", "dask", "napari", "qtpy"}
+    heavy = {"numba", "sklearn", "skimage", "scipy", "pandas", "dask", "zarr", "napari", "qtpy"}
     assert not _top_level_imports(f"import {module}") & heavy
 
 

@@ -7,40 +7,32 @@ import importlib.util
 import os
 import subprocess
 import sys
-import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans import __version__
-from napari_kmeans.files import (
-    Picture,
-    UnreadableImageError,
-    free_stems,
-    output_directory,
-    read_image,
-    reason,
-    write_results,
-)
+from napari_kmeans.files import read_image
 from napari_kmeans.parameters import AUTO, OPTIONS, OptionInfo, Options
+from napari_kmeans.picture import Picture, UnreadableImageError, reason
+from napari_kmeans.results import free_stems, output_directory, write_results
 from napari_kmeans.samples import SAMPLES
+from napari_kmeans.terminal import PROGRAM, bar, print_table, say, spoken_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import napari
 
     from napari_kmeans.segmentation import Segmentation
 
-PROGRAM = "napari-kmeans"
 DEFAULT_DIRECTORY = Path("napari-kmeans-output")
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
 """The options whose flags are not simply their names."""
 
 NO_SEED = "none"
-ROWS_PRINTED = 20
 FAILED = 1
 INTERRUPTED = 130
 
@@ -80,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
-        _say("interrupted; nothing was left half-written")
+        say("interrupted; nothing was left half-written")
         return INTERRUPTED
 
 
@@ -148,13 +140,13 @@ def _run(jobs: Sequence[Job], options: Options, directory: Path | None) -> int:
         problem = screen_problem()
         if problem is None:
             return _show(jobs, options)
-        _say(f"no screen: {problem}; writing to {DEFAULT_DIRECTORY}{os.sep} instead")
+        say(f"no screen: {problem}; writing to {DEFAULT_DIRECTORY}{os.sep} instead")
         directory = DEFAULT_DIRECTORY
     with ExitStack() as stack:
         try:
             stack.enter_context(output_directory(directory))
         except OSError as error:
-            _say(f"cannot write to {directory}: {reason(error)}")
+            say(f"cannot write to {directory}: {reason(error)}")
             return FAILED
         return _write(jobs, options, directory)
 
@@ -164,7 +156,7 @@ def _show(jobs: Sequence[Job], options: Options) -> int:
     for job in jobs:
         outcome = _cluster(job, options)
         if outcome is not None:
-            _print_table(outcome)
+            print_table(outcome.name, outcome.seg.table)
             outcomes.append(outcome)
     if outcomes:
         import napari
@@ -184,12 +176,17 @@ def _write(jobs: Sequence[Job], options: Options, directory: Path) -> int:
             failures += 1
             continue
         try:
-            paths = write_results(outcome.seg, directory, stem)
-        except OSError as error:
-            _say(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
+            with bar(f"writing {stem}") as progress:
+                paths = write_results(outcome.seg, directory, stem, outcome.picture.axes, progress)
+        except UnreadableImageError as error:
+            say(f"cannot read {job.source}: {error}")
             failures += 1
             continue
-        _print_table(outcome)
+        except OSError as error:
+            say(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
+            failures += 1
+            continue
+        print_table(outcome.name, outcome.seg.table)
         for path in paths:
             print(f"wrote {path}")
     return FAILED if failures else 0
@@ -200,15 +197,15 @@ def _cluster(job: Job, options: Options) -> Outcome | None:
     try:
         picture = job.read()
     except UnreadableImageError as error:
-        _say(f"cannot read {job.source}: {error}")
+        say(f"cannot read {job.source}: {error}")
         return None
     if picture.note:
-        _say(f"{job.source}: {picture.note}")
+        say(f"{job.source}: {picture.note}")
     from napari_kmeans.segmentation import segment
 
     values = {name: getattr(options, name) for name in OPTIONS}
     try:
-        with _spoken_warnings(job.source), _bar(job.name) as progress:
+        with spoken_warnings(job.source), bar(job.name) as progress:
             seg = segment(
                 picture.pixels,
                 rgb=picture.rgb,
@@ -216,8 +213,8 @@ def _cluster(job: Job, options: Options) -> Outcome | None:
                 progress=progress,
                 **values,
             )
-    except (TypeError, ValueError, MemoryError) as error:
-        _say(f"cannot cluster {job.source}: {reason(error)}")
+    except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
+        say(f"cannot cluster {job.source}: {reason(error)}")
         return None
     return Outcome(job.name, picture, seg, job.sample)
 
@@ -262,35 +259,6 @@ def _number(info: OptionInfo) -> Callable[[str], Any]:
     return parse
 
 
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a progress bar if a person is watching; give the callable that moves it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm
-
-    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(desc=name, total=1, bar_format=layout, leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield progress
-
-
-@contextmanager
-def _spoken_warnings(source: str) -> Iterator[None]:
-    """Say what is warned of in one line each, without the place in the code."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield
-    for message in caught:
-        if message.category is UserWarning:
-            _say(f"{source}: {message.message}")
-
-
 def _add_layers(viewer: napari.Viewer, outcome: Outcome) -> None:
     from napari_kmeans.viewer import samples
     from napari_kmeans.viewer.layers import Source, labels_layer, recolored_layer
@@ -315,22 +283,6 @@ def _add_channels(viewer: napari.Viewer, outcome: Outcome) -> None:
         names = [f"{name} {channel}" for channel in range(n_channels)]
         viewer.add_image(pixels, channel_axis=axis, name=names)
     viewer.add_labels(outcome.seg.labels, name=f"{outcome.name} labels", features=outcome.seg.table)
-
-
-def _print_table(outcome: Outcome) -> None:
-    """Print label, share and colour of the clusters, the first ones where they are many."""
-    table = outcome.seg.table
-    print(f"{outcome.name}: {len(table)} clusters")
-    print(" label  percent  color")
-    shown = table.head(ROWS_PRINTED)
-    for label, percent, color in zip(shown["index"], shown["percent"], shown["color"], strict=True):
-        print(f"{label:6d}  {percent:7.2f}  {color}")
-    if len(table) > len(shown):
-        print(f"   ... and {len(table) - len(shown)} more")
-
-
-def _say(sentence: str) -> None:
-    print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)
 
 
 if __name__ == "__main__":

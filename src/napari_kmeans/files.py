@@ -1,108 +1,71 @@
-"""Images in, results out: reading any image file, writing each result whole or not at all."""
+"""Reading any image, and writing files and directories whole or not at all."""
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
+import re
 import secrets
+import shutil
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from napari_kmeans.picture import Axis, Picture, UnreadableImageError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from napari_kmeans.model import KMeansModel
-    from napari_kmeans.segmentation import Segmentation
-
 TIFF_SUFFIXES = {".tif", ".tiff"}
-PARTS = ("labels", "recolored", "table", "model")
-SUFFIXES = (".tif", ".png", ".csv", ".json")
+LARGE = 2**28
+"""Bytes: a TIFF file with more pixels than that is read when they are needed."""
 
+PREFIX = ".napari-kmeans-"
+"""What the names of files and directories begin with that are not complete yet."""
 
-class UnreadableImageError(Exception):
-    """A file is no image that can be read; the message is the reason, in a few words."""
-
-
-class Picture(NamedTuple):
-    """An image from a file and what the file says of its axes, as `segment` takes it."""
-
-    pixels: Any
-    rgb: bool | None = None
-    channel_axis: int | None = None
-    note: str = ""
-    """What was lost in reading, for the user."""
+TIFF_KINDS = {"S": "channel", "C": "channel", "T": "time", "X": "space", "Y": "space", "Z": "space"}
 
 
 def read_image(path: Path) -> Picture:
     """Read an image; the pages of a TIFF file or the frames of an animation are a stack.
+
+    Zarr and large TIFF files give lazy dask arrays.
 
     Raises
     ------
     UnreadableImageError
         If the file is missing, damaged or no image.
     """
-    if path.is_dir():
-        raise UnreadableImageError("it is a directory")
     if not path.exists():
         raise UnreadableImageError("there is no such file")
-    read = _read_tiff if path.suffix.lower() in TIFF_SUFFIXES else _read_with_imageio
     try:
         with _quiet_decoders():
-            picture = read(path)
+            picture = _reader(path)(path)
+    except UnreadableImageError:
+        raise
     except Exception as error:
         # Decoders answer damaged files with errors of many kinds, IndexError among them.
         raise UnreadableImageError(reason(error)) from error
     if picture.pixels.dtype == bool:
-        return picture._replace(pixels=picture.pixels.astype(np.uint8) * np.uint8(255))
+        return picture._replace(
+            pixels=_in_8_bits(picture.pixels), levels=tuple(map(_in_8_bits, picture.levels))
+        )
     return picture
 
 
-def reason(error: BaseException) -> str:
-    """Return why, in one line: what the system says, or the first line of the message."""
-    if isinstance(error, MemoryError):
-        return "there is not enough memory"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if "Could not find a backend" in str(error):
-        return "it is no image in a format known here"
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+def _reader(path: Path) -> Callable[[Path], Picture]:
+    if path.is_dir():
+        from napari_kmeans.zarr_files import read_zarr
+
+        return read_zarr
+    return _read_tiff if path.suffix.lower() in TIFF_SUFFIXES else _read_with_imageio
 
 
-def write_results(seg: Segmentation, directory: Path, stem: str) -> list[Path]:
-    """Write labels, recolored image, table and model; return their paths.
-
-    None of the four takes its place before all of them are written.
-    """
-    labels, recolored = np.asarray(seg.labels), np.asarray(seg.recolored)
-    axes = _axes(seg.model, recolored.ndim)
-    png = png_holds(recolored, axes)
-    writers: dict[Path, Callable[[Path], Any]] = {
-        directory / f"{stem}-labels.tif": lambda path: _write_tiff(path, labels),
-        directory / f"{stem}-recolored{'.png' if png else '.tif'}": lambda path: (
-            _write_png(path, recolored) if png else _write_tiff(path, recolored, axes)
-        ),
-        directory / f"{stem}-table.csv": lambda path: seg.table.to_csv(path, index=False),
-        directory / f"{stem}-model.json": seg.model.save,
-    }
-    write_whole(writers)
-    return list(writers)
-
-
-def png_holds(image: np.ndarray, axes: str) -> bool:
-    """Return whether a PNG file gives `image` back exactly.
-
-    16-bit colour is no: PNG has it, but Pillow, which most readers in Python
-    use, hands it back at 8 bits.
-    """
-    if axes == "YX":
-        return image.dtype in (np.uint8, np.uint16)
-    return axes == "YXS" and image.dtype == np.uint8
+def _in_8_bits(pixels: Any) -> Any:
+    return pixels.astype(np.uint8) * np.uint8(255)
 
 
 def write_whole(writers: Mapping[Path, Callable[[Path], Any]]) -> None:
@@ -114,76 +77,66 @@ def write_whole(writers: Mapping[Path, Callable[[Path], Any]]) -> None:
         Each callable writes its file at the path that it is given, in the
         directory of the path that the file has in the end.
     """
-    token = secrets.token_hex(4)
-    temporary = {path: path.with_name(f".{path.stem}.{token}{path.suffix}") for path in writers}
-    try:
+    with replacing(list(writers)) as temporary:
         for path, write in writers.items():
             write(temporary[path])
-            _flush_to_disk(temporary[path])
-        for path in writers:
-            os.replace(temporary[path], path)
-    finally:
-        for leftover in temporary.values():
-            leftover.unlink(missing_ok=True)
 
 
 @contextmanager
-def output_directory(path: Path) -> Iterator[Path]:
-    """Make sure that files can be written to `path`; take it away again if it stays empty.
+def replacing(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
+    """Give a temporary path beside each path; what is written there takes its place at the end.
 
-    Raises
-    ------
-    OSError
-        On entering, if `path` cannot be made or written to.
+    Files and directories of zarr alike. An exception leaves what was there
+    before; what a run that was killed left behind, the next one for the same
+    paths takes away.
     """
-    made = [parent for parent in (path, *path.parents) if not parent.exists()]
+    for path in paths:
+        _clear_leftovers(path)
+    token = secrets.token_hex(4)
+    temporary = {path: path.with_name(f"{PREFIX}{token}-{path.name}") for path in paths}
     try:
-        if path.exists() and not path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{secrets.token_hex(8)}"
-        probe.touch()
-        probe.unlink()
-        yield path
+        yield temporary
+        for part in temporary.values():
+            _flush_to_disk(part)
+        for path, part in temporary.items():
+            _take_place(part, path)
     finally:
-        for directory in made:
-            if directory.is_dir() and not any(directory.iterdir()):
-                directory.rmdir()
+        for part in temporary.values():
+            _remove(part)
 
 
-def free_stems(names: list[str], directory: Path, inputs: list[Path]) -> list[str]:
-    """Return a stem for the outputs of each name, none of which overwrites another or an input."""
-    taken = {_key(path) for path in inputs}
-    stems = []
-    for name in names:
-        number = 1
-        stem = name
-        while taken & (targets := {_key(path) for path in _targets(directory, stem)}):
-            number += 1
-            stem = f"{name}-{number}"
-        taken |= targets
-        stems.append(stem)
-    return stems
+def _take_place(part: Path, path: Path) -> None:
+    if not part.is_dir() or not path.exists():
+        os.replace(part, path)
+        return
+    # No system call replaces a directory that is not empty. Killed between the
+    # two, a run leaves the old one to be put back by the next.
+    previous = _previous(path)
+    os.rename(path, previous)
+    os.rename(part, path)
+    _remove(previous)
 
 
-def _targets(directory: Path, stem: str) -> list[Path]:
-    names = [f"{stem}-{part}{suffix}" for part, suffix in zip(PARTS, SUFFIXES, strict=True)]
-    return [directory / name for name in (*names, f"{stem}-recolored.tif")]
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{PREFIX}previous-{path.name}")
 
 
-def _key(path: Path) -> str:
-    # Case folded: on macOS and Windows two names may be one file.
-    return str(path.resolve()).casefold()
+def _clear_leftovers(path: Path) -> None:
+    """Put back or take away what runs that were killed left beside `path`."""
+    if _previous(path).exists() and not path.exists():
+        os.rename(_previous(path), path)
+    # A file may have been written by way of another temporary one.
+    pattern = re.compile(f"({re.escape(PREFIX)}([0-9a-f]{{8}}|previous)-)+{re.escape(path.name)}")
+    for leftover in path.parent.iterdir():
+        if pattern.fullmatch(leftover.name):
+            _remove(leftover)
 
 
-def _axes(model: KMeansModel, ndim: int) -> str:
-    """Name the axes of an image as TIFF does: X, Y, Z from the last, S or C for channels."""
-    n_spatial = ndim - (model.channel_axis is not None)
-    names = ("Q" * n_spatial + "ZYX")[-n_spatial:]
-    if model.channel_axis is None:
-        return names
-    position = model.channel_axis % ndim
-    return names[:position] + ("S" if model.rgb else "C") + names[position:]
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _read_with_imageio(path: Path) -> Picture:
@@ -229,6 +182,10 @@ def _read_tiff(path: Path) -> Picture:
     with TiffFile(path) as file:
         series = file.series[0]
         first = series.keyframe
+        if series.nbytes > LARGE and first.photometric != PHOTOMETRIC.PALETTE:
+            from napari_kmeans.large_tiff import open_levels
+
+            return _tiff_picture(open_levels(path, series), series.axes, lazy=True)
         plain = first.compression in (
             COMPRESSION.NONE,
             COMPRESSION.ADOBE_DEFLATE,
@@ -239,12 +196,28 @@ def _read_tiff(path: Path) -> Picture:
             return _read_with_pillow(
                 path.read_bytes(), [page.index for page in series.pages if page]
             )
-        pixels, axes = series.asarray(), series.axes
-    if "S" in axes:
-        pixels = np.moveaxis(pixels, axes.index("S"), -1)
-        rgb = pixels.shape[-1] in (3, 4)
-        return Picture(pixels, rgb=rgb, channel_axis=None if rgb else pixels.ndim - 1)
-    return Picture(pixels, channel_axis=axes.index("C") if "C" in axes else None)
+        return _tiff_picture([series.asarray()], series.axes)
+
+
+def _tiff_picture(levels: list[Any], names: str, lazy: bool = False) -> Picture:
+    """Return the picture of levels whose axes have the `names` that TIFF gives them."""
+    channel_axis = next((names.index(name) for name in "SC" if name in names), None)
+    rgb = None
+    if "S" in names and channel_axis is not None:
+        levels = [np.moveaxis(level, channel_axis, -1) for level in levels]
+        names = names.replace("S", "") + "S"
+        rgb = levels[0].shape[-1] in (3, 4)
+        channel_axis = None if rgb else len(names) - 1
+    axes = tuple(
+        Axis("c" if name in "SC" else name.lower(), TIFF_KINDS.get(name, "")) for name in names
+    )
+    return Picture(
+        levels[0],
+        rgb,
+        channel_axis,
+        levels=tuple(levels) if lazy else (),
+        axes=axes,
+    )
 
 
 @contextmanager
@@ -263,26 +236,8 @@ def _quiet_decoders() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _write_png(path: Path, image: np.ndarray) -> None:
-    import imageio.v3 as iio
-
-    iio.imwrite(path, image)
-
-
-def _write_tiff(path: Path, image: np.ndarray, axes: str = "") -> None:
-    import tifffile
-
-    color = axes.endswith("S")
-    tifffile.imwrite(
-        path,
-        image,
-        photometric="rgb" if color else "minisblack",
-        extrasamples=["unassalpha"] if color and image.shape[-1] == 4 else None,
-        metadata={"axes": axes} if axes else {},
-        compression="zlib",
-    )
-
-
 def _flush_to_disk(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+    # Not the thousands of files of a zarr directory: a power cut may cost them.
+    if path.is_file():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())

@@ -1,0 +1,230 @@
+"""Results out: what the files are called, and in which format each is written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.files import replacing
+from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.ome_zarr import Image, spatial_axes, write_images
+from napari_kmeans.picture import Axis
+from napari_kmeans.zarr_files import COLORS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from napari_kmeans.model import KMeansModel
+    from napari_kmeans.progress import Report
+    from napari_kmeans.segmentation import Segmentation
+
+SUFFIXES = {
+    "labels": (".tif", ".zarr"),
+    "recolored": (".png", ".tif", ".zarr"),
+    "table": (".csv",),
+    "model": (".json",),
+}
+RGBA = ("red", "green", "blue", "alpha")
+
+
+def write_results(
+    seg: Segmentation,
+    directory: Path,
+    stem: str,
+    axes: Sequence[Axis] = (),
+    report: Report | None = None,
+) -> list[Path]:
+    """Write labels, recolored image, table and model; return their paths.
+
+    None of the four takes its place before all of them are written. Lazy labels
+    and pixels become OME-Zarr, chunk by chunk.
+
+    Parameters
+    ----------
+    seg : Segmentation
+    directory : Path
+    stem : str
+        What the names begin with.
+    axes : sequence of Axis, optional
+        Those of the image, for OME-Zarr.
+    report : callable, optional
+        ``report(done, total)`` after each chunk; raising from it cancels.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or cannot be written to.
+    """
+    lazy = is_dask(seg.labels)
+    if lazy:
+        suffixes = ".zarr", ".zarr"
+    else:
+        png = png_holds(seg.recolored, _tiff_axes(seg.model, seg.recolored.ndim))
+        suffixes = ".tif", ".png" if png else ".tif"
+    names = [f"labels{suffixes[0]}", f"recolored{suffixes[1]}", "table.csv", "model.json"]
+    paths = [directory / f"{stem}-{name}" for name in names]
+    with replacing(paths) as temporary:
+        labels, recolored, table, model = temporary.values()
+        seg.table.to_csv(table, index=False)
+        seg.model.save(model)
+        if lazy:
+            _write_lazily(seg, stem, labels, recolored, axes, report)
+        else:
+            _write_at_once(seg, labels, recolored)
+    return paths
+
+
+def _write_at_once(seg: Segmentation, labels: Path, recolored: Path) -> None:
+    _write_tiff(labels, seg.labels)
+    if recolored.suffix == ".png":
+        _write_png(recolored, seg.recolored)
+    else:
+        _write_tiff(recolored, seg.recolored, _tiff_axes(seg.model, seg.recolored.ndim))
+
+
+def _write_lazily(
+    seg: Segmentation,
+    stem: str,
+    labels: Path,
+    recolored: Path,
+    axes: Sequence[Axis],
+    report: Report | None,
+) -> None:
+    axis = seg.model.channel_axis
+    axes = list(axes or _default_axes(seg.recolored.ndim, axis))
+    spatial = [a for number, a in enumerate(axes) if axis is None or number != axis % len(axes)]
+    colors = {"image-label": _label_colors(seg.model)}
+    images = [
+        Image(labels, f"{stem} labels", seg.labels, spatial, colors),
+        Image(recolored, f"{stem} recolored", seg.recolored, axes, _channels(seg)),
+    ]
+    write_images(images, report)
+
+
+def _default_axes(ndim: int, channel_axis: int | None) -> list[Axis]:
+    if channel_axis is None:
+        return list(spatial_axes(ndim))
+    axes = list(spatial_axes(ndim - 1))
+    axes.insert(channel_axis % ndim, Axis("c", "channel"))
+    return axes
+
+
+def _label_colors(model: KMeansModel) -> dict[str, Any]:
+    colors = np.rint(model.colors * 255).astype(int).tolist()
+    return {
+        "colors": [
+            {"label-value": label, "rgba": [*color, 255]}
+            for label, color in enumerate(colors, start=1)
+        ]
+    }
+
+
+def _channels(seg: Segmentation) -> dict[str, Any]:
+    """Return what tells a viewer that channels are red, green, blue and alpha."""
+    if not seg.model.rgb:
+        return {}
+    window = {"min": 0, "max": seg.model.white, "start": 0, "end": seg.model.white}
+    channels = [
+        {"label": label, "color": color, "active": label != "alpha", "window": window}
+        for label, color in zip(RGBA, (*COLORS, "FFFFFF"), strict=True)
+    ]
+    return {"omero": {"channels": channels[: seg.recolored.shape[-1]], "rdefs": {"model": "color"}}}
+
+
+def png_holds(image: np.ndarray, axes: str) -> bool:
+    """Return whether a PNG file gives `image` back exactly.
+
+    16-bit colour is no: PNG has it, but Pillow, which most readers in Python
+    use, hands it back at 8 bits.
+    """
+    if axes == "YX":
+        return image.dtype in (np.uint8, np.uint16)
+    return axes == "YXS" and image.dtype == np.uint8
+
+
+@contextmanager
+def output_directory(path: Path) -> Iterator[Path]:
+    """Make sure that files can be written to `path`; take it away again if it stays empty.
+
+    Raises
+    ------
+    OSError
+        On entering, if `path` cannot be made or written to.
+    """
+    made = [parent for parent in (path, *path.parents) if not parent.exists()]
+    try:
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".{secrets.token_hex(8)}"
+        probe.touch()
+        probe.unlink()
+        yield path
+    finally:
+        for directory in made:
+            if directory.is_dir() and not any(directory.iterdir()):
+                directory.rmdir()
+
+
+def free_stems(names: list[str], directory: Path, inputs: list[Path]) -> list[str]:
+    """Return a stem for the outputs of each name, none of which overwrites another or an input."""
+    taken = {_key(path) for path in inputs}
+    stems = []
+    for name in names:
+        number = 1
+        stem = name
+        while taken & (targets := {_key(path) for path in _targets(directory, stem)}):
+            number += 1
+            stem = f"{name}-{number}"
+        taken |= targets
+        stems.append(stem)
+    return stems
+
+
+def _targets(directory: Path, stem: str) -> list[Path]:
+    return [
+        directory / f"{stem}-{part}{suffix}"
+        for part, suffixes in SUFFIXES.items()
+        for suffix in suffixes
+    ]
+
+
+def _key(path: Path) -> str:
+    # Case folded: on macOS and Windows two names may be one file.
+    return str(path.resolve()).casefold()
+
+
+def _tiff_axes(model: KMeansModel, ndim: int) -> str:
+    """Name the axes of an image as TIFF does: X, Y, Z from the last, S or C for channels."""
+    n_spatial = ndim - (model.channel_axis is not None)
+    names = ("Q" * n_spatial + "ZYX")[-n_spatial:]
+    if model.channel_axis is None:
+        return names
+    position = model.channel_axis % ndim
+    return names[:position] + ("S" if model.rgb else "C") + names[position:]
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    import imageio.v3 as iio
+
+    iio.imwrite(path, image)
+
+
+def _write_tiff(path: Path, image: np.ndarray, axes: str = "") -> None:
+    import tifffile
+
+    color = axes.endswith("S")
+    tifffile.imwrite(
+        path,
+        image,
+        photometric="rgb" if color else "minisblack",
+        extrasamples=["unassalpha"] if color and image.shape[-1] == 4 else None,
+        metadata={"axes": axes} if axes else {},
+        compression="zlib",
+    )

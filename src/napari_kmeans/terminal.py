@@ -1,0 +1,63 @@
+"""What the command line says: sentences, warnings, progress and tables."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from napari_kmeans.progress import Report
+
+PROGRAM = "napari-kmeans"
+ROWS_PRINTED = 20
+
+
+def say(sentence: str) -> None:
+    """Print a sentence to the user, beside the results."""
+    print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Report | None]:
+    """Show a progress bar if a person is watching; give the callable that moves it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(desc=name, total=1, bar_format=layout, leave=False) as shown:
+
+        def progress(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield progress
+
+
+@contextmanager
+def spoken_warnings(source: str) -> Iterator[None]:
+    """Say what is warned of in one line each, without the place in the code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for message in caught:
+        if message.category is UserWarning:
+            say(f"{source}: {message.message}")
+
+
+def print_table(name: str, table: pd.DataFrame) -> None:
+    """Print label, share and colour of the clusters, the first ones where they are many."""
+    print(f"{name}: {len(table)} clusters")
+    print(" label  percent  color")
+    shown = table.head(ROWS_PRINTED)
+    for label, percent, color in zip(shown["index"], shown["percent"], shown["color"], strict=True):
+        print(f"{label:6d}  {percent:7.2f}  {color}")
+    if len(table) > len(shown):
+        print(f"   ... and {len(table) - len(shown)} more")
