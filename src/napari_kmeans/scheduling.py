@@ -153,4 +153,6 @@ def _compute_on(client: Any, root: Delayed, leaves: Sequence[Delayed], step: Ste
         step(len(pending))
         return value
     finally:
-        client.cancel([*pending, result])
+        # The cluster drops what nobody waits for.
+        for future in [*pending, result]:
+            future.release()

@@ -40,7 +40,7 @@ _BATCH_BYTES = 2**25
 _PIECE_PIXELS = 2**16
 """Chunks of fewer pixels are put together: a call of a kernel has a price."""
 
-_FAN_IN = 8
+_FAN_IN = 4
 """Summaries merged at a time."""
 
 _MARK = "_napari_kmeans_task"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -63,6 +64,11 @@ class Codec:
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel without the tables, which are large and soon made anew."""
         return Codec, (self.dtype, self.minimum, self.widths)
+
+    def agrees(self, other: Codec) -> bool:
+        """Tell whether another codec gives the same codes."""
+        same = self.dtype == other.dtype and self.widths == other.widths
+        return same and np.array_equal(self.minimum, other.minimum)
 
     @property
     def size(self) -> int:
@@ -170,28 +176,14 @@ class Histogram:
         ValueError
             If a codec is another: the same colours have other codes there.
         """
-        parts = [self, *others]
         for other in others:
-            if other.codec.__reduce__()[1] != self.codec.__reduce__()[1]:
+            if not self.codec.agrees(other.codec):
                 raise ValueError(
                     f"histograms must have the same codec to be merged, got {self.codec} and "
                     f"{other.codec}: find the codec of all images first."
                 )
-        codes = np.concatenate([part.codes for part in parts])
-        weights = np.concatenate([part.weights for part in parts])
-        ends = np.cumsum([0, *(len(part.codes) for part in parts)])
-        starts = np.empty(sum(len(part.starts) for part in parts), np.int64)
-        merged = np.empty(len(codes) + 1, np.uint32), np.empty(len(codes) + 1)
-        n_codes, n_cells = kernels.merge_codes(
-            codes, weights, ends, self.codec.cell_bits, *merged, starts
-        )
-        # Copied, so that what was merged is not kept alive with it.
-        return Histogram(
-            self.codec,
-            merged[0][:n_codes].copy(),
-            merged[1][:n_codes].copy(),
-            starts[: n_cells + 1],
-        )
+        parts = [_Counts(part.codes, part.weights) for part in (self, *others)]
+        return _merge_counts(parts, self.codec.cell_bits).histogram(self.codec)
 
     def table(self, labels: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
         """Return a table (codec.size,) with ``names[labels]`` at the colours, 0 elsewhere."""
@@ -270,25 +262,63 @@ def build_histogram(images: Sequence[Pixels], codec: Codec, step: Step = ignore)
     if len(lazy) < len(images):
         parts.append(_count_in_memory(images, codec, step))
     if lazy:
-        parts.append(map_reduce(lazy, _Counter(codec), _merged, step))
-    return _merged(parts)
+        merge = partial(_merge_counts, cell_bits=codec.cell_bits)
+        parts.append(map_reduce(lazy, _Counter(codec), merge, step).histogram(codec))
+    return parts[0].merge(*parts[1:]) if len(parts) > 1 else parts[0]
 
 
-@dataclass(frozen=True)
+class _Counts(NamedTuple):
+    """Codes (n,), ascending, and the number of pixels of each: what is sent and merged."""
+
+    codes: NDArray[np.uint32]
+    counts: NDArray[Any]
+
+    @classmethod
+    def pack(cls, codes: NDArray[np.uint32], counts: NDArray[Any]) -> _Counts:
+        """Keep counts as 32 bits where they fit."""
+        return cls(codes, counts.astype(np.uint32) if counts.sum() < 2**32 else counts)
+
+    def histogram(self, codec: Codec) -> Histogram:
+        cells = self.codes >> np.uint32(codec.cell_bits)
+        inner = np.flatnonzero(cells[1:] != cells[:-1]) + 1
+        starts = np.concatenate([[0], inner, [len(cells)]] if len(cells) else [[0]])
+        return Histogram(codec, self.codes, self.counts.astype(float), starts.astype(np.int64))
+
+
+def _merge_counts(parts: list[_Counts], cell_bits: int) -> _Counts:
+    codes = np.concatenate([part.codes for part in parts])
+    counts = np.concatenate([part.counts for part in parts])
+    ends = np.cumsum([0, *(len(part.codes) for part in parts)])
+    merged, totals = np.empty(len(codes) + 1, np.uint32), np.empty(len(codes) + 1)
+    n_codes = kernels.merge_codes(codes, counts, ends, cell_bits, merged, totals)
+    # Copied, so that what was merged is not kept alive with it.
+    return _Counts.pack(merged[:n_codes].copy(), totals[:n_codes].copy())
+
+
 class _Counter:
-    """The leaf that counts colours."""
+    """The leaf that counts colours, in tables that are used again."""
 
-    codec: Codec
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.free: deque[NDArray[np.uint8]] = deque()
 
-    def __call__(self, batch: Batch) -> Histogram:
-        table = np.zeros(self.codec.size, np.uint8)
-        seen = np.zeros(self.codec.size >> self.codec.cell_bits, np.bool_)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel without the tables."""
+        return _Counter, (self.codec,)
+
+    def __call__(self, batch: Batch) -> _Counts:
+        cell = 1 << self.codec.cell_bits
+        try:
+            table = self.free.pop()
+        except IndexError:
+            table = np.zeros(self.codec.size, np.uint8)
+        seen = np.zeros(self.codec.size // cell, np.bool_)
         full = [self.codec.count(piece.inside, table, seen) for piece in batch.pieces]
-        return _collect(self.codec, (table,), np.flatnonzero(seen), full)
-
-
-def _merged(parts: list[Histogram]) -> Histogram:
-    return parts[0] if len(parts) == 1 else parts[0].merge(*parts[1:])
+        cells = np.flatnonzero(seen)
+        part = _collect(self.codec, (table,), cells, full)
+        table.reshape(-1, cell)[cells] = 0
+        self.free.append(table)
+        return _Counts.pack(part.codes, part.weights)
 
 
 def _count_in_memory(images: Sequence[Pixels], codec: Codec, step: Step) -> Histogram:

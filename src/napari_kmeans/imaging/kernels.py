@@ -121,30 +121,25 @@ def merge_codes(
     cell_bits: int,
     merged: NDArray[Any],
     totals: NDArray[Any],
-    starts: NDArray[Any],
 ) -> Any:
     """Merge lists of ascending codes, one after the other up to each of `ends`, cell by cell.
 
-    Write each code once to `merged`, its summed weights to `totals`, each with room for
-    one more, and where each cell begins to `starts`; return how many codes and cells
-    there are.
+    Write each code once to `merged` and its summed weights to `totals`, each with room
+    for one more; return how many codes there are.
     """
     n_lists = ends.shape[0] - 1
     heads = ends[:-1].copy()
     sums = np.zeros(1 << cell_bits)
     mask = (1 << cell_bits) - 1
     n_codes = 0
-    n_cells = 0
     none = np.int64(1) << 62
     while True:
         cell = none
         for p in range(n_lists):
             if heads[p] < ends[p + 1]:
                 cell = min(cell, np.int64(codes[heads[p]]) >> cell_bits)
-        starts[n_cells] = n_codes
         if cell == none:
-            return n_codes, n_cells
-        n_cells += 1
+            return n_codes
         last = (cell + 1) << cell_bits
         for p in range(n_lists):
             i = heads[p]
