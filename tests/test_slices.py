@@ -304,6 +304,12 @@ def test_progress_grows_to_the_end(film, lazy):
     assert seen[-1] == (1000, 1000)
 
 
+def test_within_a_slice_it_can_be_cancelled(film):
+    told = []
+    segment_slices(da.from_array(film, chunks=9), 4, rgb=True, progress=lambda *s: told.append(s))
+    assert told.count((0, 1000)) > 5
+
+
 @pytest.mark.parametrize("after", [1, 3, 6])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_it_can_be_cancelled_at_any_time(film, after, lazy):

@@ -67,6 +67,16 @@ def form(rows: Sequence[Any]) -> QWidget:
     return widget
 
 
+def show_row(field: Any, visible: bool) -> None:
+    """Show a row of a form with its label, or take it away; nothing before it is in a form."""
+    parent = field.native.parentWidget()
+    layout = parent.layout() if parent else None
+    label = layout.labelForField(field.native) if isinstance(layout, QFormLayout) else None
+    if label is not None:
+        label.setVisible(visible)
+        field.native.setVisible(visible)
+
+
 def _label(text: str, tooltip: str) -> QLabel:
     label = QLabel(text)
     label.setToolTip(tooltip)
