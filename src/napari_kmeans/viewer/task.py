@@ -116,7 +116,7 @@ class Task:
         if is_dask(array):
             import dask.array as da
 
-            all_labels: Any = da.zeros(shape, labels.dtype, chunks=array.chunks[: len(shape)])
+            all_labels: Any = da.zeros(shape, dtype=labels.dtype, chunks=array.chunks[: len(shape)])
             all_recolored = array.copy()
         else:
             all_labels, all_recolored = np.zeros(shape, labels.dtype), np.array(array)
