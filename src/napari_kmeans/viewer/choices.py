@@ -60,7 +60,7 @@ def level_choices(layer: Image | None, stack: str, method: str) -> list[tuple[st
     kind = shown_slice(layer) if stack == THIS else stack
     names = [f"level {n} ({_size(shape)})" for n, shape in enumerate(shapes)]
     chosen = default_level(shapes, kind, method)
-    return [(f"{AUTO}: {names[chosen]}", AUTO), *((name, n) for n, name in enumerate(names))]
+    return [(f"{AUTO}: level {chosen}", AUTO), *((name, n) for n, name in enumerate(names))]
 
 
 def _size(shape: tuple[int, ...]) -> str:

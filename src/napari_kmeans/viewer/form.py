@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
 from qtpy.QtCore import QSize
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QWidget
 from superqt import QCollapsible
 
 from napari_kmeans.parameters import OPTIONS
@@ -36,6 +36,25 @@ def option_field(kind: type[Any], name: str, **arguments: Any) -> Any:
     if kind in (SpinBox, FloatSpinBox):
         arguments.update(min=info.minimum, max=info.maximum)
     return kind(name=name, value=info.default, label=info.label, tooltip=info.tooltip, **arguments)
+
+
+def narrow(field: ComboBox) -> None:
+    """Let a field be narrower than its longest choice, for layers may have any name."""
+    field.native.setSizeAdjustPolicy(
+        QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    )
+    field.native.setMinimumContentsLength(12)
+
+
+def offer_choices(field: ComboBox) -> None:
+    """Offer the choices there are now; what is chosen stays, also under a new name."""
+    chosen = field.value
+    field.reset_choices()
+    if chosen in field.choices:
+        field.value = chosen
+    # The list may be wider than the field, to be read to the end.
+    view = field.native.view()
+    view.setMinimumWidth(view.sizeHintForColumn(0))
 
 
 def row(fields: Sequence[Any]) -> QWidget:

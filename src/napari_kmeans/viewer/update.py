@@ -57,10 +57,19 @@ def update_layer(layer: Layer, result: Layer) -> None:
     if _gathers(layer, result):
         values |= _gathered(layer, result)
         provenance["earlier"] = _earlier_slices(layer, provenance["stack"])
-    values |= spatial_attributes(result)
     for name, value in values.items():
         setattr(layer, name, value)
+    _move(layer, result)
     layer.metadata = {**layer.metadata, METADATA_KEY: provenance}
+
+
+def _move(layer: Layer, result: Layer) -> None:
+    """Put a layer where another lies."""
+    here = spatial_attributes(layer)
+    for name, value in spatial_attributes(result).items():
+        # With each of these, napari reads what is in view anew.
+        if not np.array_equal(here[name], value):
+            setattr(layer, name, value)
 
 
 def _gathers(layer: Layer, result: Layer) -> bool:

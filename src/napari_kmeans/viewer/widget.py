@@ -22,6 +22,8 @@ from napari_kmeans.viewer.form import (
     WordOrNumber,
     folded_away,
     form,
+    narrow,
+    offer_choices,
     option_field,
     row,
     show_row,
@@ -147,6 +149,8 @@ class KMeansWidget(Container[Any]):
         layout = self.native.layout()
         for field in self:
             layout.removeWidget(field.native)
+        for combo_box in (self.image, self.mask, self.level):
+            narrow(combo_box)
         added = row([self.add_labels, self.add_recolored])
         layout.addWidget(
             form(
@@ -200,7 +204,7 @@ class KMeansWidget(Container[Any]):
     def reset_choices(self, *_: Any) -> None:
         """Offer the layers there are now; what is chosen stays, also under a new name."""
         for combo_box in (self.image, self.mask):
-            _reset(combo_box)
+            offer_choices(combo_box)
         self._update_fields()
 
     def _follow_selection(self, *_: Any) -> None:
@@ -215,7 +219,7 @@ class KMeansWidget(Container[Any]):
     def _update_fields(self, *_: Any) -> None:
         """Show the fields that apply to the image, and enable what can be done."""
         image, running = self.image.value, self._runner.is_running
-        _reset(self.level)
+        offer_choices(self.level)
         show_row(self.stack, image is not None and image.ndim > 2)
         show_row(self.level, image is not None and image.multiscale)
         self.color_space.enabled = image is not None and image.rgb
@@ -322,11 +326,3 @@ class KMeansWidget(Container[Any]):
         """Stop the run when the window is gone; nothing of Qt may be touched any more."""
         self._disconnect()
         self._runner.abandon()
-
-
-def _reset(combo_box: ComboBox) -> None:
-    """Offer the choices there are now; what is chosen stays, also under a new name."""
-    chosen = combo_box.value
-    combo_box.reset_choices()
-    if chosen in combo_box.choices:
-        combo_box.value = chosen
