@@ -62,6 +62,85 @@ def test_predict_reports_progress_and_can_be_cancelled(fitted, coffee):
         fitted.model.predict(coffee, progress=lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
 
 
+@pytest.mark.parametrize("axis", [None, 0, -1])
+@pytest.mark.parametrize("dtype", ["?", "u1", "i2", "f4"])
+def test_apply_gives_the_fitted_image_what_segment_gave(dtype, axis):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 2 if dtype == "?" else 100, (6, 7, 8)).astype(dtype)
+    result = segment(image, 2, rgb=False, channel_axis=axis)
+    labels, recolored = result.model.apply(image)
+    np.testing.assert_array_equal(labels, result.labels)
+    np.testing.assert_array_equal(recolored, result.recolored)
+    assert recolored.dtype == image.dtype
+
+
+def test_apply_keeps_alpha_and_what_is_left_out(fitted, coffee):
+    rgba = np.dstack([coffee, np.full(coffee.shape[:2], 255, np.uint8)])
+    rgba[:10, :, 3] = 0
+    rgba[50:, :, 3] = 9
+    mask = np.ones(coffee.shape[:2], bool)
+    mask[:, :10] = False
+    labels, recolored = fitted.model.apply(rgba, mask=mask)
+    np.testing.assert_array_equal(labels, fitted.model.predict(rgba, mask=mask))
+    np.testing.assert_array_equal(recolored[..., 3], rgba[..., 3])
+    out = labels == 0
+    assert out[:10].all()
+    assert out[:, :10].all()
+    np.testing.assert_array_equal(recolored[out], rgba[out])
+    colors = np.rint(fitted.model.palette)
+    np.testing.assert_array_equal(recolored[~out][:, :3], colors[labels[~out] - 1])
+
+
+@pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "f8"])
+def test_apply_takes_the_units_of_the_model_in_any_dtype(coffee, dtype):
+    result = segment(coffee, 6)
+    labels, recolored = result.model.apply(coffee.astype(dtype))
+    np.testing.assert_array_equal(labels, result.labels)
+    assert recolored.dtype == dtype
+    palette = result.model.palette
+    expected = (palette if dtype[0] == "f" else np.rint(palette))[labels - 1]
+    np.testing.assert_allclose(recolored, expected, rtol=1e-6)
+
+
+def test_apply_clips_to_what_the_dtype_holds():
+    model = segment(np.array([[0, 300], [0, 300]], np.uint16), 2).model
+    labels, recolored = model.apply(np.array([[0, 255]], np.uint8))
+    assert labels.tolist() == [[1, 2]]
+    assert recolored.tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_apply_reads_no_chunk_of_a_lazy_image_before_it_is_asked_for(axis):
+    image = np.random.default_rng(0).integers(0, 9, (4, 6, 8)).astype(np.uint8)
+    model = segment(image, 3, rgb=False, channel_axis=axis).model
+    read = []
+
+    def take(chunk):
+        read.append(chunk.shape)
+        return chunk
+
+    lazy = da.from_array(image, chunks=(4, 3, 4) if axis == 0 else (2, 3, 8)).map_blocks(
+        take, meta=np.empty((0, 0, 0), np.uint8)
+    )
+    labels, recolored = model.apply(lazy)
+    assert not read
+    assert isinstance(labels, da.Array)
+    expected = model.apply(image)
+    np.testing.assert_array_equal(labels.compute(), expected[0])
+    np.testing.assert_array_equal(recolored.compute(), expected[1])
+    read.clear()
+    recolored[(slice(0, 1),) * 3].compute()
+    assert len(read) == 1
+
+
+def test_apply_reports_progress_and_refuses_other_channels(fitted, coffee):
+    seen = []
+    fitted.model.apply(coffee, progress=lambda *args: seen.append(args))
+    assert seen[-1] == (1000, 1000)
+    with pytest.raises(ValueError, match="the model's 3 channels, got 2"):
+        fitted.model.apply(np.zeros((40, 40, 2)))
+
+
 @pytest.mark.parametrize("shape", [(40,), (40, 40), (40, 40, 2)])
 def test_an_image_without_color_is_refused(fitted, shape):
     with pytest.raises(ValueError, match=r"model's 3 channels, got (1|2|40) in shape"):

@@ -13,10 +13,19 @@ if TYPE_CHECKING:
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation, segment, summarize
+    from napari_kmeans.slices import segment_slices
     from napari_kmeans.viewer.layers import segment_layer
 
 __version__ = "0.1.0"
-__all__ = ["CoresetKMeans", "KMeansModel", "Segmentation", "segment", "segment_layer", "summarize"]
+__all__ = [
+    "CoresetKMeans",
+    "KMeansModel",
+    "Segmentation",
+    "segment",
+    "segment_layer",
+    "segment_slices",
+    "summarize",
+]
 
 _MODULES = {
     "CoresetKMeans": "napari_kmeans.clustering.estimator",
@@ -24,6 +33,7 @@ _MODULES = {
     "Segmentation": "napari_kmeans.segmentation",
     "segment": "napari_kmeans.segmentation",
     "segment_layer": "napari_kmeans.viewer.layers",
+    "segment_slices": "napari_kmeans.slices",
     "summarize": "napari_kmeans.segmentation",
 }
 

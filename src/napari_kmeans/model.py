@@ -118,14 +118,53 @@ class KMeansModel:
         ValueError
             If the channels are not those of the model.
         """
+        return self._paint(image, mask, progress, None)[0]
+
+    def apply(
+        self, image: Any, *, mask: Any = None, progress: Report | None = None
+    ) -> tuple[Any, Any]:
+        """Paint another image: its labels, and the image in the colours of the palette.
+
+        Parameters
+        ----------
+        image : array
+            As for `predict`: of any dtype, in the units of the image that was
+            fitted. A model of uint8 takes its levels, 0…255, from an image of
+            floats too; nothing is rescaled.
+        mask, progress
+            As for `predict`.
+
+        Returns
+        -------
+        labels : array of unsigned integers, of the image's spatial shape
+            What `predict` gives.
+        recolored : array of the image's shape and dtype
+            Each pixel in the mean colour of its cluster, rounded and clipped to
+            what the dtype holds; pixels that are left out and alpha are unchanged.
+
+        Both are lazy dask arrays where the image is one, which is not read for them.
+
+        Raises
+        ------
+        ValueError
+            If the channels are not those of the model.
+        """
+        labels, recolored = self._paint(image, mask, progress, self.palette)
+        if self.channel_axis is None:
+            return labels, recolored[..., 0]
+        return labels, np.moveaxis(recolored, -1, self.channel_axis)
+
+    def _paint(
+        self, image: Any, mask: Any, progress: Report | None, palette: Floats | None
+    ) -> tuple[Any, Any]:
         self._check_channels(np.shape(image))
         pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
         stages = Progress(progress)
         n_blocks = len(pixels.blocks())
         painter = self._painter(pixels, stages, n_blocks)
-        labels, _ = paint(pixels, painter, None, stages.stage(0.4, n_blocks))
+        painted = paint(pixels, painter, palette, stages.stage(0.4, n_blocks))
         stages.finish()
-        return labels
+        return painted
 
     def _check_channels(self, shape: tuple[int, ...]) -> None:
         axis = self.channel_axis

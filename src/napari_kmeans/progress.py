@@ -15,6 +15,18 @@ def ignore(_steps: float) -> None:
     """Be the step of work that nobody watches."""
 
 
+def part_of(report: Report | None, start: float, end: float) -> Report | None:
+    """Return what reports work that takes the whole from the share `start` to `end`."""
+    if report is None:
+        return None
+
+    def report_part(done: int, total: int) -> None:
+        share = start + (end - start) * done / max(total, 1)
+        report(int(share * Progress.TOTAL), Progress.TOTAL)
+
+    return report_part
+
+
 class Progress:
     """Stages with a share of the whole each, reported as thousandths.
 

@@ -14,14 +14,13 @@ import napari_kmeans
 from napari_kmeans import segment, segment_layer
 from napari_kmeans.viewer.layers import (
     METADATA_KEY,
-    Source,
     coreset_layer,
-    find_result,
     labels_layer,
-    mask_array,
     recolored_layer,
-    update_layer,
 )
+from napari_kmeans.viewer.masks import mask_levels
+from napari_kmeans.viewer.source import Source
+from napari_kmeans.viewer.update import find_result, update_layer
 
 PLACES_2D = {
     "scaled": {"scale": (2, 0.5), "translate": (10, -3)},
@@ -41,6 +40,11 @@ def results(layer, n_clusters=3, **options):
     source = Source.of(layer)
     segmentation = segment(source.data, n_clusters, rgb=source.rgb, **options)
     return [build(segmentation, source) for build in (labels_layer, recolored_layer, coreset_layer)]
+
+
+def mask_array(mask, layer):
+    masks = mask_levels(mask, layer, Source.of(layer))
+    return masks and masks[0]
 
 
 def label_color(labels, label):
@@ -243,7 +247,7 @@ def test_the_latest_of_several_results_is_updated(picture):
 def test_a_result_of_other_dimensions_is_not_updated(picture, steps):
     labels, recolored, _ = results(picture)
     source = Source.of(picture)
-    volume = Source(**{**vars(source), "data": steps, "rgb": False, "spatial": {}})
+    volume = Source(**{**vars(source), "levels": (steps,), "rgb": False, "spatial": {}})
     segmentation = segment(steps, 3, rgb=False)
     assert find_result([labels], labels_layer(segmentation, volume)) is None
     assert find_result([recolored], recolored_layer(segmentation, volume)) is None
@@ -278,12 +282,6 @@ def test_a_source_stays_what_it_was(picture):
     assert source.data is data
     assert source.spatial["scale"].tolist() == [1, 1]
     assert source.display["contrast_limits"] == [0, 255]
-
-
-def test_the_full_resolution_of_a_multiscale_layer(quadrants, quadrant_labels):
-    layer = Image([quadrants, quadrants[::2, ::2]], multiscale=True, rgb=True)
-    labels, _ = segment_layer(layer, n_clusters=4)
-    np.testing.assert_array_equal(labels.data, quadrant_labels)
 
 
 def test_a_dask_image_gives_lazy_layers(quadrants, quadrant_labels):

@@ -27,6 +27,8 @@ FIELDS = [
     "coreset_size",
     "random_state",
     "mask",
+    "stack",
+    "level",
     "add_labels",
     "add_recolored",
     "update_layers",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, LineEdit, SpinBox
 from qtpy.QtCore import QSize
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QWidget
 from superqt import QCollapsible
 
 from napari_kmeans.parameters import OPTIONS
@@ -33,9 +33,28 @@ def option_field(kind: type[Any], name: str, **arguments: Any) -> Any:
     info = OPTIONS[name]
     if kind is ComboBox:
         arguments["choices"] = info.choices
-    if kind in (SpinBox, FloatSpinBox):
+    if kind in (SpinBox, FloatSpinBox, FloatSlider):
         arguments.update(min=info.minimum, max=info.maximum)
     return kind(name=name, value=info.default, label=info.label, tooltip=info.tooltip, **arguments)
+
+
+def narrow(field: ComboBox) -> None:
+    """Let a field be narrower than its longest choice, for layers may have any name."""
+    field.native.setSizeAdjustPolicy(
+        QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    )
+    field.native.setMinimumContentsLength(12)
+
+
+def offer_choices(field: ComboBox) -> None:
+    """Offer the choices there are now; what is chosen stays, also under a new name."""
+    chosen = field.value
+    field.reset_choices()
+    if chosen in field.choices:
+        field.value = chosen
+    # The list may be wider than the field, to be read to the end.
+    view = field.native.view()
+    view.setMinimumWidth(view.sizeHintForColumn(0))
 
 
 def row(fields: Sequence[Any]) -> QWidget:
@@ -65,6 +84,16 @@ def form(rows: Sequence[Any]) -> QWidget:
         else:
             layout.addRow(_label(each.label, each.tooltip), each.native)
     return widget
+
+
+def show_row(field: Any, visible: bool) -> None:
+    """Show a row of a form with its label, or take it away; nothing before it is in a form."""
+    parent = field.native.parentWidget()
+    layout = parent.layout() if parent else None
+    label = layout.labelForField(field.native) if isinstance(layout, QFormLayout) else None
+    if label is not None:
+        label.setVisible(visible)
+        field.native.setVisible(visible)
 
 
 def _label(text: str, tooltip: str) -> QLabel:

@@ -3,54 +3,47 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import (
     CheckBox,
     ComboBox,
     Container,
+    FloatSlider,
     FloatSpinBox,
     ProgressBar,
     PushButton,
     SpinBox,
 )
 from napari.layers import Image, Labels, Layer, Shapes
-from napari.utils.notifications import notification_manager, show_error, show_warning
 
-from napari_kmeans.parameters import OPTIONS, Options
-from napari_kmeans.viewer.form import WordOrNumber, folded_away, form, option_field, row
-from napari_kmeans.viewer.layers import (
-    Source,
-    coreset_layer,
-    find_result,
-    labels_layer,
-    mask_array,
-    recolored_layer,
-    update_layer,
+from napari_kmeans.parameters import AUTO, OPTIONS, Options
+from napari_kmeans.viewer.choices import level_choices, level_field, stack_field, stack_to_fit
+from napari_kmeans.viewer.form import (
+    WordOrNumber,
+    folded_away,
+    form,
+    narrow,
+    offer_choices,
+    option_field,
+    row,
+    show_row,
 )
-from napari_kmeans.viewer.worker import segment_in_thread, warm_up
+from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layer
+from napari_kmeans.viewer.run import EXPECTED_ERRORS, Run, Runner, tell
+from napari_kmeans.viewer.source import EACH
+from napari_kmeans.viewer.task import Task
+from napari_kmeans.viewer.update import find_result, update_layer
+from napari_kmeans.viewer.worker import run_in_thread, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import napari
 
-    from napari_kmeans.segmentation import Segmentation
-    from napari_kmeans.viewer.worker import SegmentationWorker, Steps
-
-EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError)
-"""Errors that say in one sentence what is wrong; all others keep their traceback."""
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A run as it was asked for, whatever is changed in the dock meanwhile."""
-
-    source: Source
-    builders: tuple[Callable[[Segmentation, Source], Layer], ...]
-    update: bool
-    worker: SegmentationWorker
+    from napari_kmeans.viewer.source import Source
+    from napari_kmeans.viewer.task import Outcome
+    from napari_kmeans.viewer.worker import SegmentationWorker
 
 
 class KMeansWidget(Container[Any]):
@@ -71,14 +64,14 @@ class KMeansWidget(Container[Any]):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         # The proxy that plugins are handed wraps every layer it gives out anew.
         self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._run: Run | None = None
-        fields = [*self._image_fields(), *self._option_fields(), *self._result_fields()]
+        fields = [*self._image_fields(), *self._option_fields(), *self._part_fields()]
+        fields += self._result_fields()
+        self._runner = Runner(self.progress_bar, self._show_results, self._update_fields)
         super().__init__(widgets=fields, label="K-means segmentation", labels=False)
         self._lay_out()
         self._connect()
         self._follow_selection()
-        self._update_enabled()
-        self._clear_progress()
+        self._update_fields()
         warm_up()
 
     # ------------------------------------------------------------------ fields
@@ -102,6 +95,8 @@ class KMeansWidget(Container[Any]):
     def _option_fields(self) -> list[Any]:
         self.n_clusters = option_field(SpinBox, "n_clusters")
         self.color_space = option_field(ComboBox, "color_space")
+        self.normalize = option_field(ComboBox, "normalize")
+        self.balance = option_field(FloatSlider, "balance")
         self.method = option_field(ComboBox, "method")
         self.coreset_size = option_field(WordOrNumber, "coreset_size")
         self.random_state = option_field(SpinBox, "random_state")
@@ -110,6 +105,11 @@ class KMeansWidget(Container[Any]):
         self.max_iter = option_field(SpinBox, "max_iter")
         self.tol = option_field(FloatSpinBox, "tol", step=1e-5)
         return [getattr(self, name) for name in OPTIONS]
+
+    def _part_fields(self) -> list[Any]:
+        self.stack = stack_field()
+        self.level = level_field(self._levels)
+        return [self.stack, self.level]
 
     def _result_fields(self) -> list[Any]:
         self.add_labels = CheckBox(
@@ -152,11 +152,15 @@ class KMeansWidget(Container[Any]):
         layout = self.native.layout()
         for field in self:
             layout.removeWidget(field.native)
+        for combo_box in (self.image, self.mask, self.level):
+            narrow(combo_box)
         added = row([self.add_labels, self.add_recolored])
         layout.addWidget(
             form(
                 [
                     self.image,
+                    self.stack,
+                    self.level,
                     self.n_clusters,
                     self.color_space,
                     self.method,
@@ -185,9 +189,10 @@ class KMeansWidget(Container[Any]):
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self.reset_choices)
         self._viewer.layers.selection.events.active.connect(self._follow_selection)
-        for field in (self.image, self.method, self.add_labels, self.add_recolored):
-            field.changed.connect(self._update_enabled)
-        self.add_points.changed.connect(self._update_enabled)
+        for field in (self.image, self.method, self.stack):
+            field.changed.connect(self._update_fields)
+        for box in (self.add_labels, self.add_recolored, self.add_points):
+            box.changed.connect(self._update_fields)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
         self.native_parent_changed.connect(self._on_parent_changed)
@@ -202,11 +207,8 @@ class KMeansWidget(Container[Any]):
     def reset_choices(self, *_: Any) -> None:
         """Offer the layers there are now; what is chosen stays, also under a new name."""
         for combo_box in (self.image, self.mask):
-            chosen = combo_box.value
-            combo_box.reset_choices()
-            if chosen in combo_box.choices:
-                combo_box.value = chosen
-        self._update_enabled()
+            offer_choices(combo_box)
+        self._update_fields()
 
     def _follow_selection(self, *_: Any) -> None:
         active = self._viewer.layers.selection.active
@@ -214,11 +216,19 @@ class KMeansWidget(Container[Any]):
             self.reset_choices()
             self.image.value = active
 
-    def _update_enabled(self, *_: Any) -> None:
-        image, running = self.image.value, self._run is not None
-        coreset = self.method.value == "coreset"
+    def _levels(self, _combo_box: Any) -> list[tuple[str, Any]]:
+        return level_choices(self.image.value, self.stack.value, self.method.value)
+
+    def _update_fields(self, *_: Any) -> None:
+        """Show the fields that apply to the image, and enable what can be done."""
+        image, running = self.image.value, self._runner.is_running
+        offer_choices(self.level)
+        show_row(self.stack, image is not None and image.ndim > 2)
+        show_row(self.level, image is not None and image.multiscale)
         self.color_space.enabled = image is not None and image.rgb
-        self.coreset_size.enabled = self.add_points.enabled = coreset
+        self.coreset_size.enabled = self.method.value == "coreset"
+        each = image is not None and image.ndim > 2 and self.stack.value == EACH
+        self.add_points.enabled = self.coreset_size.enabled and not each
         self.run_button.enabled = image is not None and not running and bool(self._builders())
         self.cancel_button.enabled = running
 
@@ -240,29 +250,27 @@ class KMeansWidget(Container[Any]):
         RuntimeError
             If a run is under way.
         """
-        if self._run is not None:
+        if self._runner.is_running:
             raise RuntimeError("A run is under way: wait until it is finished, or cancel it.")
         layer = self.image.value
         if layer is None:
             raise ValueError("image must be an image layer, got None: open an image first.")
-        source = Source.of(layer)
-        worker: SegmentationWorker = segment_in_thread(
-            source.data,
-            rgb=source.rgb,
-            mask=mask_array(self.mask.value, layer),
-            locate=coreset_layer in self._builders(),
+        task = Task.of(
+            layer,
+            mask=self.mask.value,
+            level=None if self.level.value == AUTO else self.level.value,
+            stack=stack_to_fit(self.stack.value, layer),
             **self._options(),
         )
-        self._run = Run(source, self._builders(), self.update_layers.value, worker)
-        self._watch(worker)
-        worker.start()
+        builders = self._builders()
+        worker: SegmentationWorker = run_in_thread(task, locate=coreset_layer in builders)
+        self._runner.start(Run(task.source, builders, self.update_layers.value, worker))
         return worker
 
     def cancel(self) -> None:
         """Stop the run, if there is one; nothing is added to the viewer."""
-        if self._run is not None:
-            self.cancel_button.enabled = False
-            self._run.worker.quit()
+        self.cancel_button.enabled = False
+        self._runner.cancel()
 
     def _options(self) -> dict[str, Any]:
         options = {name: getattr(self, name).value for name in OPTIONS}
@@ -270,7 +278,7 @@ class KMeansWidget(Container[Any]):
             options["color_space"] = Options.color_space
         return options
 
-    def _builders(self) -> tuple[Callable[[Segmentation, Source], Layer], ...]:
+    def _builders(self) -> tuple[Callable[[Any, Source], Layer], ...]:
         """Return what makes the layers that are asked for, from the bottom to the top."""
         wanted = (
             (self.add_recolored.value, recolored_layer),
@@ -279,74 +287,18 @@ class KMeansWidget(Container[Any]):
         )
         return tuple(builder for yes, builder in wanted if yes)
 
-    def _watch(self, worker: SegmentationWorker) -> None:
-        worker.yielded.connect(self._on_yielded)
-        worker.warned.connect(self._on_warned)
-        worker.returned.connect(self._on_returned)
-        worker.errored.connect(self._on_errored)
-        worker.finished.connect(self._on_finished)
-        self._show_progress((0, 0))
-        self._update_enabled()
-
-    def _is_awaited(self) -> bool:
-        """Whether a run is under way that nobody cancelled.
-
-        What a worker told just before it was cancelled may still be on its way.
-        """
-        return self._run is not None and not self._run.worker.abort_requested
-
     def _on_run_clicked(self) -> None:
-        self.run()
-
-    def _on_yielded(self, steps: Steps) -> None:
-        if self._run is not None:
-            self._show_progress(steps)
-
-    def _show_progress(self, steps: Steps) -> None:
-        """Show a percentage; as long as the total is not known, that something goes on."""
-        done, total = steps
-        self.progress_bar.native.setMaximum(100 if total else 0)
-        self.progress_bar.native.setTextVisible(total > 0)
-        self.progress_bar.value = 100 * done // max(total, 1)
-
-    def _clear_progress(self) -> None:
-        self.progress_bar.native.setMaximum(100)
-        self.progress_bar.native.setTextVisible(False)
-        self.progress_bar.value = 0
-
-    def _on_warned(self, warned: tuple[Any, ...]) -> None:
-        if not self._is_awaited():
-            return
-        message, category = warned[:2]
-        if category is UserWarning:
-            show_warning(str(message))
-        else:
-            notification_manager.receive_warning(*warned)
-
-    def _on_errored(self, error: Exception) -> None:
-        if not self._is_awaited():
-            return
-        if isinstance(error, EXPECTED_ERRORS):
-            show_error(str(error) or f"There is too little memory ({type(error).__name__}).")
-        else:
-            notification_manager.receive_error(type(error), error, error.__traceback__)
-
-    def _on_finished(self) -> None:
-        if self._run is None:
-            return
-        self._run = None
-        self._clear_progress()
-        self._update_enabled()
+        try:
+            self.run()
+        except EXPECTED_ERRORS as error:
+            tell(error)
 
     # ----------------------------------------------------------------- results
 
-    def _on_returned(self, segmentation: Segmentation) -> None:
-        if self._run is None or not self._is_awaited():
-            return
-        run = self._run
+    def _show_results(self, run: Run, outcome: Outcome) -> None:
         with self._selection_kept():
             for build in run.builders:
-                self._show(build(segmentation, run.source), run.update)
+                self._show(build(outcome, run.source), run.update)
 
     def _show(self, result: Layer, update: bool) -> None:
         earlier = find_result(self._viewer.layers, result) if update else None
@@ -376,6 +328,4 @@ class KMeansWidget(Container[Any]):
     def _on_destroyed(self) -> None:
         """Stop the run when the window is gone; nothing of Qt may be touched any more."""
         self._disconnect()
-        run, self._run = self._run, None
-        if run is not None:
-            run.worker.quit()
+        self._runner.abandon()

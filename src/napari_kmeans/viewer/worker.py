@@ -16,6 +16,8 @@ from napari_kmeans.segmentation import Segmentation, segment
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from napari_kmeans.viewer.task import Outcome, Task
+
 POLL_SECONDS = 1 / 20
 """How often progress is told: smooth to the eye, and no flood of events."""
 
@@ -43,7 +45,7 @@ def _use_kernels() -> None:
 
 
 class Cancelled(Exception):
-    """Raised inside of `segment` to stop it."""
+    """Raised inside of a task to stop it."""
 
 
 class UnexpectedError(Exception):
@@ -51,7 +53,7 @@ class UnexpectedError(Exception):
 
 
 class _Watch:
-    """The progress that `segment` calls: remembers the latest steps, and stops it on request."""
+    """The progress that a task calls: remembers the latest steps, and stops it on request."""
 
     def __init__(self) -> None:
         self.steps: Steps = (0, 0)
@@ -79,31 +81,27 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
 
 
 @thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
-def segment_in_thread(
-    image: Any, *, locate: bool = False, **options: Any
-) -> Generator[Steps, None, Segmentation]:
-    """Return a worker, not yet started, that clusters `image`.
+def run_in_thread(task: Task, *, locate: bool = False) -> Generator[Steps, None, Outcome]:
+    """Return a worker, not yet started, that does a task.
 
     Parameters
     ----------
-    image : array
+    task : Task
     locate : bool, default False
         Whether the coreset's positions will be asked for: finding them takes
         as long as reading the image once, which is no work for the window.
-    **options
-        As for :func:`napari_kmeans.segment`, without `progress`.
 
     Returns
     -------
     SegmentationWorker
-        Emits `yielded` with (done, total) steps, `returned` with the
-        Segmentation, `errored` with the exception, `warned`, and in every case
+        Emits `yielded` with (done, total) steps, `returned` with what the task
+        gives, `errored` with the exception, `warned`, and in every case
         `finished`. Its `quit()` stops the clustering within a block of pixels.
     """
     watch = _Watch()
     with ThreadPoolExecutor(1, thread_name_prefix="napari-kmeans") as executor:
         try:
-            future = executor.submit(_segment, image, locate, progress=watch, **options)
+            future = executor.submit(_run, task, locate, watch)
             while not wait([future], timeout=POLL_SECONDS).done:
                 yield watch.steps
             return _result(future)
@@ -111,14 +109,14 @@ def segment_in_thread(
             watch.cancelled = True
 
 
-def _segment(image: Any, locate: bool, **options: Any) -> Segmentation:
-    segmentation = segment(image, **options)
-    if locate and segmentation.coreset is not None:
-        _ = segmentation.coreset.positions
-    return segmentation
+def _run(task: Task, locate: bool, watch: _Watch) -> Outcome:
+    outcome = task.run(watch)
+    if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
+        _ = outcome.coreset.positions
+    return outcome
 
 
-def _result(future: Future[Segmentation]) -> Segmentation:
+def _result(future: Future[Outcome]) -> Outcome:
     try:
         return future.result()
     except (RuntimeError, StopIteration) as error:

@@ -1,0 +1,137 @@
+"""One run at a time: its progress in a bar, its warnings and errors as notifications."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import notification_manager, show_error, show_warning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from magicgui.widgets import ProgressBar
+    from napari.layers import Layer
+
+    from napari_kmeans.viewer.source import Source
+    from napari_kmeans.viewer.task import Outcome
+    from napari_kmeans.viewer.worker import SegmentationWorker, Steps
+
+EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError)
+"""Errors that say in one sentence what is wrong; all others keep their traceback."""
+
+
+def tell(error: Exception) -> None:
+    """Show what went wrong: in one sentence, or with the traceback of what nobody expects."""
+    if isinstance(error, EXPECTED_ERRORS):
+        show_error(str(error) or f"There is too little memory ({type(error).__name__}).")
+    else:
+        notification_manager.receive_error(type(error), error, error.__traceback__)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run as it was asked for, whatever is changed in the dock meanwhile."""
+
+    source: Source
+    builders: tuple[Callable[[Any, Source], Layer], ...]
+    update: bool
+    worker: SegmentationWorker
+
+
+class Runner:
+    """Starts runs, and follows the one that is under way.
+
+    Parameters
+    ----------
+    progress_bar : ProgressBar
+    show : callable
+        Called with a run and its outcome, unless it was cancelled.
+    changed : callable
+        Called when a run begins and when it is over.
+    """
+
+    def __init__(
+        self,
+        progress_bar: ProgressBar,
+        show: Callable[[Run, Outcome], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._bar, self._show, self._changed = progress_bar, show, changed
+        self._run: Run | None = None
+        self._clear_progress()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is under way, also one that is being cancelled."""
+        return self._run is not None
+
+    def start(self, run: Run) -> None:
+        """Start the worker of a run."""
+        self._run, worker = run, run.worker
+        worker.yielded.connect(self._on_yielded)
+        worker.warned.connect(self._on_warned)
+        worker.returned.connect(self._on_returned)
+        worker.errored.connect(self._on_errored)
+        worker.finished.connect(self._on_finished)
+        self._show_progress((0, 0))
+        self._changed()
+        worker.start()
+
+    def cancel(self) -> None:
+        """Stop the run, if there is one; it is under way until its worker has stopped."""
+        if self._run is not None:
+            self._run.worker.quit()
+
+    def abandon(self) -> None:
+        """Stop the run, and touch nothing of Qt any more."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.worker.quit()
+
+    def _is_awaited(self) -> bool:
+        """Whether a run is under way that nobody cancelled.
+
+        What a worker told just before it was cancelled may still be on its way.
+        """
+        return self._run is not None and not self._run.worker.abort_requested
+
+    def _on_yielded(self, steps: Steps) -> None:
+        if self._run is not None:
+            self._show_progress(steps)
+
+    def _show_progress(self, steps: Steps) -> None:
+        """Show a percentage; as long as the total is not known, that something goes on."""
+        done, total = steps
+        self._bar.native.setMaximum(100 if total else 0)
+        self._bar.native.setTextVisible(total > 0)
+        self._bar.value = 100 * done // max(total, 1)
+
+    def _clear_progress(self) -> None:
+        self._bar.native.setMaximum(100)
+        self._bar.native.setTextVisible(False)
+        self._bar.value = 0
+
+    def _on_warned(self, warned: tuple[Any, ...]) -> None:
+        if not self._is_awaited():
+            return
+        message, category = warned[:2]
+        if category is UserWarning:
+            show_warning(str(message))
+        else:
+            notification_manager.receive_warning(*warned)
+
+    def _on_returned(self, outcome: Outcome) -> None:
+        if self._run is not None and self._is_awaited():
+            self._show(self._run, outcome)
+
+    def _on_errored(self, error: Exception) -> None:
+        if self._is_awaited():
+            tell(error)
+
+    def _on_finished(self) -> None:
+        if self._run is None:
+            return
+        self._run = None
+        self._clear_progress()
+        self._changed()

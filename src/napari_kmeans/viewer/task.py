@@ -1,0 +1,124 @@
+"""The work of one run: fit what was chosen of a source, and paint all of its levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.progress import part_of
+from napari_kmeans.segmentation import Segmentation, segment
+from napari_kmeans.slices import StackSegmentation, segment_slices
+from napari_kmeans.viewer.masks import mask_levels
+from napari_kmeans.viewer.source import EACH, Source, spatial_shape
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_kmeans.progress import Report
+
+Outcome: TypeAlias = Segmentation | StackSegmentation
+"""What a run gives; with a list of labels and of recolored images if the source has levels."""
+
+_FIT_EFFORT = 4
+"""What fitting a pixel takes, in pixels that are painted only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a run needs to know, whatever becomes of the layers meanwhile.
+
+    Attributes
+    ----------
+    source : Source
+    masks : list of arrays or None
+        For what is clustered of each level.
+    options : dict
+        As for :func:`napari_kmeans.segment`.
+    """
+
+    source: Source
+    masks: list[Any] | None
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, layer: Image, *, mask: Any, level: int | None, stack: Any, **options: Any) -> Task:
+        """Take down what is to be done for a layer.
+
+        Raises
+        ------
+        ValueError
+            If the layer has no such level or slice, or the mask another shape.
+        """
+        source = Source.of(layer).fitted_on(level, stack, options["method"])
+        return cls(source, mask_levels(mask, layer, source), options)
+
+    def run(self, progress: Report | None = None) -> Outcome:
+        """Fit one level and paint all.
+
+        Levels in memory are painted at once, lazy ones when they are looked at.
+        """
+        source = self.source
+        others = [level for level in range(source.n_levels) if level != source.level]
+        ends = self._shares(others)
+        fitted = self._fit(part_of(progress, 0, ends[0]))
+        painted = {source.level: (fitted.labels, fitted.recolored)}
+        for level, start, end in zip(others, ends, ends[1:], strict=False):
+            painted[level] = fitted.model.apply(
+                self._part(level), mask=self._mask(level), progress=part_of(progress, start, end)
+            )
+        pairs = [self._registered(level, *painted[level]) for level in range(source.n_levels)]
+        labels, recolored = zip(*pairs, strict=True)
+        if not source.multiscale:
+            return replace(fitted, labels=labels[0], recolored=recolored[0])
+        fitted.table.attrs["level"] = source.level
+        return replace(fitted, labels=list(labels), recolored=list(recolored))
+
+    def _shares(self, others: list[int]) -> Any:
+        """Return the shares of the work that are done after the fit and each level painted."""
+        efforts = [_FIT_EFFORT * self._n_pixels(self.source.level)]
+        for level in others:
+            lazy = is_dask(self.source.levels[level])
+            efforts.append(0 if lazy else self._n_pixels(level))
+        return np.cumsum(efforts) / sum(efforts)
+
+    def _n_pixels(self, level: int) -> int:
+        return int(np.prod(spatial_shape(self._part(level), self.source.rgb), dtype=np.int64))
+
+    def _fit(self, progress: Report | None) -> Outcome:
+        source = self.source
+        fit = segment_slices if source.stack == EACH else segment
+        level = source.level
+        return fit(
+            self._part(level),
+            rgb=source.rgb,
+            mask=self._mask(level),
+            progress=progress,
+            **self.options,
+        )
+
+    def _part(self, level: int) -> Any:
+        """Return what is clustered of a level."""
+        index, array = self.source.index_of(level), self.source.levels[level]
+        return array if index is None else array[index]
+
+    def _mask(self, level: int) -> Any:
+        return None if self.masks is None else self.masks[level]
+
+    def _registered(self, level: int, labels: Any, recolored: Any) -> tuple[Any, Any]:
+        """Return a slice where it lies in the stack: the others have no labels."""
+        index, array = self.source.index_of(level), self.source.levels[level]
+        if index is None:
+            return labels, recolored
+        shape = self.source.shape_of(level)
+        if is_dask(array):
+            import dask.array as da
+
+            all_labels: Any = da.zeros(shape, dtype=labels.dtype, chunks=array.chunks[: len(shape)])
+            all_recolored = array.copy()
+        else:
+            all_labels, all_recolored = np.zeros(shape, labels.dtype), np.array(array)
+        all_labels[index], all_recolored[index] = labels, recolored
+        return all_labels, all_recolored

@@ -1,0 +1,116 @@
+"""Results of earlier runs in the viewer: found by what runs wrote, and changed in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer, Points
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.viewer.layers import METADATA_KEY
+from napari_kmeans.viewer.source import DISPLAY, index_at, layer_levels, spatial_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# In this order: the colours and sizes of a layer must fit data that is already there.
+_UPDATED: dict[type[Layer], tuple[str, ...]] = {
+    Labels: ("data", "colormap", "features"),
+    Image: ("data", *DISPLAY),
+    Points: ("data", "size", "face_color", "features"),
+}
+_KEPT = ("stack", "level", "options", "model", "distortion")
+
+
+def find_result(layers: Iterable[Layer], result: Layer) -> Layer | None:
+    """Return the latest layer that an earlier run made of the same source for the same purpose.
+
+    A layer is known by what a run wrote into its metadata, never by its name,
+    so a layer that somebody else named alike is not touched.
+    """
+    matches = [layer for layer in layers if _key(layer) == _key(result)]
+    return matches[-1] if matches else None
+
+
+def _key(layer: Layer) -> tuple[Any, ...]:
+    """Return what two layers must share for one to take the other's data."""
+    provenance = _provenance(layer)
+    identity = provenance.get("kind"), provenance.get("source_id")
+    # napari can change neither of these in place.
+    fixed = getattr(layer, "rgb", None), getattr(layer, "multiscale", None)
+    return type(layer), layer.ndim, *fixed, *identity
+
+
+def _provenance(layer: Layer) -> dict[str, Any]:
+    return dict(layer.metadata.get(METADATA_KEY, {}))
+
+
+def update_layer(layer: Layer, result: Layer) -> None:
+    """Give `layer` what `result` holds; its name and the user's own metadata stay.
+
+    Where both are of single slices of one stack, the slices of earlier runs stay too.
+    """
+    values = {name: getattr(result, name) for name in _UPDATED[type(result)]}
+    provenance = _provenance(result)
+    if _gathers(layer, result):
+        values |= _gathered(layer, result)
+        provenance["earlier"] = _earlier_slices(layer, provenance["stack"])
+    for name, value in values.items():
+        setattr(layer, name, value)
+    _move(layer, result)
+    layer.metadata = {**layer.metadata, METADATA_KEY: provenance}
+
+
+def _move(layer: Layer, result: Layer) -> None:
+    """Put a layer where another lies."""
+    here = spatial_attributes(layer)
+    for name, value in spatial_attributes(result).items():
+        # With each of these, napari reads what is in view anew.
+        if not np.array_equal(here[name], value):
+            setattr(layer, name, value)
+
+
+def _gathers(layer: Layer, result: Layer) -> bool:
+    """Whether both are of single slices of stacks of the same shape."""
+    if isinstance(result, Points):
+        return False
+    slices = [_provenance(each).get("stack") for each in (layer, result)]
+    shapes = [[level.shape for level in layer_levels(each)] for each in (layer, result)]
+    dtypes = [np.dtype(each.dtype) for each in (layer, result)]
+    fits = isinstance(result, Labels) or dtypes[0] == dtypes[1]
+    return all(isinstance(each, list) for each in slices) and shapes[0] == shapes[1] and fits
+
+
+def _gathered(layer: Layer, result: Layer) -> dict[str, Any]:
+    """Return the data of a layer with the slice of another run, and colours for both."""
+    place = _provenance(result)["stack"]
+    shapes = [level.shape[: layer.ndim] for level in layer_levels(layer)]
+    levels = [
+        _with_slice(old, new, index_at(place, shapes[0], shape))
+        for old, new, shape in zip(layer_levels(layer), layer_levels(result), shapes, strict=True)
+    ]
+    values: dict[str, Any] = {"data": levels if layer.multiscale else levels[0]}
+    if isinstance(result, Labels):
+        colors = getattr(layer.colormap, "color_dict", {})
+        values["colormap"] = DirectLabelColormap(
+            color_dict={**colors, **result.colormap.color_dict}
+        )
+    return values
+
+
+def _with_slice(old: Any, new: Any, index: tuple[Any, ...]) -> Any:
+    """Return `old` with a slice of `new`, in place where it is in memory."""
+    old = old.astype(np.promote_types(old.dtype, new.dtype), copy=False)
+    if is_dask(old):
+        old = old.copy()
+    old[index] = new[index]
+    return old
+
+
+def _earlier_slices(layer: Layer, place: list[int | None]) -> list[dict[str, Any]]:
+    """Return what is to be known of the runs on other slices that a layer still shows."""
+    latest = _provenance(layer)
+    runs = [*latest.get("earlier", []), {name: latest[name] for name in _KEPT}]
+    return [run for run in runs if run["stack"] != place]
