@@ -154,7 +154,7 @@ def run_here(case: str, store: Path, n_workers: int) -> None:
         from distributed import Client, LocalCluster
 
         cluster = LocalCluster(
-            n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=":0"
         )
         Client(cluster)
     if case not in ("read", "write"):

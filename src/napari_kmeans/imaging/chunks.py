@@ -141,9 +141,20 @@ def map_reduce(
     parts = map_threads(
         lambda item: leaf(_in_memory(images, *item)), enumerate(blocks_in_memory(images)), step
     )
-    if any(pixels.is_lazy for pixels in images):
-        parts.append(_Graph(images, len(parts), leaf, merge).compute(step))
+    parts += map_reduce_lazy(images, leaf, merge, step)
     return parts[0] if len(parts) == 1 else merge(parts)
+
+
+def map_reduce_lazy(
+    images: Sequence[Pixels],
+    leaf: Callable[[Batch], Result],
+    merge: Callable[[list[Result]], Result],
+    step: Step = ignore,
+) -> list[Result]:
+    """Return what `map_reduce` makes of the dask images alone: one result, none without any."""
+    if not any(pixels.is_lazy for pixels in images):
+        return []
+    return [_Graph(images, len(blocks_in_memory(images)), leaf, merge).compute(step)]
 
 
 def _in_memory(images: Sequence[Pixels], number: int, place: tuple[int, Block]) -> Batch:

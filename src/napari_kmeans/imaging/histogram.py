@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans.imaging import kernels
-from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce
+from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce, map_reduce_lazy
 from napari_kmeans.parallel import map_slices, map_threads, n_threads
 from napari_kmeans.progress import Step, ignore
 
@@ -257,14 +257,12 @@ def build_histogram(images: Sequence[Pixels], codec: Codec, step: Step = ignore)
     step : callable
         Called after each block or batch.
     """
-    lazy = [pixels for pixels in images if pixels.is_lazy]
-    parts = []
-    if len(lazy) < len(images):
-        parts.append(_count_in_memory(images, codec, step))
-    if lazy:
-        merge = partial(_merge_counts, cell_bits=codec.cell_bits)
-        parts.append(map_reduce(lazy, _Counter(codec), merge, step).histogram(codec))
-    return parts[0].merge(*parts[1:]) if len(parts) > 1 else parts[0]
+    blocks = blocks_in_memory(images)
+    parts = [_count_in_memory(images, blocks, codec, step)] if blocks else []
+    merge = partial(_merge_counts, cell_bits=codec.cell_bits)
+    for counts in map_reduce_lazy(images, _Counter(codec), merge, step):
+        parts.append(counts.histogram(codec))
+    return parts[0] if len(parts) == 1 else parts[0].merge(*parts[1:])
 
 
 class _Counts(NamedTuple):
@@ -321,9 +319,10 @@ class _Counter:
         return _Counts.pack(part.codes, part.weights)
 
 
-def _count_in_memory(images: Sequence[Pixels], codec: Codec, step: Step) -> Histogram:
-    """Count the colours of the numpy images."""
-    blocks = blocks_in_memory(images)
+def _count_in_memory(
+    images: Sequence[Pixels], blocks: list[tuple[int, Block]], codec: Codec, step: Step
+) -> Histogram:
+    """Count the colours of the blocks of numpy images."""
     n_tables = min(_MAX_TABLES, n_threads(), len(blocks))
     # Counters of one byte fit the processor's cache where larger ones do not, and
     # threads that wrote to one table would wait for each other.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.imaging import kernels
-from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce
+from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce_lazy
 from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.imaging.painting import label_dtype
 from napari_kmeans.parallel import map_slices, map_threads
@@ -98,9 +98,7 @@ def tally_pixels(
         return replace(part, labels=None)
 
     parts = map_threads(tally, blocks_in_memory(images), step)
-    lazy = [pixels for pixels in images if pixels.is_lazy]
-    if lazy:
-        parts.append(map_reduce(lazy, nearest, add_tallies, step))
+    parts += map_reduce_lazy(images, nearest, add_tallies, step)
     return replace(add_tallies(parts), found=found)
 
 
