@@ -149,10 +149,7 @@ class KMeansModel:
         ValueError
             If the channels are not those of the model.
         """
-        labels, recolored = self._paint(image, mask, progress, self.palette)
-        if self.channel_axis is None:
-            return labels, recolored[..., 0]
-        return labels, np.moveaxis(recolored, -1, self.channel_axis)
+        return self._paint(image, mask, progress, self.palette)
 
     def _paint(
         self, image: Any, mask: Any, progress: Report | None, palette: Floats | None
@@ -162,9 +159,9 @@ class KMeansModel:
         stages = Progress(progress)
         n_blocks = len(pixels.blocks())
         painter = self._painter(pixels, stages, n_blocks)
-        painted = paint(pixels, painter, palette, stages.stage(0.4, n_blocks))
+        labels, recolored = paint(pixels, painter, palette, stages.stage(0.4, n_blocks))
         stages.finish()
-        return painted
+        return labels, None if recolored is None else pixels.channels_back(recolored)
 
     def _check_channels(self, shape: tuple[int, ...]) -> None:
         axis = self.channel_axis

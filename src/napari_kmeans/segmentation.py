@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.imaging.blocks import Pixels, are_several, is_dask, open_images
+from napari_kmeans.imaging.blocks import Pixels, are_several, open_images
 from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.colors import brightness, to_hex
 from napari_kmeans.imaging.painting import paint
@@ -339,7 +339,7 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
     return Segmentation(
         [labels for labels, _ in painted],
         [
-            _channels_back(recolored, pixels)
+            pixels.channels_back(recolored)
             for (_, recolored), pixels in zip(painted, images, strict=True)
         ],
         model,
@@ -355,18 +355,6 @@ def _from_dark_to_bright(tally: Tally, rgb: bool) -> NDArray[np.int64]:
     used = np.flatnonzero(tally.counts)
     means = tally.means[used]
     return used[np.lexsort([*means.T[::-1], brightness(means, rgb)])]
-
-
-def _channels_back(array: Any, pixels: Pixels) -> Any:
-    """Return an array (..., C) with its channels where and as the image has them."""
-    axis = pixels.channel_axis
-    if axis is None:
-        return array[..., 0]
-    if not is_dask(array):
-        return np.moveaxis(array, -1, axis)
-    import dask.array as da
-
-    return da.moveaxis(array, -1, axis).rechunk({axis: pixels.channel_chunks})
 
 
 def _table(model: KMeansModel, counts: NDArray[np.int64], distortion: float) -> pd.DataFrame:

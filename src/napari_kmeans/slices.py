@@ -118,9 +118,7 @@ class StackModel:
         paint = _paint_lazily if pixels.is_lazy else _paint
         labels, recolored = paint(self, pixels, step)
         stages.finish()
-        if self.channel_axis is None:
-            return labels, recolored[..., 0]
-        return labels, np.moveaxis(recolored, -1, self.channel_axis)
+        return labels, pixels.channels_back(recolored)
 
     def paint_slice(self, pixels: Pixels, position: Position, progress: Report) -> tuple[Any, Any]:
         """Return the labels and the recolored pixels (..., C) of one slice of a stack."""

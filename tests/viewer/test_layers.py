@@ -16,7 +16,7 @@ from napari_kmeans.viewer.layers import (
     METADATA_KEY,
     coreset_layer,
     labels_layer,
-    recolored_layer,
+    recolored_layers,
 )
 from napari_kmeans.viewer.masks import mask_levels
 from napari_kmeans.viewer.source import Source
@@ -39,7 +39,8 @@ PLACES_3D = {
 def results(layer, n_clusters=3, **options):
     source = Source.of(layer)
     segmentation = segment(source.data, n_clusters, rgb=source.rgb, **options)
-    return [build(segmentation, source) for build in (labels_layer, recolored_layer, coreset_layer)]
+    (recolored,) = recolored_layers(segmentation, source)
+    return [labels_layer(segmentation, source), recolored, coreset_layer(segmentation, source)]
 
 
 def mask_array(mask, layer):
@@ -92,7 +93,8 @@ def test_options_reach_the_clustering(picture, quadrants):
         picture, 4, mask=mask, progress=lambda *steps: told.append(steps), **options
     )
     stored = labels.metadata[METADATA_KEY]["options"]
-    assert stored == {"n_clusters": 4, **options, "init": start.tolist()}
+    others = {"normalize": "none", "balance": 0.0}
+    assert stored == {"n_clusters": 4, **options, **others, "init": start.tolist()}
     assert not labels.data[:, 15:].any()
     assert labels.data[:, :15].all()
     assert told
@@ -250,7 +252,7 @@ def test_a_result_of_other_dimensions_is_not_updated(picture, steps):
     volume = Source(**{**vars(source), "levels": (steps,), "rgb": False, "spatial": {}})
     segmentation = segment(steps, 3, rgb=False)
     assert find_result([labels], labels_layer(segmentation, volume)) is None
-    assert find_result([recolored], recolored_layer(segmentation, volume)) is None
+    assert find_result([recolored], recolored_layers(segmentation, volume)[0]) is None
 
 
 def test_an_update_brings_data_colors_table_and_provenance(picture):

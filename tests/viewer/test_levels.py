@@ -13,9 +13,10 @@ from napari.layers import Image, Labels, Shapes
 from napari.utils import resize_dask_cache
 
 from napari_kmeans import KMeansModel, segment, segment_layer
+from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.viewer import source as source_module
 from napari_kmeans.viewer.layers import METADATA_KEY, coreset_layer
-from napari_kmeans.viewer.source import Source, as_lazy, default_level
+from napari_kmeans.viewer.source import Source, default_level
 from napari_kmeans.viewer.task import Task
 from napari_kmeans.viewer.update import find_result, update_layer
 
@@ -136,7 +137,7 @@ def test_a_level_that_is_not_there_is_refused(pyramid, level):
 def test_points_of_a_coarse_level_lie_in_the_finest(pyramid, truth):
     layer = Image(pyramid, multiscale=True, rgb=True, **PLACE)
     task = Task.of(
-        layer, mask=None, level=2, stack="whole", n_clusters=4, method="coreset", coreset_size=30
+        [layer], mask=None, level=2, stack="whole", n_clusters=4, method="coreset", coreset_size=30
     )
     outcome = task.run()
     points = coreset_layer(outcome, task.source)
@@ -348,7 +349,7 @@ def test_lazy_labels_as_a_mask_stay_lazy(quadrants):
     layer = Image(da.from_array(quadrants, chunks=(5, 21, 3)), rgb=True)
     mask = Labels(drawn)
     reads.chunks.clear()
-    task = Task.of(layer, mask=mask, level=None, stack="whole", method="coreset", n_clusters=4)
+    task = Task.of([layer], mask=mask, level=None, stack="whole", method="coreset", n_clusters=4)
     assert not reads.chunks
     (inside,) = task.masks
     assert isinstance(inside, da.Array)

@@ -126,7 +126,7 @@ def test_a_slice_has_the_mask_of_its_place(ramp):
 
 def test_points_lie_in_their_slice(ramp):
     task = Task.of(
-        Image(ramp, rgb=False),
+        [Image(ramp, rgb=False)],
         mask=None,
         level=None,
         stack=(None, 5, None),

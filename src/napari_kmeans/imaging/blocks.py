@@ -70,6 +70,17 @@ class Pixels:
         """Whether the image is a dask array."""
         return is_dask(self.array)
 
+    def channels_back(self, array: Any) -> Any:
+        """Return an array (..., C) with its channels where and as the image has them."""
+        if self.channel_axis is None:
+            return array[..., 0]
+        if not is_dask(array):
+            return np.moveaxis(array, -1, self.channel_axis)
+        import dask.array as da
+
+        moved = da.moveaxis(array, -1, self.channel_axis)
+        return moved.rechunk({self.channel_axis: self.channel_chunks})
+
     def blocks(self) -> list[Block]:
         """Return the slices of every block: dask's chunks, or about half a million pixels each."""
         if self.is_lazy:
@@ -196,7 +207,9 @@ def open_pixels(
     ValueError
         If a shape does not fit.
     """
-    array: Any = image if is_dask(image) else np.asarray(image)
+    array: Any = as_lazy(image)
+    if not is_dask(array):
+        array = np.asarray(array)
     _check_image(array)
     if rgb and channel_axis not in (None, -1, array.ndim - 1):
         raise ValueError(
@@ -214,6 +227,15 @@ def open_pixels(
     channels_last = _channels_last(array, axis)
     chunks = array.chunks[axis] if axis is not None and is_dask(array) else ()
     return Pixels(channels_last, _check_mask(mask, channels_last), bool(rgb), axis, chunks)
+
+
+def as_lazy(array: Any) -> Any:
+    """Return zarr arrays as dask arrays of their chunks, and any other array as it is."""
+    if type(array).__module__.partition(".")[0] != "zarr":
+        return array
+    import dask.array as da
+
+    return da.from_zarr(array)
 
 
 def is_dask(array: Any) -> bool:
@@ -272,7 +294,9 @@ def _check_sizes(name: str, array: Any) -> None:
 def _check_mask(mask: Any, image: Any) -> Any:
     if mask is None:
         return None
-    inside: Any = mask if is_dask(mask) else np.asarray(mask)
+    inside: Any = as_lazy(mask)
+    if not is_dask(inside):
+        inside = np.asarray(inside)
     _check_sizes("mask", inside)
     shape = tuple(image.shape[:-1])
     if tuple(inside.shape) != shape:

@@ -17,7 +17,7 @@ from napari_kmeans.viewer.source import Source as Source
 from napari_kmeans.viewer.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.task import Outcome
@@ -27,7 +27,7 @@ TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 
 
 def segment_layer(
-    layer: Image,
+    layer: Image | Sequence[Image],
     n_clusters: int = Options.n_clusters,
     *,
     color_space: str = Options.color_space,
@@ -44,14 +44,16 @@ def segment_layer(
     level: int | None = None,
     stack: str | int | tuple[int | None, ...] = WHOLE,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Labels, Image]:
-    """Cluster the colours of an image layer.
+) -> tuple[Labels, Image | list[Image]]:
+    """Cluster the colours of an image layer, or of several that are channels of one image.
 
     Parameters
     ----------
-    layer : napari.layers.Image
+    layer : napari.layers.Image or sequence of them
         RGB, RGBA or gray, with any number of dimensions, of one or several
-        resolutions, in memory or lazy (dask, zarr).
+        resolutions, in memory or lazy (dask, zarr). Several are clustered as
+        one image with a channel for each: gray, and of the same shape. With
+        `normalize`, each counts alike, however bright it is.
     n_clusters, color_space, normalize, balance, method, coreset_size
     init, n_init, max_iter, tol, random_state
         As in :func:`napari_kmeans.segment`.
@@ -78,8 +80,8 @@ def segment_layer(
         1…K from dark to bright in the colours of the palette, 0 where left out
         and in slices that are not clustered. Its features are the table, whose
         pixels are those of the level that was fitted.
-    recolored : napari.layers.Image
-        The image in the colours of the palette.
+    recolored : napari.layers.Image or list of them
+        The image in the colours of the palette; for several layers, each of them.
 
     Both have the levels of the image, and are lazy where it is.
 
@@ -93,10 +95,12 @@ def segment_layer(
     >>> labels, recolored = segment_layer(viewer.layers["coffee"], n_clusters=8)
     >>> viewer.add_layer(recolored), viewer.add_layer(labels)
     """
-    if not isinstance(layer, Image):
-        raise TypeError(f"layer must be an Image layer, got {layer!r}: choose an image.")
+    layers = list(layer) if isinstance(layer, list | tuple) else [layer]
+    for each in layers or [layer]:
+        if not isinstance(each, Image):
+            raise TypeError(f"layer must be an Image layer, got {each!r}: choose an image.")
     task = Task.of(
-        layer,
+        layers,
         mask=mask,
         level=level,
         stack=stack,
@@ -113,7 +117,8 @@ def segment_layer(
         random_state=random_state,
     )
     outcome = task.run(progress)
-    return labels_layer(outcome, task.source), recolored_layer(outcome, task.source)
+    labels, recolored = labels_layer(outcome, task.source), recolored_layers(outcome, task.source)
+    return labels, recolored if task.source.channels else recolored[0]
 
 
 def labels_layer(segmentation: Outcome, source: Source) -> Labels:
@@ -127,14 +132,37 @@ def labels_layer(segmentation: Outcome, source: Source) -> Labels:
     )
 
 
-def recolored_layer(segmentation: Outcome, source: Source) -> Image:
-    """Build the layer of the image in the colours of the palette."""
+def recolored_layers(segmentation: Outcome, source: Source) -> list[Image]:
+    """Build the layer of the image in the colours of the palette, or one for each channel."""
+    if source.channels:
+        return [
+            _recolored_channel(number, segmentation, source)
+            for number in range(len(source.channels))
+        ]
+    return [
+        Image(
+            segmentation.recolored,
+            multiscale=source.multiscale,
+            rgb=source.rgb,
+            **source.display,
+            **_identity("recolored", segmentation, source),
+        )
+    ]
+
+
+def _recolored_channel(number: int, segmentation: Outcome, source: Source) -> Image:
+    channel, recolored = source.channels[number], segmentation.recolored
+    levels = [level[..., number] for level in recolored] if source.multiscale else None
+    identity = _identity("recolored", segmentation, source)
+    # Told from its neighbours, when a later run looks for it.
+    identity["metadata"][METADATA_KEY]["channel"] = channel.unique_id
+    identity["name"] = f"{channel.name} recolored"
     return Image(
-        segmentation.recolored,
+        recolored[..., number] if levels is None else levels,
         multiscale=source.multiscale,
-        rgb=source.rgb,
-        **source.display,
-        **_identity("recolored", segmentation, source),
+        rgb=False,
+        **channel.display,
+        **identity,
     )
 
 
@@ -149,7 +177,7 @@ def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
     coreset = segmentation.coreset
     if coreset is None:
         raise ValueError('method must be "coreset" for points, got "full": there is no sample.')
-    points = coreset.points if source.rgb else coreset.points[:, 0]
+    points = coreset.points if source.rgb or source.channels else coreset.points[:, 0]
     labels = segmentation.model.predict(points)
     return Points(
         _in_finest(coreset.positions, source),
@@ -203,7 +231,10 @@ def _label_colors(segmentation: Outcome, source: Source) -> DirectLabelColormap:
     table, dtype = segmentation.table, segmentation.model.dtype
     values = round_to(table.filter(like="mean ").to_numpy(np.float64), dtype)
     if source.rgb:
-        colors = np.clip(values / white_of(dtype), 0, 1)
+        colors: Any = np.clip(values / white_of(dtype), 0, 1)
+    elif source.channels:
+        shown = zip(values.T, source.channels, strict=True)
+        colors = np.clip(sum(_shown_gray(level, each.display) for level, each in shown), 0, 1)
     else:
         colors = _shown_gray(values, source.display)
     return DirectLabelColormap(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Shapes
 
-from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.viewer.source import Source, as_lazy, layer_levels
+from napari_kmeans.imaging.blocks import as_lazy, is_dask
+from napari_kmeans.viewer.source import Source, layer_levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

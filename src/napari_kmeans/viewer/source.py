@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+from napari_kmeans.imaging.blocks import as_lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +33,14 @@ DISPLAY = (
 _SPATIAL = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
 
 
+class Channel(NamedTuple):
+    """The layer that a channel is from: its name, its identity, the way it is shown."""
+
+    name: str
+    unique_id: str
+    display: dict[str, Any]
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """What an image layer was when it was asked for, whatever becomes of it later.
@@ -54,6 +64,9 @@ class Source:
     stack : "whole", "each" or tuple of int or None
         Whether one model is fitted to all slices, one to each, or one to the
         slice of this index in the finest level.
+    channels : tuple of Channel
+        Where several layers are the image, each of them; the channels are then
+        the last axis of the levels.
     """
 
     name: str
@@ -65,6 +78,7 @@ class Source:
     display: dict[str, Any]
     level: int = 0
     stack: Stack = WHOLE
+    channels: tuple[Channel, ...] = ()
 
     @classmethod
     def of(cls, layer: Image) -> Source:
@@ -121,7 +135,7 @@ class Source:
 
     def shape_of(self, level: int) -> tuple[int, ...]:
         """Return the spatial shape of a level."""
-        return spatial_shape(self.levels[level], self.rgb)
+        return spatial_shape(self.levels[level], self.rgb or bool(self.channels))
 
     def index_of(self, level: int) -> tuple[Any, ...] | None:
         """Return the index of the one slice that is clustered; None if all are."""
@@ -130,24 +144,15 @@ class Source:
         return index_at(self.stack, self.shape, self.shape_of(level))
 
 
-def as_lazy(array: Any) -> Any:
-    """Return zarr arrays as dask arrays of their chunks, and any other array as it is."""
-    if type(array).__module__.partition(".")[0] != "zarr":
-        return array
-    import dask.array as da
-
-    return da.from_zarr(array)
-
-
 def layer_levels(layer: Layer) -> list[Any]:
     """Return the arrays of an image or labels layer, the finest first."""
     return list(layer.data) if layer.multiscale else [layer.data]
 
 
-def spatial_shape(array: Any, rgb: bool) -> tuple[int, ...]:
+def spatial_shape(array: Any, channels_last: bool) -> tuple[int, ...]:
     """Return the shape of an image without its channels."""
     shape = tuple(array.shape)
-    return shape[:-1] if rgb else shape
+    return shape[:-1] if channels_last else shape
 
 
 def spatial_attributes(layer: Layer) -> dict[str, Any]:

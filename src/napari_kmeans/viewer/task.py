@@ -11,10 +11,13 @@ from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.progress import part_of
 from napari_kmeans.segmentation import Segmentation, segment
 from napari_kmeans.slices import StackSegmentation, segment_slices
+from napari_kmeans.viewer.channels import source_of_channels
 from napari_kmeans.viewer.masks import mask_levels
 from napari_kmeans.viewer.source import EACH, Source, spatial_shape
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.layers import Image
 
     from napari_kmeans.progress import Report
@@ -44,16 +47,19 @@ class Task:
     options: dict[str, Any]
 
     @classmethod
-    def of(cls, layer: Image, *, mask: Any, level: int | None, stack: Any, **options: Any) -> Task:
-        """Take down what is to be done for a layer.
+    def of(
+        cls, layers: Sequence[Image], *, mask: Any, level: int | None, stack: Any, **options: Any
+    ) -> Task:
+        """Take down what is to be done for a layer, or for several as channels of one image.
 
         Raises
         ------
         ValueError
-            If the layer has no such level or slice, or the mask another shape.
+            If the layers have no such level or slice, or the mask another shape.
         """
-        source = Source.of(layer).fitted_on(level, stack, options["method"])
-        return cls(source, mask_levels(mask, layer, source), options)
+        source = Source.of(layers[0]) if len(layers) == 1 else source_of_channels(layers)
+        source = source.fitted_on(level, stack, options["method"])
+        return cls(source, mask_levels(mask, layers[0], source), options)
 
     def run(self, progress: Report | None = None) -> Outcome:
         """Fit one level and paint all.
@@ -85,7 +91,9 @@ class Task:
         return np.cumsum(efforts) / sum(efforts)
 
     def _n_pixels(self, level: int) -> int:
-        return int(np.prod(spatial_shape(self._part(level), self.source.rgb), dtype=np.int64))
+        source = self.source
+        shape = spatial_shape(self._part(level), source.rgb or bool(source.channels))
+        return int(np.prod(shape, dtype=np.int64))
 
     def _fit(self, progress: Report | None) -> Outcome:
         source = self.source
@@ -94,6 +102,7 @@ class Task:
         return fit(
             self._part(level),
             rgb=source.rgb,
+            channel_axis=-1 if source.channels else None,
             mask=self._mask(level),
             progress=progress,
             **self.options,

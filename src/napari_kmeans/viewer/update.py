@@ -37,7 +37,7 @@ def find_result(layers: Iterable[Layer], result: Layer) -> Layer | None:
 def _key(layer: Layer) -> tuple[Any, ...]:
     """Return what two layers must share for one to take the other's data."""
     provenance = _provenance(layer)
-    identity = provenance.get("kind"), provenance.get("source_id")
+    identity = (provenance.get(name) for name in ("kind", "source_id", "channel"))
     # napari can change neither of these in place.
     fixed = getattr(layer, "rgb", None), getattr(layer, "multiscale", None)
     return type(layer), layer.ndim, *fixed, *identity

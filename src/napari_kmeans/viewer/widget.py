@@ -18,6 +18,7 @@ from magicgui.widgets import (
 from napari.layers import Image, Labels, Layer, Shapes
 
 from napari_kmeans.parameters import AUTO, OPTIONS, Options
+from napari_kmeans.viewer.channels import can_be_channels
 from napari_kmeans.viewer.choices import level_choices, level_field, stack_field, stack_to_fit
 from napari_kmeans.viewer.form import (
     WordOrNumber,
@@ -29,7 +30,7 @@ from napari_kmeans.viewer.form import (
     row,
     show_row,
 )
-from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layer
+from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.run import EXPECTED_ERRORS, Run, Runner, tell
 from napari_kmeans.viewer.source import EACH
 from napari_kmeans.viewer.task import Task
@@ -83,6 +84,12 @@ class KMeansWidget(Container[Any]):
             tooltip="The image layer to cluster.",
             choices=self._layers_of(Image),
         )
+        self.together = CheckBox(
+            name="together",
+            value=False,
+            text="All selected layers, as channels",
+            tooltip="Cluster the selected layers as one image, with a channel for each.",
+        )
         self.mask = ComboBox(
             name="mask",
             label="Mask",
@@ -90,7 +97,7 @@ class KMeansWidget(Container[Any]):
             choices=self._layers_of(Labels, Shapes),
             nullable=True,
         )
-        return [self.image, self.mask]
+        return [self.image, self.together, self.mask]
 
     def _option_fields(self) -> list[Any]:
         self.n_clusters = option_field(SpinBox, "n_clusters")
@@ -159,6 +166,8 @@ class KMeansWidget(Container[Any]):
             form(
                 [
                     self.image,
+                    self.together,
+                    self.normalize,
                     self.stack,
                     self.level,
                     self.n_clusters,
@@ -172,7 +181,7 @@ class KMeansWidget(Container[Any]):
         )
         layout.addWidget(row([self.run_button, self.cancel_button]))
         layout.addWidget(self.progress_bar.native)
-        sampling = [self.coreset_size, self.add_points]
+        sampling = [self.balance, self.coreset_size, self.add_points]
         fitting = [self.random_state, self.init, self.n_init, self.max_iter, self.tol]
         layout.addWidget(folded_away("More options", form([*sampling, *fitting])))
 
@@ -189,7 +198,9 @@ class KMeansWidget(Container[Any]):
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self.reset_choices)
         self._viewer.layers.selection.events.active.connect(self._follow_selection)
-        for field in (self.image, self.method, self.stack):
+        self._viewer.layers.selection.events.changed.connect(self._update_fields)
+        self.together.changed.connect(self._scale_channels)
+        for field in (self.image, self.together, self.method, self.stack):
             field.changed.connect(self._update_fields)
         for box in (self.add_labels, self.add_recolored, self.add_points):
             box.changed.connect(self._update_fields)
@@ -203,6 +214,7 @@ class KMeansWidget(Container[Any]):
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.disconnect(self.reset_choices)
         self._viewer.layers.selection.events.active.disconnect(self._follow_selection)
+        self._viewer.layers.selection.events.changed.disconnect(self._update_fields)
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the layers there are now; what is chosen stays, also under a new name."""
@@ -216,6 +228,25 @@ class KMeansWidget(Container[Any]):
             self.reset_choices()
             self.image.value = active
 
+    def _layers(self) -> list[Image]:
+        """Return the layers to cluster: the image, or the selected layers as its channels."""
+        return self._selected() if self._are_together() else [self.image.value]
+
+    def _selected(self) -> list[Layer]:
+        selection = self._viewer.layers.selection
+        return [layer for layer in self._viewer.layers if layer in selection]
+
+    def _can_be_together(self) -> bool:
+        selected = self._selected()
+        return self.image.value in selected and can_be_channels(selected)
+
+    def _are_together(self) -> bool:
+        return self.together.value and self._can_be_together()
+
+    def _scale_channels(self, together: bool) -> None:
+        """Let channels count alike, unless the user wants otherwise."""
+        self.normalize.value = "percentile" if together else Options.normalize
+
     def _levels(self, _combo_box: Any) -> list[tuple[str, Any]]:
         return level_choices(self.image.value, self.stack.value, self.method.value)
 
@@ -225,6 +256,8 @@ class KMeansWidget(Container[Any]):
         offer_choices(self.level)
         show_row(self.stack, image is not None and image.ndim > 2)
         show_row(self.level, image is not None and image.multiscale)
+        self.together.visible = self._can_be_together()
+        show_row(self.normalize, self._are_together())
         self.color_space.enabled = image is not None and image.rgb
         self.coreset_size.enabled = self.method.value == "coreset"
         each = image is not None and image.ndim > 2 and self.stack.value == EACH
@@ -256,7 +289,7 @@ class KMeansWidget(Container[Any]):
         if layer is None:
             raise ValueError("image must be an image layer, got None: open an image first.")
         task = Task.of(
-            layer,
+            self._layers(),
             mask=self.mask.value,
             level=None if self.level.value == AUTO else self.level.value,
             stack=stack_to_fit(self.stack.value, layer),
@@ -276,12 +309,14 @@ class KMeansWidget(Container[Any]):
         options = {name: getattr(self, name).value for name in OPTIONS}
         if not self.color_space.enabled:
             options["color_space"] = Options.color_space
+        if not self._are_together():
+            options["normalize"] = Options.normalize
         return options
 
     def _builders(self) -> tuple[Callable[[Any, Source], Layer], ...]:
         """Return what makes the layers that are asked for, from the bottom to the top."""
         wanted = (
-            (self.add_recolored.value, recolored_layer),
+            (self.add_recolored.value, recolored_layers),
             (self.add_labels.value, labels_layer),
             (self.add_points.value and self.add_points.enabled, coreset_layer),
         )
@@ -298,7 +333,9 @@ class KMeansWidget(Container[Any]):
     def _show_results(self, run: Run, outcome: Outcome) -> None:
         with self._selection_kept():
             for build in run.builders:
-                self._show(build(outcome, run.source), run.update)
+                built = build(outcome, run.source)
+                for result in built if isinstance(built, list) else [built]:
+                    self._show(result, run.update)
 
     def _show(self, result: Layer, update: bool) -> None:
         earlier = find_result(self._viewer.layers, result) if update else None

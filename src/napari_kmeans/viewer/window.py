@@ -10,7 +10,7 @@ import numpy as np
 from napari_kmeans.parameters import OPTIONS, Options
 from napari_kmeans.terminal import PROGRAM
 from napari_kmeans.viewer import samples
-from napari_kmeans.viewer.layers import Source, labels_layer, recolored_layer
+from napari_kmeans.viewer.layers import Source, labels_layer, recolored_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ def _add_layers(viewer: napari.Viewer, outcome: Outcome) -> None:
     image = viewer.add_image(**_data(levels), **attributes)
     source = Source.of(image)
     seg = _paint_levels(outcome.seg, levels)
-    viewer.add_layer(recolored_layer(seg, source))
+    viewer.add_layer(recolored_layers(seg, source)[0])
     viewer.add_layer(labels_layer(seg, source))
     viewer.layers.selection.active = image
 
