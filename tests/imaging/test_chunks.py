@@ -461,7 +461,8 @@ def test_a_painter_paints_the_same_after_a_journey():
     image = data.coffee()
     images = open_images(image)
     histogram = build_histogram(images, find_codec(images))
-    painter = Painter(np.array([[0.0, 0, 0], [99, 99, 99]]), "rgb", 255).with_table(histogram)
+    painter = Painter(np.array([[0.0, 0, 0], [99, 99, 99]]), ColorSpace("rgb", 255.0))
+    painter = painter.with_table(histogram)
     copy = pickle.loads(pickle.dumps(painter))
     assert copy.table.nbytes == 2**24
     values = image.reshape(-1, 3)
