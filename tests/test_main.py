@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dask.array as da
 import imageio.v3 as iio
 import numpy as np
 import pandas as pd
@@ -16,12 +17,14 @@ import tifffile
 import zarr
 
 import napari_kmeans
-from napari_kmeans import KMeansModel, __main__, files, segment
-from napari_kmeans.__main__ import fill_viewer, main, screen_problem
+from napari_kmeans import KMeansModel, __main__, files, runs, segment
+from napari_kmeans.__main__ import main, screen_problem
 from napari_kmeans.files import read_image
 from napari_kmeans.parameters import OPTIONS, Options
-from napari_kmeans.picture import Picture
+from napari_kmeans.picture import Axis, Picture
+from napari_kmeans.runs import Outcome
 from napari_kmeans.samples import SAMPLES
+from napari_kmeans.viewer.window import fill_viewer
 
 PARTS = ("labels.tif", "model.json", "recolored.png", "table.csv")
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
@@ -162,7 +165,7 @@ class TestResults:
         for path, image in zip(paths, images, strict=True):
             path.parent.mkdir()
             iio.imwrite(path, image)
-        assert main([*map(str, paths), "-k", "3", "-o", str(out)]) == 0
+        assert main([*map(str, paths), "--each", "-k", "3", "-o", str(out)]) == 0
         _assert_results(out, "photo", ".png", segment(images[0], 3, rgb=True))
         _assert_results(out, "photo-2", ".png", segment(images[1], 3, rgb=True))
 
@@ -172,6 +175,165 @@ class TestResults:
         assert main([str(photo), str(other), "-k", "2", "-o", str(photo.parent)]) == 0
         np.testing.assert_array_equal(iio.imread(other), _noise(12, 14, 3))
         np.testing.assert_array_equal(iio.imread(photo), quadrants)
+
+
+class TestTogether:
+    """Several images, one model: what `segment` gives for a list of them."""
+
+    @pytest.fixture
+    def images(self) -> dict[str, np.ndarray]:
+        return {
+            "dark": _noise(40, 50, 3) // 2,
+            "bright": 128 + _noise(30, 60, 3, seed=1) // 2,
+            "small": _noise(5, 8, 3, seed=2),
+        }
+
+    @pytest.fixture
+    def paths(self, tmp_path, images) -> list[str]:
+        for name, image in images.items():
+            iio.imwrite(tmp_path / f"{name}.png", image)
+        return [str(tmp_path / f"{name}.png") for name in images]
+
+    def _assert_results(self, out: Path, images: dict[str, np.ndarray], seg) -> None:
+        for name, labels, recolored in zip(images, seg.labels, seg.recolored, strict=True):
+            np.testing.assert_array_equal(tifffile.imread(out / f"{name}-labels.tif"), labels)
+            picture = iio.imread(out / f"{name}-recolored.png")
+            np.testing.assert_array_equal(picture, recolored)
+            table = pd.read_csv(out / f"{name}-table.csv")
+            counts = np.bincount(labels.ravel(), minlength=seg.model.n_clusters + 1)[1:]
+            assert table["pixels"].tolist() == counts.tolist()
+            np.testing.assert_allclose(table["percent"], 100 * counts / labels.size)
+            assert table["index"].tolist() == list(range(1, seg.model.n_clusters + 1))
+            assert table["color"].tolist() == seg.table["color"].tolist()
+        model = KMeansModel.load(out / "napari-kmeans-model.json")
+        assert model.to_dict() == seg.model.to_dict()
+        table = pd.read_csv(out / "napari-kmeans-table.csv")
+        pd.testing.assert_frame_equal(table, seg.table, check_dtype=False)
+
+    def test_one_model_paints_each(self, paths, images, out, capsys):
+        assert main([*paths, "-k", "4", "-o", str(out)]) == 0
+        self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
+        assert len(_names(out)) == 3 * len(images) + 2
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        assert printed.out.startswith("3 images: 4 clusters\n")
+        assert all(f"wrote {out / name}" in printed.out for name in _names(out))
+
+    def test_images_that_are_not_held_are_read_again(self, paths, images, out, monkeypatch):
+        monkeypatch.setattr(runs, "HELD", 7000)
+        assert main([*paths, "-k", "4", "-o", str(out)]) == 0
+        self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
+
+    def test_each_by_itself(self, paths, images, out):
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 0
+        for name, image in images.items():
+            _assert_results(out, name, ".png", segment(image, 3, rgb=True))
+        assert len(_names(out)) == 4 * len(images)
+
+    def test_an_unreadable_file_does_not_stop_the_others(self, paths, images, out, capsys):
+        bad = Path(paths[0]).with_name("bad.png")
+        bad.write_text("no image")
+        assert main([paths[0], str(bad), *paths[1:], "-k", "4", "-o", str(out)]) == 1
+        self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"napari-kmeans: cannot read {bad}: ")
+
+    @pytest.mark.parametrize("other", [_noise(9, 8), _noise(9, 8, 3).astype(np.uint16)])
+    def test_images_that_do_not_fit_together(self, paths, out, other, tmp_path, capsys):
+        tifffile.imwrite(tmp_path / "other.tif", other)
+        arguments = [*paths, str(tmp_path / "other.tif"), "-k", "2", "-o", str(out)]
+        assert main(arguments) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("napari-kmeans: cannot cluster the images as one: ")
+        assert line.endswith("; --each clusters each by itself.")
+        assert not out.exists()
+        assert main([*arguments, "--each"]) == 0
+
+    def test_an_image_of_the_model_s_name_does_not_overwrite_it(self, paths, tmp_path, out):
+        odd = tmp_path / "napari-kmeans.png"
+        iio.imwrite(odd, _noise(9, 8, 3))
+        assert main([paths[0], str(odd), "-k", "2", "-o", str(out)]) == 0
+        table = pd.read_csv(out / "napari-kmeans-table.csv")
+        assert table["pixels"].sum() == 40 * 50 + 9 * 8
+        assert pd.read_csv(out / "napari-kmeans-2-table.csv")["pixels"].sum() == 9 * 8
+
+    def test_zarr_and_files_in_memory(self, paths, images, tmp_path, out):
+        scan = _noise(700, 600, 3, seed=5)
+        zarr.create_array(tmp_path / "scan.zarr", data=scan, chunks=(256, 256, 3))
+        assert main([paths[0], str(tmp_path / "scan.zarr"), "-k", "4", "-o", str(out)]) == 0
+        seg = segment([images["dark"], scan], 4, rgb=True)
+        np.testing.assert_array_equal(tifffile.imread(out / "dark-labels.tif"), seg.labels[0])
+        written = read_image(out / "scan-labels.zarr").pixels
+        np.testing.assert_array_equal(written, seg.labels[1])
+        recolored = read_image(out / "scan-recolored.zarr").pixels
+        np.testing.assert_array_equal(recolored, seg.recolored[1])
+        counts = np.bincount(seg.labels[1].ravel(), minlength=5)[1:]
+        assert pd.read_csv(out / "scan-table.csv")["pixels"].tolist() == counts.tolist()
+
+
+class TestModel:
+    """A model that was saved paints other images."""
+
+    @pytest.fixture
+    def model(self, tmp_path, quadrants) -> Path:
+        segment(quadrants, 4, rgb=True).model.save(tmp_path / "quadrants.json")
+        return tmp_path / "quadrants.json"
+
+    def test_labels_and_recolored(self, model, tmp_path, out, capsys):
+        image = np.dstack([_noise(30, 40, 3), np.full((30, 40), 255, np.uint8)])
+        image[2, 3] = (7, 8, 9, 0)
+        iio.imwrite(tmp_path / "other.png", image)
+        assert main([str(tmp_path / "other.png"), "--model", str(model), "-o", str(out)]) == 0
+        assert _names(out) == ["other-labels.tif", "other-recolored.png", "other-table.csv"]
+        loaded = KMeansModel.load(model)
+        labels = tifffile.imread(out / "other-labels.tif")
+        np.testing.assert_array_equal(labels, loaded.predict(image))
+        recolored = iio.imread(out / "other-recolored.png")
+        assert recolored[2, 3].tolist() == [7, 8, 9, 0]
+        np.testing.assert_array_equal(
+            recolored[labels > 0][:, :3], np.rint(loaded.palette)[labels[labels > 0] - 1]
+        )
+        table = pd.read_csv(out / "other-table.csv")
+        assert table["pixels"].tolist() == [np.sum(labels == label) for label in (1, 2, 3, 4)]
+        assert table["percent"].sum() == pytest.approx(100)
+        assert capsys.readouterr().out.startswith("other: 4 clusters\n label  percent  color\n")
+
+    def test_zarr(self, model, tmp_path, out):
+        scan = _noise(1100, 600, 3)
+        zarr.create_array(tmp_path / "scan.zarr", data=scan, chunks=(256, 256, 3))
+        assert main([str(tmp_path / "scan.zarr"), "--model", str(model), "-o", str(out)]) == 0
+        labels = KMeansModel.load(model).predict(scan)
+        np.testing.assert_array_equal(read_image(out / "scan-labels.zarr").pixels, labels)
+        counts = np.bincount(labels.ravel(), minlength=5)[1:]
+        assert pd.read_csv(out / "scan-table.csv")["pixels"].tolist() == counts.tolist()
+
+    def test_an_image_of_another_kind_does_not_stop_the_others(
+        self, model, photo, tmp_path, out, capsys
+    ):
+        iio.imwrite(tmp_path / "gray.png", _noise(9, 8))
+        arguments = [str(tmp_path / "gray.png"), str(photo), "--model", str(model)]
+        assert main([*arguments, "-o", str(out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        expected = "the image must have colours, got gray"
+        assert line == (
+            f"napari-kmeans: cannot apply the model to {tmp_path / 'gray.png'}: {expected}."
+        )
+        assert _names(out) == ["photo-labels.tif", "photo-recolored.png", "photo-table.csv"]
+
+    @pytest.mark.parametrize("content", [None, "no model", "{}"])
+    def test_a_file_that_is_no_model(self, photo, tmp_path, out, content, capsys):
+        path = tmp_path / "bad.json"
+        if content is not None:
+            path.write_text(content)
+        assert main([str(photo), "--model", str(path), "-o", str(out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert str(path) in line
+        assert not out.exists()
+
+    def test_it_goes_without_options_of_a_clustering(self, model, photo, capsys):
+        with pytest.raises(SystemExit):
+            main([str(photo), "--model", str(model), "-k", "3"])
+        assert "--model must go without --n-clusters" in capsys.readouterr().err
 
 
 class TestLazily:
@@ -332,7 +494,7 @@ class TestFaults:
         bad = photo.with_name(name)
         if "broken" in name:
             bad.write_text("no image")
-        assert main([str(bad), str(photo), "-k", "2", "-o", str(out)]) == 1
+        assert main([str(bad), str(photo), "--each", "-k", "2", "-o", str(out)]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"napari-kmeans: cannot read {bad}: ")
         assert _names(out) == [f"photo-{part}" for part in PARTS]
@@ -550,7 +712,7 @@ class TestWithoutAScreen:
 
 def _outcome(pixels: np.ndarray, name: str = "photo", sample: str | None = None, **settings):
     seg = segment(pixels, 3, **settings)
-    return __main__.Outcome(name, Picture(pixels, **settings), seg, sample)
+    return Outcome(name, Picture(pixels, **settings), seg, sample)
 
 
 class TestViewer:
@@ -597,6 +759,46 @@ class TestViewer:
         }
         recolored = viewer.layers["stain recolored 1"].data
         np.testing.assert_array_equal(recolored, outcome.seg.recolored[1])
+
+    def test_levels_are_shown_and_painted_lazily(self, make_napari_viewer, tmp_path):
+        image = _noise(2100, 90, 3)
+        zarr.create_array(tmp_path / "tall.zarr", data=image, chunks=(512, 90, 3))
+        picture = read_image(tmp_path / "tall.zarr")
+        axes = (Axis("y", scale=0.5), Axis("x", translation=3.0), Axis("c", "channel"))
+        picture = picture._replace(axes=axes)
+        seg = segment(picture.pixels, 3)
+        viewer = make_napari_viewer()
+        fill_viewer(viewer, [Outcome("tall", picture, seg)], Options(n_clusters=3))
+        whole = segment(image, 3, rgb=True)
+        expected = {
+            "tall": image,
+            "tall recolored": whole.recolored,
+            "tall labels": whole.labels,
+        }
+        assert [layer.name for layer in viewer.layers] == list(expected)
+        for layer in viewer.layers:
+            fine, coarse = layer.data
+            assert isinstance(fine, da.Array)
+            np.testing.assert_array_equal(fine, expected[layer.name])
+            np.testing.assert_array_equal(coarse, expected[layer.name][::2, ::2])
+            assert layer.scale.tolist() == [0.5, 1]
+            assert layer.translate.tolist() == [0, 3]
+
+    def test_channels_of_several_levels(self, make_napari_viewer, tmp_path):
+        image = _noise(2, 2100, 60)
+        names = ["c", "y", "x"]
+        path = tmp_path / "c.zarr"
+        zarr.create_array(path, data=image, chunks=(1, 512, 60), dimension_names=names)
+        picture = read_image(path)
+        seg = segment(picture.pixels, 3, channel_axis=0)
+        viewer = make_napari_viewer()
+        fill_viewer(viewer, [Outcome("c", picture, seg)], Options())
+        whole = segment(image, 3, channel_axis=0)
+        np.testing.assert_array_equal(viewer.layers["c 1"].data[1], image[1, ::2, ::2])
+        recolored = viewer.layers["c recolored 1"].data
+        np.testing.assert_array_equal(recolored[0], whole.recolored[1])
+        np.testing.assert_array_equal(viewer.layers["c labels"].data[0], whole.labels)
+        np.testing.assert_array_equal(viewer.layers["c labels"].data[1], whole.labels[::2, ::2])
 
     def test_the_whole_way_through_the_event_loop(self, photo, tmp_path, qapp):
         # Beside a broken image: the window opens for the good one, the exit code tells.

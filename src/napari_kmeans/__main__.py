@@ -10,24 +10,24 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from napari_kmeans import __version__
-from napari_kmeans.files import read_image
+from napari_kmeans.files import read_image, write_whole
 from napari_kmeans.parameters import AUTO, OPTIONS, OptionInfo, Options
 from napari_kmeans.picture import Picture, UnreadableImageError, reason
 from napari_kmeans.results import free_stems, output_directory, write_results
+from napari_kmeans.runs import Job, Outcome, Plan, computed
 from napari_kmeans.samples import SAMPLES
-from napari_kmeans.terminal import PROGRAM, bar, print_table, say, spoken_warnings
+from napari_kmeans.terminal import PROGRAM, bar, print_table, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    import napari
-
-    from napari_kmeans.segmentation import Segmentation
+    from napari_kmeans.model import KMeansModel
 
 DEFAULT_DIRECTORY = Path("napari-kmeans-output")
+SHARED_MODEL, SHARED_TABLE = "napari-kmeans-model.json", "napari-kmeans-table.csv"
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
 """The options whose flags are not simply their names."""
@@ -35,24 +35,6 @@ FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
 NO_SEED = "none"
 FAILED = 1
 INTERRUPTED = 130
-
-
-class Job(NamedTuple):
-    """One image to be clustered: a file, or a sample."""
-
-    name: str
-    source: str
-    read: Callable[[], Picture]
-    sample: str | None = None
-
-
-class Outcome(NamedTuple):
-    """One image that was clustered."""
-
-    name: str
-    picture: Picture
-    seg: Segmentation
-    sample: str | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = Options(**{name: getattr(arguments, name) for name in OPTIONS})
     except (TypeError, ValueError) as error:
         parser.error(str(error))
+    _check_model(parser, arguments)
     try:
-        code = _run(_jobs(arguments), options, arguments.output)
+        code = _run(arguments, options)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -92,8 +75,20 @@ def build_parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="DIR",
-        help="write <name>-labels.tif, <name>-recolored.png (.tif where PNG cannot hold it), "
-        "<name>-table.csv and <name>-model.json to DIR; needs no screen",
+        help="write <name>-labels.tif, <name>-recolored.png (.tif where PNG cannot hold it; both "
+        ".zarr for images larger than memory), <name>-table.csv and <name>-model.json to DIR; "
+        f"for several images {SHARED_MODEL} and {SHARED_TABLE}; needs no screen",
+    )
+    parser.add_argument(
+        "--each",
+        action="store_true",
+        help="fit a model to each image by itself, not one to all of them",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="fit none: paint the images in the groups of a model that was saved",
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     group = parser.add_argument_group("clustering")
@@ -121,25 +116,28 @@ def screen_problem() -> str | None:
     return "Qt cannot open the display" if done.returncode else None
 
 
-def fill_viewer(viewer: napari.Viewer, outcomes: Sequence[Outcome], options: Options) -> None:
-    """Add to a viewer each image, its recolored copy and its labels, and the dock."""
-    for outcome in outcomes:
-        if outcome.seg.model.rgb or outcome.seg.model.channel_axis is None:
-            _add_layers(viewer, outcome)
-        else:
-            _add_channels(viewer, outcome)
-    _, dock = viewer.window.add_plugin_dock_widget(PROGRAM)
-    for name in OPTIONS:
-        # The dock has no field for a seed that is drawn anew.
-        if getattr(options, name) is not None:
-            getattr(dock, name).value = getattr(options, name)
+def _check_model(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse options of a clustering where there is none."""
+    if arguments.model is None:
+        return
+    for name, info in OPTIONS.items():
+        if getattr(arguments, name) != info.default:
+            parser.error(f"--model must go without {_flags(info)[-1]}: the model has been fitted")
 
 
-def _run(jobs: Sequence[Job], options: Options, directory: Path | None) -> int:
+def _run(arguments: argparse.Namespace, options: Options) -> int:
+    jobs = _jobs(arguments)
+    plan = Plan(options, together=len(jobs) > 1 and not arguments.each)
+    if arguments.model is not None:
+        model = _load_model(arguments.model)
+        if model is None:
+            return FAILED
+        plan = Plan.of_model(model)
+    directory = arguments.output
     if directory is None:
         problem = screen_problem()
         if problem is None:
-            return _show(jobs, options)
+            return _show(jobs, plan)
         say(f"no screen: {problem}; writing to {DEFAULT_DIRECTORY}{os.sep} instead")
         directory = DEFAULT_DIRECTORY
     with ExitStack() as stack:
@@ -148,75 +146,97 @@ def _run(jobs: Sequence[Job], options: Options, directory: Path | None) -> int:
         except OSError as error:
             say(f"cannot write to {directory}: {reason(error)}")
             return FAILED
-        return _write(jobs, options, directory)
+        return _write(jobs, plan, directory)
 
 
-def _show(jobs: Sequence[Job], options: Options) -> int:
-    outcomes = []
-    for job in jobs:
-        outcome = _cluster(job, options)
-        if outcome is not None:
-            print_table(outcome.name, outcome.seg.table)
-            outcomes.append(outcome)
+def _load_model(path: Path) -> KMeansModel | None:
+    from napari_kmeans.model import KMeansModel
+
+    try:
+        return KMeansModel.load(path)
+    except ValueError as error:
+        say(str(error))
+    except OSError as error:
+        say(f"cannot read {path}: {reason(error)}")
+    return None
+
+
+def _show(jobs: Sequence[Job], plan: Plan) -> int:
+    outcomes = [outcome for outcome in plan.run(jobs) if outcome is not None]
+    if plan.together and outcomes:
+        print_table(f"{len(outcomes)} images", outcomes[0].seg.table)
+    for outcome in [] if plan.together else outcomes:
+        print_table(outcome.name, outcome.seg.table)
     if outcomes:
         import napari
 
-        fill_viewer(napari.Viewer(title=PROGRAM), outcomes, options)
+        from napari_kmeans.viewer.window import fill_viewer
+
+        fill_viewer(napari.Viewer(title=PROGRAM), outcomes, plan.options)
         napari.run()
     return FAILED if len(outcomes) < len(jobs) else 0
 
 
-def _write(jobs: Sequence[Job], options: Options, directory: Path) -> int:
-    files = [Path(job.source) for job in jobs]
-    stems = free_stems([job.name for job in jobs], directory, files)
+def _write(jobs: Sequence[Job], plan: Plan, directory: Path) -> int:
+    taken = [Path(job.source) for job in jobs]
+    if plan.together:
+        taken += [directory / SHARED_MODEL, directory / SHARED_TABLE]
+    stems = free_stems([job.name for job in jobs], directory, taken)
+    outcomes = plan.run(jobs)
+    if plan.together and not _write_shared(list(outcomes), directory):
+        return FAILED
     failures = 0
-    for job, stem in zip(jobs, stems, strict=True):
-        outcome = _cluster(job, options)
-        if outcome is None:
-            failures += 1
-            continue
-        try:
-            with bar(f"writing {stem}") as progress:
-                paths = write_results(outcome.seg, directory, stem, outcome.picture.axes, progress)
-        except UnreadableImageError as error:
-            say(f"cannot read {job.source}: {error}")
-            failures += 1
-            continue
-        except OSError as error:
-            say(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
-            failures += 1
-            continue
-        print_table(outcome.name, outcome.seg.table)
-        for path in paths:
-            print(f"wrote {path}")
+    for job, stem, outcome in zip(jobs, stems, outcomes, strict=True):
+        written = outcome is not None and _write_one(job, stem, outcome, plan, directory)
+        failures += not written
     return FAILED if failures else 0
 
 
-def _cluster(job: Job, options: Options) -> Outcome | None:
-    """Read and cluster one image, or say why not and return None."""
+def _write_shared(outcomes: Sequence[Outcome | None], directory: Path) -> bool:
+    """Write the model of several images and their table, or say why not and return False."""
+    segs = [outcome.seg for outcome in outcomes if outcome is not None]
+    if not segs:
+        return False
+    model, table = directory / SHARED_MODEL, directory / SHARED_TABLE
     try:
-        picture = job.read()
+        write_whole(
+            {model: segs[0].model.save, table: lambda path: segs[0].table.to_csv(path, index=False)}
+        )
+    except OSError as error:
+        say(f"cannot write to {directory}: {reason(error)}")
+        return False
+    print_table(f"{len(segs)} images", segs[0].table)
+    _print_paths([model, table])
+    return True
+
+
+def _write_one(job: Job, stem: str, outcome: Outcome, plan: Plan, directory: Path) -> bool:
+    """Write the results of one image, or say why not and return False."""
+    try:
+        with bar(f"writing {stem}") as progress:
+            written = write_results(
+                computed(outcome).seg,
+                directory,
+                stem,
+                outcome.picture.axes,
+                progress,
+                shared=plan.shared,
+            )
     except UnreadableImageError as error:
         say(f"cannot read {job.source}: {error}")
-        return None
-    if picture.note:
-        say(f"{job.source}: {picture.note}")
-    from napari_kmeans.segmentation import segment
+        return False
+    except OSError as error:
+        say(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
+        return False
+    if not plan.together:
+        print_table(outcome.name, written.table)
+    _print_paths(written.paths)
+    return True
 
-    values = {name: getattr(options, name) for name in OPTIONS}
-    try:
-        with spoken_warnings(job.source), bar(job.name) as progress:
-            seg = segment(
-                picture.pixels,
-                rgb=picture.rgb,
-                channel_axis=picture.channel_axis,
-                progress=progress,
-                **values,
-            )
-    except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
-        say(f"cannot cluster {job.source}: {reason(error)}")
-        return None
-    return Outcome(job.name, picture, seg, job.sample)
+
+def _print_paths(paths: Iterable[Path]) -> None:
+    for path in paths:
+        print(f"wrote {path}")
 
 
 def _jobs(arguments: argparse.Namespace) -> list[Job]:
@@ -231,13 +251,16 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
 
 
 def _add_option(group: argparse._ArgumentGroup, info: OptionInfo) -> None:
-    flags = FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
     text = f"{info.tooltip} Default: {info.default}.".replace("%", "%%")
     settings: dict[str, Any] = {"dest": info.name, "default": info.default, "help": text}
     if info.choices:
-        group.add_argument(*flags, choices=info.choices, **settings)
+        group.add_argument(*_flags(info), choices=info.choices, **settings)
     else:
-        group.add_argument(*flags, type=_number(info), metavar="N", **settings)
+        group.add_argument(*_flags(info), type=_number(info), metavar="N", **settings)
+
+
+def _flags(info: OptionInfo) -> tuple[str, ...]:
+    return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
 
 
 def _number(info: OptionInfo) -> Callable[[str], Any]:
@@ -257,32 +280,6 @@ def _number(info: OptionInfo) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}") from None
 
     return parse
-
-
-def _add_layers(viewer: napari.Viewer, outcome: Outcome) -> None:
-    from napari_kmeans.viewer import samples
-    from napari_kmeans.viewer.layers import Source, labels_layer, recolored_layer
-
-    attributes = {"name": outcome.name, "rgb": outcome.seg.model.rgb}
-    if outcome.sample is not None:
-        ((_, attributes, _),) = getattr(samples, outcome.sample)()
-    image = viewer.add_image(outcome.picture.pixels, **attributes)
-    source = Source.of(image)
-    viewer.add_layer(recolored_layer(outcome.seg, source))
-    viewer.add_layer(labels_layer(outcome.seg, source))
-    viewer.layers.selection.active = image
-
-
-def _add_channels(viewer: napari.Viewer, outcome: Outcome) -> None:
-    """Add an image of named channels as napari shows it: a layer for each."""
-    axis, n_channels = outcome.seg.model.channel_axis, outcome.seg.model.n_channels
-    for pixels, name in (
-        (outcome.picture.pixels, outcome.name),
-        (outcome.seg.recolored, f"{outcome.name} recolored"),
-    ):
-        names = [f"{name} {channel}" for channel in range(n_channels)]
-        viewer.add_image(pixels, channel_axis=axis, name=names)
-    viewer.add_labels(outcome.seg.labels, name=f"{outcome.name} labels", features=outcome.seg.table)
 
 
 if __name__ == "__main__":

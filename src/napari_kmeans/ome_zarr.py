@@ -14,7 +14,7 @@ from napari_kmeans.picture import Axis
 from napari_kmeans.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import zarr
@@ -43,6 +43,8 @@ class Image:
         One for each axis of the array; they are stored in the order of NGFF.
     metadata : dict
         What the attribute ``ome`` holds beside the levels.
+    watch : callable, optional
+        Called with each chunk of the array, from several threads.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class Image:
     array: Any
     axes: Sequence[Axis]
     metadata: dict[str, Any] = field(default_factory=dict)
+    watch: Callable[[NDArray[Any]], None] | None = None
 
 
 def spatial_axes(ndim: int) -> tuple[Axis, ...]:
@@ -84,7 +87,7 @@ def write_images(images: Sequence[Image], report: Report | None = None) -> None:
     for number, share in enumerate(shares):
         targets = [pyramid.create_level(number) for pyramid in pyramids]
         sources = [
-            pyramid.source(number, target)
+            pyramid.source(number, target.target)
             for pyramid, target in zip(pyramids, targets, strict=True)
         ]
         _store(sources, targets, progress.stage(share / sum(shares), 1))
@@ -115,7 +118,7 @@ class _Pyramid:
         group = zarr.open_group(image.path, mode="w-", zarr_format=3)
         return cls(image, array, axes, plane, list(_halved(array.shape, plane)), group)
 
-    def create_level(self, number: int) -> zarr.Array[Any]:
+    def create_level(self, number: int) -> _ChunkWriter:
         chunks = [
             _stored_size(size, length) if axis in self.plane else size
             for axis, (size, length) in enumerate(
@@ -123,13 +126,14 @@ class _Pyramid:
             )
         ]
         shape = self.shapes[number]
-        return self.group.create_array(
+        level = self.group.create_array(
             str(number),
             shape=shape,
             chunks=tuple(map(min, chunks, shape)),
             dtype=self.array.dtype,
             dimension_names=[axis.name for axis in self.axes],
         )
+        return _ChunkWriter(level, None if number else self.image.watch)
 
     def source(self, number: int, target: zarr.Array[Any]) -> Any:
         """Return what a level is made of: the image, or every second pixel of the level before."""
@@ -197,8 +201,8 @@ def _stored_size(size: int, length: int) -> int:
     return size
 
 
-def _store(sources: Sequence[Any], targets: Sequence[zarr.Array[Any]], step: Step) -> None:
-    """Compute lazy arrays together into arrays of the same shapes, on threads."""
+def _store(sources: Sequence[Any], targets: Sequence[Any], step: Step) -> None:
+    """Compute lazy arrays together into targets of the same shapes, on threads."""
     import dask.array as da
     from dask.base import compute
     from dask.callbacks import Callback
@@ -213,8 +217,7 @@ def _store(sources: Sequence[Any], targets: Sequence[zarr.Array[Any]], step: Ste
         step(1 / n_tasks)
 
     watch = Callback(start_state=begin, posttask=count)
-    writers: list[Any] = [_ChunkWriter(target) for target in targets]
-    stored = da.store(sources, writers, lock=False, compute=False)
+    stored = da.store(sources, targets, lock=False, compute=False)
     # A pool of its own: leaving it waits for the chunks that are being written,
     # so that nothing comes into a directory that is taken away.
     with ThreadPoolExecutor(n_threads(), "napari-kmeans") as pool, watch:
@@ -230,12 +233,15 @@ class _ChunkWriter:
     """
 
     target: zarr.Array[Any]
+    watch: Callable[[NDArray[Any]], None] | None
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.target.shape
 
     def __setitem__(self, region: tuple[slice, ...], block: NDArray[Any]) -> None:
+        if self.watch is not None:
+            self.watch(block)
         starts = [
             range(0, length, size)
             for length, size in zip(block.shape, self.target.chunks, strict=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from napari_kmeans.zarr_files import COLORS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
 
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.progress import Report
@@ -39,8 +43,9 @@ def write_results(
     stem: str,
     axes: Sequence[Axis] = (),
     report: Report | None = None,
-) -> list[Path]:
-    """Write labels, recolored image, table and model; return their paths.
+    shared: bool = False,
+) -> Written:
+    """Write labels, recolored image, table and model.
 
     None of the four takes its place before all of them are written. Lazy labels
     and pixels become OME-Zarr, chunk by chunk.
@@ -55,6 +60,9 @@ def write_results(
         Those of the image, for OME-Zarr.
     report : callable, optional
         ``report(done, total)`` after each chunk; raising from it cancels.
+    shared : bool
+        Whether the model is that of other images too: then it is not written,
+        and the table has the pixels of this image alone.
 
     Raises
     ------
@@ -67,20 +75,69 @@ def write_results(
     else:
         png = png_holds(seg.recolored, _tiff_axes(seg.model, seg.recolored.ndim))
         suffixes = ".tif", ".png" if png else ".tif"
-    names = [f"labels{suffixes[0]}", f"recolored{suffixes[1]}", "table.csv", "model.json"]
+    names = [f"labels{suffixes[0]}", f"recolored{suffixes[1]}", "table.csv"]
+    names += [] if shared else ["model.json"]
     paths = [directory / f"{stem}-{name}" for name in names]
+    counts = LabelCounts(seg.model)
     with replacing(paths) as temporary:
-        labels, recolored, table, model = temporary.values()
-        seg.table.to_csv(table, index=False)
-        seg.model.save(model)
+        labels, recolored, table, *model = temporary.values()
         if lazy:
-            _write_lazily(seg, stem, labels, recolored, axes, report)
+            _write_lazily(seg, stem, labels, recolored, axes, report, counts)
         else:
-            _write_at_once(seg, labels, recolored)
-    return paths
+            _write_at_once(seg, labels, recolored, counts)
+        written = counts.table() if shared else seg.table
+        written.to_csv(table, index=False)
+        for path in model:
+            seg.model.save(path)
+    return Written(paths, written)
 
 
-def _write_at_once(seg: Segmentation, labels: Path, recolored: Path) -> None:
+class Written(NamedTuple):
+    """What was written."""
+
+    paths: list[Path]
+    table: pd.DataFrame
+
+
+class LabelCounts:
+    """The number of pixels of each label, added up from several threads."""
+
+    def __init__(self, model: KMeansModel) -> None:
+        self._model = model
+        self._counts = np.zeros(model.n_clusters + 1, np.int64)
+        self._lock = threading.Lock()
+
+    def add(self, labels: NDArray[Any]) -> None:
+        """Add the pixels of a part of the image."""
+        counts = np.bincount(labels.reshape(-1), minlength=len(self._counts))
+        with self._lock:
+            self._counts += counts
+
+    def table(self) -> pd.DataFrame:
+        """Return label, pixels, percent of the pixels that are not left out, and colour."""
+        table = colors_of(self._model)[["index", "color"]]
+        pixels = self._counts[1:]
+        table.insert(1, "pixels", pixels)
+        table.insert(2, "percent", 100 * pixels / max(pixels.sum(), 1))
+        return table
+
+
+def colors_of(model: KMeansModel) -> pd.DataFrame:
+    """Return label, mean of each channel and colour of the clusters of a model."""
+    import pandas as pd
+
+    from napari_kmeans.imaging.colors import to_hex
+    from napari_kmeans.segmentation import channel_names
+
+    columns: dict[str, Any] = {"index": np.arange(1, model.n_clusters + 1)}
+    for name, means in zip(channel_names(model), model.palette.T, strict=True):
+        columns[f"mean {name}"] = means
+    return pd.DataFrame({**columns, "color": to_hex(model.colors)})
+
+
+def _write_at_once(seg: Segmentation, labels: Path, recolored: Path, counts: LabelCounts) -> None:
+    for row in seg.labels:
+        counts.add(row)
     _write_tiff(labels, seg.labels)
     if recolored.suffix == ".png":
         _write_png(recolored, seg.recolored)
@@ -95,13 +152,14 @@ def _write_lazily(
     recolored: Path,
     axes: Sequence[Axis],
     report: Report | None,
+    counts: LabelCounts,
 ) -> None:
     axis = seg.model.channel_axis
     axes = list(axes or _default_axes(seg.recolored.ndim, axis))
     spatial = [a for number, a in enumerate(axes) if axis is None or number != axis % len(axes)]
     colors = {"image-label": _label_colors(seg.model)}
     images = [
-        Image(labels, f"{stem} labels", seg.labels, spatial, colors),
+        Image(labels, f"{stem} labels", seg.labels, spatial, colors, counts.add),
         Image(recolored, f"{stem} recolored", seg.recolored, axes, _channels(seg)),
     ]
     write_images(images, report)

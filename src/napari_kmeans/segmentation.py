@@ -337,7 +337,7 @@ def _table(model: KMeansModel, counts: NDArray[np.int64], distortion: float) -> 
         "pixels": counts,
         "percent": 100 * counts / counts.sum(),
     }
-    for name, means in zip(_channel_names(model), model.palette.T, strict=True):
+    for name, means in zip(channel_names(model), model.palette.T, strict=True):
         columns[f"mean {name}"] = means
     columns["color"] = to_hex(model.colors)
     table = pd.DataFrame(columns)
@@ -345,7 +345,8 @@ def _table(model: KMeansModel, counts: NDArray[np.int64], distortion: float) -> 
     return table
 
 
-def _channel_names(model: KMeansModel) -> list[str]:
+def channel_names(model: KMeansModel) -> list[str]:
+    """Return what the channels of a model's images are called."""
     if model.rgb:
         return ["red", "green", "blue"]
     if model.channel_axis is None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "napari-kmeans"
 ROWS_PRINTED = 20
+COLUMNS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}"}
 
 
 def say(sentence: str) -> None:
@@ -55,9 +56,11 @@ def spoken_warnings(source: str) -> Iterator[None]:
 def print_table(name: str, table: pd.DataFrame) -> None:
     """Print label, share and colour of the clusters, the first ones where they are many."""
     print(f"{name}: {len(table)} clusters")
-    print(" label  percent  color")
+    columns = [column for column in COLUMNS if column in table]
+    print(" " + "  ".join("label" if column == "index" else column for column in columns))
     shown = table.head(ROWS_PRINTED)
-    for label, percent, color in zip(shown["index"], shown["percent"], shown["color"], strict=True):
-        print(f"{label:6d}  {percent:7.2f}  {color}")
+    for row in zip(*(shown[column] for column in columns), strict=True):
+        cells = zip(columns, row, strict=True)
+        print("  ".join(COLUMNS[column].format(value) for column, value in cells))
     if len(table) > len(shown):
         print(f"   ... and {len(table) - len(shown)} more")
