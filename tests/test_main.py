@@ -764,10 +764,9 @@ class TestViewer:
         image = _noise(2100, 90, 3)
         zarr.create_array(tmp_path / "tall.zarr", data=image, chunks=(512, 90, 3))
         picture = read_image(tmp_path / "tall.zarr")
-        picture = picture._replace(
-            rgb=True, axes=(Axis("y", scale=0.5), Axis("x", translation=3.0), Axis("c", "channel"))
-        )
-        seg = segment(picture.pixels, 3, rgb=True)
+        axes = (Axis("y", scale=0.5), Axis("x", translation=3.0), Axis("c", "channel"))
+        picture = picture._replace(axes=axes)
+        seg = segment(picture.pixels, 3)
         viewer = make_napari_viewer()
         fill_viewer(viewer, [Outcome("tall", picture, seg)], Options(n_clusters=3))
         whole = segment(image, 3, rgb=True)

@@ -121,6 +121,22 @@ def test_axes_are_stored_in_the_order_of_the_specification(tmp_path, names, stor
     )
 
 
+def test_only_the_plane_grows_coarser(tmp_path):
+    axes = (Axis("t", "time", "second", 2.0), Axis("z", scale=3.0), Axis("y", scale=0.5), X)
+    stack = da.zeros((2, 150, 101, 120), np.uint8, chunks=60)
+    write_images([Image(tmp_path / "a.zarr", "a", stack, axes)])
+    assert [level.shape for level in _levels(tmp_path / "a.zarr")] == [
+        (2, 150, 101, 120),
+        (2, 150, 51, 60),
+    ]
+    ome = zarr.open_group(tmp_path / "a.zarr", mode="r").attrs["ome"]
+    places = [data["coordinateTransformations"] for data in ome["multiscales"][0]["datasets"]]
+    assert places == [
+        [{"type": "scale", "scale": [2.0, 3.0, 0.5, 1.0]}],
+        [{"type": "scale", "scale": [2.0, 3.0, 1.0, 2.0]}],
+    ]
+
+
 def test_axes_of_which_nothing_is_known():
     assert [axis.name for axis in spatial_axes(2)] == ["y", "x"]
     assert [axis.kind for axis in spatial_axes(4)] == ["time", "space", "space", "space"]

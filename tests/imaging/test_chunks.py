@@ -21,6 +21,7 @@ from napari_kmeans import segment, summarize
 from napari_kmeans.imaging import chunks as module
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.imaging.chunks import ChunkError, count_steps, map_reduce
+from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import Painter
 

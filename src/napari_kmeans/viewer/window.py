@@ -43,7 +43,7 @@ def _add_layers(viewer: napari.Viewer, outcome: Outcome) -> None:
     attributes = {"name": outcome.name, "rgb": outcome.seg.model.rgb, **_place(outcome.picture)}
     if outcome.sample is not None:
         ((_, attributes, _),) = getattr(samples, outcome.sample)()
-    levels = shown_levels(outcome.picture)
+    levels = shown_levels(outcome.picture, outcome.seg.model.channel_axis)
     image = viewer.add_image(**_data(levels), **attributes)
     source = Source.of(image)
     seg = _paint_levels(outcome.seg, levels)
@@ -55,7 +55,7 @@ def _add_layers(viewer: napari.Viewer, outcome: Outcome) -> None:
 def _add_channels(viewer: napari.Viewer, outcome: Outcome) -> None:
     """Add an image of named channels as napari shows it: a layer for each."""
     model, place = outcome.seg.model, _place(outcome.picture)
-    levels = shown_levels(outcome.picture)
+    levels = shown_levels(outcome.picture, outcome.seg.model.channel_axis)
     seg = _paint_levels(outcome.seg, levels)
     recolored = seg.recolored if len(levels) > 1 else [seg.recolored]
     for pixels, name in ((levels, outcome.name), (recolored, f"{outcome.name} recolored")):
@@ -65,20 +65,18 @@ def _add_channels(viewer: napari.Viewer, outcome: Outcome) -> None:
     viewer.add_labels(**_data(labels), name=f"{outcome.name} labels", features=seg.table, **place)
 
 
-def shown_levels(picture: Picture) -> list[Any]:
+def shown_levels(picture: Picture, channel_axis: int | None) -> list[Any]:
     """Return the pixels at all resolutions, finest first.
 
     The levels of a file are followed by every second pixel of the last one, and
     so on, until napari can show a plane of it whole.
     """
     levels = list(picture.levels) or [picture.pixels]
-    axis = picture.pixels.ndim - 1 if picture.rgb else picture.channel_axis
-    plane = [number for number in range(picture.pixels.ndim) if number != axis][-2:]
-    every_second = tuple(
-        slice(None, None, 2) if number in plane else slice(None)
-        for number in range(picture.pixels.ndim)
-    )
-    while picture.levels and max(levels[-1].shape[number] for number in plane) > SIDE:
+    axes = range(picture.pixels.ndim)
+    channels = None if channel_axis is None else axes[channel_axis]
+    plane = [axis for axis in axes if axis != channels][-2:]
+    every_second = tuple(slice(None, None, 2 if axis in plane else 1) for axis in axes)
+    while picture.levels and max(levels[-1].shape[axis] for axis in plane) > SIDE:
         levels.append(levels[-1][every_second])
     return levels
 
