@@ -151,7 +151,7 @@ def _compute_on(
     try:
         while not result.done():
             with suppress(TimeoutError):
-                wait_for([result], timeout=POLL_SECONDS)  # type: ignore[no-untyped-call]
+                wait_for([result], timeout=POLL_SECONDS)
             n_before = len(pending)
             # Without its future, the cluster forgets a leaf once it is merged.
             pending = [future for future in pending if future.status != "finished"]
