@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Sequence
 
-    from dask.delayed import Delayed
-
 
 class TaskFailed(Exception):
     """A task of a graph has raised what is the cause of this.
@@ -32,15 +30,21 @@ class TaskFailed(Exception):
 
 
 def compute_graph(
-    root: Delayed, leaves: Sequence[Delayed], stop: threading.Event, step: Step = ignore
+    tasks: dict[Any, Any],
+    root: Any,
+    leaves: Sequence[Any],
+    stop: threading.Event,
+    step: Step = ignore,
 ) -> Any:
-    """Compute `root` with the scheduler that is active in dask, and return it.
+    """Compute the task of key `root` with the scheduler that is active in dask.
 
     Parameters
     ----------
-    root : Delayed
-    leaves : sequence of Delayed
-        Tasks of the same graph, whose ends are the steps.
+    tasks : dict
+        A dask graph.
+    root : key
+    leaves : sequence of keys
+        The tasks whose ends are the steps.
     stop : Event
         Set when nothing more is wanted of the tasks that still run.
     step : callable
@@ -53,32 +57,36 @@ def compute_graph(
     TaskFailed
         If a task raises.
     """
-    get = active_scheduler(root)
+    from dask.optimization import cull
+
+    get = _active_scheduler()
     client = getattr(get, "__self__", None)
+    needed: dict[Any, Any] = cull(tasks, [root])[0]
     try:
         if client is None:
-            return _compute_here(root, leaves, get, stop, step)
-        return _compute_on(client, root, leaves, step)
+            return _compute_here(get, needed, root, leaves, stop, step)
+        return _compute_on(client, needed, root, leaves, step)
     finally:
         stop.set()
 
 
-def active_scheduler(graph: Delayed) -> Callable[..., Any]:
-    """Return what dask computes a graph with: a function, or the method of a Client."""
+def _active_scheduler() -> Callable[..., Any]:
+    """Return what dask computes arrays with: a function, or the method of a Client."""
     from dask import config, threaded
+    from dask.array import Array
     from dask.base import get_scheduler
 
     if "distributed" not in sys.modules and not config.get("scheduler", None):
         # Dask would import distributed to see whether a Client is active.
         return threaded.get
-    return get_scheduler(collections=[graph])  # type: ignore[no-any-return]
+    return get_scheduler(cls=Array)  # type: ignore[no-any-return]
 
 
 class _Watch:
     """The callbacks of a graph that is computed in this process."""
 
-    def __init__(self, leaves: Sequence[Delayed], stop: threading.Event) -> None:
-        self.leaves = {leaf.key for leaf in leaves}
+    def __init__(self, leaves: Sequence[Any], stop: threading.Event) -> None:
+        self.leaves = set(leaves)
         self.stop = stop
         self.n_done = 0
         self.suspects: set[Any] = set()
@@ -104,13 +112,13 @@ class _Watch:
 
 
 def _compute_here(
-    root: Delayed,
-    leaves: Sequence[Delayed],
     get: Callable[..., Any],
+    tasks: dict[Any, Any],
+    root: Any,
+    leaves: Sequence[Any],
     stop: threading.Event,
     step: Step,
 ) -> Any:
-    from dask.base import compute
     from dask.callbacks import Callback
 
     watch = _Watch(leaves, stop)
@@ -119,7 +127,7 @@ def _compute_here(
     n_told = 0
     # Reading may take long: this thread is for `step`.
     with ThreadPoolExecutor(1, "napari-kmeans") as pool:
-        future = pool.submit(compute, root, scheduler=get, callbacks=callbacks)
+        future = pool.submit(get, tasks, root, callbacks=callbacks)
         try:
             while not wait([future], timeout=POLL_SECONDS).done:
                 n_done = watch.n_done
@@ -130,18 +138,20 @@ def _compute_here(
     if error := future.exception():
         raise TaskFailed(watch.suspects) from error
     step(len(leaves) - n_told)
-    return future.result()[0]
+    return future.result()
 
 
-def _compute_on(client: Any, root: Delayed, leaves: Sequence[Delayed], step: Step) -> Any:
+def _compute_on(
+    client: Any, tasks: dict[Any, Any], root: Any, leaves: Sequence[Any], step: Step
+) -> Any:
     from distributed import wait as wait_for
 
     # The cluster itself runs again what was lost with a worker.
-    *pending, result = client.compute([*leaves, root])
+    *pending, result = client.get(tasks, [*leaves, root], sync=False)
     try:
         while not result.done():
             with suppress(TimeoutError):
-                wait_for([result], timeout=POLL_SECONDS)  # type: ignore[no-untyped-call]
+                wait_for([result], timeout=POLL_SECONDS)
             n_before = len(pending)
             # Without its future, the cluster forgets a leaf once it is merged.
             pending = [future for future in pending if future.status != "finished"]

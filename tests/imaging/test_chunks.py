@@ -532,6 +532,12 @@ def test_a_cluster_names_the_chunk_and_goes_on(client):
     assert segment(image, 4).model.n_clusters == 4
 
 
+def test_what_is_persisted_on_a_cluster_is_used_there(client):
+    image = data.coffee()
+    persisted = da.from_array(image, chunks=(100, 120, 3)).persist()
+    np.testing.assert_array_equal(segment(persisted, 4).labels, segment(image, 4).labels)
+
+
 def slowed(image):
     def slow(block):
         time.sleep(0.1)

@@ -116,3 +116,43 @@ def test_counters_that_are_nearly_full_when_a_block_begins(before, monkeypatch):
     # All in one table, as a single thread would.
     monkeypatch.setattr(histogram_module, "n_threads", lambda: 1)
     assert_counts(histogram_of(image), image[:, None])
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_merged_histograms_are_that_of_all_pixels(data):
+    dtype = data.draw(st.sampled_from(["?", "u1", "u2"]))
+    n_channels = 3 if dtype == "u1" else 1
+    colors = data.draw(hnp.arrays(dtype, (data.draw(st.integers(1, 60)), n_channels)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(colors)), max_size=6)))
+    pixels = open_pixels(colors, channel_axis=1)
+    codec = find_codec([pixels])
+    parts = []
+    for start, stop in pairwise([0, *cuts, len(colors)]):
+        inside = np.zeros(len(colors), bool)
+        inside[start:stop] = True
+        part = open_pixels(colors, channel_axis=1, mask=inside)
+        parts.append(build_histogram([part], codec))
+    whole = build_histogram([pixels], codec)
+    middle = data.draw(st.integers(1, len(parts)))
+    left = parts[0].merge(*parts[1:middle])
+    right = parts[middle:]
+    for merged in (parts[0].merge(*parts[1:]), left.merge(*right), right[0].merge(left, *right[1:])
+                   if right else left):  # fmt: skip
+        np.testing.assert_array_equal(merged.codes, whole.codes)
+        np.testing.assert_array_equal(merged.weights, whole.weights)
+        np.testing.assert_array_equal(merged.starts, whole.starts)
+
+
+def test_more_pixels_than_32_bits_can_count_are_merged():
+    histogram = histogram_of(np.array([3, 3, 9], np.uint8))
+    for _ in range(40):
+        histogram = histogram.merge(histogram)
+    assert histogram.weights.tolist() == [2.0**41, 2.0**40]
+
+
+def test_histograms_of_other_codecs_are_not_merged():
+    histogram = histogram_of(np.array([3, 300], np.int32))
+    assert histogram.merge(histogram_of(np.array([3, 300], np.int32))).weights.tolist() == [2, 2]
+    with pytest.raises(ValueError, match="same codec"):
+        histogram.merge(histogram_of(np.array([4, 300], np.int32)))

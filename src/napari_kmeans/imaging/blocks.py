@@ -323,7 +323,7 @@ def _check_kind(pixels: Pixels, first: Pixels, number: int) -> None:
         if what != want:
             raise ValueError(
                 f"image {number} must have {name} of image 0, {want}, got {what}: "
-                "convert one of them, or segment it alone."
+                "convert it, or pass rgb or channel_axis for all of them."
             )
 
 

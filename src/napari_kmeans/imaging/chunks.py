@@ -13,7 +13,6 @@ import threading
 import uuid
 from dataclasses import dataclass
 from functools import reduce
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -26,7 +25,6 @@ from napari_kmeans.scheduling import TaskFailed, compute_graph
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from dask.delayed import Delayed
     from numpy.typing import NDArray
 
     from napari_kmeans.imaging.blocks import Block, Pixels
@@ -97,7 +95,7 @@ class Batch(NamedTuple):
 def count_steps(images: Sequence[Pixels]) -> int:
     """Return how many steps a `map_reduce` of these images takes."""
     n_blocks = sum(len(pixels.blocks()) for pixels in images if not pixels.is_lazy)
-    return n_blocks + len(_batches(images))
+    return n_blocks + sum(1 for _ in _batches(images))
 
 
 def blocks_in_memory(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
@@ -154,7 +152,7 @@ def map_reduce_lazy(
     """Return what `map_reduce` makes of the dask images alone: one result, none without any."""
     if not any(pixels.is_lazy for pixels in images):
         return []
-    return [_Graph(images, len(blocks_in_memory(images)), leaf, merge).compute(step)]
+    return [_Graph(images, leaf, merge).compute(step)]
 
 
 def _in_memory(images: Sequence[Pixels], number: int, place: tuple[int, Block]) -> Batch:
@@ -164,48 +162,34 @@ def _in_memory(images: Sequence[Pixels], number: int, place: tuple[int, Block]) 
 
 
 class _Chunk(NamedTuple):
-    """A chunk of an image and of its mask, and where it is: (image, block)."""
+    """A chunk: where it is, (image, block), and its keys in the graph, of its mask too."""
 
     place: tuple[int, Block]
-    pixels: Delayed
-    mask: Delayed | None
-
-    @property
-    def keys(self) -> set[Any]:
-        """The keys of both."""
-        return {self.pixels.key} | ({self.mask.key} if self.mask is not None else set())
+    pixels: Any
+    mask: Any
 
 
-def _batches(images: Sequence[Pixels]) -> list[list[tuple[int, Block]]]:
-    """Return (image, block) for every chunk of the dask images, in batches of neighbours."""
-    batches: list[list[tuple[int, Block]]] = []
-    pixel_bytes = images[0].dtype.itemsize * images[0].n_channels
-    limit = min(_BATCH_PIXELS, _BATCH_BYTES // pixel_bytes)
-    room = 0
-    for number, pixels in enumerate(images):
-        for block in pixels.blocks() if pixels.is_lazy else []:
-            if room <= 0:
-                batches.append([])
-                room = limit
-            batches[-1].append((number, block))
-            room -= block_size(block)
-    return batches
+def _lazy_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
+    """Return (image, block) for every chunk of the dask images."""
+    return [
+        (number, block)
+        for number, pixels in enumerate(images)
+        if pixels.is_lazy
+        for block in pixels.blocks()
+    ]
 
 
-def _chunks(images: Sequence[Pixels]) -> Iterator[_Chunk]:
-    """Yield the chunks of the dask images, in the order of the batches."""
-    for number, pixels in enumerate(images):
-        if pixels.is_lazy:
-            blocks = pixels.blocks()
-            masks = [None] * len(blocks) if pixels.mask is None else _delayed(pixels.mask)
-            for block, chunk, mask in zip(blocks, _delayed(pixels.array), masks, strict=True):
-                yield _Chunk((number, block), chunk, mask)
-
-
-def _delayed(array: Any) -> list[Delayed]:
-    """Return the chunks of a dask array that are not empty."""
-    sizes = reduce(np.multiply.outer, [np.array(axis) for axis in array.chunks])
-    return [chunk for chunk, size in zip(array.to_delayed().flat, sizes.flat, strict=True) if size]
+def _batches(images: Sequence[Pixels]) -> Iterator[slice]:
+    """Yield which chunks of all dask images are a batch: neighbours, some megabytes."""
+    limit = min(_BATCH_PIXELS, _BATCH_BYTES // (images[0].dtype.itemsize * images[0].n_channels))
+    start = size = stop = 0
+    for stop, (_, block) in enumerate(_lazy_places(images), 1):
+        size += block_size(block)
+        if size >= limit:
+            yield slice(start, stop)
+            start, size = stop, 0
+    if stop > start:
+        yield slice(start, stop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,12 +210,14 @@ class _Leaf:
 
     def _pieces(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
         waiting: list[Piece] = []
+        n_waiting = 0
         for piece in self._blocks(chunks, masks):
             stop_if_in_vain()
             waiting.append(piece)
-            if sum(len(part.values) for part in waiting) >= _PIECE_PIXELS:
+            n_waiting += len(piece.values)
+            if n_waiting >= _PIECE_PIXELS:
                 yield _united(waiting)
-                waiting = []
+                waiting, n_waiting = [], 0
         if waiting:
             yield _united(waiting)
 
@@ -287,31 +273,44 @@ class _Graph(Generic[Result]):
     def __init__(
         self,
         images: Sequence[Pixels],
-        first: int,
         leaf: Callable[[Batch], Result],
         merge: Callable[[list[Result]], Result],
     ) -> None:
-        from dask.delayed import delayed
-
         self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
+        self.tasks, self.chunks = _read(images)
         # One key, however many tasks.
-        shared = delayed(leaf, name=f"{self.name}-function", pure=False, traverse=False)
-        chunks = _chunks(images)
-        self.batches: list[list[_Chunk]] = []
-        self.leaves: list[Delayed] = []
-        for number, places in enumerate(_batches(images), first):
-            batch = list(islice(chunks, len(places)))
-            task = _Leaf(number, places, images[places[0][0]].n_channels, self.name)
+        self.tasks[f"{self.name}-function"] = leaf
+        self.batches: dict[str, list[_Chunk]] = {}
+        first = len(blocks_in_memory(images))
+        for number, part in enumerate(_batches(images), first):
+            batch = self.chunks[part]
+            task = _Leaf(number, [chunk.place for chunk in batch], images[0].n_channels, self.name)
             pixels, masks = [chunk.pixels for chunk in batch], [chunk.mask for chunk in batch]
-            self.batches.append(batch)
-            self.leaves.append(self._call(f"batch-{number}", task, shared, pixels, masks))
-        self.root = self._tree(_Merge(merge))
+            key = self._add(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
+            self.batches[key] = batch
+        self.root = self._add_tree(_Merge(merge))
+
+    def _add(self, name: str, function: Callable[..., Any], *arguments: Any) -> str:
+        key = f"{self.name}-{name}"
+        self.tasks[key] = (function, *arguments)
+        return key
+
+    def _add_tree(self, merge: _Merge[Any]) -> str:
+        keys, depth = list(self.batches), 0
+        while len(keys) > 1:
+            depth += 1
+            groups = [keys[start : start + _FAN_IN] for start in range(0, len(keys), _FAN_IN)]
+            keys = [
+                self._add(f"merge-{depth}-{number}", merge, group)
+                for number, group in enumerate(groups)
+            ]
+        return keys[0]
 
     def compute(self, step: Step) -> Result:
         """Compute the graph with the active scheduler of dask."""
         stop = _stops[self.name] = threading.Event()
         try:
-            result: Result = compute_graph(self.root, self.leaves, stop, step)
+            result: Result = compute_graph(self.tasks, self.root, list(self.batches), stop, step)
         except TaskFailed as failed:
             error = failed.__cause__
             assert isinstance(error, Exception)
@@ -323,40 +322,18 @@ class _Graph(Generic[Result]):
             del _stops[self.name]
         return result
 
-    def _call(self, name: str, task: Callable[..., Any], *arguments: Any) -> Delayed:
-        from dask.delayed import delayed
-
-        key = f"{self.name}-{name}"
-        call = delayed(task, name=f"{key}-task", pure=False, traverse=False)
-        result: Delayed = call(*arguments, dask_key_name=key)
-        return result
-
-    def _tree(self, merge: _Merge[Any]) -> Delayed:
-        parts, depth = self.leaves, 0
-        while len(parts) > 1:
-            depth += 1
-            groups = [parts[start : start + _FAN_IN] for start in range(0, len(parts), _FAN_IN)]
-            parts = [
-                self._call(f"merge-{depth}-{number}", merge, group)
-                for number, group in enumerate(groups)
-            ]
-        return parts[0]
-
     def _find_culprit(self, suspects: set[Any]) -> _Chunk | None:
         """Return the chunk that cannot be read, None where all can the second time."""
-        read = [chunk for batch in self.batches for chunk in batch if chunk.keys & suspects]
+        read = [chunk for chunk in self.chunks if {chunk.pixels, chunk.mask} & suspects]
         if len(read) == 1:
             return read[0]
         read = read or [
-            chunk
-            for leaf, batch in zip(self.leaves, self.batches, strict=True)
-            if leaf.key in suspects
-            for chunk in batch
+            chunk for key, batch in self.batches.items() if key in suspects for chunk in batch
         ]
         for number, chunk in enumerate(read):
-            again = self._call(f"again-{number}", _touch, [chunk.pixels, chunk.mask])
+            key = self._add(f"again-{number}", _touch, [chunk.pixels, chunk.mask])
             try:
-                compute_graph(again, [], threading.Event())
+                compute_graph(self.tasks, key, [], threading.Event())
             except TaskFailed:
                 return chunk
         return None
@@ -378,3 +355,29 @@ def _touch(_chunk: Any) -> None:
 
 def _shown(block: Block) -> str:
     return "[" + ", ".join(f"{part.start}:{part.stop}" for part in block) + "]"
+
+
+def _read(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:
+    """Return the tasks that read the dask images and their masks, and all chunks."""
+    from dask.base import optimize
+
+    lazy = [pixels for pixels in images if pixels.is_lazy]
+    # All at once, so that what they share is read once.
+    arrays = optimize(*(array for pixels in lazy for array in (pixels.array, pixels.mask)))
+    tasks: dict[Any, Any] = {}
+    keys: tuple[list[Any], list[Any]] = [], []
+    for number, array in enumerate(arrays):
+        pixels = lazy[number // 2]
+        if array is not None:
+            tasks.update(array.__dask_graph__())
+        keys[number % 2].extend([None] * len(pixels.blocks()) if array is None else _keys(array))
+    return tasks, list(map(_Chunk, _lazy_places(images), *keys))
+
+
+def _keys(array: Any) -> list[Any]:
+    """Return the keys of the chunks of a dask array that are not empty."""
+    from dask.core import flatten
+
+    sizes = reduce(np.multiply.outer, [np.array(axis) for axis in array.chunks])
+    keys = flatten(array.__dask_keys__())
+    return [key for key, size in zip(keys, sizes.flat, strict=True) if size]
