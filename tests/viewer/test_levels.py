@@ -264,13 +264,13 @@ def test_a_mask_of_another_shape_is_refused(pyramid):
 def test_shapes_are_drawn_on_every_level(pyramid, truth, lazy):
     data = [da.from_array(each, chunks=CHUNKS) for each in pyramid] if lazy else pyramid
     layer = Image(data, multiscale=True, rgb=True, **PLACE)
-    # Along the borders of pixels of the coarsest level.
-    corners = np.array([[7.5, 19.5], [7.5, 99.5], [119.5, 99.5], [119.5, 19.5]])
+    corners = np.array([[8.9, 21.1], [8.9, 98.7], [118.2, 98.7], [118.2, 21.1]])
     outline = np.array([layer.data_to_world(corner) for corner in corners])
     labels, _ = segment_layer(layer, 4, mask=Shapes([outline], shape_type="polygon"), level=2)
     for factor, drawn, whole in zip((1, 2, 4), labels.data, truth, strict=True):
-        inside = np.zeros(whole.shape, bool)
-        inside[8 // factor : 120 // factor, 20 // factor : 100 // factor] = True
+        # The middles of the pixels, in those of the finest level.
+        rows, columns = (np.indices(whole.shape) + 0.5) * factor - 0.5
+        inside = (rows > 8.9) & (rows < 118.2) & (columns > 21.1) & (columns < 98.7)
         np.testing.assert_array_equal(drawn, np.where(inside, whole, 0))
 
 

@@ -273,7 +273,8 @@ class KMeansWidget(Container[Any]):
         Returns
         -------
         SegmentationWorker
-            Emits `returned` with the Segmentation once its layers are in the
+            Emits `returned` with the Segmentation (of each slice, the
+            StackSegmentation) once its layers are in the
             viewer, `errored` with an exception, and in every case `finished`.
 
         Raises
