@@ -13,17 +13,29 @@ if TYPE_CHECKING:
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation, segment, summarize
+    from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
     from napari_kmeans.viewer.layers import segment_layer
 
 __version__ = "0.1.0"
-__all__ = ["CoresetKMeans", "KMeansModel", "Segmentation", "segment", "segment_layer", "summarize"]
+__all__ = [
+    "CoresetKMeans",
+    "KMeansModel",
+    "Segmentation",
+    "Suggestion",
+    "segment",
+    "segment_layer",
+    "suggest_n_clusters",
+    "summarize",
+]
 
 _MODULES = {
     "CoresetKMeans": "napari_kmeans.clustering.estimator",
     "KMeansModel": "napari_kmeans.model",
     "Segmentation": "napari_kmeans.segmentation",
+    "Suggestion": "napari_kmeans.suggestion",
     "segment": "napari_kmeans.segmentation",
     "segment_layer": "napari_kmeans.viewer.layers",
+    "suggest_n_clusters": "napari_kmeans.suggestion",
     "summarize": "napari_kmeans.segmentation",
 }
 
