@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_kmeans.clustering.estimator import CoresetKMeans
+    from napari_kmeans.merging import merge_clusters, merge_similar
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation, segment, summarize
     from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
@@ -22,6 +23,8 @@ __all__ = [
     "KMeansModel",
     "Segmentation",
     "Suggestion",
+    "merge_clusters",
+    "merge_similar",
     "segment",
     "segment_layer",
     "suggest_n_clusters",
@@ -33,6 +36,8 @@ _MODULES = {
     "KMeansModel": "napari_kmeans.model",
     "Segmentation": "napari_kmeans.segmentation",
     "Suggestion": "napari_kmeans.suggestion",
+    "merge_clusters": "napari_kmeans.merging",
+    "merge_similar": "napari_kmeans.merging",
     "segment": "napari_kmeans.segmentation",
     "segment_layer": "napari_kmeans.viewer.layers",
     "suggest_n_clusters": "napari_kmeans.suggestion",
