@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.merging import merge_clusters, merge_similar
     from napari_kmeans.model import KMeansModel
+    from napari_kmeans.objects import split_objects
     from napari_kmeans.segmentation import Segmentation, segment, summarize
     from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
     from napari_kmeans.viewer.layers import segment_layer
@@ -27,6 +28,7 @@ __all__ = [
     "merge_similar",
     "segment",
     "segment_layer",
+    "split_objects",
     "suggest_n_clusters",
     "summarize",
 ]
@@ -40,6 +42,7 @@ _MODULES = {
     "merge_similar": "napari_kmeans.merging",
     "segment": "napari_kmeans.segmentation",
     "segment_layer": "napari_kmeans.viewer.layers",
+    "split_objects": "napari_kmeans.objects",
     "suggest_n_clusters": "napari_kmeans.suggestion",
     "summarize": "napari_kmeans.segmentation",
 }
