@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_kmeans.clustering.estimator import CoresetKMeans
+    from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
     from napari_kmeans.merging import merge_clusters, merge_similar
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.objects import split_objects
@@ -26,6 +27,9 @@ __all__ = [
     "Suggestion",
     "merge_clusters",
     "merge_similar",
+    "plot_colors",
+    "plot_palette",
+    "plot_scores",
     "segment",
     "segment_layer",
     "split_objects",
@@ -40,6 +44,9 @@ _MODULES = {
     "Suggestion": "napari_kmeans.suggestion",
     "merge_clusters": "napari_kmeans.merging",
     "merge_similar": "napari_kmeans.merging",
+    "plot_colors": "napari_kmeans.figures",
+    "plot_palette": "napari_kmeans.figures",
+    "plot_scores": "napari_kmeans.figures",
     "segment": "napari_kmeans.segmentation",
     "segment_layer": "napari_kmeans.viewer.layers",
     "split_objects": "napari_kmeans.objects",
