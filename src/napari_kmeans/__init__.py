@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_kmeans.merging import merge_clusters, merge_similar
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.objects import split_objects
+    from napari_kmeans.scripting import to_python
     from napari_kmeans.segmentation import Segmentation, segment, summarize
     from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
     from napari_kmeans.viewer.layers import segment_layer
@@ -35,6 +36,7 @@ __all__ = [
     "split_objects",
     "suggest_n_clusters",
     "summarize",
+    "to_python",
 ]
 
 _MODULES = {
@@ -52,6 +54,7 @@ _MODULES = {
     "split_objects": "napari_kmeans.objects",
     "suggest_n_clusters": "napari_kmeans.suggestion",
     "summarize": "napari_kmeans.segmentation",
+    "to_python": "napari_kmeans.scripting",
 }
 
 
