@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_kmeans.clustering.estimator import CoresetKMeans
+    from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
+    from napari_kmeans.merging import merge_clusters, merge_similar
     from napari_kmeans.model import KMeansModel
+    from napari_kmeans.objects import split_objects
+    from napari_kmeans.scripting import to_python
     from napari_kmeans.segmentation import Segmentation, segment, summarize
     from napari_kmeans.slices import segment_slices
+    from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
     from napari_kmeans.viewer.layers import segment_layer
 
 __version__ = "0.1.0"
@@ -21,20 +26,38 @@ __all__ = [
     "CoresetKMeans",
     "KMeansModel",
     "Segmentation",
+    "Suggestion",
+    "merge_clusters",
+    "merge_similar",
+    "plot_colors",
+    "plot_palette",
+    "plot_scores",
     "segment",
     "segment_layer",
     "segment_slices",
+    "split_objects",
+    "suggest_n_clusters",
     "summarize",
+    "to_python",
 ]
 
 _MODULES = {
     "CoresetKMeans": "napari_kmeans.clustering.estimator",
     "KMeansModel": "napari_kmeans.model",
     "Segmentation": "napari_kmeans.segmentation",
+    "Suggestion": "napari_kmeans.suggestion",
+    "merge_clusters": "napari_kmeans.merging",
+    "merge_similar": "napari_kmeans.merging",
+    "plot_colors": "napari_kmeans.figures",
+    "plot_palette": "napari_kmeans.figures",
+    "plot_scores": "napari_kmeans.figures",
     "segment": "napari_kmeans.segmentation",
     "segment_layer": "napari_kmeans.viewer.layers",
     "segment_slices": "napari_kmeans.slices",
+    "split_objects": "napari_kmeans.objects",
+    "suggest_n_clusters": "napari_kmeans.suggestion",
     "summarize": "napari_kmeans.segmentation",
+    "to_python": "napari_kmeans.scripting",
 }
 
 

@@ -1,0 +1,148 @@
+"""How many clusters an image has: scores on its summary, and a suggestion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.clustering.selection import Scores, elect, score_numbers, vote
+from napari_kmeans.imaging.blocks import open_pixels
+from napari_kmeans.parallel import shared_pool
+from napari_kmeans.parameters import OPTIONS, Options
+from napari_kmeans.progress import Progress, Report
+from napari_kmeans.segmentation import _check_summary, _check_together
+from napari_kmeans.summary import Summary, summarize_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Suggestion:
+    """How many clusters to take, and what speaks for it.
+
+    Attributes
+    ----------
+    n_clusters : int
+        The middle one of the three votes.
+    votes : dict
+        The number of clusters that each of the scores finds best:
+        ``calinski_harabasz``, ``silhouette``, ``bic``.
+    scores : pandas.DataFrame
+        One row per number of clusters: `n_clusters`; `inertia`, the sum of
+        squared distances; `calinski_harabasz` and `silhouette`, the higher the
+        better; `bic`, the lower the better.
+    """
+
+    n_clusters: int
+    votes: dict[str, int]
+    scores: pd.DataFrame
+
+
+def suggest_n_clusters(
+    image: Any,
+    n_clusters: Iterable[int] = range(2, 17),
+    *,
+    rgb: bool | None = None,
+    channel_axis: int | None = None,
+    color_space: str = Options.color_space,
+    method: str = Options.method,
+    coreset_size: int | str = Options.coreset_size,
+    mask: Any = None,
+    random_state: int | None = Options.random_state,
+    summary: Summary | None = None,
+    progress: Report | None = None,
+) -> Suggestion:
+    """Suggest how many clusters to take.
+
+    The colours are clustered into each of several numbers of clusters, on few
+    points that stand for all of them, and three scores vote for one of these
+    numbers. The suggestion is the middle one of the three votes: what two of
+    them agree on, or what lies between them.
+
+    Parameters
+    ----------
+    image, rgb, channel_axis, color_space, method, coreset_size, mask, random_state
+        As in `segment`.
+    n_clusters : iterable of int, default range(2, 17)
+        The numbers to compare, 2 or more each. Those above the number of
+        distinct colours are left out.
+    summary : Summary, optional
+        What `summarize` gave for this image, which then is not read at all.
+    progress : callable, optional
+        ``progress(done, total)``; raising from it cancels.
+
+    Returns
+    -------
+    Suggestion
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument cannot be used, or if the image has fewer distinct
+        colours than the least of the numbers.
+
+    Notes
+    -----
+    The scores are the Calinski-Harabasz index, the simplified silhouette and a
+    Bayesian information criterion, all weighted by pixels; for the last one
+    see `napari_kmeans.clustering.selection.score_fit`. That an image has a
+    single colour is never suggested.
+
+    Examples
+    --------
+    >>> from skimage import data
+    >>> suggestion = suggest_n_clusters(data.coffee())
+    >>> segmentation = segment(data.coffee(), suggestion.n_clusters)
+    """
+    numbers = _checked_numbers(n_clusters)
+    options = Options(
+        color_space=color_space,
+        method=method,
+        coreset_size=coreset_size,
+        random_state=random_state,
+    )
+    report = Progress(progress)
+    with shared_pool():
+        if summary is None:
+            pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+            _check_together(pixels, options)
+            summary = summarize_pixels(pixels, options, report)
+        else:
+            _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+            _check_together(summary.pixels, options)
+            summary = summary.with_options(options)
+        data = summary.levels[0]
+        scores = score_numbers(data, numbers, summary.seed, report.stage(0.7, len(numbers)))
+    report.finish()
+    if not scores:
+        raise ValueError(
+            f"n_clusters must include a number up to that of the image's distinct colours, "
+            f"{len(np.unique(data.points, axis=0))}, got {numbers}: ask for fewer clusters."
+        )
+    votes = vote(scores)
+    import pandas as pd
+
+    return Suggestion(elect(votes), votes, pd.DataFrame(scores, columns=list(Scores._fields)))
+
+
+def _checked_numbers(n_clusters: Iterable[int]) -> list[int]:
+    most = OPTIONS["n_clusters"].maximum
+    message = (
+        f"n_clusters must be whole numbers from 2 to {most}, got {n_clusters!r}: "
+        "give one or more of them, such as range(2, 17)."
+    )
+    try:
+        numbers = sorted(set(n_clusters))
+    except TypeError as error:
+        raise TypeError(message) from error
+    if any(isinstance(k, bool) or not isinstance(k, Integral) for k in numbers):
+        raise TypeError(message)
+    if not numbers or numbers[0] < 2 or numbers[-1] > most:  # type: ignore[operator]
+        raise ValueError(message)
+    return [int(k) for k in numbers]

@@ -1,0 +1,151 @@
+import subprocess
+import sys
+
+import dask.array as da
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from skimage import data
+
+from napari_kmeans import segment, suggest_n_clusters
+from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
+
+
+@pytest.fixture(scope="module")
+def coffee():
+    image = data.coffee()
+    return image, segment(image, 5)
+
+
+@pytest.fixture(scope="module")
+def suggestion():
+    return suggest_n_clusters(data.coffee())
+
+
+def nothing_is_clipped(figure):
+    """Whether all that is drawn, labels too, lies within the figure."""
+    figure.canvas.draw()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
+
+
+@pytest.mark.parametrize("n_clusters", [1, 5, 32, 60])
+def test_the_palette_has_a_bar_for_each_cluster(n_clusters):
+    segmentation = segment(data.coffee(), n_clusters)
+    figure = plot_palette(segmentation)
+    assert isinstance(figure, Figure)
+    strip, bars = figure.axes
+    table = segmentation.table
+    for axes in (strip, bars):
+        colors = [to_hex(bar.get_facecolor()) for bar in axes.patches]
+        assert colors == table["color"].tolist()
+        widths = [bar.get_width() for bar in axes.patches]
+        np.testing.assert_allclose(widths, table["percent"])
+    ends = [bar.get_x() + bar.get_width() for bar in strip.patches]
+    np.testing.assert_allclose(ends, table["percent"].cumsum())
+    # The first one on top.
+    tops = [bars.transData.transform((0, bar.get_y()))[1] for bar in bars.patches]
+    assert tops == sorted(tops, reverse=True)
+    assert nothing_is_clipped(figure)
+    if n_clusters <= 32:
+        names = [text.get_text() for text in bars.get_yticklabels()]
+        assert [name.split() for name in names] == [
+            [str(index), color] for index, color in zip(table["index"], table["color"], strict=True)
+        ]
+
+
+def test_figures_are_saved_as_png_and_svg(coffee, tmp_path):
+    figure = plot_palette(coffee[1])
+    figure.savefig(tmp_path / "palette.png")
+    figure.savefig(tmp_path / "palette.svg")
+    assert (tmp_path / "palette.png").read_bytes().startswith(b"\x89PNG")
+    svg = (tmp_path / "palette.svg").read_text("utf-8")
+    assert all(color in svg for color in coffee[1].table["color"])
+    plot_colors(*coffee).savefig(tmp_path / "colors.svg")
+    assert (tmp_path / "colors.svg").stat().st_size < 10**6
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_pixels_are_plotted_where_their_colors_are(coffee, lazy):
+    image, segmentation = coffee
+    if lazy:
+        image = da.from_array(image, chunks=(100, 100, 3))
+        segmentation = segment(image, 5, method="full")
+    figure = plot_colors(image, segmentation)
+    pixels, labels = np.asarray(image), np.asarray(segmentation.labels)
+    known = {tuple(p): n for p, n in zip(pixels.reshape(-1, 3), labels.flat, strict=True)}
+    panels = np.array(figure.axes).reshape(2, 2)
+    for (before, after), channel in zip(panels.T, (1, 2), strict=True):
+        (points,) = before.collections
+        offsets, colors = points.get_offsets(), np.rint(points.get_facecolors()[:, :3] * 255)
+        assert 2000 < len(offsets) < 8000
+        np.testing.assert_array_equal(offsets, colors[:, [0, channel]])
+        found = np.array([known[tuple(color)] for color in colors.astype(int)])
+        again, _, discs = after.collections
+        np.testing.assert_array_equal(again.get_offsets(), offsets)
+        shown = segmentation.model.colors[found - 1]
+        np.testing.assert_allclose(again.get_facecolors()[:, :3], shown)
+        np.testing.assert_allclose(discs.get_offsets(), segmentation.model.palette[:, [0, channel]])
+        percent = segmentation.table["percent"]
+        np.testing.assert_allclose(discs.get_sizes(), np.maximum(12 * percent, 20))
+    assert nothing_is_clipped(figure)
+
+
+def test_pixels_that_were_left_out_are_not_plotted(quadrants):
+    mask = np.zeros((20, 21), bool)
+    mask[:10] = True
+    image = np.dstack([quadrants, np.full((20, 21), 255, np.uint8)])
+    figure = plot_colors(image, segment(image, 2, rgb=True, mask=mask))
+    assert len(figure.axes[0].collections[0].get_offsets()) == mask.sum()
+
+
+def test_only_the_rgb_image_of_the_result_is_plotted(coffee, steps):
+    with pytest.raises(ValueError, match=r"image must be the RGB image .*\(400, 600\), got shape"):
+        plot_colors(coffee[0][:100], coffee[1])
+    with pytest.raises(ValueError, match="image must be the RGB image"):
+        plot_colors(steps, segment(steps, 3))
+
+
+def test_the_scores_are_curves_with_votes_and_the_suggestion(suggestion):
+    figure = plot_scores(suggestion)
+    names = ("calinski_harabasz", "silhouette", "bic")
+    for axes, name in zip(figure.axes, names, strict=True):
+        line, curve, disc = axes.lines
+        assert set(line.get_xdata()) == {suggestion.n_clusters}
+        np.testing.assert_array_equal(curve.get_xdata(), suggestion.scores["n_clusters"])
+        np.testing.assert_array_equal(curve.get_ydata(), suggestion.scores[name])
+        assert list(disc.get_xdata()) == [suggestion.votes[name]]
+        best = min(curve.get_ydata()) if name == "bic" else max(curve.get_ydata())
+        assert list(disc.get_ydata()) == [best]
+    assert figure.axes[0].get_title(loc="left").endswith(f" {suggestion.n_clusters}")
+    assert nothing_is_clipped(figure)
+
+
+def test_scores_without_bounds_are_drawn(tmp_path):
+    image = np.repeat(np.array([10, 100, 200, 250], np.uint8), 50).reshape(20, 10)
+    plot_scores(suggest_n_clusters(image)).savefig(tmp_path / "scores.png")
+
+
+def test_nothing_global_is_touched():
+    code = (
+        "import sys, numpy as np, matplotlib; before = matplotlib.get_backend(auto_select=False);"
+        "from napari_kmeans import segment; from napari_kmeans.figures import plot_palette;"
+        "plot_palette(segment(np.eye(9), 2));"
+        "print('matplotlib.pyplot' in sys.modules,"
+        "before == matplotlib.get_backend(auto_select=False))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_without_matplotlib_one_sentence_says_what_to_do(coffee, suggestion, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    sentence = r"figures need matplotlib.* pip install 'napari-kmeans\[figures\]'"
+    for plot in (
+        lambda: plot_palette(coffee[1]),
+        lambda: plot_colors(*coffee),
+        lambda: plot_scores(suggestion),
+    ):
+        with pytest.raises(ImportError, match=sentence):
+            plot()

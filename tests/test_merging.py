@@ -1,0 +1,251 @@
+from itertools import pairwise
+
+import dask.array as da
+import numpy as np
+import pytest
+from scipy.cluster.hierarchy import linkage
+from skimage import data
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from napari_kmeans import KMeansModel, merge_clusters, merge_similar, segment
+from napari_kmeans.merging import MergedModel, MergeTree, cut, join_small, merge_tree
+
+
+def random_colors(seed, n=12):
+    rng = np.random.default_rng(seed)
+    return rng.random((n, 3)), rng.integers(1, 500, n)
+
+
+def naive_groups(colors, weights, distance):
+    """Join the nearest pair of mean colours as long as none before it was farther apart."""
+    groups = [[i] for i in range(len(colors))]
+    while len(groups) > 1:
+        means = [np.average(colors[group], axis=0, weights=weights[group]) for group in groups]
+        lab = [rgb2lab(mean) for mean in means]
+        apart, a, b = min(
+            (float(deltaE_ciede2000(lab[a], lab[b])), a, b)
+            for a in range(len(groups))
+            for b in range(a + 1, len(groups))
+        )
+        if apart > distance:
+            break
+        groups[a] += groups.pop(b)
+    return {frozenset(group) for group in groups}
+
+
+def as_sets(groups):
+    return {frozenset(np.flatnonzero(groups == group).tolist()) for group in set(groups.tolist())}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("distance", [0, 8, 15, 25, 40, 100])
+def test_a_cut_joins_what_a_loop_joins(seed, distance):
+    colors, weights = random_colors(seed)
+    groups = cut(merge_tree(colors, weights), distance)
+    assert as_sets(groups) == naive_groups(colors, weights, distance)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_greater_distance_never_parts_what_a_lesser_one_joins(seed):
+    tree = merge_tree(*random_colors(seed, n=20))
+    assert isinstance(tree, MergeTree)
+    assert tree.n_clusters == 20
+    assert (np.diff(tree.heights) >= 0).all()
+    for lower, higher in pairwise(np.linspace(0, 60, 30)):
+        fine, coarse = cut(tree, lower), cut(tree, higher)
+        assert len(set(zip(fine.tolist(), coarse.tolist(), strict=True))) == len(set(fine.tolist()))
+    assert cut(tree, -1).tolist() == list(range(20))
+    assert not cut(tree, tree.heights[-1]).any()
+
+
+def gray_model(levels, dtype=np.uint8):
+    levels = np.asarray(levels, float)[:, None]
+    return KMeansModel(levels, levels, 0.0, 1, "rgb", False, None, np.dtype(dtype))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gray_joins_as_repeated_points_do_in_scipy(seed):
+    rng = np.random.default_rng(seed)
+    levels, counts = np.sort(rng.uniform(0, 255, 9)), rng.integers(1, 9, 9)
+    tree = merge_tree(gray_model(levels), counts)
+    theirs = linkage(np.repeat(levels, counts)[:, None] / 2.55, "centroid")
+    expected = np.maximum.accumulate(theirs[-8:, 2])
+    np.testing.assert_allclose(tree.heights, expected, atol=1e-9)
+
+
+def test_black_and_white_are_a_hundred_apart_in_color_and_in_gray():
+    assert merge_tree([[0, 0, 0], [1, 1, 1]], [5, 1]).heights == pytest.approx([100], abs=0.01)
+    assert merge_tree(gray_model([0, 255]), [5, 1]).heights == pytest.approx([100])
+    # 16 bits are stretched from the least to the greatest level, as they are shown.
+    assert merge_tree(gray_model([300, 400], np.uint16), [1, 1]).heights == pytest.approx([100])
+
+
+def test_one_cluster_is_a_tree_without_steps():
+    tree = merge_tree([[0.5, 0.5, 0.5]], [7])
+    assert tree.n_clusters == 1
+    assert cut(tree, 50).tolist() == [0]
+
+
+def test_small_clusters_join_the_nearest_color_the_smallest_first():
+    model = gray_model([0, 40, 100, 200, 240])
+    # 40 (2 %) joins 0; 240 (3 %) joins 200.
+    assert join_small(model, [45, 2, 30, 20, 3], 0.05).tolist() == [0, 0, 1, 2, 2]
+    # 100 and 130 are too small each, not together.
+    model = gray_model([0, 100, 130, 255])
+    assert join_small(model, [46, 4, 4, 46], 0.06).tolist() == [0, 1, 1, 2]
+    # As one, at 115, they are nearer to 0.
+    assert join_small(model, [46, 4, 4, 46], 0.1).tolist() == [0, 0, 0, 1]
+    assert join_small(model, [1, 1, 1, 1], 0).tolist() == [0, 1, 2, 3]
+    assert join_small(model, [1, 1, 1, 1], 1).tolist() == [0, 0, 0, 0]
+
+
+def test_groups_that_are_there_are_kept_together_and_weighed_together():
+    model = gray_model([0, 20, 200, 220])
+    assert join_small(model, [3, 3, 3, 91], 0.05, [7, 2, 2, 5]).tolist() == [0, 0, 0, 1]
+    assert join_small(model, [3, 3, 3, 91], 0.05, [4, 4, 9, 9]).tolist() == [0, 0, 1, 1]
+
+
+def check_against_the_pixels(image, merged, before, groups):
+    """Compare a joined result of RGB pixels with what numpy makes of the same pixels."""
+    old, new = np.asarray(before.labels), np.asarray(merged.labels)
+    joined = np.append(-1, groups)[old]
+    pairs = set(zip(joined.ravel().tolist(), new.ravel().tolist(), strict=True)) - {(-1, 0)}
+    assert len(pairs) == len(set(groups)) == merged.model.n_clusters
+    luminance = merged.model.palette @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(luminance) > 0).all()
+    recolored = np.array(image)
+    for row, (label, mean) in enumerate(
+        zip(merged.table["index"], merged.model.palette, strict=True)
+    ):
+        inside = image[new == label][:, :3]
+        assert merged.table["pixels"][row] == len(inside)
+        assert merged.table["percent"][row] == pytest.approx(100 * len(inside) / (new > 0).sum())
+        np.testing.assert_allclose(mean, inside.mean(axis=0), rtol=1e-6)
+        row_means = merged.table.loc[row, ["mean red", "mean green", "mean blue"]]
+        np.testing.assert_allclose(row_means.to_numpy(float), mean)
+        recolored[new == label, :3] = np.rint(mean)
+        assert merged.table["color"][row] == "#" + bytes(np.rint(mean).astype(np.uint8)).hex()
+    np.testing.assert_array_equal(merged.recolored, recolored)
+
+
+@pytest.mark.parametrize("method", ["full", "coreset"])
+def test_joined_clusters_are_those_of_the_pixels(method):
+    image = data.coffee()
+    mask = np.ones(image.shape[:2], bool)
+    mask[:50] = False
+    before = segment(image, 6, method=method, mask=mask)
+    kept = before.labels.copy(), before.table.copy()
+    groups = [3, 1, 1, 2, 3, 2]
+    merged = merge_clusters(before, groups)
+    check_against_the_pixels(image, merged, before, groups)
+    np.testing.assert_array_equal(merged.model.predict(image, mask=mask), merged.labels)
+    assert merged.labels.dtype == np.uint8
+    np.testing.assert_array_equal(before.labels, kept[0])
+    assert before.table.equals(kept[1])
+    assert merged.table.attrs == before.table.attrs
+
+
+def test_alpha_and_what_is_left_out_stay(quadrants):
+    alpha = np.full((20, 21, 1), 200, np.uint8)
+    alpha[:5] = 0
+    image = np.concatenate([quadrants, alpha], axis=2)
+    before = segment(image, 4, rgb=True)
+    merged = merge_clusters(before, [0, 1, 1, 0])
+    check_against_the_pixels(image, merged, before, [0, 1, 1, 0])
+
+
+def test_dask_stays_lazy_and_gives_the_same(quadrants):
+    lazy = da.from_array(quadrants, chunks=(7, 8, 3))
+    merged = merge_clusters(segment(lazy, 4, rgb=True), [0, 1, 1, 2])
+    expected = merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 1, 2])
+    assert isinstance(merged.labels, da.Array)
+    assert isinstance(merged.recolored, da.Array)
+    assert merged.labels.dtype == np.uint8
+    np.testing.assert_array_equal(merged.labels, expected.labels)
+    np.testing.assert_array_equal(merged.recolored, expected.recolored)
+    np.testing.assert_array_equal(merged.model.predict(lazy), expected.labels)
+
+
+def test_gray_and_other_channels_join_too(steps):
+    merged = merge_clusters(segment(steps, 3), [0, 0, 1])
+    np.testing.assert_array_equal(merged.labels, np.where(steps == 50_000, 2, 1))
+    low = steps[steps < 50_000].mean()
+    np.testing.assert_array_equal(merged.recolored, np.where(steps == 50_000, 50_000, round(low)))
+    assert merged.table["mean intensity"].tolist() == pytest.approx([low, 50_000])
+    channels = np.stack([steps, steps[::-1] // 2])
+    before = segment(channels, 3, channel_axis=0)
+    merged = merge_similar(before, 60)
+    assert merged.model.n_clusters < 3
+    assert merged.recolored.shape == channels.shape
+    np.testing.assert_array_equal(
+        merged.recolored[:, merged.labels == 1][:, 0], np.rint(merged.model.palette[0])
+    )
+
+
+def test_similar_colors_join_and_small_ones_follow():
+    before = segment(data.coffee(), 32)
+    merged = merge_similar(before, 10, 0.01)
+    assert 3 < merged.model.n_clusters < 16
+    assert merged.table["percent"].min() >= 1
+    assert merged.table["pixels"].sum() == before.table["pixels"].sum()
+    same = merge_similar(before)
+    np.testing.assert_array_equal(same.labels, before.labels)
+    assert same.table.equals(before.table)
+
+
+def test_a_result_can_be_joined_again(quadrants):
+    twice = merge_clusters(merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 1, 2]), [0, 0, 1])
+    once = merge_clusters(segment(quadrants, 4, rgb=True), [0, 0, 0, 1])
+    np.testing.assert_array_equal(twice.labels, once.labels)
+    np.testing.assert_array_equal(twice.model.predict(quadrants), once.labels)
+    np.testing.assert_allclose(twice.model.palette, once.model.palette)
+
+
+def test_other_columns_of_the_table_are_those_of_the_largest_part(quadrants):
+    before = segment(quadrants, 4, rgb=True)
+    before.table["name"] = ["ink", "wine", "grass", "paper"]
+    largest = int(before.table["pixels"][[1, 2]].idxmax())
+    merged = merge_clusters(before, [0, 1, 1, 2])
+    assert merged.table["name"].tolist() == ["ink", before.table["name"][largest], "paper"]
+
+
+def test_a_joined_model_is_saved_and_loaded(tmp_path, quadrants):
+    merged = merge_clusters(segment(quadrants, 4, rgb=True, color_space="lab"), [0, 1, 1, 2])
+    merged.model.save(tmp_path / "model.json")
+    loaded = MergedModel.load(tmp_path / "model.json")
+    assert loaded.to_dict() == merged.model.to_dict()
+    assert loaded.n_clusters == 3
+    np.testing.assert_array_equal(loaded.predict(quadrants), merged.labels)
+    np.testing.assert_array_equal(loaded.recolor(merged.labels), merged.recolored)
+
+
+@pytest.mark.parametrize(
+    "labels", [None, 5, [], [1, 2], [1, 1, 1, 1], [1, 2, 2, 4], [1, [2], 3, 1], [True, 2, 3, 2]]
+)
+def test_center_labels_that_do_not_fit_are_refused(labels, quadrants):
+    merged = merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 1, 2])
+    values = {**merged.model.to_dict(), "center_labels": labels}
+    with pytest.raises(ValueError, match=r"center_labels must hold|must belong together"):
+        MergedModel.from_dict(values)
+
+
+@pytest.mark.parametrize("values", ["no model", {}, {"palette": [[1.0]], "center_labels": [1]}])
+def test_what_is_no_joined_model_is_refused(values):
+    with pytest.raises(ValueError, match="not a napari-kmeans model"):
+        MergedModel.from_dict(values)
+
+
+@pytest.mark.parametrize("groups", [[0, 1], [0.0, 1, 1, 2], None, [[0, 1, 1, 2]]])
+def test_groups_that_do_not_fit_are_refused(groups, quadrants):
+    with pytest.raises(ValueError, match="groups must be 4 whole numbers"):
+        merge_clusters(segment(quadrants, 4, rgb=True), groups)
+
+
+def test_colors_and_shares_that_do_not_fit_are_refused():
+    colors, shares = random_colors(0, n=3)
+    with pytest.raises(ValueError, match="shares must be 3 positive numbers"):
+        merge_tree(colors, shares[:2])
+    with pytest.raises(ValueError, match="shares must be 3 positive numbers"):
+        merge_tree(colors, [1, 0, 2])
+    with pytest.raises(ValueError, match=r"colors must be 1 to 2048 rows .* got shape \(3, 2\)"):
+        merge_tree(colors[:, :2], shares)

@@ -1,0 +1,125 @@
+import ast
+import subprocess
+import sys
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from skimage import data
+
+from napari_kmeans import merge_clusters, samples, segment, summarize, to_python
+from napari_kmeans.parameters import Options
+
+
+def run(text, directory):
+    """Run a script in a new process; return its labels and its recolored image."""
+    script = directory / "script.py"
+    script.write_text(
+        text + "np_ = __import__('numpy')\nnp_.savez('out.npz', a=labels, b=recolored)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", script.name],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stderr
+    assert "percent" in done.stdout
+    with np.load(directory / "out.npz") as out:
+        return out["a"], out["b"]
+
+
+def check(text, segmentation, directory):
+    labels, recolored = run(text, directory)
+    np.testing.assert_array_equal(labels, segmentation.labels)
+    np.testing.assert_array_equal(recolored, segmentation.recolored)
+
+
+def test_a_sample_with_options_of_all_kinds(tmp_path):
+    options = Options(
+        n_clusters=5, color_space="hsv", method="full", n_init=2, tol=1e-3, random_state=7
+    )
+    expected = segment(samples.photograph(), rgb=True, **options.to_dict())
+    check(to_python(options, sample="photograph", rgb=True), expected, tmp_path)
+
+
+def test_starting_colors_are_written_out_exactly(tmp_path):
+    init = np.random.default_rng(0).uniform(0, 255, (4, 3)) / 3
+    expected = segment(data.coffee(), 4, init=init, max_iter=2)
+    text = to_python(expected.options, sample="photograph", rgb=True)
+    (call,) = [
+        node.value
+        for node in ast.parse(text).body
+        if "segment(" in ast.unparse(node).split("\n")[0]
+    ]
+    (written,) = [word.value for word in call.keywords if word.arg == "init"]
+    np.testing.assert_array_equal(ast.literal_eval(written), init)
+    check(text, expected, tmp_path)
+
+
+@pytest.mark.parametrize("name", ['it\'s a "picture".png', "Bild ä.tif"])
+def test_a_file_is_read_from_where_it_was(tmp_path, name, monkeypatch):
+    iio.imwrite(tmp_path / name, data.coffee()[:80, :90])
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    expected = segment(data.coffee()[:80, :90], 6)
+    check(to_python(expected.options, path=name, rgb=True), expected, elsewhere)
+
+
+def test_channels_of_a_file(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 2000, (2, 20, 30)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "stack.tif", stack, metadata={"axes": "CYX"})
+    expected = segment(stack, 3, channel_axis=0)
+    text = to_python(expected.options, path=tmp_path / "stack.tif", channel_axis=0)
+    check(text, expected, tmp_path)
+
+
+def test_what_the_script_cannot_know_it_asks_for_and_loads(tmp_path):
+    image = np.arange(4 * 40 * 50, dtype=np.uint16).reshape(40, 50, 4)
+    mask = np.indices(image.shape).sum(axis=0) % 3 > 0
+    expected = segment(image, 3, rgb=False, mask=mask)
+    options = expected.options
+    text = to_python(options, name="cells\n\"'", path=tmp_path / "gone.tif", rgb=False, mask=True)
+    assert "numpy.save(\"image.npy\", viewer.layers['cells\\n\"\\''].data)" in text
+    assert 'numpy.save("mask.npy", the_mask)' in text
+    np.save(tmp_path / "image.npy", image)
+    np.save(tmp_path / "mask.npy", mask)
+    check(text, expected, tmp_path)
+
+
+def test_a_sample_of_the_pixels_is_drawn_as_it_was(tmp_path):
+    image = data.coffee().astype(np.float32) + np.float32(0.25)
+    kept = summarize(image, random_state=3)
+    expected = segment(image, 20, summary=kept, random_state=3)
+    np.save(tmp_path / "image.npy", image)
+    text = to_python(expected.options, rgb=True, summarized=True)
+    check(text, expected, tmp_path)
+    # Drawn for other clusters, other pixels would be in it.
+    anew = segment(image, 20, random_state=3)
+    assert not np.array_equal(anew.coreset.points, expected.coreset.points)
+
+
+def test_joined_clusters_are_joined_again(tmp_path):
+    before = segment(samples.histology(), 6)
+    groups = np.array([0, 1, 1, 2, 3, 3])
+    text = to_python(before.options, sample="histology", rgb=True, groups=groups)
+    check(text, merge_clusters(before, groups), tmp_path)
+
+
+def test_only_what_differs_from_the_defaults_is_written():
+    text = to_python(Options(), sample="volume")
+    (call,) = [
+        node.value
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and ast.unparse(node).startswith("segmentation")
+    ]
+    assert ast.unparse(call) == "segment(image, n_clusters=8)"
+    assert "numpy" not in text
+    assert "random_state=None): another run may differ" in to_python(Options(random_state=None))
+
+
+def test_an_unknown_sample_is_refused():
+    with pytest.raises(ValueError, match=r"sample must be one of photograph, .* got 'cat'"):
+        to_python(Options(), sample="cat")

@@ -1,0 +1,108 @@
+import dask.array as da
+import numpy as np
+import pytest
+from skimage import data
+
+from napari_kmeans import Suggestion, samples, suggest_n_clusters, summarize
+
+
+def noisy_colors(n_colors, seed):
+    """A picture of colours far apart, with unequal shares of at least 2 % and noise."""
+    rng = np.random.default_rng(seed)
+    colors: list[np.ndarray] = []
+    while len(colors) < n_colors:
+        color = rng.uniform(30, 225, 3)
+        if all(np.linalg.norm(color - other) > 60 for other in colors):
+            colors.append(color)
+    shares = np.maximum(rng.dirichlet(np.full(n_colors, 2.0)), 0.02)
+    truth = rng.choice(n_colors, (120, 130), p=shares / shares.sum())
+    image = np.array(colors)[truth] + rng.normal(0, 6, (120, 130, 3))
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("n_colors", [3, 5, 8])
+def test_noisy_colors_far_apart_are_counted_exactly(n_colors, seed):
+    image = noisy_colors(n_colors, seed)
+    suggestion = suggest_n_clusters(image)
+    assert isinstance(suggestion, Suggestion)
+    assert suggestion.n_clusters == n_colors
+    assert suggest_n_clusters(image.astype(np.float32)).n_clusters == n_colors
+    assert suggest_n_clusters(image, method="full").n_clusters == n_colors
+
+
+def test_pictures_get_plausible_numbers():
+    assert 4 <= suggest_n_clusters(data.coffee()).n_clusters <= 12
+    assert 3 <= suggest_n_clusters(samples.histology()).n_clusters <= 5
+    # Background, tissue, nuclei and nucleoli.
+    assert suggest_n_clusters(samples.volume()).n_clusters == 4
+
+
+def test_the_table_has_a_row_for_each_number_and_the_votes_are_its_best():
+    suggestion = suggest_n_clusters(data.coffee(), [9, 3, 5, 3])
+    scores = suggestion.scores.set_index("n_clusters")
+    assert scores.index.tolist() == [3, 5, 9]
+    assert list(scores) == ["inertia", "calinski_harabasz", "silhouette", "bic"]
+    assert scores["inertia"].is_monotonic_decreasing
+    assert suggestion.votes == {
+        "calinski_harabasz": scores["calinski_harabasz"].idxmax(),
+        "silhouette": scores["silhouette"].idxmax(),
+        "bic": scores["bic"].idxmin(),
+    }
+    assert suggestion.n_clusters == sorted(suggestion.votes.values())[1]
+
+
+def test_a_summary_stands_for_the_image():
+    image = noisy_colors(4, 0)
+    image[:20] = 0
+    mask = np.ones(image.shape[:2], bool)
+    mask[:20] = False
+    kept = summarize(image, mask=mask)
+    for options in ({}, {"color_space": "lab"}, {"method": "full"}):
+        once = suggest_n_clusters(image, summary=kept, **options)
+        anew = suggest_n_clusters(image, mask=mask, **options)
+        np.testing.assert_array_equal(once.scores, anew.scores)
+    assert suggest_n_clusters(image, summary=kept).n_clusters == 4
+    with pytest.raises(ValueError, match="mask must be None where a summary is given"):
+        suggest_n_clusters(image, summary=kept, mask=mask)
+
+
+def test_dask_arrays_and_other_channels_are_taken():
+    image = noisy_colors(5, 1)
+    lazy = suggest_n_clusters(da.from_array(image, chunks=(50, 60, 3)))
+    np.testing.assert_array_equal(lazy.scores, suggest_n_clusters(image).scores)
+    moved = np.moveaxis(image, -1, 0)
+    assert suggest_n_clusters(moved, channel_axis=0).n_clusters == 5
+
+
+def test_progress_grows_to_its_end_and_cancels():
+    calls = []
+    suggest_n_clusters(noisy_colors(3, 0), progress=lambda done, total: calls.append(done / total))
+    assert calls == sorted(calls)
+    assert calls[-1] == 1
+    assert len(calls) > 15
+
+    def stop(done, total):
+        if done > 500:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        suggest_n_clusters(noisy_colors(3, 0), progress=stop)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "error"),
+    [([], ValueError), ([1, 2], ValueError), ([2.0], TypeError), (8, TypeError), ("ab", TypeError)],
+)
+def test_numbers_that_are_none_are_refused(numbers, error):
+    with pytest.raises(error, match=r"n_clusters must be whole numbers from 2 .* got"):
+        suggest_n_clusters(np.zeros((4, 4), np.uint8), numbers)
+
+
+def test_too_few_colors_are_said_to_be():
+    image = np.repeat(np.array([10, 200], np.uint8), 8).reshape(4, 4)
+    assert suggest_n_clusters(image).n_clusters == 2
+    with pytest.raises(ValueError, match=r"distinct colours, 2, got \[3, 4\]"):
+        suggest_n_clusters(image, [3, 4])
+    with pytest.raises(ValueError, match="color_space must be 'rgb'"):
+        suggest_n_clusters(image, color_space="lab")
