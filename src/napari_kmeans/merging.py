@@ -280,7 +280,9 @@ class MergedModel(KMeansModel):
                 f"center_labels must hold each label from 1 to {len(palette)}, got {labels!r}: "
                 "save the model anew."
             )
-        whole = KMeansModel.from_dict({**known, "palette": [palette[i - 1] for i in labels]})
+        # What the rest of the file must be is that of a model of as many colours.
+        rest = {key: value for key, value in known.items() if key != "center_labels"}
+        whole = KMeansModel.from_dict({**rest, "palette": [palette[i - 1] for i in labels]})
         return cls(
             **{**vars(whole), "palette": np.array(palette, np.float64)},
             center_labels=np.array(labels, np.int64),
