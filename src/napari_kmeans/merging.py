@@ -248,13 +248,16 @@ class MergedModel(KMeansModel):
         """The number of clusters K, joined ones counted once."""
         return len(self.palette)
 
-    def predict(self, image: Any, *, mask: Any = None, progress: Report | None = None) -> Any:
-        """Return the label of each pixel's nearest centre, as `KMeansModel.predict` does."""
+    def _paint(
+        self, image: Any, mask: Any, progress: Report | None, palette: Floats | None
+    ) -> tuple[Any, Any]:
+        """Paint with the centres, each in the colour of its label, and name the labels."""
+        colors = None if palette is None else palette[self.center_labels - 1]
+        labels, recolored = super()._paint(image, mask, progress, colors)
         names = np.append(0, self.center_labels).astype(label_dtype(self.n_clusters))
-        labels = super().predict(image, mask=mask, progress=progress)
         if isinstance(labels, np.ndarray):
-            return names[labels]
-        return labels.map_blocks(lambda chunk: names[chunk], dtype=names.dtype)
+            return names[labels], recolored
+        return labels.map_blocks(names.__getitem__, dtype=names.dtype), recolored
 
     def to_dict(self) -> dict[str, Any]:
         """Return the model as plain values that JSON can hold."""
@@ -393,15 +396,12 @@ def _repainted(segmentation: Segmentation, model: MergedModel, names: Groups) ->
     else:
         painter = Renamer(
             model.palette,
-            model.color_space,
-            model.white,
+            model.space,
             found=segmentation.labels,
             names=names.astype(dtype),
         )
         labels, recolored = paint(pixels, painter, model.palette)
-    if model.channel_axis is None:
-        return labels, recolored[..., 0]
-    return labels, np.moveaxis(recolored, -1, model.channel_axis)
+    return labels, pixels.channels_back(recolored)
 
 
 def _repainted_lazily(labels: Any, image: Any, model: MergedModel, names: Groups) -> Any:

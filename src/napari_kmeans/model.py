@@ -247,6 +247,10 @@ class KMeansModel:
         """
         if not isinstance(values, dict) or values.get("format") != _FORMAT:
             raise ValueError("this is not a napari-kmeans model: save one with KMeansModel.save.")
+        if cls is KMeansModel and "center_labels" in values:
+            from napari_kmeans.merging import MergedModel
+
+            return MergedModel.from_dict(values)
         if values.get("version") != _VERSION:
             raise ValueError(
                 f"version must be {_VERSION}, got {values.get('version')!r}: "

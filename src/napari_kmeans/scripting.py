@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NUMPY = "import numpy as np"
-_OF_SUMMARIES = ("color_space", "method", "coreset_size", "random_state")
+_OF_SUMMARIES = ("color_space", "normalize", "method", "coreset_size", "random_state")
 """The options that `summarize` takes."""
 
 

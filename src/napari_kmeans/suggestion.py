@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.clustering.selection import Scores, elect, score_numbers, vote
-from napari_kmeans.imaging.blocks import open_pixels
+from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.parallel import shared_pool
 from napari_kmeans.parameters import OPTIONS, Options
 from napari_kmeans.progress import Progress, Report
@@ -51,6 +51,7 @@ def suggest_n_clusters(
     rgb: bool | None = None,
     channel_axis: int | None = None,
     color_space: str = Options.color_space,
+    normalize: str = Options.normalize,
     method: str = Options.method,
     coreset_size: int | str = Options.coreset_size,
     mask: Any = None,
@@ -67,7 +68,8 @@ def suggest_n_clusters(
 
     Parameters
     ----------
-    image, rgb, channel_axis, color_space, method, coreset_size, mask, random_state
+    image, rgb, channel_axis, color_space, normalize
+    method, coreset_size, mask, random_state
         As in `segment`.
     n_clusters : iterable of int, default range(2, 17)
         The numbers to compare, 2 or more each. Those above the number of
@@ -103,6 +105,7 @@ def suggest_n_clusters(
     numbers = _checked_numbers(n_clusters)
     options = Options(
         color_space=color_space,
+        normalize=normalize,
         method=method,
         coreset_size=coreset_size,
         random_state=random_state,
@@ -110,12 +113,12 @@ def suggest_n_clusters(
     report = Progress(progress)
     with shared_pool():
         if summary is None:
-            pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-            _check_together(pixels, options)
-            summary = summarize_pixels(pixels, options, report)
+            images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+            _check_together(images[0], options)
+            summary = summarize_pixels(images, options, report)
         else:
             _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-            _check_together(summary.pixels, options)
+            _check_together(summary.images[0], options)
             summary = summary.with_options(options)
         data = summary.levels[0]
         scores = score_numbers(data, numbers, summary.seed, report.stage(0.7, len(numbers)))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, LineEdit, SpinBox
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    FloatSlider,
+    FloatSpinBox,
+    LineEdit,
+    Slider,
+    SpinBox,
+)
 from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QWidget
 from superqt import QCollapsible
@@ -57,6 +65,21 @@ def offer_choices(field: ComboBox) -> None:
     view.setMinimumWidth(view.sizeHintForColumn(0))
 
 
+def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
+    """Return a slider over the usual values of a field; it rests at the end beyond them."""
+    slider = Slider(
+        min=usual[0], max=usual[1], value=field.value, readout=False, tooltip=field.tooltip
+    )
+
+    def follow(value: int) -> None:
+        with slider.changed.blocked():
+            slider.value = min(max(value, usual[0]), usual[1])
+
+    slider.changed.connect(field.set_value)
+    field.changed.connect(follow)
+    return slider
+
+
 def row(fields: Sequence[Any]) -> QWidget:
     """Put fields side by side."""
     widget = QWidget()
@@ -102,17 +125,27 @@ def _label(text: str, tooltip: str) -> QLabel:
     return label
 
 
-def folded_away(title: str, content: QWidget) -> QCollapsible:
-    """Return a folder, closed at first, that opens at a click on its title."""
+def folder(title: str, tooltip: str = "") -> QCollapsible:
+    """Return an empty folder, closed at first, that opens at a click on its title."""
     # Blank, since the title has an arrow; an empty QIcon counts as none in PySide.
     folder = QCollapsible(expandedIcon=" ", collapsedIcon=" ")
-    layout = folder.layout()
-    if layout is not None:
-        layout.setContentsMargins(0, 0, 0, 0)
-    folder.setContent(content)
-    folder.toggleButton().setIconSize(QSize(0, 0))
-    folder.toggleButton().setStyleSheet("text-align: left; border: none; background: none;")
+    # What is inside grows and shrinks; an animation would keep the height it began with.
+    folder.setDuration(0)
+    for layout in (folder.layout(), folder.content().layout()):
+        if layout is not None:
+            layout.setContentsMargins(0, 0, 0, 0)
+    button = folder.toggleButton()
+    button.setIconSize(QSize(0, 0))
+    button.setStyleSheet("text-align: left; border: none; background: none;")
+    button.setToolTip(tooltip)
     folder.toggled.connect(lambda is_open: folder.setText(f"{'▾' if is_open else '▸'} {title}"))
     folder.setText(f"▸ {title}")
     folder.collapse(animate=False)
     return folder
+
+
+def folded_away(title: str, content: QWidget) -> QCollapsible:
+    """Return a folder with something inside."""
+    result = folder(title)
+    result.addWidget(content)
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_kmeans.viewer.source import Source
-    from napari_kmeans.viewer.task import Outcome
+    from napari_kmeans.viewer.task import Outcome, Task
     from napari_kmeans.viewer.worker import SegmentationWorker, Steps
+
+PATIENCE_SECONDS = 1.0
+"""A run that takes longer gives way to a newer one; a shorter one is shown on the way."""
 
 EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError)
 """Errors that say in one sentence what is wrong; all others keep their traceback."""
@@ -33,7 +37,7 @@ def tell(error: Exception) -> None:
 class Run:
     """A run as it was asked for, whatever is changed in the dock meanwhile."""
 
-    source: Source
+    task: Task
     builders: tuple[Callable[[Any, Source], Layer], ...]
     update: bool
     worker: SegmentationWorker
@@ -59,6 +63,7 @@ class Runner:
     ) -> None:
         self._bar, self._show, self._changed = progress_bar, show, changed
         self._run: Run | None = None
+        self._began = 0.0
         self._clear_progress()
 
     @property
@@ -68,7 +73,7 @@ class Runner:
 
     def start(self, run: Run) -> None:
         """Start the worker of a run."""
-        self._run, worker = run, run.worker
+        self._run, worker, self._began = run, run.worker, time.monotonic()
         worker.yielded.connect(self._on_yielded)
         worker.warned.connect(self._on_warned)
         worker.returned.connect(self._on_returned)
@@ -82,6 +87,11 @@ class Runner:
         """Stop the run, if there is one; it is under way until its worker has stopped."""
         if self._run is not None:
             self._run.worker.quit()
+
+    def cancel_if_slow(self) -> None:
+        """Stop the run if it takes long, for another one is to follow."""
+        if time.monotonic() - self._began > PATIENCE_SECONDS:
+            self.cancel()
 
     def abandon(self) -> None:
         """Stop the run, and touch nothing of Qt any more."""

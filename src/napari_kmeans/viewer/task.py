@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_kmeans.progress import Report
+    from napari_kmeans.viewer.kept import KeptSummary
 
 Outcome: TypeAlias = Segmentation | StackSegmentation
 """What a run gives; with a list of labels and of recolored images if the source has levels."""
@@ -40,15 +41,28 @@ class Task:
         For what is clustered of each level.
     options : dict
         As for :func:`napari_kmeans.segment`.
+    arrays : tuple of arrays
+        The data of the layers, to tell them from others.
+    kept : KeptSummary or None
+        Where the summary of the pixels may be found, and is left.
     """
 
     source: Source
     masks: list[Any] | None
     options: dict[str, Any]
+    arrays: tuple[Any, ...] = ()
+    kept: KeptSummary | None = None
 
     @classmethod
     def of(
-        cls, layers: Sequence[Image], *, mask: Any, level: int | None, stack: Any, **options: Any
+        cls,
+        layers: Sequence[Image],
+        *,
+        mask: Any,
+        level: int | None,
+        stack: Any,
+        kept: KeptSummary | None = None,
+        **options: Any,
     ) -> Task:
         """Take down what is to be done for a layer, or for several as channels of one image.
 
@@ -59,7 +73,8 @@ class Task:
         """
         source = Source.of(layers[0]) if len(layers) == 1 else source_of_channels(layers)
         source = source.fitted_on(level, stack, options["method"])
-        return cls(source, mask_levels(mask, layers[0], source), options)
+        arrays = tuple(layer.data for layer in layers)
+        return cls(source, mask_levels(mask, layers[0], source), options, arrays, kept)
 
     def run(self, progress: Report | None = None) -> Outcome:
         """Fit one level and paint all.
@@ -96,17 +111,17 @@ class Task:
         return int(np.prod(shape, dtype=np.int64))
 
     def _fit(self, progress: Report | None) -> Outcome:
-        source = self.source
-        fit = segment_slices if source.stack == EACH else segment
-        level = source.level
-        return fit(
-            self._part(level),
-            rgb=source.rgb,
-            channel_axis=-1 if source.channels else None,
-            mask=self._mask(level),
-            progress=progress,
-            **self.options,
-        )
+        source, level = self.source, self.source.level
+        part, mask = self._part(level), self._mask(level)
+        where: dict[str, Any] = {"rgb": source.rgb, "channel_axis": -1 if source.channels else None}
+        if source.stack == EACH:
+            return segment_slices(part, mask=mask, progress=progress, **where, **self.options)
+        if self.kept is None or mask is not None:
+            return segment(part, mask=mask, progress=progress, **where, **self.options)
+        key = (source.unique_id, level, source.stack)
+        reading, fitting = part_of(progress, 0, 0.5), part_of(progress, 0.5, 1)
+        summary = self.kept.of(part, self.arrays, key, self.options, reading, **where)
+        return segment(part, summary=summary, progress=fitting, **self.options)
 
     def _part(self, level: int) -> Any:
         """Return what is clustered of a level."""

@@ -5,32 +5,18 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import (
-    CheckBox,
-    ComboBox,
-    Container,
-    FloatSlider,
-    FloatSpinBox,
-    ProgressBar,
-    PushButton,
-    SpinBox,
-)
-from napari.layers import Image, Labels, Layer, Shapes
+from napari.layers import Image
+from psygnal import Signal
 
 from napari_kmeans.parameters import AUTO, OPTIONS, Options
 from napari_kmeans.viewer.channels import can_be_channels
-from napari_kmeans.viewer.choices import level_choices, level_field, stack_field, stack_to_fit
-from napari_kmeans.viewer.form import (
-    WordOrNumber,
-    folded_away,
-    form,
-    narrow,
-    offer_choices,
-    option_field,
-    row,
-    show_row,
-)
+from napari_kmeans.viewer.choices import stack_to_fit
+from napari_kmeans.viewer.fields import Fields
+from napari_kmeans.viewer.form import offer_choices, show_row
+from napari_kmeans.viewer.kept import KeptSummary
 from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layers
+from napari_kmeans.viewer.panels import Fold, Panel
+from napari_kmeans.viewer.result import Result
 from napari_kmeans.viewer.run import EXPECTED_ERRORS, Run, Runner, tell
 from napari_kmeans.viewer.source import EACH
 from napari_kmeans.viewer.task import Task
@@ -41,19 +27,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import napari
+    from napari.layers import Layer
 
     from napari_kmeans.viewer.source import Source
     from napari_kmeans.viewer.task import Outcome
     from napari_kmeans.viewer.worker import SegmentationWorker
 
+PANELS: tuple[type[Panel], ...] = ()
+"""What stands folded below the form, from the top."""
 
-class KMeansWidget(Container[Any]):
+
+class KMeansWidget(Fields):
     """Cluster the colours of an image layer from a dock in napari.
 
     Parameters
     ----------
     napari_viewer : napari.Viewer
         The viewer whose layers are offered and to which the results are added.
+
+    Attributes
+    ----------
+    result : Result or None
+        What the latest run gave.
+    segmented : psygnal.Signal
+        Emitted with the result once its layers are in the viewer.
 
     Examples
     --------
@@ -62,159 +59,51 @@ class KMeansWidget(Container[Any]):
     >>> worker = widget.run()
     """
 
+    segmented = Signal(Result)
+
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         # The proxy that plugins are handed wraps every layer it gives out anew.
-        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        fields = [*self._image_fields(), *self._option_fields(), *self._part_fields()]
-        fields += self._result_fields()
-        self._runner = Runner(self.progress_bar, self._show_results, self._update_fields)
-        super().__init__(widgets=fields, label="K-means segmentation", labels=False)
-        self._lay_out()
+        super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
+        self.result: Result | None = None
+        self._kept = KeptSummary()
+        self._asked: tuple[Any, ...] = ()
+        self._is_asked_again = False
+        self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
+        self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
+        for fold in self.folds.values():
+            self.native.layout().addWidget(fold.folder)
         self._connect()
         self._follow_selection()
         self._update_fields()
         warm_up()
 
-    # ------------------------------------------------------------------ fields
-
-    def _image_fields(self) -> list[Any]:
-        self.image = ComboBox(
-            name="image",
-            label="Image",
-            tooltip="The image layer to cluster.",
-            choices=self._layers_of(Image),
-        )
-        self.together = CheckBox(
-            name="together",
-            value=False,
-            text="All selected layers, as channels",
-            tooltip="Cluster the selected layers as one image, with a channel for each.",
-        )
-        self.mask = ComboBox(
-            name="mask",
-            label="Mask",
-            tooltip="Cluster only inside these labels or shapes; the rest gets label 0.",
-            choices=self._layers_of(Labels, Shapes),
-            nullable=True,
-        )
-        return [self.image, self.together, self.mask]
-
-    def _option_fields(self) -> list[Any]:
-        self.n_clusters = option_field(SpinBox, "n_clusters")
-        self.color_space = option_field(ComboBox, "color_space")
-        self.normalize = option_field(ComboBox, "normalize")
-        self.balance = option_field(FloatSlider, "balance")
-        self.method = option_field(ComboBox, "method")
-        self.coreset_size = option_field(WordOrNumber, "coreset_size")
-        self.random_state = option_field(SpinBox, "random_state")
-        self.init = option_field(ComboBox, "init")
-        self.n_init = option_field(WordOrNumber, "n_init")
-        self.max_iter = option_field(SpinBox, "max_iter")
-        self.tol = option_field(FloatSpinBox, "tol", step=1e-5)
-        return [getattr(self, name) for name in OPTIONS]
-
-    def _part_fields(self) -> list[Any]:
-        self.stack = stack_field()
-        self.level = level_field(self._levels)
-        return [self.stack, self.level]
-
-    def _result_fields(self) -> list[Any]:
-        self.add_labels = CheckBox(
-            name="add_labels",
-            value=True,
-            text="Labels",
-            tooltip="Add a layer with the label of every pixel.",
-        )
-        self.add_recolored = CheckBox(
-            name="add_recolored",
-            value=True,
-            text="Recolored",
-            tooltip="Add the image in the mean colours of the clusters.",
-        )
-        self.add_points = CheckBox(
-            name="add_points",
-            value=False,
-            text="Coreset points",
-            tooltip="Add the sampled pixels as points: size by weight, colour by cluster.",
-        )
-        self.update_layers = CheckBox(
-            name="update_layers",
-            value=True,
-            text="Update the layers of the last run",
-            tooltip="On: a new run of an image replaces its results. Off: it adds new layers.",
-        )
-        self.run_button = PushButton(
-            name="run_button", text="Run", tooltip="Cluster the image in the background."
-        )
-        self.cancel_button = PushButton(
-            name="cancel_button", text="Cancel", tooltip="Stop the run; nothing is added."
-        )
-        self.progress_bar = ProgressBar(
-            name="progress_bar", min=0, max=100, value=0, tooltip="How far the run is."
-        )
-        choices = [self.add_labels, self.add_recolored, self.add_points, self.update_layers]
-        return [*choices, self.run_button, self.cancel_button, self.progress_bar]
-
-    def _lay_out(self) -> None:
-        layout = self.native.layout()
-        for field in self:
-            layout.removeWidget(field.native)
-        for combo_box in (self.image, self.mask, self.level):
-            narrow(combo_box)
-        added = row([self.add_labels, self.add_recolored])
-        layout.addWidget(
-            form(
-                [
-                    self.image,
-                    self.together,
-                    self.normalize,
-                    self.stack,
-                    self.level,
-                    self.n_clusters,
-                    self.color_space,
-                    self.method,
-                    self.mask,
-                    ("Add", "The layers that a run makes.", added),
-                    self.update_layers,
-                ]
-            )
-        )
-        layout.addWidget(row([self.run_button, self.cancel_button]))
-        layout.addWidget(self.progress_bar.native)
-        sampling = [self.balance, self.coreset_size, self.add_points]
-        fitting = [self.random_state, self.init, self.n_init, self.max_iter, self.tol]
-        layout.addWidget(folded_away("More options", form([*sampling, *fitting])))
-
-    def _layers_of(self, *types: type[Layer]) -> Callable[[Any], list[tuple[str, Layer]]]:
-        def choices(_combo_box: Any) -> list[tuple[str, Layer]]:
-            return [(each.name, each) for each in self._viewer.layers if isinstance(each, types)]
-
-        return choices
-
     # ------------------------------------------------- following the viewer
 
     def _connect(self) -> None:
-        events = self._viewer.layers.events
+        events = self.viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self.reset_choices)
-        self._viewer.layers.selection.events.active.connect(self._follow_selection)
-        self._viewer.layers.selection.events.changed.connect(self._update_fields)
+        self.viewer.layers.selection.events.active.connect(self._follow_selection)
+        self.viewer.layers.selection.events.changed.connect(self._update_fields)
         self.together.changed.connect(self._scale_channels)
         for field in (self.image, self.together, self.method, self.stack):
             field.changed.connect(self._update_fields)
         for box in (self.add_labels, self.add_recolored, self.add_points):
             box.changed.connect(self._update_fields)
+        for field in self._settings():
+            field.changed.connect(self._on_setting_changed)
+        self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
         self.native_parent_changed.connect(self._on_parent_changed)
         self.native.destroyed.connect(self._on_destroyed)
 
     def _disconnect(self) -> None:
-        events = self._viewer.layers.events
+        events = self.viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.disconnect(self.reset_choices)
-        self._viewer.layers.selection.events.active.disconnect(self._follow_selection)
-        self._viewer.layers.selection.events.changed.disconnect(self._update_fields)
+        self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
+        self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the layers there are now; what is chosen stays, also under a new name."""
@@ -223,7 +112,7 @@ class KMeansWidget(Container[Any]):
         self._update_fields()
 
     def _follow_selection(self, *_: Any) -> None:
-        active = self._viewer.layers.selection.active
+        active = self.viewer.layers.selection.active
         if isinstance(active, Image):
             self.reset_choices()
             self.image.value = active
@@ -233,8 +122,8 @@ class KMeansWidget(Container[Any]):
         return self._selected() if self._are_together() else [self.image.value]
 
     def _selected(self) -> list[Layer]:
-        selection = self._viewer.layers.selection
-        return [layer for layer in self._viewer.layers if layer in selection]
+        selection = self.viewer.layers.selection
+        return [layer for layer in self.viewer.layers if layer in selection]
 
     def _can_be_together(self) -> bool:
         selected = self._selected()
@@ -246,9 +135,6 @@ class KMeansWidget(Container[Any]):
     def _scale_channels(self, together: bool) -> None:
         """Let channels count alike, unless the user wants otherwise."""
         self.normalize.value = "percentile" if together else Options.normalize
-
-    def _levels(self, _combo_box: Any) -> list[tuple[str, Any]]:
-        return level_choices(self.image.value, self.stack.value, self.method.value)
 
     def _update_fields(self, *_: Any) -> None:
         """Show the fields that apply to the image, and enable what can be done."""
@@ -262,8 +148,11 @@ class KMeansWidget(Container[Any]):
         self.coreset_size.enabled = self.method.value == "coreset"
         each = image is not None and image.ndim > 2 and self.stack.value == EACH
         self.add_points.enabled = self.coreset_size.enabled and not each
-        self.run_button.enabled = image is not None and not running and bool(self._builders())
+        self.run_button.enabled = self._can_run() and not running
         self.cancel_button.enabled = running
+
+    def _can_run(self) -> bool:
+        return self.image.value is not None and bool(self._builders())
 
     # ----------------------------------------------------------------- running
 
@@ -286,6 +175,10 @@ class KMeansWidget(Container[Any]):
         """
         if self._runner.is_running:
             raise RuntimeError("A run is under way: wait until it is finished, or cancel it.")
+        self._kept.clear()
+        return self._start()
+
+    def _start(self) -> SegmentationWorker:
         layer = self.image.value
         if layer is None:
             raise ValueError("image must be an image layer, got None: open an image first.")
@@ -294,11 +187,13 @@ class KMeansWidget(Container[Any]):
             mask=self.mask.value,
             level=None if self.level.value == AUTO else self.level.value,
             stack=stack_to_fit(self.stack.value, layer),
+            kept=self._kept if self.live.value else None,
             **self._options(),
         )
         builders = self._builders()
         worker: SegmentationWorker = run_in_thread(task, locate=coreset_layer in builders)
-        self._runner.start(Run(task.source, builders, self.update_layers.value, worker))
+        update = self.update_layers.value or self.live.value
+        self._runner.start(Run(task, builders, update, worker))
         return worker
 
     def cancel(self) -> None:
@@ -329,26 +224,72 @@ class KMeansWidget(Container[Any]):
         except EXPECTED_ERRORS as error:
             tell(error)
 
+    def _on_run_changed(self) -> None:
+        self._update_fields()
+        if self._is_asked_again and not self._runner.is_running:
+            self._run_live()
+
+    # -------------------------------------------------------------------- live
+
+    def _settings(self) -> list[Any]:
+        """Return the fields that a result depends on, beside the image."""
+        options = [getattr(self, name) for name in OPTIONS]
+        return [*options, self.together, self.mask, self.stack, self.level]
+
+    def _on_live_changed(self, live: bool) -> None:
+        self._asked = ()
+        if live:
+            self._on_setting_changed()
+        else:
+            self._is_asked_again = False
+            self._kept.clear()
+
+    def _on_setting_changed(self, *_: Any) -> None:
+        """Run with the newest settings: now, or when the run that is under way is over."""
+        asked = tuple(field.value for field in self._settings())
+        # Choices that are offered anew are no change.
+        if not self.live.value or asked == self._asked or not self._can_run():
+            return
+        self._asked = asked
+        self._is_asked_again = self._runner.is_running
+        if self._is_asked_again:
+            self._runner.cancel_if_slow()
+        else:
+            self._run_live()
+
+    def _run_live(self) -> None:
+        self._is_asked_again = False
+        try:
+            self._start()
+        except EXPECTED_ERRORS as error:
+            tell(error)
+
     # ----------------------------------------------------------------- results
 
     def _show_results(self, run: Run, outcome: Outcome) -> None:
+        shown = []
         with self._selection_kept():
             for build in run.builders:
-                built = build(outcome, run.source)
-                for result in built if isinstance(built, list) else [built]:
-                    self._show(result, run.update)
+                built = build(outcome, run.task.source)
+                for layer in built if isinstance(built, list) else [built]:
+                    shown.append(self._show(layer, run.update))
+        self.result = Result(run.task, outcome, tuple(shown))
+        self.segmented.emit(self.result)
+        for fold in self.folds.values():
+            fold.refresh()
 
-    def _show(self, result: Layer, update: bool) -> None:
-        earlier = find_result(self._viewer.layers, result) if update else None
+    def _show(self, layer: Layer, update: bool) -> Layer:
+        """Show a layer, in place of that of an earlier run if that is wanted."""
+        earlier = find_result(self.viewer.layers, layer) if update else None
         if earlier is None:
-            self._viewer.add_layer(result)
-        else:
-            update_layer(earlier, result)
+            return self.viewer.add_layer(layer)
+        update_layer(earlier, layer)
+        return earlier
 
     @contextmanager
     def _selection_kept(self) -> Iterator[None]:
         """Leave the selection, and with it the image to cluster, as it was."""
-        selection = self._viewer.layers.selection
+        selection = self.viewer.layers.selection
         selected, active = set(selection), selection.active
         with selection.events.active.blocker(self._follow_selection):
             yield
