@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.segmentation import Segmentation
+    from napari_kmeans.slices import StackSegmentation
     from napari_kmeans.suggestion import Suggestion
 
 _SAMPLE = 4000
@@ -32,13 +33,13 @@ _SCORES = {
 }
 
 
-def plot_palette(segmentation: Segmentation) -> Figure:
+def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
     """Plot the colours of the clusters and their shares.
 
     Parameters
     ----------
-    segmentation : Segmentation
-        What `segment` returned.
+    segmentation : Segmentation or StackSegmentation
+        What `segment` or `segment_slices` returned.
 
     Returns
     -------

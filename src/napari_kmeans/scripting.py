@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,17 +20,41 @@ _OF_SUMMARIES = ("color_space", "normalize", "method", "coreset_size", "random_s
 """The options that `summarize` takes."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """What of an image was clustered, where that is not all of it at once.
+
+    Attributes
+    ----------
+    level : int
+        Which of the levels was fitted, 0 being the finest.
+    n_levels : int
+        How many there are; more than one are painted, and make lists.
+    index : tuple, for each level a tuple of int and None
+        Where a single slice was clustered, its index in each level: None stands
+        for all of an axis.
+    each : bool
+        Whether each slice was clustered by itself, by `segment_slices`.
+    """
+
+    level: int = 0
+    n_levels: int = 1
+    index: tuple[tuple[int | None, ...], ...] = ()
+    each: bool = False
+
+
 def to_python(
     options: Options,
     *,
-    name: str = "image",
-    path: str | os.PathLike[str] | None = None,
+    name: str | Sequence[str] = "image",
+    path: str | os.PathLike[str] | Sequence[str] | None = None,
     sample: str | None = None,
     rgb: bool | None = None,
     channel_axis: int | None = None,
-    mask: bool = False,
+    mask: bool | str = False,
     summarized: bool = False,
     groups: Sequence[int] | None = None,
+    part: Part = Part(),
 ) -> str:
     """Return a script that gives the same result again.
 
@@ -37,22 +62,28 @@ def to_python(
     ----------
     options : Options
         Of the segmentation; those that are not the defaults are written out.
-    name : str, default "image"
-        What the image is called, as a napari layer is.
-    path : str or path, optional
-        The file that the image was read from. Where there is no such file, or
-        none is named, the script loads ``image.npy`` and says how to save it.
+    name : str or sequence of str, default "image"
+        What the image is called, as a napari layer is. Several layers are
+        stacked as the channels of one image, along its last axis.
+    path : str, path or sequence of str, optional
+        The file, or directory of zarr, that the image was read from, or that of
+        each layer. Where one is missing or not named, the script loads
+        ``image.npy`` and says how to save it.
     sample : str, optional
         The sample of this package that the image is: a key of `SAMPLES`.
     rgb, channel_axis
         As they were given to `segment`; name one of them, for a guess may fail.
-    mask : bool, default False
-        Whether there was a mask; the script loads it from ``mask.npy``.
+    mask : bool or str, default False
+        Whether there was a mask; the script loads it from ``mask.npy``, and
+        for each level where there are more. A str is what it, or the list of
+        them, is called in napari's console.
     summarized : bool, default False
         Whether the segmentation was of ``summary=summarize(image, …)``, from
         which other points are sampled where the colours cannot be counted.
     groups : sequence of int, optional
         The groups in which `merge_clusters` joined clusters afterwards.
+    part : Part
+        The level, the slice, or each slice, that was clustered.
 
     Returns
     -------
@@ -73,57 +104,159 @@ def to_python(
         raise ValueError(
             f"sample must be one of {', '.join(SAMPLES)}, got {sample!r}: name one of these."
         )
-    where = _where(rgb, channel_axis, mask)
-    imports, body = _reading(name, path, sample)
+    names = [name] if isinstance(name, str) else list(name)
+    imports, body = _reading(names, path, sample, part)
     if mask:
         imports.append(_NUMPY)
-        meaning = "the mask, True where a pixel was clustered"
-        body += ["", *_loading("mask", meaning, "the_mask")]
-    body += ["", *_segmenting(options, where, summarized)]
+        body += ["", *_masking(mask, part)]
+    body += ["", *_segmenting(options, _where(rgb, channel_axis, mask, part), summarized, part)]
     if groups is not None:
         numbers = [int(group) for group in groups]
         body.append(f"segmentation = merge_clusters(segmentation, {numbers})")
-    body.append("labels, recolored = segmentation.labels, segmentation.recolored")
+    body += _painting(bool(mask), part)
     body.append("print(segmentation.table.to_string(index=False))")
-    verbs = [*(["merge_clusters"] if groups is not None else []), "segment"]
+    verbs = [*(["merge_clusters"] if groups is not None else []), _verb(part)]
     verbs += ["summarize"] if summarized else []
     imports.append(f"from napari_kmeans import {', '.join(verbs)}")
-    title = f"# The clusters of {name!r}, as napari-kmeans {__version__} found them."
+    title = f"# The clusters of {' + '.join(names)!r}, as napari-kmeans {__version__} found them."
     return "\n".join([title, *_sorted(imports), "", *body, ""])
 
 
-def _where(rgb: bool | None, channel_axis: int | None, mask: bool) -> dict[str, str]:
+def _verb(part: Part) -> str:
+    return "segment_slices" if part.each else "segment"
+
+
+def _where(
+    rgb: bool | None, channel_axis: int | None, mask: bool | str, part: Part
+) -> dict[str, str]:
     """Return the arguments that say what the pixels are."""
     where = {}
     if channel_axis is not None:
         where["channel_axis"] = repr(int(channel_axis))
     elif rgb is not None:
         where["rgb"] = repr(bool(rgb))
-    return {**where, "mask": "mask"} if mask else where
+    if mask:
+        where["mask"] = "mask" if part.n_levels == 1 else f"masks[{part.level}]"
+    return where
 
 
 def _reading(
-    name: str, path: str | os.PathLike[str] | None, sample: str | None
+    names: list[str], path: Any, sample: str | None, part: Part
 ) -> tuple[list[str], list[str]]:
-    """Return the imports and the lines that read the image."""
+    """Return the imports and the lines that read the image, or all of its levels."""
     if sample is not None:
-        return [f"from napari_kmeans.samples import {sample}"], [f"image = {sample}()"]
-    if path is not None and os.path.isfile(path):
-        imports = ["from pathlib import Path", "from napari_kmeans.files import read_image"]
-        return imports, [f"image = read_image(Path({os.path.abspath(path)!r})).pixels"]
-    layer = f"viewer.layers[{name!r}].data"
-    return [_NUMPY], _loading("image", f"the pixels of {name!r}", layer)
+        imports, image = [f"from napari_kmeans.samples import {sample}"], f"{sample}()"
+        return imports, _image_lines(image, part)
+    paths: list[Any] = [path] if path is None or isinstance(path, str | os.PathLike) else [*path]
+    # The levels of several files are too much for a line.
+    known = all(each is not None and os.path.exists(each) for each in paths)
+    if known and len(paths) == len(names) and part.n_levels == 1:
+        return _reading_files([os.path.abspath(each) for each in paths], part)
+    if known and len(paths) == len(names) == 1:
+        imports, image = _reader(os.path.abspath(paths[0]))
+        return imports, _level_lines([f"levels = {image}.levels"], part)
+    return [_NUMPY], _loading_image(names, part)
 
 
-def _loading(what: str, meaning: str, expression: str) -> list[str]:
+def _reader(path: str) -> tuple[list[str], str]:
+    imports = ["from pathlib import Path", "from napari_kmeans.files import read_image"]
+    return imports, f"read_image(Path({path!r}))"
+
+
+def _reading_files(paths: list[str], part: Part) -> tuple[list[str], list[str]]:
+    if len(paths) == 1:
+        imports, image = _reader(paths[0])
+        return imports, _image_lines(f"{image}.pixels", part)
+    imports, _ = _reader("")
+    lines = ["paths = [", *(f"    {path!r}," for path in paths), "]"]
+    image = "np.stack([read_image(Path(path)).pixels for path in paths], axis=-1)"
+    return [*imports, _NUMPY], [*lines, *_image_lines(image, part)]
+
+
+def _loading_image(names: list[str], part: Part) -> list[str]:
+    meaning = f"the pixels of {' + '.join(names)!r}"
+    if part.n_levels == 1:
+        lines = _filling_in("image", meaning, _in_console(names, ""))
+        return [*lines, *_image_lines('np.load("image.npy")', part)]
+    levels = range(part.n_levels)
+    expressions = [_in_console(names, f"[{level}]") for level in levels]
+    return _level_lines(_loading_levels("image", "levels", meaning, expressions), part)
+
+
+def _in_console(names: list[str], level: str) -> str:
+    """Return what the pixels of layers are called in napari's console."""
+    layers = [f"viewer.layers[{name!r}].data{level}" for name in names]
+    if len(layers) == 1:
+        return layers[0]
+    return f"numpy.stack([{', '.join(layers)}], axis=-1)"
+
+
+def _image_lines(image: str, part: Part) -> list[str]:
+    return [f"image = {image}{_indexed(part, 0)}"]
+
+
+def _level_lines(lines: list[str], part: Part) -> list[str]:
+    """Return lines that read `levels`, and those that take what was clustered of them."""
+    if part.index:
+        parts = [f"levels[{level}]{_indexed(part, level)}" for level in range(part.n_levels)]
+        lines = [*lines, f"levels = [{', '.join(parts)}]"]
+    return [*lines, f"image = levels[{part.level}]"]
+
+
+def _indexed(part: Part, level: int) -> str:
+    """Write the index of the slice, without the axes at the end that are taken whole."""
+    places = [":" if place is None else str(int(place)) for place in (part.index or [()])[level]]
+    while places and places[-1] == ":":
+        places.pop()
+    return f"[{', '.join(places)}]" if places else ""
+
+
+def _masking(mask: bool | str, part: Part) -> list[str]:
+    meaning = "the mask, nonzero where a pixel was clustered"
+    expression = mask if isinstance(mask, str) else "the_mask"
+    if part.n_levels == 1:
+        return [*_filling_in("mask", meaning, expression), 'mask = np.load("mask.npy")']
+    expressions = [f"{expression}[{level}]" for level in range(part.n_levels)]
+    return _loading_levels("mask", "masks", meaning, expressions)
+
+
+def _filling_in(file: str, meaning: str, expression: str) -> list[str]:
     return [
         f"# Fill in {meaning}: a file that napari's console saves by",
-        f'#     import numpy; numpy.save("{what}.npy", {expression})',
-        f'{what} = np.load("{what}.npy")',
+        f'#     import numpy; numpy.save("{file}.npy", {expression})',
     ]
 
 
-def _segmenting(options: Options, where: dict[str, str], summarized: bool) -> list[str]:
+def _loading_levels(what: str, result: str, meaning: str, expressions: list[str]) -> list[str]:
+    """Return the lines that load the levels of an image or a mask from a file each."""
+    return [
+        f"# Fill in {meaning}, the finest level first: files that napari's console saves by",
+        "#     import numpy",
+        *(
+            f'#     numpy.save("{what}-{level}.npy", {expression})'
+            for level, expression in enumerate(expressions)
+        ),
+        f'{result} = [np.load(f"{what}-{{level}}.npy") for level in range({len(expressions)})]',
+    ]
+
+
+def _painting(mask: bool, part: Part) -> list[str]:
+    """Return the lines that name the labels and the recolored image, of all levels."""
+    own = "segmentation.labels, segmentation.recolored"
+    if part.n_levels == 1:
+        return [f"labels, recolored = {own}"]
+    if mask:
+        each = "apply(level, mask=mask) for level, mask in zip(levels, masks, strict=True)"
+    else:
+        each = "apply(level) for level in levels"
+    return [
+        f"painted = [segmentation.model.{each}]",
+        f"painted[{part.level}] = {own}",
+        "labels, recolored = map(list, zip(*painted, strict=True))",
+    ]
+
+
+def _segmenting(options: Options, where: dict[str, str], summarized: bool, part: Part) -> list[str]:
     """Return the lines that segment the image."""
     given = {
         name: _text(getattr(options, name))
@@ -134,7 +267,7 @@ def _segmenting(options: Options, where: dict[str, str], summarized: bool) -> li
     if options.random_state is None:
         lines.append("# The seed was drawn anew (random_state=None): another run may differ.")
     if not summarized:
-        return [*lines, *_call("segmentation", "segment", {**given, **where})]
+        return [*lines, *_call("segmentation", _verb(part), {**given, **where})]
     kept = {name: value for name, value in given.items() if name in _OF_SUMMARIES}
     lines += _call("summary", "summarize", {**kept, **where})
     return [*lines, *_call("segmentation", "segment", {**given, "summary": "summary"})]

@@ -358,19 +358,24 @@ def _from_dark_to_bright(tally: Tally, rgb: bool) -> NDArray[np.int64]:
 
 
 def _table(model: KMeansModel, counts: NDArray[np.int64], distortion: float) -> pd.DataFrame:
+    table = table_of(model, counts)
+    table.attrs.update(inertia=model.inertia_, distortion=distortion)
+    return table
+
+
+def table_of(model: KMeansModel, counts: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the table of an image of which each cluster has so many pixels."""
     import pandas as pd
 
     columns: dict[str, Any] = {
         "index": np.arange(1, model.n_clusters + 1),
         "pixels": counts,
-        "percent": 100 * counts / counts.sum(),
+        "percent": 100 * counts / max(counts.sum(), 1),
     }
     for name, means in zip(channel_names(model), model.palette.T, strict=True):
         columns[f"mean {name}"] = means
     columns["color"] = to_hex(model.colors)
-    table = pd.DataFrame(columns)
-    table.attrs.update(inertia=model.inertia_, distortion=distortion)
-    return table
+    return pd.DataFrame(columns)
 
 
 def channel_names(model: KMeansModel) -> list[str]:

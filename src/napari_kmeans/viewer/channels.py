@@ -45,6 +45,7 @@ def source_of_channels(layers: Sequence[Image]) -> Source:
         unique_id=" ".join(channel.unique_id for channel in channels),
         levels=tuple(levels),
         channels=channels,
+        origins=tuple(origin for each in sources for origin in each.origins),
     )
 
 

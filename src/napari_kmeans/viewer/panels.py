@@ -35,6 +35,9 @@ class Panel(QWidget):
     def refresh(self) -> None:
         """Show the latest result, `dock.result`, which may be None."""
 
+    def reset_choices(self) -> None:
+        """Offer the layers there are now."""
+
 
 class Fold:
     """A panel and the title that it unfolds from; a folded one costs nothing."""
@@ -60,6 +63,11 @@ class Fold:
         """Show the latest result, if the panel is open; else when it is opened."""
         if self.panel is not None and self.is_open:
             self.panel.refresh()
+
+    def reset_choices(self) -> None:
+        """Offer the layers there are now, also while the panel is folded."""
+        if self.panel is not None:
+            self.panel.reset_choices()
 
     def _on_toggled(self, is_open: bool) -> None:
         if not is_open:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 1.0
 """A run that takes longer gives way to a newer one; a shorter one is shown on the way."""
 
-EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError)
+EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError, ImportError)
 """Errors that say in one sentence what is wrong; all others keep their traceback."""
 
 
@@ -31,6 +31,15 @@ def tell(error: Exception) -> None:
         show_error(str(error) or f"There is too little memory ({type(error).__name__}).")
     else:
         notification_manager.receive_error(type(error), error, error.__traceback__)
+
+
+def tell_warning(warned: tuple[Any, ...]) -> None:
+    """Show what a worker warned of."""
+    message, category = warned[:2]
+    if category is UserWarning:
+        show_warning(str(message))
+    else:
+        notification_manager.receive_warning(*warned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,13 +132,8 @@ class Runner:
         self._bar.value = 0
 
     def _on_warned(self, warned: tuple[Any, ...]) -> None:
-        if not self._is_awaited():
-            return
-        message, category = warned[:2]
-        if category is UserWarning:
-            show_warning(str(message))
-        else:
-            notification_manager.receive_warning(*warned)
+        if self._is_awaited():
+            tell_warning(warned)
 
     def _on_returned(self, outcome: Outcome) -> None:
         if self._run is not None and self._is_awaited():

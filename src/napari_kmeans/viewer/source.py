@@ -33,6 +33,20 @@ DISPLAY = (
 _SPATIAL = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
 
 
+class Origin(NamedTuple):
+    """Where the pixels of a layer are from: a file, or a sample of this package."""
+
+    path: str | None
+    sample: str | None
+
+    @classmethod
+    def of(cls, layer: Image) -> Origin:
+        """Return what the layer knows of it."""
+        path, sample = layer.source.path, layer.source.sample
+        is_own = sample is not None and sample[0] == "napari-kmeans"
+        return cls(path if isinstance(path, str) else None, sample[1] if is_own else None)
+
+
 class Channel(NamedTuple):
     """The layer that a channel is from: its name, its identity, the way it is shown."""
 
@@ -67,6 +81,8 @@ class Source:
     channels : tuple of Channel
         Where several layers are the image, each of them; the channels are then
         the last axis of the levels.
+    origins : tuple of Origin
+        One for each layer.
     """
 
     name: str
@@ -79,6 +95,7 @@ class Source:
     level: int = 0
     stack: Stack = WHOLE
     channels: tuple[Channel, ...] = ()
+    origins: tuple[Origin, ...] = ()
 
     @classmethod
     def of(cls, layer: Image) -> Source:
@@ -91,6 +108,7 @@ class Source:
             rgb=layer.rgb,
             spatial=spatial_attributes(layer),
             display=_attributes(layer, DISPLAY),
+            origins=(Origin.of(layer),),
         )
 
     def fitted_on(self, level: int | None, stack: Any, method: str) -> Source:

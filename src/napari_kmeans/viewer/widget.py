@@ -9,12 +9,15 @@ from napari.layers import Image
 from psygnal import Signal
 
 from napari_kmeans.parameters import AUTO, OPTIONS, Options
+from napari_kmeans.viewer.apply_panel import ApplyPanel
 from napari_kmeans.viewer.channels import can_be_channels
 from napari_kmeans.viewer.choices import stack_to_fit
+from napari_kmeans.viewer.export_panel import ExportPanel
 from napari_kmeans.viewer.fields import Fields
 from napari_kmeans.viewer.form import offer_choices, show_row
 from napari_kmeans.viewer.kept import KeptSummary
 from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layers
+from napari_kmeans.viewer.objects_panel import ObjectsPanel
 from napari_kmeans.viewer.panels import Fold, Panel
 from napari_kmeans.viewer.result import Result
 from napari_kmeans.viewer.run import EXPECTED_ERRORS, Run, Runner, tell
@@ -24,7 +27,7 @@ from napari_kmeans.viewer.update import find_result, update_layer
 from napari_kmeans.viewer.worker import run_in_thread, warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import napari
     from napari.layers import Layer
@@ -33,7 +36,11 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.task import Outcome
     from napari_kmeans.viewer.worker import SegmentationWorker
 
-PANELS: tuple[type[Panel], ...] = ()
+PANELS: tuple[type[Panel], ...] = (
+    ApplyPanel,
+    ExportPanel,
+    ObjectsPanel,
+)
 """What stands folded below the form, from the top."""
 
 
@@ -109,6 +116,8 @@ class KMeansWidget(Fields):
         """Offer the layers there are now; what is chosen stays, also under a new name."""
         for combo_box in (self.image, self.mask):
             offer_choices(combo_box)
+        for fold in self.folds.values():
+            fold.reset_choices()
         self._update_fields()
 
     def _follow_selection(self, *_: Any) -> None:
@@ -267,16 +276,32 @@ class KMeansWidget(Fields):
     # ----------------------------------------------------------------- results
 
     def _show_results(self, run: Run, outcome: Outcome) -> None:
-        shown = []
-        with self._selection_kept():
-            for build in run.builders:
-                built = build(outcome, run.task.source)
-                for layer in built if isinstance(built, list) else [built]:
-                    shown.append(self._show(layer, run.update))
-        self.result = Result(run.task, outcome, tuple(shown))
+        layers: list[Layer] = []
+        for build in run.builders:
+            built = build(outcome, run.task.source)
+            layers += built if isinstance(built, list) else [built]
+        self.result = Result(run.task, outcome, self.show_layers(layers, update=run.update))
         self.segmented.emit(self.result)
         for fold in self.folds.values():
             fold.refresh()
+
+    def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
+        """Show layers of a result; what is selected stays so.
+
+        Parameters
+        ----------
+        layers : sequence of napari.layers.Layer
+            From the bottom to the top.
+        update : bool
+            Whether those of an earlier run on the same source are changed in place.
+
+        Returns
+        -------
+        tuple of napari.layers.Layer
+            Those in the viewer that show them.
+        """
+        with self._selection_kept():
+            return tuple(self._show(layer, update) for layer in layers)
 
     def _show(self, layer: Layer, update: bool) -> Layer:
         """Show a layer, in place of that of an earlier run if that is wanted."""

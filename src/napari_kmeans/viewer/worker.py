@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cache
+from functools import cache, partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,8 +14,9 @@ from napari_kmeans.parameters import OPTIONS
 from napari_kmeans.segmentation import Segmentation, segment
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
+    from napari_kmeans.progress import Report
     from napari_kmeans.viewer.task import Outcome, Task
 
 POLL_SECONDS = 1 / 20
@@ -80,8 +81,7 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
             self._gen.close()
 
 
-@thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
-def run_in_thread(task: Task, *, locate: bool = False) -> Generator[Steps, None, Outcome]:
+def run_in_thread(task: Task, *, locate: bool = False) -> SegmentationWorker:
     """Return a worker, not yet started, that does a task.
 
     Parameters
@@ -94,14 +94,33 @@ def run_in_thread(task: Task, *, locate: bool = False) -> Generator[Steps, None,
     Returns
     -------
     SegmentationWorker
-        Emits `yielded` with (done, total) steps, `returned` with what the task
+        As that of `work_in_thread`; `returned` has what the task gives.
+    """
+    worker: SegmentationWorker = work_in_thread(partial(_run, task, locate))
+    return worker
+
+
+@thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
+def work_in_thread(work: Callable[[Report], Any]) -> Generator[Steps, None, Any]:
+    """Return a worker, not yet started, that does some work.
+
+    Parameters
+    ----------
+    work : callable
+        Called with a progress, ``progress(done, total)``, which raises in it
+        once the worker is told to quit.
+
+    Returns
+    -------
+    SegmentationWorker
+        Emits `yielded` with (done, total) steps, `returned` with what the work
         gives, `errored` with the exception, `warned`, and in every case
-        `finished`. Its `quit()` stops the clustering within a block of pixels.
+        `finished`. Its `quit()` stops the work within a block of pixels.
     """
     watch = _Watch()
     with ThreadPoolExecutor(1, thread_name_prefix="napari-kmeans") as executor:
         try:
-            future = executor.submit(_run, task, locate, watch)
+            future = executor.submit(work, watch)
             while not wait([future], timeout=POLL_SECONDS).done:
                 yield watch.steps
             return _result(future)
@@ -109,14 +128,14 @@ def run_in_thread(task: Task, *, locate: bool = False) -> Generator[Steps, None,
             watch.cancelled = True
 
 
-def _run(task: Task, locate: bool, watch: _Watch) -> Outcome:
-    outcome = task.run(watch)
+def _run(task: Task, locate: bool, progress: Report) -> Outcome:
+    outcome = task.run(progress)
     if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
         _ = outcome.coreset.positions
     return outcome
 
 
-def _result(future: Future[Outcome]) -> Outcome:
+def _result(future: Future[Any]) -> Any:
     try:
         return future.result()
     except (RuntimeError, StopIteration) as error:

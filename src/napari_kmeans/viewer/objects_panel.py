@@ -1,0 +1,209 @@
+"""The panel that parts clusters into connected objects, as labels of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import ComboBox, SpinBox
+from napari.layers import Labels
+
+from napari_kmeans import __version__
+from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.objects import Objects, split_objects
+from napari_kmeans.viewer.form import form, offer_choices
+from napari_kmeans.viewer.layers import METADATA_KEY
+from napari_kmeans.viewer.panels import Panel
+from napari_kmeans.viewer.source import layer_levels, spatial_attributes
+from napari_kmeans.viewer.work import Work, button, line_of_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from napari_kmeans.progress import Report
+    from napari_kmeans.viewer.source import Source
+    from napari_kmeans.viewer.widget import KMeansWidget
+    from napari_kmeans.viewer.worker import SegmentationWorker
+
+ALL = "all clusters"
+
+
+class ObjectsPanel(Panel):
+    """Parts the clusters of the latest result into connected objects.
+
+    Attributes
+    ----------
+    cluster : ComboBox
+        "all clusters", or the label of one.
+    min_size : SpinBox
+        In pixels.
+    connectivity : ComboBox
+        1: pixels that share a side are connected; None: all that touch.
+
+    Examples
+    --------
+    >>> panel = dock.folds["Objects"].open()
+    >>> panel.min_size.value = 50
+    >>> worker = panel.split()
+    """
+
+    title = "Objects"
+    tooltip = "Part clusters where their pixels do not touch, as labels with a table of areas."
+
+    def __init__(self, dock: KMeansWidget) -> None:
+        super().__init__(dock)
+        self._work = Work(dock, self._show_state)
+        self._make_fields()
+        self.split_button = button(
+            "Find objects", "Add the connected objects as a layer of labels.", self.split
+        )
+        self._told = line_of_text()
+        self._told.hide()
+        self.column.addWidget(form([self.cluster, self.min_size, self.connectivity]))
+        self.column.addWidget(self.split_button)
+        self.column.addWidget(self._told)
+        self.refresh()
+
+    def _make_fields(self) -> None:
+        self.cluster = ComboBox(
+            name="object_cluster",
+            label="Of",
+            tooltip="The clusters to part into objects.",
+            choices=self._clusters,
+        )
+        self.min_size = SpinBox(
+            name="min_size",
+            label="Minimum size",
+            tooltip="Objects of fewer pixels are left out.",
+            value=20,
+            min=1,
+            max=1_000_000_000,
+        )
+        self.connectivity = ComboBox(
+            name="connectivity",
+            label="Connected by",
+            tooltip="Whether pixels that touch at a corner only are one object.",
+            choices=[("sides and corners", None), ("sides only", 1)],
+        )
+
+    def split(self) -> SegmentationWorker:
+        """Find the objects in the layer of the labels as it is now, in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the `Objects` once they are in the viewer.
+
+        Raises
+        ------
+        ValueError
+            If there is no layer of labels, or if its pixels are not in memory.
+        RuntimeError
+            If objects are being looked for already.
+        """
+        layer, source = self._labels(), self._source()
+        labels = layer_levels(layer)[0]
+        if is_dask(labels) or not hasattr(labels, "__array__"):
+            raise ValueError(
+                f"the labels of {source.name!r} are read piece by piece, and objects may cross "
+                "all of them: crop the image, or save the labels and use split_objects."
+            )
+        place, spatial = _Place.of(layer), spatial_attributes(layer)
+        cluster, least = self.cluster.value, self.min_size.value
+        connectivity = self.connectivity.value
+
+        def work(_progress: Report) -> Objects:
+            array = np.asarray(labels)
+            wanted = array if cluster == ALL else np.where(array == cluster, array, 0)
+            found = split_objects(wanted, min_size=least, connectivity=connectivity)
+            return Objects(found.labels, place.table(found.table))
+
+        def show(objects: Objects) -> None:
+            shown = objects_layer(objects, source, spatial)
+            self.dock.show_layers([shown], update=self.dock.update_layers.value)
+            n_objects = len(objects.table)
+            self._tell(f"{n_objects:,} object{'' if n_objects == 1 else 's'}")
+
+        return self._work.start(work, show)
+
+    def refresh(self) -> None:
+        """Offer the clusters of the latest result."""
+        offer_choices(self.cluster)
+        self._told.hide()
+        self._show_state()
+
+    def _clusters(self, _combo_box: Any) -> list[tuple[str, Any]]:
+        result = self.dock.result
+        labels = [] if result is None else result.table["index"].tolist()
+        return [(ALL, ALL), *((f"cluster {label}", label) for label in labels)]
+
+    def _labels(self) -> Labels:
+        result = self.dock.result
+        layer = None if result is None else result.labels
+        if layer is None or layer not in self.dock.viewer.layers:
+            raise ValueError("there are no labels to part: tick Labels, and run the clustering.")
+        return layer
+
+    def _source(self) -> Source:
+        assert self.dock.result is not None
+        return self.dock.result.task.source
+
+    def _show_state(self) -> None:
+        running = self._work.is_running
+        self.split_button.setEnabled(self.dock.result is not None and not running)
+        self.split_button.setText("Looking for objects…" if running else "Find objects")
+
+    def _tell(self, text: str) -> None:
+        self._told.setText(text)
+        self._told.show()
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where the pixels of a layer are in the world: origin (D,) and axes (D, D), in its columns."""
+
+    origin: NDArray[np.float64]
+    axes: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, layer: Labels) -> _Place:
+        origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
+        steps = [np.array(layer.data_to_world(step)) - origin for step in np.eye(layer.ndim)]
+        return cls(origin, np.stack(steps, axis=1))
+
+    def table(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the table of objects with areas and centroids in the world."""
+        world = table[["index", "cluster", "pixels"]].copy()
+        world["area"] = table["pixels"] * abs(np.linalg.det(self.axes))
+        names = [f"centroid {axis}" for axis in range(len(self.origin))]
+        world[names] = table[names].to_numpy() @ self.axes.T + self.origin
+        return world
+
+
+def objects_layer(objects: Objects, source: Source, spatial: dict[str, Any]) -> Labels:
+    """Build the layer of the objects.
+
+    Parameters
+    ----------
+    objects : Objects
+        Its table becomes the features.
+    source : Source
+        The image that was clustered.
+    spatial : dict
+        Where the labels lie in the world.
+    """
+    provenance = {
+        "kind": "objects",
+        "version": __version__,
+        "source": source.name,
+        "source_id": source.unique_id,
+    }
+    return Labels(
+        objects.labels,
+        name=f"{source.name} objects",
+        features=objects.table,
+        metadata={METADATA_KEY: provenance},
+        **spatial,
+    )
