@@ -178,6 +178,7 @@ class ClusterList(QWidget):
         table.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
         # Tab leaves the list for the buttons; arrows move in it.
         table.setTabKeyNavigation(False)
+        table.setMinimumWidth(310)
         table.setShowGrid(False)
         table.setWordWrap(False)
         table.setIconSize(QSize(_SWATCH, _SWATCH))
@@ -326,7 +327,7 @@ class ClusterList(QWidget):
         if self._clusters is None or not self._model.labels:
             return "No clusters yet: run a clustering first."
         if not selected:
-            return f"{len(self._model.labels)} clusters. Select some to see where they are."
+            return f"{len(self._model.labels)} clusters; select some to highlight them."
         percent = format_percent(self._clusters.percent(selected))
         return f"{len(selected)} selected: {percent}, {self._clusters.area(selected)}"
 
