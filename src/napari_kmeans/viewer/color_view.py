@@ -137,10 +137,11 @@ def cloud_of(segmentation: Segmentation) -> Cloud:
     return Cloud(
         points=_three(points)[:, order],
         weights=weights,
-        labels=labels_of_centers(model)[find_nearest(points, centers)[0]],
+        labels=find_nearest(points, centers)[0] + 1,
         centers=_three(centers)[:, order],
         colors=display_colors(values, model.rgb, model.dtype),
-        cluster_colors=model.colors,
+        # Of clusters that were joined, each centre has the colour of all.
+        cluster_colors=model.colors[labels_of_centers(model) - 1],
         axis_names=_AXES.get(model.color_space, (*names, "", "")[:3]),
     )
 
@@ -350,9 +351,9 @@ class ColorSpaceView(QWidget):
         )
         self._show(cloud, "")
 
-    def clear(self) -> None:
+    def clear(self, note: str = "No colors yet: run a clustering first.") -> None:
         """Show nothing but what to do."""
-        self._show(None, "No colors yet: run a clustering first.")
+        self._show(None, note)
 
     @property
     def canvas(self) -> SceneCanvas | None:
