@@ -120,6 +120,14 @@ def test_the_largest_gives_its_label_and_the_first_of_equals(clusters):
     assert clusters.labels == [2, 4]
 
 
+def test_a_merged_cluster_is_hidden_only_if_all_of_it_was(clusters):
+    clusters.show([1, 4], False)
+    assert clusters.merge([1, 4]) == 4
+    assert not clusters.is_shown(4)
+    clusters.merge([2, 4])
+    assert clusters.is_shown(4)
+
+
 def test_names_of_merged_clusters_are_joined(clusters, layer):
     clusters.rename(1, "nuclei")
     clusters.rename(4, "cells")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-MAX_POINTS = 30_000
+MAX_POINTS = 20_000
 """Points that are drawn at most: software turns as many without a jerk."""
 
 _BINS = 128
