@@ -76,7 +76,7 @@ class KMeansWidget(Fields):
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
         for fold in self.folds.values():
-            self.native.layout().addWidget(fold.folder)
+            self.column.addWidget(fold.folder)
         self._connect()
         self._follow_selection()
         self._update_fields()
