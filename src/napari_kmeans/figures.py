@@ -77,11 +77,12 @@ def _draw_strip(axes: Axes, table: pd.DataFrame) -> None:
 
 def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
     """Draw a bar for each cluster, the first one on top."""
-    labels, percent = table["index"].to_numpy(), table["percent"].to_numpy()
+    # Labels may be missing from a table that was edited.
+    places, percent = range(1, len(table) + 1), table["percent"].to_numpy()
     # With an edge, for white would not be seen on white.
     edge = 0.5 if len(table) <= _MOST_ROWS else 0.2
     bars = axes.barh(
-        labels, percent, color=table["color"], height=0.8, edgecolor=_INK, linewidth=edge
+        places, percent, color=table["color"], height=0.8, edgecolor=_INK, linewidth=edge
     )
     axes.set(ylim=(len(table) + 0.6, 0.4), xlim=(0, 1.14 * percent.max()))
     axes.set_xlabel("percent of the pixels", color=_INK, fontsize=9)
@@ -89,7 +90,7 @@ def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
     axes.grid(axis="y", visible=False)
     if len(table) <= _MOST_ROWS:
         names = table["index"].astype(str) + "  " + table["color"]
-        axes.set_yticks(labels, names, family="monospace")
+        axes.set_yticks(places, names, family="monospace")
         axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8, color=_INK)
 
 

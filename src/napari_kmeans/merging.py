@@ -292,6 +292,13 @@ class MergedModel(KMeansModel):
         )
 
 
+def labels_of_centers(model: KMeansModel) -> NDArray[np.int64]:
+    """Return the label, 1…K, of each centre (M,) of a model."""
+    if isinstance(model, MergedModel):
+        return model.center_labels
+    return np.arange(1, model.n_clusters + 1)
+
+
 def merge_similar(
     segmentation: Segmentation, distance: float = 0.0, min_share: float = 0.0
 ) -> Segmentation:
@@ -366,8 +373,8 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
 
 
 def _merged_model(model: KMeansModel, palette: Floats, new_labels: Groups) -> MergedModel:
-    old = model.center_labels if isinstance(model, MergedModel) else np.arange(len(new_labels)) + 1
-    values = {**vars(model), "palette": palette, "center_labels": new_labels[old - 1]}
+    new = new_labels[labels_of_centers(model) - 1]
+    values = {**vars(model), "palette": palette, "center_labels": new}
     return MergedModel(**values)
 
 

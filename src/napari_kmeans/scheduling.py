@@ -119,15 +119,21 @@ def _compute_here(
     stop: threading.Event,
     step: Step,
 ) -> Any:
+    from dask import config, threaded
     from dask.callbacks import Callback
+    from dask.system import CPU_COUNT
 
     watch = _Watch(leaves, stop)
     # Those that are active for all of dask would be left out where some are given.
     callbacks = [(None, None, watch.begun, watch.ended, watch.finished), *Callback.active]
+    options: dict[str, Any] = {"callbacks": callbacks}
+    if get is threaded.get and not config.get("num_workers", None):
+        # On a thread that is not the main one, dask would take several times as many.
+        options["num_workers"] = CPU_COUNT
     n_told = 0
     # Reading may take long: this thread is for `step`.
     with ThreadPoolExecutor(1, "napari-kmeans") as pool:
-        future = pool.submit(get, tasks, root, callbacks=callbacks)
+        future = pool.submit(get, tasks, root, **options)
         try:
             while not wait([future], timeout=POLL_SECONDS).done:
                 n_done = watch.n_done

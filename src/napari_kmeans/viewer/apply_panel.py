@@ -108,7 +108,7 @@ class ApplyPanel(Panel):
             return self._loaded.model
         if self.dock.result is None:
             raise ValueError("there is no model yet: run the clustering, or load a model.")
-        model = self.dock.result.model
+        model = self.dock.result.outcome.model
         if not isinstance(model, KMeansModel):
             raise ValueError(
                 "the latest result has a model for each slice, which fit no other image: "

@@ -37,7 +37,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
     masks : str
         What the list of the masks is called in napari's console.
     """
-    task, source, model = result.task, result.task.source, result.model
+    task, source, model = result.task, result.task.source, result.outcome.model
     names = [channel.name for channel in source.channels] or [source.name]
     sample = _sample_of(source)
     mask = masks if source.n_levels > 1 else f"{masks}[0]"

@@ -26,6 +26,7 @@ from napari_kmeans.viewer.form import (
     number_slider,
     option_field,
     row,
+    scrolling,
 )
 
 if TYPE_CHECKING:
@@ -134,9 +135,11 @@ class Fields(Container[Any]):
         return [*choices, self.run_button, self.cancel_button, self.live, self.progress_bar]
 
     def _lay_out(self) -> None:
-        layout = self.native.layout()
+        outer = self.native.layout()
         for field in self:
-            layout.removeWidget(field.native)
+            outer.removeWidget(field.native)
+        # What is unfolded may be higher than the window.
+        self.column = layout = scrolling(outer)
         for combo_box in (self.image, self.mask, self.level):
             narrow(combo_box)
         added = row([self.add_labels, self.add_recolored])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from magicgui.widgets import (
     CheckBox,
@@ -13,14 +13,26 @@ from magicgui.widgets import (
     Slider,
     SpinBox,
 )
-from qtpy.QtCore import QSize
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QWidget
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from napari_kmeans.parameters import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from qtpy.QtWidgets import QScrollBar
 
 
 class WordOrNumber(LineEdit):
@@ -78,6 +90,40 @@ def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
     slider.changed.connect(field.set_value)
     field.changed.connect(follow)
     return slider
+
+
+def scrolling(layout: QLayout) -> QVBoxLayout:
+    """Put a column into a layout that scrolls, from top to bottom only."""
+    column = QWidget()
+    inner = QVBoxLayout(column)
+    inner.setAlignment(Qt.AlignmentFlag.AlignTop)
+    area = _Scroller()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(column)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(area)
+    return inner
+
+
+class _Scroller(QScrollArea):
+    """A scroll area as wide as what is in it, and as high as there is room."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the width of the content, with room for the bar."""
+        return QSize(self._with_bar(self._content().minimumSizeHint().width()), 200)
+
+    def sizeHint(self) -> QSize:
+        """Return the size at which nothing needs to scroll."""
+        size = self._content().sizeHint()
+        return QSize(self._with_bar(size.width()), size.height())
+
+    def _content(self) -> QWidget:
+        return cast("QWidget", self.widget())
+
+    def _with_bar(self, width: int) -> int:
+        return width + cast("QScrollBar", self.verticalScrollBar()).sizeHint().width()
 
 
 def row(fields: Sequence[Any]) -> QWidget:

@@ -5,17 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from napari.layers import Image, Labels
-
-from napari_kmeans.model import KMeansModel
-from napari_kmeans.viewer.layers import METADATA_KEY
 
 if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Layer
 
-    from napari_kmeans.slices import StackModel
     from napari_kmeans.viewer.task import Outcome, Task
 
 
@@ -40,18 +35,6 @@ class Result:
     def labels(self) -> Labels | None:
         """The layer of the labels, if there is one."""
         return next((layer for layer in self.layers if isinstance(layer, Labels)), None)
-
-    @property
-    def model(self) -> KMeansModel | StackModel:
-        """The model, with the clusters that were joined in the layer of the labels since."""
-        fitted = self.outcome.model
-        provenance = {} if self.labels is None else self.labels.metadata.get(METADATA_KEY, {})
-        if not isinstance(fitted, KMeansModel) or "model" not in provenance:
-            return fitted
-        shown = KMeansModel.from_dict(provenance["model"])
-        # Another dock may have updated the layer.
-        is_same = np.array_equal(shown.cluster_centers_, fitted.cluster_centers_)
-        return shown if is_same else fitted
 
     @property
     def table(self) -> pd.DataFrame:

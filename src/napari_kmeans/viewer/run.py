@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from magicgui.widgets import ProgressBar
-    from napari.layers import Layer
 
     from napari_kmeans.viewer.source import Source
     from napari_kmeans.viewer.task import Outcome, Task
@@ -47,7 +46,7 @@ class Run:
     """A run as it was asked for, whatever is changed in the dock meanwhile."""
 
     task: Task
-    builders: tuple[Callable[[Any, Source], Layer], ...]
+    builders: tuple[Callable[[Any, Source], Any], ...]
     update: bool
     worker: SegmentationWorker
 

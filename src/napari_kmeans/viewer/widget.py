@@ -5,18 +5,21 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
+from napari.layers import Image, Labels
 from psygnal import Signal
 
 from napari_kmeans.parameters import AUTO, OPTIONS, Options
 from napari_kmeans.viewer.apply_panel import ApplyPanel
 from napari_kmeans.viewer.channels import can_be_channels
 from napari_kmeans.viewer.choices import stack_to_fit
+from napari_kmeans.viewer.clusters_panel import ClustersPanel
+from napari_kmeans.viewer.colors_panel import ColorsPanel
 from napari_kmeans.viewer.export_panel import ExportPanel
 from napari_kmeans.viewer.fields import Fields
 from napari_kmeans.viewer.form import offer_choices, show_row
 from napari_kmeans.viewer.kept import KeptSummary
 from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layers
+from napari_kmeans.viewer.merge_panel import MergePanel
 from napari_kmeans.viewer.objects_panel import ObjectsPanel
 from napari_kmeans.viewer.panels import Fold, Panel
 from napari_kmeans.viewer.result import Result
@@ -36,10 +39,15 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.task import Outcome
     from napari_kmeans.viewer.worker import SegmentationWorker
 
+    Builder = Callable[[Any, Source], Layer | list[Layer]]
+
 PANELS: tuple[type[Panel], ...] = (
+    ClustersPanel,
+    MergePanel,
+    ColorsPanel,
     ApplyPanel,
-    ExportPanel,
     ObjectsPanel,
+    ExportPanel,
 )
 """What stands folded below the form, from the top."""
 
@@ -78,7 +86,7 @@ class KMeansWidget(Fields):
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
         for fold in self.folds.values():
-            self.native.layout().addWidget(fold.folder)
+            self.column.addWidget(fold.folder)
         self._connect()
         self._follow_selection()
         self._update_fields()
@@ -218,7 +226,7 @@ class KMeansWidget(Fields):
             options["normalize"] = Options.normalize
         return options
 
-    def _builders(self) -> tuple[Callable[[Any, Source], Layer], ...]:
+    def _builders(self) -> tuple[Builder, ...]:
         """Return what makes the layers that are asked for, from the bottom to the top."""
         wanted = (
             (self.add_recolored.value, recolored_layers),
@@ -276,11 +284,31 @@ class KMeansWidget(Fields):
     # ----------------------------------------------------------------- results
 
     def _show_results(self, run: Run, outcome: Outcome) -> None:
+        self._show_outcome(run.task, outcome, run.builders, run.update)
+
+    def show_outcome(self, outcome: Outcome) -> None:
+        """Show what was made of the latest result, in place of it.
+
+        Raises
+        ------
+        ValueError
+            If there is no result.
+        """
+        if self.result is None:
+            raise ValueError("result must be there to be replaced, got None: run first.")
+        kinds = {type(layer) for layer in self.result.layers}
+        builders = ((Image, recolored_layers), (Labels, labels_layer))
+        wanted = tuple(build for kind, build in builders if kind in kinds)
+        self._show_outcome(self.result.task, outcome, wanted, update=True)
+
+    def _show_outcome(
+        self, task: Task, outcome: Outcome, builders: tuple[Builder, ...], update: bool
+    ) -> None:
         layers: list[Layer] = []
-        for build in run.builders:
-            built = build(outcome, run.task.source)
+        for build in builders:
+            built = build(outcome, task.source)
             layers += built if isinstance(built, list) else [built]
-        self.result = Result(run.task, outcome, self.show_layers(layers, update=run.update))
+        self.result = Result(task, outcome, self.show_layers(layers, update=update))
         self.segmented.emit(self.result)
         for fold in self.folds.values():
             fold.refresh()

@@ -1,0 +1,205 @@
+"""What is folded below the form: made when it is wanted, and up to date when it is seen."""
+
+import numpy as np
+import pytest
+from skimage import data
+
+from napari_kmeans import merge_similar, segment, segment_layer
+from napari_kmeans.merging import MergedModel
+
+
+@pytest.fixture
+def coffee(viewer, open_dock):
+    viewer.add_image(data.coffee(), name="coffee")
+    widget = open_dock()
+    widget.n_clusters.value = 9
+    return widget
+
+
+def test_a_panel_is_made_when_it_is_opened(coffee):
+    for fold in coffee.folds.values():
+        assert fold.panel is None
+        assert not fold.is_open
+    fold = coffee.folds["Clusters"]
+    assert fold.open() is fold.panel
+    assert fold.is_open
+    assert fold.panel.isVisibleTo(coffee.native)
+
+
+def test_the_dock_is_narrow_and_scrolls(viewer, coffee):
+    for fold in coffee.folds.values():
+        fold.open()
+    assert coffee.native.minimumSizeHint().width() <= 350
+    assert coffee.native.minimumSizeHint().height() < 400
+
+
+class TestClusters:
+    def test_they_are_those_of_the_latest_result(self, coffee, finish):
+        panel = coffee.folds["Clusters"].open()
+        assert panel.list.layer is None
+        coffee.run()
+        finish(coffee)
+        assert panel.list.layer is coffee.result.labels
+        coffee.folds["Clusters"].folder.collapse(animate=False)
+        coffee.update_layers.value = False
+        coffee.run()
+        finish(coffee)
+        coffee.folds["Clusters"].open()
+        assert panel.list.layer is coffee.result.labels
+
+    def test_a_layer_that_is_gone_is_not_listed(self, viewer, coffee, finish):
+        coffee.run()
+        finish(coffee)
+        viewer.layers.remove(coffee.result.labels)
+        assert coffee.folds["Clusters"].open().list.layer is None
+
+
+class TestMergeSimilar:
+    @pytest.fixture
+    def panel(self, coffee, finish):
+        coffee.run()
+        finish(coffee)
+        return coffee.folds["Merge similar"].open()
+
+    def test_the_slider_joins_what_the_api_joins(self, viewer, coffee, panel):
+        whole = segment(data.coffee(), 9, rgb=True)
+        for distance, share in ((12.0, 0.0), (12.0, 5.0), (30.0, 0.0)):
+            panel.distance.value, panel.min_share.value = distance, share
+            expected = merge_similar(whole, distance, share / 100)
+            labels, (recolored,) = coffee.result.labels, coffee.result.recolored
+            np.testing.assert_array_equal(labels.data, expected.labels)
+            np.testing.assert_array_equal(recolored.data, expected.recolored)
+            assert list(labels.features["pixels"]) == list(expected.table["pixels"])
+            assert isinstance(coffee.result.outcome.model, MergedModel)
+            assert panel.message.text() == f"{len(expected.table)} of 9 clusters."
+        assert [layer.name for layer in viewer.layers] == [
+            "coffee",
+            "coffee recolored",
+            "coffee labels",
+        ]
+
+    def test_back_at_0_all_is_as_it_was(self, coffee, panel):
+        labels = coffee.result.labels.data.copy()
+        colors = dict(coffee.result.labels.colormap.color_dict)
+        panel.distance.value = 40
+        assert coffee.result.labels.data.max() < 9
+        panel.distance.value = 0
+        np.testing.assert_array_equal(coffee.result.labels.data, labels)
+        assert coffee.result.labels.colormap.color_dict.keys() == colors.keys()
+
+    def test_a_new_run_begins_with_all_clusters(self, coffee, panel, finish):
+        panel.distance.value = 40
+        coffee.n_clusters.value = 7
+        coffee.run()
+        finish(coffee)
+        assert panel.distance.value == 0
+        assert panel.message.text() == "7 of 7 clusters."
+        assert coffee.result.labels.data.max() == 7
+
+    def test_one_cluster_cannot_be_merged(self, coffee, panel, finish):
+        coffee.n_clusters.value = 1
+        coffee.run()
+        finish(coffee)
+        assert not panel.distance.enabled
+        assert "2 to 512 clusters" in panel.message.text()
+
+
+class TestColors:
+    def test_they_are_shown_in_their_space(self, viewer, coffee, finish):
+        panel = coffee.folds["Colors in 3-D"].open()
+        assert "No colors yet" in panel.view.message.text()
+        coffee.color_space.value = "lab"
+        coffee.run()
+        finish(coffee)
+        assert "No colors yet" not in panel.view.message.text()
+        coffee.folds["Merge similar"].open().distance.value = 20
+
+    def test_models_of_slices_have_no_common_space(self, viewer, open_dock, steps, finish):
+        viewer.add_image(steps, name="steps", rgb=False)
+        widget = open_dock()
+        widget.n_clusters.value = 3
+        widget.stack.value = "each"
+        panel = widget.folds["Colors in 3-D"].open()
+        widget.run()
+        finish(widget)
+        assert "Each slice has clusters of its own" in panel.view.message.text()
+
+
+class TestLive:
+    def settle(self, qtbot, widget):
+        qtbot.waitUntil(lambda: not widget._runner.is_running, timeout=20_000)
+
+    def test_every_change_is_followed_and_the_last_one_wins(self, viewer, coffee, qtbot):
+        coffee.live.value = True
+        self.settle(qtbot, coffee)
+        assert coffee.result.labels.data.max() == 9
+        for number in (2, 3, 4, 5, 6, 7, 8, 12):
+            coffee.n_clusters_slider.value = number
+        coffee.color_space.value = "lab"
+        qtbot.waitUntil(lambda: coffee.result.task.options["color_space"] == "lab", timeout=20_000)
+        self.settle(qtbot, coffee)
+        expected, _ = segment_layer(viewer.layers["coffee"], 12, color_space="lab")
+        np.testing.assert_array_equal(coffee.result.labels.data, expected.data)
+        assert len(viewer.layers) == 3
+
+    def test_none_queue_up(self, coffee, qtbot):
+        coffee.live.value = True
+        self.settle(qtbot, coffee)
+        results = []
+        coffee.segmented.connect(results.append)
+        for number in range(2, 22):
+            coffee.n_clusters.value = number
+        self.settle(qtbot, coffee)
+        assert len(results) <= 3
+        assert coffee.result.labels.data.max() == 21
+
+    def test_the_pixels_are_read_once(self, viewer, open_dock, slow, qtbot):
+        viewer.add_image(slow, name="slow", rgb=True)
+        widget = open_dock()
+        slow.go_on.set()
+        widget.live.value = True
+        self.settle(qtbot, widget)
+        slow.asked.clear()
+        summary = widget._kept._summary
+        widget.n_clusters.value = 3
+        self.settle(qtbot, widget)
+        assert widget.result.labels.data.max() == 3
+        assert widget._kept._summary is summary
+        widget.live.value = False
+        assert widget._kept._summary is None
+
+    def test_nothing_runs_unless_it_is_wanted(self, coffee, qtbot):
+        coffee.n_clusters.value = 3
+        coffee.method.value = "full"
+        assert not coffee._runner.is_running
+        coffee.live.value = True
+        self.settle(qtbot, coffee)
+        coffee.live.value = False
+        coffee.n_clusters.value = 4
+        assert not coffee._runner.is_running
+        assert coffee.result.labels.data.max() == 3
+
+    def test_other_pixels_are_read_anew(self, viewer, coffee, qtbot):
+        coffee.live.value = True
+        self.settle(qtbot, coffee)
+        viewer.layers["coffee"].data = 255 - data.coffee()
+        coffee.n_clusters.value = 5
+        self.settle(qtbot, coffee)
+        expected = segment(255 - data.coffee(), 5, rgb=True)
+        np.testing.assert_array_equal(coffee.result.labels.data, expected.labels)
+
+    @pytest.mark.parametrize("method", ["coreset", "full"])
+    def test_floats_give_what_their_summary_gives(
+        self, viewer, open_dock, quadrants, qtbot, method
+    ):
+        viewer.add_image(quadrants / 255, name="floats", rgb=True)
+        widget = open_dock()
+        widget.method.value = method
+        widget.live.value = True
+        self.settle(qtbot, widget)
+        widget.n_clusters.value = 3
+        self.settle(qtbot, widget)
+        widget.coreset_size.value = "50"
+        self.settle(qtbot, widget)
+        assert widget.result.labels.data.max() == 3
+        assert widget.result.task.options["coreset_size"] == 50
