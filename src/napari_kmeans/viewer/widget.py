@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
+from napari.layers import Image, Labels, Points
 from psygnal import Signal
 
 from napari_kmeans.parameters import AUTO, OPTIONS, Options
@@ -16,6 +16,7 @@ from napari_kmeans.viewer.form import offer_choices, show_row
 from napari_kmeans.viewer.kept import KeptSummary
 from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.panels import Fold, Panel
+from napari_kmeans.viewer.pointing import Watched, count_starts
 from napari_kmeans.viewer.result import Result
 from napari_kmeans.viewer.run import EXPECTED_ERRORS, Run, Runner, tell
 from napari_kmeans.viewer.source import EACH
@@ -68,6 +69,7 @@ class KMeansWidget(Fields):
         self._kept = KeptSummary()
         self._asked: tuple[Any, ...] = ()
         self._is_asked_again = False
+        self._watched = Watched(self.native, self._on_marks_changed)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
         for fold in self.folds.values():
@@ -86,7 +88,8 @@ class KMeansWidget(Fields):
         self.viewer.layers.selection.events.active.connect(self._follow_selection)
         self.viewer.layers.selection.events.changed.connect(self._update_fields)
         self.together.changed.connect(self._scale_channels)
-        for field in (self.image, self.together, self.method, self.stack):
+        self.init.changed.connect(self._follow_marks)
+        for field in (self.image, self.together, self.method, self.stack, self.init):
             field.changed.connect(self._update_fields)
         for box in (self.add_labels, self.add_recolored, self.add_points):
             box.changed.connect(self._update_fields)
@@ -104,6 +107,7 @@ class KMeansWidget(Fields):
             event.disconnect(self.reset_choices)
         self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
         self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
+        self._watched.watch(None)
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the layers there are now; what is chosen stays, also under a new name."""
@@ -116,6 +120,26 @@ class KMeansWidget(Fields):
         if isinstance(active, Image):
             self.reset_choices()
             self.image.value = active
+
+    def _start_layer(self) -> Points | Labels | None:
+        chosen = self.init.value
+        return chosen if isinstance(chosen, Points | Labels) else None
+
+    def _follow_marks(self, *_: Any) -> None:
+        self._watched.watch(self._start_layer())
+        self._count_marks()
+
+    def _count_marks(self) -> None:
+        """Ask for as many clusters as are pointed at."""
+        layer = self._start_layer()
+        if layer is not None:
+            self.n_clusters.value = count_starts(layer) or self.n_clusters.value
+
+    def _on_marks_changed(self) -> None:
+        self._count_marks()
+        # As many marks as before, at other places.
+        self._asked = ()
+        self._on_setting_changed()
 
     def _layers(self) -> list[Image]:
         """Return the layers to cluster: the image, or the selected layers as its channels."""
@@ -139,7 +163,11 @@ class KMeansWidget(Fields):
     def _update_fields(self, *_: Any) -> None:
         """Show the fields that apply to the image, and enable what can be done."""
         image, running = self.image.value, self._runner.is_running
-        offer_choices(self.level)
+        for combo_box in (self.level, self.init):
+            offer_choices(combo_box)
+        is_free = self._start_layer() is None
+        for field in (self.n_clusters, self.n_clusters_slider, self.n_init):
+            field.enabled = is_free
         show_row(self.stack, image is not None and image.ndim > 2)
         show_row(self.level, image is not None and image.multiscale)
         self.together.visible = self._can_be_together()
@@ -274,6 +302,8 @@ class KMeansWidget(Fields):
                 for layer in built if isinstance(built, list) else [built]:
                     shown.append(self._show(layer, run.update))
         self.result = Result(run.task, outcome, tuple(shown))
+        if run.task.start is not None:
+            self.n_clusters.value = outcome.options.n_clusters
         self.segmented.emit(self.result)
         for fold in self.folds.values():
             fold.refresh()
