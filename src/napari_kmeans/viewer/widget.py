@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from magicgui.widgets import ComboBox, ProgressBar, PushButton
 from napari.layers import Image, Labels, Points
 from psygnal import Signal
 
@@ -15,6 +16,7 @@ from napari_kmeans.viewer.fields import Fields
 from napari_kmeans.viewer.form import offer_choices, show_row
 from napari_kmeans.viewer.kept import KeptSummary
 from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layers
+from napari_kmeans.viewer.memory import memory_of
 from napari_kmeans.viewer.panels import Fold, Panel
 from napari_kmeans.viewer.pointing import Watched, count_starts
 from napari_kmeans.viewer.result import Result
@@ -74,10 +76,31 @@ class KMeansWidget(Fields):
         self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
         for fold in self.folds.values():
             self.native.layout().addWidget(fold.folder)
-        self._connect()
         self._follow_selection()
+        self._recall()
+        self._connect()
+        self._follow_marks()
         self._update_fields()
         warm_up()
+
+    # ------------------------------------------------------------ remembering
+
+    def _recall(self) -> None:
+        """Take the settings of the last dock in this viewer, as far as they still fit."""
+        for name, value in memory_of(self.viewer).values().items():
+            field = getattr(self, name)
+            if isinstance(field, ComboBox):
+                # What there is to choose may depend on the fields before.
+                field.reset_choices()
+                if value not in field.choices:
+                    continue
+            field.value = value
+
+    def _remember(self) -> None:
+        memory = memory_of(self.viewer)
+        for field in self:
+            if field is not self.image and not isinstance(field, PushButton | ProgressBar):
+                memory.keep(field.name, field.value)
 
     # ------------------------------------------------- following the viewer
 
@@ -95,6 +118,7 @@ class KMeansWidget(Fields):
             box.changed.connect(self._update_fields)
         for field in self._settings():
             field.changed.connect(self._on_setting_changed)
+        self.changed.connect(self._remember)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
@@ -302,6 +326,7 @@ class KMeansWidget(Fields):
                 for layer in built if isinstance(built, list) else [built]:
                     shown.append(self._show(layer, run.update))
         self.result = Result(run.task, outcome, tuple(shown))
+        memory_of(self.viewer).model = outcome.model
         if run.task.start is not None:
             self.n_clusters.value = outcome.options.n_clusters
         self.segmented.emit(self.result)
