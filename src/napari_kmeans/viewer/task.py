@@ -6,14 +6,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from napari.layers import Labels, Points
 
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.parameters import Options
 from napari_kmeans.progress import part_of
 from napari_kmeans.segmentation import Segmentation, segment
 from napari_kmeans.slices import StackSegmentation, segment_slices
 from napari_kmeans.viewer.channels import source_of_channels
 from napari_kmeans.viewer.masks import mask_levels
 from napari_kmeans.viewer.source import EACH, Source, spatial_shape
+from napari_kmeans.viewer.starts import Start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +48,9 @@ class Task:
         The data of the layers, to tell them from others.
     kept : KeptSummary or None
         Where the summary of the pixels may be found, and is left.
+    start : Start or None
+        The marks whose colours are to be started from; they take the place of
+        `init` and `n_clusters` in the options.
     """
 
     source: Source
@@ -52,6 +58,7 @@ class Task:
     options: dict[str, Any]
     arrays: tuple[Any, ...] = ()
     kept: KeptSummary | None = None
+    start: Start | None = None
 
     @classmethod
     def of(
@@ -66,6 +73,8 @@ class Task:
     ) -> Task:
         """Take down what is to be done for a layer, or for several as channels of one image.
 
+        `init` may be a Points or a Labels layer, as for `segment_layer`.
+
         Raises
         ------
         ValueError
@@ -74,13 +83,22 @@ class Task:
         source = Source.of(layers[0]) if len(layers) == 1 else source_of_channels(layers)
         source = source.fitted_on(level, stack, options["method"])
         arrays = tuple(layer.data for layer in layers)
-        return cls(source, mask_levels(mask, layers[0], source), options, arrays, kept)
+        start = None
+        if isinstance(options.get("init"), Points | Labels):
+            start = Start.of(options["init"], layers[0], source)
+            options["init"] = Options.init
+        masks = mask_levels(mask, layers[0], source)
+        return cls(source, masks, options, arrays, kept, start)
 
     def run(self, progress: Report | None = None) -> Outcome:
         """Fit one level and paint all.
 
         Levels in memory are painted at once, lazy ones when they are looked at.
         """
+        if self.start is not None:
+            colors = self.start.colors(self.source)
+            options = {**self.options, "init": colors, "n_clusters": len(colors)}
+            return replace(self, options=options, start=None).run(progress)
         source = self.source
         others = [level for level in range(source.n_levels) if level != source.level]
         ends = self._shares(others)
