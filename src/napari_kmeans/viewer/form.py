@@ -96,6 +96,7 @@ def scrolling(layout: QLayout) -> QVBoxLayout:
     """Put a column into a layout that scrolls, from top to bottom only."""
     column = QWidget()
     inner = QVBoxLayout(column)
+    inner.setContentsMargins(6, 6, 4, 6)
     inner.setAlignment(Qt.AlignmentFlag.AlignTop)
     area = _Scroller()
     area.setWidgetResizable(True)
