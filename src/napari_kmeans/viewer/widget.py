@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
@@ -13,11 +14,13 @@ from napari_kmeans.viewer.channels import can_be_channels
 from napari_kmeans.viewer.choices import stack_to_fit
 from napari_kmeans.viewer.clusters_panel import ClustersPanel
 from napari_kmeans.viewer.colors_panel import ColorsPanel
+from napari_kmeans.viewer.compare_panel import ComparePanel
 from napari_kmeans.viewer.fields import Fields
 from napari_kmeans.viewer.form import offer_choices, show_row
 from napari_kmeans.viewer.kept import KeptSummary
 from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.merge_panel import MergePanel
+from napari_kmeans.viewer.number_panel import NumberPanel
 from napari_kmeans.viewer.panels import Fold, Panel
 from napari_kmeans.viewer.result import Result
 from napari_kmeans.viewer.run import EXPECTED_ERRORS, Run, Runner, tell
@@ -38,7 +41,13 @@ if TYPE_CHECKING:
 
     Builder = Callable[[Any, Source], Layer | list[Layer]]
 
-PANELS: tuple[type[Panel], ...] = (ClustersPanel, MergePanel, ColorsPanel)
+PANELS: tuple[type[Panel], ...] = (
+    ClustersPanel,
+    MergePanel,
+    ColorsPanel,
+    NumberPanel,
+    ComparePanel,
+)
 """What stands folded below the form, from the top."""
 
 
@@ -183,18 +192,28 @@ class KMeansWidget(Fields):
         self._kept.clear()
         return self._start()
 
-    def _start(self) -> SegmentationWorker:
+    def task(self) -> Task:
+        """Return what a run would do now: the pixels and the options, as they are.
+
+        Raises
+        ------
+        ValueError
+            If there is no image layer.
+        """
         layer = self.image.value
         if layer is None:
             raise ValueError("image must be an image layer, got None: open an image first.")
-        task = Task.of(
+        return Task.of(
             self._layers(),
             mask=self.mask.value,
             level=None if self.level.value == AUTO else self.level.value,
             stack=stack_to_fit(self.stack.value, layer),
-            kept=self._kept if self.live.value else None,
+            kept=self._kept,
             **self._options(),
         )
+
+    def _start(self) -> SegmentationWorker:
+        task = self.task() if self.live.value else replace(self.task(), kept=None)
         builders = self._builders()
         worker: SegmentationWorker = run_in_thread(task, locate=coreset_layer in builders)
         update = self.update_layers.value or self.live.value
@@ -293,7 +312,7 @@ class KMeansWidget(Fields):
         self, task: Task, outcome: Outcome, builders: tuple[Builder, ...], update: bool
     ) -> None:
         shown = []
-        with self._selection_kept():
+        with self.selection_kept():
             for build in builders:
                 built = build(outcome, task.source)
                 for layer in built if isinstance(built, list) else [built]:
@@ -312,7 +331,7 @@ class KMeansWidget(Fields):
         return earlier
 
     @contextmanager
-    def _selection_kept(self) -> Iterator[None]:
+    def selection_kept(self) -> Iterator[None]:
         """Leave the selection, and with it the image to cluster, as it was."""
         selection = self.viewer.layers.selection
         selected, active = set(selection), selection.active

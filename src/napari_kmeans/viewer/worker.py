@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from napari.qt.threading import GeneratorWorker, thread_worker
@@ -16,7 +16,7 @@ from napari_kmeans.segmentation import Segmentation, segment
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from napari_kmeans.viewer.task import Outcome, Task
+    from napari_kmeans.progress import Report
 
 POLL_SECONDS = 1 / 20
 """How often progress is told: smooth to the eye, and no flood of events."""
@@ -80,13 +80,20 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
             self._gen.close()
 
 
+class Work(Protocol):
+    """What can be done in the background, such as a task."""
+
+    def run(self, progress: Report | None = None) -> Any:
+        """Do it, with progress told to a callable that may raise to stop it."""
+
+
 @thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
-def run_in_thread(task: Task, *, locate: bool = False) -> Generator[Steps, None, Outcome]:
+def run_in_thread(task: Work, *, locate: bool = False) -> Generator[Steps, None, Any]:
     """Return a worker, not yet started, that does a task.
 
     Parameters
     ----------
-    task : Task
+    task : Task or other Work
     locate : bool, default False
         Whether the coreset's positions will be asked for: finding them takes
         as long as reading the image once, which is no work for the window.
@@ -109,14 +116,14 @@ def run_in_thread(task: Task, *, locate: bool = False) -> Generator[Steps, None,
             watch.cancelled = True
 
 
-def _run(task: Task, locate: bool, watch: _Watch) -> Outcome:
+def _run(task: Work, locate: bool, watch: _Watch) -> Any:
     outcome = task.run(watch)
     if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
         _ = outcome.coreset.positions
     return outcome
 
 
-def _result(future: Future[Outcome]) -> Outcome:
+def _result(future: Future[Any]) -> Any:
     try:
         return future.result()
     except (RuntimeError, StopIteration) as error:
