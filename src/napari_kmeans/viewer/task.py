@@ -11,9 +11,10 @@ from napari.layers import Labels, Points
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.parameters import Options
 from napari_kmeans.progress import part_of
-from napari_kmeans.segmentation import Segmentation, segment
+from napari_kmeans.segmentation import Segmentation, segment, summarize
 from napari_kmeans.slices import StackSegmentation, segment_slices
 from napari_kmeans.viewer.channels import source_of_channels
+from napari_kmeans.viewer.kept import SUMMARY_OPTIONS
 from napari_kmeans.viewer.masks import mask_levels
 from napari_kmeans.viewer.source import EACH, Source, spatial_shape
 from napari_kmeans.viewer.starts import Start
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_kmeans.progress import Report
+    from napari_kmeans.summary import Summary
     from napari_kmeans.viewer.kept import KeptSummary
 
 Outcome: TypeAlias = Segmentation | StackSegmentation
@@ -51,6 +53,8 @@ class Task:
     start : Start or None
         The marks whose colours are to be started from; they take the place of
         `init` and `n_clusters` in the options.
+    summary : Summary or None
+        That of what is fitted, if it is there already.
     """
 
     source: Source
@@ -59,6 +63,7 @@ class Task:
     arrays: tuple[Any, ...] = ()
     kept: KeptSummary | None = None
     start: Start | None = None
+    summary: Summary | None = None
 
     @classmethod
     def of(
@@ -129,17 +134,44 @@ class Task:
         return int(np.prod(shape, dtype=np.int64))
 
     def _fit(self, progress: Report | None) -> Outcome:
-        source, level = self.source, self.source.level
-        part, mask = self._part(level), self._mask(level)
-        where: dict[str, Any] = {"rgb": source.rgb, "channel_axis": -1 if source.channels else None}
-        if source.stack == EACH:
-            return segment_slices(part, mask=mask, progress=progress, **where, **self.options)
-        if self.kept is None or mask is not None:
-            return segment(part, mask=mask, progress=progress, **where, **self.options)
-        key = (source.unique_id, level, source.stack)
-        reading, fitting = part_of(progress, 0, 0.5), part_of(progress, 0.5, 1)
-        summary = self.kept.of(part, self.arrays, key, self.options, reading, **where)
+        part, mask = self.fitted_part, self._mask(self.source.level)
+        if self.source.stack == EACH:
+            return segment_slices(part, mask=mask, progress=progress, **self._where, **self.options)
+        if self.summary is None and not self._is_kept:
+            return segment(part, mask=mask, progress=progress, **self._where, **self.options)
+        summary = self.summary or self.summarize(part_of(progress, 0, 0.5))
+        fitting = progress if self.summary else part_of(progress, 0.5, 1)
         return segment(part, summary=summary, progress=fitting, **self.options)
+
+    def summarize(self, progress: Report | None = None) -> Summary:
+        """Return the summary of what is fitted: the one that is kept, or a new one."""
+        if self.kept is not None and self._is_kept:
+            key = (self.source.unique_id, self.source.level, self.source.stack)
+            return self.kept.of(
+                self.fitted_part, self.arrays, key, self.options, progress, **self._where
+            )
+        mask, given = self._mask(self.source.level), self.summary_options
+        return summarize(self.fitted_part, mask=mask, progress=progress, **self._where, **given)
+
+    @property
+    def summary_options(self) -> dict[str, Any]:
+        """The options that a summary depends on."""
+        return {name: self.options[name] for name in SUMMARY_OPTIONS if name in self.options}
+
+    @property
+    def fitted_part(self) -> Any:
+        """What of the pixels is fitted."""
+        return self._part(self.source.level)
+
+    @property
+    def _is_kept(self) -> bool:
+        # A mask may be painted over in place.
+        return self.kept is not None and self.masks is None
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        """Where the channels are."""
+        return {"rgb": self.source.rgb, "channel_axis": -1 if self.source.channels else None}
 
     def _part(self, level: int) -> Any:
         """Return what is clustered of a level."""

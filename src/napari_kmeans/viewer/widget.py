@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, ProgressBar, PushButton
@@ -15,6 +16,7 @@ from napari_kmeans.viewer.channels import can_be_channels
 from napari_kmeans.viewer.choices import stack_to_fit
 from napari_kmeans.viewer.clusters_panel import ClustersPanel
 from napari_kmeans.viewer.colors_panel import ColorsPanel
+from napari_kmeans.viewer.compare_panel import ComparePanel
 from napari_kmeans.viewer.export_panel import ExportPanel
 from napari_kmeans.viewer.fields import Fields
 from napari_kmeans.viewer.form import offer_choices, show_row
@@ -22,6 +24,7 @@ from napari_kmeans.viewer.kept import KeptSummary
 from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.memory import memory_of
 from napari_kmeans.viewer.merge_panel import MergePanel
+from napari_kmeans.viewer.number_panel import NumberPanel
 from napari_kmeans.viewer.objects_panel import ObjectsPanel
 from napari_kmeans.viewer.panels import Fold, Panel
 from napari_kmeans.viewer.pointing import Watched, count_starts
@@ -45,9 +48,11 @@ if TYPE_CHECKING:
     Builder = Callable[[Any, Source], Layer | list[Layer]]
 
 PANELS: tuple[type[Panel], ...] = (
+    NumberPanel,
     ClustersPanel,
     MergePanel,
     ColorsPanel,
+    ComparePanel,
     ApplyPanel,
     ObjectsPanel,
     ExportPanel,
@@ -247,18 +252,28 @@ class KMeansWidget(Fields):
         self._kept.clear()
         return self._start()
 
-    def _start(self) -> SegmentationWorker:
+    def task(self) -> Task:
+        """Return what a run would do now: the pixels and the options, as they are.
+
+        Raises
+        ------
+        ValueError
+            If there is no image layer.
+        """
         layer = self.image.value
         if layer is None:
             raise ValueError("image must be an image layer, got None: open an image first.")
-        task = Task.of(
+        return Task.of(
             self._layers(),
             mask=self.mask.value,
             level=None if self.level.value == AUTO else self.level.value,
             stack=stack_to_fit(self.stack.value, layer),
-            kept=self._kept if self.live.value else None,
+            kept=self._kept,
             **self._options(),
         )
+
+    def _start(self) -> SegmentationWorker:
+        task = self.task() if self.live.value else replace(self.task(), kept=None)
         builders = self._builders()
         worker: SegmentationWorker = run_in_thread(task, locate=coreset_layer in builders)
         update = self.update_layers.value or self.live.value
@@ -383,7 +398,7 @@ class KMeansWidget(Fields):
         tuple of napari.layers.Layer
             Those in the viewer that show them.
         """
-        with self._selection_kept():
+        with self.selection_kept():
             return tuple(self._show(layer, update) for layer in layers)
 
     def _show(self, layer: Layer, update: bool) -> Layer:
@@ -395,7 +410,7 @@ class KMeansWidget(Fields):
         return earlier
 
     @contextmanager
-    def _selection_kept(self) -> Iterator[None]:
+    def selection_kept(self) -> Iterator[None]:
         """Leave the selection, and with it the image to cluster, as it was."""
         selection = self.viewer.layers.selection
         selected, active = set(selection), selection.active
