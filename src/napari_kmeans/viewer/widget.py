@@ -86,8 +86,10 @@ class KMeansWidget(Fields):
     # ------------------------------------------------------------ remembering
 
     def _recall(self) -> None:
-        """Take the settings of the last dock in this viewer, as far as they still fit."""
-        for name, value in memory_of(self.viewer).values().items():
+        """Take result and settings of the last dock in this viewer, as far as they still fit."""
+        memory = memory_of(self.viewer)
+        self.result = memory.result
+        for name, value in memory.settings.items():
             field = getattr(self, name)
             if isinstance(field, ComboBox):
                 # What there is to choose may depend on the fields before.
@@ -119,6 +121,7 @@ class KMeansWidget(Fields):
         for field in self._settings():
             field.changed.connect(self._on_setting_changed)
         self.changed.connect(self._remember)
+        self.segmented.connect(memory_of(self.viewer).keep_result)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
@@ -319,6 +322,8 @@ class KMeansWidget(Fields):
     # ----------------------------------------------------------------- results
 
     def _show_results(self, run: Run, outcome: Outcome) -> None:
+        if run.task.start is not None:
+            self.n_clusters.value = outcome.options.n_clusters
         shown = []
         with self._selection_kept():
             for build in run.builders:
@@ -326,9 +331,6 @@ class KMeansWidget(Fields):
                 for layer in built if isinstance(built, list) else [built]:
                     shown.append(self._show(layer, run.update))
         self.result = Result(run.task, outcome, tuple(shown))
-        memory_of(self.viewer).model = outcome.model
-        if run.task.start is not None:
-            self.n_clusters.value = outcome.options.n_clusters
         self.segmented.emit(self.result)
         for fold in self.folds.values():
             fold.refresh()
