@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from magicgui.widgets import ProgressBar, PushButton
 from napari.components import ViewerModel
-from napari.layers import Points
+from napari.layers import Image, Points
 
-from napari_kmeans.parameters import OPTIONS
+from napari_kmeans.parameters import OPTIONS, Options
 from napari_kmeans.viewer.memory import memory_of
+from napari_kmeans.viewer.result import Result
+from napari_kmeans.viewer.task import Task
 
 CHOSEN = {
     "n_clusters": 37,
@@ -119,6 +121,17 @@ def test_a_level_that_the_next_image_lacks_is_left_out(viewer, open_dock, close_
     assert open_dock().level.value == "auto"
 
 
+def test_the_last_result_comes_back(viewer, dock, reopen, finish):
+    dock.run()
+    finish(dock)
+    result = dock.result
+    viewer.layers.remove("picture recolored")
+    again = reopen(dock)
+    assert again.result.outcome is result.outcome
+    assert again.result.task.source is result.task.source
+    assert again.result.labels is viewer.layers["picture labels"]
+
+
 def test_another_viewer_starts_from_the_defaults(dock, make_napari_viewer):
     dock.n_clusters.value, dock.method.value = 37, "full"
     _, widget = make_napari_viewer().window.add_plugin_dock_widget("napari-kmeans")
@@ -126,13 +139,21 @@ def test_another_viewer_starts_from_the_defaults(dock, make_napari_viewer):
         assert getattr(widget, name).value == info.default
 
 
-def test_no_viewer_and_no_layer_is_kept_alive():
-    viewer, layer = ViewerModel(), Points()
-    viewer.layers.append(layer)
+def test_no_viewer_and_no_layer_is_kept_alive(quadrants):
+    viewer, image, layer = ViewerModel(), Image(quadrants, rgb=True), Points()
+    viewer.layers.extend([image, layer])
     memory_of(viewer).keep("init", layer)
     memory_of(viewer).keep("n_clusters", 3)
-    assert memory_of(viewer).values() == {"init": layer, "n_clusters": 3}
-    gone = weakref.ref(viewer), weakref.ref(layer)
+    assert memory_of(viewer).settings == {"init": layer, "n_clusters": 3}
+    task = Task.of([image], mask=None, level=None, stack="whole", **Options(n_clusters=2).to_dict())
+    result = Result(task, task.run(), (image, layer))
+    memory_of(viewer).keep_result(result)
+    assert memory_of(viewer).result.layers == (image, layer)
+    gone = weakref.ref(viewer), weakref.ref(layer), weakref.ref(image)
+    viewer.layers.remove(image)
+    del image, result
+    gc.collect()
+    assert memory_of(viewer).result.layers == (layer,)
     del viewer, layer
     gc.collect()
-    assert [each() for each in gone] == [None, None]
+    assert [each() for each in gone] == [None, None, None]

@@ -106,8 +106,10 @@ class KMeansWidget(Fields):
     # ------------------------------------------------------------ remembering
 
     def _recall(self) -> None:
-        """Take the settings of the last dock in this viewer, as far as they still fit."""
-        for name, value in memory_of(self.viewer).values().items():
+        """Take result and settings of the last dock in this viewer, as far as they still fit."""
+        memory = memory_of(self.viewer)
+        self.result = memory.result
+        for name, value in memory.settings.items():
             field = getattr(self, name)
             if isinstance(field, ComboBox):
                 # What there is to choose may depend on the fields before.
@@ -139,6 +141,7 @@ class KMeansWidget(Fields):
         for field in self._settings():
             field.changed.connect(self._on_setting_changed)
         self.changed.connect(self._remember)
+        self.segmented.connect(memory_of(self.viewer).keep_result)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
@@ -376,7 +379,6 @@ class KMeansWidget(Fields):
             built = build(outcome, task.source)
             layers += built if isinstance(built, list) else [built]
         self.result = Result(task, outcome, self.show_layers(layers, update=update))
-        memory_of(self.viewer).model = outcome.model
         if task.start is not None:
             self.n_clusters.value = outcome.options.n_clusters
         self.segmented.emit(self.result)
