@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from napari.utils.notifications import notification_manager
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QPoint, Qt, QThreadPool
+from qtpy.QtCore import QEvent, QPoint, Qt, QThreadPool
+from qtpy.QtGui import QFocusEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from skimage import data
@@ -369,7 +370,15 @@ def test_keys_walk_and_choose(dock, suggested):
         QTest.keyClick(curve, Qt.Key.Key_Left)
     QTest.keyClick(curve, Qt.Key.Key_Space)
     assert dock.n_clusters.value == 2
+
+
+def test_with_the_keyboard_it_begins_at_the_suggestion(dock, suggested):
+    curve = suggested.curve
     assert curve.focusPolicy() & Qt.FocusPolicy.TabFocus
+    QApplication.sendEvent(curve, QFocusEvent(QEvent.Type.FocusIn, Qt.FocusReason.TabFocusReason))
+    assert curve.pointed_at == suggested.suggestion.n_clusters
+    QApplication.sendEvent(curve, QFocusEvent(QEvent.Type.FocusOut, Qt.FocusReason.TabFocusReason))
+    assert curve.pointed_at is None
 
 
 def test_the_values_are_those_under_the_mouse(seen):

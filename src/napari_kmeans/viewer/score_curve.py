@@ -123,6 +123,12 @@ class ScoreCurve(QWidget):
         place = self.numbers.index(here) + _STEPS[event.key()]
         self._point_at(self.numbers[min(max(place, 0), len(self.numbers) - 1)])
 
+    def focusInEvent(self, event: Any) -> None:
+        """Show where the keys begin to walk."""
+        super().focusInEvent(event)
+        if self.suggestion is not None:
+            self._point_at(self.pointed_at or self.suggestion.n_clusters)
+
     def focusOutEvent(self, event: Any) -> None:
         """Show the values of the suggestion again."""
         super().focusOutEvent(event)

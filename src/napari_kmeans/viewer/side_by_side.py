@@ -35,17 +35,18 @@ class SideBySide:
         self._seen = {each: (each.visible, each.name_overlay.visible) for each in viewer.layers}
         self._grid = {name: getattr(grid, name) for name in _GRID}
         self._camera = {name: getattr(camera, name) for name in _CAMERA}
-        viewer.layers.extend(layers)
-        shown = [*originals, *layers]
         for each in viewer.layers:
-            each.visible = each in shown
-        for each in shown:
+            each.visible = each in originals
+        viewer.layers.extend(layers)
+        for each in [*originals, *layers]:
             each.name_overlay.visible = True
         grid.stride, grid.shape, grid.spacing, grid.enabled = 1, (-1, -1), _GAP, True
         viewer.reset_view(reset_camera_angle=False)
 
     def back(self) -> None:
         """Take the layers away, and show what was seen before; what is gone stays gone."""
+        # First of all: the grid is laid out anew at every change.
+        self._viewer.canvas.grid.update(self._grid)
         here = self._viewer.layers
         if here.selection.active in self.layers:
             here.selection.active = next((each for each in self._originals if each in here), None)
@@ -55,5 +56,4 @@ class SideBySide:
         for layer, (visible, named) in self._seen.items():
             if layer in here:
                 layer.visible, layer.name_overlay.visible = visible, named
-        self._viewer.canvas.grid.update(self._grid)
         self._viewer.scene.camera.update(self._camera)
