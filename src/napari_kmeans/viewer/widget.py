@@ -314,7 +314,9 @@ class KMeansWidget(Fields):
     def _on_run_changed(self) -> None:
         self._update_fields()
         if self._is_asked_again and not self._runner.is_running:
-            self._run_live()
+            self._is_asked_again = False
+            if self._can_run():
+                self._run_live()
 
     # -------------------------------------------------------------------- live
 
@@ -345,7 +347,6 @@ class KMeansWidget(Fields):
             self._run_live()
 
     def _run_live(self) -> None:
-        self._is_asked_again = False
         try:
             self._start()
         except EXPECTED_ERRORS as error:
