@@ -9,7 +9,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QPoint, Qt, QThreadPool
-from qtpy.QtGui import QFocusEvent
+from qtpy.QtGui import QFocusEvent, QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from skimage import data
@@ -383,8 +383,13 @@ def test_with_the_keyboard_it_begins_at_the_suggestion(dock, suggested):
 
 def test_the_values_are_those_under_the_mouse(seen):
     curve = seen.curve
-    QTest.mouseMove(curve, curve.place_of(6).toPoint())
-    QApplication.processEvents()
+    # The pointer itself cannot be where the dock reaches beyond the screen.
+    place, none = curve.place_of(6), Qt.KeyboardModifier.NoModifier
+    button = Qt.MouseButton.NoButton
+    event = QMouseEvent(
+        QEvent.Type.MouseMove, place, curve.mapToGlobal(place), button, button, none
+    )
+    QApplication.sendEvent(curve, event)
     assert curve.pointed_at == 6
     row = seen.suggestion.scores.set_index("n_clusters").loc[6]
     assert curve.values_at(6) == {
