@@ -160,15 +160,18 @@ def test_back_shows_what_was_seen_before(viewer, dock, compare, finish):
 
 
 def test_a_second_comparison_replaces_the_first(viewer, dock, compare):
+    viewer.add_image(np.zeros((5, 5)), name="other")
+    viewer.layers.move(1, 0)
+    dock.image.value = viewer.layers["picture"]
     panel = compare(dock, "2, 3")
     # Chosen by a click in the list of layers, it would be compared with itself.
     viewer.layers.selection.active = viewer.layers["picture K=3"]
     assert dock.image.value is viewer.layers["picture K=3"]
     compare(dock, "4")
-    assert names(viewer) == ["picture", "picture K=4"]
+    assert names(viewer) == ["other", "picture", "picture K=4"]
     assert dock.image.value is viewer.layers["picture"]
     panel.back()
-    assert names(viewer) == ["picture"]
+    assert names(viewer) == ["other", "picture"]
     assert not viewer.canvas.grid.enabled
 
 
@@ -188,6 +191,12 @@ def test_a_button_takes_a_number_and_goes_back(viewer, dock, compare):
     assert dock.n_clusters.value == 7
     assert names(viewer) == ["picture"]
     assert not viewer.canvas.grid.enabled
+
+
+def test_with_many_numbers_it_is_as_narrow(dock, compare):
+    panel = compare(dock, ", ".join(map(str, range(1001, 1016))))
+    assert len(panel.choices.findChildren(QPushButton)) == 15
+    assert dock.native.minimumSizeHint().width() <= 350
 
 
 def test_a_run_ends_the_comparison_and_leaves_its_layers_alone(viewer, dock, compare, finish):
