@@ -255,7 +255,7 @@ def main() -> None:
         for size, store in stores.items():
             measure_pictures(store, size)
         if stores and arguments.workers:
-            measure_workers(stores[min(stores)], arguments.workers)
+            measure_workers(stores[max(stores)], arguments.workers)
         if arguments.floats:
             report(
                 f"{arguments.floats} Mpx, 4 channels of float32, coreset",

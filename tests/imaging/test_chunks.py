@@ -133,6 +133,19 @@ def test_a_sample_of_tiny_chunks_stays_small_and_true(monkeypatch):
     np.testing.assert_allclose(means, image.mean(axis=(0, 1)), rtol=0.02)
 
 
+def test_batches_that_are_alike_draw_apart(monkeypatch):
+    small_batches(monkeypatch, 1)
+    chunk = np.random.default_rng(0).random((200, 200))
+    image = da.from_array(np.concatenate([chunk, chunk]), chunks=200)
+    positions = summarize(image, coreset_size=3000).coreset.positions
+    first, second = (
+        {(row % 200, column) for row, column in positions.tolist() if row // 200 == number}
+        for number in (0, 1)
+    )
+    # By chance 4 in 100; a quarter if both had drawn the same before they were thinned out.
+    assert len(first & second) < 0.1 * len(first)
+
+
 # ---------------------------------------------------------------- full on floats
 
 
@@ -346,8 +359,9 @@ class Cancelled(Exception):
 
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
 @pytest.mark.parametrize("method", METHODS)
-def test_cancelling_ends_the_reading(dtype, method, monkeypatch):
-    small_batches(monkeypatch, 1)
+@pytest.mark.parametrize("batch", [1, 10**9])
+def test_cancelling_ends_the_reading(dtype, method, batch, monkeypatch):
+    small_batches(monkeypatch, batch)
     array = data.coffee().astype(dtype)
     source, lazy = lazy_source(array, (50, 60, 3), delay=0.02)
     callers = set()

@@ -19,7 +19,7 @@ from napari_kmeans.viewer.cluster_list import (
     ClusterList,
     format_percent,
 )
-from napari_kmeans.viewer.layers import update_layer
+from napari_kmeans.viewer.update import update_layer
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier

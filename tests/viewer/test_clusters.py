@@ -16,7 +16,7 @@ from napari_kmeans.viewer.clusters import (
     merge_pixels,
     split_pixels,
 )
-from napari_kmeans.viewer.layers import update_layer
+from napari_kmeans.viewer.update import update_layer
 
 
 def labels_of(image, n_clusters=4, **place):

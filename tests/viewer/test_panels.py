@@ -160,13 +160,13 @@ class TestLive:
         widget.live.value = True
         self.settle(qtbot, widget)
         slow.asked.clear()
-        summary = widget._kept._summary
+        summary = widget._kept._kept.summary
         widget.n_clusters.value = 3
         self.settle(qtbot, widget)
         assert widget.result.labels.data.max() == 3
-        assert widget._kept._summary is summary
+        assert widget._kept._kept.summary is summary
         widget.live.value = False
-        assert widget._kept._summary is None
+        assert widget._kept._kept is None
 
     def test_nothing_runs_unless_it_is_wanted(self, coffee, qtbot):
         coffee.n_clusters.value = 3

@@ -273,8 +273,8 @@ class _Counts(NamedTuple):
 
     @classmethod
     def pack(cls, codes: NDArray[np.uint32], counts: NDArray[Any]) -> _Counts:
-        """Keep counts as 32 bits where they fit."""
-        return cls(codes, counts.astype(np.uint32) if counts.sum() < 2**32 else counts)
+        """Keep counts in few bits."""
+        return cls(codes, counts.astype(_count_dtype(counts)))
 
     def histogram(self, codec: Codec) -> Histogram:
         cells = self.codes >> np.uint32(codec.cell_bits)
@@ -287,10 +287,16 @@ def _merge_counts(parts: list[_Counts], cell_bits: int) -> _Counts:
     codes = np.concatenate([part.codes for part in parts])
     counts = np.concatenate([part.counts for part in parts])
     ends = np.cumsum([0, *(len(part.codes) for part in parts)])
-    merged, totals = np.empty(len(codes) + 1, np.uint32), np.empty(len(codes) + 1)
+    merged = np.empty(len(codes) + 1, np.uint32)
+    totals = np.empty(len(codes) + 1, _count_dtype(counts))
     n_codes = kernels.merge_codes(codes, counts, ends, cell_bits, merged, totals)
     # Copied, so that what was merged is not kept alive with it.
-    return _Counts.pack(merged[:n_codes].copy(), totals[:n_codes].copy())
+    return _Counts(merged[:n_codes].copy(), totals[:n_codes].copy())
+
+
+def _count_dtype(counts: NDArray[Any]) -> type[np.generic]:
+    """Return the smaller of two dtypes that holds the sum of all counts."""
+    return np.uint32 if counts.sum() < 2**32 else np.float64
 
 
 class _Counter:

@@ -28,6 +28,7 @@ from napari_kmeans.viewer.form import (
     row,
     scrolling,
 )
+from napari_kmeans.viewer.pointing import can_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,8 @@ class Fields(Container[Any]):
         self.method = option_field(ComboBox, "method")
         self.coreset_size = option_field(WordOrNumber, "coreset_size")
         self.random_state = option_field(SpinBox, "random_state")
-        self.init = option_field(ComboBox, "init")
+        self.init = option_field(ComboBox, "init", choices=self._starts)
+        self.init.tooltip += " Or the colours under points, or under strokes of labels."
         self.n_init = option_field(WordOrNumber, "n_init")
         self.max_iter = option_field(SpinBox, "max_iter")
         self.tol = option_field(FloatSpinBox, "tol", step=1e-5)
@@ -140,7 +142,7 @@ class Fields(Container[Any]):
             outer.removeWidget(field.native)
         # What is unfolded may be higher than the window.
         self.column = layout = scrolling(outer)
-        for combo_box in (self.image, self.mask, self.level):
+        for combo_box in (self.image, self.mask, self.level, self.init):
             narrow(combo_box)
         added = row([self.add_labels, self.add_recolored])
         layout.addWidget(
@@ -176,6 +178,16 @@ class Fields(Container[Any]):
             return [(each.name, each) for each in self.viewer.layers if isinstance(each, types)]
 
         return choices
+
+    def _starts(self, combo_box: Any) -> list[tuple[str, Any]]:
+        words = [(word, word) for word in OPTIONS["init"].choices]
+        image, chosen = self.image.value, combo_box.value
+        # One that was moved off the image stays, for a run to tell what is wrong.
+        return words + [
+            (each.name, each)
+            for each in self.viewer.layers
+            if each is chosen or can_start(each, image)
+        ]
 
     def _levels(self, _combo_box: Any) -> list[tuple[str, Any]]:
         return level_choices(self.image.value, self.stack.value, self.method.value)

@@ -52,7 +52,7 @@ def option_field(kind: type[Any], name: str, **arguments: Any) -> Any:
     """Return the field of an option, with its default, bounds, choices and texts."""
     info = OPTIONS[name]
     if kind is ComboBox:
-        arguments["choices"] = info.choices
+        arguments.setdefault("choices", info.choices)
     if kind in (SpinBox, FloatSpinBox, FloatSlider):
         arguments.update(min=info.minimum, max=info.maximum)
     return kind(name=name, value=info.default, label=info.label, tooltip=info.tooltip, **arguments)
@@ -96,6 +96,7 @@ def scrolling(layout: QLayout) -> QVBoxLayout:
     """Put a column into a layout that scrolls, from top to bottom only."""
     column = QWidget()
     inner = QVBoxLayout(column)
+    inner.setContentsMargins(6, 6, 4, 6)
     inner.setAlignment(Qt.AlignmentFlag.AlignTop)
     area = _Scroller()
     area.setWidgetResizable(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.segmentation import summarize
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from napari_kmeans.progress import Report
     from napari_kmeans.summary import Summary
 
-_OPTIONS = ("color_space", "normalize", "method", "coreset_size", "random_state")
+SUMMARY_OPTIONS = ("color_space", "normalize", "method", "coreset_size", "random_state")
 """What `summarize` takes, and what a sample depends on."""
 
 
@@ -19,7 +20,7 @@ class KeptSummary:
     """Remembers one summary, and makes it anew for other pixels.
 
     Pixels are told apart by their arrays: those of one that was changed in
-    place are taken to be what they were.
+    place are taken to be what they were. May be asked from several threads.
     """
 
     def __init__(self) -> None:
@@ -27,10 +28,7 @@ class KeptSummary:
 
     def clear(self) -> None:
         """Forget it, and free what memory it takes."""
-        self._arrays: tuple[Any, ...] = ()
-        self._key: Any = None
-        self._given: dict[str, Any] = {}
-        self._summary: Summary | None = None
+        self._kept: _Kept | None = None
 
     def of(
         self,
@@ -56,16 +54,28 @@ class KeptSummary:
         **where
             Where the channels are, as for `summarize`.
         """
-        given = {name: options[name] for name in _OPTIONS if name in options}
-        if self._summary is None or not (self._is_of(arrays, key) and self._serves(given)):
-            self._summary = summarize(image, **given, **where, progress=progress)
-            self._arrays, self._key, self._given = arrays, key, given
-        return self._summary
+        given = {name: options[name] for name in SUMMARY_OPTIONS if name in options}
+        kept = self._kept
+        if kept is None or not (kept.is_of(arrays, key) and kept.serves(given)):
+            summary = summarize(image, **given, **where, progress=progress)
+            # One assignment: what another thread reads belongs together.
+            self._kept = kept = _Kept(arrays, key, given, summary)
+        return kept.summary
 
-    def _is_of(self, arrays: tuple[Any, ...], key: Any) -> bool:
-        same = all(a is b for a, b in zip(arrays, self._arrays, strict=False))
-        return same and len(arrays) == len(self._arrays) and key == self._key
 
-    def _serves(self, given: dict[str, Any]) -> bool:
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """A summary, and what it was made of."""
+
+    arrays: tuple[Any, ...]
+    key: Any
+    given: dict[str, Any]
+    summary: Summary
+
+    def is_of(self, arrays: tuple[Any, ...], key: Any) -> bool:
+        same = all(a is b for a, b in zip(arrays, self.arrays, strict=False))
+        return same and len(arrays) == len(self.arrays) and key == self.key
+
+    def serves(self, given: dict[str, Any]) -> bool:
         # Where colours are counted, any options will do.
-        return isinstance(self._summary, CountedColors) or given == self._given
+        return isinstance(self.summary, CountedColors) or given == self.given

@@ -55,8 +55,16 @@ def segment_layer(
         one image with a channel for each: gray, and of the same shape. With
         `normalize`, each counts alike, however bright it is.
     n_clusters, color_space, normalize, balance, method, coreset_size
-    init, n_init, max_iter, tol, random_state
+    n_init, max_iter, tol, random_state
         As in :func:`napari_kmeans.segment`.
+    init : {"k-means++", "random"}, (K, C) array, Points or Labels layer
+        As in :func:`napari_kmeans.segment`, or what is pointed at in a layer
+        over the image, wherever the two lie in the world: the pixel under each
+        point, or the mean colour under the strokes of each label, at full
+        resolution. There are as many clusters as points or labels then, and
+        `n_clusters` does not count. 2-D layers hold for the slice of a stack
+        that is clustered, or else for the one in view. The clusters are not
+        numbered as the points or labels are, but from dark to bright.
     mask : array, napari.layers.Labels or napari.layers.Shapes, optional
         The pixels to cluster: where an array or labels are nonzero, or inside
         rectangles, ellipses and polygons. 2-D shapes hold in every slice. For a

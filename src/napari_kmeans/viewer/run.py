@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from napari.utils.notifications import notification_manager, show_error, show_warning
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from magicgui.widgets import ProgressBar
 
     from napari_kmeans.viewer.source import Source
-    from napari_kmeans.viewer.task import Outcome, Task
+    from napari_kmeans.viewer.task import Task
     from napari_kmeans.viewer.worker import SegmentationWorker, Steps
 
 PATIENCE_SECONDS = 1.0
@@ -51,7 +51,18 @@ class Run:
     worker: SegmentationWorker
 
 
-class Runner:
+class Underway(Protocol):
+    """What is known of any run: who does it."""
+
+    @property
+    def worker(self) -> SegmentationWorker:
+        """The worker, not yet started."""
+
+
+AnyRun = TypeVar("AnyRun", bound=Underway)
+
+
+class Runner(Generic[AnyRun]):
     """Starts runs, and follows the one that is under way.
 
     Parameters
@@ -66,11 +77,11 @@ class Runner:
     def __init__(
         self,
         progress_bar: ProgressBar,
-        show: Callable[[Run, Outcome], None],
+        show: Callable[[AnyRun, Any], None],
         changed: Callable[[], None],
     ) -> None:
         self._bar, self._show, self._changed = progress_bar, show, changed
-        self._run: Run | None = None
+        self._run: AnyRun | None = None
         self._began = 0.0
         self._clear_progress()
 
@@ -79,7 +90,7 @@ class Runner:
         """Whether a run is under way, also one that is being cancelled."""
         return self._run is not None
 
-    def start(self, run: Run) -> None:
+    def start(self, run: AnyRun) -> None:
         """Start the worker of a run."""
         self._run, worker, self._began = run, run.worker, time.monotonic()
         worker.yielded.connect(self._on_yielded)
@@ -134,7 +145,7 @@ class Runner:
         if self._is_awaited():
             tell_warning(warned)
 
-    def _on_returned(self, outcome: Outcome) -> None:
+    def _on_returned(self, outcome: Any) -> None:
         if self._run is not None and self._is_awaited():
             self._show(self._run, outcome)
 

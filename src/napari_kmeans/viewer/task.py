@@ -6,14 +6,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from napari.layers import Labels, Points
 
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.parameters import Options
 from napari_kmeans.progress import part_of
-from napari_kmeans.segmentation import Segmentation, segment
+from napari_kmeans.segmentation import Segmentation, segment, summarize
 from napari_kmeans.slices import StackSegmentation, segment_slices
 from napari_kmeans.viewer.channels import source_of_channels
+from napari_kmeans.viewer.kept import SUMMARY_OPTIONS
 from napari_kmeans.viewer.masks import mask_levels
 from napari_kmeans.viewer.source import EACH, Source, spatial_shape
+from napari_kmeans.viewer.starts import Start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_kmeans.progress import Report
+    from napari_kmeans.summary import Summary
     from napari_kmeans.viewer.kept import KeptSummary
 
 Outcome: TypeAlias = Segmentation | StackSegmentation
@@ -45,6 +50,11 @@ class Task:
         The data of the layers, to tell them from others.
     kept : KeptSummary or None
         Where the summary of the pixels may be found, and is left.
+    start : Start or None
+        The marks whose colours are to be started from; they take the place of
+        `init` and `n_clusters` in the options.
+    summary : Summary or None
+        That of what is fitted, if it is there already.
     """
 
     source: Source
@@ -52,6 +62,8 @@ class Task:
     options: dict[str, Any]
     arrays: tuple[Any, ...] = ()
     kept: KeptSummary | None = None
+    start: Start | None = None
+    summary: Summary | None = None
 
     @classmethod
     def of(
@@ -66,6 +78,8 @@ class Task:
     ) -> Task:
         """Take down what is to be done for a layer, or for several as channels of one image.
 
+        `init` may be a Points or a Labels layer, as for `segment_layer`.
+
         Raises
         ------
         ValueError
@@ -74,13 +88,22 @@ class Task:
         source = Source.of(layers[0]) if len(layers) == 1 else source_of_channels(layers)
         source = source.fitted_on(level, stack, options["method"])
         arrays = tuple(layer.data for layer in layers)
-        return cls(source, mask_levels(mask, layers[0], source), options, arrays, kept)
+        start = None
+        if isinstance(options.get("init"), Points | Labels):
+            start = Start.of(options["init"], layers[0], source)
+            options["init"] = Options.init
+        masks = mask_levels(mask, layers[0], source)
+        return cls(source, masks, options, arrays, kept, start)
 
     def run(self, progress: Report | None = None) -> Outcome:
         """Fit one level and paint all.
 
         Levels in memory are painted at once, lazy ones when they are looked at.
         """
+        if self.start is not None:
+            colors = self.start.colors(self.source)
+            options = {**self.options, "init": colors, "n_clusters": len(colors)}
+            return replace(self, options=options, start=None).run(progress)
         source = self.source
         others = [level for level in range(source.n_levels) if level != source.level]
         ends = self._shares(others)
@@ -111,17 +134,44 @@ class Task:
         return int(np.prod(shape, dtype=np.int64))
 
     def _fit(self, progress: Report | None) -> Outcome:
-        source, level = self.source, self.source.level
-        part, mask = self._part(level), self._mask(level)
-        where: dict[str, Any] = {"rgb": source.rgb, "channel_axis": -1 if source.channels else None}
-        if source.stack == EACH:
-            return segment_slices(part, mask=mask, progress=progress, **where, **self.options)
-        if self.kept is None or mask is not None:
-            return segment(part, mask=mask, progress=progress, **where, **self.options)
-        key = (source.unique_id, level, source.stack)
-        reading, fitting = part_of(progress, 0, 0.5), part_of(progress, 0.5, 1)
-        summary = self.kept.of(part, self.arrays, key, self.options, reading, **where)
+        part, mask = self.fitted_part, self._mask(self.source.level)
+        if self.source.stack == EACH:
+            return segment_slices(part, mask=mask, progress=progress, **self._where, **self.options)
+        if self.summary is None and not self._is_kept:
+            return segment(part, mask=mask, progress=progress, **self._where, **self.options)
+        summary = self.summary or self.summarize(part_of(progress, 0, 0.5))
+        fitting = progress if self.summary else part_of(progress, 0.5, 1)
         return segment(part, summary=summary, progress=fitting, **self.options)
+
+    def summarize(self, progress: Report | None = None) -> Summary:
+        """Return the summary of what is fitted: the one that is kept, or a new one."""
+        if self.kept is not None and self._is_kept:
+            key = (self.source.unique_id, self.source.level, self.source.stack)
+            return self.kept.of(
+                self.fitted_part, self.arrays, key, self.options, progress, **self._where
+            )
+        mask, given = self._mask(self.source.level), self.summary_options
+        return summarize(self.fitted_part, mask=mask, progress=progress, **self._where, **given)
+
+    @property
+    def summary_options(self) -> dict[str, Any]:
+        """The options that a summary depends on."""
+        return {name: self.options[name] for name in SUMMARY_OPTIONS if name in self.options}
+
+    @property
+    def fitted_part(self) -> Any:
+        """What of the pixels is fitted."""
+        return self._part(self.source.level)
+
+    @property
+    def _is_kept(self) -> bool:
+        # A mask may be painted over in place.
+        return self.kept is not None and self.masks is None
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        """Where the channels are."""
+        return {"rgb": self.source.rgb, "channel_axis": -1 if self.source.channels else None}
 
     def _part(self, level: int) -> Any:
         """Return what is clustered of a level."""

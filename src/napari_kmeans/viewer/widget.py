@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
+from magicgui.widgets import ComboBox, ProgressBar, PushButton
+from napari.layers import Image, Labels, Points
 from psygnal import Signal
 
 from napari_kmeans.parameters import AUTO, OPTIONS, Options
@@ -14,14 +16,18 @@ from napari_kmeans.viewer.channels import can_be_channels
 from napari_kmeans.viewer.choices import stack_to_fit
 from napari_kmeans.viewer.clusters_panel import ClustersPanel
 from napari_kmeans.viewer.colors_panel import ColorsPanel
+from napari_kmeans.viewer.compare_panel import ComparePanel
 from napari_kmeans.viewer.export_panel import ExportPanel
 from napari_kmeans.viewer.fields import Fields
 from napari_kmeans.viewer.form import offer_choices, show_row
 from napari_kmeans.viewer.kept import KeptSummary
 from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layers
+from napari_kmeans.viewer.memory import memory_of
 from napari_kmeans.viewer.merge_panel import MergePanel
+from napari_kmeans.viewer.number_panel import NumberPanel
 from napari_kmeans.viewer.objects_panel import ObjectsPanel
 from napari_kmeans.viewer.panels import Fold, Panel
+from napari_kmeans.viewer.pointing import Watched, count_starts
 from napari_kmeans.viewer.result import Result
 from napari_kmeans.viewer.run import EXPECTED_ERRORS, Run, Runner, tell
 from napari_kmeans.viewer.source import EACH
@@ -42,9 +48,11 @@ if TYPE_CHECKING:
     Builder = Callable[[Any, Source], Layer | list[Layer]]
 
 PANELS: tuple[type[Panel], ...] = (
+    NumberPanel,
     ClustersPanel,
     MergePanel,
     ColorsPanel,
+    ComparePanel,
     ApplyPanel,
     ObjectsPanel,
     ExportPanel,
@@ -83,14 +91,38 @@ class KMeansWidget(Fields):
         self._kept = KeptSummary()
         self._asked: tuple[Any, ...] = ()
         self._is_asked_again = False
+        self._watched = Watched(self.native, self._on_marks_changed)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
-        self._connect()
         self._follow_selection()
+        self._recall()
+        self._connect()
+        self._follow_marks()
         self._update_fields()
         warm_up()
+
+    # ------------------------------------------------------------ remembering
+
+    def _recall(self) -> None:
+        """Take result and settings of the last dock in this viewer, as far as they still fit."""
+        memory = memory_of(self.viewer)
+        self.result = memory.result
+        for name, value in memory.settings.items():
+            field = getattr(self, name)
+            if isinstance(field, ComboBox):
+                # What there is to choose may depend on the fields before.
+                field.reset_choices()
+                if value not in field.choices:
+                    continue
+            field.value = value
+
+    def _remember(self) -> None:
+        memory = memory_of(self.viewer)
+        for field in self:
+            if field is not self.image and not isinstance(field, PushButton | ProgressBar):
+                memory.keep(field.name, field.value)
 
     # ------------------------------------------------- following the viewer
 
@@ -101,12 +133,15 @@ class KMeansWidget(Fields):
         self.viewer.layers.selection.events.active.connect(self._follow_selection)
         self.viewer.layers.selection.events.changed.connect(self._update_fields)
         self.together.changed.connect(self._scale_channels)
-        for field in (self.image, self.together, self.method, self.stack):
+        self.init.changed.connect(self._follow_marks)
+        for field in (self.image, self.together, self.method, self.stack, self.init):
             field.changed.connect(self._update_fields)
         for box in (self.add_labels, self.add_recolored, self.add_points):
             box.changed.connect(self._update_fields)
         for field in self._settings():
             field.changed.connect(self._on_setting_changed)
+        self.changed.connect(self._remember)
+        self.segmented.connect(memory_of(self.viewer).keep_result)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
@@ -119,6 +154,7 @@ class KMeansWidget(Fields):
             event.disconnect(self.reset_choices)
         self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
         self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
+        self._watched.watch(None)
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the layers there are now; what is chosen stays, also under a new name."""
@@ -133,6 +169,26 @@ class KMeansWidget(Fields):
         if isinstance(active, Image):
             self.reset_choices()
             self.image.value = active
+
+    def _start_layer(self) -> Points | Labels | None:
+        chosen = self.init.value
+        return chosen if isinstance(chosen, Points | Labels) else None
+
+    def _follow_marks(self, *_: Any) -> None:
+        self._watched.watch(self._start_layer())
+        self._count_marks()
+
+    def _count_marks(self) -> None:
+        """Ask for as many clusters as are pointed at."""
+        layer = self._start_layer()
+        if layer is not None:
+            self.n_clusters.value = count_starts(layer) or self.n_clusters.value
+
+    def _on_marks_changed(self) -> None:
+        self._count_marks()
+        # As many marks as before, at other places.
+        self._asked = ()
+        self._on_setting_changed()
 
     def _layers(self) -> list[Image]:
         """Return the layers to cluster: the image, or the selected layers as its channels."""
@@ -156,7 +212,11 @@ class KMeansWidget(Fields):
     def _update_fields(self, *_: Any) -> None:
         """Show the fields that apply to the image, and enable what can be done."""
         image, running = self.image.value, self._runner.is_running
-        offer_choices(self.level)
+        for combo_box in (self.level, self.init):
+            offer_choices(combo_box)
+        is_free = self._start_layer() is None
+        for field in (self.n_clusters, self.n_clusters_slider, self.n_init):
+            field.enabled = is_free
         show_row(self.stack, image is not None and image.ndim > 2)
         show_row(self.level, image is not None and image.multiscale)
         self.together.visible = self._can_be_together()
@@ -195,18 +255,28 @@ class KMeansWidget(Fields):
         self._kept.clear()
         return self._start()
 
-    def _start(self) -> SegmentationWorker:
+    def task(self) -> Task:
+        """Return what a run would do now: the pixels and the options, as they are.
+
+        Raises
+        ------
+        ValueError
+            If there is no image layer.
+        """
         layer = self.image.value
         if layer is None:
             raise ValueError("image must be an image layer, got None: open an image first.")
-        task = Task.of(
+        return Task.of(
             self._layers(),
             mask=self.mask.value,
             level=None if self.level.value == AUTO else self.level.value,
             stack=stack_to_fit(self.stack.value, layer),
-            kept=self._kept if self.live.value else None,
+            kept=self._kept,
             **self._options(),
         )
+
+    def _start(self) -> SegmentationWorker:
+        task = self.task() if self.live.value else replace(self.task(), kept=None)
         builders = self._builders()
         worker: SegmentationWorker = run_in_thread(task, locate=coreset_layer in builders)
         update = self.update_layers.value or self.live.value
@@ -244,7 +314,9 @@ class KMeansWidget(Fields):
     def _on_run_changed(self) -> None:
         self._update_fields()
         if self._is_asked_again and not self._runner.is_running:
-            self._run_live()
+            self._is_asked_again = False
+            if self._can_run():
+                self._run_live()
 
     # -------------------------------------------------------------------- live
 
@@ -275,7 +347,6 @@ class KMeansWidget(Fields):
             self._run_live()
 
     def _run_live(self) -> None:
-        self._is_asked_again = False
         try:
             self._start()
         except EXPECTED_ERRORS as error:
@@ -309,6 +380,8 @@ class KMeansWidget(Fields):
             built = build(outcome, task.source)
             layers += built if isinstance(built, list) else [built]
         self.result = Result(task, outcome, self.show_layers(layers, update=update))
+        if task.start is not None:
+            self.n_clusters.value = outcome.options.n_clusters
         self.segmented.emit(self.result)
         for fold in self.folds.values():
             fold.refresh()
@@ -328,7 +401,7 @@ class KMeansWidget(Fields):
         tuple of napari.layers.Layer
             Those in the viewer that show them.
         """
-        with self._selection_kept():
+        with self.selection_kept():
             return tuple(self._show(layer, update) for layer in layers)
 
     def _show(self, layer: Layer, update: bool) -> Layer:
@@ -340,7 +413,7 @@ class KMeansWidget(Fields):
         return earlier
 
     @contextmanager
-    def _selection_kept(self) -> Iterator[None]:
+    def selection_kept(self) -> Iterator[None]:
         """Leave the selection, and with it the image to cluster, as it was."""
         selection = self.viewer.layers.selection
         selected, active = set(selection), selection.active

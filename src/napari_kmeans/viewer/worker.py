@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, partial
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from napari.qt.threading import GeneratorWorker, thread_worker
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from napari_kmeans.progress import Report
-    from napari_kmeans.viewer.task import Outcome, Task
 
 POLL_SECONDS = 1 / 20
 """How often progress is told: smooth to the eye, and no flood of events."""
@@ -81,12 +80,19 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
             self._gen.close()
 
 
-def run_in_thread(task: Task, *, locate: bool = False) -> SegmentationWorker:
+class Work(Protocol):
+    """What can be done in the background, such as a task."""
+
+    def run(self, progress: Report | None = None) -> Any:
+        """Do it, with progress told to a callable that may raise to stop it."""
+
+
+def run_in_thread(task: Work, *, locate: bool = False) -> SegmentationWorker:
     """Return a worker, not yet started, that does a task.
 
     Parameters
     ----------
-    task : Task
+    task : Task or other Work
     locate : bool, default False
         Whether the coreset's positions will be asked for: finding them takes
         as long as reading the image once, which is no work for the window.
@@ -128,7 +134,7 @@ def work_in_thread(work: Callable[[Report], Any]) -> Generator[Steps, None, Any]
             watch.cancelled = True
 
 
-def _run(task: Task, locate: bool, progress: Report) -> Outcome:
+def _run(task: Work, locate: bool, progress: Report) -> Any:
     outcome = task.run(progress)
     if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
         _ = outcome.coreset.positions

@@ -1,0 +1,233 @@
+"""The curve of scores over the number of clusters, to look at, to point at and to choose from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_kmeans.suggestion import Suggestion
+
+SCORES = {
+    "calinski_harabasz": ("Calinski–Harabasz", Qt.PenStyle.SolidLine, "{:,.0f}"),  # noqa: RUF001
+    "silhouette": ("Silhouette", Qt.PenStyle.DashLine, "{:.3f}"),
+    "bic": ("BIC, turned over", Qt.PenStyle.DotLine, "{:,.0f}"),
+}
+"""What each score is called, the line it is drawn with, and how its values are written."""
+
+_PLOT_HEIGHT = 110
+_MARGIN, _SAMPLE_WIDTH, _DOT, _VOTE = 10.0, 26.0, 1.6, 4.2
+_STEPS = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
+_CHOOSING = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
+
+
+def score_heights(suggestion: Suggestion) -> dict[str, NDArray[np.float64]]:
+    """Return each score from 0 to 1, the best being the highest; infinite ones count as best."""
+    heights = {}
+    for name in SCORES:
+        values = suggestion.scores[name].to_numpy(np.float64)
+        values = -values if name == "bic" else values
+        finite = values[np.isfinite(values)]
+        low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
+        span = high - low if high > low else 1.0
+        heights[name] = np.clip((values - low) / span, 0, 1)
+    return heights
+
+
+class ScoreCurve(QWidget):
+    """Three scores over the number of clusters, drawn to one height.
+
+    Click a number to choose it; or walk with the left and right arrow, and
+    choose with Enter. The values are those under the mouse, or of the suggestion.
+    """
+
+    chosen = Signal(int)
+    """Emitted with the number of clusters that was clicked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.suggestion: Suggestion | None = None
+        self.pointed_at: int | None = None
+        self._current = 0
+        self._heights: dict[str, NDArray[np.float64]] = {}
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMouseTracking(True)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName("Scores over the number of clusters")
+        self.setToolTip("Click a number to take it, or choose it with the arrow keys and Enter.")
+
+    def show_suggestion(self, suggestion: Suggestion) -> None:
+        """Draw the scores of a suggestion."""
+        self.suggestion, self.pointed_at = suggestion, None
+        self._heights = score_heights(suggestion)
+        self.update()
+
+    def mark(self, n_clusters: int) -> None:
+        """Mark the number that is set in the dock."""
+        self._current = n_clusters
+        self.update()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of clusters that have scores."""
+        return [] if self.suggestion is None else self.suggestion.scores["n_clusters"].tolist()
+
+    def values_at(self, n_clusters: int) -> dict[str, str]:
+        """Return the scores of a number of clusters, as they are written."""
+        if self.suggestion is None:
+            return {}
+        row = self.suggestion.scores.set_index("n_clusters").loc[n_clusters]
+        return {name: text.format(row[name]) for name, (_, _, text) in SCORES.items()}
+
+    def place_of(self, n_clusters: int) -> QPointF:
+        """Return where the number stands below the curve, in pixels of this widget."""
+        plot = self._plot()
+        index, last = self.numbers.index(n_clusters), max(len(self.numbers) - 1, 1)
+        return QPointF(plot.left() + plot.width() * index / last, plot.bottom() + self._line / 2)
+
+    # ------------------------------------------------------- mouse and keys
+
+    def mouseMoveEvent(self, event: Any) -> None:
+        """Show the values under the mouse."""
+        self._point_at(self._nearest(event.position().x()))
+
+    def leaveEvent(self, event: Any) -> None:
+        """Show the values of the suggestion again."""
+        self._point_at(None)
+
+    def mouseReleaseEvent(self, event: Any) -> None:
+        """Choose what is clicked."""
+        nearest = self._nearest(event.position().x())
+        inside = event.position().y() >= self._plot().top() and self.rect().contains(event.pos())
+        if event.button() == Qt.MouseButton.LeftButton and nearest is not None and inside:
+            self.chosen.emit(nearest)
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Walk along the curve, and choose where it stands."""
+        if self.suggestion is None or event.key() not in (*_STEPS, *_CHOOSING):
+            super().keyPressEvent(event)
+            return
+        here = self.pointed_at or self.suggestion.n_clusters
+        if event.key() in _CHOOSING:
+            self.chosen.emit(here)
+            return
+        place = self.numbers.index(here) + _STEPS[event.key()]
+        self._point_at(self.numbers[min(max(place, 0), len(self.numbers) - 1)])
+
+    def focusInEvent(self, event: Any) -> None:
+        """Show where the keys begin to walk."""
+        super().focusInEvent(event)
+        if self.suggestion is not None:
+            self._point_at(self.pointed_at or self.suggestion.n_clusters)
+
+    def focusOutEvent(self, event: Any) -> None:
+        """Show the values of the suggestion again."""
+        super().focusOutEvent(event)
+        self._point_at(None)
+
+    def _nearest(self, x: float) -> int | None:
+        return min(self.numbers, key=lambda k: abs(self.place_of(k).x() - x), default=None)
+
+    def _point_at(self, n_clusters: int | None) -> None:
+        self.pointed_at = n_clusters
+        self.update()
+
+    # -------------------------------------------------------------- drawing
+
+    @property
+    def _line(self) -> float:
+        return float(self.fontMetrics().height()) + 2
+
+    def _plot(self) -> QRectF:
+        top = self._line * len(SCORES) + _MARGIN
+        height = self.height() - top - self._line - 2
+        return QRectF(_MARGIN, top, self.width() - 2 * _MARGIN, height)
+
+    def sizeHint(self) -> QSize:
+        """Return the size at which the legend and every number can be read."""
+        return QSize(300, int(self._line * (len(SCORES) + 1) + _MARGIN) + _PLOT_HEIGHT)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return what is narrower than the dock."""
+        return QSize(220, self.sizeHint().height())
+
+    def paintEvent(self, event: Any) -> None:
+        """Draw the legend, the curves and the numbers below them."""
+        if self.suggestion is None:
+            return
+        with QPainter(self) as painter:
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            self._draw_marks(painter, self.suggestion)
+            self._draw_legend(painter, self.pointed_at or self.suggestion.n_clusters)
+            for name in SCORES:
+                self._draw_score(painter, name, self.suggestion.votes[name])
+            self._draw_numbers(painter)
+
+    def _ink(self, strength: float = 1.0) -> QColor:
+        color = self.palette().windowText().color()
+        color.setAlphaF(strength)
+        return color
+
+    def _draw_marks(self, painter: QPainter, suggestion: Suggestion) -> None:
+        """Draw the suggestion as a band, what is pointed at as a line, and the axis."""
+        plot = self._plot()
+        x = self.place_of(suggestion.n_clusters).x()
+        band = QRectF(x - _MARGIN, plot.top() - 6, 2 * _MARGIN, plot.height() + self._line + 8)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(self.palette().highlight().color())
+        painter.drawRoundedRect(band, 3, 3)
+        painter.setPen(QPen(self._ink(0.5), 1))
+        painter.drawLine(plot.bottomLeft(), plot.bottomRight())
+        if self.pointed_at is not None:
+            x = self.place_of(self.pointed_at).x()
+            painter.drawLine(QPointF(x, plot.top() - 6), QPointF(x, plot.bottom()))
+
+    def _draw_legend(self, painter: QPainter, n_clusters: int) -> None:
+        values = self.values_at(n_clusters)
+        for place, (name, (text, style, _)) in enumerate(SCORES.items()):
+            line = QRectF(_MARGIN, place * self._line, self._plot().width(), self._line)
+            middle = line.center().y()
+            painter.setPen(QPen(self._ink(), 1.5, style))
+            painter.drawLine(QPointF(_MARGIN, middle), QPointF(_MARGIN + _SAMPLE_WIDTH, middle))
+            painter.setPen(self._ink())
+            left, right = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
+            painter.drawText(line.adjusted(_SAMPLE_WIDTH + 8, 0, 0, 0), left, text)
+            shown = f"K = {n_clusters}:  {values[name]}" if place == 0 else values[name]
+            painter.drawText(line, right, shown)
+
+    def _draw_score(self, painter: QPainter, name: str, vote: int) -> None:
+        """Draw a score as a line through dots, with a disc at the number it votes for."""
+        points = dict(zip(self.numbers, self._points(name), strict=True))
+        painter.setPen(QPen(self._ink(), 1.5, SCORES[name][1]))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawPolyline(QPolygonF(list(points.values())))
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(self._ink())
+        for number, point in points.items():
+            radius = _VOTE if number == vote else _DOT
+            painter.drawEllipse(point, radius, radius)
+
+    def _points(self, name: str) -> Iterator[QPointF]:
+        plot = self._plot()
+        for number, height in zip(self.numbers, self._heights[name], strict=True):
+            yield QPointF(self.place_of(number).x(), plot.bottom() - plot.height() * height)
+
+    def _draw_numbers(self, painter: QPainter) -> None:
+        """Write the numbers below the axis, that of the dock in a frame."""
+        for number in self.numbers:
+            place = self.place_of(number)
+            box = QRectF(place.x() - _MARGIN, place.y() - self._line / 2, 2 * _MARGIN, self._line)
+            painter.setPen(self._ink())
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawText(box, Qt.AlignmentFlag.AlignCenter, str(number))
+            if number == self._current:
+                painter.drawRoundedRect(box.adjusted(0.5, 1, -0.5, 0), 3, 3)

@@ -1,0 +1,163 @@
+"""The commands of napari's palette: they are there, and do what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari._app_model import get_app_model
+from napari._qt.widgets.qt_command_palette import QCommandPalette
+from napari.plugins._npe2 import _npe2_manifest_to_actions
+from napari.utils.notifications import notification_manager
+from npe2 import PluginManifest
+
+from napari_kmeans import segment, suggest_n_clusters
+from napari_kmeans.viewer import commands
+from napari_kmeans.viewer.layers import METADATA_KEY
+from napari_kmeans.viewer.widget import KMeansWidget
+
+MANIFEST = Path(__file__).parents[2] / "napari.yaml"
+COMMANDS = {
+    "napari-kmeans.segment": "Segment the active layer with the last settings",
+    "napari-kmeans.suggest": "Suggest the number of clusters for the active layer",
+    "napari-kmeans.apply": "Apply the last model to the active layer",
+}
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    return PluginManifest.from_file(MANIFEST)
+
+
+@pytest.fixture
+def app(viewer, manifest):
+    """The commands of napari with those of the manifest, whichever was installed."""
+    app = get_app_model()
+    actions, _ = _npe2_manifest_to_actions(manifest)
+    new = [action for action in actions if action.id not in app.commands]
+    dispose = app.register_actions(new)
+    yield app
+    dispose()
+
+
+@pytest.fixture
+def execute(app):
+    return lambda name: app.commands.execute_command(name).result()
+
+
+def dock_of(viewer):
+    (dock,) = (w for w in viewer.window.dock_widgets.values() if isinstance(w, KMeansWidget))
+    return dock
+
+
+def messages():
+    return [each.message for each in notification_manager.records]
+
+
+def test_every_command_can_be_imported(manifest):
+    manifest.validate_imports()
+
+
+@pytest.mark.parametrize(("name", "title"), COMMANDS.items())
+def test_the_palette_lists_it(app, qtbot, name, title):
+    palette = QCommandPalette()
+    qtbot.addWidget(palette)
+    (command,) = (each for each in palette._list.all_commands if each.id == name)
+    assert command.title == f"{title} (napari-kmeans)"
+
+
+def test_segmenting_without_a_dock(viewer, execute, finish, quadrants, quadrant_labels):
+    """Both the first time, with the defaults, and after the dock was closed, with the last."""
+    viewer.add_image(quadrants, name="picture", rgb=True)
+    execute("napari-kmeans.segment")
+    dock = dock_of(viewer)
+    finish(dock)
+    labels = viewer.layers["picture labels"]
+    assert labels.metadata[METADATA_KEY]["options"]["n_clusters"] == 8
+    dock.n_clusters.value = 4
+    viewer.window.remove_dock_widget(dock.native)
+    dock.native.deleteLater()
+    execute("napari-kmeans.segment")
+    assert dock_of(viewer) is not dock
+    finish(dock_of(viewer))
+    np.testing.assert_array_equal(labels.data, quadrant_labels)
+
+
+def test_segmenting_with_a_dock(viewer, dock, execute, finish, quadrants):
+    """The active layer, not the one that is chosen in the dock."""
+    other = viewer.add_image(quadrants[::-1].copy(), name="other", rgb=True)
+    dock.image.value = viewer.layers["picture"]
+    dock.native.parentWidget().hide()
+    execute("napari-kmeans.segment")
+    assert dock_of(viewer) is dock
+    assert dock.native.parentWidget().isVisibleTo(dock.native.window())
+    finish(dock)
+    assert dock.image.value is other
+    assert [layer.name for layer in viewer.layers][2:] == ["other recolored", "other labels"]
+    expected = segment(quadrants[::-1], 4, rgb=True).labels
+    np.testing.assert_array_equal(viewer.layers["other labels"].data, expected)
+
+
+def test_suggesting_without_a_dock(viewer, execute, qtbot, quadrants):
+    pytest.importorskip("napari_kmeans.viewer.number_panel")
+    viewer.add_image(quadrants, name="picture", rgb=True)
+    execute("napari-kmeans.suggest")
+    panel = dock_of(viewer).folds["Which K?"].panel
+    qtbot.waitUntil(lambda: panel.suggestion is not None, timeout=20_000)
+    expected = suggest_n_clusters(quadrants, rgb=True)
+    assert panel.suggestion.scores.equals(expected.scores)
+    qtbot.waitUntil(lambda: panel.suggest_button.enabled)
+    assert not messages()
+
+
+def test_applying_the_last_model_after_the_dock_was_closed(
+    viewer, dock, execute, finish, qtbot, quadrants
+):
+    pytest.importorskip("napari_kmeans.viewer.apply_panel")
+    dock.run()
+    finish(dock)
+    model = dock.result.outcome.model
+    viewer.window.remove_dock_widget(dock.native)
+    dock.native.deleteLater()
+    other = quadrants[::-1] // 2
+    viewer.add_image(other, name="other", rgb=True)
+    execute("napari-kmeans.apply")
+    qtbot.waitUntil(lambda: "other labels" in viewer.layers, timeout=20_000)
+    np.testing.assert_array_equal(viewer.layers["other labels"].data, model.predict(other))
+    qtbot.waitUntil(dock_of(viewer).folds["Apply to…"].panel.apply_button.isEnabled)
+    assert not messages()
+
+
+def test_without_a_model_there_is_nothing_to_apply(viewer, dock, execute):
+    pytest.importorskip("napari_kmeans.viewer.apply_panel")
+    execute("napari-kmeans.apply")
+    (message,) = messages()
+    assert message.startswith("there is no model yet: run the clustering")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_layer_that_is_no_image_is_told(viewer, execute, name):
+    for _ in range(2):
+        execute(name)
+        viewer.add_points(name="seeds")
+    assert messages()[0].startswith("the active layer must be an image, got None: select one")
+    assert messages()[1].startswith("the active layer must be an image, got <Points layer 'seeds'")
+    assert not viewer.window.dock_widgets
+
+
+def test_a_run_that_is_under_way_is_told(viewer, dock, execute, finish, slow):
+    viewer.layers["picture"].data = slow
+    dock.run()
+    execute("napari-kmeans.segment")
+    assert messages() == ["A run is under way: wait until it is finished, or cancel it."]
+    slow.go_on.set()
+    finish(dock)
+    assert len(viewer.layers) == 3
+
+
+def test_commands_from_a_script(viewer, quadrants, finish):
+    viewer.add_image(quadrants, name="picture", rgb=True)
+    commands.segment_active_layer(viewer)
+    finish(dock_of(viewer))
+    assert "picture labels" in viewer.layers
