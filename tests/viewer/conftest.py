@@ -6,6 +6,9 @@ from threading import Event, current_thread, main_thread
 
 import pytest
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit
 
 
 @pytest.fixture
@@ -77,3 +80,23 @@ def slow(quadrants):
     image = SlowImage(quadrants)
     yield image
     image.go_on.set()
+
+
+@pytest.fixture
+def choose_file():
+    """Let the next dialog of files be answered, as a user does: type a path, press Return."""
+
+    def answer_soon(path):
+        def answer():
+            dialog = QApplication.activeModalWidget()
+            if not isinstance(dialog, QFileDialog):
+                QTimer.singleShot(20, answer)
+                return
+            line = dialog.findChild(QLineEdit, "fileNameEdit")
+            line.setText(str(path))
+            QTest.keyClick(line, Qt.Key.Key_Return)
+
+        QTimer.singleShot(20, answer)
+
+    QApplication.setAttribute(Qt.ApplicationAttribute.AA_DontUseNativeDialogs)
+    return answer_soon

@@ -91,7 +91,14 @@ class ExportPanel(Panel):
             If the panel is busy.
         """
         result, masks = self._result(), self._masks_in_console()
-        return self._work.start(lambda _progress: script_of(result, masks), self._on_script)
+
+        def show(text: str) -> None:
+            clipboard = QGuiApplication.clipboard()
+            assert clipboard is not None
+            clipboard.setText(text)
+            self._tell(_told_of_script(text, result))
+
+        return self._work.start(lambda _progress: script_of(result, masks), show)
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
         """Write the table, as the layer of the labels has it now, to a CSV file.
@@ -148,13 +155,6 @@ class ExportPanel(Panel):
         self._told.setText(text)
         self._told.show()
 
-    def _on_script(self, text: str) -> None:
-        clipboard = QGuiApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText(text)
-        to_do = ", which says what to fill in" if "# Fill in" in text else ""
-        self._tell(f"The script is on the clipboard{to_do}.")
-
     def _ask_for_table(self) -> None:
         path = ask_where_to_save(self, "Save table", self._name("table.csv"), "Tables (*.csv)")
         if path:
@@ -176,6 +176,14 @@ class ExportPanel(Panel):
 
     def _name(self, ending: str) -> str:
         return f"{self._result().task.source.name} {ending}"
+
+
+def _told_of_script(text: str, result: Result) -> str:
+    told = "The script is on the clipboard"
+    told += ", which says what to fill in." if "# Fill in" in text else "."
+    if len(result.table) < len(result.outcome.table):
+        told += " It does not have the clusters that were merged in the list."
+    return told
 
 
 def _write_figure(outcome: Outcome, table: Any, path: Path) -> None:
