@@ -1,6 +1,7 @@
-"""Take the picture of the README: the photograph, clustered by the dock in the real viewer.
+"""Take the pictures of the README, and some more: the dock in the real viewer.
 
-Run it by ``python tests/screenshots.py [FILE]``; without a screen it starts Xvfb.
+Run it by ``python tests/screenshots.py [NAME ...]``; without names it takes those of the
+README, without a screen it starts Xvfb.
 """
 
 from __future__ import annotations
@@ -9,71 +10,137 @@ import os
 import shutil
 import sys
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-PICTURE = Path(__file__).parents[1] / ".github" / "pictures" / "viewer.png"
+DIRECTORY = Path(__file__).parents[1] / ".github" / "pictures"
 SIZE = (1400, 900)
 TIMEOUT_SECONDS = 120
 
 
-def take(path: Path, theme: str = "dark") -> None:
-    """Cluster the photograph and save a picture of the whole window."""
+@contextmanager
+def window(sample: str, theme: str = "dark") -> Iterator[tuple[Any, Any]]:
+    """Open a sample and the dock in a window, and close them after."""
     import napari
-    from qtpy.QtWidgets import QApplication
 
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     viewer.theme = theme
     viewer.window.resize(*SIZE)
-    viewer.open_sample("napari-kmeans", "photograph")
+    viewer.open_sample("napari-kmeans", sample)
     dock, widget = viewer.window.add_plugin_dock_widget("napari-kmeans")
     dock.setMinimumWidth(360)
-    finished: list[bool] = []
-    worker = widget.run()
-    worker.finished.connect(lambda: finished.append(True))
-    _wait(QApplication.processEvents, lambda: bool(finished))
-    viewer.canvas.grid.enabled = True
-    # Two layers in a cell: the labels lie over the recolored image.
-    viewer.canvas.grid.stride = -2
-    viewer.canvas.grid.shape = (2, 1)
-    viewer.canvas.grid.spacing = 0.02
-    viewer.reset_view(margin=0.02)
-    _wait(QApplication.processEvents, _after(1.0))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    yield viewer, widget
     viewer.window.remove_dock_widget(dock)
     viewer.close()
 
 
-def _wait(turn: Callable[[], None], is_over: Callable[[], bool]) -> None:
-    """Let the window live until `is_over`."""
-    too_late = _after(TIMEOUT_SECONDS)
-    while not is_over():
-        if too_late():
-            raise TimeoutError(f"nothing came within {TIMEOUT_SECONDS} s")
-        turn()
+def save(viewer: Any, name: str) -> None:
+    """Save a picture of the whole window."""
+    pause(1.0)
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    viewer.screenshot(str(DIRECTORY / f"{name}.png"), canvas_only=False, flash=False)
+
+
+def take_viewer() -> None:
+    """The photograph, and its labels over the recolored image beside it."""
+    with window("photograph") as (viewer, widget):
+        finish(widget.run())
+        viewer.canvas.grid.enabled = True
+        # Two layers in a cell: the labels lie over the recolored image.
+        viewer.canvas.grid.stride = -2
+        viewer.canvas.grid.shape = (2, 1)
+        viewer.canvas.grid.spacing = 0.02
+        viewer.reset_view(margin=0.02)
+        save(viewer, "viewer")
+
+
+def take_clusters() -> None:
+    """Many clusters joined into a few, one of them highlighted in the list."""
+    with window("histology") as (viewer, widget):
+        widget.n_clusters.value = 16
+        finish(widget.run())
+        widget.folds["Merge similar"].open().distance.value = 12
+        panel = widget.folds["Clusters"].open()
+        panel.list.rename(1, "brown stain")
+        panel.list.select([1])
+        save(viewer, "clusters")
+
+
+def take_colors() -> None:
+    """The scores of several numbers of clusters, and the colours in 3-D, in the light theme."""
+    from qtpy.QtWidgets import QScrollArea
+
+    with window("photograph", "light") as (viewer, widget):
+        finish(widget.run())
+        finish(widget.folds["Which K?"].open().suggest())
+        colors = widget.folds["Colors in 3-D"].open()
+        pause(1.0)
+        widget.native.findChild(QScrollArea).ensureWidgetVisible(colors)
+        save(viewer, "colors")
+
+
+def take_live() -> None:
+    """Two numbers of clusters, one after the other, live."""
+    with window("photograph") as (viewer, widget):
+        widget.live.value = True
+        for number in (3, 12):
+            widget.n_clusters_slider.value = number
+            wait_for(partial(is_shown, widget, number))
+            save(viewer, f"live-{number}")
+
+
+def is_shown(widget: Any, number: int) -> bool:
+    """Return whether there is a result of so many clusters."""
+    result = widget.result
+    return result is not None and result.outcome.options.n_clusters == number
+
+
+TAKERS: dict[str, Callable[[], None]] = {
+    "viewer": take_viewer,
+    "clusters": take_clusters,
+    "colors": take_colors,
+    "live": take_live,
+}
+
+
+def finish(worker: Any) -> None:
+    """Let the window live until a worker is done."""
+    finished: list[bool] = []
+    worker.finished.connect(lambda: finished.append(True))
+    wait_for(lambda: bool(finished))
+
+
+def pause(seconds: float) -> None:
+    """Let the window live for a while."""
+    end = time.monotonic() + seconds
+    wait_for(lambda: time.monotonic() > end)
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    """Let the window live until something is done."""
+    from qtpy.QtWidgets import QApplication
+
+    end = time.monotonic() + TIMEOUT_SECONDS
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not done after {TIMEOUT_SECONDS} seconds")
+        QApplication.processEvents()
         time.sleep(0.01)
 
 
-def _after(seconds: float) -> Callable[[], bool]:
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() > end
-
-
-def _find_screen() -> None:
-    """Start again under Xvfb where there is no screen."""
-    if not sys.platform.startswith("linux") or os.environ.get("DISPLAY"):
-        return
-    xvfb_run = shutil.which("xvfb-run")
-    if xvfb_run is None:
-        sys.exit("There is no screen: install Xvfb, or run this on a desktop.")
-    screen = ["-a", "-s", "-screen 0 1920x1200x24"]
-    os.execv(xvfb_run, [xvfb_run, *screen, sys.executable, *sys.argv])
+def main() -> None:
+    """Take the pictures that are named, or those of the README."""
+    if not os.environ.get("DISPLAY") and shutil.which("xvfb-run"):
+        screen = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24"]
+        os.execvp(screen[0], [*screen, sys.executable, *sys.argv])
+    for name in sys.argv[1:] or ("viewer", "clusters", "colors"):
+        TAKERS[name]()
 
 
 if __name__ == "__main__":
-    _find_screen()
-    take(Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURE)
+    main()
