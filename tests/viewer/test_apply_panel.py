@@ -35,7 +35,7 @@ def apply(qtbot, panel, layer=None):
     worker = panel.apply(layer)
     with qtbot.waitSignal(worker.finished, timeout=60_000):
         pass
-    qtbot.waitUntil(lambda: not panel.cancel_button.isEnabled())
+    qtbot.waitUntil(lambda: not panel.cancel_button.enabled)
 
 
 def notifications():
@@ -46,9 +46,9 @@ def test_the_same_clusters_in_another_image(viewer, dock, panel, qtbot, other):
     layer = viewer.add_image(other, name="other", rgb=True, scale=(2, 3), translate=(5, 7))
     viewer.layers.selection.active = viewer.layers["picture"]
     panel.image.value = layer
-    panel.apply_button.click()
-    assert not panel.apply_button.isEnabled()
-    qtbot.waitUntil(panel.apply_button.isEnabled, timeout=60_000)
+    panel.apply_button.native.click()
+    assert not panel.apply_button.enabled
+    qtbot.waitUntil(lambda: panel.apply_button.enabled, timeout=60_000)
     model = dock.result.outcome.model
     expected = nearest(other, model.cluster_centers_)
     labels, recolored = viewer.layers["other labels"], viewer.layers["other recolored"]
@@ -113,10 +113,10 @@ def test_a_file_with_joined_clusters(
     merged = merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 0, 2])
     merged.model.save(tmp_path / "model.json")
     panel = dock.folds["Apply to…"].open()
-    assert not panel.apply_button.isEnabled()
+    assert not panel.apply_button.enabled
     choose_file(tmp_path / "model.json")
-    panel._load_button.click()
-    assert panel.apply_button.isEnabled()
+    panel.load_button.native.click()
+    assert panel.apply_button.enabled
     data = da.from_array(other, chunks=(10, 27, 3)) if lazy else other
     apply(qtbot, panel, viewer.add_image(data, name="other", rgb=True))
     labels = viewer.layers["other labels"]
@@ -129,7 +129,7 @@ def test_a_file_with_joined_clusters(
 def test_a_model_there_and_back(dock, panel, tmp_path, finish, choose_file):
     model = dock.result.outcome.model
     choose_file(tmp_path / "by dialog.json")
-    panel._save_button.click()
+    panel.save_button.native.click()
     panel.save(tmp_path / "by script.json")
     for name in ("by dialog.json", "by script.json"):
         assert json.loads((tmp_path / name).read_text()) == model.to_dict()
@@ -139,11 +139,11 @@ def test_a_model_there_and_back(dock, panel, tmp_path, finish, choose_file):
     assert panel.model.n_clusters == 3
     panel.load(tmp_path / "by script.json")
     assert panel.model.to_dict() == model.to_dict()
-    assert "by script.json" in panel._description.text()
+    assert "by script.json" in panel.message.text()
     dock.run()
     finish(dock)
     assert panel.model.n_clusters == 3
-    assert panel._description.text() == "3 clusters of picture"
+    assert panel.message.text() == "3 clusters of picture"
 
 
 def test_what_does_not_fit_is_told(viewer, dock, panel, quadrants, tmp_path):
@@ -157,11 +157,11 @@ def test_what_does_not_fit_is_told(viewer, dock, panel, quadrants, tmp_path):
     segment(quadrants, 2, channel_axis=-1).model.save(tmp_path / "channels.json")
     panel.load(tmp_path / "channels.json")
     panel.image.value = gray
-    panel.apply_button.click()
+    panel.apply_button.native.click()
     ((severity, message),) = notifications()
     assert severity == "error"
     assert message.startswith("the model compares 3 channels, and 'gray' is a single layer: sel")
-    assert panel.apply_button.isEnabled()
+    assert panel.apply_button.enabled
     (tmp_path / "none.json").write_text("[]")
     with pytest.raises(ValueError, match=r"none\.json.*not a napari-kmeans model"):
         panel.load(tmp_path / "none.json")
@@ -190,8 +190,8 @@ def test_without_a_model_or_of_slices(viewer, open_dock, finish, steps):
     dock.stack.value, dock.n_clusters.value = "each", 2
     dock.run()
     finish(dock)
-    assert not panel.apply_button.isEnabled()
-    assert panel._description.text().startswith("The latest result has a model for each slice")
+    assert not panel.apply_button.enabled
+    assert panel.message.text().startswith("The latest result has a model for each slice")
 
 
 def test_a_layer_that_goes_is_no_longer_offered(viewer, panel, other):
@@ -209,9 +209,9 @@ def test_cancelling_adds_nothing(viewer, panel, qtbot, slow):
     n_layers = len(viewer.layers)
     panel.apply(layer)
     qtbot.waitUntil(slow.asked.is_set, timeout=20_000)
-    panel.cancel_button.click()
+    panel.cancel_button.native.click()
     slow.go_on.set()
-    qtbot.waitUntil(panel.apply_button.isEnabled, timeout=20_000)
+    qtbot.waitUntil(lambda: panel.apply_button.enabled, timeout=20_000)
     assert len(viewer.layers) == n_layers
     assert not notifications()
 

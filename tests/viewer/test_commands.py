@@ -125,7 +125,8 @@ def test_applying_the_last_model_after_the_dock_was_closed(
     execute("napari-kmeans.apply")
     qtbot.waitUntil(lambda: "other labels" in viewer.layers, timeout=20_000)
     np.testing.assert_array_equal(viewer.layers["other labels"].data, model.predict(other))
-    qtbot.waitUntil(dock_of(viewer).folds["Apply to…"].panel.apply_button.isEnabled)
+    panel = dock_of(viewer).folds["Apply to…"].panel
+    qtbot.waitUntil(lambda: panel.apply_button.enabled)
     assert not messages()
 
 

@@ -31,9 +31,9 @@ def finish_run(dock, finish, **fields):
 def copy(qtbot, panel):
     """Copy by a click; return what is on the clipboard then."""
     QApplication.clipboard().clear()
-    panel.copy_button.click()
-    assert not panel.copy_button.isEnabled()
-    qtbot.waitUntil(panel.copy_button.isEnabled, timeout=60_000)
+    panel.copy_button.native.click()
+    assert not panel.copy_button.enabled
+    qtbot.waitUntil(lambda: panel.copy_button.enabled, timeout=60_000)
     return QApplication.clipboard().text()
 
 
@@ -88,7 +88,7 @@ def test_the_sample_with_joined_clusters(viewer, open_dock, finish, qtbot, tmp_p
     text = copy(qtbot, panel)
     assert "image = photograph()" in text
     assert "merge_clusters" in text
-    assert panel._told.text() == "The script is on the clipboard."
+    assert panel.message.text() == "The script is on the clipboard."
     assert text == panel.script()
     check(text, labels, recolored, tmp_path)
 
@@ -115,7 +115,7 @@ def test_a_file_of_other_pixels_is_not_read(
     panel = finish_run(open_dock(), finish)
     text = copy(qtbot, panel)
     assert "read_image" not in text
-    assert panel._told.text() == "The script is on the clipboard, which says what to fill in."
+    assert panel.message.text() == "The script is on the clipboard, which says what to fill in."
     fill_in(viewer, text, tmp_path, monkeypatch)
     check(text, viewer.layers["coffee labels"], viewer.layers["coffee recolored"], tmp_path)
 
@@ -124,7 +124,7 @@ def test_what_was_merged_by_hand_is_said_to_be_missing(viewer, dock, finish, qtb
     panel = finish_run(dock, finish)
     Clusters(viewer.layers["picture labels"]).merge([1, 3])
     copy(qtbot, panel)
-    assert panel._told.text() == (
+    assert panel.message.text() == (
         "The script is on the clipboard, which says what to fill in. "
         "It does not have the clusters that were merged in the list."
     )
@@ -245,9 +245,9 @@ def test_the_table_as_it_is_shown(viewer, dock, finish, tmp_path, choose_file):
     panel = finish_run(dock, finish)
     features = viewer.layers["picture labels"].features
     choose_file(tmp_path / "by dialog.csv")
-    panel.table_button.click()
+    panel.table_button.native.click()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "by dialog.csv"), features)
-    assert panel._told.text() == "The table is in by dialog.csv."
+    assert panel.message.text() == "The table is in by dialog.csv."
     named = features.assign(name=["a", "b", "c", "d"])
     viewer.layers["picture labels"].features = named
     panel.save_table(tmp_path / "by script.csv")
@@ -260,8 +260,8 @@ def test_figures(viewer, dock, finish, qtbot, tmp_path, choose_file):
     # As after merging in the list: a label is missing.
     layer.features = layer.features.drop(index=1)
     choose_file(tmp_path / "by dialog.png")
-    panel.figure_button.click()
-    qtbot.waitUntil(lambda: "by dialog.png" in panel._told.text(), timeout=60_000)
+    panel.figure_button.native.click()
+    qtbot.waitUntil(lambda: "by dialog.png" in panel.message.text(), timeout=60_000)
     picture = iio.imread(tmp_path / "by dialog.png")
     seen = {tuple(color) for color in picture[..., :3].reshape(-1, 3)}
     for color in layer.features["color"]:
@@ -281,19 +281,19 @@ def test_without_matplotlib_a_sentence_says_so(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     notification_manager.records.clear()
     choose_file(tmp_path / "figure.png")
-    panel.figure_button.click()
+    panel.figure_button.native.click()
     qtbot.waitUntil(lambda: bool(notification_manager.records), timeout=20_000)
     ((severity, message),) = [(str(n.severity), n.message) for n in notification_manager.records]
     assert severity == "error"
     assert "pip install 'napari-kmeans[figures]'" in message
-    qtbot.waitUntil(panel.figure_button.isEnabled)
+    qtbot.waitUntil(lambda: panel.figure_button.enabled)
     assert not (tmp_path / "figure.png").exists()
 
 
 def test_nothing_can_be_taken_before_a_run(dock):
     panel = dock.folds["Save and copy"].open()
     assert not any(
-        each.isEnabled() for each in (panel.copy_button, panel.table_button, panel.figure_button)
+        each.enabled for each in (panel.copy_button, panel.table_button, panel.figure_button)
     )
     for action in (panel.copy, panel.script):
         with pytest.raises(ValueError, match="there is no result yet: run the clustering first"):

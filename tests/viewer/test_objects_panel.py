@@ -38,7 +38,7 @@ def split(qtbot, panel):
     worker = panel.split()
     with qtbot.waitSignal(worker.finished, timeout=60_000):
         pass
-    qtbot.waitUntil(panel.split_button.isEnabled)
+    qtbot.waitUntil(lambda: panel.split_button.enabled)
 
 
 def test_objects_in_the_world(viewer, panel, qtbot, spots):
@@ -68,7 +68,7 @@ def test_objects_in_the_world(viewer, panel, qtbot, spots):
         np.testing.assert_allclose(row[["centroid 0", "centroid 1"]].astype(float), world)
     np.testing.assert_allclose(layer.extent.world, image.extent.world)
     assert layer.metadata[METADATA_KEY]["source_id"] == str(image.unique_id)
-    assert panel._told.text() == "3 objects"
+    assert panel.message.text() == "3 objects."
 
 
 def test_a_second_time_in_place(viewer, panel, qtbot):
@@ -105,17 +105,17 @@ def test_what_cannot_be_done_is_told(viewer, open_dock, finish, spots):
     viewer.add_image(da.from_array(spots, chunks=10), name="lazy")
     dock = open_dock()
     panel = dock.folds["Objects"].open()
-    assert not panel.split_button.isEnabled()
+    assert not panel.split_button.enabled
     with pytest.raises(ValueError, match="there are no labels to part: tick Labels, and run"):
         panel.split()
     dock.n_clusters.value = 2
     dock.run()
     finish(dock)
     notification_manager.records.clear()
-    panel.split_button.click()
+    panel.split_button.native.click()
     ((message,),) = [[each.message] for each in notification_manager.records]
     assert message.startswith("the labels of 'lazy' are read piece by piece")
-    assert panel.split_button.isEnabled()
+    assert panel.split_button.enabled
     viewer.layers.remove("lazy labels")
     with pytest.raises(ValueError, match="there are no labels to part"):
         panel.split()

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from magicgui.widgets import ComboBox
+from magicgui.widgets import ComboBox, PushButton
 from napari.layers import Image
+from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
-from napari_kmeans.viewer.applying import apply_model, check_channels
-from napari_kmeans.viewer.form import form, narrow, offer_choices
+from napari_kmeans.viewer.applying import Application, check_channels
+from napari_kmeans.viewer.dialogs import ask_what_to_open, ask_where_to_save
+from napari_kmeans.viewer.form import form, narrow, offer_choices, row
 from napari_kmeans.viewer.layers import labels_layer, recolored_layers
-from napari_kmeans.viewer.panels import Panel
 from napari_kmeans.viewer.source import WHOLE, Source
-from napari_kmeans.viewer.work import (
-    Work,
-    ask_what_to_open,
-    ask_where_to_save,
-    button,
-    line_of_text,
-    side_by_side,
-)
+from napari_kmeans.viewer.working_panel import WorkingPanel
 
 if TYPE_CHECKING:
     import os
 
-    from napari_kmeans.progress import Report
     from napari_kmeans.viewer.result import Result
     from napari_kmeans.viewer.widget import KMeansWidget
     from napari_kmeans.viewer.worker import SegmentationWorker
@@ -43,7 +37,7 @@ class _Loaded(NamedTuple):
     result: Result | None
 
 
-class ApplyPanel(Panel):
+class ApplyPanel(WorkingPanel):
     """Applies the latest model, or one from a file, to another image layer.
 
     Attributes
@@ -63,7 +57,6 @@ class ApplyPanel(Panel):
     def __init__(self, dock: KMeansWidget) -> None:
         super().__init__(dock)
         self._loaded: _Loaded | None = None
-        self._work = Work(dock, self._show_state)
         self.image = ComboBox(
             name="apply_to",
             label="Image",
@@ -71,29 +64,39 @@ class ApplyPanel(Panel):
             choices=self._images,
         )
         narrow(self.image)
-        self._description = line_of_text()
+        self.message = QLabel()
+        self.message.setWordWrap(True)
         self._make_buttons()
-        buttons = side_by_side([self._save_button, self._load_button])
-        rows = [
-            ("Model", "What came last: a run, or a file that was loaded.", self._description),
-            ("", "", buttons),
-            self.image,
-        ]
-        self.column.addWidget(form(rows))
-        self.column.addWidget(side_by_side([self.apply_button, self.cancel_button]))
+        self._lay_out()
         self.refresh()
 
     def _make_buttons(self) -> None:
-        self._save_button = button(
-            "Save model…", "Write the model to a JSON file, for other images.", self._ask_and_save
+        self.save_button = PushButton(
+            name="save_button",
+            text="Save model…",
+            tooltip="Write the model to a JSON file, for other images.",
         )
-        self._load_button = button(
-            "Load model…", "Take the model of a JSON file.", self._ask_and_load
+        self.load_button = PushButton(
+            name="load_button", text="Load model…", tooltip="Take the model of a JSON file."
         )
-        self.apply_button = button(
-            "Apply", "Add labels and the recolored image for the chosen layer.", self.apply
+        self.apply_button = PushButton(
+            name="apply_button",
+            text="Apply",
+            tooltip="Add labels and the recolored image for the chosen layer.",
         )
-        self.cancel_button = button("Cancel", "Stop; nothing is added.", self._work.cancel)
+        self.save_button.changed.connect(lambda: self.attempt(self._ask_and_save))
+        self.load_button.changed.connect(lambda: self.attempt(self._ask_and_load))
+        self.apply_button.changed.connect(lambda: self.attempt(self.apply))
+
+    def _lay_out(self) -> None:
+        rows = [
+            ("Model", "What came last: a run, or a file that was loaded.", self.message),
+            ("", "", row([self.save_button, self.load_button])),
+            self.image,
+        ]
+        self.column.addWidget(form(rows))
+        self.column.addWidget(row([self.apply_button, self.cancel_button]))
+        self.column.addWidget(self.progress_bar.native)
 
     @property
     def model(self) -> KMeansModel:
@@ -139,19 +142,11 @@ class ApplyPanel(Panel):
         layer = self.image.value if layer is None else layer
         if not isinstance(layer, Image):
             raise ValueError(f"image must be an image layer, got {layer!r}: open an image first.")
-        model, fitted = self.model, self._fitted()
         source = Source.of(layer).fitted_on(None, WHOLE, "coreset")
+        model = self.model
         check_channels(model, source)
-        update = self.dock.update_layers.value
-
-        def work(progress: Report) -> Segmentation:
-            return apply_model(model, source, fitted, progress)
-
-        def show(outcome: Segmentation) -> None:
-            layers = [*recolored_layers(outcome, source), labels_layer(outcome, source)]
-            self.dock.show_layers(layers, update=update)
-
-        return self._work.start(work, show)
+        show = partial(self._show, source, self.dock.update_layers.value)
+        return self.start(Application(model, source, self._fitted()), show)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file.
@@ -177,7 +172,11 @@ class ApplyPanel(Panel):
         """
         model = KMeansModel.load(path)
         self._loaded = _Loaded(model, Path(path).name, self.dock.result)
-        self._show_state()
+        self.work_changed()
+
+    def _show(self, source: Source, update: bool, outcome: Segmentation) -> None:
+        layers = [*recolored_layers(outcome, source), labels_layer(outcome, source)]
+        self.dock.show_layers(layers, update=update)
 
     def refresh(self) -> None:
         """Show what the model is of."""
@@ -186,7 +185,7 @@ class ApplyPanel(Panel):
     def reset_choices(self) -> None:
         """Offer the image layers there are now."""
         offer_choices(self.image)
-        self._show_state()
+        self.work_changed()
 
     def _fitted(self) -> Segmentation | None:
         """Return what the model is from, None if it is from a file."""
@@ -198,19 +197,16 @@ class ApplyPanel(Panel):
     def _images(self, _combo_box: Any) -> list[tuple[str, Image]]:
         return [(each.name, each) for each in self.dock.viewer.layers if isinstance(each, Image)]
 
-    def _show_state(self) -> None:
-        running = self._work.is_running
+    def work_changed(self) -> None:
+        """Show the model, and enable what can be done with it."""
         try:
-            model: KMeansModel | None = self.model
-            self._description.setText(self._told(self.model))
+            text, there_is_one = self._told(self.model), True
         except ValueError as error:
-            model = None
-            self._description.setText(str(error).capitalize())
-        self._save_button.setEnabled(model is not None)
-        can_apply = model is not None and self.image.value is not None
-        self.apply_button.setEnabled(can_apply and not running)
-        self.apply_button.setText(f"{self._work.percent} %" if running else "Apply")
-        self.cancel_button.setEnabled(running)
+            text, there_is_one = str(error).capitalize(), False
+        self.message.setText(text)
+        self.save_button.enabled = there_is_one
+        can_apply = there_is_one and self.image.value is not None
+        self.apply_button.enabled = can_apply and not self.is_working
 
     def _told(self, model: KMeansModel) -> str:
         if self._loaded is not None and self._loaded.result is self.dock.result:
@@ -220,10 +216,10 @@ class ApplyPanel(Panel):
 
     def _ask_and_save(self) -> None:
         path = ask_where_to_save(self, "Save model", "model.json", _KINDS)
-        if path:
+        if path is not None:
             self.save(path)
 
     def _ask_and_load(self) -> None:
         path = ask_what_to_open(self, "Load model", _KINDS)
-        if path:
+        if path is not None:
             self.load(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,57 +60,68 @@ def check_channels(model: KMeansModel, source: Source) -> None:
         )
 
 
-def apply_model(
-    model: KMeansModel,
-    source: Source,
-    fitted: Segmentation | None = None,
-    progress: Report | None = None,
-) -> Segmentation:
-    """Paint all levels of an image layer by a model, and count the pixels of its clusters.
+@dataclass(frozen=True, eq=False)
+class Application:
+    """A model, and the image layer to paint by it.
 
-    Parameters
+    Attributes
     ----------
     model : KMeansModel
     source : Source
         Levels in memory are painted at once, lazy ones when they are looked
         at; but the one at `source.level` is read, to be counted.
-    fitted : Segmentation, optional
+    fitted : Segmentation or None
         The one that the model is from, for what it tells of the fit.
-    progress : callable, optional
-
-    Returns
-    -------
-    Segmentation
-        With lists of labels and recolored images if the source has levels.
-
-    Warns
-    -----
-    UserWarning
-        If the image seems to be in other units than the model's.
     """
-    _warn_of_units(model, source)
-    n_levels = source.n_levels
-    painted = [
-        model.apply(
-            pixels, progress=part_of(progress, level / n_levels / 2, (level + 1) / n_levels / 2)
+
+    model: KMeansModel
+    source: Source
+    fitted: Segmentation | None = None
+
+    def run(self, progress: Report | None = None) -> Segmentation:
+        """Paint all levels, and count the pixels of each cluster.
+
+        Returns
+        -------
+        Segmentation
+            With lists of labels and recolored images if the source has levels.
+
+        Warns
+        -----
+        UserWarning
+            If the image seems to be in other units than the model's.
+        """
+        model, source, fitted = self.model, self.source, self.fitted
+        _warn_of_units(model, source)
+        labels, recolored = self._paint(part_of(progress, 0, 0.5))
+        image = source.levels[source.level]
+        counts = _count(model, image, labels[source.level], part_of(progress, 0.5, 1))
+        return Segmentation(
+            labels=labels if source.multiscale else labels[0],
+            recolored=recolored if source.multiscale else recolored[0],
+            model=model,
+            table=table_of(model, counts),
+            coreset=None,
+            distortion=fitted.distortion if fitted else float("nan"),
+            options=fitted.options if fitted else _options_of(model),
         )
-        for level, pixels in enumerate(source.levels)
-    ]
-    labels, recolored = map(list, zip(*painted, strict=True))
-    counts = _count(
-        model, source.levels[source.level], labels[source.level], part_of(progress, 0.5, 1)
-    )
-    options = Options(
+
+    def _paint(self, progress: Report | None) -> Any:
+        """Return the labels and the recolored images of all levels."""
+        n_levels = self.source.n_levels
+        painted = [
+            self.model.apply(
+                pixels, progress=part_of(progress, level / n_levels, (level + 1) / n_levels)
+            )
+            for level, pixels in enumerate(self.source.levels)
+        ]
+        return map(list, zip(*painted, strict=True))
+
+
+def _options_of(model: KMeansModel) -> Options:
+    """Return what a model alone tells of the options."""
+    return Options(
         n_clusters=model.n_clusters, color_space=model.color_space, normalize=model.normalize
-    )
-    return Segmentation(
-        labels=labels if source.multiscale else labels[0],
-        recolored=recolored if source.multiscale else recolored[0],
-        model=model,
-        table=table_of(model, counts),
-        coreset=None,
-        distortion=fitted.distortion if fitted else float("nan"),
-        options=fitted.options if fitted else options,
     )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from magicgui.widgets import PushButton
 from qtpy.QtGui import QGuiApplication
+from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.figures import plot_palette
 from napari_kmeans.files import write_whole
 from napari_kmeans.viewer.as_python import script_of
-from napari_kmeans.viewer.panels import Panel
-from napari_kmeans.viewer.work import Work, ask_where_to_save, button, line_of_text, side_by_side
+from napari_kmeans.viewer.dialogs import ask_where_to_save
+from napari_kmeans.viewer.form import row
+from napari_kmeans.viewer.working_panel import WorkingPanel
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 _FIGURES = (".png", ".svg")
 
 
-class ExportPanel(Panel):
+class ExportPanel(WorkingPanel):
     """Copies the latest result as a script, and saves its table and its palette.
 
     Examples
@@ -40,26 +44,35 @@ class ExportPanel(Panel):
 
     def __init__(self, dock: KMeansWidget) -> None:
         super().__init__(dock)
-        self._work = Work(dock, self._show_state)
-        self.copy_button = button(
-            "Copy as Python",
-            "Put a script on the clipboard that gives exactly this result.",
-            self.copy,
+        self._make_buttons()
+        self.message = QLabel()
+        self.message.setWordWrap(True)
+        self.message.hide()
+        self.column.addWidget(row([self.copy_button, self.cancel_button]))
+        self.column.addWidget(row([self.table_button, self.figure_button]))
+        for widget in (self.message, self.progress_bar.native):
+            self.column.addWidget(widget)
+        self.refresh()
+
+    def _make_buttons(self) -> None:
+        self.copy_button = PushButton(
+            name="copy_button",
+            text="Copy as Python",
+            tooltip="Put a script on the clipboard that gives exactly this result.",
         )
-        self.table_button = button(
-            "Table…", "Write the table of the clusters to a CSV file.", self._ask_for_table
+        self.table_button = PushButton(
+            name="table_button",
+            text="Table…",
+            tooltip="Write the table of the clusters to a CSV file.",
         )
-        self.figure_button = button(
-            "Figure…",
-            "Write a picture of the palette and the shares to a PNG or SVG file.",
-            self._ask_for_figure,
+        self.figure_button = PushButton(
+            name="figure_button",
+            text="Figure…",
+            tooltip="Write a picture of the palette and the shares to a PNG or SVG file.",
         )
-        self._told = line_of_text()
-        self._told.hide()
-        buttons = [self.copy_button, self.table_button, self.figure_button]
-        self.column.addWidget(side_by_side(buttons))
-        self.column.addWidget(self._told)
-        self._show_state()
+        self.copy_button.changed.connect(lambda: self.attempt(self.copy))
+        self.table_button.changed.connect(lambda: self.attempt(self._ask_for_table))
+        self.figure_button.changed.connect(lambda: self.attempt(self._ask_for_figure))
 
     def script(self) -> str:
         """Return a script that gives the latest result again.
@@ -90,15 +103,9 @@ class ExportPanel(Panel):
         RuntimeError
             If the panel is busy.
         """
-        result, masks = self._result(), self._masks_in_console()
-
-        def show(text: str) -> None:
-            clipboard = QGuiApplication.clipboard()
-            assert clipboard is not None
-            clipboard.setText(text)
-            self._tell(_told_of_script(text, result))
-
-        return self._work.start(lambda _progress: script_of(result, masks), show)
+        result = self._result()
+        copying = Copying(result, self._masks_in_console())
+        return self.start(copying, partial(self._show_script, result))
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
         """Write the table, as the layer of the labels has it now, to a CSV file.
@@ -126,14 +133,13 @@ class ExportPanel(Panel):
         OSError
             If the file cannot be written.
         """
-        result = self._result()
-        _write_figure(result.outcome, result.table, Path(path))
+        self._drawing(Path(path)).run()
         self._tell(f"The figure is in {Path(path).name}.")
 
     def refresh(self) -> None:
         """Offer what can be done with the latest result."""
-        self._told.hide()
-        self._show_state()
+        self.message.hide()
+        self.work_changed()
 
     def _result(self) -> Result:
         if self.dock.result is None:
@@ -146,33 +152,37 @@ class ExportPanel(Panel):
         dock = f"viewer.window.dock_widgets[{names[0]!r}]" if names else "widget"
         return f"{dock}.result.task.masks"
 
-    def _show_state(self) -> None:
-        can_do = self.dock.result is not None and not self._work.is_running
-        for each in (self.copy_button, self.table_button, self.figure_button):
-            each.setEnabled(can_do)
+    def work_changed(self) -> None:
+        """Enable what can be done."""
+        can_do = self.dock.result is not None and not self.is_working
+        for button in (self.copy_button, self.table_button, self.figure_button):
+            button.enabled = can_do
 
     def _tell(self, text: str) -> None:
-        self._told.setText(text)
-        self._told.show()
+        self.message.setText(text)
+        self.message.show()
+
+    def _show_script(self, result: Result, text: str) -> None:
+        clipboard = QGuiApplication.clipboard()
+        assert clipboard is not None
+        clipboard.setText(text)
+        self._tell(_told_of_script(text, result))
+
+    def _drawing(self, path: Path) -> Drawing:
+        result = self._result()
+        return Drawing(replace(result.outcome, table=result.table), path)
 
     def _ask_for_table(self) -> None:
         path = ask_where_to_save(self, "Save table", self._name("table.csv"), "Tables (*.csv)")
-        if path:
+        if path is not None:
             self.save_table(path)
 
     def _ask_for_figure(self) -> None:
-        result = self._result()
-        path = Path(
-            ask_where_to_save(
-                self, "Save figure", self._name("palette.png"), "Figures (*.png *.svg)"
-            )
-        )
-
-        def work(_progress: Report) -> None:
-            _write_figure(result.outcome, result.table, path)
-
-        if path.name:
-            self._work.start(work, lambda _: self._tell(f"The figure is in {path.name}."))
+        kinds = "Figures (*.png *.svg)"
+        path = ask_where_to_save(self, "Save figure", self._name("palette.png"), kinds)
+        if path is not None:
+            told = f"The figure is in {path.name}."
+            self.start(self._drawing(path), lambda _: self._tell(told))
 
     def _name(self, ending: str) -> str:
         return f"{self._result().task.source.name} {ending}"
@@ -186,8 +196,29 @@ def _told_of_script(text: str, result: Result) -> str:
     return told
 
 
-def _write_figure(outcome: Outcome, table: Any, path: Path) -> None:
-    if path.suffix.lower() not in _FIGURES:
-        raise ValueError(f"a figure must be saved as .png or .svg, got {path.name!r}: name it so.")
-    figure = plot_palette(replace(outcome, table=table))
-    write_whole({path: figure.savefig})
+@dataclass(frozen=True, eq=False)
+class Copying:
+    """A result to be written as a script, and what its masks are called in the console."""
+
+    result: Result
+    masks: str
+
+    def run(self, _progress: Report | None = None) -> str:
+        """Return the script."""
+        return script_of(self.result, self.masks)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure of a palette, and the file that it is to be in."""
+
+    outcome: Outcome
+    path: Path
+
+    def run(self, _progress: Report | None = None) -> None:
+        """Write the file, whole or not at all."""
+        if self.path.suffix.lower() not in _FIGURES:
+            raise ValueError(
+                f"a figure must be saved as .png or .svg, got {self.path.name!r}: name it so."
+            )
+        write_whole({self.path: plot_palette(self.outcome).savefig})

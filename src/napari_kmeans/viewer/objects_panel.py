@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import ComboBox, SpinBox
+from magicgui.widgets import ComboBox, PushButton, SpinBox
 from napari.layers import Labels
+from qtpy.QtWidgets import QLabel
 
 from napari_kmeans import __version__
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.objects import Objects, split_objects
-from napari_kmeans.viewer.form import form, offer_choices
+from napari_kmeans.viewer.form import form, offer_choices, row
 from napari_kmeans.viewer.layers import METADATA_KEY
-from napari_kmeans.viewer.panels import Panel
 from napari_kmeans.viewer.source import layer_levels, spatial_attributes
-from napari_kmeans.viewer.work import Work, button, line_of_text
+from napari_kmeans.viewer.working_panel import WorkingPanel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 ALL = "all clusters"
 
 
-class ObjectsPanel(Panel):
+class ObjectsPanel(WorkingPanel):
     """Parts the clusters of the latest result into connected objects.
 
     Attributes
@@ -54,16 +55,14 @@ class ObjectsPanel(Panel):
 
     def __init__(self, dock: KMeansWidget) -> None:
         super().__init__(dock)
-        self._work = Work(dock, self._show_state)
         self._make_fields()
-        self.split_button = button(
-            "Find objects", "Add the connected objects as a layer of labels.", self.split
-        )
-        self._told = line_of_text()
-        self._told.hide()
+        self.message = QLabel()
+        self.message.setWordWrap(True)
+        self.message.hide()
         self.column.addWidget(form([self.cluster, self.min_size, self.connectivity]))
-        self.column.addWidget(self.split_button)
-        self.column.addWidget(self._told)
+        self.column.addWidget(row([self.split_button, self.cancel_button]))
+        for widget in (self.message, self.progress_bar.native):
+            self.column.addWidget(widget)
         self.refresh()
 
     def _make_fields(self) -> None:
@@ -87,6 +86,12 @@ class ObjectsPanel(Panel):
             tooltip="Whether pixels that touch at a corner only are one object.",
             choices=[("sides and corners", None), ("sides only", 1)],
         )
+        self.split_button = PushButton(
+            name="split_button",
+            text="Find objects",
+            tooltip="Add the connected objects as a layer of labels.",
+        )
+        self.split_button.changed.connect(lambda: self.attempt(self.split))
 
     def split(self) -> SegmentationWorker:
         """Find the objects in the layer of the labels as it is now, in the background.
@@ -110,29 +115,18 @@ class ObjectsPanel(Panel):
                 f"the labels of {source.name!r} are read piece by piece, and objects may cross "
                 "all of them: crop the image, or save the labels and use split_objects."
             )
-        place, spatial = _Place.of(layer), spatial_attributes(layer)
-        cluster, least = self.cluster.value, self.min_size.value
-        connectivity = self.connectivity.value
-
-        def work(_progress: Report) -> Objects:
-            array = np.asarray(labels)
-            wanted = array if cluster == ALL else np.where(array == cluster, array, 0)
-            found = split_objects(wanted, min_size=least, connectivity=connectivity)
-            return Objects(found.labels, place.table(found.table))
-
-        def show(objects: Objects) -> None:
-            shown = objects_layer(objects, source, spatial)
-            self.dock.show_layers([shown], update=self.dock.update_layers.value)
-            n_objects = len(objects.table)
-            self._tell(f"{n_objects:,} object{'' if n_objects == 1 else 's'}")
-
-        return self._work.start(work, show)
+        cluster = None if self.cluster.value == ALL else self.cluster.value
+        splitting = Splitting(
+            labels, cluster, self.min_size.value, self.connectivity.value, Place.of(layer)
+        )
+        update = self.dock.update_layers.value
+        return self.start(splitting, partial(self._show, source, spatial_attributes(layer), update))
 
     def refresh(self) -> None:
         """Offer the clusters of the latest result."""
         offer_choices(self.cluster)
-        self._told.hide()
-        self._show_state()
+        self.message.hide()
+        self.work_changed()
 
     def _clusters(self, _combo_box: Any) -> list[tuple[str, Any]]:
         result = self.dock.result
@@ -150,25 +144,48 @@ class ObjectsPanel(Panel):
         assert self.dock.result is not None
         return self.dock.result.task.source
 
-    def _show_state(self) -> None:
-        running = self._work.is_running
-        self.split_button.setEnabled(self.dock.result is not None and not running)
-        self.split_button.setText("Looking for objects…" if running else "Find objects")
+    def work_changed(self) -> None:
+        """Enable what can be done."""
+        self.split_button.enabled = self.dock.result is not None and not self.is_working
 
-    def _tell(self, text: str) -> None:
-        self._told.setText(text)
-        self._told.show()
+    def _show(
+        self, source: Source, spatial: dict[str, Any], update: bool, objects: Objects
+    ) -> None:
+        self.dock.show_layers([objects_layer(objects, source, spatial)], update=update)
+        n_objects = len(objects.table)
+        self.message.setText(f"{n_objects:,} object{'' if n_objects == 1 else 's'}.")
+        self.message.show()
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
+class Splitting:
+    """Labels, and how to part them into objects; `cluster` None takes all."""
+
+    labels: NDArray[Any]
+    cluster: int | None
+    min_size: int
+    connectivity: int | None
+    place: Place
+
+    def run(self, _progress: Report | None = None) -> Objects:
+        """Find the objects, with areas and centroids in the world in their table."""
+        labels = np.asarray(self.labels)
+        if self.cluster is not None:
+            labels = np.where(labels == self.cluster, labels, 0)
+        found = split_objects(labels, min_size=self.min_size, connectivity=self.connectivity)
+        return Objects(found.labels, self.place.table(found.table))
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
     """Where the pixels of a layer are in the world: origin (D,) and axes (D, D), in its columns."""
 
     origin: NDArray[np.float64]
     axes: NDArray[np.float64]
 
     @classmethod
-    def of(cls, layer: Labels) -> _Place:
+    def of(cls, layer: Labels) -> Place:
+        """Return where the pixels of a layer are now."""
         origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
         steps = [np.array(layer.data_to_world(step)) - origin for step in np.eye(layer.ndim)]
         return cls(origin, np.stack(steps, axis=1))

@@ -32,15 +32,6 @@ def tell(error: Exception) -> None:
         notification_manager.receive_error(type(error), error, error.__traceback__)
 
 
-def tell_warning(warned: tuple[Any, ...]) -> None:
-    """Show what a worker warned of."""
-    message, category = warned[:2]
-    if category is UserWarning:
-        show_warning(str(message))
-    else:
-        notification_manager.receive_warning(*warned)
-
-
 @dataclass(frozen=True, eq=False)
 class Run:
     """A run as it was asked for, whatever is changed in the dock meanwhile."""
@@ -142,8 +133,13 @@ class Runner(Generic[AnyRun]):
         self._bar.value = 0
 
     def _on_warned(self, warned: tuple[Any, ...]) -> None:
-        if self._is_awaited():
-            tell_warning(warned)
+        if not self._is_awaited():
+            return
+        message, category = warned[:2]
+        if category is UserWarning:
+            show_warning(str(message))
+        else:
+            notification_manager.receive_warning(*warned)
 
     def _on_returned(self, outcome: Any) -> None:
         if self._run is not None and self._is_awaited():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cache, partial
+from functools import cache
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -14,7 +14,7 @@ from napari_kmeans.parameters import OPTIONS
 from napari_kmeans.segmentation import Segmentation, segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     from napari_kmeans.progress import Report
 
@@ -87,7 +87,8 @@ class Work(Protocol):
         """Do it, with progress told to a callable that may raise to stop it."""
 
 
-def run_in_thread(task: Work, *, locate: bool = False) -> SegmentationWorker:
+@thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
+def run_in_thread(task: Work, *, locate: bool = False) -> Generator[Steps, None, Any]:
     """Return a worker, not yet started, that does a task.
 
     Parameters
@@ -100,33 +101,14 @@ def run_in_thread(task: Work, *, locate: bool = False) -> SegmentationWorker:
     Returns
     -------
     SegmentationWorker
-        As that of `work_in_thread`; `returned` has what the task gives.
-    """
-    worker: SegmentationWorker = work_in_thread(partial(_run, task, locate))
-    return worker
-
-
-@thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
-def work_in_thread(work: Callable[[Report], Any]) -> Generator[Steps, None, Any]:
-    """Return a worker, not yet started, that does some work.
-
-    Parameters
-    ----------
-    work : callable
-        Called with a progress, ``progress(done, total)``, which raises in it
-        once the worker is told to quit.
-
-    Returns
-    -------
-    SegmentationWorker
-        Emits `yielded` with (done, total) steps, `returned` with what the work
+        Emits `yielded` with (done, total) steps, `returned` with what the task
         gives, `errored` with the exception, `warned`, and in every case
-        `finished`. Its `quit()` stops the work within a block of pixels.
+        `finished`. Its `quit()` stops the clustering within a block of pixels.
     """
     watch = _Watch()
     with ThreadPoolExecutor(1, thread_name_prefix="napari-kmeans") as executor:
         try:
-            future = executor.submit(work, watch)
+            future = executor.submit(_run, task, locate, watch)
             while not wait([future], timeout=POLL_SECONDS).done:
                 yield watch.steps
             return _result(future)
@@ -134,8 +116,8 @@ def work_in_thread(work: Callable[[Report], Any]) -> Generator[Steps, None, Any]
             watch.cancelled = True
 
 
-def _run(task: Work, locate: bool, progress: Report) -> Any:
-    outcome = task.run(progress)
+def _run(task: Work, locate: bool, watch: _Watch) -> Any:
+    outcome = task.run(watch)
     if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
         _ = outcome.coreset.positions
     return outcome
