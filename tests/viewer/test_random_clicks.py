@@ -1,13 +1,15 @@
 """Somebody who clicks at random, on every control of the dock and while it runs.
 
-A few hundred steps by default. ``CLICK_MINUTES=10`` goes on for as long, and looks whether
-memory grows; ``CLICK_SEED=7`` takes other steps. What was done is printed on failure.
+Three hundred steps by default, or fewer on a slow machine. ``CLICK_MINUTES=10`` goes on for as
+long, and looks whether memory grows; ``CLICK_SEED=7`` takes other steps. What was done is printed
+on failure.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import re
 import time
 import weakref
 
@@ -38,23 +40,26 @@ from napari_kmeans.viewer import commands
 SEED = int(os.environ.get("CLICK_SEED", "0"))
 MINUTES = float(os.environ.get("CLICK_MINUTES", "0"))
 STEPS = 300
+SECONDS = 15
+"""What the steps may take where no minutes are given."""
 CLEAN_EVERY = 400
-MOST_LAYERS = 10
+MOST_LAYERS = 6
 PATIENCE_MS = 60_000
 GROWTH_BYTES = 100e6
 """What a process may grow by between the first and the last third of a long run."""
 
 COMMANDS = (commands.segment_active_layer, commands.suggest_number, commands.apply_last_model)
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractSlider, QLineEdit)
-WORDS = ("auto", "50", "3", "-1", "many", "", "2, 5, 10", "100000", "name")
+WORDS = ("auto", "auto", "60", "5000", "5", "4 7", "-1", "many", "")
 
 
 class Visitor:
     """Takes random steps in a viewer with a dock, and looks whether all is well."""
 
-    def __init__(self, viewer, qtbot, rng, folder):
-        self.viewer, self.qtbot, self.rng, self.folder = viewer, qtbot, rng, folder
+    def __init__(self, viewer, qtbot, rng):
+        self.viewer, self.qtbot, self.rng = viewer, qtbot, rng
         self.docks: list[weakref.ref] = []
+        self.n_results = 0
         self.add_image()
         self.open()
 
@@ -62,10 +67,10 @@ class Visitor:
 
     def step(self):
         """Do something, and let the window live for a moment."""
-        steps = (self.control, self.change_layers, self.use_command, self.reopen, self.settle)
-        (chosen,) = self.rng.choice(np.array(steps), 1, p=(0.64, 0.3, 0.02, 0.01, 0.03))
-        chosen()
-        self.qtbot.wait(int(self.rng.choice([0, 0, 0, 1, 5, 20])))
+        steps = (self.control, self.change_layers, self.use_command, self.start_run)
+        steps += (self.settle, self.reopen)
+        self.rng.choice(np.array(steps), p=(0.66, 0.2, 0.03, 0.08, 0.02, 0.01))()
+        self.qtbot.wait(int(self.rng.choice([0, 0, 0, 1, 5, 10])))
         self.close_dialogs()
         self.check_notifications()
 
@@ -135,6 +140,7 @@ class Visitor:
                 lambda: add.add_points(self.rng.uniform(-2, 24, (self.rng.integers(5), 2))),
                 lambda: add.add_labels(self.rng.integers(0, 3, size)),
                 lambda: add.add_labels(np.zeros(size, int)),
+                self.remove,
                 lambda: add.add_shapes([np.array(corners)], shape_type="polygon"),
             ]
         )()
@@ -172,6 +178,17 @@ class Visitor:
         elif dims.ndim > 2:
             dims.set_current_step(0, int(self.rng.integers(-1, 4)))
 
+    def start_run(self):
+        """A run that should succeed, if there is an image."""
+        print("start_run")
+        dock = self.dock
+        if dock.image.value is None:
+            self.add_image()
+        for field in (dock.coreset_size, dock.n_init):
+            field.value = "auto"
+        dock.mask.value, dock.init.value, dock.add_labels.value = None, "k-means++", True
+        dock.run_button.native.click()
+
     def use_command(self):
         command = self.pick(COMMANDS)
         print(command.__name__)
@@ -181,7 +198,11 @@ class Visitor:
 
     def open(self):
         _, self.dock = self.viewer.window.add_plugin_dock_widget("napari-kmeans")
+        self.dock.segmented.connect(self.count)
         self.docks.append(weakref.ref(self.dock))
+
+    def count(self, _result):
+        self.n_results += 1
 
     def close(self):
         widget, self.dock = self.dock, None
@@ -311,27 +332,33 @@ IMAGES = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def files(monkeypatch, tmp_path):
     """Files are chosen at once: dialogs of the system would wait for somebody."""
-    path = str(tmp_path / "chosen")
+
+    def choose(_parent, _title, _name, kinds):
+        ending = re.search(r"\*(\.\w+)", kinds)[1]
+        return str(tmp_path / f"chosen{ending}"), kinds
+
     for name in ("getSaveFileName", "getOpenFileName"):
-        monkeypatch.setattr(QFileDialog, name, lambda *_args, **_kwargs: (path, ""))
-    return tmp_path
+        monkeypatch.setattr(QFileDialog, name, choose)
 
 
-def test_random_clicks(viewer, qtbot, files, quadrants, quadrant_labels):
+def test_random_clicks(viewer, qtbot, quadrants, quadrant_labels):
     rng = np.random.default_rng(SEED)
-    end, memory, n_steps = time.monotonic() + 60 * MINUTES, [], 0
+    most = np.inf if MINUTES else STEPS
+    end, memory, n_steps = time.monotonic() + (60 * MINUTES or SECONDS), [], 0
     with qtbot.captureExceptions() as exceptions:
-        visitor = Visitor(viewer, qtbot, rng, files)
-        while n_steps < STEPS or time.monotonic() < end:
+        visitor = Visitor(viewer, qtbot, rng)
+        while n_steps < most and time.monotonic() < end:
             visitor.step()
             assert not exceptions
             n_steps += 1
             if n_steps % CLEAN_EVERY == 0:
                 memory.append(visitor.clean())
                 print(f"{n_steps} steps, {memory[-1] / 1e6:.0f} MB")
+        print(f"{n_steps} steps gave {visitor.n_results} results")
+        assert visitor.n_results > n_steps / 50
         visitor.clean()
         visitor.finish(quadrants, quadrant_labels)
         visitor.close()
