@@ -9,7 +9,9 @@ import tifffile
 from skimage import data
 
 from napari_kmeans import merge_clusters, samples, segment, summarize, to_python
+from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.parameters import Options
+from napari_kmeans.scripting import Part
 
 
 def run(text, directory):
@@ -106,6 +108,25 @@ def test_joined_clusters_are_joined_again(tmp_path):
     groups = np.array([0, 1, 1, 2, 3, 3])
     text = to_python(before.options, sample="histology", rgb=True, groups=groups)
     check(text, merge_clusters(before, groups), tmp_path)
+
+
+def test_labels_given_to_others_are_so_in_all_levels_also_lazy_ones(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = samples.histology()
+    for level, pixels in enumerate((image, image[::2, ::2])):
+        np.save(f"image-{level}.npy", pixels)
+    part, joined = Part(n_levels=2), {5: 2, 1: 2, 6: 3}
+    text = to_python(Options(n_clusters=6), rgb=True, joined=joined, part=part)
+    expected = np.array([0, 2, 2, 3, 4, 2, 3])[segment(image, 6).labels]
+    scope = {}
+    exec(text, scope)
+    assert scope["labels"][0].dtype == np.uint8
+    np.testing.assert_array_equal(scope["labels"][0], expected)
+    assert set(np.unique(scope["labels"][1])) == {2, 3, 4}
+    lazy = text.replace("np.load(", "da.from_array(np.load(").replace('.npy")', '.npy"))')
+    exec(f"import dask.array as da\n{lazy}", scope)
+    assert is_dask(scope["labels"][0])
+    np.testing.assert_array_equal(scope["labels"][0].compute(), expected)
 
 
 def test_only_what_differs_from_the_defaults_is_written():

@@ -13,7 +13,7 @@ from napari_kmeans.parameters import OPTIONS, Options
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _NUMPY = "import numpy as np"
 _OF_SUMMARIES = ("color_space", "normalize", "method", "coreset_size", "random_state")
@@ -54,6 +54,7 @@ def to_python(
     mask: bool | str = False,
     summarized: bool = False,
     groups: Sequence[int] | None = None,
+    joined: Mapping[int, int] | None = None,
     part: Part = Part(),
 ) -> str:
     """Return a script that gives the same result again.
@@ -82,6 +83,9 @@ def to_python(
         which other points are sampled where the colours cannot be counted.
     groups : sequence of int, optional
         The groups in which `merge_clusters` joined clusters afterwards.
+    joined : mapping of int to int, optional
+        Labels that were given to others after that, ``{gone: kept}``; no label
+        is renumbered by it, and the table that is printed is the one before.
     part : Part
         The level, the slice, or each slice, that was clustered.
 
@@ -114,6 +118,9 @@ def to_python(
         numbers = [int(group) for group in groups]
         body.append(f"segmentation = merge_clusters(segmentation, {numbers})")
     body += _painting(bool(mask), part)
+    if joined:
+        imports.append(_NUMPY)
+        body += _joining(joined, part)
     body.append("print(segmentation.table.to_string(index=False))")
     verbs = [*(["merge_clusters"] if groups is not None else []), _verb(part)]
     verbs += ["summarize"] if summarized else []
@@ -254,6 +261,19 @@ def _painting(mask: bool, part: Part) -> list[str]:
         f"painted[{part.level}] = {own}",
         "labels, recolored = map(list, zip(*painted, strict=True))",
     ]
+
+
+def _joining(joined: Mapping[int, int], part: Part) -> list[str]:
+    """Return the lines that give labels to others."""
+    lines = ["# Clusters that were merged by hand."]
+    for kept in sorted(set(joined.values())):
+        gone = sorted(label for label, now in joined.items() if now == kept)
+        given = f"np.where(np.isin({{0}}, {gone}), {kept}, {{0}})"
+        if part.n_levels == 1:
+            lines.append(f"labels = {given.format('labels')}")
+        else:
+            lines.append(f"labels = [{given.format('level')} for level in labels]")
+    return lines
 
 
 def _segmenting(options: Options, where: dict[str, str], summarized: bool, part: Part) -> list[str]:

@@ -13,6 +13,7 @@ from napari_kmeans.viewer.clusters import (
     MAX_EDITS,
     Clusters,
     format_number,
+    joined_by_hand,
     merge_pixels,
     split_pixels,
 )
@@ -159,6 +160,28 @@ def test_lazy_labels_are_merged_when_they_are_looked_at(quadrants, quadrant_labe
     assert layer.data is lazy
     clusters.redo()
     np.testing.assert_array_equal(layer.data.compute(), expected)
+
+
+@pytest.mark.parametrize("make", [np.asarray, da.from_array])
+def test_all_levels_are_merged_and_split_again(quadrants, make):
+    levels = [make(quadrants), make(quadrants[::2, ::2])]
+    labels, _ = segment_layer(Image(levels, multiscale=True, rgb=True), 4)
+    before = [np.array(level) for level in labels.data]
+    clusters = Clusters(labels)
+    kept = clusters.merge([1, 3])
+    for level, old in zip(labels.data, before, strict=True):
+        np.testing.assert_array_equal(level, np.where(np.isin(old, [1, 3]), kept, old))
+    clusters.undo()
+    for level, old in zip(labels.data, before, strict=True):
+        np.testing.assert_array_equal(level, old)
+
+
+def test_what_was_merged_is_remembered_with_the_result(clusters, layer):
+    assert [clusters.merge(pair) for pair in ([1, 4], [3, 2], [2, 4])] == [4, 2, 2]
+    assert clusters.joined == {1: 2, 4: 2, 3: 2}
+    clusters.undo()
+    assert clusters.joined == {1: 4, 3: 2}
+    assert joined_by_hand(layer) == clusters.joined
 
 
 @pytest.mark.parametrize("labels", [[], [2], [2, 2]])

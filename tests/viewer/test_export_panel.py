@@ -120,14 +120,23 @@ def test_a_file_of_other_pixels_is_not_read(
     check(text, viewer.layers["coffee labels"], viewer.layers["coffee recolored"], tmp_path)
 
 
-def test_what_was_merged_by_hand_is_said_to_be_missing(viewer, dock, finish, qtbot):
+def test_what_was_merged_by_hand_is_merged_again(
+    viewer, dock, finish, qtbot, tmp_path, monkeypatch
+):
+    dock.n_clusters.value = 6
     panel = finish_run(dock, finish)
-    Clusters(viewer.layers["picture labels"]).merge([1, 3])
-    copy(qtbot, panel)
-    assert panel.message.text() == (
-        "The script is on the clipboard, which says what to fill in. "
-        "It does not have the clusters that were merged in the list."
-    )
+    labels, recolored = viewer.layers["picture labels"], viewer.layers["picture recolored"]
+    clusters = Clusters(labels)
+    clusters.merge([clusters.merge([1, 3]), 2])
+    clusters.merge([5, 6])
+    clusters.merge([4, clusters.labels[0]])
+    clusters.undo()
+    assert len(np.unique(labels.data)) == 3
+    text = copy(qtbot, panel)
+    fill_in(viewer, text, tmp_path, monkeypatch)
+    check(text, labels, recolored, tmp_path)
+    finish_run(dock, finish)
+    assert "by hand" not in copy(qtbot, panel)
 
 
 def test_a_sample_that_was_changed_is_not_made_anew(viewer, open_dock, finish, qtbot):

@@ -13,6 +13,7 @@ from napari_kmeans.merging import MergedModel
 from napari_kmeans.picture import UnreadableImageError
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
+from napari_kmeans.viewer.clusters import joined_by_hand
 from napari_kmeans.viewer.source import EACH
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         mask=False if task.masks is None else mask,
         summarized=_was_summarized(task),
         groups=model.center_labels.tolist() if isinstance(model, MergedModel) else None,
+        joined=None if result.labels is None else joined_by_hand(result.labels),
         part=_part_of(source),
     )
 

@@ -12,9 +12,11 @@ from napari.utils.events import EmitterGroup, Event
 
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.parallel import map_slices
+from napari_kmeans.viewer.layers import METADATA_KEY
+from napari_kmeans.viewer.source import layer_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
     from napari.layers import Labels
@@ -153,17 +155,19 @@ class PixelMerge:
 
 @dataclass(frozen=True, eq=False)
 class _Looks:
-    """Table and colours of a layer; neither is ever changed."""
+    """Table and colours of a layer, and what was joined in it; none of them is ever changed."""
 
     features: pd.DataFrame
     colormap: Any
+    joined: Mapping[int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class _Edit:
     before: _Looks
     after: _Looks
-    pixels: PixelMerge | None
+    pixels: tuple[PixelMerge, ...]
+    """Of each level of the layer; none where no pixel changes."""
 
 
 class Clusters:
@@ -224,6 +228,11 @@ class Clusters:
         if not set(COLUMNS) <= set(features):
             return []
         return [int(label) for label in features["index"]]
+
+    @property
+    def joined(self) -> Mapping[int, int]:
+        """Which label took in which others since the run: {one that is gone: the one it is now}."""
+        return joined_by_hand(self.layer)
 
     def name(self, label: int) -> str:
         """Return the name that a cluster was given, or nothing."""
@@ -336,8 +345,9 @@ class Clusters:
         features = _merged_rows(self.layer.features, rows, shares)
         if "color" in features:
             features.loc[features["index"] == chosen[0], "color"] = to_hex(color[None, :3])[0]
-        pixels = PixelMerge(np.array(chosen))
-        self._edit(features, self._with_colors({chosen[0]: color}, chosen[1:]), pixels)
+        pixels = tuple(PixelMerge(np.array(chosen)) for _ in layer_levels(self.layer))
+        colormap = self._with_colors({chosen[0]: color}, chosen[1:])
+        self._edit(features, colormap, pixels, _joined(self.joined, chosen))
         return chosen[0]
 
     @property
@@ -354,7 +364,7 @@ class Clusters:
         """Take the last edit back, if there is one: data, table and colours as they were."""
         if self._done:
             edit = self._done.pop()
-            self._apply(edit.before, edit.pixels.revert if edit.pixels else None)
+            self._apply(edit.before, [each.revert for each in edit.pixels])
             self._undone.append(edit)
             self.events.changed()
 
@@ -362,28 +372,41 @@ class Clusters:
         """Make the edit again that was undone last, if there is one."""
         if self._undone:
             edit = self._undone.pop()
-            self._apply(edit.after, edit.pixels.apply if edit.pixels else None)
+            self._apply(edit.after, [each.apply for each in edit.pixels])
             self._done.append(edit)
             self.events.changed()
 
     def _edit(
-        self, features: pd.DataFrame, colormap: Any, pixels: PixelMerge | None = None
+        self,
+        features: pd.DataFrame,
+        colormap: Any,
+        pixels: tuple[PixelMerge, ...] = (),
+        joined: Mapping[int, int] | None = None,
     ) -> None:
-        before = _Looks(self.layer.features.copy(), self._colormap)
-        edit = _Edit(before, _Looks(features, colormap), pixels)
-        self._apply(edit.after, pixels.apply if pixels else None)
+        before = _Looks(self.layer.features.copy(), self._colormap, self.joined)
+        after = _Looks(features, colormap, before.joined if joined is None else joined)
+        edit = _Edit(before, after, pixels)
+        self._apply(edit.after, [each.apply for each in pixels])
         self._done = [*self._done[1 - MAX_EDITS :], edit]
         self._undone = []
         self.events.changed()
 
-    def _apply(self, looks: _Looks, relabel: Any) -> None:
+    def _apply(self, looks: _Looks, relabel: list[Callable[[Any], Any]]) -> None:
         with self._editing():
-            if relabel is not None:
-                self.layer.data = relabel(self.layer.data)
+            if relabel:
+                old = zip(relabel, layer_levels(self.layer), strict=True)
+                levels = [of_level(level) for of_level, level in old]
+                self.layer.data = levels if self.layer.multiscale else levels[0]
             self.layer.features = looks.features.copy()
+            self._remember(looks.joined)
             self.highlighted &= set(self.labels)
             self._colormap = looks.colormap
             self._paint()
+
+    def _remember(self, joined: Mapping[int, int]) -> None:
+        provenance = self.layer.metadata.get(METADATA_KEY)
+        if provenance is not None and joined != self.joined:
+            self.layer.metadata[METADATA_KEY] = {**provenance, "joined": joined}
 
     def _with_colors(self, colors: dict[int, Any], gone: Sequence[int] = ()) -> Any:
         known = _color_dict(self._colormap, self.labels)
@@ -455,6 +478,18 @@ class Clusters:
 
     def _forget_edits(self) -> None:
         self._done, self._undone = [], []
+
+
+def joined_by_hand(layer: Labels) -> Mapping[int, int]:
+    """Return which labels of a result were merged since the run, each with what it is now."""
+    return dict(layer.metadata.get(METADATA_KEY, {}).get("joined", {}))
+
+
+def _joined(before: Mapping[int, int], chosen: Sequence[int]) -> dict[int, int]:
+    """Add labels, the first of which stays, to what was joined before."""
+    kept = chosen[0]
+    earlier = {gone: kept if now in chosen else now for gone, now in before.items()}
+    return {**earlier, **dict.fromkeys(chosen[1:], kept)}
 
 
 def format_number(value: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,9 +102,8 @@ class ExportPanel(WorkingPanel):
         RuntimeError
             If the panel is busy.
         """
-        result = self._result()
-        copying = Copying(result, self._masks_in_console())
-        return self.start(copying, partial(self._show_script, result))
+        copying = Copying(self._result(), self._masks_in_console())
+        return self.start(copying, self._show_script)
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
         """Write the table, as the layer of the labels has it now, to a CSV file.
@@ -162,11 +160,11 @@ class ExportPanel(WorkingPanel):
         self.message.setText(text)
         self.message.show()
 
-    def _show_script(self, result: Result, text: str) -> None:
+    def _show_script(self, text: str) -> None:
         clipboard = QGuiApplication.clipboard()
         assert clipboard is not None
         clipboard.setText(text)
-        self._tell(_told_of_script(text, result))
+        self._tell(_told_of_script(text))
 
     def _drawing(self, path: Path) -> Drawing:
         result = self._result()
@@ -188,12 +186,9 @@ class ExportPanel(WorkingPanel):
         return f"{self._result().task.source.name} {ending}"
 
 
-def _told_of_script(text: str, result: Result) -> str:
+def _told_of_script(text: str) -> str:
     told = "The script is on the clipboard"
-    told += ", which says what to fill in." if "# Fill in" in text else "."
-    if len(result.table) < len(result.outcome.table):
-        told += " It does not have the clusters that were merged in the list."
-    return told
+    return told + (", which says what to fill in." if "# Fill in" in text else ".")
 
 
 @dataclass(frozen=True, eq=False)
