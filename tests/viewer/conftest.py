@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from threading import Event, current_thread, main_thread
 
 import pytest
@@ -9,6 +10,17 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit
+
+
+@pytest.fixture(autouse=True)
+def _short_collections():
+    """Leave what earlier tests left out of the garbage collections of this one.
+
+    Each viewer of napari leaves thousands of objects, and its fixture collects
+    garbage several times: with hundreds of viewers, that would take most of the time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
