@@ -86,3 +86,21 @@ def test_e_the_cost_falls_with_every_further_cluster(china, method):
     # The best of five restarts of exact K-means on this picture.
     assert costs[4] == pytest.approx(1368.5, rel=0.003)
     assert costs[32] == pytest.approx(190.1, rel=0.01)
+
+
+def test_f_a_rare_color_of_a_real_photograph():
+    image = data.astronaut()
+    red, green, blue = np.moveaxis(image.astype(int), -1, 0)
+    # The flag's and the patch's: 2 % of the pixels, and no shade of black.
+    is_blue = (blue > 60) & (blue > 1.3 * np.maximum(red, green))
+    shares = {}
+    for balance in (0.0, 0.5, 1.0):
+        labels = segment(image, 4, color_space="lab", balance=balance).labels
+        counts = np.bincount(labels[is_blue], minlength=5)
+        together, of_cluster = counts.max() / counts.sum(), (labels == counts.argmax()).mean()
+        print(f"balance {balance}: {together:.0%} of the blue in a cluster of {of_cluster:.1%}")
+        shares[balance] = together, of_cluster
+    assert shares[0.0][1] > 0.2
+    for balance in (0.5, 1.0):
+        assert shares[balance][0] > 0.98
+        assert shares[balance][1] < 0.04
