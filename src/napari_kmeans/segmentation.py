@@ -16,7 +16,7 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.parallel import shared_pool
 from napari_kmeans.parameters import Options
 from napari_kmeans.progress import Progress, Report
-from napari_kmeans.summary import Summary, summarize_pixels
+from napari_kmeans.summary import Colors, Summary, summarize_pixels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +49,11 @@ class Segmentation:
         centres is off their true cost on all pixels, ``model.inertia_``.
     options : Options
         What was asked for.
+    colors : Colors or None
+        `points` (m, C) in channel units, and `weights` (m,), that show where the
+        colours of all pixels lie: the coreset, or for "full" cells of colour
+        space or every n-th pixel. None where neither was kept, as for a dask
+        image of too many colours to count.
 
     Labels and recolored are lazy dask arrays where the image is one, of its chunks.
     For several images they are lists, in the same order; all else is of all images.
@@ -61,6 +66,7 @@ class Segmentation:
     coreset: Coreset | None
     distortion: float
     options: Options
+    colors: Colors | None = None
 
 
 def segment(
@@ -347,6 +353,7 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
         summary.coreset,
         distortion,
         options,
+        summary.shown,
     )
 
 

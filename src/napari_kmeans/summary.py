@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,17 @@ if TYPE_CHECKING:
 Floats: TypeAlias = NDArray[np.float64]
 
 
+_MAX_SHOWN = 20_000
+"""Pixels that show where the colours of all lie."""
+
+
+class Colors(NamedTuple):
+    """Colours (m, C) in channel units, and how many pixels each stands for (m,)."""
+
+    points: Floats
+    weights: Floats
+
+
 @dataclass(frozen=True, eq=False)
 class Summary(ABC):
     """The colours of one or more images, as the options ask for them.
@@ -57,6 +68,11 @@ class Summary(ABC):
     def coreset(self) -> Coreset | None:
         """The sample that is fitted, None where all pixels are."""
         return None
+
+    @property
+    def shown(self) -> Colors | None:
+        """Some colours that show where all of them lie; None where these were not kept."""
+        return None if self.coreset is None else Colors(self.coreset.points, self.coreset.weights)
 
     @property
     @abstractmethod
@@ -151,6 +167,11 @@ class CountedColors(Summary):
             self.histogram, self.channels, None if finer else size, self.images, self.seed
         )
 
+    @property
+    def shown(self) -> Colors:
+        """The coreset, or else the means of cells of colour space."""
+        return super().shown or Colors(self.channels.means, self.channels.totals)
+
     @cached_property
     def levels(self) -> list[GroupedPoints]:
         """Cells of colour space and all colours, or the coreset alone."""
@@ -232,6 +253,13 @@ class EveryPixel(Summary):
     """All pixels of an image of too many colours to count."""
 
     values: NDArray[Any]
+
+    @property
+    def shown(self) -> Colors:
+        """Every n-th pixel."""
+        step = -(-len(self.values) // _MAX_SHOWN)
+        points = self.values[::step].astype(np.float64)
+        return Colors(points, np.full(len(points), len(self.values) / len(points)))
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:

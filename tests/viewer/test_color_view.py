@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
+import dask.array as da
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
@@ -112,8 +113,30 @@ def test_two_channels_lie_in_a_plane():
     assert not cloud.points[:, 2].any()
 
 
-def test_without_a_sample_clusters_stand_for_themselves(quadrants):
-    segmentation = segment(quadrants, 4, rgb=True, method="full")
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_where_all_pixels_were_fitted_colors_of_all_are_shown(quadrants, dtype):
+    image = np.tile(quadrants, (8, 8, 1)).astype(dtype)
+    cloud = cloud_of(segment(image, 4, rgb=True, method="full"))
+    assert len(cloud.points) > 4
+    pixels = image.reshape(-1, 3).astype(float)
+    assert cloud.weights.sum() == pytest.approx(len(pixels))
+    if dtype == np.uint8:
+        np.testing.assert_allclose(
+            cloud.weights @ cloud.points / len(pixels), pixels.mean(axis=0), rtol=1e-9
+        )
+    else:
+        assert {tuple(point) for point in cloud.points} <= {tuple(pixel) for pixel in pixels}
+    shares = np.bincount(cloud.labels, cloud.weights)[1:] / len(pixels)
+    np.testing.assert_allclose(shares, np.array([100, 110, 100, 110]) / 420, atol=0.02)
+
+
+def lazy_floats(quadrants):
+    """Colours that cannot be counted, and are not kept."""
+    return da.from_array(quadrants.astype(np.float32), chunks=(10, 10, 3))
+
+
+def test_without_colors_clusters_stand_for_themselves(quadrants):
+    segmentation = segment(lazy_floats(quadrants), 4, rgb=True, method="full")
     cloud = cloud_of(segmentation)
     np.testing.assert_array_equal(cloud.points, segmentation.model.cluster_centers_)
     assert cloud.weights.tolist() == [100, 110, 100, 110]
@@ -238,9 +261,9 @@ def test_gray_shows_a_curve_from_the_front(view, steps):
 def test_without_a_sample_it_says_so(view, quadrants, segmentation):
     assert "run a clustering" in view.message.text()
     assert not view.canvas.native.isVisible()
-    view.show_segmentation(segment(quadrants, 4, rgb=True, method="full"))
+    view.show_segmentation(segment(lazy_floats(quadrants), 4, rgb=True, method="full"))
     assert view.message.isVisible()
-    assert "clusters only" in view.message.text()
+    assert "no pixels were kept" in view.message.text()
     view.show_segmentation(segmentation)
     assert not view.message.isVisible()
     view.clear()

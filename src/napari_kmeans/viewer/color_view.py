@@ -117,18 +117,18 @@ class Cloud:
 
 
 def cloud_of(segmentation: Segmentation) -> Cloud:
-    """Return the sample that a segmentation was fitted to, in the space of its clusters.
+    """Return colours that show where those of all pixels lie, in the space of the clusters.
 
-    Without a sample, because the method was "full", the clusters stand for
-    themselves. Of several channels the first three are taken.
+    Where the segmentation has none, the clusters stand for themselves. Of
+    several channels the first three are taken.
     """
-    model, coreset = segmentation.model, segmentation.coreset
+    model, shown = segmentation.model, segmentation.colors
     centers = model.cluster_centers_
-    if coreset is None:
+    if shown is None:
         values, weights = model.palette, segmentation.table["pixels"].to_numpy(np.float64)
         points = centers
     else:
-        values, weights = coreset.points, coreset.weights
+        values, weights = shown
         points = np.asarray(model.space.convert(values), np.float64)
     names = [str(each).removeprefix("mean ") for each in segmentation.table]
     names = [name for name, column in zip(names, segmentation.table, strict=True) if name != column]
@@ -299,8 +299,8 @@ class ColorSpaceView(QWidget):
     # ----------------------------------------------------------- what is shown
 
     def show_segmentation(self, segmentation: Segmentation) -> None:
-        """Show the sample that was fitted, or the clusters alone where there is none."""
-        note = "" if segmentation.coreset is not None else "All pixels were fitted: clusters only."
+        """Show colours of all pixels, or the clusters alone where no colours were kept."""
+        note = "" if segmentation.colors is not None else "The clusters only: no pixels were kept."
         self._show(cloud_of(segmentation), note)
 
     def show_points(
