@@ -416,3 +416,12 @@ def test_all_pixels_of_a_dask_image_are_not_weighed_by_color():
     image = da.from_array(stained("f4")[0])
     with pytest.raises(ValueError, match="balance must be 0 for method 'full' on dask images"):
         segment(image, 4, rgb=True, method="full", balance=0.5)
+
+
+def test_restarts_on_a_sample_of_very_many_pixels_end_as_low_as_on_all():
+    rng = np.random.default_rng(0)
+    centers = rng.uniform(0, 100, (12, 4))
+    image = centers[rng.integers(12, size=(500, 600))] + rng.normal(0, 3, (500, 600, 4))
+    ours = segment(image, 12, channel_axis=-1, method="full").model
+    true = KMeans(12, init=centers, n_init=1).fit(image.reshape(-1, 4))
+    assert ours.inertia_ <= 1.0001 * true.inertia_

@@ -34,3 +34,12 @@ def test_nothing_changes_at_0_and_points_share_their_cell_by_weight():
     np.testing.assert_allclose(
         balance_weights(points, weights, 1.0), np.array([1, 3, 4, 8]) / 16 * 9
     )
+
+
+def test_an_axis_on_which_all_are_equal_parts_nothing():
+    rng = np.random.default_rng(0)
+    points, weights = rng.random((50, 2)), rng.random(50) + 0.1
+    flat = np.column_stack([points[:, 0], np.full(50, 3.0), points[:, 1]])
+    np.testing.assert_array_equal(
+        balance_weights(flat, weights, 0.7), balance_weights(points, weights, 0.7)
+    )

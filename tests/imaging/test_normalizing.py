@@ -114,3 +114,20 @@ def test_other_spaces_are_not_scaled():
     image = np.zeros((40, 40, 3), np.uint8)
     with pytest.raises(ValueError, match="normalize must be 'none' in lab, got 'zscore'"):
         segment(image, color_space="lab", normalize="zscore")
+
+
+def test_percentiles_of_more_pixels_than_are_drawn():
+    rng = np.random.default_rng(3)
+    image = (rng.normal(size=(600, 700, 2)) * [1, 50] + [7, -20]).astype(np.float32)
+    offset, scale = find_scales(open_images(image, channel_axis=-1), "percentile", 0)
+    low, high = np.percentile(image.reshape(-1, 2), [1, 99], axis=0)
+    # A hundredth of a normal distribution's range, from 130,000 draws.
+    assert (abs(offset - low) < 0.02 * (high - low)).all()
+    np.testing.assert_allclose(scale, high - low, rtol=0.02)
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_where_all_is_left_out_the_scales_are_not_the_fault(how):
+    image = np.full((5, 6, 2), np.nan, np.float32)
+    with pytest.raises(ValueError, match="image must have a pixel to cluster, got all 30 left out"):
+        segment(image, 2, channel_axis=-1, normalize=how)
