@@ -255,7 +255,8 @@ def _targets(directory: Path, stem: str) -> list[Path]:
 
 def _key(path: Path) -> str:
     # Case folded: on macOS and Windows two names may be one file.
-    return str(path.resolve()).casefold()
+    # And not Path.resolve, which has no answer for a link that leads to itself.
+    return os.path.realpath(path).casefold()
 
 
 def _tiff_axes(model: KMeansModel, ndim: int) -> str:
