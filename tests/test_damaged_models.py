@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from copy import deepcopy
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,8 @@ def places(tree: Any) -> list[tuple[Any, Any]]:
 
 
 def hostile(rng: Rng) -> Any:
-    return rng.choice(VALUES if rng.random() < 0.95 else LONG_VALUES)
+    # A copy: it may be damaged further.
+    return deepcopy(rng.choice(VALUES if rng.random() < 0.95 else LONG_VALUES))
 
 
 def replace_value(tree: Tree, rng: Rng) -> None:
@@ -114,7 +116,7 @@ def remove(tree: Tree, rng: Rng) -> None:
 def lengthen(tree: Tree, rng: Rng) -> None:
     lists = [c[k] for c, k in places(tree) if isinstance(c[k], list) and c[k]]
     chosen = rng.choice(lists)
-    chosen.extend([rng.choice(chosen)] * rng.choice([1, 2, 1000]))
+    chosen.extend([rng.choice(chosen)] * rng.choice([1, 2, 50]))
 
 
 def nest(tree: Tree, rng: Rng) -> None:
