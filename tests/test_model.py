@@ -236,6 +236,7 @@ def test_a_model_that_cannot_be_written_leaves_nothing(fitted, tmp_path):
         {"palette": None},
         {"inertia": -1},
         {"inertia": "0"},
+        {"inertia": True},
         {"inertia": 10**400},
         {"normalize": "zscore"},
         {"normalize": None},
