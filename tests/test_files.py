@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import zlib
 from typing import TYPE_CHECKING
@@ -251,6 +252,20 @@ class TestReplacing:
             raise KeyboardInterrupt
         assert (target / "0" / "chunk").read_text() == "old"
         assert self._names(target.parent) == ["labels.zarr"]
+
+    def test_what_was_half_removed_when_a_run_was_killed_is_not_put_back(self, target, monkeypatch):
+        def killed(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", killed)
+            with pytest.raises(KeyboardInterrupt), replacing([target]) as temporary:
+                self._fill(temporary[target], "new")
+        assert (target / "0" / "chunk").read_text() == "new"
+        target.rename(target.with_name("moved"))
+        with pytest.raises(KeyboardInterrupt), replacing([target]):
+            raise KeyboardInterrupt
+        assert self._names(target.parent) == ["moved"]
 
     def test_a_file_written_by_way_of_another_is_taken_away_too(self, tmp_path):
         name = ".napari-kmeans-0123abcd-.napari-kmeans-4567cdef-model.json"

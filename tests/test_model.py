@@ -1,5 +1,4 @@
 import json
-import random
 
 import dask.array as da
 import numpy as np
@@ -237,6 +236,7 @@ def test_a_model_that_cannot_be_written_leaves_nothing(fitted, tmp_path):
         {"palette": None},
         {"inertia": -1},
         {"inertia": "0"},
+        {"inertia": True},
         {"inertia": 10**400},
         {"normalize": "zscore"},
         {"normalize": None},
@@ -262,23 +262,3 @@ def test_a_file_that_is_no_json_is_refused(text, tmp_path):
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match="cannot read a model from"):
         KMeansModel.load(path)
-
-
-def test_a_damaged_file_is_a_model_or_refused(fitted, tmp_path):
-    path = tmp_path / "model.json"
-    text = json.dumps(fitted.model.to_dict()).encode()
-    rng = random.Random(0)
-    outcomes = set()
-    for _ in range(400):
-        damaged = bytearray(text)
-        for _ in range(rng.randint(1, 3)):
-            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-        path.write_bytes(damaged)
-        try:
-            model = KMeansModel.load(path)
-        except ValueError:
-            outcomes.add("refused")
-        else:
-            outcomes.add("a model")
-            assert model.predict(np.zeros((2, 2, 3), np.uint8)).shape == (2, 2)
-    assert outcomes == {"refused", "a model"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import re
 import subprocess
@@ -52,6 +53,44 @@ def test_a_lower_room_pulls_in_neither_qt_nor_napari(module):
 def test_importing_the_package_or_the_command_line_is_light(module):
     heavy = {"numba", "sklearn", "skimage", "scipy", "pandas", "dask", "zarr", "napari", "qtpy"}
     assert not _top_level_imports(f"import {module}") & heavy
+
+
+def test_napari_starts_without_the_plugin_s_code():
+    """The menus have it, but nothing of it is imported before its dock is opened."""
+    code = """
+import sys
+import napari
+from npe2 import PluginManager
+
+def ours():
+    return {name for name in sys.modules if name.partition(".")[0] == "napari_kmeans"}
+
+viewer = napari.Viewer(show=False)
+texts = {}
+for bar in viewer.window._qt_window.menuBar().actions():
+    menus = [bar.menu()]
+    for menu in menus:
+        menu.aboutToShow.emit()
+        texts |= {action.text(): action for action in menu.actions()}
+        menus += [action.menu() for action in menu.actions() if action.menu()]
+assert "napari-kmeans" in {m.name for m in PluginManager.instance().iter_manifests(disabled=False)}
+assert any("K-means segmentation" in text for text in texts), sorted(texts)
+assert any("Colour photograph" in text for text in texts), sorted(texts)
+assert not ours(), ours()
+
+before = set(sys.modules)
+import napari_kmeans
+assert set(sys.modules) - before == {"napari_kmeans"}, set(sys.modules) - before
+
+viewer.window.add_plugin_dock_widget("napari-kmeans")
+assert "napari_kmeans.viewer.widget" in ours()
+viewer.close()
+"""
+    environment = os.environ | {"NAPARI_CONFIG": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_public_names_are_there():

@@ -65,3 +65,9 @@ class TestFreeStems:
     )
     def test_an_input_is_not_overwritten(self, tmp_path, name):
         assert free_stems(["a"], tmp_path, [tmp_path / name]) == ["a-2"]
+
+
+def test_what_a_killed_run_tried_the_directory_with_is_taken_away(tmp_path):
+    (tmp_path / ".napari-kmeans-probe").touch()
+    with output_directory(tmp_path):
+        assert not list(tmp_path.iterdir())

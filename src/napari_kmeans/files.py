@@ -9,11 +9,12 @@ import secrets
 import shutil
 import warnings
 from contextlib import contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.picture import Axis, Picture, UnreadableImageError, reason
+from napari_kmeans.picture import Axis, Picture, UnreadableImageError, check_memory, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,9 +40,9 @@ def read_image(path: Path) -> Picture:
     UnreadableImageError
         If the file is missing, damaged or no image.
     """
-    if not path.exists():
-        raise UnreadableImageError("there is no such file")
     try:
+        if not path.exists():
+            raise UnreadableImageError("there is no such file")
         with _quiet_decoders():
             picture = _reader(path)(path)
     except UnreadableImageError:
@@ -61,6 +62,9 @@ def _reader(path: Path) -> Callable[[Path], Picture]:
         from napari_kmeans.zarr_files import read_zarr
 
         return read_zarr
+    # It may have no end. That of a pipe is with whoever writes into it.
+    if not (path.is_file() or path.is_fifo()):
+        raise UnreadableImageError("it is a device and no file")
     return _read_tiff if path.suffix.lower() in TIFF_SUFFIXES else _read_with_imageio
 
 
@@ -110,11 +114,12 @@ def _take_place(part: Path, path: Path) -> None:
         os.replace(part, path)
         return
     # No system call replaces a directory that is not empty. Killed between the
-    # two, a run leaves the old one to be put back by the next.
+    # first two, a run leaves the old one to be put back by the next.
     previous = _previous(path)
     os.rename(path, previous)
     os.rename(part, path)
-    _remove(previous)
+    # Half of it must not pass for what is to be put back.
+    os.rename(previous, part)
 
 
 def _previous(path: Path) -> Path:
@@ -141,20 +146,30 @@ def _remove(path: Path) -> None:
 
 def _read_with_imageio(path: Path) -> Picture:
     import imageio.v3 as iio
+    from imageio.config import known_extensions
     from imageio.plugins.pillow import PillowPlugin
 
     # As bytes, for imageio leaves a file open that it cannot read.
-    data = path.read_bytes()
-    with iio.imopen(data, "r", extension=path.suffix) as file:
-        if not isinstance(file, PillowPlugin):
-            return Picture(np.asarray(file.read()))
+    data = _read_bytes(path)
+    known = known_extensions.get(path.suffix.lower())
+    # What its reader does not know no other would: they would only say so at length.
+    if not known or known[0].priority[0] != "pillow":
+        with iio.imopen(data, "r", extension=path.suffix) as file:
+            if not isinstance(file, PillowPlugin):
+                return Picture(np.asarray(file.read()))
     return _read_with_pillow(data)
+
+
+def _read_bytes(path: Path) -> bytes:
+    check_memory(path.stat().st_size, "the file")
+    return path.read_bytes()
 
 
 def _read_with_pillow(data: bytes, pages: Sequence[int] = ()) -> Picture:
     """Read the `pages` of a file, or all there are where none are given."""
     import imageio.v3 as iio
 
+    _check_with_pillow(data, len(pages))
     mode = str(iio.immeta(data, plugin="pillow", index=0).get("mode", ""))
     # The fourth channel of a printer's colours would pass for alpha.
     how: dict[str, Any] = {"plugin": "pillow", "mode": "RGB" if mode == "CMYK" else None}
@@ -170,6 +185,21 @@ def _read_with_pillow(data: bytes, pages: Sequence[int] = ()) -> Picture:
         pixels = pixels[0]
     note = "its 16-bit colours are read at 8 bits; a TIFF file would keep them"
     return Picture(pixels, rgb=not is_gray, note=note if _is_deep_color_png(data) else "")
+
+
+def _check_with_pillow(data: bytes, n_pages: int) -> None:
+    """Refuse what is no image, or says that it has more pixels than there is memory for."""
+    from PIL import Image, ImageMode, UnidentifiedImageError
+
+    try:
+        with Image.open(BytesIO(data)) as image:
+            n_frames = n_pages or getattr(image, "n_frames", 1)
+            value = np.dtype(ImageMode.getmode(image.mode).typestr)
+            n_bytes = image.width * image.height * len(image.getbands()) * value.itemsize
+    except UnidentifiedImageError:
+        raise UnreadableImageError("it is no image in a format known here") from None
+    # Pillow holds a frame while the array is made of all of them.
+    check_memory((n_frames + 1) * n_bytes, "an image of the size that it tells")
 
 
 def _is_deep_color_png(data: bytes) -> bool:
@@ -194,7 +224,7 @@ def _read_tiff(path: Path) -> Picture:
         if not plain or first.photometric == PHOTOMETRIC.PALETTE:
             # Pillow has LZW, JPEG and palettes, for which tifffile needs imagecodecs.
             return _read_with_pillow(
-                path.read_bytes(), [page.index for page in series.pages if page]
+                _read_bytes(path), [page.index for page in series.pages if page]
             )
         return _tiff_picture([series.asarray()], series.axes)
 
@@ -227,7 +257,7 @@ def _quiet_decoders() -> Iterator[None]:
 
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     limit = Image.MAX_IMAGE_PIXELS
-    # The limit guards servers against strangers' files; this file the user chose.
+    # Pillow's is the same everywhere; what there is memory for is looked at here.
     Image.MAX_IMAGE_PIXELS = None
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def open_levels(path: Path, series: tifffile.TiffPageSeries) -> list[Any]:
     Raises
     ------
     UnreadableImageError
-        If its compression cannot be read with what is installed.
+        If it is too short, or its compression cannot be read with what is installed.
     """
     axis = next((series.axes.index(name) for name in "SC" if name in series.axes), None)
     return [_open_level(path, series, number, axis) for number in range(len(series.levels))]
@@ -83,6 +84,7 @@ def open_levels(path: Path, series: tifffile.TiffPageSeries) -> list[Any]:
 
 def _open_level(path: Path, series: tifffile.TiffPageSeries, number: int, axis: int | None) -> Any:
     level = series.levels[number]
+    _check_size(path, level)
     if level.dataoffset is not None:
         dtype = np.dtype(level.keyframe.parent.byteorder + level.dtype.char)
         plain = FileArray(PlainTiff(path, level.dataoffset, dtype, tuple(level.shape)))
@@ -90,6 +92,23 @@ def _open_level(path: Path, series: tifffile.TiffPageSeries, number: int, axis: 
     source = TiffLevel(path, number)
     _check_compression(source, level.keyframe)
     return open_lazily(source, source.tiles, axis)
+
+
+def _check_size(path: Path, level: tifffile.TiffPageSeries) -> None:
+    """Refuse a file that is shorter than it says, or that says where too few of its pixels are."""
+    page, n_bytes = level.keyframe, path.stat().st_size
+    if level.dataoffset is not None:
+        missing = level.dataoffset + level.nbytes - n_bytes
+    else:
+        places = zip(page.dataoffsets, page.databytecounts, strict=False)
+        missing = max((offset + size for offset, size in places), default=0) - n_bytes
+    if missing > 0:
+        raise UnreadableImageError(f"it ends too early: {missing} bytes are missing")
+    n_pieces = prod(page.chunked)
+    if len(page.dataoffsets) < n_pieces:
+        raise UnreadableImageError(
+            f"of {n_pieces} pieces, in a shape of {level.shape}, it holds {len(page.dataoffsets)}"
+        )
 
 
 def _squares(shape: tuple[int, ...], axis: int | None) -> list[int]:

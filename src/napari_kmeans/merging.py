@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import brightness, rgb_to_lab, to_hex
 from napari_kmeans.imaging.painting import Renamer, label_dtype, paint, recolor, round_to
-from napari_kmeans.model import KMeansModel
+from napari_kmeans.model import KMeansModel, entries_of, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -272,24 +272,16 @@ class MergedModel(KMeansModel):
         ValueError
             If the values are not those of a model with joined clusters.
         """
-        known = values if isinstance(values, dict) else {}
-        labels, palette = (
-            value if isinstance(value, list) else []
-            for value in (known.get("center_labels"), known.get("palette"))
-        )
-        # By their texts: a file may hold anything, and True is equal to 1.
-        if {repr(label) for label in labels} != {repr(i + 1) for i in range(len(palette))}:
+        entries = entries_of(values)
+        n_centers, n_labels = len(entries["cluster_centers_"]), len(entries["palette"])
+        labels = values.get("center_labels")
+        are_whole = isinstance(labels, list) and all(type(label) is int for label in labels)
+        if not are_whole or len(labels) != n_centers or {*labels} != {*range(1, n_labels + 1)}:
             raise ValueError(
-                f"center_labels must hold each label from 1 to {len(palette)}, got {labels!r}: "
-                "save the model anew."
+                f"center_labels must hold each label from 1 to {n_labels} for {n_centers} "
+                f"centers, got {shown(labels)}: save the model anew."
             )
-        # What the rest of the file must be is that of a model of as many colours.
-        rest = {key: value for key, value in known.items() if key != "center_labels"}
-        whole = KMeansModel.from_dict({**rest, "palette": [palette[i - 1] for i in labels]})
-        return cls(
-            **{**vars(whole), "palette": np.array(palette, np.float64)},
-            center_labels=np.array(labels, np.int64),
-        )
+        return cls(**entries, center_labels=np.array(labels, np.int64))
 
 
 def labels_of_centers(model: KMeansModel) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,11 @@ Floats = NDArray[np.float64]
 _FORMAT = "napari-kmeans model"
 _VERSION = 1
 _MAX_BYTES = 64 * 2**20
+_MAX_LENGTH = 65535
+"""Of the tables: a label for each row must exist."""
+
+_SHOWN = 80
+"""Characters of a wrong value that a message shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,42 +251,14 @@ class KMeansModel:
         ValueError
             If the values are not those of a model.
         """
-        if not isinstance(values, dict) or values.get("format") != _FORMAT:
-            raise ValueError("this is not a napari-kmeans model: save one with KMeansModel.save.")
-        if cls is KMeansModel and "center_labels" in values:
+        if cls is KMeansModel and isinstance(values, dict) and "center_labels" in values:
             from napari_kmeans.merging import MergedModel
 
             return MergedModel.from_dict(values)
-        if values.get("version") != _VERSION:
-            raise ValueError(
-                f"version must be {_VERSION}, got {values.get('version')!r}: "
-                "update napari-kmeans, or save the model anew."
-            )
-        rgb = _of(values, "rgb", bool)
-        color_space = _one_of(values, "color_space", OPTIONS["color_space"].choices)
-        centers, palette = _matrix(values, "cluster_centers"), _matrix(values, "palette")
-        n_features = palette.shape[1] if color_space == "rgb" else 3
-        if len(centers) != len(palette) or centers.shape[1] != n_features:
-            raise ValueError(
-                f"cluster_centers and palette must belong together, got shapes "
-                f"{centers.shape} and {palette.shape}: save the model anew."
-            )
-        if rgb != (palette.shape[1] == 3) and (rgb or color_space != "rgb"):
-            raise ValueError(
-                f"palette must have three channels for rgb, got {palette.shape[1]}: "
-                "save the model anew."
-            )
-        return cls(
-            cluster_centers_=centers,
-            palette=palette,
-            inertia_=_amount(values, "inertia"),
-            n_iter_=int(_amount(values, "n_iter")),
-            color_space=color_space,
-            rgb=rgb,
-            channel_axis=_axis(values, rgb, palette.shape[1]),
-            dtype=_dtype(values),
-            **_scaling(values, color_space, palette.shape[1]),
-        )
+        entries = entries_of(values)
+        if len(entries["cluster_centers_"]) != len(entries["palette"]):
+            raise _no_pair(entries)
+        return cls(**entries)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file, whole or not at all."""
@@ -289,7 +267,10 @@ class KMeansModel:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KMeansModel:
-        """Read a model from a JSON file.
+        """Read a model from a JSON file: its values are checked, and none is run.
+
+        At most 64 MiB are read, and taken for at most 65,535 clusters of as many
+        channels.
 
         Raises
         ------
@@ -298,27 +279,91 @@ class KMeansModel:
         OSError
             If the file cannot be read.
         """
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
         try:
-            if len(data) > _MAX_BYTES:
-                raise ValueError(f"the file is larger than {_MAX_BYTES} bytes.")
-            return cls.from_dict(json.loads(data))
+            return cls.from_dict(json.loads(_read(Path(path))))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"cannot read a model from {os.fspath(path)!r}: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    # A pipe may never end, nor begin.
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("it is a pipe or a device: name a file.")
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"the file is larger than {_MAX_BYTES} bytes.")
+    return data
+
+
+def entries_of(values: Any) -> dict[str, Any]:
+    """Return what a model is made of, whatever the number of centres for a colour.
+
+    Raises
+    ------
+    ValueError
+        If the values are not those of a model.
+    """
+    if not isinstance(values, dict) or values.get("format") != _FORMAT:
+        raise ValueError("this is not a napari-kmeans model: save one with KMeansModel.save.")
+    if values.get("version") != _VERSION:
+        raise ValueError(
+            f"version must be {_VERSION}, got {shown(values.get('version'))}: "
+            "update napari-kmeans, or save the model anew."
+        )
+    rgb = _of(values, "rgb", bool)
+    color_space = _one_of(values, "color_space", OPTIONS["color_space"].choices)
+    palette = _matrix(values, "palette")
+    n_channels = palette.shape[1]
+    entries = {
+        "cluster_centers_": _matrix(values, "cluster_centers"),
+        "palette": palette,
+        "inertia_": _amount(values, "inertia"),
+        "n_iter_": int(_amount(values, "n_iter")),
+        "color_space": color_space,
+        "rgb": rgb,
+        "channel_axis": _axis(values, rgb, n_channels),
+        "dtype": _dtype(values),
+        **_scaling(values, color_space, n_channels),
+    }
+    if entries["cluster_centers_"].shape[1] != (n_channels if color_space == "rgb" else 3):
+        raise _no_pair(entries)
+    if rgb != (n_channels == 3) and (rgb or color_space != "rgb"):
+        raise ValueError(
+            f"palette must have three channels for rgb, got {n_channels}: save the model anew."
+        )
+    return entries
+
+
+def shown(value: Any) -> str:
+    """Return what a file holds, short enough for a sentence."""
+    text = reprlib.repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _no_pair(entries: dict[str, Any]) -> ValueError:
+    shapes = f"{entries['cluster_centers_'].shape} and {entries['palette'].shape}"
+    return ValueError(
+        f"cluster_centers and palette must belong together, got shapes {shapes}: "
+        "save the model anew."
+    )
 
 
 def _of(values: dict[str, Any], name: str, kind: type) -> Any:
     value = values.get(name)
     if type(value) is not kind:
-        raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}: save the model anew.")
+        raise ValueError(
+            f"{name} must be a {kind.__name__}, got {shown(value)}: save the model anew."
+        )
     return value
 
 
 def _one_of(values: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
     value = _of(values, name, str)
     if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}, got {value!r}: save the model anew.")
+        raise ValueError(
+            f"{name} must be one of {choices}, got {shown(value)}: save the model anew."
+        )
     return str(value)
 
 
@@ -338,16 +383,20 @@ def _matrix(values: dict[str, Any], name: str) -> Floats:
         raise ValueError(message) from error
     if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
         raise ValueError(message)
-    # A label for each must exist.
-    if len(matrix) > OPTIONS["n_clusters"].maximum:  # type: ignore[operator]
-        raise ValueError(f"{name} must have at most 65535 rows, got {len(matrix)}.")
+    if max(matrix.shape) > _MAX_LENGTH:
+        raise ValueError(
+            f"{name} must have at most {_MAX_LENGTH} rows and columns, got {matrix.shape}: "
+            "save the model anew."
+        )
     return matrix
 
 
 def _amount(values: dict[str, Any], name: str) -> float:
     value: Any = values.get(name)
     if not _is_finite(value) or value < 0:
-        raise ValueError(f"{name} must be a number of at least 0, got {value!r}: save it anew.")
+        raise ValueError(
+            f"{name} must be a number of at least 0, got {shown(value)}: save it anew."
+        )
     return float(value)
 
 
@@ -357,7 +406,7 @@ def _axis(values: dict[str, Any], rgb: bool, n_channels: int) -> int | None:
         return None
     if type(value) is not int or not -32 <= value < 32 or (rgb and value != -1):
         raise ValueError(
-            f"channel_axis must fit {n_channels} channels, got {value!r}: save the model anew."
+            f"channel_axis must fit {n_channels} channels, got {shown(value)}: save the model anew."
         )
     return value
 
@@ -371,11 +420,14 @@ def _scaling(values: dict[str, Any], color_space: str, n_channels: int) -> dict[
         numbers = tuple(_of(values, name, list))
         if len(numbers) != n_numbers or not all(map(_is_finite, numbers)):
             raise ValueError(
-                f"{name} must be {n_numbers} finite numbers, got {numbers!r}: save the model anew."
+                f"{name} must be {n_numbers} finite numbers, got {shown(numbers)}: "
+                "save the model anew."
             )
         scaling[name] = tuple(map(float, numbers))
     if not all(number > 0 for number in scaling["scale"]):
-        raise ValueError(f"scale must be positive, got {scaling['scale']}: save the model anew.")
+        raise ValueError(
+            f"scale must be positive, got {shown(scaling['scale'])}: save the model anew."
+        )
     return scaling
 
 
@@ -388,9 +440,9 @@ def _dtype(values: dict[str, Any]) -> np.dtype[Any]:
     name = _of(values, "dtype", str)
     # Only these names: numpy would make a dtype of many another string.
     if name.rstrip("0123456789") not in ("bool", "int", "uint", "float", "longdouble"):
-        raise ValueError(f"dtype must be that of an image, got {name!r}: save the model anew.")
+        raise ValueError(f"dtype must be that of an image, got {shown(name)}: save the model anew.")
     try:
         dtype: np.dtype[Any] = np.dtype(name)
     except TypeError as error:
-        raise ValueError(f"dtype must be that of an image, got {name!r}.") from error
+        raise ValueError(f"dtype must be that of an image, got {shown(name)}.") from error
     return dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 CHUNK_PIXELS = 2**20
 """What tiles are gathered to: 1024 by 1024 pixels, some milliseconds of work."""
+
+
+MOST_CHUNKS = 2**18
+"""More than that, of a million pixels each, are not worked through in days."""
 
 
 class UnreadableImageError(Exception):
@@ -93,10 +98,22 @@ def open_lazily(array: FileArray, tiles: Sequence[int], channel_axis: int | None
         The shape of the tiles in which the file is stored.
     channel_axis : int or None
         An axis that is not cut.
+
+    Raises
+    ------
+    UnreadableImageError
+        If there are too many chunks, or one does not fit into memory, as in a
+        file whose sizes are damaged.
     """
     import dask.array as da
 
     chunks = _gathered(array.shape, tiles, channel_axis)
+    check_memory(prod(chunks) * array.dtype.itemsize, "a piece of it")
+    if (
+        prod(-(-length // max(size, 1)) for length, size in zip(array.shape, chunks, strict=True))
+        > MOST_CHUNKS
+    ):
+        raise UnreadableImageError(f"its shape, {array.shape}, is too large to be worked through")
     # No name from the contents: a file may change while the process lives.
     return da.from_array(array, chunks=chunks, name=False, inline_array=True)
 
@@ -105,6 +122,8 @@ def _gathered(
     shape: Sequence[int], tiles: Sequence[int], channel_axis: int | None
 ) -> tuple[int, ...]:
     """Double the tiles along their shortest side, first in the plane, up to `CHUNK_PIXELS`."""
+    if not all(tiles):
+        raise UnreadableImageError(f"its pieces have the shape {tuple(tiles)}, without a pixel")
     sizes = [min(tile, length) for tile, length in zip(tiles, shape, strict=True)]
     spatial = [axis for axis in range(len(shape)) if axis != channel_axis]
     if channel_axis is not None:
@@ -118,6 +137,22 @@ def _gathered(
     return tuple(sizes)
 
 
+def check_memory(n_bytes: int, what: str) -> None:
+    """Refuse what does not fit into memory, before it is tried.
+
+    Raises
+    ------
+    UnreadableImageError
+        If more bytes are wanted than are free.
+    """
+    from psutil import virtual_memory
+
+    free = virtual_memory().available
+    if n_bytes > free:
+        wanted, there = (f"{number / 2**30:,.1f} GB" for number in (n_bytes, free))
+        raise UnreadableImageError(f"{what} takes {wanted} of memory, and {there} are free")
+
+
 def reason(error: BaseException) -> str:
     """Return why, in one line: what the system says, or the first line of the message."""
     if isinstance(error, MemoryError):
@@ -126,5 +161,7 @@ def reason(error: BaseException) -> str:
         return error.strerror
     if "Could not find a backend" in str(error):
         return "it is no image in a format known here"
+    if isinstance(error, KeyError):
+        return f"{error} is missing in it"
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

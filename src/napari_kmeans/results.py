@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.files import replacing
+from napari_kmeans.files import PREFIX, replacing
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.ome_zarr import Image, spatial_axes, write_images
 from napari_kmeans.picture import Axis
@@ -220,9 +219,10 @@ def output_directory(path: Path) -> Iterator[Path]:
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{secrets.token_hex(8)}"
+        # One name for all runs, so that the next one takes away what a killed one left.
+        probe = path / f"{PREFIX}probe"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
         yield path
     finally:
         for directory in made:
@@ -255,7 +255,8 @@ def _targets(directory: Path, stem: str) -> list[Path]:
 
 def _key(path: Path) -> str:
     # Case folded: on macOS and Windows two names may be one file.
-    return str(path.resolve()).casefold()
+    # And not Path.resolve, which has no answer for a link that leads to itself.
+    return os.path.realpath(path).casefold()
 
 
 def _tiff_axes(model: KMeansModel, ndim: int) -> str:

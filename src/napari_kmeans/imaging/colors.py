@@ -153,8 +153,10 @@ def display_colors(palette: Floats, rgb: bool, dtype: np.dtype[Any]) -> Floats:
     if rgb or (palette.shape[1] == 1 and dtype == np.uint8):
         levels = palette / white_of(dtype)
     else:
-        low, high = palette.min(axis=0), palette.max(axis=0)
-        levels = (palette - low) / np.where(high > low, high - low, 1)
+        # Halves: the difference of the greatest numbers has no float.
+        halves = palette / 2
+        low, high = halves.min(axis=0), halves.max(axis=0)
+        levels = (halves - low) / np.where(high > low, high - low, 1)
     if not rgb:
         levels = levels @ _mixture(palette.shape[1])
     return np.clip(levels, 0, 1)

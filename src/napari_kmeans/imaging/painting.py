@@ -31,7 +31,7 @@ def label_dtype(n_clusters: int) -> np.dtype[Any]:
 def round_to(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return values in a dtype, rounded and clipped to what it can hold."""
     if dtype.kind == "f":
-        return values.astype(dtype)
+        return np.clip(values, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
     if dtype.kind == "b":
         return values >= 0.5
     limits = np.iinfo(dtype)

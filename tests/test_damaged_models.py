@@ -1,0 +1,409 @@
+"""Files that should hold a model: whatever is in them, a model that works or one sentence.
+
+FUZZ_CASES asks for more damaged files than the few hundred of an ordinary run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import re
+import subprocess
+import sys
+import tracemalloc
+from copy import deepcopy
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from napari_kmeans import KMeansModel, merge_clusters, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CASES = int(os.environ.get("FUZZ_CASES", "300"))
+LONGEST_SENTENCE = 600
+on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+
+Rng = random.Random
+Tree = dict[str, Any]
+
+RAW = "raw text: "
+"""What follows it in a string is written without quotes: JSON that Python does not write."""
+
+VALUES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 2, 3, 31, 32, -32, -33, 2**31, 2**63, 2**64, -(2**63), 10**400),
+    *(0.0, -0.0, 0.5, -0.5, 1e-320, 1e150, 1e200, 1.7e308, -1.7e308, float("nan"), float("inf")),
+    *(RAW + "1e999", RAW + "-1e999", RAW + "1" * 5000, RAW + "0x10", RAW + "1_0", RAW + "01"),
+    *("", "rgb", "lab", "hsv", "zscore", "none", "uint8", "float16", "longdouble", "O", "M8"),
+    *("uint9", "int0", "float8", "uint8,uint8", "\ud800", "\0", "é" * 40, "\n\n"),
+    *("__import__('os').abort()", "cos\nabort\n(tR.", "${HOME}", "{0.__class__}", "%n"),
+    *([], {}, [[]], [1], [1, [2]], [[1, 2], [3]], [[1, 2, 3]], [["1"]], [[True]], {"a": {}}),
+    *([{"py/object": "os.abort"}], {"__reduce__": ["os.abort", []]}),
+]
+
+LONG_VALUES: list[Any] = [
+    *("x" * 2_000_000, {str(i): i for i in range(1000)}, list(range(1, 70_000))),
+    *([1] * 70_000, [[1.0]] * 70_000, [[1.0] * 70_000], [[1.0, 2.0, 3.0]] * 20_000),
+]
+
+
+@cache
+def models() -> dict[str, KMeansModel]:
+    """A model of each kind that can be saved."""
+    rng = np.random.default_rng(0)
+    color = rng.integers(0, 256, (20, 31, 3), dtype=np.uint8)
+    gray = color[..., 0].astype(np.uint16) * 200
+    many = segment(color, 5, rgb=True, color_space="lab")
+    return {
+        "rgb": segment(color, 6, rgb=True).model,
+        "hsv": segment(color, 3, rgb=True, color_space="hsv").model,
+        "lab": many.model,
+        "gray": segment(gray, 4).model,
+        "channels": segment(rng.random((2, 9, 8)), 3, channel_axis=0).model,
+        "zscore": segment(color, 4, rgb=True, normalize="zscore").model,
+        "percentile": segment(
+            rng.random((9, 8, 5)), 3, channel_axis=2, normalize="percentile"
+        ).model,
+        "bool": segment(gray > 20_000, 2).model,
+        "merged": merge_clusters(many, [0, 1, 1, 2, 0]).model,
+        "merged gray": merge_clusters(segment(gray, 4), [0, 1, 1, 2]).model,
+    }
+
+
+# ------------------------------------------------------------------------ damage
+
+
+def places(tree: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) in a tree."""
+    keys = list(tree) if isinstance(tree, dict) else range(len(tree))
+    here = [(tree, key) for key in keys]
+    below = [places(tree[key]) for key in keys if isinstance(tree[key], (dict, list))]
+    return here + [place for found in below for place in found]
+
+
+def hostile(rng: Rng) -> Any:
+    # A copy: it may be damaged further.
+    return deepcopy(rng.choice(VALUES if rng.random() < 0.95 else LONG_VALUES))
+
+
+def replace_value(tree: Tree, rng: Rng) -> None:
+    container, key = rng.choice(places(tree))
+    container[key] = hostile(rng)
+
+
+def replace_entry(tree: Tree, rng: Rng) -> None:
+    """Of the top level, which the many numbers below would hide."""
+    tree[rng.choice(list(tree))] = hostile(rng)
+
+
+def change_number(tree: Tree, rng: Rng) -> None:
+    numbers = [(c, k) for c, k in places(tree) if type(c[k]) in (int, float)]
+    container, key = rng.choice(numbers)
+    container[key] *= rng.choice([-1, 0, 0.5, 2, 1e10, 1e150, 1e-150, 1e300])
+
+
+def remove(tree: Tree, rng: Rng) -> None:
+    container, key = rng.choice(places(tree))
+    del container[key]
+
+
+def lengthen(tree: Tree, rng: Rng) -> None:
+    lists = [c[k] for c, k in places(tree) if isinstance(c[k], list) and c[k]]
+    chosen = rng.choice(lists)
+    chosen.extend([rng.choice(chosen)] * rng.choice([1, 2, 50]))
+
+
+def nest(tree: Tree, rng: Rng) -> None:
+    container, key = rng.choice(places(tree))
+    for _ in range(rng.choice([1, 5, 200])):
+        container[key] = [container[key]] if rng.random() < 0.5 else {"a": container[key]}
+
+
+def swap(tree: Tree, rng: Rng) -> None:
+    (a, key), (b, other) = rng.choice(places(tree)), rng.choice(places(tree))
+    a[key], b[other] = json.loads(json.dumps([b[other], a[key]]))
+
+
+def add_unknown(tree: Tree, rng: Rng) -> None:
+    tree[rng.choice(["__class__", "self", "cls", "center_labels", "x" * 100_000])] = hostile(rng)
+
+
+def mix(tree: Tree, rng: Rng) -> None:
+    other = rng.choice(list(models().values())).to_dict()
+    for key in rng.sample(list(other), rng.randint(1, 4)):
+        tree[key] = other[key]
+
+
+TREE_DAMAGES: list[Callable[[Tree, Rng], None]] = [
+    *(replace_value, replace_entry, change_number, remove, lengthen, nest, swap, add_unknown, mix),
+]
+
+
+def to_text(tree: Tree) -> str:
+    return re.sub(f'"{RAW}([^"]*)"', r"\1", json.dumps(tree))
+
+
+def overwrite_bytes(text: bytes, rng: Rng) -> bytes:
+    damaged = bytearray(text)
+    for _ in range(rng.randint(1, 3)):
+        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+    return bytes(damaged)
+
+
+def insert_bytes(text: bytes, rng: Rng) -> bytes:
+    place = rng.randrange(len(text))
+    tokens = [b"NaN", b"1e999", b"null", b"[", b"}", b'"', b"\\", b"\xff\xfe", b"\0", b","]
+    tokens.append(b"9" * 5000)
+    return text[:place] + rng.choice(tokens) + text[place:]
+
+
+def cut_bytes(text: bytes, rng: Rng) -> bytes:
+    start, stop = sorted(rng.randrange(len(text)) for _ in range(2))
+    return text[:start] + text[stop:] if rng.random() < 0.5 else text[:start]
+
+
+def repeat_bytes(text: bytes, rng: Rng) -> bytes:
+    start, stop = sorted(rng.randrange(len(text)) for _ in range(2))
+    return text[:stop] + text[start:]
+
+
+def change_digits(text: bytes, rng: Rng) -> bytes:
+    """What stays JSON, and often a model."""
+    places = [match.start() for match in re.finditer(rb"\d", text)]
+    damaged = bytearray(text)
+    for place in rng.sample(places, 3):
+        damaged[place] = ord(rng.choice("0123456789e.-"))
+    return bytes(damaged)
+
+
+def repeat_a_key(text: bytes, rng: Rng) -> bytes:
+    key = rng.choice(list(json.loads(text)))
+    again = to_text({key: hostile(rng)})[1:-1].encode(errors="surrogatepass")
+    return text.rstrip()[:-1] + b"," + again + b"}"
+
+
+def encode_otherwise(text: bytes, rng: Rng) -> bytes:
+    encoding = rng.choice(["utf-16", "utf-32", "utf-8-sig", "utf-16-be", "cp500"])
+    return text.decode().encode(encoding)
+
+
+def wrap(text: bytes, rng: Rng) -> bytes:
+    opening, closing = rng.choice([(b"[", b"]"), (b'{"format":', b"}"), (b"\n" * 1000, b" ")])
+    times = rng.choice([1, 3, 100_000])
+    return opening * times + text + closing * times
+
+
+TEXT_DAMAGES: list[Callable[[bytes, Rng], bytes]] = [
+    *(overwrite_bytes, insert_bytes, cut_bytes, repeat_bytes, change_digits, repeat_a_key),
+    *(encode_otherwise, wrap),
+]
+
+
+def damaged(model: KMeansModel, rng: Rng) -> bytes:
+    tree = model.to_dict()
+    if rng.random() < 0.4:
+        return rng.choice(TEXT_DAMAGES)(json.dumps(tree).encode(), rng)
+    for _ in range(rng.randint(1, 3)):
+        rng.choice(TREE_DAMAGES)(tree, rng)
+        if not tree:
+            break
+    return to_text(tree).encode(errors="surrogatepass")
+
+
+# ------------------------------------------------------------------------ checks
+
+
+def small_image(model: KMeansModel) -> np.ndarray:
+    """Six pixels from black to white, of the kind that the model was fitted to."""
+    levels = np.linspace(0, 1 if model.dtype.kind in "bf" else model.white, 6)
+    pixels = levels.astype(model.dtype)[:, None] * np.ones(model.n_channels, model.dtype)
+    if model.channel_axis is None:
+        return pixels.reshape(2, 3)
+    axis = model.channel_axis
+    shape = [2, 3] + [1] * max(0, axis - 2 if axis >= 0 else -axis - 3)
+    return np.moveaxis(pixels.reshape(*shape, model.n_channels), -1, axis)
+
+
+def check_model(model: KMeansModel) -> None:
+    """It has labels and colours for an image, and can be saved."""
+    assert 1 <= model.n_clusters <= 65535
+    image = small_image(model)
+    labels, recolored = model.apply(image)
+    assert labels.size == 6
+    assert 1 <= labels.min() <= labels.max() <= model.n_clusters
+    assert (recolored.shape, recolored.dtype) == (image.shape, image.dtype)
+    np.testing.assert_array_equal(model.recolor(labels), recolored)
+    assert np.isfinite(model.colors).all()
+    again = type(model).from_dict(json.loads(json.dumps(model.to_dict(), allow_nan=False)))
+    assert again.to_dict() == model.to_dict()
+
+
+def check_sentence(error: ValueError, path: Path) -> None:
+    text = str(error)
+    assert text.startswith(f"cannot read a model from {str(path)!r}: ")
+    assert "\n" not in text
+    assert len(text) < LONGEST_SENTENCE + len(str(path))
+    text.encode()
+
+
+def load(path: Path) -> bool:
+    """Whether a file holds a model; then it works, and otherwise there is a sentence."""
+    try:
+        model = KMeansModel.load(path)
+    except ValueError as error:
+        check_sentence(error, path)
+        return False
+    check_model(model)
+    return True
+
+
+def test_what_is_not_damaged_is_a_model(tmp_path):
+    for kind, model in models().items():
+        model.save(tmp_path / f"{kind}.json")
+        assert load(tmp_path / f"{kind}.json")
+
+
+def test_a_damaged_file_is_a_model_that_works_or_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "model.json"
+    outcomes = {True: 0, False: 0}
+    for case in range(CASES):
+        rng = Rng(case)
+        path.write_bytes(damaged(rng.choice(list(models().values())), rng))
+        try:
+            outcomes[load(path)] += 1
+        except Exception as error:
+            raise AssertionError(f"case {case}: {path.read_bytes()[:3000]!r}") from error
+    print(f"{CASES} files: {outcomes[True]} models, {outcomes[False]} refused")
+    assert outcomes[True] > CASES // 20
+    assert outcomes[False] > CASES // 3
+
+
+# ------------------------------------------------------------- files of other kinds
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\0" * 100, b"[" * 10**6])
+def test_what_is_no_json_is_refused(content, tmp_path):
+    (tmp_path / "model.json").write_bytes(content)
+    assert not load(tmp_path / "model.json")
+
+
+def test_a_file_without_end_is_read_no_further_than_it_may_be(tmp_path):
+    path = tmp_path / "model.json"
+    path.touch()
+    os.truncate(path, 2**40)
+    with pytest.raises(ValueError, match="the file is larger than 67108864 bytes"):
+        KMeansModel.load(path)
+
+
+@on_posix
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "link to a device"])
+def test_what_is_no_file_is_not_waited_for(kind, tmp_path):
+    path = tmp_path / "model.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="it is a pipe or a device: name a file"):
+        KMeansModel.load("/dev/zero" if kind == "/dev/zero" else path)
+
+
+@pytest.mark.parametrize("kind", ["directory", "link to itself", "missing"])
+def test_what_cannot_be_opened_is_told_by_the_system(kind, tmp_path):
+    path = tmp_path / "model.json"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "link to itself":
+        path.symlink_to(path)
+    with pytest.raises(OSError, match=re.escape(str(path))):
+        KMeansModel.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cluster_centers": [[1]] * 65536}, r"65535 rows and columns, got \(65536, 1\)"),
+        ({"palette": [[1] * 65536]}, r"65535 rows and columns, got \(1, 65536\)"),
+        ({"center_labels": [1] * 60_000, "palette": [[1] * 60_000]}, "must fit 60000 channels"),
+        ({"center_labels": [1] * 10**5}, "center_labels must hold each label from 1 to 3 for 4"),
+    ],
+)
+def test_a_small_file_makes_no_large_tables(changes, message, tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({**models()["merged gray"].to_dict(), **changes}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message) as caught:
+            KMeansModel.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()
+    check_sentence(caught.value, path)
+
+
+GREATEST = {
+    "bool": [False, False, True],
+    "uint8": [0, 0, 255],
+    "int64": [-(2**63), 0, 2**63 - 1],
+    "float16": [-65504, 0, 65504],
+    "float64": [-1.7e308, 0, 1.7e308],
+}
+
+
+@pytest.mark.parametrize("dtype", GREATEST)
+def test_the_greatest_numbers_are_clipped_to_what_a_dtype_holds(dtype):
+    table = [[-1.7e308], [0.0], [1.7e308]]
+    values = {**models()["gray"].to_dict(), "cluster_centers": table, "palette": table}
+    model = KMeansModel.from_dict({**values, "dtype": dtype})
+    assert model.predict(np.array([[-1.7e308, 0, 1.7e308]])).tolist() == [[1, 2, 3]]
+    assert model.recolor([1, 2, 3]).tolist() == GREATEST[dtype]
+    middle = 0 if dtype == "uint8" else 0.5
+    assert model.colors.tolist() == [[0] * 3, [middle] * 3, [1] * 3]
+
+
+def test_nothing_in_a_file_is_run(tmp_path):
+    """Python itself tells of all that it imports, compiles, opens and starts."""
+    model = models()["rgb"].to_dict()
+    call = {"py/object": "os.abort", "__reduce__": ["os.abort", []]}
+    texts = [
+        json.dumps(model),
+        json.dumps({**model, "dtype": "__import__('os').abort()"}),
+        json.dumps({**model, "cluster_centers": call, "__class__": call}),
+        "__import__('os').abort()",
+        "!!python/object/apply:os.abort []",
+        pickle.dumps(os.abort, protocol=0).decode() + "(tR.",
+    ]
+    paths = [tmp_path / f"{number}.json" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    code = """
+import sys
+from napari_kmeans import KMeansModel
+
+def load(path):
+    try:
+        print(type(KMeansModel.load(path)).__name__)
+    except ValueError:
+        print("refused")
+
+load(sys.argv[1])
+sys.addaudithook(lambda event, arguments: print(event, *arguments[:2]))
+for path in sys.argv[1:]:
+    load(path)
+sys.stdout.flush()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, check=True
+    )
+    opened = [f"open {path} r" for path in paths]
+    outcomes = ["KMeansModel"] + ["refused"] * 5
+    expected = [line for pair in zip(opened, outcomes, strict=True) for line in pair]
+    lines = done.stdout.splitlines()
+    assert lines[: len(expected) + 1] == ["KMeansModel", *expected]
+    # What else there is, is Python's own end.
+    assert not [line for line in lines if line.startswith(("exec", "import", "subprocess"))]
