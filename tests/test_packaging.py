@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib import metadata, resources
@@ -123,10 +124,34 @@ def test_the_entry_points_lead_somewhere():
     assert script.load() is __import__("napari_kmeans.__main__", fromlist=["main"]).main
 
 
-def test_the_wheel_carries_the_manifest_and_the_types(tmp_path):
-    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir"]
-    subprocess.run([*pip, str(tmp_path), str(ROOT)], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("napari_kmeans-*.whl")
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A directory with the sdist, and with the wheel that is built from it."""
+    directory = tmp_path_factory.mktemp("built")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(directory)]
+    subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
+    return directory
+
+
+def test_the_sdist_has_what_builds_and_tests_it_and_nothing_else(built):
+    (sdist,) = built.glob("napari_kmeans-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    written = {
+        path.relative_to(ROOT).as_posix()
+        for directory in ("src", "tests", ".ci", ".github/pictures")
+        for path in (ROOT / directory).rglob("*")
+        if path.is_file() and "cache" not in path.parent.name
+    }
+    assert {name for name in names if "/" in name} == written
+    assert {name for name in names if "/" not in name} == {
+        *(".gitignore", ".pre-commit-config.yaml", "LICENSE", "PKG-INFO", "README.md"),
+        *("napari.yaml", "pyproject.toml", "tox.ini"),
+    }
+
+
+def test_the_wheel_carries_the_manifest_and_the_types(built):
+    (wheel,) = built.glob("napari_kmeans-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         manifest = archive.read("napari_kmeans_manifest/napari.yaml")

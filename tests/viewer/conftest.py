@@ -59,6 +59,20 @@ def finish(qtbot):
     return wait
 
 
+@pytest.fixture
+def delete(qtbot):
+    """Delete a widget, and wait until it is gone."""
+
+    def delete_it(widget):
+        gone = Event()
+        # Not waitSignal, which PySide warns that it cannot disconnect from a widget that is gone.
+        widget.destroyed.connect(lambda: gone.set())
+        widget.deleteLater()
+        qtbot.waitUntil(gone.is_set)
+
+    return delete_it
+
+
 class SlowImage:
     """A picture in a file that shows at once, but is read as a whole when it is told to go on.
 

@@ -228,7 +228,9 @@ def test_what_is_drawn_is_highlighted(clusters, layer, viewer, image, qtbot):
 
 
 @pytest.mark.parametrize("close", ["hide", "dock", "layer", "none"])
-def test_nothing_stays_highlighted_when_the_list_goes(clusters, layer, viewer, close, image, qtbot):
+def test_nothing_stays_highlighted_when_the_list_goes(
+    clusters, layer, viewer, close, image, delete
+):
     colormap = layer.colormap
     clusters.select([1, 3])
     assert layer.colormap is not colormap
@@ -236,8 +238,7 @@ def test_nothing_stays_highlighted_when_the_list_goes(clusters, layer, viewer, c
         clusters.parentWidget().hide()
     elif close == "dock":
         viewer.window.remove_dock_widget(clusters)
-        with qtbot.waitSignal(clusters.destroyed):
-            clusters.deleteLater()
+        delete(clusters)
     elif close == "layer":
         clusters.set_layer(segment_layer(image, 2)[0])
         assert clusters.selected == []
@@ -425,12 +426,11 @@ def test_a_layer_no_longer_shown_is_not_followed(clusters, layer, image):
     assert clusters.layer is other
 
 
-def test_a_list_that_is_gone_leaves_its_layer_alone(viewer, layer, qtbot):
+def test_a_list_that_is_gone_leaves_its_layer_alone(viewer, layer, delete):
     widget = ClusterList(layer)
     dock = viewer.window.add_dock_widget(widget)
-    with qtbot.waitSignal(widget.destroyed):
-        viewer.window.remove_dock_widget(dock)
-        widget.deleteLater()
+    viewer.window.remove_dock_widget(dock)
+    delete(widget)
     layer.features = layer.features.iloc[:2]
     layer.colormap = {None: "red", 0: "blue", 1: "green"}
     layer.scale = (3, 3)

@@ -80,7 +80,7 @@ def test_what_the_canvas_shows(make_napari_viewer, finish, quadrants):
     """The recolored layer and the labels over black come out of the canvas in the same colours."""
     viewer = make_napari_viewer(show=True)
     viewer.add_image(quadrants, name="picture", rgb=True)
-    dock = KMeansWidget(viewer)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-kmeans")
     click(dock.run_button)
     finish(dock)
     source, recolored, labels = viewer.layers
@@ -96,9 +96,10 @@ def test_a_run_from_a_script(viewer, dock, qtbot, quadrants, quadrant_labels):
     dock.random_state.value = 5
     worker = dock.run()
     assert isinstance(worker, GeneratorWorker)
-    with qtbot.waitSignals([worker.returned, worker.finished], timeout=20_000) as signals:
-        pass
-    (segmentation,) = signals.all_signals_and_args[0].args
+    outcomes = []
+    worker.returned.connect(outcomes.append)
+    qtbot.waitSignal(worker.finished, timeout=20_000).wait()
+    (segmentation,) = outcomes
     np.testing.assert_array_equal(segmentation.labels, quadrant_labels)
     expected = segment(quadrants, 4, rgb=True, random_state=5)
     assert segmentation.model.to_dict() == expected.model.to_dict()

@@ -87,8 +87,7 @@ class Work(Protocol):
         """Do it, with progress told to a callable that may raise to stop it."""
 
 
-@thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
-def run_in_thread(task: Work, *, locate: bool = False) -> Generator[Steps, None, Any]:
+def run_in_thread(task: Work, *, locate: bool = False) -> SegmentationWorker:
     """Return a worker, not yet started, that does a task.
 
     Parameters
@@ -105,6 +104,17 @@ def run_in_thread(task: Work, *, locate: bool = False) -> Generator[Steps, None,
         gives, `errored` with the exception, `warned`, and in every case
         `finished`. Its `quit()` stops the clustering within a block of pixels.
     """
+    worker: SegmentationWorker = _steps(task, locate)
+    # What napari connects to an error cannot take it, which under PySide is a second
+    # error. There may be nothing to disconnect, which is another: hence the print.
+    worker.errored.connect(print)
+    worker.errored.disconnect()
+    return worker
+
+
+@thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
+def _steps(task: Work, locate: bool) -> Generator[Steps, None, Any]:
+    """Do a task on yet another thread, and tell its progress."""
     watch = _Watch()
     with ThreadPoolExecutor(1, thread_name_prefix="napari-kmeans") as executor:
         try:
