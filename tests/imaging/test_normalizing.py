@@ -114,3 +114,11 @@ def test_other_spaces_are_not_scaled():
     image = np.zeros((40, 40, 3), np.uint8)
     with pytest.raises(ValueError, match="normalize must be 'none' in lab, got 'zscore'"):
         segment(image, color_space="lab", normalize="zscore")
+
+
+def test_a_scale_that_makes_numbers_too_large_is_refused():
+    image = np.tile([0, 1e-200], 500)
+    image[7] = 1.0
+    with pytest.raises(ValueError, match="normalize must be 'none' or 'zscore' where a value"):
+        segment(image, 2, normalize="percentile")
+    assert segment(image, 2, normalize="zscore").labels[7] == 2
