@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_kmeans import segment, segment_layer
-from napari_kmeans.parameters import OPTIONS, Options
+from napari_kmeans.parameters import OPTIONS, Options, shown
 
 
 @pytest.mark.parametrize("function", [segment, segment_layer])
@@ -38,6 +38,10 @@ def test_every_option_is_explained():
         ("init", [[1, 2, 3]], ValueError),
         ("init", [1.0] * 8, ValueError),
         ("init", [[float("nan")]] * 8, ValueError),
+        ("init", [["1", "2", "3"]] * 8, ValueError),
+        ("init", [[1e101] * 3] * 8, ValueError),
+        ("init", [[1j] * 3] * 8, ValueError),
+        ("init", [[1, 2], [3]], ValueError),
         ("n_init", 0, ValueError),
         ("n_init", None, TypeError),
         ("max_iter", 0, ValueError),
@@ -78,3 +82,24 @@ def test_options_are_kept_apart_from_the_callers_array():
     assert not options.init.any()
     assert options.to_dict()["init"] == [[0, 0, 0], [0, 0, 0]]
     assert Options(**options.to_dict()).to_dict() == options.to_dict()
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "init"])
+def test_an_array_is_no_option_and_not_written_out(name):
+    with pytest.raises((TypeError, ValueError), match=f"^{name} must .* got ndarray of shape"):
+        Options(**{name: np.arange(2000).reshape(2, 1000)})
+
+
+def test_a_start_is_not_written_out():
+    with pytest.raises(ValueError, match=r"got ndarray of shape \(8, 3\) and dtype float64"):
+        Options(init=np.full((8, 3), np.nan))
+
+
+def test_what_is_shown_is_one_short_line():
+    assert shown(3) == "3"
+    assert shown("two\nlines") == r"'two\nlines'"
+    assert shown(np.float32(0.5)) == repr(np.float32(0.5))
+    assert shown(np.eye(3)) == "ndarray of shape (3, 3) and dtype float64"
+    assert shown([np.eye(2)]) == "[array([[1., 0.], [0., 1.]])]"
+    assert shown(10**5000) == "a whole number of 16610 bits"
+    assert len(shown(list(range(1000)))) == 80

@@ -425,3 +425,35 @@ def test_restarts_on_a_sample_of_very_many_pixels_end_as_low_as_on_all():
     ours = segment(image, 12, channel_axis=-1, method="full").model
     true = KMeans(12, init=centers, n_init=1).fit(image.reshape(-1, 4))
     assert ours.inertia_ <= 1.0001 * true.inertia_
+
+
+@pytest.mark.parametrize("layout", ["numpy", "dask"])
+@pytest.mark.parametrize("dtype", [">u2", ">i4", ">f4"])
+def test_bytes_in_another_order_are_recolored_as_those_in_ours(dtype, layout):
+    image, _ = quadrants(dtype)
+    native = segment(image.astype(image.dtype.newbyteorder("=")), 4, rgb=True)
+    given = image if layout == "numpy" else da.from_array(image, chunks=(7, 9, 3))
+    result = segment(given, 4, rgb=True)
+    assert result.recolored.dtype == image.dtype
+    np.testing.assert_array_equal(result.recolored, native.recolored)
+
+
+@pytest.mark.parametrize("space", ["hsv", "lab"])
+def test_a_start_that_no_color_space_has_is_named(space):
+    image, _ = quadrants()
+    with pytest.raises(ValueError, match=f"init must have channels from 0 to 255 in {space}, got"):
+        segment(image, 2, rgb=True, color_space=space, init=[[0, 0, 300], [1, 2, 3]])
+
+
+def test_a_model_of_a_channel_axis_of_numpy_is_written(tmp_path):
+    model = segment(np.arange(24.0).reshape(4, 3, 2), 2, channel_axis=np.int64(2)).model
+    model.save(tmp_path / "model.json")
+    assert type(model).load(tmp_path / "model.json").channel_axis == 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_denormal_numbers_do_no_harm(method):
+    image = da.from_array(np.arange(60).reshape(6, 10) % 7 * 5e-324, chunks=4)
+    with pytest.warns(UserWarning, match="n_clusters=3 gave 1 clusters"):
+        result = segment(image, 3, method=method)
+    assert (result.labels.compute() == 1).all()

@@ -120,3 +120,22 @@ def test_the_default_coreset_is_hardly_distorted(coffee, space):
 def test_no_cost_is_no_distortion():
     assert segment(np.array([[1, 1, 5]], np.uint8), 2).distortion == 1
     assert segment(np.array([[1, 1, 5.0]]), 2).distortion == 1
+
+
+def test_a_small_coreset_is_for_few_clusters(coffee):
+    image = coffee / 255
+    summary = summarize(image, coreset_size=5)
+    result = segment(image, 3, coreset_size=5, summary=summary)
+    assert len(result.coreset.points) <= 5
+    assert result.model.n_clusters == 3
+
+
+def test_what_is_no_summary_is_said(coffee):
+    with pytest.raises(TypeError, match="summary must be what summarize returned"):
+        segment(coffee, 4, summary=coffee)
+
+
+def test_a_contradiction_is_told_on_one_line(coffee):
+    with pytest.raises(ValueError, match=r"mask must be None.* got ndarray of shape") as caught:
+        segment(coffee, 4, summary=summarize(coffee), mask=np.ones(coffee.shape[:2]))
+    assert "\n" not in str(caught.value)

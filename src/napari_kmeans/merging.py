@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import brightness, rgb_to_lab, to_hex
 from napari_kmeans.imaging.painting import Renamer, label_dtype, paint, recolor, round_to
-from napari_kmeans.model import KMeansModel, entries_of, shown
+from napari_kmeans.model import KMeansModel, entries_of
+from napari_kmeans.parameters import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,19 +167,19 @@ class _Nodes:
     @classmethod
     def of(cls, colors: KMeansModel | Any, shares: Any) -> _Nodes:
         rgb = not isinstance(colors, KMeansModel) or colors.rgb
-        shown = np.array(colors.colors if isinstance(colors, KMeansModel) else colors, np.float64)
+        rows = np.array(colors.colors if isinstance(colors, KMeansModel) else colors, np.float64)
         weights = np.array(shares, np.float64)
-        if shown.ndim != 2 or shown.shape[1] != 3 or not 1 <= len(shown) <= _MAX_COLORS:
+        if rows.ndim != 2 or rows.shape[1] != 3 or not 1 <= len(rows) <= _MAX_COLORS:
             raise ValueError(
                 f"colors must be 1 to {_MAX_COLORS} rows of red, green and blue, got shape "
-                f"{shown.shape}: pass fewer clusters, or a model."
+                f"{rows.shape}: pass fewer clusters, or a model."
             )
-        if weights.shape != shown.shape[:1] or not (weights > 0).all():
+        if weights.shape != rows.shape[:1] or not (weights > 0).all():
             raise ValueError(
-                f"shares must be {len(shown)} positive numbers, one for each colour, got "
-                f"{shares!r}: pass the pixels of each cluster."
+                f"shares must be {len(rows)} positive numbers, one for each colour, got "
+                f"{shown(shares)}: pass the pixels of each cluster."
             )
-        return cls(shown, weights, rgb)
+        return cls(rows, weights, rgb)
 
     def distances_from(self, index: int) -> Floats:
         """Return how far each colour is from one of them, (n,)."""
@@ -219,8 +220,8 @@ def _checked_groups(groups: Any, n_clusters: int) -> Groups:
     array = np.asarray(groups)
     if array.shape != (n_clusters,) or array.dtype.kind not in "ui":
         raise ValueError(
-            f"groups must be {n_clusters} whole numbers, one for each cluster, got {groups!r}: "
-            "give clusters that are to be joined the same number."
+            f"groups must be {n_clusters} whole numbers, one for each cluster, got "
+            f"{shown(groups)}: give clusters that are to be joined the same number."
         )
     return array.astype(np.int64)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import reprlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from napari_kmeans.imaging.blocks import Pixels, open_pixels
 from napari_kmeans.imaging.colors import ColorSpace, display_colors, white_of
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import Painter, paint, round_to
-from napari_kmeans.parameters import OPTIONS
+from napari_kmeans.parameters import OPTIONS, shown
 from napari_kmeans.progress import Progress, Report
 
 Floats = NDArray[np.float64]
@@ -28,9 +27,6 @@ _VERSION = 1
 _MAX_BYTES = 64 * 2**20
 _MAX_LENGTH = 65535
 """Of the tables: a label for each row must exist."""
-
-_SHOWN = 80
-"""Characters of a wrong value that a message shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,12 +329,6 @@ def entries_of(values: Any) -> dict[str, Any]:
             f"palette must have three channels for rgb, got {n_channels}: save the model anew."
         )
     return entries
-
-
-def shown(value: Any) -> str:
-    """Return what a file holds, short enough for a sentence."""
-    text = reprlib.repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _no_pair(entries: dict[str, Any]) -> ValueError:

@@ -11,6 +11,7 @@ from numba import njit
 
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.painting import label_dtype
+from napari_kmeans.parameters import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,7 +165,7 @@ def _checked_scale(scale: Sequence[float] | None, ndim: int) -> NDArray[np.float
     spacing = np.ones(ndim) if scale is None else np.asarray(scale, np.float64)
     if spacing.shape != (ndim,) or not (np.isfinite(spacing) & (spacing > 0)).all():
         raise ValueError(
-            f"scale must be {ndim} positive numbers, one for each axis, got {scale!r}: "
+            f"scale must be {ndim} positive numbers, one for each axis, got {shown(scale)}: "
             "pass the scale of the layer."
         )
     return spacing
@@ -175,5 +176,5 @@ def _check_range(name: str, value: Any, most: int | None) -> None:
     if not whole or not 1 <= value <= (most or value):
         wanted = f"from 1 to {most}" if most else "of at least 1"
         raise ValueError(
-            f"{name} must be a whole number {wanted}, got {value!r}: choose one in this range."
+            f"{name} must be a whole number {wanted}, got {shown(value)}: choose one in this range."
         )

@@ -6,6 +6,7 @@ texts from here, so that they cannot drift apart.
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AUTO = "auto"
+
+LARGEST = 1e100
+"""The greatest number that is clustered: squares of such ones, and sums of them, fit a float64."""
+
+_SHOWN = 80
+"""The characters that a message has for a value."""
+
+# Of what is long or deep, no more than a message has room for is written out.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = _SHOWN // 4
+_BRIEF.maxstring = _BRIEF.maxother = _SHOWN
 
 
 @dataclass(frozen=True)
@@ -125,8 +137,9 @@ class Options:
         for name in ("n_clusters", "max_iter"):
             self._store(name, _whole_number(OPTIONS[name], getattr(self, name)))
         for name in ("coreset_size", "n_init"):
-            if getattr(self, name) != AUTO:
-                self._store(name, _whole_number(OPTIONS[name], getattr(self, name), AUTO))
+            value = getattr(self, name)
+            if not isinstance(value, str) or value != AUTO:
+                self._store(name, _whole_number(OPTIONS[name], value, AUTO))
         if self.random_state is not None:
             seed = _whole_number(OPTIONS["random_state"], self.random_state, "None")
             self._store("random_state", seed)
@@ -136,7 +149,7 @@ class Options:
             _choice(OPTIONS[name], getattr(self, name))
         if self.normalize != "none" and self.color_space != "rgb":
             raise ValueError(
-                f"normalize must be 'none' in {self.color_space}, got {self.normalize!r}: "
+                f"normalize must be 'none' in {self.color_space}, got {shown(self.normalize)}: "
                 "use color_space='rgb', which compares channels."
             )
         self._store("init", self._checked_init())
@@ -152,14 +165,12 @@ class Options:
     def _checked_init(self) -> str | NDArray[np.float64]:
         if isinstance(self.init, str):
             return _choice(OPTIONS["init"], self.init)
-        try:
-            colors = np.array(self.init, dtype=np.float64)
-        except (TypeError, ValueError):
-            colors = np.empty(0)
-        if colors.ndim != 2 or not np.isfinite(colors).all():
+        colors = _real_numbers(self.init)
+        # NaN is not below anything.
+        if colors is None or colors.ndim != 2 or not (np.abs(colors) <= LARGEST).all():
             raise ValueError(
                 f"init must be 'k-means++', 'random' or an array of n_clusters finite colours, "
-                f"got {self.init!r}: give one row per cluster and one column per channel."
+                f"got {shown(self.init)}: give one row per cluster and one column per channel."
             )
         if len(colors) != self.n_clusters:
             raise ValueError(
@@ -198,13 +209,33 @@ OPTIONS: dict[str, OptionInfo] = {
 }
 
 
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: on one line, and not all of what is long."""
+    if getattr(value, "shape", ()):
+        return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, int) and value.bit_length() > 4 * _SHOWN:
+        # Python does not write out the longest.
+        return f"a whole number of {value.bit_length()} bits"
+    text = " ".join(_BRIEF.repr(value).split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _real_numbers(value: Any) -> NDArray[np.float64] | None:
+    """Return an array of real numbers as float64, None where it is not one."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return None
+    return np.array(array, np.float64) if array.dtype.kind in "buif" else None
+
+
 def _bounds(info: OptionInfo) -> str:
     return f"from {info.minimum} to {info.maximum}"
 
 
 def _whole_number(info: OptionInfo, value: Any, other: str = "") -> int:
     wanted = f"{info.name} must be {other + ' or ' if other else ''}a whole number {_bounds(info)}"
-    message = f"{wanted}, got {value!r}: choose one in this range."
+    message = f"{wanted}, got {shown(value)}: choose one in this range."
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
         raise TypeError(message)
     if not info.minimum <= value <= info.maximum:  # type: ignore[operator]
@@ -213,9 +244,8 @@ def _whole_number(info: OptionInfo, value: Any, other: str = "") -> int:
 
 
 def _real_number(info: OptionInfo, value: Any) -> float:
-    message = (
-        f"{info.name} must be a number {_bounds(info)}, got {value!r}: choose one in this range."
-    )
+    wanted = f"{info.name} must be a number {_bounds(info)}"
+    message = f"{wanted}, got {shown(value)}: choose one in this range."
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(message)
     if not info.minimum <= value <= info.maximum:  # type: ignore[operator]
@@ -226,5 +256,5 @@ def _real_number(info: OptionInfo, value: Any) -> float:
 def _choice(info: OptionInfo, value: Any) -> str:
     if not isinstance(value, str) or value not in info.choices:
         names = " or ".join(repr(choice) for choice in info.choices)
-        raise ValueError(f"{info.name} must be {names}, got {value!r}: choose one of these.")
+        raise ValueError(f"{info.name} must be {names}, got {shown(value)}: choose one of these.")
     return value

@@ -10,11 +10,11 @@ import numpy as np
 
 from napari_kmeans.imaging.blocks import Pixels, are_several, open_images
 from napari_kmeans.imaging.chunks import count_steps
-from napari_kmeans.imaging.colors import brightness, to_hex
+from napari_kmeans.imaging.colors import brightness, to_hex, white_of
 from napari_kmeans.imaging.painting import paint
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.parallel import shared_pool
-from napari_kmeans.parameters import Options
+from napari_kmeans.parameters import Options, shown
 from napari_kmeans.progress import Progress, Report
 from napari_kmeans.summary import Colors, Summary, summarize_pixels
 
@@ -256,12 +256,16 @@ def summarize(
     >>> pictures = [segment(image, k, summary=summary).recolored for k in (2, 5, 10)]
     """
     options = Options(
+        n_clusters=1,
         color_space=color_space,
         normalize=normalize,
         method=method,
         coreset_size=coreset_size,
         random_state=random_state,
     )
+    # For how many clusters a sample has to do is not known yet.
+    n_clusters = min(Options.n_clusters, options.resolved_coreset_size)
+    options = replace(options, n_clusters=n_clusters)
     images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
     _check_together(images[0], options)
     report = Progress(progress)
@@ -272,10 +276,15 @@ def summarize(
 
 def _check_summary(summary: Summary, image: Any, **given: Any) -> None:
     """Check that a summary is of this image, and not contradicted."""
+    if not isinstance(summary, Summary):
+        raise TypeError(
+            f"summary must be what summarize returned, or None, got {shown(summary)}: "
+            "leave it out to read the image."
+        )
     for name, value in given.items():
         if value is not None:
             raise ValueError(
-                f"{name} must be None where a summary is given, got {value!r}: "
+                f"{name} must be None where a summary is given, got {shown(value)}: "
                 "give it to summarize instead."
             )
     given_images = image if are_several(image) else [image]
@@ -304,6 +313,18 @@ def _check_together(pixels: Pixels, options: Options) -> None:
             f"init must have one column for each of the image's {pixels.n_channels} channels, "
             f"got {options.init.shape[1]}: give colours in the channels of the image."
         )
+    if not isinstance(options.init, str) and options.color_space != "rgb":
+        _check_start(options, white_of(pixels.dtype))
+
+
+def _check_start(options: Options, white: float) -> None:
+    """Check that the colours to start from can be converted."""
+    for value in (options.init.min(), options.init.max()):  # type: ignore[union-attr]
+        if not 0 <= value <= white:
+            raise ValueError(
+                f"init must have channels from 0 to {white:g} in {options.color_space}, got "
+                f"{value:g}: give colours in the units of the image."
+            )
 
 
 def _segment(summary: Summary, progress: Progress) -> Segmentation:

@@ -11,7 +11,7 @@ import numpy as np
 from napari_kmeans.clustering.selection import Scores, elect, score_numbers, vote
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.parallel import shared_pool
-from napari_kmeans.parameters import OPTIONS, Options
+from napari_kmeans.parameters import OPTIONS, Options, shown
 from napari_kmeans.progress import Progress, Report
 from napari_kmeans.segmentation import _check_summary, _check_together
 from napari_kmeans.summary import Summary, summarize_pixels
@@ -137,7 +137,7 @@ def suggest_n_clusters(
 def _checked_numbers(n_clusters: Iterable[int]) -> list[int]:
     most = OPTIONS["n_clusters"].maximum
     message = (
-        f"n_clusters must be whole numbers from 2 to {most}, got {n_clusters!r}: "
+        f"n_clusters must be whole numbers from 2 to {most}, got {shown(n_clusters)}: "
         "give one or more of them, such as range(2, 17)."
     )
     try:

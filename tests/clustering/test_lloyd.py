@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 from napari_kmeans import parallel
 from napari_kmeans.clustering import assignment
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
-from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, lloyd
+from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, give_farthest, lloyd
 
 
 def blobs(seed, n=3000, d=3, k=5):
@@ -186,3 +186,22 @@ def test_raising_from_step_ends_the_run():
     with pytest.raises(Stop):
         run(points, np.ones(len(points)), points[:9], max_iter=300, tol=0, step=step)
     assert seen == [0, 0, 0]
+
+
+def test_centers_come_to_rest_among_numbers_of_all_magnitudes():
+    rng = np.random.default_rng(2986)
+    for _ in range(300):
+        n = int(rng.integers(5, 60))
+        points = rng.choice([-1, 1], (n, 3)) * 10.0 ** rng.uniform(-100, 100, (n, 3))
+        start = points[rng.choice(n, n // 2, replace=False)]
+        fit = run(points, rng.random(n) * 30, start, max_iter=10_000, tol=0.0)
+        assert fit.n_iter < 10_000
+
+
+def test_the_only_point_of_a_cluster_is_not_taken_away():
+    sums, totals = np.array([[0.0], [30.0], [0.0]]), np.array([0.0, 3.0, 0.0])
+    points, weights = np.array([[10.5], [10.0]]), np.array([3.0, 1.0])
+    give_farthest(
+        sums, totals, np.array([0, 2]), points, weights, np.array([1, 1]), np.array([0.25, 1e-28])
+    )
+    assert totals.tolist() == [0, 3, 0]

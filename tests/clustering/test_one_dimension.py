@@ -303,3 +303,10 @@ def test_millions_of_numbers_are_binned_and_lose_nothing_where_few_are_distinct(
     assert fit.inertia == pytest.approx(best.inertia, rel=1e-9)
     assert fit.excess <= 1e-9 * fit.inertia
     np.testing.assert_array_equal(fit.labels, best.labels[np.searchsorted(values, numbers)])
+
+
+def test_denormal_numbers_share_a_bin():
+    values = np.array([0, 1, 2, 3]) * 5e-324
+    bins = bin_values(values, None, values[0], values[-1])
+    assert bins.totals[0] == 4
+    assert bins.totals[1:].sum() == 0

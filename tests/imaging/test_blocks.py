@@ -1,6 +1,7 @@
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers.image._image_utils import guess_rgb
@@ -98,6 +99,12 @@ def test_dask_chunks_are_blocks_and_channels_are_not_split():
         (np.zeros((5, 5, 3)), {"channel_axis": 3}, ValueError, "3"),
         (np.zeros((5, 5, 3)), {"channel_axis": 1.0}, TypeError, "1.0"),
         (np.zeros(5), {"channel_axis": 0}, ValueError, "(5,)"),
+        (np.zeros((5, 5, 3)), {"channel_axis": np.arange(3)}, TypeError, "shape (3,)"),
+        (np.zeros((5, 5, 2)), {"rgb": True}, ValueError, "got shape (5, 5, 2)"),
+        ([[1, 2], [3]], {}, ValueError, "image must be an array, got [[1, 2], [3]]"),
+        (zarr.group(), {}, TypeError, "image must be an array, got <Group"),
+        (np.zeros(2), {"mask": [[1, 2], [3]]}, ValueError, "mask must be an array"),
+        (np.zeros(2), {"mask": ["yes", "no"]}, TypeError, "mask must be boolean or of numbers"),
         (np.zeros((5, 6)), {"mask": np.ones((6, 5))}, ValueError, "(6, 5)"),
         (np.zeros((40, 50, 3)), {"mask": np.ones((40, 50, 3))}, ValueError, "(40, 50)"),
     ],
@@ -107,3 +114,36 @@ def test_what_is_no_image_is_refused_in_one_sentence(image, options, error, word
         open_pixels(image, **options)
     assert words in str(caught.value)
     assert str(caught.value).count(". ") == 0
+
+
+@pytest.mark.parametrize("dtype", ["f8", ">f8", "g"])
+@pytest.mark.parametrize("value", [1.5e100, -1.7e308])
+def test_numbers_whose_squares_do_not_fit_are_refused_unless_left_out(dtype, value):
+    image = np.ones((5, 5), dtype)
+    image[2, 3], image[0, 0] = value, np.nan
+    (block,) = open_pixels(image).blocks()
+    with pytest.raises(ValueError, match=r"image must have values from -1e\+100 to 1e\+100, got"):
+        open_pixels(image).read(block)
+    values, kept = open_pixels(image, mask=image == 1).read(block)
+    assert np.count_nonzero(kept) == 23
+    assert (values[kept] == 1).all()
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+def test_the_greatest_numbers_of_small_floats_are_taken(dtype):
+    image = np.full((5, 5), np.finfo(dtype).max)
+    values, kept = open_pixels(image).read(open_pixels(image).blocks()[0])
+    assert kept is None
+    assert (values == np.finfo(dtype).max).all()
+
+
+def test_a_channel_axis_of_numpy_becomes_a_plain_number():
+    assert type(open_pixels(np.zeros((4, 5, 2)), channel_axis=np.int8(-1)).channel_axis) is int
+
+
+def test_empty_chunks_are_left_out():
+    image = da.from_array(np.arange(21).reshape(1, 21), chunks=((0, 1), (10, 0, 11)))
+    pixels = open_pixels(image, mask=np.arange(21)[None] != 3)
+    assert pixels.array.chunks[:2] == ((1,), (10, 11))
+    values = [pixels.read_kept(block)[:, 0] for block in pixels.blocks()]
+    assert np.concatenate(values).tolist() == [0, 1, 2, *range(4, 21)]

@@ -131,3 +131,11 @@ def test_where_all_is_left_out_the_scales_are_not_the_fault(how):
     image = np.full((5, 6, 2), np.nan, np.float32)
     with pytest.raises(ValueError, match="image must have a pixel to cluster, got all 30 left out"):
         segment(image, 2, channel_axis=-1, normalize=how)
+
+
+def test_a_scale_that_makes_numbers_too_large_is_refused():
+    image = np.tile([0, 1e-200], 500)
+    image[7] = 1.0
+    with pytest.raises(ValueError, match="normalize must be 'none' or 'zscore' where a value"):
+        segment(image, 2, normalize="percentile")
+    assert segment(image, 2, normalize="zscore").labels[7] == 2

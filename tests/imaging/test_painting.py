@@ -44,3 +44,17 @@ def test_recoloring_keeps_alpha_and_what_is_left_out():
     colored = recolor(np.array([2, 0, 1], np.uint8), palette, original)
     assert colored.tolist() == [[200, 201, 202, 3], [4, 5, 6, 7], [100, 101, 102, 11]]
     assert original[0, 0] == 0
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">i4", ">u8", ">f2", ">f8", "<u2"])
+def test_rounded_numbers_keep_the_order_of_their_bytes(dtype):
+    rounded = round_to(np.array([[1.0], [257.75]]), np.dtype(dtype))
+    assert rounded.dtype == np.dtype(dtype)
+    assert rounded.tolist() == [[1], [257.75 if "f" in dtype else 258]]
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+def test_rounded_numbers_are_clipped_to_what_small_floats_hold(dtype):
+    most = np.finfo(dtype).max
+    rounded = round_to(np.array([[-1e99], [0.5], [1e99]]), np.dtype(dtype))
+    assert rounded.tolist() == [[-most], [0.5], [most]]

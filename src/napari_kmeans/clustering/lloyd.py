@@ -16,6 +16,9 @@ from napari_kmeans.progress import Step, ignore
 
 Floats: TypeAlias = NDArray[np.float64]
 
+_ROUNDING = 1e-12
+"""What rounding adds to a number, at most: where points differ by no more, they are one."""
+
 _SLAB = 2**17
 """Points per task of a plain search."""
 
@@ -155,11 +158,14 @@ def give_farthest(
     points, weights, labels, distances : arrays (m, F) and (m,)
         The points that are farthest from the centres of their labels, the
         farthest first, and their squared distances. One that lies on its
-        centre is of no use.
+        centre, or is all that its cluster has, is of no use.
     """
     for number, cluster in enumerate(empty[: len(points)]):
-        if distances[number] == 0:
+        rounding = _ROUNDING * np.abs(points[number]).max()
+        if distances[number] <= rounding**2:
             break
+        if weights[number] >= (1 - _ROUNDING) * totals[labels[number]]:
+            continue
         share = weights[number] * points[number]
         sums[labels[number]] -= share
         totals[labels[number]] -= weights[number]

@@ -531,6 +531,9 @@ def _add_to_bins(
     n_bins = totals.shape[0]
     width = (high - low) / n_bins
     scale = n_bins / (high - low) if high > low else 0.0
+    # The difference of denormal numbers may have no reciprocal; its square is 0 anyway.
+    if scale == np.inf:
+        scale = 0.0
     for i in range(values.shape[0]):
         above = float(values[i]) - low
         b = min(int(above * scale), n_bins - 1)

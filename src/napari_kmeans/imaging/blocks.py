@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from napari_kmeans.parameters import LARGEST, shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -110,13 +112,31 @@ def split(
         conditions.append(mask.reshape(-1))
     if flat.shape[1] > n_channels:
         conditions.append(flat[:, -1] != 0)
-    # All are, as a rule, and that is quickly seen.
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    wild = values.dtype.kind == "f" and not _are_moderate(values)
+    if wild:
         conditions.append(np.isfinite(values).all(axis=1))
     if not conditions:
         return values, None
     kept = np.logical_and.reduce(conditions)
+    if wild:
+        _check_moderate(values[kept])
     return values, None if kept.all() else kept
+
+
+def _are_moderate(values: NDArray[Any]) -> bool:
+    """Tell whether all values are finite and not too large: as a rule, and soon seen."""
+    # As float64: a smaller dtype cannot hold it.
+    most = np.float64(LARGEST)
+    # Not for NaN, which is neither the one nor the other.
+    return not values.size or bool(-most <= values.min() and values.max() <= most)
+
+
+def _check_moderate(values: NDArray[Any]) -> None:
+    if not _are_moderate(values):
+        raise ValueError(
+            f"image must have values from {-LARGEST:g} to {LARGEST:g}, got "
+            f"{values.flat[np.abs(values).argmax()]:g}: rescale it, or leave such pixels out."
+        )
 
 
 def block_size(block: Block) -> int:
@@ -207,9 +227,7 @@ def open_pixels(
     ValueError
         If a shape does not fit.
     """
-    array: Any = as_lazy(image)
-    if not is_dask(array):
-        array = np.asarray(array)
+    array = _as_array("image", image)
     _check_image(array)
     if rgb and channel_axis not in (None, -1, array.ndim - 1):
         raise ValueError(
@@ -220,11 +238,13 @@ def open_pixels(
         rgb = channel_axis is None and _looks_rgb(array.shape)
     if rgb and (array.ndim < 2 or array.shape[-1] not in (3, 4)):
         raise ValueError(
-            f"rgb must be False for an image of shape {array.shape}: "
-            "the last axis of an rgb image has 3 or 4 entries."
+            f"rgb must be False for an image without 3 or 4 entries along its last axis, got "
+            f"shape {tuple(array.shape)}: pass one of red, green, blue and perhaps alpha."
         )
     axis = -1 if rgb else channel_axis
     channels_last = _channels_last(array, axis)
+    # JSON knows no numbers of numpy.
+    axis = None if axis is None else int(axis)
     chunks = array.chunks[axis] if axis is not None and is_dask(array) else ()
     return Pixels(channels_last, _check_mask(mask, channels_last), bool(rgb), axis, chunks)
 
@@ -236,6 +256,23 @@ def as_lazy(array: Any) -> Any:
     import dask.array as da
 
     return da.from_zarr(array)
+
+
+def _as_array(name: str, value: Any) -> Any:
+    """Return what numpy makes of an array or of nested lists, or a dask array."""
+    try:
+        array = as_lazy(value)
+        return _without_empty_chunks(array) if is_dask(array) else np.asarray(array)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} must be an array, got {shown(value)}: pass what numpy can make one of."
+        ) from error
+
+
+def _without_empty_chunks(array: Any) -> Any:
+    # dask takes an axis of length 1 in two chunks for one that is to be broadcast.
+    full = tuple(tuple(size for size in sizes if size) for sizes in array.chunks)
+    return array if full == array.chunks or not array.size else array.rechunk(full)
 
 
 def is_dask(array: Any) -> bool:
@@ -268,7 +305,7 @@ def _channels_last(array: Any, axis: int | None) -> Any:
         return array[..., None]
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise TypeError(
-            f"channel_axis must be a whole number or None, got {axis!r}: name one axis."
+            f"channel_axis must be a whole number or None, got {shown(axis)}: name one axis."
         )
     if array.ndim < 2 or not -array.ndim <= axis < array.ndim:
         raise ValueError(
@@ -294,9 +331,12 @@ def _check_sizes(name: str, array: Any) -> None:
 def _check_mask(mask: Any, image: Any) -> Any:
     if mask is None:
         return None
-    inside: Any = as_lazy(mask)
-    if not is_dask(inside):
-        inside = np.asarray(inside)
+    inside = _as_array("mask", mask)
+    if np.dtype(inside.dtype).kind not in "buif":
+        raise TypeError(
+            f"mask must be boolean or of numbers, got dtype {inside.dtype}: compare it with "
+            "something first."
+        )
     _check_sizes("mask", inside)
     shape = tuple(image.shape[:-1])
     if tuple(inside.shape) != shape:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_kmeans.imaging import kernels
 from napari_kmeans.parallel import map_slices
+from napari_kmeans.parameters import LARGEST
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -68,7 +69,15 @@ class ColorSpace:
         if not self.scale:
             return to_space(values, self.name, self.white)
         colors = np.asarray(values, np.float64)
-        return np.ascontiguousarray((colors - self.offset) / self.scale)
+        with np.errstate(over="ignore"):
+            points = np.ascontiguousarray((colors - self.offset) / self.scale)
+        farthest = np.abs(points).max(initial=0)
+        if farthest > LARGEST:
+            raise ValueError(
+                f"normalize must be 'none' or 'zscore' where a value lies more than {LARGEST:g} "
+                f"times farther out than most, got {farthest:g} times: leave such pixels out."
+            )
+        return points
 
 
 def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[Any]:

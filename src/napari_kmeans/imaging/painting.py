@@ -30,15 +30,17 @@ def label_dtype(n_clusters: int) -> np.dtype[Any]:
 
 def round_to(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return values in a dtype, rounded and clipped to what it can hold."""
-    if dtype.kind == "f":
-        return np.clip(values, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
     if dtype.kind == "b":
         return values >= 0.5
+    if dtype.kind == "f":
+        most = np.finfo(dtype).max
+        return np.clip(values, -most, most).astype(dtype)
     limits = np.iinfo(dtype)
     rounded = np.rint(values)
     # The greatest int64 has no float64: what rounds above it is put back after.
     inside = np.clip(rounded, limits.min, np.nextafter(float(limits.max) + 1, 0)).astype(dtype)
-    return np.where(rounded >= float(limits.max), dtype.type(limits.max), inside)
+    inside[rounded >= float(limits.max)] = limits.max
+    return inside
 
 
 @dataclass(frozen=True, eq=False)
