@@ -411,6 +411,10 @@ def bytes_of(given: Any) -> bytes:
 # ------------------------------------------------------------------------- what is at fault
 
 
+NO_PIXEL = "no pixel"
+"""At fault with an image all of which is left out, unless there is another one."""
+
+
 def faults(case: Case) -> tuple[set[str], set[str]]:
     """Return what is at fault with a call, and what may be: names of arguments."""
     must, may = set(case.wrong), set()
@@ -472,14 +476,15 @@ def _faults_of_start(init: np.ndarray, case: Case) -> set[str]:
 
 def _faults_of_pixels(case: Case, inside: np.ndarray) -> set[str]:
     if not len(inside):
-        return {"image"}
+        return {NO_PIXEL}
     most = np.abs(inside.astype(np.longdouble)).max()
     found = {"image"} if most > LARGEST else set()
     space = case.how["color_space"]
     if isinstance(space, str) and space in ("hsv", "lab"):
         if not case.is_colored:
             return found | {"color_space"}
-        if inside.min() < 0 or float(inside.max()) > white_of(case.array.dtype):
+        # As float64, in which the least of long doubles are 0.
+        if float(inside.min()) < 0 or float(inside.max()) > white_of(case.array.dtype):
             found |= {"color_space"}
     return found
 
@@ -505,7 +510,9 @@ def answer(function: Any, *cases_: Case, more: set[str] | None = None) -> Any:
     """Return what a call gives, or None after a sentence that names one of its faults."""
     found = [faults(case) for case in cases_]
     must, may = (set().union(*sets) for sets in zip(*found, strict=True))
-    must |= more or set()
+    if all(NO_PIXEL in each for each, _ in found):
+        must |= {"image"}
+    must = (must | (more or set())) - {NO_PIXEL}
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:

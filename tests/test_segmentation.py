@@ -457,3 +457,12 @@ def test_denormal_numbers_do_no_harm(method):
     with pytest.warns(UserWarning, match="n_clusters=3 gave 1 clusters"):
         result = segment(image, 3, method=method)
     assert (result.labels.compute() == 1).all()
+
+
+@pytest.mark.parametrize("seed", [1, 9, 11, 16])
+def test_pixels_as_near_to_two_centers_are_painted_as_they_were_counted(seed):
+    image = np.random.default_rng(seed).integers(0, 2, (40, 31, 3)).astype("f4")
+    how = {"rgb": True, "coreset_size": 6, "n_init": 1, "random_state": seed}
+    result = segment(da.from_array(image, chunks=-1), 3, **how)
+    counts = np.bincount(result.labels.compute().ravel())[1:]
+    assert result.table["pixels"].tolist() == counts.tolist()

@@ -94,7 +94,8 @@ def segment(
     Parameters
     ----------
     image : array, or list or tuple of arrays
-        Boolean, integer or floating point, of any dimensions; numpy, anything
+        Boolean, integer or floating point (from -1e100 to 1e100, where pixels
+        are not left out), of any dimensions; numpy, anything
         that converts to it, or dask, which is read chunk by chunk by the active
         scheduler of dask, or the cluster of the active Client. It is not changed.
         A list or tuple whose entries are arrays, of two dimensions or more

@@ -127,7 +127,10 @@ class Summary(ABC):
 
         `ranks` gives for each centre of the fit its place among those kept.
         """
-        painter = Painter(centers, self.space)
+        # In the order of the fit, so that a pixel as near to two centres as to one
+        # gets the label under which it was counted.
+        used = np.flatnonzero(tally.counts)
+        painter = Painter(centers[ranks[used]], self.space, ranks=ranks[used])
         names = np.append(0, ranks + 1).astype(painter.dtype)
         return [
             painter if found is None else Renamer(centers, self.space, found=found, names=names)

@@ -50,16 +50,20 @@ class Painter:
     Attributes
     ----------
     centers : (K, F) float64 array
-        In the clustering space; the nearest to a pixel gives label index + 1.
+        In the clustering space; the first of those nearest to a pixel gives its label.
     space : ColorSpace
     codec, table
         The labels of all codes of the image, or None and None.
+    ranks : (K,) int64 array or None
+        The label of each centre, less 1; None: its index. Which of equally near
+        centres is the first does not depend on the order of the labels then.
     """
 
     centers: NDArray[np.float64]
     space: ColorSpace
     codec: Codec | None = None
     table: NDArray[Any] | None = None
+    ranks: NDArray[np.int64] | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -69,7 +73,7 @@ class Painter:
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel with the runs of the table alone."""
         packed = None if self.table is None else pack_table(self.table)
-        return _unpacked, (self.centers, self.space, self.codec, packed)
+        return _unpacked, (self.centers, self.space, self.codec, packed, self.ranks)
 
     def with_table(
         self,
@@ -91,7 +95,8 @@ class Painter:
     def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the label of each colour (n, C)."""
         nearest, _ = find_nearest(self.space.convert(values), self.centers)
-        return (nearest + 1).astype(self.dtype)
+        ranks = nearest if self.ranks is None else self.ranks[nearest]
+        return (ranks + 1).astype(self.dtype)
 
     def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
         """Return the labels of the pixels of a block."""
@@ -109,9 +114,11 @@ class Painter:
         return labels
 
 
-def _unpacked(centers: NDArray[np.float64], space: ColorSpace, codec: Any, packed: Any) -> Painter:
+def _unpacked(
+    centers: NDArray[np.float64], space: ColorSpace, codec: Any, packed: Any, ranks: Any
+) -> Painter:
     table = None if packed is None else unpack_table(packed)
-    return Painter(centers, space, codec, table)
+    return Painter(centers, space, codec, table, ranks)
 
 
 @dataclass(frozen=True, eq=False)
