@@ -119,7 +119,7 @@ def run_in_thread(task: Work, *, locate: bool = False) -> Generator[Steps, None,
 def _run(task: Work, locate: bool, watch: _Watch) -> Any:
     outcome = task.run(watch)
     if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
-        _ = outcome.coreset.positions
+        outcome.coreset.find_positions(lambda _: watch(*watch.steps))
     return outcome
 
 
