@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from napari.qt.threading import GeneratorWorker, thread_worker
 
+from napari_kmeans.imaging.scratch import give_back
 from napari_kmeans.parameters import OPTIONS
 from napari_kmeans.segmentation import Segmentation, segment
 
@@ -105,6 +106,8 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
         """Do the work; called by Qt."""
         with _warnings_kept:
             super().run()
+        # The result is on its way: nobody waits for this.
+        give_back()
 
     def work(self) -> Any:
         """Run the generator, and close it on its own thread."""
