@@ -89,7 +89,7 @@ class _WarningsKept:
         with self._lock:
             self._n_inside -= 1
             if not self._n_inside:
-                self._before.__exit__()
+                self._before.__exit__(None, None, None)
 
 
 _warnings_kept = _WarningsKept()
