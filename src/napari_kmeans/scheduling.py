@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.parallel import POLL_SECONDS, Stopped
@@ -12,7 +12,7 @@ from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 class TaskFailed(Exception):
@@ -119,21 +119,15 @@ def _compute_here(
     stop: threading.Event,
     step: Step,
 ) -> Any:
-    from dask import config, threaded
     from dask.callbacks import Callback
-    from dask.system import CPU_COUNT
 
     watch = _Watch(leaves, stop)
     # Those that are active for all of dask would be left out where some are given.
     callbacks = [(None, None, watch.begun, watch.ended, watch.finished), *Callback.active]
-    options: dict[str, Any] = {"callbacks": callbacks}
-    if get is threaded.get and not config.get("num_workers", None):
-        # On a thread that is not the main one, dask would take several times as many.
-        options["num_workers"] = CPU_COUNT
     n_told = 0
     # Reading may take long: this thread is for `step`.
-    with ThreadPoolExecutor(1, "napari-kmeans") as pool:
-        future = pool.submit(get, tasks, root, **options)
+    with _own_threads(get) as options, ThreadPoolExecutor(1, "napari-kmeans") as pool:
+        future = pool.submit(get, tasks, root, callbacks=callbacks, **options)
         try:
             while not wait([future], timeout=POLL_SECONDS).done:
                 n_done = watch.n_done
@@ -145,6 +139,27 @@ def _compute_here(
         raise TaskFailed(watch.suspects) from error
     step(len(leaves) - n_told)
     return future.result()
+
+
+@contextmanager
+def _own_threads(get: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+    """Give dask threads that end with the graph, unless it was told which to take.
+
+    Called from a thread that is not the main one, dask would make several times
+    as many as there are processors, and keep them for nobody.
+    """
+    from dask import config, threaded
+    from dask.system import CPU_COUNT
+
+    if get is not threaded.get or config.get("num_workers", None) or config.get("pool", None):
+        yield {}
+        return
+    pool = ThreadPoolExecutor(CPU_COUNT, "napari-kmeans-dask")
+    try:
+        yield {"pool": pool}
+    finally:
+        # After an error, what is being read is not waited for.
+        pool.shutdown(wait=False)
 
 
 def _compute_on(

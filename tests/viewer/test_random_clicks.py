@@ -237,12 +237,16 @@ class Visitor:
             if button.text() == "Cancel"
         ]
         assert cancel
-        self.qtbot.waitUntil(lambda: not any(map(enabled, cancel)), timeout=PATIENCE_MS)
-        pool = QThreadPool.globalInstance()
-        self.qtbot.waitUntil(lambda: not pool.activeThreadCount(), timeout=PATIENCE_MS)
-        wanted = self.dock.add_labels.value or self.dock.add_recolored.value
-        if self.dock.image.value is not None and wanted and not any(map(enabled, cancel)):
-            assert self.dock.run_button.enabled
+        pool, dock = QThreadPool.globalInstance(), self.dock
+        wanted = dock.add_labels.value or dock.add_recolored.value
+        can_run = dock.image.value is not None and wanted
+
+        def is_at_rest():
+            # That a cancelled run is over may be on its way yet: the button comes after.
+            is_ready = dock.run_button.enabled or not can_run
+            return is_ready and not any(map(enabled, cancel)) and not pool.activeThreadCount()
+
+        self.qtbot.waitUntil(is_at_rest, timeout=PATIENCE_MS)
 
     def clean(self):
         """Close and remove everything, and return how much memory is left in use."""

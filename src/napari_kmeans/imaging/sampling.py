@@ -56,7 +56,7 @@ class Coreset:
 
     points: Floats
     weights: Floats
-    locate: Callable[[], tuple[Positions, NDArray[np.int64]]] = field(repr=False)
+    locate: Callable[[Step], tuple[Positions, NDArray[np.int64]]] = field(repr=False)
 
     @property
     def positions(self) -> Positions:
@@ -70,7 +70,12 @@ class Coreset:
 
     @cached_property
     def _located(self) -> tuple[Positions, NDArray[np.int64]]:
-        return self.locate()
+        return self.locate(ignore)
+
+    def find_positions(self, step: Step) -> None:
+        """Work the positions out now; raising from `step` cancels."""
+        if "_located" not in vars(self):
+            vars(self)["_located"] = self.locate(step)
 
 
 @dataclass(frozen=True)
@@ -130,11 +135,11 @@ def take_cells(
         sums = [np.bincount(numbers, colors.weights * channel) for channel in colors.points.T]
         points = np.stack(sums, axis=1) / weights[:, None]
 
-    def locate() -> tuple[Positions, NDArray[np.int64]]:
+    def locate(step: Step) -> tuple[Positions, NDArray[np.int64]]:
         table = histogram.table(numbers, np.arange(1, len(weights) + 1, dtype=np.uint32))
         shapes = [pixels.shape for pixels in images]
         locator = _Locator(histogram.codec, table, len(weights), shapes, seed)
-        lots = map_reduce(images, locator, _least)
+        lots = map_reduce(images, locator, _least, step)
         return _positions(lots.images, lots.indices, shapes), lots.images
 
     return Coreset(points, weights, locate)
@@ -242,7 +247,7 @@ def sample_pixels(images: Sequence[Pixels], sampling: Sampling, step: Step = ign
             sample.points[indices], weights, sample.images[indices], sample.indices[indices]
         )
     positions = _positions(sample.images, sample.indices, shapes)
-    return Coreset(sample.points, sample.weights, lambda: (positions, sample.images))
+    return Coreset(sample.points, sample.weights, lambda _step: (positions, sample.images))
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from napari.qt.threading import GeneratorWorker, thread_worker
 
+from napari_kmeans.imaging.scratch import give_back
 from napari_kmeans.parameters import OPTIONS
 from napari_kmeans.segmentation import Segmentation, segment
 
@@ -65,12 +67,47 @@ class _Watch:
         self.steps = done, total
 
 
+class _WarningsKept:
+    """Leaves the warnings of the process as they were, also where several workers overlap.
+
+    Each worker catches all warnings and brings back what it found at its start,
+    which may be what another one had made of it: for good, if that ended first.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._n_inside = Lock(), 0
+        self._before = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._n_inside:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+            self._n_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if not self._n_inside:
+                self._before.__exit__(None, None, None)
+
+
+_warnings_kept = _WarningsKept()
+
+
 class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
     """A worker that has stopped for good when it says that it is finished.
 
     Without this, a generator that was told to quit lives on until it is
     collected, and what it waits for in its `finally` goes on unseen.
     """
+
+    def run(self) -> None:
+        """Do the work; called by Qt."""
+        with _warnings_kept:
+            super().run()
+        # The result is on its way: nobody waits for this.
+        give_back()
 
     def work(self) -> Any:
         """Run the generator, and close it on its own thread."""
@@ -129,7 +166,7 @@ def _steps(task: Work, locate: bool) -> Generator[Steps, None, Any]:
 def _run(task: Work, locate: bool, watch: _Watch) -> Any:
     outcome = task.run(watch)
     if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
-        _ = outcome.coreset.positions
+        outcome.coreset.find_positions(lambda _: watch(*watch.steps))
     return outcome
 
 

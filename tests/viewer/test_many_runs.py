@@ -1,0 +1,91 @@
+"""Hundreds of runs in one viewer: nothing of them is kept but the last.
+
+Twenty-five by default; ``RUNS=500`` makes as many, and looks whether memory grows.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+from collections import Counter
+from pathlib import Path
+
+import dask.array as da
+import pytest
+from napari.layers import Layer
+from skimage import data
+
+RUNS = int(os.environ.get("RUNS", "0"))
+MOST_GROWTH = 1.05
+"""Of the memory in use, from the tenth run to the last."""
+
+KEPT_BY_NAPARI = {"SegmentationWorker"}
+"""Its list of tasks keeps every worker there ever was, without what it worked on."""
+
+DOCKS = {
+    "in place": {},
+    "with points": {"add_points": True},
+    "live": {"live": True},
+    "added and removed": {"update_layers": False},
+    "lazy": {"n_init": 1},
+}
+
+
+def memory():
+    """Return the bytes that are the process's own: pages of files come and go."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def count_objects():
+    """Return how many there are of each of this package's classes, and of layers and graphs."""
+    gc.collect()
+    kinds = (type(each) for each in gc.get_objects())
+    counts = Counter(
+        kind.__name__
+        for kind in kinds
+        if str(kind.__module__).startswith("napari_kmeans") or issubclass(kind, Layer | da.Array)
+    )
+    for name in KEPT_BY_NAPARI:
+        del counts[name]
+    return counts
+
+
+@pytest.mark.parametrize("kind", DOCKS)
+def test_nothing_of_earlier_runs_is_kept(viewer, open_dock, qtbot, kind):
+    photograph = data.coffee() if RUNS else data.coffee()[::4, ::4]
+    image = da.from_array(photograph, chunks=(200, 200, 3)) if kind == "lazy" else photograph
+    source = viewer.add_image(image, name="coffee", rgb=True)
+    dock = open_dock()
+    for name, value in DOCKS[kind].items():
+        getattr(dock, name).value = value
+    outcomes, counts, sizes = [], [], []
+    dock.segmented.connect(lambda result: outcomes.append(weakref.ref(result.outcome)))
+    for number in range(1, max(RUNS, 25) + 1):
+        run(dock, number, qtbot, outcomes)
+        if kind == "added and removed":
+            viewer.layers.selection.active = source
+            for layer in [each for each in viewer.layers if each is not source]:
+                viewer.layers.remove(layer)
+        if number % 10 == 0:
+            qtbot.wait(50)
+            counts.append((count_objects(), threading.active_count()))
+            sizes.append(memory() if RUNS else 0)
+            print(number, f"{sizes[-1] / 1e6:.0f} MB", len(gc.get_objects()), "objects")
+    assert counts[-1] == counts[0]
+    del dock
+    gc.collect()
+    assert sum(outcome() is not None for outcome in outcomes) <= 1
+    if RUNS:
+        assert sizes[-1] < MOST_GROWTH * sizes[0]
+
+
+def run(dock, number, qtbot, outcomes):
+    n_before, runner = len(outcomes), dock._runner
+    if dock.live.value:
+        dock.n_clusters.value = 2 + number % 5
+    else:
+        dock.run()
+    qtbot.waitUntil(lambda: len(outcomes) > n_before and not runner.is_running, timeout=20_000)
