@@ -17,7 +17,7 @@ from napari_kmeans.imaging.blocks import Pixels, open_pixels
 from napari_kmeans.imaging.colors import ColorSpace, display_colors, white_of
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import Painter, paint, round_to
-from napari_kmeans.parameters import OPTIONS, shown
+from napari_kmeans.parameters import LARGEST, OPTIONS, shown
 from napari_kmeans.progress import Progress, Report
 
 Floats = NDArray[np.float64]
@@ -358,7 +358,7 @@ def _one_of(values: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
 
 
 def _matrix(values: dict[str, Any], name: str) -> Floats:
-    message = f"{name} must be a table of finite numbers: save the model anew."
+    message = f"{name} must be a table of numbers up to {LARGEST:g}: save the model anew."
     rows = _of(values, name, list)
     numbers = (
         type(number) in (int, float)
@@ -371,7 +371,7 @@ def _matrix(values: dict[str, Any], name: str) -> Floats:
         matrix = np.array(rows, dtype=np.float64)
     except (ValueError, OverflowError) as error:
         raise ValueError(message) from error
-    if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
+    if matrix.ndim != 2 or not matrix.size or not (abs(matrix) <= LARGEST).all():
         raise ValueError(message)
     if max(matrix.shape) > _MAX_LENGTH:
         raise ValueError(

@@ -26,7 +26,8 @@ _SHOWN = 80
 
 # Of what is long or deep, no more than a message has room for is written out.
 _BRIEF = reprlib.Repr()
-_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = _SHOWN // 4
+_BRIEF.maxlevel = 3
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = _SHOWN // 2
 _BRIEF.maxstring = _BRIEF.maxother = _SHOWN
 
 
