@@ -466,3 +466,17 @@ def test_pixels_as_near_to_two_centers_are_painted_as_they_were_counted(seed):
     result = segment(da.from_array(image, chunks=-1), 3, **how)
     counts = np.bincount(result.labels.compute().ravel())[1:]
     assert result.table["pixels"].tolist() == counts.tolist()
+
+
+def test_pixels_that_are_not_told_apart_are_counted_as_they_are_painted():
+    # Denormal: their distance has no square.
+    with pytest.warns(UserWarning, match="n_clusters=2 gave 1 clusters"):
+        result = segment(np.array([[1.19e-322, 1.93e-322]]), 2, method="full")
+    assert result.labels.tolist() == [[1, 1]]
+    assert result.table["pixels"].tolist() == [2]
+
+
+def test_a_start_without_pixels_among_the_greatest_floats_is_of_no_harm():
+    image = np.array([1, 1, 1, 1, np.finfo("f4").max], "f4")
+    result = segment(image, 2, method="full", init=[[0.3], [0.1]])
+    assert result.labels.tolist() == [1, 1, 1, 1, 2]

@@ -348,3 +348,17 @@ def test_a_chunk_that_cannot_be_read_is_told(film):
     )
     with pytest.raises(Exception, match="the third frame is damaged"):
         segment_slices(lazy, 4, rgb=True)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_pixels_as_near_to_two_centers_are_painted_as_they_were_counted(lazy):
+    stack = np.random.default_rng(0).integers(0, 2, (12, 40, 31, 3)).astype("f4")
+    how = {"rgb": True, "coreset_size": 10, "n_init": 1}
+    result = segment_slices(
+        da.from_array(stack, chunks=(1, -1, -1, -1)) if lazy else stack, 3, **how
+    )
+    rows = result.slice_table.pivot(index="slice", columns="index", values="pixels").fillna(0)
+    counts = [
+        np.bincount(np.ravel(labels), minlength=4)[1:] for labels in np.asarray(result.labels)
+    ]
+    np.testing.assert_array_equal(rows, counts)

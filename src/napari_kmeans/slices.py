@@ -15,7 +15,7 @@ from napari_kmeans.imaging.colors import display_colors, to_hex
 from napari_kmeans.imaging.painting import label_dtype
 from napari_kmeans.parallel import map_threads, stop_if_in_vain
 from napari_kmeans.parameters import Options
-from napari_kmeans.progress import Progress, Report, Step, part_of
+from napari_kmeans.progress import Progress, Report, Step
 from napari_kmeans.segmentation import segment
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Floats: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.int64]
 Fit: TypeAlias = "tuple[KMeansModel, pd.DataFrame]"
+Painted: TypeAlias = tuple[Any, Any]
+"""The labels of a slice, and its recolored pixels (..., C)."""
 Position: TypeAlias = tuple[int, ...]
 """The index of a slice along the axes before its own two."""
 
@@ -120,17 +122,15 @@ class StackModel:
         stages.finish()
         return labels, pixels.channels_back(recolored)
 
-    def paint_slice(self, pixels: Pixels, position: Position, progress: Report) -> tuple[Any, Any]:
+    def paint_slice(self, pixels: Pixels, position: Position, progress: Report) -> Painted:
         """Return the labels and the recolored pixels (..., C) of one slice of a stack."""
         number = self._nearest(position, pixels.shape)
         model, dtype = self.models[number], label_dtype(self.n_clusters)
         part = _slice_of(pixels, position)
         if model is None:
-            return np.zeros_like(part.array[..., 0], dtype), part.array
+            return _unpainted(part, dtype)
         labels, recolored = model.apply(_image_of(part)[0], mask=part.mask, progress=progress)
-        if model.channel_axis is None:
-            recolored = recolored[..., None]
-        return _renamed(labels, self.names[number].astype(dtype)), recolored
+        return _renamed(labels, self.names[number].astype(dtype)), _channels_last(part, recolored)
 
     def _nearest(self, position: Position, shape: tuple[int, ...]) -> int:
         """Return the number of the model for a slice of a stack of another length."""
@@ -272,11 +272,16 @@ def segment_slices(
     options = Options(n_clusters=n_clusters, **given)
     pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
     _check_planes(pixels)
-    fits = _fit_slices(pixels, options, given, part_of(progress, 0, 0.7))
+    stages = Progress(progress)
+    fits, painted = _fit_slices(pixels, options, given, stages.stage(0.7, _n_slices(pixels)))
     labels_of = _matched([fit[0].cluster_centers_ if fit else None for fit in fits])
     model = _united(fits, labels_of, pixels)
     slice_table = _slice_table(fits, labels_of, model)
-    labels, recolored = model.paint(pixels, part_of(progress, 0.7, 1))
+    # As they were counted: a pixel between two centres might be painted otherwise anew.
+    step = stages.stage(0.3, _n_slices(pixels))
+    labels, recolored = _gathered(painted, labels_of, pixels, model.n_clusters, step)
+    recolored = pixels.channels_back(recolored)
+    stages.finish()
     table = _table(slice_table, model)
     table.attrs["distortion"] = max(fit[1].attrs["distortion"] for fit in fits if fit)
     return StackSegmentation(labels, recolored, model, table, slice_table, options)
@@ -304,6 +309,16 @@ def _image_of(pixels: Pixels) -> tuple[Any, int | None]:
     if pixels.channel_axis is None:
         return pixels.array[..., 0], None
     return pixels.array, None if pixels.rgb else -1
+
+
+def _channels_last(part: Pixels, recolored: Any) -> Any:
+    """Return the pixels (..., C) of a slice that was painted as an image."""
+    return recolored[..., None] if part.channel_axis is None else recolored
+
+
+def _unpainted(part: Pixels, dtype: np.dtype[Any]) -> Painted:
+    """Return a slice all of which is left out."""
+    return np.zeros_like(part.array[..., 0], dtype), part.array
 
 
 def _over_slices(
@@ -334,13 +349,15 @@ def _watcher(step: Step) -> Report:
 
 
 def _fit_slices(
-    pixels: Pixels, options: Options, given: dict[str, Any], progress: Report | None
-) -> list[Fit | None]:
-    """Return the model and the table of each slice, None where all of it was left out."""
-    step = Progress(progress).stage(1, _n_slices(pixels))
+    pixels: Pixels, options: Options, given: dict[str, Any], step: Step
+) -> tuple[list[Fit | None], list[Painted]]:
+    """Return the model and the table of each slice, None where all of it was left out.
+
+    Also returned: the slices, painted in labels of their own.
+    """
     watch = _watcher(step)
 
-    def fit(position: Position) -> Fit | None:
+    def fit(position: Position) -> tuple[Fit | None, Painted]:
         part = _slice_of(pixels, position)
         image, axis = _image_of(part)
         how = {**given, "rgb": pixels.rgb, "channel_axis": axis, "mask": part.mask}
@@ -349,15 +366,16 @@ def _fit_slices(
         except ValueError:
             if any(len(part.read_kept(block)) for block in part.blocks()):
                 raise
-            return None
-        return result.model, result.table
+            return None, _unpainted(part, label_dtype(1))
+        painted = result.labels, _channels_last(part, result.recolored)
+        return (result.model, result.table), painted
 
     with warnings.catch_warnings():
         # Once for all slices is enough.
         warnings.filterwarnings("ignore", "n_clusters=")
-        fits = _over_slices(fit, pixels, step)
+        fits, painted = map(list, zip(*_over_slices(fit, pixels, step), strict=True))
     _check_fits(fits, pixels, options)
-    return fits
+    return fits, painted
 
 
 def _check_fits(fits: list[Fit | None], pixels: Pixels, options: Options) -> None:
@@ -457,8 +475,7 @@ def _hex_colors(table: pd.DataFrame, model: StackModel) -> list[str]:
 
 
 def _paint(model: StackModel, pixels: Pixels, step: Step) -> tuple[Any, Any]:
-    labels = np.empty(pixels.shape, label_dtype(model.n_clusters))
-    recolored = np.empty_like(pixels.array, order="K")
+    labels, recolored = _empty_stack(pixels, label_dtype(model.n_clusters))
     watch = _watcher(step)
 
     def paint(position: Position) -> None:
@@ -474,6 +491,42 @@ def _paint_lazily(model: StackModel, pixels: Pixels, step: Step) -> tuple[Any, A
     painted = _over_slices(
         lambda position: model.paint_slice(pixels, position, watch), pixels, step
     )
+    return _stacked_both(painted, pixels)
+
+
+def _gathered(
+    painted: list[Painted],
+    labels_of: list[Labels],
+    pixels: Pixels,
+    n_clusters: int,
+    step: Step,
+) -> tuple[Any, Any]:
+    """Return slices in labels of their own as one stack, in the labels (k,) given for each.
+
+    `painted` is emptied, so that hardly more than one stack is held.
+    """
+    dtype = label_dtype(n_clusters)
+    painted.reverse()
+
+    def named(names: Labels) -> Painted:
+        labels, recolored = painted.pop()
+        step(1)
+        return _renamed(labels, np.append(0, names).astype(dtype)), recolored
+
+    slices = map(named, labels_of)
+    if pixels.is_lazy:
+        return _stacked_both(list(slices), pixels)
+    stack = _empty_stack(pixels, dtype)
+    for position, (labels, recolored) in zip(np.ndindex(pixels.shape[:-2]), slices, strict=True):
+        stack[0][position], stack[1][position] = labels, recolored
+    return stack
+
+
+def _empty_stack(pixels: Pixels, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    return np.empty(pixels.shape, dtype), np.empty_like(pixels.array, order="K")
+
+
+def _stacked_both(painted: list[Painted], pixels: Pixels) -> tuple[Any, Any]:
     labels, recolored = zip(*painted, strict=True)
     shape = pixels.shape[:-2]
     return _stacked(labels, shape), _stacked(recolored, shape)

@@ -277,12 +277,8 @@ class EveryPixel(Summary):
         return replace(self, options=options, seed=_seed_of(options), space=space)
 
     def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return what each cluster holds, from the labels of the fit."""
-        step(1)
-        weights, cost = np.ones(len(self.values)), fit.inertia
-        if self.options.balance:
-            cost = float(find_nearest(self.levels[-1].points, fit.centers)[1].sum())
-        return tally_colors(self.values, weights, fit.labels, cost, len(fit.centers))
+        """Return what each cluster holds, as it is painted."""
+        return tally_pixels(self.images, fit.centers, self.space, step)
 
 
 @dataclass(frozen=True, eq=False)

@@ -161,7 +161,7 @@ def give_farthest(
         centre, or is all that its cluster has, is of no use.
     """
     for number, cluster in enumerate(empty[: len(points)]):
-        rounding = _ROUNDING * np.abs(points[number]).max()
+        rounding = _ROUNDING * float(np.abs(points[number]).max())
         if distances[number] <= rounding**2:
             break
         if weights[number] >= (1 - _ROUNDING) * totals[labels[number]]:

@@ -262,17 +262,20 @@ def _as_array(name: str, value: Any) -> Any:
     """Return what numpy makes of an array or of nested lists, or a dask array."""
     try:
         array = as_lazy(value)
-        return _without_empty_chunks(array) if is_dask(array) else np.asarray(array)
+        return _in_one_chunk_where_single(array) if is_dask(array) else np.asarray(array)
     except (TypeError, ValueError) as error:
         raise type(error)(
             f"{name} must be an array, got {shown(value)}: pass what numpy can make one of."
         ) from error
 
 
-def _without_empty_chunks(array: Any) -> Any:
-    # dask takes an axis of length 1 in two chunks for one that is to be broadcast.
-    full = tuple(tuple(size for size in sizes if size) for sizes in array.chunks)
-    return array if full == array.chunks or not array.size else array.rechunk(full)
+def _in_one_chunk_where_single(array: Any) -> Any:
+    """Return a dask array without the empty chunks of axes of length 1.
+
+    dask would take such an axis for one that is to be broadcast.
+    """
+    single = {axis: 1 for axis, sizes in enumerate(array.chunks) if sum(sizes) == 1 != len(sizes)}
+    return array.rechunk(single) if single else array
 
 
 def is_dask(array: Any) -> bool:
