@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 import tracemalloc
-from copy import deepcopy
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +87,8 @@ def places(tree: Any) -> list[tuple[Any, Any]]:
 
 
 def hostile(rng: Rng) -> Any:
-    # A copy: it may be damaged further.
-    return deepcopy(rng.choice(VALUES if rng.random() < 0.95 else LONG_VALUES))
+    # A copy in which no row is another: they may be damaged further.
+    return json.loads(json.dumps(rng.choice(VALUES if rng.random() < 0.95 else LONG_VALUES)))
 
 
 def replace_value(tree: Tree, rng: Rng) -> None:
@@ -116,7 +115,9 @@ def remove(tree: Tree, rng: Rng) -> None:
 def lengthen(tree: Tree, rng: Rng) -> None:
     lists = [c[k] for c, k in places(tree) if isinstance(c[k], list) and c[k]]
     chosen = rng.choice(lists)
-    chosen.extend([rng.choice(chosen)] * rng.choice([1, 2, 50]))
+    element = rng.choice(chosen)
+    is_long = len(json.dumps(element)) > 10_000
+    chosen.extend([element] * (1 if is_long else rng.choice([1, 2, 50])))
 
 
 def nest(tree: Tree, rng: Rng) -> None:
