@@ -602,3 +602,14 @@ def test_a_worker_that_dies_costs_a_retry(monkeypatch):
         np.testing.assert_array_equal(result.labels.compute(), expected)
         assert killed
         assert pids[0] not in client.run(os.getpid).values()
+
+
+def test_no_thread_stays_behind():
+    image = da.from_array(data.coffee(), chunks=(100, 100, 3))
+    before = set(threading.enumerate())
+    with dask.config.set(scheduler="threads"):
+        summarize(image, rgb=True)
+    ends = time.monotonic() + 10
+    while set(threading.enumerate()) - before and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert not set(threading.enumerate()) - before

@@ -1,3 +1,4 @@
+import dask.array as da
 import numpy as np
 import pytest
 from skimage import data
@@ -91,3 +92,23 @@ def test_cells_hold_every_pixel_and_their_exact_means():
     where = tuple(cells.positions.T)
     assert mask[where].all()
     np.testing.assert_array_equal(image[where] // 4, np.floor(cells.points) // 4)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_looking_for_positions_can_be_cancelled(lazy):
+    image = np.random.default_rng(0).integers(0, 255, (300, 400, 3)).astype(np.uint8)
+    pixels = da.from_array(image, chunks=(100, 100, 3)) if lazy else image
+    coreset = draw(pixels)
+
+    def cancel(_steps):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        coreset.find_positions(cancel)
+    steps = []
+    coreset.find_positions(steps.append)
+    assert sum(steps) > 0
+    n_steps = len(steps)
+    coreset.find_positions(steps.append)
+    assert len(steps) == n_steps
+    np.testing.assert_array_equal(coreset.positions, draw(image).positions)

@@ -33,6 +33,12 @@ DOCKS = {
 }
 
 
+@pytest.fixture
+def viewer(make_napari_viewer):
+    # A canvas that is never drawn keeps all that it is told to draw.
+    return make_napari_viewer(show=bool(RUNS))
+
+
 def memory():
     """Return the bytes that are the process's own: pages of files come and go."""
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -348,6 +348,13 @@ def files(monkeypatch, tmp_path):
         monkeypatch.setattr(QFileDialog, name, choose)
 
 
+@pytest.fixture
+def viewer(make_napari_viewer):
+    notification_manager.records.clear()
+    # A canvas that is never drawn keeps all that it is told to draw.
+    return make_napari_viewer(show=MINUTES > 0)
+
+
 def test_random_clicks(viewer, qtbot, quadrants, quadrant_labels):
     rng = np.random.default_rng(SEED)
     most = np.inf if MINUTES else STEPS

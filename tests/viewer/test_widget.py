@@ -484,6 +484,32 @@ def test_too_little_memory_is_told(viewer, dock, finish, slow):
     assert notifications() == [("error", "There is too little memory (MemoryError).")]
 
 
+def test_too_little_memory_to_paint(viewer, open_dock, finish):
+    """The slice in view is clustered, but there is no room for the stack of its labels."""
+    plane = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    stack = viewer.add_image(plane[None, None, None], name="stack", contrast_limits=(0, 255))
+    dock = open_dock()
+    dock.stack.value = "this"
+    dock.run()
+    finish(dock)
+    before = [(layer.data.copy(), dict(layer.metadata)) for layer in viewer.layers[1:]]
+    stack.data = np.broadcast_to(plane, (2**13, 2**13, 2**12, 64, 64))
+    dock.n_clusters.value = 3
+    click(dock.run_button)
+    finish(dock)
+    ((severity, message),) = notifications()
+    assert severity == "error"
+    assert "Unable to allocate" in message
+    assert len(viewer.layers) == 3
+    for layer, (pixels, metadata) in zip(viewer.layers[1:], before, strict=True):
+        np.testing.assert_array_equal(layer.data, pixels)
+        assert layer.metadata == metadata
+    stack.data = plane[None, None, None]
+    click(dock.run_button)
+    finish(dock)
+    assert sorted(np.unique(viewer.layers["stack labels"].data)) == [1, 2, 3]
+
+
 def test_fewer_clusters_is_a_warning_each_time(viewer, dock, finish):
     viewer.layers["picture"].data = np.zeros((20, 21, 3), dtype=np.uint8)
     for count in (1, 2):
