@@ -20,7 +20,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2hsv, rgb2lab
 from sklearn.metrics import pairwise_distances
@@ -268,7 +268,8 @@ def cases(draw: Any, one_in: int = 120) -> Case:
     case.block = draw(st.sampled_from([2**19, 2**19, 100]))
     if draw(st.integers(0, 2)) == 2:
         gone = -1 if case.is_colored else axis
-        whole = isinstance(gone, (int, np.integer)) and -n_axes <= gone < n_axes
+        whole = isinstance(gone, (int, np.integer)) and not isinstance(gone, bool)
+        whole = whole and -n_axes <= gone < n_axes
         case.mask = draw(masks(tuple(np.delete(shape, gone)) if whole else shape))
         case.mask_layout = draw(st.sampled_from(MASK_LAYOUTS))
     draw_options(draw, case, one_in)
@@ -677,6 +678,12 @@ def check_segmentation(cases_: list[Case], segs: Any, warned: bool) -> None:
 
 @fuzz(0.5)
 @given(cases())
+@example(Case(np.array([1, 2, 2, 9], ">u4"), options={"n_clusters": 2}))
+@example(Case(np.array([1.2e-322, 2e-322]), options={"n_clusters": 2, "method": "full"}))
+@example(Case(np.array([0, 1, 7]) * 5e-324, layout="dask", options={"method": "full"}))
+@example(Case(np.array([1, -1.7e308, np.nan])))
+@example(Case(np.zeros((5, 5)), mask=np.full((5, 5), "no")))
+@example(Case(np.zeros((4, 3, 2)), channel_axis=np.int8(-1), options={"n_clusters": 1}))
 def test_an_image_is_segmented_or_a_sentence_says_why_not(case):
     case = as_given(case)
     given, mask = laid_out(case.array, case.layout, case.seed), mask_of(case)
