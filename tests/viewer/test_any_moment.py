@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import warnings
 import zlib
@@ -11,7 +13,6 @@ import dask.array as da
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from npe2 import PluginManager
 from qtpy.QtCore import QThreadPool
 
 from napari_kmeans import segment
@@ -233,10 +234,6 @@ def set_data(layer, data):
     layer.data = data
 
 
-def disable(_viewer):
-    PluginManager.instance().disable("napari-kmeans")
-
-
 EVENTS = {
     "source deleted": lambda viewer: remove(viewer, "picture"),
     "source renamed": lambda viewer: setattr(viewer.layers["picture"], "name", "picture labels"),
@@ -254,21 +251,10 @@ EVENTS = {
     ],
     "everything deleted": lambda viewer: viewer.layers.clear(),
     "seen in 3-D": lambda viewer: setattr(viewer.dims, "ndisplay", 3),
-    "plugin disabled": disable,
 }
 
 
-@pytest.fixture
-def manifest():
-    """Bring the plugin back, whatever became of it."""
-    manager = PluginManager.instance()
-    yield
-    if manager.is_disabled("napari-kmeans"):
-        manager.enable("napari-kmeans")
-
-
 @pytest.mark.parametrize("event", EVENTS)
-@pytest.mark.usefixtures("manifest")
 def test_whatever_becomes_of_the_layers(
     viewer, dock, gate, held, rest, quadrants, quadrant_labels, event
 ):
@@ -416,17 +402,59 @@ def test_two_viewers_at_once(dock, make_napari_viewer, quadrants, gate, held, re
     assert not notifications()
 
 
-@pytest.mark.usefixtures("manifest")
-def test_the_plugin_is_disabled_and_enabled_again(viewer, dock, rest, quadrants):
-    close_dock(viewer, dock)
-    manager = PluginManager.instance()
+PLUGIN_SCRIPT = """
+import napari
+import numpy as np
+from npe2 import PluginManager
+from qtpy.QtWidgets import QApplication
+
+viewer = napari.Viewer(show=False)
+image = np.random.default_rng(0).integers(0, 250, (200, 210, 3)).astype(np.uint8)
+viewer.add_image(image, name="picture", rgb=True)
+manager = PluginManager.instance()
+
+def open_dock():
+    return viewer.window.add_plugin_dock_widget("napari-kmeans")[1]
+
+def rest(dock):
+    while not dock.run_button.enabled:
+        QApplication.processEvents()
+
+def disable():
     manager.disable("napari-kmeans")
-    manager.enable("napari-kmeans")
-    _, again = viewer.window.add_plugin_dock_widget("napari-kmeans")
-    assert again.n_clusters.value == 4
-    again.run()
-    rest(again)
-    check_result(again.result.labels, segment(quadrants, 4, rgb=True))
+
+def reload():
+    manifest = manager.get_manifest("napari-kmeans")
+    manager.unregister("napari-kmeans")
+    manager.register(manifest)
+
+dock = open_dock()
+for event in (disable, lambda: manager.enable("napari-kmeans"), reload):
+    dock.run()
+    event()
+    rest(dock)
+    # napari closes the docks of a plugin that goes, which stops what they do.
+    is_open = dock.native.parent() is not None
+    assert is_open == (event is not reload)
+    assert ("picture labels" in viewer.layers) == is_open
+    for layer in list(viewer.layers)[1:]:
+        viewer.layers.remove(layer)
+again = open_dock()
+again.n_clusters.value = 3
+again.run()
+rest(again)
+assert viewer.layers["picture labels"].data.max() == 3
+viewer.close()
+print("it works on")
+"""
+
+
+def test_the_plugin_is_disabled_and_reloaded():
+    """In a process of its own: what viewers of other tests registered cannot be taken back."""
+    command = [sys.executable, "-c", PLUGIN_SCRIPT]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert run.stdout == "it works on\n", run.stderr
+    assert "Traceback" not in run.stderr
 
 
 # --------------------------------------------------------------------- panels
