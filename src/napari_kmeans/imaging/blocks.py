@@ -125,10 +125,11 @@ def split(
 
 def _are_moderate(values: NDArray[Any]) -> bool:
     """Tell whether all values are finite and not too large: as a rule, and soon seen."""
-    # As float64: a smaller dtype cannot hold it.
-    most = np.float64(LARGEST)
+    if values.dtype.itemsize < 8:
+        # None is too large for these.
+        return bool(np.isfinite(values).all())
     # Not for NaN, which is neither the one nor the other.
-    return not values.size or bool(-most <= values.min() and values.max() <= most)
+    return not values.size or bool(values.min() >= -LARGEST and values.max() <= LARGEST)
 
 
 def _check_moderate(values: NDArray[Any]) -> None:
