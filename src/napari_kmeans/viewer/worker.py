@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from napari.qt.threading import GeneratorWorker, thread_worker
+from superqt.utils import WorkerBase
 
 from napari_kmeans.imaging.scratch import give_back
 from napari_kmeans.parameters import OPTIONS
@@ -67,32 +68,34 @@ class _Watch:
         self.steps = done, total
 
 
-class _WarningsKept:
-    """Leaves the warnings of the process as they were, also where several workers overlap.
+class _Warnings:
+    """Brings back how warnings were shown before any worker began.
 
-    Each worker catches all warnings and brings back what it found at its start,
-    which may be what another one had made of it: for good, if that ended first.
+    Each worker catches those of the whole process, and brings back what it
+    found: where two overlap, or one and a window that is being drawn, that may
+    be what another had made of it, for good. Used on the main thread alone,
+    where nothing else is in the midst of catching them.
     """
 
     def __init__(self) -> None:
-        self._lock, self._n_inside = Lock(), 0
+        self._n_workers = 0
         self._before = warnings.catch_warnings()
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._n_inside:
-                self._before = warnings.catch_warnings()
-                self._before.__enter__()
-            self._n_inside += 1
+    def begin(self) -> None:
+        """Take note of a worker that is to start."""
+        if not self._n_workers:
+            self._before = warnings.catch_warnings()
+            self._before.__enter__()
+        self._n_workers += 1
 
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._n_inside -= 1
-            if not self._n_inside:
-                self._before.__exit__(None, None, None)
+    def end(self) -> None:
+        """Take note of one that has finished, and look what the last one left."""
+        self._n_workers -= 1
+        if not self._n_workers and warnings.showwarning.__module__ == WorkerBase.__module__:
+            self._before.__exit__(None, None, None)
 
 
-_warnings_kept = _WarningsKept()
+_warnings = _Warnings()
 
 
 class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
@@ -102,10 +105,15 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
     collected, and what it waits for in its `finally` goes on unseen.
     """
 
+    def start(self) -> None:
+        """Start on another thread; called from the main one."""
+        _warnings.begin()
+        self.finished.connect(_warnings.end)
+        super().start()
+
     def run(self) -> None:
         """Do the work; called by Qt."""
-        with _warnings_kept:
-            super().run()
+        super().run()
         # The result is on its way: nobody waits for this.
         give_back()
 
