@@ -507,12 +507,12 @@ def test_panels(viewer, dock, gate, held, rest, qtbot, quadrants, title, event):
     if event in ("layers deleted", "cancelled"):
         assert not panel.cancel_button.enabled
         assert not panel.progress_bar.native.isVisibleTo(panel)
-        check_that_it_works_again(viewer, dock, panel, rest, title, (source, other))
+        check_that_it_works_again(viewer, dock, panel, rest, title, (source, other), gate, held)
     assert (state(source), state(other)) == before
     assert not notifications()
 
 
-def check_that_it_works_again(viewer, dock, panel, rest, title, sources):
+def check_that_it_works_again(viewer, dock, panel, rest, title, sources, gate, held):
     """No button is dead."""
     for layer in sources:
         if layer not in viewer.layers:
@@ -521,7 +521,9 @@ def check_that_it_works_again(viewer, dock, panel, rest, title, sources):
     dock.run()
     rest(dock)
     returned = []
-    PANELS[title](panel, viewer).returned.connect(returned.append)
+    # Held back, or it might return before anybody listens.
+    held(lambda: PANELS[title](panel, viewer).returned.connect(returned.append), BEGINNING)
+    gate.open()
     rest(dock)
     assert len(returned) == 1
     if title == "Compare":

@@ -415,7 +415,7 @@ def test_opening_and_closing_two_in_turn_leaves_nothing(viewer, segmentation, qt
     qtbot.wait(50)
     assert len(live_canvases()) == n_canvases
     assert len(QApplication.allWidgets()) == n_widgets
-    assert not any(view() for view in views)
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and not any(view() for view in views))
 
 
 def live_canvases():
