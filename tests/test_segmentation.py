@@ -451,6 +451,27 @@ def test_a_model_of_a_channel_axis_of_numpy_is_written(tmp_path):
     assert type(model).load(tmp_path / "model.json").channel_axis == 2
 
 
+@pytest.mark.parametrize("with_mask", [False, True])
+@pytest.mark.parametrize("axis", [None, 0])
+def test_what_an_array_masks_is_left_out(axis, with_mask):
+    image, labels = quadrants()
+    inside = np.ones(labels.shape, bool)
+    inside[3:6, :7] = False
+    hidden = np.zeros(image.shape, bool)
+    hidden[12:15, 4, 1] = True
+    masked = np.ma.array(image, mask=hidden)
+    given = masked if axis is None else np.moveaxis(masked, -1, axis)
+    where = {"rgb": True} if axis is None else {"rgb": False, "channel_axis": axis}
+    result = segment(given, 4, mask=inside if with_mask else None, **where)
+    valid = ~hidden.any(axis=-1) & (inside | (not with_mask))
+    expected = segment(np.asarray(given), 4, mask=valid, **where)
+    np.testing.assert_array_equal(result.labels, expected.labels)
+    np.testing.assert_array_equal(result.labels == 0, ~valid)
+    np.testing.assert_array_equal(result.recolored, expected.recolored)
+    np.testing.assert_array_equal(result.model.predict(given) == 0, hidden.any(axis=-1))
+    assert type(result.recolored) is np.ndarray
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_denormal_numbers_do_no_harm(method):
     image = da.from_array(np.arange(60).reshape(6, 10) % 7 * 5e-324, chunks=4)

@@ -128,8 +128,9 @@ def segment(
         Pixels in the sample; "auto" takes 500 per cluster and at least 10,000.
         For "full" it is the size of the sample on which restarts are compared.
     mask : array of the image's spatial shape, optional
-        Zero or False where a pixel is left out. So are pixels of alpha 0 and
-        those with a NaN or an infinity in any channel. For several images a
+        Zero or False where a pixel is left out. So are pixels of alpha 0, those
+        with a NaN or an infinity in any channel, and those masked in an image
+        of `numpy.ma`. For several images a
         list with a mask or None for each.
     init : {"k-means++", "random"} or (K, C) array, default "k-means++"
         Where to start: seeds far apart, distinct pixels at random, or these

@@ -219,7 +219,8 @@ def open_pixels(
     channel_axis : int, optional
         The axis of the channels of any other multichannel image.
     mask : array-like of the image's spatial shape, optional
-        Zero or False where a pixel is left out.
+        Zero or False where a pixel is left out. So are those of which a
+        channel is masked in an image of `numpy.ma`.
 
     Raises
     ------
@@ -247,7 +248,12 @@ def open_pixels(
     # JSON knows no numbers of numpy.
     axis = None if axis is None else int(axis)
     chunks = array.chunks[axis] if axis is not None and is_dask(array) else ()
-    return Pixels(channels_last, _check_mask(mask, channels_last), bool(rgb), axis, chunks)
+    inside = _check_mask(mask, channels_last)
+    hidden = np.ma.getmask(image)
+    if hidden is not np.ma.nomask:
+        valid = ~_channels_last(hidden, axis).any(axis=-1)
+        inside = valid if inside is None else inside & valid
+    return Pixels(channels_last, inside, bool(rgb), axis, chunks)
 
 
 def as_lazy(array: Any) -> Any:
