@@ -35,7 +35,7 @@ class TiffLevel(FileArray):
         file = TiffFile(path)
         weakref.finalize(self, file.close)
         store = file.series[0].aszarr(level=level)
-        array: Any = zarr.open_array(store, mode="r", zarr_format=2)
+        array: Any = zarr.open_array(store, mode="r")
         super().__init__(array)
         self.tiles: tuple[int, ...] = array.chunks
         self._origin = path, level
