@@ -30,6 +30,12 @@ def viewer(make_napari_viewer):
 
 
 @pytest.fixture
+def forget_drawing(viewer):
+    """Drop what the canvas was told to draw: one that is not shown keeps all of it."""
+    return viewer.window._qt_viewer.canvas._scene_canvas.context.glir.clear
+
+
+@pytest.fixture
 def open_dock(viewer):
     """Open the dock as napari does."""
 

@@ -348,14 +348,7 @@ def files(monkeypatch, tmp_path):
         monkeypatch.setattr(QFileDialog, name, choose)
 
 
-@pytest.fixture
-def viewer(make_napari_viewer):
-    notification_manager.records.clear()
-    # A canvas that is never drawn keeps all that it is told to draw.
-    return make_napari_viewer(show=MINUTES > 0)
-
-
-def test_random_clicks(viewer, qtbot, quadrants, quadrant_labels):
+def test_random_clicks(viewer, qtbot, forget_drawing, quadrants, quadrant_labels):
     rng = np.random.default_rng(SEED)
     most = np.inf if MINUTES else STEPS
     end, memory, n_steps = time.monotonic() + (60 * MINUTES or SECONDS), [], 0
@@ -366,6 +359,7 @@ def test_random_clicks(viewer, qtbot, quadrants, quadrant_labels):
             assert not exceptions
             n_steps += 1
             if n_steps % CLEAN_EVERY == 0:
+                forget_drawing()
                 memory.append(visitor.clean())
                 print(f"{n_steps} steps, {memory[-1] / 1e6:.0f} MB")
         print(f"{n_steps} steps gave {visitor.n_results} results")
