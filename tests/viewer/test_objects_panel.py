@@ -35,10 +35,10 @@ def panel(viewer, open_dock, finish, spots):
 
 
 def split(qtbot, panel):
-    worker = panel.split()
-    with qtbot.waitSignal(worker.finished, timeout=60_000):
-        pass
-    qtbot.waitUntil(lambda: panel.split_button.enabled)
+    panel.split()
+    # Not waitSignal: it may be over before that is connected.
+    qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
+    assert panel.split_button.enabled
 
 
 def test_objects_in_the_world(viewer, panel, qtbot, spots):

@@ -92,13 +92,16 @@ def test_what_the_canvas_shows(make_napari_viewer, finish, quadrants):
     assert (np.abs(picture.astype(int) - again) <= 1).all(axis=-1).mean() > 0.99
 
 
-def test_a_run_from_a_script(viewer, dock, qtbot, quadrants, quadrant_labels):
+def test_a_run_from_a_script(viewer, dock, qtbot, slow, quadrants, quadrant_labels):
+    # Held back until its signals are connected.
+    viewer.layers["picture"].data = slow
     dock.random_state.value = 5
     worker = dock.run()
     assert isinstance(worker, GeneratorWorker)
     outcomes = []
     worker.returned.connect(outcomes.append)
-    qtbot.waitSignal(worker.finished, timeout=20_000).wait()
+    with qtbot.waitSignal(worker.finished, timeout=20_000):
+        slow.go_on.set()
     (segmentation,) = outcomes
     np.testing.assert_array_equal(segmentation.labels, quadrant_labels)
     expected = segment(quadrants, 4, rgb=True, random_state=5)
