@@ -367,6 +367,14 @@ def test_the_greatest_numbers_are_clipped_to_what_a_dtype_holds(dtype):
     assert model.colors.tolist() == [[0] * 3, [middle] * 3, [1] * 3]
 
 
+@pytest.mark.parametrize(("name", "number"), [("offset", 1.3e152), ("scale", 1e-150), ("scale", 0)])
+def test_scales_under_which_no_image_can_be_compared_are_refused(name, number):
+    values = models()["zscore"].to_dict()
+    values = {**values, name: [values[name][0], number, *values[name][2:]]}
+    with pytest.raises(ValueError, match="scale must be at least 1e-100, and offset at most"):
+        KMeansModel.from_dict(values)
+
+
 def test_nothing_in_a_file_is_run(tmp_path):
     """Python itself tells of all that it imports, compiles, opens and starts."""
     model = models()["rgb"].to_dict()

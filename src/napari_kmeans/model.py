@@ -414,9 +414,13 @@ def _scaling(values: dict[str, Any], color_space: str, n_channels: int) -> dict[
                 "save the model anew."
             )
         scaling[name] = tuple(map(float, numbers))
-    if not all(number > 0 for number in scaling["scale"]):
+    # Else no image could be compared with the centres.
+    pairs = zip(scaling["offset"], scaling["scale"], strict=True)
+    if not all(LARGEST * scale >= 1 and abs(offset) <= LARGEST * scale for offset, scale in pairs):
         raise ValueError(
-            f"scale must be positive, got {shown(scaling['scale'])}: save the model anew."
+            f"scale must be at least {1 / LARGEST:g}, and offset at most {LARGEST:g} times as "
+            f"much, got scale {shown(scaling['scale'])} and offset {shown(scaling['offset'])}: "
+            "save the model anew."
         )
     return scaling
 
