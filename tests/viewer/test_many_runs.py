@@ -86,7 +86,10 @@ def test_nothing_of_earlier_runs_is_kept(viewer, open_dock, qtbot, forget_drawin
             counts.append((count_objects(), threading.active_count()))
             sizes.append(memory() if RUNS else 0)
             print(number, f"{sizes[-1] / 1e6:.0f} MB", len(gc.get_objects()), "objects")
-    assert counts[-1] == counts[0]
+    objects, threads = zip(counts[0], counts[-1], strict=True)
+    assert objects[1] == objects[0]
+    # One that warmed up may have ended since.
+    assert threads[1] <= threads[0]
     del dock
     gc.collect()
     assert sum(outcome() is not None for outcome in outcomes) <= 1
