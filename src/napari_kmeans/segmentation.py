@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.colors import brightness, to_hex, white_of
 from napari_kmeans.imaging.painting import paint
 from napari_kmeans.model import KMeansModel
+from napari_kmeans.notices import notice
 from napari_kmeans.parallel import shared_pool
 from napari_kmeans.parameters import Options, shown
 from napari_kmeans.progress import Progress, Report
@@ -336,10 +336,9 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
     tally = summary.tally(fit, progress.stage(0.2, count_steps(images)))
     used = _from_dark_to_bright(tally, images[0].rgb)
     if len(used) < options.n_clusters:
-        warnings.warn(
+        notice(
             f"n_clusters={options.n_clusters} gave {len(used)} clusters: "
             "there are no more distinct colours to tell apart.",
-            UserWarning,
             stacklevel=3,
         )
     model = KMeansModel(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import display_colors, to_hex
 from napari_kmeans.imaging.painting import label_dtype
+from napari_kmeans.notices import notice, notices_to
 from napari_kmeans.parallel import map_threads, stop_if_in_vain
 from napari_kmeans.parameters import Options
 from napari_kmeans.progress import Progress, Report, Step
@@ -362,7 +362,9 @@ def _fit_slices(
         image, axis = _image_of(part)
         how = {**given, "rgb": pixels.rgb, "channel_axis": axis, "mask": part.mask}
         try:
-            result = segment(image, options.n_clusters, progress=watch, **how)
+            # Once for all slices is enough.
+            with notices_to(len):
+                result = segment(image, options.n_clusters, progress=watch, **how)
         except ValueError:
             if any(len(part.read_kept(block)) for block in part.blocks()):
                 raise
@@ -370,10 +372,7 @@ def _fit_slices(
         painted = result.labels, _channels_last(part, result.recolored)
         return (result.model, result.table), painted
 
-    with warnings.catch_warnings():
-        # Once for all slices is enough.
-        warnings.filterwarnings("ignore", "n_clusters=")
-        fits, painted = map(list, zip(*_over_slices(fit, pixels, step), strict=True))
+    fits, painted = map(list, zip(*_over_slices(fit, pixels, step), strict=True))
     _check_fits(fits, pixels, options)
     return fits, painted
 
@@ -387,10 +386,9 @@ def _check_fits(fits: list[Fit | None], pixels: Pixels, options: Options) -> Non
         )
     fewer = sum(count < options.n_clusters for count in counts)
     if fewer:
-        warnings.warn(
+        notice(
             f"n_clusters={options.n_clusters} gave fewer clusters in {fewer} of {len(fits)} "
             "slices: they have no more distinct colours to tell apart.",
-            UserWarning,
             stacklevel=4,
         )
 

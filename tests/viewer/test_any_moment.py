@@ -254,6 +254,17 @@ EVENTS = {
 }
 
 
+def test_warnings_of_the_window_stay_its_own(dock, gate, held, rest):
+    held(dock.run, BEGINNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gate.open()
+        rest(dock)
+        # Would be an error if the worker had brought back what it found.
+        warnings.warn("Nobody wants to know.", UserWarning, stacklevel=1)
+
+
+
 @pytest.mark.parametrize("event", EVENTS)
 def test_whatever_becomes_of_the_layers(
     viewer, dock, gate, held, rest, quadrants, quadrant_labels, event

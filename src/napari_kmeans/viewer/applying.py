@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.colors import white_of
 from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.merging import MergedModel
+from napari_kmeans.notices import notice
 from napari_kmeans.parallel import map_slices
 from napari_kmeans.parameters import Options
 from napari_kmeans.progress import Progress, part_of
@@ -152,11 +152,10 @@ def _warn_of_units(model: KMeansModel, source: Source) -> None:
     here, there = _greatest(source), float(model.palette.max())
     if here <= 0 or there <= 0 or 1 / _OTHER_UNITS <= here / there <= _OTHER_UNITS:
         return
-    warnings.warn(
+    notice(
         f"{source.name!r} holds {dtype} values up to {here:g}, while the model's colors, of "
         f"{model.dtype}, go up to {there:g}: values are compared as they are, so bring the "
         "image to the model's units first.",
-        UserWarning,
         stacklevel=3,
     )
 

@@ -133,13 +133,8 @@ class Runner(Generic[AnyRun]):
         self._bar.value = 0
 
     def _on_warned(self, warned: tuple[Any, ...]) -> None:
-        if not self._is_awaited():
-            return
-        message, category = warned[:2]
-        if category is UserWarning:
-            show_warning(str(message))
-        else:
-            notification_manager.receive_warning(*warned)
+        if self._is_awaited():
+            show_warning(str(warned[0]))
 
     def _on_returned(self, outcome: Any) -> None:
         if self._run is not None and self._is_awaited():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from functools import cache
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from napari.qt.threading import GeneratorWorker, thread_worker
-from superqt.utils import WorkerBase
 
 from napari_kmeans.imaging.scratch import give_back
+from napari_kmeans.notices import notices_to
 from napari_kmeans.parameters import OPTIONS
 from napari_kmeans.segmentation import Segmentation, segment
 
@@ -68,36 +68,6 @@ class _Watch:
         self.steps = done, total
 
 
-class _Warnings:
-    """Brings back how warnings were shown before any worker began.
-
-    Each worker catches those of the whole process, and brings back what it
-    found: where two overlap, or one and a window that is being drawn, that may
-    be what another had made of it, for good. Used on the main thread alone,
-    where nothing else is in the midst of catching them.
-    """
-
-    def __init__(self) -> None:
-        self._n_workers = 0
-        self._before = warnings.catch_warnings()
-
-    def begin(self) -> None:
-        """Take note of a worker that is to start."""
-        if not self._n_workers:
-            self._before = warnings.catch_warnings()
-            self._before.__enter__()
-        self._n_workers += 1
-
-    def end(self) -> None:
-        """Take note of one that has finished, and look what the last one left."""
-        self._n_workers -= 1
-        if not self._n_workers and warnings.showwarning.__module__ == WorkerBase.__module__:
-            self._before.__exit__(None, None, None)
-
-
-_warnings = _Warnings()
-
-
 class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
     """A worker that has stopped for good when it says that it is finished.
 
@@ -105,17 +75,33 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
     collected, and what it waits for in its `finally` goes on unseen.
     """
 
-    def start(self) -> None:
-        """Start on another thread; called from the main one."""
-        _warnings.begin()
-        self.finished.connect(_warnings.end)
-        super().start()
-
     def run(self) -> None:
-        """Do the work; called by Qt."""
-        super().run()
+        """Do the work; called by Qt.
+
+        Not that of the base: it catches the warnings of the whole process
+        meanwhile, and those that the window ignores come through, or it brings
+        back what another worker had made of them, for good.
+        """
+        self.started.emit()
+        self._running = True
+        try:
+            with notices_to(self._warn):
+                result = self.work()
+            if isinstance(result, RuntimeError):
+                # Its signals are deleted: there is nobody left to tell.
+                return
+            if not self.abort_requested:
+                self.returned.emit(result)
+        except Exception as error:
+            self.errored.emit(error)
+        self._running = False
+        self.finished.emit()
+        self._finished.emit(self)
         # The result is on its way: nobody waits for this.
         give_back()
+
+    def _warn(self, sentence: str) -> None:
+        self.warned.emit((sentence, UserWarning))
 
     def work(self) -> Any:
         """Run the generator, and close it on its own thread."""
@@ -146,8 +132,9 @@ def run_in_thread(task: Work, *, locate: bool = False) -> SegmentationWorker:
     -------
     SegmentationWorker
         Emits `yielded` with (done, total) steps, `returned` with what the task
-        gives, `errored` with the exception, `warned`, and in every case
-        `finished`. Its `quit()` stops the clustering within a block of pixels.
+        gives, `errored` with the exception, `warned` with (sentence, category),
+        and in every case `finished`. Its `quit()` stops the clustering within
+        a block of pixels.
     """
     worker: SegmentationWorker = _steps(task, locate)
     # What napari connects to an error cannot take it, which under PySide is a second
@@ -163,7 +150,7 @@ def _steps(task: Work, locate: bool) -> Generator[Steps, None, Any]:
     watch = _Watch()
     with ThreadPoolExecutor(1, thread_name_prefix="napari-kmeans") as executor:
         try:
-            future = executor.submit(_run, task, locate, watch)
+            future = executor.submit(copy_context().run, _run, task, locate, watch)
             while not wait([future], timeout=POLL_SECONDS).done:
                 yield watch.steps
             return _result(future)
