@@ -264,7 +264,6 @@ def test_warnings_of_the_window_stay_its_own(dock, gate, held, rest):
         warnings.warn("Nobody wants to know.", UserWarning, stacklevel=1)
 
 
-
 @pytest.mark.parametrize("event", EVENTS)
 def test_whatever_becomes_of_the_layers(
     viewer, dock, gate, held, rest, quadrants, quadrant_labels, event

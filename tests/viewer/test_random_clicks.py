@@ -12,6 +12,8 @@ import os
 import re
 import time
 import weakref
+from collections import Counter
+from typing import NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -34,19 +36,23 @@ from qtpy.QtWidgets import (
     QScrollBar,
     QWidget,
 )
+from vispy.scene import ViewBox
 
 from napari_kmeans.viewer import commands
+from napari_kmeans.viewer.worker import SegmentationWorker
 
 SEED = int(os.environ.get("CLICK_SEED", "0"))
 MINUTES = float(os.environ.get("CLICK_MINUTES", "0"))
 STEPS = 300
 SECONDS = 15
 """What the steps may take where no minutes are given."""
-CLEAN_EVERY = 400
+CLEAN_EVERY = 100
 MOST_LAYERS = 6
 PATIENCE_MS = 60_000
-GROWTH_BYTES = 100e6
-"""What a process may grow by between the first and the last third of a long run."""
+MOST_GROWTH = 100
+"""Megabytes that a process may grow by between the first and the last third of a long run."""
+MOST_OBJECTS = 300
+"""Of this package's classes, when all layers are gone and the dock is closed."""
 
 COMMANDS = (commands.segment_active_layer, commands.suggest_number, commands.apply_last_model)
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractSlider, QLineEdit)
@@ -249,7 +255,7 @@ class Visitor:
         self.qtbot.waitUntil(is_at_rest, timeout=PATIENCE_MS)
 
     def clean(self):
-        """Close and remove everything, and return how much memory is left in use."""
+        """Close and remove everything, and return what is left in use."""
         self.settle()
         self.viewer.dims.ndisplay = 2
         self.close()
@@ -262,9 +268,13 @@ class Visitor:
         alive = sum(reference() is not None for reference in self.docks)
         assert not alive, f"{alive} of {len(self.docks)} docks live on"
         self.docks.clear()
+        left = objects_left()
+        assert left.total() < MOST_OBJECTS, left
+        use = Use.now()
+        print(use, f"{left.total()} objects of ours")
         self.add_image()
         self.open()
-        return psutil.Process().memory_info().rss
+        return use
 
     def finish(self, quadrants, quadrant_labels):
         """A run with the defaults gives the right labels after all that."""
@@ -286,6 +296,47 @@ class Visitor:
 
     def pick(self, things):
         return things[int(self.rng.integers(len(things)))]
+
+
+class Use(NamedTuple):
+    """The memory of the process, and the views of napari's grid mode that it holds.
+
+    napari makes all views anew for each layer that comes or goes, and keeps them.
+    """
+
+    megabytes: float
+    n_views: int
+
+    @classmethod
+    def now(cls):
+        n_views = sum(isinstance(each, ViewBox) for each in gc.get_objects())
+        return cls(psutil.Process().memory_info().rss / 1e6, n_views)
+
+
+def megabytes_of_a_view(viewer, forget_drawing):
+    """Return what one view of the grid leaves, in a viewer without a dock."""
+    before = Use.now()
+    for _ in range(20):
+        viewer.grid.enabled = True
+        for _ in range(3):
+            viewer.add_image(np.zeros((24, 32)))
+        viewer.grid.enabled = False
+        viewer.layers.clear()
+        forget_drawing()
+        gc.collect()
+    after = Use.now()
+    n_views = after.n_views - before.n_views
+    return (after.megabytes - before.megabytes) / n_views if n_views else 0.0
+
+
+def objects_left():
+    """Return how many there are of each of this package's classes, but for workers.
+
+    napari's list of tasks keeps those, without what they worked on.
+    """
+    kinds = (type(each) for each in gc.get_objects())
+    ours = (kind for kind in kinds if str(kind.__module__).startswith("napari_kmeans"))
+    return Counter(kind.__name__ for kind in ours if kind is not SegmentationWorker)
 
 
 def is_inside(control):
@@ -351,7 +402,7 @@ def files(monkeypatch, tmp_path):
 def test_random_clicks(viewer, qtbot, forget_drawing, quadrants, quadrant_labels):
     rng = np.random.default_rng(SEED)
     most = np.inf if MINUTES else STEPS
-    end, memory, n_steps = time.monotonic() + (60 * MINUTES or SECONDS), [], 0
+    end, uses, n_steps = time.monotonic() + (60 * MINUTES or SECONDS), [], 0
     with qtbot.captureExceptions() as exceptions:
         visitor = Visitor(viewer, qtbot, rng)
         while n_steps < most and time.monotonic() < end:
@@ -360,8 +411,7 @@ def test_random_clicks(viewer, qtbot, forget_drawing, quadrants, quadrant_labels
             n_steps += 1
             if n_steps % CLEAN_EVERY == 0:
                 forget_drawing()
-                memory.append(visitor.clean())
-                print(f"{n_steps} steps, {memory[-1] / 1e6:.0f} MB")
+                uses.append(visitor.clean())
         print(f"{n_steps} steps gave {visitor.n_results} results")
         assert visitor.n_results > n_steps / 50
         visitor.clean()
@@ -369,7 +419,11 @@ def test_random_clicks(viewer, qtbot, forget_drawing, quadrants, quadrant_labels
         visitor.close()
         qtbot.wait(20)
     assert not exceptions
-    third = len(memory) // 3
-    if third > 1:
-        first, last = np.median(memory[third : 2 * third]), np.median(memory[-third:])
-        assert last - first < GROWTH_BYTES, f"from {first / 1e6:.0f} to {last / 1e6:.0f} MB"
+    if MINUTES:
+        viewer.layers.clear()
+        each = megabytes_of_a_view(viewer, forget_drawing)
+        print(f"{each:.2f} MB are napari's own for each view")
+        ours = [use.megabytes - each * use.n_views for use in uses]
+        third = len(ours) // 3
+        first, last = np.median(ours[:third]), np.median(ours[-third:])
+        assert last - first < MOST_GROWTH, f"from {first:.0f} to {last:.0f} MB"
