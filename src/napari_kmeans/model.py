@@ -119,6 +119,13 @@ class KMeansModel:
         ------
         ValueError
             If the channels are not those of the model.
+
+        Notes
+        -----
+        Of centres at exactly the same distance the one of the lowest label is
+        taken. `segment` counted such a pixel in the order of its fit, before
+        labels were given, and may have put it to the other one: at no cost, for
+        both are as near.
         """
         return self._paint(image, mask, progress, None)[0]
 
