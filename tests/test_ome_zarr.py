@@ -14,7 +14,7 @@ import zarr
 from napari_kmeans import ome_zarr, picture
 from napari_kmeans.files import read_image
 from napari_kmeans.ome_zarr import Image, spatial_axes, write_images
-from napari_kmeans.picture import Axis, FileArray, open_lazily
+from napari_kmeans.picture import Axis, FileArray, UnreadableImageError, open_lazily
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,6 +173,12 @@ def test_the_source_of_two_images_is_read_once(tmp_path):
     assert set(source.reads.values()) == {1}
     np.testing.assert_array_equal(_levels(paths[0])[0][:], PLANE + 1)
     np.testing.assert_array_equal(_levels(paths[1])[0][:], [PLANE, 2 * PLANE])
+
+
+def test_pieces_without_a_pixel_are_refused():
+    # Some releases of zarr read such a shape as it is stored, and some as [1, 16].
+    with pytest.raises(UnreadableImageError, match=r"^its pieces have the shape \(0, 16\)"):
+        open_lazily(FileArray(PLANE), (0, 16), None)
 
 
 def test_progress_grows_to_the_whole(tmp_path):
