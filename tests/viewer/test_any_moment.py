@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
 import warnings
+import weakref
 import zlib
 from copy import deepcopy
 
@@ -252,6 +254,21 @@ EVENTS = {
     "everything deleted": lambda viewer: viewer.layers.clear(),
     "seen in 3-D": lambda viewer: setattr(viewer.dims, "ndisplay", 3),
 }
+
+
+def test_nothing_is_kept_of_what_was_cancelled_before_it_began(qtbot):
+    class Idle:
+        def run(self, progress=None):
+            raise AssertionError
+
+    task = Idle()
+    gone, job = weakref.ref(task), worker.run_in_thread(task)
+    del task
+    job.quit()
+    with qtbot.waitSignals([job.aborted, job.finished]):
+        job.start()
+    gc.collect()
+    assert gone() is None
 
 
 def test_warnings_of_the_window_stay_its_own(dock, gate, held, rest):

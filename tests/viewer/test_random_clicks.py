@@ -274,7 +274,7 @@ class Visitor:
         left = objects_left()
         assert left.total() < MOST_OBJECTS, left
         use = Use.now()
-        print(use, f"{left.total()} objects of ours")
+        print(use, dict(left))
         self.add_image()
         self.open()
         return use

@@ -109,6 +109,9 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
             return super().work()
         finally:
             self._gen.close()
+            # napari keeps its workers, and one that never began would keep its task:
+            # closing does not make it forget that in Python 3.13.
+            del self._gen
 
 
 class Work(Protocol):
