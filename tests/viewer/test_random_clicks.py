@@ -397,13 +397,14 @@ def test_random_clicks(viewer, qtbot, forget_drawing, quadrants, quadrant_labels
                 forget_drawing()
                 uses.append(visitor.clean())
         print(f"{n_steps} steps gave {visitor.n_results} results")
-        assert visitor.n_results > n_steps / 50
         visitor.clean()
         visitor.finish(quadrants, quadrant_labels)
         visitor.close()
         qtbot.wait(20)
     assert not exceptions
     if MINUTES:
+        # Fewer would say that hardly anything was tried.
+        assert visitor.n_results > n_steps / 50
         ours = [use.megabytes - VIEW_MEGABYTES * use.n_views for use in uses]
         third = len(ours) // 3
         first, last = np.median(ours[:third]), np.median(ours[-third:])
