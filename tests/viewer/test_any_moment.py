@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication
 
 from napari_kmeans import segment
 from napari_kmeans.viewer import worker
@@ -555,3 +556,21 @@ def check_that_it_works_again(viewer, dock, panel, rest, title, sources, gate, h
     assert len(returned) == 1
     if title == "Compare":
         panel.back()
+
+
+def test_a_run_ends_in_peace_whose_dock_is_gone(viewer, gate, held, qtbot):
+    viewer.add_image(noise(20, 21, 3), rgb=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-kmeans")
+    held(dock.run, BEGINNING)
+    gone = weakref.ref(dock._runner)
+    close_dock(viewer, dock)
+    del dock
+    for _ in range(5):
+        qtbot.wait(20)
+        QApplication.sendPostedEvents()
+        gc.collect()
+    assert gone() is None
+    gate.open()
+    assert QThreadPool.globalInstance().waitForDone(1000 * SECONDS)
+    # A method of what was collected would be an exception in the loop of events: a failure.
+    qtbot.wait(50)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from napari.utils.notifications import notification_manager, show_error, show_warning
 
@@ -65,6 +65,9 @@ class Runner(Generic[AnyRun]):
         Called when a run begins and when it is over.
     """
 
+    # Held, for PySide calls methods also of those that have been collected.
+    _at_work: ClassVar[set[Runner[Any]]] = set()
+
     def __init__(
         self,
         progress_bar: ProgressBar,
@@ -84,11 +87,9 @@ class Runner(Generic[AnyRun]):
     def start(self, run: AnyRun) -> None:
         """Start the worker of a run."""
         self._run, worker, self._began = run, run.worker, time.monotonic()
-        worker.yielded.connect(self._on_yielded)
-        worker.warned.connect(self._on_warned)
-        worker.returned.connect(self._on_returned)
-        worker.errored.connect(self._on_errored)
-        worker.finished.connect(self._on_finished)
+        self._at_work.add(self)
+        for signal, slot in self._connections(worker):
+            signal.connect(slot)
         self._show_progress((0, 0))
         self._changed()
         worker.start()
@@ -108,6 +109,18 @@ class Runner(Generic[AnyRun]):
         run, self._run = self._run, None
         if run is not None:
             run.worker.quit()
+            for signal, slot in self._connections(run.worker):
+                signal.disconnect(slot)
+            self._at_work.discard(self)
+
+    def _connections(self, worker: SegmentationWorker) -> list[tuple[Any, Callable[..., None]]]:
+        return [
+            (worker.yielded, self._on_yielded),
+            (worker.warned, self._on_warned),
+            (worker.returned, self._on_returned),
+            (worker.errored, self._on_errored),
+            (worker.finished, self._on_finished),
+        ]
 
     def _is_awaited(self) -> bool:
         """Whether a run is under way that nobody cancelled.
@@ -148,5 +161,6 @@ class Runner(Generic[AnyRun]):
         if self._run is None:
             return
         self._run = None
+        self._at_work.discard(self)
         self._clear_progress()
         self._changed()
