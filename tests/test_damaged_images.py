@@ -289,7 +289,7 @@ def test_several_get_one_model_without_those_that_are_broken(tmp_path, out, good
         ("few-tiles.tif", r"^of 1562500 pieces, in a shape of \(20000, 20000, 3\), it holds 20$"),
         ("huge.zarr", r"^its shape, \(1000000000, 1000000000, 3\), is too large to be worked"),
         ("huge-pieces.zarr", "^a piece of it takes .* GB of memory, and .* are free$"),
-        ("shapeless.zarr", "^'shape' is missing in it$"),
+        ("shapeless.zarr", "'shape'"),
         ("long" * 100 + ".png", os.strerror(36)),
     ],
 )

@@ -95,6 +95,21 @@ def test_a_channel_that_is_the_same_everywhere_is_no_harm(how):
 
 
 @pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_channel_of_next_to_no_spread_counts_as_the_same_everywhere(how, lazy):
+    image, _ = channels("f8")
+    tiny = 1e-120 * np.random.default_rng(0).random(image.shape[:2])
+    three = np.dstack([image, tiny])
+    given = da.from_array(three, chunks=(16, 20, 3)) if lazy else three
+    result = segment(given, 4, channel_axis=-1, normalize=how)
+    assert result.model.scale[2] == 1
+    again = KMeansModel.from_dict(result.model.to_dict())
+    np.testing.assert_array_equal(again.predict(three), result.labels)
+    alone = segment(image, 4, channel_axis=-1, normalize=how)
+    np.testing.assert_array_equal(result.labels, alone.labels)
+
+
+@pytest.mark.parametrize("how", HOWS)
 def test_the_model_scales_other_images_alike(how, tmp_path):
     image, _ = channels()
     result = segment(image, 4, channel_axis=-1, normalize=how)
@@ -134,8 +149,8 @@ def test_where_all_is_left_out_the_scales_are_not_the_fault(how):
 
 
 def test_a_scale_that_makes_numbers_too_large_is_refused():
-    image = np.tile([0, 1e-200], 500)
-    image[7] = 1.0
+    image = np.tile([0, 1e-90], 500)
+    image[7] = 1e20
     with pytest.raises(ValueError, match="normalize must be 'none' or 'zscore' where a value"):
         segment(image, 2, normalize="percentile")
     assert segment(image, 2, normalize="zscore").labels[7] == 2

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.streaming import find_moments
+from napari_kmeans.parameters import LARGEST
 from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def scales_of_colors(
     normalize : {"zscore", "percentile"}
         "zscore" takes the mean and the standard deviation, "percentile" the
         first percentile and the distance from there to the 99th. The scale
-        of a channel that is the same everywhere is 1.
+        of a channel that is the same everywhere is 1; so is that of one whose
+        values differ by less than 1e-100, which no model could hold.
     """
     values = np.asarray(colors, np.float64)
     if normalize == "percentile":
@@ -73,7 +75,7 @@ def find_scales(
 
 
 def _positive(scale: Floats) -> Floats:
-    return np.where(scale > 0, scale, 1.0)
+    return np.where(LARGEST * scale >= 1, scale, 1.0)
 
 
 def _percentiles(values: Floats, weights: Floats) -> Floats:
