@@ -93,9 +93,9 @@ class Summary(ABC):
         init = self.options.init
         return None if isinstance(init, str) else self.space.convert(init)
 
-    @abstractmethod
     def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return what each cluster holds of all pixels."""
+        """Return what each cluster holds of all pixels, as they are painted."""
+        return tally_pixels(self.images, fit.centers, self.space, step)
 
     def distortion(self, fit: Fit, tally: Tally) -> float:
         """Return by what factor the cost on the coreset is off that on all pixels, at least 1."""
@@ -246,10 +246,6 @@ class SampledPixels(Summary):
             _check_same(name, getattr(options, name), getattr(self.options, name))
         return replace(self, options=options)
 
-    def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return what each cluster holds, from all pixels."""
-        return tally_pixels(self.images, fit.centers, self.space, step)
-
 
 @dataclass(frozen=True, eq=False)
 class EveryPixel(Summary):
@@ -275,10 +271,6 @@ class EveryPixel(Summary):
             _check_same(name, getattr(options, name), getattr(self.options, name))
         space = replace(self.space, name=options.color_space)
         return replace(self, options=options, seed=_seed_of(options), space=space)
-
-    def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return what each cluster holds, as it is painted."""
-        return tally_pixels(self.images, fit.centers, self.space, step)
 
 
 @dataclass(frozen=True, eq=False)
