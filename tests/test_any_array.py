@@ -27,6 +27,7 @@ from sklearn.metrics import pairwise_distances
 
 from napari_kmeans import KMeansModel, segment, segment_slices, summarize
 from napari_kmeans.imaging import blocks, chunks
+from napari_kmeans.parameters import SUMMARY_OPTIONS
 
 CASES = int(os.environ.get("FUZZ_CASES", "0"))
 
@@ -707,9 +708,6 @@ def test_an_image_is_segmented_or_a_sentence_says_why_not(case):
 # ---------------------------------------------------------------------- other ways to the same
 
 
-OF_SUMMARIES = ("color_space", "normalize", "method", "coreset_size", "random_state")
-
-
 @fuzz(0.15)
 @given(cases())
 def test_a_summary_gives_results_of_the_image_or_a_sentence(case):
@@ -719,7 +717,7 @@ def test_a_summary_gives_results_of_the_image_or_a_sentence(case):
 
     def call() -> Any:
         where = {"rgb": case.rgb, "channel_axis": case.channel_axis, "mask": mask}
-        how = {name: case.options[name] for name in OF_SUMMARIES if name in case.options}
+        how = {name: case.options[name] for name in SUMMARY_OPTIONS if name in case.options}
         summary = summarize(given, **where, **how)
         return segment(given, **case.options, summary=summary)
 
@@ -741,7 +739,6 @@ def test_two_images_are_segmented_as_one_or_a_sentence_says_why_not(case, layout
     )
     both = [first, second]
     given = [laid_out(each.array, each.layout, each.seed) for each in both]
-    more = set()
     if not all(hasattr(each, "shape") and each.ndim > 1 for each in given):
         return
     before = [bytes_of(each) for each in given]
@@ -752,7 +749,7 @@ def test_two_images_are_segmented_as_one_or_a_sentence_says_why_not(case, layout
             where["mask"] = [mask_of(each) for each in both]
         return segment(given, **where, **first.options)
 
-    outcome = answer(lambda: in_small_blocks(first, call), *both, more=more)
+    outcome = answer(lambda: in_small_blocks(first, call), *both)
     if outcome is not None:
         check_segmentation(both, *outcome)
     assert [bytes_of(each) for each in given] == before

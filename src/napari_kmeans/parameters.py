@@ -209,6 +209,9 @@ OPTIONS: dict[str, OptionInfo] = {
     for item in fields(Options)
 }
 
+SUMMARY_OPTIONS = ("color_space", "normalize", "method", "coreset_size", "random_state")
+"""What `summarize` takes, and what a sample depends on."""
+
 
 def shown(value: Any) -> str:
     """Return a value as a message shows it: on one line, and not all of what is long."""

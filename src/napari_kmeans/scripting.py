@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans import __version__
-from napari_kmeans.parameters import OPTIONS, Options
+from napari_kmeans.parameters import OPTIONS, SUMMARY_OPTIONS, Options
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NUMPY = "import numpy as np"
-_OF_SUMMARIES = ("color_space", "normalize", "method", "coreset_size", "random_state")
-"""The options that `summarize` takes."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +286,7 @@ def _segmenting(options: Options, where: dict[str, str], summarized: bool, part:
         lines.append("# The seed was drawn anew (random_state=None): another run may differ.")
     if not summarized:
         return [*lines, *_call("segmentation", _verb(part), {**given, **where})]
-    kept = {name: value for name, value in given.items() if name in _OF_SUMMARIES}
+    kept = {name: value for name, value in given.items() if name in SUMMARY_OPTIONS}
     lines += _call("summary", "summarize", {**kept, **where})
     return [*lines, *_call("segmentation", "segment", {**given, "summary": "summary"})]
 

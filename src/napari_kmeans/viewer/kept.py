@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_kmeans.parameters import SUMMARY_OPTIONS
 from napari_kmeans.segmentation import summarize
 from napari_kmeans.summary import CountedColors
 
 if TYPE_CHECKING:
     from napari_kmeans.progress import Report
     from napari_kmeans.summary import Summary
-
-SUMMARY_OPTIONS = ("color_space", "normalize", "method", "coreset_size", "random_state")
-"""What `summarize` takes, and what a sample depends on."""
 
 
 class KeptSummary:

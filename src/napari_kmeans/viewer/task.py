@@ -9,12 +9,11 @@ import numpy as np
 from napari.layers import Labels, Points
 
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.parameters import Options
+from napari_kmeans.parameters import SUMMARY_OPTIONS, Options
 from napari_kmeans.progress import part_of
 from napari_kmeans.segmentation import Segmentation, segment, summarize
 from napari_kmeans.slices import StackSegmentation, segment_slices
 from napari_kmeans.viewer.channels import source_of_channels
-from napari_kmeans.viewer.kept import SUMMARY_OPTIONS
 from napari_kmeans.viewer.masks import mask_levels
 from napari_kmeans.viewer.source import EACH, Source, spatial_shape
 from napari_kmeans.viewer.starts import Start
