@@ -137,9 +137,11 @@ def segment(
         colours in channel units. With an array there is one run.
     n_init : int or "auto", default "auto"
         Restarts, of which the best is kept; "auto" takes 30, fewer
-        beyond 32 clusters and at least 3. More than one are
-        run on a summary of what is to be fitted, and the best of them on that
-        itself; a single one is run there at once.
+        beyond 8 clusters and at least 4. More than one are
+        run on a summary of what is to be fitted, where swaps of centers and moves of
+        single points then lower the cost further; the best goes on from there to
+        what is to be fitted. A single restart is run there at once, and is the plain
+        algorithm of Lloyd.
     max_iter : int, default 300
         Iterations after which a run that has not converged is stopped.
     tol : float, default 1e-4
@@ -333,7 +335,12 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
     """Return the segmentation of all images of a summary, with lists of labels and recolored."""
     images, options = summary.images, summary.options
     fit = summary.fit(progress.stage(0.3, options.resolved_n_init))
-    tally = summary.tally(fit, progress.stage(0.2, count_steps(images)))
+    tally_step = progress.stage(0.2, count_steps(images))
+    tally = summary.tally(fit, tally_step)
+    if np.count_nonzero(tally.counts) < options.n_clusters:
+        refilled = summary.refill(fit, tally, tally_step)
+        if refilled is not None:
+            fit, tally = refilled, summary.tally(refilled, tally_step)
     used = _from_dark_to_bright(tally, images[0].rgb)
     if len(used) < options.n_clusters:
         notice(

@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.balancing import balance_weights
 from napari_kmeans.clustering.fit import fit_points
-from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.clustering.lloyd import find_nearest, lloyd
+from napari_kmeans.clustering.seeding import add_farthest
 from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps
 from napari_kmeans.imaging.colors import ColorSpace, white_of
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
 from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
 from napari_kmeans.imaging.painting import Painter, Renamer
-from napari_kmeans.imaging.sampling import Coreset, Sampling, sample_pixels, take_cells
+from napari_kmeans.imaging.sampling import (
+    Coreset,
+    Sampling,
+    find_colors,
+    sample_pixels,
+    take_cells,
+)
 from napari_kmeans.imaging.streaming import Moments, StreamedFit, find_moments, fit_pixels
 from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
 from napari_kmeans.parallel import map_threads
@@ -97,6 +104,30 @@ class Summary(ABC):
         """Return what each cluster holds of all pixels, as they are painted."""
         return tally_pixels(self.images, fit.centers, self.space, step)
 
+    def refill(self, fit: Fit, tally: Tally, step: Step) -> Fit | None:
+        """Return a fit of more clusters, where some have no pixel and the image has more colors.
+
+        A sample may miss rare colors, and a mean may be the nearest center of no pixel.
+        None if there are no more distinct colors than clusters.
+        """
+        centers = fit.centers[tally.counts > 0]
+        colors = self.space.convert(find_colors(self.images, self.options.n_clusters, step))
+        if len(colors) <= len(centers):
+            return None
+        start = add_farthest(centers, colors, self.options.n_clusters)
+        return self.fit_from(start, colors, step)
+
+    def fit_from(self, start: Floats, _colors: Floats, step: Step) -> Fit:
+        """Fit K-means from given centers (K, F), to points that include some colors (m, F)."""
+        return self.run_lloyd(self.levels[-1], start, step)
+
+    def run_lloyd(self, data: GroupedPoints, start: Floats, step: Step) -> Fit:
+        """Fit K-means to points from given centers, with the weights that the options ask for."""
+        options = self.options
+        if options.balance:
+            data = _balanced(data, options.balance)
+        return lloyd(data, start, max_iter=options.max_iter, tol=options.tol, step=step)
+
     def distortion(self, fit: Fit, tally: Tally) -> float:
         """Return by what factor the cost on the coreset is off that on all pixels, at least 1."""
         if self.coreset is None or tally.cost == fit.inertia:
@@ -160,15 +191,18 @@ class CountedColors(Summary):
         return GroupedPoints(histogram.points, histogram.weights, histogram.starts)
 
     @cached_property
-    def coreset(self) -> Coreset | None:
-        """Cells of colour space: as many as asked for, or finer ones where it costs nothing."""
-        if self.options.method == "full":
-            return None
+    def cells(self) -> Coreset:
+        """Cells of color space: as many as asked for, or finer ones where that costs nothing."""
         size = self.options.resolved_coreset_size
         finer = self.options.coreset_size == AUTO and len(self.channels.totals) >= size
         return take_cells(
             self.histogram, self.channels, None if finer else size, self.images, self.seed
         )
+
+    @property
+    def coreset(self) -> Coreset | None:
+        """The cells; None for "full"."""
+        return None if self.options.method == "full" else self.cells
 
     @property
     def shown(self) -> Colors:
@@ -177,10 +211,15 @@ class CountedColors(Summary):
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:
-        """Cells of colour space and all colours, or the coreset alone."""
-        if self.coreset is None:
-            return [GroupedPoints(self.colors.means, self.colors.totals), self.colors]
-        return [GroupedPoints(self.space.convert(self.coreset.points), self.coreset.weights)]
+        """The cells, and for "full" all colors after them.
+
+        So "full" goes on where the coreset ends: its cost is never higher. Where every
+        color is a cell, both fit the same points.
+        """
+        if len(self.cells.points) == len(self.histogram.codes):
+            return [self.colors]
+        cells = GroupedPoints(self.space.convert(self.cells.points), self.cells.weights)
+        return [cells] if self.options.method == "coreset" else [cells, self.colors]
 
     def _unseen_cost(self) -> float:
         # What the spread within cells costs: second moments of all colours, less
@@ -201,10 +240,14 @@ class CountedColors(Summary):
             other.__dict__["colors"] = self.colors
         return other
 
+    def fit_from(self, start: Floats, _colors: Floats, step: Step) -> Fit:
+        """Fit K-means to all colors, from given centers."""
+        return self.run_lloyd(self.colors, start, step)
+
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from the distinct colours."""
         histogram = self.histogram
-        if self.coreset is None and not self.options.balance:
+        if self.levels[-1] is self.colors and not self.options.balance:
             labels, cost = fit.labels, fit.inertia
         else:
             assignment = Assignment(self.colors, fit.centers)
@@ -239,6 +282,13 @@ class SampledPixels(Summary):
     def levels(self) -> list[GroupedPoints]:
         """The sample alone."""
         return [GroupedPoints(self.space.convert(self.sample.points), self.sample.weights)]
+
+    def fit_from(self, start: Floats, colors: Floats, step: Step) -> Fit:
+        """Fit K-means to the sample and to colors that it may miss."""
+        (sample,) = self.levels
+        points = np.concatenate([sample.points, colors])
+        weights = np.append(sample.weights, np.ones(len(colors)))
+        return self.run_lloyd(GroupedPoints(points, weights), start, step)
 
     def with_options(self, options: Options) -> SampledPixels:
         """Return the summary for options under which the same sample would be drawn."""
@@ -291,9 +341,13 @@ class StreamedPixels(Summary):
                 f"balance must be 0 for method 'full' on dask images of too many colours to "
                 f"count, got {self.options.balance}: use method 'coreset'."
             )
+        return self.fit_from(self.start, None, step)
+
+    def fit_from(self, start: Floats | None, _colors: Any, step: Step) -> Fit:
+        """Fit K-means to all pixels, from given centers or from the best that a sample gives."""
         rng = np.random.default_rng([self.seed, 0])
         sampling = _sampling(self.options, self.seed, self.space)
-        return fit_pixels(self.images, self.options, sampling, self.moments, self.start, rng, step)
+        return fit_pixels(self.images, self.options, sampling, self.moments, start, rng, step)
 
     def with_options(self, options: Options) -> StreamedPixels:
         """Return the summary for other options of the same method and colour space."""

@@ -11,6 +11,7 @@ from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.clustering.lloyd import Fit, fit_restarts, lloyd
+from napari_kmeans.clustering.local_search import improve
 from napari_kmeans.clustering.one_dimension import fit_line
 from napari_kmeans.parallel import map_threads, stop_if_in_vain
 from napari_kmeans.progress import Step, ignore
@@ -28,8 +29,14 @@ _MANY_POINTS = 2**18
 """A level of more points is sampled first, even to compare starts on."""
 
 _CONTENDERS = 4
+_FEW_CLUSTERS = 8
+"""Up to 8 clusters, the best 4 restarts are compared on the next level. Beyond that, the
+local search makes one of them so much better that the others cost time and gain nothing:
+on eleven photographs, 0.22 % instead of 0.26 % above the best known cost at K = 32, in
+142 ms instead of 88 ms."""
+
 _TRIAL_TOL = 3e-4
-"""The best of the restarts, and how near to rest they come on the next level to be compared."""
+"""How near to rest these runs come before they are compared."""
 
 
 def fit_points(
@@ -73,16 +80,32 @@ def fit_points(
         return _restarts(data, options, rng, step)[0]
     if len(levels[0].points) > _MANY_POINTS:
         levels = [_sampled(levels[0], options, rng), *levels]
-    size = max(_MIN_RESTART_POINTS, _RESTART_POINTS_PER_CLUSTER * options.n_clusters)
-    small, further = levels[0], levels[1:]
-    if len(small.points) > size:
-        cells, _ = group_in_cells(small.points, small.weights, size)
-        small, further = GroupedPoints(cells.means, cells.totals), levels
+    small, further = _restart_points(levels, options.n_clusters)
     fits = _restarts(small, options, rng, step)
+    fits[0] = improve(
+        small, fits[0], max_iter=options.max_iter, tol=options.tol, rng=rng, step=step
+    )
+    n_contenders = _CONTENDERS if options.n_clusters <= _FEW_CLUSTERS else 1
     for level in further:
-        best = _best_on(level, fits[:_CONTENDERS], options, step)
+        best = _best_on(level, fits[:n_contenders], options, step)
         fits = [_lloyd(level, best.centers, options, step)]
     return fits[0]
+
+
+def _restart_points(
+    levels: list[GroupedPoints], n_clusters: int
+) -> tuple[GroupedPoints, list[GroupedPoints]]:
+    """Return the points that restarts run on, and the levels to go on with.
+
+    Levels with too few points are skipped: a level with fewer points than clusters
+    would lose clusters, and no later level could bring them back.
+    """
+    size = max(_MIN_RESTART_POINTS, _RESTART_POINTS_PER_CLUSTER * n_clusters)
+    for number, level in enumerate(levels):
+        if len(level.points) > size:
+            cells, _ = group_in_cells(level.points, level.weights, size)
+            return GroupedPoints(cells.means, cells.totals), levels[number:]
+    return levels[-1], []
 
 
 def _sampled(data: GroupedPoints, options: Options, rng: np.random.Generator) -> GroupedPoints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,8 +85,14 @@ def lloyd(
             n_more, at_rest = assignment.iterate(max_iter - n_iter, threshold)
             n_iter += n_more
             if not assignment.counts.all():
-                at_rest = assignment.move(*_filled(assignment)) <= threshold
+                at_rest = not _refill(assignment)
         assignment.update()
+        # The last iteration may have left a center without points, also where it was the
+        # only one that was asked for: no cluster may be lost while points could fill it.
+        for _ in range(len(start)):
+            if assignment.counts.all() or not _refill(assignment):
+                break
+            assignment.update()
     return Fit(assignment.centers, assignment.cost(), n_iter, assignment.labels())
 
 
@@ -119,48 +125,61 @@ def fit_restarts(
     return sorted(map_threads(run, rng.spawn(n_init), step), key=lambda fit: fit.inertia)
 
 
-def _filled(assignment: Assignment) -> tuple[Floats, Floats]:
-    """Return the sums and weights of all centres, of empty ones those of the farthest points."""
-    if assignment.counts.all():
-        return assignment.sums, assignment.totals
+def _refill(assignment: Assignment) -> int:
+    """Move all centers to their means, and empty ones to the farthest points.
+
+    Returns the number of centers that were filled. It is 0 where all points lie on
+    their centers.
+    """
     data, labels = assignment.data, assignment.labels()
     empty = np.flatnonzero(assignment.counts == 0)
     sums, totals = assignment.sums.copy(), assignment.totals.copy()
-    # Rounding may leave crumbs of what has gone.
+    # Sums that were added to and subtracted from may be off by rounding: without points,
+    # they are 0.
     sums[empty], totals[empty] = 0, 0
     distances = find_nearest(data.points, assignment.centers)[1]
-    n_moved = min(len(empty), len(distances))
-    far = np.argpartition(distances, -n_moved)[-n_moved:]
+    # Some of the farthest points may be of no use.
+    n_far = min(2 * len(assignment.centers), len(distances))
+    far = np.argpartition(distances, -n_far)[-n_far:]
     far = far[np.argsort(-distances[far], kind="stable")]
-    give_farthest(
+    n_filled = give_farthest(
         sums, totals, empty, data.points[far], data.weights[far], labels[far], distances[far]
     )
-    return sums, totals
+    assignment.move(sums, totals)
+    return n_filled
 
 
 def give_farthest(
     sums: Floats,
     totals: Floats,
     empty: NDArray[np.int64],
-    points: Floats,
+    points: NDArray[Any],
     weights: Floats,
     labels: NDArray[np.int32],
     distances: Floats,
-) -> None:
+) -> int:
     """Give each empty cluster one of the farthest points of the others, in place.
 
     Parameters
     ----------
     sums, totals : (K, F) and (K,) float64 arrays
-        Of all clusters.
+        Weighted sums and weights of all clusters.
     empty : (E,) int64 array
         The clusters without points.
     points, weights, labels, distances : arrays (m, F) and (m,)
-        The points that are farthest from the centres of their labels, the
-        farthest first, and their squared distances. One that lies on its
-        centre, or is all that its cluster has, is of no use.
+        The points that are farthest from the centers of their labels, the
+        farthest first, and their squared distances. A point that lies on its
+        center, or is the only one of its cluster, is skipped.
+
+    Returns
+    -------
+    int
+        How many of the empty clusters got a point.
     """
-    for number, cluster in enumerate(empty[: len(points)]):
+    n_filled = 0
+    for number in range(len(points)):
+        if n_filled == len(empty):
+            break
         rounding = _ROUNDING * float(np.abs(points[number]).max())
         if distances[number] <= rounding**2:
             break
@@ -169,5 +188,7 @@ def give_farthest(
         share = weights[number] * points[number]
         sums[labels[number]] -= share
         totals[labels[number]] -= weights[number]
-        sums[cluster] += share
-        totals[cluster] += weights[number]
+        sums[empty[n_filled]] += share
+        totals[empty[n_filled]] += weights[number]
+        n_filled += 1
+    return n_filled

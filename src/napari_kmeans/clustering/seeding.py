@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering.kernels import spread_seeds
+from napari_kmeans.clustering.kernels import nearest, spread_seeds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +47,33 @@ def draw_seeds(
     seeds = np.empty(n_clusters, dtype=np.int64)
     n_seeds = spread_seeds(points, weights, draws, seeds)
     return points[seeds[:n_seeds]]
+
+
+def add_farthest(
+    centers: NDArray[np.float64], points: NDArray[Any], n_clusters: int
+) -> NDArray[np.float64]:
+    """Return centers and the points farthest from them, `n_clusters` in all.
+
+    Each point that is added is the farthest from those before it.
+
+    Parameters
+    ----------
+    centers : (K, F) float64 array
+        One at least.
+    points : (n, F) array
+        Distinct, more of them than centers. With fewer than `n_clusters`, all that lie on
+        no center are added.
+    n_clusters : int
+    """
+    points = np.asarray(points, np.float64)
+    labels, distances = np.empty(len(points), np.int32), np.empty(len(points))
+    nearest(points, centers, labels, distances)
+    chosen = [centers]
+    while len(chosen) <= n_clusters - len(centers) and distances.max() > 0:
+        farthest = points[distances.argmax()]
+        chosen.append(farthest[None])
+        distances = np.minimum(distances, ((points - farthest) ** 2).sum(axis=1))
+    return np.concatenate(chosen)
 
 
 def _random_points(

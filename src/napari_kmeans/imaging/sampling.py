@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -76,6 +76,34 @@ class Coreset:
         """Work the positions out now; raising from `step` cancels."""
         if "_located" not in vars(self):
             vars(self)["_located"] = self.locate(step)
+
+
+def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> NDArray[Any]:
+    """Return the distinct colors (m, C) of images, the first `limit` of them in order.
+
+    In lexicographic order, so that the choice does not depend on the chunks.
+    """
+
+    def poll(_steps: float) -> None:
+        step(0)
+
+    return map_reduce(images, _Colors(limit), partial(_first_colors, limit=limit), poll)
+
+
+@dataclass(frozen=True)
+class _Colors:
+    """The leaf of `find_colors`."""
+
+    limit: int
+
+    def __call__(self, batch: Batch) -> NDArray[Any]:
+        return _first_colors(
+            [_first_colors([piece.inside], self.limit) for piece in batch.pieces], self.limit
+        )
+
+
+def _first_colors(parts: list[NDArray[Any]], limit: int) -> NDArray[Any]:
+    return np.unique(np.concatenate(parts), axis=0)[:limit]
 
 
 @dataclass(frozen=True)

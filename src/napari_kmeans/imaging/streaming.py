@@ -134,7 +134,16 @@ def fit_pixels(
         centers, n_iter = _lloyd(images, start, options.max_iter, threshold, sampling, poll)
     nearest = Nearest(centers, sampling.space)
     tally = map_reduce(images, nearest, add_tallies, poll)
-    return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
+    # No cluster may be lost while pixels could fill it, also after the last iteration.
+    for _ in range(len(centers)):
+        if tally.counts.all():
+            break
+        moved = _move(images, nearest.centers, sampling, poll)
+        if not moved.n_filled:
+            break
+        nearest = Nearest(moved.centers, sampling.space)
+        tally = map_reduce(images, nearest, add_tallies, poll)
+    return StreamedFit(nearest.centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
 def _start(
@@ -161,16 +170,31 @@ def _lloyd(
     centers, n_iter, motion = np.array(start, dtype=np.float64), 0, np.inf
     while n_iter < max_iter and motion > threshold:
         n_iter += 1
-        nearest = Nearest(centers, sampling.space, in_space=True)
-        tally = map_reduce(images, nearest, add_tallies, step)
-        sums, totals = tally.sums.copy(), tally.counts.astype(np.float64)
-        empty = np.flatnonzero(tally.counts == 0)
-        if len(empty):
-            far = map_reduce(images, _Farthest(nearest, len(empty)), _Far.merge, step)
-            give_farthest(sums, totals, empty, *far)
-        moved = np.divide(sums, totals[:, None], out=centers.copy(), where=totals[:, None] > 0)
-        motion, centers = float(((moved - centers) ** 2).sum()), moved
+        moved = _move(images, centers, sampling, step)
+        motion = np.inf if moved.n_filled else float(((moved.centers - centers) ** 2).sum())
+        centers = moved.centers
     return centers, n_iter
+
+
+class _Moved(NamedTuple):
+    """Centers (K, F) after an iteration, and how many of them had no pixel before."""
+
+    centers: Floats
+    n_filled: int
+
+
+def _move(images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: Step) -> _Moved:
+    """Move centers to the means of their pixels, and empty ones to the farthest pixels."""
+    nearest = Nearest(centers, sampling.space, in_space=True)
+    tally = map_reduce(images, nearest, add_tallies, step)
+    sums, totals = tally.sums.copy(), tally.counts.astype(np.float64)
+    empty = np.flatnonzero(tally.counts == 0)
+    n_filled = 0
+    if len(empty):
+        far = map_reduce(images, _Farthest(nearest, 2 * len(centers)), _Far.merge, step)
+        n_filled = give_farthest(sums, totals, empty, *far)
+    moved = np.divide(sums, totals[:, None], out=centers.copy(), where=totals[:, None] > 0)
+    return _Moved(moved, n_filled)
 
 
 class _Far(NamedTuple):

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_kmeans.clustering.assignment import GroupedPoints
+from napari_kmeans.clustering.lloyd import fit_restarts, lloyd
+from napari_kmeans.clustering.local_search import improve
+from napari_kmeans.clustering.seeding import add_farthest
+
+
+def scattered(seed, n, d, n_values):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(0, n_values, (n, d)).astype(float)
+    return GroupedPoints(points, rng.integers(1, 50, n).astype(float)), rng
+
+
+def cost_of(points, weights, labels):
+    """Return the cost of labels, each cluster at its mean, by plain numpy."""
+    total = 0.0
+    for label in np.unique(labels):
+        own, mass = points[labels == label], weights[labels == label]
+        mean = mass @ own / mass.sum()
+        total += mass @ ((own - mean) ** 2).sum(axis=1)
+    return total
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**31), n=st.integers(2, 40), d=st.integers(1, 4), k=st.integers(2, 9))
+def test_no_single_move_lowers_the_cost_and_the_cost_never_rises(seed, n, d, k):
+    data, rng = scattered(seed, n, d, 6)
+    k = min(k, len(np.unique(data.points, axis=0)))
+    before = fit_restarts(data, n_clusters=k, init="random", n_init=1, max_iter=2, tol=0, rng=rng)[
+        0
+    ]
+    after = improve(data, before, max_iter=300, tol=0, rng=rng)
+    assert len(after.centers) == k
+    assert after.inertia <= before.inertia * (1 + 1e-12)
+    assert after.inertia == pytest.approx(cost_of(data.points, data.weights, after.labels))
+    if after is before:
+        return
+    for point in range(n):
+        for label in range(k):
+            moved = after.labels.copy()
+            moved[point] = label
+            assert cost_of(data.points, data.weights, moved) >= after.inertia * (1 - 1e-6) - 1e-9
+
+
+def test_a_local_optimum_of_lloyd_is_left():
+    # Two clusters share a pair of groups, and one cluster holds two groups: Lloyd rests there.
+    groups = np.array([[0.0, 0], [0, 100], [1000, 0]])
+    points = np.concatenate([group + np.indices((2, 2)).reshape(2, 4).T for group in groups])
+    data = GroupedPoints(points, np.ones(12))
+    stuck = lloyd(data, np.array([[0.5, 50.5], [1000.0, 0.5], [1001.0, 0.5]]), max_iter=99, tol=0)
+    assert stuck.inertia > 20_000
+    rng = np.random.default_rng(0)
+    assert improve(data, stuck, max_iter=300, tol=0, rng=rng).inertia == pytest.approx(6.0)
+
+
+def test_raising_from_step_ends_the_search():
+    data, rng = scattered(0, 200, 3, 99)
+    fit = fit_restarts(data, n_clusters=5, init="random", n_init=1, max_iter=1, tol=0, rng=rng)[0]
+
+    def cancel(_steps):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        improve(data, fit, max_iter=300, tol=0, rng=rng, step=cancel)
+
+
+def test_the_farthest_points_are_added_one_after_the_other():
+    points = np.array([[0.0], [1], [10], [9], [4]])
+    added = add_farthest(np.array([[0.0]]), points, 3)
+    assert added.tolist() == [[0], [10], [4]]
+    assert add_farthest(np.array([[0.0], [1.0]]), points[:2], 5).tolist() == [[0], [1]]
