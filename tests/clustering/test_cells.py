@@ -53,9 +53,15 @@ def test_enough_cells_hold_equal_points():
     np.testing.assert_allclose(cells.radii, 0, atol=1e-12)
 
 
-def test_neighbouring_numbers_are_not_parted_forever():
-    points = np.array([[1.0], [np.nextafter(1.0, 2.0)], [1.0]])
-    assert 1 <= len(group_in_cells(points, np.ones(3), 3)[0].totals) <= 2
+def test_neighboring_numbers_have_cells_of_their_own():
+    for number in (1.0, 1e6, 1e-5, -3.0):
+        points = np.array([[number], [np.nextafter(number, 1e9)], [number]])
+        assert sorted(group_in_cells(points, np.ones(3), 3)[0].totals) == [1, 2]
+
+
+def test_numbers_whose_squares_are_0_are_not_split_forever():
+    points = np.array([[1e-300], [2e-300], [1e-300]])
+    assert len(group_in_cells(points, np.ones(3), 3)[0].totals) == 1
 
 
 def test_a_far_point_has_a_cell_of_its_own():

@@ -190,3 +190,76 @@ def test_the_package_is_imported_without_scikit_learn():
         "from napari_kmeans import CoresetKMeans; assert 'napari' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e15, 1e300])
+def test_the_unit_of_the_weights_does_not_matter(unit):
+    rng = np.random.default_rng(0)
+    samples, weights = rng.normal(size=(300, 2)), rng.integers(1, 9, 300).astype(float)
+    plain = CoresetKMeans(4).fit(samples, sample_weight=weights)
+    scaled = CoresetKMeans(4).fit(samples, sample_weight=unit * weights)
+    np.testing.assert_array_equal(scaled.labels_, plain.labels_)
+    assert scaled.inertia_ == pytest.approx(unit * plain.inertia_)
+
+
+def test_one_sample_may_weigh_more_than_all_others():
+    rng = np.random.default_rng(0)
+    samples, weights = rng.normal(size=(300, 2)), np.ones(300)
+    weights[7] = 1e12
+    model = CoresetKMeans(4).fit(samples, sample_weight=weights)
+    assert len(np.unique(model.labels_)) == 4
+    own = model.cluster_centers_[model.labels_[7]]
+    np.testing.assert_allclose(own, samples[7], atol=1e-9)
+    # The other three centers alone cost more.
+    assert model.inertia_ < KMeans(3, n_init=10, random_state=0).fit(samples).inertia_
+
+
+@pytest.mark.parametrize("number", [1.0, 1e6, -1e-5, 1e100])
+@pytest.mark.parametrize("n_features", [1, 2])
+def test_neighboring_numbers_are_two_clusters(number, n_features):
+    samples = np.full((40, n_features), number)
+    samples[::2, 0] = np.nextafter(number, np.inf)
+    model = CoresetKMeans(2).fit(samples)
+    assert len(model.cluster_centers_) == 2
+    np.testing.assert_array_equal(model.labels_[::2], model.labels_[0])
+    assert model.labels_[0] != model.labels_[1]
+    assert model.inertia_ == 0
+
+
+def test_far_from_zero_the_cost_is_that_near_zero():
+    samples = np.random.default_rng(0).integers(0, 99, (400, 3)).astype(float)
+    near, far = (CoresetKMeans(5).fit(samples + offset) for offset in (0.0, 2.0**40))
+    np.testing.assert_array_equal(near.labels_, far.labels_)
+    assert far.inertia_ == pytest.approx(near.inertia_, rel=1e-6)
+
+
+@pytest.mark.parametrize("init", ["k-means++", "random", np.array([[0, 0.0], [1, 1], [5, 5]])])
+def test_there_are_as_many_centers_as_clusters_whatever_the_start(init):
+    samples = np.repeat([[0.0, 0], [1, 1]], 10, axis=0)
+    with pytest.warns(ConvergenceWarning, match="n_clusters=3 gave 2 clusters"):
+        model = CoresetKMeans(3, init=init).fit(samples)
+    assert model.cluster_centers_.shape == (2, 2)
+    assert np.bincount(model.labels_).tolist() == [10, 10]
+    assert model.transform(samples).shape == (20, 2)
+
+
+def test_a_callable_start_is_that_of_scikit_learn():
+    samples = np.random.default_rng(0).normal(size=(300, 2))
+    seen = {}
+
+    def init(X, n_clusters, random_state):
+        seen.update(shape=X.shape, n_clusters=n_clusters)
+        return X[random_state.permutation(len(X))[:n_clusters]].copy()
+
+    ours = CoresetKMeans(4, init=init, tol=0, random_state=3).fit(samples)
+    theirs = KMeans(4, init=init, n_init=1, tol=0, random_state=3).fit(samples)
+    assert seen == {"shape": (300, 2), "n_clusters": 4}
+    start = samples[np.random.RandomState(3).permutation(300)[:4]]
+    again = KMeans(4, init=start, n_init=1, tol=0).fit(samples)
+    np.testing.assert_allclose(ours.cluster_centers_, again.cluster_centers_, atol=1e-9)
+    assert theirs.n_features_in_ == ours.n_features_in_
+
+
+def test_a_callable_that_returns_no_centers_is_refused():
+    with pytest.raises(ValueError, match="init must be"):
+        CoresetKMeans(2, init=lambda X, n_clusters, random_state: "a").fit(np.eye(5))

@@ -81,8 +81,12 @@ def _part(
             break
         start, stop = starts[cell], stops[cell]
         middle = _divide(points, weights, order, start, stop, axis, mean)
+        if middle == stop:
+            # The mean of neighboring numbers rounds to the larger one.
+            below = np.nextafter(mean, -np.inf)
+            middle = _divide(points, weights, order, start, stop, axis, below)
         if middle in (start, stop):
-            # Neighbouring numbers, whose mean rounds to one of them.
+            # The spread was underflow or rounding alone.
             heapq.heappush(heap, (0.0, cell, axis, mean))
             continue
         stops[cell], starts[made], stops[made] = middle, middle, stop

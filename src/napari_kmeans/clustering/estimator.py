@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
@@ -53,9 +54,11 @@ class CoresetKMeans(
         From 1 to 65535.
     coreset_size : int or "auto", default "auto"
         The number of cells; "auto" takes 500 per cluster and at least 10,000.
-    init : {"k-means++", "random"} or (n_clusters, n_features) array, default "k-means++"
-        Where to start: seeds far apart, distinct cells at random, or these
-        centres. With an array there is one run.
+    init : {"k-means++", "random"}, array or callable, default "k-means++"
+        Where to start: seeds far apart, distinct cells at random, or the centers
+        of an array (n_clusters, n_features). A callable returns this array, given
+        the samples, `n_clusters` and `random_state`, as in scikit-learn. With an
+        array or a callable there is one run.
     n_init : int or "auto", default "auto"
         Restarts, of which the best is kept; "auto" takes 10.
     max_iter : int, default 300
@@ -69,8 +72,8 @@ class CoresetKMeans(
     Attributes
     ----------
     cluster_centers_ : (n_clusters, n_features) array
-        Of the dtype of the samples, float64 or float32. There are fewer where
-        fewer samples are distinct, and a ConvergenceWarning says so.
+        Of the dtype of the samples, float64 or float32. There are fewer rows if fewer
+        samples are distinct, whatever `init` is, and a ConvergenceWarning says so.
     labels_ : (n_samples,) int32 array
         The nearest centre of each sample.
     inertia_ : float
@@ -84,7 +87,8 @@ class CoresetKMeans(
     Notes
     -----
     Samples are compared in float64. Those of weight 0 have a label and do not
-    count otherwise.
+    count otherwise. The result does not depend on the unit of the weights, nor, but for
+    rounding, on a number that is added to a feature of all samples.
 
     References
     ----------
@@ -144,21 +148,26 @@ class CoresetKMeans(
         ConvergenceWarning
             If fewer clusters come out than were asked for.
         """
-        options = self._options()
         samples = validate_data(self, X, dtype=[np.float64, np.float32], order="C")
+        random = check_random_state(self.random_state)
+        options = self._options(samples, random)
         weights = _check_sample_weight(
             sample_weight, samples, dtype=np.float64, ensure_non_negative=True
         )
         self._check_together(options, samples, weights)
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        counted = weights > 0
-        fit = _fit(samples[counted], weights[counted], options, rng)
+        rng = np.random.default_rng(random.randint(2**31))
+        fit = _fit(samples, weights, options, rng)
         self.cluster_centers_ = fit.centers.astype(samples.dtype)
-        # As `predict` does: rounding the centres can move a label.
+        # As `predict` does: rounding the centers can move a label.
         self.labels_, distances = self._find_nearest(samples)
+        used, labels = np.unique(self.labels_, return_inverse=True)
+        if len(used) < len(self.cluster_centers_):
+            # Centers without samples were given twice, or are equal after rounding.
+            self.cluster_centers_ = self.cluster_centers_[used]
+            self.labels_ = labels.astype(np.int32)
         self.inertia_ = float(np.sum(weights * distances))
         self.n_iter_ = fit.n_iter
-        self._warn_of_few(len(np.unique(self.labels_)))
+        self._warn_of_few(len(used))
         return self
 
     def fit_predict(
@@ -198,11 +207,14 @@ class CoresetKMeans(
     def _n_features_out(self) -> int:
         return len(self.cluster_centers_)
 
-    def _options(self) -> Options:
+    def _options(self, samples: NDArray[Any], random: np.random.RandomState) -> Options:
+        init = self.init
+        if callable(init):
+            init = init(samples, self.n_clusters, random_state=random)
         return Options(
             n_clusters=self.n_clusters,
             coreset_size=self.coreset_size,
-            init=self.init,
+            init=init,
             n_init=self.n_init,
             max_iter=self.max_iter,
             tol=self.tol,
@@ -246,16 +258,35 @@ class CoresetKMeans(
             )
 
 
-def _fit(points: NDArray[Any], weights: Floats, options: Options, rng: np.random.Generator) -> Fit:
-    """Fit the coreset of the points, and then the points where it is not all of them."""
+def _fit(samples: NDArray[Any], weights: Floats, options: Options, rng: np.random.Generator) -> Fit:
+    """Fit the coreset of the samples, and then the samples where it is not all of them."""
+    counted = weights > 0
+    points = samples[counted].astype(np.float64)
+    offset = _common_offset(points)
+    points -= offset
+    # Only their ratios matter, and sums of the greatest numbers are infinite.
+    shares = weights[counted] / weights.max()
     size = options.resolved_coreset_size
-    data, _ = group_in_cells(points, weights, size)
+    data, _ = group_in_cells(points, shares, size)
     coreset = GroupedPoints(data.means, data.totals)
-    start = None if isinstance(options.init, str) else options.init
+    start = None if isinstance(options.init, str) else options.init - offset
     fit = fit_points([coreset], options, start, rng)
-    if len(coreset.points) < size or len(points) <= size:
-        return fit
-    # Most of what a coreset costs where there are many features goes in one
-    # pass, and most cells are assigned as a whole.
-    last = lloyd(data, fit.centers, max_iter=1, tol=0.0)
-    return Fit(last.centers, last.inertia, fit.n_iter + 1, last.labels)
+    if len(coreset.points) == size < len(points):
+        # Most of what a coreset costs where there are many features goes in one
+        # pass, and most cells are assigned as a whole.
+        last = lloyd(data, fit.centers, max_iter=1, tol=0.0)
+        fit = replace(last, n_iter=fit.n_iter + 1)
+    return replace(fit, centers=fit.centers + offset)
+
+
+def _common_offset(points: Floats) -> Floats:
+    """Return for each feature a number (F,) that can be subtracted without any rounding.
+
+    Between numbers that differ by much less than they are large, sums and squares of
+    differences would otherwise lose the digits in which the numbers differ. Up to a
+    factor of two between them, floating point subtracts exactly (Sterbenz's lemma). 0 if
+    there is no such number.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    near = ((low > 0) & (high <= 2 * low)) | ((high < 0) & (low >= 2 * high))
+    return np.where(near, low, 0.0)
