@@ -163,3 +163,15 @@ def test_few_iterations_lose_no_cluster(max_iter, lazy):
     given_image = da.from_array(image, chunks=(20, 50, 3)) if lazy else image
     seg = segment(given_image, 9, rgb=True, method="full", init=start, max_iter=max_iter, tol=1.0)
     assert seg.model.n_clusters == 9
+
+
+@pytest.mark.parametrize("number", [1.0, 1e-5, 0.3, 1e90])
+@pytest.mark.parametrize("method", ["coreset", "full"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_neighboring_floats_are_two_colors(number, method, lazy):
+    image = np.full((40, 40, 3), number)
+    image[::2] = np.nextafter(number, np.inf)
+    given_image = da.from_array(image, chunks=(20, 20, 3)) if lazy else image
+    seg = segment(given_image, 2, rgb=True, method=method)
+    assert np.unique(np.asarray(seg.labels)[::2]).tolist() == [2]
+    assert np.unique(np.asarray(seg.labels)[1::2]).tolist() == [1]

@@ -27,7 +27,13 @@ from napari_kmeans.imaging.sampling import (
     sample_pixels,
     take_cells,
 )
-from napari_kmeans.imaging.streaming import Moments, StreamedFit, find_moments, fit_pixels
+from napari_kmeans.imaging.streaming import (
+    Moments,
+    StreamedFit,
+    find_moments,
+    fit_pixels,
+    lloyd_pixels,
+)
 from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
 from napari_kmeans.parallel import map_threads
 from napari_kmeans.parameters import AUTO
@@ -110,23 +116,25 @@ class Summary(ABC):
         A sample may miss rare colors, and a mean may be the nearest center of no pixel.
         None if there are no more distinct colors than clusters.
         """
-        centers = fit.centers[tally.counts > 0]
-        colors = self.space.convert(find_colors(self.images, self.options.n_clusters, step))
+        centers, n_clusters = fit.centers[tally.counts > 0], self.options.n_clusters
+        colors = self.space.convert(find_colors(self.images, n_clusters + 1, step))
         if len(colors) <= len(centers):
             return None
-        start = add_farthest(centers, colors, self.options.n_clusters)
-        return self.fit_from(start, colors, step)
+        if len(colors) <= n_clusters:
+            # Each color is a cluster, exactly: a mean of neighboring numbers is rounded.
+            return self.fit_from(np.asarray(colors, np.float64), colors, 0, step)
+        start = add_farthest(centers, colors, n_clusters)
+        return self.fit_from(start, colors, self.options.max_iter, step)
 
-    def fit_from(self, start: Floats, _colors: Floats, step: Step) -> Fit:
+    def fit_from(self, start: Floats, _colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means from given centers (K, F), to points that include some colors (m, F)."""
-        return self.run_lloyd(self.levels[-1], start, step)
+        return self.run_lloyd(self.levels[-1], start, max_iter, step)
 
-    def run_lloyd(self, data: GroupedPoints, start: Floats, step: Step) -> Fit:
+    def run_lloyd(self, data: GroupedPoints, start: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means to points from given centers, with the weights that the options ask for."""
-        options = self.options
-        if options.balance:
-            data = _balanced(data, options.balance)
-        return lloyd(data, start, max_iter=options.max_iter, tol=options.tol, step=step)
+        if self.options.balance:
+            data = _balanced(data, self.options.balance)
+        return lloyd(data, start, max_iter=max_iter, tol=self.options.tol, step=step)
 
     def distortion(self, fit: Fit, tally: Tally) -> float:
         """Return by what factor the cost on the coreset is off that on all pixels, at least 1."""
@@ -240,9 +248,9 @@ class CountedColors(Summary):
             other.__dict__["colors"] = self.colors
         return other
 
-    def fit_from(self, start: Floats, _colors: Floats, step: Step) -> Fit:
+    def fit_from(self, start: Floats, _colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means to all colors, from given centers."""
-        return self.run_lloyd(self.colors, start, step)
+        return self.run_lloyd(self.colors, start, max_iter, step)
 
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return what each cluster holds, from the distinct colours."""
@@ -283,12 +291,12 @@ class SampledPixels(Summary):
         """The sample alone."""
         return [GroupedPoints(self.space.convert(self.sample.points), self.sample.weights)]
 
-    def fit_from(self, start: Floats, colors: Floats, step: Step) -> Fit:
+    def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means to the sample and to colors that it may miss."""
         (sample,) = self.levels
         points = np.concatenate([sample.points, colors])
         weights = np.append(sample.weights, np.ones(len(colors)))
-        return self.run_lloyd(GroupedPoints(points, weights), start, step)
+        return self.run_lloyd(GroupedPoints(points, weights), start, max_iter, step)
 
     def with_options(self, options: Options) -> SampledPixels:
         """Return the summary for options under which the same sample would be drawn."""
@@ -341,13 +349,15 @@ class StreamedPixels(Summary):
                 f"balance must be 0 for method 'full' on dask images of too many colours to "
                 f"count, got {self.options.balance}: use method 'coreset'."
             )
-        return self.fit_from(self.start, None, step)
-
-    def fit_from(self, start: Floats | None, _colors: Any, step: Step) -> Fit:
-        """Fit K-means to all pixels, from given centers or from the best that a sample gives."""
         rng = np.random.default_rng([self.seed, 0])
         sampling = _sampling(self.options, self.seed, self.space)
-        return fit_pixels(self.images, self.options, sampling, self.moments, start, rng, step)
+        return fit_pixels(self.images, self.options, sampling, self.moments, self.start, rng, step)
+
+    def fit_from(self, start: Floats, _colors: Floats, max_iter: int, step: Step) -> Fit:
+        """Fit K-means to all pixels, from given centers."""
+        sampling = _sampling(self.options, self.seed, self.space)
+        threshold = self.options.tol * self.moments.mean_variance
+        return lloyd_pixels(self.images, start, max_iter, threshold, sampling, step)
 
     def with_options(self, options: Options) -> StreamedPixels:
         """Return the summary for other options of the same method and colour space."""

@@ -60,6 +60,7 @@ def lloyd(
     start : (K, F) float64 array
         The centres to start from.
     max_iter : int
+        0 takes the start for the result.
     tol : float
         Stops once the summed squared motion of the centres is at most `tol`
         times the mean variance of the features, as in scikit-learn.
@@ -89,7 +90,7 @@ def lloyd(
         assignment.update()
         # The last iteration may have left a center without points, also where it was the
         # only one that was asked for: no cluster may be lost while points could fill it.
-        for _ in range(len(start)):
+        for _ in range(len(start) if max_iter else 0):
             if assignment.counts.all() or not _refill(assignment):
                 break
             assignment.update()

@@ -131,19 +131,9 @@ def fit_pixels(
         if start is None:
             start = _start(images, options, sampling, rng, poll)
         threshold = options.tol * moments.mean_variance
-        centers, n_iter = _lloyd(images, start, options.max_iter, threshold, sampling, poll)
-    nearest = Nearest(centers, sampling.space)
-    tally = map_reduce(images, nearest, add_tallies, poll)
-    # No cluster may be lost while pixels could fill it, also after the last iteration.
-    for _ in range(len(centers)):
-        if tally.counts.all():
-            break
-        moved = _move(images, nearest.centers, sampling, poll)
-        if not moved.n_filled:
-            break
-        nearest = Nearest(moved.centers, sampling.space)
-        tally = map_reduce(images, nearest, add_tallies, poll)
-    return StreamedFit(nearest.centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
+        return lloyd_pixels(images, start, options.max_iter, threshold, sampling, step)
+    tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
+    return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
 def _start(
@@ -158,22 +148,50 @@ def _start(
     return fit_points([GroupedPoints(points, sample.weights)], options, None, rng, step).centers
 
 
-def _lloyd(
+def lloyd_pixels(
     images: Sequence[Pixels],
     start: Floats,
     max_iter: int,
     threshold: float,
     sampling: Sampling,
-    step: Step,
-) -> tuple[Floats, int]:
-    """Run `clustering.lloyd.lloyd` with a pass over the images in each iteration."""
+    step: Step = ignore,
+) -> StreamedFit:
+    """Run `clustering.lloyd.lloyd` with a pass over the images in each iteration.
+
+    Parameters
+    ----------
+    images : sequence of Pixels
+    start : (K, F) float64 array
+        The centers of the first iteration.
+    max_iter : int
+        0 takes the start for the result.
+    threshold : float
+        The summed squared motion of the centers at which they are taken to be at rest.
+    sampling : Sampling
+    step : callable
+        Called with 0 several times a second.
+    """
+
+    def poll(_steps: float) -> None:
+        step(0)
+
     centers, n_iter, motion = np.array(start, dtype=np.float64), 0, np.inf
     while n_iter < max_iter and motion > threshold:
         n_iter += 1
-        moved = _move(images, centers, sampling, step)
+        moved = _move(images, centers, sampling, poll)
         motion = np.inf if moved.n_filled else float(((moved.centers - centers) ** 2).sum())
         centers = moved.centers
-    return centers, n_iter
+    tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
+    # No cluster may be lost while pixels could fill it, also after the last iteration.
+    for _ in range(len(centers) if max_iter else 0):
+        if tally.counts.all():
+            break
+        moved = _move(images, centers, sampling, poll)
+        if not moved.n_filled:
+            break
+        centers = moved.centers
+        tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
+    return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
 class _Moved(NamedTuple):
