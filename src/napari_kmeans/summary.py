@@ -320,8 +320,16 @@ class EveryPixel(Summary):
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:
-        """All pixels."""
-        return [GroupedPoints(self.space.convert(self.values), np.ones(len(self.values)))]
+        """The sample on which starts are compared, and all pixels.
+
+        The sample is the one that is drawn from dask images, so that the start is the same.
+        """
+        pixels = GroupedPoints(self.space.convert(self.values), np.ones(len(self.values)))
+        if not isinstance(self.options.init, str) or self.options.resolved_n_init == 1:
+            return [pixels]
+        sample = sample_pixels(self.images, _sampling(self.options, self.seed, self.space))
+        points = np.asarray(self.space.convert(sample.points), np.float64)
+        return [GroupedPoints(points, sample.weights), pixels]
 
     def with_options(self, options: Options) -> EveryPixel:
         """Return the summary for other options of the same method."""

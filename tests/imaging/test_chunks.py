@@ -111,15 +111,6 @@ def test_the_scheduler_does_not_matter(dtype, scheduler, monkeypatch):
     np.testing.assert_array_equal(result.labels.compute(), expected)
 
 
-def test_a_sample_of_a_single_chunk_is_that_of_numpy():
-    image = data.coffee()[:200, :300] / 255
-    expected = segment(image, 5, rgb=True).coreset
-    lazy = segment(da.from_array(image, chunks=-1), 5, rgb=True).coreset
-    np.testing.assert_array_equal(lazy.points, expected.points)
-    np.testing.assert_array_equal(lazy.weights, expected.weights)
-    np.testing.assert_array_equal(lazy.positions, expected.positions)
-
-
 def test_a_sample_of_tiny_chunks_stays_small_and_true(monkeypatch):
     image = data.coffee() / 255
     sample = summarize(da.from_array(image, chunks=(9, 11, 3)), coreset_size=10**6).coreset

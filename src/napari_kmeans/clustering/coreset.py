@@ -59,31 +59,6 @@ def draw_coreset(
     return indices, sampled * (weights.sum() / sampled.sum())
 
 
-def draw_lightweight(
-    points: Floats, size: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], Floats]:
-    """Sample a lightweight coreset: sensitivities for the mean of all points alone.
-
-    The parameters and results are those of `draw_coreset`, for points of
-    weight 1, but that their sum is kept only in expectation: samples of a few
-    points each can be united before it is set right. A single pass tells the
-    chances: half alike for all points, half in proportion to the squared
-    distance from their mean.
-
-    References
-    ----------
-    .. [1] O. Bachem, M. Lucic, A. Krause, "Scalable k-Means Clustering via
-       Lightweight Coresets", :doi:`10.1145/3219819.3219973`.
-    """
-    n_points = len(points)
-    if n_points <= size:
-        return np.arange(n_points), np.ones(n_points)
-    chances = np.empty(n_points)
-    kernels.lightweight_chances(points, chances)
-    indices, counts = _draw(chances, size, rng)
-    return indices, counts / (size * chances[indices])
-
-
 def _sensitivities(
     points: Floats, weights: Floats, n_clusters: int, rng: np.random.Generator
 ) -> Floats:

@@ -61,28 +61,6 @@ def nearest(
 
 
 @njit(cache=True, nogil=True)
-def lightweight_chances(points: NDArray[Any], chances: NDArray[Any]) -> None:
-    """Write chances (n,) that sum to 1: half alike, half by squared distance from the mean."""
-    n_points, n_features = points.shape
-    mean = np.zeros(n_features)
-    for i in range(n_points):
-        for j in range(n_features):
-            mean[j] += points[i, j]
-    mean /= n_points
-    total = 0.0
-    for i in range(n_points):
-        distance = 0.0
-        for j in range(n_features):
-            distance += (points[i, j] - mean[j]) ** 2
-        chances[i] = distance
-        total += distance
-    alike = 0.5 / n_points if total > 0 else 1.0 / n_points
-    scale = 0.5 / total if total > 0 else 0.0
-    for i in range(n_points):
-        chances[i] = alike + scale * chances[i]
-
-
-@njit(cache=True, nogil=True)
 def pick(chances: NDArray[Any], draws: NDArray[Any], indices: NDArray[Any]) -> None:
     """Write for each of `draws`, ascending, the first index whose running sum is above it."""
     last = chances.shape[0] - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -82,6 +82,11 @@ class Pixels:
 
         moved = da.moveaxis(array, -1, self.channel_axis)
         return moved.rechunk({self.channel_axis: self.channel_chunks})
+
+    def crop(self, block: Block) -> Pixels:
+        """Return the pixels of a block as an image of its own."""
+        mask = None if self.mask is None else self.mask[block]
+        return replace(self, array=self.array[block], mask=mask)
 
     def blocks(self) -> list[Block]:
         """Return the slices of every block: dask's chunks, or about half a million pixels each."""

@@ -215,6 +215,48 @@ def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
         points[i, 2] = value
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _lot_of(index: Any, key: Any) -> Any:
+    """Return a random number of 64 bits for a pixel: the same for the same key."""
+    # SplitMix64 (Steele, Lea, Flood, doi:10.1145/2660193.2660195).
+    lot = np.uint64(key) + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
+    lot = (lot ^ (lot >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    lot = (lot ^ (lot >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return lot ^ (lot >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def draw_lots(
+    points: NDArray[Any],
+    indices: NDArray[Any],
+    key: Any,
+    reference: NDArray[Any],
+    most: float,
+    most_by_square: float,
+    chosen: NDArray[Any],
+    lots: NDArray[Any],
+    squares: NDArray[Any],
+) -> Any:
+    """Draw a lot for each point (n, F), and write down the points whose lots are low enough.
+
+    A point is `chosen` if its lot, a number between 0 and 1, is at most `most`, or at most
+    `most_by_square` times its squared distance from `reference` (F,). Returns how many are.
+    """
+    n_chosen = 0
+    for i in range(points.shape[0]):
+        lot = (np.float64(_lot_of(indices[i], key) >> np.uint64(11)) + 0.5) * 2.0**-53
+        square = 0.0
+        for j in range(points.shape[1]):
+            square += (np.float64(points[i, j]) - reference[j]) ** 2
+        # At no distance, infinity times 0 is no number, and the comparison is false.
+        if lot <= most or lot <= most_by_square * square:
+            chosen[n_chosen] = i
+            lots[n_chosen] = lot
+            squares[n_chosen] = square
+            n_chosen += 1
+    return n_chosen
+
+
 @njit(cache=True, nogil=True)
 def find_least(
     entries: NDArray[Any],
@@ -234,11 +276,7 @@ def find_least(
     for i in range(entries.shape[0]):
         entry = entries[i]
         if entry > 0:
-            # SplitMix64 (Steele, Lea, Flood, doi:10.1145/2660193.2660195).
-            lot = np.uint64(key) + np.uint64(indices[i]) * np.uint64(0x9E3779B97F4A7C15)
-            lot = (lot ^ (lot >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            lot = (lot ^ (lot >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            lot ^= lot >> np.uint64(31)
+            lot = _lot_of(indices[i], key)
             if lot < least[entry - 1]:
                 least[entry - 1] = lot
                 images[entry - 1] = image

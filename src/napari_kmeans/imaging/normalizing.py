@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.colors import ColorSpace
+from napari_kmeans.imaging.drawing import draw_pixels
 from napari_kmeans.imaging.streaming import find_moments
 from napari_kmeans.parameters import LARGEST
 from napari_kmeans.progress import Step, ignore
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.imaging.chunks import Batch
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -27,6 +25,9 @@ PERCENTILES = (1.0, 99.0)
 
 _SAMPLE = 2**17
 """Pixels drawn, about, to tell percentiles where values cannot be counted."""
+
+_DIGITS = 10
+"""Digits of a scale that do not depend on the order of sums in float64."""
 
 
 def scales_of_colors(
@@ -61,17 +62,22 @@ def find_scales(
     """Return the offset (C,) and the scale (C,) of the channels of images, from one pass.
 
     As `scales_of_colors`, with the percentiles of some 130,000 pixels drawn at
-    random. Pixels that are left out do not count.
+    random. Pixels that are left out do not count. The chunks of the images do not
+    change the result.
     """
+    plain = ColorSpace("rgb", 1.0)
     if normalize == "percentile":
-        share = _SAMPLE / max(sum(pixels.n_pixels for pixels in images), 1)
-        colors = map_reduce(images, _Drawer(min(share, 1.0), seed), np.concatenate, step)
-        if not len(colors):
+        drawn = draw_pixels(images, _SAMPLE, 0, plain, [seed, 4], step)
+        if not len(drawn.values):
             return np.zeros(images[0].n_channels), np.ones(images[0].n_channels)
-        return scales_of_colors(colors, np.ones(len(colors)), normalize)
-    moments = find_moments(images, ColorSpace("rgb", 1.0), step)
+        return scales_of_colors(drawn.values, drawn.weights, normalize)
+    moments = find_moments(images, plain, step)
     deviations = np.sqrt(moments.scatters / max(moments.n_pixels, 1))
-    return moments.means, _positive(deviations)
+    # The last digits depend on the order in which chunks are summed.
+    scale = np.array([float(f"{value:.{_DIGITS}g}") for value in _positive(deviations)])
+    unit = np.maximum(np.minimum(scale, np.abs(moments.means)), 1 / LARGEST)
+    unit = 10.0 ** np.floor(np.log10(unit))
+    return np.round(moments.means / unit, _DIGITS) * unit, scale
 
 
 def _positive(scale: Floats) -> Floats:
@@ -87,21 +93,3 @@ def _percentiles(values: Floats, weights: Floats) -> Floats:
         wanted = np.array(PERCENTILES) / 100 * reached[-1]
         result[channel] = column[order][np.searchsorted(reached, wanted)]
     return result
-
-
-@dataclass(frozen=True)
-class _Drawer:
-    """The leaf that draws a share of the pixels, with replacement."""
-
-    share: float
-    seed: int
-
-    def __call__(self, batch: Batch) -> NDArray[Any]:
-        rng = np.random.default_rng([self.seed, 4, batch.number])
-        return np.concatenate([self._draw(piece.inside, rng) for piece in batch.pieces])
-
-    def _draw(self, values: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-        if self.share == 1.0 or not len(values):
-            return values
-        size = int(np.ceil(self.share * len(values)))
-        return values[rng.integers(len(values), size=size)]

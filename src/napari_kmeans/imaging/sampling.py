@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.clustering.cells import group_in_cells
-from napari_kmeans.clustering.coreset import draw_coreset, draw_lightweight
+from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.imaging.chunks import map_reduce
+from napari_kmeans.imaging.drawing import Drawn, draw_pixels, indices_of
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
 from napari_kmeans.imaging.kernels import find_least
 from napari_kmeans.progress import Step, ignore
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_kmeans.clustering.assignment import GroupedPoints
-    from napari_kmeans.imaging.blocks import Block, Pixels
-    from napari_kmeans.imaging.chunks import Batch, Piece
+    from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.imaging.chunks import Batch
     from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
 
@@ -31,7 +31,7 @@ Positions = NDArray[np.int64]
 
 _FINER = 8
 _OVERSAMPLING = 4
-_MIN_BATCH_SIZE = 512
+"""How many pixels are drawn for each that is kept: so sensitivities decide which."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,18 +115,11 @@ class Sampling:
     space: ColorSpace
     seed: int
 
-    def draw(
-        self, values: NDArray[Any], weights: Floats | None, size: int, *stream: int
-    ) -> tuple[NDArray[np.int64], Floats]:
-        """Draw from colours (n, C); the same `stream` draws the same.
-
-        Without weights, from many pixels, in a single quick pass.
-        """
+    def draw(self, values: NDArray[Any], weights: Floats) -> tuple[NDArray[np.int64], Floats]:
+        """Draw from weighted colors (n, C) by sensitivity; see `draw_coreset`."""
         points = self.space.convert(values)
-        rng = np.random.default_rng([self.seed, *stream])
-        if weights is None:
-            return draw_lightweight(points, size, rng)
-        return draw_coreset(points, weights, self.n_clusters, size, rng)
+        rng = np.random.default_rng([self.seed, 3])
+        return draw_coreset(points, weights, self.n_clusters, self.size, rng)
 
 
 def take_cells(
@@ -231,7 +224,7 @@ class _Locator:
                 entries[~piece.kept] = 0
             start = 0
             for image, block in piece.places:
-                indices = _indices(block, self.shapes[image])
+                indices = indices_of(block, self.shapes[image])
                 here = entries[start : start + len(indices)]
                 key = np.random.SeedSequence([self.seed, 2, image]).generate_state(1, np.uint64)
                 find_least(here, indices, image, key[0], *lots)
@@ -251,75 +244,20 @@ def _least(parts: list[_Lots]) -> _Lots:
     return best
 
 
-class _Sample(NamedTuple):
-    """Pixels (m, C) that were drawn, their weights, the image and the number there of each."""
-
-    points: Floats
-    weights: Floats
-    images: NDArray[np.int64]
-    indices: NDArray[np.int64]
-
-
 def sample_pixels(images: Sequence[Pixels], sampling: Sampling, step: Step = ignore) -> Coreset:
-    """Draw a lightweight coreset from each batch, unite them, and thin the union out once.
+    """Draw more pixels than asked for, and thin them out by sensitivity.
 
-    Batches are sampled four times as densely as asked for, so that the union
-    can be thinned out by sensitivity, where it matters least.
+    Half of the pixels are drawn uniformly, the others by their distance from a typical
+    pixel; see `draw_pixels`. The result does not depend on chunks or threads.
     """
     shapes = [pixels.shape for pixels in images]
-    n_pixels = sum(pixels.n_pixels for pixels in images)
-    sample = map_reduce(images, _Sampler(sampling, n_pixels, shapes), _union, step)
-    if len(sample.points) > sampling.size:
-        indices, weights = sampling.draw(sample.points, sample.weights, sampling.size, 3)
-        sample = _Sample(
-            sample.points[indices], weights, sample.images[indices], sample.indices[indices]
-        )
-    positions = _positions(sample.images, sample.indices, shapes)
-    return Coreset(sample.points, sample.weights, lambda _step: (positions, sample.images))
-
-
-@dataclass(frozen=True)
-class _Sampler:
-    """The leaf that draws from a batch: from each piece its share."""
-
-    sampling: Sampling
-    n_pixels: int
-    shapes: list[tuple[int, ...]]
-
-    def __call__(self, batch: Batch) -> _Sample:
-        size = ceil(_OVERSAMPLING * self.sampling.size * batch.n_pixels / self.n_pixels)
-        size = max(_MIN_BATCH_SIZE, size)
-        n_kept, parts = 0, []
-        for number, piece in enumerate(batch.pieces):
-            inside = piece.inside
-            share = ceil(size * len(piece.values) / batch.n_pixels)
-            drawn, weights = self.sampling.draw(inside, None, share, 1, batch.number, number)
-            places = drawn if piece.kept is None else np.flatnonzero(piece.kept)[drawn]
-            points = inside[drawn].astype(np.float64)
-            parts.append(_Sample(points, weights, *self._locate(places, piece)))
-            n_kept += len(inside)
-        sample = _union(parts)
-        # Only now: of a few pixels, the sum says little.
-        return sample._replace(weights=sample.weights * (n_kept / (sample.weights.sum() or 1)))
-
-    def _locate(self, places: NDArray[Any], piece: Piece) -> tuple[NDArray[np.int64], ...]:
-        """Return the images of some pixels of a piece, and their numbers there."""
-        indices = [_indices(block, self.shapes[image]) for image, block in piece.places]
-        images = [image for image, _ in piece.places]
-        numbers = np.repeat(np.array(images, np.int64), [len(part) for part in indices])
-        return numbers[places], np.concatenate(indices)[places]
-
-
-def _union(parts: list[_Sample]) -> _Sample:
-    return _Sample(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _indices(block: Block, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return the numbers (n,) that the pixels of a block have in their image, row by row."""
-    indices = np.zeros((), np.int64)
-    for part, length in zip(block, shape, strict=True):
-        indices = indices[..., None] * length + np.arange(part.start, part.stop)
-    return indices.ravel()
+    n_each = _OVERSAMPLING // 2 * sampling.size
+    drawn = draw_pixels(images, n_each, n_each, sampling.space, [sampling.seed, 1], step)
+    if len(drawn.values) > sampling.size:
+        indices, weights = sampling.draw(drawn.values, drawn.weights)
+        drawn = Drawn(drawn.values[indices], weights, drawn.images[indices], drawn.indices[indices])
+    positions = _positions(drawn.images, drawn.indices, shapes)
+    return Coreset(drawn.values, drawn.weights, lambda _step: (positions, drawn.images))
 
 
 def _positions(

@@ -1,0 +1,150 @@
+import pickle
+
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import data as pictures
+
+from napari_kmeans import parallel, segment
+from napari_kmeans.imaging import blocks, chunks, drawing
+from napari_kmeans.imaging.blocks import open_images
+from napari_kmeans.imaging.chunks import Batch, Piece
+from napari_kmeans.imaging.colors import ColorSpace
+from napari_kmeans.imaging.drawing import draw_pixels
+
+PLAIN = ColorSpace("rgb", 1.0)
+
+
+def lot_of(index: int, key: int) -> float:
+    """Return the lot of a pixel: SplitMix64 in whole numbers of Python."""
+    most = 2**64 - 1
+    lot = (key + index * 0x9E3779B97F4A7C15) & most
+    lot = ((lot ^ (lot >> 30)) * 0xBF58476D1CE4E5B9) & most
+    lot = ((lot ^ (lot >> 27)) * 0x94D049BB133111EB) & most
+    return (((lot ^ (lot >> 31)) >> 11) + 0.5) * 2.0**-53
+
+
+def test_uniform_draws_are_those_of_the_least_lots():
+    image = np.random.default_rng(0).random((30, 40))
+    mask = np.random.default_rng(1).random((30, 40)) < 0.6
+    drawn = draw_pixels(open_images(image, mask=mask), 50, 0, PLAIN, [3, 4])
+    key = int(np.random.SeedSequence([3, 4, 0]).generate_state(1, np.uint64)[0])
+    kept = np.flatnonzero(mask)
+    expected = sorted(sorted(kept, key=lambda index: lot_of(int(index), key))[:50])
+    assert drawn.indices.tolist() == expected
+    np.testing.assert_array_equal(drawn.values[:, 0], image.ravel()[expected])
+    np.testing.assert_allclose(drawn.weights, mask.sum() / 50)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_neither_chunks_nor_blocks_nor_threads_change_the_draw(data):
+    shape = (23, 31)
+    image = np.random.default_rng(5).normal(size=(*shape, 2))
+    mask = np.random.default_rng(6).random(shape) < data.draw(st.sampled_from([0.05, 0.7, 1.0]))
+    sizes = data.draw(st.sampled_from([(5, 5), (100, 30), (900, 900), (0, 40), (40, 0)]))
+
+    def cut(side):
+        cuts = sorted(data.draw(st.sets(st.integers(1, side - 1), max_size=4)))
+        return tuple(np.diff([0, *cuts, side]).tolist())
+
+    lazy = da.from_array(image, chunks=(cut(23), cut(31), 2))
+    whole = draw_pixels(
+        open_images([image] * 2, channel_axis=-1, mask=[mask] * 2), *sizes, PLAIN, [1]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK_PIXELS", data.draw(st.sampled_from([7, 200])))
+        patch.setattr(chunks, "_BATCH_PIXELS", data.draw(st.sampled_from([1, 300])))
+        patch.setattr(parallel, "n_threads", lambda: data.draw(st.sampled_from([1, 4])))
+        images = open_images([lazy, image], channel_axis=-1, mask=[mask] * 2)
+        parts = draw_pixels(images, *sizes, PLAIN, [1])
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("sizes", [(40, 0), (20, 20)])
+def test_weighted_sums_are_right_on_average(sizes):
+    rng = np.random.default_rng(0)
+    image = np.where(rng.random((50, 60)) < 0.02, 90.0, 1.0) + rng.normal(0, 0.3, (50, 60))
+    sums = []
+    for seed in range(400):
+        drawn = draw_pixels(open_images(image), *sizes, PLAIN, [seed])
+        assert drawn.weights.sum() == pytest.approx(3000)
+        sums.append([drawn.weights @ drawn.values[:, 0], drawn.weights @ (drawn.values[:, 0] > 50)])
+    error = np.std(sums, axis=0) / np.sqrt(len(sums))
+    truth = [image.sum(), np.count_nonzero(image > 50)]
+    # Scaling the weights to the number of pixels, which makes them steadier, costs a little bias.
+    assert (np.abs(np.mean(sums, axis=0) - truth) < 5 * error + 0.02 * np.array(truth)).all()
+
+
+def test_a_few_far_pixels_are_drawn_wherever_zero_is():
+    image = 1000 + np.random.default_rng(0).normal(0, 1, (300, 300))
+    image[:3, :10] = 1100
+    drawn = draw_pixels(open_images(image), 500, 500, PLAIN, [0])
+    assert np.count_nonzero(drawn.values > 1050) == 30
+    np.testing.assert_allclose(drawn.weights[drawn.values[:, 0] > 1050], 1, rtol=0.1)
+
+
+def test_few_pixels_are_all_drawn_once():
+    image = np.random.default_rng(0).random((9, 9))
+    drawn = draw_pixels(open_images(image), 100, 100, PLAIN, [0])
+    assert drawn.indices.tolist() == list(range(81))
+    np.testing.assert_array_equal(drawn.weights, 1)
+
+
+def test_all_left_out_draws_nothing():
+    drawn = draw_pixels(open_images(np.full((9, 9), np.nan)), 10, 10, PLAIN, [0])
+    assert [len(column) for column in drawn] == [0, 0, 0, 0]
+
+
+def test_a_batch_that_is_worked_on_twice_changes_nothing():
+    values = np.random.default_rng(0).random((1000, 1))
+    place = (slice(0, 1000),)
+    lottery = drawing._Lottery(PLAIN, None, 20, 20, [0], [(1000,)])
+
+    def run(lottery):
+        return lottery(Batch(0, 1000, [Piece(values, None, [(0, place)])]))
+
+    first, again = run(lottery), run(lottery)
+    fresh = run(pickle.loads(pickle.dumps(lottery)))
+    for other in (again, fresh):
+        for one, two in zip(first.drawn(20, 20), other.drawn(20, 20), strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+IMAGES = {
+    "floats": (pictures.coffee()[:200, :300] / 255, {"rgb": True}),
+    "lab": (pictures.coffee()[:200, :300] / 255, {"rgb": True, "color_space": "lab"}),
+    "hsv": (
+        (pictures.coffee()[:200, :300] / 255).astype("f4"),
+        {"rgb": True, "color_space": "hsv"},
+    ),
+    "16 bits": (pictures.coffee()[:200, :300].astype("u2") * 257, {"channel_axis": -1}),
+    "zscore": (pictures.coffee()[:200, :300] / 255, {"channel_axis": -1, "normalize": "zscore"}),
+    "percentile": (
+        pictures.coffee()[:200, :300] / 255,
+        {"channel_axis": -1, "normalize": "percentile"},
+    ),
+    "gray": (np.random.default_rng(0).normal(size=(300, 400)), {}),
+    "volume": (np.random.default_rng(0).normal(size=(5, 90, 80, 2)), {"channel_axis": -1}),
+}
+
+
+@pytest.mark.parametrize("method", ["coreset", "full"])
+@pytest.mark.parametrize("name", IMAGES)
+def test_labels_of_dask_images_are_those_of_numpy_whatever_the_chunks(name, method, monkeypatch):
+    image, options = IMAGES[name]
+    # A sample of the pixels, and not all of them.
+    size = {"coreset_size": 2000, "method": method}
+    expected = segment(image, 5, **options, **size)
+    for sides in ((64,) * image.ndim, (33, 150, 41, 2)[: image.ndim], (7, *image.shape[1:])):
+        monkeypatch.setattr(chunks, "_BATCH_PIXELS", 20_000)
+        lazy = da.from_array(image, chunks=tuple(map(min, sides, image.shape)))
+        result = segment(lazy, 5, **options, **size)
+        np.testing.assert_array_equal(result.labels.compute(), expected.labels)
+        if method == "coreset":
+            centers = result.model.cluster_centers_, expected.model.cluster_centers_
+            np.testing.assert_array_equal(*centers)
+            np.testing.assert_array_equal(result.coreset.positions, expected.coreset.positions)
