@@ -12,6 +12,7 @@ from napari.utils.events import EmitterGroup, Event
 
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.parallel import map_slices
+from napari_kmeans.viewer.label_colors import label_colormap
 from napari_kmeans.viewer.layers import METADATA_KEY
 from napari_kmeans.viewer.source import layer_levels
 
@@ -35,8 +36,6 @@ _BLOCK = 2**17
 
 _VEIL = 0.85
 """How much of its colour a cluster loses while others are highlighted."""
-
-_TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 
 
 class Highlight(DirectLabelColormap):  # type: ignore[misc]
@@ -299,7 +298,7 @@ class Clusters:
             If the layer has no such cluster, or there is no such colour.
         """
         row, features = self._row(label), self.layer.features.copy()
-        rgb = DirectLabelColormap(color_dict={None: _TRANSPARENT, 1: color}).color_dict[1][:3]
+        rgb = DirectLabelColormap(color_dict={None: "black", 1: color}).color_dict[1][:3]
         features.loc[row, "color"] = to_hex(rgb[None])[0]
         self._edit(features, self._with_colors({label: [*rgb, self.color(label)[3]]}))
 
@@ -411,7 +410,7 @@ class Clusters:
     def _with_colors(self, colors: dict[int, Any], gone: Sequence[int] = ()) -> Any:
         known = _color_dict(self._colormap, self.labels)
         kept = {label: color for label, color in known.items() if label not in gone}
-        return DirectLabelColormap(color_dict={**kept, **colors})
+        return label_colormap({**kept, **colors})
 
     # ----------------------------------------------------------- highlighting
 
@@ -442,7 +441,7 @@ class Clusters:
     def _veiled(self) -> Highlight:
         colors = _color_dict(self._colormap, self.labels)
         veil = _far_gray(np.array([colors[label][:3] for label in self.highlighted]))
-        for label in set(colors) - self.highlighted - {None, 0}:
+        for label in set(colors) - self.highlighted - {0}:
             rgb = (1 - _VEIL) * colors[label][:3] + _VEIL * veil
             colors[label] = np.append(rgb, colors[label][3])
         return Highlight.of(self._colormap, colors)
@@ -513,8 +512,7 @@ def _color_dict(colormap: Any, labels: Iterable[int]) -> dict[Any, Color]:
     """Return the colours of a direct colormap, or of these labels in any other."""
     if isinstance(colormap, DirectLabelColormap):
         return dict(colormap.color_dict)
-    nothing = np.array(_TRANSPARENT)
-    return {None: nothing, 0: nothing, **{label: _color(colormap, label) for label in labels}}
+    return dict(label_colormap({label: _color(colormap, label) for label in labels}).color_dict)
 
 
 def _far_gray(colors: Color) -> float:

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Points
-from napari.utils.colormaps import DirectLabelColormap
 
 from napari_kmeans import __version__
-from napari_kmeans.imaging.colors import white_of
-from napari_kmeans.imaging.painting import round_to
 from napari_kmeans.parameters import Options
+from napari_kmeans.viewer.label_colors import cluster_colors, label_colormap, shown_table
 from napari_kmeans.viewer.source import WHOLE
 from napari_kmeans.viewer.source import Source as Source
 from napari_kmeans.viewer.task import Task
@@ -19,11 +17,12 @@ from napari_kmeans.viewer.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari.utils.colormaps import DirectLabelColormap
+
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.task import Outcome
 
 METADATA_KEY = "napari-kmeans"
-TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 
 
 def segment_layer(
@@ -85,9 +84,11 @@ def segment_layer(
     Returns
     -------
     labels : napari.layers.Labels
-        1…K from dark to bright in the colours of the palette, 0 where left out
-        and in slices that are not clustered. Its features are the table, whose
-        pixels are those of the level that was fitted.
+        1…K from dark to bright in the colors in which `recolored` is shown, with
+        the contrast limits and the gamma of the layer; 0 where left out and in
+        slices that are not clustered. Its features are the table, whose pixels
+        are those of the level that was fitted, and whose `color` is that on the
+        screen.
     recolored : napari.layers.Image or list of them
         The image in the colours of the palette; for several layers, each of them.
 
@@ -134,8 +135,8 @@ def labels_layer(segmentation: Outcome, source: Source) -> Labels:
     return Labels(
         segmentation.labels,
         multiscale=source.multiscale,
-        colormap=_label_colors(segmentation, source),
-        features=segmentation.table.copy(),
+        colormap=_colormap(segmentation, source),
+        features=shown_table(segmentation, source),
         **_identity("labels", segmentation, source),
     )
 
@@ -191,7 +192,7 @@ def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
         _in_finest(coreset.positions, source),
         ndim=len(source.shape),
         size=_point_sizes(coreset.weights, source),
-        face_color=_label_colors(segmentation, source).map(labels),
+        face_color=_colormap(segmentation, source).map(labels),
         border_width=0.1,
         border_color="white",
         features={"index": labels, "weight": coreset.weights},
@@ -234,30 +235,10 @@ def _identity(kind: str, segmentation: Outcome, source: Source) -> dict[str, Any
     }
 
 
-def _label_colors(segmentation: Outcome, source: Source) -> DirectLabelColormap:
-    """Return the colours in which the recolored layer shows each label."""
-    table, dtype = segmentation.table, segmentation.model.dtype
-    values = round_to(table.filter(like="mean ").to_numpy(np.float64), dtype)
-    if source.rgb:
-        colors: Any = np.clip(values / white_of(dtype), 0, 1)
-    elif source.channels:
-        shown = zip(values.T, source.channels, strict=True)
-        colors = np.clip(sum(_shown_gray(level, each.display) for level, each in shown), 0, 1)
-    else:
-        colors = _shown_gray(values, source.display)
-    return DirectLabelColormap(
-        color_dict={
-            None: TRANSPARENT,
-            0: TRANSPARENT,
-            **dict(zip(table["index"].tolist(), colors, strict=True)),
-        }
-    )
-
-
-def _shown_gray(values: np.ndarray, display: dict[str, Any]) -> Any:
-    low, high = display["contrast_limits"]
-    brightness = np.clip((values.ravel().astype(np.float64) - low) / (high - low), 0, 1)
-    return display["colormap"].map(brightness ** display["gamma"])
+def _colormap(segmentation: Outcome, source: Source) -> DirectLabelColormap:
+    """Return the colors in which the recolored layer shows each label."""
+    labels = segmentation.table["index"].tolist()
+    return label_colormap(dict(zip(labels, cluster_colors(segmentation, source), strict=True)))
 
 
 def _point_sizes(weights: np.ndarray, source: Source) -> Any:

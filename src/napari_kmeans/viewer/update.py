@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer, Points
-from napari.utils.colormaps import DirectLabelColormap
 
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.viewer.label_colors import label_colormap
 from napari_kmeans.viewer.layers import METADATA_KEY
 from napari_kmeans.viewer.source import DISPLAY, index_at, layer_levels, spatial_attributes
 
@@ -94,9 +94,7 @@ def _gathered(layer: Layer, result: Layer) -> dict[str, Any]:
     values: dict[str, Any] = {"data": levels if layer.multiscale else levels[0]}
     if isinstance(result, Labels):
         colors = getattr(layer.colormap, "color_dict", {})
-        values["colormap"] = DirectLabelColormap(
-            color_dict={**colors, **result.colormap.color_dict}
-        )
+        values["colormap"] = label_colormap({**colors, **result.colormap.color_dict})
     return values
 
 
