@@ -199,7 +199,7 @@ class Clusters:
         self.layer = layer
         self.highlighted: frozenset[int] = frozenset()
         self.events = EmitterGroup(source=self, changed=Event)
-        self._colormap = _without_veil(layer.colormap)
+        self._colormap = without_veil(layer.colormap)
         self._alphas: dict[int, float] = {}
         self._done: list[_Edit] = []
         self._undone: list[_Edit] = []
@@ -465,7 +465,7 @@ class Clusters:
     def _on_recolored(self) -> None:
         if self._is_editing:
             return
-        whole = _without_veil(self.layer.colormap)
+        whole = without_veil(self.layer.colormap)
         if whole is not self._colormap:
             self._colormap = whole
             self._forget_edits()
@@ -496,7 +496,8 @@ def format_number(value: float) -> str:
     return f"{value:,.0f}" if 999.5 <= value < 1e9 or value == int(value) < 1e9 else f"{value:.3g}"
 
 
-def _without_veil(colormap: Any) -> Any:
+def without_veil(colormap: Any) -> Any:
+    """Return the colormap of a layer as it is while nothing is highlighted."""
     return colormap.whole if isinstance(colormap, Highlight) else colormap
 
 

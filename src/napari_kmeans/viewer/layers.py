@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from napari.layers import Image, Labels, Points
@@ -17,10 +17,13 @@ from napari_kmeans.viewer.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari.layers import Layer
     from napari.utils.colormaps import DirectLabelColormap
 
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.task import Outcome
+
+AnyLayer = TypeVar("AnyLayer", bound="Layer")
 
 METADATA_KEY = "napari-kmeans"
 
@@ -132,13 +135,14 @@ def segment_layer(
 
 def labels_layer(segmentation: Outcome, source: Source) -> Labels:
     """Build the layer of the labels, in the colours of the palette."""
-    return Labels(
+    labels = Labels(
         segmentation.labels,
         multiscale=source.multiscale,
         colormap=_colormap(segmentation, source),
         features=shown_table(segmentation, source),
         **_identity("labels", segmentation, source),
     )
+    return sign(labels)
 
 
 def recolored_layers(segmentation: Outcome, source: Source) -> list[Image]:
@@ -148,15 +152,14 @@ def recolored_layers(segmentation: Outcome, source: Source) -> list[Image]:
             _recolored_channel(number, segmentation, source)
             for number in range(len(source.channels))
         ]
-    return [
-        Image(
-            segmentation.recolored,
-            multiscale=source.multiscale,
-            rgb=source.rgb,
-            **source.display,
-            **_identity("recolored", segmentation, source),
-        )
-    ]
+    recolored = Image(
+        segmentation.recolored,
+        multiscale=source.multiscale,
+        rgb=source.rgb,
+        **source.display,
+        **_identity("recolored", segmentation, source),
+    )
+    return [sign(recolored)]
 
 
 def _recolored_channel(number: int, segmentation: Outcome, source: Source) -> Image:
@@ -166,13 +169,14 @@ def _recolored_channel(number: int, segmentation: Outcome, source: Source) -> Im
     # Told from its neighbours, when a later run looks for it.
     identity["metadata"][METADATA_KEY]["channel"] = channel.unique_id
     identity["name"] = f"{channel.name} recolored"
-    return Image(
+    layer = Image(
         recolored[..., number] if levels is None else levels,
         multiscale=source.multiscale,
         rgb=False,
         **channel.display,
         **identity,
     )
+    return sign(layer)
 
 
 def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
@@ -188,7 +192,7 @@ def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
         raise ValueError('method must be "coreset" for points, got "full": there is no sample.')
     points = coreset.points if source.rgb or source.channels else coreset.points[:, 0]
     labels = segmentation.model.predict(points)
-    return Points(
+    sample = Points(
         _in_finest(coreset.positions, source),
         ndim=len(source.shape),
         size=_point_sizes(coreset.weights, source),
@@ -198,6 +202,7 @@ def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
         features={"index": labels, "weight": coreset.weights},
         **_identity("coreset", segmentation, source),
     )
+    return sign(sample)
 
 
 def _in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
@@ -213,6 +218,26 @@ def _in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
         else:
             places[:, axis] = place
     return places
+
+
+def sign(layer: AnyLayer) -> AnyLayer:
+    """Record in the provenance of a layer which layer it belongs to.
+
+    napari copies the metadata when a layer is duplicated, but gives the copy
+    another `unique_id`.
+    """
+    provenance = {**layer.metadata[METADATA_KEY], "layer_id": str(layer.unique_id)}
+    layer.metadata[METADATA_KEY] = provenance
+    return layer
+
+
+def is_copy(layer: Layer) -> bool:
+    """Return whether a layer is the user's duplicate of a result.
+
+    Layers made before the record was introduced count as originals.
+    """
+    recorded = layer.metadata.get(METADATA_KEY, {}).get("layer_id")
+    return recorded is not None and recorded != str(layer.unique_id)
 
 
 def _identity(kind: str, segmentation: Outcome, source: Source) -> dict[str, Any]:

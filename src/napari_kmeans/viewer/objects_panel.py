@@ -15,7 +15,7 @@ from napari_kmeans import __version__
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.objects import Objects, split_objects
 from napari_kmeans.viewer.form import form, offer_choices, row
-from napari_kmeans.viewer.layers import METADATA_KEY
+from napari_kmeans.viewer.layers import METADATA_KEY, sign
 from napari_kmeans.viewer.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.working_panel import WorkingPanel
 
@@ -217,10 +217,11 @@ def objects_layer(objects: Objects, source: Source, spatial: dict[str, Any]) -> 
         "source": source.name,
         "source_id": source.unique_id,
     }
-    return Labels(
+    layer = Labels(
         objects.labels,
         name=f"{source.name} objects",
         features=objects.table,
         metadata={METADATA_KEY: provenance},
         **spatial,
     )
+    return sign(layer)
