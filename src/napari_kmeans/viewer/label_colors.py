@@ -105,7 +105,12 @@ def cluster_colors(outcome: Outcome, source: Source) -> Floats:
 
 
 def shown_table(outcome: Outcome, source: Source) -> pd.DataFrame:
-    """Return the table of an outcome with the colors that are on the screen."""
+    """Return the table of an outcome with the colors that are on the screen.
+
+    Where there are several levels, it says which one was counted.
+    """
     table = outcome.table.copy()
     table["color"] = to_hex(cluster_colors(outcome, source))
+    if source.multiscale:
+        table["level"] = source.level
     return table

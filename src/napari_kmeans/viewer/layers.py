@@ -10,6 +10,7 @@ from napari.layers import Image, Labels, Points
 from napari_kmeans import __version__
 from napari_kmeans.parameters import Options
 from napari_kmeans.viewer.label_colors import cluster_colors, label_colormap, shown_table
+from napari_kmeans.viewer.label_table import watch_edits
 from napari_kmeans.viewer.source import WHOLE
 from napari_kmeans.viewer.source import Source as Source
 from napari_kmeans.viewer.task import Task
@@ -142,6 +143,7 @@ def labels_layer(segmentation: Outcome, source: Source) -> Labels:
         features=shown_table(segmentation, source),
         **_identity("labels", segmentation, source),
     )
+    watch_edits(labels)
     return sign(labels)
 
 

@@ -62,9 +62,24 @@ def update_layer(layer: Layer, result: Layer) -> None:
         provenance["earlier"] = _earlier_runs(layer, provenance["stack"])
     for name, value in values.items():
         setattr(layer, name, value)
+    if isinstance(layer, Labels):
+        _forget_strokes(layer)
     _move(layer, result)
     layer.metadata = {**layer.metadata, METADATA_KEY: provenance}
     sign(layer)
+
+
+def _forget_strokes(layer: Labels) -> None:
+    """Empty napari's history of strokes in a layer, keeping the tool that is chosen.
+
+    napari keeps the history when data are replaced: an undo would then write
+    old labels into the new result. It is emptied where a layer cannot be edited.
+    """
+    mode = layer.mode
+    if layer.editable:
+        layer.editable = False
+        layer.editable = True
+        layer.mode = mode
 
 
 def _move(layer: Layer, result: Layer) -> None:
