@@ -380,7 +380,7 @@ def test_areas_are_the_same_whatever_level_was_counted(pyramid, level):
     assert labels.features["pixels"].sum() == 160 * 168 / 4**n
     assert set(labels.features["level"]) == {n}
     height, width = pyramid[n].shape[:2]
-    assert Clusters(labels).counted == f"on level {n} ({height} \u00d7 {width})"
+    assert Clusters(labels).counted == f"on level {n} ({height}\u00a0\u00d7\u00a0{width})"
 
 
 def test_areas_of_levels_that_are_no_powers_of_two():
@@ -408,7 +408,7 @@ def test_volumes_of_levels(steps):
     for level in range(3):
         labels, _ = segment_layer(layer, 3, level=level, stack=4)
         assert area_of(labels, [1]) == "60 µm³"
-        shape = " \u00d7 ".join(map(str, levels[level].shape[1:]))
+        shape = "\u00a0\u00d7\u00a0".join(map(str, levels[level].shape[1:]))
         assert Clusters(labels).counted == f"in slice 4 only, on level {level} ({shape})"
         labels, _ = segment_layer(layer, 2, level=level, stack=(None, 12, None))
         # 6 by 5 voxels; level 2 has three of its five columns in the half.

@@ -339,7 +339,7 @@ class ClusterList(QWidget):
             percent = format_percent(self._clusters.percent(selected))
             text = f"{len(selected)} selected: {percent}, {self._clusters.area(selected)}"
         counted = self._clusters.counted
-        return f"{text}\nPixels were counted {counted}." if counted else text
+        return f"{text}\nCounted {counted}." if counted else text
 
     # ----------------------------------------------------------------- editing
 

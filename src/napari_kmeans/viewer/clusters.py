@@ -282,7 +282,9 @@ class Clusters:
         if place is not None:
             parts.append(f"in slice {', '.join(str(at) for at in place if at is not None)} only")
         if len(levels) > 1:
-            parts.append(f"on level {level} ({' × '.join(map(str, shape))})")  # noqa: RUF001
+            # No-break spaces: a size is not torn at the end of a line.
+            size = "\u00a0\u00d7\u00a0".join(map(str, shape))
+            parts.append(f"on level {level} ({size})")
         return ", ".join(parts)
 
     def _row(self, label: int) -> int:
