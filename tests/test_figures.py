@@ -100,6 +100,20 @@ def test_pixels_that_were_left_out_are_not_plotted(quadrants):
     assert len(figure.axes[0].collections[0].get_offsets()) == mask.sum()
 
 
+@pytest.mark.parametrize(("factor", "white"), [(16, 4095), (1, 255)])
+def test_pixels_of_a_wide_dtype_are_plotted_in_their_own_colors(quadrants, factor, white):
+    image = quadrants.astype(np.uint16) * factor
+    # Brighter than white, which is that of the mean colors.
+    image[15, 15] = 1.1 * white
+    segmentation = segment(image, 4, rgb=True)
+    for axes in plot_colors(image, segmentation).axes[:2]:
+        points = axes.collections[0]
+        shown = points.get_facecolors()[:, :3]
+        np.testing.assert_allclose(
+            np.minimum(points.get_offsets()[:, 0], white), shown[:, 0] * white
+        )
+
+
 def test_only_the_rgb_image_of_the_result_is_plotted(coffee, steps):
     with pytest.raises(ValueError, match=r"image must be the RGB image .*\(400, 600\), got shape"):
         plot_colors(coffee[0][:100], coffee[1])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
+import dask.array as da
 import numpy as np
 import pytest
+import zarr
 
-from napari_kmeans.results import free_stems, output_directory, png_holds
+from napari_kmeans import segment
+from napari_kmeans.results import free_stems, output_directory, png_holds, write_results
 
 
 @pytest.mark.parametrize(
@@ -71,3 +74,30 @@ def test_what_a_killed_run_tried_the_directory_with_is_taken_away(tmp_path):
     (tmp_path / ".napari-kmeans-probe").touch()
     with output_directory(tmp_path):
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "ends", "limits"),
+    [
+        (np.uint8, 1, (0, 255), (0, 255)),
+        (np.uint16, 16, (0, 4095), (0, 65535)),
+        (np.float32, 1, (0, 255), (0, 255)),
+        (np.float32, 1 / 255, (0, 1), (0, 1)),
+    ],
+)
+def test_ome_zarr_says_how_bright_its_values_are(tmp_path, quadrants, dtype, factor, ends, limits):
+    alpha = np.full((20, 21, 1), 255, np.uint8)
+    image = (np.concatenate([quadrants, alpha], axis=2).astype(float) * factor).astype(dtype)
+    seg = segment(da.from_array(image, chunks=(10, 21, 4)), 4, rgb=True)
+    write_results(seg, tmp_path, "picture")
+    recolored = zarr.open(tmp_path / "picture-recolored.zarr", mode="r")
+    windows = [each["window"] for each in recolored.attrs["ome"]["omero"]["channels"]]
+    for window in windows[:3]:
+        assert (window["start"], window["end"]) == ends
+        assert (window["min"], window["max"]) == limits
+    labels = zarr.open(tmp_path / "picture-labels.zarr", mode="r")
+    written = labels.attrs["ome"]["image-label"]["colors"]
+    shown = [[int(code[at : at + 2], 16) for at in (1, 3, 5)] for code in seg.table["color"]]
+    assert [each["rgba"][:3] for each in written] == shown
+    # The brightest cluster is about (240, 230, 220) of 255.
+    np.testing.assert_allclose(shown[3], (240, 230, 220), atol=2)

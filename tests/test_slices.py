@@ -362,3 +362,15 @@ def test_pixels_as_near_to_two_centers_are_painted_as_they_were_counted(lazy):
         np.bincount(np.ravel(labels), minlength=4)[1:] for labels in np.asarray(result.labels)
     ]
     np.testing.assert_array_equal(rows, counts)
+
+
+def test_slices_and_their_mean_are_shown_on_one_scale(quadrants):
+    """White is 1023 for the bright slice, whose mean with the dark one would be below 255."""
+    stack = np.stack([quadrants, quadrants * 0.5]).astype(np.uint16)
+    stack[0] = stack[0] * 1.2
+    seg = segment_slices(stack, 4, rgb=True)
+    assert seg.table["mean red"].max() < 255 < seg.slice_table["mean red"].max()
+    for table in (seg.table, seg.slice_table):
+        means = table.filter(like="mean ").to_numpy()
+        shown = [[int(code[at : at + 2], 16) for at in (1, 3, 5)] for code in table["color"]]
+        np.testing.assert_allclose(shown, means / 1023 * 255, atol=0.51)

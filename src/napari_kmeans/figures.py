@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.imaging.colors import display_colors
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -157,7 +159,7 @@ def _sampled(image: Any, segmentation: Segmentation) -> _Sample:
     grid = (slice(None, None, step),) * len(shape)
     labels = np.asarray(segmentation.labels[grid])
     values = np.asarray(image[grid])[labels > 0][:, :3].astype(np.float64)
-    own = np.clip(values / model.white, 0, 1)
+    own = display_colors(values, model.rgb, model.dtype, model.palette)
     return _Sample(values, own, model.colors[labels[labels > 0].astype(np.int64) - 1])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_kmeans.files import PREFIX, replacing
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.imaging.colors import display_range
 from napari_kmeans.ome_zarr import Image, spatial_axes, write_images
 from napari_kmeans.picture import Axis
 from napari_kmeans.zarr_files import COLORS
@@ -186,12 +187,23 @@ def _channels(seg: Segmentation) -> dict[str, Any]:
     """Return what tells a viewer that channels are red, green, blue and alpha."""
     if not seg.model.rgb:
         return {}
-    window = {"min": 0, "max": seg.model.white, "start": 0, "end": seg.model.white}
+    ends = {"alpha": (0.0, seg.model.white)}
+    colors = display_range(seg.model.palette, seg.model.dtype)
     channels = [
-        {"label": label, "color": color, "active": label != "alpha", "window": window}
+        {
+            "label": label,
+            "color": color,
+            "active": label != "alpha",
+            "window": _window(seg.model.white, *ends.get(label, colors)),
+        }
         for label, color in zip(RGBA, (*COLORS, "FFFFFF"), strict=True)
     ]
     return {"omero": {"channels": channels[: seg.recolored.shape[-1]], "rdefs": {"model": "color"}}}
+
+
+def _window(white: float, start: float, end: float) -> dict[str, float]:
+    """Return the limits of a channel's values, and those that are shown as black and full."""
+    return {"min": min(0.0, start), "max": max(white, end), "start": start, "end": end}
 
 
 def png_holds(image: np.ndarray, axes: str) -> bool:

@@ -467,9 +467,10 @@ def _table(slice_table: pd.DataFrame, model: StackModel) -> pd.DataFrame:
 
 
 def _hex_colors(table: pd.DataFrame, model: StackModel) -> list[str]:
-    """Return the colours of the means; one scale for all, where the levels are stretched."""
-    palette = table.filter(like="mean ").to_numpy(np.float64)
-    return to_hex(display_colors(palette, model.rgb, model.dtype))
+    """Return the colors of the means, with one scale for all slices and their mean."""
+    means = table.filter(like="mean ").to_numpy(np.float64)
+    palette = np.concatenate([each.palette for each in model.models if each])
+    return to_hex(display_colors(means, model.rgb, model.dtype, palette))
 
 
 def _paint(model: StackModel, pixels: Pixels, step: Step) -> tuple[Any, Any]:

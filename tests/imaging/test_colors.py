@@ -51,7 +51,29 @@ def test_brightness_is_luminance_or_the_mean():
     [
         ([[255, 0, 51]], True, "u1", ["#ff0033"]),
         ([[65535, 0, 13107]], True, "u2", ["#ff0033"]),
-        ([[1.0, 0, 0.2], [2, -1, 0]], True, "f4", ["#ff0033", "#ff0000"]),
+        ([[1.0, 0, 0.2]], True, "f4", ["#ff0033"]),
+        # From the least value to the greatest, where some are negative.
+        ([[1.0, 0, 0.2], [2, -1, 0]], True, "f4", ["#aa5566", "#ff0055"]),
+        ([[-5, 95, 45]], True, "i2", ["#00ff80"]),
+        ([[-2.0, -2, -2]], True, "f8", ["#000000"]),
+        # 8, 10, 12, 14 and 16 bits in a wider dtype, and 0…255 as floats.
+        ([[255, 0, 51]], True, "i8", ["#ff0033"]),
+        ([[204, 0, 51]], True, "u2", ["#cc0033"]),
+        ([[255.0, 0, 51]], True, "f4", ["#ff0033"]),
+        ([[1023, 0, 256]], True, "u2", ["#ff0040"]),
+        ([[4080, 0, 816]], True, "u2", ["#fe0033"]),
+        ([[16383, 0, 0]], True, "i4", ["#ff0000"]),
+        ([[65535, 0, 13107]], True, "f8", ["#ff0033"]),
+        ([[2**32 - 1, 0, 2**31]], True, "u4", ["#ff0080"]),
+        ([[127, 0, 25.4]], True, "i1", ["#ff0033"]),
+        # A dark picture in a wider dtype is as dark as in uint8, and one of floats too.
+        ([[5, 0, 0]], True, "u2", ["#050000"]),
+        ([[0.01, 0, 0]], True, "f4", ["#030000"]),
+        # No convention: the greatest value is white.
+        ([[2.0, 0, 1]], True, "f4", ["#ff0080"]),
+        ([[1_000_000, 0, 200_000]], True, "i8", ["#ff0033"]),
+        ([[1_000_000, 0, 200_000]], True, "f8", ["#ff0033"]),
+        ([[1e300, 0, 2e299]], True, "f8", ["#ff0033"]),
         ([[0], [128]], False, "u1", ["#000000", "#808080"]),
         ([[1000], [1200], [2000]], False, "u2", ["#000000", "#333333", "#ffffff"]),
         ([[7.5]], False, "f8", ["#000000"]),
@@ -62,3 +84,14 @@ def test_brightness_is_luminance_or_the_mean():
 def test_a_palette_is_shown_in_colors_of_a_screen(palette, rgb, dtype, expected):
     colors = display_colors(np.array(palette, float), rgb, np.dtype(dtype))
     assert to_hex(colors) == expected
+
+
+def test_colors_beside_a_palette_are_shown_in_its_range():
+    palette = np.array([[0, 0, 0], [4000, 0, 2000.0]])
+    others = np.array([[40, 0, 4095], [60_000, -5, 0.0]])
+    shown = display_colors(others, True, np.dtype(np.uint16), palette)
+    np.testing.assert_allclose(shown, [[40 / 4095, 0, 1], [1, 0, 0]])
+    gray = display_colors(
+        np.array([[5.0], [15], [99]]), False, np.dtype("f4"), palette[:, :1] / 200
+    )
+    np.testing.assert_allclose(gray[:, 0], [0.25, 0.75, 1])

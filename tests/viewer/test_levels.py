@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import dask.array as da
@@ -15,7 +16,10 @@ from napari.utils import resize_dask_cache
 from napari_kmeans import KMeansModel, segment, segment_layer
 from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.viewer import source as source_module
-from napari_kmeans.viewer.layers import METADATA_KEY, coreset_layer
+from napari_kmeans.viewer.applying import Application
+from napari_kmeans.viewer.clusters import Clusters
+from napari_kmeans.viewer.layers import METADATA_KEY, coreset_layer, labels_layer
+from napari_kmeans.viewer.objects_panel import Place, Splitting
 from napari_kmeans.viewer.source import Source, default_level
 from napari_kmeans.viewer.task import Task
 from napari_kmeans.viewer.update import find_result, update_layer
@@ -354,3 +358,92 @@ def test_lazy_labels_as_a_mask_stay_lazy(quadrants):
     (inside,) = task.masks
     assert isinstance(inside, da.Array)
     assert inside.all()
+
+
+# --------------------------------------------------------------------- areas
+
+
+def area_of(layer, labels):
+    return Clusters(layer).area(labels).replace("\u03bc", "µ")
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, None])
+def test_areas_are_the_same_whatever_level_was_counted(pyramid, level):
+    place = {"scale": (0.5, 0.25), "units": ("um", "um"), "rotate": 30}
+    layer = Image(pyramid, multiscale=True, rgb=True, **place)
+    labels, _ = segment_layer(layer, 4, level=level)
+    assert area_of(labels, [1]) == "800 µm²"  # 80 times 80 pixels of 0.125
+    assert area_of(labels, [1, 2, 3, 4]) == "3,360 µm²"
+    merged = Clusters(labels).merge([1, 3])
+    assert area_of(labels, [merged]) == "1,600 µm²"
+    n = 0 if level is None else level
+    assert labels.features["pixels"].sum() == 160 * 168 / 4**n
+    assert set(labels.features["level"]) == {n}
+    height, width = pyramid[n].shape[:2]
+    assert Clusters(labels).counted == f"on level {n} ({height}\u00a0\u00d7\u00a0{width})"
+
+
+def test_areas_of_levels_that_are_no_powers_of_two():
+    """Of 99 by 100 pixels, a third of the rows and 33 of the columns."""
+    finest = np.zeros((99, 100), np.uint8)
+    finest[33:] = 200
+    coarse = np.zeros((33, 33), np.uint8)
+    coarse[11:] = 200
+    layer = Image([finest, coarse], multiscale=True, rgb=False, scale=(2, 3), units=("mm", "mm"))
+    for level in (0, 1):
+        labels, _ = segment_layer(layer, 2, level=level)
+        assert area_of(labels, [1]) == "19,800 mm²"
+        assert area_of(labels, [2]) == "39,600 mm²"
+
+
+def test_volumes_of_levels(steps):
+    """Where slices are halved too; of a single slice, it is that of the finest level."""
+    finest = steps.repeat(2, axis=0).repeat(2, axis=1)  # 6 by 16 by 10 voxels
+    levels = [finest, finest[::2, ::2], finest[::3, ::4, ::2]]
+    place = {"scale": (3, 0.5, 0.5), "units": ("um",) * 3}
+    layer = Image(levels, multiscale=True, rgb=False, **place)
+    for level, stack in itertools.product(range(3), ("whole", "each")):
+        labels, _ = segment_layer(layer, 3, level=level, stack=stack)
+        assert area_of(labels, [1]) == "360 µm³"  # 6 by 8 by 10 voxels of 0.75
+    for level in range(3):
+        labels, _ = segment_layer(layer, 3, level=level, stack=4)
+        assert area_of(labels, [1]) == "60 µm³"
+        shape = "\u00a0\u00d7\u00a0".join(map(str, levels[level].shape[1:]))
+        assert Clusters(labels).counted == f"in slice 4 only, on level {level} ({shape})"
+        labels, _ = segment_layer(layer, 2, level=level, stack=(None, 12, None))
+        # 6 by 5 voxels; level 2 has three of its five columns in the half.
+        assert area_of(labels, [1]) == ("27 µm³" if level == 2 else "22.5 µm³")
+
+
+def test_areas_of_a_model_applied_to_levels(pyramid, monkeypatch):
+    monkeypatch.setattr(source_module, "ENOUGH_PIXELS", 40 * 42)
+    layer = Image(pyramid, multiscale=True, rgb=True)
+    source = Source.of(layer).fitted_on(None, "whole", "coreset")
+    assert source.level == 2
+    outcome = Application(segment(pyramid[0], 4).model, source).run()
+    labels = labels_layer(outcome, source)
+    assert area_of(labels, [1]) == "6,400 px²"
+    assert set(labels.features["level"]) == {2}
+
+
+def test_objects_of_levels_have_the_areas_of_their_clusters(pyramid):
+    layer = Image(pyramid, multiscale=True, rgb=True, scale=(0.5, 0.5))
+    labels, _ = segment_layer(layer, 4, level=2)
+    place = Place.of(labels)
+    objects = Splitting(labels.data[0], None, 20, None, place).run().table
+    for label in range(1, 5):
+        (area,) = objects["area"][objects["cluster"] == label]
+        assert area_of(labels, [label]) == f"{area:,.0f} px²"
+    np.testing.assert_allclose(objects["centroid 0"][:2], 39.5 / 2)
+
+
+def test_layers_of_a_single_level_say_nothing_of_levels(quadrants):
+    labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
+    assert "level" not in labels.features
+    assert Clusters(labels).counted == ""
+
+
+def test_a_level_that_the_layer_has_not_is_not_counted(pyramid):
+    labels, _ = segment_layer(Image(pyramid, multiscale=True, rgb=True), 4, level=2)
+    two = Labels(list(labels.data[:2]), features=labels.features, metadata=labels.metadata)
+    assert Clusters(two).area([1]) == "400 px²"

@@ -10,7 +10,15 @@ import pytest
 from napari.layers import Image, Labels, Shapes
 
 from napari_kmeans import segment, segment_layer, segment_slices
-from napari_kmeans.viewer.layers import METADATA_KEY, coreset_layer
+from napari_kmeans.viewer.applying import Application
+from napari_kmeans.viewer.clusters import Clusters
+from napari_kmeans.viewer.layers import (
+    METADATA_KEY,
+    coreset_layer,
+    labels_layer,
+    recolored_layers,
+)
+from napari_kmeans.viewer.source import Source, layer_levels
 from napari_kmeans.viewer.task import Task
 from napari_kmeans.viewer.update import find_result, update_layer
 
@@ -188,15 +196,81 @@ def test_more_labels_than_a_byte_holds_gather_too():
     assert sorted(np.unique(earlier.data[0])) == [1, 2]
 
 
-def test_a_slice_after_the_whole_stack_begins_anew(ramp):
+def apply_to(layer, model):
+    source = Source.of(layer).fitted_on(None, "whole", "coreset")
+    outcome = Application(model, source).run()
+    return labels_layer(outcome, source), recolored_layers(outcome, source)[0]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("before", ["whole", "each", "applied"])
+def test_a_slice_replaces_no_other_whatever_made_it(ramp, before, levels, lazy):
+    data = [as_given(ramp, lazy), as_given(ramp[:, ::2, ::2], lazy)][:levels]
+    layer = Image(data if levels > 1 else data[0], multiscale=levels > 1, rgb=False)
+    if before == "applied":
+        earlier = apply_to(layer, segment(ramp, 3, rgb=False).model)
+    else:
+        earlier = segment_layer(layer, 3, stack=before, level=0)
+    held = [layer_levels(each) for each in earlier]
+    if not lazy and levels == 1:
+        earlier[0].data[0, 0, 0] = 7
+    kept = [[np.array(level) for level in each] for each in held]
+    run = segment_layer(layer, 2, stack=2, level=0)
+    for old, new in zip(earlier, run, strict=True):
+        assert find_result(earlier, new) is old
+        update_layer(old, new)
+    for old, new, were in zip(earlier, run, kept, strict=True):
+        for now, made, was in zip(layer_levels(old), layer_levels(new), were, strict=True):
+            np.testing.assert_array_equal(np.asarray(now)[2], np.asarray(made)[2])
+            np.testing.assert_array_equal(np.asarray(now)[[0, 1, 3]], was[[0, 1, 3]])
+    # What a script holds of the run before is not written to.
+    for each, were in zip(held, kept, strict=True):
+        for level, was in zip(each, were, strict=True):
+            np.testing.assert_array_equal(np.asarray(level), was)
+    labels = earlier[0]
+    assert set(labels.colormap.color_dict) == {None, 0, 1, 2, 3}
+    assert told(labels)["stack"] == [2, None, None]
+    (other,) = told(labels)["earlier"]
+    assert other["stack"] == ("whole" if before == "applied" else before)
+    whole = segment_layer(layer, 3, level=0)[0]
+    update_layer(labels, whole)
+    for now, made in zip(layer_levels(labels), layer_levels(whole), strict=True):
+        np.testing.assert_array_equal(np.asarray(now), np.asarray(made))
+    assert "earlier" not in told(labels)
+
+
+def test_a_slice_of_channels_replaces_no_other(ramp):
+    layers = [Image(ramp, rgb=False), Image(ramp[..., ::-1].copy(), rgb=False)]
+    labels, colors = segment_layer(layers, 3, stack="each")
+    earlier = [labels, *colors]
+    were = [np.array(each.data) for each in earlier]
+    labels, colors = segment_layer(layers, 2, stack=1)
+    run = [labels, *colors]
+    for new in run:
+        update_layer(find_result(earlier, new), new)
+    for old, new, was in zip(earlier, run, were, strict=True):
+        np.testing.assert_array_equal(old.data[1], new.data[1])
+        np.testing.assert_array_equal(old.data[[0, 2, 3]], was[[0, 2, 3]])
+        assert not np.array_equal(old.data[1], was[1])
+
+
+def test_a_slice_keeps_the_colors_beneath_a_highlight(ramp):
     layer = Image(ramp, rgb=False)
-    earlier = segment_layer(layer, 3)[0]
-    update_layer(earlier, segment_layer(layer, 3, stack=2)[0])
-    assert earlier.data[2].all()
+    labels = segment_layer(layer, 3)[0]
+    color = tuple(labels.colormap.color_dict[3])
+    clusters = Clusters(labels)
+    clusters.highlight([1])
+    update_layer(labels, segment_layer(layer, 2, stack=2)[0])
+    assert tuple(labels.colormap.color_dict[3]) == color
+
+
+def test_a_slice_of_another_shape_begins_anew(ramp):
+    earlier = segment_layer(Image(ramp, rgb=False), 3)[0]
+    smaller = Image(ramp[:, :6], rgb=False)
+    update_layer(earlier, segment_layer(smaller, 3, stack=2)[0])
+    assert earlier.data.shape == (4, 6, 10)
     assert not earlier.data[[0, 1, 3]].any()
-    assert "earlier" not in told(earlier)
-    update_layer(earlier, segment_layer(layer, 3)[0])
-    assert earlier.data.all()
 
 
 # ------------------------------------------------------------------ each slice

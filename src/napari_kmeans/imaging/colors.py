@@ -29,6 +29,16 @@ _CHANNEL_COLORS = np.array(
 )
 _TWO_CHANNEL_COLORS = np.array([[1, 0, 1], [0, 1, 0]], dtype=np.float64)
 
+_WHITES = tuple(2.0**bits - 1 for bits in (8, 10, 12, 14, 16))
+"""The greatest values of the bit depths of cameras and files."""
+
+_FAR_WHITE = 16
+"""A white so many times greater than all values leaves them nearly black.
+
+Consecutive bit depths differ by a factor of 4, so that only the steps from 1 to
+255 and from 65535 to the maximum of a wide dtype can be so long.
+"""
+
 
 def white_of(dtype: np.dtype[Any]) -> float:
     """Return the value of a channel at full brightness: 255 for uint8, 1 for floats."""
@@ -152,23 +162,63 @@ def brightness(palette: Floats, rgb: bool) -> NDArray[Any]:
     return np.asarray(palette @ LUMINANCE if rgb else palette.mean(axis=1))
 
 
-def display_colors(palette: Floats, rgb: bool, dtype: np.dtype[Any]) -> Floats:
-    """Return colours (K, 3) from 0 to 1 that show a palette (K, C) on a screen.
+def display_range(palette: Floats, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the channel values that show an RGB palette (K, 3) as black and at full brightness.
 
-    RGB and 8-bit gray are shown as they are. The levels of any other channel
-    are stretched between its least and its greatest, and channels are mixed
-    in napari's colours for them.
+    For uint8 they are 0 and 255. Images of other dtypes often hold 8, 10, 12 or
+    14 bits of a wider dtype, or 0…255 as floats. White is then the least of 1
+    (floats only), 2^8 - 1, 2^10 - 1, 2^12 - 1, 2^14 - 1, 2^16 - 1 and the
+    maximum of an integer dtype that is not below the greatest value of the
+    palette. The greatest value itself is white where that white is not the
+    first of these and more than 16 times greater, and where no white is great
+    enough. A palette with negative values is stretched from its least value to
+    its greatest.
     """
-    if rgb or (palette.shape[1] == 1 and dtype == np.uint8):
-        levels = palette / white_of(dtype)
+    least, greatest = float(palette.min(initial=np.inf)), float(palette.max(initial=-np.inf))
+    if dtype == np.uint8 or not palette.size:
+        return 0.0, white_of(dtype)
+    if least < 0:
+        return least, greatest
+    whites = [1.0, *_WHITES]
+    if dtype.kind in "ui":
+        # Not 255 for int8, which ends at 127.
+        whites = [*(white for white in _WHITES if white < white_of(dtype)), white_of(dtype)]
+    white = next((white for white in whites if greatest <= white), greatest)
+    is_too_far = white != whites[0] and white > _FAR_WHITE * greatest
+    return 0.0, greatest if is_too_far else white
+
+
+def display_colors(
+    colors: Floats, rgb: bool, dtype: np.dtype[Any], palette: Floats | None = None
+) -> Floats:
+    """Return colors (n, 3) from 0 to 1 that show channel values (n, C) on a screen.
+
+    RGB is shown from black to white by `display_range`, and 8-bit gray as it
+    is. The levels of any other channel are stretched between its least and its
+    greatest, and channels are mixed in napari's colors for them.
+
+    Parameters
+    ----------
+    colors : (n, C) array
+    rgb : bool
+    dtype : numpy.dtype
+        Of the image.
+    palette : (K, C) array, optional
+        The values whose range decides. None takes `colors` themselves.
+    """
+    palette = colors if palette is None else palette
+    if rgb:
+        ends = np.repeat(np.array(display_range(palette, dtype))[:, None], colors.shape[1], axis=1)
+    elif palette.shape[1] == 1 and dtype == np.uint8:
+        ends = np.array([[0.0], [255.0]])
     else:
-        # Halves: the difference of the greatest numbers has no float.
-        halves = palette / 2
-        low, high = halves.min(axis=0), halves.max(axis=0)
-        levels = (halves - low) / np.where(high > low, high - low, 1)
+        ends = np.stack([palette.min(axis=0), palette.max(axis=0)])
+    # Halves: the difference of the greatest numbers has no float.
+    low, high = ends / 2
+    levels = (colors / 2 - low) / np.where(high > low, high - low, 1)
     if not rgb:
-        levels = levels @ _mixture(palette.shape[1])
-    return np.clip(levels, 0, 1)
+        levels = np.clip(levels, 0, 1) @ _mixture(colors.shape[1])
+    return np.asarray(np.clip(levels, 0, 1))
 
 
 def _mixture(n_channels: int) -> Floats:

@@ -45,6 +45,8 @@ _HEADER_TIPS = (
 )
 _SWATCH = 14
 
+_OUTDATED = "\u26a0 Edited by hand: shares and areas are outdated."
+
 _Role = Qt.ItemDataRole
 
 
@@ -122,7 +124,9 @@ class _Table(QAbstractTableModel):
     def _tip(self, label: int, column: int) -> str:
         assert self.clusters is not None
         if column in (PERCENT, AREA):
-            return f"{self.clusters.pixels([label]):,} pixels"
+            counted = self.clusters.counted
+            tip = f"{self.clusters.pixels([label]):,} pixels"
+            return f"{tip}, counted {counted}" if counted else tip
         return (self.clusters.name(label) if column == NAME else "") or _HEADER_TIPS[column]
 
     def setData(self, index: QModelIndex, value: Any, role: int = _Role.EditRole) -> bool:
@@ -156,13 +160,16 @@ class ClusterList(QWidget):
         self._model = _Table(self)
         self.table = self._make_table()
         self._selection = cast("Any", self.table.selectionModel())
-        self.message = QLabel()
-        self.message.setWordWrap(True)
+        self.message, self.outdated = QLabel(), QLabel(_OUTDATED)
+        for label in (self.message, self.outdated):
+            label.setWordWrap(True)
+        self.outdated.hide()
         self._selection.selectionChanged.connect(self._on_selection_changed)
         self._make_actions()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.table)
+        layout.addWidget(self.outdated)
         layout.addWidget(self.message)
         layout.addWidget(self._buttons())
         self.set_layer(layer)
@@ -322,14 +329,17 @@ class ClusterList(QWidget):
         self.undo_action.setEnabled(self._clusters is not None and self._clusters.can_undo)
         self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
         self.message.setText(self._summary(selected))
+        self.outdated.setVisible(self._clusters is not None and self._clusters.is_outdated)
 
     def _summary(self, selected: list[int]) -> str:
         if self._clusters is None or not self._model.labels:
             return "No clusters yet: run a clustering first."
-        if not selected:
-            return f"{len(self._model.labels)} clusters; select some to highlight them."
-        percent = format_percent(self._clusters.percent(selected))
-        return f"{len(selected)} selected: {percent}, {self._clusters.area(selected)}"
+        text = f"{len(self._model.labels)} clusters; select some to highlight them."
+        if selected:
+            percent = format_percent(self._clusters.percent(selected))
+            text = f"{len(selected)} selected: {percent}, {self._clusters.area(selected)}"
+        counted = self._clusters.counted
+        return f"{text}\nCounted {counted}." if counted else text
 
     # ----------------------------------------------------------------- editing
 

@@ -12,6 +12,8 @@ from napari.utils.events import EmitterGroup, Event
 
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.parallel import map_slices
+from napari_kmeans.viewer.label_colors import label_colormap
+from napari_kmeans.viewer.label_table import COLUMNS, OUTDATED, is_outdated, without_mark
 from napari_kmeans.viewer.layers import METADATA_KEY
 from napari_kmeans.viewer.source import layer_levels
 
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 
     Color: TypeAlias = NDArray[np.floating[Any]]
 
-COLUMNS = ("index", "pixels", "percent")
-"""What the features of a layer must have to tell of clusters."""
-
 MAX_EDITS = 100
 """Edits that can be undone, as many as napari keeps of its own."""
 
@@ -35,8 +34,6 @@ _BLOCK = 2**17
 
 _VEIL = 0.85
 """How much of its colour a cluster loses while others are highlighted."""
-
-_TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 
 
 class Highlight(DirectLabelColormap):  # type: ignore[misc]
@@ -192,15 +189,16 @@ class Clusters:
     Notes
     -----
     Pixels are those that the table counts: painting in the layer does not
-    change them. A change made elsewhere to data, table or colours ends what
-    can be undone.
+    change them, but marks them as outdated. A change made elsewhere to data,
+    table or colours ends what can be undone.
     """
 
     def __init__(self, layer: Labels) -> None:
         self.layer = layer
         self.highlighted: frozenset[int] = frozenset()
         self.events = EmitterGroup(source=self, changed=Event)
-        self._colormap = _without_veil(layer.colormap)
+        self._colormap = without_veil(layer.colormap)
+        self._table = without_mark(layer.features)
         self._alphas: dict[int, float] = {}
         self._done: list[_Edit] = []
         self._undone: list[_Edit] = []
@@ -265,6 +263,30 @@ class Clusters:
         units = f"{size.units:~P}".replace("pixel", "px")
         return f"{format_number(size.magnitude)} {units}"
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether pixels were edited by hand after they were counted."""
+        return is_outdated(self.layer.features)
+
+    @property
+    def counted(self) -> str:
+        """Which pixels are counted; empty if all of the only level are."""
+        place, level = _slice_counted(self.layer), _level_counted(self.layer)
+        levels = layer_levels(self.layer)
+        shape = [
+            size
+            for axis, size in enumerate(levels[level].shape)
+            if place is None or place[axis] is None
+        ]
+        parts = []
+        if place is not None:
+            parts.append(f"in slice {', '.join(str(at) for at in place if at is not None)} only")
+        if len(levels) > 1:
+            # No-break spaces: a size is not torn at the end of a line.
+            size = "\u00a0\u00d7\u00a0".join(map(str, shape))
+            parts.append(f"on level {level} ({size})")
+        return ", ".join(parts)
+
     def _row(self, label: int) -> int:
         rows = np.flatnonzero(self.layer.features["index"] == label)
         if not len(rows):
@@ -299,7 +321,7 @@ class Clusters:
             If the layer has no such cluster, or there is no such colour.
         """
         row, features = self._row(label), self.layer.features.copy()
-        rgb = DirectLabelColormap(color_dict={None: _TRANSPARENT, 1: color}).color_dict[1][:3]
+        rgb = DirectLabelColormap(color_dict={None: "black", 1: color}).color_dict[1][:3]
         features.loc[row, "color"] = to_hex(rgb[None])[0]
         self._edit(features, self._with_colors({label: [*rgb, self.color(label)[3]]}))
 
@@ -392,12 +414,16 @@ class Clusters:
         self.events.changed()
 
     def _apply(self, looks: _Looks, relabel: list[Callable[[Any], Any]]) -> None:
+        # Not of the edit: painting between an edit and its undo stays.
+        outdated = self.is_outdated
         with self._editing():
             if relabel:
                 old = zip(relabel, layer_levels(self.layer), strict=True)
                 levels = [of_level(level) for of_level, level in old]
                 self.layer.data = levels if self.layer.multiscale else levels[0]
-            self.layer.features = looks.features.copy()
+            features = looks.features.assign(**({OUTDATED: True} if outdated else {}))
+            self.layer.features = features
+            self._table = without_mark(features)
             self._remember(looks.joined)
             self.highlighted &= set(self.labels)
             self._colormap = looks.colormap
@@ -411,7 +437,7 @@ class Clusters:
     def _with_colors(self, colors: dict[int, Any], gone: Sequence[int] = ()) -> Any:
         known = _color_dict(self._colormap, self.labels)
         kept = {label: color for label, color in known.items() if label not in gone}
-        return DirectLabelColormap(color_dict={**kept, **colors})
+        return label_colormap({**kept, **colors})
 
     # ----------------------------------------------------------- highlighting
 
@@ -442,7 +468,7 @@ class Clusters:
     def _veiled(self) -> Highlight:
         colors = _color_dict(self._colormap, self.labels)
         veil = _far_gray(np.array([colors[label][:3] for label in self.highlighted]))
-        for label in set(colors) - self.highlighted - {None, 0}:
+        for label in set(colors) - self.highlighted - {0}:
             rgb = (1 - _VEIL) * colors[label][:3] + _VEIL * veil
             colors[label] = np.append(rgb, colors[label][3])
         return Highlight.of(self._colormap, colors)
@@ -457,16 +483,21 @@ class Clusters:
         finally:
             self._is_editing = False
 
-    def _on_edited(self) -> None:
-        if not self._is_editing:
+    def _on_edited(self, event: Event) -> None:
+        if self._is_editing:
+            return
+        table = without_mark(self.layer.features)
+        # A mark alone leaves data and table as the edits need them.
+        if event.type == "data" or not table.equals(self._table):
+            self._table = table
             self._forget_edits()
             self.highlight(self.highlighted & set(self.labels))
-            self.events.changed()
+        self.events.changed()
 
     def _on_recolored(self) -> None:
         if self._is_editing:
             return
-        whole = _without_veil(self.layer.colormap)
+        whole = without_veil(self.layer.colormap)
         if whole is not self._colormap:
             self._colormap = whole
             self._forget_edits()
@@ -497,7 +528,8 @@ def format_number(value: float) -> str:
     return f"{value:,.0f}" if 999.5 <= value < 1e9 or value == int(value) < 1e9 else f"{value:.3g}"
 
 
-def _without_veil(colormap: Any) -> Any:
+def without_veil(colormap: Any) -> Any:
+    """Return the colormap of a layer as it is while nothing is highlighted."""
     return colormap.whole if isinstance(colormap, Highlight) else colormap
 
 
@@ -513,8 +545,7 @@ def _color_dict(colormap: Any, labels: Iterable[int]) -> dict[Any, Color]:
     """Return the colours of a direct colormap, or of these labels in any other."""
     if isinstance(colormap, DirectLabelColormap):
         return dict(colormap.color_dict)
-    nothing = np.array(_TRANSPARENT)
-    return {None: nothing, 0: nothing, **{label: _color(colormap, label) for label in labels}}
+    return dict(label_colormap({label: _color(colormap, label) for label in labels}).color_dict)
 
 
 def _far_gray(colors: Color) -> float:
@@ -525,12 +556,37 @@ def _far_gray(colors: Color) -> float:
 
 
 def _pixel_size(layer: Labels) -> Any:
-    """Return what a pixel measures in the world, with its units."""
+    """Return the size in the world, with its units, of one of the pixels that are counted."""
     steps = np.array([layer.data_to_world(step) for step in np.eye(layer.ndim)])
     size = abs(np.linalg.det(steps - layer.data_to_world(np.zeros(layer.ndim))))
+    size = size * _pixels_of_finest(layer)
     for unit in layer.units:
         size = size * unit
     return size
+
+
+def _pixels_of_finest(layer: Labels) -> float:
+    """Return how many pixels of the finest level one of the counted pixels stands for.
+
+    Levels need not halve all axes, nor any exactly. Along the axes of a single
+    slice nothing is counted: there the slice is one of the finest level.
+    """
+    levels, place = layer_levels(layer), _slice_counted(layer)
+    ratios = np.divide(levels[0].shape, levels[_level_counted(layer)].shape)
+    counted = [place is None or place[axis] is None for axis in range(layer.ndim)]
+    return float(np.prod(ratios[counted]))
+
+
+def _level_counted(layer: Labels) -> int:
+    """Return the level whose pixels the table of a layer counts."""
+    level = layer.metadata.get(METADATA_KEY, {}).get("level", 0)
+    return int(level) if level in range(len(layer_levels(layer))) else 0
+
+
+def _slice_counted(layer: Labels) -> list[int | None] | None:
+    """Return the index of the only slice that the table of a layer counts, None for all."""
+    stack = layer.metadata.get(METADATA_KEY, {}).get("stack")
+    return stack if isinstance(stack, list) and len(stack) == layer.ndim else None
 
 
 def _shares(pixels: NDArray[Any]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.merging import labels_of_centers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from qtpy.QtGui import QColor
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from napari_kmeans.segmentation import Segmentation
 
     Floats: TypeAlias = NDArray[np.float64]
+    ToScreen: TypeAlias = Callable[[Floats], Floats]
 
 MAX_POINTS = 20_000
 """Points that are drawn at most: software turns as many without a jerk."""
@@ -116,11 +118,12 @@ class Cloud:
         return replace(curve, points=points)
 
 
-def cloud_of(segmentation: Segmentation) -> Cloud:
+def cloud_of(segmentation: Segmentation, to_screen: ToScreen | None = None) -> Cloud:
     """Return colours that show where those of all pixels lie, in the space of the clusters.
 
     Where the segmentation has none, the clusters stand for themselves. Of
-    several channels the first three are taken.
+    several channels the first three are taken. `to_screen` gives the colors
+    (n, 3) in which channel values (n, C) are shown; None takes those of the model.
     """
     model, shown = segmentation.model, segmentation.colors
     centers = model.cluster_centers_
@@ -132,6 +135,8 @@ def cloud_of(segmentation: Segmentation) -> Cloud:
         points = np.asarray(model.space.convert(values), np.float64)
     names = [str(each).removeprefix("mean ") for each in segmentation.table]
     names = [name for name, column in zip(names, segmentation.table, strict=True) if name != column]
+    if to_screen is None:
+        to_screen = partial(display_colors, rgb=model.rgb, dtype=model.dtype, palette=model.palette)
     # Lightness comes first in lab, and belongs upwards.
     order = [1, 2, 0] if model.color_space == "lab" else [0, 1, 2]
     return Cloud(
@@ -139,9 +144,9 @@ def cloud_of(segmentation: Segmentation) -> Cloud:
         weights=weights,
         labels=find_nearest(points, centers)[0] + 1,
         centers=_three(centers)[:, order],
-        colors=display_colors(values, model.rgb, model.dtype),
+        colors=to_screen(values),
         # Of clusters that were joined, each centre has the colour of all.
-        cluster_colors=model.colors[labels_of_centers(model) - 1],
+        cluster_colors=to_screen(model.palette)[labels_of_centers(model) - 1],
         axis_names=_AXES.get(model.color_space, (*names, "", "")[:3]),
     )
 
@@ -298,10 +303,15 @@ class ColorSpaceView(QWidget):
 
     # ----------------------------------------------------------- what is shown
 
-    def show_segmentation(self, segmentation: Segmentation) -> None:
-        """Show colours of all pixels, or the clusters alone where no colours were kept."""
+    def show_segmentation(
+        self, segmentation: Segmentation, to_screen: ToScreen | None = None
+    ) -> None:
+        """Show colours of all pixels, or the clusters alone where no colours were kept.
+
+        `to_screen` is that of `cloud_of`.
+        """
         note = "" if segmentation.colors is not None else "The clusters only: no pixels were kept."
-        self._show(cloud_of(segmentation), note)
+        self._show(cloud_of(segmentation, to_screen), note)
 
     def show_points(
         self,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.color_view import ColorSpaceView
+from napari_kmeans.viewer.label_colors import shown_colors
 from napari_kmeans.viewer.panels import Panel
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class ColorsPanel(Panel):
         if result is None:
             self.view.clear()
         elif isinstance(result.outcome, Segmentation):
-            self.view.show_segmentation(result.outcome)
+            self.view.show_segmentation(
+                result.outcome, partial(shown_colors, source=result.task.source)
+            )
         else:
             self.view.clear("Each slice has clusters of its own: look at one slice for its colors.")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from napari.layers import Image, Labels, Points
-from napari.utils.colormaps import DirectLabelColormap
 
 from napari_kmeans import __version__
-from napari_kmeans.imaging.colors import white_of
-from napari_kmeans.imaging.painting import round_to
 from napari_kmeans.parameters import Options
+from napari_kmeans.viewer.label_colors import cluster_colors, label_colormap, shown_table
+from napari_kmeans.viewer.label_table import watch_edits
 from napari_kmeans.viewer.source import WHOLE
 from napari_kmeans.viewer.source import Source as Source
 from napari_kmeans.viewer.task import Task
@@ -19,11 +18,15 @@ from napari_kmeans.viewer.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari.layers import Layer
+    from napari.utils.colormaps import DirectLabelColormap
+
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.task import Outcome
 
+AnyLayer = TypeVar("AnyLayer", bound="Layer")
+
 METADATA_KEY = "napari-kmeans"
-TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 
 
 def segment_layer(
@@ -85,9 +88,11 @@ def segment_layer(
     Returns
     -------
     labels : napari.layers.Labels
-        1…K from dark to bright in the colours of the palette, 0 where left out
-        and in slices that are not clustered. Its features are the table, whose
-        pixels are those of the level that was fitted.
+        1…K from dark to bright in the colors in which `recolored` is shown, with
+        the contrast limits and the gamma of the layer; 0 where left out and in
+        slices that are not clustered. Its features are the table, whose pixels
+        are those of the level that was fitted, and whose `color` is that on the
+        screen.
     recolored : napari.layers.Image or list of them
         The image in the colours of the palette; for several layers, each of them.
 
@@ -131,13 +136,15 @@ def segment_layer(
 
 def labels_layer(segmentation: Outcome, source: Source) -> Labels:
     """Build the layer of the labels, in the colours of the palette."""
-    return Labels(
+    labels = Labels(
         segmentation.labels,
         multiscale=source.multiscale,
-        colormap=_label_colors(segmentation, source),
-        features=segmentation.table.copy(),
+        colormap=_colormap(segmentation, source),
+        features=shown_table(segmentation, source),
         **_identity("labels", segmentation, source),
     )
+    watch_edits(labels)
+    return sign(labels)
 
 
 def recolored_layers(segmentation: Outcome, source: Source) -> list[Image]:
@@ -147,15 +154,14 @@ def recolored_layers(segmentation: Outcome, source: Source) -> list[Image]:
             _recolored_channel(number, segmentation, source)
             for number in range(len(source.channels))
         ]
-    return [
-        Image(
-            segmentation.recolored,
-            multiscale=source.multiscale,
-            rgb=source.rgb,
-            **source.display,
-            **_identity("recolored", segmentation, source),
-        )
-    ]
+    recolored = Image(
+        segmentation.recolored,
+        multiscale=source.multiscale,
+        rgb=source.rgb,
+        **source.display,
+        **_identity("recolored", segmentation, source),
+    )
+    return [sign(recolored)]
 
 
 def _recolored_channel(number: int, segmentation: Outcome, source: Source) -> Image:
@@ -165,13 +171,14 @@ def _recolored_channel(number: int, segmentation: Outcome, source: Source) -> Im
     # Told from its neighbours, when a later run looks for it.
     identity["metadata"][METADATA_KEY]["channel"] = channel.unique_id
     identity["name"] = f"{channel.name} recolored"
-    return Image(
+    layer = Image(
         recolored[..., number] if levels is None else levels,
         multiscale=source.multiscale,
         rgb=False,
         **channel.display,
         **identity,
     )
+    return sign(layer)
 
 
 def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
@@ -187,16 +194,17 @@ def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
         raise ValueError('method must be "coreset" for points, got "full": there is no sample.')
     points = coreset.points if source.rgb or source.channels else coreset.points[:, 0]
     labels = segmentation.model.predict(points)
-    return Points(
+    sample = Points(
         _in_finest(coreset.positions, source),
         ndim=len(source.shape),
         size=_point_sizes(coreset.weights, source),
-        face_color=_label_colors(segmentation, source).map(labels),
+        face_color=_colormap(segmentation, source).map(labels),
         border_width=0.1,
         border_color="white",
         features={"index": labels, "weight": coreset.weights},
         **_identity("coreset", segmentation, source),
     )
+    return sign(sample)
 
 
 def _in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
@@ -212,6 +220,26 @@ def _in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
         else:
             places[:, axis] = place
     return places
+
+
+def sign(layer: AnyLayer) -> AnyLayer:
+    """Record in the provenance of a layer which layer it belongs to.
+
+    napari copies the metadata when a layer is duplicated, but gives the copy
+    another `unique_id`.
+    """
+    provenance = {**layer.metadata[METADATA_KEY], "layer_id": str(layer.unique_id)}
+    layer.metadata[METADATA_KEY] = provenance
+    return layer
+
+
+def is_copy(layer: Layer) -> bool:
+    """Return whether a layer is the user's duplicate of a result.
+
+    Layers made before the record was introduced count as originals.
+    """
+    recorded = layer.metadata.get(METADATA_KEY, {}).get("layer_id")
+    return recorded is not None and recorded != str(layer.unique_id)
 
 
 def _identity(kind: str, segmentation: Outcome, source: Source) -> dict[str, Any]:
@@ -234,30 +262,10 @@ def _identity(kind: str, segmentation: Outcome, source: Source) -> dict[str, Any
     }
 
 
-def _label_colors(segmentation: Outcome, source: Source) -> DirectLabelColormap:
-    """Return the colours in which the recolored layer shows each label."""
-    table, dtype = segmentation.table, segmentation.model.dtype
-    values = round_to(table.filter(like="mean ").to_numpy(np.float64), dtype)
-    if source.rgb:
-        colors: Any = np.clip(values / white_of(dtype), 0, 1)
-    elif source.channels:
-        shown = zip(values.T, source.channels, strict=True)
-        colors = np.clip(sum(_shown_gray(level, each.display) for level, each in shown), 0, 1)
-    else:
-        colors = _shown_gray(values, source.display)
-    return DirectLabelColormap(
-        color_dict={
-            None: TRANSPARENT,
-            0: TRANSPARENT,
-            **dict(zip(table["index"].tolist(), colors, strict=True)),
-        }
-    )
-
-
-def _shown_gray(values: np.ndarray, display: dict[str, Any]) -> Any:
-    low, high = display["contrast_limits"]
-    brightness = np.clip((values.ravel().astype(np.float64) - low) / (high - low), 0, 1)
-    return display["colormap"].map(brightness ** display["gamma"])
+def _colormap(segmentation: Outcome, source: Source) -> DirectLabelColormap:
+    """Return the colors in which the recolored layer shows each label."""
+    labels = segmentation.table["index"].tolist()
+    return label_colormap(dict(zip(labels, cluster_colors(segmentation, source), strict=True)))
 
 
 def _point_sizes(weights: np.ndarray, source: Source) -> Any:

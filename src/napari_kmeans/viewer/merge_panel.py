@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QLabel
 from napari_kmeans.merging import cut, join_small, merge_clusters, merge_tree
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.form import form
+from napari_kmeans.viewer.label_table import is_outdated
 from napari_kmeans.viewer.panels import Panel
 
 if TYPE_CHECKING:
@@ -56,12 +57,14 @@ class MergePanel(Panel):
         self._task: Any = None
         self._tree: MergeTree | None = None
         self._groups: list[int] = []
+        self._merged_at = (0.0, 0.0)
         self.refresh()
 
     def refresh(self) -> None:
         """Take the clusters of a new run as they are; of one that was merged here, nothing."""
         result = self.dock.result
         if result is not None and result.task is self._task:
+            self._tell()
             return
         self._task = None if result is None else result.task
         self._whole = None if result is None else _mergeable(result.outcome)
@@ -69,16 +72,23 @@ class MergePanel(Panel):
         if self._whole is not None:
             self._tree = merge_tree(self._whole.model, self._whole.table["pixels"])
             self._groups = list(range(self._tree.n_clusters))
-        for field in (self.distance, self.min_share):
-            field.enabled = self._tree is not None
-            with field.changed.blocked():
-                field.value = 0.0
+        self._merged_at = (0.0, 0.0)
+        self._restore_fields()
         self._tell()
 
     def merge(self, *_: Any) -> None:
-        """Show the clusters as distance and least share want them."""
+        """Show the clusters as distance and least share want them.
+
+        Labels that were edited by hand are left alone, for painting them anew
+        from the run would lose the edits.
+        """
         if self._whole is None or self._tree is None:
             return
+        if self._is_edited():
+            self._restore_fields()
+            self._tell()
+            return
+        self._merged_at = (self.distance.value, self.min_share.value)
         pixels = self._whole.table["pixels"]
         groups = cut(self._tree, self.distance.value)
         groups = join_small(self._whole.model, pixels, self.min_share.value / 100, groups)
@@ -88,8 +98,26 @@ class MergePanel(Panel):
             self.dock.show_outcome(self._whole if apart else merge_clusters(self._whole, groups))
         self._tell()
 
+    def _is_edited(self) -> bool:
+        labels = None if self.dock.result is None else self.dock.result.labels
+        return labels is not None and is_outdated(labels.features)
+
+    def _restore_fields(self) -> None:
+        """Show the distance and the share that the layers were last joined at."""
+        for field, value in zip((self.distance, self.min_share), self._merged_at, strict=True):
+            with field.changed.blocked():
+                field.value = value
+
     def _tell(self) -> None:
-        if self._tree is not None:
+        is_edited = self._is_edited()
+        for field in (self.distance, self.min_share):
+            field.enabled = self._tree is not None and not is_edited
+        if self._tree is not None and is_edited:
+            text = (
+                "The labels were edited by hand, which joining here would undo: "
+                "merge them in the list of clusters, or run again."
+            )
+        elif self._tree is not None:
             text = f"{len(set(self._groups))} of {self._tree.n_clusters} clusters."
         elif self.dock.result is None:
             text = "No clusters yet: run a clustering first."

@@ -15,7 +15,8 @@ from napari_kmeans import __version__
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.objects import Objects, split_objects
 from napari_kmeans.viewer.form import form, offer_choices, row
-from napari_kmeans.viewer.layers import METADATA_KEY
+from napari_kmeans.viewer.label_table import watch_edits
+from napari_kmeans.viewer.layers import METADATA_KEY, sign
 from napari_kmeans.viewer.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.working_panel import WorkingPanel
 
@@ -75,7 +76,7 @@ class ObjectsPanel(WorkingPanel):
         self.min_size = SpinBox(
             name="min_size",
             label="Minimum size",
-            tooltip="Objects of fewer pixels are left out.",
+            tooltip="Objects of fewer pixels, those of the finest level, are left out.",
             value=20,
             min=1,
             max=1_000_000_000,
@@ -217,10 +218,12 @@ def objects_layer(objects: Objects, source: Source, spatial: dict[str, Any]) -> 
         "source": source.name,
         "source_id": source.unique_id,
     }
-    return Labels(
+    layer = Labels(
         objects.labels,
         name=f"{source.name} objects",
         features=objects.table,
         metadata={METADATA_KEY: provenance},
         **spatial,
     )
+    watch_edits(layer)
+    return sign(layer)

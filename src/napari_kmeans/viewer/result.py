@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels
 
+from napari_kmeans.viewer.label_colors import shown_table
+
 if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Layer
@@ -39,9 +41,11 @@ class Result:
     @property
     def table(self) -> pd.DataFrame:
         """The table that the layer of the labels shows, or that of the run."""
-        fitted = self.outcome.table
-        shown = fitted if self.labels is None else self.labels.features
-        return shown if {"index", "percent", "color"} <= set(shown) else fitted
+        if self.labels is not None:
+            features: pd.DataFrame = self.labels.features
+            if {"index", "percent", "color"} <= set(features):
+                return features
+        return shown_table(self.outcome, self.task.source)
 
     @property
     def recolored(self) -> list[Image]:

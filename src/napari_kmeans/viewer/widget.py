@@ -21,7 +21,13 @@ from napari_kmeans.viewer.export_panel import ExportPanel
 from napari_kmeans.viewer.fields import Fields
 from napari_kmeans.viewer.form import offer_choices, show_row
 from napari_kmeans.viewer.kept import KeptSummary
-from napari_kmeans.viewer.layers import coreset_layer, labels_layer, recolored_layers
+from napari_kmeans.viewer.label_table import watch_edits
+from napari_kmeans.viewer.layers import (
+    METADATA_KEY,
+    coreset_layer,
+    labels_layer,
+    recolored_layers,
+)
 from napari_kmeans.viewer.memory import memory_of
 from napari_kmeans.viewer.merge_panel import MergePanel
 from napari_kmeans.viewer.number_panel import NumberPanel
@@ -130,6 +136,8 @@ class KMeansWidget(Fields):
         events = self.viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self.reset_choices)
+        events.inserted.connect(self._watch_edits)
+        self._watch_edits()
         self.viewer.layers.selection.events.active.connect(self._follow_selection)
         self.viewer.layers.selection.events.changed.connect(self._update_fields)
         self.together.changed.connect(self._scale_channels)
@@ -152,6 +160,7 @@ class KMeansWidget(Fields):
         events = self.viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.disconnect(self.reset_choices)
+        events.inserted.disconnect(self._watch_edits)
         self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
         self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
         self._watched.watch(None)
@@ -163,6 +172,12 @@ class KMeansWidget(Fields):
         for fold in self.folds.values():
             fold.reset_choices()
         self._update_fields()
+
+    def _watch_edits(self, *_: Any) -> None:
+        """Watch all results for edits by hand, also the user's duplicates of them."""
+        for layer in self.viewer.layers:
+            if isinstance(layer, Labels) and METADATA_KEY in layer.metadata:
+                watch_edits(layer)
 
     def _follow_selection(self, *_: Any) -> None:
         active = self.viewer.layers.selection.active
