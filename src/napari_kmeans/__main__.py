@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_kmeans import __version__
 from napari_kmeans.files import read_image, write_whole
+from napari_kmeans.imaging.declared import ChunkError
 from napari_kmeans.parameters import AUTO, OPTIONS, OptionInfo, Options
 from napari_kmeans.picture import Picture, UnreadableImageError, reason
 from napari_kmeans.results import free_stems, output_directory, write_results
@@ -222,7 +223,7 @@ def _write_one(job: Job, stem: str, outcome: Outcome, plan: Plan, directory: Pat
                 progress,
                 shared=plan.shared,
             )
-    except UnreadableImageError as error:
+    except (UnreadableImageError, ChunkError) as error:
         say(f"cannot read {job.source}: {error}")
         return False
     except OSError as error:

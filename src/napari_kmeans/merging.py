@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import brightness, rgb_to_lab, to_hex
-from napari_kmeans.imaging.painting import Renamer, label_dtype, paint, recolor, round_to
+from napari_kmeans.imaging.painting import (
+    Renamer,
+    label_dtype,
+    paint,
+    recolor_lazily,
+    round_to,
+)
 from napari_kmeans.model import KMeansModel, entries_of
 from napari_kmeans.parameters import shown
 
@@ -405,16 +411,6 @@ def _repainted(segmentation: Segmentation, model: MergedModel, names: Groups) ->
 
 
 def _repainted_lazily(labels: Any, image: Any, model: MergedModel, names: Groups) -> Any:
-    import dask.array as da
-
     names = names.astype(label_dtype(model.n_clusters))
-    colors = round_to(model.palette, model.dtype)
-    renamed = labels.map_blocks(lambda chunk: names[chunk], dtype=names.dtype)
-
-    def recolor_chunk(chunk: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-        return recolor(labels[..., 0], colors, chunk)
-
-    recolored = da.map_blocks(
-        recolor_chunk, image, renamed[..., None], dtype=image.dtype, chunks=image.chunks
-    )
-    return renamed, recolored
+    renamed = labels.map_blocks(names.__getitem__, dtype=names.dtype)
+    return renamed, recolor_lazily(renamed, round_to(model.palette, model.dtype), image)

@@ -164,7 +164,9 @@ def segment(
         If the image, the mask or an option cannot be used; the message names
         it, gives its value and says what to do.
     OSError
-        If a chunk of a dask array cannot be read; the message says which.
+        If a chunk of a dask array cannot be read, or if its shape or its values
+        are not those of the dtype and the chunks that the array declares; the
+        message says which.
 
     Warns
     -----
