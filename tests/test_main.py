@@ -527,6 +527,15 @@ class TestFaults:
         assert line.startswith(f"napari-kmeans: cannot cluster {path}: color_space")
         assert not out.exists()
 
+    def test_lab_of_wide_integers_is_refused(self, tmp_path, out, quadrants, capsys):
+        path = tmp_path / "wide.tif"
+        tifffile.imwrite(path, quadrants.astype(np.uint32), photometric="rgb")
+        assert main([str(path), "-k", "2", "--color-space", "lab", "-o", str(out)]) == 1
+        printed = capsys.readouterr()
+        assert f"cannot cluster {path}: color_space must be" in printed.err
+        assert printed.err.count("\n") == 1
+        assert not out.exists()
+
     def test_fewer_colors_than_clusters_is_one_warning(self, tmp_path, out, capsys):
         path = tmp_path / "flat.png"
         iio.imwrite(path, np.full((9, 8, 3), 7, np.uint8))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.imaging.blocks import open_pixels
-from napari_kmeans.imaging.colors import brightness, rgb_to_lab, to_hex
+from napari_kmeans.imaging.colors import brightness, has_known_white, rgb_to_lab, to_hex
 from napari_kmeans.imaging.painting import (
     Renamer,
     label_dtype,
@@ -76,7 +76,8 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
     Raises
     ------
     ValueError
-        If the colours are more than 2048, or the shares do not belong to them.
+        If the colours are more than 2048, if the shares do not belong to them,
+        or if the model is of RGB in integers of more than 16 bits.
 
     Notes
     -----
@@ -109,6 +110,11 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
         distances[:, a] = distances[a]
         distances[b], distances[:, b] = np.inf, np.inf
     return MergeTree(pairs, np.maximum.accumulate(heights))
+
+
+def can_compare_colors(model: KMeansModel) -> bool:
+    """Return whether the colors of a model have distances: see `has_known_white`."""
+    return not model.rgb or has_known_white(model.dtype)
 
 
 def cut(tree: MergeTree, distance: float) -> Groups:
@@ -175,6 +181,12 @@ class _Nodes:
         rgb = not isinstance(colors, KMeansModel) or colors.rgb
         rows = np.array(colors.colors if isinstance(colors, KMeansModel) else colors, np.float64)
         weights = np.array(shares, np.float64)
+        if isinstance(colors, KMeansModel) and not can_compare_colors(colors):
+            raise ValueError(
+                "colors must be of a model whose dtype states what full brightness is, got one of "
+                f"{colors.dtype}: segment the image in the dtype that its values mean, such as "
+                "np.uint8 for 0 to 255 or np.uint16 for 0 to 65535."
+            )
         if rows.ndim != 2 or rows.shape[1] != 3 or not 1 <= len(rows) <= _MAX_COLORS:
             raise ValueError(
                 f"colors must be 1 to {_MAX_COLORS} rows of red, green and blue, got shape "
@@ -319,6 +331,11 @@ def merge_similar(
     -------
     Segmentation
         See `merge_clusters`.
+
+    Raises
+    ------
+    ValueError
+        As `merge_tree` does.
 
     Examples
     --------
