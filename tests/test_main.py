@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import dask.array as da
@@ -319,6 +320,29 @@ class TestModel:
             f"napari-kmeans: cannot apply the model to {tmp_path / 'gray.png'}: {expected}."
         )
         assert _names(out) == ["photo-labels.tif", "photo-recolored.png", "photo-table.csv"]
+
+    def test_images_in_other_units_are_told_of(self, model, tmp_path, out, quadrants, capsys):
+        kinds = {"same": (1, np.uint8), "wide": (257, np.uint16), "unit": (1 / 255, np.float32)}
+        for name, (factor, dtype) in kinds.items():
+            pixels = (quadrants * float(factor)).astype(dtype)
+            tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="rgb")
+        paths = [str(tmp_path / f"{name}.tif") for name in kinds]
+        zarr.create_array(tmp_path / "lazy.zarr", data=np.tile(pixels, (2, 2, 1)), chunks=(9, 9, 3))
+        paths.append(str(tmp_path / "lazy.zarr"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert main([*paths, "--model", str(model), "-o", str(out)]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        for path, line in zip(paths[1:], lines, strict=True):
+            assert line.startswith(f"napari-kmeans: {path}: image holds ")
+            assert line.endswith("so bring the image to the model's units first.")
+
+    def test_the_scaling_of_a_model_is_among_its_options(self, tmp_path, quadrants):
+        model = segment(quadrants, 4, rgb=True, normalize="zscore").model
+        job = runs.Job("photo", "photo", lambda: Picture(quadrants, rgb=True))
+        (outcome,) = runs.Plan.of_model(model).run([job])
+        expected = Options(n_clusters=4, normalize="zscore")
+        assert outcome.seg.options.to_dict() == expected.to_dict()
 
     @pytest.mark.parametrize("content", [None, "no model", "{}"])
     def test_a_file_that_is_no_model(self, photo, tmp_path, out, content, capsys):
@@ -794,6 +818,19 @@ class TestViewer:
             np.testing.assert_array_equal(coarse, expected[layer.name][::2, ::2])
             assert layer.scale.tolist() == [0.5, 1]
             assert layer.translate.tolist() == [0, 3]
+
+    def test_levels_painted_by_a_model_in_other_units_are_told_of_once(
+        self, make_napari_viewer, tmp_path, quadrants, capsys
+    ):
+        zarr.create_array(
+            tmp_path / "unit.zarr", data=_noise(2100, 90, 3) / 255, chunks=(512, 90, 3)
+        )
+        model = segment(quadrants, 3, rgb=True).model
+        plan = runs.Plan.of_model(model)
+        job = runs.Job("unit", "unit.zarr", lambda: read_image(tmp_path / "unit.zarr"))
+        outcomes = list(plan.run([job]))
+        fill_viewer(make_napari_viewer(), outcomes, plan.options)
+        assert capsys.readouterr().err.count("unit.zarr: image holds float64 values up to") == 1
 
     def test_channels_of_several_levels(self, make_napari_viewer, tmp_path):
         image = _noise(2, 2100, 60)

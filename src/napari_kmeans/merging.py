@@ -23,6 +23,7 @@ from napari_kmeans.parameters import shown
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.progress import Report
     from napari_kmeans.segmentation import Segmentation
 
@@ -268,11 +269,11 @@ class MergedModel(KMeansModel):
         return len(self.palette)
 
     def _paint(
-        self, image: Any, mask: Any, progress: Report | None, palette: Floats | None
+        self, pixels: Pixels, progress: Report | None, palette: Floats | None
     ) -> tuple[Any, Any]:
         """Paint with the centres, each in the colour of its label, and name the labels."""
         colors = None if palette is None else palette[self.center_labels - 1]
-        labels, recolored = super()._paint(image, mask, progress, colors)
+        labels, recolored = super()._paint(pixels, progress, colors)
         names = np.append(0, self.center_labels).astype(label_dtype(self.n_clusters))
         if isinstance(labels, np.ndarray):
             return names[labels], recolored
