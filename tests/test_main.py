@@ -514,6 +514,143 @@ class TestLazily:
         assert len(_names(out)) == 4
 
 
+class TestEarlierRuns:
+    """For the name of an image, a directory holds the files of one run only."""
+
+    @pytest.fixture
+    def paths(self, tmp_path) -> list[str]:
+        for number, name in enumerate(("a", "b", "c")):
+            iio.imwrite(tmp_path / f"{name}.png", _noise(40, 50, 3, seed=number))
+        return [str(tmp_path / f"{name}.png") for name in ("a", "b", "c")]
+
+    def _assert_one_run_each(self, out: Path, n_clusters: dict[str, int]) -> None:
+        """Check that labels, tables and models of each name are of the same number of clusters."""
+        shared = out / "napari-kmeans-model.json"
+        for stem, number in n_clusters.items():
+            (labels,) = out.glob(f"{stem}-labels.*")
+            assert len(list(out.glob(f"{stem}-recolored.*"))) == 1
+            assert np.asarray(read_image(labels).pixels).max() == number
+            assert len(pd.read_csv(out / f"{stem}-table.csv")) == number
+            model = out / f"{stem}-model.json"
+            if model.exists() or shared.exists():
+                model = model if model.exists() else shared
+                assert KMeansModel.load(model).n_clusters == number
+
+    def test_one_model_after_one_for_each(self, paths, out, capsys):
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 0
+        capsys.readouterr()
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        for name in ("a", "b", "c"):
+            assert f"removed {out / name}-model.json, of an earlier run\n" in printed.out
+        assert not list(out.glob("?-model.json"))
+        self._assert_one_run_each(out, dict.fromkeys("abc", 5))
+        assert len(_names(out)) == 3 * 3 + 2
+
+    @pytest.mark.parametrize("model", [False, True])
+    def test_the_shared_model_goes_with_the_last_of_its_images(self, paths, out, model, capsys):
+        how = ["--each", "-k", "3"]
+        if model:
+            path = out.with_name("model.json")
+            segment(_noise(9, 9, 3), 3, rgb=True).model.save(path)
+            how = ["--model", str(path)]
+        shared = {"napari-kmeans-model.json", "napari-kmeans-table.csv"}
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        capsys.readouterr()
+        assert main([*paths[:2], *how, "-o", str(out)]) == 0
+        assert capsys.readouterr().err == (
+            f"napari-kmeans: {out / 'napari-kmeans-model.json'} is kept for c; "
+            "it is no longer the model of a and b.\n"
+        )
+        assert shared <= set(_names(out))
+        assert main([*paths[2:], *how, "-o", str(out)]) == 0
+        assert capsys.readouterr().err == ""
+        assert shared.isdisjoint(_names(out))
+        self._assert_one_run_each(out, dict.fromkeys("abc", 3))
+        assert len(_names(out)) == 3 * (3 if model else 4)
+
+    def test_images_painted_with_the_shared_model_count_among_its_images(self, paths, out, capsys):
+        model = str(out / "napari-kmeans-model.json")
+        assert main([*paths[:2], "-k", "5", "-o", str(out)]) == 0
+        assert main([paths[2], "--model", model, "-o", str(out)]) == 0
+        assert main([*paths[:2], "-k", "5", "-o", str(out)]) == 0
+        assert capsys.readouterr().err == ""
+        assert main([*paths[:2], "--each", "-k", "3", "-o", str(out)]) == 0
+        assert "is kept for c; it is no longer the model of a and b" in capsys.readouterr().err
+        assert Path(model).exists()
+
+    def test_results_that_are_not_of_the_new_shared_model_are_told_of(self, paths, out, capsys):
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        capsys.readouterr()
+        assert main([*paths[:2], "-k", "4", "-o", str(out)]) == 0
+        assert capsys.readouterr().err == (
+            f"napari-kmeans: {out / 'napari-kmeans-model.json'} is not the model of c, whose "
+            "results in that directory are of an earlier run.\n"
+        )
+        self._assert_one_run_each(out, {"a": 4, "b": 4})
+        assert tifffile.imread(out / "c-labels.tif").max() == 5
+
+    def test_another_format_takes_the_place_of_the_first(self, paths, tmp_path, out):
+        scan = _noise(300, 200, 3)
+        zarr.create_array(tmp_path / "a.zarr", data=scan, chunks=(128, 128, 3))
+        first, second = [paths[0], "-k", "3"], [str(tmp_path / "a.zarr"), "-k", "4"]
+        for arguments, suffixes, number in (
+            (first, (".tif", ".png"), 3), (second, (".zarr", ".zarr"), 4),
+            (first, (".tif", ".png"), 3),
+        ):  # fmt: skip
+            assert main([*arguments, "-o", str(out)]) == 0
+            names = [f"a-labels{suffixes[0]}", f"a-recolored{suffixes[1]}"]
+            assert _names(out) == sorted([*names, "a-model.json", "a-table.csv"])
+            self._assert_one_run_each(out, {"a": number})
+
+    def test_the_model_that_paints_is_never_removed(self, paths, out, capsys):
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 0
+        model = (out / "a-model.json").read_bytes()
+        link = out.with_name("link.json")
+        link.symlink_to(out / "a-model.json")
+        for path in (out / "a-model.json", link):
+            assert main([*paths, "--model", str(path), "-o", str(out)]) == 0
+            assert (out / "a-model.json").read_bytes() == model
+            assert not (out / "b-model.json").exists()
+        assert main([*paths, "-k", "4", "-o", str(out)]) == 0
+        shared = [out / "napari-kmeans-model.json", out / "napari-kmeans-table.csv"]
+        before = [path.read_bytes() for path in shared]
+        capsys.readouterr()
+        assert main([*paths, "--model", str(shared[0]), "-o", str(out)]) == 0
+        assert [path.read_bytes() for path in shared] == before
+        assert capsys.readouterr().err == ""
+
+    def test_what_no_run_wrote_stays(self, paths, out):
+        assert main([*paths[:2], "--each", "-k", "3", "-o", str(out)]) == 0
+        (out / "a-model.json").write_text('{"format": "a model of somebody"}')
+        (out / "a-recolored.tif").write_text("a note")
+        (out / "a-notes.csv").touch()
+        tifffile.imwrite(out / "b-recolored.tif", _noise(5, 6))
+        (out / "b-labels.zarr").mkdir()
+        foreign = ["a-model.json", "a-notes.csv", "a-recolored.tif", "b-labels.zarr"]
+        assert main([*paths[:2], "-k", "2", "-o", str(out)]) == 0
+        assert {*foreign, "b-recolored.tif"} <= set(_names(out))
+        assert (out / "a-recolored.tif").read_text() == "a note"
+
+    def test_an_image_that_fails_keeps_its_results_and_their_model(self, paths, out):
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        before = {name: (out / name).read_bytes() for name in _names(out) if name[0] == "b"}
+        Path(paths[1]).write_text("no image")
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 1
+        assert {name: (out / name).read_bytes() for name in before} == before
+        assert KMeansModel.load(out / "napari-kmeans-model.json").n_clusters == 5
+
+    def test_an_input_among_the_results_stays(self, paths, out):
+        assert main([paths[0], "-k", "3", "-o", str(out)]) == 0
+        inputs = [paths[0], str(out / "a-recolored.png")]
+        pixels = Path(inputs[1]).read_bytes()
+        assert main([*inputs, "--each", "-k", "2", "-o", str(out)]) == 0
+        assert Path(inputs[1]).read_bytes() == pixels
+        names = {"a-2-labels.tif", "a-recolored-labels.tif", "a-labels.tif", "a-model.json"}
+        assert names <= set(_names(out))
+
+
 class TestFaults:
     @pytest.mark.parametrize("name", ["broken.png", "broken.tif", "missing.jpg"])
     def test_an_unreadable_file_does_not_stop_the_others(self, photo, out, name, capsys):
