@@ -437,6 +437,9 @@ def faults(case: Case) -> tuple[set[str], set[str]]:
         case.mask.shape != colors.shape[:-1] or case.mask.dtype.kind not in "buif"
     ):
         return must | {"mask"}, may | {"init", "color_space"}
+    space, dtype = case.how["color_space"], case.array.dtype
+    if space == "lab" and case.is_colored and dtype.kind in "ui" and dtype.itemsize > 2:
+        must.add("color_space")
     init = case.how["init"]
     if not isinstance(init, str) and "init" not in must:
         must |= _faults_of_start(np.asarray(init, float), case)

@@ -267,6 +267,36 @@ class TestReplacing:
             raise KeyboardInterrupt
         assert self._names(target.parent) == ["moved"]
 
+    def test_what_is_obsolete_goes_at_the_end(self, target, tmp_path):
+        old = tmp_path / "labels.tif"
+        old.touch()
+        gone = tmp_path / "never-there.json"
+        with replacing([tmp_path / "new.tif"], [target, old, gone]) as temporary:
+            temporary[tmp_path / "new.tif"].touch()
+            assert target.exists()
+            assert old.exists()
+        assert self._names(tmp_path) == ["new.tif"]
+
+    def test_what_is_obsolete_stays_where_something_fails(self, target, tmp_path):
+        with pytest.raises(OSError, match="full"), replacing([tmp_path / "new.tif"], [target]):
+            raise OSError("the disk is full")
+        assert (target / "0" / "chunk").read_text() == "old"
+        assert self._names(tmp_path) == ["labels.zarr"]
+
+    def test_what_is_obsolete_is_whole_or_hidden_when_a_run_is_killed(self, target, monkeypatch):
+        def killed(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", killed)
+            with pytest.raises(KeyboardInterrupt), replacing([], [target]):
+                pass
+        (name,) = self._names(target.parent)
+        assert name.startswith(".napari-kmeans-")
+        with replacing([target.with_name("labels.tif")], [target]) as temporary:
+            temporary[target.with_name("labels.tif")].touch()
+        assert self._names(target.parent) == ["labels.tif"]
+
     def test_a_file_written_by_way_of_another_is_taken_away_too(self, tmp_path):
         name = ".napari-kmeans-0123abcd-.napari-kmeans-4567cdef-model.json"
         (tmp_path / name).touch()

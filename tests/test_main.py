@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import dask.array as da
@@ -320,6 +321,29 @@ class TestModel:
         )
         assert _names(out) == ["photo-labels.tif", "photo-recolored.png", "photo-table.csv"]
 
+    def test_images_in_other_units_are_told_of(self, model, tmp_path, out, quadrants, capsys):
+        kinds = {"same": (1, np.uint8), "wide": (257, np.uint16), "unit": (1 / 255, np.float32)}
+        for name, (factor, dtype) in kinds.items():
+            pixels = (quadrants * float(factor)).astype(dtype)
+            tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="rgb")
+        paths = [str(tmp_path / f"{name}.tif") for name in kinds]
+        zarr.create_array(tmp_path / "lazy.zarr", data=np.tile(pixels, (2, 2, 1)), chunks=(9, 9, 3))
+        paths.append(str(tmp_path / "lazy.zarr"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert main([*paths, "--model", str(model), "-o", str(out)]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        for path, line in zip(paths[1:], lines, strict=True):
+            assert line.startswith(f"napari-kmeans: {path}: image holds ")
+            assert line.endswith("so bring the image to the model's units first.")
+
+    def test_the_scaling_of_a_model_is_among_its_options(self, tmp_path, quadrants):
+        model = segment(quadrants, 4, rgb=True, normalize="zscore").model
+        job = runs.Job("photo", "photo", lambda: Picture(quadrants, rgb=True))
+        (outcome,) = runs.Plan.of_model(model).run([job])
+        expected = Options(n_clusters=4, normalize="zscore")
+        assert outcome.seg.options.to_dict() == expected.to_dict()
+
     @pytest.mark.parametrize("content", [None, "no model", "{}"])
     def test_a_file_that_is_no_model(self, photo, tmp_path, out, content, capsys):
         path = tmp_path / "bad.json"
@@ -490,6 +514,143 @@ class TestLazily:
         assert len(_names(out)) == 4
 
 
+class TestEarlierRuns:
+    """For the name of an image, a directory holds the files of one run only."""
+
+    @pytest.fixture
+    def paths(self, tmp_path) -> list[str]:
+        for number, name in enumerate(("a", "b", "c")):
+            iio.imwrite(tmp_path / f"{name}.png", _noise(40, 50, 3, seed=number))
+        return [str(tmp_path / f"{name}.png") for name in ("a", "b", "c")]
+
+    def _assert_one_run_each(self, out: Path, n_clusters: dict[str, int]) -> None:
+        """Check that labels, tables and models of each name are of the same number of clusters."""
+        shared = out / "napari-kmeans-model.json"
+        for stem, number in n_clusters.items():
+            (labels,) = out.glob(f"{stem}-labels.*")
+            assert len(list(out.glob(f"{stem}-recolored.*"))) == 1
+            assert np.asarray(read_image(labels).pixels).max() == number
+            assert len(pd.read_csv(out / f"{stem}-table.csv")) == number
+            model = out / f"{stem}-model.json"
+            if model.exists() or shared.exists():
+                model = model if model.exists() else shared
+                assert KMeansModel.load(model).n_clusters == number
+
+    def test_one_model_after_one_for_each(self, paths, out, capsys):
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 0
+        capsys.readouterr()
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        for name in ("a", "b", "c"):
+            assert f"removed {out / name}-model.json, of an earlier run\n" in printed.out
+        assert not list(out.glob("?-model.json"))
+        self._assert_one_run_each(out, dict.fromkeys("abc", 5))
+        assert len(_names(out)) == 3 * 3 + 2
+
+    @pytest.mark.parametrize("model", [False, True])
+    def test_the_shared_model_goes_with_the_last_of_its_images(self, paths, out, model, capsys):
+        how = ["--each", "-k", "3"]
+        if model:
+            path = out.with_name("model.json")
+            segment(_noise(9, 9, 3), 3, rgb=True).model.save(path)
+            how = ["--model", str(path)]
+        shared = {"napari-kmeans-model.json", "napari-kmeans-table.csv"}
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        capsys.readouterr()
+        assert main([*paths[:2], *how, "-o", str(out)]) == 0
+        assert capsys.readouterr().err == (
+            f"napari-kmeans: {out / 'napari-kmeans-model.json'} is kept for c; "
+            "it is no longer the model of a and b.\n"
+        )
+        assert shared <= set(_names(out))
+        assert main([*paths[2:], *how, "-o", str(out)]) == 0
+        assert capsys.readouterr().err == ""
+        assert shared.isdisjoint(_names(out))
+        self._assert_one_run_each(out, dict.fromkeys("abc", 3))
+        assert len(_names(out)) == 3 * (3 if model else 4)
+
+    def test_images_painted_with_the_shared_model_count_among_its_images(self, paths, out, capsys):
+        model = str(out / "napari-kmeans-model.json")
+        assert main([*paths[:2], "-k", "5", "-o", str(out)]) == 0
+        assert main([paths[2], "--model", model, "-o", str(out)]) == 0
+        assert main([*paths[:2], "-k", "5", "-o", str(out)]) == 0
+        assert capsys.readouterr().err == ""
+        assert main([*paths[:2], "--each", "-k", "3", "-o", str(out)]) == 0
+        assert "is kept for c; it is no longer the model of a and b" in capsys.readouterr().err
+        assert Path(model).exists()
+
+    def test_results_that_are_not_of_the_new_shared_model_are_told_of(self, paths, out, capsys):
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        capsys.readouterr()
+        assert main([*paths[:2], "-k", "4", "-o", str(out)]) == 0
+        assert capsys.readouterr().err == (
+            f"napari-kmeans: {out / 'napari-kmeans-model.json'} is not the model of c, whose "
+            "results in that directory are of an earlier run.\n"
+        )
+        self._assert_one_run_each(out, {"a": 4, "b": 4})
+        assert tifffile.imread(out / "c-labels.tif").max() == 5
+
+    def test_another_format_takes_the_place_of_the_first(self, paths, tmp_path, out):
+        scan = _noise(300, 200, 3)
+        zarr.create_array(tmp_path / "a.zarr", data=scan, chunks=(128, 128, 3))
+        first, second = [paths[0], "-k", "3"], [str(tmp_path / "a.zarr"), "-k", "4"]
+        for arguments, suffixes, number in (
+            (first, (".tif", ".png"), 3), (second, (".zarr", ".zarr"), 4),
+            (first, (".tif", ".png"), 3),
+        ):  # fmt: skip
+            assert main([*arguments, "-o", str(out)]) == 0
+            names = [f"a-labels{suffixes[0]}", f"a-recolored{suffixes[1]}"]
+            assert _names(out) == sorted([*names, "a-model.json", "a-table.csv"])
+            self._assert_one_run_each(out, {"a": number})
+
+    def test_the_model_that_paints_is_never_removed(self, paths, out, capsys):
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 0
+        model = (out / "a-model.json").read_bytes()
+        link = out.with_name("link.json")
+        link.symlink_to(out / "a-model.json")
+        for path in (out / "a-model.json", link):
+            assert main([*paths, "--model", str(path), "-o", str(out)]) == 0
+            assert (out / "a-model.json").read_bytes() == model
+            assert not (out / "b-model.json").exists()
+        assert main([*paths, "-k", "4", "-o", str(out)]) == 0
+        shared = [out / "napari-kmeans-model.json", out / "napari-kmeans-table.csv"]
+        before = [path.read_bytes() for path in shared]
+        capsys.readouterr()
+        assert main([*paths, "--model", str(shared[0]), "-o", str(out)]) == 0
+        assert [path.read_bytes() for path in shared] == before
+        assert capsys.readouterr().err == ""
+
+    def test_what_no_run_wrote_stays(self, paths, out):
+        assert main([*paths[:2], "--each", "-k", "3", "-o", str(out)]) == 0
+        (out / "a-model.json").write_text('{"format": "a model of somebody"}')
+        (out / "a-recolored.tif").write_text("a note")
+        (out / "a-notes.csv").touch()
+        tifffile.imwrite(out / "b-recolored.tif", _noise(5, 6))
+        (out / "b-labels.zarr").mkdir()
+        foreign = ["a-model.json", "a-notes.csv", "a-recolored.tif", "b-labels.zarr"]
+        assert main([*paths[:2], "-k", "2", "-o", str(out)]) == 0
+        assert {*foreign, "b-recolored.tif"} <= set(_names(out))
+        assert (out / "a-recolored.tif").read_text() == "a note"
+
+    def test_an_image_that_fails_keeps_its_results_and_their_model(self, paths, out):
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        before = {name: (out / name).read_bytes() for name in _names(out) if name[0] == "b"}
+        Path(paths[1]).write_text("no image")
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 1
+        assert {name: (out / name).read_bytes() for name in before} == before
+        assert KMeansModel.load(out / "napari-kmeans-model.json").n_clusters == 5
+
+    def test_an_input_among_the_results_stays(self, paths, out):
+        assert main([paths[0], "-k", "3", "-o", str(out)]) == 0
+        inputs = [paths[0], str(out / "a-recolored.png")]
+        pixels = Path(inputs[1]).read_bytes()
+        assert main([*inputs, "--each", "-k", "2", "-o", str(out)]) == 0
+        assert Path(inputs[1]).read_bytes() == pixels
+        names = {"a-2-labels.tif", "a-recolored-labels.tif", "a-labels.tif", "a-model.json"}
+        assert names <= set(_names(out))
+
+
 class TestFaults:
     @pytest.mark.parametrize("name", ["broken.png", "broken.tif", "missing.jpg"])
     def test_an_unreadable_file_does_not_stop_the_others(self, photo, out, name, capsys):
@@ -525,6 +686,15 @@ class TestFaults:
         assert main([str(path), "--color-space", "hsv", "-o", str(out)]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"napari-kmeans: cannot cluster {path}: color_space")
+        assert not out.exists()
+
+    def test_lab_of_wide_integers_is_refused(self, tmp_path, out, quadrants, capsys):
+        path = tmp_path / "wide.tif"
+        tifffile.imwrite(path, quadrants.astype(np.uint32), photometric="rgb")
+        assert main([str(path), "-k", "2", "--color-space", "lab", "-o", str(out)]) == 1
+        printed = capsys.readouterr()
+        assert f"cannot cluster {path}: color_space must be" in printed.err
+        assert printed.err.count("\n") == 1
         assert not out.exists()
 
     def test_fewer_colors_than_clusters_is_one_warning(self, tmp_path, out, capsys):
@@ -785,6 +955,19 @@ class TestViewer:
             np.testing.assert_array_equal(coarse, expected[layer.name][::2, ::2])
             assert layer.scale.tolist() == [0.5, 1]
             assert layer.translate.tolist() == [0, 3]
+
+    def test_levels_painted_by_a_model_in_other_units_are_told_of_once(
+        self, make_napari_viewer, tmp_path, quadrants, capsys
+    ):
+        zarr.create_array(
+            tmp_path / "unit.zarr", data=_noise(2100, 90, 3) / 255, chunks=(512, 90, 3)
+        )
+        model = segment(quadrants, 3, rgb=True).model
+        plan = runs.Plan.of_model(model)
+        job = runs.Job("unit", "unit.zarr", lambda: read_image(tmp_path / "unit.zarr"))
+        outcomes = list(plan.run([job]))
+        fill_viewer(make_napari_viewer(), outcomes, plan.options)
+        assert capsys.readouterr().err.count("unit.zarr: image holds float64 values up to") == 1
 
     def test_channels_of_several_levels(self, make_napari_viewer, tmp_path):
         image = _noise(2, 2100, 60)

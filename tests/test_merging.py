@@ -241,6 +241,21 @@ def test_groups_that_do_not_fit_are_refused(groups, quadrants):
         merge_clusters(segment(quadrants, 4, rgb=True), groups)
 
 
+def test_colors_of_integers_that_do_not_state_their_white_have_no_distances(quadrants):
+    wide = segment(quadrants.astype(np.int64), 4, rgb=True)
+    for call in (
+        lambda: merge_similar(wide, distance=1),
+        lambda: merge_tree(wide.model, wide.table["pixels"]),
+        lambda: join_small(wide.model, wide.table["pixels"], 0.1),
+    ):
+        with pytest.raises(ValueError, match=r"colors must be of a model .* got one of int64"):
+            call()
+    # By their numbers, they can be joined; and gray is compared by its own range.
+    assert merge_clusters(wide, [0, 0, 1, 2]).model.n_clusters == 3
+    gray = segment(quadrants[..., 0].astype(np.int64), 4, rgb=False)
+    assert merge_similar(gray, distance=100).model.n_clusters == 1
+
+
 def test_colors_and_shares_that_do_not_fit_are_refused():
     colors, shares = random_colors(0, n=3)
     with pytest.raises(ValueError, match="shares must be 3 positive numbers"):

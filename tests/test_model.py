@@ -1,11 +1,13 @@
 import json
+import warnings
 
 import dask.array as da
 import numpy as np
 import pytest
 from skimage import data
 
-from napari_kmeans import KMeansModel, segment
+from napari_kmeans import KMeansModel, segment, segment_slices
+from napari_kmeans.parameters import Options
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,87 @@ def test_apply_reads_no_chunk_of_a_lazy_image_before_it_is_asked_for(axis):
     read.clear()
     recolored[(slice(0, 1),) * 3].compute()
     assert len(read) == 1
+
+
+OTHER_UNITS = [
+    (np.uint16, 257, True), (np.float32, 1 / 255, True), (np.float64, 1 / 255, True),
+    (np.int64, 2**40, True), (np.uint16, 1, False), (np.float32, 1, False), (np.int64, 1, False),
+    (np.float32, 15.9, False), (np.uint8, 0.01, False), (np.float32, 0, False),
+]  # fmt: skip
+"""What a picture of bytes is multiplied by, in which dtype, and whether this is told."""
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(("dtype", "factor", "told"), OTHER_UNITS)
+def test_an_image_in_other_units_is_told_once(coffee, dtype, factor, told, lazy):
+    bright = np.where(coffee > 250, 250, coffee)
+    bright[90:110, 140:160] = 250
+    model = segment(bright, 6).model
+    # Up to exactly as much as the model's colors, so that the factor is the quotient.
+    image = (np.minimum(bright, model.palette.max()) * factor).astype(dtype)
+    given = da.from_array(image, chunks=(70, 80, 3)) if lazy else image
+    for call in (model.predict, model.apply):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call(given)
+        assert len(caught) == told
+        if told:
+            message = str(caught[0].message)
+            assert message.startswith(f"image holds {np.dtype(dtype)} values up to ")
+            assert f"the model's colors, of uint8, go up to {model.palette.max():g}" in message
+            assert message.count(". ") == 0
+            assert caught[0].category is UserWarning
+            assert caught[0].filename == __file__
+
+
+def test_what_is_left_out_does_not_tell_the_units(coffee):
+    model = segment(coffee, 6).model
+    inside = np.ones(coffee.shape[:2], bool)
+    inside[:5] = False
+    alpha = np.dstack([coffee, 65535 * inside]).astype(np.uint16)
+    wild = coffee.astype(np.float32)
+    wild[:5] = 1e6
+    for image, how in ((alpha, {}), (wild, {"mask": inside})):
+        lazy = da.from_array(image, chunks=(50, 60, -1))
+        for given in (image, lazy):
+            labels = np.asarray(model.predict(given, **how))
+            np.testing.assert_array_equal(labels == 0, ~inside)
+    with pytest.warns(UserWarning, match=r"float32 values up to 1e\+06"):
+        model.predict(wild)
+
+
+def test_of_a_lazy_image_a_window_is_read_for_its_units():
+    read = []
+
+    def take(chunk, block_info=None):
+        read.append(tuple(block_info[0]["chunk-location"]))
+        return chunk
+
+    image = da.full((9, 2048, 2048), 3e4, chunks=(1, 256, 256), dtype=np.float32)
+    lazy = image.map_blocks(take, dtype=image.dtype, meta=np.empty((0, 0, 0), np.float32))
+    model = segment(np.arange(200, dtype=np.uint8).reshape(2, 100), 3, rgb=False).model
+    with pytest.warns(UserWarning, match="float32 values up to 30000, while"):
+        model.apply(lazy)
+    assert sorted(read) == [(4, row, column) for row in (3, 4) for column in (3, 4)]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_stack_in_other_units_is_told_once(lazy):
+    stack = np.random.default_rng(0).integers(0, 250, (3, 20, 30)).astype(np.uint8)
+    model = segment_slices(stack, 2, rgb=False).model
+    image = stack / 255
+    image = da.from_array(image, chunks=(1, 20, 30)) if lazy else image
+    with pytest.warns(UserWarning, match="image holds float64 values up to") as caught:
+        model.apply(image)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    model.apply(stack.astype(float))
+
+
+def test_a_model_states_its_options(coffee):
+    for how in ({"normalize": "zscore"}, {"color_space": "lab"}, {}):
+        options = segment(coffee, 5, **how).model.options
+        assert options.to_dict() == Options(n_clusters=5, **how).to_dict()
 
 
 def test_apply_reports_progress_and_refuses_other_channels(fitted, coffee):

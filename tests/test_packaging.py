@@ -145,8 +145,8 @@ def test_the_sdist_has_what_builds_and_tests_it_and_nothing_else(built):
     }
     assert {name for name in names if "/" in name} == written
     assert {name for name in names if "/" not in name} == {
-        *(".gitignore", ".pre-commit-config.yaml", "LICENSE", "PKG-INFO", "README.md"),
-        *("napari.yaml", "pyproject.toml", "tox.ini"),
+        *(".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "LICENSE", "PKG-INFO"),
+        *("README.md", "napari.yaml", "pyproject.toml", "tox.ini"),
     }
 
 
@@ -201,13 +201,73 @@ def test_the_script_of_the_readme_runs(tmp_path, monkeypatch):
     np.testing.assert_array_equal(names["model"].predict(names["image"]), names["seg"].labels)
 
 
-def test_the_layers_of_the_readme_are_added(make_napari_viewer):
+def test_the_viewer_of_the_readme_runs_with_the_layers(tmp_path):
+    """As a script of its own, whose window is closed when its event loop runs."""
+    watch = """
+import napari
+from napari.qt import get_qapp
+from qtpy.QtCore import QTimer
+
+def look():
+    viewer = napari.current_viewer()
+    print([layer.name for layer in viewer.layers])
+    viewer.close()
+    app.quit()
+
+app = get_qapp()
+QTimer.singleShot(0, look)
+"""
+    (tmp_path / "script.py").write_text(watch + _readme_snippets()[1], encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+        env=os.environ | {"NAPARI_CONFIG": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1:] == ["['coffee', 'coffee recolored', 'coffee labels']"]
+
+
+def test_the_other_verbs_of_the_readme_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(_readme_snippets()[2], names)
+    assert names["many"].model.n_clusters == 32
+    assert 1 < names["few"].model.n_clusters < 32
+    assert names["rare"].table["pixels"].sum() == 400 * 600
+    assert len(names["objects"].table) > 1
+    assert "segmentation = segment(" in capsys.readouterr().out
+    assert (tmp_path / "palette.svg").stat().st_size > 0
+
+
+def test_the_menus_that_the_readme_names_are_those_of_napari(make_napari_viewer):
     viewer = make_napari_viewer()
-    # The viewer of the snippet is the one that the fixture takes away again.
-    snippet = _readme_snippets()[1].replace("napari.Viewer()", "the_viewer")
-    exec(snippet, {"the_viewer": viewer})
-    names = [layer.name for layer in viewer.layers]
-    assert names == ["coffee", "coffee recolored", "coffee labels"]
+    paths: set[str] = set()
+
+    def walk(menu: Any, path: str) -> None:
+        menu.aboutToShow.emit()
+        for action in menu.actions():
+            # A plugin's entry ends with the name of the plugin.
+            text = re.sub(r" \(.*\)$", "", action.text().replace("&", ""))
+            paths.add(f"{path} ▸ {text}")
+            if action.menu():
+                walk(action.menu(), f"{path} ▸ {text}")
+
+    for action in viewer.window._qt_window.menuBar().actions():
+        walk(action.menu(), action.text().replace("&", ""))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"\*([^*\n]* ▸ [^*\n]*)\*", readme)
+    assert len(named) == 3
+    assert set(named) <= paths
+
+
+def test_the_changelog_begins_with_this_version_or_the_next():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## (\d+\.\d+\.\d+) - ", text, re.M)
+    assert versions == sorted(versions, key=lambda text: [*map(int, text.split("."))], reverse=True)
+    assert PROJECT["version"] in versions[:2]
 
 
 def test_the_files_that_the_readme_names_are_there():

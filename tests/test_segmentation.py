@@ -7,9 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from skimage import data
+from skimage.color import rgb2lab
 from sklearn.cluster import KMeans
 
-from napari_kmeans import Segmentation, parallel, segment
+from napari_kmeans import (
+    Segmentation,
+    parallel,
+    segment,
+    segment_slices,
+    suggest_n_clusters,
+    summarize,
+)
 from napari_kmeans.imaging import blocks as blocks_module
 from napari_kmeans.imaging.colors import to_space
 
@@ -443,6 +451,70 @@ def test_a_start_that_no_color_space_has_is_named(space):
     image, _ = quadrants()
     with pytest.raises(ValueError, match=f"init must have channels from 0 to 255 in {space}, got"):
         segment(image, 2, rgb=True, color_space=space, init=[[0, 0, 300], [1, 2, 3]])
+
+
+WIDE = ["i4", "u4", ">i4", "i8", "u8"]
+
+
+def ways_to_ask(image):
+    """Every call that clusters an image in lab, by name."""
+    lazy = da.from_array(image, chunks=(8, 8, 3))
+    how = {"rgb": True, "color_space": "lab"}
+    start = [[0, 0, 0], [9, 9, 9]]
+    return {
+        "numpy": lambda: segment(image, 2, **how),
+        "a start": lambda: segment(image, 2, init=start, **how),
+        "a list": lambda: segment(image.astype(int).tolist(), 2, **how),
+        "dask": lambda: segment(lazy, 2, **how),
+        "several": lambda: segment([image, lazy], 2, **how),
+        "a summary": lambda: summarize(image, **how),
+        "another summary": lambda: segment(
+            image, 2, color_space="lab", summary=summarize(image, rgb=True)
+        ),
+        "slices": lambda: segment_slices(np.stack([image, image]), 2, **how),
+        "lazy slices": lambda: segment_slices(da.stack([lazy, lazy]), 2, **how),
+        "a suggestion": lambda: suggest_n_clusters(image, **how),
+    }
+
+
+@pytest.mark.parametrize("dtype", WIDE)
+@pytest.mark.parametrize("way", ways_to_ask(np.zeros((8, 8, 3))))
+def test_lab_of_integers_that_do_not_state_their_white_is_refused(way, dtype):
+    image, _ = quadrants(dtype)
+    with pytest.raises(
+        ValueError, match=r"color_space must be 'rgb' or 'hsv' .* got 'lab'"
+    ) as caught:
+        ways_to_ask(image)[way]()
+    message = str(caught.value)
+    assert "np.uint8 for 0 to 255" in message
+    assert message.count(". ") == 0
+
+
+@pytest.mark.parametrize("dtype", WIDE)
+@pytest.mark.parametrize("method", METHODS)
+def test_hsv_of_integers_is_the_same_in_any_dtype(dtype, method):
+    # The cone is linear in the channels, so that it needs no white.
+    small = data.astronaut()[::8, ::8]
+    expected = segment(small, 5, rgb=True, color_space="hsv", method=method)
+    given = [small.astype(dtype)] + ([small.tolist()] if dtype == "i8" else [])
+    for image in given:
+        result = segment(image, 5, rgb=True, color_space="hsv", method=method)
+        np.testing.assert_array_equal(result.labels, expected.labels)
+        assert result.table["pixels"].tolist() == expected.table["pixels"].tolist()
+
+
+@pytest.mark.parametrize("dtype", WIDE)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_lab_model_of_bytes_is_right_on_wide_integers(dtype, lazy):
+    # The model states the white; only a fit has to take it from the dtype.
+    image = data.astronaut()[::8, ::8]
+    model = segment(image, 5, rgb=True, color_space="lab").model
+    expected = rgb2lab(image / 255).reshape(-1, 1, 3) - model.cluster_centers_
+    nearest = (expected**2).sum(axis=-1).argmin(axis=1).reshape(image.shape[:2]) + 1
+    wide = image.astype(dtype)
+    wide = da.from_array(wide, chunks=(20, 20, 3)) if lazy else wide
+    np.testing.assert_array_equal(np.asarray(model.predict(wide)), nearest)
+    np.testing.assert_array_equal(np.asarray(model.apply(wide)[0]), nearest)
 
 
 def test_a_model_of_a_channel_axis_of_numpy_is_written(tmp_path):

@@ -9,17 +9,27 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans import __version__
-from napari_kmeans.files import read_image, write_whole
+from napari_kmeans.files import read_image, replacing, write_whole
+from napari_kmeans.imaging.declared import ChunkError
 from napari_kmeans.parameters import AUTO, OPTIONS, OptionInfo, Options
 from napari_kmeans.picture import Picture, UnreadableImageError, reason
-from napari_kmeans.results import free_stems, output_directory, write_results
+from napari_kmeans.results import (
+    SHARED_MODEL,
+    SHARED_TABLE,
+    find_results,
+    free_stems,
+    output_directory,
+    stems_without_model,
+    write_results,
+)
 from napari_kmeans.runs import Job, Outcome, Plan, computed
 from napari_kmeans.samples import SAMPLES
-from napari_kmeans.terminal import PROGRAM, bar, print_table, say
+from napari_kmeans.terminal import PROGRAM, bar, listed, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +37,6 @@ if TYPE_CHECKING:
     from napari_kmeans.model import KMeansModel
 
 DEFAULT_DIRECTORY = Path("napari-kmeans-output")
-SHARED_MODEL, SHARED_TABLE = "napari-kmeans-model.json", "napari-kmeans-table.csv"
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
 """The options whose flags are not simply their names."""
@@ -146,7 +155,7 @@ def _run(arguments: argparse.Namespace, options: Options) -> int:
         except OSError as error:
             say(f"cannot write to {directory}: {reason(error)}")
             return FAILED
-        return _write(jobs, plan, directory)
+        return _write(jobs, plan, directory, arguments.model)
 
 
 def _load_model(path: Path) -> KMeansModel | None:
@@ -177,19 +186,61 @@ def _show(jobs: Sequence[Job], plan: Plan) -> int:
     return FAILED if len(outcomes) < len(jobs) else 0
 
 
-def _write(jobs: Sequence[Job], plan: Plan, directory: Path) -> int:
-    taken = [Path(job.source) for job in jobs]
-    if plan.together:
-        taken += [directory / SHARED_MODEL, directory / SHARED_TABLE]
-    stems = free_stems([job.name for job in jobs], directory, taken)
+def _write(jobs: Sequence[Job], plan: Plan, directory: Path, model: Path | None) -> int:
+    sources = [Path(job.source) for job in jobs]
+    shared = [directory / SHARED_MODEL, directory / SHARED_TABLE]
+    stems = free_stems(
+        [job.name for job in jobs], directory, sources + (shared if plan.together else [])
+    )
+    kept = sources if model is None else [*sources, model]
+    before, _ = stems_without_model(directory)
     outcomes = plan.run(jobs)
     if plan.together and not _write_shared(list(outcomes), directory):
         return FAILED
-    failures = 0
-    for job, stem, outcome in zip(jobs, stems, outcomes, strict=True):
-        written = outcome is not None and _write_one(job, stem, outcome, plan, directory)
-        failures += not written
-    return FAILED if failures else 0
+    written = {
+        stem: _write_one(job, stem, outcome, plan, directory, kept)
+        for job, stem, outcome in zip(jobs, stems, outcomes, strict=True)
+        if outcome is not None
+    }
+    done = {stem: paths for stem, paths in written.items() if paths}
+    after, others = stems_without_model(directory)
+    if plan.together:
+        _tell_of_others(others, directory)
+    else:
+        _clear_shared(before - after, after, directory, [*kept, *chain(*done.values())])
+    return FAILED if len(done) < len(jobs) else 0
+
+
+def _tell_of_others(others: set[str], directory: Path) -> None:
+    """Say whose labels are not of the model that has been written for several images."""
+    if others:
+        say(
+            f"{directory / SHARED_MODEL} is not the model of {listed(sorted(others))}, whose "
+            "results in that directory are of an earlier run"
+        )
+
+
+def _clear_shared(
+    replaced: set[str], others: set[str], directory: Path, kept: Sequence[Path]
+) -> None:
+    """Remove the model and the table of several images if no result there is of them."""
+    shared = find_results([directory / SHARED_MODEL, directory / SHARED_TABLE], kept)
+    # Where the model itself is kept, images have been painted with it.
+    if not replaced or directory / SHARED_MODEL not in shared:
+        return
+    if others:
+        say(
+            f"{directory / SHARED_MODEL} is kept for {listed(sorted(others))}; "
+            f"it is no longer the model of {listed(sorted(replaced))}"
+        )
+        return
+    try:
+        with replacing([], shared):
+            pass
+    except OSError as error:
+        say(f"cannot write to {directory}: {reason(error)}")
+    else:
+        _print_removed(shared)
 
 
 def _write_shared(outcomes: Sequence[Outcome | None], directory: Path) -> bool:
@@ -210,8 +261,10 @@ def _write_shared(outcomes: Sequence[Outcome | None], directory: Path) -> bool:
     return True
 
 
-def _write_one(job: Job, stem: str, outcome: Outcome, plan: Plan, directory: Path) -> bool:
-    """Write the results of one image, or say why not and return False."""
+def _write_one(
+    job: Job, stem: str, outcome: Outcome, plan: Plan, directory: Path, kept: Sequence[Path]
+) -> list[Path]:
+    """Write the results of one image and return their paths, or say why not and return none."""
     try:
         with bar(f"writing {stem}") as progress:
             written = write_results(
@@ -221,17 +274,24 @@ def _write_one(job: Job, stem: str, outcome: Outcome, plan: Plan, directory: Pat
                 outcome.picture.axes,
                 progress,
                 shared=plan.shared,
+                kept=kept,
             )
-    except UnreadableImageError as error:
+    except (UnreadableImageError, ChunkError) as error:
         say(f"cannot read {job.source}: {error}")
-        return False
+        return []
     except OSError as error:
         say(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
-        return False
+        return []
     if not plan.together:
         print_table(outcome.name, written.table)
     _print_paths(written.paths)
-    return True
+    _print_removed(written.removed)
+    return written.paths
+
+
+def _print_removed(paths: Iterable[Path]) -> None:
+    for path in paths:
+        print(f"removed {path}, of an earlier run")
 
 
 def _print_paths(paths: Iterable[Path]) -> None:

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -87,25 +87,31 @@ def write_whole(writers: Mapping[Path, Callable[[Path], Any]]) -> None:
 
 
 @contextmanager
-def replacing(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
+def replacing(paths: Sequence[Path], obsolete: Sequence[Path] = ()) -> Iterator[dict[Path, Path]]:
     """Give a temporary path beside each path; what is written there takes its place at the end.
 
-    Files and directories of zarr alike. An exception leaves what was there
-    before; what a run that was killed left behind, the next one for the same
-    paths takes away.
+    Files and directories of zarr alike; those that are `obsolete` go at the
+    same time. An exception leaves what was there before; what a run that was
+    killed left behind, the next one for the same paths takes away.
     """
-    for path in paths:
-        _clear_leftovers(path)
+    clear_leftovers([*paths, *obsolete])
     token = secrets.token_hex(4)
-    temporary = {path: path.with_name(f"{PREFIX}{token}-{path.name}") for path in paths}
+    temporary, gone = (
+        {path: path.with_name(f"{PREFIX}{token}-{path.name}") for path in group}
+        for group in (paths, obsolete)
+    )
     try:
         yield temporary
         for part in temporary.values():
             _flush_to_disk(part)
         for path, part in temporary.items():
             _take_place(part, path)
+        # Renamed first: to delete a directory takes long, and a kill would leave a half of it.
+        for path, part in gone.items():
+            with suppress(FileNotFoundError):
+                os.rename(path, part)
     finally:
-        for part in temporary.values():
+        for part in (*temporary.values(), *gone.values()):
             _remove(part)
 
 
@@ -126,15 +132,19 @@ def _previous(path: Path) -> Path:
     return path.with_name(f"{PREFIX}previous-{path.name}")
 
 
-def _clear_leftovers(path: Path) -> None:
-    """Put back or take away what runs that were killed left beside `path`."""
-    if _previous(path).exists() and not path.exists():
-        os.rename(_previous(path), path)
-    # A file may have been written by way of another temporary one.
-    pattern = re.compile(f"({re.escape(PREFIX)}([0-9a-f]{{8}}|previous)-)+{re.escape(path.name)}")
-    for leftover in path.parent.iterdir():
-        if pattern.fullmatch(leftover.name):
-            _remove(leftover)
+def clear_leftovers(paths: Sequence[Path]) -> None:
+    """Put back or take away what runs that were killed left beside paths."""
+    for path in paths:
+        if _previous(path).exists() and not path.exists():
+            os.rename(_previous(path), path)
+    for directory in {path.parent for path in paths}:
+        names = "|".join(re.escape(path.name) for path in paths if path.parent == directory)
+        # A file may have been written by way of another temporary one.
+        pattern = re.compile(f"({re.escape(PREFIX)}([0-9a-f]{{8}}|previous)-)+({names})")
+        # A list, for what is listed must not change meanwhile.
+        for leftover in list(directory.iterdir()):
+            if pattern.fullmatch(leftover.name):
+                _remove(leftover)
 
 
 def _remove(path: Path) -> None:

@@ -9,14 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.imaging.blocks import open_pixels
-from napari_kmeans.imaging.colors import brightness, rgb_to_lab, to_hex
-from napari_kmeans.imaging.painting import Renamer, label_dtype, paint, recolor, round_to
+from napari_kmeans.imaging.colors import brightness, has_known_white, rgb_to_lab, to_hex
+from napari_kmeans.imaging.painting import (
+    Renamer,
+    label_dtype,
+    paint,
+    recolor_lazily,
+    round_to,
+)
 from napari_kmeans.model import KMeansModel, entries_of
 from napari_kmeans.parameters import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.progress import Report
     from napari_kmeans.segmentation import Segmentation
 
@@ -70,7 +77,8 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
     Raises
     ------
     ValueError
-        If the colours are more than 2048, or the shares do not belong to them.
+        If the colours are more than 2048, if the shares do not belong to them,
+        or if the model is of RGB in integers of more than 16 bits.
 
     Notes
     -----
@@ -103,6 +111,11 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
         distances[:, a] = distances[a]
         distances[b], distances[:, b] = np.inf, np.inf
     return MergeTree(pairs, np.maximum.accumulate(heights))
+
+
+def can_compare_colors(model: KMeansModel) -> bool:
+    """Return whether the colors of a model have distances: see `has_known_white`."""
+    return not model.rgb or has_known_white(model.dtype)
 
 
 def cut(tree: MergeTree, distance: float) -> Groups:
@@ -169,6 +182,12 @@ class _Nodes:
         rgb = not isinstance(colors, KMeansModel) or colors.rgb
         rows = np.array(colors.colors if isinstance(colors, KMeansModel) else colors, np.float64)
         weights = np.array(shares, np.float64)
+        if isinstance(colors, KMeansModel) and not can_compare_colors(colors):
+            raise ValueError(
+                "colors must be of a model whose dtype states what full brightness is, got one of "
+                f"{colors.dtype}: segment the image in the dtype that its values mean, such as "
+                "np.uint8 for 0 to 255 or np.uint16 for 0 to 65535."
+            )
         if rows.ndim != 2 or rows.shape[1] != 3 or not 1 <= len(rows) <= _MAX_COLORS:
             raise ValueError(
                 f"colors must be 1 to {_MAX_COLORS} rows of red, green and blue, got shape "
@@ -250,11 +269,11 @@ class MergedModel(KMeansModel):
         return len(self.palette)
 
     def _paint(
-        self, image: Any, mask: Any, progress: Report | None, palette: Floats | None
+        self, pixels: Pixels, progress: Report | None, palette: Floats | None
     ) -> tuple[Any, Any]:
         """Paint with the centres, each in the colour of its label, and name the labels."""
         colors = None if palette is None else palette[self.center_labels - 1]
-        labels, recolored = super()._paint(image, mask, progress, colors)
+        labels, recolored = super()._paint(pixels, progress, colors)
         names = np.append(0, self.center_labels).astype(label_dtype(self.n_clusters))
         if isinstance(labels, np.ndarray):
             return names[labels], recolored
@@ -313,6 +332,11 @@ def merge_similar(
     -------
     Segmentation
         See `merge_clusters`.
+
+    Raises
+    ------
+    ValueError
+        As `merge_tree` does.
 
     Examples
     --------
@@ -405,16 +429,6 @@ def _repainted(segmentation: Segmentation, model: MergedModel, names: Groups) ->
 
 
 def _repainted_lazily(labels: Any, image: Any, model: MergedModel, names: Groups) -> Any:
-    import dask.array as da
-
     names = names.astype(label_dtype(model.n_clusters))
-    colors = round_to(model.palette, model.dtype)
-    renamed = labels.map_blocks(lambda chunk: names[chunk], dtype=names.dtype)
-
-    def recolor_chunk(chunk: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-        return recolor(labels[..., 0], colors, chunk)
-
-    recolored = da.map_blocks(
-        recolor_chunk, image, renamed[..., None], dtype=image.dtype, chunks=image.chunks
-    )
-    return renamed, recolored
+    renamed = labels.map_blocks(names.__getitem__, dtype=names.dtype)
+    return renamed, recolor_lazily(renamed, round_to(model.palette, model.dtype), image)

@@ -17,7 +17,9 @@ from napari_kmeans.imaging.blocks import Pixels, open_pixels
 from napari_kmeans.imaging.colors import ColorSpace, display_colors, white_of
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import Painter, paint, round_to
-from napari_kmeans.parameters import LARGEST, OPTIONS, shown
+from napari_kmeans.imaging.units import describe_other_units
+from napari_kmeans.notices import notice
+from napari_kmeans.parameters import LARGEST, OPTIONS, Options, shown
 from napari_kmeans.progress import Progress, Report
 
 Floats = NDArray[np.float64]
@@ -93,6 +95,13 @@ class KMeansModel:
         return ColorSpace(self.color_space, self.white, self.offset, self.scale)
 
     @property
+    def options(self) -> Options:
+        """What the model alone states of the options of its fit."""
+        return Options(
+            n_clusters=self.n_clusters, color_space=self.color_space, normalize=self.normalize
+        )
+
+    @property
     def colors(self) -> Floats:
         """Colours (K, 3) from 0 to 1 that show the palette on a screen."""
         return display_colors(self.palette, self.rgb, self.dtype)
@@ -120,6 +129,11 @@ class KMeansModel:
         ValueError
             If the channels are not those of the model.
 
+        Warns
+        -----
+        UserWarning
+            As `apply` does.
+
         Notes
         -----
         Of centres at exactly the same distance the one of the lowest label is
@@ -127,7 +141,9 @@ class KMeansModel:
         labels were given, and may have put it to the other one: at no cost, for
         both are as near.
         """
-        return self._paint(image, mask, progress, None)[0]
+        pixels = self.open(image, mask)
+        self._tell_of_units(pixels)
+        return self.paint(pixels, progress, recolored=False)[0]
 
     def apply(
         self, image: Any, *, mask: Any = None, progress: Report | None = None
@@ -151,20 +167,48 @@ class KMeansModel:
             Each pixel in the mean colour of its cluster, rounded and clipped to
             what the dtype holds; pixels that are left out and alpha are unchanged.
 
-        Both are lazy dask arrays where the image is one, which is not read for them.
+        Both are lazy dask arrays where the image is one, which is not read for
+        them. A part of it is read if its dtype has another full brightness than
+        that of the image that was fitted.
 
         Raises
         ------
         ValueError
             If the channels are not those of the model.
+
+        Warns
+        -----
+        UserWarning
+            If the image seems to be in other units than the model: another dtype,
+            whose greatest value is more than 16 times that of the model's colors,
+            or less than a 16th of it.
         """
-        return self._paint(image, mask, progress, self.palette)
+        pixels = self.open(image, mask)
+        self._tell_of_units(pixels)
+        return self.paint(pixels, progress)
+
+    def open(self, image: Any, mask: Any = None) -> Pixels:
+        """Check that an image has the channels of the model, and say where they are."""
+        self._check_channels(np.shape(image))
+        return open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
+
+    def paint(
+        self, pixels: Pixels, progress: Report | None = None, *, recolored: bool = True
+    ) -> tuple[Any, Any]:
+        """Return the labels and the recolored image, or None, of pixels that `open` gave.
+
+        As `apply`, but without a word on their units.
+        """
+        return self._paint(pixels, progress, self.palette if recolored else None)
+
+    def _tell_of_units(self, pixels: Pixels) -> None:
+        sentence = describe_other_units(pixels, self.palette, self.dtype)
+        if sentence is not None:
+            notice(sentence, stacklevel=3)
 
     def _paint(
-        self, image: Any, mask: Any, progress: Report | None, palette: Floats | None
+        self, pixels: Pixels, progress: Report | None, palette: Floats | None
     ) -> tuple[Any, Any]:
-        self._check_channels(np.shape(image))
-        pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
         stages = Progress(progress)
         n_blocks = len(pixels.blocks())
         painter = self._painter(pixels, stages, n_blocks)

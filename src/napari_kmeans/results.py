@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.files import PREFIX, replacing
+from napari_kmeans.files import PREFIX, clear_leftovers, replacing
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.colors import display_range
 from napari_kmeans.ome_zarr import Image, spatial_axes, write_images
@@ -18,7 +19,7 @@ from napari_kmeans.picture import Axis
 from napari_kmeans.zarr_files import COLORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -34,6 +35,9 @@ SUFFIXES = {
     "table": (".csv",),
     "model": (".json",),
 }
+SHARED_MODEL, SHARED_TABLE = "napari-kmeans-model.json", "napari-kmeans-table.csv"
+"""What the model and the table of several images are called."""
+
 RGBA = ("red", "green", "blue", "alpha")
 
 
@@ -44,11 +48,14 @@ def write_results(
     axes: Sequence[Axis] = (),
     report: Report | None = None,
     shared: bool = False,
+    kept: Sequence[Path] = (),
 ) -> Written:
     """Write labels, recolored image, table and model.
 
-    None of the four takes its place before all of them are written. Lazy labels
-    and pixels become OME-Zarr, chunk by chunk.
+    None of the four takes its place before all of them are written. At the same
+    time what an earlier run wrote for the same stem goes: a model, or labels and
+    pixels in another format. Lazy labels and pixels become OME-Zarr, chunk by
+    chunk.
 
     Parameters
     ----------
@@ -63,6 +70,8 @@ def write_results(
     shared : bool
         Whether the model is that of other images too: then it is not written,
         and the table has the pixels of this image alone.
+    kept : sequence of Path, optional
+        Files that do not go, whatever they are.
 
     Raises
     ------
@@ -78,8 +87,11 @@ def write_results(
     names = [f"labels{suffixes[0]}", f"recolored{suffixes[1]}", "table.csv"]
     names += [] if shared else ["model.json"]
     paths = [directory / f"{stem}-{name}" for name in names]
+    others = [path for path in _targets(directory, stem) if path not in paths]
+    clear_leftovers(others)
+    obsolete = find_results(others, kept)
     counts = LabelCounts(seg.model)
-    with replacing(paths) as temporary:
+    with replacing(paths, obsolete) as temporary:
         labels, recolored, table, *model = temporary.values()
         if lazy:
             _write_lazily(seg, stem, labels, recolored, axes, report, counts)
@@ -89,7 +101,7 @@ def write_results(
         written.to_csv(table, index=False)
         for path in model:
             seg.model.save(path)
-    return Written(paths, written)
+    return Written(paths, written, obsolete)
 
 
 class Written(NamedTuple):
@@ -97,6 +109,109 @@ class Written(NamedTuple):
 
     paths: list[Path]
     table: pd.DataFrame
+    removed: list[Path]
+    """What an earlier run had written, which is gone."""
+
+
+def find_results(paths: Iterable[Path], kept: Iterable[Path] = ()) -> list[Path]:
+    """Return those of some paths at which a run wrote a result.
+
+    They are known by their contents: what only has the name of a result is
+    somebody else's. Links are left out, and so are `kept` files and the
+    directories in which these are.
+    """
+    places = {_key(place) for path in kept for place in (path, *path.absolute().parents)}
+    return [path for path in paths if _key(path) not in places and _is_result(path)]
+
+
+def stems_without_model(directory: Path) -> tuple[set[str], set[str]]:
+    """Return the stems of the results in a directory that have no model of their own.
+
+    Returns
+    -------
+    shared, others : sets of str
+        Those whose table has the colors of the model of several images that is
+        there, and those of another model.
+    """
+    model = _shared_colors(directory / SHARED_MODEL)
+    shared: set[str] = set()
+    others: set[str] = set()
+    for path in directory.iterdir():
+        stem, found, suffix = path.name.rpartition("-labels")
+        if not (stem and found and suffix in SUFFIXES["labels"]) or stem.startswith(PREFIX):
+            continue
+        table = directory / f"{stem}-table.csv"
+        if not (directory / f"{stem}-model.json").exists() and find_results([table]):
+            (shared if _table_colors(table) == model else others).add(stem)
+    return shared, others
+
+
+def _shared_colors(path: Path) -> list[str] | None:
+    from napari_kmeans.model import KMeansModel
+
+    return colors_of(KMeansModel.load(path))["color"].to_list() if find_results([path]) else None
+
+
+def _table_colors(path: Path) -> list[str]:
+    return [line.rpartition(",")[2] for line in path.read_text("utf-8").splitlines()[1:]]
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        return not path.is_symlink() and path.exists() and _CHECKS[path.suffix](path)
+    except Exception:
+        # Decoders answer damaged files with errors of many kinds.
+        return False
+
+
+def _is_tiff(path: Path) -> bool:
+    """Return whether a file is as `_write_tiff` leaves it."""
+    from tifffile import COMPRESSION, TiffFile
+
+    if path.is_dir():
+        return False
+    with TiffFile(path) as file:
+        page = file.pages.first
+        by_tifffile = file.is_shaped and page.software == "tifffile.py"
+        return bool(by_tifffile and page.compression == COMPRESSION.ADOBE_DEFLATE)
+
+
+def _is_png(path: Path) -> bool:
+    """Return whether a file is as `_write_png` leaves it: its pixels follow its header."""
+    with path.open("rb") as file:
+        start = file.read(41)
+    # Of 33 bytes, signature and header; then come the length and the name of a chunk.
+    return start.startswith(b"\x89PNG\r\n\x1a\n") and start[37:] == b"IDAT"
+
+
+def _is_zarr(path: Path) -> bool:
+    attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+    # `_write_lazily` calls the image in "scan-labels.zarr" "scan labels".
+    stem, _, part = attributes["ome"]["multiscales"][0]["name"].rpartition(" ")
+    return path.name == f"{stem}-{part}.zarr"
+
+
+def _is_table(path: Path) -> bool:
+    with path.open(encoding="utf-8") as file:
+        header = file.readline(2**16).strip().split(",")
+    return header[:3] == ["index", "pixels", "percent"] and header[-1] == "color"
+
+
+def _is_model(path: Path) -> bool:
+    from napari_kmeans.model import KMeansModel
+
+    KMeansModel.load(path)
+    return True
+
+
+_CHECKS: dict[str, Callable[[Path], bool]] = {
+    ".tif": _is_tiff,
+    ".png": _is_png,
+    ".zarr": _is_zarr,
+    ".csv": _is_table,
+    ".json": _is_model,
+}
+"""How a result is told from other files, by the suffix of its name."""
 
 
 class LabelCounts:

@@ -54,8 +54,7 @@ class Plan(NamedTuple):
     @classmethod
     def of_model(cls, model: KMeansModel) -> Plan:
         """Plan to paint images with a model."""
-        options = Options(n_clusters=model.n_clusters, color_space=model.color_space)
-        return cls(options, model=model)
+        return cls(model.options, model=model)
 
     @property
     def shared(self) -> bool:
@@ -195,7 +194,7 @@ def _paint(job: Job, picture: Picture, model: KMeansModel, options: Options) -> 
 
     try:
         _check_kind(picture, model)
-        with bar(job.name) as progress:
+        with spoken_warnings(job.source), bar(job.name) as progress:
             labels, recolored = model.apply(picture.pixels, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
         say(f"cannot apply the model to {job.source}: {reason(error)}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_kmeans.imaging.blocks import Pixels, are_several, open_images
 from napari_kmeans.imaging.chunks import count_steps
-from napari_kmeans.imaging.colors import brightness, to_hex, white_of
+from napari_kmeans.imaging.colors import brightness, has_known_white, to_hex, white_of
 from napari_kmeans.imaging.painting import paint
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.notices import notice
@@ -112,7 +112,10 @@ def segment(
     color_space : {"rgb", "hsv", "lab"}, default "rgb"
         Where colours are compared. "rgb" takes channel values as they are, and
         is the one for gray and other channels; "hsv" is the cone, on which hue
-        is an angle; "lab" is CIELAB under D65.
+        is an angle; "lab" is CIELAB under D65, in which full brightness is the
+        greatest value of an integer dtype, or 1 for floats. Integers of more
+        than 16 bits, and nested lists, have to be converted for "lab" to the
+        dtype that their values mean.
     normalize : {"none", "zscore", "percentile"}, default "none"
         How channels are scaled before they are compared, in "rgb" alone:
         "zscore" by their mean and standard deviation, "percentile" by their
@@ -166,7 +169,9 @@ def segment(
         If the image, the mask or an option cannot be used; the message names
         it, gives its value and says what to do.
     OSError
-        If a chunk of a dask array cannot be read; the message says which.
+        If a chunk of a dask array cannot be read, or if its shape or its values
+        are not those of the dtype and the chunks that the array declares; the
+        message says which.
 
     Warns
     -----
@@ -311,6 +316,12 @@ def _check_together(pixels: Pixels, options: Options) -> None:
         raise ValueError(
             f"color_space must be 'rgb' for an image without color, got {options.color_space!r}: "
             "use 'rgb', which compares any channels, or pass rgb=True."
+        )
+    if options.color_space == "lab" and not has_known_white(pixels.dtype):
+        raise ValueError(
+            "color_space must be 'rgb' or 'hsv' for integers of more than 16 bits, got 'lab' for "
+            f"{pixels.dtype}: convert the image to the dtype that its values mean, such as "
+            "np.uint8 for 0 to 255 or np.uint16 for 0 to 65535."
         )
     if not isinstance(options.init, str) and options.init.shape[1] != pixels.n_channels:
         raise ValueError(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import display_colors, to_hex
 from napari_kmeans.imaging.painting import label_dtype
+from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.notices import notice, notices_to
 from napari_kmeans.parallel import map_threads, stop_if_in_vain
 from napari_kmeans.parameters import Options
@@ -104,6 +105,11 @@ class StackModel:
         ------
         ValueError
             If the axes or the channels are not those of the stack.
+
+        Warns
+        -----
+        UserWarning
+            If the image seems to be in other units, as :meth:`KMeansModel.apply` does.
         """
         pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
         if len(pixels.shape) != len(self.shape) + 2:
@@ -111,6 +117,10 @@ class StackModel:
                 f"image must have {len(self.shape)} axes before the two of a slice, got shape "
                 f"{np.shape(image)}: apply the models to a stack like the one they were fitted to."
             )
+        palette = np.concatenate([model.palette for model in self.models if model])
+        sentence = describe_other_units(pixels, palette, self.dtype)
+        if sentence is not None:
+            notice(sentence, stacklevel=2)
         return self.paint(pixels, progress)
 
     def paint(self, pixels: Pixels, progress: Report | None) -> tuple[Any, Any]:
@@ -129,7 +139,7 @@ class StackModel:
         part = _slice_of(pixels, position)
         if model is None:
             return _unpainted(part, dtype)
-        labels, recolored = model.apply(_image_of(part)[0], mask=part.mask, progress=progress)
+        labels, recolored = model.paint(model.open(_image_of(part)[0], part.mask), progress)
         return _renamed(labels, self.names[number].astype(dtype)), _channels_last(part, recolored)
 
     def _nearest(self, position: Position, shape: tuple[int, ...]) -> int:

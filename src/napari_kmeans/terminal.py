@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
@@ -16,12 +16,21 @@ if TYPE_CHECKING:
 
 PROGRAM = "napari-kmeans"
 ROWS_PRINTED = 20
+NAMES_PRINTED = 3
 COLUMNS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}"}
 
 
 def say(sentence: str) -> None:
     """Print a sentence to the user, beside the results."""
     print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in words, the first ones where they are many."""
+    shown = list(names[:NAMES_PRINTED])
+    if len(names) > len(shown):
+        shown.append(f"{len(names) - len(shown)} more")
+    return " and ".join([*([", ".join(shown[:-1])] if shown[:-1] else []), *shown[-1:]])
 
 
 @contextmanager

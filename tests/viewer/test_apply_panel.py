@@ -181,6 +181,16 @@ def test_an_image_in_other_units_is_told(viewer, panel, qtbot, quadrants, factor
     assert "other labels" in viewer.layers
 
 
+def test_levels_in_other_units_are_told_of_once(viewer, panel, qtbot, quadrants):
+    levels = [quadrants / 255, quadrants[::2, ::2] / 255]
+    lazy = [da.from_array(level) for level in levels]
+    for name, data in (("levels", levels), ("lazy", lazy)):
+        layer = viewer.add_image(data, name=name, rgb=True, multiscale=True)
+        apply(qtbot, panel, layer)
+    told = [message for severity, message in notifications() if severity == "warning"]
+    assert [message.partition(" ")[0] for message in told] == ["'levels'", "'lazy'"]
+
+
 def test_without_a_model_or_of_slices(viewer, open_dock, finish, steps):
     viewer.add_image(steps, name="steps")
     dock = open_dock()

@@ -99,6 +99,13 @@ def test_options_reach_the_clustering(picture, quadrants):
     assert told
 
 
+@pytest.mark.parametrize("stack", ["whole", "each"])
+def test_lab_of_wide_integers_is_refused_in_a_layer(quadrants, stack):
+    layer = Image(np.stack([quadrants] * 2).astype(np.int32), rgb=True)
+    with pytest.raises(ValueError, match=r"color_space must be .* got 'lab' for int32"):
+        segment_layer(layer, 3, color_space="lab", stack=stack)
+
+
 def test_anything_but_an_image_layer_is_refused(quadrant_labels):
     with pytest.raises(TypeError, match="layer must be an Image layer, got <Labels layer"):
         segment_layer(Labels(quadrant_labels))

@@ -54,6 +54,17 @@ class TestClusters:
         assert coffee.folds["Clusters"].open().list.layer is None
 
 
+def test_colors_without_distances_are_not_offered_to_be_merged(viewer, open_dock, finish):
+    viewer.add_image(data.coffee().astype(np.int32), name="wide", rgb=True)
+    dock = open_dock()
+    dock.n_clusters.value = 4
+    panel = dock.folds["Merge similar"].open()
+    dock.run()
+    finish(dock)
+    assert not panel.distance.enabled
+    assert "integers of more than 16 bits" in panel.message.text()
+
+
 class TestMergeSimilar:
     @pytest.fixture
     def panel(self, coffee, finish):

@@ -115,6 +115,18 @@ def test_a_lazy_slice_reads_no_other(ramp):
     assert set(read) == {2}
 
 
+def test_a_lazy_stack_keeps_its_dtype_around_a_slice(ramp):
+    meta = np.empty((0, 0, 0), ramp.dtype)
+    lazy = da.from_array(ramp, chunks=(2, 8, 10))
+    lazy = lazy.map_blocks(lambda block: block.astype(">f8"), dtype=ramp.dtype, meta=meta)
+    _, recolored = segment_layer(Image(lazy, rgb=False, contrast_limits=(0, 9_000)), 3, stack=2)
+    _, expected = segment_layer(Image(ramp, rgb=False), 3, stack=2)
+    for index in range(len(ramp)):
+        plane = recolored.data[index].compute()
+        assert plane.dtype == ramp.dtype
+        np.testing.assert_array_equal(plane, expected.data[index])
+
+
 def test_a_slice_has_the_mask_of_its_place(ramp):
     mask = np.zeros(ramp.shape, int)
     mask[2, :, :6] = 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from napari_kmeans.imaging.declared import as_declared
 from napari_kmeans.parameters import LARGEST, shown
 
 if TYPE_CHECKING:
@@ -248,6 +249,8 @@ def open_pixels(
             f"rgb must be False for an image without 3 or 4 entries along its last axis, got "
             f"shape {tuple(array.shape)}: pass one of red, green, blue and perhaps alpha."
         )
+    if is_dask(array):
+        array = as_declared(array)
     axis = -1 if rgb else channel_axis
     channels_last = _channels_last(array, axis)
     # JSON knows no numbers of numpy.
@@ -359,6 +362,8 @@ def _check_mask(mask: Any, image: Any) -> Any:
             f"mask must have the image's spatial shape {shape}, got "
             f"{tuple(inside.shape)}: draw or crop it on the same pixels."
         )
+    if is_dask(inside):
+        inside = as_declared(inside, "mask")
     if not is_dask(image):
         # Where the image is in memory, so may its mask be.
         return np.asarray(inside) != 0

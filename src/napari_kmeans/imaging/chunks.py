@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from napari_kmeans.imaging.blocks import block_size, cut, split
+from napari_kmeans.imaging.declared import ChunkError, shown_block
 from napari_kmeans.parallel import in_task, map_threads, stop_if_in_vain
 from napari_kmeans.progress import Step, ignore
 from napari_kmeans.scheduling import TaskFailed, compute_graph
@@ -66,10 +67,6 @@ _MARK = "_napari_kmeans_task"
 
 _stops: dict[str, threading.Event] = {}
 """What ends the tasks of a graph before their time, by its name, in this process."""
-
-
-class ChunkError(OSError):
-    """A part of an image cannot be read; the message says where, and why."""
 
 
 class Piece(NamedTuple):
@@ -334,7 +331,8 @@ class _Graph(Generic[Result]):
         except TaskFailed as failed:
             error = failed.__cause__
             assert isinstance(error, Exception)
-            if hasattr(error, _MARK):
+            names_chunk = isinstance(error, ChunkError) and self.n_images == 1
+            if hasattr(error, _MARK) or names_chunk:
                 raise error from error.__cause__
             culprit = self._find_culprit(failed.suspects)
             raise self._unreadable(culprit, error) from error
@@ -360,21 +358,20 @@ class _Graph(Generic[Result]):
 
     def _unreadable(self, chunk: _Chunk | None, error: Exception) -> Exception:
         """Return the error that says which chunk cannot be read, and why."""
+        if isinstance(error, ChunkError):
+            # The message names the chunk, but not the image.
+            return ChunkError(str(error) if chunk is None else f"image {chunk.place[0]}: {error}")
         lines = str(error).strip().splitlines()
         reason = ": ".join([type(error).__name__, *(line.rstrip(".") for line in lines[:1])])
-        what = "image" if chunk is None else f"chunk {_shown(chunk.place[1])} of the image"
+        what = "image" if chunk is None else f"chunk {shown_block(chunk.place[1])} of the image"
         if chunk is not None and self.n_images > 1:
-            what = f"chunk {_shown(chunk.place[1])} of image {chunk.place[0]}"
+            what = f"chunk {shown_block(chunk.place[1])} of image {chunk.place[0]}"
         kind = MemoryError if isinstance(error, MemoryError) else ChunkError
         return kind(f"{what} cannot be read, got {reason}: check where its data are.")
 
 
 def _touch(_chunk: Any) -> None:
     """Be the task that wants a chunk only to be there."""
-
-
-def _shown(block: Block) -> str:
-    return "[" + ", ".join(f"{part.start}:{part.stop}" for part in block) + "]"
 
 
 def _read(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:

@@ -45,6 +45,16 @@ def white_of(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
 
+def has_known_white(dtype: np.dtype[Any]) -> bool:
+    """Return whether the dtype states which value full brightness has.
+
+    Integers of more than 16 bits do not: nested lists and many computations
+    give int64 for values from 0 to 255. As fractions of its greatest value
+    these are less than CIELAB in float64 resolves.
+    """
+    return dtype.kind not in "ui" or dtype.itemsize <= 2
+
+
 @dataclass(frozen=True)
 class ColorSpace:
     """Where colours are compared.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.blocks import split
+from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
 from napari_kmeans.parallel import in_task, map_threads
 from napari_kmeans.progress import Step, ignore
@@ -144,7 +144,8 @@ class Renamer(Painter):
 def recolor(labels: NDArray[Any], palette: NDArray[Any], original: NDArray[Any]) -> NDArray[Any]:
     """Return `original` (..., C or more) with the channels of each label's colour.
 
-    Pixels of label 0 and further channels (alpha) keep what they have.
+    Pixels of label 0 and further channels (alpha) keep what they have. The
+    palette must have values that the dtype of `original` can hold.
     """
     colored = np.empty(original.shape, original.dtype)
     _recolor_into(colored, labels, palette, original)
@@ -159,10 +160,12 @@ def _recolor_into(
         target[...] = recolor(labels, palette, original)
         return
     target[..., n_channels:] = original[..., n_channels:]
-    values = np.ascontiguousarray(original).reshape(-1, original.shape[-1])
+    # Bits are copied, so that all must have the same dtype and byte order.
+    values = np.ascontiguousarray(original, target.dtype).reshape(-1, original.shape[-1])
+    colors = palette.astype(target.dtype, copy=False)
     kernels.recolor(
         labels.reshape(-1),
-        tuple(np.append(column[:1], column) for column in _as_bits(palette).T),
+        tuple(np.append(column[:1], column) for column in _as_bits(colors).T),
         _as_bits(values),
         _as_bits(target.reshape(values.shape)),
     )
@@ -217,7 +220,7 @@ def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None)
     masks = [] if pixels.mask is None else [pixels.mask[..., None]]
     labels = da.map_blocks(
         _label_chunk,
-        _as_key(painter),
+        as_key(painter),
         pixels.n_channels,
         image,
         *masks,
@@ -227,24 +230,23 @@ def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None)
     )
     if colors is None:
         return labels, None
-    recolored = da.map_blocks(
+    return labels, recolor_lazily(labels, colors, image)
+
+
+def recolor_lazily(labels: Any, palette: NDArray[Any], original: Any) -> Any:
+    """Return what `recolor` makes of dask arrays of the same chunks, as a dask array."""
+    import dask.array as da
+
+    return da.map_blocks(
         _recolor_chunk,
-        _as_key(colors),
-        image,
+        as_key(palette),
+        original.dtype,
+        original,
         labels[..., None],
-        dtype=image.dtype,
-        chunks=image.chunks,
-        meta=np.empty((0,) * image.ndim, image.dtype),
+        dtype=original.dtype,
+        chunks=original.chunks,
+        meta=np.empty((0,) * original.ndim, original.dtype),
     )
-    return labels, recolored
-
-
-def _as_key(value: Any) -> Any:
-    """Return a value as a single key of a graph, however many tasks take it."""
-    from dask.delayed import delayed
-
-    name = f"napari-kmeans-{type(value).__name__.lower()}-{uuid.uuid4().hex}"
-    return delayed(value, name=name, pure=False, traverse=False)
 
 
 def _label_chunk(
@@ -257,5 +259,8 @@ def _label_chunk(
         return painter.label(values, kept).reshape(pixels.shape[:-1])
 
 
-def _recolor_chunk(colors: NDArray[Any], chunk: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-    return recolor(labels[..., 0], colors, np.asarray(chunk))
+def _recolor_chunk(
+    palette: NDArray[Any], dtype: np.dtype[Any], chunk: NDArray[Any], labels: NDArray[Any]
+) -> NDArray[Any]:
+    # A cluster hands arrays over in native byte order, whatever they had.
+    return recolor(labels[..., 0], palette, np.asarray(chunk, dtype))

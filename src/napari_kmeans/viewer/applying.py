@@ -9,12 +9,11 @@ import numpy as np
 
 from napari_kmeans.imaging.blocks import is_dask, open_pixels
 from napari_kmeans.imaging.chunks import count_steps
-from napari_kmeans.imaging.colors import white_of
 from napari_kmeans.imaging.tally import tally_pixels
+from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.merging import MergedModel
 from napari_kmeans.notices import notice
 from napari_kmeans.parallel import map_slices
-from napari_kmeans.parameters import Options
 from napari_kmeans.progress import Progress, part_of
 from napari_kmeans.segmentation import Segmentation, table_of
 
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.progress import Report
     from napari_kmeans.viewer.source import Source
-
-_OTHER_UNITS = 16
-"""The darkest images of the same units are not so many times darker than others, as a rule."""
-
-_WINDOW = 512
-"""Pixels along each axis that are looked at of a lazy image, to tell its range."""
 
 _SLAB = 2**20
 
@@ -103,26 +96,20 @@ class Application:
             table=table_of(model, counts),
             coreset=None,
             distortion=fitted.distortion if fitted else float("nan"),
-            options=fitted.options if fitted else _options_of(model),
+            options=fitted.options if fitted else model.options,
         )
 
     def _paint(self, progress: Report | None) -> Any:
         """Return the labels and the recolored images of all levels."""
         n_levels = self.source.n_levels
         painted = [
-            self.model.apply(
-                pixels, progress=part_of(progress, level / n_levels, (level + 1) / n_levels)
+            self.model.paint(
+                self.model.open(pixels),
+                part_of(progress, level / n_levels, (level + 1) / n_levels),
             )
             for level, pixels in enumerate(self.source.levels)
         ]
         return map(list, zip(*painted, strict=True))
-
-
-def _options_of(model: KMeansModel) -> Options:
-    """Return what a model alone tells of the options."""
-    return Options(
-        n_clusters=model.n_clusters, color_space=model.color_space, normalize=model.normalize
-    )
 
 
 def _count(
@@ -146,31 +133,8 @@ def _count(
 
 
 def _warn_of_units(model: KMeansModel, source: Source) -> None:
-    dtype = np.dtype(source.data.dtype)
-    if white_of(dtype) == model.white:
-        return
-    here, there = _greatest(source), float(model.palette.max())
-    if here <= 0 or there <= 0 or 1 / _OTHER_UNITS <= here / there <= _OTHER_UNITS:
-        return
-    notice(
-        f"{source.name!r} holds {dtype} values up to {here:g}, while the model's colors, of "
-        f"{model.dtype}, go up to {there:g}: values are compared as they are, so bring the "
-        "image to the model's units first.",
-        stacklevel=3,
-    )
-
-
-def _greatest(source: Source) -> float:
-    """Return the greatest value of the coarsest level, or near the middle of it if it is lazy."""
-    array = source.levels[-1]
-    if is_dask(array):
-        array = array[_middle(source.shape_of(source.n_levels - 1))]
-    values = np.asarray(array)
-    finite = values[np.isfinite(values)]
-    return float(finite.max()) if finite.size else 0.0
-
-
-def _middle(shape: tuple[int, ...]) -> tuple[slice, ...]:
-    sizes = [*[1] * (len(shape) - 2), _WINDOW, _WINDOW][-len(shape) :]
-    starts = [max(full - size, 0) // 2 for full, size in zip(shape, sizes, strict=True)]
-    return tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+    """Compare the units of the coarsest level with those of a model."""
+    pixels = model.open(source.levels[-1])
+    sentence = describe_other_units(pixels, model.palette, model.dtype, repr(source.name))
+    if sentence is not None:
+        notice(sentence, stacklevel=3)

@@ -193,7 +193,8 @@ def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
     if coreset is None:
         raise ValueError('method must be "coreset" for points, got "full": there is no sample.')
     points = coreset.points if source.rgb or source.channels else coreset.points[:, 0]
-    labels = segmentation.model.predict(points)
+    model = segmentation.model
+    labels, _ = model.paint(model.open(points), recolored=False)
     sample = Points(
         _in_finest(coreset.positions, source),
         ndim=len(source.shape),

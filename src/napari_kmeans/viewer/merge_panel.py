@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import FloatSlider, FloatSpinBox
 from qtpy.QtWidgets import QLabel
 
-from napari_kmeans.merging import cut, join_small, merge_clusters, merge_tree
+from napari_kmeans.merging import can_compare_colors, cut, join_small, merge_clusters, merge_tree
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.form import form
 from napari_kmeans.viewer.label_table import is_outdated
@@ -123,8 +123,8 @@ class MergePanel(Panel):
             text = "No clusters yet: run a clustering first."
         else:
             text = (
-                f"This works for one model of 2 to {MOST_CLUSTERS} clusters "
-                "and images of a single resolution."
+                f"This works for one model of 2 to {MOST_CLUSTERS} clusters and images of a single "
+                "resolution whose colors are not integers of more than 16 bits."
             )
         self.message.setText(text)
 
@@ -133,5 +133,7 @@ def _mergeable(outcome: Any) -> Segmentation | None:
     """Return what clusters can be merged of, None where they cannot."""
     one = isinstance(outcome, Segmentation) and not isinstance(outcome.labels, list)
     if not one or not 2 <= outcome.model.n_clusters <= MOST_CLUSTERS:
+        return None
+    if not can_compare_colors(outcome.model):
         return None
     return outcome  # type: ignore[no-any-return]

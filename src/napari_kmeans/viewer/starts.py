@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Points
 
 from napari_kmeans.imaging.blocks import is_dask, split
+from napari_kmeans.imaging.declared import as_declared
 from napari_kmeans.viewer.choices import shown_slice
 from napari_kmeans.viewer.source import layer_levels
 
@@ -166,7 +167,7 @@ def _pixels(array: Any, places: NDArray[np.int64], source: Source) -> NDArray[An
     if not is_dask(array):
         values: NDArray[Any] = np.asarray(array)[index]
     elif len(places):
-        values = np.asarray(array.vindex[index])
+        values = np.asarray(as_declared(array).vindex[index])
     else:
         values = np.empty((0, *array.shape[len(source.shape) :]), array.dtype)
     return values if values.ndim == 2 else values[:, None]

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Labels, Points
 
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.imaging.declared import as_declared
 from napari_kmeans.parameters import SUMMARY_OPTIONS, Options
 from napari_kmeans.progress import part_of
 from napari_kmeans.segmentation import Segmentation, segment, summarize
@@ -190,7 +191,7 @@ class Task:
             import dask.array as da
 
             all_labels: Any = da.zeros(shape, dtype=labels.dtype, chunks=array.chunks[: len(shape)])
-            all_recolored = array.copy()
+            all_recolored = as_declared(array)
         else:
             all_labels, all_recolored = np.zeros(shape, labels.dtype), np.array(array)
         all_labels[index], all_recolored[index] = labels, recolored

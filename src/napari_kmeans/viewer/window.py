@@ -85,7 +85,7 @@ def _paint_levels(seg: Segmentation, levels: list[Any]) -> Segmentation:
     """Return the results of all levels, lazily painted; as they are where there is but one."""
     if len(levels) == 1:
         return seg
-    painted = [seg.model.apply(level) for level in levels[1:]]
+    painted = [seg.model.paint(seg.model.open(level)) for level in levels[1:]]
     return replace(
         seg,
         labels=[seg.labels, *(labels for labels, _ in painted)],

@@ -1,0 +1,138 @@
+"""Dask arrays whose chunks have the shape and the dtype that the array declares."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.parameters import shown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.imaging.blocks import Block
+
+
+class ChunkError(OSError):
+    """A part of an image cannot be read; the message says where, and why."""
+
+
+def as_declared(array: Any, name: str = "image") -> Any:
+    """Return a dask array whose chunks are checked and cast when they are read.
+
+    Dask does not look at what its tasks return. A function that is mapped over
+    chunks may return another dtype than was declared, and a cluster returns
+    big-endian numbers in native byte order. Kernels that rely on the declared
+    dtype would then copy bits of the wrong size or order.
+
+    Parameters
+    ----------
+    array : dask array
+        With chunks of known sizes.
+    name : {"image", "mask"}
+        Of a mask only the shape of the chunks is checked: every value that is
+        not 0 counts.
+
+    Returns
+    -------
+    dask array
+        Of the same chunks. Reading one of them raises ChunkError if its shape
+        is not the declared one, or if it has values that the declared dtype
+        cannot hold. Floats may be rounded to floats of fewer bits.
+    """
+    return array.map_blocks(
+        _as_declared,
+        as_key(array.chunks),
+        name,
+        None if name == "mask" else array.dtype,
+        dtype=array.dtype,
+        meta=np.empty((0,) * array.ndim, array.dtype),
+    )
+
+
+def as_key(value: Any) -> Any:
+    """Return a value as a single key of a graph, however many tasks take it."""
+    from dask.delayed import delayed
+
+    name = f"napari-kmeans-{type(value).__name__.lower()}-{uuid.uuid4().hex}"
+    return delayed(value, name=name, pure=False, traverse=False)
+
+
+def shown_block(block: Block) -> str:
+    """Return how the place of a block is written in messages: ``[0:100, 100:200]``."""
+    return "[" + ", ".join(f"{part.start}:{part.stop}" for part in block) + "]"
+
+
+def _as_declared(
+    chunk: Any,
+    chunks: tuple[tuple[int, ...], ...],
+    name: str,
+    dtype: np.dtype[Any] | None,
+    block_id: tuple[int, ...] = (),
+) -> NDArray[Any]:
+    values = np.asarray(chunk)
+    shape = tuple(sizes[number] for sizes, number in zip(chunks, block_id, strict=True))
+    if values.shape != shape:
+        raise ChunkError(
+            f"chunk {_place(chunks, block_id)} of the {name} must have the shape {shape}, got "
+            f"{values.shape}: declare the chunks that are returned, as in map_blocks(…, chunks=…)."
+        )
+    if dtype is None or values.dtype == dtype:
+        return values
+    held, wrong = _cast(values, dtype)
+    if wrong.size:
+        got = f"{shown(wrong[0].item())} in {values.dtype}"
+        raise ChunkError(
+            f"chunk {_place(chunks, block_id)} of the {name} must have values that the declared "
+            f"dtype {dtype} can hold, got {got}: declare the dtype that is returned, as in "
+            "map_blocks(…, dtype=…)."
+        )
+    return held
+
+
+def _place(chunks: tuple[tuple[int, ...], ...], block_id: tuple[int, ...]) -> str:
+    starts = [sum(sizes[:number]) for sizes, number in zip(chunks, block_id, strict=True)]
+    return shown_block(
+        tuple(
+            slice(start, start + sizes[number])
+            for start, sizes, number in zip(starts, chunks, block_id, strict=True)
+        )
+    )
+
+
+def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return values in another dtype, and those of them that it cannot hold."""
+    if values.dtype.kind not in "buif":
+        return values, values.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        held = values.astype(dtype)
+    # numpy calls int64 to float64 safe, but the bits below the mantissa are lost.
+    if np.can_cast(values.dtype, dtype) and (
+        values.dtype.kind == dtype.kind or values.dtype.itemsize < 8
+    ):
+        return held, values.reshape(-1)[:0]
+    if values.dtype.kind == dtype.kind == "f":
+        return held, values[np.isfinite(values) & ~np.isfinite(held)]
+    # There and back: a cast from float to integer is only defined within its range.
+    fits = _are_within(values, dtype)
+    back = np.where(fits, held, dtype.type(0))
+    fits &= _are_within(back, values.dtype)
+    with np.errstate(invalid="ignore"):
+        fits &= back.astype(values.dtype) == values
+    return held, values[~fits]
+
+
+def _are_within(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
+    """Return which values lie in the range of a dtype."""
+    if dtype.kind == "f":
+        return np.ones(values.shape, np.bool_)
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if values.dtype.kind == "f":
+        # float64 cannot represent the greatest int64: compare with the next number.
+        wide = values.astype(np.promote_types(values.dtype, np.float64))
+        return np.asarray((wide >= float(low)) & (wide < float(high + 1)))
+    if values.dtype.kind == "b":
+        return np.ones(values.shape, np.bool_)
+    return np.asarray((values >= low) & (values <= high))
