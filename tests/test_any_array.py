@@ -44,6 +44,7 @@ LAYOUTS = ["plain", "read-only", "fortran", "strided", "reversed", "broadcast", 
 LAYOUTS += ["dask", "dask", "zarr"]
 MASK_LAYOUTS = ["plain", "plain", "reversed", "list", "dask", "zarr"]
 KINDS = ["unit", "ends", "offset", "bytes", "unit", "denormal", "magnitudes", "whole"]
+KINDS += ["dim", "shifted"]
 
 DEFAULTS = {
     "n_clusters": 8,
@@ -186,6 +187,10 @@ def draw_numbers(rng: np.random.Generator, dtype: np.dtype, kind: str, shape: An
         if kind == "offset":
             start = (low, high - 20)[rng.integers(2)]
             return np.array(np.asarray(rng.integers(0, 21, shape), "O") + start, dtype)
+        if kind in ("dim", "shifted"):
+            # As in photographs of little light or contrast: few cells of color space.
+            start = 0 if kind == "dim" else min(high, 255) // 2
+            return np.asarray(start + rng.integers(0, rng.integers(2, 9), shape), dtype)
         if kind in ("bytes", "unit"):
             return np.asarray(rng.integers(0, min(high, 255) + 1, shape), dtype)
         native = dtype.newbyteorder("=").type
@@ -198,8 +203,9 @@ def draw_numbers(rng: np.random.Generator, dtype: np.dtype, kind: str, shape: An
         return np.asarray(rng.integers(-20, 50, shape), dtype) * info.smallest_subnormal
     if kind == "offset":
         return np.asarray(0.25 / info.eps + rng.integers(0, 30, shape), dtype)
-    if kind == "bytes":
-        return np.asarray(rng.integers(0, 256, shape), dtype)
+    if kind in ("bytes", "dim", "shifted"):
+        low, high = {"bytes": (0, 256), "dim": (0, 5), "shifted": (100, 105)}[kind]
+        return np.asarray(rng.integers(low, high, shape), dtype)
     if kind == "unit":
         return np.asarray(rng.random(shape), dtype)
     if kind == "magnitudes":
@@ -579,7 +585,10 @@ def check_clusters(
     """Check a model and its table against the colours (n, C) and labels (n,) of all pixels."""
     n_clusters, wanted = model.n_clusters, case.how["n_clusters"]
     exact = colors.astype(np.longdouble)
-    assert 1 <= n_clusters <= min(wanted, len(np.unique(exact, axis=0)))
+    distinct = np.unique(exact, axis=0)
+    assert 1 <= n_clusters <= min(wanted, len(distinct))
+    if are_apart(to_space(distinct.astype(float), model, case)):
+        assert n_clusters == min(wanted, len(distinct))
     assert warned == (n_clusters < wanted)
     counts = np.bincount(labels - 1, minlength=n_clusters)
     assert table["index"].tolist() == list(range(1, n_clusters + 1))
@@ -593,6 +602,13 @@ def check_clusters(
     light = model.palette @ [0.2126, 0.7152, 0.0722] if model.rgb else model.palette.mean(axis=1)
     assert (np.diff(light) >= -1e-12 * np.abs(model.palette).max()).all()
     check_cost(to_space(colors.astype(float), model, case), labels, model)
+
+
+def are_apart(points: np.ndarray) -> bool:
+    """Return whether the squared distances of all points are above what rounding makes of 0."""
+    distances = pairwise_distances(points, metric="sqeuclidean")
+    np.fill_diagonal(distances, np.inf)
+    return bool(distances.min() > max(1e-18 * np.abs(points).max() ** 2, 1e-290))
 
 
 def check_palette(colors: np.ndarray, labels: np.ndarray, model: Any) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
     from napari_kmeans.viewer.layers import segment_layer
 
-__version__ = "0.1.0"
+__version__ = "0.1.1"
 __all__ = [
     "CoresetKMeans",
     "KMeansModel",

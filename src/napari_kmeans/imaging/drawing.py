@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.imaging.chunks import ChunkError, map_reduce
+from napari_kmeans.imaging.chunks import map_reduce
+from napari_kmeans.imaging.declared import ChunkError
 from napari_kmeans.imaging.kernels import draw_lots
 from napari_kmeans.progress import Step, ignore
 
