@@ -13,7 +13,6 @@ import numpy as np
 
 from napari_kmeans.files import PREFIX, clear_leftovers, replacing
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.imaging.colors import display_range
 from napari_kmeans.ome_zarr import Image, spatial_axes, write_images
 from napari_kmeans.picture import Axis
 from napari_kmeans.zarr_files import COLORS
@@ -302,6 +301,9 @@ def _channels(seg: Segmentation) -> dict[str, Any]:
     """Return what tells a viewer that channels are red, green, blue and alpha."""
     if not seg.model.rgb:
         return {}
+    # Imported here, for it imports numba, which the command line does not need to print help.
+    from napari_kmeans.imaging.colors import display_range
+
     ends = {"alpha": (0.0, seg.model.white)}
     colors = display_range(seg.model.palette, seg.model.dtype)
     channels = [
