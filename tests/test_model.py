@@ -7,7 +7,7 @@ import pytest
 from skimage import data
 
 from napari_kmeans import KMeansModel, segment, segment_slices
-from napari_kmeans.parameters import Options
+from napari_kmeans.options import Options
 
 
 @pytest.fixture(scope="module")

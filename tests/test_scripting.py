@@ -10,7 +10,7 @@ from skimage import data
 
 from napari_kmeans import merge_clusters, samples, segment, summarize, to_python
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.parameters import Options
+from napari_kmeans.options import Options
 from napari_kmeans.scripting import Part
 
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from napari_kmeans.objects import split_objects
     from napari_kmeans.scripting import to_python
     from napari_kmeans.segmentation import Segmentation, segment, summarize
-    from napari_kmeans.slices import segment_slices
+    from napari_kmeans.stacks import segment_slices
     from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
-    from napari_kmeans.viewer.layers import segment_layer
+    from napari_kmeans.viewer.segment_layer import segment_layer
 
 __version__ = "0.1.1"
 __all__ = [
@@ -52,8 +52,8 @@ _MODULES = {
     "plot_palette": "napari_kmeans.figures",
     "plot_scores": "napari_kmeans.figures",
     "segment": "napari_kmeans.segmentation",
-    "segment_layer": "napari_kmeans.viewer.layers",
-    "segment_slices": "napari_kmeans.slices",
+    "segment_layer": "napari_kmeans.viewer.segment_layer",
+    "segment_slices": "napari_kmeans.stacks",
     "split_objects": "napari_kmeans.objects",
     "suggest_n_clusters": "napari_kmeans.suggestion",
     "summarize": "napari_kmeans.segmentation",

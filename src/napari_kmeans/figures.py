@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.segmentation import Segmentation
-    from napari_kmeans.slices import StackSegmentation
+    from napari_kmeans.stacks import StackSegmentation
     from napari_kmeans.suggestion import Suggestion
 
 _SAMPLE = 4000

@@ -18,13 +18,13 @@ from napari_kmeans.imaging.painting import (
     round_to,
 )
 from napari_kmeans.model import KMeansModel, entries_of
-from napari_kmeans.parameters import shown
+from napari_kmeans.options import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_kmeans.execution.progress import Report
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.progress import Report
     from napari_kmeans.segmentation import Segmentation
 
 Floats: TypeAlias = NDArray[np.float64]

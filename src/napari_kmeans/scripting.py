@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans import __version__
-from napari_kmeans.parameters import OPTIONS, SUMMARY_OPTIONS, Options
+from napari_kmeans.options import OPTIONS, SUMMARY_OPTIONS, Options
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:

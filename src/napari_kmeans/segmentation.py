@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.execution.notices import notice
+from napari_kmeans.execution.progress import Progress, Report
+from napari_kmeans.execution.threads import shared_pool
 from napari_kmeans.imaging.blocks import Pixels, are_several, open_images
 from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.colors import brightness, has_known_white, to_hex, white_of
 from napari_kmeans.imaging.painting import paint
 from napari_kmeans.model import KMeansModel
-from napari_kmeans.notices import notice
-from napari_kmeans.parallel import shared_pool
-from napari_kmeans.parameters import Options, shown
-from napari_kmeans.progress import Progress, Report
+from napari_kmeans.options import Options, shown
 from napari_kmeans.summary import Colors, Summary, summarize_pixels
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from napari_kmeans.clustering.balancing import balance_weights
 from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.clustering.lloyd import find_nearest, lloyd
 from napari_kmeans.clustering.seeding import add_farthest
+from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps
 from napari_kmeans.imaging.colors import ColorSpace, white_of
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
@@ -35,14 +36,13 @@ from napari_kmeans.imaging.streaming import (
     lloyd_pixels,
 )
 from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
-from napari_kmeans.parallel import map_threads
-from napari_kmeans.parameters import AUTO
+from napari_kmeans.options import AUTO
 
 if TYPE_CHECKING:
     from napari_kmeans.clustering.lloyd import Fit
+    from napari_kmeans.execution.progress import Progress, Step
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.parameters import Options
-    from napari_kmeans.progress import Progress, Step
+    from napari_kmeans.options import Options
 
 Floats: TypeAlias = NDArray[np.float64]
 

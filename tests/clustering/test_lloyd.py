@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from napari_kmeans import parallel
 from napari_kmeans.clustering import assignment
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, give_farthest, lloyd
@@ -99,7 +98,9 @@ def test_threads_do_not_change_a_bit(monkeypatch):
     weights = rng.uniform(0, 1, len(points))
     fits = []
     for threads in (1, 8):
-        monkeypatch.setattr(parallel, "n_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(
+            "napari_kmeans.execution.threads.n_threads", lambda threads=threads: threads
+        )
         fits.append(run(points, weights, points[:9], max_iter=20, tol=0))
     np.testing.assert_array_equal(fits[0].centers, fits[1].centers)
     assert fits[0].inertia == fits[1].inertia

@@ -8,7 +8,6 @@ from skimage import data
 from skimage.filters import threshold_multiotsu
 from sklearn.cluster import KMeans
 
-from napari_kmeans import parallel
 from napari_kmeans.clustering import one_dimension as module
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.clustering.one_dimension import (
@@ -192,7 +191,9 @@ def test_threads_do_not_change_a_bit(monkeypatch):
     values = np.sort(np.random.default_rng(0).normal(size=20_000))
     fits = []
     for threads in (1, 8):
-        monkeypatch.setattr(parallel, "n_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(
+            "napari_kmeans.execution.threads.n_threads", lambda threads=threads: threads
+        )
         fits.append(optimal_1d(values, np.ones(len(values)), 6))
     np.testing.assert_array_equal(fits[0].centers, fits[1].centers)
     assert fits[0].inertia == fits[1].inertia

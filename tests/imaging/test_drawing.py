@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data as pictures
 
-from napari_kmeans import parallel, segment
+from napari_kmeans import segment
 from napari_kmeans.imaging import blocks, chunks, drawing
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.imaging.chunks import Batch, Piece
@@ -57,7 +57,9 @@ def test_neither_chunks_nor_blocks_nor_threads_change_the_draw(data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK_PIXELS", data.draw(st.sampled_from([7, 200])))
         patch.setattr(chunks, "_BATCH_PIXELS", data.draw(st.sampled_from([1, 300])))
-        patch.setattr(parallel, "n_threads", lambda: data.draw(st.sampled_from([1, 4])))
+        patch.setattr(
+            "napari_kmeans.execution.threads.n_threads", lambda: data.draw(st.sampled_from([1, 4]))
+        )
         images = open_images([lazy, image], channel_axis=-1, mask=[mask] * 2)
         parts = draw_pixels(images, *sizes, PLAIN, [1])
     for one, other in zip(whole, parts, strict=True):

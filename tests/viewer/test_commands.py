@@ -14,8 +14,8 @@ from npe2 import PluginManifest
 
 from napari_kmeans import segment, suggest_n_clusters
 from napari_kmeans.viewer import commands
-from napari_kmeans.viewer.layers import METADATA_KEY
-from napari_kmeans.viewer.widget import KMeansWidget
+from napari_kmeans.viewer.dock.widget import KMeansWidget
+from napari_kmeans.viewer.segment_layer import METADATA_KEY
 
 MANIFEST = Path(__file__).parents[2] / "napari.yaml"
 COMMANDS = {
@@ -100,7 +100,7 @@ def test_segmenting_with_a_dock(viewer, dock, execute, finish, quadrants):
 
 
 def test_suggesting_without_a_dock(viewer, execute, qtbot, quadrants):
-    pytest.importorskip("napari_kmeans.viewer.number_panel")
+    pytest.importorskip("napari_kmeans.viewer.panels.number_panel")
     viewer.add_image(quadrants, name="picture", rgb=True)
     execute("napari-kmeans.suggest")
     panel = dock_of(viewer).folds["Which K?"].panel
@@ -114,7 +114,7 @@ def test_suggesting_without_a_dock(viewer, execute, qtbot, quadrants):
 def test_applying_the_last_model_after_the_dock_was_closed(
     viewer, dock, execute, finish, qtbot, quadrants
 ):
-    pytest.importorskip("napari_kmeans.viewer.apply_panel")
+    pytest.importorskip("napari_kmeans.viewer.panels.apply_panel")
     dock.run()
     finish(dock)
     model = dock.result.outcome.model
@@ -131,7 +131,7 @@ def test_applying_the_last_model_after_the_dock_was_closed(
 
 
 def test_without_a_model_there_is_nothing_to_apply(viewer, dock, execute):
-    pytest.importorskip("napari_kmeans.viewer.apply_panel")
+    pytest.importorskip("napari_kmeans.viewer.panels.apply_panel")
     execute("napari-kmeans.apply")
     (message,) = messages()
     assert message.startswith("there is no model yet: run the clustering")

@@ -6,7 +6,7 @@ import pytest
 from napari._app_model import get_app_model
 from npe2 import PluginManifest
 
-from napari_kmeans.viewer.widget import KMeansWidget
+from napari_kmeans.viewer.dock.widget import KMeansWidget
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_the_widget_is_in_the_menu_of_segmentation(manifest):
     assert item.command == widget.command
     assert widget.display_name == "K-means segmentation"
     (command,) = (each for each in manifest.contributions.commands if each.id == item.command)
-    assert command.python_name == "napari_kmeans.viewer.widget:KMeansWidget"
+    assert command.python_name == "napari_kmeans.viewer.dock.widget:KMeansWidget"
 
 
 def test_the_menu_opens_the_dock(viewer, manifest):

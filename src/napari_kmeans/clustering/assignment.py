@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.clustering import kernels
-from napari_kmeans.parallel import map_threads
+from napari_kmeans.execution.threads import map_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

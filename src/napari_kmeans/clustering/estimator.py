@@ -26,7 +26,7 @@ from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.clustering.lloyd import Fit, find_nearest, lloyd
-from napari_kmeans.parameters import Options
+from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -13,11 +13,11 @@ from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.clustering.lloyd import Fit, fit_restarts, lloyd
 from napari_kmeans.clustering.local_search import improve
 from napari_kmeans.clustering.one_dimension import fit_line
-from napari_kmeans.parallel import map_threads, stop_if_in_vain
-from napari_kmeans.progress import Step, ignore
+from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import map_threads, stop_if_in_vain
 
 if TYPE_CHECKING:
-    from napari_kmeans.parameters import Options
+    from napari_kmeans.options import Options
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering import kernels
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.seeding import draw_seeds
-from napari_kmeans.parallel import map_slices, map_threads, shared_pool, stop_if_in_vain
-from napari_kmeans.progress import Step, ignore
+from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import map_slices, map_threads, shared_pool, stop_if_in_vain
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from napari_kmeans.clustering.lloyd import lloyd
-from napari_kmeans.progress import Step, ignore
+from napari_kmeans.execution.progress import Step, ignore
 
 if TYPE_CHECKING:
     from napari_kmeans.clustering.assignment import GroupedPoints

@@ -10,8 +10,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from napari_kmeans.clustering.lloyd import Fit
-from napari_kmeans.parallel import map_threads
-from napari_kmeans.progress import Step, ignore
+from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import map_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

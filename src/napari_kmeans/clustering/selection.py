@@ -11,9 +11,9 @@ from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.clustering.fit import fit_points
-from napari_kmeans.parallel import map_threads, stop_if_in_vain
-from napari_kmeans.parameters import Options
-from napari_kmeans.progress import Step, ignore
+from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import map_threads, stop_if_in_vain
+from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -39,11 +39,11 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
+from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import in_task, map_threads, stop_if_in_vain
 from napari_kmeans.imaging.blocks import block_size, cut, split
 from napari_kmeans.imaging.declared import ChunkError, shown_block
-from napari_kmeans.parallel import in_task, map_threads, stop_if_in_vain
-from napari_kmeans.progress import Step, ignore
-from napari_kmeans.scheduling import TaskFailed, compute_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.declared import ChunkError
 from napari_kmeans.imaging.kernels import draw_lots
-from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.imaging import kernels, scratch
+from napari_kmeans.execution import memory
+from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import map_slices, map_threads, n_threads
+from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce, map_reduce_lazy
-from napari_kmeans.parallel import map_slices, map_threads, n_threads
-from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -187,7 +188,7 @@ class Histogram:
 
     def table(self, labels: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
         """Return a table (codec.size,) with ``names[labels]`` at the colours, 0 elsewhere."""
-        table = scratch.zeros(self.codec.size, names.dtype)
+        table = memory.zeros(self.codec.size, names.dtype)
 
         def fill(part: slice) -> None:
             kernels.fill_table(self.codes[part], labels[part], names, table)
@@ -315,7 +316,7 @@ class _Counter:
         try:
             table = self.free.pop()
         except IndexError:
-            table = scratch.zeros(self.codec.size, np.uint8)
+            table = memory.zeros(self.codec.size, np.uint8)
         seen = np.zeros(self.codec.size // cell, np.bool_)
         full = [self.codec.count(piece.inside, table, seen) for piece in batch.pieces]
         cells = np.flatnonzero(seen)
@@ -332,7 +333,7 @@ def _count_in_memory(
     n_tables = min(_MAX_TABLES, n_threads(), len(blocks))
     # Counters of one byte fit the processor's cache where larger ones do not, and
     # threads that wrote to one table would wait for each other.
-    tables = tuple(scratch.zeros(codec.size, np.uint8) for _ in range(n_tables))
+    tables = tuple(memory.zeros(codec.size, np.uint8) for _ in range(n_tables))
     seen = np.zeros((n_tables, codec.size >> codec.cell_bits), np.bool_)
     free: SimpleQueue[int] = SimpleQueue()
     for number in range(n_tables):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.blocks import split
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
-from napari_kmeans.parallel import in_task, map_threads
-from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

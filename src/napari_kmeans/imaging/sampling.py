@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
+from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.drawing import Drawn, draw_pixels, indices_of
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
 from napari_kmeans.imaging.kernels import find_least
-from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,10 +13,10 @@ from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.clustering.lloyd import Fit, find_nearest, give_farthest
 from napari_kmeans.clustering.one_dimension import Bins, bin_values, fit_bins
+from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.sampling import sample_pixels
 from napari_kmeans.imaging.tally import Nearest, Tally, add_tallies
-from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.chunks import Batch
     from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.sampling import Sampling
-    from napari_kmeans.parameters import Options
+    from napari_kmeans.options import Options
 
 Floats: TypeAlias = NDArray[np.float64]
 

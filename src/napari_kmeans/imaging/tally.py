@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import map_slices, map_threads
 from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce_lazy
 from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.imaging.painting import label_dtype
-from napari_kmeans.parallel import map_slices, map_threads
-from napari_kmeans.progress import Step, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.imaging.colors import white_of
-from napari_kmeans.parallel import map_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,8 @@ import napari  # noqa: TC002 - looked up to know what is to be passed
 from napari.layers import Image
 from napari.utils.notifications import show_error
 
-from napari_kmeans.viewer.run import EXPECTED_ERRORS, tell
-from napari_kmeans.viewer.widget import KMeansWidget
+from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, tell
+from napari_kmeans.viewer.dock.widget import KMeansWidget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

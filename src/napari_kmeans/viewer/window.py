@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.parameters import OPTIONS, Options
-from napari_kmeans.terminal import PROGRAM
+from napari_kmeans.cli.terminal import PROGRAM
+from napari_kmeans.options import OPTIONS, Options
 from napari_kmeans.viewer import samples
-from napari_kmeans.viewer.layers import Source, labels_layer, recolored_layers
+from napari_kmeans.viewer.segment_layer import Source, labels_layer, recolored_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import napari
 
-    from napari_kmeans.picture import Picture
-    from napari_kmeans.runs import Outcome
+    from napari_kmeans.cli.jobs import Outcome
+    from napari_kmeans.files.picture import Picture
     from napari_kmeans.segmentation import Segmentation
 
 SIDE = 2048

@@ -1,0 +1,342 @@
+"""The command line: images in, files or a napari window out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_kmeans import __version__
+from napari_kmeans.cli.jobs import Job, Outcome, Plan, computed
+from napari_kmeans.cli.output import (
+    SHARED_MODEL,
+    SHARED_TABLE,
+    find_results,
+    free_stems,
+    output_directory,
+    stems_without_model,
+    write_results,
+)
+from napari_kmeans.cli.terminal import PROGRAM, bar, listed, print_table, say
+from napari_kmeans.files.picture import Picture, UnreadableImageError, reason
+from napari_kmeans.files.reading import read_image, replacing, write_whole
+from napari_kmeans.imaging.declared import ChunkError
+from napari_kmeans.options import AUTO, OPTIONS, OptionInfo, Options
+from napari_kmeans.samples import SAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from napari_kmeans.model import KMeansModel
+
+DEFAULT_DIRECTORY = Path("napari-kmeans-output")
+QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
+FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
+"""The options whose flags are not simply their names."""
+
+NO_SEED = "none"
+FAILED = 1
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        options = Options(**{name: getattr(arguments, name) for name in OPTIONS})
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))
+    _check_model(parser, arguments)
+    try:
+        code = _run(arguments, options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read the table stopped; Python must not try to flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        say("interrupted; nothing was left half-written")
+        return INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser, with every option of the clustering."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Cluster the colours of images by K-means: labels, a recolored image, "
+        "a table and a model. Without -o, the result is shown in napari.",
+    )
+    parser.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGE", help="image files; none: the first sample"
+    )
+    parser.add_argument("--sample", choices=tuple(SAMPLES), help="cluster a sample image")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write <name>-labels.tif, <name>-recolored.png (.tif where PNG cannot hold it; both "
+        ".zarr for images larger than memory), <name>-table.csv and <name>-model.json to DIR; "
+        f"for several images {SHARED_MODEL} and {SHARED_TABLE}; needs no screen",
+    )
+    parser.add_argument(
+        "--each",
+        action="store_true",
+        help="fit a model to each image by itself, not one to all of them",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="fit none: paint the images in the groups of a model that was saved",
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    group = parser.add_argument_group("clustering")
+    for info in OPTIONS.values():
+        _add_option(group, info)
+    return parser
+
+
+def screen_problem() -> str | None:
+    """Return why no window can be opened here, or None."""
+    if not any(importlib.util.find_spec(binding) for binding in QT_BINDINGS):
+        return f"no Qt is installed (pip install '{PROGRAM}[all]' installs it)"
+    platform = os.environ.get("QT_QPA_PLATFORM", "").partition(":")[0]
+    if platform in ("offscreen", "minimal"):
+        return f"QT_QPA_PLATFORM is {platform}"
+    on_x11 = sys.platform not in ("win32", "darwin") and not platform
+    if on_x11 and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "neither DISPLAY nor WAYLAND_DISPLAY is set"
+    # In another process: Qt ends the one in which it finds no screen.
+    probe = "from qtpy.QtGui import QGuiApplication; QGuiApplication([])"
+    try:
+        done = subprocess.run([sys.executable, "-c", probe], capture_output=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return "the display does not answer"
+    return "Qt cannot open the display" if done.returncode else None
+
+
+def _check_model(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse options of a clustering where there is none."""
+    if arguments.model is None:
+        return
+    for name, info in OPTIONS.items():
+        if getattr(arguments, name) != info.default:
+            parser.error(f"--model must go without {_flags(info)[-1]}: the model has been fitted")
+
+
+def _run(arguments: argparse.Namespace, options: Options) -> int:
+    jobs = _jobs(arguments)
+    plan = Plan(options, together=len(jobs) > 1 and not arguments.each)
+    if arguments.model is not None:
+        model = _load_model(arguments.model)
+        if model is None:
+            return FAILED
+        plan = Plan.of_model(model)
+    directory = arguments.output
+    if directory is None:
+        problem = screen_problem()
+        if problem is None:
+            return _show(jobs, plan)
+        say(f"no screen: {problem}; writing to {DEFAULT_DIRECTORY}{os.sep} instead")
+        directory = DEFAULT_DIRECTORY
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(output_directory(directory))
+        except OSError as error:
+            say(f"cannot write to {directory}: {reason(error)}")
+            return FAILED
+        return _write(jobs, plan, directory, arguments.model)
+
+
+def _load_model(path: Path) -> KMeansModel | None:
+    from napari_kmeans.model import KMeansModel
+
+    try:
+        return KMeansModel.load(path)
+    except ValueError as error:
+        say(str(error))
+    except OSError as error:
+        say(f"cannot read {path}: {reason(error)}")
+    return None
+
+
+def _show(jobs: Sequence[Job], plan: Plan) -> int:
+    outcomes = [outcome for outcome in plan.run(jobs) if outcome is not None]
+    if plan.together and outcomes:
+        print_table(f"{len(outcomes)} images", outcomes[0].seg.table)
+    for outcome in [] if plan.together else outcomes:
+        print_table(outcome.name, outcome.seg.table)
+    if outcomes:
+        import napari
+
+        from napari_kmeans.viewer.window import fill_viewer
+
+        fill_viewer(napari.Viewer(title=PROGRAM), outcomes, plan.options)
+        napari.run()
+    return FAILED if len(outcomes) < len(jobs) else 0
+
+
+def _write(jobs: Sequence[Job], plan: Plan, directory: Path, model: Path | None) -> int:
+    sources = [Path(job.source) for job in jobs]
+    shared = [directory / SHARED_MODEL, directory / SHARED_TABLE]
+    stems = free_stems(
+        [job.name for job in jobs], directory, sources + (shared if plan.together else [])
+    )
+    kept = sources if model is None else [*sources, model]
+    before, _ = stems_without_model(directory)
+    outcomes = plan.run(jobs)
+    if plan.together and not _write_shared(list(outcomes), directory):
+        return FAILED
+    written = {
+        stem: _write_one(job, stem, outcome, plan, directory, kept)
+        for job, stem, outcome in zip(jobs, stems, outcomes, strict=True)
+        if outcome is not None
+    }
+    done = {stem: paths for stem, paths in written.items() if paths}
+    after, others = stems_without_model(directory)
+    if plan.together:
+        _tell_of_others(others, directory)
+    else:
+        _clear_shared(before - after, after, directory, [*kept, *chain(*done.values())])
+    return FAILED if len(done) < len(jobs) else 0
+
+
+def _tell_of_others(others: set[str], directory: Path) -> None:
+    """Say whose labels are not of the model that has been written for several images."""
+    if others:
+        say(
+            f"{directory / SHARED_MODEL} is not the model of {listed(sorted(others))}, whose "
+            "results in that directory are of an earlier run"
+        )
+
+
+def _clear_shared(
+    replaced: set[str], others: set[str], directory: Path, kept: Sequence[Path]
+) -> None:
+    """Remove the model and the table of several images if no result there is of them."""
+    shared = find_results([directory / SHARED_MODEL, directory / SHARED_TABLE], kept)
+    # Where the model itself is kept, images have been painted with it.
+    if not replaced or directory / SHARED_MODEL not in shared:
+        return
+    if others:
+        say(
+            f"{directory / SHARED_MODEL} is kept for {listed(sorted(others))}; "
+            f"it is no longer the model of {listed(sorted(replaced))}"
+        )
+        return
+    try:
+        with replacing([], shared):
+            pass
+    except OSError as error:
+        say(f"cannot write to {directory}: {reason(error)}")
+    else:
+        _print_removed(shared)
+
+
+def _write_shared(outcomes: Sequence[Outcome | None], directory: Path) -> bool:
+    """Write the model of several images and their table, or say why not and return False."""
+    segs = [outcome.seg for outcome in outcomes if outcome is not None]
+    if not segs:
+        return False
+    model, table = directory / SHARED_MODEL, directory / SHARED_TABLE
+    try:
+        write_whole(
+            {model: segs[0].model.save, table: lambda path: segs[0].table.to_csv(path, index=False)}
+        )
+    except OSError as error:
+        say(f"cannot write to {directory}: {reason(error)}")
+        return False
+    print_table(f"{len(segs)} images", segs[0].table)
+    _print_paths([model, table])
+    return True
+
+
+def _write_one(
+    job: Job, stem: str, outcome: Outcome, plan: Plan, directory: Path, kept: Sequence[Path]
+) -> list[Path]:
+    """Write the results of one image and return their paths, or say why not and return none."""
+    try:
+        with bar(f"writing {stem}") as progress:
+            written = write_results(
+                computed(outcome).seg,
+                directory,
+                stem,
+                outcome.picture.axes,
+                progress,
+                shared=plan.shared,
+                kept=kept,
+            )
+    except (UnreadableImageError, ChunkError) as error:
+        say(f"cannot read {job.source}: {error}")
+        return []
+    except OSError as error:
+        say(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
+        return []
+    if not plan.together:
+        print_table(outcome.name, written.table)
+    _print_paths(written.paths)
+    _print_removed(written.removed)
+    return written.paths
+
+
+def _print_removed(paths: Iterable[Path]) -> None:
+    for path in paths:
+        print(f"removed {path}, of an earlier run")
+
+
+def _print_paths(paths: Iterable[Path]) -> None:
+    for path in paths:
+        print(f"wrote {path}")
+
+
+def _jobs(arguments: argparse.Namespace) -> list[Job]:
+    jobs = [Job(path.stem, str(path), partial(read_image, path)) for path in arguments.images]
+    sample = arguments.sample
+    if sample is None and not jobs:
+        sample = next(iter(SAMPLES))
+    if sample is not None:
+        name = sample
+        jobs.append(Job(name, f"sample {name}", lambda: Picture(SAMPLES[name]()), sample=name))
+    return jobs
+
+
+def _add_option(group: argparse._ArgumentGroup, info: OptionInfo) -> None:
+    text = f"{info.tooltip} Default: {info.default}.".replace("%", "%%")
+    settings: dict[str, Any] = {"dest": info.name, "default": info.default, "help": text}
+    if info.choices:
+        group.add_argument(*_flags(info), choices=info.choices, **settings)
+    else:
+        group.add_argument(*_flags(info), type=_number(info), metavar="N", **settings)
+
+
+def _flags(info: OptionInfo) -> tuple[str, ...]:
+    return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
+
+
+def _number(info: OptionInfo) -> Callable[[str], Any]:
+    """Return what turns the text of an option into its value; the bounds are checked later."""
+    words: dict[str, str | None] = {AUTO: AUTO} if info.default == AUTO else {}
+    if info.name == "random_state":
+        words = {NO_SEED: None}
+    kind, noun = (float, "a number") if isinstance(info.default, float) else (int, "a whole number")
+    wanted = " or ".join([noun, *map(repr, words)])
+
+    def parse(text: str) -> Any:
+        if text in words:
+            return words[text]
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}") from None
+
+    return parse

@@ -1,0 +1,75 @@
+"""What the command line says: sentences, warnings, progress and tables."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+    from napari_kmeans.execution.progress import Report
+
+PROGRAM = "napari-kmeans"
+ROWS_PRINTED = 20
+NAMES_PRINTED = 3
+COLUMNS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}"}
+
+
+def say(sentence: str) -> None:
+    """Print a sentence to the user, beside the results."""
+    print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in words, the first ones where they are many."""
+    shown = list(names[:NAMES_PRINTED])
+    if len(names) > len(shown):
+        shown.append(f"{len(names) - len(shown)} more")
+    return " and ".join([*([", ".join(shown[:-1])] if shown[:-1] else []), *shown[-1:]])
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Report | None]:
+    """Show a progress bar if a person is watching; give the callable that moves it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(desc=name, total=1, bar_format=layout, leave=False) as shown:
+
+        def progress(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield progress
+
+
+@contextmanager
+def spoken_warnings(source: str) -> Iterator[None]:
+    """Say what is warned of in one line each, without the place in the code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for message in caught:
+        if message.category is UserWarning:
+            say(f"{source}: {message.message}")
+
+
+def print_table(name: str, table: pd.DataFrame) -> None:
+    """Print label, share and colour of the clusters, the first ones where they are many."""
+    print(f"{name}: {len(table)} clusters")
+    columns = [column for column in COLUMNS if column in table]
+    print(" " + "  ".join("label" if column == "index" else column for column in columns))
+    shown = table.head(ROWS_PRINTED)
+    for row in zip(*(shown[column] for column in columns), strict=True):
+        cells = zip(columns, row, strict=True)
+        print("  ".join(COLUMNS[column].format(value) for column, value in cells))
+    if len(table) > len(shown):
+        print(f"   ... and {len(table) - len(shown)} more")

@@ -1,0 +1,1 @@
+"""Threads, dask graphs, progress and memory: how work runs, whatever the work is."""

@@ -1,0 +1,1 @@
+"""Work in the background: what a run does, its thread, its progress."""

@@ -1,0 +1,166 @@
+"""One run at a time: its progress in a bar, its warnings and errors as notifications."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from napari.utils.notifications import notification_manager, show_error, show_warning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from magicgui.widgets import ProgressBar
+
+    from napari_kmeans.viewer.background.task import Task
+    from napari_kmeans.viewer.background.worker import SegmentationWorker, Steps
+    from napari_kmeans.viewer.from_layers.source import Source
+
+PATIENCE_SECONDS = 1.0
+"""A run that takes longer gives way to a newer one; a shorter one is shown on the way."""
+
+EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError, ImportError)
+"""Errors that say in one sentence what is wrong; all others keep their traceback."""
+
+
+def tell(error: Exception) -> None:
+    """Show what went wrong: in one sentence, or with the traceback of what nobody expects."""
+    if isinstance(error, EXPECTED_ERRORS):
+        show_error(str(error) or f"There is too little memory ({type(error).__name__}).")
+    else:
+        notification_manager.receive_error(type(error), error, error.__traceback__)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run as it was asked for, whatever is changed in the dock meanwhile."""
+
+    task: Task
+    builders: tuple[Callable[[Any, Source], Any], ...]
+    update: bool
+    worker: SegmentationWorker
+
+
+class Underway(Protocol):
+    """What is known of any run: who does it."""
+
+    @property
+    def worker(self) -> SegmentationWorker:
+        """The worker, not yet started."""
+
+
+AnyRun = TypeVar("AnyRun", bound=Underway)
+
+
+class Runner(Generic[AnyRun]):
+    """Starts runs, and follows the one that is under way.
+
+    Parameters
+    ----------
+    progress_bar : ProgressBar
+    show : callable
+        Called with a run and its outcome, unless it was cancelled.
+    changed : callable
+        Called when a run begins and when it is over.
+    """
+
+    # Held, for PySide calls methods also of those that have been collected.
+    _at_work: ClassVar[set[Runner[Any]]] = set()
+
+    def __init__(
+        self,
+        progress_bar: ProgressBar,
+        show: Callable[[AnyRun, Any], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._bar, self._show, self._changed = progress_bar, show, changed
+        self._run: AnyRun | None = None
+        self._began = 0.0
+        self._clear_progress()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is under way, also one that is being cancelled."""
+        return self._run is not None
+
+    def start(self, run: AnyRun) -> None:
+        """Start the worker of a run."""
+        self._run, worker, self._began = run, run.worker, time.monotonic()
+        self._at_work.add(self)
+        for signal, slot in self._connections(worker):
+            signal.connect(slot)
+        self._show_progress((0, 0))
+        self._changed()
+        worker.start()
+
+    def cancel(self) -> None:
+        """Stop the run, if there is one; it is under way until its worker has stopped."""
+        if self._run is not None:
+            self._run.worker.quit()
+
+    def cancel_if_slow(self) -> None:
+        """Stop the run if it takes long, for another one is to follow."""
+        if time.monotonic() - self._began > PATIENCE_SECONDS:
+            self.cancel()
+
+    def abandon(self) -> None:
+        """Stop the run, and touch nothing of Qt any more."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.worker.quit()
+            for signal, slot in self._connections(run.worker):
+                signal.disconnect(slot)
+            self._at_work.discard(self)
+
+    def _connections(self, worker: SegmentationWorker) -> list[tuple[Any, Callable[..., None]]]:
+        return [
+            (worker.yielded, self._on_yielded),
+            (worker.warned, self._on_warned),
+            (worker.returned, self._on_returned),
+            (worker.errored, self._on_errored),
+            (worker.finished, self._on_finished),
+        ]
+
+    def _is_awaited(self) -> bool:
+        """Whether a run is under way that nobody cancelled.
+
+        What a worker told just before it was cancelled may still be on its way.
+        """
+        return self._run is not None and not self._run.worker.abort_requested
+
+    def _on_yielded(self, steps: Steps) -> None:
+        if self._run is not None:
+            self._show_progress(steps)
+
+    def _show_progress(self, steps: Steps) -> None:
+        """Show a percentage; as long as the total is not known, that something goes on."""
+        done, total = steps
+        self._bar.native.setMaximum(100 if total else 0)
+        self._bar.native.setTextVisible(total > 0)
+        self._bar.value = 100 * done // max(total, 1)
+
+    def _clear_progress(self) -> None:
+        self._bar.native.setMaximum(100)
+        self._bar.native.setTextVisible(False)
+        self._bar.value = 0
+
+    def _on_warned(self, warned: tuple[Any, ...]) -> None:
+        if self._is_awaited():
+            show_warning(str(warned[0]))
+
+    def _on_returned(self, outcome: Any) -> None:
+        if self._run is not None and self._is_awaited():
+            self._show(self._run, outcome)
+
+    def _on_errored(self, error: Exception) -> None:
+        if self._is_awaited():
+            tell(error)
+
+    def _on_finished(self) -> None:
+        if self._run is None:
+            return
+        self._run = None
+        self._at_work.discard(self)
+        self._clear_progress()
+        self._changed()

@@ -1,0 +1,198 @@
+"""The work of one run: fit what was chosen of a source, and paint all of its levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from napari.layers import Labels, Points
+
+from napari_kmeans.execution.progress import part_of
+from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.imaging.declared import as_declared
+from napari_kmeans.options import SUMMARY_OPTIONS, Options
+from napari_kmeans.segmentation import Segmentation, segment, summarize
+from napari_kmeans.stacks import StackSegmentation, segment_slices
+from napari_kmeans.viewer.from_layers.channels import source_of_channels
+from napari_kmeans.viewer.from_layers.masks import mask_levels
+from napari_kmeans.viewer.from_layers.source import EACH, Source, spatial_shape
+from napari_kmeans.viewer.from_layers.starts import Start
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Image
+
+    from napari_kmeans.execution.progress import Report
+    from napari_kmeans.summary import Summary
+    from napari_kmeans.viewer.background.summary_cache import KeptSummary
+
+Outcome: TypeAlias = Segmentation | StackSegmentation
+"""What a run gives; with a list of labels and of recolored images if the source has levels."""
+
+_FIT_EFFORT = 4
+"""What fitting a pixel takes, in pixels that are painted only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a run needs to know, whatever becomes of the layers meanwhile.
+
+    Attributes
+    ----------
+    source : Source
+    masks : list of arrays or None
+        For what is clustered of each level.
+    options : dict
+        As for :func:`napari_kmeans.segment`.
+    arrays : tuple of arrays
+        The data of the layers, to tell them from others.
+    kept : KeptSummary or None
+        Where the summary of the pixels may be found, and is left.
+    start : Start or None
+        The marks whose colours are to be started from; they take the place of
+        `init` and `n_clusters` in the options.
+    summary : Summary or None
+        That of what is fitted, if it is there already.
+    """
+
+    source: Source
+    masks: list[Any] | None
+    options: dict[str, Any]
+    arrays: tuple[Any, ...] = ()
+    kept: KeptSummary | None = None
+    start: Start | None = None
+    summary: Summary | None = None
+
+    @classmethod
+    def of(
+        cls,
+        layers: Sequence[Image],
+        *,
+        mask: Any,
+        level: int | None,
+        stack: Any,
+        kept: KeptSummary | None = None,
+        **options: Any,
+    ) -> Task:
+        """Take down what is to be done for a layer, or for several as channels of one image.
+
+        `init` may be a Points or a Labels layer, as for `segment_layer`.
+
+        Raises
+        ------
+        ValueError
+            If the layers have no such level or slice, or the mask another shape.
+        """
+        source = Source.of(layers[0]) if len(layers) == 1 else source_of_channels(layers)
+        source = source.fitted_on(level, stack, options["method"])
+        arrays = tuple(layer.data for layer in layers)
+        start = None
+        if isinstance(options.get("init"), Points | Labels):
+            start = Start.of(options["init"], layers[0], source)
+            options["init"] = Options.init
+        masks = mask_levels(mask, layers[0], source)
+        return cls(source, masks, options, arrays, kept, start)
+
+    def run(self, progress: Report | None = None) -> Outcome:
+        """Fit one level and paint all.
+
+        Levels in memory are painted at once, lazy ones when they are looked at.
+        """
+        if self.start is not None:
+            colors = self.start.colors(self.source)
+            options = {**self.options, "init": colors, "n_clusters": len(colors)}
+            return replace(self, options=options, start=None).run(progress)
+        source = self.source
+        others = [level for level in range(source.n_levels) if level != source.level]
+        ends = self._shares(others)
+        fitted = self._fit(part_of(progress, 0, ends[0]))
+        painted = {source.level: (fitted.labels, fitted.recolored)}
+        for level, start, end in zip(others, ends, ends[1:], strict=False):
+            painted[level] = fitted.model.apply(
+                self._part(level), mask=self._mask(level), progress=part_of(progress, start, end)
+            )
+        pairs = [self._registered(level, *painted[level]) for level in range(source.n_levels)]
+        labels, recolored = zip(*pairs, strict=True)
+        if not source.multiscale:
+            return replace(fitted, labels=labels[0], recolored=recolored[0])
+        fitted.table.attrs["level"] = source.level
+        return replace(fitted, labels=list(labels), recolored=list(recolored))
+
+    def _shares(self, others: list[int]) -> Any:
+        """Return the shares of the work that are done after the fit and each level painted."""
+        efforts = [_FIT_EFFORT * self._n_pixels(self.source.level)]
+        for level in others:
+            lazy = is_dask(self.source.levels[level])
+            efforts.append(0 if lazy else self._n_pixels(level))
+        return np.cumsum(efforts) / sum(efforts)
+
+    def _n_pixels(self, level: int) -> int:
+        source = self.source
+        shape = spatial_shape(self._part(level), source.rgb or bool(source.channels))
+        return int(np.prod(shape, dtype=np.int64))
+
+    def _fit(self, progress: Report | None) -> Outcome:
+        part, mask = self.fitted_part, self._mask(self.source.level)
+        if self.source.stack == EACH:
+            return segment_slices(part, mask=mask, progress=progress, **self._where, **self.options)
+        if self.summary is None and not self._is_kept:
+            return segment(part, mask=mask, progress=progress, **self._where, **self.options)
+        summary = self.summary or self.summarize(part_of(progress, 0, 0.5))
+        fitting = progress if self.summary else part_of(progress, 0.5, 1)
+        return segment(part, summary=summary, progress=fitting, **self.options)
+
+    def summarize(self, progress: Report | None = None) -> Summary:
+        """Return the summary of what is fitted: the one that is kept, or a new one."""
+        if self.kept is not None and self._is_kept:
+            key = (self.source.unique_id, self.source.level, self.source.stack)
+            return self.kept.of(
+                self.fitted_part, self.arrays, key, self.options, progress, **self._where
+            )
+        mask, given = self._mask(self.source.level), self.summary_options
+        return summarize(self.fitted_part, mask=mask, progress=progress, **self._where, **given)
+
+    @property
+    def summary_options(self) -> dict[str, Any]:
+        """The options that a summary depends on."""
+        return {name: self.options[name] for name in SUMMARY_OPTIONS if name in self.options}
+
+    @property
+    def fitted_part(self) -> Any:
+        """What of the pixels is fitted."""
+        return self._part(self.source.level)
+
+    @property
+    def _is_kept(self) -> bool:
+        # A mask may be painted over in place.
+        return self.kept is not None and self.masks is None
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        """Where the channels are."""
+        return {"rgb": self.source.rgb, "channel_axis": -1 if self.source.channels else None}
+
+    def _part(self, level: int) -> Any:
+        """Return what is clustered of a level."""
+        index, array = self.source.index_of(level), self.source.levels[level]
+        return array if index is None else array[index]
+
+    def _mask(self, level: int) -> Any:
+        return None if self.masks is None else self.masks[level]
+
+    def _registered(self, level: int, labels: Any, recolored: Any) -> tuple[Any, Any]:
+        """Return a slice where it lies in the stack: the others have no labels."""
+        index, array = self.source.index_of(level), self.source.levels[level]
+        if index is None:
+            return labels, recolored
+        shape = self.source.shape_of(level)
+        if is_dask(array):
+            import dask.array as da
+
+            all_labels: Any = da.zeros(shape, dtype=labels.dtype, chunks=array.chunks[: len(shape)])
+            all_recolored = as_declared(array)
+        else:
+            all_labels, all_recolored = np.zeros(shape, labels.dtype), np.array(array)
+        all_labels[index], all_recolored[index] = labels, recolored
+        return all_labels, all_recolored

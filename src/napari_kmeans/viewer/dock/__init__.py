@@ -1,0 +1,1 @@
+"""The dock widget, its fields and its remembered settings."""

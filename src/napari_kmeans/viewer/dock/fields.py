@@ -1,0 +1,193 @@
+"""The fields of the dock: what is clustered and how, and the form they are laid out in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    FloatSlider,
+    FloatSpinBox,
+    ProgressBar,
+    PushButton,
+    SpinBox,
+)
+from napari.layers import Image, Labels, Layer, Shapes
+
+from napari_kmeans.options import OPTIONS
+from napari_kmeans.viewer.dock.choices import level_choices, level_field, stack_field
+from napari_kmeans.viewer.from_layers.marks_watcher import can_start
+from napari_kmeans.viewer.widgets.form import (
+    WordOrNumber,
+    folded_away,
+    form,
+    narrow,
+    number_slider,
+    option_field,
+    row,
+    scrolling,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari
+
+
+class Fields(Container[Any]):
+    """The fields of the dock, which know the layers of a viewer but do nothing yet.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        self.viewer = viewer
+        fields = [*self._image_fields(), *self._option_fields(), *self._part_fields()]
+        fields += self._result_fields()
+        super().__init__(widgets=fields, label="K-means segmentation", labels=False)
+        self._lay_out()
+
+    def _image_fields(self) -> list[Any]:
+        self.image = ComboBox(
+            name="image",
+            label="Image",
+            tooltip="The image layer to cluster.",
+            choices=self._layers_of(Image),
+        )
+        self.together = CheckBox(
+            name="together",
+            value=False,
+            text="All selected layers, as channels",
+            tooltip="Cluster the selected layers as one image, with a channel for each.",
+        )
+        self.mask = ComboBox(
+            name="mask",
+            label="Mask",
+            tooltip="Cluster only inside these labels or shapes; the rest gets label 0.",
+            choices=self._layers_of(Labels, Shapes),
+            nullable=True,
+        )
+        return [self.image, self.together, self.mask]
+
+    def _option_fields(self) -> list[Any]:
+        self.n_clusters = option_field(SpinBox, "n_clusters")
+        self.color_space = option_field(ComboBox, "color_space")
+        self.normalize = option_field(ComboBox, "normalize")
+        self.balance = option_field(FloatSlider, "balance")
+        self.method = option_field(ComboBox, "method")
+        self.coreset_size = option_field(WordOrNumber, "coreset_size")
+        self.random_state = option_field(SpinBox, "random_state")
+        self.init = option_field(ComboBox, "init", choices=self._starts)
+        self.init.tooltip += " Or the colours under points, or under strokes of labels."
+        self.n_init = option_field(WordOrNumber, "n_init")
+        self.max_iter = option_field(SpinBox, "max_iter")
+        self.tol = option_field(FloatSpinBox, "tol", step=1e-5)
+        return [getattr(self, name) for name in OPTIONS]
+
+    def _part_fields(self) -> list[Any]:
+        self.stack = stack_field()
+        self.level = level_field(self._levels)
+        return [self.stack, self.level]
+
+    def _result_fields(self) -> list[Any]:
+        self.add_labels = CheckBox(
+            name="add_labels",
+            value=True,
+            text="Labels",
+            tooltip="Add a layer with the label of every pixel.",
+        )
+        self.add_recolored = CheckBox(
+            name="add_recolored",
+            value=True,
+            text="Recolored",
+            tooltip="Add the image in the mean colours of the clusters.",
+        )
+        self.add_points = CheckBox(
+            name="add_points",
+            value=False,
+            text="Coreset points",
+            tooltip="Add the sampled pixels as points: size by weight, colour by cluster.",
+        )
+        self.live = CheckBox(
+            name="live",
+            value=False,
+            text="Live",
+            tooltip="Run at every change of a setting, from the pixels that were read once.",
+        )
+        self.update_layers = CheckBox(
+            name="update_layers",
+            value=True,
+            text="Update the layers of the last run",
+            tooltip="On: a new run of an image replaces its results. Off: it adds new layers.",
+        )
+        self.run_button = PushButton(
+            name="run_button", text="Run", tooltip="Cluster the image in the background."
+        )
+        self.cancel_button = PushButton(
+            name="cancel_button", text="Cancel", tooltip="Stop the run; nothing is added."
+        )
+        self.progress_bar = ProgressBar(
+            name="progress_bar", min=0, max=100, value=0, tooltip="How far the run is."
+        )
+        choices = [self.add_labels, self.add_recolored, self.add_points, self.update_layers]
+        return [*choices, self.run_button, self.cancel_button, self.live, self.progress_bar]
+
+    def _lay_out(self) -> None:
+        outer = self.native.layout()
+        for field in self:
+            outer.removeWidget(field.native)
+        # What is unfolded may be higher than the window.
+        self.column = layout = scrolling(outer)
+        for combo_box in (self.image, self.mask, self.level, self.init):
+            narrow(combo_box)
+        added = row([self.add_labels, self.add_recolored])
+        layout.addWidget(
+            form(
+                [
+                    self.image,
+                    self.together,
+                    self.normalize,
+                    self.stack,
+                    self.level,
+                    (self.n_clusters.label, self.n_clusters.tooltip, self._number_row()),
+                    self.color_space,
+                    self.method,
+                    self.mask,
+                    ("Add", "The layers that a run makes.", added),
+                    self.update_layers,
+                ]
+            )
+        )
+        layout.addWidget(row([self.run_button, self.cancel_button, self.live]))
+        layout.addWidget(self.progress_bar.native)
+        sampling = [self.balance, self.coreset_size, self.add_points]
+        fitting = [self.random_state, self.init, self.n_init, self.max_iter, self.tol]
+        layout.addWidget(folded_away("More options", form([*sampling, *fitting])))
+
+    def _number_row(self) -> Any:
+        """Return the number of clusters, with a slider for the usual ones."""
+        self.n_clusters_slider = number_slider(self.n_clusters)
+        return row([self.n_clusters, self.n_clusters_slider])
+
+    def _layers_of(self, *types: type[Layer]) -> Callable[[Any], list[tuple[str, Layer]]]:
+        def choices(_combo_box: Any) -> list[tuple[str, Layer]]:
+            return [(each.name, each) for each in self.viewer.layers if isinstance(each, types)]
+
+        return choices
+
+    def _starts(self, combo_box: Any) -> list[tuple[str, Any]]:
+        words = [(word, word) for word in OPTIONS["init"].choices]
+        image, chosen = self.image.value, combo_box.value
+        # One that was moved off the image stays, for a run to tell what is wrong.
+        return words + [
+            (each.name, each)
+            for each in self.viewer.layers
+            if each is chosen or can_start(each, image)
+        ]
+
+    def _levels(self, _combo_box: Any) -> list[tuple[str, Any]]:
+        return level_choices(self.image.value, self.stack.value, self.method.value)

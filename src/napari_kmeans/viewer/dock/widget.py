@@ -1,0 +1,451 @@
+"""The dock widget: what to cluster and how, a run in the background, layers as the result."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, ProgressBar, PushButton
+from napari.layers import Image, Labels, Points
+from psygnal import Signal
+
+from napari_kmeans.options import AUTO, OPTIONS, Options
+from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner, tell
+from napari_kmeans.viewer.background.summary_cache import KeptSummary
+from napari_kmeans.viewer.background.task import Task
+from napari_kmeans.viewer.background.worker import run_in_thread, warm_up
+from napari_kmeans.viewer.dock.choices import stack_to_fit
+from napari_kmeans.viewer.dock.fields import Fields
+from napari_kmeans.viewer.dock.last_settings import memory_of
+from napari_kmeans.viewer.from_layers.channels import can_be_channels
+from napari_kmeans.viewer.from_layers.marks_watcher import Watched, count_starts
+from napari_kmeans.viewer.from_layers.source import EACH
+from napari_kmeans.viewer.panels.apply_panel import ApplyPanel
+from napari_kmeans.viewer.panels.clusters_panel import ClustersPanel
+from napari_kmeans.viewer.panels.colors_panel import ColorsPanel
+from napari_kmeans.viewer.panels.compare_panel import ComparePanel
+from napari_kmeans.viewer.panels.export_panel import ExportPanel
+from napari_kmeans.viewer.panels.merge_panel import MergePanel
+from napari_kmeans.viewer.panels.number_panel import NumberPanel
+from napari_kmeans.viewer.panels.objects_panel import ObjectsPanel
+from napari_kmeans.viewer.panels.panel import Fold, Panel
+from napari_kmeans.viewer.segment_layer import (
+    METADATA_KEY,
+    coreset_layer,
+    labels_layer,
+    recolored_layers,
+)
+from napari_kmeans.viewer.to_layers.label_table import watch_edits
+from napari_kmeans.viewer.to_layers.result import Result
+from napari_kmeans.viewer.to_layers.update import find_result, update_layer
+from napari_kmeans.viewer.widgets.form import offer_choices, show_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import napari
+    from napari.layers import Layer
+
+    from napari_kmeans.viewer.background.task import Outcome
+    from napari_kmeans.viewer.background.worker import SegmentationWorker
+    from napari_kmeans.viewer.from_layers.source import Source
+
+    Builder = Callable[[Any, Source], Layer | list[Layer]]
+
+PANELS: tuple[type[Panel], ...] = (
+    NumberPanel,
+    ClustersPanel,
+    MergePanel,
+    ColorsPanel,
+    ComparePanel,
+    ApplyPanel,
+    ObjectsPanel,
+    ExportPanel,
+)
+"""What stands folded below the form, from the top."""
+
+
+class KMeansWidget(Fields):
+    """Cluster the colours of an image layer from a dock in napari.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer whose layers are offered and to which the results are added.
+
+    Attributes
+    ----------
+    result : Result or None
+        What the latest run gave.
+    segmented : psygnal.Signal
+        Emitted with the result once its layers are in the viewer.
+
+    Examples
+    --------
+    >>> _, widget = viewer.window.add_plugin_dock_widget("napari-kmeans")
+    >>> widget.n_clusters.value = 5
+    >>> worker = widget.run()
+    """
+
+    segmented = Signal(Result)
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        # The proxy that plugins are handed wraps every layer it gives out anew.
+        super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
+        self.result: Result | None = None
+        self._kept = KeptSummary()
+        self._asked: tuple[Any, ...] = ()
+        self._is_asked_again = False
+        self._watched = Watched(self.native, self._on_marks_changed)
+        self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
+        self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
+        for fold in self.folds.values():
+            self.column.addWidget(fold.folder)
+        self._follow_selection()
+        self._recall()
+        self._connect()
+        self._follow_marks()
+        self._update_fields()
+        warm_up()
+
+    # ------------------------------------------------------------ remembering
+
+    def _recall(self) -> None:
+        """Take result and settings of the last dock in this viewer, as far as they still fit."""
+        memory = memory_of(self.viewer)
+        self.result = memory.result
+        for name, value in memory.settings.items():
+            field = getattr(self, name)
+            if isinstance(field, ComboBox):
+                # What there is to choose may depend on the fields before.
+                field.reset_choices()
+                if value not in field.choices:
+                    continue
+            field.value = value
+
+    def _remember(self) -> None:
+        memory = memory_of(self.viewer)
+        for field in self:
+            if field is not self.image and not isinstance(field, PushButton | ProgressBar):
+                memory.keep(field.name, field.value)
+
+    # ------------------------------------------------- following the viewer
+
+    def _connect(self) -> None:
+        events = self.viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
+            event.connect(self.reset_choices)
+        events.inserted.connect(self._watch_edits)
+        self._watch_edits()
+        self.viewer.layers.selection.events.active.connect(self._follow_selection)
+        self.viewer.layers.selection.events.changed.connect(self._update_fields)
+        self.together.changed.connect(self._scale_channels)
+        self.init.changed.connect(self._follow_marks)
+        for field in (self.image, self.together, self.method, self.stack, self.init):
+            field.changed.connect(self._update_fields)
+        for box in (self.add_labels, self.add_recolored, self.add_points):
+            box.changed.connect(self._update_fields)
+        for field in self._settings():
+            field.changed.connect(self._on_setting_changed)
+        self.changed.connect(self._remember)
+        self.segmented.connect(memory_of(self.viewer).keep_result)
+        self.live.changed.connect(self._on_live_changed)
+        self.run_button.changed.connect(self._on_run_clicked)
+        self.cancel_button.changed.connect(self.cancel)
+        self.native_parent_changed.connect(self._on_parent_changed)
+        self.native.destroyed.connect(self._on_destroyed)
+
+    def _disconnect(self) -> None:
+        events = self.viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
+            event.disconnect(self.reset_choices)
+        events.inserted.disconnect(self._watch_edits)
+        self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
+        self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
+        self._watched.watch(None)
+
+    def reset_choices(self, *_: Any) -> None:
+        """Offer the layers there are now; what is chosen stays, also under a new name."""
+        for combo_box in (self.image, self.mask):
+            offer_choices(combo_box)
+        for fold in self.folds.values():
+            fold.reset_choices()
+        self._update_fields()
+
+    def _watch_edits(self, *_: Any) -> None:
+        """Watch all results for edits by hand, also the user's duplicates of them."""
+        for layer in self.viewer.layers:
+            if isinstance(layer, Labels) and METADATA_KEY in layer.metadata:
+                watch_edits(layer)
+
+    def _follow_selection(self, *_: Any) -> None:
+        active = self.viewer.layers.selection.active
+        if isinstance(active, Image):
+            self.reset_choices()
+            self.image.value = active
+
+    def _start_layer(self) -> Points | Labels | None:
+        chosen = self.init.value
+        return chosen if isinstance(chosen, Points | Labels) else None
+
+    def _follow_marks(self, *_: Any) -> None:
+        self._watched.watch(self._start_layer())
+        self._count_marks()
+
+    def _count_marks(self) -> None:
+        """Ask for as many clusters as are pointed at."""
+        layer = self._start_layer()
+        if layer is not None:
+            self.n_clusters.value = count_starts(layer) or self.n_clusters.value
+
+    def _on_marks_changed(self) -> None:
+        self._count_marks()
+        # As many marks as before, at other places.
+        self._asked = ()
+        self._on_setting_changed()
+
+    def _layers(self) -> list[Image]:
+        """Return the layers to cluster: the image, or the selected layers as its channels."""
+        return self._selected() if self._are_together() else [self.image.value]
+
+    def _selected(self) -> list[Layer]:
+        selection = self.viewer.layers.selection
+        return [layer for layer in self.viewer.layers if layer in selection]
+
+    def _can_be_together(self) -> bool:
+        selected = self._selected()
+        return self.image.value in selected and can_be_channels(selected)
+
+    def _are_together(self) -> bool:
+        return self.together.value and self._can_be_together()
+
+    def _scale_channels(self, together: bool) -> None:
+        """Let channels count alike, unless the user wants otherwise."""
+        self.normalize.value = "percentile" if together else Options.normalize
+
+    def _update_fields(self, *_: Any) -> None:
+        """Show the fields that apply to the image, and enable what can be done."""
+        image, running = self.image.value, self._runner.is_running
+        for combo_box in (self.level, self.init):
+            offer_choices(combo_box)
+        is_free = self._start_layer() is None
+        for field in (self.n_clusters, self.n_clusters_slider, self.n_init):
+            field.enabled = is_free
+        show_row(self.stack, image is not None and image.ndim > 2)
+        show_row(self.level, image is not None and image.multiscale)
+        self.together.visible = self._can_be_together()
+        show_row(self.normalize, self._are_together())
+        self.color_space.enabled = image is not None and image.rgb
+        self.coreset_size.enabled = self.method.value == "coreset"
+        each = image is not None and image.ndim > 2 and self.stack.value == EACH
+        self.add_points.enabled = self.coreset_size.enabled and not each
+        self.run_button.enabled = self._can_run() and not running
+        self.cancel_button.enabled = running
+
+    def _can_run(self) -> bool:
+        return self.image.value is not None and bool(self._builders())
+
+    # ----------------------------------------------------------------- running
+
+    def run(self) -> SegmentationWorker:
+        """Cluster the chosen image in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the Segmentation (of each slice, the
+            StackSegmentation) once its layers are in the
+            viewer, `errored` with an exception, and in every case `finished`.
+
+        Raises
+        ------
+        ValueError
+            If there is no image layer.
+        RuntimeError
+            If a run is under way.
+        """
+        if self._runner.is_running:
+            raise RuntimeError("A run is under way: wait until it is finished, or cancel it.")
+        self._kept.clear()
+        return self._start()
+
+    def task(self) -> Task:
+        """Return what a run would do now: the pixels and the options, as they are.
+
+        Raises
+        ------
+        ValueError
+            If there is no image layer.
+        """
+        layer = self.image.value
+        if layer is None:
+            raise ValueError("image must be an image layer, got None: open an image first.")
+        return Task.of(
+            self._layers(),
+            mask=self.mask.value,
+            level=None if self.level.value == AUTO else self.level.value,
+            stack=stack_to_fit(self.stack.value, layer),
+            kept=self._kept,
+            **self._options(),
+        )
+
+    def _start(self) -> SegmentationWorker:
+        task = self.task() if self.live.value else replace(self.task(), kept=None)
+        builders = self._builders()
+        worker: SegmentationWorker = run_in_thread(task, locate=coreset_layer in builders)
+        update = self.update_layers.value or self.live.value
+        self._runner.start(Run(task, builders, update, worker))
+        return worker
+
+    def cancel(self) -> None:
+        """Stop the run, if there is one; nothing is added to the viewer."""
+        self.cancel_button.enabled = False
+        self._runner.cancel()
+
+    def _options(self) -> dict[str, Any]:
+        options = {name: getattr(self, name).value for name in OPTIONS}
+        if not self.color_space.enabled:
+            options["color_space"] = Options.color_space
+        if not self._are_together():
+            options["normalize"] = Options.normalize
+        return options
+
+    def _builders(self) -> tuple[Builder, ...]:
+        """Return what makes the layers that are asked for, from the bottom to the top."""
+        wanted = (
+            (self.add_recolored.value, recolored_layers),
+            (self.add_labels.value, labels_layer),
+            (self.add_points.value and self.add_points.enabled, coreset_layer),
+        )
+        return tuple(builder for yes, builder in wanted if yes)
+
+    def _on_run_clicked(self) -> None:
+        try:
+            self.run()
+        except EXPECTED_ERRORS as error:
+            tell(error)
+
+    def _on_run_changed(self) -> None:
+        self._update_fields()
+        if self._is_asked_again and not self._runner.is_running:
+            self._is_asked_again = False
+            if self._can_run():
+                self._run_live()
+
+    # -------------------------------------------------------------------- live
+
+    def _settings(self) -> list[Any]:
+        """Return the fields that a result depends on, beside the image."""
+        options = [getattr(self, name) for name in OPTIONS]
+        return [*options, self.together, self.mask, self.stack, self.level]
+
+    def _on_live_changed(self, live: bool) -> None:
+        self._asked = ()
+        if live:
+            self._on_setting_changed()
+        else:
+            self._is_asked_again = False
+            self._kept.clear()
+
+    def _on_setting_changed(self, *_: Any) -> None:
+        """Run with the newest settings: now, or when the run that is under way is over."""
+        asked = tuple(field.value for field in self._settings())
+        # Choices that are offered anew are no change.
+        if not self.live.value or asked == self._asked or not self._can_run():
+            return
+        self._asked = asked
+        self._is_asked_again = self._runner.is_running
+        if self._is_asked_again:
+            self._runner.cancel_if_slow()
+        else:
+            self._run_live()
+
+    def _run_live(self) -> None:
+        try:
+            self._start()
+        except EXPECTED_ERRORS as error:
+            tell(error)
+
+    # ----------------------------------------------------------------- results
+
+    def _show_results(self, run: Run, outcome: Outcome) -> None:
+        self._show_outcome(run.task, outcome, run.builders, run.update)
+
+    def show_outcome(self, outcome: Outcome) -> None:
+        """Show what was made of the latest result, in place of it.
+
+        Raises
+        ------
+        ValueError
+            If there is no result.
+        """
+        if self.result is None:
+            raise ValueError("result must be there to be replaced, got None: run first.")
+        kinds = {type(layer) for layer in self.result.layers}
+        builders = ((Image, recolored_layers), (Labels, labels_layer))
+        wanted = tuple(build for kind, build in builders if kind in kinds)
+        self._show_outcome(self.result.task, outcome, wanted, update=True)
+
+    def _show_outcome(
+        self, task: Task, outcome: Outcome, builders: tuple[Builder, ...], update: bool
+    ) -> None:
+        layers: list[Layer] = []
+        for build in builders:
+            built = build(outcome, task.source)
+            layers += built if isinstance(built, list) else [built]
+        self.result = Result(task, outcome, self.show_layers(layers, update=update))
+        if task.start is not None:
+            self.n_clusters.value = outcome.options.n_clusters
+        self.segmented.emit(self.result)
+        for fold in self.folds.values():
+            fold.refresh()
+
+    def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
+        """Show layers of a result; what is selected stays so.
+
+        Parameters
+        ----------
+        layers : sequence of napari.layers.Layer
+            From the bottom to the top.
+        update : bool
+            Whether those of an earlier run on the same source are changed in place.
+
+        Returns
+        -------
+        tuple of napari.layers.Layer
+            Those in the viewer that show them.
+        """
+        with self.selection_kept():
+            return tuple(self._show(layer, update) for layer in layers)
+
+    def _show(self, layer: Layer, update: bool) -> Layer:
+        """Show a layer, in place of that of an earlier run if that is wanted."""
+        earlier = find_result(self.viewer.layers, layer) if update else None
+        if earlier is None:
+            return self.viewer.add_layer(layer)
+        update_layer(earlier, layer)
+        return earlier
+
+    @contextmanager
+    def selection_kept(self) -> Iterator[None]:
+        """Leave the selection, and with it the image to cluster, as it was."""
+        selection = self.viewer.layers.selection
+        selected, active = set(selection), selection.active
+        with selection.events.active.blocker(self._follow_selection):
+            yield
+            selection.intersection_update(selected)
+            selection.update(selected)
+            selection.active = active
+
+    # ----------------------------------------------------------------- closing
+
+    def _on_parent_changed(self, parent: Any) -> None:
+        """Stop the run when the dock is closed, which takes this widget out of it."""
+        if parent is None:
+            self.cancel()
+
+    def _on_destroyed(self) -> None:
+        """Stop the run when the window is gone; nothing of Qt may be touched any more."""
+        self._disconnect()
+        self._runner.abandon()

@@ -1,0 +1,1 @@
+"""From napari layers to arrays, masks, starts and channels."""

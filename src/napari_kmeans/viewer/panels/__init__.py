@@ -1,0 +1,1 @@
+"""Panels that unfold below the form of the dock."""

@@ -1,0 +1,225 @@
+"""The panel that applies a model to another image, saves it and loads it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from magicgui.widgets import ComboBox, PushButton
+from napari.layers import Image
+from qtpy.QtWidgets import QLabel
+
+from napari_kmeans.model import KMeansModel
+from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.viewer.from_layers.source import WHOLE, Source
+from napari_kmeans.viewer.panels.working_panel import WorkingPanel
+from napari_kmeans.viewer.segment_layer import labels_layer, recolored_layers
+from napari_kmeans.viewer.to_layers.applying import Application, check_channels
+from napari_kmeans.viewer.widgets.dialogs import ask_what_to_open, ask_where_to_save
+from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
+
+if TYPE_CHECKING:
+    import os
+
+    from napari_kmeans.viewer.background.worker import SegmentationWorker
+    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.to_layers.result import Result
+
+_KINDS = "K-means models (*.json)"
+
+
+class _Loaded(NamedTuple):
+    """A model from a file, and the result that was the latest when it was loaded."""
+
+    model: KMeansModel
+    name: str
+    result: Result | None
+
+
+class ApplyPanel(WorkingPanel):
+    """Applies the latest model, or one from a file, to another image layer.
+
+    Attributes
+    ----------
+    image : ComboBox
+        The image layer to apply it to.
+
+    Examples
+    --------
+    >>> panel = dock.folds["Apply to…"].open()
+    >>> worker = panel.apply(viewer.layers["another"])
+    """
+
+    title = "Apply to…"
+    tooltip = "Give another image the same clusters, and keep them in a file."
+
+    def __init__(self, dock: KMeansWidget) -> None:
+        super().__init__(dock)
+        self._loaded: _Loaded | None = None
+        self.image = ComboBox(
+            name="apply_to",
+            label="Image",
+            tooltip="The image layer to find the model's clusters in.",
+            choices=self._images,
+        )
+        narrow(self.image)
+        self.message = QLabel()
+        self.message.setWordWrap(True)
+        self._make_buttons()
+        self._lay_out()
+        self.refresh()
+
+    def _make_buttons(self) -> None:
+        self.save_button = PushButton(
+            name="save_button",
+            text="Save model…",
+            tooltip="Write the model to a JSON file, for other images.",
+        )
+        self.load_button = PushButton(
+            name="load_button", text="Load model…", tooltip="Take the model of a JSON file."
+        )
+        self.apply_button = PushButton(
+            name="apply_button",
+            text="Apply",
+            tooltip="Add labels and the recolored image for the chosen layer.",
+        )
+        self.save_button.changed.connect(lambda: self.attempt(self._ask_and_save))
+        self.load_button.changed.connect(lambda: self.attempt(self._ask_and_load))
+        self.apply_button.changed.connect(lambda: self.attempt(self.apply))
+
+    def _lay_out(self) -> None:
+        rows = [
+            ("Model", "What came last: a run, or a file that was loaded.", self.message),
+            ("", "", row([self.save_button, self.load_button])),
+            self.image,
+        ]
+        self.column.addWidget(form(rows))
+        self.column.addWidget(row([self.apply_button, self.cancel_button]))
+        self.column.addWidget(self.progress_bar.native)
+
+    @property
+    def model(self) -> KMeansModel:
+        """The model of the latest result, or that of a file that was loaded since.
+
+        Raises
+        ------
+        ValueError
+            If there is none that can be applied to another image.
+        """
+        if self._loaded is not None and self._loaded.result is self.dock.result:
+            return self._loaded.model
+        if self.dock.result is None:
+            raise ValueError("there is no model yet: run the clustering, or load a model.")
+        model = self.dock.result.outcome.model
+        if not isinstance(model, KMeansModel):
+            raise ValueError(
+                "the latest result has a model for each slice, which fit no other image: "
+                "run on the whole stack, or load a model."
+            )
+        return model
+
+    def apply(self, layer: Image | None = None) -> SegmentationWorker:
+        """Find the model's clusters in an image layer, in the background.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image, optional
+            None takes the one in the field `image`.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the Segmentation once its layers are in the viewer.
+
+        Raises
+        ------
+        ValueError
+            If there is no model or no image, or if they do not fit together.
+        RuntimeError
+            If the model is being applied already.
+        """
+        layer = self.image.value if layer is None else layer
+        if not isinstance(layer, Image):
+            raise ValueError(f"image must be an image layer, got {layer!r}: open an image first.")
+        source = Source.of(layer).fitted_on(None, WHOLE, "coreset")
+        model = self.model
+        check_channels(model, source)
+        show = partial(self._show, source, self.dock.update_layers.value)
+        return self.start(Application(model, source, self._fitted()), show)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a JSON file.
+
+        Raises
+        ------
+        ValueError
+            If there is no model.
+        OSError
+            If the file cannot be written.
+        """
+        self.model.save(path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take the model of a JSON file, until there is a newer result.
+
+        Raises
+        ------
+        ValueError
+            If the file does not hold a model.
+        OSError
+            If the file cannot be read.
+        """
+        model = KMeansModel.load(path)
+        self._loaded = _Loaded(model, Path(path).name, self.dock.result)
+        self.work_changed()
+
+    def _show(self, source: Source, update: bool, outcome: Segmentation) -> None:
+        layers = [*recolored_layers(outcome, source), labels_layer(outcome, source)]
+        self.dock.show_layers(layers, update=update)
+
+    def refresh(self) -> None:
+        """Show what the model is of."""
+        self.reset_choices()
+
+    def reset_choices(self) -> None:
+        """Offer the image layers there are now."""
+        offer_choices(self.image)
+        self.work_changed()
+
+    def _fitted(self) -> Segmentation | None:
+        """Return what the model is from, None if it is from a file."""
+        result = self.dock.result
+        if result is None or (self._loaded is not None and self._loaded.result is result):
+            return None
+        return result.outcome if isinstance(result.outcome, Segmentation) else None
+
+    def _images(self, _combo_box: Any) -> list[tuple[str, Image]]:
+        return [(each.name, each) for each in self.dock.viewer.layers if isinstance(each, Image)]
+
+    def work_changed(self) -> None:
+        """Show the model, and enable what can be done with it."""
+        try:
+            text, there_is_one = self._told(self.model), True
+        except ValueError as error:
+            text, there_is_one = str(error).capitalize(), False
+        self.message.setText(text)
+        self.save_button.enabled = there_is_one
+        can_apply = there_is_one and self.image.value is not None
+        self.apply_button.enabled = can_apply and not self.is_working
+
+    def _told(self, model: KMeansModel) -> str:
+        if self._loaded is not None and self._loaded.result is self.dock.result:
+            return f"{model.n_clusters} clusters, from {self._loaded.name}"
+        assert self.dock.result is not None
+        return f"{model.n_clusters} clusters of {self.dock.result.task.source.name}"
+
+    def _ask_and_save(self) -> None:
+        path = ask_where_to_save(self, "Save model", "model.json", _KINDS)
+        if path is not None:
+            self.save(path)
+
+    def _ask_and_load(self) -> None:
+        path = ask_what_to_open(self, "Load model", _KINDS)
+        if path is not None:
+            self.load(path)

@@ -1,0 +1,139 @@
+"""How many clusters to take, by a curve of scores below the form of the dock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import PushButton
+from qtpy.QtWidgets import QLabel
+
+from napari_kmeans.execution.progress import part_of
+from napari_kmeans.suggestion import suggest_n_clusters
+from napari_kmeans.viewer.panels.working_panel import WorkingPanel
+from napari_kmeans.viewer.widgets.form import row
+from napari_kmeans.viewer.widgets.score_curve import ScoreCurve
+
+if TYPE_CHECKING:
+    from napari_kmeans.execution.progress import Report
+    from napari_kmeans.suggestion import Suggestion
+    from napari_kmeans.viewer.background.task import Task
+    from napari_kmeans.viewer.background.worker import SegmentationWorker
+    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.to_layers.result import Result
+
+_LONG = 30
+"""Letters of a layer's name that are shown at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """How many clusters to take for what a task fits."""
+
+    task: Task
+
+    def run(self, progress: Report | None = None) -> Suggestion:
+        """Score 2 to 16 clusters, from the summary that is kept."""
+        summary = self.task.summarize(part_of(progress, 0, 0.5))
+        return suggest_n_clusters(
+            self.task.fitted_part,
+            summary=summary,
+            progress=part_of(progress, 0.5, 1),
+            **self.task.summary_options,
+        )
+
+
+class NumberPanel(WorkingPanel):
+    """Suggests a number of clusters for the image that is chosen in the dock."""
+
+    title = "Which K?"
+    tooltip = "Score 2 to 16 clusters for the chosen image, and suggest a number."
+
+    def __init__(self, dock: KMeansWidget) -> None:
+        super().__init__(dock)
+        self._task: Task | None = None
+        self._seen: Result | None = None
+        self.suggest_button = PushButton(name="suggest_button", text="Suggest")
+        self.suggest_button.tooltip = self.tooltip
+        self.curve = ScoreCurve()
+        self.curve.hide()
+        self.message = QLabel("Suggest scores 2 to 16 clusters for the chosen image.")
+        self.message.setWordWrap(True)
+        for widget in (self.message, self.curve, self.progress_bar.native):
+            self.column.addWidget(widget)
+        self.column.insertWidget(0, row([self.suggest_button, self.cancel_button]))
+        self.suggest_button.changed.connect(lambda: self.attempt(self.suggest))
+        self.curve.chosen.connect(self._choose)
+        dock.n_clusters.changed.connect(self.curve.mark)
+        self.curve.mark(dock.n_clusters.value)
+        self.refresh()
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        """The latest suggestion, None before the first."""
+        return self.curve.suggestion
+
+    def suggest(self) -> SegmentationWorker:
+        """Score numbers of clusters for the chosen image, in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the Suggestion, `errored` with an exception,
+            and in every case `finished`.
+
+        Raises
+        ------
+        ValueError
+            If there is no image layer.
+        RuntimeError
+            If a suggestion is under way.
+        """
+        return self._ask(self.dock.task())
+
+    def refresh(self) -> None:
+        """With live on, ask anew where the latest result is of other pixels or colours."""
+        result = self.dock.result
+        if not self.dock.live.value or result is None or result is self._seen or self.is_working:
+            return
+        self._seen = result
+        if self._task is None or not _asks_alike(result.task, self._task):
+            self._ask(result.task)
+
+    def work_changed(self) -> None:
+        """Let one suggestion be asked for at a time."""
+        self.suggest_button.enabled = not self.is_working
+        if not self.is_working:
+            # A result may have come meanwhile.
+            self.refresh()
+
+    def _ask(self, task: Task) -> SegmentationWorker:
+        worker = self.start(Question(task), partial(self._show, task.source.name))
+        self._task = task
+        return worker
+
+    def _show(self, name: str, suggestion: Suggestion) -> None:
+        short = name if len(name) <= _LONG else f"{name[: _LONG - 1]}…"
+        votes = ", ".join(map(str, sorted(suggestion.votes.values())))
+        self.message.setText(
+            f"{suggestion.n_clusters} clusters for {short}; the scores vote {votes}."
+        )
+        self.curve.show_suggestion(suggestion)
+        self.curve.show()
+
+    def _choose(self, n_clusters: int) -> None:
+        self.dock.n_clusters.value = n_clusters
+
+
+def _asks_alike(task: Task, other: Task) -> bool:
+    """Whether two tasks are of the same pixels in the same colours."""
+    if task.masks is not None or other.masks is not None:
+        # It may have been painted over.
+        return False
+    return _question_of(task) == _question_of(other)
+
+
+def _question_of(task: Task) -> tuple[object, ...]:
+    source, pixels = task.source, [id(array) for array in task.arrays]
+    return (source.unique_id, source.level, source.stack, task.summary_options, pixels)

@@ -1,0 +1,229 @@
+"""The panel that parts clusters into connected objects, as labels of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import ComboBox, PushButton, SpinBox
+from napari.layers import Labels
+from qtpy.QtWidgets import QLabel
+
+from napari_kmeans import __version__
+from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.objects import Objects, split_objects
+from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
+from napari_kmeans.viewer.panels.working_panel import WorkingPanel
+from napari_kmeans.viewer.segment_layer import METADATA_KEY, sign
+from napari_kmeans.viewer.to_layers.label_table import watch_edits
+from napari_kmeans.viewer.widgets.form import form, offer_choices, row
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from napari_kmeans.execution.progress import Report
+    from napari_kmeans.viewer.background.worker import SegmentationWorker
+    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.from_layers.source import Source
+
+ALL = "all clusters"
+
+
+class ObjectsPanel(WorkingPanel):
+    """Parts the clusters of the latest result into connected objects.
+
+    Attributes
+    ----------
+    cluster : ComboBox
+        "all clusters", or the label of one.
+    min_size : SpinBox
+        In pixels.
+    connectivity : ComboBox
+        1: pixels that share a side are connected; None: all that touch.
+
+    Examples
+    --------
+    >>> panel = dock.folds["Objects"].open()
+    >>> panel.min_size.value = 50
+    >>> worker = panel.split()
+    """
+
+    title = "Objects"
+    tooltip = "Part clusters where their pixels do not touch, as labels with a table of areas."
+
+    def __init__(self, dock: KMeansWidget) -> None:
+        super().__init__(dock)
+        self._make_fields()
+        self.message = QLabel()
+        self.message.setWordWrap(True)
+        self.message.hide()
+        self.column.addWidget(form([self.cluster, self.min_size, self.connectivity]))
+        self.column.addWidget(row([self.split_button, self.cancel_button]))
+        for widget in (self.message, self.progress_bar.native):
+            self.column.addWidget(widget)
+        self.refresh()
+
+    def _make_fields(self) -> None:
+        self.cluster = ComboBox(
+            name="object_cluster",
+            label="Of",
+            tooltip="The clusters to part into objects.",
+            choices=self._clusters,
+        )
+        self.min_size = SpinBox(
+            name="min_size",
+            label="Minimum size",
+            tooltip="Objects of fewer pixels, those of the finest level, are left out.",
+            value=20,
+            min=1,
+            max=1_000_000_000,
+        )
+        self.connectivity = ComboBox(
+            name="connectivity",
+            label="Connected by",
+            tooltip="Whether pixels that touch at a corner only are one object.",
+            choices=[("sides and corners", None), ("sides only", 1)],
+        )
+        self.split_button = PushButton(
+            name="split_button",
+            text="Find objects",
+            tooltip="Add the connected objects as a layer of labels.",
+        )
+        self.split_button.changed.connect(lambda: self.attempt(self.split))
+
+    def split(self) -> SegmentationWorker:
+        """Find the objects in the layer of the labels as it is now, in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the `Objects` once they are in the viewer.
+
+        Raises
+        ------
+        ValueError
+            If there is no layer of labels, or if its pixels are not in memory.
+        RuntimeError
+            If objects are being looked for already.
+        """
+        layer, source = self._labels(), self._source()
+        labels = layer_levels(layer)[0]
+        if is_dask(labels) or not hasattr(labels, "__array__"):
+            raise ValueError(
+                f"the labels of {source.name!r} are read piece by piece, and objects may cross "
+                "all of them: crop the image, or save the labels and use split_objects."
+            )
+        cluster = None if self.cluster.value == ALL else self.cluster.value
+        splitting = Splitting(
+            labels, cluster, self.min_size.value, self.connectivity.value, Place.of(layer)
+        )
+        update = self.dock.update_layers.value
+        return self.start(splitting, partial(self._show, source, spatial_attributes(layer), update))
+
+    def refresh(self) -> None:
+        """Offer the clusters of the latest result."""
+        offer_choices(self.cluster)
+        self.message.hide()
+        self.work_changed()
+
+    def _clusters(self, _combo_box: Any) -> list[tuple[str, Any]]:
+        result = self.dock.result
+        labels = [] if result is None else result.table["index"].tolist()
+        return [(ALL, ALL), *((f"cluster {label}", label) for label in labels)]
+
+    def _labels(self) -> Labels:
+        result = self.dock.result
+        layer = None if result is None else result.labels
+        if layer is None or layer not in self.dock.viewer.layers:
+            raise ValueError("there are no labels to part: tick Labels, and run the clustering.")
+        return layer
+
+    def _source(self) -> Source:
+        assert self.dock.result is not None
+        return self.dock.result.task.source
+
+    def work_changed(self) -> None:
+        """Enable what can be done."""
+        self.split_button.enabled = self.dock.result is not None and not self.is_working
+
+    def _show(
+        self, source: Source, spatial: dict[str, Any], update: bool, objects: Objects
+    ) -> None:
+        self.dock.show_layers([objects_layer(objects, source, spatial)], update=update)
+        n_objects = len(objects.table)
+        self.message.setText(f"{n_objects:,} object{'' if n_objects == 1 else 's'}.")
+        self.message.show()
+
+
+@dataclass(frozen=True, eq=False)
+class Splitting:
+    """Labels, and how to part them into objects; `cluster` None takes all."""
+
+    labels: NDArray[Any]
+    cluster: int | None
+    min_size: int
+    connectivity: int | None
+    place: Place
+
+    def run(self, _progress: Report | None = None) -> Objects:
+        """Find the objects, with areas and centroids in the world in their table."""
+        labels = np.asarray(self.labels)
+        if self.cluster is not None:
+            labels = np.where(labels == self.cluster, labels, 0)
+        found = split_objects(labels, min_size=self.min_size, connectivity=self.connectivity)
+        return Objects(found.labels, self.place.table(found.table))
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where the pixels of a layer are in the world: origin (D,) and axes (D, D), in its columns."""
+
+    origin: NDArray[np.float64]
+    axes: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, layer: Labels) -> Place:
+        """Return where the pixels of a layer are now."""
+        origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
+        steps = [np.array(layer.data_to_world(step)) - origin for step in np.eye(layer.ndim)]
+        return cls(origin, np.stack(steps, axis=1))
+
+    def table(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the table of objects with areas and centroids in the world."""
+        world = table[["index", "cluster", "pixels"]].copy()
+        world["area"] = table["pixels"] * abs(np.linalg.det(self.axes))
+        names = [f"centroid {axis}" for axis in range(len(self.origin))]
+        world[names] = table[names].to_numpy() @ self.axes.T + self.origin
+        return world
+
+
+def objects_layer(objects: Objects, source: Source, spatial: dict[str, Any]) -> Labels:
+    """Build the layer of the objects.
+
+    Parameters
+    ----------
+    objects : Objects
+        Its table becomes the features.
+    source : Source
+        The image that was clustered.
+    spatial : dict
+        Where the labels lie in the world.
+    """
+    provenance = {
+        "kind": "objects",
+        "version": __version__,
+        "source": source.name,
+        "source_id": source.unique_id,
+    }
+    layer = Labels(
+        objects.labels,
+        name=f"{source.name} objects",
+        features=objects.table,
+        metadata={METADATA_KEY: provenance},
+        **spatial,
+    )
+    watch_edits(layer)
+    return sign(layer)

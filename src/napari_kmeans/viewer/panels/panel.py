@@ -1,0 +1,81 @@
+"""What stands folded below the form of the dock: parts that look at the latest result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_kmeans.viewer.widgets.form import folder
+
+if TYPE_CHECKING:
+    from superqt import QCollapsible
+
+    from napari_kmeans.viewer.dock.widget import KMeansWidget
+
+
+class Panel(QWidget):
+    """A part of the dock, made when it is first unfolded.
+
+    Parameters
+    ----------
+    dock : KMeansWidget
+        Its `viewer`, its `result`, the fields and `run` are what a panel works with.
+    """
+
+    title: ClassVar[str]
+    tooltip: ClassVar[str]
+
+    def __init__(self, dock: KMeansWidget) -> None:
+        super().__init__()
+        self.dock = dock
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(0, 0, 0, 0)
+
+    def refresh(self) -> None:
+        """Show the latest result, `dock.result`, which may be None."""
+
+    def reset_choices(self) -> None:
+        """Offer the layers there are now."""
+
+
+class Fold:
+    """A panel and the title that it unfolds from; a folded one costs nothing."""
+
+    def __init__(self, kind: type[Panel], dock: KMeansWidget) -> None:
+        self._kind, self._dock = kind, dock
+        self.panel: Panel | None = None
+        self.folder: QCollapsible = folder(kind.title, kind.tooltip)
+        self.folder.toggled.connect(self._on_toggled)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the panel can be seen."""
+        return self.panel is not None and bool(self.folder.isExpanded())
+
+    def open(self) -> Panel:
+        """Unfold the panel, and return it."""
+        self.folder.expand(animate=False)
+        assert self.panel is not None
+        return self.panel
+
+    def refresh(self) -> None:
+        """Show the latest result, if the panel is open; else when it is opened."""
+        if self.panel is not None and self.is_open:
+            self.panel.refresh()
+
+    def reset_choices(self) -> None:
+        """Offer the layers there are now, also while the panel is folded."""
+        if self.panel is not None:
+            self.panel.reset_choices()
+
+    def _on_toggled(self, is_open: bool) -> None:
+        if not is_open:
+            return
+        if self.panel is None:
+            self.panel = self._kind(self._dock)
+            self.folder.addWidget(self.panel)
+            # Now that it is known how high it is.
+            self.folder.expand(animate=False)
+            return
+        self.panel.refresh()

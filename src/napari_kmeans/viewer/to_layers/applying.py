@@ -1,0 +1,140 @@
+"""A model on an image that it was not fitted to: whether it fits, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.execution.notices import notice
+from napari_kmeans.execution.progress import Progress, part_of
+from napari_kmeans.execution.threads import map_slices
+from napari_kmeans.imaging.blocks import is_dask, open_pixels
+from napari_kmeans.imaging.chunks import count_steps
+from napari_kmeans.imaging.tally import tally_pixels
+from napari_kmeans.imaging.units import describe_other_units
+from napari_kmeans.merging import MergedModel
+from napari_kmeans.segmentation import Segmentation, table_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.execution.progress import Report
+    from napari_kmeans.model import KMeansModel
+    from napari_kmeans.viewer.from_layers.source import Source
+
+_SLAB = 2**20
+
+
+def check_channels(model: KMeansModel, source: Source) -> None:
+    """Check that a model can be applied to an image layer.
+
+    Raises
+    ------
+    ValueError
+        If the channels are not those of the model.
+    """
+    name = source.name
+    if model.channel_axis is not None and not model.rgb:
+        raise ValueError(
+            f"the model compares {model.n_channels} channels, and {name!r} is a single layer: "
+            "select layers like those it was fitted to and run again, all as channels."
+        )
+    if model.rgb and not source.rgb:
+        raise ValueError(
+            f"the model is of colors (color space {model.color_space}), and {name!r} has none: "
+            "choose an image with red, green and blue."
+        )
+    if source.rgb and not model.rgb:
+        raise ValueError(
+            f"the model is of gray levels, and {name!r} is in color: "
+            "choose a gray image, or run on a color image for another model."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Application:
+    """A model, and the image layer to paint by it.
+
+    Attributes
+    ----------
+    model : KMeansModel
+    source : Source
+        Levels in memory are painted at once, lazy ones when they are looked
+        at; but the one at `source.level` is read, to be counted.
+    fitted : Segmentation or None
+        The one that the model is from, for what it tells of the fit.
+    """
+
+    model: KMeansModel
+    source: Source
+    fitted: Segmentation | None = None
+
+    def run(self, progress: Report | None = None) -> Segmentation:
+        """Paint all levels, and count the pixels of each cluster.
+
+        Returns
+        -------
+        Segmentation
+            With lists of labels and recolored images if the source has levels.
+
+        Warns
+        -----
+        UserWarning
+            If the image seems to be in other units than the model's.
+        """
+        model, source, fitted = self.model, self.source, self.fitted
+        _warn_of_units(model, source)
+        labels, recolored = self._paint(part_of(progress, 0, 0.5))
+        image = source.levels[source.level]
+        counts = _count(model, image, labels[source.level], part_of(progress, 0.5, 1))
+        return Segmentation(
+            labels=labels if source.multiscale else labels[0],
+            recolored=recolored if source.multiscale else recolored[0],
+            model=model,
+            table=table_of(model, counts),
+            coreset=None,
+            distortion=fitted.distortion if fitted else float("nan"),
+            options=fitted.options if fitted else model.options,
+        )
+
+    def _paint(self, progress: Report | None) -> Any:
+        """Return the labels and the recolored images of all levels."""
+        n_levels = self.source.n_levels
+        painted = [
+            self.model.paint(
+                self.model.open(pixels),
+                part_of(progress, level / n_levels, (level + 1) / n_levels),
+            )
+            for level, pixels in enumerate(self.source.levels)
+        ]
+        return map(list, zip(*painted, strict=True))
+
+
+def _count(
+    model: KMeansModel, image: Any, labels: Any, progress: Report | None
+) -> NDArray[np.int64]:
+    """Return the number of pixels (K,) of each cluster."""
+    if not is_dask(labels):
+        flat = labels.reshape(-1)
+        n_labels = model.n_clusters + 1
+        parts = map_slices(
+            lambda part: np.bincount(flat[part], minlength=n_labels), flat.size, _SLAB
+        )
+        counts: NDArray[np.int64] = np.sum(parts, axis=0, dtype=np.int64)
+        return counts[1:]
+    pixels = (open_pixels(image, rgb=model.rgb),)
+    step = Progress(progress).stage(1, count_steps(pixels))
+    counts = tally_pixels(pixels, model.cluster_centers_, model.space, step).counts
+    if isinstance(model, MergedModel):
+        counts = np.bincount(model.center_labels - 1, counts).astype(np.int64)
+    return counts
+
+
+def _warn_of_units(model: KMeansModel, source: Source) -> None:
+    """Compare the units of the coarsest level with those of a model."""
+    pixels = model.open(source.levels[-1])
+    sentence = describe_other_units(pixels, model.palette, model.dtype, repr(source.name))
+    if sentence is not None:
+        notice(sentence, stacklevel=3)

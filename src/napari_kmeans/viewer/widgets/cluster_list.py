@@ -1,0 +1,443 @@
+"""A list of the clusters in a Labels layer, to look at them and to edit them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QItemSelection,
+    QItemSelectionModel,
+    QModelIndex,
+    QSize,
+    Qt,
+)
+from qtpy.QtGui import QAction, QColor, QIcon, QKeySequence, QPainter, QPixmap  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QColorDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_kmeans.viewer.to_layers.clusters import Clusters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from napari.layers import Labels
+
+LABEL, NAME, PERCENT, AREA, COLOR = range(5)
+
+_HEADERS = ("Label", "Name", "Share", "Area", "Color")
+_HEADER_TIPS = (
+    "Which number the pixels have in the layer. Clear the box to hide them.",
+    "A name of your own: double-click, or press F2.",
+    "The share of all pixels that were clustered.",
+    "In the units of the layer.",
+    "Double-click to choose another color.",
+)
+_SWATCH = 14
+
+_OUTDATED = "\u26a0 Edited by hand: shares and areas are outdated."
+
+_Role = Qt.ItemDataRole
+
+
+class _Table(QAbstractTableModel):
+    """What the list shows of each cluster, read from the layer when it is asked for."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.clusters: Clusters | None = None
+        self.labels: list[int] = []
+
+    def refresh(self) -> bool:
+        """Take over what the layer holds now; return whether there are other rows."""
+        labels = [] if self.clusters is None else self.clusters.labels
+        if labels == self.labels:
+            last = self.index(len(labels) - 1, COLOR)
+            self.dataChanged.emit(self.index(0, LABEL), last)
+            return False
+        self.beginResetModel()
+        self.labels = labels
+        self.endResetModel()
+        return True
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        return 0 if parent is not None and parent.isValid() else len(self.labels)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        return 0 if parent is not None and parent.isValid() else len(_HEADERS)
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = _Role.DisplayRole
+    ) -> Any:
+        if orientation == Qt.Orientation.Horizontal and role == _Role.DisplayRole:
+            return _HEADERS[section]
+        if orientation == Qt.Orientation.Horizontal and role == _Role.ToolTipRole:
+            return _HEADER_TIPS[section]
+        return None
+
+    def flags(self, index: QModelIndex) -> Qt.ItemFlag:
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+        if index.column() == LABEL:
+            flags |= Qt.ItemFlag.ItemIsUserCheckable
+        if index.column() == NAME:
+            flags |= Qt.ItemFlag.ItemIsEditable
+        return flags
+
+    def data(self, index: QModelIndex, role: int = _Role.DisplayRole) -> Any:
+        if self.clusters is None or not index.isValid():
+            return None
+        label, column = self.labels[index.row()], index.column()
+        if role in (_Role.DisplayRole, _Role.EditRole):
+            return self._text(label, column)
+        if role == _Role.ToolTipRole:
+            return self._tip(label, column)
+        if role == _Role.TextAlignmentRole and column in (PERCENT, AREA):
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role == _Role.DecorationRole and column == COLOR:
+            return _swatch(self.clusters.hex_color(label))
+        if role == _Role.CheckStateRole and column == LABEL:
+            shown = self.clusters.is_shown(label)
+            return Qt.CheckState.Checked if shown else Qt.CheckState.Unchecked
+        return None
+
+    def _text(self, label: int, column: int) -> str:
+        clusters = self.clusters
+        assert clusters is not None
+        if column == PERCENT:
+            return format_percent(clusters.percent([label]))
+        if column == AREA:
+            return clusters.area([label])
+        if column == LABEL:
+            return str(label)
+        return clusters.name(label) if column == NAME else clusters.hex_color(label)
+
+    def _tip(self, label: int, column: int) -> str:
+        assert self.clusters is not None
+        if column in (PERCENT, AREA):
+            counted = self.clusters.counted
+            tip = f"{self.clusters.pixels([label]):,} pixels"
+            return f"{tip}, counted {counted}" if counted else tip
+        return (self.clusters.name(label) if column == NAME else "") or _HEADER_TIPS[column]
+
+    def setData(self, index: QModelIndex, value: Any, role: int = _Role.EditRole) -> bool:
+        if self.clusters is None:
+            return False
+        label = self.labels[index.row()]
+        if role == _Role.CheckStateRole:
+            self.clusters.show([label], Qt.CheckState(value) == Qt.CheckState.Checked)
+        else:
+            self.clusters.rename(label, str(value).strip())
+        return True
+
+
+class ClusterList(QWidget):
+    """The clusters of a Labels layer: their colours, names and sizes.
+
+    Rows that are selected stand out in the viewer. All that is edited here is
+    in the layer: `data`, `colormap` and `features`.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels, optional
+        Made by a run of this plugin; None shows an empty list.
+    parent : QWidget, optional
+    """
+
+    def __init__(self, layer: Labels | None = None, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._clusters: Clusters | None = None
+        self._is_syncing = False
+        self._model = _Table(self)
+        self.table = self._make_table()
+        self._selection = cast("Any", self.table.selectionModel())
+        self.message, self.outdated = QLabel(), QLabel(_OUTDATED)
+        for label in (self.message, self.outdated):
+            label.setWordWrap(True)
+        self.outdated.hide()
+        self._selection.selectionChanged.connect(self._on_selection_changed)
+        self._make_actions()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.table)
+        layout.addWidget(self.outdated)
+        layout.addWidget(self.message)
+        layout.addWidget(self._buttons())
+        self.set_layer(layer)
+
+    # ---------------------------------------------------------------- widgets
+
+    def _make_table(self) -> QTableView:
+        table: Any = QTableView(self)
+        table.setModel(self._model)
+        table.setAccessibleName("Clusters")
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
+        # Tab leaves the list for the buttons; arrows move in it.
+        table.setTabKeyNavigation(False)
+        table.setMinimumWidth(310)
+        table.setShowGrid(False)
+        table.setWordWrap(False)
+        table.setIconSize(QSize(_SWATCH, _SWATCH))
+        table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        table.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        table.verticalHeader().hide()
+        table.verticalHeader().setDefaultSectionSize(24)
+        header = table.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setSectionsClickable(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(32)
+        table.doubleClicked.connect(self._on_double_clicked)
+        return cast("QTableView", table)
+
+    def _make_actions(self) -> None:
+        self.merge_action = self._action(
+            "&Merge", "M", "Make one cluster of those that are selected.", self._on_merge
+        )
+        self.rename_action = self._action(
+            "Re&name", "F2", "Give the cluster a name of your own.", self._on_rename
+        )
+        self.color_action = self._action(
+            "&Color…", "Return", "Choose another color for the cluster.", self.choose_color
+        )
+        self.show_action = self._action(
+            "Show or hide", "Space", "Hide the selected clusters, or show them.", self._on_show
+        )
+        self.clear_action = self._action(
+            "Select none", "Escape", "Let all clusters look alike again.", self._on_clear
+        )
+        self.undo_action = self._action(
+            "&Undo", "Ctrl+Z", "Take the last change in this list back.", self.undo
+        )
+        self.redo_action = self._action(
+            "Red&o", "Ctrl+Shift+Z", "Make the change again that was undone.", self.redo
+        )
+        for action in (self.undo_action, self.redo_action):
+            action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            self.addAction(action)
+
+    def _action(self, text: str, keys: str, tip: str, slot: Callable[[], None]) -> QAction:
+        action = QAction(text, self)
+        action.setShortcut(QKeySequence(keys))
+        # While a name is typed, keys are letters of it.
+        action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+        native = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+        action.setToolTip(f"{tip} ({native})")
+        action.triggered.connect(lambda _checked=False: slot())
+        self.table.addAction(action)
+        return action
+
+    def _buttons(self) -> QWidget:
+        widget = QWidget()
+        layout = QHBoxLayout(widget)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        actions = (self.merge_action, self.rename_action, self.color_action)
+        for action in (*actions, self.undo_action, self.redo_action):
+            layout.addWidget(_button(action))
+        return widget
+
+    # --------------------------------------------------------------- the layer
+
+    @property
+    def layer(self) -> Labels | None:
+        """The layer whose clusters are shown, or None."""
+        return None if self._clusters is None else self._clusters.layer
+
+    def set_layer(self, layer: Labels | None) -> None:
+        """Show the clusters of another layer; what was highlighted looks as before.
+
+        What could be undone in the layer shown so far no longer can.
+        """
+        if layer is self.layer and layer is not None:
+            return
+        if self._clusters is not None:
+            self._clusters.highlight([])
+            self._clusters.events.changed.disconnect(self._refresh)
+            self._clusters.disconnect()
+            self.destroyed.disconnect(self._clusters.disconnect)
+        self._clusters = self._model.clusters = None if layer is None else Clusters(layer)
+        if self._clusters is not None:
+            self._clusters.events.changed.connect(self._refresh)
+            self.destroyed.connect(self._clusters.disconnect)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        with self._syncing():
+            self._model.refresh()
+            self._select_highlighted()
+        self._update_texts()
+
+    @contextmanager
+    def _syncing(self) -> Iterator[None]:
+        self._is_syncing = True
+        try:
+            yield
+        finally:
+            self._is_syncing = False
+
+    # --------------------------------------------------------------- selecting
+
+    @property
+    def selected(self) -> list[int]:
+        """The labels of the rows that are selected, from the top."""
+        rows = sorted(index.row() for index in self._selection.selectedRows())
+        return [self._model.labels[row] for row in rows]
+
+    def select(self, labels: Collection[int]) -> None:
+        """Select the rows of these labels, and no others."""
+        if self._clusters is not None:
+            self._clusters.highlight(labels)
+
+    def _select_highlighted(self) -> None:
+        highlighted = self._clusters.highlighted if self._clusters else frozenset()
+        if highlighted == set(self.selected):
+            return
+        selection = QItemSelection()
+        for row, label in enumerate(self._model.labels):
+            if label in highlighted:
+                selection.select(self._model.index(row, LABEL), self._model.index(row, COLOR))
+        flag = QItemSelectionModel.SelectionFlag.ClearAndSelect
+        self._selection.select(selection, flag)
+        if selection.indexes():
+            current = selection.indexes()[0].siblingAtColumn(NAME)
+            no_update = QItemSelectionModel.SelectionFlag.NoUpdate
+            self._selection.setCurrentIndex(current, no_update)
+
+    def _on_selection_changed(self) -> None:
+        if not self._is_syncing and self._clusters is not None:
+            self._clusters.highlight(self.selected)
+
+    def _update_texts(self) -> None:
+        selected = self.selected
+        self.merge_action.setEnabled(len(selected) > 1)
+        self.rename_action.setEnabled(len(selected) == 1)
+        self.color_action.setEnabled(len(selected) == 1)
+        self.show_action.setEnabled(bool(selected))
+        self.undo_action.setEnabled(self._clusters is not None and self._clusters.can_undo)
+        self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
+        self.message.setText(self._summary(selected))
+        self.outdated.setVisible(self._clusters is not None and self._clusters.is_outdated)
+
+    def _summary(self, selected: list[int]) -> str:
+        if self._clusters is None or not self._model.labels:
+            return "No clusters yet: run a clustering first."
+        text = f"{len(self._model.labels)} clusters; select some to highlight them."
+        if selected:
+            percent = format_percent(self._clusters.percent(selected))
+            text = f"{len(selected)} selected: {percent}, {self._clusters.area(selected)}"
+        counted = self._clusters.counted
+        return f"{text}\nCounted {counted}." if counted else text
+
+    # ----------------------------------------------------------------- editing
+
+    def rename(self, label: int, name: str) -> None:
+        """Give a cluster a name."""
+        self._known().rename(label, name)
+
+    def set_color(self, label: int, color: Any) -> None:
+        """Give a cluster a colour: a name or code that napari knows, or (red, green, blue)."""
+        self._known().set_color(label, color)
+
+    def set_shown(self, labels: Collection[int], shown: bool) -> None:
+        """Show some clusters, or hide them."""
+        self._known().show(labels, shown)
+
+    def merge(self, labels: Collection[int]) -> int:
+        """Make one cluster of several, and return its label."""
+        return self._known().merge(labels)
+
+    def undo(self) -> None:
+        """Take the last edit back, if there is one."""
+        self._known().undo()
+
+    def redo(self) -> None:
+        """Make the edit again that was undone last, if there is one."""
+        self._known().redo()
+
+    def choose_color(self) -> None:
+        """Open a dialog for the colour of the cluster that is selected."""
+        if self._clusters is None or len(self.selected) != 1:
+            return
+        clusters, label = self._clusters, self.selected[0]
+        dialog = QColorDialog(QColor(clusters.hex_color(label)), self)
+        dialog.setWindowTitle(f"Color of cluster {label}")
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.colorSelected.connect(
+            lambda color: (
+                self.set_color(label, color.name()) if clusters is self._clusters else None
+            )
+        )
+        dialog.open()
+
+    def _known(self) -> Clusters:
+        if self._clusters is None:
+            raise ValueError("layer must be a Labels layer, got None: call set_layer first.")
+        return self._clusters
+
+    def _on_merge(self) -> None:
+        self.select([self.merge(self.selected)])
+
+    def _on_rename(self) -> None:
+        row = self._model.labels.index(self.selected[0])
+        self.table.edit(self._model.index(row, NAME))
+
+    def _on_show(self) -> None:
+        clusters, selected = self._known(), self.selected
+        clusters.show(selected, not all(clusters.is_shown(label) for label in selected))
+
+    def _on_clear(self) -> None:
+        self.select([])
+
+    def _on_double_clicked(self, index: QModelIndex) -> None:
+        if index.column() == COLOR:
+            self.choose_color()
+
+    # ----------------------------------------------------------------- closing
+
+    def hideEvent(self, event: Any) -> None:
+        """Let all clusters look alike when the list is closed, or another tab is shown."""
+        if not event.spontaneous():
+            self.select([])
+        super().hideEvent(event)
+
+
+def format_percent(percent: float) -> str:
+    """Return a share in per cent, in as few digits as tell it."""
+    return f"{percent:.1f} %" if percent >= 0.95 or not percent else f"{percent:.1g} %"
+
+
+def _button(action: QAction) -> QPushButton:
+    """Return a button that does what an action does, and can be used when it can."""
+    button = QPushButton(action.text())
+    button.setToolTip(action.toolTip())
+    button.setMinimumWidth(0)
+    button.clicked.connect(lambda _checked=False: action.trigger())
+    action.enabledChanged.connect(button.setEnabled)
+    return button
+
+
+def _swatch(color: str) -> QIcon:
+    pixmap = QPixmap(_SWATCH, _SWATCH)
+    pixmap.fill(QColor(color))
+    # A line around it, or black would not be seen on a dark theme, nor white on a light one.
+    painter = QPainter(pixmap)
+    painter.setPen(QColor(128, 128, 128))
+    painter.drawRect(0, 0, _SWATCH - 1, _SWATCH - 1)
+    painter.end()
+    icon = QIcon(pixmap)
+    # Else Qt would tint it in a row that is selected.
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    return icon

@@ -1,0 +1,1030 @@
+"""The command line, driven as a user drives it: by arguments, on files, in other processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import dask.array as da
+import imageio.v3 as iio
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import zarr
+
+import napari_kmeans
+from napari_kmeans import KMeansModel, segment
+from napari_kmeans.cli import jobs
+from napari_kmeans.cli import main as main_module
+from napari_kmeans.cli.jobs import Outcome
+from napari_kmeans.cli.main import main, screen_problem
+from napari_kmeans.files import reading
+from napari_kmeans.files.picture import Axis, Picture
+from napari_kmeans.files.reading import read_image
+from napari_kmeans.options import OPTIONS, Options
+from napari_kmeans.samples import SAMPLES
+from napari_kmeans.viewer.window import fill_viewer
+
+PARTS = ("labels.tif", "model.json", "recolored.png", "table.csv")
+on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+
+
+def _run(*arguments: object, without: tuple[str, ...] = (), **settings):
+    """Run the command line in a process of its own, with no environment variable `without`."""
+    environment = {name: value for name, value in os.environ.items() if name not in without}
+    return subprocess.run(
+        [sys.executable, "-m", "napari_kmeans", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment | settings.pop("env", {}),
+        **settings,
+    )
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def _noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def photo(tmp_path, quadrants) -> Path:
+    path = tmp_path / "photo.png"
+    iio.imwrite(path, quadrants)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+def _assert_results(out: Path, stem: str, recolored: str, seg) -> None:
+    """The four files give back what `segment` gave."""
+    labels = tifffile.imread(out / f"{stem}-labels.tif")
+    np.testing.assert_array_equal(labels, seg.labels)
+    assert labels.dtype == seg.labels.dtype
+    picture = iio.imread(out / f"{stem}-recolored{recolored}")
+    np.testing.assert_array_equal(picture, seg.recolored)
+    assert picture.dtype == seg.recolored.dtype
+    table = pd.read_csv(out / f"{stem}-table.csv")
+    pd.testing.assert_frame_equal(table, seg.table, check_dtype=False)
+    assert KMeansModel.load(out / f"{stem}-model.json").to_dict() == seg.model.to_dict()
+
+
+class TestResults:
+    def test_a_color_image(self, photo, out, quadrants, quadrant_labels, capsys):
+        assert main([str(photo), "-k", "4", "-o", str(out)]) == 0
+        _assert_results(out, "photo", ".png", segment(quadrants, 4, rgb=True))
+        labels = tifffile.imread(out / "photo-labels.tif")
+        np.testing.assert_array_equal(labels, quadrant_labels)
+        assert _names(out) == [f"photo-{part}" for part in PARTS]
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        assert all(f"wrote {out / name}" in printed.out for name in _names(out))
+
+    def test_the_table_is_printed(self, photo, out, quadrants, capsys):
+        main([str(photo), "-k", "4", "-o", str(out)])
+        printed = capsys.readouterr().out
+        for row in segment(quadrants, 4, rgb=True).table.itertuples():
+            assert f"{row.index}  {row.percent:7.2f}  {row.color}" in printed
+
+    def test_of_many_clusters_the_first_are_printed(self, tmp_path, out, capsys):
+        iio.imwrite(tmp_path / "noise.png", _noise(40, 40, 3))
+        main([str(tmp_path / "noise.png"), "-k", "25", "-o", str(out)])
+        assert "... and 5 more" in capsys.readouterr().out
+        assert len(pd.read_csv(out / "noise-table.csv")) == 25
+
+    def test_every_option_reaches_the_clustering(self, tmp_path, out):
+        image = _noise(40, 50, 3)
+        iio.imwrite(tmp_path / "noise.png", image)
+        arguments = "-k 5 --color-space lab --method coreset --coreset-size 90 --init random"
+        arguments += " --n-init 2 --max-iter 4 --tol 0.01 --seed 7"
+        assert main([str(tmp_path / "noise.png"), *arguments.split(), "-o", str(out)]) == 0
+        seg = segment(
+            image,
+            5,
+            color_space="lab",
+            method="coreset",
+            coreset_size=90,
+            init="random",
+            n_init=2,
+            max_iter=4,
+            tol=0.01,
+            random_state=7,
+        )
+        _assert_results(out, "noise", ".png", seg)
+
+    def test_a_volume_of_16_bits(self, tmp_path, out, steps):
+        tifffile.imwrite(tmp_path / "steps.tif", steps, photometric="minisblack")
+        assert main([str(tmp_path / "steps.tif"), "-k", "3", "-o", str(out)]) == 0
+        _assert_results(out, "steps", ".tif", segment(steps, 3))
+
+    def test_gray_of_16_bits(self, tmp_path, out, steps):
+        iio.imwrite(tmp_path / "steps.png", steps[0])
+        assert main([str(tmp_path / "steps.png"), "-k", "3", "-o", str(out)]) == 0
+        _assert_results(out, "steps", ".png", segment(steps[0], 3))
+
+    def test_colors_as_floats(self, tmp_path, out, quadrants):
+        image = (quadrants / 255).astype(np.float32)
+        tifffile.imwrite(tmp_path / "f.tif", image, photometric="rgb")
+        assert main([str(tmp_path / "f.tif"), "-k", "4", "-o", str(out)]) == 0
+        _assert_results(out, "f", ".tif", segment(image, 4, rgb=True))
+
+    def test_channels_of_another_axis(self, tmp_path, out):
+        image = _noise(5, 12, 14)
+        tifffile.imwrite(tmp_path / "c.ome.tif", image, metadata={"axes": "CYX"})
+        assert main([str(tmp_path / "c.ome.tif"), "-k", "3", "-o", str(out)]) == 0
+        _assert_results(out, "c.ome", ".tif", segment(image, 3, channel_axis=0))
+
+    def test_a_transparent_pixel_keeps_its_color(self, tmp_path, out, quadrants):
+        image = np.dstack([quadrants, np.full(quadrants.shape[:2], 255, np.uint8)])
+        image[3, 5] = (1, 2, 3, 0)
+        iio.imwrite(tmp_path / "clear.png", image)
+        assert main([str(tmp_path / "clear.png"), "-k", "4", "-o", str(out)]) == 0
+        _assert_results(out, "clear", ".png", segment(image, 4, rgb=True))
+        assert tifffile.imread(out / "clear-labels.tif")[3, 5] == 0
+        assert iio.imread(out / "clear-recolored.png")[3, 5].tolist() == [1, 2, 3, 0]
+
+    def test_a_sample(self, out):
+        assert main(["--sample", "volume", "-k", "4", "-o", str(out)]) == 0
+        _assert_results(out, "volume", ".tif", segment(SAMPLES["volume"](), 4))
+
+    def test_no_argument_takes_the_first_sample(self, out):
+        assert main(["-o", str(out)]) == 0
+        _assert_results(out, "photograph", ".png", segment(SAMPLES["photograph"]()))
+
+    def test_same_names_do_not_overwrite_each_other(self, tmp_path, out):
+        images = [_noise(12, 14, 3, seed=seed) for seed in range(2)]
+        paths = [tmp_path / name / "photo.png" for name in "ab"]
+        for path, image in zip(paths, images, strict=True):
+            path.parent.mkdir()
+            iio.imwrite(path, image)
+        assert main([*map(str, paths), "--each", "-k", "3", "-o", str(out)]) == 0
+        _assert_results(out, "photo", ".png", segment(images[0], 3, rgb=True))
+        _assert_results(out, "photo-2", ".png", segment(images[1], 3, rgb=True))
+
+    def test_an_input_is_not_overwritten(self, photo, quadrants):
+        other = photo.with_name("photo-recolored.png")
+        iio.imwrite(other, _noise(12, 14, 3))
+        assert main([str(photo), str(other), "-k", "2", "-o", str(photo.parent)]) == 0
+        np.testing.assert_array_equal(iio.imread(other), _noise(12, 14, 3))
+        np.testing.assert_array_equal(iio.imread(photo), quadrants)
+
+
+class TestTogether:
+    """Several images, one model: what `segment` gives for a list of them."""
+
+    @pytest.fixture
+    def images(self) -> dict[str, np.ndarray]:
+        return {
+            "dark": _noise(40, 50, 3) // 2,
+            "bright": 128 + _noise(30, 60, 3, seed=1) // 2,
+            "small": _noise(5, 8, 3, seed=2),
+        }
+
+    @pytest.fixture
+    def paths(self, tmp_path, images) -> list[str]:
+        for name, image in images.items():
+            iio.imwrite(tmp_path / f"{name}.png", image)
+        return [str(tmp_path / f"{name}.png") for name in images]
+
+    def _assert_results(self, out: Path, images: dict[str, np.ndarray], seg) -> None:
+        for name, labels, recolored in zip(images, seg.labels, seg.recolored, strict=True):
+            np.testing.assert_array_equal(tifffile.imread(out / f"{name}-labels.tif"), labels)
+            picture = iio.imread(out / f"{name}-recolored.png")
+            np.testing.assert_array_equal(picture, recolored)
+            table = pd.read_csv(out / f"{name}-table.csv")
+            counts = np.bincount(labels.ravel(), minlength=seg.model.n_clusters + 1)[1:]
+            assert table["pixels"].tolist() == counts.tolist()
+            np.testing.assert_allclose(table["percent"], 100 * counts / labels.size)
+            assert table["index"].tolist() == list(range(1, seg.model.n_clusters + 1))
+            assert table["color"].tolist() == seg.table["color"].tolist()
+        model = KMeansModel.load(out / "napari-kmeans-model.json")
+        assert model.to_dict() == seg.model.to_dict()
+        table = pd.read_csv(out / "napari-kmeans-table.csv")
+        pd.testing.assert_frame_equal(table, seg.table, check_dtype=False)
+
+    def test_one_model_paints_each(self, paths, images, out, capsys):
+        assert main([*paths, "-k", "4", "-o", str(out)]) == 0
+        self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
+        assert len(_names(out)) == 3 * len(images) + 2
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        assert printed.out.startswith("3 images: 4 clusters\n")
+        assert all(f"wrote {out / name}" in printed.out for name in _names(out))
+
+    def test_images_that_are_not_held_are_read_again(self, paths, images, out, monkeypatch):
+        monkeypatch.setattr(jobs, "HELD", 7000)
+        assert main([*paths, "-k", "4", "-o", str(out)]) == 0
+        self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
+
+    def test_each_by_itself(self, paths, images, out):
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 0
+        for name, image in images.items():
+            _assert_results(out, name, ".png", segment(image, 3, rgb=True))
+        assert len(_names(out)) == 4 * len(images)
+
+    def test_an_unreadable_file_does_not_stop_the_others(self, paths, images, out, capsys):
+        bad = Path(paths[0]).with_name("bad.png")
+        bad.write_text("no image")
+        assert main([paths[0], str(bad), *paths[1:], "-k", "4", "-o", str(out)]) == 1
+        self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"napari-kmeans: cannot read {bad}: ")
+
+    @pytest.mark.parametrize("other", [_noise(9, 8), _noise(9, 8, 3).astype(np.uint16)])
+    def test_images_that_do_not_fit_together(self, paths, out, other, tmp_path, capsys):
+        tifffile.imwrite(tmp_path / "other.tif", other)
+        arguments = [*paths, str(tmp_path / "other.tif"), "-k", "2", "-o", str(out)]
+        assert main(arguments) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("napari-kmeans: cannot cluster the images as one: ")
+        assert line.endswith("; --each clusters each by itself.")
+        assert not out.exists()
+        assert main([*arguments, "--each"]) == 0
+
+    def test_an_image_of_the_model_s_name_does_not_overwrite_it(self, paths, tmp_path, out):
+        odd = tmp_path / "napari-kmeans.png"
+        iio.imwrite(odd, _noise(9, 8, 3))
+        assert main([paths[0], str(odd), "-k", "2", "-o", str(out)]) == 0
+        table = pd.read_csv(out / "napari-kmeans-table.csv")
+        assert table["pixels"].sum() == 40 * 50 + 9 * 8
+        assert pd.read_csv(out / "napari-kmeans-2-table.csv")["pixels"].sum() == 9 * 8
+
+    def test_zarr_and_files_in_memory(self, paths, images, tmp_path, out):
+        scan = _noise(700, 600, 3, seed=5)
+        zarr.create_array(tmp_path / "scan.zarr", data=scan, chunks=(256, 256, 3))
+        assert main([paths[0], str(tmp_path / "scan.zarr"), "-k", "4", "-o", str(out)]) == 0
+        seg = segment([images["dark"], scan], 4, rgb=True)
+        np.testing.assert_array_equal(tifffile.imread(out / "dark-labels.tif"), seg.labels[0])
+        written = read_image(out / "scan-labels.zarr").pixels
+        np.testing.assert_array_equal(written, seg.labels[1])
+        recolored = read_image(out / "scan-recolored.zarr").pixels
+        np.testing.assert_array_equal(recolored, seg.recolored[1])
+        counts = np.bincount(seg.labels[1].ravel(), minlength=5)[1:]
+        assert pd.read_csv(out / "scan-table.csv")["pixels"].tolist() == counts.tolist()
+
+
+class TestModel:
+    """A model that was saved paints other images."""
+
+    @pytest.fixture
+    def model(self, tmp_path, quadrants) -> Path:
+        segment(quadrants, 4, rgb=True).model.save(tmp_path / "quadrants.json")
+        return tmp_path / "quadrants.json"
+
+    def test_labels_and_recolored(self, model, tmp_path, out, capsys):
+        image = np.dstack([_noise(30, 40, 3), np.full((30, 40), 255, np.uint8)])
+        image[2, 3] = (7, 8, 9, 0)
+        iio.imwrite(tmp_path / "other.png", image)
+        assert main([str(tmp_path / "other.png"), "--model", str(model), "-o", str(out)]) == 0
+        assert _names(out) == ["other-labels.tif", "other-recolored.png", "other-table.csv"]
+        loaded = KMeansModel.load(model)
+        labels = tifffile.imread(out / "other-labels.tif")
+        np.testing.assert_array_equal(labels, loaded.predict(image))
+        recolored = iio.imread(out / "other-recolored.png")
+        assert recolored[2, 3].tolist() == [7, 8, 9, 0]
+        np.testing.assert_array_equal(
+            recolored[labels > 0][:, :3], np.rint(loaded.palette)[labels[labels > 0] - 1]
+        )
+        table = pd.read_csv(out / "other-table.csv")
+        assert table["pixels"].tolist() == [np.sum(labels == label) for label in (1, 2, 3, 4)]
+        assert table["percent"].sum() == pytest.approx(100)
+        assert capsys.readouterr().out.startswith("other: 4 clusters\n label  percent  color\n")
+
+    def test_zarr(self, model, tmp_path, out):
+        scan = _noise(1100, 600, 3)
+        zarr.create_array(tmp_path / "scan.zarr", data=scan, chunks=(256, 256, 3))
+        assert main([str(tmp_path / "scan.zarr"), "--model", str(model), "-o", str(out)]) == 0
+        labels = KMeansModel.load(model).predict(scan)
+        np.testing.assert_array_equal(read_image(out / "scan-labels.zarr").pixels, labels)
+        counts = np.bincount(labels.ravel(), minlength=5)[1:]
+        assert pd.read_csv(out / "scan-table.csv")["pixels"].tolist() == counts.tolist()
+
+    def test_an_image_of_another_kind_does_not_stop_the_others(
+        self, model, photo, tmp_path, out, capsys
+    ):
+        iio.imwrite(tmp_path / "gray.png", _noise(9, 8))
+        arguments = [str(tmp_path / "gray.png"), str(photo), "--model", str(model)]
+        assert main([*arguments, "-o", str(out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        expected = "the image must have colours, got gray"
+        assert line == (
+            f"napari-kmeans: cannot apply the model to {tmp_path / 'gray.png'}: {expected}."
+        )
+        assert _names(out) == ["photo-labels.tif", "photo-recolored.png", "photo-table.csv"]
+
+    def test_images_in_other_units_are_told_of(self, model, tmp_path, out, quadrants, capsys):
+        kinds = {"same": (1, np.uint8), "wide": (257, np.uint16), "unit": (1 / 255, np.float32)}
+        for name, (factor, dtype) in kinds.items():
+            pixels = (quadrants * float(factor)).astype(dtype)
+            tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="rgb")
+        paths = [str(tmp_path / f"{name}.tif") for name in kinds]
+        zarr.create_array(tmp_path / "lazy.zarr", data=np.tile(pixels, (2, 2, 1)), chunks=(9, 9, 3))
+        paths.append(str(tmp_path / "lazy.zarr"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert main([*paths, "--model", str(model), "-o", str(out)]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        for path, line in zip(paths[1:], lines, strict=True):
+            assert line.startswith(f"napari-kmeans: {path}: image holds ")
+            assert line.endswith("so bring the image to the model's units first.")
+
+    def test_the_scaling_of_a_model_is_among_its_options(self, tmp_path, quadrants):
+        model = segment(quadrants, 4, rgb=True, normalize="zscore").model
+        job = jobs.Job("photo", "photo", lambda: Picture(quadrants, rgb=True))
+        (outcome,) = jobs.Plan.of_model(model).run([job])
+        expected = Options(n_clusters=4, normalize="zscore")
+        assert outcome.seg.options.to_dict() == expected.to_dict()
+
+    @pytest.mark.parametrize("content", [None, "no model", "{}"])
+    def test_a_file_that_is_no_model(self, photo, tmp_path, out, content, capsys):
+        path = tmp_path / "bad.json"
+        if content is not None:
+            path.write_text(content)
+        assert main([str(photo), "--model", str(path), "-o", str(out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert str(path) in line
+        assert not out.exists()
+
+    def test_it_goes_without_options_of_a_clustering(self, model, photo, capsys):
+        with pytest.raises(SystemExit):
+            main([str(photo), "--model", str(model), "-k", "3"])
+        assert "--model must go without --n-clusters" in capsys.readouterr().err
+
+
+class TestLazily:
+    """Zarr in, OME-Zarr out: what `segment` gives for the same pixels in memory."""
+
+    @pytest.fixture
+    def image(self) -> np.ndarray:
+        return _noise(1200, 1100, 3)
+
+    @pytest.fixture
+    def scan(self, tmp_path, image) -> Path:
+        path = tmp_path / "scan.zarr"
+        zarr.create_array(path, data=image, chunks=(512, 512, 3))
+        return path
+
+    def _assert_results(self, out: Path, stem: str, seg) -> None:
+        labels = read_image(out / f"{stem}-labels.zarr")
+        recolored = read_image(out / f"{stem}-recolored.zarr")
+        for picture, expected in ((labels, seg.labels), (recolored, seg.recolored)):
+            np.testing.assert_array_equal(picture.pixels, expected)
+            assert picture.pixels.dtype == expected.dtype
+        assert recolored.channel_axis == (None if seg.model.rgb else seg.model.channel_axis)
+        assert bool(recolored.rgb) == seg.model.rgb
+        table = pd.read_csv(out / f"{stem}-table.csv")
+        pd.testing.assert_frame_equal(table, seg.table, check_dtype=False)
+        model = KMeansModel.load(out / f"{stem}-model.json")
+        np.testing.assert_allclose(model.cluster_centers_, seg.model.cluster_centers_)
+
+    def test_colors(self, scan, image, out, capsys):
+        assert main([str(scan), "-k", "4", "-o", str(out)]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        assert all(f"wrote {out / name}" in printed.out for name in _names(out))
+        names = ["labels.zarr", "model.json", "recolored.zarr", "table.csv"]
+        assert _names(out) == [f"scan-{name}" for name in names]
+        seg = segment(image, 4)
+        self._assert_results(out, "scan", seg)
+        coarse = zarr.open_array(out / "scan-labels.zarr" / "1", mode="r")
+        np.testing.assert_array_equal(coarse[:], seg.labels[::2, ::2])
+
+    def test_the_labels_carry_their_colors(self, scan, out):
+        assert main([str(scan), "-k", "3", "-o", str(out)]) == 0
+        attributes = zarr.open_group(out / "scan-labels.zarr", mode="r").attrs["ome"]
+        colors = KMeansModel.load(out / "scan-model.json").colors
+        for label, entry in enumerate(attributes["image-label"]["colors"], start=1):
+            assert entry["label-value"] == label
+            np.testing.assert_allclose(
+                np.array(entry["rgba"]) / 255, [*colors[label - 1], 1], atol=0.01
+            )
+        assert len(attributes["image-label"]["colors"]) == 3
+
+    def test_alpha_and_transparent_pixels(self, tmp_path, out, image):
+        image = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+        image[3, 5] = (1, 2, 3, 0)
+        zarr.create_array(tmp_path / "clear.zarr", data=image, chunks=(512, 512, 4))
+        assert main([str(tmp_path / "clear.zarr"), "-k", "4", "-o", str(out)]) == 0
+        self._assert_results(out, "clear", segment(image, 4))
+        recolored = read_image(out / "clear-recolored.zarr").pixels
+        assert recolored[3, 5].compute().tolist() == [1, 2, 3, 0]
+
+    def test_a_volume(self, tmp_path, out):
+        volume = _noise(5, 60, 70)
+        path = tmp_path / "volume.zarr"
+        zarr.create_array(path, data=volume, chunks=(1, 32, 32), dimension_names=["z", "y", "x"])
+        assert main([str(path), "-k", "3", "-o", str(out)]) == 0
+        self._assert_results(out, "volume", segment(volume, 3))
+        axes = read_image(out / "volume-recolored.zarr").axes
+        assert [axis.name for axis in axes] == ["z", "y", "x"]
+
+    def test_channels(self, tmp_path, out):
+        image = _noise(60, 2, 70)
+        path = tmp_path / "stain.zarr"
+        zarr.create_array(path, data=image, chunks=(32, 1, 32), dimension_names=["y", "c", "x"])
+        assert main([str(path), "-k", "3", "-o", str(out)]) == 0
+        seg = segment(image, 3, channel_axis=1)
+        labels = read_image(out / "stain-labels.zarr")
+        np.testing.assert_array_equal(labels.pixels, seg.labels)
+        # OME-Zarr has channels before the plane.
+        recolored = read_image(out / "stain-recolored.zarr")
+        np.testing.assert_array_equal(recolored.pixels, seg.recolored.swapaxes(0, 1))
+        assert recolored.channel_axis == 0
+
+    def test_a_large_tiff_file(self, tmp_path, out, image, monkeypatch):
+        monkeypatch.setattr(reading, "LARGE", 1000)
+        path = tmp_path / "slide.tif"
+        tifffile.imwrite(path, image, photometric="rgb", tile=(256, 256), compression="zlib")
+        assert main([str(path), "-k", "4", "-o", str(out)]) == 0
+        self._assert_results(out, "slide", segment(image, 4))
+
+    def test_a_second_run_replaces_the_first(self, scan, image, out):
+        for n_clusters in (5, 3):
+            assert main([str(scan), "-k", str(n_clusters), "-o", str(out)]) == 0
+            self._assert_results(out, "scan", segment(image, n_clusters))
+            assert len(_names(out)) == 4
+
+    def test_where_the_source_lies_its_results_lie(self, scan, tmp_path, out):
+        axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+        place = [
+            {"type": "scale", "scale": [0.5, 0.25]},
+            {"type": "translation", "translation": [7.0, 0.0]},
+        ]
+        datasets = [{"path": "0", "coordinateTransformations": place}]
+        multiscale = {"axes": axes, "datasets": datasets}
+        ome = {"version": "0.5", "multiscales": [multiscale]}
+        group = zarr.open_group(tmp_path / "gray.zarr", mode="w", attributes={"ome": ome})
+        group.create_array("0", data=_noise(60, 70))
+        assert main([str(tmp_path / "gray.zarr"), "-k", "2", "-o", str(out)]) == 0
+        for name in ("labels", "recolored"):
+            written = read_image(out / f"gray-{name}.zarr").axes
+            assert written == read_image(tmp_path / "gray.zarr").axes
+
+    def test_a_damaged_chunk_leaves_nothing(self, scan, out, capsys):
+        (scan / "c" / "1" / "1" / "0").write_bytes(b"no chunk")
+        assert main([str(scan), "-k", "2", "-o", str(out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert str(scan) in line
+        assert "1024" in line
+        assert not out.exists()
+
+    @on_posix
+    def test_a_full_disk_leaves_the_earlier_results(self, scan, image, out):
+        import resource
+
+        assert main([str(scan), "-k", "3", "-o", str(out)]) == 0
+        # Room for the metadata, but for no chunk. In a process of its own, where
+        # what zarr's tasks say at their end would be seen.
+        code = "import sys; from napari_kmeans.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        # Old releases tell what has been deprecated since, numcodecs in any case.
+        python = [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning"]
+        done = subprocess.run(
+            [*python, "-c", code, scan, "-k", "8", "-o", out],
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)),
+        )
+        assert done.returncode == 1
+        (line,) = (line for line in done.stderr.splitlines() if "numcodecs" not in line)
+        expected = f"napari-kmeans: cannot write the results of {scan} to {out}: "
+        assert line.startswith(expected)
+        self._assert_results(out, "scan", segment(image, 3))
+        assert len(_names(out)) == 4
+
+    @on_posix
+    def test_a_run_that_is_killed_is_cleaned_up_by_the_next(self, scan, image, out):
+        arguments = [sys.executable, "-m", "napari_kmeans", scan, "-k", "3", "-o", out]
+        with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
+            while not list(out.glob(".napari-kmeans-*/0/c/*")):
+                assert process.poll() is None
+            process.kill()
+        left = [name for name in _names(out) if not name.startswith("scan-")]
+        assert left
+        assert main([*map(str, arguments[3:])]) == 0
+        self._assert_results(out, "scan", segment(image, 3))
+        assert len(_names(out)) == 4
+
+
+class TestEarlierRuns:
+    """For the name of an image, a directory holds the files of one run only."""
+
+    @pytest.fixture
+    def paths(self, tmp_path) -> list[str]:
+        for number, name in enumerate(("a", "b", "c")):
+            iio.imwrite(tmp_path / f"{name}.png", _noise(40, 50, 3, seed=number))
+        return [str(tmp_path / f"{name}.png") for name in ("a", "b", "c")]
+
+    def _assert_one_run_each(self, out: Path, n_clusters: dict[str, int]) -> None:
+        """Check that labels, tables and models of each name are of the same number of clusters."""
+        shared = out / "napari-kmeans-model.json"
+        for stem, number in n_clusters.items():
+            (labels,) = out.glob(f"{stem}-labels.*")
+            assert len(list(out.glob(f"{stem}-recolored.*"))) == 1
+            assert np.asarray(read_image(labels).pixels).max() == number
+            assert len(pd.read_csv(out / f"{stem}-table.csv")) == number
+            model = out / f"{stem}-model.json"
+            if model.exists() or shared.exists():
+                model = model if model.exists() else shared
+                assert KMeansModel.load(model).n_clusters == number
+
+    def test_one_model_after_one_for_each(self, paths, out, capsys):
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 0
+        capsys.readouterr()
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        for name in ("a", "b", "c"):
+            assert f"removed {out / name}-model.json, of an earlier run\n" in printed.out
+        assert not list(out.glob("?-model.json"))
+        self._assert_one_run_each(out, dict.fromkeys("abc", 5))
+        assert len(_names(out)) == 3 * 3 + 2
+
+    @pytest.mark.parametrize("model", [False, True])
+    def test_the_shared_model_goes_with_the_last_of_its_images(self, paths, out, model, capsys):
+        how = ["--each", "-k", "3"]
+        if model:
+            path = out.with_name("model.json")
+            segment(_noise(9, 9, 3), 3, rgb=True).model.save(path)
+            how = ["--model", str(path)]
+        shared = {"napari-kmeans-model.json", "napari-kmeans-table.csv"}
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        capsys.readouterr()
+        assert main([*paths[:2], *how, "-o", str(out)]) == 0
+        assert capsys.readouterr().err == (
+            f"napari-kmeans: {out / 'napari-kmeans-model.json'} is kept for c; "
+            "it is no longer the model of a and b.\n"
+        )
+        assert shared <= set(_names(out))
+        assert main([*paths[2:], *how, "-o", str(out)]) == 0
+        assert capsys.readouterr().err == ""
+        assert shared.isdisjoint(_names(out))
+        self._assert_one_run_each(out, dict.fromkeys("abc", 3))
+        assert len(_names(out)) == 3 * (3 if model else 4)
+
+    def test_images_painted_with_the_shared_model_count_among_its_images(self, paths, out, capsys):
+        model = str(out / "napari-kmeans-model.json")
+        assert main([*paths[:2], "-k", "5", "-o", str(out)]) == 0
+        assert main([paths[2], "--model", model, "-o", str(out)]) == 0
+        assert main([*paths[:2], "-k", "5", "-o", str(out)]) == 0
+        assert capsys.readouterr().err == ""
+        assert main([*paths[:2], "--each", "-k", "3", "-o", str(out)]) == 0
+        assert "is kept for c; it is no longer the model of a and b" in capsys.readouterr().err
+        assert Path(model).exists()
+
+    def test_results_that_are_not_of_the_new_shared_model_are_told_of(self, paths, out, capsys):
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        capsys.readouterr()
+        assert main([*paths[:2], "-k", "4", "-o", str(out)]) == 0
+        assert capsys.readouterr().err == (
+            f"napari-kmeans: {out / 'napari-kmeans-model.json'} is not the model of c, whose "
+            "results in that directory are of an earlier run.\n"
+        )
+        self._assert_one_run_each(out, {"a": 4, "b": 4})
+        assert tifffile.imread(out / "c-labels.tif").max() == 5
+
+    def test_another_format_takes_the_place_of_the_first(self, paths, tmp_path, out):
+        scan = _noise(300, 200, 3)
+        zarr.create_array(tmp_path / "a.zarr", data=scan, chunks=(128, 128, 3))
+        first, second = [paths[0], "-k", "3"], [str(tmp_path / "a.zarr"), "-k", "4"]
+        for arguments, suffixes, number in (
+            (first, (".tif", ".png"), 3), (second, (".zarr", ".zarr"), 4),
+            (first, (".tif", ".png"), 3),
+        ):  # fmt: skip
+            assert main([*arguments, "-o", str(out)]) == 0
+            names = [f"a-labels{suffixes[0]}", f"a-recolored{suffixes[1]}"]
+            assert _names(out) == sorted([*names, "a-model.json", "a-table.csv"])
+            self._assert_one_run_each(out, {"a": number})
+
+    def test_the_model_that_paints_is_never_removed(self, paths, out, capsys):
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 0
+        model = (out / "a-model.json").read_bytes()
+        link = out.with_name("link.json")
+        link.symlink_to(out / "a-model.json")
+        for path in (out / "a-model.json", link):
+            assert main([*paths, "--model", str(path), "-o", str(out)]) == 0
+            assert (out / "a-model.json").read_bytes() == model
+            assert not (out / "b-model.json").exists()
+        assert main([*paths, "-k", "4", "-o", str(out)]) == 0
+        shared = [out / "napari-kmeans-model.json", out / "napari-kmeans-table.csv"]
+        before = [path.read_bytes() for path in shared]
+        capsys.readouterr()
+        assert main([*paths, "--model", str(shared[0]), "-o", str(out)]) == 0
+        assert [path.read_bytes() for path in shared] == before
+        assert capsys.readouterr().err == ""
+
+    def test_what_no_run_wrote_stays(self, paths, out):
+        assert main([*paths[:2], "--each", "-k", "3", "-o", str(out)]) == 0
+        (out / "a-model.json").write_text('{"format": "a model of somebody"}')
+        (out / "a-recolored.tif").write_text("a note")
+        (out / "a-notes.csv").touch()
+        tifffile.imwrite(out / "b-recolored.tif", _noise(5, 6))
+        (out / "b-labels.zarr").mkdir()
+        foreign = ["a-model.json", "a-notes.csv", "a-recolored.tif", "b-labels.zarr"]
+        assert main([*paths[:2], "-k", "2", "-o", str(out)]) == 0
+        assert {*foreign, "b-recolored.tif"} <= set(_names(out))
+        assert (out / "a-recolored.tif").read_text() == "a note"
+
+    def test_an_image_that_fails_keeps_its_results_and_their_model(self, paths, out):
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        before = {name: (out / name).read_bytes() for name in _names(out) if name[0] == "b"}
+        Path(paths[1]).write_text("no image")
+        assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 1
+        assert {name: (out / name).read_bytes() for name in before} == before
+        assert KMeansModel.load(out / "napari-kmeans-model.json").n_clusters == 5
+
+    def test_an_input_among_the_results_stays(self, paths, out):
+        assert main([paths[0], "-k", "3", "-o", str(out)]) == 0
+        inputs = [paths[0], str(out / "a-recolored.png")]
+        pixels = Path(inputs[1]).read_bytes()
+        assert main([*inputs, "--each", "-k", "2", "-o", str(out)]) == 0
+        assert Path(inputs[1]).read_bytes() == pixels
+        names = {"a-2-labels.tif", "a-recolored-labels.tif", "a-labels.tif", "a-model.json"}
+        assert names <= set(_names(out))
+
+
+class TestFaults:
+    @pytest.mark.parametrize("name", ["broken.png", "broken.tif", "missing.jpg"])
+    def test_an_unreadable_file_does_not_stop_the_others(self, photo, out, name, capsys):
+        bad = photo.with_name(name)
+        if "broken" in name:
+            bad.write_text("no image")
+        assert main([str(bad), str(photo), "--each", "-k", "2", "-o", str(out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"napari-kmeans: cannot read {bad}: ")
+        assert _names(out) == [f"photo-{part}" for part in PARTS]
+
+    def test_nothing_is_left_where_nothing_could_be_read(self, tmp_path, out):
+        assert main([str(tmp_path / "missing.png"), "-o", str(out / "deep")]) == 1
+        assert not out.exists()
+
+    def test_a_directory_that_cannot_be_written_is_said_before_the_work(self, photo, capsys):
+        # The missing image would be complained of if the work had begun.
+        missing = photo.with_name("missing.png")
+        for directory in (photo, photo / "below"):
+            assert main([str(missing), "-o", str(directory)]) == 1
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line == f"napari-kmeans: cannot write to {directory}: {os.strerror(20)}."
+        assert photo.is_file()
+
+    @on_linux
+    def test_a_system_directory_cannot_be_written(self, photo, capsys):
+        assert main([str(photo), "-o", "/proc/napari-kmeans"]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+
+    def test_what_the_core_refuses_is_one_sentence(self, tmp_path, out, steps, capsys):
+        path = tmp_path / "gray.png"
+        iio.imwrite(path, steps[0])
+        assert main([str(path), "--color-space", "hsv", "-o", str(out)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"napari-kmeans: cannot cluster {path}: color_space")
+        assert not out.exists()
+
+    def test_lab_of_wide_integers_is_refused(self, tmp_path, out, quadrants, capsys):
+        path = tmp_path / "wide.tif"
+        tifffile.imwrite(path, quadrants.astype(np.uint32), photometric="rgb")
+        assert main([str(path), "-k", "2", "--color-space", "lab", "-o", str(out)]) == 1
+        printed = capsys.readouterr()
+        assert f"cannot cluster {path}: color_space must be" in printed.err
+        assert printed.err.count("\n") == 1
+        assert not out.exists()
+
+    def test_fewer_colors_than_clusters_is_one_warning(self, tmp_path, out, capsys):
+        path = tmp_path / "flat.png"
+        iio.imwrite(path, np.full((9, 8, 3), 7, np.uint8))
+        assert main([str(path), "-k", "5", "-o", str(out)]) == 0
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"napari-kmeans: {path}: ")
+        assert "n_clusters=5" in line
+        assert len(pd.read_csv(out / "flat-table.csv")) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ("-k 0", "n_clusters must be a whole number"),
+            ("-k many", "argument -k/--n-clusters: must be a whole number, got 'many'"),
+            ("-k 2.5", "must be a whole number, got '2.5'"),
+            ("--coreset-size some", "must be a whole number or 'auto', got 'some'"),
+            ("--coreset-size 3", "coreset_size must be at least n_clusters"),
+            ("--tol -1", "tol must be a number"),
+            ("--tol x", "must be a number, got 'x'"),
+            ("--seed -1", "random_state must be"),
+            ("--color-space xyz", "argument --color-space: invalid choice: 'xyz'"),
+            ("--method best", "argument --method: invalid choice: 'best'"),
+            ("--sample cat", "argument --sample: invalid choice: 'cat'"),
+            ("--no-such-option", "unrecognized arguments: --no-such-option"),
+        ],
+    )
+    def test_a_wrong_option_is_named(self, arguments, sentence, out, capsys):
+        with pytest.raises(SystemExit) as caught:
+            main([*arguments.split(), "-o", str(out)])
+        assert caught.value.code == 2
+        assert sentence in capsys.readouterr().err
+        assert not out.exists()
+
+    @on_posix
+    def test_a_full_disk_leaves_the_earlier_results(self, tmp_path, out, capsys):
+        import resource
+
+        path = tmp_path / "noise.png"
+        iio.imwrite(path, _noise(200, 200, 3))
+        assert main([str(path), "-k", "3", "-o", str(out)]) == 0
+        before = {name: (out / name).read_bytes() for name in _names(out)}
+        capsys.readouterr()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Room for some of the labels, as on a disk that is nearly full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            code = main([str(path), "-k", "8", "-o", str(out)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert code == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"napari-kmeans: cannot write the results of {path} to {out}: ")
+        assert {name: (out / name).read_bytes() for name in _names(out)} == before
+
+    @on_posix
+    def test_ctrl_c_stops_without_a_traceback(self, tmp_path, out):
+        # Reading from a pipe that nobody writes to, it surely is at work.
+        pipe = tmp_path / "pipe.png"
+        os.mkfifo(pipe)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "napari_kmeans", str(pipe), "-o", str(out)],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        with pipe.open("wb"):
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert errors == "napari-kmeans: interrupted; nothing was left half-written.\n"
+        assert not out.exists()
+
+
+class TestProcess:
+    def test_with_o_it_loads_neither_qt_nor_napari(self, photo, out):
+        code = (
+            "import sys; from napari_kmeans.cli.main import main; code = main(sys.argv[1:]);"
+            "print({'qtpy', 'napari', 'magicgui', 'vispy'} & set(sys.modules), code)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, photo, "-k", "2", "-o", out],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines()[-1] == "set() 0"
+
+    def test_the_script_is_installed(self, photo, out):
+        script = Path(sys.executable).with_name("napari-kmeans")
+        arguments = [script, photo, "-k", "2", "-o", out]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        assert _names(out) == [f"photo-{part}" for part in PARTS]
+
+    def test_it_says_nothing_but_the_result_into_a_pipe(self, photo, out):
+        done = _run(photo, "-k", 4, "-o", out)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("photo: 4 clusters\n")
+
+    @on_posix
+    def test_a_terminal_shows_a_bar(self, photo, out):
+        import termios
+
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (24, 80))
+        command = [sys.executable, "-m", "napari_kmeans", str(photo), "-k", "4", "-o", str(out)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+            os.close(theirs)
+            shown = b""
+            while chunk := _read_terminal(ours):
+                shown += chunk
+        os.close(ours)
+        assert process.returncode == 0
+        assert b"photo: " in shown
+        assert b"%|" in shown
+
+    @on_posix
+    def test_a_reader_that_stops_is_no_fault_to_trace(self, photo, out):
+        command = [sys.executable, "-m", "napari_kmeans", str(photo), "-k", "2", "-o", str(out)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            process.stdout.close()
+            assert process.stderr.read() == ""
+
+    def test_version(self, capsys):
+        with pytest.raises(SystemExit) as caught:
+            main(["--version"])
+        assert caught.value.code == 0
+        assert capsys.readouterr().out == f"napari-kmeans {napari_kmeans.__version__}\n"
+
+    def test_help_tells_of_every_option(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        for info in OPTIONS.values():
+            assert info.tooltip in text
+            assert f"Default: {info.default}." in text
+
+
+def _read_terminal(handle: int) -> bytes:
+    try:
+        return os.read(handle, 4096)
+    except OSError:  # On Linux, the sign that the other end is closed.
+        return b""
+
+
+class TestWithoutAScreen:
+    def _assert_fallback(self, done, directory: Path, why: str) -> None:
+        assert done.returncode == 0
+        (line,) = done.stderr.splitlines()
+        assert line == (
+            f"napari-kmeans: no screen: {why}; writing to napari-kmeans-output{os.sep} instead."
+        )
+        assert _names(directory / "napari-kmeans-output") == [f"photo-{part}" for part in PARTS]
+
+    @on_linux
+    def test_without_a_display(self, photo, tmp_path):
+        done = _run(photo, "-k", 2, cwd=tmp_path, without=("DISPLAY", "WAYLAND_DISPLAY"))
+        self._assert_fallback(done, tmp_path, "neither DISPLAY nor WAYLAND_DISPLAY is set")
+
+    @pytest.mark.parametrize("platform", ["offscreen", "minimal:enable_fonts"])
+    def test_drawing_into_nothing(self, photo, tmp_path, platform):
+        done = _run(photo, "-k", 2, cwd=tmp_path, env={"QT_QPA_PLATFORM": platform})
+        name = platform.partition(":")[0]
+        self._assert_fallback(done, tmp_path, f"QT_QPA_PLATFORM is {name}")
+
+    @on_linux
+    def test_a_display_that_nobody_serves(self, photo, tmp_path):
+        hidden = ("WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
+        done = _run(photo, "-k", 2, cwd=tmp_path, without=hidden, env={"DISPLAY": ":4711"})
+        self._assert_fallback(done, tmp_path, "Qt cannot open the display")
+
+    def test_no_qt_at_all(self, monkeypatch):
+        monkeypatch.setattr(main_module, "QT_BINDINGS", ("NoSuchQt",))
+        assert "no Qt is installed" in screen_problem()
+
+    def test_the_directory_must_be_writable_here_too(self, photo, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+        (tmp_path / "napari-kmeans-output").touch()
+        assert main([str(photo)]) == 1
+        assert "cannot write to napari-kmeans-output" in capsys.readouterr().err
+
+
+def _outcome(pixels: np.ndarray, name: str = "photo", sample: str | None = None, **settings):
+    seg = segment(pixels, 3, **settings)
+    return Outcome(name, Picture(pixels, **settings), seg, sample)
+
+
+class TestViewer:
+    def test_there_is_a_screen(self, qapp):
+        assert screen_problem() is None
+
+    def test_the_layers_and_the_dock(self, make_napari_viewer, quadrants):
+        viewer = make_napari_viewer()
+        outcome = _outcome(quadrants, rgb=True)
+        options = Options(n_clusters=3, color_space="hsv", tol=0.5, random_state=None)
+        fill_viewer(viewer, [outcome], options)
+        names = [layer.name for layer in viewer.layers]
+        assert names == ["photo", "photo recolored", "photo labels"]
+        np.testing.assert_array_equal(viewer.layers["photo"].data, quadrants)
+        np.testing.assert_array_equal(viewer.layers["photo labels"].data, outcome.seg.labels)
+        recolored = viewer.layers["photo recolored"]
+        np.testing.assert_array_equal(recolored.data, outcome.seg.recolored)
+        assert recolored.rgb
+        dock = _dock(viewer)
+        assert dock.image.value is viewer.layers["photo"]
+        assert (dock.n_clusters.value, dock.color_space.value, dock.tol.value) == (3, "hsv", 0.5)
+        assert dock.random_state.value == 0
+
+    def test_a_sample_lies_where_its_layer_lies(self, make_napari_viewer):
+        viewer = make_napari_viewer()
+        outcome = _outcome(SAMPLES["volume"](), "volume", sample="volume")
+        fill_viewer(viewer, [outcome], Options())
+        extents = [layer.extent.world for layer in viewer.layers]
+        assert len(extents) == 3
+        assert tuple(viewer.layers[0].scale) != (1, 1, 1)
+        for extent in extents:
+            np.testing.assert_array_equal(extent, extents[0])
+
+    def test_channels_are_layers(self, make_napari_viewer):
+        viewer = make_napari_viewer()
+        outcome = _outcome(_noise(2, 30, 34), "stain", channel_axis=0)
+        fill_viewer(viewer, [outcome], Options())
+        assert {layer.name for layer in viewer.layers} == {
+            "stain 0",
+            "stain 1",
+            "stain recolored 0",
+            "stain recolored 1",
+            "stain labels",
+        }
+        recolored = viewer.layers["stain recolored 1"].data
+        np.testing.assert_array_equal(recolored, outcome.seg.recolored[1])
+
+    def test_levels_are_shown_and_painted_lazily(self, make_napari_viewer, tmp_path):
+        image = _noise(2100, 90, 3)
+        zarr.create_array(tmp_path / "tall.zarr", data=image, chunks=(512, 90, 3))
+        picture = read_image(tmp_path / "tall.zarr")
+        axes = (Axis("y", scale=0.5), Axis("x", translation=3.0), Axis("c", "channel"))
+        picture = picture._replace(axes=axes)
+        seg = segment(picture.pixels, 3)
+        viewer = make_napari_viewer()
+        fill_viewer(viewer, [Outcome("tall", picture, seg)], Options(n_clusters=3))
+        whole = segment(image, 3, rgb=True)
+        expected = {
+            "tall": image,
+            "tall recolored": whole.recolored,
+            "tall labels": whole.labels,
+        }
+        assert [layer.name for layer in viewer.layers] == list(expected)
+        for layer in viewer.layers:
+            fine, coarse = layer.data
+            assert isinstance(fine, da.Array)
+            np.testing.assert_array_equal(fine, expected[layer.name])
+            np.testing.assert_array_equal(coarse, expected[layer.name][::2, ::2])
+            assert layer.scale.tolist() == [0.5, 1]
+            assert layer.translate.tolist() == [0, 3]
+
+    def test_levels_painted_by_a_model_in_other_units_are_told_of_once(
+        self, make_napari_viewer, tmp_path, quadrants, capsys
+    ):
+        zarr.create_array(
+            tmp_path / "unit.zarr", data=_noise(2100, 90, 3) / 255, chunks=(512, 90, 3)
+        )
+        model = segment(quadrants, 3, rgb=True).model
+        plan = jobs.Plan.of_model(model)
+        job = jobs.Job("unit", "unit.zarr", lambda: read_image(tmp_path / "unit.zarr"))
+        outcomes = list(plan.run([job]))
+        fill_viewer(make_napari_viewer(), outcomes, plan.options)
+        assert capsys.readouterr().err.count("unit.zarr: image holds float64 values up to") == 1
+
+    def test_channels_of_several_levels(self, make_napari_viewer, tmp_path):
+        image = _noise(2, 2100, 60)
+        names = ["c", "y", "x"]
+        path = tmp_path / "c.zarr"
+        zarr.create_array(path, data=image, chunks=(1, 512, 60), dimension_names=names)
+        picture = read_image(path)
+        seg = segment(picture.pixels, 3, channel_axis=0)
+        viewer = make_napari_viewer()
+        fill_viewer(viewer, [Outcome("c", picture, seg)], Options())
+        whole = segment(image, 3, channel_axis=0)
+        np.testing.assert_array_equal(viewer.layers["c 1"].data[1], image[1, ::2, ::2])
+        recolored = viewer.layers["c recolored 1"].data
+        np.testing.assert_array_equal(recolored[0], whole.recolored[1])
+        np.testing.assert_array_equal(viewer.layers["c labels"].data[0], whole.labels)
+        np.testing.assert_array_equal(viewer.layers["c labels"].data[1], whole.labels[::2, ::2])
+
+    def test_the_whole_way_through_the_event_loop(self, photo, tmp_path, qapp):
+        # Beside a broken image: the window opens for the good one, the exit code tells.
+        code = """
+import sys
+import napari
+from napari.qt import get_qapp
+from qtpy.QtCore import QTimer
+from napari_kmeans.cli.main import main
+
+def look():
+    viewer = napari.current_viewer()
+    print([layer.name for layer in viewer.layers], list(viewer.window.dock_widgets))
+    viewer.close()
+    app.quit()
+
+app = get_qapp()
+QTimer.singleShot(0, look)
+sys.exit(main(sys.argv[1:]))
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "missing.png", photo, "-k", "4"],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 1, done.stderr
+        assert done.stdout.splitlines()[-1] == (
+            "['photo', 'photo recolored', 'photo labels'] ['K-means segmentation (napari-kmeans)']"
+        )
+        assert "cannot read" in done.stderr
+        assert _names(tmp_path) == ["photo.png"]
+
+
+def _dock(viewer):
+    from napari_kmeans.viewer.dock.widget import KMeansWidget
+
+    (widget,) = viewer.window.dock_widgets.values()
+    assert isinstance(widget, KMeansWidget)
+    return widget

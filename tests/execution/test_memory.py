@@ -1,0 +1,72 @@
+"""Memory that is given back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_kmeans.execution.memory import give_back, zeros
+
+MEGABYTE = 2**20
+
+
+def memory():
+    """Return the bytes that are the process's own."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.bool_])
+@pytest.mark.parametrize("size", [1, 1000, 2**20])
+def test_tables_are_zero_and_can_be_written(size, dtype):
+    table = zeros(size, dtype)
+    assert table.shape == (size,)
+    assert table.dtype == dtype
+    assert not table.any()
+    table[-1] = 1
+    assert table.sum() == 1
+    assert not zeros(size, dtype).any()
+
+
+def test_too_much_is_a_memory_error():
+    with pytest.raises(MemoryError, match="Unable to allocate"):
+        zeros(2**60, np.uint32)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory in use is read from /proc")
+def test_a_table_that_is_gone_takes_no_memory():
+    gc.collect()
+    before = memory()
+    for _ in range(5):
+        # One that malloc would keep, after a few of them.
+        table = zeros(16 * MEGABYTE, np.uint8)
+        table[:] = 1
+        assert memory() - before > 15 * MEGABYTE
+        view = table[5:].reshape(-1)
+        del table
+        assert view.sum() == 16 * MEGABYTE - 5
+        del view
+        assert memory() - before < 8 * MEGABYTE
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
+    reason="this C library has nothing to ask",
+)
+def test_what_is_free_between_other_things_is_given_back():
+    parts = [np.ones(60_000, np.uint8) for _ in range(2000)]
+    full = memory()
+    kept = parts[::20]
+    del parts
+    give_back()
+    assert memory() < full - 60 * MEGABYTE
+    assert all(part.all() for part in kept)
+
+
+def test_it_can_be_asked_for_anywhere():
+    assert give_back() is None

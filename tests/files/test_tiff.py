@@ -1,0 +1,152 @@
+"""TIFF files that are read when they are needed: the same pixels as read at once."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import pickle
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+import psutil
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_kmeans.files import reading
+from napari_kmeans.files.picture import UnreadableImageError
+from napari_kmeans.files.reading import read_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RNG = np.random.default_rng(3)
+COLOR = RNG.integers(0, 256, (300, 500, 3), dtype=np.uint8)
+STACK = RNG.integers(0, 65536, (3, 300, 500), dtype=np.uint16)
+TILED = {"tile": (64, 128), "compression": "zlib", "predictor": True}
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch) -> Path:
+    """A path; what is written there counts as large."""
+    monkeypatch.setattr(reading, "LARGE", 1000)
+    return tmp_path / "large.tif"
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (COLOR, {"photometric": "rgb", **TILED}),
+        (COLOR, {"photometric": "rgb", "compression": "zlib", "rowsperstrip": 7}),
+        (COLOR, {"photometric": "rgb"}),
+        (COLOR, {"photometric": "rgb", "byteorder": ">"}),
+        (np.moveaxis(COLOR, -1, 0), {"photometric": "rgb", "planarconfig": "separate"}),
+        (np.moveaxis(COLOR, -1, 0), {"photometric": "rgb", "planarconfig": "separate", **TILED}),
+        (STACK, {"photometric": "minisblack"}),
+        (STACK, {"photometric": "minisblack", "byteorder": ">"}),
+        (STACK, {"photometric": "minisblack", **TILED}),
+        (STACK, {"metadata": {"axes": "CYX"}, "ome": True, **TILED}),
+        (STACK.astype(np.float32), {"metadata": {"axes": "ZYX"}, "imagej": True}),
+    ],
+)
+def test_lazily_as_at_once(path, monkeypatch, image, options):
+    tifffile.imwrite(path, image, **options)
+    lazy = read_image(path)
+    assert isinstance(lazy.pixels, da.Array)
+    assert lazy.levels == (lazy.pixels,)
+    monkeypatch.undo()
+    at_once = read_image(path)
+    assert isinstance(at_once.pixels, np.ndarray)
+    assert at_once.levels == ()
+    np.testing.assert_array_equal(lazy.pixels, at_once.pixels)
+    assert lazy._replace(pixels=None, levels=()) == at_once._replace(pixels=None)
+
+
+def test_the_axes_are_named(path):
+    tifffile.imwrite(path, STACK, metadata={"axes": "CYX"}, ome=True)
+    axes = read_image(path).axes
+    assert [(axis.name, axis.kind) for axis in axes] == [
+        ("c", "channel"),
+        ("y", "space"),
+        ("x", "space"),
+    ]
+
+
+def test_the_levels_of_a_pyramid(path):
+    levels = [COLOR, COLOR[::2, ::2], COLOR[::4, ::4]]
+    options = {"photometric": "rgb", **TILED}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(levels[0], subifds=2, **options)
+        for level in levels[1:]:
+            writer.write(level, subfiletype=1, **options)
+    picture = read_image(path)
+    assert picture.levels[0] is picture.pixels
+    for lazy, level in zip(picture.levels, levels, strict=True):
+        np.testing.assert_array_equal(lazy, level)
+
+
+def test_chunks_are_whole_tiles(path):
+    image = np.zeros((3000, 2100, 3), np.uint8)
+    tifffile.imwrite(path, image, photometric="rgb", tile=(192, 256), compression="zlib")
+    assert read_image(path).pixels.chunksize == (768, 1024, 3)
+    tifffile.imwrite(path, image, photometric="rgb")
+    assert read_image(path).pixels.chunksize == (1024, 1024, 3)
+
+
+def test_the_file_is_open_as_long_as_its_pixels_are_held(path):
+    def is_open() -> bool:
+        gc.collect()
+        return any(path.samefile(file.path) for file in psutil.Process().open_files())
+
+    tifffile.imwrite(path, COLOR, photometric="rgb", **TILED)
+    brighter = read_image(path).pixels + 1
+    assert is_open()
+    np.testing.assert_array_equal(brighter, COLOR + 1)
+    del brighter
+    assert not is_open()
+
+
+@pytest.mark.parametrize("options", [{}, TILED])
+def test_another_process_opens_the_file_anew(path, options):
+    tifffile.imwrite(path, COLOR, photometric="rgb", **options)
+    pixels = pickle.loads(pickle.dumps(read_image(path).pixels))
+    np.testing.assert_array_equal(pixels, COLOR)
+
+
+def test_a_palette_is_read_at_once(path):
+    indexed = Image.fromarray(COLOR).quantize(16)
+    indexed.save(path)
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, np.asarray(indexed.convert("RGB")))
+
+
+@pytest.mark.skipif(bool(importlib.util.find_spec("imagecodecs")), reason="imagecodecs is there")
+@pytest.mark.parametrize(("compression", "name"), [("tiff_lzw", "LZW"), ("jpeg", "JPEG")])
+def test_a_compression_that_needs_another_package_says_so(path, compression, name):
+    Image.fromarray(COLOR).save(path, compression=compression)
+    with pytest.raises(UnreadableImageError) as caught:
+        read_image(path)
+    expected = f"it is large and its compression, {name}, needs: pip install imagecodecs"
+    assert str(caught.value) == expected
+
+
+def test_a_damaged_tile_is_named_when_it_is_read(path):
+    image = RNG.integers(0, 256, (2048, 1024), dtype=np.uint8)
+    tifffile.imwrite(path, image, tile=(256, 256), compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].dataoffsets[-1]
+    data = bytearray(path.read_bytes())
+    data[place : place + 50] = b"\xff" * 50
+    path.write_bytes(data)
+    pixels = read_image(path).pixels
+    np.testing.assert_array_equal(pixels[:1024], image[:1024])
+    with pytest.raises(UnreadableImageError, match=r"^its pixels \[1024:2048, 0:1024\]: "):
+        pixels.compute(scheduler="sync")
+
+
+def test_a_file_that_ends_too_early_is_told_of(path):
+    tifffile.imwrite(path, COLOR, photometric="rgb")
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(UnreadableImageError):
+        read_image(path).pixels.compute(scheduler="sync")

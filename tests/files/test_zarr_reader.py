@@ -1,0 +1,284 @@
+"""Zarr and OME-Zarr as pictures: what is read, as what, and how lazily."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+
+from napari_kmeans.files.picture import Axis, UnreadableImageError
+from napari_kmeans.files.reading import read_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RNG = np.random.default_rng(2)
+COLOR = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+PLANES = np.moveaxis(COLOR, -1, 0)
+VOLUME = RNG.integers(0, 65536, (4, 20, 30), dtype=np.uint16)
+REDS = ["FF0000", "00FF00", "0000FF"]
+
+
+def _write_ome(path: Path, levels: list[np.ndarray], axes: str, version: str, **extra: Any) -> None:
+    """Write an image as the two versions of the specification say."""
+    kinds = {"t": "time", "c": "channel"}
+    multiscale = {
+        "axes": [{"name": name, "type": kinds.get(name, "space")} for name in axes],
+        "datasets": [
+            {
+                "path": f"level{number}",
+                "coordinateTransformations": [
+                    {"type": "scale", "scale": [2.0**number] * len(axes)}
+                ],
+            }
+            for number in range(len(levels))
+        ],
+    }
+    multiscale.update(extra.pop("multiscale", {}))
+    values = {"multiscales": [multiscale], **extra}
+    in_a_room = version == "0.5"
+    attributes = {"ome": {"version": version, **values}} if in_a_room else values
+    group = zarr.open_group(
+        path, mode="w", zarr_format=3 if in_a_room else 2, attributes=attributes
+    )
+    for number, level in enumerate(levels):
+        group.create_array(
+            f"level{number}", data=level, chunks=tuple(min(n, 16) for n in level.shape)
+        )
+
+
+class TestPlainArrays:
+    @pytest.mark.parametrize("zarr_format", [2, 3])
+    def test_an_array_is_read_lazily(self, tmp_path, zarr_format):
+        path = tmp_path / "plain.zarr"
+        zarr.create_array(path, data=VOLUME, chunks=(1, 16, 16), zarr_format=zarr_format)
+        picture = read_image(path)
+        assert isinstance(picture.pixels, da.Array)
+        np.testing.assert_array_equal(picture.pixels, VOLUME)
+        assert (picture.rgb, picture.channel_axis, picture.axes) == (None, None, ())
+        assert picture.levels == (picture.pixels,)
+
+    def test_the_suffix_is_not_asked_for(self, tmp_path):
+        zarr.create_array(tmp_path / "plain", data=VOLUME)
+        np.testing.assert_array_equal(read_image(tmp_path / "plain").pixels, VOLUME)
+
+    def test_black_and_white_becomes_8_bit(self, tmp_path):
+        zarr.create_array(tmp_path / "bits.zarr", data=COLOR[..., 0] > 127)
+        picture = read_image(tmp_path / "bits.zarr")
+        np.testing.assert_array_equal(picture.pixels, np.where(COLOR[..., 0] > 127, 255, 0))
+        assert picture.levels[0].dtype == picture.pixels.dtype == np.uint8
+
+    def test_named_dimensions_tell_the_channels(self, tmp_path):
+        data = VOLUME.transpose(1, 0, 2)
+        zarr.create_array(tmp_path / "a.zarr", data=data, dimension_names=["y", "c", "x"])
+        picture = read_image(tmp_path / "a.zarr")
+        assert picture.channel_axis == 1
+        assert [axis.kind for axis in picture.axes] == ["space", "channel", "space"]
+
+    def test_names_in_the_manner_of_xarray(self, tmp_path):
+        attributes = {"_ARRAY_DIMENSIONS": ["time", "y", "x"]}
+        zarr.create_array(tmp_path / "a.zarr", data=VOLUME, zarr_format=2, attributes=attributes)
+        picture = read_image(tmp_path / "a.zarr")
+        assert [axis.kind for axis in picture.axes] == ["time", "space", "space"]
+        assert (picture.rgb, picture.channel_axis) == (False, None)
+
+    def test_the_only_array_of_a_group(self, tmp_path):
+        group = zarr.open_group(tmp_path / "group.zarr", mode="w")
+        group.create_array("data", data=VOLUME)
+        np.testing.assert_array_equal(read_image(tmp_path / "group.zarr").pixels, VOLUME)
+
+    @pytest.mark.parametrize(
+        ("chunks", "expected"),
+        [
+            # Tiles are gathered to a million pixels, in the plane before along the stack.
+            ((1, 1, 256, 256), (1, 2, 1024, 1024)),
+            ((1, 1, 1, 5000), (1, 2, 128, 5000)),
+            ((1, 2, 1024, 1024), (1, 2, 1024, 1024)),
+            ((4, 2, 2048, 2048), (4, 2, 2048, 2048)),
+            ((1, 1, 100, 5000), (1, 2, 200, 5000)),
+        ],
+    )
+    def test_chunks_are_whole_tiles(self, tmp_path, chunks, expected):
+        path = tmp_path / "large.zarr"
+        names = ["z", "c", "y", "x"]
+        shape = (9, 2, 5000, 5000)
+        zarr.create_array(path, shape=shape, chunks=chunks, dtype="u1", dimension_names=names)
+        assert read_image(path).pixels.chunksize == expected
+
+    def test_small_images_are_gathered_along_the_stack(self, tmp_path):
+        path = tmp_path / "film.zarr"
+        zarr.create_array(path, shape=(500, 100, 100), chunks=(1, 50, 100), dtype="u1")
+        assert read_image(path).pixels.chunksize == (64, 100, 100)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+class TestOmeZarr:
+    def test_the_finest_level_gives_the_pixels(self, tmp_path, version):
+        levels = [VOLUME, VOLUME[:, ::2, ::2], VOLUME[:, ::4, ::4]]
+        labels = {"labels": ["cells"]}
+        _write_ome(tmp_path / "v.zarr", levels, "zyx", version)
+        _write_ome(tmp_path / "v.zarr" / "labels" / "cells", levels[:1], "zyx", version)
+        zarr.open_group(tmp_path / "v.zarr" / "labels", mode="a", attributes=labels)
+        picture = read_image(tmp_path / "v.zarr")
+        assert (picture.rgb, picture.channel_axis) == (False, None)
+        assert picture.levels[0] is picture.pixels
+        assert len(picture.levels) == 3
+        for lazy, level in zip(picture.levels, levels, strict=True):
+            assert isinstance(lazy, da.Array)
+            np.testing.assert_array_equal(lazy, level)
+
+    def test_levels_are_sorted(self, tmp_path, version):
+        _write_ome(tmp_path / "v.zarr", [VOLUME[:, ::2, ::2], VOLUME], "zyx", version)
+        assert read_image(tmp_path / "v.zarr").pixels.shape == VOLUME.shape
+
+    def test_where_the_pixels_lie(self, tmp_path, version):
+        multiscale = {
+            "axes": [
+                {"name": "t", "type": "time", "unit": "second"},
+                {"name": "y", "type": "space", "unit": "micrometer"},
+                {"name": "x"},
+            ],
+            "datasets": [
+                {
+                    "path": "level0",
+                    "coordinateTransformations": [
+                        {"type": "scale", "scale": [1, 0.5, 0.25]},
+                        {"type": "translation", "translation": [0, 10, 20]},
+                    ],
+                }
+            ],
+            "coordinateTransformations": [{"type": "scale", "scale": [3, 2, 2]}],
+        }
+        _write_ome(tmp_path / "v.zarr", [VOLUME], "tyx", version, multiscale=multiscale)
+        assert read_image(tmp_path / "v.zarr").axes == (
+            Axis("t", "time", "second", 3.0, 0.0),
+            Axis("y", "space", "micrometer", 1.0, 20.0),
+            Axis("x", "space", "", 0.5, 40.0),
+        )
+
+    def test_channels_are_where_the_axes_say(self, tmp_path, version):
+        stack = RNG.integers(0, 256, (2, 5, 20, 30), dtype=np.uint8)
+        _write_ome(tmp_path / "c.zarr", [stack, stack[..., ::2, ::2]], "tcyx", version)
+        picture = read_image(tmp_path / "c.zarr")
+        assert (picture.rgb, picture.channel_axis) == (False, 1)
+        np.testing.assert_array_equal(picture.levels[1], stack[..., ::2, ::2])
+
+    @pytest.mark.parametrize(
+        ("colors", "dtype", "expected"),
+        [
+            (REDS, "uint8", True),
+            (["ff0000", "00ff00", "0000ff"], "uint16", True),
+            (REDS, "float32", False),
+            (["0000FF", "00FF00", "FF0000"], "uint8", False),
+            (["FF0000", "00FF00", "FFFFFF"], "uint8", False),
+            (["FF0000", "00FF00"], "uint8", False),
+            ([], "uint8", False),
+        ],
+    )
+    def test_three_channels_are_rgb_where_they_are_called_so(
+        self, tmp_path, version, colors, dtype, expected
+    ):
+        omero = {"channels": [{"color": color} for color in colors]}
+        pixels = PLANES.astype(dtype)
+        _write_ome(tmp_path / "c.zarr", [pixels, pixels[:, ::2, ::2]], "cyx", version, omero=omero)
+        picture = read_image(tmp_path / "c.zarr")
+        assert picture.rgb is expected
+        assert picture.channel_axis == (None if expected else 0)
+        assert picture.axes[-1].name == ("c" if expected else "x")
+        shown = COLOR if expected else PLANES
+        np.testing.assert_array_equal(picture.pixels, shown.astype(dtype))
+        assert picture.levels[1].shape == ((20, 25, 3) if expected else (3, 20, 25))
+
+    @pytest.mark.parametrize(("label", "expected"), [("alpha", True), ("far red", False)])
+    def test_a_fourth_channel_is_alpha_where_it_is_called_so(
+        self, tmp_path, version, label, expected
+    ):
+        channels = [{"color": color} for color in REDS] + [{"color": "FFFFFF", "label": label}]
+        pixels = np.concatenate([PLANES, PLANES[:1]])
+        _write_ome(tmp_path / "c.zarr", [pixels], "cyx", version, omero={"channels": channels})
+        assert read_image(tmp_path / "c.zarr").rgb is expected
+
+    @pytest.mark.parametrize("count", [2, 3, 4, 5])
+    def test_channels_last_are_colors_if_three_or_four(self, tmp_path, version, count):
+        pixels = RNG.integers(0, 256, (20, 30, count), dtype=np.uint8)
+        _write_ome(tmp_path / "c.zarr", [pixels], "yxc", version)
+        picture = read_image(tmp_path / "c.zarr")
+        assert picture.rgb == (count in (3, 4))
+        assert picture.channel_axis == (None if picture.rgb else 2)
+
+    def test_a_narrow_image_is_not_taken_for_colors(self, tmp_path, version):
+        pixels = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        _write_ome(tmp_path / "c.zarr", [pixels], "zyx", version)
+        assert read_image(tmp_path / "c.zarr").rgb is False
+
+    def test_of_several_images_the_first_is_read_with_a_note(self, tmp_path, version):
+        zarr_format = 3 if version == "0.5" else 2
+        layout = {"bioformats2raw.layout": 3}
+        attributes = {"ome": layout} if version == "0.5" else layout
+        path = tmp_path / "slide.zarr"
+        zarr.open_group(path, mode="w", zarr_format=zarr_format, attributes=attributes)
+        _write_ome(path / "0", [VOLUME], "zyx", version)
+        assert not read_image(path).note
+        _write_ome(path / "1", [VOLUME[:1]], "zyx", version)
+        picture = read_image(path)
+        np.testing.assert_array_equal(picture.pixels, VOLUME)
+        assert str(path / "1") in picture.note
+
+
+class TestFaults:
+    def _message(self, path: Path) -> str:
+        with pytest.raises(UnreadableImageError) as caught:
+            read_image(path)
+        message = str(caught.value)
+        assert message
+        assert "\n" not in message
+        return message
+
+    def test_a_directory_without_zarr(self, tmp_path):
+        assert self._message(tmp_path) == "it is a directory, and holds no zarr array"
+
+    def test_an_empty_group(self, tmp_path):
+        zarr.open_group(tmp_path / "empty.zarr", mode="w")
+        assert self._message(tmp_path / "empty.zarr") == "it holds no zarr array"
+
+    def test_several_arrays_ask_for_a_choice(self, tmp_path):
+        group = zarr.open_group(tmp_path / "two.zarr", mode="w")
+        for name in "ab":
+            group.create_array(name, data=VOLUME)
+        message = self._message(tmp_path / "two.zarr")
+        assert str(tmp_path / "two.zarr" / "a") in message
+        np.testing.assert_array_equal(read_image(tmp_path / "two.zarr" / "a").pixels, VOLUME)
+
+    @pytest.mark.parametrize("name", ["zarr.json", ".zarray", ".zgroup"])
+    def test_metadata_that_are_no_json(self, tmp_path, name):
+        (tmp_path / name).write_text("{")
+        self._message(tmp_path)
+
+    @pytest.mark.parametrize(
+        "multiscale",
+        [{"axes": None}, {"axes": [{}]}, {"datasets": [{}]}, {"datasets": []}, {"datasets": 3}],
+    )
+    def test_damaged_metadata_of_ome(self, tmp_path, multiscale):
+        _write_ome(tmp_path / "a.zarr", [VOLUME], "zyx", "0.5", multiscale=multiscale)
+        assert "OME-Zarr metadata" in self._message(tmp_path / "a.zarr")
+
+    def test_a_level_that_is_not_there(self, tmp_path):
+        datasets = [{"path": "nowhere"}]
+        _write_ome(tmp_path / "a.zarr", [VOLUME], "zyx", "0.4", multiscale={"datasets": datasets})
+        assert "OME-Zarr metadata" in self._message(tmp_path / "a.zarr")
+
+    def test_axes_that_do_not_fit(self, tmp_path):
+        _write_ome(tmp_path / "a.zarr", [VOLUME], "yx", "0.4")
+        assert self._message(tmp_path / "a.zarr") == "its OME-Zarr metadata do not fit its arrays"
+
+    def test_a_damaged_chunk_is_named_when_it_is_read(self, tmp_path):
+        path = tmp_path / "a.zarr"
+        zarr.create_array(path, data=np.tile(COLOR, (40, 40, 1)), chunks=(1024, 1024, 3))
+        (path / "c" / "1" / "0" / "0").write_bytes(b"no chunk")
+        picture = read_image(path)
+        np.testing.assert_array_equal(picture.pixels[:40, :50], COLOR)
+        with pytest.raises(UnreadableImageError, match=r"^its pixels \[1024:1600, 0:1024, 0:3\]: "):
+            picture.pixels.compute(scheduler="sync")

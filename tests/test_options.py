@@ -1,0 +1,105 @@
+import inspect
+
+import numpy as np
+import pytest
+
+from napari_kmeans import segment, segment_layer
+from napari_kmeans.options import OPTIONS, Options, shown
+
+
+@pytest.mark.parametrize("function", [segment, segment_layer])
+def test_every_option_is_an_argument_with_its_default(function):
+    parameters = inspect.signature(function).parameters
+    assert {name: parameters[name].default for name in OPTIONS} == {
+        name: info.default for name, info in OPTIONS.items()
+    }
+
+
+def test_every_option_is_explained():
+    for info in OPTIONS.values():
+        assert info.label[0].isupper()
+        assert len(info.tooltip) > 20
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("n_clusters", 0, ValueError),
+        ("n_clusters", 65_536, ValueError),
+        ("n_clusters", 2.5, TypeError),
+        ("n_clusters", True, TypeError),
+        ("n_clusters", "8", TypeError),
+        ("color_space", "hsl", ValueError),
+        ("method", None, ValueError),
+        ("coreset_size", 0, ValueError),
+        ("coreset_size", "automatic", TypeError),
+        ("coreset_size", 7, ValueError),
+        ("init", "kmeans", ValueError),
+        ("init", [[1, 2, 3]], ValueError),
+        ("init", [1.0] * 8, ValueError),
+        ("init", [[float("nan")]] * 8, ValueError),
+        ("init", [["1", "2", "3"]] * 8, ValueError),
+        ("init", [[1e101] * 3] * 8, ValueError),
+        ("init", [[1j] * 3] * 8, ValueError),
+        ("init", [[1, 2], [3]], ValueError),
+        ("n_init", 0, ValueError),
+        ("n_init", None, TypeError),
+        ("max_iter", 0, ValueError),
+        ("tol", -1e-9, ValueError),
+        ("tol", float("nan"), ValueError),
+        ("tol", "small", TypeError),
+        ("random_state", -1, ValueError),
+        ("random_state", 2**32, ValueError),
+        ("random_state", 1.5, TypeError),
+    ],
+)
+def test_a_bad_value_is_named_in_one_sentence(name, value, error):
+    with pytest.raises(error) as caught:
+        Options(**{name: value})
+    message = str(caught.value)
+    assert message.startswith(name)
+    assert message.count(". ") == 0
+    assert message.endswith(".")
+    shown = "1 row" if value == [[1, 2, 3]] else repr(value).strip("[]").split(",")[0]
+    assert shown in message
+
+
+def test_auto_sizes_grow_with_the_clusters():
+    assert Options(n_clusters=2).resolved_coreset_size == 10_000
+    assert Options(n_clusters=100).resolved_coreset_size == 50_000
+    assert Options(n_clusters=100, coreset_size=100).resolved_coreset_size == 100
+
+
+def test_given_colors_are_run_once():
+    assert Options(n_clusters=2, n_init=7).resolved_n_init == 7
+    assert Options(n_clusters=2, n_init=7, init=np.zeros((2, 3))).resolved_n_init == 1
+
+
+def test_options_are_kept_apart_from_the_callers_array():
+    colors = np.zeros((2, 3))
+    options = Options(n_clusters=2, init=colors)
+    colors[:] = 1
+    assert not options.init.any()
+    assert options.to_dict()["init"] == [[0, 0, 0], [0, 0, 0]]
+    assert Options(**options.to_dict()).to_dict() == options.to_dict()
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "init"])
+def test_an_array_is_no_option_and_not_written_out(name):
+    with pytest.raises((TypeError, ValueError), match=f"^{name} must .* got ndarray of shape"):
+        Options(**{name: np.arange(2000).reshape(2, 1000)})
+
+
+def test_a_start_is_not_written_out():
+    with pytest.raises(ValueError, match=r"got ndarray of shape \(8, 3\) and dtype float64"):
+        Options(init=np.full((8, 3), np.nan))
+
+
+def test_what_is_shown_is_one_short_line():
+    assert shown(3) == "3"
+    assert shown("two\nlines") == r"'two\nlines'"
+    assert shown(np.float32(0.5)) == repr(np.float32(0.5))
+    assert shown(np.eye(3)) == "ndarray of shape (3, 3) and dtype float64"
+    assert shown([np.eye(2)]) == "[array([[1., 0.], [0., 1.]])]"
+    assert shown(10**5000) == "a whole number of 16610 bits"
+    assert len(shown(list(range(1000)))) == 80

@@ -1,0 +1,263 @@
+"""What the dock offers for pyramids, stacks and lazy layers, and what becomes of it."""
+
+from __future__ import annotations
+
+from threading import Event
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from superqt import QCollapsible
+
+from napari_kmeans import segment, segment_slices
+from napari_kmeans.viewer.from_layers import source as source_module
+from napari_kmeans.viewer.segment_layer import METADATA_KEY
+
+
+@pytest.fixture
+def widget(viewer, open_dock):
+    return open_dock()
+
+
+def click(button):
+    button.native.click()
+
+
+def notifications():
+    return [(str(each.severity), each.message) for each in notification_manager.records]
+
+
+def told(layer):
+    return layer.metadata[METADATA_KEY]
+
+
+def is_shown(widget, field):
+    """Whether a field and its label are in the dock, though that may be out of sight."""
+    label = field.native.parentWidget().layout().labelForField(field.native)
+    fields = {each.isVisibleTo(widget.native) for each in (field.native, label)}
+    assert len(fields) == 1
+    return fields.pop()
+
+
+def shown_rows(widget):
+    return [name for name in ("stack", "level") if is_shown(widget, getattr(widget, name))]
+
+
+def add_pyramid(viewer, image, **options):
+    levels = [image.repeat(4, axis=-3).repeat(4, axis=-2), image]
+    return viewer.add_image(levels, multiscale=True, rgb=True, **options)
+
+
+# ---------------------------------------------------------------------- rows
+
+
+def test_rows_are_shown_where_they_apply(viewer, widget, quadrants, steps):
+    assert shown_rows(widget) == []
+    picture = viewer.add_image(quadrants, rgb=True)
+    assert shown_rows(widget) == []
+    viewer.add_image(steps, rgb=False)
+    assert shown_rows(widget) == ["stack"]
+    add_pyramid(viewer, quadrants)
+    assert shown_rows(widget) == ["level"]
+    add_pyramid(viewer, np.stack([quadrants] * 2))
+    assert shown_rows(widget) == ["stack", "level"]
+    widget.image.value = picture
+    assert shown_rows(widget) == []
+
+
+def test_a_choice_that_does_not_apply_does_nothing(viewer, widget, finish, quadrants, steps):
+    viewer.add_image(steps, rgb=False)
+    widget.stack.value = "each"
+    viewer.add_image(quadrants, rgb=True, name="picture")
+    click(widget.run_button)
+    finish(widget)
+    assert told(viewer.layers["picture labels"])["stack"] == "whole"
+    assert not notifications()
+
+
+def test_the_dock_stays_narrow(viewer, widget, quadrants):
+    name = "a very long name for a picture of four colours, in several levels, on a stack"
+    add_pyramid(viewer, np.stack([quadrants] * 1000), name=name)
+    assert shown_rows(widget) == ["stack", "level"]
+    widget.level.value = 0
+    assert widget.native.minimumSizeHint().width() <= 350
+    widget.native.findChild(QCollapsible).expand(animate=False)
+    assert widget.native.minimumSizeHint().width() <= 350
+
+
+# -------------------------------------------------------------------- levels
+
+
+def test_the_level_that_is_fitted(viewer, widget, finish, quadrants, quadrant_labels, monkeypatch):
+    monkeypatch.setattr(source_module, "ENOUGH_PIXELS", 400)
+    add_pyramid(viewer, quadrants, name="slide")
+    names = [widget.level.get_choice(name) for name in ("level 0 (80 × 84)", "level 1 (20 × 21)")]  # noqa: RUF001
+    assert names == [0, 1]
+    assert widget.level.current_choice == "auto: level 1"
+    for method, level, fitted in (("coreset", "auto", 1), ("coreset", 0, 0), ("full", "auto", 0)):
+        widget.method.value, widget.level.value = method, level
+        click(widget.run_button)
+        finish(widget)
+        labels = viewer.layers["slide labels"]
+        assert told(labels)["level"] == fitted
+        np.testing.assert_array_equal(labels.data[1], quadrant_labels)
+        assert labels.features["pixels"].sum() == labels.data[fitted].size
+    assert widget.level.current_choice == "auto: level 0"
+    assert [each.name for each in viewer.layers] == ["slide", "slide recolored", "slide labels"]
+    assert all(each.multiscale for each in viewer.layers)
+
+
+def test_a_level_stays_chosen_while_layers_come_and_go(viewer, widget, quadrants):
+    slide = add_pyramid(viewer, quadrants)
+    widget.level.value = 1
+    viewer.add_points()
+    slide.name = "renamed"
+    assert widget.level.value == 1
+    viewer.add_image(quadrants, rgb=True)
+    assert widget.level.value == "auto"
+
+
+def test_a_mask_of_another_shape_is_told(viewer, widget, finish, quadrants):
+    slide = add_pyramid(viewer, quadrants)
+    widget.mask.value = viewer.add_labels(np.ones((20, 21), int))
+    widget.image.value = slide
+    click(widget.run_button)
+    finish(widget)
+    ((severity, message),) = notifications()
+    assert severity == "error"
+    assert message.startswith("mask must have the image's spatial shape (80, 84), got (20, 21)")
+    assert len(viewer.layers) == 2
+
+
+# -------------------------------------------------------------------- stacks
+
+
+@pytest.mark.parametrize(
+    ("order", "step", "index"),
+    [((0, 1, 2), (2, 0, 0), np.s_[2]), ((1, 0, 2), (0, 6, 0), np.s_[:, 6])],
+)
+def test_the_slice_in_view(viewer, widget, finish, steps, order, step, index):
+    viewer.add_image(steps, rgb=False, name="volume", scale=(5, 2, 2), translate=(100, 0, 0))
+    viewer.dims.order = order
+    viewer.dims.current_step = step
+    widget.stack.value, widget.n_clusters.value = "this", 2
+    click(widget.run_button)
+    finish(widget)
+    recolored, labels = viewer.layers[1:]
+    alone = segment(steps[index], 2, rgb=False)
+    expected, painted = np.zeros(steps.shape, int), steps.copy()
+    expected[index], painted[index] = alone.labels, alone.recolored
+    np.testing.assert_array_equal(labels.data, expected)
+    np.testing.assert_array_equal(recolored.data, painted)
+
+
+def test_one_slice_after_the_other(viewer, widget, finish, steps):
+    viewer.add_image(steps, rgb=False, name="volume")
+    widget.stack.value, widget.n_clusters.value = "this", 2
+    for place in (0, 2):
+        viewer.dims.set_current_step(0, place)
+        click(widget.run_button)
+        finish(widget)
+    labels = viewer.layers["volume labels"]
+    assert len(viewer.layers) == 3
+    assert [bool(part.all()) for part in labels.data] == [True, False, True]
+    assert not labels.data[1].any()
+
+
+def test_in_three_dimensions_all_is_in_view(viewer, widget, finish, steps):
+    viewer.add_image(steps, rgb=False, name="volume")
+    viewer.dims.ndisplay = 3
+    widget.stack.value, widget.n_clusters.value = "this", 3
+    click(widget.run_button)
+    finish(widget)
+    np.testing.assert_array_equal(
+        viewer.layers["volume labels"].data, segment(steps, 3, rgb=False).labels
+    )
+
+
+def test_a_slice_that_the_image_has_not_is_told(viewer, widget, finish, steps):
+    volume = viewer.add_image(steps, rgb=False)
+    viewer.add_labels(np.zeros((9, 8, 10), int))
+    viewer.dims.set_current_step(0, 7)
+    widget.image.value, widget.stack.value = volume, "this"
+    click(widget.run_button)
+    finish(widget)
+    ((severity, message),) = notifications()
+    assert severity == "error"
+    assert message.startswith("the slice in view must be one of the image, got 7 of 3")
+    assert len(viewer.layers) == 2
+
+
+def test_each_slice(viewer, widget, finish, quadrants, quadrant_labels):
+    film = np.stack([quadrants // n for n in (1, 2, 3)])
+    viewer.add_image(film, rgb=True, name="film")
+    widget.stack.value, widget.add_points.value = "each", True
+    assert not widget.add_points.enabled
+    click(widget.run_button)
+    finish(widget)
+    _, recolored, labels = viewer.layers
+    np.testing.assert_array_equal(labels.data, np.stack([quadrant_labels] * 3))
+    expected = segment_slices(film, 4, rgb=True)
+    np.testing.assert_array_equal(recolored.data, expected.recolored)
+    assert told(labels)["model"] == expected.model.to_dict()
+    widget.stack.value = "whole"
+    assert widget.add_points.enabled
+
+
+# ---------------------------------------------------------------------- lazy
+
+
+def lazy_film(quadrants, meet):
+    """Frames in chunks of their own; `meet` is called for all but those that napari shows."""
+
+    def read(chunk, block_info=None):
+        if block_info[0]["chunk-location"][0] not in (0, 4):
+            meet()
+        return chunk
+
+    film = da.from_array(np.stack([quadrants] * 9), chunks=(1, 20, 21, 3))
+    return film.map_blocks(read, dtype=np.uint8, meta=np.empty((0,) * 4, np.uint8))
+
+
+@pytest.mark.parametrize("stack", ["whole", "each"])
+def test_a_chunk_that_cannot_be_read_leaves_no_layer(viewer, widget, finish, quadrants, stack):
+    def fail():
+        raise OSError("the disk is on fire")
+
+    viewer.add_image(lazy_film(quadrants, fail), rgb=True)
+    widget.stack.value = stack
+    click(widget.run_button)
+    finish(widget)
+    ((severity, message),) = notifications()
+    assert severity == "error"
+    assert "the disk is on fire" in message
+    assert "\n" not in message
+    assert len(viewer.layers) == 1
+
+
+@pytest.mark.parametrize("stack", ["whole", "each"])
+def test_the_window_lives_while_chunks_are_read_and_a_click_ends_it(
+    viewer, widget, finish, qtbot, quadrants, stack
+):
+    asked, go_on, read = Event(), Event(), []
+
+    def wait():
+        read.append(None)
+        asked.set()
+        assert go_on.wait(20)
+
+    viewer.add_image(lazy_film(quadrants, wait), rgb=True)
+    widget.stack.value = stack
+    click(widget.run_button)
+    qtbot.waitUntil(asked.is_set, timeout=20_000)
+    click(widget.cancel_button)
+    qtbot.wait(300)
+    n_read = len(read)
+    assert n_read < 8
+    go_on.set()
+    finish(widget)
+    # Chunks that were begun are read to their end, and no other is begun.
+    assert len(read) == n_read
+    assert len(viewer.layers) == 1
+    assert not notifications()

@@ -1,0 +1,159 @@
+"""What is remembered between the openings of the dock, and what is not."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from magicgui.widgets import ProgressBar, PushButton
+from napari.components import ViewerModel
+from napari.layers import Image, Points
+
+from napari_kmeans.options import OPTIONS, Options
+from napari_kmeans.viewer.background.task import Task
+from napari_kmeans.viewer.dock.last_settings import memory_of
+from napari_kmeans.viewer.to_layers.result import Result
+
+CHOSEN = {
+    "n_clusters": 37,
+    "color_space": "lab",
+    "balance": 0.25,
+    "method": "full",
+    "coreset_size": 12345,
+    "random_state": 9,
+    "init": "random",
+    "n_init": 3,
+    "max_iter": 17,
+    "tol": 0.02,
+    "stack": "each",
+    "add_labels": False,
+    "add_recolored": True,
+    "add_points": True,
+    "update_layers": False,
+    "live": True,
+}
+
+
+@pytest.fixture
+def close_dock(viewer, qtbot):
+    def close(widget):
+        viewer.window.remove_dock_widget(widget.native)
+        widget.native.deleteLater()
+        qtbot.wait(20)
+
+    return close
+
+
+@pytest.fixture
+def reopen(viewer, close_dock):
+    """Close the dock, and open it again without touching a field."""
+
+    def reopen_it(widget):
+        close_dock(widget)
+        return viewer.window.add_plugin_dock_widget("napari-kmeans")[1]
+
+    return reopen_it
+
+
+def settings(widget):
+    return {
+        field.name: field.value
+        for field in widget
+        if field.name != "image" and not isinstance(field, PushButton | ProgressBar)
+    }
+
+
+def test_every_setting_comes_back(viewer, dock, reopen, finish):
+    for name, value in CHOSEN.items():
+        getattr(dock, name).value = value
+    dock.mask.value = viewer.add_labels(np.ones((20, 21), int), name="drawn")
+    finish(dock)
+    before = settings(dock)
+    assert {name: before[name] for name in CHOSEN} == CHOSEN
+    assert set(before) == {*CHOSEN, "mask", "together", "normalize", "level"}
+    again = reopen(dock)
+    assert again is not dock
+    assert settings(again) == before
+    assert again.n_clusters_slider.value == again.n_clusters_slider.max
+    assert not again.cancel_button.enabled
+
+
+def test_the_image_is_the_active_one(viewer, dock, reopen, quadrants):
+    dock.n_clusters.value = 6
+    other = viewer.add_image(quadrants, name="other", rgb=True)
+    dock.image.value = viewer.layers["picture"]
+    again = reopen(dock)
+    assert again.image.value is other
+    assert again.n_clusters.value == 6
+
+
+def test_a_start_layer_is_followed_again(viewer, dock, reopen, qtbot):
+    seeds = viewer.add_points([(2, 3), (1, 17)], name="seeds")
+    dock.init.value = seeds
+    again = reopen(dock)
+    assert again.init.value is seeds
+    assert not again.n_clusters.enabled
+    seeds.add((15, 4))
+    qtbot.waitUntil(lambda: again.n_clusters.value == 3)
+
+
+def test_layers_that_are_gone_are_forgotten(viewer, dock, close_dock, open_dock, quadrants):
+    seeds = viewer.add_points([(2, 3), (1, 17)], name="seeds")
+    drawn = viewer.add_labels(np.ones((20, 21), int), name="drawn")
+    dock.init.value, dock.mask.value = seeds, drawn
+    close_dock(dock)
+    viewer.layers.remove(seeds)
+    viewer.layers.remove(drawn)
+    again = open_dock()
+    assert again.init.value == "k-means++"
+    assert again.mask.value is None
+    assert again.n_clusters.enabled
+
+
+def test_a_level_that_the_next_image_lacks_is_left_out(viewer, open_dock, close_dock, quadrants):
+    viewer.add_image([quadrants, quadrants[::2, ::2]], multiscale=True, rgb=True, name="levels")
+    dock = open_dock()
+    dock.level.value = 1
+    close_dock(dock)
+    viewer.add_image(quadrants, rgb=True, name="plain")
+    assert open_dock().level.value == "auto"
+
+
+def test_the_last_result_comes_back(viewer, dock, reopen, finish):
+    dock.run()
+    finish(dock)
+    result = dock.result
+    viewer.layers.remove("picture recolored")
+    again = reopen(dock)
+    assert again.result.outcome is result.outcome
+    assert again.result.task.source is result.task.source
+    assert again.result.labels is viewer.layers["picture labels"]
+
+
+def test_another_viewer_starts_from_the_defaults(dock, make_napari_viewer):
+    dock.n_clusters.value, dock.method.value = 37, "full"
+    _, widget = make_napari_viewer().window.add_plugin_dock_widget("napari-kmeans")
+    for name, info in OPTIONS.items():
+        assert getattr(widget, name).value == info.default
+
+
+def test_no_viewer_and_no_layer_is_kept_alive(quadrants):
+    viewer, image, layer = ViewerModel(), Image(quadrants, rgb=True), Points()
+    viewer.layers.extend([image, layer])
+    memory_of(viewer).keep("init", layer)
+    memory_of(viewer).keep("n_clusters", 3)
+    assert memory_of(viewer).settings == {"init": layer, "n_clusters": 3}
+    task = Task.of([image], mask=None, level=None, stack="whole", **Options(n_clusters=2).to_dict())
+    result = Result(task, task.run(), (image, layer))
+    memory_of(viewer).keep_result(result)
+    assert memory_of(viewer).result.layers == (image, layer)
+    gone = weakref.ref(viewer), weakref.ref(layer), weakref.ref(image)
+    viewer.layers.remove(image)
+    del image, result
+    gc.collect()
+    assert memory_of(viewer).result.layers == (layer,)
+    del viewer, layer
+    gc.collect()
+    assert [each() for each in gone] == [None, None, None]

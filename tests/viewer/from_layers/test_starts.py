@@ -1,0 +1,395 @@
+"""Starting colours from points and strokes: which pixels they are, and how the dock follows."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.layers import Image, Labels, Points, Shapes
+from napari.utils.notifications import notification_manager
+
+from napari_kmeans import segment, segment_layer, segment_slices
+from napari_kmeans.viewer.from_layers.marks_watcher import can_start, count_starts
+from napari_kmeans.viewer.from_layers.source import Source
+from napari_kmeans.viewer.from_layers.starts import Start
+from napari_kmeans.viewer.segment_layer import METADATA_KEY
+
+PLACE = {"scale": (2, 0.5), "rotate": 30, "translate": (10, -3), "shear": [0.2]}
+ELSEWHERE = {"scale": (0.25, 3), "rotate": -20, "translate": (-4, 8)}
+CORNERS = [(2, 3), (1, 17), (15, 4), (18, 12)]
+
+
+@pytest.fixture
+def noise():
+    """An image without clusters: K-means ends where its start leads."""
+    return np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+
+
+def options_of(layer):
+    return layer.metadata[METADATA_KEY]["options"]
+
+
+def points_over(image, pixels, **place):
+    """Points that lie, in the world, over the centres of these pixels."""
+    empty = Points(np.empty((0, len(pixels[0]))), **place)
+    world = [image.data_to_world(pixel) for pixel in pixels]
+    return Points(np.array([empty.world_to_data(at) for at in world]), name="seeds", **place)
+
+
+def strokes_on(image, boxes):
+    """Labels 3, 7, … in boxes of an image of this shape."""
+    labels = np.zeros(image.shape[:2], np.uint16)
+    for number, box in enumerate(boxes):
+        labels[box] = 3 + 4 * number
+    return labels
+
+
+# ---------------------------------------------------------------- which pixels
+
+
+@pytest.mark.parametrize("method", ["full", "coreset"])
+def test_points_start_from_the_pixels_under_them(noise, method):
+    layer = Image(noise, name="noise", rgb=True)
+    pixels = [(0, 0), (29, 39), (7, 31), (12, 2), (3, 3)]
+    labels, recolored = segment_layer(layer, init=Points(pixels), method=method)
+    colors = np.array([noise[pixel] for pixel in pixels])
+    expected = segment(noise, 5, rgb=True, init=colors, method=method)
+    np.testing.assert_array_equal(labels.data, expected.labels)
+    np.testing.assert_array_equal(recolored.data, expected.recolored)
+    assert options_of(labels)["init"] == colors.tolist()
+    assert options_of(labels)["n_clusters"] == 5
+    assert not np.array_equal(labels.data, segment(noise, 5, rgb=True, method=method).labels)
+
+
+def test_clusters_are_numbered_from_dark_to_bright(quadrants, quadrant_labels):
+    layer = Image(quadrants, rgb=True)
+    for pixels in (CORNERS, CORNERS[::-1]):
+        labels, _ = segment_layer(layer, init=Points(pixels))
+        np.testing.assert_array_equal(labels.data, quadrant_labels)
+
+
+@pytest.mark.parametrize("nudge", [-0.49, 0.49])
+def test_points_lie_in_the_world(noise, nudge):
+    layer = Image(noise, rgb=True, **PLACE)
+    pixels = np.array([(5, 31), (28, 0), (13, 7)])
+    points = points_over(layer, pixels + nudge, **ELSEWHERE)
+    labels, _ = segment_layer(layer, init=points)
+    assert options_of(labels)["init"] == noise[tuple(pixels.T)].tolist()
+
+
+def test_points_that_are_not_shown_do_not_count(noise):
+    points = Points([(1, 1), (2, 2), (99, 99)], shown=[True, True, False])
+    labels, _ = segment_layer(Image(noise, rgb=True), init=points)
+    assert options_of(labels)["init"] == [noise[1, 1].tolist(), noise[2, 2].tolist()]
+
+
+def test_a_stroke_starts_from_its_mean_color(noise):
+    boxes = [np.s_[3:9, 4:30], np.s_[20:22, :5], np.s_[29:, 39:]]
+    labels, _ = segment_layer(Image(noise, rgb=True), init=Labels(strokes_on(noise, boxes)))
+    expected = [noise[box].reshape(-1, 3).mean(axis=0) for box in boxes]
+    np.testing.assert_allclose(options_of(labels)["init"], expected, rtol=1e-12)
+
+
+def test_strokes_lie_in_the_world(noise):
+    """A canvas that is turned, finer than the image, and reaches beyond it."""
+    layer = Image(noise, rgb=True, scale=(3, 3), translate=(5, 7))
+    canvas = np.zeros((200, 200), np.uint8)
+    canvas[20:60, 30:31], canvas[90:95, 0:190] = 1, 2
+    strokes = Labels(canvas, rotate=20, translate=(0, 6), scale=(0.7, 0.7))
+    labels, _ = segment_layer(layer, init=strokes)
+    means = []
+    for label in (1, 2):
+        under = []
+        for at in np.argwhere(canvas == label):
+            y, x = np.floor(np.array(layer.world_to_data(strokes.data_to_world(at))) + 0.5)
+            if 0 <= y < 30 and 0 <= x < 40:
+                under.append(noise[int(y), int(x)].astype(float))
+        means.append(np.mean(under, axis=0))
+    assert len(under) < np.sum(canvas == 2)
+    np.testing.assert_allclose(options_of(labels)["init"], means, rtol=1e-12)
+
+
+def test_many_marked_pixels_are_added_up_in_pieces(noise, monkeypatch):
+    strokes = strokes_on(noise, [np.s_[:20], np.s_[20:]])
+    whole, _ = segment_layer(Image(noise, rgb=True), init=Labels(strokes))
+    monkeypatch.setattr("napari_kmeans.viewer.from_layers.starts.PIECE_PIXELS", 7)
+    pieces, _ = segment_layer(Image(noise, rgb=True), init=Labels(strokes))
+    np.testing.assert_allclose(options_of(pieces)["init"], options_of(whole)["init"], rtol=1e-12)
+
+
+def test_transparent_pixels_and_nan_do_not_count():
+    values = np.random.default_rng(0).random((6, 8, 4), dtype=np.float32) * 0.5 + 0.25
+    values[0, :4, 3], values[1, 2, 0] = 0, np.nan
+    kept = values[..., 3] > 0
+    kept[1, 2] = False
+    strokes = strokes_on(values, [np.s_[:3], np.s_[3:]])
+    labels, _ = segment_layer(Image(values, rgb=True), init=Labels(strokes))
+    expected = [values[:3][kept[:3]][:, :3].mean(axis=0), values[3:, :, :3].mean(axis=(0, 1))]
+    np.testing.assert_allclose(options_of(labels)["init"], expected, rtol=1e-5)
+
+
+# ------------------------------------------------------ channels, levels, lazy
+
+
+def test_several_layers_as_channels():
+    rng = np.random.default_rng(0)
+    pixels = [rng.integers(0, 5000, (12, 15)).astype("u2"), rng.integers(0, 90, (12, 15))]
+    layers = [Image(each, scale=(2, 2)) for each in pixels]
+    labels, _ = segment_layer(layers, init=Points([(4, 6), (20, 10)]), normalize="zscore")
+    expected = [[each[2, 3] for each in pixels], [each[10, 5] for each in pixels]]
+    assert options_of(labels)["init"] == np.array(expected).tolist()
+
+
+@pytest.mark.parametrize("level", [0, 1, None])
+def test_the_finest_level_counts(noise, level):
+    coarse = noise[::2, ::2] // 2
+    layer = Image([noise, coarse], multiscale=True, rgb=True, **PLACE)
+    points = points_over(layer, [(7, 31), (12, 3)], **ELSEWHERE)
+    labels, _ = segment_layer(layer, init=points, level=level)
+    assert options_of(labels)["init"] == [noise[7, 31].tolist(), noise[12, 3].tolist()]
+
+
+@pytest.mark.parametrize("kind", ["points", "strokes"])
+def test_only_the_chunks_that_are_needed_are_read(noise, kind):
+    read = []
+
+    def take(chunk, block_info=None):
+        read.append(block_info[0]["chunk-location"][:2])
+        return chunk
+
+    meta = np.empty((0, 0, 0), np.uint8)
+    lazy = da.from_array(noise, chunks=(10, 10, 3)).map_blocks(take, dtype=np.uint8, meta=meta)
+    layer = Image(lazy, rgb=True, contrast_limits=(0, 255))
+    pixels = [(5, 31), (28, 8), (6, 33)]
+    marks = Points(pixels)
+    if kind == "strokes":
+        marks = Labels(strokes_on(noise, [np.s_[y : y + 1, x : x + 1] for y, x in pixels]))
+    start = Start.of(marks, layer, Source.of(layer))
+    read.clear()
+    colors = start.colors(Source.of(layer))
+    np.testing.assert_array_equal(colors, [noise[pixel] for pixel in pixels])
+    assert set(read) == {(0, 3), (2, 0)}
+    labels, _ = segment_layer(layer, init=marks)
+    expected = segment(noise, 3, rgb=True, init=colors)
+    np.testing.assert_array_equal(np.asarray(labels.data), expected.labels)
+
+
+# ---------------------------------------------------------------------- stacks
+
+
+@pytest.fixture
+def volume():
+    return np.random.default_rng(0).integers(0, 60000, (4, 9, 11)).astype(np.uint16)
+
+
+def test_points_in_a_volume(volume):
+    layer = Image(volume, scale=(4, 0.5, 0.7), translate=(10, -3, 2))
+    pixels = [(3, 2, 1), (0, 8, 10)]
+    labels, _ = segment_layer(layer, init=points_over(layer, pixels))
+    assert options_of(labels)["init"] == [[volume[pixel]] for pixel in pixels]
+
+
+@pytest.mark.parametrize("strokes", [False, True])
+def test_flat_marks_hold_for_the_slice_that_is_clustered(volume, strokes):
+    layer = Image(volume, scale=(4, 0.5, 0.7))
+    marks = Points([(1, 2), (4, 5)], scale=(0.5, 0.7))
+    if strokes:
+        canvas = np.zeros((9, 11), int)
+        canvas[1, 2], canvas[4, 5] = 1, 2
+        marks = Labels(canvas, scale=(0.5, 0.7))
+    labels, _ = segment_layer(layer, init=marks, stack=2)
+    assert options_of(labels)["init"] == [[volume[2, 1, 2]], [volume[2, 4, 5]]]
+
+
+def test_flat_points_hold_for_the_slice_in_view(make_napari_viewer, volume):
+    viewer = make_napari_viewer()
+    layer = viewer.add_image(volume, scale=(4, 0.5, 0.7))
+    viewer.dims.set_current_step(0, 3)
+    points = Points([(1, 2), (4, 5)], scale=(0.5, 0.7))
+    labels, _ = segment_layer(layer, init=points)
+    assert options_of(labels)["init"] == [[volume[3, 1, 2]], [volume[3, 4, 5]]]
+
+
+def test_each_slice_starts_from_the_same_colors(volume):
+    labels, _ = segment_layer(
+        Image(volume), init=Points([(3, 2, 1), (0, 8, 10), (1, 1, 1)]), stack="each"
+    )
+    colors = [[volume[3, 2, 1]], [volume[0, 8, 10]], [volume[1, 1, 1]]]
+    expected = segment_slices(volume, 3, init=np.array(colors, float))
+    np.testing.assert_array_equal(labels.data, expected.labels)
+
+
+# ---------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("init", "sentence"),
+    [
+        (Points(ndim=2, name="seeds"), "init must have a point to start from, got none in 'seeds'"),
+        (
+            Points([(1, 1), (5, 20.6), (-0.6, 3)], name="seeds"),
+            "init must have its points over the image, got 2 of 3 in 'seeds' outside of 'picture'",
+        ),
+        (
+            Labels(np.zeros((20, 21), int), name="drawn"),
+            "init must have a label to start from, got none in 'drawn'",
+        ),
+        (
+            Labels(np.arange(40).reshape(4, 10) // 20 + 4, name="drawn", translate=(18, 2)),
+            "init must have pixels of the image under each label, got none that count under 5 of",
+        ),
+        (Shapes(ndim=2), "init must be 'k-means\\+\\+', 'random' or an array"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(quadrants, init, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        segment_layer(Image(quadrants, name="picture", rgb=True), init=init)
+
+
+def test_a_point_on_a_transparent_pixel_is_told(quadrants):
+    image = np.dstack([quadrants, np.full((20, 21), 255, np.uint8)])
+    image[4, 5, 3] = 0
+    with pytest.raises(ValueError, match=r"under each point, got none that count under 2 of"):
+        segment_layer(Image(image, rgb=True), init=Points([(1, 1), (4, 5)]))
+
+
+# ------------------------------------------------------------- what is offered
+
+
+def test_layers_over_the_image_may_be_started_from(quadrants):
+    image = Image(quadrants, rgb=True, translate=(100, 100))
+    over = Points([(105, 103)])
+    assert can_start(over, image)
+    assert can_start(Points(ndim=2), image)
+    assert can_start(Labels(np.ones((150, 150), int)), image)
+    assert can_start(Points([(7, 105, 103)]), image)
+    assert not can_start(Points([(5, 3)]), image)
+    assert not can_start(Labels(np.ones((50, 50), int)), image)
+    assert not can_start(Shapes(), image)
+    assert not can_start(Image(quadrants, rgb=True, translate=(100, 100)), image)
+    assert not can_start(over, None)
+    over.metadata[METADATA_KEY] = {"kind": "coreset"}
+    assert not can_start(over, image)
+
+
+def test_marks_are_counted():
+    assert count_starts(Points([(1, 1), (2, 2)], shown=[True, False])) == 1
+    assert count_starts(Labels(np.array([[0, 9, 9], [2, 0, 70]]))) == 3
+    assert count_starts(Labels(da.ones((4, 4), dtype=int))) is None
+
+
+# -------------------------------------------------------------------- the dock
+
+
+def notifications():
+    return [(str(each.severity), each.message) for each in notification_manager.records]
+
+
+def test_the_dock_offers_them(viewer, dock):
+    assert dock.init.choices == ("k-means++", "random")
+    seeds = viewer.add_points([(1, 2)], name="seeds")
+    viewer.add_points([(100, 2)], name="far")
+    drawn = viewer.add_labels(np.zeros((20, 21), int), name="drawn")
+    assert dock.init.choices == ("k-means++", "random", seeds, drawn)
+    dock.init.value = seeds
+    seeds.name = "mine"
+    assert dock.init.current_choice == "mine"
+    viewer.layers.remove(seeds)
+    assert dock.init.value == "k-means++"
+    assert dock.n_clusters.enabled
+
+
+def test_a_run_from_points(viewer, dock, finish, qtbot, quadrants):
+    seeds = viewer.add_points([(2, 3), (1, 17), (15, 4)], name="seeds")
+    dock.init.value = seeds
+    assert dock.n_clusters.value == 3
+    assert not dock.n_clusters.enabled
+    assert not dock.n_clusters_slider.enabled
+    assert not dock.n_init.enabled
+    dock.run_button.native.click()
+    finish(dock)
+    labels = viewer.layers["picture labels"]
+    assert options_of(labels)["init"] == [quadrants[at].tolist() for at in CORNERS[:3]]
+    seeds.add((18, 12))
+    qtbot.waitUntil(lambda: dock.n_clusters.value == 4)
+    dock.run_button.native.click()
+    finish(dock)
+    assert options_of(labels)["init"] == [quadrants[at].tolist() for at in CORNERS]
+    assert not notifications()
+    dock.init.value = "random"
+    assert dock.n_clusters.enabled
+    assert dock.n_clusters_slider.enabled
+    seeds.add((3, 3))
+    qtbot.wait(20)
+    assert dock.n_clusters.value == 4
+
+
+def test_a_run_from_strokes_drawn_after_the_choice(viewer, dock, finish, qtbot, quadrants):
+    drawn = viewer.add_labels(np.zeros((20, 21), int), name="drawn")
+    dock.init.value, dock.n_clusters.value = drawn, 9
+    drawn.brush_size = 1
+    for number, at in enumerate(CORNERS[:2]):
+        drawn.paint(at, number + 1)
+    qtbot.waitUntil(lambda: dock.n_clusters.value == 2)
+    # By a script, which paints without a brush.
+    drawn.data[15, 4] = 3
+    dock.run_button.native.click()
+    finish(dock)
+    stored = options_of(viewer.layers["picture labels"])
+    assert stored["init"] == [quadrants[at].tolist() for at in CORNERS[:3]]
+    assert dock.n_clusters.value == 3
+
+
+def test_live_follows_a_point_that_moves(viewer, dock, finish, qtbot):
+    noise = np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    image = viewer.add_image(noise, name="noise", rgb=True)
+    seeds = viewer.add_points([(0, 0), (29, 39)], name="seeds")
+    dock.image.value, dock.init.value = image, seeds
+    dock.live.value = True
+    finish(dock)
+    labels = viewer.layers["noise labels"]
+    seeds.data = [(0, 0), (12, 7)]
+    finish(dock)
+    stored = [noise[0, 0].tolist(), noise[12, 7].tolist()]
+    qtbot.waitUntil(lambda: options_of(labels)["init"] == stored, timeout=10_000)
+    assert not notifications()
+
+
+def test_live_from_its_own_labels_comes_to_rest(viewer, dock, finish, qtbot):
+    """A run changes the layer that it started from, and that is no reason to run again."""
+    dock.run_button.native.click()
+    finish(dock)
+    runs = []
+    dock.segmented.connect(runs.append)
+    dock.init.value = viewer.layers["picture labels"]
+    dock.live.value = True
+    finish(dock)
+    qtbot.wait(300)
+    assert len(runs) == 1
+    assert not notifications()
+
+
+def test_points_outside_are_told_by_the_dock(viewer, dock, finish):
+    seeds = viewer.add_points([(2, 3), (1, 17)], name="seeds")
+    dock.init.value = seeds
+    seeds.data = [(2, 3), (1, 99)]
+    assert dock.init.value is seeds
+    dock.run_button.native.click()
+    finish(dock)
+    ((severity, message),) = notifications()
+    assert severity == "error"
+    assert "got 1 of 2 in 'seeds' outside of 'picture'" in message
+    assert list(viewer.layers) == [viewer.layers["picture"], seeds]
+
+
+def test_points_deleted_while_it_runs(viewer, dock, finish, qtbot, slow, quadrants):
+    viewer.layers["picture"].data = slow
+    seeds = viewer.add_points([(2, 3), (1, 17)], name="seeds")
+    dock.init.value = seeds
+    dock.run()
+    qtbot.waitUntil(slow.asked.is_set)
+    viewer.layers.remove(seeds)
+    slow.go_on.set()
+    finish(dock)
+    stored = options_of(viewer.layers["picture labels"])
+    assert stored["init"] == [quadrants[at].tolist() for at in CORNERS[:2]]

@@ -1,0 +1,247 @@
+"""The panel that applies a model to another layer, saves it and loads it."""
+
+from __future__ import annotations
+
+import json
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+
+from napari_kmeans import KMeansModel, merge_clusters, segment
+from napari_kmeans.viewer.segment_layer import METADATA_KEY
+
+
+@pytest.fixture
+def panel(dock, finish):
+    dock.run()
+    finish(dock)
+    return dock.folds["Apply to…"].open()
+
+
+@pytest.fixture
+def other():
+    return np.random.default_rng(5).integers(0, 256, (31, 27, 3)).astype(np.uint8)
+
+
+def nearest(image, palette):
+    """Labels by the distance to every colour."""
+    distances = ((image[..., None, :3].astype(float) - palette) ** 2).sum(axis=-1)
+    return distances.argmin(axis=-1) + 1
+
+
+def apply(qtbot, panel, layer=None):
+    panel.apply(layer)
+    # Not waitSignal: it may be over before that is connected.
+    qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
+    assert not panel.cancel_button.enabled
+
+
+def notifications():
+    return [(str(each.severity), each.message) for each in notification_manager.records]
+
+
+def test_the_same_clusters_in_another_image(viewer, dock, panel, qtbot, other):
+    layer = viewer.add_image(other, name="other", rgb=True, scale=(2, 3), translate=(5, 7))
+    viewer.layers.selection.active = viewer.layers["picture"]
+    panel.image.value = layer
+    panel.apply_button.native.click()
+    assert not panel.apply_button.enabled
+    qtbot.waitUntil(lambda: panel.apply_button.enabled, timeout=60_000)
+    model = dock.result.outcome.model
+    expected = nearest(other, model.cluster_centers_)
+    labels, recolored = viewer.layers["other labels"], viewer.layers["other recolored"]
+    np.testing.assert_array_equal(labels.data, expected)
+    np.testing.assert_array_equal(recolored.data, np.rint(model.palette)[expected - 1])
+    first = viewer.layers["picture labels"]
+    assert list(labels.features) == list(first.features)
+    assert labels.features["pixels"].tolist() == np.bincount(expected.ravel())[1:].tolist()
+    assert labels.features["percent"].sum() == pytest.approx(100)
+    for label in range(1, 5):
+        np.testing.assert_array_equal(
+            labels.colormap.color_dict[label], first.colormap.color_dict[label]
+        )
+    np.testing.assert_array_equal(labels.extent.world, layer.extent.world)
+    told = labels.metadata[METADATA_KEY]
+    assert (told["source"], told["source_id"]) == ("other", str(layer.unique_id))
+    assert KMeansModel.from_dict(told["model"]).to_dict() == model.to_dict()
+    assert viewer.layers.selection.active is viewer.layers["picture"]
+    assert not notifications()
+
+
+def test_a_second_time_in_place(viewer, dock, panel, qtbot, other, finish):
+    layer = viewer.add_image(other, name="other", rgb=True)
+    apply(qtbot, panel, layer)
+    labels = viewer.layers["other labels"]
+    dock.image.value, dock.n_clusters.value = viewer.layers["picture"], 2
+    dock.run()
+    finish(dock)
+    apply(qtbot, panel, layer)
+    assert [each.name for each in viewer.layers].count("other labels") == 1
+    np.testing.assert_array_equal(
+        labels.data, nearest(other, dock.result.outcome.model.cluster_centers_)
+    )
+    assert labels.data.max() == 2
+    dock.update_layers.value = False
+    apply(qtbot, panel, layer)
+    assert len([each for each in viewer.layers if each.name.startswith("other labels")]) == 2
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_layers_of_several_levels(viewer, dock, panel, qtbot, other, lazy):
+    levels = [np.kron(other, np.ones((2, 2, 1), np.uint8)), other]
+    if lazy:
+        levels = [da.from_array(level, chunks=(20, 20, 3)) for level in levels]
+    layer = viewer.add_image(levels, name="other", rgb=True, multiscale=True)
+    apply(qtbot, panel, layer)
+    labels, recolored = viewer.layers["other labels"], viewer.layers["other recolored"]
+    palette = dock.result.outcome.model.palette
+    for shown, painted, image in zip(labels.data, recolored.data, levels, strict=True):
+        assert isinstance(shown, da.Array) == isinstance(painted, da.Array) == lazy
+        expected = nearest(np.asarray(image), dock.result.outcome.model.cluster_centers_)
+        np.testing.assert_array_equal(shown, expected)
+        np.testing.assert_array_equal(painted, np.rint(palette)[expected - 1])
+    counts = np.bincount(np.asarray(labels.data[0]).ravel())[1:]
+    assert labels.features["pixels"].tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_file_with_joined_clusters(
+    viewer, dock, qtbot, quadrants, other, tmp_path, lazy, choose_file
+):
+    merged = merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 0, 2])
+    merged.model.save(tmp_path / "model.json")
+    panel = dock.folds["Apply to…"].open()
+    assert not panel.apply_button.enabled
+    choose_file(tmp_path / "model.json")
+    panel.load_button.native.click()
+    assert panel.apply_button.enabled
+    data = da.from_array(other, chunks=(10, 27, 3)) if lazy else other
+    apply(qtbot, panel, viewer.add_image(data, name="other", rgb=True))
+    labels = viewer.layers["other labels"]
+    expected = merged.model.predict(other)
+    np.testing.assert_array_equal(labels.data, expected)
+    assert labels.features["pixels"].tolist() == np.bincount(expected.ravel())[1:].tolist()
+    assert labels.metadata[METADATA_KEY]["options"]["n_clusters"] == 3
+
+
+def test_a_model_there_and_back(dock, panel, tmp_path, finish, choose_file):
+    model = dock.result.outcome.model
+    choose_file(tmp_path / "by dialog.json")
+    panel.save_button.native.click()
+    panel.save(tmp_path / "by script.json")
+    for name in ("by dialog.json", "by script.json"):
+        assert json.loads((tmp_path / name).read_text()) == model.to_dict()
+    dock.n_clusters.value = 3
+    dock.run()
+    finish(dock)
+    assert panel.model.n_clusters == 3
+    panel.load(tmp_path / "by script.json")
+    assert panel.model.to_dict() == model.to_dict()
+    assert "by script.json" in panel.message.text()
+    dock.run()
+    finish(dock)
+    assert panel.model.n_clusters == 3
+    assert panel.message.text() == "3 clusters of picture"
+
+
+def test_what_does_not_fit_is_told(viewer, dock, panel, quadrants, tmp_path):
+    gray = viewer.add_image(quadrants[..., 0], name="gray", rgb=False)
+    with pytest.raises(ValueError, match=r"the model is of colors .* 'gray' has none: choose"):
+        panel.apply(gray)
+    segment(quadrants[..., 0], 2).model.save(tmp_path / "gray.json")
+    panel.load(tmp_path / "gray.json")
+    with pytest.raises(ValueError, match=r"gray levels, and 'picture' is in color: choose"):
+        panel.apply(viewer.layers["picture"])
+    segment(quadrants, 2, channel_axis=-1).model.save(tmp_path / "channels.json")
+    panel.load(tmp_path / "channels.json")
+    panel.image.value = gray
+    panel.apply_button.native.click()
+    ((severity, message),) = notifications()
+    assert severity == "error"
+    assert message.startswith("the model compares 3 channels, and 'gray' is a single layer: sel")
+    assert panel.apply_button.enabled
+    (tmp_path / "none.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"none\.json.*not a napari-kmeans model"):
+        panel.load(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("factor", "dtype", "warns"),
+    [(1 / 255, np.float32, True), (1, np.float32, False), (257.0, np.uint16, True)],
+)
+def test_an_image_in_other_units_is_told(viewer, panel, qtbot, quadrants, factor, dtype, warns):
+    layer = viewer.add_image((quadrants * factor).astype(dtype), name="other", rgb=True)
+    apply(qtbot, panel, layer)
+    told = [message for severity, message in notifications() if severity == "warning"]
+    assert len(told) == warns
+    if warns:
+        assert told[0].startswith(f"'other' holds {np.dtype(dtype)} values up to")
+    assert "other labels" in viewer.layers
+
+
+def test_levels_in_other_units_are_told_of_once(viewer, panel, qtbot, quadrants):
+    levels = [quadrants / 255, quadrants[::2, ::2] / 255]
+    lazy = [da.from_array(level) for level in levels]
+    for name, data in (("levels", levels), ("lazy", lazy)):
+        layer = viewer.add_image(data, name=name, rgb=True, multiscale=True)
+        apply(qtbot, panel, layer)
+    told = [message for severity, message in notifications() if severity == "warning"]
+    assert [message.partition(" ")[0] for message in told] == ["'levels'", "'lazy'"]
+
+
+def test_without_a_model_or_of_slices(viewer, open_dock, finish, steps):
+    viewer.add_image(steps, name="steps")
+    dock = open_dock()
+    panel = dock.folds["Apply to…"].open()
+    with pytest.raises(ValueError, match="there is no model yet: run the clustering, or load"):
+        panel.apply()
+    dock.stack.value, dock.n_clusters.value = "each", 2
+    dock.run()
+    finish(dock)
+    assert not panel.apply_button.enabled
+    assert panel.message.text().startswith("The latest result has a model for each slice")
+
+
+def test_a_layer_that_goes_is_no_longer_offered(viewer, panel, other):
+    layer = viewer.add_image(other, name="other", rgb=True)
+    assert layer in panel.image.choices
+    layer.name = "renamed"
+    assert "renamed" in [panel.image.native.itemText(n) for n in range(panel.image.native.count())]
+    viewer.layers.remove(layer)
+    assert layer not in panel.image.choices
+
+
+def test_cancelling_adds_nothing(viewer, panel, qtbot, slow):
+    layer = viewer.add_image(np.asarray(slow), name="other", rgb=True)
+    layer.data = slow
+    n_layers = len(viewer.layers)
+    panel.apply(layer)
+    qtbot.waitUntil(slow.asked.is_set, timeout=20_000)
+    panel.cancel_button.native.click()
+    slow.go_on.set()
+    qtbot.waitUntil(lambda: panel.apply_button.enabled, timeout=20_000)
+    assert len(viewer.layers) == n_layers
+    assert not notifications()
+
+
+@pytest.mark.parametrize("closed", ["dock", "viewer"])
+def test_closing_stops_it(viewer, dock, panel, qtbot, slow, closed):
+    layer = viewer.add_image(np.asarray(slow), name="other", rgb=True)
+    layer.data = slow
+    worker = panel.apply(layer)
+    qtbot.waitUntil(slow.asked.is_set, timeout=20_000)
+    if closed == "dock":
+        viewer.window.remove_dock_widget(dock.native)
+    else:
+        viewer.close()
+    assert worker.abort_requested
+    slow.go_on.set()
+    qtbot.waitUntil(lambda: not worker.is_running, timeout=20_000)
+    qtbot.wait(50)
+    assert "other labels" not in viewer.layers
+    assert not notifications()
+    if closed == "dock":
+        dock.native.deleteLater()
+        qtbot.wait(50)

@@ -1,0 +1,430 @@
+"""Compare: several numbers of clusters in a grid, and the way back."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QPushButton
+from skimage import data
+
+from napari_kmeans import segment, segment_slices, summarize
+from napari_kmeans.viewer.panels.compare_panel import Comparison, read_numbers
+
+
+def messages():
+    return [each.message for each in notification_manager.records]
+
+
+def names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+def visible(viewer):
+    return [layer.name for layer in viewer.layers if layer.visible]
+
+
+def take_button(panel, n_clusters):
+    buttons = {each.text(): each for each in panel.choices.findChildren(QPushButton)}
+    return buttons[f"Take {n_clusters}"]
+
+
+@pytest.fixture
+def rest(qtbot):
+    def until_it_rests(panel):
+        qtbot.waitUntil(lambda: not panel.is_working, timeout=20_000)
+
+    return until_it_rests
+
+
+@pytest.fixture
+def compare(rest):
+    """Compare numbers of clusters in a dock, and return its panel."""
+
+    def compare_them(dock, numbers):
+        panel = dock.folds["Compare"].open()
+        panel.numbers.value = numbers
+        panel.compare()
+        rest(panel)
+        return panel
+
+    return compare_them
+
+
+# ------------------------------------------------------------------ the list
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("2, 5, 10", [2, 5, 10]),
+        ("7", [7]),
+        (" 5,2 ,5;3 ".replace(";", ","), [5, 2, 3]),
+        ("4 8\t16", [4, 8, 16]),
+        ("1,65535", [1, 65535]),
+    ],
+)
+def test_lists_that_can_be_read(text, numbers):
+    assert read_numbers(text) == numbers
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "2, x", "2-5", "2.5", "-3", "0, 4", "65536", " ".join(map(str, range(1, 17)))]
+)
+def test_lists_that_cannot(text):
+    with pytest.raises(ValueError, match="numbers must be 1 to 15 whole numbers") as error:
+        read_numbers(text)
+    assert repr(text) in str(error.value)
+    assert str(error.value).endswith("write a list such as 2, 5, 10.")
+
+
+def test_a_bad_list_is_told_by_the_button_and_by_the_key(viewer, dock):
+    panel = dock.folds["Compare"].open()
+    panel.numbers.value = "two"
+    panel.compare_button.native.click()
+    QTest.keyClick(panel.numbers.native, Qt.Key.Key_Return)
+    assert len(messages()) == 2
+    assert "got 'two'" in messages()[0]
+    assert not panel.is_working
+    assert len(viewer.layers) == 1
+
+
+# ------------------------------------------------------------------ the grid
+
+
+def test_each_number_is_a_recolored_layer_beside_the_original(viewer, dock, compare, quadrants):
+    viewer.add_image(np.zeros((5, 5)), name="something else")
+    dock.image.value = viewer.layers["picture"]
+    compare(dock, "2, 4, 3")
+    assert visible(viewer) == ["picture", "picture K=2", "picture K=4", "picture K=3"]
+    for n_clusters in (2, 3, 4):
+        layer = viewer.layers[f"picture K={n_clusters}"]
+        expected = segment(quadrants, n_clusters, rgb=True)
+        np.testing.assert_array_equal(layer.data, expected.recolored)
+        assert layer.rgb
+    grid = viewer.canvas.grid
+    assert grid.enabled
+    assert grid.stride == 1
+    places = {
+        layer.name: grid.position(place, viewer.layers) for place, layer in enumerate(viewer.layers)
+    }
+    assert places == {
+        "picture": (0, 0),
+        "something else": (-1, -1),
+        "picture K=2": (0, 1),
+        "picture K=4": (1, 0),
+        "picture K=3": (1, 1),
+    }
+
+
+def test_the_image_stays_chosen(viewer, dock, compare):
+    viewer.layers.selection.active = viewer.layers["picture"]
+    compare(dock, "2, 3")
+    assert dock.image.value is viewer.layers["picture"]
+    assert viewer.layers.selection == {viewer.layers["picture"]}
+
+
+def test_a_hidden_original_is_shown_and_hidden_again(viewer, dock, compare):
+    picture = viewer.layers["picture"]
+    picture.visible = False
+    panel = compare(dock, "2")
+    assert picture.visible
+    panel.back()
+    assert not picture.visible
+
+
+def test_back_shows_what_was_seen_before(viewer, dock, compare, finish):
+    dock.run()
+    finish(dock)
+    viewer.layers["picture labels"].visible = False
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 7.5, (0, 3, 4)
+    viewer.canvas.grid.stride, viewer.canvas.grid.shape = 2, (1, -1)
+    before = names(viewer), visible(viewer)
+    panel = compare(dock, "2, 3")
+    assert panel.back_button.enabled
+    assert viewer.layers["picture"].name_overlay.visible
+    panel.back_button.native.click()
+    assert (names(viewer), visible(viewer)) == before
+    assert not any(layer.name_overlay.visible for layer in viewer.layers)
+    grid = viewer.canvas.grid
+    assert (grid.enabled, grid.stride, grid.shape, grid.spacing) == (False, 2, (1, -1), 0)
+    assert viewer.scene.camera.zoom == 7.5
+    assert viewer.scene.camera.center == (0, 3, 4)
+    assert not panel.back_button.enabled
+    panel.back()
+    assert names(viewer) == before[0]
+
+
+def test_a_second_comparison_replaces_the_first(viewer, dock, compare):
+    viewer.add_image(np.zeros((5, 5)), name="other")
+    viewer.layers.move(1, 0)
+    dock.image.value = viewer.layers["picture"]
+    panel = compare(dock, "2, 3")
+    # Chosen by a click in the list of layers, it would be compared with itself.
+    viewer.layers.selection.active = viewer.layers["picture K=3"]
+    assert dock.image.value is viewer.layers["picture K=3"]
+    compare(dock, "4")
+    assert names(viewer) == ["other", "picture", "picture K=4"]
+    assert dock.image.value is viewer.layers["picture"]
+    panel.back()
+    assert names(viewer) == ["other", "picture"]
+    assert not viewer.canvas.grid.enabled
+
+
+def test_what_is_gone_meanwhile_stays_gone(viewer, dock, compare):
+    panel = compare(dock, "2, 3")
+    viewer.layers.remove("picture K=2")
+    viewer.layers.remove("picture")
+    viewer.add_image(np.zeros((5, 5)), name="new")
+    panel.back()
+    assert visible(viewer) == ["new"]
+    assert not messages()
+
+
+def test_a_button_takes_a_number_and_goes_back(viewer, dock, compare):
+    panel = compare(dock, "2, 3, 7")
+    take_button(panel, 7).click()
+    assert dock.n_clusters.value == 7
+    assert names(viewer) == ["picture"]
+    assert not viewer.canvas.grid.enabled
+
+
+def test_with_many_numbers_it_is_as_narrow(dock, compare):
+    panel = compare(dock, ", ".join(map(str, range(1001, 1016))))
+    assert len(panel.choices.findChildren(QPushButton)) == 15
+    assert dock.native.minimumSizeHint().width() <= 350
+
+
+def test_a_run_ends_the_comparison_and_leaves_its_layers_alone(viewer, dock, compare, finish):
+    panel = compare(dock, "2, 3")
+    compared = viewer.layers["picture K=3"]
+    pixels = compared.data.copy()
+    dock.run()
+    finish(dock)
+    assert visible(viewer) == ["picture", "picture recolored", "picture labels"]
+    assert not viewer.canvas.grid.enabled
+    np.testing.assert_array_equal(compared.data, pixels)
+    assert panel.side_by_side is None
+
+
+# ------------------------------------------------- what it is made of, and how
+
+
+def test_the_settings_of_the_dock_hold(viewer, dock, compare, quadrants):
+    inside = np.zeros((20, 21), dtype=int)
+    inside[:12, :15] = 1
+    dock.mask.value = viewer.add_labels(inside, name="inside")
+    dock.color_space.value, dock.random_state.value, dock.balance.value = "lab", 4, 0.5
+    compare(dock, "2, 3")
+    for n_clusters in (2, 3):
+        expected = segment(
+            quadrants,
+            n_clusters,
+            rgb=True,
+            mask=inside,
+            color_space="lab",
+            random_state=4,
+            balance=0.5,
+        )
+        layer = viewer.layers[f"picture K={n_clusters}"]
+        np.testing.assert_array_equal(layer.data, expected.recolored)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_four_fits_read_the_image_as_often_as_one(viewer, open_dock, quadrants, masked):
+    reads = []
+
+    def read(block_info=None):
+        reads.append(1)
+        return quadrants
+
+    chunks = ((20,), (21,), (3,))
+    lazy = da.map_blocks(read, chunks=chunks, dtype=np.uint8, meta=quadrants[:0])
+    viewer.add_image(lazy, name="lazy", rgb=True, contrast_limits=(0, 255))
+    dock = open_dock()
+    if masked:
+        dock.mask.value = viewer.add_labels(np.ones((20, 21), int), name="inside")
+    counts = []
+    for numbers in ([3], [2, 3, 4, 5]):
+        reads.clear()
+        dock._kept.clear()
+        outcomes = Comparison(dock.task(), numbers).run()
+        assert [outcome.model.n_clusters for outcome in outcomes] == numbers
+        counts.append(len(reads))
+    assert counts[0] == counts[1] > 0
+
+
+def test_floats_give_what_their_summary_gives(viewer, open_dock, compare):
+    pixels = np.random.default_rng(0).random((60, 70, 3)).astype(np.float32)
+    viewer.add_image(pixels, name="noise", rgb=True)
+    compare(open_dock(), "2, 6")
+    summary = summarize(pixels, rgb=True)
+    for n_clusters in (2, 6):
+        expected = segment(pixels, n_clusters, summary=summary)
+        layer = viewer.layers[f"noise K={n_clusters}"]
+        np.testing.assert_array_equal(layer.data, expected.recolored)
+
+
+def test_all_levels_of_a_pyramid(viewer, open_dock, compare, quadrants):
+    coarse = quadrants[::2, ::2] // 2
+    viewer.add_image([quadrants, coarse], name="pyramid", multiscale=True, rgb=True)
+    dock = open_dock()
+    dock.level.value = 1
+    compare(dock, "2, 3")
+    for n_clusters in (2, 3):
+        fitted = segment(coarse, n_clusters, rgb=True)
+        layer = viewer.layers[f"pyramid K={n_clusters}"]
+        assert layer.multiscale
+        np.testing.assert_array_equal(layer.data[1], fitted.recolored)
+        np.testing.assert_array_equal(layer.data[0], fitted.model.apply(quadrants)[1])
+
+
+def test_a_lazy_image_stays_lazy(viewer, open_dock, compare, steps):
+    lazy = da.from_array(steps, chunks=(1, 8, 10))
+    viewer.add_image(lazy, name="lazy", scale=(3, 1, 2), contrast_limits=(0, 60_000))
+    compare(open_dock(), "2, 3")
+    for n_clusters in (2, 3):
+        layer = viewer.layers[f"lazy K={n_clusters}"]
+        assert isinstance(layer.data, da.Array)
+        assert layer.data.chunks == lazy.chunks
+        np.testing.assert_array_equal(layer.scale, (3, 1, 2))
+        np.testing.assert_array_equal(layer.data, segment(steps, n_clusters).recolored)
+
+
+@pytest.mark.parametrize("choice", ["whole", "this", "each"])
+def test_stacks(viewer, open_dock, compare, steps, choice):
+    steps = steps + np.random.default_rng(0).integers(0, 900, steps.shape).astype(np.uint16)
+    viewer.add_image(steps, name="steps")
+    dock = open_dock()
+    viewer.dims.set_current_step(0, 2)
+    dock.stack.value = choice
+    compare(dock, "2, 3")
+    for n_clusters in (2, 3):
+        expected = steps.copy()
+        if choice == "this":
+            expected[2] = segment(steps[2], n_clusters).recolored
+        else:
+            run = segment if choice == "whole" else segment_slices
+            expected = run(steps, n_clusters).recolored
+        layer = viewer.layers[f"steps K={n_clusters}"]
+        np.testing.assert_array_equal(layer.data, expected)
+
+
+def test_channels_are_shown_in_their_mixed_colors(viewer, open_dock, compare):
+    rng = np.random.default_rng(0)
+    channels = rng.integers(0, [200, 40_000], (30, 31, 2)).astype(np.uint16)
+    viewer.add_image(channels[..., 0], name="dim", colormap="green")
+    viewer.add_image(channels[..., 1], name="bright", colormap="magenta")
+    viewer.add_image(np.zeros((5, 5)), name="something else")
+    dock = open_dock()
+    viewer.layers.selection = {viewer.layers["dim"], viewer.layers["bright"]}
+    dock.image.value = viewer.layers["dim"]
+    dock.together.value = True
+    compare(dock, "2, 5")
+    assert visible(viewer) == ["dim", "bright", "dim + bright K=2", "dim + bright K=5"]
+    for n_clusters in (2, 5):
+        expected = segment(channels, n_clusters, channel_axis=-1, normalize="percentile")
+        layer = viewer.layers[f"dim + bright K={n_clusters}"]
+        assert isinstance(layer, Labels)
+        assert layer.opacity == 1
+        np.testing.assert_array_equal(layer.data, expected.labels)
+
+
+def test_a_real_photograph(viewer, open_dock, compare):
+    image = data.coffee()
+    viewer.add_image(image, name="coffee")
+    compare(open_dock(), "2, 5, 10")
+    for n_clusters in (2, 5, 10):
+        layer = viewer.layers[f"coffee K={n_clusters}"]
+        assert isinstance(layer, Image)
+        assert len(np.unique(layer.data.reshape(-1, 3), axis=0)) == n_clusters
+
+
+# ----------------------------------------------------- errors, cancel, the end
+
+
+def test_without_an_image_it_is_told(open_dock):
+    panel = open_dock().folds["Compare"].open()
+    panel.compare_button.native.click()
+    assert messages() == ["image must be an image layer, got None: open an image first."]
+
+
+def test_an_error_on_the_way_leaves_all_as_it_was(viewer, dock, compare):
+    dock.coreset_size.value = 60
+    panel = compare(dock, "2, 70")
+    assert messages() == [
+        "coreset_size must be at least n_clusters, got 60 for 70 clusters: "
+        "ask for a larger coreset or fewer clusters."
+    ]
+    assert names(viewer) == ["picture"]
+    assert panel.compare_button.enabled
+    assert not viewer.canvas.grid.enabled
+
+
+def test_cancelling_leaves_all_as_it_was(viewer, dock, qtbot, rest, slow):
+    viewer.layers["picture"].data = slow
+    panel = dock.folds["Compare"].open()
+    panel.compare_button.native.click()
+    qtbot.waitUntil(slow.asked.is_set)
+    assert not panel.compare_button.enabled
+    with pytest.raises(RuntimeError, match="'Compare' is at work"):
+        panel.compare()
+    QTest.keyClick(panel.numbers.native, Qt.Key.Key_Return)
+    panel.cancel_button.native.click()
+    slow.go_on.set()
+    rest(panel)
+    assert names(viewer) == ["picture"]
+    assert panel.compare_button.enabled
+    assert not messages()
+
+
+def test_an_original_deleted_meanwhile(viewer, dock, qtbot, rest, slow):
+    viewer.layers["picture"].data = slow
+    panel = dock.folds["Compare"].open()
+    panel.numbers.value = "2"
+    panel.compare()
+    qtbot.waitUntil(slow.asked.is_set)
+    viewer.layers.clear()
+    slow.go_on.set()
+    rest(panel)
+    assert names(viewer) == ["picture K=2"]
+    panel.back()
+    assert not viewer.layers
+
+
+@pytest.mark.parametrize("closed", ["dock", "viewer"])
+def test_closing_stops_it(viewer, dock, qtbot, slow, closed):
+    viewer.layers["picture"].data = slow
+    worker = dock.folds["Compare"].open().compare()
+    qtbot.waitUntil(slow.asked.is_set)
+    if closed == "dock":
+        viewer.window.remove_dock_widget(dock.native)
+    else:
+        viewer.close()
+    assert worker.abort_requested
+    slow.go_on.set()
+    assert QThreadPool.globalInstance().waitForDone(10_000)
+    qtbot.wait(50)
+    assert not messages()
+    if closed == "dock":
+        assert names(viewer) == ["picture"]
+        dock.native.deleteLater()
+        qtbot.wait(50)
+
+
+def test_progress_grows_to_the_end(viewer, open_dock, rest):
+    noise = np.random.default_rng(0).random((1200, 1200), dtype=np.float32)
+    viewer.add_image(noise, name="noise")
+    panel = open_dock().folds["Compare"].open()
+    shown = []
+    panel.progress_bar.changed.connect(shown.append)
+    panel.compare()
+    rest(panel)
+    assert shown[-1] == 0
+    assert shown[:-1] == sorted(shown[:-1])
+    assert max(shown) > 30
+    assert not panel.progress_bar.native.isVisibleTo(panel)

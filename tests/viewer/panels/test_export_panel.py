@@ -1,0 +1,309 @@
+"""The panel that takes a result along: as a script, a table, a figure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import dask.array as da
+import imageio.v3 as iio
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QApplication
+from skimage import data
+
+from napari_kmeans.viewer.to_layers.as_python import script_of
+from napari_kmeans.viewer.to_layers.clusters import Clusters
+
+
+def finish_run(dock, finish, **fields):
+    for name, value in fields.items():
+        getattr(dock, name).value = value
+    dock.run()
+    finish(dock)
+    return dock.folds["Save and copy"].open()
+
+
+def copy(qtbot, panel):
+    """Copy by a click; return what is on the clipboard then."""
+    QApplication.clipboard().clear()
+    panel.copy_button.native.click()
+    assert not panel.copy_button.enabled
+    qtbot.waitUntil(lambda: panel.copy_button.enabled, timeout=60_000)
+    return QApplication.clipboard().text()
+
+
+def run(text, directory):
+    """Run a script in a new process; return its labels and its recolored image, in lists."""
+    script = directory / "script.py"
+    script.write_text(
+        text
+        + "as_list = lambda each: each if isinstance(each, list) else [each]\n"
+        + "save = __import__('numpy').savez\n"
+        + "save('out.npz', *as_list(labels), *as_list(recolored))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", script.name],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stderr
+    with np.load(directory / "out.npz") as out:
+        arrays = [out[name] for name in out]
+    return arrays[: len(arrays) // 2], arrays[len(arrays) // 2 :]
+
+
+def fill_in(viewer, text, directory, monkeypatch):
+    """Do what the comments of a script ask for, as in napari's console."""
+    monkeypatch.chdir(directory)
+    lines = text.split("\n")
+    asked = [line.removeprefix("#").strip() for line in lines if line.startswith("#    ")]
+    assert asked
+    exec("\n".join(asked), {"viewer": viewer})
+
+
+def check(text, labels, recolored, directory):
+    found = run(text, directory)
+    for expected, arrays in zip((labels, recolored), found, strict=True):
+        levels = expected.data if expected.multiscale else [expected.data]
+        for level, array in zip(levels, arrays, strict=True):
+            np.testing.assert_array_equal(array, level)
+
+
+# ------------------------------------------------------------------- scripts
+
+
+def test_the_sample_with_joined_clusters(viewer, open_dock, finish, qtbot, tmp_path):
+    viewer.open_sample("napari-kmeans", "photograph")
+    dock = open_dock()
+    panel = finish_run(dock, finish, n_clusters=9, color_space="lab", random_state=3)
+    dock.folds["Merge similar"].open().distance.value = 12
+    labels, recolored = viewer.layers["coffee labels"], viewer.layers["coffee recolored"]
+    assert 1 < labels.data.max() < 9
+    text = copy(qtbot, panel)
+    assert "image = photograph()" in text
+    assert "merge_clusters" in text
+    assert panel.message.text() == "The script is on the clipboard."
+    assert text == panel.script()
+    check(text, labels, recolored, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["coffee.png", "coffee.tif"])
+def test_an_image_of_a_file(viewer, open_dock, finish, qtbot, tmp_path, name):
+    iio.imwrite(tmp_path / name, data.coffee()[50:150, 100:220])
+    viewer.open(tmp_path / name, plugin="napari")
+    dock = open_dock()
+    text = copy(qtbot, finish_run(dock, finish, n_clusters=6, method="full"))
+    assert repr(str(tmp_path / name)) in text
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    check(text, viewer.layers["coffee labels"], viewer.layers["coffee recolored"], elsewhere)
+
+
+def test_a_file_of_other_pixels_is_not_read(
+    viewer, open_dock, finish, qtbot, tmp_path, monkeypatch
+):
+    image = data.coffee()[50:150, 100:220]
+    iio.imwrite(tmp_path / "coffee.png", image)
+    viewer.open(tmp_path / "coffee.png", plugin="napari")
+    viewer.layers["coffee"].data = 255 - image
+    panel = finish_run(open_dock(), finish)
+    text = copy(qtbot, panel)
+    assert "read_image" not in text
+    assert panel.message.text() == "The script is on the clipboard, which says what to fill in."
+    fill_in(viewer, text, tmp_path, monkeypatch)
+    check(text, viewer.layers["coffee labels"], viewer.layers["coffee recolored"], tmp_path)
+
+
+def test_what_was_merged_by_hand_is_merged_again(
+    viewer, dock, finish, qtbot, tmp_path, monkeypatch
+):
+    dock.n_clusters.value = 6
+    panel = finish_run(dock, finish)
+    labels, recolored = viewer.layers["picture labels"], viewer.layers["picture recolored"]
+    clusters = Clusters(labels)
+    clusters.merge([clusters.merge([1, 3]), 2])
+    clusters.merge([5, 6])
+    clusters.merge([4, clusters.labels[0]])
+    clusters.undo()
+    assert len(np.unique(labels.data)) == 3
+    text = copy(qtbot, panel)
+    fill_in(viewer, text, tmp_path, monkeypatch)
+    check(text, labels, recolored, tmp_path)
+    finish_run(dock, finish)
+    assert "by hand" not in copy(qtbot, panel)
+
+
+def test_a_sample_that_was_changed_is_not_made_anew(viewer, open_dock, finish, qtbot):
+    viewer.open_sample("napari-kmeans", "histology")
+    viewer.layers["histology"].data = viewer.layers["histology"].data[::2]
+    text = copy(qtbot, finish_run(open_dock(), finish))
+    assert "samples" not in text
+    assert "np.load" in text
+
+
+def test_live_runs_of_a_sample_of_the_pixels_with_a_mask_and_without(
+    viewer, open_dock, finish, qtbot, tmp_path, monkeypatch
+):
+    image = data.coffee()[::2, ::2].astype(np.float32) + np.float32(0.25)
+    viewer.add_image(image, name="floats", rgb=True)
+    box = viewer.add_shapes([[10, 10], [10, 200], [90, 250]], shape_type="polygon", name="box")
+    dock = open_dock()
+    panel = dock.folds["Save and copy"].open()
+    dock.n_clusters.value = 20
+    dock.live.value = True
+    finish(dock)
+    texts = [copy(qtbot, panel)]
+    assert "summarize" in texts[0]
+    fill_in(viewer, texts[0], tmp_path, monkeypatch)
+    result = [viewer.layers["floats labels"], viewer.layers["floats recolored"]]
+    check(texts[0], *result, tmp_path)
+    dock.mask.value = box
+    finish(dock)
+    texts.append(copy(qtbot, panel))
+    assert "summarize" not in texts[1]
+    assert "result.task.masks[0]" in texts[1]
+    fill_in(viewer, texts[1], tmp_path, monkeypatch)
+    assert (result[0].data == 0).any()
+    check(texts[1], *result, tmp_path)
+
+
+@pytest.mark.parametrize("stack", ["each", "this"])
+def test_slices(viewer, open_dock, finish, qtbot, tmp_path, stack):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 60_000, (4, 30, 20)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "stack.tif", image, photometric="minisblack")
+    viewer.open(tmp_path / "stack.tif", plugin="napari")
+    viewer.dims.order = (1, 0, 2)
+    viewer.dims.set_point(1, 7)
+    text = copy(qtbot, finish_run(open_dock(), finish, stack=stack, n_clusters=3))
+    assert ("segment_slices" in text) == (stack == "each")
+    (labels,), (recolored,) = run(text, tmp_path)
+    part = slice(None)
+    if stack == "this":
+        assert ".pixels[:, 7]" in text
+        part = (slice(None), 7)
+    np.testing.assert_array_equal(labels, viewer.layers["stack labels"].data[part])
+    np.testing.assert_array_equal(recolored, viewer.layers["stack recolored"].data[part])
+
+
+@pytest.mark.parametrize("in_files", [True, False])
+def test_several_channels(viewer, open_dock, finish, qtbot, tmp_path, monkeypatch, in_files):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        image = rng.integers(0, 4000, (40, 50)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / f"{name}.tif", image)
+        viewer.open(tmp_path / f"{name}.tif", plugin="napari")
+        if not in_files:
+            viewer.layers[name].data = image[::-1]
+    dock = open_dock()
+    viewer.layers.selection = set(viewer.layers)
+    text = copy(qtbot, finish_run(dock, finish, together=True, n_clusters=3))
+    assert ("paths = [" in text) == in_files
+    if not in_files:
+        fill_in(viewer, text, tmp_path, monkeypatch)
+    (labels,), (recolored,) = run(text, tmp_path)
+    assert "normalize='percentile'" in text
+    np.testing.assert_array_equal(labels, viewer.layers["a + b labels"].data)
+    for number, name in enumerate("ab"):
+        shown = viewer.layers[f"{name} recolored"].data
+        np.testing.assert_array_equal(recolored[..., number], shown)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("stack", ["whole", "this"])
+def test_levels(viewer, open_dock, finish, qtbot, tmp_path, monkeypatch, masked, stack):
+    volume = np.random.default_rng(0).integers(0, 60_000, (6, 32, 24)).astype(np.uint16)
+    levels = [volume, volume[::2, ::2, ::2]]
+    viewer.add_image(levels, name="levels", multiscale=True)
+    viewer.dims.set_point(0, 4)
+    dock = open_dock()
+    dock.image.value, dock.stack.value = viewer.layers["levels"], stack
+    if masked:
+        dock.mask.value = viewer.add_labels((volume > 20_000).astype(np.uint8), name="inside")
+    text = copy(qtbot, finish_run(dock, finish, n_clusters=3, level=1))
+    fill_in(viewer, text, tmp_path, monkeypatch)
+    if stack == "whole":
+        results = [viewer.layers[f"levels {kind}"] for kind in ("labels", "recolored")]
+        check(text, *results, tmp_path)
+    else:
+        for kind, arrays in zip(("labels", "recolored"), run(text, tmp_path), strict=True):
+            for level, array in enumerate(arrays):
+                shown = viewer.layers[f"levels {kind}"].data[level][(4, 2)[level]]
+                np.testing.assert_array_equal(array, shown)
+
+
+def test_lazy_pixels_are_not_taken_for_those_in_memory(viewer, open_dock, finish, tmp_path):
+    image = data.coffee()[:100, :120]
+    iio.imwrite(tmp_path / "coffee.png", image)
+    viewer.open(tmp_path / "coffee.png", plugin="napari")
+    viewer.layers["coffee"].data = da.from_array(image, chunks=(50, 50, 3))
+    panel = finish_run(open_dock(), finish)
+    assert "read_image" not in script_of(panel.dock.result)
+
+
+# ----------------------------------------------------------- table and figure
+
+
+def test_the_table_as_it_is_shown(viewer, dock, finish, tmp_path, choose_file):
+    panel = finish_run(dock, finish)
+    features = viewer.layers["picture labels"].features
+    choose_file(tmp_path / "by dialog.csv")
+    panel.table_button.native.click()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "by dialog.csv"), features)
+    assert panel.message.text() == "The table is in by dialog.csv."
+    named = features.assign(name=["a", "b", "c", "d"])
+    viewer.layers["picture labels"].features = named
+    panel.save_table(tmp_path / "by script.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "by script.csv"), named)
+
+
+def test_figures(viewer, dock, finish, qtbot, tmp_path, choose_file):
+    panel = finish_run(dock, finish)
+    layer = viewer.layers["picture labels"]
+    # As after merging in the list: a label is missing.
+    layer.features = layer.features.drop(index=1)
+    choose_file(tmp_path / "by dialog.png")
+    panel.figure_button.native.click()
+    qtbot.waitUntil(lambda: "by dialog.png" in panel.message.text(), timeout=60_000)
+    picture = iio.imread(tmp_path / "by dialog.png")
+    seen = {tuple(color) for color in picture[..., :3].reshape(-1, 3)}
+    for color in layer.features["color"]:
+        assert tuple(bytes.fromhex(color[1:])) in seen
+    panel.save_figure(tmp_path / "by script.svg")
+    assert ElementTree.parse(tmp_path / "by script.svg").getroot().tag.endswith("svg")
+    with pytest.raises(ValueError, match=r"saved as \.png or \.svg, got 'figure\.gif'"):
+        panel.save_figure(tmp_path / "figure.gif")
+
+
+def test_without_matplotlib_a_sentence_says_so(
+    dock, finish, qtbot, tmp_path, choose_file, monkeypatch
+):
+    panel = finish_run(dock, finish)
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    notification_manager.records.clear()
+    choose_file(tmp_path / "figure.png")
+    panel.figure_button.native.click()
+    qtbot.waitUntil(lambda: bool(notification_manager.records), timeout=20_000)
+    ((severity, message),) = [(str(n.severity), n.message) for n in notification_manager.records]
+    assert severity == "error"
+    assert "pip install 'napari-kmeans[figures]'" in message
+    qtbot.waitUntil(lambda: panel.figure_button.enabled)
+    assert not (tmp_path / "figure.png").exists()
+
+
+def test_nothing_can_be_taken_before_a_run(dock):
+    panel = dock.folds["Save and copy"].open()
+    assert not any(
+        each.enabled for each in (panel.copy_button, panel.table_button, panel.figure_button)
+    )
+    for action in (panel.copy, panel.script):
+        with pytest.raises(ValueError, match="there is no result yet: run the clustering first"):
+            action()

@@ -1,0 +1,121 @@
+"""The panel that parts clusters into connected objects."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from scipy import ndimage
+
+from napari_kmeans.viewer.segment_layer import METADATA_KEY
+
+
+@pytest.fixture
+def spots():
+    """Bright spots on black of 1, 4, 6 and 9 pixels; the last two touch at a corner."""
+    image = np.zeros((20, 30), np.uint8)
+    image[1, 1] = 200
+    image[4:6, 4:6] = 200
+    image[10:12, 10:13] = 200
+    image[12:15, 13:16] = 200
+    return image
+
+
+@pytest.fixture
+def panel(viewer, open_dock, finish, spots):
+    viewer.add_image(
+        spots, name="spots", scale=(2, 0.5), rotate=30, translate=(100, -7), shear=[0.2]
+    )
+    dock = open_dock()
+    dock.n_clusters.value = 2
+    dock.run()
+    finish(dock)
+    return dock.folds["Objects"].open()
+
+
+def split(qtbot, panel):
+    panel.split()
+    # Not waitSignal: it may be over before that is connected.
+    qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
+    assert panel.split_button.enabled
+
+
+def test_objects_in_the_world(viewer, panel, qtbot, spots):
+    panel.min_size.value, panel.cluster.value, panel.connectivity.value = 2, 2, 1
+    split(qtbot, panel)
+    layer, image = viewer.layers["spots objects"], viewer.layers["spots"]
+    expected, _ = ndimage.label(spots > 0)
+    sizes = np.bincount(expected.ravel())
+    order = np.argsort(np.unique(expected, return_index=True)[1])
+    kept = [part for part in order if part and sizes[part] >= 2]
+    np.testing.assert_array_equal(np.unique(layer.data), np.arange(len(kept) + 1))
+    assert list(layer.features) == [
+        "index",
+        "cluster",
+        "pixels",
+        "area",
+        "centroid 0",
+        "centroid 1",
+    ]
+    for (_, row), part in zip(layer.features.iterrows(), kept, strict=True):
+        inside = expected == part
+        assert (layer.data[inside] == row["index"]).all()
+        assert (row["cluster"], row["pixels"]) == (2, inside.sum())
+        # A rotation keeps areas; a shear does too.
+        assert row["area"] == pytest.approx(inside.sum())
+        world = np.mean([image.data_to_world(place) for place in np.argwhere(inside)], axis=0)
+        np.testing.assert_allclose(row[["centroid 0", "centroid 1"]].astype(float), world)
+    np.testing.assert_allclose(layer.extent.world, image.extent.world)
+    assert layer.metadata[METADATA_KEY]["source_id"] == str(image.unique_id)
+    assert panel.message.text() == "3 objects."
+
+
+def test_a_second_time_in_place(viewer, panel, qtbot):
+    panel.min_size.value = 1
+    split(qtbot, panel)
+    layer = viewer.layers["spots objects"]
+    # The background is a cluster, too; at corners, two of the spots are one.
+    assert sorted(layer.features["pixels"]) == [1, 4, 15, 580]
+    panel.connectivity.value, panel.cluster.value = 1, 2
+    split(qtbot, panel)
+    assert [each.name for each in viewer.layers].count("spots objects") == 1
+    assert sorted(layer.features["pixels"]) == [1, 4, 6, 9]
+    assert viewer.layers["spots labels"].data.max() == 2
+
+
+def test_labels_as_they_were_edited(viewer, panel, qtbot):
+    labels = viewer.layers["spots labels"]
+    labels.data[4:6, 4:6] = 1
+    panel.cluster.value, panel.min_size.value = 2, 1
+    split(qtbot, panel)
+    assert sorted(viewer.layers["spots objects"].features["pixels"]) == [1, 15]
+
+
+def test_the_clusters_are_those_of_the_result(panel, finish):
+    dock = panel.dock
+    assert [*panel.cluster.choices] == ["all clusters", 1, 2]
+    dock.n_clusters.value = 1
+    dock.run()
+    finish(dock)
+    assert [*panel.cluster.choices] == ["all clusters", 1]
+
+
+def test_what_cannot_be_done_is_told(viewer, open_dock, finish, spots):
+    viewer.add_image(da.from_array(spots, chunks=10), name="lazy")
+    dock = open_dock()
+    panel = dock.folds["Objects"].open()
+    assert not panel.split_button.enabled
+    with pytest.raises(ValueError, match="there are no labels to part: tick Labels, and run"):
+        panel.split()
+    dock.n_clusters.value = 2
+    dock.run()
+    finish(dock)
+    notification_manager.records.clear()
+    panel.split_button.native.click()
+    ((message,),) = [[each.message] for each in notification_manager.records]
+    assert message.startswith("the labels of 'lazy' are read piece by piece")
+    assert panel.split_button.enabled
+    viewer.layers.remove("lazy labels")
+    with pytest.raises(ValueError, match="there are no labels to part"):
+        panel.split()

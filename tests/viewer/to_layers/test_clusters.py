@@ -1,0 +1,469 @@
+"""Clusters of a Labels layer, without a window."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+from napari.layers import Image, Labels
+
+from napari_kmeans import segment_layer
+from napari_kmeans.viewer.to_layers.clusters import (
+    MAX_EDITS,
+    Clusters,
+    format_number,
+    joined_by_hand,
+    merge_pixels,
+    split_pixels,
+)
+from napari_kmeans.viewer.to_layers.update import update_layer
+
+
+def labels_of(image, n_clusters=4, **place):
+    return segment_layer(Image(image, name="picture", rgb=True, **place), n_clusters)[0]
+
+
+def colors_of(layer):
+    return {label: tuple(color) for label, color in layer.colormap.color_dict.items()}
+
+
+def look_of(layer):
+    """What a user sees of a layer, and what is saved of it."""
+    return np.array(layer.data), colors_of(layer), layer.features.copy()
+
+
+def assert_looks(layer, look):
+    data, colors, features = look
+    np.testing.assert_array_equal(layer.data, data)
+    assert layer.data.dtype == data.dtype
+    assert colors_of(layer) == colors
+    pd.testing.assert_frame_equal(layer.features, features)
+
+
+@pytest.fixture
+def layer(quadrants):
+    return labels_of(quadrants)
+
+
+@pytest.fixture
+def clusters(layer):
+    return Clusters(layer)
+
+
+# -------------------------------------------------------------------- pixels
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int8, np.int32, np.int64, np.uint64])
+@pytest.mark.parametrize("chosen", [[5, 2], [1, 7, 3], [2, 9, 5, 4], list(range(1, 10)), [9, 1]])
+def test_pixels_are_merged_and_split_again(dtype, chosen):
+    data = np.random.default_rng(0).integers(0, 11, (613, 701)).astype(dtype)
+    data[0, :2] = np.iinfo(dtype).min, np.iinfo(dtype).max
+    original = data.copy()
+    labels = np.array(chosen)
+    merged, planes = merge_pixels(data, labels)
+    np.testing.assert_array_equal(merged, np.where(np.isin(original, chosen), chosen[0], original))
+    assert merged.dtype == dtype
+    np.testing.assert_array_equal(split_pixels(merged, labels, planes), original)
+    np.testing.assert_array_equal(data, original)
+
+
+def test_the_way_back_takes_a_bit_for_every_doubling():
+    data = np.zeros((1000, 1000), np.uint8)
+    for n_labels, n_bits in ((2, 1), (3, 2), (4, 2), (5, 3), (64, 6)):
+        _, planes = merge_pixels(data, np.arange(1, n_labels + 1))
+        assert planes.nbytes == data.size * n_bits / 8
+
+
+def test_other_orders_of_axes_in_memory():
+    data = np.random.default_rng(0).integers(0, 5, (40, 30, 7)).astype(np.uint8)
+    for view in (data.T, data[::2, ::-1], np.asfortranarray(data)):
+        merged, planes = merge_pixels(view, np.array([1, 3]))
+        np.testing.assert_array_equal(merged, np.where(view == 3, 1, view))
+        np.testing.assert_array_equal(split_pixels(merged, np.array([1, 3]), planes), view)
+
+
+def test_more_labels_than_a_byte_holds():
+    data = np.random.default_rng(0).integers(0, 700, (60, 70)).astype(np.uint16)
+    labels = np.arange(1, 601)
+    merged, planes = merge_pixels(data, labels)
+    np.testing.assert_array_equal(merged, np.where((data > 0) & (data < 601), 1, data))
+    np.testing.assert_array_equal(split_pixels(merged, labels, planes), data)
+
+
+# ------------------------------------------------------------------- merging
+
+
+def test_a_merged_cluster_is_counted_and_averaged_from_its_pixels(quadrants):
+    image = quadrants.copy()
+    image[0] = image[19, 20]
+    layer = labels_of(image)
+    before = layer.data.copy()
+    assert Clusters(layer).merge([4, 1, 2]) == 4
+    inside = np.isin(before, [1, 2, 4])
+    np.testing.assert_array_equal(layer.data, np.where(inside, 4, before))
+    assert layer.features["index"].tolist() == [3, 4]
+    row = layer.features.iloc[1]
+    assert row["pixels"] == inside.sum()
+    assert row["percent"] == pytest.approx(100 * inside.mean())
+    for channel, name in enumerate(("red", "green", "blue")):
+        assert row[f"mean {name}"] == pytest.approx(image[inside, channel].mean())
+    shown = np.array(colors_of(layer)[4])
+    np.testing.assert_allclose(255 * shown[:3], image[inside].mean(axis=0), atol=0.5)
+    assert shown[3] == 1
+    assert row["color"] == "#{:02x}{:02x}{:02x}".format(*np.rint(255 * shown[:3]).astype(int))
+    assert set(colors_of(layer)) == {None, 0, 3, 4}
+
+
+def test_the_largest_gives_its_label_and_the_first_of_equals(clusters):
+    assert clusters.merge([1, 2]) == 2
+    assert clusters.merge([3, 4]) == 4
+    assert clusters.labels == [2, 4]
+
+
+def test_a_merged_cluster_is_hidden_only_if_all_of_it_was(clusters):
+    clusters.show([1, 4], False)
+    assert clusters.merge([1, 4]) == 4
+    assert not clusters.is_shown(4)
+    clusters.merge([2, 4])
+    assert clusters.is_shown(4)
+
+
+def test_names_of_merged_clusters_are_joined(clusters, layer):
+    clusters.rename(1, "nuclei")
+    clusters.rename(4, "cells")
+    clusters.merge([1, 2, 4])
+    assert clusters.name(2) == "cells + nuclei"
+    assert layer.features["name"].tolist() == ["cells + nuclei", ""]
+
+
+def test_lazy_labels_are_merged_when_they_are_looked_at(quadrants, quadrant_labels):
+    computed = []
+
+    def load(block):
+        computed.append(1)
+        return block
+
+    layer = labels_of(quadrants)
+    lazy = da.from_array(layer.data, chunks=(7, 9)).map_blocks(load, dtype=layer.data.dtype)
+    layer.data = lazy
+    clusters = Clusters(layer)
+    computed.clear()
+    with layer._block_refresh():
+        assert clusters.merge([1, 4]) == 4
+        assert not computed
+    expected = np.where(quadrant_labels == 1, 4, quadrant_labels)
+    assert isinstance(layer.data, da.Array)
+    assert layer.data.dtype == lazy.dtype
+    np.testing.assert_array_equal(layer.data.compute(), expected)
+    clusters.undo()
+    assert layer.data is lazy
+    clusters.redo()
+    np.testing.assert_array_equal(layer.data.compute(), expected)
+
+
+@pytest.mark.parametrize("make", [np.asarray, da.from_array])
+def test_all_levels_are_merged_and_split_again(quadrants, make):
+    levels = [make(quadrants), make(quadrants[::2, ::2])]
+    labels, _ = segment_layer(Image(levels, multiscale=True, rgb=True), 4)
+    before = [np.array(level) for level in labels.data]
+    clusters = Clusters(labels)
+    kept = clusters.merge([1, 3])
+    for level, old in zip(labels.data, before, strict=True):
+        np.testing.assert_array_equal(level, np.where(np.isin(old, [1, 3]), kept, old))
+    clusters.undo()
+    for level, old in zip(labels.data, before, strict=True):
+        np.testing.assert_array_equal(level, old)
+
+
+def test_what_was_merged_is_remembered_with_the_result(clusters, layer):
+    assert [clusters.merge(pair) for pair in ([1, 4], [3, 2], [2, 4])] == [4, 2, 2]
+    assert clusters.joined == {1: 2, 4: 2, 3: 2}
+    clusters.undo()
+    assert clusters.joined == {1: 4, 3: 2}
+    assert joined_by_hand(layer) == clusters.joined
+
+
+@pytest.mark.parametrize("labels", [[], [2], [2, 2]])
+def test_fewer_than_two_cannot_be_merged(clusters, labels):
+    with pytest.raises(ValueError, match="labels must be at least two clusters, got"):
+        clusters.merge(labels)
+
+
+@pytest.mark.parametrize("edit", ["merge", "rename", "set_color"])
+def test_clusters_that_do_not_exist_are_named(clusters, layer, edit):
+    before = look_of(layer)
+    arguments = {"merge": [[1, 9]], "rename": [9, "x"], "set_color": [9, "red"]}[edit]
+    with pytest.raises(ValueError, match=r"label must be one of \[1, 2, 3, 4\], got 9"):
+        getattr(clusters, edit)(*arguments)
+    assert_looks(layer, before)
+    assert not clusters.can_undo
+
+
+# ------------------------------------------------------------ undo and redo
+
+
+def test_every_edit_is_undone_and_made_again_exactly(clusters, layer):
+    edits = [
+        lambda: clusters.rename(2, "red cells"),
+        lambda: clusters.set_color(3, "#00ff80"),
+        lambda: clusters.show([1, 3], False),
+        lambda: clusters.merge([1, 2, 4]),
+        lambda: clusters.show([3]),
+        lambda: clusters.merge([2, 3]),
+    ]
+    looks = [look_of(layer)]
+    for edit in edits:
+        edit()
+        looks.append(look_of(layer))
+    for look in looks[-2::-1]:
+        clusters.undo()
+        assert_looks(layer, look)
+    assert not clusters.can_undo
+    clusters.undo()
+    for look in looks[1:]:
+        clusters.redo()
+        assert_looks(layer, look)
+    assert not clusters.can_redo
+    clusters.redo()
+    assert_looks(layer, looks[-1])
+
+
+def test_an_edit_ends_what_can_be_made_again(clusters):
+    clusters.rename(1, "a")
+    clusters.undo()
+    assert clusters.can_redo
+    clusters.rename(1, "b")
+    assert not clusters.can_redo
+
+
+def test_what_was_painted_after_a_merge_stays_when_it_is_undone(clusters, layer, quadrant_labels):
+    clusters.merge([2, 4])
+    layer.data[15, 15] = 3
+    layer.data[0, 0] = 2
+    clusters.undo()
+    expected = quadrant_labels.copy()
+    expected[15, 15], expected[0, 0] = 3, 2
+    np.testing.assert_array_equal(layer.data, expected)
+
+
+def test_the_data_of_the_run_are_not_written_to(clusters, layer):
+    data, before = layer.data, layer.data.copy()
+    clusters.merge([1, 2])
+    np.testing.assert_array_equal(data, before)
+
+
+def test_only_so_many_edits_are_kept(clusters):
+    for number in range(MAX_EDITS + 5):
+        clusters.rename(1, f"name {number}")
+    undone = 0
+    while clusters.can_undo:
+        clusters.undo()
+        undone += 1
+    assert undone == MAX_EDITS
+    assert clusters.name(1) == "name 4"
+
+
+def test_nothing_changed_is_no_edit(clusters):
+    clusters.rename(1, "")
+    clusters.show([1, 2])
+    assert not clusters.can_undo
+
+
+# ------------------------------------------------------------- colours
+
+
+def test_a_color_goes_to_the_colormap_and_the_table(clusters, layer):
+    others = {label: color for label, color in colors_of(layer).items() if label != 2}
+    clusters.set_color(2, (1, 0.5, 0))
+    assert colors_of(layer) == {**others, 2: (1, 0.5, 0, 1)}
+    assert layer.features["color"][1] == clusters.hex_color(2) == "#ff8000"
+    clusters.set_color(2, "blue")
+    assert layer.features["color"][1] == "#0000ff"
+
+
+def test_a_hidden_cluster_keeps_its_color_and_comes_back(clusters, layer):
+    before = look_of(layer)
+    clusters.show([2, 3], False)
+    assert [clusters.is_shown(label) for label in (1, 2, 3, 4)] == [True, False, False, True]
+    colors = colors_of(layer)
+    assert colors[2] == (*before[1][2][:3], 0)
+    clusters.set_color(3, "red")
+    assert not clusters.is_shown(3)
+    clusters.show([2])
+    assert colors_of(layer)[2] == before[1][2]
+
+
+def test_an_alpha_of_its_own_comes_back(clusters, layer):
+    layer.colormap = {**layer.colormap.color_dict, 2: (0.1, 0.2, 0.3, 0.4)}
+    clusters.show([2], False)
+    clusters.show([2])
+    np.testing.assert_allclose(colors_of(layer)[2], (0.1, 0.2, 0.3, 0.4))
+
+
+def test_colors_of_napari_own_are_taken_over(clusters, layer):
+    layer.new_colormap(seed=3)
+    mapped = layer.colormap.map(np.arange(5))
+    layer.show_selected_label = True
+    np.testing.assert_allclose(clusters.color(3), mapped[3])
+    layer.show_selected_label = False
+    clusters.set_color(2, "white")
+    for label in (1, 3, 4):
+        np.testing.assert_allclose(colors_of(layer)[label], mapped[label])
+    assert colors_of(layer)[2] == (1, 1, 1, 1)
+    assert colors_of(layer)[0][3] == 0
+
+
+# ------------------------------------------------------------ highlighting
+
+
+def test_others_are_veiled_and_come_back_exactly(clusters, layer):
+    before, colormap = look_of(layer), layer.colormap
+    clusters.show([4], False)
+    clusters.undo()
+    clusters.highlight([2, 3])
+    colors = colors_of(layer)
+    assert {label: colors[label] for label in (0, 2, 3)} == {
+        label: before[1][label] for label in (0, 2, 3)
+    }
+    # Labels painted by hand are no cluster that stands out.
+    assert colors[None] != before[1][None]
+    for label in (1, 4):
+        np.testing.assert_allclose(colors[label][:3], 1, atol=0.15)
+        assert colors[label][3] == before[1][label][3]
+    clusters.highlight([])
+    assert layer.colormap is colormap
+    assert_looks(layer, before)
+    assert not clusters.can_undo
+
+
+@pytest.mark.parametrize(("labels", "veil"), [([1], 1), ([4], 0), ([1, 4], 0.5)])
+def test_the_veil_is_unlike_all_that_stands_out(clusters, layer, labels, veil):
+    clusters.highlight(labels)
+    assert abs(np.mean(colors_of(layer)[2][:3]) - veil) < 0.2
+
+
+def test_hidden_clusters_stay_hidden_under_a_veil(clusters, layer):
+    clusters.show([3], False)
+    clusters.highlight([1])
+    assert colors_of(layer)[3][3] == 0
+
+
+def test_edits_under_a_veil_change_what_is_beneath(clusters, layer):
+    clusters.highlight([2])
+    clusters.set_color(1, "red")
+    assert clusters.hex_color(1) == "#ff0000"
+    assert colors_of(layer)[1] != (1, 0, 0, 1)
+    assert clusters.merge([1, 2]) == 2
+    clusters.undo()
+    clusters.highlight([])
+    assert colors_of(layer)[1] == (1, 0, 0, 1)
+
+
+def test_a_single_label_shown_by_napari_stays_so(clusters, layer):
+    clusters.highlight([2])
+    layer.selected_label = 3
+    layer.show_selected_label = True
+    clusters.highlight([])
+    assert layer.colormap.use_selection
+    assert layer.colormap.selection == 3
+
+
+def test_two_of_them_share_a_layer(clusters, layer):
+    colormap, other = layer.colormap, Clusters(layer)
+    clusters.highlight([2])
+    assert other.hex_color(1) == clusters.hex_color(1)
+    other.highlight([1])
+    assert clusters.highlighted == frozenset()
+    other.highlight([])
+    assert layer.colormap is colormap
+
+
+# -------------------------------------------------- changes made elsewhere
+
+
+def test_a_new_run_is_followed_and_ends_what_can_be_undone(clusters, layer, quadrants):
+    told = []
+    clusters.events.changed.connect(told.append)
+    clusters.highlight([4])
+    clusters.merge([1, 2])
+    told.clear()
+    result = labels_of(quadrants, 3)
+    update_layer(layer, result)
+    assert told
+    assert clusters.labels == [1, 2, 3]
+    assert clusters.hex_color(3) == result.features["color"][2]
+    assert clusters.highlighted == frozenset()
+    assert not clusters.can_undo
+    assert colors_of(layer) == colors_of(result)
+
+
+def test_a_new_table_alone_drops_what_is_gone(clusters, layer):
+    before = colors_of(layer)
+    clusters.highlight([2, 4])
+    layer.features = layer.features.iloc[:3]
+    assert clusters.labels == [1, 2, 3]
+    assert clusters.highlighted == frozenset([2])
+    clusters.highlight([])
+    assert colors_of(layer) == before
+
+
+def test_nothing_is_heard_after_disconnecting(clusters, layer):
+    told = []
+    clusters.events.changed.connect(told.append)
+    clusters.disconnect()
+    layer.features = layer.features.iloc[:2]
+    layer.scale = (3, 3)
+    layer.colormap = {None: "red", 0: "blue"}
+    assert not told
+
+
+def test_a_layer_without_a_table_has_no_clusters(quadrant_labels):
+    assert Clusters(Labels(quadrant_labels)).labels == []
+    features = {"index": [1, 2], "area": [3.0, 4.0]}
+    assert Clusters(Labels(quadrant_labels, features=features)).labels == []
+
+
+# ---------------------------------------------------------------- sizes
+
+
+@pytest.mark.parametrize(
+    ("place", "area"),
+    [
+        ({}, "110 px²"),
+        ({"scale": (0.5, 0.5)}, "27.5 px²"),
+        ({"scale": (0.5, 0.25), "units": ("mm", "mm")}, "13.8 mm²"),
+        ({"scale": (-2, 3), "units": ("um", "um"), "rotate": 30}, "660 µm²"),
+        ({"affine": [[0, 3, 1], [2, 0, 1], [0, 0, 1]], "units": ("um", "um")}, "660 µm²"),
+        ({"scale": (2000, 3), "units": ("um", "mm")}, "660 mm²"),
+        ({"scale": (40, 50)}, "220,000 px²"),
+    ],
+)
+def test_areas_are_those_of_the_world(quadrants, place, area):
+    assert Clusters(labels_of(quadrants, **place)).area([2]).replace("\u03bc", "µ") == area
+
+
+def test_volumes(steps):
+    image = Image(steps, rgb=False, scale=(2, 0.5, 0.5), units=("um",) * 3)
+    clusters = Clusters(segment_layer(image, 3)[0])
+    assert clusters.pixels([1]) == 3 * 4 * 10
+    assert clusters.area([1]).replace("\u03bc", "µ") == "60 µm³"
+    assert clusters.area([1, 2]).replace("\u03bc", "µ") == "90 µm³"
+    assert clusters.percent([1, 2]) == pytest.approx(75)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (0.001234, "0.00123"),
+        (12.345, "12.3"),
+        (999.4, "999"),
+        (1234.5, "1,234"),
+        (12345678, "12,345,678"),
+        (3.456e12, "3.46e+12"),
+    ],
+)
+def test_numbers_are_short(value, text):
+    assert format_number(value) == text

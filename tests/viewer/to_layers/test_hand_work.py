@@ -1,0 +1,295 @@
+"""What users do to results by hand: runs leave copies alone, and counts say that they are old."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels, _layer_actions
+
+from napari_kmeans import segment_layer
+from napari_kmeans.viewer.segment_layer import METADATA_KEY, is_copy
+from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.to_layers.update import find_result, update_layer
+
+RED = 2
+"""The label of the upper right quadrant."""
+
+
+def duplicate(viewer, *names):
+    """Duplicate layers as the context menu of napari does."""
+    viewer.layers.selection = {viewer.layers[name] for name in names}
+    _layer_actions._duplicate_layer(viewer.layers)
+    return [viewer.layers[f"{name} copy"] for name in names]
+
+
+def run(dock, finish, **fields):
+    for name, value in fields.items():
+        getattr(dock, name).value = value
+    dock.run_button.native.click()
+    finish(dock)
+
+
+# -------------------------------------------------------------------- copies
+
+
+def test_a_run_updates_the_originals_and_no_duplicate(viewer, dock, finish):
+    image = viewer.layers["picture"]
+    dock.add_points.value = True
+    run(dock, finish, n_clusters=3)
+    names = ["picture labels", "picture recolored", "picture coreset"]
+    originals = [viewer.layers[name] for name in names]
+    copies = duplicate(viewer, *names)
+    copies[0].data[0, 0] = 3
+    were = [np.array(each.data) for each in copies]
+    run(dock, finish, image=image, n_clusters=2)
+    assert list(dock.result.layers) == [originals[1], originals[0], originals[2]]
+    for copy, was in zip(copies, were, strict=True):
+        np.testing.assert_array_equal(copy.data, was)
+        assert copy.metadata[METADATA_KEY]["options"]["n_clusters"] == 3
+    assert set(np.unique(originals[0].data)) == {1, 2}
+    assert dock.folds["Clusters"].open().list.layer is originals[0]
+
+
+def test_a_duplicate_that_is_left_alone_is_not_updated(viewer, dock, finish):
+    run(dock, finish, n_clusters=3)
+    (copy,) = duplicate(viewer, "picture labels")
+    viewer.layers.remove("picture labels")
+    copy.name = "picture labels"
+    run(dock, finish, image=viewer.layers["picture"], n_clusters=2)
+    assert set(np.unique(copy.data)) == {1, 2, 3}
+    assert dock.result.labels is not copy
+    assert dock.result.labels in viewer.layers
+    run(dock, finish, n_clusters=4)
+    assert set(np.unique(copy.data)) == {1, 2, 3}
+    assert [type(layer) for layer in viewer.layers].count(Labels) == 2
+
+
+def test_objects_and_their_duplicates(viewer, dock, finish, qtbot):
+    run(dock, finish)
+    panel = dock.folds["Objects"].open()
+    with qtbot.waitSignal(panel.split().finished):
+        pass
+    (copy,) = duplicate(viewer, "picture objects")
+    was = np.array(copy.data)
+    dock.image.value = viewer.layers["picture"]
+    panel.min_size.value = 105
+    with qtbot.waitSignal(panel.split().finished):
+        pass
+    np.testing.assert_array_equal(copy.data, was)
+    assert len(viewer.layers["picture objects"].features) == 2
+
+
+def test_channels_and_their_duplicates(quadrants):
+    layers = [Image(quadrants[..., channel]) for channel in range(2)]
+    labels, recolored = segment_layer(layers, 4)
+    copies = [Image(each.data, metadata=each.metadata) for each in recolored]
+    assert [is_copy(each) for each in (labels, *recolored, *copies)] == [False] * 3 + [True] * 2
+    for original, new in zip(recolored, segment_layer(layers, 2)[1], strict=True):
+        assert find_result([labels, *recolored, *copies], new) is original
+        assert find_result(copies, new) is None
+
+
+def test_layers_of_an_earlier_version_are_originals(quadrants):
+    image = Image(quadrants, rgb=True)
+    labels, _ = segment_layer(image, 4)
+    del labels.metadata[METADATA_KEY]["layer_id"]
+    new, _ = segment_layer(image, 2)
+    assert find_result([labels], new) is labels
+    update_layer(labels, new)
+    assert not is_copy(labels)
+    assert find_result([labels], segment_layer(image, 3)[0]) is labels
+
+
+# ------------------------------------------------------- counts that are outdated
+
+
+def strokes(layer):
+    """Edit a layer in the ways that napari offers, one after the other."""
+    yield layer.paint, ((2, 2), 3)
+    yield layer.fill, ((2, 15), 1)
+    yield layer.paint, ((15, 15), 0)  # the eraser
+    yield layer.paint_polygon, ([[1, 1], [1, 8], [8, 8]], 2)
+    yield layer.data_setitem, ((np.array([3]), np.array([3])), 4)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_any_edit_by_hand_marks_the_table(quadrants, number):
+    labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
+    before = labels.features.copy()
+    edit, arguments = list(strokes(labels))[number]
+    edit(*arguments)
+    assert labels.features["outdated"].tolist() == [True] * 4
+    assert labels.features["outdated"].dtype == bool
+    assert labels.features.drop(columns="outdated").equals(before)
+    labels.undo()
+    assert labels.features["outdated"].all()
+
+
+def test_other_pixels_mark_the_table_too(quadrants, quadrant_labels):
+    """Such as those of another plugin."""
+    labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
+    labels.data = quadrant_labels % 2
+    assert labels.features["outdated"].all()
+
+
+def test_a_stroke_is_one_mark_and_nothing_is_counted(quadrants):
+    labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
+    told = []
+    labels.events.features.connect(lambda: told.append(1))
+    with labels.block_history():
+        for column in range(5, 15):
+            labels.paint((5, column), 3)
+        assert not told
+    assert len(told) == 1
+    for column in range(5, 15):
+        labels.paint((9, column), 3)
+    assert len(told) == 1
+
+
+def test_what_is_no_edit_marks_nothing(viewer, dock, finish):
+    run(dock, finish)
+    labels = viewer.layers["picture labels"]
+    clusters = dock.folds["Clusters"].open().list
+    clusters.rename(1, "ink")
+    clusters.set_color(2, "orange")
+    clusters.set_shown([3], False)
+    clusters.merge([1, 3])
+    clusters.undo()
+    clusters.redo()
+    clusters.select([2])
+    labels.opacity, labels.name, labels.selected_label = 0.3, "other", 2
+    run(dock, finish, n_clusters=3)
+    dock.folds["Merge similar"].open().distance.value = 40
+    assert "outdated" not in labels.features
+    assert clusters.outdated.isHidden()
+
+
+def test_the_panel_says_so_at_once_and_the_next_run_takes_it_away(viewer, dock, finish, tmp_path):
+    run(dock, finish)
+    labels = viewer.layers["picture labels"]
+    clusters = dock.folds["Clusters"].open().list
+    assert clusters.outdated.isHidden()
+    labels.paint((15, 15), RED)
+    assert not clusters.outdated.isHidden()
+    assert "outdated" in clusters.outdated.text()
+    export = dock.folds["Save and copy"].open()
+    export.save_table(tmp_path / "table.csv")
+    with open(tmp_path / "table.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["outdated"] for row in rows] == ["True"] * 4
+    assert [int(row["pixels"]) for row in rows] == [100, 110, 100, 110]
+    labels.mode = "paint"
+    run(dock, finish, n_clusters=2)
+    assert clusters.outdated.isHidden()
+    assert "outdated" not in labels.features
+    # Strokes on pixels that are gone are no longer undone.
+    result = np.array(labels.data)
+    assert result[15, 15] == 2
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, result)
+    assert labels.mode == "paint"
+    export.save_table(tmp_path / "table.csv")
+    assert "outdated" not in (tmp_path / "table.csv").read_text("utf-8")
+
+
+def test_the_mark_comes_with_the_dock_closed(viewer, dock, finish, open_dock, delete):
+    run(dock, finish)
+    labels = viewer.layers["picture labels"]
+    viewer.window.remove_dock_widget(dock.native)
+    delete(dock.native)
+    labels.paint((5, 5), RED)
+    assert labels.features["outdated"].all()
+    again = open_dock()
+    assert not again.folds["Clusters"].open().list.outdated.isHidden()
+
+
+def test_a_duplicate_is_marked_for_itself(viewer, dock, finish):
+    run(dock, finish)
+    (copy,) = duplicate(viewer, "picture labels")
+    copy.paint((5, 5), RED)
+    assert copy.features["outdated"].all()
+    assert "outdated" not in viewer.layers["picture labels"].features
+
+
+def test_edits_in_the_list_are_undone_after_painting(quadrants):
+    labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
+    clusters = Clusters(labels)
+    told = []
+    clusters.events.changed.connect(lambda: told.append(clusters.is_outdated))
+    clusters.rename(1, "ink")
+    clusters.merge([1, 3])
+    labels.paint((15, 15), 1)
+    painted = np.array(labels.data)
+    assert told[-1]
+    assert clusters.can_undo
+    clusters.rename(2, "red")
+    for _ in range(3):
+        clusters.undo()
+        assert clusters.is_outdated
+    assert not clusters.can_undo
+    assert clusters.labels == [1, 2, 3, 4]
+    assert clusters.name(1) == ""
+    assert labels.data[15, 15] == 1
+    for _ in range(3):
+        clusters.redo()
+    np.testing.assert_array_equal(labels.data, painted)
+    assert labels.features["name"].tolist() == ["ink", "red", ""]
+    assert labels.features["outdated"].tolist() == [True] * 3
+
+
+def test_the_slider_does_not_paint_over_edits(viewer, dock, finish):
+    run(dock, finish)
+    labels = viewer.layers["picture labels"]
+    panel = dock.folds["Merge similar"].open()
+    panel.distance.value = 40
+    joined, table = np.array(labels.data), labels.features.copy()
+    assert len(table) < 4
+    labels.selected_label = 9
+    labels.paint((5, 5), 9)
+    painted = np.array(labels.data)
+    for distance in (0, 50):
+        panel.distance.value = distance
+        np.testing.assert_array_equal(labels.data, painted)
+        assert labels.features["outdated"].all()
+        assert panel.distance.value == 40
+        assert not panel.distance.enabled
+        assert "edited by hand" in panel.message.text()
+    run(dock, finish)
+    assert panel.distance.enabled
+    assert panel.distance.value == 0
+    panel.distance.value = 40
+    np.testing.assert_array_equal(labels.data, joined)
+    labels.paint((5, 5), 1)
+    dock.folds["Merge similar"].folder.collapse(animate=False)
+    dock.folds["Merge similar"].open()
+    assert not panel.distance.enabled
+
+
+def test_objects_are_marked_too(viewer, dock, finish, qtbot):
+    run(dock, finish)
+    panel = dock.folds["Objects"].open()
+    with qtbot.waitSignal(panel.split().finished):
+        pass
+    objects = viewer.layers["picture objects"]
+    objects.paint((5, 5), 0)
+    assert objects.features["outdated"].all()
+    with qtbot.waitSignal(panel.split().finished):
+        pass
+    assert "outdated" not in objects.features
+
+
+def test_the_script_of_an_edited_result_is_that_of_the_run(viewer, dock, finish):
+    run(dock, finish)
+    export = dock.folds["Save and copy"].open()
+    before = export.script()
+    viewer.layers["picture labels"].paint((5, 5), RED)
+    assert export.script() == before
+
+
+def test_a_table_of_the_user_s_is_left_alone(quadrants):
+    labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
+    labels.features = {"index": [1, 2], "mine": ["a", "b"]}
+    labels.paint((5, 5), 2)
+    assert list(labels.features) == ["index", "mine"]

@@ -1,0 +1,437 @@
+"""The list of clusters, in a real viewer, by mouse and keys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QColorDialog, QLineEdit, QPushButton
+
+from napari_kmeans import segment_layer
+from napari_kmeans.viewer.to_layers.update import update_layer
+from napari_kmeans.viewer.widgets.cluster_list import (
+    AREA,
+    COLOR,
+    LABEL,
+    NAME,
+    PERCENT,
+    ClusterList,
+    format_percent,
+)
+
+CONTROL = Qt.KeyboardModifier.ControlModifier
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    """A window that can have the focus, as keys need it."""
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def image(viewer, quadrants):
+    place = {"scale": (0.5, 0.5), "units": ("um", "um")}
+    return viewer.add_image(quadrants, name="picture", rgb=True, **place)
+
+
+@pytest.fixture
+def layer(viewer, image):
+    return viewer.add_layer(segment_layer(image, 4)[0])
+
+
+@pytest.fixture
+def clusters(viewer, layer, qtbot):
+    widget = ClusterList(layer)
+    viewer.window.add_dock_widget(widget, name="Clusters")
+    window = widget.window()
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    widget.table.setFocus()
+    return widget
+
+
+@pytest.fixture
+def click(qtbot):
+    def click_cell(widget, row, column=PERCENT, modifier=Qt.KeyboardModifier.NoModifier):
+        index = widget.table.model().index(row, column)
+        widget.table.scrollTo(index)
+        place = widget.table.visualRect(index).center()
+        if column == LABEL:
+            place.setX(widget.table.visualRect(index).left() + 10)
+        viewport = widget.table.viewport()
+        qtbot.mouseClick(viewport, Qt.MouseButton.LeftButton, modifier, place)
+
+    return click_cell
+
+
+def texts(widget):
+    model = widget.table.model()
+    return [
+        [model.data(model.index(row, column)) for column in range(model.columnCount())]
+        for row in range(model.rowCount())
+    ]
+
+
+def colors_of(layer):
+    return {label: tuple(color) for label, color in layer.colormap.color_dict.items()}
+
+
+def press(widget, qtbot, text):
+    (button,) = [each for each in widget.findChildren(QPushButton) if each.text() == text]
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def double_click(widget, qtbot, row, column):
+    place = widget.table.visualRect(widget.table.model().index(row, column)).center()
+    viewport, left = widget.table.viewport(), Qt.MouseButton.LeftButton
+    qtbot.mouseClick(viewport, left, pos=place)
+    qtbot.mouseDClick(viewport, left, pos=place)
+
+
+def editor_of(widget):
+    return widget.table.findChild(QLineEdit)
+
+
+# ------------------------------------------------------------------ the table
+
+
+def test_rows_tell_label_name_share_area_and_color(clusters, layer):
+    hexes = layer.features["color"].tolist()
+    areas = [text[AREA].replace("\u03bc", "µ") for text in texts(clusters)]
+    assert areas == ["25 µm²", "27.5 µm²", "25 µm²", "27.5 µm²"]
+    assert [text[:AREA] for text in texts(clusters)] == [
+        ["1", "", "23.8 %"],
+        ["2", "", "26.2 %"],
+        ["3", "", "23.8 %"],
+        ["4", "", "26.2 %"],
+    ]
+    assert [text[COLOR] for text in texts(clusters)] == hexes
+    model = clusters.table.model()
+    for row, code in enumerate(hexes):
+        swatch = model.data(model.index(row, COLOR), Qt.ItemDataRole.DecorationRole)
+        for mode in (swatch.Mode.Normal, swatch.Mode.Selected):
+            pixel = swatch.pixmap(clusters.table.iconSize(), mode).toImage().pixelColor(7, 7)
+            # A screen of 16 bits has five for a channel.
+            np.testing.assert_allclose(pixel.getRgb(), QColor(code).getRgb(), atol=8)
+
+
+def test_it_fits_the_dock_of_a_laptop(clusters):
+    assert clusters.minimumSizeHint().width() <= 350
+    assert clusters.table.horizontalHeader().length() <= clusters.table.viewport().width()
+
+
+def test_every_control_has_a_tip_and_can_be_reached_by_tab(clusters, qtbot):
+    clusters.rename(1, "one")
+    clusters.rename(2, "two")
+    clusters.undo()
+    reached = []
+    for selected, n_tabs in (([1, 2], 3), ([1], 4)):
+        clusters.select(selected)
+        clusters.table.setFocus()
+        for _ in range(n_tabs):
+            qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
+            reached.append(QApplication.focusWidget().text())
+    assert reached == ["&Merge", "&Undo", "Red&o", "Re&name", "&Color…", "&Undo", "Red&o"]
+    for button in clusters.findChildren(QPushButton):
+        assert len(button.toolTip()) > 20
+    model = clusters.table.model()
+    for column in range(model.columnCount()):
+        assert model.headerData(column, Qt.Orientation.Horizontal, Qt.ItemDataRole.ToolTipRole)
+
+
+@pytest.mark.parametrize(
+    ("percent", "text"),
+    [(0, "0.0 %"), (12.34, "12.3 %"), (100, "100.0 %"), (0.97, "1.0 %"), (0.0512, "0.05 %")],
+)
+def test_shares_are_short(percent, text):
+    assert format_percent(percent) == text
+
+
+def test_sixty_four_clusters_scroll(viewer, qtbot, click):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    layer = viewer.add_layer(segment_layer(viewer.add_image(noise, rgb=True), 64)[0])
+    widget = ClusterList(layer)
+    viewer.window.add_dock_widget(widget)
+    widget.table.setFixedHeight(200)
+    assert len(texts(widget)) == 64
+    click(widget, 63)
+    assert widget.selected == [64]
+    assert widget.table.verticalScrollBar().value() > 0
+
+
+def test_without_clusters_it_says_what_to_do(qtbot, quadrant_labels):
+    widget = ClusterList()
+    qtbot.addWidget(widget)
+    assert widget.layer is None
+    assert "run a clustering" in widget.message.text()
+    widget.set_layer(Labels(quadrant_labels))
+    assert "run a clustering" in widget.message.text()
+    assert not any(button.isEnabled() for button in widget.findChildren(QPushButton))
+    widget.set_layer(None)
+    with pytest.raises(ValueError, match="call set_layer first"):
+        widget.merge([1, 2])
+
+
+# ----------------------------------------------------------------- selecting
+
+
+def test_clicks_highlight_one_or_several(clusters, layer, click, qtbot):
+    before, colormap = colors_of(layer), layer.colormap
+    click(clusters, 1)
+    assert clusters.selected == [2]
+    colors = colors_of(layer)
+    assert colors[2] == before[2]
+    assert all(colors[label] != before[label] for label in (1, 3, 4))
+    click(clusters, 3, modifier=CONTROL)
+    assert clusters.selected == [2, 4]
+    colors = colors_of(layer)
+    assert [label for label in (1, 2, 3, 4) if colors[label] == before[label]] == [2, 4]
+    assert "2 selected: 52.4 %" in clusters.message.text()
+    click(clusters, 3, modifier=CONTROL)
+    click(clusters, 1, modifier=CONTROL)
+    assert clusters.selected == []
+    assert layer.colormap is colormap
+    assert colors_of(layer) == before
+
+
+def test_arrows_select_and_escape_clears(clusters, layer, click, qtbot):
+    colormap = layer.colormap
+    click(clusters, 0)
+    qtbot.keyClick(clusters.table, Qt.Key.Key_Down)
+    assert clusters.selected == [2]
+    qtbot.keyClick(clusters.table, Qt.Key.Key_Down, SHIFT)
+    assert clusters.selected == [2, 3]
+    qtbot.keyClick(clusters.table, Qt.Key.Key_A, CONTROL)
+    assert clusters.selected == [1, 2, 3, 4]
+    qtbot.keyClick(clusters.table, Qt.Key.Key_Escape)
+    assert clusters.selected == []
+    assert layer.colormap is colormap
+
+
+def test_what_is_drawn_is_highlighted(clusters, layer, viewer, image, qtbot):
+    image.visible = False
+    layer.opacity = 1
+    plain = viewer.screenshot(canvas_only=True, flash=False)
+    clusters.select([2])
+    veiled = viewer.screenshot(canvas_only=True, flash=False)
+    red = np.array(layer.colormap.color_dict[2][:3]) * 255
+    for picture in (plain, veiled):
+        assert (np.abs(picture[..., :3] - red).max(axis=-1) < 2).mean() > 0.1
+    green = np.array(colors_of(layer)[3][:3]) * 255
+    assert (np.abs(plain[..., :3] - green).max(axis=-1) < 2).mean() < 0.01
+    assert (np.abs(veiled[..., :3] - green).max(axis=-1) < 2).mean() > 0.1
+    clusters.select([])
+    np.testing.assert_array_equal(viewer.screenshot(canvas_only=True, flash=False), plain)
+
+
+@pytest.mark.parametrize("close", ["hide", "dock", "layer", "none"])
+def test_nothing_stays_highlighted_when_the_list_goes(
+    clusters, layer, viewer, close, image, delete
+):
+    colormap = layer.colormap
+    clusters.select([1, 3])
+    assert layer.colormap is not colormap
+    if close == "hide":
+        clusters.parentWidget().hide()
+    elif close == "dock":
+        viewer.window.remove_dock_widget(clusters)
+        delete(clusters)
+    elif close == "layer":
+        clusters.set_layer(segment_layer(image, 2)[0])
+        assert clusters.selected == []
+    else:
+        clusters.set_layer(None)
+        assert texts(clusters) == []
+    assert layer.colormap is colormap
+
+
+# ------------------------------------------------------------------- editing
+
+
+def test_a_name_is_typed_after_f2(clusters, layer, click, qtbot):
+    click(clusters, 2)
+    qtbot.keyClick(clusters.table, Qt.Key.Key_F2)
+    # Keys of the list are letters of the name meanwhile.
+    qtbot.keyClicks(editor_of(clusters), "M and m")
+    qtbot.keyClick(editor_of(clusters), Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: "name" in layer.features)
+    assert layer.features["name"].tolist() == ["", "", "M and m", ""]
+    assert texts(clusters)[2][NAME] == "M and m"
+    assert clusters.table.state() == QAbstractItemView.State.NoState
+    assert clusters.findChild(QColorDialog) is None
+    assert clusters.selected == [3]
+
+
+def test_a_name_that_is_given_up_changes_nothing(clusters, layer, click, qtbot):
+    click(clusters, 2)
+    press(clusters, qtbot, "Re&name")
+    qtbot.keyClicks(editor_of(clusters), "nuclei")
+    qtbot.keyClick(editor_of(clusters), Qt.Key.Key_Escape)
+    assert "name" not in layer.features
+    assert not clusters.undo_action.isEnabled()
+
+
+def test_a_double_click_on_a_name_edits_it(clusters, layer, click, qtbot):
+    double_click(clusters, qtbot, 0, NAME)
+    qtbot.keyClicks(editor_of(clusters), " dark ")
+    qtbot.keyClick(editor_of(clusters), Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: "name" in layer.features)
+    assert layer.features["name"][0] == "dark"
+
+
+def test_a_color_is_chosen_in_a_dialog(clusters, layer, click, qtbot):
+    before = colors_of(layer)
+    click(clusters, 1)
+    qtbot.keyClick(clusters.table, Qt.Key.Key_Return)
+    dialog = clusters.findChild(QColorDialog)
+    assert dialog.currentColor().name() == layer.features["color"][1]
+    dialog.setCurrentColor(QColor("#12ab34"))
+    dialog.accept()
+    clusters.select([])
+    assert layer.features["color"][1] == texts(clusters)[1][COLOR] == "#12ab34"
+    expected = np.array([0x12, 0xAB, 0x34, 255]) / 255
+    np.testing.assert_allclose(colors_of(layer)[2], expected, atol=1e-6)
+    assert {**colors_of(layer), 2: before[2]} == before
+    qtbot.waitUntil(lambda: clusters.findChild(QColorDialog) is None)
+
+
+def test_a_dialog_that_is_cancelled_changes_nothing(clusters, layer, click, qtbot):
+    double_click(clusters, qtbot, 1, COLOR)
+    clusters.findChild(QColorDialog).reject()
+    assert not clusters.undo_action.isEnabled()
+    qtbot.waitUntil(lambda: clusters.findChild(QColorDialog) is None)
+
+
+def test_a_dialog_does_not_color_another_layer(clusters, image, qtbot):
+    clusters.select([1])
+    clusters.choose_color()
+    dialog = clusters.findChild(QColorDialog)
+    other = segment_layer(image, 3)[0]
+    before = colors_of(other)
+    clusters.set_layer(other)
+    dialog.setCurrentColor(QColor("#12ab34"))
+    dialog.accept()
+    assert colors_of(other) == before
+    qtbot.waitUntil(lambda: clusters.findChild(QColorDialog) is None)
+
+
+def test_boxes_and_space_hide_and_show(clusters, layer, click, qtbot):
+    before = colors_of(layer)
+    click(clusters, 2, LABEL)
+    clusters.select([])
+    assert colors_of(layer) == {**before, 3: (*before[3][:3], 0)}
+    click(clusters, 1)
+    click(clusters, 2, modifier=CONTROL)
+    for alpha in (1, 0, 1):
+        qtbot.keyClick(clusters.table, Qt.Key.Key_Space)
+        assert clusters.selected == [2, 3]
+        assert colors_of(layer)[2][3] == colors_of(layer)[3][3] == alpha
+    clusters.select([])
+    assert colors_of(layer) == before
+
+
+def test_merge_undo_and_redo_by_buttons(clusters, layer, click, qtbot, quadrant_labels):
+    before, colors = layer.features.copy(), colors_of(layer)
+    click(clusters, 0)
+    click(clusters, 3, modifier=CONTROL)
+    press(clusters, qtbot, "&Merge")
+    merged = np.where(quadrant_labels == 1, 4, quadrant_labels)
+    np.testing.assert_array_equal(layer.data, merged)
+    assert [text[:AREA] for text in texts(clusters)] == [
+        ["2", "", "26.2 %"],
+        ["3", "", "23.8 %"],
+        ["4", "", "50.0 %"],
+    ]
+    assert clusters.selected == [4]
+    press(clusters, qtbot, "&Undo")
+    np.testing.assert_array_equal(layer.data, quadrant_labels)
+    assert layer.features.equals(before)
+    clusters.select([])
+    assert colors_of(layer) == colors
+    press(clusters, qtbot, "Red&o")
+    np.testing.assert_array_equal(layer.data, merged)
+    assert layer.features["index"].tolist() == [2, 3, 4]
+
+
+def test_merge_undo_and_redo_by_keys(clusters, layer, click, qtbot, quadrant_labels):
+    click(clusters, 1)
+    qtbot.keyClick(clusters.table, Qt.Key.Key_Down, SHIFT)
+    qtbot.keyClick(clusters.table, Qt.Key.Key_M)
+    assert layer.features["index"].tolist() == [1, 2, 4]
+    qtbot.keyClick(clusters.table, Qt.Key.Key_Z, CONTROL)
+    np.testing.assert_array_equal(layer.data, quadrant_labels)
+    qtbot.keyClick(clusters.table, Qt.Key.Key_Z, CONTROL | SHIFT)
+    np.testing.assert_array_equal(layer.data, np.where(quadrant_labels == 3, 2, quadrant_labels))
+
+
+def test_actions_can_be_used_when_they_make_sense(clusters, click):
+    def enabled():
+        actions = clusters.table.actions()
+        return [action.text().replace("&", "") for action in actions if action.isEnabled()]
+
+    assert enabled() == ["Select none"]
+    click(clusters, 0)
+    assert enabled() == ["Rename", "Color…", "Show or hide", "Select none"]
+    click(clusters, 1, modifier=CONTROL)
+    assert enabled() == ["Merge", "Show or hide", "Select none"]
+    clusters.rename(1, "dark")
+    assert enabled() == ["Merge", "Show or hide", "Select none", "Undo"]
+    clusters.undo()
+    assert enabled() == ["Merge", "Show or hide", "Select none", "Redo"]
+
+
+# --------------------------------------------------------- what others change
+
+
+def test_a_new_run_shows_in_place(clusters, layer, image):
+    clusters.select([4])
+    result = segment_layer(image, 3)[0]
+    update_layer(layer, result)
+    assert [text[LABEL] for text in texts(clusters)] == ["1", "2", "3"]
+    assert [text[COLOR] for text in texts(clusters)] == result.features["color"].tolist()
+    assert clusters.selected == []
+    assert colors_of(layer) == colors_of(result)
+
+
+def test_a_new_scale_shows(clusters, layer):
+    layer.scale = (2, 2)
+    assert texts(clusters)[0][AREA].replace("\u03bc", "µ") == "400 µm²"
+    layer.units = ("mm", "mm")
+    assert texts(clusters)[0][AREA] == "400 mm²"
+
+
+def test_the_features_table_of_napari_shows_the_same_rows(clusters, layer, viewer):
+    viewer.layers.selection = {layer}
+    _, table = viewer.window.add_plugin_dock_widget("napari", "Features table widget")
+    clusters.rename(2, "wine")
+    clusters.merge([1, 4])
+    clusters.set_color(4, "#102030")
+    model = table.table.model().sourceModel()
+    shown = model.df
+    assert shown["index"].tolist() == [int(text[LABEL]) for text in texts(clusters)] == [2, 3, 4]
+    assert shown["name"].tolist() == [text[NAME] for text in texts(clusters)] == ["wine", "", ""]
+    assert shown["color"].tolist() == [text[COLOR] for text in texts(clusters)]
+
+
+def test_a_layer_no_longer_shown_is_not_followed(clusters, layer, image):
+    other = segment_layer(image, 2)[0]
+    clusters.set_layer(other)
+    layer.features = layer.features.iloc[:3]
+    layer.colormap = {None: "red", 0: "blue", 1: "green"}
+    assert [text[COLOR] for text in texts(clusters)] == other.features["color"].tolist()
+    clusters.set_layer(other)
+    assert clusters.layer is other
+
+
+def test_a_list_that_is_gone_leaves_its_layer_alone(viewer, layer, delete):
+    widget = ClusterList(layer)
+    dock = viewer.window.add_dock_widget(widget)
+    viewer.window.remove_dock_widget(dock)
+    delete(widget)
+    layer.features = layer.features.iloc[:2]
+    layer.colormap = {None: "red", 0: "blue", 1: "green"}
+    layer.scale = (3, 3)
+    assert len(layer.features) == 2
