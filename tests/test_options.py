@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from napari_kmeans import segment, segment_layer
-from napari_kmeans.options import OPTIONS, Options, shown
+from napari_kmeans.checks import shown
+from napari_kmeans.options import OPTIONS, Options
 
 
 @pytest.mark.parametrize("function", [segment, segment_layer])

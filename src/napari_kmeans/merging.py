@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kmeans.checks import shown
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import brightness, has_known_white, rgb_to_lab, to_hex
 from napari_kmeans.imaging.painting import (
@@ -18,7 +19,6 @@ from napari_kmeans.imaging.painting import (
     round_to,
 )
 from napari_kmeans.model import KMeansModel, entries_of
-from napari_kmeans.options import shown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kmeans.checks import LARGEST, shown
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
-from napari_kmeans.files.reading import write_whole
+from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import Pixels, open_pixels
 from napari_kmeans.imaging.colors import ColorSpace, display_colors, white_of
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import Painter, paint, round_to
 from napari_kmeans.imaging.units import describe_other_units
-from napari_kmeans.options import LARGEST, OPTIONS, Options, shown
+from napari_kmeans.options import OPTIONS, Options
 
 Floats = NDArray[np.float64]
 

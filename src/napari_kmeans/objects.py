@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
+from napari_kmeans.checks import shown
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.painting import label_dtype
-from napari_kmeans.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

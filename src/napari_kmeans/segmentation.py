@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.checks import shown
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
@@ -15,7 +16,7 @@ from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.colors import brightness, has_known_white, to_hex, white_of
 from napari_kmeans.imaging.painting import paint
 from napari_kmeans.model import KMeansModel
-from napari_kmeans.options import Options, shown
+from napari_kmeans.options import Options
 from napari_kmeans.summary import Colors, Summary, summarize_pixels
 
 if TYPE_CHECKING:

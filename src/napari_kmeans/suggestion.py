@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.checks import shown
 from napari_kmeans.clustering.selection import Scores, elect, score_numbers, vote
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
 from napari_kmeans.imaging.blocks import open_images
-from napari_kmeans.options import OPTIONS, Options, shown
+from napari_kmeans.options import OPTIONS, Options
 from napari_kmeans.segmentation import _check_summary, _check_together
 from napari_kmeans.summary import Summary, summarize_pixels
 

@@ -23,7 +23,7 @@ from napari_kmeans.cli import jobs
 from napari_kmeans.cli import main as main_module
 from napari_kmeans.cli.jobs import Outcome
 from napari_kmeans.cli.main import main, screen_problem
-from napari_kmeans.files import reading
+from napari_kmeans.files import tiff
 from napari_kmeans.files.picture import Axis, Picture
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.options import OPTIONS, Options
@@ -444,7 +444,7 @@ class TestLazily:
         assert recolored.channel_axis == 0
 
     def test_a_large_tiff_file(self, tmp_path, out, image, monkeypatch):
-        monkeypatch.setattr(reading, "LARGE", 1000)
+        monkeypatch.setattr(tiff, "LARGE", 1000)
         path = tmp_path / "slide.tif"
         tifffile.imwrite(path, image, photometric="rgb", tile=(256, 256), compression="zlib")
         assert main([str(path), "-k", "4", "-o", str(out)]) == 0

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_kmeans.files import ome_zarr_writer, picture
+from napari_kmeans.files import lazy, ome_zarr_writer
+from napari_kmeans.files.errors import UnreadableImageError
+from napari_kmeans.files.lazy import FileArray, open_lazily
 from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
-from napari_kmeans.files.picture import Axis, FileArray, UnreadableImageError, open_lazily
+from napari_kmeans.files.picture import Axis
 from napari_kmeans.files.reading import read_image
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ PLANE = RNG.integers(0, 9, (203, 330), dtype=np.uint8)
 def _small(monkeypatch):
     """Levels are made of images beyond a hundred pixels, and chunks are small, to be quick."""
     monkeypatch.setattr(ome_zarr_writer, "SIDE", 100)
-    monkeypatch.setattr(picture, "CHUNK_PIXELS", 32 * 32)
+    monkeypatch.setattr(lazy, "CHUNK_PIXELS", 32 * 32)
 
 
 def _levels(path: Path) -> list[zarr.Array]:

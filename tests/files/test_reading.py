@@ -13,8 +13,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_kmeans.files.picture import UnreadableImageError
-from napari_kmeans.files.reading import read_image, replacing, write_whole
+from napari_kmeans.files.atomic import replacing, write_whole
+from napari_kmeans.files.errors import UnreadableImageError
+from napari_kmeans.files.reading import read_image
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_kmeans.files import reading
-from napari_kmeans.files.picture import UnreadableImageError
+from napari_kmeans.files import tiff
+from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ TILED = {"tile": (64, 128), "compression": "zlib", "predictor": True}
 @pytest.fixture
 def path(tmp_path, monkeypatch) -> Path:
     """A path; what is written there counts as large."""
-    monkeypatch.setattr(reading, "LARGE", 1000)
+    monkeypatch.setattr(tiff, "LARGE", 1000)
     return tmp_path / "large.tif"
 
 

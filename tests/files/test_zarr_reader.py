@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_kmeans.files.picture import Axis, UnreadableImageError
+from napari_kmeans.files.errors import UnreadableImageError
+from napari_kmeans.files.picture import Axis
 from napari_kmeans.files.reading import read_image
 
 if TYPE_CHECKING:

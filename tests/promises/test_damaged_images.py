@@ -19,8 +19,8 @@ import zarr
 from PIL import Image
 
 from napari_kmeans.cli.main import main
-from napari_kmeans.files import reading
-from napari_kmeans.files.picture import UnreadableImageError
+from napari_kmeans.files import tiff
+from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ def test_a_device_is_not_read(name, tmp_path):
 @pytest.mark.parametrize("tenths", [2, 5, 8])
 @pytest.mark.parametrize("options", [{}, {"rowsperstrip": 5, "compression": "zlib"}, TILED])
 def test_a_large_tiff_file_that_is_cut_is_refused_at_once(tenths, options, tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "LARGE", 1000)
+    monkeypatch.setattr(tiff, "LARGE", 1000)
     cut_tiff(tenths, **options)(tmp_path / "cut.tif")
     with pytest.raises(UnreadableImageError, match=r"^it ends too early: \d+ bytes are missing$"):
         read_image(tmp_path / "cut.tif")

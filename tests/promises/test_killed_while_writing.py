@@ -23,7 +23,7 @@ import zarr
 from napari_kmeans import segment
 from napari_kmeans.cli.main import main
 from napari_kmeans.cli.output import colors_of
-from napari_kmeans.files.reading import PREFIX, write_whole
+from napari_kmeans.files.atomic import PREFIX, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from napari_kmeans import KMeansModel
-from napari_kmeans.files.reading import write_whole
+from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.cli.output import colors_of
 
 models = [KMeansModel.load(path) for path in sys.argv[2:]]

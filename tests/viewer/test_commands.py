@@ -15,7 +15,7 @@ from npe2 import PluginManifest
 from napari_kmeans import segment, suggest_n_clusters
 from napari_kmeans.viewer import commands
 from napari_kmeans.viewer.dock.widget import KMeansWidget
-from napari_kmeans.viewer.segment_layer import METADATA_KEY
+from napari_kmeans.viewer.provenance import METADATA_KEY
 
 MANIFEST = Path(__file__).parents[2] / "napari.yaml"
 COMMANDS = {

@@ -13,12 +13,8 @@ import napari_kmeans
 from napari_kmeans import segment, segment_layer
 from napari_kmeans.viewer.from_layers.masks import mask_levels
 from napari_kmeans.viewer.from_layers.source import Source
-from napari_kmeans.viewer.segment_layer import (
-    METADATA_KEY,
-    coreset_layer,
-    labels_layer,
-    recolored_layers,
-)
+from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
 
 PLACES_2D = {

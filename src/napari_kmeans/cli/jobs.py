@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans.cli.terminal import bar, say, spoken_warnings
-from napari_kmeans.files.picture import (
-    FileArray,
-    Picture,
-    UnreadableImageError,
-    open_lazily,
-    reason,
-)
+from napari_kmeans.files.errors import UnreadableImageError, reason
+from napari_kmeans.files.lazy import FileArray, open_lazily
 from napari_kmeans.options import OPTIONS, Options
 
 if TYPE_CHECKING:
@@ -22,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.files.picture import Picture
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation
 

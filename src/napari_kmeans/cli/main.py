@@ -25,8 +25,10 @@ from napari_kmeans.cli.output import (
     write_results,
 )
 from napari_kmeans.cli.terminal import PROGRAM, bar, listed, print_table, say
-from napari_kmeans.files.picture import Picture, UnreadableImageError, reason
-from napari_kmeans.files.reading import read_image, replacing, write_whole
+from napari_kmeans.files.atomic import replacing, write_whole
+from napari_kmeans.files.errors import UnreadableImageError, reason
+from napari_kmeans.files.picture import Picture
+from napari_kmeans.files.reading import read_image
 from napari_kmeans.imaging.declared import ChunkError
 from napari_kmeans.options import AUTO, OPTIONS, OptionInfo, Options
 from napari_kmeans.samples import SAMPLES

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.files.atomic import PREFIX, clear_leftovers, replacing
 from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
 from napari_kmeans.files.picture import Axis
-from napari_kmeans.files.reading import PREFIX, clear_leftovers, replacing
 from napari_kmeans.files.zarr_reader import COLORS
 from napari_kmeans.imaging.blocks import is_dask
 

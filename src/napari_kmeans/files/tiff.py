@@ -1,4 +1,4 @@
-"""TIFF files too large to be read whole: tiles and strips, read when they are needed."""
+"""Read TIFF files: whole, or piece by piece where they are large."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.files.picture import FileArray, UnreadableImageError, open_lazily
+from napari_kmeans.files.errors import UnreadableImageError
+from napari_kmeans.files.lazy import FileArray, open_lazily
+from napari_kmeans.files.picture import Axis, Picture
+from napari_kmeans.files.pillow import read_bytes, read_with_pillow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,3 +130,51 @@ def _check_compression(source: TiffLevel, page: tifffile.TiffPage) -> None:
         name = COMPRESSION(page.compression).name
         message = f"it is large and its compression, {name}, needs: pip install imagecodecs"
         raise UnreadableImageError(message) from error
+
+
+LARGE = 2**28
+"""Bytes: a TIFF file with more pixels than that is read when they are needed."""
+
+
+TIFF_KINDS = {"S": "channel", "C": "channel", "T": "time", "X": "space", "Y": "space", "Z": "space"}
+
+
+def read_tiff(path: Path) -> Picture:
+    """Read the first series of a TIFF file: lazily if it is large, and else whole."""
+    from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
+
+    with TiffFile(path) as file:
+        series = file.series[0]
+        first = series.keyframe
+        if series.nbytes > LARGE and first.photometric != PHOTOMETRIC.PALETTE:
+            return _tiff_picture(open_levels(path, series), series.axes, lazy=True)
+        plain = first.compression in (
+            COMPRESSION.NONE,
+            COMPRESSION.ADOBE_DEFLATE,
+            COMPRESSION.DEFLATE,
+        )
+        if not plain or first.photometric == PHOTOMETRIC.PALETTE:
+            # Pillow has LZW, JPEG and palettes, for which tifffile needs imagecodecs.
+            return read_with_pillow(read_bytes(path), [page.index for page in series.pages if page])
+        return _tiff_picture([series.asarray()], series.axes)
+
+
+def _tiff_picture(levels: list[Any], names: str, lazy: bool = False) -> Picture:
+    """Return the picture of levels whose axes have the `names` that TIFF gives them."""
+    channel_axis = next((names.index(name) for name in "SC" if name in names), None)
+    rgb = None
+    if "S" in names and channel_axis is not None:
+        levels = [np.moveaxis(level, channel_axis, -1) for level in levels]
+        names = names.replace("S", "") + "S"
+        rgb = levels[0].shape[-1] in (3, 4)
+        channel_axis = None if rgb else len(names) - 1
+    axes = tuple(
+        Axis("c" if name in "SC" else name.lower(), TIFF_KINDS.get(name, "")) for name in names
+    )
+    return Picture(
+        levels[0],
+        rgb,
+        channel_axis,
+        levels=tuple(levels) if lazy else (),
+        axes=axes,
+    )

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.files.picture import Axis, FileArray, Picture, UnreadableImageError, open_lazily
+from napari_kmeans.files.errors import UnreadableImageError
+from napari_kmeans.files.lazy import FileArray, open_lazily
+from napari_kmeans.files.picture import Axis, Picture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

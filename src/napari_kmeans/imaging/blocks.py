@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from napari_kmeans.checks import LARGEST, shown
 from napari_kmeans.imaging.declared import as_declared
-from napari_kmeans.options import LARGEST, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kmeans.checks import LARGEST
 from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.imaging import kernels
-from napari_kmeans.options import LARGEST
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.options import shown
+from napari_kmeans.checks import shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kmeans.checks import LARGEST
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.drawing import draw_pixels
 from napari_kmeans.imaging.streaming import find_moments
-from napari_kmeans.options import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

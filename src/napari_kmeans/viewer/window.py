@@ -10,7 +10,8 @@ import numpy as np
 from napari_kmeans.cli.terminal import PROGRAM
 from napari_kmeans.options import OPTIONS, Options
 from napari_kmeans.viewer import samples
-from napari_kmeans.viewer.segment_layer import Source, labels_layer, recolored_layers
+from napari_kmeans.viewer.from_layers.source import Source
+from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from superqt import QCollapsible
 
 from napari_kmeans import segment, segment_slices
 from napari_kmeans.viewer.from_layers import source as source_module
-from napari_kmeans.viewer.segment_layer import METADATA_KEY
+from napari_kmeans.viewer.provenance import METADATA_KEY
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from napari_kmeans.clustering.kernels import update_labels
 from napari_kmeans.options import OPTIONS
 from napari_kmeans.viewer.background.worker import warm_up
 from napari_kmeans.viewer.dock.widget import KMeansWidget
-from napari_kmeans.viewer.segment_layer import METADATA_KEY
+from napari_kmeans.viewer.provenance import METADATA_KEY
 
 FIELDS = [
     "image",

@@ -19,9 +19,10 @@ from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers import source as source_module
 from napari_kmeans.viewer.from_layers.source import Source, default_level
 from napari_kmeans.viewer.panels.objects_panel import Place, Splitting
-from napari_kmeans.viewer.segment_layer import METADATA_KEY, coreset_layer, labels_layer
+from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.applying import Application
 from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
 
 PLACE = {"scale": (2, 0.5), "translate": (10, -3), "rotate": 30, "units": ("mm", "mm")}

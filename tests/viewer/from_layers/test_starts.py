@@ -12,7 +12,7 @@ from napari_kmeans import segment, segment_layer, segment_slices
 from napari_kmeans.viewer.from_layers.marks_watcher import can_start, count_starts
 from napari_kmeans.viewer.from_layers.source import Source
 from napari_kmeans.viewer.from_layers.starts import Start
-from napari_kmeans.viewer.segment_layer import METADATA_KEY
+from napari_kmeans.viewer.provenance import METADATA_KEY
 
 PLACE = {"scale": (2, 0.5), "rotate": 30, "translate": (10, -3), "shear": [0.2]}
 ELSEWHERE = {"scale": (0.25, 3), "rotate": -20, "translate": (-4, 8)}

@@ -10,7 +10,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 
 from napari_kmeans import KMeansModel, merge_clusters, segment
-from napari_kmeans.viewer.segment_layer import METADATA_KEY
+from napari_kmeans.viewer.provenance import METADATA_KEY
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 from scipy import ndimage
 
-from napari_kmeans.viewer.segment_layer import METADATA_KEY
+from napari_kmeans.viewer.provenance import METADATA_KEY
 
 
 @pytest.fixture

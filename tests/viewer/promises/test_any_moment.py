@@ -22,7 +22,7 @@ from napari_kmeans import segment
 from napari_kmeans.viewer.background import worker
 from napari_kmeans.viewer.background.worker import warm_up
 from napari_kmeans.viewer.dock.widget import KMeansWidget
-from napari_kmeans.viewer.segment_layer import METADATA_KEY
+from napari_kmeans.viewer.provenance import METADATA_KEY
 
 SECONDS = 20
 BEGINNING, MIDDLE, END = 0, 4, 10**9

@@ -9,7 +9,7 @@ import pytest
 from napari.layers import Image, Labels, _layer_actions
 
 from napari_kmeans import segment_layer
-from napari_kmeans.viewer.segment_layer import METADATA_KEY, is_copy
+from napari_kmeans.viewer.provenance import METADATA_KEY, is_copy
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
 

@@ -9,10 +9,10 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_kmeans import KMeansModel, segment, segment_layer
 from napari_kmeans.viewer.from_layers.source import WHOLE, Source
-from napari_kmeans.viewer.segment_layer import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.applying import Application
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
+from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.update import update_layer
 
 RANGES = {

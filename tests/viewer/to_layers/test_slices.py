@@ -12,14 +12,10 @@ from napari.layers import Image, Labels, Shapes
 from napari_kmeans import segment, segment_layer, segment_slices
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import Source, layer_levels
-from napari_kmeans.viewer.segment_layer import (
-    METADATA_KEY,
-    coreset_layer,
-    labels_layer,
-    recolored_layers,
-)
+from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.applying import Application
 from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
 
 PLACE = {"scale": (4, 0.5, 0.7), "translate": (10, -3, 2), "units": ("um",) * 3}

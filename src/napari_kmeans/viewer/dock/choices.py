@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from magicgui.widgets import ComboBox
 
 from napari_kmeans.options import AUTO
@@ -14,6 +13,7 @@ from napari_kmeans.viewer.from_layers.source import (
     Stack,
     default_level,
     layer_levels,
+    shown_slice,
     spatial_shape,
 )
 
@@ -65,14 +65,6 @@ def level_choices(layer: Image | None, stack: str, method: str) -> list[tuple[st
 
 def _size(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))  # noqa: RUF001 - as one writes sizes
-
-
-def shown_slice(layer: Image) -> tuple[int | None, ...]:
-    """Return the index of the slice of a layer that is in view, None for the axes that are."""
-    # The one place where napari tells it with the order of the axes, units and
-    # transforms taken into account.
-    point = layer._data_slice.point
-    return tuple(None if np.isnan(place) else round(float(place)) for place in point)
 
 
 def stack_to_fit(choice: str, layer: Image) -> Stack:

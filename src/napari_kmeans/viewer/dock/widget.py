@@ -30,13 +30,9 @@ from napari_kmeans.viewer.panels.merge_panel import MergePanel
 from napari_kmeans.viewer.panels.number_panel import NumberPanel
 from napari_kmeans.viewer.panels.objects_panel import ObjectsPanel
 from napari_kmeans.viewer.panels.panel import Fold, Panel
-from napari_kmeans.viewer.segment_layer import (
-    METADATA_KEY,
-    coreset_layer,
-    labels_layer,
-    recolored_layers,
-)
+from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
+from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.result import Result
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
 from napari_kmeans.viewer.widgets.form import offer_choices, show_row

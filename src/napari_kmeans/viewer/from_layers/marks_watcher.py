@@ -9,7 +9,7 @@ from napari.layers import Labels, Points
 from qtpy.QtCore import QTimer
 
 from napari_kmeans.viewer.from_layers.starts import labels_of
-from napari_kmeans.viewer.segment_layer import METADATA_KEY
+from napari_kmeans.viewer.provenance import METADATA_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -238,3 +238,11 @@ def index_at(
         slice(None) if place is None else min(round(place * size / full), size - 1)
         for place, full, size in zip(slice_index, finest, shape, strict=True)
     )
+
+
+def shown_slice(layer: Image) -> tuple[int | None, ...]:
+    """Return the index of the slice of a layer that is in view, None for the axes that are."""
+    # The one place where napari tells it with the order of the axes, units and
+    # transforms taken into account.
+    point = layer._data_slice.point
+    return tuple(None if np.isnan(place) else round(float(place)) for place in point)

@@ -10,8 +10,7 @@ from napari.layers import Points
 
 from napari_kmeans.imaging.blocks import is_dask, split
 from napari_kmeans.imaging.declared import as_declared
-from napari_kmeans.viewer.dock.choices import shown_slice
-from napari_kmeans.viewer.from_layers.source import layer_levels
+from napari_kmeans.viewer.from_layers.source import layer_levels, shown_slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.from_layers.source import WHOLE, Source
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.segment_layer import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.applying import Application, check_channels
+from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.widgets.dialogs import ask_what_to_open, ask_where_to_save
 from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
 

@@ -13,7 +13,8 @@ from napari_kmeans.execution.progress import part_of
 from napari_kmeans.options import OPTIONS
 from napari_kmeans.viewer.from_layers.source import EACH
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.segment_layer import METADATA_KEY, labels_layer, recolored_layers
+from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.widgets.form import form, row
 from napari_kmeans.viewer.widgets.side_by_side import SideBySide
 

@@ -11,7 +11,7 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.figures import plot_palette
-from napari_kmeans.files.reading import write_whole
+from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.as_python import script_of
 from napari_kmeans.viewer.widgets.dialogs import ask_where_to_save

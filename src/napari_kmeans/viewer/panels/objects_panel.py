@@ -16,7 +16,7 @@ from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.objects import Objects, split_objects
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.segment_layer import METADATA_KEY, sign
+from napari_kmeans.viewer.provenance import METADATA_KEY, sign
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 from napari_kmeans.viewer.widgets.form import form, offer_choices, row
 

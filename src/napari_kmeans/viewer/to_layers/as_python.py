@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.files.picture import UnreadableImageError
+from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.merging import MergedModel

@@ -13,7 +13,7 @@ from napari.utils.events import EmitterGroup, Event
 from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.viewer.from_layers.source import layer_levels
-from napari_kmeans.viewer.segment_layer import METADATA_KEY
+from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
 from napari_kmeans.viewer.to_layers.label_table import COLUMNS, OUTDATED, is_outdated, without_mark
 

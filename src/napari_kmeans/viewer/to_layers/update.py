@@ -14,7 +14,7 @@ from napari_kmeans.viewer.from_layers.source import (
     layer_levels,
     spatial_attributes,
 )
-from napari_kmeans.viewer.segment_layer import METADATA_KEY, is_copy, sign
+from napari_kmeans.viewer.provenance import METADATA_KEY, is_copy, sign
 from napari_kmeans.viewer.to_layers.clusters import without_veil
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
 

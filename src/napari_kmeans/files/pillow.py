@@ -1,0 +1,80 @@
+"""Read photographs and animations with Pillow, by way of imageio."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.files.errors import UnreadableImageError, check_memory
+from napari_kmeans.files.picture import Picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def read_with_imageio(path: Path) -> Picture:
+    """Read an image or an animation with the reader that imageio prefers for its suffix."""
+    import imageio.v3 as iio
+    from imageio.config import known_extensions
+    from imageio.plugins.pillow import PillowPlugin
+
+    # As bytes, for imageio leaves a file open that it cannot read.
+    data = read_bytes(path)
+    known = known_extensions.get(path.suffix.lower())
+    # If imageio's preferred reader fails, the others fail too, with a longer message. So
+    # only that one is tried.
+    if not known or known[0].priority[0] != "pillow":
+        with iio.imopen(data, "r", extension=path.suffix) as file:
+            if not isinstance(file, PillowPlugin):
+                return Picture(np.asarray(file.read()))
+    return read_with_pillow(data)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file whole, if there is memory for it."""
+    check_memory(path.stat().st_size, "the file")
+    return path.read_bytes()
+
+
+def read_with_pillow(data: bytes, pages: Sequence[int] = ()) -> Picture:
+    """Read the `pages` of a file, or all there are where none are given."""
+    import imageio.v3 as iio
+
+    _check_with_pillow(data, len(pages))
+    mode = str(iio.immeta(data, plugin="pillow", index=0).get("mode", ""))
+    # The fourth channel of a printer's colours would pass for alpha.
+    how: dict[str, Any] = {"plugin": "pillow", "mode": "RGB" if mode == "CMYK" else None}
+    if pages:
+        pixels = np.stack([iio.imread(data, index=page, **how) for page in pages])
+    else:
+        pixels = np.asarray(iio.imread(data, **how))
+    is_gray = mode in ("1", "L", "F") or mode.startswith("I")
+    if mode == "LA":
+        gray, alpha = pixels[..., :1], pixels[..., 1:]
+        pixels = np.concatenate([gray, gray, gray, alpha], axis=-1)
+    if len(pixels) == 1 and pixels.ndim > (2 if is_gray else 3):
+        pixels = pixels[0]
+    note = "its 16-bit colours are read at 8 bits; a TIFF file would keep them"
+    return Picture(pixels, rgb=not is_gray, note=note if _is_deep_color_png(data) else "")
+
+
+def _check_with_pillow(data: bytes, n_pages: int) -> None:
+    """Refuse what is no image, or says that it has more pixels than there is memory for."""
+    from PIL import Image, ImageMode, UnidentifiedImageError
+
+    try:
+        with Image.open(BytesIO(data)) as image:
+            n_frames = n_pages or getattr(image, "n_frames", 1)
+            value = np.dtype(ImageMode.getmode(image.mode).typestr)
+            n_bytes = image.width * image.height * len(image.getbands()) * value.itemsize
+    except UnidentifiedImageError:
+        raise UnreadableImageError("it is no image in a format known here") from None
+    # Pillow holds a frame while the array is made of all of them.
+    check_memory((n_frames + 1) * n_bytes, "an image of the size that it tells")
+
+
+def _is_deep_color_png(data: bytes) -> bool:
+    return data.startswith(b"\x89PNG") and data[24] == 16 and data[25] != 0

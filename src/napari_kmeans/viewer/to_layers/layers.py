@@ -1,0 +1,141 @@
+"""Build napari layers of a result: labels, recolored image, sampled pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Points
+
+from napari_kmeans import __version__
+from napari_kmeans.viewer.provenance import METADATA_KEY, sign
+from napari_kmeans.viewer.to_layers.label_colors import cluster_colors, label_colormap, shown_table
+from napari_kmeans.viewer.to_layers.label_table import watch_edits
+
+if TYPE_CHECKING:
+    from napari.utils.colormaps import DirectLabelColormap
+
+    from napari_kmeans.segmentation import Segmentation
+    from napari_kmeans.viewer.background.task import Outcome
+    from napari_kmeans.viewer.from_layers.source import Source
+
+
+def labels_layer(segmentation: Outcome, source: Source) -> Labels:
+    """Build the layer of the labels, in the colours of the palette."""
+    labels = Labels(
+        segmentation.labels,
+        multiscale=source.multiscale,
+        colormap=_colormap(segmentation, source),
+        features=shown_table(segmentation, source),
+        **_identity("labels", segmentation, source),
+    )
+    watch_edits(labels)
+    return sign(labels)
+
+
+def recolored_layers(segmentation: Outcome, source: Source) -> list[Image]:
+    """Build the layer of the image in the colours of the palette, or one for each channel."""
+    if source.channels:
+        return [
+            _recolored_channel(number, segmentation, source)
+            for number in range(len(source.channels))
+        ]
+    recolored = Image(
+        segmentation.recolored,
+        multiscale=source.multiscale,
+        rgb=source.rgb,
+        **source.display,
+        **_identity("recolored", segmentation, source),
+    )
+    return [sign(recolored)]
+
+
+def _recolored_channel(number: int, segmentation: Outcome, source: Source) -> Image:
+    channel, recolored = source.channels[number], segmentation.recolored
+    levels = [level[..., number] for level in recolored] if source.multiscale else None
+    identity = _identity("recolored", segmentation, source)
+    # Told from its neighbours, when a later run looks for it.
+    identity["metadata"][METADATA_KEY]["channel"] = channel.unique_id
+    identity["name"] = f"{channel.name} recolored"
+    layer = Image(
+        recolored[..., number] if levels is None else levels,
+        multiscale=source.multiscale,
+        rgb=False,
+        **channel.display,
+        **identity,
+    )
+    return sign(layer)
+
+
+def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
+    """Build the layer of the sampled pixels: area by weight, colour by cluster.
+
+    Raises
+    ------
+    ValueError
+        If there is no coreset, because the method was "full".
+    """
+    coreset = segmentation.coreset
+    if coreset is None:
+        raise ValueError('method must be "coreset" for points, got "full": there is no sample.')
+    points = coreset.points if source.rgb or source.channels else coreset.points[:, 0]
+    model = segmentation.model
+    labels, _ = model.paint(model.open(points), recolored=False)
+    sample = Points(
+        _in_finest(coreset.positions, source),
+        ndim=len(source.shape),
+        size=_point_sizes(coreset.weights, source),
+        face_color=_colormap(segmentation, source).map(labels),
+        border_width=0.1,
+        border_color="white",
+        features={"index": labels, "weight": coreset.weights},
+        **_identity("coreset", segmentation, source),
+    )
+    return sign(sample)
+
+
+def _in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
+    """Carry positions in what was fitted into the pixels of the finest level."""
+    n_axes = len(source.shape)
+    index = (None,) * n_axes if isinstance(source.stack, str) else source.stack
+    factors = np.divide(source.shape, source.shape_of(source.level))
+    places = np.empty((len(positions), n_axes))
+    columns = iter(positions.T)
+    for axis, place in enumerate(index):
+        if place is None:
+            places[:, axis] = (next(columns) + 0.5) * factors[axis] - 0.5
+        else:
+            places[:, axis] = place
+    return places
+
+
+def _identity(kind: str, segmentation: Outcome, source: Source) -> dict[str, Any]:
+    """Return the name, provenance and place in the world of a layer of the result."""
+    provenance = {
+        "kind": kind,
+        "version": __version__,
+        "source": source.name,
+        "source_id": source.unique_id,
+        "options": segmentation.options.to_dict(),
+        "level": source.level,
+        "stack": source.stack if isinstance(source.stack, str) else list(source.stack),
+        "model": segmentation.model.to_dict(),
+        "distortion": segmentation.distortion,
+    }
+    return {
+        "name": f"{source.name} {kind}",
+        "metadata": {METADATA_KEY: provenance},
+        **source.spatial,
+    }
+
+
+def _colormap(segmentation: Outcome, source: Source) -> DirectLabelColormap:
+    """Return the colors in which the recolored layer shows each label."""
+    labels = segmentation.table["index"].tolist()
+    return label_colormap(dict(zip(labels, cluster_colors(segmentation, source), strict=True)))
+
+
+def _point_sizes(weights: np.ndarray, source: Source) -> Any:
+    """Return diameters in pixels: areas grow with weights; a hundred fill a row if equal."""
+    relative = np.sqrt(weights / weights.mean())
+    return max(source.shape[-2:]) / 100 * np.clip(relative, 0.4, 4)
