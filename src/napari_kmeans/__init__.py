@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from napari_kmeans._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
     from napari_kmeans.viewer.segment_layer import segment_layer
 
-__version__ = "0.1.1"
 __all__ = [
     "CoresetKMeans",
     "KMeansModel",

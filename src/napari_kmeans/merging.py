@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.segmentation import Segmentation
+    from napari_kmeans.types import Floats
 
-Floats: TypeAlias = NDArray[np.float64]
 Groups: TypeAlias = NDArray[np.int64]
 
 _MAX_COLORS = 2048

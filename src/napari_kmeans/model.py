@@ -7,10 +7,9 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.checks import LARGEST, shown
 from napari_kmeans.execution.notices import notice
@@ -23,7 +22,10 @@ from napari_kmeans.imaging.painting import Painter, paint, round_to
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.options import OPTIONS, Options
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
 
 _FORMAT = "napari-kmeans model"
 _VERSION = 1

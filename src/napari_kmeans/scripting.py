@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans import __version__
+from napari_kmeans._version import __version__
 from napari_kmeans.options import OPTIONS, SUMMARY_OPTIONS, Options
 from napari_kmeans.samples import SAMPLES
 

@@ -210,11 +210,11 @@ def segment(
     with shared_pool():
         if summary is None:
             images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-            _check_together(images[0], options)
+            check_together(images[0], options)
             summary = summarize_pixels(images, options, report)
         else:
-            _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-            _check_together(summary.images[0], options)
+            check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+            check_together(summary.images[0], options)
             summary = summary.with_options(options)
         segmentation = _segment(summary, report)
     if are_several(image):
@@ -277,14 +277,14 @@ def summarize(
     n_clusters = min(Options.n_clusters, options.resolved_coreset_size)
     options = replace(options, n_clusters=n_clusters)
     images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-    _check_together(images[0], options)
+    check_together(images[0], options)
     report = Progress(progress)
     summary = summarize_pixels(images, options, report)
     report.finish()
     return summary
 
 
-def _check_summary(summary: Summary, image: Any, **given: Any) -> None:
+def check_summary(summary: Summary, image: Any, **given: Any) -> None:
     """Check that a summary is of this image, and not contradicted."""
     if not isinstance(summary, Summary):
         raise TypeError(
@@ -311,7 +311,7 @@ def _listed(sizes: list[int]) -> str:
     return ", ".join(map(str, sizes))
 
 
-def _check_together(pixels: Pixels, options: Options) -> None:
+def check_together(pixels: Pixels, options: Options) -> None:
     """Check what neither the image nor the options can tell alone."""
     if options.color_space != "rgb" and not pixels.rgb:
         raise ValueError(

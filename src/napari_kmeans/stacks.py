@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.model import KMeansModel
+    from napari_kmeans.types import Floats
 
-Floats: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.int64]
 Fit: TypeAlias = "tuple[KMeansModel, pd.DataFrame]"
 Painted: TypeAlias = tuple[Any, Any]

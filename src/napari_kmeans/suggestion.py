@@ -14,7 +14,7 @@ from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.options import OPTIONS, Options
-from napari_kmeans.segmentation import _check_summary, _check_together
+from napari_kmeans.segmentation import check_summary, check_together
 from napari_kmeans.summary import Summary, summarize_pixels
 
 if TYPE_CHECKING:
@@ -115,11 +115,11 @@ def suggest_n_clusters(
     with shared_pool():
         if summary is None:
             images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-            _check_together(images[0], options)
+            check_together(images[0], options)
             summary = summarize_pixels(images, options, report)
         else:
-            _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-            _check_together(summary.images[0], options)
+            check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+            check_together(summary.images[0], options)
             summary = summary.with_options(options)
         data = summary.levels[0]
         scores = score_numbers(data, numbers, summary.seed, report.stage(0.7, len(numbers)))

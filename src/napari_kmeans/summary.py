@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.balancing import balance_weights
@@ -39,12 +38,13 @@ from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
 from napari_kmeans.options import AUTO
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_kmeans.clustering.lloyd import Fit
     from napari_kmeans.execution.progress import Progress, Step
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.options import Options
-
-Floats: TypeAlias = NDArray[np.float64]
+    from napari_kmeans.types import Floats
 
 
 _MAX_SHOWN = 20_000

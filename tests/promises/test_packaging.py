@@ -37,7 +37,7 @@ def _top_level_imports(statement: str) -> set[str]:
 
 
 def test_the_rooms_are_found():
-    assert {"parameters", "segmentation", "samples", "model", "files", "__main__"} <= {
+    assert {"options", "segmentation", "samples", "model", "files", "__main__"} <= {
         name.removeprefix("napari_kmeans.") for name in LOWER_ROOMS
     }
     assert any(name.startswith("napari_kmeans.clustering.") for name in LOWER_ROOMS)

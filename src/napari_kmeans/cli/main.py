@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_kmeans import __version__
+from napari_kmeans._version import __version__
 from napari_kmeans.cli.jobs import Job, Outcome, Plan, computed
 from napari_kmeans.cli.output import (
     SHARED_MODEL,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering import kernels
 from napari_kmeans.execution.threads import map_threads
@@ -13,7 +12,10 @@ from napari_kmeans.execution.threads import map_threads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Floats: TypeAlias = NDArray[np.float64]
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
+
 Result = TypeVar("Result")
 
 _GROUP = 32

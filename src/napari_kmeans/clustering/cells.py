@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 
-Floats: TypeAlias = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
 
 
 def group_in_cells(

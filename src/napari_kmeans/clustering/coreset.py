@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering import kernels
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.clustering.seeding import draw_seeds
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
 
 _SEEDING_POINTS = 10_000
 

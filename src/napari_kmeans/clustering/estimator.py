@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -29,10 +28,10 @@ from napari_kmeans.clustering.lloyd import Fit, find_nearest, lloyd
 from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
     from sklearn.utils import Tags
 
-Floats: TypeAlias = NDArray[np.float64]
+    from napari_kmeans.types import Floats
 
 
 class CoresetKMeans(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import group_in_cells
@@ -17,9 +14,11 @@ from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads, stop_if_in_vain
 
 if TYPE_CHECKING:
-    from napari_kmeans.options import Options
+    import numpy as np
 
-Floats: TypeAlias = NDArray[np.float64]
+    from napari_kmeans.options import Options
+    from napari_kmeans.types import Floats
+
 
 _MIN_RESTART_POINTS = 1000
 _RESTART_POINTS_PER_CLUSTER = 30

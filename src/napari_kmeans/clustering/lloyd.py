@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering import kernels
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
@@ -14,7 +13,10 @@ from napari_kmeans.clustering.seeding import draw_seeds
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_slices, map_threads, shared_pool, stop_if_in_vain
 
-Floats: TypeAlias = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
 
 _ROUNDING = 1e-12
 """What rounding adds to a number, at most: where points differ by no more, they are one."""

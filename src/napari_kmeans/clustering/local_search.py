@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering.lloyd import lloyd
 from napari_kmeans.execution.progress import Step, ignore
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_kmeans.clustering.assignment import GroupedPoints
     from napari_kmeans.clustering.lloyd import Fit
 
-Floats: TypeAlias = NDArray[np.float64]
 
 _SWAPS_PER_CLUSTER = 10
 """Swaps tried for each cluster. More of them lower the cost by less than 0.1 %."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering.lloyd import Fit
 from napari_kmeans.execution.progress import Step, ignore
@@ -16,7 +15,10 @@ from napari_kmeans.execution.threads import map_threads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-Floats = NDArray[np.float64]
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
+
 
 N_BINS = 2**16
 """Up to so many distinct values are told apart; more are counted in so many bins."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import group_in_cells
@@ -18,7 +17,8 @@ from napari_kmeans.options import Options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Floats: TypeAlias = NDArray[np.float64]
+    from napari_kmeans.types import Floats
+
 
 _CELLS = 4000
 """Points that are fitted and scored: on photographs, their scatter is 1 % of the cost at K = 8."""

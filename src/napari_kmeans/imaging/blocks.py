@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Block: TypeAlias = tuple[slice, ...]
+    from napari_kmeans.types import Block
+
 
 BLOCK_PIXELS = 2**19
 """Large enough that a block's work dwarfs its overhead, small enough to cancel within it."""

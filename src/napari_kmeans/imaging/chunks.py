@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_kmeans.imaging.blocks import Block, Pixels
+    from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.types import Block
 
 Result = TypeVar("Result")
 

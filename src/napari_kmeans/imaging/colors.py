@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.checks import LARGEST
 from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.imaging import kernels
 
-Floats: TypeAlias = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
 
 _SLAB = 2**16
 """Colours per task."""

@@ -12,7 +12,7 @@ from napari_kmeans.checks import shown
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_kmeans.imaging.blocks import Block
+    from napari_kmeans.types import Block
 
 
 class ChunkError(OSError):

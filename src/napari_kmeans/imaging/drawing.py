@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_kmeans.imaging.blocks import Block, Pixels
+    from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch, Piece
     from napari_kmeans.imaging.colors import ColorSpace
+    from napari_kmeans.types import Block
 
 _N_REFERENCES = 5
 """Pixels whose median is the reference. One could be an outlier; each may be a chunk to read."""

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_kmeans.imaging.blocks import Block, Pixels
+    from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
+    from napari_kmeans.types import Block
 
 MAX_BITS = 24
 """Colours of more bits than this are not counted one by one."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.checks import LARGEST
 from napari_kmeans.execution.progress import Step, ignore
@@ -16,9 +15,11 @@ from napari_kmeans.imaging.streaming import find_moments
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_kmeans.imaging.blocks import Pixels
+    from numpy.typing import NDArray
 
-Floats: TypeAlias = NDArray[np.float64]
+    from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.types import Floats
+
 
 PERCENTILES = (1.0, 99.0)
 """What `percentile` takes for the dark and the bright end of a channel."""

@@ -18,9 +18,10 @@ from napari_kmeans.imaging.histogram import pack_table, unpack_table
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_kmeans.imaging.blocks import Block, Pixels
+    from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
+    from napari_kmeans.types import Block
 
 
 def label_dtype(n_clusters: int) -> np.dtype[Any]:

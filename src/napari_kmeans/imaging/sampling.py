@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.chunks import Batch
     from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
+    from napari_kmeans.types import Floats
 
-Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
 _FINER = 8

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.fit import fit_points
@@ -21,13 +20,14 @@ from napari_kmeans.imaging.tally import Nearest, Tally, add_tallies
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
     from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.sampling import Sampling
     from napari_kmeans.options import Options
-
-Floats: TypeAlias = NDArray[np.float64]
+    from napari_kmeans.types import Floats
 
 
 class Moments(NamedTuple):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
@@ -19,11 +18,12 @@ from napari_kmeans.imaging.painting import label_dtype
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_kmeans.imaging.blocks import Block, Pixels
+    from numpy.typing import NDArray
+
+    from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
     from napari_kmeans.imaging.colors import ColorSpace
-
-Floats = NDArray[np.float64]
+    from napari_kmeans.types import Block, Floats
 
 
 _SLAB = 2**18

@@ -13,7 +13,8 @@ from napari_kmeans.imaging.colors import white_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_kmeans.imaging.blocks import Block, Pixels
+    from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.types import Block
 
 OTHER_UNITS = 16
 """As a rule, images in the same units differ less than so many times in their greatest values."""

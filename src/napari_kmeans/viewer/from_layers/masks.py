@@ -13,7 +13,7 @@ from napari_kmeans.viewer.from_layers.source import Source, layer_levels
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from napari_kmeans.imaging.blocks import Block
+    from napari_kmeans.types import Block
 
 ELLIPSE_VERTICES = 128
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import os
 
     from napari_kmeans.viewer.background.worker import SegmentationWorker
-    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
 
 _KINDS = "K-means models (*.json)"
@@ -54,7 +54,7 @@ class ApplyPanel(WorkingPanel):
     title = "Apply to…"
     tooltip = "Give another image the same clusters, and keep them in a file."
 
-    def __init__(self, dock: KMeansWidget) -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._loaded: _Loaded | None = None
         self.image = ComboBox(

@@ -8,7 +8,7 @@ from napari_kmeans.viewer.panels.panel import Panel
 from napari_kmeans.viewer.widgets.cluster_list import ClusterList
 
 if TYPE_CHECKING:
-    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.panels.panel import Dock
 
 
 class ClustersPanel(Panel):
@@ -17,7 +17,7 @@ class ClustersPanel(Panel):
     title = "Clusters"
     tooltip = "List, highlight, name, recolor, hide and merge the clusters of the last run."
 
-    def __init__(self, dock: KMeansWidget) -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self.list = ClusterList()
         self.column.addWidget(self.list)

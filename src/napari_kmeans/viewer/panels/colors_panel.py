@@ -11,7 +11,7 @@ from napari_kmeans.viewer.to_layers.label_colors import shown_colors
 from napari_kmeans.viewer.widgets.color_view import ColorSpaceView
 
 if TYPE_CHECKING:
-    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.panels.panel import Dock
 
 
 class ColorsPanel(Panel):
@@ -20,7 +20,7 @@ class ColorsPanel(Panel):
     title = "Colors in 3-D"
     tooltip = "Where the colors of the image and the centers of the clusters lie."
 
-    def __init__(self, dock: KMeansWidget) -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self.view = ColorSpaceView()
         self.column.addWidget(self.view)

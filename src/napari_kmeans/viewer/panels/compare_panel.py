@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.viewer.background.task import Outcome, Task
     from napari_kmeans.viewer.background.worker import SegmentationWorker
-    from napari_kmeans.viewer.dock.widget import KMeansWidget
     from napari_kmeans.viewer.from_layers.source import Source
+    from napari_kmeans.viewer.panels.panel import Dock
 
 MOST_NUMBERS = 15
 """With the original, four rows of four."""
@@ -97,7 +97,7 @@ class ComparePanel(WorkingPanel):
     title = "Compare"
     tooltip = "See the chosen image in several numbers of clusters, side by side."
 
-    def __init__(self, dock: KMeansWidget) -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self.side_by_side: SideBySide | None = None
         self.numbers = LineEdit(

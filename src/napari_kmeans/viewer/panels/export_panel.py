@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.viewer.background.task import Outcome
     from napari_kmeans.viewer.background.worker import SegmentationWorker
-    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
 
 _FIGURES = (".png", ".svg")
@@ -41,7 +41,7 @@ class ExportPanel(WorkingPanel):
     title = "Save and copy"
     tooltip = "Take the result along: as a Python script, a table, a figure."
 
-    def __init__(self, dock: KMeansWidget) -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._make_buttons()
         self.message = QLabel()

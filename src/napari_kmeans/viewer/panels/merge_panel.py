@@ -15,7 +15,7 @@ from napari_kmeans.viewer.widgets.form import form
 
 if TYPE_CHECKING:
     from napari_kmeans.merging import MergeTree
-    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.panels.panel import Dock
 
 MOST_CLUSTERS = 512
 """Trees of more clusters would take longer than a slider can wait."""
@@ -30,7 +30,7 @@ class MergePanel(Panel):
     title = "Merge similar"
     tooltip = "Join clusters of similar colors, and small ones: begin with many, end with few."
 
-    def __init__(self, dock: KMeansWidget) -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self.distance = FloatSlider(
             name="distance",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_kmeans.suggestion import Suggestion
     from napari_kmeans.viewer.background.task import Task
     from napari_kmeans.viewer.background.worker import SegmentationWorker
-    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
 
 _LONG = 30
@@ -50,7 +50,7 @@ class NumberPanel(WorkingPanel):
     title = "Which K?"
     tooltip = "Score 2 to 16 clusters for the chosen image, and suggest a number."
 
-    def __init__(self, dock: KMeansWidget) -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._task: Task | None = None
         self._seen: Result | None = None

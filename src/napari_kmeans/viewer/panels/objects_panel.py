@@ -11,7 +11,7 @@ from magicgui.widgets import ComboBox, PushButton, SpinBox
 from napari.layers import Labels
 from qtpy.QtWidgets import QLabel
 
-from napari_kmeans import __version__
+from napari_kmeans._version import __version__
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.objects import Objects, split_objects
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.viewer.background.worker import SegmentationWorker
-    from napari_kmeans.viewer.dock.widget import KMeansWidget
     from napari_kmeans.viewer.from_layers.source import Source
+    from napari_kmeans.viewer.panels.panel import Dock
 
 ALL = "all clusters"
 
@@ -54,7 +54,7 @@ class ObjectsPanel(WorkingPanel):
     title = "Objects"
     tooltip = "Part clusters where their pixels do not touch, as labels with a table of areas."
 
-    def __init__(self, dock: KMeansWidget) -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._make_fields()
         self.message = QLabel()

@@ -1,17 +1,52 @@
-"""What stands folded below the form of the dock: parts that look at the latest result."""
+"""Panels that unfold below the form of the dock, and what they see of the dock."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_kmeans.viewer.widgets.form import folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from napari.layers import Layer
     from superqt import QCollapsible
 
-    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.background.task import Outcome, Task
+    from napari_kmeans.viewer.to_layers.result import Result
+
+
+class Dock(Protocol):
+    """What a panel sees of the dock: the viewer, the latest result, and some fields."""
+
+    viewer: Any
+    result: Result | None
+    n_clusters: Any
+    update_layers: Any
+    live: Any
+
+    @property
+    def segmented(self) -> Any:
+        """The signal that a run has shown its layers."""
+
+    @property
+    def native_parent_changed(self) -> Any:
+        """The signal that the dock was moved to another window, or closed."""
+
+    def task(self) -> Task:
+        """Return what a run would do now."""
+
+    def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
+        """Show layers of a result."""
+
+    def show_outcome(self, outcome: Outcome) -> None:
+        """Show another outcome in place of the latest result."""
+
+    def selection_kept(self) -> AbstractContextManager[None]:
+        """Leave the selection of layers as it was."""
 
 
 class Panel(QWidget):
@@ -19,14 +54,13 @@ class Panel(QWidget):
 
     Parameters
     ----------
-    dock : KMeansWidget
-        Its `viewer`, its `result`, the fields and `run` are what a panel works with.
+    dock : Dock
     """
 
     title: ClassVar[str]
     tooltip: ClassVar[str]
 
-    def __init__(self, dock: KMeansWidget) -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__()
         self.dock = dock
         self.column = QVBoxLayout(self)
@@ -42,7 +76,7 @@ class Panel(QWidget):
 class Fold:
     """A panel and the title that it unfolds from; a folded one costs nothing."""
 
-    def __init__(self, kind: type[Panel], dock: KMeansWidget) -> None:
+    def __init__(self, kind: type[Panel], dock: Dock) -> None:
         self._kind, self._dock = kind, dock
         self.panel: Panel | None = None
         self.folder: QCollapsible = folder(kind.title, kind.tooltip)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_kmeans.viewer.background.worker import SegmentationWorker, Work
-    from napari_kmeans.viewer.dock.widget import KMeansWidget
+    from napari_kmeans.viewer.panels.panel import Dock
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,11 @@ class WorkingPanel(Panel):
 
     Parameters
     ----------
-    dock : KMeansWidget
+    dock : Dock
         Closing it stops the work.
     """
 
-    def __init__(self, dock: KMeansWidget) -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self.cancel_button = PushButton(
             name="cancel_button", text="Cancel", tooltip="Stop this; nothing changes."

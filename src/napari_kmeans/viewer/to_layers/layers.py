@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Points
 
-from napari_kmeans import __version__
+from napari_kmeans._version import __version__
 from napari_kmeans.viewer.provenance import METADATA_KEY, sign
 from napari_kmeans.viewer.to_layers.label_colors import cluster_colors, label_colormap, shown_table
 from napari_kmeans.viewer.to_layers.label_table import watch_edits

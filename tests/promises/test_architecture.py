@@ -1,0 +1,113 @@
+"""The folders, and the arrows between them: docs/architecture.md in a form that can fail."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import napari_kmeans
+
+ROOT = Path(next(iter(napari_kmeans.__path__))).parent
+
+ORDER = [
+    ("_version", "checks", "types"),
+    ("execution", "files"),
+    ("options",),
+    ("clustering",),
+    ("imaging",),
+    ("model", "summary"),
+    ("segmentation", "objects"),
+    ("stacks", "suggestion", "merging"),
+    ("figures", "samples", "scripting"),
+    ("cli", "viewer"),
+    ("__main__",),
+]
+"""Folders and files of the package, from the bottom to the top: each may import those below it."""
+
+VIEWER = [
+    ("provenance",),
+    ("from_layers",),
+    ("background",),
+    ("to_layers",),
+    ("widgets",),
+    ("panels",),
+    ("dock",),
+    ("segment_layer", "samples"),
+    ("commands", "window"),
+]
+"""The same of the viewer, whose folders follow the direction of the data."""
+
+
+def find_arrows() -> dict[str, set[str]]:
+    """Return what each module imports of the package, for types only as well."""
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in ROOT.glob("napari_kmeans/**/*.py")
+    }
+    arrows: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        arrows[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("napari_kmeans"):
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}"
+                    arrows[name].add(full if full in paths else str(node.module))
+    return arrows
+
+
+ARROWS = find_arrows()
+# A model of merged clusters is a subclass of a model, and is made when a model is read.
+ARROWS["napari_kmeans.model"].remove("napari_kmeans.merging")
+
+
+def rank(order: list[tuple[str, ...]], part: str) -> int:
+    return next(number for number, parts in enumerate(order) if part in parts)
+
+
+def parts_of(name: str) -> list[str]:
+    return name.split(".")[1:]
+
+
+def test_every_module_has_its_place():
+    for name in ARROWS:
+        if parts := parts_of(name):
+            assert rank(ORDER, parts[0]) >= 0, name
+            if parts[0] == "viewer" and len(parts) > 1:
+                assert rank(VIEWER, parts[1]) >= 0, name
+
+
+def test_arrows_run_one_way():
+    wrong = []
+    for name, targets in ARROWS.items():
+        for target in targets:
+            a, b = parts_of(name), parts_of(target)
+            # The package itself has the version and imports its public names on first use.
+            if not a or not b:
+                continue
+            in_viewer = a[0] == b[0] == "viewer" and len(a) > 1 and len(b) > 1
+            upward = in_viewer and rank(VIEWER, a[1]) < rank(VIEWER, b[1])
+            if upward or rank(ORDER, a[0]) < rank(ORDER, b[0]):
+                wrong.append(f"{name} -> {target}")
+    assert not wrong
+
+
+def test_there_is_no_circle_of_imports():
+    def reach(start: str) -> set[str]:
+        seen: set[str] = set()
+        todo = list(ARROWS[start])
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo += ARROWS.get(name, ())
+        return seen
+
+    assert {name for name in ARROWS if name != "napari_kmeans" and name in reach(name)} == set()
+
+
+def test_no_private_name_is_imported_from_another_module():
+    for path in ROOT.glob("napari_kmeans/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("napari_kmeans"):
+                names = [alias.name for alias in node.names if not alias.name.startswith("__")]
+                assert not [name for name in names if name.startswith("_")], path
