@@ -12,7 +12,6 @@ from sklearn.cluster import KMeans
 
 from napari_kmeans import (
     Segmentation,
-    parallel,
     segment,
     segment_slices,
     suggest_n_clusters,
@@ -259,7 +258,9 @@ def test_threads_and_blocks_do_not_change_the_labels(dtype, method, monkeypatch)
     small_blocks(monkeypatch, 10_000)
     results = []
     for threads in (1, 2, 8):
-        monkeypatch.setattr(parallel, "n_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(
+            "napari_kmeans.execution.threads.n_threads", lambda threads=threads: threads
+        )
         results.append(segment(image, 8, method=method))
     for result in results[1:]:
         np.testing.assert_array_equal(result.labels, results[0].labels)

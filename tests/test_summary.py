@@ -139,3 +139,17 @@ def test_a_contradiction_is_told_on_one_line(coffee):
     with pytest.raises(ValueError, match=r"mask must be None.* got ndarray of shape") as caught:
         segment(coffee, 4, summary=summarize(coffee), mask=np.ones(coffee.shape[:2]))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("n_clusters", [3, 16, 60])
+def test_a_summary_gives_the_labels_of_a_direct_run(n_clusters):
+    image = np.random.default_rng(0).random((200, 200, 3)).astype("f4")
+    summary = summarize(image, rgb=True)
+    direct = segment(image, n_clusters, rgb=True)
+    np.testing.assert_array_equal(segment(image, n_clusters, summary=summary).labels, direct.labels)
+
+
+def test_a_summary_of_another_shape_is_refused():
+    image = np.random.default_rng(0).random((30, 40))
+    with pytest.raises(ValueError, match=r"of shape \(30, 40\), got \(40, 30\)"):
+        segment(image.T, 3, summary=summarize(image))

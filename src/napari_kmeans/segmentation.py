@@ -155,7 +155,9 @@ def segment(
         The same seed gives the same result; None draws anew.
     summary : Summary, optional
         What `summarize` gave for this image, which then is not read for the fit
-        again; where its channels are and its mask are those of the summary.
+        again, unless more clusters than 20 ask for a larger sample; where its
+        channels are and its mask are those of the summary. The labels are those
+        without a summary.
     progress : callable, optional
         ``progress(done, total)``, called from this thread; an exception that
         it raises cancels the work and is passed on.
@@ -298,17 +300,17 @@ def check_summary(summary: Summary, image: Any, **given: Any) -> None:
                 "give it to summarize instead."
             )
     given_images = image if are_several(image) else [image]
-    sizes = [int(np.prod(np.shape(item), dtype=np.int64)) for item in given_images]
-    expected = [int(np.prod(item.array.shape, dtype=np.int64)) for item in summary.images]
-    if sizes != expected:
+    shapes = [tuple(np.shape(item)) for item in given_images]
+    expected = [item.given_shape for item in summary.images]
+    if shapes != expected:
         raise ValueError(
-            f"image must be the one of the summary, of {_listed(expected)} values, got "
-            f"{_listed(sizes)}: summarize this image anew."
+            f"image must be the one of the summary, of shape {_listed(expected)}, got "
+            f"{_listed(shapes)}: summarize this image anew."
         )
 
 
-def _listed(sizes: list[int]) -> str:
-    return ", ".join(map(str, sizes))
+def _listed(shapes: list[tuple[int, ...]]) -> str:
+    return " and ".join(map(str, shapes))
 
 
 def check_together(pixels: Pixels, options: Options) -> None:
@@ -357,7 +359,7 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
     if len(used) < options.n_clusters:
         notice(
             f"n_clusters={options.n_clusters} gave {len(used)} clusters: "
-            "there are no more distinct colours to tell apart.",
+            "there are no more distinct colors that float64 can tell apart.",
             stacklevel=3,
         )
     model = KMeansModel(

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.balancing import balance_weights
-from napari_kmeans.clustering.fit import fit_points
+from napari_kmeans.clustering.fit import fit_points, restart_size
 from napari_kmeans.clustering.lloyd import find_nearest, lloyd
 from napari_kmeans.clustering.seeding import add_farthest
 from napari_kmeans.execution.threads import map_threads
@@ -23,9 +23,11 @@ from napari_kmeans.imaging.painting import Painter, Renamer
 from napari_kmeans.imaging.sampling import (
     Coreset,
     Sampling,
+    draw_many,
     find_colors,
     sample_pixels,
     take_cells,
+    thin_out,
 )
 from napari_kmeans.imaging.streaming import (
     Moments,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from napari_kmeans.clustering.lloyd import Fit
     from napari_kmeans.execution.progress import Progress, Step
     from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.imaging.drawing import Drawn
     from napari_kmeans.options import Options
     from napari_kmeans.types import Floats
 
@@ -279,17 +282,17 @@ class CountedColors(Summary):
 class SampledPixels(Summary):
     """The summary of an image of too many colours to count: a sample of its pixels."""
 
-    sample: Coreset
+    drawn: Drawn
 
-    @property
+    @cached_property
     def coreset(self) -> Coreset:
-        """The sample."""
-        return self.sample
+        """The sample for the number of clusters that is asked for."""
+        return thin_out(self.drawn, self.images, _sampling(self.options, self.seed, self.space))
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:
         """The sample alone."""
-        return [GroupedPoints(self.space.convert(self.sample.points), self.sample.weights)]
+        return [GroupedPoints(self.space.convert(self.coreset.points), self.coreset.weights)]
 
     def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means to the sample and to colors that it may miss."""
@@ -299,10 +302,18 @@ class SampledPixels(Summary):
         return self.run_lloyd(GroupedPoints(points, weights), start, max_iter, step)
 
     def with_options(self, options: Options) -> SampledPixels:
-        """Return the summary for options under which the same sample would be drawn."""
+        """Return the summary for options under which the same pixels would be drawn.
+
+        More clusters than the default sample is for are an exception: the images are
+        read again for a larger one, so that the result is that without a summary.
+        """
         for name in ("method", "color_space", "normalize", "coreset_size", "random_state"):
             _check_same(name, getattr(options, name), getattr(self.options, name))
-        return replace(self, options=options)
+        other = replace(self, options=options)
+        if options.resolved_coreset_size == self.options.resolved_coreset_size:
+            return other
+        sampling = _sampling(options, self.seed, self.space)
+        return replace(other, drawn=draw_many(self.images, sampling))
 
 
 @dataclass(frozen=True, eq=False)
@@ -407,9 +418,9 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
         space = space.scaled(*scales)
     step = progress.stage(0.2, n_steps)
     if options.method == "coreset":
-        sample = sample_pixels(images, _sampling(options, seed, space), step)
-        _check_any(len(sample.points), images)
-        return SampledPixels(images, options, seed, space, sample)
+        drawn = draw_many(images, _sampling(options, seed, space), step)
+        _check_any(len(drawn.values), images)
+        return SampledPixels(images, options, seed, space, drawn)
     if any(pixels.is_lazy for pixels in images):
         moments = find_moments(images, space, step)
         _check_any(moments.n_pixels, images)
@@ -432,7 +443,12 @@ def _space_of_histogram(
 
 def _sampling(options: Options, seed: int, space: ColorSpace) -> Sampling:
     """Return how a sample of the pixels is drawn."""
-    return Sampling(options.n_clusters, options.resolved_coreset_size, space, seed)
+    size = options.resolved_coreset_size
+    if options.method == "full":
+        # Starts are compared on it: a smaller sample would be skipped where all pixels
+        # are in memory, and taken where they are not. Pixels that are drawn twice count once.
+        size = max(size, 2 * restart_size(options.n_clusters))
+    return Sampling(options.n_clusters, size, space, seed)
 
 
 def _seed_of(options: Options) -> int:

@@ -263,3 +263,10 @@ def test_a_callable_start_is_that_of_scikit_learn():
 def test_a_callable_that_returns_no_centers_is_refused():
     with pytest.raises(ValueError, match="init must be"):
         CoresetKMeans(2, init=lambda X, n_clusters, random_state: "a").fit(np.eye(5))
+
+
+def test_weights_of_all_magnitudes_do_no_harm():
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(200, 2))
+    model = CoresetKMeans(3).fit(samples, sample_weight=10.0 ** rng.uniform(-300, 300, 200))
+    assert len(model.cluster_centers_) == 3

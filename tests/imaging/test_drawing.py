@@ -150,3 +150,33 @@ def test_labels_of_dask_images_are_those_of_numpy_whatever_the_chunks(name, meth
             centers = result.model.cluster_centers_, expected.model.cluster_centers_
             np.testing.assert_array_equal(*centers)
             np.testing.assert_array_equal(result.coreset.positions, expected.coreset.positions)
+
+
+@pytest.mark.parametrize("normalize", ["none", "zscore", "percentile"])
+def test_gray_floats_are_solved_alike_by_numpy_and_dask(normalize):
+    rng = np.random.default_rng(0)
+    image = np.concatenate([rng.normal(mean, 0.1, 3000) for mean in (1, 2, 5)])
+    image = rng.permutation(image).astype("f4").reshape(90, 100)
+    expected = np.searchsorted([1.5, 3.5], image) + 1
+    for given_image in (image, da.from_array(image, chunks=(40, 100))):
+        seg = segment(given_image, 3, normalize=normalize, method="full")
+        np.testing.assert_array_equal(np.asarray(seg.labels), expected)
+
+
+@pytest.mark.parametrize("coreset_size", [100, 500, 1100])
+def test_full_starts_alike_with_a_small_coreset(coreset_size):
+    image = np.random.default_rng(0).random((60, 60, 3)).astype("f4")
+    how = {"rgb": True, "method": "full", "coreset_size": coreset_size}
+    expected = segment(image, 8, **how)
+    result = segment(da.from_array(image, chunks=(25, 60, 3)), 8, **how)
+    np.testing.assert_array_equal(result.labels.compute(), expected.labels)
+
+
+def test_the_mask_of_dask_chunks_leaves_pixels_out():
+    image, mask = np.random.default_rng(0).random((2, 30, 40)) > 0.5
+    image = image + np.random.default_rng(1).random((30, 40))
+    expected = segment(np.ma.masked_array(image, mask), 3)
+    parts = [da.from_array(each, chunks=(7, 40)) for each in (image, mask)]
+    result = segment(da.ma.masked_array(*parts), 3)
+    np.testing.assert_array_equal(result.labels.compute(), expected.labels)
+    assert np.array_equal(expected.labels == 0, mask)

@@ -587,7 +587,8 @@ def check_clusters(
     exact = colors.astype(np.longdouble)
     distinct = np.unique(exact, axis=0)
     assert 1 <= n_clusters <= min(wanted, len(distinct))
-    if are_apart(to_space(distinct.astype(float), model, case)):
+    points = np.unique(to_space(colors.astype(float), model, case), axis=0)
+    if len(points) == len(distinct) and are_apart(points):
         assert n_clusters == min(wanted, len(distinct))
     assert warned == (n_clusters < wanted)
     counts = np.bincount(labels - 1, minlength=n_clusters)

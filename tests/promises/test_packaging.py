@@ -81,7 +81,8 @@ assert not ours(), ours()
 
 before = set(sys.modules)
 import napari_kmeans
-assert set(sys.modules) - before == {"napari_kmeans"}, set(sys.modules) - before
+new = set(sys.modules) - before
+assert new == {"napari_kmeans", "napari_kmeans._version"}, new
 
 viewer.window.add_plugin_dock_widget("napari-kmeans")
 assert "napari_kmeans.viewer.dock.widget" in ours()
@@ -139,14 +140,14 @@ def test_the_sdist_has_what_builds_and_tests_it_and_nothing_else(built):
         names = {name.partition("/")[2] for name in archive.getnames()}
     written = {
         path.relative_to(ROOT).as_posix()
-        for directory in ("src", "tests", ".ci", ".github/pictures")
+        for directory in ("src", "tests", "docs", ".ci", ".github/pictures")
         for path in (ROOT / directory).rglob("*")
         if path.is_file() and "cache" not in path.parent.name
     }
     assert {name for name in names if "/" in name} == written
     assert {name for name in names if "/" not in name} == {
-        *(".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "LICENSE", "PKG-INFO"),
-        *("README.md", "napari.yaml", "pyproject.toml", "tox.ini"),
+        *(".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
+        *("PKG-INFO", "README.md", "napari.yaml", "pyproject.toml", "tox.ini"),
     }
 
 
@@ -157,10 +158,9 @@ def test_the_wheel_carries_the_manifest_and_the_types(built):
         manifest = archive.read("napari_kmeans_manifest/napari.yaml")
     assert manifest == (ROOT / "napari.yaml").read_bytes()
     assert "napari_kmeans/py.typed" in names
-    assert {name.replace(".", "/") + ".py" for name in LOWER_ROOMS} - names <= {
-        "napari_kmeans/clustering.py",
-        "napari_kmeans/imaging.py",
-    }
+    for name in LOWER_ROOMS:
+        path = name.replace(".", "/")
+        assert names & {f"{path}.py", f"{path}/__init__.py"}, name
     assert not any(name.startswith("tests") for name in names)
 
 

@@ -251,7 +251,7 @@ class CoresetKMeans(
         if n_found < self.n_clusters:
             warnings.warn(
                 f"n_clusters={self.n_clusters} gave {n_found} clusters: "
-                "there are no more distinct samples to tell apart.",
+                "there are no more distinct samples that float64 can tell apart.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -259,12 +259,13 @@ class CoresetKMeans(
 
 def _fit(samples: NDArray[Any], weights: Floats, options: Options, rng: np.random.Generator) -> Fit:
     """Fit the coreset of the samples, and then the samples where it is not all of them."""
-    counted = weights > 0
+    # Only their ratios matter, and sums of the greatest numbers are infinite.
+    shares = weights / weights.max()
+    counted = shares > 0
     points = samples[counted].astype(np.float64)
     offset = _common_offset(points)
     points -= offset
-    # Only their ratios matter, and sums of the greatest numbers are infinite.
-    shares = weights[counted] / weights.max()
+    shares = shares[counted]
     size = options.resolved_coreset_size
     data, _ = group_in_cells(points, shares, size)
     coreset = GroupedPoints(data.means, data.totals)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
@@ -14,8 +16,6 @@ from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads, stop_if_in_vain
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from napari_kmeans.options import Options
     from napari_kmeans.types import Floats
 
@@ -75,6 +75,8 @@ def fit_points(
         return _lloyd(data, start, options, step)
     if data.points.shape[1] == 1:
         return fit_line(data.points, data.weights, options.n_clusters, step)
+    if len(data.points) <= options.n_clusters:
+        return _fit_each(data)
     if options.resolved_n_init == 1:
         return _restarts(data, options, rng, step)[0]
     if len(levels[0].points) > _MANY_POINTS:
@@ -91,6 +93,17 @@ def fit_points(
     return fits[0]
 
 
+def _fit_each(data: GroupedPoints) -> Fit:
+    """Return a center for each distinct point, at no cost."""
+    centers, labels = np.unique(data.points, axis=0, return_inverse=True)
+    return Fit(np.asarray(centers, np.float64), 0.0, 1, labels.reshape(-1).astype(np.int32))
+
+
+def restart_size(n_clusters: int) -> int:
+    """Return how many points restarts run on."""
+    return max(_MIN_RESTART_POINTS, _RESTART_POINTS_PER_CLUSTER * n_clusters)
+
+
 def _restart_points(
     levels: list[GroupedPoints], n_clusters: int
 ) -> tuple[GroupedPoints, list[GroupedPoints]]:
@@ -99,7 +112,7 @@ def _restart_points(
     Levels with too few points are skipped: a level with fewer points than clusters
     would lose clusters, and no later level could bring them back.
     """
-    size = max(_MIN_RESTART_POINTS, _RESTART_POINTS_PER_CLUSTER * n_clusters)
+    size = restart_size(n_clusters)
     for number, level in enumerate(levels):
         if len(level.points) > size:
             cells, _ = group_in_cells(level.points, level.weights, size)

@@ -54,6 +54,15 @@ class Pixels:
         return tuple(self.array.shape[:-1])
 
     @property
+    def given_shape(self) -> tuple[int, ...]:
+        """The shape of the image as it was given, with its channels where they were."""
+        if self.channel_axis is None:
+            return self.shape
+        shape = list(self.shape)
+        shape.insert(self.channel_axis % self.array.ndim, int(self.array.shape[-1]))
+        return tuple(shape)
+
+    @property
     def n_pixels(self) -> int:
         """The number of pixels, left out or not."""
         return int(np.prod(self.shape, dtype=np.int64))
@@ -258,11 +267,22 @@ def open_pixels(
     axis = None if axis is None else int(axis)
     chunks = array.chunks[axis] if axis is not None and is_dask(array) else ()
     inside = _check_mask(mask, channels_last)
-    hidden = np.ma.getmask(image)
+    hidden = _hidden(image)
     if hidden is not np.ma.nomask:
         valid = ~_channels_last(hidden, axis).any(axis=-1)
         inside = valid if inside is None else inside & valid
     return Pixels(channels_last, inside, bool(rgb), axis, chunks)
+
+
+def _hidden(image: Any) -> Any:
+    """Return the mask of a masked array, numpy or dask, `numpy.ma.nomask` without one."""
+    if not is_dask(image):
+        return np.ma.getmask(image)
+    if not isinstance(image._meta, np.ma.MaskedArray):
+        return np.ma.nomask
+    import dask.array as da
+
+    return da.ma.getmaskarray(image)
 
 
 def as_lazy(array: Any) -> Any:

@@ -250,9 +250,18 @@ def sample_pixels(images: Sequence[Pixels], sampling: Sampling, step: Step = ign
     Half of the pixels are drawn uniformly, the others by their distance from a typical
     pixel; see `draw_pixels`. The result does not depend on chunks or threads.
     """
-    shapes = [pixels.shape for pixels in images]
+    return thin_out(draw_many(images, sampling, step), images, sampling)
+
+
+def draw_many(images: Sequence[Pixels], sampling: Sampling, step: Step = ignore) -> Drawn:
+    """Draw more pixels than asked for, whatever the number of clusters."""
     n_each = _OVERSAMPLING // 2 * sampling.size
-    drawn = draw_pixels(images, n_each, n_each, sampling.space, [sampling.seed, 1], step)
+    return draw_pixels(images, n_each, n_each, sampling.space, [sampling.seed, 1], step)
+
+
+def thin_out(drawn: Drawn, images: Sequence[Pixels], sampling: Sampling) -> Coreset:
+    """Draw a sample of the pixels that were drawn, by their sensitivity for K clusters."""
+    shapes = [pixels.shape for pixels in images]
     if len(drawn.values) > sampling.size:
         indices, weights = sampling.draw(drawn.values, drawn.weights)
         drawn = Drawn(drawn.values[indices], weights, drawn.images[indices], drawn.indices[indices])

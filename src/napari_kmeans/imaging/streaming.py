@@ -125,7 +125,7 @@ def fit_pixels(
 
     if start is None and len(moments.means) == 1:
         low, high = float(moments.low[0]), float(moments.high[0])
-        bins = map_reduce(images, _Binner(low, high), _added, poll)
+        bins = map_reduce(images, _Binner(low, high, sampling.space), _added, poll)
         centers, n_iter = fit_bins(bins, options.n_clusters, poll).centers, 1
     else:
         if start is None:
@@ -256,16 +256,18 @@ class _Farthest:
 
 @dataclass(frozen=True)
 class _Binner:
-    """The leaf that counts gray pixels in bins."""
+    """The leaf that counts gray pixels in bins of the clustering space."""
 
     low: float
     high: float
+    space: ColorSpace
 
     def __call__(self, batch: Batch) -> Bins:
         return _added([self._count(piece.inside) for piece in batch.pieces])
 
     def _count(self, values: NDArray[Any]) -> Bins:
-        return bin_values(values[:, 0].astype(np.float64), None, self.low, self.high)
+        numbers = np.asarray(self.space.convert(values)[:, 0], np.float64)
+        return bin_values(numbers, None, self.low, self.high)
 
 
 def _added(parts: list[Bins]) -> Bins:

@@ -194,6 +194,40 @@ def test_the_panel_says_so_at_once_and_the_next_run_takes_it_away(viewer, dock, 
     assert "outdated" not in (tmp_path / "table.csv").read_text("utf-8")
 
 
+def test_the_list_says_what_the_latest_run_counted(viewer, dock, finish, quadrants):
+    viewer.layers.clear()
+    large = np.kron(quadrants, np.ones((4, 4, 1), np.uint8))
+    levels = [large, large[::2, ::2], large[::4, ::4]]
+    slide = viewer.add_image(levels, rgb=True, multiscale=True, name="slide")
+    stack = viewer.add_image(np.stack([quadrants, quadrants[::-1], quadrants]), rgb=True)
+    clusters = dock.folds["Clusters"].open().list
+    for level in (2, 1, 2):
+        run(dock, finish, image=slide, level=level)
+        assert f"Counted on level {level} " in clusters.message.text()
+    run(dock, finish, image=stack, stack="each")
+    assert "Counted" not in clusters.message.text()
+    for place in (2, 1):
+        viewer.dims.set_current_step(0, place)
+        run(dock, finish, image=stack, stack="this")
+        assert f"Counted in slice {place} only." in clusters.message.text()
+    run(dock, finish, image=stack, stack="whole")
+    assert "Counted" not in clusters.message.text()
+
+
+def test_edits_of_slices_that_were_not_counted_leave_the_table_alone(
+    viewer, dock, finish, quadrants
+):
+    viewer.layers.clear()
+    stack = viewer.add_image(np.stack([quadrants] * 3), rgb=True, name="stack")
+    viewer.dims.set_current_step(0, 1)
+    run(dock, finish, image=stack, stack="this")
+    labels = viewer.layers["stack labels"]
+    for place, marked in ((0, False), (2, False), (1, True)):
+        viewer.dims.set_current_step(0, place)
+        labels.paint((place, 5, 5), 3)
+        assert ("outdated" in labels.features) == marked
+
+
 def test_the_mark_comes_with_the_dock_closed(viewer, dock, finish, open_dock, delete):
     run(dock, finish)
     labels = viewer.layers["picture labels"]
@@ -293,3 +327,14 @@ def test_a_table_of_the_user_s_is_left_alone(quadrants):
     labels.features = {"index": [1, 2], "mine": ["a", "b"]}
     labels.paint((5, 5), 2)
     assert list(labels.features) == ["index", "mine"]
+
+
+def test_undo_after_a_merge_brings_no_label_back(quadrants):
+    labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
+    clusters = Clusters(labels)
+    labels.paint((10, 4), 4)
+    clusters.merge([1, 2])
+    merged = np.array(labels.data)
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, merged)
+    assert set(np.unique(labels.data)) <= set(labels.features["index"])

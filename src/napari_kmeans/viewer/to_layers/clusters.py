@@ -15,7 +15,13 @@ from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
-from napari_kmeans.viewer.to_layers.label_table import COLUMNS, OUTDATED, is_outdated, without_mark
+from napari_kmeans.viewer.to_layers.label_table import (
+    COLUMNS,
+    OUTDATED,
+    forget_strokes,
+    is_outdated,
+    without_mark,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -421,6 +427,7 @@ class Clusters:
                 old = zip(relabel, layer_levels(self.layer), strict=True)
                 levels = [of_level(level) for of_level, level in old]
                 self.layer.data = levels if self.layer.multiscale else levels[0]
+                forget_strokes(self.layer)
             features = looks.features.assign(**({OUTDATED: True} if outdated else {}))
             self.layer.features = features
             self._table = without_mark(features)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from napari_kmeans.viewer.provenance import METADATA_KEY
+
 if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
@@ -33,7 +37,7 @@ def mark_outdated(layer: Labels) -> None:
 
 
 def watch_edits(layer: Labels) -> None:
-    """Mark the table of a layer from now on as soon as its pixels are edited.
+    """Mark the table of a layer from now on as soon as pixels that it counts are edited.
 
     napari emits `paint` once for every stroke, fill, polygon and `data_setitem`,
     and `data` where the array is replaced. An undo follows one of these. Code
@@ -45,4 +49,37 @@ def watch_edits(layer: Labels) -> None:
 
 
 def _on_edited(event: Any) -> None:
-    mark_outdated(event.source)
+    layer, edits = event.source, getattr(event, "value", ())
+    if event.type != "paint" or any(_is_counted(layer, indices) for indices, *_ in edits):
+        mark_outdated(layer)
+
+
+def _is_counted(layer: Labels, indices: tuple[Any, ...]) -> bool:
+    """Return whether some pixels lie in the slice that the table counts, if it is of one."""
+    place = layer.metadata.get(METADATA_KEY, {}).get("stack")
+    if not isinstance(place, list):
+        return True
+    inside: Any = True
+    # napari gives the numbers of single pixels, or the box around a stroke.
+    for here, wanted, length in zip(indices, place, layer.data.shape, strict=True):
+        if wanted is not None:
+            is_here = (
+                wanted in range(*here.indices(length))
+                if isinstance(here, slice)
+                else np.asarray(here) == wanted
+            )
+            inside = inside & is_here
+    return bool(np.any(inside))
+
+
+def forget_strokes(layer: Labels) -> None:
+    """Empty napari's history of strokes in a layer, keeping the tool that is chosen.
+
+    napari keeps the history when data are replaced: an undo would then write
+    old labels into the new result. It is emptied where a layer cannot be edited.
+    """
+    mode = layer.mode
+    if layer.editable:
+        layer.editable = False
+        layer.editable = True
+        layer.mode = mode

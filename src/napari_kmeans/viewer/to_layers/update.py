@@ -17,6 +17,7 @@ from napari_kmeans.viewer.from_layers.source import (
 from napari_kmeans.viewer.provenance import METADATA_KEY, is_copy, sign
 from napari_kmeans.viewer.to_layers.clusters import without_veil
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
+from napari_kmeans.viewer.to_layers.label_table import forget_strokes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,26 +66,15 @@ def update_layer(layer: Layer, result: Layer) -> None:
     if _gathers(layer, result):
         values |= _gathered(layer, result)
         provenance["earlier"] = _earlier_runs(layer, provenance["stack"])
+    # First of all: the list of clusters is told of new data and of a new table, and reads
+    # from the metadata what was counted.
+    layer.metadata = {**layer.metadata, METADATA_KEY: provenance}
+    sign(layer)
     for name, value in values.items():
         setattr(layer, name, value)
     if isinstance(layer, Labels):
-        _forget_strokes(layer)
+        forget_strokes(layer)
     _move(layer, result)
-    layer.metadata = {**layer.metadata, METADATA_KEY: provenance}
-    sign(layer)
-
-
-def _forget_strokes(layer: Labels) -> None:
-    """Empty napari's history of strokes in a layer, keeping the tool that is chosen.
-
-    napari keeps the history when data are replaced: an undo would then write
-    old labels into the new result. It is emptied where a layer cannot be edited.
-    """
-    mode = layer.mode
-    if layer.editable:
-        layer.editable = False
-        layer.editable = True
-        layer.mode = mode
 
 
 def _move(layer: Layer, result: Layer) -> None:
