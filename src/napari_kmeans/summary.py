@@ -120,7 +120,7 @@ class Summary(ABC):
         None if there are no more distinct colors than clusters.
         """
         centers, n_clusters = fit.centers[tally.counts > 0], self.options.n_clusters
-        colors = self.space.convert(find_colors(self.images, n_clusters + 1, step))
+        colors = self.find_colors(n_clusters + 1, step)
         if len(colors) <= len(centers):
             return None
         if len(colors) <= n_clusters:
@@ -128,6 +128,10 @@ class Summary(ABC):
             return self.fit_from(np.asarray(colors, np.float64), colors, 0, step)
         start = add_farthest(centers, colors, n_clusters)
         return self.fit_from(start, colors, self.options.max_iter, step)
+
+    def find_colors(self, limit: int, step: Step) -> NDArray[Any]:
+        """Return distinct colors (m, F) in the clustering space: all, or `limit` at least."""
+        return self.space.convert(find_colors(self.images, limit, step))
 
     def fit_from(self, start: Floats, _colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means from given centers (K, F), to points that include some colors (m, F)."""
@@ -250,6 +254,10 @@ class CountedColors(Summary):
         if space == self.space:
             other.__dict__["colors"] = self.colors
         return other
+
+    def find_colors(self, limit: int, step: Step) -> NDArray[Any]:
+        """Return all distinct colors (n, F) in the clustering space."""
+        return self.colors.points
 
     def fit_from(self, start: Floats, _colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means to all colors, from given centers."""

@@ -8,7 +8,7 @@ from napari_kmeans.imaging import blocks as blocks_module
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
-from napari_kmeans.imaging.sampling import Sampling, sample_pixels, take_cells
+from napari_kmeans.imaging.sampling import Sampling, find_colors, sample_pixels, take_cells
 
 
 def draw(image, size=1500, seed=0, **options):
@@ -112,3 +112,20 @@ def test_looking_for_positions_can_be_cancelled(lazy):
     coreset.find_positions(steps.append)
     assert len(steps) == n_steps
     np.testing.assert_array_equal(coreset.positions, draw(image).positions)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "u2", "i8", "g", "f2"])
+@pytest.mark.parametrize("limit", [5, 10_000])
+def test_distinct_colors_are_those_of_numpy(dtype, limit):
+    rng = np.random.default_rng(0)
+    image = rng.integers(-3, 4, (80, 90, 3)).astype(dtype)
+    expected = np.unique(image.reshape(-1, 3), axis=0)[:limit]
+    lazy = da.from_array(image, chunks=(30, 40, 3))
+    for given in (image, lazy):
+        found = find_colors([open_pixels(given, rgb=True)], limit)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_equal_zeros_are_one_color():
+    image = np.where(np.random.default_rng(0).random((9, 9)) > 0.5, 0.0, -0.0)
+    assert find_colors([open_pixels(image)], 5).tolist() == [[0.0]]
