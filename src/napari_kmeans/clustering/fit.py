@@ -56,11 +56,11 @@ def fit_points(
         Of these, `n_clusters`, `init`, `n_init`, `max_iter` and `tol` are used, and
         `coreset_size` for the sample.
     start : (K, F) float64 array or None
-        The centres to start from, for a single run on the last level. None
-        draws them by `init`: a single start among the points of the last
-        level; of several, on cells of the first level, or of a sample of it,
-        where a restart costs next to nothing. The best few then run on that
-        level, and the best of these on the further ones.
+        The centers to start from, for a single run on the last level. None
+        draws them by `init`. A single start is drawn from the points of the last
+        level. Several restarts run on cells of the first level that has enough
+        points, where a restart costs next to nothing; the best is improved by
+        `local_search.improve`, and goes on from level to level.
     rng : numpy.random.Generator
     step : callable
         Called with 1 after each restart, with 0 in each iteration.
