@@ -77,8 +77,8 @@ def to_python(
         for each level where there are more. A str is what it, or the list of
         them, is called in napari's console.
     summarized : bool, default False
-        Whether the segmentation was of ``summary=summarize(image, …)``, from
-        which other points are sampled where the colours cannot be counted.
+        Whether the script makes a summary first, as ``summary=summarize(image, …)``
+        does. The labels are the same without one.
     groups : sequence of int, optional
         The groups in which `merge_clusters` joined clusters afterwards.
     joined : mapping of int to int, optional
