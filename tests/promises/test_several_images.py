@@ -66,7 +66,7 @@ def test_a_summary_of_several_serves_them_again():
         for one, other in zip(again.labels, fresh.labels, strict=True):
             np.testing.assert_array_equal(one, other)
     with pytest.raises(
-        ValueError, match="\(150, 220, 3\) and \(80, 270, 3\), got \(150, 220, 3\): summarize"
+        ValueError, match=r"\(150, 220, 3\) and \(80, 270, 3\), got \(150, 220, 3\): summarize"
     ):
         segment(A, 3, summary=summary)
 
