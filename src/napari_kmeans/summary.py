@@ -95,6 +95,13 @@ class Summary(ABC):
     def levels(self) -> list[GroupedPoints]:
         """Points to fit, the smallest summary first, the one that counts last."""
 
+    def compares_starts(self, data: GroupedPoints) -> bool:
+        """Return whether `fit_points` compares starts, for which it needs a smaller summary.
+
+        A single start runs on the points themselves, and gray is solved without one.
+        """
+        return self.options.resolved_n_init > 1 and data.points.shape[1] > 1
+
     def fit(self, step: Step) -> Fit:
         """Fit K-means as the options say; see `fit_points`."""
         rng = np.random.default_rng([self.seed, 0])
@@ -231,10 +238,13 @@ class CountedColors(Summary):
         So "full" goes on where the coreset ends: its cost is never higher. Where every
         color is a cell, both fit the same points.
         """
+        is_full = self.options.method == "full"
+        if is_full and not self.compares_starts(self.colors):
+            return [self.colors]
         if len(self.cells.points) == len(self.histogram.codes):
             return [self.colors]
         cells = GroupedPoints(self.space.convert(self.cells.points), self.cells.weights)
-        return [cells] if self.options.method == "coreset" else [cells, self.colors]
+        return [cells, self.colors] if is_full else [cells]
 
     def _unseen_cost(self) -> float:
         # What the spread within cells costs: second moments of all colours, less
@@ -344,7 +354,7 @@ class EveryPixel(Summary):
         The sample is the one that is drawn from dask images, so that the start is the same.
         """
         pixels = GroupedPoints(self.space.convert(self.values), np.ones(len(self.values)))
-        if not isinstance(self.options.init, str) or self.options.resolved_n_init == 1:
+        if not self.compares_starts(pixels):
             return [pixels]
         sample = sample_pixels(self.images, _sampling(self.options, self.seed, self.space))
         points = np.asarray(self.space.convert(sample.points), np.float64)
