@@ -15,7 +15,7 @@ import pytest
 
 @pytest.fixture
 def quadrants() -> np.ndarray:
-    """A picture of 20 by 21 pixels, RGB: four colours with a little noise, darkest first."""
+    """A picture of 20 by 21 pixels, RGB: four colors with a little noise, darkest first."""
     rng = np.random.default_rng(0)
     image = np.empty((20, 21, 3))
     image[:10, :10] = (20, 10, 60)
@@ -27,7 +27,7 @@ def quadrants() -> np.ndarray:
 
 @pytest.fixture
 def quadrant_labels() -> np.ndarray:
-    """The labels of the four colours, by luminance."""
+    """The labels of the four colors, by luminance."""
     labels = np.empty((20, 21), dtype=int)
     labels[:10, :10], labels[:10, 10:], labels[10:, :10], labels[10:, 10:] = 1, 2, 3, 4
     return labels

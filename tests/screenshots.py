@@ -72,7 +72,7 @@ def take_clusters() -> None:
 
 
 def take_colors() -> None:
-    """The scores of several numbers of clusters, and the colours in 3-D, in the light theme."""
+    """The scores of several numbers of clusters, and the colors in 3-D, in the light theme."""
     from qtpy.QtWidgets import QScrollArea
 
     with window("photograph", "light") as (viewer, widget):

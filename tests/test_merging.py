@@ -17,7 +17,7 @@ def random_colors(seed, n=12):
 
 
 def naive_groups(colors, weights, distance):
-    """Join the nearest pair of mean colours as long as none before it was farther apart."""
+    """Join the nearest pair of mean colors as long as none before it was farther apart."""
     groups = [[i] for i in range(len(colors))]
     while len(groups) > 1:
         means = [np.average(colors[group], axis=0, weights=weights[group]) for group in groups]

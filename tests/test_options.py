@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_kmeans import segment, segment_layer
-from napari_kmeans.checks import shown
+from napari_kmeans.checks import quote_value
 from napari_kmeans.options import OPTIONS, Options
 
 
@@ -97,10 +97,10 @@ def test_a_start_is_not_written_out():
 
 
 def test_what_is_shown_is_one_short_line():
-    assert shown(3) == "3"
-    assert shown("two\nlines") == r"'two\nlines'"
-    assert shown(np.float32(0.5)) == repr(np.float32(0.5))
-    assert shown(np.eye(3)) == "ndarray of shape (3, 3) and dtype float64"
-    assert shown([np.eye(2)]) == "[array([[1., 0.], [0., 1.]])]"
-    assert shown(10**5000) == "a whole number of 16610 bits"
-    assert len(shown(list(range(1000)))) == 80
+    assert quote_value(3) == "3"
+    assert quote_value("two\nlines") == r"'two\nlines'"
+    assert quote_value(np.float32(0.5)) == repr(np.float32(0.5))
+    assert quote_value(np.eye(3)) == "ndarray of shape (3, 3) and dtype float64"
+    assert quote_value([np.eye(2)]) == "[array([[1., 0.], [0., 1.]])]"
+    assert quote_value(10**5000) == "a whole number of 16610 bits"
+    assert len(quote_value(list(range(1000)))) == 80

@@ -236,7 +236,7 @@ def test_dask_in_dask_out(dtype, method):
     mask[:50] = False
     lazy = da.from_array(image, chunks=(70, 110, 2))
     if dtype == "f4":
-        # Only where colours are counted do chunks not matter: one and the same chunk.
+        # Only where colors are counted do chunks not matter: one and the same chunk.
         lazy = lazy.rechunk(-1)
     # Floats that are not held find starts of their own in full.
     start = image[::40, 60].astype(float) if (dtype, method) == ("f4", "full") else "k-means++"
@@ -341,7 +341,7 @@ def test_progress_grows_to_the_end(dtype, method, monkeypatch):
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
 @pytest.mark.parametrize("method", METHODS)
 def test_raising_from_progress_cancels_anywhere(dtype, method, monkeypatch):
-    class Cancelled(Exception):
+    class Canceled(Exception):
         pass
 
     small_blocks(monkeypatch, 40_000)
@@ -353,9 +353,9 @@ def test_raising_from_progress_cancels_anywhere(dtype, method, monkeypatch):
 
         def progress(done, total, countdown=countdown):
             if next(countdown, None) is None:
-                raise Cancelled
+                raise Canceled
 
-        with pytest.raises(Cancelled):
+        with pytest.raises(Canceled):
             segment(image, method=method, progress=progress)
     assert not [thread for thread in threading.enumerate() if "napari-kmeans" in thread.name]
 

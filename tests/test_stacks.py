@@ -16,7 +16,7 @@ COLORS = np.array([(20, 10, 60), (200, 30, 40), (40, 180, 60), (240, 230, 220)])
 
 @pytest.fixture
 def film(quadrants):
-    """Four colours (T, Y, X, 3), of which the second brightens beyond the third."""
+    """Four colors (T, Y, X, 3), of which the second brightens beyond the third."""
     stack = np.stack([quadrants] * 4)
     for time in range(4):
         stack[time, :10, 10:, 1] += np.uint8(50 * time)
@@ -36,7 +36,7 @@ def palettes(result):
     return np.array([model.palette for model in result.model.models])
 
 
-def test_labels_follow_a_colour_that_changes(film, truth):
+def test_labels_follow_a_color_that_changes(film, truth):
     alone = slice_by_slice(film, 4, rgb=True)
     assert any((each.labels != truth[0]).any() for each in alone)
     result = segment_slices(film, 4, rgb=True)
@@ -70,7 +70,7 @@ def test_each_slice_is_what_segment_makes_of_it(film, options):
     assert result.options.to_dict() == alone.options.to_dict()
 
 
-def test_neighbours_are_matched_at_the_least_distance_in_sum():
+def test_neighbors_are_matched_at_the_least_distance_in_sum():
     rng = np.random.default_rng(0)
     colors = rng.integers(0, 256, (5, 4, 1, 3)).astype(np.uint8)
     result = segment_slices(colors, 4, rgb=True)
@@ -325,7 +325,7 @@ def test_it_can_be_cancelled_at_any_time(film, after, lazy):
         )
 
 
-def test_cancelling_reads_no_further_slice(film):
+def test_canceling_reads_no_further_slice(film):
     lazy, read = counted(film, (1, 20, 21, 3))
 
     def cancel(_done, _total):

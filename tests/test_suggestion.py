@@ -7,7 +7,7 @@ from napari_kmeans import Suggestion, samples, suggest_n_clusters, summarize
 
 
 def noisy_colors(n_colors, seed):
-    """A picture of colours far apart, with unequal shares of at least 2 % and noise."""
+    """A picture of colors far apart, with unequal shares of at least 2 % and noise."""
     rng = np.random.default_rng(seed)
     colors: list[np.ndarray] = []
     while len(colors) < n_colors:
@@ -102,7 +102,7 @@ def test_numbers_that_are_none_are_refused(numbers, error):
 def test_too_few_colors_are_said_to_be():
     image = np.repeat(np.array([10, 200], np.uint8), 8).reshape(4, 4)
     assert suggest_n_clusters(image).n_clusters == 2
-    with pytest.raises(ValueError, match=r"distinct colours, 2, got \[3, 4\]"):
+    with pytest.raises(ValueError, match=r"distinct colors, 2, got \[3, 4\]"):
         suggest_n_clusters(image, [3, 4])
     with pytest.raises(ValueError, match="color_space must be 'rgb'"):
         suggest_n_clusters(image, color_space="lab")

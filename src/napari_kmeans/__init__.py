@@ -1,4 +1,4 @@
-"""K-means colour clustering for napari: exact, or on a coreset.
+"""K-means color clustering for napari: exact, or on a coreset.
 
 The public names are imported on first use, so that importing the package costs
 next to nothing and pulls in neither Qt nor napari.

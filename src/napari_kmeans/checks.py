@@ -20,7 +20,7 @@ _BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = _SHOWN // 2
 _BRIEF.maxstring = _BRIEF.maxother = _SHOWN
 
 
-def shown(value: Any) -> str:
+def quote_value(value: Any) -> str:
     """Return a value as a message shows it: on one line, and not all of what is long."""
     if getattr(value, "shape", ()):
         return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"

@@ -36,7 +36,7 @@ _SCORES = {
 
 
 def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
-    """Plot the colours of the clusters and their shares.
+    """Plot the colors of the clusters and their shares.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
 
 
 def _draw_strip(axes: Axes, table: pd.DataFrame) -> None:
-    """Fill a strip with the colours, as wide as their shares."""
+    """Fill a strip with the colors, as wide as their shares."""
     ends = table["percent"].cumsum()
     axes.barh(
         0, table["percent"], left=ends - table["percent"], color=table["color"], height=1, lw=0
@@ -109,9 +109,9 @@ def plot_colors(image: Any, segmentation: Segmentation) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Above, about 4000 pixels on a regular grid in their own colours; below,
-        the same pixels in the colours of their clusters, and discs where these
-        colours are, with areas as the shares of the clusters. Pixels that were
+        Above, about 4000 pixels on a regular grid in their own colors; below,
+        the same pixels in the colors of their clusters, and discs where these
+        colors are, with areas as the shares of the clusters. Pixels that were
         left out are not shown.
 
     Raises
@@ -140,7 +140,7 @@ def plot_colors(image: Any, segmentation: Segmentation) -> Figure:
 
 
 class _Sample(NamedTuple):
-    """Values (n, 3) of some pixels, their own colours and those of their clusters, 0 to 1."""
+    """Values (n, 3) of some pixels, their own colors and those of their clusters, 0 to 1."""
 
     values: NDArray[np.float64]
     own: NDArray[np.float64]

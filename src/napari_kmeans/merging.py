@@ -1,4 +1,4 @@
-"""Clusters joined: the tree of their colours, what a cut of it joins, and the joined result."""
+"""Clusters joined: the tree of their colors, what a cut of it joins, and the joined result."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_kmeans.checks import shown
+from napari_kmeans.checks import quote_value
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import brightness, has_known_white, rgb_to_lab, to_hex
 from napari_kmeans.imaging.painting import (
-    Renamer,
+    RelabelPainter,
     label_dtype,
     paint,
     recolor_lazily,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Groups: TypeAlias = NDArray[np.int64]
 
 _MAX_COLORS = 2048
-"""Every colour is compared with every other."""
+"""Every color is compared with every other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,12 @@ class MergeTree:
 
 
 def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
-    """Build the tree in which clusters of similar colours join.
+    """Build the tree in which clusters of similar colors join.
 
     Parameters
     ----------
     colors : KMeansModel or (K, 3) array
-        The clusters, in the colours in which they are shown; an array holds
+        The clusters, in the colors in which they are shown; an array holds
         red, green and blue from 0 to 1.
     shares : (K,) array
         Positive: numbers of pixels, or percent of them.
@@ -72,19 +72,19 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
     MergeTree
         Distances are from 0 to about 100, that of black and white: CIEDE2000
         [1]_ for RGB; for gray and other channels the root of the mean squared
-        difference of the colours they are shown in, in percent.
+        difference of the colors they are shown in, in percent.
 
     Raises
     ------
     ValueError
-        If the colours are more than 2048, if the shares do not belong to them,
+        If the colors are more than 2048, if the shares do not belong to them,
         or if the model is of RGB in integers of more than 16 bits.
 
     Notes
     -----
     The two nearest groups join, again and again; the distance of two groups is
-    that of their mean colours, weighted by share (centroid linkage), which are
-    the colours that the joined clusters are shown in. So a share draws the
+    that of their mean colors, weighted by share (centroid linkage), which are
+    the colors that the joined clusters are shown in. So a share draws the
     mean to the larger cluster but makes nothing look more alike than it is.
     A mean may lie nearer to a third group than its parts did; such a step takes
     the height of the one before it, and a cut at a lesser distance never joins
@@ -134,7 +134,7 @@ def cut(tree: MergeTree, distance: float) -> Groups:
 
 
 def join_small(colors: KMeansModel | Any, shares: Any, least: float, groups: Any = None) -> Groups:
-    """Join groups below a share with the group of the nearest colour, the smallest first.
+    """Join groups below a share with the group of the nearest color, the smallest first.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def join_small(colors: KMeansModel | Any, shares: Any, least: float, groups: Any
 
 @dataclass(frozen=True, eq=False)
 class _Nodes:
-    """Shown colours (n, 3) from 0 to 1 and their weights (n,), which change as they join."""
+    """Shown colors (n, 3) from 0 to 1 and their weights (n,), which change as they join."""
 
     colors: Floats
     weights: Floats
@@ -195,13 +195,13 @@ class _Nodes:
             )
         if weights.shape != rows.shape[:1] or not (weights > 0).all():
             raise ValueError(
-                f"shares must be {len(rows)} positive numbers, one for each colour, got "
-                f"{shown(shares)}: pass the pixels of each cluster."
+                f"shares must be {len(rows)} positive numbers, one for each color, got "
+                f"{quote_value(shares)}: pass the pixels of each cluster."
             )
         return cls(rows, weights, rgb)
 
     def distances_from(self, index: int) -> Floats:
-        """Return how far each colour is from one of them, (n,)."""
+        """Return how far each color is from one of them, (n,)."""
         if not self.rgb:
             squares = ((self.colors - self.colors[index]) ** 2).mean(axis=1)
             return np.asarray(100 * np.sqrt(squares))
@@ -211,14 +211,14 @@ class _Nodes:
         return np.asarray(deltaE_ciede2000(lab[[index]], lab))
 
     def join(self, kept: int, gone: int) -> None:
-        """Give one the weighted mean of two colours, and the weight of both."""
+        """Give one the weighted mean of two colors, and the weight of both."""
         pair = [kept, gone]
         self.colors[kept] = np.average(self.colors[pair], axis=0, weights=self.weights[pair])
         self.weights[kept] += self.weights[gone]
         self.weights[gone] = 0
 
     def grouped(self, groups: Groups) -> _Nodes:
-        """Return the mean colour and the weight of each group."""
+        """Return the mean color and the weight of each group."""
         weights = np.bincount(groups, self.weights).astype(np.float64)
         return replace(self, colors=_means(self.colors, self.weights, groups), weights=weights)
 
@@ -240,25 +240,25 @@ def _checked_groups(groups: Any, n_clusters: int) -> Groups:
     if array.shape != (n_clusters,) or array.dtype.kind not in "ui":
         raise ValueError(
             f"groups must be {n_clusters} whole numbers, one for each cluster, got "
-            f"{shown(groups)}: give clusters that are to be joined the same number."
+            f"{quote_value(groups)}: give clusters that are to be joined the same number."
         )
     return array.astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class MergedModel(KMeansModel):
-    """A model some of whose clusters have joined: several centres for one label.
+    """A model some of whose clusters have joined: several centers for one label.
 
     Attributes
     ----------
     cluster_centers_ : (M, F) float64 array
-        The centres before any joined.
+        The centers before any joined.
     palette : (K, C) float64 array
-        The mean colour of each joined cluster's pixels.
+        The mean color of each joined cluster's pixels.
     center_labels : (M,) int64 array
-        The label, 1…K, of each centre.
+        The label, 1…K, of each center.
 
-    The others are those of `KMeansModel`; the inertia is that of the centres.
+    The others are those of `KMeansModel`; the inertia is that of the centers.
     """
 
     center_labels: NDArray[np.int64] = field(kw_only=True)
@@ -271,7 +271,7 @@ class MergedModel(KMeansModel):
     def _paint(
         self, pixels: Pixels, progress: Report | None, palette: Floats | None
     ) -> tuple[Any, Any]:
-        """Paint with the centres, each in the colour of its label, and name the labels."""
+        """Paint with the centers, each in the color of its label, and name the labels."""
         colors = None if palette is None else palette[self.center_labels - 1]
         labels, recolored = super()._paint(pixels, progress, colors)
         names = np.append(0, self.center_labels).astype(label_dtype(self.n_clusters))
@@ -299,13 +299,13 @@ class MergedModel(KMeansModel):
         if not are_whole or len(labels) != n_centers or {*labels} != {*range(1, n_labels + 1)}:
             raise ValueError(
                 f"center_labels must hold each label from 1 to {n_labels} for {n_centers} "
-                f"centers, got {shown(labels)}: save the model anew."
+                f"centers, got {quote_value(labels)}: save the model anew."
             )
         return cls(**entries, center_labels=np.array(labels, np.int64))
 
 
 def labels_of_centers(model: KMeansModel) -> NDArray[np.int64]:
-    """Return the label, 1…K, of each centre (M,) of a model."""
+    """Return the label, 1…K, of each center (M,) of a model."""
     if isinstance(model, MergedModel):
         return model.center_labels
     return np.arange(1, model.n_clusters + 1)
@@ -314,19 +314,19 @@ def labels_of_centers(model: KMeansModel) -> NDArray[np.int64]:
 def merge_similar(
     segmentation: Segmentation, distance: float = 0.0, min_share: float = 0.0
 ) -> Segmentation:
-    """Join the clusters of similar colours, then those that are small.
+    """Join the clusters of similar colors, then those that are small.
 
     Parameters
     ----------
     segmentation : Segmentation
         What `segment` returned.
     distance : float, default 0
-        Colours at most so far apart join, in CIEDE2000 for RGB: about 2 can
+        Colors at most so far apart join, in CIEDE2000 for RGB: about 2 can
         just be told apart side by side, black and white are 100 apart; see
         `merge_tree`.
     min_share : float, default 0
         Clusters below this fraction of the pixels join the one of the nearest
-        colour.
+        color.
 
     Returns
     -------
@@ -362,7 +362,7 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     -------
     Segmentation
         With labels numbered from dark to bright anew; each joined cluster in
-        the mean colour of its pixels; a `MergedModel`, whose `predict` gives
+        the mean color of its pixels; a `MergedModel`, whose `predict` gives
         the joined labels. The coreset, the distortion and the options are
         those of the fit. Columns of the table that `segment` did not make
         are those of the largest part.
@@ -411,14 +411,14 @@ def _merged_table(table: pd.DataFrame, model: MergedModel, new_labels: Groups) -
 
 
 def _repainted(segmentation: Segmentation, model: MergedModel, names: Groups) -> tuple[Any, Any]:
-    """Return labels and recolored image with each label's new name and colour."""
+    """Return labels and recolored image with each label's new name and color."""
     dtype = label_dtype(model.n_clusters)
     axis = None if model.rgb else model.channel_axis
     pixels = open_pixels(segmentation.recolored, rgb=model.rgb, channel_axis=axis)
     if pixels.is_lazy:
         labels, recolored = _repainted_lazily(segmentation.labels, pixels.array, model, names)
     else:
-        painter = Renamer(
+        painter = RelabelPainter(
             model.palette,
             model.space,
             found=segmentation.labels,

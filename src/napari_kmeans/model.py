@@ -1,4 +1,4 @@
-"""The fitted model: centres, palette, labels of any image with the same channels."""
+"""The fitted model: centers, palette, labels of any image with the same channels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import LARGEST, shown
+from napari_kmeans.checks import LARGEST, quote_value
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.files.atomic import write_whole
@@ -36,7 +36,7 @@ _MAX_LENGTH = 65535
 
 @dataclass(frozen=True, eq=False)
 class KMeansModel:
-    """Cluster centres and what is needed to apply them to another image.
+    """Cluster centers and what is needed to apply them to another image.
 
     Attributes
     ----------
@@ -44,10 +44,10 @@ class KMeansModel:
         In the units of the clustering space; for rgb, gray and other channels
         these are channel units: 0…255 for uint8.
     palette : (K, C) float64 array
-        The mean colour of each cluster's pixels, in channel units. Clusters
+        The mean color of each cluster's pixels, in channel units. Clusters
         are ordered from dark to bright.
     inertia_ : float
-        The sum of squared distances of all pixels to their nearest centre, in
+        The sum of squared distances of all pixels to their nearest center, in
         squared units of the clustering space.
     n_iter_ : int
         Iterations of the run that led here.
@@ -94,7 +94,7 @@ class KMeansModel:
 
     @property
     def space(self) -> ColorSpace:
-        """Where colours are compared."""
+        """Where colors are compared."""
         return ColorSpace(self.color_space, self.white, self.offset, self.scale)
 
     @property
@@ -106,11 +106,11 @@ class KMeansModel:
 
     @property
     def colors(self) -> Floats:
-        """Colours (K, 3) from 0 to 1 that show the palette on a screen."""
+        """Colors (K, 3) from 0 to 1 that show the palette on a screen."""
         return display_colors(self.palette, self.rgb, self.dtype)
 
     def predict(self, image: Any, *, mask: Any = None, progress: Report | None = None) -> Any:
-        """Return the label of each pixel's nearest centre.
+        """Return the label of each pixel's nearest center.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class KMeansModel:
 
         Notes
         -----
-        Of centres at exactly the same distance the one of the lowest label is
+        Of centers at exactly the same distance the one of the lowest label is
         taken. `segment` counted such a pixel in the order of its fit, before
         labels were given, and may have put it to the other one: at no cost, for
         both are as near.
@@ -151,7 +151,7 @@ class KMeansModel:
     def apply(
         self, image: Any, *, mask: Any = None, progress: Report | None = None
     ) -> tuple[Any, Any]:
-        """Paint another image: its labels, and the image in the colours of the palette.
+        """Paint another image: its labels, and the image in the colors of the palette.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class KMeansModel:
         labels : array of unsigned integers, of the image's spatial shape
             What `predict` gives.
         recolored : array of the image's shape and dtype
-            Each pixel in the mean colour of its cluster, rounded and clipped to
+            Each pixel in the mean color of its cluster, rounded and clipped to
             what the dtype holds; pixels that are left out and alpha are unchanged.
 
         Both are lazy dask arrays where the image is one, which is not read for
@@ -347,7 +347,7 @@ def _read(path: Path) -> bytes:
 
 
 def entries_of(values: Any) -> dict[str, Any]:
-    """Return what a model is made of, whatever the number of centres for a colour.
+    """Return what a model is made of, whatever the number of centers for a color.
 
     Raises
     ------
@@ -358,7 +358,7 @@ def entries_of(values: Any) -> dict[str, Any]:
         raise ValueError("this is not a napari-kmeans model: save one with KMeansModel.save.")
     if values.get("version") != _VERSION:
         raise ValueError(
-            f"version must be {_VERSION}, got {shown(values.get('version'))}: "
+            f"version must be {_VERSION}, got {quote_value(values.get('version'))}: "
             "update napari-kmeans, or save the model anew."
         )
     rgb = _of(values, "rgb", bool)
@@ -397,7 +397,7 @@ def _of(values: dict[str, Any], name: str, kind: type) -> Any:
     value = values.get(name)
     if type(value) is not kind:
         raise ValueError(
-            f"{name} must be a {kind.__name__}, got {shown(value)}: save the model anew."
+            f"{name} must be a {kind.__name__}, got {quote_value(value)}: save the model anew."
         )
     return value
 
@@ -406,7 +406,7 @@ def _one_of(values: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
     value = _of(values, name, str)
     if value not in choices:
         raise ValueError(
-            f"{name} must be one of {choices}, got {shown(value)}: save the model anew."
+            f"{name} must be one of {choices}, got {quote_value(value)}: save the model anew."
         )
     return str(value)
 
@@ -439,7 +439,7 @@ def _amount(values: dict[str, Any], name: str) -> float:
     value: Any = values.get(name)
     if not _is_finite(value) or value < 0:
         raise ValueError(
-            f"{name} must be a number of at least 0, got {shown(value)}: save it anew."
+            f"{name} must be a number of at least 0, got {quote_value(value)}: save it anew."
         )
     return float(value)
 
@@ -450,7 +450,8 @@ def _axis(values: dict[str, Any], rgb: bool, n_channels: int) -> int | None:
         return None
     if type(value) is not int or not -32 <= value < 32 or (rgb and value != -1):
         raise ValueError(
-            f"channel_axis must fit {n_channels} channels, got {shown(value)}: save the model anew."
+            f"channel_axis must fit {n_channels} channels, "
+            f"got {quote_value(value)}: save the model anew."
         )
     return value
 
@@ -464,17 +465,17 @@ def _scaling(values: dict[str, Any], color_space: str, n_channels: int) -> dict[
         numbers = tuple(_of(values, name, list))
         if len(numbers) != n_numbers or not all(map(_is_finite, numbers)):
             raise ValueError(
-                f"{name} must be {n_numbers} finite numbers, got {shown(numbers)}: "
+                f"{name} must be {n_numbers} finite numbers, got {quote_value(numbers)}: "
                 "save the model anew."
             )
         scaling[name] = tuple(map(float, numbers))
-    # Else no image could be compared with the centres.
+    # Else no image could be compared with the centers.
     pairs = zip(scaling["offset"], scaling["scale"], strict=True)
     if not all(LARGEST * scale >= 1 and abs(offset) <= LARGEST * scale for offset, scale in pairs):
         raise ValueError(
             f"scale must be at least {1 / LARGEST:g}, and offset at most {LARGEST:g} times as "
-            f"much, got scale {shown(scaling['scale'])} and offset {shown(scaling['offset'])}: "
-            "save the model anew."
+            f"much, got scale {quote_value(scaling['scale'])} and offset "
+            f"{quote_value(scaling['offset'])}: save the model anew."
         )
     return scaling
 
@@ -488,9 +489,11 @@ def _dtype(values: dict[str, Any]) -> np.dtype[Any]:
     name = _of(values, "dtype", str)
     # Only these names: numpy would make a dtype of many another string.
     if name.rstrip("0123456789") not in ("bool", "int", "uint", "float", "longdouble"):
-        raise ValueError(f"dtype must be that of an image, got {shown(name)}: save the model anew.")
+        raise ValueError(
+            f"dtype must be that of an image, got {quote_value(name)}: save the model anew."
+        )
     try:
         dtype: np.dtype[Any] = np.dtype(name)
     except TypeError as error:
-        raise ValueError(f"dtype must be that of an image, got {shown(name)}.") from error
+        raise ValueError(f"dtype must be that of an image, got {quote_value(name)}.") from error
     return dtype

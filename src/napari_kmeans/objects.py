@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from napari_kmeans.checks import shown
+from napari_kmeans.checks import quote_value
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.painting import label_dtype
 
@@ -54,7 +54,7 @@ def split_objects(
     min_size : int, default 1
         Objects of fewer pixels become background.
     connectivity : int, optional
-        Along how many axes neighbouring pixels may differ: 1 connects pixels
+        Along how many axes neighboring pixels may differ: 1 connects pixels
         that share a side, 2 also those that share an edge, and so on. None
         connects all that touch.
     scale : sequence of float, optional
@@ -165,7 +165,7 @@ def _checked_scale(scale: Sequence[float] | None, ndim: int) -> NDArray[np.float
     spacing = np.ones(ndim) if scale is None else np.asarray(scale, np.float64)
     if spacing.shape != (ndim,) or not (np.isfinite(spacing) & (spacing > 0)).all():
         raise ValueError(
-            f"scale must be {ndim} positive numbers, one for each axis, got {shown(scale)}: "
+            f"scale must be {ndim} positive numbers, one for each axis, got {quote_value(scale)}: "
             "pass the scale of the layer."
         )
     return spacing
@@ -176,5 +176,6 @@ def _check_range(name: str, value: Any, most: int | None) -> None:
     if not whole or not 1 <= value <= (most or value):
         wanted = f"from 1 to {most}" if most else "of at least 1"
         raise ValueError(
-            f"{name} must be a whole number {wanted}, got {shown(value)}: choose one in this range."
+            f"{name} must be a whole number {wanted}, got {quote_value(value)}: "
+            "choose one in this range."
         )

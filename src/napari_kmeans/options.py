@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import LARGEST, shown
+from napari_kmeans.checks import LARGEST, quote_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,14 +51,14 @@ class Options:
     n_clusters: int = _option(
         8,
         label="Number of clusters",
-        tooltip="How many colours the image is reduced to.",
+        tooltip="How many colors the image is reduced to.",
         minimum=1,
         maximum=65535,
     )
     color_space: str = _option(
         "rgb",
         label="Color space",
-        tooltip="Where colours are compared: rgb as they are, hsv by hue, lab as the eye sees.",
+        tooltip="Where colors are compared: rgb as they are, hsv by hue, lab as the eye sees.",
         choices=("rgb", "hsv", "lab"),
     )
     normalize: str = _option(
@@ -70,7 +70,7 @@ class Options:
     balance: float = _option(
         0.0,
         label="Rare colors",
-        tooltip="From 0, where every pixel counts, to 1, where every colour does, rare ones too.",
+        tooltip="From 0, where every pixel counts, to 1, where every color does, rare ones too.",
         minimum=0.0,
         maximum=1.0,
     )
@@ -90,7 +90,7 @@ class Options:
     init: str | NDArray[np.float64] = _option(  # noqa: RUF009 - a dataclass field
         "k-means++",
         label="Start from",
-        tooltip="How the starting colours are drawn: spread out (k-means++) or at random.",
+        tooltip="How the starting colors are drawn: spread out (k-means++) or at random.",
         choices=("k-means++", "random"),
     )
     n_init: int | str = _option(
@@ -110,7 +110,7 @@ class Options:
     tol: float = _option(
         1e-4,
         label="Tolerance",
-        tooltip="Stops once the centres move less than this, relative to the spread of the data.",
+        tooltip="Stops once the centers move less than this, relative to the spread of the data.",
         minimum=0.0,
         maximum=1.0,
     )
@@ -139,8 +139,8 @@ class Options:
             _choice(OPTIONS[name], getattr(self, name))
         if self.normalize != "none" and self.color_space != "rgb":
             raise ValueError(
-                f"normalize must be 'none' in {self.color_space}, got {shown(self.normalize)}: "
-                "use color_space='rgb', which compares channels."
+                f"normalize must be 'none' in {self.color_space}, got "
+                f"{quote_value(self.normalize)}: use color_space='rgb', which compares channels."
             )
         self._store("init", self._checked_init())
         if self.coreset_size != AUTO and int(self.coreset_size) < self.n_clusters:
@@ -159,8 +159,9 @@ class Options:
         # NaN is not below anything.
         if colors is None or colors.ndim != 2 or not (np.abs(colors) <= LARGEST).all():
             raise ValueError(
-                f"init must be 'k-means++', 'random' or an array of n_clusters finite colours, "
-                f"got {shown(self.init)}: give one row per cluster and one column per channel."
+                f"init must be 'k-means++', 'random' or an array of n_clusters finite colors, "
+                f"got {quote_value(self.init)}: give one row per cluster and one column per "
+                "channel."
             )
         if len(colors) != self.n_clusters:
             raise ValueError(
@@ -217,7 +218,7 @@ def _bounds(info: OptionInfo) -> str:
 
 def _whole_number(info: OptionInfo, value: Any, other: str = "") -> int:
     wanted = f"{info.name} must be {other + ' or ' if other else ''}a whole number {_bounds(info)}"
-    message = f"{wanted}, got {shown(value)}: choose one in this range."
+    message = f"{wanted}, got {quote_value(value)}: choose one in this range."
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
         raise TypeError(message)
     if not info.minimum <= value <= info.maximum:  # type: ignore[operator]
@@ -227,7 +228,7 @@ def _whole_number(info: OptionInfo, value: Any, other: str = "") -> int:
 
 def _real_number(info: OptionInfo, value: Any) -> float:
     wanted = f"{info.name} must be a number {_bounds(info)}"
-    message = f"{wanted}, got {shown(value)}: choose one in this range."
+    message = f"{wanted}, got {quote_value(value)}: choose one in this range."
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(message)
     if not info.minimum <= value <= info.maximum:  # type: ignore[operator]
@@ -238,5 +239,7 @@ def _real_number(info: OptionInfo, value: Any) -> float:
 def _choice(info: OptionInfo, value: Any) -> str:
     if not isinstance(value, str) or value not in info.choices:
         names = " or ".join(repr(choice) for choice in info.choices)
-        raise ValueError(f"{info.name} must be {names}, got {shown(value)}: choose one of these.")
+        raise ValueError(
+            f"{info.name} must be {names}, got {quote_value(value)}: choose one of these."
+        )
     return value

@@ -66,7 +66,7 @@ def _smooth_noise(rng: np.random.Generator, sigma: float) -> Any:
 
 
 def _spheres(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, float]]:
-    """Centres and radii, in micrometres, of spheres that do not touch."""
+    """Centers and radii, in micrometres, of spheres that do not touch."""
     extent = np.array(VOLUME_SHAPE) * VOLUME_SCALE
     placed: list[tuple[np.ndarray, float]] = []
     centers, radii = rng.uniform(0, extent, (600, 3)), rng.uniform(5, 9, 600)

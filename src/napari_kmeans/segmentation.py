@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import shown
+from napari_kmeans.checks import quote_value
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
@@ -36,7 +36,7 @@ class Segmentation:
     labels : array of unsigned integers, of the image's spatial shape
         1…K from dark to bright; 0 where a pixel was left out.
     recolored : array of the image's shape and dtype
-        Each pixel in the mean colour of its cluster; pixels that were left out
+        Each pixel in the mean color of its cluster; pixels that were left out
         and alpha are unchanged.
     model : KMeansModel
     table : pandas.DataFrame
@@ -47,14 +47,14 @@ class Segmentation:
         The points that were fitted; None for ``method="full"``.
     distortion : float
         The factor, at least 1, by which the cost that the coreset tells for the
-        centres is off their true cost on all pixels, ``model.inertia_``.
+        centers is off their true cost on all pixels, ``model.inertia_``.
     options : Options
         What was asked for.
     colors : Colors or None
         `points` (m, C) in channel units, and `weights` (m,), that show where the
-        colours of all pixels lie: the coreset, or for "full" cells of colour
+        colors of all pixels lie: the coreset, or for "full" cells of color
         space or every n-th pixel. None where neither was kept, as for a dask
-        image of too many colours to count.
+        image of too many colors to count.
 
     Labels and recolored are lazy dask arrays where the image is one, of its chunks.
     For several images they are lists, in the same order; all else is of all images.
@@ -90,7 +90,7 @@ def segment(
     summary: Summary | None = None,
     progress: Report | None = None,
 ) -> Segmentation:
-    """Cluster the colours of an image by K-means.
+    """Cluster the colors of an image by K-means.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def segment(
     channel_axis : int, optional
         The axis of the channels of any other multichannel image.
     color_space : {"rgb", "hsv", "lab"}, default "rgb"
-        Where colours are compared. "rgb" takes channel values as they are, and
+        Where colors are compared. "rgb" takes channel values as they are, and
         is the one for gray and other channels; "hsv" is the cone, on which hue
         is an angle; "lab" is CIELAB under D65, in which full brightness is the
         greatest value of an integer dtype, or 1 for floats. Integers of more
@@ -123,8 +123,8 @@ def segment(
         1st and 99th percentile, over all pixels that are not left out.
     balance : float, default 0
         From 0, plain K-means, where every pixel counts, to 1, where every
-        colour does: a cell of colour space (of 16 along each axis) weighs as
-        its number of pixels to the power of 1 - `balance`. Rare colours then
+        color does: a cell of color space (of 16 along each axis) weighs as
+        its number of pixels to the power of 1 - `balance`. Rare colors then
         get clusters of their own. Cost and table are of the pixels all the same.
     method : {"coreset", "full"}, default "coreset"
         Whether a weighted sample of the pixels is fitted, or all of them.
@@ -138,7 +138,7 @@ def segment(
         list with a mask or None for each.
     init : {"k-means++", "random"} or (K, C) array, default "k-means++"
         Where to start: seeds far apart, distinct pixels at random, or these
-        colours in channel units. With an array there is one run.
+        colors in channel units. With an array there is one run.
     n_init : int or "auto", default "auto"
         Restarts, of which the best is kept; "auto" takes 30, fewer
         beyond 8 clusters and at least 4. More than one are
@@ -149,7 +149,7 @@ def segment(
     max_iter : int, default 300
         Iterations after which a run that has not converged is stopped.
     tol : float, default 1e-4
-        A run stops once the summed squared motion of the centres is at most
+        A run stops once the summed squared motion of the centers is at most
         this times the mean variance of the features.
     random_state : int or None, default 0
         The same seed gives the same result; None draws anew.
@@ -240,7 +240,7 @@ def summarize(
 ) -> Summary:
     """Read an image, or several, once, to segment them several times.
 
-    Where the distinct colours can be counted, any options will do for
+    Where the distinct colors can be counted, any options will do for
     `segment` afterwards. Elsewhere `method`, `normalize` and what a sample
     depends on (`color_space`, `coreset_size`, `random_state`) have to stay.
 
@@ -290,13 +290,13 @@ def check_summary(summary: Summary, image: Any, **given: Any) -> None:
     """Check that a summary is of this image, and not contradicted."""
     if not isinstance(summary, Summary):
         raise TypeError(
-            f"summary must be what summarize returned, or None, got {shown(summary)}: "
+            f"summary must be what summarize returned, or None, got {quote_value(summary)}: "
             "leave it out to read the image."
         )
     for name, value in given.items():
         if value is not None:
             raise ValueError(
-                f"{name} must be None where a summary is given, got {shown(value)}: "
+                f"{name} must be None where a summary is given, got {quote_value(value)}: "
                 "give it to summarize instead."
             )
     given_images = image if are_several(image) else [image]
@@ -329,19 +329,19 @@ def check_together(pixels: Pixels, options: Options) -> None:
     if not isinstance(options.init, str) and options.init.shape[1] != pixels.n_channels:
         raise ValueError(
             f"init must have one column for each of the image's {pixels.n_channels} channels, "
-            f"got {options.init.shape[1]}: give colours in the channels of the image."
+            f"got {options.init.shape[1]}: give colors in the channels of the image."
         )
     if not isinstance(options.init, str) and options.color_space != "rgb":
         _check_start(options, white_of(pixels.dtype))
 
 
 def _check_start(options: Options, white: float) -> None:
-    """Check that the colours to start from can be converted."""
+    """Check that the colors to start from can be converted."""
     for value in (options.init.min(), options.init.max()):  # type: ignore[union-attr]
         if not 0 <= value <= white:
             raise ValueError(
                 f"init must have channels from 0 to {white:g} in {options.color_space}, got "
-                f"{value:g}: give colours in the units of the image."
+                f"{value:g}: give colors in the units of the image."
             )
 
 
@@ -401,7 +401,7 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
 
 
 def _from_dark_to_bright(tally: Tally, rgb: bool) -> NDArray[np.int64]:
-    """Return the centres that have pixels, in the order of their labels."""
+    """Return the centers that have pixels, in the order of their labels."""
     used = np.flatnonzero(tally.counts)
     means = tally.means[used]
     return used[np.lexsort([*means.T[::-1], brightness(means, rgb)])]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_kmeans.execution.notices import notice, notices_to
 from napari_kmeans.execution.progress import Progress, Report, Step
-from napari_kmeans.execution.threads import map_threads, stop_if_in_vain
+from napari_kmeans.execution.threads import map_threads, raise_if_stopped
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import display_colors, to_hex
 from napari_kmeans.imaging.painting import label_dtype
@@ -50,7 +50,7 @@ class StackModel:
         slice was left out. Clusters are in the order of their labels.
     names : tuple of (K + 1,) integer arrays
         For each model: 0, and the label of each of its clusters. A slice of
-        fewer colours has fewer clusters, and leaves some labels out.
+        fewer colors has fewer clusters, and leaves some labels out.
     shape : tuple of int
         How many slices there are, along each axis before their own two.
     rgb : bool
@@ -171,7 +171,7 @@ class StackSegmentation:
     labels : array of unsigned integers, of the stack's spatial shape
         0 where a pixel was left out. A label means the same in all slices.
     recolored : array of the stack's shape and dtype
-        Each pixel in the mean colour of its cluster in its slice.
+        Each pixel in the mean color of its cluster in its slice.
     model : StackModel
     table : pandas.DataFrame
         As that of a Segmentation, over all slices: a row for each label, with
@@ -218,13 +218,13 @@ def segment_slices(
     random_state: int | None = Options.random_state,
     progress: Report | None = None,
 ) -> StackSegmentation:
-    """Cluster the colours of each slice of a stack by itself.
+    """Cluster the colors of each slice of a stack by itself.
 
     For what changes along the stack: bleaching, staining, illumination. The
     slices are those of the last two spatial axes. Labels are numbered from
     dark to bright in the first slice that has all clusters; from there on in
     both directions, the clusters of each slice are matched with those of its
-    neighbour so that the distances between their centres are least in sum.
+    neighbor so that the distances between their centers are least in sum.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def segment_slices(
         As for :func:`segment`, of two spatial axes or more. Of a lazy one, a
         slice at a time is read.
     n_clusters : int, default 8
-        In each slice. One of fewer distinct colours has fewer clusters.
+        In each slice. One of fewer distinct colors has fewer clusters.
     rgb, channel_axis, color_space, normalize, balance, method, coreset_size
     init, n_init, max_iter, tol, random_state
         As for :func:`segment`.
@@ -287,7 +287,7 @@ def segment_slices(
     labels_of = _matched([fit[0].cluster_centers_ if fit else None for fit in fits])
     model = _united(fits, labels_of, pixels)
     slice_table = _slice_table(fits, labels_of, model)
-    # As they were counted: a pixel between two centres might be painted otherwise anew.
+    # As they were counted: a pixel between two centers might be painted otherwise anew.
     step = stages.stage(0.3, _n_slices(pixels))
     labels, recolored = _gathered(painted, labels_of, pixels, model.n_clusters, step)
     recolored = pixels.channels_back(recolored)
@@ -347,11 +347,11 @@ def _over_slices(
 
 
 def _watcher(step: Step) -> Report:
-    """Return what the work on one slice reports to, so that it can be cancelled within."""
+    """Return what the work on one slice reports to, so that it can be canceled within."""
     caller = get_ident()
 
     def watch(_done: int, _total: int) -> None:
-        stop_if_in_vain()
+        raise_if_stopped()
         if get_ident() == caller:
             step(0)
 
@@ -398,13 +398,13 @@ def _check_fits(fits: list[Fit | None], pixels: Pixels, options: Options) -> Non
     if fewer:
         notice(
             f"n_clusters={options.n_clusters} gave fewer clusters in {fewer} of {len(fits)} "
-            "slices: they have no more distinct colours to tell apart.",
+            "slices: they have no more distinct colors to tell apart.",
             stacklevel=4,
         )
 
 
 def _matched(centers: Sequence[Floats | None]) -> list[Labels]:
-    """Return the label of each cluster of each slice, from centres (K, F) or None."""
+    """Return the label of each cluster of each slice, from centers (K, F) or None."""
     labels: list[Labels] = [np.empty(0, np.int64)] * len(centers)
     start = int(np.argmax([0 if each is None else len(each) for each in centers]))
     first = centers[start]
@@ -421,7 +421,7 @@ def _matched(centers: Sequence[Floats | None]) -> list[Labels]:
 
 
 def _nearest_labels(centers: Floats, latest: Floats) -> Labels:
-    """Return a label for each centre (k, F), by the centres (K, F) that labels had last."""
+    """Return a label for each center (k, F), by the centers (K, F) that labels had last."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import shown
+from napari_kmeans.checks import quote_value
 from napari_kmeans.clustering.selection import Scores, elect, score_numbers, vote
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
@@ -62,7 +62,7 @@ def suggest_n_clusters(
 ) -> Suggestion:
     """Suggest how many clusters to take.
 
-    The colours are clustered into each of several numbers of clusters, on few
+    The colors are clustered into each of several numbers of clusters, on few
     points that stand for all of them, and three scores vote for one of these
     numbers. The suggestion is the middle one of the three votes: what two of
     them agree on, or what lies between them.
@@ -74,7 +74,7 @@ def suggest_n_clusters(
         As in `segment`.
     n_clusters : iterable of int, default range(2, 17)
         The numbers to compare, 2 or more each. Those above the number of
-        distinct colours are left out.
+        distinct colors are left out.
     summary : Summary, optional
         What `summarize` gave for this image, which then is not read at all.
     progress : callable, optional
@@ -88,14 +88,14 @@ def suggest_n_clusters(
     ------
     TypeError, ValueError
         If an argument cannot be used, or if the image has fewer distinct
-        colours than the least of the numbers.
+        colors than the least of the numbers.
 
     Notes
     -----
     The scores are the Calinski-Harabasz index, the simplified silhouette and a
     Bayesian information criterion, all weighted by pixels; for the last one
     see `napari_kmeans.clustering.selection.score_fit`. That an image has a
-    single colour is never suggested.
+    single color is never suggested.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def suggest_n_clusters(
     report.finish()
     if not scores:
         raise ValueError(
-            f"n_clusters must include a number up to that of the image's distinct colours, "
+            f"n_clusters must include a number up to that of the image's distinct colors, "
             f"{len(np.unique(data.points, axis=0))}, got {numbers}: ask for fewer clusters."
         )
     votes = vote(scores)
@@ -138,7 +138,7 @@ def suggest_n_clusters(
 def _checked_numbers(n_clusters: Iterable[int]) -> list[int]:
     most = OPTIONS["n_clusters"].maximum
     message = (
-        f"n_clusters must be whole numbers from 2 to {most}, got {shown(n_clusters)}: "
+        f"n_clusters must be whole numbers from 2 to {most}, got {quote_value(n_clusters)}: "
         "give one or more of them, such as range(2, 17)."
     )
     try:

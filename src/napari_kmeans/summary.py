@@ -19,7 +19,7 @@ from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps
 from napari_kmeans.imaging.colors import ColorSpace, white_of
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
 from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
-from napari_kmeans.imaging.painting import Painter, Renamer
+from napari_kmeans.imaging.painting import Painter, RelabelPainter
 from napari_kmeans.imaging.sampling import (
     Coreset,
     Sampling,
@@ -51,11 +51,11 @@ if TYPE_CHECKING:
 
 
 _MAX_SHOWN = 20_000
-"""Pixels that show where the colours of all lie."""
+"""Pixels that show where the colors of all lie."""
 
 
 class Colors(NamedTuple):
-    """Colours (m, C) in channel units, and how many pixels each stands for (m,)."""
+    """Colors (m, C) in channel units, and how many pixels each stands for (m,)."""
 
     points: Floats
     weights: Floats
@@ -63,7 +63,7 @@ class Colors(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Summary(ABC):
-    """The colours of one or more images, as the options ask for them.
+    """The colors of one or more images, as the options ask for them.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Summary(ABC):
     seed : int
         What random draws start from.
     space : ColorSpace
-        Where colours are clustered.
+        Where colors are clustered.
     """
 
     images: tuple[Pixels, ...]
@@ -87,7 +87,7 @@ class Summary(ABC):
 
     @property
     def shown(self) -> Colors | None:
-        """Some colours that show where all of them lie; None where these were not kept."""
+        """Some colors that show where all of them lie; None where these were not kept."""
         return None if self.coreset is None else Colors(self.coreset.points, self.coreset.weights)
 
     @property
@@ -162,7 +162,7 @@ class Summary(ABC):
         return costs[1] / costs[0] if costs[0] > 0 else float("inf")
 
     def _unseen_cost(self) -> float:
-        """Return what all pixels cost more than the coreset, wherever the centres are."""
+        """Return what all pixels cost more than the coreset, wherever the centers are."""
         return 0.0
 
     @abstractmethod
@@ -176,30 +176,32 @@ class Summary(ABC):
         """
 
     def painters(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> list[Painter]:
-        """Return what paints each image with the centres that are kept, in their order.
+        """Return what paints each image with the centers that are kept, in their order.
 
-        `ranks` gives for each centre of the fit its place among those kept.
+        `ranks` gives for each center of the fit its place among those kept.
         """
-        # In the order of the fit, so that a pixel as near to two centres as to one
+        # In the order of the fit, so that a pixel as near to two centers as to one
         # gets the label under which it was counted.
         used = np.flatnonzero(tally.counts)
         painter = Painter(centers[ranks[used]], self.space, ranks=ranks[used])
         names = np.append(0, ranks + 1).astype(painter.dtype)
         return [
-            painter if found is None else Renamer(centers, self.space, found=found, names=names)
+            painter
+            if found is None
+            else RelabelPainter(centers, self.space, found=found, names=names)
             for found in tally.found or [None] * len(self.images)
         ]
 
 
 @dataclass(frozen=True, eq=False)
 class CountedColors(Summary):
-    """The summary of an image whose distinct colours were counted: nothing is lost."""
+    """The summary of an image whose distinct colors were counted: nothing is lost."""
 
     histogram: Histogram
 
     @cached_property
     def colors(self) -> GroupedPoints:
-        """The distinct colours in the clustering space, in cells of colour space."""
+        """The distinct colors in the clustering space, in cells of color space."""
         histogram = self.histogram
         if self.space.is_plain:
             return self.channels
@@ -208,7 +210,7 @@ class CountedColors(Summary):
 
     @cached_property
     def channels(self) -> GroupedPoints:
-        """The distinct colours in channel units, in cells of colour space."""
+        """The distinct colors in channel units, in cells of color space."""
         histogram = self.histogram
         return GroupedPoints(histogram.points, histogram.weights, histogram.starts)
 
@@ -228,7 +230,7 @@ class CountedColors(Summary):
 
     @property
     def shown(self) -> Colors:
-        """The coreset, or else the means of cells of colour space."""
+        """The coreset, or else the means of cells of color space."""
         return super().shown or Colors(self.channels.means, self.channels.totals)
 
     @cached_property
@@ -247,7 +249,7 @@ class CountedColors(Summary):
         return [cells, self.colors] if is_full else [cells]
 
     def _unseen_cost(self) -> float:
-        # What the spread within cells costs: second moments of all colours, less
+        # What the spread within cells costs: second moments of all colors, less
         # those of the cells, both about the same point.
         data, cells = self.colors, self.levels[-1]
         middle = cells.weights @ cells.points / cells.weights.sum()
@@ -274,7 +276,7 @@ class CountedColors(Summary):
         return self.run_lloyd(self.colors, start, max_iter, step)
 
     def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return what each cluster holds, from the distinct colours."""
+        """Return what each cluster holds, from the distinct colors."""
         histogram = self.histogram
         if self.levels[-1] is self.colors and not self.options.balance:
             labels, cost = fit.labels, fit.inertia
@@ -298,7 +300,7 @@ class CountedColors(Summary):
 
 @dataclass(frozen=True, eq=False)
 class SampledPixels(Summary):
-    """The summary of an image of too many colours to count: a sample of its pixels."""
+    """The summary of an image of too many colors to count: a sample of its pixels."""
 
     drawn: Drawn
 
@@ -336,7 +338,7 @@ class SampledPixels(Summary):
 
 @dataclass(frozen=True, eq=False)
 class EveryPixel(Summary):
-    """All pixels of an image of too many colours to count."""
+    """All pixels of an image of too many colors to count."""
 
     values: NDArray[Any]
 
@@ -370,7 +372,7 @@ class EveryPixel(Summary):
 
 @dataclass(frozen=True, eq=False)
 class StreamedPixels(Summary):
-    """All pixels of images of too many colours to count that are not held in memory."""
+    """All pixels of images of too many colors to count that are not held in memory."""
 
     moments: Moments
 
@@ -383,7 +385,7 @@ class StreamedPixels(Summary):
         """Fit K-means to all pixels; see `fit_pixels`."""
         if self.options.balance:
             raise ValueError(
-                f"balance must be 0 for method 'full' on dask images of too many colours to "
+                f"balance must be 0 for method 'full' on dask images of too many colors to "
                 f"count, got {self.options.balance}: use method 'coreset'."
             )
         rng = np.random.default_rng([self.seed, 0])
@@ -397,7 +399,7 @@ class StreamedPixels(Summary):
         return lloyd_pixels(self.images, start, max_iter, threshold, sampling, step)
 
     def with_options(self, options: Options) -> StreamedPixels:
-        """Return the summary for other options of the same method and colour space."""
+        """Return the summary for other options of the same method and color space."""
         for name in ("method", "color_space", "normalize"):
             _check_same(name, getattr(options, name), getattr(self.options, name))
         return replace(self, options=options, seed=_seed_of(options))
@@ -452,7 +454,7 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
 def _space_of_histogram(
     images: tuple[Pixels, ...], options: Options, histogram: Histogram
 ) -> ColorSpace:
-    """Return where the options want the counted colours to be clustered."""
+    """Return where the options want the counted colors to be clustered."""
     space = ColorSpace(options.color_space, white_of(images[0].dtype))
     if options.normalize == "none":
         return space

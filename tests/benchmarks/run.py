@@ -48,7 +48,7 @@ class Measured(NamedTuple):
 
 
 def photograph() -> np.ndarray:
-    """Return china.jpg enlarged to 12.0 megapixels, with noise: 1.4 million colours."""
+    """Return china.jpg enlarged to 12.0 megapixels, with noise: 1.4 million colors."""
     from PIL import Image
     from sklearn.datasets import load_sample_image
 

@@ -21,7 +21,7 @@ import napari_kmeans
 from napari_kmeans import KMeansModel, segment
 from napari_kmeans.cli import jobs
 from napari_kmeans.cli import main as main_module
-from napari_kmeans.cli.jobs import Outcome
+from napari_kmeans.cli.jobs import ClusteredImage
 from napari_kmeans.cli.main import main, screen_problem
 from napari_kmeans.files import tiff
 from napari_kmeans.files.picture import Axis, Picture
@@ -318,7 +318,7 @@ class TestModel:
         arguments = [str(tmp_path / "gray.png"), str(photo), "--model", str(model)]
         assert main([*arguments, "-o", str(out)]) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        expected = "the image must have colours, got gray"
+        expected = "the image must have colors, got gray"
         assert line == (
             f"napari-kmeans: cannot apply the model to {tmp_path / 'gray.png'}: {expected}."
         )
@@ -887,7 +887,7 @@ class TestWithoutAScreen:
 
 def _outcome(pixels: np.ndarray, name: str = "photo", sample: str | None = None, **settings):
     seg = segment(pixels, 3, **settings)
-    return Outcome(name, Picture(pixels, **settings), seg, sample)
+    return ClusteredImage(name, Picture(pixels, **settings), seg, sample)
 
 
 class TestViewer:
@@ -943,7 +943,7 @@ class TestViewer:
         picture = picture._replace(axes=axes)
         seg = segment(picture.pixels, 3)
         viewer = make_napari_viewer()
-        fill_viewer(viewer, [Outcome("tall", picture, seg)], Options(n_clusters=3))
+        fill_viewer(viewer, [ClusteredImage("tall", picture, seg)], Options(n_clusters=3))
         whole = segment(image, 3, rgb=True)
         expected = {
             "tall": image,
@@ -980,7 +980,7 @@ class TestViewer:
         picture = read_image(path)
         seg = segment(picture.pixels, 3, channel_axis=0)
         viewer = make_napari_viewer()
-        fill_viewer(viewer, [Outcome("c", picture, seg)], Options())
+        fill_viewer(viewer, [ClusteredImage("c", picture, seg)], Options())
         whole = segment(image, 3, channel_axis=0)
         np.testing.assert_array_equal(viewer.layers["c 1"].data[1], image[1, ::2, ::2])
         recolored = viewer.layers["c recolored 1"].data

@@ -59,7 +59,7 @@ def test_no_partition_costs_less(values, seed, data):
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**31), k=st.integers(2, 40))
-def test_it_is_a_plain_dynamic_programme_whatever_is_kept(seed, k):
+def test_it_is_a_plain_dynamic_program_whatever_is_kept(seed, k):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(k, 130))
     values = np.sort(rng.choice(1000, n, replace=False)).astype(float)

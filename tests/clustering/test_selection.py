@@ -44,7 +44,7 @@ def test_the_silhouette_is_that_of_a_loop(d):
 def test_two_centers_in_one_place_are_worth_nothing():
     points = np.array([[0.0], [0.0], [5.0]])
     twins = np.array([[0.0], [0.0], [5.0]])
-    # Points on the twins count 0, the one on the third centre counts 1.
+    # Points on the twins count 0, the one on the third center counts 1.
     assert score_fit(points, np.ones(3), twins).silhouette == pytest.approx(1 / 3)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_kmeans.execution.memory import give_back, zeros
+from napari_kmeans.execution.memory import trim_heaps, zeros
 
 MEGABYTE = 2**20
 
@@ -63,10 +63,10 @@ def test_what_is_free_between_other_things_is_given_back():
     full = memory()
     kept = parts[::20]
     del parts
-    give_back()
+    trim_heaps()
     assert memory() < full - 60 * MEGABYTE
     assert all(part.all() for part in kept)
 
 
 def test_it_can_be_asked_for_anywhere():
-    assert give_back() is None
+    assert trim_heaps() is None

@@ -194,18 +194,18 @@ def test_progress_grows_to_the_whole(tmp_path):
     assert np.diff(told).max() < 0.1
 
 
-def test_cancelling_stops_within_a_chunk_and_leaves_no_thread_at_work(tmp_path):
-    class Cancelled(Exception):
+def test_canceling_stops_within_a_chunk_and_leaves_no_thread_at_work(tmp_path):
+    class Canceled(Exception):
         pass
 
     def cancel(_done: int, _total: int) -> None:
-        raise Cancelled
+        raise Canceled
 
     source = _Counting(np.tile(PLANE, (10, 10)))
     opened = open_lazily(source, (32, 32), None)
     source.reads.clear()
     source.threads.clear()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         write_images([Image(tmp_path / "a.zarr", "a", opened, (Y, X))], cancel)
     at_work = {thread.name for thread in threading.enumerate()} & source.threads
     assert not at_work

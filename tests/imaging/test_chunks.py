@@ -1,4 +1,4 @@
-"""Dask images: the same answer as numpy, each chunk read once, cancelled and failing cleanly."""
+"""Dask images: the same answer as numpy, each chunk read once, canceled and failing cleanly."""
 
 import os
 import pickle
@@ -344,14 +344,14 @@ def test_a_chunk_that_fails_only_once_is_an_error_all_the_same():
 # ------------------------------------------------------------- progress and cancel
 
 
-class Cancelled(Exception):
+class Canceled(Exception):
     pass
 
 
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("batch", [1, 10**9])
-def test_cancelling_ends_the_reading(dtype, method, batch, monkeypatch):
+def test_canceling_ends_the_reading(dtype, method, batch, monkeypatch):
     small_batches(monkeypatch, batch)
     array = data.coffee().astype(dtype)
     source, lazy = lazy_source(array, (50, 60, 3), delay=0.02)
@@ -360,9 +360,9 @@ def test_cancelling_ends_the_reading(dtype, method, batch, monkeypatch):
     def progress(done, total):
         callers.add(threading.get_ident())
         if len(source.reads) >= 6:
-            raise Cancelled
+            raise Canceled
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         segment(lazy, 4, rgb=True, method=method, progress=progress)
     n_reads = len(source.reads)
     time.sleep(0.3)
@@ -380,9 +380,9 @@ def test_one_slow_chunk_leaves_time_to_cancel():
     def progress(done, total):
         calls.append(done)
         if len(calls) > 3:
-            raise Cancelled
+            raise Canceled
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         segment(lazy, 4, progress=progress)
     assert len(source.reads) == 1
 
@@ -399,10 +399,10 @@ def test_one_huge_chunk_is_left_in_the_middle(monkeypatch):
 
     def step(_n):
         if stop.is_set():
-            raise Cancelled
+            raise Canceled
 
     image = da.zeros((2**13, 2**11), np.uint8, chunks=-1)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         map_reduce(open_images(image), leaf, lambda parts: None, step)
     assert 0 < len(seen) < 2**24 // 2**19
 
@@ -551,7 +551,7 @@ def slowed(image):
     return image.map_blocks(slow, dtype=image.dtype, meta=image._meta)
 
 
-def test_a_cluster_is_free_again_after_cancelling(client, monkeypatch):
+def test_a_cluster_is_free_again_after_canceling(client, monkeypatch):
     small_batches(monkeypatch, 1)
     lazy = slowed(da.from_array(data.coffee(), chunks=(50, 60, 3)))
     done_at = []
@@ -559,9 +559,9 @@ def test_a_cluster_is_free_again_after_cancelling(client, monkeypatch):
     def progress(done, total):
         done_at.append(done)
         if done > 20:
-            raise Cancelled
+            raise Canceled
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         segment(lazy, 4, progress=progress)
     end = time.monotonic() + 2
     while any(client.processing().values()) and time.monotonic() < end:

@@ -20,7 +20,7 @@ def test_hsv_is_the_cone():
         np.testing.assert_allclose(point, np.array([x, y, v]) * 255, atol=1e-9)
 
 
-def test_reds_on_either_side_of_hue_0_are_neighbours_on_the_cone():
+def test_reds_on_either_side_of_hue_0_are_neighbors_on_the_cone():
     reds = np.array([colorsys.hsv_to_rgb(h / 360 % 1, 1, 1) for h in (-5, 5, 40)])
     before, after, orange = to_space(reds, "hsv", 1)
     assert np.linalg.norm(before - after) < np.linalg.norm(after - orange) / 3

@@ -71,7 +71,7 @@ def test_the_seed_decides(dtype):
     first, again, other = draw(image), draw(image), draw(image, seed=1)
     np.testing.assert_array_equal(first.points, again.points)
     np.testing.assert_array_equal(first.positions, again.positions)
-    # Cells of colour space are not drawn; which of their pixels is shown is.
+    # Cells of color space are not drawn; which of their pixels is shown is.
     assert np.array_equal(first.points, other.points) == (dtype == np.uint8)
     assert not np.array_equal(first.positions, other.positions)
 

@@ -35,7 +35,7 @@ LARGEST = 1e100
 """What a pixel may be at most."""
 
 MOST_PIXELS = 900
-"""In a drawn image: enough for several blocks, and few enough to compare each with each centre."""
+"""In a drawn image: enough for several blocks, and few enough to compare each with each center."""
 
 INTEGERS = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", ">u2", ">i2", ">u4", ">i8"]
 FLOATS = ["f2", "f4", "f8", "g", ">f2", ">f4", ">f8"]
@@ -165,7 +165,7 @@ class Case:
 @st.composite
 def shapes(draw: Any) -> tuple[int, ...]:
     if draw(st.integers(0, 4)) == 4:
-        # What is taken for colours unasked, or nearly.
+        # What is taken for colors unasked, or nearly.
         return (*draw(st.sampled_from([(31, 31), (30, 40), (1, 32, 31)])), draw(st.integers(2, 5)))
     shape: list[int] = []
     least = draw(st.sampled_from([1] * 14 + [0]))
@@ -217,7 +217,7 @@ def draw_numbers(rng: np.random.Generator, dtype: np.dtype, kind: str, shape: An
 
 @st.composite
 def arrays(draw: Any, shape: tuple[int, ...], colors_at: int | None) -> np.ndarray:
-    """Draw an image of few or many values, or of few or many colours along an axis."""
+    """Draw an image of few or many values, or of few or many colors along an axis."""
     if draw(st.integers(0, 24)) == 24:
         return np.zeros(shape, draw(st.sampled_from(NO_NUMBERS)))
     dtype = np.dtype(draw(st.sampled_from(INTEGERS + FLOATS)))
@@ -309,7 +309,7 @@ def mend(draw: Any, case: Case) -> None:
 
 @st.composite
 def starts(draw: Any, case: Case) -> Any:
-    """Draw where to start: by name, or colours, right or wrong."""
+    """Draw where to start: by name, or colors, right or wrong."""
     kind = draw(st.sampled_from(["random", "random", "colors", "colors", "list", "wrong"]))
     if kind == "random":
         return kind
@@ -501,7 +501,7 @@ def _faults_of_pixels(case: Case, inside: np.ndarray) -> set[str]:
 
 
 def _perhaps(case: Case) -> set[str]:
-    """Return what is at fault with colours that cannot be counted, or that spread too far."""
+    """Return what is at fault with colors that cannot be counted, or that spread too far."""
     found = set()
     if case.is_lazy and case.how["method"] == "full" and case.how["balance"]:
         found.add("balance")
@@ -582,7 +582,7 @@ def rounded(palette: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def check_clusters(
     colors: np.ndarray, labels: np.ndarray, model: Any, table: Any, warned: bool, case: Case
 ) -> None:
-    """Check a model and its table against the colours (n, C) and labels (n,) of all pixels."""
+    """Check a model and its table against the colors (n, C) and labels (n,) of all pixels."""
     n_clusters, wanted = model.n_clusters, case.how["n_clusters"]
     exact = colors.astype(np.longdouble)
     distinct = np.unique(exact, axis=0)
@@ -613,14 +613,14 @@ def are_apart(points: np.ndarray) -> bool:
 
 
 def check_palette(colors: np.ndarray, labels: np.ndarray, model: Any) -> None:
-    """Check that colours are the means of their pixels."""
+    """Check that colors are the means of their pixels."""
     for label, mean in enumerate(model.palette, start=1):
         own = colors[labels == label].astype(np.longdouble)
         assert (np.abs(mean - own.mean(axis=0)) <= 1e-12 * np.abs(own).max(axis=0) + 1e-300).all()
 
 
 def to_space(colors: np.ndarray, model: Any, case: Case) -> np.ndarray:
-    """Return colours (n, C) where the options want them to be compared."""
+    """Return colors (n, C) where the options want them to be compared."""
     space, white = case.how["color_space"], white_of(case.array.dtype)
     if space == "lab":
         return rgb2lab(colors / white)
@@ -651,7 +651,7 @@ def check_scales(colors: np.ndarray, model: Any, normalize: str) -> None:
 
 
 def check_cost(points: np.ndarray, labels: np.ndarray, model: Any) -> None:
-    """Check that each point has the nearest centre, and what all cost, up to rounding."""
+    """Check that each point has the nearest center, and what all cost, up to rounding."""
     distances = pairwise_distances(points, model.cluster_centers_, metric="sqeuclidean")
     least = distances.min(axis=1)
     own = distances[np.arange(len(labels)), labels - 1]

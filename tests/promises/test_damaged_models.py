@@ -232,7 +232,7 @@ def small_image(model: KMeansModel) -> np.ndarray:
 
 
 def check_model(model: KMeansModel) -> None:
-    """It has labels and colours for an image, and can be saved."""
+    """It has labels and colors for an image, and can be saved."""
     assert 1 <= model.n_clusters <= 65535
     image = small_image(model)
     labels, recolored = model.apply(image)

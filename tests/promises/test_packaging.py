@@ -76,7 +76,7 @@ for bar in viewer.window._qt_window.menuBar().actions():
         menus += [action.menu() for action in menu.actions() if action.menu()]
 assert "napari-kmeans" in {m.name for m in PluginManager.instance().iter_manifests(disabled=False)}
 assert any("K-means segmentation" in text for text in texts), sorted(texts)
-assert any("Colour photograph" in text for text in texts), sorted(texts)
+assert any("Color photograph" in text for text in texts), sorted(texts)
 assert not ours(), ours()
 
 before = set(sys.modules)

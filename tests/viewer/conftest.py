@@ -49,7 +49,7 @@ def open_dock(viewer):
 
 @pytest.fixture
 def dock(viewer, open_dock, quadrants):
-    """The dock on the picture of four colours."""
+    """The dock on the picture of four colors."""
     viewer.add_image(quadrants, name="picture", rgb=True)
     return open_dock()
 

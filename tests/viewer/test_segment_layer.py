@@ -21,13 +21,13 @@ PLACES_2D = {
     "scaled": {"scale": (2, 0.5), "translate": (10, -3)},
     "rotated": {"scale": (2, 0.5), "rotate": 30, "translate": (10, -3), "shear": [0.2]},
     "affine": {"scale": (3, 1), "affine": [[0.8, 0.6, 5], [-0.6, 0.8, 7], [0, 0, 1]]},
-    "labelled": {"scale": (2, 0.5), "units": ("mm", "mm"), "axis_labels": ("up", "along")},
+    "labeled": {"scale": (2, 0.5), "units": ("mm", "mm"), "axis_labels": ("up", "along")},
 }
 PLACES_3D = {
     "scaled": {"scale": (4, 0.5, 0.7), "translate": (10, -3, 2)},
     "rotated": {"scale": (4, 0.5, 0.7), "rotate": (30, 20, 10), "translate": (10, -3, 2)},
     "affine": {"scale": (3, 1, 2), "affine": np.diag([2.0, 3, 4, 1]) + np.eye(4, k=1)},
-    "labelled": {"units": ("um",) * 3, "axis_labels": ("z", "y", "x")},
+    "labeled": {"units": ("um",) * 3, "axis_labels": ("z", "y", "x")},
 }
 
 

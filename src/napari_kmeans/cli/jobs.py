@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.cli.terminal import bar, say, spoken_warnings
+from napari_kmeans.cli.terminal import bar, print_message, print_warnings
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.lazy import FileArray, open_lazily
 from napari_kmeans.options import OPTIONS, Options
@@ -34,7 +34,7 @@ class Job(NamedTuple):
     sample: str | None = None
 
 
-class Outcome(NamedTuple):
+class ClusteredImage(NamedTuple):
     """One image that was clustered."""
 
     name: str
@@ -63,7 +63,7 @@ class Plan(NamedTuple):
         """Whether the model is not that of one image alone."""
         return self.together or self.model is not None
 
-    def run(self, jobs: Sequence[Job]) -> Iterable[Outcome | None]:
+    def run(self, jobs: Sequence[Job]) -> Iterable[ClusteredImage | None]:
         """Return the outcome of each job, or None where it failed, which has been said."""
         if self.model is not None:
             return paint_each(jobs, self.model, self.options)
@@ -72,7 +72,7 @@ class Plan(NamedTuple):
         return cluster_each(jobs, self.options)
 
 
-def cluster_each(jobs: Sequence[Job], options: Options) -> Iterator[Outcome | None]:
+def cluster_each(jobs: Sequence[Job], options: Options) -> Iterator[ClusteredImage | None]:
     """Cluster images one after the other; None for one that cannot be."""
     for job in jobs:
         picture = _read(job)
@@ -80,14 +80,16 @@ def cluster_each(jobs: Sequence[Job], options: Options) -> Iterator[Outcome | No
         yield None if picture is None or seg is None else _outcome(job, picture, seg)
 
 
-def cluster_together(jobs: Sequence[Job], options: Options) -> list[Outcome | None]:
+def cluster_together(jobs: Sequence[Job], options: Options) -> list[ClusteredImage | None]:
     """Fit one model to several images; None for those that cannot be read, or for all."""
     pictures = _read_all(jobs)
     found = [picture for picture in pictures if picture is not None]
     try:
         seg = _segment_together(found, options) if found else None
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
-        say(f"cannot cluster the images as one: {reason(error)}; --each clusters each by itself")
+        print_message(
+            f"cannot cluster the images as one: {reason(error)}; --each clusters each by itself"
+        )
         seg = None
     if seg is None:
         return [None] * len(jobs)
@@ -101,16 +103,16 @@ def cluster_together(jobs: Sequence[Job], options: Options) -> list[Outcome | No
 
 def paint_each(
     jobs: Sequence[Job], model: KMeansModel, options: Options
-) -> Iterator[Outcome | None]:
-    """Paint images in the colours of a model; None for one that cannot be."""
+) -> Iterator[ClusteredImage | None]:
+    """Paint images in the colors of a model; None for one that cannot be."""
     for job in jobs:
         picture = _read(job)
         seg = None if picture is None else _paint(job, picture, model, options)
         yield None if picture is None or seg is None else _outcome(job, picture, seg)
 
 
-def _outcome(job: Job, picture: Picture, seg: Segmentation) -> Outcome:
-    return Outcome(job.name, picture, seg, job.sample)
+def _outcome(job: Job, picture: Picture, seg: Segmentation) -> ClusteredImage:
+    return ClusteredImage(job.name, picture, seg, job.sample)
 
 
 def _read(job: Job) -> Picture | None:
@@ -118,10 +120,10 @@ def _read(job: Job) -> Picture | None:
     try:
         picture = job.read()
     except UnreadableImageError as error:
-        say(f"cannot read {job.source}: {error}")
+        print_message(f"cannot read {job.source}: {error}")
         return None
     if picture.note:
-        say(f"{job.source}: {picture.note}")
+        print_message(f"{job.source}: {picture.note}")
     return picture
 
 
@@ -158,7 +160,7 @@ def _segment(job: Job, picture: Picture, options: Options) -> Segmentation | Non
     from napari_kmeans.segmentation import segment
 
     try:
-        with spoken_warnings(job.source), bar(job.name) as progress:
+        with print_warnings(job.source), bar(job.name) as progress:
             return segment(
                 picture.pixels,
                 rgb=picture.rgb,
@@ -167,7 +169,7 @@ def _segment(job: Job, picture: Picture, options: Options) -> Segmentation | Non
                 **_values(options),
             )
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
-        say(f"cannot cluster {job.source}: {reason(error)}")
+        print_message(f"cannot cluster {job.source}: {reason(error)}")
         return None
 
 
@@ -179,7 +181,7 @@ def _segment_together(pictures: Sequence[Picture], options: Options) -> Segmenta
         first, second = sorted(map(_described, kinds))[:2]
         raise ValueError(f"they must have the same channels, got {first} and {second}")
     ((rgb, channel_axis),) = kinds
-    with spoken_warnings(f"{len(pictures)} images"), bar(f"{len(pictures)} images") as progress:
+    with print_warnings(f"{len(pictures)} images"), bar(f"{len(pictures)} images") as progress:
         return segment(
             [picture.pixels for picture in pictures],
             rgb=rgb,
@@ -196,10 +198,10 @@ def _paint(job: Job, picture: Picture, model: KMeansModel, options: Options) -> 
 
     try:
         _check_kind(picture, model)
-        with spoken_warnings(job.source), bar(job.name) as progress:
+        with print_warnings(job.source), bar(job.name) as progress:
             labels, recolored = model.apply(picture.pixels, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
-        say(f"cannot apply the model to {job.source}: {reason(error)}")
+        print_message(f"cannot apply the model to {job.source}: {reason(error)}")
         return None
     return Segmentation(labels, recolored, model, colors_of(model), None, float("nan"), options)
 
@@ -209,7 +211,7 @@ def _values(options: Options) -> dict[str, Any]:
 
 
 def _kind(picture: Picture) -> tuple[bool, int | None]:
-    """Return whether an image has colours, and otherwise the axis of its channels."""
+    """Return whether an image has colors, and otherwise the axis of its channels."""
     from napari_kmeans.imaging.blocks import open_pixels
 
     pixels = open_pixels(picture.pixels, rgb=picture.rgb, channel_axis=picture.channel_axis)
@@ -219,7 +221,7 @@ def _kind(picture: Picture) -> tuple[bool, int | None]:
 def _described(kind: tuple[bool, int | None]) -> str:
     rgb, axis = kind
     if axis is None:
-        return "colours" if rgb else "gray"
+        return "colors" if rgb else "gray"
     return f"channels along axis {axis}"
 
 
@@ -232,7 +234,7 @@ def _check_kind(picture: Picture, model: KMeansModel) -> None:
         raise ValueError(f"the image must have {_described(wanted)}, got {_described(kind)}")
 
 
-def computed(outcome: Outcome) -> Outcome:
+def computed(outcome: ClusteredImage) -> ClusteredImage:
     """Return an outcome whose results are in memory if its file is one that is read whole."""
     seg = outcome.seg
     if outcome.picture.levels or isinstance(seg.labels, np.ndarray):

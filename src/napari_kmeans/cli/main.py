@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__
-from napari_kmeans.cli.jobs import Job, Outcome, Plan, computed
+from napari_kmeans.cli.jobs import ClusteredImage, Job, Plan, computed
 from napari_kmeans.cli.output import (
     SHARED_MODEL,
     SHARED_TABLE,
@@ -24,7 +24,7 @@ from napari_kmeans.cli.output import (
     stems_without_model,
     write_results,
 )
-from napari_kmeans.cli.terminal import PROGRAM, bar, listed, print_table, say
+from napari_kmeans.cli.terminal import PROGRAM, bar, listed, print_message, print_table
 from napari_kmeans.files.atomic import replacing, write_whole
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.picture import Picture
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
-        say("interrupted; nothing was left half-written")
+        print_message("interrupted; nothing was left half-written")
         return INTERRUPTED
 
 
@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser, with every option of the clustering."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Cluster the colours of images by K-means: labels, a recolored image, "
+        description="Cluster the colors of images by K-means: labels, a recolored image, "
         "a table and a model. Without -o, the result is shown in napari.",
     )
     parser.add_argument(
@@ -149,13 +149,13 @@ def _run(arguments: argparse.Namespace, options: Options) -> int:
         problem = screen_problem()
         if problem is None:
             return _show(jobs, plan)
-        say(f"no screen: {problem}; writing to {DEFAULT_DIRECTORY}{os.sep} instead")
+        print_message(f"no screen: {problem}; writing to {DEFAULT_DIRECTORY}{os.sep} instead")
         directory = DEFAULT_DIRECTORY
     with ExitStack() as stack:
         try:
             stack.enter_context(output_directory(directory))
         except OSError as error:
-            say(f"cannot write to {directory}: {reason(error)}")
+            print_message(f"cannot write to {directory}: {reason(error)}")
             return FAILED
         return _write(jobs, plan, directory, arguments.model)
 
@@ -166,9 +166,9 @@ def _load_model(path: Path) -> KMeansModel | None:
     try:
         return KMeansModel.load(path)
     except ValueError as error:
-        say(str(error))
+        print_message(str(error))
     except OSError as error:
-        say(f"cannot read {path}: {reason(error)}")
+        print_message(f"cannot read {path}: {reason(error)}")
     return None
 
 
@@ -216,7 +216,7 @@ def _write(jobs: Sequence[Job], plan: Plan, directory: Path, model: Path | None)
 def _tell_of_others(others: set[str], directory: Path) -> None:
     """Say whose labels are not of the model that has been written for several images."""
     if others:
-        say(
+        print_message(
             f"{directory / SHARED_MODEL} is not the model of {listed(sorted(others))}, whose "
             "results in that directory are of an earlier run"
         )
@@ -231,7 +231,7 @@ def _clear_shared(
     if not replaced or directory / SHARED_MODEL not in shared:
         return
     if others:
-        say(
+        print_message(
             f"{directory / SHARED_MODEL} is kept for {listed(sorted(others))}; "
             f"it is no longer the model of {listed(sorted(replaced))}"
         )
@@ -240,12 +240,12 @@ def _clear_shared(
         with replacing([], shared):
             pass
     except OSError as error:
-        say(f"cannot write to {directory}: {reason(error)}")
+        print_message(f"cannot write to {directory}: {reason(error)}")
     else:
         _print_removed(shared)
 
 
-def _write_shared(outcomes: Sequence[Outcome | None], directory: Path) -> bool:
+def _write_shared(outcomes: Sequence[ClusteredImage | None], directory: Path) -> bool:
     """Write the model of several images and their table, or say why not and return False."""
     segs = [outcome.seg for outcome in outcomes if outcome is not None]
     if not segs:
@@ -256,7 +256,7 @@ def _write_shared(outcomes: Sequence[Outcome | None], directory: Path) -> bool:
             {model: segs[0].model.save, table: lambda path: segs[0].table.to_csv(path, index=False)}
         )
     except OSError as error:
-        say(f"cannot write to {directory}: {reason(error)}")
+        print_message(f"cannot write to {directory}: {reason(error)}")
         return False
     print_table(f"{len(segs)} images", segs[0].table)
     _print_paths([model, table])
@@ -264,7 +264,7 @@ def _write_shared(outcomes: Sequence[Outcome | None], directory: Path) -> bool:
 
 
 def _write_one(
-    job: Job, stem: str, outcome: Outcome, plan: Plan, directory: Path, kept: Sequence[Path]
+    job: Job, stem: str, outcome: ClusteredImage, plan: Plan, directory: Path, kept: Sequence[Path]
 ) -> list[Path]:
     """Write the results of one image and return their paths, or say why not and return none."""
     try:
@@ -279,10 +279,10 @@ def _write_one(
                 kept=kept,
             )
     except (UnreadableImageError, ChunkError) as error:
-        say(f"cannot read {job.source}: {error}")
+        print_message(f"cannot read {job.source}: {error}")
         return []
     except OSError as error:
-        say(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
+        print_message(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
         return []
     if not plan.together:
         print_table(outcome.name, written.table)

@@ -228,7 +228,7 @@ class LabelCounts:
             self._counts += counts
 
     def table(self) -> pd.DataFrame:
-        """Return label, pixels, percent of the pixels that are not left out, and colour."""
+        """Return label, pixels, percent of the pixels that are not left out, and color."""
         table = colors_of(self._model)[["index", "color"]]
         pixels = self._counts[1:]
         table.insert(1, "pixels", pixels)
@@ -237,7 +237,7 @@ class LabelCounts:
 
 
 def colors_of(model: KMeansModel) -> pd.DataFrame:
-    """Return label, mean of each channel and colour of the clusters of a model."""
+    """Return label, mean of each channel and color of the clusters of a model."""
     import pandas as pd
 
     from napari_kmeans.imaging.colors import to_hex
@@ -326,7 +326,7 @@ def _window(white: float, start: float, end: float) -> dict[str, float]:
 def png_holds(image: np.ndarray, axes: str) -> bool:
     """Return whether a PNG file gives `image` back exactly.
 
-    16-bit colour is no: PNG has it, but Pillow, which most readers in Python
+    16-bit color is no: PNG has it, but Pillow, which most readers in Python
     use, hands it back at 8 bits.
     """
     if axes == "YX":

@@ -20,7 +20,7 @@ NAMES_PRINTED = 3
 COLUMNS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}"}
 
 
-def say(sentence: str) -> None:
+def print_message(sentence: str) -> None:
     """Print a sentence to the user, beside the results."""
     print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)
 
@@ -52,18 +52,18 @@ def bar(name: str) -> Iterator[Report | None]:
 
 
 @contextmanager
-def spoken_warnings(source: str) -> Iterator[None]:
+def print_warnings(source: str) -> Iterator[None]:
     """Say what is warned of in one line each, without the place in the code."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
     for message in caught:
         if message.category is UserWarning:
-            say(f"{source}: {message.message}")
+            print_message(f"{source}: {message.message}")
 
 
 def print_table(name: str, table: pd.DataFrame) -> None:
-    """Print label, share and colour of the clusters, the first ones where they are many."""
+    """Print label, share and color of the clusters, the first ones where they are many."""
     print(f"{name}: {len(table)} clusters")
     columns = [column for column in COLUMNS if column in table]
     print(" " + "  ".join("label" if column == "index" else column for column in columns))

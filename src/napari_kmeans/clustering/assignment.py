@@ -1,4 +1,4 @@
-"""Points in groups of near ones, and their nearest centres kept up to date as centres move."""
+"""Points in groups of near ones, and their nearest centers kept up to date as centers move."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _GROUP = 32
-"""Points per group where the caller knows of none: neighbours are often alike."""
+"""Points per group where the caller knows of none: neighbors are often alike."""
 
 _WORK = 10**7
 """Distances, about, between two chances to cancel."""
@@ -86,25 +86,25 @@ class GroupedPoints:
 
 
 class Assignment:
-    """The nearest centre of every point, kept up to date while the centres move.
+    """The nearest center of every point, kept up to date while the centers move.
 
-    Whole groups are assigned where only one centre can be nearest to any of
-    their points, and points are not looked at again before the centres have
+    Whole groups are assigned where only one center can be nearest to any of
+    their points, and points are not looked at again before the centers have
     moved so far that their label could change. The labels are those of a full
-    search, the first of equally near centres.
+    search, the first of equally near centers.
 
     Attributes
     ----------
     centers : (K, F) float64 array
     sums, totals : (K, F) and (K,) float64 arrays
-        Weighted sums and weights of the points of each centre.
+        Weighted sums and weights of the points of each center.
     counts : (K,) int64 array
-        The number of points of each centre.
+        The number of points of each center.
 
     References
     ----------
     .. [1] G. Hamerly, "Making k-means even faster", SDM 2010,
-       :doi:`10.1137/1.9781611972801.12` (bounds that shrink as centres move).
+       :doi:`10.1137/1.9781611972801.12` (bounds that shrink as centers move).
     .. [2] D. Pelleg, A. Moore, "Accelerating exact k-means algorithms with
        geometric reasoning", KDD 1999, :doi:`10.1145/312129.312248` (whole groups).
     """
@@ -126,7 +126,7 @@ class Assignment:
         self._margin = 1e-12 * float(scale)
 
     def update(self) -> int:
-        """Find the nearest centre of every point; return how many labels changed."""
+        """Find the nearest center of every point; return how many labels changed."""
         shape = self.centers.shape
 
         def update(first: int, last: int) -> tuple[Floats, Floats, NDArray[np.int64], int]:
@@ -144,14 +144,14 @@ class Assignment:
         return changed
 
     def iterate(self, max_iter: int, threshold: float) -> tuple[int, bool]:
-        """Update and move until the centres rest; return the iterations, and if they rest.
+        """Update and move until the centers rest; return the iterations, and if they rest.
 
-        Ends before the centres are moved in an iteration that leaves one of
+        Ends before the centers are moved in an iteration that leaves one of
         them without points.
         """
         if len(self.data.slabs) == 1:
             state = self._state(*self.data.slabs[0], self.sums, self.totals, self.counts)
-            # A call cannot be cancelled.
+            # A call cannot be canceled.
             few = max(1, _WORK // (len(self.data.points) * len(self.centers)))
             return kernels.iterate(state, min(max_iter, few), threshold)  # type: ignore[no-any-return]
         changed = self.update()
@@ -188,7 +188,7 @@ class Assignment:
         )
 
     def move(self, sums: Floats, totals: Floats) -> float:
-        """Move the centres to the means; return the sum of their squared motions."""
+        """Move the centers to the means; return the sum of their squared motions."""
         return float(kernels.move_centers(self.centers, sums, totals, self._drifts))
 
     def labels(self) -> NDArray[np.int32]:
@@ -201,7 +201,7 @@ class Assignment:
         return labels
 
     def cost(self) -> float:
-        """Return the weighted sum of squared distances to the nearest centre."""
+        """Return the weighted sum of squared distances to the nearest center."""
         data = self.data
         costs = data.map(
             lambda first, last: kernels.add_costs(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _STEPS = 16
 """Cells along each axis, from the least to the greatest coordinate. With more of them,
-noise makes so many colours of a large even area that a rare colour stays rare."""
+noise makes so many colors of a large even area that a rare color stays rare."""
 
 
 def balance_weights(points: NDArray[Any], weights: Floats, balance: float) -> Floats:

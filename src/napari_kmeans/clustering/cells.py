@@ -34,8 +34,8 @@ def group_in_cells(
     Returns
     -------
     data : GroupedPoints
-        The points in another order, neighbours near each other; each group is
-        a cell. Its `means` and `totals` are a coreset: where some centres cost
+        The points in another order, neighbors near each other; each group is
+        a cell. Its `means` and `totals` are a coreset: where some centers cost
         A there and C on the points themselves, with S the sum of `scatters`,
 
             √A - √S ≤ √C ≤ √(A + S)
@@ -46,7 +46,7 @@ def group_in_cells(
     Notes
     -----
     A cell is cut at the mean of its axis of greatest variance [1]_. The means
-    of cells keep what all their points say about a centre, while a sample
+    of cells keep what all their points say about a center, while a sample
     forgets the points that it does not draw: with as few as 18 points per
     cluster in 64 dimensions a sample costs several percent more. The constant
     S beside the points is that of [2]_.

@@ -66,7 +66,7 @@ def draw_coreset(
 def _sensitivities(
     points: Floats, weights: Floats, n_clusters: int, rng: np.random.Generator
 ) -> Floats:
-    """Return bounds on how much each point can matter to any K centres, (n,)."""
+    """Return bounds on how much each point can matter to any K centers, (n,)."""
     # Seeds need no more than a sample in which every pixel counts alike.
     subset, counts = _draw(weights, _SEEDING_POINTS, rng)
     centers = draw_seeds(
@@ -85,7 +85,7 @@ def _draw(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw indices with replacement; return those drawn and how often each was."""
     # One draw from each of `size` equal parts: unbiased, and of less variance
-    # than as many independent ones, the more so where neighbours are alike.
+    # than as many independent ones, the more so where neighbors are alike.
     parts = (np.arange(size) + rng.random(size)) / size
     draws = np.empty(size, np.int64)
     kernels.pick(chances, parts * chances.sum(), draws)

@@ -63,7 +63,7 @@ class CoresetKMeans(
     max_iter : int, default 300
         Iterations after which a run that has not converged is stopped.
     tol : float, default 1e-4
-        A run stops once the summed squared motion of the centres is at most
+        A run stops once the summed squared motion of the centers is at most
         this times the mean variance of the features.
     random_state : int, RandomState or None, default 0
         The same seed gives the same result; None draws anew.
@@ -74,9 +74,9 @@ class CoresetKMeans(
         Of the dtype of the samples, float64 or float32. There are fewer rows if fewer
         samples are distinct, whatever `init` is, and a ConvergenceWarning says so.
     labels_ : (n_samples,) int32 array
-        The nearest centre of each sample.
+        The nearest center of each sample.
     inertia_ : float
-        The weighted sum of squared distances of all samples to their centres.
+        The weighted sum of squared distances of all samples to their centers.
     n_iter_ : int
         Iterations of the best run, the one on all samples included.
     n_features_in_ : int
@@ -126,7 +126,7 @@ class CoresetKMeans(
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Find the cluster centres.
+        """Find the cluster centers.
 
         Parameters
         ----------
@@ -172,26 +172,26 @@ class CoresetKMeans(
     def fit_predict(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> NDArray[np.int32]:
-        """Find the cluster centres and return the label of each sample, (n_samples,)."""
+        """Find the cluster centers and return the label of each sample, (n_samples,)."""
         return self.fit(X, sample_weight=sample_weight).labels_
 
     def fit_transform(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> NDArray[Any]:
-        """Find the cluster centres and return the distances to them, (n_samples, n_clusters)."""
+        """Find the cluster centers and return the distances to them, (n_samples, n_clusters)."""
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
-        """Return the nearest centre of each sample, (n_samples,), the first of equally near."""
+        """Return the nearest center of each sample, (n_samples,), the first of equally near."""
         return self._find_nearest(self._check(X))[0]
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the distance of each sample to each centre, (n_samples, n_clusters)."""
+        """Return the distance of each sample to each center, (n_samples, n_clusters)."""
         distances: NDArray[Any] = euclidean_distances(self._check(X), self.cluster_centers_)
         return distances
 
     def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return minus the weighted sum of squared distances to the nearest centres."""
+        """Return minus the weighted sum of squared distances to the nearest centers."""
         samples = self._check(X)
         weights = _check_sample_weight(sample_weight, samples, dtype=np.float64)
         return -float(np.sum(weights * self._find_nearest(samples)[1]))
@@ -233,7 +233,7 @@ class CoresetKMeans(
         if not isinstance(options.init, str) and options.init.shape[1] != n_features:
             raise ValueError(
                 f"init must have one column for each of the {n_features} features, "
-                f"got {options.init.shape[1]}: give centres in the features of the samples."
+                f"got {options.init.shape[1]}: give centers in the features of the samples."
             )
 
     def _check(self, X: ArrayLike) -> NDArray[Any]:

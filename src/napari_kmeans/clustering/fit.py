@@ -13,7 +13,7 @@ from napari_kmeans.clustering.lloyd import Fit, fit_restarts, lloyd
 from napari_kmeans.clustering.local_search import improve
 from napari_kmeans.clustering.one_dimension import fit_line
 from napari_kmeans.execution.progress import Step, ignore
-from napari_kmeans.execution.threads import map_threads, stop_if_in_vain
+from napari_kmeans.execution.threads import map_threads, raise_if_stopped
 
 if TYPE_CHECKING:
     from napari_kmeans.options import Options
@@ -133,7 +133,7 @@ def _best_on(level: GroupedPoints, contenders: list[Fit], options: Options, step
 
     def run(fit: Fit) -> Fit:
         tol = max(options.tol, _TRIAL_TOL)
-        return lloyd(level, fit.centers, max_iter=options.max_iter, tol=tol, step=stop_if_in_vain)
+        return lloyd(level, fit.centers, max_iter=options.max_iter, tol=tol, step=raise_if_stopped)
 
     return min(map_threads(run, contenders, step), key=lambda fit: fit.inertia)
 

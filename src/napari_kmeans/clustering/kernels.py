@@ -30,7 +30,7 @@ def _squared_distance(a: Any, i: int, b: Any, k: int) -> Any:
 def nearest(
     points: NDArray[Any], centers: NDArray[Any], labels: NDArray[Any], distances: NDArray[Any]
 ) -> None:
-    """Write each point's nearest centre, the first of equals, and its squared distance."""
+    """Write each point's nearest center, the first of equals, and its squared distance."""
     n_points, n_features = points.shape
     columns = np.empty((n_features, _TOGETHER))
     squares = np.empty(_TOGETHER)
@@ -120,13 +120,13 @@ def _find_candidates(
     distances: NDArray[Any],
     candidates: NDArray[Any],
 ) -> Any:
-    """Find the centres that can be nearest to a point of a ball; return their number.
+    """Find the centers that can be nearest to a point of a ball; return their number.
 
-    Also returned: how much nearer than any other centre the candidates are, at
+    Also returned: how much nearer than any other center the candidates are, at
     least, everywhere in the ball.
     """
     distances[:] = 0.0
-    # Over all centres at once, which a compiler can vectorize.
+    # Over all centers at once, which a compiler can vectorize.
     for j in range(columns.shape[0]):
         mean, column = means[g, j], columns[j]
         for k in range(distances.shape[0]):
@@ -142,7 +142,7 @@ def _find_candidates(
     for k in range(centers.shape[0]):
         gap = distances[k] - nearest - 2 * radius
         if gap <= margin and k != best:
-            # The plane between two centres misses the ball if it is farther away.
+            # The plane between two centers misses the ball if it is farther away.
             between = np.sqrt(_squared_distance(centers, k, centers, best))
             if between > 0:
                 plane = (distances[k] ** 2 - nearest**2) / (2 * between)
@@ -174,7 +174,7 @@ def _part_by_plane(
     totals: NDArray[Any],
     counts: NDArray[Any],
 ) -> Any:
-    """Give the points of a group the nearer of two centres, a < b.
+    """Give the points of a group the nearer of two centers, a < b.
 
     Returns how many labels changed, and how much nearer the nearer one is, at
     least. `reach` is above the summed distances of any point from the two.
@@ -236,12 +236,12 @@ def update_labels(
     counts: NDArray[Any],
     margin: float,
 ) -> Any:
-    """Give every point of groups `first` to `last` its nearest centre; return how many changed.
+    """Give every point of groups `first` to `last` its nearest center; return how many changed.
 
-    A group or a point keeps its centre unseen as long as ``drifts[label]``, which
-    grows with the motion of the centres, stays below its limit: no other centre
+    A group or a point keeps its center unseen as long as ``drifts[label]``, which
+    grows with the motion of the centers, stays below its limit: no other center
     can have come nearer. `sums` (K, F), `totals` (K,) and `counts` (K,) receive
-    what each centre has won less what it has lost. Entry K of `drifts` is for
+    what each center has won less what it has lost. Entry K of `drifts` is for
     groups of mixed labels.
     """
     n_centers = centers.shape[0]
@@ -391,7 +391,7 @@ def add_costs(
 def move_centers(
     centers: NDArray[Any], sums: NDArray[Any], totals: NDArray[Any], drifts: NDArray[Any]
 ) -> Any:
-    """Move centres to the means, in place; return the sum of their squared motions."""
+    """Move centers to the means, in place; return the sum of their squared motions."""
     n_centers = centers.shape[0]
     motion = 0.0
     farthest = 0.0
@@ -413,9 +413,9 @@ def move_centers(
 
 @njit(cache=True, nogil=True)
 def iterate(state: Any, max_iter: int, threshold: float) -> Any:
-    """Update labels and move centres until they rest; return iterations, and if they rest.
+    """Update labels and move centers until they rest; return iterations, and if they rest.
 
-    `state` are the arguments of `update_labels`. Ends before the centres are
+    `state` are the arguments of `update_labels`. Ends before the centers are
     moved in an iteration that leaves one of them without points.
     """
     centers, drifts = state[9], state[10]

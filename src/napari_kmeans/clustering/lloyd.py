@@ -11,7 +11,7 @@ from napari_kmeans.clustering import kernels
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.seeding import draw_seeds
 from napari_kmeans.execution.progress import Step, ignore
-from napari_kmeans.execution.threads import map_slices, map_threads, shared_pool, stop_if_in_vain
+from napari_kmeans.execution.threads import map_slices, map_threads, raise_if_stopped, shared_pool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ _SLAB = 2**17
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Centres (K, F), the cost of the points there, the iterations it took, the labels (n,)."""
+    """Centers (K, F), the cost of the points there, the iterations it took, the labels (n,)."""
 
     centers: Floats
     inertia: float
@@ -36,9 +36,9 @@ class Fit:
 
 
 def find_nearest(points: Floats, centers: Floats) -> tuple[NDArray[np.int32], Floats]:
-    """Return the nearest centre of each point (n, F), and its squared distance.
+    """Return the nearest center of each point (n, F), and its squared distance.
 
-    The first of equally near centres is taken.
+    The first of equally near centers is taken.
     """
     labels = np.empty(len(points), dtype=np.int32)
     distances = np.empty(len(points))
@@ -53,25 +53,25 @@ def find_nearest(points: Floats, centers: Floats) -> tuple[NDArray[np.int32], Fl
 def lloyd(
     data: GroupedPoints, start: Floats, *, max_iter: int, tol: float, step: Step = ignore
 ) -> Fit:
-    """Move centres to the means of their points until nothing changes.
+    """Move centers to the means of their points until nothing changes.
 
     Parameters
     ----------
     data : GroupedPoints
         The weighted points (n, F).
     start : (K, F) float64 array
-        The centres to start from.
+        The centers to start from.
     max_iter : int
         0 takes the start for the result.
     tol : float
-        Stops once the summed squared motion of the centres is at most `tol`
+        Stops once the summed squared motion of the centers is at most `tol`
         times the mean variance of the features, as in scikit-learn.
     step : callable
         Called with 0 in each iteration; raising from it ends the work.
 
     Notes
     -----
-    A centre that loses all its points moves to the point that is farthest from
+    A center that loses all its points moves to the point that is farthest from
     its own, as in scikit-learn.
 
     References
@@ -118,10 +118,10 @@ def fit_restarts(
 
     def run(stream: np.random.Generator) -> Fit:
         seeds = draw_seeds(data.points, data.weights, n_clusters, init, stream)
-        return lloyd(data, seeds, max_iter=max_iter, tol=tol, step=stop_if_in_vain)
+        return lloyd(data, seeds, max_iter=max_iter, tol=tol, step=raise_if_stopped)
 
     if n_init == 1:
-        # Alone, it has all threads to itself, and can be cancelled on the way.
+        # Alone, it has all threads to itself, and can be canceled on the way.
         (stream,) = rng.spawn(1)
         seeds = draw_seeds(data.points, data.weights, n_clusters, init, stream)
         return [lloyd(data, seeds, max_iter=max_iter, tol=tol, step=step)]

@@ -51,7 +51,7 @@ class Optimum(Fit):
     labels : (n,) int32 array
         The cluster of each of the numbers, values or bins given.
     excess : float
-        An upper bound of `inertia` minus the least cost that any K centres
+        An upper bound of `inertia` minus the least cost that any K centers
         have: 0 where all distinct values were told apart, up to rounding.
     """
 
@@ -87,7 +87,7 @@ def fit_line(
     step(0)
     fit = fit_bins(bins, n_clusters, step)
     centers = fit.centers[:, 0]
-    # A number in a bin that is cut may be nearer to the other centre.
+    # A number in a bin that is cut may be nearer to the other center.
     labels = np.searchsorted((centers[1:] + centers[:-1]) / 2, numbers).astype(np.int32)
     inertia = float(np.sum(weights * (numbers - centers[labels]) ** 2))
     excess = max(0.0, fit.excess - (fit.inertia - inertia))
@@ -95,7 +95,7 @@ def fit_line(
 
 
 def optimal_1d(values: Floats, weights: Floats, n_clusters: int, step: Step = ignore) -> Optimum:
-    """Find the K centres of least cost on a line.
+    """Find the K centers of least cost on a line.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def optimal_1d(values: Floats, weights: Floats, n_clusters: int, step: Step = ig
 
     The cost of an interval is merged from two parts with a common end, whose
     moments are kept for every power of two (a disjoint sparse table). Nothing
-    is subtracted but neighbouring values, so that costs keep their relative
+    is subtracted but neighboring values, so that costs keep their relative
     precision wherever the values lie and however far apart: a difference of
     prefix sums of squares would lose it.
 
@@ -224,7 +224,7 @@ def bin_values(
 
 
 def fit_bins(bins: Bins, n_clusters: int, step: Step = ignore) -> Optimum:
-    """Find the K centres of least cost among those that divide no bin.
+    """Find the K centers of least cost among those that divide no bin.
 
     Parameters
     ----------
@@ -238,22 +238,22 @@ def fit_bins(bins: Bins, n_clusters: int, step: Step = ignore) -> Optimum:
     Returns
     -------
     Optimum
-        `inertia` is the exact cost of the numbers, each with the centre of
+        `inertia` is the exact cost of the numbers, each with the center of
         its bin's cluster. `excess` bounds what it has above the optimum.
         `labels` are those of the bins, -1 where empty.
 
     Notes
     -----
-    The bound: let c be the optimal centres of the numbers themselves, ascending,
+    The bound: let c be the optimal centers of the numbers themselves, ascending,
     t[k] midway between c[k] and c[k + 1], and g[k] = c[k + 1] - c[k]. A number
     x that goes to c[k + 1] instead of c[k] costs 2 g[k] (t[k] - x) more. Give
-    each bin as a whole to the centre nearest to its mean m. Then only bins with
+    each bin as a whole to the center nearest to its mean m. Then only bins with
     a t[k] within pay more, and for each such t[k] it is 2 g[k] times the lesser
     of the summed distances to t[k] of the bin's numbers below and above it,
     which is at most half of D = Σ w |x - m| (take the side of t[k] away from m;
     the distances above m and below m sum to D / 2 each). All g[k] together are
     at most the range R, and D ≤ √(w q), with w the weight of the bin and q its
-    Σ w (x - m)². As the centres found here are no worse than c with whole bins,
+    Σ w (x - m)². As the centers found here are no worse than c with whole bins,
 
         inertia - optimum ≤ R · max over the bins of √(w q) ≤ R² · max w / (2 B)
 

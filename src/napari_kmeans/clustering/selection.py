@@ -11,7 +11,7 @@ from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.execution.progress import Step, ignore
-from napari_kmeans.execution.threads import map_threads, stop_if_in_vain
+from napari_kmeans.execution.threads import map_threads, raise_if_stopped
 from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
@@ -71,14 +71,14 @@ def score_numbers(
     def score(n_clusters: int) -> Scores:
         options = Options(n_clusters=n_clusters, n_init=_N_INIT)
         rng = np.random.default_rng([seed, n_clusters])
-        fit = fit_points([points], options, None, rng, stop_if_in_vain)
+        fit = fit_points([points], options, None, rng, raise_if_stopped)
         return score_fit(points.points, points.weights, fit.centers, scatter)
 
     return map_threads(score, [k for k in numbers if k <= n_distinct], step)
 
 
 def _reduced(data: GroupedPoints, seed: int) -> tuple[GroupedPoints, float]:
-    """Return few enough points, and what they cost less than all wherever the centres are."""
+    """Return few enough points, and what they cost less than all wherever the centers are."""
     points, weights = data.points, data.weights
     if len(points) <= _CELLS:
         return data, 0.0
@@ -91,7 +91,7 @@ def _reduced(data: GroupedPoints, seed: int) -> tuple[GroupedPoints, float]:
 
 
 def score_fit(points: Floats, weights: Floats, centers: Floats, scatter: float = 0.0) -> Scores:
-    """Score centres on weighted points.
+    """Score centers on weighted points.
 
     Parameters
     ----------
@@ -107,10 +107,10 @@ def score_fit(points: Floats, weights: Floats, centers: Floats, scatter: float =
     -------
     Scores
         `inertia` is the weighted sum of squared distances to the nearest
-        centre, with the scatter. `calinski_harabasz` is the variance between
+        center, with the scatter. `calinski_harabasz` is the variance between
         clusters over that within, each by its degrees of freedom [1]_.
         `silhouette`, at most 1, is the mean of 1 - a/b, with a and b the
-        distances to the nearest and the second nearest centre [2]_. `bic`, the
+        distances to the nearest and the second nearest center [2]_. `bic`, the
         lower the better, is described in the notes.
 
     Notes
@@ -120,10 +120,10 @@ def score_fit(points: Floats, weights: Floats, centers: Floats, scatter: float =
     n (F ln(inertia / (N F)) + 2 H) + p ln n, for N pixels, with H the entropy
     of the shares, in nats, and p = K (F + 1) parameters [3]_. The entropy is
     what keeps a single normal distribution from being parted, whatever n. But
-    colours of a picture lie along curves that every further cluster
-    approximates better, and neighbouring pixels are no independent witnesses:
+    colors of a picture lie along curves that every further cluster
+    approximates better, and neighboring pixels are no independent witnesses:
     with n = N it names the largest K asked for, on photographs. So n is at most
-    100. On made pictures of 3, 5 and 8 noisy colours any n from 50 to 10,000
+    100. On made pictures of 3, 5 and 8 noisy colors any n from 50 to 10,000
     finds their number; on photographs 100 gives 6 to 10.
 
     References
@@ -160,7 +160,7 @@ def _calinski_harabasz(whole: float, inertia: float, total: float, n_clusters: i
 
 def _silhouette(squares: Floats, weights: Floats) -> float:
     nearest, second = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
-    # Where two centres coincide, a point on them belongs to neither.
+    # Where two centers coincide, a point on them belongs to neither.
     ratios = np.divide(nearest, second, out=np.ones_like(nearest), where=second > 0)
     return float(weights @ (1 - ratios) / weights.sum())
 

@@ -1,4 +1,4 @@
-"""Computing a dask graph where dask would, with progress, and so that it can be cancelled."""
+"""Computing a dask graph where dask would, with progress, and so that it can be canceled."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _pages(n_bytes: int) -> mmap.mmap:
     return pages
 
 
-def give_back() -> None:
+def trim_heaps() -> None:
     """Give the system what is free in the allocator's heaps, where it can be asked to.
 
     Each thread frees into a heap of its own, and each of these would grow to

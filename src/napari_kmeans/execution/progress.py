@@ -34,7 +34,7 @@ class Progress:
     ----------
     report : callable or None
         Called as ``report(done, total)`` from the thread that does the work.
-        An exception it raises is left to travel: that is how work is cancelled.
+        An exception it raises is left to travel: that is how work is canceled.
     """
 
     TOTAL = 1000

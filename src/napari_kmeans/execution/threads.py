@@ -30,7 +30,7 @@ def n_threads() -> int:
 
 
 class Stopped(Exception):
-    """Raised in a task that goes on for nothing: its map has failed or was cancelled."""
+    """Raised in a task that goes on for nothing: its map has failed or was canceled."""
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def map_slices(function: Callable[[slice], Result], length: int, size: int) -> l
     return map_threads(function, [slice(start, start + size) for start in range(0, length, size)])
 
 
-def stop_if_in_vain(_steps: float = 0) -> None:
+def raise_if_stopped(_steps: float = 0) -> None:
     """Be the step of a task: raise Stopped if the map around it has ended."""
     if _in_task() and _thread.stop.is_set():
         raise Stopped
@@ -114,6 +114,6 @@ def _in_task() -> bool:
 
 
 def _stepped(result: Result, step: Step) -> Result:
-    stop_if_in_vain()
+    raise_if_stopped()
     step(1)
     return result

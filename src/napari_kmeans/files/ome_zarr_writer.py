@@ -66,7 +66,7 @@ def write_images(images: Sequence[Image], report: Report | None = None) -> None:
     """Write images of one source, which is read once for all of them.
 
     The coarser levels hold every second pixel of the plane, so that no label and
-    no colour appears in them that is not in the image; each is made from the one
+    no color appears in them that is not in the image; each is made from the one
     before as it was stored.
 
     Parameters

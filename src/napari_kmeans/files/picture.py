@@ -14,7 +14,7 @@ class Axis(NamedTuple):
 
     unit: str = ""
     scale: float = 1.0
-    """The distance of neighbours, in units."""
+    """The distance of neighbors, in units."""
 
     translation: float = 0.0
     """Where the first pixel is, in units."""

@@ -45,7 +45,7 @@ def read_with_pillow(data: bytes, pages: Sequence[int] = ()) -> Picture:
 
     _check_with_pillow(data, len(pages))
     mode = str(iio.immeta(data, plugin="pillow", index=0).get("mode", ""))
-    # The fourth channel of a printer's colours would pass for alpha.
+    # The fourth channel of a printer's colors would pass for alpha.
     how: dict[str, Any] = {"plugin": "pillow", "mode": "RGB" if mode == "CMYK" else None}
     if pages:
         pixels = np.stack([iio.imread(data, index=page, **how) for page in pages])
@@ -57,7 +57,7 @@ def read_with_pillow(data: bytes, pages: Sequence[int] = ()) -> Picture:
         pixels = np.concatenate([gray, gray, gray, alpha], axis=-1)
     if len(pixels) == 1 and pixels.ndim > (2 if is_gray else 3):
         pixels = pixels[0]
-    note = "its 16-bit colours are read at 8 bits; a TIFF file would keep them"
+    note = "its 16-bit colors are read at 8 bits; a TIFF file would keep them"
     return Picture(pixels, rgb=not is_gray, note=note if _is_deep_color_png(data) else "")
 
 

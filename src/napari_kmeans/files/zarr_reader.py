@@ -117,7 +117,7 @@ def _kind(name: str) -> str:
 def _arranged(
     levels: Sequence[zarr.Array[Any]], axes: tuple[Axis, ...], omero: Mapping[str, Any]
 ) -> Picture:
-    """Return the picture, with colours last of all axes and other channels where they are."""
+    """Return the picture, with colors last of all axes and other channels where they are."""
     axis = next((number for number, axis in enumerate(axes) if axis.kind == "channel"), None)
     opened: list[Any] = [open_lazily(FileArray(level), level.chunks, axis) for level in levels]
     if axis is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import LARGEST, shown
+from napari_kmeans.checks import LARGEST, quote_value
 from napari_kmeans.imaging.declared import as_declared
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def _as_array(name: str, value: Any) -> Any:
         return _in_one_chunk_where_single(array) if is_dask(array) else np.asarray(array)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"{name} must be an array, got {shown(value)}: pass what numpy can make one of."
+            f"{name} must be an array, got {quote_value(value)}: pass what numpy can make one of."
         ) from error
 
 
@@ -344,7 +344,7 @@ def _channels_last(array: Any, axis: int | None) -> Any:
         return array[..., None]
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise TypeError(
-            f"channel_axis must be a whole number or None, got {shown(axis)}: name one axis."
+            f"channel_axis must be a whole number or None, got {quote_value(axis)}: name one axis."
         )
     if array.ndim < 2 or not -array.ndim <= axis < array.ndim:
         raise ValueError(

@@ -1,7 +1,7 @@
 """One map over the pixels of images, and one tree of merges: on threads, or as a dask graph.
 
 Numpy images are cut into blocks, which a pool of threads works through. Dask
-images become one graph. A leaf works through a batch of neighbouring chunks,
+images become one graph. A leaf works through a batch of neighboring chunks,
 one after the other, and what the leaves return is merged, a few at a time, in
 a tree. The graph is computed by whatever scheduler is active in dask, threads
 or a `distributed.Client`. Either way the same function sees the pixels.
@@ -16,11 +16,11 @@ What 100 gigapixels of 8-bit RGB ask of 50 workers of one thread, reckoned from
   95,000, two to three minutes, which is then what the fit takes; chunks of
   4096 x 4096 make 6,000, and it no longer counts.
 - Depth: 12,000 batches of 8 megapixels are merged four at a time in 7 levels.
-- Traffic: a batch gives 8 bytes for each of its distinct colours, 6 MB of
+- Traffic: a batch gives 8 bytes for each of its distinct colors, 6 MB of
   800,000 in the noisy image of the benchmark. The first level of merges moves
   up to three quarters of the 76 GB that these are, 1.1 GB for each worker in
   half a minute; the next ones a quarter of the level before, or a little more.
-  What arrives in the end is the whole histogram: 134 MB if all 2^24 colours
+  What arrives in the end is the whole histogram: 134 MB if all 2^24 colors
   occur, 10 MB as a rule. Pixels stay where they are read.
 - A coreset of other data keeps 40,000 pixels of a worker's first batch, 2 MB, and of
   each later one only the pixels that may still be drawn among all that the worker has
@@ -41,7 +41,7 @@ import numpy as np
 
 from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
 from napari_kmeans.execution.progress import Step, ignore
-from napari_kmeans.execution.threads import in_task, map_threads, stop_if_in_vain
+from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
 from napari_kmeans.imaging.blocks import block_size, cut, split
 from napari_kmeans.imaging.declared import ChunkError, shown_block
 
@@ -200,7 +200,7 @@ def _lazy_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
 
 
 def _batches(images: Sequence[Pixels]) -> Iterator[slice]:
-    """Yield which chunks of all dask images are a batch: neighbours, some megabytes."""
+    """Yield which chunks of all dask images are a batch: neighbors, some megabytes."""
     limit = min(_BATCH_PIXELS, _BATCH_BYTES // (images[0].dtype.itemsize * images[0].n_channels))
     start = size = stop = 0
     for stop, (_, block) in enumerate(_lazy_places(images), 1):
@@ -232,7 +232,7 @@ class _Leaf:
         waiting: list[Piece] = []
         n_waiting = 0
         for piece in self._blocks(chunks, masks):
-            stop_if_in_vain()
+            raise_if_stopped()
             waiting.append(piece)
             n_waiting += len(piece.values)
             if n_waiting >= _PIECE_PIXELS:

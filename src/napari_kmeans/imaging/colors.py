@@ -1,4 +1,4 @@
-"""Colour spaces in which pixels are compared, and the colours in which clusters are shown."""
+"""Color spaces in which pixels are compared, and the colors in which clusters are shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Floats
 
 _SLAB = 2**16
-"""Colours per task."""
+"""Colors per task."""
 
 AS_THEY_ARE = (np.uint8, np.float32)
 """Dtypes that kernels read beside float64: copies would take longer than the reading."""
@@ -59,7 +59,7 @@ def has_known_white(dtype: np.dtype[Any]) -> bool:
 
 @dataclass(frozen=True)
 class ColorSpace:
-    """Where colours are compared.
+    """Where colors are compared.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class ColorSpace:
         return replace(self, offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
 
     def convert(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the coordinates (n, F) of colours (n, C) in channel units; see `to_space`."""
+        """Return the coordinates (n, F) of colors (n, C) in channel units; see `to_space`."""
         if not self.scale:
             return to_space(values, self.name, self.white)
         colors = np.asarray(values, np.float64)
@@ -103,7 +103,7 @@ class ColorSpace:
 
 
 def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[Any]:
-    """Convert colours to the space they are clustered in.
+    """Convert colors to the space they are clustered in.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[An
     color_space : {"rgb", "hsv", "lab"}
         ``rgb`` leaves the channels as they are, whatever their number. ``hsv``
         is the cone (s·v·cos h, s·v·sin h, v) in channel units, on which reds
-        either side of hue 0° are neighbours and the hue of a gray means
+        either side of hue 0° are neighbors and the hue of a gray means
         nothing. ``lab`` is CIELAB under D65 for a 2° observer.
     white : float
         The channel value of full brightness.
@@ -154,7 +154,7 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[An
 
 
 def rgb_to_lab(fractions: Floats) -> Floats:
-    """Convert sRGB colours (n, 3) from 0 to 1 to CIELAB."""
+    """Convert sRGB colors (n, 3) from 0 to 1 to CIELAB."""
     from skimage.color import rgb2lab
 
     return np.asarray(rgb2lab(fractions))
@@ -170,7 +170,7 @@ def _check_range(colors: Floats, color_space: str, white: float) -> None:
 
 
 def brightness(palette: Floats, rgb: bool) -> NDArray[Any]:
-    """Return how bright each colour (K, C) is: luminance of RGB, else the channels' mean."""
+    """Return how bright each color (K, C) is: luminance of RGB, else the channels' mean."""
     return np.asarray(palette @ LUMINANCE if rgb else palette.mean(axis=1))
 
 
@@ -241,5 +241,5 @@ def _mixture(n_channels: int) -> Floats:
 
 
 def to_hex(colors: Floats) -> list[str]:
-    """Return ``#rrggbb`` for each colour (K, 3) from 0 to 1."""
+    """Return ``#rrggbb`` for each color (K, 3) from 0 to 1."""
     return ["#{:02x}{:02x}{:02x}".format(*color) for color in np.rint(colors * 255).astype(int)]

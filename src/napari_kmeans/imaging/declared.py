@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import shown
+from napari_kmeans.checks import quote_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,7 @@ def _as_declared(
         return values
     held, wrong = _cast(values, dtype)
     if wrong.size:
-        got = f"{shown(wrong[0].item())} in {values.dtype}"
+        got = f"{quote_value(wrong[0].item())} in {values.dtype}"
         raise ChunkError(
             f"chunk {_place(chunks, block_id)} of the {name} must have values that the declared "
             f"dtype {dtype} can hold, got {got}: declare the dtype that is returned, as in "

@@ -1,4 +1,4 @@
-"""The lossless summary: every distinct colour with the number of its pixels."""
+"""The lossless summary: every distinct color with the number of its pixels."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Block
 
 MAX_BITS = 24
-"""Colours of more bits than this are not counted one by one."""
+"""Colors of more bits than this are not counted one by one."""
 
 CELL_BITS = 18
-"""Cells of colour space have numbers of this many bits: 64 x 64 x 64 cells of 8-bit RGB."""
+"""Cells of color space have numbers of this many bits: 64 x 64 x 64 cells of 8-bit RGB."""
 
 _SLAB = 2**18
-"""Distinct colours per task."""
+"""Distinct colors per task."""
 
 _CELLS = 2**13
 """Cells per task."""
@@ -43,11 +43,11 @@ _MAX_TABLES = 8
 
 @dataclass(frozen=True, eq=False)
 class Codec:
-    """A one-to-one map between the colours of an image and small whole numbers.
+    """A one-to-one map between the colors of an image and small whole numbers.
 
     The most significant bits of all channels come first in a code, then the
-    others: codes that agree in the former are a cell of colour space, and
-    neighbours among codes are neighbours in colour.
+    others: codes that agree in the former are a cell of color space, and
+    neighbors among codes are neighbors in color.
 
     Attributes
     ----------
@@ -157,17 +157,17 @@ class Codec:
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Every distinct colour of an image with its pixels counted, cell by cell."""
+    """Every distinct color of an image with its pixels counted, cell by cell."""
 
     codec: Codec
     codes: NDArray[np.uint32]
     weights: NDArray[np.float64]
     starts: NDArray[np.int64]
-    """Where each cell that has colours starts among them, and their number, (G + 1,)."""
+    """Where each cell that has colors starts among them, and their number, (G + 1,)."""
 
     @cached_property
     def points(self) -> NDArray[Any]:
-        """The distinct colours (n, C), in channel units; uint8 or float64."""
+        """The distinct colors (n, C), in channel units; uint8 or float64."""
         return self.codec.decode(self.codes)
 
     def merge(self, *others: Histogram) -> Histogram:
@@ -176,7 +176,7 @@ class Histogram:
         Raises
         ------
         ValueError
-            If a codec is another: the same colours have other codes there.
+            If a codec is another: the same colors have other codes there.
         """
         for other in others:
             if not self.codec.agrees(other.codec):
@@ -188,7 +188,7 @@ class Histogram:
         return _merge_counts(parts, self.codec.cell_bits).histogram(self.codec)
 
     def table(self, labels: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
-        """Return a table (codec.size,) with ``names[labels]`` at the colours, 0 elsewhere."""
+        """Return a table (codec.size,) with ``names[labels]`` at the colors, 0 elsewhere."""
         table = memory.zeros(self.codec.size, names.dtype)
 
         def fill(part: slice) -> None:
@@ -202,9 +202,9 @@ Limits = tuple["NDArray[Any]", "NDArray[Any]"]
 
 
 def find_codec(images: Sequence[Pixels], step: Step = ignore) -> Codec | None:
-    """Return how to number the colours of images, None where they are too many.
+    """Return how to number the colors of images, None where they are too many.
 
-    Colours are numbered where they fit 24 bits: gray of 8 or 16 bits, RGB of 8
+    Colors are numbered where they fit 24 bits: gray of 8 or 16 bits, RGB of 8
     bits, and any integers whose range turns out to be small enough.
     """
     dtype, n_channels = images[0].dtype.newbyteorder("="), images[0].n_channels
@@ -249,7 +249,7 @@ def _wider(parts: Iterable[Limits | None]) -> Limits | None:
 
 
 def build_histogram(images: Sequence[Pixels], codec: Codec, step: Step = ignore) -> Histogram:
-    """Count the distinct colours of the pixels that are not left out.
+    """Count the distinct colors of the pixels that are not left out.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ def _count_dtype(counts: NDArray[Any]) -> type[np.generic]:
 
 
 class _Counter:
-    """The leaf that counts colours, in tables that are used again."""
+    """The leaf that counts colors, in tables that are used again."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -330,7 +330,7 @@ class _Counter:
 def _count_in_memory(
     images: Sequence[Pixels], blocks: list[tuple[int, Block]], codec: Codec, step: Step
 ) -> Histogram:
-    """Count the colours of the blocks of numpy images."""
+    """Count the colors of the blocks of numpy images."""
     n_tables = min(_MAX_TABLES, n_threads(), len(blocks))
     # Counters of one byte fit the processor's cache where larger ones do not, and
     # threads that wrote to one table would wait for each other.
@@ -379,9 +379,9 @@ def _collect(
 
 
 def pack_table(table: NDArray[Any]) -> tuple[Any, ...]:
-    """Return the table of a codec as runs: much smaller, since neighbours are often alike.
+    """Return the table of a codec as runs: much smaller, since neighbors are often alike.
 
-    Entries of 0, where there is no color, become that of some neighbour.
+    Entries of 0, where there is no color, become that of some neighbor.
     """
     used = np.flatnonzero(table)
     entries = table[used]

@@ -34,7 +34,7 @@ _DIGITS = 10
 def scales_of_colors(
     colors: NDArray[Any], weights: Floats, normalize: str
 ) -> tuple[Floats, Floats]:
-    """Return the offset (C,) and the scale (C,) of the channels of weighted colours (n, C).
+    """Return the offset (C,) and the scale (C,) of the channels of weighted colors (n, C).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Labels and recolored pixels: the nearest centre of every pixel, block by block."""
+"""Labels and recolored pixels: the nearest center of every pixel, block by block."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def round_to(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Painter:
-    """What turns pixels into labels: centres, and a table of codes where there is one.
+    """What turns pixels into labels: centers, and a table of codes where there is one.
 
     Attributes
     ----------
@@ -56,8 +56,8 @@ class Painter:
     codec, table
         The labels of all codes of the image, or None and None.
     ranks : (K,) int64 array or None
-        The label of each centre, less 1; None: its index. Which of equally near
-        centres is the first does not depend on the order of the labels then.
+        The label of each center, less 1; None: its index. Which of equally near
+        centers is the first does not depend on the order of the labels then.
     """
 
     centers: NDArray[np.float64]
@@ -84,7 +84,7 @@ class Painter:
     ) -> Painter:
         """Return a painter that looks labels up instead of searching for each pixel.
 
-        Where the distinct colours have been searched for already, `labels` (n,)
+        Where the distinct colors have been searched for already, `labels` (n,)
         are what was found, and `names` the label that each of these now has.
         """
         if labels is None or names is None:
@@ -94,7 +94,7 @@ class Painter:
         return replace(self, codec=histogram.codec, table=table)
 
     def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the label of each colour (n, C)."""
+        """Return the label of each color (n, C)."""
         nearest, _ = find_nearest(self.space.convert(values), self.centers)
         ranks = nearest if self.ranks is None else self.ranks[nearest]
         return (ranks + 1).astype(self.dtype)
@@ -123,8 +123,8 @@ def _unpacked(
 
 
 @dataclass(frozen=True, eq=False)
-class Renamer(Painter):
-    """A painter of an image whose nearest centres have been found already.
+class RelabelPainter(Painter):
+    """A painter of an image whose nearest centers have been found already.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class Renamer(Painter):
 
 
 def recolor(labels: NDArray[Any], palette: NDArray[Any], original: NDArray[Any]) -> NDArray[Any]:
-    """Return `original` (..., C or more) with the channels of each label's colour.
+    """Return `original` (..., C or more) with the channels of each label's color.
 
     Pixels of label 0 and further channels (alpha) keep what they have. The
     palette must have values that the dtype of `original` can hold.

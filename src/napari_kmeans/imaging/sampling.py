@@ -36,12 +36,12 @@ _OVERSAMPLING = 4
 
 @dataclass(frozen=True, eq=False)
 class Coreset:
-    """A few weighted colours whose cost stands for that of all pixels.
+    """A few weighted colors whose cost stands for that of all pixels.
 
     Attributes
     ----------
     points : (m, C) float64 array
-        In channel units: mean colours of cells of colour space where colours
+        In channel units: mean colors of cells of color space where colors
         can be counted, pixels of the image elsewhere.
     weights : (m,) float64 array
         What each point stands for, in pixels.
@@ -145,23 +145,23 @@ def take_cells(
     images: Sequence[Pixels],
     seed: int,
 ) -> Coreset:
-    """Return cells of colour space as a coreset: mean colours and numbers of pixels.
+    """Return cells of color space as a coreset: mean colors and numbers of pixels.
 
     Parameters
     ----------
     histogram : Histogram
     colors : GroupedPoints
-        Its distinct colours in channel units, in its own cells.
+        Its distinct colors in channel units, in its own cells.
     size : int or None
         The number of cells; None takes the histogram's own. Where there are no
-        more colours than cells, each is a cell of its own.
+        more colors than cells, each is a cell of its own.
     images, seed
         To find a pixel of each cell, any of them with equal probability.
 
     Notes
     -----
     Nothing is drawn at random to be fitted, and the mean of any union of cells
-    is exact. Centres from cells cost less than from as many points drawn by
+    is exact. Centers from cells cost less than from as many points drawn by
     sensitivity, at each size that was tried (2,000 and 10,000; K = 8, 16, 32).
     """
     numbers = _cell_numbers(colors, size)
@@ -183,13 +183,13 @@ def take_cells(
 
 
 def _cell_numbers(colors: GroupedPoints, size: int | None) -> NDArray[np.int64]:
-    """Return for each colour (n,) the number of its cell."""
+    """Return for each color (n,) the number of its cell."""
     own = np.repeat(np.arange(len(colors.totals)), np.diff(colors.starts))
     if size is None:
         return own
     if len(own) <= size:
         return np.arange(len(own))
-    # Own cells that are much finer than asked for may be parted in place of colours.
+    # Own cells that are much finer than asked for may be parted in place of colors.
     if len(colors.totals) > _FINER * size:
         return _parted(colors.means, colors.totals, size)[own]
     return _parted(colors.points, colors.weights, size)

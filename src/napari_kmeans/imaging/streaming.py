@@ -112,7 +112,7 @@ def fit_pixels(
     moments : Moments
         Of the same pixels.
     start : (K, F) float64 array or None
-        The centres of the first iteration; None takes the best that restarts
+        The centers of the first iteration; None takes the best that restarts
         on the sample find. Pixels with a single feature and no given start are
         fitted to the optimum of their bins: see `fit_bins`.
     rng : numpy.random.Generator
@@ -216,7 +216,7 @@ def _move(images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: S
 
 
 class _Far(NamedTuple):
-    """The pixels (m, F) farthest from their centres, weights, labels and squared distances."""
+    """The pixels (m, F) farthest from their centers, weights, labels and squared distances."""
 
     points: Floats
     weights: Floats
@@ -239,7 +239,7 @@ class _Far(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Farthest:
-    """The leaf that finds the pixels farthest from their centres."""
+    """The leaf that finds the pixels farthest from their centers."""
 
     nearest: Nearest
     number: int

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _SLAB = 2**18
-"""Colours per task. Fixed, so that sums do not depend on the number of threads."""
+"""Colors per task. Fixed, so that sums do not depend on the number of threads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Tally:
     """Counts (K,) of pixels, sums (K, C) in channel units, the cost of all pixels.
 
     Known besides, where it was found on the way: `labels` (n,) from 0 on, of the
-    distinct colours; `found`, for each image of its spatial shape, the same of all
+    distinct colors; `found`, for each image of its spatial shape, the same of all
     pixels plus 1, with 0 where a pixel is left out, or None for a dask image.
     """
 
@@ -47,7 +47,7 @@ class Tally:
 
     @property
     def means(self) -> Floats:
-        """The mean colour (K, C) of each cluster; NaN where it has no pixel."""
+        """The mean color (K, C) of each cluster; NaN where it has no pixel."""
         return np.divide(
             self.sums,
             self.counts[:, None],
@@ -63,7 +63,7 @@ def tally_colors(
     cost: float,
     n_clusters: int,
 ) -> Tally:
-    """Tally colours (n, C) of known labels; the weights (n,) are numbers of pixels."""
+    """Tally colors (n, C) of known labels; the weights (n,) are numbers of pixels."""
     colors = to_space(values, "rgb", 1.0)
 
     def add(part: slice) -> tuple[Floats, Floats]:
@@ -123,7 +123,7 @@ class Nearest:
         return add_tallies([replace(self.tally(p.inside), labels=None) for p in batch.pieces])
 
     def tally(self, values: NDArray[Any]) -> Tally:
-        """Tally colours (n, C)."""
+        """Tally colors (n, C)."""
         points = self.space.convert(values)
         labels, distances = find_nearest(points, self.centers)
         colors = points if self.in_space else values

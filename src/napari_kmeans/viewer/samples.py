@@ -10,7 +10,7 @@ LayerData: TypeAlias = list[tuple[Any, dict[str, Any], str]]
 
 
 def photograph() -> LayerData:
-    """Return a colour photograph, RGB of 8 bit."""
+    """Return a color photograph, RGB of 8 bit."""
     return [(samples.photograph(), {"name": "coffee", "rgb": True}, "image")]
 
 

@@ -36,7 +36,7 @@ def segment_layer(
     stack: str | int | tuple[int | None, ...] = WHOLE,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Labels, Image | list[Image]]:
-    """Cluster the colours of an image layer, or of several that are channels of one image.
+    """Cluster the colors of an image layer, or of several that are channels of one image.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def segment_layer(
     init : {"k-means++", "random"}, (K, C) array, Points or Labels layer
         As in :func:`napari_kmeans.segment`, or what is pointed at in a layer
         over the image, wherever the two lie in the world: the pixel under each
-        point, or the mean colour under the strokes of each label, at full
+        point, or the mean color under the strokes of each label, at full
         resolution. There are as many clusters as points or labels then, and
         `n_clusters` does not count. 2-D layers hold for the slice of a stack
         that is clustered, or else for the one in view. The clusters are not
@@ -82,7 +82,7 @@ def segment_layer(
         are those of the level that was fitted, and whose `color` is that on the
         screen.
     recolored : napari.layers.Image or list of them
-        The image in the colours of the palette; for several layers, each of them.
+        The image in the colors of the palette; for several layers, each of them.
 
     Both have the levels of the image, and are lazy where it is.
 

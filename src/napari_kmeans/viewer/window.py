@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import napari
 
-    from napari_kmeans.cli.jobs import Outcome
+    from napari_kmeans.cli.jobs import ClusteredImage
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.segmentation import Segmentation
 
@@ -26,7 +26,9 @@ SIDE = 2048
 """Pixels: planes larger than that are shown at several resolutions."""
 
 
-def fill_viewer(viewer: napari.Viewer, outcomes: Sequence[Outcome], options: Options) -> None:
+def fill_viewer(
+    viewer: napari.Viewer, outcomes: Sequence[ClusteredImage], options: Options
+) -> None:
     """Add to a viewer each image, its recolored copy and its labels, and the dock."""
     for outcome in outcomes:
         if outcome.seg.model.rgb or outcome.seg.model.channel_axis is None:
@@ -40,7 +42,7 @@ def fill_viewer(viewer: napari.Viewer, outcomes: Sequence[Outcome], options: Opt
             getattr(dock, name).value = getattr(options, name)
 
 
-def _add_layers(viewer: napari.Viewer, outcome: Outcome) -> None:
+def _add_layers(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
     attributes = {"name": outcome.name, "rgb": outcome.seg.model.rgb, **_place(outcome.picture)}
     if outcome.sample is not None:
         ((_, attributes, _),) = getattr(samples, outcome.sample)()
@@ -53,7 +55,7 @@ def _add_layers(viewer: napari.Viewer, outcome: Outcome) -> None:
     viewer.layers.selection.active = image
 
 
-def _add_channels(viewer: napari.Viewer, outcome: Outcome) -> None:
+def _add_channels(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
     """Add an image of named channels as napari shows it: a layer for each."""
     model, place = outcome.seg.model, _place(outcome.picture)
     levels = shown_levels(outcome.picture, outcome.seg.model.channel_axis)

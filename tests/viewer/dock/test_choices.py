@@ -77,7 +77,7 @@ def test_a_choice_that_does_not_apply_does_nothing(viewer, widget, finish, quadr
 
 
 def test_the_dock_stays_narrow(viewer, widget, quadrants):
-    name = "a very long name for a picture of four colours, in several levels, on a stack"
+    name = "a very long name for a picture of four colors, in several levels, on a stack"
     add_pyramid(viewer, np.stack([quadrants] * 1000), name=name)
     assert shown_rows(widget) == ["stack", "level"]
     widget.level.value = 0

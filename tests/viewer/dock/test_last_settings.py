@@ -13,7 +13,7 @@ from napari.layers import Image, Points
 
 from napari_kmeans.options import OPTIONS, Options
 from napari_kmeans.viewer.background.task import Task
-from napari_kmeans.viewer.dock.last_settings import memory_of
+from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.to_layers.result import Result
 
 CHOSEN = {
@@ -142,18 +142,18 @@ def test_another_viewer_starts_from_the_defaults(dock, make_napari_viewer):
 def test_no_viewer_and_no_layer_is_kept_alive(quadrants):
     viewer, image, layer = ViewerModel(), Image(quadrants, rgb=True), Points()
     viewer.layers.extend([image, layer])
-    memory_of(viewer).keep("init", layer)
-    memory_of(viewer).keep("n_clusters", 3)
-    assert memory_of(viewer).settings == {"init": layer, "n_clusters": 3}
+    last_settings_of(viewer).keep("init", layer)
+    last_settings_of(viewer).keep("n_clusters", 3)
+    assert last_settings_of(viewer).settings == {"init": layer, "n_clusters": 3}
     task = Task.of([image], mask=None, level=None, stack="whole", **Options(n_clusters=2).to_dict())
     result = Result(task, task.run(), (image, layer))
-    memory_of(viewer).keep_result(result)
-    assert memory_of(viewer).result.layers == (image, layer)
+    last_settings_of(viewer).keep_result(result)
+    assert last_settings_of(viewer).result.layers == (image, layer)
     gone = weakref.ref(viewer), weakref.ref(layer), weakref.ref(image)
     viewer.layers.remove(image)
     del image, result
     gc.collect()
-    assert memory_of(viewer).result.layers == (layer,)
+    assert last_settings_of(viewer).result.layers == (layer,)
     del viewer, layer
     gc.collect()
     assert [each() for each in gone] == [None, None, None]

@@ -1,4 +1,4 @@
-"""The dock in the real viewer: fields, runs, cancelling, errors, updates, closing."""
+"""The dock in the real viewer: fields, runs, canceling, errors, updates, closing."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_photograph_by_a_click(viewer, open_dock, finish):
 
 
 def test_what_the_canvas_shows(make_napari_viewer, finish, quadrants):
-    """The recolored layer and the labels over black come out of the canvas in the same colours."""
+    """The recolored layer and the labels over black come out of the canvas in the same colors."""
     viewer = make_napari_viewer(show=True)
     viewer.add_image(quadrants, name="picture", rgb=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-kmeans")
@@ -369,7 +369,7 @@ def test_a_mask_painted_over_meanwhile(viewer, dock, finish, qtbot, slow, quadra
 # -------------------------------------------------------------------- cancel
 
 
-def test_cancelling_leaves_nothing_behind(viewer, dock, finish, qtbot, slow):
+def test_canceling_leaves_nothing_behind(viewer, dock, finish, qtbot, slow):
     viewer.layers["picture"].data = slow
     worker = dock.run()
     qtbot.waitUntil(slow.asked.is_set)
@@ -387,7 +387,7 @@ def test_cancelling_leaves_nothing_behind(viewer, dock, finish, qtbot, slow):
     assert len(viewer.layers) == 3
 
 
-def test_cancelling_a_long_run_takes_a_moment(viewer, dock, finish, qtbot):
+def test_canceling_a_long_run_takes_a_moment(viewer, dock, finish, qtbot):
     noise = np.random.default_rng(0).random((2000, 2000, 3), dtype=np.float32)
     dock.method.value, dock.n_clusters.value = "full", 64
     # A small one first: what has to be compiled cannot be interrupted.

@@ -1,4 +1,4 @@
-"""Starting colours from points and strokes: which pixels they are, and how the dock follows."""
+"""Starting colors from points and strokes: which pixels they are, and how the dock follows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari.utils.notifications import notification_manager
 from napari_kmeans import segment, segment_layer, segment_slices
 from napari_kmeans.viewer.from_layers.marks_watcher import can_start, count_starts
 from napari_kmeans.viewer.from_layers.source import Source
-from napari_kmeans.viewer.from_layers.starts import Start
+from napari_kmeans.viewer.from_layers.starts import StartMarks
 from napari_kmeans.viewer.provenance import METADATA_KEY
 
 PLACE = {"scale": (2, 0.5), "rotate": 30, "translate": (10, -3), "shear": [0.2]}
@@ -30,7 +30,7 @@ def options_of(layer):
 
 
 def points_over(image, pixels, **place):
-    """Points that lie, in the world, over the centres of these pixels."""
+    """Points that lie, in the world, over the centers of these pixels."""
     empty = Points(np.empty((0, len(pixels[0]))), **place)
     world = [image.data_to_world(pixel) for pixel in pixels]
     return Points(np.array([empty.world_to_data(at) for at in world]), name="seeds", **place)
@@ -164,7 +164,7 @@ def test_only_the_chunks_that_are_needed_are_read(noise, kind):
     marks = Points(pixels)
     if kind == "strokes":
         marks = Labels(strokes_on(noise, [np.s_[y : y + 1, x : x + 1] for y, x in pixels]))
-    start = Start.of(marks, layer, Source.of(layer))
+    start = StartMarks.of(marks, layer, Source.of(layer))
     read.clear()
     colors = start.colors(Source.of(layer))
     np.testing.assert_array_equal(colors, [noise[pixel] for pixel in pixels])

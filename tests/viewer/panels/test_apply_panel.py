@@ -26,7 +26,7 @@ def other():
 
 
 def nearest(image, palette):
-    """Labels by the distance to every colour."""
+    """Labels by the distance to every color."""
     distances = ((image[..., None, :3].astype(float) - palette) ** 2).sum(axis=-1)
     return distances.argmin(axis=-1) + 1
 
@@ -213,7 +213,7 @@ def test_a_layer_that_goes_is_no_longer_offered(viewer, panel, other):
     assert layer not in panel.image.choices
 
 
-def test_cancelling_adds_nothing(viewer, panel, qtbot, slow):
+def test_canceling_adds_nothing(viewer, panel, qtbot, slow):
     layer = viewer.add_image(np.asarray(slow), name="other", rgb=True)
     layer.data = slow
     n_layers = len(viewer.layers)

@@ -365,7 +365,7 @@ def test_an_error_on_the_way_leaves_all_as_it_was(viewer, dock, compare):
     assert not viewer.canvas.grid.enabled
 
 
-def test_cancelling_leaves_all_as_it_was(viewer, dock, qtbot, rest, slow):
+def test_canceling_leaves_all_as_it_was(viewer, dock, qtbot, rest, slow):
     viewer.layers["picture"].data = slow
     panel = dock.folds["Compare"].open()
     panel.compare_button.native.click()

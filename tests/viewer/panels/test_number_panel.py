@@ -39,7 +39,7 @@ def wait(qtbot):
 
 @pytest.fixture
 def suggested(dock, wait):
-    """The panel with the suggestion for the picture of four colours."""
+    """The panel with the suggestion for the picture of four colors."""
     panel = open_panel(dock)
     panel.suggest()
     wait(panel)
@@ -211,7 +211,7 @@ def stopped(qtbot):
     qtbot.wait(50)
 
 
-def test_cancelling_leaves_what_was(viewer, dock, wait, qtbot, slow, suggested):
+def test_canceling_leaves_what_was(viewer, dock, wait, qtbot, slow, suggested):
     before, text = suggested.suggestion, suggested.message.text()
     viewer.layers["picture"].data = slow
     suggested.suggest()

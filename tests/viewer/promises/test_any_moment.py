@@ -165,7 +165,7 @@ def results(viewer):
 
 
 def check_result(labels, expected, recolored=None):
-    """Nothing of it is half-made: pixels, colours, table and provenance are of one run."""
+    """Nothing of it is half-made: pixels, colors, table and provenance are of one run."""
     np.testing.assert_array_equal(labels.data, expected.labels)
     assert labels.features["pixels"].tolist() == expected.table["pixels"].tolist()
     assert set(labels.colormap.color_dict) == {None, 0, *expected.table["index"]}
@@ -500,7 +500,7 @@ PANELS = {
     ("title", "event"),
     [
         *((title, "layers deleted") for title in PANELS if title != "Compare"),
-        *((title, "cancelled") for title in PANELS),
+        *((title, "canceled") for title in PANELS),
         *((title, "dock closed") for title in ("Objects", "Save and copy")),
         *((title, "viewer closed") for title in ("Objects", "Save and copy")),
     ],
@@ -516,12 +516,12 @@ def test_panels(viewer, dock, gate, held, rest, qtbot, quadrants, title, event):
     panel = dock.folds[title].open()
     runner = panel._runner
     before = state(source), state(other)
-    for at in (BEGINNING, END) if event == "cancelled" else (BEGINNING,):
+    for at in (BEGINNING, END) if event == "canceled" else (BEGINNING,):
         held(lambda: PANELS[title](panel, viewer), at)
         n_layers = len(viewer.layers)
         if event == "layers deleted":
             viewer.layers.clear()
-        elif event == "cancelled":
+        elif event == "canceled":
             panel.cancel_button.native.click()
         elif event == "dock closed":
             close_dock(viewer, dock)
@@ -530,9 +530,9 @@ def test_panels(viewer, dock, gate, held, rest, qtbot, quadrants, title, event):
         gate.open()
         assert QThreadPool.globalInstance().waitForDone(1000 * SECONDS)
         qtbot.waitUntil(lambda: not runner.is_running)
-        if event in ("cancelled", "dock closed"):
+        if event in ("canceled", "dock closed"):
             assert len(viewer.layers) == n_layers
-    if event in ("layers deleted", "cancelled"):
+    if event in ("layers deleted", "canceled"):
         assert not panel.cancel_button.enabled
         assert not panel.progress_bar.native.isVisibleTo(panel)
         check_that_it_works_again(viewer, dock, panel, rest, title, (source, other), gate, held)

@@ -20,7 +20,7 @@ from napari.qt.threading import thread_worker
 from napari.utils import resize_dask_cache
 from skimage import data
 
-from napari_kmeans.execution.memory import give_back
+from napari_kmeans.execution.memory import trim_heaps
 from napari_kmeans.viewer.background.worker import warm_up
 
 RUNS = int(os.environ.get("RUNS", "0"))
@@ -64,7 +64,7 @@ def memory():
 
     Pages of files come and go.
     """
-    give_back()
+    trim_heaps()
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 

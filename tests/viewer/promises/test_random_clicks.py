@@ -251,7 +251,7 @@ class Visitor:
         can_run = dock.image.value is not None and wanted
 
         def is_at_rest():
-            # That a cancelled run is over may be on its way yet: the button comes after.
+            # That a canceled run is over may be on its way yet: the button comes after.
             is_ready = dock.run_button.enabled or not can_run
             return is_ready and not any(map(enabled, cancel)) and not pool.activeThreadCount()
 

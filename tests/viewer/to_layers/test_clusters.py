@@ -270,7 +270,7 @@ def test_nothing_changed_is_no_edit(clusters):
     assert not clusters.can_undo
 
 
-# ------------------------------------------------------------- colours
+# ------------------------------------------------------------- colors
 
 
 def test_a_color_goes_to_the_colormap_and_the_table(clusters, layer):

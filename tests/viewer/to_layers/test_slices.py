@@ -13,7 +13,7 @@ from napari_kmeans import segment, segment_layer, segment_slices
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import Source, layer_levels
 from napari_kmeans.viewer.provenance import METADATA_KEY
-from napari_kmeans.viewer.to_layers.applying import Application
+from napari_kmeans.viewer.to_layers.apply_model import ModelApplication
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
@@ -23,7 +23,7 @@ PLACE = {"scale": (4, 0.5, 0.7), "translate": (10, -3, 2), "units": ("um",) * 3}
 
 @pytest.fixture
 def film(quadrants):
-    """Four colours (T, Y, X, 3) that fade."""
+    """Four colors (T, Y, X, 3) that fade."""
     return np.stack([quadrants // n for n in (1, 2, 3)])
 
 
@@ -186,7 +186,7 @@ def test_slices_of_several_runs_gather_in_one_layer(ramp, lazy, levels):
         assert not shown[2].any()
     if not lazy and levels == 1:
         assert labels.data[drawn[0]] == 7
-    # The three colours of the first run stay, for nobody knows what else has them.
+    # The three colors of the first run stay, for nobody knows what else has them.
     assert set(labels.colormap.color_dict) == {None, 0, 1, 2, 3}
     assert labels.features["index"].tolist() == [1, 2]
     assert told(labels)["stack"] == [1, None, None]
@@ -206,7 +206,7 @@ def test_more_labels_than_a_byte_holds_gather_too():
 
 def apply_to(layer, model):
     source = Source.of(layer).fitted_on(None, "whole", "coreset")
-    outcome = Application(model, source).run()
+    outcome = ModelApplication(model, source).run()
     return labels_layer(outcome, source), recolored_layers(outcome, source)[0]
 
 

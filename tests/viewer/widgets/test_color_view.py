@@ -1,4 +1,4 @@
-"""The colour space view, in a real viewer, by mouse and keys, and what it gives back."""
+"""The color space view, in a real viewer, by mouse and keys, and what it gives back."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_where_all_pixels_were_fitted_colors_of_all_are_shown(quadrants, dtype):
 
 
 def lazy_floats(quadrants):
-    """Colours that cannot be counted, and are not kept."""
+    """Colors that cannot be counted, and are not kept."""
     return da.from_array(quadrants.astype(np.float32), chunks=(10, 10, 3))
 
 

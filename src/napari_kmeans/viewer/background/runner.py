@@ -60,7 +60,7 @@ class Runner(Generic[AnyRun]):
     ----------
     progress_bar : ProgressBar
     show : callable
-        Called with a run and its outcome, unless it was cancelled.
+        Called with a run and its outcome, unless it was canceled.
     changed : callable
         Called when a run begins and when it is over.
     """
@@ -81,7 +81,7 @@ class Runner(Generic[AnyRun]):
 
     @property
     def is_running(self) -> bool:
-        """Whether a run is under way, also one that is being cancelled."""
+        """Whether a run is under way, also one that is being canceled."""
         return self._run is not None
 
     def start(self, run: AnyRun) -> None:
@@ -123,9 +123,9 @@ class Runner(Generic[AnyRun]):
         ]
 
     def _is_awaited(self) -> bool:
-        """Whether a run is under way that nobody cancelled.
+        """Whether a run is under way that nobody canceled.
 
-        What a worker told just before it was cancelled may still be on its way.
+        What a worker told just before it was canceled may still be on its way.
         """
         return self._run is not None and not self._run.worker.abort_requested
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_kmeans.summary import Summary
 
 
-class KeptSummary:
+class SummaryCache:
     """Remembers one summary, and makes it anew for other pixels.
 
     Pixels are told apart by their arrays: those of one that was changed in
@@ -75,5 +75,5 @@ class _Kept:
         return same and len(arrays) == len(self.arrays) and key == self.key
 
     def serves(self, given: dict[str, Any]) -> bool:
-        # Where colours are counted, any options will do.
+        # Where colors are counted, any options will do.
         return isinstance(self.summary, CountedColors) or given == self.given

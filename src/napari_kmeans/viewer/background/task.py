@@ -17,7 +17,7 @@ from napari_kmeans.stacks import StackSegmentation, segment_slices
 from napari_kmeans.viewer.from_layers.channels import source_of_channels
 from napari_kmeans.viewer.from_layers.masks import mask_levels
 from napari_kmeans.viewer.from_layers.source import EACH, Source, spatial_shape
-from napari_kmeans.viewer.from_layers.starts import Start
+from napari_kmeans.viewer.from_layers.starts import StartMarks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.summary import Summary
-    from napari_kmeans.viewer.background.summary_cache import KeptSummary
+    from napari_kmeans.viewer.background.summary_cache import SummaryCache
 
-Outcome: TypeAlias = Segmentation | StackSegmentation
+AnySegmentation: TypeAlias = Segmentation | StackSegmentation
 """What a run gives; with a list of labels and of recolored images if the source has levels."""
 
 _FIT_EFFORT = 4
@@ -48,10 +48,10 @@ class Task:
         As for :func:`napari_kmeans.segment`.
     arrays : tuple of arrays
         The data of the layers, to tell them from others.
-    kept : KeptSummary or None
+    kept : SummaryCache or None
         Where the summary of the pixels may be found, and is left.
-    start : Start or None
-        The marks whose colours are to be started from; they take the place of
+    start : StartMarks or None
+        The marks whose colors are to be started from; they take the place of
         `init` and `n_clusters` in the options.
     summary : Summary or None
         That of what is fitted, if it is there already.
@@ -61,8 +61,8 @@ class Task:
     masks: list[Any] | None
     options: dict[str, Any]
     arrays: tuple[Any, ...] = ()
-    kept: KeptSummary | None = None
-    start: Start | None = None
+    kept: SummaryCache | None = None
+    start: StartMarks | None = None
     summary: Summary | None = None
 
     @classmethod
@@ -73,7 +73,7 @@ class Task:
         mask: Any,
         level: int | None,
         stack: Any,
-        kept: KeptSummary | None = None,
+        kept: SummaryCache | None = None,
         **options: Any,
     ) -> Task:
         """Take down what is to be done for a layer, or for several as channels of one image.
@@ -90,12 +90,12 @@ class Task:
         arrays = tuple(layer.data for layer in layers)
         start = None
         if isinstance(options.get("init"), Points | Labels):
-            start = Start.of(options["init"], layers[0], source)
+            start = StartMarks.of(options["init"], layers[0], source)
             options["init"] = Options.init
         masks = mask_levels(mask, layers[0], source)
         return cls(source, masks, options, arrays, kept, start)
 
-    def run(self, progress: Report | None = None) -> Outcome:
+    def run(self, progress: Report | None = None) -> AnySegmentation:
         """Fit one level and paint all.
 
         Levels in memory are painted at once, lazy ones when they are looked at.
@@ -133,7 +133,7 @@ class Task:
         shape = spatial_shape(self._part(level), source.rgb or bool(source.channels))
         return int(np.prod(shape, dtype=np.int64))
 
-    def _fit(self, progress: Report | None) -> Outcome:
+    def _fit(self, progress: Report | None) -> AnySegmentation:
         part, mask = self.fitted_part, self._mask(self.source.level)
         if self.source.stack == EACH:
             return segment_slices(part, mask=mask, progress=progress, **self._where, **self.options)

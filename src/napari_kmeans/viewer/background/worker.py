@@ -1,4 +1,4 @@
-"""The clustering on a thread of its own, with progress, cancelling and errors as signals."""
+"""The clustering on a thread of its own, with progress, canceling and errors as signals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from napari.qt.threading import GeneratorWorker, thread_worker
 
-from napari_kmeans.execution.memory import give_back
+from napari_kmeans.execution.memory import trim_heaps
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.options import OPTIONS
 from napari_kmeans.segmentation import Segmentation, segment
@@ -47,7 +47,7 @@ def _use_kernels() -> None:
     segment(noise.astype(np.uint8), 4, color_space="hsv")
 
 
-class Cancelled(Exception):
+class Canceled(Exception):
     """Raised inside of a task to stop it."""
 
 
@@ -64,7 +64,7 @@ class _Watch:
 
     def __call__(self, done: int, total: int) -> None:
         if self.cancelled:
-            raise Cancelled
+            raise Canceled
         self.steps = done, total
 
 
@@ -98,7 +98,7 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
         self.finished.emit()
         self._finished.emit(self)
         # The result is on its way: nobody waits for this.
-        give_back()
+        trim_heaps()
 
     def _warn(self, sentence: str) -> None:
         self.warned.emit((sentence, UserWarning))

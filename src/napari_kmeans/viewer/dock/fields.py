@@ -82,7 +82,7 @@ class Fields(Container[Any]):
         self.coreset_size = option_field(WordOrNumber, "coreset_size")
         self.random_state = option_field(SpinBox, "random_state")
         self.init = option_field(ComboBox, "init", choices=self._starts)
-        self.init.tooltip += " Or the colours under points, or under strokes of labels."
+        self.init.tooltip += " Or the colors under points, or under strokes of labels."
         self.n_init = option_field(WordOrNumber, "n_init")
         self.max_iter = option_field(SpinBox, "max_iter")
         self.tol = option_field(FloatSpinBox, "tol", step=1e-5)
@@ -104,13 +104,13 @@ class Fields(Container[Any]):
             name="add_recolored",
             value=True,
             text="Recolored",
-            tooltip="Add the image in the mean colours of the clusters.",
+            tooltip="Add the image in the mean colors of the clusters.",
         )
         self.add_points = CheckBox(
             name="add_points",
             value=False,
             text="Coreset points",
-            tooltip="Add the sampled pixels as points: size by weight, colour by cluster.",
+            tooltip="Add the sampled pixels as points: size by weight, color by cluster.",
         )
         self.live = CheckBox(
             name="live",

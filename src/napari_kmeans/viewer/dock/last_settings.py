@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.to_layers.result import Result
 
 
-class Memory:
+class LastSettings:
     """The last settings and the last result in one viewer.
 
     Layers are held by weak references, which keep neither them nor their viewer alive.
@@ -48,9 +48,9 @@ class Memory:
         return None if self._result is None else replace(self._result, layers=found)
 
 
-_MEMORIES: WeakKeyDictionary[napari.Viewer, Memory] = WeakKeyDictionary()
+_LAST_SETTINGS: WeakKeyDictionary[napari.Viewer, LastSettings] = WeakKeyDictionary()
 
 
-def memory_of(viewer: napari.Viewer) -> Memory:
+def last_settings_of(viewer: napari.Viewer) -> LastSettings:
     """Return what is remembered of a viewer, as long as it lives."""
-    return _MEMORIES.setdefault(viewer, Memory())
+    return _LAST_SETTINGS.setdefault(viewer, LastSettings())

@@ -12,14 +12,14 @@ from psygnal import Signal
 
 from napari_kmeans.options import AUTO, OPTIONS, Options
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner, tell
-from napari_kmeans.viewer.background.summary_cache import KeptSummary
+from napari_kmeans.viewer.background.summary_cache import SummaryCache
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.background.worker import run_in_thread, warm_up
 from napari_kmeans.viewer.dock.choices import stack_to_fit
 from napari_kmeans.viewer.dock.fields import Fields
-from napari_kmeans.viewer.dock.last_settings import memory_of
+from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.from_layers.channels import can_be_channels
-from napari_kmeans.viewer.from_layers.marks_watcher import Watched, count_starts
+from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_starts
 from napari_kmeans.viewer.from_layers.source import EACH
 from napari_kmeans.viewer.panels.apply_panel import ApplyPanel
 from napari_kmeans.viewer.panels.clusters_panel import ClustersPanel
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
 
-    from napari_kmeans.viewer.background.task import Outcome
+    from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.from_layers.source import Source
 
@@ -63,7 +63,7 @@ PANELS: tuple[type[Panel], ...] = (
 
 
 class KMeansWidget(Fields):
-    """Cluster the colours of an image layer from a dock in napari.
+    """Cluster the colors of an image layer from a dock in napari.
 
     Parameters
     ----------
@@ -90,10 +90,10 @@ class KMeansWidget(Fields):
         # The proxy that plugins are handed wraps every layer it gives out anew.
         super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
         self.result: Result | None = None
-        self._kept = KeptSummary()
+        self._kept = SummaryCache()
         self._asked: tuple[Any, ...] = ()
         self._is_asked_again = False
-        self._watched = Watched(self.native, self._on_marks_changed)
+        self._watched = MarksWatcher(self.native, self._on_marks_changed)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
         for fold in self.folds.values():
@@ -109,7 +109,7 @@ class KMeansWidget(Fields):
 
     def _recall(self) -> None:
         """Take result and settings of the last dock in this viewer, as far as they still fit."""
-        memory = memory_of(self.viewer)
+        memory = last_settings_of(self.viewer)
         self.result = memory.result
         for name, value in memory.settings.items():
             field = getattr(self, name)
@@ -121,7 +121,7 @@ class KMeansWidget(Fields):
             field.value = value
 
     def _remember(self) -> None:
-        memory = memory_of(self.viewer)
+        memory = last_settings_of(self.viewer)
         for field in self:
             if field is not self.image and not isinstance(field, PushButton | ProgressBar):
                 memory.keep(field.name, field.value)
@@ -145,7 +145,7 @@ class KMeansWidget(Fields):
         for field in self._settings():
             field.changed.connect(self._on_setting_changed)
         self.changed.connect(self._remember)
-        self.segmented.connect(memory_of(self.viewer).keep_result)
+        self.segmented.connect(last_settings_of(self.viewer).keep_result)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
@@ -365,10 +365,10 @@ class KMeansWidget(Fields):
 
     # ----------------------------------------------------------------- results
 
-    def _show_results(self, run: Run, outcome: Outcome) -> None:
+    def _show_results(self, run: Run, outcome: AnySegmentation) -> None:
         self._show_outcome(run.task, outcome, run.builders, run.update)
 
-    def show_outcome(self, outcome: Outcome) -> None:
+    def show_outcome(self, outcome: AnySegmentation) -> None:
         """Show what was made of the latest result, in place of it.
 
         Raises
@@ -384,7 +384,7 @@ class KMeansWidget(Fields):
         self._show_outcome(self.result.task, outcome, wanted, update=True)
 
     def _show_outcome(
-        self, task: Task, outcome: Outcome, builders: tuple[Builder, ...], update: bool
+        self, task: Task, outcome: AnySegmentation, builders: tuple[Builder, ...], update: bool
     ) -> None:
         layers: list[Layer] = []
         for build in builders:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def can_be_channels(layers: Sequence[Any]) -> bool:
-    """Return whether layers are two or more images without colours, on the same pixels."""
+    """Return whether layers are two or more images without colors, on the same pixels."""
     return len(layers) > 1 and _problem(layers) is None
 
 
@@ -33,7 +33,7 @@ def source_of_channels(layers: Sequence[Image]) -> Source:
     problem = "got a single one" if len(layers) < 2 else _problem(layers)
     if problem is not None:
         raise ValueError(
-            f"layers must be two or more images without colours and of the same shape, {problem}: "
+            f"layers must be two or more images without colors and of the same shape, {problem}: "
             "choose layers that show channels of one image."
         )
     sources = [Source.of(layer) for layer in layers]

@@ -38,7 +38,7 @@ def count_starts(layer: Points | Labels) -> int | None:
     return len(labels_of(layer.data)) if isinstance(layer.data, np.ndarray) else None
 
 
-class Watched:
+class MarksWatcher:
     """The layer that clusters start from, and what is to be done when its marks change.
 
     Parameters

@@ -72,7 +72,7 @@ def _part(array: Any, source: Source, level: int) -> Any:
 
 def _sampled(inside: Any, source: Source) -> list[Any]:
     """Return a mask of the finest level, brought to each."""
-    # First the slice, then its pixels: the one in view counts, not its neighbour.
+    # First the slice, then its pixels: the one in view counts, not its neighbor.
     finest = _part(inside, source, 0)
     levels = []
     for level in range(source.n_levels):
@@ -93,7 +93,7 @@ def _resized(array: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _drawn(shapes: list[np.ndarray], ndim: int, source: Source, level: int) -> Any:
-    """Return which pixels of what is clustered of a level have their centre inside a shape."""
+    """Return which pixels of what is clustered of a level have their center inside a shape."""
     array, shape = source.levels[level], source.shape_of(level)
     scaled = [_at_level(vertices, source.shape, shape) for vertices in shapes]
 

@@ -1,4 +1,4 @@
-"""Starting colours that are pointed at: pixels under points, or under strokes of labels."""
+"""Starting colors that are pointed at: pixels under points, or under strokes of labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PIECE_PIXELS = 2**19
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class StartMarks:
     """What was marked in a layer when it was asked for, whatever becomes of it later.
 
     Attributes
@@ -48,7 +48,7 @@ class Start:
     to_image: Floats
 
     @classmethod
-    def of(cls, layer: Points | Labels, image: Image, source: Source) -> Start:
+    def of(cls, layer: Points | Labels, image: Image, source: Source) -> StartMarks:
         """Take the snapshot of a layer over an image.
 
         In axes that the image has and the layer lacks, the marks lie in the
@@ -65,7 +65,7 @@ class Start:
         return cls(layer.name, np.array(layer_levels(layer)[0]), False, to_image)
 
     def colors(self, source: Source) -> Floats:
-        """Return the mean colour under each point or label, reading no other pixels.
+        """Return the mean color under each point or label, reading no other pixels.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The colours of the image in 3-D, below the form of the dock."""
+"""The colors of the image in 3-D, below the form of the dock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ColorsPanel(Panel):
-    """The sample of the latest result, and the centres of its clusters."""
+    """The sample of the latest result, and the centers of its clusters."""
 
     title = "Colors in 3-D"
     tooltip = "Where the colors of the image and the centers of the clusters lie."
@@ -27,7 +27,7 @@ class ColorsPanel(Panel):
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the colours of the latest result."""
+        """Show the colors of the latest result."""
         result = self.dock.result
         if result is None:
             self.view.clear()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_kmeans.execution.progress import Report
-    from napari_kmeans.viewer.background.task import Outcome, Task
+    from napari_kmeans.viewer.background.task import AnySegmentation, Task
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.panels.panel import Dock
@@ -63,7 +63,7 @@ class Comparison:
     task: Task
     numbers: list[int]
 
-    def run(self, progress: Report | None = None) -> list[Outcome]:
+    def run(self, progress: Report | None = None) -> list[AnySegmentation]:
         """Do it for each number in turn, from one summary."""
         task = self.task
         if task.source.stack != EACH:
@@ -173,7 +173,7 @@ class ComparePanel(WorkingPanel):
         if not self.is_working:
             self.compare()
 
-    def _show(self, source: Source, numbers: list[int], outcomes: list[Outcome]) -> None:
+    def _show(self, source: Source, numbers: list[int], outcomes: list[AnySegmentation]) -> None:
         layers = [
             layer
             for number, outcome in zip(numbers, outcomes, strict=True)
@@ -192,8 +192,8 @@ class ComparePanel(WorkingPanel):
         self.back()
 
 
-def _compared_layers(outcome: Outcome, source: Source, n_clusters: int) -> list[Layer]:
-    """Return the recolored image; of several channels the labels, which are their mixed colours."""
+def _compared_layers(outcome: AnySegmentation, source: Source, n_clusters: int) -> list[Layer]:
+    """Return the recolored image; of several channels the labels, which are their mixed colors."""
     layers: list[Layer] = recolored_layers(outcome, source)
     if source.channels:
         layers = [labels_layer(outcome, source)]

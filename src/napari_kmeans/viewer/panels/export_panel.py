@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import os
 
     from napari_kmeans.execution.progress import Report
-    from napari_kmeans.viewer.background.task import Outcome
+    from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
@@ -207,7 +207,7 @@ class Copying:
 class Drawing:
     """A figure of a palette, and the file that it is to be in."""
 
-    outcome: Outcome
+    outcome: AnySegmentation
     path: Path
 
     def run(self, _progress: Report | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Clusters of similar colours joined by a slider, below the form of the dock."""
+"""Clusters of similar colors joined by a slider, below the form of the dock."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MOST_CLUSTERS = 512
 """Trees of more clusters would take longer than a slider can wait."""
 
 _MOST = 50.0
-"""The end of the slider: colours so far apart have nothing in common."""
+"""The end of the slider: colors so far apart have nothing in common."""
 
 
 class MergePanel(Panel):
-    """Joins the clusters of the latest result where their colours are similar."""
+    """Joins the clusters of the latest result where their colors are similar."""
 
     title = "Merge similar"
     tooltip = "Join clusters of similar colors, and small ones: begin with many, end with few."

@@ -93,7 +93,7 @@ class NumberPanel(WorkingPanel):
         return self._ask(self.dock.task())
 
     def refresh(self) -> None:
-        """With live on, ask anew where the latest result is of other pixels or colours."""
+        """With live on, ask anew where the latest result is of other pixels or colors."""
         result = self.dock.result
         if not self.dock.live.value or result is None or result is self._seen or self.is_working:
             return
@@ -127,7 +127,7 @@ class NumberPanel(WorkingPanel):
 
 
 def _asks_alike(task: Task, other: Task) -> bool:
-    """Whether two tasks are of the same pixels in the same colours."""
+    """Whether two tasks are of the same pixels in the same colors."""
     if task.masks is not None or other.masks is not None:
         # It may have been painted over.
         return False

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from superqt import QCollapsible
 
-    from napari_kmeans.viewer.background.task import Outcome, Task
+    from napari_kmeans.viewer.background.task import AnySegmentation, Task
     from napari_kmeans.viewer.to_layers.result import Result
 
 
@@ -42,7 +42,7 @@ class Dock(Protocol):
     def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
         """Show layers of a result."""
 
-    def show_outcome(self, outcome: Outcome) -> None:
+    def show_outcome(self, outcome: AnySegmentation) -> None:
         """Show another outcome in place of the latest result."""
 
     def selection_kept(self) -> AbstractContextManager[None]:

@@ -54,7 +54,7 @@ class WorkingPanel(Panel):
 
     @property
     def is_working(self) -> bool:
-        """Whether something is under way, also if it is being cancelled."""
+        """Whether something is under way, also if it is being canceled."""
         return self._runner.is_running
 
     def cancel(self) -> None:

@@ -39,11 +39,11 @@ _BLOCK = 2**17
 """Pixels at a time: few enough for the cache, and whole bytes of bits."""
 
 _VEIL = 0.85
-"""How much of its colour a cluster loses while others are highlighted."""
+"""How much of its color a cluster loses while others are highlighted."""
 
 
 class Highlight(DirectLabelColormap):  # type: ignore[misc]
-    """Colours that veil all clusters but some; `whole` has them as they are."""
+    """Colors that veil all clusters but some; `whole` has them as they are."""
 
     _whole: Any = None
 
@@ -158,7 +158,7 @@ class PixelMerge:
 
 @dataclass(frozen=True, eq=False)
 class _Looks:
-    """Table and colours of a layer, and what was joined in it; none of them is ever changed."""
+    """Table and colors of a layer, and what was joined in it; none of them is ever changed."""
 
     features: pd.DataFrame
     colormap: Any
@@ -196,7 +196,7 @@ class Clusters:
     -----
     Pixels are those that the table counts: painting in the layer does not
     change them, but marks them as outdated. A change made elsewhere to data,
-    table or colours ends what can be undone.
+    table or colors ends what can be undone.
     """
 
     def __init__(self, layer: Labels) -> None:
@@ -244,11 +244,11 @@ class Clusters:
         return str(features["name"][self._row(label)]) if "name" in features else ""
 
     def color(self, label: int) -> Color:
-        """Return the colour (4,) of a cluster from 0 to 1, without any highlight."""
+        """Return the color (4,) of a cluster from 0 to 1, without any highlight."""
         return _color(self._colormap, label)
 
     def hex_color(self, label: int) -> str:
-        """Return the colour of a cluster as #rrggbb."""
+        """Return the color of a cluster as #rrggbb."""
         return to_hex(self.color(label)[None, :3].astype(np.float64))[0]
 
     def is_shown(self, label: int) -> bool:
@@ -312,7 +312,7 @@ class Clusters:
         self._edit(features, self._colormap)
 
     def set_color(self, label: int, color: Any) -> None:
-        """Give a cluster a colour, and its hex code to the column `color` of the table.
+        """Give a cluster a color, and its hex code to the column `color` of the table.
 
         Parameters
         ----------
@@ -324,7 +324,7 @@ class Clusters:
         Raises
         ------
         ValueError
-            If the layer has no such cluster, or there is no such colour.
+            If the layer has no such cluster, or there is no such color.
         """
         row, features = self._row(label), self.layer.features.copy()
         rgb = DirectLabelColormap(color_dict={None: "black", 1: color}).color_dict[1][:3]
@@ -345,7 +345,7 @@ class Clusters:
     def merge(self, labels: Collection[int]) -> int:
         """Make one cluster of several.
 
-        Its label is that of the largest, its colour and channels are the means
+        Its label is that of the largest, its color and channels are the means
         of all their pixels. The other labels are gone; no label is renumbered.
 
         Parameters
@@ -389,7 +389,7 @@ class Clusters:
         return bool(self._undone)
 
     def undo(self) -> None:
-        """Take the last edit back, if there is one: data, table and colours as they were."""
+        """Take the last edit back, if there is one: data, table and colors as they were."""
         if self._done:
             edit = self._done.pop()
             self._apply(edit.before, [each.revert for each in edit.pixels])
@@ -452,7 +452,7 @@ class Clusters:
         """Veil all clusters but these; none of them veils nothing.
 
         Others turn nearly black, gray or white, whichever is furthest from those
-        that stand out: the layer below often has the same colours, so that
+        that stand out: the layer below often has the same colors, so that
         making others transparent would change nothing to the eye.
         """
         highlighted = frozenset(labels) & set(self.labels)
@@ -543,20 +543,20 @@ def without_veil(colormap: Any) -> Any:
 def _color(colormap: Any, label: int) -> Color:
     if isinstance(colormap, DirectLabelColormap):
         return np.asarray(colormap.color_dict.get(label, colormap.default_color))
-    # The colours of all labels, also where a single one is shown.
+    # The colors of all labels, also where a single one is shown.
     every = colormap.model_copy(update={"use_selection": False})
     return np.asarray(every.map(np.array([label]))[0])
 
 
 def _color_dict(colormap: Any, labels: Iterable[int]) -> dict[Any, Color]:
-    """Return the colours of a direct colormap, or of these labels in any other."""
+    """Return the colors of a direct colormap, or of these labels in any other."""
     if isinstance(colormap, DirectLabelColormap):
         return dict(colormap.color_dict)
     return dict(label_colormap({label: _color(colormap, label) for label in labels}).color_dict)
 
 
 def _far_gray(colors: Color) -> float:
-    """Return which of black, gray and white is least like any of some colours (m, 3)."""
+    """Return which of black, gray and white is least like any of some colors (m, 3)."""
     grays = np.array([0, 0.5, 1])
     distances = np.linalg.norm(colors - grays[:, None, None], axis=-1)
     return float(grays[distances.min(axis=1).argmax()])

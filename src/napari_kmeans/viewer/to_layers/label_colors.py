@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_kmeans.viewer.background.task import Outcome
+    from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.from_layers.source import Source
 
     Floats = NDArray[np.float64]
@@ -97,14 +97,14 @@ def _brightness(values: NDArray[Any], display: dict[str, Any]) -> Floats:
     return np.asarray(np.clip(levels, 0, 1) ** display["gamma"])
 
 
-def cluster_colors(outcome: Outcome, source: Source) -> Floats:
+def cluster_colors(outcome: AnySegmentation, source: Source) -> Floats:
     """Return the colors (K, 3) from 0 to 1 in which the recolored layer shows each cluster."""
     means = outcome.table.filter(like="mean ").to_numpy(np.float64)
     # The recolored image has the dtype of the source, also where the model is of another.
     return shown_colors(round_to(means, np.dtype(source.data.dtype)), source)
 
 
-def shown_table(outcome: Outcome, source: Source) -> pd.DataFrame:
+def shown_table(outcome: AnySegmentation, source: Source) -> pd.DataFrame:
     """Return the table of an outcome with the colors that are on the screen.
 
     Where there are several levels, it says which one was counted.

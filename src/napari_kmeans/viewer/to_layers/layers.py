@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from napari.utils.colormaps import DirectLabelColormap
 
     from napari_kmeans.segmentation import Segmentation
-    from napari_kmeans.viewer.background.task import Outcome
+    from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.from_layers.source import Source
 
 
-def labels_layer(segmentation: Outcome, source: Source) -> Labels:
-    """Build the layer of the labels, in the colours of the palette."""
+def labels_layer(segmentation: AnySegmentation, source: Source) -> Labels:
+    """Build the layer of the labels, in the colors of the palette."""
     labels = Labels(
         segmentation.labels,
         multiscale=source.multiscale,
@@ -33,8 +33,8 @@ def labels_layer(segmentation: Outcome, source: Source) -> Labels:
     return sign(labels)
 
 
-def recolored_layers(segmentation: Outcome, source: Source) -> list[Image]:
-    """Build the layer of the image in the colours of the palette, or one for each channel."""
+def recolored_layers(segmentation: AnySegmentation, source: Source) -> list[Image]:
+    """Build the layer of the image in the colors of the palette, or one for each channel."""
     if source.channels:
         return [
             _recolored_channel(number, segmentation, source)
@@ -50,11 +50,11 @@ def recolored_layers(segmentation: Outcome, source: Source) -> list[Image]:
     return [sign(recolored)]
 
 
-def _recolored_channel(number: int, segmentation: Outcome, source: Source) -> Image:
+def _recolored_channel(number: int, segmentation: AnySegmentation, source: Source) -> Image:
     channel, recolored = source.channels[number], segmentation.recolored
     levels = [level[..., number] for level in recolored] if source.multiscale else None
     identity = _identity("recolored", segmentation, source)
-    # Told from its neighbours, when a later run looks for it.
+    # Told from its neighbors, when a later run looks for it.
     identity["metadata"][METADATA_KEY]["channel"] = channel.unique_id
     identity["name"] = f"{channel.name} recolored"
     layer = Image(
@@ -68,7 +68,7 @@ def _recolored_channel(number: int, segmentation: Outcome, source: Source) -> Im
 
 
 def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
-    """Build the layer of the sampled pixels: area by weight, colour by cluster.
+    """Build the layer of the sampled pixels: area by weight, color by cluster.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
     return places
 
 
-def _identity(kind: str, segmentation: Outcome, source: Source) -> dict[str, Any]:
+def _identity(kind: str, segmentation: AnySegmentation, source: Source) -> dict[str, Any]:
     """Return the name, provenance and place in the world of a layer of the result."""
     provenance = {
         "kind": kind,
@@ -129,7 +129,7 @@ def _identity(kind: str, segmentation: Outcome, source: Source) -> dict[str, Any
     }
 
 
-def _colormap(segmentation: Outcome, source: Source) -> DirectLabelColormap:
+def _colormap(segmentation: AnySegmentation, source: Source) -> DirectLabelColormap:
     """Return the colors in which the recolored layer shows each label."""
     labels = segmentation.table["index"].tolist()
     return label_colormap(dict(zip(labels, cluster_colors(segmentation, source), strict=True)))

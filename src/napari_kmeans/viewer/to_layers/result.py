@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Layer
 
-    from napari_kmeans.viewer.background.task import Outcome, Task
+    from napari_kmeans.viewer.background.task import AnySegmentation, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Result:
     """
 
     task: Task
-    outcome: Outcome
+    outcome: AnySegmentation
     layers: tuple[Layer, ...]
 
     @property

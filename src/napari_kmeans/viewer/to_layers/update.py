@@ -22,7 +22,7 @@ from napari_kmeans.viewer.to_layers.label_table import forget_strokes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# In this order: the colours and sizes of a layer must fit data that is already there.
+# In this order: the colors and sizes of a layer must fit data that is already there.
 _UPDATED: dict[type[Layer], tuple[str, ...]] = {
     Labels: ("data", "colormap", "features"),
     Image: ("data", *DISPLAY),
@@ -100,7 +100,7 @@ def _is_of_one_slice(layer: Layer) -> bool:
 
 
 def _gathered(layer: Layer, result: Layer) -> dict[str, Any]:
-    """Return the data of a layer with the slice of another run, and colours for both."""
+    """Return the data of a layer with the slice of another run, and colors for both."""
     place = _provenance(result)["stack"]
     shapes = [level.shape[: layer.ndim] for level in layer_levels(layer)]
     # A whole stack may be held elsewhere too, as the outcome of its run.

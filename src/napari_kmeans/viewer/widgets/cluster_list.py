@@ -141,7 +141,7 @@ class _Table(QAbstractTableModel):
 
 
 class ClusterList(QWidget):
-    """The clusters of a Labels layer: their colours, names and sizes.
+    """The clusters of a Labels layer: their colors, names and sizes.
 
     Rows that are selected stand out in the viewer. All that is edited here is
     in the layer: `data`, `colormap` and `features`.
@@ -348,7 +348,7 @@ class ClusterList(QWidget):
         self._known().rename(label, name)
 
     def set_color(self, label: int, color: Any) -> None:
-        """Give a cluster a colour: a name or code that napari knows, or (red, green, blue)."""
+        """Give a cluster a color: a name or code that napari knows, or (red, green, blue)."""
         self._known().set_color(label, color)
 
     def set_shown(self, labels: Collection[int], shown: bool) -> None:
@@ -368,7 +368,7 @@ class ClusterList(QWidget):
         self._known().redo()
 
     def choose_color(self) -> None:
-        """Open a dialog for the colour of the cluster that is selected."""
+        """Open a dialog for the color of the cluster that is selected."""
         if self._clusters is None or len(self.selected) != 1:
             return
         clusters, label = self._clusters, self.selected[0]

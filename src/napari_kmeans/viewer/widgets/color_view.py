@@ -1,4 +1,4 @@
-"""The colours of an image as points in the space they are clustered in, to be turned by mouse."""
+"""The colors of an image as points in the space they are clustered in, to be turned by mouse."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Cloud:
 
     @property
     def bounds(self) -> Floats:
-        """The least and greatest corner (2, 3) of all points and centres."""
+        """The least and greatest corner (2, 3) of all points and centers."""
         everything = np.vstack([self.points, self.centers])
         return np.array([everything.min(axis=0), everything.max(axis=0)])
 
@@ -119,7 +119,7 @@ class Cloud:
 
 
 def cloud_of(segmentation: Segmentation, to_screen: ToScreen | None = None) -> Cloud:
-    """Return colours that show where those of all pixels lie, in the space of the clusters.
+    """Return colors that show where those of all pixels lie, in the space of the clusters.
 
     Where the segmentation has none, the clusters stand for themselves. Of
     several channels the first three are taken. `to_screen` gives the colors
@@ -145,7 +145,7 @@ def cloud_of(segmentation: Segmentation, to_screen: ToScreen | None = None) -> C
         labels=find_nearest(points, centers)[0] + 1,
         centers=_three(centers)[:, order],
         colors=to_screen(values),
-        # Of clusters that were joined, each centre has the colour of all.
+        # Of clusters that were joined, each center has the color of all.
         cluster_colors=to_screen(model.palette)[labels_of_centers(model) - 1],
         axis_names=_AXES.get(model.color_space, (*names, "", "")[:3]),
     )
@@ -203,7 +203,7 @@ class _Scene:
         self._place_names()
 
     def show(self, cloud: Cloud, by_cluster: bool, is_curve: bool, text: QColor) -> None:
-        """Draw a cloud, its centres and its axes."""
+        """Draw a cloud, its centers and its axes."""
         low, high = cloud.bounds
         middle, half = (low + high) / 2, cloud.size / 2
         ink = np.array(text.getRgbF()[:3])
@@ -266,9 +266,9 @@ class _Scene:
 
 
 class ColorSpaceView(QWidget):
-    """The colours of an image in 3-D, and where its clusters are among them.
+    """The colors of an image in 3-D, and where its clusters are among them.
 
-    Points are as large as what they stand for; the centres of the clusters are
+    Points are as large as what they stand for; the centers of the clusters are
     ringed. The mouse or the arrow keys turn the view, the wheel or + and -
     zoom. A single channel is shown as a curve: how many pixels have each value.
     """
@@ -306,7 +306,7 @@ class ColorSpaceView(QWidget):
     def show_segmentation(
         self, segmentation: Segmentation, to_screen: ToScreen | None = None
     ) -> None:
-        """Show colours of all pixels, or the clusters alone where no colours were kept.
+        """Show colors of all pixels, or the clusters alone where no colors were kept.
 
         `to_screen` is that of `cloud_of`.
         """
