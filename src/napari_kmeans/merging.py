@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_kmeans.checks import quote_value
 from napari_kmeans.imaging.blocks import open_pixels
-from napari_kmeans.imaging.colors import brightness, has_known_white, rgb_to_lab, to_hex
+from napari_kmeans.imaging.colors import has_known_white, rgb_to_lab, sort_dark_to_bright, to_hex
 from napari_kmeans.imaging.painting import (
     RelabelPainter,
     label_dtype,
@@ -376,7 +376,7 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     groups = _renumbered(_checked_groups(groups, model.n_clusters))
     pixels = table["pixels"].to_numpy()
     palette = _means(model.palette, pixels.astype(np.float64), groups)
-    order = np.lexsort([*palette.T[::-1], brightness(palette, model.rgb)])
+    order = sort_dark_to_bright(palette, model.rgb)
     new_labels = np.argsort(order)[groups] + 1
     merged = _merged_model(model, palette[order], new_labels)
     labels, recolored = _repainted(segmentation, merged, np.append(0, new_labels))

@@ -13,7 +13,7 @@ from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
 from napari_kmeans.imaging.blocks import Pixels, are_several, open_images
 from napari_kmeans.imaging.chunks import count_steps
-from napari_kmeans.imaging.colors import brightness, has_known_white, to_hex, white_of
+from napari_kmeans.imaging.colors import has_known_white, sort_dark_to_bright, to_hex, white_of
 from napari_kmeans.imaging.painting import paint
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import Options
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.imaging.sampling import Coreset
-    from napari_kmeans.imaging.tally import Tally
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,7 +354,8 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
         refilled = summary.refill(fit, tally, tally_step)
         if refilled is not None:
             fit, tally = refilled, summary.tally(refilled, tally_step)
-    used = _from_dark_to_bright(tally, images[0].rgb)
+    used = np.flatnonzero(tally.counts)
+    used = used[sort_dark_to_bright(tally.means[used], images[0].rgb)]
     if len(used) < options.n_clusters:
         notice(
             f"n_clusters={options.n_clusters} gave {len(used)} clusters: "
@@ -398,13 +398,6 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
         options,
         summary.shown,
     )
-
-
-def _from_dark_to_bright(tally: Tally, rgb: bool) -> NDArray[np.int64]:
-    """Return the centers that have pixels, in the order of their labels."""
-    used = np.flatnonzero(tally.counts)
-    means = tally.means[used]
-    return used[np.lexsort([*means.T[::-1], brightness(means, rgb)])]
 
 
 def _table(model: KMeansModel, counts: NDArray[np.int64], distortion: float) -> pd.DataFrame:

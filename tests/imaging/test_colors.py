@@ -3,7 +3,13 @@ import colorsys
 import numpy as np
 import pytest
 
-from napari_kmeans.imaging.colors import brightness, display_colors, to_hex, to_space
+from napari_kmeans.imaging.colors import (
+    brightness,
+    display_colors,
+    sort_dark_to_bright,
+    to_hex,
+    to_space,
+)
 
 
 def test_rgb_is_left_as_it_is():
@@ -95,3 +101,10 @@ def test_colors_beside_a_palette_are_shown_in_its_range():
         np.array([[5.0], [15], [99]]), False, np.dtype("f4"), palette[:, :1] / 200
     )
     np.testing.assert_allclose(gray[:, 0], [0.25, 0.75, 1])
+
+
+def test_labels_are_sorted_by_luminance_then_by_channel():
+    palette = np.array([[0, 255, 0], [255, 0, 0], [9, 9, 9], [0, 0, 255]], float)
+    assert sort_dark_to_bright(palette, rgb=True).tolist() == [2, 3, 1, 0]
+    equally_bright = np.array([[2, 1], [1, 2], [1, 1]], float)
+    assert sort_dark_to_bright(equally_bright, rgb=False).tolist() == [2, 1, 0]

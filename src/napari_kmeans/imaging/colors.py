@@ -174,6 +174,15 @@ def brightness(palette: Floats, rgb: bool) -> NDArray[Any]:
     return np.asarray(palette @ LUMINANCE if rgb else palette.mean(axis=1))
 
 
+def sort_dark_to_bright(palette: Floats, rgb: bool) -> NDArray[np.int64]:
+    """Return the indices that sort colors (K, C) in the order of their labels, (K,).
+
+    Darker colors come first. Equally bright colors are sorted by their channels, the
+    first channel first.
+    """
+    return np.lexsort([*palette.T[::-1], brightness(palette, rgb)])
+
+
 def display_range(palette: Floats, dtype: np.dtype[Any]) -> tuple[float, float]:
     """Return the channel values that show an RGB palette (K, 3) as black and at full brightness.
 
