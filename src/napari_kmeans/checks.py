@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import reprlib
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 LARGEST = 1e100
 """The greatest number that is clustered: squares of such ones, and sums of them, fit a float64."""
@@ -29,3 +33,91 @@ def quote_value(value: Any) -> str:
         return f"a whole number of {value.bit_length()} bits"
     text = " ".join(_BRIEF.repr(value).split())
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+@dataclass(frozen=True)
+class WholeNumber:
+    """The whole numbers from `minimum` to `maximum`, and values such as "auto" or None."""
+
+    minimum: int
+    maximum: int
+    others: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the values in the words of a message."""
+        others = "".join(f"{other!r} or " for other in self.others)
+        return f"{others}a whole number from {self.minimum} to {self.maximum}"
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return a value as a plain int, or one of the other values.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the value is not one of these; `name` begins the message.
+        """
+        # An array that equals a word element by element is not that word.
+        if any(type(value) is type(other) and value == other for other in self.others):
+            return value
+        return int(_check_number(self, Integral, name, value))
+
+    def parse(self, text: str) -> Any:
+        """Return the value that a user wrote as text; bounds are not checked."""
+        for other in self.others:
+            if text == str(other).lower():
+                return other
+        return int(text)
+
+
+@dataclass(frozen=True)
+class RealNumber:
+    """The real numbers from `minimum` to `maximum`.
+
+    `step` is the amount by which a spin box changes the number; None for a slider.
+    """
+
+    minimum: float
+    maximum: float
+    step: float | None = None
+
+    def __str__(self) -> str:
+        """Return the values in the words of a message."""
+        return f"a number from {self.minimum} to {self.maximum}"
+
+    def check(self, name: str, value: Any) -> float:
+        """Return a value as a plain float; raise as `WholeNumber.check` does."""
+        return float(_check_number(self, Real, name, value))
+
+    def parse(self, text: str) -> float:
+        """Return the value that a user wrote as text; bounds are not checked."""
+        return float(text)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several words."""
+
+    choices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the values in the words of a message."""
+        return " or ".join(map(repr, self.choices))
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return a word; raise ValueError if it is not one of the choices."""
+        if not isinstance(value, str) or value not in self.choices:
+            raise ValueError(f"{name} must be {self}, got {quote_value(value)}: choose one.")
+        return value
+
+
+def _check_number(
+    kind: WholeNumber | RealNumber, number_type: type[Any], name: str, value: Any
+) -> Any:
+    message = f"{name} must be {kind}, got {quote_value(value)}: choose one in this range."
+    # Python counts True as the number 1; as an option it is a mistake.
+    if isinstance(value, bool | np.bool_) or not isinstance(value, number_type):
+        raise TypeError(message)
+    # NaN fails this comparison too.
+    if not kind.minimum <= value <= kind.maximum:
+        raise ValueError(message)
+    return value

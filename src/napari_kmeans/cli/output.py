@@ -16,6 +16,7 @@ from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_image
 from napari_kmeans.files.picture import Axis
 from napari_kmeans.files.zarr_reader import COLORS
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.measuring import cluster_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -148,7 +149,9 @@ def stems_without_model(directory: Path) -> tuple[set[str], set[str]]:
 def _shared_colors(path: Path) -> list[str] | None:
     from napari_kmeans.model import KMeansModel
 
-    return colors_of(KMeansModel.load(path))["color"].to_list() if find_results([path]) else None
+    return (
+        cluster_table(KMeansModel.load(path))["color"].to_list() if find_results([path]) else None
+    )
 
 
 def _table_colors(path: Path) -> list[str]:
@@ -229,24 +232,8 @@ class LabelCounts:
 
     def table(self) -> pd.DataFrame:
         """Return label, pixels, percent of the pixels that are not left out, and color."""
-        table = colors_of(self._model)[["index", "color"]]
-        pixels = self._counts[1:]
-        table.insert(1, "pixels", pixels)
-        table.insert(2, "percent", 100 * pixels / max(pixels.sum(), 1))
-        return table
-
-
-def colors_of(model: KMeansModel) -> pd.DataFrame:
-    """Return label, mean of each channel and color of the clusters of a model."""
-    import pandas as pd
-
-    from napari_kmeans.imaging.colors import to_hex
-    from napari_kmeans.segmentation import channel_names
-
-    columns: dict[str, Any] = {"index": np.arange(1, model.n_clusters + 1)}
-    for name, means in zip(channel_names(model), model.palette.T, strict=True):
-        columns[f"mean {name}"] = means
-    return pd.DataFrame({**columns, "color": to_hex(model.colors)})
+        table = cluster_table(self._model, self._counts[1:])
+        return table[["index", "pixels", "percent", "color"]]
 
 
 def _write_at_once(seg: Segmentation, labels: Path, recolored: Path, counts: LabelCounts) -> None:

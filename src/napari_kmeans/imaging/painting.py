@@ -265,3 +265,11 @@ def _recolor_chunk(
 ) -> NDArray[Any]:
     # A cluster hands arrays over in native byte order, whatever they had.
     return recolor(labels[..., 0], palette, np.asarray(chunk, dtype))
+
+
+def renumber_labels(labels: Any, new_labels: NDArray[Any]) -> Any:
+    """Return ``new_labels[labels]``, lazily where the labels are a dask array."""
+    if isinstance(labels, np.ndarray):
+        return new_labels[labels]
+    meta = np.empty(0, new_labels.dtype)
+    return labels.map_blocks(new_labels.__getitem__, dtype=new_labels.dtype, meta=meta)
