@@ -1,4 +1,4 @@
-"""Types that several modules share."""
+"""Type aliases that several modules share."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 
 Block: TypeAlias = tuple[slice, ...]
-"""Slices of the pixels of a block, without the channels."""
+"""The place of a block in an image: a slice for each spatial axis."""

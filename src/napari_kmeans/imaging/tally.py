@@ -1,4 +1,4 @@
-"""What each cluster holds: its pixels, the sums of their channels, their cost."""
+"""Sum the pixels of each cluster: their number, their channels, their cost."""
 
 from __future__ import annotations
 
@@ -27,16 +27,26 @@ if TYPE_CHECKING:
 
 
 _SLAB = 2**18
-"""Colors per task. Fixed, so that sums do not depend on the number of threads."""
+"""The number of colors that a task sums. Fixed: sums do not depend on the number of threads."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Counts (K,) of pixels, sums (K, C) in channel units, the cost of all pixels.
+    """The sums over the pixels of each of K clusters.
 
-    Known besides, where it was found on the way: `labels` (n,) from 0 on, of the
-    distinct colors; `found`, for each image of its spatial shape, the same of all
-    pixels plus 1, with 0 where a pixel is left out, or None for a dask image.
+    Attributes
+    ----------
+    counts : (K,) int64 array
+        The number of pixels.
+    sums : (K, C) float64 array
+        The sums of the channels, in channel units.
+    cost : float
+        The sum of the squared distances of all pixels from their centers.
+    labels : (n,) int32 array or None
+        The cluster of each color that was summed, from 0 on, if known.
+    found : list of integer arrays of the spatial shapes, or None
+        For each image the cluster of each pixel, from 1 on, if known; 0 where a pixel is
+        left out. None instead of an array for a dask image.
     """
 
     counts: NDArray[np.int64]
@@ -47,7 +57,7 @@ class Tally:
 
     @property
     def means(self) -> Floats:
-        """The mean color (K, C) of each cluster; NaN where it has no pixel."""
+        """The mean color (K, C) of each cluster; NaN for a cluster without pixels."""
         return np.divide(
             self.sums,
             self.counts[:, None],
@@ -63,7 +73,20 @@ def tally_colors(
     cost: float,
     n_clusters: int,
 ) -> Tally:
-    """Tally colors (n, C) of known labels; the weights (n,) are numbers of pixels."""
+    """Return the tally of weighted colors whose labels are known.
+
+    Parameters
+    ----------
+    values : (n, C) array
+        Colors, in channel units.
+    weights : (n,) float64 array
+        The number of pixels of each color.
+    labels : (n,) int32 array
+        The cluster of each color, from 0 on.
+    cost : float
+        The cost of all pixels.
+    n_clusters : int
+    """
     colors = to_space(values, "rgb", 1.0)
 
     def add(part: slice) -> tuple[Floats, Floats]:
@@ -79,9 +102,12 @@ def tally_colors(
 def tally_pixels(
     images: Sequence[Pixels], centers: Floats, space: ColorSpace, step: Step = ignore
 ) -> Tally:
-    """Tally the pixels of images that are not left out, block by block."""
+    """Return the tally of all pixels of images that are not left out.
+
+    `step` is called after each block or batch.
+    """
     nearest = Nearest(centers, space)
-    # What is lazy may not fit in memory.
+    # The labels of a dask image may not fit in memory.
     found = [
         None if pixels.is_lazy else np.zeros(pixels.shape, label_dtype(len(centers)))
         for pixels in images
@@ -104,14 +130,17 @@ def tally_pixels(
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """The leaf that tallies pixels with their nearest centers.
+    """The leaf that assigns pixels to their nearest centers and tallies them.
 
     Attributes
     ----------
     centers : (K, F) float64 array
+        Centers in the clustering space.
     space : ColorSpace
+        The clustering space.
     in_space : bool, default False
-        Whether sums are of the coordinates in the clustering space.
+        If True, sum the coordinates in the clustering space (K, F) instead of the
+        channels (K, C).
     """
 
     centers: Floats
@@ -119,11 +148,11 @@ class Nearest:
     in_space: bool = False
 
     def __call__(self, batch: Batch) -> Tally:
-        """Tally a batch."""
+        """Return the tally of a batch."""
         return add_tallies([replace(self.tally(p.inside), labels=None) for p in batch.pieces])
 
     def tally(self, values: NDArray[Any]) -> Tally:
-        """Tally colors (n, C)."""
+        """Return the tally of pixels (n, C), with their labels."""
         points = self.space.convert(values)
         labels, distances = find_nearest(points, self.centers)
         colors = points if self.in_space else values
@@ -132,7 +161,7 @@ class Nearest:
 
 
 def add_tallies(parts: list[Tally]) -> Tally:
-    """Return the tally of all parts together."""
+    """Return the sum of tallies, without the labels."""
     return Tally(
         np.sum([part.counts for part in parts], axis=0),
         np.sum([part.sums for part in parts], axis=0),
