@@ -11,7 +11,7 @@ from napari_kmeans.execution.notices import notice, notices_to
 TWO_COLORS = np.repeat(np.uint8([[0, 200]]), 30, axis=0)
 
 
-def test_a_warning_points_at_the_line_that_asked():
+def test_warning_states_the_line_that_called_the_public_function():
     with pytest.warns(UserWarning, match="n_clusters=3 gave 2") as told:
         segment(TWO_COLORS, 3)
     with pytest.warns(UserWarning, match="in 2 of 2 slices") as told_of_slices:
@@ -19,13 +19,13 @@ def test_a_warning_points_at_the_line_that_asked():
     assert [each.filename for each in (*told, *told_of_slices)] == [__file__] * 2
 
 
-def test_who_listens_is_told_instead():
+def test_listener_receives_notices_instead_of_warnings():
     told = []
     with warnings.catch_warnings(), notices_to(told.append):
         warnings.simplefilter("error")
         segment(TWO_COLORS, 3)
         with notices_to(len):
-            notice("Nobody hears this.", stacklevel=1)
+            notice("The outer listener does not receive this.", stacklevel=1)
         segment(TWO_COLORS, 4)
     assert [sentence.split(":")[0] for sentence in told] == [
         "n_clusters=3 gave 2 clusters",
