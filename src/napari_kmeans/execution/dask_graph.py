@@ -65,8 +65,8 @@ def compute_graph(
     needed: dict[Any, Any] = cull(tasks, [root])[0]
     try:
         if client is None:
-            return _compute_here(get, needed, root, leaves, stop, step)
-        return _compute_on(client, needed, root, leaves, step)
+            return _compute_in_process(get, needed, root, leaves, stop, step)
+        return _compute_on_cluster(client, needed, root, leaves, step)
     finally:
         stop.set()
 
@@ -83,7 +83,7 @@ def _active_scheduler() -> Callable[..., Any]:
     return get_scheduler(cls=Array)  # type: ignore[no-any-return]
 
 
-class _Watch:
+class _Callbacks:
     """The callbacks of a graph that is computed in this process."""
 
     def __init__(self, leaves: Sequence[Any], stop: threading.Event) -> None:
@@ -92,27 +92,31 @@ class _Watch:
         self.n_done = 0
         self.suspects: set[Any] = set()
 
-    def begun(self, key: Any, graph: Any, state: Any) -> None:
+    def as_tuple(self) -> tuple[Any, ...]:
+        """Return the callbacks in the order that dask expects."""
+        return None, None, self.on_task_start, self.on_task_end, self.on_graph_end
+
+    def on_task_start(self, key: Any, graph: Any, state: Any) -> None:
         """Start no further task after the stop."""
         if self.stop.is_set():
             raise Stopped
 
-    def ended(self, key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
+    def on_task_end(self, key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
         """Count the leaves that have ended."""
         self.n_done += key in self.leaves
-        self.begun(key, graph, state)
+        self.on_task_start(key, graph, state)
 
-    def finished(self, graph: Any, state: Any, errored: bool) -> None:
+    def on_graph_end(self, graph: Any, state: Any, errored: bool) -> None:
         """After an error, collect the tasks that were running, and all that depend on these."""
-        todo = list(state.get("running", ())) if errored else []
-        while todo:
-            key = todo.pop()
+        keys = list(state.get("running", ())) if errored else []
+        while keys:
+            key = keys.pop()
             if key not in self.suspects:
                 self.suspects.add(key)
-                todo.extend(state["dependents"].get(key, ()))
+                keys.extend(state["dependents"].get(key, ()))
 
 
-def _compute_here(
+def _compute_in_process(
     get: Callable[..., Any],
     tasks: dict[Any, Any],
     root: Any,
@@ -122,29 +126,29 @@ def _compute_here(
 ) -> Any:
     from dask.callbacks import Callback
 
-    watch = _Watch(leaves, stop)
+    graph_callbacks = _Callbacks(leaves, stop)
     # dask ignores the active callbacks, such as its progress bar, if callbacks are passed:
     # pass these too.
-    callbacks = [(None, None, watch.begun, watch.ended, watch.finished), *Callback.active]
-    n_told = 0
+    callbacks = [graph_callbacks.as_tuple(), *Callback.active]
+    n_reported = 0
     # Compute on another thread: this thread calls `step` while a chunk is being read.
-    with _own_threads(get) as options, ThreadPoolExecutor(1, "napari-kmeans") as pool:
+    with _temporary_pool(get) as options, ThreadPoolExecutor(1, "napari-kmeans") as pool:
         future = pool.submit(get, tasks, root, callbacks=callbacks, **options)
         try:
             while not wait([future], timeout=POLL_SECONDS).done:
-                n_done = watch.n_done
-                step(n_done - n_told)
-                n_told = n_done
+                n_done = graph_callbacks.n_done
+                step(n_done - n_reported)
+                n_reported = n_done
         finally:
             stop.set()
     if error := future.exception():
-        raise TaskFailed(watch.suspects) from error
-    step(len(leaves) - n_told)
+        raise TaskFailed(graph_callbacks.suspects) from error
+    step(len(leaves) - n_reported)
     return future.result()
 
 
 @contextmanager
-def _own_threads(get: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+def _temporary_pool(get: Callable[..., Any]) -> Iterator[dict[str, Any]]:
     """Give dask a pool of threads that end with the graph, unless dask has settings for it.
 
     Called from a thread other than the main thread, dask would make a pool with more
@@ -164,7 +168,7 @@ def _own_threads(get: Callable[..., Any]) -> Iterator[dict[str, Any]]:
         pool.shutdown(wait=False)
 
 
-def _compute_on(
+def _compute_on_cluster(
     client: Any, tasks: dict[Any, Any], root: Any, leaves: Sequence[Any], step: Step
 ) -> Any:
     from distributed import wait as wait_for

@@ -29,13 +29,13 @@ def zeros(size: int, dtype: DTypeLike) -> NDArray[Any]:
     """
     n_bytes = max(size * np.dtype(dtype).itemsize, 1)
     try:
-        pages = _pages(n_bytes)
+        pages = _map_pages(n_bytes)
     except OSError as error:
         raise MemoryError(f"Unable to allocate {n_bytes:,} bytes for a table.") from error
     return np.frombuffer(pages, dtype, size)
 
 
-def _pages(n_bytes: int) -> mmap.mmap:
+def _map_pages(n_bytes: int) -> mmap.mmap:
     if sys.platform == "win32":
         return mmap.mmap(-1, n_bytes)
     pages = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -53,13 +53,13 @@ def trim_heaps() -> None:
     The allocator has several heaps for the threads. Without this call, each heap keeps
     the size of the largest work of its threads. The call takes about a millisecond.
     """
-    trim = _trim()
+    trim = _find_malloc_trim()
     if trim is not None:
         trim(0)
 
 
 @cache
-def _trim() -> Any:
+def _find_malloc_trim() -> Any:
     """Return the function malloc_trim of glibc, or None with another C library."""
     if sys.platform != "linux":
         return None

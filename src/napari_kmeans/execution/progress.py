@@ -55,14 +55,14 @@ class Progress:
 
         def step(count: float = 1) -> None:
             self._done += count * size
-            self._tell(min(int(self._done), self.TOTAL - 1))
+            self._send(min(int(self._done), self.TOTAL - 1))
 
         return step
 
     def finish(self) -> None:
         """Report that all work is done."""
-        self._tell(self.TOTAL)
+        self._send(self.TOTAL)
 
-    def _tell(self, done: int) -> None:
+    def _send(self, done: int) -> None:
         if self._report is not None:
             self._report(done, self.TOTAL)

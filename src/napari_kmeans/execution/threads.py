@@ -69,9 +69,9 @@ def map_threads(
         Any exception that `function` or `step` raises. Before it is passed on, items
         that have not started are dropped, and running items are waited for.
     """
-    todo = list(items)
-    if min(n_threads(), len(todo)) < 2 or _in_task():
-        return [_stepped(function(item), step) for item in todo]
+    all_items = list(items)
+    if min(n_threads(), len(all_items)) < 2 or _in_task():
+        return [_report_item(function(item), step) for item in all_items]
     stop = threading.Event()
 
     def run(item: Item) -> Result:
@@ -79,9 +79,9 @@ def map_threads(
             return function(item)
 
     with shared_pool():
-        futures = [_thread.pool.submit(run, item) for item in todo]
+        futures = [_thread.pool.submit(run, item) for item in all_items]
         try:
-            return [_stepped(_awaited(future, step), step) for future in futures]
+            return [_report_item(_wait_for(future, step), step) for future in futures]
         finally:
             stop.set()
             for future in futures:
@@ -107,16 +107,16 @@ def in_task(stop: threading.Event | None = None) -> Iterator[None]:
     For tasks on the threads of another scheduler, such as dask, which has work for the
     other processors. The work is stopped when the event `stop` is set.
     """
-    before = vars(_thread).copy()
+    saved = vars(_thread).copy()
     _thread.stop = stop or threading.Event()
     try:
         yield
     finally:
         vars(_thread).clear()
-        vars(_thread).update(before)
+        vars(_thread).update(saved)
 
 
-def _awaited(future: Future[Result], step: Step) -> Result:
+def _wait_for(future: Future[Result], step: Step) -> Result:
     while not wait([future], timeout=POLL_SECONDS).done:
         step(0)
     return future.result()
@@ -126,7 +126,7 @@ def _in_task() -> bool:
     return hasattr(_thread, "stop")
 
 
-def _stepped(result: Result, step: Step) -> Result:
+def _report_item(result: Result, step: Step) -> Result:
     raise_if_stopped()
     step(1)
     return result

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from napari_kmeans.types import Floats
 
-_SLAB = 2**16
+_COLORS_PER_TASK = 2**16
 """The number of colors that a task converts."""
 
-AS_THEY_ARE = (np.uint8, np.float32)
+_KERNEL_DTYPES = (np.uint8, np.float32)
 """The dtypes besides float64 that the kernels read. Converting to float64 would take longer."""
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
@@ -31,10 +31,10 @@ _CHANNEL_COLORS = np.array(
 )
 _TWO_CHANNEL_COLORS = np.array([[1, 0, 1], [0, 1, 0]], dtype=np.float64)
 
-_WHITES = tuple(2.0**bits - 1 for bits in (8, 10, 12, 14, 16))
+_USUAL_WHITES = tuple(2.0**bits - 1 for bits in (8, 10, 12, 14, 16))
 """The maximum values of the usual bit depths of cameras and files."""
 
-_FAR_WHITE = 16
+_MAX_WHITE_RATIO = 16
 """The largest useful ratio of white to the maximum of the palette.
 
 With a larger ratio, all colors would be nearly black. Consecutive bit depths differ by
@@ -140,7 +140,7 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[An
        :doi:`10.1145/800248.807361` (hue, saturation and value).
     .. [2] CIE 15:2004, "Colorimetry" (CIELAB).
     """
-    if color_space == "rgb" and values.dtype in AS_THEY_ARE:
+    if color_space == "rgb" and values.dtype in _KERNEL_DTYPES:
         return np.ascontiguousarray(values)
     colors = np.ascontiguousarray(values, dtype=np.float64)
     if color_space == "rgb" or not len(colors):
@@ -148,16 +148,16 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[An
     _check_range(colors, color_space, white)
     points = np.empty_like(colors)
 
-    def convert(part: slice) -> None:
+    def convert(rows: slice) -> None:
         if color_space == "hsv":
             # Saturation times value is max - min of the channels. So all coordinates
             # are linear in the brightness, and a brighter copy of an image has the
             # same clusters.
-            kernels.to_cone(colors[part], points[part])
+            kernels.to_cone(colors[rows], points[rows])
         else:
-            points[part] = rgb_to_lab(colors[part] / white)
+            points[rows] = rgb_to_lab(colors[rows] / white)
 
-    map_slices(convert, len(colors), _SLAB)
+    map_slices(convert, len(colors), _COLORS_PER_TASK)
     return points
 
 
@@ -203,18 +203,18 @@ def display_range(palette: Floats, dtype: np.dtype[Any]) -> tuple[float, float]:
     large enough, or the value is not the first of the list and more than 16 times the
     maximum. A palette with negative values is shown from its minimum to its maximum.
     """
-    least, greatest = float(palette.min(initial=np.inf)), float(palette.max(initial=-np.inf))
+    minimum, maximum = float(palette.min(initial=np.inf)), float(palette.max(initial=-np.inf))
     if dtype == np.uint8 or not palette.size:
         return 0.0, white_of(dtype)
-    if least < 0:
-        return least, greatest
-    whites = [1.0, *_WHITES]
+    if minimum < 0:
+        return minimum, maximum
+    whites = [1.0, *_USUAL_WHITES]
     if dtype.kind in "ui":
         # Leave out values above the dtype's maximum, such as 255 for int8.
-        whites = [*(white for white in _WHITES if white < white_of(dtype)), white_of(dtype)]
-    white = next((white for white in whites if greatest <= white), greatest)
-    is_too_far = white != whites[0] and white > _FAR_WHITE * greatest
-    return 0.0, greatest if is_too_far else white
+        whites = [*(white for white in _USUAL_WHITES if white < white_of(dtype)), white_of(dtype)]
+    white = next((white for white in whites if maximum <= white), maximum)
+    is_too_large = white != whites[0] and white > _MAX_WHITE_RATIO * maximum
+    return 0.0, maximum if is_too_large else white
 
 
 def display_colors(
@@ -239,20 +239,20 @@ def display_colors(
     """
     palette = colors if palette is None else palette
     if rgb:
-        ends = np.repeat(np.array(display_range(palette, dtype))[:, None], colors.shape[1], axis=1)
+        limits = np.array(display_range(palette, dtype))[:, None]
     elif palette.shape[1] == 1 and dtype == np.uint8:
-        ends = np.array([[0.0], [255.0]])
+        limits = np.array([[0.0], [255.0]])
     else:
-        ends = np.stack([palette.min(axis=0), palette.max(axis=0)])
+        limits = np.stack([palette.min(axis=0), palette.max(axis=0)])
     # Halve first, so that `high - low` cannot overflow.
-    low, high = ends / 2
+    low, high = limits / 2
     levels = (colors / 2 - low) / np.where(high > low, high - low, 1)
     if not rgb:
-        levels = np.clip(levels, 0, 1) @ _mixture(colors.shape[1])
+        levels = np.clip(levels, 0, 1) @ _mixing_matrix(colors.shape[1])
     return np.asarray(np.clip(levels, 0, 1))
 
 
-def _mixture(n_channels: int) -> Floats:
+def _mixing_matrix(n_channels: int) -> Floats:
     if n_channels == 1:
         return np.ones((1, 3))
     colors = _TWO_CHANNEL_COLORS if n_channels == 2 else _CHANNEL_COLORS

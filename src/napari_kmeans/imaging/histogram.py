@@ -34,10 +34,10 @@ A table has an entry for each code: 16 MiB of one-byte counters for 24 bits.
 CELL_BITS = 18
 """The number of bits of a cell's number: 8-bit RGB has 64 x 64 x 64 cells."""
 
-_SLAB = 2**18
+_COLORS_PER_TASK = 2**18
 """The number of distinct colors that a task works on."""
 
-_CELLS = 2**13
+_CELLS_PER_TASK = 2**13
 """The number of cells that a task works on."""
 
 _MAX_TABLES = 8
@@ -71,7 +71,7 @@ class Codec:
         """Pickle the codec without its tables, which are large and quick to rebuild."""
         return Codec, (self.dtype, self.minimum, self.widths)
 
-    def agrees(self, other: Codec) -> bool:
+    def has_same_codes(self, other: Codec) -> bool:
         """Return whether another codec gives the same codes."""
         same = self.dtype == other.dtype and self.widths == other.widths
         return same and np.array_equal(self.minimum, other.minimum)
@@ -112,7 +112,7 @@ class Codec:
         return tuple(shifts)
 
     @cached_property
-    def parts(self) -> tuple[NDArray[np.uint32], ...]:
+    def bit_tables(self) -> tuple[NDArray[np.uint32], ...]:
         """Tables, one for each channel, of the bits that an offset from the minimum has in a code.
 
         A code is the bitwise "or" of the entries of all channels.
@@ -144,16 +144,17 @@ class Codec:
         counters: a code stands in the list as often as its counter was full.
         """
         # Any counter may be full already, so that its first pixel here empties it.
-        room = len(values) // kernels.FULL + min(len(values), self.size)
-        full = np.empty(room, np.uint32)
-        offsets = self.offsets(values)
-        n_full = kernels.count_codes(offsets, self.parts, self.cell_bits, counts, seen, full)
+        max_full = len(values) // kernels.MAX_COUNT + min(len(values), self.size)
+        full = np.empty(max_full, np.uint32)
+        n_full = kernels.count_codes(
+            self.offsets(values), self.bit_tables, self.cell_bits, counts, seen, full
+        )
         return full[:n_full]
 
     def look_up(self, values: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
         """Return the entries (n,) of `table` (size,) at the codes of `values` (n, C)."""
         entries = np.empty(len(values), table.dtype)
-        kernels.look_up(self.offsets(values), self.parts, table, entries)
+        kernels.look_up(self.offsets(values), self.bit_tables, table, entries)
         return entries
 
     def decode(self, codes: NDArray[Any]) -> NDArray[Any]:
@@ -161,12 +162,12 @@ class Codec:
         # uint8 takes an eighth of the memory of float64. Compiling the kernels for every
         # other dtype would take too long.
         points = np.empty((len(codes), len(self.widths)), np.uint8 if self.is_bytes else float)
-        least = tuple(0 if self.is_bytes else float(value) for value in self.minimum)
+        minimum = tuple(0 if self.is_bytes else float(value) for value in self.minimum)
 
-        def decode(part: slice) -> None:
-            kernels.decode_codes(codes[part], self._shifts, least, points[part])
+        def decode(rows: slice) -> None:
+            kernels.decode_codes(codes[rows], self._shifts, minimum, points[rows])
 
-        map_slices(decode, len(codes), _SLAB)
+        map_slices(decode, len(codes), _COLORS_PER_TASK)
         return points
 
 
@@ -204,22 +205,25 @@ class Histogram:
             If the codecs differ: a color would then have several codes.
         """
         for other in others:
-            if not self.codec.agrees(other.codec):
+            if not self.codec.has_same_codes(other.codec):
                 raise ValueError(
                     f"histograms must have the same codec to be merged, got {self.codec} and "
                     f"{other.codec}: call find_codec with all images first."
                 )
-        parts = [_Counts(part.codes, part.weights) for part in (self, *others)]
-        return _merge_counts(parts, self.codec.cell_bits).histogram(self.codec)
+        counts = [_Counts(each.codes, each.weights) for each in (self, *others)]
+        return _merge_counts(counts, self.codec.cell_bits).histogram(self.codec)
 
-    def table(self, labels: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
-        """Return a table (codec.size,) of ``names[labels]`` at the codes of the colors, else 0."""
-        table = memory.zeros(self.codec.size, names.dtype)
+    def table(self, labels: NDArray[Any], new_labels: NDArray[Any]) -> NDArray[Any]:
+        """Return a table (codec.size,) with an entry for the code of each color; 0 elsewhere.
 
-        def fill(part: slice) -> None:
-            kernels.fill_table(self.codes[part], labels[part], names, table)
+        The entries of the n colors are ``new_labels[labels]``, with `labels` (n,).
+        """
+        table = memory.zeros(self.codec.size, new_labels.dtype)
 
-        map_slices(fill, len(self.codes), _SLAB)
+        def fill(rows: slice) -> None:
+            kernels.fill_table(self.codes[rows], labels[rows], new_labels, table)
+
+        map_slices(fill, len(self.codes), _COLORS_PER_TASK)
         return table
 
 
@@ -245,8 +249,8 @@ def find_codec(images: Sequence[Pixels], step: Step = ignore) -> Codec | None:
         return None
     bits = 8 * dtype.itemsize
     if bits * n_channels <= MAX_BITS:
-        least = False if dtype.kind == "b" else np.iinfo(dtype).min
-        return Codec(dtype, np.full(n_channels, least, dtype), (bits,) * n_channels)
+        lowest = False if dtype.kind == "b" else np.iinfo(dtype).min
+        return Codec(dtype, np.full(n_channels, lowest, dtype), (bits,) * n_channels)
     limits = find_limits(images, step)
     if limits is None:
         return None
@@ -263,22 +267,22 @@ def find_codec(images: Sequence[Pixels], step: Step = ignore) -> Codec | None:
 
 def find_limits(images: Sequence[Pixels], step: Step = ignore) -> Limits | None:
     """Return the minimum and the maximum of each channel (C,), None if all pixels are left out."""
-    return map_reduce(images, _limits_of_batch, _wider, step)
+    return map_reduce(images, _find_batch_limits, _merge_limits, step)
 
 
-def _limits_of_batch(batch: Batch) -> Limits | None:
-    return _wider(
+def _find_batch_limits(batch: Batch) -> Limits | None:
+    return _merge_limits(
         (inside.min(axis=0), inside.max(axis=0))
         for inside in (piece.inside for piece in batch.pieces)
         if len(inside)
     )
 
 
-def _wider(parts: Iterable[Limits | None]) -> Limits | None:
-    found = [part for part in parts if part is not None]
-    if not found:
+def _merge_limits(limits: Iterable[Limits | None]) -> Limits | None:
+    known = [pair for pair in limits if pair is not None]
+    if not known:
         return None
-    low, high = zip(*found, strict=True)
+    low, high = zip(*known, strict=True)
     return np.min(low, axis=0), np.max(high, axis=0)
 
 
@@ -294,11 +298,11 @@ def build_histogram(images: Sequence[Pixels], codec: Codec, step: Step = ignore)
         Called after each block or batch.
     """
     blocks = blocks_in_memory(images)
-    parts = [_count_in_memory(images, blocks, codec, step)] if blocks else []
+    histograms = [_count_in_memory(images, blocks, codec, step)] if blocks else []
     merge = partial(_merge_counts, cell_bits=codec.cell_bits)
     for counts in map_reduce_lazy(images, _Counter(codec), merge, step):
-        parts.append(counts.histogram(codec))
-    return parts[0] if len(parts) == 1 else parts[0].merge(*parts[1:])
+        histograms.append(counts.histogram(codec))
+    return histograms[0] if len(histograms) == 1 else histograms[0].merge(*histograms[1:])
 
 
 class _Counts(NamedTuple):
@@ -322,10 +326,10 @@ class _Counts(NamedTuple):
         return Histogram(codec, self.codes, self.counts.astype(float), starts.astype(np.int64))
 
 
-def _merge_counts(parts: list[_Counts], cell_bits: int) -> _Counts:
-    codes = np.concatenate([part.codes for part in parts])
-    counts = np.concatenate([part.counts for part in parts])
-    ends = np.cumsum([0, *(len(part.codes) for part in parts)])
+def _merge_counts(results: list[_Counts], cell_bits: int) -> _Counts:
+    codes = np.concatenate([result.codes for result in results])
+    counts = np.concatenate([result.counts for result in results])
+    ends = np.cumsum([0, *(len(result.codes) for result in results)])
     merged = np.empty(len(codes) + 1, np.uint32)
     totals = np.empty(len(codes) + 1, _count_dtype(counts))
     n_codes = kernels.merge_codes(codes, counts, ends, cell_bits, merged, totals)
@@ -343,7 +347,7 @@ class _Counter:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
-        self.free: deque[NDArray[np.uint8]] = deque()
+        self.free_tables: deque[NDArray[np.uint8]] = deque()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the leaf without its tables."""
@@ -352,16 +356,16 @@ class _Counter:
     def __call__(self, batch: Batch) -> _Counts:
         cell = 1 << self.codec.cell_bits
         try:
-            table = self.free.pop()
+            table = self.free_tables.pop()
         except IndexError:
             table = memory.zeros(self.codec.size, np.uint8)
         seen = np.zeros(self.codec.size // cell, np.bool_)
         full = [self.codec.count(piece.inside, table, seen) for piece in batch.pieces]
         cells = np.flatnonzero(seen)
-        part = _collect(self.codec, (table,), cells, full)
+        histogram = _collect_histogram(self.codec, (table,), cells, full)
         table.reshape(-1, cell)[cells] = 0
-        self.free.append(table)
-        return _Counts.pack(part.codes, part.weights)
+        self.free_tables.append(table)
+        return _Counts.pack(histogram.codes, histogram.weights)
 
 
 def _count_in_memory(
@@ -374,24 +378,24 @@ def _count_in_memory(
     # wait for each other.
     tables = tuple(memory.zeros(codec.size, np.uint8) for _ in range(n_tables))
     seen = np.zeros((n_tables, codec.size >> codec.cell_bits), np.bool_)
-    free: SimpleQueue[int] = SimpleQueue()
+    free_tables: SimpleQueue[int] = SimpleQueue()
     for number in range(n_tables):
-        free.put(number)
+        free_tables.put(number)
 
     def count(place: tuple[int, Block]) -> NDArray[np.uint32]:
         image, block = place
         values = images[image].read_kept(block)
-        number = free.get()
+        number = free_tables.get()
         try:
             return codec.count(values, tables[number], seen[number])
         finally:
-            free.put(number)
+            free_tables.put(number)
 
     full = map_threads(count, blocks, step)
-    return _collect(codec, tables, np.flatnonzero(seen.any(axis=0)), full)
+    return _collect_histogram(codec, tables, np.flatnonzero(seen.any(axis=0)), full)
 
 
-def _collect(
+def _collect_histogram(
     codec: Codec,
     tables: tuple[NDArray[Any], ...],
     cells: NDArray[np.int64],
@@ -411,19 +415,19 @@ def _collect(
     """
     sizes = np.empty(len(cells), np.int64)
 
-    def measure(part: slice) -> None:
-        kernels.count_distinct(tables, cells[part], codec.cell_bits, sizes[part])
+    def measure(rows: slice) -> None:
+        kernels.count_distinct(tables, cells[rows], codec.cell_bits, sizes[rows])
 
-    map_slices(measure, len(cells), _CELLS)
+    map_slices(measure, len(cells), _CELLS_PER_TASK)
     starts = np.append(0, np.cumsum(sizes))
     codes, weights = np.empty(starts[-1], np.uint32), np.empty(starts[-1])
 
-    def collect(part: slice) -> None:
-        kernels.collect_codes(tables, cells[part], codec.cell_bits, starts[part], codes, weights)
+    def collect(rows: slice) -> None:
+        kernels.collect_codes(tables, cells[rows], codec.cell_bits, starts[rows], codes, weights)
 
-    map_slices(collect, len(cells), _CELLS)
-    often, times = np.unique(np.concatenate(full), return_counts=True)
-    weights[np.searchsorted(codes, often)] += kernels.FULL * times
+    map_slices(collect, len(cells), _CELLS_PER_TASK)
+    full_codes, times = np.unique(np.concatenate(full), return_counts=True)
+    weights[np.searchsorted(codes, full_codes)] += kernels.MAX_COUNT * times
     return Histogram(codec, codes, weights, starts)
 
 

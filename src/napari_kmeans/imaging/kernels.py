@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _code_of(values: Any, i: int, parts: Any) -> Any:
+def _encode_pixel(values: Any, i: int, bit_tables: Any) -> Any:
     """Return the code of pixel `i`: the combined bits of all channels."""
-    # `parts` is a tuple, so that the number of channels is known when this is compiled
+    # `bit_tables` is a tuple, so that the number of channels is known when this is compiled
     # and the loop is unrolled.
     code = np.uint32(0)
-    for j in range(len(parts)):
+    for j in range(len(bit_tables)):
         # Compiled code does not check indices, and the image may have changed since its
         # range was found. Tables have 2^n entries: this mask keeps the index inside.
-        code |= parts[j][values[i, j] & (len(parts[j]) - 1)]
+        code |= bit_tables[j][values[i, j] & (len(bit_tables[j]) - 1)]
     return code
 
 
-FULL = 255
+MAX_COUNT = 255
 """The maximum of a counter of one byte. A full counter is listed and starts again."""
 
 
 @njit(cache=True, nogil=True)
 def count_codes(
     values: NDArray[Any],
-    parts: Tables,
+    bit_tables: Tables,
     cell_bits: int,
     counts: NDArray[Any],
     seen: NDArray[Any],
@@ -49,7 +49,7 @@ def count_codes(
     ----------
     values : (n, C) array of unsigned integers
         Offsets from the minimum of the codec.
-    parts : tuple of C uint32 arrays
+    bit_tables : tuple of C uint32 arrays
         For each channel, the bits that an offset has in a code.
     cell_bits : int
         The number of low bits of a code; the bits above them are the cell.
@@ -67,9 +67,9 @@ def count_codes(
     """
     n_full = 0
     for i in range(values.shape[0]):
-        code = _code_of(values, i, parts)
+        code = _encode_pixel(values, i, bit_tables)
         count = counts[code]
-        if count == FULL:
+        if count == MAX_COUNT:
             full[n_full] = code
             n_full += 1
             count = 0
@@ -80,14 +80,14 @@ def count_codes(
 
 @njit(cache=True, nogil=True)
 def look_up(
-    values: NDArray[Any], parts: Tables, table: NDArray[Any], entries: NDArray[Any]
+    values: NDArray[Any], bit_tables: Tables, table: NDArray[Any], entries: NDArray[Any]
 ) -> None:
     """Write the entries of `table` at the codes of pixels to `entries` (n,).
 
-    `values` (n, C) and `parts` are those of `count_codes`.
+    `values` (n, C) and `bit_tables` are those of `count_codes`.
     """
     for i in range(values.shape[0]):
-        entries[i] = table[_code_of(values, i, parts)]
+        entries[i] = table[_encode_pixel(values, i, bit_tables)]
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -129,19 +129,19 @@ def collect_codes(
     The codes of cell number ``cells[c]`` are written from index ``starts[c]`` on.
     """
     counts = np.empty(1 << cell_bits, np.uint32)
-    found = np.empty(counts.shape[0] + 1, np.uint32)
+    used = np.empty(counts.shape[0] + 1, np.uint32)
     for c in range(cells.shape[0]):
         _count_cell(tables, cells[c], counts)
         size = 0
         for i in range(counts.shape[0]):
             # Write every index, and overwrite it if its count is 0. The processor would
             # mispredict an "if" half of the time, which is slower.
-            found[size] = i
+            used[size] = i
             size += counts[i] > 0
         first = np.int64(cells[c]) << cell_bits
         for i in range(size):
-            codes[starts[c] + i] = first + found[i]
-            weights[starts[c] + i] = counts[found[i]]
+            codes[starts[c] + i] = first + used[i]
+            weights[starts[c] + i] = counts[used[i]]
 
 
 @njit(cache=True, nogil=True)
@@ -180,13 +180,13 @@ def merge_codes(
     sums = np.zeros(1 << cell_bits)
     mask = (1 << cell_bits) - 1
     n_codes = 0
-    none = np.int64(1) << 62
+    no_cell = np.int64(1) << 62
     while True:
-        cell = none
+        cell = no_cell
         for p in range(n_lists):
             if heads[p] < ends[p + 1]:
                 cell = min(cell, np.int64(codes[heads[p]]) >> cell_bits)
-        if cell == none:
+        if cell == no_cell:
             return n_codes
         last = (cell + 1) << cell_bits
         for p in range(n_lists):
@@ -205,11 +205,11 @@ def merge_codes(
 
 
 @njit(cache=True, nogil=True)
-def decode_codes(codes: NDArray[Any], shifts: Any, least: Any, points: NDArray[Any]) -> None:
+def decode_codes(codes: NDArray[Any], shifts: Any, minimum: Any, points: NDArray[Any]) -> None:
     """Write the channel values of codes (n,) to `points` (n, C).
 
     `shifts` has an entry for each channel: the shift and the width of its high bits, then
-    the shift and the width of its low bits. `least` (C,) is the value of code 0.
+    the shift and the width of its low bits. `minimum` (C,) is the value of code 0.
     """
     for i in range(codes.shape[0]):
         code = np.int64(codes[i])
@@ -217,16 +217,16 @@ def decode_codes(codes: NDArray[Any], shifts: Any, least: Any, points: NDArray[A
             high, high_width, low, low_width = shifts[j]
             offset = ((code >> high) & ((1 << high_width) - 1)) << low_width
             offset |= (code >> low) & ((1 << low_width) - 1)
-            points[i, j] = least[j] + offset
+            points[i, j] = minimum[j] + offset
 
 
 @njit(cache=True, nogil=True)
 def fill_table(
-    codes: NDArray[Any], labels: NDArray[Any], names: NDArray[Any], table: NDArray[Any]
+    codes: NDArray[Any], labels: NDArray[Any], new_labels: NDArray[Any], table: NDArray[Any]
 ) -> None:
-    """Write ``names[labels]`` to the entries of `table` at `codes` (n,)."""
+    """Write ``new_labels[labels]`` to the entries of `table` at `codes` (n,)."""
     for i in range(codes.shape[0]):
-        table[codes[i]] = names[labels[i]]
+        table[codes[i]] = new_labels[labels[i]]
 
 
 @njit(cache=True, nogil=True)
@@ -266,13 +266,13 @@ def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _lot_of(index: Any, key: Any) -> Any:
+def _random_bits(index: Any, key: Any) -> Any:
     """Return a random number of 64 bits that depends on a pixel's index and a key only."""
     # SplitMix64 (Steele, Lea, Flood, doi:10.1145/2660193.2660195).
-    lot = np.uint64(key) + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
-    lot = (lot ^ (lot >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    lot = (lot ^ (lot >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return lot ^ (lot >> np.uint64(31))
+    number = np.uint64(key) + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
+    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return number ^ (number >> np.uint64(31))
 
 
 @njit(cache=True, nogil=True)
@@ -281,16 +281,16 @@ def draw_lots(
     indices: NDArray[Any],
     key: Any,
     reference: NDArray[Any],
-    most: float,
-    most_by_square: float,
-    chosen: NDArray[Any],
-    lots: NDArray[Any],
+    limit: float,
+    limit_by_square: float,
+    selected: NDArray[Any],
+    numbers: NDArray[Any],
     squares: NDArray[Any],
 ) -> Any:
     """Select the points (n, F) whose random numbers are low enough.
 
-    A point is selected if its random number, between 0 and 1, is at most `most`, or at
-    most `most_by_square` times its squared distance from `reference` (F,).
+    A point is selected if its random number, between 0 and 1, is at most `limit`, or at
+    most `limit_by_square` times its squared distance from `reference` (F,).
 
     Parameters
     ----------
@@ -300,9 +300,9 @@ def draw_lots(
     key : uint64
         The other number from which random numbers are made.
     reference : (F,) float64 array
-    most, most_by_square : float
+    limit, limit_by_square : float
         The limits; infinite where all points are selected.
-    chosen, lots, squares : (n,) arrays
+    selected, numbers, squares : (n,) arrays
         Receive for each selected point its row, its random number, and its squared
         distance from the reference.
 
@@ -311,20 +311,20 @@ def draw_lots(
     int
         The number of points that were selected.
     """
-    n_chosen = 0
+    n_selected = 0
     for i in range(points.shape[0]):
-        lot = (np.float64(_lot_of(indices[i], key) >> np.uint64(11)) + 0.5) * 2.0**-53
+        number = (np.float64(_random_bits(indices[i], key) >> np.uint64(11)) + 0.5) * 2.0**-53
         square = 0.0
         for j in range(points.shape[1]):
             square += (np.float64(points[i, j]) - reference[j]) ** 2
         # An infinite limit times the distance 0 is NaN: the comparison is then False, so
         # that points equal to the reference are not selected by distance.
-        if lot <= most or lot <= most_by_square * square:
-            chosen[n_chosen] = i
-            lots[n_chosen] = lot
-            squares[n_chosen] = square
-            n_chosen += 1
-    return n_chosen
+        if number <= limit or number <= limit_by_square * square:
+            selected[n_selected] = i
+            numbers[n_selected] = number
+            squares[n_selected] = square
+            n_selected += 1
+    return n_selected
 
 
 @njit(cache=True, nogil=True)
@@ -333,9 +333,9 @@ def find_least(
     indices: NDArray[Any],
     image: int,
     key: Any,
-    least: NDArray[Any],
+    smallest: NDArray[Any],
     images: NDArray[Any],
-    found: NDArray[Any],
+    positions: NDArray[Any],
 ) -> None:
     """Update, for each table entry, the pixel with the smallest random number.
 
@@ -349,19 +349,19 @@ def find_least(
         The number of the image.
     key : uint64
         The other number from which random numbers are made.
-    least : (M,) uint64 array
+    smallest : (M,) uint64 array
         The smallest random number of each entry so far; changed in place.
-    images, found : (M,) int64 arrays
+    images, positions : (M,) int64 arrays
         The image of the pixel with that number, and its index there; changed in place.
     """
     for i in range(entries.shape[0]):
         entry = entries[i]
         if entry > 0:
-            lot = _lot_of(indices[i], key)
-            if lot < least[entry - 1]:
-                least[entry - 1] = lot
+            number = _random_bits(indices[i], key)
+            if number < smallest[entry - 1]:
+                smallest[entry - 1] = number
                 images[entry - 1] = image
-                found[entry - 1] = indices[i]
+                positions[entry - 1] = indices[i]
 
 
 @njit(cache=True, nogil=True)

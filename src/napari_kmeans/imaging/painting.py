@@ -34,15 +34,15 @@ def round_to(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype.kind == "b":
         return values >= 0.5
     if dtype.kind == "f":
-        most = np.finfo(dtype).max
-        return np.clip(values, -most, most).astype(dtype)
+        maximum = np.finfo(dtype).max
+        return np.clip(values, -maximum, maximum).astype(dtype)
     limits = np.iinfo(dtype)
     rounded = np.rint(values)
     # float64 cannot represent the maximum of int64 or uint64: clip just below it, then
     # restore the maximum.
-    inside = np.clip(rounded, limits.min, np.nextafter(float(limits.max) + 1, 0)).astype(dtype)
-    inside[rounded >= float(limits.max)] = limits.max
-    return inside
+    clipped = np.clip(rounded, limits.min, np.nextafter(float(limits.max) + 1, 0)).astype(dtype)
+    clipped[rounded >= float(limits.max)] = limits.max
+    return clipped
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Painter:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the painter with the runs of its table, which are much smaller."""
         packed = None if self.table is None else pack_table(self.table)
-        return _unpacked, (self.centers, self.space, self.codec, packed, self.ranks)
+        return _unpack_painter, (self.centers, self.space, self.codec, packed, self.ranks)
 
     def with_table(
         self,
@@ -128,7 +128,7 @@ class Painter:
         return labels
 
 
-def _unpacked(
+def _unpack_painter(
     centers: NDArray[np.float64], space: ColorSpace, codec: Any, packed: Any, ranks: Any
 ) -> Painter:
     table = None if packed is None else unpack_table(packed)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Block, Floats
 
 
-_SLAB = 2**18
+_COLORS_PER_TASK = 2**18
 """The number of colors that a task sums. Fixed: sums do not depend on the number of threads."""
 
 
@@ -89,12 +89,12 @@ def tally_colors(
     """
     colors = to_space(values, "rgb", 1.0)
 
-    def add(part: slice) -> tuple[Floats, Floats]:
+    def add(rows: slice) -> tuple[Floats, Floats]:
         totals, sums = np.zeros(n_clusters), np.zeros((n_clusters, colors.shape[1]))
-        kernels.add_by_label(labels[part], colors[part], weights[part], totals, sums)
+        kernels.add_by_label(labels[rows], colors[rows], weights[rows], totals, sums)
         return totals, sums
 
-    totals, sums = zip(*map_slices(add, max(len(colors), 1), _SLAB), strict=True)
+    totals, sums = zip(*map_slices(add, max(len(colors), 1), _COLORS_PER_TASK), strict=True)
     counts = np.rint(np.sum(totals, axis=0)).astype(np.int64)
     return Tally(counts, np.sum(sums, axis=0), cost, labels)
 
@@ -117,15 +117,15 @@ def tally_pixels(
         image, block = place
         values, kept = images[image].read(block)
         inside = values if kept is None else values[kept]
-        part, target = nearest.tally(inside), found[image]
+        block_tally, target = nearest.tally(inside), found[image]
         assert target is not None
-        assert part.labels is not None
-        target[block].reshape(-1)[slice(None) if kept is None else kept] = part.labels + 1
-        return replace(part, labels=None)
+        assert block_tally.labels is not None
+        target[block].reshape(-1)[slice(None) if kept is None else kept] = block_tally.labels + 1
+        return replace(block_tally, labels=None)
 
-    parts = map_threads(tally, blocks_in_memory(images), step)
-    parts += map_reduce_lazy(images, nearest, add_tallies, step)
-    return replace(add_tallies(parts), found=found)
+    tallies = map_threads(tally, blocks_in_memory(images), step)
+    tallies += map_reduce_lazy(images, nearest, add_tallies, step)
+    return replace(add_tallies(tallies), found=found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +160,10 @@ class Nearest:
         return tally_colors(colors, weights, labels, float(distances.sum()), len(self.centers))
 
 
-def add_tallies(parts: list[Tally]) -> Tally:
+def add_tallies(tallies: list[Tally]) -> Tally:
     """Return the sum of tallies, without the labels."""
     return Tally(
-        np.sum([part.counts for part in parts], axis=0),
-        np.sum([part.sums for part in parts], axis=0),
-        float(np.sum([part.cost for part in parts])),
+        np.sum([tally.counts for tally in tallies], axis=0),
+        np.sum([tally.sums for tally in tallies], axis=0),
+        float(np.sum([tally.cost for tally in tallies])),
     )
