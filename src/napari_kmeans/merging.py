@@ -421,8 +421,8 @@ def _repainted(segmentation: Segmentation, model: MergedModel, names: Groups) ->
         painter = RelabelPainter(
             model.palette,
             model.space,
-            found=segmentation.labels,
-            names=names.astype(dtype),
+            known_labels=segmentation.labels,
+            new_labels=names.astype(dtype),
         )
         labels, recolored = paint(pixels, painter, model.palette)
     return labels, pixels.channels_back(recolored)

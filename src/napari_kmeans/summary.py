@@ -188,8 +188,8 @@ class Summary(ABC):
         return [
             painter
             if found is None
-            else RelabelPainter(centers, self.space, found=found, names=names)
-            for found in tally.found or [None] * len(self.images)
+            else RelabelPainter(centers, self.space, known_labels=found, new_labels=names)
+            for found in tally.pixel_labels or [None] * len(self.images)
         ]
 
 

@@ -86,7 +86,7 @@ class Painter:
         self,
         histogram: Histogram,
         labels: NDArray[Any] | None = None,
-        names: NDArray[Any] | None = None,
+        new_labels: NDArray[Any] | None = None,
     ) -> Painter:
         """Return a painter that looks labels up in a table instead of searching for centers.
 
@@ -97,13 +97,13 @@ class Painter:
         labels : (n,) integer array, optional
             A known number of each color, such as the index of its nearest center. None
             searches for the nearest centers.
-        names : integer array, optional
+        new_labels : integer array, optional
             The label for each number from 0 on that `labels` may contain.
         """
-        if labels is None or names is None:
+        if labels is None or new_labels is None:
             labels = self.label_colors(histogram.points)
-            names = np.arange(len(self.centers) + 1)
-        table = histogram.table(labels, names.astype(self.dtype))
+            new_labels = np.arange(len(self.centers) + 1)
+        table = histogram.table(labels, new_labels.astype(self.dtype))
         return replace(self, codec=histogram.codec, table=table)
 
     def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -141,18 +141,18 @@ class RelabelPainter(Painter):
 
     Attributes
     ----------
-    found : integer array of the spatial shape
+    known_labels : integer array of the spatial shape
         The known label of each pixel.
-    names : (n,) integer array
-        The new label for each known label.
+    new_labels : (n,) integer array
+        The new label for each known label, from 0 on.
     """
 
-    found: NDArray[Any] = field(kw_only=True)
-    names: NDArray[Any] = field(kw_only=True)
+    known_labels: NDArray[Any] = field(kw_only=True)
+    new_labels: NDArray[Any] = field(kw_only=True)
 
     def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
         """Return the labels of the pixels of a block."""
-        return np.asarray(self.names[self.found[block]])
+        return np.asarray(self.new_labels[self.known_labels[block]])
 
 
 def recolor(labels: NDArray[Any], palette: NDArray[Any], original: NDArray[Any]) -> NDArray[Any]:

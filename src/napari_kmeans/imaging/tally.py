@@ -44,7 +44,7 @@ class Tally:
         The sum of the squared distances of all pixels from their centers.
     labels : (n,) int32 array or None
         The cluster of each color that was summed, from 0 on, if known.
-    found : list of integer arrays of the spatial shapes, or None
+    pixel_labels : list of integer arrays of the spatial shapes, or None
         For each image the cluster of each pixel, from 1 on, if known; 0 where a pixel is
         left out. None instead of an array for a dask image.
     """
@@ -53,7 +53,7 @@ class Tally:
     sums: Floats
     cost: float
     labels: NDArray[np.int32] | None = None
-    found: list[NDArray[Any] | None] | None = None
+    pixel_labels: list[NDArray[Any] | None] | None = None
 
     @property
     def means(self) -> Floats:
@@ -108,7 +108,7 @@ def tally_pixels(
     """
     nearest = Nearest(centers, space)
     # The labels of a dask image may not fit in memory.
-    found = [
+    pixel_labels = [
         None if pixels.is_lazy else np.zeros(pixels.shape, label_dtype(len(centers)))
         for pixels in images
     ]
@@ -117,7 +117,7 @@ def tally_pixels(
         image, block = place
         values, kept = images[image].read(block)
         inside = values if kept is None else values[kept]
-        block_tally, target = nearest.tally(inside), found[image]
+        block_tally, target = nearest.tally(inside), pixel_labels[image]
         assert target is not None
         assert block_tally.labels is not None
         target[block].reshape(-1)[slice(None) if kept is None else kept] = block_tally.labels + 1
@@ -125,7 +125,7 @@ def tally_pixels(
 
     tallies = map_threads(tally, blocks_in_memory(images), step)
     tallies += map_reduce_lazy(images, nearest, add_tallies, step)
-    return replace(add_tallies(tallies), found=found)
+    return replace(add_tallies(tallies), pixel_labels=pixel_labels)
 
 
 @dataclass(frozen=True, eq=False)
