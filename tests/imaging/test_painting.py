@@ -1,3 +1,4 @@
+import dask.array as da
 import numpy as np
 import pytest
 from skimage import data
@@ -5,7 +6,14 @@ from skimage import data
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
-from napari_kmeans.imaging.painting import Painter, label_dtype, paint, recolor, round_to
+from napari_kmeans.imaging.painting import (
+    Painter,
+    label_dtype,
+    paint,
+    recolor,
+    renumber_labels,
+    round_to,
+)
 
 
 @pytest.mark.parametrize("space", ["rgb", "hsv", "lab"])
@@ -58,3 +66,22 @@ def test_round_to_clips_to_the_limits_of_float_dtypes(dtype):
     most = np.finfo(dtype).max
     rounded = round_to(np.array([[-1e99], [0.5], [1e99]]), np.dtype(dtype))
     assert rounded.tolist() == [[-most], [0.5], [most]]
+
+
+def test_renumber_labels_looks_up_the_new_label_of_each_pixel():
+    labels = np.array([[0, 1, 2], [3, 3, 0]], np.uint16)
+    new_labels = np.array([0, 2, 1, 2], np.uint8)
+    renumbered = renumber_labels(labels, new_labels)
+    assert renumbered.dtype == np.uint8
+    assert renumbered.tolist() == [[0, 2, 1], [2, 2, 0]]
+    assert labels[0].tolist() == [0, 1, 2]
+
+
+def test_renumber_labels_keeps_dask_labels_lazy_and_their_chunks():
+    labels = np.random.default_rng(0).integers(0, 4, (3, 20, 21)).astype(np.uint8)
+    new_labels = np.array([0, 300, 1, 300], np.uint16)
+    lazy = renumber_labels(da.from_array(labels, chunks=(1, 10, 8)), new_labels)
+    assert lazy.chunks == ((1, 1, 1), (10, 10), (8, 8, 5))
+    assert lazy.dtype == lazy._meta.dtype == np.uint16
+    assert lazy.shape == labels.shape
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync"), new_labels[labels])

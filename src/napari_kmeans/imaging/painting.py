@@ -11,7 +11,7 @@ from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging import kernels
-from napari_kmeans.imaging.blocks import split
+from napari_kmeans.imaging.blocks import is_dask, split
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
 
@@ -274,6 +274,30 @@ def recolor_lazily(labels: Any, palette: NDArray[Any], original: Any) -> Any:
         dtype=original.dtype,
         chunks=original.chunks,
         meta=np.empty((0,) * original.ndim, original.dtype),
+    )
+
+
+def renumber_labels(labels: Any, new_labels: NDArray[Any]) -> Any:
+    """Return ``new_labels[labels]``: the new label of each pixel.
+
+    Parameters
+    ----------
+    labels : integer numpy or dask array
+        Labels from 0 to n - 1.
+    new_labels : (n,) array
+        The new label for each label.
+
+    Returns
+    -------
+    array of the shape of `labels` and the dtype of `new_labels`
+        A dask array of the same chunks if `labels` is a dask array.
+    """
+    if not is_dask(labels):
+        return new_labels[labels]
+    return labels.map_blocks(
+        new_labels.__getitem__,
+        dtype=new_labels.dtype,
+        meta=np.empty((0,) * labels.ndim, new_labels.dtype),
     )
 
 
