@@ -46,6 +46,14 @@ def test_to_space_refuses_colors_out_of_range(space, value):
         to_space(np.array([[value, 0, 10]]), space, 255)
 
 
+@pytest.mark.parametrize("values", [[], [[1.0, 2, 3]]])
+@pytest.mark.parametrize("name", ["LAB", "luv", ""])
+def test_to_space_refuses_unknown_color_spaces(name, values):
+    colors = np.array(values, float).reshape(-1, 3)
+    with pytest.raises(ValueError, match=f"color_space must be 'rgb' .* got '{name}': choose"):
+        to_space(colors, name, 255)
+
+
 def test_brightness_is_the_luminance_of_rgb_and_the_mean_of_other_channels():
     primaries = np.eye(3)
     assert brightness(primaries, rgb=True).tolist() == [0.2126, 0.7152, 0.0722]

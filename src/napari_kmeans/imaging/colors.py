@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import LARGEST
+from napari_kmeans.checks import LARGEST, quote_value
 from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.imaging import kernels
 
@@ -132,7 +132,8 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[An
     Raises
     ------
     ValueError
-        If a value is outside 0…`white` for ``hsv`` or ``lab``.
+        If `color_space` is another name, or if a value is outside 0…`white` for ``hsv``
+        or ``lab``.
 
     References
     ----------
@@ -140,6 +141,11 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[An
        :doi:`10.1145/800248.807361` (hue, saturation and value).
     .. [2] CIE 15:2004, "Colorimetry" (CIELAB).
     """
+    if color_space not in ("rgb", "hsv", "lab"):
+        raise ValueError(
+            f"color_space must be 'rgb' or 'hsv' or 'lab', got {quote_value(color_space)}: "
+            "choose one of these."
+        )
     if color_space == "rgb" and values.dtype in _KERNEL_DTYPES:
         return np.ascontiguousarray(values)
     colors = np.ascontiguousarray(values, dtype=np.float64)
