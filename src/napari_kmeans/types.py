@@ -1,8 +1,8 @@
-"""Type aliases that several modules share."""
+"""Type aliases and type variables that several modules share."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,3 +11,6 @@ Floats: TypeAlias = NDArray[np.float64]
 
 Block: TypeAlias = tuple[slice, ...]
 """The place of a block in an image: a slice for each spatial axis."""
+
+Result = TypeVar("Result")
+"""The result of a function that is mapped over items."""

@@ -13,8 +13,9 @@ from napari_kmeans.execution.progress import Step, ignore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from napari_kmeans.types import Result
+
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 _thread = threading.local()
 

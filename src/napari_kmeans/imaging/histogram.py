@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
-    from napari_kmeans.types import Block
+    from napari_kmeans.types import Block, Floats
 
 MAX_BITS = 24
 """The largest number of bits of a color whose pixels are counted.
@@ -188,7 +188,7 @@ class Histogram:
 
     codec: Codec
     codes: NDArray[np.uint32]
-    weights: NDArray[np.float64]
+    weights: Floats
     starts: NDArray[np.int64]
 
     @cached_property

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
-    from napari_kmeans.types import Block
+    from napari_kmeans.types import Block, Floats
 
 
 def label_dtype(n_clusters: int) -> np.dtype[Any]:
@@ -29,7 +29,7 @@ def label_dtype(n_clusters: int) -> np.dtype[Any]:
     return np.min_scalar_type(n_clusters)
 
 
-def round_to(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+def round_to(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return values rounded and clipped to the range of a dtype, in this dtype."""
     if dtype.kind == "b":
         return values >= 0.5
@@ -66,7 +66,7 @@ class Painter:
         that a pixel between two centers gets the label under which it was counted.
     """
 
-    centers: NDArray[np.float64]
+    centers: Floats
     space: ColorSpace
     codec: Codec | None = None
     table: NDArray[Any] | None = None
@@ -129,7 +129,7 @@ class Painter:
 
 
 def _unpack_painter(
-    centers: NDArray[np.float64], space: ColorSpace, codec: Any, packed: Any, ranks: Any
+    centers: Floats, space: ColorSpace, codec: Any, packed: Any, ranks: Any
 ) -> Painter:
     table = None if packed is None else unpack_table(packed)
     return Painter(centers, space, codec, table, ranks)
@@ -201,7 +201,7 @@ def _as_bits(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def paint(
-    pixels: Pixels, painter: Painter, palette: NDArray[np.float64] | None, step: Step = ignore
+    pixels: Pixels, painter: Painter, palette: Floats | None, step: Step = ignore
 ) -> tuple[Any, Any]:
     """Return the labels of an image and, if there is a palette, the recolored image.
 
