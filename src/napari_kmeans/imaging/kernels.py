@@ -276,7 +276,7 @@ def _random_bits(index: Any, key: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def draw_lots(
+def select_points(
     points: NDArray[Any],
     indices: NDArray[Any],
     key: Any,
@@ -328,7 +328,7 @@ def draw_lots(
 
 
 @njit(cache=True, nogil=True)
-def find_least(
+def update_smallest(
     entries: NDArray[Any],
     indices: NDArray[Any],
     image: int,
