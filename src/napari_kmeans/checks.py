@@ -26,7 +26,7 @@ def quote_value(value: Any) -> str:
     if getattr(value, "shape", ()):
         return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, int) and value.bit_length() > 4 * _MAX_CHARACTERS:
-        # Python refuses to convert integers of more than 4300 digits to text.
+        # The text would be cut, and Python refuses to convert integers of more than 4300 digits.
         return f"a whole number of {value.bit_length()} bits"
     text = " ".join(_REPR.repr(value).split())
     return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."

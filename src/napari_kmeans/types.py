@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
+"""A numpy array of float64, of any shape."""
 
 Block: TypeAlias = tuple[slice, ...]
 """The place of a block in an image: a slice for each spatial axis."""

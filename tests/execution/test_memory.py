@@ -15,7 +15,7 @@ from napari_kmeans.execution.memory import trim_heaps, zeros
 MEGABYTE = 2**20
 
 
-def memory():
+def private_memory():
     """Return the bytes of memory of this process, without the pages of files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
@@ -41,17 +41,17 @@ def test_zeros_raises_memory_error_for_too_large_a_table():
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory in use is read from /proc")
 def test_memory_of_a_deleted_table_is_returned():
     gc.collect()
-    before = memory()
+    before = private_memory()
     for _ in range(5):
         # malloc would keep the memory of a table of this size after a few repetitions.
         table = zeros(16 * MEGABYTE, np.uint8)
         table[:] = 1
-        assert memory() - before > 15 * MEGABYTE
+        assert private_memory() - before > 15 * MEGABYTE
         view = table[5:].reshape(-1)
         del table
         assert view.sum() == 16 * MEGABYTE - 5
         del view
-        assert memory() - before < 8 * MEGABYTE
+        assert private_memory() - before < 8 * MEGABYTE
 
 
 @pytest.mark.skipif(
@@ -59,13 +59,13 @@ def test_memory_of_a_deleted_table_is_returned():
     reason="this C library has no malloc_trim",
 )
 def test_trim_heaps_returns_free_memory_between_used_blocks():
-    parts = [np.ones(60_000, np.uint8) for _ in range(2000)]
-    full = memory()
-    kept = parts[::20]
-    del parts
+    arrays = [np.ones(60_000, np.uint8) for _ in range(2000)]
+    before = private_memory()
+    remaining = arrays[::20]
+    del arrays
     trim_heaps()
-    assert memory() < full - 60 * MEGABYTE
-    assert all(part.all() for part in kept)
+    assert private_memory() < before - 60 * MEGABYTE
+    assert all(array.all() for array in remaining)
 
 
 def test_trim_heaps_works_on_every_system():

@@ -23,24 +23,24 @@ def test_map_returns_results_in_order_and_reports_every_item(threads):
 
 
 def test_map_drops_waiting_items_when_an_item_fails(threads):
-    begun = []
+    started = []
 
     def work(number):
-        begun.append(number)
+        started.append(number)
         if number == 0:
             raise OSError("no such block")
         time.sleep(0.01)
 
     with pytest.raises(OSError, match="no such block"):
         map_threads(work, range(200))
-    assert len(begun) < 20
+    assert len(started) < 20
 
 
 def test_map_drops_waiting_items_when_the_user_cancels(threads):
-    begun = []
+    started = []
 
     def work(number):
-        begun.append(number)
+        started.append(number)
         time.sleep(0.002)
 
     def step(_):
@@ -48,7 +48,7 @@ def test_map_drops_waiting_items_when_the_user_cancels(threads):
 
     with pytest.raises(KeyboardInterrupt):
         map_threads(work, range(200), step)
-    assert len(begun) < 20
+    assert len(started) < 20
     assert not [thread for thread in threading.enumerate() if "napari-kmeans" in thread.name]
 
 

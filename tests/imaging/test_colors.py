@@ -102,9 +102,9 @@ def test_display_colors_of_a_palette(palette, rgb, dtype, expected):
 
 def test_display_colors_uses_the_range_of_the_palette():
     palette = np.array([[0, 0, 0], [4000, 0, 2000.0]])
-    others = np.array([[40, 0, 4095], [60_000, -5, 0.0]])
-    shown = display_colors(others, True, np.dtype(np.uint16), palette)
-    np.testing.assert_allclose(shown, [[40 / 4095, 0, 1], [1, 0, 0]])
+    values = np.array([[40, 0, 4095], [60_000, -5, 0.0]])
+    colors = display_colors(values, True, np.dtype(np.uint16), palette)
+    np.testing.assert_allclose(colors, [[40 / 4095, 0, 1], [1, 0, 0]])
     gray = display_colors(
         np.array([[5.0], [15], [99]]), False, np.dtype("f4"), palette[:, :1] / 200
     )

@@ -63,9 +63,9 @@ def test_round_to_keeps_the_byte_order_of_the_dtype(dtype):
 
 @pytest.mark.parametrize("dtype", ["f2", "f4"])
 def test_round_to_clips_to_the_limits_of_float_dtypes(dtype):
-    most = np.finfo(dtype).max
+    maximum = np.finfo(dtype).max
     rounded = round_to(np.array([[-1e99], [0.5], [1e99]]), np.dtype(dtype))
-    assert rounded.tolist() == [[-most], [0.5], [most]]
+    assert rounded.tolist() == [[-maximum], [0.5], [maximum]]
 
 
 def test_renumber_labels_looks_up_the_new_label_of_each_pixel():

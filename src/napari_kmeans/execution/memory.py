@@ -48,10 +48,11 @@ def _map_pages(n_bytes: int) -> mmap.mmap:
 
 
 def trim_heaps() -> None:
-    """Return the free memory of the allocator's heaps to the system, with glibc only.
+    """Return the free memory of the allocator's heaps to the system, if the library can.
 
-    The allocator has several heaps for the threads. Without this call, each heap keeps
-    the size of the largest work of its threads. The call takes about a millisecond.
+    Only glibc can. Its allocator has a heap for each of several threads. Without this
+    call, each heap keeps the largest size that it ever had. The call takes about a
+    millisecond.
     """
     trim = _find_malloc_trim()
     if trim is not None:

@@ -26,7 +26,7 @@ def notice(sentence: str, *, stacklevel: int) -> None:
     sentence : str
         The text of the notice or of the `UserWarning`.
     stacklevel : int
-        The place of the warning, as for `warnings.warn`: 1 is the line that calls this.
+        The place of the warning, as for `warnings.warn`: 1 is the line that calls `notice`.
     """
     listener = _listener.get()
     if listener is None:

@@ -96,7 +96,7 @@ def map_slices(function: Callable[[slice], Result], length: int, size: int) -> l
 
 
 def raise_if_stopped(_steps: float = 0) -> None:
-    """Raise Stopped if the map of the current task has ended. Can serve as a step function."""
+    """Raise Stopped if the map of the current task has ended. This is also a step function."""
     if _in_task() and _thread.stop.is_set():
         raise Stopped
 

@@ -25,10 +25,11 @@ _KERNEL_DTYPES = (np.uint8, np.float32)
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 """The weights of red, green and blue in the luminance of Rec. ITU-R BT.709."""
 
-# The colors that napari gives to the channels of an image, in this order.
+# The colors that napari gives to the channels of an image with three channels or more.
 _CHANNEL_COLORS = np.array(
     [[0, 1, 1], [1, 1, 0], [1, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float64
 )
+# The colors that napari gives to two channels.
 _TWO_CHANNEL_COLORS = np.array([[1, 0, 1], [0, 1, 0]], dtype=np.float64)
 
 _USUAL_WHITES = tuple(2.0**bits - 1 for bits in (8, 10, 12, 14, 16))
@@ -117,10 +118,10 @@ def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[An
     values : (n, C) array
         Colors in channel units: 0…255 for uint8.
     color_space : {"rgb", "hsv", "lab"}
-        ``rgb`` does not change the channels, of any number. ``hsv`` is the cone
-        (s·v·cos h, s·v·sin h, v) in channel units. On the cone, reds with a hue
-        just below and just above 0° are neighbors, and the hue of a gray has no
-        influence. ``lab`` is CIELAB for the illuminant D65 and the 2° observer.
+        ``rgb`` keeps the channels, of which there may be any number. ``hsv`` is the
+        cone (s·v·cos h, s·v·sin h, v) in channel units. On the cone, reds with a
+        hue just below and just above 0° are neighbors, and the hue of a gray has
+        no influence. ``lab`` is CIELAB for the illuminant D65 and the 2° observer.
     white : float
         The channel value of full brightness.
 

@@ -83,6 +83,7 @@ class Codec:
 
     @cached_property
     def _low_widths(self) -> tuple[int, ...]:
+        """The number of bits of each channel that do not belong to the cell."""
         share = CELL_BITS // len(self.widths)
         return tuple(max(width - share, 0) for width in self.widths)
 
@@ -293,7 +294,7 @@ def build_histogram(images: Sequence[Pixels], codec: Codec, step: Step = ignore)
     ----------
     images : sequence of Pixels
     codec : Codec
-        The codec that `find_codec` returned for these images, or for more images.
+        The codec that `find_codec` returned for these images, or for a larger set of images.
     step : callable
         Called after each block or batch.
     """

@@ -55,7 +55,7 @@ def count_codes(
         The number of low bits of a code; the bits above them are the cell.
     counts : (size,) uint8 array
         The counters.
-    seen : (size of cells,) bool array
+    seen : (number of cells,) bool array
         Receives True for the cells of the pixels.
     full : uint32 array
         Receives the code of a counter each time that it is full and starts again.
@@ -196,8 +196,8 @@ def merge_codes(
                 i += 1
             heads[p] = i
         for i in range(mask + 1):
-            # Write every code, and overwrite it if its sum is 0; see `collect_codes`. So
-            # the last code may be written behind the end: hence the additional entry.
+            # Write every code, and overwrite it if its sum is 0, as in `collect_codes`. A
+            # code may be written after the last one that counts: hence the entry n + 1.
             merged[n_codes] = (cell << cell_bits) + i
             totals[n_codes] = sums[i]
             n_codes += sums[i] > 0
@@ -267,7 +267,7 @@ def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
 
 @njit(cache=True, nogil=True, inline="always")
 def _random_bits(index: Any, key: Any) -> Any:
-    """Return a random number of 64 bits that depends on a pixel's index and a key only."""
+    """Return a pseudo-random number of 64 bits that depends only on a pixel's index and a key."""
     # SplitMix64 (Steele, Lea, Flood, doi:10.1145/2660193.2660195).
     number = np.uint64(key) + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
     number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -192,7 +192,7 @@ def _recolor_into(
 
 
 def _as_bits(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a view of an array as unsigned integers of the same size.
+    """Return a view of an array as unsigned integers of the same size, at most 8 bytes.
 
     Values are only copied, so that one compiled kernel serves all dtypes of a size.
     """

@@ -39,9 +39,10 @@ class Tally:
     counts : (K,) int64 array
         The number of pixels.
     sums : (K, C) float64 array
-        The sums of the channels, in channel units.
+        The sums of the channels, in channel units; see also `Nearest`.
     cost : float
-        The sum of the squared distances of all pixels from their centers.
+        The sum of the squared distances of all pixels from their centers, in the
+        clustering space.
     labels : (n,) int32 array or None
         The cluster of each color that was summed, from 0 on, if known.
     pixel_labels : list of integer arrays of the spatial shapes, or None
