@@ -1,4 +1,4 @@
-"""Values in messages, and the largest number that is clustered."""
+"""Quote values in messages, and state the largest number that is clustered."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from typing import Any
 import numpy as np
 
 LARGEST = 1e100
-"""The greatest number that is clustered: squares of such ones, and sums of them, fit a float64."""
+"""The largest number that is clustered: float64 can hold sums of squares of such numbers."""
 
 
-_SHOWN = 80
-"""The characters that a message has for a value."""
+_MAX_CHARACTERS = 80
+"""The largest number of characters of a value in a message."""
 
 
-# Of what is long or deep, no more than a message has room for is written out.
-_BRIEF = reprlib.Repr()
-_BRIEF.maxlevel = 3
-_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = _SHOWN // 2
-_BRIEF.maxstring = _BRIEF.maxother = _SHOWN
+# Write out only the start of long or deeply nested values: the text is cut anyway, and
+# a value may have millions of entries.
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 3
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = _MAX_CHARACTERS // 2
+_REPR.maxstring = _REPR.maxother = _MAX_CHARACTERS
 
 
 def quote_value(value: Any) -> str:
-    """Return a value as a message shows it: on one line, and not all of what is long."""
+    """Return a value as text for a message: on one line, and shortened if it is long."""
     if getattr(value, "shape", ()):
         return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
-    if isinstance(value, int) and value.bit_length() > 4 * _SHOWN:
-        # Python does not write out the longest.
+    if isinstance(value, int) and value.bit_length() > 4 * _MAX_CHARACTERS:
+        # The text would be cut, and Python refuses to convert integers of more than 4300 digits.
         return f"a whole number of {value.bit_length()} bits"
-    text = " ".join(_BRIEF.repr(value).split())
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    text = " ".join(_REPR.repr(value).split())
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."
 
 
 @dataclass(frozen=True)

@@ -332,7 +332,7 @@ def _repaint(segmentation: Segmentation, model: KMeansModel, new_labels: Groups)
         recolored = recolor_lazily(labels, round_to(model.palette, model.dtype), pixels.array)
     else:
         painter = RelabelPainter(
-            model.palette, model.space, found=segmentation.labels, names=new_labels
+            model.palette, model.space, known_labels=segmentation.labels, new_labels=new_labels
         )
         labels, recolored = paint(pixels, painter, model.palette)
     return labels, pixels.channels_back(recolored)

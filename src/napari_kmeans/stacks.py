@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.options import OptionValues
-    from napari_kmeans.types import Floats
+    from napari_kmeans.types import Floats, Result
 
 Labels: TypeAlias = NDArray[np.int64]
 Fit: TypeAlias = "tuple[KMeansModel, pd.DataFrame]"
@@ -38,8 +38,6 @@ Painted: TypeAlias = tuple[Any, Any]
 """The labels of a slice, and its recolored pixels (..., C)."""
 Position: TypeAlias = tuple[int, ...]
 """The index of a slice along the axes before its own two."""
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)

@@ -235,8 +235,8 @@ class Summary(ABC):
         return [
             painter
             if labels is None
-            else RelabelPainter(centers, self.space, found=labels, names=new_labels)
-            for labels in tally.found or [None] * len(self.images)
+            else RelabelPainter(centers, self.space, known_labels=labels, new_labels=new_labels)
+            for labels in tally.pixel_labels or [None] * len(self.images)
         ]
 
 

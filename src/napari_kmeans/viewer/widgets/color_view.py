@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QColor
 
     from napari_kmeans.segmentation import Segmentation
+    from napari_kmeans.types import Floats
 
-    Floats: TypeAlias = NDArray[np.float64]
     ToScreen: TypeAlias = Callable[[Floats], Floats]
 
 MAX_POINTS = 20_000
