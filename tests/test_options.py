@@ -2,13 +2,21 @@ import inspect
 
 import numpy as np
 import pytest
+from napari.layers import Image
 
-from napari_kmeans import segment, segment_layer
+from napari_kmeans import segment, segment_layer, segment_slices, suggest_n_clusters, summarize
 from napari_kmeans.checks import quote_value
-from napari_kmeans.options import OPTIONS, Options
+from napari_kmeans.options import (
+    FIT_OPTIONS,
+    OPTIONS,
+    SUMMARY_OPTIONS,
+    Options,
+    OptionValues,
+    SummaryValues,
+)
 
 
-@pytest.mark.parametrize("function", [segment, segment_layer])
+@pytest.mark.parametrize("function", [segment, segment_layer, segment_slices])
 def test_every_option_is_an_argument_with_its_default(function):
     parameters = inspect.signature(function).parameters
     assert {name: parameters[name].default for name in OPTIONS} == {
@@ -104,3 +112,29 @@ def test_what_is_shown_is_one_short_line():
     assert quote_value([np.eye(2)]) == "[array([[1., 0.], [0., 1.]])]"
     assert quote_value(10**5000) == "a whole number of 16610 bits"
     assert len(quote_value(list(range(1000)))) == 80
+
+
+def test_declared_keywords_are_the_options():
+    assert list(OptionValues.__annotations__) == sorted(
+        OptionValues.__annotations__, key=[*SUMMARY_OPTIONS, *OPTIONS].index
+    )
+    assert set(OptionValues.__annotations__) == set(FIT_OPTIONS)
+    assert set(SummaryValues.__annotations__) == set(SUMMARY_OPTIONS)
+
+
+@pytest.mark.parametrize("function", [summarize, suggest_n_clusters])
+def test_functions_of_a_summary_list_its_options(function):
+    parameters = inspect.signature(function).parameters
+    assert {name: parameters[name].default for name in SUMMARY_OPTIONS} == {
+        name: OPTIONS[name].default for name in SUMMARY_OPTIONS
+    }
+    with pytest.raises(TypeError, match="options must be among color_space, .* got balance"):
+        function(np.zeros((4, 4)), balance=0.5)
+
+
+@pytest.mark.parametrize("function", [segment_slices, segment_layer])
+def test_an_unknown_option_is_named(function):
+    image = np.zeros((2, 4, 4))
+    given = Image(image) if function is segment_layer else image
+    with pytest.raises(TypeError, match="options must be among .* got colour_space: leave it out"):
+        function(given, 2, colour_space="lab")
