@@ -178,7 +178,7 @@ def measure(case: str, store: Path, n_workers: int = 0) -> Measured:
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.02):
-            peak = max(peak, last_settings_of(child.pid))
+            peak = max(peak, memory_of(child.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -190,7 +190,7 @@ def measure(case: str, store: Path, n_workers: int = 0) -> Measured:
     return Measured(json.loads(output.splitlines()[-1]), peak / MEGABYTE)
 
 
-def last_settings_of(pid: int) -> int:
+def memory_of(pid: int) -> int:
     """Return the resident memory of a process and all it has started, in bytes."""
     try:
         process = psutil.Process(pid)
