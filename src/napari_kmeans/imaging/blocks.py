@@ -108,8 +108,8 @@ class Pixels:
         """Return the slices of all blocks; the blocks of a dask image are its chunks."""
         if self.is_lazy:
             # Dask allows empty chunks: there is nothing to read in them.
-            return [block for block in _grid(self.array.chunks[:-1]) if block_size(block)]
-        return cut(self.shape)
+            return [block for block in _iterate_blocks(self.array.chunks[:-1]) if block_size(block)]
+        return split_shape(self.shape)
 
     def read(self, block: Block) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Read the pixels of a block.
@@ -170,18 +170,18 @@ def split(
         conditions.append(mask.reshape(-1))
     if flat.shape[1] > n_channels:
         conditions.append(flat[:, -1] != 0)
-    wild = values.dtype.kind == "f" and not _are_moderate(values)
-    if wild:
+    has_extremes = values.dtype.kind == "f" and not _are_in_range(values)
+    if has_extremes:
         conditions.append(np.isfinite(values).all(axis=1))
     if not conditions:
         return values, None
     kept = np.logical_and.reduce(conditions)
-    if wild:
-        _check_moderate(values[kept])
+    if has_extremes:
+        _check_range(values[kept])
     return values, None if kept.all() else kept
 
 
-def _are_moderate(values: NDArray[Any]) -> bool:
+def _are_in_range(values: NDArray[Any]) -> bool:
     """Return whether all floats are finite and within ±`LARGEST`.
 
     Most images are. This check is much faster than looking for the pixels to leave out.
@@ -193,8 +193,8 @@ def _are_moderate(values: NDArray[Any]) -> bool:
     return not values.size or bool(values.min() >= -LARGEST and values.max() <= LARGEST)
 
 
-def _check_moderate(values: NDArray[Any]) -> None:
-    if not _are_moderate(values):
+def _check_range(values: NDArray[Any]) -> None:
+    if not _are_in_range(values):
         raise ValueError(
             f"image must have values from {-LARGEST:g} to {LARGEST:g}, got "
             f"{values.flat[np.abs(values).argmax()]:g}: rescale the image, or leave these pixels "
@@ -204,12 +204,12 @@ def _check_moderate(values: NDArray[Any]) -> None:
 
 def block_size(block: Block) -> int:
     """Return the number of pixels of a block."""
-    return prod(part.stop - part.start for part in block)
+    return prod(axis_slice.stop - axis_slice.start for axis_slice in block)
 
 
-def cut(shape: tuple[int, ...]) -> list[Block]:
+def split_shape(shape: tuple[int, ...]) -> list[Block]:
     """Split a shape into blocks of at most `BLOCK_PIXELS` pixels."""
-    return list(_grid(_chunks(shape)))
+    return list(_iterate_blocks(_block_lengths(shape)))
 
 
 def open_images(
@@ -243,7 +243,7 @@ def open_images(
     if mask is not None and not (isinstance(mask, (list, tuple)) and len(mask) == len(image)):
         raise ValueError(
             f"mask must be a list with an entry for each of {len(image)} images, "
-            f"got {_described(mask)}: give None for an image without a mask."
+            f"got {_describe_masks(mask)}: give None for an image without a mask."
         )
     images = []
     for number, (array, inside) in enumerate(zip(image, mask or [None] * len(image), strict=True)):
@@ -317,19 +317,19 @@ def open_pixels(
     if is_dask(array):
         array = as_declared(array)
     axis = -1 if rgb else channel_axis
-    channels_last = _channels_last(array, axis)
+    channels_last = _move_channels_last(array, axis)
     # The model is saved as JSON, and the json module cannot write numpy integers.
     axis = None if axis is None else int(axis)
     chunks = array.chunks[axis] if axis is not None and is_dask(array) else ()
     inside = _check_mask(mask, channels_last)
-    hidden = _hidden(image)
-    if hidden is not np.ma.nomask:
-        valid = ~_channels_last(hidden, axis).any(axis=-1)
+    own_mask = _get_own_mask(image)
+    if own_mask is not np.ma.nomask:
+        valid = ~_move_channels_last(own_mask, axis).any(axis=-1)
         inside = valid if inside is None else inside & valid
     return Pixels(channels_last, inside, bool(rgb), axis, chunks)
 
 
-def _hidden(image: Any) -> Any:
+def _get_own_mask(image: Any) -> Any:
     """Return the mask of a masked numpy or dask array, `numpy.ma.nomask` for other arrays."""
     if not is_dask(image):
         return np.ma.getmask(image)
@@ -353,7 +353,7 @@ def _as_array(name: str, value: Any) -> Any:
     """Convert an array or nested lists to a numpy array, or to a dask array if it is lazy."""
     try:
         array = as_lazy(value)
-        return _in_one_chunk_where_single(array) if is_dask(array) else np.asarray(array)
+        return _join_chunks_of_single_axes(array) if is_dask(array) else np.asarray(array)
     except (TypeError, ValueError) as error:
         raise type(error)(
             f"{name} must be an array, got {quote_value(value)}: pass an array, or nested lists of "
@@ -361,7 +361,7 @@ def _as_array(name: str, value: Any) -> Any:
         ) from error
 
 
-def _in_one_chunk_where_single(array: Any) -> Any:
+def _join_chunks_of_single_axes(array: Any) -> Any:
     """Remove the empty chunks along axes of length 1 of a dask array.
 
     Dask broadcasts an axis of length 1. In `map_blocks`, an empty chunk of the mask
@@ -396,7 +396,7 @@ def _looks_rgb(shape: tuple[int, ...]) -> bool:
     return len(shape) > 2 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 30
 
 
-def _channels_last(array: Any, axis: int | None) -> Any:
+def _move_channels_last(array: Any, axis: int | None) -> Any:
     if axis is None:
         return array[..., None]
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
@@ -457,47 +457,47 @@ def _check_mask(mask: Any, image: Any) -> Any:
 
 def _check_kind(pixels: Pixels, first: Pixels, number: int) -> None:
     """Check that an image has the dtype and the channels of the first of several images."""
-    for name, what, want in (
+    for name, value, expected in (
         ("the dtype", pixels.dtype.newbyteorder("="), first.dtype.newbyteorder("=")),
-        ("the colors", _colors_of(pixels), _colors_of(first)),
+        ("the colors", _describe_channels(pixels), _describe_channels(first)),
     ):
-        if what != want:
+        if value != expected:
             raise ValueError(
-                f"image {number} must have {name} of image 0, {want}, got {what}: "
+                f"image {number} must have {name} of image 0, {expected}, got {value}: "
                 "convert the image, or pass rgb or channel_axis for all images."
             )
 
 
-def _colors_of(pixels: Pixels) -> str:
+def _describe_channels(pixels: Pixels) -> str:
     if pixels.rgb:
         return "rgb"
     return "gray" if pixels.channel_axis is None else f"{pixels.n_channels} channels"
 
 
-def _described(mask: Any) -> str:
+def _describe_masks(mask: Any) -> str:
     return f"{len(mask)} masks" if isinstance(mask, (list, tuple)) else f"one {type(mask).__name__}"
 
 
-def _chunks(shape: tuple[int, ...]) -> list[list[int]]:
-    """Return for each axis the chunks of blocks of at most `BLOCK_PIXELS` pixels.
+def _block_lengths(shape: tuple[int, ...]) -> list[list[int]]:
+    """Return for each axis the lengths of blocks of at most `BLOCK_PIXELS` pixels.
 
     The first axes are split, so that a block is contiguous in a C-ordered array.
     """
-    chunks = []
-    below = int(np.prod(shape, dtype=np.int64))
+    lengths = []
+    pixels_per_index = int(np.prod(shape, dtype=np.int64))
     for length in shape:
-        below //= length
-        size = max(1, min(length, BLOCK_PIXELS // below))
+        pixels_per_index //= length
+        size = max(1, min(length, BLOCK_PIXELS // pixels_per_index))
         full, rest = divmod(length, size)
-        chunks.append([size] * full + [rest] * (rest > 0))
-    return chunks
+        lengths.append([size] * full + [rest] * (rest > 0))
+    return lengths
 
 
-def _grid(chunks: Any) -> Iterator[Block]:
-    """Yield the block of each combination of chunks along the axes, the last axis fastest."""
-    ends = [np.cumsum(sizes) for sizes in chunks]
+def _iterate_blocks(lengths: Any) -> Iterator[Block]:
+    """Yield the block of each combination of lengths along the axes, the last axis fastest."""
+    ends = [np.cumsum(sizes) for sizes in lengths]
     slices = [
         [slice(int(end - size), int(end)) for end, size in zip(stops, sizes, strict=True)]
-        for stops, sizes in zip(ends, chunks, strict=True)
+        for stops, sizes in zip(ends, lengths, strict=True)
     ]
     yield from product(*slices)

@@ -42,7 +42,7 @@ import numpy as np
 from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
-from napari_kmeans.imaging.blocks import block_size, cut, split
+from napari_kmeans.imaging.blocks import block_size, split, split_shape
 from napari_kmeans.imaging.declared import ChunkError, shown_block
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class _Leaf:
         """Cut what is large, so that working on it takes little memory."""
         for (image, place), chunk, mask in zip(self.places, chunks, masks, strict=True):
             pixels = np.asarray(chunk)
-            for block in cut(pixels.shape[:-1]):
+            for block in split_shape(pixels.shape[:-1]):
                 kept = None if mask is None else np.asarray(mask)[block]
                 shifted = tuple(
                     slice(part.start + whole.start, part.stop + whole.start)
