@@ -131,7 +131,7 @@ class Pixels:
             If a pixel that is not left out has a value beyond ±1e100.
         """
         mask = None if self.mask is None else np.asarray(self.mask[block])
-        return split(np.asarray(self.array[block]), mask, self.n_channels)
+        return extract_values(np.asarray(self.array[block]), mask, self.n_channels)
 
     def read_kept(self, block: Block) -> NDArray[Any]:
         """Return the values (n, C) of the pixels of a block that are not left out."""
@@ -139,7 +139,7 @@ class Pixels:
         return values if kept is None else values[kept]
 
 
-def split(
+def extract_values(
     chunk: NDArray[Any], mask: NDArray[np.bool_] | None, n_channels: int
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Extract the values of the pixels of a chunk or a block, and find those to leave out.

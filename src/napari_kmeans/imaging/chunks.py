@@ -42,7 +42,7 @@ import numpy as np
 from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
-from napari_kmeans.imaging.blocks import block_size, split, split_shape
+from napari_kmeans.imaging.blocks import block_size, extract_values, split_shape
 from napari_kmeans.imaging.declared import ChunkError, shown_block
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class _Leaf:
                     slice(part.start + whole.start, part.stop + whole.start)
                     for part, whole in zip(block, place, strict=True)
                 )
-                values = split(pixels[block], kept, self.n_channels)
+                values = extract_values(pixels[block], kept, self.n_channels)
                 yield Piece(*values, [(image, shifted)])
 
 
