@@ -1,32 +1,33 @@
-"""One map over the pixels of images, and one tree of merges: on threads, or as a dask graph.
+"""Map a function over the pixels of images and merge the results, on threads or with dask.
 
-Numpy images are cut into blocks, which a pool of threads works through. Dask
-images become one graph. A leaf works through a batch of neighboring chunks,
-one after the other, and what the leaves return is merged, a few at a time, in
-a tree. The graph is computed by whatever scheduler is active in dask, threads
-or a `distributed.Client`. Either way the same function sees the pixels.
+Numpy images are split into blocks, which a pool of threads works on. Dask images
+become one dask graph. One task of the graph, a leaf, works on a batch of neighboring
+chunks, one chunk after another. Other tasks merge the results of the leaves in a tree,
+a few results at a time. Dask's active scheduler computes the graph: threads, processes
+or a `distributed.Client`. The same function works on numpy blocks and on batches.
 
-What 100 gigapixels of 8-bit RGB ask of 50 workers of one thread, reckoned from
-`tests/benchmarks/large.py` on two workers of 2 GHz or so:
+Estimated cost of 100 gigapixels of 8-bit RGB on 50 workers with one thread each,
+extrapolated from `tests/benchmarks/large.py` on two workers of about 2 GHz:
 
-- Seconds: reading and counting takes a worker 17 s per gigapixel, two thirds of
-  them to read; painting and writing the labels 29 s. So 34 s to fit and 58 s to
-  paint, if the storage delivers the 300 GB that fast, twice.
-- Tasks: a scheduler of dask spends 1 to 2 ms on each. Chunks of 1024 x 1024 make
-  95,000, two to three minutes, which is then what the fit takes; chunks of
-  4096 x 4096 make 6,000, and it no longer counts.
+- Time: reading and counting takes a worker 17 s per gigapixel, of which two thirds are
+  reading. Painting and writing the labels takes 29 s per gigapixel. All workers together
+  need 34 s to fit and 58 s to paint, if the storage delivers the 300 GB in that time for
+  the fit and once more for painting.
+- Tasks: a dask scheduler spends 1 to 2 ms on each task. Chunks of 1024 x 1024 pixels make
+  95,000 tasks, which take two to three minutes: then the fit takes that long. Chunks of
+  4096 x 4096 pixels make 6,000 tasks, whose cost is negligible.
 - Depth: 12,000 batches of 8 megapixels are merged four at a time in 7 levels.
-- Traffic: a batch gives 8 bytes for each of its distinct colors, 6 MB of
-  800,000 in the noisy image of the benchmark. The first level of merges moves
-  up to three quarters of the 76 GB that these are, 1.1 GB for each worker in
-  half a minute; the next ones a quarter of the level before, or a little more.
-  What arrives in the end is the whole histogram: 134 MB if all 2^24 colors
-  occur, 10 MB as a rule. Pixels stay where they are read.
-- A coreset of other data keeps 40,000 pixels of a worker's first batch, 2 MB, and of
-  each later one only the pixels that may still be drawn among all that the worker has
-  seen: some 260,000 pixels of each worker in all, 750 MB from 50 of them. Full K-means
-  sends K sums of every batch in each iteration, some hundred bytes, and reads
-  everything again.
+- Traffic: the result of a batch has 8 bytes for each distinct color of the batch, or 6 MB
+  for 800,000 colors in the noisy image of the benchmark. All these results are 76 GB. The
+  first level of merges moves up to three quarters of them, 1.1 GB for each worker in half
+  a minute. Each further level moves a quarter of the level before, or a little more. The
+  final result is the whole histogram: 134 MB if all 2^24 colors occur, usually 10 MB.
+  Pixels stay on the worker that reads them.
+- A coreset of data that cannot be counted: a worker keeps 40,000 pixels of its first
+  batch, 2 MB. Of each later batch, it keeps only the pixels that may still be drawn, given
+  all pixels that this worker has seen. Each worker sends about 260,000 pixels in all; 50
+  workers send 750 MB. Full K-means sends K sums of every batch in each iteration, some
+  hundred bytes, and reads all pixels again.
 """
 
 from __future__ import annotations
@@ -57,32 +58,36 @@ Result = TypeVar("Result")
 
 _BATCH_PIXELS = 2**23
 _BATCH_BYTES = 2**25
-"""A batch ends with the chunk that reaches one of these."""
+"""A batch ends with the chunk that reaches one of these limits.
+
+Large batches need few tasks and few merges. But a task holds all chunks of its batch
+in memory.
+"""
 
 _PIECE_PIXELS = 2**16
-"""Chunks of fewer pixels are put together: a call of a kernel has a price."""
+"""Chunks are joined until they have this many pixels: a call of a kernel has a fixed cost."""
 
 _FAN_IN = 4
-"""Summaries merged at a time."""
+"""Results that one task merges, and therefore holds in memory."""
 
 _MARK = "_napari_kmeans_task"
-"""An attribute of errors that were not raised in reading."""
+"""The attribute of errors that a leaf or a merge raised, and not the reading of a chunk."""
 
 _stops: dict[str, threading.Event] = {}
-"""What ends the tasks of a graph before their time, by its name, in this process."""
+"""For the name of each graph that is computed in this process, the event that stops its tasks."""
 
 
 class Piece(NamedTuple):
-    """Pixels that are worked on at a time.
+    """Pixels that a kernel works on at a time: a block, or small chunks joined.
 
     Attributes
     ----------
     values : (n, C) array
         In channel units.
     kept : (n,) bool array or None
-        Which of them are not left out; None: all.
+        False where a pixel is left out. None if no pixel is left out.
     places : list of (image, block)
-        Where they are: the blocks of which images, one after the other.
+        The number of the image and the block there, in the order of the pixels.
     """
 
     values: NDArray[Any]
@@ -96,15 +101,16 @@ class Piece(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a leaf works on: pixels, left out or not, piece by piece.
+    """Pixels that one leaf works on: neighboring chunks of dask images, or one numpy block.
 
     Attributes
     ----------
     number : int
-        Its place among the batches of all images.
+        The index of the batch among the batches of all images.
     n_pixels : int
-    pieces : iterator of Piece
-        Read, or put together, as it goes on.
+        Includes the pixels that are left out.
+    pieces : iterable of Piece
+        Read once. Joined pieces are made when the iteration reaches them.
     """
 
     number: int
@@ -113,13 +119,13 @@ class Batch(NamedTuple):
 
 
 def count_steps(images: Sequence[Pixels]) -> int:
-    """Return how many steps a `map_reduce` of these images takes."""
+    """Return the number of steps that `map_reduce` reports for these images."""
     n_blocks = sum(len(pixels.blocks()) for pixels in images if not pixels.is_lazy)
     return n_blocks + sum(1 for _ in _batches(images))
 
 
 def blocks_in_memory(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
-    """Return (image, block) for every block of the numpy images."""
+    """Return (image number, block) for every block of the numpy images."""
     return [
         (number, block)
         for number, pixels in enumerate(images)
@@ -134,27 +140,34 @@ def map_reduce(
     merge: Callable[[list[Result]], Result],
     step: Step = ignore,
 ) -> Result:
-    """Return what `leaf` makes of every batch of pixels, merged.
+    """Apply `leaf` to every batch of pixels and merge the results.
 
     Parameters
     ----------
     images : sequence of Pixels
-        Numpy or dask, or some of each.
+        Numpy images, dask images, or both.
     leaf : callable
-        Gets a `Batch`. It is called on other threads, for dask images perhaps
-        in another process: it must be picklable, and small.
+        Called with a `Batch`, on other threads. For dask images it may be called
+        in other processes: it must be picklable, and small when pickled.
     merge : callable
-        Gets a list of results in the order of the images; associative.
+        Called with a list of results in the order of the images. Must be associative.
     step : callable
         Called in the calling thread with the number of batches done since the
-        last time, 0 several times a second; raising from it cancels: what
-        dask has begun to read is read, nothing else.
+        last call, and with 0 several times a second. An exception from `step`
+        cancels: no further task starts. Dask still finishes the reads that it
+        has started.
+
+    Returns
+    -------
+    Result
+        The merged result, of the type that `leaf` returns.
 
     Raises
     ------
     ChunkError
-        If a chunk cannot be read; the message names it. MemoryError where that
-        is why.
+        If a chunk cannot be read. The message names the chunk.
+    MemoryError
+        The same, if there was not enough memory to read the chunk.
     """
     parts = map_threads(
         lambda item: leaf(_in_memory(images, *item)), enumerate(blocks_in_memory(images)), step
@@ -169,20 +182,21 @@ def map_reduce_lazy(
     merge: Callable[[list[Result]], Result],
     step: Step = ignore,
 ) -> list[Result]:
-    """Return what `map_reduce` makes of the dask images alone: one result, none without any."""
+    """Run `map_reduce` on the dask images only: return a list of one result, or an empty list."""
     if not any(pixels.is_lazy for pixels in images):
         return []
     return [_Graph(images, leaf, merge).compute(step)]
 
 
 def _in_memory(images: Sequence[Pixels], number: int, place: tuple[int, Block]) -> Batch:
+    """Read a block of a numpy image as a batch of one piece."""
     image, block = place
     piece = Piece(*images[image].read(block), [place])
     return Batch(number, len(piece.values), [piece])
 
 
 class _Chunk(NamedTuple):
-    """A chunk: where it is, (image, block), and its keys in the graph, of its mask too."""
+    """The place of a chunk, (image number, block), and the dask keys of its pixels and mask."""
 
     place: tuple[int, Block]
     pixels: Any
@@ -190,7 +204,7 @@ class _Chunk(NamedTuple):
 
 
 def _lazy_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
-    """Return (image, block) for every chunk of the dask images."""
+    """Return (image number, block) for every chunk of the dask images."""
     return [
         (number, block)
         for number, pixels in enumerate(images)
@@ -200,7 +214,7 @@ def _lazy_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
 
 
 def _batches(images: Sequence[Pixels]) -> Iterator[slice]:
-    """Yield which chunks of all dask images are a batch: neighbors, some megabytes."""
+    """Yield the slice of each batch in the list of the chunks of all dask images."""
     limit = min(_BATCH_PIXELS, _BATCH_BYTES // (images[0].dtype.itemsize * images[0].n_channels))
     start = size = stop = 0
     for stop, (_, block) in enumerate(_lazy_places(images), 1):
@@ -214,7 +228,7 @@ def _batches(images: Sequence[Pixels]) -> Iterator[slice]:
 
 @dataclass(frozen=True, eq=False)
 class _Leaf:
-    """The task of a batch."""
+    """The task that applies the leaf to a batch."""
 
     number: int
     places: list[tuple[int, Block]]
@@ -229,6 +243,7 @@ class _Leaf:
             return _marked(leaf, Batch(self.number, size, self._pieces(chunks, masks)))
 
     def _pieces(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
+        """Yield the blocks of the chunks, joined where they are small."""
         waiting: list[Piece] = []
         n_waiting = 0
         for piece in self._blocks(chunks, masks):
@@ -242,7 +257,7 @@ class _Leaf:
             yield _united(waiting)
 
     def _blocks(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
-        """Cut what is large, so that working on it takes little memory."""
+        """Yield each block of each chunk: large chunks are split to limit the kernels' memory."""
         for (image, place), chunk, mask in zip(self.places, chunks, masks, strict=True):
             pixels = np.asarray(chunk)
             for block in split_shape(pixels.shape[:-1]):
@@ -279,7 +294,7 @@ class _Merge(Generic[Result]):
 
 
 def _marked(function: Callable[[Any], Result], argument: Any) -> Result:
-    """Call a function so that its errors are told from those of reading."""
+    """Call a function and mark its errors, to distinguish them from errors of reading."""
     try:
         return function(argument)
     except Exception as error:
@@ -288,7 +303,29 @@ def _marked(function: Callable[[Any], Result], argument: Any) -> Result:
 
 
 class _Graph(Generic[Result]):
-    """The map over the dask images among `images`, and its merges, as one dask graph."""
+    """The dask graph of a `map_reduce` over the dask images among `images`.
+
+    Notes
+    -----
+    This graph is made by hand for three reasons:
+
+    - An error must name the chunk that cannot be read. The keys of the reading tasks of
+      each batch are known here, and a chunk under suspicion is read alone once more.
+    - A run reports its steps and can be canceled. `compute_graph` counts the leaves that
+      have ended by their keys. The name of the graph leads each leaf to the event that
+      stops the leaf between two pieces.
+    - A task must cost little. 10,000 batches of one chunk took about 90 s to build with
+      `dask.delayed`, which merges the graphs of the arguments for every task, and about
+      1 s with a dictionary (two cores, dask 2026.8). Apart from that, `dask.delayed`
+      would do: an earlier version of this class used it.
+
+    `dask.bag.Bag.reduction` has the same map and the same tree, and costs little. But its
+    functions receive neither the number nor the places of a batch, and the keys of its
+    tasks are not public.
+
+    A task is a tuple (function, argument, ...). This is dask's older form of a task, and
+    dask converts it.
+    """
 
     def __init__(
         self,
@@ -298,7 +335,7 @@ class _Graph(Generic[Result]):
     ) -> None:
         self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
         self.tasks, self.chunks = _read(images)
-        # One key, however many tasks.
+        # The leaf has a key of its own: the graph contains it once, and not in every task.
         self.tasks[f"{self.name}-function"] = leaf
         self.batches: dict[str, list[_Chunk]] = {}
         first = len(blocks_in_memory(images))
@@ -311,11 +348,13 @@ class _Graph(Generic[Result]):
         self.root = self._add_tree(_Merge(merge))
 
     def _add(self, name: str, function: Callable[..., Any], *arguments: Any) -> str:
+        """Add a task and return its key."""
         key = f"{self.name}-{name}"
         self.tasks[key] = (function, *arguments)
         return key
 
     def _add_tree(self, merge: _Merge[Any]) -> str:
+        """Add the tree of merges and return the key of its root."""
         keys, depth = list(self.batches), 0
         while len(keys) > 1:
             depth += 1
@@ -344,7 +383,11 @@ class _Graph(Generic[Result]):
         return result
 
     def _find_culprit(self, suspects: set[Any]) -> _Chunk | None:
-        """Return the chunk that cannot be read, None where all can the second time."""
+        """Return the chunk that cannot be read, or None if a second attempt reads all of them.
+
+        The key of the task that failed is in `suspects`, or `suspects` has the key of a
+        task that depends on the failed task.
+        """
         read = [chunk for chunk in self.chunks if {chunk.pixels, chunk.mask} & suspects]
         if len(read) == 1:
             return read[0]
@@ -360,9 +403,9 @@ class _Graph(Generic[Result]):
         return None
 
     def _unreadable(self, chunk: _Chunk | None, error: Exception) -> Exception:
-        """Return the error that says which chunk cannot be read, and why."""
+        """Return an error whose message names the chunk and the reason."""
         if isinstance(error, ChunkError):
-            # The message names the chunk, but not the image.
+            # This message names the chunk already, but not the image.
             return ChunkError(str(error) if chunk is None else f"image {chunk.place[0]}: {error}")
         lines = str(error).strip().splitlines()
         reason = ": ".join([type(error).__name__, *(line.rstrip(".") for line in lines[:1])])
@@ -370,19 +413,22 @@ class _Graph(Generic[Result]):
         if chunk is not None and self.n_images > 1:
             what = f"chunk {shown_block(chunk.place[1])} of image {chunk.place[0]}"
         kind = MemoryError if isinstance(error, MemoryError) else ChunkError
-        return kind(f"{what} cannot be read, got {reason}: check where its data are.")
+        return kind(
+            f"{what} cannot be read, got {reason}: check the file or the function that its data "
+            "come from."
+        )
 
 
 def _touch(_chunk: Any) -> None:
-    """Be the task that wants a chunk only to be there."""
+    """Serve as a task whose only purpose is that its arguments are read."""
 
 
 def _read(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:
-    """Return the tasks that read the dask images and their masks, and all chunks."""
+    """Return the tasks that read the dask images and their masks, and a list of all chunks."""
     from dask.base import optimize
 
     lazy = [pixels for pixels in images if pixels.is_lazy]
-    # All at once, so that what they share is read once.
+    # Optimize all arrays in one call, so that data that several arrays share are read once.
     arrays = optimize(*(array for pixels in lazy for array in (pixels.array, pixels.mask)))
     tasks: dict[Any, Any] = {}
     keys: tuple[list[Any], list[Any]] = [], []
