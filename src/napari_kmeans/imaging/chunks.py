@@ -44,7 +44,7 @@ from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
 from napari_kmeans.imaging.blocks import block_size, extract_values, split_shape
-from napari_kmeans.imaging.declared import ChunkError, shown_block
+from napari_kmeans.imaging.declared import ChunkError, format_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,10 +70,10 @@ _PIECE_PIXELS = 2**16
 _FAN_IN = 4
 """Results that one task merges, and therefore holds in memory."""
 
-_MARK = "_napari_kmeans_task"
+_TASK_ERROR_MARK = "_napari_kmeans_task"
 """The attribute of errors that a leaf or a merge raised, and not the reading of a chunk."""
 
-_stops: dict[str, threading.Event] = {}
+_stop_events: dict[str, threading.Event] = {}
 """For the name of each graph that is computed in this process, the event that stops its tasks."""
 
 
@@ -121,7 +121,7 @@ class Batch(NamedTuple):
 def count_steps(images: Sequence[Pixels]) -> int:
     """Return the number of steps that `map_reduce` reports for these images."""
     n_blocks = sum(len(pixels.blocks()) for pixels in images if not pixels.is_lazy)
-    return n_blocks + sum(1 for _ in _batches(images))
+    return n_blocks + sum(1 for _ in _split_into_batches(images))
 
 
 def blocks_in_memory(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
@@ -169,11 +169,11 @@ def map_reduce(
     MemoryError
         The same, if there was not enough memory to read the chunk.
     """
-    parts = map_threads(
-        lambda item: leaf(_in_memory(images, *item)), enumerate(blocks_in_memory(images)), step
+    results = map_threads(
+        lambda item: leaf(_read_as_batch(images, *item)), enumerate(blocks_in_memory(images)), step
     )
-    parts += map_reduce_lazy(images, leaf, merge, step)
-    return parts[0] if len(parts) == 1 else merge(parts)
+    results += map_reduce_lazy(images, leaf, merge, step)
+    return results[0] if len(results) == 1 else merge(results)
 
 
 def map_reduce_lazy(
@@ -188,7 +188,7 @@ def map_reduce_lazy(
     return [_Graph(images, leaf, merge).compute(step)]
 
 
-def _in_memory(images: Sequence[Pixels], number: int, place: tuple[int, Block]) -> Batch:
+def _read_as_batch(images: Sequence[Pixels], number: int, place: tuple[int, Block]) -> Batch:
     """Read a block of a numpy image as a batch of one piece."""
     image, block = place
     piece = Piece(*images[image].read(block), [place])
@@ -203,7 +203,7 @@ class _Chunk(NamedTuple):
     mask: Any
 
 
-def _lazy_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
+def _chunk_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
     """Return (image number, block) for every chunk of the dask images."""
     return [
         (number, block)
@@ -213,11 +213,11 @@ def _lazy_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
     ]
 
 
-def _batches(images: Sequence[Pixels]) -> Iterator[slice]:
+def _split_into_batches(images: Sequence[Pixels]) -> Iterator[slice]:
     """Yield the slice of each batch in the list of the chunks of all dask images."""
     limit = min(_BATCH_PIXELS, _BATCH_BYTES // (images[0].dtype.itemsize * images[0].n_channels))
     start = size = stop = 0
-    for stop, (_, block) in enumerate(_lazy_places(images), 1):
+    for stop, (_, block) in enumerate(_chunk_places(images), 1):
         size += block_size(block)
         if size >= limit:
             yield slice(start, stop)
@@ -227,7 +227,7 @@ def _batches(images: Sequence[Pixels]) -> Iterator[slice]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Leaf:
+class _BatchTask:
     """The task that applies the leaf to a batch."""
 
     number: int
@@ -239,8 +239,8 @@ class _Leaf:
         self, leaf: Callable[[Batch], Result], chunks: list[Any], masks: list[Any]
     ) -> Result:
         size = sum(block_size(block) for _, block in self.places)
-        with in_task(_stops.get(self.graph)):
-            return _marked(leaf, Batch(self.number, size, self._pieces(chunks, masks)))
+        with in_task(_stop_events.get(self.graph)):
+            return _call_and_mark(leaf, Batch(self.number, size, self._pieces(chunks, masks)))
 
     def _pieces(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
         """Yield the blocks of the chunks, joined where they are small."""
@@ -251,10 +251,10 @@ class _Leaf:
             waiting.append(piece)
             n_waiting += len(piece.values)
             if n_waiting >= _PIECE_PIXELS:
-                yield _united(waiting)
+                yield _join_pieces(waiting)
                 waiting, n_waiting = [], 0
         if waiting:
-            yield _united(waiting)
+            yield _join_pieces(waiting)
 
     def _blocks(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
         """Yield each block of each chunk: large chunks are split to limit the kernels' memory."""
@@ -262,15 +262,15 @@ class _Leaf:
             pixels = np.asarray(chunk)
             for block in split_shape(pixels.shape[:-1]):
                 kept = None if mask is None else np.asarray(mask)[block]
-                shifted = tuple(
-                    slice(part.start + whole.start, part.stop + whole.start)
-                    for part, whole in zip(block, place, strict=True)
+                in_image = tuple(
+                    slice(in_block.start + in_chunk.start, in_block.stop + in_chunk.start)
+                    for in_block, in_chunk in zip(block, place, strict=True)
                 )
                 values = extract_values(pixels[block], kept, self.n_channels)
-                yield Piece(*values, [(image, shifted)])
+                yield Piece(*values, [(image, in_image)])
 
 
-def _united(pieces: list[Piece]) -> Piece:
+def _join_pieces(pieces: list[Piece]) -> Piece:
     if len(pieces) == 1:
         return pieces[0]
     kept = None
@@ -283,22 +283,22 @@ def _united(pieces: list[Piece]) -> Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class _Merge(Generic[Result]):
+class _MergeTask(Generic[Result]):
     """The task that merges results."""
 
     merge: Callable[[list[Result]], Result]
 
-    def __call__(self, parts: list[Result]) -> Result:
+    def __call__(self, results: list[Result]) -> Result:
         with in_task():
-            return _marked(self.merge, parts)
+            return _call_and_mark(self.merge, results)
 
 
-def _marked(function: Callable[[Any], Result], argument: Any) -> Result:
+def _call_and_mark(function: Callable[[Any], Result], argument: Any) -> Result:
     """Call a function and mark its errors, to distinguish them from errors of reading."""
     try:
         return function(argument)
     except Exception as error:
-        setattr(error, _MARK, True)
+        setattr(error, _TASK_ERROR_MARK, True)
         raise
 
 
@@ -334,84 +334,85 @@ class _Graph(Generic[Result]):
         merge: Callable[[list[Result]], Result],
     ) -> None:
         self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
-        self.tasks, self.chunks = _read(images)
+        self.tasks, self.chunks = _collect_reading_tasks(images)
         # The leaf has a key of its own: the graph contains it once, and not in every task.
         self.tasks[f"{self.name}-function"] = leaf
         self.batches: dict[str, list[_Chunk]] = {}
         first = len(blocks_in_memory(images))
-        for number, part in enumerate(_batches(images), first):
-            batch = self.chunks[part]
-            task = _Leaf(number, [chunk.place for chunk in batch], images[0].n_channels, self.name)
+        for number, batch_slice in enumerate(_split_into_batches(images), first):
+            batch = self.chunks[batch_slice]
+            places = [chunk.place for chunk in batch]
+            task = _BatchTask(number, places, images[0].n_channels, self.name)
             pixels, masks = [chunk.pixels for chunk in batch], [chunk.mask for chunk in batch]
-            key = self._add(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
+            key = self._add_task(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
             self.batches[key] = batch
-        self.root = self._add_tree(_Merge(merge))
+        self.root = self._add_merges(_MergeTask(merge))
 
-    def _add(self, name: str, function: Callable[..., Any], *arguments: Any) -> str:
+    def _add_task(self, name: str, function: Callable[..., Any], *arguments: Any) -> str:
         """Add a task and return its key."""
         key = f"{self.name}-{name}"
         self.tasks[key] = (function, *arguments)
         return key
 
-    def _add_tree(self, merge: _Merge[Any]) -> str:
+    def _add_merges(self, merge: _MergeTask[Any]) -> str:
         """Add the tree of merges and return the key of its root."""
         keys, depth = list(self.batches), 0
         while len(keys) > 1:
             depth += 1
             groups = [keys[start : start + _FAN_IN] for start in range(0, len(keys), _FAN_IN)]
             keys = [
-                self._add(f"merge-{depth}-{number}", merge, group)
+                self._add_task(f"merge-{depth}-{number}", merge, group)
                 for number, group in enumerate(groups)
             ]
         return keys[0]
 
     def compute(self, step: Step) -> Result:
         """Compute the graph with the active scheduler of dask."""
-        stop = _stops[self.name] = threading.Event()
+        stop = _stop_events[self.name] = threading.Event()
         try:
             result: Result = compute_graph(self.tasks, self.root, list(self.batches), stop, step)
         except TaskFailed as failed:
             error = failed.__cause__
             assert isinstance(error, Exception)
             names_chunk = isinstance(error, ChunkError) and self.n_images == 1
-            if hasattr(error, _MARK) or names_chunk:
+            if hasattr(error, _TASK_ERROR_MARK) or names_chunk:
                 raise error from error.__cause__
-            culprit = self._find_culprit(failed.suspects)
-            raise self._unreadable(culprit, error) from error
+            chunk = self._find_unreadable_chunk(failed.suspects)
+            raise self._make_read_error(chunk, error) from error
         finally:
-            del _stops[self.name]
+            del _stop_events[self.name]
         return result
 
-    def _find_culprit(self, suspects: set[Any]) -> _Chunk | None:
+    def _find_unreadable_chunk(self, suspects: set[Any]) -> _Chunk | None:
         """Return the chunk that cannot be read, or None if a second attempt reads all of them.
 
         The key of the task that failed is in `suspects`, or `suspects` has the key of a
         task that depends on the failed task.
         """
-        read = [chunk for chunk in self.chunks if {chunk.pixels, chunk.mask} & suspects]
-        if len(read) == 1:
-            return read[0]
-        read = read or [
+        chunks = [chunk for chunk in self.chunks if {chunk.pixels, chunk.mask} & suspects]
+        if len(chunks) == 1:
+            return chunks[0]
+        chunks = chunks or [
             chunk for key, batch in self.batches.items() if key in suspects for chunk in batch
         ]
-        for number, chunk in enumerate(read):
-            key = self._add(f"again-{number}", _touch, [chunk.pixels, chunk.mask])
+        for number, chunk in enumerate(chunks):
+            key = self._add_task(f"again-{number}", _do_nothing, [chunk.pixels, chunk.mask])
             try:
                 compute_graph(self.tasks, key, [], threading.Event())
             except TaskFailed:
                 return chunk
         return None
 
-    def _unreadable(self, chunk: _Chunk | None, error: Exception) -> Exception:
+    def _make_read_error(self, chunk: _Chunk | None, error: Exception) -> Exception:
         """Return an error whose message names the chunk and the reason."""
         if isinstance(error, ChunkError):
             # This message names the chunk already, but not the image.
             return ChunkError(str(error) if chunk is None else f"image {chunk.place[0]}: {error}")
         lines = str(error).strip().splitlines()
         reason = ": ".join([type(error).__name__, *(line.rstrip(".") for line in lines[:1])])
-        what = "image" if chunk is None else f"chunk {shown_block(chunk.place[1])} of the image"
+        what = "image" if chunk is None else f"chunk {format_block(chunk.place[1])} of the image"
         if chunk is not None and self.n_images > 1:
-            what = f"chunk {shown_block(chunk.place[1])} of image {chunk.place[0]}"
+            what = f"chunk {format_block(chunk.place[1])} of image {chunk.place[0]}"
         kind = MemoryError if isinstance(error, MemoryError) else ChunkError
         return kind(
             f"{what} cannot be read, got {reason}: check the file or the function that its data "
@@ -419,11 +420,11 @@ class _Graph(Generic[Result]):
         )
 
 
-def _touch(_chunk: Any) -> None:
+def _do_nothing(_chunk: Any) -> None:
     """Serve as a task whose only purpose is that its arguments are read."""
 
 
-def _read(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:
+def _collect_reading_tasks(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:
     """Return the tasks that read the dask images and their masks, and a list of all chunks."""
     from dask.base import optimize
 
@@ -436,11 +437,13 @@ def _read(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:
         pixels = lazy[number // 2]
         if array is not None:
             tasks.update(array.__dask_graph__())
-        keys[number % 2].extend([None] * len(pixels.blocks()) if array is None else _keys(array))
-    return tasks, list(map(_Chunk, _lazy_places(images), *keys))
+        keys[number % 2].extend(
+            [None] * len(pixels.blocks()) if array is None else _chunk_keys(array)
+        )
+    return tasks, list(map(_Chunk, _chunk_places(images), *keys))
 
 
-def _keys(array: Any) -> list[Any]:
+def _chunk_keys(array: Any) -> list[Any]:
     """Return the keys of the chunks of a dask array that are not empty."""
     from dask.core import flatten
 

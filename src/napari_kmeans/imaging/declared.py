@@ -60,7 +60,7 @@ def as_key(value: Any) -> Any:
     return delayed(value, name=name, pure=False, traverse=False)
 
 
-def shown_block(block: Block) -> str:
+def format_block(block: Block) -> str:
     """Return how the place of a block is written in messages: ``[0:100, 100:200]``."""
     return "[" + ", ".join(f"{part.start}:{part.stop}" for part in block) + "]"
 
@@ -94,7 +94,7 @@ def _as_declared(
 
 def _place(chunks: tuple[tuple[int, ...], ...], block_id: tuple[int, ...]) -> str:
     starts = [sum(sizes[:number]) for sizes, number in zip(chunks, block_id, strict=True)]
-    return shown_block(
+    return format_block(
         tuple(
             slice(start, start + sizes[number])
             for start, sizes, number in zip(starts, chunks, block_id, strict=True)
