@@ -1,4 +1,4 @@
-"""Check and held the chunks of dask arrays to the shape and the dtype that the array declares."""
+"""Check and cast the chunks of dask arrays to the shape and the dtype that the array declares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ChunkError(OSError):
 
 
 def as_declared(array: Any, name: str = "image") -> Any:
-    """Return a dask array whose chunks are checked and held when they are read.
+    """Return a dask array whose chunks are checked and cast when they are read.
 
     Dask does not check the results of its tasks. A function that is mapped over
     chunks may return another dtype than the array declares, and a cluster returns
@@ -44,7 +44,7 @@ def as_declared(array: Any, name: str = "image") -> Any:
         of fewer bits.
     """
     return array.map_blocks(
-        _as_declared,
+        _check_chunk,
         as_key(array.chunks),
         name,
         None if name == "mask" else array.dtype,
@@ -63,10 +63,10 @@ def as_key(value: Any) -> Any:
 
 def format_block(block: Block) -> str:
     """Format the slices of a block for a message: ``[0:100, 100:200]``."""
-    return "[" + ", ".join(f"{part.start}:{part.stop}" for part in block) + "]"
+    return "[" + ", ".join(f"{side.start}:{side.stop}" for side in block) + "]"
 
 
-def _as_declared(
+def _check_chunk(
     chunk: Any,
     chunks: tuple[tuple[int, ...], ...],
     name: str,
@@ -78,24 +78,24 @@ def _as_declared(
     shape = tuple(sizes[number] for sizes, number in zip(chunks, block_id, strict=True))
     if values.shape != shape:
         raise ChunkError(
-            f"chunk {_place(chunks, block_id)} of the {name} must have the shape {shape}, "
+            f"chunk {_format_place(chunks, block_id)} of the {name} must have the shape {shape}, "
             f"got {values.shape}: declare the chunks that the function returns, as in "
             "map_blocks(…, chunks=…)."
         )
     if dtype is None or values.dtype == dtype:
         return values
-    held, wrong = _cast(values, dtype)
-    if wrong.size:
-        got = f"{quote_value(wrong[0].item())} in {values.dtype}"
+    cast, lost = _cast_values(values, dtype)
+    if lost.size:
+        got = f"{quote_value(lost[0].item())} in {values.dtype}"
         raise ChunkError(
-            f"chunk {_place(chunks, block_id)} of the {name} must have values that the "
+            f"chunk {_format_place(chunks, block_id)} of the {name} must have values that the "
             f"declared dtype {dtype} can hold, got {got}: declare the dtype that the function "
             "returns, as in map_blocks(…, dtype=…)."
         )
-    return held
+    return cast
 
 
-def _place(chunks: tuple[tuple[int, ...], ...], block_id: tuple[int, ...]) -> str:
+def _format_place(chunks: tuple[tuple[int, ...], ...], block_id: tuple[int, ...]) -> str:
     starts = [sum(sizes[:number]) for sizes, number in zip(chunks, block_id, strict=True)]
     return format_block(
         tuple(
@@ -105,27 +105,27 @@ def _place(chunks: tuple[tuple[int, ...], ...], block_id: tuple[int, ...]) -> st
     )
 
 
-def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _cast_values(values: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the values in another dtype, and the original values that this dtype cannot hold."""
     if values.dtype.kind not in "buif":
         return values, values.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
-        held = values.astype(dtype)
-    # numpy calls the held from int64 to float64 safe, although it can change large integers.
+        cast = values.astype(dtype)
+    # numpy calls the cast from int64 to float64 safe, although it can change large integers.
     if np.can_cast(values.dtype, dtype) and (
         values.dtype.kind == dtype.kind or values.dtype.itemsize < 8
     ):
-        return held, values.reshape(-1)[:0]
+        return cast, values.reshape(-1)[:0]
     if values.dtype.kind == dtype.kind == "f":
-        return held, values[np.isfinite(values) & ~np.isfinite(held)]
-    # Cast to the new dtype and back, and compare. A held from float to integer is only
-    # defined for values within the range of the integer: check the range before each held.
+        return cast, values[np.isfinite(values) & ~np.isfinite(cast)]
+    # Cast to the new dtype and back, and compare. A cast from float to integer is only
+    # defined for values within the range of the integer: check the range before each cast.
     fits = _are_within(values, dtype)
-    back = np.where(fits, held, dtype.type(0))
+    back = np.where(fits, cast, dtype.type(0))
     fits &= _are_within(back, values.dtype)
     with np.errstate(invalid="ignore"):
         fits &= back.astype(values.dtype) == values
-    return held, values[~fits]
+    return cast, values[~fits]
 
 
 def _are_within(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
