@@ -23,7 +23,7 @@ A darker or brighter image in the same units rarely reaches this ratio. The smal
 usual change of units, from 8-bit values to values from 0 to 1, is a factor of 255.
 """
 
-_WINDOW = 512
+_WINDOW_SIDE = 512
 """Pixels along each axis of the window that is read from a lazy image."""
 
 
@@ -50,26 +50,26 @@ def describe_other_units(
     str or None
         One sentence, or None if the units seem to be the same.
     """
-    here_dtype = pixels.dtype
-    if white_of(here_dtype) == white_of(dtype):
+    image_dtype = pixels.dtype
+    if white_of(image_dtype) == white_of(dtype):
         return None
-    here, there = _greatest(pixels), float(palette.max())
-    if here <= 0 or there <= 0 or 1 / OTHER_UNITS <= here / there <= OTHER_UNITS:
+    image_max, model_max = _find_maximum(pixels), float(palette.max())
+    if image_max <= 0 or model_max <= 0 or 1 / OTHER_UNITS <= image_max / model_max <= OTHER_UNITS:
         return None
     return (
-        f"{name} holds {here_dtype} values up to {here:g}, while the model's colors, of "
-        f"{dtype}, go up to {there:g}: values are compared as they are, so bring the image to "
+        f"{name} holds {image_dtype} values up to {image_max:g}, while the model's colors, of "
+        f"{dtype}, go up to {model_max:g}: values are compared as they are, so bring the image to "
         "the model's units first."
     )
 
 
-def _greatest(pixels: Pixels) -> float:
+def _find_maximum(pixels: Pixels) -> float:
     """Return the maximum channel value of the pixels that are not left out, or 0 without any.
 
     Of a lazy image only the middle is searched. The result is at least 0.
     """
     if pixels.is_lazy:
-        window = _middle(pixels.shape)
+        window = _middle_window(pixels.shape)
         mask = None if pixels.mask is None else np.asarray(pixels.mask[window])
         pixels = replace(pixels, array=np.asarray(pixels.array[window]), mask=mask)
 
@@ -80,8 +80,8 @@ def _greatest(pixels: Pixels) -> float:
     return max(map_threads(find, pixels.blocks()))
 
 
-def _middle(shape: tuple[int, ...]) -> tuple[slice, ...]:
+def _middle_window(shape: tuple[int, ...]) -> tuple[slice, ...]:
     """Return the slices of a window in the middle: one index of all axes but the last two."""
-    sizes = [*[1] * (len(shape) - 2), _WINDOW, _WINDOW][-len(shape) :]
+    sizes = [*[1] * (len(shape) - 2), _WINDOW_SIDE, _WINDOW_SIDE][-len(shape) :]
     starts = [max(full - size, 0) // 2 for full, size in zip(shape, sizes, strict=True)]
     return tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
