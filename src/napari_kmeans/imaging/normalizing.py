@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 PERCENTILES = (1.0, 99.0)
 """The percentiles of a channel that `normalize="percentile"` maps to 0 and to 1."""
 
-_SAMPLE = 2**17
+_PERCENTILE_PIXELS = 2**17
 """Pixels that are drawn to estimate percentiles.
 
 From this number, the percentiles of normally distributed values are within 2 % of the
 distance between them.
 """
 
-_DIGITS = 10
+_SCALE_DIGITS = 10
 """Digits of offsets and scales that do not depend on the order of sums in float64."""
 
 
@@ -58,11 +58,11 @@ def scales_of_colors(
     """
     values = np.asarray(colors, np.float64)
     if normalize == "percentile":
-        low, high = _percentiles(values, weights).T
-        return low, _positive(high - low)
+        low, high = _find_percentiles(values, weights).T
+        return low, _replace_tiny_scales(high - low)
     means = np.average(values, axis=0, weights=weights)
     variances = np.average((values - means) ** 2, axis=0, weights=weights)
-    return means, _positive(np.sqrt(variances))
+    return means, _replace_tiny_scales(np.sqrt(variances))
 
 
 def find_scales(
@@ -88,32 +88,34 @@ def find_scales(
     """
     plain = ColorSpace("rgb", 1.0)
     if normalize == "percentile":
-        drawn = draw_pixels(images, _SAMPLE, 0, plain, [seed, 4], step)
+        drawn = draw_pixels(images, _PERCENTILE_PIXELS, 0, plain, [seed, 4], step)
         if not len(drawn.values):
             return np.zeros(images[0].n_channels), np.ones(images[0].n_channels)
         return scales_of_colors(drawn.values, drawn.weights, normalize)
     moments = find_moments(images, plain, step)
     deviations = np.sqrt(moments.scatters / max(moments.n_pixels, 1))
     # Round: the last digits of sums depend on the order in which chunks are added.
-    scale = np.array([float(f"{value:.{_DIGITS}g}") for value in _positive(deviations)])
+    scale = np.array(
+        [float(f"{value:.{_SCALE_DIGITS}g}") for value in _replace_tiny_scales(deviations)]
+    )
     # Count the digits of the offset from the first digit of the scale or of the offset,
     # whichever is smaller.
     unit = np.maximum(np.minimum(scale, np.abs(moments.means)), 1 / LARGEST)
     unit = 10.0 ** np.floor(np.log10(unit))
-    return np.round(moments.means / unit, _DIGITS) * unit, scale
+    return np.round(moments.means / unit, _SCALE_DIGITS) * unit, scale
 
 
-def _positive(scale: Floats) -> Floats:
+def _replace_tiny_scales(scale: Floats) -> Floats:
     """Replace scales below 1 / `LARGEST` by 1."""
     return np.where(LARGEST * scale >= 1, scale, 1.0)
 
 
-def _percentiles(values: Floats, weights: Floats) -> Floats:
+def _find_percentiles(values: Floats, weights: Floats) -> Floats:
     """Return the weighted percentiles `PERCENTILES` of each channel of values (n, C), (C, 2)."""
     result = np.empty((values.shape[1], len(PERCENTILES)))
     for channel, column in enumerate(values.T):
         order = np.argsort(column)
-        reached = np.cumsum(weights[order])
-        wanted = np.array(PERCENTILES) / 100 * reached[-1]
-        result[channel] = column[order][np.searchsorted(reached, wanted)]
+        cumulative = np.cumsum(weights[order])
+        targets = np.array(PERCENTILES) / 100 * cumulative[-1]
+        result[channel] = column[order][np.searchsorted(cumulative, targets)]
     return result
