@@ -1,4 +1,4 @@
-"""K-means of all pixels of images that are not held in memory: a pass over them per iteration."""
+"""Fit K-means to images that are not held in memory: read all pixels in every iteration."""
 
 from __future__ import annotations
 
@@ -31,13 +31,17 @@ if TYPE_CHECKING:
 
 
 class Moments(NamedTuple):
-    """How many pixels are not left out, and how they lie in the clustering space.
+    """Number, mean, scatter and range of pixels in the clustering space.
 
     Attributes
     ----------
     n_pixels : int
-    means, scatters, low, high : (F,) float64 arrays
-        Mean, sum of squared distances from it, least and greatest coordinate.
+        Without the pixels that are left out.
+    means : (F,) float64 array
+    scatters : (F,) float64 array
+        The sum of the squared distances from the mean, along each axis.
+    low, high : (F,) float64 arrays
+        The minimum and the maximum along each axis.
     """
 
     n_pixels: int
@@ -53,7 +57,7 @@ class Moments(NamedTuple):
 
 
 def find_moments(images: Sequence[Pixels], space: ColorSpace, step: Step = ignore) -> Moments:
-    """Return the moments of the pixels of images, from one pass."""
+    """Return the moments of the pixels of images in a clustering space, from one pass."""
     return map_reduce(images, _Describer(space), _together, step)
 
 
@@ -80,14 +84,14 @@ def _together(parts: list[Moments]) -> Moments:
     counts, means, scatters, low, high = (np.array(column) for column in zip(*parts, strict=True))
     total = counts.sum()
     mean = counts @ means / max(total, 1)
-    # Of the distances between the means, not of sums of squares, which lose precision.
+    # Add the scatter of the means. A difference of sums of squares would lose precision.
     scatter = scatters.sum(axis=0) + counts @ (means - mean) ** 2
     return Moments(int(total), mean, scatter, low.min(axis=0), high.max(axis=0))
 
 
 @dataclass(frozen=True, eq=False)
 class StreamedFit(Fit):
-    """A fit without labels, but with the tally of its last pass."""
+    """A fit without labels, but with the tally of its last pass over the pixels."""
 
     tally: Tally
 
@@ -108,16 +112,22 @@ def fit_pixels(
     images : sequence of Pixels
     options : Options
     sampling : Sampling
-        How the sample is drawn on which starts are compared.
+        How to draw the sample on which starts are compared.
     moments : Moments
-        Of the same pixels.
+        The moments of the same pixels.
     start : (K, F) float64 array or None
-        The centers of the first iteration; None takes the best that restarts
-        on the sample find. Pixels with a single feature and no given start are
-        fitted to the optimum of their bins: see `fit_bins`.
+        The centers of the first iteration. None takes the best start that
+        restarts on the sample find. If `start` is None and pixels have a single
+        feature, the pixels are counted in bins, and the fit is the optimum for
+        these bins: see `fit_bins`.
     rng : numpy.random.Generator
     step : callable
-        Called with 0 several times a second.
+        Called with 0 several times a second, because the number of iterations is
+        not known.
+
+    Returns
+    -------
+    StreamedFit
     """
 
     def poll(_steps: float) -> None:
@@ -143,6 +153,7 @@ def _start(
     rng: np.random.Generator,
     step: Step,
 ) -> Floats:
+    """Fit K-means to a sample of the pixels, and return the centers (K, F)."""
     sample = sample_pixels(images, sampling, step)
     points = np.asarray(sampling.space.convert(sample.points), np.float64)
     return fit_points([GroupedPoints(points, sample.weights)], options, None, rng, step).centers
@@ -156,7 +167,7 @@ def lloyd_pixels(
     sampling: Sampling,
     step: Step = ignore,
 ) -> StreamedFit:
-    """Run `clustering.lloyd.lloyd` with a pass over the images in each iteration.
+    """Run `clustering.lloyd.lloyd` with one pass over the images in each iteration.
 
     Parameters
     ----------
@@ -164,12 +175,17 @@ def lloyd_pixels(
     start : (K, F) float64 array
         The centers of the first iteration.
     max_iter : int
-        0 takes the start for the result.
+        The maximum number of iterations. 0 returns the start.
     threshold : float
-        The summed squared motion of the centers at which they are taken to be at rest.
+        Stop when the sum of the squared motions of the centers is at most this.
     sampling : Sampling
+        Only its clustering space is used.
     step : callable
         Called with 0 several times a second.
+
+    Returns
+    -------
+    StreamedFit
     """
 
     def poll(_steps: float) -> None:
@@ -182,7 +198,8 @@ def lloyd_pixels(
         motion = np.inf if moved.n_filled else float(((moved.centers - centers) ** 2).sum())
         centers = moved.centers
     tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
-    # No cluster may be lost while pixels could fill it, also after the last iteration.
+    # The last iteration can empty a cluster too. Refill empty clusters while there are
+    # pixels to fill them, so that no cluster is lost.
     for _ in range(len(centers) if max_iter else 0):
         if tally.counts.all():
             break
@@ -195,14 +212,14 @@ def lloyd_pixels(
 
 
 class _Moved(NamedTuple):
-    """Centers (K, F) after an iteration, and how many of them had no pixel before."""
+    """Centers (K, F) after an iteration, and the number of empty clusters that were refilled."""
 
     centers: Floats
     n_filled: int
 
 
 def _move(images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: Step) -> _Moved:
-    """Move centers to the means of their pixels, and empty ones to the farthest pixels."""
+    """Move each center to the mean of its pixels, or to a far pixel if its cluster is empty."""
     nearest = Nearest(centers, sampling.space, in_space=True)
     tally = map_reduce(images, nearest, add_tallies, step)
     sums, totals = tally.sums.copy(), tally.counts.astype(np.float64)
@@ -216,7 +233,17 @@ def _move(images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: S
 
 
 class _Far(NamedTuple):
-    """The pixels (m, F) farthest from their centers, weights, labels and squared distances."""
+    """The m pixels farthest from their nearest centers, the farthest first.
+
+    Attributes
+    ----------
+    points : (m, F) float64 array
+    weights : (m,) float64 array
+    labels : (m,) int32 array
+        The index of the nearest center.
+    distances : (m,) float64 array
+        Squared distances from this center.
+    """
 
     points: Floats
     weights: Floats
@@ -224,7 +251,7 @@ class _Far(NamedTuple):
     distances: Floats
 
     def first(self, number: int) -> _Far:
-        """Return so many of them, the farthest first."""
+        """Return the farthest `number` of these pixels, the farthest first."""
         chosen = np.argsort(-self.distances, kind="stable")[:number]
         return _Far(
             self.points[chosen], self.weights[chosen], self.labels[chosen], self.distances[chosen]
@@ -232,14 +259,14 @@ class _Far(NamedTuple):
 
     @staticmethod
     def merge(parts: list[_Far]) -> _Far:
-        """Return the farthest of all, as many as the longest of the parts has."""
+        """Return the farthest pixels of all parts, up to the length of the longest result."""
         united = _Far(*(np.concatenate(column) for column in zip(*parts, strict=True)))
         return united.first(max(len(part.distances) for part in parts))
 
 
 @dataclass(frozen=True, eq=False)
 class _Farthest:
-    """The leaf that finds the pixels farthest from their centers."""
+    """The leaf that finds the pixels of a batch that are farthest from their nearest centers."""
 
     nearest: Nearest
     number: int
