@@ -58,30 +58,30 @@ class Moments(NamedTuple):
 
 def find_moments(images: Sequence[Pixels], space: ColorSpace, step: Step = ignore) -> Moments:
     """Return the moments of the pixels of images in a clustering space, from one pass."""
-    return map_reduce(images, _Describer(space), _together, step)
+    return map_reduce(images, _MomentsLeaf(space), _merge_moments, step)
 
 
 @dataclass(frozen=True)
-class _Describer:
+class _MomentsLeaf:
     """The leaf of `find_moments`."""
 
     space: ColorSpace
 
     def __call__(self, batch: Batch) -> Moments:
-        return _together([self._describe(piece.inside) for piece in batch.pieces])
+        return _merge_moments([self._find_moments(piece.inside) for piece in batch.pieces])
 
-    def _describe(self, values: NDArray[Any]) -> Moments:
+    def _find_moments(self, values: NDArray[Any]) -> Moments:
         points = np.asarray(self.space.convert(values), np.float64)
         if not len(points):
-            nothing = np.zeros(points.shape[1])
-            return Moments(0, nothing, nothing, nothing + np.inf, nothing - np.inf)
+            zeros = np.zeros(points.shape[1])
+            return Moments(0, zeros, zeros, zeros + np.inf, zeros - np.inf)
         means = points.mean(axis=0)
         scatters = ((points - means) ** 2).sum(axis=0)
         return Moments(len(points), means, scatters, points.min(axis=0), points.max(axis=0))
 
 
-def _together(parts: list[Moments]) -> Moments:
-    counts, means, scatters, low, high = (np.array(column) for column in zip(*parts, strict=True))
+def _merge_moments(results: list[Moments]) -> Moments:
+    counts, means, scatters, low, high = (np.array(column) for column in zip(*results, strict=True))
     total = counts.sum()
     mean = counts @ means / max(total, 1)
     # Add the scatter of the means. A difference of sums of squares would lose precision.
@@ -135,18 +135,18 @@ def fit_pixels(
 
     if start is None and len(moments.means) == 1:
         low, high = float(moments.low[0]), float(moments.high[0])
-        bins = map_reduce(images, _Binner(low, high, sampling.space), _added, poll)
+        bins = map_reduce(images, _BinLeaf(low, high, sampling.space), _merge_bins, poll)
         centers, n_iter = fit_bins(bins, options.n_clusters, poll).centers, 1
     else:
         if start is None:
-            start = _start(images, options, sampling, rng, poll)
+            start = _find_start(images, options, sampling, rng, poll)
         threshold = options.tol * moments.mean_variance
         return lloyd_pixels(images, start, options.max_iter, threshold, sampling, step)
     tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
-def _start(
+def _find_start(
     images: Sequence[Pixels],
     options: Options,
     sampling: Sampling,
@@ -194,7 +194,7 @@ def lloyd_pixels(
     centers, n_iter, motion = np.array(start, dtype=np.float64), 0, np.inf
     while n_iter < max_iter and motion > threshold:
         n_iter += 1
-        moved = _move(images, centers, sampling, poll)
+        moved = _move_centers(images, centers, sampling, poll)
         motion = np.inf if moved.n_filled else float(((moved.centers - centers) ** 2).sum())
         centers = moved.centers
     tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
@@ -203,7 +203,7 @@ def lloyd_pixels(
     for _ in range(len(centers) if max_iter else 0):
         if tally.counts.all():
             break
-        moved = _move(images, centers, sampling, poll)
+        moved = _move_centers(images, centers, sampling, poll)
         if not moved.n_filled:
             break
         centers = moved.centers
@@ -211,14 +211,16 @@ def lloyd_pixels(
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
-class _Moved(NamedTuple):
+class _MovedCenters(NamedTuple):
     """Centers (K, F) after an iteration, and the number of empty clusters that were refilled."""
 
     centers: Floats
     n_filled: int
 
 
-def _move(images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: Step) -> _Moved:
+def _move_centers(
+    images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: Step
+) -> _MovedCenters:
     """Move each center to the mean of its pixels, or to a far pixel if its cluster is empty."""
     nearest = Nearest(centers, sampling.space, in_space=True)
     tally = map_reduce(images, nearest, add_tallies, step)
@@ -226,13 +228,13 @@ def _move(images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: S
     empty = np.flatnonzero(tally.counts == 0)
     n_filled = 0
     if len(empty):
-        far = map_reduce(images, _Farthest(nearest, 2 * len(centers)), _Far.merge, step)
+        far = map_reduce(images, _FarLeaf(nearest, 2 * len(centers)), _FarPixels.merge, step)
         n_filled = give_farthest(sums, totals, empty, *far)
     moved = np.divide(sums, totals[:, None], out=centers.copy(), where=totals[:, None] > 0)
-    return _Moved(moved, n_filled)
+    return _MovedCenters(moved, n_filled)
 
 
-class _Far(NamedTuple):
+class _FarPixels(NamedTuple):
     """The m pixels farthest from their nearest centers, the farthest first.
 
     Attributes
@@ -250,39 +252,39 @@ class _Far(NamedTuple):
     labels: NDArray[np.int32]
     distances: Floats
 
-    def first(self, number: int) -> _Far:
+    def first(self, number: int) -> _FarPixels:
         """Return the farthest `number` of these pixels, the farthest first."""
         chosen = np.argsort(-self.distances, kind="stable")[:number]
-        return _Far(
+        return _FarPixels(
             self.points[chosen], self.weights[chosen], self.labels[chosen], self.distances[chosen]
         )
 
     @staticmethod
-    def merge(parts: list[_Far]) -> _Far:
-        """Return the farthest pixels of all parts, up to the length of the longest result."""
-        united = _Far(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        return united.first(max(len(part.distances) for part in parts))
+    def merge(results: list[_FarPixels]) -> _FarPixels:
+        """Return the farthest pixels of all results, up to the length of the longest result."""
+        merged = _FarPixels(*(np.concatenate(column) for column in zip(*results, strict=True)))
+        return merged.first(max(len(result.distances) for result in results))
 
 
 @dataclass(frozen=True, eq=False)
-class _Farthest:
+class _FarLeaf:
     """The leaf that finds the pixels of a batch that are farthest from their nearest centers."""
 
     nearest: Nearest
     number: int
 
-    def __call__(self, batch: Batch) -> _Far:
-        return _Far.merge([self._find(piece.inside) for piece in batch.pieces])
+    def __call__(self, batch: Batch) -> _FarPixels:
+        return _FarPixels.merge([self._find_far(piece.inside) for piece in batch.pieces])
 
-    def _find(self, values: NDArray[Any]) -> _Far:
+    def _find_far(self, values: NDArray[Any]) -> _FarPixels:
         points = self.nearest.space.convert(values)
         labels, distances = find_nearest(points, self.nearest.centers)
-        far = _Far(np.asarray(points, np.float64), np.ones(len(points)), labels, distances)
+        far = _FarPixels(np.asarray(points, np.float64), np.ones(len(points)), labels, distances)
         return far.first(self.number)
 
 
 @dataclass(frozen=True)
-class _Binner:
+class _BinLeaf:
     """The leaf that counts gray pixels in bins of the clustering space."""
 
     low: float
@@ -290,12 +292,12 @@ class _Binner:
     space: ColorSpace
 
     def __call__(self, batch: Batch) -> Bins:
-        return _added([self._count(piece.inside) for piece in batch.pieces])
+        return _merge_bins([self._count(piece.inside) for piece in batch.pieces])
 
     def _count(self, values: NDArray[Any]) -> Bins:
         numbers = np.asarray(self.space.convert(values)[:, 0], np.float64)
         return bin_values(numbers, None, self.low, self.high)
 
 
-def _added(parts: list[Bins]) -> Bins:
-    return reduce(Bins.merge, parts)
+def _merge_bins(results: list[Bins]) -> Bins:
+    return reduce(Bins.merge, results)
