@@ -104,15 +104,15 @@ def test_all_left_out_draws_nothing():
 def test_a_batch_that_is_worked_on_twice_changes_nothing():
     values = np.random.default_rng(0).random((1000, 1))
     place = (slice(0, 1000),)
-    lottery = drawing._Lottery(PLAIN, None, 20, 20, [0], [(1000,)])
+    leaf = drawing._CandidatesLeaf(PLAIN, None, 20, 20, [0], [(1000,)])
 
-    def run(lottery):
-        return lottery(Batch(0, 1000, [Piece(values, None, [(0, place)])]))
+    def run(leaf):
+        return leaf(Batch(0, 1000, [Piece(values, None, [(0, place)])]))
 
-    first, again = run(lottery), run(lottery)
-    fresh = run(pickle.loads(pickle.dumps(lottery)))
+    first, again = run(leaf), run(leaf)
+    fresh = run(pickle.loads(pickle.dumps(leaf)))
     for other in (again, fresh):
-        for one, two in zip(first.drawn(20, 20), other.drawn(20, 20), strict=True):
+        for one, two in zip(first.draw(20, 20), other.draw(20, 20), strict=True):
             np.testing.assert_array_equal(one, two)
 
 
