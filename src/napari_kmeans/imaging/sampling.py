@@ -1,4 +1,4 @@
-"""The coreset of an image: a weighted sample of its pixels."""
+"""Summarize the pixels of images by a coreset: a few weighted colors."""
 
 from __future__ import annotations
 
@@ -30,28 +30,35 @@ if TYPE_CHECKING:
 Positions = NDArray[np.int64]
 
 _FINER = 8
+"""If a histogram has more cells than this per cell of the coreset, its cells are grouped again.
+
+Otherwise its colors are grouped, which are more and take longer.
+"""
+
 _OVERSAMPLING = 4
-"""How many pixels are drawn for each that is kept: so sensitivities decide which."""
+"""Pixels that are drawn for each pixel of the coreset, so that sensitivities select among them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Coreset:
-    """A few weighted colors whose cost stands for that of all pixels.
+    """A few weighted colors whose K-means cost approximates the cost of all pixels.
 
     Attributes
     ----------
     points : (m, C) float64 array
-        In channel units: mean colors of cells of color space where colors
-        can be counted, pixels of the image elsewhere.
+        In channel units. If the colors of the image can be counted, the points
+        are the mean colors of cells of color space. Otherwise they are pixels of
+        the image.
     weights : (m,) float64 array
-        What each point stands for, in pixels.
+        The number of pixels that each point stands for.
     positions : (m, ndim) int64 array
-        The index of one pixel of each. Worked out when first asked
-        for, from the image, which therefore should not have changed. Of
-        several images `ndim` is the most that one has, and the index into one
-        of fewer dimensions stands last, after zeros.
+        The index of one pixel of each point. The positions are found when they
+        are first used, by reading the image again. The image should not have
+        changed since. `ndim` is the largest number of spatial dimensions of the
+        images; the index of a pixel of an image of fewer dimensions has zeros in
+        front.
     images : (m,) int64 array
-        Of several images, the number of that in which the pixel is.
+        The number of the image of each of these pixels.
     """
 
     points: Floats
@@ -73,15 +80,26 @@ class Coreset:
         return self.locate(ignore)
 
     def find_positions(self, step: Step) -> None:
-        """Work the positions out now; raising from `step` cancels."""
+        """Find the positions now, if they are not known yet. An exception from `step` cancels."""
         if "_located" not in vars(self):
             vars(self)["_located"] = self.locate(step)
 
 
 def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> NDArray[Any]:
-    """Return the distinct colors (m, C) of images, the first `limit` of them in order.
+    """Return the distinct colors of images, at most the first `limit` colors.
 
-    In lexicographic order, so that the choice does not depend on the chunks.
+    Parameters
+    ----------
+    images : sequence of Pixels
+    limit : int
+    step : callable
+        Called with 0 several times a second.
+
+    Returns
+    -------
+    (m, C) array
+        In lexicographic order, so that the chunks do not change which colors are
+        the first.
     """
 
     def poll(_steps: float) -> None:
@@ -92,7 +110,7 @@ def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> ND
 
 @dataclass(frozen=True)
 class _Colors:
-    """The leaf of `find_colors`."""
+    """The locator of `find_colors`."""
 
     limit: int
 
@@ -107,10 +125,12 @@ def _first_colors(parts: list[NDArray[Any]], limit: int) -> NDArray[Any]:
 
 
 def _one_of_each(colors: NDArray[Any]) -> NDArray[Any]:
-    """Return rows (m, C) that contain each distinct row (n, C) at least once, most of them once.
+    """Return colors (m, C) that contain each distinct color of (n, C) at least once.
 
-    Rows are told apart by a hash of their bits: numpy sorts numbers twenty times as fast
-    as rows. Two of a million colors have the same hash once in 40 million images.
+    Colors are compared by a hash of their bits, because numpy sorts numbers twenty times
+    as fast as rows. Equal colors with different bits, such as 0.0 and -0.0, are both
+    returned. Two different colors of a million have the same hash in one of 40 million
+    images; then one of them is lost.
     """
     if not colors.size:
         return colors
@@ -124,7 +144,17 @@ def _one_of_each(colors: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a coreset is drawn: for how many clusters, how large, from which seed."""
+    """The options for drawing a coreset.
+
+    Attributes
+    ----------
+    n_clusters : int
+        The number of clusters that the coreset is for.
+    size : int
+        The most number of points.
+    space : ColorSpace
+    seed : int
+    """
 
     n_clusters: int
     size: int
@@ -132,7 +162,10 @@ class Sampling:
     seed: int
 
     def draw(self, values: NDArray[Any], weights: Floats) -> tuple[NDArray[np.int64], Floats]:
-        """Draw from weighted colors (n, C) by sensitivity; see `draw_coreset`."""
+        """Draw from weighted colors (n, C) by sensitivity: return indices and weights (m,).
+
+        See `draw_coreset`.
+        """
         points = self.space.convert(values)
         rng = np.random.default_rng([self.seed, 3])
         return draw_coreset(points, weights, self.n_clusters, self.size, rng)
@@ -145,24 +178,30 @@ def take_cells(
     images: Sequence[Pixels],
     seed: int,
 ) -> Coreset:
-    """Return cells of color space as a coreset: mean colors and numbers of pixels.
+    """Return cells of color space as a coreset: their mean colors and numbers of pixels.
 
     Parameters
     ----------
     histogram : Histogram
     colors : GroupedPoints
-        Its distinct colors in channel units, in its own cells.
+        The distinct colors of the histogram in channel units, grouped by its cells.
     size : int or None
-        The number of cells; None takes the histogram's own. Where there are no
-        more colors than cells, each is a cell of its own.
+        The number of cells. None takes the cells of the histogram. If there are
+        at most `size` colors, each color is a cell.
     images, seed
-        To find a pixel of each cell, any of them with equal probability.
+        For finding a pixel of each cell. All pixels of a cell have the same
+        probability.
+
+    Returns
+    -------
+    Coreset
 
     Notes
     -----
-    Nothing is drawn at random to be fitted, and the mean of any union of cells
-    is exact. Centers from cells cost less than from as many points drawn by
-    sensitivity, at each size that was tried (2,000 and 10,000; K = 8, 16, 32).
+    Nothing is drawn at random for the fit, and the mean of any union of cells is exact.
+    Centers that are fitted to cells have a lower cost than centers that are fitted to the
+    same number of points drawn by sensitivity. This holds for each size that was tried:
+    2,000 and 10,000 points with K = 8, 16 and 32.
     """
     numbers = _cell_numbers(colors, size)
     if size is None:
@@ -183,19 +222,20 @@ def take_cells(
 
 
 def _cell_numbers(colors: GroupedPoints, size: int | None) -> NDArray[np.int64]:
-    """Return for each color (n,) the number of its cell."""
+    """Return the number (n,) of the cell of each color."""
     own = np.repeat(np.arange(len(colors.totals)), np.diff(colors.starts))
     if size is None:
         return own
     if len(own) <= size:
         return np.arange(len(own))
-    # Own cells that are much finer than asked for may be parted in place of colors.
+    # The cells of the histogram are small compared with the cells of the coreset.
     if len(colors.totals) > _FINER * size:
         return _parted(colors.means, colors.totals, size)[own]
     return _parted(colors.points, colors.weights, size)
 
 
 def _parted(points: Floats, weights: Floats, size: int) -> NDArray[np.int64]:
+    """Group weighted points (n, C) in `size` cells, and return the number (n,) of each cell."""
     data, order = group_in_cells(points, weights, size)
     numbers = np.empty(len(points), np.int64)
     numbers[order] = np.repeat(np.arange(len(data.totals)), np.diff(data.starts))
@@ -203,7 +243,17 @@ def _parted(points: Floats, weights: Floats, size: int) -> NDArray[np.int64]:
 
 
 class _Lots(NamedTuple):
-    """For each entry (m,) the pixel of the least lot: the lot, the image, its number there."""
+    """The pixel of each cell that has the lowest random number.
+
+    Attributes
+    ----------
+    least : (m,) uint64 array
+        The random number of this pixel; the most of uint64 if no pixel was seen.
+    images : (m,) int64 array
+        The number of the image of this pixel.
+    indices : (m,) int64 array
+        The index of this pixel in its flattened image, in C order.
+    """
 
     least: NDArray[np.uint64]
     images: NDArray[np.int64]
@@ -212,10 +262,10 @@ class _Lots(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Locator:
-    """The leaf that looks for a pixel of each entry, any of them with equal probability.
+    """The locator that chooses a pixel of each cell, all pixels with the same probability.
 
-    Every pixel draws a lot from its number in the image, so that the winner
-    does not depend on how the image is cut.
+    The random number of a pixel depends only on the seed and on the place of the pixel.
+    So the chunks do not change the chosen pixels.
     """
 
     codec: Codec
@@ -225,7 +275,7 @@ class _Locator:
     seed: int
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel with the runs of the table alone."""
+        """Pickle the table in its packed form, which is much smaller."""
         packed = pack_table(self.table)
         return _unpacked_locator, (self.codec, packed, self.n_entries, self.shapes, self.seed)
 
@@ -261,22 +311,22 @@ def _least(parts: list[_Lots]) -> _Lots:
 
 
 def sample_pixels(images: Sequence[Pixels], sampling: Sampling, step: Step = ignore) -> Coreset:
-    """Draw more pixels than asked for, and thin them out by sensitivity.
+    """Draw a coreset: draw more pixels than needed, then select among them by sensitivity.
 
-    Half of the pixels are drawn uniformly, the others by their distance from a typical
-    pixel; see `draw_pixels`. The result does not depend on chunks or threads.
+    Half of the pixels are drawn uniformly, and half by their distance from a typical
+    pixel; see `draw_pixels`. Chunks and threads do not change the part.
     """
     return thin_out(draw_many(images, sampling, step), images, sampling)
 
 
 def draw_many(images: Sequence[Pixels], sampling: Sampling, step: Step = ignore) -> Drawn:
-    """Draw more pixels than asked for, whatever the number of clusters."""
+    """Draw more pixels than a coreset needs; the number of clusters does not matter."""
     n_each = _OVERSAMPLING // 2 * sampling.size
     return draw_pixels(images, n_each, n_each, sampling.space, [sampling.seed, 1], step)
 
 
 def thin_out(drawn: Drawn, images: Sequence[Pixels], sampling: Sampling) -> Coreset:
-    """Draw a sample of the pixels that were drawn, by their sensitivity for K clusters."""
+    """Select a coreset among drawn pixels, by their sensitivity for `sampling.n_clusters`."""
     shapes = [pixels.shape for pixels in images]
     if len(drawn.values) > sampling.size:
         indices, weights = sampling.draw(drawn.values, drawn.weights)
@@ -288,7 +338,7 @@ def thin_out(drawn: Drawn, images: Sequence[Pixels], sampling: Sampling) -> Core
 def _positions(
     images: NDArray[np.int64], indices: NDArray[np.int64], shapes: list[tuple[int, ...]]
 ) -> Positions:
-    """Return where (m, ndim) pixels are, those of an image of fewer dimensions after zeros."""
+    """Return the positions (m, ndim) of pixels, with zeros in front for fewer dimensions."""
     positions = np.zeros((len(indices), max(map(len, shapes))), np.int64)
     for image, shape in enumerate(shapes):
         here = images == image
