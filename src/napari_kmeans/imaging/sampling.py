@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Positions = NDArray[np.int64]
 
-_FINER = 8
+_FINE_CELLS = 8
 """If a histogram has more cells than this per cell of the coreset, its cells are grouped again.
 
 Otherwise its colors are grouped, which are more and take longer.
@@ -105,26 +105,26 @@ def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> ND
     def poll(_steps: float) -> None:
         step(0)
 
-    return map_reduce(images, _Colors(limit), partial(_first_colors, limit=limit), poll)
+    return map_reduce(images, _ColorsLeaf(limit), partial(_merge_colors, limit=limit), poll)
 
 
 @dataclass(frozen=True)
-class _Colors:
-    """The locator of `find_colors`."""
+class _ColorsLeaf:
+    """The leaf of `find_colors`."""
 
     limit: int
 
     def __call__(self, batch: Batch) -> NDArray[Any]:
-        return _first_colors(
-            [_first_colors([piece.inside], self.limit) for piece in batch.pieces], self.limit
+        return _merge_colors(
+            [_merge_colors([piece.inside], self.limit) for piece in batch.pieces], self.limit
         )
 
 
-def _first_colors(parts: list[NDArray[Any]], limit: int) -> NDArray[Any]:
-    return np.unique(_one_of_each(np.concatenate(parts)), axis=0)[:limit]
+def _merge_colors(results: list[NDArray[Any]], limit: int) -> NDArray[Any]:
+    return np.unique(_drop_duplicates(np.concatenate(results)), axis=0)[:limit]
 
 
-def _one_of_each(colors: NDArray[Any]) -> NDArray[Any]:
+def _drop_duplicates(colors: NDArray[Any]) -> NDArray[Any]:
     """Return colors (m, C) that contain each distinct color of (n, C) at least once.
 
     Colors are compared by a hash of their bits, because numpy sorts numbers twenty times
@@ -151,7 +151,7 @@ class Sampling:
     n_clusters : int
         The number of clusters that the coreset is for.
     size : int
-        The most number of points.
+        The maximum number of points.
     space : ColorSpace
     seed : int
     """
@@ -203,7 +203,7 @@ def take_cells(
     same number of points drawn by sensitivity. This holds for each size that was tried:
     2,000 and 10,000 points with K = 8, 16 and 32.
     """
-    numbers = _cell_numbers(colors, size)
+    numbers = _number_cells(colors, size)
     if size is None:
         points, weights = colors.means, colors.totals
     else:
@@ -214,14 +214,14 @@ def take_cells(
     def locate(step: Step) -> tuple[Positions, NDArray[np.int64]]:
         table = histogram.table(numbers, np.arange(1, len(weights) + 1, dtype=np.uint32))
         shapes = [pixels.shape for pixels in images]
-        locator = _Locator(histogram.codec, table, len(weights), shapes, seed)
-        lots = map_reduce(images, locator, _least, step)
-        return _positions(lots.images, lots.indices, shapes), lots.images
+        leaf = _ChoiceLeaf(histogram.codec, table, len(weights), shapes, seed)
+        choice = map_reduce(images, leaf, _merge_choices, step)
+        return _find_positions(choice.images, choice.indices, shapes), choice.images
 
     return Coreset(points, weights, locate)
 
 
-def _cell_numbers(colors: GroupedPoints, size: int | None) -> NDArray[np.int64]:
+def _number_cells(colors: GroupedPoints, size: int | None) -> NDArray[np.int64]:
     """Return the number (n,) of the cell of each color."""
     own = np.repeat(np.arange(len(colors.totals)), np.diff(colors.starts))
     if size is None:
@@ -229,12 +229,12 @@ def _cell_numbers(colors: GroupedPoints, size: int | None) -> NDArray[np.int64]:
     if len(own) <= size:
         return np.arange(len(own))
     # The cells of the histogram are small compared with the cells of the coreset.
-    if len(colors.totals) > _FINER * size:
-        return _parted(colors.means, colors.totals, size)[own]
-    return _parted(colors.points, colors.weights, size)
+    if len(colors.totals) > _FINE_CELLS * size:
+        return _group_points(colors.means, colors.totals, size)[own]
+    return _group_points(colors.points, colors.weights, size)
 
 
-def _parted(points: Floats, weights: Floats, size: int) -> NDArray[np.int64]:
+def _group_points(points: Floats, weights: Floats, size: int) -> NDArray[np.int64]:
     """Group weighted points (n, C) in `size` cells, and return the number (n,) of each cell."""
     data, order = group_in_cells(points, weights, size)
     numbers = np.empty(len(points), np.int64)
@@ -242,27 +242,27 @@ def _parted(points: Floats, weights: Floats, size: int) -> NDArray[np.int64]:
     return numbers
 
 
-class _Lots(NamedTuple):
+class _Choice(NamedTuple):
     """The pixel of each cell that has the lowest random number.
 
     Attributes
     ----------
-    least : (m,) uint64 array
-        The random number of this pixel; the most of uint64 if no pixel was seen.
+    randoms : (m,) uint64 array
+        The random number of this pixel; the maximum of uint64 if no pixel was seen.
     images : (m,) int64 array
         The number of the image of this pixel.
     indices : (m,) int64 array
         The index of this pixel in its flattened image, in C order.
     """
 
-    least: NDArray[np.uint64]
+    randoms: NDArray[np.uint64]
     images: NDArray[np.int64]
     indices: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class _Locator:
-    """The locator that chooses a pixel of each cell, all pixels with the same probability.
+class _ChoiceLeaf:
+    """The leaf that chooses a pixel of each cell, all pixels with the same probability.
 
     The random number of a pixel depends only on the seed and on the place of the pixel.
     So the chunks do not change the chosen pixels.
@@ -270,19 +270,19 @@ class _Locator:
 
     codec: Codec
     table: NDArray[Any]
-    n_entries: int
+    n_cells: int
     shapes: list[tuple[int, ...]]
     seed: int
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the table in its packed form, which is much smaller."""
         packed = pack_table(self.table)
-        return _unpacked_locator, (self.codec, packed, self.n_entries, self.shapes, self.seed)
+        return _unpack_choice_leaf, (self.codec, packed, self.n_cells, self.shapes, self.seed)
 
-    def __call__(self, batch: Batch) -> _Lots:
-        most = np.iinfo(np.uint64).max
-        lots = _Lots(
-            np.full(self.n_entries, most, np.uint64), *np.zeros((2, self.n_entries), np.int64)
+    def __call__(self, batch: Batch) -> _Choice:
+        maximum = np.iinfo(np.uint64).max
+        choice = _Choice(
+            np.full(self.n_cells, maximum, np.uint64), *np.zeros((2, self.n_cells), np.int64)
         )
         for piece in batch.pieces:
             entries = self.codec.look_up(piece.values, self.table)
@@ -291,22 +291,22 @@ class _Locator:
             start = 0
             for image, block in piece.places:
                 indices = indices_of(block, self.shapes[image])
-                here = entries[start : start + len(indices)]
+                block_entries = entries[start : start + len(indices)]
                 key = np.random.SeedSequence([self.seed, 2, image]).generate_state(1, np.uint64)
-                find_least(here, indices, image, key[0], *lots)
+                find_least(block_entries, indices, image, key[0], *choice)
                 start += len(indices)
-        return lots
+        return choice
 
 
-def _unpacked_locator(codec: Codec, packed: Any, *rest: Any) -> _Locator:
-    return _Locator(codec, unpack_table(packed), *rest)
+def _unpack_choice_leaf(codec: Codec, packed: Any, *rest: Any) -> _ChoiceLeaf:
+    return _ChoiceLeaf(codec, unpack_table(packed), *rest)
 
 
-def _least(parts: list[_Lots]) -> _Lots:
-    best = parts[0]
-    for part in parts[1:]:
-        less = part.least < best.least
-        best = _Lots(*(np.where(less, new, old) for new, old in zip(part, best, strict=True)))
+def _merge_choices(results: list[_Choice]) -> _Choice:
+    best = results[0]
+    for result in results[1:]:
+        less = result.randoms < best.randoms
+        best = _Choice(*(np.where(less, new, old) for new, old in zip(result, best, strict=True)))
     return best
 
 
@@ -314,7 +314,7 @@ def sample_pixels(images: Sequence[Pixels], sampling: Sampling, step: Step = ign
     """Draw a coreset: draw more pixels than needed, then select among them by sensitivity.
 
     Half of the pixels are drawn uniformly, and half by their distance from a typical
-    pixel; see `draw_pixels`. Chunks and threads do not change the part.
+    pixel; see `draw_pixels`. Chunks and threads do not change the result.
     """
     return thin_out(draw_many(images, sampling, step), images, sampling)
 
@@ -331,17 +331,17 @@ def thin_out(drawn: Drawn, images: Sequence[Pixels], sampling: Sampling) -> Core
     if len(drawn.values) > sampling.size:
         indices, weights = sampling.draw(drawn.values, drawn.weights)
         drawn = Drawn(drawn.values[indices], weights, drawn.images[indices], drawn.indices[indices])
-    positions = _positions(drawn.images, drawn.indices, shapes)
+    positions = _find_positions(drawn.images, drawn.indices, shapes)
     return Coreset(drawn.values, drawn.weights, lambda _step: (positions, drawn.images))
 
 
-def _positions(
+def _find_positions(
     images: NDArray[np.int64], indices: NDArray[np.int64], shapes: list[tuple[int, ...]]
 ) -> Positions:
     """Return the positions (m, ndim) of pixels, with zeros in front for fewer dimensions."""
     positions = np.zeros((len(indices), max(map(len, shapes))), np.int64)
     for image, shape in enumerate(shapes):
-        here = images == image
-        index = np.stack(np.unravel_index(indices[here], shape), axis=1)
-        positions[here, positions.shape[1] - len(shape) :] = index
+        in_image = images == image
+        index = np.stack(np.unravel_index(indices[in_image], shape), axis=1)
+        positions[in_image, positions.shape[1] - len(shape) :] = index
     return positions
