@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers.image._image_utils import guess_rgb
 
-from napari_kmeans.imaging import blocks as module
+from napari_kmeans.imaging import blocks
 from napari_kmeans.imaging.blocks import open_pixels
 
 shapes = st.lists(st.integers(1, 40), min_size=1, max_size=4).map(tuple)
@@ -16,7 +16,7 @@ shapes = st.lists(st.integers(1, 40), min_size=1, max_size=4).map(tuple)
 @given(shape=shapes, limit=st.integers(20, 300))
 def test_blocks_cover_each_pixel_once_within_the_size_limit(shape, limit):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_PIXELS", limit)
+        patch.setattr(blocks, "BLOCK_PIXELS", limit)
         pixels = open_pixels(np.zeros(shape, bool), rgb=False)
         visits = np.zeros(shape, int)
         for block in pixels.blocks():

@@ -18,7 +18,7 @@ from skimage import data
 from sklearn.cluster import KMeans
 
 from napari_kmeans import segment, summarize
-from napari_kmeans.imaging import chunks as module
+from napari_kmeans.imaging import chunks as chunks_module
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.imaging.chunks import ChunkError, count_steps, map_reduce
 from napari_kmeans.imaging.colors import ColorSpace
@@ -49,7 +49,7 @@ KINDS = ["rgb", "rgba", "hsv", "lab", "gray 8", "gray 16", "channels", "bool"]
 
 def small_batches(monkeypatch, pixels=1000):
     # Other processes are not patched: no result may depend on the size of a batch.
-    monkeypatch.setattr(module, "_BATCH_PIXELS", pixels)
+    monkeypatch.setattr(chunks_module, "_BATCH_PIXELS", pixels)
 
 
 def assert_same(lazy, expected):
@@ -83,7 +83,7 @@ def test_labels_of_counted_colors_do_not_depend_on_chunks(data):
     given_mask = data.draw(st.sampled_from([None, mask, lazy_mask]))
     with pytest.MonkeyPatch.context() as patch:
         small_batches(patch, data.draw(st.sampled_from([1, 300, 10**6])))
-        patch.setattr(module, "_PIECE_PIXELS", data.draw(st.sampled_from([1, 200, 10**5])))
+        patch.setattr(chunks_module, "_PIECE_PIXELS", data.draw(st.sampled_from([1, 200, 10**5])))
         result = segment(lazy, 2, method=method, mask=given_mask, **options)
     expected = segment(
         image, 2, method=method, mask=None if given_mask is None else mask, **options
@@ -146,17 +146,17 @@ def test_full_on_dask_floats_agrees_with_scikit_learn(chunks, monkeypatch):
     small_batches(monkeypatch, 3000)
     image = data.coffee()[::4, ::4] / 255
     start = np.random.default_rng(3).uniform(0, 1, (7, 3))
-    theirs = KMeans(7, init=start, n_init=1, algorithm="lloyd").fit(image.reshape(-1, 3))
+    reference = KMeans(7, init=start, n_init=1, algorithm="lloyd").fit(image.reshape(-1, 3))
     lazy = da.from_array(image, chunks=chunks)
-    ours = segment(lazy, 7, rgb=True, method="full", init=start)
-    numpys = segment(image, 7, rgb=True, method="full", init=start)
-    assert ours.model.n_iter_ == numpys.model.n_iter_ == theirs.n_iter_
-    assert ours.model.inertia_ == pytest.approx(theirs.inertia_, rel=1e-9)
-    for center in theirs.cluster_centers_:
-        assert np.linalg.norm(ours.model.cluster_centers_ - center, axis=1).min() < 1e-9
-    np.testing.assert_allclose(ours.model.palette, numpys.model.palette, rtol=1e-9)
-    np.testing.assert_array_equal(ours.labels.compute(), numpys.labels)
-    assert ours.coreset is None
+    lazy_result = segment(lazy, 7, rgb=True, method="full", init=start)
+    numpy_result = segment(image, 7, rgb=True, method="full", init=start)
+    assert lazy_result.model.n_iter_ == numpy_result.model.n_iter_ == reference.n_iter_
+    assert lazy_result.model.inertia_ == pytest.approx(reference.inertia_, rel=1e-9)
+    for center in reference.cluster_centers_:
+        assert np.linalg.norm(lazy_result.model.cluster_centers_ - center, axis=1).min() < 1e-9
+    np.testing.assert_allclose(lazy_result.model.palette, numpy_result.model.palette, rtol=1e-9)
+    np.testing.assert_array_equal(lazy_result.labels.compute(), numpy_result.labels)
+    assert lazy_result.coreset is None
 
 
 def test_empty_clusters_of_dask_floats_are_refilled_as_in_numpy():
@@ -164,40 +164,47 @@ def test_empty_clusters_of_dask_floats_are_refilled_as_in_numpy():
     image = rng.random((40, 50, 2))
     start = np.array([[0.5, 0.5], [9.0, 9.0], [8.0, -7.0], [0.1, 0.2]])
     lazy = da.from_array(image, chunks=(7, 13, 1))
-    how = {"channel_axis": -1, "method": "full", "init": start, "tol": 0}
-    ours, numpys = segment(lazy, 4, **how).model, segment(image, 4, **how).model
-    assert ours.n_clusters == 4
-    assert ours.n_iter_ == numpys.n_iter_
-    np.testing.assert_allclose(ours.cluster_centers_, numpys.cluster_centers_, rtol=1e-12)
+    options = {"channel_axis": -1, "method": "full", "init": start, "tol": 0}
+    lazy_result, numpy_result = (
+        segment(lazy, 4, **options).model,
+        segment(image, 4, **options).model,
+    )
+    assert lazy_result.n_clusters == 4
+    assert lazy_result.n_iter_ == numpy_result.n_iter_
+    np.testing.assert_allclose(
+        lazy_result.cluster_centers_, numpy_result.cluster_centers_, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("space", ["rgb", "hsv", "lab"])
 def test_full_on_dask_floats_costs_no_more_than_on_numpy(space):
     image = data.coffee()[::3, ::3] / 255
     lazy = da.from_array(image, chunks=(50, 60, 3))
-    how = {"rgb": True, "method": "full", "color_space": space}
-    ours, numpys = segment(lazy, 6, **how), segment(image, 6, **how)
-    assert ours.model.inertia_ == pytest.approx(numpys.model.inertia_, rel=0.005)
-    counts = np.bincount(ours.labels.compute().ravel())[1:]
-    assert ours.table["pixels"].tolist() == counts.tolist()
+    options = {"rgb": True, "method": "full", "color_space": space}
+    lazy_result, numpy_result = segment(lazy, 6, **options), segment(image, 6, **options)
+    assert lazy_result.model.inertia_ == pytest.approx(numpy_result.model.inertia_, rel=0.005)
+    counts = np.bincount(lazy_result.labels.compute().ravel())[1:]
+    assert lazy_result.table["pixels"].tolist() == counts.tolist()
 
 
 def test_full_on_dask_gray_floats_finds_the_optimum():
     rng = np.random.default_rng(0)
     image = rng.normal(rng.integers(0, 4, (90, 80)), 0.2)
     image[3, 4] = np.nan
-    ours = segment(da.from_array(image, chunks=(17, 80)), 4, method="full")
-    numpys = segment(image, 4, method="full")
-    assert ours.model.inertia_ == pytest.approx(numpys.model.inertia_, rel=1e-6)
-    assert ours.labels[3, 4].compute() == 0
+    lazy_result = segment(da.from_array(image, chunks=(17, 80)), 4, method="full")
+    numpy_result = segment(image, 4, method="full")
+    assert lazy_result.model.inertia_ == pytest.approx(numpy_result.model.inertia_, rel=1e-6)
+    assert lazy_result.labels[3, 4].compute() == 0
 
 
 def test_full_on_dask_integers_of_many_colors_gives_labels_of_numpy():
     image = data.coffee()[:60, :70].astype(np.uint16) * 250
     lazy = da.from_array(image, chunks=(20, 30, 3))
     start = image[5::12, 7].astype(float)
-    how = {"rgb": True, "method": "full", "init": start}
-    np.testing.assert_array_equal(segment(lazy, 5, **how).labels, segment(image, 5, **how).labels)
+    options = {"rgb": True, "method": "full", "init": start}
+    np.testing.assert_array_equal(
+        segment(lazy, 5, **options).labels, segment(image, 5, **options).labels
+    )
 
 
 # ------------------------------------------------------ unusual shapes and chunks
@@ -258,8 +265,8 @@ class Source:
         return self.array[index]
 
 
-def lazy_source(array, chunks, **how):
-    source = Source(array, **how)
+def lazy_source(array, chunks, **options):
+    source = Source(array, **options)
     return source, da.from_array(
         source, chunks=chunks, meta=np.empty((0,) * array.ndim, array.dtype)
     )

@@ -41,10 +41,10 @@ def picture(declared, held):
 def assert_same(lazy, expected):
     """Check that labels and recolored image equal numpy's and have the declared dtype."""
     for name in ("labels", "recolored"):
-        ours, numpys = getattr(lazy, name), getattr(expected, name)
-        computed = ours.compute()
-        assert ours.dtype == computed.dtype == numpys.dtype
-        np.testing.assert_array_equal(computed, numpys)
+        lazy_result, numpy_result = getattr(lazy, name), getattr(expected, name)
+        computed = lazy_result.compute()
+        assert lazy_result.dtype == computed.dtype == numpy_result.dtype
+        np.testing.assert_array_equal(computed, numpy_result)
 
 
 @pytest.fixture(scope="module")
@@ -63,45 +63,45 @@ def client():
 @pytest.mark.parametrize(("declared", "held"), PAIRS)
 def test_chunks_of_another_dtype_give_result_of_numpy(declared, held, method):
     image, lazy = picture(declared, held)
-    how = {"rgb": True, "method": method, "init": image[5::17, 7].astype(float)}
+    options = {"rgb": True, "method": method, "init": image[5::17, 7].astype(float)}
     with dask.config.set(scheduler="threads"):
-        ours, numpys = segment(lazy, 4, **how), segment(image, 4, **how)
+        lazy_result, numpy_result = segment(lazy, 4, **options), segment(image, 4, **options)
         # A sample of floats depends on the chunks: then the model alone is compared in labels.
-        labels, recolored = numpys.model.apply(lazy)
-        expected = numpys.model.apply(image)
-        for lazily, at_once in zip((labels, recolored), expected, strict=True):
-            assert lazily.dtype == lazily.compute().dtype == at_once.dtype
-            np.testing.assert_array_equal(lazily.compute(), at_once)
+        labels, recolored = numpy_result.model.apply(lazy)
+        expected = numpy_result.model.apply(image)
+        for lazy_array, numpy_array in zip((labels, recolored), expected, strict=True):
+            assert lazy_array.dtype == lazy_array.compute().dtype == numpy_array.dtype
+            np.testing.assert_array_equal(lazy_array.compute(), numpy_array)
         if image.dtype.kind != "f" or method == "full":
-            assert_same(ours, numpys)
+            assert_same(lazy_result, numpy_result)
 
 
 @pytest.mark.parametrize(("declared", "held"), [("f8", "f4"), ("u1", "f8"), (">u2", ">u2")])
 def test_cluster_gives_result_of_numpy_for_chunks_of_another_dtype(client, declared, held):
     image, lazy = picture(declared, held)
-    how = {"rgb": True, "method": "full", "init": image[5::17, 7].astype(float)}
-    assert_same(segment(lazy, 4, **how), segment(image, 4, **how))
+    options = {"rgb": True, "method": "full", "init": image[5::17, 7].astype(float)}
+    assert_same(segment(lazy, 4, **options), segment(image, 4, **options))
 
 
 @pytest.mark.parametrize("inline", [False, True])
 def test_big_endian_values_are_kept_on_cluster(client, inline):
     image = data.coffee()[100:160, 200:270].astype(">u2") * 200
     lazy = da.from_array(image, chunks=(20, 30, 3), inline_array=inline)
-    how = {"rgb": True, "method": "full", "init": image[5::17, 7].astype(float)}
-    ours, numpys = segment(lazy, 4, **how), segment(image, 4, **how)
-    np.testing.assert_array_equal(ours.recolored.compute(), numpys.recolored)
-    np.testing.assert_array_equal(ours.labels.compute(), numpys.labels)
+    options = {"rgb": True, "method": "full", "init": image[5::17, 7].astype(float)}
+    lazy_result, numpy_result = segment(lazy, 4, **options), segment(image, 4, **options)
+    np.testing.assert_array_equal(lazy_result.recolored.compute(), numpy_result.recolored)
+    np.testing.assert_array_equal(lazy_result.labels.compute(), numpy_result.labels)
 
 
 @pytest.mark.parametrize(("declared", "held"), [(">u2", ">u2"), ("u1", "f8")])
 def test_slices_and_merged_clusters_give_result_of_numpy(declared, held):
     image, lazy = picture(declared, held)
-    ours, numpys = segment(lazy, 6, rgb=True), segment(image, 6, rgb=True)
+    lazy_result, numpy_result = segment(lazy, 6, rgb=True), segment(image, 6, rgb=True)
     groups = [0, 0, 1, 1, 2, 2]
-    assert_same(merge_clusters(ours, groups), merge_clusters(numpys, groups))
+    assert_same(merge_clusters(lazy_result, groups), merge_clusters(numpy_result, groups))
     stack, lazy_stack = np.stack([image, 255 - image]), da.stack([lazy, 255 - lazy])
-    ours = segment_slices(lazy_stack, 3, rgb=True)
-    assert_same(ours, segment_slices(stack, 3, rgb=True))
+    lazy_result = segment_slices(lazy_stack, 3, rgb=True)
+    assert_same(lazy_result, segment_slices(stack, 3, rgb=True))
 
 
 @pytest.mark.parametrize("held", ["u1", "f4", ">i4"])
@@ -202,14 +202,14 @@ def test_error_names_chunk_of_another_shape(returned, axis):
         return np.ones(returned, np.uint8) if block_id == (1, 2, 0) else block
 
     broken = lazy.map_blocks(reshape, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
-    how = {"rgb": True}
+    options = {"rgb": True}
     if axis == 0:
-        how = {"channel_axis": 2}
+        options = {"channel_axis": 2}
     match = r"^chunk \[20:40, 60:90, 0:3\] of the image must have the shape \(20, 30, 3\), got "
     with pytest.raises(ChunkError, match=match):
-        segment(broken, 3, **how)
+        segment(broken, 3, **options)
     with pytest.raises(ChunkError, match=match):
-        segment(image, 3, **how).model.apply(broken)[1].compute()
+        segment(image, 3, **options).model.apply(broken)[1].compute()
 
 
 def test_error_names_mask_chunk_of_another_shape():
@@ -217,6 +217,6 @@ def test_error_names_mask_chunk_of_another_shape():
     lazy = da.from_array(image, chunks=(20, 30, 3))
     mask = da.ones((60, 90), chunks=(30, 45))
     broken = mask.map_blocks(lambda block: block[:-1], dtype=bool, meta=np.empty((0, 0), bool))
-    for given in (lazy, image):
+    for array in (lazy, image):
         with pytest.raises(ChunkError, match=r"of the mask must have the shape \(30, 45\), got"):
-            segment(given, 3, mask=broken)
+            segment(array, 3, mask=broken)

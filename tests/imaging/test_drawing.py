@@ -167,9 +167,9 @@ def test_gray_floats_get_the_same_labels_from_numpy_and_dask(normalize):
 @pytest.mark.parametrize("coreset_size", [100, 500, 1100])
 def test_full_has_the_same_start_on_numpy_and_dask_with_small_coreset(coreset_size):
     image = np.random.default_rng(0).random((60, 60, 3)).astype("f4")
-    how = {"rgb": True, "method": "full", "coreset_size": coreset_size}
-    expected = segment(image, 8, **how)
-    result = segment(da.from_array(image, chunks=(25, 60, 3)), 8, **how)
+    options = {"rgb": True, "method": "full", "coreset_size": coreset_size}
+    expected = segment(image, 8, **options)
+    result = segment(da.from_array(image, chunks=(25, 60, 3)), 8, **options)
     np.testing.assert_array_equal(result.labels.compute(), expected.labels)
 
 

@@ -8,7 +8,7 @@ from napari_kmeans import KMeansModel, segment
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
 
-HOWS = ["zscore", "percentile"]
+NORMALIZATIONS = ["zscore", "percentile"]
 
 
 def channels(dtype="f4", shape=(40, 50)):
@@ -21,18 +21,18 @@ def channels(dtype="f4", shape=(40, 50)):
     return image.astype(dtype), 2 * first + second
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("normalize", NORMALIZATIONS)
 @pytest.mark.parametrize("dtype", ["f4", "u2", "i8"])
 @pytest.mark.parametrize("lazy", [False, True])
-def test_faint_channel_counts_as_much_as_bright_channel(how, dtype, lazy):
+def test_faint_channel_counts_as_much_as_bright_channel(normalize, dtype, lazy):
     image, classes = channels(dtype)
-    given = da.from_array(image, chunks=(16, 20, 1)) if lazy else image
+    array = da.from_array(image, chunks=(16, 20, 1)) if lazy else image
     n_pairs = {
-        normalize: len(np.unique(np.stack([classes, labels], -1).reshape(-1, 2), axis=0))
-        for normalize in ("none", how)
-        for labels in [np.asarray(segment(given, 4, channel_axis=-1, normalize=normalize).labels)]
+        choice: len(np.unique(np.stack([classes, labels], -1).reshape(-1, 2), axis=0))
+        for choice in ("none", normalize)
+        for labels in [np.asarray(segment(array, 4, channel_axis=-1, normalize=choice).labels)]
     }
-    assert n_pairs[how] == 4 < n_pairs["none"]
+    assert n_pairs[normalize] == 4 < n_pairs["none"]
 
 
 @pytest.mark.parametrize("dtype", ["f4", "u1"])
@@ -72,51 +72,51 @@ def test_weighted_percentiles_equal_those_of_repeated_colors():
     np.testing.assert_array_equal(scale, high - low)
 
 
-@pytest.mark.parametrize("how", HOWS)
-def test_pixels_that_are_left_out_do_not_change_the_scales(how):
+@pytest.mark.parametrize("normalize", NORMALIZATIONS)
+def test_pixels_that_are_left_out_do_not_change_the_scales(normalize):
     image, _ = channels()
     image[:5] = np.nan
     mask = np.ones(image.shape[:2], bool)
     mask[:, :7] = False
     (pixels,) = open_images(image, channel_axis=-1, mask=mask)
     inside = image[5:, 7:].reshape(-1, 2)
-    found = find_scales([pixels], how, seed=0)
+    scales = find_scales([pixels], normalize, seed=0)
     np.testing.assert_allclose(
-        found, scales_of_colors(inside, np.ones(len(inside)), how), rtol=1e-5
+        scales, scales_of_colors(inside, np.ones(len(inside)), normalize), rtol=1e-5
     )
 
 
-@pytest.mark.parametrize("how", HOWS)
-def test_constant_channel_does_not_change_the_labels(how):
+@pytest.mark.parametrize("normalize", NORMALIZATIONS)
+def test_constant_channel_does_not_change_the_labels(normalize):
     image, classes = channels()
     image[..., 0] = 7
-    result = segment(image, 2, channel_axis=-1, normalize=how)
+    result = segment(image, 2, channel_axis=-1, normalize=normalize)
     np.testing.assert_array_equal(result.labels, classes % 2 + 1)
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("normalize", NORMALIZATIONS)
 @pytest.mark.parametrize("lazy", [False, True])
-def test_channel_of_tiny_spread_counts_as_constant(how, lazy):
+def test_channel_of_tiny_spread_counts_as_constant(normalize, lazy):
     image, _ = channels("f8")
     tiny = 1e-120 * np.random.default_rng(0).random(image.shape[:2])
     three = np.dstack([image, tiny])
-    given = da.from_array(three, chunks=(16, 20, 3)) if lazy else three
-    result = segment(given, 4, channel_axis=-1, normalize=how)
+    array = da.from_array(three, chunks=(16, 20, 3)) if lazy else three
+    result = segment(array, 4, channel_axis=-1, normalize=normalize)
     assert result.model.scale[2] == 1
     again = KMeansModel.from_dict(result.model.to_dict())
     np.testing.assert_array_equal(again.predict(three), result.labels)
-    alone = segment(image, 4, channel_axis=-1, normalize=how)
+    alone = segment(image, 4, channel_axis=-1, normalize=normalize)
     np.testing.assert_array_equal(result.labels, alone.labels)
 
 
-@pytest.mark.parametrize("how", HOWS)
-def test_saved_model_scales_other_images_by_its_own_scale(how, tmp_path):
+@pytest.mark.parametrize("normalize", NORMALIZATIONS)
+def test_saved_model_scales_other_images_by_its_own_scale(normalize, tmp_path):
     image, _ = channels()
-    result = segment(image, 4, channel_axis=-1, normalize=how)
+    result = segment(image, 4, channel_axis=-1, normalize=normalize)
     result.model.save(tmp_path / "model.json")
     model = KMeansModel.load(tmp_path / "model.json")
     assert (model.normalize, model.offset, model.scale) == (
-        how,
+        normalize,
         result.model.offset,
         result.model.scale,
     )
@@ -141,11 +141,11 @@ def test_percentiles_of_a_sample_are_close_to_those_of_all_pixels():
     np.testing.assert_allclose(scale, high - low, rtol=0.02)
 
 
-@pytest.mark.parametrize("how", HOWS)
-def test_image_with_all_pixels_left_out_raises_the_usual_error(how):
+@pytest.mark.parametrize("normalize", NORMALIZATIONS)
+def test_image_with_all_pixels_left_out_raises_the_usual_error(normalize):
     image = np.full((5, 6, 2), np.nan, np.float32)
     with pytest.raises(ValueError, match="image must have a pixel to cluster, got all 30 left out"):
-        segment(image, 2, channel_axis=-1, normalize=how)
+        segment(image, 2, channel_axis=-1, normalize=normalize)
 
 
 def test_scale_that_makes_values_too_large_is_refused():

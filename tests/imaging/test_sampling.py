@@ -121,9 +121,9 @@ def test_distinct_colors_equal_those_of_numpy(dtype, limit):
     image = rng.integers(-3, 4, (80, 90, 3)).astype(dtype)
     expected = np.unique(image.reshape(-1, 3), axis=0)[:limit]
     lazy = da.from_array(image, chunks=(30, 40, 3))
-    for given in (image, lazy):
-        found = find_colors([open_pixels(given, rgb=True)], limit)
-        np.testing.assert_array_equal(found, expected)
+    for array in (image, lazy):
+        colors = find_colors([open_pixels(array, rgb=True)], limit)
+        np.testing.assert_array_equal(colors, expected)
 
 
 def test_zero_and_negative_zero_are_one_color():
