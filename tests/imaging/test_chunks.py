@@ -133,8 +133,8 @@ def test_equal_batches_draw_different_pixels(monkeypatch):
         {(row % 200, column) for row, column in positions.tolist() if row // 200 == number}
         for number in (0, 1)
     )
-    # Independent draws share about 4 % of the places. Equal draws, of which each keeps a part
-    # by sensitivity, would share about 25 %.
+    # Independent draws share about 4 % of the places. If both batches drew the
+    # same places and then selected among them, they would share about 25 %.
     assert len(first & second) < 0.1 * len(first)
 
 
@@ -177,7 +177,7 @@ def test_empty_clusters_of_dask_floats_are_refilled_as_in_numpy():
 
 
 @pytest.mark.parametrize("space", ["rgb", "hsv", "lab"])
-def test_full_on_dask_floats_costs_no_more_than_on_numpy(space):
+def test_full_on_dask_floats_costs_about_the_same_as_on_numpy(space):
     image = data.coffee()[::3, ::3] / 255
     lazy = da.from_array(image, chunks=(50, 60, 3))
     options = {"rgb": True, "method": "full", "color_space": space}
@@ -256,7 +256,7 @@ class Source:
         self.lock = threading.Lock()
 
     def __getitem__(self, index):
-        place = tuple((part.start, part.stop) for part in index)
+        place = tuple((side.start, side.stop) for side in index)
         with self.lock:
             self.reads.append(place)
         if self.bad is not None and place[: len(self.bad)] == self.bad:
@@ -411,7 +411,7 @@ def test_run_can_be_canceled_within_a_large_chunk(monkeypatch):
 
     image = da.zeros((2**13, 2**11), np.uint8, chunks=-1)
     with pytest.raises(Canceled):
-        map_reduce(open_images(image), leaf, lambda parts: None, step)
+        map_reduce(open_images(image), leaf, lambda results: None, step)
     assert 0 < len(seen) < 2**24 // 2**19
 
 

@@ -62,8 +62,8 @@ def test_draw_does_not_depend_on_chunks_blocks_or_threads(data):
         )
         images = open_images([lazy, image], channel_axis=-1, mask=[mask] * 2)
         drawn = draw_pixels(images, *sizes, PLAIN, [1])
-    for one, other in zip(expected, drawn, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for expected_column, column in zip(expected, drawn, strict=True):
+        np.testing.assert_array_equal(expected_column, column)
 
 
 @pytest.mark.parametrize("sizes", [(40, 0), (20, 20)])

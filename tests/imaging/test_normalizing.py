@@ -12,7 +12,7 @@ NORMALIZATIONS = ["zscore", "percentile"]
 
 
 def channels(dtype="f4", shape=(40, 50)):
-    """Return an image of a bright and a faint channel that distinguish four classes, and these."""
+    """Return an image of a bright and a faint channel, and the four classes of its pixels."""
     rng = np.random.default_rng(0)
     first, second = np.indices(shape) * 2 // np.array(shape)[:, None, None]
     image = np.stack([5000 + 9000 * first, 20 + 40 * second], axis=-1).astype(float)

@@ -1,4 +1,4 @@
-"""Images in memory and dask images as blocks of pixels, without the pixels that are left out."""
+"""Open numpy and dask images, read them block by block, and find the pixels to leave out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 BLOCK_PIXELS = 2**19
-"""The most pixels of a block.
+"""The maximum number of pixels of a block.
 
 The work on a block takes much longer than starting its task, and a run can be
 canceled after every block.
@@ -223,7 +223,8 @@ def open_images(
         One image, or a list or tuple of images: see `are_several`.
     rgb, channel_axis
         As in `open_pixels`, for all images.
-    mask : array-like or None, or for several images a list with one of these for each
+    mask : array-like or None
+        For several images, a list with an entry for each image.
 
     Returns
     -------
@@ -259,9 +260,9 @@ def open_images(
 def are_several(image: Any) -> bool:
     """Return whether an argument is several images: a list of arrays of two or more dimensions.
 
-    A tuple counts as a list. Nested lists of numbers and lists of arrays of one
-    dimension are one image, the one that ``numpy.asarray`` makes of them. Stack a
-    list of slices to cluster the list as one volume.
+    A tuple counts as a list. Nested lists of numbers and lists of 1-D arrays are a
+    single image, as for ``numpy.asarray``. To cluster a list of slices as one volume,
+    stack the slices first.
     """
     return (
         isinstance(image, (list, tuple))

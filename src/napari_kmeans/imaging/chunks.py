@@ -14,8 +14,8 @@ extrapolated from `tests/benchmarks/large.py` on two workers of about 2 GHz:
   need 34 s to fit and 58 s to paint, if the storage delivers the 300 GB in that time for
   the fit and once more for painting.
 - Tasks: a dask scheduler spends 1 to 2 ms on each task. Chunks of 1024 x 1024 pixels make
-  95,000 tasks, which take two to three minutes: then the fit takes that long. Chunks of
-  4096 x 4096 pixels make 6,000 tasks, whose cost is negligible.
+  95,000 tasks, which take the scheduler two to three minutes: the fit cannot be faster.
+  Chunks of 4096 x 4096 pixels make 6,000 tasks, whose cost is negligible.
 - Depth: 12,000 batches of 8 megapixels are merged four at a time in 7 levels.
 - Traffic: the result of a batch has 8 bytes for each distinct color of the batch, or 6 MB
   for 800,000 colors in the noisy image of the benchmark. All these results are 76 GB. The
@@ -23,11 +23,12 @@ extrapolated from `tests/benchmarks/large.py` on two workers of about 2 GHz:
   a minute. Each further level moves a quarter of the level before, or a little more. The
   final result is the whole histogram: 134 MB if all 2^24 colors occur, usually 10 MB.
   Pixels stay on the worker that reads them.
-- A coreset of data that cannot be counted: a worker keeps 40,000 pixels of its first
+- A coreset, if colors cannot be counted: a worker keeps 40,000 pixels of its first
   batch, 2 MB. Of each later batch, it keeps only the pixels that may still be drawn, given
   all pixels that this worker has seen. Each worker sends about 260,000 pixels in all; 50
-  workers send 750 MB. Full K-means sends K sums of every batch in each iteration, some
-  hundred bytes, and reads all pixels again.
+  workers send 750 MB.
+- Full K-means, if colors cannot be counted: each iteration reads all pixels again. Each
+  batch sends K sums, a few hundred bytes.
 """
 
 from __future__ import annotations
@@ -309,22 +310,23 @@ class _Graph(Generic[Result]):
     -----
     This graph is made by hand for three reasons:
 
-    - An error must name the chunk that cannot be read. The keys of the reading tasks of
-      each batch are known here, and a chunk under suspicion is read alone once more.
-    - A run reports its steps and can be canceled. `compute_graph` counts the leaves that
-      have ended by their keys. The name of the graph leads each leaf to the event that
-      stops the leaf between two pieces.
-    - A task must cost little. 10,000 batches of one chunk took about 90 s to build with
-      `dask.delayed`, which merges the graphs of the arguments for every task, and about
-      1 s with a dictionary (two cores, dask 2026.8). Apart from that, `dask.delayed`
-      would do: an earlier version of this class used it.
+    - An error must name the chunk that cannot be read. This class knows the keys of the
+      tasks that read the chunks of each batch. If several chunks may be the cause, it
+      reads each of them alone once more.
+    - A run reports its steps and can be canceled. `compute_graph` counts finished leaves
+      by their keys. A leaf in this process finds its stop event by the name of the graph,
+      and stops between two pieces.
+    - A task must cost little. A graph of 10,000 batches of one chunk took about 90 s to
+      build with `dask.delayed`, which merges the graphs of all arguments of a task, and
+      1.0 to 1.6 s as a dictionary (two cores, dask 2026.8). Only this cost rules out
+      `dask.delayed`, which an earlier version of this class used.
 
-    `dask.bag.Bag.reduction` has the same map and the same tree, and costs little. But its
+    `dask.bag.Bag.reduction` makes the same map and the same tree, at little cost. But its
     functions receive neither the number nor the places of a batch, and the keys of its
     tasks are not public.
 
-    A task is a tuple (function, argument, ...). This is dask's older form of a task, and
-    dask converts it.
+    A task is a tuple (function, argument, ...). This is the older form of tasks in dask,
+    which dask converts to its present form.
     """
 
     def __init__(
@@ -410,12 +412,12 @@ class _Graph(Generic[Result]):
             return ChunkError(str(error) if chunk is None else f"image {chunk.place[0]}: {error}")
         lines = str(error).strip().splitlines()
         reason = ": ".join([type(error).__name__, *(line.rstrip(".") for line in lines[:1])])
-        what = "image" if chunk is None else f"chunk {format_block(chunk.place[1])} of the image"
+        subject = "image" if chunk is None else f"chunk {format_block(chunk.place[1])} of the image"
         if chunk is not None and self.n_images > 1:
-            what = f"chunk {format_block(chunk.place[1])} of image {chunk.place[0]}"
+            subject = f"chunk {format_block(chunk.place[1])} of image {chunk.place[0]}"
         kind = MemoryError if isinstance(error, MemoryError) else ChunkError
         return kind(
-            f"{what} cannot be read, got {reason}: check the file or the function that its data "
+            f"{subject} cannot be read, got {reason}: check the file or the function that its data "
             "come from."
         )
 

@@ -258,7 +258,7 @@ class _CandidatesLeaf:
     def _collect_pixels(
         self, values: NDArray[Any], indices: NDArray[np.int64], image: int
     ) -> _Candidates:
-        """Return those of some pixels (n, C) that may be drawn, given their indices (n,)."""
+        """Return the candidates among pixels of values (n, C) and indices (n,)."""
         points = self.space.convert(values)
         # Without a reference, distances are measured from the origin.
         reference = np.zeros(points.shape[1]) if self.reference is None else self.reference

@@ -52,13 +52,15 @@ class Coreset:
     weights : (m,) float64 array
         The number of pixels that each point stands for.
     positions : (m, ndim) int64 array
-        The index of one pixel of each point. The positions are found when they
-        are first used, by reading the image again. The image should not have
-        changed since. `ndim` is the largest number of spatial dimensions of the
-        images; the index of a pixel of an image of fewer dimensions has zeros in
-        front.
+        The index of one pixel of each point. `ndim` is the largest number of
+        spatial dimensions of the images. The index in an image of fewer
+        dimensions has zeros in front. For cells, the positions are found when
+        they are first used, by reading the images again: the images should not
+        have changed since the fit.
     images : (m,) int64 array
         The number of the image of each of these pixels.
+    locate : callable
+        Returns `positions` and `images`. Called with a step function.
     """
 
     points: Floats
@@ -129,8 +131,8 @@ def _drop_duplicates(colors: NDArray[Any]) -> NDArray[Any]:
 
     Colors are compared by a hash of their bits, because numpy sorts numbers twenty times
     as fast as rows. Equal colors with different bits, such as 0.0 and -0.0, are both
-    returned. Two different colors of a million have the same hash in one of 40 million
-    images; then one of them is lost.
+    returned. Among a million distinct colors, two have the same hash once in 40 million
+    images; then one of these two colors is lost.
     """
     if not colors.size:
         return colors
