@@ -32,7 +32,7 @@ Positions = NDArray[np.int64]
 _FINE_CELLS = 8
 """If a histogram has more cells than this per cell of the coreset, its cells are grouped again.
 
-Otherwise its colors are grouped, which are more and take longer.
+Otherwise its colors are grouped. This takes longer, because there are more colors than cells.
 """
 
 _OVERSAMPLING = 4
