@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers.image._image_utils import guess_rgb
 
-from napari_kmeans.imaging import blocks as module
+from napari_kmeans.imaging import blocks
 from napari_kmeans.imaging.blocks import open_pixels
 
 shapes = st.lists(st.integers(1, 40), min_size=1, max_size=4).map(tuple)
@@ -14,9 +14,9 @@ shapes = st.lists(st.integers(1, 40), min_size=1, max_size=4).map(tuple)
 
 @settings(deadline=None)
 @given(shape=shapes, limit=st.integers(20, 300))
-def test_blocks_cover_every_pixel_once_and_stay_small(shape, limit):
+def test_blocks_cover_each_pixel_once_within_the_size_limit(shape, limit):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_PIXELS", limit)
+        patch.setattr(blocks, "BLOCK_PIXELS", limit)
         pixels = open_pixels(np.zeros(shape, bool), rgb=False)
         visits = np.zeros(shape, int)
         for block in pixels.blocks():
@@ -26,12 +26,12 @@ def test_blocks_cover_every_pixel_once_and_stay_small(shape, limit):
 
 
 @given(shape=st.lists(st.sampled_from([2, 3, 4, 29, 30, 31, 64]), min_size=1, max_size=4))
-def test_rgb_is_guessed_as_napari_does(shape):
+def test_guess_of_rgb_agrees_with_napari(shape):
     pixels = open_pixels(np.broadcast_to(np.uint8(0), shape))
     assert pixels.rgb == guess_rgb(tuple(shape))
 
 
-def test_alpha_is_no_channel():
+def test_alpha_is_not_a_channel():
     image = np.zeros((40, 50, 4), np.uint8)
     pixels = open_pixels(image)
     assert pixels.n_channels == 3
@@ -39,7 +39,7 @@ def test_alpha_is_no_channel():
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
-def test_values_are_pixels_by_channels(axis):
+def test_read_returns_pixels_by_channels(axis):
     image = np.arange(24).reshape(2, 3, 4)
     pixels = open_pixels(image, channel_axis=axis)
     (block,) = pixels.blocks()
@@ -49,14 +49,14 @@ def test_values_are_pixels_by_channels(axis):
     assert kept is None
 
 
-def test_gray_has_one_channel():
+def test_gray_image_has_one_channel():
     pixels = open_pixels(np.arange(6).reshape(2, 3))
     values, _ = pixels.read(pixels.blocks()[0])
     assert values.tolist() == [[0], [1], [2], [3], [4], [5]]
     assert pixels.channel_axis is None
 
 
-def test_byte_order_becomes_native():
+def test_read_returns_native_byte_order():
     pixels = open_pixels(np.array([1, 258], ">u2"))
     values, _ = pixels.read(pixels.blocks()[0])
     assert values.dtype == np.uint16
@@ -64,7 +64,7 @@ def test_byte_order_becomes_native():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_pixels_are_left_out_by_mask_alpha_and_what_is_not_finite(bad):
+def test_mask_alpha_0_and_nonfinite_values_leave_pixels_out(bad):
     image = np.full((1, 6, 4), 0.5)
     image[0, 1, 3] = 0
     image[0, 2, 1] = bad
@@ -72,12 +72,12 @@ def test_pixels_are_left_out_by_mask_alpha_and_what_is_not_finite(bad):
     mask = np.array([[1, 2, -1, 1, 0, 1]])
     pixels = open_pixels(image, rgb=True, mask=mask)
     _, kept = pixels.read(pixels.blocks()[0])
-    # An alpha that is not a number hides no pixel: it is not one of the channels.
+    # A NaN in alpha leaves no pixel out, because alpha is not a channel.
     assert kept.tolist() == [True, False, False, True, False, True]
     assert len(pixels.read_kept(pixels.blocks()[0])) == 3
 
 
-def test_dask_chunks_are_blocks_and_channels_are_not_split():
+def test_dask_chunks_become_blocks_with_all_channels():
     image = da.zeros((3, 8, 10), chunks=(1, 4, 7), dtype=np.uint8)
     pixels = open_pixels(image, channel_axis=0)
     assert len(pixels.blocks()) == 4
@@ -109,7 +109,7 @@ def test_dask_chunks_are_blocks_and_channels_are_not_split():
         (np.zeros((40, 50, 3)), {"mask": np.ones((40, 50, 3))}, ValueError, "(40, 50)"),
     ],
 )
-def test_what_is_no_image_is_refused_in_one_sentence(image, options, error, words):
+def test_invalid_image_raises_error_of_one_sentence(image, options, error, words):
     with pytest.raises(error) as caught:
         open_pixels(image, **options)
     assert words in str(caught.value)
@@ -118,7 +118,7 @@ def test_what_is_no_image_is_refused_in_one_sentence(image, options, error, word
 
 @pytest.mark.parametrize("dtype", ["f8", ">f8", "g"])
 @pytest.mark.parametrize("value", [1.5e100, -1.7e308])
-def test_numbers_whose_squares_do_not_fit_are_refused_unless_left_out(dtype, value):
+def test_values_beyond_1e100_are_refused_unless_masked(dtype, value):
     image = np.ones((5, 5), dtype)
     image[2, 3], image[0, 0] = value, np.nan
     (block,) = open_pixels(image).blocks()
@@ -130,18 +130,18 @@ def test_numbers_whose_squares_do_not_fit_are_refused_unless_left_out(dtype, val
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4"])
-def test_the_greatest_numbers_of_small_floats_are_taken(dtype):
+def test_maximum_of_float16_and_float32_is_accepted(dtype):
     image = np.full((5, 5), np.finfo(dtype).max)
     values, kept = open_pixels(image).read(open_pixels(image).blocks()[0])
     assert kept is None
     assert (values == np.finfo(dtype).max).all()
 
 
-def test_a_channel_axis_of_numpy_becomes_a_plain_number():
+def test_numpy_channel_axis_becomes_python_int():
     assert type(open_pixels(np.zeros((4, 5, 2)), channel_axis=np.int8(-1)).channel_axis) is int
 
 
-def test_empty_chunks_of_a_single_row_are_left_out():
+def test_empty_chunks_of_axis_of_length_1_are_removed():
     image = da.from_array(np.arange(21).reshape(1, 21), chunks=((0, 1), (10, 0, 11)))
     pixels = open_pixels(image, mask=np.arange(21)[None] != 3)
     assert pixels.array.chunks[:2] == ((1,), (10, 0, 11))

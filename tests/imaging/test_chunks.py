@@ -1,4 +1,4 @@
-"""Dask images: the same answer as numpy, each chunk read once, canceled and failing cleanly."""
+"""Test dask images: results as with numpy, number of reads, errors, cancellation, clusters."""
 
 import os
 import pickle
@@ -18,7 +18,7 @@ from skimage import data
 from sklearn.cluster import KMeans
 
 from napari_kmeans import segment, summarize
-from napari_kmeans.imaging import chunks as module
+from napari_kmeans.imaging import chunks as chunks_module
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.imaging.chunks import ChunkError, count_steps, map_reduce
 from napari_kmeans.imaging.colors import ColorSpace
@@ -29,7 +29,7 @@ METHODS = ["full", "coreset"]
 
 
 def picture(kind):
-    """A small image of each kind that is counted, and how `segment` takes it."""
+    """Return a small image whose colors can be counted, and the options of `segment` for it."""
     image = data.coffee()[100:160, 200:270]
     gray = image @ [1, 2, 1]
     return {
@@ -48,8 +48,8 @@ KINDS = ["rgb", "rgba", "hsv", "lab", "gray 8", "gray 16", "channels", "bool"]
 
 
 def small_batches(monkeypatch, pixels=1000):
-    # Of what is not patched in other processes, nothing may depend on this.
-    monkeypatch.setattr(module, "_BATCH_PIXELS", pixels)
+    # Other processes are not patched: no result may depend on the size of a batch.
+    monkeypatch.setattr(chunks_module, "_BATCH_PIXELS", pixels)
 
 
 def assert_same(lazy, expected):
@@ -62,7 +62,7 @@ def assert_same(lazy, expected):
 
 @st.composite
 def chunkings(draw, shape):
-    """Any way of cutting a shape, empty chunks among them."""
+    """Draw chunks of a shape, with empty chunks among them."""
     chunks = []
     for length in shape:
         cuts = sorted(draw(st.lists(st.integers(0, length), max_size=4)))
@@ -72,7 +72,7 @@ def chunkings(draw, shape):
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
-def test_counted_colors_give_numpys_labels_whatever_the_chunks(data):
+def test_labels_of_counted_colors_do_not_depend_on_chunks(data):
     image, options = picture(data.draw(st.sampled_from(KINDS)))
     method = data.draw(st.sampled_from(METHODS))
     n_spatial = image.ndim - ("channel_axis" in options or image.shape[-1] in (3, 4))
@@ -83,7 +83,7 @@ def test_counted_colors_give_numpys_labels_whatever_the_chunks(data):
     given_mask = data.draw(st.sampled_from([None, mask, lazy_mask]))
     with pytest.MonkeyPatch.context() as patch:
         small_batches(patch, data.draw(st.sampled_from([1, 300, 10**6])))
-        patch.setattr(module, "_PIECE_PIXELS", data.draw(st.sampled_from([1, 200, 10**5])))
+        patch.setattr(chunks_module, "_PIECE_PIXELS", data.draw(st.sampled_from([1, 200, 10**5])))
         result = segment(lazy, 2, method=method, mask=given_mask, **options)
     expected = segment(
         image, 2, method=method, mask=None if given_mask is None else mask, **options
@@ -92,7 +92,7 @@ def test_counted_colors_give_numpys_labels_whatever_the_chunks(data):
     assert result.recolored.chunks == lazy.chunks
 
 
-def test_the_coreset_shows_the_same_pixels_whatever_the_chunks():
+def test_positions_of_coreset_do_not_depend_on_chunks():
     image = data.coffee()
     expected = segment(image, 8).coreset
     lazy = segment(da.from_array(image, chunks=(77, 130, 2)), 8).coreset
@@ -102,7 +102,7 @@ def test_the_coreset_shows_the_same_pixels_whatever_the_chunks():
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
-def test_the_scheduler_does_not_matter(dtype, scheduler, monkeypatch):
+def test_labels_do_not_depend_on_scheduler(dtype, scheduler, monkeypatch):
     small_batches(monkeypatch, 20_000)
     image = da.from_array(data.coffee()[:200, :300].astype(dtype), chunks=(60, 70, 3))
     expected = segment(image, 5, rgb=True).labels.compute()
@@ -111,10 +111,10 @@ def test_the_scheduler_does_not_matter(dtype, scheduler, monkeypatch):
     np.testing.assert_array_equal(result.labels.compute(), expected)
 
 
-def test_a_sample_of_tiny_chunks_stays_small_and_true(monkeypatch):
+def test_sample_of_tiny_chunks_has_requested_size_and_true_mean(monkeypatch):
     image = data.coffee() / 255
     sample = summarize(da.from_array(image, chunks=(9, 11, 3)), coreset_size=10**6).coreset
-    # Of a single batch as many as of a whole image of this size in numpy.
+    # If all pixels are drawn, each pixel is drawn once.
     assert len(sample.points) <= image[..., 0].size
     sample = summarize(da.from_array(image, chunks=(9, 11, 3)), coreset_size=3000).coreset
     assert len(sample.points) <= 3000
@@ -124,7 +124,7 @@ def test_a_sample_of_tiny_chunks_stays_small_and_true(monkeypatch):
     np.testing.assert_allclose(means, image.mean(axis=(0, 1)), rtol=0.02)
 
 
-def test_batches_that_are_alike_draw_apart(monkeypatch):
+def test_equal_batches_draw_different_pixels(monkeypatch):
     small_batches(monkeypatch, 1)
     chunk = np.random.default_rng(0).random((200, 200))
     image = da.from_array(np.concatenate([chunk, chunk]), chunks=200)
@@ -133,76 +133,84 @@ def test_batches_that_are_alike_draw_apart(monkeypatch):
         {(row % 200, column) for row, column in positions.tolist() if row // 200 == number}
         for number in (0, 1)
     )
-    # By chance 4 in 100; a quarter if both had drawn the same before they were thinned out.
+    # Independent draws share about 4 % of the places. If both batches drew the
+    # same places and then selected among them, they would share about 25 %.
     assert len(first & second) < 0.1 * len(first)
 
 
-# ---------------------------------------------------------------- full on floats
+# ------------------------------------------------ method "full" on float images
 
 
 @pytest.mark.parametrize("chunks", [(31, 47, 3), (400, 600, 3)])
-def test_full_of_lazy_floats_is_scikit_learns_lloyd(chunks, monkeypatch):
+def test_full_on_dask_floats_agrees_with_scikit_learn(chunks, monkeypatch):
     small_batches(monkeypatch, 3000)
     image = data.coffee()[::4, ::4] / 255
     start = np.random.default_rng(3).uniform(0, 1, (7, 3))
-    theirs = KMeans(7, init=start, n_init=1, algorithm="lloyd").fit(image.reshape(-1, 3))
+    reference = KMeans(7, init=start, n_init=1, algorithm="lloyd").fit(image.reshape(-1, 3))
     lazy = da.from_array(image, chunks=chunks)
-    ours = segment(lazy, 7, rgb=True, method="full", init=start)
-    numpys = segment(image, 7, rgb=True, method="full", init=start)
-    assert ours.model.n_iter_ == numpys.model.n_iter_ == theirs.n_iter_
-    assert ours.model.inertia_ == pytest.approx(theirs.inertia_, rel=1e-9)
-    for center in theirs.cluster_centers_:
-        assert np.linalg.norm(ours.model.cluster_centers_ - center, axis=1).min() < 1e-9
-    np.testing.assert_allclose(ours.model.palette, numpys.model.palette, rtol=1e-9)
-    np.testing.assert_array_equal(ours.labels.compute(), numpys.labels)
-    assert ours.coreset is None
+    lazy_result = segment(lazy, 7, rgb=True, method="full", init=start)
+    numpy_result = segment(image, 7, rgb=True, method="full", init=start)
+    assert lazy_result.model.n_iter_ == numpy_result.model.n_iter_ == reference.n_iter_
+    assert lazy_result.model.inertia_ == pytest.approx(reference.inertia_, rel=1e-9)
+    for center in reference.cluster_centers_:
+        assert np.linalg.norm(lazy_result.model.cluster_centers_ - center, axis=1).min() < 1e-9
+    np.testing.assert_allclose(lazy_result.model.palette, numpy_result.model.palette, rtol=1e-9)
+    np.testing.assert_array_equal(lazy_result.labels.compute(), numpy_result.labels)
+    assert lazy_result.coreset is None
 
 
-def test_empty_clusters_of_lazy_floats_move_as_in_numpy():
+def test_empty_clusters_of_dask_floats_are_refilled_as_in_numpy():
     rng = np.random.default_rng(0)
     image = rng.random((40, 50, 2))
     start = np.array([[0.5, 0.5], [9.0, 9.0], [8.0, -7.0], [0.1, 0.2]])
     lazy = da.from_array(image, chunks=(7, 13, 1))
-    how = {"channel_axis": -1, "method": "full", "init": start, "tol": 0}
-    ours, numpys = segment(lazy, 4, **how).model, segment(image, 4, **how).model
-    assert ours.n_clusters == 4
-    assert ours.n_iter_ == numpys.n_iter_
-    np.testing.assert_allclose(ours.cluster_centers_, numpys.cluster_centers_, rtol=1e-12)
+    options = {"channel_axis": -1, "method": "full", "init": start, "tol": 0}
+    lazy_result, numpy_result = (
+        segment(lazy, 4, **options).model,
+        segment(image, 4, **options).model,
+    )
+    assert lazy_result.n_clusters == 4
+    assert lazy_result.n_iter_ == numpy_result.n_iter_
+    np.testing.assert_allclose(
+        lazy_result.cluster_centers_, numpy_result.cluster_centers_, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("space", ["rgb", "hsv", "lab"])
-def test_full_of_lazy_floats_finds_starts_as_good_as_numpys(space):
+def test_full_on_dask_floats_costs_about_the_same_as_on_numpy(space):
     image = data.coffee()[::3, ::3] / 255
     lazy = da.from_array(image, chunks=(50, 60, 3))
-    how = {"rgb": True, "method": "full", "color_space": space}
-    ours, numpys = segment(lazy, 6, **how), segment(image, 6, **how)
-    assert ours.model.inertia_ == pytest.approx(numpys.model.inertia_, rel=0.005)
-    counts = np.bincount(ours.labels.compute().ravel())[1:]
-    assert ours.table["pixels"].tolist() == counts.tolist()
+    options = {"rgb": True, "method": "full", "color_space": space}
+    lazy_result, numpy_result = segment(lazy, 6, **options), segment(image, 6, **options)
+    assert lazy_result.model.inertia_ == pytest.approx(numpy_result.model.inertia_, rel=0.005)
+    counts = np.bincount(lazy_result.labels.compute().ravel())[1:]
+    assert lazy_result.table["pixels"].tolist() == counts.tolist()
 
 
-def test_full_of_lazy_gray_floats_is_the_optimum():
+def test_full_on_dask_gray_floats_finds_the_optimum():
     rng = np.random.default_rng(0)
     image = rng.normal(rng.integers(0, 4, (90, 80)), 0.2)
     image[3, 4] = np.nan
-    ours = segment(da.from_array(image, chunks=(17, 80)), 4, method="full")
-    numpys = segment(image, 4, method="full")
-    assert ours.model.inertia_ == pytest.approx(numpys.model.inertia_, rel=1e-6)
-    assert ours.labels[3, 4].compute() == 0
+    lazy_result = segment(da.from_array(image, chunks=(17, 80)), 4, method="full")
+    numpy_result = segment(image, 4, method="full")
+    assert lazy_result.model.inertia_ == pytest.approx(numpy_result.model.inertia_, rel=1e-6)
+    assert lazy_result.labels[3, 4].compute() == 0
 
 
-def test_full_of_integers_of_many_colors_is_streamed():
+def test_full_on_dask_integers_of_many_colors_gives_labels_of_numpy():
     image = data.coffee()[:60, :70].astype(np.uint16) * 250
     lazy = da.from_array(image, chunks=(20, 30, 3))
     start = image[5::12, 7].astype(float)
-    how = {"rgb": True, "method": "full", "init": start}
-    np.testing.assert_array_equal(segment(lazy, 5, **how).labels, segment(image, 5, **how).labels)
+    options = {"rgb": True, "method": "full", "init": start}
+    np.testing.assert_array_equal(
+        segment(lazy, 5, **options).labels, segment(image, 5, **options).labels
+    )
 
 
-# ----------------------------------------------------------------- awkward arrays
+# ------------------------------------------------------ unusual shapes and chunks
 
 
-def test_one_pixel_chunks_of_nothing_and_one_row():
+def test_one_pixel_empty_chunks_and_one_row_are_clustered():
     image = np.array([[7.5]])
     assert segment(da.from_array(image), 1).labels.compute().tolist() == [[1]]
     row = np.arange(40, dtype=np.uint8)
@@ -210,7 +218,7 @@ def test_one_pixel_chunks_of_nothing_and_one_row():
     np.testing.assert_array_equal(segment(lazy, 4).labels, segment(row, 4).labels)
 
 
-def test_unknown_sizes_are_refused_in_one_sentence():
+def test_unknown_chunk_sizes_raise_error_of_one_sentence():
     image = da.from_array(np.arange(100.0), chunks=10)
     unknown = image[image > 30]
     with pytest.raises(ValueError, match="compute_chunk_sizes") as caught:
@@ -221,25 +229,25 @@ def test_unknown_sizes_are_refused_in_one_sentence():
     assert segment(unknown.compute_chunk_sizes(), 2).labels.shape == (69,)
 
 
-def test_all_left_out_is_said():
+def test_image_with_all_pixels_left_out_is_refused():
     lazy = da.zeros((40, 50), chunks=9)
     for method in METHODS:
         with pytest.raises(ValueError, match="all 2000 left out"):
             segment(lazy, 2, mask=np.zeros((40, 50)), method=method)
 
 
-def test_an_error_of_the_work_is_not_one_of_reading():
+def test_error_of_leaf_is_not_reported_as_read_error():
     lazy = da.full((40, 50, 3), 2.0, chunks=20)
     for method in METHODS:
         with pytest.raises(ValueError, match="from 0 to 1, got 2"):
             segment(lazy, 2, color_space="lab", method=method)
 
 
-# ------------------------------------------------------------------------ reading
+# ---------------------------------------------------------- reading the chunks
 
 
 class Source:
-    """An array that notes which parts of it are read, and may fail at one."""
+    """An array that records each read, and raises an error when the place `bad` is read."""
 
     def __init__(self, array, delay=0.0):
         self.array, self.delay = array, delay
@@ -248,7 +256,7 @@ class Source:
         self.lock = threading.Lock()
 
     def __getitem__(self, index):
-        place = tuple((part.start, part.stop) for part in index)
+        place = tuple((side.start, side.stop) for side in index)
         with self.lock:
             self.reads.append(place)
         if self.bad is not None and place[: len(self.bad)] == self.bad:
@@ -257,8 +265,8 @@ class Source:
         return self.array[index]
 
 
-def lazy_source(array, chunks, **how):
-    source = Source(array, **how)
+def lazy_source(array, chunks, **options):
+    source = Source(array, **options)
     return source, da.from_array(
         source, chunks=chunks, meta=np.empty((0,) * array.ndim, array.dtype)
     )
@@ -277,13 +285,13 @@ def test_each_chunk_is_read_once_to_fit_and_once_to_paint(method, monkeypatch):
     assert len(source.reads) == 1
 
 
-def test_one_large_read_for_many_chunks_is_done_once():
+def test_read_shared_by_many_chunks_is_done_once():
     source, lazy = lazy_source(data.coffee(), -1)
     segment(lazy.rechunk((50, 60, 3)), 4)
     assert len(source.reads) == 1
 
 
-def test_a_persisted_image_is_not_read_again():
+def test_persisted_image_is_not_read_again():
     source, lazy = lazy_source(data.coffee() / 255, (100, 120, 3))
     persisted = lazy.persist()
     source.reads.clear()
@@ -297,7 +305,7 @@ def test_a_persisted_image_is_not_read_again():
     [(OSError("the disk is gone"), ChunkError), (RuntimeError("bad\nbytes."), ChunkError),
      (KeyError(3), ChunkError), (MemoryError(), MemoryError)],
 )  # fmt: skip
-def test_a_chunk_that_cannot_be_read_is_named(error, kind, scheduler):
+def test_read_error_names_the_chunk(error, kind, scheduler):
     source, lazy = lazy_source(data.coffee(), (100, 120, 3))
     source.bad, source.error = ((100, 200), (240, 360)), error
     with (
@@ -311,7 +319,7 @@ def test_a_chunk_that_cannot_be_read_is_named(error, kind, scheduler):
     assert str(caught.value).count(". ") == 0
 
 
-def test_of_several_images_and_of_masks_it_is_named_too():
+def test_read_error_names_the_image_and_covers_masks():
     image = data.coffee()
     source, lazy = lazy_source(image, (100, 120, 3))
     source.bad = ((0, 100), (0, 120))
@@ -323,7 +331,7 @@ def test_of_several_images_and_of_masks_it_is_named_too():
         segment(da.from_array(image, chunks=(100, 120, 3)), 4, mask=mask)
 
 
-def test_a_chunk_that_fails_only_once_is_an_error_all_the_same():
+def test_chunk_that_fails_only_once_raises_error():
     source, lazy = lazy_source(data.coffee(), (100, 120, 3))
 
     class Once(OSError):
@@ -341,7 +349,7 @@ def test_a_chunk_that_fails_only_once_is_an_error_all_the_same():
     segment(lazy, 4)
 
 
-# ------------------------------------------------------------- progress and cancel
+# ------------------------------------------------------- progress and cancellation
 
 
 class Canceled(Exception):
@@ -351,7 +359,7 @@ class Canceled(Exception):
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("batch", [1, 10**9])
-def test_canceling_ends_the_reading(dtype, method, batch, monkeypatch):
+def test_canceling_stops_reading(dtype, method, batch, monkeypatch):
     small_batches(monkeypatch, batch)
     array = data.coffee().astype(dtype)
     source, lazy = lazy_source(array, (50, 60, 3), delay=0.02)
@@ -366,14 +374,14 @@ def test_canceling_ends_the_reading(dtype, method, batch, monkeypatch):
         segment(lazy, 4, rgb=True, method=method, progress=progress)
     n_reads = len(source.reads)
     time.sleep(0.3)
-    # What had begun has ended; nothing else has begun.
+    # At most the reads that had started before the cancellation were finished.
     assert len(source.reads) <= n_reads + os.cpu_count()
     assert n_reads < 80
     assert callers == {threading.get_ident()}
     assert not [thread for thread in threading.enumerate() if "napari-kmeans" in thread.name]
 
 
-def test_one_slow_chunk_leaves_time_to_cancel():
+def test_run_can_be_canceled_during_a_slow_read():
     source, lazy = lazy_source(data.coffee(), -1, delay=1)
     calls = []
 
@@ -387,7 +395,7 @@ def test_one_slow_chunk_leaves_time_to_cancel():
     assert len(source.reads) == 1
 
 
-def test_one_huge_chunk_is_left_in_the_middle(monkeypatch):
+def test_run_can_be_canceled_within_a_large_chunk(monkeypatch):
     stop = threading.Event()
     seen = []
 
@@ -403,12 +411,12 @@ def test_one_huge_chunk_is_left_in_the_middle(monkeypatch):
 
     image = da.zeros((2**13, 2**11), np.uint8, chunks=-1)
     with pytest.raises(Canceled):
-        map_reduce(open_images(image), leaf, lambda parts: None, step)
+        map_reduce(open_images(image), leaf, lambda results: None, step)
     assert 0 < len(seen) < 2**24 // 2**19
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_batch_is_a_step(method, monkeypatch):
+def test_each_batch_counts_as_one_step(method, monkeypatch):
     small_batches(monkeypatch, 20_000)
     lazy = da.from_array(data.coffee(), chunks=(100, 120, 3))
     images = open_images([lazy, data.coffee()])
@@ -424,14 +432,14 @@ def test_every_batch_is_a_step(method, monkeypatch):
     assert seen[-1] == (1000, 1000)
 
 
-def test_callbacks_of_the_user_are_called(monkeypatch):
+def test_dask_callbacks_of_the_user_are_called(monkeypatch):
     keys = []
     with Callback(posttask=lambda key, *rest: keys.append(key)):
         segment(da.from_array(data.coffee(), chunks=100), 4)
     assert any("batch" in str(key) for key in keys)
 
 
-def test_eight_threads_at_once_agree(monkeypatch):
+def test_eight_concurrent_threads_give_the_same_labels(monkeypatch):
     small_batches(monkeypatch, 20_000)
     image = da.from_array(data.coffee(), chunks=(100, 120, 3))
     expected = segment(image, 6).labels.compute()
@@ -449,10 +457,10 @@ def test_eight_threads_at_once_agree(monkeypatch):
         np.testing.assert_array_equal(labels, expected)
 
 
-# ------------------------------------------------------------------ what is painted
+# ------------------------------------------------------------------ painted arrays
 
 
-def test_the_table_of_labels_is_one_key_and_travels_small():
+def test_table_of_labels_is_one_small_key_of_the_graph():
     image = data.coffee()
     lazy = da.from_array(image, chunks=50)
     result = segment(lazy, 8, method="full")
@@ -463,7 +471,7 @@ def test_the_table_of_labels_is_one_key_and_travels_small():
         assert len(pickle.dumps(graph)) < 4 * 2**20
 
 
-def test_a_painter_paints_the_same_after_a_journey():
+def test_pickled_painter_paints_the_same_labels():
     image = data.coffee()
     images = open_images(image)
     histogram = build_histogram(images, find_codec(images))
@@ -502,7 +510,7 @@ def client():
 
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_cluster_gives_what_threads_give(client, dtype, method, monkeypatch):
+def test_cluster_gives_the_result_of_threads(client, dtype, method, monkeypatch):
     small_batches(monkeypatch, 20_000)
     mask = np.ones((200, 300), bool)
     mask[:20] = False
@@ -523,8 +531,8 @@ def test_a_cluster_gives_what_threads_give(client, dtype, method, monkeypatch):
         np.testing.assert_array_equal(result.coreset.positions, expected.coreset.positions)
 
 
-def test_a_cluster_names_the_chunk_and_goes_on(client):
-    # Within: the workers cannot import the tests.
+def test_read_error_on_cluster_names_the_chunk_and_later_runs_work(client):
+    # Defined inside the test, because the workers cannot import the tests.
     def break_chunk(block, block_info=None):
         if block_info[0]["chunk-location"][:2] == (1, 2):
             raise RuntimeError("no such chunk")
@@ -537,7 +545,7 @@ def test_a_cluster_names_the_chunk_and_goes_on(client):
     assert segment(image, 4).model.n_clusters == 4
 
 
-def test_what_is_persisted_on_a_cluster_is_used_there(client):
+def test_image_persisted_on_cluster_gives_labels_of_numpy(client):
     image = data.coffee()
     persisted = da.from_array(image, chunks=(100, 120, 3)).persist()
     np.testing.assert_array_equal(segment(persisted, 4).labels, segment(image, 4).labels)
@@ -551,7 +559,7 @@ def slowed(image):
     return image.map_blocks(slow, dtype=image.dtype, meta=image._meta)
 
 
-def test_a_cluster_is_free_again_after_canceling(client, monkeypatch):
+def test_cluster_is_idle_after_cancellation(client, monkeypatch):
     small_batches(monkeypatch, 1)
     lazy = slowed(da.from_array(data.coffee(), chunks=(50, 60, 3)))
     done_at = []
@@ -569,7 +577,7 @@ def test_a_cluster_is_free_again_after_canceling(client, monkeypatch):
     assert not any(client.processing().values())
 
 
-def test_a_worker_that_dies_costs_a_retry(monkeypatch):
+def test_killed_worker_is_replaced_and_result_is_complete(monkeypatch):
     small_batches(monkeypatch, 1)
     image = data.coffee()
     expected = segment(image, 6, method="full").labels
@@ -595,7 +603,7 @@ def test_a_worker_that_dies_costs_a_retry(monkeypatch):
         assert pids[0] not in client.run(os.getpid).values()
 
 
-def test_no_thread_stays_behind():
+def test_no_thread_remains_after_a_run():
     image = da.from_array(data.coffee(), chunks=(100, 100, 3))
     before = set(threading.enumerate())
     with dask.config.set(scheduler="threads"):

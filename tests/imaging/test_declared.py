@@ -1,4 +1,4 @@
-"""Dask arrays whose chunks are not what the array declares: numpy's answer, or a sentence."""
+"""Test dask arrays with chunks of another dtype or shape than declared: same result or error."""
 
 import dask
 import dask.array as da
@@ -16,11 +16,11 @@ PAIRS = [
     ("u2", ">u2"), (">u2", "u2"), (">u2", ">u2"), (">f8", "f8"), ("i8", "u1"), ("?", "u1"),
     ("?", "f4"), ("u1", "?"),
 ]  # fmt: skip
-"""The dtype that an array declares, and that of its chunks."""
+"""Pairs of the dtype that an array declares and the dtype of its chunks."""
 
 
 def as_type(dtype):
-    """Return what casts a chunk: made here, for workers of a cluster cannot import the tests."""
+    """Return a function that casts a chunk, as a closure: workers cannot import the tests."""
 
     def cast(block):
         return block.astype(dtype)
@@ -29,7 +29,7 @@ def as_type(dtype):
 
 
 def picture(declared, held):
-    """An image of both dtypes: numpy, and dask with chunks of another dtype than declared."""
+    """Return an image as a numpy array, and as a dask array with chunks of another dtype."""
     image = data.coffee()[100:160, 200:270]
     image = image > 100 if "?" in (declared, held) else image
     image = image.astype(declared)
@@ -39,12 +39,12 @@ def picture(declared, held):
 
 
 def assert_same(lazy, expected):
-    """Check labels and recolored image, and that both are of the dtype that they declare."""
+    """Check that labels and recolored image equal numpy's and have the declared dtype."""
     for name in ("labels", "recolored"):
-        ours, numpys = getattr(lazy, name), getattr(expected, name)
-        computed = ours.compute()
-        assert ours.dtype == computed.dtype == numpys.dtype
-        np.testing.assert_array_equal(computed, numpys)
+        lazy_result, numpy_result = getattr(lazy, name), getattr(expected, name)
+        computed = lazy_result.compute()
+        assert lazy_result.dtype == computed.dtype == numpy_result.dtype
+        np.testing.assert_array_equal(computed, numpy_result)
 
 
 @pytest.fixture(scope="module")
@@ -61,51 +61,49 @@ def client():
 @pytest.mark.filterwarnings("ignore:n_clusters")
 @pytest.mark.parametrize("method", ["full", "coreset"])
 @pytest.mark.parametrize(("declared", "held"), PAIRS)
-def test_chunks_of_another_dtype_give_numpys_result(declared, held, method):
+def test_chunks_of_another_dtype_give_result_of_numpy(declared, held, method):
     image, lazy = picture(declared, held)
-    how = {"rgb": True, "method": method, "init": image[5::17, 7].astype(float)}
+    options = {"rgb": True, "method": method, "init": image[5::17, 7].astype(float)}
     with dask.config.set(scheduler="threads"):
-        ours, numpys = segment(lazy, 4, **how), segment(image, 4, **how)
-        # A sample of floats depends on the chunks: then the model alone is compared in labels.
-        labels, recolored = numpys.model.apply(lazy)
-        expected = numpys.model.apply(image)
-        for lazily, at_once in zip((labels, recolored), expected, strict=True):
-            assert lazily.dtype == lazily.compute().dtype == at_once.dtype
-            np.testing.assert_array_equal(lazily.compute(), at_once)
-        if image.dtype.kind != "f" or method == "full":
-            assert_same(ours, numpys)
+        lazy_result, numpy_result = segment(lazy, 4, **options), segment(image, 4, **options)
+        labels, recolored = numpy_result.model.apply(lazy)
+        expected = numpy_result.model.apply(image)
+        for lazy_array, numpy_array in zip((labels, recolored), expected, strict=True):
+            assert lazy_array.dtype == lazy_array.compute().dtype == numpy_array.dtype
+            np.testing.assert_array_equal(lazy_array.compute(), numpy_array)
+        assert_same(lazy_result, numpy_result)
 
 
 @pytest.mark.parametrize(("declared", "held"), [("f8", "f4"), ("u1", "f8"), (">u2", ">u2")])
-def test_a_cluster_gives_numpys_result_too(client, declared, held):
+def test_cluster_gives_result_of_numpy_for_chunks_of_another_dtype(client, declared, held):
     image, lazy = picture(declared, held)
-    how = {"rgb": True, "method": "full", "init": image[5::17, 7].astype(float)}
-    assert_same(segment(lazy, 4, **how), segment(image, 4, **how))
+    options = {"rgb": True, "method": "full", "init": image[5::17, 7].astype(float)}
+    assert_same(segment(lazy, 4, **options), segment(image, 4, **options))
 
 
 @pytest.mark.parametrize("inline", [False, True])
-def test_big_endian_arrays_keep_their_numbers_on_a_cluster(client, inline):
+def test_big_endian_values_are_kept_on_cluster(client, inline):
     image = data.coffee()[100:160, 200:270].astype(">u2") * 200
     lazy = da.from_array(image, chunks=(20, 30, 3), inline_array=inline)
-    how = {"rgb": True, "method": "full", "init": image[5::17, 7].astype(float)}
-    ours, numpys = segment(lazy, 4, **how), segment(image, 4, **how)
-    np.testing.assert_array_equal(ours.recolored.compute(), numpys.recolored)
-    np.testing.assert_array_equal(ours.labels.compute(), numpys.labels)
+    options = {"rgb": True, "method": "full", "init": image[5::17, 7].astype(float)}
+    lazy_result, numpy_result = segment(lazy, 4, **options), segment(image, 4, **options)
+    np.testing.assert_array_equal(lazy_result.recolored.compute(), numpy_result.recolored)
+    np.testing.assert_array_equal(lazy_result.labels.compute(), numpy_result.labels)
 
 
 @pytest.mark.parametrize(("declared", "held"), [(">u2", ">u2"), ("u1", "f8")])
-def test_slices_and_merged_clusters_give_numpys_result(declared, held):
+def test_slices_and_merged_clusters_give_result_of_numpy(declared, held):
     image, lazy = picture(declared, held)
-    ours, numpys = segment(lazy, 6, rgb=True), segment(image, 6, rgb=True)
+    lazy_result, numpy_result = segment(lazy, 6, rgb=True), segment(image, 6, rgb=True)
     groups = [0, 0, 1, 1, 2, 2]
-    assert_same(merge_clusters(ours, groups), merge_clusters(numpys, groups))
+    assert_same(merge_clusters(lazy_result, groups), merge_clusters(numpy_result, groups))
     stack, lazy_stack = np.stack([image, 255 - image]), da.stack([lazy, 255 - lazy])
-    ours = segment_slices(lazy_stack, 3, rgb=True)
-    assert_same(ours, segment_slices(stack, 3, rgb=True))
+    lazy_result = segment_slices(lazy_stack, 3, rgb=True)
+    assert_same(lazy_result, segment_slices(stack, 3, rgb=True))
 
 
 @pytest.mark.parametrize("held", ["u1", "f4", ">i4"])
-def test_masks_count_where_they_are_not_zero_whatever_their_dtype(held):
+def test_mask_of_any_dtype_includes_nonzero_pixels(held):
     image, lazy = picture("u1", "u1")
     mask = np.random.default_rng(0).random(image.shape[:2]) < 0.8
     numbers = da.from_array(mask * 255, chunks=(25, 30))
@@ -115,11 +113,11 @@ def test_masks_count_where_they_are_not_zero_whatever_their_dtype(held):
     np.testing.assert_array_equal(segment(image, 3, rgb=True, mask=lazy_mask).labels == 0, ~mask)
 
 
-# ---------------------------------------------------------------- what cannot be held
+# ------------------------------------------- values that the dtype cannot hold
 
 
 def one_chunk(values, declared):
-    """A row of pixels in two chunks, of which the second has other values than declared."""
+    """Return a row of pixels in two chunks; the second chunk has `values` in their own dtype."""
     values = np.asarray(values)
     lazy = da.from_array(np.arange(2 * len(values)) % 2, chunks=len(values))
 
@@ -146,7 +144,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("declared", "values", "got"), REFUSED)
-def test_a_value_that_the_declared_dtype_cannot_hold_is_refused(declared, values, got):
+def test_value_that_declared_dtype_cannot_hold_is_refused(declared, values, got):
     with pytest.raises(ChunkError, match=got) as caught:
         as_declared(one_chunk(values, declared)).compute()
     message = str(caught.value)
@@ -163,13 +161,13 @@ KEPT = [
 
 
 @pytest.mark.parametrize(("declared", "values"), KEPT)
-def test_values_that_it_can_hold_are_kept(declared, values):
+def test_values_that_declared_dtype_can_hold_are_kept(declared, values):
     chunk = as_declared(one_chunk(values, declared))[2:].compute()
     assert chunk.dtype == declared
     np.testing.assert_array_equal(chunk, np.asarray(values).astype(declared))
 
 
-def test_a_fit_and_a_painting_name_the_chunk():
+def test_errors_of_fit_and_painting_name_the_chunk():
     lazy = one_chunk([0.5, 1.0], "u1")
     with pytest.raises(ChunkError, match=r"^chunk \[2:4\] of the image must have values.* 0\.5 "):
         segment(lazy, 2)
@@ -184,7 +182,7 @@ def test_a_fit_and_a_painting_name_the_chunk():
     assert str(caught.value).count(". ") == 0
 
 
-def test_a_cluster_names_the_chunk(client):
+def test_error_on_cluster_names_the_chunk(client):
     image, lazy = picture("u1", "f8")
     broken = (lazy + 0.25).map_blocks(as_type("f8"), dtype="u1", meta=np.empty((0, 0, 0), "u1"))
     with pytest.raises(ChunkError, match=r"^chunk \[\d+:\d+, \d+:\d+, \d:\d\] of the image must"):
@@ -194,7 +192,7 @@ def test_a_cluster_names_the_chunk(client):
 
 @pytest.mark.parametrize("returned", [(20, 10, 3), (40, 30, 3), (20, 30), (20, 30, 1)])
 @pytest.mark.parametrize("axis", [None, 0])
-def test_chunks_of_another_shape_are_named(returned, axis):
+def test_error_names_chunk_of_another_shape(returned, axis):
     image = data.coffee()[:60, :90]
     lazy = da.from_array(image, chunks=(20, 30, 3))
 
@@ -202,21 +200,21 @@ def test_chunks_of_another_shape_are_named(returned, axis):
         return np.ones(returned, np.uint8) if block_id == (1, 2, 0) else block
 
     broken = lazy.map_blocks(reshape, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
-    how = {"rgb": True}
+    options = {"rgb": True}
     if axis == 0:
-        how = {"channel_axis": 2}
+        options = {"channel_axis": 2}
     match = r"^chunk \[20:40, 60:90, 0:3\] of the image must have the shape \(20, 30, 3\), got "
     with pytest.raises(ChunkError, match=match):
-        segment(broken, 3, **how)
+        segment(broken, 3, **options)
     with pytest.raises(ChunkError, match=match):
-        segment(image, 3, **how).model.apply(broken)[1].compute()
+        segment(image, 3, **options).model.apply(broken)[1].compute()
 
 
-def test_chunks_of_a_mask_of_another_shape_are_named():
+def test_error_names_mask_chunk_of_another_shape():
     image = data.coffee()[:60, :90]
     lazy = da.from_array(image, chunks=(20, 30, 3))
     mask = da.ones((60, 90), chunks=(30, 45))
     broken = mask.map_blocks(lambda block: block[:-1], dtype=bool, meta=np.empty((0, 0), bool))
-    for given in (lazy, image):
+    for array in (lazy, image):
         with pytest.raises(ChunkError, match=r"of the mask must have the shape \(30, 45\), got"):
-            segment(given, 3, mask=broken)
+            segment(array, 3, mask=broken)

@@ -17,22 +17,22 @@ from napari_kmeans.imaging.drawing import draw_pixels
 PLAIN = ColorSpace("rgb", 1.0)
 
 
-def lot_of(index: int, key: int) -> float:
-    """Return the lot of a pixel: SplitMix64 in whole numbers of Python."""
-    most = 2**64 - 1
-    lot = (key + index * 0x9E3779B97F4A7C15) & most
-    lot = ((lot ^ (lot >> 30)) * 0xBF58476D1CE4E5B9) & most
-    lot = ((lot ^ (lot >> 27)) * 0x94D049BB133111EB) & most
-    return (((lot ^ (lot >> 31)) >> 11) + 0.5) * 2.0**-53
+def random_of(index: int, key: int) -> float:
+    """Return the random number of a pixel: SplitMix64 in Python integers."""
+    mask = 2**64 - 1
+    bits = (key + index * 0x9E3779B97F4A7C15) & mask
+    bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & mask
+    return (((bits ^ (bits >> 31)) >> 11) + 0.5) * 2.0**-53
 
 
-def test_uniform_draws_are_those_of_the_least_lots():
+def test_uniform_draw_takes_lowest_random_numbers():
     image = np.random.default_rng(0).random((30, 40))
     mask = np.random.default_rng(1).random((30, 40)) < 0.6
     drawn = draw_pixels(open_images(image, mask=mask), 50, 0, PLAIN, [3, 4])
     key = int(np.random.SeedSequence([3, 4, 0]).generate_state(1, np.uint64)[0])
     kept = np.flatnonzero(mask)
-    expected = sorted(sorted(kept, key=lambda index: lot_of(int(index), key))[:50])
+    expected = sorted(sorted(kept, key=lambda index: random_of(int(index), key))[:50])
     assert drawn.indices.tolist() == expected
     np.testing.assert_array_equal(drawn.values[:, 0], image.ravel()[expected])
     np.testing.assert_allclose(drawn.weights, mask.sum() / 50)
@@ -40,18 +40,18 @@ def test_uniform_draws_are_those_of_the_least_lots():
 
 @settings(deadline=None, max_examples=40)
 @given(st.data())
-def test_neither_chunks_nor_blocks_nor_threads_change_the_draw(data):
+def test_draw_does_not_depend_on_chunks_blocks_or_threads(data):
     shape = (23, 31)
     image = np.random.default_rng(5).normal(size=(*shape, 2))
     mask = np.random.default_rng(6).random(shape) < data.draw(st.sampled_from([0.05, 0.7, 1.0]))
     sizes = data.draw(st.sampled_from([(5, 5), (100, 30), (900, 900), (0, 40), (40, 0)]))
 
-    def cut(side):
+    def draw_chunks(side):
         cuts = sorted(data.draw(st.sets(st.integers(1, side - 1), max_size=4)))
         return tuple(np.diff([0, *cuts, side]).tolist())
 
-    lazy = da.from_array(image, chunks=(cut(23), cut(31), 2))
-    whole = draw_pixels(
+    lazy = da.from_array(image, chunks=(draw_chunks(23), draw_chunks(31), 2))
+    expected = draw_pixels(
         open_images([image] * 2, channel_axis=-1, mask=[mask] * 2), *sizes, PLAIN, [1]
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -61,9 +61,9 @@ def test_neither_chunks_nor_blocks_nor_threads_change_the_draw(data):
             "napari_kmeans.execution.threads.n_threads", lambda: data.draw(st.sampled_from([1, 4]))
         )
         images = open_images([lazy, image], channel_axis=-1, mask=[mask] * 2)
-        parts = draw_pixels(images, *sizes, PLAIN, [1])
-    for one, other in zip(whole, parts, strict=True):
-        np.testing.assert_array_equal(one, other)
+        drawn = draw_pixels(images, *sizes, PLAIN, [1])
+    for expected_column, column in zip(expected, drawn, strict=True):
+        np.testing.assert_array_equal(expected_column, column)
 
 
 @pytest.mark.parametrize("sizes", [(40, 0), (20, 20)])
@@ -77,11 +77,12 @@ def test_weighted_sums_are_right_on_average(sizes):
         sums.append([drawn.weights @ drawn.values[:, 0], drawn.weights @ (drawn.values[:, 0] > 50)])
     error = np.std(sums, axis=0) / np.sqrt(len(sums))
     truth = [image.sum(), np.count_nonzero(image > 50)]
-    # Scaling the weights to the number of pixels, which makes them steadier, costs a little bias.
+    # Scaling the weights so that their sum is the number of pixels lowers their variance, but
+    # adds a small bias.
     assert (np.abs(np.mean(sums, axis=0) - truth) < 5 * error + 0.02 * np.array(truth)).all()
 
 
-def test_a_few_far_pixels_are_drawn_wherever_zero_is():
+def test_few_far_pixels_are_all_drawn_at_any_offset():
     image = 1000 + np.random.default_rng(0).normal(0, 1, (300, 300))
     image[:3, :10] = 1100
     drawn = draw_pixels(open_images(image), 500, 500, PLAIN, [0])
@@ -96,23 +97,23 @@ def test_few_pixels_are_all_drawn_once():
     np.testing.assert_array_equal(drawn.weights, 1)
 
 
-def test_all_left_out_draws_nothing():
+def test_draw_is_empty_if_all_pixels_are_left_out():
     drawn = draw_pixels(open_images(np.full((9, 9), np.nan)), 10, 10, PLAIN, [0])
     assert [len(column) for column in drawn] == [0, 0, 0, 0]
 
 
-def test_a_batch_that_is_worked_on_twice_changes_nothing():
+def test_batch_that_runs_twice_does_not_change_the_draw():
     values = np.random.default_rng(0).random((1000, 1))
     place = (slice(0, 1000),)
-    lottery = drawing._Lottery(PLAIN, None, 20, 20, [0], [(1000,)])
+    leaf = drawing._CandidatesLeaf(PLAIN, None, 20, 20, [0], [(1000,)])
 
-    def run(lottery):
-        return lottery(Batch(0, 1000, [Piece(values, None, [(0, place)])]))
+    def run(leaf):
+        return leaf(Batch(0, 1000, [Piece(values, None, [(0, place)])]))
 
-    first, again = run(lottery), run(lottery)
-    fresh = run(pickle.loads(pickle.dumps(lottery)))
+    first, again = run(leaf), run(leaf)
+    fresh = run(pickle.loads(pickle.dumps(leaf)))
     for other in (again, fresh):
-        for one, two in zip(first.drawn(20, 20), other.drawn(20, 20), strict=True):
+        for one, two in zip(first.draw(20, 20), other.draw(20, 20), strict=True):
             np.testing.assert_array_equal(one, two)
 
 
@@ -136,9 +137,9 @@ IMAGES = {
 
 @pytest.mark.parametrize("method", ["coreset", "full"])
 @pytest.mark.parametrize("name", IMAGES)
-def test_labels_of_dask_images_are_those_of_numpy_whatever_the_chunks(name, method, monkeypatch):
+def test_labels_of_dask_images_equal_those_of_numpy_for_any_chunks(name, method, monkeypatch):
     image, options = IMAGES[name]
-    # A sample of the pixels, and not all of them.
+    # Small enough that a sample is drawn, and not all pixels.
     size = {"coreset_size": 2000, "method": method}
     expected = segment(image, 5, **options, **size)
     for sides in ((64,) * image.ndim, (33, 150, 41, 2)[: image.ndim], (7, *image.shape[1:])):
@@ -153,7 +154,7 @@ def test_labels_of_dask_images_are_those_of_numpy_whatever_the_chunks(name, meth
 
 
 @pytest.mark.parametrize("normalize", ["none", "zscore", "percentile"])
-def test_gray_floats_are_solved_alike_by_numpy_and_dask(normalize):
+def test_gray_floats_get_the_same_labels_from_numpy_and_dask(normalize):
     rng = np.random.default_rng(0)
     image = np.concatenate([rng.normal(mean, 0.1, 3000) for mean in (1, 2, 5)])
     image = rng.permutation(image).astype("f4").reshape(90, 100)
@@ -164,19 +165,19 @@ def test_gray_floats_are_solved_alike_by_numpy_and_dask(normalize):
 
 
 @pytest.mark.parametrize("coreset_size", [100, 500, 1100])
-def test_full_starts_alike_with_a_small_coreset(coreset_size):
+def test_full_has_the_same_start_on_numpy_and_dask_with_small_coreset(coreset_size):
     image = np.random.default_rng(0).random((60, 60, 3)).astype("f4")
-    how = {"rgb": True, "method": "full", "coreset_size": coreset_size}
-    expected = segment(image, 8, **how)
-    result = segment(da.from_array(image, chunks=(25, 60, 3)), 8, **how)
+    options = {"rgb": True, "method": "full", "coreset_size": coreset_size}
+    expected = segment(image, 8, **options)
+    result = segment(da.from_array(image, chunks=(25, 60, 3)), 8, **options)
     np.testing.assert_array_equal(result.labels.compute(), expected.labels)
 
 
-def test_the_mask_of_dask_chunks_leaves_pixels_out():
+def test_masked_dask_array_leaves_masked_pixels_out():
     image, mask = np.random.default_rng(0).random((2, 30, 40)) > 0.5
     image = image + np.random.default_rng(1).random((30, 40))
     expected = segment(np.ma.masked_array(image, mask), 3)
-    parts = [da.from_array(each, chunks=(7, 40)) for each in (image, mask)]
-    result = segment(da.ma.masked_array(*parts), 3)
+    lazy = [da.from_array(array, chunks=(7, 40)) for array in (image, mask)]
+    result = segment(da.ma.masked_array(*lazy), 3)
     np.testing.assert_array_equal(result.labels.compute(), expected.labels)
     assert np.array_equal(expected.labels == 0, mask)

@@ -23,9 +23,9 @@ def draw(image, size=1500, seed=0, **options):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-@pytest.mark.parametrize("block", [7000, 10**6])
-def test_points_are_pixels_at_their_positions_inside_the_mask(dtype, block, monkeypatch):
-    monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", block)
+@pytest.mark.parametrize("block_pixels", [7000, 10**6])
+def test_points_are_pixels_at_their_positions_inside_the_mask(dtype, block_pixels, monkeypatch):
+    monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", block_pixels)
     image = data.coffee().astype(dtype)
     mask = np.zeros(image.shape[:2], bool)
     mask[50:300, 100:400] = True
@@ -37,12 +37,12 @@ def test_points_are_pixels_at_their_positions_inside_the_mask(dtype, block, monk
     if dtype == np.float32:
         np.testing.assert_array_equal(image[where], coreset.points)
     else:
-        # A pixel of the cell whose mean the point is: this one, most often.
+        # Each position is a pixel of the cell of its point. Usually no other point is nearer.
         squared = ((image[where][:, None].astype(float) - coreset.points) ** 2).sum(axis=2)
         assert (squared.argmin(axis=1) == np.arange(len(where[0]))).mean() > 0.75
 
 
-def test_any_pixel_of_a_color_may_stand_for_it():
+def test_position_may_be_any_pixel_of_a_color():
     image = np.zeros((100, 50), np.uint8)
     image[0] = 1
     rows = [draw(image, seed=seed).positions[0, 0] for seed in range(40)]
@@ -56,7 +56,7 @@ def test_positions_have_all_dimensions():
     np.testing.assert_array_equal(volume[tuple(coreset.positions.T)], coreset.points[:, 0])
 
 
-def test_blocks_that_are_left_out_whole_do_no_harm(monkeypatch):
+def test_blocks_with_all_pixels_left_out_are_ignored(monkeypatch):
     monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", 100)
     image = np.random.default_rng(0).normal(size=(40, 100))
     image[:30] = np.nan
@@ -66,17 +66,17 @@ def test_blocks_that_are_left_out_whole_do_no_harm(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_the_seed_decides(dtype):
+def test_seed_determines_the_coreset(dtype):
     image = data.coffee().astype(dtype)
     first, again, other = draw(image), draw(image), draw(image, seed=1)
     np.testing.assert_array_equal(first.points, again.points)
     np.testing.assert_array_equal(first.positions, again.positions)
-    # Cells of color space are not drawn; which of their pixels is shown is.
+    # Cells of color space do not depend on the seed. The pixel chosen in each cell does.
     assert np.array_equal(first.points, other.points) == (dtype == np.uint8)
     assert not np.array_equal(first.positions, other.positions)
 
 
-def test_cells_hold_every_pixel_and_their_exact_means():
+def test_cells_count_each_pixel_and_have_exact_means():
     image = data.coffee()
     mask = np.zeros(image.shape[:2], bool)
     mask[50:300, 100:400] = True
@@ -95,7 +95,7 @@ def test_cells_hold_every_pixel_and_their_exact_means():
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_looking_for_positions_can_be_cancelled(lazy):
+def test_find_positions_can_be_canceled(lazy):
     image = np.random.default_rng(0).integers(0, 255, (300, 400, 3)).astype(np.uint8)
     pixels = da.from_array(image, chunks=(100, 100, 3)) if lazy else image
     coreset = draw(pixels)
@@ -116,16 +116,16 @@ def test_looking_for_positions_can_be_cancelled(lazy):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "u2", "i8", "g", "f2"])
 @pytest.mark.parametrize("limit", [5, 10_000])
-def test_distinct_colors_are_those_of_numpy(dtype, limit):
+def test_distinct_colors_equal_those_of_numpy(dtype, limit):
     rng = np.random.default_rng(0)
     image = rng.integers(-3, 4, (80, 90, 3)).astype(dtype)
     expected = np.unique(image.reshape(-1, 3), axis=0)[:limit]
     lazy = da.from_array(image, chunks=(30, 40, 3))
-    for given in (image, lazy):
-        found = find_colors([open_pixels(given, rgb=True)], limit)
-        np.testing.assert_array_equal(found, expected)
+    for array in (image, lazy):
+        colors = find_colors([open_pixels(array, rgb=True)], limit)
+        np.testing.assert_array_equal(colors, expected)
 
 
-def test_equal_zeros_are_one_color():
+def test_zero_and_negative_zero_are_one_color():
     image = np.where(np.random.default_rng(0).random((9, 9)) > 0.5, 0.0, -0.0)
     assert find_colors([open_pixels(image)], 5).tolist() == [[0.0]]

@@ -1,1 +1,1 @@
-"""Pixels to points and back; knows no viewer."""
+"""Read the pixels of images as points, and paint labels. Knows no viewer."""

@@ -1,4 +1,4 @@
-"""Numpy or dask arrays as blocks of pixels, and which pixels are left out."""
+"""Open numpy and dask images, read them block by block, and find the pixels to leave out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 BLOCK_PIXELS = 2**19
-"""Large enough that a block's work dwarfs its overhead, small enough to cancel within it."""
+"""The maximum number of pixels of a block.
+
+The work on a block takes much longer than starting its task, and a run can be
+canceled after every block.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +35,16 @@ class Pixels:
     Attributes
     ----------
     array : (..., C) numpy or dask array
-        The pixels, with an alpha channel last of all where there is one.
+        The pixels. If the image has an alpha channel, alpha is the last channel.
     mask : (...) bool array or None
-        False where a pixel is to be left out.
+        False where a pixel is left out.
     rgb : bool
         Whether the first three channels are red, green and blue.
     channel_axis : int or None
-        Where the channels are in the image as it was given; None for gray.
+        The axis of the channels in the image as it was passed; None for gray.
     channel_chunks : tuple of int
-        How the channels of a dask array were cut before they were put together.
+        The lengths of the chunks of a dask image along `channel_axis` as it was
+        passed. Here all channels of a pixel are in one chunk.
     """
 
     array: Any
@@ -50,12 +55,12 @@ class Pixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The spatial shape: that of the labels."""
+        """The spatial shape, which is also the shape of the labels."""
         return tuple(self.array.shape[:-1])
 
     @property
     def given_shape(self) -> tuple[int, ...]:
-        """The shape of the image as it was given, with its channels where they were."""
+        """The shape of the image as it was passed, with its channels at `channel_axis`."""
         if self.channel_axis is None:
             return self.shape
         shape = list(self.shape)
@@ -64,12 +69,12 @@ class Pixels:
 
     @property
     def n_pixels(self) -> int:
-        """The number of pixels, left out or not."""
+        """The number of all pixels, including the pixels that are left out."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
     def n_channels(self) -> int:
-        """The number of channels that are clustered: alpha is not one of them."""
+        """The number of channels that are clustered, without alpha."""
         return 3 if self.rgb else int(self.array.shape[-1])
 
     @property
@@ -84,7 +89,7 @@ class Pixels:
         return is_dask(self.array)
 
     def channels_back(self, array: Any) -> Any:
-        """Return an array (..., C) with its channels where and as the image has them."""
+        """Return an array (..., C) with the axis and the chunks of channels that the image had."""
         if self.channel_axis is None:
             return array[..., 0]
         if not is_dask(array):
@@ -95,21 +100,38 @@ class Pixels:
         return moved.rechunk({self.channel_axis: self.channel_chunks})
 
     def crop(self, block: Block) -> Pixels:
-        """Return the pixels of a block as an image of its own."""
+        """Return the pixels of a block as a separate image."""
         mask = None if self.mask is None else self.mask[block]
         return replace(self, array=self.array[block], mask=mask)
 
     def blocks(self) -> list[Block]:
-        """Return the slices of every block: dask's chunks, or about half a million pixels each."""
+        """Return the slices of all blocks; the blocks of a dask image are its chunks."""
         if self.is_lazy:
-            # A chunk may be empty.
-            return [block for block in _grid(self.array.chunks[:-1]) if block_size(block)]
-        return cut(self.shape)
+            # Dask allows empty chunks: there is nothing to read in them.
+            return [block for block in _iterate_blocks(self.array.chunks[:-1]) if block_size(block)]
+        return split_shape(self.shape)
 
     def read(self, block: Block) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return the values (n, C) of a block's pixels, and which are kept (None: all)."""
+        """Read the pixels of a block.
+
+        Parameters
+        ----------
+        block : tuple of slice
+
+        Returns
+        -------
+        values : (n, C) array
+            The values of all pixels of the block, without alpha, in native byte order.
+        kept : (n,) bool array or None
+            False where a pixel is left out. None if no pixel is left out.
+
+        Raises
+        ------
+        ValueError
+            If a pixel that is not left out has a value beyond ±1e100.
+        """
         mask = None if self.mask is None else np.asarray(self.mask[block])
-        return split(np.asarray(self.array[block]), mask, self.n_channels)
+        return extract_values(np.asarray(self.array[block]), mask, self.n_channels)
 
     def read_kept(self, block: Block) -> NDArray[Any]:
         """Return the values (n, C) of the pixels of a block that are not left out."""
@@ -117,10 +139,30 @@ class Pixels:
         return values if kept is None else values[kept]
 
 
-def split(
+def extract_values(
     chunk: NDArray[Any], mask: NDArray[np.bool_] | None, n_channels: int
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return the values (n, C) of a chunk (..., C or more), and which are kept (None: all)."""
+    """Extract the values of the pixels of a chunk or a block, and find those to leave out.
+
+    Parameters
+    ----------
+    chunk : (..., C or more) array
+        Another channel after the first `n_channels` is alpha: pixels of alpha 0
+        are left out.
+    mask : (...) bool array or None
+        False where a pixel is left out.
+    n_channels : int
+
+    Returns
+    -------
+    values, kept
+        See `Pixels.read`. Pixels with NaN or an infinity are left out.
+
+    Raises
+    ------
+    ValueError
+        If a pixel that is not left out has a value beyond ±1e100.
+    """
     flat = chunk.reshape(-1, chunk.shape[-1])
     values = np.ascontiguousarray(flat[:, :n_channels], dtype=chunk.dtype.newbyteorder("="))
     conditions = []
@@ -128,71 +170,81 @@ def split(
         conditions.append(mask.reshape(-1))
     if flat.shape[1] > n_channels:
         conditions.append(flat[:, -1] != 0)
-    wild = values.dtype.kind == "f" and not _are_moderate(values)
-    if wild:
+    has_extremes = values.dtype.kind == "f" and not _are_in_range(values)
+    if has_extremes:
         conditions.append(np.isfinite(values).all(axis=1))
     if not conditions:
         return values, None
     kept = np.logical_and.reduce(conditions)
-    if wild:
-        _check_moderate(values[kept])
+    if has_extremes:
+        _check_range(values[kept])
     return values, None if kept.all() else kept
 
 
-def _are_moderate(values: NDArray[Any]) -> bool:
-    """Tell whether all values are finite and not too large: as a rule, and soon seen."""
+def _are_in_range(values: NDArray[Any]) -> bool:
+    """Return whether all floats are finite and within ±`LARGEST`.
+
+    Most images are. This check is much faster than looking for the pixels to leave out.
+    """
     if values.dtype.itemsize < 8:
-        # None is too large for these.
+        # The maximum of float32 is below LARGEST.
         return bool(np.isfinite(values).all())
-    # Not for NaN, which is neither the one nor the other.
+    # NaN makes both comparisons false.
     return not values.size or bool(values.min() >= -LARGEST and values.max() <= LARGEST)
 
 
-def _check_moderate(values: NDArray[Any]) -> None:
-    if not _are_moderate(values):
+def _check_range(values: NDArray[Any]) -> None:
+    if not _are_in_range(values):
         raise ValueError(
             f"image must have values from {-LARGEST:g} to {LARGEST:g}, got "
-            f"{values.flat[np.abs(values).argmax()]:g}: rescale it, or leave such pixels out."
+            f"{values.flat[np.abs(values).argmax()]:g}: rescale the image, or leave these pixels "
+            "out with a mask."
         )
 
 
 def block_size(block: Block) -> int:
     """Return the number of pixels of a block."""
-    return prod(part.stop - part.start for part in block)
+    return prod(axis_slice.stop - axis_slice.start for axis_slice in block)
 
 
-def cut(shape: tuple[int, ...]) -> list[Block]:
-    """Return blocks of about half a million pixels each that cover a shape."""
-    return list(_grid(_chunks(shape)))
+def split_shape(shape: tuple[int, ...]) -> list[Block]:
+    """Split a shape into blocks of at most `BLOCK_PIXELS` pixels."""
+    return list(_iterate_blocks(_block_lengths(shape)))
 
 
 def open_images(
     image: Any, *, rgb: bool | None = None, channel_axis: int | None = None, mask: Any = None
 ) -> tuple[Pixels, ...]:
-    """Check an image, or several that are to be clustered as one, as `open_pixels` does.
+    """Check one image, or several images that are clustered together, and find the channels.
 
     Parameters
     ----------
     image : array-like, or several arrays
-        See `are_several`.
+        One image, or a list or tuple of images: see `are_several`.
     rgb, channel_axis
-        For all of them.
-    mask : array-like or None, or for several images a list with one of these for each
+        As in `open_pixels`, for all images.
+    mask : array-like or None
+        For several images, a list with an entry for each image.
+
+    Returns
+    -------
+    tuple of Pixels
+        One for each image.
 
     Raises
     ------
     TypeError
         If an image is not made of real numbers.
     ValueError
-        If a shape does not fit, or the images are not of one kind: the message
-        gives the number of the image.
+        If a shape does not fit, or if the images differ in dtype or in channels.
+        The message gives the number of the image.
     """
     if not are_several(image):
         return (open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask),)
     if mask is not None and not (isinstance(mask, (list, tuple)) and len(mask) == len(image)):
         raise ValueError(
             f"mask must be a list with an entry for each of {len(image)} images, "
-            f"got {_described(mask)}: give None for an image without a mask."
+            f"got {_describe_masks(mask)}: give None for an image without a mask."
         )
     images = []
     for number, (array, inside) in enumerate(zip(image, mask or [None] * len(image), strict=True)):
@@ -206,11 +258,11 @@ def open_images(
 
 
 def are_several(image: Any) -> bool:
-    """Tell several images from one: a list or tuple of arrays of at least two dimensions each.
+    """Return whether an argument is several images: a list of arrays of two or more dimensions.
 
-    Nested lists of numbers, and lists of arrays of a single dimension, are one
-    image, as ``numpy.asarray`` makes of them. To have a list of slices taken as
-    one volume, stack them.
+    A tuple counts as a list. Nested lists of numbers and lists of 1-D arrays are a
+    single image, as for ``numpy.asarray``. To cluster a list of slices as one volume,
+    stack the slices first.
     """
     return (
         isinstance(image, (list, tuple))
@@ -222,21 +274,25 @@ def are_several(image: Any) -> bool:
 def open_pixels(
     image: Any, *, rgb: bool | None = None, channel_axis: int | None = None, mask: Any = None
 ) -> Pixels:
-    """Check an image and its mask and say where its channels are.
+    """Check an image and its mask, and find the axis of its channels.
 
     Parameters
     ----------
     image : array-like
-        Boolean, integer or floating point; never changed.
+        Boolean, integer or floating point. The image is not changed.
     rgb : bool, optional
-        Whether the last axis is red, green, blue and perhaps alpha. None
-        guesses as napari does: the last axis has 3 or 4 entries and the two
-        before it more than 30.
+        Whether the last axis is red, green, blue and possibly alpha. None
+        guesses as napari does: True if the last axis has 3 or 4 entries and the
+        two axes before it have more than 30.
     channel_axis : int, optional
-        The axis of the channels of any other multichannel image.
+        The axis of the channels of a multichannel image that is not RGB.
     mask : array-like of the image's spatial shape, optional
-        Zero or False where a pixel is left out. So are those of which a
-        channel is masked in an image of `numpy.ma`.
+        Zero or False where a pixel is left out. If the image is a masked array
+        of `numpy.ma` or dask, pixels with a masked channel are left out too.
+
+    Returns
+    -------
+    Pixels
 
     Raises
     ------
@@ -257,25 +313,25 @@ def open_pixels(
     if rgb and (array.ndim < 2 or array.shape[-1] not in (3, 4)):
         raise ValueError(
             f"rgb must be False for an image without 3 or 4 entries along its last axis, got "
-            f"shape {tuple(array.shape)}: pass one of red, green, blue and perhaps alpha."
+            f"shape {tuple(array.shape)}: pass an image of red, green, blue and possibly alpha."
         )
     if is_dask(array):
         array = as_declared(array)
     axis = -1 if rgb else channel_axis
-    channels_last = _channels_last(array, axis)
-    # JSON knows no numbers of numpy.
+    channels_last = _move_channels_last(array, axis)
+    # The model is saved as JSON, and the json module cannot write numpy integers.
     axis = None if axis is None else int(axis)
     chunks = array.chunks[axis] if axis is not None and is_dask(array) else ()
     inside = _check_mask(mask, channels_last)
-    hidden = _hidden(image)
-    if hidden is not np.ma.nomask:
-        valid = ~_channels_last(hidden, axis).any(axis=-1)
+    own_mask = _get_own_mask(image)
+    if own_mask is not np.ma.nomask:
+        valid = ~_move_channels_last(own_mask, axis).any(axis=-1)
         inside = valid if inside is None else inside & valid
     return Pixels(channels_last, inside, bool(rgb), axis, chunks)
 
 
-def _hidden(image: Any) -> Any:
-    """Return the mask of a masked array, numpy or dask, `numpy.ma.nomask` without one."""
+def _get_own_mask(image: Any) -> Any:
+    """Return the mask of a masked numpy or dask array, `numpy.ma.nomask` for other arrays."""
     if not is_dask(image):
         return np.ma.getmask(image)
     if not isinstance(image._meta, np.ma.MaskedArray):
@@ -286,7 +342,7 @@ def _hidden(image: Any) -> Any:
 
 
 def as_lazy(array: Any) -> Any:
-    """Return zarr arrays as dask arrays of their chunks, and any other array as it is."""
+    """Convert a zarr array to a dask array with the same chunks; return other arrays unchanged."""
     if type(array).__module__.partition(".")[0] != "zarr":
         return array
     import dask.array as da
@@ -295,27 +351,29 @@ def as_lazy(array: Any) -> Any:
 
 
 def _as_array(name: str, value: Any) -> Any:
-    """Return what numpy makes of an array or of nested lists, or a dask array."""
+    """Convert an array or nested lists to a numpy array, or to a dask array if it is lazy."""
     try:
         array = as_lazy(value)
-        return _in_one_chunk_where_single(array) if is_dask(array) else np.asarray(array)
+        return _join_chunks_of_single_axes(array) if is_dask(array) else np.asarray(array)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"{name} must be an array, got {quote_value(value)}: pass what numpy can make one of."
+            f"{name} must be an array, got {quote_value(value)}: pass an array, or nested lists of "
+            "equal lengths."
         ) from error
 
 
-def _in_one_chunk_where_single(array: Any) -> Any:
-    """Return a dask array without the empty chunks of axes of length 1.
+def _join_chunks_of_single_axes(array: Any) -> Any:
+    """Remove the empty chunks along axes of length 1 of a dask array.
 
-    dask would take such an axis for one that is to be broadcast.
+    Dask broadcasts an axis of length 1. In `map_blocks`, an empty chunk of the mask
+    could then meet a chunk of the image that has pixels.
     """
     single = {axis: 1 for axis, sizes in enumerate(array.chunks) if sum(sizes) == 1 != len(sizes)}
     return array.rechunk(single) if single else array
 
 
 def is_dask(array: Any) -> bool:
-    """Tell whether an array is a dask array, without importing dask for it."""
+    """Return whether an array is a dask array, without importing dask."""
     return type(array).__module__.partition(".")[0] == "dask" and hasattr(array, "chunks")
 
 
@@ -323,7 +381,7 @@ def _check_image(array: Any) -> None:
     if np.dtype(array.dtype).kind not in "buif":
         raise TypeError(
             f"image must be boolean, integer or floating point, got dtype {array.dtype}: "
-            "convert it to one of these first."
+            "convert the image to one of these first."
         )
     _check_sizes("image", array)
     if array.ndim == 0 or 0 in array.shape:
@@ -334,32 +392,34 @@ def _check_image(array: Any) -> None:
 
 
 def _looks_rgb(shape: tuple[int, ...]) -> bool:
-    # napari.layers.image._image_utils.guess_rgb, which cannot be imported here
-    # without importing napari.
+    # The rule of napari.layers.image._image_utils.guess_rgb. That function is not
+    # imported because its import would import all of napari.
     return len(shape) > 2 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 30
 
 
-def _channels_last(array: Any, axis: int | None) -> Any:
+def _move_channels_last(array: Any, axis: int | None) -> Any:
     if axis is None:
         return array[..., None]
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise TypeError(
-            f"channel_axis must be a whole number or None, got {quote_value(axis)}: name one axis."
+            f"channel_axis must be a whole number or None, got {quote_value(axis)}: pass the "
+            "number of one axis."
         )
     if array.ndim < 2 or not -array.ndim <= axis < array.ndim:
         raise ValueError(
-            f"channel_axis must name one of several axes, got {axis} for an image of shape "
-            f"{tuple(array.shape)}: choose an axis that the image has beside its pixels."
+            f"channel_axis must be one of several axes, got {axis} for an image of shape "
+            f"{tuple(array.shape)}: choose an axis that the image has besides its spatial axes."
         )
     if not is_dask(array):
         return np.moveaxis(array, axis, -1)
     import dask.array as da
 
-    # One chunk along the channels: a pixel is never split.
+    # All channels of a pixel must be in one chunk.
     return da.moveaxis(array, axis, -1).rechunk({array.ndim - 1: -1})
 
 
 def _check_sizes(name: str, array: Any) -> None:
+    # An unknown size is NaN, which differs from itself.
     if is_dask(array) and any(size != size for size in array.shape):
         raise ValueError(
             f"{name} must have chunks of known sizes, got shape {array.shape}: "
@@ -368,13 +428,14 @@ def _check_sizes(name: str, array: Any) -> None:
 
 
 def _check_mask(mask: Any, image: Any) -> Any:
+    """Return the mask as a boolean array with the chunks of the image (..., C)."""
     if mask is None:
         return None
     inside = _as_array("mask", mask)
     if np.dtype(inside.dtype).kind not in "buif":
         raise TypeError(
-            f"mask must be boolean or of numbers, got dtype {inside.dtype}: compare it with "
-            "something first."
+            f"mask must be boolean or of numbers, got dtype {inside.dtype}: convert it, or pass "
+            "a comparison such as mask > 0."
         )
     _check_sizes("mask", inside)
     shape = tuple(image.shape[:-1])
@@ -386,7 +447,7 @@ def _check_mask(mask: Any, image: Any) -> Any:
     if is_dask(inside):
         inside = as_declared(inside, "mask")
     if not is_dask(image):
-        # Where the image is in memory, so may its mask be.
+        # The image fits in memory, so its mask does too.
         return np.asarray(inside) != 0
     import dask.array as da
 
@@ -396,44 +457,48 @@ def _check_mask(mask: Any, image: Any) -> Any:
 
 
 def _check_kind(pixels: Pixels, first: Pixels, number: int) -> None:
-    """Check that an image is of the kind of the first of several."""
-    for name, what, want in (
+    """Check that an image has the dtype and the channels of the first of several images."""
+    for name, value, expected in (
         ("the dtype", pixels.dtype.newbyteorder("="), first.dtype.newbyteorder("=")),
-        ("the colors", _colors_of(pixels), _colors_of(first)),
+        ("the colors", _describe_channels(pixels), _describe_channels(first)),
     ):
-        if what != want:
+        if value != expected:
             raise ValueError(
-                f"image {number} must have {name} of image 0, {want}, got {what}: "
-                "convert it, or pass rgb or channel_axis for all of them."
+                f"image {number} must have {name} of image 0, {expected}, got {value}: "
+                "convert the image, or pass rgb or channel_axis for all images."
             )
 
 
-def _colors_of(pixels: Pixels) -> str:
+def _describe_channels(pixels: Pixels) -> str:
     if pixels.rgb:
         return "rgb"
     return "gray" if pixels.channel_axis is None else f"{pixels.n_channels} channels"
 
 
-def _described(mask: Any) -> str:
+def _describe_masks(mask: Any) -> str:
     return f"{len(mask)} masks" if isinstance(mask, (list, tuple)) else f"one {type(mask).__name__}"
 
 
-def _chunks(shape: tuple[int, ...]) -> list[list[int]]:
-    """Cut a shape into chunks of at most `BLOCK_PIXELS`, along its first axes."""
-    chunks = []
-    below = int(np.prod(shape, dtype=np.int64))
+def _block_lengths(shape: tuple[int, ...]) -> list[list[int]]:
+    """Return for each axis the lengths of blocks of at most `BLOCK_PIXELS` pixels.
+
+    The first axes are split, so that a block is contiguous in a C-ordered array.
+    """
+    lengths = []
+    pixels_per_index = int(np.prod(shape, dtype=np.int64))
     for length in shape:
-        below //= length
-        size = max(1, min(length, BLOCK_PIXELS // below))
+        pixels_per_index //= length
+        size = max(1, min(length, BLOCK_PIXELS // pixels_per_index))
         full, rest = divmod(length, size)
-        chunks.append([size] * full + [rest] * (rest > 0))
-    return chunks
+        lengths.append([size] * full + [rest] * (rest > 0))
+    return lengths
 
 
-def _grid(chunks: Any) -> Iterator[Block]:
-    ends = [np.cumsum(sizes) for sizes in chunks]
+def _iterate_blocks(lengths: Any) -> Iterator[Block]:
+    """Yield the block of each combination of lengths along the axes, the last axis fastest."""
+    ends = [np.cumsum(sizes) for sizes in lengths]
     slices = [
         [slice(int(end - size), int(end)) for end, size in zip(stops, sizes, strict=True)]
-        for stops, sizes in zip(ends, chunks, strict=True)
+        for stops, sizes in zip(ends, lengths, strict=True)
     ]
     yield from product(*slices)

@@ -1,32 +1,34 @@
-"""One map over the pixels of images, and one tree of merges: on threads, or as a dask graph.
+"""Map a function over the pixels of images and merge the results, on threads or with dask.
 
-Numpy images are cut into blocks, which a pool of threads works through. Dask
-images become one graph. A leaf works through a batch of neighboring chunks,
-one after the other, and what the leaves return is merged, a few at a time, in
-a tree. The graph is computed by whatever scheduler is active in dask, threads
-or a `distributed.Client`. Either way the same function sees the pixels.
+Numpy images are split into blocks, which a pool of threads works on. Dask images
+become one dask graph. One task of the graph, a leaf, works on a batch of neighboring
+chunks, one chunk after another. Other tasks merge the results of the leaves in a tree,
+a few results at a time. Dask's active scheduler computes the graph: threads, processes
+or a `distributed.Client`. The same function works on numpy blocks and on batches.
 
-What 100 gigapixels of 8-bit RGB ask of 50 workers of one thread, reckoned from
-`tests/benchmarks/large.py` on two workers of 2 GHz or so:
+Estimated cost of 100 gigapixels of 8-bit RGB on 50 workers with one thread each,
+extrapolated from `tests/benchmarks/large.py` on two workers of about 2 GHz:
 
-- Seconds: reading and counting takes a worker 17 s per gigapixel, two thirds of
-  them to read; painting and writing the labels 29 s. So 34 s to fit and 58 s to
-  paint, if the storage delivers the 300 GB that fast, twice.
-- Tasks: a scheduler of dask spends 1 to 2 ms on each. Chunks of 1024 x 1024 make
-  95,000, two to three minutes, which is then what the fit takes; chunks of
-  4096 x 4096 make 6,000, and it no longer counts.
+- Time: reading and counting takes a worker 17 s per gigapixel, of which two thirds are
+  reading. Painting and writing the labels takes 29 s per gigapixel. All workers together
+  need 34 s to fit and 58 s to paint, if the storage delivers the 300 GB in that time for
+  the fit and once more for painting.
+- Tasks: a dask scheduler spends 1 to 2 ms on each task. Chunks of 1024 x 1024 pixels make
+  95,000 tasks, which take the scheduler two to three minutes: the fit cannot be faster.
+  Chunks of 4096 x 4096 pixels make 6,000 tasks, whose cost is negligible.
 - Depth: 12,000 batches of 8 megapixels are merged four at a time in 7 levels.
-- Traffic: a batch gives 8 bytes for each of its distinct colors, 6 MB of
-  800,000 in the noisy image of the benchmark. The first level of merges moves
-  up to three quarters of the 76 GB that these are, 1.1 GB for each worker in
-  half a minute; the next ones a quarter of the level before, or a little more.
-  What arrives in the end is the whole histogram: 134 MB if all 2^24 colors
-  occur, 10 MB as a rule. Pixels stay where they are read.
-- A coreset of other data keeps 40,000 pixels of a worker's first batch, 2 MB, and of
-  each later one only the pixels that may still be drawn among all that the worker has
-  seen: some 260,000 pixels of each worker in all, 750 MB from 50 of them. Full K-means
-  sends K sums of every batch in each iteration, some hundred bytes, and reads
-  everything again.
+- Traffic: the result of a batch has 8 bytes for each distinct color of the batch, or 6 MB
+  for 800,000 colors in the noisy image of the benchmark. All these results are 76 GB. The
+  first level of merges moves up to three quarters of them, 1.1 GB for each worker in half
+  a minute. Each further level moves a quarter of the level before, or a little more. The
+  final result is the whole histogram: 134 MB if all 2^24 colors occur, usually 10 MB.
+  Pixels stay on the worker that reads them.
+- A coreset, if colors cannot be counted: a worker keeps 40,000 pixels of its first
+  batch, 2 MB. Of each later batch, it keeps only the pixels that may still be drawn, given
+  all pixels that this worker has seen. Each worker sends about 260,000 pixels in all; 50
+  workers send 750 MB.
+- Full K-means, if colors cannot be counted: each iteration reads all pixels again. Each
+  batch sends K sums, a few hundred bytes.
 """
 
 from __future__ import annotations
@@ -42,8 +44,8 @@ import numpy as np
 from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
-from napari_kmeans.imaging.blocks import block_size, cut, split
-from napari_kmeans.imaging.declared import ChunkError, shown_block
+from napari_kmeans.imaging.blocks import block_size, extract_values, split_shape
+from napari_kmeans.imaging.declared import ChunkError, format_block
 from napari_kmeans.types import Result
 
 if TYPE_CHECKING:
@@ -56,32 +58,36 @@ if TYPE_CHECKING:
 
 _BATCH_PIXELS = 2**23
 _BATCH_BYTES = 2**25
-"""A batch ends with the chunk that reaches one of these."""
+"""A batch ends with the chunk that reaches one of these limits.
+
+Large batches need few tasks and few merges. But a task holds all chunks of its batch
+in memory.
+"""
 
 _PIECE_PIXELS = 2**16
-"""Chunks of fewer pixels are put together: a call of a kernel has a price."""
+"""Chunks are joined until they have this many pixels: a call of a kernel has a fixed cost."""
 
 _FAN_IN = 4
-"""Summaries merged at a time."""
+"""Results that one task merges, and therefore holds in memory."""
 
-_MARK = "_napari_kmeans_task"
-"""An attribute of errors that were not raised in reading."""
+_TASK_ERROR_MARK = "_napari_kmeans_task"
+"""The attribute of errors that a leaf or a merge raised, and not the reading of a chunk."""
 
-_stops: dict[str, threading.Event] = {}
-"""What ends the tasks of a graph before their time, by its name, in this process."""
+_stop_events: dict[str, threading.Event] = {}
+"""For the name of each graph that is computed in this process, the event that stops its tasks."""
 
 
 class Piece(NamedTuple):
-    """Pixels that are worked on at a time.
+    """Pixels that a kernel works on at a time: a block, or small chunks joined.
 
     Attributes
     ----------
     values : (n, C) array
         In channel units.
     kept : (n,) bool array or None
-        Which of them are not left out; None: all.
+        False where a pixel is left out. None if no pixel is left out.
     places : list of (image, block)
-        Where they are: the blocks of which images, one after the other.
+        The number of the image and the block there, in the order of the pixels.
     """
 
     values: NDArray[Any]
@@ -95,15 +101,16 @@ class Piece(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a leaf works on: pixels, left out or not, piece by piece.
+    """Pixels that one leaf works on: neighboring chunks of dask images, or one numpy block.
 
     Attributes
     ----------
     number : int
-        Its place among the batches of all images.
+        The index of the batch among the batches of all images.
     n_pixels : int
-    pieces : iterator of Piece
-        Read, or put together, as it goes on.
+        Includes the pixels that are left out.
+    pieces : iterable of Piece
+        Read once. Joined pieces are made when the iteration reaches them.
     """
 
     number: int
@@ -112,13 +119,13 @@ class Batch(NamedTuple):
 
 
 def count_steps(images: Sequence[Pixels]) -> int:
-    """Return how many steps a `map_reduce` of these images takes."""
+    """Return the number of steps that `map_reduce` reports for these images."""
     n_blocks = sum(len(pixels.blocks()) for pixels in images if not pixels.is_lazy)
-    return n_blocks + sum(1 for _ in _batches(images))
+    return n_blocks + sum(1 for _ in _split_into_batches(images))
 
 
 def blocks_in_memory(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
-    """Return (image, block) for every block of the numpy images."""
+    """Return (image number, block) for every block of the numpy images."""
     return [
         (number, block)
         for number, pixels in enumerate(images)
@@ -133,33 +140,40 @@ def map_reduce(
     merge: Callable[[list[Result]], Result],
     step: Step = ignore,
 ) -> Result:
-    """Return what `leaf` makes of every batch of pixels, merged.
+    """Apply `leaf` to every batch of pixels and merge the results.
 
     Parameters
     ----------
     images : sequence of Pixels
-        Numpy or dask, or some of each.
+        Numpy images, dask images, or both.
     leaf : callable
-        Gets a `Batch`. It is called on other threads, for dask images perhaps
-        in another process: it must be picklable, and small.
+        Called with a `Batch`, on other threads. For dask images it may be called
+        in other processes: it must be picklable, and small when pickled.
     merge : callable
-        Gets a list of results in the order of the images; associative.
+        Called with a list of results in the order of the images. Must be associative.
     step : callable
         Called in the calling thread with the number of batches done since the
-        last time, 0 several times a second; raising from it cancels: what
-        dask has begun to read is read, nothing else.
+        last call, and with 0 several times a second. An exception from `step`
+        cancels: no further task starts. Dask still finishes the reads that it
+        has started.
+
+    Returns
+    -------
+    Result
+        The merged result, of the type that `leaf` returns.
 
     Raises
     ------
     ChunkError
-        If a chunk cannot be read; the message names it. MemoryError where that
-        is why.
+        If a chunk cannot be read. The message names the chunk.
+    MemoryError
+        The same, if there was not enough memory to read the chunk.
     """
-    parts = map_threads(
-        lambda item: leaf(_in_memory(images, *item)), enumerate(blocks_in_memory(images)), step
+    results = map_threads(
+        lambda item: leaf(_read_as_batch(images, *item)), enumerate(blocks_in_memory(images)), step
     )
-    parts += map_reduce_lazy(images, leaf, merge, step)
-    return parts[0] if len(parts) == 1 else merge(parts)
+    results += map_reduce_lazy(images, leaf, merge, step)
+    return results[0] if len(results) == 1 else merge(results)
 
 
 def map_reduce_lazy(
@@ -168,28 +182,29 @@ def map_reduce_lazy(
     merge: Callable[[list[Result]], Result],
     step: Step = ignore,
 ) -> list[Result]:
-    """Return what `map_reduce` makes of the dask images alone: one result, none without any."""
+    """Run `map_reduce` on the dask images only: return a list of one result, or an empty list."""
     if not any(pixels.is_lazy for pixels in images):
         return []
     return [_Graph(images, leaf, merge).compute(step)]
 
 
-def _in_memory(images: Sequence[Pixels], number: int, place: tuple[int, Block]) -> Batch:
+def _read_as_batch(images: Sequence[Pixels], number: int, place: tuple[int, Block]) -> Batch:
+    """Read a block of a numpy image as a batch of one piece."""
     image, block = place
     piece = Piece(*images[image].read(block), [place])
     return Batch(number, len(piece.values), [piece])
 
 
 class _Chunk(NamedTuple):
-    """A chunk: where it is, (image, block), and its keys in the graph, of its mask too."""
+    """The place of a chunk, (image number, block), and the dask keys of its pixels and mask."""
 
     place: tuple[int, Block]
     pixels: Any
     mask: Any
 
 
-def _lazy_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
-    """Return (image, block) for every chunk of the dask images."""
+def _chunk_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
+    """Return (image number, block) for every chunk of the dask images."""
     return [
         (number, block)
         for number, pixels in enumerate(images)
@@ -198,11 +213,11 @@ def _lazy_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
     ]
 
 
-def _batches(images: Sequence[Pixels]) -> Iterator[slice]:
-    """Yield which chunks of all dask images are a batch: neighbors, some megabytes."""
+def _split_into_batches(images: Sequence[Pixels]) -> Iterator[slice]:
+    """Yield the slice of each batch in the list of the chunks of all dask images."""
     limit = min(_BATCH_PIXELS, _BATCH_BYTES // (images[0].dtype.itemsize * images[0].n_channels))
     start = size = stop = 0
-    for stop, (_, block) in enumerate(_lazy_places(images), 1):
+    for stop, (_, block) in enumerate(_chunk_places(images), 1):
         size += block_size(block)
         if size >= limit:
             yield slice(start, stop)
@@ -212,8 +227,8 @@ def _batches(images: Sequence[Pixels]) -> Iterator[slice]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Leaf:
-    """The task of a batch."""
+class _BatchTask:
+    """The task that applies the leaf to a batch."""
 
     number: int
     places: list[tuple[int, Block]]
@@ -224,10 +239,11 @@ class _Leaf:
         self, leaf: Callable[[Batch], Result], chunks: list[Any], masks: list[Any]
     ) -> Result:
         size = sum(block_size(block) for _, block in self.places)
-        with in_task(_stops.get(self.graph)):
-            return _marked(leaf, Batch(self.number, size, self._pieces(chunks, masks)))
+        with in_task(_stop_events.get(self.graph)):
+            return _call_and_mark(leaf, Batch(self.number, size, self._pieces(chunks, masks)))
 
     def _pieces(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
+        """Yield the blocks of the chunks, joined where they are small."""
         waiting: list[Piece] = []
         n_waiting = 0
         for piece in self._blocks(chunks, masks):
@@ -235,26 +251,26 @@ class _Leaf:
             waiting.append(piece)
             n_waiting += len(piece.values)
             if n_waiting >= _PIECE_PIXELS:
-                yield _united(waiting)
+                yield _join_pieces(waiting)
                 waiting, n_waiting = [], 0
         if waiting:
-            yield _united(waiting)
+            yield _join_pieces(waiting)
 
     def _blocks(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
-        """Cut what is large, so that working on it takes little memory."""
+        """Yield each block of each chunk: large chunks are split to limit the kernels' memory."""
         for (image, place), chunk, mask in zip(self.places, chunks, masks, strict=True):
             pixels = np.asarray(chunk)
-            for block in cut(pixels.shape[:-1]):
+            for block in split_shape(pixels.shape[:-1]):
                 kept = None if mask is None else np.asarray(mask)[block]
-                shifted = tuple(
-                    slice(part.start + whole.start, part.stop + whole.start)
-                    for part, whole in zip(block, place, strict=True)
+                in_image = tuple(
+                    slice(in_block.start + in_chunk.start, in_block.stop + in_chunk.start)
+                    for in_block, in_chunk in zip(block, place, strict=True)
                 )
-                values = split(pixels[block], kept, self.n_channels)
-                yield Piece(*values, [(image, shifted)])
+                values = extract_values(pixels[block], kept, self.n_channels)
+                yield Piece(*values, [(image, in_image)])
 
 
-def _united(pieces: list[Piece]) -> Piece:
+def _join_pieces(pieces: list[Piece]) -> Piece:
     if len(pieces) == 1:
         return pieces[0]
     kept = None
@@ -267,27 +283,50 @@ def _united(pieces: list[Piece]) -> Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class _Merge(Generic[Result]):
+class _MergeTask(Generic[Result]):
     """The task that merges results."""
 
     merge: Callable[[list[Result]], Result]
 
-    def __call__(self, parts: list[Result]) -> Result:
+    def __call__(self, results: list[Result]) -> Result:
         with in_task():
-            return _marked(self.merge, parts)
+            return _call_and_mark(self.merge, results)
 
 
-def _marked(function: Callable[[Any], Result], argument: Any) -> Result:
-    """Call a function so that its errors are told from those of reading."""
+def _call_and_mark(function: Callable[[Any], Result], argument: Any) -> Result:
+    """Call a function and mark its errors, to distinguish them from errors of reading."""
     try:
         return function(argument)
     except Exception as error:
-        setattr(error, _MARK, True)
+        setattr(error, _TASK_ERROR_MARK, True)
         raise
 
 
 class _Graph(Generic[Result]):
-    """The map over the dask images among `images`, and its merges, as one dask graph."""
+    """The dask graph of a `map_reduce` over the dask images among `images`.
+
+    Notes
+    -----
+    This graph is made by hand for three reasons:
+
+    - An error must name the chunk that cannot be read. This class knows the keys of the
+      tasks that read the chunks of each batch. If several chunks may be the cause, it
+      reads each of them alone once more.
+    - A run reports its steps and can be canceled. `compute_graph` counts finished leaves
+      by their keys. A leaf in this process finds its stop event by the name of the graph,
+      and stops between two pieces.
+    - A task must cost little. A graph of 10,000 batches of one chunk took about 90 s to
+      build with `dask.delayed`, which merges the graphs of all arguments of a task, and
+      1.0 to 1.6 s as a dictionary (two cores, dask 2026.8). Only this cost rules out
+      `dask.delayed`, which an earlier version of this class used.
+
+    `dask.bag.Bag.reduction` makes the same map and the same tree, at little cost. But its
+    functions receive neither the number nor the places of a batch, and the keys of its
+    tasks are not public.
+
+    A task is a tuple (function, argument, ...). This is the older form of tasks in dask,
+    which dask converts to its present form.
+    """
 
     def __init__(
         self,
@@ -296,92 +335,102 @@ class _Graph(Generic[Result]):
         merge: Callable[[list[Result]], Result],
     ) -> None:
         self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
-        self.tasks, self.chunks = _read(images)
-        # One key, however many tasks.
+        self.tasks, self.chunks = _collect_reading_tasks(images)
+        # The leaf has a key of its own: the graph contains it once, and not in every task.
         self.tasks[f"{self.name}-function"] = leaf
         self.batches: dict[str, list[_Chunk]] = {}
         first = len(blocks_in_memory(images))
-        for number, part in enumerate(_batches(images), first):
-            batch = self.chunks[part]
-            task = _Leaf(number, [chunk.place for chunk in batch], images[0].n_channels, self.name)
+        for number, batch_slice in enumerate(_split_into_batches(images), first):
+            batch = self.chunks[batch_slice]
+            places = [chunk.place for chunk in batch]
+            task = _BatchTask(number, places, images[0].n_channels, self.name)
             pixels, masks = [chunk.pixels for chunk in batch], [chunk.mask for chunk in batch]
-            key = self._add(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
+            key = self._add_task(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
             self.batches[key] = batch
-        self.root = self._add_tree(_Merge(merge))
+        self.root = self._add_merges(_MergeTask(merge))
 
-    def _add(self, name: str, function: Callable[..., Any], *arguments: Any) -> str:
+    def _add_task(self, name: str, function: Callable[..., Any], *arguments: Any) -> str:
+        """Add a task and return its key."""
         key = f"{self.name}-{name}"
         self.tasks[key] = (function, *arguments)
         return key
 
-    def _add_tree(self, merge: _Merge[Any]) -> str:
+    def _add_merges(self, merge: _MergeTask[Any]) -> str:
+        """Add the tree of merges and return the key of its root."""
         keys, depth = list(self.batches), 0
         while len(keys) > 1:
             depth += 1
             groups = [keys[start : start + _FAN_IN] for start in range(0, len(keys), _FAN_IN)]
             keys = [
-                self._add(f"merge-{depth}-{number}", merge, group)
+                self._add_task(f"merge-{depth}-{number}", merge, group)
                 for number, group in enumerate(groups)
             ]
         return keys[0]
 
     def compute(self, step: Step) -> Result:
         """Compute the graph with the active scheduler of dask."""
-        stop = _stops[self.name] = threading.Event()
+        stop = _stop_events[self.name] = threading.Event()
         try:
             result: Result = compute_graph(self.tasks, self.root, list(self.batches), stop, step)
         except TaskFailed as failed:
             error = failed.__cause__
             assert isinstance(error, Exception)
             names_chunk = isinstance(error, ChunkError) and self.n_images == 1
-            if hasattr(error, _MARK) or names_chunk:
+            if hasattr(error, _TASK_ERROR_MARK) or names_chunk:
                 raise error from error.__cause__
-            culprit = self._find_culprit(failed.suspects)
-            raise self._unreadable(culprit, error) from error
+            chunk = self._find_unreadable_chunk(failed.suspects)
+            raise self._make_read_error(chunk, error) from error
         finally:
-            del _stops[self.name]
+            del _stop_events[self.name]
         return result
 
-    def _find_culprit(self, suspects: set[Any]) -> _Chunk | None:
-        """Return the chunk that cannot be read, None where all can the second time."""
-        read = [chunk for chunk in self.chunks if {chunk.pixels, chunk.mask} & suspects]
-        if len(read) == 1:
-            return read[0]
-        read = read or [
+    def _find_unreadable_chunk(self, suspects: set[Any]) -> _Chunk | None:
+        """Return the chunk that cannot be read, or None if a second attempt reads all of them.
+
+        The key of the task that failed is in `suspects`, or `suspects` has the key of a
+        task that depends on the failed task.
+        """
+        chunks = [chunk for chunk in self.chunks if {chunk.pixels, chunk.mask} & suspects]
+        if len(chunks) == 1:
+            return chunks[0]
+        chunks = chunks or [
             chunk for key, batch in self.batches.items() if key in suspects for chunk in batch
         ]
-        for number, chunk in enumerate(read):
-            key = self._add(f"again-{number}", _touch, [chunk.pixels, chunk.mask])
+        for number, chunk in enumerate(chunks):
+            key = self._add_task(f"again-{number}", _do_nothing, [chunk.pixels, chunk.mask])
             try:
                 compute_graph(self.tasks, key, [], threading.Event())
             except TaskFailed:
                 return chunk
         return None
 
-    def _unreadable(self, chunk: _Chunk | None, error: Exception) -> Exception:
-        """Return the error that says which chunk cannot be read, and why."""
+    def _make_read_error(self, chunk: _Chunk | None, error: Exception) -> Exception:
+        """Return an error whose message names the chunk and the reason."""
         if isinstance(error, ChunkError):
-            # The message names the chunk, but not the image.
+            # This message names the chunk already, but not the image.
             return ChunkError(str(error) if chunk is None else f"image {chunk.place[0]}: {error}")
         lines = str(error).strip().splitlines()
         reason = ": ".join([type(error).__name__, *(line.rstrip(".") for line in lines[:1])])
-        what = "image" if chunk is None else f"chunk {shown_block(chunk.place[1])} of the image"
+        subject = "image" if chunk is None else f"chunk {format_block(chunk.place[1])} of the image"
         if chunk is not None and self.n_images > 1:
-            what = f"chunk {shown_block(chunk.place[1])} of image {chunk.place[0]}"
+            subject = f"chunk {format_block(chunk.place[1])} of image {chunk.place[0]}"
         kind = MemoryError if isinstance(error, MemoryError) else ChunkError
-        return kind(f"{what} cannot be read, got {reason}: check where its data are.")
+        return kind(
+            f"{subject} cannot be read, got {reason}: check the file or the function that its data "
+            "come from."
+        )
 
 
-def _touch(_chunk: Any) -> None:
-    """Be the task that wants a chunk only to be there."""
+def _do_nothing(_chunk: Any) -> None:
+    """Serve as a task whose only purpose is that its arguments are read."""
 
 
-def _read(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:
-    """Return the tasks that read the dask images and their masks, and all chunks."""
+def _collect_reading_tasks(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:
+    """Return the tasks that read the dask images and their masks, and a list of all chunks."""
     from dask.base import optimize
 
     lazy = [pixels for pixels in images if pixels.is_lazy]
-    # All at once, so that what they share is read once.
+    # Optimize all arrays in one call, so that data that several arrays share are read once.
     arrays = optimize(*(array for pixels in lazy for array in (pixels.array, pixels.mask)))
     tasks: dict[Any, Any] = {}
     keys: tuple[list[Any], list[Any]] = [], []
@@ -389,11 +438,13 @@ def _read(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:
         pixels = lazy[number // 2]
         if array is not None:
             tasks.update(array.__dask_graph__())
-        keys[number % 2].extend([None] * len(pixels.blocks()) if array is None else _keys(array))
-    return tasks, list(map(_Chunk, _lazy_places(images), *keys))
+        keys[number % 2].extend(
+            [None] * len(pixels.blocks()) if array is None else _chunk_keys(array)
+        )
+    return tasks, list(map(_Chunk, _chunk_places(images), *keys))
 
 
-def _keys(array: Any) -> list[Any]:
+def _chunk_keys(array: Any) -> list[Any]:
     """Return the keys of the chunks of a dask array that are not empty."""
     from dask.core import flatten
 

@@ -1,4 +1,4 @@
-"""Dask arrays whose chunks have the shape and the dtype that the array declares."""
+"""Check and cast the chunks of dask arrays to the shape and the dtype that the array declares."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class ChunkError(OSError):
-    """A part of an image cannot be read; the message says where, and why."""
+    """An error of reading a chunk. The message names the chunk and the reason."""
 
 
 def as_declared(array: Any, name: str = "image") -> Any:
     """Return a dask array whose chunks are checked and cast when they are read.
 
-    Dask does not look at what its tasks return. A function that is mapped over
-    chunks may return another dtype than was declared, and a cluster returns
+    Dask does not check the results of its tasks. A function that is mapped over
+    chunks may return another dtype than the array declares, and a cluster returns
     big-endian numbers in native byte order. Kernels that rely on the declared
     dtype would then copy bits of the wrong size or order.
 
@@ -32,18 +32,19 @@ def as_declared(array: Any, name: str = "image") -> Any:
     array : dask array
         With chunks of known sizes.
     name : {"image", "mask"}
-        Of a mask only the shape of the chunks is checked: every value that is
-        not 0 counts.
+        The word for the array in messages. For a mask only the shape of the
+        chunks is checked, because every value except 0 means the same.
 
     Returns
     -------
     dask array
-        Of the same chunks. Reading one of them raises ChunkError if its shape
-        is not the declared one, or if it has values that the declared dtype
-        cannot hold. Floats may be rounded to floats of fewer bits.
+        Has the same chunks and the same dtype. Reading a chunk raises ChunkError
+        if the chunk does not have the declared shape, or if the declared dtype
+        cannot hold a value of the chunk. Floats may be rounded to a float dtype
+        of fewer bits.
     """
     return array.map_blocks(
-        _as_declared,
+        _check_chunk,
         as_key(array.chunks),
         name,
         None if name == "mask" else array.dtype,
@@ -53,48 +54,50 @@ def as_declared(array: Any, name: str = "image") -> Any:
 
 
 def as_key(value: Any) -> Any:
-    """Return a value as a single key of a graph, however many tasks take it."""
+    """Wrap a value as one key of a dask graph, which all tasks that use the value share."""
     from dask.delayed import delayed
 
     name = f"napari-kmeans-{type(value).__name__.lower()}-{uuid.uuid4().hex}"
     return delayed(value, name=name, pure=False, traverse=False)
 
 
-def shown_block(block: Block) -> str:
-    """Return how the place of a block is written in messages: ``[0:100, 100:200]``."""
-    return "[" + ", ".join(f"{part.start}:{part.stop}" for part in block) + "]"
+def format_block(block: Block) -> str:
+    """Format the slices of a block for a message: ``[0:100, 100:200]``."""
+    return "[" + ", ".join(f"{side.start}:{side.stop}" for side in block) + "]"
 
 
-def _as_declared(
+def _check_chunk(
     chunk: Any,
     chunks: tuple[tuple[int, ...], ...],
     name: str,
     dtype: np.dtype[Any] | None,
     block_id: tuple[int, ...] = (),
 ) -> NDArray[Any]:
+    """Return a chunk in the declared dtype; `block_id` is its index along each axis."""
     values = np.asarray(chunk)
     shape = tuple(sizes[number] for sizes, number in zip(chunks, block_id, strict=True))
     if values.shape != shape:
         raise ChunkError(
-            f"chunk {_place(chunks, block_id)} of the {name} must have the shape {shape}, got "
-            f"{values.shape}: declare the chunks that are returned, as in map_blocks(…, chunks=…)."
+            f"chunk {_format_place(chunks, block_id)} of the {name} must have the shape {shape}, "
+            f"got {values.shape}: declare the chunks that the function returns, as in "
+            "map_blocks(…, chunks=…)."
         )
     if dtype is None or values.dtype == dtype:
         return values
-    held, wrong = _cast(values, dtype)
-    if wrong.size:
-        got = f"{quote_value(wrong[0].item())} in {values.dtype}"
+    cast, lost = _cast_values(values, dtype)
+    if lost.size:
+        got = f"{quote_value(lost[0].item())} in {values.dtype}"
         raise ChunkError(
-            f"chunk {_place(chunks, block_id)} of the {name} must have values that the declared "
-            f"dtype {dtype} can hold, got {got}: declare the dtype that is returned, as in "
-            "map_blocks(…, dtype=…)."
+            f"chunk {_format_place(chunks, block_id)} of the {name} must have values that the "
+            f"declared dtype {dtype} can hold, got {got}: declare the dtype that the function "
+            "returns, as in map_blocks(…, dtype=…)."
         )
-    return held
+    return cast
 
 
-def _place(chunks: tuple[tuple[int, ...], ...], block_id: tuple[int, ...]) -> str:
+def _format_place(chunks: tuple[tuple[int, ...], ...], block_id: tuple[int, ...]) -> str:
     starts = [sum(sizes[:number]) for sizes, number in zip(chunks, block_id, strict=True)]
-    return shown_block(
+    return format_block(
         tuple(
             slice(start, start + sizes[number])
             for start, sizes, number in zip(starts, chunks, block_id, strict=True)
@@ -102,35 +105,36 @@ def _place(chunks: tuple[tuple[int, ...], ...], block_id: tuple[int, ...]) -> st
     )
 
 
-def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return values in another dtype, and those of them that it cannot hold."""
+def _cast_values(values: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the values in another dtype, and the original values that this dtype cannot hold."""
     if values.dtype.kind not in "buif":
         return values, values.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
-        held = values.astype(dtype)
-    # numpy calls int64 to float64 safe, but the bits below the mantissa are lost.
+        cast = values.astype(dtype)
+    # numpy calls the cast from int64 to float64 safe, although it can change large integers.
     if np.can_cast(values.dtype, dtype) and (
         values.dtype.kind == dtype.kind or values.dtype.itemsize < 8
     ):
-        return held, values.reshape(-1)[:0]
+        return cast, values.reshape(-1)[:0]
     if values.dtype.kind == dtype.kind == "f":
-        return held, values[np.isfinite(values) & ~np.isfinite(held)]
-    # There and back: a cast from float to integer is only defined within its range.
+        return cast, values[np.isfinite(values) & ~np.isfinite(cast)]
+    # Cast to the new dtype and back, and compare. A cast from float to integer is only
+    # defined for values within the range of the integer: check the range before each cast.
     fits = _are_within(values, dtype)
-    back = np.where(fits, held, dtype.type(0))
+    back = np.where(fits, cast, dtype.type(0))
     fits &= _are_within(back, values.dtype)
     with np.errstate(invalid="ignore"):
         fits &= back.astype(values.dtype) == values
-    return held, values[~fits]
+    return cast, values[~fits]
 
 
 def _are_within(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
-    """Return which values lie in the range of a dtype."""
+    """Return a mask of the values that lie within the range of a dtype."""
     if dtype.kind == "f":
         return np.ones(values.shape, np.bool_)
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if values.dtype.kind == "f":
-        # float64 cannot represent the greatest int64: compare with the next number.
+        # float64 cannot represent the maximum of int64: compare with the maximum plus 1.
         wide = values.astype(np.promote_types(values.dtype, np.float64))
         return np.asarray((wide >= float(low)) & (wide < float(high + 1)))
     if values.dtype.kind == "b":

@@ -1,4 +1,4 @@
-"""Draw pixels by their place in the image, so that the chunks do not change which are drawn."""
+"""Draw pixels at random by their places, so that the chunks do not change the drawn pixels."""
 
 from __future__ import annotations
 
@@ -23,21 +23,26 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Block
 
 _N_REFERENCES = 5
-"""Pixels whose median is the reference. One could be an outlier; each may be a chunk to read."""
+"""Pixels whose median is the reference.
+
+A single pixel could be an outlier. For many pixels, many chunks would have to be read.
+"""
 
 
 class Drawn(NamedTuple):
-    """Pixels that were drawn, in the order of their images and places.
+    """Pixels that were drawn, in the order of the images and of the places there.
 
     Attributes
     ----------
     values : (m, C) float64 array
         In channel units.
     weights : (m,) float64 array
-        How many pixels each stands for; their sum is the number of pixels that are
-        not left out.
-    images, indices : (m,) int64 arrays
-        The number of the image, and the number of the pixel there, row by row.
+        The number of pixels that each drawn pixel stands for. Their sum is the
+        number of pixels that are not left out.
+    images : (m,) int64 array
+        The number of the image of each pixel.
+    indices : (m,) int64 array
+        The index of each pixel in its flattened image, in C order.
     """
 
     values: NDArray[np.float64]
@@ -54,33 +59,41 @@ def draw_pixels(
     seed: Sequence[int],
     step: Step = ignore,
 ) -> Drawn:
-    """Draw pixels uniformly, and others by their distance from a typical pixel.
+    """Draw some pixels uniformly, and others by their distance from a typical pixel.
 
-    Every pixel has a lot, a number from 0 to 1 that depends on the seed and the place of
-    the pixel alone. The pixels with the `n_uniform` least lots are drawn, and those with
-    the `n_far` least quotients of the lot and the squared distance from a reference:
-    the median of a few pixels. So the draw does not depend on chunks, blocks or
-    threads. What is far from the reference, such as a few bright objects on a dark
-    background, is drawn more densely, in the way of a lightweight coreset [2]_.
+    Each pixel has a random number between 0 and 1, which depends only on the seed and
+    on the place of the pixel. The `n_uniform` pixels with the lowest random numbers are
+    drawn. The rank of a pixel is its random number divided by its squared distance from
+    a reference, the median of a few pixels. The `n_far` pixels with the lowest ranks are
+    drawn as well. So chunks, blocks and threads do not change the drawn pixels. Pixels
+    far from the reference are drawn more densely, for example a few bright objects on a
+    dark background. A lightweight coreset [2]_ is drawn in a similar way.
 
     Parameters
     ----------
     images : sequence of Pixels
     n_uniform, n_far : int
-        How many pixels are drawn in each way. A pixel may be drawn in both.
+        The number of pixels to draw in each way. A pixel may be drawn in both ways,
+        and is returned once.
     space : ColorSpace
-        Where distances are measured.
+        The clustering space, in which distances are measured.
     seed : sequence of int
-        Another stream of draws for each.
+        Each sequence gives other random numbers.
     step : callable
         Called after each block or batch.
 
+    Returns
+    -------
+    Drawn
+        Empty if all pixels are left out.
+
     Notes
     -----
-    A pixel of lot u and squared distance d is drawn if u is below the threshold
-    max(a, b d), with a and b the least lot and the least quotient that were not drawn any
-    more. So it stands for 1 / max(a, b d) pixels, at least 1: an unbiased
-    estimate for the least of any such priorities [1]_.
+    Let a be the lowest random number and b the lowest rank among the pixels that are not
+    drawn. A pixel of random number u and squared distance d is drawn if u is below the
+    threshold max(a, b d). So the pixel stands for 1 / max(a, b d) pixels, and for at least
+    1 pixel. The estimate is unbiased for the lowest of any number of such priorities [1]_.
+    The weights are then scaled so that their sum is the number of pixels.
 
     References
     ----------
@@ -90,60 +103,79 @@ def draw_pixels(
        Lightweight Coresets", :doi:`10.1145/3219819.3219973`.
     """
     reference = _find_reference(images, space, seed, step) if n_far else None
-    lottery = _Lottery(space, reference, n_uniform, n_far, seed, [p.shape for p in images])
-    tickets = map_reduce(images, lottery, lottery.merge, step)
-    return tickets.drawn(n_uniform, n_far)
+    leaf = _CandidatesLeaf(space, reference, n_uniform, n_far, seed, [p.shape for p in images])
+    candidates = map_reduce(images, leaf, leaf.merge, step)
+    return candidates.draw(n_uniform, n_far)
 
 
-class _Tickets(NamedTuple):
-    """Pixels that may be drawn, and how many pixels took part."""
+class _Candidates(NamedTuple):
+    """Pixels that may be drawn, and the number of all pixels from which they were chosen.
+
+    Attributes
+    ----------
+    values : (m, C) float64 array
+        In channel units.
+    randoms : (m,) float64 array
+        The random number of each pixel, between 0 and 1.
+    squares : (m,) float64 array
+        Squared distances from the reference.
+    images, indices : (m,) int64 arrays
+        As in `Drawn`.
+    n_pixels : int
+    """
 
     values: NDArray[np.float64]
-    lots: NDArray[np.float64]
+    randoms: NDArray[np.float64]
     squares: NDArray[np.float64]
     images: NDArray[np.int64]
     indices: NDArray[np.int64]
     n_pixels: int
 
     @classmethod
-    def merge(cls, parts: list[_Tickets]) -> _Tickets:
-        """Return the tickets of all parts together."""
-        *columns, counts = zip(*parts, strict=True)
+    def concatenate(cls, results: list[_Candidates]) -> _Candidates:
+        """Return the candidates of all results."""
+        *columns, counts = zip(*results, strict=True)
         return cls._make([*map(np.concatenate, columns), sum(counts)])
 
     @property
-    def quotients(self) -> NDArray[np.float64]:
-        """The lots by squared distance; infinite at no distance."""
+    def ranks(self) -> NDArray[np.float64]:
+        """The random numbers divided by the squared distances; infinite at distance 0."""
         with np.errstate(divide="ignore", over="ignore"):
-            return self.lots / self.squares
+            return self.randoms / self.squares
 
-    def of(self, chosen: NDArray[Any]) -> _Tickets:
-        """Return some of them."""
+    def select(self, chosen: NDArray[Any]) -> _Candidates:
+        """Return the candidates of some indices, or of a mask."""
         *columns, n_pixels = self
-        return _Tickets._make([*(column[chosen] for column in columns), n_pixels])
+        return _Candidates._make([*(column[chosen] for column in columns), n_pixels])
 
-    def drawn(self, n_uniform: int, n_far: int) -> Drawn:
-        """Return those that are drawn, with their weights."""
-        tickets = self.of(np.lexsort([self.indices, self.images]))
-        limits = _limit(tickets.lots, n_uniform), _limit(tickets.quotients, n_far)
-        tickets = tickets.of((tickets.lots < limits[0]) | (tickets.quotients < limits[1]))
-        # Where few pixels differ from the reference, all of these are drawn: an infinite limit.
-        far = np.multiply(
-            tickets.squares, limits[1], where=tickets.squares > 0, out=np.zeros(len(tickets.lots))
+    def draw(self, n_uniform: int, n_far: int) -> Drawn:
+        """Return the pixels that are drawn, with their weights."""
+        candidates = self.select(np.lexsort([self.indices, self.images]))
+        limits = _find_limit(candidates.randoms, n_uniform), _find_limit(candidates.ranks, n_far)
+        candidates = candidates.select(
+            (candidates.randoms < limits[0]) | (candidates.ranks < limits[1])
         )
-        weights = 1 / np.clip(far, min(limits[0], 1.0), 1)
-        weights *= tickets.n_pixels / (weights.sum() or 1)
-        return Drawn(tickets.values, weights, tickets.images, tickets.indices)
+        # If few pixels differ from the reference, all of these are drawn, and the limit of
+        # the ranks is infinite. Infinity times a squared distance of 0 would be NaN.
+        thresholds = np.multiply(
+            candidates.squares,
+            limits[1],
+            where=candidates.squares > 0,
+            out=np.zeros(len(candidates.randoms)),
+        )
+        weights = 1 / np.clip(thresholds, min(limits[0], 1.0), 1)
+        weights *= candidates.n_pixels / (weights.sum() or 1)
+        return Drawn(candidates.values, weights, candidates.images, candidates.indices)
 
 
-def _limit(numbers: NDArray[np.float64], size: int) -> float:
-    """Return the least number that is not among the `size` least, infinite if all are."""
+def _find_limit(numbers: NDArray[np.float64], size: int) -> float:
+    """Return the lowest number after the `size` lowest numbers, infinity if there is none."""
     if not size:
         return 0.0
     return float(np.partition(numbers, size)[size]) if len(numbers) > size else np.inf
 
 
-class _Lottery:
+class _CandidatesLeaf:
     """The leaf that collects the pixels of a batch that may be drawn."""
 
     def __init__(
@@ -162,50 +194,56 @@ class _Lottery:
             np.random.SeedSequence([*seed, image]).generate_state(1, np.uint64)[0]
             for image in range(len(shapes))
         ]
-        # Limits that the batches seen so far give, above which no pixel can be drawn.
-        # They save work and do not change the result.
+        # Upper limits of random numbers and ranks, from the batches seen so far: a pixel
+        # above both cannot be drawn. They save work and do not change the result.
         self._limits = [np.inf if size else 0.0 for size in self.sizes]
-        self._least = [np.empty(0), np.empty(0)]
+        self._lowest = [np.empty(0), np.empty(0)]
         self._seen: set[int] = set()
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel without what was seen."""
-        return _Lottery, self._arguments
+        """Pickle without the state of the batches seen so far."""
+        return _CandidatesLeaf, self._arguments
 
-    def __call__(self, batch: Batch) -> _Tickets:
-        parts = [self._collect(piece) for piece in batch.pieces]
-        tickets = self.merge(parts)
-        self._tighten(batch.number, tickets)
-        return tickets.of(
-            (tickets.lots <= self._limits[0]) | (tickets.quotients <= self._limits[1])
+    def __call__(self, batch: Batch) -> _Candidates:
+        results = [self._collect_piece(piece) for piece in batch.pieces]
+        candidates = self.merge(results)
+        self._lower_limits(batch.number, candidates)
+        return candidates.select(
+            (candidates.randoms <= self._limits[0]) | (candidates.ranks <= self._limits[1])
         )
 
-    def merge(self, parts: list[_Tickets]) -> _Tickets:
-        """Return the tickets of all parts that may still be drawn."""
-        tickets = _Tickets.merge(parts)
-        if len(tickets.lots) <= min(size for size in self.sizes if size):
-            return tickets
-        limits = _limit(tickets.lots, self.sizes[0]), _limit(tickets.quotients, self.sizes[1])
-        return tickets.of((tickets.lots <= limits[0]) | (tickets.quotients <= limits[1]))
+    def merge(self, results: list[_Candidates]) -> _Candidates:
+        """Return the candidates of all results that may still be drawn."""
+        candidates = _Candidates.concatenate(results)
+        if len(candidates.randoms) <= min(size for size in self.sizes if size):
+            return candidates
+        limits = (
+            _find_limit(candidates.randoms, self.sizes[0]),
+            _find_limit(candidates.ranks, self.sizes[1]),
+        )
+        return candidates.select(
+            (candidates.randoms <= limits[0]) | (candidates.ranks <= limits[1])
+        )
 
-    def _tighten(self, number: int, tickets: _Tickets) -> None:
-        """Lower the limits by what a batch has."""
+    def _lower_limits(self, number: int, candidates: _Candidates) -> None:
+        """Lower the limits by the candidates of a batch."""
         with self._lock:
-            # A batch may be worked on twice, where its result was lost.
+            # A cluster runs a batch again if its result was lost. Counting its pixels twice
+            # would make the limits too low.
             if number in self._seen:
                 return
             self._seen.add(number)
-            for which, numbers in enumerate((tickets.lots, tickets.quotients)):
+            for which, numbers in enumerate((candidates.randoms, candidates.ranks)):
                 size = self.sizes[which]
-                least = np.concatenate([self._least[which], numbers])
-                if size and len(least) > size:
-                    least = np.partition(least, size)[: size + 1]
-                    self._limits[which] = float(least[size])
-                self._least[which] = least
+                lowest = np.concatenate([self._lowest[which], numbers])
+                if size and len(lowest) > size:
+                    lowest = np.partition(lowest, size)[: size + 1]
+                    self._limits[which] = float(lowest[size])
+                self._lowest[which] = lowest
 
-    def _collect(self, piece: Piece) -> _Tickets:
-        parts, start = [], 0
+    def _collect_piece(self, piece: Piece) -> _Candidates:
+        results, start = [], 0
         for image, block in piece.places:
             indices = indices_of(block, self.shapes[image])
             stop = start + len(indices)
@@ -213,23 +251,27 @@ class _Lottery:
             if piece.kept is not None:
                 kept = piece.kept[start:stop]
                 values, indices = values[kept], indices[kept]
-            parts.append(self._draw(values, indices, image))
+            results.append(self._collect_pixels(values, indices, image))
             start = stop
-        return parts[0] if len(parts) == 1 else self.merge(parts)
+        return results[0] if len(results) == 1 else self.merge(results)
 
-    def _draw(self, values: NDArray[Any], indices: NDArray[np.int64], image: int) -> _Tickets:
+    def _collect_pixels(
+        self, values: NDArray[Any], indices: NDArray[np.int64], image: int
+    ) -> _Candidates:
+        """Return the candidates among pixels of values (n, C) and indices (n,)."""
         points = self.space.convert(values)
+        # Without a reference, distances are measured from the origin.
         reference = np.zeros(points.shape[1]) if self.reference is None else self.reference
         chosen = np.empty(len(points), np.int64)
-        lots, squares = np.empty((2, len(points)))
+        randoms, squares = np.empty((2, len(points)))
         limits = self._limits[0], self._limits[1]
         n_chosen = select_points(
-            points, indices, self.keys[image], reference, *limits, chosen, lots, squares
+            points, indices, self.keys[image], reference, *limits, chosen, randoms, squares
         )
         chosen = chosen[:n_chosen]
-        return _Tickets(
+        return _Candidates(
             values[chosen].astype(np.float64),
-            lots[:n_chosen].copy(),
+            randoms[:n_chosen].copy(),
             squares[:n_chosen].copy(),
             np.full(n_chosen, image),
             indices[chosen],
@@ -240,7 +282,10 @@ class _Lottery:
 def _find_reference(
     images: Sequence[Pixels], space: ColorSpace, seed: Sequence[int], step: Step
 ) -> NDArray[np.float64] | None:
-    """Return the median of a few pixels in the clustering space (F,), None if all are left out."""
+    """Return the median of a few pixels in the clustering space (F,).
+
+    None if all of them are left out, or if a chunk cannot be read.
+    """
     rng = np.random.default_rng([*seed, 0])
     ends = np.cumsum([pixels.n_pixels for pixels in images])
     places = []
@@ -254,20 +299,21 @@ def _find_reference(
         step(0)
 
     try:
-        values = map_reduce(places, _values, np.concatenate, poll)
+        values = map_reduce(places, _join_values, np.concatenate, poll)
     except ChunkError:
-        # Reading all pixels fails as well, and says which chunk it is.
+        # The pass over all pixels will fail too, and its message names the chunk.
         return None
     return np.median(space.convert(values), axis=0) if len(values) else None
 
 
-def _values(batch: Batch) -> NDArray[Any]:
+def _join_values(batch: Batch) -> NDArray[Any]:
+    """Return the values (n, C) of the pixels of a batch that are not left out."""
     return np.concatenate([piece.inside for piece in batch.pieces])
 
 
 def indices_of(block: Block, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return the numbers (n,) that the pixels of a block have in their image, row by row."""
+    """Return the indices (n,) of the pixels of a block in their flattened image, in C order."""
     indices = np.zeros((), np.int64)
-    for part, length in zip(block, shape, strict=True):
-        indices = indices[..., None] * length + np.arange(part.start, part.stop)
+    for side, length in zip(block, shape, strict=True):
+        indices = indices[..., None] * length + np.arange(side.start, side.stop)
     return indices.ravel()

@@ -1,4 +1,4 @@
-"""What the channels of images are scaled by, so that each counts alike."""
+"""Find the offset and the scale of each channel, so that all channels have the same weight."""
 
 from __future__ import annotations
 
@@ -22,75 +22,100 @@ if TYPE_CHECKING:
 
 
 PERCENTILES = (1.0, 99.0)
-"""What `percentile` takes for the dark and the bright end of a channel."""
+"""The percentiles of a channel that `normalize="percentile"` maps to 0 and to 1."""
 
-_SAMPLE = 2**17
-"""Pixels drawn, about, to tell percentiles where values cannot be counted."""
+_PERCENTILE_PIXELS = 2**17
+"""Pixels that are drawn to estimate percentiles.
 
-_DIGITS = 10
-"""Digits of a scale that do not depend on the order of sums in float64."""
+From this number, the percentiles of normally distributed values are within 2 % of the
+distance between them.
+"""
+
+_SCALE_DIGITS = 10
+"""Digits of offsets and scales that do not depend on the order of sums in float64."""
 
 
 def scales_of_colors(
     colors: NDArray[Any], weights: Floats, normalize: str
 ) -> tuple[Floats, Floats]:
-    """Return the offset (C,) and the scale (C,) of the channels of weighted colors (n, C).
+    """Return the offset and the scale of each channel of weighted colors.
 
     Parameters
     ----------
     colors : (n, C) array
-        Finite, at least one.
+        Finite, at least one color.
     weights : (n,) float64 array
         Positive.
     normalize : {"zscore", "percentile"}
-        "zscore" takes the mean and the standard deviation, "percentile" the
-        first percentile and the distance from there to the 99th. The scale
-        of a channel that is the same everywhere is 1; so is that of one whose
-        values differ by less than 1e-100, which no model could hold.
+        "zscore" takes the mean and the standard deviation. "percentile" takes
+        the first percentile, and the distance from there to the 99th percentile.
+
+    Returns
+    -------
+    offset, scale : (C,) float64 arrays
+        In channel units. The scale of a constant channel is 1. So is a scale
+        below 1e-100, because no model could store it.
     """
     values = np.asarray(colors, np.float64)
     if normalize == "percentile":
-        low, high = _percentiles(values, weights).T
-        return low, _positive(high - low)
+        low, high = _find_percentiles(values, weights).T
+        return low, _replace_tiny_scales(high - low)
     means = np.average(values, axis=0, weights=weights)
     variances = np.average((values - means) ** 2, axis=0, weights=weights)
-    return means, _positive(np.sqrt(variances))
+    return means, _replace_tiny_scales(np.sqrt(variances))
 
 
 def find_scales(
     images: Sequence[Pixels], normalize: str, seed: int, step: Step = ignore
 ) -> tuple[Floats, Floats]:
-    """Return the offset (C,) and the scale (C,) of the channels of images, from one pass.
+    """Return the offset and the scale of each channel of images, from one pass over the pixels.
 
-    As `scales_of_colors`, with the percentiles of some 130,000 pixels drawn at
-    random. Pixels that are left out do not count. The chunks of the images do not
-    change the result.
+    Parameters
+    ----------
+    images : sequence of Pixels
+        Pixels that are left out do not count. The chunks do not change the result.
+    normalize : {"zscore", "percentile"}
+        See `scales_of_colors`. Percentiles are those of about 130,000 pixels
+        that are drawn at random.
+    seed : int
+        For drawing these pixels.
+    step : callable
+        Called after each block or batch.
+
+    Returns
+    -------
+    offset, scale : (C,) float64 arrays
     """
     plain = ColorSpace("rgb", 1.0)
     if normalize == "percentile":
-        drawn = draw_pixels(images, _SAMPLE, 0, plain, [seed, 4], step)
+        drawn = draw_pixels(images, _PERCENTILE_PIXELS, 0, plain, [seed, 4], step)
         if not len(drawn.values):
             return np.zeros(images[0].n_channels), np.ones(images[0].n_channels)
         return scales_of_colors(drawn.values, drawn.weights, normalize)
     moments = find_moments(images, plain, step)
     deviations = np.sqrt(moments.scatters / max(moments.n_pixels, 1))
-    # The last digits depend on the order in which chunks are summed.
-    scale = np.array([float(f"{value:.{_DIGITS}g}") for value in _positive(deviations)])
+    # Round: the last digits of sums depend on the order in which chunks are added.
+    scale = np.array(
+        [float(f"{value:.{_SCALE_DIGITS}g}") for value in _replace_tiny_scales(deviations)]
+    )
+    # Count the digits of the offset from the first digit of the scale or of the offset,
+    # whichever is smaller.
     unit = np.maximum(np.minimum(scale, np.abs(moments.means)), 1 / LARGEST)
     unit = 10.0 ** np.floor(np.log10(unit))
-    return np.round(moments.means / unit, _DIGITS) * unit, scale
+    return np.round(moments.means / unit, _SCALE_DIGITS) * unit, scale
 
 
-def _positive(scale: Floats) -> Floats:
+def _replace_tiny_scales(scale: Floats) -> Floats:
+    """Replace scales below 1 / `LARGEST` by 1."""
     return np.where(LARGEST * scale >= 1, scale, 1.0)
 
 
-def _percentiles(values: Floats, weights: Floats) -> Floats:
-    """Return for each channel the least values that so many percent do not exceed, (C, 2)."""
+def _find_percentiles(values: Floats, weights: Floats) -> Floats:
+    """Return the weighted percentiles `PERCENTILES` of each channel of values (n, C), (C, 2)."""
     result = np.empty((values.shape[1], len(PERCENTILES)))
     for channel, column in enumerate(values.T):
         order = np.argsort(column)
-        reached = np.cumsum(weights[order])
-        wanted = np.array(PERCENTILES) / 100 * reached[-1]
-        result[channel] = column[order][np.searchsorted(reached, wanted)]
+        cumulative = np.cumsum(weights[order])
+        targets = np.array(PERCENTILES) / 100 * cumulative[-1]
+        result[channel] = column[order][np.searchsorted(cumulative, targets)]
     return result

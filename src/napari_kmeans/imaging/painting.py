@@ -11,7 +11,7 @@ from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging import kernels
-from napari_kmeans.imaging.blocks import is_dask, split
+from napari_kmeans.imaging.blocks import extract_values, is_dask
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
 
@@ -307,7 +307,7 @@ def _label_chunk(
     """Return the labels of a chunk (..., C or more), 0 where its mask (..., 1) is False."""
     pixels = np.asarray(chunk)
     with in_task():
-        values, kept = split(pixels, np.asarray(masks[0]) if masks else None, n_channels)
+        values, kept = extract_values(pixels, np.asarray(masks[0]) if masks else None, n_channels)
         return painter.label(values, kept).reshape(pixels.shape[:-1])
 
 

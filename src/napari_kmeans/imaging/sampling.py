@@ -1,4 +1,4 @@
-"""The coreset of an image: a weighted sample of its pixels."""
+"""Summarize the pixels of images by a coreset: a few weighted colors."""
 
 from __future__ import annotations
 
@@ -29,29 +29,38 @@ if TYPE_CHECKING:
 
 Positions = NDArray[np.int64]
 
-_FINER = 8
+_FINE_CELLS = 8
+"""If a histogram has more cells than this per cell of the coreset, its cells are grouped again.
+
+Otherwise its colors are grouped. This takes longer, because there are more colors than cells.
+"""
+
 _OVERSAMPLING = 4
-"""How many pixels are drawn for each that is kept: so sensitivities decide which."""
+"""Pixels that are drawn for each pixel of the coreset, so that sensitivities select among them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Coreset:
-    """A few weighted colors whose cost stands for that of all pixels.
+    """A few weighted colors whose K-means cost approximates the cost of all pixels.
 
     Attributes
     ----------
     points : (m, C) float64 array
-        In channel units: mean colors of cells of color space where colors
-        can be counted, pixels of the image elsewhere.
+        In channel units. If the colors of the image can be counted, the points
+        are the mean colors of cells of color space. Otherwise they are pixels of
+        the image.
     weights : (m,) float64 array
-        What each point stands for, in pixels.
+        The number of pixels that each point stands for.
     positions : (m, ndim) int64 array
-        The index of one pixel of each. Worked out when first asked
-        for, from the image, which therefore should not have changed. Of
-        several images `ndim` is the most that one has, and the index into one
-        of fewer dimensions stands last, after zeros.
+        The index of one pixel of each point. `ndim` is the largest number of
+        spatial dimensions of the images. The index in an image of fewer
+        dimensions has zeros in front. For cells, the positions are found when
+        they are first used, by reading the images again: the images should not
+        have changed since the fit.
     images : (m,) int64 array
-        Of several images, the number of that in which the pixel is.
+        The number of the image of each of these pixels.
+    locate : callable
+        Returns `positions` and `images`. Called with a step function.
     """
 
     points: Floats
@@ -73,44 +82,57 @@ class Coreset:
         return self.locate(ignore)
 
     def find_positions(self, step: Step) -> None:
-        """Work the positions out now; raising from `step` cancels."""
+        """Find the positions now, if they are not known yet. An exception from `step` cancels."""
         if "_located" not in vars(self):
             vars(self)["_located"] = self.locate(step)
 
 
 def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> NDArray[Any]:
-    """Return the distinct colors (m, C) of images, the first `limit` of them in order.
+    """Return the distinct colors of images, at most the first `limit` colors.
 
-    In lexicographic order, so that the choice does not depend on the chunks.
+    Parameters
+    ----------
+    images : sequence of Pixels
+    limit : int
+    step : callable
+        Called with 0 several times a second.
+
+    Returns
+    -------
+    (m, C) array
+        In lexicographic order, so that the chunks do not change which colors are
+        the first.
     """
 
     def poll(_steps: float) -> None:
         step(0)
 
-    return map_reduce(images, _Colors(limit), partial(_first_colors, limit=limit), poll)
+    return map_reduce(images, _ColorsLeaf(limit), partial(_merge_colors, limit=limit), poll)
 
 
 @dataclass(frozen=True)
-class _Colors:
+class _ColorsLeaf:
     """The leaf of `find_colors`."""
 
     limit: int
 
     def __call__(self, batch: Batch) -> NDArray[Any]:
-        return _first_colors(
-            [_first_colors([piece.inside], self.limit) for piece in batch.pieces], self.limit
+        return _merge_colors(
+            [_merge_colors([piece.inside], self.limit) for piece in batch.pieces], self.limit
         )
 
 
-def _first_colors(parts: list[NDArray[Any]], limit: int) -> NDArray[Any]:
-    return np.unique(_one_of_each(np.concatenate(parts)), axis=0)[:limit]
+def _merge_colors(results: list[NDArray[Any]], limit: int) -> NDArray[Any]:
+    return np.unique(_drop_duplicates(np.concatenate(results)), axis=0)[:limit]
 
 
-def _one_of_each(colors: NDArray[Any]) -> NDArray[Any]:
-    """Return rows (m, C) that contain each distinct row (n, C) at least once, most of them once.
+def _drop_duplicates(colors: NDArray[Any]) -> NDArray[Any]:
+    """Return colors (m, C) that contain each distinct color of (n, C) at least once.
 
-    Rows are told apart by a hash of their bits: numpy sorts numbers twenty times as fast
-    as rows. Two of a million colors have the same hash once in 40 million images.
+    Colors are compared by a hash of their bits, because numpy sorts numbers twenty times
+    as fast as rows. Equal colors with different bits, such as 0.0 and -0.0, are both
+    returned. Among a million distinct colors, two have the same hash once in 40 million
+    images; then one of these two colors is lost.
     """
     if not colors.size:
         return colors
@@ -124,7 +146,17 @@ def _one_of_each(colors: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a coreset is drawn: for how many clusters, how large, from which seed."""
+    """The options for drawing a coreset.
+
+    Attributes
+    ----------
+    n_clusters : int
+        The number of clusters that the coreset is for.
+    size : int
+        The maximum number of points.
+    space : ColorSpace
+    seed : int
+    """
 
     n_clusters: int
     size: int
@@ -132,7 +164,10 @@ class Sampling:
     seed: int
 
     def draw(self, values: NDArray[Any], weights: Floats) -> tuple[NDArray[np.int64], Floats]:
-        """Draw from weighted colors (n, C) by sensitivity; see `draw_coreset`."""
+        """Draw from weighted colors (n, C) by sensitivity: return indices and weights (m,).
+
+        See `draw_coreset`.
+        """
         points = self.space.convert(values)
         rng = np.random.default_rng([self.seed, 3])
         return draw_coreset(points, weights, self.n_clusters, self.size, rng)
@@ -145,26 +180,32 @@ def take_cells(
     images: Sequence[Pixels],
     seed: int,
 ) -> Coreset:
-    """Return cells of color space as a coreset: mean colors and numbers of pixels.
+    """Return cells of color space as a coreset: their mean colors and numbers of pixels.
 
     Parameters
     ----------
     histogram : Histogram
     colors : GroupedPoints
-        Its distinct colors in channel units, in its own cells.
+        The distinct colors of the histogram in channel units, grouped by its cells.
     size : int or None
-        The number of cells; None takes the histogram's own. Where there are no
-        more colors than cells, each is a cell of its own.
+        The number of cells. None takes the cells of the histogram. If there are
+        at most `size` colors, each color is a cell.
     images, seed
-        To find a pixel of each cell, any of them with equal probability.
+        For finding a pixel of each cell. All pixels of a cell have the same
+        probability.
+
+    Returns
+    -------
+    Coreset
 
     Notes
     -----
-    Nothing is drawn at random to be fitted, and the mean of any union of cells
-    is exact. Centers from cells cost less than from as many points drawn by
-    sensitivity, at each size that was tried (2,000 and 10,000; K = 8, 16, 32).
+    Nothing is drawn at random for the fit, and the mean of any union of cells is exact.
+    Centers that are fitted to cells have a lower cost than centers that are fitted to the
+    same number of points drawn by sensitivity. This holds for each size that was tried:
+    2,000 and 10,000 points with K = 8, 16 and 32.
     """
-    numbers = _cell_numbers(colors, size)
+    numbers = _number_cells(colors, size)
     if size is None:
         points, weights = colors.means, colors.totals
     else:
@@ -175,64 +216,75 @@ def take_cells(
     def locate(step: Step) -> tuple[Positions, NDArray[np.int64]]:
         table = histogram.table(numbers, np.arange(1, len(weights) + 1, dtype=np.uint32))
         shapes = [pixels.shape for pixels in images]
-        locator = _Locator(histogram.codec, table, len(weights), shapes, seed)
-        lots = map_reduce(images, locator, _least, step)
-        return _positions(lots.images, lots.indices, shapes), lots.images
+        leaf = _ChoiceLeaf(histogram.codec, table, len(weights), shapes, seed)
+        choice = map_reduce(images, leaf, _merge_choices, step)
+        return _find_positions(choice.images, choice.indices, shapes), choice.images
 
     return Coreset(points, weights, locate)
 
 
-def _cell_numbers(colors: GroupedPoints, size: int | None) -> NDArray[np.int64]:
-    """Return for each color (n,) the number of its cell."""
+def _number_cells(colors: GroupedPoints, size: int | None) -> NDArray[np.int64]:
+    """Return the number (n,) of the cell of each color."""
     own = np.repeat(np.arange(len(colors.totals)), np.diff(colors.starts))
     if size is None:
         return own
     if len(own) <= size:
         return np.arange(len(own))
-    # Own cells that are much finer than asked for may be parted in place of colors.
-    if len(colors.totals) > _FINER * size:
-        return _parted(colors.means, colors.totals, size)[own]
-    return _parted(colors.points, colors.weights, size)
+    # The cells of the histogram are small compared with the cells of the coreset.
+    if len(colors.totals) > _FINE_CELLS * size:
+        return _group_points(colors.means, colors.totals, size)[own]
+    return _group_points(colors.points, colors.weights, size)
 
 
-def _parted(points: Floats, weights: Floats, size: int) -> NDArray[np.int64]:
+def _group_points(points: Floats, weights: Floats, size: int) -> NDArray[np.int64]:
+    """Group weighted points (n, C) in `size` cells, and return the number (n,) of each cell."""
     data, order = group_in_cells(points, weights, size)
     numbers = np.empty(len(points), np.int64)
     numbers[order] = np.repeat(np.arange(len(data.totals)), np.diff(data.starts))
     return numbers
 
 
-class _Lots(NamedTuple):
-    """For each entry (m,) the pixel of the least lot: the lot, the image, its number there."""
+class _Choice(NamedTuple):
+    """The pixel of each cell that has the lowest random number.
 
-    least: NDArray[np.uint64]
+    Attributes
+    ----------
+    randoms : (m,) uint64 array
+        The random number of this pixel; the maximum of uint64 if no pixel was seen.
+    images : (m,) int64 array
+        The number of the image of this pixel.
+    indices : (m,) int64 array
+        The index of this pixel in its flattened image, in C order.
+    """
+
+    randoms: NDArray[np.uint64]
     images: NDArray[np.int64]
     indices: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class _Locator:
-    """The leaf that looks for a pixel of each entry, any of them with equal probability.
+class _ChoiceLeaf:
+    """The leaf that chooses a pixel of each cell, all pixels with the same probability.
 
-    Every pixel draws a lot from its number in the image, so that the winner
-    does not depend on how the image is cut.
+    The random number of a pixel depends only on the seed and on the place of the pixel.
+    So the chunks do not change the chosen pixels.
     """
 
     codec: Codec
     table: NDArray[Any]
-    n_entries: int
+    n_cells: int
     shapes: list[tuple[int, ...]]
     seed: int
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel with the runs of the table alone."""
+        """Pickle the table in its packed form, which is much smaller."""
         packed = pack_table(self.table)
-        return _unpacked_locator, (self.codec, packed, self.n_entries, self.shapes, self.seed)
+        return _unpack_choice_leaf, (self.codec, packed, self.n_cells, self.shapes, self.seed)
 
-    def __call__(self, batch: Batch) -> _Lots:
-        most = np.iinfo(np.uint64).max
-        lots = _Lots(
-            np.full(self.n_entries, most, np.uint64), *np.zeros((2, self.n_entries), np.int64)
+    def __call__(self, batch: Batch) -> _Choice:
+        maximum = np.iinfo(np.uint64).max
+        choice = _Choice(
+            np.full(self.n_cells, maximum, np.uint64), *np.zeros((2, self.n_cells), np.int64)
         )
         for piece in batch.pieces:
             entries = self.codec.look_up(piece.values, self.table)
@@ -241,57 +293,57 @@ class _Locator:
             start = 0
             for image, block in piece.places:
                 indices = indices_of(block, self.shapes[image])
-                here = entries[start : start + len(indices)]
+                block_entries = entries[start : start + len(indices)]
                 key = np.random.SeedSequence([self.seed, 2, image]).generate_state(1, np.uint64)
-                update_smallest(here, indices, image, key[0], *lots)
+                update_smallest(block_entries, indices, image, key[0], *choice)
                 start += len(indices)
-        return lots
+        return choice
 
 
-def _unpacked_locator(codec: Codec, packed: Any, *rest: Any) -> _Locator:
-    return _Locator(codec, unpack_table(packed), *rest)
+def _unpack_choice_leaf(codec: Codec, packed: Any, *rest: Any) -> _ChoiceLeaf:
+    return _ChoiceLeaf(codec, unpack_table(packed), *rest)
 
 
-def _least(parts: list[_Lots]) -> _Lots:
-    best = parts[0]
-    for part in parts[1:]:
-        less = part.least < best.least
-        best = _Lots(*(np.where(less, new, old) for new, old in zip(part, best, strict=True)))
+def _merge_choices(results: list[_Choice]) -> _Choice:
+    best = results[0]
+    for result in results[1:]:
+        less = result.randoms < best.randoms
+        best = _Choice(*(np.where(less, new, old) for new, old in zip(result, best, strict=True)))
     return best
 
 
 def sample_pixels(images: Sequence[Pixels], sampling: Sampling, step: Step = ignore) -> Coreset:
-    """Draw more pixels than asked for, and thin them out by sensitivity.
+    """Draw a coreset: draw more pixels than needed, then select among them by sensitivity.
 
-    Half of the pixels are drawn uniformly, the others by their distance from a typical
-    pixel; see `draw_pixels`. The result does not depend on chunks or threads.
+    Half of the pixels are drawn uniformly, and half by their distance from a typical
+    pixel; see `draw_pixels`. Chunks and threads do not change the result.
     """
     return thin_out(draw_many(images, sampling, step), images, sampling)
 
 
 def draw_many(images: Sequence[Pixels], sampling: Sampling, step: Step = ignore) -> Drawn:
-    """Draw more pixels than asked for, whatever the number of clusters."""
+    """Draw more pixels than a coreset needs; the number of clusters does not matter."""
     n_each = _OVERSAMPLING // 2 * sampling.size
     return draw_pixels(images, n_each, n_each, sampling.space, [sampling.seed, 1], step)
 
 
 def thin_out(drawn: Drawn, images: Sequence[Pixels], sampling: Sampling) -> Coreset:
-    """Draw a sample of the pixels that were drawn, by their sensitivity for K clusters."""
+    """Select a coreset among drawn pixels, by their sensitivity for `sampling.n_clusters`."""
     shapes = [pixels.shape for pixels in images]
     if len(drawn.values) > sampling.size:
         indices, weights = sampling.draw(drawn.values, drawn.weights)
         drawn = Drawn(drawn.values[indices], weights, drawn.images[indices], drawn.indices[indices])
-    positions = _positions(drawn.images, drawn.indices, shapes)
+    positions = _find_positions(drawn.images, drawn.indices, shapes)
     return Coreset(drawn.values, drawn.weights, lambda _step: (positions, drawn.images))
 
 
-def _positions(
+def _find_positions(
     images: NDArray[np.int64], indices: NDArray[np.int64], shapes: list[tuple[int, ...]]
 ) -> Positions:
-    """Return where (m, ndim) pixels are, those of an image of fewer dimensions after zeros."""
+    """Return the positions (m, ndim) of pixels, with zeros in front for fewer dimensions."""
     positions = np.zeros((len(indices), max(map(len, shapes))), np.int64)
     for image, shape in enumerate(shapes):
-        here = images == image
-        index = np.stack(np.unravel_index(indices[here], shape), axis=1)
-        positions[here, positions.shape[1] - len(shape) :] = index
+        in_image = images == image
+        index = np.stack(np.unravel_index(indices[in_image], shape), axis=1)
+        positions[in_image, positions.shape[1] - len(shape) :] = index
     return positions

@@ -1,4 +1,4 @@
-"""K-means of all pixels of images that are not held in memory: a pass over them per iteration."""
+"""Fit K-means to images that are not held in memory: read all pixels in every iteration."""
 
 from __future__ import annotations
 
@@ -31,13 +31,17 @@ if TYPE_CHECKING:
 
 
 class Moments(NamedTuple):
-    """How many pixels are not left out, and how they lie in the clustering space.
+    """Number, mean, scatter and range of pixels in the clustering space.
 
     Attributes
     ----------
     n_pixels : int
-    means, scatters, low, high : (F,) float64 arrays
-        Mean, sum of squared distances from it, least and greatest coordinate.
+        Without the pixels that are left out.
+    means : (F,) float64 array
+    scatters : (F,) float64 array
+        The sum of the squared distances from the mean, along each axis.
+    low, high : (F,) float64 arrays
+        The minimum and the maximum along each axis.
     """
 
     n_pixels: int
@@ -53,41 +57,41 @@ class Moments(NamedTuple):
 
 
 def find_moments(images: Sequence[Pixels], space: ColorSpace, step: Step = ignore) -> Moments:
-    """Return the moments of the pixels of images, from one pass."""
-    return map_reduce(images, _Describer(space), _together, step)
+    """Return the moments of the pixels of images in a clustering space, from one pass."""
+    return map_reduce(images, _MomentsLeaf(space), _merge_moments, step)
 
 
 @dataclass(frozen=True)
-class _Describer:
+class _MomentsLeaf:
     """The leaf of `find_moments`."""
 
     space: ColorSpace
 
     def __call__(self, batch: Batch) -> Moments:
-        return _together([self._describe(piece.inside) for piece in batch.pieces])
+        return _merge_moments([self._find_moments(piece.inside) for piece in batch.pieces])
 
-    def _describe(self, values: NDArray[Any]) -> Moments:
+    def _find_moments(self, values: NDArray[Any]) -> Moments:
         points = np.asarray(self.space.convert(values), np.float64)
         if not len(points):
-            nothing = np.zeros(points.shape[1])
-            return Moments(0, nothing, nothing, nothing + np.inf, nothing - np.inf)
+            zeros = np.zeros(points.shape[1])
+            return Moments(0, zeros, zeros, zeros + np.inf, zeros - np.inf)
         means = points.mean(axis=0)
         scatters = ((points - means) ** 2).sum(axis=0)
         return Moments(len(points), means, scatters, points.min(axis=0), points.max(axis=0))
 
 
-def _together(parts: list[Moments]) -> Moments:
-    counts, means, scatters, low, high = (np.array(column) for column in zip(*parts, strict=True))
+def _merge_moments(results: list[Moments]) -> Moments:
+    counts, means, scatters, low, high = (np.array(column) for column in zip(*results, strict=True))
     total = counts.sum()
     mean = counts @ means / max(total, 1)
-    # Of the distances between the means, not of sums of squares, which lose precision.
+    # Add the scatter of the means. A difference of sums of squares would lose precision.
     scatter = scatters.sum(axis=0) + counts @ (means - mean) ** 2
     return Moments(int(total), mean, scatter, low.min(axis=0), high.max(axis=0))
 
 
 @dataclass(frozen=True, eq=False)
 class StreamedFit(Fit):
-    """A fit without labels, but with the tally of its last pass."""
+    """A fit without labels, but with the tally of its last pass over the pixels."""
 
     tally: Tally
 
@@ -108,16 +112,22 @@ def fit_pixels(
     images : sequence of Pixels
     options : Options
     sampling : Sampling
-        How the sample is drawn on which starts are compared.
+        How to draw the sample on which starts are compared.
     moments : Moments
-        Of the same pixels.
+        The moments of the same pixels.
     start : (K, F) float64 array or None
-        The centers of the first iteration; None takes the best that restarts
-        on the sample find. Pixels with a single feature and no given start are
-        fitted to the optimum of their bins: see `fit_bins`.
+        The centers of the first iteration. None takes the best start that
+        restarts on the sample find. If `start` is None and pixels have a single
+        feature, the pixels are counted in bins, and the fit is the optimum for
+        these bins: see `fit_bins`.
     rng : numpy.random.Generator
     step : callable
-        Called with 0 several times a second.
+        Called with 0 several times a second, because the number of iterations is
+        not known.
+
+    Returns
+    -------
+    StreamedFit
     """
 
     def poll(_steps: float) -> None:
@@ -125,24 +135,25 @@ def fit_pixels(
 
     if start is None and len(moments.means) == 1:
         low, high = float(moments.low[0]), float(moments.high[0])
-        bins = map_reduce(images, _Binner(low, high, sampling.space), _added, poll)
+        bins = map_reduce(images, _BinLeaf(low, high, sampling.space), _merge_bins, poll)
         centers, n_iter = fit_bins(bins, options.n_clusters, poll).centers, 1
     else:
         if start is None:
-            start = _start(images, options, sampling, rng, poll)
+            start = _find_start(images, options, sampling, rng, poll)
         threshold = options.tol * moments.mean_variance
         return lloyd_pixels(images, start, options.max_iter, threshold, sampling, step)
     tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
-def _start(
+def _find_start(
     images: Sequence[Pixels],
     options: Options,
     sampling: Sampling,
     rng: np.random.Generator,
     step: Step,
 ) -> Floats:
+    """Fit K-means to a sample of the pixels, and return the centers (K, F)."""
     sample = sample_pixels(images, sampling, step)
     points = np.asarray(sampling.space.convert(sample.points), np.float64)
     return fit_points([GroupedPoints(points, sample.weights)], options, None, rng, step).centers
@@ -156,7 +167,7 @@ def lloyd_pixels(
     sampling: Sampling,
     step: Step = ignore,
 ) -> StreamedFit:
-    """Run `clustering.lloyd.lloyd` with a pass over the images in each iteration.
+    """Run `clustering.lloyd.lloyd` with one pass over the images in each iteration.
 
     Parameters
     ----------
@@ -164,12 +175,17 @@ def lloyd_pixels(
     start : (K, F) float64 array
         The centers of the first iteration.
     max_iter : int
-        0 takes the start for the result.
+        The maximum number of iterations. 0 returns the start.
     threshold : float
-        The summed squared motion of the centers at which they are taken to be at rest.
+        Stop when the sum of the squared motions of the centers is at most this.
     sampling : Sampling
+        Only its clustering space is used.
     step : callable
         Called with 0 several times a second.
+
+    Returns
+    -------
+    StreamedFit
     """
 
     def poll(_steps: float) -> None:
@@ -178,15 +194,16 @@ def lloyd_pixels(
     centers, n_iter, motion = np.array(start, dtype=np.float64), 0, np.inf
     while n_iter < max_iter and motion > threshold:
         n_iter += 1
-        moved = _move(images, centers, sampling, poll)
+        moved = _move_centers(images, centers, sampling, poll)
         motion = np.inf if moved.n_filled else float(((moved.centers - centers) ** 2).sum())
         centers = moved.centers
     tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
-    # No cluster may be lost while pixels could fill it, also after the last iteration.
+    # The last iteration can empty a cluster too. Refill empty clusters while there are
+    # pixels to fill them, so that no cluster is lost.
     for _ in range(len(centers) if max_iter else 0):
         if tally.counts.all():
             break
-        moved = _move(images, centers, sampling, poll)
+        moved = _move_centers(images, centers, sampling, poll)
         if not moved.n_filled:
             break
         centers = moved.centers
@@ -194,68 +211,80 @@ def lloyd_pixels(
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
-class _Moved(NamedTuple):
-    """Centers (K, F) after an iteration, and how many of them had no pixel before."""
+class _MovedCenters(NamedTuple):
+    """Centers (K, F) after an iteration, and the number of empty clusters that were refilled."""
 
     centers: Floats
     n_filled: int
 
 
-def _move(images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: Step) -> _Moved:
-    """Move centers to the means of their pixels, and empty ones to the farthest pixels."""
+def _move_centers(
+    images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: Step
+) -> _MovedCenters:
+    """Move each center to the mean of its pixels, or to a far pixel if its cluster is empty."""
     nearest = Nearest(centers, sampling.space, in_space=True)
     tally = map_reduce(images, nearest, add_tallies, step)
     sums, totals = tally.sums.copy(), tally.counts.astype(np.float64)
     empty = np.flatnonzero(tally.counts == 0)
     n_filled = 0
     if len(empty):
-        far = map_reduce(images, _Farthest(nearest, 2 * len(centers)), _Far.merge, step)
+        far = map_reduce(images, _FarLeaf(nearest, 2 * len(centers)), _FarPixels.merge, step)
         n_filled = give_farthest(sums, totals, empty, *far)
     moved = np.divide(sums, totals[:, None], out=centers.copy(), where=totals[:, None] > 0)
-    return _Moved(moved, n_filled)
+    return _MovedCenters(moved, n_filled)
 
 
-class _Far(NamedTuple):
-    """The pixels (m, F) farthest from their centers, weights, labels and squared distances."""
+class _FarPixels(NamedTuple):
+    """The m pixels farthest from their nearest centers, the farthest first.
+
+    Attributes
+    ----------
+    points : (m, F) float64 array
+    weights : (m,) float64 array
+    labels : (m,) int32 array
+        The index of the nearest center.
+    distances : (m,) float64 array
+        Squared distances from this center.
+    """
 
     points: Floats
     weights: Floats
     labels: NDArray[np.int32]
     distances: Floats
 
-    def first(self, number: int) -> _Far:
-        """Return so many of them, the farthest first."""
+    def first(self, number: int) -> _FarPixels:
+        """Return the farthest `number` of these pixels, the farthest first."""
         chosen = np.argsort(-self.distances, kind="stable")[:number]
-        return _Far(
+        return _FarPixels(
             self.points[chosen], self.weights[chosen], self.labels[chosen], self.distances[chosen]
         )
 
     @staticmethod
-    def merge(parts: list[_Far]) -> _Far:
-        """Return the farthest of all, as many as the longest of the parts has."""
-        united = _Far(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        return united.first(max(len(part.distances) for part in parts))
+    def merge(results: list[_FarPixels]) -> _FarPixels:
+        """Return the farthest pixels of all results, up to the length of the longest result."""
+        merged = _FarPixels(*(np.concatenate(column) for column in zip(*results, strict=True)))
+        return merged.first(max(len(result.distances) for result in results))
 
 
 @dataclass(frozen=True, eq=False)
-class _Farthest:
-    """The leaf that finds the pixels farthest from their centers."""
+class _FarLeaf:
+    """The leaf that finds the pixels of a batch that are farthest from their nearest centers."""
 
     nearest: Nearest
     number: int
 
-    def __call__(self, batch: Batch) -> _Far:
-        return _Far.merge([self._find(piece.inside) for piece in batch.pieces])
+    def __call__(self, batch: Batch) -> _FarPixels:
+        return _FarPixels.merge([self._find_far(piece.inside) for piece in batch.pieces])
 
-    def _find(self, values: NDArray[Any]) -> _Far:
+    def _find_far(self, values: NDArray[Any]) -> _FarPixels:
         points = self.nearest.space.convert(values)
         labels, distances = find_nearest(points, self.nearest.centers)
-        far = _Far(np.asarray(points, np.float64), np.ones(len(points)), labels, distances)
+        far = _FarPixels(np.asarray(points, np.float64), np.ones(len(points)), labels, distances)
         return far.first(self.number)
 
 
 @dataclass(frozen=True)
-class _Binner:
+class _BinLeaf:
     """The leaf that counts gray pixels in bins of the clustering space."""
 
     low: float
@@ -263,12 +292,12 @@ class _Binner:
     space: ColorSpace
 
     def __call__(self, batch: Batch) -> Bins:
-        return _added([self._count(piece.inside) for piece in batch.pieces])
+        return _merge_bins([self._count(piece.inside) for piece in batch.pieces])
 
     def _count(self, values: NDArray[Any]) -> Bins:
         numbers = np.asarray(self.space.convert(values)[:, 0], np.float64)
         return bin_values(numbers, None, self.low, self.high)
 
 
-def _added(parts: list[Bins]) -> Bins:
-    return reduce(Bins.merge, parts)
+def _merge_bins(results: list[Bins]) -> Bins:
+    return reduce(Bins.merge, results)

@@ -1,4 +1,4 @@
-"""Whether an image has the units of the colors that it is compared with."""
+"""Warn if an image seems to have other units than the colors of a model."""
 
 from __future__ import annotations
 
@@ -17,50 +17,59 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Block
 
 OTHER_UNITS = 16
-"""As a rule, images in the same units differ less than so many times in their greatest values."""
+"""The ratio of two maxima above which the units seem to differ.
 
-_WINDOW = 512
-"""Pixels along each axis that are read of a lazy image."""
+A darker or brighter image in the same units rarely reaches this ratio. The smallest
+usual change of units, from 8-bit values to values from 0 to 1, is a factor of 255.
+"""
+
+_WINDOW_SIDE = 512
+"""Pixels along each axis of the window that is read from a lazy image."""
 
 
 def describe_other_units(
     pixels: Pixels, palette: NDArray[np.float64], dtype: np.dtype[Any], name: str = "image"
 ) -> str | None:
-    """Return a sentence if an image seems to be in other units than the colors of a model.
+    """Return a warning if an image seems to have other units than the colors of a model.
 
     Parameters
     ----------
     pixels : Pixels
-        Of a lazy image only a window in the middle is read, and only if
-        full brightness has another value in its dtype.
+        They are read only if full brightness has another value in the dtype of
+        the image than in `dtype`. Of a lazy image, only a window in the middle
+        is read.
     palette : (K, C) float64 array
         The colors of the model, in channel units.
     dtype : dtype
-        Of the image that was fitted.
+        The dtype of the image that the model was fitted to.
     name : str
-        What the sentence calls the image.
+        The name of the image in the warning.
 
     Returns
     -------
     str or None
+        One sentence, or None if the units seem to be the same.
     """
-    here_dtype = pixels.dtype
-    if white_of(here_dtype) == white_of(dtype):
+    image_dtype = pixels.dtype
+    if white_of(image_dtype) == white_of(dtype):
         return None
-    here, there = _greatest(pixels), float(palette.max())
-    if here <= 0 or there <= 0 or 1 / OTHER_UNITS <= here / there <= OTHER_UNITS:
+    image_max, model_max = _find_maximum(pixels), float(palette.max())
+    if image_max <= 0 or model_max <= 0 or 1 / OTHER_UNITS <= image_max / model_max <= OTHER_UNITS:
         return None
     return (
-        f"{name} holds {here_dtype} values up to {here:g}, while the model's colors, of {dtype}, "
-        f"go up to {there:g}: values are compared as they are, so bring the image to the model's "
-        "units first."
+        f"{name} holds {image_dtype} values up to {image_max:g}, while the model's colors, of "
+        f"{dtype}, go up to {model_max:g}: values are compared as they are, so bring the image to "
+        "the model's units first."
     )
 
 
-def _greatest(pixels: Pixels) -> float:
-    """Return the greatest channel value of the pixels that are not left out, 0 without any."""
+def _find_maximum(pixels: Pixels) -> float:
+    """Return the maximum channel value of the pixels that are not left out, or 0 without any.
+
+    Of a lazy image only the middle is searched. The result is at least 0.
+    """
     if pixels.is_lazy:
-        window = _middle(pixels.shape)
+        window = _middle_window(pixels.shape)
         mask = None if pixels.mask is None else np.asarray(pixels.mask[window])
         pixels = replace(pixels, array=np.asarray(pixels.array[window]), mask=mask)
 
@@ -71,8 +80,8 @@ def _greatest(pixels: Pixels) -> float:
     return max(map_threads(find, pixels.blocks()))
 
 
-def _middle(shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return a window of the plane in the middle of all axes before the last two."""
-    sizes = [*[1] * (len(shape) - 2), _WINDOW, _WINDOW][-len(shape) :]
+def _middle_window(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the slices of a window in the middle: one index of all axes but the last two."""
+    sizes = [*[1] * (len(shape) - 2), _WINDOW_SIDE, _WINDOW_SIDE][-len(shape) :]
     starts = [max(full - size, 0) // 2 for full, size in zip(shape, sizes, strict=True)]
     return tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Points
 
-from napari_kmeans.imaging.blocks import is_dask, split
+from napari_kmeans.imaging.blocks import extract_values, is_dask
 from napari_kmeans.imaging.declared import as_declared
 from napari_kmeans.viewer.from_layers.source import layer_levels, shown_slice
 
@@ -93,7 +93,7 @@ class StartMarks:
         sums, counts = np.zeros((len(names), n_channels)), np.zeros(len(names), np.int64)
         for coordinates, groups in self._marked(names):
             places, groups = self._over_image(coordinates, groups, source)
-            values, kept = split(_pixels(array, places, source), None, n_channels)
+            values, kept = extract_values(_pixels(array, places, source), None, n_channels)
             values, groups = (values, groups) if kept is None else (values[kept], groups[kept])
             np.add.at(sums, groups, values)
             counts += np.bincount(groups, minlength=len(names))
