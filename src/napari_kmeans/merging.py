@@ -313,7 +313,7 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     merged = replace(
         model,
         palette=palette[order],
-        center_labels=new_labels[model.center_labels - 1],
+        merged_labels=new_labels[model.center_labels - 1],
     )
     rows = merge_rows(table, new_labels)
     rows["index"], rows["color"] = np.arange(1, merged.n_clusters + 1), to_hex(merged.colors)

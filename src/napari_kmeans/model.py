@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +64,9 @@ class KMeansModel:
     offset, scale : tuples of C floats
         A channel value is compared as ``(value - offset) / scale``. Both are empty
         where channels are not scaled.
-    center_labels : (M,) int64 array
-        The label, 1…K, of each center.
+    merged_labels : (M,) int64 array or None
+        The label, 1…K, of each center after clusters were merged; None if each center
+        is a cluster. See `center_labels`.
     """
 
     cluster_centers_: Floats
@@ -79,13 +80,7 @@ class KMeansModel:
     normalize: str = "none"
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
-    center_labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def __post_init__(self) -> None:
-        """Give each center a label of its own if no labels are given."""
-        if not len(self.center_labels):
-            labels = np.arange(1, len(self.cluster_centers_) + 1)
-            object.__setattr__(self, "center_labels", labels)
+    merged_labels: NDArray[np.int64] | None = None
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -101,9 +96,11 @@ class KMeansModel:
         return len(self.palette)
 
     @property
-    def is_merged(self) -> bool:
-        """Whether clusters were merged, so that the labels are not those of the centers."""
-        return not np.array_equal(self.center_labels, np.arange(1, len(self.cluster_centers_) + 1))
+    def center_labels(self) -> NDArray[np.int64]:
+        """The label, 1…K, of each center, (M,)."""
+        if self.merged_labels is None:
+            return np.arange(1, len(self.cluster_centers_) + 1)
+        return self.merged_labels
 
     @property
     def n_channels(self) -> int:
@@ -229,8 +226,8 @@ class KMeansModel:
         painter = self._painter(pixels, stages, n_blocks)
         colors = self.palette[self.center_labels - 1] if recolored else None
         labels, image = paint(pixels, painter, colors, stages.stage(0.4, n_blocks))
-        if self.is_merged:
-            new_labels = np.append(0, self.center_labels).astype(label_dtype(self.n_clusters))
+        if self.merged_labels is not None:
+            new_labels = np.append(0, self.merged_labels).astype(label_dtype(self.n_clusters))
             labels = renumber_labels(labels, new_labels)
         stages.finish()
         return labels, None if image is None else pixels.channels_back(image)
@@ -313,8 +310,8 @@ class KMeansModel:
             "inertia": self.inertia_,
             "n_iter": self.n_iter_,
         }
-        if self.is_merged:
-            values["center_labels"] = self.center_labels.tolist()
+        if self.merged_labels is not None:
+            values["center_labels"] = self.merged_labels.tolist()
         return values
 
     @classmethod

@@ -65,7 +65,7 @@ def check_entries(values: Any) -> dict[str, Any]:
         **_read_scaling(values, color_space, n_channels),
     }
     if is_merged:
-        entries["center_labels"] = _read_labels(values, len(centers), len(palette))
+        entries["merged_labels"] = _read_labels(values, len(centers), len(palette))
     return entries
 
 

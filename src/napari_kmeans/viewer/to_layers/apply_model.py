@@ -127,7 +127,7 @@ def _count(
     pixels = (open_pixels(image, rgb=model.rgb),)
     step = Progress(progress).stage(1, count_steps(pixels))
     counts = tally_pixels(pixels, model.cluster_centers_, model.space, step).counts
-    if model.is_merged:
+    if model.merged_labels is not None:
         counts = np.bincount(model.center_labels - 1, counts).astype(np.int64)
     return counts
 
