@@ -179,7 +179,7 @@ def test_the_source_of_two_images_is_read_once(tmp_path):
 
 def test_pieces_without_a_pixel_are_refused():
     # Some releases of zarr read such a shape as it is stored, and some as [1, 16].
-    with pytest.raises(UnreadableImageError, match=r"^its pieces have the shape \(0, 16\)"):
+    with pytest.raises(UnreadableImageError, match=r"^its chunks have the shape \(0, 16\)"):
         open_lazily(FileArray(PLANE), (0, 16), None)
 
 

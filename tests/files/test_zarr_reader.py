@@ -239,11 +239,11 @@ class TestFaults:
         return message
 
     def test_a_directory_without_zarr(self, tmp_path):
-        assert self._message(tmp_path) == "it is a directory, and holds no zarr array"
+        assert self._message(tmp_path) == "it is a directory without a zarr array"
 
     def test_an_empty_group(self, tmp_path):
         zarr.open_group(tmp_path / "empty.zarr", mode="w")
-        assert self._message(tmp_path / "empty.zarr") == "it holds no zarr array"
+        assert self._message(tmp_path / "empty.zarr") == "it is a group without a zarr array"
 
     def test_several_arrays_ask_for_a_choice(self, tmp_path):
         group = zarr.open_group(tmp_path / "two.zarr", mode="w")
@@ -273,7 +273,7 @@ class TestFaults:
 
     def test_axes_that_do_not_fit(self, tmp_path):
         _write_ome(tmp_path / "a.zarr", [VOLUME], "yx", "0.4")
-        assert self._message(tmp_path / "a.zarr") == "its OME-Zarr metadata do not fit its arrays"
+        assert self._message(tmp_path / "a.zarr") == "its OME-Zarr metadata do not match its arrays"
 
     def test_a_damaged_chunk_is_named_when_it_is_read(self, tmp_path):
         path = tmp_path / "a.zarr"

@@ -1,4 +1,4 @@
-"""Read any image file."""
+"""Read an image file of any supported format."""
 
 from __future__ import annotations
 
@@ -23,14 +23,24 @@ TIFF_SUFFIXES = {".tif", ".tiff"}
 
 
 def read_image(path: Path) -> Picture:
-    """Read an image; the pages of a TIFF file or the frames of an animation are a stack.
+    """Read an image file, or a directory with a zarr array or an OME-Zarr image.
 
-    Zarr and large TIFF files give lazy dask arrays.
+    The pages of a TIFF file and the frames of an animation become a stack. A zarr
+    array or a large TIFF file becomes a lazy dask array. Black-and-white images of
+    dtype bool become uint8 images of 0 and 255.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Picture
 
     Raises
     ------
     UnreadableImageError
-        If the file is missing, damaged or no image.
+        If the file is missing, damaged or not an image.
     """
     try:
         if not path.exists():
@@ -40,7 +50,7 @@ def read_image(path: Path) -> Picture:
     except UnreadableImageError:
         raise
     except Exception as error:
-        # Decoders answer damaged files with errors of many kinds, IndexError among them.
+        # Decoders raise exceptions of many types for damaged files, such as IndexError.
         raise UnreadableImageError(reason(error)) from error
     if picture.pixels.dtype == bool:
         return picture._replace(
@@ -56,7 +66,7 @@ def _reader(path: Path) -> Callable[[Path], Picture]:
         return read_zarr
     # Refuse devices: reading one may never end. A pipe ends when its writer closes it.
     if not (path.is_file() or path.is_fifo()):
-        raise UnreadableImageError("it is a device and no file")
+        raise UnreadableImageError("it is a device, not a file")
     return read_tiff if path.suffix.lower() in TIFF_SUFFIXES else read_with_imageio
 
 
@@ -66,12 +76,13 @@ def _in_8_bits(pixels: Any) -> Any:
 
 @contextmanager
 def _quiet_decoders() -> Iterator[None]:
-    """Leave out what decoders say beside their errors, and Pillow's limit on the size."""
+    """Silence the warnings and log messages of decoders, and lift Pillow's limit on the size."""
     from PIL import Image
 
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     limit = Image.MAX_IMAGE_PIXELS
-    # Pillow's is the same everywhere; what there is memory for is looked at here.
+    # Pillow's limit is the same number of pixels on every machine. The readers compare the
+    # size with the free memory instead.
     Image.MAX_IMAGE_PIXELS = None
     try:
         with warnings.catch_warnings(action="ignore"):
