@@ -29,7 +29,7 @@ PLANE = RNG.integers(0, 9, (203, 330), dtype=np.uint8)
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """Levels are made of images beyond a hundred pixels, and chunks are small, to be quick."""
-    monkeypatch.setattr(ome_zarr_writer, "SIDE", 100)
+    monkeypatch.setattr(ome_zarr_writer, "STORED_CHUNK_SIDE", 100)
     monkeypatch.setattr(lazy, "CHUNK_PIXELS", 32 * 32)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from napari_kmeans.files.atomic import PREFIX, clear_leftovers, replacing
 from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
 from napari_kmeans.files.picture import Axis
-from napari_kmeans.files.zarr_reader import COLORS
+from napari_kmeans.files.zarr_reader import RGB_COLORS
 from napari_kmeans.imaging.blocks import is_dask
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def _channels(seg: Segmentation) -> dict[str, Any]:
             "active": label != "alpha",
             "window": _window(seg.model.white, *ends.get(label, colors)),
         }
-        for label, color in zip(RGBA, (*COLORS, "FFFFFF"), strict=True)
+        for label, color in zip(RGBA, (*RGB_COLORS, "FFFFFF"), strict=True)
     ]
     return {"omero": {"channels": channels[: seg.recolored.shape[-1]], "rdefs": {"model": "color"}}}
 

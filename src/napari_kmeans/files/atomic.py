@@ -55,48 +55,48 @@ def replacing(paths: Sequence[Path], obsolete: Sequence[Path] = ()) -> Iterator[
     """
     clear_leftovers([*paths, *obsolete])
     token = secrets.token_hex(4)
-    temporary, gone = (
+    temporary, discarded = (
         {path: path.with_name(f"{PREFIX}{token}-{path.name}") for path in group}
         for group in (paths, obsolete)
     )
     try:
         yield temporary
-        for part in temporary.values():
-            _flush_to_disk(part)
-        for path, part in temporary.items():
-            _take_place(part, path)
+        for new in temporary.values():
+            _flush_to_disk(new)
+        for path, new in temporary.items():
+            _move_into_place(new, path)
         # Rename before deleting: deleting a directory takes long, and a process that is
         # killed meanwhile would leave half of the directory under its own name.
-        for path, part in gone.items():
+        for path, renamed in discarded.items():
             with suppress(FileNotFoundError):
-                os.rename(path, part)
+                os.rename(path, renamed)
     finally:
-        for part in (*temporary.values(), *gone.values()):
-            _remove(part)
+        for leftover in (*temporary.values(), *discarded.values()):
+            _remove(leftover)
 
 
-def _take_place(part: Path, path: Path) -> None:
-    if not part.is_dir() or not path.exists():
-        os.replace(part, path)
+def _move_into_place(new: Path, path: Path) -> None:
+    if not new.is_dir() or not path.exists():
+        os.replace(new, path)
         return
     # `os.replace` cannot replace a directory that is not empty. If the process is killed
     # between the first two renames, the next run puts the old directory back.
-    previous = _previous(path)
+    previous = _previous_path(path)
     os.rename(path, previous)
-    os.rename(part, path)
+    os.rename(new, path)
     # Rename before deleting: the next run must not put back a half-deleted directory.
-    os.rename(previous, part)
+    os.rename(previous, new)
 
 
-def _previous(path: Path) -> Path:
+def _previous_path(path: Path) -> Path:
     return path.with_name(f"{PREFIX}previous-{path.name}")
 
 
 def clear_leftovers(paths: Sequence[Path]) -> None:
     """Restore or remove the files that killed runs left beside the paths."""
     for path in paths:
-        if _previous(path).exists() and not path.exists():
-            os.rename(_previous(path), path)
+        if _previous_path(path).exists() and not path.exists():
+            os.rename(_previous_path(path), path)
     for directory in {path.parent for path in paths}:
         names = "|".join(re.escape(path.name) for path in paths if path.parent == directory)
         # The prefix occurs twice if the writer of a file itself writes to a temporary path,

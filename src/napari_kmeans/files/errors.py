@@ -26,8 +26,10 @@ def check_memory(n_bytes: int, what: str) -> None:
 
     free = virtual_memory().available
     if n_bytes > free:
-        wanted, there = (f"{number / 2**30:,.1f} GB" for number in (n_bytes, free))
-        raise UnreadableImageError(f"{what} needs {wanted} of memory, and only {there} are free")
+        needed, available = (f"{number / 2**30:,.1f} GB" for number in (n_bytes, free))
+        raise UnreadableImageError(
+            f"{what} needs {needed} of memory, and only {available} are free"
+        )
 
 
 def reason(error: BaseException) -> str:

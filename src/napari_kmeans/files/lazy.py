@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CHUNK_PIXELS = 2**20
 """Pixels. Small tiles are joined to chunks of at most 1024 by 1024, some milliseconds of work."""
 
-MOST_CHUNKS = 2**18
+MAX_CHUNKS = 2**18
 """Limit on the number of chunks. More chunks of a million pixels would take days to process.
 
 A file with more chunks usually has damaged metadata.
@@ -51,7 +51,7 @@ class FileArray:
             return np.array(self._array[key])
         except Exception as error:
             # Decoders raise exceptions of many types for damaged files.
-            place = ", ".join(f"{part.start}:{part.stop}" for part in key)
+            place = ", ".join(f"{each.start}:{each.stop}" for each in key)
             raise UnreadableImageError(f"its pixels [{place}]: {reason(error)}") from error
 
 
@@ -73,17 +73,17 @@ def open_lazily(array: FileArray, tiles: Sequence[int], channel_axis: int | None
     Raises
     ------
     UnreadableImageError
-        If there are more than `MOST_CHUNKS` chunks, if one chunk does not fit into
+        If there are more than `MAX_CHUNKS` chunks, if one chunk does not fit into
         memory, or if a tile has no pixel. A file with damaged metadata has such
         sizes.
     """
     import dask.array as da
 
-    chunks = _gathered(array.shape, tiles, channel_axis)
+    chunks = _join_tiles(array.shape, tiles, channel_axis)
     check_memory(prod(chunks) * array.dtype.itemsize, "one chunk of it")
     if (
         prod(-(-length // max(size, 1)) for length, size in zip(array.shape, chunks, strict=True))
-        > MOST_CHUNKS
+        > MAX_CHUNKS
     ):
         raise UnreadableImageError(f"its shape, {array.shape}, is too large to be processed")
     # With `name=False` the array gets a random name. Otherwise dask would give the same name
@@ -91,7 +91,7 @@ def open_lazily(array: FileArray, tiles: Sequence[int], channel_axis: int | None
     return da.from_array(array, chunks=chunks, name=False, inline_array=True)
 
 
-def _gathered(
+def _join_tiles(
     shape: Sequence[int], tiles: Sequence[int], channel_axis: int | None
 ) -> tuple[int, ...]:
     """Return the shape of the chunks: tiles, doubled until they have `CHUNK_PIXELS` pixels.
@@ -109,9 +109,9 @@ def _gathered(
     if channel_axis is not None:
         sizes[channel_axis] = shape[channel_axis]
     while 2 * np.prod([sizes[axis] for axis in spatial], dtype=np.int64) <= CHUNK_PIXELS:
-        short = [axis for axis in spatial if sizes[axis] < shape[axis]]
-        if not short:
+        incomplete = [axis for axis in spatial if sizes[axis] < shape[axis]]
+        if not incomplete:
             break
-        axis = min(short, key=lambda axis: (axis not in spatial[-2:], sizes[axis], -axis))
+        axis = min(incomplete, key=lambda axis: (axis not in spatial[-2:], sizes[axis], -axis))
         sizes[axis] = min(2 * sizes[axis], shape[axis])
     return tuple(sizes)

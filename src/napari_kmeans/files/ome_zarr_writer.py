@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
     from napari_kmeans.execution.progress import Report, Step
 
-SIDE = 1024
+STORED_CHUNK_SIDE = 1024
 """Pixels. About the largest length of a stored chunk along an axis of the plane.
 
 A plane that is not longer than this gets no coarser level.
 """
 
-ORDER = {"time": 0, "space": 2}
+AXIS_RANKS = {"time": 0, "space": 2}
 """Rank of each kind of axis in NGFF: time is first, space is last, other kinds are between."""
 
 
@@ -103,7 +103,7 @@ def write_images(images: Sequence[Image], report: Report | None = None) -> None:
             pyramid.source(number, target.target)
             for pyramid, target in zip(pyramids, targets, strict=True)
         ]
-        _store(sources, targets, progress.stage(share / sum(shares), 1))
+        _store_on_threads(sources, targets, progress.stage(share / sum(shares), 1))
     for pyramid in pyramids:
         pyramid.describe(len(shares))
     progress.finish()
@@ -124,16 +124,18 @@ class _Pyramid:
     def of(cls, image: Image) -> _Pyramid:
         import zarr
 
-        order = sorted(range(len(image.axes)), key=lambda axis: ORDER.get(image.axes[axis].kind, 1))
+        order = sorted(
+            range(len(image.axes)), key=lambda axis: AXIS_RANKS.get(image.axes[axis].kind, 1)
+        )
         axes = tuple(image.axes[axis] for axis in order)
-        array = _regular(image.array.transpose(order))
+        array = _make_chunks_regular(image.array.transpose(order))
         plane = tuple(number for number, axis in enumerate(axes) if axis.kind == "space")[-2:]
         group = zarr.open_group(image.path, mode="w-", zarr_format=3)
-        return cls(image, array, axes, plane, list(_halved(array.shape, plane)), group)
+        return cls(image, array, axes, plane, list(_halve_shape(array.shape, plane)), group)
 
     def create_level(self, number: int) -> _ChunkWriter:
         chunks = [
-            _stored_size(size, length) if axis in self.plane else size
+            _stored_length(size, length) if axis in self.plane else size
             for axis, (size, length) in enumerate(
                 zip(self.array.chunksize, self.array.shape, strict=True)
             )
@@ -175,14 +177,14 @@ class _Pyramid:
             for a in self.axes
         ]
         datasets = [
-            {"path": str(number), "coordinateTransformations": self._place(number)}
+            {"path": str(number), "coordinateTransformations": self._transformations(number)}
             for number in range(n_levels)
         ]
         multiscale = {"name": self.image.name, "axes": axes, "datasets": datasets}
         ome = {"version": "0.5", "multiscales": [multiscale], **self.image.metadata}
         self.group.attrs["ome"] = ome
 
-    def _place(self, number: int) -> list[dict[str, Any]]:
+    def _transformations(self, number: int) -> list[dict[str, Any]]:
         scale = [
             a.scale * (2**number if axis in self.plane else 1) for axis, a in enumerate(self.axes)
         ]
@@ -193,7 +195,7 @@ class _Pyramid:
         return place
 
 
-def _regular(array: Any) -> Any:
+def _make_chunks_regular(array: Any) -> Any:
     """Return an array whose chunks have one length along each axis, as zarr requires.
 
     Only the last chunk may be shorter.
@@ -203,29 +205,29 @@ def _regular(array: Any) -> Any:
     return array.rechunk(array.chunksize)
 
 
-def _halved(shape: tuple[int, ...], plane: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+def _halve_shape(shape: tuple[int, ...], plane: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     yield shape
-    while max((shape[axis] for axis in plane), default=0) > SIDE:
+    while max((shape[axis] for axis in plane), default=0) > STORED_CHUNK_SIDE:
         shape = tuple(
             -(-length // 2) if axis in plane else length for axis, length in enumerate(shape)
         )
         yield shape
 
 
-def _stored_size(size: int, length: int) -> int:
+def _stored_length(size: int, length: int) -> int:
     """Return the length of the stored chunks along an axis.
 
     It is a divisor of the length of the computed chunks, so that no two of them
     write to the same stored chunk. A single computed chunk may have any length.
     """
     if size >= length:
-        return min(size, SIDE)
-    while size > SIDE and size % 2 == 0:
+        return min(size, STORED_CHUNK_SIDE)
+    while size > STORED_CHUNK_SIDE and size % 2 == 0:
         size //= 2
     return size
 
 
-def _store(sources: Sequence[Any], targets: Sequence[Any], step: Step) -> None:
+def _store_on_threads(sources: Sequence[Any], targets: Sequence[Any], step: Step) -> None:
     """Compute lazy arrays together, on threads, and write them to targets of the same shapes."""
     import dask.array as da
     from dask.base import compute

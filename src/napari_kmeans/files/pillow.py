@@ -43,7 +43,7 @@ def read_with_pillow(data: bytes, pages: Sequence[int] = ()) -> Picture:
     """Read the `pages` of a file, or all of its pages if `pages` is empty."""
     import imageio.v3 as iio
 
-    _check_with_pillow(data, len(pages))
+    _check_size(data, len(pages))
     mode = str(iio.immeta(data, plugin="pillow", index=0).get("mode", ""))
     # Convert CMYK to RGB: black ink, the fourth channel, would be taken for alpha.
     how: dict[str, Any] = {"plugin": "pillow", "mode": "RGB" if mode == "CMYK" else None}
@@ -61,7 +61,7 @@ def read_with_pillow(data: bytes, pages: Sequence[int] = ()) -> Picture:
     return Picture(pixels, rgb=not is_gray, note=note if _is_deep_color_png(data) else "")
 
 
-def _check_with_pillow(data: bytes, n_pages: int) -> None:
+def _check_size(data: bytes, n_pages: int) -> None:
     """Check that data are an image, and that its stated size fits into the free memory."""
     from PIL import Image, ImageMode, UnidentifiedImageError
 

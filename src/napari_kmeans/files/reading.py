@@ -45,7 +45,7 @@ def read_image(path: Path) -> Picture:
     try:
         if not path.exists():
             raise UnreadableImageError("there is no such file")
-        with _quiet_decoders():
+        with _silence_decoders():
             picture = _reader(path)(path)
     except UnreadableImageError:
         raise
@@ -54,7 +54,7 @@ def read_image(path: Path) -> Picture:
         raise UnreadableImageError(reason(error)) from error
     if picture.pixels.dtype == bool:
         return picture._replace(
-            pixels=_in_8_bits(picture.pixels), levels=tuple(map(_in_8_bits, picture.levels))
+            pixels=_bool_to_uint8(picture.pixels), levels=tuple(map(_bool_to_uint8, picture.levels))
         )
     return picture
 
@@ -70,12 +70,12 @@ def _reader(path: Path) -> Callable[[Path], Picture]:
     return read_tiff if path.suffix.lower() in TIFF_SUFFIXES else read_with_imageio
 
 
-def _in_8_bits(pixels: Any) -> Any:
+def _bool_to_uint8(pixels: Any) -> Any:
     return pixels.astype(np.uint8) * np.uint8(255)
 
 
 @contextmanager
-def _quiet_decoders() -> Iterator[None]:
+def _silence_decoders() -> Iterator[None]:
     """Silence the warnings and log messages of decoders, and lift Pillow's limit on the size."""
     from PIL import Image
 

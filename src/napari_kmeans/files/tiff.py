@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import tifffile
 
-SIDE = 1024
+CHUNK_SIDE = 1024
 """Pixels. Length of the chunks of uncompressed files along each axis of the plane."""
 
 
@@ -92,7 +92,7 @@ def _open_level(path: Path, series: tifffile.TiffPageSeries, number: int, axis: 
     if level.dataoffset is not None:
         dtype = np.dtype(level.keyframe.parent.byteorder + level.dtype.char)
         plain = FileArray(PlainTiff(path, level.dataoffset, dtype, tuple(level.shape)))
-        return open_lazily(plain, _squares(plain.shape, axis), axis)
+        return open_lazily(plain, _square_chunks(plain.shape, axis), axis)
     source = TiffLevel(path, number)
     _check_compression(source, level.keyframe)
     return open_lazily(source, source.tiles, axis)
@@ -111,14 +111,15 @@ def _check_size(path: Path, level: tifffile.TiffPageSeries) -> None:
     n_pieces = prod(page.chunked)
     if len(page.dataoffsets) < n_pieces:
         raise UnreadableImageError(
-            f"its shape, {level.shape}, needs {n_pieces} tiles or strips, and it has {len(page.dataoffsets)}"
+            f"its shape, {level.shape}, needs {n_pieces} tiles or strips, "
+            f"and it has {len(page.dataoffsets)}"
         )
 
 
-def _squares(shape: tuple[int, ...], axis: int | None) -> list[int]:
-    """Return the shape of square chunks, of one plane and one channel each."""
+def _square_chunks(shape: tuple[int, ...], axis: int | None) -> list[int]:
+    """Return the shape of square tiles of one plane, for `open_lazily`."""
     spatial = [number for number in range(len(shape)) if number != axis]
-    return [SIDE if number in spatial[-2:] else 1 for number in range(len(shape))]
+    return [CHUNK_SIDE if number in spatial[-2:] else 1 for number in range(len(shape))]
 
 
 def _check_compression(source: TiffLevel, page: tifffile.TiffPage) -> None:
