@@ -127,7 +127,7 @@ def test_a_compression_that_needs_another_package_says_so(path, compression, nam
     Image.fromarray(COLOR).save(path, compression=compression)
     with pytest.raises(UnreadableImageError) as caught:
         read_image(path)
-    expected = f"it is large and its compression, {name}, needs: pip install imagecodecs"
+    expected = f"it is large, and its compression, {name}, needs a package: pip install imagecodecs"
     assert str(caught.value) == expected
 
 
