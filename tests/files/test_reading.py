@@ -15,7 +15,8 @@ from PIL import Image
 
 from napari_kmeans.files.atomic import replacing, write_whole
 from napari_kmeans.files.errors import UnreadableImageError
-from napari_kmeans.files.reading import read_image
+from napari_kmeans.files.picture import Picture
+from napari_kmeans.files.reading import READERS, read_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,6 +81,15 @@ def test_gray_with_alpha_becomes_rgba(tmp_path):
     picture = read_image(tmp_path / "la.png")
     np.testing.assert_array_equal(picture.pixels, np.stack([gray, gray, gray, alpha], axis=-1))
     assert picture.rgb
+
+
+@pytest.mark.parametrize("name", ["image.xyz", "IMAGE.XYZ", "image.other"])
+def test_the_suffix_chooses_the_reader(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(READERS, (".xyz", ".other"), lambda path: Picture(GRAY, note=path.name))
+    (tmp_path / name).touch()
+    picture = read_image(tmp_path / name)
+    assert picture.pixels is GRAY
+    assert picture.note == name
 
 
 @pytest.mark.parametrize("suffix", [".png", ".gif", ".tif"])

@@ -12,6 +12,7 @@ import numpy as np
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.pillow import read_with_imageio
 from napari_kmeans.files.tiff import read_tiff
+from napari_kmeans.files.zarr_reader import read_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
     from napari_kmeans.files.picture import Picture
 
-TIFF_SUFFIXES = {".tif", ".tiff"}
+READERS: dict[tuple[str, ...], Callable[[Path], Picture]] = {
+    (".tif", ".tiff"): read_tiff,
+}
+"""The readers of image files, by the suffixes of the files in lower case.
+
+A file with another suffix is read with imageio. A directory is read as zarr, with any suffix.
+"""
 
 
 def read_image(path: Path) -> Picture:
@@ -46,7 +53,7 @@ def read_image(path: Path) -> Picture:
         if not path.exists():
             raise UnreadableImageError("there is no such file")
         with _silence_decoders():
-            picture = _reader(path)(path)
+            picture = _find_reader(path)(path)
     except UnreadableImageError:
         raise
     except Exception as error:
@@ -59,15 +66,15 @@ def read_image(path: Path) -> Picture:
     return picture
 
 
-def _reader(path: Path) -> Callable[[Path], Picture]:
+def _find_reader(path: Path) -> Callable[[Path], Picture]:
     if path.is_dir():
-        from napari_kmeans.files.zarr_reader import read_zarr
-
         return read_zarr
     # Refuse devices: reading one may never end. A pipe ends when its writer closes it.
     if not (path.is_file() or path.is_fifo()):
         raise UnreadableImageError("it is a device, not a file")
-    return read_tiff if path.suffix.lower() in TIFF_SUFFIXES else read_with_imageio
+    suffix = path.suffix.lower()
+    readers = (reader for suffixes, reader in READERS.items() if suffix in suffixes)
+    return next(readers, read_with_imageio)
 
 
 def _bool_to_uint8(pixels: Any) -> Any:
