@@ -1,4 +1,4 @@
-"""Results out: what the files are called, and in which format each is written."""
+"""Write the results of images: labels, recolored image, table and model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SUFFIXES = {
     "model": (".json",),
 }
 SHARED_MODEL, SHARED_TABLE = "napari-kmeans-model.json", "napari-kmeans-table.csv"
-"""What the model and the table of several images are called."""
+"""File names of the model and the table that several images share."""
 
 RGBA = ("red", "green", "blue", "alpha")
 
@@ -49,28 +49,33 @@ def write_results(
     shared: bool = False,
     kept: Sequence[Path] = (),
 ) -> Written:
-    """Write labels, recolored image, table and model.
+    """Write the labels, the recolored image, the table and the model of one image.
 
-    None of the four takes its place before all of them are written. At the same
-    time what an earlier run wrote for the same stem goes: a model, or labels and
-    pixels in another format. Lazy labels and pixels become OME-Zarr, chunk by
-    chunk.
+    The files get their names only after all of them are written. Results of an
+    earlier run for the same stem that are not overwritten are removed at the same
+    time: a model, or labels and pixels in another format. Lazy labels and pixels
+    are written as OME-Zarr, chunk by chunk.
 
     Parameters
     ----------
     seg : Segmentation
     directory : Path
     stem : str
-        What the names begin with.
+        The beginning of the file names.
     axes : sequence of Axis, optional
-        Those of the image, for OME-Zarr.
+        The axes of the image, for OME-Zarr.
     report : callable, optional
-        ``report(done, total)`` after each chunk; raising from it cancels.
+        ``report(done, total)`` is called after each chunk. If it raises an
+        exception, the writing stops.
     shared : bool
-        Whether the model is that of other images too: then it is not written,
-        and the table has the pixels of this image alone.
+        Whether other images have the same model. Then the model is not written,
+        and the table counts the pixels of this image only.
     kept : sequence of Path, optional
-        Files that do not go, whatever they are.
+        Files that are never removed.
+
+    Returns
+    -------
+    Written
 
     Raises
     ------
@@ -104,20 +109,20 @@ def write_results(
 
 
 class Written(NamedTuple):
-    """What was written."""
+    """The files and the table that `write_results` has written."""
 
     paths: list[Path]
     table: pd.DataFrame
     removed: list[Path]
-    """What an earlier run had written, which is gone."""
+    """Files of an earlier run that were removed."""
 
 
 def find_results(paths: Iterable[Path], kept: Iterable[Path] = ()) -> list[Path]:
-    """Return those of some paths at which a run wrote a result.
+    """Return the paths whose files were written by a run of this command line.
 
-    They are known by their contents: what only has the name of a result is
-    somebody else's. Links are left out, and so are `kept` files and the
-    directories in which these are.
+    Files are recognized by their contents, because a file of the user may have the
+    name of a result. The returned paths include no symbolic link, no `kept` file,
+    and no directory that contains a `kept` file.
     """
     places = {_key(place) for path in kept for place in (path, *path.absolute().parents)}
     return [path for path in paths if _key(path) not in places and _is_result(path)]
@@ -129,8 +134,8 @@ def stems_without_model(directory: Path) -> tuple[set[str], set[str]]:
     Returns
     -------
     shared, others : sets of str
-        Those whose table has the colors of the model of several images that is
-        there, and those of another model.
+        `shared` are the stems whose tables have the colors of the shared model in
+        the directory. `others` are the stems of another shared model.
     """
     model = _shared_colors(directory / SHARED_MODEL)
     shared: set[str] = set()
@@ -159,12 +164,12 @@ def _is_result(path: Path) -> bool:
     try:
         return not path.is_symlink() and path.exists() and _CHECKS[path.suffix](path)
     except Exception:
-        # Decoders answer damaged files with errors of many kinds.
+        # Decoders raise exceptions of many types for damaged files.
         return False
 
 
 def _is_tiff(path: Path) -> bool:
-    """Return whether a file is as `_write_tiff` leaves it."""
+    """Return whether a file has the format that `_write_tiff` writes."""
     from tifffile import COMPRESSION, TiffFile
 
     if path.is_dir():
@@ -176,22 +181,26 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _is_png(path: Path) -> bool:
-    """Return whether a file is as `_write_png` leaves it: its pixels follow its header."""
+    """Return whether a file has the format that `_write_png` writes.
+
+    Other programs usually write other chunks between the header and the pixels.
+    """
     with path.open("rb") as file:
         start = file.read(41)
-    # Of 33 bytes, signature and header; then come the length and the name of a chunk.
+    # Signature and header have 33 bytes. The length and the name of the next chunk follow.
     return start.startswith(b"\x89PNG\r\n\x1a\n") and start[37:] == b"IDAT"
 
 
 def _is_zarr(path: Path) -> bool:
     attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
-    # `_write_lazily` calls the image in "scan-labels.zarr" "scan labels".
+    # `_write_lazily` gives the image in "scan-labels.zarr" the name "scan labels".
     stem, _, part = attributes["ome"]["multiscales"][0]["name"].rpartition(" ")
     return path.name == f"{stem}-{part}.zarr"
 
 
 def _is_table(path: Path) -> bool:
     with path.open(encoding="utf-8") as file:
+        # A file of the user may be one long line: read no more than 64 KiB.
         header = file.readline(2**16).strip().split(",")
     return header[:3] == ["index", "pixels", "percent"] and header[-1] == "color"
 
@@ -210,11 +219,11 @@ _CHECKS: dict[str, Callable[[Path], bool]] = {
     ".csv": _is_table,
     ".json": _is_model,
 }
-"""How a result is told from other files, by the suffix of its name."""
+"""The check that recognizes a result by its contents, for each suffix."""
 
 
 class LabelCounts:
-    """The number of pixels of each label, added up from several threads."""
+    """The number of pixels of each label. Several threads may add to it."""
 
     def __init__(self, model: KMeansModel) -> None:
         self._model = model
@@ -222,13 +231,13 @@ class LabelCounts:
         self._lock = threading.Lock()
 
     def add(self, labels: NDArray[Any]) -> None:
-        """Add the pixels of a part of the image."""
+        """Count the labels of a part of the image."""
         counts = np.bincount(labels.reshape(-1), minlength=len(self._counts))
         with self._lock:
             self._counts += counts
 
     def table(self) -> pd.DataFrame:
-        """Return label, pixels, percent of the pixels that are not left out, and color."""
+        """Return a table of label, pixels, percent of the pixels that have a label, and color."""
         table = colors_of(self._model)[["index", "color"]]
         pixels = self._counts[1:]
         table.insert(1, "pixels", pixels)
@@ -237,7 +246,7 @@ class LabelCounts:
 
 
 def colors_of(model: KMeansModel) -> pd.DataFrame:
-    """Return label, mean of each channel and color of the clusters of a model."""
+    """Return a table of the clusters of a model: label, mean of each channel, and color."""
     import pandas as pd
 
     from napari_kmeans.imaging.colors import to_hex
@@ -298,10 +307,10 @@ def _label_colors(model: KMeansModel) -> dict[str, Any]:
 
 
 def _channels(seg: Segmentation) -> dict[str, Any]:
-    """Return what tells a viewer that channels are red, green, blue and alpha."""
+    """Return the OME-Zarr metadata of color channels: red, green, blue and alpha."""
     if not seg.model.rgb:
         return {}
-    # Imported here, for it imports numba, which the command line does not need to print help.
+    # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.imaging.colors import display_range
 
     ends = {"alpha": (0.0, seg.model.white)}
@@ -319,15 +328,15 @@ def _channels(seg: Segmentation) -> dict[str, Any]:
 
 
 def _window(white: float, start: float, end: float) -> dict[str, float]:
-    """Return the limits of a channel's values, and those that are shown as black and full."""
+    """Return the limits of a channel's values, and the values that are shown dark and bright."""
     return {"min": min(0.0, start), "max": max(white, end), "start": start, "end": end}
 
 
 def png_holds(image: np.ndarray, axes: str) -> bool:
-    """Return whether a PNG file gives `image` back exactly.
+    """Return whether reading a PNG file gives back `image` exactly.
 
-    16-bit color is no: PNG has it, but Pillow, which most readers in Python
-    use, hands it back at 8 bits.
+    The answer is no for 16-bit colors. PNG can store them, but Pillow, which most
+    Python packages use for reading, returns 8 bits.
     """
     if axes == "YX":
         return image.dtype in (np.uint8, np.uint16)
@@ -336,19 +345,21 @@ def png_holds(image: np.ndarray, axes: str) -> bool:
 
 @contextmanager
 def output_directory(path: Path) -> Iterator[Path]:
-    """Make sure that files can be written to `path`; take it away again if it stays empty.
+    """Create a directory, check that it is writable, and remove it at the end if it is empty.
+
+    Parent directories that were created are removed too if they are empty.
 
     Raises
     ------
     OSError
-        On entering, if `path` cannot be made or written to.
+        On entering, if the directory cannot be created or written to.
     """
     made = [parent for parent in (path, *path.parents) if not parent.exists()]
     try:
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.mkdir(parents=True, exist_ok=True)
-        # One name for all runs, so that the next one takes away what a killed one left.
+        # All runs use the same name, so that the next run removes the probe of a killed run.
         probe = path / f"{PREFIX}probe"
         probe.touch()
         probe.unlink(missing_ok=True)
@@ -360,7 +371,7 @@ def output_directory(path: Path) -> Iterator[Path]:
 
 
 def free_stems(names: list[str], directory: Path, inputs: list[Path]) -> list[str]:
-    """Return a stem for the outputs of each name, none of which overwrites another or an input."""
+    """Return a stem for each name, so that no result overwrites another result or an input."""
     taken = {_key(path) for path in inputs}
     stems = []
     for name in names:
@@ -383,13 +394,17 @@ def _targets(directory: Path, stem: str) -> list[Path]:
 
 
 def _key(path: Path) -> str:
-    # Case folded: on macOS and Windows two names may be one file.
-    # And not Path.resolve, which has no answer for a link that leads to itself.
+    # On macOS and Windows, names that differ only in case are the same file. `Path.resolve`
+    # would raise an exception for a symbolic link to itself.
     return os.path.realpath(path).casefold()
 
 
 def _tiff_axes(model: KMeansModel, ndim: int) -> str:
-    """Name the axes of an image as TIFF does: X, Y, Z from the last, S or C for channels."""
+    """Return a letter for each axis of an image, as in TIFF.
+
+    The last spatial axes are Z, Y and X, other spatial axes are Q (unknown). The
+    channels are S if they are colors, otherwise C.
+    """
     n_spatial = ndim - (model.channel_axis is not None)
     names = ("Q" * n_spatial + "ZYX")[-n_spatial:]
     if model.channel_axis is None:
