@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__
+from napari_kmeans.cli.earlier_results import find_results, stems_without_model
 from napari_kmeans.cli.jobs import ClusteredImage, Job, Plan, computed
-from napari_kmeans.cli.output import (
+from napari_kmeans.cli.output import write_results
+from napari_kmeans.cli.result_files import (
     SHARED_MODEL,
     SHARED_TABLE,
-    find_results,
     free_stems,
     output_directory,
-    stems_without_model,
-    write_results,
 )
 from napari_kmeans.cli.terminal import PROGRAM, bar, listed, print_message, print_table
 from napari_kmeans.files.atomic import replacing, write_whole

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.files.atomic import PREFIX, clear_leftovers, replacing
+from napari_kmeans.cli.earlier_results import find_results
+from napari_kmeans.cli.result_files import result_paths
+from napari_kmeans.files.atomic import clear_leftovers, replacing
 from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
 from napari_kmeans.files.picture import Axis
 from napari_kmeans.files.zarr_reader import RGB_COLORS
 from napari_kmeans.imaging.blocks import is_dask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -27,15 +25,6 @@ if TYPE_CHECKING:
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation
-
-SUFFIXES = {
-    "labels": (".tif", ".zarr"),
-    "recolored": (".png", ".tif", ".zarr"),
-    "table": (".csv",),
-    "model": (".json",),
-}
-SHARED_MODEL, SHARED_TABLE = "napari-kmeans-model.json", "napari-kmeans-table.csv"
-"""File names of the model and the table that several images share."""
 
 RGBA = ("red", "green", "blue", "alpha")
 
@@ -91,7 +80,7 @@ def write_results(
     names = [f"labels{suffixes[0]}", f"recolored{suffixes[1]}", "table.csv"]
     names += [] if shared else ["model.json"]
     paths = [directory / f"{stem}-{name}" for name in names]
-    others = [path for path in _targets(directory, stem) if path not in paths]
+    others = [path for path in result_paths(directory, stem) if path not in paths]
     clear_leftovers(others)
     obsolete = find_results(others, kept)
     counts = LabelCounts(seg.model)
@@ -115,111 +104,6 @@ class Written(NamedTuple):
     table: pd.DataFrame
     removed: list[Path]
     """Files of an earlier run that were removed."""
-
-
-def find_results(paths: Iterable[Path], kept: Iterable[Path] = ()) -> list[Path]:
-    """Return the paths whose files were written by a run of this command line.
-
-    Files are recognized by their contents, because a file of the user may have the
-    name of a result. The returned paths include no symbolic link, no `kept` file,
-    and no directory that contains a `kept` file.
-    """
-    places = {_key(place) for path in kept for place in (path, *path.absolute().parents)}
-    return [path for path in paths if _key(path) not in places and _is_result(path)]
-
-
-def stems_without_model(directory: Path) -> tuple[set[str], set[str]]:
-    """Return the stems of the results in a directory that have no model of their own.
-
-    Returns
-    -------
-    shared, others : sets of str
-        `shared` are the stems whose tables have the colors of the shared model in
-        the directory. `others` are the stems of another shared model.
-    """
-    model = _shared_colors(directory / SHARED_MODEL)
-    shared: set[str] = set()
-    others: set[str] = set()
-    for path in directory.iterdir():
-        stem, found, suffix = path.name.rpartition("-labels")
-        if not (stem and found and suffix in SUFFIXES["labels"]) or stem.startswith(PREFIX):
-            continue
-        table = directory / f"{stem}-table.csv"
-        if not (directory / f"{stem}-model.json").exists() and find_results([table]):
-            (shared if _table_colors(table) == model else others).add(stem)
-    return shared, others
-
-
-def _shared_colors(path: Path) -> list[str] | None:
-    from napari_kmeans.model import KMeansModel
-
-    return colors_of(KMeansModel.load(path))["color"].to_list() if find_results([path]) else None
-
-
-def _table_colors(path: Path) -> list[str]:
-    return [line.rpartition(",")[2] for line in path.read_text("utf-8").splitlines()[1:]]
-
-
-def _is_result(path: Path) -> bool:
-    try:
-        return not path.is_symlink() and path.exists() and _CHECKS[path.suffix](path)
-    except Exception:
-        # Decoders raise exceptions of many types for damaged files.
-        return False
-
-
-def _is_tiff(path: Path) -> bool:
-    """Return whether a file has the format that `_write_tiff` writes."""
-    from tifffile import COMPRESSION, TiffFile
-
-    if path.is_dir():
-        return False
-    with TiffFile(path) as file:
-        page = file.pages.first
-        by_tifffile = file.is_shaped and page.software == "tifffile.py"
-        return bool(by_tifffile and page.compression == COMPRESSION.ADOBE_DEFLATE)
-
-
-def _is_png(path: Path) -> bool:
-    """Return whether a file has the format that `_write_png` writes.
-
-    Other programs usually write other chunks between the header and the pixels.
-    """
-    with path.open("rb") as file:
-        start = file.read(41)
-    # Signature and header have 33 bytes. The length and the name of the next chunk follow.
-    return start.startswith(b"\x89PNG\r\n\x1a\n") and start[37:] == b"IDAT"
-
-
-def _is_zarr(path: Path) -> bool:
-    attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
-    # `_write_lazily` gives the image in "scan-labels.zarr" the name "scan labels".
-    stem, _, part = attributes["ome"]["multiscales"][0]["name"].rpartition(" ")
-    return path.name == f"{stem}-{part}.zarr"
-
-
-def _is_table(path: Path) -> bool:
-    with path.open(encoding="utf-8") as file:
-        # A file of the user may be one long line: read no more than 64 KiB.
-        header = file.readline(2**16).strip().split(",")
-    return header[:3] == ["index", "pixels", "percent"] and header[-1] == "color"
-
-
-def _is_model(path: Path) -> bool:
-    from napari_kmeans.model import KMeansModel
-
-    KMeansModel.load(path)
-    return True
-
-
-_CHECKS: dict[str, Callable[[Path], bool]] = {
-    ".tif": _is_tiff,
-    ".png": _is_png,
-    ".zarr": _is_zarr,
-    ".csv": _is_table,
-    ".json": _is_model,
-}
-"""The check that recognizes a result by its contents, for each suffix."""
 
 
 class LabelCounts:
@@ -341,62 +225,6 @@ def png_holds(image: np.ndarray, axes: str) -> bool:
     if axes == "YX":
         return image.dtype in (np.uint8, np.uint16)
     return axes == "YXS" and image.dtype == np.uint8
-
-
-@contextmanager
-def output_directory(path: Path) -> Iterator[Path]:
-    """Create a directory, check that it is writable, and remove it at the end if it is empty.
-
-    Parent directories that were created are removed too if they are empty.
-
-    Raises
-    ------
-    OSError
-        On entering, if the directory cannot be created or written to.
-    """
-    made = [parent for parent in (path, *path.parents) if not parent.exists()]
-    try:
-        if path.exists() and not path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        path.mkdir(parents=True, exist_ok=True)
-        # All runs use the same name, so that the next run removes the probe of a killed run.
-        probe = path / f"{PREFIX}probe"
-        probe.touch()
-        probe.unlink(missing_ok=True)
-        yield path
-    finally:
-        for directory in made:
-            if directory.is_dir() and not any(directory.iterdir()):
-                directory.rmdir()
-
-
-def free_stems(names: list[str], directory: Path, inputs: list[Path]) -> list[str]:
-    """Return a stem for each name, so that no result overwrites another result or an input."""
-    taken = {_key(path) for path in inputs}
-    stems = []
-    for name in names:
-        number = 1
-        stem = name
-        while taken & (targets := {_key(path) for path in _targets(directory, stem)}):
-            number += 1
-            stem = f"{name}-{number}"
-        taken |= targets
-        stems.append(stem)
-    return stems
-
-
-def _targets(directory: Path, stem: str) -> list[Path]:
-    return [
-        directory / f"{stem}-{part}{suffix}"
-        for part, suffixes in SUFFIXES.items()
-        for suffix in suffixes
-    ]
-
-
-def _key(path: Path) -> str:
-    # On macOS and Windows, names that differ only in case are the same file. `Path.resolve`
-    # would raise an exception for a symbolic link to itself.
-    return os.path.realpath(path).casefold()
 
 
 def _tiff_axes(model: KMeansModel, ndim: int) -> str:
