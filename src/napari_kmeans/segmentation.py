@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
     from napari_kmeans.imaging.sampling import Coreset
 
+COUNT_COLUMNS = ("index", "pixels", "percent")
+"""The first columns of the table of an image."""
+
+COLOR_COLUMN = "color"
+"""The last column of the table of an image."""
+
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
@@ -410,14 +416,12 @@ def table_of(model: KMeansModel, counts: NDArray[np.int64]) -> pd.DataFrame:
     """Return the table of an image of which each cluster has so many pixels."""
     import pandas as pd
 
-    columns: dict[str, Any] = {
-        "index": np.arange(1, model.n_clusters + 1),
-        "pixels": counts,
-        "percent": 100 * counts / max(counts.sum(), 1),
-    }
+    percent = 100 * counts / max(counts.sum(), 1)
+    values = (np.arange(1, model.n_clusters + 1), counts, percent)
+    columns: dict[str, Any] = dict(zip(COUNT_COLUMNS, values, strict=True))
     for name, means in zip(channel_names(model), model.palette.T, strict=True):
         columns[f"mean {name}"] = means
-    columns["color"] = to_hex(model.colors)
+    columns[COLOR_COLUMN] = to_hex(model.colors)
     return pd.DataFrame(columns)
 
 

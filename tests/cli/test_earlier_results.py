@@ -14,7 +14,8 @@ from PIL import Image
 
 from napari_kmeans import segment
 from napari_kmeans.cli.earlier_results import find_results
-from napari_kmeans.cli.output import write_results
+from napari_kmeans.cli.output import colors_of, write_results
+from napari_kmeans.segmentation import COLOR_COLUMN, COUNT_COLUMNS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,15 @@ class TestFindResults:
         assert len(results) == 7 * 4
         assert {path.suffix for path in results} == {".tif", ".png", ".zarr", ".csv", ".json"}
         assert find_results(results) == results
+
+    def test_tables_of_the_pixels_and_of_a_shared_model_are_known(self, tmp_path, quadrants):
+        seg = segment(quadrants, 3, rgb=True)
+        columns = [*COUNT_COLUMNS, "mean red", "mean green", "mean blue", COLOR_COLUMN]
+        assert seg.table.columns.tolist() == columns
+        shared = write_results(seg, tmp_path, "photo", shared=True)
+        assert shared.table.columns.tolist() == [*COUNT_COLUMNS, COLOR_COLUMN]
+        assert find_results([tmp_path / "photo-table.csv"]) == [tmp_path / "photo-table.csv"]
+        assert colors_of(seg.model).columns.tolist() == ["index", *columns[3:]]
 
     def test_kept_files_and_links_and_what_is_gone_are_not(self, results, tmp_path):
         labels = next(path for path in results if path.name == "rgb-labels.tif")

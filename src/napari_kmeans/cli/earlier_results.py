@@ -100,10 +100,13 @@ def _is_zarr(path: Path) -> bool:
 
 
 def _is_table(path: Path) -> bool:
+    from napari_kmeans.segmentation import COLOR_COLUMN, COUNT_COLUMNS
+
     with path.open(encoding="utf-8") as file:
         # A file of the user may be one long line: read no more than 64 KiB.
         header = file.readline(2**16).strip().split(",")
-    return header[:3] == ["index", "pixels", "percent"] and header[-1] == "color"
+    first = header[: len(COUNT_COLUMNS)]
+    return first == list(COUNT_COLUMNS) and header[-1] == COLOR_COLUMN
 
 
 def _is_model(path: Path) -> bool:

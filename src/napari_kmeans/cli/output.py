@@ -122,24 +122,17 @@ class LabelCounts:
 
     def table(self) -> pd.DataFrame:
         """Return a table of label, pixels, percent of the pixels that have a label, and color."""
-        table = colors_of(self._model)[["index", "color"]]
-        pixels = self._counts[1:]
-        table.insert(1, "pixels", pixels)
-        table.insert(2, "percent", 100 * pixels / max(pixels.sum(), 1))
-        return table
+        from napari_kmeans.segmentation import COLOR_COLUMN, COUNT_COLUMNS, table_of
+
+        return table_of(self._model, self._counts[1:])[[*COUNT_COLUMNS, COLOR_COLUMN]]
 
 
 def colors_of(model: KMeansModel) -> pd.DataFrame:
     """Return a table of the clusters of a model: label, mean of each channel, and color."""
-    import pandas as pd
+    from napari_kmeans.segmentation import COUNT_COLUMNS, table_of
 
-    from napari_kmeans.imaging.colors import to_hex
-    from napari_kmeans.segmentation import channel_names
-
-    columns: dict[str, Any] = {"index": np.arange(1, model.n_clusters + 1)}
-    for name, means in zip(channel_names(model), model.palette.T, strict=True):
-        columns[f"mean {name}"] = means
-    return pd.DataFrame({**columns, "color": to_hex(model.colors)})
+    without_pixels = np.zeros(model.n_clusters, np.int64)
+    return table_of(model, without_pixels).drop(columns=list(COUNT_COLUMNS[1:]))
 
 
 def _write_at_once(seg: Segmentation, labels: Path, recolored: Path, counts: LabelCounts) -> None:
