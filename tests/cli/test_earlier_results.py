@@ -14,7 +14,7 @@ from PIL import Image
 
 from napari_kmeans import segment
 from napari_kmeans.cli.earlier_results import find_results
-from napari_kmeans.cli.output import colors_of, write_results
+from napari_kmeans.cli.output import color_table, write_results
 from napari_kmeans.segmentation import COLOR_COLUMN, COUNT_COLUMNS
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class TestFindResults:
         shared = write_results(seg, tmp_path, "photo", shared=True)
         assert shared.table.columns.tolist() == [*COUNT_COLUMNS, COLOR_COLUMN]
         assert find_results([tmp_path / "photo-table.csv"]) == [tmp_path / "photo-table.csv"]
-        assert colors_of(seg.model).columns.tolist() == ["index", *columns[3:]]
+        assert color_table(seg.model).columns.tolist() == ["index", *columns[3:]]
 
     def test_kept_files_and_links_and_what_is_gone_are_not(self, results, tmp_path):
         labels = next(path for path in results if path.name == "rgb-labels.tif")

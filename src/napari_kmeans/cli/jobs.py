@@ -193,7 +193,7 @@ def _segment_together(pictures: Sequence[Picture], options: Options) -> Segmenta
 
 def _paint(job: Job, picture: Picture, model: KMeansModel, options: Options) -> Segmentation | None:
     """Paint one image, or say why not and return None."""
-    from napari_kmeans.cli.output import colors_of
+    from napari_kmeans.cli.output import color_table
     from napari_kmeans.segmentation import Segmentation
 
     try:
@@ -203,7 +203,7 @@ def _paint(job: Job, picture: Picture, model: KMeansModel, options: Options) -> 
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
         print_message(f"cannot apply the model to {job.source}: {reason(error)}")
         return None
-    return Segmentation(labels, recolored, model, colors_of(model), None, float("nan"), options)
+    return Segmentation(labels, recolored, model, color_table(model), None, float("nan"), options)
 
 
 def _values(options: Options) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class LabelCounts:
         return table_of(self._model, self._counts[1:])[[*COUNT_COLUMNS, COLOR_COLUMN]]
 
 
-def colors_of(model: KMeansModel) -> pd.DataFrame:
+def color_table(model: KMeansModel) -> pd.DataFrame:
     """Return a table of the clusters of a model: label, mean of each channel, and color."""
     from napari_kmeans.segmentation import COUNT_COLUMNS, table_of
 

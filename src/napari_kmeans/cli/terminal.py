@@ -25,7 +25,7 @@ def print_message(sentence: str) -> None:
     print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Return names as a list in words: the first names, and the number of further names."""
     shown = list(names[:NAMES_PRINTED])
     if len(names) > len(shown):
