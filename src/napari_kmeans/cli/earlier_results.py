@@ -94,7 +94,7 @@ def _is_png(path: Path) -> bool:
 
 def _is_zarr(path: Path) -> bool:
     attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
-    # `_write_lazily` gives the image in "scan-labels.zarr" the name "scan labels".
+    # `_write_ome_zarr` gives the image in "scan-labels.zarr" the name "scan labels".
     stem, _, kind = attributes["ome"]["multiscales"][0]["name"].rpartition(" ")
     return path.name == f"{stem}-{kind}.zarr"
 

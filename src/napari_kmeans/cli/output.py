@@ -87,9 +87,9 @@ def write_results(
     with replacing(paths, obsolete) as temporary:
         labels, recolored, table, *model = temporary.values()
         if lazy:
-            _write_lazily(seg, stem, labels, recolored, axes, report, counts)
+            _write_ome_zarr(seg, stem, labels, recolored, axes, report, counts)
         else:
-            _write_at_once(seg, labels, recolored, counts)
+            _write_tiff_or_png(seg, labels, recolored, counts)
         written = counts.table() if shared else seg.table
         written.to_csv(table, index=False)
         for path in model:
@@ -135,7 +135,10 @@ def color_table(model: KMeansModel) -> pd.DataFrame:
     return table_of(model, without_pixels).drop(columns=list(COUNT_COLUMNS[1:]))
 
 
-def _write_at_once(seg: Segmentation, labels: Path, recolored: Path, counts: LabelCounts) -> None:
+def _write_tiff_or_png(
+    seg: Segmentation, labels: Path, recolored: Path, counts: LabelCounts
+) -> None:
+    # Count row by row: `np.bincount` makes an int64 copy of its input.
     for row in seg.labels:
         counts.add(row)
     _write_tiff(labels, seg.labels)
@@ -145,7 +148,7 @@ def _write_at_once(seg: Segmentation, labels: Path, recolored: Path, counts: Lab
         _write_tiff(recolored, seg.recolored, _tiff_axes(seg.model, seg.recolored.ndim))
 
 
-def _write_lazily(
+def _write_ome_zarr(
     seg: Segmentation,
     stem: str,
     labels: Path,
@@ -157,10 +160,10 @@ def _write_lazily(
     axis = seg.model.channel_axis
     axes = list(axes or _default_axes(seg.recolored.ndim, axis))
     spatial = [a for number, a in enumerate(axes) if axis is None or number != axis % len(axes)]
-    colors = {"image-label": _label_colors(seg.model)}
+    colors = {"image-label": _describe_labels(seg.model)}
     images = [
         Image(labels, f"{stem} labels", seg.labels, spatial, colors, counts.add),
-        Image(recolored, f"{stem} recolored", seg.recolored, axes, _channels(seg)),
+        Image(recolored, f"{stem} recolored", seg.recolored, axes, _describe_channels(seg)),
     ]
     write_images(images, report)
 
@@ -173,7 +176,8 @@ def _default_axes(ndim: int, channel_axis: int | None) -> list[Axis]:
     return axes
 
 
-def _label_colors(model: KMeansModel) -> dict[str, Any]:
+def _describe_labels(model: KMeansModel) -> dict[str, Any]:
+    """Return the OME-Zarr metadata of a label image: the color of each label."""
     colors = np.rint(model.colors * 255).astype(int).tolist()
     return {
         "colors": [
@@ -183,21 +187,21 @@ def _label_colors(model: KMeansModel) -> dict[str, Any]:
     }
 
 
-def _channels(seg: Segmentation) -> dict[str, Any]:
+def _describe_channels(seg: Segmentation) -> dict[str, Any]:
     """Return the OME-Zarr metadata of color channels: red, green, blue and alpha."""
     if not seg.model.rgb:
         return {}
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.imaging.colors import display_range
 
-    ends = {"alpha": (0.0, seg.model.white)}
-    colors = display_range(seg.model.palette, seg.model.dtype)
+    white = seg.model.white
+    color_range = display_range(seg.model.palette, seg.model.dtype)
     channels = [
         {
             "label": label,
             "color": color,
             "active": label != "alpha",
-            "window": _window(seg.model.white, *ends.get(label, colors)),
+            "window": _window(white, *((0.0, white) if label == "alpha" else color_range)),
         }
         for label, color in zip(RGBA, (*RGB_COLORS, "FFFFFF"), strict=True)
     ]
@@ -205,7 +209,7 @@ def _channels(seg: Segmentation) -> dict[str, Any]:
 
 
 def _window(white: float, start: float, end: float) -> dict[str, float]:
-    """Return the limits of a channel's values, and the values that are shown dark and bright."""
+    """Return the limits of a channel's values, and the values shown dark and bright."""
     return {"min": min(0.0, start), "max": max(white, end), "start": start, "end": end}
 
 

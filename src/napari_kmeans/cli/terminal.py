@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 PROGRAM = "napari-kmeans"
 ROWS_PRINTED = 20
 NAMES_PRINTED = 3
-COLUMNS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}"}
+COLUMN_FORMATS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}"}
+"""The columns of a table that are printed, if the table has them."""
 
 
 def print_message(sentence: str) -> None:
@@ -65,11 +66,11 @@ def print_warnings(source: str) -> Iterator[None]:
 def print_table(name: str, table: pd.DataFrame) -> None:
     """Print the label, share and color of the clusters, at most `ROWS_PRINTED` rows."""
     print(f"{name}: {len(table)} clusters")
-    columns = [column for column in COLUMNS if column in table]
+    columns = [column for column in COLUMN_FORMATS if column in table]
     print(" " + "  ".join("label" if column == "index" else column for column in columns))
     shown = table.head(ROWS_PRINTED)
     for row in zip(*(shown[column] for column in columns), strict=True):
         cells = zip(columns, row, strict=True)
-        print("  ".join(COLUMNS[column].format(value) for column, value in cells))
+        print("  ".join(COLUMN_FORMATS[column].format(value) for column, value in cells))
     if len(table) > len(shown):
         print(f"   ... and {len(table) - len(shown)} more")
