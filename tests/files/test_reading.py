@@ -1,4 +1,4 @@
-"""Reading images of many kinds, and writing files whole or not at all."""
+"""Read images of many kinds, and write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _save_frames(path: Path, **options) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
 @pytest.mark.parametrize("image", [COLOR[0], COLOR[0, ..., 0]], ids=["color", "gray"])
-def test_what_is_written_is_read(tmp_path, suffix, image):
+def test_the_pixels_that_were_written_are_read(tmp_path, suffix, image):
     path = tmp_path / f"image{suffix}"
     iio.imwrite(path, image)
     picture = read_image(path)
@@ -50,7 +50,7 @@ def test_gray_png_keeps_its_16_bits(tmp_path):
 
 
 def _write_png_of_16_bit_color(path: Path, image: np.ndarray) -> None:
-    """No library here writes it, so: a header, one block of unfiltered rows, an end."""
+    """Write a PNG file by hand: header, unfiltered rows, end. No library here writes this kind."""
     height, width, _ = image.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in image)
     chunks = {
@@ -93,7 +93,7 @@ def test_the_suffix_chooses_the_reader(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".gif", ".tif"])
-def test_a_palette_gives_its_colors(tmp_path, suffix):
+def test_indices_of_a_palette_become_colors(tmp_path, suffix):
     indexed = Image.fromarray(COLOR[0]).quantize(16)
     indexed.save(tmp_path / f"palette{suffix}")
     picture = read_image(tmp_path / f"palette{suffix}")
@@ -101,12 +101,12 @@ def test_a_palette_gives_its_colors(tmp_path, suffix):
     assert picture.rgb
 
 
-def test_black_ink_is_not_taken_for_alpha(tmp_path):
+def test_black_ink_of_cmyk_is_not_taken_for_alpha(tmp_path):
     Image.fromarray(COLOR[0]).convert("CMYK").save(tmp_path / "print.jpg")
     assert read_image(tmp_path / "print.jpg").pixels.shape == (20, 31, 3)
 
 
-def test_black_and_white_becomes_8_bit(tmp_path):
+def test_pixels_of_one_bit_become_0_and_255(tmp_path):
     bits = COLOR[0, ..., 0] > 127
     Image.fromarray(bits).save(tmp_path / "bits.png")
     pixels = read_image(tmp_path / "bits.png").pixels
@@ -114,7 +114,7 @@ def test_black_and_white_becomes_8_bit(tmp_path):
     np.testing.assert_array_equal(pixels, np.where(bits, 255, 0))
 
 
-def test_the_frames_of_an_animation_are_a_stack(tmp_path):
+def test_frames_of_an_animation_become_a_stack(tmp_path):
     _save_frames(tmp_path / "moving.gif")
     picture = read_image(tmp_path / "moving.gif")
     assert picture.pixels.shape == COLOR.shape
@@ -122,7 +122,7 @@ def test_the_frames_of_an_animation_are_a_stack(tmp_path):
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
-def test_the_pages_of_a_tiff_file_are_a_stack(tmp_path, compression):
+def test_pages_of_a_tiff_file_become_a_stack(tmp_path, compression):
     _save_frames(tmp_path / "pages.tif", compression=compression)
     picture = read_image(tmp_path / "pages.tif")
     np.testing.assert_array_equal(picture.pixels, COLOR)
@@ -138,7 +138,7 @@ def test_colors_in_planes_are_read_as_colors(tmp_path):
     assert picture.rgb
 
 
-def test_the_channels_that_a_tiff_file_names_are_channels(tmp_path):
+def test_channel_axis_comes_from_the_axes_of_a_tiff_file(tmp_path):
     tifffile.imwrite(tmp_path / "stain.ome.tif", GRAY, metadata={"axes": "CYX"})
     picture = read_image(tmp_path / "stain.ome.tif")
     np.testing.assert_array_equal(picture.pixels, GRAY)
@@ -184,7 +184,7 @@ class TestWriteWhole:
         assert sorted(tmp_path.iterdir()) == [ordinary, target]
 
     @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-    def test_a_write_that_fails_midway_changes_nothing(self, tmp_path, error):
+    def test_an_exception_leaves_the_earlier_files(self, tmp_path, error):
         first, second = tmp_path / "first.txt", tmp_path / "second.txt"
         first.write_text("old")
 
@@ -199,11 +199,14 @@ class TestWriteWhole:
 
 
 class TestReplacing:
-    """Directories beside files; a run that is killed is one whose clean-up never comes."""
+    """Replace files and directories.
+
+    To simulate a killed run, the tests leave its clean-up out.
+    """
 
     @pytest.fixture
     def target(self, tmp_path) -> Path:
-        """A directory with files in it, as an earlier run has left it."""
+        """Return a directory with files in it, written by an earlier run."""
         target = tmp_path / "labels.zarr"
         self._fill(target, "old")
         return target
@@ -215,8 +218,8 @@ class TestReplacing:
     def _names(self, directory: Path) -> list[str]:
         return [path.name for path in directory.iterdir()]
 
-    def test_a_directory_takes_the_place_of_another(self, target):
-        (target / "only in the old one").touch()
+    def test_a_directory_replaces_a_directory(self, target):
+        (target / "only in the old directory").touch()
         with replacing([target]) as temporary:
             self._fill(temporary[target], "new")
             assert (target / "0" / "chunk").read_text() == "old"
@@ -226,7 +229,7 @@ class TestReplacing:
         assert self._names(target) == ["0"]
         assert self._names(target.parent) == ["labels.zarr"]
 
-    def test_a_directory_takes_the_place_of_a_file(self, tmp_path):
+    def test_a_directory_replaces_a_file(self, tmp_path):
         (tmp_path / "labels.zarr").touch()
         with replacing([tmp_path / "labels.zarr"]) as temporary:
             self._fill(temporary[tmp_path / "labels.zarr"], "new")
@@ -234,7 +237,7 @@ class TestReplacing:
         assert self._names(tmp_path) == ["labels.zarr"]
 
     @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-    def test_what_fails_midway_changes_nothing(self, target, error):
+    def test_an_exception_leaves_the_earlier_directory(self, target, error):
         def write(part: Path) -> None:
             self._fill(part, "new")
             raise error
@@ -244,7 +247,7 @@ class TestReplacing:
         assert (target / "0" / "chunk").read_text() == "old"
         assert self._names(target.parent) == ["labels.zarr"]
 
-    def test_the_next_run_takes_away_what_a_killed_one_left(self, target):
+    def test_the_next_run_removes_files_of_a_killed_run(self, target):
         killed = replacing([target])
         self._fill(killed.__enter__()[target], "half")
         other = target.with_name("x-labels.zarr")
@@ -254,17 +257,17 @@ class TestReplacing:
         assert len(self._names(target.parent)) == 3
         with replacing([target]) as temporary:
             self._fill(temporary[target], "new")
-        # What another target's run is writing stays.
+        # The file that another run is writing for another target stays.
         assert set(self._names(target.parent)) == {"labels.zarr", part.name}
 
-    def test_what_was_moved_aside_when_a_run_was_killed_is_put_back(self, target):
+    def test_the_next_run_puts_back_a_directory_that_was_moved_aside(self, target):
         target.rename(target.with_name(".napari-kmeans-previous-labels.zarr"))
         with pytest.raises(KeyboardInterrupt), replacing([target]):
             raise KeyboardInterrupt
         assert (target / "0" / "chunk").read_text() == "old"
         assert self._names(target.parent) == ["labels.zarr"]
 
-    def test_what_was_half_removed_when_a_run_was_killed_is_not_put_back(self, target, monkeypatch):
+    def test_the_next_run_does_not_put_back_a_half_removed_directory(self, target, monkeypatch):
         def killed(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
@@ -278,7 +281,7 @@ class TestReplacing:
             raise KeyboardInterrupt
         assert self._names(target.parent) == ["moved"]
 
-    def test_what_is_obsolete_goes_at_the_end(self, target, tmp_path):
+    def test_obsolete_files_are_removed_at_the_end(self, target, tmp_path):
         old = tmp_path / "labels.tif"
         old.touch()
         gone = tmp_path / "never-there.json"
@@ -288,13 +291,13 @@ class TestReplacing:
             assert old.exists()
         assert self._names(tmp_path) == ["new.tif"]
 
-    def test_what_is_obsolete_stays_where_something_fails(self, target, tmp_path):
+    def test_an_exception_leaves_obsolete_files(self, target, tmp_path):
         with pytest.raises(OSError, match="full"), replacing([tmp_path / "new.tif"], [target]):
             raise OSError("the disk is full")
         assert (target / "0" / "chunk").read_text() == "old"
         assert self._names(tmp_path) == ["labels.zarr"]
 
-    def test_what_is_obsolete_is_whole_or_hidden_when_a_run_is_killed(self, target, monkeypatch):
+    def test_a_kill_leaves_obsolete_directories_complete_or_hidden(self, target, monkeypatch):
         def killed(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
@@ -308,7 +311,7 @@ class TestReplacing:
             temporary[target.with_name("labels.tif")].touch()
         assert self._names(target.parent) == ["labels.tif"]
 
-    def test_a_file_written_by_way_of_another_is_taken_away_too(self, tmp_path):
+    def test_a_temporary_file_of_a_temporary_file_is_removed(self, tmp_path):
         name = ".napari-kmeans-0123abcd-.napari-kmeans-4567cdef-model.json"
         (tmp_path / name).touch()
         write_whole({tmp_path / "model.json": lambda path: path.touch()})
