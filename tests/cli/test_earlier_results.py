@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class TestFindResults:
-    """What a run wrote is told from files of others by its contents."""
+    """Results are recognized by their contents, so that files of the user stay."""
 
     @pytest.fixture
     def results(self, tmp_path, quadrants) -> list[Path]:
-        """Every kind of file that a run writes for an image, of any dtype and layout."""
+        """Return the results of images of several dtypes and layouts: every kind of file."""
         kinds = {
             "rgb": (quadrants, {"rgb": True}),
             "rgba": (np.dstack([quadrants, quadrants[..., 0]]), {"rgb": True}),
@@ -34,20 +34,20 @@ class TestFindResults:
             "deep": (quadrants[..., 0].astype(np.uint16) * 9, {}),
             "float": (quadrants / 255, {"rgb": True}),
             "channels": (np.moveaxis(quadrants, -1, 0), {"channel_axis": 0}),
-            "a lazy one": (da.from_array(quadrants), {"rgb": True}),
+            "lazy image": (da.from_array(quadrants), {"rgb": True}),
         }
         written = [
-            write_results(segment(image, 3, **how), tmp_path, stem).paths
-            for stem, (image, how) in kinds.items()
+            write_results(segment(image, 3, **settings), tmp_path, stem).paths
+            for stem, (image, settings) in kinds.items()
         ]
         return list(itertools.chain(*written))
 
-    def test_all_results_are_known(self, results):
+    def test_all_results_are_recognized(self, results):
         assert len(results) == 7 * 4
         assert {path.suffix for path in results} == {".tif", ".png", ".zarr", ".csv", ".json"}
         assert find_results(results) == results
 
-    def test_tables_of_the_pixels_and_of_a_shared_model_are_known(self, tmp_path, quadrants):
+    def test_tables_of_own_and_shared_models_are_recognized(self, tmp_path, quadrants):
         seg = segment(quadrants, 3, rgb=True)
         columns = [*COUNT_COLUMNS, "mean red", "mean green", "mean blue", COLOR_COLUMN]
         assert seg.table.columns.tolist() == columns
@@ -56,16 +56,16 @@ class TestFindResults:
         assert find_results([tmp_path / "photo-table.csv"]) == [tmp_path / "photo-table.csv"]
         assert color_table(seg.model).columns.tolist() == ["index", *columns[3:]]
 
-    def test_kept_files_and_links_and_what_is_gone_are_not(self, results, tmp_path):
+    def test_kept_files_links_and_missing_files_are_left_out(self, results, tmp_path):
         labels = next(path for path in results if path.name == "rgb-labels.tif")
-        lazy = next(path for path in results if path.name == "a lazy one-labels.zarr")
+        lazy = next(path for path in results if path.name == "lazy image-labels.zarr")
         link = tmp_path / "link-labels.tif"
         link.symlink_to(labels)
         missing = tmp_path / "missing-model.json"
         assert find_results([labels, lazy, link, missing]) == [labels, lazy]
         assert find_results([labels, lazy], [link, lazy / "0"]) == []
 
-    def test_files_of_others_are_not(self, tmp_path, quadrants):
+    def test_files_of_the_user_are_not_recognized(self, tmp_path, quadrants):
         writers = {
             "notes-table.csv": lambda path: path.write_text("name,weight\na,1\n"),
             "list-model.json": lambda path: path.write_text('{"format": "another"}'),
@@ -86,7 +86,7 @@ class TestFindResults:
         assert len(list(tmp_path.iterdir())) == len(writers)
         assert find_results(tmp_path / name for name in writers) == []
 
-    def test_a_renamed_zarr_is_somebody_s(self, results):
-        lazy = next(path for path in results if path.name == "a lazy one-labels.zarr")
+    def test_a_renamed_zarr_directory_is_not_recognized(self, results):
+        lazy = next(path for path in results if path.name == "lazy image-labels.zarr")
         renamed = lazy.rename(lazy.with_name("scan-labels.zarr"))
         assert find_results([renamed]) == []

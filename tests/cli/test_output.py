@@ -27,7 +27,7 @@ from napari_kmeans.cli.output import png_holds, write_results
         ("YXC", np.uint8, False),
     ],
 )
-def test_png_is_chosen_where_it_is_exact(axes, dtype, expected):
+def test_png_holds_images_that_it_gives_back_exactly(axes, dtype, expected):
     assert png_holds(np.zeros((3,) * len(axes), dtype), axes) == expected
 
 
@@ -40,7 +40,7 @@ def test_png_is_chosen_where_it_is_exact(axes, dtype, expected):
         (np.float32, 1 / 255, (0, 1), (0, 1)),
     ],
 )
-def test_ome_zarr_says_how_bright_its_values_are(tmp_path, quadrants, dtype, factor, ends, limits):
+def test_ome_zarr_states_the_range_of_brightness(tmp_path, quadrants, dtype, factor, ends, limits):
     alpha = np.full((20, 21, 1), 255, np.uint8)
     image = (np.concatenate([quadrants, alpha], axis=2).astype(float) * factor).astype(dtype)
     seg = segment(da.from_array(image, chunks=(10, 21, 4)), 4, rgb=True)
@@ -52,7 +52,7 @@ def test_ome_zarr_says_how_bright_its_values_are(tmp_path, quadrants, dtype, fac
         assert (window["min"], window["max"]) == limits
     labels = zarr.open(tmp_path / "picture-labels.zarr", mode="r")
     written = labels.attrs["ome"]["image-label"]["colors"]
-    shown = [[int(code[at : at + 2], 16) for at in (1, 3, 5)] for code in seg.table["color"]]
-    assert [each["rgba"][:3] for each in written] == shown
+    colors = [[int(code[at : at + 2], 16) for at in (1, 3, 5)] for code in seg.table["color"]]
+    assert [each["rgba"][:3] for each in written] == colors
     # The brightest cluster is about (240, 230, 220) of 255.
-    np.testing.assert_allclose(shown[3], (240, 230, 220), atol=2)
+    np.testing.assert_allclose(colors[3], (240, 230, 220), atol=2)

@@ -10,22 +10,22 @@ from napari_kmeans.cli.result_files import free_stems, output_directory
 
 
 class TestOutputDirectory:
-    def test_it_is_made_with_its_parents(self, tmp_path):
+    def test_a_directory_is_created_with_its_parents(self, tmp_path):
         with output_directory(tmp_path / "a" / "b") as directory:
             (directory / "result").touch()
         assert (tmp_path / "a" / "b" / "result").exists()
 
-    def test_what_was_made_and_stayed_empty_is_taken_away(self, tmp_path):
+    def test_created_directories_are_removed_if_they_stay_empty(self, tmp_path):
         with output_directory(tmp_path / "a" / "b"):
             pass
         assert list(tmp_path.iterdir()) == []
 
-    def test_what_was_there_stays(self, tmp_path):
+    def test_an_existing_directory_stays(self, tmp_path):
         with output_directory(tmp_path):
             pass
         assert tmp_path.is_dir()
 
-    def test_a_file_in_its_place_is_an_error(self, tmp_path):
+    def test_a_file_at_the_path_is_an_error(self, tmp_path):
         (tmp_path / "file").touch()
         for path in (tmp_path / "file", tmp_path / "file" / "below"):
             with pytest.raises(OSError, match=os.strerror(20)), output_directory(path):
@@ -38,7 +38,7 @@ class TestOutputDirectory:
 
 
 class TestFreeStems:
-    def test_names_that_are_free_stay(self, tmp_path):
+    def test_free_names_stay(self, tmp_path):
         assert free_stems(["a", "b"], tmp_path, []) == ["a", "b"]
 
     def test_the_same_name_gets_a_number(self, tmp_path):

@@ -40,7 +40,7 @@ class TestWriteWhole:
 class TestReplacing:
     """Replace files and directories.
 
-    To simulate a killed run, the tests leave its clean-up out.
+    A killed run is simulated by a `replacing` whose clean-up does not happen.
     """
 
     @pytest.fixture
@@ -123,8 +123,8 @@ class TestReplacing:
     def test_obsolete_files_are_removed_at_the_end(self, target, tmp_path):
         old = tmp_path / "labels.tif"
         old.touch()
-        gone = tmp_path / "never-there.json"
-        with replacing([tmp_path / "new.tif"], [target, old, gone]) as temporary:
+        missing = tmp_path / "missing.json"
+        with replacing([tmp_path / "new.tif"], [target, old, missing]) as temporary:
             temporary[tmp_path / "new.tif"].touch()
             assert target.exists()
             assert old.exists()
