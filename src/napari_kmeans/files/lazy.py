@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK_PIXELS = 2**20
-"""Pixels. Small tiles are joined to chunks of at most 1024 by 1024, some milliseconds of work."""
+"""Small tiles are joined to chunks of at most this size: some milliseconds of work."""
 
 MAX_CHUNKS = 2**18
 """Limit on the number of chunks. More chunks of a million pixels would take days to process.
@@ -94,7 +94,7 @@ def open_lazily(array: FileArray, tiles: Sequence[int], channel_axis: int | None
 def _join_tiles(
     shape: Sequence[int], tiles: Sequence[int], channel_axis: int | None
 ) -> tuple[int, ...]:
-    """Return the shape of the chunks: tiles, doubled until they have `CHUNK_PIXELS` pixels.
+    """Return the shape of the chunks: tiles, doubled up to at most `CHUNK_PIXELS` pixels.
 
     Each step doubles the shortest axis of the plane, or of the other spatial axes
     once the plane is complete.

@@ -131,7 +131,7 @@ class _Pyramid:
         array = _make_chunks_regular(image.array.transpose(order))
         plane = tuple(number for number, axis in enumerate(axes) if axis.kind == "space")[-2:]
         group = zarr.open_group(image.path, mode="w-", zarr_format=3)
-        return cls(image, array, axes, plane, list(_halve_shape(array.shape, plane)), group)
+        return cls(image, array, axes, plane, list(_level_shapes(array.shape, plane)), group)
 
     def create_level(self, number: int) -> _ChunkWriter:
         chunks = [
@@ -167,7 +167,7 @@ class _Pyramid:
         return opened[tuple(slice(None, None, step) for step in steps)]
 
     def describe(self, n_levels: int) -> None:
-        """Write the metadata. They come last, because a reader finds no image without them."""
+        """Write the metadata. They come last, so that no reader opens an incomplete image."""
         axes = [
             {
                 key: value
@@ -188,11 +188,11 @@ class _Pyramid:
         scale = [
             a.scale * (2**number if axis in self.plane else 1) for axis, a in enumerate(self.axes)
         ]
-        place: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+        transformations: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
         if any(a.translation for a in self.axes):
             shift = [a.translation for a in self.axes]
-            place.append({"type": "translation", "translation": shift})
-        return place
+            transformations.append({"type": "translation", "translation": shift})
+        return transformations
 
 
 def _make_chunks_regular(array: Any) -> Any:
@@ -205,7 +205,8 @@ def _make_chunks_regular(array: Any) -> Any:
     return array.rechunk(array.chunksize)
 
 
-def _halve_shape(shape: tuple[int, ...], plane: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+def _level_shapes(shape: tuple[int, ...], plane: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the shape of each level. The axes of the plane are halved, rounded up."""
     yield shape
     while max((shape[axis] for axis in plane), default=0) > STORED_CHUNK_SIDE:
         shape = tuple(
@@ -275,6 +276,6 @@ class _ChunkWriter:
         for corner in product(*starts):
             stop = np.add(corner, self.target.chunks)
             # zarr copies arrays slowly if they are not contiguous.
-            part = np.ascontiguousarray(block[tuple(map(slice, corner, stop))])
-            begin = [place.start + start for place, start in zip(region, corner, strict=True)]
-            self.target[tuple(map(slice, begin, np.add(begin, part.shape)))] = part
+            pixels = np.ascontiguousarray(block[tuple(map(slice, corner, stop))])
+            begin = [axis.start + start for axis, start in zip(region, corner, strict=True)]
+            self.target[tuple(map(slice, begin, np.add(begin, pixels.shape)))] = pixels

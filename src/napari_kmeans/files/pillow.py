@@ -46,15 +46,16 @@ def read_with_pillow(data: bytes, pages: Sequence[int] = ()) -> Picture:
     _check_size(data, len(pages))
     mode = str(iio.immeta(data, plugin="pillow", index=0).get("mode", ""))
     # Convert CMYK to RGB: black ink, the fourth channel, would be taken for alpha.
-    how: dict[str, Any] = {"plugin": "pillow", "mode": "RGB" if mode == "CMYK" else None}
+    settings: dict[str, Any] = {"plugin": "pillow", "mode": "RGB" if mode == "CMYK" else None}
     if pages:
-        pixels = np.stack([iio.imread(data, index=page, **how) for page in pages])
+        pixels = np.stack([iio.imread(data, index=page, **settings) for page in pages])
     else:
-        pixels = np.asarray(iio.imread(data, **how))
+        pixels = np.asarray(iio.imread(data, **settings))
     is_gray = mode in ("1", "L", "F") or mode.startswith("I")
     if mode == "LA":
         gray, alpha = pixels[..., :1], pixels[..., 1:]
         pixels = np.concatenate([gray, gray, gray, alpha], axis=-1)
+    # A file with one page gives an image, not a stack.
     if len(pixels) == 1 and pixels.ndim > (2 if is_gray else 3):
         pixels = pixels[0]
     note = "its 16-bit colors are read at 8 bits; a TIFF file would keep all 16"
