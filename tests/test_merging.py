@@ -8,7 +8,7 @@ from skimage import data
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from napari_kmeans import KMeansModel, merge_clusters, merge_similar, segment
-from napari_kmeans.merging import MergedModel, MergeTree, cut, join_small, merge_tree
+from napari_kmeans.merging import MergeTree, cut_tree, merge_small, merge_tree
 
 
 def random_colors(seed, n=12):
@@ -41,7 +41,7 @@ def as_sets(groups):
 @pytest.mark.parametrize("distance", [0, 8, 15, 25, 40, 100])
 def test_a_cut_joins_what_a_loop_joins(seed, distance):
     colors, weights = random_colors(seed)
-    groups = cut(merge_tree(colors, weights), distance)
+    groups = cut_tree(merge_tree(colors, weights), distance)
     assert as_sets(groups) == naive_groups(colors, weights, distance)
 
 
@@ -52,10 +52,10 @@ def test_a_greater_distance_never_parts_what_a_lesser_one_joins(seed):
     assert tree.n_clusters == 20
     assert (np.diff(tree.heights) >= 0).all()
     for lower, higher in pairwise(np.linspace(0, 60, 30)):
-        fine, coarse = cut(tree, lower), cut(tree, higher)
+        fine, coarse = cut_tree(tree, lower), cut_tree(tree, higher)
         assert len(set(zip(fine.tolist(), coarse.tolist(), strict=True))) == len(set(fine.tolist()))
-    assert cut(tree, -1).tolist() == list(range(20))
-    assert not cut(tree, tree.heights[-1]).any()
+    assert cut_tree(tree, -1).tolist() == list(range(20))
+    assert not cut_tree(tree, tree.heights[-1]).any()
 
 
 def gray_model(levels, dtype=np.uint8):
@@ -83,26 +83,26 @@ def test_black_and_white_are_a_hundred_apart_in_color_and_in_gray():
 def test_one_cluster_is_a_tree_without_steps():
     tree = merge_tree([[0.5, 0.5, 0.5]], [7])
     assert tree.n_clusters == 1
-    assert cut(tree, 50).tolist() == [0]
+    assert cut_tree(tree, 50).tolist() == [0]
 
 
 def test_small_clusters_join_the_nearest_color_the_smallest_first():
     model = gray_model([0, 40, 100, 200, 240])
     # 40 (2 %) joins 0; 240 (3 %) joins 200.
-    assert join_small(model, [45, 2, 30, 20, 3], 0.05).tolist() == [0, 0, 1, 2, 2]
+    assert merge_small(model, [45, 2, 30, 20, 3], 0.05).tolist() == [0, 0, 1, 2, 2]
     # 100 and 130 are too small each, not together.
     model = gray_model([0, 100, 130, 255])
-    assert join_small(model, [46, 4, 4, 46], 0.06).tolist() == [0, 1, 1, 2]
+    assert merge_small(model, [46, 4, 4, 46], 0.06).tolist() == [0, 1, 1, 2]
     # As one, at 115, they are nearer to 0.
-    assert join_small(model, [46, 4, 4, 46], 0.1).tolist() == [0, 0, 0, 1]
-    assert join_small(model, [1, 1, 1, 1], 0).tolist() == [0, 1, 2, 3]
-    assert join_small(model, [1, 1, 1, 1], 1).tolist() == [0, 0, 0, 0]
+    assert merge_small(model, [46, 4, 4, 46], 0.1).tolist() == [0, 0, 0, 1]
+    assert merge_small(model, [1, 1, 1, 1], 0).tolist() == [0, 1, 2, 3]
+    assert merge_small(model, [1, 1, 1, 1], 1).tolist() == [0, 0, 0, 0]
 
 
 def test_groups_that_are_there_are_kept_together_and_weighed_together():
     model = gray_model([0, 20, 200, 220])
-    assert join_small(model, [3, 3, 3, 91], 0.05, [7, 2, 2, 5]).tolist() == [0, 0, 0, 1]
-    assert join_small(model, [3, 3, 3, 91], 0.05, [4, 4, 9, 9]).tolist() == [0, 0, 1, 1]
+    assert merge_small(model, [3, 3, 3, 91], 0.05, [7, 2, 2, 5]).tolist() == [0, 0, 0, 1]
+    assert merge_small(model, [3, 3, 3, 91], 0.05, [4, 4, 9, 9]).tolist() == [0, 0, 1, 1]
 
 
 def check_against_the_pixels(image, merged, before, groups):
@@ -212,7 +212,7 @@ def test_other_columns_of_the_table_are_those_of_the_largest_part(quadrants):
 def test_a_joined_model_is_saved_and_loaded(tmp_path, quadrants):
     merged = merge_clusters(segment(quadrants, 4, rgb=True, color_space="lab"), [0, 1, 1, 2])
     merged.model.save(tmp_path / "model.json")
-    loaded = MergedModel.load(tmp_path / "model.json")
+    loaded = KMeansModel.load(tmp_path / "model.json")
     assert loaded.to_dict() == merged.model.to_dict()
     assert loaded.n_clusters == 3
     np.testing.assert_array_equal(loaded.predict(quadrants), merged.labels)
@@ -226,13 +226,13 @@ def test_center_labels_that_do_not_fit_are_refused(labels, quadrants):
     merged = merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 1, 2])
     values = {**merged.model.to_dict(), "center_labels": labels}
     with pytest.raises(ValueError, match=r"center_labels must hold|must belong together"):
-        MergedModel.from_dict(values)
+        KMeansModel.from_dict(values)
 
 
 @pytest.mark.parametrize("values", ["no model", {}, {"palette": [[1.0]], "center_labels": [1]}])
 def test_what_is_no_joined_model_is_refused(values):
     with pytest.raises(ValueError, match="not a napari-kmeans model"):
-        MergedModel.from_dict(values)
+        KMeansModel.from_dict(values)
 
 
 @pytest.mark.parametrize("groups", [[0, 1], [0.0, 1, 1, 2], None, [[0, 1, 1, 2]]])
@@ -246,7 +246,7 @@ def test_colors_of_integers_that_do_not_state_their_white_have_no_distances(quad
     for call in (
         lambda: merge_similar(wide, distance=1),
         lambda: merge_tree(wide.model, wide.table["pixels"]),
-        lambda: join_small(wide.model, wide.table["pixels"], 0.1),
+        lambda: merge_small(wide.model, wide.table["pixels"], 0.1),
     ):
         with pytest.raises(ValueError, match=r"colors must be of a model .* got one of int64"):
             call()

@@ -548,7 +548,7 @@ def test_what_an_array_masks_is_left_out(axis, with_mask):
 @pytest.mark.parametrize("method", METHODS)
 def test_denormal_numbers_do_no_harm(method):
     image = da.from_array(np.arange(60).reshape(6, 10) % 7 * 5e-324, chunks=4)
-    with pytest.warns(UserWarning, match="n_clusters=3 gave 1 clusters"):
+    with pytest.warns(UserWarning, match="n_clusters=3 gave 1 cluster:"):
         result = segment(image, 3, method=method)
     assert (result.labels.compute() == 1).all()
 
@@ -564,7 +564,7 @@ def test_pixels_as_near_to_two_centers_are_painted_as_they_were_counted(seed):
 
 def test_pixels_that_are_not_told_apart_are_counted_as_they_are_painted():
     # Denormal: their distance has no square.
-    with pytest.warns(UserWarning, match="n_clusters=2 gave 1 clusters"):
+    with pytest.warns(UserWarning, match="n_clusters=2 gave 1 cluster:"):
         result = segment(np.array([[1.19e-322, 1.93e-322]]), 2, method="full")
     assert result.labels.tolist() == [[1, 1]]
     assert result.table["pixels"].tolist() == [2]

@@ -63,7 +63,7 @@ def test_a_summary_stands_for_the_image():
         anew = suggest_n_clusters(image, mask=mask, **options)
         np.testing.assert_array_equal(once.scores, anew.scores)
     assert suggest_n_clusters(image, summary=kept).n_clusters == 4
-    with pytest.raises(ValueError, match="mask must be None where a summary is given"):
+    with pytest.raises(ValueError, match="mask must be None if a summary is given"):
         suggest_n_clusters(image, summary=kept, mask=mask)
 
 

@@ -76,7 +76,7 @@ def test_what_a_summary_cannot_do_is_said(coffee, made, used, words):
 
 
 def test_a_summary_of_another_image_is_refused(coffee):
-    with pytest.raises(ValueError, match="image must be the one of the summary"):
+    with pytest.raises(ValueError, match="image must be the image of the summary"):
         segment(coffee[:-1], 4, summary=summarize(coffee))
 
 
@@ -131,7 +131,7 @@ def test_a_small_coreset_is_for_few_clusters(coffee):
 
 
 def test_what_is_no_summary_is_said(coffee):
-    with pytest.raises(TypeError, match="summary must be what summarize returned"):
+    with pytest.raises(TypeError, match="summary must be the result of summarize"):
         segment(coffee, 4, summary=coffee)
 
 

@@ -1,4 +1,4 @@
-"""Run the command line by ``python -m napari_kmeans``."""
+"""Run the command line with ``python -m napari_kmeans``."""
 
 from napari_kmeans.cli.main import main
 

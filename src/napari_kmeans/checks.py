@@ -1,31 +1,124 @@
-"""Values in messages, and the largest number that is clustered."""
+"""Quote values in messages, and state the largest number that is clustered."""
 
 from __future__ import annotations
 
 import reprlib
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 LARGEST = 1e100
-"""The greatest number that is clustered: squares of such ones, and sums of them, fit a float64."""
+"""The largest number that is clustered: float64 can hold sums of squares of such numbers."""
 
 
-_SHOWN = 80
-"""The characters that a message has for a value."""
+_MAX_CHARACTERS = 80
+"""The largest number of characters of a value in a message."""
 
 
-# Of what is long or deep, no more than a message has room for is written out.
-_BRIEF = reprlib.Repr()
-_BRIEF.maxlevel = 3
-_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = _SHOWN // 2
-_BRIEF.maxstring = _BRIEF.maxother = _SHOWN
+# Write out only the start of long or deeply nested values: the text is cut anyway, and
+# a value may have millions of entries.
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 3
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = _MAX_CHARACTERS // 2
+_REPR.maxstring = _REPR.maxother = _MAX_CHARACTERS
 
 
 def quote_value(value: Any) -> str:
-    """Return a value as a message shows it: on one line, and not all of what is long."""
+    """Return a value as text for a message: on one line, and shortened if it is long."""
     if getattr(value, "shape", ()):
         return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
-    if isinstance(value, int) and value.bit_length() > 4 * _SHOWN:
-        # Python does not write out the longest.
+    if isinstance(value, int) and value.bit_length() > 4 * _MAX_CHARACTERS:
+        # The text would be cut, and Python refuses to convert integers of more than 4300 digits.
         return f"a whole number of {value.bit_length()} bits"
-    text = " ".join(_BRIEF.repr(value).split())
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    text = " ".join(_REPR.repr(value).split())
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."
+
+
+@dataclass(frozen=True)
+class WholeNumber:
+    """The whole numbers from `minimum` to `maximum`, and values such as "auto" or None."""
+
+    minimum: int
+    maximum: int
+    others: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the values in the words of a message."""
+        others = "".join(f"{other!r} or " for other in self.others)
+        return f"{others}a whole number from {self.minimum} to {self.maximum}"
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return a value as a plain int, or one of the other values.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the value is not one of these; `name` begins the message.
+        """
+        # An array that equals a word element by element is not that word.
+        if any(type(value) is type(other) and value == other for other in self.others):
+            return value
+        return int(_check_number(self, Integral, name, value))
+
+    def parse(self, text: str) -> Any:
+        """Return the value that a user wrote as text; bounds are not checked."""
+        for other in self.others:
+            if text == str(other).lower():
+                return other
+        return int(text)
+
+
+@dataclass(frozen=True)
+class RealNumber:
+    """The real numbers from `minimum` to `maximum`.
+
+    `step` is the amount by which a spin box changes the number; None for a slider.
+    """
+
+    minimum: float
+    maximum: float
+    step: float | None = None
+
+    def __str__(self) -> str:
+        """Return the values in the words of a message."""
+        return f"a number from {self.minimum} to {self.maximum}"
+
+    def check(self, name: str, value: Any) -> float:
+        """Return a value as a plain float; raise as `WholeNumber.check` does."""
+        return float(_check_number(self, Real, name, value))
+
+    def parse(self, text: str) -> float:
+        """Return the value that a user wrote as text; bounds are not checked."""
+        return float(text)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several words."""
+
+    choices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the values in the words of a message."""
+        return " or ".join(map(repr, self.choices))
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return a word; raise ValueError if it is not one of the choices."""
+        if not isinstance(value, str) or value not in self.choices:
+            raise ValueError(f"{name} must be {self}, got {quote_value(value)}: choose one.")
+        return value
+
+
+def _check_number(
+    kind: WholeNumber | RealNumber, number_type: type[Any], name: str, value: Any
+) -> Any:
+    message = f"{name} must be {kind}, got {quote_value(value)}: choose one in this range."
+    # Python counts True as the number 1; as an option it is a mistake.
+    if isinstance(value, bool | np.bool_) or not isinstance(value, number_type):
+        raise TypeError(message)
+    # NaN fails this comparison too.
+    if not kind.minimum <= value <= kind.maximum:
+        raise ValueError(message)
+    return value

@@ -1,8 +1,8 @@
-"""Clusters joined: the tree of their colors, what a cut of it joins, and the joined result."""
+"""Merge clusters: by the tree of their colors, by their size, or in given groups."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -16,35 +16,33 @@ from napari_kmeans.imaging.painting import (
     label_dtype,
     paint,
     recolor_lazily,
+    renumber_labels,
     round_to,
 )
-from napari_kmeans.model import KMeansModel, entries_of
+from napari_kmeans.measuring import mean_columns, merge_rows, weighted_means
+from napari_kmeans.model import KMeansModel
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from napari_kmeans.execution.progress import Report
-    from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.types import Floats
 
 Groups: TypeAlias = NDArray[np.int64]
 
 _MAX_COLORS = 2048
-"""Every color is compared with every other."""
+"""The tree compares every color with every other: 2048 of them take 32 MB."""
 
 
 @dataclass(frozen=True, eq=False)
 class MergeTree:
-    """Which clusters join, one pair after the other, and how far apart they are then.
+    """The order in which clusters of similar colors merge, one pair after the other.
 
     Attributes
     ----------
     pairs : (K - 1, 2) int64 array
-        The two that join in each step: 0 to K - 1 are the clusters, K + i is
-        what step i made.
+        The two groups that merge in each step. 0 to K - 1 are the single clusters,
+        K + i is the group that step i made.
     heights : (K - 1,) float64 array
-        The distance that has to be allowed for each step, never falling.
+        The distance of the two groups of each step, in ascending order.
     """
 
     pairs: NDArray[np.int64]
@@ -52,43 +50,43 @@ class MergeTree:
 
     @property
     def n_clusters(self) -> int:
-        """The number K of clusters before any joined."""
+        """The number K of clusters before any merge."""
         return len(self.pairs) + 1
 
 
 def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
-    """Build the tree in which clusters of similar colors join.
+    """Build the tree in which clusters of similar colors merge.
 
     Parameters
     ----------
     colors : KMeansModel or (K, 3) array
-        The clusters, in the colors in which they are shown; an array holds
-        red, green and blue from 0 to 1.
+        The display colors of the clusters; an array holds red, green and blue from
+        0 to 1.
     shares : (K,) array
-        Positive: numbers of pixels, or percent of them.
+        The number of pixels of each cluster, or their percentage. Positive.
 
     Returns
     -------
     MergeTree
-        Distances are from 0 to about 100, that of black and white: CIEDE2000
-        [1]_ for RGB; for gray and other channels the root of the mean squared
-        difference of the colors they are shown in, in percent.
+        Distances go from 0 to about 100, the distance of black and white: CIEDE2000
+        [1]_ for RGB. For gray and other channels the distance is the root of the mean
+        squared difference of the display colors, in percent.
 
     Raises
     ------
     ValueError
-        If the colors are more than 2048, if the shares do not belong to them,
-        or if the model is of RGB in integers of more than 16 bits.
+        If there are more than 2048 colors, if the number of shares differs from the
+        number of colors, or if the model is of RGB in integers of more than 16 bits.
 
     Notes
     -----
-    The two nearest groups join, again and again; the distance of two groups is
-    that of their mean colors, weighted by share (centroid linkage), which are
-    the colors that the joined clusters are shown in. So a share draws the
-    mean to the larger cluster but makes nothing look more alike than it is.
-    A mean may lie nearer to a third group than its parts did; such a step takes
-    the height of the one before it, and a cut at a lesser distance never joins
-    what one at a greater distance keeps apart.
+    In each step the two nearest groups merge. The distance of two groups is the
+    distance of their mean colors, weighted by share (centroid linkage). The mean
+    color is the display color of the merged cluster. So a large share draws the mean
+    to itself, but does not make two colors more similar.
+    The mean of a new group may lie nearer to a third group than its two members did.
+    The height of such a step is raised to the height of the step before it. So a cut
+    at a smaller distance never merges clusters that a cut at a larger one separates.
 
     References
     ----------
@@ -99,27 +97,27 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
     n = len(nodes.weights)
     distances = np.stack([nodes.distances_from(i) for i in range(n)])
     np.fill_diagonal(distances, np.inf)
-    names = np.arange(n)
+    groups = np.arange(n)
     pairs, heights = np.empty((n - 1, 2), np.int64), np.empty(n - 1)
     for step in range(n - 1):
         a, b = sorted(divmod(int(distances.argmin()), n))
-        pairs[step], heights[step] = (names[a], names[b]), distances[a, b]
-        nodes.join(a, b)
-        names[a] = n + step
-        alone = np.isinf(distances[a])
-        distances[a] = np.where(alone, np.inf, nodes.distances_from(a))
+        pairs[step], heights[step] = (groups[a], groups[b]), distances[a, b]
+        nodes.merge(a, b)
+        groups[a] = n + step
+        is_gone = np.isinf(distances[a])
+        distances[a] = np.where(is_gone, np.inf, nodes.distances_from(a))
         distances[:, a] = distances[a]
         distances[b], distances[:, b] = np.inf, np.inf
     return MergeTree(pairs, np.maximum.accumulate(heights))
 
 
 def can_compare_colors(model: KMeansModel) -> bool:
-    """Return whether the colors of a model have distances: see `has_known_white`."""
+    """Return whether the colors of a model can be converted to CIELAB; see `has_known_white`."""
     return not model.rgb or has_known_white(model.dtype)
 
 
-def cut(tree: MergeTree, distance: float) -> Groups:
-    """Return the group (K,) of each cluster where all that is at most `distance` apart is joined.
+def cut_tree(tree: MergeTree, distance: float) -> Groups:
+    """Return the group (K,) of each cluster after all merges up to a distance.
 
     Groups are numbered from 0 in the order of their first clusters.
     """
@@ -127,51 +125,54 @@ def cut(tree: MergeTree, distance: float) -> Groups:
     for a, b in tree.pairs[tree.heights <= distance]:
         members.append(members[a] + members[b])
     groups = np.empty(tree.n_clusters, np.int64)
-    # Later ones hold earlier ones.
+    # Later groups include earlier ones, so the last number that a cluster gets is right.
     for number, clusters in enumerate(members):
         groups[clusters] = number
-    return _renumbered(groups)
+    return _renumber_groups(groups)
 
 
-def join_small(colors: KMeansModel | Any, shares: Any, least: float, groups: Any = None) -> Groups:
-    """Join groups below a share with the group of the nearest color, the smallest first.
+def merge_small(
+    colors: KMeansModel | Any, shares: Any, min_share: float, groups: Any = None
+) -> Groups:
+    """Merge each group below a share with the group of the nearest color, the smallest first.
 
     Parameters
     ----------
     colors, shares
         As in `merge_tree`.
-    least : float
+    min_share : float
         A fraction, from 0 to 1, of the sum of the shares.
     groups : (K,) array of int, optional
-        What has been joined before; None has every cluster on its own.
+        The groups to begin with; None begins with a group for each cluster.
 
     Returns
     -------
     (K,) int64 array
-        The group of each cluster; none is below `least` unless it is alone.
+        The group of each cluster. No group is below `min_share`, unless it is the only
+        group.
     """
     nodes = _Nodes.of(colors, shares)
     n = len(nodes.weights)
-    groups = np.arange(n) if groups is None else _renumbered(_checked_groups(groups, n))
-    nodes = nodes.grouped(groups)
-    least *= nodes.weights.sum()
+    groups = np.arange(n) if groups is None else _renumber_groups(_check_groups(groups, n))
+    nodes = nodes.merged_in(groups)
+    min_weight = min_share * nodes.weights.sum()
     present = nodes.weights > 0
     while present.sum() > 1:
         small = int(np.where(present, nodes.weights, np.inf).argmin())
-        if nodes.weights[small] >= least:
+        if nodes.weights[small] >= min_weight:
             break
         distances = np.where(present, nodes.distances_from(small), np.inf)
         distances[small] = np.inf
         nearest = int(distances.argmin())
-        nodes.join(nearest, small)
+        nodes.merge(nearest, small)
         present[small] = False
         groups[groups == small] = nearest
-    return _renumbered(groups)
+    return _renumber_groups(groups)
 
 
 @dataclass(frozen=True, eq=False)
 class _Nodes:
-    """Shown colors (n, 3) from 0 to 1 and their weights (n,), which change as they join."""
+    """Display colors (n, 3) from 0 to 1 and their weights (n,); both change with each merge."""
 
     colors: Floats
     weights: Floats
@@ -201,7 +202,7 @@ class _Nodes:
         return cls(rows, weights, rgb)
 
     def distances_from(self, index: int) -> Floats:
-        """Return how far each color is from one of them, (n,)."""
+        """Return the distance of each color from one of them, (n,)."""
         if not self.rgb:
             squares = ((self.colors - self.colors[index]) ** 2).mean(axis=1)
             return np.asarray(100 * np.sqrt(squares))
@@ -210,123 +211,53 @@ class _Nodes:
         lab = rgb_to_lab(self.colors)
         return np.asarray(deltaE_ciede2000(lab[[index]], lab))
 
-    def join(self, kept: int, gone: int) -> None:
-        """Give one the weighted mean of two colors, and the weight of both."""
+    def merge(self, kept: int, gone: int) -> None:
+        """Replace a color by the weighted mean of two, and its weight by their sum."""
         pair = [kept, gone]
         self.colors[kept] = np.average(self.colors[pair], axis=0, weights=self.weights[pair])
         self.weights[kept] += self.weights[gone]
         self.weights[gone] = 0
 
-    def grouped(self, groups: Groups) -> _Nodes:
+    def merged_in(self, groups: Groups) -> _Nodes:
         """Return the mean color and the weight of each group."""
         weights = np.bincount(groups, self.weights).astype(np.float64)
-        return replace(self, colors=_means(self.colors, self.weights, groups), weights=weights)
+        return replace(
+            self, colors=weighted_means(self.colors, self.weights, groups), weights=weights
+        )
 
 
-def _means(values: Floats, weights: Floats, groups: Groups) -> Floats:
-    """Return the weighted mean (G, C) of the rows of each group."""
-    sums = [np.bincount(groups, weights * column) for column in values.T]
-    return np.stack(sums, axis=1) / np.bincount(groups, weights)[:, None]
-
-
-def _renumbered(groups: Groups) -> Groups:
-    """Give groups the numbers from 0, in the order of their first members."""
+def _renumber_groups(groups: Groups) -> Groups:
+    """Return the groups, numbered from 0 in the order of their first members."""
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse]
 
 
-def _checked_groups(groups: Any, n_clusters: int) -> Groups:
+def _check_groups(groups: Any, n_clusters: int) -> Groups:
     array = np.asarray(groups)
     if array.shape != (n_clusters,) or array.dtype.kind not in "ui":
         raise ValueError(
             f"groups must be {n_clusters} whole numbers, one for each cluster, got "
-            f"{quote_value(groups)}: give clusters that are to be joined the same number."
+            f"{quote_value(groups)}: give clusters that are to be merged the same number."
         )
     return array.astype(np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class MergedModel(KMeansModel):
-    """A model some of whose clusters have joined: several centers for one label.
-
-    Attributes
-    ----------
-    cluster_centers_ : (M, F) float64 array
-        The centers before any joined.
-    palette : (K, C) float64 array
-        The mean color of each joined cluster's pixels.
-    center_labels : (M,) int64 array
-        The label, 1…K, of each center.
-
-    The others are those of `KMeansModel`; the inertia is that of the centers.
-    """
-
-    center_labels: NDArray[np.int64] = field(kw_only=True)
-
-    @property
-    def n_clusters(self) -> int:
-        """The number of clusters K, joined ones counted once."""
-        return len(self.palette)
-
-    def _paint(
-        self, pixels: Pixels, progress: Report | None, palette: Floats | None
-    ) -> tuple[Any, Any]:
-        """Paint with the centers, each in the color of its label, and name the labels."""
-        colors = None if palette is None else palette[self.center_labels - 1]
-        labels, recolored = super()._paint(pixels, progress, colors)
-        names = np.append(0, self.center_labels).astype(label_dtype(self.n_clusters))
-        if isinstance(labels, np.ndarray):
-            return names[labels], recolored
-        return labels.map_blocks(names.__getitem__, dtype=names.dtype), recolored
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the model as plain values that JSON can hold."""
-        return {**super().to_dict(), "center_labels": self.center_labels.tolist()}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> MergedModel:
-        """Return the model that `to_dict` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the values are not those of a model with joined clusters.
-        """
-        entries = entries_of(values)
-        n_centers, n_labels = len(entries["cluster_centers_"]), len(entries["palette"])
-        labels = values.get("center_labels")
-        are_whole = isinstance(labels, list) and all(type(label) is int for label in labels)
-        if not are_whole or len(labels) != n_centers or {*labels} != {*range(1, n_labels + 1)}:
-            raise ValueError(
-                f"center_labels must hold each label from 1 to {n_labels} for {n_centers} "
-                f"centers, got {quote_value(labels)}: save the model anew."
-            )
-        return cls(**entries, center_labels=np.array(labels, np.int64))
-
-
-def labels_of_centers(model: KMeansModel) -> NDArray[np.int64]:
-    """Return the label, 1…K, of each center (M,) of a model."""
-    if isinstance(model, MergedModel):
-        return model.center_labels
-    return np.arange(1, model.n_clusters + 1)
 
 
 def merge_similar(
     segmentation: Segmentation, distance: float = 0.0, min_share: float = 0.0
 ) -> Segmentation:
-    """Join the clusters of similar colors, then those that are small.
+    """Merge clusters of similar colors, then small clusters.
 
     Parameters
     ----------
     segmentation : Segmentation
-        What `segment` returned.
+        The result of `segment`. It is not changed.
     distance : float, default 0
-        Colors at most so far apart join, in CIEDE2000 for RGB: about 2 can
-        just be told apart side by side, black and white are 100 apart; see
-        `merge_tree`.
+        The largest distance of two colors that merge, in CIEDE2000 for RGB. A
+        distance of 2 is just visible side by side; black and white are 100 apart.
+        See `merge_tree`.
     min_share : float, default 0
-        Clusters below this fraction of the pixels join the one of the nearest
-        color.
+        A cluster with a smaller fraction of the pixels merges with the cluster of
+        the nearest color.
 
     Returns
     -------
@@ -336,7 +267,8 @@ def merge_similar(
     Raises
     ------
     ValueError
-        As `merge_tree` does.
+        If there are more than 2048 clusters, or if the model is of RGB in integers of
+        more than 16 bits.
 
     Examples
     --------
@@ -344,28 +276,29 @@ def merge_similar(
     >>> merged = merge_similar(segment(data.coffee(), 32), distance=10, min_share=0.01)
     """
     model, pixels = segmentation.model, segmentation.table["pixels"]
-    groups = cut(merge_tree(model, pixels), distance)
-    return merge_clusters(segmentation, join_small(model, pixels, min_share, groups))
+    groups = cut_tree(merge_tree(model, pixels), distance)
+    return merge_clusters(segmentation, merge_small(model, pixels, min_share, groups))
 
 
 def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
-    """Join clusters.
+    """Merge clusters in given groups.
 
     Parameters
     ----------
     segmentation : Segmentation
-        What `segment` returned, or this function. It is not changed.
+        The result of `segment`, or of this function. It is not changed.
     groups : (K,) array of int
-        Clusters with the same number become one; the first number is that of label 1.
+        The group of each label, that of label 1 first. Clusters with the same number
+        become one.
 
     Returns
     -------
     Segmentation
-        With labels numbered from dark to bright anew; each joined cluster in
-        the mean color of its pixels; a `MergedModel`, whose `predict` gives
-        the joined labels. The coreset, the distortion and the options are
-        those of the fit. Columns of the table that `segment` did not make
-        are those of the largest part.
+        With labels numbered from dark to bright again, and each merged cluster in the
+        mean color of its pixels. `predict` of its model gives the merged labels. The
+        coreset, the distortion and the options are those of the fit. Columns of the
+        table that `segment` did not make have the value of the largest of the merged
+        clusters.
 
     Raises
     ------
@@ -373,62 +306,33 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
         If `groups` are not one whole number for each cluster.
     """
     model, table = segmentation.model, segmentation.table
-    groups = _renumbered(_checked_groups(groups, model.n_clusters))
-    pixels = table["pixels"].to_numpy()
-    palette = _means(model.palette, pixels.astype(np.float64), groups)
+    groups = _renumber_groups(_check_groups(groups, model.n_clusters))
+    palette = weighted_means(model.palette, table["pixels"].to_numpy(), groups)
     order = sort_dark_to_bright(palette, model.rgb)
     new_labels = np.argsort(order)[groups] + 1
-    merged = _merged_model(model, palette[order], new_labels)
-    labels, recolored = _repainted(segmentation, merged, np.append(0, new_labels))
-    return replace(
-        segmentation,
-        labels=labels,
-        recolored=recolored,
-        model=merged,
-        table=_merged_table(table, merged, new_labels),
+    merged = replace(
+        model,
+        palette=palette[order],
+        center_labels=new_labels[model.center_labels - 1],
     )
+    rows = merge_rows(table, new_labels)
+    rows["index"], rows["color"] = np.arange(1, merged.n_clusters + 1), to_hex(merged.colors)
+    rows[mean_columns(rows)] = merged.palette
+    labels, recolored = _repaint(segmentation, merged, np.append(0, new_labels))
+    return replace(segmentation, labels=labels, recolored=recolored, model=merged, table=rows)
 
 
-def _merged_model(model: KMeansModel, palette: Floats, new_labels: Groups) -> MergedModel:
-    new = new_labels[labels_of_centers(model) - 1]
-    values = {**vars(model), "palette": palette, "center_labels": new}
-    return MergedModel(**values)
-
-
-def _merged_table(table: pd.DataFrame, model: MergedModel, new_labels: Groups) -> pd.DataFrame:
-    pixels = table["pixels"].to_numpy()
-    counts = np.bincount(new_labels - 1, pixels).astype(np.int64)
-    # For each label, its largest part: sorted by label, then by pixels downwards.
-    parts = np.lexsort([-pixels, new_labels])
-    largest = parts[np.searchsorted(new_labels[parts], np.arange(1, len(counts) + 1))]
-    merged = table.iloc[largest].reset_index(drop=True)
-    merged["index"] = np.arange(1, len(counts) + 1)
-    merged["pixels"], merged["percent"] = counts, 100 * counts / counts.sum()
-    means = [name for name in table.columns if str(name).startswith("mean ")]
-    merged[means] = model.palette
-    merged["color"] = to_hex(model.colors)
-    return merged
-
-
-def _repainted(segmentation: Segmentation, model: MergedModel, names: Groups) -> tuple[Any, Any]:
-    """Return labels and recolored image with each label's new name and color."""
-    dtype = label_dtype(model.n_clusters)
+def _repaint(segmentation: Segmentation, model: KMeansModel, new_labels: Groups) -> tuple[Any, Any]:
+    """Return labels and recolored image with the new number and color of each label."""
+    new_labels = new_labels.astype(label_dtype(model.n_clusters))
     axis = None if model.rgb else model.channel_axis
     pixels = open_pixels(segmentation.recolored, rgb=model.rgb, channel_axis=axis)
     if pixels.is_lazy:
-        labels, recolored = _repainted_lazily(segmentation.labels, pixels.array, model, names)
+        labels = renumber_labels(segmentation.labels, new_labels)
+        recolored = recolor_lazily(labels, round_to(model.palette, model.dtype), pixels.array)
     else:
         painter = RelabelPainter(
-            model.palette,
-            model.space,
-            found=segmentation.labels,
-            names=names.astype(dtype),
+            model.palette, model.space, known_labels=segmentation.labels, new_labels=new_labels
         )
         labels, recolored = paint(pixels, painter, model.palette)
     return labels, pixels.channels_back(recolored)
-
-
-def _repainted_lazily(labels: Any, image: Any, model: MergedModel, names: Groups) -> Any:
-    names = names.astype(label_dtype(model.n_clusters))
-    renamed = labels.map_blocks(names.__getitem__, dtype=names.dtype)
-    return renamed, recolor_lazily(renamed, round_to(model.palette, model.dtype), image)

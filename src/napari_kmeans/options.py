@@ -1,36 +1,89 @@
-"""Every option of the clustering, once: name, default, bounds, label, tooltip.
+"""Declare every option of the clustering once: kind, default, label and tooltip.
 
-The API, the dock widget and the command line read their defaults, bounds and
-texts from here, so that they cannot drift apart.
+The validation, the arguments of the command line and the fields of the dock are
+derived from these declarations.
 """
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 
-from napari_kmeans.checks import LARGEST, quote_value
+from napari_kmeans.checks import LARGEST, Choice, RealNumber, WholeNumber, quote_value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
 
 AUTO = "auto"
 
+MAX_CLUSTERS = 65535
+"""The labels are stored in 8 or 16 bits, and 0 is taken."""
+
+MAX_SEED = 2**32 - 1
+"""The largest seed that scikit-learn and the dock's field accept, too."""
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+
+
+@dataclass(frozen=True)
+class StartColors(Choice):
+    """A word that names how start colors are drawn, or an array of start colors."""
+
+    def check(self, name: str, value: Any) -> str | NDArray[np.float64]:
+        """Return the word, or a float64 copy (K, C) of the colors.
+
+        Raises
+        ------
+        ValueError
+            If the value is another word, or not a table of finite numbers.
+        """
+        if isinstance(value, str):
+            return str(super().check(name, value))
+        colors = _real_numbers(value)
+        # NaN fails this comparison too.
+        if colors is None or colors.ndim != 2 or not (np.abs(colors) <= LARGEST).all():
+            raise ValueError(
+                f"{name} must be {self} or an array of n_clusters finite colors, got "
+                f"{quote_value(value)}: give one row per cluster and one column per channel."
+            )
+        return colors
+
 
 @dataclass(frozen=True)
 class OptionInfo:
-    """What a user is told about one option, and what it may be."""
+    """The declaration of one option.
+
+    Attributes
+    ----------
+    name : str
+        The keyword of `segment`; the name of the field in the dock.
+    default : object
+    kind : WholeNumber, RealNumber or Choice
+        The values that the option may have.
+    label, tooltip : str
+        The texts of the field in the dock; the tooltip is the help of the command
+        line, too.
+    in_summary : bool
+        Whether a sample of the pixels depends on the option, so that `summarize`
+        takes it.
+    """
 
     name: str
     default: Any
+    kind: WholeNumber | RealNumber | Choice
     label: str
     tooltip: str
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
+    in_summary: bool = False
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words to choose from; empty for a number."""
+        return self.kind.choices if isinstance(self.kind, Choice) else ()
 
 
 def _option(default: Any, **info: Any) -> Any:
@@ -41,6 +94,10 @@ def _option(default: Any, **info: Any) -> Any:
 class Options:
     """The validated options of one clustering.
 
+    To add an option, declare it here and in `OptionValues`, add it to the signature
+    and the docstring of `napari_kmeans.segment`, and use it. The command line, the
+    dock (under *More options*), stacks, scripts and saved results then have it, too.
+
     Raises
     ------
     TypeError, ValueError
@@ -50,148 +107,156 @@ class Options:
 
     n_clusters: int = _option(
         8,
+        kind=WholeNumber(1, MAX_CLUSTERS),
         label="Number of clusters",
-        tooltip="How many colors the image is reduced to.",
-        minimum=1,
-        maximum=65535,
+        tooltip="The number of colors to which the image is reduced.",
     )
     color_space: str = _option(
         "rgb",
+        kind=Choice(("rgb", "hsv", "lab")),
         label="Color space",
-        tooltip="Where colors are compared: rgb as they are, hsv by hue, lab as the eye sees.",
-        choices=("rgb", "hsv", "lab"),
+        tooltip="The space in which colors are compared: rgb by channel values, hsv by hue, "
+        "lab by perceived difference.",
+        in_summary=True,
     )
     normalize: str = _option(
         "none",
+        kind=Choice(("none", "zscore", "percentile")),
         label="Scale channels",
-        tooltip="none takes channels as they are; zscore and percentile let each count alike.",
-        choices=("none", "zscore", "percentile"),
+        tooltip="none compares the channel values; zscore and percentile scale every channel "
+        "to the same weight first.",
+        in_summary=True,
     )
     balance: float = _option(
         0.0,
+        kind=RealNumber(0.0, 1.0),
         label="Rare colors",
-        tooltip="From 0, where every pixel counts, to 1, where every color does, rare ones too.",
-        minimum=0.0,
-        maximum=1.0,
+        tooltip="The weight of rare colors. 0: every pixel counts the same. 1: every color "
+        "counts the same, however rare.",
     )
     method: str = _option(
         "coreset",
+        kind=Choice(("coreset", "full")),
         label="Method",
-        tooltip="coreset fits a small weighted sample of the pixels; full fits every pixel.",
-        choices=("coreset", "full"),
+        tooltip="coreset fits weighted points that stand for all pixels, which is faster; "
+        "full fits every pixel.",
+        in_summary=True,
     )
     coreset_size: int | str = _option(
         AUTO,
+        kind=WholeNumber(1, 2**31 - 1, (AUTO,)),
         label="Coreset size",
-        tooltip="Points in the coreset; auto takes 500 per cluster and at least 10,000.",
-        minimum=1,
-        maximum=2**31 - 1,
-    )
-    init: str | NDArray[np.float64] = _option(  # noqa: RUF009 - a dataclass field
-        "k-means++",
-        label="Start from",
-        tooltip="How the starting colors are drawn: spread out (k-means++) or at random.",
-        choices=("k-means++", "random"),
-    )
-    n_init: int | str = _option(
-        AUTO,
-        label="Restarts",
-        tooltip="How many starts are tried; auto takes 30, and fewer for many clusters.",
-        minimum=1,
-        maximum=10_000,
-    )
-    max_iter: int = _option(
-        300,
-        label="Maximum iterations",
-        tooltip="Iterations after which a start that has not converged is stopped.",
-        minimum=1,
-        maximum=1_000_000,
-    )
-    tol: float = _option(
-        1e-4,
-        label="Tolerance",
-        tooltip="Stops once the centers move less than this, relative to the spread of the data.",
-        minimum=0.0,
-        maximum=1.0,
+        tooltip="The number of points in the coreset; auto takes 500 per cluster and at least "
+        "10,000.",
+        in_summary=True,
     )
     random_state: int | None = _option(
         0,
+        kind=WholeNumber(0, MAX_SEED, (None,)),
         label="Random seed",
         tooltip="The same seed gives the same result.",
-        minimum=0,
-        maximum=2**32 - 1,
+        in_summary=True,
+    )
+    init: str | NDArray[np.float64] = _option(  # noqa: RUF009 - a dataclass field
+        "k-means++",
+        kind=StartColors(("k-means++", "random")),
+        label="Start from",
+        tooltip="The start colors: far apart (k-means++) or random pixels.",
+    )
+    n_init: int | str = _option(
+        AUTO,
+        kind=WholeNumber(1, 10_000, (AUTO,)),
+        label="Restarts",
+        tooltip="The number of starts to try; auto takes 30, and fewer for many clusters.",
+    )
+    max_iter: int = _option(
+        300,
+        kind=WholeNumber(1, 1_000_000),
+        label="Maximum iterations",
+        tooltip="The number of iterations after which a start stops even if it has not converged.",
+    )
+    tol: float = _option(
+        1e-4,
+        kind=RealNumber(0.0, 1.0, step=1e-5),
+        label="Tolerance",
+        tooltip="A start has converged when the centers move less than this, relative to the "
+        "variance of the data.",
     )
 
     def __post_init__(self) -> None:
-        """Check every option, and store it as a plain value."""
-        for name in ("n_clusters", "max_iter"):
-            self._store(name, _whole_number(OPTIONS[name], getattr(self, name)))
-        for name in ("coreset_size", "n_init"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or value != AUTO:
-                self._store(name, _whole_number(OPTIONS[name], value, AUTO))
-        if self.random_state is not None:
-            seed = _whole_number(OPTIONS["random_state"], self.random_state, "None")
-            self._store("random_state", seed)
-        for name in ("balance", "tol"):
-            self._store(name, _real_number(OPTIONS[name], getattr(self, name)))
-        for name in ("color_space", "normalize", "method"):
-            _choice(OPTIONS[name], getattr(self, name))
+        """Check every option, then those that depend on each other."""
+        for name, info in OPTIONS.items():
+            # A frozen dataclass has no other way to store a plain value.
+            object.__setattr__(self, name, info.kind.check(name, getattr(self, name)))
         if self.normalize != "none" and self.color_space != "rgb":
             raise ValueError(
                 f"normalize must be 'none' in {self.color_space}, got "
                 f"{quote_value(self.normalize)}: use color_space='rgb', which compares channels."
             )
-        self._store("init", self._checked_init())
+        if not isinstance(self.init, str) and len(self.init) != self.n_clusters:
+            raise ValueError(
+                f"init must have one row per cluster, got {len(self.init)} rows for n_clusters="
+                f"{self.n_clusters}: change one of the two."
+            )
         if self.coreset_size != AUTO and int(self.coreset_size) < self.n_clusters:
             raise ValueError(
                 f"coreset_size must be at least n_clusters, got {self.coreset_size} for "
                 f"{self.n_clusters} clusters: ask for a larger coreset or fewer clusters."
             )
 
-    def _store(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-
-    def _checked_init(self) -> str | NDArray[np.float64]:
-        if isinstance(self.init, str):
-            return _choice(OPTIONS["init"], self.init)
-        colors = _real_numbers(self.init)
-        # NaN is not below anything.
-        if colors is None or colors.ndim != 2 or not (np.abs(colors) <= LARGEST).all():
-            raise ValueError(
-                f"init must be 'k-means++', 'random' or an array of n_clusters finite colors, "
-                f"got {quote_value(self.init)}: give one row per cluster and one column per "
-                "channel."
-            )
-        if len(colors) != self.n_clusters:
-            raise ValueError(
-                f"init must have one row per cluster, got {len(colors)} rows for n_clusters="
-                f"{self.n_clusters}: change one of the two."
-            )
-        return colors
-
     @property
     def resolved_coreset_size(self) -> int:
-        """The number of points in a coreset, with "auto" worked out."""
+        """The number of points in a coreset, with "auto" replaced by its number."""
         if self.coreset_size == AUTO:
             return max(10_000, 500 * self.n_clusters)
         return int(self.coreset_size)
 
     @property
     def resolved_n_init(self) -> int:
-        """The number of restarts, with "auto" worked out; a given start is run once."""
+        """The number of restarts, with "auto" replaced by its number; 1 for start colors."""
         if not isinstance(self.init, str):
             return 1
         if self.n_init == AUTO:
             return max(4, min(30, 240 // self.n_clusters))
         return int(self.n_init)
 
+    def for_summary(self) -> Options:
+        """Return the options of `summarize`, with the defaults of all others.
+
+        The number of clusters is not known yet: it is the default, or as many as the
+        coreset allows.
+        """
+        size = self.coreset_size
+        n_clusters = Options.n_clusters if size == AUTO else min(Options.n_clusters, int(size))
+        values = {name: getattr(self, name) for name in SUMMARY_OPTIONS}
+        return Options(n_clusters=n_clusters, **values)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the options as plain values that JSON can hold."""
-        values = {info.name: getattr(self, info.name) for info in fields(self)}
+        values = {name: getattr(self, name) for name in OPTIONS}
         if not isinstance(self.init, str):
             values["init"] = self.init.tolist()
         return values
+
+
+class SummaryValues(TypedDict, total=False):
+    """The options of `summarize` as keywords, for type checkers."""
+
+    color_space: str
+    normalize: str
+    method: str
+    coreset_size: int | str
+    random_state: int | None
+
+
+class OptionValues(SummaryValues, total=False):
+    """All options but `n_clusters` as keywords, for type checkers."""
+
+    balance: float
+    init: Any
+    n_init: int | str
+    max_iter: int
+    tol: float
 
 
 OPTIONS: dict[str, OptionInfo] = {
@@ -199,47 +264,50 @@ OPTIONS: dict[str, OptionInfo] = {
     for item in fields(Options)
 }
 
-SUMMARY_OPTIONS = ("color_space", "normalize", "method", "coreset_size", "random_state")
-"""What `summarize` takes, and what a sample depends on."""
+SUMMARY_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_summary)
+"""The options that `summarize` takes."""
+
+FIT_OPTIONS = tuple(name for name in OPTIONS if name != "n_clusters")
+"""The options that are keywords of `segment` and of the functions like it."""
+
+
+def show_options(names: tuple[str, ...]) -> Callable[[_Function], _Function]:
+    """Return a decorator that lists options one by one in the signature of a function.
+
+    The function takes them as ``**options``. `help` and completion then show each of
+    them with its default.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        signature = inspect.signature(function)
+        *others, last = signature.parameters.values()
+        assert last.kind is inspect.Parameter.VAR_KEYWORD
+        shown = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=OPTIONS[name].default,
+                annotation=OptionValues.__annotations__[name],
+            )
+            for name in names
+        ]
+        function.__signature__ = signature.replace(parameters=[*others, *shown])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def check_names(names: tuple[str, ...], options: Mapping[str, Any]) -> None:
+    """Raise TypeError if options are given that a function does not take."""
+    for name in options:
+        if name not in names:
+            raise TypeError(f"options must be among {', '.join(names)}, got {name}: leave it out.")
 
 
 def _real_numbers(value: Any) -> NDArray[np.float64] | None:
-    """Return an array of real numbers as float64, None where it is not one."""
+    """Return a float64 copy of an array of real numbers, None for anything else."""
     try:
         array = np.asarray(value)
     except ValueError:
         return None
     return np.array(array, np.float64) if array.dtype.kind in "buif" else None
-
-
-def _bounds(info: OptionInfo) -> str:
-    return f"from {info.minimum} to {info.maximum}"
-
-
-def _whole_number(info: OptionInfo, value: Any, other: str = "") -> int:
-    wanted = f"{info.name} must be {other + ' or ' if other else ''}a whole number {_bounds(info)}"
-    message = f"{wanted}, got {quote_value(value)}: choose one in this range."
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
-        raise TypeError(message)
-    if not info.minimum <= value <= info.maximum:  # type: ignore[operator]
-        raise ValueError(message)
-    return int(value)
-
-
-def _real_number(info: OptionInfo, value: Any) -> float:
-    wanted = f"{info.name} must be a number {_bounds(info)}"
-    message = f"{wanted}, got {quote_value(value)}: choose one in this range."
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise TypeError(message)
-    if not info.minimum <= value <= info.maximum:  # type: ignore[operator]
-        raise ValueError(message)
-    return float(value)
-
-
-def _choice(info: OptionInfo, value: Any) -> str:
-    if not isinstance(value, str) or value not in info.choices:
-        names = " or ".join(repr(choice) for choice in info.choices)
-        raise ValueError(
-            f"{info.name} must be {names}, got {quote_value(value)}: choose one of these."
-        )
-    return value

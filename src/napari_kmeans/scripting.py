@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans._version import __version__
-from napari_kmeans.options import OPTIONS, SUMMARY_OPTIONS, Options
+from napari_kmeans.options import OPTIONS, Options
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ def to_python(
     rgb: bool | None = None,
     channel_axis: int | None = None,
     mask: bool | str = False,
-    summarized: bool = False,
     groups: Sequence[int] | None = None,
     joined: Mapping[int, int] | None = None,
     part: Part = Part(),
@@ -76,9 +75,6 @@ def to_python(
         Whether there was a mask; the script loads it from ``mask.npy``, and
         for each level where there are more. A str is what it, or the list of
         them, is called in napari's console.
-    summarized : bool, default False
-        Whether the script makes a summary first, as ``summary=summarize(image, …)``
-        does. The labels are the same without one.
     groups : sequence of int, optional
         The groups in which `merge_clusters` joined clusters afterwards.
     joined : mapping of int to int, optional
@@ -111,7 +107,7 @@ def to_python(
     if mask:
         imports.append(_NUMPY)
         body += ["", *_masking(mask, part)]
-    body += ["", *_segmenting(options, _where(rgb, channel_axis, mask, part), summarized, part)]
+    body += ["", *_segmenting(options, _where(rgb, channel_axis, mask, part), part)]
     if groups is not None:
         numbers = [int(group) for group in groups]
         body.append(f"segmentation = merge_clusters(segmentation, {numbers})")
@@ -121,7 +117,6 @@ def to_python(
         body += _joining(joined, part)
     body.append("print(segmentation.table.to_string(index=False))")
     verbs = [*(["merge_clusters"] if groups is not None else []), _verb(part)]
-    verbs += ["summarize"] if summarized else []
     imports.append(f"from napari_kmeans import {', '.join(verbs)}")
     title = f"# The clusters of {' + '.join(names)!r}, as napari-kmeans {__version__} found them."
     return "\n".join([title, *_sorted(imports), "", *body, ""])
@@ -274,7 +269,7 @@ def _joining(joined: Mapping[int, int], part: Part) -> list[str]:
     return lines
 
 
-def _segmenting(options: Options, where: dict[str, str], summarized: bool, part: Part) -> list[str]:
+def _segmenting(options: Options, where: dict[str, str], part: Part) -> list[str]:
     """Return the lines that segment the image."""
     given = {
         name: _text(getattr(options, name))
@@ -284,11 +279,7 @@ def _segmenting(options: Options, where: dict[str, str], summarized: bool, part:
     lines = []
     if options.random_state is None:
         lines.append("# The seed was drawn anew (random_state=None): another run may differ.")
-    if not summarized:
-        return [*lines, *_call("segmentation", _verb(part), {**given, **where})]
-    kept = {name: value for name, value in given.items() if name in SUMMARY_OPTIONS}
-    lines += _call("summary", "summarize", {**kept, **where})
-    return [*lines, *_call("segmentation", "segment", {**given, "summary": "summary"})]
+    return [*lines, *_call("segmentation", _verb(part), {**given, **where})]
 
 
 def _differs(value: Any, default: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The facade: an array and options in, a Segmentation out."""
+"""Cluster an image: an array and options in, a `Segmentation` out."""
 
 from __future__ import annotations
 
@@ -7,62 +7,61 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import quote_value
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
-from napari_kmeans.imaging.blocks import Pixels, are_several, open_images
+from napari_kmeans.imaging.blocks import are_several
 from napari_kmeans.imaging.chunks import count_steps
-from napari_kmeans.imaging.colors import has_known_white, sort_dark_to_bright, to_hex, white_of
+from napari_kmeans.imaging.colors import sort_dark_to_bright
 from napari_kmeans.imaging.painting import paint
+from napari_kmeans.measuring import cluster_table
 from napari_kmeans.model import KMeansModel
-from napari_kmeans.options import Options
-from napari_kmeans.summary import Colors, Summary, summarize_pixels
+from napari_kmeans.options import SUMMARY_OPTIONS, Options, check_names, show_options
+from napari_kmeans.summary import Colors, Summary, summary_for
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_kmeans.clustering.lloyd import Fit
     from napari_kmeans.imaging.sampling import Coreset
-
-COUNT_COLUMNS = ("index", "pixels", "percent")
-"""The first columns of the table of an image."""
-
-COLOR_COLUMN = "color"
-"""The last column of the table of an image."""
+    from napari_kmeans.imaging.tally import Tally
+    from napari_kmeans.options import SummaryValues
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The clusters of an image, or of several.
+    """The clusters of one image, or of several images with one model.
 
     Attributes
     ----------
     labels : array of unsigned integers, of the image's spatial shape
-        1…K from dark to bright; 0 where a pixel was left out.
+        1…K from dark to bright; 0 for pixels that are left out.
     recolored : array of the image's shape and dtype
-        Each pixel in the mean color of its cluster; pixels that were left out
-        and alpha are unchanged.
+        Each pixel in the mean color of its cluster. Pixels that are left out, and
+        alpha, are unchanged.
     model : KMeansModel
     table : pandas.DataFrame
-        One row per cluster: `index` (the label), `pixels`, `percent` (of the
-        pixels not left out), the mean of each channel, `color` as #rrggbb. Its
-        `attrs` hold the inertia and the distortion.
+        One row per cluster: `index` (the label), `pixels`, `percent` (of the pixels
+        that are not left out), the mean of each channel in channel units, and `color`
+        as #rrggbb. Its `attrs` hold the inertia and the distortion.
     coreset : Coreset or None
         The points that were fitted; None for ``method="full"``.
     distortion : float
-        The factor, at least 1, by which the cost that the coreset tells for the
-        centers is off their true cost on all pixels, ``model.inertia_``.
+        The ratio, at least 1, between the cost of the centers on the coreset and their
+        cost on all pixels, ``model.inertia_``.
     options : Options
-        What was asked for.
     colors : Colors or None
-        `points` (m, C) in channel units, and `weights` (m,), that show where the
-        colors of all pixels lie: the coreset, or for "full" cells of color
-        space or every n-th pixel. None where neither was kept, as for a dask
-        image of too many colors to count.
+        `points` (m, C) in channel units and their `weights` (m,), which show the
+        distribution of the colors of all pixels: the coreset, or for "full" the cells of
+        color space or every n-th pixel. None if no colors are in memory, as for a
+        dask image of too many colors to count.
 
-    Labels and recolored are lazy dask arrays where the image is one, of its chunks.
-    For several images they are lists, in the same order; all else is of all images.
+    Labels and recolored are lazy dask arrays, with the chunks of the image, where the
+    image is one. For several images they are lists in the order of the images; all
+    other attributes are of all images together.
     """
 
     labels: Any
@@ -73,6 +72,17 @@ class Segmentation:
     distortion: float
     options: Options
     colors: Colors | None = None
+
+    def __repr__(self) -> str:
+        """Return one line without the arrays."""
+        arrays = self.labels if isinstance(self.labels, list) else [self.labels]
+        shapes = ", ".join(str(array.shape) for array in arrays[:3])
+        more = ", …" if len(arrays) > 3 else ""
+        return (
+            f"Segmentation(n_clusters={self.model.n_clusters}, labels of shape {shapes}{more}, "
+            f"method={self.options.method!r}, color_space={self.options.color_space!r}, "
+            f"inertia={self.model.inertia_:.6g})"
+        )
 
 
 def segment(
@@ -100,72 +110,69 @@ def segment(
     Parameters
     ----------
     image : array, or list or tuple of arrays
-        Boolean, integer or floating point (from -1e100 to 1e100, where pixels
-        are not left out), of any dimensions; numpy, anything
-        that converts to it, or dask, which is read chunk by chunk by the active
-        scheduler of dask, or the cluster of the active Client. It is not changed.
-        A list or tuple whose entries are arrays, of two dimensions or more
-        each, is several images with one model: of any shapes, numpy or dask,
-        with the same channels and dtype. Nested lists of numbers are one image;
-        stack slices to have them as one.
+        A boolean, integer or floating point array of any number of dimensions: numpy,
+        anything that converts to numpy, or dask, which is read chunk by chunk by the
+        active scheduler, or by the cluster of the active Client. Values go from -1e100 to
+        1e100. The image is not changed.
+        A list or tuple of arrays with two or more dimensions each is several images with
+        one model. They may have any shapes, and need the same channels and dtype. Nested
+        lists of numbers are one image. To cluster slices as one volume, stack them.
     n_clusters : int, default 8
-        From 1 to 65535.
+        The number of clusters K, from 1 to 65535.
     rgb : bool, optional
-        Whether the last axis is red, green, blue and perhaps alpha. None
-        guesses as ``viewer.add_image`` does.
+        Whether the last axis is red, green, blue and perhaps alpha. None guesses as
+        ``viewer.add_image`` does.
     channel_axis : int, optional
         The axis of the channels of any other multichannel image.
     color_space : {"rgb", "hsv", "lab"}, default "rgb"
-        Where colors are compared. "rgb" takes channel values as they are, and
-        is the one for gray and other channels; "hsv" is the cone, on which hue
-        is an angle; "lab" is CIELAB under D65, in which full brightness is the
-        greatest value of an integer dtype, or 1 for floats. Integers of more
-        than 16 bits, and nested lists, have to be converted for "lab" to the
-        dtype that their values mean.
+        The space in which colors are compared. "rgb" compares channel values; use it for
+        gray and for other channels. "hsv" is the cone, on which hue is an angle. "lab" is
+        CIELAB under D65. There, full brightness is the largest value of an integer dtype,
+        or 1 for floats. For "lab", convert integers of more than 16 bits and nested lists
+        to the dtype that their values mean.
     normalize : {"none", "zscore", "percentile"}, default "none"
-        How channels are scaled before they are compared, in "rgb" alone:
-        "zscore" by their mean and standard deviation, "percentile" by their
-        1st and 99th percentile, over all pixels that are not left out.
+        The scaling of the channels before they are compared, in "rgb" only: by mean and
+        standard deviation ("zscore"), or by the 1st and 99th percentile ("percentile"),
+        of all pixels that are not left out.
     balance : float, default 0
-        From 0, plain K-means, where every pixel counts, to 1, where every
-        color does: a cell of color space (of 16 along each axis) weighs as
-        its number of pixels to the power of 1 - `balance`. Rare colors then
-        get clusters of their own. Cost and table are of the pixels all the same.
+        The weight of rare colors. With 0, every pixel counts the same (plain K-means).
+        With 1, every color counts the same. In between, a cell of color space (16 along
+        each axis) with n pixels has the weight n to the power of 1 - `balance`. Rare
+        colors then get clusters of their own. The inertia and the table are of the
+        pixels all the same.
     method : {"coreset", "full"}, default "coreset"
-        Whether a weighted sample of the pixels is fitted, or all of them.
+        Whether to fit a weighted sample of the pixels, or all pixels.
     coreset_size : int or "auto", default "auto"
-        Pixels in the sample; "auto" takes 500 per cluster and at least 10,000.
-        For "full" it is the size of the sample on which restarts are compared.
+        The number of points in the sample; "auto" takes 500 per cluster and at least
+        10,000. For "full", the size of the sample on which restarts are compared.
     mask : array of the image's spatial shape, optional
-        Zero or False where a pixel is left out. So are pixels of alpha 0, those
-        with a NaN or an infinity in any channel, and those masked in an image
-        of `numpy.ma`. For several images a
-        list with a mask or None for each.
+        Zero or False where a pixel is left out. Pixels with alpha 0, with NaN or infinity
+        in any color channel, and masked pixels of a `numpy.ma` image are left out, too.
+        For several images, a list with a mask or None for each.
     init : {"k-means++", "random"} or (K, C) array, default "k-means++"
-        Where to start: seeds far apart, distinct pixels at random, or these
-        colors in channel units. With an array there is one run.
+        The start: seeds far apart, random distinct pixels, or these colors in channel
+        units. An array is run once.
     n_init : int or "auto", default "auto"
-        Restarts, of which the best is kept; "auto" takes 30, fewer
-        beyond 8 clusters and at least 4. More than one are
-        run on a summary of what is to be fitted, where swaps of centers and moves of
-        single points then lower the cost further; the best goes on from there to
-        what is to be fitted. A single restart is run there at once, and is the plain
-        algorithm of Lloyd.
+        The number of restarts, of which the best is kept. "auto" takes 30 for up to 8
+        clusters, and down to 4 for more. Restarts run on a summary of the points, where a
+        local search then lowers the cost by swaps of centers and moves of single points.
+        The best continues on the points themselves. A single restart runs on the points
+        at once: the plain algorithm of Lloyd.
     max_iter : int, default 300
-        Iterations after which a run that has not converged is stopped.
+        The number of iterations after which a run stops even if it has not converged.
     tol : float, default 1e-4
-        A run stops once the summed squared motion of the centers is at most
-        this times the mean variance of the features.
+        A run has converged when the summed squared motion of the centers is at most this
+        times the mean variance of the features.
     random_state : int or None, default 0
-        The same seed gives the same result; None draws anew.
+        The same seed gives the same result. None takes a new seed every time.
     summary : Summary, optional
-        What `summarize` gave for this image, which then is not read for the fit
-        again, unless more clusters than 20 ask for a larger sample; where its
-        channels are and its mask are those of the summary. The labels are those
-        without a summary.
+        The result of `summarize` for this image. The image is then not read again for the
+        fit, unless more than 20 clusters need a larger sample. Do not give `rgb`,
+        `channel_axis` or `mask`: those of the summary are used. The labels are the same
+        as without a summary.
     progress : callable, optional
-        ``progress(done, total)``, called from this thread; an exception that
-        it raises cancels the work and is passed on.
+        ``progress(done, total)``, called from this thread. An exception that it raises
+        cancels the work and is passed on.
 
     Returns
     -------
@@ -174,17 +181,16 @@ def segment(
     Raises
     ------
     TypeError, ValueError
-        If the image, the mask or an option cannot be used; the message names
-        it, gives its value and says what to do.
+        If the image, the mask or an option cannot be used. The message names it, gives
+        its value and says what to do.
     OSError
-        If a chunk of a dask array cannot be read, or if its shape or its values
-        are not those of the dtype and the chunks that the array declares; the
-        message says which.
+        If a chunk of a dask array cannot be read, or does not have the shape or the dtype
+        that the array declares. The message names the chunk.
 
     Warns
     -----
     UserWarning
-        If fewer clusters come out than were asked for.
+        If there are fewer clusters than asked for.
 
     References
     ----------
@@ -213,46 +219,61 @@ def segment(
         tol=tol,
         random_state=random_state,
     )
-    report = Progress(progress)
+    return segment_with_options(
+        image,
+        options,
+        rgb=rgb,
+        channel_axis=channel_axis,
+        mask=mask,
+        summary=summary,
+        progress=progress,
+    )
+
+
+def segment_with_options(
+    image: Any,
+    options: Options,
+    *,
+    rgb: bool | None = None,
+    channel_axis: int | None = None,
+    mask: Any = None,
+    summary: Summary | None = None,
+    progress: Report | None = None,
+) -> Segmentation:
+    """Cluster the colors of an image; see `segment`."""
+    stages = Progress(progress)
     with shared_pool():
-        if summary is None:
-            images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-            check_together(images[0], options)
-            summary = summarize_pixels(images, options, report)
-        else:
-            check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-            check_together(summary.images[0], options)
-            summary = summary.with_options(options)
-        segmentation = _segment(summary, report)
+        summary = summary_for(
+            image, options, summary, stages, rgb=rgb, channel_axis=channel_axis, mask=mask
+        )
+        segmentation = _segment_summary(summary, stages)
     if are_several(image):
         return segmentation
     (labels,), (recolored,) = segmentation.labels, segmentation.recolored
     return replace(segmentation, labels=labels, recolored=recolored)
 
 
+@show_options(SUMMARY_OPTIONS)
 def summarize(
     image: Any,
     *,
     rgb: bool | None = None,
     channel_axis: int | None = None,
-    color_space: str = Options.color_space,
-    normalize: str = Options.normalize,
-    method: str = Options.method,
-    coreset_size: int | str = Options.coreset_size,
     mask: Any = None,
-    random_state: int | None = Options.random_state,
     progress: Report | None = None,
+    **options: Unpack[SummaryValues],
 ) -> Summary:
     """Read an image, or several, once, to segment them several times.
 
-    Where the distinct colors can be counted, any options will do for
-    `segment` afterwards. Elsewhere `method`, `normalize` and what a sample
-    depends on (`color_space`, `coreset_size`, `random_state`) have to stay.
+    If the distinct colors can be counted, `segment` may use any options afterwards.
+    Otherwise `method`, `normalize` and the options of the sample (`color_space`,
+    `coreset_size`, `random_state`) have to stay the same.
 
     Parameters
     ----------
-    image, rgb, channel_axis, color_space, normalize
-    method, coreset_size, mask, random_state, progress
+    image, rgb, channel_axis, mask, progress
+        As in `segment`.
+    color_space, normalize, method, coreset_size, random_state
         As in `segment`.
 
     Returns
@@ -263,7 +284,7 @@ def summarize(
     Raises
     ------
     TypeError, ValueError
-        As `segment` does.
+        If the image, the mask or an option cannot be used.
 
     Examples
     --------
@@ -272,115 +293,55 @@ def summarize(
     >>> summary = summarize(image)
     >>> pictures = [segment(image, k, summary=summary).recolored for k in (2, 5, 10)]
     """
-    options = Options(
-        n_clusters=1,
-        color_space=color_space,
-        normalize=normalize,
-        method=method,
-        coreset_size=coreset_size,
-        random_state=random_state,
+    check_names(SUMMARY_OPTIONS, options)
+    return summarize_with_options(
+        image,
+        Options(n_clusters=1, **options),
+        rgb=rgb,
+        channel_axis=channel_axis,
+        mask=mask,
+        progress=progress,
     )
-    # For how many clusters a sample has to do is not known yet.
-    n_clusters = min(Options.n_clusters, options.resolved_coreset_size)
-    options = replace(options, n_clusters=n_clusters)
-    images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-    check_together(images[0], options)
-    report = Progress(progress)
-    summary = summarize_pixels(images, options, report)
-    report.finish()
+
+
+def summarize_with_options(
+    image: Any,
+    options: Options,
+    *,
+    rgb: bool | None = None,
+    channel_axis: int | None = None,
+    mask: Any = None,
+    progress: Report | None = None,
+) -> Summary:
+    """Read an image once, to segment it several times; see `summarize`."""
+    stages = Progress(progress)
+    summary = summary_for(
+        image,
+        options.for_summary(),
+        None,
+        stages,
+        rgb=rgb,
+        channel_axis=channel_axis,
+        mask=mask,
+    )
+    stages.finish()
     return summary
 
 
-def check_summary(summary: Summary, image: Any, **given: Any) -> None:
-    """Check that a summary is of this image, and not contradicted."""
-    if not isinstance(summary, Summary):
-        raise TypeError(
-            f"summary must be what summarize returned, or None, got {quote_value(summary)}: "
-            "leave it out to read the image."
-        )
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(
-                f"{name} must be None where a summary is given, got {quote_value(value)}: "
-                "give it to summarize instead."
-            )
-    given_images = image if are_several(image) else [image]
-    shapes = [tuple(np.shape(item)) for item in given_images]
-    expected = [item.given_shape for item in summary.images]
-    if shapes != expected:
-        raise ValueError(
-            f"image must be the one of the summary, of shape {_listed(expected)}, got "
-            f"{_listed(shapes)}: summarize this image anew."
-        )
-
-
-def _listed(shapes: list[tuple[int, ...]]) -> str:
-    return " and ".join(map(str, shapes))
-
-
-def check_together(pixels: Pixels, options: Options) -> None:
-    """Check what neither the image nor the options can tell alone."""
-    if options.color_space != "rgb" and not pixels.rgb:
-        raise ValueError(
-            f"color_space must be 'rgb' for an image without color, got {options.color_space!r}: "
-            "use 'rgb', which compares any channels, or pass rgb=True."
-        )
-    if options.color_space == "lab" and not has_known_white(pixels.dtype):
-        raise ValueError(
-            "color_space must be 'rgb' or 'hsv' for integers of more than 16 bits, got 'lab' for "
-            f"{pixels.dtype}: convert the image to the dtype that its values mean, such as "
-            "np.uint8 for 0 to 255 or np.uint16 for 0 to 65535."
-        )
-    if not isinstance(options.init, str) and options.init.shape[1] != pixels.n_channels:
-        raise ValueError(
-            f"init must have one column for each of the image's {pixels.n_channels} channels, "
-            f"got {options.init.shape[1]}: give colors in the channels of the image."
-        )
-    if not isinstance(options.init, str) and options.color_space != "rgb":
-        _check_start(options, white_of(pixels.dtype))
-
-
-def _check_start(options: Options, white: float) -> None:
-    """Check that the colors to start from can be converted."""
-    for value in (options.init.min(), options.init.max()):  # type: ignore[union-attr]
-        if not 0 <= value <= white:
-            raise ValueError(
-                f"init must have channels from 0 to {white:g} in {options.color_space}, got "
-                f"{value:g}: give colors in the units of the image."
-            )
-
-
-def _segment(summary: Summary, progress: Progress) -> Segmentation:
-    """Return the segmentation of all images of a summary, with lists of labels and recolored."""
+def _segment_summary(summary: Summary, progress: Progress) -> Segmentation:
+    """Segment all images of a summary; labels and recolored images are lists."""
     images, options = summary.images, summary.options
-    fit = summary.fit(progress.stage(0.3, options.resolved_n_init))
-    tally_step = progress.stage(0.2, count_steps(images))
-    tally = summary.tally(fit, tally_step)
-    if np.count_nonzero(tally.counts) < options.n_clusters:
-        refilled = summary.refill(fit, tally, tally_step)
-        if refilled is not None:
-            fit, tally = refilled, summary.tally(refilled, tally_step)
+    fit, tally = _fit(summary, progress)
     used = np.flatnonzero(tally.counts)
     used = used[sort_dark_to_bright(tally.means[used], images[0].rgb)]
     if len(used) < options.n_clusters:
         notice(
-            f"n_clusters={options.n_clusters} gave {len(used)} clusters: "
-            "there are no more distinct colors that float64 can tell apart.",
-            stacklevel=3,
+            f"n_clusters={options.n_clusters} gave {len(used)} "
+            f"{'cluster' if len(used) == 1 else 'clusters'}: there are no more distinct colors "
+            "that float64 can tell apart.",
+            stacklevel=4,
         )
-    model = KMeansModel(
-        cluster_centers_=fit.centers[used],
-        palette=tally.means[used],
-        inertia_=tally.cost,
-        n_iter_=fit.n_iter,
-        color_space=options.color_space,
-        rgb=images[0].rgb,
-        channel_axis=images[0].channel_axis,
-        dtype=images[0].dtype.newbyteorder("="),
-        normalize=options.normalize,
-        offset=summary.space.offset,
-        scale=summary.space.scale,
-    )
+    model = _make_model(summary, fit, tally, used)
     ranks = np.empty(len(fit.centers), np.int64)
     ranks[used] = np.arange(len(used))
     painters = summary.painters(model.cluster_centers_, tally, ranks)
@@ -391,6 +352,8 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
     ]
     progress.finish()
     distortion = summary.distortion(fit, tally)
+    table = cluster_table(model, tally.counts[used])
+    table.attrs.update(inertia=model.inertia_, distortion=distortion)
     return Segmentation(
         [labels for labels, _ in painted],
         [
@@ -398,37 +361,40 @@ def _segment(summary: Summary, progress: Progress) -> Segmentation:
             for (_, recolored), pixels in zip(painted, images, strict=True)
         ],
         model,
-        _table(model, tally.counts[used], distortion),
+        table,
         summary.coreset,
         distortion,
         options,
-        summary.shown,
+        summary.color_sample,
     )
 
 
-def _table(model: KMeansModel, counts: NDArray[np.int64], distortion: float) -> pd.DataFrame:
-    table = table_of(model, counts)
-    table.attrs.update(inertia=model.inertia_, distortion=distortion)
-    return table
+def _fit(summary: Summary, progress: Progress) -> tuple[Fit, Tally]:
+    """Fit a summary, again if clusters stay empty, and count the pixels of each cluster."""
+    options = summary.options
+    fit = summary.fit(progress.stage(0.3, options.resolved_n_init))
+    step = progress.stage(0.2, count_steps(summary.images))
+    tally = summary.tally(fit, step)
+    if np.count_nonzero(tally.counts) < options.n_clusters:
+        refilled = summary.refill(fit, tally, step)
+        if refilled is not None:
+            return refilled, summary.tally(refilled, step)
+    return fit, tally
 
 
-def table_of(model: KMeansModel, counts: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the table of an image of which each cluster has so many pixels."""
-    import pandas as pd
-
-    percent = 100 * counts / max(counts.sum(), 1)
-    values = (np.arange(1, model.n_clusters + 1), counts, percent)
-    columns: dict[str, Any] = dict(zip(COUNT_COLUMNS, values, strict=True))
-    for name, means in zip(channel_names(model), model.palette.T, strict=True):
-        columns[f"mean {name}"] = means
-    columns[COLOR_COLUMN] = to_hex(model.colors)
-    return pd.DataFrame(columns)
-
-
-def channel_names(model: KMeansModel) -> list[str]:
-    """Return what the channels of a model's images are called."""
-    if model.rgb:
-        return ["red", "green", "blue"]
-    if model.channel_axis is None:
-        return ["intensity"]
-    return [f"channel {number}" for number in range(model.n_channels)]
+def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64]) -> KMeansModel:
+    """Return the model of the centers `used`, in the order of their labels."""
+    pixels, space = summary.images[0], summary.space
+    return KMeansModel(
+        cluster_centers_=fit.centers[used],
+        palette=tally.means[used],
+        inertia_=tally.cost,
+        n_iter_=fit.n_iter,
+        color_space=summary.options.color_space,
+        rgb=pixels.rgb,
+        channel_axis=pixels.channel_axis,
+        dtype=pixels.dtype.newbyteorder("="),
+        normalize=summary.options.normalize,
+        offset=space.offset,
+        scale=space.scale,
+    )

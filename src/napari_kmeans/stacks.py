@@ -1,10 +1,10 @@
-"""Stacks with a model for each slice, whose labels agree from slice to slice."""
+"""Cluster each slice of a stack by itself, with labels that correspond from slice to slice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,23 @@ from napari_kmeans.execution.progress import Progress, Report, Step
 from napari_kmeans.execution.threads import map_threads, raise_if_stopped
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import display_colors, to_hex
-from napari_kmeans.imaging.painting import label_dtype
+from napari_kmeans.imaging.painting import label_dtype, renumber_labels
 from napari_kmeans.imaging.units import describe_other_units
-from napari_kmeans.options import Options
-from napari_kmeans.segmentation import segment
+from napari_kmeans.measuring import channel_means, merge_rows
+from napari_kmeans.options import FIT_OPTIONS, Options, check_names, show_options
+from napari_kmeans.segmentation import segment_with_options
+from napari_kmeans.summary import EmptyImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Unpack
 
     import pandas as pd
 
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.model import KMeansModel
-    from napari_kmeans.types import Floats
+    from napari_kmeans.options import OptionValues
+    from napari_kmeans.types import Floats, Result
 
 Labels: TypeAlias = NDArray[np.int64]
 Fit: TypeAlias = "tuple[KMeansModel, pd.DataFrame]"
@@ -34,8 +38,6 @@ Painted: TypeAlias = tuple[Any, Any]
 """The labels of a slice, and its recolored pixels (..., C)."""
 Position: TypeAlias = tuple[int, ...]
 """The index of a slice along the axes before its own two."""
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,18 +47,19 @@ class StackModel:
     Attributes
     ----------
     models : tuple of KMeansModel or None
-        In the order of the slices (where several axes lead to them, the last
-        runs fastest), for slices with their channels last; None where all of a
-        slice was left out. Clusters are in the order of their labels.
+        The models in the order of the slices; if a stack has several axes before the two
+        of a slice, the last of these axes runs fastest. A model is for a slice with its
+        channels last, and its clusters are in the order of their labels. None for a slice
+        that is left out.
     names : tuple of (K + 1,) integer arrays
-        For each model: 0, and the label of each of its clusters. A slice of
-        fewer colors has fewer clusters, and leaves some labels out.
+        For each model: 0, followed by the label of each of its clusters. A slice with
+        fewer colors has fewer clusters, and some labels are missing.
     shape : tuple of int
-        How many slices there are, along each axis before their own two.
+        The number of slices along each axis before the two of a slice.
     rgb : bool
         Whether the channels are red, green and blue.
     channel_axis : int or None
-        Where the channels are in the stack; None for gray.
+        The axis of the channels in the stack; None for gray.
     """
 
     models: tuple[KMeansModel | None, ...]
@@ -65,14 +68,18 @@ class StackModel:
     rgb: bool
     channel_axis: int | None
 
+    def __repr__(self) -> str:
+        """Return one line without the models."""
+        return f"StackModel(shape={self.shape}, n_clusters={self.n_clusters})"
+
     @property
     def n_clusters(self) -> int:
-        """The greatest label K."""
+        """The largest label K."""
         return max(int(names[-1]) for names in self.names)
 
     @property
     def inertia_(self) -> float:
-        """The inertia of all slices, in sum."""
+        """The sum of the inertias of all slices."""
         return sum(model.inertia_ for model in self.models if model)
 
     @property
@@ -83,14 +90,14 @@ class StackModel:
     def apply(
         self, image: Any, *, mask: Any = None, progress: Report | None = None
     ) -> tuple[Any, Any]:
-        """Paint a stack, each slice by its own model.
+        """Paint a stack, each slice with its own model.
 
         Parameters
         ----------
         image : array
-            With the axes and channels of the stack that was fitted. In one of
-            another number of slices, each takes the model of the nearest, as
-            the levels of a pyramid do.
+            A stack with the axes and channels of the stack that was fitted. If it has
+            another number of slices, as another level of a pyramid has, each slice is
+            painted with the model of the nearest slice.
         mask, progress
             As for :meth:`KMeansModel.apply`.
 
@@ -136,15 +143,16 @@ class StackModel:
         """Return the labels and the recolored pixels (..., C) of one slice of a stack."""
         number = self._nearest(position, pixels.shape)
         model, dtype = self.models[number], label_dtype(self.n_clusters)
-        part = _slice_of(pixels, position)
+        plane = _take_slice(pixels, position)
         if model is None:
-            return _unpainted(part, dtype)
-        labels, recolored = model.paint(model.open(_image_of(part)[0], part.mask), progress)
-        return _renamed(labels, self.names[number].astype(dtype)), _channels_last(part, recolored)
+            return _leave_out(plane, dtype)
+        labels, recolored = model.paint(model.open(_as_image(plane)[0], plane.mask), progress)
+        labels = renumber_labels(labels, self.names[number].astype(dtype))
+        return labels, _channels_last(plane, recolored)
 
     def _nearest(self, position: Position, shape: tuple[int, ...]) -> int:
-        """Return the number of the model for a slice of a stack of another length."""
-        # As napari rounds when it chooses the slice of another level.
+        """Return the index of the model for a slice of a stack with another number of slices."""
+        # Round like napari does when it shows a slice of another level.
         place = [
             min(round(index * own / length), own - 1)
             for index, own, length in zip(position, self.shape, shape, strict=False)
@@ -169,19 +177,17 @@ class StackSegmentation:
     Attributes
     ----------
     labels : array of unsigned integers, of the stack's spatial shape
-        0 where a pixel was left out. A label means the same in all slices.
+        0 where a pixel is left out. A label stands for the same cluster in all slices.
     recolored : array of the stack's shape and dtype
         Each pixel in the mean color of its cluster in its slice.
     model : StackModel
     table : pandas.DataFrame
-        As that of a Segmentation, over all slices: a row for each label, with
-        its pixels and their mean. Its `attrs` hold the inertia, summed over
-        the slices, and their greatest distortion.
+        The table of all slices together, with the columns of that of a Segmentation. Its
+        `attrs` hold the sum of the inertias and the largest distortion of the slices.
     slice_table : pandas.DataFrame
-        The same for each slice, with its number in the column `slice`;
-        ``numpy.unravel_index(number, model.shape)`` tells where it is.
+        The rows of each slice, with the number of the slice in the column `slice`;
+        ``numpy.unravel_index(number, model.shape)`` is its index.
     options : Options
-        What was asked for.
 
     Labels and recolored are lazy dask arrays where the stack is one.
     """
@@ -195,49 +201,49 @@ class StackSegmentation:
 
     @property
     def distortion(self) -> float:
-        """The greatest distortion of a slice."""
+        """The largest distortion of a slice."""
         return float(self.table.attrs["distortion"])
 
+    def __repr__(self) -> str:
+        """Return one line without the arrays."""
+        return (
+            f"StackSegmentation(n_clusters={self.model.n_clusters}, labels of shape "
+            f"{self.labels.shape}, inertia={self.model.inertia_:.6g})"
+        )
 
+
+@show_options(FIT_OPTIONS)
 def segment_slices(
     image: Any,
     n_clusters: int = Options.n_clusters,
     *,
     rgb: bool | None = None,
     channel_axis: int | None = None,
-    color_space: str = Options.color_space,
-    normalize: str = Options.normalize,
-    balance: float = Options.balance,
-    method: str = Options.method,
-    coreset_size: int | str = Options.coreset_size,
     mask: Any = None,
-    init: Any = Options.init,
-    n_init: int | str = Options.n_init,
-    max_iter: int = Options.max_iter,
-    tol: float = Options.tol,
-    random_state: int | None = Options.random_state,
     progress: Report | None = None,
+    **options: Unpack[OptionValues],
 ) -> StackSegmentation:
     """Cluster the colors of each slice of a stack by itself.
 
-    For what changes along the stack: bleaching, staining, illumination. The
-    slices are those of the last two spatial axes. Labels are numbered from
-    dark to bright in the first slice that has all clusters; from there on in
-    both directions, the clusters of each slice are matched with those of its
-    neighbor so that the distances between their centers are least in sum.
+    Use this for properties that change along the stack: bleaching, staining,
+    illumination. The slices are those of the last two spatial axes. Labels are numbered
+    from dark to bright in the first slice that has all clusters. From there, in both
+    directions, the clusters of each slice are matched with those of the slice before it:
+    the sum of the distances between matched centers is minimal [1]_.
 
     Parameters
     ----------
     image : array
-        As for :func:`segment`, of two spatial axes or more. Of a lazy one, a
-        slice at a time is read.
+        As for :func:`segment`, with at least two spatial axes. A lazy image is read slice
+        by slice.
     n_clusters : int, default 8
-        In each slice. One of fewer distinct colors has fewer clusters.
+        The number of clusters in each slice. A slice with fewer distinct colors has fewer
+        clusters.
     rgb, channel_axis, color_space, normalize, balance, method, coreset_size
     init, n_init, max_iter, tol, random_state
         As for :func:`segment`.
     mask : array of the image's spatial shape, optional
-        Zero or False where a pixel is left out; all of a slice may be.
+        Zero or False where a pixel is left out. A whole slice may be left out.
     progress : callable, optional
         ``progress(done, total)``; raising from it cancels.
 
@@ -248,13 +254,13 @@ def segment_slices(
     Raises
     ------
     TypeError, ValueError
-        As :func:`segment` does, if all pixels of all slices are left out, or
-        if the image has fewer than two spatial axes.
+        If the image, the mask or an option cannot be used, if all pixels of all slices
+        are left out, or if the image has fewer than two spatial axes.
 
     Warns
     -----
     UserWarning
-        If slices have fewer clusters than were asked for.
+        If slices have fewer clusters than asked for.
 
     References
     ----------
@@ -267,32 +273,41 @@ def segment_slices(
     >>> result.table[["index", "percent"]]
     >>> result.slice_table.pivot(index="slice", columns="index", values="percent").plot()
     """
-    given: dict[str, Any] = {
-        "color_space": color_space,
-        "normalize": normalize,
-        "balance": balance,
-        "method": method,
-        "coreset_size": coreset_size,
-        "init": init,
-        "n_init": n_init,
-        "max_iter": max_iter,
-        "tol": tol,
-        "random_state": random_state,
-    }
-    options = Options(n_clusters=n_clusters, **given)
+    check_names(FIT_OPTIONS, options)
+    return segment_slices_with_options(
+        image,
+        Options(n_clusters=n_clusters, **options),
+        rgb=rgb,
+        channel_axis=channel_axis,
+        mask=mask,
+        progress=progress,
+    )
+
+
+def segment_slices_with_options(
+    image: Any,
+    options: Options,
+    *,
+    rgb: bool | None = None,
+    channel_axis: int | None = None,
+    mask: Any = None,
+    progress: Report | None = None,
+) -> StackSegmentation:
+    """Cluster the colors of each slice of a stack by itself; see `segment_slices`."""
     pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
     _check_planes(pixels)
     stages = Progress(progress)
-    fits, painted = _fit_slices(pixels, options, given, stages.stage(0.7, _n_slices(pixels)))
-    labels_of = _matched([fit[0].cluster_centers_ if fit else None for fit in fits])
-    model = _united(fits, labels_of, pixels)
+    fits, painted = _fit_slices(pixels, options, stages.stage(0.7, _n_slices(pixels)))
+    labels_of = _match_clusters([fit[0].cluster_centers_ if fit else None for fit in fits])
+    model = _make_stack_model(fits, labels_of, pixels)
     slice_table = _slice_table(fits, labels_of, model)
-    # As they were counted: a pixel between two centers might be painted otherwise anew.
+    # Keep the painted slices and only renumber them: to paint again with the reordered
+    # centers could give a pixel between two centers another label than it was counted with.
     step = stages.stage(0.3, _n_slices(pixels))
-    labels, recolored = _gathered(painted, labels_of, pixels, model.n_clusters, step)
+    labels, recolored = _stack_renumbered(painted, labels_of, pixels, model.n_clusters, step)
     recolored = pixels.channels_back(recolored)
     stages.finish()
-    table = _table(slice_table, model)
+    table = _table_of_all(slice_table, model)
     table.attrs["distortion"] = max(fit[1].attrs["distortion"] for fit in fits if fit)
     return StackSegmentation(labels, recolored, model, table, slice_table, options)
 
@@ -309,36 +324,36 @@ def _n_slices(pixels: Pixels) -> int:
     return int(np.prod(pixels.shape[:-2], dtype=np.int64))
 
 
-def _slice_of(pixels: Pixels, position: Position) -> Pixels:
+def _take_slice(pixels: Pixels, position: Position) -> Pixels:
     mask = None if pixels.mask is None else pixels.mask[position]
     return replace(pixels, array=pixels.array[position], mask=mask)
 
 
-def _image_of(pixels: Pixels) -> tuple[Any, int | None]:
-    """Return a slice as an image, and its channel axis where that has to be told."""
-    if pixels.channel_axis is None:
-        return pixels.array[..., 0], None
-    return pixels.array, None if pixels.rgb else -1
+def _as_image(plane: Pixels) -> tuple[Any, int | None]:
+    """Return a slice as an image for `segment`, and its channel axis unless it is rgb or gray."""
+    if plane.channel_axis is None:
+        return plane.array[..., 0], None
+    return plane.array, None if plane.rgb else -1
 
 
-def _channels_last(part: Pixels, recolored: Any) -> Any:
+def _channels_last(plane: Pixels, recolored: Any) -> Any:
     """Return the pixels (..., C) of a slice that was painted as an image."""
-    return recolored[..., None] if part.channel_axis is None else recolored
+    return recolored[..., None] if plane.channel_axis is None else recolored
 
 
-def _unpainted(part: Pixels, dtype: np.dtype[Any]) -> Painted:
-    """Return a slice all of which is left out."""
-    return np.zeros_like(part.array[..., 0], dtype), part.array
+def _leave_out(plane: Pixels, dtype: np.dtype[Any]) -> Painted:
+    """Return label 0 and the unchanged pixels of a slice that is left out."""
+    return np.zeros_like(plane.array[..., 0], dtype), plane.array
 
 
 def _over_slices(
     function: Callable[[Position], Result], pixels: Pixels, step: Step
 ) -> list[Result]:
-    """Return what a function gives for each slice."""
+    """Return the results of a function for all slices."""
     positions = np.ndindex(pixels.shape[:-2])
     if not pixels.is_lazy:
         return map_threads(function, positions, step)
-    # One after the other, for each is read by all threads already.
+    # One slice after the other: dask reads each with all threads already.
     results = []
     for position in positions:
         results.append(function(position))
@@ -347,7 +362,7 @@ def _over_slices(
 
 
 def _watcher(step: Step) -> Report:
-    """Return what the work on one slice reports to, so that it can be canceled within."""
+    """Return a progress callable for the work on one slice, through which it can be canceled."""
     caller = get_ident()
 
     def watch(_done: int, _total: int) -> None:
@@ -359,27 +374,35 @@ def _watcher(step: Step) -> Report:
 
 
 def _fit_slices(
-    pixels: Pixels, options: Options, given: dict[str, Any], step: Step
+    pixels: Pixels, options: Options, step: Step
 ) -> tuple[list[Fit | None], list[Painted]]:
-    """Return the model and the table of each slice, None where all of it was left out.
+    """Fit and paint each slice.
 
-    Also returned: the slices, painted in labels of their own.
+    Returns
+    -------
+    fits : list of (model, table), or None for a slice that is left out
+    painted : list of (labels, recolored)
+        The labels of each slice are numbered from dark to bright in that slice.
     """
     watch = _watcher(step)
 
     def fit(position: Position) -> tuple[Fit | None, Painted]:
-        part = _slice_of(pixels, position)
-        image, axis = _image_of(part)
-        how = {**given, "rgb": pixels.rgb, "channel_axis": axis, "mask": part.mask}
+        plane = _take_slice(pixels, position)
+        image, axis = _as_image(plane)
         try:
-            # Once for all slices is enough.
+            # Drop the notices of single slices; `_check_fits` gives one for all of them.
             with notices_to(len):
-                result = segment(image, options.n_clusters, progress=watch, **how)
-        except ValueError:
-            if any(len(part.read_kept(block)) for block in part.blocks()):
-                raise
-            return None, _unpainted(part, label_dtype(1))
-        painted = result.labels, _channels_last(part, result.recolored)
+                result = segment_with_options(
+                    image,
+                    options,
+                    rgb=pixels.rgb,
+                    channel_axis=axis,
+                    mask=plane.mask,
+                    progress=watch,
+                )
+        except EmptyImageError:
+            return None, _leave_out(plane, label_dtype(1))
+        painted = result.labels, _channels_last(plane, result.recolored)
         return (result.model, result.table), painted
 
     fits, painted = map(list, zip(*_over_slices(fit, pixels, step), strict=True))
@@ -390,20 +413,17 @@ def _fit_slices(
 def _check_fits(fits: list[Fit | None], pixels: Pixels, options: Options) -> None:
     counts = [fit[0].n_clusters for fit in fits if fit]
     if not counts:
-        raise ValueError(
-            f"image must have a pixel to cluster, got all {pixels.n_pixels} left out: "
-            "check the mask, the alpha channel and NaN or infinite values."
-        )
+        raise EmptyImageError(pixels.n_pixels)
     fewer = sum(count < options.n_clusters for count in counts)
     if fewer:
         notice(
             f"n_clusters={options.n_clusters} gave fewer clusters in {fewer} of {len(fits)} "
-            "slices: they have no more distinct colors to tell apart.",
-            stacklevel=4,
+            "slices: they have no more distinct colors.",
+            stacklevel=5,
         )
 
 
-def _matched(centers: Sequence[Floats | None]) -> list[Labels]:
+def _match_clusters(centers: Sequence[Floats | None]) -> list[Labels]:
     """Return the label of each cluster of each slice, from centers (K, F) or None."""
     labels: list[Labels] = [np.empty(0, np.int64)] * len(centers)
     start = int(np.argmax([0 if each is None else len(each) for each in centers]))
@@ -411,6 +431,7 @@ def _matched(centers: Sequence[Floats | None]) -> list[Labels]:
     assert first is not None
     labels[start] = np.arange(1, len(first) + 1)
     for numbers in (range(start + 1, len(centers)), range(start - 1, -1, -1)):
+        # The last center that each label had: a label may be missing in some slices.
         latest = first.copy()
         for number in numbers:
             here = centers[number]
@@ -421,7 +442,7 @@ def _matched(centers: Sequence[Floats | None]) -> list[Labels]:
 
 
 def _nearest_labels(centers: Floats, latest: Floats) -> Labels:
-    """Return a label for each center (k, F), by the centers (K, F) that labels had last."""
+    """Return a label for each center (k, F), by the last center (K, F) of each label."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
@@ -430,9 +451,11 @@ def _nearest_labels(centers: Floats, latest: Floats) -> Labels:
     return np.asarray(columns + 1, np.int64)
 
 
-def _united(fits: list[Fit | None], labels_of: list[Labels], pixels: Pixels) -> StackModel:
+def _make_stack_model(
+    fits: list[Fit | None], labels_of: list[Labels], pixels: Pixels
+) -> StackModel:
     models = [
-        _reordered(fit[0], np.argsort(labels)) if fit else None
+        _reorder(fit[0], np.argsort(labels)) if fit else None
         for fit, labels in zip(fits, labels_of, strict=True)
     ]
     names = [np.append(0, np.sort(labels)) for labels in labels_of]
@@ -441,7 +464,7 @@ def _united(fits: list[Fit | None], labels_of: list[Labels], pixels: Pixels) -> 
     )
 
 
-def _reordered(model: KMeansModel, order: Labels) -> KMeansModel:
+def _reorder(model: KMeansModel, order: Labels) -> KMeansModel:
     return replace(
         model, cluster_centers_=model.cluster_centers_[order], palette=model.palette[order]
     )
@@ -462,25 +485,18 @@ def _slice_table(
     return table[["slice", *(name for name in table if name != "slice")]]
 
 
-def _table(slice_table: pd.DataFrame, model: StackModel) -> pd.DataFrame:
+def _table_of_all(slice_table: pd.DataFrame, model: StackModel) -> pd.DataFrame:
     """Return a row for each label: its pixels in all slices, and their mean."""
-    pixels = slice_table["pixels"]
-    means = slice_table.filter(like="mean ")
-    sums = means.mul(pixels, axis=0).assign(pixels=pixels).groupby(slice_table["index"]).sum()
-    table = sums[["pixels"]].reset_index()
-    table["percent"] = 100 * table["pixels"] / table["pixels"].sum()
-    for name in means:
-        table[name] = (sums[name] / sums["pixels"]).to_numpy()
+    table = merge_rows(slice_table.drop(columns="slice"), slice_table["index"].to_numpy())
     table["color"] = _hex_colors(table, model)
-    table.attrs["inertia"] = model.inertia_
+    table.attrs = {"inertia": model.inertia_}
     return table
 
 
 def _hex_colors(table: pd.DataFrame, model: StackModel) -> list[str]:
-    """Return the colors of the means, with one scale for all slices and their mean."""
-    means = table.filter(like="mean ").to_numpy(np.float64)
+    """Return the display colors of the means, with one gray scale for all slices."""
     palette = np.concatenate([each.palette for each in model.models if each])
-    return to_hex(display_colors(means, model.rgb, model.dtype, palette))
+    return to_hex(display_colors(channel_means(table), model.rgb, model.dtype, palette))
 
 
 def _paint(model: StackModel, pixels: Pixels, step: Step) -> tuple[Any, Any]:
@@ -500,31 +516,31 @@ def _paint_lazily(model: StackModel, pixels: Pixels, step: Step) -> tuple[Any, A
     painted = _over_slices(
         lambda position: model.paint_slice(pixels, position, watch), pixels, step
     )
-    return _stacked_both(painted, pixels)
+    return _stack_lazily(painted, pixels)
 
 
-def _gathered(
+def _stack_renumbered(
     painted: list[Painted],
     labels_of: list[Labels],
     pixels: Pixels,
     n_clusters: int,
     step: Step,
 ) -> tuple[Any, Any]:
-    """Return slices in labels of their own as one stack, in the labels (k,) given for each.
+    """Return painted slices as one stack, with the labels (k,) that are given for each slice.
 
-    `painted` is emptied, so that hardly more than one stack is held.
+    `painted` is emptied slice by slice, so that not much more than one stack is in memory.
     """
     dtype = label_dtype(n_clusters)
     painted.reverse()
 
-    def named(names: Labels) -> Painted:
+    def renumber(new_labels: Labels) -> Painted:
         labels, recolored = painted.pop()
         step(1)
-        return _renamed(labels, np.append(0, names).astype(dtype)), recolored
+        return renumber_labels(labels, np.append(0, new_labels).astype(dtype)), recolored
 
-    slices = map(named, labels_of)
+    slices = map(renumber, labels_of)
     if pixels.is_lazy:
-        return _stacked_both(list(slices), pixels)
+        return _stack_lazily(list(slices), pixels)
     stack = _empty_stack(pixels, dtype)
     for position, (labels, recolored) in zip(np.ndindex(pixels.shape[:-2]), slices, strict=True):
         stack[0][position], stack[1][position] = labels, recolored
@@ -535,25 +551,18 @@ def _empty_stack(pixels: Pixels, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     return np.empty(pixels.shape, dtype), np.empty_like(pixels.array, order="K")
 
 
-def _stacked_both(painted: list[Painted], pixels: Pixels) -> tuple[Any, Any]:
+def _stack_lazily(painted: list[Painted], pixels: Pixels) -> tuple[Any, Any]:
     labels, recolored = zip(*painted, strict=True)
     shape = pixels.shape[:-2]
-    return _stacked(labels, shape), _stacked(recolored, shape)
+    return _stack_slices(labels, shape), _stack_slices(recolored, shape)
 
 
-def _stacked(parts: Sequence[Any], shape: tuple[int, ...]) -> Any:
-    """Return lazy slices as one lazy stack."""
+def _stack_slices(slices: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    """Return lazy slices as one lazy array with the axes `shape` before those of a slice."""
     import dask.array as da
 
     if not shape:
-        return parts[0]
-    size = len(parts) // shape[0]
-    starts = range(0, len(parts), size)
-    return da.stack([_stacked(parts[start : start + size], shape[1:]) for start in starts])
-
-
-def _renamed(labels: Any, names: NDArray[Any]) -> Any:
-    """Return ``names[labels]``."""
-    if isinstance(labels, np.ndarray):
-        return names[labels]
-    return labels.map_blocks(names.__getitem__, dtype=names.dtype, meta=np.empty(0, names.dtype))
+        return slices[0]
+    size = len(slices) // shape[0]
+    starts = range(0, len(slices), size)
+    return da.stack([_stack_slices(slices[start : start + size], shape[1:]) for start in starts])

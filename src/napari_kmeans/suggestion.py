@@ -12,15 +12,22 @@ from napari_kmeans.checks import quote_value
 from napari_kmeans.clustering.selection import Scores, elect, score_numbers, vote
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
-from napari_kmeans.imaging.blocks import open_images
-from napari_kmeans.options import OPTIONS, Options
-from napari_kmeans.segmentation import check_summary, check_together
-from napari_kmeans.summary import Summary, summarize_pixels
+from napari_kmeans.options import (
+    MAX_CLUSTERS,
+    SUMMARY_OPTIONS,
+    Options,
+    check_names,
+    show_options,
+)
+from napari_kmeans.summary import Summary, summary_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Unpack
 
     import pandas as pd
+
+    from napari_kmeans.options import SummaryValues
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,20 +52,17 @@ class Suggestion:
     scores: pd.DataFrame
 
 
+@show_options(SUMMARY_OPTIONS)
 def suggest_n_clusters(
     image: Any,
     n_clusters: Iterable[int] = range(2, 17),
     *,
     rgb: bool | None = None,
     channel_axis: int | None = None,
-    color_space: str = Options.color_space,
-    normalize: str = Options.normalize,
-    method: str = Options.method,
-    coreset_size: int | str = Options.coreset_size,
     mask: Any = None,
-    random_state: int | None = Options.random_state,
     summary: Summary | None = None,
     progress: Report | None = None,
+    **options: Unpack[SummaryValues],
 ) -> Suggestion:
     """Suggest how many clusters to take.
 
@@ -104,23 +108,18 @@ def suggest_n_clusters(
     >>> segmentation = segment(data.coffee(), suggestion.n_clusters)
     """
     numbers = _checked_numbers(n_clusters)
-    options = Options(
-        color_space=color_space,
-        normalize=normalize,
-        method=method,
-        coreset_size=coreset_size,
-        random_state=random_state,
-    )
+    check_names(SUMMARY_OPTIONS, options)
     report = Progress(progress)
     with shared_pool():
-        if summary is None:
-            images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-            check_together(images[0], options)
-            summary = summarize_pixels(images, options, report)
-        else:
-            check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-            check_together(summary.images[0], options)
-            summary = summary.with_options(options)
+        summary = summary_for(
+            image,
+            Options(**options),
+            summary,
+            report,
+            rgb=rgb,
+            channel_axis=channel_axis,
+            mask=mask,
+        )
         data = summary.levels[0]
         scores = score_numbers(data, numbers, summary.seed, report.stage(0.7, len(numbers)))
     report.finish()
@@ -136,10 +135,9 @@ def suggest_n_clusters(
 
 
 def _checked_numbers(n_clusters: Iterable[int]) -> list[int]:
-    most = OPTIONS["n_clusters"].maximum
     message = (
-        f"n_clusters must be whole numbers from 2 to {most}, got {quote_value(n_clusters)}: "
-        "give one or more of them, such as range(2, 17)."
+        f"n_clusters must be whole numbers from 2 to {MAX_CLUSTERS}, got "
+        f"{quote_value(n_clusters)}: give one or more of them, such as range(2, 17)."
     )
     try:
         numbers = sorted(set(n_clusters))
@@ -147,6 +145,6 @@ def _checked_numbers(n_clusters: Iterable[int]) -> list[int]:
         raise TypeError(message) from error
     if any(isinstance(k, bool) or not isinstance(k, Integral) for k in numbers):
         raise TypeError(message)
-    if not numbers or numbers[0] < 2 or numbers[-1] > most:  # type: ignore[operator]
+    if not numbers or numbers[0] < 2 or numbers[-1] > MAX_CLUSTERS:
         raise ValueError(message)
     return [int(k) for k in numbers]

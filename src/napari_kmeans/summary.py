@@ -1,22 +1,27 @@
-"""What stands for all pixels of an image in a fit, and tells what each cluster holds."""
+"""Summaries of the pixels of an image: the points that a fit uses in place of all pixels.
+
+A summary also counts, after the fit, the pixels of each cluster.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.checks import quote_value
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.balancing import balance_weights
 from napari_kmeans.clustering.fit import fit_points, restart_size
 from napari_kmeans.clustering.lloyd import find_nearest, lloyd
 from napari_kmeans.clustering.seeding import add_farthest
 from napari_kmeans.execution.threads import map_threads
+from napari_kmeans.imaging.blocks import are_several, open_images
 from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps
-from napari_kmeans.imaging.colors import ColorSpace, white_of
+from napari_kmeans.imaging.colors import ColorSpace, has_known_white, white_of
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
 from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
 from napari_kmeans.imaging.painting import Painter, RelabelPainter
@@ -37,7 +42,7 @@ from napari_kmeans.imaging.streaming import (
     lloyd_pixels,
 )
 from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
-from napari_kmeans.options import AUTO
+from napari_kmeans.options import AUTO, SUMMARY_OPTIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,12 +55,22 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Floats
 
 
-_MAX_SHOWN = 20_000
-"""Pixels that show where the colors of all lie."""
+_MAX_SAMPLE = 20_000
+"""The number of pixels in `Summary.color_sample`: enough for a scatter plot."""
+
+
+class EmptyImageError(ValueError):
+    """All pixels of an image are left out."""
+
+    def __init__(self, n_pixels: int) -> None:
+        super().__init__(
+            f"image must have a pixel to cluster, got all {n_pixels} left out: "
+            "check the mask, the alpha channel and NaN or infinite values."
+        )
 
 
 class Colors(NamedTuple):
-    """Colors (m, C) in channel units, and how many pixels each stands for (m,)."""
+    """Colors (m, C) in channel units, and the number of pixels that each stands for (m,)."""
 
     points: Floats
     weights: Floats
@@ -63,16 +78,16 @@ class Colors(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Summary(ABC):
-    """The colors of one or more images, as the options ask for them.
+    """The colors of one or more images, in the form in which the options fit them.
 
     Attributes
     ----------
     images : tuple of Pixels
     options : Options
     seed : int
-        What random draws start from.
+        The seed of all random draws.
     space : ColorSpace
-        Where colors are clustered.
+        The clustering space.
     """
 
     images: tuple[Pixels, ...]
@@ -80,128 +95,162 @@ class Summary(ABC):
     seed: int
     space: ColorSpace
 
+    fixed_options: ClassVar[tuple[str, ...]] = SUMMARY_OPTIONS
+    """The options that cannot change without reading the image again."""
+
+    def __repr__(self) -> str:
+        """Return one line without the arrays."""
+        n_pixels = sum(pixels.n_pixels for pixels in self.images)
+        return f"{type(self).__name__}(n_images={len(self.images)}, n_pixels={n_pixels})"
+
     @property
     def coreset(self) -> Coreset | None:
-        """The sample that is fitted, None where all pixels are."""
+        """The sample that is fitted; None if all pixels are."""
         return None
 
     @property
-    def shown(self) -> Colors | None:
-        """Some colors that show where all of them lie; None where these were not kept."""
+    def color_sample(self) -> Colors | None:
+        """Colors that show the distribution of all colors; None if none are in memory."""
         return None if self.coreset is None else Colors(self.coreset.points, self.coreset.weights)
 
     @property
     @abstractmethod
     def levels(self) -> list[GroupedPoints]:
-        """Points to fit, the smallest summary first, the one that counts last."""
+        """The points to fit: smaller summaries first, the points that count last."""
 
     def compares_starts(self, data: GroupedPoints) -> bool:
         """Return whether `fit_points` compares starts, for which it needs a smaller summary.
 
-        A single start runs on the points themselves, and gray is solved without one.
+        A single start runs on the points themselves, and gray values are solved exactly.
         """
         return self.options.resolved_n_init > 1 and data.points.shape[1] > 1
 
     def fit(self, step: Step) -> Fit:
-        """Fit K-means as the options say; see `fit_points`."""
+        """Fit K-means with the options of the summary; see `fit_points`."""
         rng = np.random.default_rng([self.seed, 0])
-        levels = self.levels
-        if self.options.balance:
-            levels = [_balanced(level, self.options.balance) for level in levels]
+        levels = [self._balance(level) for level in self.levels]
         return fit_points(levels, self.options, self.start, rng, step)
+
+    def _balance(self, data: GroupedPoints) -> GroupedPoints:
+        """Return points with the weights that the option `balance` asks for."""
+        balance = self.options.balance
+        if not balance:
+            return data
+        weights = balance_weights(data.points, data.weights, balance)
+        return GroupedPoints(data.points, weights, data.starts)
 
     @property
     def start(self) -> Floats | None:
-        """The given start, (K, F) in the clustering space, if there is one."""
+        """The start colors (K, F) in the clustering space; None if they are to be drawn."""
         init = self.options.init
         return None if isinstance(init, str) else self.space.convert(init)
 
     def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return what each cluster holds of all pixels, as they are painted."""
+        """Return the number, the sum and the cost of all pixels of each cluster."""
         return tally_pixels(self.images, fit.centers, self.space, step)
 
     def refill(self, fit: Fit, tally: Tally, step: Step) -> Fit | None:
-        """Return a fit of more clusters, where some have no pixel and the image has more colors.
+        """Fit again if clusters have no pixel although the image has more colors.
 
         A sample may miss rare colors, and a mean may be the nearest center of no pixel.
-        None if there are no more distinct colors than clusters.
+        Return None if there are no more distinct colors than clusters with pixels.
         """
         centers, n_clusters = fit.centers[tally.counts > 0], self.options.n_clusters
         colors = self.find_colors(n_clusters + 1, step)
         if len(colors) <= len(centers):
             return None
         if len(colors) <= n_clusters:
-            # Each color is a cluster, exactly: a mean of neighboring numbers is rounded.
+            # Without an iteration each color is its own center exactly. An iteration
+            # would replace it by a rounded mean, to which a neighboring color is as near.
             return self.fit_from(np.asarray(colors, np.float64), colors, 0, step)
         start = add_farthest(centers, colors, n_clusters)
         return self.fit_from(start, colors, self.options.max_iter, step)
 
     def find_colors(self, limit: int, step: Step) -> NDArray[Any]:
-        """Return distinct colors (m, F) in the clustering space: all, or `limit` at least."""
+        """Return distinct colors (m, F) in the clustering space: all, or at least `limit`."""
         return self.space.convert(find_colors(self.images, limit, step))
 
-    def fit_from(self, start: Floats, _colors: Floats, max_iter: int, step: Step) -> Fit:
+    def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means from given centers (K, F), to points that include some colors (m, F)."""
-        return self.run_lloyd(self.levels[-1], start, max_iter, step)
-
-    def run_lloyd(self, data: GroupedPoints, start: Floats, max_iter: int, step: Step) -> Fit:
-        """Fit K-means to points from given centers, with the weights that the options ask for."""
-        if self.options.balance:
-            data = _balanced(data, self.options.balance)
+        data = self._balance(self._points_with(colors))
         return lloyd(data, start, max_iter=max_iter, tol=self.options.tol, step=step)
 
+    def _points_with(self, colors: Floats) -> GroupedPoints:
+        """Return the points that count, including some colors of the image (m, F)."""
+        return self.levels[-1]
+
     def distortion(self, fit: Fit, tally: Tally) -> float:
-        """Return by what factor the cost on the coreset is off that on all pixels, at least 1."""
+        """Return the ratio, at least 1, of the costs on the coreset and on all pixels."""
         if self.coreset is None or tally.cost == fit.inertia:
             return 1.0
-        seen = fit.inertia
+        coreset_cost = fit.inertia
         if self.options.balance:
             points = self.levels[-1]
-            seen = float(points.weights @ find_nearest(points.points, fit.centers)[1])
-        costs = sorted([tally.cost, seen + self._unseen_cost()])
-        return costs[1] / costs[0] if costs[0] > 0 else float("inf")
+            coreset_cost = float(points.weights @ find_nearest(points.points, fit.centers)[1])
+        low, high = sorted([tally.cost, coreset_cost + self._cost_within_points()])
+        return high / low if low > 0 else float("inf")
 
-    def _unseen_cost(self) -> float:
-        """Return what all pixels cost more than the coreset, wherever the centers are."""
+    def _cost_within_points(self) -> float:
+        """Return the cost of all pixels that the coreset leaves out, for any centers."""
         return 0.0
 
-    @abstractmethod
     def with_options(self, options: Options) -> Summary:
         """Return the summary of the same image for other options.
 
         Raises
         ------
         ValueError
-            If the image would have to be read anew.
+            If the image would have to be read again; see `fixed_options`.
         """
+        for name in self.fixed_options:
+            value, own = getattr(options, name), getattr(self.options, name)
+            if value != own:
+                raise ValueError(
+                    f"{name} must be {own!r}, which the summary was made for, got {value!r}: "
+                    "make another summary for it."
+                )
+        return self._with_options(options)
+
+    @abstractmethod
+    def _with_options(self, options: Options) -> Summary:
+        """Return the summary for options that agree in `fixed_options`."""
 
     def painters(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> list[Painter]:
-        """Return what paints each image with the centers that are kept, in their order.
+        """Return a painter for each image.
 
-        `ranks` gives for each center of the fit its place among those kept.
+        Parameters
+        ----------
+        centers : (K, F) float64 array
+            The centers that have pixels, in the order of their labels.
+        tally : Tally
+            The pixels of each center of the fit.
+        ranks : int64 array
+            For each center of the fit, its index in `centers`.
         """
-        # In the order of the fit, so that a pixel as near to two centers as to one
+        # Keep the order of the fit: a pixel at the same distance from two centers then
         # gets the label under which it was counted.
         used = np.flatnonzero(tally.counts)
         painter = Painter(centers[ranks[used]], self.space, ranks=ranks[used])
-        names = np.append(0, ranks + 1).astype(painter.dtype)
+        new_labels = np.append(0, ranks + 1).astype(painter.dtype)
         return [
             painter
-            if found is None
-            else RelabelPainter(centers, self.space, found=found, names=names)
-            for found in tally.found or [None] * len(self.images)
+            if labels is None
+            else RelabelPainter(centers, self.space, known_labels=labels, new_labels=new_labels)
+            for labels in tally.pixel_labels or [None] * len(self.images)
         ]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CountedColors(Summary):
-    """The summary of an image whose distinct colors were counted: nothing is lost."""
+    """The distinct colors of an image and their counts: nothing is lost."""
 
     histogram: Histogram
 
+    fixed_options: ClassVar[tuple[str, ...]] = ()
+
     @cached_property
     def colors(self) -> GroupedPoints:
-        """The distinct colors in the clustering space, in cells of color space."""
+        """The distinct colors in the clustering space, grouped in cells of color space."""
         histogram = self.histogram
         if self.space.is_plain:
             return self.channels
@@ -210,13 +259,13 @@ class CountedColors(Summary):
 
     @cached_property
     def channels(self) -> GroupedPoints:
-        """The distinct colors in channel units, in cells of color space."""
+        """The distinct colors in channel units, grouped in cells of color space."""
         histogram = self.histogram
         return GroupedPoints(histogram.points, histogram.weights, histogram.starts)
 
     @cached_property
     def cells(self) -> Coreset:
-        """Cells of color space: as many as asked for, or finer ones where that costs nothing."""
+        """Cells of color space: the number asked for, or more if they are there already."""
         size = self.options.resolved_coreset_size
         finer = self.options.coreset_size == AUTO and len(self.channels.totals) >= size
         return take_cells(
@@ -225,20 +274,20 @@ class CountedColors(Summary):
 
     @property
     def coreset(self) -> Coreset | None:
-        """The cells; None for "full"."""
+        """The cells; None for method "full"."""
         return None if self.options.method == "full" else self.cells
 
     @property
-    def shown(self) -> Colors:
-        """The coreset, or else the means of cells of color space."""
-        return super().shown or Colors(self.channels.means, self.channels.totals)
+    def color_sample(self) -> Colors:
+        """The coreset, or the mean color of each cell of color space."""
+        return super().color_sample or Colors(self.channels.means, self.channels.totals)
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:
-        """The cells, and for "full" all colors after them.
+        """The cells, and for method "full" all colors after them.
 
-        So "full" goes on where the coreset ends: its cost is never higher. Where every
-        color is a cell, both fit the same points.
+        So "full" continues the fit of the coreset, and its cost is never higher. Where
+        every cell has one color, both methods fit the same points.
         """
         is_full = self.options.method == "full"
         if is_full and not self.compares_starts(self.colors):
@@ -248,20 +297,19 @@ class CountedColors(Summary):
         cells = GroupedPoints(self.space.convert(self.cells.points), self.cells.weights)
         return [cells, self.colors] if is_full else [cells]
 
-    def _unseen_cost(self) -> float:
-        # What the spread within cells costs: second moments of all colors, less
-        # those of the cells, both about the same point.
+    def _cost_within_points(self) -> float:
+        # The spread of colors within cells: the second moment of all colors, minus the
+        # second moment of the cells, both about the same point.
         data, cells = self.colors, self.levels[-1]
-        middle = cells.weights @ cells.points / cells.weights.sum()
-        whole = data.scatters.sum() + data.totals @ ((data.means - middle) ** 2).sum(axis=1)
-        seen = cells.weights @ ((cells.points - middle) ** 2).sum(axis=1)
-        return max(float(whole - seen), 0.0)
+        origin = cells.weights @ cells.points / cells.weights.sum()
+        all_colors = data.scatters.sum() + data.totals @ ((data.means - origin) ** 2).sum(axis=1)
+        between_cells = cells.weights @ ((cells.points - origin) ** 2).sum(axis=1)
+        return max(float(all_colors - between_cells), 0.0)
 
-    def with_options(self, options: Options) -> CountedColors:
-        """Return the summary of the same image for any other options."""
+    def _with_options(self, options: Options) -> CountedColors:
         space = _space_of_histogram(self.images, options, self.histogram)
         other = replace(self, options=options, seed=_seed_of(options), space=space)
-        # What does not depend on the options is not worked out again.
+        # Fill the caches with arrays that do not depend on the options that changed.
         other.__dict__["channels"] = self.channels
         if space == self.space:
             other.__dict__["colors"] = self.colors
@@ -271,12 +319,11 @@ class CountedColors(Summary):
         """Return all distinct colors (n, F) in the clustering space."""
         return self.colors.points
 
-    def fit_from(self, start: Floats, _colors: Floats, max_iter: int, step: Step) -> Fit:
-        """Fit K-means to all colors, from given centers."""
-        return self.run_lloyd(self.colors, start, max_iter, step)
+    def _points_with(self, colors: Floats) -> GroupedPoints:
+        return self.colors
 
     def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return what each cluster holds, from the distinct colors."""
+        """Return the number, the sum and the cost of each cluster, from the distinct colors."""
         histogram = self.histogram
         if self.levels[-1] is self.colors and not self.options.balance:
             labels, cost = fit.labels, fit.inertia
@@ -292,21 +339,21 @@ class CountedColors(Summary):
         return tally_colors(histogram.points, histogram.weights, labels, cost, len(fit.centers))
 
     def painters(self, centers: Floats, tally: Tally, ranks: NDArray[np.int64]) -> list[Painter]:
-        """Return a painter that looks labels up."""
+        """Return for each image a painter that looks up the label of each color."""
         assert tally.labels is not None
         painter = Painter(centers, self.space)
         return [painter.with_table(self.histogram, tally.labels, ranks + 1)] * len(self.images)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SampledPixels(Summary):
-    """The summary of an image of too many colors to count: a sample of its pixels."""
+    """A sample of the pixels of an image with too many colors to count."""
 
     drawn: Drawn
 
     @cached_property
     def coreset(self) -> Coreset:
-        """The sample for the number of clusters that is asked for."""
+        """The sample for the number of clusters in the options."""
         return thin_out(self.drawn, self.images, _sampling(self.options, self.seed, self.space))
 
     @cached_property
@@ -314,38 +361,34 @@ class SampledPixels(Summary):
         """The sample alone."""
         return [GroupedPoints(self.space.convert(self.coreset.points), self.coreset.weights)]
 
-    def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
-        """Fit K-means to the sample and to colors that it may miss."""
+    def _points_with(self, colors: Floats) -> GroupedPoints:
         (sample,) = self.levels
         points = np.concatenate([sample.points, colors])
-        weights = np.append(sample.weights, np.ones(len(colors)))
-        return self.run_lloyd(GroupedPoints(points, weights), start, max_iter, step)
+        return GroupedPoints(points, np.append(sample.weights, np.ones(len(colors))))
 
-    def with_options(self, options: Options) -> SampledPixels:
-        """Return the summary for options under which the same pixels would be drawn.
-
-        More clusters than the default sample is for are an exception: the images are
-        read again for a larger one, so that the result is that without a summary.
-        """
-        for name in ("method", "color_space", "normalize", "coreset_size", "random_state"):
-            _check_same(name, getattr(options, name), getattr(self.options, name))
+    def _with_options(self, options: Options) -> SampledPixels:
         other = replace(self, options=options)
         if options.resolved_coreset_size == self.options.resolved_coreset_size:
             return other
-        sampling = _sampling(options, self.seed, self.space)
-        return replace(other, drawn=draw_many(self.images, sampling))
+        # More clusters than the default sample is for need a larger sample. Read the
+        # images again, so that the result is the same as without a summary.
+        return replace(
+            other, drawn=draw_many(self.images, _sampling(options, self.seed, self.space))
+        )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EveryPixel(Summary):
-    """All pixels of an image of too many colors to count."""
+    """All pixels of images in memory with too many colors to count."""
 
     values: NDArray[Any]
 
+    fixed_options: ClassVar[tuple[str, ...]] = ("method", "normalize")
+
     @property
-    def shown(self) -> Colors:
+    def color_sample(self) -> Colors:
         """Every n-th pixel."""
-        step = -(-len(self.values) // _MAX_SHOWN)
+        step = -(-len(self.values) // _MAX_SAMPLE)
         points = self.values[::step].astype(np.float64)
         return Colors(points, np.full(len(points), len(self.values) / len(points)))
 
@@ -353,7 +396,7 @@ class EveryPixel(Summary):
     def levels(self) -> list[GroupedPoints]:
         """The sample on which starts are compared, and all pixels.
 
-        The sample is the one that is drawn from dask images, so that the start is the same.
+        The same sample is drawn from dask images, so that the start is the same.
         """
         pixels = GroupedPoints(self.space.convert(self.values), np.ones(len(self.values)))
         if not self.compares_starts(pixels):
@@ -362,23 +405,22 @@ class EveryPixel(Summary):
         points = np.asarray(self.space.convert(sample.points), np.float64)
         return [GroupedPoints(points, sample.weights), pixels]
 
-    def with_options(self, options: Options) -> EveryPixel:
-        """Return the summary for other options of the same method."""
-        for name in ("method", "normalize"):
-            _check_same(name, getattr(options, name), getattr(self.options, name))
+    def _with_options(self, options: Options) -> EveryPixel:
         space = replace(self.space, name=options.color_space)
         return replace(self, options=options, seed=_seed_of(options), space=space)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StreamedPixels(Summary):
-    """All pixels of images of too many colors to count that are not held in memory."""
+    """All pixels of lazy images with too many colors to count; each iteration reads them."""
 
     moments: Moments
 
+    fixed_options: ClassVar[tuple[str, ...]] = ("method", "color_space", "normalize")
+
     @property
     def levels(self) -> list[GroupedPoints]:
-        """None: each iteration reads all pixels."""
+        """An empty list: no points are in memory."""
         return []
 
     def fit(self, step: Step) -> Fit:
@@ -392,36 +434,54 @@ class StreamedPixels(Summary):
         sampling = _sampling(self.options, self.seed, self.space)
         return fit_pixels(self.images, self.options, sampling, self.moments, self.start, rng, step)
 
-    def fit_from(self, start: Floats, _colors: Floats, max_iter: int, step: Step) -> Fit:
-        """Fit K-means to all pixels, from given centers."""
+    def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
+        """Fit K-means to all pixels, from given centers (K, F)."""
         sampling = _sampling(self.options, self.seed, self.space)
         threshold = self.options.tol * self.moments.mean_variance
         return lloyd_pixels(self.images, start, max_iter, threshold, sampling, step)
 
-    def with_options(self, options: Options) -> StreamedPixels:
-        """Return the summary for other options of the same method and color space."""
-        for name in ("method", "color_space", "normalize"):
-            _check_same(name, getattr(options, name), getattr(self.options, name))
+    def _with_options(self, options: Options) -> StreamedPixels:
         return replace(self, options=options, seed=_seed_of(options))
 
     def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return what each cluster holds, from the last pass of the fit."""
+        """Return the number, the sum and the cost of each cluster, from the last iteration."""
         assert isinstance(fit, StreamedFit)
         return fit.tally
 
 
-def _balanced(data: GroupedPoints, balance: float) -> GroupedPoints:
-    return GroupedPoints(
-        data.points, balance_weights(data.points, data.weights, balance), data.starts
-    )
-
-
-def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Progress) -> Summary:
-    """Read images and return what stands for them in a fit.
+def summary_for(
+    image: Any,
+    options: Options,
+    summary: Summary | None,
+    progress: Progress,
+    *,
+    rgb: bool | None,
+    channel_axis: int | None,
+    mask: Any,
+) -> Summary:
+    """Return a given summary for other options, or read the image and summarize it.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
+        If the image, its mask or the options do not fit each other, or if the given
+        summary is of another image or needs other options.
+    """
+    if summary is None:
+        images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+        _check_together(images[0], options)
+        return summarize_pixels(images, options, progress)
+    _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
+    _check_together(summary.images[0], options)
+    return summary.with_options(options)
+
+
+def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Progress) -> Summary:
+    """Read images and return their summary.
+
+    Raises
+    ------
+    EmptyImageError
         If every pixel is left out.
     """
     n_steps = count_steps(images)
@@ -429,7 +489,7 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
     codec = find_codec(images, progress.stage(0.1, n_steps))
     if codec is not None:
         histogram = build_histogram(images, codec, progress.stage(0.2, n_steps))
-        _check_any(len(histogram.codes), images)
+        _check_not_empty(len(histogram.codes), images)
         space = _space_of_histogram(images, options, histogram)
         return CountedColors(images, options, seed, space, histogram)
     space = ColorSpace(options.color_space, white_of(images[0].dtype))
@@ -439,22 +499,22 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
     step = progress.stage(0.2, n_steps)
     if options.method == "coreset":
         drawn = draw_many(images, _sampling(options, seed, space), step)
-        _check_any(len(drawn.values), images)
+        _check_not_empty(len(drawn.values), images)
         return SampledPixels(images, options, seed, space, drawn)
     if any(pixels.is_lazy for pixels in images):
         moments = find_moments(images, space, step)
-        _check_any(moments.n_pixels, images)
+        _check_not_empty(moments.n_pixels, images)
         return StreamedPixels(images, options, seed, space, moments)
     blocks = blocks_in_memory(images)
     values = map_threads(lambda place: images[place[0]].read_kept(place[1]), blocks, step)
-    _check_any(sum(map(len, values)), images)
+    _check_not_empty(sum(map(len, values)), images)
     return EveryPixel(images, options, seed, space, np.concatenate(values))
 
 
 def _space_of_histogram(
     images: tuple[Pixels, ...], options: Options, histogram: Histogram
 ) -> ColorSpace:
-    """Return where the options want the counted colors to be clustered."""
+    """Return the clustering space of counted colors."""
     space = ColorSpace(options.color_space, white_of(images[0].dtype))
     if options.normalize == "none":
         return space
@@ -462,11 +522,12 @@ def _space_of_histogram(
 
 
 def _sampling(options: Options, seed: int, space: ColorSpace) -> Sampling:
-    """Return how a sample of the pixels is drawn."""
+    """Return the parameters of the sample of the pixels."""
     size = options.resolved_coreset_size
     if options.method == "full":
-        # Starts are compared on it: a smaller sample would be skipped where all pixels
-        # are in memory, and taken where they are not. Pixels that are drawn twice count once.
+        # The sample serves to compare starts. A fit of pixels in memory would skip a
+        # smaller one, and a fit of lazy pixels would use it, with another result. The
+        # factor 2 allows for pixels that are drawn twice, which count once.
         size = max(size, 2 * restart_size(options.n_clusters))
     return Sampling(options.n_clusters, size, space, seed)
 
@@ -477,18 +538,65 @@ def _seed_of(options: Options) -> int:
     return options.random_state
 
 
-def _check_same(name: str, wanted: Any, made_for: Any) -> None:
-    if wanted != made_for:
-        raise ValueError(
-            f"{name} must be {made_for!r}, which the summary was made for, got {wanted!r}: "
-            "make another summary for it."
-        )
-
-
-def _check_any(n_kept: int, images: tuple[Pixels, ...]) -> None:
+def _check_not_empty(n_kept: int, images: tuple[Pixels, ...]) -> None:
     if not n_kept:
-        n_pixels = sum(pixels.n_pixels for pixels in images)
-        raise ValueError(
-            f"image must have a pixel to cluster, got all {n_pixels} left out: "
-            "check the mask, the alpha channel and NaN or infinite values."
+        raise EmptyImageError(sum(pixels.n_pixels for pixels in images))
+
+
+def _check_summary(summary: Summary, image: Any, **arguments: Any) -> None:
+    """Check that a summary is of this image, and that no argument contradicts it."""
+    if not isinstance(summary, Summary):
+        raise TypeError(
+            f"summary must be the result of summarize, or None, got {quote_value(summary)}: "
+            "leave it out to read the image."
         )
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} must be None if a summary is given, got {quote_value(value)}: "
+                "give it to summarize instead."
+            )
+    images = image if are_several(image) else [image]
+    shapes = [tuple(np.shape(item)) for item in images]
+    expected = [item.given_shape for item in summary.images]
+    if shapes != expected:
+        raise ValueError(
+            f"image must be the image of the summary, of shape {_join_shapes(expected)}, got "
+            f"{_join_shapes(shapes)}: summarize this image again."
+        )
+
+
+def _join_shapes(shapes: list[tuple[int, ...]]) -> str:
+    return " and ".join(map(str, shapes))
+
+
+def _check_together(pixels: Pixels, options: Options) -> None:
+    """Check the options that depend on the image."""
+    if options.color_space != "rgb" and not pixels.rgb:
+        raise ValueError(
+            f"color_space must be 'rgb' for an image without color, got {options.color_space!r}: "
+            "use 'rgb', which compares any channels, or pass rgb=True."
+        )
+    if options.color_space == "lab" and not has_known_white(pixels.dtype):
+        raise ValueError(
+            "color_space must be 'rgb' or 'hsv' for integers of more than 16 bits, got 'lab' for "
+            f"{pixels.dtype}: convert the image to the dtype that its values mean, such as "
+            "np.uint8 for 0 to 255 or np.uint16 for 0 to 65535."
+        )
+    if not isinstance(options.init, str) and options.init.shape[1] != pixels.n_channels:
+        raise ValueError(
+            f"init must have one column for each of the image's {pixels.n_channels} channels, "
+            f"got {options.init.shape[1]}: give colors in the channels of the image."
+        )
+    if not isinstance(options.init, str) and options.color_space != "rgb":
+        _check_start(options, white_of(pixels.dtype))
+
+
+def _check_start(options: Options, white: float) -> None:
+    """Check that start colors can be converted to the color space."""
+    for value in (options.init.min(), options.init.max()):  # type: ignore[union-attr]
+        if not 0 <= value <= white:
+            raise ValueError(
+                f"init must have channels from 0 to {white:g} in {options.color_space}, got "
+                f"{value:g}: give colors in the units of the image."
+            )

@@ -14,8 +14,8 @@ from PIL import Image
 
 from napari_kmeans import segment
 from napari_kmeans.cli.earlier_results import find_results
-from napari_kmeans.cli.output import color_table, write_results
-from napari_kmeans.segmentation import COLOR_COLUMN, COUNT_COLUMNS
+from napari_kmeans.cli.output import write_results
+from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, cluster_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ class TestFindResults:
         shared = write_results(seg, tmp_path, "photo", shared=True)
         assert shared.table.columns.tolist() == [*COUNT_COLUMNS, COLOR_COLUMN]
         assert find_results([tmp_path / "photo-table.csv"]) == [tmp_path / "photo-table.csv"]
-        assert color_table(seg.model).columns.tolist() == ["index", *columns[3:]]
+        assert cluster_table(seg.model).columns.tolist() == ["index", *columns[3:]]
 
     def test_kept_files_links_and_missing_files_are_left_out(self, results, tmp_path):
         labels = next(path for path in results if path.name == "rgb-labels.tif")

@@ -1,4 +1,4 @@
-"""Memory that is given back to the system."""
+"""Test that memory is returned to the operating system."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from napari_kmeans.execution.memory import trim_heaps, zeros
 MEGABYTE = 2**20
 
 
-def memory():
-    """Return the bytes that are the process's own."""
+def private_memory():
+    """Return the bytes of memory of this process, without the pages of files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.bool_])
 @pytest.mark.parametrize("size", [1, 1000, 2**20])
-def test_tables_are_zero_and_can_be_written(size, dtype):
+def test_zeros_returns_a_writable_array_of_zeros(size, dtype):
     table = zeros(size, dtype)
     assert table.shape == (size,)
     assert table.dtype == dtype
@@ -33,40 +33,40 @@ def test_tables_are_zero_and_can_be_written(size, dtype):
     assert not zeros(size, dtype).any()
 
 
-def test_too_much_is_a_memory_error():
+def test_zeros_raises_memory_error_for_too_large_a_table():
     with pytest.raises(MemoryError, match="Unable to allocate"):
         zeros(2**60, np.uint32)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory in use is read from /proc")
-def test_a_table_that_is_gone_takes_no_memory():
+def test_memory_of_a_deleted_table_is_returned():
     gc.collect()
-    before = memory()
+    before = private_memory()
     for _ in range(5):
-        # One that malloc would keep, after a few of them.
+        # malloc would keep the memory of a table of this size after a few repetitions.
         table = zeros(16 * MEGABYTE, np.uint8)
         table[:] = 1
-        assert memory() - before > 15 * MEGABYTE
+        assert private_memory() - before > 15 * MEGABYTE
         view = table[5:].reshape(-1)
         del table
         assert view.sum() == 16 * MEGABYTE - 5
         del view
-        assert memory() - before < 8 * MEGABYTE
+        assert private_memory() - before < 8 * MEGABYTE
 
 
 @pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
-    reason="this C library has nothing to ask",
+    reason="this C library has no malloc_trim",
 )
-def test_what_is_free_between_other_things_is_given_back():
-    parts = [np.ones(60_000, np.uint8) for _ in range(2000)]
-    full = memory()
-    kept = parts[::20]
-    del parts
+def test_trim_heaps_returns_free_memory_between_used_blocks():
+    arrays = [np.ones(60_000, np.uint8) for _ in range(2000)]
+    before = private_memory()
+    remaining = arrays[::20]
+    del arrays
     trim_heaps()
-    assert memory() < full - 60 * MEGABYTE
-    assert all(part.all() for part in kept)
+    assert private_memory() < before - 60 * MEGABYTE
+    assert all(array.all() for array in remaining)
 
 
-def test_it_can_be_asked_for_anywhere():
+def test_trim_heaps_works_on_every_system():
     assert trim_heaps() is None

@@ -11,23 +11,23 @@ from napari_kmeans.execution.notices import notice, notices_to
 TWO_COLORS = np.repeat(np.uint8([[0, 200]]), 30, axis=0)
 
 
-def test_a_warning_points_at_the_line_that_asked():
-    with pytest.warns(UserWarning, match="n_clusters=3 gave 2") as told:
+def test_warning_states_the_line_that_called_the_public_function():
+    with pytest.warns(UserWarning, match="n_clusters=3 gave 2") as warned:
         segment(TWO_COLORS, 3)
-    with pytest.warns(UserWarning, match="in 2 of 2 slices") as told_of_slices:
+    with pytest.warns(UserWarning, match="in 2 of 2 slices") as warned_of_slices:
         segment_slices(np.stack([TWO_COLORS, TWO_COLORS]), 3)
-    assert [each.filename for each in (*told, *told_of_slices)] == [__file__] * 2
+    assert [each.filename for each in (*warned, *warned_of_slices)] == [__file__] * 2
 
 
-def test_who_listens_is_told_instead():
-    told = []
-    with warnings.catch_warnings(), notices_to(told.append):
+def test_listener_receives_notices_instead_of_warnings():
+    notices = []
+    with warnings.catch_warnings(), notices_to(notices.append):
         warnings.simplefilter("error")
         segment(TWO_COLORS, 3)
         with notices_to(len):
-            notice("Nobody hears this.", stacklevel=1)
+            notice("The outer listener does not receive this.", stacklevel=1)
         segment(TWO_COLORS, 4)
-    assert [sentence.split(":")[0] for sentence in told] == [
+    assert [sentence.split(":")[0] for sentence in notices] == [
         "n_clusters=3 gave 2 clusters",
         "n_clusters=4 gave 2 clusters",
     ]
@@ -36,16 +36,16 @@ def test_who_listens_is_told_instead():
 
 
 def test_each_thread_has_its_own_listener():
-    told = {"ours": [], "theirs": []}
+    notices = {"main": [], "other": []}
 
     def listen():
-        with notices_to(told["theirs"].append):
-            notice("Theirs.", stacklevel=1)
+        with notices_to(notices["other"].append):
+            notice("Other.", stacklevel=1)
 
-    with notices_to(told["ours"].append):
+    with notices_to(notices["main"].append):
         copied = copy_context()
-        for target in (listen, lambda: copied.run(notice, "Ours.", stacklevel=1)):
+        for target in (listen, lambda: copied.run(notice, "Main.", stacklevel=1)):
             thread = Thread(target=target)
             thread.start()
             thread.join()
-    assert told == {"ours": ["Ours."], "theirs": ["Theirs."]}
+    assert notices == {"main": ["Main."], "other": ["Other."]}

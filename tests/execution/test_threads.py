@@ -12,7 +12,7 @@ def threads(request, monkeypatch):
     return request.param
 
 
-def test_results_come_in_order_and_every_item_is_a_step(threads):
+def test_map_returns_results_in_order_and_reports_every_item(threads):
     def square(number):
         time.sleep(0.002 * (5 - number))
         return number**2
@@ -22,25 +22,25 @@ def test_results_come_in_order_and_every_item_is_a_step(threads):
     assert steps == [1] * 5
 
 
-def test_what_has_not_begun_is_dropped_when_an_item_fails(threads):
-    begun = []
+def test_map_drops_waiting_items_when_an_item_fails(threads):
+    started = []
 
     def work(number):
-        begun.append(number)
+        started.append(number)
         if number == 0:
             raise OSError("no such block")
         time.sleep(0.01)
 
     with pytest.raises(OSError, match="no such block"):
         map_threads(work, range(200))
-    assert len(begun) < 20
+    assert len(started) < 20
 
 
-def test_what_has_not_begun_is_dropped_when_the_user_cancels(threads):
-    begun = []
+def test_map_drops_waiting_items_when_the_user_cancels(threads):
+    started = []
 
     def work(number):
-        begun.append(number)
+        started.append(number)
         time.sleep(0.002)
 
     def step(_):
@@ -48,11 +48,11 @@ def test_what_has_not_begun_is_dropped_when_the_user_cancels(threads):
 
     with pytest.raises(KeyboardInterrupt):
         map_threads(work, range(200), step)
-    assert len(begun) < 20
+    assert len(started) < 20
     assert not [thread for thread in threading.enumerate() if "napari-kmeans" in thread.name]
 
 
-def test_a_map_within_a_map_takes_no_further_threads(threads):
+def test_map_inside_a_map_uses_no_further_threads(threads):
     def name(_):
         return threading.current_thread().name
 

@@ -12,12 +12,12 @@ from napari_kmeans.imaging.colors import (
 )
 
 
-def test_rgb_is_left_as_it_is():
+def test_to_space_returns_rgb_unchanged():
     values = np.array([[0, 128, 255]], np.uint8)
     assert to_space(values, "rgb", 255).tolist() == [[0, 128, 255]]
 
 
-def test_hsv_is_the_cone():
+def test_to_space_converts_hsv_to_the_cone():
     values = np.random.default_rng(0).integers(0, 256, (500, 3))
     points = to_space(values, "hsv", 255)
     for value, point in zip(values, points, strict=True):
@@ -26,14 +26,14 @@ def test_hsv_is_the_cone():
         np.testing.assert_allclose(point, np.array([x, y, v]) * 255, atol=1e-9)
 
 
-def test_reds_on_either_side_of_hue_0_are_neighbors_on_the_cone():
+def test_reds_on_both_sides_of_hue_0_are_neighbors_on_the_cone():
     reds = np.array([colorsys.hsv_to_rgb(h / 360 % 1, 1, 1) for h in (-5, 5, 40)])
     before, after, orange = to_space(reds, "hsv", 1)
     assert np.linalg.norm(before - after) < np.linalg.norm(after - orange) / 3
 
 
-def test_lab_is_that_of_the_standard():
-    # CIELAB of the sRGB primaries and white under D65, as tabulated by B. Lindbloom.
+def test_to_space_gives_tabulated_values_of_cielab():
+    # CIELAB of the sRGB primaries and of white under D65, from the tables of B. Lindbloom.
     values = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]])
     expected = [[53.24, 80.09, 67.20], [87.73, -86.18, 83.18], [32.30, 79.19, -107.86], [100, 0, 0]]
     np.testing.assert_allclose(to_space(values, "lab", 255), expected, atol=0.02)
@@ -41,12 +41,20 @@ def test_lab_is_that_of_the_standard():
 
 @pytest.mark.parametrize("space", ["hsv", "lab"])
 @pytest.mark.parametrize("value", [-1.0, 256.0])
-def test_colors_out_of_range_are_refused(space, value):
+def test_to_space_refuses_colors_out_of_range(space, value):
     with pytest.raises(ValueError, match=f"'{space}' needs channels from 0 to 255, got {value:g}"):
         to_space(np.array([[value, 0, 10]]), space, 255)
 
 
-def test_brightness_is_luminance_or_the_mean():
+@pytest.mark.parametrize("values", [[], [[1.0, 2, 3]]])
+@pytest.mark.parametrize("name", ["LAB", "luv", ""])
+def test_to_space_refuses_unknown_color_spaces(name, values):
+    colors = np.array(values, float).reshape(-1, 3)
+    with pytest.raises(ValueError, match=f"color_space must be 'rgb' .* got '{name}': choose"):
+        to_space(colors, name, 255)
+
+
+def test_brightness_is_the_luminance_of_rgb_and_the_mean_of_other_channels():
     primaries = np.eye(3)
     assert brightness(primaries, rgb=True).tolist() == [0.2126, 0.7152, 0.0722]
     np.testing.assert_allclose(brightness(primaries, rgb=False), 1 / 3)
@@ -58,11 +66,11 @@ def test_brightness_is_luminance_or_the_mean():
         ([[255, 0, 51]], True, "u1", ["#ff0033"]),
         ([[65535, 0, 13107]], True, "u2", ["#ff0033"]),
         ([[1.0, 0, 0.2]], True, "f4", ["#ff0033"]),
-        # From the least value to the greatest, where some are negative.
+        # Negative values: from the minimum to the maximum.
         ([[1.0, 0, 0.2], [2, -1, 0]], True, "f4", ["#aa5566", "#ff0055"]),
         ([[-5, 95, 45]], True, "i2", ["#00ff80"]),
         ([[-2.0, -2, -2]], True, "f8", ["#000000"]),
-        # 8, 10, 12, 14 and 16 bits in a wider dtype, and 0…255 as floats.
+        # Values of 8, 10, 12, 14 and 16 bits in a wider dtype, and 0…255 as floats.
         ([[255, 0, 51]], True, "i8", ["#ff0033"]),
         ([[204, 0, 51]], True, "u2", ["#cc0033"]),
         ([[255.0, 0, 51]], True, "f4", ["#ff0033"]),
@@ -72,10 +80,10 @@ def test_brightness_is_luminance_or_the_mean():
         ([[65535, 0, 13107]], True, "f8", ["#ff0033"]),
         ([[2**32 - 1, 0, 2**31]], True, "u4", ["#ff0080"]),
         ([[127, 0, 25.4]], True, "i1", ["#ff0033"]),
-        # A dark picture in a wider dtype is as dark as in uint8, and one of floats too.
+        # A dark image stays dark in a wider dtype and in floats.
         ([[5, 0, 0]], True, "u2", ["#050000"]),
         ([[0.01, 0, 0]], True, "f4", ["#030000"]),
-        # No convention: the greatest value is white.
+        # No usual white fits: the maximum is shown as white.
         ([[2.0, 0, 1]], True, "f4", ["#ff0080"]),
         ([[1_000_000, 0, 200_000]], True, "i8", ["#ff0033"]),
         ([[1_000_000, 0, 200_000]], True, "f8", ["#ff0033"]),
@@ -87,23 +95,23 @@ def test_brightness_is_luminance_or_the_mean():
         ([[0, 0, 0], [9, 0, 0], [0, 0, 9]], False, "f4", ["#000000", "#00ffff", "#ff00ff"]),
     ],
 )
-def test_a_palette_is_shown_in_colors_of_a_screen(palette, rgb, dtype, expected):
+def test_display_colors_of_a_palette(palette, rgb, dtype, expected):
     colors = display_colors(np.array(palette, float), rgb, np.dtype(dtype))
     assert to_hex(colors) == expected
 
 
-def test_colors_beside_a_palette_are_shown_in_its_range():
+def test_display_colors_uses_the_range_of_the_palette():
     palette = np.array([[0, 0, 0], [4000, 0, 2000.0]])
-    others = np.array([[40, 0, 4095], [60_000, -5, 0.0]])
-    shown = display_colors(others, True, np.dtype(np.uint16), palette)
-    np.testing.assert_allclose(shown, [[40 / 4095, 0, 1], [1, 0, 0]])
+    values = np.array([[40, 0, 4095], [60_000, -5, 0.0]])
+    colors = display_colors(values, True, np.dtype(np.uint16), palette)
+    np.testing.assert_allclose(colors, [[40 / 4095, 0, 1], [1, 0, 0]])
     gray = display_colors(
         np.array([[5.0], [15], [99]]), False, np.dtype("f4"), palette[:, :1] / 200
     )
     np.testing.assert_allclose(gray[:, 0], [0.25, 0.75, 1])
 
 
-def test_labels_are_sorted_by_luminance_then_by_channel():
+def test_sort_dark_to_bright_sorts_by_brightness_then_by_channel():
     palette = np.array([[0, 255, 0], [255, 0, 0], [9, 9, 9], [0, 0, 255]], float)
     assert sort_dark_to_bright(palette, rgb=True).tolist() == [2, 3, 1, 0]
     equally_bright = np.array([[2, 1], [1, 2], [1, 1]], float)

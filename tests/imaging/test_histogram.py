@@ -27,7 +27,7 @@ def assert_counts(histogram, colors):
     assert histogram.starts[-1] == len(expected)
 
 
-def test_colors_come_cell_by_cell():
+def test_colors_of_a_cell_are_consecutive():
     image = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
     histogram = histogram_of(image)
     cells = histogram.points // 4
@@ -38,7 +38,7 @@ def test_colors_come_cell_by_cell():
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", "i2", ">i2", "u4", "i8", "u8"])
 @pytest.mark.parametrize("block", [50, 10**6])
-def test_every_distinct_gray_is_counted(dtype, block, monkeypatch):
+def test_histogram_counts_every_distinct_gray(dtype, block, monkeypatch):
     monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", block)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 100, (30, 21)).astype(dtype)
@@ -46,7 +46,7 @@ def test_every_distinct_gray_is_counted(dtype, block, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u4"])
-def test_every_distinct_color_is_counted(dtype, monkeypatch):
+def test_histogram_counts_every_distinct_color(dtype, monkeypatch):
     monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", 64)
     rng = np.random.default_rng(1)
     low = -100 if dtype.startswith("i") else 0
@@ -56,11 +56,11 @@ def test_every_distinct_color_is_counted(dtype, monkeypatch):
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
-def test_the_codes_of_any_narrow_range_are_one_to_one(data):
+def test_codes_of_any_narrow_range_are_one_to_one(data):
     dtype = np.dtype(data.draw(st.sampled_from(["i2", "u2", "i4", "u4", "i8", "u8"])))
     limits = np.iinfo(dtype)
     base = data.draw(st.integers(int(limits.min), int(limits.max) - 255))
-    base = int(np.float64(base))  # exact in float64, the units of the points
+    base = int(np.float64(base))  # points are float64: the value must be exact
     base = min(max(base, int(limits.min)), int(limits.max) - 255)
     offsets = data.draw(hnp.arrays(np.uint8, (6, 2)))
     image = (offsets.astype(object) + base).astype(dtype)
@@ -76,14 +76,14 @@ def test_the_codes_of_any_narrow_range_are_one_to_one(data):
     np.testing.assert_array_equal(entries[:, None] == entries[None], same)
 
 
-def test_what_is_left_out_is_not_counted():
+def test_masked_pixels_are_not_counted():
     image = np.array([[1, 1, 2, 9]], np.uint8)
     histogram = histogram_of(image, mask=image < 9)
     assert histogram.points.tolist() == [[1], [2]]
     assert histogram.weights.tolist() == [2, 1]
 
 
-def test_too_many_colors_are_not_counted():
+def test_too_many_colors_have_no_codec():
     wide = np.zeros((4, 4, 3), np.uint16)
     wide[0, 0] = 65_535
     assert histogram_of(wide, rgb=True) is None
@@ -92,13 +92,13 @@ def test_too_many_colors_are_not_counted():
     assert histogram_of(np.array([-(2**63), 2**63 - 1])) is None
 
 
-def test_a_value_that_is_left_out_does_not_widen_the_range():
+def test_masked_pixels_do_not_widen_the_range_of_a_codec():
     image = np.array([5, 7, 2**40])
     histogram = histogram_of(image, mask=image < 100)
     assert histogram.points.tolist() == [[5], [7]]
 
 
-def test_a_color_outside_the_table_is_looked_up_safely():
+def test_look_up_of_a_color_outside_the_codec_stays_inside_the_table():
     image = np.array([[3, 4]], np.int32)
     histogram = histogram_of(image)
     table = histogram.table(np.array([0, 1]), np.array([1, 2], np.uint8))
@@ -108,19 +108,19 @@ def test_a_color_outside_the_table_is_looked_up_safely():
 
 
 @pytest.mark.parametrize("before", [254, 255, 256, 509, 510])
-def test_counters_that_are_nearly_full_when_a_block_begins(before, monkeypatch):
+def test_counters_that_are_nearly_full_before_a_block_do_not_overflow(before, monkeypatch):
     grays = np.arange(4096, dtype=np.uint16)
     image = np.concatenate([np.repeat(grays, before), grays, grays, grays[:7]])
     monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", before * len(grays))
     assert_counts(histogram_of(image), image[:, None])
-    # All in one table, as a single thread would.
+    # Count in a single table, as a single thread does.
     monkeypatch.setattr(histogram_module, "n_threads", lambda: 1)
     assert_counts(histogram_of(image), image[:, None])
 
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
-def test_merged_histograms_are_that_of_all_pixels(data):
+def test_merged_histograms_equal_the_histogram_of_all_pixels(data):
     dtype = data.draw(st.sampled_from(["?", "u1", "u2"]))
     n_channels = 3 if dtype == "u1" else 1
     colors = data.draw(hnp.arrays(dtype, (data.draw(st.integers(1, 60)), n_channels)))
@@ -144,14 +144,14 @@ def test_merged_histograms_are_that_of_all_pixels(data):
         np.testing.assert_array_equal(merged.starts, whole.starts)
 
 
-def test_more_pixels_than_32_bits_can_count_are_merged():
+def test_merge_counts_more_pixels_than_uint32_holds():
     histogram = histogram_of(np.array([3, 3, 9], np.uint8))
     for _ in range(40):
         histogram = histogram.merge(histogram)
     assert histogram.weights.tolist() == [2.0**41, 2.0**40]
 
 
-def test_histograms_of_other_codecs_are_not_merged():
+def test_merge_refuses_histograms_of_different_codecs():
     histogram = histogram_of(np.array([3, 300], np.int32))
     assert histogram.merge(histogram_of(np.array([3, 300], np.int32))).weights.tolist() == [2, 2]
     with pytest.raises(ValueError, match="same codec"):

@@ -15,7 +15,9 @@ ORDER = [
     ("options",),
     ("clustering",),
     ("imaging",),
+    ("model_json",),
     ("model", "summary"),
+    ("measuring",),
     ("segmentation", "objects"),
     ("stacks", "suggestion", "merging"),
     ("figures", "samples", "scripting"),
@@ -56,8 +58,6 @@ def find_arrows() -> dict[str, set[str]]:
 
 
 ARROWS = find_arrows()
-# A model of merged clusters is a subclass of a model, and is made when a model is read.
-ARROWS["napari_kmeans.model"].remove("napari_kmeans.merging")
 
 
 def rank(order: list[tuple[str, ...]], part: str) -> int:

@@ -22,8 +22,8 @@ import zarr
 
 from napari_kmeans import segment
 from napari_kmeans.cli.main import main
-from napari_kmeans.cli.output import color_table
 from napari_kmeans.files.atomic import PREFIX, write_whole
+from napari_kmeans.measuring import cluster_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +45,10 @@ import sys
 from pathlib import Path
 from napari_kmeans import KMeansModel
 from napari_kmeans.files.atomic import write_whole
-from napari_kmeans.cli.output import color_table
+from napari_kmeans.measuring import cluster_table
 
 models = [KMeansModel.load(path) for path in sys.argv[2:]]
-tables = [color_table(model) for model in models]
+tables = [cluster_table(model) for model in models]
 for n in range(10**9):
     models[n % 2].save(Path(sys.argv[1], "model.json"))
     write_whole({Path(sys.argv[1], "table.csv"): tables[n % 2].to_csv})
@@ -153,7 +153,7 @@ def test_a_model_and_a_table_from_a_script(tmp_path, capsys):
     def write(directory: Path, number: int) -> None:
         directory.mkdir(exist_ok=True)
         models[number].save(directory / "model.json")
-        write_whole({directory / "table.csv": color_table(models[number]).to_csv})
+        write_whole({directory / "table.csv": cluster_table(models[number]).to_csv})
 
     states = []
     for number in range(2):

@@ -100,7 +100,7 @@ def _is_zarr(path: Path) -> bool:
 
 
 def _is_table(path: Path) -> bool:
-    from napari_kmeans.segmentation import COLOR_COLUMN, COUNT_COLUMNS
+    from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS
 
     with path.open(encoding="utf-8") as file:
         # A file of the user may be one long line: read no more than 64 KiB.

@@ -10,7 +10,6 @@ import numpy as np
 from napari_kmeans.cli.terminal import bar, print_message, print_warnings
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.lazy import FileArray, open_lazily
-from napari_kmeans.options import OPTIONS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.model import KMeansModel
+    from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
 
 HELD = 2**29
@@ -157,16 +157,16 @@ def _read_again_when_needed(job: Job, picture: Picture) -> Picture:
 
 def _segment(job: Job, picture: Picture, options: Options) -> Segmentation | None:
     """Cluster one image, or say why not and return None."""
-    from napari_kmeans.segmentation import segment
+    from napari_kmeans.segmentation import segment_with_options
 
     try:
         with print_warnings(job.source), bar(job.name) as progress:
-            return segment(
+            return segment_with_options(
                 picture.pixels,
+                options,
                 rgb=picture.rgb,
                 channel_axis=picture.channel_axis,
                 progress=progress,
-                **_values(options),
             )
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
         print_message(f"cannot cluster {job.source}: {reason(error)}")
@@ -174,7 +174,7 @@ def _segment(job: Job, picture: Picture, options: Options) -> Segmentation | Non
 
 
 def _segment_together(pictures: Sequence[Picture], options: Options) -> Segmentation:
-    from napari_kmeans.segmentation import segment
+    from napari_kmeans.segmentation import segment_with_options
 
     kinds = {_kind(picture) for picture in pictures}
     if len(kinds) > 1:
@@ -182,18 +182,18 @@ def _segment_together(pictures: Sequence[Picture], options: Options) -> Segmenta
         raise ValueError(f"they must have the same channels, got {first} and {second}")
     ((rgb, channel_axis),) = kinds
     with print_warnings(f"{len(pictures)} images"), bar(f"{len(pictures)} images") as progress:
-        return segment(
+        return segment_with_options(
             [picture.pixels for picture in pictures],
+            options,
             rgb=rgb,
             channel_axis=channel_axis,
             progress=progress,
-            **_values(options),
         )
 
 
 def _paint(job: Job, picture: Picture, model: KMeansModel, options: Options) -> Segmentation | None:
     """Paint one image, or say why not and return None."""
-    from napari_kmeans.cli.output import color_table
+    from napari_kmeans.measuring import cluster_table
     from napari_kmeans.segmentation import Segmentation
 
     try:
@@ -203,11 +203,7 @@ def _paint(job: Job, picture: Picture, model: KMeansModel, options: Options) -> 
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
         print_message(f"cannot apply the model to {job.source}: {reason(error)}")
         return None
-    return Segmentation(labels, recolored, model, color_table(model), None, float("nan"), options)
-
-
-def _values(options: Options) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in OPTIONS}
+    return Segmentation(labels, recolored, model, cluster_table(model), None, float("nan"), options)
 
 
 def _kind(picture: Picture) -> tuple[bool, int | None]:

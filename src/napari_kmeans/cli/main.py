@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__
+from napari_kmeans.checks import Choice, RealNumber, WholeNumber
 from napari_kmeans.cli.earlier_results import find_results, stems_without_model
 from napari_kmeans.cli.jobs import ClusteredImage, Job, Plan, computed
 from napari_kmeans.cli.output import write_results
@@ -29,7 +30,7 @@ from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.picture import Picture
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.imaging.declared import ChunkError
-from napari_kmeans.options import AUTO, OPTIONS, OptionInfo, Options
+from napari_kmeans.options import OPTIONS, OptionInfo, Options
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
 """The options whose flags are not simply their names."""
 
-NO_SEED = "none"
 FAILED = 1
 INTERRUPTED = 130
 
@@ -314,30 +314,23 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
 def _add_option(group: argparse._ArgumentGroup, info: OptionInfo) -> None:
     text = f"{info.tooltip} Default: {info.default}.".replace("%", "%%")
     settings: dict[str, Any] = {"dest": info.name, "default": info.default, "help": text}
-    if info.choices:
-        group.add_argument(*_flags(info), choices=info.choices, **settings)
+    if isinstance(info.kind, Choice):
+        group.add_argument(*_flags(info), choices=info.kind.choices, **settings)
     else:
-        group.add_argument(*_flags(info), type=_number(info), metavar="N", **settings)
+        group.add_argument(*_flags(info), type=_parser_of(info.kind), metavar="N", **settings)
 
 
 def _flags(info: OptionInfo) -> tuple[str, ...]:
     return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
 
 
-def _number(info: OptionInfo) -> Callable[[str], Any]:
-    """Return what turns the text of an option into its value; the bounds are checked later."""
-    words: dict[str, str | None] = {AUTO: AUTO} if info.default == AUTO else {}
-    if info.name == "random_state":
-        words = {NO_SEED: None}
-    kind, noun = (float, "a number") if isinstance(info.default, float) else (int, "a whole number")
-    wanted = " or ".join([noun, *map(repr, words)])
+def _parser_of(kind: WholeNumber | RealNumber) -> Callable[[str], Any]:
+    """Return a function from the text of an option to its value; bounds are checked later."""
 
     def parse(text: str) -> Any:
-        if text in words:
-            return words[text]
         try:
-            return kind(text)
+            return kind.parse(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}") from None
+            raise argparse.ArgumentTypeError(f"must be {kind}, got {text!r}") from None
 
     return parse

@@ -122,17 +122,11 @@ class LabelCounts:
 
     def table(self) -> pd.DataFrame:
         """Return a table of label, pixels, percent of the pixels that have a label, and color."""
-        from napari_kmeans.segmentation import COLOR_COLUMN, COUNT_COLUMNS, table_of
+        # This module imports numba, which would slow down the start of the command line.
+        from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, cluster_table
 
-        return table_of(self._model, self._counts[1:])[[*COUNT_COLUMNS, COLOR_COLUMN]]
-
-
-def color_table(model: KMeansModel) -> pd.DataFrame:
-    """Return a table of the clusters of a model: label, mean of each channel, and color."""
-    from napari_kmeans.segmentation import COUNT_COLUMNS, table_of
-
-    without_pixels = np.zeros(model.n_clusters, np.int64)
-    return table_of(model, without_pixels).drop(columns=list(COUNT_COLUMNS[1:]))
+        table = cluster_table(self._model, self._counts[1:])
+        return table[[*COUNT_COLUMNS, COLOR_COLUMN]]
 
 
 def _write_tiff_or_png(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_kmeans.types import Floats
-
-Result = TypeVar("Result")
+    from napari_kmeans.types import Floats, Result
 
 _GROUP = 32
 """Points per group where the caller knows of none: neighbors are often alike."""

@@ -1,1 +1,1 @@
-"""Threads, dask graphs, progress and memory: how work runs, whatever the work is."""
+"""Run work on threads and dask graphs, with progress. Nothing here depends on images."""

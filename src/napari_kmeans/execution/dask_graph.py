@@ -1,4 +1,4 @@
-"""Computing a dask graph where dask would, with progress, and so that it can be canceled."""
+"""Compute a dask graph with the active dask scheduler, with progress and cancellation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class TaskFailed(Exception):
-    """A task of a graph has raised what is the cause of this.
+    """A task of a graph has failed: its exception is the ``__cause__`` of this exception.
 
     Attributes
     ----------
     suspects : set of keys
-        The task that failed is one of these, or one of these depends on it.
+        These tasks include the task that failed, or a task that depends on it.
     """
 
     def __init__(self, suspects: Iterable[Any]) -> None:
@@ -36,7 +36,7 @@ def compute_graph(
     stop: threading.Event,
     step: Step = ignore,
 ) -> Any:
-    """Compute the task of key `root` with the scheduler that is active in dask.
+    """Return the result of task `root`, computed with the active scheduler of dask.
 
     Parameters
     ----------
@@ -44,13 +44,14 @@ def compute_graph(
         A dask graph.
     root : key
     leaves : sequence of keys
-        The tasks whose ends are the steps.
+        The tasks that are counted as steps.
     stop : Event
-        Set when nothing more is wanted of the tasks that still run.
+        An event that this function sets at the end, or after an error. Tasks that are
+        still running can look at it and stop.
     step : callable
-        Called in this thread with the number of leaves that have ended since
-        the last time, also 0, several times a second. If it raises, no other
-        task begins, and the exception travels on.
+        Called in this thread several times a second, with the number of leaves that
+        have ended since the last call, which may be 0. If it raises, no further task
+        is started and the exception is passed on.
 
     Raises
     ------
@@ -64,25 +65,25 @@ def compute_graph(
     needed: dict[Any, Any] = cull(tasks, [root])[0]
     try:
         if client is None:
-            return _compute_here(get, needed, root, leaves, stop, step)
-        return _compute_on(client, needed, root, leaves, step)
+            return _compute_in_process(get, needed, root, leaves, stop, step)
+        return _compute_on_cluster(client, needed, root, leaves, step)
     finally:
         stop.set()
 
 
 def _active_scheduler() -> Callable[..., Any]:
-    """Return what dask computes arrays with: a function, or the method of a Client."""
+    """Return the function that dask computes arrays with, perhaps a method of a Client."""
     from dask import config, threaded
     from dask.array import Array
     from dask.base import get_scheduler
 
     if "distributed" not in sys.modules and not config.get("scheduler", None):
-        # Dask would import distributed to see whether a Client is active.
+        # get_scheduler would import distributed, to look for an active Client.
         return threaded.get
     return get_scheduler(cls=Array)  # type: ignore[no-any-return]
 
 
-class _Watch:
+class _Callbacks:
     """The callbacks of a graph that is computed in this process."""
 
     def __init__(self, leaves: Sequence[Any], stop: threading.Event) -> None:
@@ -91,27 +92,31 @@ class _Watch:
         self.n_done = 0
         self.suspects: set[Any] = set()
 
-    def begun(self, key: Any, graph: Any, state: Any) -> None:
-        """Begin no task after the stop."""
+    def as_tuple(self) -> tuple[Any, ...]:
+        """Return the callbacks in the order that dask expects."""
+        return None, None, self.on_task_start, self.on_task_end, self.on_graph_end
+
+    def on_task_start(self, key: Any, graph: Any, state: Any) -> None:
+        """Start no further task after the stop."""
         if self.stop.is_set():
             raise Stopped
 
-    def ended(self, key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
-        """Count the leaves."""
+    def on_task_end(self, key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
+        """Count the leaves that have ended."""
         self.n_done += key in self.leaves
-        self.begun(key, graph, state)
+        self.on_task_start(key, graph, state)
 
-    def finished(self, graph: Any, state: Any, errored: bool) -> None:
-        """Note which tasks ran when one of them failed, and all that depend on these."""
-        todo = list(state.get("running", ())) if errored else []
-        while todo:
-            key = todo.pop()
+    def on_graph_end(self, graph: Any, state: Any, errored: bool) -> None:
+        """After an error, collect the tasks that were running, and all that depend on these."""
+        keys = list(state.get("running", ())) if errored else []
+        while keys:
+            key = keys.pop()
             if key not in self.suspects:
                 self.suspects.add(key)
-                todo.extend(state["dependents"].get(key, ()))
+                keys.extend(state["dependents"].get(key, ()))
 
 
-def _compute_here(
+def _compute_in_process(
     get: Callable[..., Any],
     tasks: dict[Any, Any],
     root: Any,
@@ -121,32 +126,33 @@ def _compute_here(
 ) -> Any:
     from dask.callbacks import Callback
 
-    watch = _Watch(leaves, stop)
-    # Those that are active for all of dask would be left out where some are given.
-    callbacks = [(None, None, watch.begun, watch.ended, watch.finished), *Callback.active]
-    n_told = 0
-    # Reading may take long: this thread is for `step`.
-    with _own_threads(get) as options, ThreadPoolExecutor(1, "napari-kmeans") as pool:
+    graph_callbacks = _Callbacks(leaves, stop)
+    # dask ignores the active callbacks, such as its progress bar, if callbacks are passed:
+    # pass these too.
+    callbacks = [graph_callbacks.as_tuple(), *Callback.active]
+    n_reported = 0
+    # Compute on another thread: this thread calls `step` while a chunk is being read.
+    with _temporary_pool(get) as options, ThreadPoolExecutor(1, "napari-kmeans") as pool:
         future = pool.submit(get, tasks, root, callbacks=callbacks, **options)
         try:
             while not wait([future], timeout=POLL_SECONDS).done:
-                n_done = watch.n_done
-                step(n_done - n_told)
-                n_told = n_done
+                n_done = graph_callbacks.n_done
+                step(n_done - n_reported)
+                n_reported = n_done
         finally:
             stop.set()
     if error := future.exception():
-        raise TaskFailed(watch.suspects) from error
-    step(len(leaves) - n_told)
+        raise TaskFailed(graph_callbacks.suspects) from error
+    step(len(leaves) - n_reported)
     return future.result()
 
 
 @contextmanager
-def _own_threads(get: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """Give dask threads that end with the graph, unless it was told which to take.
+def _temporary_pool(get: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+    """Give dask a pool of threads that end with the graph, unless dask has settings for it.
 
-    Called from a thread that is not the main one, dask would make several times
-    as many as there are processors, and keep them for nobody.
+    Called from a thread other than the main thread, dask would make a pool with more
+    threads than processors, and keep this pool after the calling thread has ended.
     """
     from dask import config, threaded
     from dask.system import CPU_COUNT
@@ -158,23 +164,24 @@ def _own_threads(get: Callable[..., Any]) -> Iterator[dict[str, Any]]:
     try:
         yield {"pool": pool}
     finally:
-        # After an error, what is being read is not waited for.
+        # After an error, do not wait for chunks that are still being read.
         pool.shutdown(wait=False)
 
 
-def _compute_on(
+def _compute_on_cluster(
     client: Any, tasks: dict[Any, Any], root: Any, leaves: Sequence[Any], step: Step
 ) -> Any:
     from distributed import wait as wait_for
 
-    # The cluster itself runs again what was lost with a worker.
+    # No retries are needed here: the cluster runs tasks again whose worker was lost.
     *pending, result = client.get(tasks, [*leaves, root], sync=False)
     try:
         while not result.done():
             with suppress(TimeoutError):
                 wait_for([result], timeout=POLL_SECONDS)
             n_before = len(pending)
-            # Without its future, the cluster forgets a leaf once it is merged.
+            # Drop the futures of finished leaves: the cluster can then free the result of a
+            # leaf once it is merged.
             pending = [future for future in pending if future.status != "finished"]
             step(n_before - len(pending))
         try:
@@ -184,6 +191,6 @@ def _compute_on(
         step(len(pending))
         return value
     finally:
-        # The cluster drops what nobody waits for.
+        # The cluster cancels tasks that no future waits for.
         for future in [*pending, result]:
             future.release()

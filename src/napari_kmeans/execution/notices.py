@@ -1,8 +1,8 @@
-"""What is said beside a result: a warning, or a word to the one who listens in this thread.
+"""Send warnings to the current thread's listener, or to `warnings.warn` if there is none.
 
-`warnings.catch_warnings` changes the whole process: what one thread catches is
-lost to another, and what one brings back may be what the other had made of it.
-So work on a thread of its own is listened to here instead.
+`warnings.catch_warnings` changes the filters of the whole process. A thread would catch
+the warnings of other threads, and two threads that restore the filters in the wrong order
+would leave changed filters behind. So a worker thread sets a listener instead.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ _listener: ContextVar[Callable[[str], object] | None] = ContextVar("listener", d
 
 
 def notice(sentence: str, *, stacklevel: int) -> None:
-    """Tell the listener of this context, or give a UserWarning if there is none.
+    """Send a sentence to the listener of this context, or warn if there is no listener.
 
     Parameters
     ----------
     sentence : str
+        The text of the notice or of the `UserWarning`.
     stacklevel : int
-        As for `warnings.warn`: 1 is the line that calls this.
+        The place of the warning, as for `warnings.warn`: 1 is the line that calls `notice`.
     """
     listener = _listener.get()
     if listener is None:
@@ -36,7 +37,7 @@ def notice(sentence: str, *, stacklevel: int) -> None:
 
 @contextmanager
 def notices_to(listener: Callable[[str], object]) -> Iterator[None]:
-    """Let a callable have the notices of this context; threads have one each."""
+    """Send the notices of this context to a callable. Each thread has its own context."""
     token = _listener.set(listener)
     try:
         yield

@@ -1,22 +1,28 @@
-"""Progress of several stages as one growing number, reported to a plain callable."""
+"""Report the progress of several stages to a callable, as one growing number."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Report = Callable[[int, int], None]
-"""`progress(done, total)`; raising from it cancels the work."""
+"""A callable ``progress(done, total)``. An exception that it raises cancels the work."""
 
 Step = Callable[[float], None]
-"""Called with the number of steps done; 0 only gives the user a chance to cancel."""
+"""A callable that receives the number of steps just done.
+
+A call with 0 reports nothing: the callable may raise, so that the user can cancel.
+"""
 
 
 def ignore(_steps: float) -> None:
-    """Be the step of work that nobody watches."""
+    """Do nothing: the step of work whose progress is not reported."""
 
 
 def part_of(report: Report | None, start: float, end: float) -> Report | None:
-    """Return what reports work that takes the whole from the share `start` to `end`."""
+    """Return a report for a part of the work, between the shares `start` and `end` of 1.
+
+    ``part_of(report, 0.5, 1)`` is for the second half. Without a report, return None.
+    """
     if report is None:
         return None
 
@@ -28,13 +34,13 @@ def part_of(report: Report | None, start: float, end: float) -> Report | None:
 
 
 class Progress:
-    """Stages with a share of the whole each, reported as thousandths.
+    """The progress of work in several stages, reported in thousandths.
 
     Parameters
     ----------
     report : callable or None
-        Called as ``report(done, total)`` from the thread that does the work.
-        An exception it raises is left to travel: that is how work is canceled.
+        Called as ``report(done, total)`` from the thread that does the work. An
+        exception that it raises is passed on, which cancels the work.
     """
 
     TOTAL = 1000
@@ -44,19 +50,19 @@ class Progress:
         self._done = 0.0
 
     def stage(self, share: float, steps: int) -> Step:
-        """Return the step function of a stage that takes `share` of the whole."""
+        """Return the step function of a stage of `steps` steps that is `share` of all work."""
         size = share * self.TOTAL / max(steps, 1)
 
         def step(count: float = 1) -> None:
             self._done += count * size
-            self._tell(min(int(self._done), self.TOTAL - 1))
+            self._send(min(int(self._done), self.TOTAL - 1))
 
         return step
 
     def finish(self) -> None:
-        """Report that all is done."""
-        self._tell(self.TOTAL)
+        """Report that all work is done."""
+        self._send(self.TOTAL)
 
-    def _tell(self, done: int) -> None:
+    def _send(self, done: int) -> None:
         if self._report is not None:
             self._report(done, self.TOTAL)

@@ -1,4 +1,4 @@
-"""A map over blocks on threads, with results in the order of the blocks."""
+"""Map a function over items on threads, with results in the order of the items."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from napari_kmeans.execution.progress import Step, ignore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from napari_kmeans.types import Result
+
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 _thread = threading.local()
 
 POLL_SECONDS = 0.1
-"""How often a user is given a chance to cancel."""
+"""The seconds between two calls of a step function, in which the user can cancel."""
 
 
 def n_threads() -> int:
-    """Return how many threads a map uses: the processors this process may run on."""
+    """Return the number of threads of a map: the processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class Stopped(Exception):
-    """Raised in a task that goes on for nothing: its map has failed or was canceled."""
+    """Raised inside a task whose map has already failed or been canceled."""
 
 
 @contextmanager
 def shared_pool() -> Iterator[None]:
-    """Let the maps that this thread makes inside use one pool, instead of one each."""
+    """Run all maps of this thread within the context on one pool, instead of one pool each."""
     if hasattr(_thread, "pool") or _in_task():
         yield
         return
@@ -52,14 +53,26 @@ def map_threads(
 ) -> list[Result]:
     """Return ``[function(item) for item in items]``, computed on a pool of threads.
 
-    `step(1)` is called in the calling thread after each item, in order, and
-    `step(0)` several times a second. If it or an item raises, items that have
-    not begun are dropped, those that have are waited for, and the exception
-    travels on. A map within a map runs in the thread of the outer one.
+    A map inside a task of another map runs in the thread of that task.
+
+    Parameters
+    ----------
+    function : callable
+        Called with each item, on several threads at a time.
+    items : iterable
+    step : callable
+        Called in the calling thread: with 1 after each item, in order, and with 0
+        several times a second.
+
+    Raises
+    ------
+    Exception
+        Any exception that `function` or `step` raises. Before it is passed on, items
+        that have not started are dropped, and running items are waited for.
     """
-    todo = list(items)
-    if min(n_threads(), len(todo)) < 2 or _in_task():
-        return [_stepped(function(item), step) for item in todo]
+    all_items = list(items)
+    if min(n_threads(), len(all_items)) < 2 or _in_task():
+        return [_report_item(function(item), step) for item in all_items]
     stop = threading.Event()
 
     def run(item: Item) -> Result:
@@ -67,9 +80,9 @@ def map_threads(
             return function(item)
 
     with shared_pool():
-        futures = [_thread.pool.submit(run, item) for item in todo]
+        futures = [_thread.pool.submit(run, item) for item in all_items]
         try:
-            return [_stepped(_awaited(future, step), step) for future in futures]
+            return [_report_item(_wait_for(future, step), step) for future in futures]
         finally:
             stop.set()
             for future in futures:
@@ -78,32 +91,33 @@ def map_threads(
 
 
 def map_slices(function: Callable[[slice], Result], length: int, size: int) -> list[Result]:
-    """Return ``function(part)`` for each slice of `size` items of `length`, on threads."""
+    """Return the results of a function for slices of `size` that cover `length`, on threads."""
     return map_threads(function, [slice(start, start + size) for start in range(0, length, size)])
 
 
 def raise_if_stopped(_steps: float = 0) -> None:
-    """Be the step of a task: raise Stopped if the map around it has ended."""
+    """Raise Stopped if the map of the current task has ended. This is also a step function."""
     if _in_task() and _thread.stop.is_set():
         raise Stopped
 
 
 @contextmanager
 def in_task(stop: threading.Event | None = None) -> Iterator[None]:
-    """Make a task of what is done within: its maps run in this thread, until `stop` is set.
+    """Run the work within the context as a task: its maps run in this thread.
 
-    For tasks on the threads of somebody else, who has work for the other processors.
+    For tasks on the threads of another scheduler, such as dask, which has work for the
+    other processors. The work is stopped when the event `stop` is set.
     """
-    before = vars(_thread).copy()
+    saved = vars(_thread).copy()
     _thread.stop = stop or threading.Event()
     try:
         yield
     finally:
         vars(_thread).clear()
-        vars(_thread).update(before)
+        vars(_thread).update(saved)
 
 
-def _awaited(future: Future[Result], step: Step) -> Result:
+def _wait_for(future: Future[Result], step: Step) -> Result:
     while not wait([future], timeout=POLL_SECONDS).done:
         step(0)
     return future.result()
@@ -113,7 +127,7 @@ def _in_task() -> bool:
     return hasattr(_thread, "stop")
 
 
-def _stepped(result: Result, step: Step) -> Result:
+def _report_item(result: Result, step: Step) -> Result:
     raise_if_stopped()
     step(1)
     return result

@@ -35,7 +35,7 @@ import threading
 import uuid
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,7 @@ from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
 from napari_kmeans.imaging.blocks import block_size, cut, split
 from napari_kmeans.imaging.declared import ChunkError, shown_block
+from napari_kmeans.types import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
 
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.types import Block
-
-Result = TypeVar("Result")
 
 _BATCH_PIXELS = 2**23
 _BATCH_BYTES = 2**25

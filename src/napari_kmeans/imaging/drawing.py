@@ -10,7 +10,7 @@ import numpy as np
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.declared import ChunkError
-from napari_kmeans.imaging.kernels import draw_lots
+from napari_kmeans.imaging.kernels import select_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -223,7 +223,7 @@ class _Lottery:
         chosen = np.empty(len(points), np.int64)
         lots, squares = np.empty((2, len(points)))
         limits = self._limits[0], self._limits[1]
-        n_chosen = draw_lots(
+        n_chosen = select_points(
             points, indices, self.keys[image], reference, *limits, chosen, lots, squares
         )
         chosen = chosen[:n_chosen]

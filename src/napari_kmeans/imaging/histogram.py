@@ -1,4 +1,4 @@
-"""The lossless summary: every distinct color with the number of its pixels."""
+"""Count the pixels of every distinct color: a summary that loses nothing."""
 
 from __future__ import annotations
 
@@ -23,40 +23,44 @@ if TYPE_CHECKING:
 
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
-    from napari_kmeans.types import Block
+    from napari_kmeans.types import Block, Floats
 
 MAX_BITS = 24
-"""Colors of more bits than this are not counted one by one."""
+"""The largest number of bits of a color whose pixels are counted.
+
+A table has an entry for each code: 16 MiB of one-byte counters for 24 bits.
+"""
 
 CELL_BITS = 18
-"""Cells of color space have numbers of this many bits: 64 x 64 x 64 cells of 8-bit RGB."""
+"""The number of bits of a cell's number: 8-bit RGB has 64 x 64 x 64 cells."""
 
-_SLAB = 2**18
-"""Distinct colors per task."""
+_COLORS_PER_TASK = 2**18
+"""The number of distinct colors that a task works on."""
 
-_CELLS = 2**13
-"""Cells per task."""
+_CELLS_PER_TASK = 2**13
+"""The number of cells that a task works on."""
 
 _MAX_TABLES = 8
-"""Tables counted into at a time: at 24 bits each takes 16 MiB."""
+"""The largest number of tables of counters: a table takes 16 MiB for codes of 24 bits."""
 
 
 @dataclass(frozen=True, eq=False)
 class Codec:
-    """A one-to-one map between the colors of an image and small whole numbers.
+    """A one-to-one map between the colors of an image and small integers, their codes.
 
-    The most significant bits of all channels come first in a code, then the
-    others: codes that agree in the former are a cell of color space, and
-    neighbors among codes are neighbors in color.
+    A code starts with the most significant bits of all channels, followed by
+    the other bits of all channels. Colors whose codes have the same first bits
+    form a cell of color space. So the colors of a cell have consecutive codes,
+    and close codes mostly stand for similar colors.
 
     Attributes
     ----------
     dtype : dtype
-        Of the image: boolean or integer.
+        The dtype of the image: boolean or integer.
     minimum : (C,) array of that dtype
         The channel values of code 0.
     widths : tuple of int
-        The bits of each channel.
+        The number of bits of each channel.
     """
 
     dtype: np.dtype[Any]
@@ -64,11 +68,11 @@ class Codec:
     widths: tuple[int, ...]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel without the tables, which are large and soon made anew."""
+        """Pickle the codec without its tables, which are large and quick to rebuild."""
         return Codec, (self.dtype, self.minimum, self.widths)
 
-    def agrees(self, other: Codec) -> bool:
-        """Tell whether another codec gives the same codes."""
+    def has_same_codes(self, other: Codec) -> bool:
+        """Return whether another codec gives the same codes."""
         same = self.dtype == other.dtype and self.widths == other.widths
         return same and np.array_equal(self.minimum, other.minimum)
 
@@ -79,22 +83,27 @@ class Codec:
 
     @cached_property
     def _low_widths(self) -> tuple[int, ...]:
+        """The number of bits of each channel that do not belong to the cell."""
         share = CELL_BITS // len(self.widths)
         return tuple(max(width - share, 0) for width in self.widths)
 
     @property
     def is_bytes(self) -> bool:
-        """Whether channel values are bytes that start from 0."""
+        """True if the channel values are bytes and code 0 stands for value 0."""
         return self.dtype == np.uint8 and not self.minimum.any()
 
     @property
     def cell_bits(self) -> int:
-        """How far a code is shifted to give the number of its cell."""
+        """The number of low bits of a code. The bits above them are the number of its cell."""
         return sum(self._low_widths)
 
     @cached_property
     def _shifts(self) -> tuple[tuple[int, int, int, int], ...]:
-        """For each channel, shift and width of its high bits in a code, and of its low bits."""
+        """The places of each channel's bits in a code.
+
+        An entry is (shift of the high bits, width of the high bits, shift of the low
+        bits, width of the low bits).
+        """
         high, low = sum(self.widths), self.cell_bits
         shifts = []
         for width, low_width in zip(self.widths, self._low_widths, strict=True):
@@ -104,8 +113,11 @@ class Codec:
         return tuple(shifts)
 
     @cached_property
-    def parts(self) -> tuple[NDArray[np.uint32], ...]:
-        """For each channel, the part of a code that each of its offsets makes."""
+    def bit_tables(self) -> tuple[NDArray[np.uint32], ...]:
+        """Tables, one for each channel, of the bits that an offset from the minimum has in a code.
+
+        A code is the bitwise "or" of the entries of all channels.
+        """
         tables = []
         for width, (high, _, low, low_width) in zip(self.widths, self._shifts, strict=True):
             offsets = np.arange(1 << width, dtype=np.uint32)
@@ -114,87 +126,105 @@ class Codec:
         return tuple(tables)
 
     def offsets(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return unsigned distances (n, C) of values (n, C) from the minimum."""
+        """Return the unsigned differences (n, C) between values (n, C) and the minimum."""
         unsigned = values.view(f"u{values.dtype.itemsize}")
         if self.minimum.any():
-            # Unsigned arithmetic wraps around, so that no difference overflows.
+            # Unsigned arithmetic wraps around: the difference is right also where the
+            # signed difference would overflow.
             unsigned = unsigned - self.minimum.view(unsigned.dtype)
-        # Three dtypes are enough to compile for; what is inside the codec fits them.
+        # The kernels are then compiled for three dtypes only. Offsets of this codec
+        # have at most 24 bits, so that uint32 holds them.
         return unsigned if unsigned.dtype.itemsize <= 2 else unsigned.astype(np.uint32)
 
     def count(
         self, values: NDArray[Any], counts: NDArray[np.uint8], seen: NDArray[np.bool_]
     ) -> NDArray[np.uint32]:
-        """Add the pixels of `values` (n, C) to `counts` (size,), and note the cells `seen`.
+        """Add the pixels of `values` (n, C) to `counts` (size,), and mark their cells in `seen`.
 
-        Returns the codes whose counters were full, and began again, each time.
+        A counter of one byte that is full starts again from 0. Return the codes of these
+        counters: a code stands in the list as often as its counter was full.
         """
-        # Every counter may have been one short of full when this began.
-        room = len(values) // kernels.FULL + min(len(values), self.size)
-        full = np.empty(room, np.uint32)
-        offsets = self.offsets(values)
-        n_full = kernels.count_codes(offsets, self.parts, self.cell_bits, counts, seen, full)
+        # Any counter may be full already, so that its first pixel here empties it.
+        max_full = len(values) // kernels.MAX_COUNT + min(len(values), self.size)
+        full = np.empty(max_full, np.uint32)
+        n_full = kernels.count_codes(
+            self.offsets(values), self.bit_tables, self.cell_bits, counts, seen, full
+        )
         return full[:n_full]
 
     def look_up(self, values: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
-        """Return the entry of `table` (size,) for each of `values` (n, C)."""
+        """Return the entries (n,) of `table` (size,) at the codes of `values` (n, C)."""
         entries = np.empty(len(values), table.dtype)
-        kernels.look_up(self.offsets(values), self.parts, table, entries)
+        kernels.look_up(self.offsets(values), self.bit_tables, table, entries)
         return entries
 
     def decode(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """Return the channel values (n, C) of codes (n,): uint8 as they are, others as float64."""
-        # Bytes are an eighth to read; a kernel for every dtype is too much to compile.
+        """Return the channel values (n, C) of codes (n,): bytes as uint8, others as float64."""
+        # uint8 takes an eighth of the memory of float64. Compiling the kernels for every
+        # other dtype would take too long.
         points = np.empty((len(codes), len(self.widths)), np.uint8 if self.is_bytes else float)
-        least = tuple(0 if self.is_bytes else float(value) for value in self.minimum)
+        minimum = tuple(0 if self.is_bytes else float(value) for value in self.minimum)
 
-        def decode(part: slice) -> None:
-            kernels.decode_codes(codes[part], self._shifts, least, points[part])
+        def decode(rows: slice) -> None:
+            kernels.decode_codes(codes[rows], self._shifts, minimum, points[rows])
 
-        map_slices(decode, len(codes), _SLAB)
+        map_slices(decode, len(codes), _COLORS_PER_TASK)
         return points
 
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Every distinct color of an image with its pixels counted, cell by cell."""
+    """Every distinct color of images and the number of its pixels, sorted by cell.
+
+    Attributes
+    ----------
+    codec : Codec
+    codes : (n,) uint32 array
+        The code of each distinct color, ascending.
+    weights : (n,) float64 array
+        The number of pixels of each color.
+    starts : (G + 1,) int64 array
+        The index of the first color of each cell that has colors, and n at the end.
+    """
 
     codec: Codec
     codes: NDArray[np.uint32]
-    weights: NDArray[np.float64]
+    weights: Floats
     starts: NDArray[np.int64]
-    """Where each cell that has colors starts among them, and their number, (G + 1,)."""
 
     @cached_property
     def points(self) -> NDArray[Any]:
-        """The distinct colors (n, C), in channel units; uint8 or float64."""
+        """The distinct colors (n, C) in channel units; uint8 or float64."""
         return self.codec.decode(self.codes)
 
     def merge(self, *others: Histogram) -> Histogram:
-        """Return the histogram of the pixels of all, which must have the same codec.
+        """Return the histogram of the pixels of this and of other histograms.
 
         Raises
         ------
         ValueError
-            If a codec is another: the same colors have other codes there.
+            If the codecs differ: a color would then have several codes.
         """
         for other in others:
-            if not self.codec.agrees(other.codec):
+            if not self.codec.has_same_codes(other.codec):
                 raise ValueError(
                     f"histograms must have the same codec to be merged, got {self.codec} and "
-                    f"{other.codec}: find the codec of all images first."
+                    f"{other.codec}: call find_codec with all images first."
                 )
-        parts = [_Counts(part.codes, part.weights) for part in (self, *others)]
-        return _merge_counts(parts, self.codec.cell_bits).histogram(self.codec)
+        counts = [_Counts(each.codes, each.weights) for each in (self, *others)]
+        return _merge_counts(counts, self.codec.cell_bits).histogram(self.codec)
 
-    def table(self, labels: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
-        """Return a table (codec.size,) with ``names[labels]`` at the colors, 0 elsewhere."""
-        table = memory.zeros(self.codec.size, names.dtype)
+    def table(self, labels: NDArray[Any], new_labels: NDArray[Any]) -> NDArray[Any]:
+        """Return a table (codec.size,) with an entry for the code of each color; 0 elsewhere.
 
-        def fill(part: slice) -> None:
-            kernels.fill_table(self.codes[part], labels[part], names, table)
+        The entries of the n colors are ``new_labels[labels]``, with `labels` (n,).
+        """
+        table = memory.zeros(self.codec.size, new_labels.dtype)
 
-        map_slices(fill, len(self.codes), _SLAB)
+        def fill(rows: slice) -> None:
+            kernels.fill_table(self.codes[rows], labels[rows], new_labels, table)
+
+        map_slices(fill, len(self.codes), _COLORS_PER_TASK)
         return table
 
 
@@ -202,49 +232,58 @@ Limits = tuple["NDArray[Any]", "NDArray[Any]"]
 
 
 def find_codec(images: Sequence[Pixels], step: Step = ignore) -> Codec | None:
-    """Return how to number the colors of images, None where they are too many.
+    """Return the codec of the colors of images, or None if there are too many colors.
 
-    Colors are numbered where they fit 24 bits: gray of 8 or 16 bits, RGB of 8
-    bits, and any integers whose range turns out to be small enough.
+    There is a codec for colors of at most 24 bits: gray of 8 or 16 bits, RGB of
+    8 bits, and integers of any dtype if the range of their values is small
+    enough. To find the range, the images are read once.
+
+    Parameters
+    ----------
+    images : sequence of Pixels
+        Of the same dtype and channels.
+    step : callable
+        Called after each block or batch that is read.
     """
     dtype, n_channels = images[0].dtype.newbyteorder("="), images[0].n_channels
     if dtype.kind == "f":
         return None
     bits = 8 * dtype.itemsize
     if bits * n_channels <= MAX_BITS:
-        least = False if dtype.kind == "b" else np.iinfo(dtype).min
-        return Codec(dtype, np.full(n_channels, least, dtype), (bits,) * n_channels)
+        lowest = False if dtype.kind == "b" else np.iinfo(dtype).min
+        return Codec(dtype, np.full(n_channels, lowest, dtype), (bits,) * n_channels)
     limits = find_limits(images, step)
     if limits is None:
         return None
     low, high = limits
     width = MAX_BITS // n_channels
     if n_channels > 1 and low.min() >= 0 and int(high.max()) < 1 << width:
-        # As 8-bit data have it: a picture has the same codes in any dtype.
+        # The codec of 8-bit data: an image has the same codes, hence the same cells
+        # and the same result, in any dtype.
         return Codec(dtype, np.zeros_like(low), (width,) * n_channels)
-    # Python's whole numbers: the range of int64 does not fit int64.
+    # Integers of Python: int64 cannot hold the difference of its limits.
     widths = tuple((int(b) - int(a)).bit_length() for a, b in zip(low, high, strict=True))
     return Codec(dtype, low, widths) if sum(widths) <= MAX_BITS else None
 
 
 def find_limits(images: Sequence[Pixels], step: Step = ignore) -> Limits | None:
-    """Return the least and the greatest value of each channel (C,), None if all are left out."""
-    return map_reduce(images, _limits_of_batch, _wider, step)
+    """Return the minimum and the maximum of each channel (C,), None if all pixels are left out."""
+    return map_reduce(images, _find_batch_limits, _merge_limits, step)
 
 
-def _limits_of_batch(batch: Batch) -> Limits | None:
-    return _wider(
+def _find_batch_limits(batch: Batch) -> Limits | None:
+    return _merge_limits(
         (inside.min(axis=0), inside.max(axis=0))
         for inside in (piece.inside for piece in batch.pieces)
         if len(inside)
     )
 
 
-def _wider(parts: Iterable[Limits | None]) -> Limits | None:
-    found = [part for part in parts if part is not None]
-    if not found:
+def _merge_limits(limits: Iterable[Limits | None]) -> Limits | None:
+    known = [pair for pair in limits if pair is not None]
+    if not known:
         return None
-    low, high = zip(*found, strict=True)
+    low, high = zip(*known, strict=True)
     return np.min(low, axis=0), np.max(high, axis=0)
 
 
@@ -255,27 +294,30 @@ def build_histogram(images: Sequence[Pixels], codec: Codec, step: Step = ignore)
     ----------
     images : sequence of Pixels
     codec : Codec
-        Of these images.
+        The codec that `find_codec` returned for these images, or for a larger set of images.
     step : callable
         Called after each block or batch.
     """
     blocks = blocks_in_memory(images)
-    parts = [_count_in_memory(images, blocks, codec, step)] if blocks else []
+    histograms = [_count_in_memory(images, blocks, codec, step)] if blocks else []
     merge = partial(_merge_counts, cell_bits=codec.cell_bits)
     for counts in map_reduce_lazy(images, _Counter(codec), merge, step):
-        parts.append(counts.histogram(codec))
-    return parts[0] if len(parts) == 1 else parts[0].merge(*parts[1:])
+        histograms.append(counts.histogram(codec))
+    return histograms[0] if len(histograms) == 1 else histograms[0].merge(*histograms[1:])
 
 
 class _Counts(NamedTuple):
-    """Codes (n,), ascending, and the number of pixels of each: what is sent and merged."""
+    """Ascending codes (n,) and the number of pixels of each: the result of a batch.
+
+    dask workers send these to each other to be merged.
+    """
 
     codes: NDArray[np.uint32]
     counts: NDArray[Any]
 
     @classmethod
     def pack(cls, codes: NDArray[np.uint32], counts: NDArray[Any]) -> _Counts:
-        """Keep counts in few bits."""
+        """Return counts in a dtype of few bytes."""
         return cls(codes, counts.astype(_count_dtype(counts)))
 
     def histogram(self, codec: Codec) -> Histogram:
@@ -285,103 +327,129 @@ class _Counts(NamedTuple):
         return Histogram(codec, self.codes, self.counts.astype(float), starts.astype(np.int64))
 
 
-def _merge_counts(parts: list[_Counts], cell_bits: int) -> _Counts:
-    codes = np.concatenate([part.codes for part in parts])
-    counts = np.concatenate([part.counts for part in parts])
-    ends = np.cumsum([0, *(len(part.codes) for part in parts)])
+def _merge_counts(results: list[_Counts], cell_bits: int) -> _Counts:
+    codes = np.concatenate([result.codes for result in results])
+    counts = np.concatenate([result.counts for result in results])
+    ends = np.cumsum([0, *(len(result.codes) for result in results)])
     merged = np.empty(len(codes) + 1, np.uint32)
     totals = np.empty(len(codes) + 1, _count_dtype(counts))
     n_codes = kernels.merge_codes(codes, counts, ends, cell_bits, merged, totals)
-    # Copied, so that what was merged is not kept alive with it.
+    # Copy: a slice would keep the longer array, with room for all inputs, in memory.
     return _Counts(merged[:n_codes].copy(), totals[:n_codes].copy())
 
 
 def _count_dtype(counts: NDArray[Any]) -> type[np.generic]:
-    """Return the smaller of two dtypes that holds the sum of all counts."""
+    """Return uint32 if it holds the sum of all counts, else float64."""
     return np.uint32 if counts.sum() < 2**32 else np.float64
 
 
 class _Counter:
-    """The leaf that counts colors, in tables that are used again."""
+    """The leaf that counts the colors of a batch, in tables that later batches use again."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
-        self.free: deque[NDArray[np.uint8]] = deque()
+        self.free_tables: deque[NDArray[np.uint8]] = deque()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel without the tables."""
+        """Pickle the leaf without its tables."""
         return _Counter, (self.codec,)
 
     def __call__(self, batch: Batch) -> _Counts:
         cell = 1 << self.codec.cell_bits
         try:
-            table = self.free.pop()
+            table = self.free_tables.pop()
         except IndexError:
             table = memory.zeros(self.codec.size, np.uint8)
         seen = np.zeros(self.codec.size // cell, np.bool_)
         full = [self.codec.count(piece.inside, table, seen) for piece in batch.pieces]
         cells = np.flatnonzero(seen)
-        part = _collect(self.codec, (table,), cells, full)
+        histogram = _collect_histogram(self.codec, (table,), cells, full)
         table.reshape(-1, cell)[cells] = 0
-        self.free.append(table)
-        return _Counts.pack(part.codes, part.weights)
+        self.free_tables.append(table)
+        return _Counts.pack(histogram.codes, histogram.weights)
 
 
 def _count_in_memory(
     images: Sequence[Pixels], blocks: list[tuple[int, Block]], codec: Codec, step: Step
 ) -> Histogram:
-    """Count the colors of the blocks of numpy images."""
+    """Return the histogram of the blocks of numpy images."""
     n_tables = min(_MAX_TABLES, n_threads(), len(blocks))
-    # Counters of one byte fit the processor's cache where larger ones do not, and
-    # threads that wrote to one table would wait for each other.
+    # Counters of one byte: a table of larger counters would not fit the cache of the
+    # processor. One table for each thread: threads that write to the same table would
+    # wait for each other.
     tables = tuple(memory.zeros(codec.size, np.uint8) for _ in range(n_tables))
     seen = np.zeros((n_tables, codec.size >> codec.cell_bits), np.bool_)
-    free: SimpleQueue[int] = SimpleQueue()
+    free_tables: SimpleQueue[int] = SimpleQueue()
     for number in range(n_tables):
-        free.put(number)
+        free_tables.put(number)
 
     def count(place: tuple[int, Block]) -> NDArray[np.uint32]:
         image, block = place
         values = images[image].read_kept(block)
-        number = free.get()
+        number = free_tables.get()
         try:
             return codec.count(values, tables[number], seen[number])
         finally:
-            free.put(number)
+            free_tables.put(number)
 
     full = map_threads(count, blocks, step)
-    return _collect(codec, tables, np.flatnonzero(seen.any(axis=0)), full)
+    return _collect_histogram(codec, tables, np.flatnonzero(seen.any(axis=0)), full)
 
 
-def _collect(
+def _collect_histogram(
     codec: Codec,
     tables: tuple[NDArray[Any], ...],
     cells: NDArray[np.int64],
     full: list[NDArray[np.uint32]],
 ) -> Histogram:
-    """Return the histogram of what was counted in `cells`, and of counters that were full."""
+    """Return the histogram of the pixels that were counted in `tables`.
+
+    Parameters
+    ----------
+    codec : Codec
+    tables : tuple of (codec.size,) uint8 arrays
+        Counters.
+    cells : (G,) int64 array
+        The cells that have pixels, ascending.
+    full : list of uint32 arrays
+        The codes that `Codec.count` returned.
+    """
     sizes = np.empty(len(cells), np.int64)
 
-    def measure(part: slice) -> None:
-        kernels.count_distinct(tables, cells[part], codec.cell_bits, sizes[part])
+    def measure(rows: slice) -> None:
+        kernels.count_distinct(tables, cells[rows], codec.cell_bits, sizes[rows])
 
-    map_slices(measure, len(cells), _CELLS)
+    map_slices(measure, len(cells), _CELLS_PER_TASK)
     starts = np.append(0, np.cumsum(sizes))
     codes, weights = np.empty(starts[-1], np.uint32), np.empty(starts[-1])
 
-    def collect(part: slice) -> None:
-        kernels.collect_codes(tables, cells[part], codec.cell_bits, starts[part], codes, weights)
+    def collect(rows: slice) -> None:
+        kernels.collect_codes(tables, cells[rows], codec.cell_bits, starts[rows], codes, weights)
 
-    map_slices(collect, len(cells), _CELLS)
-    often, times = np.unique(np.concatenate(full), return_counts=True)
-    weights[np.searchsorted(codes, often)] += kernels.FULL * times
+    map_slices(collect, len(cells), _CELLS_PER_TASK)
+    full_codes, times = np.unique(np.concatenate(full), return_counts=True)
+    weights[np.searchsorted(codes, full_codes)] += kernels.MAX_COUNT * times
     return Histogram(codec, codes, weights, starts)
 
 
 def pack_table(table: NDArray[Any]) -> tuple[Any, ...]:
-    """Return the table of a codec as runs: much smaller, since neighbors are often alike.
+    """Return a table of a codec as runs of equal entries; see `unpack_table`.
 
-    Entries of 0, where there is no color, become that of some neighbor.
+    Runs take much less memory: close codes often have the same entry. Entries of 0, at
+    codes without a color, become part of the run before them or of the first run.
+
+    Parameters
+    ----------
+    table : (codec.size,) array
+
+    Returns
+    -------
+    size : int
+        The length of the table.
+    starts : (R,) uint32 array
+        The first code of each run.
+    entries : (R,) array
+        The entry of each run.
     """
     used = np.flatnonzero(table)
     entries = table[used]
@@ -390,6 +458,6 @@ def pack_table(table: NDArray[Any]) -> tuple[Any, ...]:
 
 
 def unpack_table(packed: tuple[Any, ...]) -> NDArray[Any]:
-    """Return the table of a codec from its runs."""
+    """Return the table whose runs `pack_table` returned."""
     size, starts, entries = packed
     return np.repeat(entries, np.diff(starts[1:], prepend=0, append=size).astype(np.int64))

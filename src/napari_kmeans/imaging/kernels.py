@@ -1,4 +1,8 @@
-"""Compiled loops over pixels. Each runs on one thread, without the GIL, on one block."""
+"""Compiled loops over the pixels of one block.
+
+Each loop runs on one thread and releases the GIL, so that several blocks can be
+worked on at the same time. All write their results to arrays of the caller.
+"""
 
 from __future__ import annotations
 
@@ -14,38 +18,58 @@ if TYPE_CHECKING:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _code_of(values: Any, i: int, parts: Any) -> Any:
-    # The number of channels is known when this is compiled: the loop unrolls.
+def _encode_pixel(values: Any, i: int, bit_tables: Any) -> Any:
+    """Return the code of pixel `i`: the combined bits of all channels."""
+    # `bit_tables` is a tuple, so that the number of channels is known when this is compiled
+    # and the loop is unrolled.
     code = np.uint32(0)
-    for j in range(len(parts)):
-        # The image may have changed since its range was taken: stay inside.
-        code |= parts[j][values[i, j] & (len(parts[j]) - 1)]
+    for j in range(len(bit_tables)):
+        # Compiled code does not check indices, and the image may have changed since its
+        # range was found. Tables have 2^n entries: this mask keeps the index inside.
+        code |= bit_tables[j][values[i, j] & (len(bit_tables[j]) - 1)]
     return code
 
 
-FULL = 255
-"""What a counter of one byte holds at most: then it is written down, and starts again."""
+MAX_COUNT = 255
+"""The maximum of a counter of one byte. A full counter is listed and starts again."""
 
 
 @njit(cache=True, nogil=True)
 def count_codes(
     values: NDArray[Any],
-    parts: Tables,
+    bit_tables: Tables,
     cell_bits: int,
     counts: NDArray[Any],
     seen: NDArray[Any],
     full: NDArray[Any],
 ) -> Any:
-    """Add the pixels of `values` (n, C), unsigned, to `counts`, by code, and note their cells.
+    """Add the pixels of `values` (n, C) to the counters of their codes.
 
-    `parts` has a table for each channel; the parts of all channels make a code.
-    A counter that is full is noted in `full`; return how many were.
+    Parameters
+    ----------
+    values : (n, C) array of unsigned integers
+        Offsets from the minimum of the codec.
+    bit_tables : tuple of C uint32 arrays
+        For each channel, the bits that an offset has in a code.
+    cell_bits : int
+        The number of low bits of a code; the bits above them are the cell.
+    counts : (size,) uint8 array
+        The counters.
+    seen : (number of cells,) bool array
+        Receives True for the cells of the pixels.
+    full : uint32 array
+        Receives the code of a counter each time that it is full and starts again.
+
+    Returns
+    -------
+    int
+        The number of codes that were written to `full`.
     """
     n_full = 0
     for i in range(values.shape[0]):
-        code = _code_of(values, i, parts)
+        code = _encode_pixel(values, i, bit_tables)
         count = counts[code]
-        if count == FULL:
+        if count == MAX_COUNT:
             full[n_full] = code
             n_full += 1
             count = 0
@@ -56,16 +80,19 @@ def count_codes(
 
 @njit(cache=True, nogil=True)
 def look_up(
-    values: NDArray[Any], parts: Tables, table: NDArray[Any], entries: NDArray[Any]
+    values: NDArray[Any], bit_tables: Tables, table: NDArray[Any], entries: NDArray[Any]
 ) -> None:
-    """Write the entry of `table` for each pixel of `values` (n, C), unsigned, to `entries`."""
+    """Write the entries of `table` at the codes of pixels to `entries` (n,).
+
+    `values` (n, C) and `bit_tables` are those of `count_codes`.
+    """
     for i in range(values.shape[0]):
-        entries[i] = table[_code_of(values, i, parts)]
+        entries[i] = table[_encode_pixel(values, i, bit_tables)]
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _count_cell(tables: Tables, cell: int, counts: NDArray[Any]) -> None:
-    """Write how often each code of a cell was counted in all tables."""
+    """Write the sum over all tables of the count of each code of a cell to `counts`."""
     first = cell * counts.shape[0]
     counts[:] = 0
     for t in range(len(tables)):
@@ -78,7 +105,7 @@ def _count_cell(tables: Tables, cell: int, counts: NDArray[Any]) -> None:
 def count_distinct(
     tables: Tables, cells: NDArray[Any], cell_bits: int, sizes: NDArray[Any]
 ) -> None:
-    """Write how many codes of each cell were counted."""
+    """Write the number of codes with a count above 0 in each of `cells` (G,) to `sizes` (G,)."""
     counts = np.empty(1 << cell_bits, np.uint32)
     for c in range(cells.shape[0]):
         _count_cell(tables, cells[c], counts)
@@ -97,20 +124,24 @@ def collect_codes(
     codes: NDArray[Any],
     weights: NDArray[Any],
 ) -> None:
-    """Write the codes of `cells` that were counted, and their counts, from `starts` on."""
+    """Write the codes with a count above 0, and their counts, to `codes` and `weights`.
+
+    The codes of cell number ``cells[c]`` are written from index ``starts[c]`` on.
+    """
     counts = np.empty(1 << cell_bits, np.uint32)
-    found = np.empty(counts.shape[0] + 1, np.uint32)
+    used = np.empty(counts.shape[0] + 1, np.uint32)
     for c in range(cells.shape[0]):
         _count_cell(tables, cells[c], counts)
         size = 0
         for i in range(counts.shape[0]):
-            # Without a branch, which would be guessed wrong half of the time.
-            found[size] = i
+            # Write every index, and overwrite it if its count is 0. The processor would
+            # mispredict an "if" half of the time, which is slower.
+            used[size] = i
             size += counts[i] > 0
         first = np.int64(cells[c]) << cell_bits
         for i in range(size):
-            codes[starts[c] + i] = first + found[i]
-            weights[starts[c] + i] = counts[found[i]]
+            codes[starts[c] + i] = first + used[i]
+            weights[starts[c] + i] = counts[used[i]]
 
 
 @njit(cache=True, nogil=True)
@@ -122,23 +153,40 @@ def merge_codes(
     merged: NDArray[Any],
     totals: NDArray[Any],
 ) -> Any:
-    """Merge lists of ascending codes, one after the other up to each of `ends`, cell by cell.
+    """Merge lists of ascending codes and sum the weights of equal codes, cell by cell.
 
-    Write each code once to `merged` and its summed weights to `totals`, each with room
-    for one more; return how many codes there are.
+    Parameters
+    ----------
+    codes : (n,) uint32 array
+        The lists, one after the other.
+    weights : (n,) array
+        The weight of each code.
+    ends : (number of lists + 1,) int array
+        0, and the index at which each list ends.
+    cell_bits : int
+        The number of low bits of a code; the bits above them are the cell.
+    merged : (n + 1,) uint32 array
+        Receives the distinct codes, ascending. It has one entry more than codes.
+    totals : (n + 1,) array
+        Receives the summed weight of each code.
+
+    Returns
+    -------
+    int
+        The number of distinct codes.
     """
     n_lists = ends.shape[0] - 1
     heads = ends[:-1].copy()
     sums = np.zeros(1 << cell_bits)
     mask = (1 << cell_bits) - 1
     n_codes = 0
-    none = np.int64(1) << 62
+    no_cell = np.int64(1) << 62
     while True:
-        cell = none
+        cell = no_cell
         for p in range(n_lists):
             if heads[p] < ends[p + 1]:
                 cell = min(cell, np.int64(codes[heads[p]]) >> cell_bits)
-        if cell == none:
+        if cell == no_cell:
             return n_codes
         last = (cell + 1) << cell_bits
         for p in range(n_lists):
@@ -148,7 +196,8 @@ def merge_codes(
                 i += 1
             heads[p] = i
         for i in range(mask + 1):
-            # Without a branch, which would be guessed wrong half of the time.
+            # Write every code, and overwrite it if its sum is 0, as in `collect_codes`. A
+            # code may be written after the last one that counts: hence the entry n + 1.
             merged[n_codes] = (cell << cell_bits) + i
             totals[n_codes] = sums[i]
             n_codes += sums[i] > 0
@@ -156,10 +205,11 @@ def merge_codes(
 
 
 @njit(cache=True, nogil=True)
-def decode_codes(codes: NDArray[Any], shifts: Any, least: Any, points: NDArray[Any]) -> None:
-    """Write the channel values (n, C) of codes (n,).
+def decode_codes(codes: NDArray[Any], shifts: Any, minimum: Any, points: NDArray[Any]) -> None:
+    """Write the channel values of codes (n,) to `points` (n, C).
 
-    `shifts` has for each channel the shifts and widths of its high and low bits.
+    `shifts` has an entry for each channel: the shift and the width of its high bits, then
+    the shift and the width of its low bits. `minimum` (C,) is the value of code 0.
     """
     for i in range(codes.shape[0]):
         code = np.int64(codes[i])
@@ -167,36 +217,36 @@ def decode_codes(codes: NDArray[Any], shifts: Any, least: Any, points: NDArray[A
             high, high_width, low, low_width = shifts[j]
             offset = ((code >> high) & ((1 << high_width) - 1)) << low_width
             offset |= (code >> low) & ((1 << low_width) - 1)
-            points[i, j] = least[j] + offset
+            points[i, j] = minimum[j] + offset
 
 
 @njit(cache=True, nogil=True)
 def fill_table(
-    codes: NDArray[Any], labels: NDArray[Any], names: NDArray[Any], table: NDArray[Any]
+    codes: NDArray[Any], labels: NDArray[Any], new_labels: NDArray[Any], table: NDArray[Any]
 ) -> None:
-    """Write the name of the label of each code to `table`."""
+    """Write ``new_labels[labels]`` to the entries of `table` at `codes` (n,)."""
     for i in range(codes.shape[0]):
-        table[codes[i]] = names[labels[i]]
+        table[codes[i]] = new_labels[labels[i]]
 
 
 @njit(cache=True, nogil=True)
 def recolor(
     labels: NDArray[Any], columns: Tables, values: NDArray[Any], pixels: NDArray[Any]
 ) -> None:
-    """Write the color of each label to `pixels`, of label 0 that in `values`.
+    """Write the color of each label (n,) to `pixels` (n, C); copy label 0 from `values`.
 
-    `columns` has for each channel its value for every label from 0 on.
+    `columns` has an array (K + 1,) for each channel: its value for each label from 0 on.
     """
     for i in range(labels.shape[0]):
         label = labels[i]
-        # Their number is known when this is compiled: the loop unrolls.
+        # `columns` is a tuple: its length is known at compile time, and the loop is unrolled.
         for j in range(len(columns)):
             pixels[i, j] = columns[j][label] if label else values[i, j]
 
 
 @njit(cache=True, nogil=True)
 def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
-    """Write (s v cos h, s v sin h, v) of colors (n, 3) to `points` (n, 3)."""
+    """Write (s v cos h, s v sin h, v) of RGB colors (n, 3) to `points` (n, 3); see `to_space`."""
     third = np.pi / 3
     for i in range(values.shape[0]):
         red, green, blue = values[i, 0], values[i, 1], values[i, 2]
@@ -216,71 +266,102 @@ def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _lot_of(index: Any, key: Any) -> Any:
-    """Return a random number of 64 bits for a pixel: the same for the same key."""
+def _random_bits(index: Any, key: Any) -> Any:
+    """Return a pseudo-random number of 64 bits that depends only on a pixel's index and a key."""
     # SplitMix64 (Steele, Lea, Flood, doi:10.1145/2660193.2660195).
-    lot = np.uint64(key) + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
-    lot = (lot ^ (lot >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    lot = (lot ^ (lot >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return lot ^ (lot >> np.uint64(31))
+    number = np.uint64(key) + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
+    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return number ^ (number >> np.uint64(31))
 
 
 @njit(cache=True, nogil=True)
-def draw_lots(
+def select_points(
     points: NDArray[Any],
     indices: NDArray[Any],
     key: Any,
     reference: NDArray[Any],
-    most: float,
-    most_by_square: float,
-    chosen: NDArray[Any],
-    lots: NDArray[Any],
+    limit: float,
+    limit_by_square: float,
+    selected: NDArray[Any],
+    numbers: NDArray[Any],
     squares: NDArray[Any],
 ) -> Any:
-    """Draw a lot for each point (n, F), and write down the points whose lots are low enough.
+    """Select the points (n, F) whose random numbers are low enough.
 
-    A point is `chosen` if its lot, a number between 0 and 1, is at most `most`, or at most
-    `most_by_square` times its squared distance from `reference` (F,). Returns how many are.
+    A point is selected if its random number, between 0 and 1, is at most `limit`, or at
+    most `limit_by_square` times its squared distance from `reference` (F,).
+
+    Parameters
+    ----------
+    points : (n, F) array
+    indices : (n,) int64 array
+        The number of each pixel in its image, from which its random number is made.
+    key : uint64
+        The other number from which random numbers are made.
+    reference : (F,) float64 array
+    limit, limit_by_square : float
+        The limits; infinite where all points are selected.
+    selected, numbers, squares : (n,) arrays
+        Receive for each selected point its row, its random number, and its squared
+        distance from the reference.
+
+    Returns
+    -------
+    int
+        The number of points that were selected.
     """
-    n_chosen = 0
+    n_selected = 0
     for i in range(points.shape[0]):
-        lot = (np.float64(_lot_of(indices[i], key) >> np.uint64(11)) + 0.5) * 2.0**-53
+        number = (np.float64(_random_bits(indices[i], key) >> np.uint64(11)) + 0.5) * 2.0**-53
         square = 0.0
         for j in range(points.shape[1]):
             square += (np.float64(points[i, j]) - reference[j]) ** 2
-        # At no distance, infinity times 0 is no number, and the comparison is false.
-        if lot <= most or lot <= most_by_square * square:
-            chosen[n_chosen] = i
-            lots[n_chosen] = lot
-            squares[n_chosen] = square
-            n_chosen += 1
-    return n_chosen
+        # An infinite limit times the distance 0 is NaN: the comparison is then False, so
+        # that points equal to the reference are not selected by distance.
+        if number <= limit or number <= limit_by_square * square:
+            selected[n_selected] = i
+            numbers[n_selected] = number
+            squares[n_selected] = square
+            n_selected += 1
+    return n_selected
 
 
 @njit(cache=True, nogil=True)
-def find_least(
+def update_smallest(
     entries: NDArray[Any],
     indices: NDArray[Any],
     image: int,
     key: Any,
-    least: NDArray[Any],
+    smallest: NDArray[Any],
     images: NDArray[Any],
-    found: NDArray[Any],
+    positions: NDArray[Any],
 ) -> None:
-    """Find for each entry e > 0 the pixel whose lot is least, among those before and these.
+    """Update, for each table entry, the pixel with the smallest random number.
 
-    `indices` (n,) are the numbers of the pixels in an image, from which and from `key`
-    their lots are drawn. Entry e - 1 of `least` receives the least lot, those of
-    `images` and `found` the image and the number of its pixel.
+    Parameters
+    ----------
+    entries : (n,) array of unsigned integers
+        The table entry of each pixel, from 1 to M; 0 where a pixel is left out.
+    indices : (n,) int64 array
+        The number of each pixel in its image, from which its random number is made.
+    image : int
+        The number of the image.
+    key : uint64
+        The other number from which random numbers are made.
+    smallest : (M,) uint64 array
+        The smallest random number of each entry so far; changed in place.
+    images, positions : (M,) int64 arrays
+        The image of the pixel with that number, and its index there; changed in place.
     """
     for i in range(entries.shape[0]):
         entry = entries[i]
         if entry > 0:
-            lot = _lot_of(indices[i], key)
-            if lot < least[entry - 1]:
-                least[entry - 1] = lot
+            number = _random_bits(indices[i], key)
+            if number < smallest[entry - 1]:
+                smallest[entry - 1] = number
                 images[entry - 1] = image
-                found[entry - 1] = indices[i]
+                positions[entry - 1] = indices[i]
 
 
 @njit(cache=True, nogil=True)
@@ -291,7 +372,7 @@ def add_by_label(
     totals: NDArray[Any],
     sums: NDArray[Any],
 ) -> None:
-    """Add weights (n,) and weighted values (n, C) to `totals` (K,) and `sums` (K, C)."""
+    """Add weights (n,) and weighted values (n, C), by label, to `totals` (K,) and `sums` (K, C)."""
     for i in range(labels.shape[0]):
         label = labels[i]
         totals[label] += weights[i]

@@ -1,4 +1,4 @@
-"""Labels and recolored pixels: the nearest center of every pixel, block by block."""
+"""Label pixels by their nearest center, and recolor them, block by block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging import kernels
-from napari_kmeans.imaging.blocks import split
+from napari_kmeans.imaging.blocks import is_dask, split
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
-    from napari_kmeans.types import Block
+    from napari_kmeans.types import Block, Floats
 
 
 def label_dtype(n_clusters: int) -> np.dtype[Any]:
@@ -29,38 +29,44 @@ def label_dtype(n_clusters: int) -> np.dtype[Any]:
     return np.min_scalar_type(n_clusters)
 
 
-def round_to(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return values in a dtype, rounded and clipped to what it can hold."""
+def round_to(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values rounded and clipped to the range of a dtype, in this dtype."""
     if dtype.kind == "b":
         return values >= 0.5
     if dtype.kind == "f":
-        most = np.finfo(dtype).max
-        return np.clip(values, -most, most).astype(dtype)
+        maximum = np.finfo(dtype).max
+        return np.clip(values, -maximum, maximum).astype(dtype)
     limits = np.iinfo(dtype)
     rounded = np.rint(values)
-    # The greatest int64 has no float64: what rounds above it is put back after.
-    inside = np.clip(rounded, limits.min, np.nextafter(float(limits.max) + 1, 0)).astype(dtype)
-    inside[rounded >= float(limits.max)] = limits.max
-    return inside
+    # float64 cannot represent the maximum of int64 or uint64: clip just below it, then
+    # restore the maximum.
+    clipped = np.clip(rounded, limits.min, np.nextafter(float(limits.max) + 1, 0)).astype(dtype)
+    clipped[rounded >= float(limits.max)] = limits.max
+    return clipped
 
 
 @dataclass(frozen=True, eq=False)
 class Painter:
-    """What turns pixels into labels: centers, and a table of codes where there is one.
+    """A function from pixels to labels: the centers, or a table of the labels of all colors.
 
     Attributes
     ----------
     centers : (K, F) float64 array
-        In the clustering space; the first of those nearest to a pixel gives its label.
+        Centers in the clustering space. A pixel gets the label of its nearest center,
+        or of the first of several nearest centers.
     space : ColorSpace
-    codec, table
-        The labels of all codes of the image, or None and None.
+        The clustering space.
+    codec : Codec or None
+        The codec of the image's colors, if there is a table.
+    table : (codec.size,) array or None
+        The label of each code. None searches for the nearest center of each pixel.
     ranks : (K,) int64 array or None
-        The label of each center, less 1; None: its index. Which of equally near
-        centers is the first does not depend on the order of the labels then.
+        The label of each center, minus 1. None takes the index of the center. With
+        ranks, the order of the centers can differ from the order of the labels, so
+        that a pixel between two centers gets the label under which it was counted.
     """
 
-    centers: NDArray[np.float64]
+    centers: Floats
     space: ColorSpace
     codec: Codec | None = None
     table: NDArray[Any] | None = None
@@ -72,29 +78,36 @@ class Painter:
         return label_dtype(len(self.centers))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel with the runs of the table alone."""
+        """Pickle the painter with the runs of its table, which are much smaller."""
         packed = None if self.table is None else pack_table(self.table)
-        return _unpacked, (self.centers, self.space, self.codec, packed, self.ranks)
+        return _unpack_painter, (self.centers, self.space, self.codec, packed, self.ranks)
 
     def with_table(
         self,
         histogram: Histogram,
         labels: NDArray[Any] | None = None,
-        names: NDArray[Any] | None = None,
+        new_labels: NDArray[Any] | None = None,
     ) -> Painter:
-        """Return a painter that looks labels up instead of searching for each pixel.
+        """Return a painter that looks labels up in a table instead of searching for centers.
 
-        Where the distinct colors have been searched for already, `labels` (n,)
-        are what was found, and `names` the label that each of these now has.
+        Parameters
+        ----------
+        histogram : Histogram
+            The distinct colors (n, C) of the image.
+        labels : (n,) integer array, optional
+            A known number of each color, such as the index of its nearest center. None
+            searches for the nearest centers.
+        new_labels : integer array, optional
+            The label for each number from 0 on that `labels` may contain.
         """
-        if labels is None or names is None:
+        if labels is None or new_labels is None:
             labels = self.label_colors(histogram.points)
-            names = np.arange(len(self.centers) + 1)
-        table = histogram.table(labels, names.astype(self.dtype))
+            new_labels = np.arange(len(self.centers) + 1)
+        table = histogram.table(labels, new_labels.astype(self.dtype))
         return replace(self, codec=histogram.codec, table=table)
 
     def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the label of each color (n, C)."""
+        """Return the labels (n,) of colors (n, C) in channel units."""
         nearest, _ = find_nearest(self.space.convert(values), self.centers)
         ranks = nearest if self.ranks is None else self.ranks[nearest]
         return (ranks + 1).astype(self.dtype)
@@ -104,7 +117,7 @@ class Painter:
         return self.label(*pixels.read(block))
 
     def label(self, values: NDArray[Any], kept: NDArray[np.bool_] | None) -> NDArray[Any]:
-        """Return the labels of pixels (n, C); 0 where they are not kept."""
+        """Return the labels (n,) of pixels (n, C); 0 where `kept` (n,) is False."""
         if self.codec is not None and self.table is not None:
             labels = self.codec.look_up(values, self.table)
             return labels if kept is None else np.where(kept, labels, self.dtype.type(0))
@@ -115,8 +128,8 @@ class Painter:
         return labels
 
 
-def _unpacked(
-    centers: NDArray[np.float64], space: ColorSpace, codec: Any, packed: Any, ranks: Any
+def _unpack_painter(
+    centers: Floats, space: ColorSpace, codec: Any, packed: Any, ranks: Any
 ) -> Painter:
     table = None if packed is None else unpack_table(packed)
     return Painter(centers, space, codec, table, ranks)
@@ -124,29 +137,35 @@ def _unpacked(
 
 @dataclass(frozen=True, eq=False)
 class RelabelPainter(Painter):
-    """A painter of an image whose nearest centers have been found already.
+    """A painter of an image whose pixels have labels already, which get new numbers.
 
     Attributes
     ----------
-    found : array of the spatial shape
-        A number for each pixel.
-    names : (n,) array
-        The label of each number.
+    known_labels : integer array of the spatial shape
+        The known label of each pixel.
+    new_labels : (n,) integer array
+        The new label for each known label, from 0 on.
     """
 
-    found: NDArray[Any] = field(kw_only=True)
-    names: NDArray[Any] = field(kw_only=True)
+    known_labels: NDArray[Any] = field(kw_only=True)
+    new_labels: NDArray[Any] = field(kw_only=True)
 
     def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
         """Return the labels of the pixels of a block."""
-        return np.asarray(self.names[self.found[block]])
+        return np.asarray(self.new_labels[self.known_labels[block]])
 
 
 def recolor(labels: NDArray[Any], palette: NDArray[Any], original: NDArray[Any]) -> NDArray[Any]:
-    """Return `original` (..., C or more) with the channels of each label's color.
+    """Return an image in which each pixel has the color of its label.
 
-    Pixels of label 0 and further channels (alpha) keep what they have. The
-    palette must have values that the dtype of `original` can hold.
+    Parameters
+    ----------
+    labels : (...) integer array
+        From 0 to K. Pixels of label 0 keep their color.
+    palette : (K, C) array
+        The colors of labels 1 to K. The dtype of `original` must be able to hold them.
+    original : (..., C or more) array
+        The image. Channels after the first C, such as alpha, keep their values.
     """
     colored = np.empty(original.shape, original.dtype)
     _recolor_into(colored, labels, palette, original)
@@ -161,7 +180,7 @@ def _recolor_into(
         target[...] = recolor(labels, palette, original)
         return
     target[..., n_channels:] = original[..., n_channels:]
-    # Bits are copied, so that all must have the same dtype and byte order.
+    # The kernel copies bits: all arrays must have the same dtype and byte order.
     values = np.ascontiguousarray(original, target.dtype).reshape(-1, original.shape[-1])
     colors = palette.astype(target.dtype, copy=False)
     kernels.recolor(
@@ -173,30 +192,35 @@ def _recolor_into(
 
 
 def _as_bits(array: NDArray[Any]) -> NDArray[Any]:
-    """View the last axis as unsigned integers, which are all the same to copy."""
+    """Return a view of an array as unsigned integers of the same size, at most 8 bytes.
+
+    Values are only copied, so that one compiled kernel serves all dtypes of a size.
+    """
     size = array.dtype.itemsize
     return array.view(np.uint64 if size > 8 else f"u{size}")
 
 
 def paint(
-    pixels: Pixels, painter: Painter, palette: NDArray[np.float64] | None, step: Step = ignore
+    pixels: Pixels, painter: Painter, palette: Floats | None, step: Step = ignore
 ) -> tuple[Any, Any]:
-    """Return the labels and, with a palette, the recolored image of all pixels.
+    """Return the labels of an image and, if there is a palette, the recolored image.
 
     Parameters
     ----------
     pixels : Pixels
+        The image.
     painter : Painter
     palette : (K, C) float64 array or None
-        In channel units; None leaves the recolored image out.
+        The color of each label, in channel units. None makes no recolored image.
     step : callable
-        Called after each block.
+        Called after each block, unless the image is a dask array.
 
     Returns
     -------
-    labels : array of the spatial shape
-        Unsigned; 0 where a pixel is left out. Lazy where the image is a dask array.
-    recolored : array of the image's shape and dtype, or None
+    labels : unsigned integer array of the spatial shape
+        0 where a pixel is left out. A dask array if the image is a dask array.
+    recolored : array of the shape and dtype of ``pixels.array``, or None
+        A dask array if the image is a dask array.
     """
     colors = None if palette is None else round_to(palette, pixels.dtype)
     if pixels.is_lazy:
@@ -235,7 +259,10 @@ def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None)
 
 
 def recolor_lazily(labels: Any, palette: NDArray[Any], original: Any) -> Any:
-    """Return what `recolor` makes of dask arrays of the same chunks, as a dask array."""
+    """Return a dask array of the results of `recolor` for the chunks of two dask arrays.
+
+    The spatial chunks of labels and original must be the same.
+    """
     import dask.array as da
 
     return da.map_blocks(
@@ -250,10 +277,34 @@ def recolor_lazily(labels: Any, palette: NDArray[Any], original: Any) -> Any:
     )
 
 
+def renumber_labels(labels: Any, new_labels: NDArray[Any]) -> Any:
+    """Return ``new_labels[labels]``: the new label of each pixel.
+
+    Parameters
+    ----------
+    labels : integer numpy or dask array
+        Labels from 0 to n - 1.
+    new_labels : (n,) array
+        The new label for each label.
+
+    Returns
+    -------
+    array of the shape of `labels` and the dtype of `new_labels`
+        A dask array of the same chunks if `labels` is a dask array.
+    """
+    if not is_dask(labels):
+        return new_labels[labels]
+    return labels.map_blocks(
+        new_labels.__getitem__,
+        dtype=new_labels.dtype,
+        meta=np.empty((0,) * labels.ndim, new_labels.dtype),
+    )
+
+
 def _label_chunk(
     painter: Painter, n_channels: int, chunk: NDArray[Any], *masks: NDArray[np.bool_]
 ) -> NDArray[Any]:
-    """Return the labels of a chunk (..., C or more), given whether its pixels count (..., 1)."""
+    """Return the labels of a chunk (..., C or more), 0 where its mask (..., 1) is False."""
     pixels = np.asarray(chunk)
     with in_task():
         values, kept = split(pixels, np.asarray(masks[0]) if masks else None, n_channels)
@@ -263,5 +314,5 @@ def _label_chunk(
 def _recolor_chunk(
     palette: NDArray[Any], dtype: np.dtype[Any], chunk: NDArray[Any], labels: NDArray[Any]
 ) -> NDArray[Any]:
-    # A cluster hands arrays over in native byte order, whatever they had.
+    # A distributed cluster returns arrays in native byte order: restore the declared dtype.
     return recolor(labels[..., 0], palette, np.asarray(chunk, dtype))

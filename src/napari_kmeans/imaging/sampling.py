@@ -15,7 +15,7 @@ from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.drawing import Drawn, draw_pixels, indices_of
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
-from napari_kmeans.imaging.kernels import find_least
+from napari_kmeans.imaging.kernels import update_smallest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -243,7 +243,7 @@ class _Locator:
                 indices = indices_of(block, self.shapes[image])
                 here = entries[start : start + len(indices)]
                 key = np.random.SeedSequence([self.seed, 2, image]).generate_state(1, np.uint64)
-                find_least(here, indices, image, key[0], *lots)
+                update_smallest(here, indices, image, key[0], *lots)
                 start += len(indices)
         return lots
 

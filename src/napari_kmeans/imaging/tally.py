@@ -1,4 +1,4 @@
-"""What each cluster holds: its pixels, the sums of their channels, their cost."""
+"""Sum the pixels of each cluster: their number, their channels, their cost."""
 
 from __future__ import annotations
 
@@ -26,28 +26,39 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Block, Floats
 
 
-_SLAB = 2**18
-"""Colors per task. Fixed, so that sums do not depend on the number of threads."""
+_COLORS_PER_TASK = 2**18
+"""The number of colors that a task sums. Fixed: sums do not depend on the number of threads."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Counts (K,) of pixels, sums (K, C) in channel units, the cost of all pixels.
+    """The sums over the pixels of each of K clusters.
 
-    Known besides, where it was found on the way: `labels` (n,) from 0 on, of the
-    distinct colors; `found`, for each image of its spatial shape, the same of all
-    pixels plus 1, with 0 where a pixel is left out, or None for a dask image.
+    Attributes
+    ----------
+    counts : (K,) int64 array
+        The number of pixels.
+    sums : (K, C) float64 array
+        The sums of the channels, in channel units; see also `Nearest`.
+    cost : float
+        The sum of the squared distances of all pixels from their centers, in the
+        clustering space.
+    labels : (n,) int32 array or None
+        The cluster of each color that was summed, from 0 on, if known.
+    pixel_labels : list of integer arrays of the spatial shapes, or None
+        For each image the cluster of each pixel, from 1 on, if known; 0 where a pixel is
+        left out. None instead of an array for a dask image.
     """
 
     counts: NDArray[np.int64]
     sums: Floats
     cost: float
     labels: NDArray[np.int32] | None = None
-    found: list[NDArray[Any] | None] | None = None
+    pixel_labels: list[NDArray[Any] | None] | None = None
 
     @property
     def means(self) -> Floats:
-        """The mean color (K, C) of each cluster; NaN where it has no pixel."""
+        """The mean color (K, C) of each cluster; NaN for a cluster without pixels."""
         return np.divide(
             self.sums,
             self.counts[:, None],
@@ -63,15 +74,28 @@ def tally_colors(
     cost: float,
     n_clusters: int,
 ) -> Tally:
-    """Tally colors (n, C) of known labels; the weights (n,) are numbers of pixels."""
+    """Return the tally of weighted colors whose labels are known.
+
+    Parameters
+    ----------
+    values : (n, C) array
+        Colors, in channel units.
+    weights : (n,) float64 array
+        The number of pixels of each color.
+    labels : (n,) int32 array
+        The cluster of each color, from 0 on.
+    cost : float
+        The cost of all pixels.
+    n_clusters : int
+    """
     colors = to_space(values, "rgb", 1.0)
 
-    def add(part: slice) -> tuple[Floats, Floats]:
+    def add(rows: slice) -> tuple[Floats, Floats]:
         totals, sums = np.zeros(n_clusters), np.zeros((n_clusters, colors.shape[1]))
-        kernels.add_by_label(labels[part], colors[part], weights[part], totals, sums)
+        kernels.add_by_label(labels[rows], colors[rows], weights[rows], totals, sums)
         return totals, sums
 
-    totals, sums = zip(*map_slices(add, max(len(colors), 1), _SLAB), strict=True)
+    totals, sums = zip(*map_slices(add, max(len(colors), 1), _COLORS_PER_TASK), strict=True)
     counts = np.rint(np.sum(totals, axis=0)).astype(np.int64)
     return Tally(counts, np.sum(sums, axis=0), cost, labels)
 
@@ -79,10 +103,13 @@ def tally_colors(
 def tally_pixels(
     images: Sequence[Pixels], centers: Floats, space: ColorSpace, step: Step = ignore
 ) -> Tally:
-    """Tally the pixels of images that are not left out, block by block."""
+    """Return the tally of all pixels of images that are not left out.
+
+    `step` is called after each block or batch.
+    """
     nearest = Nearest(centers, space)
-    # What is lazy may not fit in memory.
-    found = [
+    # The labels of a dask image may not fit in memory.
+    pixel_labels = [
         None if pixels.is_lazy else np.zeros(pixels.shape, label_dtype(len(centers)))
         for pixels in images
     ]
@@ -91,27 +118,30 @@ def tally_pixels(
         image, block = place
         values, kept = images[image].read(block)
         inside = values if kept is None else values[kept]
-        part, target = nearest.tally(inside), found[image]
+        block_tally, target = nearest.tally(inside), pixel_labels[image]
         assert target is not None
-        assert part.labels is not None
-        target[block].reshape(-1)[slice(None) if kept is None else kept] = part.labels + 1
-        return replace(part, labels=None)
+        assert block_tally.labels is not None
+        target[block].reshape(-1)[slice(None) if kept is None else kept] = block_tally.labels + 1
+        return replace(block_tally, labels=None)
 
-    parts = map_threads(tally, blocks_in_memory(images), step)
-    parts += map_reduce_lazy(images, nearest, add_tallies, step)
-    return replace(add_tallies(parts), found=found)
+    tallies = map_threads(tally, blocks_in_memory(images), step)
+    tallies += map_reduce_lazy(images, nearest, add_tallies, step)
+    return replace(add_tallies(tallies), pixel_labels=pixel_labels)
 
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """The leaf that tallies pixels with their nearest centers.
+    """The leaf that assigns pixels to their nearest centers and tallies them.
 
     Attributes
     ----------
     centers : (K, F) float64 array
+        Centers in the clustering space.
     space : ColorSpace
+        The clustering space.
     in_space : bool, default False
-        Whether sums are of the coordinates in the clustering space.
+        If True, sum the coordinates in the clustering space (K, F) instead of the
+        channels (K, C).
     """
 
     centers: Floats
@@ -119,11 +149,11 @@ class Nearest:
     in_space: bool = False
 
     def __call__(self, batch: Batch) -> Tally:
-        """Tally a batch."""
+        """Return the tally of a batch."""
         return add_tallies([replace(self.tally(p.inside), labels=None) for p in batch.pieces])
 
     def tally(self, values: NDArray[Any]) -> Tally:
-        """Tally colors (n, C)."""
+        """Return the tally of pixels (n, C), with their labels."""
         points = self.space.convert(values)
         labels, distances = find_nearest(points, self.centers)
         colors = points if self.in_space else values
@@ -131,10 +161,10 @@ class Nearest:
         return tally_colors(colors, weights, labels, float(distances.sum()), len(self.centers))
 
 
-def add_tallies(parts: list[Tally]) -> Tally:
-    """Return the tally of all parts together."""
+def add_tallies(tallies: list[Tally]) -> Tally:
+    """Return the sum of tallies, without the labels."""
     return Tally(
-        np.sum([part.counts for part in parts], axis=0),
-        np.sum([part.sums for part in parts], axis=0),
-        float(np.sum([part.cost for part in parts])),
+        np.sum([tally.counts for tally in tallies], axis=0),
+        np.sum([tally.sums for tally in tallies], axis=0),
+        float(np.sum([tally.cost for tally in tallies])),
     )

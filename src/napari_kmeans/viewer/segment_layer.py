@@ -1,95 +1,86 @@
-"""From an image layer to the layers of a result."""
+"""Cluster an image layer: an Image layer in, a Labels layer and a recolored Image layer out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
+from napari.layers import Image, Labels, Points
 
-from napari_kmeans.options import Options
+from napari_kmeans.options import FIT_OPTIONS, Options, check_names, show_options
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import WHOLE
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Unpack
 
-    from napari.layers import Labels
+    from napari_kmeans.options import OptionValues
 
 
+@show_options(FIT_OPTIONS)
 def segment_layer(
     layer: Image | Sequence[Image],
     n_clusters: int = Options.n_clusters,
     *,
-    color_space: str = Options.color_space,
-    normalize: str = Options.normalize,
-    balance: float = Options.balance,
-    method: str = Options.method,
-    coreset_size: int | str = Options.coreset_size,
     mask: Any = None,
-    init: Any = Options.init,
-    n_init: int | str = Options.n_init,
-    max_iter: int = Options.max_iter,
-    tol: float = Options.tol,
-    random_state: int | None = Options.random_state,
     level: int | None = None,
     stack: str | int | tuple[int | None, ...] = WHOLE,
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[OptionValues],
 ) -> tuple[Labels, Image | list[Image]]:
     """Cluster the colors of an image layer, or of several that are channels of one image.
 
     Parameters
     ----------
     layer : napari.layers.Image or sequence of them
-        RGB, RGBA or gray, with any number of dimensions, of one or several
-        resolutions, in memory or lazy (dask, zarr). Several are clustered as
-        one image with a channel for each: gray, and of the same shape. With
-        `normalize`, each counts alike, however bright it is.
+        RGB, RGBA or gray, with any number of dimensions, of one or several resolutions,
+        in memory or lazy (dask, zarr). Several layers are clustered as one image with a
+        channel for each. They must be gray and have the same shape. With `normalize`,
+        each channel has the same weight, however bright it is.
     n_clusters, color_space, normalize, balance, method, coreset_size
     n_init, max_iter, tol, random_state
         As in :func:`napari_kmeans.segment`.
     init : {"k-means++", "random"}, (K, C) array, Points or Labels layer
-        As in :func:`napari_kmeans.segment`, or what is pointed at in a layer
-        over the image, wherever the two lie in the world: the pixel under each
-        point, or the mean color under the strokes of each label, at full
-        resolution. There are as many clusters as points or labels then, and
-        `n_clusters` does not count. 2-D layers hold for the slice of a stack
-        that is clustered, or else for the one in view. The clusters are not
-        numbered as the points or labels are, but from dark to bright.
+        As in :func:`napari_kmeans.segment`, or a layer of marks over the image: each point
+        gives the color of the pixel under it, and each label the mean color of its pixels,
+        at full resolution and in world coordinates. The number of points or labels then
+        replaces `n_clusters`. Marks in 2-D layers are of the slice that is clustered, or
+        else of the slice in view. Clusters are numbered from dark to bright, not in the
+        order of the points or labels.
     mask : array, napari.layers.Labels or napari.layers.Shapes, optional
-        The pixels to cluster: where an array or labels are nonzero, or inside
-        rectangles, ellipses and polygons. 2-D shapes hold in every slice. For a
-        multiscale layer, arrays and labels have the pixels of the finest level;
-        labels of as many levels are taken level by level.
+        The pixels to cluster: where an array or labels are nonzero, or inside rectangles,
+        ellipses and polygons. 2-D shapes are valid in every slice. For a multiscale layer,
+        arrays and labels have the pixels of the finest level; labels with the same number
+        of levels are used level by level.
     level : int, optional
-        The level of a multiscale layer that is fitted, 0 being the finest. None
-        takes the coarsest of at least four million pixels for a coreset, and
-        the finest for "full" or if none has as many.
+        The level of a multiscale layer that is fitted; 0 is the finest. None takes for a
+        coreset the coarsest level of at least four million pixels, and the finest level
+        for "full" or if no level has that many.
     stack : "whole", "each", int or tuple, default "whole"
-        For a layer with more than two dimensions: one model for all slices, one
-        for each (see :func:`napari_kmeans.segment_slices`), or the index of a
-        single slice, the only one that is clustered. An index names the first
-        axes, or all of them with None for those of the slice: ``(None, 7, None)``.
+        For a layer with more than two dimensions: one model for all slices ("whole"), one
+        for each slice ("each", see :func:`napari_kmeans.segment_slices`), or the index of
+        the only slice that is clustered. An index names the first axes, or all axes with
+        None for the two of the slice: ``(None, 7, None)``.
     progress : callable, optional
-        Called as ``progress(done, total)``; raising from it cancels.
+        ``progress(done, total)``; raising from it cancels.
 
     Returns
     -------
     labels : napari.layers.Labels
-        1…K from dark to bright in the colors in which `recolored` is shown, with
-        the contrast limits and the gamma of the layer; 0 where left out and in
-        slices that are not clustered. Its features are the table, whose pixels
-        are those of the level that was fitted, and whose `color` is that on the
-        screen.
+        1…K from dark to bright, in the display colors of `recolored`, which has the
+        contrast limits and the gamma of the layer. 0 where pixels are left out, and in
+        slices that are not clustered. Its features are the table. The pixels of the table
+        are those of the level that was fitted, and its `color` is the display color.
     recolored : napari.layers.Image or list of them
-        The image in the colors of the palette; for several layers, each of them.
+        The image in the colors of the palette; for several layers, a list.
 
-    Both have the levels of the image, and are lazy where it is.
+    Both have the levels of the image, and are lazy where the image is.
 
     Raises
     ------
     TypeError, ValueError
-        If the layer is no image layer, or as :func:`napari_kmeans.segment` does.
+        If the layer is not an image layer, or if the mask or an option cannot be used.
 
     Examples
     --------
@@ -100,23 +91,13 @@ def segment_layer(
     for each in layers or [layer]:
         if not isinstance(each, Image):
             raise TypeError(f"layer must be an Image layer, got {each!r}: choose an image.")
-    task = Task.of(
-        layers,
-        mask=mask,
-        level=level,
-        stack=stack,
-        n_clusters=n_clusters,
-        color_space=color_space,
-        normalize=normalize,
-        balance=balance,
-        method=method,
-        coreset_size=coreset_size,
-        init=init,
-        n_init=n_init,
-        max_iter=max_iter,
-        tol=tol,
-        random_state=random_state,
-    )
+    check_names(FIT_OPTIONS, options)
+    start = None
+    if isinstance(options.get("init"), Points | Labels):
+        # The colors of the marks replace both options when the task runs.
+        start, n_clusters = options.pop("init"), 1
+    values = Options(n_clusters=n_clusters, **options)
+    task = Task.of(layers, values, start=start, mask=mask, level=level, stack=stack)
     outcome = task.run(progress)
     labels, recolored = labels_layer(outcome, task.source), recolored_layers(outcome, task.source)
     return labels, recolored if task.source.channels else recolored[0]

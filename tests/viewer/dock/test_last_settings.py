@@ -145,7 +145,7 @@ def test_no_viewer_and_no_layer_is_kept_alive(quadrants):
     last_settings_of(viewer).keep("init", layer)
     last_settings_of(viewer).keep("n_clusters", 3)
     assert last_settings_of(viewer).settings == {"init": layer, "n_clusters": 3}
-    task = Task.of([image], mask=None, level=None, stack="whole", **Options(n_clusters=2).to_dict())
+    task = Task.of([image], Options(n_clusters=2), mask=None, level=None, stack="whole")
     result = Result(task, task.run(), (image, layer))
     last_settings_of(viewer).keep_result(result)
     assert last_settings_of(viewer).result.layers == (image, layer)

@@ -451,9 +451,9 @@ def test_bad_input_is_one_plain_sentence(viewer, dock, finish):
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("coreset_size", "many", "coreset_size must be auto or a whole number"),
+        ("coreset_size", "many", "coreset_size must be 'auto' or a whole number"),
         ("coreset_size", 2, "coreset_size must be at least n_clusters, got 2 for 4"),
-        ("n_init", "-1", "n_init must be auto or a whole number"),
+        ("n_init", "-1", "n_init must be 'auto' or a whole number"),
     ],
 )
 def test_bad_options_are_told_by_their_name(viewer, dock, finish, name, value, sentence):

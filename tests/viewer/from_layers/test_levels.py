@@ -15,6 +15,7 @@ from napari.utils import resize_dask_cache
 
 from napari_kmeans import KMeansModel, segment, segment_layer
 from napari_kmeans.imaging.blocks import as_lazy
+from napari_kmeans.options import Options
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers import source as source_module
 from napari_kmeans.viewer.from_layers.source import Source, default_level
@@ -142,7 +143,7 @@ def test_a_level_that_is_not_there_is_refused(pyramid, level):
 def test_points_of_a_coarse_level_lie_in_the_finest(pyramid, truth):
     layer = Image(pyramid, multiscale=True, rgb=True, **PLACE)
     task = Task.of(
-        [layer], mask=None, level=2, stack="whole", n_clusters=4, method="coreset", coreset_size=30
+        [layer], Options(n_clusters=4, coreset_size=30), mask=None, level=2, stack="whole"
     )
     outcome = task.run()
     points = coreset_layer(outcome, task.source)
@@ -354,7 +355,7 @@ def test_lazy_labels_as_a_mask_stay_lazy(quadrants):
     layer = Image(da.from_array(quadrants, chunks=(5, 21, 3)), rgb=True)
     mask = Labels(drawn)
     reads.chunks.clear()
-    task = Task.of([layer], mask=mask, level=None, stack="whole", method="coreset", n_clusters=4)
+    task = Task.of([layer], Options(n_clusters=4), mask=mask, level=None, stack="whole")
     assert not reads.chunks
     (inside,) = task.masks
     assert isinstance(inside, da.Array)

@@ -251,7 +251,7 @@ def test_four_fits_read_the_image_as_often_as_one(viewer, open_dock, quadrants, 
     counts = []
     for numbers in ([3], [2, 3, 4, 5]):
         reads.clear()
-        dock._kept.clear()
+        dock._summary_cache.clear()
         outcomes = Comparison(dock.task(), numbers).run()
         assert [outcome.model.n_clusters for outcome in outcomes] == numbers
         counts.append(len(reads))

@@ -5,7 +5,6 @@ import pytest
 from skimage import data
 
 from napari_kmeans import merge_similar, segment, segment_layer
-from napari_kmeans.merging import MergedModel
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ class TestMergeSimilar:
             np.testing.assert_array_equal(labels.data, expected.labels)
             np.testing.assert_array_equal(recolored.data, expected.recolored)
             assert list(labels.features["pixels"]) == list(expected.table["pixels"])
-            assert isinstance(coffee.result.outcome.model, MergedModel)
+            assert coffee.result.outcome.model.is_merged
             assert panel.message.text() == f"{len(expected.table)} of 9 clusters."
         assert [layer.name for layer in viewer.layers] == [
             "coffee",
@@ -147,7 +146,7 @@ class TestLive:
         for number in (2, 3, 4, 5, 6, 7, 8, 12):
             coffee.n_clusters_slider.value = number
         coffee.color_space.value = "lab"
-        qtbot.waitUntil(lambda: coffee.result.task.options["color_space"] == "lab", timeout=20_000)
+        qtbot.waitUntil(lambda: coffee.result.task.options.color_space == "lab", timeout=20_000)
         self.settle(qtbot, coffee)
         expected, _ = segment_layer(viewer.layers["coffee"], 12, color_space="lab")
         np.testing.assert_array_equal(coffee.result.labels.data, expected.data)
@@ -171,13 +170,13 @@ class TestLive:
         widget.live.value = True
         self.settle(qtbot, widget)
         slow.asked.clear()
-        summary = widget._kept._kept.summary
+        summary = widget._summary_cache._entry.summary
         widget.n_clusters.value = 3
         self.settle(qtbot, widget)
         assert widget.result.labels.data.max() == 3
-        assert widget._kept._kept.summary is summary
+        assert widget._summary_cache._entry.summary is summary
         widget.live.value = False
-        assert widget._kept._kept is None
+        assert widget._summary_cache._entry is None
 
     def test_nothing_runs_unless_it_is_wanted(self, coffee, qtbot):
         coffee.n_clusters.value = 3
@@ -213,4 +212,4 @@ class TestLive:
         widget.coreset_size.value = "50"
         self.settle(qtbot, widget)
         assert widget.result.labels.data.max() == 3
-        assert widget.result.task.options["coreset_size"] == 50
+        assert widget.result.task.options.coreset_size == 50

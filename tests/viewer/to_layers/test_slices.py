@@ -10,6 +10,7 @@ import pytest
 from napari.layers import Image, Labels, Shapes
 
 from napari_kmeans import segment, segment_layer, segment_slices
+from napari_kmeans.options import Options
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import Source, layer_levels
 from napari_kmeans.viewer.provenance import METADATA_KEY
@@ -143,12 +144,10 @@ def test_a_slice_has_the_mask_of_its_place(ramp):
 def test_points_lie_in_their_slice(ramp):
     task = Task.of(
         [Image(ramp, rgb=False)],
+        Options(n_clusters=3, coreset_size=10),
         mask=None,
         level=None,
         stack=(None, 5, None),
-        n_clusters=3,
-        method="coreset",
-        coreset_size=10,
     )
     points = coreset_layer(task.run(), task.source)
     assert points.ndim == 3

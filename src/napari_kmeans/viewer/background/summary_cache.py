@@ -1,39 +1,38 @@
-"""The summary of the image that was clustered last, for the next run to start from."""
+"""A cache for the summary of the image that was clustered last, for the next run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.options import SUMMARY_OPTIONS
-from napari_kmeans.segmentation import summarize
-from napari_kmeans.summary import CountedColors
+from napari_kmeans.segmentation import summarize_with_options
 
 if TYPE_CHECKING:
     from napari_kmeans.execution.progress import Report
+    from napari_kmeans.options import Options
     from napari_kmeans.summary import Summary
 
 
 class SummaryCache:
-    """Remembers one summary, and makes it anew for other pixels.
+    """A cache for one summary, which is replaced when other pixels are asked for.
 
-    Pixels are told apart by their arrays: those of one that was changed in
-    place are taken to be what they were. May be asked from several threads.
+    Pixels are identified by their arrays. A change of an array in place is not noticed.
+    Several threads may use the cache.
     """
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forget it, and free what memory it takes."""
-        self._kept: _Kept | None = None
+        """Drop the summary and free its memory."""
+        self._entry: _Entry | None = None
 
     def of(
         self,
         image: Any,
         arrays: tuple[Any, ...],
         key: Any,
-        options: dict[str, Any],
+        options: Options,
         progress: Report | None,
         **where: Any,
     ) -> Summary:
@@ -43,37 +42,37 @@ class SummaryCache:
         ----------
         image : array
         arrays : tuple of arrays
-            What the image is made of, to tell it from others.
+            The arrays of which the image is made. They identify its pixels.
         key : object
-            Which part of these it is.
-        options : dict
-            Of `segment`.
+            Identifies the part of these arrays.
+        options : Options
         progress : callable or None
         **where
-            Where the channels are, as for `summarize`.
+            The arguments of `summarize` that state where the channels are.
         """
-        given = {name: options[name] for name in SUMMARY_OPTIONS if name in options}
-        kept = self._kept
-        if kept is None or not (kept.is_of(arrays, key) and kept.serves(given)):
-            summary = summarize(image, **given, **where, progress=progress)
-            # One assignment: what another thread reads belongs together.
-            self._kept = kept = _Kept(arrays, key, given, summary)
-        return kept.summary
+        entry = self._entry
+        if entry is None or not (entry.is_of(arrays, key) and entry.serves(options)):
+            summary = summarize_with_options(image, options, **where, progress=progress)
+            # A single assignment, so that another thread never reads half an entry.
+            self._entry = entry = _Entry(arrays, key, summary)
+        return entry.summary
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
-    """A summary, and what it was made of."""
+class _Entry:
+    """A summary, and the pixels of which it was made."""
 
     arrays: tuple[Any, ...]
     key: Any
-    given: dict[str, Any]
     summary: Summary
 
     def is_of(self, arrays: tuple[Any, ...], key: Any) -> bool:
         same = all(a is b for a, b in zip(arrays, self.arrays, strict=False))
         return same and len(arrays) == len(self.arrays) and key == self.key
 
-    def serves(self, given: dict[str, Any]) -> bool:
-        # Where colors are counted, any options will do.
-        return isinstance(self.summary, CountedColors) or given == self.given
+    def serves(self, options: Options) -> bool:
+        """Return whether the summary can be used with these options."""
+        own = self.summary.options
+        return all(
+            getattr(options, name) == getattr(own, name) for name in self.summary.fixed_options
+        )

@@ -1,4 +1,4 @@
-"""The work of one run: fit what was chosen of a source, and paint all of its levels."""
+"""The work of one run: fit the chosen level and slices of a source, and paint all levels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from napari.layers import Labels, Points
 
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.declared import as_declared
-from napari_kmeans.options import SUMMARY_OPTIONS, Options
-from napari_kmeans.segmentation import Segmentation, segment, summarize
-from napari_kmeans.stacks import StackSegmentation, segment_slices
+from napari_kmeans.options import SUMMARY_OPTIONS
+from napari_kmeans.segmentation import (
+    Segmentation,
+    segment_with_options,
+    summarize_with_options,
+)
+from napari_kmeans.stacks import StackSegmentation, segment_slices_with_options
 from napari_kmeans.viewer.from_layers.channels import source_of_channels
 from napari_kmeans.viewer.from_layers.masks import mask_levels
 from napari_kmeans.viewer.from_layers.source import EACH, Source, spatial_shape
@@ -22,44 +25,44 @@ from napari_kmeans.viewer.from_layers.starts import StartMarks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari.layers import Image
+    from napari.layers import Image, Labels, Points
 
     from napari_kmeans.execution.progress import Report
+    from napari_kmeans.options import Options
     from napari_kmeans.summary import Summary
     from napari_kmeans.viewer.background.summary_cache import SummaryCache
 
 AnySegmentation: TypeAlias = Segmentation | StackSegmentation
-"""What a run gives; with a list of labels and of recolored images if the source has levels."""
+"""The result of a run. If the source has levels, labels and recolored images are lists."""
 
 _FIT_EFFORT = 4
-"""What fitting a pixel takes, in pixels that are painted only."""
+"""The time to fit and paint a pixel, relative to the time to paint it. Measured roughly; it
+only divides the progress bar."""
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a run needs to know, whatever becomes of the layers meanwhile.
+    """The input of a run, unaffected by later changes of the layers.
 
     Attributes
     ----------
     source : Source
     masks : list of arrays or None
-        For what is clustered of each level.
-    options : dict
-        As for :func:`napari_kmeans.segment`.
+        The mask of the chosen slices of each level.
+    options : Options
     arrays : tuple of arrays
-        The data of the layers, to tell them from others.
+        The data of the layers, which identify the pixels in the cache.
     kept : SummaryCache or None
-        Where the summary of the pixels may be found, and is left.
+        The cache from which the summary of the pixels is taken, if there is one.
     start : StartMarks or None
-        The marks whose colors are to be started from; they take the place of
-        `init` and `n_clusters` in the options.
+        The marks whose colors replace `init` and `n_clusters` in the options.
     summary : Summary or None
-        That of what is fitted, if it is there already.
+        The summary of the pixels that are fitted, if there is one already.
     """
 
     source: Source
     masks: list[Any] | None
-    options: dict[str, Any]
+    options: Options
     arrays: tuple[Any, ...] = ()
     kept: SummaryCache | None = None
     start: StartMarks | None = None
@@ -69,16 +72,17 @@ class Task:
     def of(
         cls,
         layers: Sequence[Image],
+        options: Options,
         *,
+        start: Points | Labels | None = None,
         mask: Any,
         level: int | None,
         stack: Any,
         kept: SummaryCache | None = None,
-        **options: Any,
     ) -> Task:
-        """Take down what is to be done for a layer, or for several as channels of one image.
+        """Return the task for a layer, or for several layers as channels of one image.
 
-        `init` may be a Points or a Labels layer, as for `segment_layer`.
+        `start` is the layer of the marks whose colors are the start.
 
         Raises
         ------
@@ -86,23 +90,20 @@ class Task:
             If the layers have no such level or slice, or the mask another shape.
         """
         source = Source.of(layers[0]) if len(layers) == 1 else source_of_channels(layers)
-        source = source.fitted_on(level, stack, options["method"])
+        source = source.fitted_on(level, stack, options.method)
         arrays = tuple(layer.data for layer in layers)
-        start = None
-        if isinstance(options.get("init"), Points | Labels):
-            start = StartMarks.of(options["init"], layers[0], source)
-            options["init"] = Options.init
+        marks = None if start is None else StartMarks.of(start, layers[0], source)
         masks = mask_levels(mask, layers[0], source)
-        return cls(source, masks, options, arrays, kept, start)
+        return cls(source, masks, options, arrays, kept, marks)
 
     def run(self, progress: Report | None = None) -> AnySegmentation:
-        """Fit one level and paint all.
+        """Fit one level and paint all levels.
 
-        Levels in memory are painted at once, lazy ones when they are looked at.
+        Levels in memory are painted at once, lazy levels when they are viewed.
         """
         if self.start is not None:
             colors = self.start.colors(self.source)
-            options = {**self.options, "init": colors, "n_clusters": len(colors)}
+            options = replace(self.options, init=colors, n_clusters=len(colors))
             return replace(self, options=options, start=None).run(progress)
         source = self.source
         others = [level for level in range(source.n_levels) if level != source.level]
@@ -121,7 +122,7 @@ class Task:
         return replace(fitted, labels=list(labels), recolored=list(recolored))
 
     def _shares(self, others: list[int]) -> Any:
-        """Return the shares of the work that are done after the fit and each level painted."""
+        """Return the share of the work that is done after the fit, and after each other level."""
         efforts = [_FIT_EFFORT * self._n_pixels(self.source.level)]
         for level in others:
             lazy = is_dask(self.source.levels[level])
@@ -134,47 +135,56 @@ class Task:
         return int(np.prod(shape, dtype=np.int64))
 
     def _fit(self, progress: Report | None) -> AnySegmentation:
-        part, mask = self.fitted_part, self._mask(self.source.level)
+        pixels, mask = self.fitted_part, self._mask(self.source.level)
         if self.source.stack == EACH:
-            return segment_slices(part, mask=mask, progress=progress, **self._where, **self.options)
+            return segment_slices_with_options(
+                pixels, self.options, mask=mask, progress=progress, **self._where
+            )
         if self.summary is None and not self._is_kept:
-            return segment(part, mask=mask, progress=progress, **self._where, **self.options)
+            return segment_with_options(
+                pixels, self.options, mask=mask, progress=progress, **self._where
+            )
         summary = self.summary or self.summarize(part_of(progress, 0, 0.5))
         fitting = progress if self.summary else part_of(progress, 0.5, 1)
-        return segment(part, summary=summary, progress=fitting, **self.options)
+        return segment_with_options(pixels, self.options, summary=summary, progress=fitting)
 
     def summarize(self, progress: Report | None = None) -> Summary:
-        """Return the summary of what is fitted: the one that is kept, or a new one."""
+        """Return the summary of the pixels that are fitted: the cached one, or a new one."""
         if self.kept is not None and self._is_kept:
             key = (self.source.unique_id, self.source.level, self.source.stack)
             return self.kept.of(
                 self.fitted_part, self.arrays, key, self.options, progress, **self._where
             )
-        mask, given = self._mask(self.source.level), self.summary_options
-        return summarize(self.fitted_part, mask=mask, progress=progress, **self._where, **given)
+        return summarize_with_options(
+            self.fitted_part,
+            self.options,
+            mask=self._mask(self.source.level),
+            progress=progress,
+            **self._where,
+        )
 
     @property
     def summary_options(self) -> dict[str, Any]:
-        """The options that a summary depends on."""
-        return {name: self.options[name] for name in SUMMARY_OPTIONS if name in self.options}
+        """The options on which a summary depends, by name."""
+        return {name: getattr(self.options, name) for name in SUMMARY_OPTIONS}
 
     @property
     def fitted_part(self) -> Any:
-        """What of the pixels is fitted."""
+        """The pixels that are fitted: the chosen slices of the chosen level."""
         return self._part(self.source.level)
 
     @property
     def _is_kept(self) -> bool:
-        # A mask may be painted over in place.
+        # A mask is not cached: the user may paint on its array in place.
         return self.kept is not None and self.masks is None
 
     @property
     def _where(self) -> dict[str, Any]:
-        """Where the channels are."""
+        """The arguments of `segment` that state where the channels are."""
         return {"rgb": self.source.rgb, "channel_axis": -1 if self.source.channels else None}
 
     def _part(self, level: int) -> Any:
-        """Return what is clustered of a level."""
+        """Return the pixels of a level that are clustered."""
         index, array = self.source.index_of(level), self.source.levels[level]
         return array if index is None else array[index]
 
@@ -182,7 +192,7 @@ class Task:
         return None if self.masks is None else self.masks[level]
 
     def _registered(self, level: int, labels: Any, recolored: Any) -> tuple[Any, Any]:
-        """Return a slice where it lies in the stack: the others have no labels."""
+        """Return a slice in its place in the stack; the other slices get label 0."""
         index, array = self.source.index_of(level), self.source.levels[level]
         if index is None:
             return labels, recolored

@@ -8,11 +8,8 @@ from magicgui.widgets import (
     CheckBox,
     ComboBox,
     Container,
-    FloatSlider,
-    FloatSpinBox,
     ProgressBar,
     PushButton,
-    SpinBox,
 )
 from napari.layers import Image, Labels, Layer, Shapes
 
@@ -20,7 +17,6 @@ from napari_kmeans.options import OPTIONS
 from napari_kmeans.viewer.dock.choices import level_choices, level_field, stack_field
 from napari_kmeans.viewer.from_layers.marks_watcher import can_start
 from napari_kmeans.viewer.widgets.form import (
-    WordOrNumber,
     folded_away,
     form,
     narrow,
@@ -34,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import napari
+
+_MAIN_OPTIONS = ("n_clusters", "color_space", "normalize", "method")
+"""The options in the main form. All others are under *More options*, as they are declared."""
 
 
 class Fields(Container[Any]):
@@ -74,18 +73,11 @@ class Fields(Container[Any]):
         return [self.image, self.together, self.mask]
 
     def _option_fields(self) -> list[Any]:
-        self.n_clusters = option_field(SpinBox, "n_clusters")
-        self.color_space = option_field(ComboBox, "color_space")
-        self.normalize = option_field(ComboBox, "normalize")
-        self.balance = option_field(FloatSlider, "balance")
-        self.method = option_field(ComboBox, "method")
-        self.coreset_size = option_field(WordOrNumber, "coreset_size")
-        self.random_state = option_field(SpinBox, "random_state")
-        self.init = option_field(ComboBox, "init", choices=self._starts)
+        """Make a field for each option, as an attribute of the option's name."""
+        for name in OPTIONS:
+            special = {"choices": self._start_choices} if name == "init" else {}
+            setattr(self, name, option_field(name, **special))
         self.init.tooltip += " Or the colors under points, or under strokes of labels."
-        self.n_init = option_field(WordOrNumber, "n_init")
-        self.max_iter = option_field(SpinBox, "max_iter")
-        self.tol = option_field(FloatSpinBox, "tol", step=1e-5)
         return [getattr(self, name) for name in OPTIONS]
 
     def _part_fields(self) -> list[Any]:
@@ -164,9 +156,9 @@ class Fields(Container[Any]):
         )
         layout.addWidget(row([self.run_button, self.cancel_button, self.live]))
         layout.addWidget(self.progress_bar.native)
-        sampling = [self.balance, self.coreset_size, self.add_points]
-        fitting = [self.random_state, self.init, self.n_init, self.max_iter, self.tol]
-        layout.addWidget(folded_away("More options", form([*sampling, *fitting])))
+        more = [getattr(self, name) for name in OPTIONS if name not in _MAIN_OPTIONS]
+        more.insert(more.index(self.coreset_size) + 1, self.add_points)
+        layout.addWidget(folded_away("More options", form(more)))
 
     def _number_row(self) -> Any:
         """Return the number of clusters, with a slider for the usual ones."""
@@ -179,7 +171,7 @@ class Fields(Container[Any]):
 
         return choices
 
-    def _starts(self, combo_box: Any) -> list[tuple[str, Any]]:
+    def _start_choices(self, combo_box: Any) -> list[tuple[str, Any]]:
         words = [(word, word) for word in OPTIONS["init"].choices]
         image, chosen = self.image.value, combo_box.value
         # One that was moved off the image stays, for a run to tell what is wrong.

@@ -90,7 +90,7 @@ class KMeansWidget(Fields):
         # The proxy that plugins are handed wraps every layer it gives out anew.
         super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
         self.result: Result | None = None
-        self._kept = SummaryCache()
+        self._summary_cache = SummaryCache()
         self._asked: tuple[Any, ...] = ()
         self._is_asked_again = False
         self._watched = MarksWatcher(self.native, self._on_marks_changed)
@@ -263,7 +263,7 @@ class KMeansWidget(Fields):
         """
         if self._runner.is_running:
             raise RuntimeError("A run is under way: wait until it is finished, or cancel it.")
-        self._kept.clear()
+        self._summary_cache.clear()
         return self._start()
 
     def task(self) -> Task:
@@ -279,11 +279,12 @@ class KMeansWidget(Fields):
             raise ValueError("image must be an image layer, got None: open an image first.")
         return Task.of(
             self._layers(),
+            self._options(),
+            start=self._start_layer(),
             mask=self.mask.value,
             level=None if self.level.value == AUTO else self.level.value,
             stack=stack_to_fit(self.stack.value, layer),
-            kept=self._kept,
-            **self._options(),
+            kept=self._summary_cache,
         )
 
     def _start(self) -> SegmentationWorker:
@@ -299,13 +300,23 @@ class KMeansWidget(Fields):
         self.cancel_button.enabled = False
         self._runner.cancel()
 
-    def _options(self) -> dict[str, Any]:
-        options = {name: getattr(self, name).value for name in OPTIONS}
+    def _options(self) -> Options:
+        """Return the options in the fields, with the defaults of those that do not apply.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a field has a value that the option cannot have.
+        """
+        values = {name: getattr(self, name).value for name in OPTIONS}
         if not self.color_space.enabled:
-            options["color_space"] = Options.color_space
+            values["color_space"] = Options.color_space
         if not self._are_together():
-            options["normalize"] = Options.normalize
-        return options
+            values["normalize"] = Options.normalize
+        if self._start_layer() is not None:
+            # The worker reads the marks, whose colors then replace the option.
+            values["init"] = Options.init
+        return Options(**values)
 
     def _builders(self) -> tuple[Builder, ...]:
         """Return what makes the layers that are asked for, from the bottom to the top."""
@@ -342,7 +353,7 @@ class KMeansWidget(Fields):
             self._on_setting_changed()
         else:
             self._is_asked_again = False
-            self._kept.clear()
+            self._summary_cache.clear()
 
     def _on_setting_changed(self, *_: Any) -> None:
         """Run with the newest settings: now, or when the run that is under way is over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Points
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from numpy.typing import NDArray
 
+    from napari_kmeans.types import Floats
     from napari_kmeans.viewer.from_layers.source import Source
-
-Floats: TypeAlias = "NDArray[np.float64]"
 
 PIECE_PIXELS = 2**19
 """As many marked pixels are looked up at once."""

@@ -10,7 +10,7 @@ from magicgui.widgets import LineEdit, PushButton
 from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from napari_kmeans.execution.progress import part_of
-from napari_kmeans.options import OPTIONS
+from napari_kmeans.options import MAX_CLUSTERS
 from napari_kmeans.viewer.from_layers.source import EACH
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.provenance import METADATA_KEY
@@ -44,14 +44,13 @@ def read_numbers(text: str) -> list[int]:
     ValueError
         If it is no list of 1 to 15 numbers of clusters.
     """
-    info = OPTIONS["n_clusters"]
     words = text.replace(",", " ").split()
     numbers = list(dict.fromkeys(int(word) for word in words if word.isdecimal()))
-    fit = all(info.minimum <= number <= info.maximum for number in numbers)  # type: ignore[operator]
+    fit = all(1 <= number <= MAX_CLUSTERS for number in numbers)
     if not fit or not all(map(str.isdecimal, words)) or not 1 <= len(numbers) <= MOST_NUMBERS:
         raise ValueError(
-            f"numbers must be 1 to {MOST_NUMBERS} whole numbers from {info.minimum} to "
-            f"{info.maximum}, got {text!r}: write a list such as 2, 5, 10."
+            f"numbers must be 1 to {MOST_NUMBERS} whole numbers from 1 to {MAX_CLUSTERS}, "
+            f"got {text!r}: write a list such as 2, 5, 10."
         )
     return numbers
 
@@ -78,7 +77,7 @@ class Comparison:
 
 
 def _with_clusters(task: Task, n_clusters: int) -> Task:
-    return replace(task, options={**task.options, "n_clusters": n_clusters})
+    return replace(task, options=replace(task.options, n_clusters=n_clusters))
 
 
 class ComparePanel(WorkingPanel):

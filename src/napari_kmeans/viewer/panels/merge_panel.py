@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import FloatSlider, FloatSpinBox
 from qtpy.QtWidgets import QLabel
 
-from napari_kmeans.merging import can_compare_colors, cut, join_small, merge_clusters, merge_tree
+from napari_kmeans.merging import (
+    can_compare_colors,
+    cut_tree,
+    merge_clusters,
+    merge_small,
+    merge_tree,
+)
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.panels.panel import Panel
 from napari_kmeans.viewer.to_layers.label_table import is_outdated
@@ -90,8 +96,8 @@ class MergePanel(Panel):
             return
         self._merged_at = (self.distance.value, self.min_share.value)
         pixels = self._whole.table["pixels"]
-        groups = cut(self._tree, self.distance.value)
-        groups = join_small(self._whole.model, pixels, self.min_share.value / 100, groups)
+        groups = cut_tree(self._tree, self.distance.value)
+        groups = merge_small(self._whole.model, pixels, self.min_share.value / 100, groups)
         if groups.tolist() != self._groups:
             self._groups = groups.tolist()
             apart = len(set(self._groups)) == len(pixels)

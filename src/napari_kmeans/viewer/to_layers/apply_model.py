@@ -14,8 +14,8 @@ from napari_kmeans.imaging.blocks import is_dask, open_pixels
 from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
-from napari_kmeans.merging import MergedModel
-from napari_kmeans.segmentation import Segmentation, table_of
+from napari_kmeans.measuring import cluster_table
+from napari_kmeans.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,7 +93,7 @@ class ModelApplication:
             labels=labels if source.multiscale else labels[0],
             recolored=recolored if source.multiscale else recolored[0],
             model=model,
-            table=table_of(model, counts),
+            table=cluster_table(model, counts),
             coreset=None,
             distortion=fitted.distortion if fitted else float("nan"),
             options=fitted.options if fitted else model.options,
@@ -127,7 +127,7 @@ def _count(
     pixels = (open_pixels(image, rgb=model.rgb),)
     step = Progress(progress).stage(1, count_steps(pixels))
     counts = tally_pixels(pixels, model.cluster_centers_, model.space, step).counts
-    if isinstance(model, MergedModel):
+    if model.is_merged:
         counts = np.bincount(model.center_labels - 1, counts).astype(np.int64)
     return counts
 

@@ -10,7 +10,7 @@ import numpy as np
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.merging import MergedModel
+from napari_kmeans.model import KMeansModel
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
 from napari_kmeans.viewer.from_layers.source import EACH
@@ -19,7 +19,6 @@ from napari_kmeans.viewer.to_layers.clusters import joined_by_hand
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_kmeans.viewer.background.task import Task
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.to_layers.result import Result
 
@@ -50,15 +49,12 @@ def script_of(result: Result, masks: str = "masks") -> str:
         rgb=None if source.channels else source.rgb,
         channel_axis=-1 if source.channels else None,
         mask=False if task.masks is None else mask,
-        summarized=_was_summarized(task),
-        groups=model.center_labels.tolist() if isinstance(model, MergedModel) else None,
+        groups=model.center_labels.tolist()
+        if isinstance(model, KMeansModel) and model.is_merged
+        else None,
         joined=None if result.labels is None else joined_by_hand(result.labels),
         part=_part_of(source),
     )
-
-
-def _was_summarized(task: Task) -> bool:
-    return task.kept is not None and task.masks is None and task.source.stack != EACH
 
 
 def _part_of(source: Source) -> Part:

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_kmeans.types import Floats
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.from_layers.source import Source
-
-    Floats = NDArray[np.float64]
 
 TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 

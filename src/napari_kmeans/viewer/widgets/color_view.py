@@ -15,7 +15,6 @@ from vispy.scene.visuals import Line, Markers
 
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.imaging.colors import display_colors
-from napari_kmeans.merging import labels_of_centers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QColor
 
     from napari_kmeans.segmentation import Segmentation
+    from napari_kmeans.types import Floats
 
-    Floats: TypeAlias = NDArray[np.float64]
     ToScreen: TypeAlias = Callable[[Floats], Floats]
 
 MAX_POINTS = 20_000
@@ -146,7 +145,7 @@ def cloud_of(segmentation: Segmentation, to_screen: ToScreen | None = None) -> C
         centers=_three(centers)[:, order],
         colors=to_screen(values),
         # Of clusters that were joined, each center has the color of all.
-        cluster_colors=to_screen(model.palette)[labels_of_centers(model) - 1],
+        cluster_colors=to_screen(model.palette)[model.center_labels - 1],
         axis_names=_AXES.get(model.color_space, (*names, "", "")[:3]),
     )
 

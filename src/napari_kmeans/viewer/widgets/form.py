@@ -27,7 +27,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_kmeans.options import OPTIONS
+from napari_kmeans.checks import Choice, RealNumber, WholeNumber
+from napari_kmeans.options import AUTO, OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,14 +49,25 @@ class WordOrNumber(LineEdit):
         super().set_value(str(value))
 
 
-def option_field(kind: type[Any], name: str, **arguments: Any) -> Any:
+def option_field(name: str, **arguments: Any) -> Any:
     """Return the field of an option, with its default, bounds, choices and texts."""
     info = OPTIONS[name]
-    if kind is ComboBox:
-        arguments.setdefault("choices", info.choices)
-    if kind in (SpinBox, FloatSpinBox, FloatSlider):
-        arguments.update(min=info.minimum, max=info.maximum)
-    return kind(name=name, value=info.default, label=info.label, tooltip=info.tooltip, **arguments)
+    kind = info.kind
+    widget: type[Any]
+    if isinstance(kind, Choice):
+        widget = ComboBox
+        arguments.setdefault("choices", kind.choices)
+    elif isinstance(kind, WholeNumber) and AUTO in kind.others:
+        widget = WordOrNumber
+    else:
+        arguments.update(min=kind.minimum, max=kind.maximum)
+        widget = SpinBox
+        if isinstance(kind, RealNumber):
+            widget = FloatSlider if kind.step is None else FloatSpinBox
+            arguments.update({} if kind.step is None else {"step": kind.step})
+    return widget(
+        name=name, value=info.default, label=info.label, tooltip=info.tooltip, **arguments
+    )
 
 
 def narrow(field: ComboBox) -> None:

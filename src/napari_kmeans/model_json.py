@@ -1,0 +1,210 @@
+"""Read the file of a saved model, and check every entry before it is used."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.checks import LARGEST, quote_value
+from napari_kmeans.options import MAX_CLUSTERS, OPTIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
+
+FORMAT = "napari-kmeans model"
+VERSION = 1
+_MAX_BYTES = 64 * 2**20
+"""A model of 65,535 clusters and 20 channels fits in; a larger file is not a model."""
+
+
+def check_entries(values: Any) -> dict[str, Any]:
+    """Return the attributes of a model from the entries of its file, all of them checked.
+
+    Raises
+    ------
+    ValueError
+        If an entry is missing, has the wrong type or contradicts another entry.
+    """
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ValueError("this is not a napari-kmeans model: save one with KMeansModel.save.")
+    if values.get("version") != VERSION:
+        raise ValueError(
+            f"version must be {VERSION}, got {quote_value(values.get('version'))}: "
+            "update napari-kmeans, or save the model again."
+        )
+    rgb = _read_typed(values, "rgb", bool)
+    color_space = _read_choice(values, "color_space", OPTIONS["color_space"].choices)
+    centers, palette = _read_matrix(values, "cluster_centers"), _read_matrix(values, "palette")
+    n_channels = palette.shape[1]
+    n_features = n_channels if color_space == "rgb" else 3
+    is_merged = "center_labels" in values
+    if centers.shape[1] != n_features or (len(centers) != len(palette) and not is_merged):
+        raise ValueError(
+            "cluster_centers and palette must belong together, got shapes "
+            f"{centers.shape} and {palette.shape}: save the model again."
+        )
+    if rgb != (n_channels == 3) and (rgb or color_space != "rgb"):
+        raise ValueError(
+            f"palette must have three channels for rgb, got {n_channels}: save the model again."
+        )
+    entries = {
+        "cluster_centers_": centers,
+        "palette": palette,
+        "inertia_": _read_amount(values, "inertia"),
+        "n_iter_": int(_read_amount(values, "n_iter")),
+        "color_space": color_space,
+        "rgb": rgb,
+        "channel_axis": _read_axis(values, rgb, n_channels),
+        "dtype": _read_dtype(values),
+        **_read_scaling(values, color_space, n_channels),
+    }
+    if is_merged:
+        entries["center_labels"] = _read_labels(values, len(centers), len(palette))
+    return entries
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a model file.
+
+    Raises
+    ------
+    ValueError
+        If it is a pipe or a device, or larger than 64 MiB.
+    OSError
+        If it cannot be read.
+    """
+    # Opening a pipe waits for its writer, and reading a device may never end.
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("it is a pipe or a device: name a file.")
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"the file is larger than {_MAX_BYTES} bytes: save the model again.")
+    return data
+
+
+def _read_typed(values: dict[str, Any], name: str, kind: type) -> Any:
+    value = values.get(name)
+    if type(value) is not kind:
+        raise ValueError(
+            f"{name} must be a {kind.__name__}, got {quote_value(value)}: save the model again."
+        )
+    return value
+
+
+def _read_choice(values: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
+    value = _read_typed(values, name, str)
+    if value not in choices:
+        raise ValueError(
+            f"{name} must be one of {choices}, got {quote_value(value)}: save the model again."
+        )
+    return str(value)
+
+
+def _read_matrix(values: dict[str, Any], name: str) -> Floats:
+    message = f"{name} must be a table of numbers up to {LARGEST:g}: save the model again."
+    rows = _read_typed(values, name, list)
+    numbers = (
+        type(number) in (int, float)
+        for row in rows
+        for number in (row if isinstance(row, list) else [None])
+    )
+    if not rows or not all(numbers):
+        raise ValueError(message)
+    try:
+        matrix = np.array(rows, dtype=np.float64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(message) from error
+    if matrix.ndim != 2 or not matrix.size or not (abs(matrix) <= LARGEST).all():
+        raise ValueError(message)
+    if max(matrix.shape) > MAX_CLUSTERS:
+        raise ValueError(
+            f"{name} must have at most {MAX_CLUSTERS} rows and columns, got {matrix.shape}: "
+            "save the model again."
+        )
+    return matrix
+
+
+def _read_amount(values: dict[str, Any], name: str) -> float:
+    value: Any = values.get(name)
+    if not _is_finite(value) or value < 0:
+        raise ValueError(
+            f"{name} must be a number of at least 0, got {quote_value(value)}: "
+            "save the model again."
+        )
+    return float(value)
+
+
+def _read_axis(values: dict[str, Any], rgb: bool, n_channels: int) -> int | None:
+    value = values.get("channel_axis")
+    if value is None and not rgb and n_channels == 1:
+        return None
+    # 32 is the largest number of axes of an array in numpy 1.
+    if type(value) is not int or not -32 <= value < 32 or (rgb and value != -1):
+        raise ValueError(
+            f"channel_axis must fit {n_channels} channels, got {quote_value(value)}: "
+            "save the model again."
+        )
+    return value
+
+
+def _read_scaling(values: dict[str, Any], color_space: str, n_channels: int) -> dict[str, Any]:
+    choices = OPTIONS["normalize"].choices if color_space == "rgb" else ("none",)
+    normalize = _read_choice(values, "normalize", choices)
+    scaling: dict[str, Any] = {"normalize": normalize}
+    n_numbers = 0 if normalize == "none" else n_channels
+    for name in ("offset", "scale"):
+        numbers = tuple(_read_typed(values, name, list))
+        if len(numbers) != n_numbers or not all(map(_is_finite, numbers)):
+            raise ValueError(
+                f"{name} must be {n_numbers} finite numbers, got {quote_value(numbers)}: "
+                "save the model again."
+            )
+        scaling[name] = tuple(map(float, numbers))
+    # A smaller scale or a larger offset would turn pixels into infinite points.
+    pairs = zip(scaling["offset"], scaling["scale"], strict=True)
+    if not all(LARGEST * scale >= 1 and abs(offset) <= LARGEST * scale for offset, scale in pairs):
+        raise ValueError(
+            f"scale must be at least {1 / LARGEST:g}, and offset at most {LARGEST:g} times as "
+            f"much, got scale {quote_value(scaling['scale'])} and offset "
+            f"{quote_value(scaling['offset'])}: save the model again."
+        )
+    return scaling
+
+
+def _read_labels(values: dict[str, Any], n_centers: int, n_labels: int) -> NDArray[np.int64]:
+    labels = values["center_labels"]
+    are_whole = isinstance(labels, list) and all(type(label) is int for label in labels)
+    if not are_whole or len(labels) != n_centers or {*labels} != {*range(1, n_labels + 1)}:
+        raise ValueError(
+            f"center_labels must hold each label from 1 to {n_labels} for {n_centers} "
+            f"centers, got {quote_value(labels)}: save the model again."
+        )
+    return np.array(labels, np.int64)
+
+
+def _is_finite(value: Any) -> bool:
+    # JSON allows whole numbers that are too large for a float.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _read_dtype(values: dict[str, Any]) -> np.dtype[Any]:
+    name = _read_typed(values, "dtype", str)
+    # numpy accepts many other strings, such as "V5" or "i4,f8".
+    if name.rstrip("0123456789") not in ("bool", "int", "uint", "float", "longdouble"):
+        raise ValueError(
+            f"dtype must be that of an image, got {quote_value(name)}: save the model again."
+        )
+    try:
+        dtype: np.dtype[Any] = np.dtype(name)
+    except TypeError as error:
+        raise ValueError(
+            f"dtype must be that of an image, got {quote_value(name)}: save the model again."
+        ) from error
+    return dtype
