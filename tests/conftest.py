@@ -1,11 +1,11 @@
-"""What all tests share: settings of their own, images made by hand, a viewer with the dock."""
+"""Settings and hand-made images that all tests share."""
 
 from __future__ import annotations
 
 import os
 
-# Before napari is imported: no settings of the user's are read or written, and
-# whatever Qt leaves behind fails the test that left it.
+# Set these before napari is imported: the tests must not read or write the settings of the
+# user, and a test fails if it leaves Qt objects behind.
 os.environ["NAPARI_CONFIG"] = ""
 os.environ.setdefault("NAPARI_STRICT_QT", "1")
 
@@ -15,7 +15,7 @@ import pytest
 
 @pytest.fixture
 def quadrants() -> np.ndarray:
-    """A picture of 20 by 21 pixels, RGB: four colors with a little noise, darkest first."""
+    """Return an RGB image of 20 by 21 pixels: four colors with a little noise, darkest first."""
     rng = np.random.default_rng(0)
     image = np.empty((20, 21, 3))
     image[:10, :10] = (20, 10, 60)
@@ -27,7 +27,7 @@ def quadrants() -> np.ndarray:
 
 @pytest.fixture
 def quadrant_labels() -> np.ndarray:
-    """The labels of the four colors, by luminance."""
+    """Return the labels of `quadrants`, ordered by luminance."""
     labels = np.empty((20, 21), dtype=int)
     labels[:10, :10], labels[:10, 10:], labels[10:, :10], labels[10:, 10:] = 1, 2, 3, 4
     return labels
@@ -35,7 +35,7 @@ def quadrant_labels() -> np.ndarray:
 
 @pytest.fixture
 def steps() -> np.ndarray:
-    """A gray volume of 3 by 8 by 10 voxels of 16 bit, in three levels."""
+    """Return a 16-bit gray volume of 3 by 8 by 10 voxels with three gray levels."""
     volume = np.full((3, 8, 10), 1_000, dtype=np.uint16)
     volume[:, 4:] = 20_000
     volume[:, 4:, 5:] = 50_000

@@ -1,8 +1,9 @@
-"""Install the screen that the tests need where there is none: Xvfb and software OpenGL.
+"""Install the virtual screen that the tests need: Xvfb and OpenGL in software.
 
-On Debian and its kin, as root and without a desktop, what is missing is installed
-with apt-get. Everywhere else the system is left alone, and what is missing is named.
-Only the standard library is used, and nothing is done where all is there.
+Missing packages are installed with apt-get, if the system is Debian or is based on it, if
+there is no desktop, and if the user is root. On other systems and for other users, the
+missing packages are only printed. The script uses only the standard library, and it does
+nothing if no package is missing.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ LIBRARIES = {
     "libglib-2.0.so.0": "libglib2.0-0",
     "libgssapi_krb5.so.2": "libgssapi-krb5-2",
 }
-"""The libraries that Qt 6 and OpenGL load on X11, and the Debian packages that have them."""
+"""The libraries that Qt 6 and OpenGL load on X11, and the Debian packages that contain them."""
 
 
 def missing_packages() -> list[str]:
-    """Return the Debian packages of whatever a window without a desktop lacks here."""
+    """Return the Debian packages that are missing to open a window without a desktop."""
     packages = [package for library, package in LIBRARIES.items() if not _loads(library)]
     if shutil.which("Xvfb") is None:
         packages.append("xvfb")
@@ -45,7 +46,7 @@ def missing_packages() -> list[str]:
 
 
 def main() -> int:
-    """Install or name what is missing; return 0 if the tests can open a window."""
+    """Install or print the missing packages. Return 0 if the tests can open a window."""
     if not sys.platform.startswith("linux"):
         return 0
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
@@ -54,7 +55,7 @@ def main() -> int:
     if not packages:
         return 0
     if shutil.which("apt-get") is None:
-        print(f"The tests need Xvfb and OpenGL; Debian calls them {' '.join(packages)}.")
+        print(f"The tests need Xvfb and OpenGL. On Debian the packages are: {' '.join(packages)}.")
         return 1
     if os.geteuid() != 0:
         print(f"The tests need a screen: sudo apt-get install {' '.join(packages)}")

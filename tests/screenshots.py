@@ -1,7 +1,7 @@
-"""Take the pictures of the README, and some more: the dock in the real viewer.
+"""Take the pictures of the README and further pictures: the dock in the real viewer.
 
-Run it by ``python tests/screenshots.py [NAME ...]``; without names it takes those of the
-README, without a screen it starts Xvfb.
+Usage: ``python tests/screenshots.py [NAME ...]``. Without names, the pictures of the README
+are taken. Without a screen, the script starts Xvfb.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TIMEOUT_SECONDS = 120
 
 @contextmanager
 def window(sample: str, theme: str = "dark") -> Iterator[tuple[Any, Any]]:
-    """Open a sample and the dock in a window, and close them after."""
+    """Open a window with a sample and the dock, and close it at the end."""
     import napari
 
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
@@ -40,18 +40,18 @@ def window(sample: str, theme: str = "dark") -> Iterator[tuple[Any, Any]]:
 
 
 def save(viewer: Any, name: str) -> None:
-    """Save a picture of the whole window."""
+    """Save a picture of the window to the directory of the pictures."""
     pause(1.0)
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     viewer.screenshot(str(DIRECTORY / f"{name}.png"), canvas_only=False, flash=False)
 
 
 def take_viewer() -> None:
-    """The photograph, and its labels over the recolored image beside it."""
+    """Take the photograph, and beside it its labels over the recolored image."""
     with window("photograph") as (viewer, widget):
         finish(widget.run())
         viewer.canvas.grid.enabled = True
-        # Two layers in a cell: the labels lie over the recolored image.
+        # Two layers share a cell, so that the labels lie over the recolored image.
         viewer.canvas.grid.stride = -2
         viewer.canvas.grid.shape = (2, 1)
         viewer.canvas.grid.spacing = 0.02
@@ -60,7 +60,7 @@ def take_viewer() -> None:
 
 
 def take_clusters() -> None:
-    """Many clusters joined into a few, one of them highlighted in the list."""
+    """Take a few clusters that were merged from many. One is highlighted in the list."""
     with window("histology") as (viewer, widget):
         widget.n_clusters.value = 16
         finish(widget.run())
@@ -72,7 +72,7 @@ def take_clusters() -> None:
 
 
 def take_colors() -> None:
-    """The scores of several numbers of clusters, and the colors in 3-D, in the light theme."""
+    """Take the scores of several numbers of clusters, and the colors in 3-D, in the light theme."""
     from qtpy.QtWidgets import QScrollArea
 
     with window("photograph", "light") as (viewer, widget):
@@ -85,7 +85,7 @@ def take_colors() -> None:
 
 
 def take_live() -> None:
-    """Two numbers of clusters, one after the other, live."""
+    """Take two numbers of clusters in live mode, one after the other."""
     with window("photograph") as (viewer, widget):
         widget.live.value = True
         for number in (3, 12):
@@ -95,7 +95,7 @@ def take_live() -> None:
 
 
 def is_shown(widget: Any, number: int) -> bool:
-    """Return whether there is a result of so many clusters."""
+    """Return whether the dock shows a result of `number` clusters."""
     result = widget.result
     return result is not None and result.outcome.options.n_clusters == number
 
@@ -109,20 +109,20 @@ TAKERS: dict[str, Callable[[], None]] = {
 
 
 def finish(worker: Any) -> None:
-    """Let the window live until a worker is done."""
+    """Process the events of the window until a worker has finished."""
     finished: list[bool] = []
     worker.finished.connect(lambda: finished.append(True))
     wait_for(lambda: bool(finished))
 
 
 def pause(seconds: float) -> None:
-    """Let the window live for a while."""
+    """Process the events of the window for a number of seconds."""
     end = time.monotonic() + seconds
     wait_for(lambda: time.monotonic() > end)
 
 
 def wait_for(done: Callable[[], bool]) -> None:
-    """Let the window live until something is done."""
+    """Process the events of the window until `done` returns True."""
     from qtpy.QtWidgets import QApplication
 
     end = time.monotonic() + TIMEOUT_SECONDS
@@ -134,7 +134,7 @@ def wait_for(done: Callable[[], bool]) -> None:
 
 
 def main() -> None:
-    """Take the pictures that are named, or those of the README."""
+    """Take the pictures of the given names, or the pictures of the README."""
     if not os.environ.get("DISPLAY") and shutil.which("xvfb-run"):
         screen = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24"]
         os.execvp(screen[0], [*screen, sys.executable, *sys.argv])

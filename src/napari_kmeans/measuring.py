@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.types import Floats
 
+COUNT_COLUMNS = ("index", "pixels", "percent")
+"""The first columns of a table of clusters whose pixels were counted."""
+
+COLOR_COLUMN = "color"
+"""The last column of a table of clusters."""
+
 MEAN_PREFIX = "mean "
 """The name of the column of a channel's means is this prefix and the channel's name."""
 
@@ -38,12 +44,13 @@ def cluster_table(model: KMeansModel, counts: NDArray[np.int64] | None = None) -
     """
     import pandas as pd
 
-    columns: dict[str, Any] = {"index": np.arange(1, model.n_clusters + 1)}
+    index, pixels, percent = COUNT_COLUMNS
+    columns: dict[str, Any] = {index: np.arange(1, model.n_clusters + 1)}
     if counts is not None:
-        columns |= {"pixels": counts, "percent": percentages(counts)}
+        columns |= {pixels: counts, percent: percentages(counts)}
     for name, means in zip(channel_names(model), model.palette.T, strict=True):
         columns[MEAN_PREFIX + name] = means
-    return pd.DataFrame({**columns, "color": to_hex(model.colors)})
+    return pd.DataFrame({**columns, COLOR_COLUMN: to_hex(model.colors)})
 
 
 def channel_names(model: KMeansModel) -> list[str]:

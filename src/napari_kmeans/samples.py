@@ -1,6 +1,6 @@
-"""Three sample images, as arrays: a photograph, a stained tissue, a gray volume.
+"""Three sample images as arrays: a photograph, a stained tissue and a gray volume.
 
-Nothing is downloaded: two come with scikit-image, the third is generated.
+Nothing is downloaded. Two of them come with scikit-image, the third is generated.
 """
 
 from __future__ import annotations
@@ -14,29 +14,31 @@ if TYPE_CHECKING:
 
 VOLUME_SHAPE = (32, 256, 256)
 VOLUME_SCALE = (2.0, 0.5, 0.5)
-"""Micrometres from plane to plane, row to row and column to column of the volume."""
+"""Distance of the planes, rows and columns of the volume, in micrometers."""
 
 _BACKGROUND, _TISSUE, _NUCLEUS, _NUCLEOLUS = 1_500, 11_000, 27_000, 50_000
+"""The gray values of the four classes of the volume."""
 
 
 def photograph() -> np.ndarray:
-    """Return a cup of coffee, (400, 600, 3) uint8, by Rachel Michetti (CC0)."""
+    """Return a photograph of a cup of coffee, (400, 600, 3) uint8, by Rachel Michetti (CC0)."""
     from skimage.data import coffee
 
     return np.asarray(coffee())
 
 
 def histology() -> np.ndarray:
-    """Return colonic glands, brown and blue stains, (512, 512, 3) uint8."""
+    """Return colonic glands in brown and blue stains, (512, 512, 3) uint8."""
     from skimage.data import immunohistochemistry
 
     return np.asarray(immunohistochemistry())
 
 
 def volume() -> np.ndarray:
-    """Return a generated tissue with nuclei, (32, 256, 256) uint16, the same on every call.
+    """Return a generated tissue with nuclei, (32, 256, 256) uint16.
 
-    Background, tissue, nuclei and nucleoli are four classes of intensity.
+    Background, tissue, nuclei and nucleoli are four classes of intensity. Every call
+    returns the same volume.
     """
     from skimage.filters import gaussian
 
@@ -57,7 +59,7 @@ def volume() -> np.ndarray:
 
 
 def _smooth_noise(rng: np.random.Generator, sigma: float) -> Any:
-    """Noise of mean 0 and variance 1, smooth over `sigma` micrometres."""
+    """Return noise of mean 0 and variance 1, smoothed with a Gaussian of `sigma` micrometers."""
     from skimage.filters import gaussian
 
     noise = rng.standard_normal(VOLUME_SHAPE, dtype=np.float32)
@@ -66,7 +68,7 @@ def _smooth_noise(rng: np.random.Generator, sigma: float) -> Any:
 
 
 def _spheres(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, float]]:
-    """Centers and radii, in micrometres, of spheres that do not touch."""
+    """Yield the centers and radii of spheres that do not touch, in micrometers."""
     extent = np.array(VOLUME_SHAPE) * VOLUME_SCALE
     placed: list[tuple[np.ndarray, float]] = []
     centers, radii = rng.uniform(0, extent, (600, 3)), rng.uniform(5, 9, 600)
@@ -77,7 +79,7 @@ def _spheres(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, float]]:
 
 
 def _squared_distance(center: np.ndarray) -> Any:
-    """Squared distance of every voxel from `center`, in square micrometres."""
+    """Return the squared distance of every voxel from `center`, in square micrometers."""
     z, y, x = (
         ((np.arange(n) * step - middle) ** 2).astype(np.float32)
         for n, step, middle in zip(VOLUME_SHAPE, VOLUME_SCALE, center, strict=True)
@@ -90,4 +92,4 @@ SAMPLES: dict[str, Callable[[], np.ndarray]] = {
     "histology": histology,
     "volume": volume,
 }
-"""The samples by name; the first one is shown where none is named."""
+"""The samples by name. The command line uses the first if it gets no image and no sample."""

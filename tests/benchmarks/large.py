@@ -1,9 +1,9 @@
-"""Measure time and peak memory on images larger than memory should be, and print Markdown.
+"""Measure time and peak memory on very large images, and print a Markdown table.
 
-Run it by ``python tests/benchmarks/large.py [--gigapixels 0.1 1] [--floats 200] [--workers 1 2]``.
+Usage: ``python tests/benchmarks/large.py [--gigapixels 0.1 1] [--floats 200] [--workers 1 2]``.
 The RGB images are written to zarr stores of 1024 x 1024 chunks in a temporary directory, which
-is removed in the end. Every case runs in a process of its own, whose memory, with that of its
-children, is watched from outside. Times hold only as ratios within one run.
+is removed at the end. Each case runs in a separate process. The memory of this process and its
+children is measured from outside. Compare times only as ratios within one run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TISSUE = np.array(
 
 
 class Measured(NamedTuple):
-    """What a case took: seconds without the start of its process, and peak memory in MB."""
+    """The time of a case without the start of its process, and its peak memory in MB."""
 
     seconds: float
     megabytes: float
@@ -55,8 +55,8 @@ class Measured(NamedTuple):
 # ---------------------------------------------------------------------- images
 
 
-def blobs(block_info: Any = None) -> np.ndarray:
-    """Return a chunk of soft patches of color with noise, as tissue under a microscope has."""
+def make_tissue_chunk(block_info: Any = None) -> np.ndarray:
+    """Return a chunk of soft patches of color with noise, similar to tissue in a microscope."""
     (top, _), (left, _), _ = block_info[None]["array-location"]
     rng = np.random.default_rng([top // CHUNK, left // CHUNK])
     patches = TISSUE[rng.integers(0, len(TISSUE), (9, 9))]
@@ -69,11 +69,13 @@ def blobs(block_info: Any = None) -> np.ndarray:
     return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
 
 
-def make(store: Path, gigapixels: float) -> None:
-    """Write the image, chunk by chunk."""
+def make_image(store: Path, gigapixels: float) -> None:
+    """Write an image of a number of gigapixels, chunk by chunk."""
     side = math.ceil(math.sqrt(gigapixels * 1e9) / CHUNK)
     chunks = ((CHUNK,) * side, (CHUNK,) * side, (3,))
-    image = da.map_blocks(blobs, chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+    image = da.map_blocks(
+        make_tissue_chunk, chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8)
+    )
     image.to_zarr(str(store))
 
 
@@ -93,7 +95,7 @@ def read(store: Path) -> None:
 
 
 def write(store: Path) -> None:
-    """Write labels once: those of the first chunk for every chunk."""
+    """Write labels once. Every chunk gets the labels of the first chunk."""
     labels = da.from_zarr(f"{store}-labels")
     first = np.asarray(labels.blocks[0, 0])
     again = da.map_blocks(
@@ -103,7 +105,7 @@ def write(store: Path) -> None:
 
 
 def fit_and_write(store: Path) -> None:
-    """Cluster in full, and write the labels."""
+    """Cluster with the method *full*, and write the labels."""
     from napari_kmeans import segment
 
     image = da.from_zarr(str(store))
@@ -112,14 +114,14 @@ def fit_and_write(store: Path) -> None:
 
 
 def fit(store: Path) -> None:
-    """Cluster in full, and paint nothing."""
+    """Cluster with the method *full*, and compute no labels."""
     from napari_kmeans import segment
 
     segment(da.from_zarr(str(store)), N_CLUSTERS, rgb=True, method="full")
 
 
 def floats(store: Path) -> None:
-    """Cluster a coreset of float32 pixels of four channels, and write the labels."""
+    """Cluster a coreset of four float32 channels, and write the labels."""
     from napari_kmeans import segment
 
     megapixels = int(store.name)
@@ -139,7 +141,7 @@ CASES: dict[str, Callable[[Path], None]] = {
 
 
 def warm_up() -> None:
-    """Load what is compiled, here and on the workers."""
+    """Compile or load the kernels, in this process and on the workers."""
     from napari_kmeans import segment
 
     rng = da.random.default_rng(0)
@@ -149,7 +151,7 @@ def warm_up() -> None:
 
 
 def run_here(case: str, store: Path, n_workers: int) -> None:
-    """Run a case in this process and print its seconds."""
+    """Run a case in this process, and print its time in seconds."""
     if n_workers:
         from distributed import Client, LocalCluster
 
@@ -168,7 +170,7 @@ def run_here(case: str, store: Path, n_workers: int) -> None:
 
 
 def measure(case: str, store: Path, n_workers: int = 0) -> Measured:
-    """Run a case in a process of its own."""
+    """Run a case in a separate process."""
     command = [sys.executable, __file__, "--case", case, "--store", str(store)]
     child = subprocess.Popen(
         [*command, "--workers", str(n_workers)], stdout=subprocess.PIPE, text=True
@@ -178,7 +180,7 @@ def measure(case: str, store: Path, n_workers: int = 0) -> Measured:
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.02):
-            peak = max(peak, memory_of(child.pid))
+            peak = max(peak, resident_memory(child.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -190,8 +192,8 @@ def measure(case: str, store: Path, n_workers: int = 0) -> Measured:
     return Measured(json.loads(output.splitlines()[-1]), peak / MEGABYTE)
 
 
-def memory_of(pid: int) -> int:
-    """Return the resident memory of a process and all it has started, in bytes."""
+def resident_memory(pid: int) -> int:
+    """Return the resident memory of a process and its children, in bytes."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
@@ -207,13 +209,13 @@ def memory_of(pid: int) -> int:
 
 
 def report(name: str, measured: Measured, note: str = "") -> None:
-    """Print a row."""
+    """Print a row of the table."""
     print(f"| {name} | {measured.seconds:.2f} | {measured.megabytes:.0f} | {note} |", flush=True)
 
 
 def measure_pictures(store: Path, gigapixels: float) -> None:
-    """Measure an RGB image of so many pixels, in uint8."""
-    make(store, gigapixels)
+    """Measure the cases on a uint8 RGB image of a number of gigapixels."""
+    make_image(store, gigapixels)
     name = f"{gigapixels:g} Gpx"
     runs = {case: measure(case, store) for case in ("segment", "fit", "read", "write")}
     limit = runs["read"].seconds + runs["write"].seconds
@@ -223,7 +225,7 @@ def measure_pictures(store: Path, gigapixels: float) -> None:
 
 
 def measure_workers(store: Path, numbers: list[int]) -> None:
-    """Measure the same work on clusters of one-threaded workers."""
+    """Measure the case "segment" on distributed clusters of one-threaded workers."""
     runs = {number: measure("segment", store, number) for number in numbers}
     slowest = runs[numbers[0]].seconds
     for number, measured in runs.items():
@@ -237,9 +239,16 @@ def main() -> None:
     """Print a table of all cases."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigapixels", nargs="*", type=float, default=[0.1, 1])
-    parser.add_argument("--floats", type=int, default=200, help="megapixels, 0 for none")
+    parser.add_argument(
+        "--floats",
+        type=int,
+        default=200,
+        help="megapixels of the floating-point image, 0 for no such image",
+    )
     parser.add_argument("--workers", nargs="*", type=int, default=[1, 2])
-    parser.add_argument("--directory", help="where to write the images; default: a temporary one")
+    parser.add_argument(
+        "--directory", help="directory for the images; default: a temporary directory"
+    )
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -249,7 +258,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.directory) as folder:
         needed = 5e9 * sum(arguments.gigapixels) + 1e6 * arguments.floats
         if shutil.disk_usage(folder).free < 1.2 * needed:
-            parser.error(f"{folder} needs {1.2 * needed / 1e9:.0f} GB free: name a --directory.")
+            parser.error(
+                f"{folder} needs {1.2 * needed / 1e9:.0f} GB of free space: choose a --directory."
+            )
         print("| case | s | peak MB | |\n|---|---:|---:|---|")
         stores = {size: Path(folder, f"{size:g}-Gpx") for size in arguments.gigapixels}
         for size, store in stores.items():

@@ -1,8 +1,9 @@
-"""Measure time, cost and memory beside other tools, in one process, and print Markdown tables.
+"""Compare time, cost and memory with other tools in one process, and print Markdown tables.
 
-Run it by ``python tests/benchmarks/run.py [TASK ...]``, or ``tox -e bench``. In every round
-each tool of a task runs once, so that all of them meet the same machine. Times hold only as
-ratios within one table; costs are exact. Tools that are not installed are left out.
+Usage: ``python tests/benchmarks/run.py [TASK ...]``, or ``tox -e bench``. In each round every
+tool of a task runs once, so that all tools run under the same load of the machine. Compare
+times only as ratios within one table. Costs are exact. Tools that are not installed are left
+out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ OURS = "napari-kmeans"
 
 
 class Tool(NamedTuple):
-    """The package it needs, what it does, and how to tell its cost from what comes out."""
+    """A tool: the package that it needs, its work, and the cost of its result."""
 
     package: str
     run: Callable[[], Any]
@@ -33,10 +34,10 @@ class Tool(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What a run took: seconds, MB the process grew by, mean squared error.
+    """The time of a run in seconds, the growth of the process in MB, and the mean squared error.
 
-    Memory that earlier runs left with the process is used again without growing
-    it: only the first round in a fresh process tells all that a tool takes.
+    A process reuses the memory of earlier runs without growing. So only the first
+    round in a new process measures all the memory that a tool needs.
     """
 
     seconds: float
@@ -60,7 +61,7 @@ def photograph() -> np.ndarray:
 
 
 def gray_volume() -> np.ndarray:
-    """Return a smooth volume of 64 by 512 by 512 voxels of 16 bits, with noise."""
+    """Return a smooth 16-bit volume of 64 by 512 by 512 voxels, with noise."""
     from scipy.ndimage import gaussian_filter
 
     rng = np.random.default_rng(0)
@@ -70,7 +71,7 @@ def gray_volume() -> np.ndarray:
 
 
 def four_channels(image: np.ndarray) -> np.ndarray:
-    """Return the photograph and its mean as four float32 channels, with noise."""
+    """Return the channels of the photograph and their mean as four float32 channels, with noise."""
     noise = np.random.default_rng(1).normal(0, 0.3, (*image.shape[:2], 4))
     return (np.dstack([image, image.mean(axis=2)]) + noise).astype(np.float32)
 
@@ -79,7 +80,7 @@ def four_channels(image: np.ndarray) -> np.ndarray:
 
 
 def cost_of_labels(points: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return a function that gives the mean squared distance to the mean of a label's points."""
+    """Return a function of labels: the mean squared distance of points to their label's mean."""
     columns = [column.astype(np.float64) for column in points.reshape(-1, points.shape[-1]).T]
     squares = sum((column**2).sum() for column in columns)
 
@@ -93,7 +94,7 @@ def cost_of_labels(points: np.ndarray) -> Callable[[np.ndarray], float]:
 
 
 def ours(image: np.ndarray, n_clusters: int, **options: Any) -> Tool:
-    """Return this package: labels and recolored image."""
+    """Return the tool of this package, which makes labels and a recolored image."""
     from napari_kmeans import segment
 
     of_labels = cost_of_labels(image if image.shape[-1] in (3, 4) else image[..., None])
@@ -107,7 +108,7 @@ def ours(image: np.ndarray, n_clusters: int, **options: Any) -> Tool:
 
 
 def scikit_learn(points: np.ndarray, n_clusters: int, dtype: str, **options: Any) -> Tool:
-    """Return scikit-learn's KMeans; with no start given, recoloring included."""
+    """Return scikit-learn's KMeans. Without start centers it also makes a recolored image."""
     start = options.get("init")
 
     def run() -> np.ndarray:
@@ -136,7 +137,7 @@ def mini_batch(points: np.ndarray, n_clusters: int) -> Tool:
 
 
 def opencv(points: np.ndarray, n_clusters: int) -> Tool:
-    """Return OpenCV's kmeans, one attempt."""
+    """Return OpenCV's kmeans with one attempt."""
 
     def run() -> np.ndarray:
         import cv2
@@ -161,14 +162,16 @@ def pillow(image: np.ndarray, n_clusters: int) -> Tool:
 
 
 def faiss_kmeans(points: np.ndarray, n_clusters: int) -> Tool:
-    """Return faiss on all points, 25 iterations."""
+    """Return Kmeans of faiss with 25 iterations on all points."""
 
     def run() -> np.ndarray:
         import faiss
 
         pixels = points.reshape(-1, points.shape[-1]).astype(np.float32)
-        most = len(pixels) // n_clusters + 1
-        fit = faiss.Kmeans(pixels.shape[1], n_clusters, niter=25, max_points_per_centroid=most)
+        max_points = len(pixels) // n_clusters + 1
+        fit = faiss.Kmeans(
+            pixels.shape[1], n_clusters, niter=25, max_points_per_centroid=max_points
+        )
         fit.train(pixels)
         return fit.assign(pixels)[1]
 
@@ -176,7 +179,7 @@ def faiss_kmeans(points: np.ndarray, n_clusters: int) -> Tool:
 
 
 def simple_itk(volume: np.ndarray, n_clusters: int) -> Tool:
-    """Return SimpleITK's ScalarImageKmeans, from evenly spaced means."""
+    """Return SimpleITK's ScalarImageKmeans with evenly spaced start means."""
 
     def run() -> np.ndarray:
         import SimpleITK
@@ -189,7 +192,7 @@ def simple_itk(volume: np.ndarray, n_clusters: int) -> Tool:
 
 
 def copying(image: np.ndarray) -> Tool:
-    """Return the limit of memory: copying image, labels and recolored image once."""
+    """Return the limit of the memory speed: copy image, labels and recolored image once."""
     labels = np.zeros(image.shape[:2], np.uint8)
     return Tool("numpy", lambda: (image.copy(), image.copy(), labels.copy()))
 
@@ -198,7 +201,7 @@ def copying(image: np.ndarray) -> Tool:
 
 
 def click(image: np.ndarray) -> dict[str, Tool]:
-    """The default: a coreset, K = 8, to labels and recolored image."""
+    """Return the tools for the default: a coreset, K = 8, labels and recolored image."""
     return {
         OURS: ours(image, 8),
         f"{OURS}, full": ours(image, 8, method="full"),
@@ -212,7 +215,7 @@ def click(image: np.ndarray) -> dict[str, Tool]:
 
 
 def same_start(image: np.ndarray, n_clusters: int) -> dict[str, Tool]:
-    """Full K-means from the same random pixels."""
+    """Return the tools for full K-means from the same random start pixels."""
     rng = np.random.default_rng(n_clusters)
     start = np.unique(image.reshape(-1, 3)[rng.integers(0, image[..., 0].size, 500)], axis=0)
     start = rng.permutation(start)[:n_clusters].astype(np.float64)
@@ -223,7 +226,7 @@ def same_start(image: np.ndarray, n_clusters: int) -> dict[str, Tool]:
 
 
 def kept_summary(image: np.ndarray) -> dict[str, Tool]:
-    """Another K of the same image, its summary kept."""
+    """Return the tools for another K of the same image, with a summary made before."""
     from napari_kmeans import summarize
 
     summary = summarize(image)
@@ -235,7 +238,7 @@ def kept_summary(image: np.ndarray) -> dict[str, Tool]:
 
 
 def hsv(image: np.ndarray) -> dict[str, Tool]:
-    """K = 8 on the HSV cone."""
+    """Return the tools for K = 8 on the HSV cone."""
 
     def run() -> np.ndarray:
         from skimage.color import rgb2hsv
@@ -252,7 +255,7 @@ def hsv(image: np.ndarray) -> dict[str, Tool]:
 
 
 def gray(volume: np.ndarray) -> dict[str, Tool]:
-    """A gray volume of 16 bits, K = 4."""
+    """Return the tools for a 16-bit gray volume, K = 4."""
     return {
         OURS: ours(volume, 4),
         "scikit-learn KMeans, float32": scikit_learn(volume[..., None], 4, "float32"),
@@ -261,7 +264,7 @@ def gray(volume: np.ndarray) -> dict[str, Tool]:
 
 
 def floats(image: np.ndarray) -> dict[str, Tool]:
-    """Four channels of float32, K = 8, from a coreset."""
+    """Return the tools for four float32 channels, K = 8, from a coreset."""
     return {
         OURS: ours(image, 8, channel_axis=-1),
         "scikit-learn KMeans, float32": scikit_learn(image, 8, "float32"),
@@ -280,7 +283,7 @@ TASKS: dict[str, Callable[[], dict[str, Tool]]] = {
 
 
 def measure(tool: Tool) -> Measured:
-    """Run a tool once."""
+    """Run a tool once, and measure it."""
     process, done = psutil.Process(), threading.Event()
     before = peak = process.memory_info().rss
 
@@ -315,7 +318,7 @@ def main() -> None:
             if importlib.util.find_spec(tool.package)
             and any(word in label for word in arguments.tools)
         }
-        # What is compiled or loaded on first use is not what is measured.
+        # Compile and load the kernels before the measurement.
         next(iter(tools.values())).run()
         runs: dict[str, list[Measured]] = {label: [] for label in tools}
         for _ in range(arguments.rounds):
@@ -325,7 +328,7 @@ def main() -> None:
 
 
 def print_table(name: str, runs: dict[str, list[Measured]]) -> None:
-    """Print medians, and ratios to the first tool."""
+    """Print the median of each tool, and its ratio to the first tool."""
     print(f"\n**{name}**, median of {len(next(iter(runs.values())))}\n")
     print("| tool | ms | ratio | cost | MB grown |\n|---|---:|---:|---:|---:|")
     base = statistics.median(run.seconds for run in next(iter(runs.values())))
@@ -333,8 +336,8 @@ def print_table(name: str, runs: dict[str, list[Measured]]) -> None:
         seconds = statistics.median(run.seconds for run in results)
         megabytes = statistics.median(run.megabytes for run in results)
         cost = results[-1].cost
-        shown = "" if np.isnan(cost) else f"{cost:,.2f}"
-        numbers = f"{1000 * seconds:,.0f} | {seconds / base:.1f} | {shown} | {megabytes:,.0f}"
+        cost_text = "" if np.isnan(cost) else f"{cost:,.2f}"
+        numbers = f"{1000 * seconds:,.0f} | {seconds / base:.1f} | {cost_text} | {megabytes:,.0f}"
         print(f"| {label} | {numbers} |", flush=True)
 
 

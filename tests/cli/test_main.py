@@ -1,4 +1,4 @@
-"""The command line, driven as a user drives it: by arguments, on files, in other processes."""
+"""The command line, with the arguments and files of a user, partly in other processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 
 def _run(*arguments: object, without: tuple[str, ...] = (), **settings):
-    """Run the command line in a process of its own, with no environment variable `without`."""
+    """Run the command line in another process, without the environment variables `without`."""
     environment = {name: value for name, value in os.environ.items() if name not in without}
     return subprocess.run(
         [sys.executable, "-m", "napari_kmeans", *map(str, arguments)],
@@ -69,7 +69,7 @@ def out(tmp_path) -> Path:
 
 
 def _assert_results(out: Path, stem: str, recolored: str, seg) -> None:
-    """The four files give back what `segment` gave."""
+    """Check that the four files contain the results of `segment`."""
     labels = tifffile.imread(out / f"{stem}-labels.tif")
     np.testing.assert_array_equal(labels, seg.labels)
     assert labels.dtype == seg.labels.dtype
@@ -82,7 +82,7 @@ def _assert_results(out: Path, stem: str, recolored: str, seg) -> None:
 
 
 class TestResults:
-    def test_a_color_image(self, photo, out, quadrants, quadrant_labels, capsys):
+    def test_a_color_image_gives_four_files(self, photo, out, quadrants, quadrant_labels, capsys):
         assert main([str(photo), "-k", "4", "-o", str(out)]) == 0
         _assert_results(out, "photo", ".png", segment(quadrants, 4, rgb=True))
         labels = tifffile.imread(out / "photo-labels.tif")
@@ -98,7 +98,7 @@ class TestResults:
         for row in segment(quadrants, 4, rgb=True).table.itertuples():
             assert f"{row.index}  {row.percent:7.2f}  {row.color}" in printed
 
-    def test_of_many_clusters_the_first_are_printed(self, tmp_path, out, capsys):
+    def test_at_most_twenty_rows_of_the_table_are_printed(self, tmp_path, out, capsys):
         iio.imwrite(tmp_path / "noise.png", _noise(40, 40, 3))
         main([str(tmp_path / "noise.png"), "-k", "25", "-o", str(out)])
         assert "... and 5 more" in capsys.readouterr().out
@@ -124,23 +124,23 @@ class TestResults:
         )
         _assert_results(out, "noise", ".png", seg)
 
-    def test_a_volume_of_16_bits(self, tmp_path, out, steps):
+    def test_a_16_bit_volume_gives_tiff(self, tmp_path, out, steps):
         tifffile.imwrite(tmp_path / "steps.tif", steps, photometric="minisblack")
         assert main([str(tmp_path / "steps.tif"), "-k", "3", "-o", str(out)]) == 0
         _assert_results(out, "steps", ".tif", segment(steps, 3))
 
-    def test_gray_of_16_bits(self, tmp_path, out, steps):
+    def test_a_16_bit_gray_image_gives_png(self, tmp_path, out, steps):
         iio.imwrite(tmp_path / "steps.png", steps[0])
         assert main([str(tmp_path / "steps.png"), "-k", "3", "-o", str(out)]) == 0
         _assert_results(out, "steps", ".png", segment(steps[0], 3))
 
-    def test_colors_as_floats(self, tmp_path, out, quadrants):
+    def test_a_float_color_image_gives_tiff(self, tmp_path, out, quadrants):
         image = (quadrants / 255).astype(np.float32)
         tifffile.imwrite(tmp_path / "f.tif", image, photometric="rgb")
         assert main([str(tmp_path / "f.tif"), "-k", "4", "-o", str(out)]) == 0
         _assert_results(out, "f", ".tif", segment(image, 4, rgb=True))
 
-    def test_channels_of_another_axis(self, tmp_path, out):
+    def test_channels_on_the_first_axis_stay_there(self, tmp_path, out):
         image = _noise(5, 12, 14)
         tifffile.imwrite(tmp_path / "c.ome.tif", image, metadata={"axes": "CYX"})
         assert main([str(tmp_path / "c.ome.tif"), "-k", "3", "-o", str(out)]) == 0
@@ -155,15 +155,15 @@ class TestResults:
         assert tifffile.imread(out / "clear-labels.tif")[3, 5] == 0
         assert iio.imread(out / "clear-recolored.png")[3, 5].tolist() == [1, 2, 3, 0]
 
-    def test_a_sample(self, out):
+    def test_a_sample_is_clustered(self, out):
         assert main(["--sample", "volume", "-k", "4", "-o", str(out)]) == 0
         _assert_results(out, "volume", ".tif", segment(SAMPLES["volume"](), 4))
 
-    def test_no_argument_takes_the_first_sample(self, out):
+    def test_without_arguments_the_first_sample_is_clustered(self, out):
         assert main(["-o", str(out)]) == 0
         _assert_results(out, "photograph", ".png", segment(SAMPLES["photograph"]()))
 
-    def test_same_names_do_not_overwrite_each_other(self, tmp_path, out):
+    def test_images_of_the_same_name_get_numbered_results(self, tmp_path, out):
         images = [_noise(12, 14, 3, seed=seed) for seed in range(2)]
         paths = [tmp_path / name / "photo.png" for name in "ab"]
         for path, image in zip(paths, images, strict=True):
@@ -182,7 +182,7 @@ class TestResults:
 
 
 class TestTogether:
-    """Several images, one model: what `segment` gives for a list of them."""
+    """Several images get one model: the same as from `segment` with a list of images."""
 
     @pytest.fixture
     def images(self) -> dict[str, np.ndarray]:
@@ -214,7 +214,7 @@ class TestTogether:
         table = pd.read_csv(out / "napari-kmeans-table.csv")
         pd.testing.assert_frame_equal(table, seg.table, check_dtype=False)
 
-    def test_one_model_paints_each(self, paths, images, out, capsys):
+    def test_one_model_labels_all_images(self, paths, images, out, capsys):
         assert main([*paths, "-k", "4", "-o", str(out)]) == 0
         self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
         assert len(_names(out)) == 3 * len(images) + 2
@@ -223,12 +223,12 @@ class TestTogether:
         assert printed.out.startswith("3 images: 4 clusters\n")
         assert all(f"wrote {out / name}" in printed.out for name in _names(out))
 
-    def test_images_that_are_not_held_are_read_again(self, paths, images, out, monkeypatch):
+    def test_images_beyond_the_memory_limit_are_read_again(self, paths, images, out, monkeypatch):
         monkeypatch.setattr(jobs, "HELD", 7000)
         assert main([*paths, "-k", "4", "-o", str(out)]) == 0
         self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
 
-    def test_each_by_itself(self, paths, images, out):
+    def test_each_fits_a_model_to_each_image(self, paths, images, out):
         assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 0
         for name, image in images.items():
             _assert_results(out, name, ".png", segment(image, 3, rgb=True))
@@ -243,7 +243,7 @@ class TestTogether:
         assert line.startswith(f"napari-kmeans: cannot read {bad}: ")
 
     @pytest.mark.parametrize("other", [_noise(9, 8), _noise(9, 8, 3).astype(np.uint16)])
-    def test_images_that_do_not_fit_together(self, paths, out, other, tmp_path, capsys):
+    def test_images_of_different_channels_are_refused(self, paths, out, other, tmp_path, capsys):
         tifffile.imwrite(tmp_path / "other.tif", other)
         arguments = [*paths, str(tmp_path / "other.tif"), "-k", "2", "-o", str(out)]
         assert main(arguments) == 1
@@ -253,7 +253,7 @@ class TestTogether:
         assert not out.exists()
         assert main([*arguments, "--each"]) == 0
 
-    def test_an_image_of_the_model_s_name_does_not_overwrite_it(self, paths, tmp_path, out):
+    def test_an_image_named_like_the_shared_model_gets_a_number(self, paths, tmp_path, out):
         odd = tmp_path / "napari-kmeans.png"
         iio.imwrite(odd, _noise(9, 8, 3))
         assert main([paths[0], str(odd), "-k", "2", "-o", str(out)]) == 0
@@ -261,7 +261,7 @@ class TestTogether:
         assert table["pixels"].sum() == 40 * 50 + 9 * 8
         assert pd.read_csv(out / "napari-kmeans-2-table.csv")["pixels"].sum() == 9 * 8
 
-    def test_zarr_and_files_in_memory(self, paths, images, tmp_path, out):
+    def test_zarr_and_png_images_share_a_model(self, paths, images, tmp_path, out):
         scan = _noise(700, 600, 3, seed=5)
         zarr.create_array(tmp_path / "scan.zarr", data=scan, chunks=(256, 256, 3))
         assert main([paths[0], str(tmp_path / "scan.zarr"), "-k", "4", "-o", str(out)]) == 0
@@ -276,14 +276,14 @@ class TestTogether:
 
 
 class TestModel:
-    """A model that was saved paints other images."""
+    """A saved model labels other images."""
 
     @pytest.fixture
     def model(self, tmp_path, quadrants) -> Path:
         segment(quadrants, 4, rgb=True).model.save(tmp_path / "quadrants.json")
         return tmp_path / "quadrants.json"
 
-    def test_labels_and_recolored(self, model, tmp_path, out, capsys):
+    def test_a_model_gives_labels_and_a_recolored_image(self, model, tmp_path, out, capsys):
         image = np.dstack([_noise(30, 40, 3), np.full((30, 40), 255, np.uint8)])
         image[2, 3] = (7, 8, 9, 0)
         iio.imwrite(tmp_path / "other.png", image)
@@ -302,7 +302,7 @@ class TestModel:
         assert table["percent"].sum() == pytest.approx(100)
         assert capsys.readouterr().out.startswith("other: 4 clusters\n label  percent  color\n")
 
-    def test_zarr(self, model, tmp_path, out):
+    def test_a_model_labels_a_zarr_image(self, model, tmp_path, out):
         scan = _noise(1100, 600, 3)
         zarr.create_array(tmp_path / "scan.zarr", data=scan, chunks=(256, 256, 3))
         assert main([str(tmp_path / "scan.zarr"), "--model", str(model), "-o", str(out)]) == 0
@@ -324,7 +324,7 @@ class TestModel:
         )
         assert _names(out) == ["photo-labels.tif", "photo-recolored.png", "photo-table.csv"]
 
-    def test_images_in_other_units_are_told_of(self, model, tmp_path, out, quadrants, capsys):
+    def test_images_in_other_units_give_a_warning(self, model, tmp_path, out, quadrants, capsys):
         kinds = {"same": (1, np.uint8), "wide": (257, np.uint16), "unit": (1 / 255, np.float32)}
         for name, (factor, dtype) in kinds.items():
             pixels = (quadrants * float(factor)).astype(dtype)
@@ -340,7 +340,7 @@ class TestModel:
             assert line.startswith(f"napari-kmeans: {path}: image holds ")
             assert line.endswith("so bring the image to the model's units first.")
 
-    def test_the_scaling_of_a_model_is_among_its_options(self, tmp_path, quadrants):
+    def test_options_include_the_scaling_of_the_model(self, tmp_path, quadrants):
         model = segment(quadrants, 4, rgb=True, normalize="zscore").model
         job = jobs.Job("photo", "photo", lambda: Picture(quadrants, rgb=True))
         (outcome,) = jobs.Plan.of_model(model).run([job])
@@ -348,7 +348,7 @@ class TestModel:
         assert outcome.seg.options.to_dict() == expected.to_dict()
 
     @pytest.mark.parametrize("content", [None, "no model", "{}"])
-    def test_a_file_that_is_no_model(self, photo, tmp_path, out, content, capsys):
+    def test_a_file_that_is_not_a_model_is_refused(self, photo, tmp_path, out, content, capsys):
         path = tmp_path / "bad.json"
         if content is not None:
             path.write_text(content)
@@ -357,14 +357,14 @@ class TestModel:
         assert str(path) in line
         assert not out.exists()
 
-    def test_it_goes_without_options_of_a_clustering(self, model, photo, capsys):
+    def test_model_is_refused_with_options_of_a_fit(self, model, photo, capsys):
         with pytest.raises(SystemExit):
             main([str(photo), "--model", str(model), "-k", "3"])
         assert "--model must go without --n-clusters" in capsys.readouterr().err
 
 
 class TestLazily:
-    """Zarr in, OME-Zarr out: what `segment` gives for the same pixels in memory."""
+    """Lazy images give OME-Zarr, with the same results as `segment` for pixels in memory."""
 
     @pytest.fixture
     def image(self) -> np.ndarray:
@@ -389,7 +389,7 @@ class TestLazily:
         model = KMeansModel.load(out / f"{stem}-model.json")
         np.testing.assert_allclose(model.cluster_centers_, seg.model.cluster_centers_)
 
-    def test_colors(self, scan, image, out, capsys):
+    def test_a_color_image_gives_ome_zarr(self, scan, image, out, capsys):
         assert main([str(scan), "-k", "4", "-o", str(out)]) == 0
         printed = capsys.readouterr()
         assert printed.err == ""
@@ -401,7 +401,7 @@ class TestLazily:
         coarse = zarr.open_array(out / "scan-labels.zarr" / "1", mode="r")
         np.testing.assert_array_equal(coarse[:], seg.labels[::2, ::2])
 
-    def test_the_labels_carry_their_colors(self, scan, out):
+    def test_ome_zarr_labels_have_the_colors_of_the_clusters(self, scan, out):
         assert main([str(scan), "-k", "3", "-o", str(out)]) == 0
         attributes = zarr.open_group(out / "scan-labels.zarr", mode="r").attrs["ome"]
         colors = KMeansModel.load(out / "scan-model.json").colors
@@ -412,7 +412,7 @@ class TestLazily:
             )
         assert len(attributes["image-label"]["colors"]) == 3
 
-    def test_alpha_and_transparent_pixels(self, tmp_path, out, image):
+    def test_alpha_and_transparent_pixels_are_kept(self, tmp_path, out, image):
         image = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
         image[3, 5] = (1, 2, 3, 0)
         zarr.create_array(tmp_path / "clear.zarr", data=image, chunks=(512, 512, 4))
@@ -421,7 +421,7 @@ class TestLazily:
         recolored = read_image(out / "clear-recolored.zarr").pixels
         assert recolored[3, 5].compute().tolist() == [1, 2, 3, 0]
 
-    def test_a_volume(self, tmp_path, out):
+    def test_a_volume_keeps_its_axes(self, tmp_path, out):
         volume = _noise(5, 60, 70)
         path = tmp_path / "volume.zarr"
         zarr.create_array(path, data=volume, chunks=(1, 32, 32), dimension_names=["z", "y", "x"])
@@ -430,7 +430,7 @@ class TestLazily:
         axes = read_image(out / "volume-recolored.zarr").axes
         assert [axis.name for axis in axes] == ["z", "y", "x"]
 
-    def test_channels(self, tmp_path, out):
+    def test_channels_are_written_before_the_plane(self, tmp_path, out):
         image = _noise(60, 2, 70)
         path = tmp_path / "stain.zarr"
         zarr.create_array(path, data=image, chunks=(32, 1, 32), dimension_names=["y", "c", "x"])
@@ -438,12 +438,12 @@ class TestLazily:
         seg = segment(image, 3, channel_axis=1)
         labels = read_image(out / "stain-labels.zarr")
         np.testing.assert_array_equal(labels.pixels, seg.labels)
-        # OME-Zarr has channels before the plane.
+        # In OME-Zarr the channels come before the plane.
         recolored = read_image(out / "stain-recolored.zarr")
         np.testing.assert_array_equal(recolored.pixels, seg.recolored.swapaxes(0, 1))
         assert recolored.channel_axis == 0
 
-    def test_a_large_tiff_file(self, tmp_path, out, image, monkeypatch):
+    def test_a_large_tiff_file_gives_ome_zarr(self, tmp_path, out, image, monkeypatch):
         monkeypatch.setattr(tiff, "LARGE", 1000)
         path = tmp_path / "slide.tif"
         tifffile.imwrite(path, image, photometric="rgb", tile=(256, 256), compression="zlib")
@@ -456,7 +456,7 @@ class TestLazily:
             self._assert_results(out, "scan", segment(image, n_clusters))
             assert len(_names(out)) == 4
 
-    def test_where_the_source_lies_its_results_lie(self, scan, tmp_path, out):
+    def test_results_have_the_scale_and_translation_of_the_source(self, scan, tmp_path, out):
         axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
         place = [
             {"type": "scale", "scale": [0.5, 0.25]},
@@ -472,7 +472,7 @@ class TestLazily:
             written = read_image(out / f"gray-{name}.zarr").axes
             assert written == read_image(tmp_path / "gray.zarr").axes
 
-    def test_a_damaged_chunk_leaves_nothing(self, scan, out, capsys):
+    def test_a_damaged_chunk_leaves_no_files(self, scan, out, capsys):
         (scan / "c" / "1" / "1" / "0").write_bytes(b"no chunk")
         assert main([str(scan), "-k", "2", "-o", str(out)]) == 1
         (line,) = capsys.readouterr().err.splitlines()
@@ -485,10 +485,10 @@ class TestLazily:
         import resource
 
         assert main([str(scan), "-k", "3", "-o", str(out)]) == 0
-        # Room for the metadata, but for no chunk. In a process of its own, where
-        # what zarr's tasks say at their end would be seen.
+        # The limit lets the metadata be written, but no chunk. The run needs another process:
+        # there the errors that unfinished tasks of zarr print at the end would be seen.
         code = "import sys; from napari_kmeans.cli.main import main; sys.exit(main(sys.argv[1:]))"
-        # Old releases tell what has been deprecated since, numcodecs in any case.
+        # Old releases give DeprecationWarnings, and numcodecs gives them in every release.
         python = [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning"]
         done = subprocess.run(
             [*python, "-c", code, scan, "-k", "8", "-o", out],
@@ -504,7 +504,7 @@ class TestLazily:
         assert len(_names(out)) == 4
 
     @on_posix
-    def test_a_run_that_is_killed_is_cleaned_up_by_the_next(self, scan, image, out):
+    def test_the_next_run_removes_files_of_a_killed_run(self, scan, image, out):
         arguments = [sys.executable, "-m", "napari_kmeans", scan, "-k", "3", "-o", out]
         with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
             while not list(out.glob(".napari-kmeans-*/0/c/*")):
@@ -518,7 +518,7 @@ class TestLazily:
 
 
 class TestEarlierRuns:
-    """For the name of an image, a directory holds the files of one run only."""
+    """For each image name, a directory contains the files of one run only."""
 
     @pytest.fixture
     def paths(self, tmp_path) -> list[str]:
@@ -527,7 +527,7 @@ class TestEarlierRuns:
         return [str(tmp_path / f"{name}.png") for name in ("a", "b", "c")]
 
     def _assert_one_run_each(self, out: Path, n_clusters: dict[str, int]) -> None:
-        """Check that labels, tables and models of each name are of the same number of clusters."""
+        """Check that labels, table and model of each name have the same number of clusters."""
         shared = out / "napari-kmeans-model.json"
         for stem, number in n_clusters.items():
             (labels,) = out.glob(f"{stem}-labels.*")
@@ -539,7 +539,7 @@ class TestEarlierRuns:
                 model = model if model.exists() else shared
                 assert KMeansModel.load(model).n_clusters == number
 
-    def test_one_model_after_one_for_each(self, paths, out, capsys):
+    def test_a_shared_model_replaces_single_models(self, paths, out, capsys):
         assert main([*paths, "--each", "-k", "3", "-o", str(out)]) == 0
         capsys.readouterr()
         assert main([*paths, "-k", "5", "-o", str(out)]) == 0
@@ -552,22 +552,22 @@ class TestEarlierRuns:
         assert len(_names(out)) == 3 * 3 + 2
 
     @pytest.mark.parametrize("model", [False, True])
-    def test_the_shared_model_goes_with_the_last_of_its_images(self, paths, out, model, capsys):
-        how = ["--each", "-k", "3"]
+    def test_the_shared_model_is_removed_with_its_last_image(self, paths, out, model, capsys):
+        arguments = ["--each", "-k", "3"]
         if model:
             path = out.with_name("model.json")
             segment(_noise(9, 9, 3), 3, rgb=True).model.save(path)
-            how = ["--model", str(path)]
+            arguments = ["--model", str(path)]
         shared = {"napari-kmeans-model.json", "napari-kmeans-table.csv"}
         assert main([*paths, "-k", "5", "-o", str(out)]) == 0
         capsys.readouterr()
-        assert main([*paths[:2], *how, "-o", str(out)]) == 0
+        assert main([*paths[:2], *arguments, "-o", str(out)]) == 0
         assert capsys.readouterr().err == (
             f"napari-kmeans: {out / 'napari-kmeans-model.json'} is kept for c; "
             "it is no longer the model of a and b.\n"
         )
         assert shared <= set(_names(out))
-        assert main([*paths[2:], *how, "-o", str(out)]) == 0
+        assert main([*paths[2:], *arguments, "-o", str(out)]) == 0
         assert capsys.readouterr().err == ""
         assert shared.isdisjoint(_names(out))
         self._assert_one_run_each(out, dict.fromkeys("abc", 3))
@@ -583,7 +583,7 @@ class TestEarlierRuns:
         assert "is kept for c; it is no longer the model of a and b" in capsys.readouterr().err
         assert Path(model).exists()
 
-    def test_results_that_are_not_of_the_new_shared_model_are_told_of(self, paths, out, capsys):
+    def test_results_of_an_earlier_shared_model_give_a_message(self, paths, out, capsys):
         assert main([*paths, "-k", "5", "-o", str(out)]) == 0
         capsys.readouterr()
         assert main([*paths[:2], "-k", "4", "-o", str(out)]) == 0
@@ -594,7 +594,7 @@ class TestEarlierRuns:
         self._assert_one_run_each(out, {"a": 4, "b": 4})
         assert tifffile.imread(out / "c-labels.tif").max() == 5
 
-    def test_another_format_takes_the_place_of_the_first(self, paths, tmp_path, out):
+    def test_results_in_another_format_replace_the_first(self, paths, tmp_path, out):
         scan = _noise(300, 200, 3)
         zarr.create_array(tmp_path / "a.zarr", data=scan, chunks=(128, 128, 3))
         first, second = [paths[0], "-k", "3"], [str(tmp_path / "a.zarr"), "-k", "4"]
@@ -624,7 +624,7 @@ class TestEarlierRuns:
         assert [path.read_bytes() for path in shared] == before
         assert capsys.readouterr().err == ""
 
-    def test_what_no_run_wrote_stays(self, paths, out):
+    def test_files_of_the_user_stay(self, paths, out):
         assert main([*paths[:2], "--each", "-k", "3", "-o", str(out)]) == 0
         (out / "a-model.json").write_text('{"format": "a model of somebody"}')
         (out / "a-recolored.tif").write_text("a note")
@@ -665,12 +665,12 @@ class TestFaults:
         assert line.startswith(f"napari-kmeans: cannot read {bad}: ")
         assert _names(out) == [f"photo-{part}" for part in PARTS]
 
-    def test_nothing_is_left_where_nothing_could_be_read(self, tmp_path, out):
+    def test_no_directory_is_left_if_no_image_is_read(self, tmp_path, out):
         assert main([str(tmp_path / "missing.png"), "-o", str(out / "deep")]) == 1
         assert not out.exists()
 
-    def test_a_directory_that_cannot_be_written_is_said_before_the_work(self, photo, capsys):
-        # The missing image would be complained of if the work had begun.
+    def test_a_directory_that_cannot_be_written_is_refused_before_reading(self, photo, capsys):
+        # If the images were read first, there would be a message about the missing image.
         missing = photo.with_name("missing.png")
         for directory in (photo, photo / "below"):
             assert main([str(missing), "-o", str(directory)]) == 1
@@ -679,11 +679,11 @@ class TestFaults:
         assert photo.is_file()
 
     @on_linux
-    def test_a_system_directory_cannot_be_written(self, photo, capsys):
+    def test_a_system_directory_is_refused_in_one_line(self, photo, capsys):
         assert main([str(photo), "-o", "/proc/napari-kmeans"]) == 1
         assert capsys.readouterr().err.count("\n") == 1
 
-    def test_what_the_core_refuses_is_one_sentence(self, tmp_path, out, steps, capsys):
+    def test_an_option_that_does_not_fit_the_image_is_one_line(self, tmp_path, out, steps, capsys):
         path = tmp_path / "gray.png"
         iio.imwrite(path, steps[0])
         assert main([str(path), "--color-space", "hsv", "-o", str(out)]) == 1
@@ -729,7 +729,7 @@ class TestFaults:
             ("--no-such-option", "unrecognized arguments: --no-such-option"),
         ],
     )
-    def test_a_wrong_option_is_named(self, arguments, sentence, out, capsys):
+    def test_the_message_names_a_wrong_option(self, arguments, sentence, out, capsys):
         with pytest.raises(SystemExit) as caught:
             main([*arguments.split(), "-o", str(out)])
         assert caught.value.code == 2
@@ -746,7 +746,7 @@ class TestFaults:
         before = {name: (out / name).read_bytes() for name in _names(out)}
         capsys.readouterr()
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        # Room for some of the labels, as on a disk that is nearly full.
+        # The limit lets a part of the labels be written, as on a disk that is nearly full.
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
         try:
             code = main([str(path), "-k", "8", "-o", str(out)])
@@ -759,7 +759,7 @@ class TestFaults:
 
     @on_posix
     def test_ctrl_c_stops_without_a_traceback(self, tmp_path, out):
-        # Reading from a pipe that nobody writes to, it surely is at work.
+        # Opening a pipe for writing waits for its reader, so the run has surely begun to work.
         pipe = tmp_path / "pipe.png"
         os.mkfifo(pipe)
         process = subprocess.Popen(
@@ -777,7 +777,7 @@ class TestFaults:
 
 
 class TestProcess:
-    def test_with_o_it_loads_neither_qt_nor_napari(self, photo, out):
+    def test_writing_files_imports_neither_qt_nor_napari(self, photo, out):
         code = (
             "import sys; from napari_kmeans.cli.main import main; code = main(sys.argv[1:]);"
             "print({'qtpy', 'napari', 'magicgui', 'vispy'} & set(sys.modules), code)"
@@ -790,20 +790,20 @@ class TestProcess:
         )
         assert done.stdout.splitlines()[-1] == "set() 0"
 
-    def test_the_script_is_installed(self, photo, out):
+    def test_the_command_is_installed(self, photo, out):
         script = Path(sys.executable).with_name("napari-kmeans")
         arguments = [script, photo, "-k", "2", "-o", out]
         done = subprocess.run(arguments, capture_output=True, text=True, check=True)
         assert done.stderr == ""
         assert _names(out) == [f"photo-{part}" for part in PARTS]
 
-    def test_it_says_nothing_but_the_result_into_a_pipe(self, photo, out):
+    def test_a_pipe_gets_only_the_result(self, photo, out):
         done = _run(photo, "-k", 4, "-o", out)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("photo: 4 clusters\n")
 
     @on_posix
-    def test_a_terminal_shows_a_bar(self, photo, out):
+    def test_a_terminal_shows_a_progress_bar(self, photo, out):
         import termios
 
         ours, theirs = os.openpty()
@@ -820,7 +820,7 @@ class TestProcess:
         assert b"%|" in shown
 
     @on_posix
-    def test_a_reader_that_stops_is_no_fault_to_trace(self, photo, out):
+    def test_a_closed_pipe_gives_no_traceback(self, photo, out):
         command = [sys.executable, "-m", "napari_kmeans", str(photo), "-k", "2", "-o", str(out)]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -828,13 +828,13 @@ class TestProcess:
             process.stdout.close()
             assert process.stderr.read() == ""
 
-    def test_version(self, capsys):
+    def test_version_is_printed(self, capsys):
         with pytest.raises(SystemExit) as caught:
             main(["--version"])
         assert caught.value.code == 0
         assert capsys.readouterr().out == f"napari-kmeans {napari_kmeans.__version__}\n"
 
-    def test_help_tells_of_every_option(self, capsys):
+    def test_help_describes_every_option(self, capsys):
         with pytest.raises(SystemExit):
             main(["--help"])
         text = " ".join(capsys.readouterr().out.split())
@@ -846,41 +846,41 @@ class TestProcess:
 def _read_terminal(handle: int) -> bytes:
     try:
         return os.read(handle, 4096)
-    except OSError:  # On Linux, the sign that the other end is closed.
+    except OSError:  # Linux reports a closed other end in this way.
         return b""
 
 
 class TestWithoutAScreen:
-    def _assert_fallback(self, done, directory: Path, why: str) -> None:
+    def _assert_fallback(self, done, directory: Path, problem: str) -> None:
         assert done.returncode == 0
         (line,) = done.stderr.splitlines()
         assert line == (
-            f"napari-kmeans: no screen: {why}; writing to napari-kmeans-output{os.sep} instead."
+            f"napari-kmeans: no screen: {problem}; writing to napari-kmeans-output{os.sep} instead."
         )
         assert _names(directory / "napari-kmeans-output") == [f"photo-{part}" for part in PARTS]
 
     @on_linux
-    def test_without_a_display(self, photo, tmp_path):
+    def test_results_are_written_without_a_display(self, photo, tmp_path):
         done = _run(photo, "-k", 2, cwd=tmp_path, without=("DISPLAY", "WAYLAND_DISPLAY"))
         self._assert_fallback(done, tmp_path, "neither DISPLAY nor WAYLAND_DISPLAY is set")
 
     @pytest.mark.parametrize("platform", ["offscreen", "minimal:enable_fonts"])
-    def test_drawing_into_nothing(self, photo, tmp_path, platform):
+    def test_results_are_written_on_a_platform_without_a_screen(self, photo, tmp_path, platform):
         done = _run(photo, "-k", 2, cwd=tmp_path, env={"QT_QPA_PLATFORM": platform})
         name = platform.partition(":")[0]
         self._assert_fallback(done, tmp_path, f"QT_QPA_PLATFORM is {name}")
 
     @on_linux
-    def test_a_display_that_nobody_serves(self, photo, tmp_path):
+    def test_results_are_written_if_the_display_does_not_answer(self, photo, tmp_path):
         hidden = ("WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
         done = _run(photo, "-k", 2, cwd=tmp_path, without=hidden, env={"DISPLAY": ":4711"})
         self._assert_fallback(done, tmp_path, "Qt cannot open the display")
 
-    def test_no_qt_at_all(self, monkeypatch):
+    def test_the_message_without_qt_names_the_extra(self, monkeypatch):
         monkeypatch.setattr(main_module, "QT_BINDINGS", ("NoSuchQt",))
         assert "no Qt is installed" in screen_problem()
 
-    def test_the_directory_must_be_writable_here_too(self, photo, tmp_path, monkeypatch, capsys):
+    def test_a_default_directory_must_be_writable(self, photo, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
         (tmp_path / "napari-kmeans-output").touch()
@@ -894,10 +894,10 @@ def _outcome(pixels: np.ndarray, name: str = "photo", sample: str | None = None,
 
 
 class TestViewer:
-    def test_there_is_a_screen(self, qapp):
+    def test_a_screen_is_found(self, qapp):
         assert screen_problem() is None
 
-    def test_the_layers_and_the_dock(self, make_napari_viewer, quadrants):
+    def test_the_viewer_gets_layers_and_the_dock(self, make_napari_viewer, quadrants):
         viewer = make_napari_viewer()
         outcome = _outcome(quadrants, rgb=True)
         options = Options(n_clusters=3, color_space="hsv", tol=0.5, random_state=None)
@@ -914,7 +914,7 @@ class TestViewer:
         assert (dock.n_clusters.value, dock.color_space.value, dock.tol.value) == (3, "hsv", 0.5)
         assert dock.random_state.value == 0
 
-    def test_a_sample_lies_where_its_layer_lies(self, make_napari_viewer):
+    def test_layers_of_a_sample_have_its_scale(self, make_napari_viewer):
         viewer = make_napari_viewer()
         outcome = _outcome(SAMPLES["volume"](), "volume", sample="volume")
         fill_viewer(viewer, [outcome], Options())
@@ -924,7 +924,7 @@ class TestViewer:
         for extent in extents:
             np.testing.assert_array_equal(extent, extents[0])
 
-    def test_channels_are_layers(self, make_napari_viewer):
+    def test_each_channel_becomes_a_layer(self, make_napari_viewer):
         viewer = make_napari_viewer()
         outcome = _outcome(_noise(2, 30, 34), "stain", channel_axis=0)
         fill_viewer(viewer, [outcome], Options())
@@ -938,7 +938,7 @@ class TestViewer:
         recolored = viewer.layers["stain recolored 1"].data
         np.testing.assert_array_equal(recolored, outcome.seg.recolored[1])
 
-    def test_levels_are_shown_and_painted_lazily(self, make_napari_viewer, tmp_path):
+    def test_multiscale_images_give_lazy_multiscale_layers(self, make_napari_viewer, tmp_path):
         image = _noise(2100, 90, 3)
         zarr.create_array(tmp_path / "tall.zarr", data=image, chunks=(512, 90, 3))
         picture = read_image(tmp_path / "tall.zarr")
@@ -947,11 +947,11 @@ class TestViewer:
         seg = segment(picture.pixels, 3)
         viewer = make_napari_viewer()
         fill_viewer(viewer, [ClusteredImage("tall", picture, seg)], Options(n_clusters=3))
-        whole = segment(image, 3, rgb=True)
+        seg_in_memory = segment(image, 3, rgb=True)
         expected = {
             "tall": image,
-            "tall recolored": whole.recolored,
-            "tall labels": whole.labels,
+            "tall recolored": seg_in_memory.recolored,
+            "tall labels": seg_in_memory.labels,
         }
         assert [layer.name for layer in viewer.layers] == list(expected)
         for layer in viewer.layers:
@@ -962,7 +962,7 @@ class TestViewer:
             assert layer.scale.tolist() == [0.5, 1]
             assert layer.translate.tolist() == [0, 3]
 
-    def test_levels_painted_by_a_model_in_other_units_are_told_of_once(
+    def test_a_multiscale_image_in_other_units_gives_one_warning(
         self, make_napari_viewer, tmp_path, quadrants, capsys
     ):
         zarr.create_array(
@@ -975,7 +975,7 @@ class TestViewer:
         fill_viewer(make_napari_viewer(), outcomes, plan.options)
         assert capsys.readouterr().err.count("unit.zarr: image holds float64 values up to") == 1
 
-    def test_channels_of_several_levels(self, make_napari_viewer, tmp_path):
+    def test_channels_of_a_multiscale_image_become_layers(self, make_napari_viewer, tmp_path):
         image = _noise(2, 2100, 60)
         names = ["c", "y", "x"]
         path = tmp_path / "c.zarr"
@@ -984,15 +984,17 @@ class TestViewer:
         seg = segment(picture.pixels, 3, channel_axis=0)
         viewer = make_napari_viewer()
         fill_viewer(viewer, [ClusteredImage("c", picture, seg)], Options())
-        whole = segment(image, 3, channel_axis=0)
+        seg_in_memory = segment(image, 3, channel_axis=0)
         np.testing.assert_array_equal(viewer.layers["c 1"].data[1], image[1, ::2, ::2])
         recolored = viewer.layers["c recolored 1"].data
-        np.testing.assert_array_equal(recolored[0], whole.recolored[1])
-        np.testing.assert_array_equal(viewer.layers["c labels"].data[0], whole.labels)
-        np.testing.assert_array_equal(viewer.layers["c labels"].data[1], whole.labels[::2, ::2])
+        np.testing.assert_array_equal(recolored[0], seg_in_memory.recolored[1])
+        np.testing.assert_array_equal(viewer.layers["c labels"].data[0], seg_in_memory.labels)
+        np.testing.assert_array_equal(
+            viewer.layers["c labels"].data[1], seg_in_memory.labels[::2, ::2]
+        )
 
-    def test_the_whole_way_through_the_event_loop(self, photo, tmp_path, qapp):
-        # Beside a broken image: the window opens for the good one, the exit code tells.
+    def test_the_window_opens_for_the_images_that_were_read(self, photo, tmp_path, qapp):
+        # One of the two images is missing: the window shows the other, and the exit code is 1.
         code = """
 import sys
 import napari

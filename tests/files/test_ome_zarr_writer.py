@@ -1,4 +1,4 @@
-"""OME-Zarr as it is written: read back with zarr alone, and compared with numpy."""
+"""Written OME-Zarr images: read back with zarr alone, and compared with numpy."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ PLANE = RNG.integers(0, 9, (203, 330), dtype=np.uint8)
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """Levels are made of images beyond a hundred pixels, and chunks are small, to be quick."""
-    monkeypatch.setattr(ome_zarr_writer, "SIDE", 100)
+    """Make coarser levels of images of more than 100 pixels, in small chunks, to be quick."""
+    monkeypatch.setattr(ome_zarr_writer, "STORED_CHUNK_SIDE", 100)
     monkeypatch.setattr(lazy, "CHUNK_PIXELS", 32 * 32)
 
 
@@ -55,7 +55,7 @@ def test_each_level_holds_every_second_pixel_of_the_finer_one(tmp_path, chunks):
     ("chunks", "expected"),
     [
         ((64, 64), (64, 64)),
-        # Halved, so that no two chunks that are computed share one that is stored.
+        # 160 is halved: two computed chunks must not write to the same stored chunk.
         ((160, 330), (80, 100)),
         ((203, 330), (100, 100)),
         ((101, 110), (101, 55)),
@@ -63,14 +63,14 @@ def test_each_level_holds_every_second_pixel_of_the_finer_one(tmp_path, chunks):
         (((73, 60, 70), (30, 300)), (73, 75)),
     ],
 )
-def test_the_chunks_that_are_stored(tmp_path, chunks, expected):
+def test_stored_chunks_divide_the_computed_chunks(tmp_path, chunks, expected):
     path = tmp_path / "a.zarr"
     write_images([Image(path, "a", da.from_array(PLANE, chunks), (Y, X))])
     assert _levels(path)[0].chunks == expected
     np.testing.assert_array_equal(_levels(path)[0][:], PLANE)
 
 
-def test_the_metadata(tmp_path):
+def test_metadata_state_axes_scale_and_translation_of_each_level(tmp_path):
     path = tmp_path / "a.zarr"
     axes = (Axis("y", "space", "micrometer", 0.5, 3.0), Axis("x", "space", "micrometer", 0.25))
     image = Image(path, "a scan", da.from_array(PLANE, 64), axes, {"image-label": {"colors": []}})
@@ -123,7 +123,7 @@ def test_axes_are_stored_in_the_order_of_the_specification(tmp_path, names, stor
     )
 
 
-def test_only_the_plane_grows_coarser(tmp_path):
+def test_only_the_axes_of_the_plane_get_coarser(tmp_path):
     axes = (Axis("t", "time", "second", 2.0), Axis("z", scale=3.0), Axis("y", scale=0.5), X)
     stack = da.zeros((2, 150, 101, 120), np.uint8, chunks=60)
     write_images([Image(tmp_path / "a.zarr", "a", stack, axes)])
@@ -139,7 +139,7 @@ def test_only_the_plane_grows_coarser(tmp_path):
     ]
 
 
-def test_axes_of_which_nothing_is_known():
+def test_default_axes_are_named_from_the_last():
     assert [axis.name for axis in spatial_axes(2)] == ["y", "x"]
     assert [axis.kind for axis in spatial_axes(4)] == ["time", "space", "space", "space"]
     assert [axis.name for axis in spatial_axes(6)] == ["dim_0", "dim_1", "t", "z", "y", "x"]
@@ -147,7 +147,7 @@ def test_axes_of_which_nothing_is_known():
 
 
 class _Counting(FileArray):
-    """An array that notes what is read of it."""
+    """An array that counts how often each slice is read, and by which threads."""
 
     def __init__(self, array: np.ndarray) -> None:
         super().__init__(array)
@@ -177,24 +177,24 @@ def test_the_source_of_two_images_is_read_once(tmp_path):
     np.testing.assert_array_equal(_levels(paths[1])[0][:], [PLANE, 2 * PLANE])
 
 
-def test_pieces_without_a_pixel_are_refused():
-    # Some releases of zarr read such a shape as it is stored, and some as [1, 16].
-    with pytest.raises(UnreadableImageError, match=r"^its pieces have the shape \(0, 16\)"):
+def test_chunks_without_a_pixel_are_refused():
+    # Some releases of zarr return this shape as it is stored, others return [1, 16].
+    with pytest.raises(UnreadableImageError, match=r"^its chunks have the shape \(0, 16\)"):
         open_lazily(FileArray(PLANE), (0, 16), None)
 
 
-def test_progress_grows_to_the_whole(tmp_path):
-    told = []
+def test_progress_ends_at_the_total(tmp_path):
+    shares = []
     image = Image(tmp_path / "a.zarr", "a", da.from_array(PLANE, 32), (Y, X))
-    write_images([image], lambda done, total: told.append(done / total))
-    assert told == sorted(told)
-    assert told[-1] == 1
-    # 77 chunks of the finest level alone.
-    assert len(told) > 77
-    assert np.diff(told).max() < 0.1
+    write_images([image], lambda done, total: shares.append(done / total))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    # The finest level alone has 77 chunks.
+    assert len(shares) > 77
+    assert np.diff(shares).max() < 0.1
 
 
-def test_canceling_stops_within_a_chunk_and_leaves_no_thread_at_work(tmp_path):
+def test_canceling_stops_soon_and_leaves_no_running_thread(tmp_path):
     class Canceled(Exception):
         pass
 
@@ -207,14 +207,14 @@ def test_canceling_stops_within_a_chunk_and_leaves_no_thread_at_work(tmp_path):
     source.threads.clear()
     with pytest.raises(Canceled):
         write_images([Image(tmp_path / "a.zarr", "a", opened, (Y, X))], cancel)
-    at_work = {thread.name for thread in threading.enumerate()} & source.threads
-    assert not at_work
-    # Of 6,656.
+    running = {thread.name for thread in threading.enumerate()} & source.threads
+    assert not running
+    # The image has 6,656 chunks.
     assert 0 < len(source.reads) < 50
     assert "ome" not in zarr.open_group(tmp_path / "a.zarr", mode="r").attrs
 
 
-def test_one_plane_of_one_pixel(tmp_path):
+def test_an_image_of_one_pixel_is_written(tmp_path):
     write_images([Image(tmp_path / "a.zarr", "a", da.ones((1, 1), dtype=np.uint8), (Y, X))])
     (level,) = _levels(tmp_path / "a.zarr")
     assert level[:].tolist() == [[1]]

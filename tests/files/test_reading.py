@@ -1,8 +1,7 @@
-"""Reading images of many kinds, and writing files whole or not at all."""
+"""Read images of many kinds."""
 
 from __future__ import annotations
 
-import shutil
 import struct
 import zlib
 from typing import TYPE_CHECKING
@@ -13,9 +12,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_kmeans.files.atomic import replacing, write_whole
 from napari_kmeans.files.errors import UnreadableImageError
-from napari_kmeans.files.reading import read_image
+from napari_kmeans.files.picture import Picture
+from napari_kmeans.files.reading import READERS, read_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +31,7 @@ def _save_frames(path: Path, **options) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
 @pytest.mark.parametrize("image", [COLOR[0], COLOR[0, ..., 0]], ids=["color", "gray"])
-def test_what_is_written_is_read(tmp_path, suffix, image):
+def test_the_pixels_that_were_written_are_read(tmp_path, suffix, image):
     path = tmp_path / f"image{suffix}"
     iio.imwrite(path, image)
     picture = read_image(path)
@@ -49,7 +48,7 @@ def test_gray_png_keeps_its_16_bits(tmp_path):
 
 
 def _write_png_of_16_bit_color(path: Path, image: np.ndarray) -> None:
-    """No library here writes it, so: a header, one block of unfiltered rows, an end."""
+    """Write a PNG file by hand: header, unfiltered rows, end. No library here writes this kind."""
     height, width, _ = image.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in image)
     chunks = {
@@ -82,8 +81,17 @@ def test_gray_with_alpha_becomes_rgba(tmp_path):
     assert picture.rgb
 
 
+@pytest.mark.parametrize("name", ["image.xyz", "IMAGE.XYZ", "image.other"])
+def test_the_suffix_chooses_the_reader(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(READERS, (".xyz", ".other"), lambda path: Picture(GRAY, note=path.name))
+    (tmp_path / name).touch()
+    picture = read_image(tmp_path / name)
+    assert picture.pixels is GRAY
+    assert picture.note == name
+
+
 @pytest.mark.parametrize("suffix", [".png", ".gif", ".tif"])
-def test_a_palette_gives_its_colors(tmp_path, suffix):
+def test_indices_of_a_palette_become_colors(tmp_path, suffix):
     indexed = Image.fromarray(COLOR[0]).quantize(16)
     indexed.save(tmp_path / f"palette{suffix}")
     picture = read_image(tmp_path / f"palette{suffix}")
@@ -91,12 +99,12 @@ def test_a_palette_gives_its_colors(tmp_path, suffix):
     assert picture.rgb
 
 
-def test_black_ink_is_not_taken_for_alpha(tmp_path):
+def test_black_ink_of_cmyk_is_not_taken_for_alpha(tmp_path):
     Image.fromarray(COLOR[0]).convert("CMYK").save(tmp_path / "print.jpg")
     assert read_image(tmp_path / "print.jpg").pixels.shape == (20, 31, 3)
 
 
-def test_black_and_white_becomes_8_bit(tmp_path):
+def test_pixels_of_one_bit_become_0_and_255(tmp_path):
     bits = COLOR[0, ..., 0] > 127
     Image.fromarray(bits).save(tmp_path / "bits.png")
     pixels = read_image(tmp_path / "bits.png").pixels
@@ -104,7 +112,7 @@ def test_black_and_white_becomes_8_bit(tmp_path):
     np.testing.assert_array_equal(pixels, np.where(bits, 255, 0))
 
 
-def test_the_frames_of_an_animation_are_a_stack(tmp_path):
+def test_frames_of_an_animation_become_a_stack(tmp_path):
     _save_frames(tmp_path / "moving.gif")
     picture = read_image(tmp_path / "moving.gif")
     assert picture.pixels.shape == COLOR.shape
@@ -112,7 +120,7 @@ def test_the_frames_of_an_animation_are_a_stack(tmp_path):
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
-def test_the_pages_of_a_tiff_file_are_a_stack(tmp_path, compression):
+def test_pages_of_a_tiff_file_become_a_stack(tmp_path, compression):
     _save_frames(tmp_path / "pages.tif", compression=compression)
     picture = read_image(tmp_path / "pages.tif")
     np.testing.assert_array_equal(picture.pixels, COLOR)
@@ -128,7 +136,7 @@ def test_colors_in_planes_are_read_as_colors(tmp_path):
     assert picture.rgb
 
 
-def test_the_channels_that_a_tiff_file_names_are_channels(tmp_path):
+def test_channel_axis_comes_from_the_axes_of_a_tiff_file(tmp_path):
     tifffile.imwrite(tmp_path / "stain.ome.tif", GRAY, metadata={"axes": "CYX"})
     picture = read_image(tmp_path / "stain.ome.tif")
     np.testing.assert_array_equal(picture.pixels, GRAY)
@@ -162,144 +170,3 @@ def test_an_unreadable_file_has_one_short_reason(tmp_path, name):
     message = str(caught.value)
     assert message
     assert "\n" not in message
-
-
-class TestWriteWhole:
-    def test_files_are_written_with_the_usual_permissions(self, tmp_path):
-        target, ordinary = tmp_path / "target.txt", tmp_path / "ordinary.txt"
-        ordinary.touch()
-        write_whole({target: lambda path: path.write_text("new")})
-        assert target.read_text() == "new"
-        assert target.stat().st_mode == ordinary.stat().st_mode
-        assert sorted(tmp_path.iterdir()) == [ordinary, target]
-
-    @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-    def test_a_write_that_fails_midway_changes_nothing(self, tmp_path, error):
-        first, second = tmp_path / "first.txt", tmp_path / "second.txt"
-        first.write_text("old")
-
-        def half(path: Path) -> None:
-            path.write_text("hal")
-            raise error
-
-        with pytest.raises(type(error)):
-            write_whole({first: lambda path: path.write_text("new"), second: half})
-        assert list(tmp_path.iterdir()) == [first]
-        assert first.read_text() == "old"
-
-
-class TestReplacing:
-    """Directories beside files; a run that is killed is one whose clean-up never comes."""
-
-    @pytest.fixture
-    def target(self, tmp_path) -> Path:
-        """A directory with files in it, as an earlier run has left it."""
-        target = tmp_path / "labels.zarr"
-        self._fill(target, "old")
-        return target
-
-    def _fill(self, directory: Path, text: str) -> None:
-        (directory / "0").mkdir(parents=True)
-        (directory / "0" / "chunk").write_text(text)
-
-    def _names(self, directory: Path) -> list[str]:
-        return [path.name for path in directory.iterdir()]
-
-    def test_a_directory_takes_the_place_of_another(self, target):
-        (target / "only in the old one").touch()
-        with replacing([target]) as temporary:
-            self._fill(temporary[target], "new")
-            assert (target / "0" / "chunk").read_text() == "old"
-            assert temporary[target].parent == target.parent
-            assert temporary[target].name.startswith(".napari-kmeans-")
-        assert (target / "0" / "chunk").read_text() == "new"
-        assert self._names(target) == ["0"]
-        assert self._names(target.parent) == ["labels.zarr"]
-
-    def test_a_directory_takes_the_place_of_a_file(self, tmp_path):
-        (tmp_path / "labels.zarr").touch()
-        with replacing([tmp_path / "labels.zarr"]) as temporary:
-            self._fill(temporary[tmp_path / "labels.zarr"], "new")
-        assert (tmp_path / "labels.zarr" / "0" / "chunk").read_text() == "new"
-        assert self._names(tmp_path) == ["labels.zarr"]
-
-    @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-    def test_what_fails_midway_changes_nothing(self, target, error):
-        def write(part: Path) -> None:
-            self._fill(part, "new")
-            raise error
-
-        with pytest.raises(type(error)):
-            write_whole({target: write})
-        assert (target / "0" / "chunk").read_text() == "old"
-        assert self._names(target.parent) == ["labels.zarr"]
-
-    def test_the_next_run_takes_away_what_a_killed_one_left(self, target):
-        killed = replacing([target])
-        self._fill(killed.__enter__()[target], "half")
-        other = target.with_name("x-labels.zarr")
-        beside = replacing([other])
-        part = beside.__enter__()[other]
-        part.mkdir()
-        assert len(self._names(target.parent)) == 3
-        with replacing([target]) as temporary:
-            self._fill(temporary[target], "new")
-        # What another target's run is writing stays.
-        assert set(self._names(target.parent)) == {"labels.zarr", part.name}
-
-    def test_what_was_moved_aside_when_a_run_was_killed_is_put_back(self, target):
-        target.rename(target.with_name(".napari-kmeans-previous-labels.zarr"))
-        with pytest.raises(KeyboardInterrupt), replacing([target]):
-            raise KeyboardInterrupt
-        assert (target / "0" / "chunk").read_text() == "old"
-        assert self._names(target.parent) == ["labels.zarr"]
-
-    def test_what_was_half_removed_when_a_run_was_killed_is_not_put_back(self, target, monkeypatch):
-        def killed(*_: object, **__: object) -> None:
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(shutil, "rmtree", killed)
-            with pytest.raises(KeyboardInterrupt), replacing([target]) as temporary:
-                self._fill(temporary[target], "new")
-        assert (target / "0" / "chunk").read_text() == "new"
-        target.rename(target.with_name("moved"))
-        with pytest.raises(KeyboardInterrupt), replacing([target]):
-            raise KeyboardInterrupt
-        assert self._names(target.parent) == ["moved"]
-
-    def test_what_is_obsolete_goes_at_the_end(self, target, tmp_path):
-        old = tmp_path / "labels.tif"
-        old.touch()
-        gone = tmp_path / "never-there.json"
-        with replacing([tmp_path / "new.tif"], [target, old, gone]) as temporary:
-            temporary[tmp_path / "new.tif"].touch()
-            assert target.exists()
-            assert old.exists()
-        assert self._names(tmp_path) == ["new.tif"]
-
-    def test_what_is_obsolete_stays_where_something_fails(self, target, tmp_path):
-        with pytest.raises(OSError, match="full"), replacing([tmp_path / "new.tif"], [target]):
-            raise OSError("the disk is full")
-        assert (target / "0" / "chunk").read_text() == "old"
-        assert self._names(tmp_path) == ["labels.zarr"]
-
-    def test_what_is_obsolete_is_whole_or_hidden_when_a_run_is_killed(self, target, monkeypatch):
-        def killed(*_: object, **__: object) -> None:
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(shutil, "rmtree", killed)
-            with pytest.raises(KeyboardInterrupt), replacing([], [target]):
-                pass
-        (name,) = self._names(target.parent)
-        assert name.startswith(".napari-kmeans-")
-        with replacing([target.with_name("labels.tif")], [target]) as temporary:
-            temporary[target.with_name("labels.tif")].touch()
-        assert self._names(target.parent) == ["labels.tif"]
-
-    def test_a_file_written_by_way_of_another_is_taken_away_too(self, tmp_path):
-        name = ".napari-kmeans-0123abcd-.napari-kmeans-4567cdef-model.json"
-        (tmp_path / name).touch()
-        write_whole({tmp_path / "model.json": lambda path: path.touch()})
-        assert self._names(tmp_path) == ["model.json"]

@@ -1,4 +1,4 @@
-"""TIFF files that are read when they are needed: the same pixels as read at once."""
+"""Large TIFF files, read lazily: the same pixels as from reading completely."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TILED = {"tile": (64, 128), "compression": "zlib", "predictor": True}
 
 @pytest.fixture
 def path(tmp_path, monkeypatch) -> Path:
-    """A path; what is written there counts as large."""
+    """Return a path. Every TIFF file of more than 1000 bytes of pixels counts as large."""
     monkeypatch.setattr(tiff, "LARGE", 1000)
     return tmp_path / "large.tif"
 
@@ -50,20 +50,20 @@ def path(tmp_path, monkeypatch) -> Path:
         (STACK.astype(np.float32), {"metadata": {"axes": "ZYX"}, "imagej": True}),
     ],
 )
-def test_lazily_as_at_once(path, monkeypatch, image, options):
+def test_lazy_pixels_equal_pixels_read_completely(path, monkeypatch, image, options):
     tifffile.imwrite(path, image, **options)
     lazy = read_image(path)
     assert isinstance(lazy.pixels, da.Array)
     assert lazy.levels == (lazy.pixels,)
     monkeypatch.undo()
-    at_once = read_image(path)
-    assert isinstance(at_once.pixels, np.ndarray)
-    assert at_once.levels == ()
-    np.testing.assert_array_equal(lazy.pixels, at_once.pixels)
-    assert lazy._replace(pixels=None, levels=()) == at_once._replace(pixels=None)
+    complete = read_image(path)
+    assert isinstance(complete.pixels, np.ndarray)
+    assert complete.levels == ()
+    np.testing.assert_array_equal(lazy.pixels, complete.pixels)
+    assert lazy._replace(pixels=None, levels=()) == complete._replace(pixels=None)
 
 
-def test_the_axes_are_named(path):
+def test_axes_have_names_and_kinds(path):
     tifffile.imwrite(path, STACK, metadata={"axes": "CYX"}, ome=True)
     axes = read_image(path).axes
     assert [(axis.name, axis.kind) for axis in axes] == [
@@ -73,7 +73,7 @@ def test_the_axes_are_named(path):
     ]
 
 
-def test_the_levels_of_a_pyramid(path):
+def test_each_level_of_a_pyramid_is_read(path):
     levels = [COLOR, COLOR[::2, ::2], COLOR[::4, ::4]]
     options = {"photometric": "rgb", **TILED}
     with tifffile.TiffWriter(path) as writer:
@@ -86,7 +86,7 @@ def test_the_levels_of_a_pyramid(path):
         np.testing.assert_array_equal(lazy, level)
 
 
-def test_chunks_are_whole_tiles(path):
+def test_chunks_consist_of_complete_tiles(path):
     image = np.zeros((3000, 2100, 3), np.uint8)
     tifffile.imwrite(path, image, photometric="rgb", tile=(192, 256), compression="zlib")
     assert read_image(path).pixels.chunksize == (768, 1024, 3)
@@ -94,7 +94,7 @@ def test_chunks_are_whole_tiles(path):
     assert read_image(path).pixels.chunksize == (1024, 1024, 3)
 
 
-def test_the_file_is_open_as_long_as_its_pixels_are_held(path):
+def test_the_file_is_closed_with_the_last_reference_to_its_pixels(path):
     def is_open() -> bool:
         gc.collect()
         return any(path.samefile(file.path) for file in psutil.Process().open_files())
@@ -108,30 +108,32 @@ def test_the_file_is_open_as_long_as_its_pixels_are_held(path):
 
 
 @pytest.mark.parametrize("options", [{}, TILED])
-def test_another_process_opens_the_file_anew(path, options):
+def test_another_process_opens_the_file_itself(path, options):
     tifffile.imwrite(path, COLOR, photometric="rgb", **options)
     pixels = pickle.loads(pickle.dumps(read_image(path).pixels))
     np.testing.assert_array_equal(pixels, COLOR)
 
 
-def test_a_palette_is_read_at_once(path):
+def test_a_large_file_with_a_palette_is_read_completely(path):
     indexed = Image.fromarray(COLOR).quantize(16)
     indexed.save(path)
     picture = read_image(path)
     np.testing.assert_array_equal(picture.pixels, np.asarray(indexed.convert("RGB")))
 
 
-@pytest.mark.skipif(bool(importlib.util.find_spec("imagecodecs")), reason="imagecodecs is there")
+@pytest.mark.skipif(
+    bool(importlib.util.find_spec("imagecodecs")), reason="imagecodecs is installed"
+)
 @pytest.mark.parametrize(("compression", "name"), [("tiff_lzw", "LZW"), ("jpeg", "JPEG")])
-def test_a_compression_that_needs_another_package_says_so(path, compression, name):
+def test_the_message_names_the_package_that_a_compression_needs(path, compression, name):
     Image.fromarray(COLOR).save(path, compression=compression)
     with pytest.raises(UnreadableImageError) as caught:
         read_image(path)
-    expected = f"it is large and its compression, {name}, needs: pip install imagecodecs"
+    expected = f"it is large, and its compression, {name}, needs a package: pip install imagecodecs"
     assert str(caught.value) == expected
 
 
-def test_a_damaged_tile_is_named_when_it_is_read(path):
+def test_the_message_states_the_place_of_a_damaged_tile(path):
     image = RNG.integers(0, 256, (2048, 1024), dtype=np.uint8)
     tifffile.imwrite(path, image, tile=(256, 256), compression="zlib")
     with tifffile.TiffFile(path) as file:
@@ -145,7 +147,7 @@ def test_a_damaged_tile_is_named_when_it_is_read(path):
         pixels.compute(scheduler="sync")
 
 
-def test_a_file_that_ends_too_early_is_told_of(path):
+def test_a_file_that_ends_too_early_is_refused(path):
     tifffile.imwrite(path, COLOR, photometric="rgb")
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(UnreadableImageError):

@@ -1,4 +1,4 @@
-"""Zarr and OME-Zarr as pictures: what is read, as what, and how lazily."""
+"""Zarr and OME-Zarr images: their pixels, axes, channels and levels, all lazy."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RNG = np.random.default_rng(2)
 COLOR = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
 PLANES = np.moveaxis(COLOR, -1, 0)
 VOLUME = RNG.integers(0, 65536, (4, 20, 30), dtype=np.uint16)
-REDS = ["FF0000", "00FF00", "0000FF"]
+RGB_COLORS = ["FF0000", "00FF00", "0000FF"]
 
 
 def _write_ome(path: Path, levels: list[np.ndarray], axes: str, version: str, **extra: Any) -> None:
-    """Write an image as the two versions of the specification say."""
+    """Write an image according to version 0.4 or 0.5 of the specification."""
     kinds = {"t": "time", "c": "channel"}
     multiscale = {
         "axes": [{"name": name, "type": kinds.get(name, "space")} for name in axes],
@@ -40,11 +40,9 @@ def _write_ome(path: Path, levels: list[np.ndarray], axes: str, version: str, **
     }
     multiscale.update(extra.pop("multiscale", {}))
     values = {"multiscales": [multiscale], **extra}
-    in_a_room = version == "0.5"
-    attributes = {"ome": {"version": version, **values}} if in_a_room else values
-    group = zarr.open_group(
-        path, mode="w", zarr_format=3 if in_a_room else 2, attributes=attributes
-    )
+    nested = version == "0.5"
+    attributes = {"ome": {"version": version, **values}} if nested else values
+    group = zarr.open_group(path, mode="w", zarr_format=3 if nested else 2, attributes=attributes)
     for number, level in enumerate(levels):
         group.create_array(
             f"level{number}", data=level, chunks=tuple(min(n, 16) for n in level.shape)
@@ -62,31 +60,31 @@ class TestPlainArrays:
         assert (picture.rgb, picture.channel_axis, picture.axes) == (None, None, ())
         assert picture.levels == (picture.pixels,)
 
-    def test_the_suffix_is_not_asked_for(self, tmp_path):
+    def test_the_directory_needs_no_suffix(self, tmp_path):
         zarr.create_array(tmp_path / "plain", data=VOLUME)
         np.testing.assert_array_equal(read_image(tmp_path / "plain").pixels, VOLUME)
 
-    def test_black_and_white_becomes_8_bit(self, tmp_path):
+    def test_bool_becomes_0_and_255(self, tmp_path):
         zarr.create_array(tmp_path / "bits.zarr", data=COLOR[..., 0] > 127)
         picture = read_image(tmp_path / "bits.zarr")
         np.testing.assert_array_equal(picture.pixels, np.where(COLOR[..., 0] > 127, 255, 0))
         assert picture.levels[0].dtype == picture.pixels.dtype == np.uint8
 
-    def test_named_dimensions_tell_the_channels(self, tmp_path):
+    def test_channel_axis_comes_from_the_names_of_the_dimensions(self, tmp_path):
         data = VOLUME.transpose(1, 0, 2)
         zarr.create_array(tmp_path / "a.zarr", data=data, dimension_names=["y", "c", "x"])
         picture = read_image(tmp_path / "a.zarr")
         assert picture.channel_axis == 1
         assert [axis.kind for axis in picture.axes] == ["space", "channel", "space"]
 
-    def test_names_in_the_manner_of_xarray(self, tmp_path):
+    def test_names_of_dimensions_are_read_from_the_attribute_of_xarray(self, tmp_path):
         attributes = {"_ARRAY_DIMENSIONS": ["time", "y", "x"]}
         zarr.create_array(tmp_path / "a.zarr", data=VOLUME, zarr_format=2, attributes=attributes)
         picture = read_image(tmp_path / "a.zarr")
         assert [axis.kind for axis in picture.axes] == ["time", "space", "space"]
         assert (picture.rgb, picture.channel_axis) == (False, None)
 
-    def test_the_only_array_of_a_group(self, tmp_path):
+    def test_the_only_array_of_a_group_is_read(self, tmp_path):
         group = zarr.open_group(tmp_path / "group.zarr", mode="w")
         group.create_array("data", data=VOLUME)
         np.testing.assert_array_equal(read_image(tmp_path / "group.zarr").pixels, VOLUME)
@@ -94,7 +92,7 @@ class TestPlainArrays:
     @pytest.mark.parametrize(
         ("chunks", "expected"),
         [
-            # Tiles are gathered to a million pixels, in the plane before along the stack.
+            # Tiles are joined to a million pixels: first in the plane, then along the stack.
             ((1, 1, 256, 256), (1, 2, 1024, 1024)),
             ((1, 1, 1, 5000), (1, 2, 128, 5000)),
             ((1, 2, 1024, 1024), (1, 2, 1024, 1024)),
@@ -102,14 +100,14 @@ class TestPlainArrays:
             ((1, 1, 100, 5000), (1, 2, 200, 5000)),
         ],
     )
-    def test_chunks_are_whole_tiles(self, tmp_path, chunks, expected):
+    def test_chunks_consist_of_complete_tiles(self, tmp_path, chunks, expected):
         path = tmp_path / "large.zarr"
         names = ["z", "c", "y", "x"]
         shape = (9, 2, 5000, 5000)
         zarr.create_array(path, shape=shape, chunks=chunks, dtype="u1", dimension_names=names)
         assert read_image(path).pixels.chunksize == expected
 
-    def test_small_images_are_gathered_along_the_stack(self, tmp_path):
+    def test_small_planes_are_joined_along_the_stack(self, tmp_path):
         path = tmp_path / "film.zarr"
         zarr.create_array(path, shape=(500, 100, 100), chunks=(1, 50, 100), dtype="u1")
         assert read_image(path).pixels.chunksize == (64, 100, 100)
@@ -117,7 +115,7 @@ class TestPlainArrays:
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 class TestOmeZarr:
-    def test_the_finest_level_gives_the_pixels(self, tmp_path, version):
+    def test_pixels_are_those_of_the_finest_level(self, tmp_path, version):
         levels = [VOLUME, VOLUME[:, ::2, ::2], VOLUME[:, ::4, ::4]]
         labels = {"labels": ["cells"]}
         _write_ome(tmp_path / "v.zarr", levels, "zyx", version)
@@ -131,11 +129,11 @@ class TestOmeZarr:
             assert isinstance(lazy, da.Array)
             np.testing.assert_array_equal(lazy, level)
 
-    def test_levels_are_sorted(self, tmp_path, version):
+    def test_levels_are_sorted_by_size(self, tmp_path, version):
         _write_ome(tmp_path / "v.zarr", [VOLUME[:, ::2, ::2], VOLUME], "zyx", version)
         assert read_image(tmp_path / "v.zarr").pixels.shape == VOLUME.shape
 
-    def test_where_the_pixels_lie(self, tmp_path, version):
+    def test_axes_have_the_scale_and_translation_of_all_transformations(self, tmp_path, version):
         multiscale = {
             "axes": [
                 {"name": "t", "type": "time", "unit": "second"},
@@ -160,7 +158,7 @@ class TestOmeZarr:
             Axis("x", "space", "", 0.5, 40.0),
         )
 
-    def test_channels_are_where_the_axes_say(self, tmp_path, version):
+    def test_channel_axis_comes_from_the_metadata(self, tmp_path, version):
         stack = RNG.integers(0, 256, (2, 5, 20, 30), dtype=np.uint8)
         _write_ome(tmp_path / "c.zarr", [stack, stack[..., ::2, ::2]], "tcyx", version)
         picture = read_image(tmp_path / "c.zarr")
@@ -170,16 +168,16 @@ class TestOmeZarr:
     @pytest.mark.parametrize(
         ("colors", "dtype", "expected"),
         [
-            (REDS, "uint8", True),
+            (RGB_COLORS, "uint8", True),
             (["ff0000", "00ff00", "0000ff"], "uint16", True),
-            (REDS, "float32", False),
+            (RGB_COLORS, "float32", False),
             (["0000FF", "00FF00", "FF0000"], "uint8", False),
             (["FF0000", "00FF00", "FFFFFF"], "uint8", False),
             (["FF0000", "00FF00"], "uint8", False),
             ([], "uint8", False),
         ],
     )
-    def test_three_channels_are_rgb_where_they_are_called_so(
+    def test_three_channels_are_rgb_if_their_colors_are_red_green_and_blue(
         self, tmp_path, version, colors, dtype, expected
     ):
         omero = {"channels": [{"color": color} for color in colors]}
@@ -189,21 +187,23 @@ class TestOmeZarr:
         assert picture.rgb is expected
         assert picture.channel_axis == (None if expected else 0)
         assert picture.axes[-1].name == ("c" if expected else "x")
-        shown = COLOR if expected else PLANES
-        np.testing.assert_array_equal(picture.pixels, shown.astype(dtype))
+        pixels_read = COLOR if expected else PLANES
+        np.testing.assert_array_equal(picture.pixels, pixels_read.astype(dtype))
         assert picture.levels[1].shape == ((20, 25, 3) if expected else (3, 20, 25))
 
     @pytest.mark.parametrize(("label", "expected"), [("alpha", True), ("far red", False)])
-    def test_a_fourth_channel_is_alpha_where_it_is_called_so(
+    def test_a_fourth_channel_is_alpha_if_its_label_is_alpha(
         self, tmp_path, version, label, expected
     ):
-        channels = [{"color": color} for color in REDS] + [{"color": "FFFFFF", "label": label}]
+        channels = [{"color": color} for color in RGB_COLORS] + [
+            {"color": "FFFFFF", "label": label}
+        ]
         pixels = np.concatenate([PLANES, PLANES[:1]])
         _write_ome(tmp_path / "c.zarr", [pixels], "cyx", version, omero={"channels": channels})
         assert read_image(tmp_path / "c.zarr").rgb is expected
 
     @pytest.mark.parametrize("count", [2, 3, 4, 5])
-    def test_channels_last_are_colors_if_three_or_four(self, tmp_path, version, count):
+    def test_three_or_four_channels_on_the_last_axis_are_colors(self, tmp_path, version, count):
         pixels = RNG.integers(0, 256, (20, 30, count), dtype=np.uint8)
         _write_ome(tmp_path / "c.zarr", [pixels], "yxc", version)
         picture = read_image(tmp_path / "c.zarr")
@@ -215,7 +215,7 @@ class TestOmeZarr:
         _write_ome(tmp_path / "c.zarr", [pixels], "zyx", version)
         assert read_image(tmp_path / "c.zarr").rgb is False
 
-    def test_of_several_images_the_first_is_read_with_a_note(self, tmp_path, version):
+    def test_the_first_of_several_images_is_read_with_a_note(self, tmp_path, version):
         zarr_format = 3 if version == "0.5" else 2
         layout = {"bioformats2raw.layout": 3}
         attributes = {"ome": layout} if version == "0.5" else layout
@@ -238,14 +238,14 @@ class TestFaults:
         assert "\n" not in message
         return message
 
-    def test_a_directory_without_zarr(self, tmp_path):
-        assert self._message(tmp_path) == "it is a directory, and holds no zarr array"
+    def test_a_directory_without_zarr_is_refused(self, tmp_path):
+        assert self._message(tmp_path) == "it is a directory without a zarr array"
 
-    def test_an_empty_group(self, tmp_path):
+    def test_an_empty_group_is_refused(self, tmp_path):
         zarr.open_group(tmp_path / "empty.zarr", mode="w")
-        assert self._message(tmp_path / "empty.zarr") == "it holds no zarr array"
+        assert self._message(tmp_path / "empty.zarr") == "it is a group without a zarr array"
 
-    def test_several_arrays_ask_for_a_choice(self, tmp_path):
+    def test_the_message_for_several_arrays_names_one_of_them(self, tmp_path):
         group = zarr.open_group(tmp_path / "two.zarr", mode="w")
         for name in "ab":
             group.create_array(name, data=VOLUME)
@@ -254,7 +254,7 @@ class TestFaults:
         np.testing.assert_array_equal(read_image(tmp_path / "two.zarr" / "a").pixels, VOLUME)
 
     @pytest.mark.parametrize("name", ["zarr.json", ".zarray", ".zgroup"])
-    def test_metadata_that_are_no_json(self, tmp_path, name):
+    def test_metadata_that_are_not_json_are_refused(self, tmp_path, name):
         (tmp_path / name).write_text("{")
         self._message(tmp_path)
 
@@ -262,20 +262,20 @@ class TestFaults:
         "multiscale",
         [{"axes": None}, {"axes": [{}]}, {"datasets": [{}]}, {"datasets": []}, {"datasets": 3}],
     )
-    def test_damaged_metadata_of_ome(self, tmp_path, multiscale):
+    def test_damaged_ome_metadata_are_refused(self, tmp_path, multiscale):
         _write_ome(tmp_path / "a.zarr", [VOLUME], "zyx", "0.5", multiscale=multiscale)
         assert "OME-Zarr metadata" in self._message(tmp_path / "a.zarr")
 
-    def test_a_level_that_is_not_there(self, tmp_path):
+    def test_a_missing_level_is_refused(self, tmp_path):
         datasets = [{"path": "nowhere"}]
         _write_ome(tmp_path / "a.zarr", [VOLUME], "zyx", "0.4", multiscale={"datasets": datasets})
         assert "OME-Zarr metadata" in self._message(tmp_path / "a.zarr")
 
-    def test_axes_that_do_not_fit(self, tmp_path):
+    def test_axes_that_do_not_match_the_array_are_refused(self, tmp_path):
         _write_ome(tmp_path / "a.zarr", [VOLUME], "yx", "0.4")
-        assert self._message(tmp_path / "a.zarr") == "its OME-Zarr metadata do not fit its arrays"
+        assert self._message(tmp_path / "a.zarr") == "its OME-Zarr metadata do not match its arrays"
 
-    def test_a_damaged_chunk_is_named_when_it_is_read(self, tmp_path):
+    def test_the_message_states_the_place_of_a_damaged_chunk(self, tmp_path):
         path = tmp_path / "a.zarr"
         zarr.create_array(path, data=np.tile(COLOR, (40, 40, 1)), chunks=(1024, 1024, 3))
         (path / "c" / "1" / "0" / "0").write_bytes(b"no chunk")

@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__
 from napari_kmeans.checks import Choice, RealNumber, WholeNumber
+from napari_kmeans.cli.earlier_results import find_results, stems_without_model
 from napari_kmeans.cli.jobs import ClusteredImage, Job, Plan, computed
-from napari_kmeans.cli.output import (
+from napari_kmeans.cli.output import write_results
+from napari_kmeans.cli.result_files import (
     SHARED_MODEL,
     SHARED_TABLE,
-    find_results,
     free_stems,
     output_directory,
-    stems_without_model,
-    write_results,
 )
-from napari_kmeans.cli.terminal import PROGRAM, bar, listed, print_message, print_table
+from napari_kmeans.cli.terminal import PROGRAM, bar, join_names, print_message, print_table
 from napari_kmeans.files.atomic import replacing, write_whole
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.picture import Picture
@@ -217,7 +216,7 @@ def _tell_of_others(others: set[str], directory: Path) -> None:
     """Say whose labels are not of the model that has been written for several images."""
     if others:
         print_message(
-            f"{directory / SHARED_MODEL} is not the model of {listed(sorted(others))}, whose "
+            f"{directory / SHARED_MODEL} is not the model of {join_names(sorted(others))}, whose "
             "results in that directory are of an earlier run"
         )
 
@@ -232,8 +231,8 @@ def _clear_shared(
         return
     if others:
         print_message(
-            f"{directory / SHARED_MODEL} is kept for {listed(sorted(others))}; "
-            f"it is no longer the model of {listed(sorted(replaced))}"
+            f"{directory / SHARED_MODEL} is kept for {join_names(sorted(others))}; "
+            f"it is no longer the model of {join_names(sorted(replaced))}"
         )
         return
     try:

@@ -1,25 +1,22 @@
-"""Results out: what the files are called, and in which format each is written."""
+"""Write the results of images: labels, recolored image, table and model."""
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.files.atomic import PREFIX, clear_leftovers, replacing
+from napari_kmeans.cli.earlier_results import find_results
+from napari_kmeans.cli.result_files import result_paths
+from napari_kmeans.files.atomic import clear_leftovers, replacing
 from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
 from napari_kmeans.files.picture import Axis
-from napari_kmeans.files.zarr_reader import COLORS
+from napari_kmeans.files.zarr_reader import RGB_COLORS
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.measuring import cluster_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -28,15 +25,6 @@ if TYPE_CHECKING:
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation
-
-SUFFIXES = {
-    "labels": (".tif", ".zarr"),
-    "recolored": (".png", ".tif", ".zarr"),
-    "table": (".csv",),
-    "model": (".json",),
-}
-SHARED_MODEL, SHARED_TABLE = "napari-kmeans-model.json", "napari-kmeans-table.csv"
-"""What the model and the table of several images are called."""
 
 RGBA = ("red", "green", "blue", "alpha")
 
@@ -50,28 +38,33 @@ def write_results(
     shared: bool = False,
     kept: Sequence[Path] = (),
 ) -> Written:
-    """Write labels, recolored image, table and model.
+    """Write the labels, the recolored image, the table and the model of one image.
 
-    None of the four takes its place before all of them are written. At the same
-    time what an earlier run wrote for the same stem goes: a model, or labels and
-    pixels in another format. Lazy labels and pixels become OME-Zarr, chunk by
-    chunk.
+    The files get their names only after all of them are written. Results of an
+    earlier run for the same stem that are not overwritten are removed at the same
+    time: a model, or labels and pixels in another format. Lazy labels and pixels
+    are written as OME-Zarr, chunk by chunk.
 
     Parameters
     ----------
     seg : Segmentation
     directory : Path
     stem : str
-        What the names begin with.
+        The beginning of the file names.
     axes : sequence of Axis, optional
-        Those of the image, for OME-Zarr.
+        The axes of the image, for OME-Zarr.
     report : callable, optional
-        ``report(done, total)`` after each chunk; raising from it cancels.
+        ``report(done, total)`` is called after each chunk. If it raises an
+        exception, the writing stops.
     shared : bool
-        Whether the model is that of other images too: then it is not written,
-        and the table has the pixels of this image alone.
+        Whether other images have the same model. Then the model is not written,
+        and the table counts the pixels of this image only.
     kept : sequence of Path, optional
-        Files that do not go, whatever they are.
+        Files that are never removed.
+
+    Returns
+    -------
+    Written
 
     Raises
     ------
@@ -87,16 +80,16 @@ def write_results(
     names = [f"labels{suffixes[0]}", f"recolored{suffixes[1]}", "table.csv"]
     names += [] if shared else ["model.json"]
     paths = [directory / f"{stem}-{name}" for name in names]
-    others = [path for path in _targets(directory, stem) if path not in paths]
+    others = [path for path in result_paths(directory, stem) if path not in paths]
     clear_leftovers(others)
     obsolete = find_results(others, kept)
     counts = LabelCounts(seg.model)
     with replacing(paths, obsolete) as temporary:
         labels, recolored, table, *model = temporary.values()
         if lazy:
-            _write_lazily(seg, stem, labels, recolored, axes, report, counts)
+            _write_ome_zarr(seg, stem, labels, recolored, axes, report, counts)
         else:
-            _write_at_once(seg, labels, recolored, counts)
+            _write_tiff_or_png(seg, labels, recolored, counts)
         written = counts.table() if shared else seg.table
         written.to_csv(table, index=False)
         for path in model:
@@ -105,119 +98,16 @@ def write_results(
 
 
 class Written(NamedTuple):
-    """What was written."""
+    """The files and the table that `write_results` has written."""
 
     paths: list[Path]
     table: pd.DataFrame
     removed: list[Path]
-    """What an earlier run had written, which is gone."""
-
-
-def find_results(paths: Iterable[Path], kept: Iterable[Path] = ()) -> list[Path]:
-    """Return those of some paths at which a run wrote a result.
-
-    They are known by their contents: what only has the name of a result is
-    somebody else's. Links are left out, and so are `kept` files and the
-    directories in which these are.
-    """
-    places = {_key(place) for path in kept for place in (path, *path.absolute().parents)}
-    return [path for path in paths if _key(path) not in places and _is_result(path)]
-
-
-def stems_without_model(directory: Path) -> tuple[set[str], set[str]]:
-    """Return the stems of the results in a directory that have no model of their own.
-
-    Returns
-    -------
-    shared, others : sets of str
-        Those whose table has the colors of the model of several images that is
-        there, and those of another model.
-    """
-    model = _shared_colors(directory / SHARED_MODEL)
-    shared: set[str] = set()
-    others: set[str] = set()
-    for path in directory.iterdir():
-        stem, found, suffix = path.name.rpartition("-labels")
-        if not (stem and found and suffix in SUFFIXES["labels"]) or stem.startswith(PREFIX):
-            continue
-        table = directory / f"{stem}-table.csv"
-        if not (directory / f"{stem}-model.json").exists() and find_results([table]):
-            (shared if _table_colors(table) == model else others).add(stem)
-    return shared, others
-
-
-def _shared_colors(path: Path) -> list[str] | None:
-    from napari_kmeans.model import KMeansModel
-
-    return (
-        cluster_table(KMeansModel.load(path))["color"].to_list() if find_results([path]) else None
-    )
-
-
-def _table_colors(path: Path) -> list[str]:
-    return [line.rpartition(",")[2] for line in path.read_text("utf-8").splitlines()[1:]]
-
-
-def _is_result(path: Path) -> bool:
-    try:
-        return not path.is_symlink() and path.exists() and _CHECKS[path.suffix](path)
-    except Exception:
-        # Decoders answer damaged files with errors of many kinds.
-        return False
-
-
-def _is_tiff(path: Path) -> bool:
-    """Return whether a file is as `_write_tiff` leaves it."""
-    from tifffile import COMPRESSION, TiffFile
-
-    if path.is_dir():
-        return False
-    with TiffFile(path) as file:
-        page = file.pages.first
-        by_tifffile = file.is_shaped and page.software == "tifffile.py"
-        return bool(by_tifffile and page.compression == COMPRESSION.ADOBE_DEFLATE)
-
-
-def _is_png(path: Path) -> bool:
-    """Return whether a file is as `_write_png` leaves it: its pixels follow its header."""
-    with path.open("rb") as file:
-        start = file.read(41)
-    # Of 33 bytes, signature and header; then come the length and the name of a chunk.
-    return start.startswith(b"\x89PNG\r\n\x1a\n") and start[37:] == b"IDAT"
-
-
-def _is_zarr(path: Path) -> bool:
-    attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
-    # `_write_lazily` calls the image in "scan-labels.zarr" "scan labels".
-    stem, _, part = attributes["ome"]["multiscales"][0]["name"].rpartition(" ")
-    return path.name == f"{stem}-{part}.zarr"
-
-
-def _is_table(path: Path) -> bool:
-    with path.open(encoding="utf-8") as file:
-        header = file.readline(2**16).strip().split(",")
-    return header[:3] == ["index", "pixels", "percent"] and header[-1] == "color"
-
-
-def _is_model(path: Path) -> bool:
-    from napari_kmeans.model import KMeansModel
-
-    KMeansModel.load(path)
-    return True
-
-
-_CHECKS: dict[str, Callable[[Path], bool]] = {
-    ".tif": _is_tiff,
-    ".png": _is_png,
-    ".zarr": _is_zarr,
-    ".csv": _is_table,
-    ".json": _is_model,
-}
-"""How a result is told from other files, by the suffix of its name."""
+    """Files of an earlier run that were removed."""
 
 
 class LabelCounts:
-    """The number of pixels of each label, added up from several threads."""
+    """The number of pixels of each label. Several threads may add to it."""
 
     def __init__(self, model: KMeansModel) -> None:
         self._model = model
@@ -225,18 +115,24 @@ class LabelCounts:
         self._lock = threading.Lock()
 
     def add(self, labels: NDArray[Any]) -> None:
-        """Add the pixels of a part of the image."""
+        """Count the labels of a part of the image."""
         counts = np.bincount(labels.reshape(-1), minlength=len(self._counts))
         with self._lock:
             self._counts += counts
 
     def table(self) -> pd.DataFrame:
-        """Return label, pixels, percent of the pixels that are not left out, and color."""
+        """Return a table of label, pixels, percent of the pixels that have a label, and color."""
+        # This module imports numba, which would slow down the start of the command line.
+        from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, cluster_table
+
         table = cluster_table(self._model, self._counts[1:])
-        return table[["index", "pixels", "percent", "color"]]
+        return table[[*COUNT_COLUMNS, COLOR_COLUMN]]
 
 
-def _write_at_once(seg: Segmentation, labels: Path, recolored: Path, counts: LabelCounts) -> None:
+def _write_tiff_or_png(
+    seg: Segmentation, labels: Path, recolored: Path, counts: LabelCounts
+) -> None:
+    # Count row by row: `np.bincount` makes an int64 copy of its input.
     for row in seg.labels:
         counts.add(row)
     _write_tiff(labels, seg.labels)
@@ -246,7 +142,7 @@ def _write_at_once(seg: Segmentation, labels: Path, recolored: Path, counts: Lab
         _write_tiff(recolored, seg.recolored, _tiff_axes(seg.model, seg.recolored.ndim))
 
 
-def _write_lazily(
+def _write_ome_zarr(
     seg: Segmentation,
     stem: str,
     labels: Path,
@@ -258,10 +154,10 @@ def _write_lazily(
     axis = seg.model.channel_axis
     axes = list(axes or _default_axes(seg.recolored.ndim, axis))
     spatial = [a for number, a in enumerate(axes) if axis is None or number != axis % len(axes)]
-    colors = {"image-label": _label_colors(seg.model)}
+    colors = {"image-label": _describe_labels(seg.model)}
     images = [
         Image(labels, f"{stem} labels", seg.labels, spatial, colors, counts.add),
-        Image(recolored, f"{stem} recolored", seg.recolored, axes, _channels(seg)),
+        Image(recolored, f"{stem} recolored", seg.recolored, axes, _describe_channels(seg)),
     ]
     write_images(images, report)
 
@@ -274,7 +170,8 @@ def _default_axes(ndim: int, channel_axis: int | None) -> list[Axis]:
     return axes
 
 
-def _label_colors(model: KMeansModel) -> dict[str, Any]:
+def _describe_labels(model: KMeansModel) -> dict[str, Any]:
+    """Return the OME-Zarr metadata of a label image: the color of each label."""
     colors = np.rint(model.colors * 255).astype(int).tolist()
     return {
         "colors": [
@@ -284,99 +181,49 @@ def _label_colors(model: KMeansModel) -> dict[str, Any]:
     }
 
 
-def _channels(seg: Segmentation) -> dict[str, Any]:
-    """Return what tells a viewer that channels are red, green, blue and alpha."""
+def _describe_channels(seg: Segmentation) -> dict[str, Any]:
+    """Return the OME-Zarr metadata of color channels: red, green, blue and alpha."""
     if not seg.model.rgb:
         return {}
-    # Imported here, for it imports numba, which the command line does not need to print help.
+    # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.imaging.colors import display_range
 
-    ends = {"alpha": (0.0, seg.model.white)}
-    colors = display_range(seg.model.palette, seg.model.dtype)
+    white = seg.model.white
+    color_range = display_range(seg.model.palette, seg.model.dtype)
     channels = [
         {
             "label": label,
             "color": color,
             "active": label != "alpha",
-            "window": _window(seg.model.white, *ends.get(label, colors)),
+            "window": _window(white, *((0.0, white) if label == "alpha" else color_range)),
         }
-        for label, color in zip(RGBA, (*COLORS, "FFFFFF"), strict=True)
+        for label, color in zip(RGBA, (*RGB_COLORS, "FFFFFF"), strict=True)
     ]
     return {"omero": {"channels": channels[: seg.recolored.shape[-1]], "rdefs": {"model": "color"}}}
 
 
 def _window(white: float, start: float, end: float) -> dict[str, float]:
-    """Return the limits of a channel's values, and those that are shown as black and full."""
+    """Return the limits of a channel's values, and the values shown dark and bright."""
     return {"min": min(0.0, start), "max": max(white, end), "start": start, "end": end}
 
 
 def png_holds(image: np.ndarray, axes: str) -> bool:
-    """Return whether a PNG file gives `image` back exactly.
+    """Return whether reading a PNG file gives back `image` exactly.
 
-    16-bit color is no: PNG has it, but Pillow, which most readers in Python
-    use, hands it back at 8 bits.
+    The answer is no for 16-bit colors. PNG can store them, but Pillow, which most
+    Python packages use for reading, returns 8 bits.
     """
     if axes == "YX":
         return image.dtype in (np.uint8, np.uint16)
     return axes == "YXS" and image.dtype == np.uint8
 
 
-@contextmanager
-def output_directory(path: Path) -> Iterator[Path]:
-    """Make sure that files can be written to `path`; take it away again if it stays empty.
-
-    Raises
-    ------
-    OSError
-        On entering, if `path` cannot be made or written to.
-    """
-    made = [parent for parent in (path, *path.parents) if not parent.exists()]
-    try:
-        if path.exists() and not path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        path.mkdir(parents=True, exist_ok=True)
-        # One name for all runs, so that the next one takes away what a killed one left.
-        probe = path / f"{PREFIX}probe"
-        probe.touch()
-        probe.unlink(missing_ok=True)
-        yield path
-    finally:
-        for directory in made:
-            if directory.is_dir() and not any(directory.iterdir()):
-                directory.rmdir()
-
-
-def free_stems(names: list[str], directory: Path, inputs: list[Path]) -> list[str]:
-    """Return a stem for the outputs of each name, none of which overwrites another or an input."""
-    taken = {_key(path) for path in inputs}
-    stems = []
-    for name in names:
-        number = 1
-        stem = name
-        while taken & (targets := {_key(path) for path in _targets(directory, stem)}):
-            number += 1
-            stem = f"{name}-{number}"
-        taken |= targets
-        stems.append(stem)
-    return stems
-
-
-def _targets(directory: Path, stem: str) -> list[Path]:
-    return [
-        directory / f"{stem}-{part}{suffix}"
-        for part, suffixes in SUFFIXES.items()
-        for suffix in suffixes
-    ]
-
-
-def _key(path: Path) -> str:
-    # Case folded: on macOS and Windows two names may be one file.
-    # And not Path.resolve, which has no answer for a link that leads to itself.
-    return os.path.realpath(path).casefold()
-
-
 def _tiff_axes(model: KMeansModel, ndim: int) -> str:
-    """Name the axes of an image as TIFF does: X, Y, Z from the last, S or C for channels."""
+    """Return a letter for each axis of an image, as in TIFF.
+
+    The last spatial axes are Z, Y and X, other spatial axes are Q (unknown). The
+    channels are S if they are colors, otherwise C.
+    """
     n_spatial = ndim - (model.channel_axis is not None)
     names = ("Q" * n_spatial + "ZYX")[-n_spatial:]
     if model.channel_axis is None:

@@ -1,4 +1,4 @@
-"""What the command line says: sentences, warnings, progress and tables."""
+"""Print the messages, warnings, progress and tables of the command line."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 PROGRAM = "napari-kmeans"
 ROWS_PRINTED = 20
 NAMES_PRINTED = 3
-COLUMNS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}"}
+COLUMN_FORMATS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}"}
+"""The columns of a table that are printed, if the table has them."""
 
 
 def print_message(sentence: str) -> None:
-    """Print a sentence to the user, beside the results."""
+    """Print a sentence to stderr, so that stdout has only the results."""
     print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return names as a list in words, the first ones where they are many."""
+def join_names(names: Sequence[str]) -> str:
+    """Return names as a list in words: the first names, and the number of further names."""
     shown = list(names[:NAMES_PRINTED])
     if len(names) > len(shown):
         shown.append(f"{len(names) - len(shown)} more")
@@ -35,7 +36,7 @@ def listed(names: Sequence[str]) -> str:
 
 @contextmanager
 def bar(name: str) -> Iterator[Report | None]:
-    """Show a progress bar if a person is watching; give the callable that moves it."""
+    """Show a progress bar if stderr is a terminal. Yield the callable that moves the bar."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -53,7 +54,7 @@ def bar(name: str) -> Iterator[Report | None]:
 
 @contextmanager
 def print_warnings(source: str) -> Iterator[None]:
-    """Say what is warned of in one line each, without the place in the code."""
+    """Print each `UserWarning` of the block in one line, without its place in the code."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
@@ -63,13 +64,13 @@ def print_warnings(source: str) -> Iterator[None]:
 
 
 def print_table(name: str, table: pd.DataFrame) -> None:
-    """Print label, share and color of the clusters, the first ones where they are many."""
+    """Print the label, share and color of the clusters, at most `ROWS_PRINTED` rows."""
     print(f"{name}: {len(table)} clusters")
-    columns = [column for column in COLUMNS if column in table]
+    columns = [column for column in COLUMN_FORMATS if column in table]
     print(" " + "  ".join("label" if column == "index" else column for column in columns))
     shown = table.head(ROWS_PRINTED)
     for row in zip(*(shown[column] for column in columns), strict=True):
         cells = zip(columns, row, strict=True)
-        print("  ".join(COLUMNS[column].format(value) for column, value in cells))
+        print("  ".join(COLUMN_FORMATS[column].format(value) for column, value in cells))
     if len(table) > len(shown):
         print(f"   ... and {len(table) - len(shown)} more")

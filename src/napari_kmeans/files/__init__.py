@@ -1,4 +1,4 @@
-"""Reading image files, and writing files whole or not at all."""
+"""Read image files, and write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ __all__ = ["read_image"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use, so that a module of this package can be imported alone.
+    # Import the readers on first use: `files.atomic` and `files.errors` are also used without
+    # them.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from napari_kmeans.files.reading import read_image

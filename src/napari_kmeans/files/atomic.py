@@ -1,4 +1,4 @@
-"""Write files and directories whole or not at all."""
+"""Write files and directories completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PREFIX = ".napari-kmeans-"
-"""What the names of files and directories begin with that are not complete yet."""
+"""Prefix of the names of files and directories that are not complete yet."""
 
 
 def write_whole(writers: Mapping[Path, Callable[[Path], Any]]) -> None:
-    """Write files so that each is whole or not there, and what was there stays until then.
+    """Write files completely or not at all.
+
+    The earlier files at the paths stay until all new files are written.
 
     Parameters
     ----------
     writers : mapping of path to callable
-        Each callable writes its file at the path that it is given, in the
-        directory of the path that the file has in the end.
+        Each callable writes one file. Its argument is a temporary path in the
+        directory of the final path.
     """
     with replacing(list(writers)) as temporary:
         for path, write in writers.items():
@@ -33,60 +35,74 @@ def write_whole(writers: Mapping[Path, Callable[[Path], Any]]) -> None:
 
 @contextmanager
 def replacing(paths: Sequence[Path], obsolete: Sequence[Path] = ()) -> Iterator[dict[Path, Path]]:
-    """Give a temporary path beside each path; what is written there takes its place at the end.
+    """Provide a temporary path for each path, and rename it to the path at the end.
 
-    Files and directories of zarr alike; those that are `obsolete` go at the
-    same time. An exception leaves what was there before; what a run that was
-    killed left behind, the next one for the same paths takes away.
+    If the ``with`` block raises an exception, the earlier files stay as they
+    were. If the process is killed, the next call for the same paths removes the
+    files that were left.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files or zarr directories that are written.
+    obsolete : sequence of Path, optional
+        Files or zarr directories that are removed at the end.
+
+    Yields
+    ------
+    dict of Path to Path
+        The temporary path of each of the `paths`, in the same directory.
     """
     clear_leftovers([*paths, *obsolete])
     token = secrets.token_hex(4)
-    temporary, gone = (
+    temporary, discarded = (
         {path: path.with_name(f"{PREFIX}{token}-{path.name}") for path in group}
         for group in (paths, obsolete)
     )
     try:
         yield temporary
-        for part in temporary.values():
-            _flush_to_disk(part)
-        for path, part in temporary.items():
-            _take_place(part, path)
-        # Renamed first: to delete a directory takes long, and a kill would leave a half of it.
-        for path, part in gone.items():
+        for new in temporary.values():
+            _flush_to_disk(new)
+        for path, new in temporary.items():
+            _move_into_place(new, path)
+        # Rename before deleting: deleting a directory takes long, and a process that is
+        # killed meanwhile would leave half of the directory under its own name.
+        for path, renamed in discarded.items():
             with suppress(FileNotFoundError):
-                os.rename(path, part)
+                os.rename(path, renamed)
     finally:
-        for part in (*temporary.values(), *gone.values()):
-            _remove(part)
+        for leftover in (*temporary.values(), *discarded.values()):
+            _remove(leftover)
 
 
-def _take_place(part: Path, path: Path) -> None:
-    if not part.is_dir() or not path.exists():
-        os.replace(part, path)
+def _move_into_place(new: Path, path: Path) -> None:
+    if not new.is_dir() or not path.exists():
+        os.replace(new, path)
         return
-    # No system call replaces a directory that is not empty. Killed between the
-    # first two, a run leaves the old one to be put back by the next.
-    previous = _previous(path)
+    # `os.replace` cannot replace a directory that is not empty. If the process is killed
+    # between the first two renames, the next run puts the old directory back.
+    previous = _previous_path(path)
     os.rename(path, previous)
-    os.rename(part, path)
-    # Half of it must not pass for what is to be put back.
-    os.rename(previous, part)
+    os.rename(new, path)
+    # Rename before deleting: the next run must not put back a half-deleted directory.
+    os.rename(previous, new)
 
 
-def _previous(path: Path) -> Path:
+def _previous_path(path: Path) -> Path:
     return path.with_name(f"{PREFIX}previous-{path.name}")
 
 
 def clear_leftovers(paths: Sequence[Path]) -> None:
-    """Put back or take away what runs that were killed left beside paths."""
+    """Restore or remove the files that killed runs left beside the paths."""
     for path in paths:
-        if _previous(path).exists() and not path.exists():
-            os.rename(_previous(path), path)
+        if _previous_path(path).exists() and not path.exists():
+            os.rename(_previous_path(path), path)
     for directory in {path.parent for path in paths}:
         names = "|".join(re.escape(path.name) for path in paths if path.parent == directory)
-        # A file may have been written by way of another temporary one.
+        # The prefix occurs twice if the writer of a file itself writes to a temporary path,
+        # as `KMeansModel.save` does.
         pattern = re.compile(f"({re.escape(PREFIX)}([0-9a-f]{{8}}|previous)-)+({names})")
-        # A list, for what is listed must not change meanwhile.
+        # Make a list first: the directory must not change during the iteration.
         for leftover in list(directory.iterdir()):
             if pattern.fullmatch(leftover.name):
                 _remove(leftover)
@@ -100,7 +116,8 @@ def _remove(path: Path) -> None:
 
 
 def _flush_to_disk(path: Path) -> None:
-    # Not the thousands of files of a zarr directory: a power cut may cost them.
+    # A zarr directory has thousands of files, and flushing each of them would be slow. So a
+    # power failure can damage a zarr directory that was just written.
     if path.is_file():
         with path.open("rb+") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Dask arrays whose chunks are whole tiles of a file."""
+"""Lazy dask arrays over files, with chunks that consist of complete tiles."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK_PIXELS = 2**20
-"""What tiles are gathered to: 1024 by 1024 pixels, some milliseconds of work."""
+"""Small tiles are joined to chunks of at most this size: some milliseconds of work."""
 
+MAX_CHUNKS = 2**18
+"""Limit on the number of chunks. More chunks of a million pixels would take days to process.
 
-MOST_CHUNKS = 2**18
-"""More than that, of a million pixels each, are not worked through in days."""
+A file with more chunks usually has damaged metadata.
+"""
 
 
 class FileArray:
-    """An array in a file, whose pixels are read where it is sliced.
+    """An array in a file. Slicing it reads pixels.
 
     Parameters
     ----------
     array : array-like
-        With `shape` and `dtype`; slicing it reads.
+        It has `shape` and `dtype`, and slicing it reads from the file.
     """
 
     def __init__(self, array: Any) -> None:
@@ -38,23 +40,23 @@ class FileArray:
         self.ndim = len(self.shape)
 
     def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
-        """Return the pixels of slices.
+        """Return the pixels of the slices.
 
         Raises
         ------
         UnreadableImageError
-            If the file is damaged there; the message names the place.
+            If the file is damaged in these slices. The message names them.
         """
         try:
             return np.array(self._array[key])
         except Exception as error:
-            # Decoders answer damaged files with errors of many kinds.
-            place = ", ".join(f"{part.start}:{part.stop}" for part in key)
+            # Decoders raise exceptions of many types for damaged files.
+            place = ", ".join(f"{each.start}:{each.stop}" for each in key)
             raise UnreadableImageError(f"its pixels [{place}]: {reason(error)}") from error
 
 
 def open_lazily(array: FileArray, tiles: Sequence[int], channel_axis: int | None) -> Any:
-    """Return a dask array, in chunks made of whole tiles of the file.
+    """Return a dask array over a file, with chunks that consist of complete tiles.
 
     Parameters
     ----------
@@ -62,41 +64,54 @@ def open_lazily(array: FileArray, tiles: Sequence[int], channel_axis: int | None
     tiles : sequence of int
         The shape of the tiles in which the file is stored.
     channel_axis : int or None
-        An axis that is not cut.
+        An axis that is not split into chunks.
+
+    Returns
+    -------
+    dask array
 
     Raises
     ------
     UnreadableImageError
-        If there are too many chunks, or one does not fit into memory, as in a
-        file whose sizes are damaged.
+        If there are more than `MAX_CHUNKS` chunks, if one chunk does not fit into
+        memory, or if a tile has no pixel. A file with damaged metadata has such
+        sizes.
     """
     import dask.array as da
 
-    chunks = _gathered(array.shape, tiles, channel_axis)
-    check_memory(prod(chunks) * array.dtype.itemsize, "a piece of it")
+    chunks = _join_tiles(array.shape, tiles, channel_axis)
+    check_memory(prod(chunks) * array.dtype.itemsize, "one chunk of it")
     if (
         prod(-(-length // max(size, 1)) for length, size in zip(array.shape, chunks, strict=True))
-        > MOST_CHUNKS
+        > MAX_CHUNKS
     ):
-        raise UnreadableImageError(f"its shape, {array.shape}, is too large to be worked through")
-    # No name from the contents: a file may change while the process lives.
+        raise UnreadableImageError(f"its shape, {array.shape}, is too large to be processed")
+    # With `name=False` the array gets a random name. Otherwise dask would give the same name
+    # to the same file after it has changed, and take both arrays for one.
     return da.from_array(array, chunks=chunks, name=False, inline_array=True)
 
 
-def _gathered(
+def _join_tiles(
     shape: Sequence[int], tiles: Sequence[int], channel_axis: int | None
 ) -> tuple[int, ...]:
-    """Double the tiles along their shortest side, first in the plane, up to `CHUNK_PIXELS`."""
+    """Return the shape of the chunks: tiles, doubled up to at most `CHUNK_PIXELS` pixels.
+
+    Each step doubles the shortest axis of the plane, or of the other spatial axes
+    once the plane is complete.
+    """
+    # A length of 0 would be doubled forever.
     if not all(tiles):
-        raise UnreadableImageError(f"its pieces have the shape {tuple(tiles)}, without a pixel")
+        raise UnreadableImageError(
+            f"its chunks have the shape {tuple(tiles)}, which holds no pixel"
+        )
     sizes = [min(tile, length) for tile, length in zip(tiles, shape, strict=True)]
     spatial = [axis for axis in range(len(shape)) if axis != channel_axis]
     if channel_axis is not None:
         sizes[channel_axis] = shape[channel_axis]
     while 2 * np.prod([sizes[axis] for axis in spatial], dtype=np.int64) <= CHUNK_PIXELS:
-        short = [axis for axis in spatial if sizes[axis] < shape[axis]]
-        if not short:
+        incomplete = [axis for axis in spatial if sizes[axis] < shape[axis]]
+        if not incomplete:
             break
-        axis = min(short, key=lambda axis: (axis not in spatial[-2:], sizes[axis], -axis))
+        axis = min(incomplete, key=lambda axis: (axis not in spatial[-2:], sizes[axis], -axis))
         sizes[axis] = min(2 * sizes[axis], shape[axis])
     return tuple(sizes)

@@ -1,4 +1,12 @@
-"""Lazy arrays to OME-Zarr (NGFF 0.5 on zarr 3), chunk by chunk, with coarser levels for viewers."""
+"""Write lazy arrays as OME-Zarr (NGFF 0.5, zarr 3), chunk by chunk.
+
+The images get coarser levels, so that viewers open them quickly.
+
+The package ome-zarr (0.17) is not used for writing. It writes one image per call, so the
+source of labels and recolored image would be read twice. With ``compute=False`` both can
+be computed together, but then it writes the metadata before the pixels, and a canceled
+image looks complete. It reports no progress. It also depends on packages for S3 and HTTP.
+"""
 
 from __future__ import annotations
 
@@ -22,29 +30,33 @@ if TYPE_CHECKING:
 
     from napari_kmeans.execution.progress import Report, Step
 
-SIDE = 1024
-"""Pixels: chunks are stored about so large, and no coarser level is made of a smaller image."""
+STORED_CHUNK_SIDE = 1024
+"""Pixels. About the largest length of a stored chunk along an axis of the plane.
 
-ORDER = {"time": 0, "space": 2}
-"""What NGFF wants first and last of the kinds of axes."""
+A plane that is not longer than this gets no coarser level.
+"""
+
+AXIS_RANKS = {"time": 0, "space": 2}
+"""Rank of each kind of axis in NGFF: time is first, space is last, other kinds are between."""
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A lazy array and the directory it is to be written to.
+    """A lazy array, and the directory to which it is written.
 
     Attributes
     ----------
     path : Path
-        Not there yet.
+        The directory. It must not exist yet.
     name : str
+        The name of the image in the metadata.
     array : dask array
     axes : sequence of Axis
-        One for each axis of the array; they are stored in the order of NGFF.
+        One for each axis of the array. The axes are stored in the order of NGFF.
     metadata : dict
-        What the attribute ``ome`` holds beside the levels.
+        Entries of the attribute ``ome`` in addition to the levels.
     watch : callable, optional
-        Called with each chunk of the array, from several threads.
+        Called with each computed chunk of the array, from several threads.
     """
 
     path: Path
@@ -56,25 +68,26 @@ class Image:
 
 
 def spatial_axes(ndim: int) -> tuple[Axis, ...]:
-    """Name the axes of an image of which nothing is known: x, y, z and time from the last."""
+    """Return default axes for an image without metadata: x is last, before it y, z and time."""
     known = (Axis("t", "time"), Axis("z"), Axis("y"), Axis("x"))
     others = tuple(Axis(f"dim_{number}", "") for number in range(ndim - len(known)))
     return (*others, *known)[-ndim:] if ndim else ()
 
 
 def write_images(images: Sequence[Image], report: Report | None = None) -> None:
-    """Write images of one source, which is read once for all of them.
+    """Write images that are computed from one source. The source is read once for all of them.
 
-    The coarser levels hold every second pixel of the plane, so that no label and
-    no color appears in them that is not in the image; each is made from the one
-    before as it was stored.
+    A coarser level has every second row and column of the level before, so that it
+    has no label and no color that is not in the image. It is read from the stored
+    level before, not computed from the source.
 
     Parameters
     ----------
     images : sequence of Image
-        With planes of the same size.
+        Their planes have the same size.
     report : callable, optional
-        ``report(done, total)``, after each chunk; raising from it cancels.
+        ``report(done, total)`` is called after each chunk. If it raises an
+        exception, the writing stops.
 
     Raises
     ------
@@ -90,7 +103,7 @@ def write_images(images: Sequence[Image], report: Report | None = None) -> None:
             pyramid.source(number, target.target)
             for pyramid, target in zip(pyramids, targets, strict=True)
         ]
-        _store(sources, targets, progress.stage(share / sum(shares), 1))
+        _store_on_threads(sources, targets, progress.stage(share / sum(shares), 1))
     for pyramid in pyramids:
         pyramid.describe(len(shares))
     progress.finish()
@@ -98,7 +111,7 @@ def write_images(images: Sequence[Image], report: Report | None = None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Pyramid:
-    """An image that is being written: its group, and the shape of each level."""
+    """An image that is being written: its zarr group, and the shape of each level."""
 
     image: Image
     array: Any
@@ -111,16 +124,18 @@ class _Pyramid:
     def of(cls, image: Image) -> _Pyramid:
         import zarr
 
-        order = sorted(range(len(image.axes)), key=lambda axis: ORDER.get(image.axes[axis].kind, 1))
+        order = sorted(
+            range(len(image.axes)), key=lambda axis: AXIS_RANKS.get(image.axes[axis].kind, 1)
+        )
         axes = tuple(image.axes[axis] for axis in order)
-        array = _regular(image.array.transpose(order))
+        array = _make_chunks_regular(image.array.transpose(order))
         plane = tuple(number for number, axis in enumerate(axes) if axis.kind == "space")[-2:]
         group = zarr.open_group(image.path, mode="w-", zarr_format=3)
-        return cls(image, array, axes, plane, list(_halved(array.shape, plane)), group)
+        return cls(image, array, axes, plane, list(_level_shapes(array.shape, plane)), group)
 
     def create_level(self, number: int) -> _ChunkWriter:
         chunks = [
-            _stored_size(size, length) if axis in self.plane else size
+            _stored_length(size, length) if axis in self.plane else size
             for axis, (size, length) in enumerate(
                 zip(self.array.chunksize, self.array.shape, strict=True)
             )
@@ -136,7 +151,11 @@ class _Pyramid:
         return _ChunkWriter(level, None if number else self.image.watch)
 
     def source(self, number: int, target: zarr.Array[Any]) -> Any:
-        """Return what a level is made of: the image, or every second pixel of the level before."""
+        """Return the lazy pixels of a level.
+
+        Level 0 is the image. Each other level has every second row and column of
+        the level before, as it was stored.
+        """
         import dask.array as da
 
         if number == 0:
@@ -148,7 +167,7 @@ class _Pyramid:
         return opened[tuple(slice(None, None, step) for step in steps)]
 
     def describe(self, n_levels: int) -> None:
-        """Write the metadata, without which a reader finds no image."""
+        """Write the metadata. They come last, so that no reader opens an incomplete image."""
         axes = [
             {
                 key: value
@@ -158,51 +177,59 @@ class _Pyramid:
             for a in self.axes
         ]
         datasets = [
-            {"path": str(number), "coordinateTransformations": self._place(number)}
+            {"path": str(number), "coordinateTransformations": self._transformations(number)}
             for number in range(n_levels)
         ]
         multiscale = {"name": self.image.name, "axes": axes, "datasets": datasets}
         ome = {"version": "0.5", "multiscales": [multiscale], **self.image.metadata}
         self.group.attrs["ome"] = ome
 
-    def _place(self, number: int) -> list[dict[str, Any]]:
+    def _transformations(self, number: int) -> list[dict[str, Any]]:
         scale = [
             a.scale * (2**number if axis in self.plane else 1) for axis, a in enumerate(self.axes)
         ]
-        place: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+        transformations: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
         if any(a.translation for a in self.axes):
             shift = [a.translation for a in self.axes]
-            place.append({"type": "translation", "translation": shift})
-        return place
+            transformations.append({"type": "translation", "translation": shift})
+        return transformations
 
 
-def _regular(array: Any) -> Any:
-    """Return an array whose chunks are alike along each axis, but for a smaller last one."""
+def _make_chunks_regular(array: Any) -> Any:
+    """Return an array whose chunks have one length along each axis, as zarr requires.
+
+    Only the last chunk may be shorter.
+    """
     if all(len({*sizes[:-1]}) < 2 and sizes[-1] <= sizes[0] for sizes in array.chunks):
         return array
     return array.rechunk(array.chunksize)
 
 
-def _halved(shape: tuple[int, ...], plane: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+def _level_shapes(shape: tuple[int, ...], plane: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the shape of each level. The axes of the plane are halved, rounded up."""
     yield shape
-    while max((shape[axis] for axis in plane), default=0) > SIDE:
+    while max((shape[axis] for axis in plane), default=0) > STORED_CHUNK_SIDE:
         shape = tuple(
             -(-length // 2) if axis in plane else length for axis, length in enumerate(shape)
         )
         yield shape
 
 
-def _stored_size(size: int, length: int) -> int:
-    """Return how long the stored chunks are of which a chunk that is computed is made."""
+def _stored_length(size: int, length: int) -> int:
+    """Return the length of the stored chunks along an axis.
+
+    It is a divisor of the length of the computed chunks, so that no two of them
+    write to the same stored chunk. A single computed chunk may have any length.
+    """
     if size >= length:
-        return min(size, SIDE)
-    while size > SIDE and size % 2 == 0:
+        return min(size, STORED_CHUNK_SIDE)
+    while size > STORED_CHUNK_SIDE and size % 2 == 0:
         size //= 2
     return size
 
 
-def _store(sources: Sequence[Any], targets: Sequence[Any], step: Step) -> None:
-    """Compute lazy arrays together into targets of the same shapes, on threads."""
+def _store_on_threads(sources: Sequence[Any], targets: Sequence[Any], step: Step) -> None:
+    """Compute lazy arrays together, on threads, and write them to targets of the same shapes."""
     import dask.array as da
     from dask.base import compute
     from dask.callbacks import Callback
@@ -218,18 +245,18 @@ def _store(sources: Sequence[Any], targets: Sequence[Any], step: Step) -> None:
 
     watch = Callback(start_state=begin, posttask=count)
     stored = da.store(sources, targets, lock=False, compute=False)
-    # A pool of its own: leaving it waits for the chunks that are being written,
-    # so that nothing comes into a directory that is taken away.
+    # Leaving this pool waits for the chunks that are being written. Otherwise a canceled run
+    # would still write into a directory that is being removed.
     with ThreadPoolExecutor(n_threads(), "napari-kmeans") as pool, watch:
         compute(stored, scheduler="threads", pool=pool)
 
 
 @dataclass(frozen=True, eq=False)
 class _ChunkWriter:
-    """What `dask.array.store` writes into: each stored chunk by itself.
+    """The target of `dask.array.store`. It writes each stored chunk separately.
 
-    zarr writes those of one assignment together, and goes on with the others
-    when one has failed.
+    zarr writes the chunks of one assignment concurrently. If one chunk fails, as on
+    a full disk, zarr continues with the others, and their errors are printed later.
     """
 
     target: zarr.Array[Any]
@@ -248,7 +275,7 @@ class _ChunkWriter:
         ]
         for corner in product(*starts):
             stop = np.add(corner, self.target.chunks)
-            # Contiguous, for zarr is slow to copy what is not.
-            part = np.ascontiguousarray(block[tuple(map(slice, corner, stop))])
-            begin = [place.start + start for place, start in zip(region, corner, strict=True)]
-            self.target[tuple(map(slice, begin, np.add(begin, part.shape)))] = part
+            # zarr copies arrays slowly if they are not contiguous.
+            pixels = np.ascontiguousarray(block[tuple(map(slice, corner, stop))])
+            begin = [axis.start + start for axis, start in zip(region, corner, strict=True)]
+            self.target[tuple(map(slice, begin, np.add(begin, pixels.shape)))] = pixels

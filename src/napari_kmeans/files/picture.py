@@ -1,4 +1,4 @@
-"""An image from a file: pixels, in memory or lazy, and what the file states of its axes."""
+"""An image from a file: its pixels, in memory or lazy, and the metadata of its axes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from typing import Any, NamedTuple
 
 
 class Axis(NamedTuple):
-    """What a file says of an axis."""
+    """The metadata of one axis."""
 
     name: str
     kind: str = "space"
-    """As OME-Zarr calls it: space, time, channel, or nothing."""
+    """As in OME-Zarr: "space", "time" or "channel"; empty if it is unknown."""
 
     unit: str = ""
     scale: float = 1.0
-    """The distance of neighbors, in units."""
+    """The distance of neighboring pixels, in `unit`."""
 
     translation: float = 0.0
-    """Where the first pixel is, in units."""
+    """The position of the first pixel, in `unit`."""
 
 
 class Picture(NamedTuple):
-    """An image from a file and what the file says of its axes, as `segment` takes it."""
+    """An image from a file, with the metadata of its axes.
+
+    `rgb` and `channel_axis` have the same meaning as in `segment`.
+    """
 
     pixels: Any
     """A numpy array, or a dask array that reads the file when it is computed."""
@@ -29,10 +32,10 @@ class Picture(NamedTuple):
     rgb: bool | None = None
     channel_axis: int | None = None
     note: str = ""
-    """What was lost in reading, for the user."""
+    """A message to the user about information that was lost in reading, or empty."""
 
     levels: tuple[Any, ...] = ()
-    """Lazy pixels and their coarser copies, finest first; empty for pixels in memory."""
+    """Lazy pixels of all resolutions, the finest first; empty if the pixels are in memory."""
 
     axes: tuple[Axis, ...] = ()
-    """One for each axis of the pixels, or none where nothing is known."""
+    """One for each axis of the pixels; empty if the file has no such metadata."""

@@ -1,4 +1,4 @@
-"""Read photographs and animations with Pillow, by way of imageio."""
+"""Read photographs and animations with Pillow, through imageio."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def read_with_imageio(path: Path) -> Picture:
     from imageio.config import known_extensions
     from imageio.plugins.pillow import PillowPlugin
 
-    # As bytes, for imageio leaves a file open that it cannot read.
+    # Pass bytes to imageio: it leaves a file open that it cannot read.
     data = read_bytes(path)
     known = known_extensions.get(path.suffix.lower())
-    # If imageio's preferred reader fails, the others fail too, with a longer message. So
-    # only that one is tried.
+    # Try only the reader that imageio prefers. If it fails, the other readers fail too, with
+    # a longer message.
     if not known or known[0].priority[0] != "pillow":
         with iio.imopen(data, "r", extension=path.suffix) as file:
             if not isinstance(file, PillowPlugin):
@@ -34,35 +34,36 @@ def read_with_imageio(path: Path) -> Picture:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a file whole, if there is memory for it."""
+    """Return the contents of a file, or raise an error if they exceed the free memory."""
     check_memory(path.stat().st_size, "the file")
     return path.read_bytes()
 
 
 def read_with_pillow(data: bytes, pages: Sequence[int] = ()) -> Picture:
-    """Read the `pages` of a file, or all there are where none are given."""
+    """Read the `pages` of a file, or all of its pages if `pages` is empty."""
     import imageio.v3 as iio
 
-    _check_with_pillow(data, len(pages))
+    _check_size(data, len(pages))
     mode = str(iio.immeta(data, plugin="pillow", index=0).get("mode", ""))
-    # The fourth channel of a printer's colors would pass for alpha.
-    how: dict[str, Any] = {"plugin": "pillow", "mode": "RGB" if mode == "CMYK" else None}
+    # Convert CMYK to RGB: black ink, the fourth channel, would be taken for alpha.
+    settings: dict[str, Any] = {"plugin": "pillow", "mode": "RGB" if mode == "CMYK" else None}
     if pages:
-        pixels = np.stack([iio.imread(data, index=page, **how) for page in pages])
+        pixels = np.stack([iio.imread(data, index=page, **settings) for page in pages])
     else:
-        pixels = np.asarray(iio.imread(data, **how))
+        pixels = np.asarray(iio.imread(data, **settings))
     is_gray = mode in ("1", "L", "F") or mode.startswith("I")
     if mode == "LA":
         gray, alpha = pixels[..., :1], pixels[..., 1:]
         pixels = np.concatenate([gray, gray, gray, alpha], axis=-1)
+    # A file with one page gives an image, not a stack.
     if len(pixels) == 1 and pixels.ndim > (2 if is_gray else 3):
         pixels = pixels[0]
-    note = "its 16-bit colors are read at 8 bits; a TIFF file would keep them"
+    note = "its 16-bit colors are read at 8 bits; a TIFF file would keep all 16"
     return Picture(pixels, rgb=not is_gray, note=note if _is_deep_color_png(data) else "")
 
 
-def _check_with_pillow(data: bytes, n_pages: int) -> None:
-    """Refuse what is no image, or says that it has more pixels than there is memory for."""
+def _check_size(data: bytes, n_pages: int) -> None:
+    """Check that data are an image, and that its stated size fits into the free memory."""
     from PIL import Image, ImageMode, UnidentifiedImageError
 
     try:
@@ -71,10 +72,11 @@ def _check_with_pillow(data: bytes, n_pages: int) -> None:
             value = np.dtype(ImageMode.getmode(image.mode).typestr)
             n_bytes = image.width * image.height * len(image.getbands()) * value.itemsize
     except UnidentifiedImageError:
-        raise UnreadableImageError("it is no image in a format known here") from None
-    # Pillow holds a frame while the array is made of all of them.
-    check_memory((n_frames + 1) * n_bytes, "an image of the size that it tells")
+        raise UnreadableImageError("it is not an image in a supported format") from None
+    # Count one frame more: Pillow holds a frame while imageio makes an array of all frames.
+    check_memory((n_frames + 1) * n_bytes, "an image of the size that it states")
 
 
 def _is_deep_color_png(data: bytes) -> bool:
+    # Byte 24 is the bit depth of a PNG file. Byte 25 is its color type, which is 0 for gray.
     return data.startswith(b"\x89PNG") and data[24] == 16 and data[25] != 0

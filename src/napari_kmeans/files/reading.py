@@ -1,4 +1,4 @@
-"""Read any image file."""
+"""Read an image file of any supported format."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.pillow import read_with_imageio
 from napari_kmeans.files.tiff import read_tiff
+from napari_kmeans.files.zarr_reader import read_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,59 +20,76 @@ if TYPE_CHECKING:
 
     from napari_kmeans.files.picture import Picture
 
-TIFF_SUFFIXES = {".tif", ".tiff"}
+READERS: dict[tuple[str, ...], Callable[[Path], Picture]] = {
+    (".tif", ".tiff"): read_tiff,
+}
+"""The readers of image files, by the suffixes of the files in lower case.
+
+A file with another suffix is read with imageio. A directory is read as zarr, with any suffix.
+"""
 
 
 def read_image(path: Path) -> Picture:
-    """Read an image; the pages of a TIFF file or the frames of an animation are a stack.
+    """Read an image file, or a directory with a zarr array or an OME-Zarr image.
 
-    Zarr and large TIFF files give lazy dask arrays.
+    The pages of a TIFF file and the frames of an animation become a stack. A zarr
+    array or a large TIFF file becomes a lazy dask array. Black-and-white images of
+    dtype bool become uint8 images of 0 and 255.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Picture
 
     Raises
     ------
     UnreadableImageError
-        If the file is missing, damaged or no image.
+        If the file is missing, damaged or not an image.
     """
     try:
         if not path.exists():
             raise UnreadableImageError("there is no such file")
-        with _quiet_decoders():
-            picture = _reader(path)(path)
+        with _silence_decoders():
+            picture = _find_reader(path)(path)
     except UnreadableImageError:
         raise
     except Exception as error:
-        # Decoders answer damaged files with errors of many kinds, IndexError among them.
+        # Decoders raise exceptions of many types for damaged files, such as IndexError.
         raise UnreadableImageError(reason(error)) from error
     if picture.pixels.dtype == bool:
         return picture._replace(
-            pixels=_in_8_bits(picture.pixels), levels=tuple(map(_in_8_bits, picture.levels))
+            pixels=_bool_to_uint8(picture.pixels), levels=tuple(map(_bool_to_uint8, picture.levels))
         )
     return picture
 
 
-def _reader(path: Path) -> Callable[[Path], Picture]:
+def _find_reader(path: Path) -> Callable[[Path], Picture]:
     if path.is_dir():
-        from napari_kmeans.files.zarr_reader import read_zarr
-
         return read_zarr
     # Refuse devices: reading one may never end. A pipe ends when its writer closes it.
     if not (path.is_file() or path.is_fifo()):
-        raise UnreadableImageError("it is a device and no file")
-    return read_tiff if path.suffix.lower() in TIFF_SUFFIXES else read_with_imageio
+        raise UnreadableImageError("it is a device, not a file")
+    suffix = path.suffix.lower()
+    readers = (reader for suffixes, reader in READERS.items() if suffix in suffixes)
+    return next(readers, read_with_imageio)
 
 
-def _in_8_bits(pixels: Any) -> Any:
+def _bool_to_uint8(pixels: Any) -> Any:
     return pixels.astype(np.uint8) * np.uint8(255)
 
 
 @contextmanager
-def _quiet_decoders() -> Iterator[None]:
-    """Leave out what decoders say beside their errors, and Pillow's limit on the size."""
+def _silence_decoders() -> Iterator[None]:
+    """Silence the warnings and log messages of decoders, and lift Pillow's limit on the size."""
     from PIL import Image
 
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     limit = Image.MAX_IMAGE_PIXELS
-    # Pillow's is the same everywhere; what there is memory for is looked at here.
+    # Pillow's limit is the same number of pixels on every machine. The readers compare the
+    # size with the free memory instead.
     Image.MAX_IMAGE_PIXELS = None
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -1,4 +1,4 @@
-"""Read TIFF files: whole, or piece by piece where they are large."""
+"""Read TIFF files: small files completely, large files lazily."""
 
 from __future__ import annotations
 
@@ -18,17 +18,133 @@ if TYPE_CHECKING:
 
     import tifffile
 
-SIDE = 1024
+LARGE = 2**28
+"""Bytes. TIFF files with more pixel data than this are read lazily.
+
+Smaller files are read completely, because Pillow then reads LZW and JPEG without imagecodecs.
+"""
+
+AXIS_KINDS = {"S": "channel", "C": "channel", "T": "time", "X": "space", "Y": "space", "Z": "space"}
+"""The kind of each axis, as in OME-Zarr. TIFF calls the axis of colors S (samples)."""
+
+CHUNK_SIDE = 1024
+"""Pixels. Length of the chunks of uncompressed files along each axis of the plane."""
+
+
+def read_tiff(path: Path) -> Picture:
+    """Read the first series of a TIFF file: lazily if it is large, otherwise completely."""
+    from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
+
+    with TiffFile(path) as file:
+        series = file.series[0]
+        first = series.keyframe
+        if series.nbytes > LARGE and first.photometric != PHOTOMETRIC.PALETTE:
+            return _make_picture(_open_levels(path, series), series.axes, lazy=True)
+        plain = first.compression in (
+            COMPRESSION.NONE,
+            COMPRESSION.ADOBE_DEFLATE,
+            COMPRESSION.DEFLATE,
+        )
+        if not plain or first.photometric == PHOTOMETRIC.PALETTE:
+            # Pillow reads LZW and JPEG, for which tifffile needs imagecodecs, and it replaces
+            # the indices of a palette by colors.
+            return read_with_pillow(read_bytes(path), [page.index for page in series.pages if page])
+        return _make_picture([series.asarray()], series.axes)
+
+
+def _make_picture(levels: list[Any], names: str, lazy: bool = False) -> Picture:
+    """Return the picture of levels. `names` has one letter for each axis, as in TIFF."""
+    channel_axis = next((names.index(name) for name in "SC" if name in names), None)
+    rgb = None
+    if "S" in names and channel_axis is not None:
+        levels = [np.moveaxis(level, channel_axis, -1) for level in levels]
+        names = names.replace("S", "") + "S"
+        rgb = levels[0].shape[-1] in (3, 4)
+        channel_axis = None if rgb else len(names) - 1
+    axes = tuple(
+        Axis("c" if name in "SC" else name.lower(), AXIS_KINDS.get(name, "")) for name in names
+    )
+    return Picture(
+        levels[0],
+        rgb,
+        channel_axis,
+        levels=tuple(levels) if lazy else (),
+        axes=axes,
+    )
+
+
+def _open_levels(path: Path, series: tifffile.TiffPageSeries) -> list[Any]:
+    """Return the levels of the first series as lazy arrays, the finest first.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the file is too short, or if no installed package reads its compression.
+    """
+    axis = next((series.axes.index(name) for name in "SC" if name in series.axes), None)
+    return [_open_level(path, series, number, axis) for number in range(len(series.levels))]
+
+
+def _open_level(path: Path, series: tifffile.TiffPageSeries, number: int, axis: int | None) -> Any:
+    level = series.levels[number]
+    _check_size(path, level)
+    # Only pixels that are uncompressed and contiguous have a data offset.
+    if level.dataoffset is not None:
+        dtype = np.dtype(level.keyframe.parent.byteorder + level.dtype.char)
+        plain = FileArray(PlainTiff(path, level.dataoffset, dtype, tuple(level.shape)))
+        return open_lazily(plain, _square_chunks(plain.shape, axis), axis)
+    source = TiffLevel(path, number)
+    _check_compression(source, level.keyframe)
+    return open_lazily(source, source.tiles, axis)
+
+
+def _check_size(path: Path, level: tifffile.TiffPageSeries) -> None:
+    """Check that a file contains all the pixels of a level, and the position of each tile."""
+    page, n_bytes = level.keyframe, path.stat().st_size
+    if level.dataoffset is not None:
+        missing = level.dataoffset + level.nbytes - n_bytes
+    else:
+        tiles = zip(page.dataoffsets, page.databytecounts, strict=False)
+        missing = max((offset + size for offset, size in tiles), default=0) - n_bytes
+    if missing > 0:
+        raise UnreadableImageError(f"it ends too early: {missing} bytes are missing")
+    n_tiles = prod(page.chunked)
+    if len(page.dataoffsets) < n_tiles:
+        raise UnreadableImageError(
+            f"its shape, {level.shape}, needs {n_tiles} tiles or strips, "
+            f"and it has {len(page.dataoffsets)}"
+        )
+
+
+def _square_chunks(shape: tuple[int, ...], axis: int | None) -> list[int]:
+    """Return the shape of square tiles of one plane, for `open_lazily`."""
+    spatial = [number for number in range(len(shape)) if number != axis]
+    return [CHUNK_SIDE if number in spatial[-2:] else 1 for number in range(len(shape))]
+
+
+def _check_compression(source: TiffLevel, page: tifffile.TiffPage) -> None:
+    """Read one pixel, to find out whether the compression needs the package imagecodecs."""
+    from tifffile import COMPRESSION
+
+    try:
+        _ = source[tuple(slice(0, 1) for _ in source.shape)]
+    except UnreadableImageError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        name = COMPRESSION(page.compression).name
+        raise UnreadableImageError(
+            f"it is large, and its compression, {name}, needs a package: pip install imagecodecs"
+        ) from error
 
 
 class TiffLevel(FileArray):
-    """One level of a TIFF file; the file stays open as long as somebody holds this.
+    """One level of a TIFF file. The file stays open as long as this object exists.
 
     Parameters
     ----------
     path : Path
     level : int
-        0 is the finest.
+        The number of the level. 0 is the finest.
     """
 
     def __init__(self, path: Path, level: int) -> None:
@@ -44,21 +160,21 @@ class TiffLevel(FileArray):
         self._origin = path, level
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Open the file anew in another process."""
+        """Return the path and the level, so that another process opens the file itself."""
         return TiffLevel, self._origin
 
 
 class PlainTiff:
-    """Uncompressed pixels that lie in a file in one piece.
+    """Uncompressed pixels that are contiguous in a file.
 
-    They are mapped anew for each read: the pages of a lasting map would stay in
-    memory one after the other.
+    Each read makes a new memory map. All pages that are read through one permanent
+    map would stay in memory.
 
     Parameters
     ----------
     path : Path
     offset : int
-        Where they begin, in bytes.
+        The position of the first pixel in the file, in bytes.
     dtype : numpy.dtype
     shape : tuple of int
     """
@@ -69,112 +185,5 @@ class PlainTiff:
         self.path, self.offset, self.dtype, self.shape = path, offset, dtype, shape
 
     def __getitem__(self, key: tuple[slice, ...]) -> Any:
-        """Return the pixels of slices."""
+        """Return the pixels of the slices."""
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[key]
-
-
-def open_levels(path: Path, series: tifffile.TiffPageSeries) -> list[Any]:
-    """Return the levels of the first series as lazy arrays, finest first.
-
-    Raises
-    ------
-    UnreadableImageError
-        If it is too short, or its compression cannot be read with what is installed.
-    """
-    axis = next((series.axes.index(name) for name in "SC" if name in series.axes), None)
-    return [_open_level(path, series, number, axis) for number in range(len(series.levels))]
-
-
-def _open_level(path: Path, series: tifffile.TiffPageSeries, number: int, axis: int | None) -> Any:
-    level = series.levels[number]
-    _check_size(path, level)
-    if level.dataoffset is not None:
-        dtype = np.dtype(level.keyframe.parent.byteorder + level.dtype.char)
-        plain = FileArray(PlainTiff(path, level.dataoffset, dtype, tuple(level.shape)))
-        return open_lazily(plain, _squares(plain.shape, axis), axis)
-    source = TiffLevel(path, number)
-    _check_compression(source, level.keyframe)
-    return open_lazily(source, source.tiles, axis)
-
-
-def _check_size(path: Path, level: tifffile.TiffPageSeries) -> None:
-    """Refuse a file that is shorter than it says, or that says where too few of its pixels are."""
-    page, n_bytes = level.keyframe, path.stat().st_size
-    if level.dataoffset is not None:
-        missing = level.dataoffset + level.nbytes - n_bytes
-    else:
-        places = zip(page.dataoffsets, page.databytecounts, strict=False)
-        missing = max((offset + size for offset, size in places), default=0) - n_bytes
-    if missing > 0:
-        raise UnreadableImageError(f"it ends too early: {missing} bytes are missing")
-    n_pieces = prod(page.chunked)
-    if len(page.dataoffsets) < n_pieces:
-        raise UnreadableImageError(
-            f"of {n_pieces} pieces, in a shape of {level.shape}, it holds {len(page.dataoffsets)}"
-        )
-
-
-def _squares(shape: tuple[int, ...], axis: int | None) -> list[int]:
-    spatial = [number for number in range(len(shape)) if number != axis]
-    return [SIDE if number in spatial[-2:] else 1 for number in range(len(shape))]
-
-
-def _check_compression(source: TiffLevel, page: tifffile.TiffPage) -> None:
-    from tifffile import COMPRESSION
-
-    try:
-        _ = source[tuple(slice(0, 1) for _ in source.shape)]
-    except UnreadableImageError as error:
-        if "imagecodecs" not in str(error):
-            raise
-        name = COMPRESSION(page.compression).name
-        message = f"it is large and its compression, {name}, needs: pip install imagecodecs"
-        raise UnreadableImageError(message) from error
-
-
-LARGE = 2**28
-"""Bytes: a TIFF file with more pixels than that is read when they are needed."""
-
-
-TIFF_KINDS = {"S": "channel", "C": "channel", "T": "time", "X": "space", "Y": "space", "Z": "space"}
-
-
-def read_tiff(path: Path) -> Picture:
-    """Read the first series of a TIFF file: lazily if it is large, and else whole."""
-    from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
-
-    with TiffFile(path) as file:
-        series = file.series[0]
-        first = series.keyframe
-        if series.nbytes > LARGE and first.photometric != PHOTOMETRIC.PALETTE:
-            return _tiff_picture(open_levels(path, series), series.axes, lazy=True)
-        plain = first.compression in (
-            COMPRESSION.NONE,
-            COMPRESSION.ADOBE_DEFLATE,
-            COMPRESSION.DEFLATE,
-        )
-        if not plain or first.photometric == PHOTOMETRIC.PALETTE:
-            # Pillow has LZW, JPEG and palettes, for which tifffile needs imagecodecs.
-            return read_with_pillow(read_bytes(path), [page.index for page in series.pages if page])
-        return _tiff_picture([series.asarray()], series.axes)
-
-
-def _tiff_picture(levels: list[Any], names: str, lazy: bool = False) -> Picture:
-    """Return the picture of levels whose axes have the `names` that TIFF gives them."""
-    channel_axis = next((names.index(name) for name in "SC" if name in names), None)
-    rgb = None
-    if "S" in names and channel_axis is not None:
-        levels = [np.moveaxis(level, channel_axis, -1) for level in levels]
-        names = names.replace("S", "") + "S"
-        rgb = levels[0].shape[-1] in (3, 4)
-        channel_axis = None if rgb else len(names) - 1
-    axes = tuple(
-        Axis("c" if name in "SC" else name.lower(), TIFF_KINDS.get(name, "")) for name in names
-    )
-    return Picture(
-        levels[0],
-        rgb,
-        channel_axis,
-        levels=tuple(levels) if lazy else (),
-        axes=axes,
-    )

@@ -1,0 +1,126 @@
+"""Recognize the results of earlier runs of the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from napari_kmeans.cli.result_files import SHARED_MODEL, SUFFIXES, file_key
+from napari_kmeans.files.atomic import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+
+def find_results(paths: Iterable[Path], kept: Iterable[Path] = ()) -> list[Path]:
+    """Return the paths whose files were written by a run of this command line.
+
+    Files are recognized by their contents, because a file of the user may have the
+    name of a result. The returned paths include no symbolic link, no `kept` file,
+    and no directory that contains a `kept` file.
+    """
+    protected = {file_key(each) for path in kept for each in (path, *path.absolute().parents)}
+    return [path for path in paths if file_key(path) not in protected and _is_result(path)]
+
+
+def stems_without_model(directory: Path) -> tuple[set[str], set[str]]:
+    """Return the stems of the results in a directory that have no model of their own.
+
+    Returns
+    -------
+    shared, others : sets of str
+        `shared` are the stems whose tables have the colors of the shared model in
+        the directory. `others` are the stems of another shared model.
+    """
+    model_colors = _read_model_colors(directory / SHARED_MODEL)
+    shared: set[str] = set()
+    others: set[str] = set()
+    for path in directory.iterdir():
+        stem, separator, suffix = path.name.rpartition("-labels")
+        if not (stem and separator and suffix in SUFFIXES["labels"]) or stem.startswith(PREFIX):
+            continue
+        table = directory / f"{stem}-table.csv"
+        if not (directory / f"{stem}-model.json").exists() and find_results([table]):
+            (shared if _read_table_colors(table) == model_colors else others).add(stem)
+    return shared, others
+
+
+def _read_model_colors(path: Path) -> list[str] | None:
+    """Return the colors of a model, or None if there is no model at the path."""
+    if not find_results([path]):
+        return None
+    from napari_kmeans.imaging.colors import to_hex
+    from napari_kmeans.model import KMeansModel
+
+    return to_hex(KMeansModel.load(path).colors)
+
+
+def _read_table_colors(path: Path) -> list[str]:
+    """Return the last column of a table."""
+    return [line.rpartition(",")[2] for line in path.read_text("utf-8").splitlines()[1:]]
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        return not path.is_symlink() and path.exists() and _CHECKS[path.suffix](path)
+    except Exception:
+        # Decoders raise exceptions of many types for damaged files.
+        return False
+
+
+def _is_tiff(path: Path) -> bool:
+    """Return whether a file has the format that `_write_tiff` writes."""
+    from tifffile import COMPRESSION, TiffFile
+
+    if path.is_dir():
+        return False
+    with TiffFile(path) as file:
+        page = file.pages.first
+        by_tifffile = file.is_shaped and page.software == "tifffile.py"
+        return bool(by_tifffile and page.compression == COMPRESSION.ADOBE_DEFLATE)
+
+
+def _is_png(path: Path) -> bool:
+    """Return whether a file has the format that `_write_png` writes.
+
+    Other programs usually write other chunks between the header and the pixels.
+    """
+    with path.open("rb") as file:
+        start = file.read(41)
+    # Signature and header have 33 bytes. The length and the name of the next chunk follow.
+    return start.startswith(b"\x89PNG\r\n\x1a\n") and start[37:] == b"IDAT"
+
+
+def _is_zarr(path: Path) -> bool:
+    attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+    # `_write_ome_zarr` gives the image in "scan-labels.zarr" the name "scan labels".
+    stem, _, kind = attributes["ome"]["multiscales"][0]["name"].rpartition(" ")
+    return path.name == f"{stem}-{kind}.zarr"
+
+
+def _is_table(path: Path) -> bool:
+    from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS
+
+    with path.open(encoding="utf-8") as file:
+        # A file of the user may be one long line: read no more than 64 KiB.
+        header = file.readline(2**16).strip().split(",")
+    first = header[: len(COUNT_COLUMNS)]
+    return first == list(COUNT_COLUMNS) and header[-1] == COLOR_COLUMN
+
+
+def _is_model(path: Path) -> bool:
+    from napari_kmeans.model import KMeansModel
+
+    KMeansModel.load(path)
+    return True
+
+
+_CHECKS: dict[str, Callable[[Path], bool]] = {
+    ".tif": _is_tiff,
+    ".png": _is_png,
+    ".zarr": _is_zarr,
+    ".csv": _is_table,
+    ".json": _is_model,
+}
+"""The check that recognizes a result by its contents, for each suffix."""
