@@ -1,4 +1,4 @@
-"""A list of the clusters in a Labels layer, to look at them and to edit them."""
+"""A list widget that shows and edits the clusters of a Labels layer."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ LABEL, NAME, PERCENT, AREA, COLOR = range(5)
 
 _HEADERS = ("Label", "Name", "Share", "Area", "Color")
 _HEADER_TIPS = (
-    "Which number the pixels have in the layer. Clear the box to hide them.",
-    "A name of your own: double-click, or press F2.",
+    "The label of the cluster in the layer. Clear the box to hide the cluster.",
+    "The name of the cluster. Double-click or press F2 to edit it.",
     "The share of all pixels that were clustered.",
-    "In the units of the layer.",
-    "Double-click to choose another color.",
+    "The area or volume, in the units of the layer.",
+    "The color of the cluster. Double-click to choose another one.",
 )
 _SWATCH = 14
 
-_OUTDATED = "\u26a0 Edited by hand: shares and areas are outdated."
+_OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
 
 _Role = Qt.ItemDataRole
 
 
 class _Table(QAbstractTableModel):
-    """What the list shows of each cluster, read from the layer when it is asked for."""
+    """A table with one row per cluster. Its cells are read from the layer on every request."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -59,8 +59,10 @@ class _Table(QAbstractTableModel):
         self.labels: list[int] = []
 
     def refresh(self) -> bool:
-        """Take over what the layer holds now; return whether there are other rows."""
+        """Read the clusters of the layer again; return whether the rows have changed."""
         labels = [] if self.clusters is None else self.clusters.labels
+        # A reset clears the selection and closes the editor of a name. It is only needed
+        # if the rows are different.
         if labels == self.labels:
             last = self.index(len(labels) - 1, COLOR)
             self.dataChanged.emit(self.index(0, LABEL), last)
@@ -141,15 +143,15 @@ class _Table(QAbstractTableModel):
 
 
 class ClusterList(QWidget):
-    """The clusters of a Labels layer: their colors, names and sizes.
+    """A list of the clusters of a Labels layer with their names, sizes and colors.
 
-    Rows that are selected stand out in the viewer. All that is edited here is
-    in the layer: `data`, `colormap` and `features`.
+    The clusters of the selected rows are highlighted in the viewer. Every edit
+    changes the layer itself: its `data`, `colormap` and `features`.
 
     Parameters
     ----------
     layer : napari.layers.Labels, optional
-        Made by a run of this plugin; None shows an empty list.
+        A layer that a run of this plugin has made. None shows an empty list.
     parent : QWidget, optional
     """
 
@@ -183,7 +185,7 @@ class ClusterList(QWidget):
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
-        # Tab leaves the list for the buttons; arrows move in it.
+        # Tab moves the focus to the buttons. The arrow keys move between the rows.
         table.setTabKeyNavigation(False)
         table.setMinimumWidth(310)
         table.setShowGrid(False)
@@ -204,26 +206,27 @@ class ClusterList(QWidget):
 
     def _make_actions(self) -> None:
         self.merge_action = self._action(
-            "&Merge", "M", "Make one cluster of those that are selected.", self._on_merge
+            "&Merge", "M", "Merge the selected clusters into one.", self._on_merge
         )
         self.rename_action = self._action(
-            "Re&name", "F2", "Give the cluster a name of your own.", self._on_rename
+            "Re&name", "F2", "Edit the name of the selected cluster.", self._on_rename
         )
         self.color_action = self._action(
-            "&Color…", "Return", "Choose another color for the cluster.", self.choose_color
+            "&Color…", "Return", "Choose a color for the selected cluster.", self.choose_color
         )
         self.show_action = self._action(
-            "Show or hide", "Space", "Hide the selected clusters, or show them.", self._on_show
+            "Show or hide", "Space", "Hide or show the selected clusters.", self._on_show
         )
         self.clear_action = self._action(
-            "Select none", "Escape", "Let all clusters look alike again.", self._on_clear
+            "Select none", "Escape", "Clear the selection and the highlight.", self._on_clear
         )
         self.undo_action = self._action(
-            "&Undo", "Ctrl+Z", "Take the last change in this list back.", self.undo
+            "&Undo", "Ctrl+Z", "Undo the last change in this list.", self.undo
         )
         self.redo_action = self._action(
-            "Red&o", "Ctrl+Shift+Z", "Make the change again that was undone.", self.redo
+            "Red&o", "Ctrl+Shift+Z", "Repeat the change that was undone last.", self.redo
         )
+        # Undo and redo also work while a button of this widget has the focus.
         for action in (self.undo_action, self.redo_action):
             action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             self.addAction(action)
@@ -231,7 +234,8 @@ class ClusterList(QWidget):
     def _action(self, text: str, keys: str, tip: str, slot: Callable[[], None]) -> QAction:
         action = QAction(text, self)
         action.setShortcut(QKeySequence(keys))
-        # While a name is typed, keys are letters of it.
+        # The shortcut acts only while the table itself has the focus. In the editor of a
+        # name, keys such as M and Space must type letters.
         action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
         native = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
         action.setToolTip(f"{tip} ({native})")
@@ -253,13 +257,13 @@ class ClusterList(QWidget):
 
     @property
     def layer(self) -> Labels | None:
-        """The layer whose clusters are shown, or None."""
+        """The layer whose clusters are listed, or None."""
         return None if self._clusters is None else self._clusters.layer
 
     def set_layer(self, layer: Labels | None) -> None:
-        """Show the clusters of another layer; what was highlighted looks as before.
+        """List the clusters of another layer, and remove the highlight from the previous one.
 
-        What could be undone in the layer shown so far no longer can.
+        Edits of the previous layer can no longer be undone.
         """
         if layer is self.layer and layer is not None:
             return
@@ -292,12 +296,12 @@ class ClusterList(QWidget):
 
     @property
     def selected(self) -> list[int]:
-        """The labels of the rows that are selected, from the top."""
+        """The labels of the selected rows, from top to bottom."""
         rows = sorted(index.row() for index in self._selection.selectedRows())
         return [self._model.labels[row] for row in rows]
 
     def select(self, labels: Collection[int]) -> None:
-        """Select the rows of these labels, and no others."""
+        """Select exactly the rows of these labels."""
         if self._clusters is not None:
             self._clusters.highlight(labels)
 
@@ -334,7 +338,7 @@ class ClusterList(QWidget):
     def _summary(self, selected: list[int]) -> str:
         if self._clusters is None or not self._model.labels:
             return "No clusters yet: run a clustering first."
-        text = f"{len(self._model.labels)} clusters; select some to highlight them."
+        text = f"{len(self._model.labels)} clusters; select rows to highlight them."
         if selected:
             percent = format_percent(self._clusters.percent(selected))
             text = f"{len(selected)} selected: {percent}, {self._clusters.area(selected)}"
@@ -344,37 +348,42 @@ class ClusterList(QWidget):
     # ----------------------------------------------------------------- editing
 
     def rename(self, label: int, name: str) -> None:
-        """Give a cluster a name."""
+        """Set the name of a cluster."""
         self._known().rename(label, name)
 
     def set_color(self, label: int, color: Any) -> None:
-        """Give a cluster a color: a name or code that napari knows, or (red, green, blue)."""
+        """Set the color of a cluster: a name or code that napari accepts, or (red, green, blue)."""
         self._known().set_color(label, color)
 
     def set_shown(self, labels: Collection[int], shown: bool) -> None:
-        """Show some clusters, or hide them."""
+        """Show or hide clusters."""
         self._known().show(labels, shown)
 
     def merge(self, labels: Collection[int]) -> int:
-        """Make one cluster of several, and return its label."""
+        """Merge clusters into one, and return the label of the merged cluster."""
         return self._known().merge(labels)
 
     def undo(self) -> None:
-        """Take the last edit back, if there is one."""
+        """Undo the last edit, if there is one."""
         self._known().undo()
 
     def redo(self) -> None:
-        """Make the edit again that was undone last, if there is one."""
+        """Repeat the edit that was undone last, if there is one."""
         self._known().redo()
 
     def choose_color(self) -> None:
-        """Open a dialog for the color of the cluster that is selected."""
+        """Open a dialog to choose a color for the selected cluster.
+
+        Do nothing unless exactly one cluster is selected.
+        """
         if self._clusters is None or len(self.selected) != 1:
             return
         clusters, label = self._clusters, self.selected[0]
         dialog = QColorDialog(QColor(clusters.hex_color(label)), self)
         dialog.setWindowTitle(f"Color of cluster {label}")
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        # The list may show another layer by the time the user accepts the dialog: that
+        # layer must keep its colors.
         dialog.colorSelected.connect(
             lambda color: (
                 self.set_color(label, color.name()) if clusters is self._clusters else None
@@ -408,19 +417,23 @@ class ClusterList(QWidget):
     # ----------------------------------------------------------------- closing
 
     def hideEvent(self, event: Any) -> None:
-        """Let all clusters look alike when the list is closed, or another tab is shown."""
+        """Remove the highlight when the list is closed or folded, or its tab is left.
+
+        A spontaneous event comes from the window system, for example when the window is
+        minimized: then the highlight stays.
+        """
         if not event.spontaneous():
             self.select([])
         super().hideEvent(event)
 
 
 def format_percent(percent: float) -> str:
-    """Return a share in per cent, in as few digits as tell it."""
+    """Return a percentage as text: one decimal, or one significant digit below 0.95 %."""
     return f"{percent:.1f} %" if percent >= 0.95 or not percent else f"{percent:.1g} %"
 
 
 def _button(action: QAction) -> QPushButton:
-    """Return a button that does what an action does, and can be used when it can."""
+    """Return a button that triggers an action and is enabled whenever the action is."""
     button = QPushButton(action.text())
     button.setToolTip(action.toolTip())
     button.setMinimumWidth(0)
@@ -432,12 +445,12 @@ def _button(action: QAction) -> QPushButton:
 def _swatch(color: str) -> QIcon:
     pixmap = QPixmap(_SWATCH, _SWATCH)
     pixmap.fill(QColor(color))
-    # A line around it, or black would not be seen on a dark theme, nor white on a light one.
+    # The gray border keeps black visible on a dark theme, and white on a light theme.
     painter = QPainter(pixmap)
     painter.setPen(QColor(128, 128, 128))
     painter.drawRect(0, 0, _SWATCH - 1, _SWATCH - 1)
     painter.end()
     icon = QIcon(pixmap)
-    # Else Qt would tint it in a row that is selected.
+    # Without a pixmap for this mode, Qt tints the icon in a selected row.
     icon.addPixmap(pixmap, QIcon.Mode.Selected)
     return icon
