@@ -50,7 +50,7 @@ _OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdate
 _Role = Qt.ItemDataRole
 
 
-class _Table(QAbstractTableModel):
+class _ClusterModel(QAbstractTableModel):
     """A table with one row per cluster. Its cells are read from the layer on every request."""
 
     def __init__(self, parent: QWidget) -> None:
@@ -100,19 +100,19 @@ class _Table(QAbstractTableModel):
             return None
         label, column = self.labels[index.row()], index.column()
         if role in (_Role.DisplayRole, _Role.EditRole):
-            return self._text(label, column)
+            return self._cell_text(label, column)
         if role == _Role.ToolTipRole:
-            return self._tip(label, column)
+            return self._cell_tip(label, column)
         if role == _Role.TextAlignmentRole and column in (PERCENT, AREA):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == _Role.DecorationRole and column == COLOR:
-            return _swatch(self.clusters.hex_color(label))
+            return _make_swatch(self.clusters.hex_color(label))
         if role == _Role.CheckStateRole and column == LABEL:
             shown = self.clusters.is_shown(label)
             return Qt.CheckState.Checked if shown else Qt.CheckState.Unchecked
         return None
 
-    def _text(self, label: int, column: int) -> str:
+    def _cell_text(self, label: int, column: int) -> str:
         clusters = self.clusters
         assert clusters is not None
         if column == PERCENT:
@@ -123,7 +123,7 @@ class _Table(QAbstractTableModel):
             return str(label)
         return clusters.name(label) if column == NAME else clusters.hex_color(label)
 
-    def _tip(self, label: int, column: int) -> str:
+    def _cell_tip(self, label: int, column: int) -> str:
         assert self.clusters is not None
         if column in (PERCENT, AREA):
             counted = self.clusters.counted
@@ -158,8 +158,8 @@ class ClusterList(QWidget):
     def __init__(self, layer: Labels | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._clusters: Clusters | None = None
-        self._is_syncing = False
-        self._model = _Table(self)
+        self._is_refreshing = False
+        self._model = _ClusterModel(self)
         self.table = self._make_table()
         self._selection = cast("Any", self.table.selectionModel())
         self.message, self.outdated = QLabel(), QLabel(_OUTDATED)
@@ -173,7 +173,7 @@ class ClusterList(QWidget):
         layout.addWidget(self.table)
         layout.addWidget(self.outdated)
         layout.addWidget(self.message)
-        layout.addWidget(self._buttons())
+        layout.addWidget(self._make_buttons())
         self.set_layer(layer)
 
     # ---------------------------------------------------------------- widgets
@@ -205,25 +205,25 @@ class ClusterList(QWidget):
         return cast("QTableView", table)
 
     def _make_actions(self) -> None:
-        self.merge_action = self._action(
+        self.merge_action = self._make_action(
             "&Merge", "M", "Merge the selected clusters into one.", self._on_merge
         )
-        self.rename_action = self._action(
+        self.rename_action = self._make_action(
             "Re&name", "F2", "Edit the name of the selected cluster.", self._on_rename
         )
-        self.color_action = self._action(
+        self.color_action = self._make_action(
             "&Color…", "Return", "Choose a color for the selected cluster.", self.choose_color
         )
-        self.show_action = self._action(
+        self.show_action = self._make_action(
             "Show or hide", "Space", "Hide or show the selected clusters.", self._on_show
         )
-        self.clear_action = self._action(
+        self.clear_action = self._make_action(
             "Select none", "Escape", "Clear the selection and the highlight.", self._on_clear
         )
-        self.undo_action = self._action(
+        self.undo_action = self._make_action(
             "&Undo", "Ctrl+Z", "Undo the last change in this list.", self.undo
         )
-        self.redo_action = self._action(
+        self.redo_action = self._make_action(
             "Red&o", "Ctrl+Shift+Z", "Repeat the change that was undone last.", self.redo
         )
         # Undo and redo also work while a button of this widget has the focus.
@@ -231,7 +231,7 @@ class ClusterList(QWidget):
             action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             self.addAction(action)
 
-    def _action(self, text: str, keys: str, tip: str, slot: Callable[[], None]) -> QAction:
+    def _make_action(self, text: str, keys: str, tip: str, slot: Callable[[], None]) -> QAction:
         action = QAction(text, self)
         action.setShortcut(QKeySequence(keys))
         # The shortcut acts only while the table itself has the focus. In the editor of a
@@ -243,14 +243,14 @@ class ClusterList(QWidget):
         self.table.addAction(action)
         return action
 
-    def _buttons(self) -> QWidget:
+    def _make_buttons(self) -> QWidget:
         widget = QWidget()
         layout = QHBoxLayout(widget)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         actions = (self.merge_action, self.rename_action, self.color_action)
         for action in (*actions, self.undo_action, self.redo_action):
-            layout.addWidget(_button(action))
+            layout.addWidget(_make_button(action))
         return widget
 
     # --------------------------------------------------------------- the layer
@@ -279,18 +279,19 @@ class ClusterList(QWidget):
         self._refresh()
 
     def _refresh(self) -> None:
-        with self._syncing():
+        with self._refreshing():
             self._model.refresh()
             self._select_highlighted()
-        self._update_texts()
+        self._update_actions_and_texts()
 
     @contextmanager
-    def _syncing(self) -> Iterator[None]:
-        self._is_syncing = True
+    def _refreshing(self) -> Iterator[None]:
+        """Do not highlight the selected clusters while the rows and the selection are rebuilt."""
+        self._is_refreshing = True
         try:
             yield
         finally:
-            self._is_syncing = False
+            self._is_refreshing = False
 
     # --------------------------------------------------------------- selecting
 
@@ -321,10 +322,10 @@ class ClusterList(QWidget):
             self._selection.setCurrentIndex(current, no_update)
 
     def _on_selection_changed(self) -> None:
-        if not self._is_syncing and self._clusters is not None:
+        if not self._is_refreshing and self._clusters is not None:
             self._clusters.highlight(self.selected)
 
-    def _update_texts(self) -> None:
+    def _update_actions_and_texts(self) -> None:
         selected = self.selected
         self.merge_action.setEnabled(len(selected) > 1)
         self.rename_action.setEnabled(len(selected) == 1)
@@ -332,10 +333,10 @@ class ClusterList(QWidget):
         self.show_action.setEnabled(bool(selected))
         self.undo_action.setEnabled(self._clusters is not None and self._clusters.can_undo)
         self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
-        self.message.setText(self._summary(selected))
+        self.message.setText(self._describe_selection(selected))
         self.outdated.setVisible(self._clusters is not None and self._clusters.is_outdated)
 
-    def _summary(self, selected: list[int]) -> str:
+    def _describe_selection(self, selected: list[int]) -> str:
         if self._clusters is None or not self._model.labels:
             return "No clusters yet: run a clustering first."
         text = f"{len(self._model.labels)} clusters; select rows to highlight them."
@@ -349,27 +350,27 @@ class ClusterList(QWidget):
 
     def rename(self, label: int, name: str) -> None:
         """Set the name of a cluster."""
-        self._known().rename(label, name)
+        self._require_clusters().rename(label, name)
 
     def set_color(self, label: int, color: Any) -> None:
         """Set the color of a cluster: a name or code that napari accepts, or (red, green, blue)."""
-        self._known().set_color(label, color)
+        self._require_clusters().set_color(label, color)
 
     def set_shown(self, labels: Collection[int], shown: bool) -> None:
         """Show or hide clusters."""
-        self._known().show(labels, shown)
+        self._require_clusters().show(labels, shown)
 
     def merge(self, labels: Collection[int]) -> int:
         """Merge clusters into one, and return the label of the merged cluster."""
-        return self._known().merge(labels)
+        return self._require_clusters().merge(labels)
 
     def undo(self) -> None:
         """Undo the last edit, if there is one."""
-        self._known().undo()
+        self._require_clusters().undo()
 
     def redo(self) -> None:
         """Repeat the edit that was undone last, if there is one."""
-        self._known().redo()
+        self._require_clusters().redo()
 
     def choose_color(self) -> None:
         """Open a dialog to choose a color for the selected cluster.
@@ -391,7 +392,7 @@ class ClusterList(QWidget):
         )
         dialog.open()
 
-    def _known(self) -> Clusters:
+    def _require_clusters(self) -> Clusters:
         if self._clusters is None:
             raise ValueError("layer must be a Labels layer, got None: call set_layer first.")
         return self._clusters
@@ -404,7 +405,7 @@ class ClusterList(QWidget):
         self.table.edit(self._model.index(row, NAME))
 
     def _on_show(self) -> None:
-        clusters, selected = self._known(), self.selected
+        clusters, selected = self._require_clusters(), self.selected
         clusters.show(selected, not all(clusters.is_shown(label) for label in selected))
 
     def _on_clear(self) -> None:
@@ -432,7 +433,7 @@ def format_percent(percent: float) -> str:
     return f"{percent:.1f} %" if percent >= 0.95 or not percent else f"{percent:.1g} %"
 
 
-def _button(action: QAction) -> QPushButton:
+def _make_button(action: QAction) -> QPushButton:
     """Return a button that triggers an action and is enabled whenever the action is."""
     button = QPushButton(action.text())
     button.setToolTip(action.toolTip())
@@ -442,7 +443,7 @@ def _button(action: QAction) -> QPushButton:
     return button
 
 
-def _swatch(color: str) -> QIcon:
+def _make_swatch(color: str) -> QIcon:
     pixmap = QPixmap(_SWATCH, _SWATCH)
     pixmap.fill(QColor(color))
     # The gray border keeps black visible on a dark theme, and white on a light theme.
