@@ -58,19 +58,18 @@ class _ClusterModel(QAbstractTableModel):
         self.clusters: Clusters | None = None
         self.labels: list[int] = []
 
-    def refresh(self) -> bool:
-        """Read the clusters of the layer again; return whether the rows have changed."""
+    def refresh(self) -> None:
+        """Read the clusters of the layer again."""
         labels = [] if self.clusters is None else self.clusters.labels
         # A reset clears the selection and closes the editor of a name. It is only needed
         # if the rows are different.
         if labels == self.labels:
             last = self.index(len(labels) - 1, COLOR)
             self.dataChanged.emit(self.index(0, LABEL), last)
-            return False
+            return
         self.beginResetModel()
         self.labels = labels
         self.endResetModel()
-        return True
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.labels)
@@ -217,7 +216,7 @@ class ClusterList(QWidget):
         self.show_action = self._make_action(
             "Show or hide", "Space", "Hide or show the selected clusters.", self._on_show
         )
-        self.clear_action = self._make_action(
+        self._make_action(
             "Select none", "Escape", "Clear the selection and the highlight.", self._on_clear
         )
         self.undo_action = self._make_action(
@@ -348,17 +347,9 @@ class ClusterList(QWidget):
 
     # ----------------------------------------------------------------- editing
 
-    def rename(self, label: int, name: str) -> None:
-        """Set the name of a cluster."""
-        self._require_clusters().rename(label, name)
-
     def set_color(self, label: int, color: Any) -> None:
         """Set the color of a cluster: a name or code that napari accepts, or (red, green, blue)."""
         self._require_clusters().set_color(label, color)
-
-    def set_shown(self, labels: Collection[int], shown: bool) -> None:
-        """Show or hide clusters."""
-        self._require_clusters().show(labels, shown)
 
     def merge(self, labels: Collection[int]) -> int:
         """Merge clusters into one, and return the label of the merged cluster."""
