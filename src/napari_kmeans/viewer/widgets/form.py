@@ -1,4 +1,4 @@
-"""Fields for options, and the forms, rows and folders they are laid out in."""
+"""Form fields for options, and the forms, rows and folders that contain the fields."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 
 class WordOrNumber(LineEdit):
-    """A line that holds a whole number, or a word such as "auto"."""
+    """A line edit for a whole number or a word such as "auto"."""
 
     def get_value(self) -> int | str:  # type: ignore[override]
-        """Return the number, or the text where it is none."""
+        """Return the number, or the text if it is not a whole number."""
         text = str(super().get_value()).strip()
         return int(text) if text.isdecimal() else text
 
@@ -49,7 +49,17 @@ class WordOrNumber(LineEdit):
 
 
 def option_field(kind: type[Any], name: str, **arguments: Any) -> Any:
-    """Return the field of an option, with its default, bounds, choices and texts."""
+    """Return a field for an option, with the default, bounds, choices and texts of the option.
+
+    Parameters
+    ----------
+    kind : type
+        The widget class of magicgui.
+    name : str
+        The name of the option, which becomes the name of the field.
+    **arguments
+        Further arguments of the widget class.
+    """
     info = OPTIONS[name]
     if kind is ComboBox:
         arguments.setdefault("choices", info.choices)
@@ -59,7 +69,10 @@ def option_field(kind: type[Any], name: str, **arguments: Any) -> Any:
 
 
 def narrow(field: ComboBox) -> None:
-    """Let a field be narrower than its longest choice, for layers may have any name."""
+    """Allow a combo box to be narrower than its longest choice.
+
+    Layers may have names of any length, and the dock must stay narrow.
+    """
     field.native.setSizeAdjustPolicy(
         QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     )
@@ -67,23 +80,34 @@ def narrow(field: ComboBox) -> None:
 
 
 def offer_choices(field: ComboBox) -> None:
-    """Offer the choices there are now; what is chosen stays, also under a new name."""
+    """Update the choices of a combo box. The chosen value stays, even if it was renamed."""
     chosen = field.value
     field.reset_choices()
     if chosen in field.choices:
         field.value = chosen
-    # The list may be wider than the field, to be read to the end.
+    # The pop-up list may be wider than the field, so that long names can be read.
     view = field.native.view()
     view.setMinimumWidth(view.sizeHintForColumn(0))
 
 
 def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
-    """Return a slider over the usual values of a field; it rests at the end beyond them."""
+    """Return a slider for the usual values of a number field.
+
+    The slider and the field follow each other. If the value of the field is
+    outside the range of the slider, the slider rests at its nearest end.
+
+    Parameters
+    ----------
+    field : SpinBox
+    usual : tuple of 2 int
+        The smallest and the largest value of the slider.
+    """
     slider = Slider(
         min=usual[0], max=usual[1], value=field.value, readout=False, tooltip=field.tooltip
     )
 
     def follow(value: int) -> None:
+        # Blocked, or the limited value would be written back into the field.
         with slider.changed.blocked():
             slider.value = min(max(value, usual[0]), usual[1])
 
@@ -93,7 +117,7 @@ def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
 
 
 def scrolling(layout: QLayout) -> QVBoxLayout:
-    """Put a column into a layout that scrolls, from top to bottom only."""
+    """Add a vertically scrolling area to a layout; return the column layout inside the area."""
     column = QWidget()
     inner = QVBoxLayout(column)
     inner.setContentsMargins(6, 6, 4, 6)
@@ -109,14 +133,14 @@ def scrolling(layout: QLayout) -> QVBoxLayout:
 
 
 class _Scroller(QScrollArea):
-    """A scroll area as wide as what is in it, and as high as there is room."""
+    """A scroll area that is as wide as its content, and as high as the window allows."""
 
     def minimumSizeHint(self) -> QSize:
-        """Return the width of the content, with room for the bar."""
+        """Return the width of the content and the scroll bar, and a low height."""
         return QSize(self._with_bar(self._content().minimumSizeHint().width()), 200)
 
     def sizeHint(self) -> QSize:
-        """Return the size at which nothing needs to scroll."""
+        """Return the size at which all of the content is visible without scrolling."""
         size = self._content().sizeHint()
         return QSize(self._with_bar(size.width()), size.height())
 
@@ -128,7 +152,7 @@ class _Scroller(QScrollArea):
 
 
 def row(fields: Sequence[Any]) -> QWidget:
-    """Put fields side by side."""
+    """Return a widget with fields side by side."""
     widget = QWidget()
     layout = QHBoxLayout(widget)
     layout.setContentsMargins(0, 0, 0, 0)
@@ -138,9 +162,16 @@ def row(fields: Sequence[Any]) -> QWidget:
 
 
 def form(rows: Sequence[Any]) -> QWidget:
-    """Stack fields beside their labels; magicgui aligns them for a font that is not napari's.
+    """Return a form with one field per row, and the label of the field to its left.
 
-    A row is a field, or a label, a tooltip and what stands beside them.
+    A container of magicgui could do the same, but it computes the width of the
+    labels for the default font of Qt, which is not the font of napari.
+
+    Parameters
+    ----------
+    rows : sequence
+        Each row is a field of magicgui, or a tuple of label, tooltip and QWidget.
+        A check box contains its own label and gets the full width.
     """
     widget = QWidget()
     layout = QFormLayout(widget)
@@ -157,7 +188,7 @@ def form(rows: Sequence[Any]) -> QWidget:
 
 
 def show_row(field: Any, visible: bool) -> None:
-    """Show a row of a form with its label, or take it away; nothing before it is in a form."""
+    """Show or hide a row of a form with its label. Do nothing if the field is not in a form."""
     parent = field.native.parentWidget()
     layout = parent.layout() if parent else None
     label = layout.labelForField(field.native) if isinstance(layout, QFormLayout) else None
@@ -173,10 +204,12 @@ def _label(text: str, tooltip: str) -> QLabel:
 
 
 def folder(title: str, tooltip: str = "") -> QCollapsible:
-    """Return an empty folder, closed at first, that opens at a click on its title."""
-    # Blank, since the title has an arrow; an empty QIcon counts as none in PySide.
+    """Return an empty, closed folder that opens with a click on its title."""
+    # The icons are blank, because the title contains the arrow. They are spaces, because
+    # an empty QIcon is false in PySide: superqt would then set no icon, and fail.
     folder = QCollapsible(expandedIcon=" ", collapsedIcon=" ")
-    # What is inside grows and shrinks; an animation would keep the height it began with.
+    # The content may grow or shrink at any time. An animation would end at the height that
+    # the content had when the animation began.
     folder.setDuration(0)
     for layout in (folder.layout(), folder.content().layout()):
         if layout is not None:
@@ -192,7 +225,7 @@ def folder(title: str, tooltip: str = "") -> QCollapsible:
 
 
 def folded_away(title: str, content: QWidget) -> QCollapsible:
-    """Return a folder with something inside."""
+    """Return a closed folder that contains a widget."""
     result = folder(title)
     result.addWidget(content)
     return result

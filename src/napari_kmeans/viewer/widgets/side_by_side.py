@@ -1,4 +1,4 @@
-"""Layers beside their originals in napari's grid, and the way back."""
+"""Show layers beside their originals in the grid of napari, and restore the earlier view."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ if TYPE_CHECKING:
 _GRID = ("enabled", "stride", "shape", "spacing")
 _CAMERA = ("center", "zoom", "angles")
 _GAP = 0.02
+"""Space between the cells of the grid, as a share of the size of a cell."""
 
 
 class SideBySide:
-    """Shows layers in a grid beside those they were made of, until `back`.
+    """A view of layers in a grid beside their originals, until `back` is called.
+
+    All other layers are hidden.
 
     Parameters
     ----------
     viewer : napari.Viewer
     originals : sequence of napari.layers.Layer
-        Those in the viewer that come first.
+        Layers in the viewer. They come first in the grid.
     layers : sequence of napari.layers.Layer
-        Not yet in the viewer.
+        Layers to add to the viewer.
     """
 
     def __init__(
@@ -44,8 +47,12 @@ class SideBySide:
         viewer.reset_view(reset_camera_angle=False)
 
     def back(self) -> None:
-        """Take the layers away, and show what was seen before; what is gone stays gone."""
-        # First of all: the grid is laid out anew at every change.
+        """Remove the layers, and restore visibility, name overlays, grid and camera.
+
+        Layers that the user has removed in the meantime are left out.
+        """
+        # Restore the grid first: while it is enabled, napari lays it out again whenever a
+        # layer is removed, shown or hidden.
         self._viewer.canvas.grid.update(self._grid)
         here = self._viewer.layers
         if here.selection.active in self.layers:
