@@ -81,10 +81,10 @@ def narrow(field: ComboBox) -> None:
 
 def offer_choices(field: ComboBox) -> None:
     """Update the choices of a combo box. The chosen value stays, even if it was renamed."""
-    chosen = field.value
+    value = field.value
     field.reset_choices()
-    if chosen in field.choices:
-        field.value = chosen
+    if value in field.choices:
+        field.value = value
     # The pop-up list may be wider than the field, so that long names can be read.
     view = field.native.view()
     view.setMinimumWidth(view.sizeHintForColumn(0))
@@ -106,13 +106,13 @@ def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
         min=usual[0], max=usual[1], value=field.value, readout=False, tooltip=field.tooltip
     )
 
-    def follow(value: int) -> None:
+    def follow_field(value: int) -> None:
         # Blocked, or the limited value would be written back into the field.
         with slider.changed.blocked():
             slider.value = min(max(value, usual[0]), usual[1])
 
     slider.changed.connect(field.set_value)
-    field.changed.connect(follow)
+    field.changed.connect(follow_field)
     return slider
 
 
@@ -122,7 +122,7 @@ def scrolling(layout: QLayout) -> QVBoxLayout:
     inner = QVBoxLayout(column)
     inner.setContentsMargins(6, 6, 4, 6)
     inner.setAlignment(Qt.AlignmentFlag.AlignTop)
-    area = _Scroller()
+    area = _VerticalScrollArea()
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -132,22 +132,22 @@ def scrolling(layout: QLayout) -> QVBoxLayout:
     return inner
 
 
-class _Scroller(QScrollArea):
+class _VerticalScrollArea(QScrollArea):
     """A scroll area that is as wide as its content, and as high as the window allows."""
 
     def minimumSizeHint(self) -> QSize:
         """Return the width of the content and the scroll bar, and a low height."""
-        return QSize(self._with_bar(self._content().minimumSizeHint().width()), 200)
+        return QSize(self._add_bar_width(self._content().minimumSizeHint().width()), 200)
 
     def sizeHint(self) -> QSize:
         """Return the size at which all of the content is visible without scrolling."""
         size = self._content().sizeHint()
-        return QSize(self._with_bar(size.width()), size.height())
+        return QSize(self._add_bar_width(size.width()), size.height())
 
     def _content(self) -> QWidget:
         return cast("QWidget", self.widget())
 
-    def _with_bar(self, width: int) -> int:
+    def _add_bar_width(self, width: int) -> int:
         return width + cast("QScrollBar", self.verticalScrollBar()).sizeHint().width()
 
 
@@ -181,9 +181,9 @@ def form(rows: Sequence[Any]) -> QWidget:
         if isinstance(each, CheckBox):
             layout.addRow(each.native)
         elif isinstance(each, tuple):
-            layout.addRow(_label(*each[:2]), each[2])
+            layout.addRow(_make_label(*each[:2]), each[2])
         else:
-            layout.addRow(_label(each.label, each.tooltip), each.native)
+            layout.addRow(_make_label(each.label, each.tooltip), each.native)
     return widget
 
 
@@ -197,7 +197,7 @@ def show_row(field: Any, visible: bool) -> None:
         field.native.setVisible(visible)
 
 
-def _label(text: str, tooltip: str) -> QLabel:
+def _make_label(text: str, tooltip: str) -> QLabel:
     label = QLabel(text)
     label.setToolTip(tooltip)
     return label
@@ -207,25 +207,27 @@ def folder(title: str, tooltip: str = "") -> QCollapsible:
     """Return an empty, closed folder that opens with a click on its title."""
     # The icons are blank, because the title contains the arrow. They are spaces, because
     # an empty QIcon is false in PySide: superqt would then set no icon, and fail.
-    folder = QCollapsible(expandedIcon=" ", collapsedIcon=" ")
+    collapsible = QCollapsible(expandedIcon=" ", collapsedIcon=" ")
     # The content may grow or shrink at any time. An animation would end at the height that
     # the content had when the animation began.
-    folder.setDuration(0)
-    for layout in (folder.layout(), folder.content().layout()):
+    collapsible.setDuration(0)
+    for layout in (collapsible.layout(), collapsible.content().layout()):
         if layout is not None:
             layout.setContentsMargins(0, 0, 0, 0)
-    button = folder.toggleButton()
+    button = collapsible.toggleButton()
     button.setIconSize(QSize(0, 0))
     button.setStyleSheet("text-align: left; border: none; background: none;")
     button.setToolTip(tooltip)
-    folder.toggled.connect(lambda is_open: folder.setText(f"{'▾' if is_open else '▸'} {title}"))
-    folder.setText(f"▸ {title}")
-    folder.collapse(animate=False)
-    return folder
+    collapsible.toggled.connect(
+        lambda is_open: collapsible.setText(f"{'▾' if is_open else '▸'} {title}")
+    )
+    collapsible.setText(f"▸ {title}")
+    collapsible.collapse(animate=False)
+    return collapsible
 
 
 def folded_away(title: str, content: QWidget) -> QCollapsible:
     """Return a closed folder that contains a widget."""
-    result = folder(title)
-    result.addWidget(content)
-    return result
+    collapsible = folder(title)
+    collapsible.addWidget(content)
+    return collapsible

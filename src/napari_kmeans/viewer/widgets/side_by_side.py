@@ -35,7 +35,9 @@ class SideBySide:
     ) -> None:
         self._viewer, self._originals, self.layers = viewer, originals, layers
         grid, camera = viewer.canvas.grid, viewer.scene.camera
-        self._seen = {each: (each.visible, each.name_overlay.visible) for each in viewer.layers}
+        self._visibility = {
+            each: (each.visible, each.name_overlay.visible) for each in viewer.layers
+        }
         self._grid = {name: getattr(grid, name) for name in _GRID}
         self._camera = {name: getattr(camera, name) for name in _CAMERA}
         for each in viewer.layers:
@@ -54,13 +56,15 @@ class SideBySide:
         # Restore the grid first: while it is enabled, napari lays it out again whenever a
         # layer is removed, shown or hidden.
         self._viewer.canvas.grid.update(self._grid)
-        here = self._viewer.layers
-        if here.selection.active in self.layers:
-            here.selection.active = next((each for each in self._originals if each in here), None)
+        present = self._viewer.layers
+        if present.selection.active in self.layers:
+            present.selection.active = next(
+                (each for each in self._originals if each in present), None
+            )
         for layer in self.layers:
-            if layer in here:
-                here.remove(layer)
-        for layer, (visible, named) in self._seen.items():
-            if layer in here:
-                layer.visible, layer.name_overlay.visible = visible, named
+            if layer in present:
+                present.remove(layer)
+        for layer, (visible, has_name) in self._visibility.items():
+            if layer in present:
+                layer.visible, layer.name_overlay.visible = visible, has_name
         self._viewer.scene.camera.update(self._camera)
