@@ -21,13 +21,13 @@ from napari_kmeans.viewer.dock.choices import level_choices, level_field, stack_
 from napari_kmeans.viewer.from_layers.marks_watcher import can_start
 from napari_kmeans.viewer.widgets.form import (
     WordOrNumber,
-    folded_away,
+    add_scroll_area,
+    folder_with,
     form,
     narrow,
     number_slider,
     option_field,
     row,
-    scrolling,
 )
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Fields(Container[Any]):
         for field in self:
             outer.removeWidget(field.native)
         # What is unfolded may be higher than the window.
-        self.column = layout = scrolling(outer)
+        self.column = layout = add_scroll_area(outer)
         for combo_box in (self.image, self.mask, self.level, self.init):
             narrow(combo_box)
         added = row([self.add_labels, self.add_recolored])
@@ -166,7 +166,7 @@ class Fields(Container[Any]):
         layout.addWidget(self.progress_bar.native)
         sampling = [self.balance, self.coreset_size, self.add_points]
         fitting = [self.random_state, self.init, self.n_init, self.max_iter, self.tol]
-        layout.addWidget(folded_away("More options", form([*sampling, *fitting])))
+        layout.addWidget(folder_with("More options", form([*sampling, *fitting])))
 
     def _number_row(self) -> Any:
         """Return the number of clusters, with a slider for the usual ones."""

@@ -116,7 +116,7 @@ def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
     return slider
 
 
-def scrolling(layout: QLayout) -> QVBoxLayout:
+def add_scroll_area(layout: QLayout) -> QVBoxLayout:
     """Add a vertically scrolling area to a layout; return the column layout inside the area."""
     column = QWidget()
     inner = QVBoxLayout(column)
@@ -226,7 +226,7 @@ def folder(title: str, tooltip: str = "") -> QCollapsible:
     return collapsible
 
 
-def folded_away(title: str, content: QWidget) -> QCollapsible:
+def folder_with(title: str, content: QWidget) -> QCollapsible:
     """Return a closed folder that contains a widget."""
     collapsible = folder(title)
     collapsible.addWidget(content)

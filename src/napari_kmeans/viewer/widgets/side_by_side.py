@@ -64,7 +64,7 @@ class SideBySide:
         for layer in self.layers:
             if layer in present:
                 present.remove(layer)
-        for layer, (visible, has_name) in self._visibility.items():
+        for layer, (visible, has_overlay) in self._visibility.items():
             if layer in present:
-                layer.visible, layer.name_overlay.visible = visible, has_name
+                layer.visible, layer.name_overlay.visible = visible, has_overlay
         self._viewer.scene.camera.update(self._camera)
