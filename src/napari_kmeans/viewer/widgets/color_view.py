@@ -1,4 +1,4 @@
-"""The colors of an image as points in the space they are clustered in, to be turned by mouse."""
+"""A 3-D view of the colors of an image and the centers of its clusters."""
 
 from __future__ import annotations
 
@@ -29,26 +29,29 @@ if TYPE_CHECKING:
     ToScreen: TypeAlias = Callable[[Floats], Floats]
 
 MAX_POINTS = 20_000
-"""Points that are drawn at most: software turns as many without a jerk."""
+"""Maximum number of points that are drawn. The view is slow to turn with more points
+where OpenGL is rendered in software."""
 
 _BINS = 128
-"""Steps of the curve that shows a single channel."""
+"""Number of bins of the curve that shows a single channel."""
 
 _AXES = {"hsv": ("x", "y", "value"), "lab": ("a", "b", "L")}
 _POINT_SIZE, _CENTER_SIZE = 3.0, 13.0
 _TURN, _ZOOM = 10.0, 1.1
 
 _DISTANCE = 3.1
-"""How much is in view: a cube of edge 2 from any side, and the names of its axes."""
+"""Scale factor of the camera at which a cube of edge 2 and the names of its axes are in view
+from any side."""
 
-# Named by vispy. Left and right turn the cloud the way they point.
+# The keys have their names in vispy. A turn is azimuth and elevation in degrees. The cloud
+# turns in the direction of the arrow.
 _TURNS = {"Left": (_TURN, 0.0), "Right": (-_TURN, 0.0), "Up": (0.0, _TURN), "Down": (0.0, -_TURN)}
 _ZOOMS = {"+": 1 / _ZOOM, "=": 1 / _ZOOM, "-": _ZOOM}
 
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
-    """Weighted points in the clustering space, and their clusters.
+    """Weighted points in the space of the clustering, and the clusters of the points.
 
     Attributes
     ----------
@@ -56,14 +59,14 @@ class Cloud:
     weights : (m,) float64 array
         Positive.
     labels : (m,) integer array
-        The cluster of each point, from 1 on.
+        The cluster of each point, from 1 to K.
     centers : (K, 3) float64 array
     colors : (m, 3) float64 array
-        Of the points themselves, from 0 to 1.
+        The display color of each point, from 0 to 1.
     cluster_colors : (K, 3) float64 array
-        From 0 to 1.
+        The display color of each cluster, from 0 to 1.
     axis_names : sequence of 3 str
-        Empty for an axis that is not there.
+        An empty name stands for a missing axis.
     """
 
     points: Floats
@@ -76,17 +79,17 @@ class Cloud:
 
     @property
     def bounds(self) -> Floats:
-        """The least and greatest corner (2, 3) of all points and centers."""
+        """The smallest and the largest coordinates of all points and centers, (2, 3)."""
         everything = np.vstack([self.points, self.centers])
         return np.array([everything.min(axis=0), everything.max(axis=0)])
 
     @property
     def size(self) -> float:
-        """The longest edge of the bounds."""
+        """The length of the longest edge of the bounds, or 1 if all points coincide."""
         return float(np.ptp(self.bounds, axis=0).max()) or 1.0
 
     def taken(self, indices: NDArray[np.integer[Any]], weights: Floats) -> Cloud:
-        """Return the cloud of some of the points, with other weights."""
+        """Return a cloud of some of the points, with new weights."""
         return replace(
             self,
             points=self.points[indices],
@@ -96,7 +99,12 @@ class Cloud:
         )
 
     def thinned(self, size: int) -> Cloud:
-        """Return at most `size` points that stand for all: one from each equal share of weight."""
+        """Return a cloud of at most `size` points that represents all points.
+
+        The total weight is divided into `size` equal shares, and one point is
+        taken from each share. A point that is taken for several shares gets
+        the weight of all of them.
+        """
         if len(self.points) <= size:
             return self
         sums = np.cumsum(self.weights)
@@ -105,11 +113,15 @@ class Cloud:
         return self.taken(indices, counts * (sums[-1] / size))
 
     def as_curve(self) -> Cloud:
-        """Return the curve of how much weight there is along the first axis, drawn upwards."""
+        """Return the distribution of the weights along the first axis as a curve.
+
+        The first coordinate of each point is its place on the axis. The third
+        coordinate is the weight there, scaled to half of the size of the cloud.
+        """
         values, low = self.points[:, 0], self.bounds[0, 0]
         bins = ((values - low) / self.size * (_BINS - 1)).astype(np.intp)
         heights = np.bincount(bins, self.weights, _BINS)
-        # Each bin looks like the heaviest of its points.
+        # Each bin has the color and the label of its heaviest point.
         order = np.argsort(-self.weights, kind="stable")
         used, first = np.unique(bins[order], return_index=True)
         curve = self.taken(order[first], np.ones(len(used)))
@@ -119,11 +131,21 @@ class Cloud:
 
 
 def cloud_of(segmentation: Segmentation, to_screen: ToScreen | None = None) -> Cloud:
-    """Return colors that show where those of all pixels lie, in the space of the clusters.
+    """Return the cloud of the colors of all pixels, in the space of the clustering.
 
-    Where the segmentation has none, the clusters stand for themselves. Of
-    several channels the first three are taken. `to_screen` gives the colors
-    (n, 3) in which channel values (n, C) are shown; None takes those of the model.
+    Parameters
+    ----------
+    segmentation : Segmentation
+        If the segmentation has no `colors`, the centers are the points, with
+        the numbers of pixels as weights.
+    to_screen : callable, optional
+        A function from channel values (n, C) to display colors (n, 3) from 0
+        to 1. None takes the display colors of the model.
+
+    Returns
+    -------
+    Cloud
+        With the first three channels, if there are more.
     """
     model, shown = segmentation.model, segmentation.colors
     centers = model.cluster_centers_
@@ -137,7 +159,7 @@ def cloud_of(segmentation: Segmentation, to_screen: ToScreen | None = None) -> C
     names = [name for name, column in zip(names, segmentation.table, strict=True) if name != column]
     if to_screen is None:
         to_screen = partial(display_colors, rgb=model.rgb, dtype=model.dtype, palette=model.palette)
-    # Lightness comes first in lab, and belongs upwards.
+    # The vertical axis is the third one. In lab it should be the lightness, which is the first.
     order = [1, 2, 0] if model.color_space == "lab" else [0, 1, 2]
     return Cloud(
         points=_three(points)[:, order],
@@ -145,19 +167,19 @@ def cloud_of(segmentation: Segmentation, to_screen: ToScreen | None = None) -> C
         labels=find_nearest(points, centers)[0] + 1,
         centers=_three(centers)[:, order],
         colors=to_screen(values),
-        # Of clusters that were joined, each center has the color of all.
+        # A merged cluster has several centers. Each of them gets the color of the cluster.
         cluster_colors=to_screen(model.palette)[labels_of_centers(model) - 1],
         axis_names=_AXES.get(model.color_space, (*names, "", "")[:3]),
     )
 
 
 def _three(points: Floats) -> Floats:
-    """Return points with exactly three coordinates, 0 where there were fewer."""
+    """Return the first three coordinates of points (n, F), filled up with zeros, (n, 3)."""
     return np.pad(points[:, :3], ((0, 0), (0, max(0, 3 - points.shape[1]))))
 
 
 class _Scene:
-    """What is drawn of a cloud, in a canvas of its own, as long as it can be seen."""
+    """The drawing of a cloud in an OpenGL canvas, which exists only while it is visible."""
 
     def __init__(self, parent: QWidget) -> None:
         self.canvas = SceneCanvas(keys=None, show=False, parent=parent)
@@ -169,9 +191,10 @@ class _Scene:
         self._curve.visible = False
         self._points = Markers(antialias=0, parent=self.view.scene)
         self._centers = Markers(parent=self.view.scene)
-        # In front of whatever surrounds them.
+        # Draw the centers last and without a depth test, so that no point covers them.
         self._centers.set_gl_state("translucent", depth_test=False)
         self._centers.order = 1
+        # Without this line, vispy only logs the errors of the callbacks connected below.
         self.canvas.events.ignore_callback_errors = False
         self._ends: Floats = np.empty((0, 3))
         self._names = [QLabel(self.native) for _ in range(3)]
@@ -179,17 +202,20 @@ class _Scene:
             name.setStyleSheet("background: transparent;")
             name.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         events = self.canvas.events
+        # Place the names last, after the camera has handled the event.
         for event in (events.mouse_move, events.mouse_wheel, events.resize, events.draw):
             event.connect(self._place_names, position="last")
         events.key_press.connect(self._on_key)
 
     @property
     def native(self) -> QWidget:
-        """The widget to lay out."""
+        """The Qt widget of the canvas."""
         return cast("QWidget", self.canvas.native)
 
     def close(self) -> None:
-        """Give back all that OpenGL holds."""
+        """Delete the canvas, with all that it holds in OpenGL."""
+        # Qt deletes the widget later. Until then it may still be resized or drawn, and vispy
+        # would still use it as the current canvas.
         for event in (self.canvas.events.draw, self.canvas.events.resize):
             event.disconnect()
         forget_canvas(self.canvas)
@@ -197,7 +223,7 @@ class _Scene:
         self.native.deleteLater()
 
     def look_from(self, azimuth: float, elevation: float) -> None:
-        """Bring the whole cloud into view, from a side."""
+        """Bring the whole cloud into view from a direction, in degrees."""
         angles = {"azimuth": azimuth, "elevation": elevation}
         self.camera.set_state(**angles, scale_factor=_DISTANCE, center=(0.0, 0.0, 0.0))
         self._place_names()
@@ -238,7 +264,7 @@ class _Scene:
         self._place_names()
 
     def _place_names(self, _event: Any = None) -> None:
-        """Put the names of the axes where their ends are on the screen."""
+        """Move the names of the axes to the ends of the axes on the screen."""
         if not len(self._ends):
             return
         places = self._axes.get_transform("visual", "canvas").map(self._ends)
@@ -249,7 +275,7 @@ class _Scene:
         for label, place, direction in zip(shown, places[1:], directions, strict=True):
             size = np.array([label.width(), label.height()])
             room = np.array([self.native.width(), self.native.height()]) - size
-            # Beyond the end of the line, not on it.
+            # Shift the name beyond the end of the line, so that the line does not cross it.
             corner = place + direction * (size / 2 + 3) - size / 2
             label.move(*np.clip(corner, 0, np.maximum(room, 0)).astype(int).tolist())
 
@@ -266,11 +292,11 @@ class _Scene:
 
 
 class ColorSpaceView(QWidget):
-    """The colors of an image in 3-D, and where its clusters are among them.
+    """A view of the colors of an image and the centers of its clusters in 3-D.
 
-    Points are as large as what they stand for; the centers of the clusters are
-    ringed. The mouse or the arrow keys turn the view, the wheel or + and -
-    zoom. A single channel is shown as a curve: how many pixels have each value.
+    The area of a point grows with its weight. Centers have a ring. The mouse or
+    the arrow keys turn the view; the wheel or the keys + and - zoom. A single
+    channel is shown as a curve: the number of pixels of each value.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -283,11 +309,11 @@ class ColorSpaceView(QWidget):
         self._opening.timeout.connect(self._open)
         self.cluster_colors = QCheckBox("&Cluster colors")
         self.cluster_colors.setToolTip(
-            "On: each point in the color of its cluster. Off: in its own color."
+            "If checked, each point has the color of its cluster, otherwise its own color."
         )
         self.cluster_colors.toggled.connect(self._draw)
         self.reset_button = QPushButton("Reset &view")
-        self.reset_button.setToolTip("Show all points again, from where they were seen at first.")
+        self.reset_button.setToolTip("Show all points from the initial direction.")
         self.reset_button.clicked.connect(lambda _checked=False: self.reset_view())
         self.message = QLabel()
         self.message.setWordWrap(True)
@@ -306,11 +332,15 @@ class ColorSpaceView(QWidget):
     def show_segmentation(
         self, segmentation: Segmentation, to_screen: ToScreen | None = None
     ) -> None:
-        """Show colors of all pixels, or the clusters alone where no colors were kept.
+        """Show the colors of all pixels, or only the clusters if no colors were kept.
 
-        `to_screen` is that of `cloud_of`.
+        See `cloud_of` for the parameters.
         """
-        note = "" if segmentation.colors is not None else "The clusters only: no pixels were kept."
+        note = (
+            ""
+            if segmentation.colors is not None
+            else "Only the clusters are shown: no pixels were kept."
+        )
         self._show(cloud_of(segmentation, to_screen), note)
 
     def show_points(
@@ -329,8 +359,7 @@ class ColorSpaceView(QWidget):
         Parameters
         ----------
         points : (m, F) array
-            Of more than three coordinates, the first three are shown; a single
-            one as a curve.
+            Only the first three coordinates are shown, and a single one as a curve.
         weights : (m,) array
             Positive.
         labels : (m,) integer array
@@ -362,16 +391,16 @@ class ColorSpaceView(QWidget):
         self._show(cloud, "")
 
     def clear(self, note: str = "No colors yet: run a clustering first.") -> None:
-        """Show nothing but what to do."""
+        """Show only a note."""
         self._show(None, note)
 
     @property
     def canvas(self) -> SceneCanvas | None:
-        """The canvas that is drawn in, for pictures of it; None while nobody sees it."""
+        """The canvas, for example to render pictures of it; None while it is not visible."""
         return None if self._scene is None else self._scene.canvas
 
     def reset_view(self) -> None:
-        """Show all points, from where they were seen at first."""
+        """Show all points from the initial direction."""
         if self._scene is not None and self._cloud is not None:
             self._scene.look_from(*self._first_look())
 
@@ -380,7 +409,10 @@ class ColorSpaceView(QWidget):
         return self._cloud is not None and not self._cloud.axis_names[1]
 
     def _first_look(self) -> tuple[float, float]:
-        """Return azimuth and elevation: from the front for a curve, from above for a plane."""
+        """Return the initial azimuth and elevation in degrees.
+
+        A curve is seen from the front, a plane from above.
+        """
         if self._is_curve:
             return 0.0, 0.0
         return (30.0, 25.0) if self._cloud is None or self._cloud.axis_names[2] else (0.0, 90.0)
@@ -410,10 +442,11 @@ class ColorSpaceView(QWidget):
     # -------------------------------------------------- opening and closing
 
     def showEvent(self, event: Any) -> None:
-        """Open a canvas, since there is somebody to look at it.
+        """Open a canvas when the view becomes visible.
 
-        Not before the window is complete: while a dock comes off, it is hidden
-        and shown several times over, and OpenGL loses all it has each time.
+        The timer opens it only when Qt has finished its changes of the window.
+        While a dock is detached from its window, Qt hides and shows the view
+        several times, and each time OpenGL loses its data.
         """
         super().showEvent(event)
         self._opening.start()
@@ -429,7 +462,11 @@ class ColorSpaceView(QWidget):
         self._draw()
 
     def hideEvent(self, event: Any) -> None:
-        """Close the canvas: what OpenGL holds is not kept for nobody to see."""
+        """Close the canvas when the view is hidden, to free its OpenGL memory.
+
+        A spontaneous event comes from the window system, for example when the
+        window is minimized: then the canvas stays.
+        """
         if not event.spontaneous() and self._scene is not None:
             self._camera = self._scene.camera.get_state()
             self._scene.close()
@@ -437,14 +474,18 @@ class ColorSpaceView(QWidget):
         super().hideEvent(event)
 
     def changeEvent(self, event: Any) -> None:
-        """Follow the theme."""
+        """Draw in the colors of a new theme."""
         super().changeEvent(event)
         if event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange):
             self._draw()
 
 
 def _sizes(weights: Floats) -> NDArray[np.float32]:
-    """Return diameters in pixels: areas grow with weights."""
+    """Return the diameters of points in pixels.
+
+    Areas are proportional to weights, within limits that keep light points visible and
+    heavy points from covering others.
+    """
     sizes = _POINT_SIZE * np.clip(np.sqrt(weights / weights.mean()), 0.6, 4)
     return np.asarray(sizes, np.float32)
 
