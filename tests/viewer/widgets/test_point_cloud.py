@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_kmeans import segment
+from napari_kmeans import merge_similar, segment
 from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.viewer.widgets.point_cloud import make_point_cloud
 
@@ -75,6 +75,17 @@ def test_centers_are_the_points_if_no_colors_were_kept(lazy_floats):
     np.testing.assert_array_equal(cloud.points, segmentation.model.cluster_centers_)
     assert cloud.weights.tolist() == [100, 110, 100, 110]
     assert cloud.labels.tolist() == [1, 2, 3, 4]
+
+
+def test_centers_of_a_merged_cluster_share_its_pixels_and_its_color(lazy_floats):
+    segmentation = segment(lazy_floats, 4, rgb=True, method="full")
+    merged = merge_similar(segmentation, 0, 0.25)
+    assert len(merged.table) < 4
+    cloud = make_point_cloud(merged)
+    np.testing.assert_array_equal(cloud.points, merged.model.cluster_centers_)
+    assert cloud.weights.sum() == 420
+    np.testing.assert_array_equal(cloud.colors, cloud.cluster_colors)
+    assert len(np.unique(cloud.colors, axis=0)) == len(merged.table)
 
 
 def test_curve_of_a_single_channel_is_its_histogram(steps):

@@ -126,7 +126,8 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
     ----------
     segmentation : Segmentation
         If the segmentation has no `colors`, the centers are the points, with
-        the numbers of pixels as weights.
+        the numbers of pixels as weights. The pixels of a merged cluster are
+        divided equally among its centers.
     to_screen : callable, optional
         A function from channel values (n, C) to display colors (n, 3) from 0
         to 1. None takes the display colors of the model.
@@ -137,8 +138,10 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
         With the first three channels, if there are more.
     """
     model, centers = segmentation.model, segmentation.model.cluster_centers_
+    clusters = labels_of_centers(model) - 1
     if segmentation.colors is None:
-        values, weights = model.palette, segmentation.table["pixels"].to_numpy(np.float64)
+        pixels = segmentation.table["pixels"].to_numpy(np.float64)
+        values, weights = model.palette[clusters], (pixels / np.bincount(clusters))[clusters]
         points = centers
     else:
         values, weights = segmentation.colors
@@ -154,7 +157,7 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
         centers=_pad_to_three_axes(centers)[:, order],
         colors=to_screen(values),
         # A merged cluster has several centers. Each of them gets the color of the cluster.
-        cluster_colors=to_screen(model.palette)[labels_of_centers(model) - 1],
+        cluster_colors=to_screen(model.palette)[clusters],
         axis_names=_AXES.get(model.color_space, (*channel_names(model), "", "")[:3]),
     )
 
