@@ -69,7 +69,7 @@ def pixels_of(widget):
 def test_it_is_what_the_api_suggests(dock, suggested, quadrants):
     expect(suggested, quadrants, rgb=True)
     votes = ", ".join(map(str, sorted(suggested.suggestion.votes.values())))
-    text = f"{suggested.suggestion.n_clusters} clusters for picture; the scores vote {votes}."
+    text = f"Suggested for picture: {suggested.suggestion.n_clusters} clusters. The scores vote for {votes}."
     assert suggested.message.text() == text
     assert suggested.curve.isVisibleTo(dock.native)
     assert dock.n_clusters.value == 4
@@ -431,4 +431,4 @@ def test_a_photograph_with_a_long_name_fits_the_dock(viewer, open_dock, wait):
     panel.suggest()
     wait(panel)
     assert dock.native.minimumSizeHint().width() <= 350
-    assert f"for {'coffee' * 4}coffe…; the scores" in panel.message.text()
+    assert f"for {'coffee' * 4}coffe…: " in panel.message.text()

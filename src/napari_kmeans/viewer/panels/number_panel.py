@@ -1,4 +1,4 @@
-"""How many clusters to take, by a curve of scores below the form of the dock."""
+"""The panel *Which K?*, which suggests a number of clusters and plots its scores."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.to_layers.result import Result
 
 _LONG = 30
-"""Letters of a layer's name that are shown at most."""
+"""Maximum number of characters of a layer name in the message."""
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """How many clusters to take for what a task fits."""
+    """The background work of suggesting a number of clusters for the pixels that a task fits."""
 
     task: Task
 
     def run(self, progress: Report | None = None) -> Suggestion:
-        """Score 2 to 16 clusters, from the summary that is kept."""
+        """Return the suggestion for 2 to 16 clusters, from a cached summary if there is one."""
         summary = self.task.summarize(part_of(progress, 0, 0.5))
         return suggest_n_clusters(
             self.task.fitted_part,
@@ -45,7 +45,7 @@ class Question:
 
 
 class NumberPanel(WorkingPanel):
-    """Suggests a number of clusters for the image that is chosen in the dock."""
+    """A panel that suggests a number of clusters for the chosen image of the dock."""
 
     title = "Which K?"
     tooltip = "Score 2 to 16 clusters for the chosen image, and suggest a number."
@@ -58,7 +58,7 @@ class NumberPanel(WorkingPanel):
         self.suggest_button.tooltip = self.tooltip
         self.curve = ScoreCurve()
         self.curve.hide()
-        self.message = QLabel("Suggest scores 2 to 16 clusters for the chosen image.")
+        self.message = QLabel("Press Suggest to score 2 to 16 clusters for the chosen image.")
         self.message.setWordWrap(True)
         for widget in (self.message, self.curve, self.progress_bar.native):
             self.column.addWidget(widget)
@@ -75,25 +75,29 @@ class NumberPanel(WorkingPanel):
         return self.curve.suggestion
 
     def suggest(self) -> SegmentationWorker:
-        """Score numbers of clusters for the chosen image, in the background.
+        """Score numbers of clusters for the chosen image in the background.
 
         Returns
         -------
         SegmentationWorker
-            Emits `returned` with the Suggestion, `errored` with an exception,
-            and in every case `finished`.
+            A worker that emits `returned` with the Suggestion or `errored` with
+            an exception, and then `finished`.
 
         Raises
         ------
         ValueError
             If there is no image layer.
         RuntimeError
-            If a suggestion is under way.
+            If a suggestion is already being computed.
         """
         return self._ask(self.dock.task())
 
     def refresh(self) -> None:
-        """With live on, ask anew where the latest result is of other pixels or colors."""
+        """Suggest again if the latest result has other pixels or other options of the summary.
+
+        Do so only in live mode, and once for each result: when the panel is
+        opened again, it must not replace a suggestion that the user asked for.
+        """
         result = self.dock.result
         if not self.dock.live.value or result is None or result is self._seen or self.is_working:
             return
@@ -102,10 +106,10 @@ class NumberPanel(WorkingPanel):
             self._ask(result.task)
 
     def work_changed(self) -> None:
-        """Let one suggestion be asked for at a time."""
+        """Enable the button when no suggestion is being computed."""
         self.suggest_button.enabled = not self.is_working
         if not self.is_working:
-            # A result may have come meanwhile.
+            # `refresh` has ignored results that arrived during the work.
             self.refresh()
 
     def _ask(self, task: Task) -> SegmentationWorker:
@@ -117,7 +121,7 @@ class NumberPanel(WorkingPanel):
         short = name if len(name) <= _LONG else f"{name[: _LONG - 1]}…"
         votes = ", ".join(map(str, sorted(suggestion.votes.values())))
         self.message.setText(
-            f"{suggestion.n_clusters} clusters for {short}; the scores vote {votes}."
+            f"Suggested for {short}: {suggestion.n_clusters} clusters. The scores vote for {votes}."
         )
         self.curve.show_suggestion(suggestion)
         self.curve.show()
@@ -127,13 +131,14 @@ class NumberPanel(WorkingPanel):
 
 
 def _asks_alike(task: Task, other: Task) -> bool:
-    """Whether two tasks are of the same pixels in the same colors."""
+    """Return whether two tasks fit the same pixels with the same options of the summary."""
     if task.masks is not None or other.masks is not None:
-        # It may have been painted over.
+        # The user may have painted in the layer of the mask.
         return False
     return _question_of(task) == _question_of(other)
 
 
 def _question_of(task: Task) -> tuple[object, ...]:
+    # The task keeps its arrays alive, so no other array can get the same id.
     source, pixels = task.source, [id(array) for array in task.arrays]
     return (source.unique_id, source.level, source.stack, task.summary_options, pixels)
