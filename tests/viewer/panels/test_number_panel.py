@@ -69,7 +69,8 @@ def pixels_of(widget):
 def test_it_is_what_the_api_suggests(dock, suggested, quadrants):
     expect(suggested, quadrants, rgb=True)
     votes = ", ".join(map(str, sorted(suggested.suggestion.votes.values())))
-    text = f"Suggested for picture: {suggested.suggestion.n_clusters} clusters. The scores vote for {votes}."
+    number = suggested.suggestion.n_clusters
+    text = f"Suggested for picture: {number} clusters. The scores vote for {votes}."
     assert suggested.message.text() == text
     assert suggested.curve.isVisibleTo(dock.native)
     assert dock.n_clusters.value == 4

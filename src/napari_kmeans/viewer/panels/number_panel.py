@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
 
-_LONG = 30
+_MAX_NAME_LENGTH = 30
 """Maximum number of characters of a layer name in the message."""
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class SuggestionWork:
     """The background work of suggesting a number of clusters for the pixels that a task fits."""
 
     task: Task
@@ -53,7 +53,7 @@ class NumberPanel(WorkingPanel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._task: Task | None = None
-        self._seen: Result | None = None
+        self._checked_result: Result | None = None
         self.suggest_button = PushButton(name="suggest_button", text="Suggest")
         self.suggest_button.tooltip = self.tooltip
         self.curve = ScoreCurve()
@@ -64,7 +64,7 @@ class NumberPanel(WorkingPanel):
             self.column.addWidget(widget)
         self.column.insertWidget(0, row([self.suggest_button, self.cancel_button]))
         self.suggest_button.changed.connect(lambda: self.attempt(self.suggest))
-        self.curve.chosen.connect(self._choose)
+        self.curve.chosen.connect(self._set_n_clusters)
         dock.n_clusters.changed.connect(self.curve.mark)
         self.curve.mark(dock.n_clusters.value)
         self.refresh()
@@ -90,7 +90,7 @@ class NumberPanel(WorkingPanel):
         RuntimeError
             If a suggestion is already being computed.
         """
-        return self._ask(self.dock.task())
+        return self._suggest_for(self.dock.task())
 
     def refresh(self) -> None:
         """Suggest again if the latest result has other pixels or other options of the summary.
@@ -99,11 +99,13 @@ class NumberPanel(WorkingPanel):
         opened again, it must not replace a suggestion that the user asked for.
         """
         result = self.dock.result
-        if not self.dock.live.value or result is None or result is self._seen or self.is_working:
+        if not self.dock.live.value or self.is_working:
             return
-        self._seen = result
-        if self._task is None or not _asks_alike(result.task, self._task):
-            self._ask(result.task)
+        if result is None or result is self._checked_result:
+            return
+        self._checked_result = result
+        if self._task is None or not _fit_same_pixels(result.task, self._task):
+            self._suggest_for(result.task)
 
     def work_changed(self) -> None:
         """Enable the button when no suggestion is being computed."""
@@ -112,13 +114,13 @@ class NumberPanel(WorkingPanel):
             # `refresh` has ignored results that arrived during the work.
             self.refresh()
 
-    def _ask(self, task: Task) -> SegmentationWorker:
-        worker = self.start(Question(task), partial(self._show, task.source.name))
+    def _suggest_for(self, task: Task) -> SegmentationWorker:
+        worker = self.start(SuggestionWork(task), partial(self._show_suggestion, task.source.name))
         self._task = task
         return worker
 
-    def _show(self, name: str, suggestion: Suggestion) -> None:
-        short = name if len(name) <= _LONG else f"{name[: _LONG - 1]}…"
+    def _show_suggestion(self, name: str, suggestion: Suggestion) -> None:
+        short = name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"
         votes = ", ".join(map(str, sorted(suggestion.votes.values())))
         self.message.setText(
             f"Suggested for {short}: {suggestion.n_clusters} clusters. The scores vote for {votes}."
@@ -126,19 +128,19 @@ class NumberPanel(WorkingPanel):
         self.curve.show_suggestion(suggestion)
         self.curve.show()
 
-    def _choose(self, n_clusters: int) -> None:
+    def _set_n_clusters(self, n_clusters: int) -> None:
         self.dock.n_clusters.value = n_clusters
 
 
-def _asks_alike(task: Task, other: Task) -> bool:
+def _fit_same_pixels(task: Task, other: Task) -> bool:
     """Return whether two tasks fit the same pixels with the same options of the summary."""
     if task.masks is not None or other.masks is not None:
         # The user may have painted in the layer of the mask.
         return False
-    return _question_of(task) == _question_of(other)
+    return _identify_pixels(task) == _identify_pixels(other)
 
 
-def _question_of(task: Task) -> tuple[object, ...]:
+def _identify_pixels(task: Task) -> tuple[object, ...]:
     # The task keeps its arrays alive, so no other array can get the same id.
     source, pixels = task.source, [id(array) for array in task.arrays]
     return (source.unique_id, source.level, source.stack, task.summary_options, pixels)
