@@ -48,9 +48,9 @@ def suggested(dock, wait):
 
 def expect(panel, *args, **options):
     expected = suggest_n_clusters(*args, **options)
-    assert panel.suggestion.n_clusters == expected.n_clusters
-    assert panel.suggestion.votes == expected.votes
-    pd.testing.assert_frame_equal(panel.suggestion.scores, expected.scores)
+    assert panel.curve.suggestion.n_clusters == expected.n_clusters
+    assert panel.curve.suggestion.votes == expected.votes
+    pd.testing.assert_frame_equal(panel.curve.suggestion.scores, expected.scores)
 
 
 def pixels_of(widget):
@@ -68,8 +68,8 @@ def pixels_of(widget):
 
 def test_it_is_what_the_api_suggests(dock, suggested, quadrants):
     expect(suggested, quadrants, rgb=True)
-    votes = ", ".join(map(str, sorted(suggested.suggestion.votes.values())))
-    number = suggested.suggestion.n_clusters
+    votes = ", ".join(map(str, sorted(suggested.curve.suggestion.votes.values())))
+    number = suggested.curve.suggestion.n_clusters
     text = f"Suggested for picture: {number} clusters. The scores vote for {votes}."
     assert suggested.message.text() == text
     assert suggested.curve.isVisibleTo(dock.native)
@@ -78,7 +78,7 @@ def test_it_is_what_the_api_suggests(dock, suggested, quadrants):
 
 def test_a_click_on_the_button_suggests(dock, wait, quadrants):
     panel = open_panel(dock)
-    assert panel.suggestion is None
+    assert panel.curve.suggestion is None
     assert not panel.curve.isVisibleTo(dock.native)
     panel.suggest_button.native.click()
     assert not panel.suggest_button.enabled
@@ -204,7 +204,7 @@ def test_what_is_wrong_is_one_sentence(viewer, open_dock, wait):
     wait(panel)
     assert messages()[1].startswith("n_clusters must include a number up to that of the image's")
     assert panel.suggest_button.enabled
-    assert panel.suggestion is None
+    assert panel.curve.suggestion is None
 
 
 def stopped(qtbot):
@@ -213,7 +213,7 @@ def stopped(qtbot):
 
 
 def test_canceling_leaves_what_was(viewer, dock, wait, qtbot, slow, suggested):
-    before, text = suggested.suggestion, suggested.message.text()
+    before, text = suggested.curve.suggestion, suggested.message.text()
     viewer.layers["picture"].data = slow
     suggested.suggest()
     qtbot.waitUntil(slow.asked.is_set)
@@ -222,7 +222,7 @@ def test_canceling_leaves_what_was(viewer, dock, wait, qtbot, slow, suggested):
     slow.go_on.set()
     wait(suggested)
     assert suggested.suggest_button.enabled
-    assert suggested.suggestion is before
+    assert suggested.curve.suggestion is before
     assert suggested.message.text() == text
 
 
@@ -235,7 +235,7 @@ def test_closing_the_dock_stops_it(viewer, dock, qtbot, slow):
     assert worker.abort_requested
     slow.go_on.set()
     stopped(qtbot)
-    assert panel.suggestion is None
+    assert panel.curve.suggestion is None
     assert not messages()
     dock.native.deleteLater()
     qtbot.wait(50)
@@ -262,32 +262,32 @@ def test_live_it_follows_the_image_but_not_the_number(viewer, open_dock, wait, q
     dock = open_dock()
     panel = open_panel(dock)
     dock.live.value = True
-    qtbot.waitUntil(lambda: panel.suggestion is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: panel.curve.suggestion is not None, timeout=20_000)
     expect(panel, other, rgb=True)
     wait(panel)
-    first = panel.suggestion
+    first = panel.curve.suggestion
     with qtbot.waitSignal(dock.segmented, timeout=20_000):
         dock.n_clusters.value = 3
     assert not panel.is_working
-    assert panel.suggestion is first
+    assert panel.curve.suggestion is first
     dock.color_space.value = "lab"
-    qtbot.waitUntil(lambda: panel.suggestion is not first, timeout=20_000)
+    qtbot.waitUntil(lambda: panel.curve.suggestion is not first, timeout=20_000)
     expect(panel, other, rgb=True, color_space="lab")
-    second = panel.suggestion
+    second = panel.curve.suggestion
     dock.image.value = viewer.layers["picture"]
     dock.n_clusters.value = 2
-    qtbot.waitUntil(lambda: panel.suggestion is not second, timeout=20_000)
+    qtbot.waitUntil(lambda: panel.curve.suggestion is not second, timeout=20_000)
     expect(panel, quadrants, rgb=True, color_space="lab")
     wait(panel)
 
 
 def test_without_live_it_waits_to_be_asked(dock, finish, suggested):
-    before = suggested.suggestion
+    before = suggested.curve.suggestion
     dock.color_space.value = "lab"
     dock.run()
     finish(dock)
     assert not suggested.is_working
-    assert suggested.suggestion is before
+    assert suggested.curve.suggestion is before
 
 
 def test_what_was_asked_for_by_hand_is_not_replaced(viewer, dock, wait, finish, qtbot, quadrants):
@@ -360,7 +360,7 @@ def test_a_click_sets_the_number(dock, suggested):
 
 
 def test_keys_walk_and_choose(dock, suggested):
-    curve, start = suggested.curve, suggested.suggestion.n_clusters
+    curve, start = suggested.curve, suggested.curve.suggestion.n_clusters
     for key in (Qt.Key.Key_Right, Qt.Key.Key_Right, Qt.Key.Key_Left, Qt.Key.Key_Right):
         QTest.keyClick(curve, key)
     assert curve.pointed_at == start + 2
@@ -377,7 +377,7 @@ def test_with_the_keyboard_it_begins_at_the_suggestion(dock, suggested):
     curve = suggested.curve
     assert curve.focusPolicy() & Qt.FocusPolicy.TabFocus
     QApplication.sendEvent(curve, QFocusEvent(QEvent.Type.FocusIn, Qt.FocusReason.TabFocusReason))
-    assert curve.pointed_at == suggested.suggestion.n_clusters
+    assert curve.pointed_at == suggested.curve.suggestion.n_clusters
     QApplication.sendEvent(curve, QFocusEvent(QEvent.Type.FocusOut, Qt.FocusReason.TabFocusReason))
     assert curve.pointed_at is None
 
@@ -392,7 +392,7 @@ def test_the_values_are_those_under_the_mouse(seen):
     )
     QApplication.sendEvent(curve, event)
     assert curve.pointed_at == 6
-    row = seen.suggestion.scores.set_index("n_clusters").loc[6]
+    row = seen.curve.suggestion.scores.set_index("n_clusters").loc[6]
     assert curve.values_at(6) == {
         "calinski_harabasz": f"{row['calinski_harabasz']:,.0f}",
         "silhouette": f"{row['silhouette']:.3f}",
@@ -409,7 +409,7 @@ def test_what_is_drawn_has_the_colors_of_the_theme(seen, theme):
     picture = pixels_of(curve)
     ink = np.abs(picture - colors.text.as_rgb_tuple()[:3]).max(axis=-1) < 10
     assert ink.sum() > 500
-    x = curve.place_of(seen.suggestion.n_clusters).x()
+    x = curve.place_of(seen.curve.suggestion.n_clusters).x()
     band = (picture == colors.highlight.as_rgb_tuple()[:3]).all(axis=-1).any(axis=0)
     assert abs(np.flatnonzero(band).mean() - x) < 1.5
 

@@ -69,11 +69,6 @@ class NumberPanel(WorkingPanel):
         self.curve.mark(dock.n_clusters.value)
         self.refresh()
 
-    @property
-    def suggestion(self) -> Suggestion | None:
-        """The latest suggestion, None before the first."""
-        return self.curve.suggestion
-
     def suggest(self) -> SegmentationWorker:
         """Score numbers of clusters for the chosen image in the background.
 

@@ -62,6 +62,13 @@ class ScoreCurve(QWidget):
     A click chooses a number. The left and right arrow keys move along the
     numbers, and Enter or Space chooses. The legend shows the values of the
     number under the mouse, or those of the suggested number.
+
+    Attributes
+    ----------
+    suggestion : Suggestion or None
+        The latest suggestion.
+    pointed_at : int or None
+        The number of clusters under the mouse, or reached with the arrow keys.
     """
 
     chosen = Signal(int)
