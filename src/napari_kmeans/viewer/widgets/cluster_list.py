@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 LABEL, NAME, PERCENT, AREA, COLOR = range(5)
+"""The columns of the table."""
 
 _HEADERS = ("Label", "Name", "Share", "Area", "Color")
 _HEADER_TIPS = (
@@ -43,7 +44,8 @@ _HEADER_TIPS = (
     "The area or volume, in the units of the layer.",
     "The color of the cluster. Double-click to choose another one.",
 )
-_SWATCH = 14
+_SWATCH_SIZE = 14
+"""Edge of the square that shows the color of a cluster, in pixels."""
 
 _OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
 
@@ -189,7 +191,7 @@ class ClusterList(QWidget):
         table.setMinimumWidth(310)
         table.setShowGrid(False)
         table.setWordWrap(False)
-        table.setIconSize(QSize(_SWATCH, _SWATCH))
+        table.setIconSize(QSize(_SWATCH_SIZE, _SWATCH_SIZE))
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         table.verticalHeader().hide()
@@ -274,6 +276,7 @@ class ClusterList(QWidget):
         self._clusters = self._model.clusters = None if layer is None else Clusters(layer)
         if self._clusters is not None:
             self._clusters.events.changed.connect(self._refresh)
+            # A deleted widget must not follow its layer, which may live on.
             self.destroyed.connect(self._clusters.disconnect)
         self._refresh()
 
@@ -315,6 +318,7 @@ class ClusterList(QWidget):
                 selection.select(self._model.index(row, LABEL), self._model.index(row, COLOR))
         flag = QItemSelectionModel.SelectionFlag.ClearAndSelect
         self._selection.select(selection, flag)
+        # The arrow keys start from the current cell.
         if selection.indexes():
             current = selection.indexes()[0].siblingAtColumn(NAME)
             no_update = QItemSelectionModel.SelectionFlag.NoUpdate
@@ -374,13 +378,13 @@ class ClusterList(QWidget):
         dialog = QColorDialog(QColor(clusters.hex_color(label)), self)
         dialog.setWindowTitle(f"Color of cluster {label}")
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        # The list may show another layer by the time the user accepts the dialog: that
-        # layer must keep its colors.
-        dialog.colorSelected.connect(
-            lambda color: (
-                self.set_color(label, color.name()) if clusters is self._clusters else None
-            )
-        )
+
+        def set_chosen_color(color: QColor) -> None:
+            # By now the list may show another layer, which must keep its colors.
+            if clusters is self._clusters:
+                self.set_color(label, color.name())
+
+        dialog.colorSelected.connect(set_chosen_color)
         dialog.open()
 
     def _require_clusters(self) -> Clusters:
@@ -435,12 +439,12 @@ def _make_button(action: QAction) -> QPushButton:
 
 
 def _make_swatch(color: str) -> QIcon:
-    pixmap = QPixmap(_SWATCH, _SWATCH)
+    pixmap = QPixmap(_SWATCH_SIZE, _SWATCH_SIZE)
     pixmap.fill(QColor(color))
     # The gray border keeps black visible on a dark theme, and white on a light theme.
     painter = QPainter(pixmap)
     painter.setPen(QColor(128, 128, 128))
-    painter.drawRect(0, 0, _SWATCH - 1, _SWATCH - 1)
+    painter.drawRect(0, 0, _SWATCH_SIZE - 1, _SWATCH_SIZE - 1)
     painter.end()
     icon = QIcon(pixmap)
     # Without a pixmap for this mode, Qt tints the icon in a selected row.

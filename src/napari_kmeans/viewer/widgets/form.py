@@ -107,7 +107,7 @@ def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
     )
 
     def follow_field(value: int) -> None:
-        # Blocked, or the limited value would be written back into the field.
+        # Without blocking, the limited value would be written back into the field.
         with slider.changed.blocked():
             slider.value = min(max(value, usual[0]), usual[1])
 
@@ -136,7 +136,7 @@ class _VerticalScrollArea(QScrollArea):
     """A scroll area that is as wide as its content, and as high as the window allows."""
 
     def minimumSizeHint(self) -> QSize:
-        """Return the width of the content and the scroll bar, and a low height."""
+        """Return the width of the content with the scroll bar, and a height of 200 pixels."""
         return QSize(self._add_bar_width(self._content().minimumSizeHint().width()), 200)
 
     def sizeHint(self) -> QSize:
@@ -181,7 +181,8 @@ def form(rows: Sequence[Any]) -> QWidget:
         if isinstance(each, CheckBox):
             layout.addRow(each.native)
         elif isinstance(each, tuple):
-            layout.addRow(_make_label(*each[:2]), each[2])
+            label, tooltip, content = each
+            layout.addRow(_make_label(label, tooltip), content)
         else:
             layout.addRow(_make_label(each.label, each.tooltip), each.native)
     return widget

@@ -45,6 +45,7 @@ class SideBySide:
         viewer.layers.extend(layers)
         for each in [*originals, *layers]:
             each.name_overlay.visible = True
+        # Enable the grid last, for the reason given in `back`.
         grid.stride, grid.shape, grid.spacing, grid.enabled = 1, (-1, -1), _GAP, True
         viewer.reset_view(reset_camera_angle=False)
 
