@@ -29,7 +29,7 @@ _MAX_NAME_LENGTH = 30
 
 @dataclass(frozen=True, eq=False)
 class SuggestionWork:
-    """The background work of suggesting a number of clusters for the pixels that a task fits."""
+    """Background work that suggests a number of clusters for the pixels that a task fits."""
 
     task: Task
 
@@ -76,7 +76,7 @@ class NumberPanel(WorkingPanel):
         -------
         SegmentationWorker
             A worker that emits `returned` with the Suggestion or `errored` with
-            an exception, and then `finished`.
+            an exception, and in every case `finished`, also after canceling.
 
         Raises
         ------
