@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.widgets.point_cloud import PointCloud, ToScreen
 
 MAX_POINTS = 20_000
-"""Maximum number of points that are drawn. The view is slow to turn with more points
-where OpenGL is rendered in software."""
+"""Maximum number of points that are drawn. With more points, the view turns slowly if OpenGL is
+rendered in software."""
 
 _NO_PIXELS = "Only the clusters are shown: no pixels were kept."
 
