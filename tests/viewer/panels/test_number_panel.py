@@ -68,8 +68,7 @@ def test_suggestion_is_that_of_suggest_n_clusters(dock, suggested, quadrants):
     check_suggestion(suggested, quadrants, rgb=True)
     votes = ", ".join(map(str, sorted(suggested.curve.suggestion.votes.values())))
     number = suggested.curve.suggestion.n_clusters
-    text = f"Suggested for picture: {number} clusters. The scores vote for {votes}."
-    assert suggested.message.text() == text
+    assert suggested.message.text() == f"Suggested for picture: {number} clusters (votes: {votes})."
     assert suggested.curve.isVisibleTo(dock.native)
     assert dock.n_clusters.value == 4
 

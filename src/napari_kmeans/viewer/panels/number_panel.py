@@ -118,7 +118,7 @@ class NumberPanel(WorkingPanel):
         short = name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"
         votes = ", ".join(map(str, sorted(suggestion.votes.values())))
         self.message.setText(
-            f"Suggested for {short}: {suggestion.n_clusters} clusters. The scores vote for {votes}."
+            f"Suggested for {short}: {suggestion.n_clusters} clusters (votes: {votes})."
         )
         self.curve.show_suggestion(suggestion)
         self.curve.show()
