@@ -209,7 +209,7 @@ class ColorSpaceView(QWidget):
         self._layout.addLayout(row)
         self.clear()
 
-    # ----------------------------------------------------------- what is shown
+    # --------------------------------------------------------------- showing
 
     def show_segmentation(
         self, segmentation: Segmentation, to_screen: ToScreen | None = None
