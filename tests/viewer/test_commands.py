@@ -104,9 +104,9 @@ def test_suggesting_without_a_dock(viewer, execute, qtbot, quadrants):
     viewer.add_image(quadrants, name="picture", rgb=True)
     execute("napari-kmeans.suggest")
     panel = dock_of(viewer).folds["Which K?"].panel
-    qtbot.waitUntil(lambda: panel.suggestion is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: panel.curve.suggestion is not None, timeout=20_000)
     expected = suggest_n_clusters(quadrants, rgb=True)
-    assert panel.suggestion.scores.equals(expected.scores)
+    assert panel.curve.suggestion.scores.equals(expected.scores)
     qtbot.waitUntil(lambda: panel.suggest_button.enabled)
     assert not messages()
 

@@ -1,4 +1,4 @@
-"""Which K?: the suggestion in words and as a curve, chosen from by mouse and keys."""
+"""Tests of the panel *Which K?*: its suggestion, its plot, and choosing a number."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import pytest
 from napari.utils.notifications import notification_manager
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QPoint, Qt, QThreadPool
-from qtpy.QtGui import QFocusEvent, QMouseEvent
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from skimage import data
 
 from napari_kmeans import suggest_n_clusters
-from napari_kmeans.suggestion import Suggestion
-from napari_kmeans.viewer.widgets.score_curve import score_heights
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -31,26 +29,26 @@ def open_panel(dock):
 
 @pytest.fixture
 def wait(qtbot):
-    def until_it_rests(panel):
+    def wait_for_panel(panel):
         qtbot.waitUntil(lambda: not panel.is_working, timeout=20_000)
 
-    return until_it_rests
+    return wait_for_panel
 
 
 @pytest.fixture
 def suggested(dock, wait):
-    """The panel with the suggestion for the picture of four colors."""
+    """The panel with a suggestion for the picture of four colors."""
     panel = open_panel(dock)
     panel.suggest()
     wait(panel)
     return panel
 
 
-def expect(panel, *args, **options):
+def check_suggestion(panel, *args, **options):
     expected = suggest_n_clusters(*args, **options)
-    assert panel.suggestion.n_clusters == expected.n_clusters
-    assert panel.suggestion.votes == expected.votes
-    pd.testing.assert_frame_equal(panel.suggestion.scores, expected.scores)
+    assert panel.curve.suggestion.n_clusters == expected.n_clusters
+    assert panel.curve.suggestion.votes == expected.votes
+    pd.testing.assert_frame_equal(panel.curve.suggestion.scores, expected.scores)
 
 
 def pixels_of(widget):
@@ -66,18 +64,18 @@ def pixels_of(widget):
 # ------------------------------------------------------------- the suggestion
 
 
-def test_it_is_what_the_api_suggests(dock, suggested, quadrants):
-    expect(suggested, quadrants, rgb=True)
-    votes = ", ".join(map(str, sorted(suggested.suggestion.votes.values())))
-    text = f"{suggested.suggestion.n_clusters} clusters for picture; the scores vote {votes}."
-    assert suggested.message.text() == text
+def test_suggestion_is_that_of_suggest_n_clusters(dock, suggested, quadrants):
+    check_suggestion(suggested, quadrants, rgb=True)
+    votes = ", ".join(map(str, sorted(suggested.curve.suggestion.votes.values())))
+    number = suggested.curve.suggestion.n_clusters
+    assert suggested.message.text() == f"Suggested for picture: {number} clusters (votes: {votes})."
     assert suggested.curve.isVisibleTo(dock.native)
     assert dock.n_clusters.value == 4
 
 
-def test_a_click_on_the_button_suggests(dock, wait, quadrants):
+def test_button_starts_one_suggestion_at_a_time(dock, wait, quadrants):
     panel = open_panel(dock)
-    assert panel.suggestion is None
+    assert panel.curve.suggestion is None
     assert not panel.curve.isVisibleTo(dock.native)
     panel.suggest_button.native.click()
     assert not panel.suggest_button.enabled
@@ -87,7 +85,7 @@ def test_a_click_on_the_button_suggests(dock, wait, quadrants):
     wait(panel)
     assert panel.suggest_button.enabled
     assert not panel.cancel_button.enabled
-    expect(panel, quadrants, rgb=True)
+    check_suggestion(panel, quadrants, rgb=True)
 
 
 @pytest.mark.parametrize(
@@ -100,16 +98,16 @@ def test_a_click_on_the_button_suggests(dock, wait, quadrants):
         {"random_state": 5},
     ],
 )
-def test_it_is_asked_with_the_settings_of_the_dock(dock, wait, quadrants, options):
+def test_suggestion_uses_the_settings_of_the_dock(dock, wait, quadrants, options):
     for name, value in options.items():
         getattr(dock, name).value = value
     panel = open_panel(dock)
     panel.suggest()
     wait(panel)
-    expect(panel, quadrants, rgb=True, **options)
+    check_suggestion(panel, quadrants, rgb=True, **options)
 
 
-def test_a_mask_leaves_pixels_out(viewer, dock, wait, quadrants):
+def test_mask_leaves_pixels_out_also_after_painting(viewer, dock, wait, quadrants):
     inside = np.zeros((20, 21), dtype=int)
     inside[:12, :15] = 1
     dock.mask.value = viewer.add_labels(inside, name="inside")
@@ -117,11 +115,11 @@ def test_a_mask_leaves_pixels_out(viewer, dock, wait, quadrants):
     for _ in range(2):
         panel.suggest()
         wait(panel)
-        expect(panel, quadrants, rgb=True, mask=inside)
+        check_suggestion(panel, quadrants, rgb=True, mask=inside)
         inside[:, :8] = 1
 
 
-def test_channels_together_are_scaled(viewer, open_dock, wait):
+def test_layers_as_channels_are_normalized(viewer, open_dock, wait):
     rng = np.random.default_rng(0)
     channels = rng.integers(0, [200, 40_000], (30, 31, 2)).astype(np.uint16)
     viewer.add_image(channels[..., 0], name="dim")
@@ -132,10 +130,10 @@ def test_channels_together_are_scaled(viewer, open_dock, wait):
     panel = open_panel(dock)
     panel.suggest()
     wait(panel)
-    expect(panel, channels, channel_axis=-1, normalize="percentile")
+    check_suggestion(panel, channels, channel_axis=-1, normalize="percentile")
 
 
-def test_the_level_that_is_fitted_is_scored(viewer, open_dock, wait, quadrants):
+def test_suggestion_is_for_the_fitted_level(viewer, open_dock, wait, quadrants):
     coarse = np.roll(quadrants, 3, axis=-1)[::2, ::2] // 2
     viewer.add_image([quadrants, coarse], name="pyramid", multiscale=True, rgb=True)
     dock = open_dock()
@@ -143,10 +141,10 @@ def test_the_level_that_is_fitted_is_scored(viewer, open_dock, wait, quadrants):
     panel = open_panel(dock)
     panel.suggest()
     wait(panel)
-    expect(panel, coarse, rgb=True)
+    check_suggestion(panel, coarse, rgb=True)
 
 
-def test_of_a_stack_the_slice_or_all_of_it(viewer, open_dock, wait, steps):
+def test_suggestion_is_for_the_slice_or_the_whole_stack(viewer, open_dock, wait, steps):
     steps = steps + np.random.default_rng(0).integers(0, 900, steps.shape).astype(np.uint16)
     viewer.add_image(steps, name="steps")
     dock = open_dock()
@@ -156,10 +154,10 @@ def test_of_a_stack_the_slice_or_all_of_it(viewer, open_dock, wait, steps):
         dock.stack.value = choice
         panel.suggest()
         wait(panel)
-        expect(panel, part)
+        check_suggestion(panel, part)
 
 
-def test_a_lazy_image_is_read_once(viewer, open_dock, wait, quadrants):
+def test_lazy_image_is_read_once(viewer, open_dock, wait, quadrants):
     reads = []
 
     def read(block_info=None):
@@ -173,28 +171,28 @@ def test_a_lazy_image_is_read_once(viewer, open_dock, wait, quadrants):
     panel = open_panel(dock)
     panel.suggest()
     wait(panel)
-    expect(panel, quadrants, rgb=True)
+    check_suggestion(panel, quadrants, rgb=True)
     reads.clear()
     dock.color_space.value = "lab"
     panel.suggest()
     wait(panel)
-    expect(panel, quadrants, rgb=True, color_space="lab")
+    check_suggestion(panel, quadrants, rgb=True, color_space="lab")
     assert not reads
 
 
-def test_a_new_run_forgets_what_was_read(viewer, dock, wait, finish, quadrants, suggested):
+def test_new_run_reads_the_changed_pixels(viewer, dock, wait, finish, quadrants, suggested):
     quadrants[:5] = np.arange(21, dtype=np.uint8)[:, np.newaxis] * 10
     dock.run()
     finish(dock)
     suggested.suggest()
     wait(suggested)
-    expect(suggested, quadrants, rgb=True)
+    check_suggestion(suggested, quadrants, rgb=True)
 
 
-# ----------------------------------------------------------- errors, the end
+# ------------------------------------------------------- errors and canceling
 
 
-def test_what_is_wrong_is_one_sentence(viewer, open_dock, wait):
+def test_errors_are_shown_as_one_sentence(viewer, open_dock, wait):
     panel = open_panel(open_dock())
     panel.suggest_button.native.click()
     assert messages() == ["image must be an image layer, got None: open an image first."]
@@ -203,16 +201,16 @@ def test_what_is_wrong_is_one_sentence(viewer, open_dock, wait):
     wait(panel)
     assert messages()[1].startswith("n_clusters must include a number up to that of the image's")
     assert panel.suggest_button.enabled
-    assert panel.suggestion is None
+    assert panel.curve.suggestion is None
 
 
-def stopped(qtbot):
+def wait_until_threads_stop(qtbot):
     assert QThreadPool.globalInstance().waitForDone(10_000)
     qtbot.wait(50)
 
 
-def test_canceling_leaves_what_was(viewer, dock, wait, qtbot, slow, suggested):
-    before, text = suggested.suggestion, suggested.message.text()
+def test_canceling_keeps_the_earlier_suggestion(viewer, dock, wait, qtbot, slow, suggested):
+    before, text = suggested.curve.suggestion, suggested.message.text()
     viewer.layers["picture"].data = slow
     suggested.suggest()
     qtbot.waitUntil(slow.asked.is_set)
@@ -221,11 +219,11 @@ def test_canceling_leaves_what_was(viewer, dock, wait, qtbot, slow, suggested):
     slow.go_on.set()
     wait(suggested)
     assert suggested.suggest_button.enabled
-    assert suggested.suggestion is before
+    assert suggested.curve.suggestion is before
     assert suggested.message.text() == text
 
 
-def test_closing_the_dock_stops_it(viewer, dock, qtbot, slow):
+def test_closing_the_dock_cancels_the_suggestion(viewer, dock, qtbot, slow):
     panel = open_panel(dock)
     viewer.layers["picture"].data = slow
     worker = panel.suggest()
@@ -233,64 +231,68 @@ def test_closing_the_dock_stops_it(viewer, dock, qtbot, slow):
     viewer.window.remove_dock_widget(dock.native)
     assert worker.abort_requested
     slow.go_on.set()
-    stopped(qtbot)
-    assert panel.suggestion is None
+    wait_until_threads_stop(qtbot)
+    assert panel.curve.suggestion is None
     assert not messages()
     dock.native.deleteLater()
     qtbot.wait(50)
 
 
-def test_closing_the_viewer_stops_it(viewer, dock, qtbot, slow):
+def test_closing_the_viewer_cancels_the_suggestion(viewer, dock, qtbot, slow):
     viewer.layers["picture"].data = slow
     worker = open_panel(dock).suggest()
     qtbot.waitUntil(slow.asked.is_set)
     viewer.close()
     assert worker.abort_requested
     slow.go_on.set()
-    stopped(qtbot)
+    wait_until_threads_stop(qtbot)
     assert not messages()
 
 
 # ----------------------------------------------------------------------- live
 
 
-def test_live_it_follows_the_image_but_not_the_number(viewer, open_dock, wait, qtbot, quadrants):
+def test_live_suggestion_follows_the_image_but_not_the_number(
+    viewer, open_dock, wait, qtbot, quadrants
+):
     viewer.add_image(quadrants, name="picture", rgb=True)
     other = np.ascontiguousarray(quadrants[:9])
     viewer.add_image(other, name="other", rgb=True)
     dock = open_dock()
     panel = open_panel(dock)
     dock.live.value = True
-    qtbot.waitUntil(lambda: panel.suggestion is not None, timeout=20_000)
-    expect(panel, other, rgb=True)
+    qtbot.waitUntil(lambda: panel.curve.suggestion is not None, timeout=20_000)
+    check_suggestion(panel, other, rgb=True)
     wait(panel)
-    first = panel.suggestion
+    first = panel.curve.suggestion
     with qtbot.waitSignal(dock.segmented, timeout=20_000):
         dock.n_clusters.value = 3
     assert not panel.is_working
-    assert panel.suggestion is first
+    assert panel.curve.suggestion is first
     dock.color_space.value = "lab"
-    qtbot.waitUntil(lambda: panel.suggestion is not first, timeout=20_000)
-    expect(panel, other, rgb=True, color_space="lab")
-    second = panel.suggestion
+    qtbot.waitUntil(lambda: panel.curve.suggestion is not first, timeout=20_000)
+    check_suggestion(panel, other, rgb=True, color_space="lab")
+    second = panel.curve.suggestion
     dock.image.value = viewer.layers["picture"]
     dock.n_clusters.value = 2
-    qtbot.waitUntil(lambda: panel.suggestion is not second, timeout=20_000)
-    expect(panel, quadrants, rgb=True, color_space="lab")
+    qtbot.waitUntil(lambda: panel.curve.suggestion is not second, timeout=20_000)
+    check_suggestion(panel, quadrants, rgb=True, color_space="lab")
     wait(panel)
 
 
-def test_without_live_it_waits_to_be_asked(dock, finish, suggested):
-    before = suggested.suggestion
+def test_run_does_not_suggest_without_live(dock, finish, suggested):
+    before = suggested.curve.suggestion
     dock.color_space.value = "lab"
     dock.run()
     finish(dock)
     assert not suggested.is_working
-    assert suggested.suggestion is before
+    assert suggested.curve.suggestion is before
 
 
-def test_what_was_asked_for_by_hand_is_not_replaced(viewer, dock, wait, finish, qtbot, quadrants):
-    """Unfolding again shows what was suggested for another image than the one that ran last."""
+def test_opening_the_panel_again_keeps_a_requested_suggestion(
+    viewer, dock, wait, finish, qtbot, quadrants
+):
+    """In live mode, the suggestion for another image than that of the last run stays."""
     dock.live.value = True
     finish(dock)
     panel = open_panel(dock)
@@ -302,15 +304,15 @@ def test_what_was_asked_for_by_hand_is_not_replaced(viewer, dock, wait, finish, 
     dock.folds["Which K?"].folder.collapse(animate=False)
     open_panel(dock)
     assert not panel.is_working
-    expect(panel, other, rgb=True)
+    check_suggestion(panel, other, rgb=True)
 
 
-# ------------------------------------------------------------------ the curve
+# ------------------------------------------------------------------- the plot
 
 
 @pytest.fixture
 def seen(make_napari_viewer, quadrants, wait):
-    """The panel with a suggestion, in a window that is seen."""
+    """The panel with a suggestion in a visible window."""
     viewer = make_napari_viewer(show=True)
     viewer.add_image(quadrants, name="picture", rgb=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-kmeans")
@@ -321,23 +323,7 @@ def seen(make_napari_viewer, quadrants, wait):
     return panel
 
 
-def test_heights_by_hand():
-    scores = pd.DataFrame(
-        {
-            "n_clusters": [2, 3, 4],
-            "inertia": [3.0, 2.0, 0.0],
-            "calinski_harabasz": [10.0, 30.0, np.inf],
-            "silhouette": [0.5, 0.5, 0.5],
-            "bic": [40.0, -10.0, 15.0],
-        }
-    )
-    heights = score_heights(Suggestion(3, {}, scores))
-    assert heights["calinski_harabasz"].tolist() == [0, 1, 1]
-    assert heights["silhouette"].tolist() == [0, 0, 0]
-    assert heights["bic"].tolist() == [0, 1, 0.5]
-
-
-def test_numbers_stand_in_order_inside(suggested):
+def test_numbers_are_evenly_spaced_inside_the_plot(suggested):
     curve = suggested.curve
     curve.resize(300, curve.sizeHint().height())
     places = [curve.place_of(k) for k in range(2, 17)]
@@ -347,7 +333,7 @@ def test_numbers_stand_in_order_inside(suggested):
     assert all(curve.rect().contains(place.toPoint()) for place in places)
 
 
-def test_a_click_sets_the_number(dock, suggested):
+def test_click_sets_the_number_of_the_dock(dock, suggested):
     for number in (7, 2, 16):
         QTest.mouseClick(suggested.curve, LEFT, pos=suggested.curve.place_of(number).toPoint())
         assert dock.n_clusters.value == number
@@ -355,11 +341,11 @@ def test_a_click_sets_the_number(dock, suggested):
     QTest.mouseClick(suggested.curve, LEFT, pos=plot_top)
     assert dock.n_clusters.value == 9
     QTest.mouseClick(suggested.curve, LEFT, pos=QPoint(100, 3))
-    assert dock.n_clusters.value == 9, "the legend is no number"
+    assert dock.n_clusters.value == 9, "a click on the legend must not set a number"
 
 
-def test_keys_walk_and_choose(dock, suggested):
-    curve, start = suggested.curve, suggested.suggestion.n_clusters
+def test_keys_set_the_number_of_the_dock(dock, suggested):
+    curve, start = suggested.curve, suggested.curve.suggestion.n_clusters
     for key in (Qt.Key.Key_Right, Qt.Key.Key_Right, Qt.Key.Key_Left, Qt.Key.Key_Right):
         QTest.keyClick(curve, key)
     assert curve.pointed_at == start + 2
@@ -372,18 +358,9 @@ def test_keys_walk_and_choose(dock, suggested):
     assert dock.n_clusters.value == 2
 
 
-def test_with_the_keyboard_it_begins_at_the_suggestion(dock, suggested):
-    curve = suggested.curve
-    assert curve.focusPolicy() & Qt.FocusPolicy.TabFocus
-    QApplication.sendEvent(curve, QFocusEvent(QEvent.Type.FocusIn, Qt.FocusReason.TabFocusReason))
-    assert curve.pointed_at == suggested.suggestion.n_clusters
-    QApplication.sendEvent(curve, QFocusEvent(QEvent.Type.FocusOut, Qt.FocusReason.TabFocusReason))
-    assert curve.pointed_at is None
-
-
-def test_the_values_are_those_under_the_mouse(seen):
+def test_legend_shows_the_values_under_the_mouse(seen):
     curve = seen.curve
-    # The pointer itself cannot be where the dock reaches beyond the screen.
+    # Send an event instead of moving the pointer: the dock may extend beyond the screen.
     place, none = curve.place_of(6), Qt.KeyboardModifier.NoModifier
     button = Qt.MouseButton.NoButton
     event = QMouseEvent(
@@ -391,7 +368,7 @@ def test_the_values_are_those_under_the_mouse(seen):
     )
     QApplication.sendEvent(curve, event)
     assert curve.pointed_at == 6
-    row = seen.suggestion.scores.set_index("n_clusters").loc[6]
+    row = seen.curve.suggestion.scores.set_index("n_clusters").loc[6]
     assert curve.values_at(6) == {
         "calinski_harabasz": f"{row['calinski_harabasz']:,.0f}",
         "silhouette": f"{row['silhouette']:.3f}",
@@ -400,20 +377,20 @@ def test_the_values_are_those_under_the_mouse(seen):
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_what_is_drawn_has_the_colors_of_the_theme(seen, theme):
+def test_plot_has_the_colors_of_the_theme(seen, theme):
     seen.dock.viewer.theme = theme
     QApplication.processEvents()
     curve, colors = seen.curve, get_theme(theme)
     assert curve.height() == curve.sizeHint().height()
     picture = pixels_of(curve)
-    ink = np.abs(picture - colors.text.as_rgb_tuple()[:3]).max(axis=-1) < 10
-    assert ink.sum() > 500
-    x = curve.place_of(seen.suggestion.n_clusters).x()
+    is_text = np.abs(picture - colors.text.as_rgb_tuple()[:3]).max(axis=-1) < 10
+    assert is_text.sum() > 500
+    x = curve.place_of(seen.curve.suggestion.n_clusters).x()
     band = (picture == colors.highlight.as_rgb_tuple()[:3]).all(axis=-1).any(axis=0)
     assert abs(np.flatnonzero(band).mean() - x) < 1.5
 
 
-def test_the_number_of_the_dock_is_framed(seen):
+def test_frame_marks_the_number_of_the_dock(seen):
     curve, pictures = seen.curve, []
     for number in (5, 13):
         seen.dock.n_clusters.value = number
@@ -424,11 +401,11 @@ def test_the_number_of_the_dock_is_framed(seen):
     assert distances.min(axis=0).max() <= 11
 
 
-def test_a_photograph_with_a_long_name_fits_the_dock(viewer, open_dock, wait):
+def test_long_layer_name_does_not_widen_the_dock(viewer, open_dock, wait):
     viewer.add_image(data.coffee()[::4, ::4].copy(), name="coffee" * 40)
     dock = open_dock()
     panel = open_panel(dock)
     panel.suggest()
     wait(panel)
     assert dock.native.minimumSizeHint().width() <= 350
-    assert f"for {'coffee' * 4}coffe…; the scores" in panel.message.text()
+    assert f"for {'coffee' * 4}coffe…: " in panel.message.text()

@@ -132,7 +132,7 @@ class TestColors:
         panel = widget.folds["Colors in 3-D"].open()
         widget.run()
         finish(widget)
-        assert "Each slice has clusters of its own" in panel.view.message.text()
+        assert "Each slice has its own clusters" in panel.view.message.text()
 
 
 class TestLive:

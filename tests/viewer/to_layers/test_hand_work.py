@@ -12,6 +12,7 @@ from napari_kmeans import segment_layer
 from napari_kmeans.viewer.provenance import METADATA_KEY, is_copy
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
+from napari_kmeans.viewer.widgets.cluster_list import NAME
 
 RED = 2
 """The label of the upper right quadrant."""
@@ -152,9 +153,11 @@ def test_what_is_no_edit_marks_nothing(viewer, dock, finish):
     run(dock, finish)
     labels = viewer.layers["picture labels"]
     clusters = dock.folds["Clusters"].open().list
-    clusters.rename(1, "ink")
+    model = clusters.table.model()
+    model.setData(model.index(0, NAME), "ink")
     clusters.set_color(2, "orange")
-    clusters.set_shown([3], False)
+    clusters.select([3])
+    clusters.show_action.trigger()
     clusters.merge([1, 3])
     clusters.undo()
     clusters.redo()

@@ -1,4 +1,4 @@
-"""The list of clusters, in a real viewer, by mouse and keys."""
+"""Tests of the list of clusters, with mouse and keys in a real viewer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHIFT = Qt.KeyboardModifier.ShiftModifier
 
 @pytest.fixture
 def viewer(make_napari_viewer):
-    """A window that can have the focus, as keys need it."""
+    """A visible window: only a window with the focus receives keys."""
     return make_napari_viewer(show=True)
 
 
@@ -91,14 +91,20 @@ def double_click(widget, qtbot, row, column):
     qtbot.mouseDClick(viewport, left, pos=place)
 
 
-def editor_of(widget):
+def rename(widget, row, name):
+    """Set a name as the editor of the table does."""
+    model = widget.table.model()
+    model.setData(model.index(row, NAME), name)
+
+
+def find_editor(widget):
     return widget.table.findChild(QLineEdit)
 
 
 # ------------------------------------------------------------------ the table
 
 
-def test_rows_tell_label_name_share_area_and_color(clusters, layer):
+def test_rows_show_label_name_share_area_and_color(clusters, layer):
     hexes = layer.features["color"].tolist()
     areas = [text[AREA].replace("\u03bc", "µ") for text in texts(clusters)]
     assert areas == ["25 µm²", "27.5 µm²", "25 µm²", "27.5 µm²"]
@@ -114,18 +120,18 @@ def test_rows_tell_label_name_share_area_and_color(clusters, layer):
         swatch = model.data(model.index(row, COLOR), Qt.ItemDataRole.DecorationRole)
         for mode in (swatch.Mode.Normal, swatch.Mode.Selected):
             pixel = swatch.pixmap(clusters.table.iconSize(), mode).toImage().pixelColor(7, 7)
-            # A screen of 16 bits has five for a channel.
+            # A screen with 16 bits per pixel has 5 bits per channel, thus steps of 8.
             np.testing.assert_allclose(pixel.getRgb(), QColor(code).getRgb(), atol=8)
 
 
-def test_it_fits_the_dock_of_a_laptop(clusters):
+def test_list_is_narrow_enough_for_a_laptop(clusters):
     assert clusters.minimumSizeHint().width() <= 350
     assert clusters.table.horizontalHeader().length() <= clusters.table.viewport().width()
 
 
-def test_every_control_has_a_tip_and_can_be_reached_by_tab(clusters, qtbot):
-    clusters.rename(1, "one")
-    clusters.rename(2, "two")
+def test_every_button_has_a_tooltip_and_is_reached_with_tab(clusters, qtbot):
+    rename(clusters, 0, "one")
+    rename(clusters, 1, "two")
     clusters.undo()
     reached = []
     for selected, n_tabs in (([1, 2], 3), ([1], 4)):
@@ -146,11 +152,11 @@ def test_every_control_has_a_tip_and_can_be_reached_by_tab(clusters, qtbot):
     ("percent", "text"),
     [(0, "0.0 %"), (12.34, "12.3 %"), (100, "100.0 %"), (0.97, "1.0 %"), (0.0512, "0.05 %")],
 )
-def test_shares_are_short(percent, text):
+def test_format_percent_is_short(percent, text):
     assert format_percent(percent) == text
 
 
-def test_sixty_four_clusters_scroll(viewer, qtbot, click):
+def test_list_of_64_clusters_scrolls(viewer, qtbot, click):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     layer = viewer.add_layer(segment_layer(viewer.add_image(noise, rgb=True), 64)[0])
     widget = ClusterList(layer)
@@ -162,7 +168,7 @@ def test_sixty_four_clusters_scroll(viewer, qtbot, click):
     assert widget.table.verticalScrollBar().value() > 0
 
 
-def test_without_clusters_it_says_what_to_do(qtbot, quadrant_labels):
+def test_list_without_clusters_asks_for_a_run(qtbot, quadrant_labels):
     widget = ClusterList()
     qtbot.addWidget(widget)
     assert widget.layer is None
@@ -178,7 +184,7 @@ def test_without_clusters_it_says_what_to_do(qtbot, quadrant_labels):
 # ----------------------------------------------------------------- selecting
 
 
-def test_clicks_highlight_one_or_several(clusters, layer, click, qtbot):
+def test_clicks_highlight_one_or_several_clusters(clusters, layer, click, qtbot):
     before, colormap = colors_of(layer), layer.colormap
     click(clusters, 1)
     assert clusters.selected == [2]
@@ -197,7 +203,7 @@ def test_clicks_highlight_one_or_several(clusters, layer, click, qtbot):
     assert colors_of(layer) == before
 
 
-def test_arrows_select_and_escape_clears(clusters, layer, click, qtbot):
+def test_arrow_keys_select_and_escape_clears_the_selection(clusters, layer, click, qtbot):
     colormap = layer.colormap
     click(clusters, 0)
     qtbot.keyClick(clusters.table, Qt.Key.Key_Down)
@@ -211,24 +217,24 @@ def test_arrows_select_and_escape_clears(clusters, layer, click, qtbot):
     assert layer.colormap is colormap
 
 
-def test_what_is_drawn_is_highlighted(clusters, layer, viewer, image, qtbot):
+def test_highlight_is_drawn_in_the_canvas(clusters, layer, viewer, image, qtbot):
     image.visible = False
     layer.opacity = 1
     plain = viewer.screenshot(canvas_only=True, flash=False)
     clusters.select([2])
-    veiled = viewer.screenshot(canvas_only=True, flash=False)
+    highlighted = viewer.screenshot(canvas_only=True, flash=False)
     red = np.array(layer.colormap.color_dict[2][:3]) * 255
-    for picture in (plain, veiled):
+    for picture in (plain, highlighted):
         assert (np.abs(picture[..., :3] - red).max(axis=-1) < 2).mean() > 0.1
     green = np.array(colors_of(layer)[3][:3]) * 255
     assert (np.abs(plain[..., :3] - green).max(axis=-1) < 2).mean() < 0.01
-    assert (np.abs(veiled[..., :3] - green).max(axis=-1) < 2).mean() > 0.1
+    assert (np.abs(highlighted[..., :3] - green).max(axis=-1) < 2).mean() > 0.1
     clusters.select([])
     np.testing.assert_array_equal(viewer.screenshot(canvas_only=True, flash=False), plain)
 
 
 @pytest.mark.parametrize("close", ["hide", "dock", "layer", "none"])
-def test_nothing_stays_highlighted_when_the_list_goes(
+def test_highlight_ends_when_the_list_is_closed_or_shows_another_layer(
     clusters, layer, viewer, close, image, delete
 ):
     colormap = layer.colormap
@@ -251,12 +257,12 @@ def test_nothing_stays_highlighted_when_the_list_goes(
 # ------------------------------------------------------------------- editing
 
 
-def test_a_name_is_typed_after_f2(clusters, layer, click, qtbot):
+def test_f2_edits_a_name(clusters, layer, click, qtbot):
     click(clusters, 2)
     qtbot.keyClick(clusters.table, Qt.Key.Key_F2)
-    # Keys of the list are letters of the name meanwhile.
-    qtbot.keyClicks(editor_of(clusters), "M and m")
-    qtbot.keyClick(editor_of(clusters), Qt.Key.Key_Return)
+    # M and Space are shortcuts of the list. Here they must type letters.
+    qtbot.keyClicks(find_editor(clusters), "M and m")
+    qtbot.keyClick(find_editor(clusters), Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: "name" in layer.features)
     assert layer.features["name"].tolist() == ["", "", "M and m", ""]
     assert texts(clusters)[2][NAME] == "M and m"
@@ -265,24 +271,24 @@ def test_a_name_is_typed_after_f2(clusters, layer, click, qtbot):
     assert clusters.selected == [3]
 
 
-def test_a_name_that_is_given_up_changes_nothing(clusters, layer, click, qtbot):
+def test_escape_in_the_editor_keeps_the_name(clusters, layer, click, qtbot):
     click(clusters, 2)
     press(clusters, qtbot, "Re&name")
-    qtbot.keyClicks(editor_of(clusters), "nuclei")
-    qtbot.keyClick(editor_of(clusters), Qt.Key.Key_Escape)
+    qtbot.keyClicks(find_editor(clusters), "nuclei")
+    qtbot.keyClick(find_editor(clusters), Qt.Key.Key_Escape)
     assert "name" not in layer.features
     assert not clusters.undo_action.isEnabled()
 
 
-def test_a_double_click_on_a_name_edits_it(clusters, layer, click, qtbot):
+def test_double_click_edits_a_name(clusters, layer, click, qtbot):
     double_click(clusters, qtbot, 0, NAME)
-    qtbot.keyClicks(editor_of(clusters), " dark ")
-    qtbot.keyClick(editor_of(clusters), Qt.Key.Key_Return)
+    qtbot.keyClicks(find_editor(clusters), " dark ")
+    qtbot.keyClick(find_editor(clusters), Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: "name" in layer.features)
     assert layer.features["name"][0] == "dark"
 
 
-def test_a_color_is_chosen_in_a_dialog(clusters, layer, click, qtbot):
+def test_color_dialog_sets_the_color(clusters, layer, click, qtbot):
     before = colors_of(layer)
     click(clusters, 1)
     qtbot.keyClick(clusters.table, Qt.Key.Key_Return)
@@ -298,14 +304,14 @@ def test_a_color_is_chosen_in_a_dialog(clusters, layer, click, qtbot):
     qtbot.waitUntil(lambda: clusters.findChild(QColorDialog) is None)
 
 
-def test_a_dialog_that_is_cancelled_changes_nothing(clusters, layer, click, qtbot):
+def test_canceled_color_dialog_changes_nothing(clusters, layer, click, qtbot):
     double_click(clusters, qtbot, 1, COLOR)
     clusters.findChild(QColorDialog).reject()
     assert not clusters.undo_action.isEnabled()
     qtbot.waitUntil(lambda: clusters.findChild(QColorDialog) is None)
 
 
-def test_a_dialog_does_not_color_another_layer(clusters, image, qtbot):
+def test_color_dialog_does_not_change_another_layer(clusters, image, qtbot):
     clusters.select([1])
     clusters.choose_color()
     dialog = clusters.findChild(QColorDialog)
@@ -318,7 +324,7 @@ def test_a_dialog_does_not_color_another_layer(clusters, image, qtbot):
     qtbot.waitUntil(lambda: clusters.findChild(QColorDialog) is None)
 
 
-def test_boxes_and_space_hide_and_show(clusters, layer, click, qtbot):
+def test_check_boxes_and_space_hide_and_show_clusters(clusters, layer, click, qtbot):
     before = colors_of(layer)
     click(clusters, 2, LABEL)
     clusters.select([])
@@ -333,7 +339,7 @@ def test_boxes_and_space_hide_and_show(clusters, layer, click, qtbot):
     assert colors_of(layer) == before
 
 
-def test_merge_undo_and_redo_by_buttons(clusters, layer, click, qtbot, quadrant_labels):
+def test_buttons_merge_undo_and_redo(clusters, layer, click, qtbot, quadrant_labels):
     before, colors = layer.features.copy(), colors_of(layer)
     click(clusters, 0)
     click(clusters, 3, modifier=CONTROL)
@@ -356,7 +362,7 @@ def test_merge_undo_and_redo_by_buttons(clusters, layer, click, qtbot, quadrant_
     assert layer.features["index"].tolist() == [2, 3, 4]
 
 
-def test_merge_undo_and_redo_by_keys(clusters, layer, click, qtbot, quadrant_labels):
+def test_keys_merge_undo_and_redo(clusters, layer, click, qtbot, quadrant_labels):
     click(clusters, 1)
     qtbot.keyClick(clusters.table, Qt.Key.Key_Down, SHIFT)
     qtbot.keyClick(clusters.table, Qt.Key.Key_M)
@@ -367,7 +373,7 @@ def test_merge_undo_and_redo_by_keys(clusters, layer, click, qtbot, quadrant_lab
     np.testing.assert_array_equal(layer.data, np.where(quadrant_labels == 3, 2, quadrant_labels))
 
 
-def test_actions_can_be_used_when_they_make_sense(clusters, click):
+def test_actions_are_enabled_for_a_fitting_selection(clusters, click):
     def enabled():
         actions = clusters.table.actions()
         return [action.text().replace("&", "") for action in actions if action.isEnabled()]
@@ -377,16 +383,16 @@ def test_actions_can_be_used_when_they_make_sense(clusters, click):
     assert enabled() == ["Rename", "Color…", "Show or hide", "Select none"]
     click(clusters, 1, modifier=CONTROL)
     assert enabled() == ["Merge", "Show or hide", "Select none"]
-    clusters.rename(1, "dark")
+    rename(clusters, 0, "dark")
     assert enabled() == ["Merge", "Show or hide", "Select none", "Undo"]
     clusters.undo()
     assert enabled() == ["Merge", "Show or hide", "Select none", "Redo"]
 
 
-# --------------------------------------------------------- what others change
+# ------------------------------------------------ changes made outside the list
 
 
-def test_a_new_run_shows_in_place(clusters, layer, image):
+def test_list_shows_the_clusters_of_a_new_run(clusters, layer, image):
     clusters.select([4])
     result = segment_layer(image, 3)[0]
     update_layer(layer, result)
@@ -396,17 +402,17 @@ def test_a_new_run_shows_in_place(clusters, layer, image):
     assert colors_of(layer) == colors_of(result)
 
 
-def test_a_new_scale_shows(clusters, layer):
+def test_areas_follow_the_scale_and_the_units(clusters, layer):
     layer.scale = (2, 2)
     assert texts(clusters)[0][AREA].replace("\u03bc", "µ") == "400 µm²"
     layer.units = ("mm", "mm")
     assert texts(clusters)[0][AREA] == "400 mm²"
 
 
-def test_the_features_table_of_napari_shows_the_same_rows(clusters, layer, viewer):
+def test_features_table_of_napari_shows_the_same_rows(clusters, layer, viewer):
     viewer.layers.selection = {layer}
     _, table = viewer.window.add_plugin_dock_widget("napari", "Features table widget")
-    clusters.rename(2, "wine")
+    rename(clusters, 1, "wine")
     clusters.merge([1, 4])
     clusters.set_color(4, "#102030")
     model = table.table.model().sourceModel()
@@ -416,7 +422,7 @@ def test_the_features_table_of_napari_shows_the_same_rows(clusters, layer, viewe
     assert shown["color"].tolist() == [text[COLOR] for text in texts(clusters)]
 
 
-def test_a_layer_no_longer_shown_is_not_followed(clusters, layer, image):
+def test_list_does_not_follow_its_previous_layer(clusters, layer, image):
     other = segment_layer(image, 2)[0]
     clusters.set_layer(other)
     layer.features = layer.features.iloc[:3]
@@ -426,7 +432,7 @@ def test_a_layer_no_longer_shown_is_not_followed(clusters, layer, image):
     assert clusters.layer is other
 
 
-def test_a_list_that_is_gone_leaves_its_layer_alone(viewer, layer, delete):
+def test_deleted_list_does_not_follow_its_layer(viewer, layer, delete):
     widget = ClusterList(layer)
     dock = viewer.window.add_dock_widget(widget)
     viewer.window.remove_dock_widget(dock)

@@ -17,13 +17,13 @@ from napari_kmeans.options import OPTIONS
 from napari_kmeans.viewer.dock.choices import level_choices, level_field, stack_field
 from napari_kmeans.viewer.from_layers.marks_watcher import can_start
 from napari_kmeans.viewer.widgets.form import (
-    folded_away,
+    add_scroll_area,
+    folder_with,
     form,
     narrow,
     number_slider,
     option_field,
     row,
-    scrolling,
 )
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Fields(Container[Any]):
         for field in self:
             outer.removeWidget(field.native)
         # What is unfolded may be higher than the window.
-        self.column = layout = scrolling(outer)
+        self.column = layout = add_scroll_area(outer)
         for combo_box in (self.image, self.mask, self.level, self.init):
             narrow(combo_box)
         added = row([self.add_labels, self.add_recolored])
@@ -158,7 +158,7 @@ class Fields(Container[Any]):
         layout.addWidget(self.progress_bar.native)
         more = [getattr(self, name) for name in OPTIONS if name not in _MAIN_OPTIONS]
         more.insert(more.index(self.coreset_size) + 1, self.add_points)
-        layout.addWidget(folded_away("More options", form(more)))
+        layout.addWidget(folder_with("More options", form(more)))
 
     def _number_row(self) -> Any:
         """Return the number of clusters, with a slider for the usual ones."""

@@ -1,4 +1,4 @@
-"""The list of clusters, below the form of the dock."""
+"""The panel *Clusters*."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ClustersPanel(Panel):
-    """The clusters of the latest result, to look at, name, recolor, hide and merge."""
+    """A panel that lists the clusters of the latest result, and edits them."""
 
     title = "Clusters"
     tooltip = "List, highlight, name, recolor, hide and merge the clusters of the last run."
@@ -24,7 +24,7 @@ class ClustersPanel(Panel):
         self.refresh()
 
     def refresh(self) -> None:
-        """List the clusters of the layer of labels, if it is still in the viewer."""
+        """List the clusters of the latest Labels layer, or none if the layer was removed."""
         result = self.dock.result
         labels = None if result is None else result.labels
         self.list.set_layer(labels if labels in self.dock.viewer.layers else None)

@@ -1,4 +1,4 @@
-"""The colors of the image in 3-D, below the form of the dock."""
+"""The panel *Colors in 3-D*."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class ColorsPanel(Panel):
-    """The sample of the latest result, and the centers of its clusters."""
+    """A panel with the colors and the cluster centers of the latest result in 3-D."""
 
     title = "Colors in 3-D"
-    tooltip = "Where the colors of the image and the centers of the clusters lie."
+    tooltip = "Show the colors of the image and the centers of its clusters in 3-D."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
@@ -36,4 +36,4 @@ class ColorsPanel(Panel):
                 result.outcome, partial(shown_colors, source=result.task.source)
             )
         else:
-            self.view.clear("Each slice has clusters of its own: look at one slice for its colors.")
+            self.view.clear("Each slice has its own clusters: cluster one slice to see its colors.")

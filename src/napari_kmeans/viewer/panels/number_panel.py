@@ -1,4 +1,4 @@
-"""How many clusters to take, by a curve of scores below the form of the dock."""
+"""The panel *Which K?*, which suggests a number of clusters and plots its scores."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
 
-_LONG = 30
-"""Letters of a layer's name that are shown at most."""
+_MAX_NAME_LENGTH = 30
+"""Maximum number of characters of a layer name in the message."""
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """How many clusters to take for what a task fits."""
+class SuggestionWork:
+    """Background work that suggests a number of clusters for the pixels that a task fits."""
 
     task: Task
 
     def run(self, progress: Report | None = None) -> Suggestion:
-        """Score 2 to 16 clusters, from the summary that is kept."""
+        """Return the suggestion for 2 to 16 clusters, from a cached summary if there is one."""
         summary = self.task.summarize(part_of(progress, 0, 0.5))
         return suggest_n_clusters(
             self.task.fitted_part,
@@ -45,7 +45,7 @@ class Question:
 
 
 class NumberPanel(WorkingPanel):
-    """Suggests a number of clusters for the image that is chosen in the dock."""
+    """A panel that suggests a number of clusters for the chosen image of the dock."""
 
     title = "Which K?"
     tooltip = "Score 2 to 16 clusters for the chosen image, and suggest a number."
@@ -53,87 +53,89 @@ class NumberPanel(WorkingPanel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._task: Task | None = None
-        self._seen: Result | None = None
+        self._checked_result: Result | None = None
         self.suggest_button = PushButton(name="suggest_button", text="Suggest")
         self.suggest_button.tooltip = self.tooltip
         self.curve = ScoreCurve()
         self.curve.hide()
-        self.message = QLabel("Suggest scores 2 to 16 clusters for the chosen image.")
+        self.message = QLabel("Press Suggest to score 2 to 16 clusters for the chosen image.")
         self.message.setWordWrap(True)
         for widget in (self.message, self.curve, self.progress_bar.native):
             self.column.addWidget(widget)
         self.column.insertWidget(0, row([self.suggest_button, self.cancel_button]))
         self.suggest_button.changed.connect(lambda: self.attempt(self.suggest))
-        self.curve.chosen.connect(self._choose)
+        self.curve.chosen.connect(self._set_n_clusters)
         dock.n_clusters.changed.connect(self.curve.mark)
         self.curve.mark(dock.n_clusters.value)
         self.refresh()
 
-    @property
-    def suggestion(self) -> Suggestion | None:
-        """The latest suggestion, None before the first."""
-        return self.curve.suggestion
-
     def suggest(self) -> SegmentationWorker:
-        """Score numbers of clusters for the chosen image, in the background.
+        """Score numbers of clusters for the chosen image in the background.
 
         Returns
         -------
         SegmentationWorker
-            Emits `returned` with the Suggestion, `errored` with an exception,
-            and in every case `finished`.
+            A worker that emits `returned` with the Suggestion or `errored` with
+            an exception, and in every case `finished`, also after canceling.
 
         Raises
         ------
         ValueError
             If there is no image layer.
         RuntimeError
-            If a suggestion is under way.
+            If a suggestion is already being computed.
         """
-        return self._ask(self.dock.task())
+        return self._suggest_for(self.dock.task())
 
     def refresh(self) -> None:
-        """With live on, ask anew where the latest result is of other pixels or colors."""
+        """Suggest again if the latest result has other pixels or other options of the summary.
+
+        Do so only in live mode, and once for each result: when the panel is
+        opened again, it must not replace a suggestion that the user asked for.
+        """
         result = self.dock.result
-        if not self.dock.live.value or result is None or result is self._seen or self.is_working:
+        if not self.dock.live.value or self.is_working:
             return
-        self._seen = result
-        if self._task is None or not _asks_alike(result.task, self._task):
-            self._ask(result.task)
+        if result is None or result is self._checked_result:
+            return
+        self._checked_result = result
+        if self._task is None or not _fit_same_pixels(result.task, self._task):
+            self._suggest_for(result.task)
 
     def work_changed(self) -> None:
-        """Let one suggestion be asked for at a time."""
+        """Enable the button when no suggestion is being computed."""
         self.suggest_button.enabled = not self.is_working
         if not self.is_working:
-            # A result may have come meanwhile.
+            # `refresh` has ignored results that arrived during the work.
             self.refresh()
 
-    def _ask(self, task: Task) -> SegmentationWorker:
-        worker = self.start(Question(task), partial(self._show, task.source.name))
+    def _suggest_for(self, task: Task) -> SegmentationWorker:
+        worker = self.start(SuggestionWork(task), partial(self._show_suggestion, task.source.name))
         self._task = task
         return worker
 
-    def _show(self, name: str, suggestion: Suggestion) -> None:
-        short = name if len(name) <= _LONG else f"{name[: _LONG - 1]}…"
+    def _show_suggestion(self, name: str, suggestion: Suggestion) -> None:
+        short = name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"
         votes = ", ".join(map(str, sorted(suggestion.votes.values())))
         self.message.setText(
-            f"{suggestion.n_clusters} clusters for {short}; the scores vote {votes}."
+            f"Suggested for {short}: {suggestion.n_clusters} clusters (votes: {votes})."
         )
         self.curve.show_suggestion(suggestion)
         self.curve.show()
 
-    def _choose(self, n_clusters: int) -> None:
+    def _set_n_clusters(self, n_clusters: int) -> None:
         self.dock.n_clusters.value = n_clusters
 
 
-def _asks_alike(task: Task, other: Task) -> bool:
-    """Whether two tasks are of the same pixels in the same colors."""
+def _fit_same_pixels(task: Task, other: Task) -> bool:
+    """Return whether two tasks fit the same pixels with the same options of the summary."""
     if task.masks is not None or other.masks is not None:
-        # It may have been painted over.
+        # The user may have painted in the layer of the mask.
         return False
-    return _question_of(task) == _question_of(other)
+    return _identify_pixels(task) == _identify_pixels(other)
 
 
-def _question_of(task: Task) -> tuple[object, ...]:
+def _identify_pixels(task: Task) -> tuple[object, ...]:
+    # The task keeps its arrays alive, so no other array can get the same id.
     source, pixels = task.source, [id(array) for array in task.arrays]
     return (source.unique_id, source.level, source.stack, task.summary_options, pixels)

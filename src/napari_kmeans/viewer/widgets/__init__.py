@@ -1,1 +1,1 @@
-"""Qt widgets that know nothing of the dock."""
+"""Qt widgets that do not depend on the dock."""

@@ -1,4 +1,4 @@
-"""A list of the clusters in a Labels layer, to look at them and to edit them."""
+"""A list widget that shows and edits the clusters of a Labels layer."""
 
 from __future__ import annotations
 
@@ -34,41 +34,44 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 LABEL, NAME, PERCENT, AREA, COLOR = range(5)
+"""The columns of the table."""
 
 _HEADERS = ("Label", "Name", "Share", "Area", "Color")
 _HEADER_TIPS = (
-    "Which number the pixels have in the layer. Clear the box to hide them.",
-    "A name of your own: double-click, or press F2.",
+    "The label of the cluster in the layer. Clear the box to hide the cluster.",
+    "The name of the cluster. Double-click or press F2 to edit it.",
     "The share of all pixels that were clustered.",
-    "In the units of the layer.",
-    "Double-click to choose another color.",
+    "The area or volume, in the units of the layer.",
+    "The color of the cluster. Double-click to choose another one.",
 )
-_SWATCH = 14
+_SWATCH_SIZE = 14
+"""Edge of the square that shows the color of a cluster, in pixels."""
 
-_OUTDATED = "\u26a0 Edited by hand: shares and areas are outdated."
+_OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
 
 _Role = Qt.ItemDataRole
 
 
-class _Table(QAbstractTableModel):
-    """What the list shows of each cluster, read from the layer when it is asked for."""
+class _ClusterModel(QAbstractTableModel):
+    """A table with one row per cluster. Its cells are read from the layer on every request."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.clusters: Clusters | None = None
         self.labels: list[int] = []
 
-    def refresh(self) -> bool:
-        """Take over what the layer holds now; return whether there are other rows."""
+    def refresh(self) -> None:
+        """Read the clusters of the layer again."""
         labels = [] if self.clusters is None else self.clusters.labels
+        # A reset clears the selection and closes the editor of a name. It is only needed
+        # if the rows are different.
         if labels == self.labels:
             last = self.index(len(labels) - 1, COLOR)
             self.dataChanged.emit(self.index(0, LABEL), last)
-            return False
+            return
         self.beginResetModel()
         self.labels = labels
         self.endResetModel()
-        return True
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.labels)
@@ -98,19 +101,19 @@ class _Table(QAbstractTableModel):
             return None
         label, column = self.labels[index.row()], index.column()
         if role in (_Role.DisplayRole, _Role.EditRole):
-            return self._text(label, column)
+            return self._cell_text(label, column)
         if role == _Role.ToolTipRole:
-            return self._tip(label, column)
+            return self._cell_tip(label, column)
         if role == _Role.TextAlignmentRole and column in (PERCENT, AREA):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == _Role.DecorationRole and column == COLOR:
-            return _swatch(self.clusters.hex_color(label))
+            return _make_swatch(self.clusters.hex_color(label))
         if role == _Role.CheckStateRole and column == LABEL:
             shown = self.clusters.is_shown(label)
             return Qt.CheckState.Checked if shown else Qt.CheckState.Unchecked
         return None
 
-    def _text(self, label: int, column: int) -> str:
+    def _cell_text(self, label: int, column: int) -> str:
         clusters = self.clusters
         assert clusters is not None
         if column == PERCENT:
@@ -121,7 +124,7 @@ class _Table(QAbstractTableModel):
             return str(label)
         return clusters.name(label) if column == NAME else clusters.hex_color(label)
 
-    def _tip(self, label: int, column: int) -> str:
+    def _cell_tip(self, label: int, column: int) -> str:
         assert self.clusters is not None
         if column in (PERCENT, AREA):
             counted = self.clusters.counted
@@ -141,23 +144,23 @@ class _Table(QAbstractTableModel):
 
 
 class ClusterList(QWidget):
-    """The clusters of a Labels layer: their colors, names and sizes.
+    """A list of the clusters of a Labels layer with their names, sizes and colors.
 
-    Rows that are selected stand out in the viewer. All that is edited here is
-    in the layer: `data`, `colormap` and `features`.
+    The clusters of the selected rows are highlighted in the viewer. Every edit
+    changes the layer itself: its `data`, `colormap` and `features`.
 
     Parameters
     ----------
     layer : napari.layers.Labels, optional
-        Made by a run of this plugin; None shows an empty list.
+        A layer that a run of this plugin has made. None shows an empty list.
     parent : QWidget, optional
     """
 
     def __init__(self, layer: Labels | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._clusters: Clusters | None = None
-        self._is_syncing = False
-        self._model = _Table(self)
+        self._is_refreshing = False
+        self._model = _ClusterModel(self)
         self.table = self._make_table()
         self._selection = cast("Any", self.table.selectionModel())
         self.message, self.outdated = QLabel(), QLabel(_OUTDATED)
@@ -171,7 +174,7 @@ class ClusterList(QWidget):
         layout.addWidget(self.table)
         layout.addWidget(self.outdated)
         layout.addWidget(self.message)
-        layout.addWidget(self._buttons())
+        layout.addWidget(self._make_buttons())
         self.set_layer(layer)
 
     # ---------------------------------------------------------------- widgets
@@ -183,12 +186,12 @@ class ClusterList(QWidget):
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
-        # Tab leaves the list for the buttons; arrows move in it.
+        # Tab moves the focus to the buttons. The arrow keys move between the rows.
         table.setTabKeyNavigation(False)
         table.setMinimumWidth(310)
         table.setShowGrid(False)
         table.setWordWrap(False)
-        table.setIconSize(QSize(_SWATCH, _SWATCH))
+        table.setIconSize(QSize(_SWATCH_SIZE, _SWATCH_SIZE))
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         table.verticalHeader().hide()
@@ -203,35 +206,37 @@ class ClusterList(QWidget):
         return cast("QTableView", table)
 
     def _make_actions(self) -> None:
-        self.merge_action = self._action(
-            "&Merge", "M", "Make one cluster of those that are selected.", self._on_merge
+        self.merge_action = self._make_action(
+            "&Merge", "M", "Merge the selected clusters into one.", self._on_merge
         )
-        self.rename_action = self._action(
-            "Re&name", "F2", "Give the cluster a name of your own.", self._on_rename
+        self.rename_action = self._make_action(
+            "Re&name", "F2", "Edit the name of the selected cluster.", self._on_rename
         )
-        self.color_action = self._action(
-            "&Color…", "Return", "Choose another color for the cluster.", self.choose_color
+        self.color_action = self._make_action(
+            "&Color…", "Return", "Choose a color for the selected cluster.", self.choose_color
         )
-        self.show_action = self._action(
-            "Show or hide", "Space", "Hide the selected clusters, or show them.", self._on_show
+        self.show_action = self._make_action(
+            "Show or hide", "Space", "Hide or show the selected clusters.", self._on_show
         )
-        self.clear_action = self._action(
-            "Select none", "Escape", "Let all clusters look alike again.", self._on_clear
+        self._make_action(
+            "Select none", "Escape", "Clear the selection and the highlight.", self._on_clear
         )
-        self.undo_action = self._action(
-            "&Undo", "Ctrl+Z", "Take the last change in this list back.", self.undo
+        self.undo_action = self._make_action(
+            "&Undo", "Ctrl+Z", "Undo the last change in this list.", self.undo
         )
-        self.redo_action = self._action(
-            "Red&o", "Ctrl+Shift+Z", "Make the change again that was undone.", self.redo
+        self.redo_action = self._make_action(
+            "Red&o", "Ctrl+Shift+Z", "Repeat the change that was undone last.", self.redo
         )
+        # Undo and redo also work while a button of this widget has the focus.
         for action in (self.undo_action, self.redo_action):
             action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             self.addAction(action)
 
-    def _action(self, text: str, keys: str, tip: str, slot: Callable[[], None]) -> QAction:
+    def _make_action(self, text: str, keys: str, tip: str, slot: Callable[[], None]) -> QAction:
         action = QAction(text, self)
         action.setShortcut(QKeySequence(keys))
-        # While a name is typed, keys are letters of it.
+        # The shortcut acts only while the table itself has the focus. In the editor of a
+        # name, keys such as M and Space must type letters.
         action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
         native = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
         action.setToolTip(f"{tip} ({native})")
@@ -239,27 +244,27 @@ class ClusterList(QWidget):
         self.table.addAction(action)
         return action
 
-    def _buttons(self) -> QWidget:
+    def _make_buttons(self) -> QWidget:
         widget = QWidget()
         layout = QHBoxLayout(widget)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         actions = (self.merge_action, self.rename_action, self.color_action)
         for action in (*actions, self.undo_action, self.redo_action):
-            layout.addWidget(_button(action))
+            layout.addWidget(_make_button(action))
         return widget
 
     # --------------------------------------------------------------- the layer
 
     @property
     def layer(self) -> Labels | None:
-        """The layer whose clusters are shown, or None."""
+        """The layer whose clusters are listed, or None."""
         return None if self._clusters is None else self._clusters.layer
 
     def set_layer(self, layer: Labels | None) -> None:
-        """Show the clusters of another layer; what was highlighted looks as before.
+        """List the clusters of another layer, and remove the highlight from the previous one.
 
-        What could be undone in the layer shown so far no longer can.
+        Edits of the previous layer can no longer be undone.
         """
         if layer is self.layer and layer is not None:
             return
@@ -271,33 +276,35 @@ class ClusterList(QWidget):
         self._clusters = self._model.clusters = None if layer is None else Clusters(layer)
         if self._clusters is not None:
             self._clusters.events.changed.connect(self._refresh)
+            # A deleted widget must not follow its layer, which may live on.
             self.destroyed.connect(self._clusters.disconnect)
         self._refresh()
 
     def _refresh(self) -> None:
-        with self._syncing():
+        with self._refreshing():
             self._model.refresh()
             self._select_highlighted()
-        self._update_texts()
+        self._update_actions_and_texts()
 
     @contextmanager
-    def _syncing(self) -> Iterator[None]:
-        self._is_syncing = True
+    def _refreshing(self) -> Iterator[None]:
+        """Do not highlight the selected clusters while the rows and the selection are rebuilt."""
+        self._is_refreshing = True
         try:
             yield
         finally:
-            self._is_syncing = False
+            self._is_refreshing = False
 
     # --------------------------------------------------------------- selecting
 
     @property
     def selected(self) -> list[int]:
-        """The labels of the rows that are selected, from the top."""
+        """The labels of the selected rows, from top to bottom."""
         rows = sorted(index.row() for index in self._selection.selectedRows())
         return [self._model.labels[row] for row in rows]
 
     def select(self, labels: Collection[int]) -> None:
-        """Select the rows of these labels, and no others."""
+        """Select exactly the rows of these labels."""
         if self._clusters is not None:
             self._clusters.highlight(labels)
 
@@ -311,16 +318,17 @@ class ClusterList(QWidget):
                 selection.select(self._model.index(row, LABEL), self._model.index(row, COLOR))
         flag = QItemSelectionModel.SelectionFlag.ClearAndSelect
         self._selection.select(selection, flag)
+        # The arrow keys start from the current cell.
         if selection.indexes():
             current = selection.indexes()[0].siblingAtColumn(NAME)
             no_update = QItemSelectionModel.SelectionFlag.NoUpdate
             self._selection.setCurrentIndex(current, no_update)
 
     def _on_selection_changed(self) -> None:
-        if not self._is_syncing and self._clusters is not None:
+        if not self._is_refreshing and self._clusters is not None:
             self._clusters.highlight(self.selected)
 
-    def _update_texts(self) -> None:
+    def _update_actions_and_texts(self) -> None:
         selected = self.selected
         self.merge_action.setEnabled(len(selected) > 1)
         self.rename_action.setEnabled(len(selected) == 1)
@@ -328,13 +336,13 @@ class ClusterList(QWidget):
         self.show_action.setEnabled(bool(selected))
         self.undo_action.setEnabled(self._clusters is not None and self._clusters.can_undo)
         self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
-        self.message.setText(self._summary(selected))
+        self.message.setText(self._describe_selection(selected))
         self.outdated.setVisible(self._clusters is not None and self._clusters.is_outdated)
 
-    def _summary(self, selected: list[int]) -> str:
+    def _describe_selection(self, selected: list[int]) -> str:
         if self._clusters is None or not self._model.labels:
             return "No clusters yet: run a clustering first."
-        text = f"{len(self._model.labels)} clusters; select some to highlight them."
+        text = f"{len(self._model.labels)} clusters; select rows to highlight them."
         if selected:
             percent = format_percent(self._clusters.percent(selected))
             text = f"{len(selected)} selected: {percent}, {self._clusters.area(selected)}"
@@ -343,46 +351,43 @@ class ClusterList(QWidget):
 
     # ----------------------------------------------------------------- editing
 
-    def rename(self, label: int, name: str) -> None:
-        """Give a cluster a name."""
-        self._known().rename(label, name)
-
     def set_color(self, label: int, color: Any) -> None:
-        """Give a cluster a color: a name or code that napari knows, or (red, green, blue)."""
-        self._known().set_color(label, color)
-
-    def set_shown(self, labels: Collection[int], shown: bool) -> None:
-        """Show some clusters, or hide them."""
-        self._known().show(labels, shown)
+        """Set the color of a cluster: a name or code that napari accepts, or (red, green, blue)."""
+        self._require_clusters().set_color(label, color)
 
     def merge(self, labels: Collection[int]) -> int:
-        """Make one cluster of several, and return its label."""
-        return self._known().merge(labels)
+        """Merge clusters into one, and return the label of the merged cluster."""
+        return self._require_clusters().merge(labels)
 
     def undo(self) -> None:
-        """Take the last edit back, if there is one."""
-        self._known().undo()
+        """Undo the last edit, if there is one."""
+        self._require_clusters().undo()
 
     def redo(self) -> None:
-        """Make the edit again that was undone last, if there is one."""
-        self._known().redo()
+        """Repeat the edit that was undone last, if there is one."""
+        self._require_clusters().redo()
 
     def choose_color(self) -> None:
-        """Open a dialog for the color of the cluster that is selected."""
+        """Open a dialog to choose a color for the selected cluster.
+
+        Do nothing unless exactly one cluster is selected.
+        """
         if self._clusters is None or len(self.selected) != 1:
             return
         clusters, label = self._clusters, self.selected[0]
         dialog = QColorDialog(QColor(clusters.hex_color(label)), self)
         dialog.setWindowTitle(f"Color of cluster {label}")
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.colorSelected.connect(
-            lambda color: (
-                self.set_color(label, color.name()) if clusters is self._clusters else None
-            )
-        )
+
+        def set_chosen_color(color: QColor) -> None:
+            # By now the list may show another layer, which must keep its colors.
+            if clusters is self._clusters:
+                self.set_color(label, color.name())
+
+        dialog.colorSelected.connect(set_chosen_color)
         dialog.open()
 
-    def _known(self) -> Clusters:
+    def _require_clusters(self) -> Clusters:
         if self._clusters is None:
             raise ValueError("layer must be a Labels layer, got None: call set_layer first.")
         return self._clusters
@@ -395,7 +400,7 @@ class ClusterList(QWidget):
         self.table.edit(self._model.index(row, NAME))
 
     def _on_show(self) -> None:
-        clusters, selected = self._known(), self.selected
+        clusters, selected = self._require_clusters(), self.selected
         clusters.show(selected, not all(clusters.is_shown(label) for label in selected))
 
     def _on_clear(self) -> None:
@@ -408,19 +413,23 @@ class ClusterList(QWidget):
     # ----------------------------------------------------------------- closing
 
     def hideEvent(self, event: Any) -> None:
-        """Let all clusters look alike when the list is closed, or another tab is shown."""
+        """Remove the highlight when the list is closed or folded, or its tab is left.
+
+        A spontaneous event comes from the window system, for example when the window is
+        minimized: then the highlight stays.
+        """
         if not event.spontaneous():
             self.select([])
         super().hideEvent(event)
 
 
 def format_percent(percent: float) -> str:
-    """Return a share in per cent, in as few digits as tell it."""
+    """Return a percentage as text: one decimal, or one significant digit below 0.95 %."""
     return f"{percent:.1f} %" if percent >= 0.95 or not percent else f"{percent:.1g} %"
 
 
-def _button(action: QAction) -> QPushButton:
-    """Return a button that does what an action does, and can be used when it can."""
+def _make_button(action: QAction) -> QPushButton:
+    """Return a button that triggers an action and is enabled whenever the action is."""
     button = QPushButton(action.text())
     button.setToolTip(action.toolTip())
     button.setMinimumWidth(0)
@@ -429,15 +438,15 @@ def _button(action: QAction) -> QPushButton:
     return button
 
 
-def _swatch(color: str) -> QIcon:
-    pixmap = QPixmap(_SWATCH, _SWATCH)
+def _make_swatch(color: str) -> QIcon:
+    pixmap = QPixmap(_SWATCH_SIZE, _SWATCH_SIZE)
     pixmap.fill(QColor(color))
-    # A line around it, or black would not be seen on a dark theme, nor white on a light one.
+    # The gray border keeps black visible on a dark theme, and white on a light theme.
     painter = QPainter(pixmap)
     painter.setPen(QColor(128, 128, 128))
-    painter.drawRect(0, 0, _SWATCH - 1, _SWATCH - 1)
+    painter.drawRect(0, 0, _SWATCH_SIZE - 1, _SWATCH_SIZE - 1)
     painter.end()
     icon = QIcon(pixmap)
-    # Else Qt would tint it in a row that is selected.
+    # Without a pixmap for this mode, Qt tints the icon in a selected row.
     icon.addPixmap(pixmap, QIcon.Mode.Selected)
     return icon

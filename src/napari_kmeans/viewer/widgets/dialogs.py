@@ -1,4 +1,4 @@
-"""Dialogs that ask for the path of a file."""
+"""Dialogs that ask the user for the path of a file."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ if TYPE_CHECKING:
 
 
 def ask_where_to_save(parent: QWidget, title: str, name: str, kinds: str) -> Path | None:
-    """Ask for a file to write, None if the user thinks better of it.
+    """Ask for the path of a file to write, and return the path.
 
     Parameters
     ----------
     parent : QWidget
     title : str
     name : str
-        What is suggested; its suffix is added where the user gives none.
+        The suggested file name. Its suffix is added if the user enters a path
+        without a suffix.
     kinds : str
-        The files to be seen, as QFileDialog names them.
+        The file types to list, as a name filter of QFileDialog: "Tables (*.csv)".
+
+    Returns
+    -------
+    pathlib.Path or None
+        None if the user cancels the dialog.
     """
     path, _ = QFileDialog.getSaveFileName(parent, title, name, kinds)
     if not path:
@@ -30,6 +36,6 @@ def ask_where_to_save(parent: QWidget, title: str, name: str, kinds: str) -> Pat
 
 
 def ask_what_to_open(parent: QWidget, title: str, kinds: str) -> Path | None:
-    """Ask for a file to read, None if the user thinks better of it."""
+    """Ask for the path of a file to read. Return None if the user cancels the dialog."""
     path, _ = QFileDialog.getOpenFileName(parent, title, "", kinds)
     return Path(path) if path else None

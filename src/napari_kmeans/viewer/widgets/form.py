@@ -1,4 +1,4 @@
-"""Fields for options, and the forms, rows and folders they are laid out in."""
+"""Form fields for options, and the forms, rows and folders that contain the fields."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 class WordOrNumber(LineEdit):
-    """A line that holds a whole number, or a word such as "auto"."""
+    """A line edit for a whole number or a word such as "auto"."""
 
     def get_value(self) -> int | str:  # type: ignore[override]
-        """Return the number, or the text where it is none."""
+        """Return the number, or the text if it is not a whole number."""
         text = str(super().get_value()).strip()
         return int(text) if text.isdecimal() else text
 
@@ -71,7 +71,10 @@ def option_field(name: str, **arguments: Any) -> Any:
 
 
 def narrow(field: ComboBox) -> None:
-    """Let a field be narrower than its longest choice, for layers may have any name."""
+    """Allow a combo box to be narrower than its longest choice.
+
+    Layers may have names of any length, and the dock must stay narrow.
+    """
     field.native.setSizeAdjustPolicy(
         QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     )
@@ -79,38 +82,49 @@ def narrow(field: ComboBox) -> None:
 
 
 def offer_choices(field: ComboBox) -> None:
-    """Offer the choices there are now; what is chosen stays, also under a new name."""
-    chosen = field.value
+    """Update the choices of a combo box. The chosen value stays, even if it was renamed."""
+    value = field.value
     field.reset_choices()
-    if chosen in field.choices:
-        field.value = chosen
-    # The list may be wider than the field, to be read to the end.
+    if value in field.choices:
+        field.value = value
+    # The pop-up list may be wider than the field, so that long names can be read.
     view = field.native.view()
     view.setMinimumWidth(view.sizeHintForColumn(0))
 
 
 def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
-    """Return a slider over the usual values of a field; it rests at the end beyond them."""
+    """Return a slider for the usual values of a number field.
+
+    The slider and the field follow each other. If the value of the field is
+    outside the range of the slider, the slider rests at its nearest end.
+
+    Parameters
+    ----------
+    field : SpinBox
+    usual : tuple of 2 int
+        The smallest and the largest value of the slider.
+    """
     slider = Slider(
         min=usual[0], max=usual[1], value=field.value, readout=False, tooltip=field.tooltip
     )
 
-    def follow(value: int) -> None:
+    def follow_field(value: int) -> None:
+        # Without blocking, the limited value would be written back into the field.
         with slider.changed.blocked():
             slider.value = min(max(value, usual[0]), usual[1])
 
     slider.changed.connect(field.set_value)
-    field.changed.connect(follow)
+    field.changed.connect(follow_field)
     return slider
 
 
-def scrolling(layout: QLayout) -> QVBoxLayout:
-    """Put a column into a layout that scrolls, from top to bottom only."""
+def add_scroll_area(layout: QLayout) -> QVBoxLayout:
+    """Add a vertically scrolling area to a layout; return the column layout inside the area."""
     column = QWidget()
     inner = QVBoxLayout(column)
     inner.setContentsMargins(6, 6, 4, 6)
     inner.setAlignment(Qt.AlignmentFlag.AlignTop)
-    area = _Scroller()
+    area = _VerticalScrollArea()
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -120,27 +134,27 @@ def scrolling(layout: QLayout) -> QVBoxLayout:
     return inner
 
 
-class _Scroller(QScrollArea):
-    """A scroll area as wide as what is in it, and as high as there is room."""
+class _VerticalScrollArea(QScrollArea):
+    """A scroll area that is as wide as its content, and as high as the window allows."""
 
     def minimumSizeHint(self) -> QSize:
-        """Return the width of the content, with room for the bar."""
-        return QSize(self._with_bar(self._content().minimumSizeHint().width()), 200)
+        """Return the width of the content with the scroll bar, and a height of 200 pixels."""
+        return QSize(self._add_bar_width(self._content().minimumSizeHint().width()), 200)
 
     def sizeHint(self) -> QSize:
-        """Return the size at which nothing needs to scroll."""
+        """Return the size at which all of the content is visible without scrolling."""
         size = self._content().sizeHint()
-        return QSize(self._with_bar(size.width()), size.height())
+        return QSize(self._add_bar_width(size.width()), size.height())
 
     def _content(self) -> QWidget:
         return cast("QWidget", self.widget())
 
-    def _with_bar(self, width: int) -> int:
+    def _add_bar_width(self, width: int) -> int:
         return width + cast("QScrollBar", self.verticalScrollBar()).sizeHint().width()
 
 
 def row(fields: Sequence[Any]) -> QWidget:
-    """Put fields side by side."""
+    """Return a widget with fields side by side."""
     widget = QWidget()
     layout = QHBoxLayout(widget)
     layout.setContentsMargins(0, 0, 0, 0)
@@ -150,9 +164,16 @@ def row(fields: Sequence[Any]) -> QWidget:
 
 
 def form(rows: Sequence[Any]) -> QWidget:
-    """Stack fields beside their labels; magicgui aligns them for a font that is not napari's.
+    """Return a form with one field per row, and the label of the field to its left.
 
-    A row is a field, or a label, a tooltip and what stands beside them.
+    A container of magicgui could do the same, but it computes the width of the
+    labels for the default font of Qt, which is not the font of napari.
+
+    Parameters
+    ----------
+    rows : sequence
+        Each row is a field of magicgui, or a tuple of label, tooltip and QWidget.
+        A check box contains its own label and gets the full width.
     """
     widget = QWidget()
     layout = QFormLayout(widget)
@@ -162,14 +183,15 @@ def form(rows: Sequence[Any]) -> QWidget:
         if isinstance(each, CheckBox):
             layout.addRow(each.native)
         elif isinstance(each, tuple):
-            layout.addRow(_label(*each[:2]), each[2])
+            label, tooltip, content = each
+            layout.addRow(_make_label(label, tooltip), content)
         else:
-            layout.addRow(_label(each.label, each.tooltip), each.native)
+            layout.addRow(_make_label(each.label, each.tooltip), each.native)
     return widget
 
 
 def show_row(field: Any, visible: bool) -> None:
-    """Show a row of a form with its label, or take it away; nothing before it is in a form."""
+    """Show or hide a row of a form with its label. Do nothing if the field is not in a form."""
     parent = field.native.parentWidget()
     layout = parent.layout() if parent else None
     label = layout.labelForField(field.native) if isinstance(layout, QFormLayout) else None
@@ -178,33 +200,37 @@ def show_row(field: Any, visible: bool) -> None:
         field.native.setVisible(visible)
 
 
-def _label(text: str, tooltip: str) -> QLabel:
+def _make_label(text: str, tooltip: str) -> QLabel:
     label = QLabel(text)
     label.setToolTip(tooltip)
     return label
 
 
 def folder(title: str, tooltip: str = "") -> QCollapsible:
-    """Return an empty folder, closed at first, that opens at a click on its title."""
-    # Blank, since the title has an arrow; an empty QIcon counts as none in PySide.
-    folder = QCollapsible(expandedIcon=" ", collapsedIcon=" ")
-    # What is inside grows and shrinks; an animation would keep the height it began with.
-    folder.setDuration(0)
-    for layout in (folder.layout(), folder.content().layout()):
+    """Return an empty, closed folder that opens with a click on its title."""
+    # The icons are blank, because the title contains the arrow. They are spaces, because
+    # an empty QIcon is false in PySide: superqt would then set no icon, and fail.
+    collapsible = QCollapsible(expandedIcon=" ", collapsedIcon=" ")
+    # The content may grow or shrink at any time. An animation would end at the height that
+    # the content had when the animation began.
+    collapsible.setDuration(0)
+    for layout in (collapsible.layout(), collapsible.content().layout()):
         if layout is not None:
             layout.setContentsMargins(0, 0, 0, 0)
-    button = folder.toggleButton()
+    button = collapsible.toggleButton()
     button.setIconSize(QSize(0, 0))
     button.setStyleSheet("text-align: left; border: none; background: none;")
     button.setToolTip(tooltip)
-    folder.toggled.connect(lambda is_open: folder.setText(f"{'▾' if is_open else '▸'} {title}"))
-    folder.setText(f"▸ {title}")
-    folder.collapse(animate=False)
-    return folder
+    collapsible.toggled.connect(
+        lambda is_open: collapsible.setText(f"{'▾' if is_open else '▸'} {title}")
+    )
+    collapsible.setText(f"▸ {title}")
+    collapsible.collapse(animate=False)
+    return collapsible
 
 
-def folded_away(title: str, content: QWidget) -> QCollapsible:
-    """Return a folder with something inside."""
-    result = folder(title)
-    result.addWidget(content)
-    return result
+def folder_with(title: str, content: QWidget) -> QCollapsible:
+    """Return a closed folder that contains a widget."""
+    collapsible = folder(title)
+    collapsible.addWidget(content)
+    return collapsible

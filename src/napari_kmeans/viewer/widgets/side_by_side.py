@@ -1,4 +1,4 @@
-"""Layers beside their originals in napari's grid, and the way back."""
+"""Show layers beside their originals in the grid of napari, and restore the earlier view."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ if TYPE_CHECKING:
 _GRID = ("enabled", "stride", "shape", "spacing")
 _CAMERA = ("center", "zoom", "angles")
 _GAP = 0.02
+"""Space between the cells of the grid, as a share of the size of a cell."""
 
 
 class SideBySide:
-    """Shows layers in a grid beside those they were made of, until `back`.
+    """A view of layers in a grid beside their originals, until `back` is called.
+
+    All other layers are hidden.
 
     Parameters
     ----------
     viewer : napari.Viewer
     originals : sequence of napari.layers.Layer
-        Those in the viewer that come first.
+        Layers in the viewer. They come first in the grid.
     layers : sequence of napari.layers.Layer
-        Not yet in the viewer.
+        Layers to add to the viewer.
     """
 
     def __init__(
@@ -32,7 +35,9 @@ class SideBySide:
     ) -> None:
         self._viewer, self._originals, self.layers = viewer, originals, layers
         grid, camera = viewer.canvas.grid, viewer.scene.camera
-        self._seen = {each: (each.visible, each.name_overlay.visible) for each in viewer.layers}
+        self._visibility = {
+            each: (each.visible, each.name_overlay.visible) for each in viewer.layers
+        }
         self._grid = {name: getattr(grid, name) for name in _GRID}
         self._camera = {name: getattr(camera, name) for name in _CAMERA}
         for each in viewer.layers:
@@ -40,20 +45,27 @@ class SideBySide:
         viewer.layers.extend(layers)
         for each in [*originals, *layers]:
             each.name_overlay.visible = True
+        # Enable the grid last, for the reason given in `back`.
         grid.stride, grid.shape, grid.spacing, grid.enabled = 1, (-1, -1), _GAP, True
         viewer.reset_view(reset_camera_angle=False)
 
     def back(self) -> None:
-        """Take the layers away, and show what was seen before; what is gone stays gone."""
-        # First of all: the grid is laid out anew at every change.
+        """Remove the layers, and restore visibility, name overlays, grid and camera.
+
+        Layers that the user has removed in the meantime are left out.
+        """
+        # Restore the grid first: while it is enabled, napari lays it out again whenever a
+        # layer is removed, shown or hidden.
         self._viewer.canvas.grid.update(self._grid)
-        here = self._viewer.layers
-        if here.selection.active in self.layers:
-            here.selection.active = next((each for each in self._originals if each in here), None)
+        present = self._viewer.layers
+        if present.selection.active in self.layers:
+            present.selection.active = next(
+                (each for each in self._originals if each in present), None
+            )
         for layer in self.layers:
-            if layer in here:
-                here.remove(layer)
-        for layer, (visible, named) in self._seen.items():
-            if layer in here:
-                layer.visible, layer.name_overlay.visible = visible, named
+            if layer in present:
+                present.remove(layer)
+        for layer, (visible, has_overlay) in self._visibility.items():
+            if layer in present:
+                layer.visible, layer.name_overlay.visible = visible, has_overlay
         self._viewer.scene.camera.update(self._camera)
