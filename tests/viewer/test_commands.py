@@ -103,7 +103,7 @@ def test_suggesting_without_a_dock(viewer, execute, qtbot, quadrants):
     pytest.importorskip("napari_kmeans.viewer.panels.number_panel")
     viewer.add_image(quadrants, name="picture", rgb=True)
     execute("napari-kmeans.suggest")
-    panel = dock_of(viewer).folds["Which K?"].panel
+    panel = dock_of(viewer).folds["number"].panel
     qtbot.waitUntil(lambda: panel.suggestion is not None, timeout=20_000)
     expected = suggest_n_clusters(quadrants, rgb=True)
     assert panel.suggestion.scores.equals(expected.scores)
@@ -125,7 +125,7 @@ def test_applying_the_last_model_after_the_dock_was_closed(
     execute("napari-kmeans.apply")
     qtbot.waitUntil(lambda: "other labels" in viewer.layers, timeout=20_000)
     np.testing.assert_array_equal(viewer.layers["other labels"].data, model.predict(other))
-    panel = dock_of(viewer).folds["Apply to…"].panel
+    panel = dock_of(viewer).folds["apply"].panel
     qtbot.waitUntil(lambda: panel.apply_button.enabled)
     assert not messages()
 

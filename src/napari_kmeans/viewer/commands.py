@@ -25,14 +25,14 @@ def segment_active_layer(viewer: napari.Viewer) -> None:
 def suggest_number(viewer: napari.Viewer) -> None:
     """Suggest the number of clusters for the active layer."""
     with _told():
-        _panel_of(_dock_on_active_layer(viewer), "Which K?").suggest()
+        _panel_of(_dock_on_active_layer(viewer), "number").suggest()
 
 
 def apply_last_model(viewer: napari.Viewer) -> None:
     """Find the clusters of the last run in the active layer."""
     with _told():
         dock = _dock_on_active_layer(viewer)
-        _panel_of(dock, "Apply to…").apply(dock.image.value)
+        _panel_of(dock, "apply").apply(dock.image.value)
 
 
 def open_dock(viewer: napari.Viewer) -> KMeansWidget:
@@ -70,5 +70,5 @@ def _dock_on_active_layer(viewer: napari.Viewer) -> KMeansWidget:
     return dock
 
 
-def _panel_of(dock: KMeansWidget, title: str) -> Any:
-    return dock.folds[title].open()
+def _panel_of(dock: KMeansWidget, name: str) -> Any:
+    return dock.folds[name].open()

@@ -17,7 +17,7 @@ from napari_kmeans.viewer.provenance import METADATA_KEY
 def panel(dock, finish):
     dock.run()
     finish(dock)
-    return dock.folds["Apply to…"].open()
+    return dock.folds["apply"].open()
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_file_with_joined_clusters(
 ):
     merged = merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 0, 2])
     merged.model.save(tmp_path / "model.json")
-    panel = dock.folds["Apply to…"].open()
+    panel = dock.folds["apply"].open()
     assert not panel.apply_button.enabled
     choose_file(tmp_path / "model.json")
     panel.load_button.native.click()
@@ -194,7 +194,7 @@ def test_levels_in_other_units_are_told_of_once(viewer, panel, qtbot, quadrants)
 def test_without_a_model_or_of_slices(viewer, open_dock, finish, steps):
     viewer.add_image(steps, name="steps")
     dock = open_dock()
-    panel = dock.folds["Apply to…"].open()
+    panel = dock.folds["apply"].open()
     with pytest.raises(ValueError, match="there is no model yet: run the clustering, or load"):
         panel.apply()
     dock.stack.value, dock.n_clusters.value = "each", 2

@@ -46,7 +46,7 @@ def compare(rest):
     """Compare numbers of clusters in a dock, and return its panel."""
 
     def compare_them(dock, numbers):
-        panel = dock.folds["Compare"].open()
+        panel = dock.folds["compare"].open()
         panel.numbers.value = numbers
         panel.compare()
         rest(panel)
@@ -83,7 +83,7 @@ def test_lists_that_cannot(text):
 
 
 def test_a_bad_list_is_told_by_the_button_and_by_the_key(viewer, dock):
-    panel = dock.folds["Compare"].open()
+    panel = dock.folds["compare"].open()
     panel.numbers.value = "two"
     panel.compare_button.native.click()
     QTest.keyClick(panel.numbers.native, Qt.Key.Key_Return)
@@ -348,7 +348,7 @@ def test_a_real_photograph(viewer, open_dock, compare):
 
 
 def test_without_an_image_it_is_told(open_dock):
-    panel = open_dock().folds["Compare"].open()
+    panel = open_dock().folds["compare"].open()
     panel.compare_button.native.click()
     assert messages() == ["image must be an image layer, got None: open an image first."]
 
@@ -367,7 +367,7 @@ def test_an_error_on_the_way_leaves_all_as_it_was(viewer, dock, compare):
 
 def test_canceling_leaves_all_as_it_was(viewer, dock, qtbot, rest, slow):
     viewer.layers["picture"].data = slow
-    panel = dock.folds["Compare"].open()
+    panel = dock.folds["compare"].open()
     panel.compare_button.native.click()
     qtbot.waitUntil(slow.asked.is_set)
     assert not panel.compare_button.enabled
@@ -384,7 +384,7 @@ def test_canceling_leaves_all_as_it_was(viewer, dock, qtbot, rest, slow):
 
 def test_an_original_deleted_meanwhile(viewer, dock, qtbot, rest, slow):
     viewer.layers["picture"].data = slow
-    panel = dock.folds["Compare"].open()
+    panel = dock.folds["compare"].open()
     panel.numbers.value = "2"
     panel.compare()
     qtbot.waitUntil(slow.asked.is_set)
@@ -399,7 +399,7 @@ def test_an_original_deleted_meanwhile(viewer, dock, qtbot, rest, slow):
 @pytest.mark.parametrize("closed", ["dock", "viewer"])
 def test_closing_stops_it(viewer, dock, qtbot, slow, closed):
     viewer.layers["picture"].data = slow
-    worker = dock.folds["Compare"].open().compare()
+    worker = dock.folds["compare"].open().compare()
     qtbot.waitUntil(slow.asked.is_set)
     if closed == "dock":
         viewer.window.remove_dock_widget(dock.native)
@@ -419,7 +419,7 @@ def test_closing_stops_it(viewer, dock, qtbot, slow, closed):
 def test_progress_grows_to_the_end(viewer, open_dock, rest):
     noise = np.random.default_rng(0).random((1200, 1200), dtype=np.float32)
     viewer.add_image(noise, name="noise")
-    panel = open_dock().folds["Compare"].open()
+    panel = open_dock().folds["compare"].open()
     shown = []
     panel.progress_bar.changed.connect(shown.append)
     panel.compare()

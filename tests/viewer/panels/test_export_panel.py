@@ -25,7 +25,7 @@ def finish_run(dock, finish, **fields):
         getattr(dock, name).value = value
     dock.run()
     finish(dock)
-    return dock.folds["Save and copy"].open()
+    return dock.folds["export"].open()
 
 
 def copy(qtbot, panel):
@@ -82,7 +82,7 @@ def test_the_sample_with_joined_clusters(viewer, open_dock, finish, qtbot, tmp_p
     viewer.open_sample("napari-kmeans", "photograph")
     dock = open_dock()
     panel = finish_run(dock, finish, n_clusters=9, color_space="lab", random_state=3)
-    dock.folds["Merge similar"].open().distance.value = 12
+    dock.folds["merge"].open().distance.value = 12
     labels, recolored = viewer.layers["coffee labels"], viewer.layers["coffee recolored"]
     assert 1 < labels.data.max() < 9
     text = copy(qtbot, panel)
@@ -154,7 +154,7 @@ def test_live_runs_of_a_sample_of_the_pixels_with_a_mask_and_without(
     viewer.add_image(image, name="floats", rgb=True)
     box = viewer.add_shapes([[10, 10], [10, 200], [90, 250]], shape_type="polygon", name="box")
     dock = open_dock()
-    panel = dock.folds["Save and copy"].open()
+    panel = dock.folds["export"].open()
     dock.n_clusters.value = 20
     dock.live.value = True
     finish(dock)
@@ -300,7 +300,7 @@ def test_without_matplotlib_a_sentence_says_so(
 
 
 def test_nothing_can_be_taken_before_a_run(dock):
-    panel = dock.folds["Save and copy"].open()
+    panel = dock.folds["export"].open()
     assert not any(
         each.enabled for each in (panel.copy_button, panel.table_button, panel.figure_button)
     )

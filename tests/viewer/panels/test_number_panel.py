@@ -26,7 +26,7 @@ def messages():
 
 
 def open_panel(dock):
-    return dock.folds["Which K?"].open()
+    return dock.folds["number"].open()
 
 
 @pytest.fixture
@@ -299,7 +299,7 @@ def test_what_was_asked_for_by_hand_is_not_replaced(viewer, dock, wait, finish, 
     dock.image.value = viewer.add_image(other, name="other", rgb=True)
     panel.suggest()
     wait(panel)
-    dock.folds["Which K?"].folder.collapse(animate=False)
+    dock.folds["number"].folder.collapse(animate=False)
     open_panel(dock)
     assert not panel.is_working
     expect(panel, other, rgb=True)

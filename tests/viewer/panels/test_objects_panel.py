@@ -31,7 +31,7 @@ def panel(viewer, open_dock, finish, spots):
     dock.n_clusters.value = 2
     dock.run()
     finish(dock)
-    return dock.folds["Objects"].open()
+    return dock.folds["objects"].open()
 
 
 def split(qtbot, panel):
@@ -104,7 +104,7 @@ def test_the_clusters_are_those_of_the_result(panel, finish):
 def test_what_cannot_be_done_is_told(viewer, open_dock, finish, spots):
     viewer.add_image(da.from_array(spots, chunks=10), name="lazy")
     dock = open_dock()
-    panel = dock.folds["Objects"].open()
+    panel = dock.folds["objects"].open()
     assert not panel.split_button.enabled
     with pytest.raises(ValueError, match="there are no labels to part: tick Labels, and run"):
         panel.split()

@@ -20,7 +20,7 @@ def test_a_panel_is_made_when_it_is_opened(coffee):
     for fold in coffee.folds.values():
         assert fold.panel is None
         assert not fold.is_open
-    fold = coffee.folds["Clusters"]
+    fold = coffee.folds["clusters"]
     assert fold.open() is fold.panel
     assert fold.is_open
     assert fold.panel.isVisibleTo(coffee.native)
@@ -35,30 +35,30 @@ def test_the_dock_is_narrow_and_scrolls(viewer, coffee):
 
 class TestClusters:
     def test_they_are_those_of_the_latest_result(self, coffee, finish):
-        panel = coffee.folds["Clusters"].open()
+        panel = coffee.folds["clusters"].open()
         assert panel.list.layer is None
         coffee.run()
         finish(coffee)
         assert panel.list.layer is coffee.result.labels
-        coffee.folds["Clusters"].folder.collapse(animate=False)
+        coffee.folds["clusters"].folder.collapse(animate=False)
         coffee.update_layers.value = False
         coffee.run()
         finish(coffee)
-        coffee.folds["Clusters"].open()
+        coffee.folds["clusters"].open()
         assert panel.list.layer is coffee.result.labels
 
     def test_a_layer_that_is_gone_is_not_listed(self, viewer, coffee, finish):
         coffee.run()
         finish(coffee)
         viewer.layers.remove(coffee.result.labels)
-        assert coffee.folds["Clusters"].open().list.layer is None
+        assert coffee.folds["clusters"].open().list.layer is None
 
 
 def test_colors_without_distances_are_not_offered_to_be_merged(viewer, open_dock, finish):
     viewer.add_image(data.coffee().astype(np.int32), name="wide", rgb=True)
     dock = open_dock()
     dock.n_clusters.value = 4
-    panel = dock.folds["Merge similar"].open()
+    panel = dock.folds["merge"].open()
     dock.run()
     finish(dock)
     assert not panel.distance.enabled
@@ -70,7 +70,7 @@ class TestMergeSimilar:
     def panel(self, coffee, finish):
         coffee.run()
         finish(coffee)
-        return coffee.folds["Merge similar"].open()
+        return coffee.folds["merge"].open()
 
     def test_the_slider_joins_what_the_api_joins(self, viewer, coffee, panel):
         whole = segment(data.coffee(), 9, rgb=True)
@@ -117,20 +117,20 @@ class TestMergeSimilar:
 
 class TestColors:
     def test_they_are_shown_in_their_space(self, viewer, coffee, finish):
-        panel = coffee.folds["Colors in 3-D"].open()
+        panel = coffee.folds["colors"].open()
         assert "No colors yet" in panel.view.message.text()
         coffee.color_space.value = "lab"
         coffee.run()
         finish(coffee)
         assert "No colors yet" not in panel.view.message.text()
-        coffee.folds["Merge similar"].open().distance.value = 20
+        coffee.folds["merge"].open().distance.value = 20
 
     def test_models_of_slices_have_no_common_space(self, viewer, open_dock, steps, finish):
         viewer.add_image(steps, name="steps", rgb=False)
         widget = open_dock()
         widget.n_clusters.value = 3
         widget.stack.value = "each"
-        panel = widget.folds["Colors in 3-D"].open()
+        panel = widget.folds["colors"].open()
         widget.run()
         finish(widget)
         assert "Each slice has clusters of its own" in panel.view.message.text()

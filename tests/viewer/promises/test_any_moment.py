@@ -383,8 +383,8 @@ def two_docks(viewer, dock):
 
 def test_two_docks_update_the_same_layers(viewer, two_docks, gate, held, rest, quadrants):
     for dock in two_docks:
-        for title in ("Clusters", "Merge similar"):
-            dock.folds[title].open()
+        for name in ("clusters", "merge"):
+            dock.folds[name].open()
     for _ in range(3):
         held(lambda: [dock.run() for dock in two_docks], MIDDLE, n_works=2)
         gate.open()
@@ -488,24 +488,24 @@ def test_the_plugin_is_disabled_and_reloaded():
 # --------------------------------------------------------------------- panels
 
 PANELS = {
-    "Which K?": lambda panel, _: panel.suggest(),
-    "Compare": lambda panel, _: panel.compare(),
-    "Apply to…": lambda panel, viewer: panel.apply(viewer.layers["other"]),
-    "Objects": lambda panel, _: panel.split(),
-    "Save and copy": lambda panel, _: panel.copy(),
+    "number": lambda panel, _: panel.suggest(),
+    "compare": lambda panel, _: panel.compare(),
+    "apply": lambda panel, viewer: panel.apply(viewer.layers["other"]),
+    "objects": lambda panel, _: panel.split(),
+    "export": lambda panel, _: panel.copy(),
 }
 
 
 @pytest.mark.parametrize(
-    ("title", "event"),
+    ("name", "event"),
     [
-        *((title, "layers deleted") for title in PANELS if title != "Compare"),
-        *((title, "canceled") for title in PANELS),
-        *((title, "dock closed") for title in ("Objects", "Save and copy")),
-        *((title, "viewer closed") for title in ("Objects", "Save and copy")),
+        *((name, "layers deleted") for name in PANELS if name != "compare"),
+        *((name, "canceled") for name in PANELS),
+        *((name, "dock closed") for name in ("objects", "export")),
+        *((name, "viewer closed") for name in ("objects", "export")),
     ],
 )
-def test_panels(viewer, dock, gate, held, rest, qtbot, quadrants, title, event):
+def test_panels(viewer, dock, gate, held, rest, qtbot, quadrants, name, event):
     source, other = (
         viewer.layers["picture"],
         viewer.add_image(quadrants[::-1], name="other", rgb=True),
@@ -513,11 +513,11 @@ def test_panels(viewer, dock, gate, held, rest, qtbot, quadrants, title, event):
     dock.image.value = source
     dock.run()
     rest(dock)
-    panel = dock.folds[title].open()
+    panel = dock.folds[name].open()
     runner = panel._runner
     before = state(source), state(other)
     for at in (BEGINNING, END) if event == "canceled" else (BEGINNING,):
-        held(lambda: PANELS[title](panel, viewer), at)
+        held(lambda: PANELS[name](panel, viewer), at)
         n_layers = len(viewer.layers)
         if event == "layers deleted":
             viewer.layers.clear()
@@ -535,12 +535,12 @@ def test_panels(viewer, dock, gate, held, rest, qtbot, quadrants, title, event):
     if event in ("layers deleted", "canceled"):
         assert not panel.cancel_button.enabled
         assert not panel.progress_bar.native.isVisibleTo(panel)
-        check_that_it_works_again(viewer, dock, panel, rest, title, (source, other), gate, held)
+        check_that_it_works_again(viewer, dock, panel, rest, name, (source, other), gate, held)
     assert (state(source), state(other)) == before
     assert not notifications()
 
 
-def check_that_it_works_again(viewer, dock, panel, rest, title, sources, gate, held):
+def check_that_it_works_again(viewer, dock, panel, rest, name, sources, gate, held):
     """No button is dead."""
     for layer in sources:
         if layer not in viewer.layers:
@@ -550,11 +550,11 @@ def check_that_it_works_again(viewer, dock, panel, rest, title, sources, gate, h
     rest(dock)
     returned = []
     # Held back, or it might return before anybody listens.
-    held(lambda: PANELS[title](panel, viewer).returned.connect(returned.append), BEGINNING)
+    held(lambda: PANELS[name](panel, viewer).returned.connect(returned.append), BEGINNING)
     gate.open()
     rest(dock)
     assert len(returned) == 1
-    if title == "Compare":
+    if name == "compare":
         panel.back()
 
 

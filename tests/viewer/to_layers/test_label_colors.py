@@ -113,7 +113,7 @@ def test_the_dock_shows_the_layer_s_colors_also_without_labels(
     labels, _ = segment_layer(image, 4)
     assert shown == labels.features["color"].tolist()
     assert len(set(shown)) == 4
-    view = dock.folds["Colors in 3-D"].open().view
+    view = dock.folds["colors"].open().view
     cloud = view._cloud
     np.testing.assert_allclose(cloud.cluster_colors, dock.result.outcome.model.palette / 2550)
     truth = dock.result.outcome.colors.points / 2550

@@ -47,7 +47,7 @@ class ApplyPanel(WorkingPanel):
 
     Examples
     --------
-    >>> panel = dock.folds["Apply to…"].open()
+    >>> panel = dock.folds["apply"].open()
     >>> worker = panel.apply(viewer.layers["another"])
     """
 

@@ -34,7 +34,7 @@ class ExportPanel(WorkingPanel):
 
     Examples
     --------
-    >>> panel = dock.folds["Save and copy"].open()
+    >>> panel = dock.folds["export"].open()
     >>> panel.save_table("clusters.csv")
     """
 

@@ -46,7 +46,7 @@ class ObjectsPanel(WorkingPanel):
 
     Examples
     --------
-    >>> panel = dock.folds["Objects"].open()
+    >>> panel = dock.folds["objects"].open()
     >>> panel.min_size.value = 50
     >>> worker = panel.split()
     """
