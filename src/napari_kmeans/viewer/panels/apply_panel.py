@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from magicgui.widgets import ComboBox, PushButton
 from napari.layers import Image
-from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
@@ -64,8 +63,6 @@ class ApplyPanel(WorkingPanel):
             choices=self._images,
         )
         narrow(self.image)
-        self.message = QLabel()
-        self.message.setWordWrap(True)
         self._make_buttons()
         self._lay_out()
         self.refresh()
@@ -203,7 +200,7 @@ class ApplyPanel(WorkingPanel):
             text, there_is_one = self._told(self.model), True
         except ValueError as error:
             text, there_is_one = str(error).capitalize(), False
-        self.message.setText(text)
+        self.show_message(text)
         self.save_button.enabled = there_is_one
         can_apply = there_is_one and self.image.value is not None
         self.apply_button.enabled = can_apply and not self.is_working

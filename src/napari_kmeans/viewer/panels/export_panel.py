@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import PushButton
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.figures import plot_palette
 from napari_kmeans.files.atomic import write_whole
@@ -44,9 +43,6 @@ class ExportPanel(WorkingPanel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._make_buttons()
-        self.message = QLabel()
-        self.message.setWordWrap(True)
-        self.message.hide()
         self.column.addWidget(row([self.copy_button, self.cancel_button]))
         self.column.addWidget(row([self.table_button, self.figure_button]))
         for widget in (self.message, self.progress_bar.native):
@@ -117,7 +113,7 @@ class ExportPanel(WorkingPanel):
         """
         table = self._result().table
         write_whole({Path(path): lambda part: table.to_csv(part, index=False)})
-        self._tell(f"The table is in {Path(path).name}.")
+        self.show_message(f"The table is in {Path(path).name}.")
 
     def save_figure(self, path: str | os.PathLike[str]) -> None:
         """Write a picture of the palette and the shares to a PNG or SVG file.
@@ -132,11 +128,11 @@ class ExportPanel(WorkingPanel):
             If the file cannot be written.
         """
         self._drawing(Path(path)).run()
-        self._tell(f"The figure is in {Path(path).name}.")
+        self.show_message(f"The figure is in {Path(path).name}.")
 
     def refresh(self) -> None:
         """Offer what can be done with the latest result."""
-        self.message.hide()
+        self.show_message("")
         self.work_changed()
 
     def _result(self) -> Result:
@@ -156,15 +152,11 @@ class ExportPanel(WorkingPanel):
         for button in (self.copy_button, self.table_button, self.figure_button):
             button.enabled = can_do
 
-    def _tell(self, text: str) -> None:
-        self.message.setText(text)
-        self.message.show()
-
     def _show_script(self, text: str) -> None:
         clipboard = QGuiApplication.clipboard()
         assert clipboard is not None
         clipboard.setText(text)
-        self._tell(_told_of_script(text))
+        self.show_message(_told_of_script(text))
 
     def _drawing(self, path: Path) -> Drawing:
         result = self._result()
@@ -180,7 +172,7 @@ class ExportPanel(WorkingPanel):
         path = ask_where_to_save(self, "Save figure", self._name("palette.png"), kinds)
         if path is not None:
             told = f"The figure is in {path.name}."
-            self.start(self._drawing(path), lambda _: self._tell(told))
+            self.start(self._drawing(path), lambda _: self.show_message(told))
 
     def _name(self, ending: str) -> str:
         return f"{self._result().task.source.name} {ending}"

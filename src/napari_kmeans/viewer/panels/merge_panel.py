@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import FloatSlider, FloatSpinBox
-from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.merging import can_compare_colors, cut, join_small, merge_clusters, merge_tree
 from napari_kmeans.segmentation import Segmentation
@@ -47,8 +46,6 @@ class MergePanel(Panel):
             step=0.1,
             value=0.0,
         )
-        self.message = QLabel()
-        self.message.setWordWrap(True)
         self.column.addWidget(form([self.distance, self.min_share]))
         self.column.addWidget(self.message)
         for field in (self.distance, self.min_share):
@@ -126,7 +123,7 @@ class MergePanel(Panel):
                 f"This works for one model of 2 to {MOST_CLUSTERS} clusters and images of a single "
                 "resolution whose colors are not integers of more than 16 bits."
             )
-        self.message.setText(text)
+        self.show_message(text)
 
 
 def _mergeable(outcome: Any) -> Segmentation | None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from magicgui.widgets import ComboBox, PushButton, SpinBox
 from napari.layers import Labels
-from qtpy.QtWidgets import QLabel
 
 from napari_kmeans._version import __version__
 from napari_kmeans.imaging.blocks import is_dask
@@ -57,9 +56,6 @@ class ObjectsPanel(WorkingPanel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._make_fields()
-        self.message = QLabel()
-        self.message.setWordWrap(True)
-        self.message.hide()
         self.column.addWidget(form([self.cluster, self.min_size, self.connectivity]))
         self.column.addWidget(row([self.split_button, self.cancel_button]))
         for widget in (self.message, self.progress_bar.native):
@@ -126,7 +122,7 @@ class ObjectsPanel(WorkingPanel):
     def refresh(self) -> None:
         """Offer the clusters of the latest result."""
         offer_choices(self.cluster)
-        self.message.hide()
+        self.show_message("")
         self.work_changed()
 
     def _clusters(self, _combo_box: Any) -> list[tuple[str, Any]]:
@@ -154,8 +150,7 @@ class ObjectsPanel(WorkingPanel):
     ) -> None:
         self.dock.show_layers([objects_layer(objects, source, spatial)], update=update)
         n_objects = len(objects.table)
-        self.message.setText(f"{n_objects:,} object{'' if n_objects == 1 else 's'}.")
-        self.message.show()
+        self.show_message(f"{n_objects:,} object{'' if n_objects == 1 else 's'}.")
 
 
 @dataclass(frozen=True, eq=False)

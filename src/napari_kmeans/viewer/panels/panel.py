@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_kmeans.viewer.widgets.form import folder
 
@@ -55,6 +55,12 @@ class Panel(QWidget):
     Parameters
     ----------
     dock : Dock
+
+    Attributes
+    ----------
+    message : QLabel
+        A sentence that wraps, hidden while it is empty. A subclass that shows
+        messages puts it into its layout.
     """
 
     title: ClassVar[str]
@@ -65,6 +71,14 @@ class Panel(QWidget):
         self.dock = dock
         self.column = QVBoxLayout(self)
         self.column.setContentsMargins(0, 0, 0, 0)
+        self.message = QLabel(self)
+        self.message.setWordWrap(True)
+        self.message.hide()
+
+    def show_message(self, text: str) -> None:
+        """Show a sentence in the label `message`, or hide the label if the text is empty."""
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
 
     def refresh(self) -> None:
         """Show the latest result, `dock.result`, which may be None."""
