@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QPushButton
 from skimage import data
 
 from napari_kmeans import segment, segment_slices, summarize
-from napari_kmeans.viewer.panels.compare_panel import Comparison, read_numbers
+from napari_kmeans.viewer.background.comparison_work import ComparisonWork
+from napari_kmeans.viewer.panels.compare_panel import read_numbers
 
 
 def messages():
@@ -252,7 +253,7 @@ def test_four_fits_read_the_image_as_often_as_one(viewer, open_dock, quadrants, 
     for numbers in ([3], [2, 3, 4, 5]):
         reads.clear()
         dock._kept.clear()
-        outcomes = Comparison(dock.task(), numbers).run()
+        outcomes = ComparisonWork(dock.task(), numbers).run()
         assert [outcome.model.n_clusters for outcome in outcomes] == numbers
         counts.append(len(reads))
     assert counts[0] == counts[1] > 0

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import LineEdit, PushButton
 from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
-from napari_kmeans.execution.progress import part_of
 from napari_kmeans.options import OPTIONS
-from napari_kmeans.viewer.from_layers.source import EACH
+from napari_kmeans.viewer.background.comparison_work import ComparisonWork
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.provenance import METADATA_KEY
-from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
+from napari_kmeans.viewer.to_layers.compared_layers import compared_layers
 from napari_kmeans.viewer.widgets.form import form, row
 from napari_kmeans.viewer.widgets.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Layer
-
-    from napari_kmeans.execution.progress import Report
-    from napari_kmeans.viewer.background.task import AnySegmentation, Task
+    from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.panels.panel import Dock
@@ -33,7 +27,6 @@ MOST_NUMBERS = 15
 """With the original, four rows of four."""
 
 _BUTTONS_IN_A_ROW = 5
-_READING = 0.3
 
 
 def read_numbers(text: str) -> list[int]:
@@ -54,31 +47,6 @@ def read_numbers(text: str) -> list[int]:
             f"{info.maximum}, got {text!r}: write a list such as 2, 5, 10."
         )
     return numbers
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """A task to be done for several numbers of clusters."""
-
-    task: Task
-    numbers: list[int]
-
-    def run(self, progress: Report | None = None) -> list[AnySegmentation]:
-        """Do it for each number in turn, from one summary."""
-        task = self.task
-        if task.source.stack != EACH:
-            task = replace(task, summary=task.summarize(part_of(progress, 0, _READING)))
-        size = (1 - _READING) / len(self.numbers)
-        return [
-            _with_clusters(task, number).run(
-                part_of(progress, _READING + place * size, _READING + (place + 1) * size)
-            )
-            for place, number in enumerate(self.numbers)
-        ]
-
-
-def _with_clusters(task: Task, n_clusters: int) -> Task:
-    return replace(task, options={**task.options, "n_clusters": n_clusters})
 
 
 class ComparePanel(WorkingPanel):
@@ -147,7 +115,7 @@ class ComparePanel(WorkingPanel):
         # An earlier comparison is no image to compare.
         self.back()
         task = self.dock.task()
-        return self.start(Comparison(task, numbers), partial(self._show, task.source, numbers))
+        return self.start(ComparisonWork(task, numbers), partial(self._show, task.source, numbers))
 
     def back(self) -> None:
         """Remove what is compared, and show what was seen before."""
@@ -177,7 +145,7 @@ class ComparePanel(WorkingPanel):
         layers = [
             layer
             for number, outcome in zip(numbers, outcomes, strict=True)
-            for layer in _compared_layers(outcome, source, number)
+            for layer in compared_layers(outcome, source, number)
         ]
         ids = {source.unique_id, *(channel.unique_id for channel in source.channels)}
         originals = [each for each in self.dock.viewer.layers if str(each.unique_id) in ids]
@@ -190,19 +158,6 @@ class ComparePanel(WorkingPanel):
     def _on_segmented(self, _result: Any) -> None:
         # Else nothing would be seen of the run.
         self.back()
-
-
-def _compared_layers(outcome: AnySegmentation, source: Source, n_clusters: int) -> list[Layer]:
-    """Return the recolored image; of several channels the labels, which are their mixed colors."""
-    layers: list[Layer] = recolored_layers(outcome, source)
-    if source.channels:
-        layers = [labels_layer(outcome, source)]
-    for layer in layers:
-        layer.name = f"{source.name} K={n_clusters}"
-        layer.opacity = 1
-        # A later run shall not take it for its own.
-        layer.metadata[METADATA_KEY]["kind"] = "compared"
-    return layers
 
 
 def _buttons(numbers: list[int], take: Callable[[int], None]) -> QWidget:

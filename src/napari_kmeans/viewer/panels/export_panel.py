@@ -98,8 +98,8 @@ class ExportPanel(WorkingPanel):
         RuntimeError
             If the panel is busy.
         """
-        copying = Copying(self._result(), self._masks_in_console())
-        return self.start(copying, self._show_script)
+        work = ScriptWork(self._result(), self._masks_in_console())
+        return self.start(work, self._show_script)
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
         """Write the table, as the layer of the labels has it now, to a CSV file.
@@ -127,7 +127,7 @@ class ExportPanel(WorkingPanel):
         OSError
             If the file cannot be written.
         """
-        self._drawing(Path(path)).run()
+        self._figure_work(Path(path)).run()
         self.show_message(f"The figure is in {Path(path).name}.")
 
     def refresh(self) -> None:
@@ -158,9 +158,9 @@ class ExportPanel(WorkingPanel):
         clipboard.setText(text)
         self.show_message(_told_of_script(text))
 
-    def _drawing(self, path: Path) -> Drawing:
+    def _figure_work(self, path: Path) -> FigureWork:
         result = self._result()
-        return Drawing(replace(result.outcome, table=result.table), path)
+        return FigureWork(replace(result.outcome, table=result.table), path)
 
     def _ask_for_table(self) -> None:
         path = ask_where_to_save(self, "Save table", self._name("table.csv"), "Tables (*.csv)")
@@ -172,7 +172,7 @@ class ExportPanel(WorkingPanel):
         path = ask_where_to_save(self, "Save figure", self._name("palette.png"), kinds)
         if path is not None:
             told = f"The figure is in {path.name}."
-            self.start(self._drawing(path), lambda _: self.show_message(told))
+            self.start(self._figure_work(path), lambda _: self.show_message(told))
 
     def _name(self, ending: str) -> str:
         return f"{self._result().task.source.name} {ending}"
@@ -184,7 +184,7 @@ def _told_of_script(text: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Copying:
+class ScriptWork:
     """A result to be written as a script, and what its masks are called in the console."""
 
     result: Result
@@ -196,7 +196,7 @@ class Copying:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawing:
+class FigureWork:
     """A figure of a palette, and the file that it is to be in."""
 
     outcome: AnySegmentation

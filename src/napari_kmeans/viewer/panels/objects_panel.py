@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from magicgui.widgets import ComboBox, PushButton, SpinBox
-from napari.layers import Labels
 
-from napari_kmeans._version import __version__
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.objects import Objects, split_objects
+from napari_kmeans.viewer.background.objects_work import ObjectsWork, WorldTransform
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.provenance import METADATA_KEY, sign
-from napari_kmeans.viewer.to_layers.label_table import watch_edits
+from napari_kmeans.viewer.to_layers.objects_layer import objects_layer
 from napari_kmeans.viewer.widgets.form import form, offer_choices, row
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from numpy.typing import NDArray
+    from napari.layers import Labels
 
-    from napari_kmeans.execution.progress import Report
+    from napari_kmeans.objects import Objects
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.panels.panel import Dock
@@ -113,11 +107,11 @@ class ObjectsPanel(WorkingPanel):
                 "all of them: crop the image, or save the labels and use split_objects."
             )
         cluster = None if self.cluster.value == ALL else self.cluster.value
-        splitting = Splitting(
-            labels, cluster, self.min_size.value, self.connectivity.value, Place.of(layer)
+        work = ObjectsWork(
+            labels, cluster, self.min_size.value, self.connectivity.value, WorldTransform.of(layer)
         )
         update = self.dock.update_layers.value
-        return self.start(splitting, partial(self._show, source, spatial_attributes(layer), update))
+        return self.start(work, partial(self._show, source, spatial_attributes(layer), update))
 
     def refresh(self) -> None:
         """Offer the clusters of the latest result."""
@@ -151,74 +145,3 @@ class ObjectsPanel(WorkingPanel):
         self.dock.show_layers([objects_layer(objects, source, spatial)], update=update)
         n_objects = len(objects.table)
         self.show_message(f"{n_objects:,} object{'' if n_objects == 1 else 's'}.")
-
-
-@dataclass(frozen=True, eq=False)
-class Splitting:
-    """Labels, and how to part them into objects; `cluster` None takes all."""
-
-    labels: NDArray[Any]
-    cluster: int | None
-    min_size: int
-    connectivity: int | None
-    place: Place
-
-    def run(self, _progress: Report | None = None) -> Objects:
-        """Find the objects, with areas and centroids in the world in their table."""
-        labels = np.asarray(self.labels)
-        if self.cluster is not None:
-            labels = np.where(labels == self.cluster, labels, 0)
-        found = split_objects(labels, min_size=self.min_size, connectivity=self.connectivity)
-        return Objects(found.labels, self.place.table(found.table))
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where the pixels of a layer are in the world: origin (D,) and axes (D, D), in its columns."""
-
-    origin: NDArray[np.float64]
-    axes: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, layer: Labels) -> Place:
-        """Return where the pixels of a layer are now."""
-        origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
-        steps = [np.array(layer.data_to_world(step)) - origin for step in np.eye(layer.ndim)]
-        return cls(origin, np.stack(steps, axis=1))
-
-    def table(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the table of objects with areas and centroids in the world."""
-        world = table[["index", "cluster", "pixels"]].copy()
-        world["area"] = table["pixels"] * abs(np.linalg.det(self.axes))
-        names = [f"centroid {axis}" for axis in range(len(self.origin))]
-        world[names] = table[names].to_numpy() @ self.axes.T + self.origin
-        return world
-
-
-def objects_layer(objects: Objects, source: Source, spatial: dict[str, Any]) -> Labels:
-    """Build the layer of the objects.
-
-    Parameters
-    ----------
-    objects : Objects
-        Its table becomes the features.
-    source : Source
-        The image that was clustered.
-    spatial : dict
-        Where the labels lie in the world.
-    """
-    provenance = {
-        "kind": "objects",
-        "version": __version__,
-        "source": source.name,
-        "source_id": source.unique_id,
-    }
-    layer = Labels(
-        objects.labels,
-        name=f"{source.name} objects",
-        features=objects.table,
-        metadata={METADATA_KEY: provenance},
-        **spatial,
-    )
-    watch_edits(layer)
-    return sign(layer)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class _Errand:
+class _PanelWork:
     worker: SegmentationWorker
     show: Callable[[Any], None]
 
@@ -41,7 +41,7 @@ class WorkingPanel(Panel):
         self.progress_bar = ProgressBar(
             name="progress_bar", min=0, max=100, value=0, tooltip="How far this is."
         )
-        self._runner: Runner[_Errand] = Runner(self.progress_bar, _show, self._on_work_changed)
+        self._runner: Runner[_PanelWork] = Runner(self.progress_bar, _show, self._on_work_changed)
         self.cancel_button.enabled = False
         # It takes its room also while it is hidden: what is below does not jump.
         policy = self.progress_bar.native.sizePolicy()
@@ -78,7 +78,7 @@ class WorkingPanel(Panel):
                 f"{self.title!r} is at work: wait until it is finished, or cancel it."
             )
         worker: SegmentationWorker = run_in_thread(work)
-        self._runner.start(_Errand(worker, show))
+        self._runner.start(_PanelWork(worker, show))
         return worker
 
     def attempt(self, action: Callable[[], Any]) -> None:
@@ -98,5 +98,5 @@ class WorkingPanel(Panel):
             self.cancel()
 
 
-def _show(errand: _Errand, outcome: Any) -> None:
-    errand.show(outcome)
+def _show(work: _PanelWork, outcome: Any) -> None:
+    work.show(outcome)
