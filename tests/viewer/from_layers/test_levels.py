@@ -20,7 +20,7 @@ from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers import source as source_module
 from napari_kmeans.viewer.from_layers.source import Source, default_level
 from napari_kmeans.viewer.provenance import METADATA_KEY
-from napari_kmeans.viewer.to_layers.apply_model import ModelApplication
+from napari_kmeans.viewer.to_layers.apply_model import ApplyWork
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
@@ -421,7 +421,7 @@ def test_areas_of_a_model_applied_to_levels(pyramid, monkeypatch):
     layer = Image(pyramid, multiscale=True, rgb=True)
     source = Source.of(layer).fitted_on(None, "whole", "coreset")
     assert source.level == 2
-    outcome = ModelApplication(segment(pyramid[0], 4).model, source).run()
+    outcome = ApplyWork(segment(pyramid[0], 4).model, source).run()
     labels = labels_layer(outcome, source)
     assert area_of(labels, [1]) == "6,400 px²"
     assert set(labels.features["level"]) == {2}

@@ -13,7 +13,7 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.from_layers.source import WHOLE, Source
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.to_layers.apply_model import ModelApplication, check_channels
+from napari_kmeans.viewer.to_layers.apply_model import ApplyWork, check_channels
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.widgets.dialogs import ask_what_to_open, ask_where_to_save
 from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
@@ -143,7 +143,7 @@ class ApplyPanel(WorkingPanel):
         model = self.model
         check_channels(model, source)
         show = partial(self._show, source, self.dock.update_layers.value)
-        return self.start(ModelApplication(model, source, self._fitted()), show)
+        return self.start(ApplyWork(model, source, self._fitted()), show)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file.
