@@ -372,7 +372,7 @@ def test_canceling_leaves_all_as_it_was(viewer, dock, qtbot, rest, slow):
     panel.compare_button.native.click()
     qtbot.waitUntil(slow.asked.is_set)
     assert not panel.compare_button.enabled
-    with pytest.raises(RuntimeError, match="'Compare' is at work"):
+    with pytest.raises(RuntimeError, match="'Compare' is still working"):
         panel.compare()
     QTest.keyClick(panel.numbers.native, Qt.Key.Key_Return)
     panel.cancel_button.native.click()

@@ -82,7 +82,7 @@ def test_a_click_on_the_button_suggests(dock, wait, quadrants):
     panel.suggest_button.native.click()
     assert not panel.suggest_button.enabled
     assert panel.cancel_button.enabled
-    with pytest.raises(RuntimeError, match="'Which K\\?' is at work: wait until it is finished"):
+    with pytest.raises(RuntimeError, match="'Which K\\?' is still working: wait until"):
         panel.suggest()
     wait(panel)
     assert panel.suggest_button.enabled
