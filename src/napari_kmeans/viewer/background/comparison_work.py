@@ -1,4 +1,4 @@
-"""Cluster one image into several numbers of clusters."""
+"""Background work of the panel Compare: one image in several numbers of clusters."""
 
 from __future__ import annotations
 
@@ -12,27 +12,36 @@ if TYPE_CHECKING:
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.viewer.background.task import AnySegmentation, Task
 
-_READING = 0.3
+_SUMMARY_SHARE = 0.3
+"""Share of the progress for the summary. The fits divide the rest equally."""
 
 
 @dataclass(frozen=True, eq=False)
 class ComparisonWork:
-    """A task to be done for several numbers of clusters."""
+    """A task that runs once for each of several numbers of clusters.
+
+    Attributes
+    ----------
+    task : Task
+        The image and all options except `n_clusters`.
+    numbers : list of int
+    """
 
     task: Task
     numbers: list[int]
 
     def run(self, progress: Report | None = None) -> list[AnySegmentation]:
-        """Do it for each number in turn, from one summary."""
+        """Run the task for each number in turn, from one summary; return the outcomes."""
         task = self.task
+        # Slices with a model each have no common summary.
         if task.source.stack != EACH:
-            task = replace(task, summary=task.summarize(part_of(progress, 0, _READING)))
-        size = (1 - _READING) / len(self.numbers)
+            task = replace(task, summary=task.summarize(part_of(progress, 0, _SUMMARY_SHARE)))
+        size = (1 - _SUMMARY_SHARE) / len(self.numbers)
         return [
             _with_clusters(task, number).run(
-                part_of(progress, _READING + place * size, _READING + (place + 1) * size)
+                part_of(progress, _SUMMARY_SHARE + n * size, _SUMMARY_SHARE + (n + 1) * size)
             )
-            for place, number in enumerate(self.numbers)
+            for n, number in enumerate(self.numbers)
         ]
 
 

@@ -1,4 +1,4 @@
-"""Find the connected objects of a Labels layer."""
+"""Background work of the panel Objects: the connected objects of a Labels layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ObjectsWork:
-    """Labels, and how to part them into objects; `cluster` None takes all."""
+    """Labels to split into connected objects.
+
+    Attributes
+    ----------
+    labels : array of integers
+    cluster : int or None
+        The label to split; None splits all labels.
+    min_size : int
+        Smaller objects are left out, in pixels.
+    connectivity : int or None
+        As for :func:`napari_kmeans.split_objects`.
+    transform : WorldTransform
+        From the pixels of the labels to the world.
+    """
 
     labels: NDArray[Any]
     cluster: int | None
@@ -28,32 +41,40 @@ class ObjectsWork:
     transform: WorldTransform
 
     def run(self, _progress: Report | None = None) -> Objects:
-        """Find the objects, with areas and centroids in the world in their table."""
+        """Return the objects; areas and centroids in their table are in world units."""
         labels = np.asarray(self.labels)
         if self.cluster is not None:
             labels = np.where(labels == self.cluster, labels, 0)
-        found = split_objects(labels, min_size=self.min_size, connectivity=self.connectivity)
-        return Objects(found.labels, self.transform.table(found.table))
+        objects = split_objects(labels, min_size=self.min_size, connectivity=self.connectivity)
+        return Objects(objects.labels, self.transform.to_world(objects.table))
 
 
 @dataclass(frozen=True, eq=False)
 class WorldTransform:
-    """Where the pixels of a layer are in the world: origin (D,) and axes (D, D), in its columns."""
+    """The affine map from the pixels of a layer to the world.
+
+    Attributes
+    ----------
+    origin : (D,) array
+        World coordinates of the first pixel.
+    axes : (D, D) array
+        Column i is the step in the world from one pixel to the next along axis i.
+    """
 
     origin: NDArray[np.float64]
     axes: NDArray[np.float64]
 
     @classmethod
     def of(cls, layer: Labels) -> WorldTransform:
-        """Return where the pixels of a layer are now."""
+        """Return the current map of a layer; later moves of the layer do not change it."""
         origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
         steps = [np.array(layer.data_to_world(step)) - origin for step in np.eye(layer.ndim)]
         return cls(origin, np.stack(steps, axis=1))
 
-    def table(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the table of objects with areas and centroids in the world."""
+    def to_world(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table of objects with areas and centroids in world units."""
         world = table[["index", "cluster", "pixels"]].copy()
         world["area"] = table["pixels"] * abs(np.linalg.det(self.axes))
-        names = [f"centroid {axis}" for axis in range(len(self.origin))]
-        world[names] = table[names].to_numpy() @ self.axes.T + self.origin
+        columns = [f"centroid {axis}" for axis in range(len(self.origin))]
+        world[columns] = table[columns].to_numpy() @ self.axes.T + self.origin
         return world

@@ -1,4 +1,4 @@
-"""Build the layers of a comparison of several numbers of clusters."""
+"""Build the layers that the panel Compare shows side by side."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 
 def compared_layers(outcome: AnySegmentation, source: Source, n_clusters: int) -> list[Layer]:
-    """Return the recolored image; of several channels the labels, which are their mixed colors."""
+    """Build the layer that shows an image in `n_clusters` colors, named after their number.
+
+    The result is a list of one recolored image. For several channels it is a
+    Labels layer, because their recolored image would be one layer per channel;
+    the labels show the mixed colors in one layer.
+    """
     layers: list[Layer] = recolored_layers(outcome, source)
     if source.channels:
         layers = [labels_layer(outcome, source)]
     for layer in layers:
         layer.name = f"{source.name} K={n_clusters}"
         layer.opacity = 1
-        # A later run shall not take it for its own.
+        # Keep a later run from updating this layer in place as an earlier result.
         layer.metadata[METADATA_KEY]["kind"] = "compared"
     return layers

@@ -1,4 +1,4 @@
-"""Build the layer of connected objects."""
+"""Build the Labels layer of the panel Objects."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def objects_layer(objects: Objects, source: Source, spatial: dict[str, Any]) -> Labels:
-    """Build the layer of the objects.
+    """Build the Labels layer of connected objects.
 
     Parameters
     ----------
     objects : Objects
-        Its table becomes the features.
+        Their table becomes the features of the layer.
     source : Source
         The image that was clustered.
     spatial : dict
-        Where the labels lie in the world.
+        Scale, translation and further arguments that place the layer in the world.
     """
     provenance = {
         "kind": "objects",
