@@ -29,9 +29,9 @@ def visible(viewer):
     return [layer.name for layer in viewer.layers if layer.visible]
 
 
-def take_button(panel, n_clusters):
+def number_button(panel, n_clusters):
     buttons = {each.text(): each for each in panel.choices.findChildren(QPushButton)}
-    return buttons[f"Take {n_clusters}"]
+    return buttons[f"Use {n_clusters}"]
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_what_is_gone_meanwhile_stays_gone(viewer, dock, compare):
 
 def test_a_button_takes_a_number_and_goes_back(viewer, dock, compare):
     panel = compare(dock, "2, 3, 7")
-    take_button(panel, 7).click()
+    number_button(panel, 7).click()
     assert dock.n_clusters.value == 7
     assert names(viewer) == ["picture"]
     assert not viewer.canvas.grid.enabled
