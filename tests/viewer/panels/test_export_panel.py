@@ -115,7 +115,9 @@ def test_a_file_of_other_pixels_is_not_read(
     panel = finish_run(open_dock(), finish)
     text = copy(qtbot, panel)
     assert "read_image" not in text
-    assert panel.message.text() == "The script is on the clipboard, which says what to fill in."
+    assert panel.message.text() == (
+        "The script is on the clipboard. Its comments state what to fill in."
+    )
     fill_in(viewer, text, tmp_path, monkeypatch)
     check(text, viewer.layers["coffee labels"], viewer.layers["coffee recolored"], tmp_path)
 
