@@ -106,7 +106,7 @@ def test_what_cannot_be_done_is_told(viewer, open_dock, finish, spots):
     dock = open_dock()
     panel = dock.folds["objects"].open()
     assert not panel.split_button.enabled
-    with pytest.raises(ValueError, match="there are no labels to part: tick Labels, and run"):
+    with pytest.raises(ValueError, match="there are no labels to split: tick Labels, and run"):
         panel.split()
     dock.n_clusters.value = 2
     dock.run()
@@ -114,8 +114,8 @@ def test_what_cannot_be_done_is_told(viewer, open_dock, finish, spots):
     notification_manager.records.clear()
     panel.split_button.native.click()
     ((message,),) = [[each.message] for each in notification_manager.records]
-    assert message.startswith("the labels of 'lazy' are read piece by piece")
+    assert message.startswith("the labels of 'lazy' must be in memory to find objects, got a lazy")
     assert panel.split_button.enabled
     viewer.layers.remove("lazy labels")
-    with pytest.raises(ValueError, match="there are no labels to part"):
+    with pytest.raises(ValueError, match="there are no labels to split"):
         panel.split()

@@ -1,4 +1,4 @@
-"""The panel that parts clusters into connected objects, as labels of their own."""
+"""The panel Objects: split clusters into connected objects, in a new Labels layer."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.panels.panel import Dock
 
 ALL = "all clusters"
+"""Choice of the field `cluster` that splits every cluster."""
 
 
 class ObjectsPanel(WorkingPanel):
-    """Parts the clusters of the latest result into connected objects.
+    """Splits the clusters of the latest result into connected objects.
 
     Attributes
     ----------
     cluster : ComboBox
-        "all clusters", or the label of one.
+        "all clusters", or the label of a cluster.
     min_size : SpinBox
-        In pixels.
+        Smaller objects are left out, in pixels.
     connectivity : ComboBox
-        1: pixels that share a side are connected; None: all that touch.
+        1 connects pixels that share a side; None also connects pixels that share
+        an edge or a corner.
 
     Examples
     --------
@@ -45,7 +47,7 @@ class ObjectsPanel(WorkingPanel):
     """
 
     title = "Objects"
-    tooltip = "Part clusters where their pixels do not touch, as labels with a table of areas."
+    tooltip = "Split clusters into connected objects, with a table of their areas."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
@@ -60,13 +62,13 @@ class ObjectsPanel(WorkingPanel):
         self.cluster = ComboBox(
             name="object_cluster",
             label="Of",
-            tooltip="The clusters to part into objects.",
-            choices=self._clusters,
+            tooltip="The clusters to split into objects.",
+            choices=self._cluster_choices,
         )
         self.min_size = SpinBox(
             name="min_size",
             label="Minimum size",
-            tooltip="Objects of fewer pixels, those of the finest level, are left out.",
+            tooltip="Leave out objects with fewer pixels, counted at full resolution.",
             value=20,
             min=1,
             max=1_000_000_000,
@@ -74,18 +76,18 @@ class ObjectsPanel(WorkingPanel):
         self.connectivity = ComboBox(
             name="connectivity",
             label="Connected by",
-            tooltip="Whether pixels that touch at a corner only are one object.",
+            tooltip="Whether pixels that touch only at a corner belong to one object.",
             choices=[("sides and corners", None), ("sides only", 1)],
         )
         self.split_button = PushButton(
             name="split_button",
             text="Find objects",
-            tooltip="Add the connected objects as a layer of labels.",
+            tooltip="Add a Labels layer with the connected objects.",
         )
         self.split_button.changed.connect(lambda: self.attempt(self.split))
 
     def split(self) -> SegmentationWorker:
-        """Find the objects in the layer of the labels as it is now, in the background.
+        """Find the objects in the current labels, with all edits, in the background.
 
         Returns
         -------
@@ -95,16 +97,17 @@ class ObjectsPanel(WorkingPanel):
         Raises
         ------
         ValueError
-            If there is no layer of labels, or if its pixels are not in memory.
+            If there is no Labels layer, or if its pixels are not in memory.
         RuntimeError
-            If objects are being looked for already.
+            If the panel is already working.
         """
-        layer, source = self._labels(), self._source()
+        layer, source = self._labels_layer(), self._source()
         labels = layer_levels(layer)[0]
+        # An object may cross any number of chunks of a lazy array.
         if is_dask(labels) or not hasattr(labels, "__array__"):
             raise ValueError(
-                f"the labels of {source.name!r} are read piece by piece, and objects may cross "
-                "all of them: crop the image, or save the labels and use split_objects."
+                f"the labels of {source.name!r} must be in memory to find objects, got a lazy "
+                "array: crop the image, or save the labels and use split_objects."
             )
         cluster = None if self.cluster.value == ALL else self.cluster.value
         work = ObjectsWork(
@@ -114,21 +117,21 @@ class ObjectsPanel(WorkingPanel):
         return self.start(work, partial(self._show, source, spatial_attributes(layer), update))
 
     def refresh(self) -> None:
-        """Offer the clusters of the latest result."""
+        """Offer the clusters of the latest result, and hide the message of an earlier one."""
         offer_choices(self.cluster)
         self.show_message("")
         self.work_changed()
 
-    def _clusters(self, _combo_box: Any) -> list[tuple[str, Any]]:
+    def _cluster_choices(self, _combo_box: Any) -> list[tuple[str, Any]]:
         result = self.dock.result
         labels = [] if result is None else result.table["index"].tolist()
         return [(ALL, ALL), *((f"cluster {label}", label) for label in labels)]
 
-    def _labels(self) -> Labels:
+    def _labels_layer(self) -> Labels:
         result = self.dock.result
         layer = None if result is None else result.labels
         if layer is None or layer not in self.dock.viewer.layers:
-            raise ValueError("there are no labels to part: tick Labels, and run the clustering.")
+            raise ValueError("there are no labels to split: tick Labels, and run the clustering.")
         return layer
 
     def _source(self) -> Source:
@@ -136,7 +139,7 @@ class ObjectsPanel(WorkingPanel):
         return self.dock.result.task.source
 
     def work_changed(self) -> None:
-        """Enable what can be done."""
+        """Enable the buttons that can be used now."""
         self.split_button.enabled = self.dock.result is not None and not self.is_working
 
     def _show(
