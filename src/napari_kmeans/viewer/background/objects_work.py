@@ -46,7 +46,7 @@ class ObjectsWork:
         if self.cluster is not None:
             labels = np.where(labels == self.cluster, labels, 0)
         objects = split_objects(labels, min_size=self.min_size, connectivity=self.connectivity)
-        return Objects(objects.labels, self.transform.to_world(objects.table))
+        return Objects(objects.labels, _in_world_units(objects.table, self.transform))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,26 +55,36 @@ class WorldTransform:
 
     Attributes
     ----------
-    origin : (D,) array
-        World coordinates of the first pixel.
     axes : (D, D) array
         Column i is the step in the world from one pixel to the next along axis i.
+    origin : (D,) array
+        World coordinates of the first pixel.
     """
 
-    origin: NDArray[np.float64]
     axes: NDArray[np.float64]
+    origin: NDArray[np.float64]
 
     @classmethod
     def of(cls, layer: Labels) -> WorldTransform:
         """Return the current map of a layer; later moves of the layer do not change it."""
         origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
         steps = [np.array(layer.data_to_world(step)) - origin for step in np.eye(layer.ndim)]
-        return cls(origin, np.stack(steps, axis=1))
+        return cls(np.stack(steps, axis=1), origin)
 
-    def to_world(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return a table of objects with areas and centroids in world units."""
-        world = table[["index", "cluster", "pixels"]].copy()
-        world["area"] = table["pixels"] * abs(np.linalg.det(self.axes))
-        columns = [f"centroid {axis}" for axis in range(len(self.origin))]
-        world[columns] = table[columns].to_numpy() @ self.axes.T + self.origin
-        return world
+    def apply(self, positions: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the world coordinates (n, D) of positions (n, D) in pixels."""
+        return np.asarray(positions @ self.axes.T + self.origin)
+
+    @property
+    def volume(self) -> float:
+        """The area or volume of one pixel in world units."""
+        return float(abs(np.linalg.det(self.axes)))
+
+
+def _in_world_units(table: pd.DataFrame, transform: WorldTransform) -> pd.DataFrame:
+    """Return the table of objects with areas and centroids in world units."""
+    columns = [f"centroid {axis}" for axis in range(len(transform.origin))]
+    world = table[["index", "cluster", "pixels"]].copy()
+    world["area"] = table["pixels"] * transform.volume
+    world[columns] = transform.apply(table[columns].to_numpy())
+    return world
