@@ -33,7 +33,7 @@ def test_samples_are_arrays_without_a_network(name, shape, dtype):
 
 
 def test_volume_has_four_intensity_classes():
-    """The histogram has a peak each for background, tissue, nuclei and nucleoli."""
+    """The first bin is the background. Tissue, nuclei and nucleoli are peaks of the histogram."""
     counts, edges = np.histogram(SAMPLES["volume"](), bins=32, range=(0, 2**16))
     peaks = (counts[1:-1] > counts[:-2]) & (counts[1:-1] > counts[2:])
     levels = [*edges[:1], *edges[1:-2][peaks]]
