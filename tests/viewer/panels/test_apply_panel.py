@@ -101,11 +101,11 @@ def test_apply_paints_all_levels_and_keeps_lazy_levels_lazy(
     apply(qtbot, panel, layer)
     labels, recolored = viewer.layers["other labels"], viewer.layers["other recolored"]
     palette = dock.result.outcome.model.palette
-    for found, painted, image in zip(labels.data, recolored.data, levels, strict=True):
-        assert isinstance(found, da.Array) == isinstance(painted, da.Array) == lazy
+    for level_labels, level_colors, image in zip(labels.data, recolored.data, levels, strict=True):
+        assert isinstance(level_labels, da.Array) == isinstance(level_colors, da.Array) == lazy
         expected = nearest(np.asarray(image), dock.result.outcome.model.cluster_centers_)
-        np.testing.assert_array_equal(found, expected)
-        np.testing.assert_array_equal(painted, np.rint(palette)[expected - 1])
+        np.testing.assert_array_equal(level_labels, expected)
+        np.testing.assert_array_equal(level_colors, np.rint(palette)[expected - 1])
     counts = np.bincount(np.asarray(labels.data[0]).ravel())[1:]
     assert labels.features["pixels"].tolist() == counts.tolist()
 

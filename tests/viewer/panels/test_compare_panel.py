@@ -35,7 +35,7 @@ def number_button(panel, n_clusters):
 
 
 @pytest.fixture
-def rest(qtbot):
+def wait_until_idle(qtbot):
     """Return a function that waits until the work of a panel has ended."""
 
     def wait(panel):
@@ -45,14 +45,14 @@ def rest(qtbot):
 
 
 @pytest.fixture
-def compare(rest):
+def compare(wait_until_idle):
     """Return a function that compares numbers of clusters in a dock and returns the panel."""
 
     def compare_them(dock, numbers):
         panel = dock.folds["compare"].open()
         panel.numbers.value = numbers
         panel.compare()
-        rest(panel)
+        wait_until_idle(panel)
         return panel
 
     return compare_them
@@ -370,7 +370,7 @@ def test_error_during_the_work_changes_no_layers(viewer, dock, compare):
     assert not viewer.canvas.grid.enabled
 
 
-def test_canceled_comparison_changes_no_layers(viewer, dock, qtbot, rest, slow):
+def test_canceled_comparison_changes_no_layers(viewer, dock, qtbot, wait_until_idle, slow):
     viewer.layers["picture"].data = slow
     panel = dock.folds["compare"].open()
     panel.compare_button.native.click()
@@ -381,13 +381,13 @@ def test_canceled_comparison_changes_no_layers(viewer, dock, qtbot, rest, slow):
     QTest.keyClick(panel.numbers.native, Qt.Key.Key_Return)
     panel.cancel_button.native.click()
     slow.go_on.set()
-    rest(panel)
+    wait_until_idle(panel)
     assert names(viewer) == ["picture"]
     assert panel.compare_button.enabled
     assert not messages()
 
 
-def test_original_deleted_during_the_work(viewer, dock, qtbot, rest, slow):
+def test_original_deleted_during_the_work(viewer, dock, qtbot, wait_until_idle, slow):
     viewer.layers["picture"].data = slow
     panel = dock.folds["compare"].open()
     panel.numbers.value = "2"
@@ -395,7 +395,7 @@ def test_original_deleted_during_the_work(viewer, dock, qtbot, rest, slow):
     qtbot.waitUntil(slow.asked.is_set)
     viewer.layers.clear()
     slow.go_on.set()
-    rest(panel)
+    wait_until_idle(panel)
     assert names(viewer) == ["picture K=2"]
     panel.back()
     assert not viewer.layers
@@ -421,14 +421,14 @@ def test_closing_cancels_the_comparison(viewer, dock, qtbot, slow, closed):
         qtbot.wait(50)
 
 
-def test_progress_never_decreases(viewer, open_dock, rest):
+def test_progress_never_decreases(viewer, open_dock, wait_until_idle):
     noise = np.random.default_rng(0).random((1200, 1200), dtype=np.float32)
     viewer.add_image(noise, name="noise")
     panel = open_dock().folds["compare"].open()
     values = []
     panel.progress_bar.changed.connect(values.append)
     panel.compare()
-    rest(panel)
+    wait_until_idle(panel)
     assert values[-1] == 0
     assert values[:-1] == sorted(values[:-1])
     assert max(values) > 30
