@@ -61,7 +61,7 @@ class ObjectsPanel(WorkingPanel):
     def _make_fields(self) -> None:
         self.cluster = ComboBox(
             name="object_cluster",
-            label="Of",
+            label="Clusters",
             tooltip="The clusters to split into objects.",
             choices=self._cluster_choices,
         )
