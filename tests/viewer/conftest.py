@@ -74,11 +74,11 @@ def delete(qtbot):
     """Return a function that deletes a widget and waits for the deletion."""
 
     def delete_it(widget):
-        gone = Event()
+        deleted = Event()
         # Not waitSignal: PySide warns when waitSignal disconnects from a deleted widget.
-        widget.destroyed.connect(lambda: gone.set())
+        widget.destroyed.connect(lambda: deleted.set())
         widget.deleteLater()
-        qtbot.waitUntil(gone.is_set)
+        qtbot.waitUntil(deleted.is_set)
 
     return delete_it
 

@@ -271,13 +271,13 @@ def test_task_canceled_before_its_start_is_released(qtbot):
             raise AssertionError
 
     task = Idle()
-    gone, job = weakref.ref(task), worker.run_in_thread(task)
+    reference, job = weakref.ref(task), worker.run_in_thread(task)
     del task
     job.quit()
     with qtbot.waitSignals([job.aborted, job.finished]):
         job.start()
     gc.collect()
-    assert gone() is None
+    assert reference() is None
 
 
 def test_worker_keeps_the_warning_filters_of_the_window(dock, gate, start_paused, wait_until_idle):
@@ -586,14 +586,14 @@ def test_run_of_a_deleted_dock_ends_without_errors(viewer, gate, start_paused, q
     viewer.add_image(noise(20, 21, 3), rgb=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-kmeans")
     start_paused(dock.run, BEGINNING)
-    gone = weakref.ref(dock._runner)
+    reference = weakref.ref(dock._runner)
     close_dock(viewer, dock)
     del dock
     for _ in range(5):
         qtbot.wait(20)
         QApplication.sendPostedEvents()
         gc.collect()
-    assert gone() is None
+    assert reference() is None
     gate.open()
     assert QThreadPool.globalInstance().waitForDone(1000 * SECONDS)
     # A signal to a method of the collected runner would raise in the event loop and fail the test.
