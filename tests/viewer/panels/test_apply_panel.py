@@ -1,4 +1,4 @@
-"""Tests of the panel Apply to…: apply a model to another layer, save it and load it."""
+"""Tests of the panel *Apply to…*: apply a model to another layer, save it and load it."""
 
 from __future__ import annotations
 

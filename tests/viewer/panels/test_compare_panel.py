@@ -1,4 +1,4 @@
-"""Tests of the panel Compare: several numbers of clusters in a grid, and the way back."""
+"""Tests of the panel *Compare*: several numbers of clusters in a grid, and the way back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the panel Save and copy: script, table and figure of a result."""
+"""Tests of the panel *Save and copy*: script, table and figure of a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the panel Objects, which splits clusters into connected objects."""
+"""Tests of the panel *Objects*, which splits clusters into connected objects."""
 
 from __future__ import annotations
 

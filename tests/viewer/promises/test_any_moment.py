@@ -34,7 +34,7 @@ BEGINNING, MIDDLE, END = 0, 4, 10**9
 
 
 class Gate:
-    """Pauses all background work at one step until the gate is opened."""
+    """A gate that pauses all background work at one step until it is opened."""
 
     def __init__(self):
         self.n_steps = self.n_paused = 0

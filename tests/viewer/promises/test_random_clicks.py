@@ -63,7 +63,7 @@ WORDS = ("auto", "auto", "60", "5000", "5", "4 7", "-1", "many", "")
 
 
 class Visitor:
-    """Takes random steps in a viewer with a dock, and checks the state after each step."""
+    """A user who takes random steps in a viewer with a dock; checks the state after each."""
 
     def __init__(self, viewer, qtbot, rng):
         self.viewer, self.qtbot, self.rng = viewer, qtbot, rng

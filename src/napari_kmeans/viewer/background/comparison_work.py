@@ -1,4 +1,4 @@
-"""Background work of the panel Compare: one image in several numbers of clusters."""
+"""Background work of the panel *Compare*: one image in several numbers of clusters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Background work of the panel Objects: the connected objects of a Labels layer."""
+"""Background work of the panel *Objects*: the connected objects of a Labels layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The panel Apply to…: apply a model to another image, save it and load it."""
+"""The panel *Apply to…*: apply a model to another image, save it and load it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _LoadedModel(NamedTuple):
 
 
 class ApplyPanel(WorkingPanel):
-    """Applies the latest model, or one from a file, to another image layer.
+    """A panel that applies the latest model, or a model from a file, to another image layer.
 
     Attributes
     ----------

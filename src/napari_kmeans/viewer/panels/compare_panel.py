@@ -1,4 +1,4 @@
-"""The panel Compare: one image in several numbers of clusters, side by side."""
+"""The panel *Compare*: one image in several numbers of clusters, side by side."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_numbers(text: str) -> list[int]:
 
 
 class ComparePanel(WorkingPanel):
-    """Shows the chosen image in several numbers of clusters, in a grid with the original.
+    """A panel that shows the chosen image in several numbers of clusters, in a grid.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The panel Save and copy: export a result as a script, a table or a figure."""
+"""The panel *Save and copy*: export a result as a script, a table or a figure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FIGURE_SUFFIXES = (".png", ".svg")
 
 
 class ExportPanel(WorkingPanel):
-    """Copies the latest result as a Python script, and saves its table and a figure of it.
+    """A panel that copies the latest result as a script, and saves its table and a figure.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The panel Merge similar: a slider that merges clusters of similar colors."""
+"""The panel *Merge similar*: a slider that merges clusters of similar colors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_DISTANCE = 50.0
 
 
 class MergePanel(Panel):
-    """Merges clusters of the latest result whose colors are similar, and small clusters.
+    """A panel that merges clusters of similar colors, and small clusters, of the latest result.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The panel Objects: split clusters into connected objects, in a new Labels layer."""
+"""The panel *Objects*: split clusters into connected objects, in a new Labels layer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALL = "all clusters"
 
 
 class ObjectsPanel(WorkingPanel):
-    """Splits the clusters of the latest result into connected objects.
+    """A panel that splits the clusters of the latest result into connected objects.
 
     Attributes
     ----------

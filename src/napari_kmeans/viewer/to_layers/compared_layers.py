@@ -1,4 +1,4 @@
-"""Build the layers that the panel Compare shows side by side."""
+"""Build the layers that the panel *Compare* shows side by side."""
 
 from __future__ import annotations
 

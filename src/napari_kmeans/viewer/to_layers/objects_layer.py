@@ -1,4 +1,4 @@
-"""Build the Labels layer of the panel Objects."""
+"""Build the Labels layer of the panel *Objects*."""
 
 from __future__ import annotations
 
