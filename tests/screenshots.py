@@ -64,8 +64,8 @@ def take_clusters() -> None:
     with window("histology") as (viewer, widget):
         widget.n_clusters.value = 16
         finish(widget.run())
-        widget.folds["Merge similar"].open().distance.value = 12
-        panel = widget.folds["Clusters"].open()
+        widget.folds["merge"].open().distance.value = 12
+        panel = widget.folds["clusters"].open()
         panel.list.rename(1, "brown stain")
         panel.list.select([1])
         save(viewer, "clusters")
@@ -77,8 +77,8 @@ def take_colors() -> None:
 
     with window("photograph", "light") as (viewer, widget):
         finish(widget.run())
-        finish(widget.folds["Which K?"].open().suggest())
-        colors = widget.folds["Colors in 3-D"].open()
+        finish(widget.folds["number"].open().suggest())
+        colors = widget.folds["colors"].open()
         pause(1.0)
         widget.native.findChild(QScrollArea).ensureWidgetVisible(colors)
         save(viewer, "colors")

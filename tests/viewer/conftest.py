@@ -1,4 +1,4 @@
-"""The dock in a real viewer, and images whose pixels can be held back."""
+"""Fixtures with the dock in a real viewer, and images whose reading can be paused."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit
 
 @pytest.fixture(autouse=True)
 def _short_collections():
-    """Leave what earlier tests left out of the garbage collections of this one.
+    """Exclude the objects of earlier tests from the garbage collections of this test.
 
-    Each viewer of napari leaves thousands of objects, and its fixture collects
-    garbage several times: with hundreds of viewers, that would take most of the time.
+    Each viewer of napari leaves thousands of objects, and the fixture of the
+    viewer collects garbage several times. After hundreds of viewers, these
+    collections would take most of the time of the tests.
     """
     gc.collect()
     gc.freeze()
@@ -31,13 +32,16 @@ def viewer(make_napari_viewer):
 
 @pytest.fixture
 def forget_drawing(viewer):
-    """Drop what the canvas was told to draw: one that is not shown keeps all of it."""
+    """Return a function that drops the queued drawing commands of the canvas.
+
+    A canvas that is not shown never executes these commands, so they accumulate.
+    """
     return viewer.window._qt_viewer.canvas._scene_canvas.context.glir.clear
 
 
 @pytest.fixture
 def open_dock(viewer):
-    """Open the dock as napari does."""
+    """Return a function that opens the dock as napari does, with four clusters."""
 
     def open_it():
         _, widget = viewer.window.add_plugin_dock_widget("napari-kmeans")
@@ -49,14 +53,14 @@ def open_dock(viewer):
 
 @pytest.fixture
 def dock(viewer, open_dock, quadrants):
-    """The dock on the picture of four colors."""
+    """The dock in a viewer with the image of four colors."""
     viewer.add_image(quadrants, name="picture", rgb=True)
     return open_dock()
 
 
 @pytest.fixture
 def finish(qtbot):
-    """Let the window live until the run of a dock is over."""
+    """Return a function that processes events until the run of a dock has ended."""
 
     def wait(widget):
         qtbot.waitUntil(lambda: not widget.cancel_button.enabled, timeout=20_000)
@@ -67,22 +71,23 @@ def finish(qtbot):
 
 @pytest.fixture
 def delete(qtbot):
-    """Delete a widget, and wait until it is gone."""
+    """Return a function that deletes a widget and waits for the deletion."""
 
     def delete_it(widget):
-        gone = Event()
-        # Not waitSignal, which PySide warns that it cannot disconnect from a widget that is gone.
-        widget.destroyed.connect(lambda: gone.set())
+        deleted = Event()
+        # Not waitSignal: PySide warns when waitSignal disconnects from a deleted widget.
+        widget.destroyed.connect(lambda: deleted.set())
         widget.deleteLater()
-        qtbot.waitUntil(gone.is_set)
+        qtbot.waitUntil(deleted.is_set)
 
     return delete_it
 
 
 class SlowImage:
-    """A picture in a file that shows at once, but is read as a whole when it is told to go on.
+    """An image whose slices are read at once, but whose array is read when `go_on` is set.
 
-    It fails instead where it is given an error.
+    Only threads other than the main thread wait. They set `asked` before they
+    wait. If `error` is set, they raise it instead of returning the array.
     """
 
     def __init__(self, image):
@@ -109,6 +114,7 @@ class SlowImage:
 
 @pytest.fixture
 def slow(quadrants):
+    """The image of four colors; reading the whole array waits for `go_on`."""
     image = SlowImage(quadrants)
     yield image
     image.go_on.set()
@@ -116,7 +122,7 @@ def slow(quadrants):
 
 @pytest.fixture
 def choose_file():
-    """Let the next dialog of files be answered, as a user does: type a path, press Return."""
+    """Return a function that answers the next file dialog as a user: type a path, press Return."""
 
     def answer_soon(path):
         def answer():

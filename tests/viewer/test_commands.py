@@ -1,4 +1,4 @@
-"""The commands of napari's palette: they are there, and do what they say."""
+"""Tests of the commands in napari's command palette."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def manifest():
 
 @pytest.fixture
 def app(viewer, manifest):
-    """The commands of napari with those of the manifest, whichever was installed."""
+    """The app model of napari, with the commands of this manifest.
+
+    The installed version of the plugin may have registered fewer commands.
+    """
     app = get_app_model()
     actions, _ = _npe2_manifest_to_actions(manifest)
     new = [action for action in actions if action.id not in app.commands]
@@ -60,15 +63,15 @@ def test_every_command_can_be_imported(manifest):
 
 
 @pytest.mark.parametrize(("name", "title"), COMMANDS.items())
-def test_the_palette_lists_it(app, qtbot, name, title):
+def test_palette_lists_each_command(app, qtbot, name, title):
     palette = QCommandPalette()
     qtbot.addWidget(palette)
     (command,) = (each for each in palette._list.all_commands if each.id == name)
     assert command.title == f"{title} (napari-kmeans)"
 
 
-def test_segmenting_without_a_dock(viewer, execute, finish, quadrants, quadrant_labels):
-    """Both the first time, with the defaults, and after the dock was closed, with the last."""
+def test_segment_without_a_dock(viewer, execute, finish, quadrants, quadrant_labels):
+    """Use the defaults the first time, and the last settings after the dock was closed."""
     viewer.add_image(quadrants, name="picture", rgb=True)
     execute("napari-kmeans.segment")
     dock = dock_of(viewer)
@@ -84,8 +87,8 @@ def test_segmenting_without_a_dock(viewer, execute, finish, quadrants, quadrant_
     np.testing.assert_array_equal(labels.data, quadrant_labels)
 
 
-def test_segmenting_with_a_dock(viewer, dock, execute, finish, quadrants):
-    """The active layer, not the one that is chosen in the dock."""
+def test_segment_with_a_dock_uses_the_active_layer(viewer, dock, execute, finish, quadrants):
+    """The command shows the hidden dock and changes the image chosen in it."""
     other = viewer.add_image(quadrants[::-1].copy(), name="other", rgb=True)
     dock.image.value = viewer.layers["picture"]
     dock.native.parentWidget().hide()
@@ -99,11 +102,11 @@ def test_segmenting_with_a_dock(viewer, dock, execute, finish, quadrants):
     np.testing.assert_array_equal(viewer.layers["other labels"].data, expected)
 
 
-def test_suggesting_without_a_dock(viewer, execute, qtbot, quadrants):
+def test_suggest_without_a_dock(viewer, execute, qtbot, quadrants):
     pytest.importorskip("napari_kmeans.viewer.panels.number_panel")
     viewer.add_image(quadrants, name="picture", rgb=True)
     execute("napari-kmeans.suggest")
-    panel = dock_of(viewer).folds["Which K?"].panel
+    panel = dock_of(viewer).folds["number"].panel
     qtbot.waitUntil(lambda: panel.curve.suggestion is not None, timeout=20_000)
     expected = suggest_n_clusters(quadrants, rgb=True)
     assert panel.curve.suggestion.scores.equals(expected.scores)
@@ -111,7 +114,7 @@ def test_suggesting_without_a_dock(viewer, execute, qtbot, quadrants):
     assert not messages()
 
 
-def test_applying_the_last_model_after_the_dock_was_closed(
+def test_apply_uses_the_last_model_after_the_dock_was_closed(
     viewer, dock, execute, finish, qtbot, quadrants
 ):
     pytest.importorskip("napari_kmeans.viewer.panels.apply_panel")
@@ -125,12 +128,12 @@ def test_applying_the_last_model_after_the_dock_was_closed(
     execute("napari-kmeans.apply")
     qtbot.waitUntil(lambda: "other labels" in viewer.layers, timeout=20_000)
     np.testing.assert_array_equal(viewer.layers["other labels"].data, model.predict(other))
-    panel = dock_of(viewer).folds["Apply to…"].panel
+    panel = dock_of(viewer).folds["apply"].panel
     qtbot.waitUntil(lambda: panel.apply_button.enabled)
     assert not messages()
 
 
-def test_without_a_model_there_is_nothing_to_apply(viewer, dock, execute):
+def test_apply_without_a_model_shows_an_error(viewer, dock, execute):
     pytest.importorskip("napari_kmeans.viewer.panels.apply_panel")
     execute("napari-kmeans.apply")
     (message,) = messages()
@@ -138,7 +141,7 @@ def test_without_a_model_there_is_nothing_to_apply(viewer, dock, execute):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_layer_that_is_no_image_is_told(viewer, execute, name):
+def test_commands_show_an_error_if_the_active_layer_is_no_image(viewer, execute, name):
     for _ in range(2):
         execute(name)
         viewer.add_points(name="seeds")
@@ -147,7 +150,7 @@ def test_a_layer_that_is_no_image_is_told(viewer, execute, name):
     assert not viewer.window.dock_widgets
 
 
-def test_a_run_that_is_under_way_is_told(viewer, dock, execute, finish, slow):
+def test_segment_during_a_run_shows_an_error(viewer, dock, execute, finish, slow):
     viewer.layers["picture"].data = slow
     dock.run()
     execute("napari-kmeans.segment")
@@ -157,7 +160,7 @@ def test_a_run_that_is_under_way_is_told(viewer, dock, execute, finish, slow):
     assert len(viewer.layers) == 3
 
 
-def test_commands_from_a_script(viewer, quadrants, finish):
+def test_commands_accept_a_viewer_from_a_script(viewer, quadrants, finish):
     viewer.add_image(quadrants, name="picture", rgb=True)
     commands.segment_active_layer(viewer)
     finish(dock_of(viewer))

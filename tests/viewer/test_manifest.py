@@ -1,4 +1,4 @@
-"""The entries in napari's menus, and that they lead here."""
+"""Tests of the manifest: menu entries of napari and the commands they run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_every_command_can_be_imported(manifest):
     manifest.validate_imports()
 
 
-def test_the_widget_is_in_the_menu_of_segmentation(manifest):
+def test_widget_is_in_the_segmentation_menu(manifest):
     (item,) = manifest.contributions.menus["napari/layers/segment"]
     (widget,) = manifest.contributions.widgets
     assert item.command == widget.command
@@ -27,7 +27,7 @@ def test_the_widget_is_in_the_menu_of_segmentation(manifest):
     assert command.python_name == "napari_kmeans.viewer.dock.widget:KMeansWidget"
 
 
-def test_the_menu_opens_the_dock(viewer, manifest):
+def test_menu_entry_opens_the_dock(viewer, manifest):
     (item,) = manifest.contributions.menus["napari/layers/segment"]
     app = get_app_model()
     entries = {

@@ -1,4 +1,4 @@
-"""The samples: there without a network, as arrays and through the menu."""
+"""Tests of the samples: as arrays, without a network, and from the menu."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_kmeans.samples import SAMPLES, VOLUME_SCALE
 
 @pytest.fixture
 def no_network(monkeypatch):
-    """pooch is what scikit-image downloads with."""
+    """Make downloads fail: scikit-image downloads with pooch."""
     monkeypatch.setitem(sys.modules, "pooch", None)
 
 
@@ -25,15 +25,15 @@ def no_network(monkeypatch):
         ("volume", (32, 256, 256), np.uint16),
     ],
 )
-def test_arrays(name, shape, dtype):
+def test_samples_are_arrays_without_a_network(name, shape, dtype):
     image = SAMPLES[name]()
     assert (image.shape, image.dtype) == (shape, dtype)
     assert np.ptp(image) > 200
     np.testing.assert_array_equal(image, SAMPLES[name]())
 
 
-def test_the_volume_has_four_levels():
-    """Background, tissue, nuclei and nucleoli stand out of the histogram."""
+def test_volume_has_four_intensity_classes():
+    """The first bin is the background. Tissue, nuclei and nucleoli are peaks of the histogram."""
     counts, edges = np.histogram(SAMPLES["volume"](), bins=32, range=(0, 2**16))
     peaks = (counts[1:-1] > counts[:-2]) & (counts[1:-1] > counts[2:])
     levels = [*edges[:1], *edges[1:-2][peaks]]
@@ -41,7 +41,7 @@ def test_the_volume_has_four_levels():
     assert all(counts > 0)
 
 
-def test_the_names_of_the_samples_are_those_of_the_command_line():
+def test_sample_names_are_those_of_the_command_line():
     assert list(SAMPLES) == ["photograph", "histology", "volume"]
 
 
@@ -53,20 +53,20 @@ def test_the_names_of_the_samples_are_those_of_the_command_line():
         ("volume", "volume", False),
     ],
 )
-def test_file_open_sample(viewer, name, layer_name, rgb):
+def test_open_sample_adds_one_layer(viewer, name, layer_name, rgb):
     (layer,) = viewer.open_sample("napari-kmeans", name)
     assert layer in viewer.layers
     assert (layer.name, layer.rgb) == (layer_name, rgb)
 
 
-def test_the_planes_of_the_volume_are_further_apart(viewer):
+def test_volume_layer_has_its_voxel_size_and_units(viewer):
     (layer,) = viewer.open_sample("napari-kmeans", "volume")
     assert tuple(layer.scale) == VOLUME_SCALE
     assert [str(unit) for unit in layer.units] == ["micrometer"] * 3
     assert layer.axis_labels == ("z", "y", "x")
 
 
-def test_all_samples_in_one_viewer(viewer):
+def test_one_viewer_opens_all_samples(viewer):
     for name in SAMPLES:
         viewer.open_sample("napari-kmeans", name)
     assert len(viewer.layers) == 3

@@ -1,11 +1,14 @@
-"""What napari's command palette offers: each opens the dock, with its last settings, and runs."""
+"""Commands of napari's command palette.
+
+Each command opens the dock with its last settings, and starts one task in it.
+"""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import napari  # noqa: TC002 - looked up to know what is to be passed
+import napari  # noqa: TC002 - napari reads the annotations to pass the viewer
 from napari.layers import Image
 from napari.utils.notifications import show_error
 
@@ -18,25 +21,29 @@ if TYPE_CHECKING:
 
 def segment_active_layer(viewer: napari.Viewer) -> None:
     """Cluster the active layer with the last settings."""
-    with _told():
+    with _show_errors():
         _dock_on_active_layer(viewer).run()
 
 
 def suggest_number(viewer: napari.Viewer) -> None:
-    """Suggest the number of clusters for the active layer."""
-    with _told():
-        _panel_of(_dock_on_active_layer(viewer), "Which K?").suggest()
+    """Suggest a number of clusters for the active layer."""
+    with _show_errors():
+        _panel_of(_dock_on_active_layer(viewer), "number").suggest()
 
 
 def apply_last_model(viewer: napari.Viewer) -> None:
-    """Find the clusters of the last run in the active layer."""
-    with _told():
+    """Apply the model of the last run to the active layer."""
+    with _show_errors():
         dock = _dock_on_active_layer(viewer)
-        _panel_of(dock, "Apply to…").apply(dock.image.value)
+        _panel_of(dock, "apply").apply(dock.image.value)
 
 
 def open_dock(viewer: napari.Viewer) -> KMeansWidget:
-    """Return the dock of a viewer: the one there is, brought to sight, or a new one."""
+    """Return the dock of a viewer.
+
+    Show the dock if the viewer has one, otherwise open a new dock.
+    """
+    # napari passes a proxy of the viewer to commands.
     viewer = getattr(viewer, "__wrapped__", viewer)
     for widget in viewer.window.dock_widgets.values():
         if isinstance(widget, KMeansWidget):
@@ -47,14 +54,14 @@ def open_dock(viewer: napari.Viewer) -> KMeansWidget:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Show in one sentence why nothing was begun."""
+def _show_errors() -> Iterator[None]:
+    """Show expected errors as notifications of one sentence."""
     try:
         yield
     except EXPECTED_ERRORS as error:
         tell(error)
     except RuntimeError as error:
-        # Something is under way.
+        # Raised if the dock or the panel is still working.
         show_error(str(error))
 
 
@@ -70,5 +77,5 @@ def _dock_on_active_layer(viewer: napari.Viewer) -> KMeansWidget:
     return dock
 
 
-def _panel_of(dock: KMeansWidget, title: str) -> Any:
-    return dock.folds[title].open()
+def _panel_of(dock: KMeansWidget, name: str) -> Any:
+    return dock.folds[name].open()

@@ -1,4 +1,4 @@
-"""The samples as layers, for File ▸ Open Sample."""
+"""Sample images as napari layers, for File ▸ Open Sample."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ LayerData: TypeAlias = list[tuple[Any, dict[str, Any], str]]
 
 
 def photograph() -> LayerData:
-    """Return a color photograph, RGB of 8 bit."""
+    """Return a color photograph, 8-bit RGB."""
     return [(samples.photograph(), {"name": "coffee", "rgb": True}, "image")]
 
 
 def histology() -> LayerData:
-    """Return a stained tissue section, RGB of 8 bit."""
+    """Return a stained tissue section, 8-bit RGB."""
     return [(samples.histology(), {"name": "histology", "rgb": True}, "image")]
 
 
 def volume() -> LayerData:
-    """Return a gray volume of 16 bit, with its planes further apart than its pixels."""
+    """Return a 16-bit gray volume with anisotropic voxels: 2 µm between planes, 0.5 µm in plane."""
     attributes = {
         "name": "volume",
         "rgb": False,

@@ -1,4 +1,4 @@
-"""The window that the command line opens: images, their results and the dock."""
+"""Fill the napari window that the command line opens: images, results and the dock."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.segmentation import Segmentation
 
-SIDE = 2048
-"""Pixels: planes larger than that are shown at several resolutions."""
+MAX_PLANE_SIDE = 2048
+"""Longest side in pixels of a plane that napari shows at one resolution only."""
 
 
 def fill_viewer(
     viewer: napari.Viewer, outcomes: Sequence[ClusteredImage], options: Options
 ) -> None:
-    """Add to a viewer each image, its recolored copy and its labels, and the dock."""
+    """Add each image, its recolored copy and its labels to a viewer, and open the dock.
+
+    The fields of the dock show `options`.
+    """
     for outcome in outcomes:
         if outcome.seg.model.rgb or outcome.seg.model.channel_axis is None:
             _add_layers(viewer, outcome)
@@ -37,17 +40,21 @@ def fill_viewer(
             _add_channels(viewer, outcome)
     _, dock = viewer.window.add_plugin_dock_widget(PROGRAM)
     for name in OPTIONS:
-        # The dock has no field for a seed that is drawn anew.
+        # Only random_state can be None: the dock cannot show a seed that is drawn for each run.
         if getattr(options, name) is not None:
             getattr(dock, name).value = getattr(options, name)
 
 
 def _add_layers(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
-    attributes = {"name": outcome.name, "rgb": outcome.seg.model.rgb, **_place(outcome.picture)}
+    attributes = {
+        "name": outcome.name,
+        "rgb": outcome.seg.model.rgb,
+        **_spatial_arguments(outcome.picture),
+    }
     if outcome.sample is not None:
         ((_, attributes, _),) = getattr(samples, outcome.sample)()
     levels = shown_levels(outcome.picture, outcome.seg.model.channel_axis)
-    image = viewer.add_image(**_data(levels), **attributes)
+    image = viewer.add_image(**_data_arguments(levels), **attributes)
     source = Source.of(image)
     seg = _paint_levels(outcome.seg, levels)
     viewer.add_layer(recolored_layers(seg, source)[0])
@@ -56,36 +63,44 @@ def _add_layers(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
 
 
 def _add_channels(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
-    """Add an image of named channels as napari shows it: a layer for each."""
-    model, place = outcome.seg.model, _place(outcome.picture)
+    """Add one image layer and one recolored layer for each channel, and one Labels layer."""
+    model, spatial = outcome.seg.model, _spatial_arguments(outcome.picture)
     levels = shown_levels(outcome.picture, outcome.seg.model.channel_axis)
     seg = _paint_levels(outcome.seg, levels)
     recolored = seg.recolored if len(levels) > 1 else [seg.recolored]
     for pixels, name in ((levels, outcome.name), (recolored, f"{outcome.name} recolored")):
         names = [f"{name} {channel}" for channel in range(model.n_channels)]
-        viewer.add_image(**_data(pixels), channel_axis=model.channel_axis, name=names, **place)
+        viewer.add_image(
+            **_data_arguments(pixels), channel_axis=model.channel_axis, name=names, **spatial
+        )
     labels = seg.labels if len(levels) > 1 else [seg.labels]
-    viewer.add_labels(**_data(labels), name=f"{outcome.name} labels", features=seg.table, **place)
+    viewer.add_labels(
+        **_data_arguments(labels), name=f"{outcome.name} labels", features=seg.table, **spatial
+    )
 
 
 def shown_levels(picture: Picture, channel_axis: int | None) -> list[Any]:
     """Return the pixels at all resolutions, finest first.
 
-    The levels of a file are followed by every second pixel of the last one, and
-    so on, until napari can show a plane of it whole.
+    The levels of the file come first. Coarser levels are added until the sides
+    of a plane are at most 2048 pixels: each takes every second pixel of the
+    level before. An image in memory has one level.
     """
     levels = list(picture.levels) or [picture.pixels]
     axes = range(picture.pixels.ndim)
     channels = None if channel_axis is None else axes[channel_axis]
     plane = [axis for axis in axes if axis != channels][-2:]
     every_second = tuple(slice(None, None, 2 if axis in plane else 1) for axis in axes)
-    while picture.levels and max(levels[-1].shape[axis] for axis in plane) > SIDE:
+    while picture.levels and max(levels[-1].shape[axis] for axis in plane) > MAX_PLANE_SIDE:
         levels.append(levels[-1][every_second])
     return levels
 
 
 def _paint_levels(seg: Segmentation, levels: list[Any]) -> Segmentation:
-    """Return the results of all levels, lazily painted; as they are where there is but one."""
+    """Return the result with the labels and colors of all levels.
+
+    The coarser levels are painted lazily. A result of one level is returned unchanged.
+    """
     if len(levels) == 1:
         return seg
     painted = [seg.model.paint(seg.model.open(level)) for level in levels[1:]]
@@ -96,14 +111,14 @@ def _paint_levels(seg: Segmentation, levels: list[Any]) -> Segmentation:
     )
 
 
-def _data(levels: list[Any]) -> dict[str, Any]:
+def _data_arguments(levels: list[Any]) -> dict[str, Any]:
     if len(levels) == 1:
         return {"data": levels[0]}
     return {"data": levels, "multiscale": True}
 
 
-def _place(picture: Picture) -> dict[str, Any]:
-    """Return scale and translation where the file tells them."""
+def _spatial_arguments(picture: Picture) -> dict[str, Any]:
+    """Return scale and translation, or nothing if they are 1 and 0 along all axes."""
     axes = [axis for axis in picture.axes if axis.kind != "channel"]
     scale, translate = [axis.scale for axis in axes], [axis.translation for axis in axes]
     if np.all(np.array(scale) == 1) and not np.any(translate):

@@ -16,12 +16,12 @@ from napari.utils import resize_dask_cache
 from napari_kmeans import KMeansModel, segment, segment_layer
 from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.options import Options
+from napari_kmeans.viewer.background.objects_work import ObjectsWork, WorldTransform
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers import source as source_module
 from napari_kmeans.viewer.from_layers.source import Source, default_level
-from napari_kmeans.viewer.panels.objects_panel import Place, Splitting
 from napari_kmeans.viewer.provenance import METADATA_KEY
-from napari_kmeans.viewer.to_layers.apply_model import ModelApplication
+from napari_kmeans.viewer.to_layers.apply_model import ApplyWork
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
@@ -422,7 +422,7 @@ def test_areas_of_a_model_applied_to_levels(pyramid, monkeypatch):
     layer = Image(pyramid, multiscale=True, rgb=True)
     source = Source.of(layer).fitted_on(None, "whole", "coreset")
     assert source.level == 2
-    outcome = ModelApplication(segment(pyramid[0], 4).model, source).run()
+    outcome = ApplyWork(segment(pyramid[0], 4).model, source).run()
     labels = labels_layer(outcome, source)
     assert area_of(labels, [1]) == "6,400 px²"
     assert set(labels.features["level"]) == {2}
@@ -431,8 +431,8 @@ def test_areas_of_a_model_applied_to_levels(pyramid, monkeypatch):
 def test_objects_of_levels_have_the_areas_of_their_clusters(pyramid):
     layer = Image(pyramid, multiscale=True, rgb=True, scale=(0.5, 0.5))
     labels, _ = segment_layer(layer, 4, level=2)
-    place = Place.of(labels)
-    objects = Splitting(labels.data[0], None, 20, None, place).run().table
+    transform = WorldTransform.of(labels)
+    objects = ObjectsWork(labels.data[0], None, 20, None, transform).run().table
     for label in range(1, 5):
         (area,) = objects["area"][objects["cluster"] == label]
         assert area_of(labels, [label]) == f"{area:,.0f} px²"

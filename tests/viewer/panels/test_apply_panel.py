@@ -1,4 +1,4 @@
-"""The panel that applies a model to another layer, saves it and loads it."""
+"""Tests of the panel *Apply to…*: apply a model to another layer, save it and load it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_kmeans.viewer.provenance import METADATA_KEY
 def panel(dock, finish):
     dock.run()
     finish(dock)
-    return dock.folds["Apply to…"].open()
+    return dock.folds["apply"].open()
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def other():
 
 
 def nearest(image, palette):
-    """Labels by the distance to every color."""
+    """Return the label of the nearest color of each pixel, by brute force."""
     distances = ((image[..., None, :3].astype(float) - palette) ** 2).sum(axis=-1)
     return distances.argmin(axis=-1) + 1
 
 
 def apply(qtbot, panel, layer=None):
     panel.apply(layer)
-    # Not waitSignal: it may be over before that is connected.
+    # Not waitSignal: the work may finish before the signal is connected.
     qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
     assert not panel.cancel_button.enabled
 
@@ -42,7 +42,7 @@ def notifications():
     return [(str(each.severity), each.message) for each in notification_manager.records]
 
 
-def test_the_same_clusters_in_another_image(viewer, dock, panel, qtbot, other):
+def test_apply_adds_labels_and_recolored_image_of_another_layer(viewer, dock, panel, qtbot, other):
     layer = viewer.add_image(other, name="other", rgb=True, scale=(2, 3), translate=(5, 7))
     viewer.layers.selection.active = viewer.layers["picture"]
     panel.image.value = layer
@@ -63,14 +63,16 @@ def test_the_same_clusters_in_another_image(viewer, dock, panel, qtbot, other):
             labels.colormap.color_dict[label], first.colormap.color_dict[label]
         )
     np.testing.assert_array_equal(labels.extent.world, layer.extent.world)
-    told = labels.metadata[METADATA_KEY]
-    assert (told["source"], told["source_id"]) == ("other", str(layer.unique_id))
-    assert KMeansModel.from_dict(told["model"]).to_dict() == model.to_dict()
+    provenance = labels.metadata[METADATA_KEY]
+    assert (provenance["source"], provenance["source_id"]) == ("other", str(layer.unique_id))
+    assert KMeansModel.from_dict(provenance["model"]).to_dict() == model.to_dict()
     assert viewer.layers.selection.active is viewer.layers["picture"]
     assert not notifications()
 
 
-def test_a_second_time_in_place(viewer, dock, panel, qtbot, other, finish):
+def test_second_apply_updates_the_layers_unless_update_is_off(
+    viewer, dock, panel, qtbot, other, finish
+):
     layer = viewer.add_image(other, name="other", rgb=True)
     apply(qtbot, panel, layer)
     labels = viewer.layers["other labels"]
@@ -89,7 +91,9 @@ def test_a_second_time_in_place(viewer, dock, panel, qtbot, other, finish):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_layers_of_several_levels(viewer, dock, panel, qtbot, other, lazy):
+def test_apply_paints_all_levels_and_keeps_lazy_levels_lazy(
+    viewer, dock, panel, qtbot, other, lazy
+):
     levels = [np.kron(other, np.ones((2, 2, 1), np.uint8)), other]
     if lazy:
         levels = [da.from_array(level, chunks=(20, 20, 3)) for level in levels]
@@ -97,22 +101,22 @@ def test_layers_of_several_levels(viewer, dock, panel, qtbot, other, lazy):
     apply(qtbot, panel, layer)
     labels, recolored = viewer.layers["other labels"], viewer.layers["other recolored"]
     palette = dock.result.outcome.model.palette
-    for shown, painted, image in zip(labels.data, recolored.data, levels, strict=True):
-        assert isinstance(shown, da.Array) == isinstance(painted, da.Array) == lazy
+    for level_labels, level_colors, image in zip(labels.data, recolored.data, levels, strict=True):
+        assert isinstance(level_labels, da.Array) == isinstance(level_colors, da.Array) == lazy
         expected = nearest(np.asarray(image), dock.result.outcome.model.cluster_centers_)
-        np.testing.assert_array_equal(shown, expected)
-        np.testing.assert_array_equal(painted, np.rint(palette)[expected - 1])
+        np.testing.assert_array_equal(level_labels, expected)
+        np.testing.assert_array_equal(level_colors, np.rint(palette)[expected - 1])
     counts = np.bincount(np.asarray(labels.data[0]).ravel())[1:]
     assert labels.features["pixels"].tolist() == counts.tolist()
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_a_file_with_joined_clusters(
+def test_loaded_model_with_merged_clusters_is_applied(
     viewer, dock, qtbot, quadrants, other, tmp_path, lazy, choose_file
 ):
     merged = merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 0, 2])
     merged.model.save(tmp_path / "model.json")
-    panel = dock.folds["Apply to…"].open()
+    panel = dock.folds["apply"].open()
     assert not panel.apply_button.enabled
     choose_file(tmp_path / "model.json")
     panel.load_button.native.click()
@@ -126,7 +130,7 @@ def test_a_file_with_joined_clusters(
     assert labels.metadata[METADATA_KEY]["options"]["n_clusters"] == 3
 
 
-def test_a_model_there_and_back(dock, panel, tmp_path, finish, choose_file):
+def test_saved_model_is_loaded_until_the_next_run(dock, panel, tmp_path, finish, choose_file):
     model = dock.result.outcome.model
     choose_file(tmp_path / "by dialog.json")
     panel.save_button.native.click()
@@ -146,7 +150,7 @@ def test_a_model_there_and_back(dock, panel, tmp_path, finish, choose_file):
     assert panel.message.text() == "3 clusters of picture"
 
 
-def test_what_does_not_fit_is_told(viewer, dock, panel, quadrants, tmp_path):
+def test_unsuitable_model_or_file_raises(viewer, dock, panel, quadrants, tmp_path):
     gray = viewer.add_image(quadrants[..., 0], name="gray", rgb=False)
     with pytest.raises(ValueError, match=r"the model is of colors .* 'gray' has none: choose"):
         panel.apply(gray)
@@ -171,30 +175,32 @@ def test_what_does_not_fit_is_told(viewer, dock, panel, quadrants, tmp_path):
     ("factor", "dtype", "warns"),
     [(1 / 255, np.float32, True), (1, np.float32, False), (257.0, np.uint16, True)],
 )
-def test_an_image_in_other_units_is_told(viewer, panel, qtbot, quadrants, factor, dtype, warns):
+def test_image_in_other_units_gives_a_warning(
+    viewer, panel, qtbot, quadrants, factor, dtype, warns
+):
     layer = viewer.add_image((quadrants * factor).astype(dtype), name="other", rgb=True)
     apply(qtbot, panel, layer)
-    told = [message for severity, message in notifications() if severity == "warning"]
-    assert len(told) == warns
+    messages = [message for severity, message in notifications() if severity == "warning"]
+    assert len(messages) == warns
     if warns:
-        assert told[0].startswith(f"'other' holds {np.dtype(dtype)} values up to")
+        assert messages[0].startswith(f"'other' holds {np.dtype(dtype)} values up to")
     assert "other labels" in viewer.layers
 
 
-def test_levels_in_other_units_are_told_of_once(viewer, panel, qtbot, quadrants):
+def test_levels_in_other_units_give_one_warning(viewer, panel, qtbot, quadrants):
     levels = [quadrants / 255, quadrants[::2, ::2] / 255]
     lazy = [da.from_array(level) for level in levels]
     for name, data in (("levels", levels), ("lazy", lazy)):
         layer = viewer.add_image(data, name=name, rgb=True, multiscale=True)
         apply(qtbot, panel, layer)
-    told = [message for severity, message in notifications() if severity == "warning"]
-    assert [message.partition(" ")[0] for message in told] == ["'levels'", "'lazy'"]
+    messages = [message for severity, message in notifications() if severity == "warning"]
+    assert [message.partition(" ")[0] for message in messages] == ["'levels'", "'lazy'"]
 
 
-def test_without_a_model_or_of_slices(viewer, open_dock, finish, steps):
+def test_apply_needs_one_model_for_all_slices(viewer, open_dock, finish, steps):
     viewer.add_image(steps, name="steps")
     dock = open_dock()
-    panel = dock.folds["Apply to…"].open()
+    panel = dock.folds["apply"].open()
     with pytest.raises(ValueError, match="there is no model yet: run the clustering, or load"):
         panel.apply()
     dock.stack.value, dock.n_clusters.value = "each", 2
@@ -204,7 +210,7 @@ def test_without_a_model_or_of_slices(viewer, open_dock, finish, steps):
     assert panel.message.text().startswith("The latest result has a model for each slice")
 
 
-def test_a_layer_that_goes_is_no_longer_offered(viewer, panel, other):
+def test_image_choices_follow_renamed_and_removed_layers(viewer, panel, other):
     layer = viewer.add_image(other, name="other", rgb=True)
     assert layer in panel.image.choices
     layer.name = "renamed"
@@ -213,7 +219,7 @@ def test_a_layer_that_goes_is_no_longer_offered(viewer, panel, other):
     assert layer not in panel.image.choices
 
 
-def test_canceling_adds_nothing(viewer, panel, qtbot, slow):
+def test_canceled_apply_adds_no_layers(viewer, panel, qtbot, slow):
     layer = viewer.add_image(np.asarray(slow), name="other", rgb=True)
     layer.data = slow
     n_layers = len(viewer.layers)
@@ -227,7 +233,7 @@ def test_canceling_adds_nothing(viewer, panel, qtbot, slow):
 
 
 @pytest.mark.parametrize("closed", ["dock", "viewer"])
-def test_closing_stops_it(viewer, dock, panel, qtbot, slow, closed):
+def test_closing_cancels_apply(viewer, dock, panel, qtbot, slow, closed):
     layer = viewer.add_image(np.asarray(slow), name="other", rgb=True)
     layer.data = slow
     worker = panel.apply(layer)

@@ -1,4 +1,4 @@
-"""Compare: several numbers of clusters in a grid, and the way back."""
+"""Tests of the panel *Compare*: several numbers of clusters in a grid, and the way back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QPushButton
 from skimage import data
 
 from napari_kmeans import segment, segment_slices, summarize
-from napari_kmeans.viewer.panels.compare_panel import Comparison, read_numbers
+from napari_kmeans.viewer.background.comparison_work import ComparisonWork
+from napari_kmeans.viewer.panels.compare_panel import read_numbers
 
 
 def messages():
@@ -28,34 +29,36 @@ def visible(viewer):
     return [layer.name for layer in viewer.layers if layer.visible]
 
 
-def take_button(panel, n_clusters):
+def number_button(panel, n_clusters):
     buttons = {each.text(): each for each in panel.choices.findChildren(QPushButton)}
-    return buttons[f"Take {n_clusters}"]
+    return buttons[f"Use {n_clusters}"]
 
 
 @pytest.fixture
-def rest(qtbot):
-    def until_it_rests(panel):
+def wait_until_idle(qtbot):
+    """Return a function that waits until the work of a panel has ended."""
+
+    def wait(panel):
         qtbot.waitUntil(lambda: not panel.is_working, timeout=20_000)
 
-    return until_it_rests
+    return wait
 
 
 @pytest.fixture
-def compare(rest):
-    """Compare numbers of clusters in a dock, and return its panel."""
+def compare(wait_until_idle):
+    """Return a function that compares numbers of clusters in a dock and returns the panel."""
 
     def compare_them(dock, numbers):
-        panel = dock.folds["Compare"].open()
+        panel = dock.folds["compare"].open()
         panel.numbers.value = numbers
         panel.compare()
-        rest(panel)
+        wait_until_idle(panel)
         return panel
 
     return compare_them
 
 
-# ------------------------------------------------------------------ the list
+# ------------------------------------------------------------ read_numbers
 
 
 @pytest.mark.parametrize(
@@ -63,27 +66,27 @@ def compare(rest):
     [
         ("2, 5, 10", [2, 5, 10]),
         ("7", [7]),
-        (" 5,2 ,5;3 ".replace(";", ","), [5, 2, 3]),
+        (" 5,2 ,5,3 ", [5, 2, 3]),
         ("4 8\t16", [4, 8, 16]),
         ("1,65535", [1, 65535]),
     ],
 )
-def test_lists_that_can_be_read(text, numbers):
+def test_read_numbers_returns_distinct_numbers(text, numbers):
     assert read_numbers(text) == numbers
 
 
 @pytest.mark.parametrize(
     "text", ["", ",", "2, x", "2-5", "2.5", "-3", "0, 4", "65536", " ".join(map(str, range(1, 17)))]
 )
-def test_lists_that_cannot(text):
+def test_read_numbers_rejects_other_texts(text):
     with pytest.raises(ValueError, match="numbers must be 1 to 15 whole numbers") as error:
         read_numbers(text)
     assert repr(text) in str(error.value)
     assert str(error.value).endswith("write a list such as 2, 5, 10.")
 
 
-def test_a_bad_list_is_told_by_the_button_and_by_the_key(viewer, dock):
-    panel = dock.folds["Compare"].open()
+def test_button_and_return_key_show_an_error_for_bad_numbers(viewer, dock):
+    panel = dock.folds["compare"].open()
     panel.numbers.value = "two"
     panel.compare_button.native.click()
     QTest.keyClick(panel.numbers.native, Qt.Key.Key_Return)
@@ -93,10 +96,12 @@ def test_a_bad_list_is_told_by_the_button_and_by_the_key(viewer, dock):
     assert len(viewer.layers) == 1
 
 
-# ------------------------------------------------------------------ the grid
+# ---------------------------------------------------------------- the grid
 
 
-def test_each_number_is_a_recolored_layer_beside_the_original(viewer, dock, compare, quadrants):
+def test_grid_shows_the_original_and_one_recolored_layer_per_number(
+    viewer, dock, compare, quadrants
+):
     viewer.add_image(np.zeros((5, 5)), name="something else")
     dock.image.value = viewer.layers["picture"]
     compare(dock, "2, 4, 3")
@@ -121,14 +126,14 @@ def test_each_number_is_a_recolored_layer_beside_the_original(viewer, dock, comp
     }
 
 
-def test_the_image_stays_chosen(viewer, dock, compare):
+def test_compare_keeps_the_selection(viewer, dock, compare):
     viewer.layers.selection.active = viewer.layers["picture"]
     compare(dock, "2, 3")
     assert dock.image.value is viewer.layers["picture"]
     assert viewer.layers.selection == {viewer.layers["picture"]}
 
 
-def test_a_hidden_original_is_shown_and_hidden_again(viewer, dock, compare):
+def test_hidden_original_is_shown_only_in_the_grid(viewer, dock, compare):
     picture = viewer.layers["picture"]
     picture.visible = False
     panel = compare(dock, "2")
@@ -137,7 +142,7 @@ def test_a_hidden_original_is_shown_and_hidden_again(viewer, dock, compare):
     assert not picture.visible
 
 
-def test_back_shows_what_was_seen_before(viewer, dock, compare, finish):
+def test_back_restores_layers_grid_and_camera(viewer, dock, compare, finish):
     dock.run()
     finish(dock)
     viewer.layers["picture labels"].visible = False
@@ -159,12 +164,12 @@ def test_back_shows_what_was_seen_before(viewer, dock, compare, finish):
     assert names(viewer) == before[0]
 
 
-def test_a_second_comparison_replaces_the_first(viewer, dock, compare):
+def test_second_comparison_replaces_the_first(viewer, dock, compare):
     viewer.add_image(np.zeros((5, 5)), name="other")
     viewer.layers.move(1, 0)
     dock.image.value = viewer.layers["picture"]
     panel = compare(dock, "2, 3")
-    # Chosen by a click in the list of layers, it would be compared with itself.
+    # A click in the layer list may choose a compared layer: the original must be compared.
     viewer.layers.selection.active = viewer.layers["picture K=3"]
     assert dock.image.value is viewer.layers["picture K=3"]
     compare(dock, "4")
@@ -175,7 +180,7 @@ def test_a_second_comparison_replaces_the_first(viewer, dock, compare):
     assert not viewer.canvas.grid.enabled
 
 
-def test_what_is_gone_meanwhile_stays_gone(viewer, dock, compare):
+def test_back_ignores_layers_that_were_removed(viewer, dock, compare):
     panel = compare(dock, "2, 3")
     viewer.layers.remove("picture K=2")
     viewer.layers.remove("picture")
@@ -185,21 +190,21 @@ def test_what_is_gone_meanwhile_stays_gone(viewer, dock, compare):
     assert not messages()
 
 
-def test_a_button_takes_a_number_and_goes_back(viewer, dock, compare):
+def test_number_button_sets_the_number_and_goes_back(viewer, dock, compare):
     panel = compare(dock, "2, 3, 7")
-    take_button(panel, 7).click()
+    number_button(panel, 7).click()
     assert dock.n_clusters.value == 7
     assert names(viewer) == ["picture"]
     assert not viewer.canvas.grid.enabled
 
 
-def test_with_many_numbers_it_is_as_narrow(dock, compare):
+def test_fifteen_buttons_keep_the_dock_narrow(dock, compare):
     panel = compare(dock, ", ".join(map(str, range(1001, 1016))))
     assert len(panel.choices.findChildren(QPushButton)) == 15
     assert dock.native.minimumSizeHint().width() <= 350
 
 
-def test_a_run_ends_the_comparison_and_leaves_its_layers_alone(viewer, dock, compare, finish):
+def test_run_ends_the_comparison_without_changing_its_layers(viewer, dock, compare, finish):
     panel = compare(dock, "2, 3")
     compared = viewer.layers["picture K=3"]
     pixels = compared.data.copy()
@@ -211,10 +216,10 @@ def test_a_run_ends_the_comparison_and_leaves_its_layers_alone(viewer, dock, com
     assert panel.side_by_side is None
 
 
-# ------------------------------------------------- what it is made of, and how
+# ------------------------------------------------------ what is clustered
 
 
-def test_the_settings_of_the_dock_hold(viewer, dock, compare, quadrants):
+def test_compare_uses_the_settings_of_the_dock(viewer, dock, compare, quadrants):
     inside = np.zeros((20, 21), dtype=int)
     inside[:12, :15] = 1
     dock.mask.value = viewer.add_labels(inside, name="inside")
@@ -235,7 +240,7 @@ def test_the_settings_of_the_dock_hold(viewer, dock, compare, quadrants):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_four_fits_read_the_image_as_often_as_one(viewer, open_dock, quadrants, masked):
+def test_four_numbers_read_the_image_as_often_as_one(viewer, open_dock, quadrants, masked):
     reads = []
 
     def read(block_info=None):
@@ -252,13 +257,13 @@ def test_four_fits_read_the_image_as_often_as_one(viewer, open_dock, quadrants, 
     for numbers in ([3], [2, 3, 4, 5]):
         reads.clear()
         dock._summary_cache.clear()
-        outcomes = Comparison(dock.task(), numbers).run()
+        outcomes = ComparisonWork(dock.task(), numbers).run()
         assert [outcome.model.n_clusters for outcome in outcomes] == numbers
         counts.append(len(reads))
     assert counts[0] == counts[1] > 0
 
 
-def test_floats_give_what_their_summary_gives(viewer, open_dock, compare):
+def test_float_image_gives_the_result_of_its_summary(viewer, open_dock, compare):
     pixels = np.random.default_rng(0).random((60, 70, 3)).astype(np.float32)
     viewer.add_image(pixels, name="noise", rgb=True)
     compare(open_dock(), "2, 6")
@@ -269,7 +274,7 @@ def test_floats_give_what_their_summary_gives(viewer, open_dock, compare):
         np.testing.assert_array_equal(layer.data, expected.recolored)
 
 
-def test_all_levels_of_a_pyramid(viewer, open_dock, compare, quadrants):
+def test_all_levels_of_a_pyramid_are_painted(viewer, open_dock, compare, quadrants):
     coarse = quadrants[::2, ::2] // 2
     viewer.add_image([quadrants, coarse], name="pyramid", multiscale=True, rgb=True)
     dock = open_dock()
@@ -283,7 +288,7 @@ def test_all_levels_of_a_pyramid(viewer, open_dock, compare, quadrants):
         np.testing.assert_array_equal(layer.data[0], fitted.model.apply(quadrants)[1])
 
 
-def test_a_lazy_image_stays_lazy(viewer, open_dock, compare, steps):
+def test_lazy_image_stays_lazy(viewer, open_dock, compare, steps):
     lazy = da.from_array(steps, chunks=(1, 8, 10))
     viewer.add_image(lazy, name="lazy", scale=(3, 1, 2), contrast_limits=(0, 60_000))
     compare(open_dock(), "2, 3")
@@ -296,7 +301,7 @@ def test_a_lazy_image_stays_lazy(viewer, open_dock, compare, steps):
 
 
 @pytest.mark.parametrize("choice", ["whole", "this", "each"])
-def test_stacks(viewer, open_dock, compare, steps, choice):
+def test_stack_choices_give_the_results_of_the_api(viewer, open_dock, compare, steps, choice):
     steps = steps + np.random.default_rng(0).integers(0, 900, steps.shape).astype(np.uint16)
     viewer.add_image(steps, name="steps")
     dock = open_dock()
@@ -314,7 +319,7 @@ def test_stacks(viewer, open_dock, compare, steps, choice):
         np.testing.assert_array_equal(layer.data, expected)
 
 
-def test_channels_are_shown_in_their_mixed_colors(viewer, open_dock, compare):
+def test_channels_are_compared_as_labels(viewer, open_dock, compare):
     rng = np.random.default_rng(0)
     channels = rng.integers(0, [200, 40_000], (30, 31, 2)).astype(np.uint16)
     viewer.add_image(channels[..., 0], name="dim", colormap="green")
@@ -334,7 +339,7 @@ def test_channels_are_shown_in_their_mixed_colors(viewer, open_dock, compare):
         np.testing.assert_array_equal(layer.data, expected.labels)
 
 
-def test_a_real_photograph(viewer, open_dock, compare):
+def test_photograph_has_the_number_of_colors(viewer, open_dock, compare):
     image = data.coffee()
     viewer.add_image(image, name="coffee")
     compare(open_dock(), "2, 5, 10")
@@ -344,16 +349,16 @@ def test_a_real_photograph(viewer, open_dock, compare):
         assert len(np.unique(layer.data.reshape(-1, 3), axis=0)) == n_clusters
 
 
-# ----------------------------------------------------- errors, cancel, the end
+# ------------------------------------------------ errors, cancel and close
 
 
-def test_without_an_image_it_is_told(open_dock):
-    panel = open_dock().folds["Compare"].open()
+def test_compare_without_an_image_shows_an_error(open_dock):
+    panel = open_dock().folds["compare"].open()
     panel.compare_button.native.click()
     assert messages() == ["image must be an image layer, got None: open an image first."]
 
 
-def test_an_error_on_the_way_leaves_all_as_it_was(viewer, dock, compare):
+def test_error_during_the_work_changes_no_layers(viewer, dock, compare):
     dock.coreset_size.value = 60
     panel = compare(dock, "2, 70")
     assert messages() == [
@@ -365,41 +370,41 @@ def test_an_error_on_the_way_leaves_all_as_it_was(viewer, dock, compare):
     assert not viewer.canvas.grid.enabled
 
 
-def test_canceling_leaves_all_as_it_was(viewer, dock, qtbot, rest, slow):
+def test_canceled_comparison_changes_no_layers(viewer, dock, qtbot, wait_until_idle, slow):
     viewer.layers["picture"].data = slow
-    panel = dock.folds["Compare"].open()
+    panel = dock.folds["compare"].open()
     panel.compare_button.native.click()
     qtbot.waitUntil(slow.asked.is_set)
     assert not panel.compare_button.enabled
-    with pytest.raises(RuntimeError, match="'Compare' is at work"):
+    with pytest.raises(RuntimeError, match="'Compare' is still working"):
         panel.compare()
     QTest.keyClick(panel.numbers.native, Qt.Key.Key_Return)
     panel.cancel_button.native.click()
     slow.go_on.set()
-    rest(panel)
+    wait_until_idle(panel)
     assert names(viewer) == ["picture"]
     assert panel.compare_button.enabled
     assert not messages()
 
 
-def test_an_original_deleted_meanwhile(viewer, dock, qtbot, rest, slow):
+def test_original_deleted_during_the_work(viewer, dock, qtbot, wait_until_idle, slow):
     viewer.layers["picture"].data = slow
-    panel = dock.folds["Compare"].open()
+    panel = dock.folds["compare"].open()
     panel.numbers.value = "2"
     panel.compare()
     qtbot.waitUntil(slow.asked.is_set)
     viewer.layers.clear()
     slow.go_on.set()
-    rest(panel)
+    wait_until_idle(panel)
     assert names(viewer) == ["picture K=2"]
     panel.back()
     assert not viewer.layers
 
 
 @pytest.mark.parametrize("closed", ["dock", "viewer"])
-def test_closing_stops_it(viewer, dock, qtbot, slow, closed):
+def test_closing_cancels_the_comparison(viewer, dock, qtbot, slow, closed):
     viewer.layers["picture"].data = slow
-    worker = dock.folds["Compare"].open().compare()
+    worker = dock.folds["compare"].open().compare()
     qtbot.waitUntil(slow.asked.is_set)
     if closed == "dock":
         viewer.window.remove_dock_widget(dock.native)
@@ -416,15 +421,15 @@ def test_closing_stops_it(viewer, dock, qtbot, slow, closed):
         qtbot.wait(50)
 
 
-def test_progress_grows_to_the_end(viewer, open_dock, rest):
+def test_progress_never_decreases(viewer, open_dock, wait_until_idle):
     noise = np.random.default_rng(0).random((1200, 1200), dtype=np.float32)
     viewer.add_image(noise, name="noise")
-    panel = open_dock().folds["Compare"].open()
-    shown = []
-    panel.progress_bar.changed.connect(shown.append)
+    panel = open_dock().folds["compare"].open()
+    values = []
+    panel.progress_bar.changed.connect(values.append)
     panel.compare()
-    rest(panel)
-    assert shown[-1] == 0
-    assert shown[:-1] == sorted(shown[:-1])
-    assert max(shown) > 30
+    wait_until_idle(panel)
+    assert values[-1] == 0
+    assert values[:-1] == sorted(values[:-1])
+    assert max(values) > 30
     assert not panel.progress_bar.native.isVisibleTo(panel)

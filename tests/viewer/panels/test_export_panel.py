@@ -1,4 +1,4 @@
-"""The panel that takes a result along: as a script, a table, a figure."""
+"""Tests of the panel *Save and copy*: script, table and figure of a result."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from napari_kmeans.viewer.to_layers.clusters import Clusters
 
 
 def finish_run(dock, finish, **fields):
+    """Set fields of the dock, run, and return the opened panel."""
     for name, value in fields.items():
         getattr(dock, name).value = value
     dock.run()
     finish(dock)
-    return dock.folds["Save and copy"].open()
+    return dock.folds["export"].open()
 
 
 def copy(qtbot, panel):
-    """Copy by a click; return what is on the clipboard then."""
+    """Click the button Copy, and return the text on the clipboard."""
     QApplication.clipboard().clear()
     panel.copy_button.native.click()
     assert not panel.copy_button.enabled
@@ -38,7 +39,7 @@ def copy(qtbot, panel):
 
 
 def run(text, directory):
-    """Run a script in a new process; return its labels and its recolored image, in lists."""
+    """Run a script in a new process. Return the lists of its labels and recolored images."""
     script = directory / "script.py"
     script.write_text(
         text
@@ -59,15 +60,16 @@ def run(text, directory):
 
 
 def fill_in(viewer, text, directory, monkeypatch):
-    """Do what the comments of a script ask for, as in napari's console."""
+    """Run the code in the comments of a script, as a user does in napari's console."""
     monkeypatch.chdir(directory)
     lines = text.split("\n")
-    asked = [line.removeprefix("#").strip() for line in lines if line.startswith("#    ")]
-    assert asked
-    exec("\n".join(asked), {"viewer": viewer})
+    code = [line.removeprefix("#").strip() for line in lines if line.startswith("#    ")]
+    assert code
+    exec("\n".join(code), {"viewer": viewer})
 
 
 def check(text, labels, recolored, directory):
+    """Check that a script gives the pixels of both layers."""
     found = run(text, directory)
     for expected, arrays in zip((labels, recolored), found, strict=True):
         levels = expected.data if expected.multiscale else [expected.data]
@@ -78,11 +80,11 @@ def check(text, labels, recolored, directory):
 # ------------------------------------------------------------------- scripts
 
 
-def test_the_sample_with_joined_clusters(viewer, open_dock, finish, qtbot, tmp_path):
+def test_script_of_a_sample_with_merged_clusters(viewer, open_dock, finish, qtbot, tmp_path):
     viewer.open_sample("napari-kmeans", "photograph")
     dock = open_dock()
     panel = finish_run(dock, finish, n_clusters=9, color_space="lab", random_state=3)
-    dock.folds["Merge similar"].open().distance.value = 12
+    dock.folds["merge"].open().distance.value = 12
     labels, recolored = viewer.layers["coffee labels"], viewer.layers["coffee recolored"]
     assert 1 < labels.data.max() < 9
     text = copy(qtbot, panel)
@@ -94,7 +96,7 @@ def test_the_sample_with_joined_clusters(viewer, open_dock, finish, qtbot, tmp_p
 
 
 @pytest.mark.parametrize("name", ["coffee.png", "coffee.tif"])
-def test_an_image_of_a_file(viewer, open_dock, finish, qtbot, tmp_path, name):
+def test_script_reads_the_file_of_the_image(viewer, open_dock, finish, qtbot, tmp_path, name):
     iio.imwrite(tmp_path / name, data.coffee()[50:150, 100:220])
     viewer.open(tmp_path / name, plugin="napari")
     dock = open_dock()
@@ -105,7 +107,7 @@ def test_an_image_of_a_file(viewer, open_dock, finish, qtbot, tmp_path, name):
     check(text, viewer.layers["coffee labels"], viewer.layers["coffee recolored"], elsewhere)
 
 
-def test_a_file_of_other_pixels_is_not_read(
+def test_script_does_not_read_a_file_with_other_pixels(
     viewer, open_dock, finish, qtbot, tmp_path, monkeypatch
 ):
     image = data.coffee()[50:150, 100:220]
@@ -115,14 +117,14 @@ def test_a_file_of_other_pixels_is_not_read(
     panel = finish_run(open_dock(), finish)
     text = copy(qtbot, panel)
     assert "read_image" not in text
-    assert panel.message.text() == "The script is on the clipboard, which says what to fill in."
+    assert panel.message.text() == (
+        "The script is on the clipboard. Its comments state what to fill in."
+    )
     fill_in(viewer, text, tmp_path, monkeypatch)
     check(text, viewer.layers["coffee labels"], viewer.layers["coffee recolored"], tmp_path)
 
 
-def test_what_was_merged_by_hand_is_merged_again(
-    viewer, dock, finish, qtbot, tmp_path, monkeypatch
-):
+def test_script_repeats_merges_by_hand(viewer, dock, finish, qtbot, tmp_path, monkeypatch):
     dock.n_clusters.value = 6
     panel = finish_run(dock, finish)
     labels, recolored = viewer.layers["picture labels"], viewer.layers["picture recolored"]
@@ -139,7 +141,7 @@ def test_what_was_merged_by_hand_is_merged_again(
     assert "by hand" not in copy(qtbot, panel)
 
 
-def test_a_sample_that_was_changed_is_not_made_anew(viewer, open_dock, finish, qtbot):
+def test_script_loads_the_pixels_of_a_changed_sample(viewer, open_dock, finish, qtbot):
     viewer.open_sample("napari-kmeans", "histology")
     viewer.layers["histology"].data = viewer.layers["histology"].data[::2]
     text = copy(qtbot, finish_run(open_dock(), finish))
@@ -147,34 +149,34 @@ def test_a_sample_that_was_changed_is_not_made_anew(viewer, open_dock, finish, q
     assert "np.load" in text
 
 
-def test_live_runs_of_a_sample_of_the_pixels_with_a_mask_and_without(
+def test_script_of_a_live_run_uses_a_summary_without_a_mask(
     viewer, open_dock, finish, qtbot, tmp_path, monkeypatch
 ):
     image = data.coffee()[::2, ::2].astype(np.float32) + np.float32(0.25)
     viewer.add_image(image, name="floats", rgb=True)
     box = viewer.add_shapes([[10, 10], [10, 200], [90, 250]], shape_type="polygon", name="box")
     dock = open_dock()
-    panel = dock.folds["Save and copy"].open()
+    panel = dock.folds["export"].open()
     dock.n_clusters.value = 20
     dock.live.value = True
     finish(dock)
-    texts = [copy(qtbot, panel)]
-    assert "summarize" in texts[0]
-    fill_in(viewer, texts[0], tmp_path, monkeypatch)
+    text = copy(qtbot, panel)
+    assert "summarize" in text
+    fill_in(viewer, text, tmp_path, monkeypatch)
     result = [viewer.layers["floats labels"], viewer.layers["floats recolored"]]
-    check(texts[0], *result, tmp_path)
+    check(text, *result, tmp_path)
     dock.mask.value = box
     finish(dock)
-    texts.append(copy(qtbot, panel))
-    assert "summarize" not in texts[1]
-    assert "result.task.masks[0]" in texts[1]
-    fill_in(viewer, texts[1], tmp_path, monkeypatch)
+    text = copy(qtbot, panel)
+    assert "summarize" not in text
+    assert "result.task.masks[0]" in text
+    fill_in(viewer, text, tmp_path, monkeypatch)
     assert (result[0].data == 0).any()
-    check(texts[1], *result, tmp_path)
+    check(text, *result, tmp_path)
 
 
 @pytest.mark.parametrize("stack", ["each", "this"])
-def test_slices(viewer, open_dock, finish, qtbot, tmp_path, stack):
+def test_script_of_slices(viewer, open_dock, finish, qtbot, tmp_path, stack):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 60_000, (4, 30, 20)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "stack.tif", image, photometric="minisblack")
@@ -193,7 +195,9 @@ def test_slices(viewer, open_dock, finish, qtbot, tmp_path, stack):
 
 
 @pytest.mark.parametrize("in_files", [True, False])
-def test_several_channels(viewer, open_dock, finish, qtbot, tmp_path, monkeypatch, in_files):
+def test_script_of_several_channels(
+    viewer, open_dock, finish, qtbot, tmp_path, monkeypatch, in_files
+):
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         image = rng.integers(0, 4000, (40, 50)).astype(np.uint16)
@@ -217,7 +221,9 @@ def test_several_channels(viewer, open_dock, finish, qtbot, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("stack", ["whole", "this"])
-def test_levels(viewer, open_dock, finish, qtbot, tmp_path, monkeypatch, masked, stack):
+def test_script_of_several_levels(
+    viewer, open_dock, finish, qtbot, tmp_path, monkeypatch, masked, stack
+):
     volume = np.random.default_rng(0).integers(0, 60_000, (6, 32, 24)).astype(np.uint16)
     levels = [volume, volume[::2, ::2, ::2]]
     viewer.add_image(levels, name="levels", multiscale=True)
@@ -238,7 +244,7 @@ def test_levels(viewer, open_dock, finish, qtbot, tmp_path, monkeypatch, masked,
                 np.testing.assert_array_equal(array, shown)
 
 
-def test_lazy_pixels_are_not_taken_for_those_in_memory(viewer, open_dock, finish, tmp_path):
+def test_script_of_a_lazy_copy_does_not_read_the_file(viewer, open_dock, finish, tmp_path):
     image = data.coffee()[:100, :120]
     iio.imwrite(tmp_path / "coffee.png", image)
     viewer.open(tmp_path / "coffee.png", plugin="napari")
@@ -250,7 +256,7 @@ def test_lazy_pixels_are_not_taken_for_those_in_memory(viewer, open_dock, finish
 # ----------------------------------------------------------- table and figure
 
 
-def test_the_table_as_it_is_shown(viewer, dock, finish, tmp_path, choose_file):
+def test_saved_table_is_the_table_of_the_layer(viewer, dock, finish, tmp_path, choose_file):
     panel = finish_run(dock, finish)
     features = viewer.layers["picture labels"].features
     choose_file(tmp_path / "by dialog.csv")
@@ -263,10 +269,12 @@ def test_the_table_as_it_is_shown(viewer, dock, finish, tmp_path, choose_file):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "by script.csv"), named)
 
 
-def test_figures(viewer, dock, finish, qtbot, tmp_path, choose_file):
+def test_saved_figure_shows_the_colors_of_the_table(
+    viewer, dock, finish, qtbot, tmp_path, choose_file
+):
     panel = finish_run(dock, finish)
     layer = viewer.layers["picture labels"]
-    # As after merging in the list: a label is missing.
+    # A label is missing, as after merging in the list of clusters.
     layer.features = layer.features.drop(index=1)
     choose_file(tmp_path / "by dialog.png")
     panel.figure_button.native.click()
@@ -281,7 +289,7 @@ def test_figures(viewer, dock, finish, qtbot, tmp_path, choose_file):
         panel.save_figure(tmp_path / "figure.gif")
 
 
-def test_without_matplotlib_a_sentence_says_so(
+def test_figure_without_matplotlib_shows_an_error(
     dock, finish, qtbot, tmp_path, choose_file, monkeypatch
 ):
     panel = finish_run(dock, finish)
@@ -299,8 +307,8 @@ def test_without_matplotlib_a_sentence_says_so(
     assert not (tmp_path / "figure.png").exists()
 
 
-def test_nothing_can_be_taken_before_a_run(dock):
-    panel = dock.folds["Save and copy"].open()
+def test_export_before_a_run_is_disabled(dock):
+    panel = dock.folds["export"].open()
     assert not any(
         each.enabled for each in (panel.copy_button, panel.table_button, panel.figure_button)
     )

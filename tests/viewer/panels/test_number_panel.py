@@ -24,7 +24,7 @@ def messages():
 
 
 def open_panel(dock):
-    return dock.folds["Which K?"].open()
+    return dock.folds["number"].open()
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_button_starts_one_suggestion_at_a_time(dock, wait, quadrants):
     panel.suggest_button.native.click()
     assert not panel.suggest_button.enabled
     assert panel.cancel_button.enabled
-    with pytest.raises(RuntimeError, match="'Which K\\?' is at work: wait until it is finished"):
+    with pytest.raises(RuntimeError, match="'Which K\\?' is still working: wait until"):
         panel.suggest()
     wait(panel)
     assert panel.suggest_button.enabled
@@ -301,7 +301,7 @@ def test_opening_the_panel_again_keeps_a_requested_suggestion(
     dock.image.value = viewer.add_image(other, name="other", rgb=True)
     panel.suggest()
     wait(panel)
-    dock.folds["Which K?"].folder.collapse(animate=False)
+    dock.folds["number"].folder.collapse(animate=False)
     open_panel(dock)
     assert not panel.is_working
     check_suggestion(panel, other, rgb=True)

@@ -1,4 +1,4 @@
-"""The panel that parts clusters into connected objects."""
+"""Tests of the panel *Objects*, which splits clusters into connected objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_kmeans.viewer.provenance import METADATA_KEY
 
 @pytest.fixture
 def spots():
-    """Bright spots on black of 1, 4, 6 and 9 pixels; the last two touch at a corner."""
+    """Bright spots of 1, 4, 6 and 9 pixels on black. The last two touch at a corner."""
     image = np.zeros((20, 30), np.uint8)
     image[1, 1] = 200
     image[4:6, 4:6] = 200
@@ -31,25 +31,25 @@ def panel(viewer, open_dock, finish, spots):
     dock.n_clusters.value = 2
     dock.run()
     finish(dock)
-    return dock.folds["Objects"].open()
+    return dock.folds["objects"].open()
 
 
 def split(qtbot, panel):
     panel.split()
-    # Not waitSignal: it may be over before that is connected.
+    # Not waitSignal: the work may finish before the signal is connected.
     qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
     assert panel.split_button.enabled
 
 
-def test_objects_in_the_world(viewer, panel, qtbot, spots):
+def test_objects_have_areas_and_centroids_in_world_units(viewer, panel, qtbot, spots):
     panel.min_size.value, panel.cluster.value, panel.connectivity.value = 2, 2, 1
     split(qtbot, panel)
     layer, image = viewer.layers["spots objects"], viewer.layers["spots"]
     expected, _ = ndimage.label(spots > 0)
     sizes = np.bincount(expected.ravel())
     order = np.argsort(np.unique(expected, return_index=True)[1])
-    kept = [part for part in order if part and sizes[part] >= 2]
-    np.testing.assert_array_equal(np.unique(layer.data), np.arange(len(kept) + 1))
+    large = [part for part in order if part and sizes[part] >= 2]
+    np.testing.assert_array_equal(np.unique(layer.data), np.arange(len(large) + 1))
     assert list(layer.features) == [
         "index",
         "cluster",
@@ -58,11 +58,11 @@ def test_objects_in_the_world(viewer, panel, qtbot, spots):
         "centroid 0",
         "centroid 1",
     ]
-    for (_, row), part in zip(layer.features.iterrows(), kept, strict=True):
+    for (_, row), part in zip(layer.features.iterrows(), large, strict=True):
         inside = expected == part
         assert (layer.data[inside] == row["index"]).all()
         assert (row["cluster"], row["pixels"]) == (2, inside.sum())
-        # A rotation keeps areas; a shear does too.
+        # The scale (2, 0.5) keeps the area of a pixel, as do rotation and shear.
         assert row["area"] == pytest.approx(inside.sum())
         world = np.mean([image.data_to_world(place) for place in np.argwhere(inside)], axis=0)
         np.testing.assert_allclose(row[["centroid 0", "centroid 1"]].astype(float), world)
@@ -71,11 +71,11 @@ def test_objects_in_the_world(viewer, panel, qtbot, spots):
     assert panel.message.text() == "3 objects."
 
 
-def test_a_second_time_in_place(viewer, panel, qtbot):
+def test_second_split_updates_the_layer(viewer, panel, qtbot):
     panel.min_size.value = 1
     split(qtbot, panel)
     layer = viewer.layers["spots objects"]
-    # The background is a cluster, too; at corners, two of the spots are one.
+    # The background is a cluster too. Two spots that touch at a corner are one object.
     assert sorted(layer.features["pixels"]) == [1, 4, 15, 580]
     panel.connectivity.value, panel.cluster.value = 1, 2
     split(qtbot, panel)
@@ -84,7 +84,7 @@ def test_a_second_time_in_place(viewer, panel, qtbot):
     assert viewer.layers["spots labels"].data.max() == 2
 
 
-def test_labels_as_they_were_edited(viewer, panel, qtbot):
+def test_split_uses_labels_edited_by_hand(viewer, panel, qtbot):
     labels = viewer.layers["spots labels"]
     labels.data[4:6, 4:6] = 1
     panel.cluster.value, panel.min_size.value = 2, 1
@@ -92,7 +92,7 @@ def test_labels_as_they_were_edited(viewer, panel, qtbot):
     assert sorted(viewer.layers["spots objects"].features["pixels"]) == [1, 15]
 
 
-def test_the_clusters_are_those_of_the_result(panel, finish):
+def test_cluster_choices_follow_the_latest_result(panel, finish):
     dock = panel.dock
     assert [*panel.cluster.choices] == ["all clusters", 1, 2]
     dock.n_clusters.value = 1
@@ -101,12 +101,12 @@ def test_the_clusters_are_those_of_the_result(panel, finish):
     assert [*panel.cluster.choices] == ["all clusters", 1]
 
 
-def test_what_cannot_be_done_is_told(viewer, open_dock, finish, spots):
+def test_split_raises_without_labels_in_memory(viewer, open_dock, finish, spots):
     viewer.add_image(da.from_array(spots, chunks=10), name="lazy")
     dock = open_dock()
-    panel = dock.folds["Objects"].open()
+    panel = dock.folds["objects"].open()
     assert not panel.split_button.enabled
-    with pytest.raises(ValueError, match="there are no labels to part: tick Labels, and run"):
+    with pytest.raises(ValueError, match="there are no labels to split: tick Labels, and run"):
         panel.split()
     dock.n_clusters.value = 2
     dock.run()
@@ -114,8 +114,8 @@ def test_what_cannot_be_done_is_told(viewer, open_dock, finish, spots):
     notification_manager.records.clear()
     panel.split_button.native.click()
     ((message,),) = [[each.message] for each in notification_manager.records]
-    assert message.startswith("the labels of 'lazy' are read piece by piece")
+    assert message.startswith("the labels of 'lazy' must be in memory to find objects, got a lazy")
     assert panel.split_button.enabled
     viewer.layers.remove("lazy labels")
-    with pytest.raises(ValueError, match="there are no labels to part"):
+    with pytest.raises(ValueError, match="there are no labels to split"):
         panel.split()

@@ -1,4 +1,4 @@
-"""What is folded below the form: made when it is wanted, and up to date when it is seen."""
+"""Tests of the panels below the form: creation, size, refresh, merging and live runs."""
 
 import numpy as np
 import pytest
@@ -15,17 +15,17 @@ def coffee(viewer, open_dock):
     return widget
 
 
-def test_a_panel_is_made_when_it_is_opened(coffee):
+def test_panel_is_created_when_it_is_unfolded(coffee):
     for fold in coffee.folds.values():
         assert fold.panel is None
         assert not fold.is_open
-    fold = coffee.folds["Clusters"]
+    fold = coffee.folds["clusters"]
     assert fold.open() is fold.panel
     assert fold.is_open
     assert fold.panel.isVisibleTo(coffee.native)
 
 
-def test_the_dock_is_narrow_and_scrolls(viewer, coffee):
+def test_dock_with_all_panels_is_narrow_and_scrolls(viewer, coffee):
     for fold in coffee.folds.values():
         fold.open()
     assert coffee.native.minimumSizeHint().width() <= 350
@@ -33,31 +33,31 @@ def test_the_dock_is_narrow_and_scrolls(viewer, coffee):
 
 
 class TestClusters:
-    def test_they_are_those_of_the_latest_result(self, coffee, finish):
-        panel = coffee.folds["Clusters"].open()
+    def test_list_shows_the_labels_of_the_latest_result(self, coffee, finish):
+        panel = coffee.folds["clusters"].open()
         assert panel.list.layer is None
         coffee.run()
         finish(coffee)
         assert panel.list.layer is coffee.result.labels
-        coffee.folds["Clusters"].folder.collapse(animate=False)
+        coffee.folds["clusters"].folder.collapse(animate=False)
         coffee.update_layers.value = False
         coffee.run()
         finish(coffee)
-        coffee.folds["Clusters"].open()
+        coffee.folds["clusters"].open()
         assert panel.list.layer is coffee.result.labels
 
-    def test_a_layer_that_is_gone_is_not_listed(self, viewer, coffee, finish):
+    def test_list_is_empty_after_the_labels_were_removed(self, viewer, coffee, finish):
         coffee.run()
         finish(coffee)
         viewer.layers.remove(coffee.result.labels)
-        assert coffee.folds["Clusters"].open().list.layer is None
+        assert coffee.folds["clusters"].open().list.layer is None
 
 
-def test_colors_without_distances_are_not_offered_to_be_merged(viewer, open_dock, finish):
+def test_merge_is_disabled_for_integers_of_more_than_16_bits(viewer, open_dock, finish):
     viewer.add_image(data.coffee().astype(np.int32), name="wide", rgb=True)
     dock = open_dock()
     dock.n_clusters.value = 4
-    panel = dock.folds["Merge similar"].open()
+    panel = dock.folds["merge"].open()
     dock.run()
     finish(dock)
     assert not panel.distance.enabled
@@ -69,13 +69,13 @@ class TestMergeSimilar:
     def panel(self, coffee, finish):
         coffee.run()
         finish(coffee)
-        return coffee.folds["Merge similar"].open()
+        return coffee.folds["merge"].open()
 
-    def test_the_slider_joins_what_the_api_joins(self, viewer, coffee, panel):
-        whole = segment(data.coffee(), 9, rgb=True)
+    def test_slider_merges_as_the_api(self, viewer, coffee, panel):
+        unmerged = segment(data.coffee(), 9, rgb=True)
         for distance, share in ((12.0, 0.0), (12.0, 5.0), (30.0, 0.0)):
             panel.distance.value, panel.min_share.value = distance, share
-            expected = merge_similar(whole, distance, share / 100)
+            expected = merge_similar(unmerged, distance, share / 100)
             labels, (recolored,) = coffee.result.labels, coffee.result.recolored
             np.testing.assert_array_equal(labels.data, expected.labels)
             np.testing.assert_array_equal(recolored.data, expected.recolored)
@@ -88,7 +88,7 @@ class TestMergeSimilar:
             "coffee labels",
         ]
 
-    def test_back_at_0_all_is_as_it_was(self, coffee, panel):
+    def test_distance_0_restores_labels_and_colors(self, coffee, panel):
         labels = coffee.result.labels.data.copy()
         colors = dict(coffee.result.labels.colormap.color_dict)
         panel.distance.value = 40
@@ -97,7 +97,7 @@ class TestMergeSimilar:
         np.testing.assert_array_equal(coffee.result.labels.data, labels)
         assert coffee.result.labels.colormap.color_dict.keys() == colors.keys()
 
-    def test_a_new_run_begins_with_all_clusters(self, coffee, panel, finish):
+    def test_new_run_resets_the_distance(self, coffee, panel, finish):
         panel.distance.value = 40
         coffee.n_clusters.value = 7
         coffee.run()
@@ -106,7 +106,7 @@ class TestMergeSimilar:
         assert panel.message.text() == "7 of 7 clusters."
         assert coffee.result.labels.data.max() == 7
 
-    def test_one_cluster_cannot_be_merged(self, coffee, panel, finish):
+    def test_merge_is_disabled_for_one_cluster(self, coffee, panel, finish):
         coffee.n_clusters.value = 1
         coffee.run()
         finish(coffee)
@@ -115,21 +115,21 @@ class TestMergeSimilar:
 
 
 class TestColors:
-    def test_they_are_shown_in_their_space(self, viewer, coffee, finish):
-        panel = coffee.folds["Colors in 3-D"].open()
+    def test_colors_are_shown_after_a_run_and_a_merge(self, viewer, coffee, finish):
+        panel = coffee.folds["colors"].open()
         assert "No colors yet" in panel.view.message.text()
         coffee.color_space.value = "lab"
         coffee.run()
         finish(coffee)
         assert "No colors yet" not in panel.view.message.text()
-        coffee.folds["Merge similar"].open().distance.value = 20
+        coffee.folds["merge"].open().distance.value = 20
 
-    def test_models_of_slices_have_no_common_space(self, viewer, open_dock, steps, finish):
+    def test_result_with_a_model_per_slice_shows_a_message(self, viewer, open_dock, steps, finish):
         viewer.add_image(steps, name="steps", rgb=False)
         widget = open_dock()
         widget.n_clusters.value = 3
         widget.stack.value = "each"
-        panel = widget.folds["Colors in 3-D"].open()
+        panel = widget.folds["colors"].open()
         widget.run()
         finish(widget)
         assert "Each slice has its own clusters" in panel.view.message.text()
@@ -137,9 +137,10 @@ class TestColors:
 
 class TestLive:
     def settle(self, qtbot, widget):
+        """Wait until no run is in progress."""
         qtbot.waitUntil(lambda: not widget._runner.is_running, timeout=20_000)
 
-    def test_every_change_is_followed_and_the_last_one_wins(self, viewer, coffee, qtbot):
+    def test_last_of_many_changes_gives_the_result(self, viewer, coffee, qtbot):
         coffee.live.value = True
         self.settle(qtbot, coffee)
         assert coffee.result.labels.data.max() == 9
@@ -152,7 +153,7 @@ class TestLive:
         np.testing.assert_array_equal(coffee.result.labels.data, expected.data)
         assert len(viewer.layers) == 3
 
-    def test_none_queue_up(self, coffee, qtbot):
+    def test_changes_during_a_run_do_not_queue(self, coffee, qtbot):
         coffee.live.value = True
         self.settle(qtbot, coffee)
         results = []
@@ -163,7 +164,7 @@ class TestLive:
         assert len(results) <= 3
         assert coffee.result.labels.data.max() == 21
 
-    def test_the_pixels_are_read_once(self, viewer, open_dock, slow, qtbot):
+    def test_live_runs_read_the_pixels_once(self, viewer, open_dock, slow, qtbot):
         viewer.add_image(slow, name="slow", rgb=True)
         widget = open_dock()
         slow.go_on.set()
@@ -178,7 +179,7 @@ class TestLive:
         widget.live.value = False
         assert widget._summary_cache._entry is None
 
-    def test_nothing_runs_unless_it_is_wanted(self, coffee, qtbot):
+    def test_changes_start_no_run_while_live_is_off(self, coffee, qtbot):
         coffee.n_clusters.value = 3
         coffee.method.value = "full"
         assert not coffee._runner.is_running
@@ -189,7 +190,7 @@ class TestLive:
         assert not coffee._runner.is_running
         assert coffee.result.labels.data.max() == 3
 
-    def test_other_pixels_are_read_anew(self, viewer, coffee, qtbot):
+    def test_changed_pixels_are_read_again(self, viewer, coffee, qtbot):
         coffee.live.value = True
         self.settle(qtbot, coffee)
         viewer.layers["coffee"].data = 255 - data.coffee()
@@ -199,9 +200,7 @@ class TestLive:
         np.testing.assert_array_equal(coffee.result.labels.data, expected.labels)
 
     @pytest.mark.parametrize("method", ["coreset", "full"])
-    def test_floats_give_what_their_summary_gives(
-        self, viewer, open_dock, quadrants, qtbot, method
-    ):
+    def test_live_runs_accept_float_images(self, viewer, open_dock, quadrants, qtbot, method):
         viewer.add_image(quadrants / 255, name="floats", rgb=True)
         widget = open_dock()
         widget.method.value = method

@@ -1,4 +1,8 @@
-"""Whatever happens while a run is under way, at any of its steps: nothing breaks, nothing stays."""
+"""Tests of events during background work, at any of its steps.
+
+Examples are canceling, removing layers, closing the dock and a second run. No
+event may break a result or leave a thread, a layer or an object behind.
+"""
 
 from __future__ import annotations
 
@@ -26,51 +30,52 @@ from napari_kmeans.viewer.provenance import METADATA_KEY
 
 SECONDS = 20
 BEGINNING, MIDDLE, END = 0, 4, 10**9
-"""Steps to hold work back at: before the first, in between, after the last."""
+"""Steps at which work is paused: before the first, in the middle, after the last."""
 
 
 class Gate:
-    """Holds all work in the background back at one step, until it is opened."""
+    """A gate that pauses all background work at one step until it is opened."""
 
     def __init__(self):
-        self.n_steps = self.n_held = 0
+        self.n_steps = self.n_paused = 0
         self._at = None
         self._go_on = threading.Event()
 
     def shut(self, at):
         self._go_on.clear()
-        self.n_held, self._at = 0, at
+        self.n_paused, self._at = 0, at
 
     def open(self):
         self._at = None
         self._go_on.set()
 
-    def hold(self, number):
-        """Hold back what has come to this step, if that is wanted; return whether it was held."""
+    def pause(self, number):
+        """Pause the calling work if it has reached the step of the gate; return whether it did."""
         self.n_steps = number
         if self._at is None or number < self._at:
             return False
-        self.n_held += 1
+        self.n_paused += 1
         assert self._go_on.wait(SECONDS)
         return True
 
 
 @pytest.fixture
 def gate(monkeypatch):
+    """The gate that all workers of the test pass."""
     gate, run = Gate(), worker._run
 
-    class HeldWatch(worker._Watch):
-        n_steps, was_held = 0, False
+    class PausedWatch(worker._Watch):
+        n_steps, was_paused = 0, False
 
         def pass_gate(self, number):
-            self.was_held = self.was_held or gate.hold(number)
+            self.was_paused = self.was_paused or gate.pause(number)
 
         def __call__(self, done, total):
             self.n_steps += 1
             self.pass_gate(self.n_steps)
             super().__call__(done, total)
 
-    def held_run(task, locate, watch):
+    def paused_run(task, locate, watch):
         watch.pass_gate(BEGINNING)
         outcome = run(task, locate, watch)
         n_steps = watch.n_steps
@@ -78,16 +83,17 @@ def gate(monkeypatch):
         gate.n_steps = n_steps
         return outcome
 
-    monkeypatch.setattr(worker, "_Watch", HeldWatch)
-    monkeypatch.setattr(worker, "_run", held_run)
+    monkeypatch.setattr(worker, "_Watch", PausedWatch)
+    monkeypatch.setattr(worker, "_run", paused_run)
     yield gate
     gate.open()
 
 
 def live_threads():
-    """Python's threads, without those of Qt, which has a pool to ask, and of dask's own pool.
+    """Return Python's threads, without the threads of Qt and of dask's own pool.
 
-    The latter stays: napari reads lazy layers with it.
+    Qt has a pool of its own to ask. dask's pool stays alive: napari reads lazy
+    layers with it.
     """
     return {
         thread
@@ -98,8 +104,8 @@ def live_threads():
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays(gate, qtbot):
-    """After a test no thread is left, and warnings go where they went before."""
+def no_thread_stays(gate, qtbot):
+    """Check after each test that no thread is left and that warnings are handled as before."""
     warm_up().join()
     before, show, filters = live_threads(), warnings.showwarning, list(warnings.filters)
     yield
@@ -111,20 +117,20 @@ def nothing_stays(gate, qtbot):
 
 
 @pytest.fixture
-def held(gate, qtbot):
-    """Start some work, and return when it is held back."""
+def start_paused(gate, qtbot):
+    """Return a function that starts work and returns when the work is paused."""
 
-    def hold(start, at, n_works=1):
+    def start_and_wait(start, at, n_works=1):
         gate.shut(at)
         start()
-        qtbot.waitUntil(lambda: gate.n_held == n_works, timeout=1000 * SECONDS)
+        qtbot.waitUntil(lambda: gate.n_paused == n_works, timeout=1000 * SECONDS)
 
-    return hold
+    return start_and_wait
 
 
 @pytest.fixture
-def rest(qtbot):
-    """Wait until nothing is under way."""
+def wait_until_idle(qtbot):
+    """Return a function that waits until no work is running in docks."""
 
     def wait(*docks):
         pool = QThreadPool.globalInstance()
@@ -149,7 +155,7 @@ def close_dock(viewer, dock):
 
 
 def state(layer):
-    """Everything of a source that work could spoil."""
+    """Return all attributes of a source layer that work could change by mistake."""
     levels = layer.data if layer.multiscale else [layer.data]
     pixels = [zlib.crc32(np.asarray(level).tobytes()) for level in levels]
     look = [getattr(layer, name) for name in ("name", "opacity", "visible", "gamma")]
@@ -165,7 +171,7 @@ def results(viewer):
 
 
 def check_result(labels, expected, recolored=None):
-    """Nothing of it is half-made: pixels, colors, table and provenance are of one run."""
+    """Check that pixels, colors, table and provenance of the layers are from one run."""
     np.testing.assert_array_equal(labels.data, expected.labels)
     assert labels.features["pixels"].tolist() == expected.table["pixels"].tolist()
     assert set(labels.colormap.color_dict) == {None, 0, *expected.table["index"]}
@@ -196,7 +202,9 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_cancelled_at_any_step(viewer, open_dock, gate, held, rest, kind):
+def test_canceled_run_adds_nothing_at_any_step(
+    viewer, open_dock, gate, start_paused, wait_until_idle, kind
+):
     image, settings = KINDS[kind]
     source = viewer.add_image(name="picture", multiscale=kind == "levels", **image)
     dock = open_dock()
@@ -205,27 +213,27 @@ def test_cancelled_at_any_step(viewer, open_dock, gate, held, rest, kind):
         getattr(dock, name).value = value
     before = state(source)
     dock.run()
-    rest(dock)
+    wait_until_idle(dock)
     n_layers, n_steps = len(viewer.layers), gate.n_steps
     assert n_layers == (4 if settings.get("add_points") else 3)
     assert n_steps > 3
     for layer in results(viewer):
         viewer.layers.remove(layer)
     for at in {*np.linspace(0, n_steps, 6, dtype=int).tolist(), n_steps - 1, END}:
-        held(dock.run, at)
+        start_paused(dock.run, at)
         dock.cancel_button.native.click()
         assert not dock.run_button.enabled
         gate.open()
-        rest(dock)
+        wait_until_idle(dock)
         assert list(viewer.layers) == [source], at
     dock.run()
-    rest(dock)
+    wait_until_idle(dock)
     assert len(viewer.layers) == n_layers
     assert state(source) == before
     assert not notifications()
 
 
-# ----------------------------------------------------------- changed meanwhile
+# ------------------------------------------------------- changes during a run
 
 
 def remove(viewer, *names):
@@ -253,38 +261,38 @@ EVENTS = {
         set_data(viewer.layers["picture recolored"], noise(3, 4, 3)),
     ],
     "everything deleted": lambda viewer: viewer.layers.clear(),
-    "seen in 3-D": lambda viewer: setattr(viewer.dims, "ndisplay", 3),
+    "displayed in 3-D": lambda viewer: setattr(viewer.dims, "ndisplay", 3),
 }
 
 
-def test_nothing_is_kept_of_what_was_cancelled_before_it_began(qtbot):
+def test_task_canceled_before_its_start_is_released(qtbot):
     class Idle:
         def run(self, progress=None):
             raise AssertionError
 
     task = Idle()
-    gone, job = weakref.ref(task), worker.run_in_thread(task)
+    reference, job = weakref.ref(task), worker.run_in_thread(task)
     del task
     job.quit()
     with qtbot.waitSignals([job.aborted, job.finished]):
         job.start()
     gc.collect()
-    assert gone() is None
+    assert reference() is None
 
 
-def test_warnings_of_the_window_stay_its_own(dock, gate, held, rest):
-    held(dock.run, BEGINNING)
+def test_worker_keeps_the_warning_filters_of_the_window(dock, gate, start_paused, wait_until_idle):
+    start_paused(dock.run, BEGINNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         gate.open()
-        rest(dock)
-        # Would be an error if the worker had brought back what it found.
-        warnings.warn("Nobody wants to know.", UserWarning, stacklevel=1)
+        wait_until_idle(dock)
+        # Raises if the worker has restored the filters that were set when it started.
+        warnings.warn("This warning is ignored.", UserWarning, stacklevel=1)
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_whatever_becomes_of_the_layers(
-    viewer, dock, gate, held, rest, quadrants, quadrant_labels, event
+def test_run_survives_changes_of_the_layers(
+    viewer, dock, gate, start_paused, wait_until_idle, quadrants, quadrant_labels, event
 ):
     picture = viewer.layers["picture"]
     mask = viewer.add_labels(np.where(quadrant_labels == 4, 0, 1), name="mask")
@@ -295,11 +303,11 @@ def test_whatever_becomes_of_the_layers(
     before, pixels = quadrants.tobytes(), picture.data
     for at in (BEGINNING, MIDDLE, END):
         dock.run()
-        rest(dock)
-        held(dock.run, at)
+        wait_until_idle(dock)
+        start_paused(dock.run, at)
         EVENTS[event](viewer)
         gate.open()
-        rest(dock)
+        wait_until_idle(dock)
         labels, recolored = dock.result.labels, dock.result.recolored[0]
         assert {labels, recolored} <= set(viewer.layers)
         assert len(results(viewer)) == 2
@@ -311,7 +319,7 @@ def test_whatever_becomes_of_the_layers(
 
 
 def restore(viewer, dock, picture, pixels, mask, marks, quadrant_labels):
-    """Bring back what was deleted or changed."""
+    """Restore the layers that were deleted or changed."""
     picture.name, picture.data = "picture", pixels
     mask.data = np.where(quadrant_labels == 4, 0, 1)
     for layer in (picture, mask, marks):
@@ -322,11 +330,13 @@ def restore(viewer, dock, picture, pixels, mask, marks, quadrant_labels):
 
 @pytest.mark.parametrize("at", [BEGINNING, MIDDLE, END])
 @pytest.mark.parametrize("closed", ["dock", "viewer"])
-def test_closed_at_any_step(viewer, dock, gate, held, qtbot, closed, at):
+def test_closing_during_a_run_adds_nothing_at_any_step(
+    viewer, dock, gate, start_paused, qtbot, closed, at
+):
     source = viewer.layers["picture"]
     before, runner = state(source), dock._runner
     dock.add_points.value = True
-    held(dock.run, at)
+    start_paused(dock.run, at)
     if closed == "dock":
         close_dock(viewer, dock)
     else:
@@ -342,31 +352,33 @@ def test_closed_at_any_step(viewer, dock, gate, held, qtbot, closed, at):
 # ------------------------------------------------------------------- many runs
 
 
-def test_run_pressed_fifty_times(viewer, dock, rest, quadrants):
-    given = []
-    dock.segmented.connect(given.append)
+def test_fifty_clicks_on_run_give_one_result(viewer, dock, wait_until_idle, quadrants):
+    outcomes = []
+    dock.segmented.connect(outcomes.append)
     for _ in range(50):
         dock.run_button.native.click()
-    rest(dock)
-    assert len(given) == 1
+    wait_until_idle(dock)
+    assert len(outcomes) == 1
     assert len(viewer.layers) == 3
     check_result(dock.result.labels, segment(quadrants, 4, rgb=True))
     for number in range(50):
         dock.run_button.native.click()
         (dock.cancel_button if number % 2 else dock.run_button).native.click()
-    rest(dock)
+    wait_until_idle(dock)
     assert len(viewer.layers) == 3
     assert not notifications()
 
 
-def test_run_pressed_fifty_times_while_it_is_live(viewer, dock, rest, qtbot, quadrants):
+def test_fifty_clicks_on_run_while_live_show_the_last_settings(
+    viewer, dock, wait_until_idle, qtbot, quadrants
+):
     dock.live.value = True
     for number in range(50):
         dock.run_button.native.click()
         dock.n_clusters.value = 2 + number % 3
         if number % 10 == 9:
             qtbot.wait(30)
-    rest(dock)
+    wait_until_idle(dock)
     assert dock.n_clusters.value == 3
     assert len(viewer.layers) == 3
     check_result(dock.result.labels, segment(quadrants, 3, rgb=True), dock.result.recolored[0])
@@ -381,51 +393,57 @@ def two_docks(viewer, dock):
     return dock, other
 
 
-def test_two_docks_update_the_same_layers(viewer, two_docks, gate, held, rest, quadrants):
+def test_two_docks_update_the_same_layers(
+    viewer, two_docks, gate, start_paused, wait_until_idle, quadrants
+):
     for dock in two_docks:
-        for title in ("Clusters", "Merge similar"):
-            dock.folds[title].open()
+        for name in ("clusters", "merge"):
+            dock.folds[name].open()
     for _ in range(3):
-        held(lambda: [dock.run() for dock in two_docks], MIDDLE, n_works=2)
+        start_paused(lambda: [dock.run() for dock in two_docks], MIDDLE, n_works=2)
         gate.open()
-        rest(*two_docks)
+        wait_until_idle(*two_docks)
         assert len(viewer.layers) == 3
         labels, recolored = two_docks[0].result.labels, two_docks[0].result.recolored[0]
         assert two_docks[1].result.labels is labels
-        shown = labels.metadata[METADATA_KEY]["options"]["n_clusters"]
-        check_result(labels, segment(quadrants, shown, rgb=True), recolored)
+        n_clusters = labels.metadata[METADATA_KEY]["options"]["n_clusters"]
+        check_result(labels, segment(quadrants, n_clusters, rgb=True), recolored)
     assert not notifications()
 
 
-def test_one_of_two_docks_is_closed(viewer, two_docks, gate, held, rest, quadrants):
+def test_second_dock_finishes_after_the_first_was_closed(
+    viewer, two_docks, gate, start_paused, wait_until_idle, quadrants
+):
     dock, other = two_docks
-    held(lambda: [each.run() for each in two_docks], BEGINNING, n_works=2)
+    start_paused(lambda: [each.run() for each in two_docks], BEGINNING, n_works=2)
     close_dock(viewer, dock)
     gate.open()
-    rest(other)
+    wait_until_idle(other)
     assert len(viewer.layers) == 3
     check_result(other.result.labels, segment(quadrants, 4, rgb=True), other.result.recolored[0])
 
 
 @pytest.mark.parametrize("is_closed", [False, True])
-def test_two_viewers_at_once(dock, make_napari_viewer, quadrants, gate, held, rest, is_closed):
-    there = make_napari_viewer()
-    there.add_image(quadrants, name="picture", rgb=True)
-    _, other = there.window.add_plugin_dock_widget("napari-kmeans")
+def test_two_viewers_run_at_once(
+    dock, make_napari_viewer, quadrants, gate, start_paused, wait_until_idle, is_closed
+):
+    second = make_napari_viewer()
+    second.add_image(quadrants, name="picture", rgb=True)
+    _, other = second.window.add_plugin_dock_widget("napari-kmeans")
     other.n_clusters.value = 3
-    held(lambda: [each.run() for each in (dock, other)], MIDDLE, n_works=2)
+    start_paused(lambda: [each.run() for each in (dock, other)], MIDDLE, n_works=2)
     if is_closed:
-        there.close()
+        second.close()
     gate.open()
     if is_closed:
-        # napari stops what is under way in all viewers then.
-        rest(dock)
-        assert not results(there)
+        # napari cancels the workers of all viewers when one is closed.
+        wait_until_idle(dock)
+        assert not results(second)
         dock.run()
     else:
-        rest(other)
+        wait_until_idle(other)
         check_result(other.result.labels, segment(quadrants, 3, rgb=True))
-    rest(dock)
+    wait_until_idle(dock)
     check_result(dock.result.labels, segment(quadrants, 4, rgb=True), dock.result.recolored[0])
     assert not notifications()
 
@@ -444,7 +462,7 @@ manager = PluginManager.instance()
 def open_dock():
     return viewer.window.add_plugin_dock_widget("napari-kmeans")[1]
 
-def rest(dock):
+def wait_until_idle(dock):
     while not dock.run_button.enabled:
         QApplication.processEvents()
 
@@ -460,8 +478,8 @@ dock = open_dock()
 for event in (disable, lambda: manager.enable("napari-kmeans"), reload):
     dock.run()
     event()
-    rest(dock)
-    # napari closes the docks of a plugin that goes, which stops what they do.
+    wait_until_idle(dock)
+    # napari closes the docks of a plugin that is unregistered, which cancels their runs.
     is_open = dock.native.parent() is not None
     assert is_open == (event is not reload)
     assert ("picture labels" in viewer.layers) == is_open
@@ -470,54 +488,56 @@ for event in (disable, lambda: manager.enable("napari-kmeans"), reload):
 again = open_dock()
 again.n_clusters.value = 3
 again.run()
-rest(again)
+wait_until_idle(again)
 assert viewer.layers["picture labels"].data.max() == 3
 viewer.close()
-print("it works on")
+print("all events passed")
 """
 
 
-def test_the_plugin_is_disabled_and_reloaded():
-    """In a process of its own: what viewers of other tests registered cannot be taken back."""
+def test_plugin_is_disabled_and_reloaded_during_a_run():
+    """Use a new process: registrations by viewers of other tests cannot be undone."""
     command = [sys.executable, "-c", PLUGIN_SCRIPT]
     run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert run.stdout == "it works on\n", run.stderr
+    assert run.stdout == "all events passed\n", run.stderr
     assert "Traceback" not in run.stderr
 
 
 # --------------------------------------------------------------------- panels
 
 PANELS = {
-    "Which K?": lambda panel, _: panel.suggest(),
-    "Compare": lambda panel, _: panel.compare(),
-    "Apply to…": lambda panel, viewer: panel.apply(viewer.layers["other"]),
-    "Objects": lambda panel, _: panel.split(),
-    "Save and copy": lambda panel, _: panel.copy(),
+    "number": lambda panel, _: panel.suggest(),
+    "compare": lambda panel, _: panel.compare(),
+    "apply": lambda panel, viewer: panel.apply(viewer.layers["other"]),
+    "objects": lambda panel, _: panel.split(),
+    "export": lambda panel, _: panel.copy(),
 }
 
 
 @pytest.mark.parametrize(
-    ("title", "event"),
+    ("name", "event"),
     [
-        *((title, "layers deleted") for title in PANELS if title != "Compare"),
-        *((title, "canceled") for title in PANELS),
-        *((title, "dock closed") for title in ("Objects", "Save and copy")),
-        *((title, "viewer closed") for title in ("Objects", "Save and copy")),
+        *((name, "layers deleted") for name in PANELS if name != "compare"),
+        *((name, "canceled") for name in PANELS),
+        *((name, "dock closed") for name in ("objects", "export")),
+        *((name, "viewer closed") for name in ("objects", "export")),
     ],
 )
-def test_panels(viewer, dock, gate, held, rest, qtbot, quadrants, title, event):
+def test_work_of_panels_survives_events(
+    viewer, dock, gate, start_paused, wait_until_idle, qtbot, quadrants, name, event
+):
     source, other = (
         viewer.layers["picture"],
         viewer.add_image(quadrants[::-1], name="other", rgb=True),
     )
     dock.image.value = source
     dock.run()
-    rest(dock)
-    panel = dock.folds[title].open()
+    wait_until_idle(dock)
+    panel = dock.folds[name].open()
     runner = panel._runner
     before = state(source), state(other)
     for at in (BEGINNING, END) if event == "canceled" else (BEGINNING,):
-        held(lambda: PANELS[title](panel, viewer), at)
+        start_paused(lambda: PANELS[name](panel, viewer), at)
         n_layers = len(viewer.layers)
         if event == "layers deleted":
             viewer.layers.clear()
@@ -535,42 +555,46 @@ def test_panels(viewer, dock, gate, held, rest, qtbot, quadrants, title, event):
     if event in ("layers deleted", "canceled"):
         assert not panel.cancel_button.enabled
         assert not panel.progress_bar.native.isVisibleTo(panel)
-        check_that_it_works_again(viewer, dock, panel, rest, title, (source, other), gate, held)
+        check_that_it_works_again(
+            viewer, dock, panel, wait_until_idle, name, (source, other), gate, start_paused
+        )
     assert (state(source), state(other)) == before
     assert not notifications()
 
 
-def check_that_it_works_again(viewer, dock, panel, rest, title, sources, gate, held):
-    """No button is dead."""
+def check_that_it_works_again(
+    viewer, dock, panel, wait_until_idle, name, sources, gate, start_paused
+):
+    """Run again, and check that the work of the panel still returns."""
     for layer in sources:
         if layer not in viewer.layers:
             viewer.layers.append(layer)
     dock.image.value = sources[0]
     dock.run()
-    rest(dock)
+    wait_until_idle(dock)
     returned = []
-    # Held back, or it might return before anybody listens.
-    held(lambda: PANELS[title](panel, viewer).returned.connect(returned.append), BEGINNING)
+    # Pause the work: without the pause, it may return before the signal is connected.
+    start_paused(lambda: PANELS[name](panel, viewer).returned.connect(returned.append), BEGINNING)
     gate.open()
-    rest(dock)
+    wait_until_idle(dock)
     assert len(returned) == 1
-    if title == "Compare":
+    if name == "compare":
         panel.back()
 
 
-def test_a_run_ends_in_peace_whose_dock_is_gone(viewer, gate, held, qtbot):
+def test_run_of_a_deleted_dock_ends_without_errors(viewer, gate, start_paused, qtbot):
     viewer.add_image(noise(20, 21, 3), rgb=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-kmeans")
-    held(dock.run, BEGINNING)
-    gone = weakref.ref(dock._runner)
+    start_paused(dock.run, BEGINNING)
+    reference = weakref.ref(dock._runner)
     close_dock(viewer, dock)
     del dock
     for _ in range(5):
         qtbot.wait(20)
         QApplication.sendPostedEvents()
         gc.collect()
-    assert gone() is None
+    assert reference() is None
     gate.open()
     assert QThreadPool.globalInstance().waitForDone(1000 * SECONDS)
-    # A method of what was collected would be an exception in the loop of events: a failure.
+    # A signal to a method of the collected runner would raise in the event loop and fail the test.
     qtbot.wait(50)

@@ -1,6 +1,6 @@
-"""Hundreds of runs in one viewer: nothing of them is kept but the last.
+"""Test that many runs in one viewer keep no objects except those of the last run.
 
-Twenty-five by default; ``RUNS=500`` makes as many, and looks whether memory grows.
+The default is 25 runs. ``RUNS=500`` makes 500 runs, and checks that memory does not grow.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from napari_kmeans.execution.memory import trim_heaps
 from napari_kmeans.viewer.background.worker import warm_up
 
 RUNS = int(os.environ.get("RUNS", "0"))
-MOST_GROWTH = 1.05
-"""Of the memory in use, from the tenth run to the last."""
+MAX_GROWTH = 1.05
+"""Largest factor between the memory in use after the tenth run and after the last run."""
 
-SETTLED = {"lazy": 3}
-"""After how many tens of runs memory is first looked at, if not ten: more threads read lazy
-images, each with a heap of its own that takes longer to find its size."""
+FIRST_SAMPLE = {"lazy": 3}
+"""First memory sample that counts, if not the first; a sample is taken every ten runs. More
+threads read lazy images, and the heap of each thread takes longer to reach its size."""
 
 KEPT_BY_NAPARI = {"SegmentationWorker"}
-"""Its list of tasks keeps every worker there ever was, without what it worked on."""
+"""napari's list of workers keeps every worker, but not the task of the worker."""
 
 DOCKS = {
     "in place": {},
@@ -45,14 +45,15 @@ DOCKS = {
 
 @pytest.fixture
 def viewer(make_napari_viewer, request):
-    # Points that are never drawn keep all that they were told to draw. But many layers that
-    # come and go are too much for OpenGL without a graphics card.
+    # Points that are never drawn keep all their drawing commands: show the window for them.
+    # Do not show it for the other kinds: OpenGL without a graphics card fails with hundreds
+    # of added and removed layers.
     return make_napari_viewer(show=bool(RUNS) and "points" in request.node.name)
 
 
 @pytest.fixture(autouse=True)
 def no_cache(viewer):
-    """Let napari keep no chunks of lazy layers: it takes a share of all memory for that."""
+    """Switch off napari's cache of the chunks of lazy layers, which uses a share of the memory."""
     size = resize_dask_cache().cache.available_bytes
     resize_dask_cache(0)
     yield
@@ -60,9 +61,9 @@ def no_cache(viewer):
 
 
 def memory():
-    """Return the bytes that are the process's own, without what its allocator holds in reserve.
+    """Return the anonymous memory of the process in bytes, after its heaps were trimmed.
 
-    Pages of files come and go.
+    Pages of mapped files are not counted: the system loads and drops them at any time.
     """
     trim_heaps()
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -70,7 +71,7 @@ def memory():
 
 
 def count_objects():
-    """Return how many there are of each of this package's classes, and of layers and graphs."""
+    """Return the number of objects of each class of this package, of layers and of dask arrays."""
     gc.collect()
     kinds = (type(each) for each in gc.get_objects())
     counts = Counter(
@@ -84,7 +85,7 @@ def count_objects():
 
 
 @pytest.mark.parametrize("kind", DOCKS)
-def test_nothing_of_earlier_runs_is_kept(viewer, open_dock, qtbot, forget_drawing, kind):
+def test_earlier_runs_leave_no_objects(viewer, open_dock, qtbot, forget_drawing, kind):
     photograph = data.coffee() if RUNS else data.coffee()[::4, ::4]
     image = da.from_array(photograph, chunks=(200, 200, 3)) if kind == "lazy" else photograph
     source = viewer.add_image(image, name="coffee", rgb=True)
@@ -109,13 +110,13 @@ def test_nothing_of_earlier_runs_is_kept(viewer, open_dock, qtbot, forget_drawin
             print(number, f"{sizes[-1] / 1e6:.0f} MB", len(gc.get_objects()), "objects")
     objects, threads = zip(counts[0], counts[-1], strict=True)
     assert objects[1] == objects[0]
-    # One that warmed up may have ended since.
+    # The warm-up thread may have ended in between.
     assert threads[1] <= threads[0]
     del dock
     gc.collect()
     assert sum(outcome() is not None for outcome in outcomes) <= 1
     if RUNS:
-        assert sizes[-1] - share < MOST_GROWTH * sizes[SETTLED.get(kind, 1) - 1]
+        assert sizes[-1] - share < MAX_GROWTH * sizes[FIRST_SAMPLE.get(kind, 1) - 1]
 
 
 @thread_worker
@@ -124,7 +125,7 @@ def do_nothing():
 
 
 def share_of_napari(viewer, qtbot, with_layers):
-    """Return by how many bytes as many workers that do nothing let it grow, and as many layers."""
+    """Return the growth of memory, in bytes, by the same number of empty workers and layers."""
     warm_up().join()
     active, sizes = viewer.layers.selection.active, []
     for _ in range(RUNS):

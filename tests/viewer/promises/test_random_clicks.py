@@ -1,7 +1,7 @@
-"""Somebody who clicks at random, on every control of the dock and while it runs.
+"""Test random clicks on all controls of the dock, also during runs.
 
-Three hundred steps by default, or fewer on a slow machine. ``CLICK_MINUTES=10`` goes on for as
-long, and looks whether memory grows; ``CLICK_SEED=7`` takes other steps. What was done is printed
+The default is 300 steps, or fewer on a slow machine. ``CLICK_MINUTES=10`` clicks for ten minutes
+and checks that memory does not grow. ``CLICK_SEED=7`` chooses other steps. The steps are printed
 on failure.
 """
 
@@ -45,17 +45,17 @@ SEED = int(os.environ.get("CLICK_SEED", "0"))
 MINUTES = float(os.environ.get("CLICK_MINUTES", "0"))
 STEPS = 300
 SECONDS = 15
-"""What the steps may take where no minutes are given."""
+"""Time limit of the steps if no minutes are given."""
 CLEAN_EVERY = 100
-MOST_LAYERS = 6
+MAX_LAYERS = 6
 PATIENCE_MS = 60_000
-MOST_GROWTH = 100
-"""Megabytes that a process may grow by between the first and the last third of a long run."""
+MAX_GROWTH = 100
+"""Allowed growth of the process, in megabytes, from the first to the last third of a long run."""
 VIEW_MEGABYTES = 0.65
-"""What napari 0.9.2 leaves at the least of each view of its grid mode, all of which it makes anew
-where a layer comes or goes: measured in viewers without a dock, which left up to 1.5 of each."""
-MOST_OBJECTS = 300
-"""Of this package's classes, when all layers are gone and the dock is closed."""
+"""Memory that napari 0.9.2 leaks for each view of its grid mode. napari creates all views again
+when a layer is added or removed. Measured in viewers without a dock: 0.65 to 1.5 MB for a view."""
+MAX_OBJECTS = 300
+"""Allowed objects of this package's classes after all layers and the dock are closed."""
 
 COMMANDS = (commands.segment_active_layer, commands.suggest_number, commands.apply_last_model)
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractSlider, QLineEdit)
@@ -63,7 +63,7 @@ WORDS = ("auto", "auto", "60", "5000", "5", "4 7", "-1", "many", "")
 
 
 class Visitor:
-    """Takes random steps in a viewer with a dock, and looks whether all is well."""
+    """A user who takes random steps in a viewer with a dock; checks the state after each."""
 
     def __init__(self, viewer, qtbot, rng):
         self.viewer, self.qtbot, self.rng = viewer, qtbot, rng
@@ -75,7 +75,7 @@ class Visitor:
     # ------------------------------------------------------------------ steps
 
     def step(self):
-        """Do something, and let the window live for a moment."""
+        """Take a random step, then process events for a moment."""
         steps = (self.control, self.change_layers, self.use_command, self.start_run)
         steps += (self.settle, self.reopen)
         self.rng.choice(np.array(steps), p=(0.66, 0.2, 0.03, 0.08, 0.02, 0.01))()
@@ -84,15 +84,15 @@ class Visitor:
         self.check_notifications()
 
     def control(self):
-        """Use a control that can be seen and used."""
+        """Use a random control that is visible and enabled."""
         controls = [
             each
             for kind in (*CONTROLS, QAbstractItemView)
             for each in self.dock.native.findChildren(kind)
             if each.isVisibleTo(self.dock.native) and each.isEnabled()
         ]
-        parts = [each for each in controls if isinstance(each, QScrollBar) or is_inside(each)]
-        self.use(self.pick([each for each in controls if each not in parts]))
+        inner = [each for each in controls if isinstance(each, QScrollBar) or is_inside(each)]
+        self.use(self.pick([each for each in controls if each not in inner]))
 
     def use(self, control):
         print("use", type(control).__name__, control.objectName(), text_of(control))
@@ -112,7 +112,7 @@ class Visitor:
             control.setValue(int(self.rng.integers(control.minimum(), top + 1)))
 
     def use_list(self, view):
-        """Select in a list, rename, or tick a box."""
+        """Select in a list, rename an entry, or tick a box."""
         model = view.model()
         if not (model.rowCount() and model.columnCount()):
             return
@@ -133,7 +133,7 @@ class Visitor:
     def change_layers(self):
         steps = [self.add_image, self.add_marks, self.remove, self.select, self.rename]
         steps += [self.move, self.paint, self.slide, self.select]
-        step = self.remove if len(self.viewer.layers) > MOST_LAYERS else self.pick(steps)
+        step = self.remove if len(self.viewer.layers) > MAX_LAYERS else self.pick(steps)
         print(step.__name__)
         step()
 
@@ -188,7 +188,7 @@ class Visitor:
             dims.set_current_step(0, int(self.rng.integers(-1, 4)))
 
     def start_run(self):
-        """A run that should succeed, if there is an image."""
+        """Start a run with settings that are valid for every image."""
         print("start_run")
         dock = self.dock
         if dock.image.value is None:
@@ -231,7 +231,7 @@ class Visitor:
     # ----------------------------------------------------------------- checks
 
     def check_notifications(self):
-        """Everything that was told is a sentence, and nothing is a traceback."""
+        """Check that every notification is a sentence, and none is a traceback."""
         for record in notification_manager.records:
             assert type(record) is Notification, text_of_record(record)
             assert "\n" not in record.message
@@ -239,7 +239,7 @@ class Visitor:
         notification_manager.records.clear()
 
     def settle(self):
-        """All work comes to its end, and the buttons come back."""
+        """Check that all work ends and that the buttons are enabled again."""
         cancel = [
             button
             for button in self.dock.native.findChildren(QAbstractButton)
@@ -247,18 +247,18 @@ class Visitor:
         ]
         assert cancel
         pool, dock = QThreadPool.globalInstance(), self.dock
-        wanted = dock.add_labels.value or dock.add_recolored.value
-        can_run = dock.image.value is not None and wanted
+        has_output = dock.add_labels.value or dock.add_recolored.value
+        can_run = dock.image.value is not None and has_output
 
         def is_at_rest():
-            # That a canceled run is over may be on its way yet: the button comes after.
+            # The signal that a canceled run has ended may be pending; it enables the button.
             is_ready = dock.run_button.enabled or not can_run
             return is_ready and not any(map(enabled, cancel)) and not pool.activeThreadCount()
 
         self.qtbot.waitUntil(is_at_rest, timeout=PATIENCE_MS)
 
     def clean(self):
-        """Close and remove everything, and return what is left in use."""
+        """Close the dock, remove all layers, and return the memory that is still in use."""
         self.settle()
         self.viewer.dims.ndisplay = 2
         self.close()
@@ -269,18 +269,18 @@ class Visitor:
             QApplication.sendPostedEvents()
             gc.collect()
         alive = sum(reference() is not None for reference in self.docks)
-        assert not alive, f"{alive} of {len(self.docks)} docks live on"
+        assert not alive, f"{alive} of {len(self.docks)} docks were not deleted"
         self.docks.clear()
-        left = objects_left()
-        assert left.total() < MOST_OBJECTS, left
+        counts = count_objects()
+        assert counts.total() < MAX_OBJECTS, counts
         use = Use.now()
-        print(use, dict(left))
+        print(use, dict(counts))
         self.add_image()
         self.open()
         return use
 
     def finish(self, quadrants, quadrant_labels):
-        """A run with the defaults gives the right labels after all that."""
+        """Check that a run with the default settings still gives the right labels."""
         self.settle()
         self.viewer.dims.ndisplay = 2
         self.viewer.layers.clear()
@@ -302,7 +302,7 @@ class Visitor:
 
 
 class Use(NamedTuple):
-    """The memory of the process, and the views of napari's grid mode that it holds."""
+    """The memory of the process, and the number of views of napari's grid mode."""
 
     megabytes: float
     n_views: int
@@ -313,10 +313,10 @@ class Use(NamedTuple):
         return cls(psutil.Process().memory_info().rss / 1e6, n_views)
 
 
-def objects_left():
-    """Return how many there are of each of this package's classes, but for workers.
+def count_objects():
+    """Return the number of objects of each class of this package, except workers.
 
-    napari's list of tasks keeps those, without what they worked on.
+    napari's list of workers keeps every worker, but not the task of the worker.
     """
     kinds = (type(each) for each in gc.get_objects())
     ours = (kind for kind in kinds if str(kind.__module__).startswith("napari_kmeans"))
@@ -324,7 +324,7 @@ def objects_left():
 
 
 def is_inside(control):
-    """Whether a control is a part of another one."""
+    """Return whether a control is inside another control."""
     parent = control.parentWidget()
     return isinstance(parent, (QComboBox, QAbstractSpinBox, QAbstractItemView)) or (
         isinstance(parent, QWidget) and isinstance(parent.parentWidget(), QComboBox)
@@ -373,7 +373,7 @@ IMAGES = (
 
 @pytest.fixture(autouse=True)
 def files(monkeypatch, tmp_path):
-    """Files are chosen at once: dialogs of the system would wait for somebody."""
+    """Choose files without a dialog: a dialog of the system would wait for a user."""
 
     def choose(_parent, _title, _name, kinds):
         ending = re.search(r"\*(\.\w+)", kinds)[1]
@@ -383,13 +383,13 @@ def files(monkeypatch, tmp_path):
         monkeypatch.setattr(QFileDialog, name, choose)
 
 
-def test_random_clicks(viewer, qtbot, forget_drawing, quadrants, quadrant_labels):
+def test_random_clicks_break_nothing(viewer, qtbot, forget_drawing, quadrants, quadrant_labels):
     rng = np.random.default_rng(SEED)
-    most = np.inf if MINUTES else STEPS
+    max_steps = np.inf if MINUTES else STEPS
     end, uses, n_steps = time.monotonic() + (60 * MINUTES or SECONDS), [], 0
     with qtbot.captureExceptions() as exceptions:
         visitor = Visitor(viewer, qtbot, rng)
-        while n_steps < most and time.monotonic() < end:
+        while n_steps < max_steps and time.monotonic() < end:
             visitor.step()
             assert not exceptions
             n_steps += 1
@@ -403,9 +403,9 @@ def test_random_clicks(viewer, qtbot, forget_drawing, quadrants, quadrant_labels
         qtbot.wait(20)
     assert not exceptions
     if MINUTES:
-        # Fewer would say that hardly anything was tried.
+        # With fewer results, hardly any click would have started a run.
         assert visitor.n_results > n_steps / 50
         ours = [use.megabytes - VIEW_MEGABYTES * use.n_views for use in uses]
         third = len(ours) // 3
         first, last = np.median(ours[:third]), np.median(ours[-third:])
-        assert last - first < MOST_GROWTH, f"from {first:.0f} to {last:.0f} MB"
+        assert last - first < MAX_GROWTH, f"from {first:.0f} to {last:.0f} MB"

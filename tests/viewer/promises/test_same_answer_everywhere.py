@@ -1,4 +1,4 @@
-"""One question asked in four ways: the dock, `segment`, `segment_layer`, the command line."""
+"""Test that the dock, `segment`, `segment_layer` and the command line give the same pixels."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ GRAY_OPTIONS: list[dict[str, Any]] = [
     {},
     {"n_clusters": 5, "method": "full", "normalize": "zscore", "random_state": 7, "tol": 0.01},
 ]
-QUESTIONS = [
+CASES = [
     *[("photograph", options) for options in COLOR_OPTIONS],
     *[("histology", options) for options in COLOR_OPTIONS[:3]],
     *[("volume", options) for options in GRAY_OPTIONS],
 ]
 
 
-def test_every_sample_is_asked():
-    assert {name for name, _ in QUESTIONS} == set(SAMPLES)
+def test_cases_cover_every_sample():
+    assert {name for name, _ in CASES} == set(SAMPLES)
 
 
-def in_the_dock(viewer, finish, options: dict[str, Any]) -> Pair:
-    """The sample in the viewer, the fields set, Run pressed."""
+def run_dock(viewer, finish, options: dict[str, Any]) -> Pair:
+    """Set the fields of the dock for the sample in the viewer, click Run, and return the pixels."""
     _, dock = viewer.window.add_plugin_dock_widget("napari-kmeans")
     for name, value in options.items():
         getattr(dock, name).value = value
@@ -51,8 +51,8 @@ def in_the_dock(viewer, finish, options: dict[str, Any]) -> Pair:
     return labels.data, recolored.data
 
 
-def on_the_command_line(out: Path, sample: str, options: dict[str, Any]) -> Pair:
-    """Written to files, and read back by other readers."""
+def run_command_line(out: Path, sample: str, options: dict[str, Any]) -> Pair:
+    """Write the files of the command line, and read them with other libraries."""
     flags = []
     for name, value in options.items():
         flags += [FLAGS.get(name, (f"--{name.replace('_', '-')}",))[-1], str(value)]
@@ -63,18 +63,18 @@ def on_the_command_line(out: Path, sample: str, options: dict[str, Any]) -> Pair
     return labels, iio.imread(out / f"{sample}-recolored.png")
 
 
-@pytest.mark.parametrize(("sample", "options"), QUESTIONS)
-def test_the_same_answer(viewer, finish, tmp_path, sample, options):
+@pytest.mark.parametrize(("sample", "options"), CASES)
+def test_all_interfaces_give_the_same_pixels(viewer, finish, tmp_path, sample, options):
     (layer,) = viewer.open_sample("napari-kmeans", sample)
     seg = segment(layer.data, **options)
     labels_layer, recolored_layer = segment_layer(layer, **options)
-    answers = {
+    pairs = {
         "segment_layer": (labels_layer.data, recolored_layer.data),
-        "the dock": in_the_dock(viewer, finish, options),
-        "the command line": on_the_command_line(tmp_path, sample, options),
+        "the dock": run_dock(viewer, finish, options),
+        "the command line": run_command_line(tmp_path, sample, options),
     }
     assert set(np.unique(seg.labels)) == {*range(1, options.get("n_clusters", 8) + 1)}
-    for name, (labels, recolored) in answers.items():
+    for name, (labels, recolored) in pairs.items():
         np.testing.assert_array_equal(labels, seg.labels, err_msg=name)
         np.testing.assert_array_equal(recolored, seg.recolored, err_msg=name)
         assert (labels.dtype, recolored.dtype) == (seg.labels.dtype, seg.recolored.dtype)

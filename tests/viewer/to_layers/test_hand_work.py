@@ -50,7 +50,7 @@ def test_a_run_updates_the_originals_and_no_duplicate(viewer, dock, finish):
         np.testing.assert_array_equal(copy.data, was)
         assert copy.metadata[METADATA_KEY]["options"]["n_clusters"] == 3
     assert set(np.unique(originals[0].data)) == {1, 2}
-    assert dock.folds["Clusters"].open().list.layer is originals[0]
+    assert dock.folds["clusters"].open().list.layer is originals[0]
 
 
 def test_a_duplicate_that_is_left_alone_is_not_updated(viewer, dock, finish):
@@ -69,7 +69,7 @@ def test_a_duplicate_that_is_left_alone_is_not_updated(viewer, dock, finish):
 
 def test_objects_and_their_duplicates(viewer, dock, finish, qtbot):
     run(dock, finish)
-    panel = dock.folds["Objects"].open()
+    panel = dock.folds["objects"].open()
     with qtbot.waitSignal(panel.split().finished):
         pass
     (copy,) = duplicate(viewer, "picture objects")
@@ -152,7 +152,7 @@ def test_a_stroke_is_one_mark_and_nothing_is_counted(quadrants):
 def test_what_is_no_edit_marks_nothing(viewer, dock, finish):
     run(dock, finish)
     labels = viewer.layers["picture labels"]
-    clusters = dock.folds["Clusters"].open().list
+    clusters = dock.folds["clusters"].open().list
     model = clusters.table.model()
     model.setData(model.index(0, NAME), "ink")
     clusters.set_color(2, "orange")
@@ -164,7 +164,7 @@ def test_what_is_no_edit_marks_nothing(viewer, dock, finish):
     clusters.select([2])
     labels.opacity, labels.name, labels.selected_label = 0.3, "other", 2
     run(dock, finish, n_clusters=3)
-    dock.folds["Merge similar"].open().distance.value = 40
+    dock.folds["merge"].open().distance.value = 40
     assert "outdated" not in labels.features
     assert clusters.outdated.isHidden()
 
@@ -172,12 +172,12 @@ def test_what_is_no_edit_marks_nothing(viewer, dock, finish):
 def test_the_panel_says_so_at_once_and_the_next_run_takes_it_away(viewer, dock, finish, tmp_path):
     run(dock, finish)
     labels = viewer.layers["picture labels"]
-    clusters = dock.folds["Clusters"].open().list
+    clusters = dock.folds["clusters"].open().list
     assert clusters.outdated.isHidden()
     labels.paint((15, 15), RED)
     assert not clusters.outdated.isHidden()
     assert "outdated" in clusters.outdated.text()
-    export = dock.folds["Save and copy"].open()
+    export = dock.folds["export"].open()
     export.save_table(tmp_path / "table.csv")
     with open(tmp_path / "table.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -203,7 +203,7 @@ def test_the_list_says_what_the_latest_run_counted(viewer, dock, finish, quadran
     levels = [large, large[::2, ::2], large[::4, ::4]]
     slide = viewer.add_image(levels, rgb=True, multiscale=True, name="slide")
     stack = viewer.add_image(np.stack([quadrants, quadrants[::-1], quadrants]), rgb=True)
-    clusters = dock.folds["Clusters"].open().list
+    clusters = dock.folds["clusters"].open().list
     for level in (2, 1, 2):
         run(dock, finish, image=slide, level=level)
         assert f"Counted on level {level} " in clusters.message.text()
@@ -239,7 +239,7 @@ def test_the_mark_comes_with_the_dock_closed(viewer, dock, finish, open_dock, de
     labels.paint((5, 5), RED)
     assert labels.features["outdated"].all()
     again = open_dock()
-    assert not again.folds["Clusters"].open().list.outdated.isHidden()
+    assert not again.folds["clusters"].open().list.outdated.isHidden()
 
 
 def test_a_duplicate_is_marked_for_itself(viewer, dock, finish):
@@ -279,7 +279,7 @@ def test_edits_in_the_list_are_undone_after_painting(quadrants):
 def test_the_slider_does_not_paint_over_edits(viewer, dock, finish):
     run(dock, finish)
     labels = viewer.layers["picture labels"]
-    panel = dock.folds["Merge similar"].open()
+    panel = dock.folds["merge"].open()
     panel.distance.value = 40
     joined, table = np.array(labels.data), labels.features.copy()
     assert len(table) < 4
@@ -299,14 +299,14 @@ def test_the_slider_does_not_paint_over_edits(viewer, dock, finish):
     panel.distance.value = 40
     np.testing.assert_array_equal(labels.data, joined)
     labels.paint((5, 5), 1)
-    dock.folds["Merge similar"].folder.collapse(animate=False)
-    dock.folds["Merge similar"].open()
+    dock.folds["merge"].folder.collapse(animate=False)
+    dock.folds["merge"].open()
     assert not panel.distance.enabled
 
 
 def test_objects_are_marked_too(viewer, dock, finish, qtbot):
     run(dock, finish)
-    panel = dock.folds["Objects"].open()
+    panel = dock.folds["objects"].open()
     with qtbot.waitSignal(panel.split().finished):
         pass
     objects = viewer.layers["picture objects"]
@@ -319,7 +319,7 @@ def test_objects_are_marked_too(viewer, dock, finish, qtbot):
 
 def test_the_script_of_an_edited_result_is_that_of_the_run(viewer, dock, finish):
     run(dock, finish)
-    export = dock.folds["Save and copy"].open()
+    export = dock.folds["export"].open()
     before = export.script()
     viewer.layers["picture labels"].paint((5, 5), RED)
     assert export.script() == before

@@ -9,7 +9,7 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_kmeans import KMeansModel, segment, segment_layer
 from napari_kmeans.viewer.from_layers.source import WHOLE, Source
-from napari_kmeans.viewer.to_layers.apply_model import ModelApplication
+from napari_kmeans.viewer.to_layers.apply_model import ApplyWork
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
@@ -81,7 +81,7 @@ def test_a_model_on_another_layer_has_the_colors_of_that_layer(quadrants):
     pixels = quadrants.astype(np.float32)
     layer = Image(pixels, rgb=True, contrast_limits=(20, 220), gamma=1.5)
     source = Source.of(layer).fitted_on(None, WHOLE, "coreset")
-    outcome = ModelApplication(model, source).run()
+    outcome = ApplyWork(model, source).run()
     labels, (recolored,) = labels_layer(outcome, source), recolored_layers(outcome, source)
     for label in range(1, 5):
         # Floats stay what the mean is; a model of uint8 does not round them.
@@ -113,7 +113,7 @@ def test_the_dock_shows_the_layer_s_colors_also_without_labels(
     labels, _ = segment_layer(image, 4)
     assert shown == labels.features["color"].tolist()
     assert len(set(shown)) == 4
-    view = dock.folds["Colors in 3-D"].open().view
+    view = dock.folds["colors"].open().view
     cloud = view._cloud
     np.testing.assert_allclose(cloud.cluster_colors, dock.result.outcome.model.palette / 2550)
     truth = dock.result.outcome.colors.points / 2550

@@ -14,7 +14,7 @@ from napari_kmeans.options import Options
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import Source, layer_levels
 from napari_kmeans.viewer.provenance import METADATA_KEY
-from napari_kmeans.viewer.to_layers.apply_model import ModelApplication
+from napari_kmeans.viewer.to_layers.apply_model import ApplyWork
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
@@ -205,7 +205,7 @@ def test_more_labels_than_a_byte_holds_gather_too():
 
 def apply_to(layer, model):
     source = Source.of(layer).fitted_on(None, "whole", "coreset")
-    outcome = ModelApplication(model, source).run()
+    outcome = ApplyWork(model, source).run()
     return labels_layer(outcome, source), recolored_layers(outcome, source)[0]
 
 

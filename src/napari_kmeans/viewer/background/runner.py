@@ -42,7 +42,7 @@ class Run:
     worker: SegmentationWorker
 
 
-class Underway(Protocol):
+class RunningWork(Protocol):
     """What is known of any run: who does it."""
 
     @property
@@ -50,7 +50,7 @@ class Underway(Protocol):
         """The worker, not yet started."""
 
 
-AnyRun = TypeVar("AnyRun", bound=Underway)
+AnyRun = TypeVar("AnyRun", bound=RunningWork)
 
 
 class Runner(Generic[AnyRun]):

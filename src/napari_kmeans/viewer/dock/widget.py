@@ -49,17 +49,17 @@ if TYPE_CHECKING:
 
     Builder = Callable[[Any, Source], Layer | list[Layer]]
 
-PANELS: tuple[type[Panel], ...] = (
-    NumberPanel,
-    ClustersPanel,
-    MergePanel,
-    ColorsPanel,
-    ComparePanel,
-    ApplyPanel,
-    ObjectsPanel,
-    ExportPanel,
-)
-"""What stands folded below the form, from the top."""
+PANELS: dict[str, type[Panel]] = {
+    "number": NumberPanel,
+    "clusters": ClustersPanel,
+    "merge": MergePanel,
+    "colors": ColorsPanel,
+    "compare": ComparePanel,
+    "apply": ApplyPanel,
+    "objects": ObjectsPanel,
+    "export": ExportPanel,
+}
+"""The panels below the form by name, in the order from top to bottom."""
 
 
 class KMeansWidget(Fields):
@@ -95,7 +95,7 @@ class KMeansWidget(Fields):
         self._is_asked_again = False
         self._watched = MarksWatcher(self.native, self._on_marks_changed)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
-        self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
+        self.folds = {name: Fold(kind, self) for name, kind in PANELS.items()}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
         self._follow_selection()

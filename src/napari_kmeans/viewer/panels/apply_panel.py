@@ -1,4 +1,4 @@
-"""The panel that applies a model to another image, saves it and loads it."""
+"""The panel *Apply to…*: apply a model to another image, save it and load it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from magicgui.widgets import ComboBox, PushButton
 from napari.layers import Image
-from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.from_layers.source import WHOLE, Source
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.to_layers.apply_model import ModelApplication, check_channels
+from napari_kmeans.viewer.to_layers.apply_model import ApplyWork, check_channels
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.widgets.dialogs import ask_what_to_open, ask_where_to_save
 from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
 
-_KINDS = "K-means models (*.json)"
+_FILE_FILTER = "K-means models (*.json)"
 
 
-class _Loaded(NamedTuple):
-    """A model from a file, and the result that was the latest when it was loaded."""
+class _LoadedModel(NamedTuple):
+    """A model from a file, and the latest result at the time of loading."""
 
     model: KMeansModel
     name: str
@@ -38,34 +37,32 @@ class _Loaded(NamedTuple):
 
 
 class ApplyPanel(WorkingPanel):
-    """Applies the latest model, or one from a file, to another image layer.
+    """A panel that applies the latest model, or a model from a file, to another image layer.
 
     Attributes
     ----------
     image : ComboBox
-        The image layer to apply it to.
+        The image layer to apply the model to.
 
     Examples
     --------
-    >>> panel = dock.folds["Apply to…"].open()
+    >>> panel = dock.folds["apply"].open()
     >>> worker = panel.apply(viewer.layers["another"])
     """
 
     title = "Apply to…"
-    tooltip = "Give another image the same clusters, and keep them in a file."
+    tooltip = "Apply the clusters to another image, or save them to a file."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
-        self._loaded: _Loaded | None = None
+        self._loaded: _LoadedModel | None = None
         self.image = ComboBox(
             name="apply_to",
             label="Image",
-            tooltip="The image layer to find the model's clusters in.",
+            tooltip="The image layer that the model is applied to.",
             choices=self._images,
         )
         narrow(self.image)
-        self.message = QLabel()
-        self.message.setWordWrap(True)
         self._make_buttons()
         self._lay_out()
         self.refresh()
@@ -74,15 +71,15 @@ class ApplyPanel(WorkingPanel):
         self.save_button = PushButton(
             name="save_button",
             text="Save model…",
-            tooltip="Write the model to a JSON file, for other images.",
+            tooltip="Save the model to a JSON file, for use on other images.",
         )
         self.load_button = PushButton(
-            name="load_button", text="Load model…", tooltip="Take the model of a JSON file."
+            name="load_button", text="Load model…", tooltip="Use the model in a JSON file."
         )
         self.apply_button = PushButton(
             name="apply_button",
             text="Apply",
-            tooltip="Add labels and the recolored image for the chosen layer.",
+            tooltip="Add the labels and the recolored image of the chosen layer.",
         )
         self.save_button.changed.connect(lambda: self.attempt(self._ask_and_save))
         self.load_button.changed.connect(lambda: self.attempt(self._ask_and_load))
@@ -90,7 +87,7 @@ class ApplyPanel(WorkingPanel):
 
     def _lay_out(self) -> None:
         rows = [
-            ("Model", "What came last: a run, or a file that was loaded.", self.message),
+            ("Model", "The model of the last run, or of a file loaded after it.", self.message),
             ("", "", row([self.save_button, self.load_button])),
             self.image,
         ]
@@ -99,33 +96,38 @@ class ApplyPanel(WorkingPanel):
         self.column.addWidget(self.progress_bar.native)
 
     @property
+    def _model_is_from_file(self) -> bool:
+        """Whether a model was loaded since the latest result."""
+        return self._loaded is not None and self._loaded.result is self.dock.result
+
+    @property
     def model(self) -> KMeansModel:
-        """The model of the latest result, or that of a file that was loaded since.
+        """The model of the latest result, or of a file that was loaded after it.
 
         Raises
         ------
         ValueError
-            If there is none that can be applied to another image.
+            If there is no model, or the result has a model for each slice.
         """
-        if self._loaded is not None and self._loaded.result is self.dock.result:
+        if self._loaded is not None and self._model_is_from_file:
             return self._loaded.model
         if self.dock.result is None:
             raise ValueError("there is no model yet: run the clustering, or load a model.")
         model = self.dock.result.outcome.model
         if not isinstance(model, KMeansModel):
             raise ValueError(
-                "the latest result has a model for each slice, which fit no other image: "
+                "the latest result has a model for each slice, which no other image can use: "
                 "run on the whole stack, or load a model."
             )
         return model
 
     def apply(self, layer: Image | None = None) -> SegmentationWorker:
-        """Find the model's clusters in an image layer, in the background.
+        """Apply the model to an image layer, in the background.
 
         Parameters
         ----------
         layer : napari.layers.Image, optional
-            None takes the one in the field `image`.
+            None uses the layer in the field `image`.
 
         Returns
         -------
@@ -135,9 +137,9 @@ class ApplyPanel(WorkingPanel):
         Raises
         ------
         ValueError
-            If there is no model or no image, or if they do not fit together.
+            If there is no model or no image, or if the model has other channels.
         RuntimeError
-            If the model is being applied already.
+            If a model is already being applied.
         """
         layer = self.image.value if layer is None else layer
         if not isinstance(layer, Image):
@@ -146,7 +148,7 @@ class ApplyPanel(WorkingPanel):
         model = self.model
         check_channels(model, source)
         show = partial(self._show, source, self.dock.update_layers.value)
-        return self.start(ModelApplication(model, source, self._fitted()), show)
+        return self.start(ApplyWork(model, source, self._fitted_segmentation()), show)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file.
@@ -161,17 +163,17 @@ class ApplyPanel(WorkingPanel):
         self.model.save(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Take the model of a JSON file, until there is a newer result.
+        """Use the model in a JSON file until there is a newer result.
 
         Raises
         ------
         ValueError
-            If the file does not hold a model.
+            If the file does not contain a model.
         OSError
             If the file cannot be read.
         """
         model = KMeansModel.load(path)
-        self._loaded = _Loaded(model, Path(path).name, self.dock.result)
+        self._loaded = _LoadedModel(model, Path(path).name, self.dock.result)
         self.work_changed()
 
     def _show(self, source: Source, update: bool, outcome: Segmentation) -> None:
@@ -179,18 +181,18 @@ class ApplyPanel(WorkingPanel):
         self.dock.show_layers(layers, update=update)
 
     def refresh(self) -> None:
-        """Show what the model is of."""
+        """Show the origin of the model."""
         self.reset_choices()
 
     def reset_choices(self) -> None:
-        """Offer the image layers there are now."""
+        """Update the choices of image layers."""
         offer_choices(self.image)
         self.work_changed()
 
-    def _fitted(self) -> Segmentation | None:
-        """Return what the model is from, None if it is from a file."""
+    def _fitted_segmentation(self) -> Segmentation | None:
+        """Return the result that the model was fitted in; None for a model from a file."""
         result = self.dock.result
-        if result is None or (self._loaded is not None and self._loaded.result is result):
+        if result is None or self._model_is_from_file:
             return None
         return result.outcome if isinstance(result.outcome, Segmentation) else None
 
@@ -198,28 +200,28 @@ class ApplyPanel(WorkingPanel):
         return [(each.name, each) for each in self.dock.viewer.layers if isinstance(each, Image)]
 
     def work_changed(self) -> None:
-        """Show the model, and enable what can be done with it."""
+        """Show the model and enable the buttons that can be used now."""
         try:
-            text, there_is_one = self._told(self.model), True
+            text, has_model = self._describe(self.model), True
         except ValueError as error:
-            text, there_is_one = str(error).capitalize(), False
-        self.message.setText(text)
-        self.save_button.enabled = there_is_one
-        can_apply = there_is_one and self.image.value is not None
+            text, has_model = str(error).capitalize(), False
+        self.show_message(text)
+        self.save_button.enabled = has_model
+        can_apply = has_model and self.image.value is not None
         self.apply_button.enabled = can_apply and not self.is_working
 
-    def _told(self, model: KMeansModel) -> str:
-        if self._loaded is not None and self._loaded.result is self.dock.result:
+    def _describe(self, model: KMeansModel) -> str:
+        if self._loaded is not None and self._model_is_from_file:
             return f"{model.n_clusters} clusters, from {self._loaded.name}"
         assert self.dock.result is not None
         return f"{model.n_clusters} clusters of {self.dock.result.task.source.name}"
 
     def _ask_and_save(self) -> None:
-        path = ask_where_to_save(self, "Save model", "model.json", _KINDS)
+        path = ask_where_to_save(self, "Save model", "model.json", _FILE_FILTER)
         if path is not None:
             self.save(path)
 
     def _ask_and_load(self) -> None:
-        path = ask_what_to_open(self, "Load model", _KINDS)
+        path = ask_what_to_open(self, "Load model", _FILE_FILTER)
         if path is not None:
             self.load(path)

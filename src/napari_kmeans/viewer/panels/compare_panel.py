@@ -1,100 +1,69 @@
-"""Several numbers of clusters side by side, below the form of the dock."""
+"""The panel *Compare*: one image in several numbers of clusters, side by side."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import LineEdit, PushButton
 from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
-from napari_kmeans.execution.progress import part_of
 from napari_kmeans.options import MAX_CLUSTERS
-from napari_kmeans.viewer.from_layers.source import EACH
+from napari_kmeans.viewer.background.comparison_work import ComparisonWork
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.provenance import METADATA_KEY
-from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
+from napari_kmeans.viewer.to_layers.compared_layers import compared_layers
 from napari_kmeans.viewer.widgets.form import form, row
 from napari_kmeans.viewer.widgets.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Layer
-
-    from napari_kmeans.execution.progress import Report
-    from napari_kmeans.viewer.background.task import AnySegmentation, Task
+    from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.panels.panel import Dock
 
-MOST_NUMBERS = 15
-"""With the original, four rows of four."""
+MAX_NUMBERS = 15
+"""With the original, these fill a grid of four rows of four."""
 
-_BUTTONS_IN_A_ROW = 5
-_READING = 0.3
+_BUTTONS_PER_ROW = 5
 
 
 def read_numbers(text: str) -> list[int]:
-    """Return the numbers of a list such as "2, 5, 10", each once.
+    """Return the distinct numbers of clusters in a text such as "2, 5, 10".
 
     Raises
     ------
     ValueError
-        If it is no list of 1 to 15 numbers of clusters.
+        If the text is not a list of 1 to 15 numbers of clusters, separated by
+        commas or spaces.
     """
     words = text.replace(",", " ").split()
     numbers = list(dict.fromkeys(int(word) for word in words if word.isdecimal()))
-    fit = all(1 <= number <= MAX_CLUSTERS for number in numbers)
-    if not fit or not all(map(str.isdecimal, words)) or not 1 <= len(numbers) <= MOST_NUMBERS:
+    in_range = all(1 <= number <= MAX_CLUSTERS for number in numbers)
+    if not in_range or not all(map(str.isdecimal, words)) or not 1 <= len(numbers) <= MAX_NUMBERS:
         raise ValueError(
-            f"numbers must be 1 to {MOST_NUMBERS} whole numbers from 1 to {MAX_CLUSTERS}, "
+            f"numbers must be 1 to {MAX_NUMBERS} whole numbers from 1 to {MAX_CLUSTERS}, "
             f"got {text!r}: write a list such as 2, 5, 10."
         )
     return numbers
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """A task to be done for several numbers of clusters."""
-
-    task: Task
-    numbers: list[int]
-
-    def run(self, progress: Report | None = None) -> list[AnySegmentation]:
-        """Do it for each number in turn, from one summary."""
-        task = self.task
-        if task.source.stack != EACH:
-            task = replace(task, summary=task.summarize(part_of(progress, 0, _READING)))
-        size = (1 - _READING) / len(self.numbers)
-        return [
-            _with_clusters(task, number).run(
-                part_of(progress, _READING + place * size, _READING + (place + 1) * size)
-            )
-            for place, number in enumerate(self.numbers)
-        ]
-
-
-def _with_clusters(task: Task, n_clusters: int) -> Task:
-    return replace(task, options=replace(task.options, n_clusters=n_clusters))
-
-
 class ComparePanel(WorkingPanel):
-    """Shows the chosen image in several numbers of clusters, in a grid beside the original.
+    """A panel that shows the chosen image in several numbers of clusters, in a grid.
 
     Attributes
     ----------
     numbers : LineEdit
-        The list of numbers.
+        The numbers of clusters to compare.
     side_by_side : SideBySide or None
-        What is shown now.
-    choices : QWidget
-        A button for each number while they are shown.
+        The comparison in view.
+    choices : QWidget or None
+        A button for each number, while a comparison is in view.
     """
 
     title = "Compare"
-    tooltip = "See the chosen image in several numbers of clusters, side by side."
+    tooltip = "Show the chosen image in several numbers of clusters, side by side."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
@@ -103,18 +72,22 @@ class ComparePanel(WorkingPanel):
             name="numbers",
             label="Numbers",
             value="2, 5, 10",
-            tooltip=f"Numbers of clusters to compare, up to {MOST_NUMBERS} of them.",
+            tooltip=f"Up to {MAX_NUMBERS} numbers of clusters to compare.",
         )
         self.compare_button = PushButton(
             name="compare_button", text="Show side by side", tooltip=self.tooltip
         )
         self.back_button = PushButton(
-            name="back_button", text="Back", tooltip="Show what was seen before, in one view."
+            name="back_button",
+            text="Back",
+            tooltip="Remove the compared layers and restore the previous view.",
         )
         self.choices: QWidget | None = None
         self._lay_out()
         self.compare_button.changed.connect(lambda: self.attempt(self.compare))
-        self.numbers.native.returnPressed.connect(lambda: self.attempt(self._compare_by_key))
+        self.numbers.native.returnPressed.connect(
+            lambda: self.attempt(self._compare_unless_working)
+        )
         self.back_button.changed.connect(self.back)
         dock.segmented.connect(self._on_segmented)
         self.work_changed()
@@ -126,30 +99,30 @@ class ComparePanel(WorkingPanel):
         self.column.addWidget(self.progress_bar.native)
 
     def compare(self) -> SegmentationWorker:
-        """Cluster the chosen image into each of the numbers, in the background.
+        """Cluster the chosen image into each number of clusters, in the background.
 
         Returns
         -------
         SegmentationWorker
-            Emits `returned` with a list of what each number gave once the
-            layers are in the viewer, `errored` with an exception, and in every
-            case `finished`.
+            Emits `returned` with a list of the result of each number once the
+            layers are in the viewer, or `errored` with an exception, and always
+            `finished`.
 
         Raises
         ------
         ValueError
-            If there is no image layer, or the list cannot be read.
+            If there is no image layer, or the numbers cannot be read.
         RuntimeError
-            If a comparison is under way.
+            If a comparison is running.
         """
         numbers = read_numbers(self.numbers.value)
-        # An earlier comparison is no image to compare.
+        # End an earlier comparison: if one of its layers is chosen, choose the original instead.
         self.back()
         task = self.dock.task()
-        return self.start(Comparison(task, numbers), partial(self._show, task.source, numbers))
+        return self.start(ComparisonWork(task, numbers), partial(self._show, task.source, numbers))
 
     def back(self) -> None:
-        """Remove what is compared, and show what was seen before."""
+        """Remove the compared layers and restore the previous view."""
         if self.side_by_side is None or self.choices is None:
             return
         side_by_side, self.side_by_side = self.side_by_side, None
@@ -158,17 +131,17 @@ class ComparePanel(WorkingPanel):
         self.choices.deleteLater()
         self.work_changed()
 
-    def take(self, n_clusters: int) -> None:
-        """Go back, and set the number of clusters in the dock."""
+    def choose(self, n_clusters: int) -> None:
+        """Restore the previous view and set the number of clusters in the dock."""
         self.back()
         self.dock.n_clusters.value = n_clusters
 
     def work_changed(self) -> None:
-        """Enable what can be done."""
+        """Enable the buttons that can be used now."""
         self.compare_button.enabled = not self.is_working
         self.back_button.enabled = self.side_by_side is not None
 
-    def _compare_by_key(self) -> None:
+    def _compare_unless_working(self) -> None:
         if not self.is_working:
             self.compare()
 
@@ -176,42 +149,29 @@ class ComparePanel(WorkingPanel):
         layers = [
             layer
             for number, outcome in zip(numbers, outcomes, strict=True)
-            for layer in _compared_layers(outcome, source, number)
+            for layer in compared_layers(outcome, source, number)
         ]
         ids = {source.unique_id, *(channel.unique_id for channel in source.channels)}
         originals = [each for each in self.dock.viewer.layers if str(each.unique_id) in ids]
         with self.dock.selection_kept():
             self.side_by_side = SideBySide(self.dock.viewer, originals, layers)
-        self.choices = _buttons(numbers, self.take)
+        self.choices = _number_buttons(numbers, self.choose)
         self.column.insertWidget(self.column.count() - 1, self.choices)
         self.work_changed()
 
     def _on_segmented(self, _result: Any) -> None:
-        # Else nothing would be seen of the run.
+        # All other layers are hidden now: a result that is updated in place would not be seen.
         self.back()
 
 
-def _compared_layers(outcome: AnySegmentation, source: Source, n_clusters: int) -> list[Layer]:
-    """Return the recolored image; of several channels the labels, which are their mixed colors."""
-    layers: list[Layer] = recolored_layers(outcome, source)
-    if source.channels:
-        layers = [labels_layer(outcome, source)]
-    for layer in layers:
-        layer.name = f"{source.name} K={n_clusters}"
-        layer.opacity = 1
-        # A later run shall not take it for its own.
-        layer.metadata[METADATA_KEY]["kind"] = "compared"
-    return layers
-
-
-def _buttons(numbers: list[int], take: Callable[[int], None]) -> QWidget:
-    """Return a button for each number, that takes it."""
+def _number_buttons(numbers: list[int], choose: Callable[[int], None]) -> QWidget:
+    """Return a grid of buttons; each calls `choose` with its number."""
     widget = QWidget()
     grid = QGridLayout(widget)
     grid.setContentsMargins(0, 0, 0, 0)
-    for place, number in enumerate(numbers):
-        button = QPushButton(f"Take {number}")
-        button.setToolTip(f"Go back, and set {number} clusters in the form above.")
-        button.clicked.connect(lambda _checked, chosen=number: take(chosen))
-        grid.addWidget(button, *divmod(place, _BUTTONS_IN_A_ROW))
+    for index, number in enumerate(numbers):
+        button = QPushButton(f"Use {number}")
+        button.setToolTip(f"Restore the previous view and set {number} clusters in the form.")
+        button.clicked.connect(lambda _checked, chosen=number: choose(chosen))
+        grid.addWidget(button, *divmod(index, _BUTTONS_PER_ROW))
     return widget

@@ -1,4 +1,4 @@
-"""The panel that takes a result along: as a script, a table, a figure."""
+"""The panel *Save and copy*: export a result as a script, a table or a figure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import PushButton
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.figures import plot_palette
 from napari_kmeans.files.atomic import write_whole
@@ -26,27 +25,24 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
 
-_FIGURES = (".png", ".svg")
+_FIGURE_SUFFIXES = (".png", ".svg")
 
 
 class ExportPanel(WorkingPanel):
-    """Copies the latest result as a script, and saves its table and its palette.
+    """A panel that copies the latest result as a script, and saves its table and a figure.
 
     Examples
     --------
-    >>> panel = dock.folds["Save and copy"].open()
+    >>> panel = dock.folds["export"].open()
     >>> panel.save_table("clusters.csv")
     """
 
     title = "Save and copy"
-    tooltip = "Take the result along: as a Python script, a table, a figure."
+    tooltip = "Export the result as a Python script, a table or a figure."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._make_buttons()
-        self.message = QLabel()
-        self.message.setWordWrap(True)
-        self.message.hide()
         self.column.addWidget(row([self.copy_button, self.cancel_button]))
         self.column.addWidget(row([self.table_button, self.figure_button]))
         for widget in (self.message, self.progress_bar.native):
@@ -57,56 +53,59 @@ class ExportPanel(WorkingPanel):
         self.copy_button = PushButton(
             name="copy_button",
             text="Copy as Python",
-            tooltip="Put a script on the clipboard that gives exactly this result.",
+            tooltip="Copy a Python script that reproduces exactly this result.",
         )
         self.table_button = PushButton(
             name="table_button",
             text="Table…",
-            tooltip="Write the table of the clusters to a CSV file.",
+            tooltip="Save the table of the clusters to a CSV file.",
         )
         self.figure_button = PushButton(
             name="figure_button",
             text="Figure…",
-            tooltip="Write a picture of the palette and the shares to a PNG or SVG file.",
+            tooltip="Save a figure of the colors and their shares to a PNG or SVG file.",
         )
         self.copy_button.changed.connect(lambda: self.attempt(self.copy))
         self.table_button.changed.connect(lambda: self.attempt(self._ask_for_table))
         self.figure_button.changed.connect(lambda: self.attempt(self._ask_for_figure))
 
     def script(self) -> str:
-        """Return a script that gives the latest result again.
+        """Return a Python script that reproduces the latest result.
 
-        Where the pixels are not those of a sample or of the file that the layer
-        is from, it loads ``image.npy``, and a mask from ``mask.npy``; it says
-        how to save them.
+        The script reads the sample or the file of the layer. If their pixels
+        are not those of the layer, the script loads ``image.npy`` instead. A
+        mask is loaded from ``mask.npy``. Comments in the script state how to
+        save both files.
 
         Raises
         ------
         ValueError
             If there is no result.
         """
-        return script_of(self._result(), self._masks_in_console())
+        return script_of(self._latest_result(), self._console_name_of_masks())
 
     def copy(self) -> SegmentationWorker:
-        """Put the script on the clipboard, once it is known whether the file has the pixels.
+        """Copy the script to the clipboard, in the background.
+
+        The files of the layer are read to compare their pixels with the layer.
 
         Returns
         -------
         SegmentationWorker
-            Emits `returned` with the text once it is on the clipboard.
+            Emits `returned` with the script once it is on the clipboard.
 
         Raises
         ------
         ValueError
             If there is no result.
         RuntimeError
-            If the panel is busy.
+            If the panel is already working.
         """
-        copying = Copying(self._result(), self._masks_in_console())
-        return self.start(copying, self._show_script)
+        work = ScriptWork(self._latest_result(), self._console_name_of_masks())
+        return self.start(work, self._show_script)
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
-        """Write the table, as the layer of the labels has it now, to a CSV file.
+        """Write the current table of the Labels layer to a CSV file.
 
         Raises
         ------
@@ -115,105 +114,111 @@ class ExportPanel(WorkingPanel):
         OSError
             If the file cannot be written.
         """
-        table = self._result().table
-        write_whole({Path(path): lambda part: table.to_csv(part, index=False)})
-        self._tell(f"The table is in {Path(path).name}.")
+        table = self._latest_result().table
+        write_whole({Path(path): lambda temporary: table.to_csv(temporary, index=False)})
+        self.show_message(f"The table is in {Path(path).name}.")
 
     def save_figure(self, path: str | os.PathLike[str]) -> None:
-        """Write a picture of the palette and the shares to a PNG or SVG file.
+        """Write a figure of the palette and the shares to a PNG or SVG file.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            If there is no result, or the name of the file ends in something else.
+            If there is no result, or the suffix is neither ``.png`` nor ``.svg``.
         OSError
             If the file cannot be written.
         """
-        self._drawing(Path(path)).run()
-        self._tell(f"The figure is in {Path(path).name}.")
+        self._figure_work(Path(path)).run()
+        self.show_message(f"The figure is in {Path(path).name}.")
 
     def refresh(self) -> None:
-        """Offer what can be done with the latest result."""
-        self.message.hide()
+        """Hide the message of an earlier result, and enable the buttons for the latest one."""
+        self.show_message("")
         self.work_changed()
 
-    def _result(self) -> Result:
+    def _latest_result(self) -> Result:
         if self.dock.result is None:
             raise ValueError("there is no result yet: run the clustering first.")
         return self.dock.result
 
-    def _masks_in_console(self) -> str:
+    def _console_name_of_masks(self) -> str:
+        """Return the expression for the list of masks in napari's console."""
         docks = self.dock.viewer.window.dock_widgets
         names = [name for name, widget in docks.items() if widget is self.dock]
         dock = f"viewer.window.dock_widgets[{names[0]!r}]" if names else "widget"
         return f"{dock}.result.task.masks"
 
     def work_changed(self) -> None:
-        """Enable what can be done."""
+        """Enable the buttons that can be used now."""
         can_do = self.dock.result is not None and not self.is_working
         for button in (self.copy_button, self.table_button, self.figure_button):
             button.enabled = can_do
-
-    def _tell(self, text: str) -> None:
-        self.message.setText(text)
-        self.message.show()
 
     def _show_script(self, text: str) -> None:
         clipboard = QGuiApplication.clipboard()
         assert clipboard is not None
         clipboard.setText(text)
-        self._tell(_told_of_script(text))
+        self.show_message(_describe_script(text))
 
-    def _drawing(self, path: Path) -> Drawing:
-        result = self._result()
-        return Drawing(replace(result.outcome, table=result.table), path)
+    def _figure_work(self, path: Path) -> FigureWork:
+        result = self._latest_result()
+        return FigureWork(replace(result.outcome, table=result.table), path)
 
     def _ask_for_table(self) -> None:
-        path = ask_where_to_save(self, "Save table", self._name("table.csv"), "Tables (*.csv)")
+        path = ask_where_to_save(self, "Save table", self._file_name("table.csv"), "Tables (*.csv)")
         if path is not None:
             self.save_table(path)
 
     def _ask_for_figure(self) -> None:
         kinds = "Figures (*.png *.svg)"
-        path = ask_where_to_save(self, "Save figure", self._name("palette.png"), kinds)
+        path = ask_where_to_save(self, "Save figure", self._file_name("palette.png"), kinds)
         if path is not None:
-            told = f"The figure is in {path.name}."
-            self.start(self._drawing(path), lambda _: self._tell(told))
+            message = f"The figure is in {path.name}."
+            self.start(self._figure_work(path), lambda _: self.show_message(message))
 
-    def _name(self, ending: str) -> str:
-        return f"{self._result().task.source.name} {ending}"
+    def _file_name(self, ending: str) -> str:
+        return f"{self._latest_result().task.source.name} {ending}"
 
 
-def _told_of_script(text: str) -> str:
-    told = "The script is on the clipboard"
-    return told + (", which says what to fill in." if "# Fill in" in text else ".")
+def _describe_script(text: str) -> str:
+    if "# Fill in" in text:
+        return "The script is on the clipboard. Its comments state what to fill in."
+    return "The script is on the clipboard."
 
 
 @dataclass(frozen=True, eq=False)
-class Copying:
-    """A result to be written as a script, and what its masks are called in the console."""
+class ScriptWork:
+    """A result to write as a script.
+
+    Attributes
+    ----------
+    result : Result
+    masks : str
+        The expression for the list of masks in napari's console.
+    """
 
     result: Result
     masks: str
 
     def run(self, _progress: Report | None = None) -> str:
-        """Return the script."""
+        """Return the script. Files of the layer are read."""
         return script_of(self.result, self.masks)
 
 
 @dataclass(frozen=True, eq=False)
-class Drawing:
-    """A figure of a palette, and the file that it is to be in."""
+class FigureWork:
+    """A figure of the palette of a result, to write to a file."""
 
     outcome: AnySegmentation
     path: Path
 
     def run(self, _progress: Report | None = None) -> None:
-        """Write the file, whole or not at all."""
-        if self.path.suffix.lower() not in _FIGURES:
+        """Write the complete file, or no file if an error occurs."""
+        if self.path.suffix.lower() not in _FIGURE_SUFFIXES:
             raise ValueError(
-                f"a figure must be saved as .png or .svg, got {self.path.name!r}: name it so."
+                f"a figure must be saved as .png or .svg, got {self.path.name!r}: "
+                "choose one of these suffixes."
             )
         write_whole({self.path: plot_palette(self.outcome).savefig})

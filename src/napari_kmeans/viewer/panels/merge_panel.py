@@ -1,11 +1,10 @@
-"""Clusters of similar colors joined by a slider, below the form of the dock."""
+"""The panel *Merge similar*: a slider that merges clusters of similar colors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import FloatSlider, FloatSpinBox
-from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.merging import (
     can_compare_colors,
@@ -23,105 +22,119 @@ if TYPE_CHECKING:
     from napari_kmeans.merging import MergeTree
     from napari_kmeans.viewer.panels.panel import Dock
 
-MOST_CLUSTERS = 512
-"""Trees of more clusters would take longer than a slider can wait."""
+MAX_CLUSTERS = 512
+"""Largest model for which the tree is built. The window waits for it: about 0.6 s for 512
+clusters, 3 s for 1024."""
 
-_MOST = 50.0
-"""The end of the slider: colors so far apart have nothing in common."""
+_MAX_DISTANCE = 50.0
+"""End of the slider: colors at this distance are not similar. Black and white are 100 apart."""
 
 
 class MergePanel(Panel):
-    """Joins the clusters of the latest result where their colors are similar."""
+    """A panel that merges clusters of similar colors, and small clusters, of the latest result.
+
+    Attributes
+    ----------
+    distance : FloatSlider
+        Groups of colors up to this distance are merged.
+    min_share : FloatSpinBox
+        Smaller clusters are merged with the cluster of the nearest color, in percent.
+    """
 
     title = "Merge similar"
-    tooltip = "Join clusters of similar colors, and small ones: begin with many, end with few."
+    tooltip = (
+        "Merge clusters of similar colors, and small ones. Start from a run with many clusters."
+    )
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self.distance = FloatSlider(
             name="distance",
             label="Color distance",
-            tooltip="Colors at most so far apart join; 2 is hardly seen, black and white are 100.",
-            max=_MOST,
+            tooltip="Merge colors up to this distance: 2 is hardly visible, black to white is 100.",
+            max=_MAX_DISTANCE,
             value=0.0,
         )
         self.min_share = FloatSpinBox(
             name="min_share",
-            label="Least share in %",
-            tooltip="Clusters below this share of the pixels join the one of the nearest color.",
+            label="Minimum share (%)",
+            tooltip="Merge clusters with a smaller share of the pixels into the nearest color.",
             max=50.0,
             step=0.1,
             value=0.0,
         )
-        self.message = QLabel()
-        self.message.setWordWrap(True)
         self.column.addWidget(form([self.distance, self.min_share]))
         self.column.addWidget(self.message)
         for field in (self.distance, self.min_share):
             field.changed.connect(self.merge)
-        self._whole: Segmentation | None = None
+        self._unmerged: Segmentation | None = None
         self._task: Any = None
         self._tree: MergeTree | None = None
         self._groups: list[int] = []
-        self._merged_at = (0.0, 0.0)
+        self._applied_values = (0.0, 0.0)
         self.refresh()
 
     def refresh(self) -> None:
-        """Take the clusters of a new run as they are; of one that was merged here, nothing."""
+        """Reset the fields for the result of a new run.
+
+        Keep them for a result that this panel merged: its task is the same.
+        """
         result = self.dock.result
         if result is not None and result.task is self._task:
-            self._tell()
+            self._show_state()
             return
         self._task = None if result is None else result.task
-        self._whole = None if result is None else _mergeable(result.outcome)
+        self._unmerged = None if result is None else _mergeable_segmentation(result.outcome)
         self._tree = None
-        if self._whole is not None:
-            self._tree = merge_tree(self._whole.model, self._whole.table["pixels"])
+        if self._unmerged is not None:
+            self._tree = merge_tree(self._unmerged.model, self._unmerged.table["pixels"])
             self._groups = list(range(self._tree.n_clusters))
-        self._merged_at = (0.0, 0.0)
+        self._applied_values = (0.0, 0.0)
         self._restore_fields()
-        self._tell()
+        self._show_state()
 
     def merge(self, *_: Any) -> None:
-        """Show the clusters as distance and least share want them.
+        """Merge the clusters of the run by the distance and the minimum share in the fields.
 
-        Labels that were edited by hand are left alone, for painting them anew
-        from the run would lose the edits.
+        Labels that were edited by hand are left unchanged, and the fields are
+        reset: labels that are painted from the run would not contain the edits.
         """
-        if self._whole is None or self._tree is None:
+        if self._unmerged is None or self._tree is None:
             return
         if self._is_edited():
             self._restore_fields()
-            self._tell()
+            self._show_state()
             return
-        self._merged_at = (self.distance.value, self.min_share.value)
-        pixels = self._whole.table["pixels"]
+        self._applied_values = (self.distance.value, self.min_share.value)
+        pixels = self._unmerged.table["pixels"]
         groups = cut_tree(self._tree, self.distance.value)
-        groups = merge_small(self._whole.model, pixels, self.min_share.value / 100, groups)
+        groups = merge_small(self._unmerged.model, pixels, self.min_share.value / 100, groups)
         if groups.tolist() != self._groups:
             self._groups = groups.tolist()
-            apart = len(set(self._groups)) == len(pixels)
-            self.dock.show_outcome(self._whole if apart else merge_clusters(self._whole, groups))
-        self._tell()
+            is_unmerged = len(set(self._groups)) == len(pixels)
+            outcome = self._unmerged if is_unmerged else merge_clusters(self._unmerged, groups)
+            self.dock.show_outcome(outcome)
+        self._show_state()
 
     def _is_edited(self) -> bool:
         labels = None if self.dock.result is None else self.dock.result.labels
         return labels is not None and is_outdated(labels.features)
 
     def _restore_fields(self) -> None:
-        """Show the distance and the share that the layers were last joined at."""
-        for field, value in zip((self.distance, self.min_share), self._merged_at, strict=True):
+        """Reset the fields to the values that the layers were last merged with."""
+        for field, value in zip((self.distance, self.min_share), self._applied_values, strict=True):
             with field.changed.blocked():
                 field.value = value
 
-    def _tell(self) -> None:
+    def _show_state(self) -> None:
+        """Enable the fields if merging is possible. Show the number of groups, or the problem."""
         is_edited = self._is_edited()
         for field in (self.distance, self.min_share):
             field.enabled = self._tree is not None and not is_edited
         if self._tree is not None and is_edited:
             text = (
-                "The labels were edited by hand, which joining here would undo: "
-                "merge them in the list of clusters, or run again."
+                "The labels were edited by hand, and merging here would undo the edits: "
+                "merge in the list of clusters, or run again."
             )
         elif self._tree is not None:
             text = f"{len(set(self._groups))} of {self._tree.n_clusters} clusters."
@@ -129,17 +142,18 @@ class MergePanel(Panel):
             text = "No clusters yet: run a clustering first."
         else:
             text = (
-                f"This works for one model of 2 to {MOST_CLUSTERS} clusters and images of a single "
+                f"Merging needs one model of 2 to {MAX_CLUSTERS} clusters, and an image of one "
                 "resolution whose colors are not integers of more than 16 bits."
             )
-        self.message.setText(text)
+        self.show_message(text)
 
 
-def _mergeable(outcome: Any) -> Segmentation | None:
-    """Return what clusters can be merged of, None where they cannot."""
-    one = isinstance(outcome, Segmentation) and not isinstance(outcome.labels, list)
-    if not one or not 2 <= outcome.model.n_clusters <= MOST_CLUSTERS:
+def _mergeable_segmentation(outcome: Any) -> Segmentation | None:
+    """Return the outcome if its clusters can be merged, otherwise None."""
+    if not isinstance(outcome, Segmentation) or isinstance(outcome.labels, list):
+        return None
+    if not 2 <= outcome.model.n_clusters <= MAX_CLUSTERS:
         return None
     if not can_compare_colors(outcome.model):
         return None
-    return outcome  # type: ignore[no-any-return]
+    return outcome

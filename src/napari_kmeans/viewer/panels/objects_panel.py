@@ -1,65 +1,57 @@
-"""The panel that parts clusters into connected objects, as labels of their own."""
+"""The panel *Objects*: split clusters into connected objects, in a new Labels layer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from magicgui.widgets import ComboBox, PushButton, SpinBox
-from napari.layers import Labels
-from qtpy.QtWidgets import QLabel
 
-from napari_kmeans._version import __version__
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.objects import Objects, split_objects
+from napari_kmeans.viewer.background.objects_work import ObjectsWork, WorldTransform
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.provenance import METADATA_KEY, sign
-from napari_kmeans.viewer.to_layers.label_table import watch_edits
+from napari_kmeans.viewer.to_layers.objects_layer import objects_layer
 from napari_kmeans.viewer.widgets.form import form, offer_choices, row
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from numpy.typing import NDArray
+    from napari.layers import Labels
 
-    from napari_kmeans.execution.progress import Report
+    from napari_kmeans.objects import Objects
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.panels.panel import Dock
 
 ALL = "all clusters"
+"""Choice of the field `cluster` that splits every cluster."""
 
 
 class ObjectsPanel(WorkingPanel):
-    """Parts the clusters of the latest result into connected objects.
+    """A panel that splits the clusters of the latest result into connected objects.
 
     Attributes
     ----------
     cluster : ComboBox
-        "all clusters", or the label of one.
+        "all clusters", or the label of a cluster.
     min_size : SpinBox
-        In pixels.
+        Smaller objects are left out, in pixels.
     connectivity : ComboBox
-        1: pixels that share a side are connected; None: all that touch.
+        1 connects pixels that share a side; None also connects pixels that share
+        an edge or a corner.
 
     Examples
     --------
-    >>> panel = dock.folds["Objects"].open()
+    >>> panel = dock.folds["objects"].open()
     >>> panel.min_size.value = 50
     >>> worker = panel.split()
     """
 
     title = "Objects"
-    tooltip = "Part clusters where their pixels do not touch, as labels with a table of areas."
+    tooltip = "Split clusters into connected objects, with a table of their areas."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._make_fields()
-        self.message = QLabel()
-        self.message.setWordWrap(True)
-        self.message.hide()
         self.column.addWidget(form([self.cluster, self.min_size, self.connectivity]))
         self.column.addWidget(row([self.split_button, self.cancel_button]))
         for widget in (self.message, self.progress_bar.native):
@@ -69,14 +61,14 @@ class ObjectsPanel(WorkingPanel):
     def _make_fields(self) -> None:
         self.cluster = ComboBox(
             name="object_cluster",
-            label="Of",
-            tooltip="The clusters to part into objects.",
-            choices=self._clusters,
+            label="Clusters",
+            tooltip="The clusters to split into objects.",
+            choices=self._cluster_choices,
         )
         self.min_size = SpinBox(
             name="min_size",
             label="Minimum size",
-            tooltip="Objects of fewer pixels, those of the finest level, are left out.",
+            tooltip="Leave out objects with fewer pixels, counted at full resolution.",
             value=20,
             min=1,
             max=1_000_000_000,
@@ -84,18 +76,18 @@ class ObjectsPanel(WorkingPanel):
         self.connectivity = ComboBox(
             name="connectivity",
             label="Connected by",
-            tooltip="Whether pixels that touch at a corner only are one object.",
+            tooltip="Whether pixels that touch only at a corner belong to one object.",
             choices=[("sides and corners", None), ("sides only", 1)],
         )
         self.split_button = PushButton(
             name="split_button",
             text="Find objects",
-            tooltip="Add the connected objects as a layer of labels.",
+            tooltip="Add a Labels layer with the connected objects.",
         )
         self.split_button.changed.connect(lambda: self.attempt(self.split))
 
     def split(self) -> SegmentationWorker:
-        """Find the objects in the layer of the labels as it is now, in the background.
+        """Find the objects in the current labels, with all edits, in the background.
 
         Returns
         -------
@@ -105,40 +97,41 @@ class ObjectsPanel(WorkingPanel):
         Raises
         ------
         ValueError
-            If there is no layer of labels, or if its pixels are not in memory.
+            If there is no Labels layer, or if its pixels are not in memory.
         RuntimeError
-            If objects are being looked for already.
+            If the panel is already working.
         """
-        layer, source = self._labels(), self._source()
+        layer, source = self._labels_layer(), self._source()
         labels = layer_levels(layer)[0]
+        # An object may cross any number of chunks of a lazy array.
         if is_dask(labels) or not hasattr(labels, "__array__"):
             raise ValueError(
-                f"the labels of {source.name!r} are read piece by piece, and objects may cross "
-                "all of them: crop the image, or save the labels and use split_objects."
+                f"the labels of {source.name!r} must be in memory to find objects, got a lazy "
+                "array: crop the image, or save the labels and use split_objects."
             )
         cluster = None if self.cluster.value == ALL else self.cluster.value
-        splitting = Splitting(
-            labels, cluster, self.min_size.value, self.connectivity.value, Place.of(layer)
+        work = ObjectsWork(
+            labels, cluster, self.min_size.value, self.connectivity.value, WorldTransform.of(layer)
         )
         update = self.dock.update_layers.value
-        return self.start(splitting, partial(self._show, source, spatial_attributes(layer), update))
+        return self.start(work, partial(self._show, source, spatial_attributes(layer), update))
 
     def refresh(self) -> None:
-        """Offer the clusters of the latest result."""
+        """Offer the clusters of the latest result, and hide the message of an earlier one."""
         offer_choices(self.cluster)
-        self.message.hide()
+        self.show_message("")
         self.work_changed()
 
-    def _clusters(self, _combo_box: Any) -> list[tuple[str, Any]]:
+    def _cluster_choices(self, _combo_box: Any) -> list[tuple[str, Any]]:
         result = self.dock.result
         labels = [] if result is None else result.table["index"].tolist()
         return [(ALL, ALL), *((f"cluster {label}", label) for label in labels)]
 
-    def _labels(self) -> Labels:
+    def _labels_layer(self) -> Labels:
         result = self.dock.result
         layer = None if result is None else result.labels
         if layer is None or layer not in self.dock.viewer.layers:
-            raise ValueError("there are no labels to part: tick Labels, and run the clustering.")
+            raise ValueError("there are no labels to split: tick Labels, and run the clustering.")
         return layer
 
     def _source(self) -> Source:
@@ -146,7 +139,7 @@ class ObjectsPanel(WorkingPanel):
         return self.dock.result.task.source
 
     def work_changed(self) -> None:
-        """Enable what can be done."""
+        """Enable the buttons that can be used now."""
         self.split_button.enabled = self.dock.result is not None and not self.is_working
 
     def _show(
@@ -154,76 +147,4 @@ class ObjectsPanel(WorkingPanel):
     ) -> None:
         self.dock.show_layers([objects_layer(objects, source, spatial)], update=update)
         n_objects = len(objects.table)
-        self.message.setText(f"{n_objects:,} object{'' if n_objects == 1 else 's'}.")
-        self.message.show()
-
-
-@dataclass(frozen=True, eq=False)
-class Splitting:
-    """Labels, and how to part them into objects; `cluster` None takes all."""
-
-    labels: NDArray[Any]
-    cluster: int | None
-    min_size: int
-    connectivity: int | None
-    place: Place
-
-    def run(self, _progress: Report | None = None) -> Objects:
-        """Find the objects, with areas and centroids in the world in their table."""
-        labels = np.asarray(self.labels)
-        if self.cluster is not None:
-            labels = np.where(labels == self.cluster, labels, 0)
-        found = split_objects(labels, min_size=self.min_size, connectivity=self.connectivity)
-        return Objects(found.labels, self.place.table(found.table))
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where the pixels of a layer are in the world: origin (D,) and axes (D, D), in its columns."""
-
-    origin: NDArray[np.float64]
-    axes: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, layer: Labels) -> Place:
-        """Return where the pixels of a layer are now."""
-        origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
-        steps = [np.array(layer.data_to_world(step)) - origin for step in np.eye(layer.ndim)]
-        return cls(origin, np.stack(steps, axis=1))
-
-    def table(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the table of objects with areas and centroids in the world."""
-        world = table[["index", "cluster", "pixels"]].copy()
-        world["area"] = table["pixels"] * abs(np.linalg.det(self.axes))
-        names = [f"centroid {axis}" for axis in range(len(self.origin))]
-        world[names] = table[names].to_numpy() @ self.axes.T + self.origin
-        return world
-
-
-def objects_layer(objects: Objects, source: Source, spatial: dict[str, Any]) -> Labels:
-    """Build the layer of the objects.
-
-    Parameters
-    ----------
-    objects : Objects
-        Its table becomes the features.
-    source : Source
-        The image that was clustered.
-    spatial : dict
-        Where the labels lie in the world.
-    """
-    provenance = {
-        "kind": "objects",
-        "version": __version__,
-        "source": source.name,
-        "source_id": source.unique_id,
-    }
-    layer = Labels(
-        objects.labels,
-        name=f"{source.name} objects",
-        features=objects.table,
-        metadata={METADATA_KEY: provenance},
-        **spatial,
-    )
-    watch_edits(layer)
-    return sign(layer)
+        self.show_message(f"{n_objects:,} object{'' if n_objects == 1 else 's'}.")

@@ -1,10 +1,10 @@
-"""Panels that unfold below the form of the dock, and what they see of the dock."""
+"""Base class of the panels below the form, and the part of the dock that they use."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_kmeans.viewer.widgets.form import folder
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Dock(Protocol):
-    """What a panel sees of the dock: the viewer, the latest result, and some fields."""
+    """The part of the dock that panels use: the viewer, the latest result and some fields."""
 
     viewer: Any
     result: Result | None
@@ -30,31 +30,37 @@ class Dock(Protocol):
 
     @property
     def segmented(self) -> Any:
-        """The signal that a run has shown its layers."""
+        """Signal with the new result, emitted when its layers are in the viewer."""
 
     @property
     def native_parent_changed(self) -> Any:
-        """The signal that the dock was moved to another window, or closed."""
+        """Signal with the new parent widget, or None when the dock is closed."""
 
     def task(self) -> Task:
-        """Return what a run would do now."""
+        """Return the task of a run with the current image and settings."""
 
     def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
-        """Show layers of a result."""
+        """Add layers of a result, or update the earlier ones in place; return those shown."""
 
     def show_outcome(self, outcome: AnySegmentation) -> None:
-        """Show another outcome in place of the latest result."""
+        """Replace the latest result by a version of it, such as one with merged clusters."""
 
     def selection_kept(self) -> AbstractContextManager[None]:
-        """Leave the selection of layers as it was."""
+        """Restore the selection of layers at the end of a `with` block."""
 
 
 class Panel(QWidget):
-    """A part of the dock, made when it is first unfolded.
+    """A section of the dock below the form, created when it is first unfolded.
 
     Parameters
     ----------
     dock : Dock
+
+    Attributes
+    ----------
+    message : QLabel
+        A word-wrapped label, hidden while it is empty. A subclass that shows
+        messages adds it to its layout.
     """
 
     title: ClassVar[str]
@@ -65,16 +71,37 @@ class Panel(QWidget):
         self.dock = dock
         self.column = QVBoxLayout(self)
         self.column.setContentsMargins(0, 0, 0, 0)
+        self.message = QLabel(self)
+        self.message.setWordWrap(True)
+        self.message.hide()
+
+    def show_message(self, text: str) -> None:
+        """Show a text in `message`. An empty text hides the label."""
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
 
     def refresh(self) -> None:
-        """Show the latest result, `dock.result`, which may be None."""
+        """Show the latest result of the dock; there may be none."""
 
     def reset_choices(self) -> None:
-        """Offer the layers there are now."""
+        """Update the choices that list layers of the viewer."""
 
 
 class Fold:
-    """A panel and the title that it unfolds from; a folded one costs nothing."""
+    """A title that unfolds a panel. The panel is created at the first unfolding.
+
+    Parameters
+    ----------
+    kind : type of Panel
+    dock : Dock
+
+    Attributes
+    ----------
+    panel : Panel or None
+        None until the first unfolding: a panel that is never opened costs nothing.
+    folder : QCollapsible
+        The title and the widget that contains the panel.
+    """
 
     def __init__(self, kind: type[Panel], dock: Dock) -> None:
         self._kind, self._dock = kind, dock
@@ -84,22 +111,22 @@ class Fold:
 
     @property
     def is_open(self) -> bool:
-        """Whether the panel can be seen."""
+        """Whether the panel is unfolded."""
         return self.panel is not None and bool(self.folder.isExpanded())
 
     def open(self) -> Panel:
-        """Unfold the panel, and return it."""
+        """Unfold the panel and return it."""
         self.folder.expand(animate=False)
         assert self.panel is not None
         return self.panel
 
     def refresh(self) -> None:
-        """Show the latest result, if the panel is open; else when it is opened."""
+        """Show the latest result if the panel is open. A folded panel does so when it is opened."""
         if self.panel is not None and self.is_open:
             self.panel.refresh()
 
     def reset_choices(self) -> None:
-        """Offer the layers there are now, also while the panel is folded."""
+        """Update the choices that list layers, also in a panel that was folded again."""
         if self.panel is not None:
             self.panel.reset_choices()
 
@@ -109,7 +136,7 @@ class Fold:
         if self.panel is None:
             self.panel = self._kind(self._dock)
             self.folder.addWidget(self.panel)
-            # Now that it is known how high it is.
+            # Expand again, because the height of the panel is known only now.
             self.folder.expand(animate=False)
             return
         self.panel.refresh()

@@ -1,4 +1,4 @@
-"""A panel that works in the background, with progress and a button that cancels."""
+"""Base class of panels that work in the background, with progress and Cancel."""
 
 from __future__ import annotations
 
@@ -19,31 +19,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class _Errand:
+class _PanelWork:
+    """A worker, and the function that shows its outcome."""
+
     worker: SegmentationWorker
     show: Callable[[Any], None]
 
 
 class WorkingPanel(Panel):
-    """A panel that does one piece of work at a time, and can be stopped.
+    """A panel that runs one piece of background work at a time and can cancel it.
 
     Parameters
     ----------
     dock : Dock
-        Closing it stops the work.
+        Closing the dock cancels the work.
+
+    Attributes
+    ----------
+    cancel_button : PushButton
+        Enabled while work is running.
+    progress_bar : ProgressBar
+        Visible while work is running. A subclass adds both to its layout.
     """
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self.cancel_button = PushButton(
-            name="cancel_button", text="Cancel", tooltip="Stop this; nothing changes."
+            name="cancel_button", text="Cancel", tooltip="Stop the work. Nothing changes."
         )
         self.progress_bar = ProgressBar(
-            name="progress_bar", min=0, max=100, value=0, tooltip="How far this is."
+            name="progress_bar", min=0, max=100, value=0, tooltip="Progress of the work."
         )
-        self._runner: Runner[_Errand] = Runner(self.progress_bar, _show, self._on_work_changed)
+        self._runner: Runner[_PanelWork] = Runner(self.progress_bar, _show, self._on_work_changed)
         self.cancel_button.enabled = False
-        # It takes its room also while it is hidden: what is below does not jump.
+        # Reserve the space of the hidden bar, so that the widgets below do not move.
         policy = self.progress_bar.native.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
         self.progress_bar.native.setSizePolicy(policy)
@@ -54,35 +63,35 @@ class WorkingPanel(Panel):
 
     @property
     def is_working(self) -> bool:
-        """Whether something is under way, also if it is being canceled."""
+        """Whether work is running; canceled work counts until its worker has stopped."""
         return self._runner.is_running
 
     def cancel(self) -> None:
-        """Stop what is under way, if anything is."""
+        """Cancel the running work, if any."""
         self.cancel_button.enabled = False
         self._runner.cancel()
 
     def work_changed(self) -> None:
-        """Enable what can be done; called when work begins and when it is over."""
+        """Enable the buttons that can be used; called when work starts and when it ends."""
 
     def start(self, work: Work, show: Callable[[Any], None]) -> SegmentationWorker:
-        """Do some work in the background, and call `show` with what it gives.
+        """Run work in the background, then call `show` with its outcome.
 
         Raises
         ------
         RuntimeError
-            If work is under way.
+            If the panel is already working.
         """
         if self.is_working:
             raise RuntimeError(
-                f"{self.title!r} is at work: wait until it is finished, or cancel it."
+                f"{self.title!r} is still working: wait until it is finished, or cancel it."
             )
         worker: SegmentationWorker = run_in_thread(work)
-        self._runner.start(_Errand(worker, show))
+        self._runner.start(_PanelWork(worker, show))
         return worker
 
     def attempt(self, action: Callable[[], Any]) -> None:
-        """Do what a click asks for, and tell in a sentence what is wrong with it."""
+        """Call the action of a button, and show expected errors as notifications."""
         try:
             action()
         except EXPECTED_ERRORS as error:
@@ -98,5 +107,5 @@ class WorkingPanel(Panel):
             self.cancel()
 
 
-def _show(errand: _Errand, outcome: Any) -> None:
-    errand.show(outcome)
+def _show(work: _PanelWork, outcome: Any) -> None:
+    work.show(outcome)

@@ -54,7 +54,7 @@ def check_channels(model: KMeansModel, source: Source) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class ModelApplication:
+class ApplyWork:
     """A model, and the image layer to paint by it.
 
     Attributes
