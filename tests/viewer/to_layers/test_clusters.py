@@ -9,14 +9,7 @@ import pytest
 from napari.layers import Image, Labels
 
 from napari_kmeans import segment_layer
-from napari_kmeans.viewer.to_layers.clusters import (
-    MAX_EDITS,
-    Clusters,
-    format_number,
-    joined_by_hand,
-    merge_pixels,
-    split_pixels,
-)
+from napari_kmeans.viewer.to_layers.clusters import MAX_EDITS, Clusters, joined_by_hand
 from napari_kmeans.viewer.to_layers.update import update_layer
 
 
@@ -49,46 +42,6 @@ def layer(quadrants):
 @pytest.fixture
 def clusters(layer):
     return Clusters(layer)
-
-
-# -------------------------------------------------------------------- pixels
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int8, np.int32, np.int64, np.uint64])
-@pytest.mark.parametrize("chosen", [[5, 2], [1, 7, 3], [2, 9, 5, 4], list(range(1, 10)), [9, 1]])
-def test_pixels_are_merged_and_split_again(dtype, chosen):
-    data = np.random.default_rng(0).integers(0, 11, (613, 701)).astype(dtype)
-    data[0, :2] = np.iinfo(dtype).min, np.iinfo(dtype).max
-    original = data.copy()
-    labels = np.array(chosen)
-    merged, planes = merge_pixels(data, labels)
-    np.testing.assert_array_equal(merged, np.where(np.isin(original, chosen), chosen[0], original))
-    assert merged.dtype == dtype
-    np.testing.assert_array_equal(split_pixels(merged, labels, planes), original)
-    np.testing.assert_array_equal(data, original)
-
-
-def test_the_way_back_takes_a_bit_for_every_doubling():
-    data = np.zeros((1000, 1000), np.uint8)
-    for n_labels, n_bits in ((2, 1), (3, 2), (4, 2), (5, 3), (64, 6)):
-        _, planes = merge_pixels(data, np.arange(1, n_labels + 1))
-        assert planes.nbytes == data.size * n_bits / 8
-
-
-def test_other_orders_of_axes_in_memory():
-    data = np.random.default_rng(0).integers(0, 5, (40, 30, 7)).astype(np.uint8)
-    for view in (data.T, data[::2, ::-1], np.asfortranarray(data)):
-        merged, planes = merge_pixels(view, np.array([1, 3]))
-        np.testing.assert_array_equal(merged, np.where(view == 3, 1, view))
-        np.testing.assert_array_equal(split_pixels(merged, np.array([1, 3]), planes), view)
-
-
-def test_more_labels_than_a_byte_holds():
-    data = np.random.default_rng(0).integers(0, 700, (60, 70)).astype(np.uint16)
-    labels = np.arange(1, 601)
-    merged, planes = merge_pixels(data, labels)
-    np.testing.assert_array_equal(merged, np.where((data > 0) & (data < 601), 1, data))
-    np.testing.assert_array_equal(split_pixels(merged, labels, planes), data)
 
 
 # ------------------------------------------------------------------- merging
@@ -337,12 +290,6 @@ def test_others_are_veiled_and_come_back_exactly(clusters, layer):
     assert not clusters.can_undo
 
 
-@pytest.mark.parametrize(("labels", "veil"), [([1], 1), ([4], 0), ([1, 4], 0.5)])
-def test_the_veil_is_unlike_all_that_stands_out(clusters, layer, labels, veil):
-    clusters.highlight(labels)
-    assert abs(np.mean(colors_of(layer)[2][:3]) - veil) < 0.2
-
-
 def test_hidden_clusters_stay_hidden_under_a_veil(clusters, layer):
     clusters.show([3], False)
     clusters.highlight([1])
@@ -422,48 +369,3 @@ def test_a_layer_without_a_table_has_no_clusters(quadrant_labels):
     assert Clusters(Labels(quadrant_labels)).labels == []
     features = {"index": [1, 2], "area": [3.0, 4.0]}
     assert Clusters(Labels(quadrant_labels, features=features)).labels == []
-
-
-# ---------------------------------------------------------------- sizes
-
-
-@pytest.mark.parametrize(
-    ("place", "area"),
-    [
-        ({}, "110 px²"),
-        ({"scale": (0.5, 0.5)}, "27.5 px²"),
-        ({"scale": (0.5, 0.25), "units": ("mm", "mm")}, "13.8 mm²"),
-        ({"scale": (-2, 3), "units": ("um", "um"), "rotate": 30}, "660 µm²"),
-        ({"affine": [[0, 3, 1], [2, 0, 1], [0, 0, 1]], "units": ("um", "um")}, "660 µm²"),
-        ({"scale": (2000, 3), "units": ("um", "mm")}, "660 mm²"),
-        ({"scale": (40, 50)}, "220,000 px²"),
-    ],
-)
-def test_areas_are_those_of_the_world(quadrants, place, area):
-    assert Clusters(labels_of(quadrants, **place)).area([2]).replace("\u03bc", "µ") == area
-
-
-def test_volumes(steps):
-    image = Image(steps, rgb=False, scale=(2, 0.5, 0.5), units=("um",) * 3)
-    clusters = Clusters(segment_layer(image, 3)[0])
-    assert clusters.pixels([1]) == 3 * 4 * 10
-    assert clusters.area([1]).replace("\u03bc", "µ") == "60 µm³"
-    assert clusters.area([1, 2]).replace("\u03bc", "µ") == "90 µm³"
-    assert clusters.percent([1, 2]) == pytest.approx(75)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"),
-        (7, "7"),
-        (0.001234, "0.00123"),
-        (12.345, "12.3"),
-        (999.4, "999"),
-        (1234.5, "1,234"),
-        (12345678, "12,345,678"),
-        (3.456e12, "3.46e+12"),
-    ],
-)
-def test_numbers_are_short(value, text):
-    assert format_number(value) == text

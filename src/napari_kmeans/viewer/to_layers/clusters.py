@@ -3,157 +3,45 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.events import EmitterGroup, Event
 
-from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.provenance import METADATA_KEY
-from napari_kmeans.viewer.to_layers.label_colors import label_colormap
+from napari_kmeans.viewer.to_layers.highlight import HighlightColormap, without_highlight
+from napari_kmeans.viewer.to_layers.label_area import format_area
+from napari_kmeans.viewer.to_layers.label_colors import (
+    color_of_label,
+    colors_of_labels,
+    label_colormap,
+)
 from napari_kmeans.viewer.to_layers.label_table import (
     COLUMNS,
     OUTDATED,
+    describe_counted,
     forget_strokes,
     is_outdated,
+    merge_rows,
+    pixel_shares,
     without_mark,
 )
+from napari_kmeans.viewer.to_layers.pixel_merge import PixelMerge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
     from napari.layers import Labels
-    from numpy.typing import NDArray
 
-    Color: TypeAlias = NDArray[np.floating[Any]]
+    from napari_kmeans.viewer.to_layers.label_colors import Color
 
 MAX_EDITS = 100
 """Edits that can be undone, as many as napari keeps of its own."""
-
-_BLOCK = 2**17
-"""Pixels at a time: few enough for the cache, and whole bytes of bits."""
-
-_VEIL = 0.85
-"""How much of its color a cluster loses while others are highlighted."""
-
-
-class Highlight(DirectLabelColormap):  # type: ignore[misc]
-    """Colors that veil all clusters but some; `whole` has them as they are."""
-
-    _whole: Any = None
-
-    @classmethod
-    def of(cls, whole: Any, colors: dict[Any, Any]) -> Highlight:
-        """Return the colormap of `colors`, which remembers what it veils."""
-        highlight = cls(color_dict=colors)
-        highlight._whole = whole
-        return highlight
-
-    @property
-    def whole(self) -> Any:
-        """The colormap without the veil."""
-        return self._whole
-
-
-def merge_pixels(
-    data: NDArray[Any], labels: NDArray[np.integer[Any]]
-) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Make one label of several.
-
-    Parameters
-    ----------
-    data : array of integers
-        It is not changed.
-    labels : (m,) integer array
-        Positive labels; all become the first of them.
-
-    Returns
-    -------
-    merged : array like `data`
-    planes : (b, n / 8) uint8 array
-        What `split_pixels` needs: one bit per pixel for every doubling of m.
-    """
-    flat = np.ascontiguousarray(data).reshape(-1)
-    merged, steps = np.empty_like(flat), _steps(labels, data.dtype)
-    # The last entry stands for all greater labels, the first for those below 0.
-    codes_of = np.zeros(labels.max() + 2, np.min_scalar_type(len(labels)))
-    codes_of[labels] = np.arange(len(labels))
-    planes = np.empty(((len(labels) - 1).bit_length(), -(-flat.size // 8)), np.uint8)
-
-    def merge_block(part: slice) -> None:
-        block = flat[part]
-        codes = np.take(codes_of, block.astype(np.intp), mode="clip")
-        np.add(block, np.take(steps, codes, mode="clip"), out=merged[part])
-        for bit, plane in enumerate(planes):
-            bits = np.packbits(codes >> bit & 1)
-            plane[part.start // 8 :][: bits.size] = bits
-
-    map_slices(merge_block, flat.size, _BLOCK)
-    return merged.reshape(data.shape), planes
-
-
-def split_pixels(
-    data: NDArray[Any], labels: NDArray[np.integer[Any]], planes: NDArray[np.uint8]
-) -> NDArray[Any]:
-    """Return what `merge_pixels` was given; pixels painted over since then stay as they are."""
-    flat = np.ascontiguousarray(data).reshape(-1)
-    split, steps = np.empty_like(flat), _steps(labels, data.dtype)
-
-    def split_block(part: slice) -> None:
-        block = flat[part]
-        codes = np.zeros(block.size, np.min_scalar_type(len(labels)))
-        for bit, plane in enumerate(planes):
-            bits = np.unpackbits(plane[part.start // 8 :][: -(-block.size // 8)])
-            codes |= bits[: block.size].astype(codes.dtype) << bit
-        codes *= block == labels[0]
-        np.subtract(block, np.take(steps, codes, mode="clip"), out=split[part])
-
-    map_slices(split_block, flat.size, _BLOCK)
-    return split.reshape(data.shape)
-
-
-def _steps(labels: NDArray[np.integer[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return what must be added to each label to make it the first; unsigned ones wrap around."""
-    names = labels.astype(dtype)
-    return np.asarray(names[0] - names)
-
-
-def _merge_chunk(chunk: NDArray[Any], labels: NDArray[np.integer[Any]]) -> NDArray[Any]:
-    return merge_pixels(chunk, labels)[0]
-
-
-@dataclass(eq=False)
-class PixelMerge:
-    """The pixels of several labels made one, and back, without a copy of the data.
-
-    Attributes
-    ----------
-    labels : (m,) integer array
-        The labels to merge; the first is the one that stays.
-    """
-
-    labels: NDArray[np.integer[Any]]
-    _before: Any = field(default=None, init=False, repr=False)
-
-    def apply(self, data: Any) -> Any:
-        """Return label data with one label for all of them; lazy data stay lazy."""
-        if hasattr(data, "dask"):
-            self._before = data
-            return data.map_blocks(_merge_chunk, labels=self.labels, dtype=data.dtype)
-        merged, self._before = merge_pixels(np.asarray(data), self.labels)
-        return merged
-
-    def revert(self, data: Any) -> Any:
-        """Return what `apply` was given; pixels painted over since then stay as they are."""
-        before, self._before = self._before, None
-        if hasattr(data, "dask"):
-            return before
-        return split_pixels(np.asarray(data), self.labels, before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +91,7 @@ class Clusters:
         self.layer = layer
         self.highlighted: frozenset[int] = frozenset()
         self.events = EmitterGroup(source=self, changed=Event)
-        self._colormap = without_veil(layer.colormap)
+        self._colormap = without_highlight(layer.colormap)
         self._table = without_mark(layer.features)
         self._alphas: dict[int, float] = {}
         self._done: list[_Edit] = []
@@ -245,7 +133,7 @@ class Clusters:
 
     def color(self, label: int) -> Color:
         """Return the color (4,) of a cluster from 0 to 1, without any highlight."""
-        return _color(self._colormap, label)
+        return color_of_label(self._colormap, label)
 
     def hex_color(self, label: int) -> str:
         """Return the color of a cluster as #rrggbb."""
@@ -265,9 +153,7 @@ class Clusters:
 
     def area(self, labels: Iterable[int]) -> str:
         """Return area or volume of some clusters in the units of the layer, such as 12.3 mm²."""
-        size = (self.pixels(labels) * _pixel_size(self.layer)).to_reduced_units()
-        units = f"{size.units:~P}".replace("pixel", "px")
-        return f"{format_number(size.magnitude)} {units}"
+        return format_area(self.layer, self.pixels(labels))
 
     @property
     def is_outdated(self) -> bool:
@@ -277,21 +163,7 @@ class Clusters:
     @property
     def counted(self) -> str:
         """Which pixels are counted; empty if all of the only level are."""
-        place, level = _slice_counted(self.layer), _level_counted(self.layer)
-        levels = layer_levels(self.layer)
-        shape = [
-            size
-            for axis, size in enumerate(levels[level].shape)
-            if place is None or place[axis] is None
-        ]
-        parts = []
-        if place is not None:
-            parts.append(f"in slice {', '.join(str(at) for at in place if at is not None)} only")
-        if len(levels) > 1:
-            # No-break spaces: a size is not torn at the end of a line.
-            size = "\u00a0\u00d7\u00a0".join(map(str, shape))
-            parts.append(f"on level {level} ({size})")
-        return ", ".join(parts)
+        return describe_counted(self.layer)
 
     def _row(self, label: int) -> int:
         rows = np.flatnonzero(self.layer.features["index"] == label)
@@ -368,9 +240,9 @@ class Clusters:
             raise ValueError(f"labels must be at least two clusters, got {sorted(labels)}.")
         rows = [self._row(label) for label in chosen]
         colors = np.array([self.color(label) for label in chosen])
-        shares = _shares(self.layer.features["pixels"].to_numpy()[rows])
+        shares = pixel_shares(self.layer.features["pixels"].to_numpy()[rows])
         color = np.append(shares @ colors[:, :3], colors[:, 3].max())
-        features = _merged_rows(self.layer.features, rows, shares)
+        features = merge_rows(self.layer.features, rows)
         if "color" in features:
             features.loc[features["index"] == chosen[0], "color"] = to_hex(color[None, :3])[0]
         pixels = tuple(PixelMerge(np.array(chosen)) for _ in layer_levels(self.layer))
@@ -442,7 +314,7 @@ class Clusters:
             self.layer.metadata[METADATA_KEY] = {**provenance, "joined": joined}
 
     def _with_colors(self, colors: dict[int, Any], gone: Sequence[int] = ()) -> Any:
-        known = _color_dict(self._colormap, self.labels)
+        known = colors_of_labels(self._colormap, self.labels)
         kept = {label: color for label, color in known.items() if label not in gone}
         return label_colormap({**kept, **colors})
 
@@ -464,21 +336,15 @@ class Clusters:
         self.events.changed()
 
     def _paint(self) -> None:
-        colormap = self._veiled() if self.highlighted else self._colormap
+        colormap = self._colormap
+        if self.highlighted:
+            colormap = HighlightColormap.of(colormap, self.labels, self.highlighted)
         if colormap is self.layer.colormap:
             return
         # Else what shows a single label would not know of it.
         colormap.selection = self.layer.selected_label
         colormap.use_selection = self.layer.show_selected_label
         self.layer.colormap = colormap
-
-    def _veiled(self) -> Highlight:
-        colors = _color_dict(self._colormap, self.labels)
-        veil = _far_gray(np.array([colors[label][:3] for label in self.highlighted]))
-        for label in set(colors) - self.highlighted - {0}:
-            rgb = (1 - _VEIL) * colors[label][:3] + _VEIL * veil
-            colors[label] = np.append(rgb, colors[label][3])
-        return Highlight.of(self._colormap, colors)
 
     # --------------------------------------------- following what others change
 
@@ -504,7 +370,7 @@ class Clusters:
     def _on_recolored(self) -> None:
         if self._is_editing:
             return
-        whole = without_veil(self.layer.colormap)
+        whole = without_highlight(self.layer.colormap)
         if whole is not self._colormap:
             self._colormap = whole
             self._forget_edits()
@@ -528,91 +394,3 @@ def _joined(before: Mapping[int, int], chosen: Sequence[int]) -> dict[int, int]:
     kept = chosen[0]
     earlier = {gone: kept if now in chosen else now for gone, now in before.items()}
     return {**earlier, **dict.fromkeys(chosen[1:], kept)}
-
-
-def format_number(value: float) -> str:
-    """Return a number of at least 0 in as few digits as tell it: 1,234 or 12.3."""
-    return f"{value:,.0f}" if 999.5 <= value < 1e9 or value == int(value) < 1e9 else f"{value:.3g}"
-
-
-def without_veil(colormap: Any) -> Any:
-    """Return the colormap of a layer as it is while nothing is highlighted."""
-    return colormap.whole if isinstance(colormap, Highlight) else colormap
-
-
-def _color(colormap: Any, label: int) -> Color:
-    if isinstance(colormap, DirectLabelColormap):
-        return np.asarray(colormap.color_dict.get(label, colormap.default_color))
-    # The colors of all labels, also where a single one is shown.
-    every = colormap.model_copy(update={"use_selection": False})
-    return np.asarray(every.map(np.array([label]))[0])
-
-
-def _color_dict(colormap: Any, labels: Iterable[int]) -> dict[Any, Color]:
-    """Return the colors of a direct colormap, or of these labels in any other."""
-    if isinstance(colormap, DirectLabelColormap):
-        return dict(colormap.color_dict)
-    return dict(label_colormap({label: _color(colormap, label) for label in labels}).color_dict)
-
-
-def _far_gray(colors: Color) -> float:
-    """Return which of black, gray and white is least like any of some colors (m, 3)."""
-    grays = np.array([0, 0.5, 1])
-    distances = np.linalg.norm(colors - grays[:, None, None], axis=-1)
-    return float(grays[distances.min(axis=1).argmax()])
-
-
-def _pixel_size(layer: Labels) -> Any:
-    """Return the size in the world, with its units, of one of the pixels that are counted."""
-    steps = np.array([layer.data_to_world(step) for step in np.eye(layer.ndim)])
-    size = abs(np.linalg.det(steps - layer.data_to_world(np.zeros(layer.ndim))))
-    size = size * _pixels_of_finest(layer)
-    for unit in layer.units:
-        size = size * unit
-    return size
-
-
-def _pixels_of_finest(layer: Labels) -> float:
-    """Return how many pixels of the finest level one of the counted pixels stands for.
-
-    Levels need not halve all axes, nor any exactly. Along the axes of a single
-    slice nothing is counted: there the slice is one of the finest level.
-    """
-    levels, place = layer_levels(layer), _slice_counted(layer)
-    ratios = np.divide(levels[0].shape, levels[_level_counted(layer)].shape)
-    counted = [place is None or place[axis] is None for axis in range(layer.ndim)]
-    return float(np.prod(ratios[counted]))
-
-
-def _level_counted(layer: Labels) -> int:
-    """Return the level whose pixels the table of a layer counts."""
-    level = layer.metadata.get(METADATA_KEY, {}).get("level", 0)
-    return int(level) if level in range(len(layer_levels(layer))) else 0
-
-
-def _slice_counted(layer: Labels) -> list[int | None] | None:
-    """Return the index of the only slice that the table of a layer counts, None for all."""
-    stack = layer.metadata.get(METADATA_KEY, {}).get("stack")
-    return stack if isinstance(stack, list) and len(stack) == layer.ndim else None
-
-
-def _shares(pixels: NDArray[Any]) -> NDArray[np.float64]:
-    total = pixels.sum()
-    return np.asarray(pixels / total) if total else np.full(len(pixels), 1 / len(pixels))
-
-
-def _merged_rows(
-    features: pd.DataFrame, rows: list[int], shares: NDArray[np.float64]
-) -> pd.DataFrame:
-    """Return the table with several rows made one, the first of them."""
-    table, first = features.copy(), rows[0]
-    total = features["pixels"].sum()
-    table.loc[first, "pixels"] = features["pixels"][rows].sum()
-    table.loc[first, "percent"] = 100 * table["pixels"][first] / max(total, 1)
-    for column in features:
-        if str(column).startswith("mean "):
-            table.loc[first, column] = shares @ features[column][rows]
-    if "name" in features:
-        names = dict.fromkeys(filter(None, features["name"][rows]))
-        table.loc[first, "name"] = " + ".join(names)
-    return table.drop(index=rows[1:]).reset_index(drop=True)

@@ -11,7 +11,7 @@ from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.painting import round_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.from_layers.source import Source
 
+    Color = NDArray[np.floating[Any]]
     Floats = NDArray[np.float64]
 
 TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
@@ -58,6 +59,23 @@ def label_colormap(colors: Mapping[Any, Any]) -> DirectLabelColormap:
     if not is_seen or _distances(np.asarray(unlisted)[None, :3], taken)[0] < _ALIKE:
         unlisted = _UNLISTED[_distances(_UNLISTED, taken).argmax()]
     return DirectLabelColormap(color_dict={**colors, None: unlisted, 0: TRANSPARENT})
+
+
+def color_of_label(colormap: Any, label: int) -> Color:
+    """Return the color (4,) of a label from 0 to 1 in any colormap of a Labels layer."""
+    if isinstance(colormap, DirectLabelColormap):
+        return np.asarray(colormap.color_dict.get(label, colormap.default_color))
+    # napari's "show selected" makes all other labels transparent in `map`.
+    every_label = colormap.model_copy(update={"use_selection": False})
+    return np.asarray(every_label.map(np.array([label]))[0])
+
+
+def colors_of_labels(colormap: Any, labels: Iterable[int]) -> dict[Any, Color]:
+    """Return the color of every label that a direct colormap lists; else those of `labels`."""
+    if isinstance(colormap, DirectLabelColormap):
+        return dict(colormap.color_dict)
+    colors = {label: color_of_label(colormap, label) for label in labels}
+    return dict(label_colormap(colors).color_dict)
 
 
 def _distances(candidates: Floats, taken: list[Any]) -> Floats:

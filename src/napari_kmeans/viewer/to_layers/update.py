@@ -15,7 +15,7 @@ from napari_kmeans.viewer.from_layers.source import (
     spatial_attributes,
 )
 from napari_kmeans.viewer.provenance import METADATA_KEY, is_copy, sign
-from napari_kmeans.viewer.to_layers.clusters import without_veil
+from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
 from napari_kmeans.viewer.to_layers.label_table import forget_strokes
 
@@ -111,7 +111,7 @@ def _gathered(layer: Layer, result: Layer) -> dict[str, Any]:
     ]
     values: dict[str, Any] = {"data": levels if layer.multiscale else levels[0]}
     if isinstance(result, Labels):
-        colors = getattr(without_veil(layer.colormap), "color_dict", {})
+        colors = getattr(without_highlight(layer.colormap), "color_dict", {})
         values["colormap"] = label_colormap({**colors, **result.colormap.color_dict})
     return values
 
