@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Image, Labels, Shapes
 
 from napari_kmeans.imaging.blocks import as_lazy, is_dask
+from napari_kmeans.viewer.from_layers.geometry import position_in_pixels
 from napari_kmeans.viewer.from_layers.source import Source, layer_levels
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _ellipse(corners: np.ndarray) -> np.ndarray:
 
 def _in_pixels(vertices: np.ndarray, shapes: Shapes, layer: Image) -> np.ndarray:
     """Carry vertices of shapes through the world into the pixel grid of an image."""
-    return np.array([layer.world_to_data(shapes.data_to_world(v)) for v in vertices])
+    return np.array([position_in_pixels(vertex, shapes, layer) for vertex in vertices])
 
 
 def _slice_of(vertices: np.ndarray, ndim: int, block: Block) -> tuple[Any, ...] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from napari_kmeans.imaging.blocks import as_lazy
+from napari_kmeans.imaging.slices import corresponding_slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -233,9 +234,8 @@ def index_at(
     slice_index: tuple[int | None, ...], finest: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[Any, ...]:
     """Return the index, for arrays of this shape, of a slice of the finest level."""
-    # As napari rounds when it chooses the slice of another level.
     return tuple(
-        slice(None) if place is None else min(round(place * size / full), size - 1)
+        slice(None) if place is None else corresponding_slice(place, full, size)
         for place, full, size in zip(slice_index, finest, shape, strict=True)
     )
 

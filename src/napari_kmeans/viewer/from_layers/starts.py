@@ -10,6 +10,7 @@ from napari.layers import Points
 
 from napari_kmeans.imaging.blocks import is_dask, split
 from napari_kmeans.imaging.declared import as_declared
+from napari_kmeans.viewer.from_layers.geometry import AffineMap
 from napari_kmeans.viewer.from_layers.source import layer_levels, shown_slice
 
 if TYPE_CHECKING:
@@ -37,15 +38,14 @@ class StartMarks:
     marks : array
         The points, one in each row, or the labels.
     are_points : bool
-    to_image : (D, d + 1) float array
-        The affine map from the pixels of the layer to those of the image's
-        finest level; the last column is the offset.
+    to_image : AffineMap
+        The map from the pixels of the layer to those of the image's finest level.
     """
 
     name: str
     marks: NDArray[Any]
     are_points: bool
-    to_image: Floats
+    to_image: AffineMap
 
     @classmethod
     def of(cls, layer: Points | Labels, image: Image, source: Source) -> StartMarks:
@@ -54,12 +54,12 @@ class StartMarks:
         In axes that the image has and the layer lacks, the marks lie in the
         slice that is clustered, or else in the one in view.
         """
-        to_image = _affine(layer, image)
+        to_image = AffineMap.to_pixels(layer, image)
         fitted = source.stack if not isinstance(source.stack, str) else shown_slice(image)
         for axis in range(image.ndim - layer.ndim):
-            if fitted[axis] is not None:
-                to_image[axis] = 0
-                to_image[axis, -1] = fitted[axis]
+            index = fitted[axis]
+            if index is not None:
+                to_image = to_image.with_constant(axis, index)
         if isinstance(layer, Points):
             return cls(layer.name, np.array(layer.data)[layer.shown], True, to_image)
         return cls(layer.name, np.array(layer_levels(layer)[0]), False, to_image)
@@ -131,9 +131,9 @@ class StartMarks:
         self, coordinates: Any, groups: NDArray[np.int64], source: Source
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the pixels of the image at coordinates of the layer, without those outside."""
-        mapped = coordinates @ self.to_image[:, :-1].T + self.to_image[:, -1]
+        mapped = self.to_image.apply(coordinates)
         places = np.floor(mapped + 0.5).astype(np.int64)
-        inside = ((places >= 0) & (places < source.shape)).all(axis=1)
+        inside = np.all((places >= 0) & (places < source.shape), axis=1)
         if self.are_points and not inside.all():
             raise ValueError(
                 f"init must have its points over the image, got {np.sum(~inside)} of "
@@ -149,13 +149,6 @@ def labels_of(labels: NDArray[Any]) -> NDArray[Any]:
     # numpy would sort all pixels.
     found = np.sort(pd.unique(labels.reshape(-1)))
     return np.asarray(found[found != 0])
-
-
-def _affine(layer: Points | Labels, image: Image) -> Floats:
-    """Return the map from the pixels of a layer through the world to those of an image."""
-    corners = np.vstack([np.zeros(layer.ndim), np.eye(layer.ndim)])
-    mapped = np.array([image.world_to_data(layer.data_to_world(corner)) for corner in corners])
-    return np.column_stack([*(mapped[1:] - mapped[0]), mapped[0]])
 
 
 def _pixels(array: Any, places: NDArray[np.int64], source: Source) -> NDArray[Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.viewer.from_layers.geometry import AffineMap
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.to_layers.label_table import counted_level, counted_slice
 
@@ -30,9 +31,7 @@ def format_number(value: float) -> str:
 
 def _pixel_size(layer: Labels) -> Any:
     """Return the size of one counted pixel in the world, with its units."""
-    steps = np.array([layer.data_to_world(step) for step in np.eye(layer.ndim)])
-    size = abs(np.linalg.det(steps - layer.data_to_world(np.zeros(layer.ndim))))
-    size = size * _finest_pixels_per_counted_pixel(layer)
+    size: Any = AffineMap.to_world(layer).volume * _finest_pixels_per_counted_pixel(layer)
     for unit in layer.units:
         size = size * unit
     return size
