@@ -9,7 +9,8 @@ import pytest
 from napari.layers import Image, Labels
 
 from napari_kmeans import segment_layer
-from napari_kmeans.viewer.to_layers.clusters import MAX_EDITS, Clusters, joined_by_hand
+from napari_kmeans.viewer.provenance import joined_labels
+from napari_kmeans.viewer.to_layers.clusters import MAX_EDITS, Clusters
 from napari_kmeans.viewer.to_layers.update import update_layer
 
 
@@ -134,7 +135,7 @@ def test_what_was_merged_is_remembered_with_the_result(clusters, layer):
     assert clusters.joined == {1: 2, 4: 2, 3: 2}
     clusters.undo()
     assert clusters.joined == {1: 4, 3: 2}
-    assert joined_by_hand(layer) == clusters.joined
+    assert joined_labels(layer) == clusters.joined
 
 
 @pytest.mark.parametrize("labels", [[], [2], [2, 2]])

@@ -9,7 +9,7 @@ from napari.layers import Labels, Points
 from qtpy.QtCore import QTimer
 
 from napari_kmeans.viewer.from_layers.starts import labels_of
-from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.provenance import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ def can_start(layer: Any, image: Image | None) -> bool:
     """Return whether a layer has marks over an image, or is an empty one to put them into."""
     if image is None or not isinstance(layer, Points | Labels):
         return False
-    if layer.metadata.get(METADATA_KEY, {}).get("kind") == "coreset":
+    if kind_of(layer) == "coreset":
         return False
     n_axes = min(layer.ndim, image.ndim)
     first, last = layer.extent.world[:, -n_axes:]

@@ -14,7 +14,7 @@ from napari_kmeans.merging import MergedModel
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
 from napari_kmeans.viewer.from_layers.source import EACH
-from napari_kmeans.viewer.to_layers.clusters import joined_by_hand
+from napari_kmeans.viewer.provenance import joined_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         mask=False if task.masks is None else mask,
         summarized=_was_summarized(task),
         groups=model.center_labels.tolist() if isinstance(model, MergedModel) else None,
-        joined=None if result.labels is None else joined_by_hand(result.labels),
+        joined=None if result.labels is None else joined_labels(result.labels),
         part=_part_of(source),
     )
 

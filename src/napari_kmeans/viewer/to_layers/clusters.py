@@ -12,7 +12,7 @@ from napari.utils.events import EmitterGroup, Event
 
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.viewer.from_layers.source import layer_levels
-from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.provenance import joined_labels, set_joined_labels
 from napari_kmeans.viewer.to_layers.highlight import HighlightColormap, without_highlight
 from napari_kmeans.viewer.to_layers.label_area import format_area
 from napari_kmeans.viewer.to_layers.label_colors import (
@@ -124,7 +124,7 @@ class Clusters:
     @property
     def joined(self) -> Mapping[int, int]:
         """Which label took in which others since the run: {one that is gone: the one it is now}."""
-        return joined_by_hand(self.layer)
+        return joined_labels(self.layer)
 
     def name(self, label: int) -> str:
         """Return the name that a cluster was given, or nothing."""
@@ -303,15 +303,10 @@ class Clusters:
             features = looks.features.assign(**({OUTDATED: True} if outdated else {}))
             self.layer.features = features
             self._table = without_mark(features)
-            self._remember(looks.joined)
+            set_joined_labels(self.layer, looks.joined)
             self.highlighted &= set(self.labels)
             self._colormap = looks.colormap
             self._paint()
-
-    def _remember(self, joined: Mapping[int, int]) -> None:
-        provenance = self.layer.metadata.get(METADATA_KEY)
-        if provenance is not None and joined != self.joined:
-            self.layer.metadata[METADATA_KEY] = {**provenance, "joined": joined}
 
     def _with_colors(self, colors: dict[int, Any], gone: Sequence[int] = ()) -> Any:
         known = colors_of_labels(self._colormap, self.labels)
@@ -382,11 +377,6 @@ class Clusters:
 
     def _forget_edits(self) -> None:
         self._done, self._undone = [], []
-
-
-def joined_by_hand(layer: Labels) -> Mapping[int, int]:
-    """Return which labels of a result were merged since the run, each with what it is now."""
-    return dict(layer.metadata.get(METADATA_KEY, {}).get("joined", {}))
 
 
 def _joined(before: Mapping[int, int], chosen: Sequence[int]) -> dict[int, int]:

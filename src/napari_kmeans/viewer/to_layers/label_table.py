@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.viewer.from_layers.source import layer_levels
-from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.provenance import recorded_level, recorded_slice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ def without_mark(features: pd.DataFrame) -> pd.DataFrame:
 
 def counted_level(layer: Labels) -> int:
     """Return the level whose pixels the table of a layer counts, 0 being the finest."""
-    level = layer.metadata.get(METADATA_KEY, {}).get("level", 0)
+    level = recorded_level(layer)
     # Metadata may be those of a layer with more levels.
     return int(level) if level in range(len(layer_levels(layer))) else 0
 
@@ -44,8 +44,8 @@ def counted_slice(layer: Labels) -> list[int | None] | None:
     The index holds None for the axes of the slice. The return value is None if the
     table counts all slices.
     """
-    stack = layer.metadata.get(METADATA_KEY, {}).get("stack")
-    return stack if isinstance(stack, list) and len(stack) == layer.ndim else None
+    index = recorded_slice(layer)
+    return index if index is not None and len(index) == layer.ndim else None
 
 
 def describe_counted(layer: Labels) -> str:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Points
 
-from napari_kmeans._version import __version__
-from napari_kmeans.viewer.provenance import METADATA_KEY, sign
+from napari_kmeans.viewer.provenance import run_metadata, sign
 from napari_kmeans.viewer.to_layers.label_colors import cluster_colors, label_colormap, shown_table
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.background.task import AnySegmentation
-    from napari_kmeans.viewer.from_layers.source import Source
+    from napari_kmeans.viewer.from_layers.source import Channel, Source
 
 
 def labels_layer(segmentation: AnySegmentation, source: Source) -> Labels:
@@ -53,10 +52,7 @@ def recolored_layers(segmentation: AnySegmentation, source: Source) -> list[Imag
 def _recolored_channel(number: int, segmentation: AnySegmentation, source: Source) -> Image:
     channel, recolored = source.channels[number], segmentation.recolored
     levels = [level[..., number] for level in recolored] if source.multiscale else None
-    identity = _identity("recolored", segmentation, source)
-    # Told from its neighbors, when a later run looks for it.
-    identity["metadata"][METADATA_KEY]["channel"] = channel.unique_id
-    identity["name"] = f"{channel.name} recolored"
+    identity = _identity("recolored", segmentation, source, channel)
     layer = Image(
         recolored[..., number] if levels is None else levels,
         multiscale=source.multiscale,
@@ -109,24 +105,27 @@ def _in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
     return places
 
 
-def _identity(kind: str, segmentation: AnySegmentation, source: Source) -> dict[str, Any]:
-    """Return the name, provenance and place in the world of a layer of the result."""
-    provenance = {
-        "kind": kind,
-        "version": __version__,
-        "source": source.name,
-        "source_id": source.unique_id,
-        "options": segmentation.options.to_dict(),
-        "level": source.level,
-        "stack": source.stack if isinstance(source.stack, str) else list(source.stack),
-        "model": segmentation.model.to_dict(),
-        "distortion": segmentation.distortion,
-    }
-    return {
-        "name": f"{source.name} {kind}",
-        "metadata": {METADATA_KEY: provenance},
-        **source.spatial,
-    }
+def _identity(
+    kind: str, segmentation: AnySegmentation, source: Source, channel: Channel | None = None
+) -> dict[str, Any]:
+    """Return the name, the metadata and the place in the world of a layer of a result.
+
+    The layer of one channel has the name of the channel, and its `unique_id` in the
+    metadata: a later run updates the layer of the same channel.
+    """
+    metadata = run_metadata(
+        kind,
+        source.name,
+        source.unique_id,
+        options=segmentation.options.to_dict(),
+        level=source.level,
+        stack=source.stack,
+        model=segmentation.model.to_dict(),
+        distortion=segmentation.distortion,
+        channel_id=None if channel is None else channel.unique_id,
+    )
+    name = source.name if channel is None else channel.name
+    return {"name": f"{name} {kind}", "metadata": metadata, **source.spatial}
 
 
 def _colormap(segmentation: AnySegmentation, source: Source) -> DirectLabelColormap:

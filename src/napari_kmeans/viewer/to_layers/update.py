@@ -14,7 +14,7 @@ from napari_kmeans.viewer.from_layers.source import (
     layer_levels,
     spatial_attributes,
 )
-from napari_kmeans.viewer.provenance import METADATA_KEY, is_copy, sign
+from napari_kmeans.viewer.provenance import is_copy, recorded_slice, result_key, take_record
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
 from napari_kmeans.viewer.to_layers.label_table import forget_strokes
@@ -28,7 +28,6 @@ _UPDATED: dict[type[Layer], tuple[str, ...]] = {
     Image: ("data", *DISPLAY),
     Points: ("data", "size", "face_color", "features"),
 }
-_KEPT = ("stack", "level", "options", "model", "distortion")
 
 
 def find_result(layers: Iterable[Layer], result: Layer) -> Layer | None:
@@ -44,15 +43,9 @@ def find_result(layers: Iterable[Layer], result: Layer) -> Layer | None:
 
 def _key(layer: Layer) -> tuple[Any, ...]:
     """Return what two layers must share for one to take the other's data."""
-    provenance = _provenance(layer)
-    identity = (provenance.get(name) for name in ("kind", "source_id", "channel"))
     # napari can change neither of these in place.
     fixed = getattr(layer, "rgb", None), getattr(layer, "multiscale", None)
-    return type(layer), layer.ndim, *fixed, *identity
-
-
-def _provenance(layer: Layer) -> dict[str, Any]:
-    return dict(layer.metadata.get(METADATA_KEY, {}))
+    return type(layer), layer.ndim, *fixed, *result_key(layer)
 
 
 def update_layer(layer: Layer, result: Layer) -> None:
@@ -62,14 +55,12 @@ def update_layer(layer: Layer, result: Layer) -> None:
     whatever made them.
     """
     values = {name: getattr(result, name) for name in _UPDATED[type(result)]}
-    provenance = _provenance(result)
-    if _gathers(layer, result):
+    keeps_slices = _gathers(layer, result)
+    if keeps_slices:
         values |= _gathered(layer, result)
-        provenance["earlier"] = _earlier_runs(layer, provenance["stack"])
     # First of all: the list of clusters is told of new data and of a new table, and reads
     # from the metadata what was counted.
-    layer.metadata = {**layer.metadata, METADATA_KEY: provenance}
-    sign(layer)
+    take_record(layer, result, keeps_slices=keeps_slices)
     for name, value in values.items():
         setattr(layer, name, value)
     if isinstance(layer, Labels):
@@ -88,25 +79,22 @@ def _move(layer: Layer, result: Layer) -> None:
 
 def _gathers(layer: Layer, result: Layer) -> bool:
     """Return whether a result is of one slice of a stack, and fits into the data of a layer."""
-    if isinstance(result, Points) or not _is_of_one_slice(result):
+    if isinstance(result, Points) or recorded_slice(result) is None:
         return False
     shapes = [[level.shape for level in layer_levels(each)] for each in (layer, result)]
     dtypes = [np.dtype(each.dtype) for each in (layer, result)]
     return shapes[0] == shapes[1] and (isinstance(result, Labels) or dtypes[0] == dtypes[1])
 
 
-def _is_of_one_slice(layer: Layer) -> bool:
-    return isinstance(_provenance(layer).get("stack"), list)
-
-
 def _gathered(layer: Layer, result: Layer) -> dict[str, Any]:
     """Return the data of a layer with the slice of another run, and colors for both."""
-    place = _provenance(result)["stack"]
+    place = recorded_slice(result)
+    assert place is not None
     shapes = [level.shape[: layer.ndim] for level in layer_levels(layer)]
     # A whole stack may be held elsewhere too, as the outcome of its run.
-    copied = not _is_of_one_slice(layer)
+    copied = recorded_slice(layer) is None
     levels = [
-        _with_slice(old, new, index_at(place, shapes[0], shape), copied)
+        _with_slice(old, new, index_at(tuple(place), shapes[0], shape), copied)
         for old, new, shape in zip(layer_levels(layer), layer_levels(result), shapes, strict=True)
     ]
     values: dict[str, Any] = {"data": levels if layer.multiscale else levels[0]}
@@ -122,10 +110,3 @@ def _with_slice(old: Any, new: Any, index: tuple[Any, ...], copied: bool) -> Any
     old = old.copy().astype(dtype) if is_dask(old) else old.astype(dtype, copy=copied)
     old[index] = new[index]
     return old
-
-
-def _earlier_runs(layer: Layer, place: list[int | None]) -> list[dict[str, Any]]:
-    """Return what is to be known of other runs whose slices a layer still shows."""
-    latest = _provenance(layer)
-    runs = [*latest.get("earlier", []), {name: latest.get(name) for name in _KEPT}]
-    return [run for run in runs if run["stack"] != place]
