@@ -16,6 +16,7 @@ from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.merging import MergedModel
 from napari_kmeans.segmentation import Segmentation, table_of
+from napari_kmeans.viewer.background.paint_levels import paint_levels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,14 +102,12 @@ class ModelApplication:
 
     def _paint(self, progress: Report | None) -> Any:
         """Return the labels and the recolored images of all levels."""
-        n_levels = self.source.n_levels
-        painted = [
-            self.model.paint(
-                self.model.open(pixels),
-                part_of(progress, level / n_levels, (level + 1) / n_levels),
-            )
-            for level, pixels in enumerate(self.source.levels)
-        ]
+        model, levels = self.model, self.source.levels
+        painted = paint_levels(
+            levels,
+            lambda level, report: model.paint(model.open(levels[level]), report),
+            progress=progress,
+        )
         return map(list, zip(*painted, strict=True))
 
 
