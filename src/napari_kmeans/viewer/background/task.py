@@ -23,7 +23,7 @@ from napari_kmeans.viewer.background.paint_levels import (
 from napari_kmeans.viewer.from_layers.channels import source_of_channels
 from napari_kmeans.viewer.from_layers.masks import mask_levels
 from napari_kmeans.viewer.from_layers.source import EACH, Source
-from napari_kmeans.viewer.from_layers.starts import StartMarks
+from napari_kmeans.viewer.from_layers.start_marks import StartMarks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

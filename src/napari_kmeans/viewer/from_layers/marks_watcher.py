@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Labels, Points
 from qtpy.QtCore import QTimer
 
-from napari_kmeans.viewer.from_layers.starts import labels_of
+from napari_kmeans.viewer.from_layers.start_marks import nonzero_labels
 from napari_kmeans.viewer.provenance import kind_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qtpy.QtCore import QObject
 
 
-def can_start(layer: Any, image: Image | None) -> bool:
+def can_hold_marks(layer: Any, image: Image | None) -> bool:
     """Return whether a layer has marks over an image, or is an empty one to put them into."""
     if image is None or not isinstance(layer, Points | Labels):
         return False
@@ -31,11 +31,11 @@ def can_start(layer: Any, image: Image | None) -> bool:
     return not (np.any(first > high) or np.any(last < low))
 
 
-def count_starts(layer: Points | Labels) -> int | None:
+def count_marks(layer: Points | Labels) -> int | None:
     """Return how many clusters a layer asks for; None if that is not known before it is read."""
     if isinstance(layer, Points):
         return int(np.sum(layer.shown))
-    return len(labels_of(layer.data)) if isinstance(layer.data, np.ndarray) else None
+    return len(nonzero_labels(layer.data)) if isinstance(layer.data, np.ndarray) else None
 
 
 class MarksWatcher:

@@ -9,9 +9,9 @@ from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.notifications import notification_manager
 
 from napari_kmeans import segment, segment_layer, segment_slices
-from napari_kmeans.viewer.from_layers.marks_watcher import can_start, count_starts
+from napari_kmeans.viewer.from_layers.marks_watcher import can_hold_marks, count_marks
 from napari_kmeans.viewer.from_layers.source import Source
-from napari_kmeans.viewer.from_layers.starts import StartMarks
+from napari_kmeans.viewer.from_layers.start_marks import StartMarks
 from napari_kmeans.viewer.provenance import METADATA_KEY
 
 PLACE = {"scale": (2, 0.5), "rotate": 30, "translate": (10, -3), "shear": [0.2]}
@@ -112,7 +112,7 @@ def test_strokes_lie_in_the_world(noise):
 def test_many_marked_pixels_are_added_up_in_pieces(noise, monkeypatch):
     strokes = strokes_on(noise, [np.s_[:20], np.s_[20:]])
     whole, _ = segment_layer(Image(noise, rgb=True), init=Labels(strokes))
-    monkeypatch.setattr("napari_kmeans.viewer.from_layers.starts.PIECE_PIXELS", 7)
+    monkeypatch.setattr("napari_kmeans.viewer.from_layers.start_marks.PIECE_PIXELS", 7)
     pieces, _ = segment_layer(Image(noise, rgb=True), init=Labels(strokes))
     np.testing.assert_allclose(options_of(pieces)["init"], options_of(whole)["init"], rtol=1e-12)
 
@@ -259,23 +259,23 @@ def test_a_point_on_a_transparent_pixel_is_told(quadrants):
 def test_layers_over_the_image_may_be_started_from(quadrants):
     image = Image(quadrants, rgb=True, translate=(100, 100))
     over = Points([(105, 103)])
-    assert can_start(over, image)
-    assert can_start(Points(ndim=2), image)
-    assert can_start(Labels(np.ones((150, 150), int)), image)
-    assert can_start(Points([(7, 105, 103)]), image)
-    assert not can_start(Points([(5, 3)]), image)
-    assert not can_start(Labels(np.ones((50, 50), int)), image)
-    assert not can_start(Shapes(), image)
-    assert not can_start(Image(quadrants, rgb=True, translate=(100, 100)), image)
-    assert not can_start(over, None)
+    assert can_hold_marks(over, image)
+    assert can_hold_marks(Points(ndim=2), image)
+    assert can_hold_marks(Labels(np.ones((150, 150), int)), image)
+    assert can_hold_marks(Points([(7, 105, 103)]), image)
+    assert not can_hold_marks(Points([(5, 3)]), image)
+    assert not can_hold_marks(Labels(np.ones((50, 50), int)), image)
+    assert not can_hold_marks(Shapes(), image)
+    assert not can_hold_marks(Image(quadrants, rgb=True, translate=(100, 100)), image)
+    assert not can_hold_marks(over, None)
     over.metadata[METADATA_KEY] = {"kind": "coreset"}
-    assert not can_start(over, image)
+    assert not can_hold_marks(over, image)
 
 
 def test_marks_are_counted():
-    assert count_starts(Points([(1, 1), (2, 2)], shown=[True, False])) == 1
-    assert count_starts(Labels(np.array([[0, 9, 9], [2, 0, 70]]))) == 3
-    assert count_starts(Labels(da.ones((4, 4), dtype=int))) is None
+    assert count_marks(Points([(1, 1), (2, 2)], shown=[True, False])) == 1
+    assert count_marks(Labels(np.array([[0, 9, 9], [2, 0, 70]]))) == 3
+    assert count_marks(Labels(da.ones((4, 4), dtype=int))) is None
 
 
 # -------------------------------------------------------------------- the dock

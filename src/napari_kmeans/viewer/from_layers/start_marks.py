@@ -113,7 +113,7 @@ class StartMarks:
         """Return the numbers of the points, from 1, or those of the labels."""
         if self.are_points:
             return np.arange(1, len(self.marks) + 1)
-        return labels_of(self.marks)
+        return nonzero_labels(self.marks)
 
     def _marked(self, names: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
         """Yield the coordinates of marked pixels in the layer, and the cluster of each."""
@@ -142,7 +142,7 @@ class StartMarks:
         return places[inside], groups[inside]
 
 
-def labels_of(labels: NDArray[Any]) -> NDArray[Any]:
+def nonzero_labels(labels: NDArray[Any]) -> NDArray[Any]:
     """Return the labels in an array but 0, in their order."""
     import pandas as pd
 
