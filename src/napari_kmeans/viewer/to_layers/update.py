@@ -9,8 +9,8 @@ from napari.layers import Image, Labels, Layer, Points
 
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.viewer.from_layers.source import (
-    DISPLAY,
-    index_at,
+    DISPLAY_ATTRIBUTES,
+    index_at_level,
     layer_levels,
     spatial_attributes,
 )
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # In this order: the colors and sizes of a layer must fit data that is already there.
 _UPDATED: dict[type[Layer], tuple[str, ...]] = {
     Labels: ("data", "colormap", "features"),
-    Image: ("data", *DISPLAY),
+    Image: ("data", *DISPLAY_ATTRIBUTES),
     Points: ("data", "size", "face_color", "features"),
 }
 
@@ -94,7 +94,7 @@ def _gathered(layer: Layer, result: Layer) -> dict[str, Any]:
     # A whole stack may be held elsewhere too, as the outcome of its run.
     copied = recorded_slice(layer) is None
     levels = [
-        _with_slice(old, new, index_at(tuple(place), shapes[0], shape), copied)
+        _with_slice(old, new, index_at_level(tuple(place), shapes[0], shape), copied)
         for old, new, shape in zip(layer_levels(layer), layer_levels(result), shapes, strict=True)
     ]
     values: dict[str, Any] = {"data": levels if layer.multiscale else levels[0]}
