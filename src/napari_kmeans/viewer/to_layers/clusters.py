@@ -1,4 +1,4 @@
-"""The clusters in a Labels layer: looked up, renamed, recolored, hidden, highlighted, merged."""
+"""The clusters of a Labels layer, and the edits of them that can be undone."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.to_layers.label_colors import Color
 
 MAX_EDITS = 100
-"""Edits that can be undone, as many as napari keeps of its own."""
+"""The number of edits that can be undone: the length of napari's own history of strokes."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Looks:
-    """Table and colors of a layer, and what was joined in it; none of them is ever changed."""
+class _State:
+    """The state of the clusters of a layer, except for its pixels. It is never changed."""
 
     features: pd.DataFrame
     colormap: Any
@@ -55,36 +55,37 @@ class _Looks:
 
 @dataclass(frozen=True, eq=False)
 class _Edit:
-    before: _Looks
-    after: _Looks
-    pixels: tuple[PixelMerge, ...]
-    """Of each level of the layer; none where no pixel changes."""
+    before: _State
+    after: _State
+    merges: tuple[PixelMerge, ...]
+    """The merge of the pixels of each level; empty if the edit changes no pixel."""
 
 
 class Clusters:
     """The clusters of a Labels layer.
 
-    All that they are is in the layer, where napari and scripts see it too:
-    `data`, `colormap`, and `features` with one row per cluster.
+    The layer stores everything about its clusters, where napari and scripts can
+    read it: in `data`, in `colormap`, and in `features` with one row per cluster.
 
     Parameters
     ----------
     layer : napari.layers.Labels
-        With a table of `COLUMNS` as its features; without one it has no clusters.
+        A layer whose features have the columns `COLUMNS`. Any other layer has no
+        clusters.
 
     Attributes
     ----------
     layer : napari.layers.Labels
     highlighted : frozenset of int
-        The labels that stand out; empty where all look alike.
+        The labels that are highlighted; empty without a highlight.
     events : napari.utils.events.EmitterGroup
-        `changed` after every change, whoever made it.
+        `changed` is emitted after every change, whether it was made here or elsewhere.
 
     Notes
     -----
-    Pixels are those that the table counts: painting in the layer does not
-    change them, but marks them as outdated. A change made elsewhere to data,
-    table or colors ends what can be undone.
+    Numbers of pixels are those in the table. Painting in the layer does not change
+    them, but marks them as outdated. When data, table or colors are changed
+    elsewhere, earlier edits can no longer be undone.
     """
 
     def __init__(self, layer: Labels) -> None:
@@ -93,9 +94,9 @@ class Clusters:
         self.events = EmitterGroup(source=self, changed=Event)
         self._colormap = without_highlight(layer.colormap)
         self._table = without_mark(layer.features)
-        self._alphas: dict[int, float] = {}
-        self._done: list[_Edit] = []
-        self._undone: list[_Edit] = []
+        self._hidden_alphas: dict[int, float] = {}
+        self._undo_stack: list[_Edit] = []
+        self._redo_stack: list[_Edit] = []
         self._is_editing = False
         for event, callback in self._connections():
             event.connect(callback)
@@ -107,7 +108,7 @@ class Clusters:
         return [*edits, (events.colormap, self._on_recolored), *places]
 
     def disconnect(self) -> None:
-        """Follow the layer no longer."""
+        """Stop following the layer."""
         for event, callback in self._connections():
             event.disconnect(callback)
 
@@ -123,16 +124,16 @@ class Clusters:
 
     @property
     def joined(self) -> Mapping[int, int]:
-        """Which label took in which others since the run: {one that is gone: the one it is now}."""
+        """The labels that were merged since the run: {label that is gone: its new label}."""
         return joined_labels(self.layer)
 
     def name(self, label: int) -> str:
-        """Return the name that a cluster was given, or nothing."""
+        """Return the name that the user gave a cluster, or an empty string."""
         features = self.layer.features
         return str(features["name"][self._row(label)]) if "name" in features else ""
 
     def color(self, label: int) -> Color:
-        """Return the color (4,) of a cluster from 0 to 1, without any highlight."""
+        """Return the color (4,) of a cluster from 0 to 1, as without a highlight."""
         return color_of_label(self._colormap, label)
 
     def hex_color(self, label: int) -> str:
@@ -140,19 +141,19 @@ class Clusters:
         return to_hex(self.color(label)[None, :3].astype(np.float64))[0]
 
     def is_shown(self, label: int) -> bool:
-        """Whether a cluster can be seen."""
+        """Return whether a cluster is visible."""
         return bool(self.color(label)[3] > 0)
 
     def pixels(self, labels: Iterable[int]) -> int:
-        """Return how many pixels some clusters have together."""
-        return int(sum(self.layer.features["pixels"][self._row(each)] for each in labels))
+        """Return the number of pixels of some clusters together."""
+        return int(sum(self.layer.features["pixels"][self._row(label)] for label in labels))
 
     def percent(self, labels: Iterable[int]) -> float:
-        """Return the share of some clusters in all pixels that were not left out."""
-        return float(sum(self.layer.features["percent"][self._row(each)] for each in labels))
+        """Return the percentage of some clusters among all pixels that were clustered."""
+        return float(sum(self.layer.features["percent"][self._row(label)] for label in labels))
 
     def area(self, labels: Iterable[int]) -> str:
-        """Return area or volume of some clusters in the units of the layer, such as 12.3 mm²."""
+        """Return the area or volume of some clusters in the units of the layer: 12.3 mm²."""
         return format_area(self.layer, self.pixels(labels))
 
     @property
@@ -162,13 +163,18 @@ class Clusters:
 
     @property
     def counted(self) -> str:
-        """Which pixels are counted; empty if all of the only level are."""
+        """The slice and the level whose pixels are counted, in words.
+
+        Empty if the layer has one level and all slices are counted.
+        """
         return describe_counted(self.layer)
 
     def _row(self, label: int) -> int:
         rows = np.flatnonzero(self.layer.features["index"] == label)
         if not len(rows):
-            raise ValueError(f"label must be one of {self.labels}, got {label}.")
+            raise ValueError(
+                f"label must be one of {self.labels}, got {label}: choose a cluster of the layer."
+            )
         return int(rows[0])
 
     # ---------------------------------------------------------------- editing
@@ -181,27 +187,28 @@ class Clusters:
         if "name" not in features:
             features.insert(1, "name", np.full(len(features), "", dtype=object))
         features.loc[row, "name"] = name
-        self._edit(features, self._colormap)
+        self._do(features, self._colormap)
 
     def set_color(self, label: int, color: Any) -> None:
-        """Give a cluster a color, and its hex code to the column `color` of the table.
+        """Give a cluster a color, and write its hex code to the column `color` of the table.
+
+        A hidden cluster stays hidden.
 
         Parameters
         ----------
         label : int
         color : str or sequence of 3 floats from 0 to 1
-            A name or code that napari knows, or red, green and blue. Whether
-            the cluster is shown does not change.
+            A name or code that napari knows, or red, green and blue.
 
         Raises
         ------
         ValueError
-            If the layer has no such cluster, or there is no such color.
+            If the layer does not have the cluster, or if napari does not know the color.
         """
         row, features = self._row(label), self.layer.features.copy()
         rgb = DirectLabelColormap(color_dict={None: "black", 1: color}).color_dict[1][:3]
         features.loc[row, "color"] = to_hex(rgb[None])[0]
-        self._edit(features, self._with_colors({label: [*rgb, self.color(label)[3]]}))
+        self._do(features, self._colormap_with({label: [*rgb, self.color(label)[3]]}))
 
     def show(self, labels: Collection[int], shown: bool = True) -> None:
         """Show some clusters, or hide them by an alpha of 0."""
@@ -209,16 +216,17 @@ class Clusters:
         if not colors:
             return
         if not shown:
-            self._alphas.update({label: float(color[3]) for label, color in colors.items()})
-        alphas = {label: self._alphas.get(label, 1.0) if shown else 0.0 for label in colors}
+            self._hidden_alphas.update({label: float(color[3]) for label, color in colors.items()})
+        alphas = {label: self._hidden_alphas.get(label, 1.0) if shown else 0.0 for label in colors}
         changes = {label: [*color[:3], alphas[label]] for label, color in colors.items()}
-        self._edit(self.layer.features, self._with_colors(changes))
+        self._do(self.layer.features, self._colormap_with(changes))
 
     def merge(self, labels: Collection[int]) -> int:
-        """Make one cluster of several.
+        """Merge several clusters into one.
 
-        Its label is that of the largest, its color and channels are the means
-        of all their pixels. The other labels are gone; no label is renumbered.
+        The merged cluster gets the label of the largest cluster. Its color and its
+        mean channels are the means over all its pixels. The other labels
+        disappear; no label is renumbered.
 
         Parameters
         ----------
@@ -233,115 +241,119 @@ class Clusters:
         Raises
         ------
         ValueError
-            If there are fewer than two labels, or the layer has no such cluster.
+            If there are fewer than two labels, or if the layer does not have one of them.
         """
         chosen = sorted(set(labels), key=lambda label: (-self.pixels([label]), label))
         if len(chosen) < 2:
-            raise ValueError(f"labels must be at least two clusters, got {sorted(labels)}.")
+            raise ValueError(
+                f"labels must be at least two clusters, got {sorted(labels)}: choose more clusters."
+            )
         rows = [self._row(label) for label in chosen]
         colors = np.array([self.color(label) for label in chosen])
         shares = pixel_shares(self.layer.features["pixels"].to_numpy()[rows])
+        # Hidden only if all merged clusters are hidden.
         color = np.append(shares @ colors[:, :3], colors[:, 3].max())
         features = merge_rows(self.layer.features, rows)
         if "color" in features:
             features.loc[features["index"] == chosen[0], "color"] = to_hex(color[None, :3])[0]
-        pixels = tuple(PixelMerge(np.array(chosen)) for _ in layer_levels(self.layer))
-        colormap = self._with_colors({chosen[0]: color}, chosen[1:])
-        self._edit(features, colormap, pixels, _joined(self.joined, chosen))
+        merges = tuple(PixelMerge(np.array(chosen)) for _ in layer_levels(self.layer))
+        colormap = self._colormap_with({chosen[0]: color}, chosen[1:])
+        self._do(features, colormap, merges, _add_joined(self.joined, chosen))
         return chosen[0]
 
     @property
     def can_undo(self) -> bool:
         """Whether there is an edit to undo."""
-        return bool(self._done)
+        return bool(self._undo_stack)
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is an edit to make again."""
-        return bool(self._undone)
+        """Whether there is an undone edit to redo."""
+        return bool(self._redo_stack)
 
     def undo(self) -> None:
-        """Take the last edit back, if there is one: data, table and colors as they were."""
-        if self._done:
-            edit = self._done.pop()
-            self._apply(edit.before, [each.revert for each in edit.pixels])
-            self._undone.append(edit)
+        """Undo the last edit, if there is one: restore data, table and colors."""
+        if self._undo_stack:
+            edit = self._undo_stack.pop()
+            self._apply(edit.before, [merge.revert for merge in edit.merges])
+            self._redo_stack.append(edit)
             self.events.changed()
 
     def redo(self) -> None:
-        """Make the edit again that was undone last, if there is one."""
-        if self._undone:
-            edit = self._undone.pop()
-            self._apply(edit.after, [each.apply for each in edit.pixels])
-            self._done.append(edit)
+        """Redo the edit that was undone last, if there is one."""
+        if self._redo_stack:
+            edit = self._redo_stack.pop()
+            self._apply(edit.after, [merge.apply for merge in edit.merges])
+            self._undo_stack.append(edit)
             self.events.changed()
 
-    def _edit(
+    def _do(
         self,
         features: pd.DataFrame,
         colormap: Any,
-        pixels: tuple[PixelMerge, ...] = (),
+        merges: tuple[PixelMerge, ...] = (),
         joined: Mapping[int, int] | None = None,
     ) -> None:
-        before = _Looks(self.layer.features.copy(), self._colormap, self.joined)
-        after = _Looks(features, colormap, before.joined if joined is None else joined)
-        edit = _Edit(before, after, pixels)
-        self._apply(edit.after, [each.apply for each in pixels])
-        self._done = [*self._done[1 - MAX_EDITS :], edit]
-        self._undone = []
+        """Apply an edit and push it on the undo stack."""
+        before = _State(self.layer.features.copy(), self._colormap, self.joined)
+        after = _State(features, colormap, before.joined if joined is None else joined)
+        edit = _Edit(before, after, merges)
+        self._apply(edit.after, [merge.apply for merge in merges])
+        self._undo_stack = [*self._undo_stack[1 - MAX_EDITS :], edit]
+        self._redo_stack = []
         self.events.changed()
 
-    def _apply(self, looks: _Looks, relabel: list[Callable[[Any], Any]]) -> None:
-        # Not of the edit: painting between an edit and its undo stays.
+    def _apply(self, state: _State, relabel: list[Callable[[Any], Any]]) -> None:
+        """Give the layer a state, and change the pixels of each level by a function."""
+        # The mark is not part of an edit: strokes between an edit and its undo stay in
+        # the layer, so that the counts stay outdated.
         outdated = self.is_outdated
         with self._editing():
             if relabel:
-                old = zip(relabel, layer_levels(self.layer), strict=True)
-                levels = [of_level(level) for of_level, level in old]
+                pairs = zip(relabel, layer_levels(self.layer), strict=True)
+                levels = [function(level) for function, level in pairs]
                 self.layer.data = levels if self.layer.multiscale else levels[0]
                 forget_strokes(self.layer)
-            features = looks.features.assign(**({OUTDATED: True} if outdated else {}))
+            features = state.features.assign(**({OUTDATED: True} if outdated else {}))
             self.layer.features = features
             self._table = without_mark(features)
-            set_joined_labels(self.layer, looks.joined)
+            set_joined_labels(self.layer, state.joined)
             self.highlighted &= set(self.labels)
-            self._colormap = looks.colormap
-            self._paint()
+            self._colormap = state.colormap
+            self._update_colormap()
 
-    def _with_colors(self, colors: dict[int, Any], gone: Sequence[int] = ()) -> Any:
-        known = colors_of_labels(self._colormap, self.labels)
-        kept = {label: color for label, color in known.items() if label not in gone}
-        return label_colormap({**kept, **colors})
+    def _colormap_with(self, colors: dict[int, Any], removed: Sequence[int] = ()) -> Any:
+        """Return the colormap with other colors for some labels, and without removed labels."""
+        current = colors_of_labels(self._colormap, self.labels)
+        remaining = {label: color for label, color in current.items() if label not in removed}
+        return label_colormap({**remaining, **colors})
 
     # ----------------------------------------------------------- highlighting
 
     def highlight(self, labels: Iterable[int]) -> None:
-        """Veil all clusters but these; none of them veils nothing.
-
-        Others turn nearly black, gray or white, whichever is furthest from those
-        that stand out: the layer below often has the same colors, so that
-        making others transparent would change nothing to the eye.
-        """
+        """Highlight some clusters by fading all others; no label ends the highlight."""
         highlighted = frozenset(labels) & set(self.labels)
         if highlighted == self.highlighted:
             return
         self.highlighted = highlighted
         with self._editing():
-            self._paint()
+            self._update_colormap()
         self.events.changed()
 
-    def _paint(self) -> None:
+    def _update_colormap(self) -> None:
+        """Give the layer its colormap, with the highlight if there is one."""
         colormap = self._colormap
         if self.highlighted:
             colormap = HighlightColormap.of(colormap, self.labels, self.highlighted)
         if colormap is self.layer.colormap:
             return
-        # Else what shows a single label would not know of it.
+        # napari stores the state of "show selected" in the colormap: copy it, or the
+        # new colormap would show all labels.
         colormap.selection = self.layer.selected_label
         colormap.use_selection = self.layer.show_selected_label
         self.layer.colormap = colormap
 
-    # --------------------------------------------- following what others change
+    # --------------------------------------- following changes made elsewhere
 
     @contextmanager
     def _editing(self) -> Iterator[None]:
@@ -355,7 +367,8 @@ class Clusters:
         if self._is_editing:
             return
         table = without_mark(self.layer.features)
-        # A mark alone leaves data and table as the edits need them.
+        # If only the mark is new, data and table are still those of the last edit, and
+        # edits can be undone.
         if event.type == "data" or not table.equals(self._table):
             self._table = table
             self._forget_edits()
@@ -365,22 +378,23 @@ class Clusters:
     def _on_recolored(self) -> None:
         if self._is_editing:
             return
-        whole = without_highlight(self.layer.colormap)
-        if whole is not self._colormap:
-            self._colormap = whole
+        colormap = without_highlight(self.layer.colormap)
+        if colormap is not self._colormap:
+            self._colormap = colormap
             self._forget_edits()
         self.highlighted = frozenset()
         self.events.changed()
 
     def _on_moved(self) -> None:
+        # Areas depend on scale, affine and units.
         self.events.changed()
 
     def _forget_edits(self) -> None:
-        self._done, self._undone = [], []
+        self._undo_stack, self._redo_stack = [], []
 
 
-def _joined(before: Mapping[int, int], chosen: Sequence[int]) -> dict[int, int]:
-    """Add labels, the first of which stays, to what was joined before."""
-    kept = chosen[0]
-    earlier = {gone: kept if now in chosen else now for gone, now in before.items()}
-    return {**earlier, **dict.fromkeys(chosen[1:], kept)}
+def _add_joined(joined: Mapping[int, int], merged: Sequence[int]) -> dict[int, int]:
+    """Return a record of joined labels after a merge into the first of several labels."""
+    target = merged[0]
+    earlier = {gone: target if now in merged else now for gone, now in joined.items()}
+    return {**earlier, **dict.fromkeys(merged[1:], target)}

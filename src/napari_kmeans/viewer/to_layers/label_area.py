@@ -22,9 +22,10 @@ def format_area(layer: Labels, n_pixels: int) -> str:
 
 
 def format_number(value: float) -> str:
-    """Return a number of at least 0 with few digits: 1,234 or 12.3.
+    """Return a number of at least 0 in few digits: 1,234 or 12.3.
 
-    Numbers from 1000 to a billion are rounded to integers, other numbers to three digits.
+    Integers and numbers from 1000 are written as integers below a billion. All
+    other numbers are rounded to three digits.
     """
     return f"{value:,.0f}" if 999.5 <= value < 1e9 or value == int(value) < 1e9 else f"{value:.3g}"
 

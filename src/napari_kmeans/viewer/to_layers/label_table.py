@@ -1,4 +1,4 @@
-"""The table of a Labels layer, in its features, and whether its counts still hold."""
+"""Read and edit the table of clusters in the features of a Labels layer."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMNS = ("index", "pixels", "percent")
-"""What the features of a layer must have to tell of clusters."""
+"""The columns that a table of clusters has at least."""
 
 OUTDATED = "outdated"
-"""The column that is True in all rows once pixels were edited after they were counted."""
+"""The column that marks a table: True in all rows after pixels were edited by hand."""
 
 
 def is_outdated(features: pd.DataFrame) -> bool:
-    """Return whether a table is marked as counted before an edit."""
+    """Return whether pixels were edited after the table was made."""
     return OUTDATED in features and bool(features[OUTDATED].any())
 
 
 def without_mark(features: pd.DataFrame) -> pd.DataFrame:
-    """Return a table without the column that marks it as outdated."""
+    """Return a table without the column `OUTDATED`."""
     return features.drop(columns=OUTDATED, errors="ignore")
 
 
 def counted_level(layer: Labels) -> int:
     """Return the level whose pixels the table of a layer counts, 0 being the finest."""
     level = recorded_level(layer)
-    # Metadata may be those of a layer with more levels.
+    # A user or a script may copy the metadata to a layer with fewer levels.
     return int(level) if level in range(len(layer_levels(layer))) else 0
 
 
@@ -97,19 +97,19 @@ def merge_rows(features: pd.DataFrame, rows: list[int]) -> pd.DataFrame:
 
 
 def mark_outdated(layer: Labels) -> None:
-    """Mark the table of a layer as outdated, if it counts pixels."""
+    """Mark the table of a layer as outdated, if it has a column of pixels."""
     features = layer.features
     if "pixels" in features and not is_outdated(features):
         layer.features = features.assign(**{OUTDATED: True})
 
 
 def watch_edits(layer: Labels) -> None:
-    """Mark the table of a layer from now on as soon as pixels that it counts are edited.
+    """Mark the table of a layer as outdated as soon as counted pixels are edited.
 
     napari emits `paint` once for every stroke, fill, polygon and `data_setitem`,
-    and `data` where the array is replaced. An undo follows one of these. Code
-    that replaces pixels and table together sets the table last, and so takes
-    the mark away. Watching twice is watching once.
+    and `data` when the array is replaced. Undo needs no event, because it follows
+    one of these edits. Code that replaces pixels and table together sets the table
+    last, which removes the mark. Calling this function again has no effect.
     """
     for event in (layer.events.paint, layer.events.data):
         event.connect(_on_edited)
@@ -122,28 +122,30 @@ def _on_edited(event: Any) -> None:
 
 
 def _is_counted(layer: Labels, indices: tuple[Any, ...]) -> bool:
-    """Return whether some pixels lie in the slice that the table counts, if it is of one."""
-    place = counted_slice(layer)
-    if place is None:
+    """Return whether the table counts some of the pixels with these indices."""
+    slice_index = counted_slice(layer)
+    if slice_index is None:
         return True
     inside: Any = True
-    # napari gives the numbers of single pixels, or the box around a stroke.
-    for here, wanted, length in zip(indices, place, layer.data.shape, strict=True):
-        if wanted is not None:
-            is_here = (
-                wanted in range(*here.indices(length))
-                if isinstance(here, slice)
-                else np.asarray(here) == wanted
+    # napari gives arrays with the indices of single pixels, or the slices of the box
+    # around a stroke.
+    for index, counted, length in zip(indices, slice_index, layer.data.shape, strict=True):
+        if counted is not None:
+            is_counted = (
+                counted in range(*index.indices(length))
+                if isinstance(index, slice)
+                else np.asarray(index) == counted
             )
-            inside = inside & is_here
+            inside = inside & is_counted
     return bool(np.any(inside))
 
 
 def forget_strokes(layer: Labels) -> None:
-    """Empty napari's history of strokes in a layer, keeping the tool that is chosen.
+    """Clear napari's undo history of strokes in a layer, and keep the current tool.
 
-    napari keeps the history when data are replaced: an undo would then write
-    old labels into the new result. It is emptied where a layer cannot be edited.
+    napari keeps the history when data are replaced: an undo would then write old
+    labels into the new result. The only public way to clear the history is to make
+    the layer not editable, which also resets the tool.
     """
     mode = layer.mode
     if layer.editable:
