@@ -142,6 +142,7 @@ def _scale_to_level(
 
 
 def _draw_lazily(draw: Callable[[Block], np.ndarray], chunks: Any) -> Any:
+    """Return a lazy mask whose chunks are drawn when they are read."""
     import dask.array as da
 
     def draw_chunk(block_info: Any = None) -> np.ndarray:

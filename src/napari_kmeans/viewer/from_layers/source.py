@@ -23,7 +23,7 @@ A tuple is the index of one slice in the finest level, with None for the axes of
 """
 
 ENOUGH_PIXELS = 4_000_000
-"""Pixels of a level that are enough for a coreset: no finer level is fitted then."""
+"""Pixels of a level that is fine enough: its coreset represents the finest level."""
 
 DISPLAY_ATTRIBUTES = (
     "contrast_limits",

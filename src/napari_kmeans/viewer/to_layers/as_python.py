@@ -30,9 +30,9 @@ _COMPARED_SIDE = 256
 def script_of(result: Result, masks: str = "masks") -> str:
     """Return a script that computes a result again.
 
-    The script reads the pixels from the file or the sample that napari stores as
-    the source of the layer, if its pixels are still those of the layer: this function
-    reads the file to compare them.
+    napari stores the file or the sample that a layer was opened from. The script reads
+    its pixels from there if the layer still has the same pixels; this function reads
+    the file to compare them.
 
     Parameters
     ----------

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_kmeans.types import Floats
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.from_layers.source import Source
 
     Color = NDArray[np.floating[Any]]
-    Floats = NDArray[np.float64]
 
 TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 
@@ -54,14 +54,12 @@ def label_colormap(colors: Mapping[Any, Any]) -> DirectLabelColormap:
         The key None holds the color of labels that are no cluster. It is replaced
         if it is transparent or similar to the color of a cluster.
     """
-    cluster_colors = [
-        np.asarray(color)[:3] for label, color in colors.items() if label not in (None, 0)
-    ]
+    listed = [np.asarray(color)[:3] for label, color in colors.items() if label not in (None, 0)]
     unlisted = colors.get(None, TRANSPARENT)
     is_visible = len(unlisted) == 3 or unlisted[3] > 0
-    distance = _distances_to_nearest(np.asarray(unlisted)[None, :3], cluster_colors)[0]
+    distance = _distances_to_nearest(np.asarray(unlisted)[None, :3], listed)[0]
     if not is_visible or distance < _SIMILAR:
-        farthest = _distances_to_nearest(_UNLISTED_COLORS, cluster_colors).argmax()
+        farthest = _distances_to_nearest(_UNLISTED_COLORS, listed).argmax()
         unlisted = _UNLISTED_COLORS[farthest]
     return DirectLabelColormap(color_dict={**colors, None: unlisted, 0: TRANSPARENT})
 

@@ -26,7 +26,7 @@ def labels_layer(segmentation: AnySegmentation, source: Source) -> Labels:
         multiscale=source.multiscale,
         colormap=_colormap(segmentation, source),
         features=layer_table(segmentation, source),
-        **_identity("labels", segmentation, source),
+        **_common_arguments("labels", segmentation, source),
     )
     watch_edits(labels)
     return sign(labels)
@@ -44,7 +44,7 @@ def recolored_layers(segmentation: AnySegmentation, source: Source) -> list[Imag
         multiscale=source.multiscale,
         rgb=source.rgb,
         **source.display,
-        **_identity("recolored", segmentation, source),
+        **_common_arguments("recolored", segmentation, source),
     )
     return [sign(recolored)]
 
@@ -53,13 +53,13 @@ def _recolored_channel(number: int, segmentation: AnySegmentation, source: Sourc
     """Build the layer of one channel of the recolored image."""
     channel, recolored = source.channels[number], segmentation.recolored
     levels = [level[..., number] for level in recolored] if source.multiscale else None
-    identity = _identity("recolored", segmentation, source, channel)
+    arguments = _common_arguments("recolored", segmentation, source, channel)
     layer = Image(
         recolored[..., number] if levels is None else levels,
         multiscale=source.multiscale,
         rgb=False,
         **channel.display,
-        **identity,
+        **arguments,
     )
     return sign(layer)
 
@@ -91,7 +91,7 @@ def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
         border_width=0.1,
         border_color="white",
         features={"index": labels, "weight": coreset.weights},
-        **_identity("coreset", segmentation, source),
+        **_common_arguments("coreset", segmentation, source),
     )
     return sign(sample)
 
@@ -119,10 +119,10 @@ def _positions_in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
     return in_finest
 
 
-def _identity(
+def _common_arguments(
     kind: str, segmentation: AnySegmentation, source: Source, channel: Channel | None = None
 ) -> dict[str, Any]:
-    """Return the name, the metadata and the place in the world of a layer of a result.
+    """Return the arguments of every layer of a result: name, metadata and place in the world.
 
     The layer of one channel has the name of the channel, and its `unique_id` in the
     metadata: a later run updates the layer of the same channel.
