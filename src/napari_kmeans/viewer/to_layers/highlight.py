@@ -35,12 +35,14 @@ class HighlightColormap(DirectLabelColormap):  # type: ignore[misc]
         return self._original
 
     @classmethod
-    def of(cls, original: Any, labels: Iterable[int], highlighted: Collection[int]) -> Any:
+    def of(
+        cls, original: Any, labels: Iterable[int], highlighted: Collection[int]
+    ) -> HighlightColormap:
         """Return a colormap that fades all labels but the highlighted ones.
 
         Faded colors are nearly black, gray or white, whichever differs most from
-        the highlighted colors. They are opaque: the layer below often has the same
-        colors, so that transparent labels would look as before.
+        the highlighted colors. Labels keep their alpha: transparent labels would show
+        the layer below, which often has the same colors as the labels.
 
         Parameters
         ----------
