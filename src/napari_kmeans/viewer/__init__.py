@@ -1,1 +1,1 @@
-"""The only room that knows napari, magicgui and Qt."""
+"""The napari plugin: the only package that imports napari, magicgui and Qt."""

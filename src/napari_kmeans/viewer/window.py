@@ -10,6 +10,7 @@ import numpy as np
 from napari_kmeans.cli.terminal import PROGRAM
 from napari_kmeans.options import OPTIONS, Options
 from napari_kmeans.viewer import samples
+from napari_kmeans.viewer.background.paint_levels import paint_levels
 from napari_kmeans.viewer.from_layers.source import Source
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 
@@ -103,12 +104,12 @@ def _paint_levels(seg: Segmentation, levels: list[Any]) -> Segmentation:
     """
     if len(levels) == 1:
         return seg
-    painted = [seg.model.paint(seg.model.open(level)) for level in levels[1:]]
-    return replace(
-        seg,
-        labels=[seg.labels, *(labels for labels, _ in painted)],
-        recolored=[seg.recolored, *(recolored for _, recolored in painted)],
+    model, known = seg.model, {0: (seg.labels, seg.recolored)}
+    painted = paint_levels(
+        levels, lambda level, report: model.paint(model.open(levels[level]), report), known
     )
+    labels, recolored = map(list, zip(*painted, strict=True))
+    return replace(seg, labels=labels, recolored=recolored)
 
 
 def _data_arguments(levels: list[Any]) -> dict[str, Any]:

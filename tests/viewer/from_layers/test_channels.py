@@ -1,3 +1,7 @@
+"""Several image layers as the channels of one image."""
+
+from __future__ import annotations
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -7,8 +11,11 @@ from napari_kmeans import segment, segment_layer
 from napari_kmeans.viewer.from_layers.channels import can_be_channels, source_of_channels
 
 
-def stains(shape=(3, 40, 50)):
-    """Two faint and bright fluorescence channels: four classes together, two each alone."""
+def make_channels(shape=(3, 40, 50)):
+    """Return a bright and a faint fluorescence channel, and the class of each pixel.
+
+    Each channel has two levels; together they have four classes.
+    """
     rng = np.random.default_rng(0)
     plane = np.indices(shape)[-2:] * 2 // np.array(shape[-2:]).reshape(2, *[1] * len(shape))
     bright = 5000 + 20000 * plane[0] + rng.normal(0, 300, shape)
@@ -16,7 +23,7 @@ def stains(shape=(3, 40, 50)):
     return [bright.astype("u2"), faint.astype("u2")], plane[0] * 2 + plane[1]
 
 
-def layers(pixels, **attributes):
+def make_layers(pixels, **attributes):
     place = {"scale": (2, 0.5, 0.7), "translate": (5, 1, -2), "units": ("um",) * 3}
     return [
         Image(pixels[0], name="nuclei", colormap="magenta", **place, **attributes),
@@ -25,29 +32,29 @@ def layers(pixels, **attributes):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_layers_are_clustered_as_one_image(lazy):
-    pixels, classes = stains()
-    given = [da.from_array(each, chunks=(1, 20, 50)) for each in pixels] if lazy else pixels
-    labels, recolored = segment_layer(layers(given), n_clusters=4, normalize="zscore")
-    found = np.asarray(labels.data)
-    pairs = np.unique(np.stack([classes, found], -1).reshape(-1, 2), axis=0)
+def test_layers_are_clustered_as_channels_of_one_image(lazy):
+    pixels, classes = make_channels()
+    data = [da.from_array(each, chunks=(1, 20, 50)) for each in pixels] if lazy else pixels
+    labels, recolored = segment_layer(make_layers(data), n_clusters=4, normalize="zscore")
+    result = np.asarray(labels.data)
+    pairs = np.unique(np.stack([classes, result], -1).reshape(-1, 2), axis=0)
     assert len(pairs) == 4
     expected = segment(np.stack(pixels, -1), 4, channel_axis=-1, normalize="zscore")
-    np.testing.assert_array_equal(found, expected.labels)
+    np.testing.assert_array_equal(result, expected.labels)
     assert isinstance(labels.data, da.Array if lazy else np.ndarray)
-    for number, (layer, of) in enumerate(zip(recolored, layers(pixels), strict=True)):
+    for number, (layer, original) in enumerate(zip(recolored, make_layers(pixels), strict=True)):
         np.testing.assert_array_equal(np.asarray(layer.data), expected.recolored[..., number])
-        assert layer.name == f"{of.name} recolored"
-        assert layer.colormap == of.colormap
-        np.testing.assert_array_equal(layer.extent.world, of.extent.world)
+        assert layer.name == f"{original.name} recolored"
+        assert layer.colormap == original.colormap
+        np.testing.assert_array_equal(layer.extent.world, original.extent.world)
     np.testing.assert_array_equal(labels.extent.world, recolored[0].extent.world)
     assert labels.name == "nuclei + membrane labels"
     assert list(labels.features["mean channel 1"]) == list(expected.table["mean channel 1"])
 
 
-def test_colors_mix_as_the_channels_do_on_the_screen():
-    pixels, _ = stains()
-    labels, _ = segment_layer(layers(pixels, contrast_limits=(0, 40000)), n_clusters=4)
+def test_labels_have_the_sum_of_the_channel_colors():
+    pixels, _ = make_channels()
+    labels, _ = segment_layer(make_layers(pixels, contrast_limits=(0, 40000)), n_clusters=4)
     for row in labels.features.itertuples():
         means = np.rint([row._4, row._5])
         levels = means / (40000, 60)
@@ -55,11 +62,11 @@ def test_colors_mix_as_the_channels_do_on_the_screen():
         np.testing.assert_allclose(labels.colormap.color_dict[row.index][:3], expected, atol=0.01)
 
 
-def test_layers_of_several_resolutions():
-    pixels, _ = stains((64, 96))
+def test_multiscale_layers_are_clustered_as_channels():
+    pixels, _ = make_channels((64, 96))
     pyramids = [[each, each[::2, ::2]] for each in pixels]
-    given = [Image(each, multiscale=True) for each in pyramids]
-    labels, recolored = segment_layer(given, n_clusters=4, normalize="percentile", level=1)
+    images = [Image(each, multiscale=True) for each in pyramids]
+    labels, recolored = segment_layer(images, n_clusters=4, normalize="percentile", level=1)
     assert [level.shape for level in labels.data] == [(64, 96), (32, 48)]
     assert [[level.shape for level in each.data] for each in recolored] == [
         [(64, 96), (32, 48)]
@@ -67,18 +74,18 @@ def test_layers_of_several_resolutions():
     np.testing.assert_array_equal(labels.data[0][::2, ::2], labels.data[1])
 
 
-def test_a_mask_and_one_model_for_each_slice():
-    pixels, classes = stains()
+def test_channels_with_a_mask_and_one_model_for_each_slice():
+    pixels, classes = make_channels()
     mask = classes > 0
     labels, _ = segment_layer(
-        layers(pixels), n_clusters=3, normalize="zscore", mask=mask, stack="each"
+        make_layers(pixels), n_clusters=3, normalize="zscore", mask=mask, stack="each"
     )
     np.testing.assert_array_equal(labels.data == 0, ~mask)
     assert labels.data.max() == 3
 
 
 @pytest.mark.parametrize(
-    ("others", "said"),
+    ("others", "message"),
     [
         ([], "got a single one"),
         ([Image(np.zeros((4, 6)), name="small")], r"got 'small' of shape \(4, 6\) beside \(5, 6\)"),
@@ -86,25 +93,25 @@ def test_a_mask_and_one_model_for_each_slice():
         ([Labels(np.zeros((5, 6), int), name="classes")], "got <Labels layer 'classes'"),
     ],
 )
-def test_layers_that_are_no_channels_of_one_image(others, said):
-    given = [Image(np.zeros((5, 6))), *others]
-    assert not can_be_channels(given)
-    with pytest.raises(ValueError, match=f"layers must be two or more images .*{said}"):
-        source_of_channels(given)
+def test_other_layers_are_refused_as_channels(others, message):
+    images = [Image(np.zeros((5, 6))), *others]
+    assert not can_be_channels(images)
+    with pytest.raises(ValueError, match=f"layers must be two or more images .*{message}"):
+        source_of_channels(images)
 
 
 class TestDock:
     @pytest.fixture
     def widget(self, viewer, open_dock):
-        pixels, _ = stains()
-        for layer in layers(pixels):
+        pixels, _ = make_channels()
+        for layer in make_layers(pixels):
             viewer.add_layer(layer)
         return open_dock()
 
     def select(self, viewer):
         viewer.layers.selection = set(list(viewer.layers)[:2])
 
-    def test_it_is_offered_while_such_layers_are_selected(self, viewer, widget):
+    def test_dock_offers_channels_while_matching_layers_are_selected(self, viewer, widget):
         assert not widget.together.visible
         self.select(viewer)
         assert not widget.together.native.isHidden()
@@ -116,7 +123,7 @@ class TestDock:
         assert widget.together.native.isHidden()
         assert widget.normalize.native.isHidden()
 
-    def test_a_run_and_another_one_in_place(self, viewer, widget, finish):
+    def test_second_run_updates_the_layers_of_the_first(self, viewer, widget, finish):
         self.select(viewer)
         widget.together.value = True
         widget.run()
@@ -131,7 +138,7 @@ class TestDock:
         assert viewer.layers[-1].data.max() == 3
         assert viewer.layers[-1].metadata["napari-kmeans"]["model"]["normalize"] == "percentile"
 
-    def test_a_single_layer_is_not_scaled(self, viewer, widget, finish):
+    def test_single_layer_is_not_normalized(self, viewer, widget, finish):
         self.select(viewer)
         widget.together.value = True
         viewer.layers.selection = {viewer.layers["membrane"]}

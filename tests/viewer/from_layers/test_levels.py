@@ -1,4 +1,4 @@
-"""Layers of several resolutions, and lazy ones: what is fitted, what is painted, what is read."""
+"""Multiscale and lazy layers: the level that is fitted, the levels painted, the chunks read."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def truth(quadrant_labels):
     return [finest, finest[::2, ::2], finest[::4, ::4]]
 
 
-class Reads:
-    """Lazy arrays that remember which of their chunks were read."""
+class ReadLog:
+    """A log of the chunks that lazy arrays read."""
 
     def __init__(self):
         self.chunks = []
 
     def lazy(self, array, chunks, name):
-        def take(chunk, block_info=None):
+        def load(chunk, block_info=None):
             self.chunks.append((name, block_info[0]["chunk-location"]))
             return chunk
 
         meta = np.empty((0,) * array.ndim, array.dtype)
-        return da.from_array(array, chunks=chunks).map_blocks(take, dtype=array.dtype, meta=meta)
+        return da.from_array(array, chunks=chunks).map_blocks(load, dtype=array.dtype, meta=meta)
 
     def levels(self):
         return {name for name, _ in self.chunks}
@@ -67,7 +67,7 @@ def check_equal(levels, expected):
         np.testing.assert_array_equal(level, values)
 
 
-def told(layer):
+def record_in(layer):
     return layer.metadata[METADATA_KEY]
 
 
@@ -76,7 +76,7 @@ def told(layer):
 
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_every_level_is_painted_by_the_model_of_one(pyramid, truth, level, lazy):
+def test_all_levels_are_painted_by_the_model_of_the_fitted_level(pyramid, truth, level, lazy):
     data = [da.from_array(each, chunks=CHUNKS) for each in pyramid] if lazy else pyramid
     layer = Image(data, multiscale=True, rgb=True, name="slide", **PLACE)
     labels, recolored = segment_layer(layer, 4, level=level)
@@ -86,20 +86,20 @@ def test_every_level_is_painted_by_the_model_of_one(pyramid, truth, level, lazy)
     assert all(isinstance(each, da.Array) == lazy for each in [*labels.data, *recolored.data])
     check_equal(labels.data, truth)
     model = segment(pyramid[level], 4, rgb=True).model
-    assert told(labels)["model"] == model.to_dict()
+    assert record_in(labels)["model"] == model.to_dict()
     check_equal(recolored.data, [np.rint(model.palette)[each - 1] for each in truth])
     for result in (labels, recolored):
         np.testing.assert_allclose(result.extent.world, layer.extent.world)
         assert result.units == layer.units
-        assert told(result)["level"] == level
+        assert record_in(result)["level"] == level
     assert labels.features["pixels"].sum() == truth[level].size
 
 
-def test_metadata_of_a_level_is_enough_to_run_again(pyramid):
+def test_metadata_contain_all_that_a_run_needs(pyramid):
     layer = Image(pyramid, multiscale=True, rgb=True)
     labels, _ = segment_layer(layer, 3, level=1, random_state=4)
-    assert json.loads(json.dumps(told(labels))) == told(labels)
-    known = told(labels)
+    assert json.loads(json.dumps(record_in(labels))) == record_in(labels)
+    known = record_in(labels)
     again, _ = segment_layer(layer, **known["options"], level=known["level"], stack=known["stack"])
     check_equal(again.data, labels.data)
     model = KMeansModel.from_dict(known["model"])
@@ -122,25 +122,25 @@ SIZES = [(40_000, 30_000), (20_000, 15_000), (2_000, 2_000), (1_999, 2_000), (50
         ([(3000, *shape) for shape in SIZES], (None, 4, None), "coreset", 3),
     ],
 )
-def test_a_level_is_chosen_by_its_pixels(shapes, stack, method, level):
+def test_default_level_is_the_coarsest_of_four_million_pixels(shapes, stack, method, level):
     assert default_level(shapes, stack, method) == level
 
 
-def test_without_a_level_the_default_is_fitted(pyramid, monkeypatch):
+def test_run_without_a_level_fits_the_default_level(pyramid, monkeypatch):
     layer = Image(pyramid, multiscale=True, rgb=True)
     monkeypatch.setattr(source_module, "ENOUGH_PIXELS", pyramid[1][..., 0].size)
-    assert told(segment_layer(layer, 4)[0])["level"] == 1
-    assert told(segment_layer(layer, 4, method="full")[0])["level"] == 0
+    assert record_in(segment_layer(layer, 4)[0])["level"] == 1
+    assert record_in(segment_layer(layer, 4, method="full")[0])["level"] == 0
 
 
 @pytest.mark.parametrize("level", [3, -1, 0.5, "2"])
-def test_a_level_that_is_not_there_is_refused(pyramid, level):
+def test_missing_level_is_refused(pyramid, level):
     layer = Image(pyramid, multiscale=True, rgb=True)
     with pytest.raises(ValueError, match="level must be from 0, the finest, to 2, got"):
         segment_layer(layer, 4, level=level)
 
 
-def test_points_of_a_coarse_level_lie_in_the_finest(pyramid, truth):
+def test_coreset_positions_are_in_pixels_of_the_finest_level(pyramid, truth):
     layer = Image(pyramid, multiscale=True, rgb=True, **PLACE)
     task = Task.of(
         [layer], Options(n_clusters=4, coreset_size=30), mask=None, level=2, stack="whole"
@@ -148,21 +148,21 @@ def test_points_of_a_coarse_level_lie_in_the_finest(pyramid, truth):
     outcome = task.run()
     points = coreset_layer(outcome, task.source)
     fitted = tuple(outcome.coreset.positions.T)
-    # The middle of a pixel of level 2 lies between the pixels 1 and 2 of the four it covers.
+    # A pixel of level 2 covers four pixels of the finest level, 0 to 3: its center is at 1.5.
     np.testing.assert_allclose(points.data % 4, 1.5)
     np.testing.assert_array_equal(points.features["index"], truth[2][fitted])
     np.testing.assert_allclose(points.data, outcome.coreset.positions * 4 + 1.5)
     np.testing.assert_allclose(points.data_to_world([3, 4]), layer.data_to_world([3, 4]))
 
 
-def test_progress_goes_over_all_levels(pyramid):
+def test_progress_covers_all_levels(pyramid):
     seen = []
     layer = Image(pyramid, multiscale=True, rgb=True)
     segment_layer(layer, 4, level=2, progress=lambda *steps: seen.append(steps))
     done = [each for each, _ in seen]
     assert done == sorted(done)
     assert seen[-1] == (1000, 1000)
-    # Four times the pixels of the coarsest, one time those of the others.
+    # The fit counts 4 for each pixel of the coarsest level: 4 of 4 + 4 + 16 units.
     assert done[0] < 4 / 24 * 1000 < done[-2]
 
 
@@ -174,7 +174,7 @@ def results(layer, n_clusters, **options):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_results_of_levels_are_updated_in_place(pyramid, truth, lazy):
+def test_multiscale_results_are_updated_in_place(pyramid, truth, lazy):
     data = [da.from_array(each, chunks=CHUNKS) for each in pyramid] if lazy else pyramid
     layer = Image(data, multiscale=True, rgb=True)
     viewer = ViewerModel()
@@ -188,16 +188,16 @@ def test_results_of_levels_are_updated_in_place(pyramid, truth, lazy):
     check_equal(before[0].data, truth)
     assert before[0].features["index"].tolist() == [1, 2, 3, 4]
     assert set(before[0].colormap.color_dict) == {None, 0, 1, 2, 3, 4}
-    assert told(before[0])["level"] == 1
+    assert record_in(before[0])["level"] == 1
 
 
-def test_results_of_one_level_are_not_those_of_several(pyramid):
+def test_multiscale_results_do_not_replace_others(pyramid):
     layer = Image(pyramid, multiscale=True, rgb=True)
     several = results(layer, 2)
     single = Image(pyramid[0], rgb=True)
     one = results(single, 2)
     for each in (*one, *several):
-        told(each)["source_id"] = "the same"
+        record_in(each)["source_id"] = "the same"
     for ours, others in ((one, several), (several, one)):
         for result in ours:
             assert find_result(others, result) is None
@@ -206,8 +206,8 @@ def test_results_of_one_level_are_not_those_of_several(pyramid):
 # --------------------------------------------------------------------- masks
 
 
-def middles(mask, shape):
-    """The mask at the middle of each pixel of a level, one by one."""
+def at_pixel_centers(mask, shape):
+    """Return a mask at the center of each pixel of a level, computed pixel by pixel."""
     levels = np.empty(shape, mask.dtype)
     for index in np.ndindex(*shape):
         place = (np.array(index) + 0.5) * np.array(mask.shape) / shape
@@ -216,7 +216,7 @@ def middles(mask, shape):
 
 
 @pytest.mark.parametrize("kind", ["array", "labels", "lazy array", "lazy labels", "zarr labels"])
-def test_a_mask_of_the_finest_level_holds_in_all(pyramid, truth, kind):
+def test_mask_of_the_finest_level_applies_to_all_levels(pyramid, truth, kind):
     rng = np.random.default_rng(0)
     mask = (rng.random((160, 168)) < 0.7).astype(np.uint8) * 3
     given = da.from_array(mask, chunks=50) if "lazy" in kind else mask
@@ -228,20 +228,22 @@ def test_a_mask_of_the_finest_level_holds_in_all(pyramid, truth, kind):
     for data, painted, original, whole in zip(
         labels.data, recolored.data, pyramid, truth, strict=True
     ):
-        inside = middles(mask, data.shape) > 0
+        inside = at_pixel_centers(mask, data.shape) > 0
         np.testing.assert_array_equal(data, np.where(inside, whole, 0))
         np.testing.assert_array_equal(painted[~inside], original[~inside])
 
 
-def test_levels_of_odd_sizes_take_the_middle_of_the_mask(quadrants):
+def test_levels_of_odd_sizes_take_the_mask_at_pixel_centers(quadrants):
     finest = quadrants.repeat(3, axis=0)[:53]
     layer = Image([finest, finest[::3, ::2], finest[::7, ::5]], multiscale=True, rgb=True)
     mask = np.random.default_rng(0).random((53, 21)) < 0.5
     labels, _ = segment_layer(layer, 2, mask=mask, level=0)
-    check_equal([each > 0 for each in labels.data], [middles(mask, e.shape) for e in labels.data])
+    check_equal(
+        [each > 0 for each in labels.data], [at_pixel_centers(mask, e.shape) for e in labels.data]
+    )
 
 
-def test_a_mask_of_as_many_levels_is_taken_level_by_level(pyramid, truth):
+def test_mask_of_the_same_number_of_levels_applies_level_by_level(pyramid, truth):
     masks = [np.zeros(each.shape, int) for each in truth]
     masks[0][:10], masks[1][:, :30], masks[2][5:] = 1, 2, 3
     layer = Image(pyramid, multiscale=True, rgb=True)
@@ -249,7 +251,7 @@ def test_a_mask_of_as_many_levels_is_taken_level_by_level(pyramid, truth):
     check_equal(labels.data, [np.where(m, t, 0) for m, t in zip(masks, truth, strict=True)])
 
 
-def test_of_a_mask_of_other_levels_the_finest_counts(pyramid, truth):
+def test_mask_of_another_number_of_levels_applies_by_its_finest_level(pyramid, truth):
     mask = np.zeros((160, 168), int)
     mask[40:, 8:] = 1
     drawn = Labels([mask, mask[::8, ::8] * 0 + 1], multiscale=True)
@@ -259,7 +261,7 @@ def test_of_a_mask_of_other_levels_the_finest_counts(pyramid, truth):
     check_equal(labels.data, [np.where(m, t, 0) for m, t in zip(expected, truth, strict=True)])
 
 
-def test_a_mask_of_another_shape_is_refused(pyramid):
+def test_mask_of_another_shape_is_refused(pyramid):
     layer = Image(pyramid, multiscale=True, rgb=True)
     for mask in (np.ones((80, 84)), Labels(np.ones((80, 84), int))):
         with pytest.raises(ValueError, match=r"mask must .* \(160, 168\), got \(80, 84\)"):
@@ -267,14 +269,14 @@ def test_a_mask_of_another_shape_is_refused(pyramid):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_shapes_are_drawn_on_every_level(pyramid, truth, lazy):
+def test_shapes_are_drawn_on_all_levels(pyramid, truth, lazy):
     data = [da.from_array(each, chunks=CHUNKS) for each in pyramid] if lazy else pyramid
     layer = Image(data, multiscale=True, rgb=True, **PLACE)
     corners = np.array([[8.9, 21.1], [8.9, 98.7], [118.2, 98.7], [118.2, 21.1]])
     outline = np.array([layer.data_to_world(corner) for corner in corners])
     labels, _ = segment_layer(layer, 4, mask=Shapes([outline], shape_type="polygon"), level=2)
     for factor, drawn, whole in zip((1, 2, 4), labels.data, truth, strict=True):
-        # The middles of the pixels, in those of the finest level.
+        # The centers of the pixels, in pixels of the finest level.
         rows, columns = (np.indices(whole.shape) + 0.5) * factor - 0.5
         inside = (rows > 8.9) & (rows < 118.2) & (columns > 21.1) & (columns < 98.7)
         np.testing.assert_array_equal(drawn, np.where(inside, whole, 0))
@@ -283,8 +285,8 @@ def test_shapes_are_drawn_on_every_level(pyramid, truth, lazy):
 # ---------------------------------------------------------------------- lazy
 
 
-def test_fitting_a_level_reads_no_other(pyramid):
-    reads = Reads()
+def test_fit_reads_only_its_level(pyramid):
+    reads = ReadLog()
     data = [reads.lazy(each, CHUNKS, n) for n, each in enumerate(pyramid)]
     layer = Image(data, multiscale=True, rgb=True, contrast_limits=(0, 255))
     reads.chunks.clear()
@@ -302,16 +304,18 @@ def no_dask_cache():
 
 
 @pytest.mark.parametrize("result", [0, 1])
-def test_panning_reads_the_chunks_in_view(make_napari_viewer, no_dask_cache, quadrants, result):
-    # Larger than the window, or napari shows all of the finest level.
+def test_panning_reads_only_the_chunks_in_view(
+    make_napari_viewer, no_dask_cache, quadrants, result
+):
+    # Larger than the window: otherwise napari shows the whole finest level.
     finest = quadrants.repeat(160, axis=0).repeat(160, axis=1)
-    reads = Reads()
+    reads = ReadLog()
     data = [reads.lazy(finest[::n, ::n], (320, 320, 3), n) for n in (1, 4, 16)]
     viewer = make_napari_viewer(show=True)
     layer = segment_layer(Image(data, multiscale=True, rgb=True), 4, level=2)[result]
     viewer.add_layer(layer)
     assert 1 not in reads.levels()
-    # In the middle of a chunk, so near that it fills the window.
+    # Zoom in on the middle of one chunk, until the chunk fills the window.
     viewer.scene.camera.zoom = 10
     for row in (2, 7):
         reads.chunks.clear()
@@ -334,7 +338,7 @@ def test_zarr_arrays_stay_lazy(quadrants, quadrant_labels, steps, shape):
     np.testing.assert_array_equal(recolored.data, expected.recolored)
 
 
-def test_a_pyramid_of_zarr_arrays(pyramid, truth):
+def test_levels_of_zarr_arrays_stay_lazy(pyramid, truth):
     stored = [zarr.create_array({}, data=each, chunks=CHUNKS) for each in pyramid]
     layer = Image(stored, multiscale=True, rgb=True)
     assert all(isinstance(level, da.Array) for level in Source.of(layer).levels)
@@ -343,14 +347,14 @@ def test_a_pyramid_of_zarr_arrays(pyramid, truth):
     check_equal(labels.data, truth)
 
 
-def test_other_arrays_are_as_they_are(quadrants):
+def test_as_lazy_returns_other_arrays_unchanged(quadrants):
     lazy = da.from_array(quadrants)
     assert as_lazy(quadrants) is quadrants
     assert as_lazy(lazy) is lazy
 
 
-def test_lazy_labels_as_a_mask_stay_lazy(quadrants):
-    reads = Reads()
+def test_mask_of_lazy_labels_stays_lazy(quadrants):
+    reads = ReadLog()
     drawn = reads.lazy(np.ones((20, 21), int), (5, 21), "mask")
     layer = Image(da.from_array(quadrants, chunks=(5, 21, 3)), rgb=True)
     mask = Labels(drawn)
@@ -370,7 +374,7 @@ def area_of(layer, labels):
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, None])
-def test_areas_are_the_same_whatever_level_was_counted(pyramid, level):
+def test_area_does_not_depend_on_the_counted_level(pyramid, level):
     place = {"scale": (0.5, 0.25), "units": ("um", "um"), "rotate": 30}
     layer = Image(pyramid, multiscale=True, rgb=True, **place)
     labels, _ = segment_layer(layer, 4, level=level)
@@ -385,8 +389,8 @@ def test_areas_are_the_same_whatever_level_was_counted(pyramid, level):
     assert Clusters(labels).counted == f"on level {n} ({height}\u00a0\u00d7\u00a0{width})"
 
 
-def test_areas_of_levels_that_are_no_powers_of_two():
-    """Of 99 by 100 pixels, a third of the rows and 33 of the columns."""
+def test_area_with_levels_of_other_factors_than_two():
+    """The coarse level has a third of the rows, and 33 of 100 columns."""
     finest = np.zeros((99, 100), np.uint8)
     finest[33:] = 200
     coarse = np.zeros((33, 33), np.uint8)
@@ -398,8 +402,8 @@ def test_areas_of_levels_that_are_no_powers_of_two():
         assert area_of(labels, [2]) == "39,600 mm²"
 
 
-def test_volumes_of_levels(steps):
-    """Where slices are halved too; of a single slice, it is that of the finest level."""
+def test_volume_with_several_levels(steps):
+    """Levels may have fewer slices. A single slice has the thickness of the finest level."""
     finest = steps.repeat(2, axis=0).repeat(2, axis=1)  # 6 by 16 by 10 voxels
     levels = [finest, finest[::2, ::2], finest[::3, ::4, ::2]]
     place = {"scale": (3, 0.5, 0.5), "units": ("um",) * 3}
@@ -413,11 +417,11 @@ def test_volumes_of_levels(steps):
         shape = "\u00a0\u00d7\u00a0".join(map(str, levels[level].shape[1:]))
         assert Clusters(labels).counted == f"in slice 4 only, on level {level} ({shape})"
         labels, _ = segment_layer(layer, 2, level=level, stack=(None, 12, None))
-        # 6 by 5 voxels; level 2 has three of its five columns in the half.
+        # 6 by 5 voxels in the finest level. In level 2, the part has three of five columns.
         assert area_of(labels, [1]) == ("27 µm³" if level == 2 else "22.5 µm³")
 
 
-def test_areas_of_a_model_applied_to_levels(pyramid, monkeypatch):
+def test_area_after_applying_a_model_to_several_levels(pyramid, monkeypatch):
     monkeypatch.setattr(source_module, "ENOUGH_PIXELS", 40 * 42)
     layer = Image(pyramid, multiscale=True, rgb=True)
     source = Source.of(layer).fitted_on(None, "whole", "coreset")
@@ -428,7 +432,7 @@ def test_areas_of_a_model_applied_to_levels(pyramid, monkeypatch):
     assert set(labels.features["level"]) == {2}
 
 
-def test_objects_of_levels_have_the_areas_of_their_clusters(pyramid):
+def test_objects_have_the_areas_of_their_clusters(pyramid):
     layer = Image(pyramid, multiscale=True, rgb=True, scale=(0.5, 0.5))
     labels, _ = segment_layer(layer, 4, level=2)
     transform = WorldTransform.of(labels)
@@ -439,13 +443,13 @@ def test_objects_of_levels_have_the_areas_of_their_clusters(pyramid):
     np.testing.assert_allclose(objects["centroid 0"][:2], 39.5 / 2)
 
 
-def test_layers_of_a_single_level_say_nothing_of_levels(quadrants):
+def test_table_of_one_level_has_no_level(quadrants):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
     assert "level" not in labels.features
     assert Clusters(labels).counted == ""
 
 
-def test_a_level_that_the_layer_has_not_is_not_counted(pyramid):
+def test_recorded_level_that_the_layer_lacks_counts_as_the_finest(pyramid):
     labels, _ = segment_layer(Image(pyramid, multiscale=True, rgb=True), 4, level=2)
     two = Labels(list(labels.data[:2]), features=labels.features, metadata=labels.metadata)
     assert Clusters(two).area([1]) == "400 px²"

@@ -9,14 +9,8 @@ import pytest
 from napari.layers import Image, Labels
 
 from napari_kmeans import segment_layer
-from napari_kmeans.viewer.to_layers.clusters import (
-    MAX_EDITS,
-    Clusters,
-    format_number,
-    joined_by_hand,
-    merge_pixels,
-    split_pixels,
-)
+from napari_kmeans.viewer.provenance import joined_labels
+from napari_kmeans.viewer.to_layers.clusters import MAX_EDITS, Clusters
 from napari_kmeans.viewer.to_layers.update import update_layer
 
 
@@ -28,13 +22,13 @@ def colors_of(layer):
     return {label: tuple(color) for label, color in layer.colormap.color_dict.items()}
 
 
-def look_of(layer):
-    """What a user sees of a layer, and what is saved of it."""
+def state_of(layer):
+    """Return the data, the colors and the table of a layer."""
     return np.array(layer.data), colors_of(layer), layer.features.copy()
 
 
-def assert_looks(layer, look):
-    data, colors, features = look
+def assert_state(layer, state):
+    data, colors, features = state
     np.testing.assert_array_equal(layer.data, data)
     assert layer.data.dtype == data.dtype
     assert colors_of(layer) == colors
@@ -51,50 +45,10 @@ def clusters(layer):
     return Clusters(layer)
 
 
-# -------------------------------------------------------------------- pixels
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int8, np.int32, np.int64, np.uint64])
-@pytest.mark.parametrize("chosen", [[5, 2], [1, 7, 3], [2, 9, 5, 4], list(range(1, 10)), [9, 1]])
-def test_pixels_are_merged_and_split_again(dtype, chosen):
-    data = np.random.default_rng(0).integers(0, 11, (613, 701)).astype(dtype)
-    data[0, :2] = np.iinfo(dtype).min, np.iinfo(dtype).max
-    original = data.copy()
-    labels = np.array(chosen)
-    merged, planes = merge_pixels(data, labels)
-    np.testing.assert_array_equal(merged, np.where(np.isin(original, chosen), chosen[0], original))
-    assert merged.dtype == dtype
-    np.testing.assert_array_equal(split_pixels(merged, labels, planes), original)
-    np.testing.assert_array_equal(data, original)
-
-
-def test_the_way_back_takes_a_bit_for_every_doubling():
-    data = np.zeros((1000, 1000), np.uint8)
-    for n_labels, n_bits in ((2, 1), (3, 2), (4, 2), (5, 3), (64, 6)):
-        _, planes = merge_pixels(data, np.arange(1, n_labels + 1))
-        assert planes.nbytes == data.size * n_bits / 8
-
-
-def test_other_orders_of_axes_in_memory():
-    data = np.random.default_rng(0).integers(0, 5, (40, 30, 7)).astype(np.uint8)
-    for view in (data.T, data[::2, ::-1], np.asfortranarray(data)):
-        merged, planes = merge_pixels(view, np.array([1, 3]))
-        np.testing.assert_array_equal(merged, np.where(view == 3, 1, view))
-        np.testing.assert_array_equal(split_pixels(merged, np.array([1, 3]), planes), view)
-
-
-def test_more_labels_than_a_byte_holds():
-    data = np.random.default_rng(0).integers(0, 700, (60, 70)).astype(np.uint16)
-    labels = np.arange(1, 601)
-    merged, planes = merge_pixels(data, labels)
-    np.testing.assert_array_equal(merged, np.where((data > 0) & (data < 601), 1, data))
-    np.testing.assert_array_equal(split_pixels(merged, labels, planes), data)
-
-
 # ------------------------------------------------------------------- merging
 
 
-def test_a_merged_cluster_is_counted_and_averaged_from_its_pixels(quadrants):
+def test_merged_cluster_has_the_pixels_and_the_mean_of_its_parts(quadrants):
     image = quadrants.copy()
     image[0] = image[19, 20]
     layer = labels_of(image)
@@ -115,13 +69,13 @@ def test_a_merged_cluster_is_counted_and_averaged_from_its_pixels(quadrants):
     assert set(colors_of(layer)) == {None, 0, 3, 4}
 
 
-def test_the_largest_gives_its_label_and_the_first_of_equals(clusters):
+def test_merge_keeps_the_label_of_the_largest_cluster_or_the_first_of_equals(clusters):
     assert clusters.merge([1, 2]) == 2
     assert clusters.merge([3, 4]) == 4
     assert clusters.labels == [2, 4]
 
 
-def test_a_merged_cluster_is_hidden_only_if_all_of_it_was(clusters):
+def test_merged_cluster_is_hidden_only_if_all_its_parts_are(clusters):
     clusters.show([1, 4], False)
     assert clusters.merge([1, 4]) == 4
     assert not clusters.is_shown(4)
@@ -129,7 +83,7 @@ def test_a_merged_cluster_is_hidden_only_if_all_of_it_was(clusters):
     assert clusters.is_shown(4)
 
 
-def test_names_of_merged_clusters_are_joined(clusters, layer):
+def test_merge_joins_names(clusters, layer):
     clusters.rename(1, "nuclei")
     clusters.rename(4, "cells")
     clusters.merge([1, 2, 4])
@@ -137,7 +91,7 @@ def test_names_of_merged_clusters_are_joined(clusters, layer):
     assert layer.features["name"].tolist() == ["cells + nuclei", ""]
 
 
-def test_lazy_labels_are_merged_when_they_are_looked_at(quadrants, quadrant_labels):
+def test_lazy_labels_are_merged_when_they_are_viewed(quadrants, quadrant_labels):
     computed = []
 
     def load(block):
@@ -163,7 +117,7 @@ def test_lazy_labels_are_merged_when_they_are_looked_at(quadrants, quadrant_labe
 
 
 @pytest.mark.parametrize("make", [np.asarray, da.from_array])
-def test_all_levels_are_merged_and_split_again(quadrants, make):
+def test_merge_and_undo_change_all_levels(quadrants, make):
     levels = [make(quadrants), make(quadrants[::2, ::2])]
     labels, _ = segment_layer(Image(levels, multiscale=True, rgb=True), 4)
     before = [np.array(level) for level in labels.data]
@@ -176,34 +130,34 @@ def test_all_levels_are_merged_and_split_again(quadrants, make):
         np.testing.assert_array_equal(level, old)
 
 
-def test_what_was_merged_is_remembered_with_the_result(clusters, layer):
+def test_merged_labels_are_recorded_in_the_metadata(clusters, layer):
     assert [clusters.merge(pair) for pair in ([1, 4], [3, 2], [2, 4])] == [4, 2, 2]
     assert clusters.joined == {1: 2, 4: 2, 3: 2}
     clusters.undo()
     assert clusters.joined == {1: 4, 3: 2}
-    assert joined_by_hand(layer) == clusters.joined
+    assert joined_labels(layer) == clusters.joined
 
 
 @pytest.mark.parametrize("labels", [[], [2], [2, 2]])
-def test_fewer_than_two_cannot_be_merged(clusters, labels):
+def test_merge_refuses_fewer_than_two_labels(clusters, labels):
     with pytest.raises(ValueError, match="labels must be at least two clusters, got"):
         clusters.merge(labels)
 
 
 @pytest.mark.parametrize("edit", ["merge", "rename", "set_color"])
-def test_clusters_that_do_not_exist_are_named(clusters, layer, edit):
-    before = look_of(layer)
+def test_edit_of_a_missing_label_raises_and_changes_nothing(clusters, layer, edit):
+    before = state_of(layer)
     arguments = {"merge": [[1, 9]], "rename": [9, "x"], "set_color": [9, "red"]}[edit]
     with pytest.raises(ValueError, match=r"label must be one of \[1, 2, 3, 4\], got 9"):
         getattr(clusters, edit)(*arguments)
-    assert_looks(layer, before)
+    assert_state(layer, before)
     assert not clusters.can_undo
 
 
 # ------------------------------------------------------------ undo and redo
 
 
-def test_every_edit_is_undone_and_made_again_exactly(clusters, layer):
+def test_undo_and_redo_restore_every_edit_exactly(clusters, layer):
     edits = [
         lambda: clusters.rename(2, "red cells"),
         lambda: clusters.set_color(3, "#00ff80"),
@@ -212,24 +166,24 @@ def test_every_edit_is_undone_and_made_again_exactly(clusters, layer):
         lambda: clusters.show([3]),
         lambda: clusters.merge([2, 3]),
     ]
-    looks = [look_of(layer)]
+    states = [state_of(layer)]
     for edit in edits:
         edit()
-        looks.append(look_of(layer))
-    for look in looks[-2::-1]:
+        states.append(state_of(layer))
+    for state in states[-2::-1]:
         clusters.undo()
-        assert_looks(layer, look)
+        assert_state(layer, state)
     assert not clusters.can_undo
     clusters.undo()
-    for look in looks[1:]:
+    for state in states[1:]:
         clusters.redo()
-        assert_looks(layer, look)
+        assert_state(layer, state)
     assert not clusters.can_redo
     clusters.redo()
-    assert_looks(layer, looks[-1])
+    assert_state(layer, states[-1])
 
 
-def test_an_edit_ends_what_can_be_made_again(clusters):
+def test_edit_clears_the_redo_history(clusters):
     clusters.rename(1, "a")
     clusters.undo()
     assert clusters.can_redo
@@ -237,7 +191,7 @@ def test_an_edit_ends_what_can_be_made_again(clusters):
     assert not clusters.can_redo
 
 
-def test_what_was_painted_after_a_merge_stays_when_it_is_undone(clusters, layer, quadrant_labels):
+def test_undo_of_a_merge_keeps_pixels_painted_since(clusters, layer, quadrant_labels):
     clusters.merge([2, 4])
     layer.data[15, 15] = 3
     layer.data[0, 0] = 2
@@ -247,13 +201,13 @@ def test_what_was_painted_after_a_merge_stays_when_it_is_undone(clusters, layer,
     np.testing.assert_array_equal(layer.data, expected)
 
 
-def test_the_data_of_the_run_are_not_written_to(clusters, layer):
+def test_merge_does_not_change_the_array_of_the_run(clusters, layer):
     data, before = layer.data, layer.data.copy()
     clusters.merge([1, 2])
     np.testing.assert_array_equal(data, before)
 
 
-def test_only_so_many_edits_are_kept(clusters):
+def test_number_of_edits_to_undo_is_limited(clusters):
     for number in range(MAX_EDITS + 5):
         clusters.rename(1, f"name {number}")
     undone = 0
@@ -264,7 +218,7 @@ def test_only_so_many_edits_are_kept(clusters):
     assert clusters.name(1) == "name 4"
 
 
-def test_nothing_changed_is_no_edit(clusters):
+def test_call_without_a_change_is_no_edit(clusters):
     clusters.rename(1, "")
     clusters.show([1, 2])
     assert not clusters.can_undo
@@ -273,7 +227,7 @@ def test_nothing_changed_is_no_edit(clusters):
 # ------------------------------------------------------------- colors
 
 
-def test_a_color_goes_to_the_colormap_and_the_table(clusters, layer):
+def test_set_color_changes_the_colormap_and_the_table(clusters, layer):
     others = {label: color for label, color in colors_of(layer).items() if label != 2}
     clusters.set_color(2, (1, 0.5, 0))
     assert colors_of(layer) == {**others, 2: (1, 0.5, 0, 1)}
@@ -282,8 +236,8 @@ def test_a_color_goes_to_the_colormap_and_the_table(clusters, layer):
     assert layer.features["color"][1] == "#0000ff"
 
 
-def test_a_hidden_cluster_keeps_its_color_and_comes_back(clusters, layer):
-    before = look_of(layer)
+def test_hidden_cluster_keeps_its_color(clusters, layer):
+    before = state_of(layer)
     clusters.show([2, 3], False)
     assert [clusters.is_shown(label) for label in (1, 2, 3, 4)] == [True, False, False, True]
     colors = colors_of(layer)
@@ -294,14 +248,14 @@ def test_a_hidden_cluster_keeps_its_color_and_comes_back(clusters, layer):
     assert colors_of(layer)[2] == before[1][2]
 
 
-def test_an_alpha_of_its_own_comes_back(clusters, layer):
+def test_show_restores_the_alpha_before_hiding(clusters, layer):
     layer.colormap = {**layer.colormap.color_dict, 2: (0.1, 0.2, 0.3, 0.4)}
     clusters.show([2], False)
     clusters.show([2])
     np.testing.assert_allclose(colors_of(layer)[2], (0.1, 0.2, 0.3, 0.4))
 
 
-def test_colors_of_napari_own_are_taken_over(clusters, layer):
+def test_colors_of_a_cyclic_colormap_are_kept(clusters, layer):
     layer.new_colormap(seed=3)
     mapped = layer.colormap.map(np.arange(5))
     layer.show_selected_label = True
@@ -317,8 +271,8 @@ def test_colors_of_napari_own_are_taken_over(clusters, layer):
 # ------------------------------------------------------------ highlighting
 
 
-def test_others_are_veiled_and_come_back_exactly(clusters, layer):
-    before, colormap = look_of(layer), layer.colormap
+def test_highlight_fades_other_clusters_until_it_ends(clusters, layer):
+    before, colormap = state_of(layer), layer.colormap
     clusters.show([4], False)
     clusters.undo()
     clusters.highlight([2, 3])
@@ -326,30 +280,24 @@ def test_others_are_veiled_and_come_back_exactly(clusters, layer):
     assert {label: colors[label] for label in (0, 2, 3)} == {
         label: before[1][label] for label in (0, 2, 3)
     }
-    # Labels painted by hand are no cluster that stands out.
+    # Labels that are no cluster fade too.
     assert colors[None] != before[1][None]
     for label in (1, 4):
         np.testing.assert_allclose(colors[label][:3], 1, atol=0.15)
         assert colors[label][3] == before[1][label][3]
     clusters.highlight([])
     assert layer.colormap is colormap
-    assert_looks(layer, before)
+    assert_state(layer, before)
     assert not clusters.can_undo
 
 
-@pytest.mark.parametrize(("labels", "veil"), [([1], 1), ([4], 0), ([1, 4], 0.5)])
-def test_the_veil_is_unlike_all_that_stands_out(clusters, layer, labels, veil):
-    clusters.highlight(labels)
-    assert abs(np.mean(colors_of(layer)[2][:3]) - veil) < 0.2
-
-
-def test_hidden_clusters_stay_hidden_under_a_veil(clusters, layer):
+def test_hidden_clusters_stay_hidden_during_a_highlight(clusters, layer):
     clusters.show([3], False)
     clusters.highlight([1])
     assert colors_of(layer)[3][3] == 0
 
 
-def test_edits_under_a_veil_change_what_is_beneath(clusters, layer):
+def test_edits_during_a_highlight_change_the_original_colors(clusters, layer):
     clusters.highlight([2])
     clusters.set_color(1, "red")
     assert clusters.hex_color(1) == "#ff0000"
@@ -360,7 +308,7 @@ def test_edits_under_a_veil_change_what_is_beneath(clusters, layer):
     assert colors_of(layer)[1] == (1, 0, 0, 1)
 
 
-def test_a_single_label_shown_by_napari_stays_so(clusters, layer):
+def test_highlight_keeps_show_selected_label(clusters, layer):
     clusters.highlight([2])
     layer.selected_label = 3
     layer.show_selected_label = True
@@ -369,7 +317,7 @@ def test_a_single_label_shown_by_napari_stays_so(clusters, layer):
     assert layer.colormap.selection == 3
 
 
-def test_two_of_them_share_a_layer(clusters, layer):
+def test_two_objects_can_share_a_layer(clusters, layer):
     colormap, other = layer.colormap, Clusters(layer)
     clusters.highlight([2])
     assert other.hex_color(1) == clusters.hex_color(1)
@@ -382,15 +330,15 @@ def test_two_of_them_share_a_layer(clusters, layer):
 # -------------------------------------------------- changes made elsewhere
 
 
-def test_a_new_run_is_followed_and_ends_what_can_be_undone(clusters, layer, quadrants):
-    told = []
-    clusters.events.changed.connect(told.append)
+def test_new_run_replaces_clusters_and_clears_the_undo_history(clusters, layer, quadrants):
+    calls = []
+    clusters.events.changed.connect(calls.append)
     clusters.highlight([4])
     clusters.merge([1, 2])
-    told.clear()
+    calls.clear()
     result = labels_of(quadrants, 3)
     update_layer(layer, result)
-    assert told
+    assert calls
     assert clusters.labels == [1, 2, 3]
     assert clusters.hex_color(3) == result.features["color"][2]
     assert clusters.highlighted == frozenset()
@@ -398,7 +346,7 @@ def test_a_new_run_is_followed_and_ends_what_can_be_undone(clusters, layer, quad
     assert colors_of(layer) == colors_of(result)
 
 
-def test_a_new_table_alone_drops_what_is_gone(clusters, layer):
+def test_new_table_drops_missing_labels_from_the_highlight(clusters, layer):
     before = colors_of(layer)
     clusters.highlight([2, 4])
     layer.features = layer.features.iloc[:3]
@@ -408,62 +356,17 @@ def test_a_new_table_alone_drops_what_is_gone(clusters, layer):
     assert colors_of(layer) == before
 
 
-def test_nothing_is_heard_after_disconnecting(clusters, layer):
-    told = []
-    clusters.events.changed.connect(told.append)
+def test_no_event_after_disconnect(clusters, layer):
+    calls = []
+    clusters.events.changed.connect(calls.append)
     clusters.disconnect()
     layer.features = layer.features.iloc[:2]
     layer.scale = (3, 3)
     layer.colormap = {None: "red", 0: "blue"}
-    assert not told
+    assert not calls
 
 
-def test_a_layer_without_a_table_has_no_clusters(quadrant_labels):
+def test_layer_without_a_table_has_no_clusters(quadrant_labels):
     assert Clusters(Labels(quadrant_labels)).labels == []
     features = {"index": [1, 2], "area": [3.0, 4.0]}
     assert Clusters(Labels(quadrant_labels, features=features)).labels == []
-
-
-# ---------------------------------------------------------------- sizes
-
-
-@pytest.mark.parametrize(
-    ("place", "area"),
-    [
-        ({}, "110 px²"),
-        ({"scale": (0.5, 0.5)}, "27.5 px²"),
-        ({"scale": (0.5, 0.25), "units": ("mm", "mm")}, "13.8 mm²"),
-        ({"scale": (-2, 3), "units": ("um", "um"), "rotate": 30}, "660 µm²"),
-        ({"affine": [[0, 3, 1], [2, 0, 1], [0, 0, 1]], "units": ("um", "um")}, "660 µm²"),
-        ({"scale": (2000, 3), "units": ("um", "mm")}, "660 mm²"),
-        ({"scale": (40, 50)}, "220,000 px²"),
-    ],
-)
-def test_areas_are_those_of_the_world(quadrants, place, area):
-    assert Clusters(labels_of(quadrants, **place)).area([2]).replace("\u03bc", "µ") == area
-
-
-def test_volumes(steps):
-    image = Image(steps, rgb=False, scale=(2, 0.5, 0.5), units=("um",) * 3)
-    clusters = Clusters(segment_layer(image, 3)[0])
-    assert clusters.pixels([1]) == 3 * 4 * 10
-    assert clusters.area([1]).replace("\u03bc", "µ") == "60 µm³"
-    assert clusters.area([1, 2]).replace("\u03bc", "µ") == "90 µm³"
-    assert clusters.percent([1, 2]) == pytest.approx(75)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"),
-        (7, "7"),
-        (0.001234, "0.00123"),
-        (12.345, "12.3"),
-        (999.4, "999"),
-        (1234.5, "1,234"),
-        (12345678, "12,345,678"),
-        (3.456e12, "3.46e+12"),
-    ],
-)
-def test_numbers_are_short(value, text):
-    assert format_number(value) == text

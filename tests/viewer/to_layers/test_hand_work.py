@@ -1,4 +1,4 @@
-"""What users do to results by hand: runs leave copies alone, and counts say that they are old."""
+"""Edits of results by hand: duplicates stay as they are, and counts are marked as outdated."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(dock, finish, **fields):
 # -------------------------------------------------------------------- copies
 
 
-def test_a_run_updates_the_originals_and_no_duplicate(viewer, dock, finish):
+def test_run_updates_originals_and_not_their_duplicates(viewer, dock, finish):
     image = viewer.layers["picture"]
     dock.add_points.value = True
     run(dock, finish, n_clusters=3)
@@ -53,7 +53,7 @@ def test_a_run_updates_the_originals_and_no_duplicate(viewer, dock, finish):
     assert dock.folds["clusters"].open().list.layer is originals[0]
 
 
-def test_a_duplicate_that_is_left_alone_is_not_updated(viewer, dock, finish):
+def test_run_does_not_update_a_duplicate_without_its_original(viewer, dock, finish):
     run(dock, finish, n_clusters=3)
     (copy,) = duplicate(viewer, "picture labels")
     viewer.layers.remove("picture labels")
@@ -67,7 +67,7 @@ def test_a_duplicate_that_is_left_alone_is_not_updated(viewer, dock, finish):
     assert [type(layer) for layer in viewer.layers].count(Labels) == 2
 
 
-def test_objects_and_their_duplicates(viewer, dock, finish, qtbot):
+def test_objects_update_originals_and_not_their_duplicates(viewer, dock, finish, qtbot):
     run(dock, finish)
     panel = dock.folds["objects"].open()
     with qtbot.waitSignal(panel.split().finished):
@@ -82,7 +82,7 @@ def test_objects_and_their_duplicates(viewer, dock, finish, qtbot):
     assert len(viewer.layers["picture objects"].features) == 2
 
 
-def test_channels_and_their_duplicates(quadrants):
+def test_channels_update_originals_and_not_their_duplicates(quadrants):
     layers = [Image(quadrants[..., channel]) for channel in range(2)]
     labels, recolored = segment_layer(layers, 4)
     copies = [Image(each.data, metadata=each.metadata) for each in recolored]
@@ -92,7 +92,7 @@ def test_channels_and_their_duplicates(quadrants):
         assert find_result(copies, new) is None
 
 
-def test_layers_of_an_earlier_version_are_originals(quadrants):
+def test_layer_without_a_recorded_id_is_an_original(quadrants):
     image = Image(quadrants, rgb=True)
     labels, _ = segment_layer(image, 4)
     del labels.metadata[METADATA_KEY]["layer_id"]
@@ -107,7 +107,7 @@ def test_layers_of_an_earlier_version_are_originals(quadrants):
 
 
 def strokes(layer):
-    """Edit a layer in the ways that napari offers, one after the other."""
+    """Yield each way to edit a layer in napari, as a function and its arguments."""
     yield layer.paint, ((2, 2), 3)
     yield layer.fill, ((2, 15), 1)
     yield layer.paint, ((15, 15), 0)  # the eraser
@@ -116,7 +116,7 @@ def strokes(layer):
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_any_edit_by_hand_marks_the_table(quadrants, number):
+def test_every_edit_by_hand_marks_the_table(quadrants, number):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
     before = labels.features.copy()
     edit, arguments = list(strokes(labels))[number]
@@ -128,28 +128,28 @@ def test_any_edit_by_hand_marks_the_table(quadrants, number):
     assert labels.features["outdated"].all()
 
 
-def test_other_pixels_mark_the_table_too(quadrants, quadrant_labels):
-    """Such as those of another plugin."""
+def test_replaced_data_mark_the_table(quadrants, quadrant_labels):
+    """Another plugin may replace the data of a layer."""
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
     labels.data = quadrant_labels % 2
     assert labels.features["outdated"].all()
 
 
-def test_a_stroke_is_one_mark_and_nothing_is_counted(quadrants):
+def test_stroke_marks_the_table_once(quadrants):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
-    told = []
-    labels.events.features.connect(lambda: told.append(1))
+    events = []
+    labels.events.features.connect(lambda: events.append(1))
     with labels.block_history():
         for column in range(5, 15):
             labels.paint((5, column), 3)
-        assert not told
-    assert len(told) == 1
+        assert not events
+    assert len(events) == 1
     for column in range(5, 15):
         labels.paint((9, column), 3)
-    assert len(told) == 1
+    assert len(events) == 1
 
 
-def test_what_is_no_edit_marks_nothing(viewer, dock, finish):
+def test_edits_of_clusters_do_not_mark_the_table(viewer, dock, finish):
     run(dock, finish)
     labels = viewer.layers["picture labels"]
     clusters = dock.folds["clusters"].open().list
@@ -169,7 +169,7 @@ def test_what_is_no_edit_marks_nothing(viewer, dock, finish):
     assert clusters.outdated.isHidden()
 
 
-def test_the_panel_says_so_at_once_and_the_next_run_takes_it_away(viewer, dock, finish, tmp_path):
+def test_panel_shows_the_mark_until_the_next_run(viewer, dock, finish, tmp_path):
     run(dock, finish)
     labels = viewer.layers["picture labels"]
     clusters = dock.folds["clusters"].open().list
@@ -187,7 +187,7 @@ def test_the_panel_says_so_at_once_and_the_next_run_takes_it_away(viewer, dock, 
     run(dock, finish, n_clusters=2)
     assert clusters.outdated.isHidden()
     assert "outdated" not in labels.features
-    # Strokes on pixels that are gone are no longer undone.
+    # The run replaces the pixels: strokes from before can no longer be undone.
     result = np.array(labels.data)
     assert result[15, 15] == 2
     labels.undo()
@@ -197,7 +197,7 @@ def test_the_panel_says_so_at_once_and_the_next_run_takes_it_away(viewer, dock, 
     assert "outdated" not in (tmp_path / "table.csv").read_text("utf-8")
 
 
-def test_the_list_says_what_the_latest_run_counted(viewer, dock, finish, quadrants):
+def test_list_shows_the_level_and_the_slice_that_were_counted(viewer, dock, finish, quadrants):
     viewer.layers.clear()
     large = np.kron(quadrants, np.ones((4, 4, 1), np.uint8))
     levels = [large, large[::2, ::2], large[::4, ::4]]
@@ -217,9 +217,7 @@ def test_the_list_says_what_the_latest_run_counted(viewer, dock, finish, quadran
     assert "Counted" not in clusters.message.text()
 
 
-def test_edits_of_slices_that_were_not_counted_leave_the_table_alone(
-    viewer, dock, finish, quadrants
-):
+def test_edits_of_uncounted_slices_do_not_mark_the_table(viewer, dock, finish, quadrants):
     viewer.layers.clear()
     stack = viewer.add_image(np.stack([quadrants] * 3), rgb=True, name="stack")
     viewer.dims.set_current_step(0, 1)
@@ -231,7 +229,7 @@ def test_edits_of_slices_that_were_not_counted_leave_the_table_alone(
         assert ("outdated" in labels.features) == marked
 
 
-def test_the_mark_comes_with_the_dock_closed(viewer, dock, finish, open_dock, delete):
+def test_table_is_marked_while_the_dock_is_closed(viewer, dock, finish, open_dock, delete):
     run(dock, finish)
     labels = viewer.layers["picture labels"]
     viewer.window.remove_dock_widget(dock.native)
@@ -242,7 +240,7 @@ def test_the_mark_comes_with_the_dock_closed(viewer, dock, finish, open_dock, de
     assert not again.folds["clusters"].open().list.outdated.isHidden()
 
 
-def test_a_duplicate_is_marked_for_itself(viewer, dock, finish):
+def test_edit_of_a_duplicate_marks_only_the_duplicate(viewer, dock, finish):
     run(dock, finish)
     (copy,) = duplicate(viewer, "picture labels")
     copy.paint((5, 5), RED)
@@ -250,16 +248,16 @@ def test_a_duplicate_is_marked_for_itself(viewer, dock, finish):
     assert "outdated" not in viewer.layers["picture labels"].features
 
 
-def test_edits_in_the_list_are_undone_after_painting(quadrants):
+def test_edits_of_clusters_can_be_undone_after_painting(quadrants):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
     clusters = Clusters(labels)
-    told = []
-    clusters.events.changed.connect(lambda: told.append(clusters.is_outdated))
+    events = []
+    clusters.events.changed.connect(lambda: events.append(clusters.is_outdated))
     clusters.rename(1, "ink")
     clusters.merge([1, 3])
     labels.paint((15, 15), 1)
     painted = np.array(labels.data)
-    assert told[-1]
+    assert events[-1]
     assert clusters.can_undo
     clusters.rename(2, "red")
     for _ in range(3):
@@ -276,7 +274,7 @@ def test_edits_in_the_list_are_undone_after_painting(quadrants):
     assert labels.features["outdated"].tolist() == [True] * 3
 
 
-def test_the_slider_does_not_paint_over_edits(viewer, dock, finish):
+def test_merge_slider_does_not_overwrite_edits_by_hand(viewer, dock, finish):
     run(dock, finish)
     labels = viewer.layers["picture labels"]
     panel = dock.folds["merge"].open()
@@ -304,7 +302,7 @@ def test_the_slider_does_not_paint_over_edits(viewer, dock, finish):
     assert not panel.distance.enabled
 
 
-def test_objects_are_marked_too(viewer, dock, finish, qtbot):
+def test_edit_of_objects_marks_their_table(viewer, dock, finish, qtbot):
     run(dock, finish)
     panel = dock.folds["objects"].open()
     with qtbot.waitSignal(panel.split().finished):
@@ -317,7 +315,7 @@ def test_objects_are_marked_too(viewer, dock, finish, qtbot):
     assert "outdated" not in objects.features
 
 
-def test_the_script_of_an_edited_result_is_that_of_the_run(viewer, dock, finish):
+def test_script_of_an_edited_result_is_that_of_the_run(viewer, dock, finish):
     run(dock, finish)
     export = dock.folds["export"].open()
     before = export.script()
@@ -325,14 +323,14 @@ def test_the_script_of_an_edited_result_is_that_of_the_run(viewer, dock, finish)
     assert export.script() == before
 
 
-def test_a_table_of_the_user_s_is_left_alone(quadrants):
+def test_table_without_pixels_is_not_marked(quadrants):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
     labels.features = {"index": [1, 2], "mine": ["a", "b"]}
     labels.paint((5, 5), 2)
     assert list(labels.features) == ["index", "mine"]
 
 
-def test_undo_after_a_merge_brings_no_label_back(quadrants):
+def test_napari_undo_after_a_merge_restores_no_label(quadrants):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
     clusters = Clusters(labels)
     labels.paint((10, 4), 4)

@@ -1,4 +1,4 @@
-"""The colors of labels, against what the canvas shows of the recolored layer."""
+"""The colors of labels, compared with the recolored layer on the canvas."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_labels_and_table_have_the_colors_on_the_canvas(make_napari_viewer, quad
         labels.opacity = 1
         expected = on_canvas(viewer, recolored)
         assert len(np.unique(expected, axis=0)) > 2, name
-        # The canvas of the software renderer rounds to a step.
+        # The software renderer rounds colors to integers.
         np.testing.assert_allclose(on_canvas(viewer, labels), expected, atol=1, err_msg=name)
         named = labels.data[[5, 5, 14, 14], [5, 14, 5, 14]] - 1
         codes = labels.features["color"].to_numpy()[named]
@@ -68,7 +68,7 @@ def test_labels_and_table_have_the_colors_on_the_canvas(make_napari_viewer, quad
         np.testing.assert_allclose(shown, expected, atol=1, err_msg=name)
 
 
-def test_a_gray_table_has_the_colors_of_the_colormap(steps):
+def test_table_of_a_gray_image_has_the_colors_of_its_colormap(steps):
     layer = Image(steps, rgb=False, colormap="viridis", contrast_limits=(2_000, 40_000), gamma=0.7)
     labels, _ = segment_layer(layer, 3)
     levels = np.array([0, (18_000 / 38_000) ** 0.7, 1])
@@ -76,7 +76,7 @@ def test_a_gray_table_has_the_colors_of_the_colormap(steps):
     assert labels.features["color"].tolist() == to_hex(expected)
 
 
-def test_a_model_on_another_layer_has_the_colors_of_that_layer(quadrants):
+def test_applied_model_has_the_colors_of_the_layer_it_is_applied_to(quadrants):
     model = segment(quadrants, 4, rgb=True).model
     pixels = quadrants.astype(np.float32)
     layer = Image(pixels, rgb=True, contrast_limits=(20, 220), gamma=1.5)
@@ -84,13 +84,13 @@ def test_a_model_on_another_layer_has_the_colors_of_that_layer(quadrants):
     outcome = ApplyWork(model, source).run()
     labels, (recolored,) = labels_layer(outcome, source), recolored_layers(outcome, source)
     for label in range(1, 5):
-        # Floats stay what the mean is; a model of uint8 does not round them.
+        # The recolored layer has the dtype of the layer: means are not rounded to uint8.
         pixel = recolored.data[labels.data == label][0]
         expected = np.clip((pixel - 20) / 200, 0, 1) ** 1.5
         np.testing.assert_allclose(labels.colormap.color_dict[label][:3], expected, atol=1e-5)
 
 
-def test_clusters_show_the_colors_of_the_layer_in_names_and_merges(quadrants):
+def test_merged_cluster_has_the_mean_of_the_layer_colors(quadrants):
     twelve_bits = Image(quadrants.astype(np.uint16) * 16, rgb=True, contrast_limits=(0, 4080))
     labels, _ = segment_layer(twelve_bits, 4)
     plain, _ = segment_layer(Image(quadrants, rgb=True), 4)
@@ -101,9 +101,7 @@ def test_clusters_show_the_colors_of_the_layer_in_names_and_merges(quadrants):
     assert labels.features["color"][0] == here.hex_color(2)
 
 
-def test_the_dock_shows_the_layer_s_colors_also_without_labels(
-    viewer, open_dock, finish, quadrants
-):
+def test_dock_shows_the_layer_colors_without_a_labels_layer(viewer, open_dock, finish, quadrants):
     image = viewer.add_image(quadrants.astype(np.int64) * 10, rgb=True, contrast_limits=(0, 2550))
     dock = open_dock()
     dock.add_labels.value = False
@@ -123,7 +121,7 @@ def test_the_dock_shows_the_layer_s_colors_also_without_labels(
 # ------------------------------------------------------- labels that are no cluster
 
 
-def test_a_label_painted_by_hand_is_seen(quadrants):
+def test_label_painted_by_hand_is_visible(quadrants):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
     labels.selected_label = 5
     labels.paint((5, 5), 5)
@@ -137,7 +135,7 @@ def test_a_label_painted_by_hand_is_seen(quadrants):
 @pytest.mark.parametrize(
     "color", [(1, 0, 1), (0, 1, 1), (1, 1, 0), (0, 1, 0), (1, 0.5, 0), (0, 0, 1), (1, 0, 0)]
 )
-def test_it_has_no_cluster_s_color(color):
+def test_label_painted_by_hand_has_no_cluster_color(color):
     colormap = label_colormap({1: (*color, 1), 2: (1, 0, 1, 1), 3: (0.5, 0.5, 0.5)})
     unlisted = colormap.color_dict[None]
     assert unlisted[3] == 1
@@ -145,7 +143,7 @@ def test_it_has_no_cluster_s_color(color):
         assert np.abs(unlisted[:3] - colormap.color_dict[label][:3]).max() >= 0.5
 
 
-def test_it_keeps_its_color_unless_a_cluster_takes_it(quadrants):
+def test_label_painted_by_hand_keeps_its_color_until_a_cluster_has_it(quadrants):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
     clusters = Clusters(labels)
     unlisted = tuple(labels.colormap.color_dict[None])
@@ -158,7 +156,7 @@ def test_it_keeps_its_color_unless_a_cluster_takes_it(quadrants):
     assert tuple(labels.colormap.color_dict[None]) == unlisted
 
 
-def test_layers_of_an_earlier_version_get_it_with_the_next_change(quadrants):
+def test_transparent_color_of_other_labels_is_replaced_by_the_next_edit(quadrants):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4)
     colors = {**labels.colormap.color_dict, None: (0, 0, 0, 0)}
     labels.colormap = DirectLabelColormap(color_dict=colors)
@@ -169,7 +167,7 @@ def test_layers_of_an_earlier_version_get_it_with_the_next_change(quadrants):
     assert labels.colormap.color_dict[None][3] == 1
 
 
-def test_colors_of_napari_own_have_it_too(quadrant_labels):
+def test_cyclic_colormap_gets_a_color_for_other_labels(quadrant_labels):
     table = {"index": [1, 2, 3, 4], "pixels": [100] * 4, "percent": [25.0] * 4}
     layer = Labels(quadrant_labels, features=table)
     clusters = Clusters(layer)
@@ -178,8 +176,8 @@ def test_colors_of_napari_own_have_it_too(quadrant_labels):
     assert layer.colormap.color_dict[0][3] == 0
 
 
-def test_a_model_of_12_bits_is_not_black(quadrants, tmp_path):
-    """In scripts, where no layer tells how pixels are shown."""
+def test_colors_of_a_12_bit_model_are_not_black(quadrants, tmp_path):
+    """Without a layer, white is the smallest usual maximum above the palette: here 4095."""
     seg = segment(quadrants.astype(np.uint16) * 16, 4, rgb=True)
     plain = segment(quadrants, 4, rgb=True)
     np.testing.assert_allclose(seg.model.colors, plain.model.colors * 4080 / 4095, atol=1e-9)

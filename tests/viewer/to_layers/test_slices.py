@@ -1,4 +1,4 @@
-"""Stacks of slices: one model for all, for one, or for each."""
+"""Stacks: one model for all slices, for one slice, or for each slice."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ PLACE = {"scale": (4, 0.5, 0.7), "translate": (10, -3, 2), "units": ("um",) * 3}
 
 @pytest.fixture
 def film(quadrants):
-    """Four colors (T, Y, X, 3) that fade."""
+    """An RGB stack (T, Y, X, 3) of four colors that get darker."""
     return np.stack([quadrants // n for n in (1, 2, 3)])
 
 
 @pytest.fixture
 def ramp():
-    """A gray volume (Z, Y, X) in which every slice has three levels of its own."""
+    """A gray volume (Z, Y, X) with three gray values in each slice, other ones per slice."""
     volume = np.empty((4, 8, 10), np.uint16)
     for z in range(4):
         volume[z, :4], volume[z, 4:, :5], volume[z, 4:, 5:] = 100 + z, 900 + z, 5000 + z
     return volume
 
 
-def as_given(array, lazy):
+def make_data(array, lazy):
     return da.from_array(array, chunks=3) if lazy else array.copy()
 
 
-def told(layer):
+def record_in(layer):
     return layer.metadata[METADATA_KEY]
 
 
 @pytest.mark.parametrize("stack", ["none", "all", -1, 4, (0, 9), (1, 2, 3), (0.5,), (True,), [9]])
-def test_what_is_no_slice_is_refused(ramp, stack):
+def test_missing_slice_is_refused(ramp, stack):
     with pytest.raises(ValueError, match=r"stack must be .* in the shape \(4, 8, 10\), got"):
         segment_layer(Image(ramp, rgb=False), 3, stack=(0, 9, 9) if stack == "none" else stack)
 
@@ -65,8 +65,8 @@ def test_what_is_no_slice_is_refused(ramp, stack):
         ((1, 5), np.s_[1, 5]),
     ],
 )
-def test_one_slice_and_no_other(ramp, stack, index, lazy):
-    layer = Image(as_given(ramp, lazy), rgb=False, name="volume", **PLACE)
+def test_run_on_one_slice_changes_no_other_slice(ramp, stack, index, lazy):
+    layer = Image(make_data(ramp, lazy), rgb=False, name="volume", **PLACE)
     labels, recolored = segment_layer(layer, 2, stack=stack)
     alone = segment(ramp[index], 2, rgb=False)
     expected = np.zeros(ramp.shape, int)
@@ -75,18 +75,18 @@ def test_one_slice_and_no_other(ramp, stack, index, lazy):
     painted = ramp.copy()
     painted[index] = alone.recolored
     np.testing.assert_array_equal(recolored.data, painted)
-    assert told(labels)["model"] == alone.model.to_dict()
+    assert record_in(labels)["model"] == alone.model.to_dict()
     assert labels.features["pixels"].sum() == ramp[index].size
     for result in (labels, recolored):
         assert isinstance(result.data, da.Array) == lazy
         np.testing.assert_allclose(result.extent.world, layer.extent.world)
     np.testing.assert_array_equal(layer.data, ramp)
-    known = json.loads(json.dumps(told(labels)))
+    known = json.loads(json.dumps(record_in(labels)))
     again, _ = segment_layer(layer, **known["options"], stack=known["stack"])
     np.testing.assert_array_equal(again.data, labels.data)
 
 
-def test_one_frame_of_a_film(film, quadrant_labels):
+def test_run_on_one_rgb_slice(film, quadrant_labels):
     labels, recolored = segment_layer(Image(film, rgb=True), 4, stack=1)
     np.testing.assert_array_equal(labels.data[1], quadrant_labels)
     assert not labels.data[[0, 2]].any()
@@ -94,15 +94,15 @@ def test_one_frame_of_a_film(film, quadrant_labels):
     np.testing.assert_array_equal(recolored.data[1], segment(film[1], 4, rgb=True).recolored)
 
 
-def test_a_lazy_slice_reads_no_other(ramp):
+def test_lazy_run_reads_only_its_slice(ramp):
     read = []
 
-    def take(chunk, block_info=None):
+    def load(chunk, block_info=None):
         read.append(block_info[0]["chunk-location"][0])
         return chunk
 
     meta = np.empty((0, 0, 0), ramp.dtype)
-    lazy = da.from_array(ramp, chunks=(1, 8, 10)).map_blocks(take, dtype=ramp.dtype, meta=meta)
+    lazy = da.from_array(ramp, chunks=(1, 8, 10)).map_blocks(load, dtype=ramp.dtype, meta=meta)
     layer = Image(lazy, rgb=False, contrast_limits=(0, 9_000))
     read.clear()
     labels, _ = segment_layer(layer, 3, stack=2)
@@ -112,7 +112,7 @@ def test_a_lazy_slice_reads_no_other(ramp):
     assert set(read) == {2}
 
 
-def test_a_lazy_stack_keeps_its_dtype_around_a_slice(ramp):
+def test_lazy_result_of_one_slice_has_one_dtype(ramp):
     meta = np.empty((0, 0, 0), ramp.dtype)
     lazy = da.from_array(ramp, chunks=(2, 8, 10))
     lazy = lazy.map_blocks(lambda block: block.astype(">f8"), dtype=ramp.dtype, meta=meta)
@@ -124,12 +124,12 @@ def test_a_lazy_stack_keeps_its_dtype_around_a_slice(ramp):
         np.testing.assert_array_equal(plane, expected.data[index])
 
 
-def test_a_slice_has_the_mask_of_its_place(ramp):
+def test_one_slice_takes_its_slice_of_the_mask(ramp):
     mask = np.zeros(ramp.shape, int)
     mask[2, :, :6] = 1
     mask[1, :, 6:] = 1
-    for given in (mask, Labels(mask), da.from_array(mask)):
-        labels, _ = segment_layer(Image(ramp, rgb=False), 3, mask=given, stack=2)
+    for masked in (mask, Labels(mask), da.from_array(mask)):
+        labels, _ = segment_layer(Image(ramp, rgb=False), 3, mask=masked, stack=2)
         np.testing.assert_array_equal(
             labels.data > 0, (mask > 0) & (np.arange(4) == 2)[:, None, None]
         )
@@ -141,7 +141,7 @@ def test_a_slice_has_the_mask_of_its_place(ramp):
     assert not labels.data[3].any()
 
 
-def test_points_lie_in_their_slice(ramp):
+def test_coreset_positions_lie_in_their_slice(ramp):
     task = Task.of(
         [Image(ramp, rgb=False)],
         Options(n_clusters=3, coreset_size=10),
@@ -158,8 +158,8 @@ def test_points_lie_in_their_slice(ramp):
 
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("levels", [1, 2])
-def test_slices_of_several_runs_gather_in_one_layer(ramp, lazy, levels):
-    data = [as_given(ramp, lazy), as_given(ramp[:, ::2, ::2], lazy)][:levels]
+def test_runs_on_several_slices_share_one_layer(ramp, lazy, levels):
+    data = [make_data(ramp, lazy), make_data(ramp[:, ::2, ::2], lazy)][:levels]
     layer = Image(data if levels > 1 else data[0], multiscale=levels > 1, rgb=False)
     runs = [(1, 3), (3, 2), (1, 2)]
     earlier = segment_layer(layer, 3, stack=1, level=0)
@@ -185,16 +185,16 @@ def test_slices_of_several_runs_gather_in_one_layer(ramp, lazy, levels):
         assert not shown[2].any()
     if not lazy and levels == 1:
         assert labels.data[drawn[0]] == 7
-    # The three colors of the first run stay, for nobody knows what else has them.
+    # The three colors of the first run stay: other slices may contain their labels.
     assert set(labels.colormap.color_dict) == {None, 0, 1, 2, 3}
     assert labels.features["index"].tolist() == [1, 2]
-    assert told(labels)["stack"] == [1, None, None]
-    (other,) = told(labels)["earlier"]
+    assert record_in(labels)["stack"] == [1, None, None]
+    (other,) = record_in(labels)["earlier"]
     assert (other["stack"], other["options"]["n_clusters"]) == ([3, None, None], 2)
-    assert json.loads(json.dumps(told(labels))) == told(labels)
+    assert json.loads(json.dumps(record_in(labels))) == record_in(labels)
 
 
-def test_more_labels_than_a_byte_holds_gather_too():
+def test_slice_with_more_labels_than_uint8_holds():
     volume = np.arange(2 * 20 * 20, dtype=np.uint16).reshape(2, 20, 20)
     layer = Image(volume, rgb=False)
     earlier = segment_layer(layer, 2, stack=0)[0]
@@ -212,8 +212,8 @@ def apply_to(layer, model):
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("levels", [1, 2])
 @pytest.mark.parametrize("before", ["whole", "each", "applied"])
-def test_a_slice_replaces_no_other_whatever_made_it(ramp, before, levels, lazy):
-    data = [as_given(ramp, lazy), as_given(ramp[:, ::2, ::2], lazy)][:levels]
+def test_slice_replaces_no_other_slice_of_any_result(ramp, before, levels, lazy):
+    data = [make_data(ramp, lazy), make_data(ramp[:, ::2, ::2], lazy)][:levels]
     layer = Image(data if levels > 1 else data[0], multiscale=levels > 1, rgb=False)
     if before == "applied":
         earlier = apply_to(layer, segment(ramp, 3, rgb=False).model)
@@ -231,23 +231,23 @@ def test_a_slice_replaces_no_other_whatever_made_it(ramp, before, levels, lazy):
         for now, made, was in zip(layer_levels(old), layer_levels(new), were, strict=True):
             np.testing.assert_array_equal(np.asarray(now)[2], np.asarray(made)[2])
             np.testing.assert_array_equal(np.asarray(now)[[0, 1, 3]], was[[0, 1, 3]])
-    # What a script holds of the run before is not written to.
+    # A script may hold the arrays of the earlier run: they are not changed.
     for each, were in zip(held, kept, strict=True):
         for level, was in zip(each, were, strict=True):
             np.testing.assert_array_equal(np.asarray(level), was)
     labels = earlier[0]
     assert set(labels.colormap.color_dict) == {None, 0, 1, 2, 3}
-    assert told(labels)["stack"] == [2, None, None]
-    (other,) = told(labels)["earlier"]
+    assert record_in(labels)["stack"] == [2, None, None]
+    (other,) = record_in(labels)["earlier"]
     assert other["stack"] == ("whole" if before == "applied" else before)
     whole = segment_layer(layer, 3, level=0)[0]
     update_layer(labels, whole)
     for now, made in zip(layer_levels(labels), layer_levels(whole), strict=True):
         np.testing.assert_array_equal(np.asarray(now), np.asarray(made))
-    assert "earlier" not in told(labels)
+    assert "earlier" not in record_in(labels)
 
 
-def test_a_slice_of_channels_replaces_no_other(ramp):
+def test_slice_of_channels_replaces_no_other_slice(ramp):
     layers = [Image(ramp, rgb=False), Image(ramp[..., ::-1].copy(), rgb=False)]
     labels, colors = segment_layer(layers, 3, stack="each")
     earlier = [labels, *colors]
@@ -262,7 +262,7 @@ def test_a_slice_of_channels_replaces_no_other(ramp):
         assert not np.array_equal(old.data[1], was[1])
 
 
-def test_a_slice_keeps_the_colors_beneath_a_highlight(ramp):
+def test_slice_keeps_colors_behind_a_highlight(ramp):
     layer = Image(ramp, rgb=False)
     labels = segment_layer(layer, 3)[0]
     color = tuple(labels.colormap.color_dict[3])
@@ -272,7 +272,7 @@ def test_a_slice_keeps_the_colors_beneath_a_highlight(ramp):
     assert tuple(labels.colormap.color_dict[3]) == color
 
 
-def test_a_slice_of_another_shape_begins_anew(ramp):
+def test_slice_of_another_shape_replaces_the_data(ramp):
     earlier = segment_layer(Image(ramp, rgb=False), 3)[0]
     smaller = Image(ramp[:, :6], rgb=False)
     update_layer(earlier, segment_layer(smaller, 3, stack=2)[0])
@@ -284,8 +284,8 @@ def test_a_slice_of_another_shape_begins_anew(ramp):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_each_slice(film, quadrant_labels, lazy):
-    layer = Image(as_given(film, False), rgb=True, **PLACE)
+def test_one_model_for_each_slice(film, quadrant_labels, lazy):
+    layer = Image(make_data(film, False), rgb=True, **PLACE)
     if lazy:
         layer.data = da.from_array(film, chunks=(2, 9, 9, 3))
     labels, recolored = segment_layer(layer, 4, stack="each", method="full")
@@ -300,8 +300,8 @@ def test_each_slice(film, quadrant_labels, lazy):
     for result in (labels, recolored):
         assert isinstance(result.data, da.Array) == lazy
         np.testing.assert_allclose(result.extent.world, layer.extent.world)
-    known = json.loads(json.dumps(told(labels)))
-    assert known == told(labels)
+    known = json.loads(json.dumps(record_in(labels)))
+    assert known == record_in(labels)
     assert known["model"] == expected.model.to_dict()
     again, _ = segment_layer(layer, **known["options"], stack=known["stack"])
     np.testing.assert_array_equal(again.data, labels.data)
@@ -309,10 +309,10 @@ def test_each_slice(film, quadrant_labels, lazy):
 
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("level", [0, 1])
-def test_each_slice_of_a_pyramid_that_halves_the_slices(ramp, level, lazy):
+def test_one_model_for_each_slice_with_fewer_slices_in_coarse_levels(ramp, level, lazy):
     finest = ramp.repeat(2, axis=0).repeat(2, axis=1)
     arrays = [finest, finest[::2, ::2]]
-    data = [as_given(each, lazy) for each in arrays]
+    data = [make_data(each, lazy) for each in arrays]
     layer = Image(data, multiscale=True, rgb=False, **PLACE)
     labels, recolored = segment_layer(layer, 3, stack="each", level=level)
     fitted = segment_slices(arrays[level], 3, rgb=False)
@@ -323,13 +323,13 @@ def test_each_slice_of_a_pyramid_that_halves_the_slices(ramp, level, lazy):
             expected = model.apply(array[z])
             np.testing.assert_array_equal(labels.data[n][z], expected[0])
             np.testing.assert_array_equal(recolored.data[n][z], expected[1])
-    assert told(labels)["level"] == level
+    assert record_in(labels)["level"] == level
     np.testing.assert_allclose(labels.extent.world, layer.extent.world)
 
 
 @pytest.mark.parametrize("place", [0, 3, 5, 7])
-def test_one_slice_of_a_pyramid_that_halves_the_slices(ramp, place):
-    """What napari shows of the coarse level at a slice of the finest is what is painted."""
+def test_one_slice_with_fewer_slices_in_coarse_levels(ramp, place):
+    """The painted slice of the coarse level is the slice that napari shows."""
     finest = ramp.repeat(2, axis=0).repeat(2, axis=1)
     layer = Image([finest, finest[::2, ::2]], multiscale=True, rgb=False)
     mask = np.zeros(finest.shape, int)
@@ -342,6 +342,6 @@ def test_one_slice_of_a_pyramid_that_halves_the_slices(ramp, place):
     assert labels.data[1].astype(bool).sum() == 8 * 7
 
 
-def test_a_picture_is_a_stack_of_one(quadrants, quadrant_labels):
+def test_2d_image_is_a_stack_of_one_slice(quadrants, quadrant_labels):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4, stack="each")
     np.testing.assert_array_equal(labels.data, quadrant_labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,10 +18,15 @@ from napari_kmeans.segmentation import (
     summarize_with_options,
 )
 from napari_kmeans.stacks import StackSegmentation, segment_slices_with_options
+from napari_kmeans.viewer.background.paint_levels import (
+    Painted,
+    paint_levels,
+    painting_effort,
+)
 from napari_kmeans.viewer.from_layers.channels import source_of_channels
 from napari_kmeans.viewer.from_layers.masks import mask_levels
-from napari_kmeans.viewer.from_layers.source import EACH, Source, spatial_shape
-from napari_kmeans.viewer.from_layers.starts import StartMarks
+from napari_kmeans.viewer.from_layers.source import EACH, Source
+from napari_kmeans.viewer.from_layers.start_marks import StartMarks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,33 +112,21 @@ class Task:
             options = replace(self.options, init=colors, n_clusters=len(colors))
             return replace(self, options=options, start=None).run(progress)
         source = self.source
-        others = [level for level in range(source.n_levels) if level != source.level]
-        ends = self._shares(others)
-        fitted = self._fit(part_of(progress, 0, ends[0]))
-        painted = {source.level: (fitted.labels, fitted.recolored)}
-        for level, start, end in zip(others, ends, ends[1:], strict=False):
-            painted[level] = fitted.model.apply(
-                self._part(level), mask=self._mask(level), progress=part_of(progress, start, end)
-            )
-        pairs = [self._registered(level, *painted[level]) for level in range(source.n_levels)]
+        parts = [self._part(level) for level in range(source.n_levels)]
+        fit_share = _fit_share(parts, source.level)
+        fitted = self._fit(part_of(progress, 0, fit_share))
+
+        def paint(level: int, report: Report | None) -> Painted:
+            return fitted.model.apply(parts[level], mask=self._mask(level), progress=report)
+
+        known = {source.level: (fitted.labels, fitted.recolored)}
+        painted = paint_levels(parts, paint, known, part_of(progress, fit_share, 1))
+        pairs = [self._registered(level, *pair) for level, pair in enumerate(painted)]
         labels, recolored = zip(*pairs, strict=True)
         if not source.multiscale:
             return replace(fitted, labels=labels[0], recolored=recolored[0])
         fitted.table.attrs["level"] = source.level
         return replace(fitted, labels=list(labels), recolored=list(recolored))
-
-    def _shares(self, others: list[int]) -> Any:
-        """Return the share of the work that is done after the fit, and after each other level."""
-        efforts = [_FIT_EFFORT * self._n_pixels(self.source.level)]
-        for level in others:
-            lazy = is_dask(self.source.levels[level])
-            efforts.append(0 if lazy else self._n_pixels(level))
-        return np.cumsum(efforts) / sum(efforts)
-
-    def _n_pixels(self, level: int) -> int:
-        source = self.source
-        shape = spatial_shape(self._part(level), source.rgb or bool(source.channels))
-        return int(np.prod(shape, dtype=np.int64))
 
     def _fit(self, progress: Report | None) -> AnySegmentation:
         pixels, mask = self.fitted_part, self._mask(self.source.level)
@@ -206,3 +200,12 @@ class Task:
             all_labels, all_recolored = np.zeros(shape, labels.dtype), np.array(array)
         all_labels[index], all_recolored[index] = labels, recolored
         return all_labels, all_recolored
+
+
+def _fit_share(parts: list[Any], fitted_level: int) -> float:
+    """Return the share of the progress that the fit takes; painting takes the rest."""
+    fit: int = _FIT_EFFORT * math.prod(parts[fitted_level].shape)
+    painting = sum(
+        painting_effort(part) for level, part in enumerate(parts) if level != fitted_level
+    )
+    return fit / max(fit + painting, 1)

@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Layer, Shapes
 
 from napari_kmeans.options import OPTIONS
 from napari_kmeans.viewer.dock.choices import level_choices, level_field, stack_field
-from napari_kmeans.viewer.from_layers.marks_watcher import can_start
+from napari_kmeans.viewer.from_layers.marks_watcher import can_hold_marks
 from napari_kmeans.viewer.widgets.form import (
     add_scroll_area,
     folder_with,
@@ -178,7 +178,7 @@ class Fields(Container[Any]):
         return words + [
             (each.name, each)
             for each in self.viewer.layers
-            if each is chosen or can_start(each, image)
+            if each is chosen or can_hold_marks(each, image)
         ]
 
     def _levels(self, _combo_box: Any) -> list[tuple[str, Any]]:

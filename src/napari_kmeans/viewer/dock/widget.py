@@ -19,7 +19,7 @@ from napari_kmeans.viewer.dock.choices import stack_to_fit
 from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.from_layers.channels import can_be_channels
-from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_starts
+from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_marks
 from napari_kmeans.viewer.from_layers.source import EACH
 from napari_kmeans.viewer.panels.apply_panel import ApplyPanel
 from napari_kmeans.viewer.panels.clusters_panel import ClustersPanel
@@ -193,7 +193,7 @@ class KMeansWidget(Fields):
         """Ask for as many clusters as are pointed at."""
         layer = self._start_layer()
         if layer is not None:
-            self.n_clusters.value = count_starts(layer) or self.n_clusters.value
+            self.n_clusters.value = count_marks(layer) or self.n_clusters.value
 
     def _on_marks_changed(self) -> None:
         self._count_marks()

@@ -1,1 +1,1 @@
-"""From napari layers to arrays, masks, starts and channels."""
+"""Convert napari layers to arrays, masks, starting colors and channels."""

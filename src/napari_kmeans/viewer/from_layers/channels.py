@@ -1,4 +1,4 @@
-"""Several layers as the channels of one image."""
+"""Use several image layers as the channels of one image."""
 
 from __future__ import annotations
 
@@ -16,19 +16,28 @@ if TYPE_CHECKING:
 
 
 def can_be_channels(layers: Sequence[Any]) -> bool:
-    """Return whether layers are two or more images without colors, on the same pixels."""
+    """Return whether layers are two or more gray images with the same shapes at all levels."""
     return len(layers) > 1 and _problem(layers) is None
 
 
 def source_of_channels(layers: Sequence[Image]) -> Source:
-    """Take the snapshot of layers as one image, with a channel for each.
+    """Return a snapshot of layers as one image with one channel for each layer.
 
-    The first layer tells where the image lies in the world.
+    The image lies in the world where the first layer lies.
+
+    Parameters
+    ----------
+    layers : sequence of napari.layers.Image
+
+    Returns
+    -------
+    Source
+        The channels are the last axis of its levels.
 
     Raises
     ------
     ValueError
-        If the layers are fewer than two, or not on the same pixels.
+        If there are fewer than two layers, if a layer has colors, or if the shapes differ.
     """
     problem = "got a single one" if len(layers) < 2 else _problem(layers)
     if problem is not None:
@@ -37,37 +46,40 @@ def source_of_channels(layers: Sequence[Image]) -> Source:
             "choose layers that show channels of one image."
         )
     sources = [Source.of(layer) for layer in layers]
-    levels = [_stacked(arrays) for arrays in zip(*(each.levels for each in sources), strict=True)]
-    channels = tuple(Channel(each.name, each.unique_id, each.display) for each in sources)
+    levels = [
+        _stack_channels(arrays)
+        for arrays in zip(*(source.levels for source in sources), strict=True)
+    ]
+    channels = tuple(Channel(source.name, source.unique_id, source.display) for source in sources)
     return replace(
         sources[0],
         name=" + ".join(channel.name for channel in channels),
         unique_id=" ".join(channel.unique_id for channel in channels),
         levels=tuple(levels),
         channels=channels,
-        origins=tuple(origin for each in sources for origin in each.origins),
+        origins=tuple(origin for source in sources for origin in source.origins),
     )
 
 
 def _problem(layers: Iterable[Any]) -> str | None:
-    """Return what keeps layers from being channels of one image."""
+    """Return the reason why layers cannot be the channels of one image; None if they can."""
     shapes = None
     for layer in layers:
         if not isinstance(layer, Image) or layer.rgb:
             return f"got {layer!r}"
-        here = [tuple(level.shape) for level in layer_levels(layer)]
-        if here != (shapes or here):
-            return f"got {layer.name!r} of shape {here[0]} beside {shapes[0] if shapes else ()}"
-        shapes = here
+        layer_shapes = [tuple(level.shape) for level in layer_levels(layer)]
+        shapes = shapes or layer_shapes
+        if layer_shapes != shapes:
+            return f"got {layer.name!r} of shape {layer_shapes[0]} beside {shapes[0]}"
     return None
 
 
-def _stacked(arrays: tuple[Any, ...]) -> Any:
-    """Return arrays as the last axis of one, lazy if one of them is."""
+def _stack_channels(arrays: tuple[Any, ...]) -> Any:
+    """Stack arrays along a new last axis; the result is lazy if any array is lazy."""
     if not any(is_dask(array) for array in arrays):
         return np.stack([np.asarray(array) for array in arrays], axis=-1)
     import dask.array as da
 
     image = da.stack([da.asarray(array) for array in arrays], axis=-1)
-    # One chunk along the channels: a pixel is never split.
+    # One chunk along the channels: a chunk must contain all channels of its pixels.
     return image.rechunk({image.ndim - 1: -1})

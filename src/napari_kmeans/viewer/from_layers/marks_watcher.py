@@ -1,4 +1,4 @@
-"""What the dock knows of layers that one points with: which may be used, and when they change."""
+"""Find the layers that can mark starting colors, and watch the marks of one layer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from napari.layers import Labels, Points
 from qtpy.QtCore import QTimer
 
-from napari_kmeans.viewer.from_layers.starts import labels_of
-from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.from_layers.start_marks import nonzero_labels
+from napari_kmeans.viewer.provenance import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,33 +18,37 @@ if TYPE_CHECKING:
     from qtpy.QtCore import QObject
 
 
-def can_start(layer: Any, image: Image | None) -> bool:
-    """Return whether a layer has marks over an image, or is an empty one to put them into."""
+def can_hold_marks(layer: Any, image: Image | None) -> bool:
+    """Return whether a layer can mark starting colors of an image.
+
+    Points and Labels layers can, if they overlap the image in the world or are
+    empty. The points of a coreset cannot: they are a result.
+    """
     if image is None or not isinstance(layer, Points | Labels):
         return False
-    if layer.metadata.get(METADATA_KEY, {}).get("kind") == "coreset":
+    if kind_of(layer) == "coreset":
         return False
     n_axes = min(layer.ndim, image.ndim)
     first, last = layer.extent.world[:, -n_axes:]
     low, high = image.extent.world[:, -n_axes:]
-    # An empty layer extends from NaN to NaN.
+    # The extent of an empty layer is NaN: both comparisons are then false.
     return not (np.any(first > high) or np.any(last < low))
 
 
-def count_starts(layer: Points | Labels) -> int | None:
-    """Return how many clusters a layer asks for; None if that is not known before it is read."""
+def count_marks(layer: Points | Labels) -> int | None:
+    """Return the number of clusters that a layer marks; None for lazy labels, to read nothing."""
     if isinstance(layer, Points):
         return int(np.sum(layer.shown))
-    return len(labels_of(layer.data)) if isinstance(layer.data, np.ndarray) else None
+    return len(nonzero_labels(layer.data)) if isinstance(layer.data, np.ndarray) else None
 
 
 class MarksWatcher:
-    """The layer that clusters start from, and what is to be done when its marks change.
+    """A watcher that calls a function after the marks of a layer have changed.
 
     Parameters
     ----------
     parent : QObject
-        That for which it watches.
+        The Qt parent of the timer: the watcher stops when it is deleted.
     changed : callable
         Called without arguments after points are added, moved or removed, and
         after a stroke.
@@ -52,22 +56,24 @@ class MarksWatcher:
 
     def __init__(self, parent: QObject, changed: Callable[[], None]) -> None:
         self._layer: Layer | None = None
-        # napari tells of some strokes before it has drawn them.
-        self._soon = QTimer(parent)
-        self._soon.setSingleShot(True)
-        self._soon.timeout.connect(changed)
+        # napari emits the event of some strokes before it draws them: wait for the
+        # next turn of the event loop.
+        self._timer = QTimer(parent)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(changed)
 
     def watch(self, layer: Layer | None) -> None:
-        """Watch another layer, or none."""
+        """Watch this layer instead of the current one; None watches no layer."""
         if self._layer is not None:
-            self._event(self._layer).disconnect(self._on_event)
+            self._mark_event(self._layer).disconnect(self._on_event)
         self._layer = layer
         if layer is not None:
-            self._event(layer).connect(self._on_event)
+            self._mark_event(layer).connect(self._on_event)
 
-    def _event(self, layer: Layer) -> Any:
-        # A Labels layer that shows a result gets new data with each run.
+    def _mark_event(self, layer: Layer) -> Any:
+        # Not `data` for labels: each run replaces the data of a result, and would
+        # make a live run start again without end.
         return layer.events.data if isinstance(layer, Points) else layer.events.paint
 
     def _on_event(self, _event: Any) -> None:
-        self._soon.start(0)
+        self._timer.start(0)

@@ -1,4 +1,4 @@
-"""Snapshots of image layers: their pixels at every resolution, and what of them to fit."""
+"""Take snapshots of image layers: their pixels at all levels, and the part to cluster."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from napari_kmeans.imaging.blocks import as_lazy
+from napari_kmeans.imaging.slices import corresponding_slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
 
 WHOLE, EACH = "whole", "each"
 Stack: TypeAlias = str | tuple[int | None, ...]
-"""One model for all slices, one for each, or the index of one slice; None: all of an axis."""
+"""The slices to cluster: "whole" fits one model to all slices, "each" one model to each slice.
+
+A tuple is the index of one slice in the finest level, with None for the axes of the slice.
+"""
 
 ENOUGH_PIXELS = 4_000_000
-"""A coreset of a level with as many stands for the finest one."""
+"""Pixels of a level that is fine enough: its coreset represents the finest level."""
 
-DISPLAY = (
+DISPLAY_ATTRIBUTES = (
     "contrast_limits",
     "colormap",
     "gamma",
@@ -30,25 +34,25 @@ DISPLAY = (
     "rendering",
     "depiction",
 )
-_SPATIAL = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
+_SPATIAL_ATTRIBUTES = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
 
 
 class Origin(NamedTuple):
-    """Where the pixels of a layer are from: a file, or a sample of this package."""
+    """The source of the pixels of a layer: a file, or a sample of this package."""
 
     path: str | None
     sample: str | None
 
     @classmethod
     def of(cls, layer: Image) -> Origin:
-        """Return what the layer knows of it."""
+        """Return the source that napari stores in a layer."""
         path, sample = layer.source.path, layer.source.sample
         is_own = sample is not None and sample[0] == "napari-kmeans"
         return cls(path if isinstance(path, str) else None, sample[1] if is_own else None)
 
 
 class Channel(NamedTuple):
-    """The layer that a channel is from: its name, its identity, the way it is shown."""
+    """The layer that gives an image one of its channels."""
 
     name: str
     unique_id: str
@@ -57,32 +61,33 @@ class Channel(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What an image layer was when it was asked for, whatever becomes of it later.
+    """A snapshot of an image layer. Later changes of the layer have no effect.
+
+    Pixels that are changed in place are the exception: arrays are not copied.
 
     Attributes
     ----------
     name : str
     unique_id : str
-        Tells this layer from every other, also after it is renamed.
+        The `unique_id` of the layer. It stays the same when the layer is renamed.
     levels : tuple of arrays
-        The layer's data, the finest first; a single one unless `multiscale`.
-        Lazy ones are dask arrays.
+        The data of the layer, finest level first; one array unless `multiscale`.
+        Arrays of zarr are converted to dask arrays.
     multiscale : bool
     rgb : bool
     spatial : dict
         Scale, translate, rotate, shear, affine, units and axis labels.
     display : dict
-        Contrast limits, colormap and the other ways in which pixels are shown.
+        Contrast limits, colormap, gamma, interpolation, rendering and depiction.
     level : int
-        The one that is fitted.
+        The level that is fitted.
     stack : "whole", "each" or tuple of int or None
-        Whether one model is fitted to all slices, one to each, or one to the
-        slice of this index in the finest level.
+        The slices that are clustered, as in `Stack`.
     channels : tuple of Channel
-        Where several layers are the image, each of them; the channels are then
-        the last axis of the levels.
+        The layers that are the channels of the image, which are the last axis of
+        the levels. Empty if the image is a single layer.
     origins : tuple of Origin
-        One for each layer.
+        The source of the pixels of each layer.
     """
 
     name: str
@@ -107,26 +112,28 @@ class Source:
             multiscale=layer.multiscale,
             rgb=layer.rgb,
             spatial=spatial_attributes(layer),
-            display=_attributes(layer, DISPLAY),
+            display=_copy_attributes(layer, DISPLAY_ATTRIBUTES),
             origins=(Origin.of(layer),),
         )
 
     def fitted_on(self, level: int | None, stack: Any, method: str) -> Source:
-        """Return the same source with a choice of what is fitted.
+        """Return the same source with another level and other slices to cluster.
 
         Parameters
         ----------
         level : int or None
-            None chooses by `default_level`.
+            The level to fit; None chooses by `default_level`.
         stack : "whole", "each", int or tuple of int or None
+            An index may be shorter than the shape: the missing items are None.
         method : str
+            "coreset" or "full", for the choice of the level.
 
         Raises
         ------
         ValueError
-            If the layer has no such level or slice.
+            If the layer does not have the level or the slice.
         """
-        stack = checked_stack(stack, self.shape)
+        stack = complete_stack(stack, self.shape)
         if level is None:
             level = default_level([self.shape_of(n) for n in range(self.n_levels)], stack, method)
         if level not in range(self.n_levels):
@@ -138,47 +145,50 @@ class Source:
 
     @property
     def data(self) -> Any:
-        """The pixels at full resolution."""
+        """The pixels of the finest level."""
         return self.levels[0]
 
     @property
     def n_levels(self) -> int:
-        """The number of resolutions."""
+        """The number of levels."""
         return len(self.levels)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The spatial shape at full resolution, without the channels."""
+        """The shape of the finest level without the channels."""
         return self.shape_of(0)
 
     def shape_of(self, level: int) -> tuple[int, ...]:
-        """Return the spatial shape of a level."""
+        """Return the shape of a level without the channels."""
         return spatial_shape(self.levels[level], self.rgb or bool(self.channels))
 
     def index_of(self, level: int) -> tuple[Any, ...] | None:
-        """Return the index of the one slice that is clustered; None if all are."""
+        """Return the index, in a level, of the slice that is clustered; None if all slices are."""
         if isinstance(self.stack, str):
             return None
-        return index_at(self.stack, self.shape, self.shape_of(level))
+        return index_at_level(self.stack, self.shape, self.shape_of(level))
 
 
 def layer_levels(layer: Layer) -> list[Any]:
-    """Return the arrays of an image or labels layer, the finest first."""
+    """Return the arrays of an Image or Labels layer, finest level first."""
     return list(layer.data) if layer.multiscale else [layer.data]
 
 
 def spatial_shape(array: Any, channels_last: bool) -> tuple[int, ...]:
-    """Return the shape of an image without its channels."""
+    """Return the shape of an image without the channels."""
     shape = tuple(array.shape)
     return shape[:-1] if channels_last else shape
 
 
 def spatial_attributes(layer: Layer) -> dict[str, Any]:
-    """Return what says where a layer lies in the world."""
-    return {**_attributes(layer, _SPATIAL), "affine": layer.affine.affine_matrix.copy()}
+    """Return copies of the attributes that place a layer in the world."""
+    return {
+        **_copy_attributes(layer, _SPATIAL_ATTRIBUTES),
+        "affine": layer.affine.affine_matrix.copy(),
+    }
 
 
-def _attributes(layer: Layer, names: Iterable[str]) -> dict[str, Any]:
+def _copy_attributes(layer: Layer, names: Iterable[str]) -> dict[str, Any]:
     return {name: _copy(getattr(layer, name)) for name in names}
 
 
@@ -187,14 +197,27 @@ def _copy(value: Any) -> Any:
 
 
 def default_level(shapes: list[tuple[int, ...]], stack: Stack, method: str) -> int:
-    """Return the level to fit: the coarsest with pixels enough for a coreset, else the finest."""
+    """Return the level to fit, 0 being the finest.
+
+    For a coreset, it is the coarsest level of at least four million pixels among the
+    slices that are fitted. It is the finest level for the method "full", or if no level
+    has that many pixels.
+
+    Parameters
+    ----------
+    shapes : list of tuple of int
+        The shape of each level without the channels, finest first.
+    stack : "whole", "each" or tuple of int or None
+    method : str
+    """
     if method == "full":
         return 0
-    sizes = [_fitted_pixels(shape, shapes[0], stack) for shape in shapes]
-    return max((n for n, size in enumerate(sizes) if size >= ENOUGH_PIXELS), default=0)
+    sizes = [_count_fitted_pixels(shape, shapes[0], stack) for shape in shapes]
+    return max((level for level, size in enumerate(sizes) if size >= ENOUGH_PIXELS), default=0)
 
 
-def _fitted_pixels(shape: tuple[int, ...], finest: tuple[int, ...], stack: Stack) -> int:
+def _count_fitted_pixels(shape: tuple[int, ...], finest: tuple[int, ...], stack: Stack) -> int:
+    """Return the number of pixels of a level to which one model is fitted."""
     if stack == WHOLE:
         fitted: tuple[int, ...] = shape
     elif isinstance(stack, str):
@@ -204,45 +227,64 @@ def _fitted_pixels(shape: tuple[int, ...], finest: tuple[int, ...], stack: Stack
     return int(np.prod(fitted, dtype=np.int64))
 
 
-def checked_stack(stack: Any, shape: tuple[int, ...]) -> Stack:
-    """Return "whole", "each" or an index of one slice for every axis.
+def complete_stack(stack: Any, shape: tuple[int, ...]) -> Stack:
+    """Check the choice of slices, and complete the index of one slice.
+
+    Parameters
+    ----------
+    stack : "whole", "each", int or sequence of int or None
+        An index of one slice may be shorter than the shape.
+    shape : tuple of int
+        The shape of the finest level without the channels.
+
+    Returns
+    -------
+    str or tuple of int or None
+        "whole", "each", or an index with one item for each axis.
 
     Raises
     ------
     ValueError
-        If it is none of these, or not in the image.
+        If `stack` is none of these, or if the image does not have the slice.
     """
     if isinstance(stack, str) and stack in (WHOLE, EACH):
         return stack
     index = stack if isinstance(stack, tuple | list) else (stack,)
     index = (*index, *[None] * (len(shape) - len(index)))
     fits = len(index) == len(shape) and all(
-        place is None
-        or (isinstance(place, int | np.integer) and not isinstance(place, bool) and 0 <= place < n)
-        for place, n in zip(index, shape, strict=True)
+        item is None
+        or (isinstance(item, int | np.integer) and not isinstance(item, bool) and 0 <= item < size)
+        for item, size in zip(index, shape, strict=True)
     )
     if not fits or None not in index:
         raise ValueError(
             f"stack must be 'whole', 'each' or the index of a slice in the shape {shape}, got "
             f"{stack!r}: give whole numbers from 0, with None for the axes of the slice."
         )
-    return tuple(None if place is None else int(place) for place in index)
+    return tuple(None if item is None else int(item) for item in index)
 
 
-def index_at(
+def index_at_level(
     slice_index: tuple[int | None, ...], finest: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[Any, ...]:
-    """Return the index, for arrays of this shape, of a slice of the finest level."""
-    # As napari rounds when it chooses the slice of another level.
+    """Return the index of a slice of the finest level in an array of another level.
+
+    Parameters
+    ----------
+    slice_index : tuple of int or None
+        The index in the finest level.
+    finest, shape : tuple of int
+        The shapes of the finest level and of the other level, without the channels.
+    """
     return tuple(
-        slice(None) if place is None else min(round(place * size / full), size - 1)
-        for place, full, size in zip(slice_index, finest, shape, strict=True)
+        slice(None) if item is None else corresponding_slice(item, full, size)
+        for item, full, size in zip(slice_index, finest, shape, strict=True)
     )
 
 
 def shown_slice(layer: Image) -> tuple[int | None, ...]:
-    """Return the index of the slice of a layer that is in view, None for the axes that are."""
-    # The one place where napari tells it with the order of the axes, units and
-    # transforms taken into account.
+    """Return the index of the slice in view, with None for the axes on the screen."""
+    # napari has no public attribute for this. `_data_slice` accounts for the order of
+    # the axes, for units and for the transforms of the layer.
     point = layer._data_slice.point
-    return tuple(None if np.isnan(place) else round(float(place)) for place in point)
+    return tuple(None if np.isnan(item) else round(float(item)) for item in point)

@@ -1,1 +1,1 @@
-"""From results to napari layers, and edits of their labels."""
+"""Build napari layers from results, update them in place, and edit their clusters."""

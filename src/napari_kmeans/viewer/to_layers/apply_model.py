@@ -1,4 +1,4 @@
-"""A model on an image that it was not fitted to: whether it fits, and what it gives."""
+"""Apply a model to an image layer that it was not fitted to."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.measuring import cluster_table
 from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.viewer.background.paint_levels import paint_levels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.viewer.from_layers.source import Source
 
-_SLAB = 2**20
+_COUNT_PIECE = 2**20
+"""Pixels that one task counts."""
 
 
 def check_channels(model: KMeansModel, source: Source) -> None:
-    """Check that a model can be applied to an image layer.
+    """Check that a model and an image layer have the same kind of channels.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def check_channels(model: KMeansModel, source: Source) -> None:
     if model.channel_axis is not None and not model.rgb:
         raise ValueError(
             f"the model compares {model.n_channels} channels, and {name!r} is a single layer: "
-            "select layers like those it was fitted to and run again, all as channels."
+            "select layers like those of its fit and run again, all as channels."
         )
     if model.rgb and not source.rgb:
         raise ValueError(
@@ -55,16 +57,18 @@ def check_channels(model: KMeansModel, source: Source) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ApplyWork:
-    """A model, and the image layer to paint by it.
+    """A model and the image layer to apply it to, as work for the background.
 
     Attributes
     ----------
     model : KMeansModel
     source : Source
-        Levels in memory are painted at once, lazy ones when they are looked
-        at; but the one at `source.level` is read, to be counted.
+        The image. Levels in memory are painted by `run`, lazy levels when they are
+        viewed. The level `source.level` is read by `run` in any case, to count its
+        pixels.
     fitted : Segmentation or None
-        The one that the model is from, for what it tells of the fit.
+        The segmentation that contains the model. Its options and its distortion
+        are those of the result.
     """
 
     model: KMeansModel
@@ -77,18 +81,18 @@ class ApplyWork:
         Returns
         -------
         Segmentation
-            With lists of labels and recolored images if the source has levels.
+            `labels` and `recolored` are lists if the source is multiscale.
 
         Warns
         -----
         UserWarning
-            If the image seems to be in other units than the model's.
+            If the image seems to have other units than the model.
         """
         model, source, fitted = self.model, self.source, self.fitted
-        _warn_of_units(model, source)
+        _warn_of_other_units(model, source)
         labels, recolored = self._paint(part_of(progress, 0, 0.5))
         image = source.levels[source.level]
-        counts = _count(model, image, labels[source.level], part_of(progress, 0.5, 1))
+        counts = _count_pixels(model, image, labels[source.level], part_of(progress, 0.5, 1))
         return Segmentation(
             labels=labels if source.multiscale else labels[0],
             recolored=recolored if source.multiscale else recolored[0],
@@ -101,28 +105,26 @@ class ApplyWork:
 
     def _paint(self, progress: Report | None) -> Any:
         """Return the labels and the recolored images of all levels."""
-        n_levels = self.source.n_levels
-        painted = [
-            self.model.paint(
-                self.model.open(pixels),
-                part_of(progress, level / n_levels, (level + 1) / n_levels),
-            )
-            for level, pixels in enumerate(self.source.levels)
-        ]
+        model, levels = self.model, self.source.levels
+        painted = paint_levels(
+            levels,
+            lambda level, report: model.paint(model.open(levels[level]), report),
+            progress=progress,
+        )
         return map(list, zip(*painted, strict=True))
 
 
-def _count(
+def _count_pixels(
     model: KMeansModel, image: Any, labels: Any, progress: Report | None
 ) -> NDArray[np.int64]:
-    """Return the number of pixels (K,) of each cluster."""
+    """Return the number of pixels (K,) of each cluster in one level."""
     if not is_dask(labels):
         flat = labels.reshape(-1)
         n_labels = model.n_clusters + 1
-        parts = map_slices(
-            lambda part: np.bincount(flat[part], minlength=n_labels), flat.size, _SLAB
+        pieces = map_slices(
+            lambda piece: np.bincount(flat[piece], minlength=n_labels), flat.size, _COUNT_PIECE
         )
-        counts: NDArray[np.int64] = np.sum(parts, axis=0, dtype=np.int64)
+        counts: NDArray[np.int64] = np.sum(pieces, axis=0, dtype=np.int64)
         return counts[1:]
     pixels = (open_pixels(image, rgb=model.rgb),)
     step = Progress(progress).stage(1, count_steps(pixels))
@@ -132,8 +134,11 @@ def _count(
     return counts
 
 
-def _warn_of_units(model: KMeansModel, source: Source) -> None:
-    """Compare the units of the coarsest level with those of a model."""
+def _warn_of_other_units(model: KMeansModel, source: Source) -> None:
+    """Warn if the coarsest level seems to have other units than the model.
+
+    The coarsest level has the fewest pixels to read.
+    """
     pixels = model.open(source.levels[-1])
     sentence = describe_other_units(pixels, model.palette, model.dtype, repr(source.name))
     if sentence is not None:

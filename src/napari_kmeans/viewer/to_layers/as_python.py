@@ -1,4 +1,4 @@
-"""A result of the dock as a script: where its pixels can be read again, and what was done."""
+"""Write a result of the dock as a Python script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
 from napari_kmeans.viewer.from_layers.source import EACH
-from napari_kmeans.viewer.to_layers.clusters import joined_by_hand
+from napari_kmeans.viewer.provenance import joined_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,20 +22,22 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.to_layers.result import Result
 
-_WINDOW = 256
-"""Pixels along each axis that are compared of lazy images."""
+_COMPARED_SIDE = 256
+"""Pixels of a lazy image that are compared along each axis, in its middle."""
 
 
 def script_of(result: Result, masks: str = "masks") -> str:
-    """Return a script that gives a result again.
+    """Return a script that computes a result again.
 
-    Files that the pixels may be from are read, to see whether they are.
+    napari stores the file or the sample that a layer was opened from. The script reads
+    its pixels from there if the layer still has the same pixels; this function reads
+    the file to compare them.
 
     Parameters
     ----------
     result : Result
     masks : str
-        What the list of the masks is called in napari's console.
+        The name of the list of masks in napari's console.
     """
     task, source, model = result.task, result.task.source, result.outcome.model
     names = [channel.name for channel in source.channels] or [source.name]
@@ -52,61 +54,66 @@ def script_of(result: Result, masks: str = "masks") -> str:
         groups=model.center_labels.tolist()
         if isinstance(model, KMeansModel) and model.merged_labels is not None
         else None,
-        joined=None if result.labels is None else joined_by_hand(result.labels),
+        joined=None if result.labels is None else joined_labels(result.labels),
         part=_part_of(source),
     )
 
 
 def _part_of(source: Source) -> Part:
-    places = [source.index_of(level) for level in range(source.n_levels)]
+    """Return the level and the slices of the image that were clustered."""
+    indices = [source.index_of(level) for level in range(source.n_levels)]
     index = tuple(
-        tuple(None if isinstance(at, slice) else int(at) for at in place)
-        for place in places
-        if place is not None
+        tuple(None if isinstance(item, slice) else int(item) for item in level_index)
+        for level_index in indices
+        if level_index is not None
     )
     return Part(source.level, source.n_levels, index, source.stack == EACH)
 
 
 def _sample_of(source: Source) -> str | None:
-    """Return the sample of this package that the pixels are, if they are one."""
+    """Return the name of the sample whose pixels an image has, or None."""
     sample = source.origins[0].sample
     if source.channels or source.multiscale or sample not in SAMPLES:
         return None
-    return sample if _is_same(source.data, SAMPLES[sample]()) else None
+    return sample if _have_same_pixels(source.data, SAMPLES[sample]()) else None
 
 
 def _paths_of(source: Source) -> list[str] | None:
-    """Return the file of each channel, or None where not all pixels are those of a file."""
+    """Return the file of each channel; None unless all pixels are those of the files."""
     paths = []
     for channel, origin in enumerate(source.origins):
         pixels = [array[..., channel] if source.channels else array for array in source.levels]
-        if origin.path is None or not _are_in_file(pixels, Path(origin.path)):
+        if origin.path is None or not _file_has_pixels(Path(origin.path), pixels):
             return None
         paths.append(origin.path)
     return paths
 
 
-def _are_in_file(levels: Sequence[Any], path: Path) -> bool:
+def _file_has_pixels(path: Path, levels: Sequence[Any]) -> bool:
+    """Return whether a file has the same levels as a layer."""
     try:
         picture = read_image(path)
     except UnreadableImageError:
         return False
-    found = picture.levels if len(levels) > 1 else (picture.pixels,)
-    return len(found) == len(levels) and all(map(_is_same, levels, found))
+    file_levels = picture.levels if len(levels) > 1 else (picture.pixels,)
+    return len(file_levels) == len(levels) and all(map(_have_same_pixels, levels, file_levels))
 
 
-def _is_same(here: Any, there: Any) -> bool:
-    """Return whether two arrays hold the same; of lazy ones, what is in the middle is compared."""
-    if here.shape != there.shape or here.dtype != there.dtype or is_dask(here) != is_dask(there):
+def _have_same_pixels(first: Any, second: Any) -> bool:
+    """Return whether two arrays are equal. Only the middle of lazy arrays is read."""
+    if first.shape != second.shape or first.dtype != second.dtype:
         return False
-    if is_dask(here):
-        # A sample of the pixels depends on the chunks.
-        if here.chunks != there.chunks:
+    if is_dask(first) != is_dask(second):
+        return False
+    if is_dask(first):
+        # The pixels of a coreset depend on the chunks.
+        if first.chunks != second.chunks:
             return False
-        here, there = _middle(here), _middle(there)
-    return np.array_equal(here, there, equal_nan=here.dtype.kind == "f")
+        first, second = _read_middle(first), _read_middle(second)
+    return np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
 
 
-def _middle(array: Any) -> Any:
-    starts = [max(size - _WINDOW, 0) // 2 for size in array.shape]
-    return np.asarray(array[tuple(slice(start, start + _WINDOW) for start in starts)])
+def _read_middle(array: Any) -> Any:
+    """Return the middle of a lazy array as a numpy array."""
+    starts = [max(size - _COMPARED_SIDE, 0) // 2 for size in array.shape]
+    return np.asarray(array[tuple(slice(start, start + _COMPARED_SIDE) for start in starts)])

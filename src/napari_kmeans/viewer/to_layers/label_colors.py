@@ -1,4 +1,4 @@
-"""The colors of labels: those in which the recolored layer is shown."""
+"""Colors for labels: those in which napari shows the recolored layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.painting import round_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.from_layers.source import Source
 
+    Color = NDArray[np.floating[Any]]
+
 TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 
-_UNLISTED = np.array(
+_UNLISTED_COLORS = np.array(
     [
         [1, 0, 1],
         [0, 1, 1],
@@ -34,49 +36,69 @@ _UNLISTED = np.array(
         [1, 1, 1],
     ]
 )
-"""Colors to choose from for labels that are no cluster, the most conspicuous first."""
+"""Colors to choose from for labels that are no cluster, the most striking first."""
 
-_ALIKE = 0.1
-"""The distance below which two colors from 0 to 1 cannot be told apart at a glance."""
+_SIMILAR = 0.1
+"""Distance between colors from 0 to 1 below which they look the same at a glance."""
 
 
 def label_colormap(colors: Mapping[Any, Any]) -> DirectLabelColormap:
-    """Return the colormap of the clusters with these colors.
+    """Return a colormap that gives each cluster its color.
 
-    Label 0 is transparent. All other labels that are no cluster, such as a new
-    one that is painted by hand, share a visible color that is no cluster's.
+    Label 0 is transparent. Labels that are no cluster, for example a new label that
+    the user paints by hand, share one visible color that no cluster has.
 
     Parameters
     ----------
     colors : mapping from label to color (3,) or (4,)
-        A color for None is kept if it is visible and unlike all clusters.
+        The key None holds the color of labels that are no cluster. It is replaced
+        if it is transparent or similar to the color of a cluster.
     """
-    taken = [np.asarray(color)[:3] for label, color in colors.items() if label not in (None, 0)]
+    listed = [np.asarray(color)[:3] for label, color in colors.items() if label not in (None, 0)]
     unlisted = colors.get(None, TRANSPARENT)
-    is_seen = len(unlisted) == 3 or unlisted[3] > 0
-    if not is_seen or _distances(np.asarray(unlisted)[None, :3], taken)[0] < _ALIKE:
-        unlisted = _UNLISTED[_distances(_UNLISTED, taken).argmax()]
+    is_visible = len(unlisted) == 3 or unlisted[3] > 0
+    distance = _distances_to_nearest(np.asarray(unlisted)[None, :3], listed)[0]
+    if not is_visible or distance < _SIMILAR:
+        farthest = _distances_to_nearest(_UNLISTED_COLORS, listed).argmax()
+        unlisted = _UNLISTED_COLORS[farthest]
     return DirectLabelColormap(color_dict={**colors, None: unlisted, 0: TRANSPARENT})
 
 
-def _distances(candidates: Floats, taken: list[Any]) -> Floats:
-    """Return the distance (n,) of each color to the nearest of those taken."""
+def color_of_label(colormap: Any, label: int) -> Color:
+    """Return the color (4,) of a label from 0 to 1 in any colormap of a Labels layer."""
+    if isinstance(colormap, DirectLabelColormap):
+        return np.asarray(colormap.color_dict.get(label, colormap.default_color))
+    # napari's "show selected" makes all other labels transparent in `map`.
+    every_label = colormap.model_copy(update={"use_selection": False})
+    return np.asarray(every_label.map(np.array([label]))[0])
+
+
+def colors_of_labels(colormap: Any, labels: Iterable[int]) -> dict[Any, Color]:
+    """Return the color of every label that a direct colormap lists; else those of `labels`."""
+    if isinstance(colormap, DirectLabelColormap):
+        return dict(colormap.color_dict)
+    colors = {label: color_of_label(colormap, label) for label in labels}
+    return dict(label_colormap(colors).color_dict)
+
+
+def _distances_to_nearest(candidates: Floats, colors: list[Any]) -> Floats:
+    """Return the distance of each candidate (n, 3) to the nearest of some colors, (n,)."""
     nearest = np.full(len(candidates), np.inf)
-    for color in taken:
+    for color in colors:
         nearest = np.minimum(nearest, np.linalg.norm(candidates - color, axis=1))
     return nearest
 
 
 def shown_colors(values: NDArray[Any], source: Source) -> Floats:
-    """Return the colors (n, 3) from 0 to 1 in which napari shows pixels of a source.
+    """Return the colors (n, 3) from 0 to 1 in which napari shows pixels of a layer.
 
     Parameters
     ----------
     values : (n, C) array
-        In channel units.
+        Pixels in channel units.
     source : Source
-        Its contrast limits and gamma count; for gray its colormap too. Several
-        channels are added up, as napari blends them.
+        Its contrast limits and gamma apply; for gray pixels its colormap applies too.
+        The colors of several channels are added, as in napari's additive blending.
     """
     if source.rgb:
         return _brightness(values, source.display)
@@ -89,8 +111,8 @@ def shown_colors(values: NDArray[Any], source: Source) -> Floats:
 
 
 def _brightness(values: NDArray[Any], display: dict[str, Any]) -> Floats:
-    """Return values between contrast limits as numbers from 0 to 1, with gamma applied."""
-    # Halves: the difference of the greatest numbers has no float.
+    """Scale values from the contrast limits to the range 0 to 1, and apply gamma."""
+    # Halve first, so that the difference of two large floats cannot overflow.
     low, high = (float(limit) / 2 for limit in display["contrast_limits"])
     levels = (np.asarray(values, np.float64) / 2 - low) / (high - low)
     return np.asarray(np.clip(levels, 0, 1) ** display["gamma"])
@@ -99,14 +121,15 @@ def _brightness(values: NDArray[Any], display: dict[str, Any]) -> Floats:
 def cluster_colors(outcome: AnySegmentation, source: Source) -> Floats:
     """Return the colors (K, 3) from 0 to 1 in which the recolored layer shows each cluster."""
     means = outcome.table.filter(like="mean ").to_numpy(np.float64)
-    # The recolored image has the dtype of the source, also where the model is of another.
+    # Round to the dtype of the layer, as the recolored image is. A model that is applied
+    # to another layer may have another dtype.
     return shown_colors(round_to(means, np.dtype(source.data.dtype)), source)
 
 
-def shown_table(outcome: AnySegmentation, source: Source) -> pd.DataFrame:
-    """Return the table of an outcome with the colors that are on the screen.
+def layer_table(outcome: AnySegmentation, source: Source) -> pd.DataFrame:
+    """Return the table of a result with the colors in which napari shows the clusters.
 
-    Where there are several levels, it says which one was counted.
+    For a multiscale layer, the column `level` is the level whose pixels were counted.
     """
     table = outcome.table.copy()
     table["color"] = to_hex(cluster_colors(outcome, source))

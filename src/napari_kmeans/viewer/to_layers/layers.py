@@ -1,4 +1,4 @@
-"""Build napari layers of a result: labels, recolored image, sampled pixels."""
+"""Build the napari layers of a result: labels, recolored images and the points of a coreset."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Points
 
-from napari_kmeans._version import __version__
-from napari_kmeans.viewer.provenance import METADATA_KEY, sign
-from napari_kmeans.viewer.to_layers.label_colors import cluster_colors, label_colormap, shown_table
+from napari_kmeans.viewer.provenance import run_metadata, sign
+from napari_kmeans.viewer.to_layers.label_colors import cluster_colors, label_colormap, layer_table
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 
 if TYPE_CHECKING:
@@ -17,24 +16,24 @@ if TYPE_CHECKING:
 
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.background.task import AnySegmentation
-    from napari_kmeans.viewer.from_layers.source import Source
+    from napari_kmeans.viewer.from_layers.source import Channel, Source
 
 
 def labels_layer(segmentation: AnySegmentation, source: Source) -> Labels:
-    """Build the layer of the labels, in the colors of the palette."""
+    """Build the Labels layer of a result, in the colors of the recolored layer."""
     labels = Labels(
         segmentation.labels,
         multiscale=source.multiscale,
         colormap=_colormap(segmentation, source),
-        features=shown_table(segmentation, source),
-        **_identity("labels", segmentation, source),
+        features=layer_table(segmentation, source),
+        **_common_arguments("labels", segmentation, source),
     )
     watch_edits(labels)
     return sign(labels)
 
 
 def recolored_layers(segmentation: AnySegmentation, source: Source) -> list[Image]:
-    """Build the layer of the image in the colors of the palette, or one for each channel."""
+    """Build the layer of the recolored image, or one layer for each channel."""
     if source.channels:
         return [
             _recolored_channel(number, segmentation, source)
@@ -45,97 +44,115 @@ def recolored_layers(segmentation: AnySegmentation, source: Source) -> list[Imag
         multiscale=source.multiscale,
         rgb=source.rgb,
         **source.display,
-        **_identity("recolored", segmentation, source),
+        **_common_arguments("recolored", segmentation, source),
     )
     return [sign(recolored)]
 
 
 def _recolored_channel(number: int, segmentation: AnySegmentation, source: Source) -> Image:
+    """Build the layer of one channel of the recolored image."""
     channel, recolored = source.channels[number], segmentation.recolored
     levels = [level[..., number] for level in recolored] if source.multiscale else None
-    identity = _identity("recolored", segmentation, source)
-    # Told from its neighbors, when a later run looks for it.
-    identity["metadata"][METADATA_KEY]["channel"] = channel.unique_id
-    identity["name"] = f"{channel.name} recolored"
+    arguments = _common_arguments("recolored", segmentation, source, channel)
     layer = Image(
         recolored[..., number] if levels is None else levels,
         multiscale=source.multiscale,
         rgb=False,
         **channel.display,
-        **identity,
+        **arguments,
     )
     return sign(layer)
 
 
 def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
-    """Build the layer of the sampled pixels: area by weight, color by cluster.
+    """Build the Points layer of a coreset: one point for each sampled pixel.
+
+    The area of a point grows with its weight. Its color is that of its cluster.
 
     Raises
     ------
     ValueError
-        If there is no coreset, because the method was "full".
+        If there is no coreset because the method is "full".
     """
     coreset = segmentation.coreset
     if coreset is None:
-        raise ValueError('method must be "coreset" for points, got "full": there is no sample.')
+        raise ValueError(
+            'method must be "coreset" for points, got "full", which samples no pixels: '
+            'choose "coreset".'
+        )
     points = coreset.points if source.rgb or source.channels else coreset.points[:, 0]
     model = segmentation.model
     labels, _ = model.paint(model.open(points), recolored=False)
     sample = Points(
-        _in_finest(coreset.positions, source),
+        _positions_in_finest(coreset.positions, source),
         ndim=len(source.shape),
         size=_point_sizes(coreset.weights, source),
         face_color=_colormap(segmentation, source).map(labels),
         border_width=0.1,
         border_color="white",
         features={"index": labels, "weight": coreset.weights},
-        **_identity("coreset", segmentation, source),
+        **_common_arguments("coreset", segmentation, source),
     )
     return sign(sample)
 
 
-def _in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
-    """Carry positions in what was fitted into the pixels of the finest level."""
+def _positions_in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
+    """Return the positions (n, D) in the finest level of pixels of the fitted level.
+
+    Parameters
+    ----------
+    positions : (n, d) array
+        Positions in the level, or in the slice of the level, that was fitted.
+    source : Source
+    """
     n_axes = len(source.shape)
-    index = (None,) * n_axes if isinstance(source.stack, str) else source.stack
+    slice_index = (None,) * n_axes if isinstance(source.stack, str) else source.stack
     factors = np.divide(source.shape, source.shape_of(source.level))
-    places = np.empty((len(positions), n_axes))
+    in_finest = np.empty((len(positions), n_axes))
     columns = iter(positions.T)
-    for axis, place in enumerate(index):
-        if place is None:
-            places[:, axis] = (next(columns) + 0.5) * factors[axis] - 0.5
+    for axis, index in enumerate(slice_index):
+        if index is None:
+            # Coordinates are integers at pixel centers: the edge of both levels is -0.5.
+            in_finest[:, axis] = (next(columns) + 0.5) * factors[axis] - 0.5
         else:
-            places[:, axis] = place
-    return places
+            in_finest[:, axis] = index
+    return in_finest
 
 
-def _identity(kind: str, segmentation: AnySegmentation, source: Source) -> dict[str, Any]:
-    """Return the name, provenance and place in the world of a layer of the result."""
-    provenance = {
-        "kind": kind,
-        "version": __version__,
-        "source": source.name,
-        "source_id": source.unique_id,
-        "options": segmentation.options.to_dict(),
-        "level": source.level,
-        "stack": source.stack if isinstance(source.stack, str) else list(source.stack),
-        "model": segmentation.model.to_dict(),
-        "distortion": segmentation.distortion,
-    }
-    return {
-        "name": f"{source.name} {kind}",
-        "metadata": {METADATA_KEY: provenance},
-        **source.spatial,
-    }
+def _common_arguments(
+    kind: str, segmentation: AnySegmentation, source: Source, channel: Channel | None = None
+) -> dict[str, Any]:
+    """Return the arguments of every layer of a result: name, metadata and place in the world.
+
+    The layer of one channel has the name of the channel, and its `unique_id` in the
+    metadata: a later run updates the layer of the same channel.
+    """
+    metadata = run_metadata(
+        kind,
+        source.name,
+        source.unique_id,
+        options=segmentation.options.to_dict(),
+        level=source.level,
+        stack=source.stack,
+        model=segmentation.model.to_dict(),
+        distortion=segmentation.distortion,
+        channel_id=None if channel is None else channel.unique_id,
+    )
+    name = source.name if channel is None else channel.name
+    return {"name": f"{name} {kind}", "metadata": metadata, **source.spatial}
 
 
 def _colormap(segmentation: AnySegmentation, source: Source) -> DirectLabelColormap:
-    """Return the colors in which the recolored layer shows each label."""
+    """Return a colormap with the colors in which napari shows the recolored layer."""
     labels = segmentation.table["index"].tolist()
     return label_colormap(dict(zip(labels, cluster_colors(segmentation, source), strict=True)))
 
 
 def _point_sizes(weights: np.ndarray, source: Source) -> Any:
-    """Return diameters in pixels: areas grow with weights; a hundred fill a row if equal."""
+    """Return the diameters (n,) of points in pixels of the finest level.
+
+    A point of mean weight is a hundredth of the image's longer side. Areas are
+    proportional to weights, within limits that keep every point visible.
+    """
     relative = np.sqrt(weights / weights.mean())
     return max(source.shape[-2:]) / 100 * np.clip(relative, 0.4, 4)

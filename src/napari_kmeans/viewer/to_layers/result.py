@@ -1,4 +1,4 @@
-"""The latest result of a dock: what was done, what came out, and the layers that show it."""
+"""The latest result of the dock: its task, its outcome and its layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels
 
-from napari_kmeans.viewer.to_layers.label_colors import shown_table
+from napari_kmeans.viewer.to_layers.label_colors import layer_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A run that has come to its end.
+    """The result of a finished run.
 
     Attributes
     ----------
     task : Task
-        The source and the options.
+        The source and the options of the run.
     outcome : Segmentation or StackSegmentation
     layers : tuple of napari.layers.Layer
-        Those in the viewer that show it; the user may have removed some since.
+        The layers of the result. The user may have removed some from the viewer.
     """
 
     task: Task
@@ -35,19 +35,19 @@ class Result:
 
     @property
     def labels(self) -> Labels | None:
-        """The layer of the labels, if there is one."""
+        """The Labels layer of the result, or None."""
         return next((layer for layer in self.layers if isinstance(layer, Labels)), None)
 
     @property
     def table(self) -> pd.DataFrame:
-        """The table that the layer of the labels shows, or that of the run."""
+        """The table in the Labels layer, which the user may have edited; else that of the run."""
         if self.labels is not None:
             features: pd.DataFrame = self.labels.features
             if {"index", "percent", "color"} <= set(features):
                 return features
-        return shown_table(self.outcome, self.task.source)
+        return layer_table(self.outcome, self.task.source)
 
     @property
     def recolored(self) -> list[Image]:
-        """The recolored layer, or that of each channel."""
+        """The recolored layer, or the layer of each recolored channel."""
         return [layer for layer in self.layers if isinstance(layer, Image)]

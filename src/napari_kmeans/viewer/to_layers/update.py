@@ -1,4 +1,4 @@
-"""Results of earlier runs in the viewer: found by what runs wrote, and changed in place."""
+"""Find the layers of an earlier run in the viewer, and update them in place."""
 
 from __future__ import annotations
 
@@ -9,123 +9,111 @@ from napari.layers import Image, Labels, Layer, Points
 
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.viewer.from_layers.source import (
-    DISPLAY,
-    index_at,
+    DISPLAY_ATTRIBUTES,
+    index_at_level,
     layer_levels,
     spatial_attributes,
 )
-from napari_kmeans.viewer.provenance import METADATA_KEY, is_copy, sign
-from napari_kmeans.viewer.to_layers.clusters import without_veil
+from napari_kmeans.viewer.provenance import is_copy, recorded_slice, result_key, take_record
+from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
 from napari_kmeans.viewer.to_layers.label_table import forget_strokes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# In this order: the colors and sizes of a layer must fit data that is already there.
-_UPDATED: dict[type[Layer], tuple[str, ...]] = {
+# The data first: colors, sizes and features must match the number of points or labels.
+_UPDATED_ATTRIBUTES: dict[type[Layer], tuple[str, ...]] = {
     Labels: ("data", "colormap", "features"),
-    Image: ("data", *DISPLAY),
+    Image: ("data", *DISPLAY_ATTRIBUTES),
     Points: ("data", "size", "face_color", "features"),
 }
-_KEPT = ("stack", "level", "options", "model", "distortion")
 
 
 def find_result(layers: Iterable[Layer], result: Layer) -> Layer | None:
-    """Return the latest layer that an earlier run made of the same source for the same purpose.
+    """Return the topmost layer that a new result may replace, or None.
 
-    A layer is known by what a run wrote into its metadata, never by its name,
-    so a layer that somebody else named alike is not touched. Nor is a duplicate
-    that the user made of a result.
+    The layer has the same kind and the same source, according to its record. Names
+    do not count: a user may give any layer the name of a result. Duplicates that the
+    user made of a result do not match.
     """
-    matches = [layer for layer in layers if _key(layer) == _key(result) and not is_copy(layer)]
+    key = _match_key(result)
+    matches = [layer for layer in layers if _match_key(layer) == key and not is_copy(layer)]
     return matches[-1] if matches else None
 
 
-def _key(layer: Layer) -> tuple[Any, ...]:
-    """Return what two layers must share for one to take the other's data."""
-    provenance = _provenance(layer)
-    identity = (provenance.get(name) for name in ("kind", "source_id", "channel"))
-    # napari can change neither of these in place.
+def _match_key(layer: Layer) -> tuple[Any, ...]:
+    """Return the properties that two layers share if one can take the data of the other."""
+    # napari cannot change these two in place.
     fixed = getattr(layer, "rgb", None), getattr(layer, "multiscale", None)
-    return type(layer), layer.ndim, *fixed, *identity
-
-
-def _provenance(layer: Layer) -> dict[str, Any]:
-    return dict(layer.metadata.get(METADATA_KEY, {}))
+    return type(layer), layer.ndim, *fixed, *result_key(layer)
 
 
 def update_layer(layer: Layer, result: Layer) -> None:
-    """Give `layer` what `result` holds; its name and the user's own metadata stay.
+    """Give a layer the data, the colors, the table and the record of a new result.
 
-    A result of a single slice replaces that slice only. All others stay,
-    whatever made them.
+    The name of the layer and the user's own metadata stay. A result of a single
+    slice replaces this slice only: all other slices stay, whether they come from a
+    run or were painted by hand.
     """
-    values = {name: getattr(result, name) for name in _UPDATED[type(result)]}
-    provenance = _provenance(result)
-    if _gathers(layer, result):
-        values |= _gathered(layer, result)
-        provenance["earlier"] = _earlier_runs(layer, provenance["stack"])
-    # First of all: the list of clusters is told of new data and of a new table, and reads
-    # from the metadata what was counted.
-    layer.metadata = {**layer.metadata, METADATA_KEY: provenance}
-    sign(layer)
+    values = {name: getattr(result, name) for name in _UPDATED_ATTRIBUTES[type(result)]}
+    keeps_slices = _can_insert_slice(layer, result)
+    if keeps_slices:
+        values |= _insert_slice(layer, result)
+    # Before data and table: their events make the list of clusters read from the record
+    # which slice and which level were counted.
+    take_record(layer, result, keeps_slices=keeps_slices)
     for name, value in values.items():
         setattr(layer, name, value)
     if isinstance(layer, Labels):
         forget_strokes(layer)
-    _move(layer, result)
+    _move_to(layer, result)
 
 
-def _move(layer: Layer, result: Layer) -> None:
-    """Put a layer where another lies."""
-    here = spatial_attributes(layer)
+def _move_to(layer: Layer, result: Layer) -> None:
+    """Give a layer the place of another layer in the world."""
+    current = spatial_attributes(layer)
     for name, value in spatial_attributes(result).items():
-        # With each of these, napari reads what is in view anew.
-        if not np.array_equal(here[name], value):
+        # Set only what differs: napari reads the pixels in view again for each attribute.
+        if not np.array_equal(current[name], value):
             setattr(layer, name, value)
 
 
-def _gathers(layer: Layer, result: Layer) -> bool:
-    """Return whether a result is of one slice of a stack, and fits into the data of a layer."""
-    if isinstance(result, Points) or not _is_of_one_slice(result):
+def _can_insert_slice(layer: Layer, result: Layer) -> bool:
+    """Return whether a result is one slice of a stack that fits into the data of a layer."""
+    if isinstance(result, Points) or recorded_slice(result) is None:
         return False
     shapes = [[level.shape for level in layer_levels(each)] for each in (layer, result)]
     dtypes = [np.dtype(each.dtype) for each in (layer, result)]
     return shapes[0] == shapes[1] and (isinstance(result, Labels) or dtypes[0] == dtypes[1])
 
 
-def _is_of_one_slice(layer: Layer) -> bool:
-    return isinstance(_provenance(layer).get("stack"), list)
-
-
-def _gathered(layer: Layer, result: Layer) -> dict[str, Any]:
-    """Return the data of a layer with the slice of another run, and colors for both."""
-    place = _provenance(result)["stack"]
+def _insert_slice(layer: Layer, result: Layer) -> dict[str, Any]:
+    """Return the data of a layer with the slice of a new result, and colors for both."""
+    slice_index = recorded_slice(result)
+    assert slice_index is not None
     shapes = [level.shape[: layer.ndim] for level in layer_levels(layer)]
-    # A whole stack may be held elsewhere too, as the outcome of its run.
-    copied = not _is_of_one_slice(layer)
+    # Copy the stack of an earlier run, because a script may hold its result. After that,
+    # only the layer holds the copy.
+    copied = recorded_slice(layer) is None
     levels = [
-        _with_slice(old, new, index_at(place, shapes[0], shape), copied)
+        _replace_slice(old, new, index_at_level(tuple(slice_index), shapes[0], shape), copied)
         for old, new, shape in zip(layer_levels(layer), layer_levels(result), shapes, strict=True)
     ]
     values: dict[str, Any] = {"data": levels if layer.multiscale else levels[0]}
     if isinstance(result, Labels):
-        colors = getattr(without_veil(layer.colormap), "color_dict", {})
+        colors = getattr(without_highlight(layer.colormap), "color_dict", {})
         values["colormap"] = label_colormap({**colors, **result.colormap.color_dict})
     return values
 
 
-def _with_slice(old: Any, new: Any, index: tuple[Any, ...], copied: bool) -> Any:
-    """Return `old` with a slice of `new`, in place where it is in memory and not to be copied."""
+def _replace_slice(old: Any, new: Any, index: tuple[Any, ...], copied: bool) -> Any:
+    """Return `old` with a slice of `new`.
+
+    An array in memory is changed in place unless it is `copied`, or must be converted
+    to hold the labels of both.
+    """
     dtype = np.promote_types(old.dtype, new.dtype)
     old = old.copy().astype(dtype) if is_dask(old) else old.astype(dtype, copy=copied)
     old[index] = new[index]
     return old
-
-
-def _earlier_runs(layer: Layer, place: list[int | None]) -> list[dict[str, Any]]:
-    """Return what is to be known of other runs whose slices a layer still shows."""
-    latest = _provenance(layer)
-    runs = [*latest.get("earlier", []), {name: latest.get(name) for name in _KEPT}]
-    return [run for run in runs if run["stack"] != place]

@@ -1,4 +1,4 @@
-"""Starting colors from points and strokes: which pixels they are, and how the dock follows."""
+"""Starting colors from points and strokes, and the fields of the dock that show them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.notifications import notification_manager
 
 from napari_kmeans import segment, segment_layer, segment_slices
-from napari_kmeans.viewer.from_layers.marks_watcher import can_start, count_starts
+from napari_kmeans.viewer.from_layers.marks_watcher import can_hold_marks, count_marks
 from napari_kmeans.viewer.from_layers.source import Source
-from napari_kmeans.viewer.from_layers.starts import StartMarks
+from napari_kmeans.viewer.from_layers.start_marks import StartMarks
 from napari_kmeans.viewer.provenance import METADATA_KEY
 
 PLACE = {"scale": (2, 0.5), "rotate": 30, "translate": (10, -3), "shear": [0.2]}
@@ -21,7 +21,7 @@ CORNERS = [(2, 3), (1, 17), (15, 4), (18, 12)]
 
 @pytest.fixture
 def noise():
-    """An image without clusters: K-means ends where its start leads."""
+    """An image without clusters: the result of K-means depends on its start."""
     return np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
 
 
@@ -30,25 +30,25 @@ def options_of(layer):
 
 
 def points_over(image, pixels, **place):
-    """Points that lie, in the world, over the centers of these pixels."""
+    """Return points that lie over the centers of these pixels in the world."""
     empty = Points(np.empty((0, len(pixels[0]))), **place)
     world = [image.data_to_world(pixel) for pixel in pixels]
     return Points(np.array([empty.world_to_data(at) for at in world]), name="seeds", **place)
 
 
 def strokes_on(image, boxes):
-    """Labels 3, 7, … in boxes of an image of this shape."""
+    """Return the labels 3, 7, … in boxes of an array of the image's shape."""
     labels = np.zeros(image.shape[:2], np.uint16)
     for number, box in enumerate(boxes):
         labels[box] = 3 + 4 * number
     return labels
 
 
-# ---------------------------------------------------------------- which pixels
+# --------------------------------------------------------------- marked pixels
 
 
 @pytest.mark.parametrize("method", ["full", "coreset"])
-def test_points_start_from_the_pixels_under_them(noise, method):
+def test_points_start_from_the_colors_under_them(noise, method):
     layer = Image(noise, name="noise", rgb=True)
     pixels = [(0, 0), (29, 39), (7, 31), (12, 2), (3, 3)]
     labels, recolored = segment_layer(layer, init=Points(pixels), method=method)
@@ -61,7 +61,7 @@ def test_points_start_from_the_pixels_under_them(noise, method):
     assert not np.array_equal(labels.data, segment(noise, 5, rgb=True, method=method).labels)
 
 
-def test_clusters_are_numbered_from_dark_to_bright(quadrants, quadrant_labels):
+def test_labels_are_numbered_from_dark_to_bright(quadrants, quadrant_labels):
     layer = Image(quadrants, rgb=True)
     for pixels in (CORNERS, CORNERS[::-1]):
         labels, _ = segment_layer(layer, init=Points(pixels))
@@ -69,7 +69,7 @@ def test_clusters_are_numbered_from_dark_to_bright(quadrants, quadrant_labels):
 
 
 @pytest.mark.parametrize("nudge", [-0.49, 0.49])
-def test_points_lie_in_the_world(noise, nudge):
+def test_points_are_mapped_through_the_world(noise, nudge):
     layer = Image(noise, rgb=True, **PLACE)
     pixels = np.array([(5, 31), (28, 0), (13, 7)])
     points = points_over(layer, pixels + nudge, **ELSEWHERE)
@@ -77,21 +77,21 @@ def test_points_lie_in_the_world(noise, nudge):
     assert options_of(labels)["init"] == noise[tuple(pixels.T)].tolist()
 
 
-def test_points_that_are_not_shown_do_not_count(noise):
+def test_hidden_points_are_ignored(noise):
     points = Points([(1, 1), (2, 2), (99, 99)], shown=[True, True, False])
     labels, _ = segment_layer(Image(noise, rgb=True), init=points)
     assert options_of(labels)["init"] == [noise[1, 1].tolist(), noise[2, 2].tolist()]
 
 
-def test_a_stroke_starts_from_its_mean_color(noise):
+def test_stroke_starts_from_its_mean_color(noise):
     boxes = [np.s_[3:9, 4:30], np.s_[20:22, :5], np.s_[29:, 39:]]
     labels, _ = segment_layer(Image(noise, rgb=True), init=Labels(strokes_on(noise, boxes)))
     expected = [noise[box].reshape(-1, 3).mean(axis=0) for box in boxes]
     np.testing.assert_allclose(options_of(labels)["init"], expected, rtol=1e-12)
 
 
-def test_strokes_lie_in_the_world(noise):
-    """A canvas that is turned, finer than the image, and reaches beyond it."""
+def test_strokes_are_mapped_through_the_world(noise):
+    """The Labels layer is rotated, finer than the image, and larger than the image."""
     layer = Image(noise, rgb=True, scale=(3, 3), translate=(5, 7))
     canvas = np.zeros((200, 200), np.uint8)
     canvas[20:60, 30:31], canvas[90:95, 0:190] = 1, 2
@@ -109,29 +109,29 @@ def test_strokes_lie_in_the_world(noise):
     np.testing.assert_allclose(options_of(labels)["init"], means, rtol=1e-12)
 
 
-def test_many_marked_pixels_are_added_up_in_pieces(noise, monkeypatch):
+def test_pieces_of_marked_pixels_give_the_same_colors(noise, monkeypatch):
     strokes = strokes_on(noise, [np.s_[:20], np.s_[20:]])
-    whole, _ = segment_layer(Image(noise, rgb=True), init=Labels(strokes))
-    monkeypatch.setattr("napari_kmeans.viewer.from_layers.starts.PIECE_PIXELS", 7)
+    at_once, _ = segment_layer(Image(noise, rgb=True), init=Labels(strokes))
+    monkeypatch.setattr("napari_kmeans.viewer.from_layers.start_marks.PIECE_PIXELS", 7)
     pieces, _ = segment_layer(Image(noise, rgb=True), init=Labels(strokes))
-    np.testing.assert_allclose(options_of(pieces)["init"], options_of(whole)["init"], rtol=1e-12)
+    np.testing.assert_allclose(options_of(pieces)["init"], options_of(at_once)["init"], rtol=1e-12)
 
 
-def test_transparent_pixels_and_nan_do_not_count():
+def test_transparent_pixels_and_nan_are_ignored():
     values = np.random.default_rng(0).random((6, 8, 4), dtype=np.float32) * 0.5 + 0.25
     values[0, :4, 3], values[1, 2, 0] = 0, np.nan
-    kept = values[..., 3] > 0
-    kept[1, 2] = False
+    counted = values[..., 3] > 0
+    counted[1, 2] = False
     strokes = strokes_on(values, [np.s_[:3], np.s_[3:]])
     labels, _ = segment_layer(Image(values, rgb=True), init=Labels(strokes))
-    expected = [values[:3][kept[:3]][:, :3].mean(axis=0), values[3:, :, :3].mean(axis=(0, 1))]
+    expected = [values[:3][counted[:3]][:, :3].mean(axis=0), values[3:, :, :3].mean(axis=(0, 1))]
     np.testing.assert_allclose(options_of(labels)["init"], expected, rtol=1e-5)
 
 
 # ------------------------------------------------------ channels, levels, lazy
 
 
-def test_several_layers_as_channels():
+def test_points_over_several_layers_as_channels():
     rng = np.random.default_rng(0)
     pixels = [rng.integers(0, 5000, (12, 15)).astype("u2"), rng.integers(0, 90, (12, 15))]
     layers = [Image(each, scale=(2, 2)) for each in pixels]
@@ -141,7 +141,7 @@ def test_several_layers_as_channels():
 
 
 @pytest.mark.parametrize("level", [0, 1, None])
-def test_the_finest_level_counts(noise, level):
+def test_colors_are_read_at_the_finest_level(noise, level):
     coarse = noise[::2, ::2] // 2
     layer = Image([noise, coarse], multiscale=True, rgb=True, **PLACE)
     points = points_over(layer, [(7, 31), (12, 3)], **ELSEWHERE)
@@ -150,15 +150,15 @@ def test_the_finest_level_counts(noise, level):
 
 
 @pytest.mark.parametrize("kind", ["points", "strokes"])
-def test_only_the_chunks_that_are_needed_are_read(noise, kind):
+def test_only_chunks_under_marks_are_read(noise, kind):
     read = []
 
-    def take(chunk, block_info=None):
+    def load(chunk, block_info=None):
         read.append(block_info[0]["chunk-location"][:2])
         return chunk
 
     meta = np.empty((0, 0, 0), np.uint8)
-    lazy = da.from_array(noise, chunks=(10, 10, 3)).map_blocks(take, dtype=np.uint8, meta=meta)
+    lazy = da.from_array(noise, chunks=(10, 10, 3)).map_blocks(load, dtype=np.uint8, meta=meta)
     layer = Image(lazy, rgb=True, contrast_limits=(0, 255))
     pixels = [(5, 31), (28, 8), (6, 33)]
     marks = Points(pixels)
@@ -190,7 +190,7 @@ def test_points_in_a_volume(volume):
 
 
 @pytest.mark.parametrize("strokes", [False, True])
-def test_flat_marks_hold_for_the_slice_that_is_clustered(volume, strokes):
+def test_2d_marks_lie_in_the_slice_that_is_clustered(volume, strokes):
     layer = Image(volume, scale=(4, 0.5, 0.7))
     marks = Points([(1, 2), (4, 5)], scale=(0.5, 0.7))
     if strokes:
@@ -201,7 +201,7 @@ def test_flat_marks_hold_for_the_slice_that_is_clustered(volume, strokes):
     assert options_of(labels)["init"] == [[volume[2, 1, 2]], [volume[2, 4, 5]]]
 
 
-def test_flat_points_hold_for_the_slice_in_view(make_napari_viewer, volume):
+def test_2d_points_lie_in_the_slice_in_view(make_napari_viewer, volume):
     viewer = make_napari_viewer()
     layer = viewer.add_image(volume, scale=(4, 0.5, 0.7))
     viewer.dims.set_current_step(0, 3)
@@ -210,7 +210,7 @@ def test_flat_points_hold_for_the_slice_in_view(make_napari_viewer, volume):
     assert options_of(labels)["init"] == [[volume[3, 1, 2]], [volume[3, 4, 5]]]
 
 
-def test_each_slice_starts_from_the_same_colors(volume):
+def test_all_slices_start_from_the_same_colors(volume):
     labels, _ = segment_layer(
         Image(volume), init=Points([(3, 2, 1), (0, 8, 10), (1, 1, 1)]), stack="each"
     )
@@ -241,41 +241,41 @@ def test_each_slice_starts_from_the_same_colors(volume):
         (Shapes(ndim=2), "init must be 'k-means\\+\\+', 'random' or an array"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(quadrants, init, sentence):
+def test_unusable_marks_raise_one_sentence(quadrants, init, sentence):
     with pytest.raises(ValueError, match=sentence):
         segment_layer(Image(quadrants, name="picture", rgb=True), init=init)
 
 
-def test_a_point_on_a_transparent_pixel_is_told(quadrants):
+def test_error_names_the_point_on_a_transparent_pixel(quadrants):
     image = np.dstack([quadrants, np.full((20, 21), 255, np.uint8)])
     image[4, 5, 3] = 0
     with pytest.raises(ValueError, match=r"under each point, got none that count under 2 of"):
         segment_layer(Image(image, rgb=True), init=Points([(1, 1), (4, 5)]))
 
 
-# ------------------------------------------------------------- what is offered
+# ------------------------------------------------------ layers that hold marks
 
 
-def test_layers_over_the_image_may_be_started_from(quadrants):
+def test_can_hold_marks_accepts_points_and_labels_over_the_image(quadrants):
     image = Image(quadrants, rgb=True, translate=(100, 100))
     over = Points([(105, 103)])
-    assert can_start(over, image)
-    assert can_start(Points(ndim=2), image)
-    assert can_start(Labels(np.ones((150, 150), int)), image)
-    assert can_start(Points([(7, 105, 103)]), image)
-    assert not can_start(Points([(5, 3)]), image)
-    assert not can_start(Labels(np.ones((50, 50), int)), image)
-    assert not can_start(Shapes(), image)
-    assert not can_start(Image(quadrants, rgb=True, translate=(100, 100)), image)
-    assert not can_start(over, None)
+    assert can_hold_marks(over, image)
+    assert can_hold_marks(Points(ndim=2), image)
+    assert can_hold_marks(Labels(np.ones((150, 150), int)), image)
+    assert can_hold_marks(Points([(7, 105, 103)]), image)
+    assert not can_hold_marks(Points([(5, 3)]), image)
+    assert not can_hold_marks(Labels(np.ones((50, 50), int)), image)
+    assert not can_hold_marks(Shapes(), image)
+    assert not can_hold_marks(Image(quadrants, rgb=True, translate=(100, 100)), image)
+    assert not can_hold_marks(over, None)
     over.metadata[METADATA_KEY] = {"kind": "coreset"}
-    assert not can_start(over, image)
+    assert not can_hold_marks(over, image)
 
 
-def test_marks_are_counted():
-    assert count_starts(Points([(1, 1), (2, 2)], shown=[True, False])) == 1
-    assert count_starts(Labels(np.array([[0, 9, 9], [2, 0, 70]]))) == 3
-    assert count_starts(Labels(da.ones((4, 4), dtype=int))) is None
+def test_count_marks():
+    assert count_marks(Points([(1, 1), (2, 2)], shown=[True, False])) == 1
+    assert count_marks(Labels(np.array([[0, 9, 9], [2, 0, 70]]))) == 3
+    assert count_marks(Labels(da.ones((4, 4), dtype=int))) is None
 
 
 # -------------------------------------------------------------------- the dock
@@ -285,7 +285,7 @@ def notifications():
     return [(str(each.severity), each.message) for each in notification_manager.records]
 
 
-def test_the_dock_offers_them(viewer, dock):
+def test_dock_offers_layers_with_marks(viewer, dock):
     assert dock.init.choices == ("k-means++", "random")
     seeds = viewer.add_points([(1, 2)], name="seeds")
     viewer.add_points([(100, 2)], name="far")
@@ -299,7 +299,7 @@ def test_the_dock_offers_them(viewer, dock):
     assert dock.n_clusters.enabled
 
 
-def test_a_run_from_points(viewer, dock, finish, qtbot, quadrants):
+def test_dock_runs_from_points(viewer, dock, finish, qtbot, quadrants):
     seeds = viewer.add_points([(2, 3), (1, 17), (15, 4)], name="seeds")
     dock.init.value = seeds
     assert dock.n_clusters.value == 3
@@ -324,14 +324,14 @@ def test_a_run_from_points(viewer, dock, finish, qtbot, quadrants):
     assert dock.n_clusters.value == 4
 
 
-def test_a_run_from_strokes_drawn_after_the_choice(viewer, dock, finish, qtbot, quadrants):
+def test_dock_runs_from_strokes_drawn_after_the_choice(viewer, dock, finish, qtbot, quadrants):
     drawn = viewer.add_labels(np.zeros((20, 21), int), name="drawn")
     dock.init.value, dock.n_clusters.value = drawn, 9
     drawn.brush_size = 1
     for number, at in enumerate(CORNERS[:2]):
         drawn.paint(at, number + 1)
     qtbot.waitUntil(lambda: dock.n_clusters.value == 2)
-    # By a script, which paints without a brush.
+    # A script may write to the array. napari then emits no event.
     drawn.data[15, 4] = 3
     dock.run_button.native.click()
     finish(dock)
@@ -340,7 +340,7 @@ def test_a_run_from_strokes_drawn_after_the_choice(viewer, dock, finish, qtbot, 
     assert dock.n_clusters.value == 3
 
 
-def test_live_follows_a_point_that_moves(viewer, dock, finish, qtbot):
+def test_live_run_follows_a_moved_point(viewer, dock, finish, qtbot):
     noise = np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
     image = viewer.add_image(noise, name="noise", rgb=True)
     seeds = viewer.add_points([(0, 0), (29, 39)], name="seeds")
@@ -355,8 +355,8 @@ def test_live_follows_a_point_that_moves(viewer, dock, finish, qtbot):
     assert not notifications()
 
 
-def test_live_from_its_own_labels_comes_to_rest(viewer, dock, finish, qtbot):
-    """A run changes the layer that it started from, and that is no reason to run again."""
+def test_live_run_from_its_own_labels_does_not_repeat(viewer, dock, finish, qtbot):
+    """A run changes the layer that it starts from. This must not start another run."""
     dock.run_button.native.click()
     finish(dock)
     runs = []
@@ -369,7 +369,7 @@ def test_live_from_its_own_labels_comes_to_rest(viewer, dock, finish, qtbot):
     assert not notifications()
 
 
-def test_points_outside_are_told_by_the_dock(viewer, dock, finish):
+def test_dock_shows_an_error_for_points_outside(viewer, dock, finish):
     seeds = viewer.add_points([(2, 3), (1, 17)], name="seeds")
     dock.init.value = seeds
     seeds.data = [(2, 3), (1, 99)]
@@ -382,7 +382,7 @@ def test_points_outside_are_told_by_the_dock(viewer, dock, finish):
     assert list(viewer.layers) == [viewer.layers["picture"], seeds]
 
 
-def test_points_deleted_while_it_runs(viewer, dock, finish, qtbot, slow, quadrants):
+def test_points_deleted_during_a_run_have_no_effect(viewer, dock, finish, qtbot, slow, quadrants):
     viewer.layers["picture"].data = slow
     seeds = viewer.add_points([(2, 3), (1, 17)], name="seeds")
     dock.init.value = seeds

@@ -1,0 +1,172 @@
+"""Read the starting colors of clusters under points, or under strokes of labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Points
+
+from napari_kmeans.imaging.blocks import extract_values, is_dask
+from napari_kmeans.imaging.declared import as_declared
+from napari_kmeans.viewer.from_layers.geometry import AffineMap
+from napari_kmeans.viewer.from_layers.source import layer_levels, shown_slice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari.layers import Image, Labels
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
+    from napari_kmeans.viewer.from_layers.source import Source
+
+PIECE_PIXELS = 2**19
+"""Marked pixels that are looked up at a time. It bounds the memory for their coordinates."""
+
+
+@dataclass(frozen=True, eq=False)
+class StartMarks:
+    """A snapshot of the marks in a layer. Later changes of the layer have no effect.
+
+    Attributes
+    ----------
+    name : str
+        The name of the layer.
+    marks : array
+        The positions of the points, one in each row, or the label of each pixel.
+    are_points : bool
+    to_image : AffineMap
+        The map from the pixels of the layer to those of the image's finest level.
+    """
+
+    name: str
+    marks: NDArray[Any]
+    are_points: bool
+    to_image: AffineMap
+
+    @classmethod
+    def of(cls, layer: Points | Labels, image: Image, source: Source) -> StartMarks:
+        """Take the snapshot of a layer over an image.
+
+        If the layer has fewer axes than the image, the marks lie in the slice that
+        is clustered, or in the slice in view if all slices are clustered.
+        """
+        to_image = AffineMap.to_pixels(layer, image)
+        slice_index = source.stack if not isinstance(source.stack, str) else shown_slice(image)
+        for axis in range(image.ndim - layer.ndim):
+            index = slice_index[axis]
+            if index is not None:
+                to_image = to_image.with_constant(axis, index)
+        if isinstance(layer, Points):
+            return cls(layer.name, np.array(layer.data)[layer.shown], True, to_image)
+        return cls(layer.name, np.array(layer_levels(layer)[0]), False, to_image)
+
+    def colors(self, source: Source) -> Floats:
+        """Return the mean color under each point or label.
+
+        Only the marked pixels are read.
+
+        Parameters
+        ----------
+        source : Source
+            The image. The pixels of its finest level are read.
+
+        Returns
+        -------
+        (K, C) float64 array
+            In channel units, in the order of the points, or of the label numbers.
+
+        Raises
+        ------
+        ValueError
+            If there is no mark, if a point lies outside of the image, or if all pixels
+            of a mark are left out because they are transparent, NaN or infinite.
+        """
+        numbers = self._numbers()
+        if not len(numbers):
+            raise ValueError(
+                f"init must have a {self._mark} to start from, got none in {self.name!r}: "
+                f"add one for each cluster."
+            )
+        array = source.levels[0]
+        n_channels = 3 if source.rgb else array.shape[-1] if source.channels else 1
+        sums, counts = np.zeros((len(numbers), n_channels)), np.zeros(len(numbers), np.int64)
+        for coordinates, clusters in self._pieces(numbers):
+            pixels, clusters = self._pixels_of_image(coordinates, clusters, source)
+            values, is_counted = extract_values(
+                _read_pixels(array, pixels, source), None, n_channels
+            )
+            if is_counted is not None:
+                values, clusters = values[is_counted], clusters[is_counted]
+            np.add.at(sums, clusters, values)
+            counts += np.bincount(clusters, minlength=len(numbers))
+        if not counts.all():
+            raise ValueError(
+                f"init must have pixels of the image under each {self._mark}, got none that "
+                f"count under {numbers[np.argmin(counts)]} of {self.name!r}: move or delete it."
+            )
+        return sums / counts[:, None]
+
+    @property
+    def _mark(self) -> str:
+        return "point" if self.are_points else "label"
+
+    def _numbers(self) -> NDArray[Any]:
+        """Return the number of each mark: points count from 1, labels are numbers themselves."""
+        if self.are_points:
+            return np.arange(1, len(self.marks) + 1)
+        return nonzero_labels(self.marks)
+
+    def _pieces(self, numbers: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+        """Yield coordinates in the layer, piece by piece, and the cluster that each marks."""
+        if self.are_points:
+            yield self.marks, np.arange(len(self.marks))
+            return
+        flat = self.marks.reshape(-1)
+        indices = np.flatnonzero(flat)
+        for first in range(0, len(indices), PIECE_PIXELS):
+            piece = indices[first : first + PIECE_PIXELS]
+            coordinates = np.column_stack(np.unravel_index(piece, self.marks.shape))
+            yield coordinates, np.searchsorted(numbers, flat[piece])
+
+    def _pixels_of_image(
+        self, coordinates: Any, clusters: NDArray[np.int64], source: Source
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the indices (n, D) of the image's pixels at coordinates, and their clusters.
+
+        Labels outside of the image are dropped, because strokes may cross its edge.
+        """
+        mapped = self.to_image.apply(coordinates)
+        pixels = np.floor(mapped + 0.5).astype(np.int64)
+        inside = np.all((pixels >= 0) & (pixels < source.shape), axis=1)
+        if self.are_points and not inside.all():
+            raise ValueError(
+                f"init must have its points over the image, got {np.sum(~inside)} of "
+                f"{len(inside)} in {self.name!r} outside of {source.name!r}: move or delete them."
+            )
+        return pixels[inside], clusters[inside]
+
+
+def nonzero_labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the distinct labels in an array in ascending order, without 0."""
+    import pandas as pd
+
+    # pandas hashes the pixels; np.unique would sort all of them.
+    distinct = np.sort(pd.unique(labels.reshape(-1)))
+    return np.asarray(distinct[distinct != 0])
+
+
+def _read_pixels(array: Any, pixels: NDArray[np.int64], source: Source) -> NDArray[Any]:
+    """Return the values (n, channels and alpha) of an image at pixel indices (n, D)."""
+    index: tuple[Any, ...] = tuple(pixels.T)
+    if source.rgb or source.channels:
+        index = (*index, slice(None))
+    if not is_dask(array):
+        values: NDArray[Any] = np.asarray(array)[index]
+    elif len(pixels):
+        values = np.asarray(as_declared(array).vindex[index])
+    else:
+        values = np.empty((0, *array.shape[len(source.shape) :]), array.dtype)
+    return values if values.ndim == 2 else values[:, None]
