@@ -47,8 +47,9 @@ class StartColors(Choice):
         colors = _real_numbers(value)
         # NaN fails this comparison too.
         if colors is None or colors.ndim != 2 or not (np.abs(colors) <= LARGEST).all():
+            words = ", ".join(map(repr, self.choices))
             raise ValueError(
-                f"{name} must be {self} or an array of n_clusters finite colors, got "
+                f"{name} must be {words} or an array of n_clusters finite colors, got "
                 f"{quote_value(value)}: give one row per cluster and one column per channel."
             )
         return colors

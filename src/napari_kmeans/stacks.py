@@ -15,6 +15,7 @@ from napari_kmeans.execution.threads import map_threads, raise_if_stopped
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import display_colors, to_hex
 from napari_kmeans.imaging.painting import label_dtype, renumber_labels
+from napari_kmeans.imaging.slices import corresponding_slice
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.measuring import channel_means, merge_rows
 from napari_kmeans.options import FIT_OPTIONS, Options, check_names, show_options
@@ -152,9 +153,8 @@ class StackModel:
 
     def _nearest(self, position: Position, shape: tuple[int, ...]) -> int:
         """Return the index of the model for a slice of a stack with another number of slices."""
-        # Round like napari does when it shows a slice of another level.
         place = [
-            min(round(index * own / length), own - 1)
+            corresponding_slice(index, length, own)
             for index, own, length in zip(position, self.shape, shape, strict=False)
         ]
         return int(np.ravel_multi_index(place, self.shape)) if place else 0

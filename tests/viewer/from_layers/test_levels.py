@@ -16,9 +16,10 @@ from napari.utils import resize_dask_cache
 from napari_kmeans import KMeansModel, segment, segment_layer
 from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.options import Options
-from napari_kmeans.viewer.background.objects_work import ObjectsWork, WorldTransform
+from napari_kmeans.viewer.background.objects_work import ObjectsWork
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers import source as source_module
+from napari_kmeans.viewer.from_layers.geometry import AffineMap
 from napari_kmeans.viewer.from_layers.source import Source, default_level
 from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.apply_model import ApplyWork
@@ -435,7 +436,7 @@ def test_area_after_applying_a_model_to_several_levels(pyramid, monkeypatch):
 def test_objects_have_the_areas_of_their_clusters(pyramid):
     layer = Image(pyramid, multiscale=True, rgb=True, scale=(0.5, 0.5))
     labels, _ = segment_layer(layer, 4, level=2)
-    transform = WorldTransform.of(labels)
+    transform = AffineMap.to_world(labels)
     objects = ObjectsWork(labels.data[0], None, 20, None, transform).run().table
     for label in range(1, 5):
         (area,) = objects["area"][objects["cluster"] == label]

@@ -11,10 +11,10 @@ from napari_kmeans.objects import Objects, split_objects
 
 if TYPE_CHECKING:
     import pandas as pd
-    from napari.layers import Labels
     from numpy.typing import NDArray
 
     from napari_kmeans.execution.progress import Report
+    from napari_kmeans.viewer.from_layers.geometry import AffineMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class ObjectsWork:
         Smaller objects are left out, in pixels.
     connectivity : int or None
         As for :func:`napari_kmeans.split_objects`.
-    transform : WorldTransform
+    transform : AffineMap
         From the pixels of the labels to the world.
     """
 
@@ -38,7 +38,7 @@ class ObjectsWork:
     cluster: int | None
     min_size: int
     connectivity: int | None
-    transform: WorldTransform
+    transform: AffineMap
 
     def run(self, _progress: Report | None = None) -> Objects:
         """Return the objects; areas and centroids in their table are in world units."""
@@ -49,39 +49,7 @@ class ObjectsWork:
         return Objects(objects.labels, _in_world_units(objects.table, self.transform))
 
 
-@dataclass(frozen=True, eq=False)
-class WorldTransform:
-    """The affine map from the pixels of a layer to the world.
-
-    Attributes
-    ----------
-    axes : (D, D) array
-        Column i is the step in the world from one pixel to the next along axis i.
-    origin : (D,) array
-        World coordinates of the first pixel.
-    """
-
-    axes: NDArray[np.float64]
-    origin: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, layer: Labels) -> WorldTransform:
-        """Return the current map of a layer; later moves of the layer do not change it."""
-        origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
-        steps = [np.array(layer.data_to_world(step)) - origin for step in np.eye(layer.ndim)]
-        return cls(np.stack(steps, axis=1), origin)
-
-    def apply(self, positions: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the world coordinates (n, D) of positions (n, D) in pixels."""
-        return np.asarray(positions @ self.axes.T + self.origin)
-
-    @property
-    def volume(self) -> float:
-        """The area or volume of one pixel in world units."""
-        return float(abs(np.linalg.det(self.axes)))
-
-
-def _in_world_units(table: pd.DataFrame, transform: WorldTransform) -> pd.DataFrame:
+def _in_world_units(table: pd.DataFrame, transform: AffineMap) -> pd.DataFrame:
     """Return the table of objects with areas and centroids in world units."""
     columns = [f"centroid {axis}" for axis in range(len(transform.origin))]
     world = table[["index", "cluster", "pixels"]].copy()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, PushButton, SpinBox
 
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.viewer.background.objects_work import ObjectsWork, WorldTransform
+from napari_kmeans.viewer.background.objects_work import ObjectsWork
+from napari_kmeans.viewer.from_layers.geometry import AffineMap
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.objects_layer import objects_layer
@@ -111,7 +112,7 @@ class ObjectsPanel(WorkingPanel):
             )
         cluster = None if self.cluster.value == ALL else self.cluster.value
         work = ObjectsWork(
-            labels, cluster, self.min_size.value, self.connectivity.value, WorldTransform.of(layer)
+            labels, cluster, self.min_size.value, self.connectivity.value, AffineMap.to_world(layer)
         )
         update = self.dock.update_layers.value
         return self.start(work, partial(self._show, source, spatial_attributes(layer), update))

@@ -11,6 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.events import EmitterGroup, Event
 
 from napari_kmeans.imaging.colors import to_hex
+from napari_kmeans.measuring import COUNT_COLUMNS
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.provenance import joined_labels, set_joined_labels
 from napari_kmeans.viewer.to_layers.highlight import HighlightColormap, without_highlight
@@ -21,12 +22,11 @@ from napari_kmeans.viewer.to_layers.label_colors import (
     label_colormap,
 )
 from napari_kmeans.viewer.to_layers.label_table import (
-    COLUMNS,
     OUTDATED,
     describe_counted,
     forget_strokes,
     is_outdated,
-    merge_rows,
+    merge_rows_into_first,
     pixel_shares,
     without_mark,
 )
@@ -70,7 +70,7 @@ class Clusters:
     Parameters
     ----------
     layer : napari.layers.Labels
-        A layer whose features have the columns `COLUMNS`. Any other layer has no
+        A layer whose features have the columns `COUNT_COLUMNS`. Any other layer has no
         clusters.
 
     Attributes
@@ -118,7 +118,7 @@ class Clusters:
     def labels(self) -> list[int]:
         """The label of every cluster, in the order of the table."""
         features = self.layer.features
-        if not set(COLUMNS) <= set(features):
+        if not set(COUNT_COLUMNS) <= set(features):
             return []
         return [int(label) for label in features["index"]]
 
@@ -253,7 +253,7 @@ class Clusters:
         shares = pixel_shares(self.layer.features["pixels"].to_numpy()[rows])
         # Hidden only if all merged clusters are hidden.
         color = np.append(shares @ colors[:, :3], colors[:, 3].max())
-        features = merge_rows(self.layer.features, rows)
+        features = merge_rows_into_first(self.layer.features, rows)
         if "color" in features:
             features.loc[features["index"] == chosen[0], "color"] = to_hex(color[None, :3])[0]
         merges = tuple(PixelMerge(np.array(chosen)) for _ in layer_levels(self.layer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.provenance import set_kind
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 
 if TYPE_CHECKING:
@@ -28,5 +28,5 @@ def compared_layers(outcome: AnySegmentation, source: Source, n_clusters: int) -
         layer.name = f"{source.name} K={n_clusters}"
         layer.opacity = 1
         # Keep a later run from updating this layer in place as an earlier result.
-        layer.metadata[METADATA_KEY]["kind"] = "compared"
+        set_kind(layer, "compared")
     return layers

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.measuring import mean_columns, merge_rows
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.provenance import recorded_level, recorded_slice
 
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
     from numpy.typing import NDArray
-
-COLUMNS = ("index", "pixels", "percent")
-"""The columns that a table of clusters has at least."""
 
 OUTDATED = "outdated"
 """The column that marks a table: True in all rows after pixels were edited by hand."""
@@ -76,24 +74,21 @@ def pixel_shares(pixels: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(pixels / total) if total else np.full(len(pixels), 1 / len(pixels))
 
 
-def merge_rows(features: pd.DataFrame, rows: list[int]) -> pd.DataFrame:
+def merge_rows_into_first(features: pd.DataFrame, rows: list[int]) -> pd.DataFrame:
     """Return a table in which the first of several rows replaces them all.
 
     Pixels and percentages are added up, means are weighted by the pixels, and names
     are joined. All other columns keep the values of the first row.
     """
-    table, first = features.copy(), rows[0]
-    shares = pixel_shares(features["pixels"].to_numpy()[rows])
-    total = features["pixels"].sum()
-    table.loc[first, "pixels"] = features["pixels"][rows].sum()
-    table.loc[first, "percent"] = 100 * table["pixels"][first] / max(total, 1)
-    for column in features:
-        if str(column).startswith("mean "):
-            table.loc[first, column] = shares @ features[column][rows]
+    groups, first = np.arange(len(features)), rows[0]
+    groups[rows] = first
+    table = merge_rows(features, groups)
+    row = int(np.flatnonzero(np.unique(groups) == first)[0])
+    for column in set(features) - {"pixels", "percent", *mean_columns(features)}:
+        table.loc[row, column] = features[column][first]
     if "name" in features:
-        names = dict.fromkeys(filter(None, features["name"][rows]))
-        table.loc[first, "name"] = " + ".join(names)
-    return table.drop(index=rows[1:]).reset_index(drop=True)
+        table.loc[row, "name"] = " + ".join(dict.fromkeys(filter(None, features["name"][rows])))
+    return table
 
 
 def mark_outdated(layer: Labels) -> None:

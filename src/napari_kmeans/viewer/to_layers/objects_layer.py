@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
 
-from napari_kmeans._version import __version__
-from napari_kmeans.viewer.provenance import METADATA_KEY, sign
+from napari_kmeans.viewer.provenance import sign, source_metadata
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 
 if TYPE_CHECKING:
@@ -27,17 +26,11 @@ def objects_layer(objects: Objects, source: Source, spatial: dict[str, Any]) -> 
     spatial : dict
         Scale, translation and further arguments that place the layer in the world.
     """
-    provenance = {
-        "kind": "objects",
-        "version": __version__,
-        "source": source.name,
-        "source_id": source.unique_id,
-    }
     layer = Labels(
         objects.labels,
         name=f"{source.name} objects",
         features=objects.table,
-        metadata={METADATA_KEY: provenance},
+        metadata=source_metadata("objects", source.name, source.unique_id),
         **spatial,
     )
     watch_edits(layer)
