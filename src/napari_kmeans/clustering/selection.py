@@ -43,6 +43,14 @@ class Scores(NamedTuple):
     bic: float
 
 
+TITLES = {
+    "calinski_harabasz": "Calinski\u2013Harabasz",
+    "silhouette": "silhouette",
+    "bic": "tempered BIC",
+}
+"""Titles of the scores, for figures."""
+
+
 BEST = {"calinski_harabasz": max, "silhouette": max, "bic": min}
 """Which end of each score is the good one."""
 
