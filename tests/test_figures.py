@@ -134,6 +134,11 @@ def test_scores_are_curves_with_votes_and_the_suggestion(suggestion):
         assert list(disc.get_xdata()) == [suggestion.votes[name]]
         best = min(curve.get_ydata()) if name == "bic" else max(curve.get_ydata())
         assert list(disc.get_ydata()) == [best]
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "Calinski\u2013Harabasz\n(higher is better)",
+        "silhouette\n(higher is better)",
+        "tempered BIC\n(lower is better)",
+    ]
     assert figure.axes[0].get_title(loc="left").endswith(f" {suggestion.n_clusters}")
     assert fits_in_figure(figure)
 

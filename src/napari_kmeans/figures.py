@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.colors import display_colors
 
 if TYPE_CHECKING:
@@ -27,12 +28,6 @@ _PANEL = "#ececec"
 
 _MAX_ROWS = 40
 """Number of bars above which the bars are too thin for a text each."""
-
-_SCORES = {
-    "calinski_harabasz": "Calinski\u2013Harabasz\n(higher is better)",
-    "silhouette": "silhouette\n(higher is better)",
-    "bic": "tempered BIC\n(lower is better)",
-}
 
 
 def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
@@ -207,13 +202,14 @@ def plot_scores(suggestion: Suggestion) -> Figure:
 
     panels = figure.subplots(3, 1, sharex=True)
     numbers = suggestion.scores["n_clusters"]
-    for axes, (name, text) in zip(panels, _SCORES.items(), strict=True):
+    for axes, (name, title) in zip(panels, TITLES.items(), strict=True):
         values = suggestion.scores[name]
         vote = suggestion.votes[name]
         axes.axvline(suggestion.n_clusters, color=_ACCENT, alpha=0.25, linewidth=7)
         axes.plot(numbers, values, color=_INK, linewidth=1.2, marker="o", markersize=3)
         axes.plot(vote, values[numbers == vote], "o", color=_ACCENT, markersize=8)
-        axes.set_ylabel(text, color=_INK, fontsize=8)
+        better = "higher" if BEST[name] is max else "lower"
+        axes.set_ylabel(f"{title}\n({better} is better)", color=_INK, fontsize=8)
         _tidy(axes)
     # The Calinski-Harabasz index grows with the number of pixels: write 1M for 1,000,000.
     panels[0].yaxis.set_major_formatter(EngFormatter(sep=""))
