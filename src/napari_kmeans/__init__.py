@@ -1,7 +1,7 @@
-"""K-means color clustering for napari: exact, or on a coreset.
+"""Cluster the colors of images by K-means: on all pixels, or on a weighted sample (coreset).
 
-The public names are imported on first use, so that importing the package costs
-next to nothing and pulls in neither Qt nor napari.
+The public names are imported on first use. So importing the package takes a few
+milliseconds and imports neither Qt nor napari, which lists the plugin at its start.
 """
 
 from __future__ import annotations
