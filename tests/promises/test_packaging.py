@@ -100,6 +100,7 @@ def test_the_public_names_are_there():
         assert getattr(napari_kmeans, name).__name__ == name
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = napari_kmeans.no_such_name
+    assert dir(napari_kmeans) == sorted([*napari_kmeans.__all__, "__version__"])
 
 
 def test_the_manifest_is_installed_and_its_commands_can_be_imported():
