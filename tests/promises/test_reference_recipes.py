@@ -1,4 +1,4 @@
-"""The recipes that this project started from reach their known costs, which ``pytest -s`` prints."""
+"""The recipes that this project started from reach known costs, which ``pytest -s`` prints."""
 
 from itertools import pairwise
 
