@@ -104,7 +104,7 @@ def suggest_n_clusters(
     >>> suggestion = suggest_n_clusters(data.coffee())
     >>> segmentation = segment(data.coffee(), suggestion.n_clusters)
     """
-    numbers = _check_numbers(n_clusters)
+    numbers = _checked_numbers(n_clusters)
     options = Options(
         color_space=color_space,
         normalize=normalize,
@@ -136,11 +136,11 @@ def suggest_n_clusters(
     return Suggestion(elect(votes), votes, pd.DataFrame(scores, columns=list(Scores._fields)))
 
 
-def _check_numbers(n_clusters: Iterable[int]) -> list[int]:
-    maximum = OPTIONS["n_clusters"].maximum
+def _checked_numbers(n_clusters: Iterable[int]) -> list[int]:
+    most = OPTIONS["n_clusters"].maximum
     message = (
-        f"n_clusters must be whole numbers from 2 to {maximum}, got {quote_value(n_clusters)}: "
-        "give one or more numbers, such as range(2, 17)."
+        f"n_clusters must be whole numbers from 2 to {most}, got {quote_value(n_clusters)}: "
+        "give one or more of them, such as range(2, 17)."
     )
     try:
         numbers = sorted(set(n_clusters))
@@ -148,6 +148,6 @@ def _check_numbers(n_clusters: Iterable[int]) -> list[int]:
         raise TypeError(message) from error
     if any(isinstance(k, bool) or not isinstance(k, Integral) for k in numbers):
         raise TypeError(message)
-    if not numbers or numbers[0] < 2 or numbers[-1] > maximum:  # type: ignore[operator]
+    if not numbers or numbers[0] < 2 or numbers[-1] > most:  # type: ignore[operator]
         raise ValueError(message)
     return [int(k) for k in numbers]

@@ -59,8 +59,7 @@ def find_arrows() -> dict[str, set[str]]:
 
 
 ARROWS = find_arrows()
-# The model of merged clusters is a subclass of KMeansModel. KMeansModel.from_dict makes one,
-# so that model.py and merging.py import each other.
+# A model of merged clusters is a subclass of a model, and is made when a model is read.
 ARROWS["napari_kmeans.model"].remove("napari_kmeans.merging")
 
 
