@@ -11,7 +11,7 @@ from napari_kmeans.options import OPTIONS, Options
 
 
 @pytest.mark.parametrize("function", [segment, segment_layer])
-def test_segment_and_segment_layer_have_every_option_with_its_default(function):
+def test_every_option_is_an_argument_with_its_default(function):
     parameters = inspect.signature(function).parameters
     assert {name: parameters[name].default for name in OPTIONS} == {
         name: info.default for name, info in OPTIONS.items()
