@@ -105,7 +105,7 @@ def test_excluded_pixels_are_not_plotted(quadrants):
 @pytest.mark.parametrize(("factor", "white"), [(16, 4095), (1, 255)])
 def test_pixels_of_a_wide_dtype_are_plotted_in_their_own_colors(quadrants, factor, white):
     image = quadrants.astype(np.uint16) * factor
-    # One pixel brighter than the white value, which is found from the mean colors.
+    # One pixel is brighter than the white value, which is derived from the mean colors.
     image[15, 15] = 1.1 * white
     segmentation = segment(image, 4, rgb=True)
     for axes in plot_colors(image, segmentation).axes[:2]:

@@ -63,8 +63,8 @@ def test_message_about_an_invalid_value_is_one_sentence_with_the_value(name, val
     assert message.startswith(name)
     assert message.count(". ") == 0
     assert message.endswith(".")
-    shown = "1 row" if value == [[1, 2, 3]] else repr(value).strip("[]").split(",")[0]
-    assert shown in message
+    quoted = "1 row" if value == [[1, 2, 3]] else repr(value).strip("[]").split(",")[0]
+    assert quoted in message
 
 
 def test_automatic_coreset_size_grows_with_n_clusters():

@@ -134,13 +134,13 @@ def test_full_from_given_centers_equals_lloyd_of_scikit_learn(k):
     image = data.coffee()[::2, ::2]
     start = np.random.default_rng(k).uniform(0, 255, (k, 3))
     pixels = image.reshape(-1, 3).astype(np.float64)
-    theirs = KMeans(k, init=start, n_init=1, algorithm="lloyd").fit(pixels)
+    reference = KMeans(k, init=start, n_init=1, algorithm="lloyd").fit(pixels)
     for picture in (image, image.astype(np.float32)):
-        ours = segment(picture, k, method="full", init=start).model
-        assert ours.n_iter_ == theirs.n_iter_
-        assert ours.inertia_ == pytest.approx(theirs.inertia_, rel=1e-6)
-        for center in theirs.cluster_centers_:
-            assert np.linalg.norm(ours.cluster_centers_ - center, axis=1).min() < 1e-3
+        fitted = segment(picture, k, method="full", init=start).model
+        assert fitted.n_iter_ == reference.n_iter_
+        assert fitted.inertia_ == pytest.approx(reference.inertia_, rel=1e-6)
+        for center in reference.cluster_centers_:
+            assert np.linalg.norm(fitted.cluster_centers_ - center, axis=1).min() < 1e-3
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -241,7 +241,7 @@ def test_dask_image_gives_the_same_result_as_lazy_arrays(dtype, method):
     if dtype == "f4":
         # Distinct floats are not counted, and a sample depends on the chunks: use one chunk.
         lazy = lazy.rechunk(-1)
-    # Method "full" compares starts of its own for floats in dask arrays: give the start.
+    # With method "full", floats in dask arrays may get other starts than floats in memory.
     start = image[::40, 60].astype(float) if (dtype, method) == ("f4", "full") else "k-means++"
     result = segment(lazy, 5, rgb=True, method=method, mask=mask, init=start)
     expected = segment(image, 5, rgb=True, method=method, mask=mask, init=start)
@@ -436,9 +436,9 @@ def test_restarts_on_a_sample_reach_the_cost_of_a_fit_from_the_true_centers():
     rng = np.random.default_rng(0)
     centers = rng.uniform(0, 100, (12, 4))
     image = centers[rng.integers(12, size=(500, 600))] + rng.normal(0, 3, (500, 600, 4))
-    ours = segment(image, 12, channel_axis=-1, method="full").model
-    true = KMeans(12, init=centers, n_init=1).fit(image.reshape(-1, 4))
-    assert ours.inertia_ <= 1.0001 * true.inertia_
+    fitted = segment(image, 12, channel_axis=-1, method="full").model
+    reference = KMeans(12, init=centers, n_init=1).fit(image.reshape(-1, 4))
+    assert fitted.inertia_ <= 1.0001 * reference.inertia_
 
 
 @pytest.mark.parametrize("layout", ["numpy", "dask"])

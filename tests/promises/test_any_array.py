@@ -177,7 +177,7 @@ class Case:
 @st.composite
 def shapes(draw: Any) -> tuple[int, ...]:
     if draw(st.integers(0, 4)) == 4:
-        # Shapes that are taken for RGB where `rgb` is None, or nearly.
+        # Shapes that are RGB where `rgb` is None, and shapes near to these.
         return (*draw(st.sampled_from([(31, 31), (30, 40), (1, 32, 31)])), draw(st.integers(2, 5)))
     shape: list[int] = []
     min_side = draw(st.sampled_from([1] * 14 + [0]))
@@ -422,7 +422,7 @@ def as_list_of_one(seg: Any) -> Any:
 
 
 def read_memory(image: Any) -> bytes:
-    """Return the whole memory of an image, including the memory between its pixels."""
+    """Return the memory of an image as bytes, including the memory between its pixels."""
     while isinstance(image, np.ndarray) and isinstance(image.base, np.ndarray):
         image = image.base
     return np.asarray(image).tobytes()

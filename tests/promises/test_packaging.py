@@ -63,7 +63,7 @@ import sys
 import napari
 from npe2 import PluginManager
 
-def ours():
+def plugin_modules():
     return {name for name in sys.modules if name.partition(".")[0] == "napari_kmeans"}
 
 viewer = napari.Viewer(show=False)
@@ -77,7 +77,7 @@ for bar in viewer.window._qt_window.menuBar().actions():
 assert "napari-kmeans" in {m.name for m in PluginManager.instance().iter_manifests(disabled=False)}
 assert any("K-means segmentation" in text for text in texts), sorted(texts)
 assert any("Color photograph" in text for text in texts), sorted(texts)
-assert not ours(), ours()
+assert not plugin_modules(), plugin_modules()
 
 before = set(sys.modules)
 import napari_kmeans
@@ -85,7 +85,7 @@ new = set(sys.modules) - before
 assert new == {"napari_kmeans", "napari_kmeans._version"}, new
 
 viewer.window.add_plugin_dock_widget("napari-kmeans")
-assert "napari_kmeans.viewer.dock.widget" in ours()
+assert "napari_kmeans.viewer.dock.widget" in plugin_modules()
 viewer.close()
 """
     environment = os.environ | {"NAPARI_CONFIG": ""}
