@@ -1,3 +1,5 @@
+"""figures: bars, points and curves are where the result has them, and matplotlib is optional."""
+
 import subprocess
 import sys
 
@@ -23,15 +25,15 @@ def suggestion():
     return suggest_n_clusters(data.coffee())
 
 
-def nothing_is_clipped(figure):
-    """Whether all that is drawn, labels too, lies within the figure."""
+def fits_in_figure(figure):
+    """Return whether everything that is drawn, labels included, lies within the figure."""
     figure.canvas.draw()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     return min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
 
 
 @pytest.mark.parametrize("n_clusters", [1, 5, 32, 60])
-def test_the_palette_has_a_bar_for_each_cluster(n_clusters):
+def test_palette_has_a_bar_for_each_cluster(n_clusters):
     segmentation = segment(data.coffee(), n_clusters)
     figure = plot_palette(segmentation)
     assert isinstance(figure, Figure)
@@ -44,10 +46,10 @@ def test_the_palette_has_a_bar_for_each_cluster(n_clusters):
         np.testing.assert_allclose(widths, table["percent"])
     ends = [bar.get_x() + bar.get_width() for bar in strip.patches]
     np.testing.assert_allclose(ends, table["percent"].cumsum())
-    # The first one on top.
+    # The first cluster is on top.
     tops = [bars.transData.transform((0, bar.get_y()))[1] for bar in bars.patches]
     assert tops == sorted(tops, reverse=True)
-    assert nothing_is_clipped(figure)
+    assert fits_in_figure(figure)
     if n_clusters <= 32:
         names = [text.get_text() for text in bars.get_yticklabels()]
         assert [name.split() for name in names] == [
@@ -67,7 +69,7 @@ def test_figures_are_saved_as_png_and_svg(coffee, tmp_path):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_pixels_are_plotted_where_their_colors_are(coffee, lazy):
+def test_scatter_plots_show_pixels_at_their_colors(coffee, lazy):
     image, segmentation = coffee
     if lazy:
         image = da.from_array(image, chunks=(100, 100, 3))
@@ -81,18 +83,18 @@ def test_pixels_are_plotted_where_their_colors_are(coffee, lazy):
         offsets, colors = points.get_offsets(), np.rint(points.get_facecolors()[:, :3] * 255)
         assert 2000 < len(offsets) < 8000
         np.testing.assert_array_equal(offsets, colors[:, [0, channel]])
-        found = np.array([known[tuple(color)] for color in colors.astype(int)])
+        clusters = np.array([known[tuple(color)] for color in colors.astype(int)])
         again, _, discs = after.collections
         np.testing.assert_array_equal(again.get_offsets(), offsets)
-        shown = segmentation.model.colors[found - 1]
-        np.testing.assert_allclose(again.get_facecolors()[:, :3], shown)
+        expected = segmentation.model.colors[clusters - 1]
+        np.testing.assert_allclose(again.get_facecolors()[:, :3], expected)
         np.testing.assert_allclose(discs.get_offsets(), segmentation.model.palette[:, [0, channel]])
         percent = segmentation.table["percent"]
         np.testing.assert_allclose(discs.get_sizes(), np.maximum(12 * percent, 20))
-    assert nothing_is_clipped(figure)
+    assert fits_in_figure(figure)
 
 
-def test_pixels_that_were_left_out_are_not_plotted(quadrants):
+def test_excluded_pixels_are_not_plotted(quadrants):
     mask = np.zeros((20, 21), bool)
     mask[:10] = True
     image = np.dstack([quadrants, np.full((20, 21), 255, np.uint8)])
@@ -103,25 +105,25 @@ def test_pixels_that_were_left_out_are_not_plotted(quadrants):
 @pytest.mark.parametrize(("factor", "white"), [(16, 4095), (1, 255)])
 def test_pixels_of_a_wide_dtype_are_plotted_in_their_own_colors(quadrants, factor, white):
     image = quadrants.astype(np.uint16) * factor
-    # Brighter than white, which is that of the mean colors.
+    # One pixel is brighter than the white value, which is derived from the mean colors.
     image[15, 15] = 1.1 * white
     segmentation = segment(image, 4, rgb=True)
     for axes in plot_colors(image, segmentation).axes[:2]:
         points = axes.collections[0]
-        shown = points.get_facecolors()[:, :3]
+        colors = points.get_facecolors()[:, :3]
         np.testing.assert_allclose(
-            np.minimum(points.get_offsets()[:, 0], white), shown[:, 0] * white
+            np.minimum(points.get_offsets()[:, 0], white), colors[:, 0] * white
         )
 
 
-def test_only_the_rgb_image_of_the_result_is_plotted(coffee, steps):
+def test_plot_colors_refuses_other_images_than_the_rgb_image_of_the_result(coffee, steps):
     with pytest.raises(ValueError, match=r"image must be the RGB image .*\(400, 600\), got shape"):
         plot_colors(coffee[0][:100], coffee[1])
     with pytest.raises(ValueError, match="image must be the RGB image"):
         plot_colors(steps, segment(steps, 3))
 
 
-def test_the_scores_are_curves_with_votes_and_the_suggestion(suggestion):
+def test_scores_are_curves_with_votes_and_the_suggestion(suggestion):
     figure = plot_scores(suggestion)
     names = ("calinski_harabasz", "silhouette", "bic")
     for axes, name in zip(figure.axes, names, strict=True):
@@ -132,16 +134,21 @@ def test_the_scores_are_curves_with_votes_and_the_suggestion(suggestion):
         assert list(disc.get_xdata()) == [suggestion.votes[name]]
         best = min(curve.get_ydata()) if name == "bic" else max(curve.get_ydata())
         assert list(disc.get_ydata()) == [best]
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "Calinski\u2013Harabasz\n(higher is better)",
+        "silhouette\n(higher is better)",
+        "tempered BIC\n(lower is better)",
+    ]
     assert figure.axes[0].get_title(loc="left").endswith(f" {suggestion.n_clusters}")
-    assert nothing_is_clipped(figure)
+    assert fits_in_figure(figure)
 
 
-def test_scores_without_bounds_are_drawn(tmp_path):
+def test_infinite_scores_are_plotted(tmp_path):
     image = np.repeat(np.array([10, 100, 200, 250], np.uint8), 50).reshape(20, 10)
     plot_scores(suggest_n_clusters(image)).savefig(tmp_path / "scores.png")
 
 
-def test_nothing_global_is_touched():
+def test_plotting_leaves_pyplot_and_the_backend_alone():
     code = (
         "import sys, numpy as np, matplotlib; before = matplotlib.get_backend(auto_select=False);"
         "from napari_kmeans import segment; from napari_kmeans.figures import plot_palette;"
@@ -153,7 +160,9 @@ def test_nothing_global_is_touched():
     assert done.stdout.split() == ["False", "True"]
 
 
-def test_without_matplotlib_one_sentence_says_what_to_do(coffee, suggestion, monkeypatch):
+def test_message_without_matplotlib_names_the_command_to_install_it(
+    coffee, suggestion, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     sentence = r"figures need matplotlib.* pip install 'napari-kmeans\[figures\]'"
     for plot in (

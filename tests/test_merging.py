@@ -1,3 +1,5 @@
+"""Merging of clusters: trees and groups equal plain loops, and results equal their pixels."""
+
 from itertools import pairwise
 
 import dask.array as da
@@ -17,7 +19,7 @@ def random_colors(seed, n=12):
 
 
 def naive_groups(colors, weights, distance):
-    """Join the nearest pair of mean colors as long as none before it was farther apart."""
+    """Merge the nearest pair of mean colors until the distance is larger than `distance`."""
     groups = [[i] for i in range(len(colors))]
     while len(groups) > 1:
         means = [np.average(colors[group], axis=0, weights=weights[group]) for group in groups]
@@ -46,7 +48,7 @@ def test_a_cut_joins_what_a_loop_joins(seed, distance):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_greater_distance_never_parts_what_a_lesser_one_joins(seed):
+def test_larger_distance_only_merges_more_clusters(seed):
     tree = merge_tree(*random_colors(seed, n=20))
     assert isinstance(tree, MergeTree)
     assert tree.n_clusters == 20
@@ -64,29 +66,29 @@ def gray_model(levels, dtype=np.uint8):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_gray_joins_as_repeated_points_do_in_scipy(seed):
+def test_heights_of_gray_equal_the_centroid_linkage_of_scipy(seed):
     rng = np.random.default_rng(seed)
     levels, counts = np.sort(rng.uniform(0, 255, 9)), rng.integers(1, 9, 9)
     tree = merge_tree(gray_model(levels), counts)
-    theirs = linkage(np.repeat(levels, counts)[:, None] / 2.55, "centroid")
-    expected = np.maximum.accumulate(theirs[-8:, 2])
+    steps = linkage(np.repeat(levels, counts)[:, None] / 2.55, "centroid")
+    expected = np.maximum.accumulate(steps[-8:, 2])
     np.testing.assert_allclose(tree.heights, expected, atol=1e-9)
 
 
-def test_black_and_white_are_a_hundred_apart_in_color_and_in_gray():
+def test_distance_of_black_and_white_is_100_in_rgb_and_gray():
     assert merge_tree([[0, 0, 0], [1, 1, 1]], [5, 1]).heights == pytest.approx([100], abs=0.01)
     assert merge_tree(gray_model([0, 255]), [5, 1]).heights == pytest.approx([100])
-    # 16 bits are stretched from the least to the greatest level, as they are shown.
+    # Levels of 16 bits are compared as they are displayed: from the lowest to the highest level.
     assert merge_tree(gray_model([300, 400], np.uint16), [1, 1]).heights == pytest.approx([100])
 
 
-def test_one_cluster_is_a_tree_without_steps():
+def test_tree_of_one_cluster_has_no_steps():
     tree = merge_tree([[0.5, 0.5, 0.5]], [7])
     assert tree.n_clusters == 1
     assert cut_tree(tree, 50).tolist() == [0]
 
 
-def test_small_clusters_join_the_nearest_color_the_smallest_first():
+def test_smallest_clusters_are_merged_first_into_the_nearest_color():
     model = gray_model([0, 40, 100, 200, 240])
     # 40 (2 %) joins 0; 240 (3 %) joins 200.
     assert merge_small(model, [45, 2, 30, 20, 3], 0.05).tolist() == [0, 0, 1, 2, 2]
@@ -99,14 +101,14 @@ def test_small_clusters_join_the_nearest_color_the_smallest_first():
     assert merge_small(model, [1, 1, 1, 1], 1).tolist() == [0, 0, 0, 0]
 
 
-def test_groups_that_are_there_are_kept_together_and_weighed_together():
+def test_small_groups_are_merged_as_a_whole():
     model = gray_model([0, 20, 200, 220])
     assert merge_small(model, [3, 3, 3, 91], 0.05, [7, 2, 2, 5]).tolist() == [0, 0, 0, 1]
     assert merge_small(model, [3, 3, 3, 91], 0.05, [4, 4, 9, 9]).tolist() == [0, 0, 1, 1]
 
 
-def check_against_the_pixels(image, merged, before, groups):
-    """Compare a joined result of RGB pixels with what numpy makes of the same pixels."""
+def check_merged_result(image, merged, before, groups):
+    """Compare a merged result of an RGB image with the means and counts of its pixels."""
     old, new = np.asarray(before.labels), np.asarray(merged.labels)
     joined = np.append(-1, groups)[old]
     pairs = set(zip(joined.ravel().tolist(), new.ravel().tolist(), strict=True)) - {(-1, 0)}
@@ -129,32 +131,32 @@ def check_against_the_pixels(image, merged, before, groups):
 
 
 @pytest.mark.parametrize("method", ["full", "coreset"])
-def test_joined_clusters_are_those_of_the_pixels(method):
+def test_merged_result_equals_its_pixels(method):
     image = data.coffee()
     mask = np.ones(image.shape[:2], bool)
     mask[:50] = False
     before = segment(image, 6, method=method, mask=mask)
-    kept = before.labels.copy(), before.table.copy()
+    copies = before.labels.copy(), before.table.copy()
     groups = [3, 1, 1, 2, 3, 2]
     merged = merge_clusters(before, groups)
-    check_against_the_pixels(image, merged, before, groups)
+    check_merged_result(image, merged, before, groups)
     np.testing.assert_array_equal(merged.model.predict(image, mask=mask), merged.labels)
     assert merged.labels.dtype == np.uint8
-    np.testing.assert_array_equal(before.labels, kept[0])
-    assert before.table.equals(kept[1])
+    np.testing.assert_array_equal(before.labels, copies[0])
+    assert before.table.equals(copies[1])
     assert merged.table.attrs == before.table.attrs
 
 
-def test_alpha_and_what_is_left_out_stay(quadrants):
+def test_merging_keeps_alpha_and_excluded_pixels(quadrants):
     alpha = np.full((20, 21, 1), 200, np.uint8)
     alpha[:5] = 0
     image = np.concatenate([quadrants, alpha], axis=2)
     before = segment(image, 4, rgb=True)
     merged = merge_clusters(before, [0, 1, 1, 0])
-    check_against_the_pixels(image, merged, before, [0, 1, 1, 0])
+    check_merged_result(image, merged, before, [0, 1, 1, 0])
 
 
-def test_dask_stays_lazy_and_gives_the_same(quadrants):
+def test_merging_of_a_dask_result_is_lazy(quadrants):
     lazy = da.from_array(quadrants, chunks=(7, 8, 3))
     merged = merge_clusters(segment(lazy, 4, rgb=True), [0, 1, 1, 2])
     expected = merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 1, 2])
@@ -166,7 +168,7 @@ def test_dask_stays_lazy_and_gives_the_same(quadrants):
     np.testing.assert_array_equal(merged.model.predict(lazy), expected.labels)
 
 
-def test_gray_and_other_channels_join_too(steps):
+def test_gray_and_other_channels_are_merged(steps):
     merged = merge_clusters(segment(steps, 3), [0, 0, 1])
     np.testing.assert_array_equal(merged.labels, np.where(steps == 50_000, 2, 1))
     low = steps[steps < 50_000].mean()
@@ -182,7 +184,7 @@ def test_gray_and_other_channels_join_too(steps):
     )
 
 
-def test_similar_colors_join_and_small_ones_follow():
+def test_merge_similar_merges_similar_and_small_clusters():
     before = segment(data.coffee(), 32)
     merged = merge_similar(before, 10, 0.01)
     assert 3 < merged.model.n_clusters < 16
@@ -193,7 +195,7 @@ def test_similar_colors_join_and_small_ones_follow():
     assert same.table.equals(before.table)
 
 
-def test_a_result_can_be_joined_again(quadrants):
+def test_merged_result_can_be_merged_again(quadrants):
     twice = merge_clusters(merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 1, 2]), [0, 0, 1])
     once = merge_clusters(segment(quadrants, 4, rgb=True), [0, 0, 0, 1])
     np.testing.assert_array_equal(twice.labels, once.labels)
@@ -201,7 +203,7 @@ def test_a_result_can_be_joined_again(quadrants):
     np.testing.assert_allclose(twice.model.palette, once.model.palette)
 
 
-def test_other_columns_of_the_table_are_those_of_the_largest_part(quadrants):
+def test_other_columns_of_the_table_come_from_the_largest_cluster(quadrants):
     before = segment(quadrants, 4, rgb=True)
     before.table["name"] = ["ink", "wine", "grass", "paper"]
     largest = int(before.table["pixels"][[1, 2]].idxmax())
@@ -209,7 +211,7 @@ def test_other_columns_of_the_table_are_those_of_the_largest_part(quadrants):
     assert merged.table["name"].tolist() == ["ink", before.table["name"][largest], "paper"]
 
 
-def test_a_joined_model_is_saved_and_loaded(tmp_path, quadrants):
+def test_merged_model_is_saved_and_loaded(tmp_path, quadrants):
     merged = merge_clusters(segment(quadrants, 4, rgb=True, color_space="lab"), [0, 1, 1, 2])
     merged.model.save(tmp_path / "model.json")
     loaded = KMeansModel.load(tmp_path / "model.json")
@@ -222,7 +224,7 @@ def test_a_joined_model_is_saved_and_loaded(tmp_path, quadrants):
 @pytest.mark.parametrize(
     "labels", [None, 5, [], [1, 2], [1, 1, 1, 1], [1, 2, 2, 4], [1, [2], 3, 1], [True, 2, 3, 2]]
 )
-def test_center_labels_that_do_not_fit_are_refused(labels, quadrants):
+def test_invalid_center_labels_are_refused(labels, quadrants):
     merged = merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 1, 2])
     values = {**merged.model.to_dict(), "center_labels": labels}
     with pytest.raises(ValueError, match=r"center_labels must hold|must belong together"):
@@ -230,18 +232,18 @@ def test_center_labels_that_do_not_fit_are_refused(labels, quadrants):
 
 
 @pytest.mark.parametrize("values", ["no model", {}, {"palette": [[1.0]], "center_labels": [1]}])
-def test_what_is_no_joined_model_is_refused(values):
+def test_values_without_a_model_are_refused(values):
     with pytest.raises(ValueError, match="not a napari-kmeans model"):
         KMeansModel.from_dict(values)
 
 
 @pytest.mark.parametrize("groups", [[0, 1], [0.0, 1, 1, 2], None, [[0, 1, 1, 2]]])
-def test_groups_that_do_not_fit_are_refused(groups, quadrants):
+def test_invalid_groups_are_refused(groups, quadrants):
     with pytest.raises(ValueError, match="groups must be 4 whole numbers"):
         merge_clusters(segment(quadrants, 4, rgb=True), groups)
 
 
-def test_colors_of_integers_that_do_not_state_their_white_have_no_distances(quadrants):
+def test_rgb_of_integers_of_more_than_16_bits_has_no_distances(quadrants):
     wide = segment(quadrants.astype(np.int64), 4, rgb=True)
     for call in (
         lambda: merge_similar(wide, distance=1),
@@ -250,13 +252,13 @@ def test_colors_of_integers_that_do_not_state_their_white_have_no_distances(quad
     ):
         with pytest.raises(ValueError, match=r"colors must be of a model .* got one of int64"):
             call()
-    # By their numbers, they can be joined; and gray is compared by its own range.
+    # Clusters can be merged by number, and gray is compared by its own range.
     assert merge_clusters(wide, [0, 0, 1, 2]).model.n_clusters == 3
     gray = segment(quadrants[..., 0].astype(np.int64), 4, rgb=False)
     assert merge_similar(gray, distance=100).model.n_clusters == 1
 
 
-def test_colors_and_shares_that_do_not_fit_are_refused():
+def test_invalid_colors_and_shares_are_refused():
     colors, shares = random_colors(0, n=3)
     with pytest.raises(ValueError, match="shares must be 3 positive numbers"):
         merge_tree(colors, shares[:2])

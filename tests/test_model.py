@@ -1,3 +1,5 @@
+"""KMeansModel: predict, apply and recolor agree with segment, and a saved model is the same."""
+
 import json
 import warnings
 
@@ -22,13 +24,13 @@ def fitted(request, coffee):
 
 @pytest.mark.parametrize("method", ["full", "coreset"])
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
-def test_the_fitted_image_gets_the_labels_it_has(coffee, dtype, method):
+def test_predict_gives_the_fitted_image_its_labels(coffee, dtype, method):
     image = coffee.astype(dtype)
     result = segment(image, 6, method=method)
     np.testing.assert_array_equal(result.model.predict(image), result.labels)
 
 
-def test_another_image_gets_the_nearest_centers(fitted):
+def test_predict_gives_another_image_the_nearest_centers(fitted):
     other = data.chelsea()[::2, ::2]
     labels = fitted.model.predict(other)
     alone = fitted.model.predict(other[:1, :1])
@@ -38,7 +40,7 @@ def test_another_image_gets_the_nearest_centers(fitted):
         np.testing.assert_array_equal(labels, squared.argmin(axis=2) + 1)
 
 
-def test_predict_leaves_out_what_segment_leaves_out(fitted, coffee):
+def test_predict_gives_excluded_pixels_label_0(fitted, coffee):
     rgba = np.dstack([coffee, np.full(coffee.shape[:2], 255, np.uint8)])
     rgba[:10, :, 3] = 0
     mask = np.ones(coffee.shape[:2], bool)
@@ -49,7 +51,7 @@ def test_predict_leaves_out_what_segment_leaves_out(fitted, coffee):
     np.testing.assert_array_equal(labels[10:, 10:], fitted.labels[10:, 10:])
 
 
-def test_predict_of_dask_is_lazy(fitted, coffee):
+def test_predict_of_a_dask_image_is_lazy(fitted, coffee):
     labels = fitted.model.predict(da.from_array(coffee, chunks=(50, 60, 3)))
     assert isinstance(labels, da.Array)
     np.testing.assert_array_equal(labels.compute(), fitted.labels)
@@ -65,7 +67,7 @@ def test_predict_reports_progress_and_can_be_cancelled(fitted, coffee):
 
 @pytest.mark.parametrize("axis", [None, 0, -1])
 @pytest.mark.parametrize("dtype", ["?", "u1", "i2", "f4"])
-def test_apply_gives_the_fitted_image_what_segment_gave(dtype, axis):
+def test_apply_gives_the_fitted_image_its_labels_and_colors(dtype, axis):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 2 if dtype == "?" else 100, (6, 7, 8)).astype(dtype)
     result = segment(image, 2, rgb=False, channel_axis=axis)
@@ -75,7 +77,7 @@ def test_apply_gives_the_fitted_image_what_segment_gave(dtype, axis):
     assert recolored.dtype == image.dtype
 
 
-def test_apply_keeps_alpha_and_what_is_left_out(fitted, coffee):
+def test_apply_keeps_alpha_and_excluded_pixels(fitted, coffee):
     rgba = np.dstack([coffee, np.full(coffee.shape[:2], 255, np.uint8)])
     rgba[:10, :, 3] = 0
     rgba[50:, :, 3] = 9
@@ -84,16 +86,16 @@ def test_apply_keeps_alpha_and_what_is_left_out(fitted, coffee):
     labels, recolored = fitted.model.apply(rgba, mask=mask)
     np.testing.assert_array_equal(labels, fitted.model.predict(rgba, mask=mask))
     np.testing.assert_array_equal(recolored[..., 3], rgba[..., 3])
-    out = labels == 0
-    assert out[:10].all()
-    assert out[:, :10].all()
-    np.testing.assert_array_equal(recolored[out], rgba[out])
+    excluded = labels == 0
+    assert excluded[:10].all()
+    assert excluded[:, :10].all()
+    np.testing.assert_array_equal(recolored[excluded], rgba[excluded])
     colors = np.rint(fitted.model.palette)
-    np.testing.assert_array_equal(recolored[~out][:, :3], colors[labels[~out] - 1])
+    np.testing.assert_array_equal(recolored[~excluded][:, :3], colors[labels[~excluded] - 1])
 
 
 @pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "f8"])
-def test_apply_takes_the_units_of_the_model_in_any_dtype(coffee, dtype):
+def test_apply_reads_any_dtype_in_the_units_of_the_model(coffee, dtype):
     result = segment(coffee, 6)
     labels, recolored = result.model.apply(coffee.astype(dtype))
     np.testing.assert_array_equal(labels, result.labels)
@@ -103,7 +105,7 @@ def test_apply_takes_the_units_of_the_model_in_any_dtype(coffee, dtype):
     np.testing.assert_allclose(recolored, expected, rtol=1e-6)
 
 
-def test_apply_clips_to_what_the_dtype_holds():
+def test_apply_clips_colors_to_the_range_of_the_dtype():
     model = segment(np.array([[0, 300], [0, 300]], np.uint16), 2).model
     labels, recolored = model.apply(np.array([[0, 255]], np.uint8))
     assert labels.tolist() == [[1, 2]]
@@ -111,17 +113,17 @@ def test_apply_clips_to_what_the_dtype_holds():
 
 
 @pytest.mark.parametrize("axis", [None, 0, -1])
-def test_apply_reads_no_chunk_of_a_lazy_image_before_it_is_asked_for(axis):
+def test_apply_reads_chunks_of_a_dask_image_only_on_compute(axis):
     image = np.random.default_rng(0).integers(0, 9, (4, 6, 8)).astype(np.uint8)
     model = segment(image, 3, rgb=False, channel_axis=axis).model
     read = []
 
-    def take(chunk):
+    def record(chunk):
         read.append(chunk.shape)
         return chunk
 
     lazy = da.from_array(image, chunks=(4, 3, 4) if axis == 0 else (2, 3, 8)).map_blocks(
-        take, meta=np.empty((0, 0, 0), np.uint8)
+        record, meta=np.empty((0, 0, 0), np.uint8)
     )
     labels, recolored = model.apply(lazy)
     assert not read
@@ -139,24 +141,24 @@ OTHER_UNITS = [
     (np.int64, 2**40, True), (np.uint16, 1, False), (np.float32, 1, False), (np.int64, 1, False),
     (np.float32, 15.9, False), (np.uint8, 0.01, False), (np.float32, 0, False),
 ]  # fmt: skip
-"""What a picture of bytes is multiplied by, in which dtype, and whether this is told."""
+"""Dtypes, factors by which a uint8 picture is multiplied, and whether a warning is expected."""
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-@pytest.mark.parametrize(("dtype", "factor", "told"), OTHER_UNITS)
-def test_an_image_in_other_units_is_told_once(coffee, dtype, factor, told, lazy):
+@pytest.mark.parametrize(("dtype", "factor", "warns"), OTHER_UNITS)
+def test_image_in_other_units_gives_one_warning(coffee, dtype, factor, warns, lazy):
     bright = np.where(coffee > 250, 250, coffee)
     bright[90:110, 140:160] = 250
     model = segment(bright, 6).model
-    # Up to exactly as much as the model's colors, so that the factor is the quotient.
+    # The largest value is that of the palette, so that the quotient of both is the factor.
     image = (np.minimum(bright, model.palette.max()) * factor).astype(dtype)
-    given = da.from_array(image, chunks=(70, 80, 3)) if lazy else image
+    variant = da.from_array(image, chunks=(70, 80, 3)) if lazy else image
     for call in (model.predict, model.apply):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            call(given)
-        assert len(caught) == told
-        if told:
+            call(variant)
+        assert len(caught) == warns
+        if warns:
             message = str(caught[0].message)
             assert message.startswith(f"image holds {np.dtype(dtype)} values up to ")
             assert f"the model's colors, of uint8, go up to {model.palette.max():g}" in message
@@ -165,31 +167,31 @@ def test_an_image_in_other_units_is_told_once(coffee, dtype, factor, told, lazy)
             assert caught[0].filename == __file__
 
 
-def test_what_is_left_out_does_not_tell_the_units(coffee):
+def test_excluded_pixels_give_no_warning_about_units(coffee):
     model = segment(coffee, 6).model
     inside = np.ones(coffee.shape[:2], bool)
     inside[:5] = False
     alpha = np.dstack([coffee, 65535 * inside]).astype(np.uint16)
-    wild = coffee.astype(np.float32)
-    wild[:5] = 1e6
-    for image, how in ((alpha, {}), (wild, {"mask": inside})):
+    outlier = coffee.astype(np.float32)
+    outlier[:5] = 1e6
+    for image, mask in ((alpha, {}), (outlier, {"mask": inside})):
         lazy = da.from_array(image, chunks=(50, 60, -1))
-        for given in (image, lazy):
-            labels = np.asarray(model.predict(given, **how))
+        for variant in (image, lazy):
+            labels = np.asarray(model.predict(variant, **mask))
             np.testing.assert_array_equal(labels == 0, ~inside)
     with pytest.warns(UserWarning, match=r"float32 values up to 1e\+06"):
-        model.predict(wild)
+        model.predict(outlier)
 
 
-def test_of_a_lazy_image_a_window_is_read_for_its_units():
+def test_check_of_units_reads_only_the_middle_of_a_dask_image():
     read = []
 
-    def take(chunk, block_info=None):
+    def record(chunk, block_info=None):
         read.append(tuple(block_info[0]["chunk-location"]))
         return chunk
 
     image = da.full((9, 2048, 2048), 3e4, chunks=(1, 256, 256), dtype=np.float32)
-    lazy = image.map_blocks(take, dtype=image.dtype, meta=np.empty((0, 0, 0), np.float32))
+    lazy = image.map_blocks(record, dtype=image.dtype, meta=np.empty((0, 0, 0), np.float32))
     model = segment(np.arange(200, dtype=np.uint8).reshape(2, 100), 3, rgb=False).model
     with pytest.warns(UserWarning, match="float32 values up to 30000, while"):
         model.apply(lazy)
@@ -197,7 +199,7 @@ def test_of_a_lazy_image_a_window_is_read_for_its_units():
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_a_stack_in_other_units_is_told_once(lazy):
+def test_stack_in_other_units_gives_one_warning(lazy):
     stack = np.random.default_rng(0).integers(0, 250, (3, 20, 30)).astype(np.uint8)
     model = segment_slices(stack, 2, rgb=False).model
     image = stack / 255
@@ -209,10 +211,10 @@ def test_a_stack_in_other_units_is_told_once(lazy):
     model.apply(stack.astype(float))
 
 
-def test_a_model_states_its_options(coffee):
-    for how in ({"normalize": "zscore"}, {"color_space": "lab"}, {}):
-        options = segment(coffee, 5, **how).model.options
-        assert options.to_dict() == Options(n_clusters=5, **how).to_dict()
+def test_model_has_its_options(coffee):
+    for values in ({"normalize": "zscore"}, {"color_space": "lab"}, {}):
+        options = segment(coffee, 5, **values).model.options
+        assert options.to_dict() == Options(n_clusters=5, **values).to_dict()
 
 
 def test_apply_reports_progress_and_refuses_other_channels(fitted, coffee):
@@ -224,12 +226,12 @@ def test_apply_reports_progress_and_refuses_other_channels(fitted, coffee):
 
 
 @pytest.mark.parametrize("shape", [(40,), (40, 40), (40, 40, 2)])
-def test_an_image_without_color_is_refused(fitted, shape):
+def test_predict_refuses_an_image_without_color(fitted, shape):
     with pytest.raises(ValueError, match=r"model's 3 channels, got (1|2|40) in shape"):
         fitted.model.predict(np.zeros(shape))
 
 
-def test_another_number_of_channels_is_refused():
+def test_predict_refuses_another_number_of_channels():
     model = segment(np.random.default_rng(0).random((9, 9, 2)), 2, channel_axis=2).model
     for image in (np.zeros((9, 9, 5)), np.zeros((2, 9))):
         with pytest.raises(ValueError, match="the model's 2 channels"):
@@ -255,12 +257,12 @@ def test_recolor_makes_label_0_black(fitted):
     ("labels", "error"),
     [([[7]], ValueError), ([[-1]], ValueError), ([[0.5]], TypeError)],
 )
-def test_recolor_refuses_what_are_no_labels(fitted, labels, error):
+def test_recolor_refuses_invalid_labels(fitted, labels, error):
     with pytest.raises(error, match="labels must"):
         fitted.model.recolor(np.array(labels))
 
 
-def test_a_saved_model_is_the_same_model(fitted, coffee, tmp_path):
+def test_loaded_model_equals_the_saved_model(fitted, coffee, tmp_path):
     path = tmp_path / "model.json"
     fitted.model.save(path)
     loaded = KMeansModel.load(path)
@@ -273,14 +275,14 @@ def test_a_saved_model_is_the_same_model(fitted, coffee, tmp_path):
 
 @pytest.mark.parametrize("axis", [None, 0])
 @pytest.mark.parametrize("dtype", ["?", "u2", "i8", "f2", "f8"])
-def test_models_of_any_image_can_be_saved(axis, dtype, tmp_path):
+def test_models_of_any_dtype_can_be_saved(axis, dtype, tmp_path):
     image = np.arange(60).reshape(3, 4, 5).astype(dtype)
     model = segment(image, 2, rgb=False, channel_axis=axis).model
     model.save(tmp_path / "model.json")
     assert KMeansModel.load(tmp_path / "model.json").to_dict() == model.to_dict()
 
 
-def test_a_model_that_cannot_be_written_leaves_nothing(fitted, tmp_path):
+def test_failed_save_leaves_no_file(fitted, tmp_path):
     (tmp_path / "model.json").mkdir()
     with pytest.raises(OSError, match=r"model\.json"):
         fitted.model.save(tmp_path / "model.json")
@@ -331,7 +333,7 @@ def test_a_model_that_cannot_be_written_leaves_nothing(fitted, tmp_path):
         {"n_iter": None},
     ],
 )
-def test_a_file_that_holds_no_model_is_refused(fitted, change, tmp_path):
+def test_load_refuses_a_file_with_an_invalid_value(fitted, change, tmp_path):
     path = tmp_path / "model.json"
     path.write_text(json.dumps(fitted.model.to_dict() | change))
     with pytest.raises(ValueError, match="cannot read a model from") as caught:
@@ -340,7 +342,7 @@ def test_a_file_that_holds_no_model_is_refused(fitted, change, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "NaN", "{", "\x00", "[" * 100_000, '{"a": 1}', "é"])
-def test_a_file_that_is_no_json_is_refused(text, tmp_path):
+def test_load_refuses_a_file_without_json(text, tmp_path):
     path = tmp_path / "model.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match="cannot read a model from"):

@@ -1,3 +1,5 @@
+"""split_objects: labels, sizes, centroids and boxes equal those of SciPy and scikit-image."""
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -7,42 +9,42 @@ from skimage.measure import regionprops
 from napari_kmeans import segment, split_objects
 
 
-def by_scipy(labels, connectivity):
-    """The set of pixels, in a flat image, of every object of every cluster."""
+def find_objects_with_scipy(labels, connectivity):
+    """Return a dict from the flat indices of each object's pixels to its cluster."""
     structure = ndimage.generate_binary_structure(labels.ndim, connectivity)
-    found = {}
+    objects = {}
     for cluster in set(np.unique(labels).tolist()) - {0}:
-        parts, n_parts = ndimage.label(labels == cluster, structure)
-        for part in range(1, n_parts + 1):
-            found[frozenset(np.flatnonzero(parts == part).tolist())] = cluster
-    return found
+        components, n_components = ndimage.label(labels == cluster, structure)
+        for number in range(1, n_components + 1):
+            objects[frozenset(np.flatnonzero(components == number).tolist())] = cluster
+    return objects
 
 
 @pytest.mark.parametrize("shape", [(23, 31), (6, 9, 11), (40,)])
 @pytest.mark.parametrize("connectivity", [1, None])
 @pytest.mark.parametrize("min_size", [1, 4])
-def test_objects_are_those_of_each_cluster_alone(shape, connectivity, min_size):
+def test_objects_equal_the_components_of_each_cluster_in_scipy(shape, connectivity, min_size):
     labels = np.random.default_rng(0).integers(0, 4, shape).astype(np.uint8)
-    expected = by_scipy(labels, connectivity or labels.ndim)
+    expected = find_objects_with_scipy(labels, connectivity or labels.ndim)
     expected = {pixels: cluster for pixels, cluster in expected.items() if len(pixels) >= min_size}
     objects = split_objects(labels, min_size=min_size, connectivity=connectivity)
-    found = {
+    pixels_and_clusters = {
         frozenset(np.flatnonzero(objects.labels == index).tolist()): cluster
         for index, cluster in zip(objects.table["index"], objects.table["cluster"], strict=True)
     }
-    assert found == expected
+    assert pixels_and_clusters == expected
     assert objects.labels.max() == len(objects.table)
     assert objects.labels.shape == shape
 
 
 @pytest.mark.parametrize("shape", [(23, 31), (6, 9, 11)])
-def test_the_table_is_that_of_scikit_image(shape):
+def test_table_equals_regionprops_of_scikit_image(shape):
     labels = np.random.default_rng(1).integers(0, 3, shape)
     scale = np.array([2.0, 0.5, 0.25])[-len(shape) :]
     objects = split_objects(labels, min_size=2, connectivity=1, scale=scale)
     assert len(objects.table) > 3
-    theirs = regionprops(objects.labels, spacing=tuple(scale))
-    for row, region in zip(objects.table.itertuples(index=False), theirs, strict=True):
+    regions = regionprops(objects.labels, spacing=tuple(scale))
+    for row, region in zip(objects.table.itertuples(index=False), regions, strict=True):
         index, cluster, pixels, area, *rest = row
         assert index == region.label
         assert pixels == region.num_pixels
@@ -53,7 +55,7 @@ def test_the_table_is_that_of_scikit_image(shape):
         assert {cluster} == set(labels[objects.labels == index].tolist())
 
 
-def test_names_of_columns_and_an_image_of_one_object():
+def test_table_of_one_object_has_the_documented_columns():
     table = split_objects(np.array([[0, 7, 7], [0, 7, 0]])).table
     assert list(table) == [
         *("index", "cluster", "pixels", "area", "centroid 0", "centroid 1"),
@@ -64,7 +66,7 @@ def test_names_of_columns_and_an_image_of_one_object():
     assert table.iloc[0, 6:].tolist() == [0, 1, 2, 3]
 
 
-def test_pixels_that_share_a_corner_touch_unless_sides_are_asked_for():
+def test_pixels_that_share_a_corner_are_connected_unless_connectivity_is_1():
     labels = np.eye(4, dtype=bool)
     assert split_objects(labels).table["pixels"].tolist() == [4]
     assert split_objects(labels, connectivity=1).table["pixels"].tolist() == [1, 1, 1, 1]
@@ -72,7 +74,7 @@ def test_pixels_that_share_a_corner_touch_unless_sides_are_asked_for():
 
 
 @pytest.mark.parametrize("labels", [np.zeros((3, 4), int), np.eye(3, dtype=int)])
-def test_nothing_may_be_left(labels):
+def test_table_is_empty_where_all_objects_are_too_small(labels):
     objects = split_objects(labels, min_size=4)
     assert not objects.labels.any()
     assert objects.labels.shape == labels.shape
@@ -80,15 +82,15 @@ def test_nothing_may_be_left(labels):
     assert "centroid 1" in objects.table
 
 
-def test_the_clusters_of_a_picture_become_objects(quadrants):
+def test_clusters_of_a_picture_are_split_into_objects(quadrants):
     twice = np.concatenate([quadrants, quadrants], axis=1)
     objects = split_objects(segment(twice, 4, rgb=True).labels)
     assert sorted(objects.table["cluster"]) == [1, 1, 2, 2, 3, 3, 4, 4]
     assert objects.table["pixels"].sum() == twice.shape[0] * twice.shape[1]
 
 
-def test_labels_that_cannot_be_parted_are_refused():
-    with pytest.raises(TypeError, match=r"labels must be in memory .* pass labels.compute\(\)"):
+def test_dask_labels_and_other_values_than_integers_are_refused():
+    with pytest.raises(TypeError, match=r"labels must be in memory, .* pass labels.compute\(\)"):
         split_objects(da.ones((4, 4), dtype=int))
     for labels in (np.ones((2, 2)), np.ones((0, 2), int), np.int64(3)):
         with pytest.raises(TypeError, match="labels must be an image of whole numbers, got shape"):
@@ -105,6 +107,6 @@ def test_labels_that_cannot_be_parted_are_refused():
         ({"scale": [1, 1, 1]}, "scale must be 2 positive numbers"),
     ],
 )
-def test_options_out_of_bounds_are_refused(options, message):
+def test_arguments_out_of_bounds_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         split_objects(np.eye(3, dtype=int), **options)

@@ -1,3 +1,5 @@
+"""Options: every option is declared once, and each invalid value is refused with one sentence."""
+
 import inspect
 
 import numpy as np
@@ -24,7 +26,7 @@ def test_every_option_is_an_argument_with_its_default(function):
     }
 
 
-def test_every_option_is_explained():
+def test_every_option_has_a_label_and_a_tooltip():
     for info in OPTIONS.values():
         assert info.label[0].isupper()
         assert len(info.tooltip) > 20
@@ -62,29 +64,29 @@ def test_every_option_is_explained():
         ("random_state", 1.5, TypeError),
     ],
 )
-def test_a_bad_value_is_named_in_one_sentence(name, value, error):
+def test_message_about_an_invalid_value_is_one_sentence_with_the_value(name, value, error):
     with pytest.raises(error) as caught:
         Options(**{name: value})
     message = str(caught.value)
     assert message.startswith(name)
     assert message.count(". ") == 0
     assert message.endswith(".")
-    shown = "1 row" if value == [[1, 2, 3]] else repr(value).strip("[]").split(",")[0]
-    assert shown in message
+    quoted = "1 row" if value == [[1, 2, 3]] else repr(value).strip("[]").split(",")[0]
+    assert quoted in message
 
 
-def test_auto_sizes_grow_with_the_clusters():
+def test_automatic_coreset_size_grows_with_n_clusters():
     assert Options(n_clusters=2).resolved_coreset_size == 10_000
     assert Options(n_clusters=100).resolved_coreset_size == 50_000
     assert Options(n_clusters=100, coreset_size=100).resolved_coreset_size == 100
 
 
-def test_given_colors_are_run_once():
+def test_array_as_init_has_one_run():
     assert Options(n_clusters=2, n_init=7).resolved_n_init == 7
     assert Options(n_clusters=2, n_init=7, init=np.zeros((2, 3))).resolved_n_init == 1
 
 
-def test_options_are_kept_apart_from_the_callers_array():
+def test_options_copy_the_array_of_the_caller():
     colors = np.zeros((2, 3))
     options = Options(n_clusters=2, init=colors)
     colors[:] = 1
@@ -94,17 +96,17 @@ def test_options_are_kept_apart_from_the_callers_array():
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name != "init"])
-def test_an_array_is_no_option_and_not_written_out(name):
+def test_array_for_an_option_is_refused_and_not_printed_in_full(name):
     with pytest.raises((TypeError, ValueError), match=f"^{name} must .* got ndarray of shape"):
         Options(**{name: np.arange(2000).reshape(2, 1000)})
 
 
-def test_a_start_is_not_written_out():
+def test_array_as_init_is_not_printed_in_full():
     with pytest.raises(ValueError, match=r"got ndarray of shape \(8, 3\) and dtype float64"):
         Options(init=np.full((8, 3), np.nan))
 
 
-def test_what_is_shown_is_one_short_line():
+def test_quoted_value_is_one_short_line():
     assert quote_value(3) == "3"
     assert quote_value("two\nlines") == r"'two\nlines'"
     assert quote_value(np.float32(0.5)) == repr(np.float32(0.5))

@@ -1,3 +1,5 @@
+"""to_python: the script gives the labels and the recolored image of the run that it repeats."""
+
 import ast
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from napari_kmeans.scripting import Part
 
 
 def run(text, directory):
-    """Run a script in a new process; return its labels and its recolored image."""
+    """Run a script in a new process, and return its labels and its recolored image."""
     script = directory / "script.py"
     script.write_text(
         text + "np_ = __import__('numpy')\nnp_.savez('out.npz', a=labels, b=recolored)"
@@ -38,7 +40,7 @@ def check(text, segmentation, directory):
     np.testing.assert_array_equal(recolored, segmentation.recolored)
 
 
-def test_a_sample_with_options_of_all_kinds(tmp_path):
+def test_script_has_options_of_all_kinds(tmp_path):
     options = Options(
         n_clusters=5, color_space="hsv", method="full", n_init=2, tol=1e-3, random_state=7
     )
@@ -46,7 +48,7 @@ def test_a_sample_with_options_of_all_kinds(tmp_path):
     check(to_python(options, sample="photograph", rgb=True), expected, tmp_path)
 
 
-def test_starting_colors_are_written_out_exactly(tmp_path):
+def test_script_has_the_exact_values_of_init(tmp_path):
     init = np.random.default_rng(0).uniform(0, 255, (4, 3)) / 3
     expected = segment(data.coffee(), 4, init=init, max_iter=2)
     text = to_python(expected.options, sample="photograph", rgb=True)
@@ -61,16 +63,16 @@ def test_starting_colors_are_written_out_exactly(tmp_path):
 
 
 @pytest.mark.parametrize("name", ['it\'s a "picture".png', "Bild ä.tif"])
-def test_a_file_is_read_from_where_it_was(tmp_path, name, monkeypatch):
+def test_script_reads_the_file_from_any_directory(tmp_path, name, monkeypatch):
     iio.imwrite(tmp_path / name, data.coffee()[:80, :90])
     monkeypatch.chdir(tmp_path)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
+    other = tmp_path / "elsewhere"
+    other.mkdir()
     expected = segment(data.coffee()[:80, :90], 6)
-    check(to_python(expected.options, path=name, rgb=True), expected, elsewhere)
+    check(to_python(expected.options, path=name, rgb=True), expected, other)
 
 
-def test_channels_of_a_file(tmp_path):
+def test_script_has_the_channel_axis(tmp_path):
     stack = np.random.default_rng(0).integers(0, 2000, (2, 20, 30)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "stack.tif", stack, metadata={"axes": "CYX"})
     expected = segment(stack, 3, channel_axis=0)
@@ -78,7 +80,7 @@ def test_channels_of_a_file(tmp_path):
     check(text, expected, tmp_path)
 
 
-def test_what_the_script_cannot_know_it_asks_for_and_loads(tmp_path):
+def test_script_states_how_to_save_an_image_and_mask_without_a_file(tmp_path):
     image = np.arange(4 * 40 * 50, dtype=np.uint16).reshape(40, 50, 4)
     mask = np.indices(image.shape).sum(axis=0) % 3 > 0
     expected = segment(image, 3, rgb=False, mask=mask)
@@ -106,7 +108,7 @@ def test_joined_clusters_are_joined_again(tmp_path):
     check(text, merge_clusters(before, groups), tmp_path)
 
 
-def test_labels_given_to_others_are_so_in_all_levels_also_lazy_ones(tmp_path, monkeypatch):
+def test_script_merges_labels_in_all_levels_also_of_dask_arrays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = samples.histology()
     for level, pixels in enumerate((image, image[::2, ::2])):
@@ -125,7 +127,7 @@ def test_labels_given_to_others_are_so_in_all_levels_also_lazy_ones(tmp_path, mo
     np.testing.assert_array_equal(scope["labels"][0].compute(), expected)
 
 
-def test_only_what_differs_from_the_defaults_is_written():
+def test_script_omits_default_values():
     text = to_python(Options(), sample="volume")
     (call,) = [
         node.value
@@ -137,6 +139,6 @@ def test_only_what_differs_from_the_defaults_is_written():
     assert "random_state=None): another run may differ" in to_python(Options(random_state=None))
 
 
-def test_an_unknown_sample_is_refused():
+def test_unknown_sample_is_refused():
     with pytest.raises(ValueError, match=r"sample must be one of photograph, .* got 'cat'"):
         to_python(Options(), sample="cat")

@@ -1,3 +1,5 @@
+"""segment: exact labels, colors, costs and tables for any dtype, layout, method and color space."""
+
 import colorsys
 import threading
 import warnings
@@ -26,9 +28,9 @@ FLOATS = ["f2", "f4", "f8", ">f4", "g"]
 
 
 def quadrants(dtype="u1", scale=1):
-    """Four quadrants of a 20 by 21 RGB image with a little noise, and their exact labels.
+    """Return a 20 by 21 RGB image of four noisy quadrants, and their exact labels.
 
-    By luminance: blue, red, green, then gray.
+    The labels are ordered by luminance: blue, red, green, gray.
     """
     colors = np.array([[0, 0, 110], [110, 0, 0], [0, 110, 0], [100, 100, 100]])
     truth = np.empty((20, 21), int)
@@ -38,13 +40,13 @@ def quadrants(dtype="u1", scale=1):
     return image.astype(dtype), truth
 
 
-def small_blocks(monkeypatch, size=57):
+def use_small_blocks(monkeypatch, size=57):
     monkeypatch.setattr(blocks_module, "BLOCK_PIXELS", size)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
-def test_hand_made_quadrants_are_found_in_any_dtype(dtype, method):
+def test_quadrants_get_their_exact_labels_in_any_dtype(dtype, method):
     image, truth = quadrants(dtype)
     result = segment(image, 4, rgb=True, method=method)
     assert isinstance(result, Segmentation)
@@ -59,7 +61,7 @@ def test_hand_made_quadrants_are_found_in_any_dtype(dtype, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("space", ["hsv", "lab"])
-def test_hand_made_quadrants_are_found_in_any_color_space(space, method):
+def test_quadrants_get_their_exact_labels_in_hsv_and_lab(space, method):
     image, truth = quadrants()
     np.testing.assert_array_equal(
         segment(image, 4, rgb=True, color_space=space, method=method).labels, truth
@@ -68,19 +70,20 @@ def test_hand_made_quadrants_are_found_in_any_color_space(space, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("axis", [0, 1, 2, -3])
-def test_channels_may_be_on_any_axis(axis, method):
+def test_channel_axis_can_be_any_axis(axis, method):
     image, _ = quadrants("u2")
     moved = np.moveaxis(image, -1, axis)
     result = segment(moved, 4, channel_axis=axis, method=method)
     assert result.recolored.shape == moved.shape
     expected = segment(image, 4, rgb=True, method=method)
-    # Ordered by the mean of the channels instead of by luminance, else the same.
+    # Labels of channels are ordered by the mean of the channels, those of RGB by luminance.
+    # So the numbers differ, and the clusters must be the same.
     pairs = {(a, b) for a, b in zip(result.labels.flat, expected.labels.flat, strict=True)}
     assert len(pairs) == 4
     np.testing.assert_array_equal(np.moveaxis(result.recolored, axis, -1), expected.recolored)
 
 
-def test_one_and_two_channels_are_enough():
+def test_one_and_two_channels_are_clustered():
     image, _ = quadrants("f4")
     two = segment(image[..., :2], 4, channel_axis=-1, method="full")
     assert two.model.palette.shape == (4, 2)
@@ -91,8 +94,8 @@ def test_one_and_two_channels_are_enough():
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
 @pytest.mark.parametrize("method", METHODS)
-def test_gray_volumes_and_stacks_are_segmented_as_one(dtype, method, monkeypatch):
-    small_blocks(monkeypatch)
+def test_gray_volume_is_one_image(dtype, method, monkeypatch):
+    use_small_blocks(monkeypatch)
     rng = np.random.default_rng(0)
     truth = rng.integers(1, 4, (4, 9, 11))
     volume = (truth * 60 + rng.integers(0, 9, truth.shape)).astype(dtype)
@@ -101,7 +104,7 @@ def test_gray_volumes_and_stacks_are_segmented_as_one(dtype, method, monkeypatch
     assert result.recolored.shape == volume.shape
 
 
-def test_a_stack_of_pictures_is_one_image():
+def test_stack_of_rgb_pictures_is_one_image():
     image, truth = quadrants()
     stack = np.stack([image, image[::-1]])
     result = segment(stack, 4, rgb=True)
@@ -109,14 +112,14 @@ def test_a_stack_of_pictures_is_one_image():
 
 
 @pytest.mark.parametrize("space", ["rgb", "hsv"])
-def test_a_picture_and_its_copy_in_16_bits_have_the_same_labels(space):
+def test_8_bit_picture_and_its_16_bit_copy_get_the_same_labels(space):
     image = data.coffee()
     eight = segment(image, 8, method="full", color_space=space)
     sixteen = segment(image.astype(np.uint16), 8, method="full", color_space=space)
     np.testing.assert_array_equal(eight.labels, sixteen.labels)
 
 
-def test_reds_on_either_side_of_hue_0_are_one_cluster_in_hsv():
+def test_reds_on_both_sides_of_hue_0_are_one_cluster_in_hsv():
     hues = np.concatenate([np.linspace(355, 365, 32), np.linspace(40, 50, 32)])
     colors = [colorsys.hsv_to_rgb(hue % 360 / 360, 1, 1) for hue in hues]
     image = np.rint(255 * np.tile(colors, (40, 1, 1))).astype(np.uint8)
@@ -127,21 +130,21 @@ def test_reds_on_either_side_of_hue_0_are_one_cluster_in_hsv():
 
 
 @pytest.mark.parametrize("k", [2, 8])
-def test_full_from_given_colors_is_scikit_learns_lloyd(k):
+def test_full_from_given_centers_equals_lloyd_of_scikit_learn(k):
     image = data.coffee()[::2, ::2]
     start = np.random.default_rng(k).uniform(0, 255, (k, 3))
     pixels = image.reshape(-1, 3).astype(np.float64)
-    theirs = KMeans(k, init=start, n_init=1, algorithm="lloyd").fit(pixels)
+    reference = KMeans(k, init=start, n_init=1, algorithm="lloyd").fit(pixels)
     for picture in (image, image.astype(np.float32)):
-        ours = segment(picture, k, method="full", init=start).model
-        assert ours.n_iter_ == theirs.n_iter_
-        assert ours.inertia_ == pytest.approx(theirs.inertia_, rel=1e-6)
-        for center in theirs.cluster_centers_:
-            assert np.linalg.norm(ours.cluster_centers_ - center, axis=1).min() < 1e-3
+        fitted = segment(picture, k, method="full", init=start).model
+        assert fitted.n_iter_ == reference.n_iter_
+        assert fitted.inertia_ == pytest.approx(reference.inertia_, rel=1e-6)
+        for center in reference.cluster_centers_:
+            assert np.linalg.norm(fitted.cluster_centers_ - center, axis=1).min() < 1e-3
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_given_colors_are_in_channel_units_in_every_space(method):
+def test_array_as_init_is_in_channel_units_in_every_color_space(method):
     image, truth = quadrants()
     start = [[0, 0, 110], [110, 0, 0], [0, 110, 0], [100, 100, 100]]
     for space in ("rgb", "hsv", "lab"):
@@ -152,8 +155,8 @@ def test_given_colors_are_in_channel_units_in_every_space(method):
 @pytest.mark.parametrize("space", ["rgb", "hsv", "lab"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", ["u1", "f8"])
-def test_palette_cost_and_table_are_those_of_all_pixels(space, method, dtype, monkeypatch):
-    small_blocks(monkeypatch, 20_000)
+def test_palette_inertia_and_table_count_all_pixels(space, method, dtype, monkeypatch):
+    use_small_blocks(monkeypatch, 20_000)
     image = data.coffee()[::2, ::2]
     image = image / 255 if dtype == "f8" else image
     mask = np.random.default_rng(0).random(image.shape[:2]) < 0.8
@@ -181,7 +184,7 @@ def test_palette_cost_and_table_are_those_of_all_pixels(space, method, dtype, mo
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_pixel_goes_to_its_nearest_center(method):
+def test_every_pixel_gets_the_label_of_its_nearest_center(method):
     image = data.chelsea()[::2, ::2]
     result = segment(image, 7, method=method)
     distances = ((image[:, :, None] - result.model.cluster_centers_) ** 2).sum(axis=3)
@@ -189,8 +192,8 @@ def test_every_pixel_goes_to_its_nearest_center(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_left_out_is_label_0_and_unchanged(method, monkeypatch):
-    small_blocks(monkeypatch)
+def test_excluded_pixels_get_label_0_and_keep_their_color(method, monkeypatch):
+    use_small_blocks(monkeypatch)
     image, truth = quadrants("f4")
     image = np.concatenate([image, np.ones((20, 21, 1), "f4")], axis=2)
     image[0, 0, 3] = 0
@@ -212,9 +215,9 @@ def test_what_is_left_out_is_label_0_and_unchanged(method, monkeypatch):
 
 
 @pytest.mark.parametrize("layout", ["read-only", "reversed", "fortran", "strided", "list"])
-def test_any_memory_layout_gives_the_same(layout):
+def test_memory_layout_does_not_change_the_labels(layout):
     image, truth = quadrants()
-    given = {
+    variant = {
         "read-only": image.copy(),
         "reversed": image[::-1, :, ::-1][::-1, :, ::-1],
         "fortran": np.asfortranarray(image),
@@ -222,23 +225,23 @@ def test_any_memory_layout_gives_the_same(layout):
         "list": image.tolist(),
     }[layout]
     if layout == "read-only":
-        given.flags.writeable = False
-    result = segment(given, 4, rgb=True)
+        variant.flags.writeable = False
+    result = segment(variant, 4, rgb=True)
     np.testing.assert_array_equal(result.labels, truth)
     assert np.asarray(result.recolored).flags.writeable
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
-def test_dask_in_dask_out(dtype, method):
+def test_dask_image_gives_the_same_result_as_lazy_arrays(dtype, method):
     image = data.coffee()[:200, :300].astype(dtype)
     mask = np.ones(image.shape[:2], bool)
     mask[:50] = False
     lazy = da.from_array(image, chunks=(70, 110, 2))
     if dtype == "f4":
-        # Only where colors are counted do chunks not matter: one and the same chunk.
+        # Distinct floats are not counted, and a sample depends on the chunks: use one chunk.
         lazy = lazy.rechunk(-1)
-    # Floats that are not held find starts of their own in full.
+    # With method "full", floats in dask arrays may get other starts than floats in memory.
     start = image[::40, 60].astype(float) if (dtype, method) == ("f4", "full") else "k-means++"
     result = segment(lazy, 5, rgb=True, method=method, mask=mask, init=start)
     expected = segment(image, 5, rgb=True, method=method, mask=mask, init=start)
@@ -253,9 +256,9 @@ def test_dask_in_dask_out(dtype, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
-def test_threads_and_blocks_do_not_change_the_labels(dtype, method, monkeypatch):
+def test_number_of_threads_and_block_size_do_not_change_the_labels(dtype, method, monkeypatch):
     image = data.coffee().astype(dtype)
-    small_blocks(monkeypatch, 10_000)
+    use_small_blocks(monkeypatch, 10_000)
     results = []
     for threads in (1, 2, 8):
         monkeypatch.setattr(
@@ -266,12 +269,12 @@ def test_threads_and_blocks_do_not_change_the_labels(dtype, method, monkeypatch)
         np.testing.assert_array_equal(result.labels, results[0].labels)
         assert result.model.inertia_ == results[0].model.inertia_
     if dtype == "u1":
-        small_blocks(monkeypatch, 123_456)
+        use_small_blocks(monkeypatch, 123_456)
         again = segment(image, 8, method=method)
         np.testing.assert_array_equal(again.labels, results[0].labels)
 
 
-def test_eight_threads_at_once_agree():
+def test_eight_concurrent_calls_give_the_same_labels():
     image = data.coffee()
     expected = segment(image, 8).labels
     results = [None] * 8
@@ -288,19 +291,19 @@ def test_eight_threads_at_once_agree():
         np.testing.assert_array_equal(labels, expected)
 
 
-def test_the_seed_decides_and_none_draws_anew():
+def test_random_state_fixes_the_result_and_none_varies_it():
     image = data.coffee()
     how = {"coreset_size": 200, "n_init": 1}
     costs = [segment(image, 8, random_state=seed, **how).model.inertia_ for seed in (1, 1, 2)]
     assert costs[0] == costs[1] != costs[2]
-    # Two draws may end in one optimum.
+    # Two different draws may end in the same optimum: compare five.
     drawn = {segment(image, 8, random_state=None, **how).model.inertia_ for _ in range(5)}
     assert len(drawn) > 1
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", ["u1", "f4", "i8"])
-def test_no_more_clusters_than_distinct_colors_and_a_warning(dtype, method):
+def test_fewer_distinct_colors_than_clusters_give_a_warning(dtype, method):
     image = np.tile(np.array([10, 20, 30], dtype), (8, 5))
     with pytest.warns(UserWarning, match="n_clusters=8 gave 3 clusters") as caught:
         result = segment(image, 8, rgb=False, method=method)
@@ -310,7 +313,7 @@ def test_no_more_clusters_than_distinct_colors_and_a_warning(dtype, method):
     assert result.model.inertia_ == 0
 
 
-def test_one_pixel_and_one_cluster_are_enough():
+def test_single_pixel_is_one_cluster():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = segment(np.array([7.5]), 1)
@@ -318,7 +321,7 @@ def test_one_pixel_and_one_cluster_are_enough():
     assert result.recolored.tolist() == [7.5]
 
 
-def test_more_clusters_than_a_byte_can_number():
+def test_300_clusters_give_uint16_labels():
     image = np.arange(1000, dtype=np.uint16).reshape(20, 50)
     result = segment(image, 300, method="full")
     assert result.labels.dtype == np.uint16
@@ -327,8 +330,8 @@ def test_more_clusters_than_a_byte_can_number():
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
-def test_progress_grows_to_the_end(dtype, method, monkeypatch):
-    small_blocks(monkeypatch, 50_000)
+def test_progress_grows_up_to_its_total(dtype, method, monkeypatch):
+    use_small_blocks(monkeypatch, 50_000)
     seen = []
     segment(data.coffee().astype(dtype), method=method, progress=lambda *args: seen.append(args))
     done, totals = zip(*seen, strict=True)
@@ -340,11 +343,11 @@ def test_progress_grows_to_the_end(dtype, method, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
 @pytest.mark.parametrize("method", METHODS)
-def test_raising_from_progress_cancels_anywhere(dtype, method, monkeypatch):
+def test_exception_in_progress_cancels_at_any_step(dtype, method, monkeypatch):
     class Canceled(Exception):
         pass
 
-    small_blocks(monkeypatch, 40_000)
+    use_small_blocks(monkeypatch, 40_000)
     image = data.coffee().astype(dtype)
     calls = []
     segment(image, method=method, progress=lambda *args: calls.append(args))
@@ -361,7 +364,7 @@ def test_raising_from_progress_cancels_anywhere(dtype, method, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("image", "options", "words"),
+    ("image", "options", "message"),
     [
         (np.zeros((40, 50)), {"color_space": "hsv"}, "color_space must be 'rgb'"),
         (np.zeros((40, 50, 2)), {"color_space": "lab", "channel_axis": 2}, "got 'lab'"),
@@ -375,13 +378,15 @@ def test_raising_from_progress_cancels_anywhere(dtype, method, monkeypatch):
     ],
 )
 @pytest.mark.parametrize("method", METHODS)
-def test_what_cannot_be_done_is_said_in_one_sentence(image, options, words, method):
-    with pytest.raises(ValueError, match=words) as caught:
+def test_image_that_does_not_fit_the_options_is_refused_in_one_sentence(
+    image, options, message, method
+):
+    with pytest.raises(ValueError, match=message) as caught:
         segment(image, method=method, **options)
     assert str(caught.value).count(". ") == 0
 
 
-def test_only_a_coreset_has_a_coreset():
+def test_result_has_a_coreset_only_for_method_coreset():
     image = data.coffee()
     assert segment(image, method="full").coreset is None
     coreset = segment(image, coreset_size=700).coreset
@@ -389,8 +394,8 @@ def test_only_a_coreset_has_a_coreset():
     assert coreset.weights.sum() == pytest.approx(image.shape[0] * image.shape[1])
 
 
-def stained(dtype="u1"):
-    """A gray-blue gradient with noise, and a red stain on 0.05 % of it."""
+def image_with_stain(dtype="u1"):
+    """Return a gray-blue gradient with noise, and the mask of a red stain on 0.05 % of it."""
     rng = np.random.default_rng(0)
     image = np.empty((400, 500, 3))
     image[:] = (40, 60, 90) + np.linspace(0, 120, 500)[:, None]
@@ -405,15 +410,15 @@ def stained(dtype="u1"):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
-def test_a_rare_color_gets_its_cluster_where_colors_count(dtype, method):
-    image, stain = stained(dtype)
+def test_rare_color_gets_its_own_cluster_with_balance_1(dtype, method):
+    image, stain = image_with_stain(dtype)
     how = {"rgb": True, "method": method}
     plain = segment(image, 4, **how).labels
     assert np.count_nonzero(np.isin(plain, plain[stain])) > 1000
     result = segment(image, 4, balance=1.0, **how)
     (label,) = np.unique(result.labels[stain])
     assert np.count_nonzero(result.labels == label) == 100
-    # What is told of the pixels is of the pixels.
+    # Inertia and labels are those of the pixels, not of the balanced weights.
     points = image.reshape(-1, 3).astype(float)
     distances = ((points[:, None] - result.model.cluster_centers_) ** 2).sum(axis=2)
     assert result.model.inertia_ == pytest.approx(distances.min(axis=1).sum(), rel=1e-6)
@@ -421,34 +426,34 @@ def test_a_rare_color_gets_its_cluster_where_colors_count(dtype, method):
     assert result.distortion < 1.2
 
 
-def test_all_pixels_of_a_dask_image_are_not_weighed_by_color():
-    image = da.from_array(stained("f4")[0])
+def test_balance_is_refused_for_full_on_a_dask_image_of_floats():
+    image = da.from_array(image_with_stain("f4")[0])
     with pytest.raises(ValueError, match="balance must be 0 for method 'full' on dask images"):
         segment(image, 4, rgb=True, method="full", balance=0.5)
 
 
-def test_restarts_on_a_sample_of_very_many_pixels_end_as_low_as_on_all():
+def test_restarts_on_a_sample_reach_the_cost_of_a_fit_from_the_true_centers():
     rng = np.random.default_rng(0)
     centers = rng.uniform(0, 100, (12, 4))
     image = centers[rng.integers(12, size=(500, 600))] + rng.normal(0, 3, (500, 600, 4))
-    ours = segment(image, 12, channel_axis=-1, method="full").model
-    true = KMeans(12, init=centers, n_init=1).fit(image.reshape(-1, 4))
-    assert ours.inertia_ <= 1.0001 * true.inertia_
+    fitted = segment(image, 12, channel_axis=-1, method="full").model
+    reference = KMeans(12, init=centers, n_init=1).fit(image.reshape(-1, 4))
+    assert fitted.inertia_ <= 1.0001 * reference.inertia_
 
 
 @pytest.mark.parametrize("layout", ["numpy", "dask"])
 @pytest.mark.parametrize("dtype", [">u2", ">i4", ">f4"])
-def test_bytes_in_another_order_are_recolored_as_those_in_ours(dtype, layout):
+def test_byte_order_does_not_change_the_recolored_image(dtype, layout):
     image, _ = quadrants(dtype)
     native = segment(image.astype(image.dtype.newbyteorder("=")), 4, rgb=True)
-    given = image if layout == "numpy" else da.from_array(image, chunks=(7, 9, 3))
-    result = segment(given, 4, rgb=True)
+    swapped = image if layout == "numpy" else da.from_array(image, chunks=(7, 9, 3))
+    result = segment(swapped, 4, rgb=True)
     assert result.recolored.dtype == image.dtype
     np.testing.assert_array_equal(result.recolored, native.recolored)
 
 
 @pytest.mark.parametrize("space", ["hsv", "lab"])
-def test_a_start_that_no_color_space_has_is_named(space):
+def test_init_above_the_white_of_the_dtype_is_refused_in_hsv_and_lab(space):
     image, _ = quadrants()
     with pytest.raises(ValueError, match=f"init must have channels from 0 to 255 in {space}, got"):
         segment(image, 2, rgb=True, color_space=space, init=[[0, 0, 300], [1, 2, 3]])
@@ -457,8 +462,8 @@ def test_a_start_that_no_color_space_has_is_named(space):
 WIDE = ["i4", "u4", ">i4", "i8", "u8"]
 
 
-def ways_to_ask(image):
-    """Every call that clusters an image in lab, by name."""
+def lab_calls(image):
+    """Return every call that clusters an image in lab, by name."""
     lazy = da.from_array(image, chunks=(8, 8, 3))
     how = {"rgb": True, "color_space": "lab"}
     start = [[0, 0, 0], [9, 9, 9]]
@@ -479,13 +484,13 @@ def ways_to_ask(image):
 
 
 @pytest.mark.parametrize("dtype", WIDE)
-@pytest.mark.parametrize("way", ways_to_ask(np.zeros((8, 8, 3))))
-def test_lab_of_integers_that_do_not_state_their_white_is_refused(way, dtype):
+@pytest.mark.parametrize("way", lab_calls(np.zeros((8, 8, 3))))
+def test_lab_of_integers_of_more_than_16_bits_is_refused(way, dtype):
     image, _ = quadrants(dtype)
     with pytest.raises(
         ValueError, match=r"color_space must be 'rgb' or 'hsv' .* got 'lab'"
     ) as caught:
-        ways_to_ask(image)[way]()
+        lab_calls(image)[way]()
     message = str(caught.value)
     assert "np.uint8 for 0 to 255" in message
     assert message.count(". ") == 0
@@ -493,12 +498,12 @@ def test_lab_of_integers_that_do_not_state_their_white_is_refused(way, dtype):
 
 @pytest.mark.parametrize("dtype", WIDE)
 @pytest.mark.parametrize("method", METHODS)
-def test_hsv_of_integers_is_the_same_in_any_dtype(dtype, method):
-    # The cone is linear in the channels, so that it needs no white.
+def test_hsv_labels_do_not_depend_on_the_integer_dtype(dtype, method):
+    # The HSV cone is linear in the channels, so that it needs no white value.
     small = data.astronaut()[::8, ::8]
     expected = segment(small, 5, rgb=True, color_space="hsv", method=method)
-    given = [small.astype(dtype)] + ([small.tolist()] if dtype == "i8" else [])
-    for image in given:
+    images = [small.astype(dtype)] + ([small.tolist()] if dtype == "i8" else [])
+    for image in images:
         result = segment(image, 5, rgb=True, color_space="hsv", method=method)
         np.testing.assert_array_equal(result.labels, expected.labels)
         assert result.table["pixels"].tolist() == expected.table["pixels"].tolist()
@@ -506,8 +511,8 @@ def test_hsv_of_integers_is_the_same_in_any_dtype(dtype, method):
 
 @pytest.mark.parametrize("dtype", WIDE)
 @pytest.mark.parametrize("lazy", [False, True])
-def test_a_lab_model_of_bytes_is_right_on_wide_integers(dtype, lazy):
-    # The model states the white; only a fit has to take it from the dtype.
+def test_lab_model_of_uint8_predicts_wide_integers(dtype, lazy):
+    # The model stores its white value; only a fit has to take that value from the dtype.
     image = data.astronaut()[::8, ::8]
     model = segment(image, 5, rgb=True, color_space="lab").model
     expected = rgb2lab(image / 255).reshape(-1, 1, 3) - model.cluster_centers_
@@ -518,7 +523,7 @@ def test_a_lab_model_of_bytes_is_right_on_wide_integers(dtype, lazy):
     np.testing.assert_array_equal(np.asarray(model.apply(wide)[0]), nearest)
 
 
-def test_a_model_of_a_channel_axis_of_numpy_is_written(tmp_path):
+def test_numpy_integer_as_channel_axis_is_saved_in_the_model(tmp_path):
     model = segment(np.arange(24.0).reshape(4, 3, 2), 2, channel_axis=np.int64(2)).model
     model.save(tmp_path / "model.json")
     assert type(model).load(tmp_path / "model.json").channel_axis == 2
@@ -526,27 +531,27 @@ def test_a_model_of_a_channel_axis_of_numpy_is_written(tmp_path):
 
 @pytest.mark.parametrize("with_mask", [False, True])
 @pytest.mark.parametrize("axis", [None, 0])
-def test_what_an_array_masks_is_left_out(axis, with_mask):
+def test_masked_entries_of_a_masked_array_get_label_0(axis, with_mask):
     image, labels = quadrants()
     inside = np.ones(labels.shape, bool)
     inside[3:6, :7] = False
     hidden = np.zeros(image.shape, bool)
     hidden[12:15, 4, 1] = True
     masked = np.ma.array(image, mask=hidden)
-    given = masked if axis is None else np.moveaxis(masked, -1, axis)
-    where = {"rgb": True} if axis is None else {"rgb": False, "channel_axis": axis}
-    result = segment(given, 4, mask=inside if with_mask else None, **where)
+    moved = masked if axis is None else np.moveaxis(masked, -1, axis)
+    axes = {"rgb": True} if axis is None else {"rgb": False, "channel_axis": axis}
+    result = segment(moved, 4, mask=inside if with_mask else None, **axes)
     valid = ~hidden.any(axis=-1) & (inside | (not with_mask))
-    expected = segment(np.asarray(given), 4, mask=valid, **where)
+    expected = segment(np.asarray(moved), 4, mask=valid, **axes)
     np.testing.assert_array_equal(result.labels, expected.labels)
     np.testing.assert_array_equal(result.labels == 0, ~valid)
     np.testing.assert_array_equal(result.recolored, expected.recolored)
-    np.testing.assert_array_equal(result.model.predict(given) == 0, hidden.any(axis=-1))
+    np.testing.assert_array_equal(result.model.predict(moved) == 0, hidden.any(axis=-1))
     assert type(result.recolored) is np.ndarray
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_denormal_numbers_do_no_harm(method):
+def test_denormal_values_give_one_cluster_and_a_warning(method):
     image = da.from_array(np.arange(60).reshape(6, 10) % 7 * 5e-324, chunks=4)
     with pytest.warns(UserWarning, match="n_clusters=3 gave 1 cluster:"):
         result = segment(image, 3, method=method)
@@ -554,7 +559,7 @@ def test_denormal_numbers_do_no_harm(method):
 
 
 @pytest.mark.parametrize("seed", [1, 9, 11, 16])
-def test_pixels_as_near_to_two_centers_are_painted_as_they_were_counted(seed):
+def test_pixels_between_two_centers_get_the_label_under_which_they_were_counted(seed):
     image = np.random.default_rng(seed).integers(0, 2, (40, 31, 3)).astype("f4")
     how = {"rgb": True, "coreset_size": 6, "n_init": 1, "random_state": seed}
     result = segment(da.from_array(image, chunks=-1), 3, **how)
@@ -562,7 +567,7 @@ def test_pixels_as_near_to_two_centers_are_painted_as_they_were_counted(seed):
     assert result.table["pixels"].tolist() == counts.tolist()
 
 
-def test_pixels_that_are_not_told_apart_are_counted_as_they_are_painted():
+def test_pixels_of_two_denormal_values_are_counted_under_their_label():
     # Denormal: their distance has no square.
     with pytest.warns(UserWarning, match="n_clusters=2 gave 1 cluster:"):
         result = segment(np.array([[1.19e-322, 1.93e-322]]), 2, method="full")
@@ -570,7 +575,7 @@ def test_pixels_that_are_not_told_apart_are_counted_as_they_are_painted():
     assert result.table["pixels"].tolist() == [2]
 
 
-def test_a_start_without_pixels_among_the_greatest_floats_is_of_no_harm():
+def test_start_without_pixels_is_refilled_beside_the_largest_float32():
     image = np.array([1, 1, 1, 1, np.finfo("f4").max], "f4")
     result = segment(image, 2, method="full", init=[[0.3], [0.1]])
     assert result.labels.tolist() == [1, 1, 1, 1, 2]

@@ -1,4 +1,4 @@
-"""Stacks with a model for each slice: the same as slice by slice, and labels that agree."""
+"""segment_slices: each slice gets the clusters of segment, with labels that match its neighbors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLORS = np.array([(20, 10, 60), (200, 30, 40), (40, 180, 60), (240, 230, 220)])
 
 @pytest.fixture
 def film(quadrants):
-    """Four colors (T, Y, X, 3), of which the second brightens beyond the third."""
+    """Return a film (T, Y, X, 3) of four colors; the second becomes brighter than the third."""
     stack = np.stack([quadrants] * 4)
     for time in range(4):
         stack[time, :10, 10:, 1] += np.uint8(50 * time)
@@ -28,16 +28,16 @@ def truth(quadrant_labels):
     return np.stack([quadrant_labels] * 4)
 
 
-def slice_by_slice(stack, n_clusters, **options):
+def segment_each(stack, n_clusters, **options):
     return [segment(image, n_clusters, **options) for image in stack]
 
 
-def palettes(result):
+def stack_palettes(result):
     return np.array([model.palette for model in result.model.models])
 
 
 def test_labels_follow_a_color_that_changes(film, truth):
-    alone = slice_by_slice(film, 4, rgb=True)
+    alone = segment_each(film, 4, rgb=True)
     assert any((each.labels != truth[0]).any() for each in alone)
     result = segment_slices(film, 4, rgb=True)
     np.testing.assert_array_equal(result.labels, truth)
@@ -46,7 +46,7 @@ def test_labels_follow_a_color_that_changes(film, truth):
     assert result.recolored.dtype == np.uint8
     for time, label in itertools.product(range(4), range(1, 5)):
         inside = film[time][truth[time] == label]
-        np.testing.assert_allclose(palettes(result)[time, label - 1], inside.mean(axis=0))
+        np.testing.assert_allclose(stack_palettes(result)[time, label - 1], inside.mean(axis=0))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_labels_follow_a_color_that_changes(film, truth):
         {"coreset_size": 40, "random_state": 3},
     ],
 )
-def test_each_slice_is_what_segment_makes_of_it(film, options):
+def test_each_slice_gets_the_clusters_of_segment(film, options):
     result = segment_slices(film, 4, rgb=True, **options)
     for image, labels, recolored, model in zip(
         film, result.labels, result.recolored, result.model.models, strict=True
@@ -70,11 +70,11 @@ def test_each_slice_is_what_segment_makes_of_it(film, options):
     assert result.options.to_dict() == alone.options.to_dict()
 
 
-def test_neighbors_are_matched_at_the_least_distance_in_sum():
+def test_labels_of_neighboring_slices_have_the_smallest_sum_of_distances():
     rng = np.random.default_rng(0)
     colors = rng.integers(0, 256, (5, 4, 1, 3)).astype(np.uint8)
     result = segment_slices(colors, 4, rgb=True)
-    for before, after in itertools.pairwise(palettes(result)):
+    for before, after in itertools.pairwise(stack_palettes(result)):
         costs = {
             order: np.linalg.norm(before - after[list(order)], axis=1).sum()
             for order in itertools.permutations(range(4))
@@ -82,7 +82,7 @@ def test_neighbors_are_matched_at_the_least_distance_in_sum():
         assert min(costs, key=costs.get) == (0, 1, 2, 3)
 
 
-def test_the_table_counts_all_slices(film, truth):
+def test_table_counts_the_pixels_of_all_slices(film, truth):
     result = segment_slices(film, 4, rgb=True)
     table = result.table
     assert table["index"].tolist() == [1, 2, 3, 4]
@@ -94,12 +94,12 @@ def test_the_table_counts_all_slices(film, truth):
         means = [row["mean red"], row["mean green"], row["mean blue"]]
         np.testing.assert_allclose(means, inside.mean(axis=0))
         assert row["color"] == "#{:02x}{:02x}{:02x}".format(*np.rint(means).astype(int))
-    cost = sum(each.model.inertia_ for each in slice_by_slice(film, 4, rgb=True))
+    cost = sum(each.model.inertia_ for each in segment_each(film, 4, rgb=True))
     assert table.attrs["inertia"] == pytest.approx(cost)
     assert result.distortion == table.attrs["distortion"] >= 1
 
 
-def test_the_table_of_slices_counts_each(film, truth):
+def test_slice_table_counts_the_pixels_of_each_slice(film, truth):
     table = segment_slices(film, 4, rgb=True).slice_table
     assert table.columns[:4].tolist() == ["slice", "index", "pixels", "percent"]
     assert len(table) == 16
@@ -110,7 +110,7 @@ def test_the_table_of_slices_counts_each(film, truth):
     np.testing.assert_allclose(table.groupby("slice")["percent"].sum(), 100)
 
 
-def test_gray_stacks(steps):
+def test_gray_stack_gets_its_levels(steps):
     result = segment_slices(steps, 3)
     np.testing.assert_array_equal(result.labels, segment(steps, 3, rgb=False).labels)
     np.testing.assert_array_equal(result.recolored, steps)
@@ -120,7 +120,7 @@ def test_gray_stacks(steps):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
-def test_channels_anywhere(film, truth, axis):
+def test_channel_axis_can_be_any_axis(film, truth, axis):
     moved = np.moveaxis(film, -1, axis)
     result = segment_slices(moved, 4, channel_axis=axis)
     np.testing.assert_array_equal(result.labels > 0, truth > 0)
@@ -132,7 +132,7 @@ def test_channels_anywhere(film, truth, axis):
     np.testing.assert_array_equal(again[1], result.recolored)
 
 
-def test_several_axes_lead_to_a_slice(film, truth):
+def test_stack_can_have_several_leading_axes(film, truth):
     stack = np.stack([film, film[::-1]])
     result = segment_slices(stack, 4, rgb=True)
     np.testing.assert_array_equal(result.labels, np.stack([truth, truth]))
@@ -142,7 +142,7 @@ def test_several_axes_lead_to_a_slice(film, truth):
     assert rows["mean green"].iloc[1] == pytest.approx(stack[1, 2][truth[0] == 2][:, 1].mean())
 
 
-def test_a_single_picture_is_a_stack_of_one(quadrants, quadrant_labels):
+def test_single_picture_is_a_stack_of_one_slice(quadrants, quadrant_labels):
     result = segment_slices(quadrants, 4, rgb=True)
     np.testing.assert_array_equal(result.labels, quadrant_labels)
     assert (len(result.model.models), result.model.shape) == (1, ())
@@ -150,31 +150,31 @@ def test_a_single_picture_is_a_stack_of_one(quadrants, quadrant_labels):
     np.testing.assert_array_equal(lazy.labels, quadrant_labels)
 
 
-def test_a_profile_has_no_slices():
+def test_image_of_one_axis_is_refused():
     with pytest.raises(ValueError, match=r"two spatial axes or more, got the spatial shape \(9,\)"):
         segment_slices(np.arange(9))
 
 
-# ------------------------------------------------------------------- left out
+# ------------------------------------------------------------ excluded pixels
 
 
-def test_what_is_left_out(film, truth):
+def test_excluded_pixels_get_label_0(film, truth):
     rgba = np.concatenate([film, np.full((4, 20, 21, 1), 255, np.uint8)], axis=-1)
     rgba[2, :5, :, 3] = 0
     mask = np.ones((4, 20, 21), bool)
     mask[1] = False
     mask[3, :, :4] = False
     result = segment_slices(rgba, 4, rgb=True, mask=mask)
-    out = ~mask | (rgba[..., 3] == 0)
-    np.testing.assert_array_equal(result.labels, np.where(out, 0, truth))
-    np.testing.assert_array_equal(result.recolored[out], rgba[out])
+    excluded = ~mask | (rgba[..., 3] == 0)
+    np.testing.assert_array_equal(result.labels, np.where(excluded, 0, truth))
+    np.testing.assert_array_equal(result.recolored[excluded], rgba[excluded])
     np.testing.assert_array_equal(result.recolored[..., 3], rgba[..., 3])
     assert result.model.models[1] is None
     assert sorted(set(result.slice_table["slice"])) == [0, 2, 3]
-    assert result.table["pixels"].sum() == (~out).sum()
+    assert result.table["pixels"].sum() == (~excluded).sum()
 
 
-def test_a_slice_of_nan_is_left_out():
+def test_slice_of_nan_gets_label_0():
     stack = np.random.default_rng(0).random((3, 8, 9))
     stack[0] = np.nan
     result = segment_slices(stack, 2)
@@ -183,12 +183,12 @@ def test_a_slice_of_nan_is_left_out():
     assert sorted(np.unique(result.labels[1:])) == [1, 2]
 
 
-def test_everything_left_out_is_refused(film):
+def test_stack_without_included_pixels_is_refused(film):
     with pytest.raises(ValueError, match="got all 1680 left out"):
         segment_slices(film, 4, rgb=True, mask=np.zeros((4, 20, 21), bool))
 
 
-def test_a_slice_of_fewer_colors_takes_the_nearest_labels(film, truth):
+def test_slice_of_fewer_colors_gets_the_labels_of_the_nearest_colors(film, truth):
     film[1, :, :10] = COLORS[2]
     film[1, :, 10:] = (250, 240, 225)
     film[0] = COLORS[1]
@@ -207,31 +207,31 @@ def test_a_slice_of_fewer_colors_takes_the_nearest_labels(film, truth):
     np.testing.assert_array_equal(again[0], result.labels)
 
 
-def test_a_mistake_in_the_options_is_told(film):
+def test_invalid_init_and_mask_are_refused(film):
     with pytest.raises(ValueError, match="init must have one column"):
         segment_slices(film, 2, rgb=True, init=[[1, 2], [3, 4]])
     with pytest.raises(ValueError, match="mask must have the image's spatial shape"):
         segment_slices(film, 2, rgb=True, mask=np.ones((20, 21)))
 
 
-# ----------------------------------------------------------------------- lazy
+# ----------------------------------------------------------------------- dask
 
 
-def counted(array, chunks):
-    """A lazy array, and a list that tells which of its chunks were read."""
+def record_reads(array, chunks):
+    """Return a dask array, and a list to which the location of each chunk that is read is added."""
     read = []
 
-    def take(chunk, block_info=None):
+    def add(chunk, block_info=None):
         read.append(tuple(block_info[0]["chunk-location"]))
         return chunk
 
     meta = np.empty((0,) * array.ndim, array.dtype)
-    return da.from_array(array, chunks=chunks).map_blocks(take, dtype=array.dtype, meta=meta), read
+    return da.from_array(array, chunks=chunks).map_blocks(add, dtype=array.dtype, meta=meta), read
 
 
-def test_a_lazy_stack_gives_lazy_results(film):
+def test_dask_stack_gives_lazy_results(film):
     expected = segment_slices(film, 4, rgb=True)
-    lazy, read = counted(film, (2, 20, 7, 3))
+    lazy, read = record_reads(film, (2, 20, 7, 3))
     mask = np.ones((4, 20, 21), bool)
     result = segment_slices(lazy, 4, rgb=True, mask=mask)
     assert isinstance(result.labels, da.Array)
@@ -246,7 +246,7 @@ def test_a_lazy_stack_gives_lazy_results(film):
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_lazy_channels_anywhere(film, axis):
+def test_channel_axis_of_a_dask_stack_can_be_any_axis(film, axis):
     moved = np.moveaxis(film, -1, axis)
     expected = segment_slices(moved, 4, channel_axis=axis)
     lazy = segment_slices(da.from_array(moved, chunks=2), 4, channel_axis=axis)
@@ -254,11 +254,11 @@ def test_lazy_channels_anywhere(film, axis):
     np.testing.assert_array_equal(lazy.recolored, expected.recolored)
 
 
-# ------------------------------------------------------------- applied again
+# ------------------------------------------------------------- saved models
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_a_stack_of_another_length_takes_the_nearest_models(film, truth, lazy):
+def test_apply_to_a_longer_stack_uses_the_nearest_models(film, truth, lazy):
     model = segment_slices(film, 4, rgb=True).model
     long = np.repeat(film, 2, axis=0)[:, ::2, ::2]
     labels, recolored = model.apply(da.from_array(long, chunks=5) if lazy else long)
@@ -269,13 +269,13 @@ def test_a_stack_of_another_length_takes_the_nearest_models(film, truth, lazy):
         np.testing.assert_array_equal(recolored[index], expected[1])
 
 
-def test_models_need_the_axes_of_the_stack(film):
+def test_apply_refuses_an_image_without_the_leading_axes(film):
     model = segment_slices(film, 4, rgb=True).model
     with pytest.raises(ValueError, match=r"1 axes before the two of a slice, got shape \(20, 21"):
         model.apply(film[0])
 
 
-def test_models_as_plain_values(film):
+def test_models_are_written_as_json(film):
     film[0] = COLORS[1]
     mask = np.ones((4, 20, 21), bool)
     mask[2] = False
@@ -294,7 +294,7 @@ def test_models_as_plain_values(film):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_progress_grows_to_the_end(film, lazy):
+def test_progress_grows_to_its_total(film, lazy):
     seen = []
     image = da.from_array(film, chunks=9) if lazy else film
     segment_slices(image, 4, rgb=True, progress=lambda *steps: seen.append(steps))
@@ -304,15 +304,15 @@ def test_progress_grows_to_the_end(film, lazy):
     assert seen[-1] == (1000, 1000)
 
 
-def test_within_a_slice_it_can_be_cancelled(film):
-    told = []
-    segment_slices(da.from_array(film, chunks=9), 4, rgb=True, progress=lambda *s: told.append(s))
-    assert told.count((0, 1000)) > 5
+def test_progress_is_reported_within_a_slice(film):
+    calls = []
+    segment_slices(da.from_array(film, chunks=9), 4, rgb=True, progress=lambda *s: calls.append(s))
+    assert calls.count((0, 1000)) > 5
 
 
 @pytest.mark.parametrize("after", [1, 3, 6])
 @pytest.mark.parametrize("lazy", [False, True])
-def test_it_can_be_cancelled_at_any_time(film, after, lazy):
+def test_exception_in_progress_cancels_at_any_step(film, after, lazy):
     calls = itertools.count(1)
 
     def cancel(_done, _total):
@@ -325,8 +325,8 @@ def test_it_can_be_cancelled_at_any_time(film, after, lazy):
         )
 
 
-def test_canceling_reads_no_further_slice(film):
-    lazy, read = counted(film, (1, 20, 21, 3))
+def test_cancelled_run_reads_no_further_slice(film):
+    lazy, read = record_reads(film, (1, 20, 21, 3))
 
     def cancel(_done, _total):
         if (1, 0, 0, 0) in read:
@@ -337,7 +337,7 @@ def test_canceling_reads_no_further_slice(film):
     assert not {(2, 0, 0, 0), (3, 0, 0, 0)} & set(read)
 
 
-def test_a_chunk_that_cannot_be_read_is_told(film):
+def test_error_of_a_chunk_is_raised(film):
     def fail(chunk, block_info=None):
         if block_info[0]["chunk-location"][0] == 2:
             raise ValueError("the third frame is damaged")
@@ -351,7 +351,7 @@ def test_a_chunk_that_cannot_be_read_is_told(film):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_pixels_as_near_to_two_centers_are_painted_as_they_were_counted(lazy):
+def test_pixels_between_two_centers_get_the_label_under_which_they_were_counted(lazy):
     stack = np.random.default_rng(0).integers(0, 2, (12, 40, 31, 3)).astype("f4")
     how = {"rgb": True, "coreset_size": 10, "n_init": 1}
     result = segment_slices(
@@ -364,13 +364,13 @@ def test_pixels_as_near_to_two_centers_are_painted_as_they_were_counted(lazy):
     np.testing.assert_array_equal(rows, counts)
 
 
-def test_slices_and_their_mean_are_shown_on_one_scale(quadrants):
-    """White is 1023 for the bright slice, whose mean with the dark one would be below 255."""
+def test_colors_of_slices_and_of_the_stack_have_the_same_white(quadrants):
+    """The white of the bright slice is 1023; the mean with the dark slice alone would give 255."""
     stack = np.stack([quadrants, quadrants * 0.5]).astype(np.uint16)
     stack[0] = stack[0] * 1.2
     seg = segment_slices(stack, 4, rgb=True)
     assert seg.table["mean red"].max() < 255 < seg.slice_table["mean red"].max()
     for table in (seg.table, seg.slice_table):
         means = table.filter(like="mean ").to_numpy()
-        shown = [[int(code[at : at + 2], 16) for at in (1, 3, 5)] for code in table["color"]]
-        np.testing.assert_allclose(shown, means / 1023 * 255, atol=0.51)
+        colors = [list(bytes.fromhex(code[1:])) for code in table["color"]]
+        np.testing.assert_allclose(colors, means / 1023 * 255, atol=0.51)

@@ -1,3 +1,5 @@
+"""suggest_n_clusters: images with a known number of colors get that number."""
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -6,8 +8,8 @@ from skimage import data
 from napari_kmeans import Suggestion, samples, suggest_n_clusters, summarize
 
 
-def noisy_colors(n_colors, seed):
-    """A picture of colors far apart, with unequal shares of at least 2 % and noise."""
+def make_noisy_colors(n_colors, seed):
+    """Return a picture of distant colors with noise, and unequal shares of about 2 % or more."""
     rng = np.random.default_rng(seed)
     colors: list[np.ndarray] = []
     while len(colors) < n_colors:
@@ -22,8 +24,8 @@ def noisy_colors(n_colors, seed):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("n_colors", [3, 5, 8])
-def test_noisy_colors_far_apart_are_counted_exactly(n_colors, seed):
-    image = noisy_colors(n_colors, seed)
+def test_suggestion_is_the_number_of_distant_noisy_colors(n_colors, seed):
+    image = make_noisy_colors(n_colors, seed)
     suggestion = suggest_n_clusters(image)
     assert isinstance(suggestion, Suggestion)
     assert suggestion.n_clusters == n_colors
@@ -31,14 +33,14 @@ def test_noisy_colors_far_apart_are_counted_exactly(n_colors, seed):
     assert suggest_n_clusters(image, method="full").n_clusters == n_colors
 
 
-def test_pictures_get_plausible_numbers():
+def test_suggestion_for_pictures_is_plausible():
     assert 4 <= suggest_n_clusters(data.coffee()).n_clusters <= 12
     assert 3 <= suggest_n_clusters(samples.histology()).n_clusters <= 5
-    # Background, tissue, nuclei and nucleoli.
+    # The four classes of the volume are background, tissue, nuclei and nucleoli.
     assert suggest_n_clusters(samples.volume()).n_clusters == 4
 
 
-def test_the_table_has_a_row_for_each_number_and_the_votes_are_its_best():
+def test_votes_are_the_best_rows_of_the_table_of_scores():
     suggestion = suggest_n_clusters(data.coffee(), [9, 3, 5, 3])
     scores = suggestion.scores.set_index("n_clusters")
     assert scores.index.tolist() == [3, 5, 9]
@@ -52,32 +54,34 @@ def test_the_table_has_a_row_for_each_number_and_the_votes_are_its_best():
     assert suggestion.n_clusters == sorted(suggestion.votes.values())[1]
 
 
-def test_a_summary_stands_for_the_image():
-    image = noisy_colors(4, 0)
+def test_summary_gives_the_scores_of_its_image():
+    image = make_noisy_colors(4, 0)
     image[:20] = 0
     mask = np.ones(image.shape[:2], bool)
     mask[:20] = False
     kept = summarize(image, mask=mask)
     for options in ({}, {"color_space": "lab"}, {"method": "full"}):
-        once = suggest_n_clusters(image, summary=kept, **options)
-        anew = suggest_n_clusters(image, mask=mask, **options)
-        np.testing.assert_array_equal(once.scores, anew.scores)
+        from_summary = suggest_n_clusters(image, summary=kept, **options)
+        from_image = suggest_n_clusters(image, mask=mask, **options)
+        np.testing.assert_array_equal(from_summary.scores, from_image.scores)
     assert suggest_n_clusters(image, summary=kept).n_clusters == 4
     with pytest.raises(ValueError, match="mask must be None if a summary is given"):
         suggest_n_clusters(image, summary=kept, mask=mask)
 
 
-def test_dask_arrays_and_other_channels_are_taken():
-    image = noisy_colors(5, 1)
+def test_dask_array_and_channel_axis_give_the_same_suggestion():
+    image = make_noisy_colors(5, 1)
     lazy = suggest_n_clusters(da.from_array(image, chunks=(50, 60, 3)))
     np.testing.assert_array_equal(lazy.scores, suggest_n_clusters(image).scores)
     moved = np.moveaxis(image, -1, 0)
     assert suggest_n_clusters(moved, channel_axis=0).n_clusters == 5
 
 
-def test_progress_grows_to_its_end_and_cancels():
+def test_progress_grows_to_its_total_and_an_exception_cancels():
     calls = []
-    suggest_n_clusters(noisy_colors(3, 0), progress=lambda done, total: calls.append(done / total))
+    suggest_n_clusters(
+        make_noisy_colors(3, 0), progress=lambda done, total: calls.append(done / total)
+    )
     assert calls == sorted(calls)
     assert calls[-1] == 1
     assert len(calls) > 15
@@ -87,19 +91,19 @@ def test_progress_grows_to_its_end_and_cancels():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        suggest_n_clusters(noisy_colors(3, 0), progress=stop)
+        suggest_n_clusters(make_noisy_colors(3, 0), progress=stop)
 
 
 @pytest.mark.parametrize(
     ("numbers", "error"),
     [([], ValueError), ([1, 2], ValueError), ([2.0], TypeError), (8, TypeError), ("ab", TypeError)],
 )
-def test_numbers_that_are_none_are_refused(numbers, error):
+def test_n_clusters_must_be_whole_numbers_of_2_or_more(numbers, error):
     with pytest.raises(error, match=r"n_clusters must be whole numbers from 2 .* got"):
         suggest_n_clusters(np.zeros((4, 4), np.uint8), numbers)
 
 
-def test_too_few_colors_are_said_to_be():
+def test_image_with_fewer_colors_than_every_number_is_refused():
     image = np.repeat(np.array([10, 200], np.uint8), 8).reshape(4, 4)
     assert suggest_n_clusters(image).n_clusters == 2
     with pytest.raises(ValueError, match=r"distinct colors, 2, got \[3, 4\]"):

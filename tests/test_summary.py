@@ -1,3 +1,5 @@
+"""summarize: a summary gives the results of its image for any options that the summary allows."""
+
 import numpy as np
 import pytest
 from skimage import data
@@ -28,25 +30,25 @@ def assert_same(one, other):
         {"n_clusters": 5, "random_state": 7, "n_init": 1},
     ],
 )
-def test_counted_colors_serve_any_options(coffee, options):
+def test_summary_of_counted_colors_allows_any_options(coffee, options):
     summary = summarize(coffee)
     segment(coffee, 8, summary=summary)
     assert_same(segment(coffee, summary=summary, **options), segment(coffee, **options))
 
 
 @pytest.mark.parametrize("method", ["full", "coreset"])
-def test_a_float_image_is_read_once_for_several_k(coffee, method):
+def test_summary_of_floats_allows_several_numbers_of_clusters(coffee, method):
     image = coffee / 255
     summary = summarize(image, method=method, coreset_size=2000, rgb=True)
     for k in (2, 6):
         again = segment(image, k, method=method, coreset_size=2000, summary=summary)
         fresh = segment(image, k, method=method, coreset_size=2000)
         assert again.model.n_clusters == k
-        # A sample was drawn for other K: as good, not the same.
+        # The sample of the summary was drawn for another K: the costs are close, not equal.
         assert again.model.inertia_ == pytest.approx(fresh.model.inertia_, rel=0.02)
 
 
-def test_mask_and_channels_are_those_of_the_summary(coffee):
+def test_summary_has_the_mask_and_channels_of_its_image(coffee):
     mask = np.arange(coffee.shape[1]) < 100 * np.ones((len(coffee), 1))
     summary = summarize(coffee, mask=mask)
     result = segment(coffee, 4, summary=summary)
@@ -57,7 +59,7 @@ def test_mask_and_channels_are_those_of_the_summary(coffee):
 
 
 @pytest.mark.parametrize(
-    ("made", "used", "words"),
+    ("made", "used", "message"),
     [
         ({}, {"color_space": "lab"}, "color_space must be 'rgb'"),
         ({}, {"coreset_size": 999}, "coreset_size must be 'auto'"),
@@ -68,10 +70,10 @@ def test_mask_and_channels_are_those_of_the_summary(coffee):
         ({}, {"rgb": True}, "rgb must be None"),
     ],
 )
-def test_what_a_summary_cannot_do_is_said(coffee, made, used, words):
+def test_options_that_contradict_the_summary_are_refused(coffee, made, used, message):
     image = coffee / 255
     summary = summarize(image, **made)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         segment(image, 4, summary=summary, **used)
 
 
@@ -80,7 +82,7 @@ def test_a_summary_of_another_image_is_refused(coffee):
         segment(coffee[:-1], 4, summary=summarize(coffee))
 
 
-def test_summarize_reports_progress_and_bad_input(coffee):
+def test_summarize_reports_progress_and_refuses_invalid_options(coffee):
     seen = []
     summarize(coffee, progress=lambda *args: seen.append(args))
     assert seen[-1] == (1000, 1000)
@@ -89,20 +91,20 @@ def test_summarize_reports_progress_and_bad_input(coffee):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "f8"])
-def test_distortion_is_the_ratio_of_the_costs_of_coreset_and_pixels(coffee, dtype):
+def test_distortion_is_the_ratio_of_the_costs_of_pixels_and_coreset(coffee, dtype):
     image = coffee.astype(dtype)
     result = segment(image, 6, coreset_size=400)
     coreset, centers = result.coreset, result.model.cluster_centers_
     squared = ((coreset.points[:, None] - centers) ** 2).sum(axis=2).min(axis=1)
-    seen = coreset.weights @ squared
+    cost = coreset.weights @ squared
     if dtype == "u1":
-        # What cells do not show is the spread within them: all there is, less theirs.
+        # Add the scatter within cells: the scatter of all pixels less that of the cells.
         pixels = image.reshape(-1, 3).astype(float)
         mean = pixels.mean(axis=0)
         within = ((pixels - mean) ** 2).sum()
         within -= coreset.weights @ ((coreset.points - mean) ** 2).sum(axis=1)
-        seen += within
-    ratio = result.model.inertia_ / seen
+        cost += within
+    ratio = result.model.inertia_ / cost
     assert result.distortion == pytest.approx(max(ratio, 1 / ratio), rel=1e-6)
     assert 1 <= result.distortion < (1.02 if dtype == "u1" else 1.2)
     assert result.table.attrs == {
@@ -112,17 +114,17 @@ def test_distortion_is_the_ratio_of_the_costs_of_coreset_and_pixels(coffee, dtyp
 
 
 @pytest.mark.parametrize("space", ["rgb", "hsv", "lab"])
-def test_the_default_coreset_is_hardly_distorted(coffee, space):
+def test_default_coreset_has_a_distortion_below_1_percent(coffee, space):
     assert 1 <= segment(coffee, 8, color_space=space).distortion < 1.01
     assert segment(coffee, 8, color_space=space, method="full").distortion == 1
 
 
-def test_no_cost_is_no_distortion():
+def test_cost_0_gives_distortion_1():
     assert segment(np.array([[1, 1, 5]], np.uint8), 2).distortion == 1
     assert segment(np.array([[1, 1, 5.0]]), 2).distortion == 1
 
 
-def test_a_small_coreset_is_for_few_clusters(coffee):
+def test_coreset_size_may_be_below_the_default_number_of_clusters(coffee):
     image = coffee / 255
     summary = summarize(image, coreset_size=5)
     result = segment(image, 3, coreset_size=5, summary=summary)
@@ -135,21 +137,21 @@ def test_what_is_no_summary_is_said(coffee):
         segment(coffee, 4, summary=coffee)
 
 
-def test_a_contradiction_is_told_on_one_line(coffee):
+def test_array_that_contradicts_the_summary_is_not_printed_in_full(coffee):
     with pytest.raises(ValueError, match=r"mask must be None.* got ndarray of shape") as caught:
         segment(coffee, 4, summary=summarize(coffee), mask=np.ones(coffee.shape[:2]))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("n_clusters", [3, 16, 60])
-def test_a_summary_gives_the_labels_of_a_direct_run(n_clusters):
+def test_summary_gives_the_labels_of_segment_without_a_summary(n_clusters):
     image = np.random.default_rng(0).random((200, 200, 3)).astype("f4")
     summary = summarize(image, rgb=True)
     direct = segment(image, n_clusters, rgb=True)
     np.testing.assert_array_equal(segment(image, n_clusters, summary=summary).labels, direct.labels)
 
 
-def test_a_summary_of_another_shape_is_refused():
+def test_summary_of_an_image_of_another_shape_is_refused():
     image = np.random.default_rng(0).random((30, 40))
     with pytest.raises(ValueError, match=r"of shape \(30, 40\), got \(40, 30\)"):
         segment(image.T, 3, summary=summarize(image))

@@ -1,7 +1,7 @@
-"""K-means color clustering for napari: exact, or on a coreset.
+"""Cluster the colors of images by K-means: on all pixels, or on a weighted sample (coreset).
 
-The public names are imported on first use, so that importing the package costs
-next to nothing and pulls in neither Qt nor napari.
+The public names are imported on first use. So importing the package is fast and
+imports neither Qt nor napari: scripts and the command line need neither.
 """
 
 from __future__ import annotations
@@ -69,4 +69,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return ["__version__", *__all__]

@@ -1,4 +1,4 @@
-"""Figures of a result, to look at or to save; they need matplotlib."""
+"""Plot the palette, the colors and the scores of a result with matplotlib."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.colors import display_colors
 
 if TYPE_CHECKING:
@@ -18,21 +19,15 @@ if TYPE_CHECKING:
     from napari_kmeans.stacks import StackSegmentation
     from napari_kmeans.suggestion import Suggestion
 
-_SAMPLE = 4000
-"""Pixels in a scatter plot, about."""
+_N_SAMPLED = 4000
+"""Approximate number of pixels in a scatter plot."""
 
 _INK, _GRID, _ACCENT = "#333333", "#dddddd", "#0b6e99"
 _PANEL = "#ececec"
-"""White pixels are seen on it."""
+"""Background of scatter plots: light gray, so that white pixels are visible."""
 
-_MOST_ROWS = 40
-"""Bars of more clusters have no room for a text each."""
-
-_SCORES = {
-    "calinski_harabasz": "Calinski\u2013Harabasz\n(higher is better)",
-    "silhouette": "silhouette\n(higher is better)",
-    "bic": "tempered BIC\n(lower is better)",
-}
+_MAX_ROWS = 40
+"""Number of bars above which the bars are too thin for a text each."""
 
 
 def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
@@ -41,12 +36,13 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
     Parameters
     ----------
     segmentation : Segmentation or StackSegmentation
-        What `segment` or `segment_slices` returned.
+        The result of `segment` or `segment_slices`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        For ``figure.savefig``, to PNG, SVG and others. It is not one of pyplot's.
+        Save the figure with ``figure.savefig``, as PNG, SVG or another format.
+        The figure is not registered with `matplotlib.pyplot`.
 
     Raises
     ------
@@ -58,7 +54,7 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
     >>> plot_palette(segmentation).savefig("palette.svg")
     """
     table = segmentation.table
-    rows = min(len(table), _MOST_ROWS)
+    rows = min(len(table), _MAX_ROWS)
     figure = _new_figure(5, 1.15 + 0.24 * rows)
     strip, bars = figure.subplots(2, 1, height_ratios=(0.45, 0.24 * rows))
     _draw_strip(strip, table)
@@ -67,7 +63,7 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
 
 
 def _draw_strip(axes: Axes, table: pd.DataFrame) -> None:
-    """Fill a strip with the colors, as wide as their shares."""
+    """Draw a strip in which the width of each color is the share of its cluster."""
     ends = table["percent"].cumsum()
     axes.barh(
         0, table["percent"], left=ends - table["percent"], color=table["color"], height=1, lw=0
@@ -78,11 +74,11 @@ def _draw_strip(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw a bar for each cluster, the first one on top."""
-    # Labels may be missing from a table that was edited.
+    """Draw a bar for each cluster, from top to bottom in the order of the table."""
+    # Place bars by row, not by label: a table that was edited may lack labels.
     places, percent = range(1, len(table) + 1), table["percent"].to_numpy()
-    # With an edge, for white would not be seen on white.
-    edge = 0.5 if len(table) <= _MOST_ROWS else 0.2
+    # The edge keeps a white bar visible on the white background.
+    edge = 0.5 if len(table) <= _MAX_ROWS else 0.2
     bars = axes.barh(
         places, percent, color=table["color"], height=0.8, edgecolor=_INK, linewidth=edge
     )
@@ -90,9 +86,9 @@ def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlabel("percent of the pixels", color=_INK, fontsize=9)
     _tidy(axes)
     axes.grid(axis="y", visible=False)
-    if len(table) <= _MOST_ROWS:
-        names = table["index"].astype(str) + "  " + table["color"]
-        axes.set_yticks(places, names, family="monospace")
+    if len(table) <= _MAX_ROWS:
+        texts = table["index"].astype(str) + "  " + table["color"]
+        axes.set_yticks(places, texts, family="monospace")
         axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8, color=_INK)
 
 
@@ -102,32 +98,32 @@ def plot_colors(image: Any, segmentation: Segmentation) -> Figure:
     Parameters
     ----------
     image : (..., 3) or (..., 4) array
-        The RGB image that was segmented; numpy or dask.
+        The RGB image that was segmented, as a NumPy or dask array.
     segmentation : Segmentation
-        What `segment` returned for it.
+        The result of `segment` for the image.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Above, about 4000 pixels on a regular grid in their own colors; below,
-        the same pixels in the colors of their clusters, and discs where these
-        colors are, with areas as the shares of the clusters. Pixels that were
-        left out are not shown.
+        Top row: about 4000 pixels on a regular grid in their own colors. Bottom
+        row: the same pixels in the colors of their clusters, with a disc at the
+        color of each cluster. The area of a disc is proportional to the share of
+        its cluster, with a minimum. Pixels that were left out are not shown.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
     ValueError
-        If the image is not RGB or not the one that was segmented.
+        If the image is not RGB or has another shape than the segmentation.
     """
-    sample = _sampled(image, segmentation)
+    sample = _sample_pixels(image, segmentation)
     figure = _new_figure(7, 7)
     panels = figure.subplots(2, 2, sharex=True, sharey="col")
     for column, (channel, name) in enumerate(((1, "green"), (2, "blue"))):
         before, after = panels[:, column]
-        _scatter(before, sample.values[:, [0, channel]], sample.own)
-        _scatter(after, sample.values[:, [0, channel]], sample.shown)
+        _scatter(before, sample.values[:, [0, channel]], sample.own_colors)
+        _scatter(after, sample.values[:, [0, channel]], sample.cluster_colors)
         _draw_discs(after, segmentation, channel)
         before.set_title(f"red and {name}, before", loc="left", fontsize=10, color=_INK)
         after.set_title(f"red and {name}, after", loc="left", fontsize=10, color=_INK)
@@ -140,22 +136,25 @@ def plot_colors(image: Any, segmentation: Segmentation) -> Figure:
 
 
 class _Sample(NamedTuple):
-    """Values (n, 3) of some pixels, their own colors and those of their clusters, 0 to 1."""
+    """Sampled pixels: their values, their own colors and the colors of their clusters.
+
+    All arrays are (n, 3); colors are from 0 to 1.
+    """
 
     values: NDArray[np.float64]
-    own: NDArray[np.float64]
-    shown: NDArray[np.float64]
+    own_colors: NDArray[np.float64]
+    cluster_colors: NDArray[np.float64]
 
 
-def _sampled(image: Any, segmentation: Segmentation) -> _Sample:
-    """Return pixels on a regular grid that were not left out."""
+def _sample_pixels(image: Any, segmentation: Segmentation) -> _Sample:
+    """Return the pixels on a regular grid, without pixels that were left out."""
     model, shape = segmentation.model, tuple(segmentation.labels.shape)
     if not model.rgb or tuple(np.shape(image)[:-1]) != shape:
         raise ValueError(
             f"image must be the RGB image that was segmented, of spatial shape {shape}, got "
             f"shape {np.shape(image)}: pass that image."
         )
-    step = max(1, round((np.prod(shape) / _SAMPLE) ** (1 / len(shape))))
+    step = max(1, round((np.prod(shape) / _N_SAMPLED) ** (1 / len(shape))))
     grid = (slice(None, None, step),) * len(shape)
     labels = np.asarray(segmentation.labels[grid])
     values = np.asarray(image[grid])[labels > 0][:, :3].astype(np.float64)
@@ -164,7 +163,7 @@ def _sampled(image: Any, segmentation: Segmentation) -> _Sample:
 
 
 def _scatter(axes: Axes, values: NDArray[np.float64], colors: NDArray[np.float64]) -> None:
-    # As thousands of shapes they would make an SVG file of megabytes.
+    # Rasterize: thousands of vector shapes make an SVG file of several megabytes.
     axes.scatter(values[:, 0], values[:, 1], c=colors, s=5, linewidths=0, rasterized=True)
 
 
@@ -185,13 +184,13 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     Parameters
     ----------
     suggestion : Suggestion
-        What `suggest_n_clusters` returned.
+        The result of `suggest_n_clusters`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A curve for each of the three scores, a disc at what it votes for, and
-        a line at the suggested number.
+        A curve for each of the three scores, a disc at the number of clusters
+        that the score votes for, and a line at the suggested number.
 
     Raises
     ------
@@ -203,15 +202,16 @@ def plot_scores(suggestion: Suggestion) -> Figure:
 
     panels = figure.subplots(3, 1, sharex=True)
     numbers = suggestion.scores["n_clusters"]
-    for axes, (name, text) in zip(panels, _SCORES.items(), strict=True):
+    for axes, (name, title) in zip(panels, TITLES.items(), strict=True):
         values = suggestion.scores[name]
         vote = suggestion.votes[name]
         axes.axvline(suggestion.n_clusters, color=_ACCENT, alpha=0.25, linewidth=7)
         axes.plot(numbers, values, color=_INK, linewidth=1.2, marker="o", markersize=3)
         axes.plot(vote, values[numbers == vote], "o", color=_ACCENT, markersize=8)
-        axes.set_ylabel(text, color=_INK, fontsize=8)
+        better = "higher" if BEST[name] is max else "lower"
+        axes.set_ylabel(f"{title}\n({better} is better)", color=_INK, fontsize=8)
         _tidy(axes)
-    # It grows with the number of pixels.
+    # The Calinski-Harabasz index grows with the number of pixels: write 1M for 1,000,000.
     panels[0].yaxis.set_major_formatter(EngFormatter(sep=""))
     title = f"suggested number of clusters: {suggestion.n_clusters}"
     panels[0].set_title(title, loc="left", fontsize=10, color=_INK)
@@ -222,7 +222,10 @@ def plot_scores(suggestion: Suggestion) -> Figure:
 
 
 def _new_figure(width: float, height: float) -> Figure:
-    """Return a figure of so many inches that belongs to nobody else."""
+    """Return a figure of a size in inches that is not registered with pyplot.
+
+    So the figure needs no window system, and nothing has to close it.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

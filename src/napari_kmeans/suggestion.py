@@ -1,4 +1,4 @@
-"""How many clusters an image has: scores on its summary, and a suggestion."""
+"""Suggest a number of clusters from scores on the summary of an image."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Suggestion:
-    """How many clusters to take, and what speaks for it.
+    """A suggested number of clusters, with the scores that support it.
 
     Attributes
     ----------
     n_clusters : int
-        The middle one of the three votes.
-    votes : dict
-        The number of clusters that each of the scores finds best:
-        ``calinski_harabasz``, ``silhouette``, ``bic``.
+        The median of the three votes.
+    votes : dict of str to int
+        The best number of clusters by each score: ``calinski_harabasz``,
+        ``silhouette``, ``bic``.
     scores : pandas.DataFrame
         One row per number of clusters: `n_clusters`; `inertia`, the sum of
-        squared distances; `calinski_harabasz` and `silhouette`, the higher the
-        better; `bic`, the lower the better.
+        squared distances to the centers; `calinski_harabasz` and `silhouette`,
+        for which higher is better; `bic`, for which lower is better.
     """
 
     n_clusters: int
@@ -64,12 +64,12 @@ def suggest_n_clusters(
     progress: Report | None = None,
     **options: Unpack[SummaryValues],
 ) -> Suggestion:
-    """Suggest how many clusters to take.
+    """Suggest a number of clusters for an image.
 
-    The colors are clustered into each of several numbers of clusters, on few
-    points that stand for all of them, and three scores vote for one of these
-    numbers. The suggestion is the middle one of the three votes: what two of
-    them agree on, or what lies between them.
+    A reduced set of points, which represents all pixels, is clustered once for
+    each number in `n_clusters`. Each of three scores votes for the number that
+    it rates best. The suggestion is the median of the three votes: a number on
+    which two scores agree, or the number between the two others.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ def suggest_n_clusters(
     method, coreset_size, mask, random_state
         As in `segment`.
     n_clusters : iterable of int, default range(2, 17)
-        The numbers to compare, 2 or more each. Those above the number of
+        The numbers to compare, from 2 to 65535 each. Numbers above the number of
         distinct colors are left out.
     summary : Summary, optional
-        What `summarize` gave for this image, which then is not read at all.
+        The result of `summarize` for this image; the image is then not read again.
     progress : callable, optional
-        ``progress(done, total)``; raising from it cancels.
+        ``progress(done, total)``; an exception that it raises cancels the work.
 
     Returns
     -------
@@ -92,14 +92,15 @@ def suggest_n_clusters(
     ------
     TypeError, ValueError
         If an argument cannot be used, or if the image has fewer distinct
-        colors than the least of the numbers.
+        colors than the smallest number in `n_clusters`.
 
     Notes
     -----
     The scores are the Calinski-Harabasz index, the simplified silhouette and a
-    Bayesian information criterion, all weighted by pixels; for the last one
-    see `napari_kmeans.clustering.selection.score_fit`. That an image has a
-    single color is never suggested.
+    Bayesian information criterion, all weighted by pixels. See
+    `napari_kmeans.clustering.selection.score_fit` for their formulas and
+    sources. A single cluster is never suggested, because the scores compare
+    clusters.
 
     Examples
     --------
@@ -126,7 +127,7 @@ def suggest_n_clusters(
     if not scores:
         raise ValueError(
             f"n_clusters must include a number up to that of the image's distinct colors, "
-            f"{len(np.unique(data.points, axis=0))}, got {numbers}: ask for fewer clusters."
+            f"{len(np.unique(data.points, axis=0))}, got {numbers}: add a smaller number."
         )
     votes = vote(scores)
     import pandas as pd

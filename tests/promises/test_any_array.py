@@ -1,9 +1,9 @@
-"""Any array with any options: a right result, or one clear sentence.
+"""Any array with any options gives the right result, or an error of one clear sentence.
 
-Some hundreds of calls, the same in every run; ``FUZZ_CASES=10000`` makes as many, others each
-time. What a call has to give is reckoned here, in plain numpy and scikit-learn. So is what is at
-fault with it: a call that cannot be answered has to name one of its faults, and a call without
-faults has to be answered.
+A run makes some hundreds of calls, the same in each run. ``FUZZ_CASES=10000`` makes 10,000 calls,
+different in each run. The expected result of a call is computed here with NumPy, scikit-image and
+scikit-learn. The faults of a call are found here too: the error of a call with faults has to name
+one of them, and a call without faults has to return a result.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from napari_kmeans.options import SUMMARY_OPTIONS
 CASES = int(os.environ.get("FUZZ_CASES", "0"))
 
 LARGEST = 1e100
-"""What a pixel may be at most."""
+"""Largest absolute value that a pixel may have."""
 
-MOST_PIXELS = 900
-"""In a drawn image: enough for several blocks, and few enough to compare each with each center."""
+MAX_PIXELS = 900
+"""Largest drawn image: several blocks, and fast to compare each pixel with each center."""
 
 INTEGERS = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", ">u2", ">i2", ">u4", ">i8"]
 FLOATS = ["f2", "f4", "f8", "g", ">f2", ">f4", ">f8"]
-NO_NUMBERS = ["c8", "c16", "O", "U3", "S2", "M8[s]", "m8[s]", "V4"]
+OTHER_DTYPES = ["c8", "c16", "O", "U3", "S2", "M8[s]", "m8[s]", "V4"]
 LAYOUTS = ["plain", "read-only", "fortran", "strided", "reversed", "broadcast", "memmap", "list"]
 LAYOUTS += ["dask", "dask", "zarr"]
 MASK_LAYOUTS = ["plain", "plain", "reversed", "list", "dask", "zarr"]
-KINDS = ["unit", "ends", "offset", "bytes", "unit", "denormal", "magnitudes", "whole"]
-KINDS += ["dim", "shifted"]
+VALUE_KINDS = ["unit", "ends", "offset", "bytes", "unit", "denormal", "magnitudes", "whole"]
+VALUE_KINDS += ["dim", "shifted"]
 
 DEFAULTS = {
     "n_clusters": 8,
@@ -59,7 +59,19 @@ DEFAULTS = {
     "tol": 1e-4,
     "random_state": 0,
 }
-NOT_WHOLE = [0, -1, 10**30, 2.0, float("nan"), "many", None, True, [3], np.array([1, 2]), {}]
+NOT_WHOLE = [
+    0,
+    -1,
+    10**30,
+    2.0,
+    float("nan"),
+    "many",
+    None,
+    True,
+    [3],
+    np.array([1, 2]),
+    {},
+]
 OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {
     "n_clusters": (
         [1, 2, 2, 3, 3, 5, 5, 8, 17, 255, 256, 257, 1000, np.int64(4), 65535],
@@ -78,11 +90,11 @@ OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {
         [-1, 2**32, 0.5, "x", True, np.random.default_rng(0)],
     ),
 }
-"""For each option values that are right, and others that are wrong."""
+"""Valid and invalid values of each option."""
 
 
 def fuzz(share: float) -> Any:
-    """Return settings that make a share of all cases."""
+    """Return hypothesis settings for a share of all cases."""
     return settings(
         max_examples=max(int((CASES or 300) * share), 1),
         derandomize=not CASES,
@@ -91,38 +103,38 @@ def fuzz(share: float) -> Any:
     )
 
 
-# ------------------------------------------------------------------------- what is drawn
+# ------------------------------------------------------------------------- drawing calls
 
 
 @dataclass(repr=False)
 class Case:
-    """A call, and what is needed to judge what it gives."""
+    """A call of `segment`, with all that is needed to check its result."""
 
     array: np.ndarray
-    """The pixels, as numpy has them."""
+    """The image as a NumPy array."""
 
     layout: str = "plain"
     seed: int = 0
-    """What chunks are drawn from."""
+    """Seed from which chunks are drawn."""
 
     rgb: Any = None
     channel_axis: Any = None
     mask: np.ndarray | None = None
     mask_layout: str = "plain"
     options: dict[str, Any] = field(default_factory=dict)
-    wrong: set[str] = field(default_factory=set)
-    """Options that are wrong by themselves."""
+    invalid: set[str] = field(default_factory=set)
+    """Names of the options whose value is invalid by itself."""
 
     block: int = 2**19
-    """Pixels of a block, and of a batch of chunks."""
+    """Number of pixels in a block; a batch of chunks has at most twice this number."""
 
     def __repr__(self) -> str:
         with np.printoptions(threshold=20):
-            shown = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
-        return f"Case({' '.join(shown.split())})"
+            fields = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"Case({' '.join(fields.split())})"
 
     @property
-    def how(self) -> dict[str, Any]:
+    def all_options(self) -> dict[str, Any]:
         return DEFAULTS | self.options
 
     @property
@@ -138,7 +150,7 @@ class Case:
         return self.channel_axis is None and last
 
     def channels_last(self, array: np.ndarray) -> np.ndarray:
-        """Return the pixels (..., C) of the image or of what was made of it, alpha and all."""
+        """Return an array of the image's shape as pixels (..., C), alpha included."""
         if self.is_colored:
             return array
         return (
@@ -148,36 +160,36 @@ class Case:
         )
 
     def colors(self, array: np.ndarray) -> np.ndarray:
-        """Return the channels (..., C) that are compared."""
+        """Return the channels (..., C) that are clustered: all but alpha."""
         pixels = self.channels_last(array)
         return pixels[..., :3] if self.is_colored else pixels
 
     @property
-    def kept(self) -> np.ndarray:
-        """Tell which pixels are not left out, of those with channels where they are said to be."""
+    def included(self) -> np.ndarray:
+        """Return the mask of the pixels that are clustered."""
         pixels = self.channels_last(self.array)
-        kept = np.isfinite(self.colors(self.array)).all(axis=-1)
+        included = np.isfinite(self.colors(self.array)).all(axis=-1)
         if self.is_colored and pixels.shape[-1] == 4:
-            kept &= pixels[..., 3] != 0
-        return kept if self.mask is None else kept & (self.mask != 0)
+            included &= pixels[..., 3] != 0
+        return included if self.mask is None else included & (self.mask != 0)
 
 
 @st.composite
 def shapes(draw: Any) -> tuple[int, ...]:
     if draw(st.integers(0, 4)) == 4:
-        # What is taken for colors unasked, or nearly.
+        # Shapes that are RGB where `rgb` is None, and shapes near to these.
         return (*draw(st.sampled_from([(31, 31), (30, 40), (1, 32, 31)])), draw(st.integers(2, 5)))
     shape: list[int] = []
-    least = draw(st.sampled_from([1] * 14 + [0]))
-    for side in draw(st.lists(st.integers(least, 24), min_size=least, max_size=5)):
-        shape.append(side if side * np.prod(shape or [1]) <= MOST_PIXELS else 1)
+    min_side = draw(st.sampled_from([1] * 14 + [0]))
+    for side in draw(st.lists(st.integers(min_side, 24), min_size=min_side, max_size=5)):
+        shape.append(side if side * np.prod(shape or [1]) <= MAX_PIXELS else 1)
     if draw(st.booleans()) and len(shape) < 5:
         shape.insert(draw(st.integers(0, len(shape))), draw(st.integers(1, 5)))
     return tuple(shape)
 
 
 def draw_numbers(rng: np.random.Generator, dtype: np.dtype, kind: str, shape: Any) -> np.ndarray:
-    """Return numbers of a dtype, of a kind that may be hard for it."""
+    """Return numbers of a dtype, of a kind that may be difficult for the dtype."""
     if dtype.kind == "b":
         return rng.random(shape) < 0.5
     if dtype.kind in "ui":
@@ -188,7 +200,7 @@ def draw_numbers(rng: np.random.Generator, dtype: np.dtype, kind: str, shape: An
             start = (low, high - 20)[rng.integers(2)]
             return np.array(np.asarray(rng.integers(0, 21, shape), "O") + start, dtype)
         if kind in ("dim", "shifted"):
-            # As in photographs of little light or contrast: few cells of color space.
+            # Dark or flat photographs: their colors lie in few cells of color space.
             start = 0 if kind == "dim" else min(high, 255) // 2
             return np.asarray(start + rng.integers(0, rng.integers(2, 9), shape), dtype)
         if kind in ("bytes", "unit"):
@@ -209,8 +221,8 @@ def draw_numbers(rng: np.random.Generator, dtype: np.dtype, kind: str, shape: An
     if kind == "unit":
         return np.asarray(rng.random(shape), dtype)
     if kind == "magnitudes":
-        most = min(float(np.log10(info.max)), 100.0) * 0.99
-        numbers = 10.0 ** rng.uniform(-1.5 * most, most, shape)
+        exponent = min(float(np.log10(info.max)), 100.0) * 0.99
+        numbers = 10.0 ** rng.uniform(-1.5 * exponent, exponent, shape)
         return np.asarray(numbers * rng.choice([-1, 1], shape), dtype)
     return np.asarray(rng.normal(0, 10.0 ** rng.integers(-3, 4), shape), dtype)
 
@@ -219,10 +231,10 @@ def draw_numbers(rng: np.random.Generator, dtype: np.dtype, kind: str, shape: An
 def arrays(draw: Any, shape: tuple[int, ...], colors_at: int | None) -> np.ndarray:
     """Draw an image of few or many values, or of few or many colors along an axis."""
     if draw(st.integers(0, 24)) == 24:
-        return np.zeros(shape, draw(st.sampled_from(NO_NUMBERS)))
+        return np.zeros(shape, draw(st.sampled_from(OTHER_DTYPES)))
     dtype = np.dtype(draw(st.sampled_from(INTEGERS + FLOATS)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    kind, size = draw(st.sampled_from(KINDS)), draw(st.sampled_from([1, 2, 5, 30, 0]))
+    kind, size = draw(st.sampled_from(VALUE_KINDS)), draw(st.sampled_from([1, 2, 5, 30, 0]))
     with np.errstate(all="ignore"):
         if colors_at is None or not size or len(shape) < 2:
             values = draw_numbers(rng, dtype, kind, (size,) if size else shape)
@@ -256,7 +268,7 @@ def masks(draw: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 @st.composite
 def cases(draw: Any, one_in: int = 120) -> Case:
-    """Draw a call, of which one in so many options is wrong."""
+    """Draw a call in which one of about `one_in` options is invalid."""
     shape = draw(shapes())
     n_axes = len(shape)
     rgb = draw(st.sampled_from([None, None, False, True, True]))
@@ -274,47 +286,47 @@ def cases(draw: Any, one_in: int = 120) -> Case:
     case.layout, case.seed = draw(st.sampled_from(LAYOUTS)), draw(st.integers(0, 99))
     case.block = draw(st.sampled_from([2**19, 2**19, 100]))
     if draw(st.integers(0, 2)) == 2:
-        gone = -1 if case.is_colored else axis
-        whole = isinstance(gone, (int, np.integer)) and not isinstance(gone, bool)
-        whole = whole and -n_axes <= gone < n_axes
-        case.mask = draw(masks(tuple(np.delete(shape, gone)) if whole else shape))
+        channels = -1 if case.is_colored else axis
+        is_axis = isinstance(channels, (int, np.integer)) and not isinstance(channels, bool)
+        is_axis = is_axis and -n_axes <= channels < n_axes
+        case.mask = draw(masks(tuple(np.delete(shape, channels)) if is_axis else shape))
         case.mask_layout = draw(st.sampled_from(MASK_LAYOUTS))
     draw_options(draw, case, one_in)
     return case
 
 
 def draw_options(draw: Any, case: Case, one_in: int) -> None:
-    for name, (right, wrong) in OPTIONS.items():
+    for name, (valid, invalid) in OPTIONS.items():
         if draw(st.integers(0, one_in)) == one_in:
-            case.options[name] = draw(st.sampled_from(wrong))
-            case.wrong.add(name)
+            case.options[name] = draw(st.sampled_from(invalid))
+            case.invalid.add(name)
         elif name == "n_clusters" or draw(st.integers(0, 2)) == 2:
-            case.options[name] = draw(st.sampled_from(right))
-    mend(draw, case)
+            case.options[name] = draw(st.sampled_from(valid))
+    make_consistent(draw, case)
     if draw(st.integers(0, 3)) == 3:
         case.options["init"] = draw(starts(case))
 
 
-def mend(draw: Any, case: Case) -> None:
-    """Let few calls have options that do not go together."""
-    how = case.how
+def make_consistent(draw: Any, case: Case) -> None:
+    """Change options that contradict each other, except in one call of ten."""
+    how = case.all_options
     if draw(st.integers(0, 9)) == 9:
         return
     if not case.is_colored or how["normalize"] != "none":
         case.options.pop("color_space", None)
-        case.wrong.discard("color_space")
-    if not {"coreset_size", "n_clusters"} & case.wrong and how["coreset_size"] != "auto":
+        case.invalid.discard("color_space")
+    if not {"coreset_size", "n_clusters"} & case.invalid and how["coreset_size"] != "auto":
         case.options["n_clusters"] = min(how["n_clusters"], how["coreset_size"])
 
 
 @st.composite
 def starts(draw: Any, case: Case) -> Any:
-    """Draw where to start: by name, or colors, right or wrong."""
+    """Draw a value of `init`: a name or colors, valid or not."""
     kind = draw(st.sampled_from(["random", "random", "colors", "colors", "list", "wrong"]))
     if kind == "random":
         return kind
     number = case.options["n_clusters"]
-    n_clusters = number if "n_clusters" not in case.wrong and number < 300 else 2
+    n_clusters = number if "n_clusters" not in case.invalid and number < 300 else 2
     axis = case.channel_axis
     n_channels = 1
     if case.is_colored:
@@ -325,7 +337,7 @@ def starts(draw: Any, case: Case) -> Any:
     far = draw(st.sampled_from([0.5, 100, 1e5, 1e90]))
     colors = rng.uniform(draw(st.sampled_from([0, -far])), far, (n_clusters, n_channels))
     if draw(st.booleans()):
-        # Of these all but one get no pixels at first.
+        # All centers are equal: at first only one of them gets pixels.
         colors[:] = colors[:1]
     if kind == "colors":
         return colors.astype(draw(st.sampled_from(["f8", "f4", "i8"])) if far < 1e9 else "f8")
@@ -342,13 +354,13 @@ def starts(draw: Any, case: Case) -> Any:
     return draw(st.sampled_from([*wrong, ragged, None, 3, "best", [], colors + 1j]))
 
 
-# ---------------------------------------------------------------------- what is handed over
+# ---------------------------------------------------------------------- layouts of images
 
 
-def laid_out(array: np.ndarray, layout: str, seed: int = 0) -> Any:
+def apply_layout(array: np.ndarray, layout: str, seed: int = 0) -> Any:
     """Return an image of the same values in another layout."""
     if layout in ("dask", "zarr") and array.ndim and array.dtype.kind in "buif":
-        return _in_chunks(array, layout, seed)
+        return split_into_chunks(array, layout, seed)
     if layout == "read-only":
         array = array.copy()
         array.flags.writeable = False
@@ -373,7 +385,7 @@ def laid_out(array: np.ndarray, layout: str, seed: int = 0) -> Any:
     return array
 
 
-def _in_chunks(array: np.ndarray, layout: str, seed: int) -> Any:
+def split_into_chunks(array: np.ndarray, layout: str, seed: int) -> Any:
     rng = np.random.default_rng(seed)
     if layout == "dask":
         cuts = [np.sort(rng.integers(0, side + 1, rng.integers(0, 3))) for side in array.shape]
@@ -385,48 +397,51 @@ def _in_chunks(array: np.ndarray, layout: str, seed: int) -> Any:
     return zarr.array(array, chunks=sizes, store=zarr.storage.MemoryStore())
 
 
-def as_given(case: Case) -> Case:
-    """Return the case with the array that numpy makes of its layout."""
+def resolve_layout(case: Case) -> Case:
+    """Return the case with the array that `numpy.asarray` returns for its layout."""
     array = case.array
     if case.layout == "broadcast" and array.ndim and array.shape[0]:
         array = np.broadcast_to(array[:1], array.shape)
     elif case.layout == "list":
-        array = np.asarray(laid_out(array, "list"))
+        array = np.asarray(apply_layout(array, "list"))
     lazy = case.is_lazy and array.ndim > 0 and array.dtype.kind in "buif"
     lazy = lazy and (case.layout == "dask" or (array.dtype.itemsize <= 8 and array.size > 0))
     return replace(case, array=array, layout=case.layout if lazy or not case.is_lazy else "plain")
 
 
-def mask_of(case: Case) -> Any:
-    """Return the mask in the layout that it is to be given in."""
+def make_mask(case: Case) -> Any:
+    """Return the mask of a call in its layout."""
     if case.mask is None:
         return None
-    return laid_out(case.mask, case.mask_layout, case.seed + 1)
+    return apply_layout(case.mask, case.mask_layout, case.seed + 1)
 
 
-def as_list(seg: Any) -> Any:
-    """Return the segmentation of one image as that of a list of one."""
+def as_list_of_one(seg: Any) -> Any:
+    """Return the segmentation of an image as the segmentation of a list with this image."""
     return replace(seg, labels=[seg.labels], recolored=[seg.recolored])
 
 
-def bytes_of(given: Any) -> bytes:
-    """Return all that lies in memory of an image, between its pixels too."""
-    while isinstance(given, np.ndarray) and isinstance(given.base, np.ndarray):
-        given = given.base
-    return np.asarray(given).tobytes()
+def read_memory(image: Any) -> bytes:
+    """Return the memory of an image as bytes, including the memory between its pixels."""
+    while isinstance(image, np.ndarray) and isinstance(image.base, np.ndarray):
+        image = image.base
+    return np.asarray(image).tobytes()
 
 
-# ------------------------------------------------------------------------- what is at fault
+# ------------------------------------------------------------------------- faults of calls
 
 
 NO_PIXEL = "no pixel"
-"""At fault with an image all of which is left out, unless there is another one."""
+"""Fault of an image whose pixels are all left out. Another image may have pixels."""
 
 
-def faults(case: Case) -> tuple[set[str], set[str]]:
-    """Return what is at fault with a call, and what may be: names of arguments."""
-    must, may = set(case.wrong), set()
-    must |= _faults_of_options(case)
+def find_faults(case: Case) -> tuple[set[str], set[str]]:
+    """Return the faults of a call and its possible faults, as names of arguments.
+
+    A call with faults has to raise an error. The error has to name an argument of either set.
+    """
+    must, may = set(case.invalid), set()
+    must |= find_faults_of_options(case)
     if case.array.dtype.kind not in "buif" or not case.array.size or not case.array.ndim:
         return must | {"image"}, may | {"rgb", "channel_axis", "mask", "init", "color_space"}
     shape, axis = case.array.shape, case.channel_axis
@@ -435,109 +450,112 @@ def faults(case: Case) -> tuple[set[str], set[str]]:
     if case.rgb and axis not in (None, -1, len(shape) - 1):
         return must | {"channel_axis"}, may | {"mask", "init"}
     if not case.is_colored and axis is not None:
-        whole = isinstance(axis, (int, np.integer)) and not isinstance(axis, bool)
-        if not whole or len(shape) < 2 or not -len(shape) <= axis < len(shape):
+        is_whole = isinstance(axis, (int, np.integer)) and not isinstance(axis, bool)
+        if not is_whole or len(shape) < 2 or not -len(shape) <= axis < len(shape):
             return must | {"channel_axis"}, may | {"mask", "init", "color_space"}
     colors = case.colors(case.array)
     if case.mask is not None and (
         case.mask.shape != colors.shape[:-1] or case.mask.dtype.kind not in "buif"
     ):
         return must | {"mask"}, may | {"init", "color_space"}
-    space, dtype = case.how["color_space"], case.array.dtype
+    space, dtype = case.all_options["color_space"], case.array.dtype
     if space == "lab" and case.is_colored and dtype.kind in "ui" and dtype.itemsize > 2:
         must.add("color_space")
-    init = case.how["init"]
+    init = case.all_options["init"]
     if not isinstance(init, str) and "init" not in must:
-        must |= _faults_of_start(np.asarray(init, float), case)
-    return must | _faults_of_pixels(case, colors[case.kept]), may | _perhaps(case)
+        must |= find_faults_of_init(np.asarray(init, float), case)
+    must |= find_faults_of_pixels(case, colors[case.included])
+    return must, may | find_possible_faults(case)
 
 
-def _faults_of_options(case: Case) -> set[str]:
-    how, found = case.how, set()
-    if {"normalize", "color_space"}.isdisjoint(case.wrong):
-        found |= (
-            {"normalize"} if how["normalize"] != "none" and how["color_space"] != "rgb" else found
-        )
-    if {"coreset_size", "n_clusters"}.isdisjoint(case.wrong) and how["coreset_size"] != "auto":
-        found |= {"coreset_size"} if how["coreset_size"] < how["n_clusters"] else set()
-    if isinstance(how["init"], str):
-        return found | (set() if how["init"] in ("k-means++", "random") else {"init"})
+def find_faults_of_options(case: Case) -> set[str]:
+    options, faults = case.all_options, set()
+    are_valid = {"normalize", "color_space"}.isdisjoint(case.invalid)
+    if are_valid and options["normalize"] != "none" and options["color_space"] != "rgb":
+        faults.add("normalize")
+    size, n_clusters = options["coreset_size"], options["n_clusters"]
+    are_valid = {"coreset_size", "n_clusters"}.isdisjoint(case.invalid)
+    if are_valid and size != "auto" and size < n_clusters:
+        faults.add("coreset_size")
+    if isinstance(options["init"], str):
+        return faults | (set() if options["init"] in ("k-means++", "random") else {"init"})
     try:
-        colors = np.asarray(how["init"])
-        right = colors.dtype.kind in "iuf" and colors.ndim == 2 and np.isfinite(colors).all()
-        right = (
-            right
-            and len(colors) == how["n_clusters"]
-            and (abs(colors.astype(float)) <= LARGEST).all()
+        colors = np.asarray(options["init"])
+        is_valid = colors.dtype.kind in "iuf" and colors.ndim == 2 and np.isfinite(colors).all()
+        is_valid = (
+            is_valid and len(colors) == n_clusters and (abs(colors.astype(float)) <= LARGEST).all()
         )
     except ValueError:
-        right = False
-    return found if right else found | {"init"}
+        is_valid = False
+    return faults if is_valid else faults | {"init"}
 
 
-def _faults_of_start(init: np.ndarray, case: Case) -> set[str]:
+def find_faults_of_init(init: np.ndarray, case: Case) -> set[str]:
     if init.ndim != 2:
         return {"init"}
-    space = case.how["color_space"]
-    wrong = init.shape[1] != case.colors(case.array).shape[-1]
+    space = case.all_options["color_space"]
+    is_invalid = init.shape[1] != case.colors(case.array).shape[-1]
     if isinstance(space, str) and space in ("hsv", "lab"):
-        wrong = wrong or init.min() < 0 or init.max() > white_of(case.array.dtype)
-    return {"init"} if wrong else set()
+        is_invalid = is_invalid or init.min() < 0 or init.max() > white_of(case.array.dtype)
+    return {"init"} if is_invalid else set()
 
 
-def _faults_of_pixels(case: Case, inside: np.ndarray) -> set[str]:
-    if not len(inside):
+def find_faults_of_pixels(case: Case, colors: np.ndarray) -> set[str]:
+    if not len(colors):
         return {NO_PIXEL}
-    most = np.abs(inside.astype(np.longdouble)).max()
-    found = {"image"} if most > LARGEST else set()
-    space = case.how["color_space"]
+    largest = np.abs(colors.astype(np.longdouble)).max()
+    faults = {"image"} if largest > LARGEST else set()
+    space = case.all_options["color_space"]
     if isinstance(space, str) and space in ("hsv", "lab"):
         if not case.is_colored:
-            return found | {"color_space"}
-        # As float64, in which the least of long doubles are 0.
-        if float(inside.min()) < 0 or float(inside.max()) > white_of(case.array.dtype):
-            found |= {"color_space"}
-    return found
+            return faults | {"color_space"}
+        # Compare as float64, in which the smallest long doubles are 0.
+        if float(colors.min()) < 0 or float(colors.max()) > white_of(case.array.dtype):
+            faults |= {"color_space"}
+    return faults
 
 
-def _perhaps(case: Case) -> set[str]:
-    """Return what is at fault with colors that cannot be counted, or that spread too far."""
-    found = set()
-    if case.is_lazy and case.how["method"] == "full" and case.how["balance"]:
-        found.add("balance")
+def find_possible_faults(case: Case) -> set[str]:
+    """Return the faults of colors that cannot be counted, or that spread too far."""
+    faults = set()
+    if case.is_lazy and case.all_options["method"] == "full" and case.all_options["balance"]:
+        faults.add("balance")
     if case.array.dtype.kind == "f" and case.array.dtype.itemsize >= 8:
-        found |= {"normalize"} if case.how["normalize"] == "percentile" else set()
-    return found
+        faults |= {"normalize"} if case.all_options["normalize"] == "percentile" else set()
+    return faults
 
 
 def white_of(dtype: np.dtype) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
 
-# --------------------------------------------------------------------- whether it is right
+# ------------------------------------------------------------------ checks of the result
 
 
-def answer(function: Any, *cases_: Case, more: set[str] | None = None) -> Any:
-    """Return what a call gives, or None after a sentence that names one of its faults."""
-    found = [faults(case) for case in cases_]
-    must, may = (set().union(*sets) for sets in zip(*found, strict=True))
-    if all(NO_PIXEL in each for each, _ in found):
+def call_and_check_error(function: Any, *cases_: Case, more: set[str] | None = None) -> Any:
+    """Return the result of a call and whether it warned, or None after a correct error.
+
+    `more` are faults besides those of the cases.
+    """
+    faults = [find_faults(case) for case in cases_]
+    must, may = (set().union(*sets) for sets in zip(*faults, strict=True))
+    if all(NO_PIXEL in each for each, _ in faults):
         must |= {"image"}
     must = (must | (more or set())) - {NO_PIXEL}
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             result = function()
         except (TypeError, ValueError) as error:
             check_sentence(error, must | may)
             return None
-    assert not must, f"answered in spite of {must}"
-    for warning in told:
+    assert not must, f"no error in spite of {must}"
+    for warning in caught:
         assert warning.category is UserWarning, warning
         assert re.fullmatch(
-            r"n_clusters=\d+ gave (fewer|\d+) clusters.*[^.]\.", str(warning.message)
+            r"n_clusters=\d+ gave (fewer|\d+) clusters?.*[^.]\.", str(warning.message)
         )
-    return result, bool(told)
+    return result, bool(caught)
 
 
 def check_sentence(error: Exception, names: set[str]) -> None:
@@ -551,9 +569,9 @@ def check_sentence(error: Exception, names: set[str]) -> None:
 
 
 def check_labels(case: Case, labels: np.ndarray, n_clusters: int) -> None:
-    assert labels.shape == case.kept.shape
+    assert labels.shape == case.included.shape
     assert labels.dtype == np.min_scalar_type(n_clusters)
-    np.testing.assert_array_equal(labels == 0, ~case.kept)
+    np.testing.assert_array_equal(labels == 0, ~case.included)
     assert labels.max() <= n_clusters
 
 
@@ -563,32 +581,32 @@ def check_recolored(case: Case, labels: np.ndarray, recolored: np.ndarray, palet
     assert recolored.dtype == array.dtype
     colors, painted = case.colors(array), case.colors(recolored)
     np.testing.assert_array_equal(painted[labels == 0], colors[labels == 0])
-    expected = rounded(palette, array.dtype)[labels[labels > 0] - 1]
+    expected = round_to_dtype(palette, array.dtype)[labels[labels > 0] - 1]
     np.testing.assert_array_equal(painted[labels > 0], expected)
     beside = [case.channels_last(a)[..., colors.shape[-1] :] for a in (array, recolored)]
     np.testing.assert_array_equal(*beside)
 
 
-def rounded(palette: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def round_to_dtype(palette: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if dtype.kind == "f":
         return palette.astype(dtype)
     if dtype.kind == "b":
         return palette >= 0.5
     low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-    whole = [min(max(round(float(value)), low), high) for value in palette.ravel()]
-    return np.array(whole, dtype).reshape(palette.shape)
+    rounded = [min(max(round(float(value)), low), high) for value in palette.ravel()]
+    return np.array(rounded, dtype).reshape(palette.shape)
 
 
 def check_clusters(
     colors: np.ndarray, labels: np.ndarray, model: Any, table: Any, warned: bool, case: Case
 ) -> None:
     """Check a model and its table against the colors (n, C) and labels (n,) of all pixels."""
-    n_clusters, wanted = model.n_clusters, case.how["n_clusters"]
+    n_clusters, wanted = model.n_clusters, case.all_options["n_clusters"]
     exact = colors.astype(np.longdouble)
     distinct = np.unique(exact, axis=0)
     assert 1 <= n_clusters <= min(wanted, len(distinct))
     points = np.unique(to_space(colors.astype(float), model, case), axis=0)
-    if len(points) == len(distinct) and are_apart(points):
+    if len(points) == len(distinct) and are_distinguishable(points):
         assert n_clusters == min(wanted, len(distinct))
     assert warned == (n_clusters < wanted)
     counts = np.bincount(labels - 1, minlength=n_clusters)
@@ -605,78 +623,78 @@ def check_clusters(
     check_cost(to_space(colors.astype(float), model, case), labels, model)
 
 
-def are_apart(points: np.ndarray) -> bool:
-    """Return whether the squared distances of all points are above what rounding makes of 0."""
+def are_distinguishable(points: np.ndarray) -> bool:
+    """Return whether all squared distances are larger than a distance 0 with its rounding error."""
     distances = pairwise_distances(points, metric="sqeuclidean")
     np.fill_diagonal(distances, np.inf)
     return bool(distances.min() > max(1e-18 * np.abs(points).max() ** 2, 1e-290))
 
 
 def check_palette(colors: np.ndarray, labels: np.ndarray, model: Any) -> None:
-    """Check that colors are the means of their pixels."""
+    """Check that the colors of the palette are the means of their pixels."""
     for label, mean in enumerate(model.palette, start=1):
         own = colors[labels == label].astype(np.longdouble)
         assert (np.abs(mean - own.mean(axis=0)) <= 1e-12 * np.abs(own).max(axis=0) + 1e-300).all()
 
 
 def to_space(colors: np.ndarray, model: Any, case: Case) -> np.ndarray:
-    """Return colors (n, C) where the options want them to be compared."""
-    space, white = case.how["color_space"], white_of(case.array.dtype)
+    """Return colors (n, C) in the clustering space that the options ask for."""
+    space, white = case.all_options["color_space"], white_of(case.array.dtype)
     if space == "lab":
         return rgb2lab(colors / white)
     if space == "hsv":
         hue, saturation, value = rgb2hsv(colors / white).T
         chroma, angle = saturation * value, 2 * np.pi * hue
         return np.stack([chroma * np.cos(angle), chroma * np.sin(angle), value], axis=1) * white
-    if case.how["normalize"] == "none":
+    if case.all_options["normalize"] == "none":
         assert model.scale == model.offset == ()
         return colors
-    check_scales(colors, model, case.how["normalize"])
+    check_scales(colors, model, case.all_options["normalize"])
     return (colors - model.offset) / model.scale
 
 
 def check_scales(colors: np.ndarray, model: Any, normalize: str) -> None:
     for column, offset, scale in zip(colors.T, model.offset, model.scale, strict=True):
-        rough = 1e-12 * np.abs(column).max()
+        tolerance = 1e-12 * np.abs(column).max()
         if normalize == "zscore":
-            # Rounded, so that the order of sums does not show.
-            assert abs(offset - column.mean()) <= rough + 1e-10 * scale
-            assert scale == 1 or abs(scale - column.std()) <= 1e-9 * scale + rough
+            # Scales are rounded, so that the order of summation does not change them.
+            assert abs(offset - column.mean()) <= tolerance + 1e-10 * scale
+            assert scale == 1 or abs(scale - column.std()) <= 1e-9 * scale + tolerance
             continue
         for end, percent in ((offset, 0.01), (offset + scale, 0.99)):
             if end is offset or scale != 1:
                 share = percent * len(column)
-                assert np.count_nonzero(column < end - rough) <= share * (1 + 1e-9)
-                assert np.count_nonzero(column <= end + rough) >= share * (1 - 1e-9)
+                assert np.count_nonzero(column < end - tolerance) <= share * (1 + 1e-9)
+                assert np.count_nonzero(column <= end + tolerance) >= share * (1 - 1e-9)
 
 
 def check_cost(points: np.ndarray, labels: np.ndarray, model: Any) -> None:
-    """Check that each point has the nearest center, and what all cost, up to rounding."""
+    """Check up to rounding that each point has its nearest center, and the cost of all points."""
     distances = pairwise_distances(points, model.cluster_centers_, metric="sqeuclidean")
-    least = distances.min(axis=1)
+    smallest = distances.min(axis=1)
     own = distances[np.arange(len(labels)), labels - 1]
-    rough = 1e-14 * np.abs(points).max() * points.shape[1] + 1e-160
+    tolerance = 1e-14 * np.abs(points).max() * points.shape[1] + 1e-160
     if model.color_space != "rgb":
-        rough += 1e-12 * model.white if model.color_space == "hsv" else 1e-9
-    assert (np.sqrt(own) <= np.sqrt(least) * (1 + 1e-9) + rough).all()
-    cost, slack = least.sum(), rough * np.sqrt(len(least))
+        tolerance += 1e-12 * model.white if model.color_space == "hsv" else 1e-9
+    assert (np.sqrt(own) <= np.sqrt(smallest) * (1 + 1e-9) + tolerance).all()
+    cost, slack = smallest.sum(), tolerance * np.sqrt(len(smallest))
     assert np.sqrt(model.inertia_) <= np.sqrt(cost) * (1 + 1e-9) + slack
     assert np.sqrt(model.inertia_) >= np.sqrt(cost) * (1 - 1e-9) - slack
 
 
-def check_other_ways(case: Case, given: Any, mask: Any, seg: Any) -> None:
-    """Check that the model, written and read again, gives what the segmentation has."""
+def check_saved_model(case: Case, image: Any, mask: Any, seg: Any) -> None:
+    """Check that the model, written as JSON and read again, gives valid labels and colors."""
     model = KMeansModel.from_dict(json.loads(json.dumps(seg.model.to_dict())))
-    predicted = np.asarray(model.predict(given, mask=mask))
-    labels, recolored = map(np.asarray, model.apply(given, mask=mask))
+    predicted = np.asarray(model.predict(image, mask=mask))
+    labels, recolored = map(np.asarray, model.apply(image, mask=mask))
     np.testing.assert_array_equal(labels, predicted)
     check_labels(case, labels, model.n_clusters)
     check_recolored(case, labels, recolored, model.palette)
-    points = to_space(case.colors(case.array)[case.kept].astype(float), model, case)
-    check_cost(points, labels[case.kept], model)
+    points = to_space(case.colors(case.array)[case.included].astype(float), model, case)
+    check_cost(points, labels[case.included], model)
 
 
-def in_small_blocks(case: Case, function: Any) -> Any:
+def call_with_block_size(case: Case, function: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK_PIXELS", case.block)
         patch.setattr(chunks, "_BATCH_PIXELS", min(chunks._BATCH_PIXELS, 2 * case.block))
@@ -689,13 +707,16 @@ def check_segmentation(cases_: list[Case], segs: Any, warned: bool) -> None:
         assert isinstance(labels, da.Array if case.is_lazy else np.ndarray)
         check_labels(case, np.asarray(labels), segs.model.n_clusters)
         check_recolored(case, np.asarray(labels), np.asarray(recolored), segs.model.palette)
-    colors = np.concatenate([case.colors(case.array)[case.kept] for case in cases_])
+    colors = np.concatenate([case.colors(case.array)[case.included] for case in cases_])
     labels = np.concatenate(
-        [np.asarray(labels)[case.kept] for case, labels in zip(cases_, segs.labels, strict=True)]
+        [
+            np.asarray(labels)[case.included]
+            for case, labels in zip(cases_, segs.labels, strict=True)
+        ]
     )
     check_clusters(colors, labels.astype(int), segs.model, segs.table, warned, cases_[0])
     assert segs.distortion >= 1
-    assert (segs.coreset is None) == (cases_[0].how["method"] == "full")
+    assert (segs.coreset is None) == (cases_[0].all_options["method"] == "full")
 
 
 @fuzz(0.5)
@@ -706,102 +727,105 @@ def check_segmentation(cases_: list[Case], segs: Any, warned: bool) -> None:
 @example(Case(np.array([1, -1.7e308, np.nan])))
 @example(Case(np.zeros((5, 5)), mask=np.full((5, 5), "no")))
 @example(Case(np.zeros((4, 3, 2)), channel_axis=np.int8(-1), options={"n_clusters": 1}))
-def test_an_image_is_segmented_or_a_sentence_says_why_not(case):
-    case = as_given(case)
-    given, mask = laid_out(case.array, case.layout, case.seed), mask_of(case)
-    before = bytes_of(given)
+def test_segment_gives_a_right_result_or_a_clear_error(case):
+    case = resolve_layout(case)
+    image, mask = apply_layout(case.array, case.layout, case.seed), make_mask(case)
+    before = read_memory(image)
 
     def call() -> Any:
         how = {"rgb": case.rgb, "channel_axis": case.channel_axis, "mask": mask}
-        return in_small_blocks(case, lambda: segment(given, **how, **case.options))
+        return call_with_block_size(case, lambda: segment(image, **how, **case.options))
 
-    outcome = answer(call, case)
+    outcome = call_and_check_error(call, case)
     if outcome is not None:
         seg, warned = outcome
-        check_segmentation([case], as_list(seg), warned)
-        check_other_ways(case, given, mask, seg)
-        if case.how["random_state"] is not None:
-            again, _ = answer(call, case)
+        check_segmentation([case], as_list_of_one(seg), warned)
+        check_saved_model(case, image, mask, seg)
+        if case.all_options["random_state"] is not None:
+            again, _ = call_and_check_error(call, case)
             np.testing.assert_array_equal(np.asarray(again.labels), np.asarray(seg.labels))
-    assert bytes_of(given) == before
+    assert read_memory(image) == before
 
 
-# ---------------------------------------------------------------------- other ways to the same
+# ------------------------------------------------------------- summaries, lists and slices
 
 
 @fuzz(0.15)
 @given(cases())
-def test_a_summary_gives_results_of_the_image_or_a_sentence(case):
-    case = as_given(case)
-    given, mask = laid_out(case.array, case.layout, case.seed), mask_of(case)
-    before = bytes_of(given)
+def test_segment_with_a_summary_gives_a_right_result_or_a_clear_error(case):
+    case = resolve_layout(case)
+    image, mask = apply_layout(case.array, case.layout, case.seed), make_mask(case)
+    before = read_memory(image)
 
     def call() -> Any:
         where = {"rgb": case.rgb, "channel_axis": case.channel_axis, "mask": mask}
         how = {name: case.options[name] for name in SUMMARY_OPTIONS if name in case.options}
-        summary = summarize(given, **where, **how)
-        return segment(given, **case.options, summary=summary)
+        summary = summarize(image, **where, **how)
+        return segment(image, **case.options, summary=summary)
 
-    outcome = answer(lambda: in_small_blocks(case, call), case)
+    outcome = call_and_check_error(lambda: call_with_block_size(case, call), case)
     if outcome is not None:
-        check_segmentation([case], as_list(outcome[0]), outcome[1])
-    assert bytes_of(given) == before
+        check_segmentation([case], as_list_of_one(outcome[0]), outcome[1])
+    assert read_memory(image) == before
 
 
 @fuzz(0.15)
 @given(cases(), st.sampled_from(LAYOUTS), st.booleans())
-def test_two_images_are_segmented_as_one_or_a_sentence_says_why_not(case, layout, masked):
-    first = as_given(case)
+def test_segment_of_two_images_gives_a_right_result_or_a_clear_error(case, layout, masked):
+    first = resolve_layout(case)
     mask = first.mask if masked else None
-    # Upside down; what numpy makes of a list has another dtype.
+    # The second image is the first one upside down. It is not a list, because numpy.asarray
+    # may give a list another dtype.
     flipped = first.array[::-1] if first.array.ndim else first.array
-    second = as_given(
+    second = resolve_layout(
         replace(first, array=flipped, layout="plain" if layout == "list" else layout, mask=mask)
     )
     both = [first, second]
-    given = [laid_out(each.array, each.layout, each.seed) for each in both]
-    if not all(hasattr(each, "shape") and each.ndim > 1 for each in given):
+    images = [apply_layout(each.array, each.layout, each.seed) for each in both]
+    if not all(hasattr(each, "shape") and each.ndim > 1 for each in images):
         return
-    before = [bytes_of(each) for each in given]
+    before = [read_memory(each) for each in images]
 
     def call() -> Any:
         where = {"rgb": case.rgb, "channel_axis": case.channel_axis}
         if any(each.mask is not None for each in both):
-            where["mask"] = [mask_of(each) for each in both]
-        return segment(given, **where, **first.options)
+            where["mask"] = [make_mask(each) for each in both]
+        return segment(images, **where, **first.options)
 
-    outcome = answer(lambda: in_small_blocks(first, call), *both)
+    outcome = call_and_check_error(lambda: call_with_block_size(first, call), *both)
     if outcome is not None:
         check_segmentation(both, *outcome)
-    assert [bytes_of(each) for each in given] == before
+    assert [read_memory(each) for each in images] == before
 
 
 @fuzz(0.2)
 @given(cases())
-def test_slices_are_segmented_or_a_sentence_says_why_not(case):
-    case = as_given(case)
-    given, mask = laid_out(case.array, case.layout, case.seed), mask_of(case)
-    before = bytes_of(given)
+def test_segment_slices_gives_a_right_result_or_a_clear_error(case):
+    case = resolve_layout(case)
+    image, mask = apply_layout(case.array, case.layout, case.seed), make_mask(case)
+    before = read_memory(image)
 
     def call() -> Any:
         where = {"rgb": case.rgb, "channel_axis": case.channel_axis, "mask": mask}
-        return segment_slices(given, **where, **case.options)
+        return segment_slices(image, **where, **case.options)
 
     n_axes = case.array.ndim - (case.is_colored or case.channel_axis is not None)
     flat = n_axes < 2
-    # A slice takes milliseconds, however small it is.
+    # Even a tiny slice takes milliseconds: skip images of many slices.
     assume(np.prod(case.array.shape[: max(n_axes - 2, 0)]) <= 12)
-    outcome = answer(lambda: in_small_blocks(case, call), case, more={"image"} if flat else set())
+    outcome = call_and_check_error(
+        lambda: call_with_block_size(case, call), case, more={"image"} if flat else set()
+    )
     if outcome is not None:
         check_slices(case, outcome[0])
-        again = outcome[0].model.apply(given, mask=mask)
+        again = outcome[0].model.apply(image, mask=mask)
         for part, expected in zip(again, (outcome[0].labels, outcome[0].recolored), strict=True):
             assert part.shape == expected.shape
-    assert bytes_of(given) == before
+    assert read_memory(image) == before
 
 
 def check_slices(case: Case, result: Any) -> None:
-    """Check that each slice has clusters of its own, of its own pixels."""
+    """Check that the clusters of each slice are those of the pixels of the slice."""
     assert isinstance(result.labels, da.Array if case.is_lazy else np.ndarray)
     labels, recolored = np.asarray(result.labels), np.asarray(result.recolored)
     check_labels(case, labels, result.model.n_clusters)
@@ -810,16 +834,16 @@ def check_slices(case: Case, result: Any) -> None:
     np.testing.assert_array_equal(painted[labels == 0], colors[labels == 0])
     rows = result.slice_table
     for number, index in enumerate(np.ndindex(labels.shape[:-2])):
-        model, kept = result.model.models[number], case.kept[index]
-        assert (model is None) == (not kept.any())
+        model, included = result.model.models[number], case.included[index]
+        assert (model is None) == (not included.any())
         if model is None:
             continue
         names = result.model.names[number]
-        own = np.searchsorted(names, labels[index][kept])
+        own = np.searchsorted(names, labels[index][included])
         table = rows[rows["slice"] == number]
         assert table["index"].tolist() == names[1:].tolist()
         assert table["pixels"].tolist() == np.bincount(own, minlength=len(names))[1:].tolist()
-        expected = rounded(model.palette, case.array.dtype)[own - 1]
-        np.testing.assert_array_equal(painted[index][kept], expected)
-        check_palette(colors[index][kept], own, model)
-        check_cost(to_space(colors[index][kept].astype(float), model, case), own, model)
+        expected = round_to_dtype(model.palette, case.array.dtype)[own - 1]
+        np.testing.assert_array_equal(painted[index][included], expected)
+        check_palette(colors[index][included], own, model)
+        check_cost(to_space(colors[index][included].astype(float), model, case), own, model)

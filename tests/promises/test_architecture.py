@@ -1,4 +1,4 @@
-"""The folders, and the arrows between them: docs/architecture.md in a form that can fail."""
+"""The imports between modules run in the one direction that docs/architecture.md states."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ ORDER = [
     ("cli", "viewer"),
     ("__main__",),
 ]
-"""Folders and files of the package, from the bottom to the top: each may import those below it."""
+"""Folders and files of the package, from the bottom to the top.
+
+A module may import modules of its own entry and of earlier entries.
+"""
 
 VIEWER = [
     ("provenance",),
@@ -37,11 +40,11 @@ VIEWER = [
     ("segment_layer", "samples"),
     ("commands", "window"),
 ]
-"""The same of the viewer, whose folders follow the direction of the data."""
+"""Folders and files of the viewer, from the bottom to the top: the direction of the data."""
 
 
 def find_arrows() -> dict[str, set[str]]:
-    """Return what each module imports of the package, for types only as well."""
+    """Return the modules of the package that each module imports, also for types only."""
     paths = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
         for path in ROOT.glob("napari_kmeans/**/*.py")
@@ -64,24 +67,24 @@ def rank(order: list[tuple[str, ...]], part: str) -> int:
     return next(number for number, parts in enumerate(order) if part in parts)
 
 
-def parts_of(name: str) -> list[str]:
+def split_name(name: str) -> list[str]:
     return name.split(".")[1:]
 
 
-def test_every_module_has_its_place():
+def test_every_module_is_in_the_order():
     for name in ARROWS:
-        if parts := parts_of(name):
+        if parts := split_name(name):
             assert rank(ORDER, parts[0]) >= 0, name
             if parts[0] == "viewer" and len(parts) > 1:
                 assert rank(VIEWER, parts[1]) >= 0, name
 
 
-def test_arrows_run_one_way():
+def test_imports_run_one_way():
     wrong = []
     for name, targets in ARROWS.items():
         for target in targets:
-            a, b = parts_of(name), parts_of(target)
-            # The package itself has the version and imports its public names on first use.
+            a, b = split_name(name), split_name(target)
+            # Skip the package itself: it has the version and imports public names on first use.
             if not a or not b:
                 continue
             in_viewer = a[0] == b[0] == "viewer" and len(a) > 1 and len(b) > 1
@@ -91,7 +94,7 @@ def test_arrows_run_one_way():
     assert not wrong
 
 
-def test_there_is_no_circle_of_imports():
+def test_imports_have_no_circle():
     def reach(start: str) -> set[str]:
         seen: set[str] = set()
         todo = list(ARROWS[start])
@@ -105,7 +108,7 @@ def test_there_is_no_circle_of_imports():
     assert {name for name in ARROWS if name != "napari_kmeans" and name in reach(name)} == set()
 
 
-def test_no_private_name_is_imported_from_another_module():
+def test_private_names_are_not_imported_from_other_modules():
     for path in ROOT.glob("napari_kmeans/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("napari_kmeans"):

@@ -1,4 +1,4 @@
-"""Broken, cut and absurd images on the command line: a line for each, and the others are done."""
+"""Damaged images on the command line get one line of error each; other images are clustered."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Damage = "Callable[[Path], None]"
 
 
 def cut(kind: str, tenths: int, **options: Any) -> Damage:
-    """An image that ends after some tenths of its bytes."""
+    """Return a function that writes an image file without its last bytes."""
 
     def write(path: Path) -> None:
         stream = BytesIO()
@@ -58,7 +58,7 @@ def cut_tiff(tenths: int, **options: Any) -> Damage:
 
 
 def tiff_with_tags(tags: dict[str, int], **options: Any) -> Damage:
-    """A TIFF file some of whose tags say something else."""
+    """Return a function that writes a TIFF file in which some tags have other values."""
 
     def write(path: Path) -> None:
         tifffile.imwrite(path, COLOR, photometric="rgb", metadata=None, **options)
@@ -74,7 +74,7 @@ def tiff_with_tags(tags: dict[str, int], **options: Any) -> Damage:
 
 
 def png(width: int, height: int, n_megabytes: int = 0) -> Damage:
-    """A small PNG file of a large black image, and of as much of it as is asked for."""
+    """Return a function that writes a PNG file with a declared size and few or no pixels."""
 
     def write(path: Path) -> None:
         packer = zlib.compressobj(9)
@@ -85,23 +85,23 @@ def png(width: int, height: int, n_megabytes: int = 0) -> Damage:
             b"IEND": b"",
         }
         path.write_bytes(
-            b"\x89PNG\r\n\x1a\n" + b"".join(as_chunk(*each) for each in chunks.items())
+            b"\x89PNG\r\n\x1a\n" + b"".join(make_png_chunk(*each) for each in chunks.items())
         )
 
     return write
 
 
-def as_chunk(kind: bytes, data: bytes) -> bytes:
+def make_png_chunk(kind: bytes, data: bytes) -> bytes:
     body = kind + data
     return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def holding(content: bytes) -> Damage:
+def file_with(content: bytes) -> Damage:
     return lambda path: path.write_bytes(content)
 
 
-def array(change: Callable[[dict[str, Any]], object], zarr_format: int = 3) -> Damage:
-    """A zarr array whose metadata are changed after it is written."""
+def zarr_with(change: Callable[[dict[str, Any]], object], zarr_format: int = 3) -> Damage:
+    """Return a function that writes a zarr array whose metadata are changed after writing."""
 
     def write(path: Path) -> None:
         zarr.create_array(path, data=COLOR, chunks=(16, 16, 3), zarr_format=zarr_format)
@@ -113,16 +113,16 @@ def array(change: Callable[[dict[str, Any]], object], zarr_format: int = 3) -> D
     return write
 
 
-def array_without(name: str) -> Damage:
-    return array(lambda metadata: metadata.pop(name))
+def zarr_without(name: str) -> Damage:
+    return zarr_with(lambda metadata: metadata.pop(name))
 
 
-def shaped(shape: list[Any], chunks: list[int], **more: Any) -> Damage:
+def zarr_of_shape(shape: list[Any], chunks: list[int], **more: Any) -> Damage:
     grid = {"name": "regular", "configuration": {"chunk_shape": chunks}}
-    return array(lambda metadata: metadata.update(shape=shape, chunk_grid=grid, **more))
+    return zarr_with(lambda metadata: metadata.update(shape=shape, chunk_grid=grid, **more))
 
 
-def array_with_chunk(change: Callable[[Path], object]) -> Damage:
+def zarr_with_chunk(change: Callable[[Path], object]) -> Damage:
     def write(path: Path) -> None:
         zarr.create_array(path, data=COLOR, chunks=(16, 16, 3))
         change(path / "c" / "1" / "2" / "0")
@@ -140,7 +140,7 @@ def ome_image(**multiscale: Any) -> Damage:
     return write
 
 
-def replaced(path: Path, content: bytes) -> None:
+def write_metadata(path: Path, content: bytes) -> None:
     (path / "zarr.json").write_bytes(content)
 
 
@@ -152,11 +152,11 @@ DAMAGES: dict[str, Damage] = {
     **{f"jpeg-{n}.tif": cut("TIFF", n, compression="jpeg") for n in range(1, 10, 2)},
     **{f"plain-{n}.tif": cut_tiff(n) for n in range(10)},
     **{f"tiles-{n}.tif": cut_tiff(n, **TILED) for n in range(10)},
-    "text.png": holding(b"no image"),
-    "text.tif": holding(b"no image"),
-    "text.zarr": holding(b"no image"),
-    "empty.jpg": holding(b""),
-    "empty.zarr": holding(b""),
+    "text.png": file_with(b"no image"),
+    "text.tif": file_with(b"no image"),
+    "text.zarr": file_with(b"no image"),
+    "empty.jpg": file_with(b""),
+    "empty.zarr": file_with(b""),
     "array.npy": lambda path: np.save(path, COLOR),
     "bomb.png": png(2**20, 2**20, 100),
     "absurd.png": png(ABSURD, ABSURD),
@@ -174,24 +174,26 @@ DAMAGES: dict[str, Damage] = {
     "one-tile.tif": tiff_with_tags(
         dict.fromkeys(("ImageWidth", "ImageLength", "TileWidth", "TileLength"), 2**20), **TILED
     ),
-    "huge.zarr": shaped([10**9, 10**9, 3], [1024, 1024, 3]),
-    "huge-pieces.zarr": shaped([10**9, 10**9, 3], [10**8, 10**8, 3]),
-    "tiny-pieces.zarr": shaped([10**8, 10**8, 3], [1, 1, 1]),
-    "pieces-of-nothing.zarr": shaped([60, 70, 3], [0, 16, 3]),
-    "negative.zarr": shaped([-60, 70, 3], [16, 16, 3]),
-    "fractions.zarr": shaped([1.5, 70, 3], [16, 16, 3]),
-    "nothing.zarr": shaped([0, 70, 3], [16, 16, 3]),
-    "dimensions.zarr": shaped([1] * 100, [1] * 100),
-    "number.zarr": shaped([], []),
-    "other-type.zarr": shaped([60, 70, 3], [16, 16, 3], data_type="float64"),
-    "no-such-type.zarr": shaped([60, 70, 3], [16, 16, 3], data_type="color"),
-    "codec.zarr": array(lambda metadata: metadata.update(codecs=[{"name": "none such"}])),
-    "shapeless.zarr": array_without("shape"),
-    "pickle.zarr": array(lambda values: values.update(dtype="|O", filters=[{"id": "pickle"}]), 2),
-    "garbled.zarr": lambda path: (path.mkdir(), replaced(path, b"\xff\xfe\0garbled")),
-    "list.zarr": lambda path: (path.mkdir(), replaced(path, b"[1, 2]")),
-    "cut-piece.zarr": array_with_chunk(lambda chunk: os.truncate(chunk, 9)),
-    "linked-piece.zarr": array_with_chunk(lambda chunk: (chunk.unlink(), chunk.symlink_to(chunk))),
+    "huge.zarr": zarr_of_shape([10**9, 10**9, 3], [1024, 1024, 3]),
+    "huge-pieces.zarr": zarr_of_shape([10**9, 10**9, 3], [10**8, 10**8, 3]),
+    "tiny-pieces.zarr": zarr_of_shape([10**8, 10**8, 3], [1, 1, 1]),
+    "pieces-of-nothing.zarr": zarr_of_shape([60, 70, 3], [0, 16, 3]),
+    "negative.zarr": zarr_of_shape([-60, 70, 3], [16, 16, 3]),
+    "fractions.zarr": zarr_of_shape([1.5, 70, 3], [16, 16, 3]),
+    "nothing.zarr": zarr_of_shape([0, 70, 3], [16, 16, 3]),
+    "dimensions.zarr": zarr_of_shape([1] * 100, [1] * 100),
+    "number.zarr": zarr_of_shape([], []),
+    "other-type.zarr": zarr_of_shape([60, 70, 3], [16, 16, 3], data_type="float64"),
+    "no-such-type.zarr": zarr_of_shape([60, 70, 3], [16, 16, 3], data_type="color"),
+    "codec.zarr": zarr_with(lambda metadata: metadata.update(codecs=[{"name": "none such"}])),
+    "shapeless.zarr": zarr_without("shape"),
+    "pickle.zarr": zarr_with(
+        lambda values: values.update(dtype="|O", filters=[{"id": "pickle"}]), 2
+    ),
+    "garbled.zarr": lambda path: (path.mkdir(), write_metadata(path, b"\xff\xfe\0garbled")),
+    "list.zarr": lambda path: (path.mkdir(), write_metadata(path, b"[1, 2]")),
+    "cut-piece.zarr": zarr_with_chunk(lambda chunk: os.truncate(chunk, 9)),
+    "linked-piece.zarr": zarr_with_chunk(lambda chunk: (chunk.unlink(), chunk.symlink_to(chunk))),
     "ome-axes.zarr": ome_image(axes=[{"name": "y"}]),
     "ome-path.zarr": ome_image(datasets=[{"path": "nowhere"}]),
     "ome-above.zarr": ome_image(datasets=[{"path": "../../.."}]),
@@ -203,10 +205,11 @@ DAMAGES: dict[str, Damage] = {
     f"{'long' * 100}.png": lambda path: None,
     "sparse.png": lambda path: (path.touch(), os.truncate(path, 2**43)),
 }
+"""Writers by file name. None of the files can be read and clustered."""
+
 if os.name == "posix":
     DAMAGES["zero.png"] = DAMAGES["zero.tif"] = lambda path: path.symlink_to("/dev/zero")
     DAMAGES["null.jpg"] = lambda path: path.symlink_to("/dev/null")
-"""By the name of the file; each of them cannot be read or not be clustered."""
 
 
 @pytest.fixture
@@ -221,7 +224,7 @@ def good(tmp_path) -> Path:
     return path
 
 
-def test_each_is_told_in_a_line_and_the_others_are_done(tmp_path, out, good, capfd):
+def test_damaged_images_get_one_line_each_and_others_are_clustered(tmp_path, out, good, capfd):
     paths = [tmp_path / name for name in DAMAGES]
     for path, write in zip(paths, DAMAGES.values(), strict=True):
         write(path)
@@ -231,7 +234,7 @@ def test_each_is_told_in_a_line_and_the_others_are_done(tmp_path, out, good, cap
     memory = peak_memory()
     assert main([*map(str, arguments)]) == 1
     assert peak_memory() - memory < 2**29
-    # Of the process, not of Python alone: libraries print too.
+    # capfd captures the output of the process: C libraries print too, past sys.stderr.
     lines = capfd.readouterr().err.splitlines()
     for path, line in zip(paths, lines, strict=True):
         assert line.startswith(f"napari-kmeans: cannot {line.split()[2]} {path}: "), line
@@ -254,7 +257,7 @@ def peak_memory() -> int:
 
 
 @pytest.mark.parametrize("name", ["cut-5.png", "plain-5.tif", "cut-piece.zarr", "loop.png"])
-def test_alone_it_leaves_nothing(name, tmp_path, out, capfd):
+def test_single_damaged_image_writes_nothing(name, tmp_path, out, capfd):
     DAMAGES[name](tmp_path / name)
     assert main([str(tmp_path / name), "-o", str(out)]) == 1
     (line,) = capfd.readouterr().err.splitlines()
@@ -262,7 +265,7 @@ def test_alone_it_leaves_nothing(name, tmp_path, out, capfd):
     assert not out.exists()
 
 
-def test_several_get_one_model_without_those_that_are_broken(tmp_path, out, good, capfd):
+def test_joint_model_leaves_out_damaged_images(tmp_path, out, good, capfd):
     names = ["bomb.png", "both-tiled.tif", "huge.zarr", "loop.zarr"]
     for name in names:
         DAMAGES[name](tmp_path / name)
@@ -296,7 +299,7 @@ def test_several_get_one_model_without_those_that_are_broken(tmp_path, out, good
         ("long" * 100 + ".png", os.strerror(36)),
     ],
 )
-def test_why(name, why, tmp_path):
+def test_error_states_the_damage(name, why, tmp_path):
     DAMAGES[name](tmp_path / name)
     with pytest.raises(UnreadableImageError, match=why):
         read_image(tmp_path / name)
@@ -304,7 +307,7 @@ def test_why(name, why, tmp_path):
 
 @on_posix
 @pytest.mark.parametrize("name", ["zero.png", "zero.tif", "null.jpg"])
-def test_a_device_is_not_read(name, tmp_path):
+def test_device_is_refused(name, tmp_path):
     DAMAGES[name](tmp_path / name)
     with pytest.raises(UnreadableImageError, match="it is a device, not a file"):
         read_image(tmp_path / name)
@@ -312,7 +315,7 @@ def test_a_device_is_not_read(name, tmp_path):
 
 @pytest.mark.parametrize("tenths", [2, 5, 8])
 @pytest.mark.parametrize("options", [{}, {"rowsperstrip": 5, "compression": "zlib"}, TILED])
-def test_a_large_tiff_file_that_is_cut_is_refused_at_once(tenths, options, tmp_path, monkeypatch):
+def test_large_truncated_tiff_file_is_refused(tenths, options, tmp_path, monkeypatch):
     monkeypatch.setattr(tiff, "LARGE", 1000)
     cut_tiff(tenths, **options)(tmp_path / "cut.tif")
     with pytest.raises(UnreadableImageError, match=r"^it ends too early: \d+ bytes are missing$"):

@@ -1,6 +1,6 @@
-"""Files that should hold a model: whatever is in them, a model that works or one sentence.
+"""A damaged model file gives a model that works, or an error of one sentence.
 
-FUZZ_CASES asks for more damaged files than the few hundred of an ordinary run.
+An ordinary run makes 300 damaged files. ``FUZZ_CASES`` sets another number.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Rng = random.Random
 Tree = dict[str, Any]
 
 RAW = "raw text: "
-"""What follows it in a string is written without quotes: JSON that Python does not write."""
+"""Prefix of a string whose rest is written without quotes, as text that `json` never writes."""
 
 VALUES: list[Any] = [
     *(None, True, False, 0, 1, -1, 2, 3, 31, 32, -32, -33, 2**31, 2**63, 2**64, -(2**63), 10**400),
@@ -54,7 +54,7 @@ LONG_VALUES: list[Any] = [
 
 @cache
 def models() -> dict[str, KMeansModel]:
-    """A model of each kind that can be saved."""
+    """Return a model of each kind that can be saved."""
     rng = np.random.default_rng(0)
     color = rng.integers(0, 256, (20, 31, 3), dtype=np.uint8)
     gray = color[..., 0].astype(np.uint16) * 200
@@ -75,30 +75,30 @@ def models() -> dict[str, KMeansModel]:
     }
 
 
-# ------------------------------------------------------------------------ damage
+# ------------------------------------------------------------------------ damages
 
 
 def places(tree: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) in a tree."""
+    """Return every (container, key) in a tree."""
     keys = list(tree) if isinstance(tree, dict) else range(len(tree))
     here = [(tree, key) for key in keys]
     below = [places(tree[key]) for key in keys if isinstance(tree[key], (dict, list))]
-    return here + [place for found in below for place in found]
+    return here + [place for inner in below for place in inner]
 
 
-def hostile(rng: Rng) -> Any:
-    # A copy in which no row is another: they may be damaged further.
+def draw_value(rng: Rng) -> Any:
+    # Copy the value, so that no two rows are the same object: rows may be damaged further.
     return json.loads(json.dumps(rng.choice(VALUES if rng.random() < 0.95 else LONG_VALUES)))
 
 
 def replace_value(tree: Tree, rng: Rng) -> None:
     container, key = rng.choice(places(tree))
-    container[key] = hostile(rng)
+    container[key] = draw_value(rng)
 
 
 def replace_entry(tree: Tree, rng: Rng) -> None:
-    """Of the top level, which the many numbers below would hide."""
-    tree[rng.choice(list(tree))] = hostile(rng)
+    """Replace a value of the top level, which `replace_value` seldom hits."""
+    tree[rng.choice(list(tree))] = draw_value(rng)
 
 
 def change_number(tree: Tree, rng: Rng) -> None:
@@ -132,7 +132,7 @@ def swap(tree: Tree, rng: Rng) -> None:
 
 
 def add_unknown(tree: Tree, rng: Rng) -> None:
-    tree[rng.choice(["__class__", "self", "cls", "center_labels", "x" * 100_000])] = hostile(rng)
+    tree[rng.choice(["__class__", "self", "cls", "center_labels", "x" * 100_000])] = draw_value(rng)
 
 
 def mix(tree: Tree, rng: Rng) -> None:
@@ -175,7 +175,7 @@ def repeat_bytes(text: bytes, rng: Rng) -> bytes:
 
 
 def change_digits(text: bytes, rng: Rng) -> bytes:
-    """What stays JSON, and often a model."""
+    """Change digits, after which the text is often still JSON and sometimes still a model."""
     places = [match.start() for match in re.finditer(rb"\d", text)]
     damaged = bytearray(text)
     for place in rng.sample(places, 3):
@@ -183,13 +183,13 @@ def change_digits(text: bytes, rng: Rng) -> bytes:
     return bytes(damaged)
 
 
-def repeat_a_key(text: bytes, rng: Rng) -> bytes:
+def repeat_key(text: bytes, rng: Rng) -> bytes:
     key = rng.choice(list(json.loads(text)))
-    again = to_text({key: hostile(rng)})[1:-1].encode(errors="surrogatepass")
+    again = to_text({key: draw_value(rng)})[1:-1].encode(errors="surrogatepass")
     return text.rstrip()[:-1] + b"," + again + b"}"
 
 
-def encode_otherwise(text: bytes, rng: Rng) -> bytes:
+def change_encoding(text: bytes, rng: Rng) -> bytes:
     encoding = rng.choice(["utf-16", "utf-32", "utf-8-sig", "utf-16-be", "cp500"])
     return text.decode().encode(encoding)
 
@@ -201,12 +201,12 @@ def wrap(text: bytes, rng: Rng) -> bytes:
 
 
 TEXT_DAMAGES: list[Callable[[bytes, Rng], bytes]] = [
-    *(overwrite_bytes, insert_bytes, cut_bytes, repeat_bytes, change_digits, repeat_a_key),
-    *(encode_otherwise, wrap),
+    *(overwrite_bytes, insert_bytes, cut_bytes, repeat_bytes, change_digits, repeat_key),
+    *(change_encoding, wrap),
 ]
 
 
-def damaged(model: KMeansModel, rng: Rng) -> bytes:
+def make_damaged_text(model: KMeansModel, rng: Rng) -> bytes:
     tree = model.to_dict()
     if rng.random() < 0.4:
         return rng.choice(TEXT_DAMAGES)(json.dumps(tree).encode(), rng)
@@ -220,8 +220,8 @@ def damaged(model: KMeansModel, rng: Rng) -> bytes:
 # ------------------------------------------------------------------------ checks
 
 
-def small_image(model: KMeansModel) -> np.ndarray:
-    """Six pixels from black to white, of the kind that the model was fitted to."""
+def make_small_image(model: KMeansModel) -> np.ndarray:
+    """Return six pixels from black to white, in the layout that the model was fitted to."""
     levels = np.linspace(0, 1 if model.dtype.kind in "bf" else model.white, 6)
     pixels = levels.astype(model.dtype)[:, None] * np.ones(model.n_channels, model.dtype)
     if model.channel_axis is None:
@@ -232,9 +232,9 @@ def small_image(model: KMeansModel) -> np.ndarray:
 
 
 def check_model(model: KMeansModel) -> None:
-    """It has labels and colors for an image, and can be saved."""
+    """Check that a model labels and recolors an image, and that it can be saved and read again."""
     assert 1 <= model.n_clusters <= 65535
-    image = small_image(model)
+    image = make_small_image(model)
     labels, recolored = model.apply(image)
     assert labels.size == 6
     assert 1 <= labels.min() <= labels.max() <= model.n_clusters
@@ -253,8 +253,8 @@ def check_sentence(error: ValueError, path: Path) -> None:
     text.encode()
 
 
-def load(path: Path) -> bool:
-    """Whether a file holds a model; then it works, and otherwise there is a sentence."""
+def load_and_check(path: Path) -> bool:
+    """Return whether a file contains a model, after checking the model or the error."""
     try:
         model = KMeansModel.load(path)
     except ValueError as error:
@@ -264,20 +264,20 @@ def load(path: Path) -> bool:
     return True
 
 
-def test_what_is_not_damaged_is_a_model(tmp_path):
+def test_undamaged_files_are_models(tmp_path):
     for kind, model in models().items():
         model.save(tmp_path / f"{kind}.json")
-        assert load(tmp_path / f"{kind}.json")
+        assert load_and_check(tmp_path / f"{kind}.json")
 
 
-def test_a_damaged_file_is_a_model_that_works_or_refused_in_a_sentence(tmp_path):
+def test_damaged_file_is_a_working_model_or_refused_in_one_sentence(tmp_path):
     path = tmp_path / "model.json"
     outcomes = {True: 0, False: 0}
     for case in range(CASES):
         rng = Rng(case)
-        path.write_bytes(damaged(rng.choice(list(models().values())), rng))
+        path.write_bytes(make_damaged_text(rng.choice(list(models().values())), rng))
         try:
-            outcomes[load(path)] += 1
+            outcomes[load_and_check(path)] += 1
         except Exception as error:
             raise AssertionError(f"case {case}: {path.read_bytes()[:3000]!r}") from error
     print(f"{CASES} files: {outcomes[True]} models, {outcomes[False]} refused")
@@ -289,12 +289,12 @@ def test_a_damaged_file_is_a_model_that_works_or_refused_in_a_sentence(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\0" * 100, b"[" * 10**6])
-def test_what_is_no_json_is_refused(content, tmp_path):
+def test_file_without_json_is_refused(content, tmp_path):
     (tmp_path / "model.json").write_bytes(content)
-    assert not load(tmp_path / "model.json")
+    assert not load_and_check(tmp_path / "model.json")
 
 
-def test_a_file_without_end_is_read_no_further_than_it_may_be(tmp_path):
+def test_file_above_64_mebibytes_is_refused(tmp_path):
     path = tmp_path / "model.json"
     path.touch()
     os.truncate(path, 2**40)
@@ -304,7 +304,7 @@ def test_a_file_without_end_is_read_no_further_than_it_may_be(tmp_path):
 
 @on_posix
 @pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "link to a device"])
-def test_what_is_no_file_is_not_waited_for(kind, tmp_path):
+def test_pipes_and_devices_are_refused(kind, tmp_path):
     path = tmp_path / "model.json"
     if kind == "pipe":
         os.mkfifo(path)
@@ -315,7 +315,7 @@ def test_what_is_no_file_is_not_waited_for(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["directory", "link to itself", "missing"])
-def test_what_cannot_be_opened_is_told_by_the_system(kind, tmp_path):
+def test_file_that_cannot_be_opened_raises_the_error_of_the_system(kind, tmp_path):
     path = tmp_path / "model.json"
     if kind == "directory":
         path.mkdir()
@@ -334,7 +334,7 @@ def test_what_cannot_be_opened_is_told_by_the_system(kind, tmp_path):
         ({"center_labels": [1] * 10**5}, "center_labels must hold each label from 1 to 3 for 4"),
     ],
 )
-def test_a_small_file_makes_no_large_tables(changes, message, tmp_path):
+def test_small_file_needs_little_memory(changes, message, tmp_path):
     path = tmp_path / "model.json"
     path.write_text(json.dumps({**models()["merged gray"].to_dict(), **changes}))
     tracemalloc.start()
@@ -347,7 +347,7 @@ def test_a_small_file_makes_no_large_tables(changes, message, tmp_path):
     check_sentence(caught.value, path)
 
 
-GREATEST = {
+LARGEST_VALUES = {
     "bool": [False, False, True],
     "uint8": [0, 0, 255],
     "int64": [-(2**63), 0, 2**63 - 1],
@@ -356,27 +356,27 @@ GREATEST = {
 }
 
 
-@pytest.mark.parametrize("dtype", GREATEST)
-def test_the_greatest_numbers_are_clipped_to_what_a_dtype_holds(dtype):
+@pytest.mark.parametrize("dtype", LARGEST_VALUES)
+def test_largest_values_are_clipped_to_the_range_of_the_dtype(dtype):
     table = [[-1e100], [0.0], [1e100]]
     values = {**models()["gray"].to_dict(), "cluster_centers": table, "palette": table}
     model = KMeansModel.from_dict({**values, "dtype": dtype})
     assert model.predict(np.array([[-1e100, 0, 1e100]])).tolist() == [[1, 2, 3]]
-    assert model.recolor([1, 2, 3]).tolist() == GREATEST[dtype]
+    assert model.recolor([1, 2, 3]).tolist() == LARGEST_VALUES[dtype]
     middle = 0 if dtype == "uint8" else 0.5
     assert model.colors.tolist() == [[0] * 3, [middle] * 3, [1] * 3]
 
 
 @pytest.mark.parametrize(("name", "number"), [("offset", 1.3e152), ("scale", 1e-150), ("scale", 0)])
-def test_scales_under_which_no_image_can_be_compared_are_refused(name, number):
+def test_extreme_offset_and_scale_are_refused(name, number):
     values = models()["zscore"].to_dict()
     values = {**values, name: [values[name][0], number, *values[name][2:]]}
     with pytest.raises(ValueError, match="scale must be at least 1e-100, and offset at most"):
         KMeansModel.from_dict(values)
 
 
-def test_nothing_in_a_file_is_run(tmp_path):
-    """Python itself tells of all that it imports, compiles, opens and starts."""
+def test_loading_executes_nothing(tmp_path):
+    """Record the audit events of Python: every import, compilation, opened file and process."""
     model = models()["rgb"].to_dict()
     call = {"py/object": "os.abort", "__reduce__": ["os.abort", []]}
     texts = [
@@ -414,5 +414,5 @@ sys.stdout.flush()
     expected = [line for pair in zip(opened, outcomes, strict=True) for line in pair]
     lines = done.stdout.splitlines()
     assert lines[: len(expected) + 1] == ["KMeansModel", *expected]
-    # What else there is, is Python's own end.
+    # The lines after these come from the exit of Python itself.
     assert not [line for line in lines if line.startswith(("exec", "import", "subprocess"))]

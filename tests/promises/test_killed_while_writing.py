@@ -1,6 +1,6 @@
-"""Killed at any moment, whatever was written is the old or the new, never half.
+"""After a kill at any moment, each output file is the old or the new one, never a part.
 
-KILLS asks for more kills of each kind than the few of an ordinary run.
+``KILLS`` sets the number of kills in each test; an ordinary run has 3.
 """
 
 from __future__ import annotations
@@ -56,26 +56,26 @@ for n in range(10**9):
 
 
 def digest(path: Path) -> str:
-    """What a file or a directory holds."""
-    parts = sorted(path.rglob("*")) if path.is_dir() else [path]
-    held = hashlib.sha256()
-    for part in parts:
-        held.update(str(part.relative_to(path)).encode())
-        held.update(part.read_bytes() if part.is_file() else b"directory")
-    return held.hexdigest()
+    """Return a hash of the content of a file or a directory."""
+    entries = sorted(path.rglob("*")) if path.is_dir() else [path]
+    result = hashlib.sha256()
+    for entry in entries:
+        result.update(str(entry.relative_to(path)).encode())
+        result.update(entry.read_bytes() if entry.is_file() else b"directory")
+    return result.hexdigest()
 
 
-def digests(directory: Path) -> dict[str, str]:
+def digest_entries(directory: Path) -> dict[str, str]:
     return {path.name: digest(path) for path in directory.iterdir()}
 
 
-def kill_at_work(script: str, arguments: list[Path], rng: random.Random) -> None:
-    """Start a process that writes again and again, and kill it soon after it has begun."""
+def kill_while_writing(script: str, arguments: list[Path], rng: random.Random) -> None:
+    """Start a process that writes in a loop, and kill it soon after its first write has begun."""
     out = arguments[0]
-    before = hidden(out)
+    before = list_temporary(out)
     command = [sys.executable, "-c", script, *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        while not hidden(out) - before:
+        while not list_temporary(out) - before:
             assert process.poll() is None
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.4))
@@ -83,43 +83,44 @@ def kill_at_work(script: str, arguments: list[Path], rng: random.Random) -> None
     assert process.returncode == -signal.SIGKILL
 
 
-def hidden(directory: Path) -> set[str]:
+def list_temporary(directory: Path) -> set[str]:
     return {path.name for path in directory.glob(f"{PREFIX}*")}
 
 
-def check_all_whole(out: Path, allowed: list[dict[str, str]]) -> bool:
-    """Everything is as in one of two states; return whether something was left behind."""
+def check_no_file_is_partial(out: Path, allowed: list[dict[str, str]]) -> bool:
+    """Check that each entry is in an allowed state; return whether temporary files remain."""
     names = set(allowed[0])
-    found = digests(out)
+    entries = digest_entries(out)
     for name in names:
-        # A directory that was just being replaced lies beside, for the next run to put back.
-        held = found[name] if name in found else found[f"{PREFIX}previous-{name}"]
-        assert held in [state[name] for state in allowed], name
-        assert name in found or name.endswith(".zarr")
-    others = set(found) - names
+        # A kill between the two renames of a directory leaves the old directory under another
+        # name; the next run puts it back.
+        present = entries[name] if name in entries else entries[f"{PREFIX}previous-{name}"]
+        assert present in [state[name] for state in allowed], name
+        assert name in entries or name.endswith(".zarr")
+    others = set(entries) - names
     assert all(name.startswith(PREFIX) for name in others)
     return bool(others)
 
 
-def kill_again_and_again(
+def kill_repeatedly(
     script: str,
     arguments: list[Path],
     states: list[dict[str, str]],
     run: Callable[[], object],
 ) -> None:
-    """Kill KILLS times; after every second one a run to its end takes all leftovers away."""
+    """Kill KILLS times; after every second kill, a complete run has to remove all leftovers."""
     out, rng, n_left = arguments[0], random.Random(0), 0
     run()
     for number in range(KILLS):
-        kill_at_work(script, arguments, rng)
-        n_left += check_all_whole(out, states)
+        kill_while_writing(script, arguments, rng)
+        n_left += check_no_file_is_partial(out, states)
         if number % 2 == 0 or number == KILLS - 1:
             run()
-            assert digests(out) == states[0]
-    print(f"{KILLS} kills, {n_left} of them amid the writing")
+            assert digest_entries(out) == states[0]
+    print(f"{KILLS} kills, {n_left} of them during a write")
 
 
-def test_the_command_line(tmp_path, capsys):
+def test_killed_command_line_leaves_no_partial_file(tmp_path, capsys):
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     iio.imwrite(tmp_path / "photo.png", noise)
     tall = np.repeat(noise, 2, axis=0)
@@ -129,10 +130,10 @@ def test_the_command_line(tmp_path, capsys):
     for n_clusters in ("2", "3"):
         directory = tmp_path / n_clusters
         assert main([*map(str, sources), "--each", "-k", n_clusters, "-o", str(directory)]) == 0
-        states.append(digests(directory))
+        states.append(digest_entries(directory))
     out = tmp_path / "out"
     arguments = [*map(str, sources), "--each", "-k", "2", "-o", str(out)]
-    kill_again_and_again(COMMAND_LINE, [out, *sources], states, lambda: main(arguments))
+    kill_repeatedly(COMMAND_LINE, [out, *sources], states, lambda: main(arguments))
     assert len(states[0]) == 8
     with capsys.disabled():
         print(end=capsys.readouterr().out.splitlines()[-1] + " ")
@@ -142,7 +143,7 @@ def random_tables(rng: np.random.Generator, n_clusters: int) -> dict[str, np.nda
     return {name: rng.random((n_clusters, 1)) for name in ("cluster_centers_", "palette")}
 
 
-def test_a_model_and_a_table_from_a_script(tmp_path, capsys):
+def test_killed_script_leaves_no_partial_model_or_table(tmp_path, capsys):
     fitted = segment(np.arange(60).reshape(6, 10), 3).model
     rng = np.random.default_rng(0)
     models = [replace(fitted, **random_tables(rng, 5000)) for _ in range(2)]
@@ -158,9 +159,9 @@ def test_a_model_and_a_table_from_a_script(tmp_path, capsys):
     states = []
     for number in range(2):
         write(tmp_path / str(number), number)
-        states.append(digests(tmp_path / str(number)))
+        states.append(digest_entries(tmp_path / str(number)))
     out = tmp_path / "out"
     out.mkdir()
-    kill_again_and_again(SCRIPT, [out, *sources], states, lambda: write(out, 0))
+    kill_repeatedly(SCRIPT, [out, *sources], states, lambda: write(out, 0))
     with capsys.disabled():
         print(end=capsys.readouterr().out.splitlines()[-1] + " ")

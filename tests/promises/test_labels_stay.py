@@ -1,7 +1,7 @@
-"""The labels of made images stay what they are: a change here is a change of results.
+"""The labels of synthetic images stay the same from version to version.
 
-A new checksum needs a reason, and a line in the changelog. ``python test_labels_stay.py``
-prints all of them.
+A changed checksum is a change of results: it needs a reason, and a line in the changelog.
+``python test_labels_stay.py`` prints all checksums.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def picture(dtype: str = "u1", n_channels: int = 3, seed: int = 0) -> np.ndarray:
-    """Return a smooth picture with noise, from whole numbers alone: the same on any machine."""
+    """Return a smooth picture with noise, made from integers only: the same on any machine."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:60, :80]
     waves = [(rows * (3 + c) + columns * (5 - c)) % (97 + 31 * c) for c in range(n_channels)]
@@ -29,7 +29,7 @@ def picture(dtype: str = "u1", n_channels: int = 3, seed: int = 0) -> np.ndarray
     return image.astype(dtype)
 
 
-def levels() -> Any:
+def make_multiscale_layer() -> Any:
     image = np.kron(picture(), np.ones((4, 4, 1), np.uint8))
     return Image([image, image[::2, ::2], image[::4, ::4]], rgb=True, multiscale=True)
 
@@ -50,7 +50,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "balance": lambda: segment(picture(), 6, balance=0.5).labels,
     "mask": lambda: segment(picture(), 6, mask=picture(n_channels=1, seed=1)[..., 0] > 40).labels,
     "stack": lambda: segment_slices(np.stack([picture(seed=n) for n in range(3)]), 4).labels,
-    "multiscale": lambda: segment_layer(levels(), 5, level=1)[0].data[0],
+    "multiscale": lambda: segment_layer(make_multiscale_layer(), 5, level=1)[0].data[0],
     "dask": lambda: (
         segment(da.from_array(picture("f4", 5), (25, 30, 5)), 6, channel_axis=-1).labels
     ),
@@ -80,13 +80,13 @@ CHECKSUMS = {
 
 
 def checksum(labels: Any) -> str:
-    """Return the first digits of a hash of labels, whatever their dtype."""
+    """Return the first digits of a hash of labels, which does not depend on their dtype."""
     data = np.ascontiguousarray(np.asarray(labels), "<u4")
     return hashlib.sha256(data.tobytes()).hexdigest()[:16]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_labels_stay(kind):
+def test_labels_have_the_recorded_checksum(kind):
     assert checksum(KINDS[kind]()) == CHECKSUMS[kind]
 
 

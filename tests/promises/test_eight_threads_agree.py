@@ -1,4 +1,4 @@
-"""Eight threads through the API at once, under each of numba's threading layers."""
+"""Eight threads at once get the results of one thread, in each threading layer of numba."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from napari_kmeans import segment, summarize
 
 assert numba.config.THREADING_LAYER == sys.argv[1]
 
-# Somebody else's parallel loop, as scikit-image's or umap's: it starts numba's threads.
+# A parallel loop of another library, such as umap: it starts the thread pool of numba.
 @numba.njit(parallel=True)
 def add_up(values):
     total = 0.0
@@ -51,39 +51,39 @@ IMAGES = [
 def work(number):
     image, options = IMAGES[number]
     once = segment(image, 5, n_init=2, **options)
-    given = {key: value for key, value in options.items() if key != "max_iter"}
-    summary = summarize(image, **given)
-    kept = {key: options[key] for key in ("color_space", "method") if key in options}
-    again = segment(image, 7, n_init=2, summary=summary, **kept)
-    found = once.model.predict(image)
-    arrays = [once.labels, once.recolored, again.labels, again.recolored, found]
+    summary_options = {key: value for key, value in options.items() if key != "max_iter"}
+    summary = summarize(image, **summary_options)
+    fit_options = {key: options[key] for key in ("color_space", "method") if key in options}
+    again = segment(image, 7, n_init=2, summary=summary, **fit_options)
+    predicted = once.model.predict(image)
+    arrays = [once.labels, once.recolored, again.labels, again.recolored, predicted]
     return [np.asarray(array) for array in arrays], once.model.to_dict(), again.model.to_dict()
 
-def same(one, other):
-    alike = all(np.array_equal(*pair) for pair in zip(one[0], other[0], strict=True))
-    return alike and one[1:] == other[1:]
+def are_equal(one, other):
+    arrays = all(np.array_equal(*pair) for pair in zip(one[0], other[0], strict=True))
+    return arrays and one[1:] == other[1:]
 
 expected = [work(number) for number in range(len(IMAGES))]
 start = Barrier(8)
 
-def work_in_turn(thread):
+def work_from(thread):
     start.wait()
-    return [same(work(n), expected[n]) for n in np.roll(range(len(IMAGES)), thread)]
+    return [are_equal(work(n), expected[n]) for n in np.roll(range(len(IMAGES)), thread)]
 
 with ThreadPoolExecutor(8) as pool:
-    results = list(pool.map(work_in_turn, range(8)))
+    results = list(pool.map(work_from, range(8)))
 assert np.all(results), results
 assert len(results) == 8
-print("the same")
+print("equal")
 """
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_eight_threads_give_what_one_gives(layer):
-    given = {**os.environ, "NUMBA_THREADING_LAYER": layer}
+def test_eight_threads_get_the_results_of_one_thread(layer):
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer}
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT, layer],
-        env=given,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -92,4 +92,4 @@ def test_eight_threads_give_what_one_gives(layer):
     if run.returncode == 77:
         pytest.skip(f"numba's {layer} is not available here")
     assert run.returncode == 0, run.stderr
-    assert run.stdout == "the same\n"
+    assert run.stdout == "equal\n"

@@ -1,4 +1,4 @@
-"""Several images, one model."""
+"""Several images get one model, fitted to the pixels of all of them."""
 
 import dask.array as da
 import numpy as np
@@ -14,20 +14,20 @@ A, B = data.coffee()[:150, :220], data.chelsea()[100:180, 30:300]
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("lazy", [(), (0,), (1,), (0, 1)])
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
-def test_several_images_are_clustered_as_their_pixels_together(dtype, lazy, method):
+def test_several_images_are_clustered_like_all_their_pixels_in_one(dtype, lazy, method):
     images = [A.astype(dtype), B.astype(dtype)]
     both = np.concatenate([image.reshape(-1, 3) for image in images])
     start = both[::4000][:6].astype(float)
-    given = [da.from_array(im, chunks=60) if n in lazy else im for n, im in enumerate(images)]
-    result = segment(given, 6, rgb=True, method=method, init=start, coreset_size=10**5)
+    variants = [da.from_array(im, chunks=60) if n in lazy else im for n, im in enumerate(images)]
+    result = segment(variants, 6, rgb=True, method=method, init=start, coreset_size=10**5)
     expected = segment(both, 6, channel_axis=1, method=method, init=start, coreset_size=10**5)
-    # A row of pixels is no rgb image: its labels are ordered by the mean of the channels.
-    ours = np.concatenate([np.asarray(labels).ravel() for labels in result.labels])
-    assert len(set(zip(ours.tolist(), expected.labels.tolist(), strict=True))) == 6
+    # A row of pixels is not an RGB image: its labels are ordered by the mean of the channels.
+    labels_of_all = np.concatenate([np.asarray(labels).ravel() for labels in result.labels])
+    assert len(set(zip(labels_of_all.tolist(), expected.labels.tolist(), strict=True))) == 6
     assert result.model.inertia_ == pytest.approx(expected.model.inertia_, rel=1e-9)
     assert result.table["pixels"].sum() == len(both)
     for number, (image, labels, recolored) in enumerate(
-        zip(given, result.labels, result.recolored, strict=True)
+        zip(variants, result.labels, result.recolored, strict=True)
     ):
         assert type(labels) is type(recolored) is (da.Array if number in lazy else np.ndarray)
         assert labels.shape == image.shape[:2]
@@ -35,7 +35,7 @@ def test_several_images_are_clustered_as_their_pixels_together(dtype, lazy, meth
         assert recolored.dtype == image.dtype
 
 
-def test_masks_are_a_list_with_none_for_an_image_without():
+def test_mask_of_several_images_is_a_list_with_none_for_no_mask():
     mask = np.zeros(B.shape[:2], bool)
     mask[20:60] = True
     result = segment([A, B], 4, mask=[None, mask])
@@ -46,7 +46,7 @@ def test_masks_are_a_list_with_none_for_an_image_without():
 
 
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
-def test_a_coreset_tells_in_which_image_its_pixels_are(dtype):
+def test_coreset_has_the_image_and_position_of_each_point(dtype):
     plane = np.zeros((30, 40), dtype)
     volume = np.random.default_rng(0).integers(1, 99, (3, 20, 30)).astype(dtype)
     coreset = segment([plane, da.from_array(volume, chunks=11)], 3, coreset_size=500).coreset
@@ -59,7 +59,7 @@ def test_a_coreset_tells_in_which_image_its_pixels_are(dtype):
         assert value == point
 
 
-def test_a_summary_of_several_serves_them_again():
+def test_summary_of_several_images_gives_their_labels():
     summary = summarize((A, B))
     for k in (3, 5):
         again, fresh = segment([A, B], k, summary=summary), segment([A, B], k)
@@ -71,20 +71,20 @@ def test_a_summary_of_several_serves_them_again():
         segment(A, 3, summary=summary)
 
 
-def test_one_image_in_a_list_gives_lists():
+def test_list_of_one_image_gives_lists():
     result = segment([A], 3)
     np.testing.assert_array_equal(result.labels[0], segment(A, 3).labels)
     assert len(result.recolored) == 1
 
 
-def test_nested_lists_and_rows_are_one_image():
+def test_nested_lists_and_lists_of_rows_are_one_image():
     rows = [np.array([1, 2, 9]), np.array([9, 1, 2])]
     for image in (rows, np.array(rows).tolist()):
         assert segment(image, 2).labels.tolist() == [[1, 1, 2], [2, 1, 1]]
 
 
 @pytest.mark.parametrize(
-    ("images", "options", "words"),
+    ("images", "options", "message"),
     [
         ([A, B / 255], {}, "image 1 must have the dtype of image 0, uint8, got float64"),
         ([A, A[..., 0]], {}, "image 1 must have the colors of image 0, rgb, got gray"),
@@ -95,13 +95,13 @@ def test_nested_lists_and_rows_are_one_image():
         ([A, B], {"mask": [None, np.ones((5, 5))]}, "image 1: mask must have"),
     ],
 )
-def test_images_that_do_not_go_together_are_named_in_one_sentence(images, options, words):
-    with pytest.raises(ValueError, match=words) as caught:
+def test_images_that_do_not_match_are_refused_in_one_sentence(images, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
         segment(images, 2, **options)
     assert str(caught.value).count(". ") == 0
 
 
-def test_byte_orders_may_differ():
+def test_images_may_differ_in_byte_order():
     gray = A[..., 0].astype("<u2")
     result = segment([gray, gray.astype(">u2")], 3)
     np.testing.assert_array_equal(*result.labels)

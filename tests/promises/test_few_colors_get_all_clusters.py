@@ -1,4 +1,4 @@
-"""Images of few colors: as many clusters as there are, at the cost of a long search."""
+"""Images of few colors get all their clusters, at a cost near the best of ten starts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from napari_kmeans import segment
 
 CASES = int(os.environ.get("FUZZ_CASES", "0"))
 
-WORSE = 1.005
-"""How much more than the best of ten starts of scikit-learn a result may cost."""
+MAX_RATIO = 1.005
+"""Largest cost of a result relative to the best of ten starts of scikit-learn."""
 
 
 def to_space(colors: np.ndarray, space: str, white: float) -> np.ndarray:
-    """Return colors (n, C) in a color space, by scikit-image alone."""
+    """Return colors (n, C) in a color space, computed with scikit-image."""
     colors = colors.astype(float)
     if space == "lab":
         return rgb2lab(colors / white)
@@ -35,8 +35,8 @@ def to_space(colors: np.ndarray, space: str, white: float) -> np.ndarray:
     return colors
 
 
-def best_cost(points: np.ndarray, weights: np.ndarray, n_clusters: int) -> float:
-    """Return the least cost of ten starts of scikit-learn, 0 with a cluster for each point."""
+def find_best_cost(points: np.ndarray, weights: np.ndarray, n_clusters: int) -> float:
+    """Return the smallest cost of ten starts of scikit-learn; 0 with a cluster for each point."""
     if n_clusters >= len(points):
         return 0.0
     with warnings.catch_warnings():
@@ -54,19 +54,19 @@ def check(image: np.ndarray, n_clusters: int, space: str = "rgb", **where: objec
     colors, weights = np.unique(pixels, axis=0, return_counts=True)
     white = float(np.iinfo(image.dtype).max) if image.dtype.kind in "ui" else 1.0
     points = to_space(colors, space, white)
-    best = best_cost(points, weights.astype(float), n_clusters)
+    best = find_best_cost(points, weights.astype(float), n_clusters)
     costs = {}
     for method in ("coreset", "full"):
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             seg = segment(image, n_clusters, color_space=space, method=method, **where)
         assert seg.model.n_clusters == min(n_clusters, len(colors))
         assert np.unique(seg.labels).tolist() == list(range(1, seg.model.n_clusters + 1))
-        assert bool(told) == (n_clusters > len(colors))
+        assert bool(caught) == (n_clusters > len(colors))
         costs[method] = seg.model.inertia_
-    # In lab, scikit-image rounds in another order.
+    # In lab, scikit-image rounds differently, because it sums in another order.
     rounding = 1e-9 * weights.sum() * (1 + np.abs(points).max())
-    assert costs["full"] <= WORSE * best + rounding
+    assert costs["full"] <= MAX_RATIO * best + rounding
     assert costs["full"] <= costs["coreset"] * (1 + 1e-9) + rounding
 
 
@@ -91,20 +91,20 @@ IMAGES = {
 
 @pytest.mark.parametrize("n_clusters", [1, 2, 4, 16, 64, 100])
 @pytest.mark.parametrize("name", IMAGES)
-def test_rgb_images_of_few_cells(name, n_clusters):
+def test_rgb_image_of_few_colors_gets_all_clusters(name, n_clusters):
     check(IMAGES[name], n_clusters, rgb=True)
 
 
 @pytest.mark.parametrize("space", ["hsv", "lab"])
 @pytest.mark.parametrize("n_clusters", [4, 30])
 @pytest.mark.parametrize("name", ["64 colors in one cell", "dim photograph", "posterized"])
-def test_other_color_spaces(name, n_clusters, space):
+def test_hsv_and_lab_image_of_few_colors_gets_all_clusters(name, n_clusters, space):
     check(IMAGES[name], n_clusters, space, rgb=True)
 
 
 @pytest.mark.parametrize("dtype", ["?", "i1", "u2", "i2", "u4", "i8", ">u2"])
 @pytest.mark.parametrize("n_clusters", [2, 5, 40])
-def test_every_countable_dtype(dtype, n_clusters):
+def test_integer_image_of_few_colors_gets_all_clusters(dtype, n_clusters):
     low = 0 if dtype == "?" else 40
     check(uniform(low, low + 3, dtype, (40, 40, 3)), n_clusters, rgb=True)
     check(uniform(low, low + 2, dtype, (50, 5, 40)), n_clusters, channel_axis=1)
@@ -118,7 +118,7 @@ def test_every_countable_dtype(dtype, n_clusters):
     suppress_health_check=list(HealthCheck),
 )
 @given(st.data())
-def test_any_image_of_few_colors(data):
+def test_random_image_of_few_colors_gets_all_clusters(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     dtype = data.draw(st.sampled_from(["u1", "u1", "u2", "i2", "u4"]))
     levels, low = data.draw(st.integers(1, 7)), data.draw(st.integers(0, 248))
@@ -132,8 +132,8 @@ def test_any_image_of_few_colors(data):
 
 @pytest.mark.parametrize("method", ["coreset", "full"])
 @pytest.mark.parametrize("lazy", [False, True])
-def test_a_rare_color_of_many_floats_is_found(method, lazy):
-    # Not counted one by one, and too many pixels for a sample to hold each.
+def test_single_pixels_among_490000_floats_get_their_own_clusters(method, lazy):
+    # Distinct floats are not counted, and a sample of 490,000 pixels misses single pixels.
     image = np.full((700, 700, 3), 0.25, np.float32)
     image[:, 350:] = 0.75
     image[123, 45] = 0.250001
@@ -144,7 +144,7 @@ def test_a_rare_color_of_many_floats_is_found(method, lazy):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "f4"])
-def test_a_coreset_as_small_as_the_number_of_clusters_loses_none(dtype):
+def test_coreset_of_one_point_per_cluster_loses_no_cluster(dtype):
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (60, 60, 3)).astype(dtype)
     if dtype == "f4":
@@ -157,7 +157,7 @@ def test_a_coreset_as_small_as_the_number_of_clusters_loses_none(dtype):
 
 @pytest.mark.parametrize("max_iter", [1, 2])
 @pytest.mark.parametrize("lazy", [False, True])
-def test_few_iterations_lose_no_cluster(max_iter, lazy):
+def test_one_iteration_loses_no_cluster(max_iter, lazy):
     image = np.random.default_rng(2).random((50, 50, 3))
     start = np.repeat(image[:1, 0], 9, axis=0)
     given_image = da.from_array(image, chunks=(20, 50, 3)) if lazy else image
@@ -168,7 +168,7 @@ def test_few_iterations_lose_no_cluster(max_iter, lazy):
 @pytest.mark.parametrize("number", [1.0, 1e-5, 0.3, 1e90])
 @pytest.mark.parametrize("method", ["coreset", "full"])
 @pytest.mark.parametrize("lazy", [False, True])
-def test_neighboring_floats_are_two_colors(number, method, lazy):
+def test_adjacent_floats_are_two_colors(number, method, lazy):
     image = np.full((40, 40, 3), number)
     image[::2] = np.nextafter(number, np.inf)
     given_image = da.from_array(image, chunks=(20, 20, 3)) if lazy else image
