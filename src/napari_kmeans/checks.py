@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -34,6 +35,25 @@ def quote_value(value: Any) -> str:
         return f"a whole number of {value.bit_length()} bits"
     text = " ".join(_REPR.repr(value).split())
     return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."
+
+
+def refuse_file_or_layer(name: str, value: Any) -> None:
+    """Raise TypeError for a path or a napari layer where an array is expected.
+
+    The message names the function that takes it. In a list, the first item is checked.
+    """
+    item = value[0] if isinstance(value, list | tuple) and value else value
+    if isinstance(item, str | bytes | os.PathLike):
+        raise TypeError(
+            f"{name} must be an array, got {quote_value(item)}: read the file first, with "
+            "napari_kmeans.files.read_image(path).pixels."
+        )
+    # Compare the name of the module, so that napari need not be imported.
+    if any(base.__module__.startswith("napari.layers") for base in type(item).__mro__):
+        raise TypeError(
+            f"{name} must be an array, got {quote_value(item)}: pass the data of the layer, or "
+            "the layer to segment_layer."
+        )
 
 
 @dataclass(frozen=True)

@@ -275,6 +275,7 @@ def merge_similar(
     >>> from skimage import data
     >>> merged = merge_similar(segment(data.coffee(), 32), distance=10, min_share=0.01)
     """
+    _check_segmentation(segmentation)
     model, pixels = segmentation.model, segmentation.table["pixels"]
     groups = cut_tree(merge_tree(model, pixels), distance)
     return merge_clusters(segmentation, merge_small(model, pixels, min_share, groups))
@@ -305,6 +306,7 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     ValueError
         If `groups` are not one whole number for each cluster.
     """
+    _check_segmentation(segmentation)
     model, table = segmentation.model, segmentation.table
     groups = _renumber_groups(_check_groups(groups, model.n_clusters))
     palette = weighted_means(model.palette, table["pixels"].to_numpy(), groups)
@@ -320,6 +322,15 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     rows[mean_columns(rows)] = merged.palette
     labels, recolored = _repaint(segmentation, merged, np.append(0, new_labels))
     return replace(segmentation, labels=labels, recolored=recolored, model=merged, table=rows)
+
+
+def _check_segmentation(segmentation: Any) -> None:
+    # A stack has a model for each slice, whose clusters cannot be merged together.
+    if not isinstance(getattr(segmentation, "model", None), KMeansModel):
+        raise TypeError(
+            f"segmentation must be the result of segment, got {quote_value(segmentation)}: "
+            "segment the image first."
+        )
 
 
 def _repaint(segmentation: Segmentation, model: KMeansModel, new_labels: Groups) -> tuple[Any, Any]:

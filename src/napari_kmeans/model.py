@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.checks import refuse_file_or_layer
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.files.atomic import write_whole
@@ -210,6 +211,7 @@ class KMeansModel:
 
     def open(self, image: Any, mask: Any = None) -> Pixels:
         """Return an image that has the channels of the model as pixels; check it."""
+        refuse_file_or_layer("image", image)
         self._check_channels(np.shape(image))
         return open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from napari_kmeans.checks import quote_value
+from napari_kmeans.checks import quote_value, refuse_file_or_layer
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.painting import label_dtype
 
@@ -168,6 +168,7 @@ def _measure_objects(
 
 
 def _check_labels(labels: Any) -> NDArray[Any]:
+    refuse_file_or_layer("labels", labels)
     if is_dask(labels):
         raise TypeError(
             "labels must be in memory, because an object may cross several chunks, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from napari_kmeans.files.tiff import read_tiff
 from napari_kmeans.files.zarr_reader import read_zarr
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from napari_kmeans.files.picture import Picture
 
@@ -29,7 +30,7 @@ A file with another suffix is read with imageio. A directory is read as zarr, wi
 """
 
 
-def read_image(path: Path) -> Picture:
+def read_image(path: str | os.PathLike[str]) -> Picture:
     """Read an image file, or a directory with a zarr array or an OME-Zarr image.
 
     The pages of a TIFF file and the frames of an animation become a stack. A zarr
@@ -38,7 +39,7 @@ def read_image(path: Path) -> Picture:
 
     Parameters
     ----------
-    path : Path
+    path : str or path
 
     Returns
     -------
@@ -49,6 +50,7 @@ def read_image(path: Path) -> Picture:
     UnreadableImageError
         If the file is missing, damaged or not an image.
     """
+    path = Path(path)
     try:
         if not path.exists():
             raise UnreadableImageError("there is no such file")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import LARGEST, quote_value
+from napari_kmeans.checks import LARGEST, quote_value, refuse_file_or_layer
 from napari_kmeans.imaging.declared import as_declared
 
 if TYPE_CHECKING:
@@ -352,6 +352,7 @@ def as_lazy(array: Any) -> Any:
 
 def _as_array(name: str, value: Any) -> Any:
     """Convert an array or nested lists to a numpy array, or to a dask array if it is lazy."""
+    refuse_file_or_layer(name, value)
     try:
         array = as_lazy(value)
         return _join_chunks_of_single_axes(array) if is_dask(array) else np.asarray(array)

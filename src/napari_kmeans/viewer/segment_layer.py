@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Points
 
+from napari_kmeans.checks import quote_value
 from napari_kmeans.options import FIT_OPTIONS, Options, check_names, show_options
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import WHOLE
@@ -90,7 +91,10 @@ def segment_layer(
     layers = list(layer) if isinstance(layer, list | tuple) else [layer]
     for each in layers or [layer]:
         if not isinstance(each, Image):
-            raise TypeError(f"layer must be an Image layer, got {each!r}: choose an image.")
+            raise TypeError(
+                f"layer must be an Image layer, got {quote_value(each)}: choose an image layer, "
+                "or use segment for an array."
+            )
     check_names(FIT_OPTIONS, options)
     start = None
     if isinstance(options.get("init"), Points | Labels):
