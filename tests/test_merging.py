@@ -41,7 +41,7 @@ def as_sets(groups):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("distance", [0, 8, 15, 25, 40, 100])
-def test_a_cut_joins_what_a_loop_joins(seed, distance):
+def test_cut_tree_gives_the_groups_of_a_loop(seed, distance):
     colors, weights = random_colors(seed)
     groups = cut_tree(merge_tree(colors, weights), distance)
     assert as_sets(groups) == naive_groups(colors, weights, distance)
@@ -90,12 +90,12 @@ def test_tree_of_one_cluster_has_no_steps():
 
 def test_smallest_clusters_are_merged_first_into_the_nearest_color():
     model = gray_model([0, 40, 100, 200, 240])
-    # 40 (2 %) joins 0; 240 (3 %) joins 200.
+    # Level 40 (2 %) is merged into 0, and 240 (3 %) into 200.
     assert merge_small(model, [45, 2, 30, 20, 3], 0.05).tolist() == [0, 0, 1, 2, 2]
-    # 100 and 130 are too small each, not together.
+    # Levels 100 and 130 are too small alone, but large enough together.
     model = gray_model([0, 100, 130, 255])
     assert merge_small(model, [46, 4, 4, 46], 0.06).tolist() == [0, 1, 1, 2]
-    # As one, at 115, they are nearer to 0.
+    # Merged, at level 115, they are too small and nearer to 0.
     assert merge_small(model, [46, 4, 4, 46], 0.1).tolist() == [0, 0, 0, 1]
     assert merge_small(model, [1, 1, 1, 1], 0).tolist() == [0, 1, 2, 3]
     assert merge_small(model, [1, 1, 1, 1], 1).tolist() == [0, 0, 0, 0]

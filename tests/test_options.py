@@ -135,7 +135,7 @@ def test_functions_of_a_summary_list_its_options(function):
 
 
 @pytest.mark.parametrize("function", [segment_slices, segment_layer])
-def test_an_unknown_option_is_named(function):
+def test_unknown_option_is_refused(function):
     image = np.zeros((2, 4, 4))
     given = Image(image) if function is segment_layer else image
     with pytest.raises(TypeError, match=r"options must be among .* got colour_space: leave it out"):

@@ -93,7 +93,7 @@ def test_script_states_how_to_save_an_image_and_mask_without_a_file(tmp_path):
     check(text, expected, tmp_path)
 
 
-def test_the_script_of_a_run_from_a_summary_gives_its_labels(tmp_path):
+def test_script_of_a_run_from_a_summary_gives_its_labels(tmp_path):
     image = data.coffee().astype(np.float32) + np.float32(0.25)
     summary = summarize(image, random_state=3)
     expected = segment(image, 20, summary=summary, random_state=3)
@@ -101,7 +101,7 @@ def test_the_script_of_a_run_from_a_summary_gives_its_labels(tmp_path):
     check(to_python(expected.options, rgb=True), expected, tmp_path)
 
 
-def test_joined_clusters_are_joined_again(tmp_path):
+def test_script_merges_the_clusters_again(tmp_path):
     before = segment(samples.histology(), 6)
     groups = np.array([0, 1, 1, 2, 3, 3])
     text = to_python(before.options, sample="histology", rgb=True, groups=groups)

@@ -568,7 +568,7 @@ def test_pixels_between_two_centers_get_the_label_under_which_they_were_counted(
 
 
 def test_pixels_of_two_denormal_values_are_counted_under_their_label():
-    # Denormal: their distance has no square.
+    # The values are denormal: the square of their distance is 0 in float64.
     with pytest.warns(UserWarning, match="n_clusters=2 gave 1 cluster:"):
         result = segment(np.array([[1.19e-322, 1.93e-322]]), 2, method="full")
     assert result.labels.tolist() == [[1, 1]]

@@ -59,14 +59,14 @@ def test_summary_gives_the_scores_of_its_image():
     image[:20] = 0
     mask = np.ones(image.shape[:2], bool)
     mask[:20] = False
-    kept = summarize(image, mask=mask)
+    summary = summarize(image, mask=mask)
     for options in ({}, {"color_space": "lab"}, {"method": "full"}):
-        from_summary = suggest_n_clusters(image, summary=kept, **options)
+        from_summary = suggest_n_clusters(image, summary=summary, **options)
         from_image = suggest_n_clusters(image, mask=mask, **options)
         np.testing.assert_array_equal(from_summary.scores, from_image.scores)
-    assert suggest_n_clusters(image, summary=kept).n_clusters == 4
+    assert suggest_n_clusters(image, summary=summary).n_clusters == 4
     with pytest.raises(ValueError, match="mask must be None if a summary is given"):
-        suggest_n_clusters(image, summary=kept, mask=mask)
+        suggest_n_clusters(image, summary=summary, mask=mask)
 
 
 def test_dask_array_and_channel_axis_give_the_same_suggestion():

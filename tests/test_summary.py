@@ -77,7 +77,7 @@ def test_options_that_contradict_the_summary_are_refused(coffee, made, used, mes
         segment(image, 4, summary=summary, **used)
 
 
-def test_a_summary_of_another_image_is_refused(coffee):
+def test_summary_of_another_image_is_refused(coffee):
     with pytest.raises(ValueError, match="image must be the image of the summary"):
         segment(coffee[:-1], 4, summary=summarize(coffee))
 
@@ -132,7 +132,7 @@ def test_coreset_size_may_be_below_the_default_number_of_clusters(coffee):
     assert result.model.n_clusters == 3
 
 
-def test_what_is_no_summary_is_said(coffee):
+def test_other_values_than_a_summary_are_refused(coffee):
     with pytest.raises(TypeError, match="summary must be the result of summarize"):
         segment(coffee, 4, summary=coffee)
 

@@ -108,7 +108,7 @@ def suggest_n_clusters(
     >>> suggestion = suggest_n_clusters(data.coffee())
     >>> segmentation = segment(data.coffee(), suggestion.n_clusters)
     """
-    numbers = _checked_numbers(n_clusters)
+    numbers = _check_numbers(n_clusters)
     check_names(SUMMARY_OPTIONS, options)
     report = Progress(progress)
     with shared_pool():
@@ -135,10 +135,10 @@ def suggest_n_clusters(
     return Suggestion(elect(votes), votes, pd.DataFrame(scores, columns=list(Scores._fields)))
 
 
-def _checked_numbers(n_clusters: Iterable[int]) -> list[int]:
+def _check_numbers(n_clusters: Iterable[int]) -> list[int]:
     message = (
         f"n_clusters must be whole numbers from 2 to {MAX_CLUSTERS}, got "
-        f"{quote_value(n_clusters)}: give one or more of them, such as range(2, 17)."
+        f"{quote_value(n_clusters)}: give one or more numbers, such as range(2, 17)."
     )
     try:
         numbers = sorted(set(n_clusters))
