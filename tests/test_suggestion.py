@@ -2,6 +2,7 @@
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from skimage import data
 
@@ -110,3 +111,17 @@ def test_image_with_fewer_colors_than_every_number_is_refused():
         suggest_n_clusters(image, [3, 4])
     with pytest.raises(ValueError, match="color_space must be 'rgb'"):
         suggest_n_clusters(image, color_space="lab")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("method", ["coreset", "full"])
+def test_dask_images_of_too_many_colors_get_the_suggestion_of_numpy(channels, method):
+    rng = np.random.default_rng(0)
+    centers = rng.uniform(0, 100, (5, channels))
+    image = centers[rng.integers(0, 5, (300, 400))] + rng.normal(0, 1, (300, 400, channels))
+    lazy = da.from_array(image, (90, 150, channels))
+    expected = suggest_n_clusters(image, channel_axis=-1, method=method)
+    result = suggest_n_clusters(lazy, channel_axis=-1, method=method)
+    pd.testing.assert_frame_equal(result.scores, expected.scores)
+    assert result.n_clusters == expected.n_clusters
+    assert channels == 1 or result.n_clusters == 5

@@ -121,7 +121,7 @@ def suggest_n_clusters(
             channel_axis=channel_axis,
             mask=mask,
         )
-        data = summary.levels[0]
+        data = summary.few_points
         scores = score_numbers(data, numbers, summary.seed, report.stage(0.7, len(numbers)))
     report.finish()
     if not scores:

@@ -118,6 +118,17 @@ class Summary(ABC):
     def levels(self) -> list[GroupedPoints]:
         """The points to fit: smaller summaries first, the points that count last."""
 
+    @property
+    def few_points(self) -> GroupedPoints:
+        """A small number of weighted points that represent all pixels."""
+        return self.levels[0]
+
+    def _sample(self) -> GroupedPoints:
+        """Draw a sample of the pixels; numpy and dask images give the same sample."""
+        sample = sample_pixels(self.images, _sampling(self.options, self.seed, self.space))
+        points = np.asarray(self.space.convert(sample.points), np.float64)
+        return GroupedPoints(points, sample.weights)
+
     def compares_starts(self, data: GroupedPoints) -> bool:
         """Return whether `fit_points` compares starts, for which it needs a smaller summary.
 
@@ -394,16 +405,14 @@ class EveryPixel(Summary):
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:
-        """The sample on which starts are compared, and all pixels.
-
-        The same sample is drawn from dask images, so that the start is the same.
-        """
+        """The sample on which starts are compared, and all pixels."""
         pixels = GroupedPoints(self.space.convert(self.values), np.ones(len(self.values)))
-        if not self.compares_starts(pixels):
-            return [pixels]
-        sample = sample_pixels(self.images, _sampling(self.options, self.seed, self.space))
-        points = np.asarray(self.space.convert(sample.points), np.float64)
-        return [GroupedPoints(points, sample.weights), pixels]
+        return [self._sample(), pixels] if self.compares_starts(pixels) else [pixels]
+
+    @property
+    def few_points(self) -> GroupedPoints:
+        """A sample of the pixels."""
+        return self._sample()
 
     def _with_options(self, options: Options) -> EveryPixel:
         space = replace(self.space, name=options.color_space)
@@ -422,6 +431,11 @@ class StreamedPixels(Summary):
     def levels(self) -> list[GroupedPoints]:
         """An empty list: no points are in memory."""
         return []
+
+    @property
+    def few_points(self) -> GroupedPoints:
+        """A sample of the pixels, for which they are read again."""
+        return self._sample()
 
     def fit(self, step: Step) -> Fit:
         """Fit K-means to all pixels; see `fit_pixels`."""
