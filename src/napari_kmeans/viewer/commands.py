@@ -9,7 +9,7 @@ import napari  # noqa: TC002 - looked up to know what is to be passed
 from napari.layers import Image
 from napari.utils.notifications import show_error
 
-from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, tell
+from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, report_error
 from napari_kmeans.viewer.dock.widget import KMeansWidget
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except EXPECTED_ERRORS as error:
-        tell(error)
+        report_error(error)
     except RuntimeError as error:
         # Something is under way.
         show_error(str(error))

@@ -263,7 +263,7 @@ def test_nothing_is_kept_of_what_was_cancelled_before_it_began(qtbot):
             raise AssertionError
 
     task = Idle()
-    gone, job = weakref.ref(task), worker.run_in_thread(task)
+    gone, job = weakref.ref(task), worker.make_worker(task)
     del task
     job.quit()
     with qtbot.waitSignals([job.aborted, job.finished]):

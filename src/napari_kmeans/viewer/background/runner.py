@@ -24,7 +24,7 @@ EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError, ImportError)
 """Errors that say in one sentence what is wrong; all others keep their traceback."""
 
 
-def tell(error: Exception) -> None:
+def report_error(error: Exception) -> None:
     """Show what went wrong: in one sentence, or with the traceback of what nobody expects."""
     if isinstance(error, EXPECTED_ERRORS):
         show_error(str(error) or f"There is too little memory ({type(error).__name__}).")
@@ -42,7 +42,7 @@ class Run:
     worker: SegmentationWorker
 
 
-class Underway(Protocol):
+class AnyRun(Protocol):
     """What is known of any run: who does it."""
 
     @property
@@ -50,10 +50,10 @@ class Underway(Protocol):
         """The worker, not yet started."""
 
 
-AnyRun = TypeVar("AnyRun", bound=Underway)
+RunType = TypeVar("RunType", bound=AnyRun)
 
 
-class Runner(Generic[AnyRun]):
+class Runner(Generic[RunType]):
     """Starts runs, and follows the one that is under way.
 
     Parameters
@@ -66,16 +66,16 @@ class Runner(Generic[AnyRun]):
     """
 
     # Held, for PySide calls methods also of those that have been collected.
-    _at_work: ClassVar[set[Runner[Any]]] = set()
+    _active_runners: ClassVar[set[Runner[Any]]] = set()
 
     def __init__(
         self,
         progress_bar: ProgressBar,
-        show: Callable[[AnyRun, Any], None],
+        show: Callable[[RunType, Any], None],
         changed: Callable[[], None],
     ) -> None:
         self._bar, self._show, self._changed = progress_bar, show, changed
-        self._run: AnyRun | None = None
+        self._run: RunType | None = None
         self._began = 0.0
         self._clear_progress()
 
@@ -84,10 +84,10 @@ class Runner(Generic[AnyRun]):
         """Whether a run is under way, also one that is being canceled."""
         return self._run is not None
 
-    def start(self, run: AnyRun) -> None:
+    def start(self, run: RunType) -> None:
         """Start the worker of a run."""
         self._run, worker, self._began = run, run.worker, time.monotonic()
-        self._at_work.add(self)
+        self._active_runners.add(self)
         for signal, slot in self._connections(worker):
             signal.connect(slot)
         self._show_progress((0, 0))
@@ -104,14 +104,14 @@ class Runner(Generic[AnyRun]):
         if time.monotonic() - self._began > PATIENCE_SECONDS:
             self.cancel()
 
-    def abandon(self) -> None:
+    def cancel_and_disconnect(self) -> None:
         """Stop the run, and touch nothing of Qt any more."""
         run, self._run = self._run, None
         if run is not None:
             run.worker.quit()
             for signal, slot in self._connections(run.worker):
                 signal.disconnect(slot)
-            self._at_work.discard(self)
+            self._active_runners.discard(self)
 
     def _connections(self, worker: SegmentationWorker) -> list[tuple[Any, Callable[..., None]]]:
         return [
@@ -155,12 +155,12 @@ class Runner(Generic[AnyRun]):
 
     def _on_errored(self, error: Exception) -> None:
         if self._is_awaited():
-            tell(error)
+            report_error(error)
 
     def _on_finished(self) -> None:
         if self._run is None:
             return
         self._run = None
-        self._at_work.discard(self)
+        self._active_runners.discard(self)
         self._clear_progress()
         self._changed()

@@ -121,7 +121,7 @@ class Work(Protocol):
         """Do it, with progress told to a callable that may raise to stop it."""
 
 
-def run_in_thread(task: Work, *, locate: bool = False) -> SegmentationWorker:
+def make_worker(task: Work, *, locate: bool = False) -> SegmentationWorker:
     """Return a worker, not yet started, that does a task.
 
     Parameters

@@ -11,10 +11,10 @@ from napari.layers import Image, Labels, Points
 from psygnal import Signal
 
 from napari_kmeans.options import AUTO, OPTIONS, Options
-from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner, tell
+from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner, report_error
 from napari_kmeans.viewer.background.summary_cache import SummaryCache
 from napari_kmeans.viewer.background.task import Task
-from napari_kmeans.viewer.background.worker import run_in_thread, warm_up
+from napari_kmeans.viewer.background.worker import make_worker, warm_up
 from napari_kmeans.viewer.dock.choices import stack_to_fit
 from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
@@ -290,7 +290,7 @@ class KMeansWidget(Fields):
     def _start(self) -> SegmentationWorker:
         task = self.task() if self.live.value else replace(self.task(), kept=None)
         builders = self._builders()
-        worker: SegmentationWorker = run_in_thread(task, locate=coreset_layer in builders)
+        worker: SegmentationWorker = make_worker(task, locate=coreset_layer in builders)
         update = self.update_layers.value or self.live.value
         self._runner.start(Run(task, builders, update, worker))
         return worker
@@ -331,7 +331,7 @@ class KMeansWidget(Fields):
         try:
             self.run()
         except EXPECTED_ERRORS as error:
-            tell(error)
+            report_error(error)
 
     def _on_run_changed(self) -> None:
         self._update_fields()
@@ -372,7 +372,7 @@ class KMeansWidget(Fields):
         try:
             self._start()
         except EXPECTED_ERRORS as error:
-            tell(error)
+            report_error(error)
 
     # ----------------------------------------------------------------- results
 
@@ -455,4 +455,4 @@ class KMeansWidget(Fields):
     def _on_destroyed(self) -> None:
         """Stop the run when the window is gone; nothing of Qt may be touched any more."""
         self._disconnect()
-        self._runner.abandon()
+        self._runner.cancel_and_disconnect()
