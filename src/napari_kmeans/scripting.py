@@ -103,44 +103,49 @@ def to_python(
             f"sample must be one of {', '.join(SAMPLES)}, got {sample!r}: name one of these."
         )
     names = [name] if isinstance(name, str) else list(name)
-    imports, body = _reading(names, path, sample, part)
+    imports, body = _lines_to_read(names, path, sample, part)
     if mask:
         imports.append(_NUMPY)
-        body += ["", *_masking(mask, part)]
-    body += ["", *_segmenting(options, _where(rgb, channel_axis, mask, part), part)]
+        body += ["", *_lines_to_load_mask(mask, part)]
+    body += [
+        "",
+        *_lines_to_segment(
+            options, _channel_and_mask_arguments(rgb, channel_axis, mask, part), part
+        ),
+    ]
     if groups is not None:
         numbers = [int(group) for group in groups]
         body.append(f"segmentation = merge_clusters(segmentation, {numbers})")
-    body += _painting(bool(mask), part)
+    body += _lines_of_results(bool(mask), part)
     if joined:
         imports.append(_NUMPY)
-        body += _joining(joined, part)
+        body += _lines_to_merge_labels(joined, part)
     body.append("print(segmentation.table.to_string(index=False))")
-    verbs = [*(["merge_clusters"] if groups is not None else []), _verb(part)]
+    verbs = [*(["merge_clusters"] if groups is not None else []), _function_name(part)]
     imports.append(f"from napari_kmeans import {', '.join(verbs)}")
     title = f"# The clusters of {' + '.join(names)!r}, as napari-kmeans {__version__} found them."
-    return "\n".join([title, *_sorted(imports), "", *body, ""])
+    return "\n".join([title, *_group_imports(imports), "", *body, ""])
 
 
-def _verb(part: Part) -> str:
+def _function_name(part: Part) -> str:
     return "segment_slices" if part.each else "segment"
 
 
-def _where(
+def _channel_and_mask_arguments(
     rgb: bool | None, channel_axis: int | None, mask: bool | str, part: Part
 ) -> dict[str, str]:
     """Return the arguments that say what the pixels are."""
-    where = {}
+    arguments = {}
     if channel_axis is not None:
-        where["channel_axis"] = repr(int(channel_axis))
+        arguments["channel_axis"] = repr(int(channel_axis))
     elif rgb is not None:
-        where["rgb"] = repr(bool(rgb))
+        arguments["rgb"] = repr(bool(rgb))
     if mask:
-        where["mask"] = "mask" if part.n_levels == 1 else f"masks[{part.level}]"
-    return where
+        arguments["mask"] = "mask" if part.n_levels == 1 else f"masks[{part.level}]"
+    return arguments
 
 
-def _reading(
+def _lines_to_read(
     names: list[str], path: Any, sample: str | None, part: Part
 ) -> tuple[list[str], list[str]]:
     """Return the imports and the lines that read the image, or all of its levels."""
@@ -151,39 +156,39 @@ def _reading(
     # The levels of several files are too much for a line.
     known = all(each is not None and os.path.exists(each) for each in paths)
     if known and len(paths) == len(names) and part.n_levels == 1:
-        return _reading_files([os.path.abspath(each) for each in paths], part)
+        return _lines_to_read_files([os.path.abspath(each) for each in paths], part)
     if known and len(paths) == len(names) == 1:
-        imports, image = _reader(os.path.abspath(paths[0]))
+        imports, image = _read_image_call(os.path.abspath(paths[0]))
         return imports, _level_lines([f"levels = {image}.levels"], part)
-    return [_NUMPY], _loading_image(names, part)
+    return [_NUMPY], _lines_to_load_image(names, part)
 
 
-def _reader(path: str) -> tuple[list[str], str]:
+def _read_image_call(path: str) -> tuple[list[str], str]:
     imports = ["from pathlib import Path", "from napari_kmeans.files import read_image"]
     return imports, f"read_image(Path({path!r}))"
 
 
-def _reading_files(paths: list[str], part: Part) -> tuple[list[str], list[str]]:
+def _lines_to_read_files(paths: list[str], part: Part) -> tuple[list[str], list[str]]:
     if len(paths) == 1:
-        imports, image = _reader(paths[0])
+        imports, image = _read_image_call(paths[0])
         return imports, _image_lines(f"{image}.pixels", part)
-    imports, _ = _reader("")
+    imports, _ = _read_image_call("")
     lines = ["paths = [", *(f"    {path!r}," for path in paths), "]"]
     image = "np.stack([read_image(Path(path)).pixels for path in paths], axis=-1)"
     return [*imports, _NUMPY], [*lines, *_image_lines(image, part)]
 
 
-def _loading_image(names: list[str], part: Part) -> list[str]:
+def _lines_to_load_image(names: list[str], part: Part) -> list[str]:
     meaning = f"the pixels of {' + '.join(names)!r}"
     if part.n_levels == 1:
-        lines = _filling_in("image", meaning, _in_console(names, ""))
+        lines = _saving_comment("image", meaning, _console_expression(names, ""))
         return [*lines, *_image_lines('np.load("image.npy")', part)]
     levels = range(part.n_levels)
-    expressions = [_in_console(names, f"[{level}]") for level in levels]
-    return _level_lines(_loading_levels("image", "levels", meaning, expressions), part)
+    expressions = [_console_expression(names, f"[{level}]") for level in levels]
+    return _level_lines(_lines_to_load_levels("image", "levels", meaning, expressions), part)
 
 
-def _in_console(names: list[str], level: str) -> str:
+def _console_expression(names: list[str], level: str) -> str:
     """Return what the pixels of layers are called in napari's console."""
     layers = [f"viewer.layers[{name!r}].data{level}" for name in names]
     if len(layers) == 1:
@@ -192,18 +197,18 @@ def _in_console(names: list[str], level: str) -> str:
 
 
 def _image_lines(image: str, part: Part) -> list[str]:
-    return [f"image = {image}{_indexed(part, 0)}"]
+    return [f"image = {image}{_index_text(part, 0)}"]
 
 
 def _level_lines(lines: list[str], part: Part) -> list[str]:
     """Return lines that read `levels`, and those that take what was clustered of them."""
     if part.index:
-        parts = [f"levels[{level}]{_indexed(part, level)}" for level in range(part.n_levels)]
+        parts = [f"levels[{level}]{_index_text(part, level)}" for level in range(part.n_levels)]
         lines = [*lines, f"levels = [{', '.join(parts)}]"]
     return [*lines, f"image = levels[{part.level}]"]
 
 
-def _indexed(part: Part, level: int) -> str:
+def _index_text(part: Part, level: int) -> str:
     """Write the index of the slice, without the axes at the end that are taken whole."""
     places = [":" if place is None else str(int(place)) for place in (part.index or [()])[level]]
     while places and places[-1] == ":":
@@ -211,23 +216,25 @@ def _indexed(part: Part, level: int) -> str:
     return f"[{', '.join(places)}]" if places else ""
 
 
-def _masking(mask: bool | str, part: Part) -> list[str]:
+def _lines_to_load_mask(mask: bool | str, part: Part) -> list[str]:
     meaning = "the mask, nonzero where a pixel was clustered"
     expression = mask if isinstance(mask, str) else "the_mask"
     if part.n_levels == 1:
-        return [*_filling_in("mask", meaning, expression), 'mask = np.load("mask.npy")']
+        return [*_saving_comment("mask", meaning, expression), 'mask = np.load("mask.npy")']
     expressions = [f"{expression}[{level}]" for level in range(part.n_levels)]
-    return _loading_levels("mask", "masks", meaning, expressions)
+    return _lines_to_load_levels("mask", "masks", meaning, expressions)
 
 
-def _filling_in(file: str, meaning: str, expression: str) -> list[str]:
+def _saving_comment(file: str, meaning: str, expression: str) -> list[str]:
     return [
         f"# Fill in {meaning}: a file that napari's console saves by",
         f'#     import numpy; numpy.save("{file}.npy", {expression})',
     ]
 
 
-def _loading_levels(what: str, result: str, meaning: str, expressions: list[str]) -> list[str]:
+def _lines_to_load_levels(
+    what: str, result: str, meaning: str, expressions: list[str]
+) -> list[str]:
     """Return the lines that load the levels of an image or a mask from a file each."""
     return [
         f"# Fill in {meaning}, the finest level first: files that napari's console saves by",
@@ -240,7 +247,7 @@ def _loading_levels(what: str, result: str, meaning: str, expressions: list[str]
     ]
 
 
-def _painting(mask: bool, part: Part) -> list[str]:
+def _lines_of_results(mask: bool, part: Part) -> list[str]:
     """Return the lines that name the labels and the recolored image, of all levels."""
     own = "segmentation.labels, segmentation.recolored"
     if part.n_levels == 1:
@@ -256,7 +263,7 @@ def _painting(mask: bool, part: Part) -> list[str]:
     ]
 
 
-def _joining(joined: Mapping[int, int], part: Part) -> list[str]:
+def _lines_to_merge_labels(joined: Mapping[int, int], part: Part) -> list[str]:
     """Return the lines that give labels to others."""
     lines = ["# Clusters that were merged by hand."]
     for kept in sorted(set(joined.values())):
@@ -269,24 +276,24 @@ def _joining(joined: Mapping[int, int], part: Part) -> list[str]:
     return lines
 
 
-def _segmenting(options: Options, where: dict[str, str], part: Part) -> list[str]:
+def _lines_to_segment(options: Options, arguments: dict[str, str], part: Part) -> list[str]:
     """Return the lines that segment the image."""
     given = {
-        name: _text(getattr(options, name))
+        name: _to_code(getattr(options, name))
         for name, info in OPTIONS.items()
-        if name == "n_clusters" or _differs(getattr(options, name), info.default)
+        if name == "n_clusters" or _is_not_default(getattr(options, name), info.default)
     }
     lines = []
     if options.random_state is None:
         lines.append("# The seed was drawn anew (random_state=None): another run may differ.")
-    return [*lines, *_call("segmentation", _verb(part), {**given, **where})]
+    return [*lines, *_call_lines("segmentation", _function_name(part), {**given, **arguments})]
 
 
-def _differs(value: Any, default: Any) -> bool:
+def _is_not_default(value: Any, default: Any) -> bool:
     return isinstance(value, np.ndarray) or value != default
 
 
-def _text(value: Any) -> str:
+def _to_code(value: Any) -> str:
     """Write a value as Python; floats so that they are read back exactly."""
     if not isinstance(value, np.ndarray):
         return repr(value)
@@ -294,12 +301,12 @@ def _text(value: Any) -> str:
     return f"[\n{rows}    ]"
 
 
-def _call(result: str, function: str, arguments: dict[str, str]) -> list[str]:
+def _call_lines(result: str, function: str, arguments: dict[str, str]) -> list[str]:
     given = [f"    {name}={value}," for name, value in arguments.items()]
     return [f"{result} = {function}(", "    image,", *given, ")"]
 
 
-def _sorted(imports: list[str]) -> list[str]:
+def _group_imports(imports: list[str]) -> list[str]:
     """Return each import once, the standard library's first, in groups."""
     groups = ("from pathlib", "import numpy", "from napari_kmeans")
     lines = []

@@ -224,7 +224,7 @@ class TestTogether:
         assert all(f"wrote {out / name}" in printed.out for name in _names(out))
 
     def test_images_that_are_not_held_are_read_again(self, paths, images, out, monkeypatch):
-        monkeypatch.setattr(jobs, "HELD", 7000)
+        monkeypatch.setattr(jobs, "MAX_BYTES_IN_MEMORY", 7000)
         assert main([*paths, "-k", "4", "-o", str(out)]) == 0
         self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
 
@@ -342,8 +342,8 @@ class TestModel:
 
     def test_the_scaling_of_a_model_is_among_its_options(self, tmp_path, quadrants):
         model = segment(quadrants, 4, rgb=True, normalize="zscore").model
-        job = jobs.Job("photo", "photo", lambda: Picture(quadrants, rgb=True))
-        (outcome,) = jobs.Plan.of_model(model).run([job])
+        job = jobs.ImageJob("photo", "photo", lambda: Picture(quadrants, rgb=True))
+        (outcome,) = jobs.Workflow.of_model(model).run([job])
         expected = Options(n_clusters=4, normalize="zscore")
         assert outcome.seg.options.to_dict() == expected.to_dict()
 
@@ -969,10 +969,10 @@ class TestViewer:
             tmp_path / "unit.zarr", data=_noise(2100, 90, 3) / 255, chunks=(512, 90, 3)
         )
         model = segment(quadrants, 3, rgb=True).model
-        plan = jobs.Plan.of_model(model)
-        job = jobs.Job("unit", "unit.zarr", lambda: read_image(tmp_path / "unit.zarr"))
-        outcomes = list(plan.run([job]))
-        fill_viewer(make_napari_viewer(), outcomes, plan.options)
+        workflow = jobs.Workflow.of_model(model)
+        job = jobs.ImageJob("unit", "unit.zarr", lambda: read_image(tmp_path / "unit.zarr"))
+        outcomes = list(workflow.run([job]))
+        fill_viewer(make_napari_viewer(), outcomes, workflow.options)
         assert capsys.readouterr().err.count("unit.zarr: image holds float64 values up to") == 1
 
     def test_channels_of_several_levels(self, make_napari_viewer, tmp_path):

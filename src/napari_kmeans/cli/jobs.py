@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
 
-HELD = 2**29
-"""Bytes: of several images that get one model, as much is held in memory; others are read again."""
+MAX_BYTES_IN_MEMORY = 2**29
+"""Bytes: of several images that get one model, as much is in memory; others are read again."""
 
 
-class Job(NamedTuple):
+class ImageJob(NamedTuple):
     """One image to be clustered: a file, or a sample."""
 
     name: str
@@ -43,7 +43,7 @@ class ClusteredImage(NamedTuple):
     sample: str | None = None
 
 
-class Plan(NamedTuple):
+class Workflow(NamedTuple):
     """What is to be done with the images."""
 
     options: Options
@@ -54,8 +54,8 @@ class Plan(NamedTuple):
     """A model that they are painted with; then none is fitted."""
 
     @classmethod
-    def of_model(cls, model: KMeansModel) -> Plan:
-        """Plan to paint images with a model."""
+    def of_model(cls, model: KMeansModel) -> Workflow:
+        """Workflow to paint images with a model."""
         return cls(model.options, model=model)
 
     @property
@@ -63,7 +63,7 @@ class Plan(NamedTuple):
         """Whether the model is not that of one image alone."""
         return self.together or self.model is not None
 
-    def run(self, jobs: Sequence[Job]) -> Iterable[ClusteredImage | None]:
+    def run(self, jobs: Sequence[ImageJob]) -> Iterable[ClusteredImage | None]:
         """Return the outcome of each job, or None where it failed, which has been said."""
         if self.model is not None:
             return paint_each(jobs, self.model, self.options)
@@ -72,20 +72,20 @@ class Plan(NamedTuple):
         return cluster_each(jobs, self.options)
 
 
-def cluster_each(jobs: Sequence[Job], options: Options) -> Iterator[ClusteredImage | None]:
+def cluster_each(jobs: Sequence[ImageJob], options: Options) -> Iterator[ClusteredImage | None]:
     """Cluster images one after the other; None for one that cannot be."""
     for job in jobs:
-        picture = _read(job)
-        seg = None if picture is None else _segment(job, picture, options)
-        yield None if picture is None or seg is None else _outcome(job, picture, seg)
+        picture = _read_picture(job)
+        seg = None if picture is None else _cluster_picture(job, picture, options)
+        yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
 
 
-def cluster_together(jobs: Sequence[Job], options: Options) -> list[ClusteredImage | None]:
+def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[ClusteredImage | None]:
     """Fit one model to several images; None for those that cannot be read, or for all."""
-    pictures = _read_all(jobs)
-    found = [picture for picture in pictures if picture is not None]
+    pictures = _read_pictures(jobs)
+    readable = [picture for picture in pictures if picture is not None]
     try:
-        seg = _segment_together(found, options) if found else None
+        seg = _cluster_pictures(readable, options) if readable else None
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
         print_message(
             f"cannot cluster the images as one: {reason(error)}; --each clusters each by itself"
@@ -96,26 +96,26 @@ def cluster_together(jobs: Sequence[Job], options: Options) -> list[ClusteredIma
     painted = zip(seg.labels, seg.recolored, strict=True)
     segs = iter([replace(seg, labels=labels, recolored=pixels) for labels, pixels in painted])
     return [
-        None if picture is None else _outcome(job, picture, next(segs))
+        None if picture is None else _clustered_image(job, picture, next(segs))
         for job, picture in zip(jobs, pictures, strict=True)
     ]
 
 
 def paint_each(
-    jobs: Sequence[Job], model: KMeansModel, options: Options
+    jobs: Sequence[ImageJob], model: KMeansModel, options: Options
 ) -> Iterator[ClusteredImage | None]:
     """Paint images in the colors of a model; None for one that cannot be."""
     for job in jobs:
-        picture = _read(job)
-        seg = None if picture is None else _paint(job, picture, model, options)
-        yield None if picture is None or seg is None else _outcome(job, picture, seg)
+        picture = _read_picture(job)
+        seg = None if picture is None else _paint_picture(job, picture, model, options)
+        yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
 
 
-def _outcome(job: Job, picture: Picture, seg: Segmentation) -> ClusteredImage:
+def _clustered_image(job: ImageJob, picture: Picture, seg: Segmentation) -> ClusteredImage:
     return ClusteredImage(job.name, picture, seg, job.sample)
 
 
-def _read(job: Job) -> Picture | None:
+def _read_picture(job: ImageJob) -> Picture | None:
     """Read an image, or say why not and return None."""
     try:
         picture = job.read()
@@ -127,35 +127,35 @@ def _read(job: Job) -> Picture | None:
     return picture
 
 
-def _read_all(jobs: Sequence[Job]) -> list[Picture | None]:
+def _read_pictures(jobs: Sequence[ImageJob]) -> list[Picture | None]:
     pictures = []
-    held = 0
+    n_bytes = 0
     for job in jobs:
-        picture = _read(job)
+        picture = _read_picture(job)
         if picture is not None and not picture.levels:
-            held += picture.pixels.nbytes
-            if held > HELD:
-                picture = _read_again_when_needed(job, picture)
+            n_bytes += picture.pixels.nbytes
+            if n_bytes > MAX_BYTES_IN_MEMORY:
+                picture = _drop_pixels(job, picture)
         pictures.append(picture)
     return pictures
 
 
-class _ReadAgain:
+class _ReadOnDemand:
     """The pixels of an image that is read whole, and not held."""
 
-    def __init__(self, job: Job, pixels: NDArray[Any]) -> None:
+    def __init__(self, job: ImageJob, pixels: NDArray[Any]) -> None:
         self.job, self.shape, self.dtype = job, pixels.shape, pixels.dtype
 
     def __getitem__(self, key: tuple[slice, ...]) -> Any:
         return self.job.read().pixels[key]
 
 
-def _read_again_when_needed(job: Job, picture: Picture) -> Picture:
-    again = FileArray(_ReadAgain(job, picture.pixels))
+def _drop_pixels(job: ImageJob, picture: Picture) -> Picture:
+    again = FileArray(_ReadOnDemand(job, picture.pixels))
     return picture._replace(pixels=open_lazily(again, again.shape, picture.channel_axis))
 
 
-def _segment(job: Job, picture: Picture, options: Options) -> Segmentation | None:
+def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmentation | None:
     """Cluster one image, or say why not and return None."""
     from napari_kmeans.segmentation import segment_with_options
 
@@ -173,12 +173,12 @@ def _segment(job: Job, picture: Picture, options: Options) -> Segmentation | Non
         return None
 
 
-def _segment_together(pictures: Sequence[Picture], options: Options) -> Segmentation:
+def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmentation:
     from napari_kmeans.segmentation import segment_with_options
 
-    kinds = {_kind(picture) for picture in pictures}
+    kinds = {_channels_of(picture) for picture in pictures}
     if len(kinds) > 1:
-        first, second = sorted(map(_described, kinds))[:2]
+        first, second = sorted(map(_describe_channels, kinds))[:2]
         raise ValueError(f"they must have the same channels, got {first} and {second}")
     ((rgb, channel_axis),) = kinds
     with print_warnings(f"{len(pictures)} images"), bar(f"{len(pictures)} images") as progress:
@@ -191,13 +191,15 @@ def _segment_together(pictures: Sequence[Picture], options: Options) -> Segmenta
         )
 
 
-def _paint(job: Job, picture: Picture, model: KMeansModel, options: Options) -> Segmentation | None:
+def _paint_picture(
+    job: ImageJob, picture: Picture, model: KMeansModel, options: Options
+) -> Segmentation | None:
     """Paint one image, or say why not and return None."""
     from napari_kmeans.measuring import cluster_table
     from napari_kmeans.segmentation import Segmentation
 
     try:
-        _check_kind(picture, model)
+        _check_channels(picture, model)
         with print_warnings(job.source), bar(job.name) as progress:
             labels, recolored = model.apply(picture.pixels, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
@@ -206,7 +208,7 @@ def _paint(job: Job, picture: Picture, model: KMeansModel, options: Options) -> 
     return Segmentation(labels, recolored, model, cluster_table(model), None, float("nan"), options)
 
 
-def _kind(picture: Picture) -> tuple[bool, int | None]:
+def _channels_of(picture: Picture) -> tuple[bool, int | None]:
     """Return whether an image has colors, and otherwise the axis of its channels."""
     from napari_kmeans.imaging.blocks import open_pixels
 
@@ -214,23 +216,25 @@ def _kind(picture: Picture) -> tuple[bool, int | None]:
     return pixels.rgb, None if pixels.rgb else pixels.channel_axis
 
 
-def _described(kind: tuple[bool, int | None]) -> str:
+def _describe_channels(kind: tuple[bool, int | None]) -> str:
     rgb, axis = kind
     if axis is None:
         return "colors" if rgb else "gray"
     return f"channels along axis {axis}"
 
 
-def _check_kind(picture: Picture, model: KMeansModel) -> None:
+def _check_channels(picture: Picture, model: KMeansModel) -> None:
     axis = model.channel_axis
     if axis is not None:
         axis %= picture.pixels.ndim
-    kind, wanted = _kind(picture), (model.rgb, None if model.rgb else axis)
+    kind, wanted = _channels_of(picture), (model.rgb, None if model.rgb else axis)
     if kind != wanted:
-        raise ValueError(f"the image must have {_described(wanted)}, got {_described(kind)}")
+        raise ValueError(
+            f"the image must have {_describe_channels(wanted)}, got {_describe_channels(kind)}"
+        )
 
 
-def computed(outcome: ClusteredImage) -> ClusteredImage:
+def load_results(outcome: ClusteredImage) -> ClusteredImage:
     """Return an outcome whose results are in memory if its file is one that is read whole."""
     seg = outcome.seg
     if outcome.picture.levels or isinstance(seg.labels, np.ndarray):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__
 from napari_kmeans.checks import Choice, RealNumber, WholeNumber
-from napari_kmeans.cli.jobs import ClusteredImage, Job, Plan, computed
+from napari_kmeans.cli.jobs import ClusteredImage, ImageJob, Workflow, load_results
 from napari_kmeans.cli.output import (
     SHARED_MODEL,
     SHARED_TABLE,
@@ -56,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = Options(**{name: getattr(arguments, name) for name in OPTIONS})
     except (TypeError, ValueError) as error:
         parser.error(str(error))
-    _check_model(parser, arguments)
+    _check_model_arguments(parser, arguments)
     try:
-        code = _run(arguments, options)
+        code = _cluster_images(arguments, options)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -127,28 +127,30 @@ def screen_problem() -> str | None:
     return "Qt cannot open the display" if done.returncode else None
 
 
-def _check_model(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Refuse options of a clustering where there is none."""
     if arguments.model is None:
         return
     for name, info in OPTIONS.items():
         if getattr(arguments, name) != info.default:
-            parser.error(f"--model must go without {_flags(info)[-1]}: the model has been fitted")
+            parser.error(
+                f"--model must go without {_flags_of(info)[-1]}: the model has been fitted"
+            )
 
 
-def _run(arguments: argparse.Namespace, options: Options) -> int:
-    jobs = _jobs(arguments)
-    plan = Plan(options, together=len(jobs) > 1 and not arguments.each)
+def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
+    jobs = _list_jobs(arguments)
+    workflow = Workflow(options, together=len(jobs) > 1 and not arguments.each)
     if arguments.model is not None:
         model = _load_model(arguments.model)
         if model is None:
             return FAILED
-        plan = Plan.of_model(model)
+        workflow = Workflow.of_model(model)
     directory = arguments.output
     if directory is None:
         problem = screen_problem()
         if problem is None:
-            return _show(jobs, plan)
+            return _show_images(jobs, workflow)
         print_message(f"no screen: {problem}; writing to {DEFAULT_DIRECTORY}{os.sep} instead")
         directory = DEFAULT_DIRECTORY
     with ExitStack() as stack:
@@ -157,7 +159,7 @@ def _run(arguments: argparse.Namespace, options: Options) -> int:
         except OSError as error:
             print_message(f"cannot write to {directory}: {reason(error)}")
             return FAILED
-        return _write(jobs, plan, directory, arguments.model)
+        return _write_images(jobs, workflow, directory, arguments.model)
 
 
 def _load_model(path: Path) -> KMeansModel | None:
@@ -172,48 +174,50 @@ def _load_model(path: Path) -> KMeansModel | None:
     return None
 
 
-def _show(jobs: Sequence[Job], plan: Plan) -> int:
-    outcomes = [outcome for outcome in plan.run(jobs) if outcome is not None]
-    if plan.together and outcomes:
+def _show_images(jobs: Sequence[ImageJob], workflow: Workflow) -> int:
+    outcomes = [outcome for outcome in workflow.run(jobs) if outcome is not None]
+    if workflow.together and outcomes:
         print_table(f"{len(outcomes)} images", outcomes[0].seg.table)
-    for outcome in [] if plan.together else outcomes:
+    for outcome in [] if workflow.together else outcomes:
         print_table(outcome.name, outcome.seg.table)
     if outcomes:
         import napari
 
         from napari_kmeans.viewer.window import fill_viewer
 
-        fill_viewer(napari.Viewer(title=PROGRAM), outcomes, plan.options)
+        fill_viewer(napari.Viewer(title=PROGRAM), outcomes, workflow.options)
         napari.run()
     return FAILED if len(outcomes) < len(jobs) else 0
 
 
-def _write(jobs: Sequence[Job], plan: Plan, directory: Path, model: Path | None) -> int:
+def _write_images(
+    jobs: Sequence[ImageJob], workflow: Workflow, directory: Path, model: Path | None
+) -> int:
     sources = [Path(job.source) for job in jobs]
     shared = [directory / SHARED_MODEL, directory / SHARED_TABLE]
     stems = free_stems(
-        [job.name for job in jobs], directory, sources + (shared if plan.together else [])
+        [job.name for job in jobs], directory, sources + (shared if workflow.together else [])
     )
     kept = sources if model is None else [*sources, model]
     before, _ = stems_without_model(directory)
-    outcomes = plan.run(jobs)
-    if plan.together and not _write_shared(list(outcomes), directory):
+    outcomes = workflow.run(jobs)
+    if workflow.together and not _write_shared_files(list(outcomes), directory):
         return FAILED
     written = {
-        stem: _write_one(job, stem, outcome, plan, directory, kept)
+        stem: _write_image(job, stem, outcome, workflow, directory, kept)
         for job, stem, outcome in zip(jobs, stems, outcomes, strict=True)
         if outcome is not None
     }
     done = {stem: paths for stem, paths in written.items() if paths}
     after, others = stems_without_model(directory)
-    if plan.together:
-        _tell_of_others(others, directory)
+    if workflow.together:
+        _print_other_results(others, directory)
     else:
-        _clear_shared(before - after, after, directory, [*kept, *chain(*done.values())])
+        _remove_shared_files(before - after, after, directory, [*kept, *chain(*done.values())])
     return FAILED if len(done) < len(jobs) else 0
 
 
-def _tell_of_others(others: set[str], directory: Path) -> None:
+def _print_other_results(others: set[str], directory: Path) -> None:
     """Say whose labels are not of the model that has been written for several images."""
     if others:
         print_message(
@@ -222,7 +226,7 @@ def _tell_of_others(others: set[str], directory: Path) -> None:
         )
 
 
-def _clear_shared(
+def _remove_shared_files(
     replaced: set[str], others: set[str], directory: Path, kept: Sequence[Path]
 ) -> None:
     """Remove the model and the table of several images if no result there is of them."""
@@ -245,7 +249,7 @@ def _clear_shared(
         _print_removed(shared)
 
 
-def _write_shared(outcomes: Sequence[ClusteredImage | None], directory: Path) -> bool:
+def _write_shared_files(outcomes: Sequence[ClusteredImage | None], directory: Path) -> bool:
     """Write the model of several images and their table, or say why not and return False."""
     segs = [outcome.seg for outcome in outcomes if outcome is not None]
     if not segs:
@@ -263,19 +267,24 @@ def _write_shared(outcomes: Sequence[ClusteredImage | None], directory: Path) ->
     return True
 
 
-def _write_one(
-    job: Job, stem: str, outcome: ClusteredImage, plan: Plan, directory: Path, kept: Sequence[Path]
+def _write_image(
+    job: ImageJob,
+    stem: str,
+    outcome: ClusteredImage,
+    workflow: Workflow,
+    directory: Path,
+    kept: Sequence[Path],
 ) -> list[Path]:
     """Write the results of one image and return their paths, or say why not and return none."""
     try:
         with bar(f"writing {stem}") as progress:
             written = write_results(
-                computed(outcome).seg,
+                load_results(outcome).seg,
                 directory,
                 stem,
                 outcome.picture.axes,
                 progress,
-                shared=plan.shared,
+                shared=workflow.shared,
                 kept=kept,
             )
     except (UnreadableImageError, ChunkError) as error:
@@ -284,7 +293,7 @@ def _write_one(
     except OSError as error:
         print_message(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
         return []
-    if not plan.together:
+    if not workflow.together:
         print_table(outcome.name, written.table)
     _print_paths(written.paths)
     _print_removed(written.removed)
@@ -301,14 +310,14 @@ def _print_paths(paths: Iterable[Path]) -> None:
         print(f"wrote {path}")
 
 
-def _jobs(arguments: argparse.Namespace) -> list[Job]:
-    jobs = [Job(path.stem, str(path), partial(read_image, path)) for path in arguments.images]
+def _list_jobs(arguments: argparse.Namespace) -> list[ImageJob]:
+    jobs = [ImageJob(path.stem, str(path), partial(read_image, path)) for path in arguments.images]
     sample = arguments.sample
     if sample is None and not jobs:
         sample = next(iter(SAMPLES))
     if sample is not None:
         name = sample
-        jobs.append(Job(name, f"sample {name}", lambda: Picture(SAMPLES[name]()), sample=name))
+        jobs.append(ImageJob(name, f"sample {name}", lambda: Picture(SAMPLES[name]()), sample=name))
     return jobs
 
 
@@ -316,12 +325,12 @@ def _add_option(group: argparse._ArgumentGroup, info: OptionInfo) -> None:
     text = f"{info.tooltip} Default: {info.default}.".replace("%", "%%")
     settings: dict[str, Any] = {"dest": info.name, "default": info.default, "help": text}
     if isinstance(info.kind, Choice):
-        group.add_argument(*_flags(info), choices=info.kind.choices, **settings)
+        group.add_argument(*_flags_of(info), choices=info.kind.choices, **settings)
     else:
-        group.add_argument(*_flags(info), type=_parser_of(info.kind), metavar="N", **settings)
+        group.add_argument(*_flags_of(info), type=_parser_of(info.kind), metavar="N", **settings)
 
 
-def _flags(info: OptionInfo) -> tuple[str, ...]:
+def _flags_of(info: OptionInfo) -> tuple[str, ...]:
     return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
 
 

@@ -142,12 +142,12 @@ def test_another_viewer_starts_from_the_defaults(dock, make_napari_viewer):
 def test_no_viewer_and_no_layer_is_kept_alive(quadrants):
     viewer, image, layer = ViewerModel(), Image(quadrants, rgb=True), Points()
     viewer.layers.extend([image, layer])
-    last_settings_of(viewer).keep("init", layer)
-    last_settings_of(viewer).keep("n_clusters", 3)
+    last_settings_of(viewer).store("init", layer)
+    last_settings_of(viewer).store("n_clusters", 3)
     assert last_settings_of(viewer).settings == {"init": layer, "n_clusters": 3}
     task = Task.of([image], Options(n_clusters=2), mask=None, level=None, stack="whole")
     result = Result(task, task.run(), (image, layer))
-    last_settings_of(viewer).keep_result(result)
+    last_settings_of(viewer).store_result(result)
     assert last_settings_of(viewer).result.layers == (image, layer)
     gone = weakref.ref(viewer), weakref.ref(layer), weakref.ref(image)
     viewer.layers.remove(image)

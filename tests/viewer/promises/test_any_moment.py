@@ -57,9 +57,9 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch):
-    gate, run = Gate(), worker._run
+    gate, run = Gate(), worker._run_work
 
-    class HeldWatch(worker._Watch):
+    class HeldWatch(worker._ProgressRecorder):
         n_steps, was_held = 0, False
 
         def pass_gate(self, number):
@@ -78,8 +78,8 @@ def gate(monkeypatch):
         gate.n_steps = n_steps
         return outcome
 
-    monkeypatch.setattr(worker, "_Watch", HeldWatch)
-    monkeypatch.setattr(worker, "_run", held_run)
+    monkeypatch.setattr(worker, "_ProgressRecorder", HeldWatch)
+    monkeypatch.setattr(worker, "_run_work", held_run)
     yield gate
     gate.open()
 

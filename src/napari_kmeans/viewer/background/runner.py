@@ -74,9 +74,9 @@ class Runner(Generic[RunType]):
         show: Callable[[RunType, Any], None],
         changed: Callable[[], None],
     ) -> None:
-        self._bar, self._show, self._changed = progress_bar, show, changed
+        self._progress_bar, self._show, self._changed = progress_bar, show, changed
         self._run: RunType | None = None
-        self._began = 0.0
+        self._start_time = 0.0
         self._clear_progress()
 
     @property
@@ -86,7 +86,7 @@ class Runner(Generic[RunType]):
 
     def start(self, run: RunType) -> None:
         """Start the worker of a run."""
-        self._run, worker, self._began = run, run.worker, time.monotonic()
+        self._run, worker, self._start_time = run, run.worker, time.monotonic()
         self._active_runners.add(self)
         for signal, slot in self._connections(worker):
             signal.connect(slot)
@@ -101,7 +101,7 @@ class Runner(Generic[RunType]):
 
     def cancel_if_slow(self) -> None:
         """Stop the run if it takes long, for another one is to follow."""
-        if time.monotonic() - self._began > PATIENCE_SECONDS:
+        if time.monotonic() - self._start_time > PATIENCE_SECONDS:
             self.cancel()
 
     def cancel_and_disconnect(self) -> None:
@@ -122,7 +122,7 @@ class Runner(Generic[RunType]):
             (worker.finished, self._on_finished),
         ]
 
-    def _is_awaited(self) -> bool:
+    def _accepts_results(self) -> bool:
         """Whether a run is under way that nobody canceled.
 
         What a worker told just before it was canceled may still be on its way.
@@ -136,25 +136,25 @@ class Runner(Generic[RunType]):
     def _show_progress(self, steps: Steps) -> None:
         """Show a percentage; as long as the total is not known, that something goes on."""
         done, total = steps
-        self._bar.native.setMaximum(100 if total else 0)
-        self._bar.native.setTextVisible(total > 0)
-        self._bar.value = 100 * done // max(total, 1)
+        self._progress_bar.native.setMaximum(100 if total else 0)
+        self._progress_bar.native.setTextVisible(total > 0)
+        self._progress_bar.value = 100 * done // max(total, 1)
 
     def _clear_progress(self) -> None:
-        self._bar.native.setMaximum(100)
-        self._bar.native.setTextVisible(False)
-        self._bar.value = 0
+        self._progress_bar.native.setMaximum(100)
+        self._progress_bar.native.setTextVisible(False)
+        self._progress_bar.value = 0
 
     def _on_warned(self, warned: tuple[Any, ...]) -> None:
-        if self._is_awaited():
+        if self._accepts_results():
             show_warning(str(warned[0]))
 
     def _on_returned(self, outcome: Any) -> None:
-        if self._run is not None and self._is_awaited():
+        if self._run is not None and self._accepts_results():
             self._show(self._run, outcome)
 
     def _on_errored(self, error: Exception) -> None:
-        if self._is_awaited():
+        if self._accepts_results():
             report_error(error)
 
     def _on_finished(self) -> None:

@@ -34,12 +34,12 @@ def warm_up() -> Thread:
 
     Called when a dock opens, so that the first click finds them ready.
     """
-    thread = Thread(target=_use_kernels, name="warm-up", daemon=True)
+    thread = Thread(target=_call_kernels, name="warm-up", daemon=True)
     thread.start()
     return thread
 
 
-def _use_kernels() -> None:
+def _call_kernels() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
     for image in (noise.astype(np.uint8), noise[..., 0].astype(np.uint16), noise / 255):
         for method in OPTIONS["method"].choices:
@@ -55,15 +55,15 @@ class UnexpectedError(Exception):
     """A RuntimeError, which a worker would swallow without any signal."""
 
 
-class _Watch:
+class _ProgressRecorder:
     """The progress that a task calls: remembers the latest steps, and stops it on request."""
 
     def __init__(self) -> None:
         self.steps: Steps = (0, 0)
-        self.cancelled = False
+        self.canceled = False
 
     def __call__(self, done: int, total: int) -> None:
-        if self.cancelled:
+        if self.canceled:
             raise Canceled
         self.steps = done, total
 
@@ -139,7 +139,7 @@ def make_worker(task: Work, *, locate: bool = False) -> SegmentationWorker:
         and in every case `finished`. Its `quit()` stops the clustering within
         a block of pixels.
     """
-    worker: SegmentationWorker = _steps(task, locate)
+    worker: SegmentationWorker = _run_with_progress(task, locate)
     # What napari connects to an error cannot take it, which under PySide is a second
     # error. There may be nothing to disconnect, which is another: hence the print.
     worker.errored.connect(print)
@@ -148,27 +148,27 @@ def make_worker(task: Work, *, locate: bool = False) -> SegmentationWorker:
 
 
 @thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
-def _steps(task: Work, locate: bool) -> Generator[Steps, None, Any]:
+def _run_with_progress(task: Work, locate: bool) -> Generator[Steps, None, Any]:
     """Do a task on yet another thread, and tell its progress."""
-    watch = _Watch()
+    watch = _ProgressRecorder()
     with ThreadPoolExecutor(1, thread_name_prefix="napari-kmeans") as executor:
         try:
-            future = executor.submit(copy_context().run, _run, task, locate, watch)
+            future = executor.submit(copy_context().run, _run_work, task, locate, watch)
             while not wait([future], timeout=POLL_SECONDS).done:
                 yield watch.steps
-            return _result(future)
+            return _result_of(future)
         finally:
-            watch.cancelled = True
+            watch.canceled = True
 
 
-def _run(task: Work, locate: bool, watch: _Watch) -> Any:
+def _run_work(task: Work, locate: bool, watch: _ProgressRecorder) -> Any:
     outcome = task.run(watch)
     if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
         outcome.coreset.find_positions(lambda _: watch(*watch.steps))
     return outcome
 
 
-def _result(future: Future[Any]) -> Any:
+def _result_of(future: Future[Any]) -> Any:
     try:
         return future.result()
     except (RuntimeError, StopIteration) as error:

@@ -58,12 +58,12 @@ def level_choices(layer: Image | None, stack: str, method: str) -> list[tuple[st
         return [(AUTO, AUTO)]
     shapes = [spatial_shape(level, layer.rgb) for level in layer_levels(layer)]
     kind = shown_slice(layer) if stack == THIS else stack
-    names = [f"level {n} ({_size(shape)})" for n, shape in enumerate(shapes)]
+    names = [f"level {n} ({_format_shape(shape)})" for n, shape in enumerate(shapes)]
     chosen = default_level(shapes, kind, method)
     return [(f"{AUTO}: level {chosen}", AUTO), *((name, n) for n, name in enumerate(names))]
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))  # noqa: RUF001 - as one writes sizes
 
 

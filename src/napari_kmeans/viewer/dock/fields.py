@@ -45,7 +45,7 @@ class Fields(Container[Any]):
 
     def __init__(self, viewer: napari.Viewer) -> None:
         self.viewer = viewer
-        fields = [*self._image_fields(), *self._option_fields(), *self._part_fields()]
+        fields = [*self._image_fields(), *self._option_fields(), *self._stack_fields()]
         fields += self._result_fields()
         super().__init__(widgets=fields, label="K-means segmentation", labels=False)
         self._lay_out()
@@ -80,9 +80,9 @@ class Fields(Container[Any]):
         self.init.tooltip += " Or the colors under points, or under strokes of labels."
         return [getattr(self, name) for name in OPTIONS]
 
-    def _part_fields(self) -> list[Any]:
+    def _stack_fields(self) -> list[Any]:
         self.stack = stack_field()
-        self.level = level_field(self._levels)
+        self.level = level_field(self._level_choices)
         return [self.stack, self.level]
 
     def _result_fields(self) -> list[Any]:
@@ -181,5 +181,5 @@ class Fields(Container[Any]):
             if each is chosen or can_start(each, image)
         ]
 
-    def _levels(self, _combo_box: Any) -> list[tuple[str, Any]]:
+    def _level_choices(self, _combo_box: Any) -> list[tuple[str, Any]]:
         return level_choices(self.image.value, self.stack.value, self.method.value)

@@ -25,20 +25,20 @@ class LastSettings:
         self._result: Result | None = None
         self._layers: list[ref[Layer]] = []
 
-    def keep(self, name: str, value: Any) -> None:
+    def store(self, name: str, value: Any) -> None:
         """Remember the value of a field."""
         self._settings[name] = ref(value) if isinstance(value, Layer) else value
 
     @property
     def settings(self) -> dict[str, Any]:
         """The values of the fields by their names, None for layers that are gone."""
-        kept = self._settings.items()
-        return {name: value() if isinstance(value, ref) else value for name, value in kept}
+        stored = self._settings.items()
+        return {name: value() if isinstance(value, ref) else value for name, value in stored}
 
-    def keep_result(self, result: Result) -> None:
+    def store_result(self, result: Result) -> None:
         """Remember what a run gave."""
         self._layers = [ref(layer) for layer in result.layers]
-        self._result = replace(result, task=replace(result.task, kept=None), layers=())
+        self._result = replace(result, task=replace(result.task, cache=None), layers=())
 
     @property
     def result(self) -> Result | None:

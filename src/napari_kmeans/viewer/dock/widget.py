@@ -93,13 +93,13 @@ class KMeansWidget(Fields):
         self._summary_cache = SummaryCache()
         self._asked: tuple[Any, ...] = ()
         self._is_asked_again = False
-        self._watched = MarksWatcher(self.native, self._on_marks_changed)
+        self._marks_watcher = MarksWatcher(self.native, self._on_marks_changed)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
         self._follow_selection()
-        self._recall()
+        self._restore_settings()
         self._connect()
         self._follow_marks()
         self._update_fields()
@@ -107,7 +107,7 @@ class KMeansWidget(Fields):
 
     # ------------------------------------------------------------ remembering
 
-    def _recall(self) -> None:
+    def _restore_settings(self) -> None:
         """Take result and settings of the last dock in this viewer, as far as they still fit."""
         memory = last_settings_of(self.viewer)
         self.result = memory.result
@@ -120,11 +120,11 @@ class KMeansWidget(Fields):
                     continue
             field.value = value
 
-    def _remember(self) -> None:
+    def _store_settings(self) -> None:
         memory = last_settings_of(self.viewer)
         for field in self:
             if field is not self.image and not isinstance(field, PushButton | ProgressBar):
-                memory.keep(field.name, field.value)
+                memory.store(field.name, field.value)
 
     # ------------------------------------------------- following the viewer
 
@@ -136,7 +136,7 @@ class KMeansWidget(Fields):
         self._watch_edits()
         self.viewer.layers.selection.events.active.connect(self._follow_selection)
         self.viewer.layers.selection.events.changed.connect(self._update_fields)
-        self.together.changed.connect(self._scale_channels)
+        self.together.changed.connect(self._set_normalize)
         self.init.changed.connect(self._follow_marks)
         for field in (self.image, self.together, self.method, self.stack, self.init):
             field.changed.connect(self._update_fields)
@@ -144,8 +144,8 @@ class KMeansWidget(Fields):
             box.changed.connect(self._update_fields)
         for field in self._settings():
             field.changed.connect(self._on_setting_changed)
-        self.changed.connect(self._remember)
-        self.segmented.connect(last_settings_of(self.viewer).keep_result)
+        self.changed.connect(self._store_settings)
+        self.segmented.connect(last_settings_of(self.viewer).store_result)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
@@ -159,7 +159,7 @@ class KMeansWidget(Fields):
         events.inserted.disconnect(self._watch_edits)
         self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
         self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
-        self._watched.watch(None)
+        self._marks_watcher.watch(None)
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the layers there are now; what is chosen stays, also under a new name."""
@@ -186,37 +186,37 @@ class KMeansWidget(Fields):
         return chosen if isinstance(chosen, Points | Labels) else None
 
     def _follow_marks(self, *_: Any) -> None:
-        self._watched.watch(self._start_layer())
-        self._count_marks()
+        self._marks_watcher.watch(self._start_layer())
+        self._set_number_to_marks()
 
-    def _count_marks(self) -> None:
+    def _set_number_to_marks(self) -> None:
         """Ask for as many clusters as are pointed at."""
         layer = self._start_layer()
         if layer is not None:
             self.n_clusters.value = count_starts(layer) or self.n_clusters.value
 
     def _on_marks_changed(self) -> None:
-        self._count_marks()
+        self._set_number_to_marks()
         # As many marks as before, at other places.
         self._asked = ()
         self._on_setting_changed()
 
-    def _layers(self) -> list[Image]:
+    def _layers_to_cluster(self) -> list[Image]:
         """Return the layers to cluster: the image, or the selected layers as its channels."""
-        return self._selected() if self._are_together() else [self.image.value]
+        return self._selected_layers() if self._combines_layers() else [self.image.value]
 
-    def _selected(self) -> list[Layer]:
+    def _selected_layers(self) -> list[Layer]:
         selection = self.viewer.layers.selection
         return [layer for layer in self.viewer.layers if layer in selection]
 
-    def _can_be_together(self) -> bool:
-        selected = self._selected()
+    def _can_combine_layers(self) -> bool:
+        selected = self._selected_layers()
         return self.image.value in selected and can_be_channels(selected)
 
-    def _are_together(self) -> bool:
-        return self.together.value and self._can_be_together()
+    def _combines_layers(self) -> bool:
+        return self.together.value and self._can_combine_layers()
 
-    def _scale_channels(self, together: bool) -> None:
+    def _set_normalize(self, together: bool) -> None:
         """Let channels count alike, unless the user wants otherwise."""
         self.normalize.value = "percentile" if together else Options.normalize
 
@@ -230,8 +230,8 @@ class KMeansWidget(Fields):
             field.enabled = is_free
         show_row(self.stack, image is not None and image.ndim > 2)
         show_row(self.level, image is not None and image.multiscale)
-        self.together.visible = self._can_be_together()
-        show_row(self.normalize, self._are_together())
+        self.together.visible = self._can_combine_layers()
+        show_row(self.normalize, self._combines_layers())
         self.color_space.enabled = image is not None and image.rgb
         self.coreset_size.enabled = self.method.value == "coreset"
         each = image is not None and image.ndim > 2 and self.stack.value == EACH
@@ -240,7 +240,7 @@ class KMeansWidget(Fields):
         self.cancel_button.enabled = running
 
     def _can_run(self) -> bool:
-        return self.image.value is not None and bool(self._builders())
+        return self.image.value is not None and bool(self._chosen_builders())
 
     # ----------------------------------------------------------------- running
 
@@ -278,18 +278,18 @@ class KMeansWidget(Fields):
         if layer is None:
             raise ValueError("image must be an image layer, got None: open an image first.")
         return Task.of(
-            self._layers(),
+            self._layers_to_cluster(),
             self._options(),
             start=self._start_layer(),
             mask=self.mask.value,
             level=None if self.level.value == AUTO else self.level.value,
             stack=stack_to_fit(self.stack.value, layer),
-            kept=self._summary_cache,
+            cache=self._summary_cache,
         )
 
     def _start(self) -> SegmentationWorker:
-        task = self.task() if self.live.value else replace(self.task(), kept=None)
-        builders = self._builders()
+        task = self.task() if self.live.value else replace(self.task(), cache=None)
+        builders = self._chosen_builders()
         worker: SegmentationWorker = make_worker(task, locate=coreset_layer in builders)
         update = self.update_layers.value or self.live.value
         self._runner.start(Run(task, builders, update, worker))
@@ -311,14 +311,14 @@ class KMeansWidget(Fields):
         values = {name: getattr(self, name).value for name in OPTIONS}
         if not self.color_space.enabled:
             values["color_space"] = Options.color_space
-        if not self._are_together():
+        if not self._combines_layers():
             values["normalize"] = Options.normalize
         if self._start_layer() is not None:
             # The worker reads the marks, whose colors then replace the option.
             values["init"] = Options.init
         return Options(**values)
 
-    def _builders(self) -> tuple[Builder, ...]:
+    def _chosen_builders(self) -> tuple[Builder, ...]:
         """Return what makes the layers that are asked for, from the bottom to the top."""
         wanted = (
             (self.add_recolored.value, recolored_layers),
