@@ -1,4 +1,4 @@
-"""The work of the command line: images read, clustered each alone or as one, or painted."""
+"""Read the images of the command line, and cluster them or paint them with a model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,25 @@ if TYPE_CHECKING:
     from napari_kmeans.segmentation import Segmentation
 
 MAX_BYTES_IN_MEMORY = 2**29
-"""Bytes: of several images that get one model, as much is in memory; others are read again."""
+"""The largest total size of images that are held in memory while one model is fitted to all.
+
+The pixels of further images are dropped. Their files are read again for each pass."""
 
 
 class ImageJob(NamedTuple):
-    """One image to be clustered: a file, or a sample."""
+    """An image to cluster: a file or a sample.
+
+    Attributes
+    ----------
+    name : str
+        The start of the names of the results, and the name of the layer.
+    source : str
+        The path of the file, or the word "sample" and the name, for messages.
+    read : callable
+        Returns the image, or raises UnreadableImageError.
+    sample : str or None
+        The name of the sample: a key of `SAMPLES`.
+    """
 
     name: str
     source: str
@@ -35,7 +49,7 @@ class ImageJob(NamedTuple):
 
 
 class ClusteredImage(NamedTuple):
-    """One image that was clustered."""
+    """An image and its clusters."""
 
     name: str
     picture: Picture
@@ -44,27 +58,27 @@ class ClusteredImage(NamedTuple):
 
 
 class Workflow(NamedTuple):
-    """What is to be done with the images."""
+    """The steps for all images: fit a model to each, fit one to all, or paint with a model."""
 
     options: Options
     together: bool = False
-    """Whether one model is fitted to all of them."""
+    """Whether one model is fitted to all images."""
 
     model: KMeansModel | None = None
-    """A model that they are painted with; then none is fitted."""
+    """The model that the images are painted with; None to fit a model."""
 
     @classmethod
     def of_model(cls, model: KMeansModel) -> Workflow:
-        """Workflow to paint images with a model."""
+        """Return the workflow that paints images with a model."""
         return cls(model.options, model=model)
 
     @property
     def shared(self) -> bool:
-        """Whether the model is not that of one image alone."""
+        """Whether all images have the same model, so that no image gets a model file of its own."""
         return self.together or self.model is not None
 
     def run(self, jobs: Sequence[ImageJob]) -> Iterable[ClusteredImage | None]:
-        """Return the outcome of each job, or None where it failed, which has been said."""
+        """Return the result of each image; None for an image that failed, after a message."""
         if self.model is not None:
             return paint_each(jobs, self.model, self.options)
         if self.together:
@@ -73,7 +87,7 @@ class Workflow(NamedTuple):
 
 
 def cluster_each(jobs: Sequence[ImageJob], options: Options) -> Iterator[ClusteredImage | None]:
-    """Cluster images one after the other; None for one that cannot be."""
+    """Fit a model to each image; yield None for an image that cannot be clustered."""
     for job in jobs:
         picture = _read_picture(job)
         seg = None if picture is None else _cluster_picture(job, picture, options)
@@ -81,7 +95,13 @@ def cluster_each(jobs: Sequence[ImageJob], options: Options) -> Iterator[Cluster
 
 
 def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[ClusteredImage | None]:
-    """Fit one model to several images; None for those that cannot be read, or for all."""
+    """Fit one model to several images.
+
+    Returns
+    -------
+    list of ClusteredImage or None
+        None for an image that cannot be read, and for all images if the fit fails.
+    """
     pictures = _read_pictures(jobs)
     readable = [picture for picture in pictures if picture is not None]
     try:
@@ -104,7 +124,7 @@ def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[Cluster
 def paint_each(
     jobs: Sequence[ImageJob], model: KMeansModel, options: Options
 ) -> Iterator[ClusteredImage | None]:
-    """Paint images in the colors of a model; None for one that cannot be."""
+    """Apply a model to each image; yield None for an image that cannot be painted."""
     for job in jobs:
         picture = _read_picture(job)
         seg = None if picture is None else _paint_picture(job, picture, model, options)
@@ -116,7 +136,7 @@ def _clustered_image(job: ImageJob, picture: Picture, seg: Segmentation) -> Clus
 
 
 def _read_picture(job: ImageJob) -> Picture | None:
-    """Read an image, or say why not and return None."""
+    """Read an image; if that fails, print the reason and return None."""
     try:
         picture = job.read()
     except UnreadableImageError as error:
@@ -141,7 +161,10 @@ def _read_pictures(jobs: Sequence[ImageJob]) -> list[Picture | None]:
 
 
 class _ReadOnDemand:
-    """The pixels of an image that is read whole, and not held."""
+    """The pixels of an image whose file is read again for each access.
+
+    The file has a format of which no part can be read alone.
+    """
 
     def __init__(self, job: ImageJob, pixels: NDArray[Any]) -> None:
         self.job, self.shape, self.dtype = job, pixels.shape, pixels.dtype
@@ -156,7 +179,7 @@ def _drop_pixels(job: ImageJob, picture: Picture) -> Picture:
 
 
 def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmentation | None:
-    """Cluster one image, or say why not and return None."""
+    """Cluster one image; if that fails, print the reason and return None."""
     from napari_kmeans.segmentation import segment_with_options
 
     try:
@@ -194,7 +217,7 @@ def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmenta
 def _paint_picture(
     job: ImageJob, picture: Picture, model: KMeansModel, options: Options
 ) -> Segmentation | None:
-    """Paint one image, or say why not and return None."""
+    """Paint one image; if that fails, print the reason and return None."""
     from napari_kmeans.measuring import cluster_table
     from napari_kmeans.segmentation import Segmentation
 
@@ -209,7 +232,7 @@ def _paint_picture(
 
 
 def _channels_of(picture: Picture) -> tuple[bool, int | None]:
-    """Return whether an image has colors, and otherwise the axis of its channels."""
+    """Return (rgb, channel_axis) of an image; the axis is None for RGB and gray images."""
     from napari_kmeans.imaging.blocks import open_pixels
 
     pixels = open_pixels(picture.pixels, rgb=picture.rgb, channel_axis=picture.channel_axis)
@@ -235,7 +258,10 @@ def _check_channels(picture: Picture, model: KMeansModel) -> None:
 
 
 def load_results(outcome: ClusteredImage) -> ClusteredImage:
-    """Return an outcome whose results are in memory if its file is one that is read whole."""
+    """Return the image with its results in memory, unless its file is read in chunks.
+
+    The results of an image whose pixels were dropped are lazy.
+    """
     seg = outcome.seg
     if outcome.picture.levels or isinstance(seg.labels, np.ndarray):
         return outcome
