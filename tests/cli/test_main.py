@@ -248,10 +248,23 @@ class TestTogether:
         arguments = [*paths, str(tmp_path / "other.tif"), "-k", "2", "-o", str(out)]
         assert main(arguments) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("napari-kmeans: cannot cluster the images as one: ")
+        what = "channels" if other.ndim == 2 else "dtype"
+        expected = f"{tmp_path / 'other.tif'} must have the {what} of {paths[0]}, "
+        assert line.startswith(f"napari-kmeans: cannot cluster the images as one: {expected}")
         assert line.endswith("; --each clusters each by itself.")
         assert not out.exists()
         assert main([*arguments, "--each"]) == 0
+
+    def test_a_damaged_chunk_is_reported_with_its_file(self, paths, tmp_path, out, capsys):
+        scan, unreadable = tmp_path / "scan.zarr", tmp_path / "unreadable.png"
+        zarr.create_array(scan, data=_noise(700, 600, 3), chunks=(256, 256, 3))
+        (scan / "c" / "1" / "1" / "0").write_bytes(b"no chunk")
+        unreadable.write_text("no image")
+        assert main([str(unreadable), paths[0], str(scan), "-k", "2", "-o", str(out)]) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("napari-kmeans: cannot cluster the images as one: ")
+        assert f" of {scan} cannot be read" in line
+        assert not out.exists()
 
     def test_an_image_of_the_model_s_name_does_not_overwrite_it(self, paths, tmp_path, out):
         odd = tmp_path / "napari-kmeans.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,9 +108,10 @@ def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[Cluster
     try:
         seg = _cluster_pictures(readable, options) if readable else None
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
-        print_message(
-            f"cannot cluster the images as one: {reason(error)}; --each clusters each by itself"
-        )
+        pairs = zip(jobs, pictures, strict=True)
+        sources = [job.source for job, picture in pairs if picture is not None]
+        why = _name_files(reason(error), sources)
+        print_message(f"cannot cluster the images as one: {why}; --each clusters each by itself")
         seg = None
     if seg is None:
         return [None] * len(jobs)
@@ -199,11 +201,7 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
 def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmentation:
     from napari_kmeans.segmentation import segment_with_options
 
-    kinds = {_channels_of(picture) for picture in pictures}
-    if len(kinds) > 1:
-        first, second = sorted(map(_describe_channels, kinds))[:2]
-        raise ValueError(f"they must have the same channels, got {first} and {second}")
-    ((rgb, channel_axis),) = kinds
+    rgb, channel_axis = _common_channels(pictures)
     with print_warnings(f"{len(pictures)} images"), bar(f"{len(pictures)} images") as progress:
         return segment_with_options(
             [picture.pixels for picture in pictures],
@@ -237,6 +235,40 @@ def _channels_of(picture: Picture) -> tuple[bool, int | None]:
 
     pixels = open_pixels(picture.pixels, rgb=picture.rgb, channel_axis=picture.channel_axis)
     return pixels.rgb, None if pixels.rgb else pixels.channel_axis
+
+
+def _common_channels(pictures: Sequence[Picture]) -> tuple[bool, int | None]:
+    """Return (rgb, channel_axis) of images that have the same channels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an image cannot be clustered, or has other channels than the first image. The
+        message contains the number of the image, from 0, as the messages of `segment` do.
+    """
+    channels: list[tuple[bool, int | None]] = []
+    for number, picture in enumerate(pictures):
+        try:
+            channels.append(_channels_of(picture))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"image {number}: {error}") from error
+        if channels[number] != channels[0]:
+            first, other = _describe_channels(channels[0]), _describe_channels(channels[number])
+            raise ValueError(
+                f"image {number} must have the channels of image 0, {first}, got {other}"
+            )
+    return channels[0]
+
+
+def _name_files(message: str, sources: Sequence[str]) -> str:
+    """Replace "image 0", "image 1" and so on in a message with the files of the images."""
+
+    def source_of(match: re.Match[str]) -> str:
+        number = int(match[1])
+        return sources[number] if number < len(sources) else match[0]
+
+    # Do not replace the name of a folder in a path, such as "/data/image 1/a.png".
+    return re.sub(r"(?:(?<= )|^)image (\d+)(?=[ ,:])", source_of, message)
 
 
 def _describe_channels(kind: tuple[bool, int | None]) -> str:
