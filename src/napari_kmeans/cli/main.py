@@ -1,4 +1,4 @@
-"""The command line: images in, files or a napari window out."""
+"""The command line: cluster image files, and write the results or show them in napari."""
 
 from __future__ import annotations
 
@@ -42,14 +42,26 @@ if TYPE_CHECKING:
 DEFAULT_DIRECTORY = Path("napari-kmeans-output")
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
-"""The options whose flags are not simply their names."""
+"""The flags of options whose flags differ from their names."""
 
 FAILED = 1
 INTERRUPTED = 130
+"""Exit codes. 130 is the code of shells for a program that SIGINT ended: 128 + 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments. If None, those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0 if all images were clustered.
+    """
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:
@@ -62,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever read the table stopped; Python must not try to flush it again.
+        # The reader of the table has closed the pipe. Python flushes stdout again at exit,
+        # which would print a second error: redirect stdout to the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
@@ -71,14 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser, with every option of the clustering."""
+    """Return the parser of the arguments, which include every option of the clustering."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Cluster the colors of images by K-means: labels, a recolored image, "
         "a table and a model. Without -o, the result is shown in napari.",
     )
     parser.add_argument(
-        "images", nargs="*", type=Path, metavar="IMAGE", help="image files; none: the first sample"
+        "images",
+        nargs="*",
+        type=Path,
+        metavar="IMAGE",
+        help="image files; if omitted, the first sample",
     )
     parser.add_argument("--sample", choices=tuple(SAMPLES), help="cluster a sample image")
     parser.add_argument(
@@ -93,13 +110,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--each",
         action="store_true",
-        help="fit a model to each image by itself, not one to all of them",
+        help="fit a separate model to each image, instead of one model to all images",
     )
     parser.add_argument(
         "--model",
         type=Path,
         metavar="FILE",
-        help="fit none: paint the images in the groups of a model that was saved",
+        help="apply a saved model to the images, instead of fitting a model",
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     group = parser.add_argument_group("clustering")
@@ -109,7 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def screen_problem() -> str | None:
-    """Return why no window can be opened here, or None."""
+    """Return the reason why no window can be opened, or None if a window can be opened."""
     if not any(importlib.util.find_spec(binding) for binding in QT_BINDINGS):
         return f"no Qt is installed (pip install '{PROGRAM}[all]' installs it)"
     platform = os.environ.get("QT_QPA_PLATFORM", "").partition(":")[0]
@@ -118,7 +135,7 @@ def screen_problem() -> str | None:
     on_x11 = sys.platform not in ("win32", "darwin") and not platform
     if on_x11 and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "neither DISPLAY nor WAYLAND_DISPLAY is set"
-    # In another process: Qt ends the one in which it finds no screen.
+    # Try in another process: Qt ends the process if it cannot open the display.
     probe = "from qtpy.QtGui import QGuiApplication; QGuiApplication([])"
     try:
         done = subprocess.run([sys.executable, "-c", probe], capture_output=True, timeout=60)
@@ -128,7 +145,7 @@ def screen_problem() -> str | None:
 
 
 def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuse options of a clustering where there is none."""
+    """Refuse options of the clustering beside --model, which fits nothing."""
     if arguments.model is None:
         return
     for name, info in OPTIONS.items():
@@ -218,7 +235,7 @@ def _write_images(
 
 
 def _print_other_results(others: set[str], directory: Path) -> None:
-    """Say whose labels are not of the model that has been written for several images."""
+    """Print the names of earlier results whose labels do not belong to the new shared model."""
     if others:
         print_message(
             f"{directory / SHARED_MODEL} is not the model of {listed(sorted(others))}, whose "
@@ -229,9 +246,20 @@ def _print_other_results(others: set[str], directory: Path) -> None:
 def _remove_shared_files(
     replaced: set[str], others: set[str], directory: Path, kept: Sequence[Path]
 ) -> None:
-    """Remove the model and the table of several images if no result there is of them."""
+    """Remove the shared model and table of an earlier run if no remaining result uses them.
+
+    Parameters
+    ----------
+    replaced : set of str
+        The stems of results of the shared model that this run has replaced.
+    others : set of str
+        The stems of results of the shared model that are still there.
+    directory : Path
+    kept : sequence of Path
+        Files that must not be removed: the inputs and the new results.
+    """
     shared = find_results([directory / SHARED_MODEL, directory / SHARED_TABLE], kept)
-    # Where the model itself is kept, images have been painted with it.
+    # If the shared model is one of `kept`, this run has painted images with it.
     if not replaced or directory / SHARED_MODEL not in shared:
         return
     if others:
@@ -250,7 +278,7 @@ def _remove_shared_files(
 
 
 def _write_shared_files(outcomes: Sequence[ClusteredImage | None], directory: Path) -> bool:
-    """Write the model of several images and their table, or say why not and return False."""
+    """Write the shared model and table; if that fails, print the reason and return False."""
     segs = [outcome.seg for outcome in outcomes if outcome is not None]
     if not segs:
         return False
@@ -275,7 +303,10 @@ def _write_image(
     directory: Path,
     kept: Sequence[Path],
 ) -> list[Path]:
-    """Write the results of one image and return their paths, or say why not and return none."""
+    """Write the results of one image and return their paths.
+
+    If that fails, print the reason and return an empty list.
+    """
     try:
         with bar(f"writing {stem}") as progress:
             written = write_results(
@@ -335,7 +366,10 @@ def _flags_of(info: OptionInfo) -> tuple[str, ...]:
 
 
 def _parser_of(kind: WholeNumber | RealNumber) -> Callable[[str], Any]:
-    """Return a function from the text of an option to its value; bounds are checked later."""
+    """Return a function that converts the text of an option to its value.
+
+    `Options` checks the bounds.
+    """
 
     def parse(text: str) -> Any:
         try:
