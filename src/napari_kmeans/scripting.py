@@ -1,4 +1,4 @@
-"""A result as a script: Python that reads the image and segments it in the same way."""
+"""Write a Python script that reads an image and segments it with the same options again."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ _NUMPY = "import numpy as np"
 
 @dataclass(frozen=True)
 class Part:
-    """What of an image was clustered, where that is not all of it at once.
+    """The part of an image that was clustered, by default the whole image at once.
 
     Attributes
     ----------
     level : int
-        Which of the levels was fitted, 0 being the finest.
+        The level that was fitted; 0 is the finest.
     n_levels : int
-        How many there are; more than one are painted, and make lists.
+        The number of levels. If there are several, all are painted, and the labels and
+        the recolored image are lists.
     index : tuple, for each level a tuple of int and None
-        Where a single slice was clustered, its index in each level: None stands
-        for all of an axis.
+        If a single slice was clustered, its index in each level. None stands for the
+        whole axis.
     each : bool
         Whether each slice was clustered by itself, by `segment_slices`.
     """
@@ -54,45 +55,46 @@ def to_python(
     joined: Mapping[int, int] | None = None,
     part: Part = Part(),
 ) -> str:
-    """Return a script that gives the same result again.
+    """Return a Python script that computes the same result again.
 
     Parameters
     ----------
     options : Options
-        Of the segmentation; those that are not the defaults are written out.
+        The options of the segmentation. The script contains those that differ from the
+        defaults, and always `n_clusters`.
     name : str or sequence of str, default "image"
-        What the image is called, as a napari layer is. Several layers are
-        stacked as the channels of one image, along its last axis.
+        The name of the image, for example that of its napari layer. Several names are
+        those of layers that are stacked as the channels of one image, along its last axis.
     path : str, path or sequence of str, optional
-        The file, or directory of zarr, that the image was read from, or that of
-        each layer. Where one is missing or not named, the script loads
-        ``image.npy`` and says how to save it.
+        The file or zarr directory of the image, or of each layer. If one does not exist
+        or is None, the script loads ``image.npy``, and a comment explains how to save
+        that file.
     sample : str, optional
-        The sample of this package that the image is: a key of `SAMPLES`.
+        The name of the sample image of this package: a key of `SAMPLES`.
     rgb, channel_axis
-        As they were given to `segment`; name one of them, for a guess may fail.
+        The arguments of `segment`. Give one of them: `segment` may guess wrong.
     mask : bool or str, default False
-        Whether there was a mask; the script loads it from ``mask.npy``, and
-        for each level where there are more. A str is what it, or the list of
-        them, is called in napari's console.
+        Whether there was a mask. The script loads the mask from ``mask.npy``, or for
+        several levels from one file for each level. A str is the expression of the mask,
+        or of the list of masks, in napari's console.
     groups : sequence of int, optional
-        The groups in which `merge_clusters` joined clusters afterwards.
+        The groups with which `merge_clusters` merged clusters afterwards.
     joined : mapping of int to int, optional
-        Labels that were given to others after that, ``{gone: kept}``; no label
-        is renumbered by it, and the table that is printed is the one before.
+        Labels that were merged by hand after that, ``{label: new label}``. The other
+        labels keep their numbers, and the script prints the table before this merge.
     part : Part
-        The level, the slice, or each slice, that was clustered.
+        The level and the slices that were clustered.
 
     Returns
     -------
     str
-        The text of the script. It ends with `segmentation`, `labels` and
+        The text of the script. The script defines `segmentation`, `labels` and
         `recolored`, and prints the table.
 
     Raises
     ------
     ValueError
-        If there is no such sample.
+        If `sample` is not the name of a sample.
 
     Examples
     --------
@@ -100,7 +102,7 @@ def to_python(
     """
     if sample is not None and sample not in SAMPLES:
         raise ValueError(
-            f"sample must be one of {', '.join(SAMPLES)}, got {sample!r}: name one of these."
+            f"sample must be one of {', '.join(SAMPLES)}, got {sample!r}: choose one of these."
         )
     names = [name] if isinstance(name, str) else list(name)
     imports, body = _lines_to_read(names, path, sample, part)
@@ -109,9 +111,7 @@ def to_python(
         body += ["", *_lines_to_load_mask(mask, part)]
     body += [
         "",
-        *_lines_to_segment(
-            options, _channel_and_mask_arguments(rgb, channel_axis, mask, part), part
-        ),
+        *_lines_to_segment(options, _input_arguments(rgb, channel_axis, mask, part), part),
     ]
     if groups is not None:
         numbers = [int(group) for group in groups]
@@ -121,9 +121,9 @@ def to_python(
         imports.append(_NUMPY)
         body += _lines_to_merge_labels(joined, part)
     body.append("print(segmentation.table.to_string(index=False))")
-    verbs = [*(["merge_clusters"] if groups is not None else []), _function_name(part)]
-    imports.append(f"from napari_kmeans import {', '.join(verbs)}")
-    title = f"# The clusters of {' + '.join(names)!r}, as napari-kmeans {__version__} found them."
+    functions = [*(["merge_clusters"] if groups is not None else []), _function_name(part)]
+    imports.append(f"from napari_kmeans import {', '.join(functions)}")
+    title = f"# The clusters of {' + '.join(names)!r}, as computed by napari-kmeans {__version__}."
     return "\n".join([title, *_group_imports(imports), "", *body, ""])
 
 
@@ -131,10 +131,10 @@ def _function_name(part: Part) -> str:
     return "segment_slices" if part.each else "segment"
 
 
-def _channel_and_mask_arguments(
+def _input_arguments(
     rgb: bool | None, channel_axis: int | None, mask: bool | str, part: Part
 ) -> dict[str, str]:
-    """Return the arguments that say what the pixels are."""
+    """Return the code of the arguments that describe the image and its mask."""
     arguments = {}
     if channel_axis is not None:
         arguments["channel_axis"] = repr(int(channel_axis))
@@ -148,16 +148,16 @@ def _channel_and_mask_arguments(
 def _lines_to_read(
     names: list[str], path: Any, sample: str | None, part: Part
 ) -> tuple[list[str], list[str]]:
-    """Return the imports and the lines that read the image, or all of its levels."""
+    """Return the imports and the lines that read the image or all of its levels."""
     if sample is not None:
         imports, image = [f"from napari_kmeans.samples import {sample}"], f"{sample}()"
         return imports, _image_lines(image, part)
     paths: list[Any] = [path] if path is None or isinstance(path, str | os.PathLike) else [*path]
-    # The levels of several files are too much for a line.
-    known = all(each is not None and os.path.exists(each) for each in paths)
-    if known and len(paths) == len(names) and part.n_levels == 1:
+    # No function reads the levels of several files as one image: load arrays instead.
+    exist = all(each is not None and os.path.exists(each) for each in paths)
+    if exist and len(paths) == len(names) and part.n_levels == 1:
         return _lines_to_read_files([os.path.abspath(each) for each in paths], part)
-    if known and len(paths) == len(names) == 1:
+    if exist and len(paths) == len(names) == 1:
         imports, image = _read_image_call(os.path.abspath(paths[0]))
         return imports, _level_lines([f"levels = {image}.levels"], part)
     return [_NUMPY], _lines_to_load_image(names, part)
@@ -189,7 +189,7 @@ def _lines_to_load_image(names: list[str], part: Part) -> list[str]:
 
 
 def _console_expression(names: list[str], level: str) -> str:
-    """Return what the pixels of layers are called in napari's console."""
+    """Return the expression for the pixels of layers in napari's console."""
     layers = [f"viewer.layers[{name!r}].data{level}" for name in names]
     if len(layers) == 1:
         return layers[0]
@@ -201,7 +201,7 @@ def _image_lines(image: str, part: Part) -> list[str]:
 
 
 def _level_lines(lines: list[str], part: Part) -> list[str]:
-    """Return lines that read `levels`, and those that take what was clustered of them."""
+    """Return the lines that read `levels` and select the clustered part of each level."""
     if part.index:
         parts = [f"levels[{level}]{_index_text(part, level)}" for level in range(part.n_levels)]
         lines = [*lines, f"levels = [{', '.join(parts)}]"]
@@ -209,7 +209,7 @@ def _level_lines(lines: list[str], part: Part) -> list[str]:
 
 
 def _index_text(part: Part, level: int) -> str:
-    """Write the index of the slice, without the axes at the end that are taken whole."""
+    """Return the index of the slice as code, without colons at the end."""
     places = [":" if place is None else str(int(place)) for place in (part.index or [()])[level]]
     while places and places[-1] == ":":
         places.pop()
@@ -227,7 +227,7 @@ def _lines_to_load_mask(mask: bool | str, part: Part) -> list[str]:
 
 def _saving_comment(file: str, meaning: str, expression: str) -> list[str]:
     return [
-        f"# Fill in {meaning}: a file that napari's console saves by",
+        f"# Fill in {meaning}. Save the file in napari's console:",
         f'#     import numpy; numpy.save("{file}.npy", {expression})',
     ]
 
@@ -235,9 +235,9 @@ def _saving_comment(file: str, meaning: str, expression: str) -> list[str]:
 def _lines_to_load_levels(
     what: str, result: str, meaning: str, expressions: list[str]
 ) -> list[str]:
-    """Return the lines that load the levels of an image or a mask from a file each."""
+    """Return the lines that load the levels of an image or a mask, each from its own file."""
     return [
-        f"# Fill in {meaning}, the finest level first: files that napari's console saves by",
+        f"# Fill in {meaning}, the finest level first. Save the files in napari's console:",
         "#     import numpy",
         *(
             f'#     numpy.save("{what}-{level}.npy", {expression})'
@@ -248,7 +248,7 @@ def _lines_to_load_levels(
 
 
 def _lines_of_results(mask: bool, part: Part) -> list[str]:
-    """Return the lines that name the labels and the recolored image, of all levels."""
+    """Return the lines that define `labels` and `recolored`, with all levels."""
     own = "segmentation.labels, segmentation.recolored"
     if part.n_levels == 1:
         return [f"labels, recolored = {own}"]
@@ -264,29 +264,29 @@ def _lines_of_results(mask: bool, part: Part) -> list[str]:
 
 
 def _lines_to_merge_labels(joined: Mapping[int, int], part: Part) -> list[str]:
-    """Return the lines that give labels to others."""
-    lines = ["# Clusters that were merged by hand."]
-    for kept in sorted(set(joined.values())):
-        gone = sorted(label for label, now in joined.items() if now == kept)
-        given = f"np.where(np.isin({{0}}, {gone}), {kept}, {{0}})"
+    """Return the lines that replace labels that were merged by hand."""
+    lines = ["# Merge the clusters that were merged by hand."]
+    for target in sorted(set(joined.values())):
+        merged = sorted(label for label, new in joined.items() if new == target)
+        code = f"np.where(np.isin({{0}}, {merged}), {target}, {{0}})"
         if part.n_levels == 1:
-            lines.append(f"labels = {given.format('labels')}")
+            lines.append(f"labels = {code.format('labels')}")
         else:
-            lines.append(f"labels = [{given.format('level')} for level in labels]")
+            lines.append(f"labels = [{code.format('level')} for level in labels]")
     return lines
 
 
 def _lines_to_segment(options: Options, arguments: dict[str, str], part: Part) -> list[str]:
     """Return the lines that segment the image."""
-    given = {
+    values = {
         name: _to_code(getattr(options, name))
         for name, info in OPTIONS.items()
         if name == "n_clusters" or _is_not_default(getattr(options, name), info.default)
     }
     lines = []
     if options.random_state is None:
-        lines.append("# The seed was drawn anew (random_state=None): another run may differ.")
-    return [*lines, *_call_lines("segmentation", _function_name(part), {**given, **arguments})]
+        lines.append("# The seed was random (random_state=None): another run may differ.")
+    return [*lines, *_call_lines("segmentation", _function_name(part), {**values, **arguments})]
 
 
 def _is_not_default(value: Any, default: Any) -> bool:
@@ -294,7 +294,7 @@ def _is_not_default(value: Any, default: Any) -> bool:
 
 
 def _to_code(value: Any) -> str:
-    """Write a value as Python; floats so that they are read back exactly."""
+    """Return a value as Python code that gives exactly the same floats."""
     if not isinstance(value, np.ndarray):
         return repr(value)
     rows = "".join(f"        {row},\n" for row in value.tolist())
@@ -302,12 +302,12 @@ def _to_code(value: Any) -> str:
 
 
 def _call_lines(result: str, function: str, arguments: dict[str, str]) -> list[str]:
-    given = [f"    {name}={value}," for name, value in arguments.items()]
-    return [f"{result} = {function}(", "    image,", *given, ")"]
+    lines = [f"    {name}={value}," for name, value in arguments.items()]
+    return [f"{result} = {function}(", "    image,", *lines, ")"]
 
 
 def _group_imports(imports: list[str]) -> list[str]:
-    """Return each import once, the standard library's first, in groups."""
+    """Return each import once, in groups: the standard library, numpy, this package."""
     groups = ("from pathlib", "import numpy", "from napari_kmeans")
     lines = []
     for group in groups:
