@@ -185,7 +185,7 @@ def test_a_slice_that_the_image_has_not_is_told(viewer, widget, finish, steps):
     finish(widget)
     ((severity, message),) = notifications()
     assert severity == "error"
-    assert message.startswith("the slice in view must be one of the image, got 7 of 3")
+    assert message.startswith("the slice in view must be in the image, got index 7 of 3 slices")
     assert len(viewer.layers) == 2
 
 

@@ -36,7 +36,7 @@ class SummaryCache:
         progress: Report | None,
         **where: Any,
     ) -> Summary:
-        """Return the summary of an image.
+        """Return the cached summary of an image, or make and cache a new one.
 
         Parameters
         ----------
