@@ -72,7 +72,7 @@ class Fields(Container[Any]):
         self.mask = ComboBox(
             name="mask",
             label="Mask",
-            tooltip="Cluster only the pixels inside these labels or shapes; other pixels get label 0.",
+            tooltip="Cluster only inside these labels or shapes. Pixels outside get label 0.",
             choices=self._layers_of(Labels, Shapes),
             nullable=True,
         )

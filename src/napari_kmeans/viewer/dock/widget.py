@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ from napari_kmeans.viewer.background.worker import make_worker, warm_up
 from napari_kmeans.viewer.dock.choices import stack_to_fit
 from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
+from napari_kmeans.viewer.dock.live import LiveRuns
+from napari_kmeans.viewer.dock.result_layers import ResultLayers, build_layers, builders_like
 from napari_kmeans.viewer.from_layers.channels import can_be_channels
 from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_starts
 from napari_kmeans.viewer.from_layers.source import EACH
@@ -34,20 +35,18 @@ from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.result import Result
-from napari_kmeans.viewer.to_layers.update import find_result, update_layer
 from napari_kmeans.viewer.widgets.form import offer_choices, show_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     import napari
     from napari.layers import Layer
 
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.background.worker import SegmentationWorker
-    from napari_kmeans.viewer.from_layers.source import Source
-
-    Builder = Callable[[Any, Source], Layer | list[Layer]]
+    from napari_kmeans.viewer.dock.result_layers import Builder
 
 PANELS: tuple[type[Panel], ...] = (
     NumberPanel,
@@ -91,10 +90,12 @@ class KMeansWidget(Fields):
         super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
         self.result: Result | None = None
         self._summary_cache = SummaryCache()
-        self._asked: tuple[Any, ...] = ()
-        self._is_asked_again = False
         self._marks_watcher = MarksWatcher(self.native, self._on_marks_changed)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
+        self._live_runs = LiveRuns(
+            self.live, self._setting_fields(), self._runner, self._can_run, self._start
+        )
+        self._result_layers = ResultLayers(self.viewer, self._follow_selection)
         self.folds = {kind.title: Fold(kind, self) for kind in PANELS}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
@@ -142,10 +143,11 @@ class KMeansWidget(Fields):
             field.changed.connect(self._update_fields)
         for box in (self.add_labels, self.add_recolored, self.add_points):
             box.changed.connect(self._update_fields)
-        for field in self._settings():
-            field.changed.connect(self._on_setting_changed)
+        for field in self._setting_fields():
+            field.changed.connect(self._live_runs.on_setting_changed)
         self.changed.connect(self._store_settings)
         self.segmented.connect(last_settings_of(self.viewer).store_result)
+        self.live.changed.connect(self._live_runs.on_checked)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
@@ -181,6 +183,11 @@ class KMeansWidget(Fields):
             self.reset_choices()
             self.image.value = active
 
+    def _setting_fields(self) -> list[Any]:
+        """Return the fields that a result depends on, besides the image."""
+        options = [getattr(self, name) for name in OPTIONS]
+        return [*options, self.together, self.mask, self.stack, self.level]
+
     def _start_layer(self) -> Points | Labels | None:
         chosen = self.init.value
         return chosen if isinstance(chosen, Points | Labels) else None
@@ -197,9 +204,8 @@ class KMeansWidget(Fields):
 
     def _on_marks_changed(self) -> None:
         self._set_number_to_marks()
-        # As many marks as before, at other places.
-        self._asked = ()
-        self._on_setting_changed()
+        # Marks that moved give other colors, although no field has another value.
+        self._live_runs.run_again()
 
     def _layers_to_cluster(self) -> list[Image]:
         """Return the layers to cluster: the image, or the selected layers as its channels."""
@@ -335,44 +341,11 @@ class KMeansWidget(Fields):
 
     def _on_run_changed(self) -> None:
         self._update_fields()
-        if self._is_asked_again and not self._runner.is_running:
-            self._is_asked_again = False
-            if self._can_run():
-                self._run_live()
-
-    # -------------------------------------------------------------------- live
-
-    def _settings(self) -> list[Any]:
-        """Return the fields that a result depends on, beside the image."""
-        options = [getattr(self, name) for name in OPTIONS]
-        return [*options, self.together, self.mask, self.stack, self.level]
+        self._live_runs.on_run_changed()
 
     def _on_live_changed(self, live: bool) -> None:
-        self._asked = ()
-        if live:
-            self._on_setting_changed()
-        else:
-            self._is_asked_again = False
+        if not live:
             self._summary_cache.clear()
-
-    def _on_setting_changed(self, *_: Any) -> None:
-        """Run with the newest settings: now, or when the run that is under way is over."""
-        asked = tuple(field.value for field in self._settings())
-        # Choices that are offered anew are no change.
-        if not self.live.value or asked == self._asked or not self._can_run():
-            return
-        self._asked = asked
-        self._is_asked_again = self._runner.is_running
-        if self._is_asked_again:
-            self._runner.cancel_if_slow()
-        else:
-            self._run_live()
-
-    def _run_live(self) -> None:
-        try:
-            self._start()
-        except EXPECTED_ERRORS as error:
-            report_error(error)
 
     # ----------------------------------------------------------------- results
 
@@ -389,18 +362,13 @@ class KMeansWidget(Fields):
         """
         if self.result is None:
             raise ValueError("result must be there to be replaced, got None: run first.")
-        kinds = {type(layer) for layer in self.result.layers}
-        builders = ((Image, recolored_layers), (Labels, labels_layer))
-        wanted = tuple(build for kind, build in builders if kind in kinds)
-        self._show_outcome(self.result.task, outcome, wanted, update=True)
+        builders = builders_like(self.result.layers)
+        self._show_outcome(self.result.task, outcome, builders, update=True)
 
     def _show_outcome(
         self, task: Task, outcome: AnySegmentation, builders: tuple[Builder, ...], update: bool
     ) -> None:
-        layers: list[Layer] = []
-        for build in builders:
-            built = build(outcome, task.source)
-            layers += built if isinstance(built, list) else [built]
+        layers = build_layers(builders, outcome, task.source)
         self.result = Result(task, outcome, self.show_layers(layers, update=update))
         if task.start is not None:
             self.n_clusters.value = outcome.options.n_clusters
@@ -423,27 +391,11 @@ class KMeansWidget(Fields):
         tuple of napari.layers.Layer
             Those in the viewer that show them.
         """
-        with self.selection_kept():
-            return tuple(self._show(layer, update) for layer in layers)
+        return self._result_layers.show(layers, update=update)
 
-    def _show(self, layer: Layer, update: bool) -> Layer:
-        """Show a layer, in place of that of an earlier run if that is wanted."""
-        earlier = find_result(self.viewer.layers, layer) if update else None
-        if earlier is None:
-            return self.viewer.add_layer(layer)
-        update_layer(earlier, layer)
-        return earlier
-
-    @contextmanager
-    def selection_kept(self) -> Iterator[None]:
-        """Leave the selection, and with it the image to cluster, as it was."""
-        selection = self.viewer.layers.selection
-        selected, active = set(selection), selection.active
-        with selection.events.active.blocker(self._follow_selection):
-            yield
-            selection.intersection_update(selected)
-            selection.update(selected)
-            selection.active = active
+    def selection_kept(self) -> AbstractContextManager[None]:
+        """Leave the selection of layers, and with it the image to cluster, unchanged."""
+        return self._result_layers.selection_kept()
 
     # ----------------------------------------------------------------- closing
 
