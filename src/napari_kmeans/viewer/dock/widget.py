@@ -1,4 +1,4 @@
-"""The dock widget: what to cluster and how, a run in the background, layers as the result."""
+"""The dock widget: it runs the clustering in the background and shows the results as layers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PANELS: tuple[type[Panel], ...] = (
     ObjectsPanel,
     ExportPanel,
 )
-"""What stands folded below the form, from the top."""
+"""The panels that unfold below the form, from the top."""
 
 
 class KMeansWidget(Fields):
@@ -72,7 +72,7 @@ class KMeansWidget(Fields):
     Attributes
     ----------
     result : Result or None
-        What the latest run gave.
+        The result of the latest run.
     segmented : psygnal.Signal
         Emitted with the result once its layers are in the viewer.
 
@@ -86,7 +86,8 @@ class KMeansWidget(Fields):
     segmented = Signal(Result)
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        # The proxy that plugins are handed wraps every layer it gives out anew.
+        # napari gives plugins a proxy of the viewer, which returns a new wrapper for each
+        # access to a layer: layers could not be compared by identity. Use the viewer itself.
         super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
         self.result: Result | None = None
         self._summary_cache = SummaryCache()
@@ -106,26 +107,26 @@ class KMeansWidget(Fields):
         self._update_fields()
         warm_up()
 
-    # ------------------------------------------------------------ remembering
+    # --------------------------------------------------------- stored settings
 
     def _restore_settings(self) -> None:
-        """Take result and settings of the last dock in this viewer, as far as they still fit."""
-        memory = last_settings_of(self.viewer)
-        self.result = memory.result
-        for name, value in memory.settings.items():
+        """Restore the last result and settings of this viewer, as far as they still fit."""
+        stored = last_settings_of(self.viewer)
+        self.result = stored.result
+        for name, value in stored.settings.items():
             field = getattr(self, name)
             if isinstance(field, ComboBox):
-                # What there is to choose may depend on the fields before.
+                # The choices may depend on the fields that were restored before.
                 field.reset_choices()
                 if value not in field.choices:
                     continue
             field.value = value
 
     def _store_settings(self) -> None:
-        memory = last_settings_of(self.viewer)
+        stored = last_settings_of(self.viewer)
         for field in self:
             if field is not self.image and not isinstance(field, PushButton | ProgressBar):
-                memory.store(field.name, field.value)
+                stored.store(field.name, field.value)
 
     # ------------------------------------------------- following the viewer
 
@@ -164,7 +165,7 @@ class KMeansWidget(Fields):
         self._marks_watcher.watch(None)
 
     def reset_choices(self, *_: Any) -> None:
-        """Offer the layers there are now; what is chosen stays, also under a new name."""
+        """Offer the current layers. The chosen layer stays chosen, also under a new name."""
         for combo_box in (self.image, self.mask):
             offer_choices(combo_box)
         for fold in self.folds.values():
@@ -172,7 +173,7 @@ class KMeansWidget(Fields):
         self._update_fields()
 
     def _watch_edits(self, *_: Any) -> None:
-        """Watch all results for edits by hand, also the user's duplicates of them."""
+        """Watch the labels of results, and duplicates of these layers, for edits by hand."""
         for layer in self.viewer.layers:
             if isinstance(layer, Labels) and METADATA_KEY in layer.metadata:
                 watch_edits(layer)
@@ -188,17 +189,17 @@ class KMeansWidget(Fields):
         options = [getattr(self, name) for name in OPTIONS]
         return [*options, self.together, self.mask, self.stack, self.level]
 
-    def _start_layer(self) -> Points | Labels | None:
+    def _marks_layer(self) -> Points | Labels | None:
         chosen = self.init.value
         return chosen if isinstance(chosen, Points | Labels) else None
 
     def _follow_marks(self, *_: Any) -> None:
-        self._marks_watcher.watch(self._start_layer())
+        self._marks_watcher.watch(self._marks_layer())
         self._set_number_to_marks()
 
     def _set_number_to_marks(self) -> None:
-        """Ask for as many clusters as are pointed at."""
-        layer = self._start_layer()
+        """Set the number of clusters to the number of marks, if it is known and not 0."""
+        layer = self._marks_layer()
         if layer is not None:
             self.n_clusters.value = count_starts(layer) or self.n_clusters.value
 
@@ -208,7 +209,7 @@ class KMeansWidget(Fields):
         self._live_runs.run_again()
 
     def _layers_to_cluster(self) -> list[Image]:
-        """Return the layers to cluster: the image, or the selected layers as its channels."""
+        """Return the layers to cluster: the image, or the selected layers as channels."""
         return self._selected_layers() if self._combines_layers() else [self.image.value]
 
     def _selected_layers(self) -> list[Layer]:
@@ -223,25 +224,25 @@ class KMeansWidget(Fields):
         return self.together.value and self._can_combine_layers()
 
     def _set_normalize(self, together: bool) -> None:
-        """Let channels count alike, unless the user wants otherwise."""
+        """Set the default: scale channels of several layers, so that all have the same weight."""
         self.normalize.value = "percentile" if together else Options.normalize
 
     def _update_fields(self, *_: Any) -> None:
-        """Show the fields that apply to the image, and enable what can be done."""
+        """Show the fields that apply to the image, and enable those that have an effect."""
         image, running = self.image.value, self._runner.is_running
         for combo_box in (self.level, self.init):
             offer_choices(combo_box)
-        is_free = self._start_layer() is None
+        has_no_marks = self._marks_layer() is None
         for field in (self.n_clusters, self.n_clusters_slider, self.n_init):
-            field.enabled = is_free
+            field.enabled = has_no_marks
         show_row(self.stack, image is not None and image.ndim > 2)
         show_row(self.level, image is not None and image.multiscale)
         self.together.visible = self._can_combine_layers()
         show_row(self.normalize, self._combines_layers())
         self.color_space.enabled = image is not None and image.rgb
         self.coreset_size.enabled = self.method.value == "coreset"
-        each = image is not None and image.ndim > 2 and self.stack.value == EACH
-        self.add_points.enabled = self.coreset_size.enabled and not each
+        is_each = image is not None and image.ndim > 2 and self.stack.value == EACH
+        self.add_points.enabled = self.coreset_size.enabled and not is_each
         self.run_button.enabled = self._can_run() and not running
         self.cancel_button.enabled = running
 
@@ -256,9 +257,9 @@ class KMeansWidget(Fields):
         Returns
         -------
         SegmentationWorker
-            Emits `returned` with the Segmentation (of each slice, the
-            StackSegmentation) once its layers are in the
-            viewer, `errored` with an exception, and in every case `finished`.
+            Emits `returned` with the Segmentation, or with the StackSegmentation if each
+            slice is clustered by itself, once its layers are in the viewer. Emits `errored`
+            with an exception, and always `finished` at the end.
 
         Raises
         ------
@@ -273,7 +274,7 @@ class KMeansWidget(Fields):
         return self._start()
 
     def task(self) -> Task:
-        """Return what a run would do now: the pixels and the options, as they are.
+        """Return the task that a run would have now: the pixels and the options.
 
         Raises
         ------
@@ -286,7 +287,7 @@ class KMeansWidget(Fields):
         return Task.of(
             self._layers_to_cluster(),
             self._options(),
-            start=self._start_layer(),
+            start=self._marks_layer(),
             mask=self.mask.value,
             level=None if self.level.value == AUTO else self.level.value,
             stack=stack_to_fit(self.stack.value, layer),
@@ -302,36 +303,36 @@ class KMeansWidget(Fields):
         return worker
 
     def cancel(self) -> None:
-        """Stop the run, if there is one; nothing is added to the viewer."""
+        """Stop the run, if there is one. No layer is added to the viewer."""
         self.cancel_button.enabled = False
         self._runner.cancel()
 
     def _options(self) -> Options:
-        """Return the options in the fields, with the defaults of those that do not apply.
+        """Return the options of the fields, with defaults for fields that do not apply.
 
         Raises
         ------
         TypeError, ValueError
-            If a field has a value that the option cannot have.
+            If the value of a field is not valid for its option.
         """
         values = {name: getattr(self, name).value for name in OPTIONS}
         if not self.color_space.enabled:
             values["color_space"] = Options.color_space
         if not self._combines_layers():
             values["normalize"] = Options.normalize
-        if self._start_layer() is not None:
+        if self._marks_layer() is not None:
             # The worker reads the marks, whose colors then replace the option.
             values["init"] = Options.init
         return Options(**values)
 
     def _chosen_builders(self) -> tuple[Builder, ...]:
-        """Return what makes the layers that are asked for, from the bottom to the top."""
-        wanted = (
+        """Return the builders of the layers to add, from the bottom to the top."""
+        choices = (
             (self.add_recolored.value, recolored_layers),
             (self.add_labels.value, labels_layer),
             (self.add_points.value and self.add_points.enabled, coreset_layer),
         )
-        return tuple(builder for yes, builder in wanted if yes)
+        return tuple(builder for is_chosen, builder in choices if is_chosen)
 
     def _on_run_clicked(self) -> None:
         try:
@@ -353,7 +354,7 @@ class KMeansWidget(Fields):
         self._show_outcome(run.task, outcome, run.builders, run.update)
 
     def show_outcome(self, outcome: AnySegmentation) -> None:
-        """Show what was made of the latest result, in place of it.
+        """Show another outcome of the latest task, in place of the latest result.
 
         Raises
         ------
@@ -361,7 +362,7 @@ class KMeansWidget(Fields):
             If there is no result.
         """
         if self.result is None:
-            raise ValueError("result must be there to be replaced, got None: run first.")
+            raise ValueError("result must be a Result, got None: run first.")
         builders = builders_like(self.result.layers)
         self._show_outcome(self.result.task, outcome, builders, update=True)
 
@@ -377,19 +378,19 @@ class KMeansWidget(Fields):
             fold.refresh()
 
     def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
-        """Show layers of a result; what is selected stays so.
+        """Show layers of a result, and leave the selection unchanged.
 
         Parameters
         ----------
         layers : sequence of napari.layers.Layer
             From the bottom to the top.
         update : bool
-            Whether those of an earlier run on the same source are changed in place.
+            Whether layers of an earlier run on the same source are changed in place.
 
         Returns
         -------
         tuple of napari.layers.Layer
-            Those in the viewer that show them.
+            The layers in the viewer: those that were added, and those that were updated.
         """
         return self._result_layers.show(layers, update=update)
 
@@ -400,11 +401,11 @@ class KMeansWidget(Fields):
     # ----------------------------------------------------------------- closing
 
     def _on_parent_changed(self, parent: Any) -> None:
-        """Stop the run when the dock is closed, which takes this widget out of it."""
+        """Stop the run when the dock is closed: napari then removes this widget from its parent."""
         if parent is None:
             self.cancel()
 
     def _on_destroyed(self) -> None:
-        """Stop the run when the window is gone; nothing of Qt may be touched any more."""
+        """Stop the run when the window is deleted. Qt objects must not be used any more."""
         self._disconnect()
         self._runner.cancel_and_disconnect()
