@@ -1,4 +1,4 @@
-"""A result as a script: Python that reads the image and segments it in the same way."""
+"""Write a Python script that reads an image and segments it with the same options again."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ _NUMPY = "import numpy as np"
 
 @dataclass(frozen=True)
 class Part:
-    """What of an image was clustered, where that is not all of it at once.
+    """The part of an image that was clustered, by default the whole image at once.
 
     Attributes
     ----------
     level : int
-        Which of the levels was fitted, 0 being the finest.
+        The level that was fitted; 0 is the finest.
     n_levels : int
-        How many there are; more than one are painted, and make lists.
+        The number of levels. If there are several, all are painted, and the labels and
+        the recolored image are lists.
     index : tuple, for each level a tuple of int and None
-        Where a single slice was clustered, its index in each level: None stands
-        for all of an axis.
+        If a single slice was clustered, its index in each level. None stands for the
+        whole axis.
     each : bool
         Whether each slice was clustered by itself, by `segment_slices`.
     """
@@ -54,45 +55,46 @@ def to_python(
     joined: Mapping[int, int] | None = None,
     part: Part = Part(),
 ) -> str:
-    """Return a script that gives the same result again.
+    """Return a Python script that computes the same result again.
 
     Parameters
     ----------
     options : Options
-        Of the segmentation; those that are not the defaults are written out.
+        The options of the segmentation. The script contains those that differ from the
+        defaults, and always `n_clusters`.
     name : str or sequence of str, default "image"
-        What the image is called, as a napari layer is. Several layers are
-        stacked as the channels of one image, along its last axis.
+        The name of the image, for example that of its napari layer. Several names are
+        those of layers that are stacked as the channels of one image, along its last axis.
     path : str, path or sequence of str, optional
-        The file, or directory of zarr, that the image was read from, or that of
-        each layer. Where one is missing or not named, the script loads
-        ``image.npy`` and says how to save it.
+        The file or zarr directory of the image, or of each layer. If one does not exist
+        or is None, the script loads ``image.npy``, and a comment explains how to save
+        that file.
     sample : str, optional
-        The sample of this package that the image is: a key of `SAMPLES`.
+        The name of the sample image of this package: a key of `SAMPLES`.
     rgb, channel_axis
-        As they were given to `segment`; name one of them, for a guess may fail.
+        The arguments of `segment`. Give one of them: `segment` may guess wrong.
     mask : bool or str, default False
-        Whether there was a mask; the script loads it from ``mask.npy``, and
-        for each level where there are more. A str is what it, or the list of
-        them, is called in napari's console.
+        Whether there was a mask. The script loads the mask from ``mask.npy``, or for
+        several levels from one file for each level. A str is the expression of the mask,
+        or of the list of masks, in napari's console.
     groups : sequence of int, optional
-        The groups in which `merge_clusters` joined clusters afterwards.
+        The groups with which `merge_clusters` merged clusters afterwards.
     joined : mapping of int to int, optional
-        Labels that were given to others after that, ``{gone: kept}``; no label
-        is renumbered by it, and the table that is printed is the one before.
+        Labels that were merged by hand after that, ``{label: new label}``. The other
+        labels keep their numbers, and the script prints the table before this merge.
     part : Part
-        The level, the slice, or each slice, that was clustered.
+        The level and the slices that were clustered.
 
     Returns
     -------
     str
-        The text of the script. It ends with `segmentation`, `labels` and
+        The text of the script. The script defines `segmentation`, `labels` and
         `recolored`, and prints the table.
 
     Raises
     ------
     ValueError
-        If there is no such sample.
+        If `sample` is not the name of a sample.
 
     Examples
     --------
@@ -100,91 +102,94 @@ def to_python(
     """
     if sample is not None and sample not in SAMPLES:
         raise ValueError(
-            f"sample must be one of {', '.join(SAMPLES)}, got {sample!r}: name one of these."
+            f"sample must be one of {', '.join(SAMPLES)}, got {sample!r}: choose one of these."
         )
     names = [name] if isinstance(name, str) else list(name)
-    imports, body = _reading(names, path, sample, part)
+    imports, body = _lines_to_read(names, path, sample, part)
     if mask:
         imports.append(_NUMPY)
-        body += ["", *_masking(mask, part)]
-    body += ["", *_segmenting(options, _where(rgb, channel_axis, mask, part), part)]
+        body += ["", *_lines_to_load_mask(mask, part)]
+    body += [
+        "",
+        *_lines_to_segment(options, _input_arguments(rgb, channel_axis, mask, part), part),
+    ]
     if groups is not None:
         numbers = [int(group) for group in groups]
         body.append(f"segmentation = merge_clusters(segmentation, {numbers})")
-    body += _painting(bool(mask), part)
+    body += _lines_of_results(bool(mask), part)
     if joined:
         imports.append(_NUMPY)
-        body += _joining(joined, part)
+        body += _lines_to_merge_labels(joined, part)
     body.append("print(segmentation.table.to_string(index=False))")
-    verbs = [*(["merge_clusters"] if groups is not None else []), _verb(part)]
-    imports.append(f"from napari_kmeans import {', '.join(verbs)}")
-    title = f"# The clusters of {' + '.join(names)!r}, as napari-kmeans {__version__} found them."
-    return "\n".join([title, *_sorted(imports), "", *body, ""])
+    functions = [*(["merge_clusters"] if groups is not None else []), _function_name(part)]
+    imports.append(f"from napari_kmeans import {', '.join(functions)}")
+    title = f"# The clusters of {' + '.join(names)!r}, as computed by napari-kmeans {__version__}."
+    return "\n".join([title, *_group_imports(imports), "", *body, ""])
 
 
-def _verb(part: Part) -> str:
+def _function_name(part: Part) -> str:
     return "segment_slices" if part.each else "segment"
 
 
-def _where(
+def _input_arguments(
     rgb: bool | None, channel_axis: int | None, mask: bool | str, part: Part
 ) -> dict[str, str]:
-    """Return the arguments that say what the pixels are."""
-    where = {}
+    """Return the code of the arguments that describe the image and its mask."""
+    arguments = {}
     if channel_axis is not None:
-        where["channel_axis"] = repr(int(channel_axis))
+        arguments["channel_axis"] = repr(int(channel_axis))
     elif rgb is not None:
-        where["rgb"] = repr(bool(rgb))
+        arguments["rgb"] = repr(bool(rgb))
     if mask:
-        where["mask"] = "mask" if part.n_levels == 1 else f"masks[{part.level}]"
-    return where
+        arguments["mask"] = "mask" if part.n_levels == 1 else f"masks[{part.level}]"
+    return arguments
 
 
-def _reading(
+def _lines_to_read(
     names: list[str], path: Any, sample: str | None, part: Part
 ) -> tuple[list[str], list[str]]:
-    """Return the imports and the lines that read the image, or all of its levels."""
+    """Return the imports and the lines that read the image or all of its levels."""
     if sample is not None:
         imports, image = [f"from napari_kmeans.samples import {sample}"], f"{sample}()"
         return imports, _image_lines(image, part)
     paths: list[Any] = [path] if path is None or isinstance(path, str | os.PathLike) else [*path]
-    # The levels of several files are too much for a line.
-    known = all(each is not None and os.path.exists(each) for each in paths)
-    if known and len(paths) == len(names) and part.n_levels == 1:
-        return _reading_files([os.path.abspath(each) for each in paths], part)
-    if known and len(paths) == len(names) == 1:
-        imports, image = _reader(os.path.abspath(paths[0]))
+    # No function reads the levels of several files as one image: load arrays instead.
+    exist = all(each is not None and os.path.exists(each) for each in paths)
+    if exist and len(paths) == len(names) and part.n_levels == 1:
+        return _lines_to_read_files([os.path.abspath(each) for each in paths], part)
+    if exist and len(paths) == len(names) == 1:
+        imports, image = _read_image_call(os.path.abspath(paths[0]))
         return imports, _level_lines([f"levels = {image}.levels"], part)
-    return [_NUMPY], _loading_image(names, part)
+    return [_NUMPY], _lines_to_load_image(names, part)
 
 
-def _reader(path: str) -> tuple[list[str], str]:
+def _read_image_call(path: str) -> tuple[list[str], str]:
     imports = ["from pathlib import Path", "from napari_kmeans.files import read_image"]
     return imports, f"read_image(Path({path!r}))"
 
 
-def _reading_files(paths: list[str], part: Part) -> tuple[list[str], list[str]]:
+def _lines_to_read_files(paths: list[str], part: Part) -> tuple[list[str], list[str]]:
     if len(paths) == 1:
-        imports, image = _reader(paths[0])
+        imports, image = _read_image_call(paths[0])
         return imports, _image_lines(f"{image}.pixels", part)
-    imports, _ = _reader("")
+    imports, _ = _read_image_call("")
     lines = ["paths = [", *(f"    {path!r}," for path in paths), "]"]
     image = "np.stack([read_image(Path(path)).pixels for path in paths], axis=-1)"
     return [*imports, _NUMPY], [*lines, *_image_lines(image, part)]
 
 
-def _loading_image(names: list[str], part: Part) -> list[str]:
+def _lines_to_load_image(names: list[str], part: Part) -> list[str]:
     meaning = f"the pixels of {' + '.join(names)!r}"
     if part.n_levels == 1:
-        lines = _filling_in("image", meaning, _in_console(names, ""))
+        lines = _saving_comment("image", meaning, _console_expression(names, ""))
         return [*lines, *_image_lines('np.load("image.npy")', part)]
     levels = range(part.n_levels)
-    expressions = [_in_console(names, f"[{level}]") for level in levels]
-    return _level_lines(_loading_levels("image", "levels", meaning, expressions), part)
+    expressions = [_console_expression(names, f"[{level}]") for level in levels]
+    return _level_lines(_lines_to_load_levels("image", "levels", meaning, expressions), part)
 
 
-def _in_console(names: list[str], level: str) -> str:
-    """Return what the pixels of layers are called in napari's console."""
+def _console_expression(names: list[str], level: str) -> str:
+    """Return the expression for the pixels of layers in napari's console."""
     layers = [f"viewer.layers[{name!r}].data{level}" for name in names]
     if len(layers) == 1:
         return layers[0]
@@ -192,45 +197,47 @@ def _in_console(names: list[str], level: str) -> str:
 
 
 def _image_lines(image: str, part: Part) -> list[str]:
-    return [f"image = {image}{_indexed(part, 0)}"]
+    return [f"image = {image}{_index_text(part, 0)}"]
 
 
 def _level_lines(lines: list[str], part: Part) -> list[str]:
-    """Return lines that read `levels`, and those that take what was clustered of them."""
+    """Return the lines that read `levels` and select the clustered part of each level."""
     if part.index:
-        parts = [f"levels[{level}]{_indexed(part, level)}" for level in range(part.n_levels)]
+        parts = [f"levels[{level}]{_index_text(part, level)}" for level in range(part.n_levels)]
         lines = [*lines, f"levels = [{', '.join(parts)}]"]
     return [*lines, f"image = levels[{part.level}]"]
 
 
-def _indexed(part: Part, level: int) -> str:
-    """Write the index of the slice, without the axes at the end that are taken whole."""
+def _index_text(part: Part, level: int) -> str:
+    """Return the index of the slice as code, without colons at the end."""
     places = [":" if place is None else str(int(place)) for place in (part.index or [()])[level]]
     while places and places[-1] == ":":
         places.pop()
     return f"[{', '.join(places)}]" if places else ""
 
 
-def _masking(mask: bool | str, part: Part) -> list[str]:
+def _lines_to_load_mask(mask: bool | str, part: Part) -> list[str]:
     meaning = "the mask, nonzero where a pixel was clustered"
     expression = mask if isinstance(mask, str) else "the_mask"
     if part.n_levels == 1:
-        return [*_filling_in("mask", meaning, expression), 'mask = np.load("mask.npy")']
+        return [*_saving_comment("mask", meaning, expression), 'mask = np.load("mask.npy")']
     expressions = [f"{expression}[{level}]" for level in range(part.n_levels)]
-    return _loading_levels("mask", "masks", meaning, expressions)
+    return _lines_to_load_levels("mask", "masks", meaning, expressions)
 
 
-def _filling_in(file: str, meaning: str, expression: str) -> list[str]:
+def _saving_comment(file: str, meaning: str, expression: str) -> list[str]:
     return [
-        f"# Fill in {meaning}: a file that napari's console saves by",
+        f"# Fill in {meaning}. Save the file in napari's console:",
         f'#     import numpy; numpy.save("{file}.npy", {expression})',
     ]
 
 
-def _loading_levels(what: str, result: str, meaning: str, expressions: list[str]) -> list[str]:
-    """Return the lines that load the levels of an image or a mask from a file each."""
+def _lines_to_load_levels(
+    what: str, result: str, meaning: str, expressions: list[str]
+) -> list[str]:
+    """Return the lines that load the levels of an image or a mask, each from its own file."""
     return [
-        f"# Fill in {meaning}, the finest level first: files that napari's console saves by",
+        f"# Fill in {meaning}, the finest level first. Save the files in napari's console:",
         "#     import numpy",
         *(
             f'#     numpy.save("{what}-{level}.npy", {expression})'
@@ -240,8 +247,8 @@ def _loading_levels(what: str, result: str, meaning: str, expressions: list[str]
     ]
 
 
-def _painting(mask: bool, part: Part) -> list[str]:
-    """Return the lines that name the labels and the recolored image, of all levels."""
+def _lines_of_results(mask: bool, part: Part) -> list[str]:
+    """Return the lines that define `labels` and `recolored`, with all levels."""
     own = "segmentation.labels, segmentation.recolored"
     if part.n_levels == 1:
         return [f"labels, recolored = {own}"]
@@ -256,51 +263,51 @@ def _painting(mask: bool, part: Part) -> list[str]:
     ]
 
 
-def _joining(joined: Mapping[int, int], part: Part) -> list[str]:
-    """Return the lines that give labels to others."""
-    lines = ["# Clusters that were merged by hand."]
-    for kept in sorted(set(joined.values())):
-        gone = sorted(label for label, now in joined.items() if now == kept)
-        given = f"np.where(np.isin({{0}}, {gone}), {kept}, {{0}})"
+def _lines_to_merge_labels(joined: Mapping[int, int], part: Part) -> list[str]:
+    """Return the lines that replace labels that were merged by hand."""
+    lines = ["# Merge the clusters that were merged by hand."]
+    for target in sorted(set(joined.values())):
+        merged = sorted(label for label, new in joined.items() if new == target)
+        code = f"np.where(np.isin({{0}}, {merged}), {target}, {{0}})"
         if part.n_levels == 1:
-            lines.append(f"labels = {given.format('labels')}")
+            lines.append(f"labels = {code.format('labels')}")
         else:
-            lines.append(f"labels = [{given.format('level')} for level in labels]")
+            lines.append(f"labels = [{code.format('level')} for level in labels]")
     return lines
 
 
-def _segmenting(options: Options, where: dict[str, str], part: Part) -> list[str]:
+def _lines_to_segment(options: Options, arguments: dict[str, str], part: Part) -> list[str]:
     """Return the lines that segment the image."""
-    given = {
-        name: _text(getattr(options, name))
+    values = {
+        name: _to_code(getattr(options, name))
         for name, info in OPTIONS.items()
-        if name == "n_clusters" or _differs(getattr(options, name), info.default)
+        if name == "n_clusters" or _is_not_default(getattr(options, name), info.default)
     }
     lines = []
     if options.random_state is None:
-        lines.append("# The seed was drawn anew (random_state=None): another run may differ.")
-    return [*lines, *_call("segmentation", _verb(part), {**given, **where})]
+        lines.append("# The seed was random (random_state=None): another run may differ.")
+    return [*lines, *_call_lines("segmentation", _function_name(part), {**values, **arguments})]
 
 
-def _differs(value: Any, default: Any) -> bool:
+def _is_not_default(value: Any, default: Any) -> bool:
     return isinstance(value, np.ndarray) or value != default
 
 
-def _text(value: Any) -> str:
-    """Write a value as Python; floats so that they are read back exactly."""
+def _to_code(value: Any) -> str:
+    """Return a value as Python code that gives exactly the same floats."""
     if not isinstance(value, np.ndarray):
         return repr(value)
     rows = "".join(f"        {row},\n" for row in value.tolist())
     return f"[\n{rows}    ]"
 
 
-def _call(result: str, function: str, arguments: dict[str, str]) -> list[str]:
-    given = [f"    {name}={value}," for name, value in arguments.items()]
-    return [f"{result} = {function}(", "    image,", *given, ")"]
+def _call_lines(result: str, function: str, arguments: dict[str, str]) -> list[str]:
+    lines = [f"    {name}={value}," for name, value in arguments.items()]
+    return [f"{result} = {function}(", "    image,", *lines, ")"]
 
 
-def _sorted(imports: list[str]) -> list[str]:
-    """Return each import once, the standard library's first, in groups."""
+def _group_imports(imports: list[str]) -> list[str]:
+    """Return each import once, in groups: the standard library, numpy, this package."""
     groups = ("from pathlib", "import numpy", "from napari_kmeans")
     lines = []
     for group in groups:

@@ -224,7 +224,7 @@ class TestTogether:
         assert all(f"wrote {out / name}" in printed.out for name in _names(out))
 
     def test_images_beyond_the_memory_limit_are_read_again(self, paths, images, out, monkeypatch):
-        monkeypatch.setattr(jobs, "HELD", 7000)
+        monkeypatch.setattr(jobs, "MAX_BYTES_IN_MEMORY", 7000)
         assert main([*paths, "-k", "4", "-o", str(out)]) == 0
         self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
 
@@ -248,10 +248,23 @@ class TestTogether:
         arguments = [*paths, str(tmp_path / "other.tif"), "-k", "2", "-o", str(out)]
         assert main(arguments) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("napari-kmeans: cannot cluster the images as one: ")
+        what = "channels" if other.ndim == 2 else "dtype"
+        expected = f"{tmp_path / 'other.tif'} must have the {what} of {paths[0]}, "
+        assert line.startswith(f"napari-kmeans: cannot cluster the images as one: {expected}")
         assert line.endswith("; --each clusters each by itself.")
         assert not out.exists()
         assert main([*arguments, "--each"]) == 0
+
+    def test_a_damaged_chunk_is_reported_with_its_file(self, paths, tmp_path, out, capsys):
+        scan, unreadable = tmp_path / "scan.zarr", tmp_path / "unreadable.png"
+        zarr.create_array(scan, data=_noise(700, 600, 3), chunks=(256, 256, 3))
+        (scan / "c" / "1" / "1" / "0").write_bytes(b"no chunk")
+        unreadable.write_text("no image")
+        assert main([str(unreadable), paths[0], str(scan), "-k", "2", "-o", str(out)]) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("napari-kmeans: cannot cluster the images as one: ")
+        assert f" of {scan} cannot be read" in line
+        assert not out.exists()
 
     def test_an_image_named_like_the_shared_model_gets_a_number(self, paths, tmp_path, out):
         odd = tmp_path / "napari-kmeans.png"
@@ -342,8 +355,8 @@ class TestModel:
 
     def test_options_include_the_scaling_of_the_model(self, tmp_path, quadrants):
         model = segment(quadrants, 4, rgb=True, normalize="zscore").model
-        job = jobs.Job("photo", "photo", lambda: Picture(quadrants, rgb=True))
-        (outcome,) = jobs.Plan.of_model(model).run([job])
+        job = jobs.ImageJob("photo", "photo", lambda: Picture(quadrants, rgb=True))
+        (outcome,) = jobs.Workflow.of_model(model).run([job])
         expected = Options(n_clusters=4, normalize="zscore")
         assert outcome.seg.options.to_dict() == expected.to_dict()
 
@@ -969,10 +982,10 @@ class TestViewer:
             tmp_path / "unit.zarr", data=_noise(2100, 90, 3) / 255, chunks=(512, 90, 3)
         )
         model = segment(quadrants, 3, rgb=True).model
-        plan = jobs.Plan.of_model(model)
-        job = jobs.Job("unit", "unit.zarr", lambda: read_image(tmp_path / "unit.zarr"))
-        outcomes = list(plan.run([job]))
-        fill_viewer(make_napari_viewer(), outcomes, plan.options)
+        workflow = jobs.Workflow.of_model(model)
+        job = jobs.ImageJob("unit", "unit.zarr", lambda: read_image(tmp_path / "unit.zarr"))
+        outcomes = list(workflow.run([job]))
+        fill_viewer(make_napari_viewer(), outcomes, workflow.options)
         assert capsys.readouterr().err.count("unit.zarr: image holds float64 values up to") == 1
 
     def test_channels_of_a_multiscale_image_become_layers(self, make_napari_viewer, tmp_path):

@@ -1,4 +1,4 @@
-"""Layers without a window: snapshots, results, updates in place, masks."""
+"""Layers without a window: snapshots of sources, results, updates in place, masks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def volume(steps):
 # ------------------------------------------------------------------- results
 
 
-def test_two_layers_of_one_call(picture, quadrant_labels):
+def test_segment_layer_returns_labels_and_recolored_layers(picture, quadrant_labels):
     labels, recolored = segment_layer(picture, n_clusters=4)
     assert (type(labels), labels.name) == (Labels, "picture labels")
     assert (type(recolored), recolored.name) == (Image, "picture recolored")
@@ -69,11 +69,11 @@ def test_two_layers_of_one_call(picture, quadrant_labels):
     assert (recolored.data.shape, recolored.data.dtype) == (picture.data.shape, np.uint8)
 
 
-def test_options_reach_the_clustering(picture, quadrants):
+def test_segment_layer_passes_options_and_mask(picture, quadrants):
     start = quadrants[[0, 0, 19, 19], [0, 20, 0, 20]]
     mask = np.zeros((20, 21), dtype=bool)
     mask[:, :15] = True
-    told = []
+    steps = []
     options = {
         "color_space": "lab",
         "method": "full",
@@ -85,29 +85,33 @@ def test_options_reach_the_clustering(picture, quadrants):
         "random_state": 7,
     }
     labels, _ = segment_layer(
-        picture, 4, mask=mask, progress=lambda *steps: told.append(steps), **options
+        picture,
+        4,
+        mask=mask,
+        progress=lambda *done_and_total: steps.append(done_and_total),
+        **options,
     )
     stored = labels.metadata[METADATA_KEY]["options"]
     others = {"normalize": "none", "balance": 0.0}
     assert stored == {"n_clusters": 4, **options, **others, "init": start.tolist()}
     assert not labels.data[:, 15:].any()
     assert labels.data[:, :15].all()
-    assert told
+    assert steps
 
 
 @pytest.mark.parametrize("stack", ["whole", "each"])
-def test_lab_of_wide_integers_is_refused_in_a_layer(quadrants, stack):
+def test_lab_of_int32_layer_raises(quadrants, stack):
     layer = Image(np.stack([quadrants] * 2).astype(np.int32), rgb=True)
     with pytest.raises(ValueError, match=r"color_space must be .* got 'lab' for int32"):
         segment_layer(layer, 3, color_space="lab", stack=stack)
 
 
-def test_anything_but_an_image_layer_is_refused(quadrant_labels):
+def test_labels_layer_as_source_raises(quadrant_labels):
     with pytest.raises(TypeError, match="layer must be an Image layer, got <Labels layer"):
         segment_layer(Labels(quadrant_labels))
 
 
-def test_label_colors_are_those_of_the_recolored_pixels_gray(steps):
+def test_label_colors_match_displayed_gray_values(steps):
     layer = Image(steps, rgb=False, colormap="viridis", contrast_limits=(2_000, 40_000), gamma=0.7)
     labels, recolored, _ = results(layer)
     for label, level in enumerate((0, (18_000 / 38_000) ** 0.7, 1), start=1):
@@ -123,14 +127,14 @@ def test_label_0_is_transparent(picture):
     assert label_color(labels, 0)[3] == 0
 
 
-def test_alpha_has_no_part_in_the_label_colors(quadrants):
+def test_label_colors_ignore_alpha(quadrants):
     alpha = np.full((20, 21, 1), 128, dtype=np.uint8)
     labels, recolored, _ = results(Image(np.concatenate([quadrants, alpha], axis=-1), rgb=True), 4)
     np.testing.assert_array_equal(recolored.data[..., 3], alpha[..., 0])
     np.testing.assert_allclose(label_color(labels, 4), [0.94, 0.9, 0.86, 1], atol=0.01)
 
 
-def test_features_are_the_table(picture):
+def test_features_contain_the_table(picture):
     labels, _ = segment_layer(picture, n_clusters=4)
     assert labels.features["index"].tolist() == [1, 2, 3, 4]
     assert labels.features["pixels"].tolist() == [100, 110, 100, 110]
@@ -138,33 +142,33 @@ def test_features_are_the_table(picture):
     assert {"mean red", "mean green", "mean blue", "color"} <= set(labels.features)
 
 
-def test_metadata_is_enough_to_run_again(picture):
+def test_metadata_suffices_to_repeat_the_run(picture):
     labels, recolored, points = results(picture, 4, random_state=3)
     for layer, kind in ((labels, "labels"), (recolored, "recolored"), (points, "coreset")):
-        told = layer.metadata[METADATA_KEY]
-        assert (told["kind"], told["source"]) == (kind, "picture")
-        assert told["source_id"] == str(picture.unique_id)
-        assert told["version"] == napari_kmeans.__version__
-        assert json.loads(json.dumps(told)) == told
-    again = segment(picture.data, rgb=told["model"]["rgb"], **told["options"])
+        stored = layer.metadata[METADATA_KEY]
+        assert (stored["kind"], stored["source"]) == (kind, "picture")
+        assert stored["source_id"] == str(picture.unique_id)
+        assert stored["version"] == napari_kmeans.__version__
+        assert json.loads(json.dumps(stored)) == stored
+    again = segment(picture.data, rgb=stored["model"]["rgb"], **stored["options"])
     np.testing.assert_array_equal(again.labels, labels.data)
-    model = napari_kmeans.KMeansModel.from_dict(told["model"])
+    model = napari_kmeans.KMeansModel.from_dict(stored["model"])
     np.testing.assert_array_equal(model.predict(picture.data), labels.data)
 
 
-# --------------------------------------------------------- place in the world
+# ---------------------------------------------------------- world coordinates
 
 
 @pytest.mark.parametrize("place", PLACES_2D.values(), ids=PLACES_2D)
 @pytest.mark.parametrize("rgb", [True, False])
-def test_results_lie_where_the_picture_lies(quadrants, place, rgb):
+def test_results_have_coordinates_of_the_picture(quadrants, place, rgb):
     check_place(Image(quadrants if rgb else quadrants[..., 0], rgb=rgb, **place))
 
 
-# napari says so of any volume that is turned out of its slices.
+# napari warns for each volume that is rotated out of its slice planes.
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.parametrize("place", PLACES_3D.values(), ids=PLACES_3D)
-def test_results_lie_where_the_volume_lies(steps, place):
+def test_results_have_coordinates_of_the_volume(steps, place):
     check_place(Image(steps, rgb=False, **place))
 
 
@@ -179,7 +183,7 @@ def check_place(layer):
         np.testing.assert_allclose(result.data_to_world(corner), layer.data_to_world(corner))
 
 
-def test_an_update_moves_earlier_results_to_where_the_source_is_now(picture):
+def test_update_moves_results_with_their_source(picture):
     labels, recolored, points = results(picture)
     for name, value in {**PLACES_2D["rotated"], "units": ("mm", "mm")}.items():
         setattr(picture, name, value)
@@ -193,7 +197,7 @@ def test_an_update_moves_earlier_results_to_where_the_source_is_now(picture):
 # ------------------------------------------------------------------ coreset
 
 
-def test_points_of_the_coreset(volume):
+def test_coreset_points_have_labels_weights_and_colors(volume):
     labels, _, points = results(volume, 3, coreset_size=20)
     assert isinstance(points, Points)
     assert points.name == "volume coreset"
@@ -207,7 +211,7 @@ def test_points_of_the_coreset(volume):
     assert (np.diff(points.size[order]) >= 0).all()
 
 
-def test_points_of_a_full_run_do_not_exist(picture):
+def test_coreset_layer_of_full_run_raises(picture):
     segmentation = segment(picture.data, 4, rgb=True, method="full")
     with pytest.raises(ValueError, match='method must be "coreset"'):
         coreset_layer(segmentation, Source.of(picture))
@@ -216,7 +220,7 @@ def test_points_of_a_full_run_do_not_exist(picture):
 # --------------------------------------------------------------- in place
 
 
-def test_results_are_found_by_what_the_metadata_say(picture, quadrants):
+def test_find_result_compares_metadata_not_names(picture, quadrants):
     labels, recolored, points = results(picture)
     labels.name, recolored.name = "renamed", "picture labels"
     strangers = [
@@ -230,12 +234,12 @@ def test_results_are_found_by_what_the_metadata_say(picture, quadrants):
     assert find_result(strangers, labels) is None
 
 
-def test_the_latest_of_several_results_is_updated(picture):
+def test_find_result_returns_the_latest_result(picture):
     first, second = results(picture)[0], results(picture)[0]
     assert find_result([first, second], results(picture)[0]) is second
 
 
-def test_a_result_of_other_dimensions_is_not_updated(picture, steps):
+def test_find_result_skips_results_of_other_dimensions(picture, steps):
     labels, recolored, _ = results(picture)
     source = Source.of(picture)
     volume = Source(**{**vars(source), "levels": (steps,), "rgb": False, "spatial": {}})
@@ -244,7 +248,7 @@ def test_a_result_of_other_dimensions_is_not_updated(picture, steps):
     assert find_result([recolored], recolored_layers(segmentation, volume)[0]) is None
 
 
-def test_an_update_brings_data_colors_table_and_provenance(picture):
+def test_update_replaces_data_colors_table_and_metadata(picture):
     earlier = results(picture, 2, coreset_size=50)
     earlier[0].name = "mine"
     earlier[0].metadata["note"] = "kept"
@@ -264,7 +268,7 @@ def test_an_update_brings_data_colors_table_and_provenance(picture):
 # ----------------------------------------------------------------- snapshots
 
 
-def test_a_source_stays_what_it_was(picture):
+def test_source_is_not_affected_by_later_layer_changes(picture):
     source = Source.of(picture)
     data = picture.data
     picture.name, picture.data = "other", np.zeros((5, 5, 3), dtype=np.uint8)
@@ -275,7 +279,7 @@ def test_a_source_stays_what_it_was(picture):
     assert source.display["contrast_limits"] == [0, 255]
 
 
-def test_a_dask_image_gives_lazy_layers(quadrants, quadrant_labels):
+def test_dask_image_gives_lazy_result_layers(quadrants, quadrant_labels):
     lazy = da.from_array(quadrants, chunks=(7, 9, 3))
     labels, recolored, points = results(Image(lazy, rgb=True), 4, coreset_size=50)
     assert isinstance(labels.data, da.Array)
@@ -296,13 +300,13 @@ def inside_square(shape=(20, 21)):
     return mask
 
 
-def test_no_mask_and_arrays_pass_through(picture):
+def test_array_mask_is_used_without_copy(picture):
     array = inside_square()
     assert mask_array(None, picture) is None
     assert mask_array(array, picture) is array
 
 
-def test_labels_as_a_mask_are_inside_where_nonzero(picture):
+def test_mask_of_labels_layer_is_its_nonzero_pixels(picture):
     drawn = Labels(inside_square() * 5)
     mask = mask_array(drawn, picture)
     drawn.data[:] = 0
@@ -312,20 +316,20 @@ def test_labels_as_a_mask_are_inside_where_nonzero(picture):
     np.testing.assert_array_equal(recolored.data[~inside_square()], picture.data[~inside_square()])
 
 
-def test_labels_of_another_shape_are_refused(picture):
+def test_labels_mask_of_another_shape_raises(picture):
     with pytest.raises(ValueError, match="mask must"):
         segment_layer(picture, 2, mask=Labels(np.ones((4, 5), dtype=int)))
 
 
 @pytest.mark.parametrize("place", PLACES_2D.values(), ids=PLACES_2D)
-def test_shapes_are_drawn_where_they_lie_over_the_picture(quadrants, place):
+def test_shapes_mask_uses_world_coordinates(quadrants, place):
     layer = Image(quadrants, rgb=True, **place)
     corners = np.array([layer.data_to_world(corner) for corner in SQUARE])
     shapes = Shapes([corners / 3 - 1], shape_type="polygon", scale=(3, 3), translate=(3, 3))
     np.testing.assert_array_equal(mask_array(shapes, layer), inside_square())
 
 
-def test_an_ellipse_and_a_rectangle_unite_and_a_line_has_no_inside(picture):
+def test_shapes_mask_unites_areas_and_ignores_lines(picture):
     shapes = Shapes()
     shapes.add_ellipses([[10, 10], [10, 18], [18, 18], [18, 10]])
     shapes.add_rectangles(SQUARE)
@@ -337,7 +341,7 @@ def test_an_ellipse_and_a_rectangle_unite_and_a_line_has_no_inside(picture):
     assert not mask[0, 0]
 
 
-def test_flat_shapes_hold_in_every_slice(volume):
+def test_2d_shapes_mask_every_slice(volume):
     volume.scale = (5, 2, 2)
     flat = Shapes([np.array([[2, 2], [2, 10], [8, 10], [8, 2]])], shape_type="rectangle")
     expected = np.zeros((3, 8, 10), dtype=bool)
@@ -345,7 +349,7 @@ def test_flat_shapes_hold_in_every_slice(volume):
     np.testing.assert_array_equal(mask_array(flat, volume), expected)
 
 
-def test_shapes_in_a_slice_hold_there_and_those_beyond_nowhere(volume):
+def test_3d_shapes_mask_only_their_slice(volume):
     square = np.array([[2, 2], [2, 5], [5, 5], [5, 2]])
     in_slice = [np.insert(square, 0, z, axis=1) for z in (1, 7)]
     expected = np.zeros((3, 8, 10), dtype=bool)

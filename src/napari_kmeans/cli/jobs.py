@@ -1,7 +1,8 @@
-"""The work of the command line: images read, clustered each alone or as one, or painted."""
+"""Read the images of the command line, and cluster them or paint them with a model."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,12 +22,26 @@ if TYPE_CHECKING:
     from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
 
-HELD = 2**29
-"""Bytes: of several images that get one model, as much is held in memory; others are read again."""
+MAX_BYTES_IN_MEMORY = 2**29
+"""The largest total size of images that are held in memory while one model is fitted to all.
+
+The pixels of further images are dropped. Their files are read again for each pass."""
 
 
-class Job(NamedTuple):
-    """One image to be clustered: a file, or a sample."""
+class ImageJob(NamedTuple):
+    """An image to cluster: a file or a sample.
+
+    Attributes
+    ----------
+    name : str
+        The start of the names of the results, and the name of the layer.
+    source : str
+        The path of the file, or the word "sample" and the name, for messages.
+    read : callable
+        Returns the image, or raises UnreadableImageError.
+    sample : str or None
+        The name of the sample: a key of `SAMPLES`.
+    """
 
     name: str
     source: str
@@ -35,7 +50,7 @@ class Job(NamedTuple):
 
 
 class ClusteredImage(NamedTuple):
-    """One image that was clustered."""
+    """An image and its clusters."""
 
     name: str
     picture: Picture
@@ -43,28 +58,28 @@ class ClusteredImage(NamedTuple):
     sample: str | None = None
 
 
-class Plan(NamedTuple):
-    """What is to be done with the images."""
+class Workflow(NamedTuple):
+    """The steps for all images: fit a model to each, fit one to all, or paint with a model."""
 
     options: Options
     together: bool = False
-    """Whether one model is fitted to all of them."""
+    """Whether one model is fitted to all images."""
 
     model: KMeansModel | None = None
-    """A model that they are painted with; then none is fitted."""
+    """The model that the images are painted with; None to fit a model."""
 
     @classmethod
-    def of_model(cls, model: KMeansModel) -> Plan:
-        """Plan to paint images with a model."""
+    def of_model(cls, model: KMeansModel) -> Workflow:
+        """Return the workflow that paints images with a model."""
         return cls(model.options, model=model)
 
     @property
     def shared(self) -> bool:
-        """Whether the model is not that of one image alone."""
+        """Whether all images have the same model, so that no image gets a model file of its own."""
         return self.together or self.model is not None
 
-    def run(self, jobs: Sequence[Job]) -> Iterable[ClusteredImage | None]:
-        """Return the outcome of each job, or None where it failed, which has been said."""
+    def run(self, jobs: Sequence[ImageJob]) -> Iterable[ClusteredImage | None]:
+        """Return the result of each image; None for an image that failed, after a message."""
         if self.model is not None:
             return paint_each(jobs, self.model, self.options)
         if self.together:
@@ -72,51 +87,58 @@ class Plan(NamedTuple):
         return cluster_each(jobs, self.options)
 
 
-def cluster_each(jobs: Sequence[Job], options: Options) -> Iterator[ClusteredImage | None]:
-    """Cluster images one after the other; None for one that cannot be."""
+def cluster_each(jobs: Sequence[ImageJob], options: Options) -> Iterator[ClusteredImage | None]:
+    """Fit a model to each image; yield None for an image that cannot be clustered."""
     for job in jobs:
-        picture = _read(job)
-        seg = None if picture is None else _segment(job, picture, options)
-        yield None if picture is None or seg is None else _outcome(job, picture, seg)
+        picture = _read_picture(job)
+        seg = None if picture is None else _cluster_picture(job, picture, options)
+        yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
 
 
-def cluster_together(jobs: Sequence[Job], options: Options) -> list[ClusteredImage | None]:
-    """Fit one model to several images; None for those that cannot be read, or for all."""
-    pictures = _read_all(jobs)
-    found = [picture for picture in pictures if picture is not None]
+def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[ClusteredImage | None]:
+    """Fit one model to several images.
+
+    Returns
+    -------
+    list of ClusteredImage or None
+        None for an image that cannot be read, and for all images if the fit fails.
+    """
+    pictures = _read_pictures(jobs)
+    readable = [picture for picture in pictures if picture is not None]
     try:
-        seg = _segment_together(found, options) if found else None
+        seg = _cluster_pictures(readable, options) if readable else None
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
-        print_message(
-            f"cannot cluster the images as one: {reason(error)}; --each clusters each by itself"
-        )
+        pairs = zip(jobs, pictures, strict=True)
+        sources = [job.source for job, picture in pairs if picture is not None]
+        why = _name_files(reason(error), sources)
+        print_message(f"cannot cluster the images as one: {why}; --each clusters each by itself")
         seg = None
     if seg is None:
         return [None] * len(jobs)
     painted = zip(seg.labels, seg.recolored, strict=True)
     segs = iter([replace(seg, labels=labels, recolored=pixels) for labels, pixels in painted])
     return [
-        None if picture is None else _outcome(job, picture, next(segs))
+        None if picture is None else _clustered_image(job, picture, next(segs))
         for job, picture in zip(jobs, pictures, strict=True)
     ]
 
 
 def paint_each(
-    jobs: Sequence[Job], model: KMeansModel, options: Options
+    jobs: Sequence[ImageJob], model: KMeansModel, options: Options
 ) -> Iterator[ClusteredImage | None]:
-    """Paint images in the colors of a model; None for one that cannot be."""
+    """Apply a model to each image; yield None for an image that cannot be painted."""
     for job in jobs:
-        picture = _read(job)
-        seg = None if picture is None else _paint(job, picture, model, options)
-        yield None if picture is None or seg is None else _outcome(job, picture, seg)
+        picture = _read_picture(job)
+        seg = None if picture is None else _paint_picture(job, picture, model, options)
+        yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
 
 
-def _outcome(job: Job, picture: Picture, seg: Segmentation) -> ClusteredImage:
+def _clustered_image(job: ImageJob, picture: Picture, seg: Segmentation) -> ClusteredImage:
     return ClusteredImage(job.name, picture, seg, job.sample)
 
 
-def _read(job: Job) -> Picture | None:
-    """Read an image, or say why not and return None."""
+def _read_picture(job: ImageJob) -> Picture | None:
+    """Read an image; if that fails, print the reason and return None."""
     try:
         picture = job.read()
     except UnreadableImageError as error:
@@ -127,36 +149,39 @@ def _read(job: Job) -> Picture | None:
     return picture
 
 
-def _read_all(jobs: Sequence[Job]) -> list[Picture | None]:
+def _read_pictures(jobs: Sequence[ImageJob]) -> list[Picture | None]:
     pictures = []
-    held = 0
+    n_bytes = 0
     for job in jobs:
-        picture = _read(job)
+        picture = _read_picture(job)
         if picture is not None and not picture.levels:
-            held += picture.pixels.nbytes
-            if held > HELD:
-                picture = _read_again_when_needed(job, picture)
+            n_bytes += picture.pixels.nbytes
+            if n_bytes > MAX_BYTES_IN_MEMORY:
+                picture = _drop_pixels(job, picture)
         pictures.append(picture)
     return pictures
 
 
-class _ReadAgain:
-    """The pixels of an image that is read whole, and not held."""
+class _ReadOnDemand:
+    """The pixels of an image whose file is read again for each access.
 
-    def __init__(self, job: Job, pixels: NDArray[Any]) -> None:
+    The file has a format of which no part can be read alone.
+    """
+
+    def __init__(self, job: ImageJob, pixels: NDArray[Any]) -> None:
         self.job, self.shape, self.dtype = job, pixels.shape, pixels.dtype
 
     def __getitem__(self, key: tuple[slice, ...]) -> Any:
         return self.job.read().pixels[key]
 
 
-def _read_again_when_needed(job: Job, picture: Picture) -> Picture:
-    again = FileArray(_ReadAgain(job, picture.pixels))
+def _drop_pixels(job: ImageJob, picture: Picture) -> Picture:
+    again = FileArray(_ReadOnDemand(job, picture.pixels))
     return picture._replace(pixels=open_lazily(again, again.shape, picture.channel_axis))
 
 
-def _segment(job: Job, picture: Picture, options: Options) -> Segmentation | None:
-    """Cluster one image, or say why not and return None."""
+def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmentation | None:
+    """Cluster one image; if that fails, print the reason and return None."""
     from napari_kmeans.segmentation import segment_with_options
 
     try:
@@ -173,14 +198,10 @@ def _segment(job: Job, picture: Picture, options: Options) -> Segmentation | Non
         return None
 
 
-def _segment_together(pictures: Sequence[Picture], options: Options) -> Segmentation:
+def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmentation:
     from napari_kmeans.segmentation import segment_with_options
 
-    kinds = {_kind(picture) for picture in pictures}
-    if len(kinds) > 1:
-        first, second = sorted(map(_described, kinds))[:2]
-        raise ValueError(f"they must have the same channels, got {first} and {second}")
-    ((rgb, channel_axis),) = kinds
+    rgb, channel_axis = _common_channels(pictures)
     with print_warnings(f"{len(pictures)} images"), bar(f"{len(pictures)} images") as progress:
         return segment_with_options(
             [picture.pixels for picture in pictures],
@@ -191,13 +212,15 @@ def _segment_together(pictures: Sequence[Picture], options: Options) -> Segmenta
         )
 
 
-def _paint(job: Job, picture: Picture, model: KMeansModel, options: Options) -> Segmentation | None:
-    """Paint one image, or say why not and return None."""
+def _paint_picture(
+    job: ImageJob, picture: Picture, model: KMeansModel, options: Options
+) -> Segmentation | None:
+    """Paint one image; if that fails, print the reason and return None."""
     from napari_kmeans.measuring import cluster_table
     from napari_kmeans.segmentation import Segmentation
 
     try:
-        _check_kind(picture, model)
+        _check_channels(picture, model)
         with print_warnings(job.source), bar(job.name) as progress:
             labels, recolored = model.apply(picture.pixels, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
@@ -206,32 +229,71 @@ def _paint(job: Job, picture: Picture, model: KMeansModel, options: Options) -> 
     return Segmentation(labels, recolored, model, cluster_table(model), None, float("nan"), options)
 
 
-def _kind(picture: Picture) -> tuple[bool, int | None]:
-    """Return whether an image has colors, and otherwise the axis of its channels."""
+def _channels_of(picture: Picture) -> tuple[bool, int | None]:
+    """Return (rgb, channel_axis) of an image; the axis is None for RGB and gray images."""
     from napari_kmeans.imaging.blocks import open_pixels
 
     pixels = open_pixels(picture.pixels, rgb=picture.rgb, channel_axis=picture.channel_axis)
     return pixels.rgb, None if pixels.rgb else pixels.channel_axis
 
 
-def _described(kind: tuple[bool, int | None]) -> str:
+def _common_channels(pictures: Sequence[Picture]) -> tuple[bool, int | None]:
+    """Return (rgb, channel_axis) of images that have the same channels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an image cannot be clustered, or has other channels than the first image. The
+        message contains the number of the image, from 0, as the messages of `segment` do.
+    """
+    channels: list[tuple[bool, int | None]] = []
+    for number, picture in enumerate(pictures):
+        try:
+            channels.append(_channels_of(picture))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"image {number}: {error}") from error
+        if channels[number] != channels[0]:
+            first, other = _describe_channels(channels[0]), _describe_channels(channels[number])
+            raise ValueError(
+                f"image {number} must have the channels of image 0, {first}, got {other}"
+            )
+    return channels[0]
+
+
+def _name_files(message: str, sources: Sequence[str]) -> str:
+    """Replace "image 0", "image 1" and so on in a message with the files of the images."""
+
+    def source_of(match: re.Match[str]) -> str:
+        number = int(match[1])
+        return sources[number] if number < len(sources) else match[0]
+
+    # Do not replace the name of a folder in a path, such as "/data/image 1/a.png".
+    return re.sub(r"(?:(?<= )|^)image (\d+)(?=[ ,:])", source_of, message)
+
+
+def _describe_channels(kind: tuple[bool, int | None]) -> str:
     rgb, axis = kind
     if axis is None:
         return "colors" if rgb else "gray"
     return f"channels along axis {axis}"
 
 
-def _check_kind(picture: Picture, model: KMeansModel) -> None:
+def _check_channels(picture: Picture, model: KMeansModel) -> None:
     axis = model.channel_axis
     if axis is not None:
         axis %= picture.pixels.ndim
-    kind, wanted = _kind(picture), (model.rgb, None if model.rgb else axis)
+    kind, wanted = _channels_of(picture), (model.rgb, None if model.rgb else axis)
     if kind != wanted:
-        raise ValueError(f"the image must have {_described(wanted)}, got {_described(kind)}")
+        raise ValueError(
+            f"the image must have {_describe_channels(wanted)}, got {_describe_channels(kind)}"
+        )
 
 
-def computed(outcome: ClusteredImage) -> ClusteredImage:
-    """Return an outcome whose results are in memory if its file is one that is read whole."""
+def load_results(outcome: ClusteredImage) -> ClusteredImage:
+    """Return the image with its results in memory, unless its file is read in chunks.
+
+    The results of an image whose pixels were dropped are lazy.
+    """
     seg = outcome.seg
     if outcome.picture.levels or isinstance(seg.labels, np.ndarray):
         return outcome

@@ -1,4 +1,4 @@
-"""The command line: images in, files or a napari window out."""
+"""The command line: cluster image files, and write the results or show them in napari."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from napari_kmeans._version import __version__
 from napari_kmeans.checks import Choice, RealNumber, WholeNumber
 from napari_kmeans.cli.earlier_results import find_results, stems_without_model
-from napari_kmeans.cli.jobs import ClusteredImage, Job, Plan, computed
+from napari_kmeans.cli.jobs import ClusteredImage, ImageJob, Workflow, load_results
 from napari_kmeans.cli.output import write_results
 from napari_kmeans.cli.result_files import (
     SHARED_MODEL,
@@ -41,27 +41,40 @@ if TYPE_CHECKING:
 DEFAULT_DIRECTORY = Path("napari-kmeans-output")
 QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
-"""The options whose flags are not simply their names."""
+"""The flags of options whose flags differ from their names."""
 
 FAILED = 1
 INTERRUPTED = 130
+"""Exit codes. 130 is the code of shells for a program that SIGINT ended: 128 + 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments. If None, those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0 if all images were clustered.
+    """
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:
         options = Options(**{name: getattr(arguments, name) for name in OPTIONS})
     except (TypeError, ValueError) as error:
         parser.error(str(error))
-    _check_model(parser, arguments)
+    _check_model_arguments(parser, arguments)
     try:
-        code = _run(arguments, options)
+        code = _cluster_images(arguments, options)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever read the table stopped; Python must not try to flush it again.
+        # The reader of the table has closed the pipe. Python flushes stdout again at exit,
+        # which would print a second error: redirect stdout to the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
@@ -70,14 +83,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser, with every option of the clustering."""
+    """Return the parser of the arguments, which include every option of the clustering."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Cluster the colors of images by K-means: labels, a recolored image, "
         "a table and a model. Without -o, the result is shown in napari.",
     )
     parser.add_argument(
-        "images", nargs="*", type=Path, metavar="IMAGE", help="image files; none: the first sample"
+        "images",
+        nargs="*",
+        type=Path,
+        metavar="IMAGE",
+        help="image files; if omitted, the first sample",
     )
     parser.add_argument("--sample", choices=tuple(SAMPLES), help="cluster a sample image")
     parser.add_argument(
@@ -92,13 +109,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--each",
         action="store_true",
-        help="fit a model to each image by itself, not one to all of them",
+        help="fit a separate model to each image, instead of one model to all images",
     )
     parser.add_argument(
         "--model",
         type=Path,
         metavar="FILE",
-        help="fit none: paint the images in the groups of a model that was saved",
+        help="apply a saved model to the images, instead of fitting a model",
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     group = parser.add_argument_group("clustering")
@@ -108,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def screen_problem() -> str | None:
-    """Return why no window can be opened here, or None."""
+    """Return the reason why no window can be opened, or None if a window can be opened."""
     if not any(importlib.util.find_spec(binding) for binding in QT_BINDINGS):
         return f"no Qt is installed (pip install '{PROGRAM}[all]' installs it)"
     platform = os.environ.get("QT_QPA_PLATFORM", "").partition(":")[0]
@@ -117,7 +134,7 @@ def screen_problem() -> str | None:
     on_x11 = sys.platform not in ("win32", "darwin") and not platform
     if on_x11 and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "neither DISPLAY nor WAYLAND_DISPLAY is set"
-    # In another process: Qt ends the one in which it finds no screen.
+    # Try in another process: Qt ends the process if it cannot open the display.
     probe = "from qtpy.QtGui import QGuiApplication; QGuiApplication([])"
     try:
         done = subprocess.run([sys.executable, "-c", probe], capture_output=True, timeout=60)
@@ -126,28 +143,30 @@ def screen_problem() -> str | None:
     return "Qt cannot open the display" if done.returncode else None
 
 
-def _check_model(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuse options of a clustering where there is none."""
+def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse options of the clustering beside --model, which fits nothing."""
     if arguments.model is None:
         return
     for name, info in OPTIONS.items():
         if getattr(arguments, name) != info.default:
-            parser.error(f"--model must go without {_flags(info)[-1]}: the model has been fitted")
+            parser.error(
+                f"--model must go without {_flags_of(info)[-1]}: the model has been fitted"
+            )
 
 
-def _run(arguments: argparse.Namespace, options: Options) -> int:
-    jobs = _jobs(arguments)
-    plan = Plan(options, together=len(jobs) > 1 and not arguments.each)
+def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
+    jobs = _list_jobs(arguments)
+    workflow = Workflow(options, together=len(jobs) > 1 and not arguments.each)
     if arguments.model is not None:
         model = _load_model(arguments.model)
         if model is None:
             return FAILED
-        plan = Plan.of_model(model)
+        workflow = Workflow.of_model(model)
     directory = arguments.output
     if directory is None:
         problem = screen_problem()
         if problem is None:
-            return _show(jobs, plan)
+            return _show_images(jobs, workflow)
         print_message(f"no screen: {problem}; writing to {DEFAULT_DIRECTORY}{os.sep} instead")
         directory = DEFAULT_DIRECTORY
     with ExitStack() as stack:
@@ -156,7 +175,7 @@ def _run(arguments: argparse.Namespace, options: Options) -> int:
         except OSError as error:
             print_message(f"cannot write to {directory}: {reason(error)}")
             return FAILED
-        return _write(jobs, plan, directory, arguments.model)
+        return _write_images(jobs, workflow, directory, arguments.model)
 
 
 def _load_model(path: Path) -> KMeansModel | None:
@@ -171,49 +190,51 @@ def _load_model(path: Path) -> KMeansModel | None:
     return None
 
 
-def _show(jobs: Sequence[Job], plan: Plan) -> int:
-    outcomes = [outcome for outcome in plan.run(jobs) if outcome is not None]
-    if plan.together and outcomes:
+def _show_images(jobs: Sequence[ImageJob], workflow: Workflow) -> int:
+    outcomes = [outcome for outcome in workflow.run(jobs) if outcome is not None]
+    if workflow.together and outcomes:
         print_table(f"{len(outcomes)} images", outcomes[0].seg.table)
-    for outcome in [] if plan.together else outcomes:
+    for outcome in [] if workflow.together else outcomes:
         print_table(outcome.name, outcome.seg.table)
     if outcomes:
         import napari
 
         from napari_kmeans.viewer.window import fill_viewer
 
-        fill_viewer(napari.Viewer(title=PROGRAM), outcomes, plan.options)
+        fill_viewer(napari.Viewer(title=PROGRAM), outcomes, workflow.options)
         napari.run()
     return FAILED if len(outcomes) < len(jobs) else 0
 
 
-def _write(jobs: Sequence[Job], plan: Plan, directory: Path, model: Path | None) -> int:
+def _write_images(
+    jobs: Sequence[ImageJob], workflow: Workflow, directory: Path, model: Path | None
+) -> int:
     sources = [Path(job.source) for job in jobs]
     shared = [directory / SHARED_MODEL, directory / SHARED_TABLE]
     stems = free_stems(
-        [job.name for job in jobs], directory, sources + (shared if plan.together else [])
+        [job.name for job in jobs], directory, sources + (shared if workflow.together else [])
     )
     kept = sources if model is None else [*sources, model]
     before, _ = stems_without_model(directory)
-    outcomes = plan.run(jobs)
-    if plan.together and not _write_shared(list(outcomes), directory):
+    outcomes = workflow.run(jobs)
+    if workflow.together and not _write_shared_files(list(outcomes), directory):
         return FAILED
     written = {
-        stem: _write_one(job, stem, outcome, plan, directory, kept)
+        stem: _write_image(job, stem, outcome, workflow, directory, kept)
         for job, stem, outcome in zip(jobs, stems, outcomes, strict=True)
         if outcome is not None
     }
     done = {stem: paths for stem, paths in written.items() if paths}
     after, others = stems_without_model(directory)
-    if plan.together:
-        _tell_of_others(others, directory)
+    if workflow.together:
+        _print_other_results(others, directory)
     else:
-        _clear_shared(before - after, after, directory, [*kept, *chain(*done.values())])
+        _remove_shared_files(before - after, after, directory, [*kept, *chain(*done.values())])
     return FAILED if len(done) < len(jobs) else 0
 
 
-def _tell_of_others(others: set[str], directory: Path) -> None:
-    """Say whose labels are not of the model that has been written for several images."""
+def _print_other_results(others: set[str], directory: Path) -> None:
+    """Print the names of earlier results whose labels do not belong to the new shared model."""
     if others:
         print_message(
             f"{directory / SHARED_MODEL} is not the model of {join_names(sorted(others))}, whose "
@@ -221,12 +242,23 @@ def _tell_of_others(others: set[str], directory: Path) -> None:
         )
 
 
-def _clear_shared(
+def _remove_shared_files(
     replaced: set[str], others: set[str], directory: Path, kept: Sequence[Path]
 ) -> None:
-    """Remove the model and the table of several images if no result there is of them."""
+    """Remove the shared model and table of an earlier run if no remaining result uses them.
+
+    Parameters
+    ----------
+    replaced : set of str
+        The stems of results of the shared model that this run has replaced.
+    others : set of str
+        The stems of results of the shared model that are still there.
+    directory : Path
+    kept : sequence of Path
+        Files that must not be removed: the inputs and the new results.
+    """
     shared = find_results([directory / SHARED_MODEL, directory / SHARED_TABLE], kept)
-    # Where the model itself is kept, images have been painted with it.
+    # If the shared model is one of `kept`, this run has painted images with it.
     if not replaced or directory / SHARED_MODEL not in shared:
         return
     if others:
@@ -244,8 +276,8 @@ def _clear_shared(
         _print_removed(shared)
 
 
-def _write_shared(outcomes: Sequence[ClusteredImage | None], directory: Path) -> bool:
-    """Write the model of several images and their table, or say why not and return False."""
+def _write_shared_files(outcomes: Sequence[ClusteredImage | None], directory: Path) -> bool:
+    """Write the shared model and table; if that fails, print the reason and return False."""
     segs = [outcome.seg for outcome in outcomes if outcome is not None]
     if not segs:
         return False
@@ -262,19 +294,27 @@ def _write_shared(outcomes: Sequence[ClusteredImage | None], directory: Path) ->
     return True
 
 
-def _write_one(
-    job: Job, stem: str, outcome: ClusteredImage, plan: Plan, directory: Path, kept: Sequence[Path]
+def _write_image(
+    job: ImageJob,
+    stem: str,
+    outcome: ClusteredImage,
+    workflow: Workflow,
+    directory: Path,
+    kept: Sequence[Path],
 ) -> list[Path]:
-    """Write the results of one image and return their paths, or say why not and return none."""
+    """Write the results of one image and return their paths.
+
+    If that fails, print the reason and return an empty list.
+    """
     try:
         with bar(f"writing {stem}") as progress:
             written = write_results(
-                computed(outcome).seg,
+                load_results(outcome).seg,
                 directory,
                 stem,
                 outcome.picture.axes,
                 progress,
-                shared=plan.shared,
+                shared=workflow.shared,
                 kept=kept,
             )
     except (UnreadableImageError, ChunkError) as error:
@@ -283,7 +323,7 @@ def _write_one(
     except OSError as error:
         print_message(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
         return []
-    if not plan.together:
+    if not workflow.together:
         print_table(outcome.name, written.table)
     _print_paths(written.paths)
     _print_removed(written.removed)
@@ -300,14 +340,14 @@ def _print_paths(paths: Iterable[Path]) -> None:
         print(f"wrote {path}")
 
 
-def _jobs(arguments: argparse.Namespace) -> list[Job]:
-    jobs = [Job(path.stem, str(path), partial(read_image, path)) for path in arguments.images]
+def _list_jobs(arguments: argparse.Namespace) -> list[ImageJob]:
+    jobs = [ImageJob(path.stem, str(path), partial(read_image, path)) for path in arguments.images]
     sample = arguments.sample
     if sample is None and not jobs:
         sample = next(iter(SAMPLES))
     if sample is not None:
         name = sample
-        jobs.append(Job(name, f"sample {name}", lambda: Picture(SAMPLES[name]()), sample=name))
+        jobs.append(ImageJob(name, f"sample {name}", lambda: Picture(SAMPLES[name]()), sample=name))
     return jobs
 
 
@@ -315,17 +355,20 @@ def _add_option(group: argparse._ArgumentGroup, info: OptionInfo) -> None:
     text = f"{info.tooltip} Default: {info.default}.".replace("%", "%%")
     settings: dict[str, Any] = {"dest": info.name, "default": info.default, "help": text}
     if isinstance(info.kind, Choice):
-        group.add_argument(*_flags(info), choices=info.kind.choices, **settings)
+        group.add_argument(*_flags_of(info), choices=info.kind.choices, **settings)
     else:
-        group.add_argument(*_flags(info), type=_parser_of(info.kind), metavar="N", **settings)
+        group.add_argument(*_flags_of(info), type=_parser_of(info.kind), metavar="N", **settings)
 
 
-def _flags(info: OptionInfo) -> tuple[str, ...]:
+def _flags_of(info: OptionInfo) -> tuple[str, ...]:
     return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
 
 
 def _parser_of(kind: WholeNumber | RealNumber) -> Callable[[str], Any]:
-    """Return a function from the text of an option to its value; bounds are checked later."""
+    """Return a function that converts the text of an option to its value.
+
+    `Options` checks the bounds.
+    """
 
     def parse(text: str) -> Any:
         try:

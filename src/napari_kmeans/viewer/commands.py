@@ -12,7 +12,7 @@ import napari  # noqa: TC002 - napari reads the annotations to pass the viewer
 from napari.layers import Image
 from napari.utils.notifications import show_error
 
-from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, tell
+from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, report_error
 from napari_kmeans.viewer.dock.widget import KMeansWidget
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _show_errors() -> Iterator[None]:
     try:
         yield
     except EXPECTED_ERRORS as error:
-        tell(error)
+        report_error(error)
     except RuntimeError as error:
         # Raised if the dock or the panel is still working.
         show_error(str(error))

@@ -1,4 +1,4 @@
-"""What the dock offers for pyramids, stacks and lazy layers, and what becomes of it."""
+"""The choices of the dock for pyramids, stacks and lazy layers, and their results."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def notifications():
     return [(str(each.severity), each.message) for each in notification_manager.records]
 
 
-def told(layer):
+def metadata_of(layer):
     return layer.metadata[METADATA_KEY]
 
 
 def is_shown(widget, field):
-    """Whether a field and its label are in the dock, though that may be out of sight."""
+    """Return whether a field and its label are in the dock, even if scrolled out of view."""
     label = field.native.parentWidget().layout().labelForField(field.native)
     fields = {each.isVisibleTo(widget.native) for each in (field.native, label)}
     assert len(fields) == 1
@@ -52,7 +52,7 @@ def add_pyramid(viewer, image, **options):
 # ---------------------------------------------------------------------- rows
 
 
-def test_rows_are_shown_where_they_apply(viewer, widget, quadrants, steps):
+def test_rows_are_shown_for_layers_to_which_they_apply(viewer, widget, quadrants, steps):
     assert shown_rows(widget) == []
     picture = viewer.add_image(quadrants, rgb=True)
     assert shown_rows(widget) == []
@@ -66,17 +66,17 @@ def test_rows_are_shown_where_they_apply(viewer, widget, quadrants, steps):
     assert shown_rows(widget) == []
 
 
-def test_a_choice_that_does_not_apply_does_nothing(viewer, widget, finish, quadrants, steps):
+def test_stack_choice_has_no_effect_on_2d_image(viewer, widget, finish, quadrants, steps):
     viewer.add_image(steps, rgb=False)
     widget.stack.value = "each"
     viewer.add_image(quadrants, rgb=True, name="picture")
     click(widget.run_button)
     finish(widget)
-    assert told(viewer.layers["picture labels"])["stack"] == "whole"
+    assert metadata_of(viewer.layers["picture labels"])["stack"] == "whole"
     assert not notifications()
 
 
-def test_the_dock_stays_narrow(viewer, widget, quadrants):
+def test_dock_stays_narrow_with_long_layer_names(viewer, widget, quadrants):
     name = "a very long name for a picture of four colors, in several levels, on a stack"
     add_pyramid(viewer, np.stack([quadrants] * 1000), name=name)
     assert shown_rows(widget) == ["stack", "level"]
@@ -89,7 +89,9 @@ def test_the_dock_stays_narrow(viewer, widget, quadrants):
 # -------------------------------------------------------------------- levels
 
 
-def test_the_level_that_is_fitted(viewer, widget, finish, quadrants, quadrant_labels, monkeypatch):
+def test_level_depends_on_method_and_choice(
+    viewer, widget, finish, quadrants, quadrant_labels, monkeypatch
+):
     monkeypatch.setattr(source_module, "ENOUGH_PIXELS", 400)
     add_pyramid(viewer, quadrants, name="slide")
     names = [widget.level.get_choice(name) for name in ("level 0 (80 × 84)", "level 1 (20 × 21)")]  # noqa: RUF001
@@ -100,7 +102,7 @@ def test_the_level_that_is_fitted(viewer, widget, finish, quadrants, quadrant_la
         click(widget.run_button)
         finish(widget)
         labels = viewer.layers["slide labels"]
-        assert told(labels)["level"] == fitted
+        assert metadata_of(labels)["level"] == fitted
         np.testing.assert_array_equal(labels.data[1], quadrant_labels)
         assert labels.features["pixels"].sum() == labels.data[fitted].size
     assert widget.level.current_choice == "auto: level 0"
@@ -108,7 +110,7 @@ def test_the_level_that_is_fitted(viewer, widget, finish, quadrants, quadrant_la
     assert all(each.multiscale for each in viewer.layers)
 
 
-def test_a_level_stays_chosen_while_layers_come_and_go(viewer, widget, quadrants):
+def test_level_stays_chosen_when_other_layers_change(viewer, widget, quadrants):
     slide = add_pyramid(viewer, quadrants)
     widget.level.value = 1
     viewer.add_points()
@@ -118,7 +120,7 @@ def test_a_level_stays_chosen_while_layers_come_and_go(viewer, widget, quadrants
     assert widget.level.value == "auto"
 
 
-def test_a_mask_of_another_shape_is_told(viewer, widget, finish, quadrants):
+def test_mask_of_another_shape_is_an_error(viewer, widget, finish, quadrants):
     slide = add_pyramid(viewer, quadrants)
     widget.mask.value = viewer.add_labels(np.ones((20, 21), int))
     widget.image.value = slide
@@ -137,7 +139,9 @@ def test_a_mask_of_another_shape_is_told(viewer, widget, finish, quadrants):
     ("order", "step", "index"),
     [((0, 1, 2), (2, 0, 0), np.s_[2]), ((1, 0, 2), (0, 6, 0), np.s_[:, 6])],
 )
-def test_the_slice_in_view(viewer, widget, finish, steps, order, step, index):
+def test_this_slice_clusters_only_the_slice_in_view(
+    viewer, widget, finish, steps, order, step, index
+):
     viewer.add_image(steps, rgb=False, name="volume", scale=(5, 2, 2), translate=(100, 0, 0))
     viewer.dims.order = order
     viewer.dims.current_step = step
@@ -152,7 +156,7 @@ def test_the_slice_in_view(viewer, widget, finish, steps, order, step, index):
     np.testing.assert_array_equal(recolored.data, painted)
 
 
-def test_one_slice_after_the_other(viewer, widget, finish, steps):
+def test_runs_on_two_slices_fill_one_labels_layer(viewer, widget, finish, steps):
     viewer.add_image(steps, rgb=False, name="volume")
     widget.stack.value, widget.n_clusters.value = "this", 2
     for place in (0, 2):
@@ -165,7 +169,7 @@ def test_one_slice_after_the_other(viewer, widget, finish, steps):
     assert not labels.data[1].any()
 
 
-def test_in_three_dimensions_all_is_in_view(viewer, widget, finish, steps):
+def test_this_slice_clusters_whole_volume_in_3d_view(viewer, widget, finish, steps):
     viewer.add_image(steps, rgb=False, name="volume")
     viewer.dims.ndisplay = 3
     widget.stack.value, widget.n_clusters.value = "this", 3
@@ -176,7 +180,7 @@ def test_in_three_dimensions_all_is_in_view(viewer, widget, finish, steps):
     )
 
 
-def test_a_slice_that_the_image_has_not_is_told(viewer, widget, finish, steps):
+def test_slice_beyond_the_image_is_an_error(viewer, widget, finish, steps):
     volume = viewer.add_image(steps, rgb=False)
     viewer.add_labels(np.zeros((9, 8, 10), int))
     viewer.dims.set_current_step(0, 7)
@@ -185,11 +189,11 @@ def test_a_slice_that_the_image_has_not_is_told(viewer, widget, finish, steps):
     finish(widget)
     ((severity, message),) = notifications()
     assert severity == "error"
-    assert message.startswith("the slice in view must be one of the image, got 7 of 3")
+    assert message.startswith("the slice in view must be in the image, got index 7 of 3 slices")
     assert len(viewer.layers) == 2
 
 
-def test_each_slice(viewer, widget, finish, quadrants, quadrant_labels):
+def test_each_slice_matches_segment_slices(viewer, widget, finish, quadrants, quadrant_labels):
     film = np.stack([quadrants // n for n in (1, 2, 3)])
     viewer.add_image(film, rgb=True, name="film")
     widget.stack.value, widget.add_points.value = "each", True
@@ -200,7 +204,7 @@ def test_each_slice(viewer, widget, finish, quadrants, quadrant_labels):
     np.testing.assert_array_equal(labels.data, np.stack([quadrant_labels] * 3))
     expected = segment_slices(film, 4, rgb=True)
     np.testing.assert_array_equal(recolored.data, expected.recolored)
-    assert told(labels)["model"] == expected.model.to_dict()
+    assert metadata_of(labels)["model"] == expected.model.to_dict()
     widget.stack.value = "whole"
     assert widget.add_points.enabled
 
@@ -209,7 +213,7 @@ def test_each_slice(viewer, widget, finish, quadrants, quadrant_labels):
 
 
 def lazy_film(quadrants, meet):
-    """Frames in chunks of their own; `meet` is called for all but those that napari shows."""
+    """Return frames, each in a chunk. Reading a frame that napari does not show calls `meet`."""
 
     def read(chunk, block_info=None):
         if block_info[0]["chunk-location"][0] not in (0, 4):
@@ -221,7 +225,7 @@ def lazy_film(quadrants, meet):
 
 
 @pytest.mark.parametrize("stack", ["whole", "each"])
-def test_a_chunk_that_cannot_be_read_leaves_no_layer(viewer, widget, finish, quadrants, stack):
+def test_unreadable_chunk_is_an_error_and_adds_no_layer(viewer, widget, finish, quadrants, stack):
     def fail():
         raise OSError("the disk is on fire")
 
@@ -237,9 +241,7 @@ def test_a_chunk_that_cannot_be_read_leaves_no_layer(viewer, widget, finish, qua
 
 
 @pytest.mark.parametrize("stack", ["whole", "each"])
-def test_the_window_lives_while_chunks_are_read_and_a_click_ends_it(
-    viewer, widget, finish, qtbot, quadrants, stack
-):
+def test_cancel_button_works_while_chunks_are_read(viewer, widget, finish, qtbot, quadrants, stack):
     asked, go_on, read = Event(), Event(), []
 
     def wait():
@@ -257,7 +259,7 @@ def test_the_window_lives_while_chunks_are_read_and_a_click_ends_it(
     assert n_read < 8
     go_on.set()
     finish(widget)
-    # Chunks that were begun are read to their end, and no other is begun.
+    # Chunks whose reading has started are read to the end. No other chunk is read.
     assert len(read) == n_read
     assert len(viewer.layers) == 1
     assert not notifications()

@@ -1,4 +1,4 @@
-"""What is remembered between the openings of the dock, and what is not."""
+"""The settings and the result that a reopened dock restores."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def close_dock(viewer, qtbot):
 
 @pytest.fixture
 def reopen(viewer, close_dock):
-    """Close the dock, and open it again without touching a field."""
+    """Close the dock, and open it again without changing a field."""
 
     def reopen_it(widget):
         close_dock(widget)
@@ -65,7 +65,7 @@ def settings(widget):
     }
 
 
-def test_every_setting_comes_back(viewer, dock, reopen, finish):
+def test_every_setting_is_restored(viewer, dock, reopen, finish):
     for name, value in CHOSEN.items():
         getattr(dock, name).value = value
     dock.mask.value = viewer.add_labels(np.ones((20, 21), int), name="drawn")
@@ -80,7 +80,7 @@ def test_every_setting_comes_back(viewer, dock, reopen, finish):
     assert not again.cancel_button.enabled
 
 
-def test_the_image_is_the_active_one(viewer, dock, reopen, quadrants):
+def test_image_is_the_active_layer_not_the_stored_one(viewer, dock, reopen, quadrants):
     dock.n_clusters.value = 6
     other = viewer.add_image(quadrants, name="other", rgb=True)
     dock.image.value = viewer.layers["picture"]
@@ -89,7 +89,7 @@ def test_the_image_is_the_active_one(viewer, dock, reopen, quadrants):
     assert again.n_clusters.value == 6
 
 
-def test_a_start_layer_is_followed_again(viewer, dock, reopen, qtbot):
+def test_restored_start_layer_sets_number_of_clusters(viewer, dock, reopen, qtbot):
     seeds = viewer.add_points([(2, 3), (1, 17)], name="seeds")
     dock.init.value = seeds
     again = reopen(dock)
@@ -99,7 +99,7 @@ def test_a_start_layer_is_followed_again(viewer, dock, reopen, qtbot):
     qtbot.waitUntil(lambda: again.n_clusters.value == 3)
 
 
-def test_layers_that_are_gone_are_forgotten(viewer, dock, close_dock, open_dock, quadrants):
+def test_removed_layers_are_not_restored(viewer, dock, close_dock, open_dock, quadrants):
     seeds = viewer.add_points([(2, 3), (1, 17)], name="seeds")
     drawn = viewer.add_labels(np.ones((20, 21), int), name="drawn")
     dock.init.value, dock.mask.value = seeds, drawn
@@ -112,7 +112,7 @@ def test_layers_that_are_gone_are_forgotten(viewer, dock, close_dock, open_dock,
     assert again.n_clusters.enabled
 
 
-def test_a_level_that_the_next_image_lacks_is_left_out(viewer, open_dock, close_dock, quadrants):
+def test_level_is_not_restored_for_image_without_levels(viewer, open_dock, close_dock, quadrants):
     viewer.add_image([quadrants, quadrants[::2, ::2]], multiscale=True, rgb=True, name="levels")
     dock = open_dock()
     dock.level.value = 1
@@ -121,7 +121,7 @@ def test_a_level_that_the_next_image_lacks_is_left_out(viewer, open_dock, close_
     assert open_dock().level.value == "auto"
 
 
-def test_the_last_result_comes_back(viewer, dock, reopen, finish):
+def test_last_result_is_restored(viewer, dock, reopen, finish):
     dock.run()
     finish(dock)
     result = dock.result
@@ -132,22 +132,22 @@ def test_the_last_result_comes_back(viewer, dock, reopen, finish):
     assert again.result.labels is viewer.layers["picture labels"]
 
 
-def test_another_viewer_starts_from_the_defaults(dock, make_napari_viewer):
+def test_dock_of_another_viewer_has_default_settings(dock, make_napari_viewer):
     dock.n_clusters.value, dock.method.value = 37, "full"
     _, widget = make_napari_viewer().window.add_plugin_dock_widget("napari-kmeans")
     for name, info in OPTIONS.items():
         assert getattr(widget, name).value == info.default
 
 
-def test_no_viewer_and_no_layer_is_kept_alive(quadrants):
+def test_settings_keep_neither_viewer_nor_layers_alive(quadrants):
     viewer, image, layer = ViewerModel(), Image(quadrants, rgb=True), Points()
     viewer.layers.extend([image, layer])
-    last_settings_of(viewer).keep("init", layer)
-    last_settings_of(viewer).keep("n_clusters", 3)
+    last_settings_of(viewer).store("init", layer)
+    last_settings_of(viewer).store("n_clusters", 3)
     assert last_settings_of(viewer).settings == {"init": layer, "n_clusters": 3}
     task = Task.of([image], Options(n_clusters=2), mask=None, level=None, stack="whole")
     result = Result(task, task.run(), (image, layer))
-    last_settings_of(viewer).keep_result(result)
+    last_settings_of(viewer).store_result(result)
     assert last_settings_of(viewer).result.layers == (image, layer)
     gone = weakref.ref(viewer), weakref.ref(layer), weakref.ref(image)
     viewer.layers.remove(image)

@@ -58,7 +58,7 @@ def notifications():
 # ---------------------------------------------------------------------- a run
 
 
-def test_a_photograph_by_a_click(viewer, open_dock, finish):
+def test_run_button_clusters_sample_photograph(viewer, open_dock, finish):
     viewer.open_sample("napari-kmeans", "photograph")
     widget = open_dock()
     widget.n_clusters.value = 5
@@ -76,8 +76,8 @@ def test_a_photograph_by_a_click(viewer, open_dock, finish):
     assert not notifications()
 
 
-def test_what_the_canvas_shows(make_napari_viewer, finish, quadrants):
-    """The recolored layer and the labels over black come out of the canvas in the same colors."""
+def test_canvas_shows_labels_and_recolored_in_same_colors(make_napari_viewer, finish, quadrants):
+    """The recolored layer, and the opaque labels over black, have the same pixels on the canvas."""
     viewer = make_napari_viewer(show=True)
     viewer.add_image(quadrants, name="picture", rgb=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-kmeans")
@@ -92,8 +92,8 @@ def test_what_the_canvas_shows(make_napari_viewer, finish, quadrants):
     assert (np.abs(picture.astype(int) - again) <= 1).all(axis=-1).mean() > 0.99
 
 
-def test_a_run_from_a_script(viewer, dock, qtbot, slow, quadrants, quadrant_labels):
-    # Held back until its signals are connected.
+def test_run_from_script_emits_segmentation(viewer, dock, qtbot, slow, quadrants, quadrant_labels):
+    # The image cannot be read before the signals are connected.
     viewer.layers["picture"].data = slow
     dock.random_state.value = 5
     worker = dock.run()
@@ -109,7 +109,7 @@ def test_a_run_from_a_script(viewer, dock, qtbot, slow, quadrants, quadrant_labe
     np.testing.assert_array_equal(viewer.layers["picture labels"].data, quadrant_labels)
 
 
-def test_a_second_run_has_to_wait(viewer, dock, finish, slow):
+def test_second_run_raises_while_first_is_under_way(viewer, dock, finish, slow):
     viewer.layers["picture"].data = slow
     dock.run()
     with pytest.raises(RuntimeError, match="A run is under way: wait until it is finished"):
@@ -119,14 +119,14 @@ def test_a_second_run_has_to_wait(viewer, dock, finish, slow):
     assert len(viewer.layers) == 3
 
 
-def test_a_script_without_an_image_is_told_so(open_dock):
+def test_run_without_image_raises(open_dock):
     widget = open_dock()
     assert not widget.run_button.enabled
     with pytest.raises(ValueError, match="image must be an image layer, got None"):
         widget.run()
 
 
-def test_progress_is_a_percentage_that_grows(viewer, dock, finish):
+def test_progress_bar_shows_growing_percentage(viewer, dock, finish):
     rng = np.random.default_rng(0)
     viewer.add_image(rng.random((1500, 1500), dtype=np.float32), name="noise")
     dock.method.value = "full"
@@ -143,7 +143,7 @@ def test_progress_is_a_percentage_that_grows(viewer, dock, finish):
 # --------------------------------------------------------------------- fields
 
 
-def test_every_field_has_its_name_and_its_text(dock):
+def test_every_field_has_label_and_tooltip(dock):
     for name in FIELDS:
         field = getattr(dock, name)
         assert field.tooltip, name
@@ -155,7 +155,7 @@ def test_every_field_has_its_name_and_its_text(dock):
     assert dock.n_clusters.label == "Number of clusters"
 
 
-def test_the_dock_is_a_container_of_its_fields(dock):
+def test_dock_is_magicgui_container_of_its_fields(dock):
     assert dock["n_clusters"] is dock.n_clusters
     assert {"image", "mask", "update_layers", "run_button", *OPTIONS} <= set(dock.asdict())
     seen = []
@@ -181,7 +181,7 @@ def test_the_dock_is_a_container_of_its_fields(dock):
         ("tol", 0.01),
     ],
 )
-def test_every_option_reaches_the_clustering(viewer, dock, finish, name, value):
+def test_every_option_is_passed_to_the_clustering(viewer, dock, finish, name, value):
     getattr(dock, name).value = value
     assert getattr(dock, name).value == value
     click(dock.run_button)
@@ -191,7 +191,7 @@ def test_every_option_reaches_the_clustering(viewer, dock, finish, name, value):
     assert type(stored[name]) is type(value)
 
 
-def test_at_first_sight_it_is_simple_and_small(dock):
+def test_new_dock_is_narrow_and_more_options_are_folded(dock):
     folder = dock.native.findChild(QCollapsible)
     assert not folder.isExpanded()
     assert dock.native.minimumSizeHint().width() <= 350
@@ -200,7 +200,7 @@ def test_at_first_sight_it_is_simple_and_small(dock):
     assert dock.native.minimumSizeHint().width() <= 350
 
 
-def test_color_space_is_for_images_with_color(viewer, dock, finish, steps):
+def test_color_space_is_enabled_for_rgb_images_only(viewer, dock, finish, steps):
     assert dock.color_space.enabled
     dock.color_space.value = "lab"
     viewer.add_image(steps, name="gray", rgb=False)
@@ -216,7 +216,7 @@ def test_color_space_is_for_images_with_color(viewer, dock, finish, steps):
     assert dock.color_space.value == "lab"
 
 
-def test_the_fields_of_the_coreset_are_for_the_coreset(viewer, dock, finish):
+def test_coreset_fields_are_enabled_for_method_coreset_only(viewer, dock, finish):
     dock.add_points.value = True
     dock.method.value = "full"
     assert not dock.coreset_size.enabled
@@ -238,7 +238,7 @@ def test_the_fields_of_the_coreset_are_for_the_coreset(viewer, dock, finish):
         ({"add_labels", "add_recolored", "add_points"}, [Image, Labels, Points]),
     ],
 )
-def test_what_is_added(viewer, dock, finish, wanted, types):
+def test_checked_layers_are_added(viewer, dock, finish, wanted, types):
     for name in ("add_labels", "add_recolored", "add_points"):
         getattr(dock, name).value = name in wanted
     click(dock.run_button)
@@ -246,7 +246,7 @@ def test_what_is_added(viewer, dock, finish, wanted, types):
     assert [type(layer) for layer in viewer.layers[1:]] == types
 
 
-def test_with_nothing_to_add_there_is_nothing_to_run(dock):
+def test_run_button_is_disabled_without_layers_to_add(dock):
     dock.add_labels.value = dock.add_recolored.value = False
     assert not dock.run_button.enabled
     dock.add_points.value = True
@@ -256,14 +256,14 @@ def test_with_nothing_to_add_there_is_nothing_to_run(dock):
 # ------------------------------------------------------- following the viewer
 
 
-def test_it_opens_on_the_active_image(viewer, open_dock, quadrants):
+def test_dock_opens_on_the_active_image(viewer, open_dock, quadrants):
     first = viewer.add_image(quadrants, name="first", rgb=True)
     viewer.add_image(quadrants, name="second", rgb=True)
     viewer.layers.selection.active = first
     assert open_dock().image.value is first
 
 
-def test_it_follows_the_selection_of_images(viewer, dock, quadrants):
+def test_image_follows_the_active_image_layer(viewer, dock, quadrants):
     first = viewer.layers["picture"]
     second = viewer.add_image(quadrants, name="second", rgb=True)
     assert dock.image.value is second
@@ -273,7 +273,7 @@ def test_it_follows_the_selection_of_images(viewer, dock, quadrants):
     assert dock.image.value is first
 
 
-def test_choices_follow_the_layers(viewer, dock, quadrants, quadrant_labels):
+def test_choices_follow_added_renamed_and_removed_layers(viewer, dock, quadrants, quadrant_labels):
     picture = viewer.layers["picture"]
     other = viewer.add_image(quadrants, name="other", rgb=True)
     labels = viewer.add_labels(quadrant_labels, name="drawn")
@@ -298,7 +298,7 @@ def test_choices_follow_the_layers(viewer, dock, quadrants, quadrant_labels):
     assert dock.run_button.enabled
 
 
-def test_after_a_run_the_same_image_is_ready_for_the_next(viewer, dock, finish):
+def test_run_leaves_image_and_selection_unchanged(viewer, dock, finish):
     picture = viewer.layers["picture"]
     for _ in range(2):
         click(dock.run_button)
@@ -309,7 +309,7 @@ def test_after_a_run_the_same_image_is_ready_for_the_next(viewer, dock, finish):
     assert len(viewer.layers) == 3
 
 
-def test_an_image_chosen_by_hand_stays_chosen(viewer, dock, finish, quadrants):
+def test_image_chosen_by_hand_stays_chosen_after_run(viewer, dock, finish, quadrants):
     picture = viewer.layers["picture"]
     other = viewer.add_image(quadrants, name="other", rgb=True)
     dock.image.value = picture
@@ -319,10 +319,10 @@ def test_an_image_chosen_by_hand_stays_chosen(viewer, dock, finish, quadrants):
     assert viewer.layers.selection.active is other
 
 
-# ---------------------------------------------------------- changed meanwhile
+# ------------------------------------------------------- changes during a run
 
 
-def test_a_layer_renamed_moved_and_changed_meanwhile(
+def test_changes_of_the_layer_during_run_do_not_affect_result(
     viewer, dock, finish, qtbot, slow, quadrant_labels
 ):
     picture = viewer.layers["picture"]
@@ -340,7 +340,7 @@ def test_a_layer_renamed_moved_and_changed_meanwhile(
     assert labels.scale.tolist() == [1, 1]
 
 
-def test_a_layer_deleted_meanwhile(viewer, dock, qtbot, slow, quadrant_labels):
+def test_layer_deleted_during_run_still_gets_result(viewer, dock, qtbot, slow, quadrant_labels):
     picture = viewer.layers["picture"]
     picture.data = slow
     worker = dock.run()
@@ -353,7 +353,9 @@ def test_a_layer_deleted_meanwhile(viewer, dock, qtbot, slow, quadrant_labels):
     np.testing.assert_array_equal(viewer.layers["picture labels"].data, quadrant_labels)
 
 
-def test_a_mask_painted_over_meanwhile(viewer, dock, finish, qtbot, slow, quadrant_labels):
+def test_mask_painted_during_run_does_not_affect_result(
+    viewer, dock, finish, qtbot, slow, quadrant_labels
+):
     viewer.layers["picture"].data = slow
     mask = viewer.add_labels((quadrant_labels > 2).astype(int))
     dock.mask.value, dock.n_clusters.value = mask, 2
@@ -369,7 +371,7 @@ def test_a_mask_painted_over_meanwhile(viewer, dock, finish, qtbot, slow, quadra
 # -------------------------------------------------------------------- cancel
 
 
-def test_canceling_leaves_nothing_behind(viewer, dock, finish, qtbot, slow):
+def test_canceled_run_adds_no_layer_and_next_run_works(viewer, dock, finish, qtbot, slow):
     viewer.layers["picture"].data = slow
     worker = dock.run()
     qtbot.waitUntil(slow.asked.is_set)
@@ -387,10 +389,10 @@ def test_canceling_leaves_nothing_behind(viewer, dock, finish, qtbot, slow):
     assert len(viewer.layers) == 3
 
 
-def test_canceling_a_long_run_takes_a_moment(viewer, dock, finish, qtbot):
+def test_long_run_stops_soon_after_cancel(viewer, dock, finish, qtbot):
     noise = np.random.default_rng(0).random((2000, 2000, 3), dtype=np.float32)
     dock.method.value, dock.n_clusters.value = "full", 64
-    # A small one first: what has to be compiled cannot be interrupted.
+    # Run on a small image first: the compilation of kernels cannot be interrupted.
     layer = viewer.add_image(noise[:100, :100], name="noise", rgb=True)
     dock.add_recolored.value = False
     dock.run()
@@ -399,7 +401,7 @@ def test_canceling_a_long_run_takes_a_moment(viewer, dock, finish, qtbot):
     layer.data = noise
     dock.run()
     qtbot.waitUntil(lambda: dock.progress_bar.value > 0, timeout=20_000)
-    # Of the processor: whatever else the machine does.
+    # Measure processor time, which does not depend on other programs.
     start = time.process_time()
     click(dock.cancel_button)
     finish(dock)
@@ -407,9 +409,9 @@ def test_canceling_a_long_run_takes_a_moment(viewer, dock, finish, qtbot):
     assert names(viewer) == ["picture", "noise"]
 
 
-def test_a_result_that_comes_after_the_click_is_not_shown(viewer, dock, finish):
+def test_result_that_arrives_after_cancel_is_not_shown(viewer, dock, finish):
     worker = dock.run()
-    # Nothing that the worker tells reaches the window before it comes back to its events.
+    # The signals of the worker are delivered only when the event loop runs again.
     assert QThreadPool.globalInstance().waitForDone(20_000)
     assert not worker.is_running
     click(dock.cancel_button)
@@ -417,8 +419,8 @@ def test_a_result_that_comes_after_the_click_is_not_shown(viewer, dock, finish):
     assert len(viewer.layers) == 1
 
 
-def test_a_worker_that_quits_is_gone_when_it_says_so(viewer, dock, finish, qtbot, slow):
-    """napari's own "close anyway" quits workers without asking the dock."""
+def test_worker_emits_finished_only_after_its_thread_ended(viewer, dock, finish, qtbot, slow):
+    """napari quits workers without the dock when the user chooses "close anyway"."""
     viewer.layers["picture"].data = slow
     worker = dock.run()
     qtbot.waitUntil(slow.asked.is_set)
@@ -436,7 +438,7 @@ def test_a_worker_that_quits_is_gone_when_it_says_so(viewer, dock, finish, qtbot
 # ------------------------------------------------------------ errors, warnings
 
 
-def test_bad_input_is_one_plain_sentence(viewer, dock, finish):
+def test_invalid_mask_is_shown_as_one_sentence(viewer, dock, finish):
     viewer.add_labels(np.zeros((20, 21), dtype=int), name="nothing")
     dock.mask.value = viewer.layers["nothing"]
     click(dock.run_button)
@@ -456,7 +458,7 @@ def test_bad_input_is_one_plain_sentence(viewer, dock, finish):
         ("n_init", "-1", "n_init must be 'auto' or a whole number"),
     ],
 )
-def test_bad_options_are_told_by_their_name(viewer, dock, finish, name, value, sentence):
+def test_invalid_option_is_shown_with_its_name(viewer, dock, finish, name, value, sentence):
     getattr(dock, name).value = value
     click(dock.run_button)
     finish(dock)
@@ -467,7 +469,7 @@ def test_bad_options_are_told_by_their_name(viewer, dock, finish, name, value, s
 
 
 @pytest.mark.parametrize("error", [RuntimeError, StopIteration, ZeroDivisionError, KeyError])
-def test_an_unexpected_error_keeps_its_traceback(viewer, dock, finish, slow, error):
+def test_unexpected_error_is_shown_with_traceback(viewer, dock, finish, slow, error):
     viewer.layers["picture"].data = slow
     slow.error = error("the disk is on fire")
     slow.go_on.set()
@@ -479,7 +481,7 @@ def test_an_unexpected_error_keeps_its_traceback(viewer, dock, finish, slow, err
     assert len(viewer.layers) == 1
 
 
-def test_too_little_memory_is_told(viewer, dock, finish, slow):
+def test_memory_error_is_shown_as_sentence(viewer, dock, finish, slow):
     viewer.layers["picture"].data = slow
     slow.error = MemoryError()
     slow.go_on.set()
@@ -488,8 +490,8 @@ def test_too_little_memory_is_told(viewer, dock, finish, slow):
     assert notifications() == [("error", "There is too little memory (MemoryError).")]
 
 
-def test_too_little_memory_to_paint(viewer, open_dock, finish):
-    """The slice in view is clustered, but there is no room for the stack of its labels."""
+def test_memory_error_in_painting_leaves_layers_unchanged(viewer, open_dock, finish):
+    """The slice in view is clustered, but memory cannot hold the labels of the stack."""
     plane = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
     stack = viewer.add_image(plane[None, None, None], name="stack", contrast_limits=(0, 255))
     dock = open_dock()
@@ -514,7 +516,7 @@ def test_too_little_memory_to_paint(viewer, open_dock, finish):
     assert sorted(np.unique(viewer.layers["stack labels"].data)) == [1, 2, 3]
 
 
-def test_fewer_clusters_is_a_warning_each_time(viewer, dock, finish):
+def test_fewer_clusters_is_a_warning_in_each_run(viewer, dock, finish):
     viewer.layers["picture"].data = np.zeros((20, 21, 3), dtype=np.uint8)
     for count in (1, 2):
         click(dock.run_button)
@@ -527,7 +529,7 @@ def test_fewer_clusters_is_a_warning_each_time(viewer, dock, finish):
 # ------------------------------------------------------------- update or add
 
 
-def test_an_update_changes_the_layers_in_place(viewer, dock, finish):
+def test_update_changes_layers_in_place(viewer, dock, finish):
     dock.add_points.value = True
     click(dock.run_button)
     finish(dock)
@@ -542,7 +544,7 @@ def test_an_update_changes_the_layers_in_place(viewer, dock, finish):
     assert len(np.unique(before[1].data.reshape(-1, 3), axis=0)) == 2
 
 
-def test_without_update_new_layers_are_added(viewer, dock, finish):
+def test_run_without_update_adds_new_layers(viewer, dock, finish):
     dock.update_layers.value = False
     for _ in range(2):
         click(dock.run_button)
@@ -556,7 +558,9 @@ def test_without_update_new_layers_are_added(viewer, dock, finish):
     ]
 
 
-def test_layers_of_the_same_name_are_left_alone(viewer, dock, finish, quadrants, quadrant_labels):
+def test_other_layers_of_the_same_name_are_not_changed(
+    viewer, dock, finish, quadrants, quadrant_labels
+):
     mine = viewer.add_labels(quadrant_labels.copy(), name="picture labels")
     photo = viewer.add_image(quadrants.copy(), name="picture recolored", rgb=True)
     dock.image.value, dock.n_clusters.value = viewer.layers["picture"], 2
@@ -568,7 +572,7 @@ def test_layers_of_the_same_name_are_left_alone(viewer, dock, finish, quadrants,
     np.testing.assert_array_equal(photo.data, quadrants)
 
 
-def test_results_of_two_images_do_not_meet(viewer, dock, finish, quadrants):
+def test_each_image_has_its_own_result_layers(viewer, dock, finish, quadrants):
     click(dock.run_button)
     finish(dock)
     viewer.add_image(quadrants[::-1].copy(), name="other", rgb=True)
@@ -577,7 +581,7 @@ def test_results_of_two_images_do_not_meet(viewer, dock, finish, quadrants):
     assert names(viewer)[3:] == ["other", "other recolored", "other labels"]
 
 
-def test_a_result_that_was_deleted_is_made_anew(viewer, dock, finish):
+def test_deleted_result_layer_is_added_again(viewer, dock, finish):
     click(dock.run_button)
     finish(dock)
     viewer.layers.remove("picture labels")
@@ -589,7 +593,7 @@ def test_a_result_that_was_deleted_is_made_anew(viewer, dock, finish):
 # --------------------------------------------------------------------- masks
 
 
-def test_a_mask_of_shapes(viewer, dock, finish, quadrant_labels):
+def test_shapes_layer_is_used_as_mask(viewer, dock, finish, quadrant_labels):
     box = [[-0.5, -0.5], [-0.5, 20.5], [9.5, 20.5], [9.5, -0.5]]
     shapes = viewer.add_shapes([np.array(box)], shape_type="rectangle")
     dock.mask.value, dock.n_clusters.value = shapes, 2
@@ -602,14 +606,14 @@ def test_a_mask_of_shapes(viewer, dock, finish, quadrant_labels):
 # ------------------------------------------------------------------- closing
 
 
-def running(viewer, dock, qtbot, slow):
+def start_slow_run(viewer, dock, qtbot, slow):
     viewer.layers["picture"].data = slow
     worker = dock.run()
     qtbot.waitUntil(slow.asked.is_set)
     return worker
 
 
-def stopped(qtbot, worker, slow):
+def wait_until_stopped(qtbot, worker, slow):
     slow.go_on.set()
     qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)
     assert QThreadPool.globalInstance().waitForDone(10_000)
@@ -617,18 +621,18 @@ def stopped(qtbot, worker, slow):
 
 
 def test_closing_the_dock_stops_the_run(viewer, dock, qtbot, slow):
-    worker = running(viewer, dock, qtbot, slow)
+    worker = start_slow_run(viewer, dock, qtbot, slow)
     viewer.window.remove_dock_widget(dock.native)
     assert worker.abort_requested
-    stopped(qtbot, worker, slow)
+    wait_until_stopped(qtbot, worker, slow)
     assert len(viewer.layers) == 1
     assert not notifications()
     dock.native.deleteLater()
     qtbot.wait(50)
 
 
-def test_hiding_the_dock_does_not(viewer, dock, qtbot, slow, finish):
-    running(viewer, dock, qtbot, slow)
+def test_hiding_the_dock_does_not_stop_the_run(viewer, dock, qtbot, slow, finish):
+    start_slow_run(viewer, dock, qtbot, slow)
     dock.native.parent().close()
     slow.go_on.set()
     finish(dock)
@@ -636,14 +640,14 @@ def test_hiding_the_dock_does_not(viewer, dock, qtbot, slow, finish):
 
 
 def test_closing_the_viewer_stops_the_run(viewer, dock, qtbot, slow):
-    worker = running(viewer, dock, qtbot, slow)
+    worker = start_slow_run(viewer, dock, qtbot, slow)
     viewer.close()
     assert worker.abort_requested
-    stopped(qtbot, worker, slow)
+    wait_until_stopped(qtbot, worker, slow)
     assert not notifications()
 
 
-def test_two_viewers_do_not_meet(viewer, dock, make_napari_viewer, finish):
+def test_run_adds_layers_to_its_own_viewer_only(viewer, dock, make_napari_viewer, finish):
     other = make_napari_viewer()
     click(dock.run_button)
     finish(dock)
@@ -651,7 +655,7 @@ def test_two_viewers_do_not_meet(viewer, dock, make_napari_viewer, finish):
     assert not other.layers
 
 
-def test_a_dock_made_by_a_script(viewer, quadrants, finish):
+def test_widget_made_by_script_works_as_dock(viewer, quadrants, finish):
     viewer.add_image(quadrants, name="picture", rgb=True)
     widget = KMeansWidget(viewer)
     viewer.window.add_dock_widget(widget, name="K-means")
@@ -661,7 +665,7 @@ def test_a_dock_made_by_a_script(viewer, quadrants, finish):
     assert len(viewer.layers) == 3
 
 
-def test_opening_the_dock_readies_the_compiled_loops(dock):
+def test_opening_the_dock_loads_the_compiled_kernels(dock):
     thread = warm_up()
     assert thread is warm_up()
     thread.join(timeout=120)

@@ -62,9 +62,9 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch):
     """The gate that all workers of the test pass."""
-    gate, run = Gate(), worker._run
+    gate, run = Gate(), worker._run_work
 
-    class PausedWatch(worker._Watch):
+    class PausedWatch(worker._ProgressRecorder):
         n_steps, was_paused = 0, False
 
         def pass_gate(self, number):
@@ -83,8 +83,8 @@ def gate(monkeypatch):
         gate.n_steps = n_steps
         return outcome
 
-    monkeypatch.setattr(worker, "_Watch", PausedWatch)
-    monkeypatch.setattr(worker, "_run", paused_run)
+    monkeypatch.setattr(worker, "_ProgressRecorder", PausedWatch)
+    monkeypatch.setattr(worker, "_run_work", paused_run)
     yield gate
     gate.open()
 
@@ -271,7 +271,7 @@ def test_task_canceled_before_its_start_is_released(qtbot):
             raise AssertionError
 
     task = Idle()
-    reference, job = weakref.ref(task), worker.run_in_thread(task)
+    reference, job = weakref.ref(task), worker.make_worker(task)
     del task
     job.quit()
     with qtbot.waitSignals([job.aborted, job.finished]):

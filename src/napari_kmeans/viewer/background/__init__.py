@@ -1,1 +1,1 @@
-"""Work in the background: what a run does, its thread, its progress."""
+"""Background work of the viewer: the task of a run, its thread and its progress."""

@@ -1,4 +1,7 @@
-"""One run at a time: its progress in a bar, its warnings and errors as notifications."""
+"""Start one run at a time, and show its progress, its warnings and its errors.
+
+The progress is shown in a bar, warnings and errors as napari notifications.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,17 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.from_layers.source import Source
 
 PATIENCE_SECONDS = 1.0
-"""A run that takes longer gives way to a newer one; a shorter one is shown on the way."""
+"""A newer live run cancels a run that has taken longer than this time.
+
+A shorter run is finished and its result is shown, so that the layers change while the user
+moves a slider."""
 
 EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError, ImportError)
-"""Errors that say in one sentence what is wrong; all others keep their traceback."""
+"""Errors whose message alone is shown. Other errors are shown with their traceback."""
 
 
-def tell(error: Exception) -> None:
-    """Show what went wrong: in one sentence, or with the traceback of what nobody expects."""
+def report_error(error: Exception) -> None:
+    """Show an error as a notification: an expected error as a sentence, others with a traceback."""
     if isinstance(error, EXPECTED_ERRORS):
         show_error(str(error) or f"There is too little memory ({type(error).__name__}).")
     else:
@@ -34,7 +40,17 @@ def tell(error: Exception) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run as it was asked for, whatever is changed in the dock meanwhile."""
+    """A run and its settings when it was started; later changes in the dock have no effect.
+
+    Attributes
+    ----------
+    task : Task
+    builders : tuple of callables
+        The functions that make the layers of the result.
+    update : bool
+        Whether layers of an earlier run are changed in place.
+    worker : SegmentationWorker
+    """
 
     task: Task
     builders: tuple[Callable[[Any, Source], Any], ...]
@@ -42,52 +58,53 @@ class Run:
     worker: SegmentationWorker
 
 
-class RunningWork(Protocol):
-    """What is known of any run: who does it."""
+class AnyRun(Protocol):
+    """A run of any kind: an object with a worker."""
 
     @property
     def worker(self) -> SegmentationWorker:
-        """The worker, not yet started."""
+        """The worker, which is not started yet."""
 
 
-AnyRun = TypeVar("AnyRun", bound=RunningWork)
+RunType = TypeVar("RunType", bound=AnyRun)
 
 
-class Runner(Generic[AnyRun]):
-    """Starts runs, and follows the one that is under way.
+class Runner(Generic[RunType]):
+    """Starts a run, and shows its progress, result, warnings and errors.
 
     Parameters
     ----------
     progress_bar : ProgressBar
     show : callable
-        Called with a run and its outcome, unless it was canceled.
+        Called with the run and its outcome, unless the run was canceled.
     changed : callable
-        Called when a run begins and when it is over.
+        Called when a run starts and when its worker has finished.
     """
 
-    # Held, for PySide calls methods also of those that have been collected.
-    _at_work: ClassVar[set[Runner[Any]]] = set()
+    # PySide calls connected methods even if their object has been collected, which is an
+    # error. These references keep each runner alive until its worker has finished.
+    _active_runners: ClassVar[set[Runner[Any]]] = set()
 
     def __init__(
         self,
         progress_bar: ProgressBar,
-        show: Callable[[AnyRun, Any], None],
+        show: Callable[[RunType, Any], None],
         changed: Callable[[], None],
     ) -> None:
-        self._bar, self._show, self._changed = progress_bar, show, changed
-        self._run: AnyRun | None = None
-        self._began = 0.0
+        self._progress_bar, self._show, self._changed = progress_bar, show, changed
+        self._run: RunType | None = None
+        self._start_time = 0.0
         self._clear_progress()
 
     @property
     def is_running(self) -> bool:
-        """Whether a run is under way, also one that is being canceled."""
+        """Whether a run is under way, including a canceled run whose worker has not stopped."""
         return self._run is not None
 
-    def start(self, run: AnyRun) -> None:
+    def start(self, run: RunType) -> None:
         """Start the worker of a run."""
-        self._run, worker, self._began = run, run.worker, time.monotonic()
-        self._at_work.add(self)
+        self._run, worker, self._start_time = run, run.worker, time.monotonic()
+        self._active_runners.add(self)
         for signal, slot in self._connections(worker):
             signal.connect(slot)
         self._show_progress((0, 0))
@@ -95,23 +112,23 @@ class Runner(Generic[AnyRun]):
         worker.start()
 
     def cancel(self) -> None:
-        """Stop the run, if there is one; it is under way until its worker has stopped."""
+        """Cancel the run, if there is one. `is_running` is true until its worker has stopped."""
         if self._run is not None:
             self._run.worker.quit()
 
     def cancel_if_slow(self) -> None:
-        """Stop the run if it takes long, for another one is to follow."""
-        if time.monotonic() - self._began > PATIENCE_SECONDS:
+        """Cancel the run if it has taken longer than PATIENCE_SECONDS."""
+        if time.monotonic() - self._start_time > PATIENCE_SECONDS:
             self.cancel()
 
-    def abandon(self) -> None:
-        """Stop the run, and touch nothing of Qt any more."""
+    def cancel_and_disconnect(self) -> None:
+        """Cancel the run and disconnect from its worker, because the Qt widgets are deleted."""
         run, self._run = self._run, None
         if run is not None:
             run.worker.quit()
             for signal, slot in self._connections(run.worker):
                 signal.disconnect(slot)
-            self._at_work.discard(self)
+            self._active_runners.discard(self)
 
     def _connections(self, worker: SegmentationWorker) -> list[tuple[Any, Callable[..., None]]]:
         return [
@@ -122,10 +139,10 @@ class Runner(Generic[AnyRun]):
             (worker.finished, self._on_finished),
         ]
 
-    def _is_awaited(self) -> bool:
-        """Whether a run is under way that nobody canceled.
+    def _accepts_results(self) -> bool:
+        """Return whether a run is under way and was not canceled.
 
-        What a worker told just before it was canceled may still be on its way.
+        Signals that the worker emitted before it was canceled may arrive afterwards.
         """
         return self._run is not None and not self._run.worker.abort_requested
 
@@ -134,33 +151,33 @@ class Runner(Generic[AnyRun]):
             self._show_progress(steps)
 
     def _show_progress(self, steps: Steps) -> None:
-        """Show a percentage; as long as the total is not known, that something goes on."""
+        """Show the progress in percent, or a busy bar if the total is not known yet."""
         done, total = steps
-        self._bar.native.setMaximum(100 if total else 0)
-        self._bar.native.setTextVisible(total > 0)
-        self._bar.value = 100 * done // max(total, 1)
+        self._progress_bar.native.setMaximum(100 if total else 0)
+        self._progress_bar.native.setTextVisible(total > 0)
+        self._progress_bar.value = 100 * done // max(total, 1)
 
     def _clear_progress(self) -> None:
-        self._bar.native.setMaximum(100)
-        self._bar.native.setTextVisible(False)
-        self._bar.value = 0
+        self._progress_bar.native.setMaximum(100)
+        self._progress_bar.native.setTextVisible(False)
+        self._progress_bar.value = 0
 
     def _on_warned(self, warned: tuple[Any, ...]) -> None:
-        if self._is_awaited():
+        if self._accepts_results():
             show_warning(str(warned[0]))
 
     def _on_returned(self, outcome: Any) -> None:
-        if self._run is not None and self._is_awaited():
+        if self._run is not None and self._accepts_results():
             self._show(self._run, outcome)
 
     def _on_errored(self, error: Exception) -> None:
-        if self._is_awaited():
-            tell(error)
+        if self._accepts_results():
+            report_error(error)
 
     def _on_finished(self) -> None:
         if self._run is None:
             return
         self._run = None
-        self._at_work.discard(self)
+        self._active_runners.discard(self)
         self._clear_progress()
         self._changed()

@@ -27,7 +27,7 @@ class SummaryCache:
         """Drop the summary and free its memory."""
         self._entry: _Entry | None = None
 
-    def of(
+    def get(
         self,
         image: Any,
         arrays: tuple[Any, ...],
@@ -36,7 +36,7 @@ class SummaryCache:
         progress: Report | None,
         **where: Any,
     ) -> Summary:
-        """Return the summary of an image.
+        """Return the cached summary of an image, or make and cache a new one.
 
         Parameters
         ----------
@@ -51,7 +51,7 @@ class SummaryCache:
             The arguments of `summarize` that state where the channels are.
         """
         entry = self._entry
-        if entry is None or not (entry.is_of(arrays, key) and entry.serves(options)):
+        if entry is None or not (entry.has_pixels_of(arrays, key) and entry.allows(options)):
             summary = summarize_with_options(image, options, **where, progress=progress)
             # A single assignment, so that another thread never reads half an entry.
             self._entry = entry = _Entry(arrays, key, summary)
@@ -66,11 +66,11 @@ class _Entry:
     key: Any
     summary: Summary
 
-    def is_of(self, arrays: tuple[Any, ...], key: Any) -> bool:
+    def has_pixels_of(self, arrays: tuple[Any, ...], key: Any) -> bool:
         same = all(a is b for a, b in zip(arrays, self.arrays, strict=False))
         return same and len(arrays) == len(self.arrays) and key == self.key
 
-    def serves(self, options: Options) -> bool:
+    def allows(self, options: Options) -> bool:
         """Return whether the summary can be used with these options."""
         own = self.summary.options
         return all(

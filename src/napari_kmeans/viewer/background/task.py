@@ -58,7 +58,7 @@ class Task:
     options : Options
     arrays : tuple of arrays
         The data of the layers, which identify the pixels in the cache.
-    kept : SummaryCache or None
+    cache : SummaryCache or None
         The cache from which the summary of the pixels is taken, if there is one.
     start : StartMarks or None
         The marks whose colors replace `init` and `n_clusters` in the options.
@@ -70,7 +70,7 @@ class Task:
     masks: list[Any] | None
     options: Options
     arrays: tuple[Any, ...] = ()
-    kept: SummaryCache | None = None
+    cache: SummaryCache | None = None
     start: StartMarks | None = None
     summary: Summary | None = None
 
@@ -84,7 +84,7 @@ class Task:
         mask: Any,
         level: int | None,
         stack: Any,
-        kept: SummaryCache | None = None,
+        cache: SummaryCache | None = None,
     ) -> Task:
         """Return the task for a layer, or for several layers as channels of one image.
 
@@ -100,7 +100,7 @@ class Task:
         arrays = tuple(layer.data for layer in layers)
         marks = None if start is None else StartMarks.of(start, layers[0], source)
         masks = mask_levels(mask, layers[0], source)
-        return cls(source, masks, options, arrays, kept, marks)
+        return cls(source, masks, options, arrays, cache, marks)
 
     def run(self, progress: Report | None = None) -> AnySegmentation:
         """Fit one level and paint all levels.
@@ -121,7 +121,7 @@ class Task:
 
         known = {source.level: (fitted.labels, fitted.recolored)}
         painted = paint_levels(parts, paint, known, part_of(progress, fit_share, 1))
-        pairs = [self._registered(level, *pair) for level, pair in enumerate(painted)]
+        pairs = [self._place_in_stack(level, *pair) for level, pair in enumerate(painted)]
         labels, recolored = zip(*pairs, strict=True)
         if not source.multiscale:
             return replace(fitted, labels=labels[0], recolored=recolored[0])
@@ -132,11 +132,11 @@ class Task:
         pixels, mask = self.fitted_part, self._mask(self.source.level)
         if self.source.stack == EACH:
             return segment_slices_with_options(
-                pixels, self.options, mask=mask, progress=progress, **self._where
+                pixels, self.options, mask=mask, progress=progress, **self._channel_arguments
             )
-        if self.summary is None and not self._is_kept:
+        if self.summary is None and not self._uses_cache:
             return segment_with_options(
-                pixels, self.options, mask=mask, progress=progress, **self._where
+                pixels, self.options, mask=mask, progress=progress, **self._channel_arguments
             )
         summary = self.summary or self.summarize(part_of(progress, 0, 0.5))
         fitting = progress if self.summary else part_of(progress, 0.5, 1)
@@ -144,17 +144,22 @@ class Task:
 
     def summarize(self, progress: Report | None = None) -> Summary:
         """Return the summary of the pixels that are fitted: the cached one, or a new one."""
-        if self.kept is not None and self._is_kept:
+        if self.cache is not None and self._uses_cache:
             key = (self.source.unique_id, self.source.level, self.source.stack)
-            return self.kept.of(
-                self.fitted_part, self.arrays, key, self.options, progress, **self._where
+            return self.cache.get(
+                self.fitted_part,
+                self.arrays,
+                key,
+                self.options,
+                progress,
+                **self._channel_arguments,
             )
         return summarize_with_options(
             self.fitted_part,
             self.options,
             mask=self._mask(self.source.level),
             progress=progress,
-            **self._where,
+            **self._channel_arguments,
         )
 
     @property
@@ -168,12 +173,12 @@ class Task:
         return self._part(self.source.level)
 
     @property
-    def _is_kept(self) -> bool:
+    def _uses_cache(self) -> bool:
         # A mask is not cached: the user may paint on its array in place.
-        return self.kept is not None and self.masks is None
+        return self.cache is not None and self.masks is None
 
     @property
-    def _where(self) -> dict[str, Any]:
+    def _channel_arguments(self) -> dict[str, Any]:
         """The arguments of `segment` that state where the channels are."""
         return {"rgb": self.source.rgb, "channel_axis": -1 if self.source.channels else None}
 
@@ -185,7 +190,7 @@ class Task:
     def _mask(self, level: int) -> Any:
         return None if self.masks is None else self.masks[level]
 
-    def _registered(self, level: int, labels: Any, recolored: Any) -> tuple[Any, Any]:
+    def _place_in_stack(self, level: int, labels: Any, recolored: Any) -> tuple[Any, Any]:
         """Return a slice in its place in the stack; the other slices get label 0."""
         index, array = self.source.index_of(level), self.source.levels[level]
         if index is None:

@@ -1,4 +1,4 @@
-"""The clustering on a thread of its own, with progress, canceling and errors as signals."""
+"""Run background work in a thread that emits progress, results and errors as Qt signals."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ if TYPE_CHECKING:
     from napari_kmeans.execution.progress import Report
 
 POLL_SECONDS = 1 / 20
-"""How often progress is told: smooth to the eye, and no flood of events."""
+"""The interval of progress signals: the bar moves smoothly, and the event loop is not flooded."""
 
 Steps: TypeAlias = tuple[int, int]
-"""Steps done, and all of them; (0, 0) until the first ones are known."""
+"""The number of finished steps and of all steps; (0, 0) until the total is known."""
 
 
 @cache
 def warm_up() -> Thread:
-    """Load the compiled loops in the background, or compile them; once in a process.
+    """Load or compile the numba kernels in a background thread, once in a process.
 
-    Called when a dock opens, so that the first click finds them ready.
+    The dock calls this function when it opens, so that the first run does not wait for
+    the compiler.
     """
-    thread = Thread(target=_use_kernels, name="warm-up", daemon=True)
+    thread = Thread(target=_call_kernels, name="warm-up", daemon=True)
     thread.start()
     return thread
 
 
-def _use_kernels() -> None:
+def _call_kernels() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
     for image in (noise.astype(np.uint8), noise[..., 0].astype(np.uint16), noise / 255):
         for method in OPTIONS["method"].choices:
@@ -48,39 +49,45 @@ def _use_kernels() -> None:
 
 
 class Canceled(Exception):
-    """Raised inside of a task to stop it."""
+    """Raised inside a task to stop it."""
 
 
 class UnexpectedError(Exception):
-    """A RuntimeError, which a worker would swallow without any signal."""
+    """Raised in place of a RuntimeError or StopIteration of a task.
+
+    napari's worker takes a RuntimeError as a sign that Qt has deleted the worker, and emits
+    neither `errored` nor `finished`. Python turns a StopIteration in a generator into a
+    RuntimeError.
+    """
 
 
-class _Watch:
-    """The progress that a task calls: remembers the latest steps, and stops it on request."""
+class _ProgressRecorder:
+    """A progress callable that stores the latest steps, and raises if the task is canceled."""
 
     def __init__(self) -> None:
         self.steps: Steps = (0, 0)
-        self.cancelled = False
+        self.canceled = False
 
     def __call__(self, done: int, total: int) -> None:
-        if self.cancelled:
+        if self.canceled:
             raise Canceled
         self.steps = done, total
 
 
 class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
-    """A worker that has stopped for good when it says that it is finished.
+    """A worker whose thread and generator have ended when it emits `finished`.
 
-    Without this, a generator that was told to quit lives on until it is
-    collected, and what it waits for in its `finally` goes on unseen.
+    napari's worker does not close a generator that was asked to quit. The generator would
+    live until it is collected, and the task that its `finally` waits for would go on.
     """
 
     def run(self) -> None:
         """Do the work; called by Qt.
 
-        Not that of the base: it catches the warnings of the whole process
-        meanwhile, and those that the window ignores come through, or it brings
-        back what another worker had made of them, for good.
+        This method replaces that of the base class, which calls `warnings.catch_warnings`
+        during the work. The warning filters belong to the whole process. So warnings that
+        the main thread ignores would be shown. If two workers overlap, the last to end
+        would restore the filters that the other worker had set, and they would stay.
         """
         self.started.emit()
         self._running = True
@@ -88,7 +95,7 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
             with notices_to(self._warn):
                 result = self.work()
             if isinstance(result, RuntimeError):
-                # Its signals are deleted: there is nobody left to tell.
+                # `work` returns a RuntimeError if Qt has deleted the signals: do not emit.
                 return
             if not self.abort_requested:
                 self.returned.emit(result)
@@ -97,78 +104,82 @@ class SegmentationWorker(GeneratorWorker):  # type: ignore[misc]
         self._running = False
         self.finished.emit()
         self._finished.emit(self)
-        # The result is on its way: nobody waits for this.
+        # Return free memory to the system only now: the result need not wait for that.
         trim_heaps()
 
     def _warn(self, sentence: str) -> None:
         self.warned.emit((sentence, UserWarning))
 
     def work(self) -> Any:
-        """Run the generator, and close it on its own thread."""
+        """Run the generator, and close it in this thread."""
         try:
             return super().work()
         finally:
             self._gen.close()
-            # napari keeps its workers, and one that never began would keep its task:
-            # closing does not make it forget that in Python 3.13.
+            # napari keeps references to its workers. In Python 3.13, closing a generator
+            # that was never started does not release its arguments, so the task would stay
+            # in memory.
             del self._gen
 
 
 class Work(Protocol):
-    """What can be done in the background, such as a task."""
+    """Work that can run in the background, such as a Task."""
 
     def run(self, progress: Report | None = None) -> Any:
-        """Do it, with progress told to a callable that may raise to stop it."""
+        """Do the work and return its result.
+
+        `progress` is called with the finished steps and all steps. It may raise to stop.
+        """
 
 
-def run_in_thread(task: Work, *, locate: bool = False) -> SegmentationWorker:
-    """Return a worker, not yet started, that does a task.
+def make_worker(task: Work, *, locate: bool = False) -> SegmentationWorker:
+    """Return a worker that does a task in the background; the worker is not started yet.
 
     Parameters
     ----------
     task : Task or other Work
     locate : bool, default False
-        Whether the coreset's positions will be asked for: finding them takes
-        as long as reading the image once, which is no work for the window.
+        Whether to find the positions of the coreset points too. That takes as long as
+        reading the image once, so the main thread should not do it.
 
     Returns
     -------
     SegmentationWorker
-        Emits `yielded` with (done, total) steps, `returned` with what the task
-        gives, `errored` with the exception, `warned` with (sentence, category),
-        and in every case `finished`. Its `quit()` stops the clustering within
-        a block of pixels.
+        Emits `yielded` with (done, total) steps, `returned` with the result of the task,
+        `errored` with the exception, `warned` with (sentence, category), and always
+        `finished` at the end. `quit()` stops the clustering within a block of pixels.
     """
-    worker: SegmentationWorker = _steps(task, locate)
-    # What napari connects to an error cannot take it, which under PySide is a second
-    # error. There may be nothing to disconnect, which is another: hence the print.
+    worker: SegmentationWorker = _run_with_progress(task, locate)
+    # napari connects a slot that does not accept the exception, so PySide raises a second
+    # error. Disconnect that slot. `disconnect()` raises if nothing is connected, which
+    # happens without a napari window: connect `print` first.
     worker.errored.connect(print)
     worker.errored.disconnect()
     return worker
 
 
 @thread_worker(worker_class=SegmentationWorker, ignore_errors=True)  # type: ignore[untyped-decorator]
-def _steps(task: Work, locate: bool) -> Generator[Steps, None, Any]:
-    """Do a task on yet another thread, and tell its progress."""
-    watch = _Watch()
+def _run_with_progress(task: Work, locate: bool) -> Generator[Steps, None, Any]:
+    """Do a task in a second thread, and yield its latest steps until it has finished."""
+    watch = _ProgressRecorder()
     with ThreadPoolExecutor(1, thread_name_prefix="napari-kmeans") as executor:
         try:
-            future = executor.submit(copy_context().run, _run, task, locate, watch)
+            future = executor.submit(copy_context().run, _run_work, task, locate, watch)
             while not wait([future], timeout=POLL_SECONDS).done:
                 yield watch.steps
-            return _result(future)
+            return _result_of(future)
         finally:
-            watch.cancelled = True
+            watch.canceled = True
 
 
-def _run(task: Work, locate: bool, watch: _Watch) -> Any:
+def _run_work(task: Work, locate: bool, watch: _ProgressRecorder) -> Any:
     outcome = task.run(watch)
     if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
         outcome.coreset.find_positions(lambda _: watch(*watch.steps))
     return outcome
 
 
-def _result(future: Future[Any]) -> Any:
+def _result_of(future: Future[Any]) -> Any:
     try:
         return future.result()
     except (RuntimeError, StopIteration) as error:

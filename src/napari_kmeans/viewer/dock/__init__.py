@@ -1,1 +1,1 @@
-"""The dock widget, its fields and its remembered settings."""
+"""The dock widget: fields, live runs, layers of results, and stored settings."""

@@ -1,4 +1,4 @@
-"""The fields that say what of a layer is fitted: which level, and which slices of a stack."""
+"""The fields for the level and the slices of a layer that are fitted."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 THIS = "this"
+"""The choice of the slice in view, beside WHOLE and EACH."""
 
 
 def stack_field() -> ComboBox:
-    """Return the field for what is clustered of a stack."""
+    """Return the field for the slices of a stack that are clustered."""
     return ComboBox(
         name="stack",
         label="Stack",
         tooltip=(
-            "Whole stack: the same clusters in all slices. This slice: the one in view, the rest "
-            "stays as it is. Each slice: clusters of its own, with labels that correspond."
+            "Whole stack: the same clusters in all slices. This slice: only the slice in view; "
+            "the other slices stay unchanged. Each slice: separate clusters for each slice, with "
+            "labels that correspond."
         ),
         choices=[("whole stack", WHOLE), ("this slice", THIS), ("each slice", EACH)],
         value=WHOLE,
@@ -40,40 +42,43 @@ def stack_field() -> ComboBox:
 
 
 def level_field(choices: Callable[[Any], list[tuple[str, Any]]]) -> ComboBox:
-    """Return the field for the resolution that is fitted."""
+    """Return the field for the level that is fitted."""
     return ComboBox(
         name="level",
         label="Fit on",
         tooltip=(
-            "The resolution at which clusters are found; all are painted. auto takes the finest "
-            "for full, and for a coreset the coarsest of at least 4 megapixels."
+            "The resolution level on which clusters are computed; all levels are painted. auto: "
+            "the finest level for full, the coarsest level of at least 4 megapixels for a coreset."
         ),
         choices=choices,
     )
 
 
 def level_choices(layer: Image | None, stack: str, method: str) -> list[tuple[str, Any]]:
-    """Return the levels of a layer by name, the one that is taken by itself first."""
+    """Return the choices for the level: pairs of a name and "auto" or a number.
+
+    "auto" comes first. Its name contains the level that it stands for.
+    """
     if layer is None or not layer.multiscale:
         return [(AUTO, AUTO)]
     shapes = [spatial_shape(level, layer.rgb) for level in layer_levels(layer)]
     kind = shown_slice(layer) if stack == THIS else stack
-    names = [f"level {n} ({_size(shape)})" for n, shape in enumerate(shapes)]
+    names = [f"level {n} ({_format_shape(shape)})" for n, shape in enumerate(shapes)]
     chosen = default_level(shapes, kind, method)
     return [(f"{AUTO}: level {chosen}", AUTO), *((name, n) for n, name in enumerate(names))]
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))  # noqa: RUF001 - as one writes sizes
+def _format_shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))  # noqa: RUF001 - the usual sign between sizes
 
 
 def stack_to_fit(choice: str, layer: Image) -> Stack:
-    """Return what is clustered of a layer, by the choice in the field.
+    """Return the slices of a layer that a choice in the field stands for.
 
     Raises
     ------
     ValueError
-        If it is the slice in view, and the image has none there.
+        If the choice is the slice in view, and the slider is beyond the image.
     """
     if layer.ndim < 3:
         return WHOLE
@@ -84,7 +89,7 @@ def stack_to_fit(choice: str, layer: Image) -> Stack:
     for place, size in zip(index, shape, strict=True):
         if place is not None and not 0 <= place < size:
             raise ValueError(
-                f"the slice in view must be one of the image, got {place} of {size}: "
-                "move the slider to a slice that the image has."
+                f"the slice in view must be in the image, got index {place} of {size} slices: "
+                "move the slider to a slice of the image."
             )
     return index

@@ -1,4 +1,4 @@
-"""The fields of the dock: what is clustered and how, and the form they are laid out in."""
+"""The fields of the dock, and the form that contains them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,17 @@ if TYPE_CHECKING:
     import napari
 
 _MAIN_OPTIONS = ("n_clusters", "color_space", "normalize", "method")
-"""The options in the main form. All others are under *More options*, as they are declared."""
+"""The options in the main form. The others are under *More options*, in declared order."""
 
 
 class Fields(Container[Any]):
-    """The fields of the dock, which know the layers of a viewer but do nothing yet.
+    """The fields of the dock. They offer the layers of a viewer, but start nothing.
+
+    The class is a magicgui container, so that napari accepts the dock as a widget, and
+    scripts can use ``dock["n_clusters"]``, ``dock.asdict()`` and the signal ``dock.changed``.
+    The layout of a container cannot scroll, fold fields away or place two fields in one row,
+    and it aligns labels for a font that is not napari's. So the fields are removed from that
+    layout, and put into Qt forms.
 
     Parameters
     ----------
@@ -45,7 +51,7 @@ class Fields(Container[Any]):
 
     def __init__(self, viewer: napari.Viewer) -> None:
         self.viewer = viewer
-        fields = [*self._image_fields(), *self._option_fields(), *self._part_fields()]
+        fields = [*self._image_fields(), *self._option_fields(), *self._stack_fields()]
         fields += self._result_fields()
         super().__init__(widgets=fields, label="K-means segmentation", labels=False)
         self._lay_out()
@@ -61,28 +67,28 @@ class Fields(Container[Any]):
             name="together",
             value=False,
             text="All selected layers, as channels",
-            tooltip="Cluster the selected layers as one image, with a channel for each.",
+            tooltip="Cluster the selected layers as the channels of one image.",
         )
         self.mask = ComboBox(
             name="mask",
             label="Mask",
-            tooltip="Cluster only inside these labels or shapes; the rest gets label 0.",
+            tooltip="Cluster only inside these labels or shapes. Pixels outside get label 0.",
             choices=self._layers_of(Labels, Shapes),
             nullable=True,
         )
         return [self.image, self.together, self.mask]
 
     def _option_fields(self) -> list[Any]:
-        """Make a field for each option, as an attribute of the option's name."""
+        """Make a field for each option. The attribute has the name of the option."""
         for name in OPTIONS:
             special = {"choices": self._start_choices} if name == "init" else {}
             setattr(self, name, option_field(name, **special))
-        self.init.tooltip += " Or the colors under points, or under strokes of labels."
+        self.init.tooltip += " Or a layer: the colors under its points, or under its labels."
         return [getattr(self, name) for name in OPTIONS]
 
-    def _part_fields(self) -> list[Any]:
+    def _stack_fields(self) -> list[Any]:
         self.stack = stack_field()
-        self.level = level_field(self._levels)
+        self.level = level_field(self._level_choices)
         return [self.stack, self.level]
 
     def _result_fields(self) -> list[Any]:
@@ -102,28 +108,28 @@ class Fields(Container[Any]):
             name="add_points",
             value=False,
             text="Coreset points",
-            tooltip="Add the sampled pixels as points: size by weight, color by cluster.",
+            tooltip="Add the sampled pixels as points, with size by weight and color by cluster.",
         )
         self.live = CheckBox(
             name="live",
             value=False,
             text="Live",
-            tooltip="Run at every change of a setting, from the pixels that were read once.",
+            tooltip="Run at every change of a setting. The pixels are read only once.",
         )
         self.update_layers = CheckBox(
             name="update_layers",
             value=True,
             text="Update the layers of the last run",
-            tooltip="On: a new run of an image replaces its results. Off: it adds new layers.",
+            tooltip="On: a new run of an image replaces its results. Off: a new run adds layers.",
         )
         self.run_button = PushButton(
             name="run_button", text="Run", tooltip="Cluster the image in the background."
         )
         self.cancel_button = PushButton(
-            name="cancel_button", text="Cancel", tooltip="Stop the run; nothing is added."
+            name="cancel_button", text="Cancel", tooltip="Stop the run; no layer is added."
         )
         self.progress_bar = ProgressBar(
-            name="progress_bar", min=0, max=100, value=0, tooltip="How far the run is."
+            name="progress_bar", min=0, max=100, value=0, tooltip="The progress of the run."
         )
         choices = [self.add_labels, self.add_recolored, self.add_points, self.update_layers]
         return [*choices, self.run_button, self.cancel_button, self.live, self.progress_bar]
@@ -132,7 +138,7 @@ class Fields(Container[Any]):
         outer = self.native.layout()
         for field in self:
             outer.removeWidget(field.native)
-        # What is unfolded may be higher than the window.
+        # The unfolded form may be higher than the window.
         self.column = layout = add_scroll_area(outer)
         for combo_box in (self.image, self.mask, self.level, self.init):
             narrow(combo_box)
@@ -149,7 +155,7 @@ class Fields(Container[Any]):
                     self.color_space,
                     self.method,
                     self.mask,
-                    ("Add", "The layers that a run makes.", added),
+                    ("Add", "The layers that a run adds.", added),
                     self.update_layers,
                 ]
             )
@@ -161,7 +167,7 @@ class Fields(Container[Any]):
         layout.addWidget(folder_with("More options", form(more)))
 
     def _number_row(self) -> Any:
-        """Return the number of clusters, with a slider for the usual ones."""
+        """Return the field for the number of clusters and its slider, side by side."""
         self.n_clusters_slider = number_slider(self.n_clusters)
         return row([self.n_clusters, self.n_clusters_slider])
 
@@ -174,12 +180,13 @@ class Fields(Container[Any]):
     def _start_choices(self, combo_box: Any) -> list[tuple[str, Any]]:
         words = [(word, word) for word in OPTIONS["init"].choices]
         image, chosen = self.image.value, combo_box.value
-        # One that was moved off the image stays, for a run to tell what is wrong.
+        # A chosen layer stays a choice after it was moved off the image: a run then raises
+        # an error that explains this. The field would otherwise change without notice.
         return words + [
             (each.name, each)
             for each in self.viewer.layers
             if each is chosen or can_hold_marks(each, image)
         ]
 
-    def _levels(self, _combo_box: Any) -> list[tuple[str, Any]]:
+    def _level_choices(self, _combo_box: Any) -> list[tuple[str, Any]]:
         return level_choices(self.image.value, self.stack.value, self.method.value)

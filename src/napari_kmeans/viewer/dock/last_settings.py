@@ -1,4 +1,7 @@
-"""What is remembered of a viewer between the openings of its dock; nothing goes to a file."""
+"""The settings and the result of a dock, for the next dock of the same viewer.
+
+They are held in memory and not written to a file.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 class LastSettings:
     """The last settings and the last result in one viewer.
 
-    Layers are held by weak references, which keep neither them nor their viewer alive.
+    Layers are held by weak references, which keep neither the layers nor the viewer alive.
     """
 
     def __init__(self) -> None:
@@ -25,32 +28,32 @@ class LastSettings:
         self._result: Result | None = None
         self._layers: list[ref[Layer]] = []
 
-    def keep(self, name: str, value: Any) -> None:
-        """Remember the value of a field."""
+    def store(self, name: str, value: Any) -> None:
+        """Store the value of a field."""
         self._settings[name] = ref(value) if isinstance(value, Layer) else value
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The values of the fields by their names, None for layers that are gone."""
-        kept = self._settings.items()
-        return {name: value() if isinstance(value, ref) else value for name, value in kept}
+        """The values of the fields by name; None in place of a layer that no longer exists."""
+        stored = self._settings.items()
+        return {name: value() if isinstance(value, ref) else value for name, value in stored}
 
-    def keep_result(self, result: Result) -> None:
-        """Remember what a run gave."""
+    def store_result(self, result: Result) -> None:
+        """Store the result of a run, without its summary cache."""
         self._layers = [ref(layer) for layer in result.layers]
-        self._result = replace(result, task=replace(result.task, kept=None), layers=())
+        self._result = replace(result, task=replace(result.task, cache=None), layers=())
 
     @property
     def result(self) -> Result | None:
-        """What the last run gave, with those of its layers that there are still."""
+        """The result of the last run, with those of its layers that still exist."""
         layers = [reference() for reference in self._layers]
-        found = tuple(layer for layer in layers if layer is not None)
-        return None if self._result is None else replace(self._result, layers=found)
+        existing = tuple(layer for layer in layers if layer is not None)
+        return None if self._result is None else replace(self._result, layers=existing)
 
 
 _LAST_SETTINGS: WeakKeyDictionary[napari.Viewer, LastSettings] = WeakKeyDictionary()
 
 
 def last_settings_of(viewer: napari.Viewer) -> LastSettings:
-    """Return what is remembered of a viewer, as long as it lives."""
+    """Return the stored settings of a viewer. They exist as long as the viewer."""
     return _LAST_SETTINGS.setdefault(viewer, LastSettings())

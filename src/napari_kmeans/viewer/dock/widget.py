@@ -1,8 +1,7 @@
-"""The dock widget: what to cluster and how, a run in the background, layers as the result."""
+"""The dock widget: it runs the clustering in the background and shows the results as layers."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,15 @@ from napari.layers import Image, Labels, Points
 from psygnal import Signal
 
 from napari_kmeans.options import AUTO, OPTIONS, Options
-from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner, tell
+from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner, report_error
 from napari_kmeans.viewer.background.summary_cache import SummaryCache
 from napari_kmeans.viewer.background.task import Task
-from napari_kmeans.viewer.background.worker import run_in_thread, warm_up
+from napari_kmeans.viewer.background.worker import make_worker, warm_up
 from napari_kmeans.viewer.dock.choices import stack_to_fit
 from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
+from napari_kmeans.viewer.dock.live import LiveRuns
+from napari_kmeans.viewer.dock.result_layers import ResultLayers, build_layers, builders_like
 from napari_kmeans.viewer.from_layers.channels import can_be_channels
 from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_marks
 from napari_kmeans.viewer.from_layers.source import EACH
@@ -34,20 +35,18 @@ from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.result import Result
-from napari_kmeans.viewer.to_layers.update import find_result, update_layer
 from napari_kmeans.viewer.widgets.form import offer_choices, show_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     import napari
     from napari.layers import Layer
 
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.background.worker import SegmentationWorker
-    from napari_kmeans.viewer.from_layers.source import Source
-
-    Builder = Callable[[Any, Source], Layer | list[Layer]]
+    from napari_kmeans.viewer.dock.result_layers import Builder
 
 PANELS: dict[str, type[Panel]] = {
     "number": NumberPanel,
@@ -73,7 +72,7 @@ class KMeansWidget(Fields):
     Attributes
     ----------
     result : Result or None
-        What the latest run gave.
+        The result of the latest run.
     segmented : psygnal.Signal
         Emitted with the result once its layers are in the viewer.
 
@@ -87,44 +86,47 @@ class KMeansWidget(Fields):
     segmented = Signal(Result)
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        # The proxy that plugins are handed wraps every layer it gives out anew.
+        # napari gives plugins a proxy of the viewer, which returns a new wrapper for each
+        # access to a layer: layers could not be compared by identity. Use the viewer itself.
         super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
         self.result: Result | None = None
         self._summary_cache = SummaryCache()
-        self._asked: tuple[Any, ...] = ()
-        self._is_asked_again = False
-        self._watched = MarksWatcher(self.native, self._on_marks_changed)
+        self._marks_watcher = MarksWatcher(self.native, self._on_marks_changed)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
+        self._live_runs = LiveRuns(
+            self.live, self._setting_fields(), self._runner, self._can_run, self._start
+        )
+        self._result_layers = ResultLayers(self.viewer, self._follow_selection)
         self.folds = {name: Fold(kind, self) for name, kind in PANELS.items()}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
         self._follow_selection()
-        self._recall()
+        self._restore_settings()
         self._connect()
         self._follow_marks()
         self._update_fields()
         warm_up()
 
-    # ------------------------------------------------------------ remembering
+    # --------------------------------------------------------- stored settings
 
-    def _recall(self) -> None:
-        """Take result and settings of the last dock in this viewer, as far as they still fit."""
-        memory = last_settings_of(self.viewer)
-        self.result = memory.result
-        for name, value in memory.settings.items():
+    def _restore_settings(self) -> None:
+        """Restore the last result and settings of this viewer, as far as they still fit."""
+        stored = last_settings_of(self.viewer)
+        self.result = stored.result
+        for name, value in stored.settings.items():
             field = getattr(self, name)
             if isinstance(field, ComboBox):
-                # What there is to choose may depend on the fields before.
+                # The choices may depend on the fields that were restored before.
                 field.reset_choices()
                 if value not in field.choices:
                     continue
             field.value = value
 
-    def _remember(self) -> None:
-        memory = last_settings_of(self.viewer)
+    def _store_settings(self) -> None:
+        stored = last_settings_of(self.viewer)
         for field in self:
             if field is not self.image and not isinstance(field, PushButton | ProgressBar):
-                memory.keep(field.name, field.value)
+                stored.store(field.name, field.value)
 
     # ------------------------------------------------- following the viewer
 
@@ -136,16 +138,17 @@ class KMeansWidget(Fields):
         self._watch_edits()
         self.viewer.layers.selection.events.active.connect(self._follow_selection)
         self.viewer.layers.selection.events.changed.connect(self._update_fields)
-        self.together.changed.connect(self._scale_channels)
+        self.together.changed.connect(self._set_normalize)
         self.init.changed.connect(self._follow_marks)
         for field in (self.image, self.together, self.method, self.stack, self.init):
             field.changed.connect(self._update_fields)
         for box in (self.add_labels, self.add_recolored, self.add_points):
             box.changed.connect(self._update_fields)
-        for field in self._settings():
-            field.changed.connect(self._on_setting_changed)
-        self.changed.connect(self._remember)
-        self.segmented.connect(last_settings_of(self.viewer).keep_result)
+        for field in self._setting_fields():
+            field.changed.connect(self._live_runs.on_setting_changed)
+        self.changed.connect(self._store_settings)
+        self.segmented.connect(last_settings_of(self.viewer).store_result)
+        self.live.changed.connect(self._live_runs.on_checked)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
@@ -159,10 +162,10 @@ class KMeansWidget(Fields):
         events.inserted.disconnect(self._watch_edits)
         self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
         self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
-        self._watched.watch(None)
+        self._marks_watcher.watch(None)
 
     def reset_choices(self, *_: Any) -> None:
-        """Offer the layers there are now; what is chosen stays, also under a new name."""
+        """Offer the current layers. The chosen layer stays chosen, also under a new name."""
         for combo_box in (self.image, self.mask):
             offer_choices(combo_box)
         for fold in self.folds.values():
@@ -170,7 +173,7 @@ class KMeansWidget(Fields):
         self._update_fields()
 
     def _watch_edits(self, *_: Any) -> None:
-        """Watch all results for edits by hand, also the user's duplicates of them."""
+        """Watch the labels of results, and duplicates of these layers, for edits by hand."""
         for layer in self.viewer.layers:
             if isinstance(layer, Labels) and METADATA_KEY in layer.metadata:
                 watch_edits(layer)
@@ -181,66 +184,70 @@ class KMeansWidget(Fields):
             self.reset_choices()
             self.image.value = active
 
-    def _start_layer(self) -> Points | Labels | None:
+    def _setting_fields(self) -> list[Any]:
+        """Return the fields that a result depends on, besides the image."""
+        options = [getattr(self, name) for name in OPTIONS]
+        return [*options, self.together, self.mask, self.stack, self.level]
+
+    def _marks_layer(self) -> Points | Labels | None:
         chosen = self.init.value
         return chosen if isinstance(chosen, Points | Labels) else None
 
     def _follow_marks(self, *_: Any) -> None:
-        self._watched.watch(self._start_layer())
-        self._count_marks()
+        self._marks_watcher.watch(self._marks_layer())
+        self._set_number_to_marks()
 
-    def _count_marks(self) -> None:
-        """Ask for as many clusters as are pointed at."""
-        layer = self._start_layer()
+    def _set_number_to_marks(self) -> None:
+        """Set the number of clusters to the number of marks, if it is known and not 0."""
+        layer = self._marks_layer()
         if layer is not None:
             self.n_clusters.value = count_marks(layer) or self.n_clusters.value
 
     def _on_marks_changed(self) -> None:
-        self._count_marks()
-        # As many marks as before, at other places.
-        self._asked = ()
-        self._on_setting_changed()
+        self._set_number_to_marks()
+        # Marks that moved give other colors, although no field has another value.
+        self._live_runs.run_again()
 
-    def _layers(self) -> list[Image]:
-        """Return the layers to cluster: the image, or the selected layers as its channels."""
-        return self._selected() if self._are_together() else [self.image.value]
+    def _layers_to_cluster(self) -> list[Image]:
+        """Return the layers to cluster: the image, or the selected layers as channels."""
+        return self._selected_layers() if self._combines_layers() else [self.image.value]
 
-    def _selected(self) -> list[Layer]:
+    def _selected_layers(self) -> list[Layer]:
         selection = self.viewer.layers.selection
         return [layer for layer in self.viewer.layers if layer in selection]
 
-    def _can_be_together(self) -> bool:
-        selected = self._selected()
+    def _can_combine_layers(self) -> bool:
+        selected = self._selected_layers()
         return self.image.value in selected and can_be_channels(selected)
 
-    def _are_together(self) -> bool:
-        return self.together.value and self._can_be_together()
+    def _combines_layers(self) -> bool:
+        return self.together.value and self._can_combine_layers()
 
-    def _scale_channels(self, together: bool) -> None:
-        """Let channels count alike, unless the user wants otherwise."""
+    def _set_normalize(self, together: bool) -> None:
+        """Set the default: scale channels of several layers, so that all have the same weight."""
         self.normalize.value = "percentile" if together else Options.normalize
 
     def _update_fields(self, *_: Any) -> None:
-        """Show the fields that apply to the image, and enable what can be done."""
+        """Show the fields that apply to the image, and enable those that have an effect."""
         image, running = self.image.value, self._runner.is_running
         for combo_box in (self.level, self.init):
             offer_choices(combo_box)
-        is_free = self._start_layer() is None
+        has_no_marks = self._marks_layer() is None
         for field in (self.n_clusters, self.n_clusters_slider, self.n_init):
-            field.enabled = is_free
+            field.enabled = has_no_marks
         show_row(self.stack, image is not None and image.ndim > 2)
         show_row(self.level, image is not None and image.multiscale)
-        self.together.visible = self._can_be_together()
-        show_row(self.normalize, self._are_together())
+        self.together.visible = self._can_combine_layers()
+        show_row(self.normalize, self._combines_layers())
         self.color_space.enabled = image is not None and image.rgb
         self.coreset_size.enabled = self.method.value == "coreset"
-        each = image is not None and image.ndim > 2 and self.stack.value == EACH
-        self.add_points.enabled = self.coreset_size.enabled and not each
+        is_each = image is not None and image.ndim > 2 and self.stack.value == EACH
+        self.add_points.enabled = self.coreset_size.enabled and not is_each
         self.run_button.enabled = self._can_run() and not running
         self.cancel_button.enabled = running
 
     def _can_run(self) -> bool:
-        return self.image.value is not None and bool(self._builders())
+        return self.image.value is not None and bool(self._chosen_builders())
 
     # ----------------------------------------------------------------- running
 
@@ -250,9 +257,9 @@ class KMeansWidget(Fields):
         Returns
         -------
         SegmentationWorker
-            Emits `returned` with the Segmentation (of each slice, the
-            StackSegmentation) once its layers are in the
-            viewer, `errored` with an exception, and in every case `finished`.
+            Emits `returned` with the Segmentation, or with the StackSegmentation if each
+            slice is clustered by itself, once its layers are in the viewer. Emits `errored`
+            with an exception, and always `finished` at the end.
 
         Raises
         ------
@@ -267,7 +274,7 @@ class KMeansWidget(Fields):
         return self._start()
 
     def task(self) -> Task:
-        """Return what a run would do now: the pixels and the options, as they are.
+        """Return the task that a run would have now: the pixels and the options.
 
         Raises
         ------
@@ -278,101 +285,68 @@ class KMeansWidget(Fields):
         if layer is None:
             raise ValueError("image must be an image layer, got None: open an image first.")
         return Task.of(
-            self._layers(),
+            self._layers_to_cluster(),
             self._options(),
-            start=self._start_layer(),
+            start=self._marks_layer(),
             mask=self.mask.value,
             level=None if self.level.value == AUTO else self.level.value,
             stack=stack_to_fit(self.stack.value, layer),
-            kept=self._summary_cache,
+            cache=self._summary_cache,
         )
 
     def _start(self) -> SegmentationWorker:
-        task = self.task() if self.live.value else replace(self.task(), kept=None)
-        builders = self._builders()
-        worker: SegmentationWorker = run_in_thread(task, locate=coreset_layer in builders)
+        task = self.task() if self.live.value else replace(self.task(), cache=None)
+        builders = self._chosen_builders()
+        worker: SegmentationWorker = make_worker(task, locate=coreset_layer in builders)
         update = self.update_layers.value or self.live.value
         self._runner.start(Run(task, builders, update, worker))
         return worker
 
     def cancel(self) -> None:
-        """Stop the run, if there is one; nothing is added to the viewer."""
+        """Stop the run, if there is one. No layer is added to the viewer."""
         self.cancel_button.enabled = False
         self._runner.cancel()
 
     def _options(self) -> Options:
-        """Return the options in the fields, with the defaults of those that do not apply.
+        """Return the options of the fields, with defaults for fields that do not apply.
 
         Raises
         ------
         TypeError, ValueError
-            If a field has a value that the option cannot have.
+            If the value of a field is not valid for its option.
         """
         values = {name: getattr(self, name).value for name in OPTIONS}
         if not self.color_space.enabled:
             values["color_space"] = Options.color_space
-        if not self._are_together():
+        if not self._combines_layers():
             values["normalize"] = Options.normalize
-        if self._start_layer() is not None:
+        if self._marks_layer() is not None:
             # The worker reads the marks, whose colors then replace the option.
             values["init"] = Options.init
         return Options(**values)
 
-    def _builders(self) -> tuple[Builder, ...]:
-        """Return what makes the layers that are asked for, from the bottom to the top."""
-        wanted = (
+    def _chosen_builders(self) -> tuple[Builder, ...]:
+        """Return the builders of the layers to add, from the bottom to the top."""
+        choices = (
             (self.add_recolored.value, recolored_layers),
             (self.add_labels.value, labels_layer),
             (self.add_points.value and self.add_points.enabled, coreset_layer),
         )
-        return tuple(builder for yes, builder in wanted if yes)
+        return tuple(builder for is_chosen, builder in choices if is_chosen)
 
     def _on_run_clicked(self) -> None:
         try:
             self.run()
         except EXPECTED_ERRORS as error:
-            tell(error)
+            report_error(error)
 
     def _on_run_changed(self) -> None:
         self._update_fields()
-        if self._is_asked_again and not self._runner.is_running:
-            self._is_asked_again = False
-            if self._can_run():
-                self._run_live()
-
-    # -------------------------------------------------------------------- live
-
-    def _settings(self) -> list[Any]:
-        """Return the fields that a result depends on, beside the image."""
-        options = [getattr(self, name) for name in OPTIONS]
-        return [*options, self.together, self.mask, self.stack, self.level]
+        self._live_runs.on_run_changed()
 
     def _on_live_changed(self, live: bool) -> None:
-        self._asked = ()
-        if live:
-            self._on_setting_changed()
-        else:
-            self._is_asked_again = False
+        if not live:
             self._summary_cache.clear()
-
-    def _on_setting_changed(self, *_: Any) -> None:
-        """Run with the newest settings: now, or when the run that is under way is over."""
-        asked = tuple(field.value for field in self._settings())
-        # Choices that are offered anew are no change.
-        if not self.live.value or asked == self._asked or not self._can_run():
-            return
-        self._asked = asked
-        self._is_asked_again = self._runner.is_running
-        if self._is_asked_again:
-            self._runner.cancel_if_slow()
-        else:
-            self._run_live()
-
-    def _run_live(self) -> None:
-        try:
-            self._start()
-        except EXPECTED_ERRORS as error:
-            tell(error)
 
     # ----------------------------------------------------------------- results
 
@@ -380,7 +354,7 @@ class KMeansWidget(Fields):
         self._show_outcome(run.task, outcome, run.builders, run.update)
 
     def show_outcome(self, outcome: AnySegmentation) -> None:
-        """Show what was made of the latest result, in place of it.
+        """Show another outcome of the latest task, in place of the latest result.
 
         Raises
         ------
@@ -388,19 +362,14 @@ class KMeansWidget(Fields):
             If there is no result.
         """
         if self.result is None:
-            raise ValueError("result must be there to be replaced, got None: run first.")
-        kinds = {type(layer) for layer in self.result.layers}
-        builders = ((Image, recolored_layers), (Labels, labels_layer))
-        wanted = tuple(build for kind, build in builders if kind in kinds)
-        self._show_outcome(self.result.task, outcome, wanted, update=True)
+            raise ValueError("result must be a Result, got None: run first.")
+        builders = builders_like(self.result.layers)
+        self._show_outcome(self.result.task, outcome, builders, update=True)
 
     def _show_outcome(
         self, task: Task, outcome: AnySegmentation, builders: tuple[Builder, ...], update: bool
     ) -> None:
-        layers: list[Layer] = []
-        for build in builders:
-            built = build(outcome, task.source)
-            layers += built if isinstance(built, list) else [built]
+        layers = build_layers(builders, outcome, task.source)
         self.result = Result(task, outcome, self.show_layers(layers, update=update))
         if task.start is not None:
             self.n_clusters.value = outcome.options.n_clusters
@@ -409,50 +378,34 @@ class KMeansWidget(Fields):
             fold.refresh()
 
     def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
-        """Show layers of a result; what is selected stays so.
+        """Show layers of a result, and leave the selection unchanged.
 
         Parameters
         ----------
         layers : sequence of napari.layers.Layer
             From the bottom to the top.
         update : bool
-            Whether those of an earlier run on the same source are changed in place.
+            Whether layers of an earlier run on the same source are changed in place.
 
         Returns
         -------
         tuple of napari.layers.Layer
-            Those in the viewer that show them.
+            The layers in the viewer: those that were added, and those that were updated.
         """
-        with self.selection_kept():
-            return tuple(self._show(layer, update) for layer in layers)
+        return self._result_layers.show(layers, update=update)
 
-    def _show(self, layer: Layer, update: bool) -> Layer:
-        """Show a layer, in place of that of an earlier run if that is wanted."""
-        earlier = find_result(self.viewer.layers, layer) if update else None
-        if earlier is None:
-            return self.viewer.add_layer(layer)
-        update_layer(earlier, layer)
-        return earlier
-
-    @contextmanager
-    def selection_kept(self) -> Iterator[None]:
-        """Leave the selection, and with it the image to cluster, as it was."""
-        selection = self.viewer.layers.selection
-        selected, active = set(selection), selection.active
-        with selection.events.active.blocker(self._follow_selection):
-            yield
-            selection.intersection_update(selected)
-            selection.update(selected)
-            selection.active = active
+    def selection_kept(self) -> AbstractContextManager[None]:
+        """Leave the selection of layers, and with it the image to cluster, unchanged."""
+        return self._result_layers.selection_kept()
 
     # ----------------------------------------------------------------- closing
 
     def _on_parent_changed(self, parent: Any) -> None:
-        """Stop the run when the dock is closed, which takes this widget out of it."""
+        """Stop the run when the dock is closed: napari then removes this widget from its parent."""
         if parent is None:
             self.cancel()
 
     def _on_destroyed(self) -> None:
-        """Stop the run when the window is gone; nothing of Qt may be touched any more."""
+        """Stop the run when the window is deleted. Qt objects must not be used any more."""
         self._disconnect()
-        self._runner.abandon()
+        self._runner.cancel_and_disconnect()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ProgressBar, PushButton
 
-from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Runner, tell
-from napari_kmeans.viewer.background.worker import run_in_thread
+from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Runner, report_error
+from napari_kmeans.viewer.background.worker import make_worker
 from napari_kmeans.viewer.panels.panel import Panel
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class WorkingPanel(Panel):
         self.progress_bar.native.hide()
         self.cancel_button.changed.connect(self.cancel)
         dock.native_parent_changed.connect(self._on_parent_changed)
-        self.destroyed.connect(self._runner.abandon)
+        self.destroyed.connect(self._runner.cancel_and_disconnect)
 
     @property
     def is_working(self) -> bool:
@@ -86,7 +86,7 @@ class WorkingPanel(Panel):
             raise RuntimeError(
                 f"{self.title!r} is still working: wait until it is finished, or cancel it."
             )
-        worker: SegmentationWorker = run_in_thread(work)
+        worker: SegmentationWorker = make_worker(work)
         self._runner.start(_PanelWork(worker, show))
         return worker
 
@@ -95,7 +95,7 @@ class WorkingPanel(Panel):
         try:
             action()
         except EXPECTED_ERRORS as error:
-            tell(error)
+            report_error(error)
 
     def _on_work_changed(self) -> None:
         self.cancel_button.enabled = self.is_working
