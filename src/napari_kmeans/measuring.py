@@ -91,7 +91,7 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     -------
     pandas.DataFrame
         One row for each group, in ascending order of the groups' numbers. Pixels are
-        summed and channel means are weighted by pixels; percentages are anew those of
+        summed and channel means are weighted by pixels; percentages are computed again from
         the pixels. The other columns have the value of the row with the most pixels.
     """
     pixels = table["pixels"].to_numpy()
