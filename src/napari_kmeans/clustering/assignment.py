@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -50,21 +50,18 @@ class GroupedPoints:
         n_groups = len(self.starts) - 1
         self.sums, self.means = np.empty((2, n_groups, points.shape[1]))
         self.totals, self.radii, self.scatters = np.empty((3, n_groups))
-        self.slabs = _slabs(self.starts)
-        self.map(
-            lambda first, last: kernels.describe_groups(
-                points,
-                weights,
-                self.starts,
-                first,
-                last,
-                self.sums,
-                self.totals,
-                self.means,
-                self.radii,
-                self.scatters,
-            )
+        self.groups = kernels.Groups(
+            points,
+            weights,
+            self.starts,
+            self.sums,
+            self.totals,
+            self.means,
+            self.radii,
+            self.scatters,
         )
+        self.slabs = _slabs(self.starts)
+        self.map(lambda first, last: kernels.describe_groups(self.groups, first, last))
 
     def map(self, function: Callable[[int, int], Result]) -> list[Result]:
         """Return ``function(first, last)`` for slabs of groups, computed on threads."""
@@ -116,14 +113,17 @@ class Assignment:
         self.sums = np.zeros_like(self.centers)
         self.totals = np.zeros(n_clusters)
         self.counts = np.zeros(n_clusters, np.int64)
-        self._labels = np.full(len(data.points), -1, np.int32)
-        self._limits = np.full(len(data.points), -np.inf)
-        self._group_labels = np.full(n_groups, kernels.MIXED, np.int32)
-        self._group_limits = np.full(n_groups, -np.inf)
-        self._drifts = np.zeros(n_clusters + 1)
         # Far above the rounding of a distance, far below what separates labels.
         scale = max(np.abs(data.means).max() + data.radii.max(), np.abs(self.centers).max())
-        self._margin = 1e-12 * float(scale)
+        self._state = kernels.LabelState(
+            centers=self.centers,
+            drifts=np.zeros(n_clusters + 1),
+            group_labels=np.full(n_groups, kernels.MIXED, np.int32),
+            group_limits=np.full(n_groups, -np.inf),
+            labels=np.full(len(data.points), -1, np.int32),
+            limits=np.full(len(data.points), -np.inf),
+            margin=1e-12 * float(scale),
+        )
 
     def update(self) -> int:
         """Find the nearest center of every point; return how many labels changed."""
@@ -132,7 +132,9 @@ class Assignment:
         def update(first: int, last: int) -> tuple[Floats, Floats, NDArray[np.int64], int]:
             sums, totals = np.zeros(shape), np.zeros(shape[0])
             counts = np.zeros(shape[0], np.int64)
-            changed = kernels.update_labels(*self._state(first, last, sums, totals, counts))
+            changed = kernels.update_labels(
+                self.data.groups, self._state, first, last, sums, totals, counts
+            )
             return sums, totals, counts, changed
 
         changed = 0
@@ -150,51 +152,34 @@ class Assignment:
         them without points.
         """
         if len(self.data.slabs) == 1:
-            state = self._state(*self.data.slabs[0], self.sums, self.totals, self.counts)
+            first, last = self.data.slabs[0]
             # A call cannot be canceled.
             few = max(1, _WORK // (len(self.data.points) * len(self.centers)))
-            return kernels.iterate(state, min(max_iter, few), threshold)  # type: ignore[no-any-return]
+            return kernels.iterate(  # type: ignore[no-any-return]
+                self.data.groups,
+                self._state,
+                first,
+                last,
+                self.sums,
+                self.totals,
+                self.counts,
+                min(max_iter, few),
+                threshold,
+            )
         changed = self.update()
         if not self.counts.all():
             return 1, False
         motion = self.move(self.sums, self.totals)
         return 1, not changed or motion <= threshold
 
-    def _state(
-        self, first: int, last: int, sums: Floats, totals: Floats, counts: NDArray[np.int64]
-    ) -> tuple[Any, ...]:
-        """Return what the kernels take: groups `first` to `last`, and where changes are added."""
-        data = self.data
-        return (
-            data.points,
-            data.weights,
-            data.starts,
-            data.sums,
-            data.totals,
-            data.means,
-            data.radii,
-            first,
-            last,
-            self.centers,
-            self._drifts,
-            self._group_labels,
-            self._group_limits,
-            self._labels,
-            self._limits,
-            sums,
-            totals,
-            counts,
-            self._margin,
-        )
-
     def move(self, sums: Floats, totals: Floats) -> float:
         """Move the centers to the means; return the sum of their squared motions."""
-        return float(kernels.move_centers(self.centers, sums, totals, self._drifts))
+        return float(kernels.move_centers(self.centers, sums, totals, self._state.drifts))
 
     def labels(self) -> NDArray[np.int32]:
         """Return the label (n,) of every point."""
-        labels = self._labels.copy()
-        starts, owners = self.data.starts, self._group_labels
+        labels = self._state.labels.copy()
+        starts, owners = self.data.starts, self._state.group_labels
         self.data.map(
             lambda first, last: kernels.spread_labels(starts, first, last, owners, labels)
         )
@@ -204,19 +189,7 @@ class Assignment:
         """Return the weighted sum of squared distances to the nearest center."""
         data = self.data
         costs = data.map(
-            lambda first, last: kernels.add_costs(
-                data.points,
-                data.weights,
-                data.starts,
-                data.means,
-                data.totals,
-                data.scatters,
-                first,
-                last,
-                self.centers,
-                self._group_labels,
-                self._labels,
-            )
+            lambda first, last: kernels.add_costs(data.groups, self._state, first, last)
         )
         return float(np.sum(costs))
 
