@@ -213,6 +213,28 @@ def _find_candidates(
     return found, room - margin
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _add_point(
+    points: Any, weights: Any, i: int, label: int, sums: Any, totals: Any, counts: Any
+) -> None:
+    """Add point i to the sums, the weight and the count of a cluster."""
+    counts[label] += 1
+    totals[label] += weights[i]
+    for j in range(points.shape[1]):
+        sums[label, j] += weights[i] * points[i, j]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _remove_point(
+    points: Any, weights: Any, i: int, label: int, sums: Any, totals: Any, counts: Any
+) -> None:
+    """Subtract point i from the sums, the weight and the count of a cluster."""
+    counts[label] -= 1
+    totals[label] -= weights[i]
+    for j in range(points.shape[1]):
+        sums[label, j] -= weights[i] * points[i, j]
+
+
 @njit(cache=True, nogil=True)
 def _part_by_plane(
     points: NDArray[Any],
@@ -259,15 +281,9 @@ def _part_by_plane(
         changed += 1
         labels[i] = label
         limits[i] = -np.inf
-        counts[label] += 1
-        totals[label] += weights[i]
-        for j in range(n_features):
-            sums[label, j] += weights[i] * points[i, j]
+        _add_point(points, weights, i, label, sums, totals, counts)
         if old >= 0:
-            counts[old] -= 1
-            totals[old] -= weights[i]
-            for j in range(n_features):
-                sums[old, j] -= weights[i] * points[i, j]
+            _remove_point(points, weights, i, old, sums, totals, counts)
     return changed, least / reach - margin if reach > 0 else 0.0
 
 
@@ -321,10 +337,7 @@ def update_labels(
                     old = labels[i]
                     kept += old == label
                     if old >= 0:
-                        counts[old] -= 1
-                        totals[old] -= weights[i]
-                        for j in range(n_features):
-                            sums[old, j] -= weights[i] * points[i, j]
+                        _remove_point(points, weights, i, old, sums, totals, counts)
             else:
                 counts[owner] -= stop - start
                 totals[owner] -= group_totals[g]
@@ -387,15 +400,9 @@ def update_labels(
                 continue
             changed += 1
             labels[i] = label
-            counts[label] += 1
-            totals[label] += weights[i]
-            for j in range(n_features):
-                sums[label, j] += weights[i] * points[i, j]
+            _add_point(points, weights, i, label, sums, totals, counts)
             if old >= 0:
-                counts[old] -= 1
-                totals[old] -= weights[i]
-                for j in range(n_features):
-                    sums[old, j] -= weights[i] * points[i, j]
+                _remove_point(points, weights, i, old, sums, totals, counts)
         group_limits[g] = slack + drifts[n_centers]
     return changed
 
