@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 
 from napari_kmeans.clustering import assignment
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
-from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, give_farthest, lloyd
+from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, lloyd, refill_empty_clusters
 
 
 def blobs(seed, n=3000, d=3, k=5):
@@ -202,7 +202,7 @@ def test_centers_come_to_rest_among_numbers_of_all_magnitudes():
 def test_the_only_point_of_a_cluster_is_not_taken_away():
     sums, totals = np.array([[0.0], [30.0], [0.0]]), np.array([0.0, 3.0, 0.0])
     points, weights = np.array([[10.5], [10.0]]), np.array([3.0, 1.0])
-    give_farthest(
+    refill_empty_clusters(
         sums, totals, np.array([0, 2]), points, weights, np.array([1, 1]), np.array([0.25, 1e-28])
     )
     assert totals.tolist() == [0, 3, 0]

@@ -145,14 +145,14 @@ def _refill(assignment: Assignment) -> int:
     n_far = min(2 * len(assignment.centers), len(distances))
     far = np.argpartition(distances, -n_far)[-n_far:]
     far = far[np.argsort(-distances[far], kind="stable")]
-    n_filled = give_farthest(
+    n_filled = refill_empty_clusters(
         sums, totals, empty, data.points[far], data.weights[far], labels[far], distances[far]
     )
     assignment.move(sums, totals)
     return n_filled
 
 
-def give_farthest(
+def refill_empty_clusters(
     sums: Floats,
     totals: Floats,
     empty: NDArray[np.int64],
