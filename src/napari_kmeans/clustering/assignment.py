@@ -1,4 +1,4 @@
-"""Points in groups of near ones, and their nearest centers kept up to date as centers move."""
+"""Group nearby points, and keep their nearest centers up to date while the centers move."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _GROUP = 32
-"""Points per group where the caller knows of none: neighbors are often alike."""
+"""Points per group if the caller gives no groups. Consecutive points are often near each other."""
 
 _WORK = 10**7
-"""Distances, about, between two chances to cancel."""
+"""Approximate number of distances in one compiled call, which cannot be canceled. A plain search
+computes 10 million distances in about 6 ms on one core."""
 
 _SLAB = 2**17
-"""Points per task, about. Fixed, so that sums do not depend on the number of threads."""
+"""Approximate number of points per task. The number is fixed, so that the order of summation, and
+with it the rounding, does not depend on the number of threads."""
 
 
 class GroupedPoints:
-    """Weighted points, in groups of consecutive ones that are near each other.
+    """Weighted points in groups of consecutive points that are near each other.
 
     Parameters
     ----------
@@ -38,8 +40,8 @@ class GroupedPoints:
     weights : (n,) float64 array
         Positive.
     starts : (G + 1,) int64 array, optional
-        Group g is points ``starts[g]`` to ``starts[g + 1]``, not empty. None
-        groups points by their order.
+        Group g is points ``starts[g]`` to ``starts[g + 1]``. No group may be empty. By
+        default, each group is 32 consecutive points.
     """
 
     def __init__(
@@ -64,18 +66,18 @@ class GroupedPoints:
         self.map(lambda first, last: kernels.describe_groups(self.groups, first, last))
 
     def map(self, function: Callable[[int, int], Result]) -> list[Result]:
-        """Return ``function(first, last)`` for slabs of groups, computed on threads."""
+        """Return ``function(first, last)`` for each range of groups, computed on threads."""
         return map_threads(lambda slab: function(*slab), self.slabs)
 
     @property
     def total(self) -> float:
-        """The weight of all points."""
+        """The total weight of the points."""
         return float(self.totals.sum())
 
     @property
     def mean_variance(self) -> float:
         """The weighted variance of the points, averaged over the features."""
-        # Not through BLAS, whose threads add in an order of their own.
+        # BLAS is avoided: its order of summation depends on the number of its threads.
         shares = (self.totals / self.total)[:, None]
         squares = shares * (self.means - (shares * self.means).sum(axis=0)) ** 2
         variance = self.scatters.sum() / self.total + squares.sum()
@@ -85,18 +87,17 @@ class GroupedPoints:
 class Assignment:
     """The nearest center of every point, kept up to date while the centers move.
 
-    Whole groups are assigned where only one center can be nearest to any of
-    their points, and points are not looked at again before the centers have
-    moved so far that their label could change. The labels are those of a full
-    search, the first of equally near centers.
+    A group is assigned as a whole if only one center can be nearest to its points. A point
+    or a group is skipped until the centers have moved so far that its label can change. The
+    labels are equal to those of a full search: of equally near centers, the first is taken.
 
     Attributes
     ----------
     centers : (K, F) float64 array
     sums, totals : (K, F) and (K,) float64 arrays
-        Weighted sums and weights of the points of each center.
+        Weighted sum and total weight of the points of each cluster.
     counts : (K,) int64 array
-        The number of points of each center.
+        Number of points of each cluster.
 
     References
     ----------
@@ -113,7 +114,8 @@ class Assignment:
         self.sums = np.zeros_like(self.centers)
         self.totals = np.zeros(n_clusters)
         self.counts = np.zeros(n_clusters, np.int64)
-        # Far above the rounding of a distance, far below what separates labels.
+        # This margin is far above the rounding error of a distance, about 1e-16 of the largest
+        # coordinate, and far below the differences of distances that separate clusters.
         scale = max(np.abs(data.means).max() + data.radii.max(), np.abs(self.centers).max())
         self._state = kernels.LabelState(
             centers=self.centers,
@@ -126,7 +128,7 @@ class Assignment:
         )
 
     def update(self) -> int:
-        """Find the nearest center of every point; return how many labels changed."""
+        """Find the nearest center of each point, and return the number of changed labels."""
         shape = self.centers.shape
 
         def update(first: int, last: int) -> tuple[Floats, Floats, NDArray[np.int64], int]:
@@ -146,14 +148,21 @@ class Assignment:
         return changed
 
     def iterate(self, max_iter: int, threshold: float) -> tuple[int, bool]:
-        """Update and move until the centers rest; return the iterations, and if they rest.
+        """Repeat `update` and `move` until the centers have converged.
 
-        Ends before the centers are moved in an iteration that leaves one of
-        them without points.
+        Stop before the centers are moved if an update leaves a center without points. Stop
+        after part of the iterations too, so that the caller can cancel.
+
+        Returns
+        -------
+        n_iter : int
+            The number of iterations that were done, at least 1.
+        converged : bool
+            True if no label changed, or if the sum of the squared motions of the centers was
+            at most `threshold`.
         """
         if len(self.data.slabs) == 1:
             first, last = self.data.slabs[0]
-            # A call cannot be canceled.
             few = max(1, _WORK // (len(self.data.points) * len(self.centers)))
             return kernels.iterate(  # type: ignore[no-any-return]
                 self.data.groups,
@@ -173,11 +182,11 @@ class Assignment:
         return 1, not changed or motion <= threshold
 
     def move(self, sums: Floats, totals: Floats) -> float:
-        """Move the centers to the means; return the sum of their squared motions."""
+        """Move the centers to ``sums / totals``, and return the sum of their squared motions."""
         return float(kernels.move_centers(self.centers, sums, totals, self._state.drifts))
 
     def labels(self) -> NDArray[np.int32]:
-        """Return the label (n,) of every point."""
+        """Return the label of each point, (n,)."""
         labels = self._state.labels.copy()
         starts, owners = self.data.starts, self._state.group_labels
         self.data.map(
@@ -186,7 +195,7 @@ class Assignment:
         return labels
 
     def cost(self) -> float:
-        """Return the weighted sum of squared distances to the nearest center."""
+        """Return the weighted sum of squared distances to the nearest centers."""
         data = self.data
         costs = data.map(
             lambda first, last: kernels.add_costs(data.groups, self._state, first, last)
@@ -199,7 +208,7 @@ def _regular_starts(n_points: int) -> NDArray[np.int64]:
 
 
 def _slabs(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Cut groups into slabs of about `_SLAB` points."""
+    """Return the first and last group of each task, about `_SLAB` points each."""
     edges = np.searchsorted(starts, np.arange(0, starts[-1], _SLAB))
     ends = [*edges[1:].tolist(), len(starts) - 1]
     return [(a, b) for a, b in zip(edges.tolist(), ends, strict=True) if a < b]
