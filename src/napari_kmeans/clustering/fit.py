@@ -1,4 +1,4 @@
-"""K-means on weighted points: where the start comes from, and the runs from there."""
+"""Fit K-means to weighted points: choose the initial centers, run Lloyd, keep the best."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ if TYPE_CHECKING:
 
 _MIN_RESTART_POINTS = 1000
 _RESTART_POINTS_PER_CLUSTER = 30
-"""The size of the summary that restarts run on: many starts find more than many points."""
+"""The number of points that restarts run on. In the same time, many starts on few points find
+centers of lower cost than few starts on many points."""
 
 _MANY_POINTS = 2**18
-"""A level of more points is sampled first, even to compare starts on."""
+"""Points above which a level is too large to group into cells, and to compare restarts on. It is
+sampled first."""
 
 _CONTENDERS = 4
 _FEW_CLUSTERS = 8
-"""Up to 8 clusters, the best 4 restarts are compared on the next level. Beyond that, the
-local search makes one of them so much better that the others cost time and gain nothing:
-on eleven photographs, 0.22 % instead of 0.26 % above the best known cost at K = 32, in
-142 ms instead of 88 ms."""
+"""Up to 8 clusters, the best 4 restarts are compared on the next level. With more clusters, the
+local search improves the best restart so much that comparing others takes time and gains little:
+at K = 32 on eleven photographs, comparing 4 restarts costs 0.22 % more than the best known cost,
+in 142 ms. Using 1 restart costs 0.26 % more, in 88 ms."""
 
 _TRIAL_TOL = 3e-4
-"""How near to rest these runs come before they are compared."""
+"""Smallest tolerance of the runs that are compared. The best of them continues with `tol`."""
 
 
 def fit_points(
@@ -45,7 +47,7 @@ def fit_points(
     rng: np.random.Generator,
     step: Step = ignore,
 ) -> Fit:
-    """Fit K-means to the last of several summaries of the same data.
+    """Fit K-means to the last of several summaries of the same points.
 
     Parameters
     ----------
@@ -53,22 +55,23 @@ def fit_points(
         Points (n, F) in the units of the clustering space and their weights,
         from the smallest summary to the largest.
     options : Options
-        Of these, `n_clusters`, `init`, `n_init`, `max_iter` and `tol` are used, and
-        `coreset_size` for the sample.
+        The fields `n_clusters`, `init`, `n_init`, `max_iter` and `tol` are used, and
+        `coreset_size` as the size of the sample.
     start : (K, F) float64 array or None
-        The centers to start from, for a single run on the last level. None
-        draws them by `init`. A single start is drawn from the points of the last
-        level. Several restarts run on cells of the first level that has enough
-        points, where a restart costs next to nothing; the best is improved by
-        `local_search.improve`, and goes on from level to level.
+        The initial centers of a single run on the last level. None draws the initial centers
+        by `init`. If ``n_init`` is 1, they are drawn from the points of the last level.
+        Otherwise the restarts run on a small number of cells of the first level that has
+        enough points, where a restart takes little time. `local_search.improve` improves the
+        best restart. Then Lloyd's algorithm runs on each further level, from the centers of
+        the level before.
     rng : numpy.random.Generator
     step : callable
-        Called with 1 after each restart, with 0 in each iteration.
+        Called with 1 after each restart, and with 0 in each iteration.
 
     Notes
     -----
-    Points with a single feature and no given start are fitted to the global
-    optimum, or within a bound of it: see `fit_line`.
+    Points with a single feature are fitted to the global optimum, or to within a bound of it, if
+    `start` is None: see `fit_line`.
     """
     data = levels[-1]
     if start is not None:
@@ -94,23 +97,23 @@ def fit_points(
 
 
 def _fit_each(data: GroupedPoints) -> Fit:
-    """Return a center for each distinct point, at no cost."""
+    """Return a fit of cost 0 with one center for each distinct point."""
     centers, labels = np.unique(data.points, axis=0, return_inverse=True)
     return Fit(np.asarray(centers, np.float64), 0.0, 1, labels.reshape(-1).astype(np.int32))
 
 
 def restart_size(n_clusters: int) -> int:
-    """Return how many points restarts run on."""
+    """Return the number of points that restarts run on."""
     return max(_MIN_RESTART_POINTS, _RESTART_POINTS_PER_CLUSTER * n_clusters)
 
 
 def _restart_points(
     levels: list[GroupedPoints], n_clusters: int
 ) -> tuple[GroupedPoints, list[GroupedPoints]]:
-    """Return the points that restarts run on, and the levels to go on with.
+    """Return the points that restarts run on, and the levels that follow.
 
-    Levels with too few points are skipped: a level with fewer points than clusters
-    would lose clusters, and no later level could bring them back.
+    Levels with too few points are skipped: a fit to fewer points than clusters has fewer centers,
+    and fits to the later levels cannot add centers.
     """
     size = restart_size(n_clusters)
     for number, level in enumerate(levels):
@@ -127,7 +130,7 @@ def _sampled(data: GroupedPoints, options: Options, rng: np.random.Generator) ->
 
 
 def _best_on(level: GroupedPoints, contenders: list[Fit], options: Options, step: Step) -> Fit:
-    """Run on for a while from each of several fits, and return the best."""
+    """Continue several fits on a level with a coarse tolerance, and return the best result."""
     if len(contenders) == 1:
         return contenders[0]
 
