@@ -254,9 +254,9 @@ def fit_bins(bins: Bins, n_clusters: int, step: Step = ignore) -> Optimum:
     t[k]. For each such t[k], it adds 2 g[k] times the summed distances to t[k] of the numbers on
     one side of t[k], the side that does not contain m. This sum is at most half of
     D = Σ w |x - m|, because the distances from m of the numbers above m and of those below m
-    have sum D / 2 each. The sum of all g[k] is at most the range R. By the Cauchy-Schwarz inequality,
-    D ≤ √(w q), where w is the weight of the bin and q = Σ w (x - m)². The centers found here are
-    at least as good as c with undivided bins. Therefore
+    have sum D / 2 each. The sum of all g[k] is at most the range R. By the Cauchy-Schwarz
+    inequality, D ≤ √(w q), where w is the weight of the bin and q = Σ w (x - m)². The centers
+    found here are at least as good as c with undivided bins. Therefore
 
         inertia - optimum ≤ R · max over the bins of √(w q) ≤ R² · max w / (2 B)
 
