@@ -1,4 +1,4 @@
-"""Compiled loops over weighted points. Each runs on one thread, without the GIL."""
+"""Compiled loops over weighted points. Each loop runs on one thread and releases the GIL."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOGETHER = 256
+"""Points that `nearest` compares with a center at a time. Their coordinates stay in the cache."""
 
 MIXED = -1
-"""The label of a group whose points have labels of their own."""
+"""The label of a group whose points do not all have the same label."""
 
 
 class Groups(NamedTuple):
@@ -85,7 +86,7 @@ class LabelState(NamedTuple):
 def _squared_distance(a: Any, i: int, b: Any, k: int) -> Any:
     distance = 0.0
     for j in range(a.shape[1]):
-        # Whole numbers without a sign would wrap around.
+        # Convert first: the difference of unsigned integers would wrap around.
         difference = np.float64(a[i, j]) - np.float64(b[k, j])
         distance += difference * difference
     return distance
@@ -95,7 +96,10 @@ def _squared_distance(a: Any, i: int, b: Any, k: int) -> Any:
 def nearest(
     points: NDArray[Any], centers: NDArray[Any], labels: NDArray[Any], distances: NDArray[Any]
 ) -> None:
-    """Write each point's nearest center, the first of equals, and its squared distance."""
+    """Write the index of the nearest center of each point, and its squared distance.
+
+    Of equally near centers, the first is taken.
+    """
     n_points, n_features = points.shape
     columns = np.empty((n_features, _TOGETHER))
     squares = np.empty(_TOGETHER)
@@ -108,7 +112,8 @@ def nearest(
                 columns[j, i] = points[start + i, j]
         least[:] = np.inf
         first[:] = 0
-        # Loops over many points at once are what a compiler can vectorize.
+        # The innermost loops run over a fixed number of points, so that the compiler can
+        # vectorize them.
         for k in range(centers.shape[0]):
             column, center = columns[0], centers[k, 0]
             for i in range(_TOGETHER):
@@ -127,12 +132,15 @@ def nearest(
 
 @njit(cache=True, nogil=True)
 def pick(chances: NDArray[Any], draws: NDArray[Any], indices: NDArray[Any]) -> None:
-    """Write for each of `draws`, ascending, the first index whose running sum is above it."""
+    """Write for each draw the first index at which the cumulative sum of `chances` exceeds it.
+
+    `draws` are ascending.
+    """
     last = chances.shape[0] - 1
     index = 0
     total = chances[0]
     for d in range(draws.shape[0]):
-        # Rounding can carry a draw past the last entry.
+        # A draw can exceed the sum of all chances by a rounding error.
         while draws[d] >= total and index < last:
             index += 1
             total += chances[index]
@@ -141,7 +149,7 @@ def pick(chances: NDArray[Any], draws: NDArray[Any], indices: NDArray[Any]) -> N
 
 @njit(cache=True, nogil=True)
 def describe_groups(groups: Groups, first: int, last: int) -> None:
-    """Write weighted sums, weight, mean, radius and squares about the mean of groups."""
+    """Compute the sums, totals, means, radii and scatters of groups `first` to `last`."""
     points, weights, starts = groups.points, groups.weights, groups.starts
     sums, totals, means = groups.sums, groups.totals, groups.means
     radii, scatters = groups.radii, groups.scatters
@@ -177,13 +185,14 @@ def _find_candidates(
     distances: NDArray[Any],
     candidates: NDArray[Any],
 ) -> Any:
-    """Find the centers that can be nearest to a point of a ball; return their number.
+    """Find the centers that can be the nearest center of a point within a ball.
 
-    Also returned: how much nearer than any other center the candidates are, at
-    least, everywhere in the ball.
+    The ball has its center at ``means[g]``. Write the indices of these centers to `candidates`.
+    Return their number, and a lower bound of the difference between the distances of a point from
+    any other center and from its nearest candidate, for all points of the ball.
     """
     distances[:] = 0.0
-    # Over all centers at once, which a compiler can vectorize.
+    # The innermost loop runs over all centers, so that the compiler can vectorize it.
     for j in range(columns.shape[0]):
         mean, column = means[g, j], columns[j]
         for k in range(distances.shape[0]):
@@ -199,7 +208,9 @@ def _find_candidates(
     for k in range(centers.shape[0]):
         gap = distances[k] - nearest - 2 * radius
         if gap <= margin and k != best:
-            # The plane between two centers misses the ball if it is farther away.
+            # The triangle inequality does not exclude this center. A tighter test follows: the ball
+            # is on one side of the plane midway between two centers if the distance of its center
+            # from the plane is larger than its radius.
             between = np.sqrt(_squared_distance(centers, k, centers, best))
             if between > 0:
                 plane = (distances[k] ** 2 - nearest**2) / (2 * between)
@@ -253,10 +264,10 @@ def _part_by_plane(
     totals: NDArray[Any],
     counts: NDArray[Any],
 ) -> Any:
-    """Give the points of a group the nearer of two centers, a < b.
+    """Assign the points of a group to the nearer of two centers, a < b.
 
-    Returns how many labels changed, and how much nearer the nearer one is, at
-    least. `reach` is above the summed distances of any point from the two.
+    Return the number of changed labels, and a lower bound of the difference between the distances
+    of a point from the two centers. `reach` is an upper bound of the sum of the two distances.
     """
     n_features = points.shape[1]
     normal, middle = plane[0], plane[1]
@@ -266,7 +277,8 @@ def _part_by_plane(
     changed = 0
     least = np.inf
     for i in range(start, stop):
-        # The difference of the squared distances is linear in the point.
+        # The difference of the two squared distances is a linear function of the point. Measuring
+        # from the midpoint keeps its precision if all coordinates are far from 0.
         excess = 0.0
         for j in range(n_features):
             excess += normal[j] * (middle[j] - points[i, j])
@@ -297,13 +309,11 @@ def update_labels(
     totals: NDArray[Any],
     counts: NDArray[Any],
 ) -> Any:
-    """Give every point of groups `first` to `last` its nearest center; return how many changed.
+    """Assign each point of groups `first` to `last` to its nearest center.
 
-    A group or a point keeps its center unseen as long as ``drifts[label]``, which
-    grows with the motion of the centers, stays below its limit: no other center
-    can have come nearer. `sums` (K, F), `totals` (K,) and `counts` (K,) receive
-    what each center has won less what it has lost. Entry K of `drifts` is for
-    groups of mixed labels.
+    A group or a point is skipped while the drift of its label is below its limit: see
+    `LabelState`. The weighted points that a cluster gains and loses are added to and subtracted
+    from `sums` (K, F), `totals` (K,) and `counts` (K,). Return the number of changed labels.
     """
     points, weights, starts = groups.points, groups.weights, groups.starts
     group_sums, group_totals = groups.sums, groups.totals
@@ -411,7 +421,7 @@ def update_labels(
 def spread_labels(
     starts: NDArray[Any], first: int, last: int, group_labels: NDArray[Any], labels: NDArray[Any]
 ) -> None:
-    """Write the label of each group, unless it is mixed, to all of its points."""
+    """Write the label of each group that is not mixed to all its points."""
     for g in range(first, last):
         owner = group_labels[g]
         if owner != MIXED:
@@ -421,7 +431,7 @@ def spread_labels(
 
 @njit(cache=True, nogil=True)
 def add_costs(groups: Groups, state: LabelState, first: int, last: int) -> Any:
-    """Return the cost of the points of groups `first` to `last` at their labels."""
+    """Return the sum of weighted squared distances of points from the centers of their labels."""
     points, weights, starts = groups.points, groups.weights, groups.starts
     means, group_totals, scatters = groups.means, groups.totals, groups.scatters
     centers, group_labels, labels = state.centers, state.group_labels, state.labels
@@ -440,7 +450,10 @@ def add_costs(groups: Groups, state: LabelState, first: int, last: int) -> Any:
 def move_centers(
     centers: NDArray[Any], sums: NDArray[Any], totals: NDArray[Any], drifts: NDArray[Any]
 ) -> Any:
-    """Move centers to the means, in place; return the sum of their squared motions."""
+    """Move centers to ``sums / totals`` in place, and add to their drifts: see `LabelState`.
+
+    A center of weight 0 does not move. Return the sum of the squared motions.
+    """
     n_centers = centers.shape[0]
     motion = 0.0
     farthest = 0.0
@@ -472,9 +485,10 @@ def iterate(
     max_iter: int,
     threshold: float,
 ) -> Any:
-    """Update labels and move centers until they rest; return iterations, and if they rest.
+    """Repeat `update_labels` and `move_centers` until the centers have converged.
 
-    Ends before the centers are moved in an iteration that leaves one of them without points.
+    Stop before the centers are moved if an update leaves a center without points. Return the
+    number of iterations, and True if the centers have converged.
     """
     for n_iter in range(1, max_iter + 1):
         changed = update_labels(groups, state, first, last, sums, totals, counts)
@@ -490,10 +504,10 @@ def iterate(
 def spread_seeds(
     points: NDArray[Any], weights: NDArray[Any], draws: NDArray[Any], seeds: NDArray[Any]
 ) -> Any:
-    """Choose seeds by greedy k-means++; return how many there are.
+    """Choose seeds by greedy k-means++, write their indices, and return their number.
 
-    `draws` (K, T) are uniform numbers from [0, 1): T candidates for each seed.
-    Fewer than K are chosen where the points have fewer distinct values.
+    `draws` (K, T) are uniform random numbers from [0, 1), for T candidates per seed. If there are
+    fewer than K distinct points, each of them becomes a seed.
     """
     n = points.shape[0]
     cumulative = np.cumsum(weights)
@@ -512,7 +526,7 @@ def spread_seeds(
             return c
         least = np.inf
         for t in range(draws.shape[1]):
-            # To the right: a point at distance 0 is never drawn.
+            # With side="right", a point at distance 0 is never chosen.
             index = np.searchsorted(cumulative, draws[c, t] * total, side="right")
             index = min(index, n - 1)
             potential = 0.0
