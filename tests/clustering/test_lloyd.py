@@ -93,7 +93,7 @@ def test_the_start_is_not_changed():
 
 
 def test_threads_do_not_change_a_bit(monkeypatch):
-    monkeypatch.setattr(assignment, "_SLAB", 1000)
+    monkeypatch.setattr(assignment, "TASK_POINTS", 1000)
     points, rng = blobs(2, n=20_500)
     weights = rng.uniform(0, 1, len(points))
     fits = []

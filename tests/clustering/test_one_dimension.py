@@ -71,9 +71,9 @@ def test_it_is_a_plain_dynamic_program_whatever_is_kept(seed, k):
         costs[1:, end] = np.min(costs[:-1, :end] + one, axis=1)
     with pytest.MonkeyPatch.context() as patch:
         for kept, small, task in [(2**25, 2**16, 2**22), (50, 2**16, 1), (0, 0, 60)]:
-            patch.setattr(module, "_KEPT_CUTS", kept)
-            patch.setattr(module, "_SMALL", small)
-            patch.setattr(module, "_TASK", task)
+            patch.setattr(module, "_MAX_STORED_CUTS", kept)
+            patch.setattr(module, "_MAX_SERIAL_ENTRIES", small)
+            patch.setattr(module, "_TASK_ENTRIES", task)
             assert optimal_1d(values, weights, k).inertia == pytest.approx(costs[k, n], rel=1e-12)
 
 
@@ -210,7 +210,7 @@ def test_raising_from_step_ends_the_work(monkeypatch):
         if len(seen) == 3:
             raise Stop
 
-    monkeypatch.setattr(module, "_TASK", 1000)
+    monkeypatch.setattr(module, "_TASK_ENTRIES", 1000)
     with pytest.raises(Stop):
         optimal_1d(np.arange(1000.0), np.ones(1000), 20, step)
     assert seen == [0, 0, 0]

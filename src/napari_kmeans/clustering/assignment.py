@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_GROUP = 32
+_GROUP_SIZE = 32
 """Points per group if the caller gives no groups. Consecutive points are often near each other."""
 
-_WORK = 10**7
+_DISTANCES_PER_CALL = 10**7
 """Approximate number of distances in one compiled call, which cannot be canceled. A plain search
 computes 10 million distances in about 6 ms on one core."""
 
-_SLAB = 2**17
+TASK_POINTS = 2**17
 """Approximate number of points per task. The number is fixed, so that the order of summation, and
 with it the rounding, does not depend on the number of threads."""
 
@@ -48,7 +48,7 @@ class GroupedPoints:
         self, points: Floats, weights: Floats, starts: NDArray[np.int64] | None = None
     ) -> None:
         self.points, self.weights = points, weights
-        self.starts = _regular_starts(len(points)) if starts is None else starts
+        self.starts = _equal_groups(len(points)) if starts is None else starts
         n_groups = len(self.starts) - 1
         self.sums, self.means = np.empty((2, n_groups, points.shape[1]))
         self.totals, self.radii, self.scatters = np.empty((3, n_groups))
@@ -62,12 +62,12 @@ class GroupedPoints:
             self.radii,
             self.scatters,
         )
-        self.slabs = _slabs(self.starts)
+        self.tasks = _split_into_tasks(self.starts)
         self.map(lambda first, last: kernels.describe_groups(self.groups, first, last))
 
     def map(self, function: Callable[[int, int], Result]) -> list[Result]:
         """Return ``function(first, last)`` for each range of groups, computed on threads."""
-        return map_threads(lambda slab: function(*slab), self.slabs)
+        return map_threads(lambda task: function(*task), self.tasks)
 
     @property
     def total(self) -> float:
@@ -161,9 +161,9 @@ class Assignment:
             True if no label changed, or if the sum of the squared motions of the centers was
             at most `threshold`.
         """
-        if len(self.data.slabs) == 1:
-            first, last = self.data.slabs[0]
-            few = max(1, _WORK // (len(self.data.points) * len(self.centers)))
+        if len(self.data.tasks) == 1:
+            first, last = self.data.tasks[0]
+            n_per_call = max(1, _DISTANCES_PER_CALL // (len(self.data.points) * len(self.centers)))
             return kernels.iterate(  # type: ignore[no-any-return]
                 self.data.groups,
                 self._state,
@@ -172,14 +172,14 @@ class Assignment:
                 self.sums,
                 self.totals,
                 self.counts,
-                min(max_iter, few),
+                min(max_iter, n_per_call),
                 threshold,
             )
-        changed = self.update()
+        n_changed = self.update()
         if not self.counts.all():
             return 1, False
         motion = self.move(self.sums, self.totals)
-        return 1, not changed or motion <= threshold
+        return 1, not n_changed or motion <= threshold
 
     def move(self, sums: Floats, totals: Floats) -> float:
         """Move the centers to ``sums / totals``, and return the sum of their squared motions."""
@@ -188,9 +188,9 @@ class Assignment:
     def labels(self) -> NDArray[np.int32]:
         """Return the label of each point, (n,)."""
         labels = self._state.labels.copy()
-        starts, owners = self.data.starts, self._state.group_labels
+        starts, group_labels = self.data.starts, self._state.group_labels
         self.data.map(
-            lambda first, last: kernels.spread_labels(starts, first, last, owners, labels)
+            lambda first, last: kernels.copy_group_labels(starts, first, last, group_labels, labels)
         )
         return labels
 
@@ -203,12 +203,12 @@ class Assignment:
         return float(np.sum(costs))
 
 
-def _regular_starts(n_points: int) -> NDArray[np.int64]:
-    return np.append(np.arange(0, n_points, _GROUP), n_points)
+def _equal_groups(n_points: int) -> NDArray[np.int64]:
+    return np.append(np.arange(0, n_points, _GROUP_SIZE), n_points)
 
 
-def _slabs(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
+def _split_into_tasks(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Return the first and last group of each task, about `_SLAB` points each."""
-    edges = np.searchsorted(starts, np.arange(0, starts[-1], _SLAB))
-    ends = [*edges[1:].tolist(), len(starts) - 1]
-    return [(a, b) for a, b in zip(edges.tolist(), ends, strict=True) if a < b]
+    task_starts = np.searchsorted(starts, np.arange(0, starts[-1], TASK_POINTS))
+    task_ends = [*task_starts[1:].tolist(), len(starts) - 1]
+    return [(a, b) for a, b in zip(task_starts.tolist(), task_ends, strict=True) if a < b]

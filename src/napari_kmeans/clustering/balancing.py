@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.types import Floats
 
-_STEPS = 16
+_CELLS_PER_AXIS = 16
 """Cells along each axis, between the lowest and the highest coordinate. With more cells, noise
 spreads a large area of one color over many cells. Each of these cells then counts as much as a
 rare color, and the rare color stays rare."""
@@ -36,19 +36,20 @@ def balance_weights(points: NDArray[Any], weights: Floats, balance: float) -> Fl
     (n,) float64 array
         The new weights. Their sum is equal to the sum of `weights`.
     """
-    cells = _cells(points)
+    cells = _number_cells(points)
     totals = np.bincount(cells, weights)
     balanced = weights * totals[cells] ** -balance
     return np.asarray(balanced * (weights.sum() / balanced.sum()))
 
 
-def _cells(points: NDArray[Any]) -> NDArray[np.intp]:
+def _number_cells(points: NDArray[Any]) -> NDArray[np.intp]:
     """Return the number of the cell of each point, (n,). There are 16 cells along each axis."""
-    numbers = np.zeros(len(points), np.intp)
+    cells = np.zeros(len(points), np.intp)
     for column in np.asarray(points, np.float64).T:
         low, high = column.min(), column.max()
         if high > low:
-            steps = np.minimum((column - low) / (high - low) * _STEPS, _STEPS - 1)
+            positions = (column - low) / (high - low) * _CELLS_PER_AXIS
+            positions = np.minimum(positions, _CELLS_PER_AXIS - 1).astype(np.intp)
             # Renumber the cells after each axis, so that the numbers cannot overflow.
-            numbers = np.unique(numbers * _STEPS + steps.astype(np.intp), return_inverse=True)[1]
-    return numbers
+            cells = np.unique(cells * _CELLS_PER_AXIS + positions, return_inverse=True)[1]
+    return cells

@@ -58,13 +58,13 @@ def draw_coreset(
     """
     if len(points) <= size:
         return np.arange(len(points)), weights.copy()
-    chances = _sensitivities(points, weights, n_clusters, rng)
-    indices, counts = _draw(chances, size, rng)
-    sampled = counts * weights[indices] / chances[indices]
-    return indices, sampled * (weights.sum() / sampled.sum())
+    probabilities = _sampling_probabilities(points, weights, n_clusters, rng)
+    indices, counts = _draw_indices(probabilities, size, rng)
+    new_weights = counts * weights[indices] / probabilities[indices]
+    return indices, new_weights * (weights.sum() / new_weights.sum())
 
 
-def _sensitivities(
+def _sampling_probabilities(
     points: Floats, weights: Floats, n_clusters: int, rng: np.random.Generator
 ) -> Floats:
     """Return the sampling probability of each point, (n,).
@@ -74,7 +74,7 @@ def _sensitivities(
     """
     # A sample is enough to place the seeds. Points are drawn in proportion to their weight, so
     # that each draw counts once.
-    subset, counts = _draw(weights, _SEEDING_POINTS, rng)
+    subset, counts = _draw_indices(weights, _SEEDING_POINTS, rng)
     centers = draw_seeds(
         points[subset], counts.astype(np.float64), 2 * n_clusters, "k-means++", rng
     )
@@ -86,14 +86,14 @@ def _sensitivities(
     return 0.5 * costs / total + 0.5 * shares if total > 0 else shares
 
 
-def _draw(
-    chances: Floats, size: int, rng: np.random.Generator
+def _draw_indices(
+    weights: Floats, size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw indices with replacement, and return the distinct indices and their counts."""
-    # Divide the sum of the probabilities into `size` equal intervals, and draw once in each.
+    """Draw indices in proportion to weights, and return the distinct indices and their counts."""
+    # Divide the sum of the weights into `size` equal intervals, and draw once in each.
     # The draws are unbiased, and their variance is below that of independent draws, mostly where
     # consecutive points are similar.
-    parts = (np.arange(size) + rng.random(size)) / size
+    positions = (np.arange(size) + rng.random(size)) / size
     draws = np.empty(size, np.int64)
-    kernels.pick(chances, parts * chances.sum(), draws)
+    kernels.pick_indices(weights, positions * weights.sum(), draws)
     return np.unique(draws, return_counts=True)

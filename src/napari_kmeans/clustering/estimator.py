@@ -155,9 +155,9 @@ class CoresetKMeans(
         weights = _check_sample_weight(
             sample_weight, samples, dtype=np.float64, ensure_non_negative=True
         )
-        self._check_together(options, samples, weights)
+        self._check_shapes(options, samples, weights)
         rng = np.random.default_rng(random.randint(2**31))
-        fit = _fit(samples, weights, options, rng)
+        fit = _fit_samples(samples, weights, options, rng)
         self.cluster_centers_ = fit.centers.astype(samples.dtype)
         # Rounding the centers to float32 can change the nearest center of a sample. The labels
         # are computed from the rounded centers, so that they are equal to those of `predict`.
@@ -170,7 +170,7 @@ class CoresetKMeans(
             self.labels_ = labels.astype(np.int32)
         self.inertia_ = float(np.sum(weights * distances))
         self.n_iter_ = fit.n_iter
-        self._warn_of_few(len(used))
+        self._warn_of_fewer_clusters(len(used))
         return self
 
     def fit_predict(
@@ -190,16 +190,16 @@ class CoresetKMeans(
 
         Of equally near centers, the first is taken.
         """
-        return self._find_nearest(self._check(X))[0]
+        return self._find_nearest(self._check_samples(X))[0]
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Return the distance of each sample to each center, (n_samples, n_clusters)."""
-        distances: NDArray[Any] = euclidean_distances(self._check(X), self.cluster_centers_)
+        distances: NDArray[Any] = euclidean_distances(self._check_samples(X), self.cluster_centers_)
         return distances
 
     def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return minus the weighted sum of squared distances to the nearest centers."""
-        samples = self._check(X)
+        samples = self._check_samples(X)
         weights = _check_sample_weight(sample_weight, samples, dtype=np.float64)
         return -float(np.sum(weights * self._find_nearest(samples)[1]))
 
@@ -226,7 +226,7 @@ class CoresetKMeans(
             tol=self.tol,
         )
 
-    def _check_together(self, options: Options, samples: NDArray[Any], weights: Floats) -> None:
+    def _check_shapes(self, options: Options, samples: NDArray[Any], weights: Floats) -> None:
         n_samples, n_features = samples.shape
         if n_samples < options.n_clusters:
             raise ValueError(
@@ -244,7 +244,7 @@ class CoresetKMeans(
                 f"got {options.init.shape[1]}: give centers with the features of the samples."
             )
 
-    def _check(self, X: ArrayLike) -> NDArray[Any]:
+    def _check_samples(self, X: ArrayLike) -> NDArray[Any]:
         check_is_fitted(self)
         samples: NDArray[Any] = validate_data(
             self, X, reset=False, dtype=[np.float64, np.float32], order="C"
@@ -255,26 +255,28 @@ class CoresetKMeans(
         centers = self.cluster_centers_.astype(np.float64)
         return find_nearest(samples.astype(np.float64, copy=False), centers)
 
-    def _warn_of_few(self, n_found: int) -> None:
-        if n_found < self.n_clusters:
+    def _warn_of_fewer_clusters(self, n_clusters_found: int) -> None:
+        if n_clusters_found < self.n_clusters:
             warnings.warn(
-                f"n_clusters={self.n_clusters} gave {n_found} clusters: "
+                f"n_clusters={self.n_clusters} gave {n_clusters_found} clusters: "
                 "there are no more distinct samples in float64.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
 
 
-def _fit(samples: NDArray[Any], weights: Floats, options: Options, rng: np.random.Generator) -> Fit:
+def _fit_samples(
+    samples: NDArray[Any], weights: Floats, options: Options, rng: np.random.Generator
+) -> Fit:
     """Fit the coreset of the samples. If it is not exact, then iterate once on all samples."""
     # Scale the weights to at most 1, because the sum of very large weights is infinite. Only
     # the ratios of the weights matter.
     shares = weights / weights.max()
-    counted = shares > 0
-    points = samples[counted].astype(np.float64)
+    has_weight = shares > 0
+    points = samples[has_weight].astype(np.float64)
     offset = _common_offset(points)
     points -= offset
-    shares = shares[counted]
+    shares = shares[has_weight]
     size = options.resolved_coreset_size
     data, _ = group_in_cells(points, shares, size)
     coreset = GroupedPoints(data.means, data.totals)
@@ -298,5 +300,5 @@ def _common_offset(points: Floats) -> Floats:
     The number is 0 for features that differ by more.
     """
     low, high = points.min(axis=0), points.max(axis=0)
-    near = ((low > 0) & (high <= 2 * low)) | ((high < 0) & (low >= 2 * high))
-    return np.where(near, low, 0.0)
+    is_exact = ((low > 0) & (high <= 2 * low)) | ((high < 0) & (low >= 2 * high))
+    return np.where(is_exact, low, 0.0)

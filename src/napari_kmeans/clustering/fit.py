@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_kmeans.clustering.assignment import GroupedPoints
-from napari_kmeans.clustering.cells import group_in_cells
+from napari_kmeans.clustering.cells import MAX_POINTS, group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.clustering.lloyd import Fit, fit_restarts, lloyd
 from napari_kmeans.clustering.local_search import improve
@@ -25,18 +25,14 @@ _RESTART_POINTS_PER_CLUSTER = 30
 """The number of points that restarts run on. In the same time, many starts on few points find
 centers of lower cost than few starts on many points."""
 
-_MANY_POINTS = 2**18
-"""Points above which a level is too large to group into cells, and to compare restarts on. It is
-sampled first."""
-
-_CONTENDERS = 4
+_N_CONTENDERS = 4
 _FEW_CLUSTERS = 8
 """Up to 8 clusters, the best 4 restarts are compared on the next level. With more clusters, the
 local search improves the best restart so much that comparing others takes time and gains little:
 at K = 32 on eleven photographs, comparing 4 restarts costs 0.22 % more than the best known cost,
 in 142 ms. Using 1 restart costs 0.26 % more, in 88 ms."""
 
-_TRIAL_TOL = 3e-4
+_CONTENDER_TOL = 3e-4
 """Smallest tolerance of the runs that are compared. The best of them continues with `tol`."""
 
 
@@ -75,28 +71,28 @@ def fit_points(
     """
     data = levels[-1]
     if start is not None:
-        return _lloyd(data, start, options, step)
+        return _run_lloyd(data, start, options, step)
     if data.points.shape[1] == 1:
         return fit_line(data.points, data.weights, options.n_clusters, step)
     if len(data.points) <= options.n_clusters:
-        return _fit_each(data)
+        return _fit_distinct(data)
     if options.resolved_n_init == 1:
-        return _restarts(data, options, rng, step)[0]
-    if len(levels[0].points) > _MANY_POINTS:
-        levels = [_sampled(levels[0], options, rng), *levels]
-    small, further = _restart_points(levels, options.n_clusters)
-    fits = _restarts(small, options, rng, step)
+        return _run_restarts(data, options, rng, step)[0]
+    if len(levels[0].points) > MAX_POINTS:
+        levels = [_draw_sample(levels[0], options, rng), *levels]
+    restart_points, later_levels = _choose_restart_points(levels, options.n_clusters)
+    fits = _run_restarts(restart_points, options, rng, step)
     fits[0] = improve(
-        small, fits[0], max_iter=options.max_iter, tol=options.tol, rng=rng, step=step
+        restart_points, fits[0], max_iter=options.max_iter, tol=options.tol, rng=rng, step=step
     )
-    n_contenders = _CONTENDERS if options.n_clusters <= _FEW_CLUSTERS else 1
-    for level in further:
-        best = _best_on(level, fits[:n_contenders], options, step)
-        fits = [_lloyd(level, best.centers, options, step)]
+    n_contenders = _N_CONTENDERS if options.n_clusters <= _FEW_CLUSTERS else 1
+    for level in later_levels:
+        best = _choose_best(level, fits[:n_contenders], options, step)
+        fits = [_run_lloyd(level, best.centers, options, step)]
     return fits[0]
 
 
-def _fit_each(data: GroupedPoints) -> Fit:
+def _fit_distinct(data: GroupedPoints) -> Fit:
     """Return a fit of cost 0 with one center for each distinct point."""
     centers, labels = np.unique(data.points, axis=0, return_inverse=True)
     return Fit(np.asarray(centers, np.float64), 0.0, 1, labels.reshape(-1).astype(np.int32))
@@ -107,7 +103,7 @@ def restart_size(n_clusters: int) -> int:
     return max(_MIN_RESTART_POINTS, _RESTART_POINTS_PER_CLUSTER * n_clusters)
 
 
-def _restart_points(
+def _choose_restart_points(
     levels: list[GroupedPoints], n_clusters: int
 ) -> tuple[GroupedPoints, list[GroupedPoints]]:
     """Return the points that restarts run on, and the levels that follow.
@@ -116,36 +112,36 @@ def _restart_points(
     and fits to the later levels cannot add centers.
     """
     size = restart_size(n_clusters)
-    for number, level in enumerate(levels):
+    for index, level in enumerate(levels):
         if len(level.points) > size:
             cells, _ = group_in_cells(level.points, level.weights, size)
-            return GroupedPoints(cells.means, cells.totals), levels[number:]
+            return GroupedPoints(cells.means, cells.totals), levels[index:]
     return levels[-1], []
 
 
-def _sampled(data: GroupedPoints, options: Options, rng: np.random.Generator) -> GroupedPoints:
+def _draw_sample(data: GroupedPoints, options: Options, rng: np.random.Generator) -> GroupedPoints:
     size = options.resolved_coreset_size
     indices, weights = draw_coreset(data.points, data.weights, options.n_clusters, size, rng)
     return GroupedPoints(data.points[indices], weights)
 
 
-def _best_on(level: GroupedPoints, contenders: list[Fit], options: Options, step: Step) -> Fit:
+def _choose_best(level: GroupedPoints, contenders: list[Fit], options: Options, step: Step) -> Fit:
     """Continue several fits on a level with a coarse tolerance, and return the best result."""
     if len(contenders) == 1:
         return contenders[0]
 
     def run(fit: Fit) -> Fit:
-        tol = max(options.tol, _TRIAL_TOL)
+        tol = max(options.tol, _CONTENDER_TOL)
         return lloyd(level, fit.centers, max_iter=options.max_iter, tol=tol, step=raise_if_stopped)
 
     return min(map_threads(run, contenders, step), key=lambda fit: fit.inertia)
 
 
-def _lloyd(data: GroupedPoints, start: Floats, options: Options, step: Step) -> Fit:
+def _run_lloyd(data: GroupedPoints, start: Floats, options: Options, step: Step) -> Fit:
     return lloyd(data, start, max_iter=options.max_iter, tol=options.tol, step=step)
 
 
-def _restarts(
+def _run_restarts(
     data: GroupedPoints, options: Options, rng: np.random.Generator, step: Step
 ) -> list[Fit]:
     return fit_restarts(

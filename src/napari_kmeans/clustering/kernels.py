@@ -10,7 +10,7 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_TOGETHER = 256
+_POINTS_AT_ONCE = 256
 """Points that `nearest` compares with a center at a time. Their coordinates stay in the cache."""
 
 MIXED = -1
@@ -93,7 +93,7 @@ def _squared_distance(a: Any, i: int, b: Any, k: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def nearest(
+def search_nearest(
     points: NDArray[Any], centers: NDArray[Any], labels: NDArray[Any], distances: NDArray[Any]
 ) -> None:
     """Write the index of the nearest center of each point, and its squared distance.
@@ -101,50 +101,50 @@ def nearest(
     Of equally near centers, the first is taken.
     """
     n_points, n_features = points.shape
-    columns = np.empty((n_features, _TOGETHER))
-    squares = np.empty(_TOGETHER)
-    least = np.empty(_TOGETHER)
-    first = np.empty(_TOGETHER, np.int32)
-    for start in range(0, n_points, _TOGETHER):
-        n = min(_TOGETHER, n_points - start)
+    columns = np.empty((n_features, _POINTS_AT_ONCE))
+    squares = np.empty(_POINTS_AT_ONCE)
+    best = np.empty(_POINTS_AT_ONCE)
+    best_labels = np.empty(_POINTS_AT_ONCE, np.int32)
+    for start in range(0, n_points, _POINTS_AT_ONCE):
+        n = min(_POINTS_AT_ONCE, n_points - start)
         for i in range(n):
             for j in range(n_features):
                 columns[j, i] = points[start + i, j]
-        least[:] = np.inf
-        first[:] = 0
+        best[:] = np.inf
+        best_labels[:] = 0
         # The innermost loops run over a fixed number of points, so that the compiler can
         # vectorize them.
         for k in range(centers.shape[0]):
             column, center = columns[0], centers[k, 0]
-            for i in range(_TOGETHER):
+            for i in range(_POINTS_AT_ONCE):
                 squares[i] = (column[i] - center) * (column[i] - center)
             for j in range(1, n_features):
                 column, center = columns[j], centers[k, j]
-                for i in range(_TOGETHER):
+                for i in range(_POINTS_AT_ONCE):
                     squares[i] += (column[i] - center) * (column[i] - center)
-            for i in range(_TOGETHER):
-                nearer = squares[i] < least[i]
-                least[i] = squares[i] if nearer else least[i]
-                first[i] = k if nearer else first[i]
-        labels[start : start + n] = first[:n]
-        distances[start : start + n] = least[:n]
+            for i in range(_POINTS_AT_ONCE):
+                nearer = squares[i] < best[i]
+                best[i] = squares[i] if nearer else best[i]
+                best_labels[i] = k if nearer else best_labels[i]
+        labels[start : start + n] = best_labels[:n]
+        distances[start : start + n] = best[:n]
 
 
 @njit(cache=True, nogil=True)
-def pick(chances: NDArray[Any], draws: NDArray[Any], indices: NDArray[Any]) -> None:
-    """Write for each draw the first index at which the cumulative sum of `chances` exceeds it.
+def pick_indices(weights: NDArray[Any], draws: NDArray[Any], indices: NDArray[Any]) -> None:
+    """Write for each draw the first index at which the cumulative sum of `weights` exceeds it.
 
     `draws` are ascending.
     """
-    last = chances.shape[0] - 1
+    last = weights.shape[0] - 1
     index = 0
-    total = chances[0]
-    for d in range(draws.shape[0]):
-        # A draw can exceed the sum of all chances by a rounding error.
-        while draws[d] >= total and index < last:
+    total = weights[0]
+    for i in range(draws.shape[0]):
+        # A draw can exceed the sum of the weights by a rounding error.
+        while draws[i] >= total and index < last:
             index += 1
-            total += chances[index]
-        indices[d] = index
+            total += weights[index]
+        indices[i] = index
 
 
 @njit(cache=True, nogil=True)
@@ -197,31 +197,31 @@ def _find_candidates(
         mean, column = means[g, j], columns[j]
         for k in range(distances.shape[0]):
             distances[k] += (column[k] - mean) * (column[k] - mean)
-    best = 0
+    closest = 0
     for k in range(distances.shape[0]):
         distances[k] = np.sqrt(distances[k])
-        if distances[k] < distances[best]:
-            best = k
-    nearest = distances[best]
-    room = np.inf
-    found = 0
+        if distances[k] < distances[closest]:
+            closest = k
+    min_distance = distances[closest]
+    min_gap = np.inf
+    n_candidates = 0
     for k in range(centers.shape[0]):
-        gap = distances[k] - nearest - 2 * radius
-        if gap <= margin and k != best:
+        gap = distances[k] - min_distance - 2 * radius
+        if gap <= margin and k != closest:
             # The triangle inequality does not exclude this center. A tighter test follows: the ball
             # is on one side of the plane midway between two centers if the distance of its center
             # from the plane is larger than its radius.
-            between = np.sqrt(_squared_distance(centers, k, centers, best))
+            between = np.sqrt(_squared_distance(centers, k, centers, closest))
             if between > 0:
-                plane = (distances[k] ** 2 - nearest**2) / (2 * between)
-                reach = distances[k] + nearest + 2 * radius
+                plane = (distances[k] ** 2 - min_distance**2) / (2 * between)
+                reach = distances[k] + min_distance + 2 * radius
                 gap = max(gap, 2 * between * (plane - radius) / reach)
         if gap > margin:
-            room = min(room, gap)
+            min_gap = min(min_gap, gap)
         else:
-            candidates[found] = k
-            found += 1
-    return found, room - margin
+            candidates[n_candidates] = k
+            n_candidates += 1
+    return n_candidates, min_gap - margin
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -247,7 +247,7 @@ def _remove_point(
 
 
 @njit(cache=True, nogil=True)
-def _part_by_plane(
+def _assign_by_plane(
     points: NDArray[Any],
     weights: NDArray[Any],
     start: int,
@@ -274,15 +274,15 @@ def _part_by_plane(
     for j in range(n_features):
         normal[j] = 2 * (centers[b, j] - centers[a, j])
         middle[j] = 0.5 * (centers[a, j] + centers[b, j])
-    changed = 0
-    least = np.inf
+    n_changed = 0
+    min_excess = np.inf
     for i in range(start, stop):
         # The difference of the two squared distances is a linear function of the point. Measuring
         # from the midpoint keeps its precision if all coordinates are far from 0.
         excess = 0.0
         for j in range(n_features):
             excess += normal[j] * (middle[j] - points[i, j])
-        least = min(least, abs(excess))
+        min_excess = min(min_excess, abs(excess))
         if abs(excess) <= margin * reach:
             to_b = _squared_distance(points, i, centers, b)
             excess = to_b - _squared_distance(points, i, centers, a)
@@ -290,13 +290,13 @@ def _part_by_plane(
         old = labels[i]
         if old == label:
             continue
-        changed += 1
+        n_changed += 1
         labels[i] = label
         limits[i] = -np.inf
         _add_point(points, weights, i, label, sums, totals, counts)
         if old >= 0:
             _remove_point(points, weights, i, old, sums, totals, counts)
-    return changed, least / reach - margin if reach > 0 else 0.0
+    return n_changed, min_excess / reach - margin if reach > 0 else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -327,46 +327,46 @@ def update_labels(
     distances = np.empty(n_centers)
     candidates = np.empty(n_centers, np.int64)
     plane = np.empty((2, n_features))
-    changed = 0
+    n_changed = 0
     for g in range(first, last):
-        owner = group_labels[g]
-        if drifts[n_centers if owner == MIXED else owner] < group_limits[g]:
+        group_label = group_labels[g]
+        if drifts[n_centers if group_label == MIXED else group_label] < group_limits[g]:
             continue
         start, stop = starts[g], starts[g + 1]
-        n_candidates, room = _find_candidates(
+        n_candidates, min_gap = _find_candidates(
             means, g, radii[g], margin, centers, columns, distances, candidates
         )
         if n_candidates == 1:
             label = candidates[0]
-            group_limits[g] = room + drifts[label]
-            if owner == label:
+            group_limits[g] = min_gap + drifts[label]
+            if group_label == label:
                 continue
-            kept = 0
-            if owner == MIXED:
+            n_unchanged = 0
+            if group_label == MIXED:
                 for i in range(start, stop):
                     old = labels[i]
-                    kept += old == label
+                    n_unchanged += old == label
                     if old >= 0:
                         _remove_point(points, weights, i, old, sums, totals, counts)
             else:
-                counts[owner] -= stop - start
-                totals[owner] -= group_totals[g]
+                counts[group_label] -= stop - start
+                totals[group_label] -= group_totals[g]
                 for j in range(n_features):
-                    sums[owner, j] -= group_sums[g, j]
+                    sums[group_label, j] -= group_sums[g, j]
             counts[label] += stop - start
             totals[label] += group_totals[g]
             for j in range(n_features):
                 sums[label, j] += group_sums[g, j]
-            changed += stop - start - kept
+            n_changed += stop - start - n_unchanged
             group_labels[g] = label
             continue
-        if owner != MIXED:
+        if group_label != MIXED:
             for i in range(start, stop):
-                labels[i] = owner
+                labels[i] = group_label
                 limits[i] = -np.inf
             group_labels[g] = MIXED
         if n_candidates == 2:
-            n_moved, slack = _part_by_plane(
+            n_group_changed, group_gap = _assign_by_plane(
                 points,
                 weights,
                 start,
@@ -383,50 +383,50 @@ def update_labels(
                 totals,
                 counts,
             )
-            changed += n_moved
-            group_limits[g] = min(slack, room) + drifts[n_centers]
+            n_changed += n_group_changed
+            group_limits[g] = min(group_gap, min_gap) + drifts[n_centers]
             continue
-        slack = room
+        group_gap = min_gap
         for i in range(start, stop):
             old = labels[i]
             if old >= 0 and drifts[old] < limits[i]:
-                slack = min(slack, limits[i] - drifts[old])
+                group_gap = min(group_gap, limits[i] - drifts[old])
                 continue
-            least = np.inf
-            second = np.inf
+            first_square = np.inf
+            second_square = np.inf
             label = 0
             for c in range(n_candidates):
-                distance = _squared_distance(points, i, centers, candidates[c])
-                if distance < least:
-                    second = least
-                    least = distance
+                square = _squared_distance(points, i, centers, candidates[c])
+                if square < first_square:
+                    second_square = first_square
+                    first_square = square
                     label = candidates[c]
-                elif distance < second:
-                    second = distance
-            space = min(np.sqrt(second) - np.sqrt(least) - margin, room)
-            limits[i] = space + drifts[label]
-            slack = min(slack, space)
+                elif square < second_square:
+                    second_square = square
+            gap = min(np.sqrt(second_square) - np.sqrt(first_square) - margin, min_gap)
+            limits[i] = gap + drifts[label]
+            group_gap = min(group_gap, gap)
             if old == label:
                 continue
-            changed += 1
+            n_changed += 1
             labels[i] = label
             _add_point(points, weights, i, label, sums, totals, counts)
             if old >= 0:
                 _remove_point(points, weights, i, old, sums, totals, counts)
-        group_limits[g] = slack + drifts[n_centers]
-    return changed
+        group_limits[g] = group_gap + drifts[n_centers]
+    return n_changed
 
 
 @njit(cache=True, nogil=True)
-def spread_labels(
+def copy_group_labels(
     starts: NDArray[Any], first: int, last: int, group_labels: NDArray[Any], labels: NDArray[Any]
 ) -> None:
     """Write the label of each group that is not mixed to all its points."""
     for g in range(first, last):
-        owner = group_labels[g]
-        if owner != MIXED:
+        group_label = group_labels[g]
+        if group_label != MIXED:
             for i in range(starts[g], starts[g + 1]):
-                labels[i] = owner
+                labels[i] = group_label
 
 
 @njit(cache=True, nogil=True)
@@ -437,9 +437,11 @@ def add_costs(groups: Groups, state: LabelState, first: int, last: int) -> Any:
     centers, group_labels, labels = state.centers, state.group_labels, state.labels
     cost = 0.0
     for g in range(first, last):
-        owner = group_labels[g]
-        if owner != MIXED:
-            cost += scatters[g] + group_totals[g] * _squared_distance(means, g, centers, owner)
+        group_label = group_labels[g]
+        if group_label != MIXED:
+            cost += scatters[g] + group_totals[g] * _squared_distance(
+                means, g, centers, group_label
+            )
             continue
         for i in range(starts[g], starts[g + 1]):
             cost += weights[i] * _squared_distance(points, i, centers, labels[i])
@@ -456,7 +458,7 @@ def move_centers(
     """
     n_centers = centers.shape[0]
     motion = 0.0
-    farthest = 0.0
+    max_squared = 0.0
     for k in range(n_centers):
         squared = 0.0
         if totals[k] > 0:
@@ -465,11 +467,11 @@ def move_centers(
                 squared += (mean - centers[k, j]) ** 2
                 centers[k, j] = mean
         motion += squared
-        farthest = max(farthest, squared)
+        max_squared = max(max_squared, squared)
         drifts[k] += np.sqrt(squared)
     for k in range(n_centers):
-        drifts[k] += np.sqrt(farthest)
-    drifts[n_centers] += 2 * np.sqrt(farthest)
+        drifts[k] += np.sqrt(max_squared)
+    drifts[n_centers] += 2 * np.sqrt(max_squared)
     return motion
 
 
@@ -491,17 +493,17 @@ def iterate(
     number of iterations, and True if the centers have converged.
     """
     for n_iter in range(1, max_iter + 1):
-        changed = update_labels(groups, state, first, last, sums, totals, counts)
+        n_changed = update_labels(groups, state, first, last, sums, totals, counts)
         if counts.min() == 0:
             return n_iter, False
         motion = move_centers(state.centers, sums, totals, state.drifts)
-        if changed == 0 or motion <= threshold:
+        if n_changed == 0 or motion <= threshold:
             return n_iter, True
     return max_iter, False
 
 
 @njit(cache=True, nogil=True)
-def spread_seeds(
+def choose_seeds(
     points: NDArray[Any], weights: NDArray[Any], draws: NDArray[Any], seeds: NDArray[Any]
 ) -> Any:
     """Choose seeds by greedy k-means++, write their indices, and return their number.
@@ -515,27 +517,27 @@ def spread_seeds(
     distances = np.empty(n)
     for i in range(n):
         distances[i] = _squared_distance(points, i, points, seeds[0])
-    candidate = np.empty(n)
-    best = np.empty(n)
-    for c in range(1, draws.shape[0]):
+    new_distances = np.empty(n)
+    best_distances = np.empty(n)
+    for s in range(1, draws.shape[0]):
         total = 0.0
         for i in range(n):
             total += weights[i] * distances[i]
             cumulative[i] = total
         if total <= 0:
-            return c
-        least = np.inf
+            return s
+        min_potential = np.inf
         for t in range(draws.shape[1]):
             # With side="right", a point at distance 0 is never chosen.
-            index = np.searchsorted(cumulative, draws[c, t] * total, side="right")
+            index = np.searchsorted(cumulative, draws[s, t] * total, side="right")
             index = min(index, n - 1)
             potential = 0.0
             for i in range(n):
-                candidate[i] = min(distances[i], _squared_distance(points, i, points, index))
-                potential += weights[i] * candidate[i]
-            if potential < least:
-                least = potential
-                seeds[c] = index
-                best[:] = candidate
-        distances[:] = best
+                new_distances[i] = min(distances[i], _squared_distance(points, i, points, index))
+                potential += weights[i] * new_distances[i]
+            if potential < min_potential:
+                min_potential = potential
+                seeds[s] = index
+                best_distances[:] = new_distances
+        distances[:] = best_distances
     return draws.shape[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.clustering import kernels
-from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
+from napari_kmeans.clustering.assignment import TASK_POINTS, Assignment, GroupedPoints
 from napari_kmeans.clustering.seeding import draw_seeds
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_slices, map_threads, raise_if_stopped, shared_pool
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-12
 """Upper bound of relative rounding errors. Points that differ by less count as equal."""
-
-_SLAB = 2**17
-"""Points per task of `find_nearest`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +61,10 @@ def find_nearest(points: Floats, centers: Floats) -> tuple[NDArray[np.int32], Fl
     labels = np.empty(len(points), dtype=np.int32)
     distances = np.empty(len(points))
 
-    def find(slab: slice) -> None:
-        kernels.nearest(points[slab], centers, labels[slab], distances[slab])
+    def find(part: slice) -> None:
+        kernels.search_nearest(points[part], centers, labels[part], distances[part])
 
-    map_slices(find, len(points), _SLAB)
+    map_slices(find, len(points), TASK_POINTS)
     return labels, distances
 
 
@@ -103,19 +100,19 @@ def lloyd(
     """
     assignment = Assignment(data, start)
     threshold = tol * data.mean_variance
-    n_iter, at_rest = 0, False
+    n_iter, converged = 0, False
     with shared_pool():
-        while n_iter < max_iter and not at_rest:
+        while n_iter < max_iter and not converged:
             step(0)
-            n_more, at_rest = assignment.iterate(max_iter - n_iter, threshold)
-            n_iter += n_more
+            n_done, converged = assignment.iterate(max_iter - n_iter, threshold)
+            n_iter += n_done
             if not assignment.counts.all():
-                at_rest = not _refill(assignment)
+                converged = not _move_and_refill(assignment)
         assignment.update()
         # The last iteration can leave a center without points, also if `max_iter` is 1. Refill
         # it, so that no cluster is lost while there are points for it.
         for _ in range(len(start) if max_iter else 0):
-            if assignment.counts.all() or not _refill(assignment):
+            if assignment.counts.all() or not _move_and_refill(assignment):
                 break
             assignment.update()
     return Fit(assignment.centers, assignment.cost(), n_iter, assignment.labels())
@@ -150,7 +147,7 @@ def fit_restarts(
     return sorted(map_threads(run, rng.spawn(n_init), step), key=lambda fit: fit.inertia)
 
 
-def _refill(assignment: Assignment) -> int:
+def _move_and_refill(assignment: Assignment) -> int:
     """Move centers to the means of their points, and empty centers to the farthest points.
 
     Returns the number of centers that got a point. It is 0 if all points lie on their centers.
@@ -164,10 +161,16 @@ def _refill(assignment: Assignment) -> int:
     distances = find_nearest(data.points, assignment.centers)[1]
     # Take more points than there are empty clusters: `refill_empty_clusters` skips some points.
     n_far = min(2 * len(assignment.centers), len(distances))
-    far = np.argpartition(distances, -n_far)[-n_far:]
-    far = far[np.argsort(-distances[far], kind="stable")]
+    farthest = np.argpartition(distances, -n_far)[-n_far:]
+    farthest = farthest[np.argsort(-distances[farthest], kind="stable")]
     n_filled = refill_empty_clusters(
-        sums, totals, empty, data.points[far], data.weights[far], labels[far], distances[far]
+        sums,
+        totals,
+        empty,
+        data.points[farthest],
+        data.weights[farthest],
+        labels[farthest],
+        distances[farthest],
     )
     assignment.move(sums, totals)
     return n_filled
@@ -201,18 +204,18 @@ def refill_empty_clusters(
         The number of empty clusters that got a point.
     """
     n_filled = 0
-    for number in range(len(points)):
+    for i in range(len(points)):
         if n_filled == len(empty):
             break
-        rounding = _ROUNDING * float(np.abs(points[number]).max())
-        if distances[number] <= rounding**2:
+        rounding = _ROUNDING * float(np.abs(points[i]).max())
+        if distances[i] <= rounding**2:
             break
-        if weights[number] >= (1 - _ROUNDING) * totals[labels[number]]:
+        if weights[i] >= (1 - _ROUNDING) * totals[labels[i]]:
             continue
-        share = weights[number] * points[number]
-        sums[labels[number]] -= share
-        totals[labels[number]] -= weights[number]
+        share = weights[i] * points[i]
+        sums[labels[i]] -= share
+        totals[labels[i]] -= weights[i]
         sums[empty[n_filled]] += share
-        totals[empty[n_filled]] += weights[number]
+        totals[empty[n_filled]] += weights[i]
         n_filled += 1
     return n_filled

@@ -90,7 +90,7 @@ def improve(
     for draws in np.split(rng.random(n_swaps), range(_SWAPS_PER_CALL, n_swaps, _SWAPS_PER_CALL)):
         step(0)
         _try_swaps(columns, data.weights, centers, draws, _GAIN)
-    _find_two(columns, data.weights, centers, labels, *np.empty((2, n_points)))
+    _find_two_nearest(columns, data.weights, centers, labels, *np.empty((2, n_points)))
     _move_points(columns, data.weights, centers, labels, _MAX_ROUNDS, _GAIN)
     better = lloyd(data, centers, max_iter=max_iter, tol=tol, step=step)
     return better if better.inertia < fit.inertia else fit
@@ -120,22 +120,22 @@ def _try_swaps(
     new_first, new_second = np.empty(n_points), np.empty(n_points)
     losses = np.empty(n_clusters)
     trial = np.empty((n_clusters, n_features))
-    cost = _find_two(columns, weights, centers, labels, first, second)
+    cost = _find_two_nearest(columns, weights, centers, labels, first, second)
     for draw in draws:
         if cost <= 0:
             return
         # Choose the first point at which the cumulative cost exceeds the draw.
-        chosen, left = 0, draw * cost
+        new, remaining = 0, draw * cost
         for i in range(n_points):
-            left -= weights[i] * first[i]
-            if left >= 0:
-                chosen = min(i + 1, n_points - 1)
+            remaining -= weights[i] * first[i]
+            if remaining >= 0:
+                new = min(i + 1, n_points - 1)
         for k in range(n_clusters):
             losses[k] = 0.0
         for i in range(n_points):
             distance = 0.0
             for j in range(n_features):
-                distance += (columns[j, i] - columns[j, chosen]) ** 2
+                distance += (columns[j, i] - columns[j, new]) ** 2
             # A point that is nearer to the new center has no loss if its own center is dropped.
             if distance >= first[i]:
                 losses[labels[i]] += weights[i] * (min(second[i], distance) - first[i])
@@ -144,13 +144,13 @@ def _try_swaps(
             dropped = k if losses[k] < losses[dropped] else dropped
         for k in range(n_clusters):
             for j in range(n_features):
-                trial[k, j] = columns[j, chosen] if k == dropped else centers[k, j]
+                trial[k, j] = columns[j, new] if k == dropped else centers[k, j]
         # Run one iteration of Lloyd's algorithm, then one round of single moves.
-        _find_two(columns, weights, trial, new_labels, new_first, new_second)
+        _find_two_nearest(columns, weights, trial, new_labels, new_first, new_second)
         _move_points(columns, weights, trial, new_labels, 0, gain)
-        _find_two(columns, weights, trial, new_labels, new_first, new_second)
+        _find_two_nearest(columns, weights, trial, new_labels, new_first, new_second)
         _move_points(columns, weights, trial, new_labels, 1, gain)
-        new_cost = _find_two(columns, weights, trial, new_labels, new_first, new_second)
+        new_cost = _find_two_nearest(columns, weights, trial, new_labels, new_first, new_second)
         if new_cost < cost * (1 - gain):
             cost = new_cost
             for k in range(n_clusters):
@@ -162,7 +162,7 @@ def _try_swaps(
 
 
 @njit(cache=True, nogil=True)
-def _find_two(
+def _find_two_nearest(
     columns: NDArray[Any],
     weights: NDArray[Any],
     centers: NDArray[Any],
@@ -186,11 +186,11 @@ def _find_two(
                 squares[i] += (columns[j, i] - center) * (columns[j, i] - center)
         for i in range(n_points):
             square = squares[i]
-            least = first[i] if k > 0 else np.inf
-            next_least = second[i] if k > 0 else np.inf
-            nearer = square < least
-            second[i] = least if nearer else min(next_least, square)
-            first[i] = square if nearer else least
+            best = first[i] if k > 0 else np.inf
+            second_best = second[i] if k > 0 else np.inf
+            nearer = square < best
+            second[i] = best if nearer else min(second_best, square)
+            first[i] = square if nearer else best
             labels[i] = k if nearer else labels[i]
     cost = 0.0
     for i in range(n_points):
@@ -218,7 +218,7 @@ def _move_points(
     n_points = columns.shape[1]
     counts = np.empty(n_clusters, np.int64)
     totals, sums = np.empty(n_clusters), np.empty((n_clusters, n_features))
-    for done in range(max_rounds + 1):
+    for n_rounds in range(max_rounds + 1):
         # Compute the sums again in each round: adding and subtracting points leaves rounding
         # errors.
         for k in range(n_clusters):
@@ -236,7 +236,7 @@ def _move_points(
             for j in range(n_features):
                 if counts[k] > 0:
                     centers[k, j] = sums[k, j] / totals[k]
-        if done == max_rounds:
+        if n_rounds == max_rounds:
             return
         moved = False
         for i in range(n_points):
@@ -246,28 +246,28 @@ def _move_points(
             saved = 0.0
             for j in range(n_features):
                 saved += (columns[j, i] - centers[old, j]) ** 2
-            least = saved * totals[old] / (totals[old] - weight) * (1 - gain)
-            best = old
+            min_cost = saved * totals[old] / (totals[old] - weight) * (1 - gain)
+            new = old
             for k in range(n_clusters):
                 added = 0.0
                 for j in range(n_features):
                     added += (columns[j, i] - centers[k, j]) ** 2
                 added *= totals[k] / (totals[k] + weight)
-                if added < least and k != old:
-                    least, best = added, k
-            if best == old:
+                if added < min_cost and k != old:
+                    min_cost, new = added, k
+            if new == old:
                 continue
             moved = True
-            labels[i] = best
+            labels[i] = new
             counts[old] -= 1
-            counts[best] += 1
+            counts[new] += 1
             totals[old] -= weight
-            totals[best] += weight
+            totals[new] += weight
             for j in range(n_features):
                 share = weight * columns[j, i]
                 sums[old, j] -= share
-                sums[best, j] += share
+                sums[new, j] += share
                 centers[old, j] = sums[old, j] / totals[old]
-                centers[best, j] = sums[best, j] / totals[best]
+                centers[new, j] = sums[new, j] / totals[new]
         if not moved:
             return

@@ -24,19 +24,19 @@ N_BINS = 2**16
 """Largest number of distinct values that are fitted exactly. More values are counted in this number
 of bins."""
 
-_SORTED = 2**20
+_MAX_SORTED = 2**20
 """Largest number of numbers that are sorted. Sorting a million numbers takes about 80 ms, more than
 the fit of 8 clusters to 65,536 values. Counting the numbers in bins takes about 8 ms."""
 
-_KEPT_CUTS = 2**25
+_MAX_STORED_CUTS = 2**25
 """Largest number of cuts that are kept in memory: 64 MB with 16 bits each. With more cuts, each
 side of the meeting point is solved again instead."""
 
-_TASK = 2**22
+_TASK_ENTRIES = 2**22
 """Entries of the table of costs that are filled between two calls of `step`: a few tenths of a
 second."""
 
-_SMALL = 2**16
+_MAX_SERIAL_ENTRIES = 2**16
 """Entries up to which starting a thread takes longer than it saves."""
 
 
@@ -81,8 +81,8 @@ def fit_line(
         Called with 0 at intervals. An exception that it raises ends the fit.
     """
     numbers = points[:, 0].astype(np.float64)
-    if len(numbers) <= _SORTED:
-        values, totals, inverse = _distinct(numbers, weights)
+    if len(numbers) <= _MAX_SORTED:
+        values, totals, inverse = _sum_by_value(numbers, weights)
         if len(values) <= N_BINS:
             fit = optimal_1d(values, totals, n_clusters, step)
             return replace(fit, labels=fit.labels[inverse])
@@ -153,13 +153,13 @@ def optimal_1d(values: Floats, weights: Floats, n_clusters: int, step: Step = ig
             "sort the values, and add the weights of equal values."
         )
     starts = np.append(0, _find_cuts(values, weights, min(n_clusters, len(values)), step))
-    lowest = values[starts]
+    first_values = values[starts]
     sizes = np.diff(starts, append=len(values))
     labels = np.repeat(np.arange(len(starts), dtype=np.int32), sizes)
-    above = values - lowest[labels]
-    means = np.add.reduceat(weights * above, starts) / np.add.reduceat(weights, starts)
-    inertia = float(np.sum(weights * (above - means[labels]) ** 2))
-    return Optimum((lowest + means)[:, None], inertia, 1, labels)
+    offsets = values - first_values[labels]
+    means = np.add.reduceat(weights * offsets, starts) / np.add.reduceat(weights, starts)
+    inertia = float(np.sum(weights * (offsets - means[labels]) ** 2))
+    return Optimum((first_values + means)[:, None], inertia, 1, labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,17 +271,17 @@ def fit_bins(bins: Bins, n_clusters: int, step: Step = ignore) -> Optimum:
     means = bins.low + ((used + 0.5) * width + sums / totals)
     # Rounding can put the mean of a bin above the mean of the next bin. Keep the order.
     means = np.maximum.accumulate(means)
-    within = np.maximum(bins.squares[used] - sums**2 / totals, 0.0)
-    values, weights, inverse = _distinct(means, totals)
+    scatters = np.maximum(bins.squares[used] - sums**2 / totals, 0.0)
+    values, weights, inverse = _sum_by_value(means, totals)
     fit = optimal_1d(values, weights, n_clusters, step)
     labels = np.full(len(bins.totals), -1, dtype=np.int32)
     labels[used] = fit.labels[inverse]
-    inertia = fit.inertia + float(within.sum())
-    excess = (bins.high - bins.low) * float(np.sqrt(totals * within).max())
+    inertia = fit.inertia + float(scatters.sum())
+    excess = (bins.high - bins.low) * float(np.sqrt(totals * scatters).max())
     return Optimum(fit.centers, inertia, 1, labels, min(excess, inertia))
 
 
-def _distinct(values: Floats, weights: Floats) -> tuple[Floats, Floats, NDArray[np.intp]]:
+def _sum_by_value(values: Floats, weights: Floats) -> tuple[Floats, Floats, NDArray[np.intp]]:
     """Return the distinct values, ascending, their total weights, and the index of each value."""
     distinct, inverse = np.unique(values, return_inverse=True)
     totals = np.bincount(inverse, weights, minlength=len(distinct)).astype(np.float64)
@@ -293,38 +293,38 @@ def _find_cuts(values: Floats, weights: Floats, k: int, step: Step) -> NDArray[n
     n = len(values)
     if k in (1, n):
         return np.arange(1, k)
-    run = _map_here if n * k <= _SMALL else map_threads
-    kept = (k - 2) * n <= _KEPT_CUTS
-    table = _build_table(values, weights, run) if k > 2 else np.empty((0, n, 3))
-    below = _Side(values, weights, table, k // 2, k, mirrored=False, kept=kept)
-    above = _Side(values, weights, table, k - k // 2, k, mirrored=True, kept=kept)
-    meeting = _meet(below, above, run, step)
-    if kept:
-        return np.concatenate([below.trace(meeting), [meeting], n - above.trace(n - meeting)[::-1]])
-    del table, below, above
+    run_map = _map_serially if n * k <= _MAX_SERIAL_ENTRIES else map_threads
+    store_cuts = (k - 2) * n <= _MAX_STORED_CUTS
+    table = _build_table(values, weights, run_map) if k > 2 else np.empty((0, n, 3))
+    lower = _Side(values, weights, table, k // 2, k, mirrored=False, store_cuts=store_cuts)
+    upper = _Side(values, weights, table, k - k // 2, k, mirrored=True, store_cuts=store_cuts)
+    meeting = _find_meeting_point(lower, upper, run_map, step)
+    if store_cuts:
+        return np.concatenate([lower.trace(meeting), [meeting], n - upper.trace(n - meeting)[::-1]])
+    del table, lower, upper
     left = _find_cuts(values[:meeting], weights[:meeting], k // 2, step)
     right = _find_cuts(values[meeting:], weights[meeting:], k - k // 2, step)
     return np.concatenate([left, [meeting], meeting + right])
 
 
-def _build_table(values: Floats, weights: Floats, run: Callable[..., Any]) -> Floats:
+def _build_table(values: Floats, weights: Floats, run_map: Callable[..., Any]) -> Floats:
     """Return weight, mean and sum of squares of intervals, (levels, n, 3): see `_fill_level`."""
     n_levels = (len(values) - 1).bit_length()
     table = np.empty((n_levels, len(values), 3))
-    run(lambda level: _fill_level(values, weights, 1 << level, table[level]), range(n_levels))
+    run_map(lambda level: _fill_level(values, weights, 1 << level, table[level]), range(n_levels))
     return table
 
 
-def _meet(below: _Side, above: _Side, run: Callable[..., Any], step: Step) -> int:
-    """Place the clusters of both sides, and return the best number of values for `below`."""
-    layers = max(1, _TASK // below.n)
-    while below.unplaced or above.unplaced:
-        run(lambda side: side.place(layers), [below, above])
+def _find_meeting_point(lower: _Side, upper: _Side, run_map: Callable[..., Any], step: Step) -> int:
+    """Place the clusters of both sides, and return the best number of values for `lower`."""
+    n_layers = max(1, _TASK_ENTRIES // lower.n)
+    while lower.n_unplaced or upper.n_unplaced:
+        run_map(lambda side: side.place(n_layers), [lower, upper])
         step(0)
-    return below.n_clusters + int(np.argmin(below.reached() + above.reached()[::-1]))
+    return lower.n_clusters + int(np.argmin(lower.final_costs() + upper.final_costs()[::-1]))
 
 
-def _map_here(function: Callable[[Any], None], items: Iterable[Any]) -> None:
+def _map_serially(function: Callable[[Any], None], items: Iterable[Any]) -> None:
     for item in items:
         function(item)
 
@@ -342,39 +342,39 @@ class _Side:
         weights: Floats,
         table: Floats,
         n_clusters: int,
-        of: int,
+        n_total: int,
         *,
         mirrored: bool,
-        kept: bool,
+        store_cuts: bool,
     ) -> None:
         self.n, self.table, self.mirrored = len(values), table, mirrored
-        self.n_clusters, self.of, self.kept = n_clusters, of, kept
+        self.n_clusters, self.n_total, self.store_cuts = n_clusters, n_total, store_cuts
         order = slice(None, None, -1 if mirrored else 1)
         self.costs = np.empty(self.n + 1)
-        _cost_of_beginnings(
+        _cost_of_prefixes(
             np.ascontiguousarray(values[order]), np.ascontiguousarray(weights[order]), self.costs
         )
-        rows = n_clusters - 1 if kept else min(n_clusters - 1, 1)
-        kind = np.uint16 if self.n <= 2**16 else np.uint32
-        self.cuts = np.empty((rows, self.n + 1), dtype=kind)
+        rows = n_clusters - 1 if store_cuts else min(n_clusters - 1, 1)
+        dtype = np.uint16 if self.n <= 2**16 else np.uint32
+        self.cuts = np.empty((rows, self.n + 1), dtype=dtype)
         self.placed = 1
 
     @property
-    def unplaced(self) -> int:
+    def n_unplaced(self) -> int:
         return self.n_clusters - self.placed
 
     def place(self, n_layers: int) -> None:
         """Place up to `n_layers` more clusters."""
-        for k in range(self.placed + 1, self.placed + 1 + min(n_layers, self.unplaced)):
+        for k in range(self.placed + 1, self.placed + 1 + min(n_layers, self.n_unplaced)):
             costs = np.empty_like(self.costs)
-            cuts = self.cuts[k - 2 if self.kept else 0]
-            last = self.n - (self.of - k)
+            cuts = self.cuts[k - 2 if self.store_cuts else 0]
+            last = self.n - (self.n_total - k)
             _place_cluster(self.table, self.mirrored, self.costs, costs, cuts, k, last)
             self.costs, self.placed = costs, k
 
-    def reached(self) -> Floats:
+    def final_costs(self) -> Floats:
         """Return the costs for each j that leaves enough values for the other side."""
-        return self.costs[self.n_clusters : self.n - (self.of - self.n_clusters) + 1]
+        return self.costs[self.n_clusters : self.n - (self.n_total - self.n_clusters) + 1]
 
     def trace(self, end: int) -> NDArray[np.int64]:
         """Return the starts of the second and later clusters of the first `end` values."""
@@ -389,7 +389,7 @@ class _Side:
 def _place_cluster(
     table: NDArray[Any],
     mirrored: bool,
-    before: NDArray[Any],
+    previous_costs: NDArray[Any],
     costs: NDArray[Any],
     cuts: NDArray[Any],
     k: int,
@@ -405,52 +405,59 @@ def _place_cluster(
         stride *= 2
     while stride >= 1:
         for end in range(k + stride - 1, last + 1, 2 * stride):
-            first = cuts[end - stride] if end - stride >= k else k - 1
-            final = min(end - 1, cuts[end + stride] if end + stride <= last else end - 1)
-            costs[end], cuts[end] = _best_begin(table, mirrored, before, first, final, end - 1)
+            first_start = cuts[end - stride] if end - stride >= k else k - 1
+            last_start = min(end - 1, cuts[end + stride] if end + stride <= last else end - 1)
+            costs[end], cuts[end] = _find_best_start(
+                table, mirrored, previous_costs, first_start, last_start, end - 1
+            )
         stride //= 2
 
 
 @njit(cache=True, nogil=True)
-def _best_begin(
-    table: NDArray[Any], mirrored: bool, before: NDArray[Any], first: int, final: int, last: int
+def _find_best_start(
+    table: NDArray[Any],
+    mirrored: bool,
+    previous_costs: NDArray[Any],
+    first_start: int,
+    last_start: int,
+    last: int,
 ) -> Any:
     """Find the best start of a cluster that ends at `last`; return the cost and the start.
 
-    The start is searched from `first` to `final`. ``before[j]`` is the cost of the values before
-    a start at j.
+    The start is searched from `first_start` to `last_start`. ``previous_costs[j]`` is the lowest
+    cost of the values before a start at j, in one cluster less.
     """
     n = table.shape[1]
     direction = -1 if mirrored else 1
-    e = n - 1 - last if mirrored else last
-    least = np.inf
-    best = first
-    i = first
-    while i <= min(final, last - 1):
+    end_position = n - 1 - last if mirrored else last
+    min_cost = np.inf
+    best_start = first_start
+    start = first_start
+    while start <= min(last_start, last - 1):
         # The highest bit in which two positions differ is the level of the table at which a
         # middle lies between them. All positions up to this middle have the same level.
-        b = n - 1 - i if mirrored else i
-        level = _highest_bit(b ^ e)
-        middle = (max(b, e) >> level) << level
-        stop = min(n - middle if mirrored else middle, final + 1)
-        weight = table[level, e, 0]
-        mean = table[level, e, 1]
-        spread = table[level, e, 2]
-        for j in range(i, stop):
-            at = b + direction * (j - i)
-            other = table[level, at, 0]
-            gap = mean - table[level, at, 1]
-            between = other * weight / (other + weight) * (gap * gap)
-            cost = before[j] + (table[level, at, 2] + spread + between)
-            if cost < least:
-                least = cost
-                best = j
-        i = stop
+        position = n - 1 - start if mirrored else start
+        level = _highest_bit(position ^ end_position)
+        middle = (max(position, end_position) >> level) << level
+        stop = min(n - middle if mirrored else middle, last_start + 1)
+        weight = table[level, end_position, 0]
+        mean = table[level, end_position, 1]
+        spread = table[level, end_position, 2]
+        for s in range(start, stop):
+            other_position = position + direction * (s - start)
+            other = table[level, other_position, 0]
+            gap = mean - table[level, other_position, 1]
+            added = other * weight / (other + weight) * (gap * gap)
+            cost = previous_costs[s] + (table[level, other_position, 2] + spread + added)
+            if cost < min_cost:
+                min_cost = cost
+                best_start = s
+        start = stop
     # A cluster of a single value has cost 0.
-    if final == last and before[last] < least:
-        least = before[last]
-        best = last
-    return least, best
+    if last_start == last and previous_costs[last] < min_cost:
+        min_cost = previous_costs[last]
+        best_start = last
+    return min_cost, best_start
 
 
 @njit(cache=True, nogil=True)
@@ -491,39 +498,39 @@ def _accumulate(
     """Write the moments of the intervals from `start` to each value before `stop`."""
     origin = values[start]
     total = weights[start]
-    above = 0.0
+    distance_sum = 0.0
     spread = 0.0
     table[start, 0] = total
     table[start, 1] = origin
     table[start, 2] = 0.0
     for i in range(start + direction, stop, direction):
         distance = values[i] - origin
-        gap = total * distance - above
-        after = total + weights[i]
-        inverse = 1.0 / (total * after)
+        gap = total * distance - distance_sum
+        new_total = total + weights[i]
+        inverse = 1.0 / (total * new_total)
         # Youngs and Cramer's update adds only positive terms, so that no digits cancel.
         spread += weights[i] * gap * gap * inverse
-        above += weights[i] * distance
-        table[i, 0] = after
-        table[i, 1] = origin + above * total * inverse
+        distance_sum += weights[i] * distance
+        table[i, 0] = new_total
+        table[i, 1] = origin + distance_sum * total * inverse
         table[i, 2] = spread
-        total = after
+        total = new_total
 
 
 @njit(cache=True, nogil=True)
-def _cost_of_beginnings(values: NDArray[Any], weights: NDArray[Any], costs: NDArray[Any]) -> None:
+def _cost_of_prefixes(values: NDArray[Any], weights: NDArray[Any], costs: NDArray[Any]) -> None:
     """Write the costs of the first 0, 1, … n values as one cluster."""
     costs[0] = 0.0
     costs[1] = 0.0
     total = weights[0]
-    above = 0.0
+    distance_sum = 0.0
     for i in range(1, values.shape[0]):
         distance = values[i] - values[0]
-        gap = total * distance - above
-        after = total + weights[i]
-        costs[i + 1] = costs[i] + weights[i] * gap * gap / (total * after)
-        above += weights[i] * distance
-        total = after
+        gap = total * distance - distance_sum
+        new_total = total + weights[i]
+        costs[i + 1] = costs[i] + weights[i] * gap * gap / (total * new_total)
+        distance_sum += weights[i] * distance
+        total = new_total
 
 
 @njit(cache=True, nogil=True)
@@ -545,10 +552,10 @@ def _add_to_bins(
     if scale == np.inf:
         scale = 0.0
     for i in range(values.shape[0]):
-        above = float(values[i]) - low
-        b = min(int(above * scale), n_bins - 1)
+        offset = float(values[i]) - low
+        bin_index = min(int(offset * scale), n_bins - 1)
         weight = weights[i if weights.shape[0] > 1 else 0]
-        distance = above - (b + 0.5) * width
-        totals[b] += weight
-        sums[b] += weight * distance
-        squares[b] += weight * distance * distance
+        distance = offset - (bin_index + 0.5) * width
+        totals[bin_index] += weight
+        sums[bin_index] += weight * distance
+        squares[bin_index] += weight * distance * distance

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering.kernels import nearest, spread_seeds
+from napari_kmeans.clustering.kernels import choose_seeds, search_nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,10 +42,10 @@ def draw_seeds(
        analysis of greedy k-means++", :doi:`10.1137/1.9781611977554.ch39`.
     """
     if init == "random":
-        return _random_points(points, weights, n_clusters, rng)
+        return _draw_distinct_points(points, weights, n_clusters, rng)
     draws = rng.random((n_clusters, 2 + int(np.log(n_clusters))))
     seeds = np.empty(n_clusters, dtype=np.int64)
-    n_seeds = spread_seeds(points, weights, draws, seeds)
+    n_seeds = choose_seeds(points, weights, draws, seeds)
     return points[seeds[:n_seeds]]
 
 
@@ -67,7 +67,7 @@ def add_farthest(
     """
     points = np.asarray(points, np.float64)
     labels, distances = np.empty(len(points), np.int32), np.empty(len(points))
-    nearest(points, centers, labels, distances)
+    search_nearest(points, centers, labels, distances)
     chosen = [centers]
     while len(chosen) <= n_clusters - len(centers) and distances.max() > 0:
         farthest = points[distances.argmax()]
@@ -76,7 +76,7 @@ def add_farthest(
     return np.concatenate(chosen)
 
 
-def _random_points(
+def _draw_distinct_points(
     points: NDArray[np.float64],
     weights: NDArray[np.float64],
     n_clusters: int,
@@ -88,12 +88,12 @@ def _random_points(
     n_tries = min(len(points), 4 * n_clusters)
     while True:
         first = np.argpartition(waits, n_tries - 1)[:n_tries]
-        chosen = _distinct(points[first[np.argsort(waits[first])]])
+        chosen = _distinct_rows(points[first[np.argsort(waits[first])]])
         if len(chosen) >= n_clusters or n_tries == len(points):
             return chosen[:n_clusters]
         n_tries = min(len(points), 8 * n_tries)
 
 
-def _distinct(points: NDArray[Any]) -> NDArray[Any]:
+def _distinct_rows(points: NDArray[Any]) -> NDArray[Any]:
     """Return the distinct rows, in the order of their first occurrence."""
     return points[np.sort(np.unique(points, axis=0, return_index=True)[1])]
