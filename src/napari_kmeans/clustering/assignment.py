@@ -131,27 +131,27 @@ class Assignment:
         """Find the nearest center of each point, and return the number of changed labels."""
         shape = self.centers.shape
 
-        def update(first: int, last: int) -> tuple[Floats, Floats, NDArray[np.int64], int]:
+        def update_task(first: int, last: int) -> tuple[Floats, Floats, NDArray[np.int64], int]:
             sums, totals = np.zeros(shape), np.zeros(shape[0])
             counts = np.zeros(shape[0], np.int64)
-            changed = kernels.update_labels(
+            n_changed = kernels.update_labels(
                 self.data.groups, self._state, first, last, sums, totals, counts
             )
-            return sums, totals, counts, changed
+            return sums, totals, counts, n_changed
 
-        changed = 0
-        for sums, totals, counts, n_changed in self.data.map(update):
+        n_changed = 0
+        for sums, totals, counts, n_task_changed in self.data.map(update_task):
             self.sums += sums
             self.totals += totals
             self.counts += counts
-            changed += n_changed
-        return changed
+            n_changed += n_task_changed
+        return n_changed
 
     def iterate(self, max_iter: int, threshold: float) -> tuple[int, bool]:
         """Repeat `update` and `move` until the centers have converged.
 
-        Stop before the centers are moved if an update leaves a center without points. Stop
-        after part of the iterations too, so that the caller can cancel.
+        Stop before the centers are moved if an update leaves a center without points. With many
+        points, return after some of the iterations, so that the caller can cancel.
 
         Returns
         -------
@@ -208,7 +208,7 @@ def _equal_groups(n_points: int) -> NDArray[np.int64]:
 
 
 def _split_into_tasks(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return the first and last group of each task, about `_SLAB` points each."""
+    """Return the first and last group of each task, about `TASK_POINTS` points each."""
     task_starts = np.searchsorted(starts, np.arange(0, starts[-1], TASK_POINTS))
     task_ends = [*task_starts[1:].tolist(), len(starts) - 1]
     return [(a, b) for a, b in zip(task_starts.tolist(), task_ends, strict=True) if a < b]

@@ -301,6 +301,7 @@ def _find_cuts(values: Floats, weights: Floats, k: int, step: Step) -> NDArray[n
     meeting = _find_meeting_point(lower, upper, run_map, step)
     if store_cuts:
         return np.concatenate([lower.trace(meeting), [meeting], n - upper.trace(n - meeting)[::-1]])
+    # The cuts were not stored: solve each side again. Free the memory first.
     del table, lower, upper
     left = _find_cuts(values[:meeting], weights[:meeting], k // 2, step)
     right = _find_cuts(values[meeting:], weights[meeting:], k - k // 2, step)
