@@ -337,8 +337,8 @@ def _segment_summary(summary: Summary, progress: Progress) -> Segmentation:
     if len(used) < options.n_clusters:
         notice(
             f"n_clusters={options.n_clusters} gave {len(used)} "
-            f"{'cluster' if len(used) == 1 else 'clusters'}: there are no more distinct colors "
-            "that float64 can tell apart.",
+            f"{'cluster' if len(used) == 1 else 'clusters'}: there are no more distinct colors in "
+            "float64.",
             stacklevel=4,
         )
     model = _make_model(summary, fit, tally, used)

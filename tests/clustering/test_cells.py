@@ -21,7 +21,7 @@ def cost(points, weights, centers):
     n_values=st.integers(1, 60),
     n_cells=st.integers(1, 250),
 )
-def test_cells_hold_all_points_once_and_bound_their_cost(seed, n, n_values, n_cells):
+def test_cells_contain_each_point_once_and_bound_the_cost(seed, n, n_values, n_cells):
     rng = np.random.default_rng(seed)
     points = rng.integers(0, n_values, (n, 2)) / 7
     weights = rng.uniform(0.1, 10, n)
@@ -38,14 +38,14 @@ def test_cells_hold_all_points_once_and_bound_their_cost(seed, n, n_values, n_ce
     assert true <= (summary + scatter) * (1 + 1e-9) + 1e-9
 
 
-def test_the_points_given_are_not_changed():
+def test_input_points_are_not_changed():
     points = np.random.default_rng(0).normal(size=(100, 3))
     before = points.copy()
     group_in_cells(points, np.ones(100), 10)
     np.testing.assert_array_equal(points, before)
 
 
-def test_enough_cells_hold_equal_points():
+def test_points_of_a_cell_are_equal_with_enough_cells():
     points = np.random.default_rng(0).normal(size=(30, 4)).repeat(5, axis=0)
     cells = group_in_cells(points, np.ones(150), 1000)[0]
     assert len(cells.totals) == 30
@@ -53,18 +53,18 @@ def test_enough_cells_hold_equal_points():
     np.testing.assert_allclose(cells.radii, 0, atol=1e-12)
 
 
-def test_neighboring_numbers_have_cells_of_their_own():
+def test_adjacent_floats_get_separate_cells():
     for number in (1.0, 1e6, 1e-5, -3.0):
         points = np.array([[number], [np.nextafter(number, 1e9)], [number]])
         assert sorted(group_in_cells(points, np.ones(3), 3)[0].totals) == [1, 2]
 
 
-def test_numbers_whose_squares_are_0_are_not_split_forever():
+def test_points_with_underflowing_squares_stay_in_one_cell():
     points = np.array([[1e-300], [2e-300], [1e-300]])
     assert len(group_in_cells(points, np.ones(3), 3)[0].totals) == 1
 
 
-def test_a_far_point_has_a_cell_of_its_own():
+def test_outlier_gets_its_own_cell():
     points = np.random.default_rng(0).normal(size=(10_000, 3))
     points[1234] = 1e6
     cells = group_in_cells(points, np.ones(len(points)), 10)[0]
@@ -72,20 +72,26 @@ def test_a_far_point_has_a_cell_of_its_own():
 
 
 @pytest.mark.parametrize("n_clusters", [8, 32])
-def test_centers_cost_less_than_those_of_a_sample(n_clusters):
+def test_centers_of_cells_cost_less_than_centers_of_a_sample(n_clusters):
     pixels = data.coffee().reshape(-1, 3)[::20].astype(float)
     ones = np.ones(len(pixels))
-    how = {"n_clusters": n_clusters, "init": "k-means++", "n_init": 5, "max_iter": 300, "tol": 1e-4}
+    options = {
+        "n_clusters": n_clusters,
+        "init": "k-means++",
+        "n_init": 5,
+        "max_iter": 300,
+        "tol": 1e-4,
+    }
 
-    def fitted(points, weights, rng):
+    def cost_of_fit(points, weights, rng):
         summary = GroupedPoints(np.ascontiguousarray(points), weights)
-        return cost(pixels, ones, fit_restarts(summary, rng=rng, **how)[0].centers)
+        return cost(pixels, ones, fit_restarts(summary, rng=rng, **options)[0].centers)
 
     cells = group_in_cells(pixels, ones, 1000)[0]
     means, samples = [], []
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        means.append(fitted(cells.means, cells.totals, rng))
+        means.append(cost_of_fit(cells.means, cells.totals, rng))
         indices, weights = draw_coreset(pixels, ones, n_clusters, 1000, rng)
-        samples.append(fitted(pixels[indices], weights, rng))
+        samples.append(cost_of_fit(pixels[indices], weights, rng))
     assert np.mean(means) < np.mean(samples)

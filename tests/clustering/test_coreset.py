@@ -20,7 +20,7 @@ def total_cost(points, weights, centers):
     size=st.integers(3, 500),
     n_values=st.integers(1, 50),
 )
-def test_the_weights_of_a_coreset_sum_to_those_of_the_data(seed, n, size, n_values):
+def test_weights_of_coreset_have_the_sum_of_all_weights(seed, n, size, n_values):
     rng = np.random.default_rng(seed)
     points = rng.integers(0, n_values, (n, 2)).astype(float)
     weights = rng.uniform(0.1, 10, n)
@@ -31,7 +31,7 @@ def test_the_weights_of_a_coreset_sum_to_those_of_the_data(seed, n, size, n_valu
     assert len(indices) <= max(size, n if n <= size else 0)
 
 
-def test_as_many_as_all_points_are_all_points():
+def test_coreset_of_full_size_contains_all_points():
     points = np.random.default_rng(0).normal(size=(50, 3))
     weights = np.arange(1.0, 51)
     indices, sampled = draw_coreset(points, weights, 5, 50, np.random.default_rng(0))
@@ -39,7 +39,7 @@ def test_as_many_as_all_points_are_all_points():
     np.testing.assert_array_equal(sampled, weights)
 
 
-def test_it_costs_what_all_pixels_cost_and_better_so_than_a_uniform_sample():
+def test_cost_of_coreset_is_unbiased_and_varies_less_than_a_uniform_sample():
     pixels = data.coffee().reshape(-1, 3).astype(float)
     ones = np.ones(len(pixels))
     centers = KMeans(32, n_init=1, random_state=0).fit(pixels[::20]).cluster_centers_
@@ -52,12 +52,12 @@ def test_it_costs_what_all_pixels_cost_and_better_so_than_a_uniform_sample():
         chosen = rng.choice(len(pixels), 2000)
         share = np.full(2000, len(pixels) / 2000)
         uniform.append(total_cost(pixels[chosen], share, centers) / cost)
-    # No bias beyond three standard errors, and less spread.
+    # The bias is below three standard errors, and the standard deviation is smaller.
     assert abs(np.mean(ratios) - 1) < 3 * np.std(ratios) / np.sqrt(30)
     assert np.std(ratios) < 0.7 * np.std(uniform)
 
 
-def test_one_far_pixel_in_a_million_is_not_missed():
+def test_single_outlier_in_a_million_points_is_drawn():
     points = np.zeros((1_000_000, 3))
     points[::2] = 1
     points[123_456] = 200
@@ -66,7 +66,7 @@ def test_one_far_pixel_in_a_million_is_not_missed():
         assert 123_456 in indices
 
 
-def test_the_same_seed_draws_the_same():
+def test_same_seed_draws_same_coreset():
     points = np.random.default_rng(0).normal(size=(5000, 3))
     draws = [
         draw_coreset(points, np.ones(5000), 4, 200, np.random.default_rng(seed))

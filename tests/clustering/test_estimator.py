@@ -27,7 +27,7 @@ def blobs(n=3000, d=4, k=6, seed=0):
     return rng.uniform(0, 100, (k, d))[rng.integers(k, size=n)] + rng.normal(0, 4, (n, d))
 
 
-# Some of the checks bring fewer distinct samples than clusters.
+# Some checks fit fewer distinct samples than clusters.
 @pytest.mark.filterwarnings("ignore:n_clusters:sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [
@@ -36,11 +36,11 @@ def blobs(n=3000, d=4, k=6, seed=0):
         CoresetKMeans(n_clusters=3, init="random", n_init=2),
     ]
 )
-def test_scikit_learns_checks_pass(estimator, check):
+def test_estimator_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
 
-def test_a_tenth_of_the_digits_cost_what_all_of_them_cost(digits):
+def test_coreset_of_a_tenth_of_the_digits_costs_less_than_2_percent_more(digits):
     full = KMeans(10, n_init=10, random_state=0).fit(digits).inertia_
     size = len(digits) // 10
     ratios = [
@@ -51,7 +51,7 @@ def test_a_tenth_of_the_digits_cost_what_all_of_them_cost(digits):
 
 
 @pytest.mark.parametrize("tol", [0.0, 1e-4])
-def test_up_to_its_size_the_coreset_is_the_data(digits, tol):
+def test_fit_equals_scikit_learn_if_the_coreset_has_all_samples(digits, tol):
     start = digits[:10]
     ours = CoresetKMeans(10, init=start, tol=tol).fit(digits)
     theirs = KMeans(10, init=start, n_init=1, tol=tol, algorithm="lloyd").fit(digits)
@@ -62,7 +62,7 @@ def test_up_to_its_size_the_coreset_is_the_data(digits, tol):
 
 
 @pytest.mark.parametrize("coreset_size", ["auto", 300])
-def test_labels_inertia_and_score_are_those_of_the_centers(coreset_size):
+def test_labels_inertia_and_score_agree_with_transform(coreset_size):
     samples = blobs()
     weights = np.random.default_rng(1).uniform(0, 3, len(samples))
     model = CoresetKMeans(9, coreset_size=coreset_size).fit(samples, sample_weight=weights)
@@ -78,7 +78,7 @@ def test_labels_inertia_and_score_are_those_of_the_centers(coreset_size):
 
 
 @pytest.mark.parametrize("coreset_size", ["auto", 200])
-def test_weights_are_repetitions_and_none_is_absence(coreset_size):
+def test_weighted_samples_are_fitted_like_repeated_samples(coreset_size):
     samples = blobs(400)
     counts = np.random.default_rng(2).integers(0, 4, len(samples))
     model = CoresetKMeans(6, coreset_size=coreset_size)
@@ -89,7 +89,7 @@ def test_weights_are_repetitions_and_none_is_absence(coreset_size):
     assert len(weighted.labels_) == 400
 
 
-def test_a_far_sample_of_no_weight_is_not_heard():
+def test_outlier_of_weight_0_has_no_influence():
     samples = np.vstack([blobs(), np.full((1, 4), 1e7)])
     weights = np.append(np.ones(3000), 0)
     model = CoresetKMeans(3, coreset_size=100).fit(samples, sample_weight=weights)
@@ -98,7 +98,7 @@ def test_a_far_sample_of_no_weight_is_not_heard():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("coreset_size", ["auto", 300])
-def test_the_dtype_of_the_samples_is_kept(dtype, coreset_size):
+def test_centers_and_distances_have_the_dtype_of_the_samples(dtype, coreset_size):
     samples = blobs().astype(dtype)
     model = CoresetKMeans(6, coreset_size=coreset_size).fit(samples)
     assert model.cluster_centers_.dtype == model.transform(samples).dtype == dtype
@@ -108,7 +108,7 @@ def test_the_dtype_of_the_samples_is_kept(dtype, coreset_size):
     assert CoresetKMeans(2).fit(np.arange(40).reshape(20, 2)).cluster_centers_.dtype == float
 
 
-def test_the_seed_decides():
+def test_random_state_determines_the_result():
     samples = np.random.default_rng(0).normal(size=(3000, 3))
     model = CoresetKMeans(12, coreset_size=200, n_init=1)
     first, second = clone(model).fit(samples), clone(model).fit(samples)
@@ -121,7 +121,7 @@ def test_the_seed_decides():
     clone(model).set_params(random_state=None).fit(samples)
 
 
-def test_the_pass_over_all_samples_costs_no_more(digits, monkeypatch):
+def test_iteration_on_all_samples_lowers_the_cost(digits, monkeypatch):
     model = CoresetKMeans(10, coreset_size=180)
     after = clone(model).fit(digits)
     monkeypatch.setattr(
@@ -132,7 +132,7 @@ def test_the_pass_over_all_samples_costs_no_more(digits, monkeypatch):
     assert after.n_iter_ == before.n_iter_
 
 
-def test_it_works_in_a_pipeline_and_a_grid_search(digits):
+def test_estimator_works_in_pipeline_and_grid_search(digits):
     pipeline = make_pipeline(StandardScaler(), CoresetKMeans(5, coreset_size=200, n_init=2))
     assert pipeline.fit(digits).transform(digits).shape == (len(digits), 5)
     grid = {"coresetkmeans__n_clusters": [3, 10]}
@@ -164,18 +164,18 @@ def test_fewer_distinct_samples_give_fewer_clusters():
         ({"random_state": "now"}, "cannot be used to seed"),
     ],
 )
-def test_what_cannot_be_used_is_refused(options, message):
+def test_invalid_parameters_raise(options, message):
     with pytest.raises(ValueError, match=message):
         CoresetKMeans(**options).fit(np.arange(40.0).reshape(20, 2))
 
 
 @pytest.mark.parametrize("weights", [np.zeros(20), np.full(20, -1.0)])
-def test_weights_must_not_all_be_zero_nor_negative(weights):
+def test_zero_or_negative_weights_raise(weights):
     with pytest.raises(ValueError, match=r"[Ww]eight"):
         CoresetKMeans(2).fit(np.arange(40.0).reshape(20, 2), sample_weight=weights)
 
 
-def test_sparse_samples_and_missing_values_are_refused():
+def test_sparse_samples_and_nan_raise():
     with pytest.raises(TypeError, match=r"[Ss]parse"):
         CoresetKMeans(2).fit(sparse.eye(20, format="csr"))
     samples = np.ones((20, 2))
@@ -184,7 +184,7 @@ def test_sparse_samples_and_missing_values_are_refused():
         CoresetKMeans(2).fit(samples)
 
 
-def test_the_package_is_imported_without_scikit_learn():
+def test_importing_the_package_does_not_import_scikit_learn():
     code = (
         "import sys, napari_kmeans; assert 'sklearn' not in sys.modules; "
         "from napari_kmeans import CoresetKMeans; assert 'napari' not in sys.modules"
@@ -193,7 +193,7 @@ def test_the_package_is_imported_without_scikit_learn():
 
 
 @pytest.mark.parametrize("unit", [1e-300, 1e15, 1e300])
-def test_the_unit_of_the_weights_does_not_matter(unit):
+def test_result_does_not_depend_on_the_unit_of_the_weights(unit):
     rng = np.random.default_rng(0)
     samples, weights = rng.normal(size=(300, 2)), rng.integers(1, 9, 300).astype(float)
     plain = CoresetKMeans(4).fit(samples, sample_weight=weights)
@@ -202,7 +202,7 @@ def test_the_unit_of_the_weights_does_not_matter(unit):
     assert scaled.inertia_ == pytest.approx(unit * plain.inertia_)
 
 
-def test_one_sample_may_weigh_more_than_all_others():
+def test_sample_of_very_large_weight_gets_its_own_center():
     rng = np.random.default_rng(0)
     samples, weights = rng.normal(size=(300, 2)), np.ones(300)
     weights[7] = 1e12
@@ -210,13 +210,13 @@ def test_one_sample_may_weigh_more_than_all_others():
     assert len(np.unique(model.labels_)) == 4
     own = model.cluster_centers_[model.labels_[7]]
     np.testing.assert_allclose(own, samples[7], atol=1e-9)
-    # The other three centers alone cost more.
+    # Three centers cost more than the result: the other samples still have three centers.
     assert model.inertia_ < KMeans(3, n_init=10, random_state=0).fit(samples).inertia_
 
 
 @pytest.mark.parametrize("number", [1.0, 1e6, -1e-5, 1e100])
 @pytest.mark.parametrize("n_features", [1, 2])
-def test_neighboring_numbers_are_two_clusters(number, n_features):
+def test_adjacent_floats_are_two_clusters(number, n_features):
     samples = np.full((40, n_features), number)
     samples[::2, 0] = np.nextafter(number, np.inf)
     model = CoresetKMeans(2).fit(samples)
@@ -226,7 +226,7 @@ def test_neighboring_numbers_are_two_clusters(number, n_features):
     assert model.inertia_ == 0
 
 
-def test_far_from_zero_the_cost_is_that_near_zero():
+def test_fit_far_from_0_is_as_precise_as_near_0():
     samples = np.random.default_rng(0).integers(0, 99, (400, 3)).astype(float)
     near, far = (CoresetKMeans(5).fit(samples + offset) for offset in (0.0, 2.0**40))
     np.testing.assert_array_equal(near.labels_, far.labels_)
@@ -234,7 +234,7 @@ def test_far_from_zero_the_cost_is_that_near_zero():
 
 
 @pytest.mark.parametrize("init", ["k-means++", "random", np.array([[0, 0.0], [1, 1], [5, 5]])])
-def test_there_are_as_many_centers_as_clusters_whatever_the_start(init):
+def test_centers_without_samples_are_removed_for_every_init(init):
     samples = np.repeat([[0.0, 0], [1, 1]], 10, axis=0)
     with pytest.warns(ConvergenceWarning, match="n_clusters=3 gave 2 clusters"):
         model = CoresetKMeans(3, init=init).fit(samples)
@@ -243,7 +243,7 @@ def test_there_are_as_many_centers_as_clusters_whatever_the_start(init):
     assert model.transform(samples).shape == (20, 2)
 
 
-def test_a_callable_start_is_that_of_scikit_learn():
+def test_callable_init_is_called_as_by_scikit_learn():
     samples = np.random.default_rng(0).normal(size=(300, 2))
     seen = {}
 
@@ -260,12 +260,12 @@ def test_a_callable_start_is_that_of_scikit_learn():
     assert theirs.n_features_in_ == ours.n_features_in_
 
 
-def test_a_callable_that_returns_no_centers_is_refused():
+def test_callable_init_that_returns_no_centers_raises():
     with pytest.raises(ValueError, match="init must be"):
         CoresetKMeans(2, init=lambda X, n_clusters, random_state: "a").fit(np.eye(5))
 
 
-def test_weights_of_all_magnitudes_do_no_harm():
+def test_weights_of_all_magnitudes_are_fitted():
     rng = np.random.default_rng(0)
     samples = rng.normal(size=(200, 2))
     model = CoresetKMeans(3).fit(samples, sample_weight=10.0 ** rng.uniform(-300, 300, 200))

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 
 from napari_kmeans.clustering import assignment
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
-from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, give_farthest, lloyd
+from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, lloyd, refill_empty_clusters
 
 
 def blobs(seed, n=3000, d=3, k=5):
@@ -26,7 +26,7 @@ def brute_force_nearest(points, centers):
     return squared.argmin(axis=1), squared.min(axis=1)
 
 
-def test_nearest_agrees_with_a_brute_force_search():
+def test_find_nearest_equals_brute_force():
     points, rng = blobs(0)
     centers = rng.uniform(0, 255, (7, 3))
     labels, distances = find_nearest(points, centers)
@@ -35,7 +35,7 @@ def test_nearest_agrees_with_a_brute_force_search():
     np.testing.assert_allclose(distances, squared, rtol=1e-12)
 
 
-def test_the_first_of_equally_near_centers_is_taken():
+def test_find_nearest_takes_the_first_of_equally_near_centers():
     centers = np.array([[4.0], [0.0], [2.0], [0.0]])
     labels, _ = find_nearest(np.array([[1.0], [3.0], [0.0]]), centers)
     assert labels.tolist() == [1, 0, 1]
@@ -43,7 +43,7 @@ def test_the_first_of_equally_near_centers_is_taken():
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("tol", [0.0, 1e-4, 1e-2])
-def test_a_run_is_that_of_scikit_learn(seed, tol):
+def test_lloyd_equals_scikit_learn(seed, tol):
     points, rng = blobs(seed)
     start = points[rng.choice(len(points), 8, replace=False)]
     ours = run(points, np.ones(len(points)), start, max_iter=300, tol=tol)
@@ -53,7 +53,7 @@ def test_a_run_is_that_of_scikit_learn(seed, tol):
     assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-10)
 
 
-def test_a_weight_counts_as_so_many_points():
+def test_weighted_points_are_fitted_like_repeated_points():
     points, rng = blobs(1, n=400)
     counts = rng.integers(1, 9, len(points))
     start = points[:6]
@@ -66,7 +66,7 @@ def test_a_weight_counts_as_so_many_points():
 
 
 @pytest.mark.parametrize("n_equal", [2, 4])
-def test_a_center_without_points_moves_where_scikit_learn_moves_it(n_equal):
+def test_empty_center_moves_as_in_scikit_learn(n_equal):
     points, _ = blobs(3, n=500)
     start = np.vstack([np.repeat(points[:1], n_equal, axis=0), points[1:4]])
     ours = run(points, np.ones(len(points)), start, max_iter=300, tol=0)
@@ -77,7 +77,7 @@ def test_a_center_without_points_moves_where_scikit_learn_moves_it(n_equal):
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**31), k=st.integers(1, 9))
-def test_the_cost_never_rises(seed, k):
+def test_cost_never_rises(seed, k):
     points, rng = blobs(seed, n=200, d=2)
     weights = rng.uniform(0.1, 5, len(points))
     start = rng.uniform(0, 255, (k, 2))
@@ -85,15 +85,15 @@ def test_the_cost_never_rises(seed, k):
     assert all(after <= before * (1 + 1e-12) for before, after in pairwise(costs))
 
 
-def test_the_start_is_not_changed():
+def test_initial_centers_are_not_changed():
     points, _ = blobs(0, n=100)
     start = points[:3].copy()
     run(points, np.ones(100), start, max_iter=10, tol=0)
     np.testing.assert_array_equal(start, points[:3])
 
 
-def test_threads_do_not_change_a_bit(monkeypatch):
-    monkeypatch.setattr(assignment, "_SLAB", 1000)
+def test_result_does_not_depend_on_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr(assignment, "TASK_POINTS", 1000)
     points, rng = blobs(2, n=20_500)
     weights = rng.uniform(0, 1, len(points))
     fits = []
@@ -106,21 +106,22 @@ def test_threads_do_not_change_a_bit(monkeypatch):
     assert fits[0].inertia == fits[1].inertia
 
 
-def test_restarts_come_best_first():
+def test_restarts_are_sorted_by_cost():
     points, _ = blobs(4, k=12)
     data = GroupedPoints(points, np.ones(len(points)))
-    how = {"n_clusters": 12, "init": "random", "max_iter": 300, "tol": 0.0}
+    options = {"n_clusters": 12, "init": "random", "max_iter": 300, "tol": 0.0}
     streams = np.random.default_rng(7).spawn(6)
     single = [
-        fit_restarts(data, n_init=1, rng=Only(stream), **how)[0].inertia for stream in streams
+        fit_restarts(data, n_init=1, rng=ParentOf(stream), **options)[0].inertia
+        for stream in streams
     ]
-    fits = fit_restarts(data, n_init=6, rng=np.random.default_rng(7), **how)
+    fits = fit_restarts(data, n_init=6, rng=np.random.default_rng(7), **options)
     assert len(set(np.round(single))) > 1
     assert [fit.inertia for fit in fits] == sorted(single)
 
 
-class Only:
-    """A generator whose only child is the one given."""
+class ParentOf:
+    """A random generator that returns the same child for each call of `spawn`."""
 
     def __init__(self, child):
         self.child = child
@@ -138,7 +139,7 @@ class Only:
     n_groups=st.integers(1, 60),
     offset=st.sampled_from([0.0, 1e8]),
 )
-def test_pruned_and_plain_search_agree_ties_included(seed, k, d, lattice, n_groups, offset):
+def test_assignment_equals_full_search_including_ties(seed, k, d, lattice, n_groups, offset):
     rng = np.random.default_rng(seed)
     points = offset + (rng.integers(0, 6, (300, d)) if lattice else rng.normal(size=(300, d)))
     points = np.ascontiguousarray(points[np.lexsort(points.T)], dtype=float)
@@ -146,7 +147,7 @@ def test_pruned_and_plain_search_agree_ties_included(seed, k, d, lattice, n_grou
     inner = rng.choice(np.arange(1, 300), n_groups, replace=False)
     starts = np.sort(np.concatenate([[0, 300], inner]))
     data = GroupedPoints(points, weights, starts)
-    # On a lattice, equal centers and centers at equal distances are common.
+    # On a lattice, many centers are equal, and many points have two equally near centers.
     centers = points[rng.integers(300, size=k)].copy()
     state = Assignment(data, centers)
     for _ in range(8):
@@ -158,13 +159,13 @@ def test_pruned_and_plain_search_agree_ties_included(seed, k, d, lattice, n_grou
         assert changed == np.count_nonzero(labels != before)
         np.testing.assert_array_equal(state.counts, np.bincount(labels, minlength=k))
         np.testing.assert_allclose(state.totals, np.bincount(labels, weights, k), atol=1e-9)
-        # What is left of 16 digits beside the offset.
+        # With the offset of 1e8, 8 of 16 digits remain for the coordinates.
         near = {"rel": 1e-7} if offset else {"abs": 1e-9}
         assert state.cost() == pytest.approx((squared * weights).sum(), **near)
         state.move(state.sums, state.totals)
 
 
-def test_the_variance_is_that_of_numpy():
+def test_mean_variance_equals_numpy():
     points, rng = blobs(5, n=300)
     weights = rng.integers(1, 5, 300)
     repeated = np.repeat(points, weights, axis=0)
@@ -172,7 +173,7 @@ def test_the_variance_is_that_of_numpy():
     assert data.mean_variance == pytest.approx(repeated.var(axis=0).mean(), rel=1e-12)
 
 
-def test_raising_from_step_ends_the_run():
+def test_exception_from_step_ends_the_run():
     class Stop(Exception):
         pass
 
@@ -189,7 +190,7 @@ def test_raising_from_step_ends_the_run():
     assert seen == [0, 0, 0]
 
 
-def test_centers_come_to_rest_among_numbers_of_all_magnitudes():
+def test_lloyd_converges_for_coordinates_of_all_magnitudes():
     rng = np.random.default_rng(2986)
     for _ in range(300):
         n = int(rng.integers(5, 60))
@@ -199,10 +200,10 @@ def test_centers_come_to_rest_among_numbers_of_all_magnitudes():
         assert fit.n_iter < 10_000
 
 
-def test_the_only_point_of_a_cluster_is_not_taken_away():
+def test_refilling_does_not_take_the_only_point_of_a_cluster():
     sums, totals = np.array([[0.0], [30.0], [0.0]]), np.array([0.0, 3.0, 0.0])
     points, weights = np.array([[10.5], [10.0]]), np.array([3.0, 1.0])
-    give_farthest(
+    refill_empty_clusters(
         sums, totals, np.array([0, 2]), points, weights, np.array([1, 1]), np.array([0.25, 1e-28])
     )
     assert totals.tolist() == [0, 3, 0]

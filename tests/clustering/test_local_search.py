@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.lloyd import fit_restarts, lloyd
 from napari_kmeans.clustering.local_search import improve
-from napari_kmeans.clustering.seeding import add_farthest
 
 
 def scattered(seed, n, d, n_values):
@@ -16,7 +15,7 @@ def scattered(seed, n, d, n_values):
 
 
 def cost_of(points, weights, labels):
-    """Return the cost of labels, each cluster at its mean, by plain numpy."""
+    """Return the cost of labels with each center at the mean of its points, by plain numpy."""
     total = 0.0
     for label in np.unique(labels):
         own, mass = points[labels == label], weights[labels == label]
@@ -27,12 +26,11 @@ def cost_of(points, weights, labels):
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**31), n=st.integers(2, 40), d=st.integers(1, 4), k=st.integers(2, 9))
-def test_no_single_move_lowers_the_cost_and_the_cost_never_rises(seed, n, d, k):
+def test_no_single_move_lowers_the_cost_of_the_result(seed, n, d, k):
     data, rng = scattered(seed, n, d, 6)
     k = min(k, len(np.unique(data.points, axis=0)))
-    before = fit_restarts(data, n_clusters=k, init="random", n_init=1, max_iter=2, tol=0, rng=rng)[
-        0
-    ]
+    options = {"n_clusters": k, "init": "random", "n_init": 1, "max_iter": 2, "tol": 0}
+    before = fit_restarts(data, rng=rng, **options)[0]
     after = improve(data, before, max_iter=300, tol=0, rng=rng)
     assert len(after.centers) == k
     assert after.inertia <= before.inertia * (1 + 1e-12)
@@ -46,8 +44,9 @@ def test_no_single_move_lowers_the_cost_and_the_cost_never_rises(seed, n, d, k):
             assert cost_of(data.points, data.weights, moved) >= after.inertia * (1 - 1e-6) - 1e-9
 
 
-def test_a_local_optimum_of_lloyd_is_left():
-    # Two clusters share a pair of groups, and one cluster holds two groups: Lloyd rests there.
+def test_improve_leaves_a_local_optimum_of_lloyd():
+    # In this local optimum of Lloyd's algorithm, one cluster contains two groups of points, and the
+    # two other clusters divide the third group.
     groups = np.array([[0.0, 0], [0, 100], [1000, 0]])
     points = np.concatenate([group + np.indices((2, 2)).reshape(2, 4).T for group in groups])
     data = GroupedPoints(points, np.ones(12))
@@ -57,7 +56,7 @@ def test_a_local_optimum_of_lloyd_is_left():
     assert improve(data, stuck, max_iter=300, tol=0, rng=rng).inertia == pytest.approx(6.0)
 
 
-def test_raising_from_step_ends_the_search():
+def test_exception_from_step_ends_the_search():
     data, rng = scattered(0, 200, 3, 99)
     fit = fit_restarts(data, n_clusters=5, init="random", n_init=1, max_iter=1, tol=0, rng=rng)[0]
 
@@ -66,10 +65,3 @@ def test_raising_from_step_ends_the_search():
 
     with pytest.raises(KeyboardInterrupt):
         improve(data, fit, max_iter=300, tol=0, rng=rng, step=cancel)
-
-
-def test_the_farthest_points_are_added_one_after_the_other():
-    points = np.array([[0.0], [1], [10], [9], [4]])
-    added = add_farthest(np.array([[0.0]]), points, 3)
-    assert added.tolist() == [[0], [10], [4]]
-    assert add_farthest(np.array([[0.0], [1.0]]), points[:2], 5).tolist() == [[0], [1]]

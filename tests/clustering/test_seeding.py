@@ -3,7 +3,7 @@ import pytest
 from sklearn.cluster import kmeans_plusplus
 
 from napari_kmeans.clustering.lloyd import find_nearest
-from napari_kmeans.clustering.seeding import draw_seeds
+from napari_kmeans.clustering.seeding import add_farthest, draw_seeds
 
 
 def total_cost(points, weights, centers):
@@ -29,24 +29,24 @@ def test_seeds_are_distinct_points(points, init, n_clusters):
 
 
 @pytest.mark.parametrize("init", ["k-means++", "random"])
-def test_there_are_no_more_seeds_than_distinct_points(init):
+def test_seeds_are_no_more_than_the_distinct_points(init):
     points = np.repeat([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1, 700, 40], axis=0)
     seeds = draw_seeds(points, np.ones(len(points)), 5, init, np.random.default_rng(0))
     assert rows(seeds) == {(1, 2), (3, 4), (5, 6)}
 
 
 @pytest.mark.parametrize("init", ["k-means++", "random"])
-def test_the_first_seed_is_drawn_in_proportion_to_the_weights(init):
+def test_first_seed_is_drawn_in_proportion_to_the_weights(init):
     points = np.arange(3.0)[:, None]
     weights = np.array([1.0, 2.0, 5.0])
     rng = np.random.default_rng(3)
     first = [draw_seeds(points, weights, 1, init, rng)[0, 0] for _ in range(4000)]
     shares = np.bincount(np.array(first, int), minlength=3) / 4000
-    # Four standard deviations of a binomial share.
+    # Allow four standard deviations of a binomial proportion.
     assert np.abs(shares - weights / 8).max() < 4 * np.sqrt(0.25 / 4000)
 
 
-def test_spread_seeds_cost_what_scikit_learns_cost():
+def test_kmeans_plusplus_seeds_cost_as_in_scikit_learn():
     rng = np.random.default_rng(5)
     points = rng.normal(size=(2000, 3)) + 8 * rng.integers(0, 6, size=(2000, 1))
     weights = rng.uniform(0.5, 2, 2000)
@@ -59,3 +59,10 @@ def test_spread_seeds_cost_what_scikit_learns_cost():
     assert np.mean(ours) == pytest.approx(np.mean(theirs), rel=0.1)
     random = draw_seeds(points, weights, 10, "random", np.random.default_rng(0))
     assert np.mean(ours) < total_cost(points, weights, random)
+
+
+def test_add_farthest_adds_one_point_after_another():
+    points = np.array([[0.0], [1], [10], [9], [4]])
+    added = add_farthest(np.array([[0.0]]), points, 3)
+    assert added.tolist() == [[0], [10], [4]]
+    assert add_farthest(np.array([[0.0], [1.0]]), points[:2], 5).tolist() == [[0], [1]]

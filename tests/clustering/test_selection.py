@@ -23,7 +23,7 @@ def brute_force_silhouette(points, weights, centers):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_weight_counts_as_so_many_points_in_the_index_of_scikit_learn(seed):
+def test_calinski_harabasz_equals_scikit_learn_on_repeated_points(seed):
     points, counts, _ = weighted_blobs(seed)
     repeated = np.repeat(points, counts, axis=0)
     fit = KMeans(5, n_init=1, random_state=seed).fit(repeated)
@@ -35,20 +35,20 @@ def test_a_weight_counts_as_so_many_points_in_the_index_of_scikit_learn(seed):
 
 
 @pytest.mark.parametrize("d", [1, 3, 5])
-def test_the_silhouette_is_that_of_a_loop(d):
+def test_silhouette_equals_a_loop(d):
     points, counts, centers = weighted_blobs(1, d=d, k=6)
     ours = score_fit(points, counts.astype(float), centers).silhouette
     assert ours == pytest.approx(brute_force_silhouette(points, counts, centers))
 
 
-def test_two_centers_in_one_place_are_worth_nothing():
+def test_silhouette_is_0_at_equal_centers():
     points = np.array([[0.0], [0.0], [5.0]])
-    twins = np.array([[0.0], [0.0], [5.0]])
-    # Points on the twins count 0, the one on the third center counts 1.
-    assert score_fit(points, np.ones(3), twins).silhouette == pytest.approx(1 / 3)
+    centers = np.array([[0.0], [0.0], [5.0]])
+    # The points on the two equal centers count 0, and the point on the third center counts 1.
+    assert score_fit(points, np.ones(3), centers).silhouette == pytest.approx(1 / 3)
 
 
-def test_the_bic_is_that_of_normal_distributions_of_one_variance():
+def test_bic_is_that_of_normal_distributions_with_a_common_variance():
     points, counts, _ = weighted_blobs(2, n=12)
     weights = counts.astype(float)
     fit = KMeans(3, n_init=1, random_state=0).fit(points, sample_weight=weights)
@@ -63,20 +63,20 @@ def test_the_bic_is_that_of_normal_distributions_of_one_variance():
         - f / 2 * np.log(2 * np.pi * variance)
         for point, own in zip(repeated, labels, strict=True)
     )
-    # Constants that do not depend on K are left out.
+    # The BIC omits terms that do not depend on K.
     constant = n * f * (np.log(2 * np.pi) + 1)
     expected = -2 * likelihood + 3 * (f + 1) * np.log(n) - constant
     assert score_fit(points, weights, fit.cluster_centers_).bic == pytest.approx(expected)
 
 
-def test_pixels_beyond_a_hundred_change_no_bic():
+def test_bic_does_not_change_above_100_pixels():
     points, counts, centers = weighted_blobs(3)
     few, many = (score_fit(points, counts * factor, centers) for factor in (10.0, 1e5))
     assert few.bic == pytest.approx(many.bic)
     assert many.inertia == pytest.approx(1e4 * few.inertia)
 
 
-def test_scatter_is_a_cost_that_every_number_of_clusters_has():
+def test_scores_of_cells_include_their_scatter():
     rng = np.random.default_rng(0)
     centers = np.array([[0.0, 0.0], [90.0, 0.0], [0.0, 90.0]])
     points = np.repeat(centers, 3000, axis=0) + rng.normal(0, 5, (9000, 2))
@@ -88,8 +88,8 @@ def test_scatter_is_a_cost_that_every_number_of_clusters_has():
         assert item.calinski_harabasz == pytest.approx(index, rel=0.01)
 
 
-def test_a_number_scores_the_same_whatever_it_is_compared_with():
-    # Without clusters, every start ends elsewhere.
+def test_scores_do_not_depend_on_the_other_numbers():
+    # Uniform points have no clusters: different starts end in different optima.
     points = np.random.default_rng(0).random((5000, 3))
     data = GroupedPoints(points, np.ones(5000))
     alone = score_numbers(data, [14], 3)
@@ -97,7 +97,7 @@ def test_a_number_scores_the_same_whatever_it_is_compared_with():
     assert alone[0] == among[1]
 
 
-def test_numbers_above_that_of_the_distinct_points_are_left_out():
+def test_numbers_above_the_distinct_points_are_left_out():
     points = np.repeat([[0.0, 1.0], [3.0, 1.0], [9.0, 9.0]], 5, axis=0)
     scores = score_numbers(GroupedPoints(points, np.ones(15)), [2, 3, 4], 0)
     assert [item.n_clusters for item in scores] == [2, 3]
@@ -105,7 +105,7 @@ def test_numbers_above_that_of_the_distinct_points_are_left_out():
     assert vote(scores) == {"calinski_harabasz": 3, "silhouette": 3, "bic": 3}
 
 
-def test_more_points_than_can_be_sorted_are_sampled():
+def test_many_points_are_sampled():
     rng = np.random.default_rng(0)
     labels = rng.integers(4, size=300_000)
     points = np.eye(4)[labels] * 100 + rng.normal(0, 4, (300_000, 4))
@@ -115,7 +115,7 @@ def test_more_points_than_can_be_sorted_are_sampled():
     assert scores[2].inertia == pytest.approx(exact, rel=0.02)
 
 
-def test_the_vote_takes_the_good_end_of_each_score_and_the_least_of_equals():
+def test_vote_takes_the_best_score_and_the_lowest_number_of_equal_scores():
     scores = [Scores(2, 9, 5, 0.5, 40), Scores(3, 7, 8, 0.7, 30), Scores(4, 5, 8, 0.7, 20)]
     assert vote(scores) == {"calinski_harabasz": 3, "silhouette": 3, "bic": 4}
 
@@ -123,6 +123,6 @@ def test_the_vote_takes_the_good_end_of_each_score_and_the_least_of_equals():
 @pytest.mark.parametrize(
     ("votes", "expected"), [((12, 2, 7), 7), ((4, 4, 16), 4), ((2, 9, 9), 9), ((5, 5, 5), 5)]
 )
-def test_the_middle_vote_is_elected(votes, expected):
+def test_elect_returns_the_median_vote(votes, expected):
     names = ("calinski_harabasz", "silhouette", "bic")
     assert elect(dict(zip(names, votes, strict=True))) == expected

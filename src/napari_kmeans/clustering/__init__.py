@@ -1,1 +1,1 @@
-"""K-means on weighted points; knows no image."""
+"""K-means of weighted points. This package does not use images."""

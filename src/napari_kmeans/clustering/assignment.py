@@ -1,8 +1,8 @@
-"""Points in groups of near ones, and their nearest centers kept up to date as centers move."""
+"""Group nearby points, and keep their nearest centers up to date while the centers move."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
     from napari_kmeans.types import Floats, Result
 
-_GROUP = 32
-"""Points per group where the caller knows of none: neighbors are often alike."""
+_GROUP_SIZE = 32
+"""Points per group if the caller gives no groups. Consecutive points are often near each other."""
 
-_WORK = 10**7
-"""Distances, about, between two chances to cancel."""
+_DISTANCES_PER_CALL = 10**7
+"""Approximate number of distances in one compiled call, which cannot be canceled. A plain search
+computes 10 million distances in about 6 ms on one core."""
 
-_SLAB = 2**17
-"""Points per task, about. Fixed, so that sums do not depend on the number of threads."""
+TASK_POINTS = 2**17
+"""Approximate number of points per task. The number is fixed, so that the order of summation, and
+with it the rounding, does not depend on the number of threads."""
 
 
 class GroupedPoints:
-    """Weighted points, in groups of consecutive ones that are near each other.
+    """Weighted points in groups of consecutive points that are near each other.
 
     Parameters
     ----------
@@ -36,47 +38,44 @@ class GroupedPoints:
     weights : (n,) float64 array
         Positive.
     starts : (G + 1,) int64 array, optional
-        Group g is points ``starts[g]`` to ``starts[g + 1]``, not empty. None
-        groups points by their order.
+        Group g is points ``starts[g]`` to ``starts[g + 1]``. No group may be empty. By
+        default, each group is 32 consecutive points.
     """
 
     def __init__(
         self, points: Floats, weights: Floats, starts: NDArray[np.int64] | None = None
     ) -> None:
         self.points, self.weights = points, weights
-        self.starts = _regular_starts(len(points)) if starts is None else starts
+        self.starts = _equal_groups(len(points)) if starts is None else starts
         n_groups = len(self.starts) - 1
         self.sums, self.means = np.empty((2, n_groups, points.shape[1]))
         self.totals, self.radii, self.scatters = np.empty((3, n_groups))
-        self.slabs = _slabs(self.starts)
-        self.map(
-            lambda first, last: kernels.describe_groups(
-                points,
-                weights,
-                self.starts,
-                first,
-                last,
-                self.sums,
-                self.totals,
-                self.means,
-                self.radii,
-                self.scatters,
-            )
+        self.groups = kernels.Groups(
+            points,
+            weights,
+            self.starts,
+            self.sums,
+            self.totals,
+            self.means,
+            self.radii,
+            self.scatters,
         )
+        self.tasks = _split_into_tasks(self.starts)
+        self.map(lambda first, last: kernels.describe_groups(self.groups, first, last))
 
     def map(self, function: Callable[[int, int], Result]) -> list[Result]:
-        """Return ``function(first, last)`` for slabs of groups, computed on threads."""
-        return map_threads(lambda slab: function(*slab), self.slabs)
+        """Return ``function(first, last)`` for each range of groups, computed on threads."""
+        return map_threads(lambda task: function(*task), self.tasks)
 
     @property
     def total(self) -> float:
-        """The weight of all points."""
+        """The total weight of the points."""
         return float(self.totals.sum())
 
     @property
     def mean_variance(self) -> float:
         """The weighted variance of the points, averaged over the features."""
-        # Not through BLAS, whose threads add in an order of their own.
+        # BLAS is avoided: its order of summation depends on the number of its threads.
         shares = (self.totals / self.total)[:, None]
         squares = shares * (self.means - (shares * self.means).sum(axis=0)) ** 2
         variance = self.scatters.sum() / self.total + squares.sum()
@@ -86,18 +85,17 @@ class GroupedPoints:
 class Assignment:
     """The nearest center of every point, kept up to date while the centers move.
 
-    Whole groups are assigned where only one center can be nearest to any of
-    their points, and points are not looked at again before the centers have
-    moved so far that their label could change. The labels are those of a full
-    search, the first of equally near centers.
+    A group is assigned as a whole if only one center can be nearest to its points. A point
+    or a group is skipped until the centers have moved so far that its label can change. The
+    labels are equal to those of a full search: of equally near centers, the first is taken.
 
     Attributes
     ----------
     centers : (K, F) float64 array
     sums, totals : (K, F) and (K,) float64 arrays
-        Weighted sums and weights of the points of each center.
+        Weighted sum and total weight of the points of each cluster.
     counts : (K,) int64 array
-        The number of points of each center.
+        Number of points of each cluster.
 
     References
     ----------
@@ -114,117 +112,101 @@ class Assignment:
         self.sums = np.zeros_like(self.centers)
         self.totals = np.zeros(n_clusters)
         self.counts = np.zeros(n_clusters, np.int64)
-        self._labels = np.full(len(data.points), -1, np.int32)
-        self._limits = np.full(len(data.points), -np.inf)
-        self._group_labels = np.full(n_groups, kernels.MIXED, np.int32)
-        self._group_limits = np.full(n_groups, -np.inf)
-        self._drifts = np.zeros(n_clusters + 1)
-        # Far above the rounding of a distance, far below what separates labels.
+        # This margin is far above the rounding error of a distance, about 1e-16 of the largest
+        # coordinate, and far below the differences of distances that separate clusters.
         scale = max(np.abs(data.means).max() + data.radii.max(), np.abs(self.centers).max())
-        self._margin = 1e-12 * float(scale)
+        self._state = kernels.LabelState(
+            centers=self.centers,
+            drifts=np.zeros(n_clusters + 1),
+            group_labels=np.full(n_groups, kernels.MIXED, np.int32),
+            group_limits=np.full(n_groups, -np.inf),
+            labels=np.full(len(data.points), -1, np.int32),
+            limits=np.full(len(data.points), -np.inf),
+            margin=1e-12 * float(scale),
+        )
 
     def update(self) -> int:
-        """Find the nearest center of every point; return how many labels changed."""
+        """Find the nearest center of each point, and return the number of changed labels."""
         shape = self.centers.shape
 
-        def update(first: int, last: int) -> tuple[Floats, Floats, NDArray[np.int64], int]:
+        def update_task(first: int, last: int) -> tuple[Floats, Floats, NDArray[np.int64], int]:
             sums, totals = np.zeros(shape), np.zeros(shape[0])
             counts = np.zeros(shape[0], np.int64)
-            changed = kernels.update_labels(*self._state(first, last, sums, totals, counts))
-            return sums, totals, counts, changed
+            n_changed = kernels.update_labels(
+                self.data.groups, self._state, first, last, sums, totals, counts
+            )
+            return sums, totals, counts, n_changed
 
-        changed = 0
-        for sums, totals, counts, n_changed in self.data.map(update):
+        n_changed = 0
+        for sums, totals, counts, n_task_changed in self.data.map(update_task):
             self.sums += sums
             self.totals += totals
             self.counts += counts
-            changed += n_changed
-        return changed
+            n_changed += n_task_changed
+        return n_changed
 
     def iterate(self, max_iter: int, threshold: float) -> tuple[int, bool]:
-        """Update and move until the centers rest; return the iterations, and if they rest.
+        """Repeat `update` and `move` until the centers have converged.
 
-        Ends before the centers are moved in an iteration that leaves one of
-        them without points.
+        Stop before the centers are moved if an update leaves a center without points. With many
+        points, return after some of the iterations, so that the caller can cancel.
+
+        Returns
+        -------
+        n_iter : int
+            The number of iterations that were done, at least 1.
+        converged : bool
+            True if no label changed, or if the sum of the squared motions of the centers was
+            at most `threshold`.
         """
-        if len(self.data.slabs) == 1:
-            state = self._state(*self.data.slabs[0], self.sums, self.totals, self.counts)
-            # A call cannot be canceled.
-            few = max(1, _WORK // (len(self.data.points) * len(self.centers)))
-            return kernels.iterate(state, min(max_iter, few), threshold)  # type: ignore[no-any-return]
-        changed = self.update()
+        if len(self.data.tasks) == 1:
+            first, last = self.data.tasks[0]
+            n_per_call = max(1, _DISTANCES_PER_CALL // (len(self.data.points) * len(self.centers)))
+            return kernels.iterate(  # type: ignore[no-any-return]
+                self.data.groups,
+                self._state,
+                first,
+                last,
+                self.sums,
+                self.totals,
+                self.counts,
+                min(max_iter, n_per_call),
+                threshold,
+            )
+        n_changed = self.update()
         if not self.counts.all():
             return 1, False
         motion = self.move(self.sums, self.totals)
-        return 1, not changed or motion <= threshold
-
-    def _state(
-        self, first: int, last: int, sums: Floats, totals: Floats, counts: NDArray[np.int64]
-    ) -> tuple[Any, ...]:
-        """Return what the kernels take: groups `first` to `last`, and where changes are added."""
-        data = self.data
-        return (
-            data.points,
-            data.weights,
-            data.starts,
-            data.sums,
-            data.totals,
-            data.means,
-            data.radii,
-            first,
-            last,
-            self.centers,
-            self._drifts,
-            self._group_labels,
-            self._group_limits,
-            self._labels,
-            self._limits,
-            sums,
-            totals,
-            counts,
-            self._margin,
-        )
+        return 1, not n_changed or motion <= threshold
 
     def move(self, sums: Floats, totals: Floats) -> float:
-        """Move the centers to the means; return the sum of their squared motions."""
-        return float(kernels.move_centers(self.centers, sums, totals, self._drifts))
+        """Move the centers to ``sums / totals``, and return the sum of their squared motions."""
+        return float(kernels.move_centers(self.centers, sums, totals, self._state.drifts))
 
     def labels(self) -> NDArray[np.int32]:
-        """Return the label (n,) of every point."""
-        labels = self._labels.copy()
-        starts, owners = self.data.starts, self._group_labels
+        """Return the label of each point, (n,)."""
+        labels = self._state.labels.copy()
+        starts, group_labels = self.data.starts, self._state.group_labels
         self.data.map(
-            lambda first, last: kernels.spread_labels(starts, first, last, owners, labels)
+            lambda first, last: kernels.copy_group_labels(starts, first, last, group_labels, labels)
         )
         return labels
 
     def cost(self) -> float:
-        """Return the weighted sum of squared distances to the nearest center."""
+        """Return the weighted sum of squared distances to the nearest centers."""
         data = self.data
         costs = data.map(
-            lambda first, last: kernels.add_costs(
-                data.points,
-                data.weights,
-                data.starts,
-                data.means,
-                data.totals,
-                data.scatters,
-                first,
-                last,
-                self.centers,
-                self._group_labels,
-                self._labels,
-            )
+            lambda first, last: kernels.add_costs(data.groups, self._state, first, last)
         )
         return float(np.sum(costs))
 
 
-def _regular_starts(n_points: int) -> NDArray[np.int64]:
-    return np.append(np.arange(0, n_points, _GROUP), n_points)
+def _equal_groups(n_points: int) -> NDArray[np.int64]:
+    return np.append(np.arange(0, n_points, _GROUP_SIZE), n_points)
 
 
-def _slabs(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Cut groups into slabs of about `_SLAB` points."""
-    edges = np.searchsorted(starts, np.arange(0, starts[-1], _SLAB))
-    ends = [*edges[1:].tolist(), len(starts) - 1]
-    return [(a, b) for a, b in zip(edges.tolist(), ends, strict=True) if a < b]
+def _split_into_tasks(starts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return the first and last group of each task, about `TASK_POINTS` points each."""
+    task_starts = np.searchsorted(starts, np.arange(0, starts[-1], TASK_POINTS))
+    task_ends = [*task_starts[1:].tolist(), len(starts) - 1]
+    return [(a, b) for a, b in zip(task_starts.tolist(), task_ends, strict=True) if a < b]

@@ -1,4 +1,4 @@
-"""Weights between those of all points and those of all places where there are points."""
+"""Reweight points so that dense regions of the color space count less."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ if TYPE_CHECKING:
 
     from napari_kmeans.types import Floats
 
-_STEPS = 16
-"""Cells along each axis, from the least to the greatest coordinate. With more of them,
-noise makes so many colors of a large even area that a rare color stays rare."""
+_CELLS_PER_AXIS = 16
+"""Cells along each axis, between the lowest and the highest coordinate. With more cells, noise
+spreads a large area of one color over many cells. Each of these cells then counts as much as a
+rare color, and the rare color stays rare."""
 
 
 def balance_weights(points: NDArray[Any], weights: Floats, balance: float) -> Floats:
-    """Return weights under which crowded cells of the space count for less.
+    """Return weights that reduce the influence of crowded cells of the space.
 
     Parameters
     ----------
     points : (n, F) array
-        Finite, at least one.
+        Finite, n ≥ 1.
     weights : (n,) float64 array
         Positive.
     balance : float
-        From 0, which leaves the weights as they are, to 1, with which every
-        cell weighs the same. A cell of weight w gets w ** (1 - balance), and
-        its points their shares of that.
+        From 0, which keeps the weights, to 1, which gives all cells the same weight. The
+        weight w of a cell becomes w ** (1 - balance), up to a common factor. Within a cell,
+        the ratios of the weights stay the same.
 
     Returns
     -------
     (n,) float64 array
-        Their sum is that of `weights`.
+        The new weights. Their sum is equal to the sum of `weights`.
     """
-    cells = _cells(points)
+    cells = _number_cells(points)
     totals = np.bincount(cells, weights)
     balanced = weights * totals[cells] ** -balance
     return np.asarray(balanced * (weights.sum() / balanced.sum()))
 
 
-def _cells(points: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the number of the cell of each point: of 16 along each axis."""
-    numbers = np.zeros(len(points), np.intp)
+def _number_cells(points: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the number of the cell of each point, (n,). There are 16 cells along each axis."""
+    cells = np.zeros(len(points), np.intp)
     for column in np.asarray(points, np.float64).T:
         low, high = column.min(), column.max()
         if high > low:
-            steps = np.minimum((column - low) / (high - low) * _STEPS, _STEPS - 1)
-            # Numbered anew after each axis, so that they never overflow.
-            numbers = np.unique(numbers * _STEPS + steps.astype(np.intp), return_inverse=True)[1]
-    return numbers
+            positions = (column - low) / (high - low) * _CELLS_PER_AXIS
+            positions = np.minimum(positions, _CELLS_PER_AXIS - 1).astype(np.intp)
+            # Renumber the cells after each axis, so that the numbers cannot overflow.
+            cells = np.unique(cells * _CELLS_PER_AXIS + positions, return_inverse=True)[1]
+    return cells

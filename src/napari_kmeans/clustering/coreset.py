@@ -1,4 +1,4 @@
-"""A small weighted sample whose K-means cost stands for that of all points."""
+"""Draw a small weighted sample whose K-means cost estimates the cost of all points."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Floats
 
 _SEEDING_POINTS = 10_000
+"""Draws in the sample of points that the seeds are chosen from."""
 
 
 def draw_coreset(
@@ -28,27 +29,27 @@ def draw_coreset(
     points : (n, F) float64 array
         In the units of the clustering space.
     weights : (n,) float64 array
-        Positive; their sum is kept.
+        Positive.
     n_clusters : int
-        The number of clusters the coreset is for.
+        The number of clusters K that the coreset will be fitted with.
     size : int
-        How many points are drawn. Points drawn twice are returned once, with
-        their weights added. Where there are no more points than that, all are
-        returned, and the coreset is exact.
+        The number of draws. A point that is drawn several times is returned once, with the
+        sum of its weights. If n ≤ `size`, all points are returned, and the coreset is exact.
     rng : numpy.random.Generator
 
     Returns
     -------
     indices : (m,) int64 array
-        Of the sampled points, ascending, m ≤ `size`.
+        Indices of the sampled points, ascending, m ≤ `size`.
     weights : (m,) float64 array
-        What each of them stands for.
+        Weights of the sampled points. Their sum is equal to the sum of the weights of all
+        points.
 
     Notes
     -----
-    2K seeds are drawn by k-means++. A point is sampled in proportion to half
-    its share of the cost there, plus half its share of the weight of its own
-    cluster.
+    2K seeds are drawn by k-means++ [1]_. The probability of a point is the mean of two shares:
+    its share of the cost of the seeds, and its share of the weight of its cluster, divided by
+    the number of clusters.
 
     References
     ----------
@@ -57,18 +58,23 @@ def draw_coreset(
     """
     if len(points) <= size:
         return np.arange(len(points)), weights.copy()
-    chances = _sensitivities(points, weights, n_clusters, rng)
-    indices, counts = _draw(chances, size, rng)
-    sampled = counts * weights[indices] / chances[indices]
-    return indices, sampled * (weights.sum() / sampled.sum())
+    probabilities = _sampling_probabilities(points, weights, n_clusters, rng)
+    indices, counts = _draw_indices(probabilities, size, rng)
+    new_weights = counts * weights[indices] / probabilities[indices]
+    return indices, new_weights * (weights.sum() / new_weights.sum())
 
 
-def _sensitivities(
+def _sampling_probabilities(
     points: Floats, weights: Floats, n_clusters: int, rng: np.random.Generator
 ) -> Floats:
-    """Return bounds on how much each point can matter to any K centers, (n,)."""
-    # Seeds need no more than a sample in which every pixel counts alike.
-    subset, counts = _draw(weights, _SEEDING_POINTS, rng)
+    """Return the sampling probability of each point, (n,).
+
+    The probabilities are upper bounds, up to a factor, of the share of each point in the cost of
+    any K centers.
+    """
+    # A sample is enough to place the seeds. Points are drawn in proportion to their weight, so
+    # that each draw counts once.
+    subset, counts = _draw_indices(weights, _SEEDING_POINTS, rng)
     centers = draw_seeds(
         points[subset], counts.astype(np.float64), 2 * n_clusters, "k-means++", rng
     )
@@ -80,13 +86,14 @@ def _sensitivities(
     return 0.5 * costs / total + 0.5 * shares if total > 0 else shares
 
 
-def _draw(
-    chances: Floats, size: int, rng: np.random.Generator
+def _draw_indices(
+    weights: Floats, size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw indices with replacement; return those drawn and how often each was."""
-    # One draw from each of `size` equal parts: unbiased, and of less variance
-    # than as many independent ones, the more so where neighbors are alike.
-    parts = (np.arange(size) + rng.random(size)) / size
+    """Draw indices in proportion to weights, and return the distinct indices and their counts."""
+    # Divide the sum of the weights into `size` equal intervals, and draw once in each.
+    # The draws are unbiased, and their variance is below that of independent draws, mostly where
+    # consecutive points are similar.
+    positions = (np.arange(size) + rng.random(size)) / size
     draws = np.empty(size, np.int64)
-    kernels.pick(chances, parts * chances.sum(), draws)
+    kernels.pick_indices(weights, positions * weights.sum(), draws)
     return np.unique(draws, return_counts=True)

@@ -1,4 +1,4 @@
-"""K-means on weighted points: where the start comes from, and the runs from there."""
+"""Fit K-means to weighted points: choose the initial centers, run Lloyd, keep the best."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_kmeans.clustering.assignment import GroupedPoints
-from napari_kmeans.clustering.cells import group_in_cells
+from napari_kmeans.clustering.cells import MAX_POINTS, group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.clustering.lloyd import Fit, fit_restarts, lloyd
 from napari_kmeans.clustering.local_search import improve
@@ -22,20 +22,18 @@ if TYPE_CHECKING:
 
 _MIN_RESTART_POINTS = 1000
 _RESTART_POINTS_PER_CLUSTER = 30
-"""The size of the summary that restarts run on: many starts find more than many points."""
+"""The number of points that restarts run on. In the same time, many starts on few points find
+centers of lower cost than few starts on many points."""
 
-_MANY_POINTS = 2**18
-"""A level of more points is sampled first, even to compare starts on."""
-
-_CONTENDERS = 4
+_N_CONTENDERS = 4
 _FEW_CLUSTERS = 8
-"""Up to 8 clusters, the best 4 restarts are compared on the next level. Beyond that, the
-local search makes one of them so much better that the others cost time and gain nothing:
-on eleven photographs, 0.22 % instead of 0.26 % above the best known cost at K = 32, in
-142 ms instead of 88 ms."""
+"""Up to 8 clusters, the best 4 restarts are compared on the next level. With more clusters, the
+local search improves the best restart so much that comparing others takes time and gains little:
+at K = 32 on eleven photographs, comparing 4 restarts costs 0.22 % more than the best known cost,
+in 142 ms. Using 1 restart costs 0.26 % more, in 88 ms."""
 
-_TRIAL_TOL = 3e-4
-"""How near to rest these runs come before they are compared."""
+_CONTENDER_TOL = 3e-4
+"""Smallest tolerance of the runs that are compared. The best of them continues with `tol`."""
 
 
 def fit_points(
@@ -45,7 +43,7 @@ def fit_points(
     rng: np.random.Generator,
     step: Step = ignore,
 ) -> Fit:
-    """Fit K-means to the last of several summaries of the same data.
+    """Fit K-means to the last of several summaries of the same points.
 
     Parameters
     ----------
@@ -53,96 +51,97 @@ def fit_points(
         Points (n, F) in the units of the clustering space and their weights,
         from the smallest summary to the largest.
     options : Options
-        Of these, `n_clusters`, `init`, `n_init`, `max_iter` and `tol` are used, and
-        `coreset_size` for the sample.
+        The fields `n_clusters`, `init`, `n_init`, `max_iter` and `tol` are used, and
+        `coreset_size` as the size of the sample.
     start : (K, F) float64 array or None
-        The centers to start from, for a single run on the last level. None
-        draws them by `init`. A single start is drawn from the points of the last
-        level. Several restarts run on cells of the first level that has enough
-        points, where a restart costs next to nothing; the best is improved by
-        `local_search.improve`, and goes on from level to level.
+        The initial centers of a single run on the last level. None draws the initial centers
+        by `init`. If ``n_init`` is 1, they are drawn from the points of the last level.
+        Otherwise the restarts run on a small number of cells of the first level that has
+        enough points, where a restart takes little time. `local_search.improve` improves the
+        best restart. Then Lloyd's algorithm runs on each further level, from the centers of
+        the level before.
     rng : numpy.random.Generator
     step : callable
-        Called with 1 after each restart, with 0 in each iteration.
+        Called with 1 after each restart, and with 0 in each iteration.
 
     Notes
     -----
-    Points with a single feature and no given start are fitted to the global
-    optimum, or within a bound of it: see `fit_line`.
+    Points with a single feature are fitted to the global optimum, or to within a bound of it, if
+    `start` is None: see `fit_line`.
     """
     data = levels[-1]
     if start is not None:
-        return _lloyd(data, start, options, step)
+        return _run_lloyd(data, start, options, step)
     if data.points.shape[1] == 1:
         return fit_line(data.points, data.weights, options.n_clusters, step)
     if len(data.points) <= options.n_clusters:
-        return _fit_each(data)
+        return _fit_distinct(data)
     if options.resolved_n_init == 1:
-        return _restarts(data, options, rng, step)[0]
-    if len(levels[0].points) > _MANY_POINTS:
-        levels = [_sampled(levels[0], options, rng), *levels]
-    small, further = _restart_points(levels, options.n_clusters)
-    fits = _restarts(small, options, rng, step)
+        return _run_restarts(data, options, rng, step)[0]
+    if len(levels[0].points) > MAX_POINTS:
+        levels = [_draw_sample(levels[0], options, rng), *levels]
+    restart_points, later_levels = _choose_restart_points(levels, options.n_clusters)
+    fits = _run_restarts(restart_points, options, rng, step)
     fits[0] = improve(
-        small, fits[0], max_iter=options.max_iter, tol=options.tol, rng=rng, step=step
+        restart_points, fits[0], max_iter=options.max_iter, tol=options.tol, rng=rng, step=step
     )
-    n_contenders = _CONTENDERS if options.n_clusters <= _FEW_CLUSTERS else 1
-    for level in further:
-        best = _best_on(level, fits[:n_contenders], options, step)
-        fits = [_lloyd(level, best.centers, options, step)]
+    n_contenders = _N_CONTENDERS if options.n_clusters <= _FEW_CLUSTERS else 1
+    for level in later_levels:
+        best = _choose_best(level, fits[:n_contenders], options, step)
+        fits = [_run_lloyd(level, best.centers, options, step)]
     return fits[0]
 
 
-def _fit_each(data: GroupedPoints) -> Fit:
-    """Return a center for each distinct point, at no cost."""
+def _fit_distinct(data: GroupedPoints) -> Fit:
+    """Return a fit of cost 0 with one center for each distinct point."""
     centers, labels = np.unique(data.points, axis=0, return_inverse=True)
     return Fit(np.asarray(centers, np.float64), 0.0, 1, labels.reshape(-1).astype(np.int32))
 
 
 def restart_size(n_clusters: int) -> int:
-    """Return how many points restarts run on."""
+    """Return the number of points that restarts run on."""
     return max(_MIN_RESTART_POINTS, _RESTART_POINTS_PER_CLUSTER * n_clusters)
 
 
-def _restart_points(
+def _choose_restart_points(
     levels: list[GroupedPoints], n_clusters: int
 ) -> tuple[GroupedPoints, list[GroupedPoints]]:
-    """Return the points that restarts run on, and the levels to go on with.
+    """Return the points that restarts run on, and the levels that follow.
 
-    Levels with too few points are skipped: a level with fewer points than clusters
-    would lose clusters, and no later level could bring them back.
+    Levels with too few points are skipped: a fit to fewer points than clusters has fewer centers,
+    and fits to the later levels cannot add centers.
     """
     size = restart_size(n_clusters)
-    for number, level in enumerate(levels):
+    for index, level in enumerate(levels):
         if len(level.points) > size:
             cells, _ = group_in_cells(level.points, level.weights, size)
-            return GroupedPoints(cells.means, cells.totals), levels[number:]
+            return GroupedPoints(cells.means, cells.totals), levels[index:]
     return levels[-1], []
 
 
-def _sampled(data: GroupedPoints, options: Options, rng: np.random.Generator) -> GroupedPoints:
+def _draw_sample(data: GroupedPoints, options: Options, rng: np.random.Generator) -> GroupedPoints:
     size = options.resolved_coreset_size
     indices, weights = draw_coreset(data.points, data.weights, options.n_clusters, size, rng)
     return GroupedPoints(data.points[indices], weights)
 
 
-def _best_on(level: GroupedPoints, contenders: list[Fit], options: Options, step: Step) -> Fit:
-    """Run on for a while from each of several fits, and return the best."""
+def _choose_best(level: GroupedPoints, contenders: list[Fit], options: Options, step: Step) -> Fit:
+    """Continue several fits on a level with a coarse tolerance, and return the best result."""
     if len(contenders) == 1:
         return contenders[0]
 
     def run(fit: Fit) -> Fit:
-        tol = max(options.tol, _TRIAL_TOL)
+        tol = max(options.tol, _CONTENDER_TOL)
         return lloyd(level, fit.centers, max_iter=options.max_iter, tol=tol, step=raise_if_stopped)
 
     return min(map_threads(run, contenders, step), key=lambda fit: fit.inertia)
 
 
-def _lloyd(data: GroupedPoints, start: Floats, options: Options, step: Step) -> Fit:
+def _run_lloyd(data: GroupedPoints, start: Floats, options: Options, step: Step) -> Fit:
     return lloyd(data, start, max_iter=options.max_iter, tol=options.tol, step=step)
 
 
-def _restarts(
+def _run_restarts(
     data: GroupedPoints, options: Options, rng: np.random.Generator, step: Step
 ) -> list[Fit]:
     return fit_restarts(

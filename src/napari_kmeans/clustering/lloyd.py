@@ -1,4 +1,4 @@
-"""Lloyd's algorithm on weighted points: restarts, convergence, empty clusters."""
+"""Run Lloyd's algorithm on weighted points: restarts, convergence, empty clusters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.clustering import kernels
-from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
+from napari_kmeans.clustering.assignment import TASK_POINTS, Assignment, GroupedPoints
 from napari_kmeans.clustering.seeding import draw_seeds
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_slices, map_threads, raise_if_stopped, shared_pool
@@ -19,15 +19,23 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Floats
 
 _ROUNDING = 1e-12
-"""What rounding adds to a number, at most: where points differ by no more, they are one."""
-
-_SLAB = 2**17
-"""Points per task of a plain search."""
+"""Upper bound of relative rounding errors. Points that differ by less count as equal."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Centers (K, F), the cost of the points there, the iterations it took, the labels (n,)."""
+    """A result of K-means.
+
+    Attributes
+    ----------
+    centers : (K, F) float64 array
+    inertia : float
+        The cost: the weighted sum of squared distances of the points to their nearest centers.
+    n_iter : int
+        The number of iterations.
+    labels : (n,) int32 array
+        The index of the nearest center of each point.
+    """
 
     centers: Floats
     inertia: float
@@ -36,43 +44,54 @@ class Fit:
 
 
 def find_nearest(points: Floats, centers: Floats) -> tuple[NDArray[np.int32], Floats]:
-    """Return the nearest center of each point (n, F), and its squared distance.
+    """Find the nearest center of each point by a full search, on threads.
 
-    The first of equally near centers is taken.
+    Parameters
+    ----------
+    points : (n, F) float64 array
+    centers : (K, F) float64 array
+
+    Returns
+    -------
+    labels : (n,) int32 array
+        Of equally near centers, the first is taken.
+    distances : (n,) float64 array
+        Squared distances to these centers.
     """
     labels = np.empty(len(points), dtype=np.int32)
     distances = np.empty(len(points))
 
-    def find(slab: slice) -> None:
-        kernels.nearest(points[slab], centers, labels[slab], distances[slab])
+    def find(part: slice) -> None:
+        kernels.search_nearest(points[part], centers, labels[part], distances[part])
 
-    map_slices(find, len(points), _SLAB)
+    map_slices(find, len(points), TASK_POINTS)
     return labels, distances
 
 
 def lloyd(
     data: GroupedPoints, start: Floats, *, max_iter: int, tol: float, step: Step = ignore
 ) -> Fit:
-    """Move centers to the means of their points until nothing changes.
+    """Move centers to the means of their points until the labels no longer change.
 
     Parameters
     ----------
     data : GroupedPoints
         The weighted points (n, F).
     start : (K, F) float64 array
-        The centers to start from.
+        The initial centers.
     max_iter : int
-        0 takes the start for the result.
+        The largest number of iterations. With 0, the initial centers are the result.
     tol : float
-        Stops once the summed squared motion of the centers is at most `tol`
-        times the mean variance of the features, as in scikit-learn.
+        The run stops when the sum of the squared motions of the centers is at most `tol` times
+        the mean variance of the features, as in scikit-learn.
     step : callable
-        Called with 0 in each iteration; raising from it ends the work.
+        Called with 0 before each compiled call, which runs one or more iterations. An exception
+        that it raises ends the run.
 
     Notes
     -----
-    A center that loses all its points moves to the point that is farthest from
-    its own, as in scikit-learn.
+    A center that has lost all its points moves to the point that is farthest from its own
+    center, as in scikit-learn.
 
     References
     ----------
@@ -81,19 +100,19 @@ def lloyd(
     """
     assignment = Assignment(data, start)
     threshold = tol * data.mean_variance
-    n_iter, at_rest = 0, False
+    n_iter, converged = 0, False
     with shared_pool():
-        while n_iter < max_iter and not at_rest:
+        while n_iter < max_iter and not converged:
             step(0)
-            n_more, at_rest = assignment.iterate(max_iter - n_iter, threshold)
-            n_iter += n_more
+            n_done, converged = assignment.iterate(max_iter - n_iter, threshold)
+            n_iter += n_done
             if not assignment.counts.all():
-                at_rest = not _refill(assignment)
+                converged = not _move_and_refill(assignment)
         assignment.update()
-        # The last iteration may have left a center without points, also where it was the
-        # only one that was asked for: no cluster may be lost while points could fill it.
+        # The last iteration can leave a center without points, also if `max_iter` is 1. Refill
+        # it, so that no cluster is lost while there are points for it.
         for _ in range(len(start) if max_iter else 0):
-            if assignment.counts.all() or not _refill(assignment):
+            if assignment.counts.all() or not _move_and_refill(assignment):
                 break
             assignment.update()
     return Fit(assignment.centers, assignment.cost(), n_iter, assignment.labels())
@@ -110,10 +129,10 @@ def fit_restarts(
     rng: np.random.Generator,
     step: Step = ignore,
 ) -> list[Fit]:
-    """Run Lloyd from `n_init` starts; return the runs, that of least cost first.
+    """Run Lloyd's algorithm from `n_init` starts, and return the fits in order of their cost.
 
-    The parameters are those of `lloyd` and `draw_seeds`; `step` is also called
-    with 1 after each run.
+    The parameters are described in `lloyd` and `draw_seeds`. `step` is also called with 1 after
+    each run.
     """
 
     def run(stream: np.random.Generator) -> Fit:
@@ -121,38 +140,43 @@ def fit_restarts(
         return lloyd(data, seeds, max_iter=max_iter, tol=tol, step=raise_if_stopped)
 
     if n_init == 1:
-        # Alone, it has all threads to itself, and can be canceled on the way.
+        # A single run outside a task uses all threads, and can be canceled in each iteration.
         (stream,) = rng.spawn(1)
         seeds = draw_seeds(data.points, data.weights, n_clusters, init, stream)
         return [lloyd(data, seeds, max_iter=max_iter, tol=tol, step=step)]
     return sorted(map_threads(run, rng.spawn(n_init), step), key=lambda fit: fit.inertia)
 
 
-def _refill(assignment: Assignment) -> int:
-    """Move all centers to their means, and empty ones to the farthest points.
+def _move_and_refill(assignment: Assignment) -> int:
+    """Move centers to the means of their points, and empty centers to the farthest points.
 
-    Returns the number of centers that were filled. It is 0 where all points lie on
-    their centers.
+    Returns the number of centers that got a point. It is 0 if all points lie on their centers.
     """
     data, labels = assignment.data, assignment.labels()
     empty = np.flatnonzero(assignment.counts == 0)
     sums, totals = assignment.sums.copy(), assignment.totals.copy()
-    # Sums that were added to and subtracted from may be off by rounding: without points,
-    # they are 0.
+    # Points were added to and subtracted from these sums. Only rounding errors are left of the
+    # sums of empty clusters: reset them to 0.
     sums[empty], totals[empty] = 0, 0
     distances = find_nearest(data.points, assignment.centers)[1]
-    # Some of the farthest points may be of no use.
+    # Take more points than there are empty clusters: `refill_empty_clusters` skips some points.
     n_far = min(2 * len(assignment.centers), len(distances))
-    far = np.argpartition(distances, -n_far)[-n_far:]
-    far = far[np.argsort(-distances[far], kind="stable")]
-    n_filled = give_farthest(
-        sums, totals, empty, data.points[far], data.weights[far], labels[far], distances[far]
+    farthest = np.argpartition(distances, -n_far)[-n_far:]
+    farthest = farthest[np.argsort(-distances[farthest], kind="stable")]
+    n_filled = refill_empty_clusters(
+        sums,
+        totals,
+        empty,
+        data.points[farthest],
+        data.weights[farthest],
+        labels[farthest],
+        distances[farthest],
     )
     assignment.move(sums, totals)
     return n_filled
 
 
-def give_farthest(
+def refill_empty_clusters(
     sums: Floats,
     totals: Floats,
     empty: NDArray[np.int64],
@@ -161,37 +185,37 @@ def give_farthest(
     labels: NDArray[np.int32],
     distances: Floats,
 ) -> int:
-    """Give each empty cluster one of the farthest points of the others, in place.
+    """Move one of the farthest points to each empty cluster, in place.
 
     Parameters
     ----------
     sums, totals : (K, F) and (K,) float64 arrays
-        Weighted sums and weights of all clusters.
+        Weighted sums and total weights of all clusters.
     empty : (E,) int64 array
-        The clusters without points.
+        Labels of the clusters without points.
     points, weights, labels, distances : arrays (m, F) and (m,)
-        The points that are farthest from the centers of their labels, the
-        farthest first, and their squared distances. A point that lies on its
-        center, or is the only one of its cluster, is skipped.
+        The points that are farthest from their centers, in descending order of their squared
+        `distances`. A point that lies on its center, or that has all the weight of its
+        cluster, is skipped.
 
     Returns
     -------
     int
-        How many of the empty clusters got a point.
+        The number of empty clusters that got a point.
     """
     n_filled = 0
-    for number in range(len(points)):
+    for i in range(len(points)):
         if n_filled == len(empty):
             break
-        rounding = _ROUNDING * float(np.abs(points[number]).max())
-        if distances[number] <= rounding**2:
+        rounding = _ROUNDING * float(np.abs(points[i]).max())
+        if distances[i] <= rounding**2:
             break
-        if weights[number] >= (1 - _ROUNDING) * totals[labels[number]]:
+        if weights[i] >= (1 - _ROUNDING) * totals[labels[i]]:
             continue
-        share = weights[number] * points[number]
-        sums[labels[number]] -= share
-        totals[labels[number]] -= weights[number]
+        share = weights[i] * points[i]
+        sums[labels[i]] -= share
+        totals[labels[i]] -= weights[i]
         sums[empty[n_filled]] += share
-        totals[empty[n_filled]] += weights[number]
+        totals[empty[n_filled]] += weights[i]
         n_filled += 1
     return n_filled

@@ -1,4 +1,4 @@
-"""Local search that leaves the local optima of Lloyd's algorithm, for small sets of points."""
+"""Improve fits to a few thousand points by local search beyond Lloyd's algorithm."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 _SWAPS_PER_CLUSTER = 10
-"""Swaps tried for each cluster. More of them lower the cost by less than 0.1 %."""
+"""Swaps that are tried per cluster. More swaps lower the cost by less than 0.1 %."""
 
 _SWAP_WORK = 2**22
-"""Distances to centers in all swaps together: some 30 ms on one core. Without this limit the
+"""Distances to centers in all swaps together, about 30 ms on one core. Without this limit, the
 search for 256 clusters would take seconds."""
 
 _SWAPS_PER_CALL = 20
-"""A compiled call cannot be canceled: a few milliseconds for each."""
+"""Swaps in one compiled call, which cannot be canceled. A call takes a few milliseconds."""
 
 _MAX_ROUNDS = 20
-"""Rounds of single moves. They end by themselves after 3 to 10 rounds in photographs."""
+"""Largest number of rounds of single moves. In photographs, no point moves after 3 to 10 rounds."""
 
 _GAIN = 1e-9
-"""Relative gain below which a change is taken for rounding: otherwise points could move in
-circles."""
+"""Smallest relative gain of a change. Smaller gains can be rounding errors, and points could move
+back and forth forever."""
 
 
 def improve(
@@ -46,32 +46,31 @@ def improve(
 ) -> Fit:
     """Lower the cost of a fit by swapping centers and by moving single points.
 
-    Lloyd's algorithm stops at the first local optimum. Two searches go on from there:
+    Lloyd's algorithm stops at the first local optimum. Two searches continue from there:
 
-    - *Swaps*: a point drawn with probability proportional to its cost becomes a
-      center, the center whose loss costs least is dropped, an iteration of Lloyd and
-      a round of single moves follow, and the result is kept if it costs less
-      [1]_ [2]_.
-    - *Single moves*: a point moves to another cluster if the cost falls once both
-      means have followed, which Lloyd's algorithm does not see [3]_. With few points
-      per cluster this lowers the cost by 5 to 10 %.
+    - *Swaps* [1]_ [2]_: A point, drawn with probability proportional to its cost, becomes a
+      center. The center whose removal costs least is dropped. An iteration of Lloyd's algorithm
+      and a round of single moves follow. The result is kept if its cost is lower.
+    - *Single moves* [3]_: A point moves to another cluster if this lowers the cost after both
+      means have been updated. Lloyd's algorithm compares distances to the old means, and misses
+      some of these moves. With few points per cluster, they lower the cost by 5 to 10 %.
 
     Parameters
     ----------
     data : GroupedPoints
         A few thousand points (n, F).
     fit : Fit
-        Of these points, with K centers.
+        A fit to these points with K centers.
     max_iter, tol
-        For the last run of `lloyd`.
+        Parameters of the final run of `lloyd`.
     rng : numpy.random.Generator
     step : callable
-        Called with 0 every few milliseconds; raising from it ends the work.
+        Called with 0 every few milliseconds. An exception that it raises ends the search.
 
     Returns
     -------
     Fit
-        As many centers at a cost that is not higher; at rest under Lloyd's algorithm.
+        K centers. The cost is not higher than before, and Lloyd's algorithm has converged.
 
     References
     ----------
@@ -91,13 +90,13 @@ def improve(
     for draws in np.split(rng.random(n_swaps), range(_SWAPS_PER_CALL, n_swaps, _SWAPS_PER_CALL)):
         step(0)
         _try_swaps(columns, data.weights, centers, draws, _GAIN)
-    _find_two(columns, data.weights, centers, labels, *np.empty((2, n_points)))
+    _find_two_nearest(columns, data.weights, centers, labels, *np.empty((2, n_points)))
     _move_points(columns, data.weights, centers, labels, _MAX_ROUNDS, _GAIN)
     better = lloyd(data, centers, max_iter=max_iter, tol=tol, step=step)
     return better if better.inertia < fit.inertia else fit
 
 
-# The kernels below loop over numbers: expressions of whole arrays take seconds to compile.
+# The kernels below loop over single numbers: array expressions take seconds to compile.
 
 
 @njit(cache=True, nogil=True)
@@ -108,9 +107,10 @@ def _try_swaps(
     draws: NDArray[Any],
     gain: float,
 ) -> None:
-    """Try a swap for each of the uniform numbers `draws`; change `centers` (K, F) in place.
+    """Try one swap for each draw, and change `centers` (K, F) in place.
 
-    `columns` (F, n) are the points.
+    `columns` (F, n) are the coordinates of the points, and `draws` are uniform random numbers
+    from [0, 1).
     """
     n_features, n_points = columns.shape
     n_clusters = centers.shape[0]
@@ -120,23 +120,23 @@ def _try_swaps(
     new_first, new_second = np.empty(n_points), np.empty(n_points)
     losses = np.empty(n_clusters)
     trial = np.empty((n_clusters, n_features))
-    cost = _find_two(columns, weights, centers, labels, first, second)
+    cost = _find_two_nearest(columns, weights, centers, labels, first, second)
     for draw in draws:
         if cost <= 0:
             return
-        # The first point at which the running sum of costs is above the draw.
-        chosen, left = 0, draw * cost
+        # Choose the first point at which the cumulative cost exceeds the draw.
+        new, remaining = 0, draw * cost
         for i in range(n_points):
-            left -= weights[i] * first[i]
-            if left >= 0:
-                chosen = min(i + 1, n_points - 1)
+            remaining -= weights[i] * first[i]
+            if remaining >= 0:
+                new = min(i + 1, n_points - 1)
         for k in range(n_clusters):
             losses[k] = 0.0
         for i in range(n_points):
             distance = 0.0
             for j in range(n_features):
-                distance += (columns[j, i] - columns[j, chosen]) ** 2
-            # A point that is nearer to the new center does not need its own any more.
+                distance += (columns[j, i] - columns[j, new]) ** 2
+            # A point that is nearer to the new center has no loss if its own center is dropped.
             if distance >= first[i]:
                 losses[labels[i]] += weights[i] * (min(second[i], distance) - first[i])
         dropped = 0
@@ -144,13 +144,13 @@ def _try_swaps(
             dropped = k if losses[k] < losses[dropped] else dropped
         for k in range(n_clusters):
             for j in range(n_features):
-                trial[k, j] = columns[j, chosen] if k == dropped else centers[k, j]
-        # An iteration of Lloyd's algorithm, then single moves.
-        _find_two(columns, weights, trial, new_labels, new_first, new_second)
+                trial[k, j] = columns[j, new] if k == dropped else centers[k, j]
+        # Run one iteration of Lloyd's algorithm, then one round of single moves.
+        _find_two_nearest(columns, weights, trial, new_labels, new_first, new_second)
         _move_points(columns, weights, trial, new_labels, 0, gain)
-        _find_two(columns, weights, trial, new_labels, new_first, new_second)
+        _find_two_nearest(columns, weights, trial, new_labels, new_first, new_second)
         _move_points(columns, weights, trial, new_labels, 1, gain)
-        new_cost = _find_two(columns, weights, trial, new_labels, new_first, new_second)
+        new_cost = _find_two_nearest(columns, weights, trial, new_labels, new_first, new_second)
         if new_cost < cost * (1 - gain):
             cost = new_cost
             for k in range(n_clusters):
@@ -162,7 +162,7 @@ def _try_swaps(
 
 
 @njit(cache=True, nogil=True)
-def _find_two(
+def _find_two_nearest(
     columns: NDArray[Any],
     weights: NDArray[Any],
     centers: NDArray[Any],
@@ -170,13 +170,13 @@ def _find_two(
     first: NDArray[Any],
     second: NDArray[Any],
 ) -> Any:
-    """Write each point's nearest center and the squared distances to the nearest two.
+    """Write each point's nearest center and the squared distances to the nearest two centers.
 
     Returns the cost.
     """
     n_features, n_points = columns.shape
     squares = np.empty(n_points)
-    # Loops over all points innermost, which a compiler can vectorize.
+    # The innermost loops run over all points, so that the compiler can vectorize them.
     for k in range(centers.shape[0]):
         for i in range(n_points):
             squares[i] = 0.0
@@ -186,11 +186,11 @@ def _find_two(
                 squares[i] += (columns[j, i] - center) * (columns[j, i] - center)
         for i in range(n_points):
             square = squares[i]
-            least = first[i] if k > 0 else np.inf
-            next_least = second[i] if k > 0 else np.inf
-            nearer = square < least
-            second[i] = least if nearer else min(next_least, square)
-            first[i] = square if nearer else least
+            best = first[i] if k > 0 else np.inf
+            second_best = second[i] if k > 0 else np.inf
+            nearer = square < best
+            second[i] = best if nearer else min(second_best, square)
+            first[i] = square if nearer else best
             labels[i] = k if nearer else labels[i]
     cost = 0.0
     for i in range(n_points):
@@ -207,18 +207,20 @@ def _move_points(
     max_rounds: int,
     gain: float,
 ) -> None:
-    """Move centers to the means of their points, and single points while the cost falls.
+    """Move centers to the means of their points, and move single points while the cost falls.
 
-    Changes `centers` and `labels` in place. Taking a point of weight w from a cluster of
-    weight W at squared distance d saves w d W / (W - w); giving it to another one costs
-    w d W / (W + w).
+    Changes `centers` and `labels` in place. Let w be the weight of a point, W the weight of a
+    cluster, and d the squared distance of the point from the mean of the cluster. Removing the
+    point from its cluster saves w d W / (W - w). Adding the point to a cluster costs
+    w d W / (W + w). The factor w is common to both and is left out.
     """
     n_clusters, n_features = centers.shape
     n_points = columns.shape[1]
     counts = np.empty(n_clusters, np.int64)
     totals, sums = np.empty(n_clusters), np.empty((n_clusters, n_features))
-    for done in range(max_rounds + 1):
-        # Summed anew in each round: what is added and subtracted leaves rounding errors.
+    for n_rounds in range(max_rounds + 1):
+        # Compute the sums again in each round: adding and subtracting points leaves rounding
+        # errors.
         for k in range(n_clusters):
             counts[k] = 0
             totals[k] = 0.0
@@ -234,7 +236,7 @@ def _move_points(
             for j in range(n_features):
                 if counts[k] > 0:
                     centers[k, j] = sums[k, j] / totals[k]
-        if done == max_rounds:
+        if n_rounds == max_rounds:
             return
         moved = False
         for i in range(n_points):
@@ -244,28 +246,28 @@ def _move_points(
             saved = 0.0
             for j in range(n_features):
                 saved += (columns[j, i] - centers[old, j]) ** 2
-            least = saved * totals[old] / (totals[old] - weight) * (1 - gain)
-            best = old
+            min_cost = saved * totals[old] / (totals[old] - weight) * (1 - gain)
+            new = old
             for k in range(n_clusters):
                 added = 0.0
                 for j in range(n_features):
                     added += (columns[j, i] - centers[k, j]) ** 2
                 added *= totals[k] / (totals[k] + weight)
-                if added < least and k != old:
-                    least, best = added, k
-            if best == old:
+                if added < min_cost and k != old:
+                    min_cost, new = added, k
+            if new == old:
                 continue
             moved = True
-            labels[i] = best
+            labels[i] = new
             counts[old] -= 1
-            counts[best] += 1
+            counts[new] += 1
             totals[old] -= weight
-            totals[best] += weight
+            totals[new] += weight
             for j in range(n_features):
                 share = weight * columns[j, i]
                 sums[old, j] -= share
-                sums[best, j] += share
+                sums[new, j] += share
                 centers[old, j] = sums[old, j] / totals[old]
-                centers[best, j] = sums[best, j] / totals[best]
+                centers[new, j] = sums[new, j] / totals[new]
         if not moved:
             return

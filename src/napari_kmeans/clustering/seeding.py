@@ -1,4 +1,4 @@
-"""Where K-means starts: k-means++ or distinct points at random."""
+"""Draw initial centers: k-means++, or distinct points at random."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering.kernels import nearest, spread_seeds
+from napari_kmeans.clustering.kernels import choose_seeds, search_nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,7 @@ def draw_seeds(
     init: str,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Return up to `n_clusters` distinct points to start from.
+    """Draw up to `n_clusters` distinct points as initial centers.
 
     Parameters
     ----------
@@ -28,10 +28,10 @@ def draw_seeds(
     weights : (n,) float64 array
         Positive.
     n_clusters : int
-        How many are wanted; fewer are returned where fewer are distinct.
+        The number of initial centers K. With fewer distinct points, fewer are returned.
     init : {"k-means++", "random"}
-        Greedy k-means++ with 2 + log K candidates for each seed, or distinct
-        points with probability in proportion to their weight.
+        Greedy k-means++ [1]_ [2]_ with 2 + log K candidates for each center, or distinct
+        points that are drawn with probability proportional to their weight.
     rng : numpy.random.Generator
 
     References
@@ -42,32 +42,32 @@ def draw_seeds(
        analysis of greedy k-means++", :doi:`10.1137/1.9781611977554.ch39`.
     """
     if init == "random":
-        return _random_points(points, weights, n_clusters, rng)
+        return _draw_distinct_points(points, weights, n_clusters, rng)
     draws = rng.random((n_clusters, 2 + int(np.log(n_clusters))))
     seeds = np.empty(n_clusters, dtype=np.int64)
-    n_seeds = spread_seeds(points, weights, draws, seeds)
+    n_seeds = choose_seeds(points, weights, draws, seeds)
     return points[seeds[:n_seeds]]
 
 
 def add_farthest(
     centers: NDArray[np.float64], points: NDArray[Any], n_clusters: int
 ) -> NDArray[np.float64]:
-    """Return centers and the points farthest from them, `n_clusters` in all.
+    """Add the farthest points to centers, up to `n_clusters` in total.
 
-    Each point that is added is the farthest from those before it.
+    Each added point is the farthest from the centers and from the points added before it.
 
     Parameters
     ----------
     centers : (K, F) float64 array
-        One at least.
+        K ≥ 1.
     points : (n, F) array
-        Distinct, more of them than centers. With fewer than `n_clusters`, all that lie on
-        no center are added.
+        Distinct points, n > K. If n is less than `n_clusters`, all points that do not lie on
+        a center are added.
     n_clusters : int
     """
     points = np.asarray(points, np.float64)
     labels, distances = np.empty(len(points), np.int32), np.empty(len(points))
-    nearest(points, centers, labels, distances)
+    search_nearest(points, centers, labels, distances)
     chosen = [centers]
     while len(chosen) <= n_clusters - len(centers) and distances.max() > 0:
         farthest = points[distances.argmax()]
@@ -76,24 +76,24 @@ def add_farthest(
     return np.concatenate(chosen)
 
 
-def _random_points(
+def _draw_distinct_points(
     points: NDArray[np.float64],
     weights: NDArray[np.float64],
     n_clusters: int,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    # The least of exponential waiting times: weighted sampling without
+    # The points with the shortest exponential waiting times are a weighted sample without
     # replacement (Efraimidis and Spirakis, doi:10.1016/j.ipl.2005.11.003).
     waits = rng.exponential(size=len(points)) / weights
     n_tries = min(len(points), 4 * n_clusters)
     while True:
         first = np.argpartition(waits, n_tries - 1)[:n_tries]
-        chosen = _distinct(points[first[np.argsort(waits[first])]])
+        chosen = _distinct_rows(points[first[np.argsort(waits[first])]])
         if len(chosen) >= n_clusters or n_tries == len(points):
             return chosen[:n_clusters]
         n_tries = min(len(points), 8 * n_tries)
 
 
-def _distinct(points: NDArray[Any]) -> NDArray[Any]:
-    """Return each distinct row once, in the order of their first occurrence."""
+def _distinct_rows(points: NDArray[Any]) -> NDArray[Any]:
+    """Return the distinct rows, in the order of their first occurrence."""
     return points[np.sort(np.unique(points, axis=0, return_index=True)[1])]

@@ -1,4 +1,4 @@
-"""Scores of clusterings into several numbers of clusters, and the number they agree on."""
+"""Score clusterings with different numbers of clusters, and choose a number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_kmeans.clustering.assignment import GroupedPoints
-from napari_kmeans.clustering.cells import group_in_cells
+from napari_kmeans.clustering.cells import MAX_POINTS, group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.execution.progress import Step, ignore
@@ -20,21 +20,22 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Floats
 
 
-_CELLS = 4000
-"""Points that are fitted and scored: on photographs, their scatter is 1 % of the cost at K = 8."""
+_N_CELLS = 4000
+"""Largest number of points that are fitted and scored. In photographs, the scatter of 4000 cells
+is 1 % of the cost at K = 8."""
 
-_MANY_POINTS = 2**18
-_SAMPLE = 20_000
-"""More points are sampled before they are parted into cells."""
+_SAMPLE_SIZE = 20_000
+"""Points that are drawn from more than `MAX_POINTS` points before they are grouped into cells."""
 
 _N_INIT = 8
+"""Restarts for each number of clusters."""
 
 BIC_PIXELS = 100
-"""How many independent pixels all those of an image count as in the BIC."""
+"""Largest number of independent pixels that an image counts as in the BIC: see `score_fit`."""
 
 
 class Scores(NamedTuple):
-    """What tells about a clustering whether its number of clusters is a good one."""
+    """Scores of one clustering, to compare numbers of clusters: see `score_fit`."""
 
     n_clusters: int
     inertia: float
@@ -52,28 +53,29 @@ TITLES = {
 
 
 BEST = {"calinski_harabasz": max, "silhouette": max, "bic": min}
-"""Which end of each score is the good one."""
+"""The function that selects the best value of each score."""
 
 
 def score_numbers(
     data: GroupedPoints, numbers: Sequence[int], seed: int, step: Step = ignore
 ) -> list[Scores]:
-    """Cluster weighted points into several numbers of clusters, and score each result.
+    """Cluster weighted points with several numbers of clusters, and score the results.
 
     Parameters
     ----------
     data : GroupedPoints
-        The points (n, F), with weights in pixels. Many are replaced by the
-        means of 4000 cells, whose scatter is added to every cost.
+        The points (n, F), with weights in pixels. More than 4000 points are replaced by the
+        means of 4000 cells, and the scatter of the cells is added to each cost.
     numbers : sequence of int
-        The numbers of clusters, 2 or more. Those above the number of distinct
-        points are left out.
+        The numbers of clusters, 2 or more. Numbers above the number of distinct points are
+        left out.
     seed : int
-        What random draws start from; a number's scores do not depend on the others.
+        The seed of the random draws. The scores of a number do not depend on the other
+        numbers.
     step : callable
         Called with 1 after each number.
     """
-    points, scatter = _reduced(data, seed)
+    points, scatter = _reduce_points(data, seed)
     n_distinct = len(np.unique(points.points, axis=0))
 
     def score(n_clusters: int) -> Scores:
@@ -85,16 +87,16 @@ def score_numbers(
     return map_threads(score, [k for k in numbers if k <= n_distinct], step)
 
 
-def _reduced(data: GroupedPoints, seed: int) -> tuple[GroupedPoints, float]:
-    """Return few enough points, and what they cost less than all wherever the centers are."""
+def _reduce_points(data: GroupedPoints, seed: int) -> tuple[GroupedPoints, float]:
+    """Return a reduced set of points, and the constant cost that the reduction leaves out."""
     points, weights = data.points, data.weights
-    if len(points) <= _CELLS:
+    if len(points) <= _N_CELLS:
         return data, 0.0
-    if len(points) > _MANY_POINTS:
+    if len(points) > MAX_POINTS:
         rng = np.random.default_rng([seed, 0])
-        drawn, weights = draw_coreset(points, weights, 16, _SAMPLE, rng)
+        drawn, weights = draw_coreset(points, weights, 16, _SAMPLE_SIZE, rng)
         points = points[drawn]
-    cells, _ = group_in_cells(points, weights, _CELLS)
+    cells, _ = group_in_cells(points, weights, _N_CELLS)
     return GroupedPoints(cells.means, cells.totals), float(cells.scatters.sum())
 
 
@@ -105,34 +107,36 @@ def score_fit(points: Floats, weights: Floats, centers: Floats, scatter: float =
     ----------
     points : (n, F) float64 array
     weights : (n,) float64 array
-        Positive; a weight counts as so many points.
+        Positive. A point of weight w counts as w points.
     centers : (K, F) float64 array
-        Two or more; every one nearest to a point.
+        K ≥ 2. Each center is the nearest center of at least one point.
     scatter : float
-        A cost that the points do not show, such as that of the cells they are means of.
+        A cost to add, for points that are the means of cells: the sum of squared distances of
+        the pixels from these means.
 
     Returns
     -------
     Scores
-        `inertia` is the weighted sum of squared distances to the nearest
-        center, with the scatter. `calinski_harabasz` is the variance between
-        clusters over that within, each by its degrees of freedom [1]_.
-        `silhouette`, at most 1, is the mean of 1 - a/b, with a and b the
-        distances to the nearest and the second nearest center [2]_. `bic`, the
-        lower the better, is described in the notes.
+        `inertia` is the weighted sum of squared distances to the nearest center, plus the
+        scatter. `calinski_harabasz` is the variance between clusters divided by the variance
+        within clusters, each divided by its degrees of freedom [1]_. `silhouette`, at most 1,
+        is the weighted mean of 1 - a/b, where a and b are the distances to the nearest and the
+        second nearest center [2]_. `bic` is described in the notes; the lowest value is the
+        best.
 
     Notes
     -----
-    Clusters are taken for spherical normal distributions of one variance, each
-    pixel from its own cluster alone. So the Bayesian information criterion is
-    n (F ln(inertia / (N F)) + 2 H) + p ln n, for N pixels, with H the entropy
-    of the shares, in nats, and p = K (F + 1) parameters [3]_. The entropy is
-    what keeps a single normal distribution from being parted, whatever n. But
-    colors of a picture lie along curves that every further cluster
-    approximates better, and neighboring pixels are no independent witnesses:
-    with n = N it names the largest K asked for, on photographs. So n is at most
-    100. On made pictures of 3, 5 and 8 noisy colors any n from 50 to 10,000
-    finds their number; on photographs 100 gives 6 to 10.
+    The Bayesian information criterion assumes that the clusters are spherical normal
+    distributions with a common variance, and that each pixel belongs to exactly one cluster. It is
+    n (F ln(inertia / (N F)) + 2 H) + p ln n. N is the number of pixels, H is the entropy of the
+    shares of the clusters, in nats, and p = K (F + 1) is the number of parameters [3]_. Because
+    of the entropy, a single normal distribution is not divided into clusters, for any n.
+
+    The number n is the number of independent pixels, at most 100. Neighboring pixels are not
+    independent. The colors of a picture lie along curves, and each further cluster approximates
+    the curves better: with n = N, the largest K has the lowest value in photographs. In synthetic
+    pictures of 3, 5 and 8 noisy colors, all n from 50 to 10,000 find the number of colors. In
+    photographs, n = 100 finds 6 to 10 clusters.
 
     References
     ----------
@@ -148,27 +152,30 @@ def score_fit(points: Floats, weights: Floats, centers: Floats, scatter: float =
     labels = squares.argmin(axis=1)
     total, n_features = float(weights.sum()), points.shape[1]
     inertia = float(weights @ squares.min(axis=1)) + scatter
-    middle = weights @ points / total
-    whole = float(weights @ ((points - middle) ** 2).sum(axis=1)) + scatter
+    mean = weights @ points / total
+    total_scatter = float(weights @ ((points - mean) ** 2).sum(axis=1)) + scatter
     shares = np.bincount(labels, weights, minlength=len(centers)) / total
     return Scores(
         len(centers),
         inertia,
-        _calinski_harabasz(whole, inertia, total, len(centers)),
+        _calinski_harabasz(total_scatter, inertia, total, len(centers)),
         _silhouette(squares, weights),
         _bic(inertia / (total * n_features), n_features, shares, min(total, BIC_PIXELS)),
     )
 
 
-def _calinski_harabasz(whole: float, inertia: float, total: float, n_clusters: int) -> float:
+def _calinski_harabasz(
+    total_scatter: float, inertia: float, total: float, n_clusters: int
+) -> float:
     if inertia <= 0 or total <= n_clusters:
         return float("inf")
-    return (whole - inertia) / (n_clusters - 1) / (inertia / (total - n_clusters))
+    return (total_scatter - inertia) / (n_clusters - 1) / (inertia / (total - n_clusters))
 
 
 def _silhouette(squares: Floats, weights: Floats) -> float:
     nearest, second = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
-    # Where two centers coincide, a point on them belongs to neither.
+    # If two centers are equal, a/b is 0/0 for a point on them. The ratio is set to 1, so that
+    # the point adds 0 to the silhouette.
     ratios = np.divide(nearest, second, out=np.ones_like(nearest), where=second > 0)
     return float(weights @ (1 - ratios) / weights.sum())
 
@@ -184,7 +191,7 @@ def _bic(variance: float, n_features: int, shares: Floats, n_pixels: float) -> f
 
 
 def vote(scores: Sequence[Scores]) -> dict[str, int]:
-    """Return for each score the number of clusters it finds best, the least of equals."""
+    """Return the best number of clusters by each score. Of equal scores, the lowest number wins."""
     return {
         name: best(scores, key=lambda item: getattr(item, name)).n_clusters
         for name, best in BEST.items()
@@ -192,9 +199,10 @@ def vote(scores: Sequence[Scores]) -> dict[str, int]:
 
 
 def elect(votes: dict[str, int]) -> int:
-    """Return the middle one of the votes: what two scores agree on, or what lies between.
+    """Return the median of the votes of three scores.
 
-    Each score has pictures on which it goes astray, the silhouette to 2, the
-    others to the most that they are asked for; one of three does not matter.
+    Each score is wrong for some pictures: the silhouette then votes for 2 clusters, the other
+    scores for the largest number. A single wrong vote has little effect on the median, and has no
+    effect if the two other votes agree.
     """
     return sorted(votes.values())[len(votes) // 2]

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.fit import fit_points
-from napari_kmeans.clustering.lloyd import Fit, find_nearest, give_farthest
+from napari_kmeans.clustering.lloyd import Fit, find_nearest, refill_empty_clusters
 from napari_kmeans.clustering.one_dimension import Bins, bin_values, fit_bins
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.imaging.chunks import map_reduce
@@ -229,7 +229,7 @@ def _move_centers(
     n_filled = 0
     if len(empty):
         far = map_reduce(images, _FarLeaf(nearest, 2 * len(centers)), _FarPixels.merge, step)
-        n_filled = give_farthest(sums, totals, empty, *far)
+        n_filled = refill_empty_clusters(sums, totals, empty, *far)
     moved = np.divide(sums, totals[:, None], out=centers.copy(), where=totals[:, None] > 0)
     return _MovedCenters(moved, n_filled)
 
