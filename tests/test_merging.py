@@ -266,3 +266,19 @@ def test_invalid_colors_and_shares_are_refused():
         merge_tree(colors, [1, 0, 2])
     with pytest.raises(ValueError, match=r"colors must be 1 to 2048 rows .* got shape \(3, 2\)"):
         merge_tree(colors[:, :2], shares)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_clusters_of_several_images_are_merged_in_each_image(quadrants, lazy):
+    images = [quadrants, quadrants[:9]]
+    given = [da.from_array(image, (7, 5, 3)) for image in images] if lazy else images
+    before = segment(given, 4, rgb=True)
+    merged = merge_clusters(before, [0, 1, 1, 2])
+    assert len(merged.labels) == len(merged.recolored) == 2
+    for labels, recolored, image in zip(merged.labels, merged.recolored, images, strict=True):
+        expected_labels, expected = merged.model.apply(image)
+        np.testing.assert_array_equal(labels, expected_labels)
+        np.testing.assert_array_equal(recolored, expected)
+    counts = sum(np.bincount(np.asarray(labels).ravel(), minlength=4) for labels in merged.labels)
+    assert merged.table["pixels"].tolist() == counts[1:].tolist()
+    assert merge_similar(before, distance=100).model.n_clusters == 1

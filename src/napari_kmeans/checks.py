@@ -13,7 +13,6 @@ import numpy as np
 LARGEST = 1e100
 """The largest number that is clustered: float64 can hold sums of squares of such numbers."""
 
-
 _MAX_CHARACTERS = 80
 """The largest number of characters of a value in a message."""
 
@@ -40,7 +39,7 @@ def quote_value(value: Any) -> str:
 def refuse_file_or_layer(name: str, value: Any) -> None:
     """Raise TypeError for a path or a napari layer where an array is expected.
 
-    The message names the function that takes it. In a list, the first item is checked.
+    The message names the function to use instead. In a list, the first item is checked.
     """
     item = value[0] if isinstance(value, list | tuple) and value else value
     if isinstance(item, str | bytes | os.PathLike):
@@ -77,13 +76,13 @@ class WholeNumber:
         TypeError, ValueError
             If the value is not one of these; `name` begins the message.
         """
-        # An array that equals a word element by element is not that word.
+        # Compare the types first: an array == "auto" gives an array.
         if any(type(value) is type(other) and value == other for other in self.others):
             return value
         return int(_check_number(self, Integral, name, value))
 
     def parse(self, text: str) -> Any:
-        """Return the value that a user wrote as text; bounds are not checked."""
+        """Return the value that a user wrote as text, "none" for None; bounds are not checked."""
         for other in self.others:
             if text == str(other).lower():
                 return other
@@ -127,7 +126,9 @@ class Choice:
     def check(self, name: str, value: Any) -> Any:
         """Return a word; raise ValueError if it is not one of the choices."""
         if not isinstance(value, str) or value not in self.choices:
-            raise ValueError(f"{name} must be {self}, got {quote_value(value)}: choose one.")
+            raise ValueError(
+                f"{name} must be {self}, got {quote_value(value)}: choose one of these."
+            )
         return value
 
 
@@ -138,7 +139,7 @@ def _check_number(
     # Python counts True as the number 1; as an option it is a mistake.
     if isinstance(value, bool | np.bool_) or not isinstance(value, number_type):
         raise TypeError(message)
-    # NaN fails this comparison too.
+    # The comparison is also false for NaN.
     if not kind.minimum <= value <= kind.maximum:
         raise ValueError(message)
     return value

@@ -303,6 +303,8 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
 
     Raises
     ------
+    TypeError
+        If `segmentation` is not the result of `segment`.
     ValueError
         If `groups` are not one whole number for each cluster.
     """
@@ -320,7 +322,16 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     rows = merge_rows(table, new_labels)
     rows["index"], rows["color"] = np.arange(1, merged.n_clusters + 1), to_hex(merged.colors)
     rows[mean_columns(rows)] = merged.palette
-    labels, recolored = _repaint(segmentation, merged, np.append(0, new_labels))
+    table_of_labels = np.append(0, new_labels).astype(label_dtype(merged.n_clusters))
+    labels, recolored = segmentation.labels, segmentation.recolored
+    if isinstance(labels, list):
+        # Several images, or the levels of a multiscale layer.
+        painted = [
+            _repaint(*pair, merged, table_of_labels) for pair in zip(labels, recolored, strict=True)
+        ]
+        labels, recolored = map(list, zip(*painted, strict=True))
+    else:
+        labels, recolored = _repaint(labels, recolored, merged, table_of_labels)
     return replace(segmentation, labels=labels, recolored=recolored, model=merged, table=rows)
 
 
@@ -333,17 +344,19 @@ def _check_segmentation(segmentation: Any) -> None:
         )
 
 
-def _repaint(segmentation: Segmentation, model: KMeansModel, new_labels: Groups) -> tuple[Any, Any]:
+def _repaint(
+    labels: Any, recolored: Any, model: KMeansModel, new_labels: NDArray[Any]
+) -> tuple[Any, Any]:
     """Return labels and recolored image with the new number and color of each label."""
-    new_labels = new_labels.astype(label_dtype(model.n_clusters))
     axis = None if model.rgb else model.channel_axis
-    pixels = open_pixels(segmentation.recolored, rgb=model.rgb, channel_axis=axis)
+    # The recolored image has the alpha and the left-out pixels of the image.
+    pixels = open_pixels(recolored, rgb=model.rgb, channel_axis=axis)
     if pixels.is_lazy:
-        labels = renumber_labels(segmentation.labels, new_labels)
+        labels = renumber_labels(labels, new_labels)
         recolored = recolor_lazily(labels, round_to(model.palette, model.dtype), pixels.array)
     else:
         painter = RelabelPainter(
-            model.palette, model.space, known_labels=segmentation.labels, new_labels=new_labels
+            model.palette, model.space, known_labels=labels, new_labels=new_labels
         )
         labels, recolored = paint(pixels, painter, model.palette)
     return labels, pixels.channels_back(recolored)

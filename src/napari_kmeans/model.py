@@ -1,4 +1,4 @@
-"""The fitted model: centers, palette, and the labels of any image with the same channels."""
+"""The fitted model: centers and palette, to label any image with the same channels."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class KMeansModel:
     ----------
     cluster_centers_ : (M, F) float64 array
         The centers in the units of the clustering space. For rgb, gray and other
-        channels these are channel units: 0…255 for uint8. There is one center for
+        channels without scaling these are channel units: 0…255 for uint8. There is one center for
         each cluster, or several where clusters were merged.
     palette : (K, C) float64 array
         The mean color of the pixels of each cluster, in channel units. Clusters
@@ -160,7 +160,7 @@ class KMeansModel:
 
         Notes
         -----
-        A pixel at exactly the same distance from two centers gets the lower label.
+        A pixel at exactly the same distance from two centers gets the label of the first.
         `segment` may have given it the other label, because it paints in the order
         of the fit, before labels are numbered. The cost is the same.
         """

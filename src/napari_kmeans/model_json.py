@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 FORMAT = "napari-kmeans model"
 VERSION = 1
 _MAX_BYTES = 64 * 2**20
-"""A model of 65,535 clusters and 20 channels fits in; a larger file is not a model."""
+"""The limit of the memory that a damaged file can take. A model of 65,535 clusters and 20 channels
+is smaller."""
 
 
 def check_entries(values: Any) -> dict[str, Any]:
@@ -49,9 +50,14 @@ def check_entries(values: Any) -> dict[str, Any]:
             "cluster_centers and palette must belong together, got shapes "
             f"{centers.shape} and {palette.shape}: save the model again."
         )
-    if rgb != (n_channels == 3) and (rgb or color_space != "rgb"):
+    if rgb and n_channels != 3:
         raise ValueError(
             f"palette must have three channels for rgb, got {n_channels}: save the model again."
+        )
+    if color_space != "rgb" and not rgb:
+        raise ValueError(
+            f"color_space must be 'rgb' for channels other than red, green and blue, got "
+            f"{color_space!r}: save the model again."
         )
     entries = {
         "cluster_centers_": centers,

@@ -1,4 +1,4 @@
-"""Declare every option of the clustering once: kind, default, label and tooltip.
+"""Declare the kind, default, label and tooltip of every option in one place.
 
 The validation, the arguments of the command line and the fields of the dock are
 derived from these declarations.
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 MAX_CLUSTERS = 65535
-"""The labels are stored in 8 or 16 bits, and 0 is taken."""
+"""Labels are stored in 8 or 16 bits, and 0 marks pixels that are left out."""
 
 MAX_SEED = 2**32 - 1
-"""The largest seed that scikit-learn and the dock's field accept, too."""
+"""The largest seed that scikit-learn accepts. The field of the dock accepts it too."""
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
@@ -45,11 +45,12 @@ class StartColors(Choice):
         if isinstance(value, str):
             return str(super().check(name, value))
         colors = _real_numbers(value)
-        # NaN fails this comparison too.
+        # The comparison is also false for NaN.
         if colors is None or colors.ndim != 2 or not (np.abs(colors) <= LARGEST).all():
             words = ", ".join(map(repr, self.choices))
             raise ValueError(
-                f"{name} must be {words} or an array of n_clusters finite colors, got "
+                f"{name} must be {words} or an array of n_clusters colors from "
+                f"{-LARGEST:g} to {LARGEST:g}, got "
                 f"{quote_value(value)}: give one row per cluster and one column per channel."
             )
         return colors
@@ -70,7 +71,7 @@ class OptionInfo:
         The texts of the field in the dock; the tooltip is the help of the command
         line, too.
     in_summary : bool
-        Whether a sample of the pixels depends on the option, so that `summarize`
+        Whether the summary of an image depends on the option, so that `summarize`
         takes it.
     """
 
@@ -95,9 +96,10 @@ def _option(default: Any, **info: Any) -> Any:
 class Options:
     """The validated options of one clustering.
 
-    To add an option, declare it here and in `OptionValues`, add it to the signature
-    and the docstring of `napari_kmeans.segment`, and use it. The command line, the
-    dock (under *More options*), stacks, scripts and saved results then have it, too.
+    To add an option, declare it here and in `OptionValues`, add it to `segment` (its
+    signature, its docstring and its call of `Options`), and use it. The command line,
+    the dock (under *More options*), stacks, scripts and the metadata of layers then
+    have it, too.
 
     Raises
     ------
@@ -116,7 +118,8 @@ class Options:
         "rgb",
         kind=Choice(("rgb", "hsv", "lab")),
         label="Color space",
-        tooltip="The space in which colors are compared: rgb by channel values, hsv by hue, "
+        tooltip="The space in which colors are compared: rgb by channel values, "
+        "hsv by hue, saturation and value, "
         "lab by perceived difference.",
         in_summary=True,
     )
@@ -140,15 +143,15 @@ class Options:
         kind=Choice(("coreset", "full")),
         label="Method",
         tooltip="coreset fits weighted points that stand for all pixels, which is faster; "
-        "full fits every pixel.",
+        "full fits all pixels.",
         in_summary=True,
     )
     coreset_size: int | str = _option(
         AUTO,
         kind=WholeNumber(1, 2**31 - 1, (AUTO,)),
         label="Coreset size",
-        tooltip="The number of points in the coreset; auto takes 500 per cluster and at least "
-        "10,000.",
+        tooltip="The number of points in the coreset; auto takes at least 500 per cluster "
+        "and at least 10,000.",
         in_summary=True,
     )
     random_state: int | None = _option(
@@ -168,26 +171,28 @@ class Options:
         AUTO,
         kind=WholeNumber(1, 10_000, (AUTO,)),
         label="Restarts",
-        tooltip="The number of starts to try; auto takes 30, and fewer for many clusters.",
+        tooltip="The number of runs from different starts; auto takes 30, and fewer for many "
+        "clusters.",
     )
     max_iter: int = _option(
         300,
         kind=WholeNumber(1, 1_000_000),
         label="Maximum iterations",
-        tooltip="The number of iterations after which a start stops even if it has not converged.",
+        tooltip="The number of iterations after which a run stops even if it has not converged.",
     )
     tol: float = _option(
         1e-4,
         kind=RealNumber(0.0, 1.0, step=1e-5),
         label="Tolerance",
-        tooltip="A start has converged when the centers move less than this, relative to the "
-        "variance of the data.",
+        tooltip="A run has converged when the summed squared motion of the centers is at most "
+        "this times the variance of the data.",
     )
 
     def __post_init__(self) -> None:
-        """Check every option, then those that depend on each other."""
+        """Store every option as a plain value, and check those that depend on each other."""
         for name, info in OPTIONS.items():
-            # A frozen dataclass has no other way to store a plain value.
+            # `check` returns a plain Python value, for example int for np.int64. A frozen
+            # dataclass can only store it in this way.
             object.__setattr__(self, name, info.kind.check(name, getattr(self, name)))
         if self.normalize != "none" and self.color_space != "rgb":
             raise ValueError(
@@ -222,10 +227,10 @@ class Options:
         return int(self.n_init)
 
     def for_summary(self) -> Options:
-        """Return the options of `summarize`, with the defaults of all others.
+        """Return the options of `summarize`, with defaults for all other options.
 
-        The number of clusters is not known yet: it is the default, or as many as the
-        coreset allows.
+        The number of clusters is not known yet. It is the default, or the size of the
+        coreset if that is smaller.
         """
         size = self.coreset_size
         n_clusters = Options.n_clusters if size == AUTO else min(Options.n_clusters, int(size))
@@ -241,7 +246,7 @@ class Options:
 
 
 class SummaryValues(TypedDict, total=False):
-    """The options of `summarize` as keywords, for type checkers."""
+    """The options of `summarize` as keywords."""
 
     color_space: str
     normalize: str
@@ -251,7 +256,7 @@ class SummaryValues(TypedDict, total=False):
 
 
 class OptionValues(SummaryValues, total=False):
-    """All options but `n_clusters` as keywords, for type checkers."""
+    """All options but `n_clusters` as keywords."""
 
     balance: float
     init: Any
@@ -269,7 +274,7 @@ SUMMARY_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_summar
 """The options that `summarize` takes."""
 
 FIT_OPTIONS = tuple(name for name in OPTIONS if name != "n_clusters")
-"""The options that are keywords of `segment` and of the functions like it."""
+"""The options that are keywords of `segment`, `segment_slices` and `segment_layer`."""
 
 
 def show_options(names: tuple[str, ...]) -> Callable[[_Function], _Function]:
@@ -302,7 +307,9 @@ def check_names(names: tuple[str, ...], options: Mapping[str, Any]) -> None:
     """Raise TypeError if options are given that a function does not take."""
     for name in options:
         if name not in names:
-            raise TypeError(f"options must be among {', '.join(names)}, got {name}: leave it out.")
+            raise TypeError(
+                f"options must be among {', '.join(names)}, got {name!r}: leave it out."
+            )
 
 
 def _real_numbers(value: Any) -> NDArray[np.float64] | None:

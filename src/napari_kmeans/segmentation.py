@@ -43,6 +43,7 @@ class Segmentation:
         Each pixel in the mean color of its cluster. Pixels that are left out, and
         alpha, are unchanged.
     model : KMeansModel
+        The centers and the palette.
     table : pandas.DataFrame
         One row per cluster: `index` (the label), `pixels`, `percent` (of the pixels
         that are not left out), the mean of each channel in channel units, and `color`
@@ -50,18 +51,20 @@ class Segmentation:
     coreset : Coreset or None
         The points that were fitted; None for ``method="full"``.
     distortion : float
-        The ratio, at least 1, between the cost of the centers on the coreset and their
-        cost on all pixels, ``model.inertia_``.
+        The larger of two costs of the centers divided by the smaller: their cost on the
+        coreset and their cost on all pixels, ``model.inertia_``. NaN if the labels were
+        painted with a model that was fitted to another image.
     options : Options
+        The options of the fit.
     colors : Colors or None
         `points` (m, C) in channel units and their `weights` (m,), which show the
         distribution of the colors of all pixels: the coreset, or for "full" the cells of
         color space or every n-th pixel. None if no colors are in memory, as for a
         dask image of too many colors to count.
 
-    Labels and recolored are lazy dask arrays, with the chunks of the image, where the
-    image is one. For several images they are lists in the order of the images; all
-    other attributes are of all images together.
+    Labels and recolored are lazy dask arrays, with the chunks of the image, if the
+    image is a dask array. For several images, and for the levels of a multiscale layer,
+    they are lists in the same order. All other attributes are of all images together.
     """
 
     labels: Any
@@ -112,39 +115,41 @@ def segment(
     image : array, or list or tuple of arrays
         A boolean, integer or floating point array of any number of dimensions: numpy,
         anything that converts to numpy, or dask, which is read chunk by chunk by the
-        active scheduler, or by the cluster of the active Client. Values go from -1e100 to
-        1e100. The image is not changed.
-        A list or tuple of arrays with two or more dimensions each is several images with
-        one model. They may have any shapes, and need the same channels and dtype. Nested
+        active scheduler, or by the cluster of the active Client. Values must lie
+        between -1e100 and 1e100. The image is not changed.
+        A list or tuple of arrays with two or more dimensions each means several images
+        that share one model. They may have any shapes, and need the same channels and dtype. Nested
         lists of numbers are one image. To cluster slices as one volume, stack them.
     n_clusters : int, default 8
         The number of clusters K, from 1 to 65535.
     rgb : bool, optional
-        Whether the last axis is red, green, blue and perhaps alpha. None guesses as
-        ``viewer.add_image`` does.
+        Whether the last axis is red, green, blue and perhaps alpha. None guesses in
+        the same way as ``viewer.add_image``.
     channel_axis : int, optional
-        The axis of the channels of any other multichannel image.
+        The axis of the channels of a multichannel image that is not RGB.
     color_space : {"rgb", "hsv", "lab"}, default "rgb"
         The space in which colors are compared. "rgb" compares channel values; use it for
-        gray and for other channels. "hsv" is the cone, on which hue is an angle. "lab" is
-        CIELAB under D65. There, full brightness is the largest value of an integer dtype,
-        or 1 for floats. For "lab", convert integers of more than 16 bits and nested lists
-        to the dtype that their values mean.
+        gray and for other channels. "hsv" compares points of the HSV cone, in which hue is
+        an angle. "lab" is CIELAB under D65. There, full brightness is the largest value of
+        an integer dtype, or 1 for floats. For "lab", convert integers of more than 16 bits
+        and nested lists to the unsigned dtype of their range, for example ``np.uint8`` for
+        0 to 255.
     normalize : {"none", "zscore", "percentile"}, default "none"
         The scaling of the channels before they are compared, in "rgb" only: by mean and
         standard deviation ("zscore"), or by the 1st and 99th percentile ("percentile"),
         of all pixels that are not left out.
     balance : float, default 0
         The weight of rare colors. With 0, every pixel counts the same (plain K-means).
-        With 1, every color counts the same. In between, a cell of color space (16 along
-        each axis) with n pixels has the weight n to the power of 1 - `balance`. Rare
-        colors then get clusters of their own. The inertia and the table are of the
-        pixels all the same.
+        With 1, every cell of color space (16 along each axis) that contains pixels counts
+        the same. In between, a cell with n pixels has the weight n to the power of
+        1 - `balance`. Rare colors then get clusters of their own. The inertia and the
+        table still count every pixel once.
     method : {"coreset", "full"}, default "coreset"
-        Whether to fit a weighted sample of the pixels, or all pixels.
+        Whether to fit weighted points that represent all pixels, or all pixels.
     coreset_size : int or "auto", default "auto"
-        The number of points in the sample; "auto" takes 500 per cluster and at least
-        10,000. For "full", the size of the sample on which restarts are compared.
+        The number of points in the coreset; "auto" takes at least 500 per cluster and at
+        least 10,000. For "full", the size of the sample on which restarts are compared;
+        restarts of many clusters may use a larger sample.
     mask : array of the image's spatial shape, optional
         Zero or False where a pixel is left out. Pixels with alpha 0, with NaN or infinity
         in any color channel, and masked pixels of a `numpy.ma` image are left out, too.
@@ -156,8 +161,9 @@ def segment(
         The number of restarts, of which the best is kept. "auto" takes 30 for up to 8
         clusters, and down to 4 for more. Restarts run on a summary of the points, where a
         local search then lowers the cost by swaps of centers and moves of single points.
-        The best continues on the points themselves. A single restart runs on the points
-        at once: the plain algorithm of Lloyd.
+        The best restarts continue on the points themselves. A single restart runs on the
+        points at once: the plain algorithm of Lloyd [1]_. An image with one channel is
+        solved exactly: `n_init`, `max_iter`, `tol` and the words of `init` have no effect.
     max_iter : int, default 300
         The number of iterations after which a run stops even if it has not converged.
     tol : float, default 1e-4
@@ -167,12 +173,13 @@ def segment(
         The same seed gives the same result. None takes a new seed every time.
     summary : Summary, optional
         The result of `summarize` for this image. The image is then not read again for the
-        fit, unless more than 20 clusters need a larger sample. Do not give `rgb`,
-        `channel_axis` or `mask`: those of the summary are used. The labels are the same
+        fit, unless more than 20 clusters need a larger sample. `rgb`,
+        `channel_axis` and `mask` must be None: the values given to `summarize` are used. The
+        labels are the same
         as without a summary.
     progress : callable, optional
-        ``progress(done, total)``, called from this thread. An exception that it raises
-        cancels the work and is passed on.
+        ``progress(done, total)``, called from the calling thread. An exception that it
+        raises cancels the work and is passed on.
 
     Returns
     -------
@@ -240,7 +247,10 @@ def segment_with_options(
     summary: Summary | None = None,
     progress: Report | None = None,
 ) -> Segmentation:
-    """Cluster the colors of an image; see `segment`."""
+    """Cluster the colors of an image, as `segment` does, with options that are validated.
+
+    The dock, the command line and stacks pass their options as one object.
+    """
     stages = Progress(progress)
     with shared_pool():
         summary = summary_for(
@@ -263,11 +273,11 @@ def summarize(
     progress: Report | None = None,
     **options: Unpack[SummaryValues],
 ) -> Summary:
-    """Read an image, or several, once, to segment them several times.
+    """Read one or more images once, so that they can be segmented several times.
 
     If the distinct colors can be counted, `segment` may use any options afterwards.
-    Otherwise `method`, `normalize` and the options of the sample (`color_space`,
-    `coreset_size`, `random_state`) have to stay the same.
+    Otherwise some options have to stay the same: `method` and `normalize`, for dask
+    images also `color_space`, and for a coreset all options of this function.
 
     Parameters
     ----------
@@ -296,6 +306,7 @@ def summarize(
     check_names(SUMMARY_OPTIONS, options)
     return summarize_with_options(
         image,
+        # A single cluster is compatible with any size of the coreset.
         Options(n_clusters=1, **options),
         rgb=rgb,
         channel_axis=channel_axis,
@@ -313,7 +324,7 @@ def summarize_with_options(
     mask: Any = None,
     progress: Report | None = None,
 ) -> Summary:
-    """Read an image once, to segment it several times; see `summarize`."""
+    """Read one or more images once, as `summarize` does, with options that are validated."""
     stages = Progress(progress)
     summary = summary_for(
         image,
@@ -331,7 +342,7 @@ def summarize_with_options(
 def _segment_summary(summary: Summary, progress: Progress) -> Segmentation:
     """Segment all images of a summary; labels and recolored images are lists."""
     images, options = summary.images, summary.options
-    fit, tally = _fit(summary, progress)
+    fit, tally = _fit_and_tally(summary, progress)
     used = np.flatnonzero(tally.counts)
     used = used[sort_dark_to_bright(tally.means[used], images[0].rgb)]
     if len(used) < options.n_clusters:
@@ -342,6 +353,7 @@ def _segment_summary(summary: Summary, progress: Progress) -> Segmentation:
             stacklevel=4,
         )
     model = _make_model(summary, fit, tally, used)
+    # The ranks of centers without pixels are never read.
     ranks = np.empty(len(fit.centers), np.int64)
     ranks[used] = np.arange(len(used))
     painters = summary.painters(model.cluster_centers_, tally, ranks)
@@ -369,7 +381,7 @@ def _segment_summary(summary: Summary, progress: Progress) -> Segmentation:
     )
 
 
-def _fit(summary: Summary, progress: Progress) -> tuple[Fit, Tally]:
+def _fit_and_tally(summary: Summary, progress: Progress) -> tuple[Fit, Tally]:
     """Fit a summary, again if clusters stay empty, and count the pixels of each cluster."""
     options = summary.options
     fit = summary.fit(progress.stage(0.3, options.resolved_n_init))

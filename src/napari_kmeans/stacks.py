@@ -48,13 +48,14 @@ class StackModel:
     Attributes
     ----------
     models : tuple of KMeansModel or None
-        The models in the order of the slices; if a stack has several axes before the two
-        of a slice, the last of these axes runs fastest. A model is for a slice with its
+        The models in the order of the slices. If a stack has several axes before the two
+        of a slice, the slices are in C order. A model is for a slice with its
         channels last, and its clusters are in the order of their labels. None for a slice
         that is left out.
     names : tuple of (K + 1,) integer arrays
         For each model: 0, followed by the label of each of its clusters. A slice with
-        fewer colors has fewer clusters, and some labels are missing.
+        fewer colors has fewer clusters, and some labels are missing. For a slice that is
+        left out, 0 alone.
     shape : tuple of int
         The number of slices along each axis before the two of a slice.
     rgb : bool
@@ -98,7 +99,7 @@ class StackModel:
         image : array
             A stack with the axes and channels of the stack that was fitted. If it has
             another number of slices, as another level of a pyramid has, each slice is
-            painted with the model of the nearest slice.
+            painted with the model of the corresponding slice.
         mask, progress
             As for :meth:`KMeansModel.apply`.
 
@@ -142,7 +143,7 @@ class StackModel:
 
     def paint_slice(self, pixels: Pixels, position: Position, progress: Report) -> Painted:
         """Return the labels and the recolored pixels (..., C) of one slice of a stack."""
-        number = self._nearest(position, pixels.shape)
+        number = self._corresponding_model(position, pixels.shape)
         model, dtype = self.models[number], label_dtype(self.n_clusters)
         plane = _take_slice(pixels, position)
         if model is None:
@@ -151,7 +152,7 @@ class StackModel:
         labels = renumber_labels(labels, self.names[number].astype(dtype))
         return labels, _channels_last(plane, recolored)
 
-    def _nearest(self, position: Position, shape: tuple[int, ...]) -> int:
+    def _corresponding_model(self, position: Position, shape: tuple[int, ...]) -> int:
         """Return the index of the model for a slice of a stack with another number of slices."""
         place = [
             corresponding_slice(index, length, own)
@@ -177,12 +178,12 @@ class StackSegmentation:
     Attributes
     ----------
     labels : array of unsigned integers, of the stack's spatial shape
-        0 where a pixel is left out. A label stands for the same cluster in all slices.
+        0 where a pixel is left out. A label stands for matched clusters in all slices.
     recolored : array of the stack's shape and dtype
         Each pixel in the mean color of its cluster in its slice.
     model : StackModel
     table : pandas.DataFrame
-        The table of all slices together, with the columns of that of a Segmentation. Its
+        The table of all slices together, with the columns of `Segmentation.table`. Its
         `attrs` hold the sum of the inertias and the largest distortion of the slices.
     slice_table : pandas.DataFrame
         The rows of each slice, with the number of the slice in the column `slice`;
@@ -206,9 +207,11 @@ class StackSegmentation:
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
+        # Of a multiscale layer, the labels are a list of the levels.
+        labels = self.labels[0] if isinstance(self.labels, list) else self.labels
         return (
             f"StackSegmentation(n_clusters={self.model.n_clusters}, labels of shape "
-            f"{self.labels.shape}, inertia={self.model.inertia_:.6g})"
+            f"{labels.shape}, inertia={self.model.inertia_:.6g})"
         )
 
 
@@ -225,11 +228,12 @@ def segment_slices(
 ) -> StackSegmentation:
     """Cluster the colors of each slice of a stack by itself.
 
-    Use this for properties that change along the stack: bleaching, staining,
-    illumination. The slices are those of the last two spatial axes. Labels are numbered
-    from dark to bright in the first slice that has all clusters. From there, in both
-    directions, the clusters of each slice are matched with those of the slice before it:
-    the sum of the distances between matched centers is minimal [1]_.
+    Use this for stacks whose brightness or color changes from slice to slice, for example
+    by bleaching, staining or illumination. A slice is a plane of the last two spatial
+    axes. Labels are numbered from dark to bright in the first slice with the most
+    clusters. From there, in both directions, the clusters of each slice are matched with
+    the last center of each label: the sum of the distances between matched centers is
+    minimal [1]_.
 
     Parameters
     ----------
@@ -239,7 +243,7 @@ def segment_slices(
     n_clusters : int, default 8
         The number of clusters in each slice. A slice with fewer distinct colors has fewer
         clusters.
-    rgb, channel_axis, color_space, normalize, balance, method, coreset_size
+    rgb, channel_axis, color_space, normalize, balance, method, coreset_size,
     init, n_init, max_iter, tol, random_state
         As for :func:`segment`.
     mask : array of the image's spatial shape, optional
@@ -391,7 +395,7 @@ def _fit_slices(
         image, axis = _as_image(plane)
         try:
             # Drop the notices of single slices; `_check_fits` gives one for all of them.
-            with notices_to(len):
+            with notices_to(_ignore):
                 result = segment_with_options(
                     image,
                     options,
@@ -408,6 +412,10 @@ def _fit_slices(
     fits, painted = map(list, zip(*_over_slices(fit, pixels, step), strict=True))
     _check_fits(fits, pixels, options)
     return fits, painted
+
+
+def _ignore(_sentence: str) -> None:
+    """Drop a notice."""
 
 
 def _check_fits(fits: list[Fit | None], pixels: Pixels, options: Options) -> None:
@@ -436,12 +444,12 @@ def _match_clusters(centers: Sequence[Floats | None]) -> list[Labels]:
         for number in numbers:
             here = centers[number]
             if here is not None:
-                labels[number] = _nearest_labels(here, latest)
+                labels[number] = _match_labels(here, latest)
                 latest[labels[number] - 1] = here
     return labels
 
 
-def _nearest_labels(centers: Floats, latest: Floats) -> Labels:
+def _match_labels(centers: Floats, latest: Floats) -> Labels:
     """Return a label for each center (k, F), by the last center (K, F) of each label."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist

@@ -356,6 +356,19 @@ LARGEST_VALUES = {
 }
 
 
+@pytest.mark.parametrize("color_space", ["hsv", "lab"])
+@pytest.mark.parametrize("n_channels", [1, 2, 3])
+def test_color_spaces_of_channels_without_color_are_refused(color_space, n_channels):
+    values = segment(np.zeros((4, 4, 3), np.uint8), 1, rgb=True, color_space=color_space).model
+    entries = values.to_dict() | {
+        "rgb": False,
+        "palette": [[0.0] * n_channels],
+        "channel_axis": -1 if n_channels > 1 else None,
+    }
+    with pytest.raises(ValueError, match="color_space must be 'rgb' for channels other than"):
+        KMeansModel.from_dict(entries)
+
+
 @pytest.mark.parametrize("dtype", LARGEST_VALUES)
 def test_largest_values_are_clipped_to_the_range_of_the_dtype(dtype):
     table = [[-1e100], [0.0], [1e100]]

@@ -1,5 +1,6 @@
 """Tests of the panels below the form: creation, size, refresh, merging and live runs."""
 
+import dask.array as da
 import numpy as np
 import pytest
 from skimage import data
@@ -76,7 +77,7 @@ class TestMergeSimilar:
         for distance, share in ((12.0, 0.0), (12.0, 5.0), (30.0, 0.0)):
             panel.distance.value, panel.min_share.value = distance, share
             expected = merge_similar(unmerged, distance, share / 100)
-            labels, (recolored,) = coffee.result.labels, coffee.result.recolored
+            labels, recolored = coffee.result.labels, viewer.layers["coffee recolored"]
             np.testing.assert_array_equal(labels.data, expected.labels)
             np.testing.assert_array_equal(recolored.data, expected.recolored)
             assert list(labels.features["pixels"]) == list(expected.table["pixels"])
@@ -87,6 +88,26 @@ class TestMergeSimilar:
             "coffee recolored",
             "coffee labels",
         ]
+
+    @pytest.mark.parametrize("lazy", [False, True])
+    def test_slider_merges_all_levels(self, viewer, open_dock, finish, lazy):
+        image = data.coffee()
+        levels = [image, image[::2, ::2]]
+        if lazy:
+            levels = [da.from_array(level, (100, 100, 3)) for level in levels]
+        viewer.add_image(levels, multiscale=True, rgb=True, name="coffee")
+        dock = open_dock()
+        dock.n_clusters.value = 9
+        dock.run()
+        finish(dock)
+        panel = dock.folds["merge"].open()
+        panel.distance.value = 30
+        model = dock.result.outcome.model
+        assert model.n_clusters < 9
+        for shown, level in zip(dock.result.labels.data, levels, strict=True):
+            np.testing.assert_array_equal(np.asarray(shown), model.predict(np.asarray(level)))
+        panel.distance.value = 0
+        assert np.asarray(dock.result.labels.data[1]).max() == 9
 
     def test_distance_0_restores_labels_and_colors(self, coffee, panel):
         labels = coffee.result.labels.data.copy()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.background.summary_cache import SummaryCache
 
 AnySegmentation: TypeAlias = Segmentation | StackSegmentation
-"""The result of a run. If the source has levels, labels and recolored images are lists."""
+"""The result of a run. If the source is multiscale, labels and recolored images are lists."""
 
 _FIT_EFFORT = 4
 """The time to fit and paint a pixel, relative to the time to paint it. Measured roughly; it
@@ -48,7 +48,7 @@ only divides the progress bar."""
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The input of a run, unaffected by later changes of the layers.
+    """The input of a run. Later changes of the layers do not affect it, except painting in place.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Task:
         Raises
         ------
         ValueError
-            If the layers have no such level or slice, or the mask another shape.
+            If the layers have no such level or slice, or if the mask has another shape.
         """
         source = Source.of(layers[0]) if len(layers) == 1 else source_of_channels(layers)
         source = source.fitted_on(level, stack, options.method)

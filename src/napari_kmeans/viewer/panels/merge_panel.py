@@ -142,15 +142,15 @@ class MergePanel(Panel):
             text = "No clusters yet: run a clustering first."
         else:
             text = (
-                f"Merging needs one model of 2 to {MAX_CLUSTERS} clusters, and an image of one "
-                "resolution whose colors are not integers of more than 16 bits."
+                f"Merging needs one model of 2 to {MAX_CLUSTERS} clusters, and colors that are "
+                "not integers of more than 16 bits."
             )
         self.show_message(text)
 
 
 def _mergeable_segmentation(outcome: Any) -> Segmentation | None:
     """Return the outcome if its clusters can be merged, otherwise None."""
-    if not isinstance(outcome, Segmentation) or isinstance(outcome.labels, list):
+    if not isinstance(outcome, Segmentation):
         return None
     if not 2 <= outcome.model.n_clusters <= MAX_CLUSTERS:
         return None

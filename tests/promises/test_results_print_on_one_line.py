@@ -1,5 +1,7 @@
 """Results and models print as one line, which fits a notebook however large they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ def results():
         "merged": merge_clusters(whole, [0, 0, 1]).model,
         "several": several,
         "slices": slices,
+        "slices of levels": replace(slices, labels=[slices.labels, slices.labels[:, ::2, ::2]]),
         "stack model": slices.model,
         "summary": summarize(IMAGE, rgb=True),
     }
