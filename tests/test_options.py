@@ -138,5 +138,7 @@ def test_functions_of_a_summary_list_its_options(function):
 def test_unknown_option_is_refused(function):
     image = np.zeros((2, 4, 4))
     given = Image(image) if function is segment_layer else image
-    with pytest.raises(TypeError, match=r"options must be among .* got 'colour_space': leave it out"):
+    with pytest.raises(
+        TypeError, match=r"options must be among .* got 'colour_space': leave it out"
+    ):
         function(given, 2, colour_space="lab")

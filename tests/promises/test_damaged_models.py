@@ -330,7 +330,7 @@ def test_file_that_cannot_be_opened_raises_the_error_of_the_system(kind, tmp_pat
     [
         ({"cluster_centers": [[1]] * 65536}, r"65535 rows and columns, got \(65536, 1\)"),
         ({"palette": [[1] * 65536]}, r"65535 rows and columns, got \(1, 65536\)"),
-        ({"center_labels": [1] * 60_000, "palette": [[1] * 60_000]}, "must fit 60000 channels"),
+        ({"center_labels": [1] * 60_000, "palette": [[1] * 60_000]}, "must belong together"),
         ({"center_labels": [1] * 10**5}, "center_labels must hold each label from 1 to 3 for 4"),
     ],
 )

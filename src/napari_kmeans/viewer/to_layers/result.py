@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari.layers import Labels
+from napari.layers import Image, Labels
 
 from napari_kmeans.viewer.to_layers.label_colors import layer_table
 
@@ -46,3 +46,8 @@ class Result:
             if {"index", "percent", "color"} <= set(features):
                 return features
         return layer_table(self.outcome, self.task.source)
+
+    @property
+    def recolored(self) -> list[Image]:
+        """The recolored layer, or the layer of each recolored channel."""
+        return [layer for layer in self.layers if isinstance(layer, Image)]
