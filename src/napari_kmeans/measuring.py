@@ -24,7 +24,7 @@ COLOR_COLUMN = "color"
 """The last column of a table of clusters."""
 
 MEAN_PREFIX = "mean "
-"""The name of the column of a channel's means is this prefix and the channel's name."""
+"""A column of channel means has this prefix, followed by the name of the channel."""
 
 
 def cluster_table(model: KMeansModel, counts: NDArray[np.int64] | None = None) -> pd.DataFrame:
@@ -110,7 +110,7 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
 def weighted_means(values: Floats, weights: NDArray[Any], groups: NDArray[np.int64]) -> Floats:
     """Return the weighted mean (G, C) of the rows (n, C) of each group 0…G-1.
 
-    Rows of a group whose weights are all 0 count the same.
+    If all weights of a group are 0, its rows get equal weights.
     """
     weights = np.where(np.bincount(groups, weights)[groups] > 0, weights, 1.0)
     sums = [np.bincount(groups, weights * column) for column in values.T]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Groups: TypeAlias = NDArray[np.int64]
 
 _MAX_COLORS = 2048
-"""The tree compares every color with every other: 2048 of them take 32 MB."""
+"""The tree compares every color with every other: a matrix of 32 MiB for 2048 colors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class MergeTree:
         The two groups that merge in each step. 0 to K - 1 are the single clusters,
         K + i is the group that step i made.
     heights : (K - 1,) float64 array
-        The distance of the two groups of each step, in ascending order.
+        The distance of the two groups of each step, at least that of the step before.
     """
 
     pairs: NDArray[np.int64]
@@ -63,7 +63,7 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
         The display colors of the clusters; an array holds red, green and blue from
         0 to 1.
     shares : (K,) array
-        The number of pixels of each cluster, or their percentage. Positive.
+        The number of pixels of each cluster, or their percentage. All are positive.
 
     Returns
     -------
@@ -75,17 +75,18 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
     Raises
     ------
     ValueError
-        If there are more than 2048 colors, if the number of shares differs from the
-        number of colors, or if the model is of RGB in integers of more than 16 bits.
+        If there are more than 2048 colors, if the shares are not one positive number for
+        each color, or if the model is of RGB in integers of more than 16 bits.
 
     Notes
     -----
     In each step the two nearest groups merge. The distance of two groups is the
     distance of their mean colors, weighted by share (centroid linkage). The mean
-    color is the display color of the merged cluster. So a large share draws the mean
-    to itself, but does not make two colors more similar.
+    color is the display color of the merged cluster. A large cluster moves the mean
+    toward its color. The distance itself does not depend on the shares.
     The mean of a new group may lie nearer to a third group than its two members did.
-    The height of such a step is raised to the height of the step before it. So a cut
+    The next step then has a smaller distance, and its height is raised to that of the
+    step before. So a cut
     at a smaller distance never merges clusters that a cut at a larger one separates.
 
     References
@@ -112,7 +113,7 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
 
 
 def can_compare_colors(model: KMeansModel) -> bool:
-    """Return whether the colors of a model can be converted to CIELAB; see `has_known_white`."""
+    """Return whether the colors of a model can be compared; see `has_known_white`."""
     return not model.rgb or has_known_white(model.dtype)
 
 
@@ -186,7 +187,7 @@ class _Nodes:
         if isinstance(colors, KMeansModel) and not can_compare_colors(colors):
             raise ValueError(
                 "colors must be of a model whose dtype states what full brightness is, got one of "
-                f"{colors.dtype}: segment the image in the dtype that its values mean, such as "
+                f"{colors.dtype}: segment the image in the unsigned dtype of its range, such as "
                 "np.uint8 for 0 to 255 or np.uint16 for 0 to 65535."
             )
         if rows.ndim != 2 or rows.shape[1] != 3 or not 1 <= len(rows) <= _MAX_COLORS:
@@ -197,7 +198,7 @@ class _Nodes:
         if weights.shape != rows.shape[:1] or not (weights > 0).all():
             raise ValueError(
                 f"shares must be {len(rows)} positive numbers, one for each color, got "
-                f"{quote_value(shares)}: pass the pixels of each cluster."
+                f"{quote_value(shares)}: pass the number of pixels of each cluster."
             )
         return cls(rows, weights, rgb)
 
@@ -253,7 +254,7 @@ def merge_similar(
         The result of `segment`. It is not changed.
     distance : float, default 0
         The largest distance of two colors that merge, in CIEDE2000 for RGB. A
-        distance of 2 is just visible side by side; black and white are 100 apart.
+        difference of 2 is just visible between adjacent areas; black and white are 100 apart.
         See `merge_tree`.
     min_share : float, default 0
         A cluster with a smaller fraction of the pixels merges with the cluster of

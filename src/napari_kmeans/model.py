@@ -51,7 +51,7 @@ class KMeansModel:
         The sum of the squared distances of all pixels to their nearest center, in
         squared units of the clustering space.
     n_iter_ : int
-        The number of iterations of the last run of the fit.
+        The number of iterations of the last run of Lloyd's algorithm.
     color_space : {"rgb", "hsv", "lab"}
         The space in which colors are compared.
     rgb : bool
@@ -120,7 +120,7 @@ class KMeansModel:
 
     @property
     def options(self) -> Options:
-        """The options of the fit as far as the model states them."""
+        """The options of the fit, with defaults for all options that a model does not store."""
         return Options(
             n_clusters=self.n_clusters, color_space=self.color_space, normalize=self.normalize
         )
@@ -176,7 +176,7 @@ class KMeansModel:
         Parameters
         ----------
         image : array
-            As for `predict`. The dtype may be another one, the units may not: for a
+            As for `predict`. The dtype may differ, but the units must be the same: for a
             model of uint8, the values of a float image have to be 0…255 too.
         mask, progress
             As for `predict`.
@@ -336,7 +336,7 @@ class KMeansModel:
     def load(cls, path: str | os.PathLike[str]) -> KMeansModel:
         """Read a model from a JSON file.
 
-        Every value is checked, and nothing is executed. The file has at most 64 MiB,
+        Every value is checked, and nothing is executed. The file must have at most 64 MiB,
         and the model at most 65,535 clusters and 65,535 channels.
 
         Raises

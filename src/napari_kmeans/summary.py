@@ -1,6 +1,7 @@
-"""Summaries of the pixels of an image: the points that a fit uses in place of all pixels.
+"""Summaries: the points of an image that are fitted, and the count of its pixels afterwards.
 
-A summary also counts, after the fit, the pixels of each cluster.
+Each kind of image has its own summary: distinct colors, a sample, all pixels in memory, or
+all pixels read again in each iteration.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ if TYPE_CHECKING:
 
 
 _MAX_SAMPLE = 20_000
-"""The number of pixels in `Summary.color_sample`: enough for a scatter plot."""
+"""The maximum number of pixels in `color_sample` of `EveryPixel`: enough for a scatter plot."""
 
 
 class EmptyImageError(ValueError):
-    """All pixels of an image are left out."""
+    """All pixels of all images are left out."""
 
     def __init__(self, n_pixels: int) -> None:
         super().__init__(
@@ -78,14 +79,14 @@ class Colors(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Summary(ABC):
-    """The colors of one or more images, in the form in which the options fit them.
+    """The colors of one or more images, prepared for a fit with the options.
 
     Attributes
     ----------
     images : tuple of Pixels
     options : Options
     seed : int
-        The seed of all random draws.
+        The seed of all random draws: `random_state`, or a random number if it is None.
     space : ColorSpace
         The clustering space.
     """
@@ -96,7 +97,7 @@ class Summary(ABC):
     space: ColorSpace
 
     fixed_options: ClassVar[tuple[str, ...]] = SUMMARY_OPTIONS
-    """The options that cannot change without reading the image again."""
+    """The options that have to stay the same."""
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -105,7 +106,7 @@ class Summary(ABC):
 
     @property
     def coreset(self) -> Coreset | None:
-        """The sample that is fitted; None if all pixels are."""
+        """The sample that is fitted; None if all pixels are fitted."""
         return None
 
     @property
@@ -152,12 +153,12 @@ class Summary(ABC):
 
     @property
     def start(self) -> Floats | None:
-        """The start colors (K, F) in the clustering space; None if they are to be drawn."""
+        """The start centers (K, F) in the clustering space; None if they are to be drawn."""
         init = self.options.init
         return None if isinstance(init, str) else self.space.convert(init)
 
     def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return the number, the sum and the cost of all pixels of each cluster."""
+        """Return the counts and sums of the pixels of each cluster, and their total cost."""
         return tally_pixels(self.images, fit.centers, self.space, step)
 
     def refill(self, fit: Fit, tally: Tally, step: Step) -> Fit | None:
@@ -172,13 +173,14 @@ class Summary(ABC):
             return None
         if len(colors) <= n_clusters:
             # Without an iteration each color is its own center exactly. An iteration
-            # would replace it by a rounded mean, to which a neighboring color is as near.
-            return self.fit_from(np.asarray(colors, np.float64), colors, 0, step)
+            # would replace it by a rounded mean, which may be equally near to a neighboring
+            # color.
+            return self.fit_from(np.asarray(colors, np.float64), colors, max_iter=0, step=step)
         start = add_farthest(centers, colors, n_clusters)
-        return self.fit_from(start, colors, self.options.max_iter, step)
+        return self.fit_from(start, colors, max_iter=self.options.max_iter, step=step)
 
     def find_colors(self, limit: int, step: Step) -> NDArray[Any]:
-        """Return distinct colors (m, F) in the clustering space: all, or at least `limit`."""
+        """Return distinct colors (m, F) in the clustering space: all, or the first `limit`."""
         return self.space.convert(find_colors(self.images, limit, step))
 
     def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
@@ -187,31 +189,34 @@ class Summary(ABC):
         return lloyd(data, start, max_iter=max_iter, tol=self.options.tol, step=step)
 
     def _points_with(self, colors: Floats) -> GroupedPoints:
-        """Return the points that count, including some colors of the image (m, F)."""
+        """Return the last level, which includes the colors (m, F); a sample adds them."""
         return self.levels[-1]
 
     def distortion(self, fit: Fit, tally: Tally) -> float:
-        """Return the ratio, at least 1, of the costs on the coreset and on all pixels."""
+        """Return the larger of the costs on the coreset and on all pixels over the smaller."""
         if self.coreset is None or tally.cost == fit.inertia:
             return 1.0
         coreset_cost = fit.inertia
         if self.options.balance:
             points = self.levels[-1]
+            # The cost of the fit has the weights of `balance`; this one counts pixels.
             coreset_cost = float(points.weights @ find_nearest(points.points, fit.centers)[1])
         low, high = sorted([tally.cost, coreset_cost + self._cost_within_points()])
         return high / low if low > 0 else float("inf")
 
     def _cost_within_points(self) -> float:
-        """Return the cost of all pixels that the coreset leaves out, for any centers."""
+        """Return the cost within the points of the coreset, which is the same for all centers."""
         return 0.0
 
     def with_options(self, options: Options) -> Summary:
         """Return the summary of the same image for other options.
 
+        The image is read again only if a larger sample is needed.
+
         Raises
         ------
         ValueError
-            If the image would have to be read again; see `fixed_options`.
+            If one of `fixed_options` is different.
         """
         for name in self.fixed_options:
             value, own = getattr(options, name), getattr(self.options, name)
@@ -236,7 +241,7 @@ class Summary(ABC):
         tally : Tally
             The pixels of each center of the fit.
         ranks : int64 array
-            For each center of the fit, its index in `centers`.
+            For each center of the fit that has pixels, its index in `centers`.
         """
         # Keep the order of the fit: a pixel at the same distance from two centers then
         # gets the label under which it was counted.
@@ -261,7 +266,7 @@ class CountedColors(Summary):
 
     @cached_property
     def colors(self) -> GroupedPoints:
-        """The distinct colors in the clustering space, grouped in cells of color space."""
+        """The distinct colors in the clustering space, grouped by the cells of the histogram."""
         histogram = self.histogram
         if self.space.is_plain:
             return self.channels
@@ -270,13 +275,13 @@ class CountedColors(Summary):
 
     @cached_property
     def channels(self) -> GroupedPoints:
-        """The distinct colors in channel units, grouped in cells of color space."""
+        """The distinct colors in channel units, grouped by the cells of the histogram."""
         histogram = self.histogram
         return GroupedPoints(histogram.points, histogram.weights, histogram.starts)
 
     @cached_property
     def cells(self) -> Coreset:
-        """Cells of color space: the number asked for, or more if they are there already."""
+        """Cells of color space: the number asked for, or those of the histogram if more."""
         size = self.options.resolved_coreset_size
         finer = self.options.coreset_size == AUTO and len(self.channels.totals) >= size
         return take_cells(
@@ -297,8 +302,9 @@ class CountedColors(Summary):
     def levels(self) -> list[GroupedPoints]:
         """The cells, and for method "full" all colors after them.
 
-        So "full" continues the fit of the coreset, and its cost is never higher. Where
-        every cell has one color, both methods fit the same points.
+        So the restarts of "full" continue the fit of the coreset, and its cost is never
+        higher. Only all colors are fitted if every cell has one color, or if "full" has a
+        single start or one channel.
         """
         is_full = self.options.method == "full"
         if is_full and not self.compares_starts(self.colors):
@@ -334,7 +340,7 @@ class CountedColors(Summary):
         return self.colors
 
     def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return the number, the sum and the cost of each cluster, from the distinct colors."""
+        """Return the counts, the sums and the cost, from the distinct colors."""
         histogram = self.histogram
         if self.levels[-1] is self.colors and not self.options.balance:
             labels, cost = fit.labels, fit.inertia
@@ -381,8 +387,8 @@ class SampledPixels(Summary):
         other = replace(self, options=options)
         if options.resolved_coreset_size == self.options.resolved_coreset_size:
             return other
-        # More clusters than the default sample is for need a larger sample. Read the
-        # images again, so that the result is the same as without a summary.
+        # A larger number of clusters may need a larger sample: read the images again. The
+        # result is then the same as without a summary.
         return replace(
             other, drawn=draw_many(self.images, _sampling(options, self.seed, self.space))
         )
@@ -458,7 +464,7 @@ class StreamedPixels(Summary):
         return replace(self, options=options, seed=_seed_of(options))
 
     def tally(self, fit: Fit, step: Step) -> Tally:
-        """Return the number, the sum and the cost of each cluster, from the last iteration."""
+        """Return the counts, the sums and the cost, from the last iteration."""
         assert isinstance(fit, StreamedFit)
         return fit.tally
 
@@ -483,10 +489,10 @@ def summary_for(
     """
     if summary is None:
         images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-        _check_together(images[0], options)
+        _check_options_for_image(images[0], options)
         return summarize_pixels(images, options, progress)
     _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-    _check_together(summary.images[0], options)
+    _check_options_for_image(summary.images[0], options)
     return summary.with_options(options)
 
 
@@ -539,9 +545,9 @@ def _sampling(options: Options, seed: int, space: ColorSpace) -> Sampling:
     """Return the parameters of the sample of the pixels."""
     size = options.resolved_coreset_size
     if options.method == "full":
-        # The sample serves to compare starts. A fit of pixels in memory would skip a
-        # smaller one, and a fit of lazy pixels would use it, with another result. The
-        # factor 2 allows for pixels that are drawn twice, which count once.
+        # A sample with too few points for the restarts would be skipped for pixels in
+        # memory, but used for lazy pixels: the results would differ. The factor 2 allows
+        # for pixels that are drawn twice.
         size = max(size, 2 * restart_size(options.n_clusters))
     return Sampling(options.n_clusters, size, space, seed)
 
@@ -558,7 +564,7 @@ def _check_not_empty(n_kept: int, images: tuple[Pixels, ...]) -> None:
 
 
 def _check_summary(summary: Summary, image: Any, **arguments: Any) -> None:
-    """Check that a summary is of this image, and that no argument contradicts it."""
+    """Check that a summary is of images of these shapes, and that no argument contradicts it."""
     if not isinstance(summary, Summary):
         raise TypeError(
             f"summary must be the result of summarize, or None, got {quote_value(summary)}: "
@@ -584,17 +590,17 @@ def _join_shapes(shapes: list[tuple[int, ...]]) -> str:
     return " and ".join(map(str, shapes))
 
 
-def _check_together(pixels: Pixels, options: Options) -> None:
+def _check_options_for_image(pixels: Pixels, options: Options) -> None:
     """Check the options that depend on the image."""
     if options.color_space != "rgb" and not pixels.rgb:
         raise ValueError(
-            f"color_space must be 'rgb' for an image without color, got {options.color_space!r}: "
+            f"color_space must be 'rgb' for an image that is not RGB, got {options.color_space!r}: "
             "use 'rgb', which compares any channels, or pass rgb=True."
         )
     if options.color_space == "lab" and not has_known_white(pixels.dtype):
         raise ValueError(
             "color_space must be 'rgb' or 'hsv' for integers of more than 16 bits, got 'lab' for "
-            f"{pixels.dtype}: convert the image to the dtype that its values mean, such as "
+            f"{pixels.dtype}: convert the image to the unsigned dtype of its range, such as "
             "np.uint8 for 0 to 255 or np.uint16 for 0 to 65535."
         )
     if not isinstance(options.init, str) and options.init.shape[1] != pixels.n_channels:
