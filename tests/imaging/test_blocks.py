@@ -104,7 +104,7 @@ def test_dask_chunks_become_blocks_with_all_channels():
         ([[1, 2], [3]], {}, ValueError, "image must be an array, got [[1, 2], [3]]"),
         (zarr.group(), {}, TypeError, "image must be an array, got <Group"),
         (np.zeros(2), {"mask": [[1, 2], [3]]}, ValueError, "mask must be an array"),
-        (np.zeros(2), {"mask": ["yes", "no"]}, TypeError, "mask must be boolean or of numbers"),
+        (np.zeros(2), {"mask": ["yes", "no"]}, TypeError, "mask must be an array, got 'yes'"),
         (np.zeros((5, 6)), {"mask": np.ones((6, 5))}, ValueError, "(6, 5)"),
         (np.zeros((40, 50, 3)), {"mask": np.ones((40, 50, 3))}, ValueError, "(40, 50)"),
     ],
