@@ -1,9 +1,10 @@
 """The kinds of values: checked where they are given, and parsed from text."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from napari_kmeans.checks import Choice, RealNumber, WholeNumber
+from napari_kmeans.checks import Choice, RealNumber, WholeNumber, quote_value
 
 SIZE = WholeNumber(1, 9, ("auto", None))
 
@@ -46,3 +47,11 @@ def test_text_is_parsed():
 def test_a_choice_lists_its_words():
     with pytest.raises(ValueError, match="method must be 'a' or 'b', got 'c'"):
         Choice(("a", "b")).check("method", "c")
+
+
+def test_words_of_a_number_are_parsed_in_any_case():
+    assert [SIZE.parse(text) for text in ("AUTO", "None")] == ["auto", None]
+
+
+def test_a_table_without_a_dtype_is_quoted():
+    assert quote_value(pd.DataFrame({"a": [1]})).startswith("a")

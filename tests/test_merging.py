@@ -282,3 +282,18 @@ def test_clusters_of_several_images_are_merged_in_each_image(quadrants, lazy):
     counts = sum(np.bincount(np.asarray(labels).ravel(), minlength=4) for labels in merged.labels)
     assert merged.table["pixels"].tolist() == counts[1:].tolist()
     assert merge_similar(before, distance=100).model.n_clusters == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_share": 2}, "min_share must be a number from 0.0 to 1.0, got 2"),
+        ({"min_share": None}, "min_share must be a number .* got None"),
+        ({"distance": -3}, "distance must be a number from 0.0 to 1e[+]100, got -3"),
+        ({"distance": float("nan")}, "distance must be a number .* got nan"),
+        ({"distance": "abc"}, "distance must be a number .* got 'abc'"),
+    ],
+)
+def test_distance_and_share_out_of_bounds_are_refused(options, message, quadrants):
+    with pytest.raises((TypeError, ValueError), match=message):
+        merge_similar(segment(quadrants, 4, rgb=True), **options)

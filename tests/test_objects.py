@@ -110,3 +110,22 @@ def test_dask_labels_and_other_values_than_integers_are_refused():
 def test_arguments_out_of_bounds_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         split_objects(np.eye(3, dtype=int), **options)
+
+
+@pytest.mark.parametrize("connectivity", [1, 4])
+def test_four_dimensional_objects_equal_those_of_their_three_dimensions(connectivity):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (4, 7, 8, 9))
+    # Nothing touches across the first axis, so every volume is split by itself.
+    spaced = np.zeros((7, 7, 8, 9), labels.dtype)
+    spaced[::2] = labels
+    objects = split_objects(spaced, connectivity=connectivity)
+    n_objects = 0
+    for volume, given in zip(objects.labels[::2], labels, strict=True):
+        expected = split_objects(given, connectivity=min(connectivity, 3))
+        np.testing.assert_array_equal(
+            volume, np.where(expected.labels, expected.labels.astype(int) + n_objects, 0)
+        )
+        n_objects += len(expected.table)
+    assert len(objects.table) == n_objects
+    assert split_objects(np.full((2, 2, 2, 2), 5)).table["pixels"].tolist() == [16]

@@ -125,3 +125,8 @@ def test_dask_images_of_too_many_colors_get_the_suggestion_of_numpy(channels, me
     pd.testing.assert_frame_equal(result.scores, expected.scores)
     assert result.n_clusters == expected.n_clusters
     assert channels == 1 or result.n_clusters == 5
+
+
+def test_coreset_smaller_than_the_default_number_of_clusters_is_enough():
+    image = make_noisy_colors(3, seed=0)
+    assert suggest_n_clusters(image, [2, 3], rgb=True, coreset_size=5).n_clusters in (2, 3)

@@ -27,7 +27,7 @@ _REPR.maxstring = _REPR.maxother = _MAX_CHARACTERS
 
 def quote_value(value: Any) -> str:
     """Return a value as text for a message: on one line, and shortened if it is long."""
-    if getattr(value, "shape", ()):
+    if getattr(value, "shape", ()) and hasattr(value, "dtype"):
         return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, int) and value.bit_length() > 4 * _MAX_CHARACTERS:
         # The text would be cut, and Python refuses to convert integers of more than 4300 digits.
@@ -82,9 +82,9 @@ class WholeNumber:
         return int(_check_number(self, Integral, name, value))
 
     def parse(self, text: str) -> Any:
-        """Return the value that a user wrote as text, "none" for None; bounds are not checked."""
+        """Return the value that a user wrote as text; bounds are not checked."""
         for other in self.others:
-            if text == str(other).lower():
+            if text.lower() == str(other).lower():
                 return other
         return int(text)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_kmeans.checks import quote_value
+from napari_kmeans.checks import LARGEST, RealNumber, quote_value
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import has_known_white, rgb_to_lab, sort_dark_to_bright, to_hex
 from napari_kmeans.imaging.painting import (
@@ -267,8 +267,11 @@ def merge_similar(
 
     Raises
     ------
+    TypeError
+        If `segmentation` is not the result of `segment`.
     ValueError
-        If there are more than 2048 clusters, or if the model is of RGB in integers of
+        If `distance` or `min_share` is out of bounds, if there are more than 2048
+        clusters, or if the model is of RGB in integers of
         more than 16 bits.
 
     Examples
@@ -277,6 +280,8 @@ def merge_similar(
     >>> merged = merge_similar(segment(data.coffee(), 32), distance=10, min_share=0.01)
     """
     _check_segmentation(segmentation)
+    distance = RealNumber(0.0, LARGEST).check("distance", distance)
+    min_share = RealNumber(0.0, 1.0).check("min_share", min_share)
     model, pixels = segmentation.model, segmentation.table["pixels"]
     groups = cut_tree(merge_tree(model, pixels), distance)
     return merge_clusters(segmentation, merge_small(model, pixels, min_share, groups))

@@ -86,9 +86,7 @@ def split_objects(
     _check_whole_number("min_size", min_size, None)
     if connectivity is not None:
         _check_whole_number("connectivity", connectivity, array.ndim)
-    from skimage.measure import label
-
-    components = np.asarray(label(array, background=0, connectivity=connectivity))
+    components = _find_components(array, connectivity or array.ndim)
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
     large = np.flatnonzero(sizes >= min_size)
@@ -96,6 +94,30 @@ def split_objects(
     new_labels[large] = np.arange(1, len(large) + 1)
     objects = new_labels[components]
     return Objects(objects, _make_table(objects, array, sizes[large], spacing))
+
+
+def _find_components(labels: NDArray[Any], connectivity: int) -> NDArray[Any]:
+    """Return the connected components, numbered in the order of their first pixels."""
+    from skimage.measure import label
+
+    if labels.ndim <= 3:
+        return np.asarray(label(labels, background=0, connectivity=connectivity))
+    # scikit-image stops at three dimensions. scipy only knows a foreground, so that each
+    # cluster is split by itself.
+    from scipy.ndimage import generate_binary_structure
+    from scipy.ndimage import label as label_foreground
+
+    structure = generate_binary_structure(labels.ndim, connectivity)
+    components, n_components = np.zeros(labels.shape, np.int64), 0
+    for cluster in np.setdiff1d(np.unique(labels), 0):
+        found, n_found = label_foreground(labels == cluster, structure)
+        components += np.where(found, found + n_components, 0)
+        n_components += n_found
+    _, first, inverse = np.unique(components, return_index=True, return_inverse=True)
+    # The background comes first, or is missing.
+    order = np.argsort(np.argsort(np.where(components.ravel()[first] == 0, -1, first)))
+    numbers = order + int((components != 0).all())
+    return np.asarray(numbers[inverse].reshape(labels.shape))
 
 
 def _make_table(

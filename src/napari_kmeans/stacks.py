@@ -421,7 +421,7 @@ def _ignore(_sentence: str) -> None:
 def _check_fits(fits: list[Fit | None], pixels: Pixels, options: Options) -> None:
     counts = [fit[0].n_clusters for fit in fits if fit]
     if not counts:
-        raise EmptyImageError(pixels.n_pixels)
+        raise EmptyImageError.of(pixels.n_pixels)
     fewer = sum(count < options.n_clusters for count in counts)
     if fewer:
         notice(

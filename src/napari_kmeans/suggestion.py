@@ -114,7 +114,7 @@ def suggest_n_clusters(
     with shared_pool():
         summary = summary_for(
             image,
-            Options(**options),
+            Options(n_clusters=1, **options).for_summary(),
             summary,
             report,
             rgb=rgb,

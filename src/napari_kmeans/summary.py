@@ -63,8 +63,10 @@ _MAX_SAMPLE = 20_000
 class EmptyImageError(ValueError):
     """All pixels of all images are left out."""
 
-    def __init__(self, n_pixels: int) -> None:
-        super().__init__(
+    @classmethod
+    def of(cls, n_pixels: int) -> EmptyImageError:
+        """Return the error for images with this number of pixels."""
+        return cls(
             f"image must have a pixel to cluster, got all {n_pixels} left out: "
             "check the mask, the alpha channel and NaN or infinite values."
         )
@@ -560,7 +562,7 @@ def _seed_of(options: Options) -> int:
 
 def _check_not_empty(n_kept: int, images: tuple[Pixels, ...]) -> None:
     if not n_kept:
-        raise EmptyImageError(sum(pixels.n_pixels for pixels in images))
+        raise EmptyImageError.of(sum(pixels.n_pixels for pixels in images))
 
 
 def _check_summary(summary: Summary, image: Any, **arguments: Any) -> None:

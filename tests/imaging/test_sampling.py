@@ -1,8 +1,11 @@
+import pickle
+
 import dask.array as da
 import numpy as np
 import pytest
 from skimage import data
 
+from napari_kmeans import segment
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.imaging import blocks as blocks_module
 from napari_kmeans.imaging.blocks import open_pixels
@@ -129,3 +132,14 @@ def test_distinct_colors_equal_those_of_numpy(dtype, limit):
 def test_zero_and_negative_zero_are_one_color():
     image = np.where(np.random.default_rng(0).random((9, 9)) > 0.5, 0.0, -0.0)
     assert find_colors([open_pixels(image)], 5).tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_segmentation_can_be_pickled_with_its_coreset(dtype):
+    image = (data.coffee()[::4, ::4] + np.random.default_rng(0).random((100, 150, 3))).astype(dtype)
+    result = segment(image, 3, rgb=True)
+    copy = pickle.loads(pickle.dumps(result))
+    np.testing.assert_array_equal(copy.labels, result.labels)
+    np.testing.assert_array_equal(copy.coreset.points, result.coreset.points)
+    np.testing.assert_array_equal(copy.coreset.positions, result.coreset.positions)
+    np.testing.assert_array_equal(copy.coreset.images, result.coreset.images)

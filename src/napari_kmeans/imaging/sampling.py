@@ -67,6 +67,10 @@ class Coreset:
     weights: Floats
     locate: Callable[[Step], tuple[Positions, NDArray[np.int64]]] = field(repr=False)
 
+    def __reduce__(self) -> Any:
+        """Find the positions before pickling: `locate` may be a local function."""
+        return type(self), (self.points, self.weights, partial(_known_positions, self._located))
+
     @property
     def positions(self) -> Positions:
         """The index (m, ndim) of one pixel of each point."""
@@ -108,6 +112,13 @@ def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> ND
         step(0)
 
     return map_reduce(images, _ColorsLeaf(limit), partial(_merge_colors, limit=limit), poll)
+
+
+def _known_positions(
+    located: tuple[Positions, NDArray[np.int64]], _step: Step
+) -> tuple[Positions, NDArray[np.int64]]:
+    """Return positions that were found before, in place of `Coreset.locate`."""
+    return located
 
 
 @dataclass(frozen=True)

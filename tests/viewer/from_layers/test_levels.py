@@ -134,10 +134,10 @@ def test_run_without_a_level_fits_the_default_level(pyramid, monkeypatch):
     assert record_in(segment_layer(layer, 4, method="full")[0])["level"] == 0
 
 
-@pytest.mark.parametrize("level", [3, -1, 0.5, "2"])
+@pytest.mark.parametrize("level", [3, -1, 0.5, 1.0, True, "2"])
 def test_missing_level_is_refused(pyramid, level):
     layer = Image(pyramid, multiscale=True, rgb=True)
-    with pytest.raises(ValueError, match="level must be from 0, the finest, to 2, got"):
+    with pytest.raises((TypeError, ValueError), match="level must be a whole number from 0 to 2, got"):
         segment_layer(layer, 4, level=level)
 
 

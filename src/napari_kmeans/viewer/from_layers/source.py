@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from napari_kmeans.checks import WholeNumber, quote_value
 from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.imaging.slices import corresponding_slice
 
@@ -136,11 +137,7 @@ class Source:
         stack = complete_stack(stack, self.shape)
         if level is None:
             level = default_level([self.shape_of(n) for n in range(self.n_levels)], stack, method)
-        if level not in range(self.n_levels):
-            raise ValueError(
-                f"level must be from 0, the finest, to {self.n_levels - 1}, got {level!r}: "
-                "choose one that the layer has."
-            )
+        level = WholeNumber(0, self.n_levels - 1).check("level", level)
         return replace(self, level=level, stack=stack)
 
     @property
@@ -259,7 +256,7 @@ def complete_stack(stack: Any, shape: tuple[int, ...]) -> Stack:
     if not fits or None not in index:
         raise ValueError(
             f"stack must be 'whole', 'each' or the index of a slice in the shape {shape}, got "
-            f"{stack!r}: give whole numbers from 0, with None for the axes of the slice."
+            f"{quote_value(stack)}: give whole numbers from 0, with None for the axes of the slice."
         )
     return tuple(None if item is None else int(item) for item in index)
 
