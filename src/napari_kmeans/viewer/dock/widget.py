@@ -31,7 +31,7 @@ from napari_kmeans.viewer.panels.merge_panel import MergePanel
 from napari_kmeans.viewer.panels.number_panel import NumberPanel
 from napari_kmeans.viewer.panels.objects_panel import ObjectsPanel
 from napari_kmeans.viewer.panels.panel import Fold, Panel
-from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.provenance import has_record
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.result import Result
@@ -165,7 +165,7 @@ class KMeansWidget(Fields):
         self._marks_watcher.watch(None)
 
     def reset_choices(self, *_: Any) -> None:
-        """Offer the current layers. The chosen layer stays chosen, also under a new name."""
+        """Offer the current layers. The chosen layer stays chosen, even if it was renamed."""
         for combo_box in (self.image, self.mask):
             offer_choices(combo_box)
         for fold in self.folds.values():
@@ -173,9 +173,9 @@ class KMeansWidget(Fields):
         self._update_fields()
 
     def _watch_edits(self, *_: Any) -> None:
-        """Watch the labels of results, and duplicates of these layers, for edits by hand."""
+        """Watch the Labels layers of results, and duplicates of them, for edits by hand."""
         for layer in self.viewer.layers:
-            if isinstance(layer, Labels) and METADATA_KEY in layer.metadata:
+            if isinstance(layer, Labels) and has_record(layer):
                 watch_edits(layer)
 
     def _follow_selection(self, *_: Any) -> None:
@@ -224,7 +224,7 @@ class KMeansWidget(Fields):
         return self.together.value and self._can_combine_layers()
 
     def _set_normalize(self, together: bool) -> None:
-        """Set the default: scale channels of several layers, so that all have the same weight."""
+        """Scale the channels of several layers by default, so that all have the same weight."""
         self.normalize.value = "percentile" if together else Options.normalize
 
     def _update_fields(self, *_: Any) -> None:
