@@ -137,7 +137,8 @@ def test_run_without_a_level_fits_the_default_level(pyramid, monkeypatch):
 @pytest.mark.parametrize("level", [3, -1, 0.5, 1.0, True, "2"])
 def test_missing_level_is_refused(pyramid, level):
     layer = Image(pyramid, multiscale=True, rgb=True)
-    with pytest.raises((TypeError, ValueError), match="level must be a whole number from 0 to 2, got"):
+    wanted = "level must be a whole number from 0 to 2, got"
+    with pytest.raises((TypeError, ValueError), match=wanted):
         segment_layer(layer, 4, level=level)
 
 
