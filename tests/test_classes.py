@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from napari_kmeans.classes import MAX_NAME, ClassScheme, ColorClass
+from napari_kmeans.classes import MAX_NAME, ClassScheme, ColorClass, clean_name
 
 
 @pytest.fixture
@@ -80,6 +80,14 @@ def test_renumber_swaps_labels(scheme):
     assert swapped[4].name == "dark"
 
 
+def test_any_text_can_be_made_a_name(scheme):
+    """A no-break space and the joiner in an emoji are part of a name."""
+    name = "sol\u00a0sec \N{WOMAN}\u200d\N{MICROSCOPE}"
+    assert clean_name(name) == scheme.rename(1, name)[1].name == name
+    assert clean_name("a\r\nb\ud800\x85c") == "a b c"
+    assert clean_name("x" * 300) == "x" * (MAX_NAME - 1) + "…"
+
+
 def test_scheme_of_labels_groups_the_centers():
     assert groups_of(ClassScheme.of_labels([2, 1, 2, 5])) == {1: (1,), 2: (0, 2), 5: (3,)}
 
@@ -120,6 +128,7 @@ def test_random_edits_keep_every_center_in_one_class():
         (lambda s: s.rename(5, "x"), "label must be one of"),
         (lambda s: s.rename(1, "two\nlines"), "name must be one line"),
         (lambda s: s.rename(1, "\ud800"), "name must be one line"),
+        (lambda s: s.rename(1, "a\u2028b"), "name must be one line"),
         (lambda s: s.rename(1, "x" * 201), "name must be one line of at most 200"),
         (lambda s: s.rename(1, None), "name must be one line"),
         (lambda s: s.recolor(1, "red"), "color must be #rrggbb or None, got 'red'"),

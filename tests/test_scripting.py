@@ -10,7 +10,14 @@ import pytest
 import tifffile
 from skimage import data
 
-from napari_kmeans import merge_clusters, samples, segment, summarize, to_python
+from napari_kmeans import (
+    apply_classes,
+    merge_clusters,
+    samples,
+    segment,
+    summarize,
+    to_python,
+)
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.options import Options
 from napari_kmeans.scripting import Part
@@ -106,6 +113,20 @@ def test_script_merges_the_clusters_again(tmp_path):
     groups = np.array([0, 1, 1, 2, 3, 3])
     text = to_python(before.options, sample="histology", rgb=True, groups=groups)
     check(text, merge_clusters(before, groups), tmp_path)
+
+
+def test_script_edits_the_classes_again(tmp_path):
+    before = segment(samples.histology(), 6)
+    classes = before.model.classes.merge([5, 2, 3]).rename(5, 'it\'s "soil"').ignore(1)
+    expected = apply_classes(before, classes.recolor(4, "#ff0080").renumber({6: 300}))
+    text = to_python(
+        before.options, sample="histology", rgb=True, classes=expected.model.classes, joined={1: 2}
+    )
+    check(text, expected, tmp_path)
+    scope = {}
+    exec(text, scope)
+    assert scope["segmentation"].table.to_csv() == expected.table.to_csv()
+    assert scope["segmentation"].model.to_dict() == expected.model.to_dict()
 
 
 def test_script_merges_labels_in_all_levels_also_of_dask_arrays(tmp_path, monkeypatch):

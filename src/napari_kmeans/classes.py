@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MAX_NAME = 200
 """The largest number of characters of a name: a longer text does not fit in a list."""
 
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+"""Line breaks would split a row of a table, and single surrogates cannot be written."""
+
 _HEX_COLOR = re.compile(r"#[0-9a-f]{6}", re.ASCII)
 
 
@@ -58,9 +61,9 @@ class ColorClass:
         """Check all attributes, and sort the centers."""
         object.__setattr__(self, "label", _check_label(self.label))
         object.__setattr__(self, "centers", _check_centers(self.centers))
-        if not isinstance(self.name, str) or len(self.name) > MAX_NAME or not _is_line(self.name):
+        if not isinstance(self.name, str) or self.name != clean_name(self.name):
             raise ValueError(
-                f"name must be one line of at most {MAX_NAME} printable characters, got "
+                f"name must be one line of at most {MAX_NAME} characters, got "
                 f"{quote_value(self.name)}: give another name."
             )
         if self.color is not None:
@@ -323,18 +326,17 @@ class ClassScheme:
         return ClassScheme((*kept, *new))
 
 
+def clean_name(text: str) -> str:
+    """Return a text as a valid name: on one line, and cut with … if it is too long."""
+    name = _CONTROLS.sub(" ", text)
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+
+
 def _merge(classes: Sequence[ColorClass]) -> ColorClass:
     """Return the first of several classes with the centers and the names of all of them."""
-    name = " + ".join(dict.fromkeys(each.name for each in classes if each.name))
-    if len(name) > MAX_NAME:
-        name = name[: MAX_NAME - 1] + "…"
+    name = clean_name(" + ".join(dict.fromkeys(each.name for each in classes if each.name)))
     centers = tuple(center for each in classes for center in each.centers)
     return replace(classes[0], centers=centers, name=name)
-
-
-def _is_line(text: str) -> bool:
-    # Line breaks would split a row of a table, and single surrogates cannot be written.
-    return text.isprintable()
 
 
 def _check_label(label: Any) -> int:

@@ -80,7 +80,7 @@ class TestMergeSimilar:
             np.testing.assert_array_equal(labels.data, expected.labels)
             np.testing.assert_array_equal(recolored.data, expected.recolored)
             assert list(labels.features["pixels"]) == list(expected.table["pixels"])
-            assert coffee.result.outcome.model.merged_labels is not None
+            assert coffee.result.outcome.model.edited_classes is not None
             assert panel.message.text() == f"{len(expected.table)} of 9 clusters."
         assert [layer.name for layer in viewer.layers] == [
             "coffee",

@@ -52,7 +52,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         channel_axis=-1 if source.channels else None,
         mask=False if task.masks is None else mask,
         groups=model.center_labels.tolist()
-        if isinstance(model, KMeansModel) and model.merged_labels is not None
+        if isinstance(model, KMeansModel) and model.edited_classes is not None
         else None,
         joined=None if result.labels is None else joined_labels(result.labels),
         part=_part_of(source),

@@ -149,8 +149,13 @@ class Clusters:
         return int(sum(self.layer.features["pixels"][self._row(label)] for label in labels))
 
     def percent(self, labels: Iterable[int]) -> float:
-        """Return the percentage of some clusters among all pixels that were clustered."""
-        return float(sum(self.layer.features["percent"][self._row(label)] for label in labels))
+        """Return the percentage of some clusters among all pixels that count.
+
+        Ignored clusters do not count; NaN if all of the clusters are ignored.
+        """
+        shares = [self.layer.features["percent"][self._row(label)] for label in labels]
+        counted = [share for share in shares if not np.isnan(share)]
+        return float(sum(counted)) if counted or not shares else float("nan")
 
     def area(self, labels: Iterable[int]) -> str:
         """Return the area or volume of some clusters in the units of the layer: 12.3 mm²."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from math import isnan
 from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtCore import (
@@ -40,7 +41,7 @@ _HEADERS = ("Label", "Name", "Share", "Area", "Color")
 _HEADER_TIPS = (
     "The label of the cluster in the layer. Clear the box to hide the cluster.",
     "The name of the cluster. Double-click or press F2 to edit it.",
-    "The share of all pixels that were clustered.",
+    "The share of all pixels that were clustered, without ignored clusters.",
     "The area or volume, in the units of the layer.",
     "The color of the cluster. Double-click to choose another one.",
 )
@@ -424,7 +425,12 @@ class ClusterList(QWidget):
 
 
 def format_percent(percent: float) -> str:
-    """Return a percentage as text: one decimal, or one significant digit below 0.95 %."""
+    """Return a percentage as text: one decimal, or one significant digit below 0.95 %.
+
+    NaN is the share of an ignored cluster.
+    """
+    if isnan(percent):
+        return "ignored"
     return f"{percent:.1f} %" if percent >= 0.95 or not percent else f"{percent:.1g} %"
 
 
