@@ -232,7 +232,11 @@ class ClassScheme:
     @property
     def is_unedited(self) -> bool:
         """Whether this is the scheme of a new model."""
-        return self == ClassScheme.of_centers(self.n_centers)
+        return all(
+            each.centers == (row,)
+            and (each.label, each.name, each.color, each.ignored) == (row + 1, "", None, False)
+            for row, each in enumerate(self.classes)
+        )
 
     # ---------------------------------------------------------------- editing
 

@@ -319,13 +319,14 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     groups = _renumber_groups(_check_groups(groups, model.n_clusters))
     palette = weighted_means(model.palette, pixels, groups)
     new_labels = np.argsort(sort_dark_to_bright(palette, model.rgb))[groups] + 1
+    labels = model.labels.tolist()
     members: list[list[int]] = [[] for _ in palette]
     # The largest cluster first: the merged class keeps its color.
     for row in np.argsort(-pixels, kind="stable"):
-        members[groups[row]].append(int(model.labels[row]))
-    classes = model.classes.merge(*(labels for labels in members if len(labels) > 1))
-    renumbered = dict(zip(model.labels.tolist(), new_labels.tolist(), strict=True))
-    kept = [labels[0] for labels in members]
+        members[groups[row]].append(labels[row])
+    classes = model.classes.merge(*(group for group in members if len(group) > 1))
+    renumbered = dict(zip(labels, new_labels.tolist(), strict=True))
+    kept = [group[0] for group in members]
     return apply_classes(
         segmentation, classes.renumber({label: renumbered[label] for label in kept})
     )

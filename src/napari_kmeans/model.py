@@ -102,7 +102,7 @@ class KMeansModel:
         """The number of classes K, merged clusters counted once."""
         return len(self.labels)
 
-    @property
+    @cached_property
     def classes(self) -> ClassScheme:
         """The class scheme: labels, names, display colors, and the centers of each class.
 
@@ -202,6 +202,7 @@ class KMeansModel:
 
     def with_own_colors(self, colors: Floats) -> Floats:
         """Return display colors (K, 3), replaced where a class has its own display color."""
+        colors = colors.copy()
         for row, each in enumerate(self.edited_classes or ()):
             if each.color is not None:
                 colors[row] = np.frombuffer(bytes.fromhex(each.color[1:]), np.uint8) / 255

@@ -76,7 +76,7 @@ class TestMergeSimilar:
         for distance, share in ((12.0, 0.0), (12.0, 5.0), (30.0, 0.0)):
             panel.distance.value, panel.min_share.value = distance, share
             expected = merge_similar(unmerged, distance, share / 100)
-            labels, (recolored,) = coffee.result.labels, coffee.result.recolored
+            labels, recolored = coffee.result.labels, viewer.layers["coffee recolored"]
             np.testing.assert_array_equal(labels.data, expected.labels)
             np.testing.assert_array_equal(recolored.data, expected.recolored)
             assert list(labels.features["pixels"]) == list(expected.table["pixels"])

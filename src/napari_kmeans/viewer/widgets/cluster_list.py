@@ -216,6 +216,12 @@ class ClusterList(QWidget):
         self.color_action = self._make_action(
             "&Color…", "Return", "Choose a color for the selected cluster.", self.choose_color
         )
+        self.ignore_action = self._make_action(
+            "&Ignore",
+            "I",
+            "Leave the selected clusters out of the shares and hide them, or count them again.",
+            self._on_ignore,
+        )
         self.show_action = self._make_action(
             "Show or hide", "Space", "Hide or show the selected clusters.", self._on_show
         )
@@ -250,7 +256,7 @@ class ClusterList(QWidget):
         layout = QHBoxLayout(widget)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        actions = (self.merge_action, self.rename_action, self.color_action)
+        actions = (self.merge_action, self.rename_action, self.color_action, self.ignore_action)
         for action in (*actions, self.undo_action, self.redo_action):
             layout.addWidget(_make_button(action))
         return widget
@@ -334,6 +340,7 @@ class ClusterList(QWidget):
         self.merge_action.setEnabled(len(selected) > 1)
         self.rename_action.setEnabled(len(selected) == 1)
         self.color_action.setEnabled(len(selected) == 1)
+        self.ignore_action.setEnabled(bool(selected))
         self.show_action.setEnabled(bool(selected))
         self.undo_action.setEnabled(self._clusters is not None and self._clusters.can_undo)
         self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
@@ -403,6 +410,10 @@ class ClusterList(QWidget):
     def _on_show(self) -> None:
         clusters, selected = self._require_clusters(), self.selected
         clusters.show(selected, not all(clusters.is_shown(label) for label in selected))
+
+    def _on_ignore(self) -> None:
+        clusters, selected = self._require_clusters(), self.selected
+        clusters.ignore(selected, not all(clusters.is_ignored(label) for label in selected))
 
     def _on_clear(self) -> None:
         self.select([])
