@@ -313,6 +313,17 @@ def test_apply_classes_without_an_edit_gives_the_same_table(quadrants):
     assert again.table.to_csv() == merged.table.to_csv()
 
 
+def test_renumbered_classes_keep_their_colors(quadrants):
+    before = segment(quadrants, 4, rgb=True)
+    swapped = apply_classes(before, before.model.classes.renumber({1: 4, 4: 2, 2: 1}))
+    old_label = np.array([2, 4, 3, 1])
+    np.testing.assert_array_equal(old_label[swapped.labels - 1], before.labels)
+    np.testing.assert_array_equal(swapped.recolored, before.recolored)
+    np.testing.assert_array_equal(swapped.model.palette, before.model.palette[old_label - 1])
+    np.testing.assert_array_equal(swapped.model.recolor(swapped.labels), before.recolored)
+    assert swapped.table["pixels"].tolist() == before.table["pixels"][old_label - 1].tolist()
+
+
 def test_split_model_gives_back_the_colors(quadrants):
     before = segment(quadrants, 4, rgb=True)
     merged = apply_classes(before, before.model.classes.merge([2, 4, 1]))

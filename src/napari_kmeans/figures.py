@@ -27,6 +27,9 @@ _INK, _GRID, _ACCENT = "#333333", "#dddddd", "#0b6e99"
 _PANEL = "#ececec"
 """Background of scatter plots: light gray, so that white pixels are visible."""
 
+_MAX_NAME = 20
+"""Characters of a name beside a bar: longer names would leave no place for the bars."""
+
 _MAX_ROWS = 40
 """Number of bars above which the bars are too thin for a text each."""
 
@@ -88,7 +91,7 @@ def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
     if len(table) <= _MAX_ROWS:
         texts = table["index"].astype(str) + "  " + table["color"]
         if NAME in table:
-            texts = texts + "  " + table[NAME]
+            texts = texts + "  " + [_shorten(name) for name in table[NAME]]
         axes.set_yticks(places, texts, family="monospace")
         # An ignored class has no share: NaN in the table.
         shares = ["ignored" if share != share else f"{share:.1f}" for share in table["percent"]]
@@ -222,6 +225,10 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(panels)
     return figure
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
 
 
 def _new_figure(width: float, height: float) -> Figure:
