@@ -52,7 +52,7 @@ def _with_table(classes: ClassScheme, features: pd.DataFrame) -> ClassScheme:
     if "index" not in features:
         return classes
     table = features.set_index("index")
-    names = dict(table[NAME]) if NAME in table else {}
+    names = dict(table[NAME].fillna("")) if NAME in table else {}
     ignored = dict(table[IGNORED]) if IGNORED in table else {}
     return ClassScheme(
         tuple(
