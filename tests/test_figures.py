@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from skimage import data
 
-from napari_kmeans import segment, suggest_n_clusters
+from napari_kmeans import apply_classes, segment, suggest_n_clusters
 from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
 
 
@@ -55,6 +55,26 @@ def test_palette_has_a_bar_for_each_cluster(n_clusters):
         assert [name.split() for name in names] == [
             [str(index), color] for index, color in zip(table["index"], table["color"], strict=True)
         ]
+
+
+def test_palette_shows_names_and_ignored_classes(coffee):
+    segmentation = coffee[1]
+    classes = segmentation.model.classes.rename(2, "n" * 200).recolor(2, "#ff0080").ignore(1)
+    edited = apply_classes(segmentation, classes)
+    figure = plot_palette(edited)
+    strip, bars = figure.axes
+    shares = edited.table["percent"].fillna(0)
+    for axes in (strip, bars):
+        np.testing.assert_allclose([bar.get_width() for bar in axes.patches], shares)
+    assert shares.sum() == pytest.approx(100)
+    assert bars.texts[0].get_text() == "ignored"
+    name = bars.get_yticklabels()[1].get_text()
+    assert name.split()[:2] == ["2", "#ff0080"]
+    assert name.split()[2].startswith("nnn")
+    assert fits_in_figure(figure)
+    # The pixels and the discs have the display color of their class.
+    discs = plot_colors(coffee[0], edited).axes[2].collections
+    assert "#ff0080" in {to_hex(color) for color in discs[-1].get_facecolors()}
 
 
 def test_figures_are_saved_as_png_and_svg(coffee, tmp_path):

@@ -1,6 +1,8 @@
 """Merging of clusters: trees and groups equal plain loops, and results equal their pixels."""
 
+import json
 from itertools import pairwise
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -9,7 +11,14 @@ from scipy.cluster.hierarchy import linkage
 from skimage import data
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from napari_kmeans import KMeansModel, merge_clusters, merge_similar, segment
+from napari_kmeans import (
+    ClassScheme,
+    KMeansModel,
+    apply_classes,
+    merge_clusters,
+    merge_similar,
+    segment,
+)
 from napari_kmeans.merging import MergeTree, cut_tree, merge_small, merge_tree
 
 
@@ -225,10 +234,140 @@ def test_merged_model_is_saved_and_loaded(tmp_path, quadrants):
     "labels", [None, 5, [], [1, 2], [1, 1, 1, 1], [1, 2, 2, 4], [1, [2], 3, 1], [True, 2, 3, 2]]
 )
 def test_invalid_center_labels_are_refused(labels, quadrants):
-    merged = merge_clusters(segment(quadrants, 4, rgb=True), [0, 1, 1, 2])
-    values = {**merged.model.to_dict(), "center_labels": labels}
+    values = {**segment(quadrants, 4, rgb=True).model.to_dict(), "center_labels": labels}
     with pytest.raises(ValueError, match=r"center_labels must hold|must belong together"):
         KMeansModel.from_dict(values)
+
+
+def test_merging_keeps_names_and_ignored_classes(quadrants):
+    before = segment(quadrants, 4, rgb=True)
+    larger, smaller = sorted([2, 3], key=lambda label: -before.table["pixels"][label - 1])
+    classes = before.model.classes.rename(larger, "a").rename(smaller, "b").ignore(1)
+    merged = merge_clusters(apply_classes(before, classes), [0, 1, 1, 2])
+    assert [each.name for each in merged.model.classes] == ["", "a + b", ""]
+    assert merged.table["name"].tolist() == ["", "a + b", ""]
+    assert merged.table["ignored"].tolist() == [True, False, False]
+
+
+def edit(classes):
+    """Return classes of four centers with every kind of edit that merges or keeps classes."""
+    merged = classes.merge([3, 2]).rename(3, "soil").recolor(4, "#ff0080").ignore(1)
+    return merged.renumber({4: 300})
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("kind", ["rgb", "gray", "channels"])
+def test_apply_classes_edits_labels_colors_and_table(kind, lazy, quadrants, quadrant_labels):
+    image = {"rgb": quadrants, "gray": quadrants[..., 0] // 2 + quadrants[..., 1] // 2}
+    image["channels"] = np.moveaxis(quadrants[..., :2], -1, 0)
+    arguments = {"rgb": {"rgb": True}, "gray": {"rgb": False}, "channels": {"channel_axis": 0}}
+    array = da.from_array(image[kind], chunks=7) if lazy and kind != "rgb" else image[kind]
+    array = da.from_array(quadrants, chunks=(7, 8, 3)) if lazy and kind == "rgb" else array
+    before = segment(array, 4, **arguments[kind])
+    table = before.table.copy()
+    after = apply_classes(before, edit(before.model.classes))
+    old = np.asarray(before.labels)
+    # The label of each cluster after the edits, by hand.
+    truth = np.array([0, 1, 3, 3, 300])[old]
+    np.testing.assert_array_equal(after.labels, truth)
+    np.testing.assert_array_equal(after.model.predict(array), truth)
+    labels, recolored = after.model.apply(array)
+    np.testing.assert_array_equal(labels, truth)
+    np.testing.assert_array_equal(after.recolored, recolored)
+    np.testing.assert_array_equal(after.model.recolor(np.asarray(after.labels)), recolored)
+    channels_last = np.moveaxis(image[kind], 0, -1) if kind == "channels" else image[kind]
+    for row, label in enumerate([1, 3, 300]):
+        mean = channels_last[truth == label].mean(axis=0)
+        np.testing.assert_allclose(after.model.palette[row], mean, rtol=1e-9)
+    counts = [(truth == label).sum() for label in (1, 3, 300)]
+    assert after.table["index"].tolist() == [1, 3, 300]
+    assert after.table["pixels"].tolist() == counts
+    assert after.table["name"].tolist() == ["", "soil", ""]
+    assert after.table["ignored"].tolist() == [True, False, False]
+    shares = [np.nan, *(100 * np.array(counts[1:]) / sum(counts[1:]))]
+    np.testing.assert_allclose(after.table["percent"], shares)
+    assert after.table["color"][2] == "#ff0080"
+    np.testing.assert_allclose(after.model.colors[2], [1, 0, 128 / 255])
+    assert before.table.equals(table)
+    assert before.model.edited_classes is None
+
+
+def test_apply_classes_to_several_images(quadrants):
+    images = [quadrants, quadrants[:9]]
+    before = segment(images, 4, rgb=True)
+    after = apply_classes(before, edit(before.model.classes))
+    for image, labels, recolored in zip(images, after.labels, after.recolored, strict=True):
+        np.testing.assert_array_equal(labels, after.model.predict(image))
+        np.testing.assert_array_equal(recolored, after.model.apply(image)[1])
+
+
+def test_apply_classes_without_an_edit_gives_the_same_table(quadrants):
+    before = segment(quadrants, 4, rgb=True)
+    same = apply_classes(before, before.model.classes)
+    assert same.table.to_csv() == before.table.to_csv()
+    assert same.model.to_dict() == before.model.to_dict()
+    merged = apply_classes(before, edit(before.model.classes))
+    renamed = apply_classes(merged, merged.model.classes.rename(3, ""))
+    assert "name" not in renamed.table
+    again = apply_classes(renamed, merged.model.classes)
+    assert again.table.to_csv() == merged.table.to_csv()
+
+
+def test_renumbered_classes_keep_their_colors(quadrants):
+    before = segment(quadrants, 4, rgb=True)
+    swapped = apply_classes(before, before.model.classes.renumber({1: 4, 4: 2, 2: 1}))
+    old_label = np.array([2, 4, 3, 1])
+    np.testing.assert_array_equal(old_label[swapped.labels - 1], before.labels)
+    np.testing.assert_array_equal(swapped.recolored, before.recolored)
+    np.testing.assert_array_equal(swapped.model.palette, before.model.palette[old_label - 1])
+    np.testing.assert_array_equal(swapped.model.recolor(swapped.labels), before.recolored)
+    assert swapped.table["pixels"].tolist() == before.table["pixels"][old_label - 1].tolist()
+
+
+def test_split_model_gives_back_the_colors(quadrants):
+    before = segment(quadrants, 4, rgb=True)
+    merged = apply_classes(before, before.model.classes.merge([2, 4, 1]))
+    split = merged.model.with_classes(merged.model.classes.split(2))
+    assert split.to_dict() == before.model.to_dict()
+    np.testing.assert_array_equal(split.palette, before.model.palette)
+    np.testing.assert_array_equal(split.predict(quadrants), before.labels)
+    with pytest.raises(ValueError, match="classes must not split those of the segmentation"):
+        apply_classes(merged, split.classes)
+
+
+def test_classes_of_other_centers_are_refused(quadrants):
+    model = segment(quadrants, 4, rgb=True).model
+    with pytest.raises(ValueError, match="classes must be those of 4 centers, got those of 3"):
+        model.with_classes(ClassScheme.of_centers(3))
+    with pytest.raises(TypeError, match="classes must be a ClassScheme, got 3"):
+        model.with_classes(3)
+
+
+def test_edited_model_is_saved_and_loaded(tmp_path, quadrants):
+    before = segment(quadrants, 4, rgb=True)
+    model = apply_classes(before, edit(before.model.classes)).model
+    model.save(tmp_path / "model.json")
+    loaded = KMeansModel.load(tmp_path / "model.json")
+    assert loaded.to_dict() == model.to_dict()
+    assert loaded.classes == model.classes
+    np.testing.assert_array_equal(loaded.palette, model.palette)
+    np.testing.assert_array_equal(loaded.colors, model.colors)
+    for own, expected in zip(loaded.apply(quadrants), model.apply(quadrants), strict=True):
+        np.testing.assert_array_equal(own, expected)
+    assert repr(loaded).startswith("KMeansModel(n_clusters=3, classes=ClassScheme(3 classes of 4")
+    # Version 0.1.0 opens models without edits only: an edited model states another version.
+    assert (before.model.to_dict()["version"], model.to_dict()["version"]) == (1, 2)
+    assert {*before.model.to_dict()}.isdisjoint({"classes", "center_pixels"})
+
+
+def test_merged_model_of_0_1_0_keeps_its_colors():
+    path = Path(__file__).parent / "promises" / "written_by_0_1_0" / "merged-model.json"
+    values = json.loads(path.read_text())
+    model = KMeansModel.load(path)
+    assert model.palette.tolist() == values["palette"]
+    assert model.center_labels.tolist() == values["center_labels"]
+    again = KMeansModel.from_dict(model.to_dict())
+    assert again.palette.tolist() == values["palette"]
 
 
 @pytest.mark.parametrize("values", ["no model", {}, {"palette": [[1.0]], "center_labels": [1]}])

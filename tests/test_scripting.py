@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 
 import imageio.v3 as iio
 import numpy as np
@@ -10,7 +11,14 @@ import pytest
 import tifffile
 from skimage import data
 
-from napari_kmeans import merge_clusters, samples, segment, summarize, to_python
+from napari_kmeans import (
+    apply_classes,
+    merge_clusters,
+    samples,
+    segment,
+    summarize,
+    to_python,
+)
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.options import Options
 from napari_kmeans.scripting import Part
@@ -106,6 +114,47 @@ def test_script_merges_the_clusters_again(tmp_path):
     groups = np.array([0, 1, 1, 2, 3, 3])
     text = to_python(before.options, sample="histology", rgb=True, groups=groups)
     check(text, merge_clusters(before, groups), tmp_path)
+
+
+def test_script_edits_the_classes_again(tmp_path):
+    before = segment(samples.histology(), 6)
+    classes = before.model.classes.merge([5, 2, 3]).rename(5, 'it\'s "soil"').ignore(1)
+    expected = apply_classes(before, classes.recolor(4, "#ff0080").renumber({6: 300}))
+    text = to_python(
+        before.options, sample="histology", rgb=True, classes=expected.model.classes, joined={1: 2}
+    )
+    # As in napari, the recolored image is that before the edits.
+    check(text, replace(before, labels=expected.labels), tmp_path)
+    scope = {}
+    exec(text, scope)
+    assert scope["segmentation"].table.to_csv() == expected.table.to_csv()
+    assert scope["segmentation"].model.to_dict() == expected.model.to_dict()
+
+
+def test_script_edits_the_classes_of_merged_clusters_in_all_levels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image, mask = samples.histology(), np.ones(samples.histology().shape[:2], bool)
+    mask[:9] = False
+    for level, step in enumerate((1, 2)):
+        np.save(f"image-{level}.npy", image[::step, ::step])
+        np.save(f"mask-{level}.npy", mask[::step, ::step])
+    before = merge_clusters(segment(image, 6, mask=mask), [0, 1, 1, 2, 3, 3])
+    edited = apply_classes(before, before.model.classes.merge([1, 2]).rename(1, "soil"))
+    text = to_python(
+        before.options,
+        rgb=True,
+        mask=True,
+        groups=before.model.center_labels,
+        classes=edited.model.classes,
+        part=Part(n_levels=2),
+    )
+    scope = {}
+    exec(text, scope)
+    np.testing.assert_array_equal(scope["labels"][0], edited.labels)
+    np.testing.assert_array_equal(scope["recolored"][0], before.recolored)
+    second = edited.model.predict(image[::2, ::2], mask=mask[::2, ::2])
+    np.testing.assert_array_equal(scope["labels"][1], second)
+    assert scope["segmentation"].table.to_csv() == edited.table.to_csv()
 
 
 def test_script_merges_labels_in_all_levels_also_of_dask_arrays(tmp_path, monkeypatch):

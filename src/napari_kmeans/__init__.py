@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from napari_kmeans._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from napari_kmeans.classes import ClassScheme
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
-    from napari_kmeans.merging import merge_clusters, merge_similar
+    from napari_kmeans.merging import apply_classes, merge_clusters, merge_similar
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.objects import split_objects
     from napari_kmeans.scripting import to_python
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.segment_layer import segment_layer
 
 __all__ = [
+    "ClassScheme",
     "CoresetKMeans",
     "KMeansModel",
     "Segmentation",
     "Suggestion",
+    "apply_classes",
     "merge_clusters",
     "merge_similar",
     "plot_colors",
@@ -43,10 +46,12 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ClassScheme": "napari_kmeans.classes",
     "CoresetKMeans": "napari_kmeans.clustering.estimator",
     "KMeansModel": "napari_kmeans.model",
     "Segmentation": "napari_kmeans.segmentation",
     "Suggestion": "napari_kmeans.suggestion",
+    "apply_classes": "napari_kmeans.merging",
     "merge_clusters": "napari_kmeans.merging",
     "merge_similar": "napari_kmeans.merging",
     "plot_colors": "napari_kmeans.figures",

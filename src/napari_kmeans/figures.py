@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.colors import display_colors
+from napari_kmeans.measuring import NAME
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,9 @@ _N_SAMPLED = 4000
 _INK, _GRID, _ACCENT = "#333333", "#dddddd", "#0b6e99"
 _PANEL = "#ececec"
 """Background of scatter plots: light gray, so that white pixels are visible."""
+
+_MAX_NAME = 20
+"""Characters of a name beside a bar: longer names would leave no place for the bars."""
 
 _MAX_ROWS = 40
 """Number of bars above which the bars are too thin for a text each."""
@@ -64,10 +68,8 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
 
 def _draw_strip(axes: Axes, table: pd.DataFrame) -> None:
     """Draw a strip in which the width of each color is the share of its cluster."""
-    ends = table["percent"].cumsum()
-    axes.barh(
-        0, table["percent"], left=ends - table["percent"], color=table["color"], height=1, lw=0
-    )
+    percent = table["percent"].fillna(0)
+    axes.barh(0, percent, left=percent.cumsum() - percent, color=table["color"], height=1, lw=0)
     axes.set(xlim=(0, 100), ylim=(-0.5, 0.5), xticks=[], yticks=[])
     axes.set_title(f"{len(table)} clusters", loc="left", fontsize=10, color=_INK)
     axes.spines[:].set_color(_INK)
@@ -76,7 +78,7 @@ def _draw_strip(axes: Axes, table: pd.DataFrame) -> None:
 def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
     """Draw a bar for each cluster, from top to bottom in the order of the table."""
     # Place bars by row, not by label: a table that was edited may lack labels.
-    places, percent = range(1, len(table) + 1), table["percent"].to_numpy()
+    places, percent = range(1, len(table) + 1), table["percent"].fillna(0).to_numpy()
     # The edge keeps a white bar visible on the white background.
     edge = 0.5 if len(table) <= _MAX_ROWS else 0.2
     bars = axes.barh(
@@ -88,8 +90,12 @@ def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
     axes.grid(axis="y", visible=False)
     if len(table) <= _MAX_ROWS:
         texts = table["index"].astype(str) + "  " + table["color"]
+        if NAME in table:
+            texts = texts + "  " + [_shorten(name) for name in table[NAME]]
         axes.set_yticks(places, texts, family="monospace")
-        axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8, color=_INK)
+        # An ignored class has no share: NaN in the table.
+        shares = ["ignored" if share != share else f"{share:.1f}" for share in table["percent"]]
+        axes.bar_label(bars, shares, padding=3, fontsize=8, color=_INK)
 
 
 def plot_colors(image: Any, segmentation: Segmentation) -> Figure:
@@ -159,7 +165,7 @@ def _sample_pixels(image: Any, segmentation: Segmentation) -> _Sample:
     labels = np.asarray(segmentation.labels[grid])
     values = np.asarray(image[grid])[labels > 0][:, :3].astype(np.float64)
     own = display_colors(values, model.rgb, model.dtype, model.palette)
-    return _Sample(values, own, model.colors[labels[labels > 0].astype(np.int64) - 1])
+    return _Sample(values, own, model.colors[np.searchsorted(model.labels, labels[labels > 0])])
 
 
 def _scatter(axes: Axes, values: NDArray[np.float64], colors: NDArray[np.float64]) -> None:
@@ -169,7 +175,7 @@ def _scatter(axes: Axes, values: NDArray[np.float64], colors: NDArray[np.float64
 
 def _draw_discs(axes: Axes, segmentation: Segmentation, channel: int) -> None:
     palette = segmentation.model.palette[:, [0, channel]]
-    shares = segmentation.table["percent"].to_numpy() / 100
+    shares = np.nan_to_num(segmentation.table["percent"].to_numpy()) / 100
     sizes = np.maximum(1200 * shares, 20)
     colors = segmentation.model.colors
     for edge, width in (("white", 2.4), (_INK, 1.0)):
@@ -219,6 +225,10 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(panels)
     return figure
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
 
 
 def _new_figure(width: float, height: float) -> Figure:

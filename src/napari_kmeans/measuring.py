@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.imaging.colors import to_hex
+from napari_kmeans.imaging.tally import weighted_means
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 COUNT_COLUMNS = ("index", "pixels", "percent")
 """The first columns of a table of clusters whose pixels were counted."""
+
+NAME, IGNORED = "name", "ignored"
+"""Columns of a table whose classes have names, or some of whose classes are ignored.
+
+An ignored class keeps its pixels, but it does not count in the percentages: its own
+is NaN.
+"""
 
 COLOR_COLUMN = "color"
 """The last column of a table of clusters."""
@@ -41,16 +49,30 @@ def cluster_table(model: KMeansModel, counts: NDArray[np.int64] | None = None) -
     pandas.DataFrame
         With the columns `index` (the label), `pixels`, `percent` (of all counted
         pixels), the mean of each channel in channel units, and `color` as #rrggbb.
+        Before the means are the columns `name` if a class has a name, and `ignored` if
+        a class is ignored.
     """
     import pandas as pd
 
     index, pixels, percent = COUNT_COLUMNS
-    columns: dict[str, Any] = {index: np.arange(1, model.n_clusters + 1)}
+    columns: dict[str, Any] = {index: model.labels}
+    of_classes = class_columns(model)
     if counts is not None:
-        columns |= {pixels: counts, percent: percentages(counts)}
+        columns |= {pixels: counts, percent: percentages(counts, of_classes.get(IGNORED))}
+    columns |= of_classes
     for name, means in zip(channel_names(model), model.palette.T, strict=True):
         columns[MEAN_PREFIX + name] = means
     return pd.DataFrame({**columns, COLOR_COLUMN: to_hex(model.colors)})
+
+
+def class_columns(model: KMeansModel) -> dict[str, Any]:
+    """Return the columns `name` and `ignored` of a model's classes, each only if it is used."""
+    if model.edited_classes is None:
+        return {}
+    names = [each.name for each in model.edited_classes]
+    ignored = model.edited_classes.ignored
+    columns: dict[str, Any] = {NAME: names} if any(names) else {}
+    return {**columns, **({IGNORED: ignored} if ignored.any() else {})}
 
 
 def channel_names(model: KMeansModel) -> list[str]:
@@ -62,9 +84,19 @@ def channel_names(model: KMeansModel) -> list[str]:
     return [f"channel {number}" for number in range(model.n_channels)]
 
 
-def percentages(counts: Any) -> Any:
-    """Return numbers of pixels in percent of their sum; zeros if there is no pixel."""
-    return 100 * counts / max(counts.sum(), 1)
+def percentages(counts: Any, ignored: Any = None) -> Any:
+    """Return numbers of pixels in percent of their sum; zeros if there is no pixel.
+
+    Parameters
+    ----------
+    counts : (K,) array
+    ignored : (K,) array of bool, optional
+        The rows that do not count in the sum. They get NaN.
+    """
+    if ignored is None:
+        return 100 * counts / max(counts.sum(), 1)
+    counted = np.where(ignored, 0, counts)
+    return np.where(ignored, np.nan, 100 * counted / max(counted.sum(), 1))
 
 
 def mean_columns(table: pd.DataFrame) -> list[str]:
@@ -102,16 +134,6 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     largest = order[np.searchsorted(numbers[order], np.arange(n_groups))]
     merged = table.iloc[largest].reset_index(drop=True)
     counts = np.bincount(numbers, pixels).astype(np.int64)
-    merged["pixels"], merged["percent"] = counts, percentages(counts)
+    merged["pixels"], merged["percent"] = counts, percentages(counts, merged.get(IGNORED))
     merged[mean_columns(table)] = weighted_means(channel_means(table), pixels, numbers)
     return merged
-
-
-def weighted_means(values: Floats, weights: NDArray[Any], groups: NDArray[np.int64]) -> Floats:
-    """Return the weighted mean (G, C) of the rows (n, C) of each group 0…G-1.
-
-    If all weights of a group are 0, its rows get equal weights.
-    """
-    weights = np.where(np.bincount(groups, weights)[groups] > 0, weights, 1.0)
-    sums = [np.bincount(groups, weights * column) for column in values.T]
-    return np.stack(sums, axis=-1) / np.bincount(groups, weights)[:, None]

@@ -1,4 +1,4 @@
-"""Merge clusters: by the tree of their colors, by their size, or in given groups."""
+"""Edit the classes of a result: merge by the tree of colors, by size, in groups, or by hand."""
 
 from __future__ import annotations
 
@@ -19,10 +19,19 @@ from napari_kmeans.imaging.painting import (
     renumber_labels,
     round_to,
 )
-from napari_kmeans.measuring import mean_columns, merge_rows, weighted_means
+from napari_kmeans.imaging.tally import weighted_means
+from napari_kmeans.measuring import (
+    COUNT_COLUMNS,
+    IGNORED,
+    class_columns,
+    mean_columns,
+    merge_rows,
+    percentages,
+)
 from napari_kmeans.model import KMeansModel
 
 if TYPE_CHECKING:
+    from napari_kmeans.classes import ClassScheme
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.types import Floats
 
@@ -302,10 +311,9 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     -------
     Segmentation
         With labels numbered from dark to bright again, and each merged cluster in the
-        mean color of its pixels. `predict` of its model gives the merged labels. The
-        coreset, the distortion and the options are those of the fit. Columns of the
-        table that `segment` did not make have the value of the largest of the merged
-        clusters.
+        mean color of its pixels. `predict` of its model gives the merged labels. Names of
+        merged clusters are joined. They keep the display color of the largest of them,
+        and are ignored if the largest was. See `apply_classes`.
 
     Raises
     ------
@@ -315,30 +323,90 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
         If `groups` are not one whole number for each cluster.
     """
     _check_segmentation(segmentation)
-    model, table = segmentation.model, segmentation.table
+    model, pixels = segmentation.model, segmentation.table["pixels"].to_numpy()
     groups = _renumber_groups(_check_groups(groups, model.n_clusters))
-    palette = weighted_means(model.palette, table["pixels"].to_numpy(), groups)
-    order = sort_dark_to_bright(palette, model.rgb)
-    new_labels = np.argsort(order)[groups] + 1
-    merged = replace(
-        model,
-        palette=palette[order],
-        merged_labels=new_labels[model.center_labels - 1],
+    palette = weighted_means(model.palette, pixels, groups)
+    new_labels = np.argsort(sort_dark_to_bright(palette, model.rgb))[groups] + 1
+    labels = model.labels.tolist()
+    members: list[list[int]] = [[] for _ in palette]
+    # The largest cluster first: the merged class keeps its color.
+    for row in np.argsort(-pixels, kind="stable"):
+        members[groups[row]].append(labels[row])
+    classes = model.classes.merge(*(group for group in members if len(group) > 1))
+    renumbered = dict(zip(labels, new_labels.tolist(), strict=True))
+    kept = [group[0] for group in members]
+    return apply_classes(
+        segmentation, classes.renumber({label: renumbered[label] for label in kept})
     )
-    rows = merge_rows(table, new_labels)
-    rows["index"], rows["color"] = np.arange(1, merged.n_clusters + 1), to_hex(merged.colors)
-    rows[mean_columns(rows)] = merged.palette
-    table_of_labels = np.append(0, new_labels).astype(label_dtype(merged.n_clusters))
-    labels, recolored = segmentation.labels, segmentation.recolored
-    if isinstance(labels, list):
-        # Several images, or the levels of a multiscale layer.
-        painted = [
-            _repaint(*pair, merged, table_of_labels) for pair in zip(labels, recolored, strict=True)
-        ]
-        labels, recolored = map(list, zip(*painted, strict=True))
-    else:
-        labels, recolored = _repaint(labels, recolored, merged, table_of_labels)
-    return replace(segmentation, labels=labels, recolored=recolored, model=merged, table=rows)
+
+
+def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentation:
+    """Give a segmentation edited classes: merged, renamed, recolored, ignored or renumbered.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The result of `segment`, or of this function. It is not changed.
+    classes : ClassScheme
+        An edit of ``segmentation.model.classes``.
+
+    Returns
+    -------
+    Segmentation
+        With the labels of the classes, and each merged class in the mean color of its
+        pixels. The table has the columns `name` and `ignored` if a class has a name or is
+        ignored. `percent` is of the pixels of the classes that are not ignored, and NaN for
+        an ignored class. The coreset, the distortion and the options are those of the fit.
+        Columns of the table that `segment` did not make have the value of the largest of
+        the merged classes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `classes` are not those of the model's centers, or if they split a class: the
+        labels do not contain the center of each pixel.
+
+    Examples
+    --------
+    >>> segmentation = segment(image, 4)
+    >>> classes = segmentation.model.classes.merge([2, 3]).rename(2, "soil").ignore(1)
+    >>> segmentation = apply_classes(segmentation, classes)
+    """
+    _check_segmentation(segmentation)
+    model, table = segmentation.model, segmentation.table
+    edited = _with_pixels(model, table["pixels"].to_numpy()).with_classes(classes)
+    first_centers = np.unique(model.center_classes, return_index=True)[1]
+    new_labels = edited.center_labels[first_centers]
+    if (new_labels[model.center_classes] != edited.center_labels).any():
+        raise ValueError(
+            f"classes must not split those of the segmentation, {model.classes!r}, got "
+            f"{classes!r}: apply the model to the image, with "
+            "segmentation.model.with_classes(classes).apply(image)."
+        )
+    columns = class_columns(edited)
+    old = {*columns, *class_columns(model)}
+    rows = merge_rows(table.drop(columns=old, errors="ignore"), new_labels)
+    rows["index"], rows["color"] = edited.labels, to_hex(edited.colors)
+    rows["percent"] = percentages(rows["pixels"].to_numpy(), columns.get(IGNORED))
+    rows[mean_columns(rows)] = edited.palette
+    for name, values in reversed(columns.items()):
+        rows.insert(len(COUNT_COLUMNS), name, values)
+    numbers = np.zeros(model.labels[-1] + 1, np.int64)
+    numbers[model.labels] = new_labels
+    labels, recolored = _repaint(segmentation, edited, numbers)
+    return replace(segmentation, labels=labels, recolored=recolored, model=edited, table=rows)
+
+
+def _with_pixels(model: KMeansModel, pixels: NDArray[np.int64]) -> KMeansModel:
+    """Return a model with the pixels of its centers, if they are not known, from its classes.
+
+    The first center of a class gets all pixels of the class.
+    """
+    if model.center_pixels is not None:
+        return model
+    center_pixels = np.zeros(len(model.cluster_centers_), np.int64)
+    center_pixels[np.unique(model.center_classes, return_index=True)[1]] = pixels
+    return replace(model, center_pixels=center_pixels)
 
 
 def _check_segmentation(segmentation: Any) -> None:
@@ -350,19 +418,30 @@ def _check_segmentation(segmentation: Any) -> None:
         )
 
 
-def _repaint(
-    labels: Any, recolored: Any, model: KMeansModel, new_labels: NDArray[Any]
-) -> tuple[Any, Any]:
+def _repaint(segmentation: Segmentation, model: KMeansModel, new_labels: Groups) -> tuple[Any, Any]:
     """Return labels and recolored image with the new number and color of each label."""
+    labels, recolored = segmentation.labels, segmentation.recolored
+    if np.array_equal(new_labels[segmentation.model.labels], segmentation.model.labels):
+        return labels, recolored
+    if not isinstance(labels, list):
+        return _repaint_image(labels, recolored, model, new_labels)
+    pairs = zip(labels, recolored, strict=True)
+    painted = [_repaint_image(*pair, model, new_labels) for pair in pairs]
+    return [each for each, _ in painted], [each for _, each in painted]
+
+
+def _repaint_image(
+    labels: Any, recolored: Any, model: KMeansModel, new_labels: Groups
+) -> tuple[Any, Any]:
+    palette = model.palette_of_labels
+    new_labels = new_labels.astype(label_dtype(len(palette)))
     axis = None if model.rgb else model.channel_axis
     # The recolored image has the alpha and the left-out pixels of the image.
     pixels = open_pixels(recolored, rgb=model.rgb, channel_axis=axis)
     if pixels.is_lazy:
         labels = renumber_labels(labels, new_labels)
-        recolored = recolor_lazily(labels, round_to(model.palette, model.dtype), pixels.array)
+        recolored = recolor_lazily(labels, round_to(palette, model.dtype), pixels.array)
     else:
-        painter = RelabelPainter(
-            model.palette, model.space, known_labels=labels, new_labels=new_labels
-        )
-        labels, recolored = paint(pixels, painter, model.palette)
+        painter = RelabelPainter(palette, model.space, known_labels=labels, new_labels=new_labels)
+        labels, recolored = paint(pixels, painter, palette)
     return labels, pixels.channels_back(recolored)

@@ -1,16 +1,18 @@
-"""The fitted model: centers and palette, to label any image with the same channels."""
+"""The fitted model: centers, classes, and the labels of any image with the same channels."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import refuse_file_or_layer
+from napari_kmeans.checks import quote_value, refuse_file_or_layer
+from napari_kmeans.classes import ClassScheme
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.files.atomic import write_whole
@@ -24,8 +26,9 @@ from napari_kmeans.imaging.painting import (
     renumber_labels,
     round_to,
 )
+from napari_kmeans.imaging.tally import weighted_means
 from napari_kmeans.imaging.units import describe_other_units
-from napari_kmeans.model_json import FORMAT, VERSION, check_entries, read_bytes
+from napari_kmeans.model_json import EDITED_VERSION, FORMAT, VERSION, check_entries, read_bytes
 from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
@@ -36,17 +39,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class KMeansModel:
-    """Cluster centers, and everything that is needed to apply them to another image.
+    """Cluster centers, their classes, and what is needed to apply them to another image.
 
     Attributes
     ----------
     cluster_centers_ : (M, F) float64 array
         The centers in the units of the clustering space. For rgb, gray and other
-        channels without scaling these are channel units: 0…255 for uint8. There is one center for
-        each cluster, or several where clusters were merged.
-    palette : (K, C) float64 array
-        The mean color of the pixels of each cluster, in channel units. Clusters
-        are numbered from dark to bright.
+        channels without scaling these are channel units: 0…255 for uint8.
+    center_palette : (M, C) float64 array
+        The mean color of the pixels of each center, in channel units. Centers are in
+        the order from dark to bright.
     inertia_ : float
         The sum of the squared distances of all pixels to their nearest center, in
         squared units of the clustering space.
@@ -65,13 +67,15 @@ class KMeansModel:
     offset, scale : tuples of C floats
         A channel value is compared as ``(value - offset) / scale``. Both are empty
         where channels are not scaled.
-    merged_labels : (M,) int64 array or None
-        The label, 1…K, of each center after clusters were merged; None if each center
-        is a cluster. See `center_labels`.
+    center_pixels : (M,) int64 array or None
+        The number of pixels of each center in the fit: its weight in the color of a
+        class of several centers. None if it is not known; centers then weigh the same.
+    edited_classes : ClassScheme or None
+        The classes; None if each center is a class without a name. See `classes`.
     """
 
     cluster_centers_: Floats
-    palette: Floats
+    center_palette: Floats
     inertia_: float
     n_iter_: int
     color_space: str
@@ -81,32 +85,98 @@ class KMeansModel:
     normalize: str = "none"
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
-    merged_labels: NDArray[np.int64] | None = None
+    center_pixels: NDArray[np.int64] | None = None
+    edited_classes: ClassScheme | None = None
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
+        classes = "" if self.edited_classes is None else f"classes={self.edited_classes!r}, "
         return (
-            f"KMeansModel(n_clusters={self.n_clusters}, color_space={self.color_space!r}, "
+            f"KMeansModel(n_clusters={self.n_clusters}, {classes}color_space={self.color_space!r}, "
             f"n_channels={self.n_channels}, dtype={self.dtype.name!r}, "
             f"inertia_={self.inertia_:.6g})"
         )
 
     @property
     def n_clusters(self) -> int:
-        """The number of clusters K, merged clusters counted once."""
-        return len(self.palette)
+        """The number of classes K, merged clusters counted once."""
+        return len(self.labels)
+
+    @cached_property
+    def classes(self) -> ClassScheme:
+        """The class scheme: labels, names, display colors, and the centers of each class.
+
+        `with_classes` returns the model with other classes.
+        """
+        if self.edited_classes is None:
+            return ClassScheme.of_centers(len(self.cluster_centers_))
+        return self.edited_classes
+
+    def with_classes(self, classes: ClassScheme) -> KMeansModel:
+        """Return the same centers with other classes.
+
+        Parameters
+        ----------
+        classes : ClassScheme
+            An edit of `classes`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `classes` is no class scheme, or is that of another number of centers.
+
+        Examples
+        --------
+        >>> classes = model.classes.merge([2, 3]).rename(2, "soil")
+        >>> labels = model.with_classes(classes).predict(image)
+        """
+        if not isinstance(classes, ClassScheme):
+            raise TypeError(
+                f"classes must be a ClassScheme, got {quote_value(classes)}: edit the classes "
+                "of a model."
+            )
+        n_centers = len(self.cluster_centers_)
+        if classes.n_centers != n_centers:
+            raise ValueError(
+                f"classes must be those of {n_centers} centers, got those of "
+                f"{classes.n_centers}: edit the classes of this model."
+            )
+        return replace(self, edited_classes=None if classes.is_unedited else classes)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The label of each class, (K,), in ascending order: 1…K until classes are edited."""
+        if self.edited_classes is None:
+            return np.arange(1, len(self.cluster_centers_) + 1)
+        return np.array(self.edited_classes.labels)
 
     @property
     def center_labels(self) -> NDArray[np.int64]:
-        """The label, 1…K, of each center, (M,)."""
-        if self.merged_labels is None:
-            return np.arange(1, len(self.cluster_centers_) + 1)
-        return self.merged_labels
+        """The label of each center, (M,)."""
+        return self.labels if self.edited_classes is None else self.edited_classes.center_labels
+
+    @property
+    def center_classes(self) -> NDArray[np.int64]:
+        """The class of each center as the index, from 0, of its row in `palette`, (M,)."""
+        return np.searchsorted(self.labels, self.center_labels)
+
+    @cached_property
+    def palette(self) -> Floats:
+        """The mean color of the pixels of each class, (K, C), in channel units."""
+        rows = self.center_classes
+        if self.n_clusters == len(rows):
+            return self.center_palette[np.argsort(rows)]
+        if self.center_pixels is not None:
+            return weighted_means(self.center_palette, self.center_pixels, rows)
+        # Add the mean difference to the first color of each class: the mean of equal
+        # colors is then exactly that color, as in merged models of version 0.1.0.
+        first = self.center_palette[np.unique(rows, return_index=True)[1]]
+        return first + weighted_means(self.center_palette - first[rows], np.ones(len(rows)), rows)
 
     @property
     def n_channels(self) -> int:
         """The number of channels C."""
-        return int(self.palette.shape[1])
+        return int(self.center_palette.shape[1])
 
     @property
     def white(self) -> float:
@@ -127,8 +197,28 @@ class KMeansModel:
 
     @property
     def colors(self) -> Floats:
-        """Colors (K, 3) from 0 to 1 that show the palette on a screen."""
-        return display_colors(self.palette, self.rgb, self.dtype)
+        """Colors (K, 3) from 0 to 1 that show the classes on a screen."""
+        return self.with_own_colors(display_colors(self.palette, self.rgb, self.dtype))
+
+    def with_own_colors(self, colors: Floats) -> Floats:
+        """Return display colors (K, 3), replaced where a class has its own display color."""
+        colors = colors.copy()
+        for row, each in enumerate(self.edited_classes or ()):
+            if each.color is not None:
+                colors[row] = np.frombuffer(bytes.fromhex(each.color[1:]), np.uint8) / 255
+        return colors
+
+    @property
+    def palette_of_labels(self) -> Floats:
+        """The palette with a row for each label from 1 to the largest, (L, C).
+
+        The rows of numbers that no class has are 0.
+        """
+        if self.edited_classes is None:
+            return self.palette
+        rows = np.zeros((self.labels[-1], self.n_channels))
+        rows[self.labels - 1] = self.palette
+        return rows
 
     def predict(self, image: Any, *, mask: Any = None, progress: Report | None = None) -> Any:
         """Return the label of each pixel's nearest center.
@@ -146,7 +236,8 @@ class KMeansModel:
         Returns
         -------
         array of unsigned integers, of the image's spatial shape
-            1…K; 0 for pixels outside `mask`, of alpha 0, NaN or infinite.
+            The label of the class of the nearest center: 1…K until classes are edited.
+            0 for pixels outside `mask`, of alpha 0, NaN or infinite.
 
         Raises
         ------
@@ -186,7 +277,7 @@ class KMeansModel:
         labels : array of unsigned integers, of the image's spatial shape
             The labels that `predict` returns.
         recolored : array of the image's shape and dtype
-            Each pixel in the mean color of its cluster, rounded and clipped to
+            Each pixel in the mean color of its class, rounded and clipped to
             the range of the dtype. Pixels that are left out, and alpha, are unchanged.
 
         Both are lazy dask arrays where the image is one, and the image is not read.
@@ -226,10 +317,10 @@ class KMeansModel:
         stages = Progress(progress)
         n_blocks = len(pixels.blocks())
         painter = self._painter(pixels, stages, n_blocks)
-        colors = self.palette[self.center_labels - 1] if recolored else None
+        colors = self.palette[self.center_classes] if recolored else None
         labels, image = paint(pixels, painter, colors, stages.stage(0.4, n_blocks))
-        if self.merged_labels is not None:
-            new_labels = np.append(0, self.merged_labels).astype(label_dtype(self.n_clusters))
+        if self.edited_classes is not None:
+            new_labels = np.append(0, self.center_labels).astype(label_dtype(self.labels[-1]))
             labels = renumber_labels(labels, new_labels)
         stages.finish()
         return labels, None if image is None else pixels.channels_back(image)
@@ -265,18 +356,20 @@ class KMeansModel:
 
         Parameters
         ----------
-        labels : array of integers 0…K
+        labels : array of integers
+            Labels of classes, and 0.
 
         Returns
         -------
         array of the fitted image's dtype
             With the shape of the labels and the channels at `channel_axis`, without
-            alpha. Label 0 becomes 0.
+            alpha. Label 0, and numbers below the largest label that no class has,
+            become 0.
 
         Raises
         ------
         TypeError, ValueError
-            If `labels` are not whole numbers from 0 to K.
+            If `labels` are not whole numbers from 0 to the largest label.
         """
         index = np.asarray(labels)
         if index.dtype.kind not in "bui":
@@ -284,12 +377,12 @@ class KMeansModel:
                 f"labels must be whole numbers, got dtype {index.dtype}: "
                 "pass the labels of predict."
             )
-        if index.size and not 0 <= index.min() <= index.max() <= self.n_clusters:
+        if index.size and not 0 <= index.min() <= index.max() <= self.labels[-1]:
             raise ValueError(
-                f"labels must lie from 0 to {self.n_clusters}, got {index.min()} to "
+                f"labels must lie from 0 to {self.labels[-1]}, got {index.min()} to "
                 f"{index.max()}: pass labels of this model."
             )
-        colors = np.vstack([np.zeros(self.n_channels), self.palette])
+        colors = np.vstack([np.zeros(self.n_channels), self.palette_of_labels])
         image = np.take(round_to(colors, self.dtype), index.astype(np.intp), axis=0)
         if self.channel_axis is None:
             return image[..., 0]
@@ -299,7 +392,7 @@ class KMeansModel:
         """Return the model as plain values that JSON can hold."""
         values = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if self.edited_classes is None else EDITED_VERSION,
             "color_space": self.color_space,
             "rgb": self.rgb,
             "channel_axis": self.channel_axis,
@@ -308,12 +401,14 @@ class KMeansModel:
             "offset": list(self.offset),
             "scale": list(self.scale),
             "cluster_centers": self.cluster_centers_.tolist(),
-            "palette": self.palette.tolist(),
+            "palette": self.center_palette.tolist(),
             "inertia": self.inertia_,
             "n_iter": self.n_iter_,
         }
-        if self.merged_labels is not None:
-            values["center_labels"] = self.merged_labels.tolist()
+        if self.edited_classes is not None:
+            values["classes"] = self.edited_classes.to_list()
+            if self.center_pixels is not None:
+                values["center_pixels"] = self.center_pixels.tolist()
         return values
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.checks import LARGEST, quote_value
+from napari_kmeans.classes import ClassScheme
 from napari_kmeans.options import MAX_CLUSTERS, OPTIONS
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 FORMAT = "napari-kmeans model"
 VERSION = 1
+EDITED_VERSION = 2
+"""The version of a model with edited classes: version 0.1.0 would read it without them."""
+
+_MAX_PIXELS = 2**53
+"""Pixels of a center: float64 holds all whole numbers up to this one."""
+
 _MAX_BYTES = 64 * 2**20
 """The limit of the memory that a damaged file can take. A model of 65,535 clusters and 20 channels
 is smaller."""
@@ -34,9 +41,10 @@ def check_entries(values: Any) -> dict[str, Any]:
     """
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError("this is not a napari-kmeans model: save one with KMeansModel.save.")
-    if values.get("version") != VERSION:
+    version = values.get("version")
+    if version not in (VERSION, EDITED_VERSION):
         raise ValueError(
-            f"version must be {VERSION}, got {quote_value(values.get('version'))}: "
+            f"version must be {VERSION} or {EDITED_VERSION}, got {quote_value(version)}: "
             "update napari-kmeans, or save the model again."
         )
     rgb = _read_typed(values, "rgb", bool)
@@ -44,7 +52,9 @@ def check_entries(values: Any) -> dict[str, Any]:
     centers, palette = _read_matrix(values, "cluster_centers"), _read_matrix(values, "palette")
     n_channels = palette.shape[1]
     n_features = n_channels if color_space == "rgb" else 3
-    is_merged = "center_labels" in values
+    is_edited = version == EDITED_VERSION
+    # Version 0.1.0 wrote the palette of merged clusters, not that of their centers.
+    is_merged = not is_edited and "center_labels" in values
     if centers.shape[1] != n_features or (len(centers) != len(palette) and not is_merged):
         raise ValueError(
             "cluster_centers and palette must belong together, got shapes "
@@ -61,7 +71,7 @@ def check_entries(values: Any) -> dict[str, Any]:
         )
     entries = {
         "cluster_centers_": centers,
-        "palette": palette,
+        "center_palette": palette,
         "inertia_": _read_amount(values, "inertia"),
         "n_iter_": int(_read_amount(values, "n_iter")),
         "color_space": color_space,
@@ -71,7 +81,13 @@ def check_entries(values: Any) -> dict[str, Any]:
         **_read_scaling(values, color_space, n_channels),
     }
     if is_merged:
-        entries["merged_labels"] = _read_labels(values, len(centers), len(palette))
+        labels = _read_labels(values, len(centers), len(palette))
+        entries["center_palette"] = palette[labels - 1]
+        classes = ClassScheme.of_labels(labels)
+        entries["edited_classes"] = None if classes.is_unedited else classes
+    if is_edited:
+        entries["edited_classes"] = _read_classes(values, len(centers))
+        entries["center_pixels"] = _read_pixels(values, len(centers))
     return entries
 
 
@@ -193,6 +209,31 @@ def _read_labels(values: dict[str, Any], n_centers: int, n_labels: int) -> NDArr
             f"centers, got {quote_value(labels)}: save the model again."
         )
     return np.array(labels, np.int64)
+
+
+def _read_classes(values: dict[str, Any], n_centers: int) -> ClassScheme | None:
+    classes = ClassScheme.from_list(values.get("classes"))
+    if classes.n_centers != n_centers:
+        raise ValueError(
+            f"classes must contain {n_centers} centers, got {classes.n_centers}: "
+            "save the model again."
+        )
+    return None if classes.is_unedited else classes
+
+
+def _read_pixels(values: dict[str, Any], n_centers: int) -> NDArray[np.int64] | None:
+    pixels = values.get("center_pixels")
+    if pixels is None:
+        return None
+    are_counts = isinstance(pixels, list) and all(
+        type(number) is int and 0 <= number <= _MAX_PIXELS for number in pixels
+    )
+    if not are_counts or len(pixels) != n_centers:
+        raise ValueError(
+            f"center_pixels must be {n_centers} whole numbers of at least 0, got "
+            f"{quote_value(pixels)}: save the model again."
+        )
+    return np.array(pixels, np.int64)
 
 
 def _is_finite(value: Any) -> bool:

@@ -15,6 +15,8 @@ from napari_kmeans.samples import SAMPLES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from napari_kmeans.classes import ClassScheme
+
 _NUMPY = "import numpy as np"
 
 
@@ -53,6 +55,7 @@ def to_python(
     mask: bool | str = False,
     groups: Sequence[int] | None = None,
     joined: Mapping[int, int] | None = None,
+    classes: ClassScheme | None = None,
     part: Part = Part(),
 ) -> str:
     """Return a Python script that computes the same result again.
@@ -82,6 +85,9 @@ def to_python(
     joined : mapping of int to int, optional
         Labels that were merged by hand after that, ``{label: new label}``. The other
         labels keep their numbers, and the script prints the table before this merge.
+    classes : ClassScheme, optional
+        The classes of the centers after all edits by hand. They replace `joined`. As in
+        napari, the recolored image has the colors before these edits.
     part : Part
         The level and the slices that were clustered.
 
@@ -113,15 +119,19 @@ def to_python(
         "",
         *_lines_to_segment(options, _input_arguments(rgb, channel_axis, mask, part), part),
     ]
+    functions = [_function_name(part)]
     if groups is not None:
+        functions.insert(0, "merge_clusters")
         numbers = [int(group) for group in groups]
         body.append(f"segmentation = merge_clusters(segmentation, {numbers})")
     body += _lines_of_results(bool(mask), part)
-    if joined:
+    if classes is not None:
+        functions = ["ClassScheme", "apply_classes", *functions]
+        body += _lines_to_apply_classes(classes, bool(mask), part)
+    elif joined:
         imports.append(_NUMPY)
         body += _lines_to_merge_labels(joined, part)
     body.append("print(segmentation.table.to_string(index=False))")
-    functions = [*(["merge_clusters"] if groups is not None else []), _function_name(part)]
     imports.append(f"from napari_kmeans import {', '.join(functions)}")
     title = f"# The clusters of {' + '.join(names)!r}, as computed by napari-kmeans {__version__}."
     return "\n".join([title, *_group_imports(imports), "", *body, ""])
@@ -274,6 +284,28 @@ def _lines_to_merge_labels(joined: Mapping[int, int], part: Part) -> list[str]:
         else:
             lines.append(f"labels = [{code.format('level')} for level in labels]")
     return lines
+
+
+def _lines_to_apply_classes(classes: ClassScheme, mask: bool, part: Part) -> list[str]:
+    """Return the lines that merge, name, color, ignore and number the classes."""
+    lines = [
+        "# Edit the classes; centers are numbered from 0, from dark to bright.",
+        "classes = [",
+        *(f"    {each.to_dict()!r}," for each in classes),
+        "]",
+        "segmentation = apply_classes(segmentation, ClassScheme.from_list(classes))",
+    ]
+    if part.n_levels == 1:
+        return [*lines, "labels = segmentation.labels"]
+    if mask:
+        each = "predict(level, mask=mask) for level, mask in zip(levels, masks, strict=True)"
+    else:
+        each = "predict(level) for level in levels"
+    return [
+        *lines,
+        f"labels = [segmentation.model.{each}]",
+        f"labels[{part.level}] = segmentation.labels",
+    ]
 
 
 def _lines_to_segment(options: Options, arguments: dict[str, str], part: Part) -> list[str]:

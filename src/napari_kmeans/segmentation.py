@@ -399,7 +399,7 @@ def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64
     pixels, space = summary.images[0], summary.space
     return KMeansModel(
         cluster_centers_=fit.centers[used],
-        palette=tally.means[used],
+        center_palette=tally.means[used],
         inertia_=tally.cost,
         n_iter_=fit.n_iter,
         color_space=summary.options.color_space,
@@ -409,4 +409,5 @@ def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64
         normalize=summary.options.normalize,
         offset=space.offset,
         scale=space.scale,
+        center_pixels=tally.counts[used],
     )

@@ -473,8 +473,12 @@ def _make_stack_model(
 
 
 def _reorder(model: KMeansModel, order: Labels) -> KMeansModel:
+    assert model.center_pixels is not None
     return replace(
-        model, cluster_centers_=model.cluster_centers_[order], palette=model.palette[order]
+        model,
+        cluster_centers_=model.cluster_centers_[order],
+        center_palette=model.center_palette[order],
+        center_pixels=model.center_pixels[order],
     )
 
 

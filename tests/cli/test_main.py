@@ -18,7 +18,7 @@ import tifffile
 import zarr
 
 import napari_kmeans
-from napari_kmeans import KMeansModel, segment
+from napari_kmeans import KMeansModel, apply_classes, segment
 from napari_kmeans.cli import jobs
 from napari_kmeans.cli import main as main_module
 from napari_kmeans.cli.jobs import ClusteredImage
@@ -314,6 +314,49 @@ class TestModel:
         assert table["pixels"].tolist() == [np.sum(labels == label) for label in (1, 2, 3, 4)]
         assert table["percent"].sum() == pytest.approx(100)
         assert capsys.readouterr().out.startswith("other: 4 clusters\n label  percent  color\n")
+
+    @pytest.mark.parametrize("kind", ["other.png", "other.zarr"])
+    def test_an_edited_model_gives_names_colors_merges_and_shares(
+        self, kind, tmp_path, out, quadrants, capsys
+    ):
+        seg = segment(quadrants, 4, rgb=True)
+        classes = seg.model.classes.merge([3, 2]).rename(3, "soil, dry").recolor(4, "#ff0080")
+        edited = apply_classes(seg, classes.ignore(1).renumber({4: 300}))
+        edited.model.save(tmp_path / "edited.json")
+        image = np.tile(np.concatenate([quadrants, quadrants[:9]]), (3, 3, 1))
+        if kind == "other.png":
+            iio.imwrite(tmp_path / kind, image)
+        else:
+            zarr.create_array(tmp_path / kind, data=image, chunks=(16, 16, 3))
+        model = tmp_path / "edited.json"
+        assert main([str(tmp_path / kind), "--model", str(model), "-o", str(out)]) == 0
+        suffix = "tif" if kind == "other.png" else "zarr"
+        labels = read_image(out / f"other-labels.{suffix}").pixels
+        # The clusters are numbered by hand: 2 and 3 were merged, 4 became 300.
+        own = np.tile(np.concatenate([seg.labels, seg.labels[:9]]), (3, 3))
+        np.testing.assert_array_equal(labels, np.array([0, 1, 3, 3, 300])[own])
+        table = pd.read_csv(out / "other-table.csv", keep_default_na=False, na_values=[""])
+        assert list(table) == ["index", "pixels", "percent", "name", "ignored", "color"]
+        counts = np.array([np.sum(np.isin(own, each)) for each in (1, [2, 3], 4)])
+        assert table["index"].tolist() == [1, 3, 300]
+        assert table["pixels"].tolist() == counts.tolist()
+        shares = 100 * counts / counts[1:].sum()
+        np.testing.assert_allclose(table["percent"], [np.nan, *shares[1:]])
+        assert table["name"].fillna("").tolist() == ["", "soil, dry", ""]
+        assert table["ignored"].tolist() == [True, False, False]
+        assert table["color"][2] == "#ff0080"
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[:2] == ["other: 3 clusters", " label  percent  color  name"]
+        assert lines[2].split() == ["1", "ignored", edited.table["color"][0]]
+        assert lines[3].split() == ["3", f"{shares[1]:.2f}", table["color"][1], "soil,", "dry"]
+        if suffix == "zarr":
+            attributes = zarr.open(out / "other-labels.zarr", mode="r").attrs
+            written = attributes["ome"]["image-label"]
+            assert written["properties"] == [{"label-value": 3, "name": "soil, dry"}]
+            assert written["colors"][2] == {"label-value": 300, "rgba": [255, 0, 128, 255]}
+        # A new run recognizes and replaces the table.
+        assert main([str(tmp_path / kind), "--model", str(model), "-o", str(out)]) == 0
+        assert len(_names(out)) == 3
 
     def test_a_model_labels_a_zarr_image(self, model, tmp_path, out):
         scan = _noise(1100, 600, 3)

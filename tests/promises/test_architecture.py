@@ -13,6 +13,7 @@ ORDER = [
     ("_version", "checks", "types"),
     ("execution", "files"),
     ("options",),
+    ("classes",),
     ("clustering",),
     ("imaging",),
     ("model_json",),

@@ -14,19 +14,22 @@ import subprocess
 import sys
 import tracemalloc
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from napari_kmeans import KMeansModel, merge_clusters, segment
+from napari_kmeans import ClassScheme, KMeansModel, merge_clusters, segment
+from napari_kmeans.measuring import cluster_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 CASES = int(os.environ.get("FUZZ_CASES", "300"))
 LONGEST_SENTENCE = 600
+MERGED_BY_0_1_0 = Path(__file__).parent / "written_by_0_1_0" / "merged-model.json"
+NEW_KEYS = ["__class__", "self", "cls", "center_labels", "center_pixels", "classes"]
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 
 Rng = random.Random
@@ -72,7 +75,21 @@ def models() -> dict[str, KMeansModel]:
         "bool": segment(gray > 20_000, 2).model,
         "merged": merge_clusters(many, [0, 1, 1, 2, 0]).model,
         "merged gray": merge_clusters(segment(gray, 4), [0, 1, 1, 2]).model,
+        "edited": segment(color, 6, rgb=True).model.with_classes(edit(ClassScheme.of_centers(6))),
     }
+
+
+@cache
+def trees() -> list[Tree]:
+    """Return the entries of a file of each kind."""
+    saved = [model.to_dict() for model in models().values()]
+    return [*saved, json.loads(MERGED_BY_0_1_0.read_text())]
+
+
+def edit(classes: ClassScheme) -> ClassScheme:
+    """Return classes with every kind of edit."""
+    edited = classes.merge([5, 2]).rename(5, "soil, dry").recolor(5, "#804020").rename(3, "tree")
+    return edited.ignore(1).renumber({6: 400})
 
 
 # ------------------------------------------------------------------------ damages
@@ -132,11 +149,11 @@ def swap(tree: Tree, rng: Rng) -> None:
 
 
 def add_unknown(tree: Tree, rng: Rng) -> None:
-    tree[rng.choice(["__class__", "self", "cls", "center_labels", "x" * 100_000])] = draw_value(rng)
+    tree[rng.choice([*NEW_KEYS, "x" * 100_000])] = draw_value(rng)
 
 
 def mix(tree: Tree, rng: Rng) -> None:
-    other = rng.choice(list(models().values())).to_dict()
+    other = rng.choice(trees())
     for key in rng.sample(list(other), rng.randint(1, 4)):
         tree[key] = other[key]
 
@@ -206,8 +223,8 @@ TEXT_DAMAGES: list[Callable[[bytes, Rng], bytes]] = [
 ]
 
 
-def make_damaged_text(model: KMeansModel, rng: Rng) -> bytes:
-    tree = model.to_dict()
+def make_damaged_text(rng: Rng) -> bytes:
+    tree = json.loads(json.dumps(rng.choice(trees())))
     if rng.random() < 0.4:
         return rng.choice(TEXT_DAMAGES)(json.dumps(tree).encode(), rng)
     for _ in range(rng.randint(1, 3)):
@@ -237,7 +254,10 @@ def check_model(model: KMeansModel) -> None:
     image = make_small_image(model)
     labels, recolored = model.apply(image)
     assert labels.size == 6
-    assert 1 <= labels.min() <= labels.max() <= model.n_clusters
+    assert {*labels.ravel()} <= {*model.labels}
+    assert 1 <= model.labels.min() <= model.labels.max() <= 65535
+    assert model.palette.shape == (model.n_clusters, model.n_channels)
+    assert len(cluster_table(model, np.ones(model.n_clusters, np.int64))) == model.n_clusters
     assert (recolored.shape, recolored.dtype) == (image.shape, image.dtype)
     np.testing.assert_array_equal(model.recolor(labels), recolored)
     assert np.isfinite(model.colors).all()
@@ -275,7 +295,7 @@ def test_damaged_file_is_a_working_model_or_refused_in_one_sentence(tmp_path):
     outcomes = {True: 0, False: 0}
     for case in range(CASES):
         rng = Rng(case)
-        path.write_bytes(make_damaged_text(rng.choice(list(models().values())), rng))
+        path.write_bytes(make_damaged_text(rng))
         try:
             outcomes[load_and_check(path)] += 1
         except Exception as error:
@@ -330,8 +350,10 @@ def test_file_that_cannot_be_opened_raises_the_error_of_the_system(kind, tmp_pat
     [
         ({"cluster_centers": [[1]] * 65536}, r"65535 rows and columns, got \(65536, 1\)"),
         ({"palette": [[1] * 65536]}, r"65535 rows and columns, got \(1, 65536\)"),
-        ({"center_labels": [1] * 60_000, "palette": [[1] * 60_000]}, "must belong together"),
-        ({"center_labels": [1] * 10**5}, "center_labels must hold each label from 1 to 3 for 4"),
+        ({"palette": [[1] * 60_000] * 4}, r"must belong together, got shapes \(4, 1\)"),
+        ({"center_pixels": [1] * 10**5}, "center_pixels must be 4 whole numbers of at least 0"),
+        ({"classes": [{"label": 1}] * 10**5}, "classes must be a list with label, name"),
+        ({"version": 1, "center_labels": [1] * 10**5}, "must hold each label from 1 to 4 for 4"),
     ],
 )
 def test_small_file_needs_little_memory(changes, message, tmp_path):

@@ -111,7 +111,7 @@ class LabelCounts:
 
     def __init__(self, model: KMeansModel) -> None:
         self._model = model
-        self._counts = np.zeros(model.n_clusters + 1, np.int64)
+        self._counts = np.zeros(model.labels[-1] + 1, np.int64)
         self._lock = threading.Lock()
 
     def add(self, labels: NDArray[Any]) -> None:
@@ -121,12 +121,12 @@ class LabelCounts:
             self._counts += counts
 
     def table(self) -> pd.DataFrame:
-        """Return a table of label, pixels, percent of the pixels that have a label, and color."""
+        """Return the table of the clusters, without the channel means of the model's fit."""
         # This module imports numba, which would slow down the start of the command line.
-        from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, cluster_table
+        from napari_kmeans.measuring import cluster_table, mean_columns
 
-        table = cluster_table(self._model, self._counts[1:])
-        return table[[*COUNT_COLUMNS, COLOR_COLUMN]]
+        table = cluster_table(self._model, self._counts[self._model.labels])
+        return table.drop(columns=mean_columns(table))
 
 
 def _write_tiff_or_png(
@@ -171,14 +171,18 @@ def _default_axes(ndim: int, channel_axis: int | None) -> list[Axis]:
 
 
 def _describe_labels(model: KMeansModel) -> dict[str, Any]:
-    """Return the OME-Zarr metadata of a label image: the color of each label."""
+    """Return the OME-Zarr metadata of a label image: the color and name of each label."""
     colors = np.rint(model.colors * 255).astype(int).tolist()
-    return {
+    metadata = {
         "colors": [
             {"label-value": label, "rgba": [*color, 255]}
-            for label, color in enumerate(colors, start=1)
+            for label, color in zip(model.labels.tolist(), colors, strict=True)
         ]
     }
+    named = [each for each in model.edited_classes or () if each.name]
+    if named:
+        metadata["properties"] = [{"label-value": each.label, "name": each.name} for each in named]
+    return metadata
 
 
 def _describe_channels(seg: Segmentation) -> dict[str, Any]:

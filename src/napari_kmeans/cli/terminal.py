@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PROGRAM = "napari-kmeans"
 ROWS_PRINTED = 20
 NAMES_PRINTED = 3
-COLUMN_FORMATS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}"}
+COLUMN_FORMATS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}", "name": "{}"}
 """The columns of a table that are printed, if the table has them."""
 
 
@@ -64,13 +64,20 @@ def print_warnings(source: str) -> Iterator[None]:
 
 
 def print_table(name: str, table: pd.DataFrame) -> None:
-    """Print the label, share and color of the clusters, at most `ROWS_PRINTED` rows."""
+    """Print the label, share, color and name of the clusters, at most `ROWS_PRINTED` rows.
+
+    An ignored cluster has no share: NaN in the table.
+    """
     print(f"{name}: {len(table)} clusters")
     columns = [column for column in COLUMN_FORMATS if column in table]
     print(" " + "  ".join("label" if column == "index" else column for column in columns))
     shown = table.head(ROWS_PRINTED)
     for row in zip(*(shown[column] for column in columns), strict=True):
         cells = zip(columns, row, strict=True)
-        print("  ".join(COLUMN_FORMATS[column].format(value) for column, value in cells))
+        texts = (
+            "ignored" if value != value else COLUMN_FORMATS[column].format(value)
+            for column, value in cells
+        )
+        print("  ".join(texts).rstrip())
     if len(table) > len(shown):
         print(f"   ... and {len(table) - len(shown)} more")

@@ -168,3 +168,13 @@ def add_tallies(tallies: list[Tally]) -> Tally:
         np.sum([tally.sums for tally in tallies], axis=0),
         float(np.sum([tally.cost for tally in tallies])),
     )
+
+
+def weighted_means(values: Floats, weights: NDArray[Any], groups: NDArray[np.int64]) -> Floats:
+    """Return the weighted mean (G, C) of the rows (n, C) of each group 0…G-1.
+
+    Rows of a group whose weights are all 0 count the same.
+    """
+    weights = np.where(np.bincount(groups, weights)[groups] > 0, weights, 1.0)
+    sums = [np.bincount(groups, weights * column) for column in values.T]
+    return np.stack(sums, axis=-1) / np.bincount(groups, weights)[:, None]

@@ -130,6 +130,22 @@ def set_joined_labels(layer: Layer, joined: Mapping[int, int]) -> None:
         layer.metadata[METADATA_KEY] = {**record_of(layer), "joined": joined}
 
 
+def recorded_model(layer: Layer) -> Any:
+    """Return the model that painted a layer, as plain values; None without a record."""
+    return record_of(layer).get("model")
+
+
+def recorded_classes(layer: Layer) -> Any:
+    """Return the classes of a layer, as plain values, after edits by hand; None before any."""
+    return record_of(layer).get("classes")
+
+
+def set_recorded_classes(layer: Layer, classes: Sequence[Mapping[str, Any]]) -> None:
+    """Record the classes of a layer after edits by hand, if the layer has a record."""
+    if has_record(layer):
+        layer.metadata[METADATA_KEY] = {**record_of(layer), "classes": classes}
+
+
 def take_record(layer: Layer, result: Layer, *, keeps_slices: bool) -> None:
     """Replace the record of a layer by that of a new result.
 

@@ -130,6 +130,36 @@ def test_loaded_model_with_merged_clusters_is_applied(
     assert labels.metadata[METADATA_KEY]["options"]["n_clusters"] == 3
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_loaded_model_brings_names_colors_and_ignored_classes(
+    viewer, dock, qtbot, quadrants, other, tmp_path, lazy
+):
+    model = segment(quadrants, 4, rgb=True).model
+    classes = model.classes.merge([3, 2]).rename(3, "soil").recolor(4, "#ff0080").ignore(1)
+    model.with_classes(classes.renumber({4: 300})).save(tmp_path / "model.json")
+    panel = dock.folds["apply"].open()
+    panel.load(tmp_path / "model.json")
+    data = da.from_array(other, chunks=(10, 27, 3)) if lazy else other
+    apply(qtbot, panel, viewer.add_image(data, name="other", rgb=True))
+    labels = viewer.layers["other labels"]
+    expected = np.array([0, 1, 3, 3, 300])[nearest(other, model.cluster_centers_)]
+    np.testing.assert_array_equal(labels.data, expected)
+    counts = np.array([np.sum(expected == label) for label in (1, 3, 300)])
+    assert labels.features["index"].tolist() == [1, 3, 300]
+    assert labels.features["pixels"].tolist() == counts.tolist()
+    assert labels.features["name"].tolist() == ["", "soil", ""]
+    assert labels.features["ignored"].tolist() == [True, False, False]
+    shares = [np.nan, *(100 * counts[1:] / counts[1:].sum())]
+    np.testing.assert_allclose(labels.features["percent"], shares)
+    assert labels.features["color"][2] == "#ff0080"
+    colors = labels.colormap.color_dict
+    np.testing.assert_allclose(colors[300], [1, 0, 128 / 255, 1], atol=1e-6)
+    assert [float(colors[label][3]) for label in (1, 3, 300)] == [0, 1, 1]
+    recolored = viewer.layers["other recolored"].data
+    mean = quadrants[np.isin(model.predict(quadrants), [2, 3])].mean(axis=0)
+    np.testing.assert_allclose(np.asarray(recolored)[expected == 3][0], mean, atol=0.51)
+
+
 def test_saved_model_is_loaded_until_the_next_run(dock, panel, tmp_path, finish, choose_file):
     model = dock.result.outcome.model
     choose_file(tmp_path / "by dialog.json")

@@ -77,11 +77,11 @@ class TestMergeSimilar:
         for distance, share in ((12.0, 0.0), (12.0, 5.0), (30.0, 0.0)):
             panel.distance.value, panel.min_share.value = distance, share
             expected = merge_similar(unmerged, distance, share / 100)
-            labels, (recolored,) = coffee.result.labels, coffee.result.recolored
+            labels, recolored = coffee.result.labels, viewer.layers["coffee recolored"]
             np.testing.assert_array_equal(labels.data, expected.labels)
             np.testing.assert_array_equal(recolored.data, expected.recolored)
             assert list(labels.features["pixels"]) == list(expected.table["pixels"])
-            assert coffee.result.outcome.model.merged_labels is not None
+            assert coffee.result.outcome.model.edited_classes is not None
             assert panel.message.text() == f"{len(expected.table)} of 9 clusters."
         assert [layer.name for layer in viewer.layers] == [
             "coffee",

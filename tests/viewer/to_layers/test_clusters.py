@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -9,8 +12,10 @@ import pytest
 from napari.layers import Image, Labels
 
 from napari_kmeans import segment_layer
+from napari_kmeans.classes import ClassScheme
 from napari_kmeans.viewer.provenance import joined_labels
 from napari_kmeans.viewer.to_layers.clusters import MAX_EDITS, Clusters
+from napari_kmeans.viewer.to_layers.layer_classes import classes_of
 from napari_kmeans.viewer.to_layers.update import update_layer
 
 
@@ -136,6 +141,65 @@ def test_merged_labels_are_recorded_in_the_metadata(clusters, layer):
     clusters.undo()
     assert clusters.joined == {1: 4, 3: 2}
     assert joined_labels(layer) == clusters.joined
+
+
+def test_ignored_cluster_is_hidden_and_does_not_count(clusters, layer):
+    before = state_of(layer)
+    pixels = before[2]["pixels"].to_numpy()
+    clusters.ignore([1, 3])
+    assert layer.features["ignored"].tolist() == [True, False, True, False]
+    shares = 100 * pixels / (pixels[1] + pixels[3])
+    np.testing.assert_allclose(layer.features["percent"], [np.nan, shares[1], np.nan, shares[3]])
+    assert [clusters.is_shown(label) for label in (1, 2, 3, 4)] == [False, True, False, True]
+    assert np.isnan(clusters.percent([1, 3]))
+    assert clusters.percent([1, 2]) == pytest.approx(shares[1])
+    np.testing.assert_array_equal(layer.data, before[0])
+    # A merge of an ignored cluster into a larger one counts its pixels.
+    clusters.ignore([1, 3], False)
+    assert_state(layer, before)
+    clusters.undo()
+    assert clusters.is_ignored(3)
+    clusters.undo()
+    assert_state(layer, before)
+
+
+def test_edits_change_the_recorded_classes(clusters, layer):
+    clusters.rename(2, "a\nb")
+    clusters.ignore([3])
+    kept = clusters.merge([2, 4])
+    classes = classes_of(layer)
+    assert classes == ClassScheme.of_centers(4).rename(2, "a b").ignore(3).merge([kept, 6 - kept])
+    clusters.set_color(1, "red")
+    assert classes_of(layer) == classes.recolor(1, "#ff0000")
+    gone = clusters.merge([kept, 1])
+    merged = classes_of(layer)
+    assert merged[gone].color == clusters.hex_color(gone)
+    for _ in range(5):
+        clusters.undo()
+    assert classes_of(layer).is_unedited
+
+
+def test_classes_of_a_layer_of_0_1_0_have_its_merges_and_names():
+    path = Path(__file__).parents[2] / "promises" / "written_by_0_1_0" / "labels-layer.json"
+    written = json.loads(path.read_text())
+    metadata = written["metadata"]
+    metadata["napari-kmeans"]["joined"] = {3: 2}
+    features = pd.DataFrame(written["features"]).drop(index=2).reset_index(drop=True)
+    features["name"] = ["", "soil", "sky"]
+    layer = Labels(np.array(written["data"]), metadata=metadata, features=features)
+    expected = ClassScheme.of_centers(4).merge([2, 3]).rename(2, "soil").rename(4, "sky")
+    assert classes_of(layer) == expected
+    Clusters(layer).rename(1, "ink")
+    assert classes_of(layer) == expected.rename(1, "ink")
+
+
+def test_layer_without_a_model_has_no_classes(quadrant_labels, layer):
+    other = Labels(quadrant_labels, features=layer.features.drop(columns="color"))
+    clusters = Clusters(other)
+    clusters.rename(1, "ink")
+    clusters.ignore([2])
+    assert classes_of(other) is None
+    assert other.features["name"][0] == "ink"
 
 
 @pytest.mark.parametrize("labels", [[], [2], [2, 2]])

@@ -134,13 +134,14 @@ def test_every_button_has_a_tooltip_and_is_reached_with_tab(clusters, qtbot):
     rename(clusters, 1, "two")
     clusters.undo()
     reached = []
-    for selected, n_tabs in (([1, 2], 3), ([1], 4)):
+    for selected, n_tabs in (([1, 2], 4), ([1], 5)):
         clusters.select(selected)
         clusters.table.setFocus()
         for _ in range(n_tabs):
             qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
             reached.append(QApplication.focusWidget().text())
-    assert reached == ["&Merge", "&Undo", "Red&o", "Re&name", "&Color…", "&Undo", "Red&o"]
+    last = ["&Ignore", "&Undo", "Red&o"]
+    assert reached == ["&Merge", *last, "Re&name", "&Color…", *last]
     for button in clusters.findChildren(QPushButton):
         assert len(button.toolTip()) > 20
     model = clusters.table.model()
@@ -380,13 +381,13 @@ def test_actions_are_enabled_for_a_fitting_selection(clusters, click):
 
     assert enabled() == ["Select none"]
     click(clusters, 0)
-    assert enabled() == ["Rename", "Color…", "Show or hide", "Select none"]
+    assert enabled() == ["Rename", "Color…", "Ignore", "Show or hide", "Select none"]
     click(clusters, 1, modifier=CONTROL)
-    assert enabled() == ["Merge", "Show or hide", "Select none"]
+    assert enabled() == ["Merge", "Ignore", "Show or hide", "Select none"]
     rename(clusters, 0, "dark")
-    assert enabled() == ["Merge", "Show or hide", "Select none", "Undo"]
+    assert enabled() == ["Merge", "Ignore", "Show or hide", "Select none", "Undo"]
     clusters.undo()
-    assert enabled() == ["Merge", "Show or hide", "Select none", "Redo"]
+    assert enabled() == ["Merge", "Ignore", "Show or hide", "Select none", "Redo"]
 
 
 # ------------------------------------------------ changes made outside the list

@@ -113,7 +113,7 @@ class ApplyPanel(WorkingPanel):
             return self._loaded.model
         if self.dock.result is None:
             raise ValueError("there is no model yet: run the clustering, or load a model.")
-        model = self.dock.result.outcome.model
+        model = self.dock.result.model
         if not isinstance(model, KMeansModel):
             raise ValueError(
                 "the latest result has a model for each slice, which no other image can use: "
@@ -181,8 +181,14 @@ class ApplyPanel(WorkingPanel):
         self.dock.show_layers(layers, update=update)
 
     def refresh(self) -> None:
-        """Show the origin of the model."""
+        """Show the origin of the model, and follow the edits of its classes."""
+        labels = None if self.dock.result is None else self.dock.result.labels
+        if labels is not None:
+            labels.events.features.connect(self._on_classes_edited)
         self.reset_choices()
+
+    def _on_classes_edited(self, _event: Any) -> None:
+        self.work_changed()
 
     def reset_choices(self) -> None:
         """Update the choices of image layers."""

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import FloatSlider, FloatSpinBox
 
 from napari_kmeans.merging import (
+    apply_classes,
     can_compare_colors,
     cut_tree,
     merge_clusters,
     merge_small,
     merge_tree,
 )
+from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.panels.panel import Panel
 from napari_kmeans.viewer.to_layers.label_table import is_outdated
@@ -84,25 +86,47 @@ class MergePanel(Panel):
             self._show_state()
             return
         self._task = None if result is None else result.task
-        self._unmerged = None if result is None else _mergeable_segmentation(result.outcome)
-        self._tree = None
-        if self._unmerged is not None:
-            self._tree = merge_tree(self._unmerged.model, self._unmerged.table["pixels"])
-            self._groups = list(range(self._tree.n_clusters))
+        self._start_from(None if result is None else _mergeable_segmentation(result.outcome))
         self._applied_values = (0.0, 0.0)
         self._restore_fields()
         self._show_state()
 
+    def _start_from(self, segmentation: Segmentation | None) -> None:
+        """Use the clusters of a segmentation as those at distance 0."""
+        self._unmerged, self._tree = segmentation, None
+        if segmentation is not None:
+            self._tree = merge_tree(segmentation.model, segmentation.table["pixels"])
+            self._groups = list(range(self._tree.n_clusters))
+
+    def _take_hand_edits(self) -> None:
+        """Start from the classes of the layer if the user has edited them in the list.
+
+        Merges that this panel made before the edits can then no longer be taken back here.
+        """
+        result = self.dock.result
+        if self._unmerged is None or result is None:
+            return
+        assert isinstance(result.outcome, Segmentation)
+        if isinstance(result.model, KMeansModel) and (
+            result.model.classes != result.outcome.model.classes
+        ):
+            edited = apply_classes(result.outcome, result.model.classes)
+            self._start_from(_mergeable_segmentation(edited))
+
     def merge(self, *_: Any) -> None:
         """Merge the clusters of the run by the distance and the minimum share in the fields.
+
+        Names, colors, ignored clusters and merges from the list of clusters are kept.
 
         Labels that were edited by hand are left unchanged, and the fields are
         reset: labels that are painted from the run would not contain the edits.
         """
-        if self._unmerged is None or self._tree is None:
-            return
         if self._is_edited():
             self._restore_fields()
+            self._show_state()
+            return
+        self._take_hand_edits()
+        if self._unmerged is None or self._tree is None:
             self._show_state()
             return
         self._applied_values = (self.distance.value, self.min_share.value)

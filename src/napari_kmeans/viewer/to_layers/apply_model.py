@@ -120,18 +120,16 @@ def _count_pixels(
     """Return the number of pixels (K,) of each cluster in one level."""
     if not is_dask(labels):
         flat = labels.reshape(-1)
-        n_labels = model.n_clusters + 1
+        n_labels = model.labels[-1] + 1
         pieces = map_slices(
             lambda piece: np.bincount(flat[piece], minlength=n_labels), flat.size, _COUNT_PIECE
         )
         counts: NDArray[np.int64] = np.sum(pieces, axis=0, dtype=np.int64)
-        return counts[1:]
+        return counts[model.labels]
     pixels = (open_pixels(image, rgb=model.rgb),)
     step = Progress(progress).stage(1, count_steps(pixels))
     counts = tally_pixels(pixels, model.cluster_centers_, model.space, step).counts
-    if model.merged_labels is not None:
-        counts = np.bincount(model.center_labels - 1, counts).astype(np.int64)
-    return counts
+    return np.bincount(model.center_classes, counts).astype(np.int64)
 
 
 def _warn_of_other_units(model: KMeansModel, source: Source) -> None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.classes import ClassScheme
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.imaging.colors import sort_dark_to_bright
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
@@ -39,7 +41,13 @@ def script_of(result: Result, masks: str = "masks") -> str:
     masks : str
         The name of the list of masks in napari's console.
     """
-    task, source, model = result.task, result.task.source, result.outcome.model
+    task, source, fitted = result.task, result.task.source, result.outcome.model
+    classes = groups = None
+    if isinstance(result.model, KMeansModel) and isinstance(fitted, KMeansModel):
+        if fitted.n_clusters < len(fitted.cluster_centers_):
+            groups = fitted.center_labels.tolist()
+        if result.model.classes != _classes_in_order(fitted):
+            classes = result.model.classes
     names = [channel.name for channel in source.channels] or [source.name]
     sample = _sample_of(source)
     mask = masks if source.n_levels > 1 else f"{masks}[0]"
@@ -51,12 +59,17 @@ def script_of(result: Result, masks: str = "masks") -> str:
         rgb=None if source.channels else source.rgb,
         channel_axis=-1 if source.channels else None,
         mask=False if task.masks is None else mask,
-        groups=model.center_labels.tolist()
-        if isinstance(model, KMeansModel) and model.merged_labels is not None
-        else None,
+        groups=groups,
         joined=None if result.labels is None else joined_labels(result.labels),
+        classes=classes,
         part=_part_of(source),
     )
+
+
+def _classes_in_order(model: KMeansModel) -> ClassScheme:
+    """Return the classes of a model without names, with labels from dark to bright."""
+    order = sort_dark_to_bright(model.palette, model.rgb)
+    return ClassScheme.of_labels(np.argsort(order)[model.center_classes] + 1)
 
 
 def _part_of(source: Source) -> Part:

@@ -10,10 +10,15 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.events import EmitterGroup, Event
 
+from napari_kmeans.classes import clean_name
 from napari_kmeans.imaging.colors import to_hex
-from napari_kmeans.measuring import COUNT_COLUMNS
+from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED, percentages
 from napari_kmeans.viewer.from_layers.source import layer_levels
-from napari_kmeans.viewer.provenance import joined_labels, set_joined_labels
+from napari_kmeans.viewer.provenance import (
+    joined_labels,
+    set_joined_labels,
+    set_recorded_classes,
+)
 from napari_kmeans.viewer.to_layers.highlight import HighlightColormap, without_highlight
 from napari_kmeans.viewer.to_layers.label_area import format_area
 from napari_kmeans.viewer.to_layers.label_colors import (
@@ -30,6 +35,7 @@ from napari_kmeans.viewer.to_layers.label_table import (
     pixel_shares,
     without_mark,
 )
+from napari_kmeans.viewer.to_layers.layer_classes import classes_of
 from napari_kmeans.viewer.to_layers.pixel_merge import PixelMerge
 
 if TYPE_CHECKING:
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
 
+    from napari_kmeans.classes import ClassScheme
     from napari_kmeans.viewer.to_layers.label_colors import Color
 
 MAX_EDITS = 100
@@ -51,6 +58,8 @@ class _State:
     features: pd.DataFrame
     colormap: Any
     joined: Mapping[int, int]
+    classes: ClassScheme | None
+    """None if the layer was not painted with one model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +103,7 @@ class Clusters:
         self.events = EmitterGroup(source=self, changed=Event)
         self._colormap = without_highlight(layer.colormap)
         self._table = without_mark(layer.features)
+        self._classes = classes_of(layer)
         self._hidden_alphas: dict[int, float] = {}
         self._undo_stack: list[_Edit] = []
         self._redo_stack: list[_Edit] = []
@@ -149,8 +159,13 @@ class Clusters:
         return int(sum(self.layer.features["pixels"][self._row(label)] for label in labels))
 
     def percent(self, labels: Iterable[int]) -> float:
-        """Return the percentage of some clusters among all pixels that were clustered."""
-        return float(sum(self.layer.features["percent"][self._row(label)] for label in labels))
+        """Return the percentage of some clusters among all pixels that count.
+
+        Ignored clusters do not count; NaN if all of the clusters are ignored.
+        """
+        shares = [self.layer.features["percent"][self._row(label)] for label in labels]
+        counted = [share for share in shares if not np.isnan(share)]
+        return float(sum(counted)) if counted or not shares else float("nan")
 
     def area(self, labels: Iterable[int]) -> str:
         """Return the area or volume of some clusters in the units of the layer: 12.3 mm²."""
@@ -187,7 +202,8 @@ class Clusters:
         if "name" not in features:
             features.insert(1, "name", np.full(len(features), "", dtype=object))
         features.loc[row, "name"] = name
-        self._do(features, self._colormap)
+        classes = self._edited(lambda classes: classes.rename(label, clean_name(name)), label)
+        self._do(features, self._colormap, classes=classes)
 
     def set_color(self, label: int, color: Any) -> None:
         """Give a cluster a color, and write its hex code to the column `color` of the table.
@@ -207,8 +223,54 @@ class Clusters:
         """
         row, features = self._row(label), self.layer.features.copy()
         rgb = DirectLabelColormap(color_dict={None: "black", 1: color}).color_dict[1][:3]
-        features.loc[row, "color"] = to_hex(rgb[None])[0]
-        self._do(features, self._colormap_with({label: [*rgb, self.color(label)[3]]}))
+        code = to_hex(rgb[None])[0]
+        features.loc[row, "color"] = code
+        classes = self._edited(lambda classes: classes.recolor(label, code), label)
+        colormap = self._colormap_with({label: [*rgb, self.color(label)[3]]})
+        self._do(features, colormap, classes=classes)
+
+    def ignore(self, labels: Collection[int], ignored: bool = True) -> None:
+        """Leave some clusters out of the shares and hide them, or count and show them again.
+
+        An ignored cluster keeps its label and its pixels. Its share is NaN. The column
+        `ignored` of the table is there while a cluster is ignored.
+        """
+        rows, features = [self._row(label) for label in labels], self.layer.features.copy()
+        if IGNORED not in features:
+            features[IGNORED] = np.zeros(len(features), bool)
+        if (features.loc[rows, IGNORED] == ignored).all():
+            return
+        features.loc[rows, IGNORED] = ignored
+        is_ignored = features[IGNORED].to_numpy(bool)
+        features["percent"] = percentages(features["pixels"].to_numpy(), is_ignored)
+        if not is_ignored.any():
+            features = features.drop(columns=IGNORED)
+        alpha = 0.0 if ignored else 1.0
+        colormap = self._colormap_with({label: [*self.color(label)[:3], alpha] for label in labels})
+
+        def ignore_each(classes: ClassScheme) -> ClassScheme:
+            for label in labels:
+                classes = classes.ignore(label, ignored)
+            return classes
+
+        self._do(features, colormap, classes=self._edited(ignore_each, *labels))
+
+    def is_ignored(self, label: int) -> bool:
+        """Return whether a cluster does not count in the shares."""
+        features, row = self.layer.features, self._row(label)
+        return IGNORED in features and bool(features[IGNORED][row])
+
+    def _edited(
+        self, edit: Callable[[ClassScheme], ClassScheme], *labels: int
+    ) -> ClassScheme | None:
+        """Return the classes of the layer after an edit of some labels.
+
+        A table that was edited elsewhere may have labels that no class has. The classes
+        are then unchanged.
+        """
+        if self._classes is None or not {*labels} <= {*self._classes.labels}:
+            return self._classes
+        return edit(self._classes)
 
     def show(self, labels: Collection[int], shown: bool = True) -> None:
         """Show some clusters, or hide them by an alpha of 0."""
@@ -219,7 +281,7 @@ class Clusters:
             self._hidden_alphas.update({label: float(color[3]) for label, color in colors.items()})
         alphas = {label: self._hidden_alphas.get(label, 1.0) if shown else 0.0 for label in colors}
         changes = {label: [*color[:3], alphas[label]] for label, color in colors.items()}
-        self._do(self.layer.features, self._colormap_with(changes))
+        self._do(self.layer.features, self._colormap_with(changes), classes=self._classes)
 
     def merge(self, labels: Collection[int]) -> int:
         """Merge several clusters into one.
@@ -258,7 +320,10 @@ class Clusters:
             features.loc[features["index"] == chosen[0], "color"] = to_hex(color[None, :3])[0]
         merges = tuple(PixelMerge(np.array(chosen)) for _ in layer_levels(self.layer))
         colormap = self._colormap_with({chosen[0]: color}, chosen[1:])
-        self._do(features, colormap, merges, _add_joined(self.joined, chosen))
+        classes = self._edited(
+            lambda classes: _merge_classes(classes, chosen, to_hex(color[None, :3])[0]), *chosen
+        )
+        self._do(features, colormap, merges, _add_joined(self.joined, chosen), classes)
         return chosen[0]
 
     @property
@@ -293,10 +358,12 @@ class Clusters:
         colormap: Any,
         merges: tuple[PixelMerge, ...] = (),
         joined: Mapping[int, int] | None = None,
+        classes: ClassScheme | None = None,
     ) -> None:
         """Apply an edit and push it on the undo stack."""
-        before = _State(self.layer.features.copy(), self._colormap, self.joined)
-        after = _State(features, colormap, before.joined if joined is None else joined)
+        before = _State(self.layer.features.copy(), self._colormap, self.joined, self._classes)
+        joined = before.joined if joined is None else joined
+        after = _State(features, colormap, joined, classes)
         edit = _Edit(before, after, merges)
         self._apply(edit.after, [merge.apply for merge in merges])
         self._undo_stack = [*self._undo_stack[1 - MAX_EDITS :], edit]
@@ -318,6 +385,9 @@ class Clusters:
             self.layer.features = features
             self._table = without_mark(features)
             set_joined_labels(self.layer, state.joined)
+            self._classes = state.classes
+            if state.classes is not None:
+                set_recorded_classes(self.layer, state.classes.to_list())
             self.highlighted &= set(self.labels)
             self._colormap = state.colormap
             self._update_colormap()
@@ -371,6 +441,7 @@ class Clusters:
         # edits can be undone.
         if event.type == "data" or not table.equals(self._table):
             self._table = table
+            self._classes = classes_of(self.layer)
             self._forget_edits()
             self.highlight(self.highlighted & set(self.labels))
         self.events.changed()
@@ -391,6 +462,17 @@ class Clusters:
 
     def _forget_edits(self) -> None:
         self._undo_stack, self._redo_stack = [], []
+
+
+def _merge_classes(classes: ClassScheme, labels: Sequence[int], color: str) -> ClassScheme:
+    """Return merged classes, in the given mean color if one of them has its own color.
+
+    Otherwise the merged class has the mean color of its pixels in any image.
+    """
+    merged = classes.merge(labels)
+    if all(classes[label].color is None for label in labels):
+        return merged
+    return merged.recolor(labels[0], color)
 
 
 def _add_joined(joined: Mapping[int, int], merged: Sequence[int]) -> dict[int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Points
 
+from napari_kmeans.measuring import IGNORED
 from napari_kmeans.viewer.provenance import run_metadata, sign
 from napari_kmeans.viewer.to_layers.label_colors import cluster_colors, label_colormap, layer_table
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
@@ -143,9 +144,11 @@ def _common_arguments(
 
 
 def _colormap(segmentation: AnySegmentation, source: Source) -> DirectLabelColormap:
-    """Return a colormap with the colors in which napari shows the recolored layer."""
-    labels = segmentation.table["index"].tolist()
-    return label_colormap(dict(zip(labels, cluster_colors(segmentation, source), strict=True)))
+    """Return a colormap with the display colors of the clusters; ignored clusters are hidden."""
+    table = segmentation.table
+    alphas = 1.0 - table[IGNORED] if IGNORED in table else np.ones(len(table))
+    colors = np.column_stack([cluster_colors(segmentation, source), alphas])
+    return label_colormap(dict(zip(table["index"].tolist(), colors, strict=True)))
 
 
 def _point_sizes(weights: np.ndarray, source: Source) -> Any:

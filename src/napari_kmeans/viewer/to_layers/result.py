@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels
 
+from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.to_layers.label_colors import layer_table
+from napari_kmeans.viewer.to_layers.layer_classes import classes_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Layer
 
+    from napari_kmeans.stacks import StackModel
     from napari_kmeans.viewer.background.task import AnySegmentation, Task
 
 
@@ -37,6 +40,18 @@ class Result:
     def labels(self) -> Labels | None:
         """The Labels layer of the result, or None."""
         return next((layer for layer in self.layers if isinstance(layer, Labels)), None)
+
+    @property
+    def model(self) -> KMeansModel | StackModel:
+        """The model of the outcome, with the classes that the user may have edited."""
+        model = self.outcome.model
+        if self.labels is None or not isinstance(model, KMeansModel):
+            return model
+        classes = classes_of(self.labels)
+        # A script may have replaced the metadata of the layer.
+        if classes is None or classes.n_centers != len(model.cluster_centers_):
+            return model
+        return model.with_classes(classes)
 
     @property
     def table(self) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from math import isnan
 from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtCore import (
@@ -40,7 +41,7 @@ _HEADERS = ("Label", "Name", "Share", "Area", "Color")
 _HEADER_TIPS = (
     "The label of the cluster in the layer. Clear the box to hide the cluster.",
     "The name of the cluster. Double-click or press F2 to edit it.",
-    "The share of all pixels that were clustered.",
+    "The share of all pixels that were clustered, without ignored clusters.",
     "The area or volume, in the units of the layer.",
     "The color of the cluster. Double-click to choose another one.",
 )
@@ -215,6 +216,12 @@ class ClusterList(QWidget):
         self.color_action = self._make_action(
             "&Color…", "Return", "Choose a color for the selected cluster.", self.choose_color
         )
+        self.ignore_action = self._make_action(
+            "&Ignore",
+            "I",
+            "Leave the selected clusters out of the shares and hide them, or count them again.",
+            self._on_ignore,
+        )
         self.show_action = self._make_action(
             "Show or hide", "Space", "Hide or show the selected clusters.", self._on_show
         )
@@ -249,7 +256,7 @@ class ClusterList(QWidget):
         layout = QHBoxLayout(widget)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        actions = (self.merge_action, self.rename_action, self.color_action)
+        actions = (self.merge_action, self.rename_action, self.color_action, self.ignore_action)
         for action in (*actions, self.undo_action, self.redo_action):
             layout.addWidget(_make_button(action))
         return widget
@@ -333,6 +340,7 @@ class ClusterList(QWidget):
         self.merge_action.setEnabled(len(selected) > 1)
         self.rename_action.setEnabled(len(selected) == 1)
         self.color_action.setEnabled(len(selected) == 1)
+        self.ignore_action.setEnabled(bool(selected))
         self.show_action.setEnabled(bool(selected))
         self.undo_action.setEnabled(self._clusters is not None and self._clusters.can_undo)
         self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
@@ -403,6 +411,10 @@ class ClusterList(QWidget):
         clusters, selected = self._require_clusters(), self.selected
         clusters.show(selected, not all(clusters.is_shown(label) for label in selected))
 
+    def _on_ignore(self) -> None:
+        clusters, selected = self._require_clusters(), self.selected
+        clusters.ignore(selected, not all(clusters.is_ignored(label) for label in selected))
+
     def _on_clear(self) -> None:
         self.select([])
 
@@ -424,7 +436,12 @@ class ClusterList(QWidget):
 
 
 def format_percent(percent: float) -> str:
-    """Return a percentage as text: one decimal, or one significant digit below 0.95 %."""
+    """Return a percentage as text: one decimal, or one significant digit below 0.95 %.
+
+    NaN is the share of an ignored cluster.
+    """
+    if isnan(percent):
+        return "ignored"
     return f"{percent:.1f} %" if percent >= 0.95 or not percent else f"{percent:.1g} %"
 
 

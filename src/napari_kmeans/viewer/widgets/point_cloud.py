@@ -137,7 +137,7 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
         With the first three channels, if there are more.
     """
     model, centers = segmentation.model, segmentation.model.cluster_centers_
-    clusters = model.center_labels - 1
+    clusters = model.center_classes
     if segmentation.colors is None:
         pixels = segmentation.table["pixels"].to_numpy(np.float64)
         values, weights = model.palette[clusters], (pixels / np.bincount(clusters))[clusters]
@@ -156,7 +156,7 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
         centers=_pad_to_three_axes(centers)[:, order],
         colors=to_screen(values),
         # A merged cluster has several centers. Each of them gets the color of the cluster.
-        cluster_colors=to_screen(model.palette)[clusters],
+        cluster_colors=model.with_own_colors(to_screen(model.palette))[clusters],
         axis_names=_AXES.get(model.color_space, (*channel_names(model), "", "")[:3]),
     )
 

@@ -1,0 +1,66 @@
+"""The class scheme of a Labels layer: the classes of its model, with the edits by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_kmeans.classes import ClassScheme, clean_name
+from napari_kmeans.measuring import IGNORED, NAME
+from napari_kmeans.model import KMeansModel
+from napari_kmeans.viewer.provenance import joined_labels, recorded_classes, recorded_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from napari.layers import Labels
+
+
+def classes_of(layer: Labels) -> ClassScheme | None:
+    """Return the classes that a Labels layer shows.
+
+    Names and ignored classes are those of the table, which scripts may edit too. Layers
+    of version 0.1.0 have no record of their classes: only merges and names are known.
+
+    Returns
+    -------
+    ClassScheme or None
+        None if the layer was not painted with one model, such as a stack with a model for
+        each slice.
+    """
+    try:
+        recorded = recorded_classes(layer)
+        if recorded is not None:
+            return _with_table(ClassScheme.from_list(recorded), layer.features)
+        classes = KMeansModel.from_dict(recorded_model(layer)).classes
+        return _with_table(_with_joined(classes, joined_labels(layer)), layer.features)
+    except ValueError:
+        # The layer has no model, or a user or a script has changed its metadata.
+        return None
+
+
+def _with_joined(classes: ClassScheme, joined: Mapping[int, int]) -> ClassScheme:
+    groups: dict[int, list[int]] = {}
+    for gone, target in joined.items():
+        groups.setdefault(target, [target]).append(gone)
+    return classes.merge(*groups.values())
+
+
+def _with_table(classes: ClassScheme, features: pd.DataFrame) -> ClassScheme:
+    """Return the classes with the names and the ignored classes of a table."""
+    if "index" not in features:
+        return classes
+    table = features.set_index("index")
+    names = dict(table[NAME].fillna("")) if NAME in table else {}
+    ignored = dict(table[IGNORED]) if IGNORED in table else {}
+    return ClassScheme(
+        tuple(
+            replace(
+                each,
+                name=clean_name(str(names.get(each.label, ""))),
+                ignored=bool(ignored.get(each.label, False)),
+            )
+            for each in classes
+        )
+    )
