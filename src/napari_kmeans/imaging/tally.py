@@ -173,7 +173,7 @@ def add_tallies(tallies: list[Tally]) -> Tally:
 def weighted_means(values: Floats, weights: NDArray[Any], groups: NDArray[np.int64]) -> Floats:
     """Return the weighted mean (G, C) of the rows (n, C) of each group 0…G-1.
 
-    Rows of a group whose weights are all 0 count the same.
+    If all weights of a group are 0, its rows get equal weights.
     """
     weights = np.where(np.bincount(groups, weights)[groups] > 0, weights, 1.0)
     sums = [np.bincount(groups, weights * column) for column in values.T]
