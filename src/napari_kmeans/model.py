@@ -13,9 +13,11 @@ import numpy as np
 from napari_kmeans.checks import refuse_file_or_layer
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
+from napari_kmeans.feature_space.colors import white_of
+from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import Pixels, open_pixels
-from napari_kmeans.imaging.colors import ColorSpace, display_colors, white_of
+from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import (
     Painter,
@@ -114,9 +116,9 @@ class KMeansModel:
         return white_of(self.dtype)
 
     @property
-    def space(self) -> ColorSpace:
+    def space(self) -> FeatureSpace:
         """The space in which colors are compared."""
-        return ColorSpace(self.color_space, self.white, self.offset, self.scale)
+        return FeatureSpace(self.color_space, self.white, self.offset, self.scale)
 
     @property
     def options(self) -> Options:

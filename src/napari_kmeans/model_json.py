@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.checks import LARGEST, quote_value
+from napari_kmeans.feature_space.colors import find_space
 from napari_kmeans.options import MAX_CLUSTERS, OPTIONS
 
 if TYPE_CHECKING:
@@ -42,14 +43,16 @@ def check_entries(values: Any) -> dict[str, Any]:
     color_space = _read_choice(values, "color_space", OPTIONS["color_space"].choices)
     centers, palette = _read_matrix(values, "cluster_centers"), _read_matrix(values, "palette")
     n_channels = palette.shape[1]
-    n_features = n_channels if color_space == "rgb" else 3
+    space = find_space(color_space)
     is_merged = "center_labels" in values
-    if centers.shape[1] != n_features or (len(centers) != len(palette) and not is_merged):
+    if centers.shape[1] != space.n_features(n_channels) or (
+        len(centers) != len(palette) and not is_merged
+    ):
         raise ValueError(
             "cluster_centers and palette must belong together, got shapes "
             f"{centers.shape} and {palette.shape}: save the model again."
         )
-    if rgb != (n_channels == 3) and (rgb or color_space != "rgb"):
+    if rgb != (n_channels == 3) and (rgb or space.needs_rgb):
         raise ValueError(
             f"palette must have three channels for rgb, got {n_channels}: save the model again."
         )

@@ -18,10 +18,10 @@ from skimage import data
 from sklearn.cluster import KMeans
 
 from napari_kmeans import segment, summarize
+from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging import chunks as chunks_module
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.imaging.chunks import ChunkError, count_steps, map_reduce
-from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import Painter
 
@@ -475,7 +475,7 @@ def test_pickled_painter_paints_the_same_labels():
     image = data.coffee()
     images = open_images(image)
     histogram = build_histogram(images, find_codec(images))
-    painter = Painter(np.array([[0.0, 0, 0], [99, 99, 99]]), ColorSpace("rgb", 255.0))
+    painter = Painter(np.array([[0.0, 0, 0], [99, 99, 99]]), FeatureSpace("rgb", 255.0))
     painter = painter.with_table(histogram)
     copy = pickle.loads(pickle.dumps(painter))
     assert copy.table.nbytes == 2**24

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from skimage import data as pictures
 
 from napari_kmeans import segment
+from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging import blocks, chunks, drawing
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.imaging.chunks import Batch, Piece
-from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.drawing import draw_pixels
 
-PLAIN = ColorSpace("rgb", 1.0)
+PLAIN = FeatureSpace("rgb", 1.0)
 
 
 def random_of(index: int, key: int) -> float:

@@ -14,6 +14,7 @@ ORDER = [
     ("execution", "files"),
     ("options",),
     ("clustering",),
+    ("feature_space",),
     ("imaging",),
     ("model_json",),
     ("model", "summary"),

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch, Piece
-    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.types import Block
 
 _N_REFERENCES = 5
@@ -55,7 +55,7 @@ def draw_pixels(
     images: Sequence[Pixels],
     n_uniform: int,
     n_far: int,
-    space: ColorSpace,
+    space: FeatureSpace,
     seed: Sequence[int],
     step: Step = ignore,
 ) -> Drawn:
@@ -75,7 +75,7 @@ def draw_pixels(
     n_uniform, n_far : int
         The number of pixels to draw in each way. A pixel may be drawn in both ways,
         and is returned once.
-    space : ColorSpace
+    space : FeatureSpace
         The clustering space, in which distances are measured.
     seed : sequence of int
         Each sequence gives other random numbers.
@@ -180,7 +180,7 @@ class _CandidatesLeaf:
 
     def __init__(
         self,
-        space: ColorSpace,
+        space: FeatureSpace,
         reference: NDArray[np.float64] | None,
         n_uniform: int,
         n_far: int,
@@ -259,7 +259,7 @@ class _CandidatesLeaf:
         self, values: NDArray[Any], indices: NDArray[np.int64], image: int
     ) -> _Candidates:
         """Return the candidates among pixels of values (n, C) and indices (n,)."""
-        points = self.space.convert(values)
+        points = self.space.points(values)
         # Without a reference, distances are measured from the origin.
         reference = np.zeros(points.shape[1]) if self.reference is None else self.reference
         chosen = np.empty(len(points), np.int64)
@@ -280,7 +280,7 @@ class _CandidatesLeaf:
 
 
 def _find_reference(
-    images: Sequence[Pixels], space: ColorSpace, seed: Sequence[int], step: Step
+    images: Sequence[Pixels], space: FeatureSpace, seed: Sequence[int], step: Step
 ) -> NDArray[np.float64] | None:
     """Return the median of a few pixels in the clustering space (F,).
 
@@ -303,7 +303,7 @@ def _find_reference(
     except ChunkError:
         # The pass over all pixels will fail too, and its message names the chunk.
         return None
-    return np.median(space.convert(values), axis=0) if len(values) else None
+    return np.median(space.points(values), axis=0) if len(values) else None
 
 
 def _join_values(batch: Batch) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_kmeans.checks import LARGEST
 from napari_kmeans.execution.progress import Step, ignore
-from napari_kmeans.imaging.colors import ColorSpace
+from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging.drawing import draw_pixels
 from napari_kmeans.imaging.streaming import find_moments
 
@@ -86,7 +86,7 @@ def find_scales(
     -------
     offset, scale : (C,) float64 arrays
     """
-    plain = ColorSpace("rgb", 1.0)
+    plain = FeatureSpace("rgb", 1.0)
     if normalize == "percentile":
         drawn = draw_pixels(images, _PERCENTILE_PIXELS, 0, plain, [seed, 4], step)
         if not len(drawn.values):

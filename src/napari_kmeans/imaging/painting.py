@@ -18,8 +18,8 @@ from napari_kmeans.imaging.histogram import pack_table, unpack_table
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
     from napari_kmeans.types import Block, Floats
 
@@ -54,7 +54,7 @@ class Painter:
     centers : (K, F) float64 array
         Centers in the clustering space. A pixel gets the label of its nearest center,
         or of the first of several nearest centers.
-    space : ColorSpace
+    space : FeatureSpace
         The clustering space.
     codec : Codec or None
         The codec of the image's colors, if there is a table.
@@ -67,7 +67,7 @@ class Painter:
     """
 
     centers: Floats
-    space: ColorSpace
+    space: FeatureSpace
     codec: Codec | None = None
     table: NDArray[Any] | None = None
     ranks: NDArray[np.int64] | None = None
@@ -108,7 +108,7 @@ class Painter:
 
     def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the labels (n,) of colors (n, C) in channel units."""
-        nearest, _ = find_nearest(self.space.convert(values), self.centers)
+        nearest, _ = find_nearest(self.space.points(values), self.centers)
         ranks = nearest if self.ranks is None else self.ranks[nearest]
         return (ranks + 1).astype(self.dtype)
 
@@ -129,7 +129,7 @@ class Painter:
 
 
 def _unpack_painter(
-    centers: Floats, space: ColorSpace, codec: Any, packed: Any, ranks: Any
+    centers: Floats, space: FeatureSpace, codec: Any, packed: Any, ranks: Any
 ) -> Painter:
     table = None if packed is None else unpack_table(packed)
     return Painter(centers, space, codec, table, ranks)

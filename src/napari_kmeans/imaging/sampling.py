@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_kmeans.clustering.assignment import GroupedPoints
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
-    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
     from napari_kmeans.types import Floats
 
@@ -154,13 +154,13 @@ class Sampling:
         The number of clusters that the coreset is for.
     size : int
         The maximum number of points.
-    space : ColorSpace
+    space : FeatureSpace
     seed : int
     """
 
     n_clusters: int
     size: int
-    space: ColorSpace
+    space: FeatureSpace
     seed: int
 
     def draw(self, values: NDArray[Any], weights: Floats) -> tuple[NDArray[np.int64], Floats]:
@@ -168,7 +168,7 @@ class Sampling:
 
         See `draw_coreset`.
         """
-        points = self.space.convert(values)
+        points = self.space.points(values)
         rng = np.random.default_rng([self.seed, 3])
         return draw_coreset(points, weights, self.n_clusters, self.size, rng)
 

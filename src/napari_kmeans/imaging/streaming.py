@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
-    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.sampling import Sampling
     from napari_kmeans.options import Options
     from napari_kmeans.types import Floats
@@ -56,7 +56,7 @@ class Moments(NamedTuple):
         return float(self.scatters.mean() / self.n_pixels)
 
 
-def find_moments(images: Sequence[Pixels], space: ColorSpace, step: Step = ignore) -> Moments:
+def find_moments(images: Sequence[Pixels], space: FeatureSpace, step: Step = ignore) -> Moments:
     """Return the moments of the pixels of images in a clustering space, from one pass."""
     return map_reduce(images, _MomentsLeaf(space), _merge_moments, step)
 
@@ -65,13 +65,13 @@ def find_moments(images: Sequence[Pixels], space: ColorSpace, step: Step = ignor
 class _MomentsLeaf:
     """The leaf of `find_moments`."""
 
-    space: ColorSpace
+    space: FeatureSpace
 
     def __call__(self, batch: Batch) -> Moments:
         return _merge_moments([self._find_moments(piece.inside) for piece in batch.pieces])
 
     def _find_moments(self, values: NDArray[Any]) -> Moments:
-        points = np.asarray(self.space.convert(values), np.float64)
+        points = np.asarray(self.space.points(values), np.float64)
         if not len(points):
             zeros = np.zeros(points.shape[1])
             return Moments(0, zeros, zeros, zeros + np.inf, zeros - np.inf)
@@ -155,7 +155,7 @@ def _find_start(
 ) -> Floats:
     """Fit K-means to a sample of the pixels, and return the centers (K, F)."""
     sample = sample_pixels(images, sampling, step)
-    points = np.asarray(sampling.space.convert(sample.points), np.float64)
+    points = np.asarray(sampling.space.points(sample.points), np.float64)
     return fit_points([GroupedPoints(points, sample.weights)], options, None, rng, step).centers
 
 
@@ -277,7 +277,7 @@ class _FarLeaf:
         return _FarPixels.merge([self._find_far(piece.inside) for piece in batch.pieces])
 
     def _find_far(self, values: NDArray[Any]) -> _FarPixels:
-        points = self.nearest.space.convert(values)
+        points = self.nearest.space.points(values)
         labels, distances = find_nearest(points, self.nearest.centers)
         far = _FarPixels(np.asarray(points, np.float64), np.ones(len(points)), labels, distances)
         return far.first(self.number)
@@ -289,13 +289,13 @@ class _BinLeaf:
 
     low: float
     high: float
-    space: ColorSpace
+    space: FeatureSpace
 
     def __call__(self, batch: Batch) -> Bins:
         return _merge_bins([self._count(piece.inside) for piece in batch.pieces])
 
     def _count(self, values: NDArray[Any]) -> Bins:
-        numbers = np.asarray(self.space.convert(values)[:, 0], np.float64)
+        numbers = np.asarray(self.space.points(values)[:, 0], np.float64)
         return bin_values(numbers, None, self.low, self.high)
 
 

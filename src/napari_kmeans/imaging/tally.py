@@ -10,9 +10,9 @@ import numpy as np
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_slices, map_threads
+from napari_kmeans.feature_space.colors import convert_colors
 from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce_lazy
-from napari_kmeans.imaging.colors import to_space
 from napari_kmeans.imaging.painting import label_dtype
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
-    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.types import Block, Floats
 
 
@@ -88,7 +88,7 @@ def tally_colors(
         The cost of all pixels.
     n_clusters : int
     """
-    colors = to_space(values, "rgb", 1.0)
+    colors = convert_colors(values, "rgb", 1.0)
 
     def add(rows: slice) -> tuple[Floats, Floats]:
         totals, sums = np.zeros(n_clusters), np.zeros((n_clusters, colors.shape[1]))
@@ -101,7 +101,7 @@ def tally_colors(
 
 
 def tally_pixels(
-    images: Sequence[Pixels], centers: Floats, space: ColorSpace, step: Step = ignore
+    images: Sequence[Pixels], centers: Floats, space: FeatureSpace, step: Step = ignore
 ) -> Tally:
     """Return the tally of all pixels of images that are not left out.
 
@@ -137,7 +137,7 @@ class Nearest:
     ----------
     centers : (K, F) float64 array
         Centers in the clustering space.
-    space : ColorSpace
+    space : FeatureSpace
         The clustering space.
     in_space : bool, default False
         If True, sum the coordinates in the clustering space (K, F) instead of the
@@ -145,7 +145,7 @@ class Nearest:
     """
 
     centers: Floats
-    space: ColorSpace
+    space: FeatureSpace
     in_space: bool = False
 
     def __call__(self, batch: Batch) -> Tally:
@@ -154,7 +154,7 @@ class Nearest:
 
     def tally(self, values: NDArray[Any]) -> Tally:
         """Return the tally of pixels (n, C), with their labels."""
-        points = self.space.convert(values)
+        points = self.space.points(values)
         labels, distances = find_nearest(points, self.centers)
         colors = points if self.in_space else values
         weights = np.ones(len(values))
