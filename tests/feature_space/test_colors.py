@@ -64,3 +64,11 @@ def test_convert_colors_refuses_unknown_color_spaces(name, values):
     colors = np.array(values, float).reshape(-1, 3)
     with pytest.raises(ValueError, match=f"color_space must be 'rgb' .* got '{name}': choose"):
         convert_colors(colors, name, 255)
+
+
+def test_point_of_a_color_does_not_depend_on_the_other_colors():
+    colors = np.random.default_rng(0).random((500, 3))
+    for name in SPACES:
+        points = convert_colors(colors, name, 1)
+        alone = np.concatenate([convert_colors(color[None], name, 1) for color in colors])
+        np.testing.assert_array_equal(alone, points)

@@ -105,7 +105,7 @@ def test_draw_is_empty_if_all_pixels_are_left_out():
 def test_batch_that_runs_twice_does_not_change_the_draw():
     values = np.random.default_rng(0).random((1000, 1))
     place = (slice(0, 1000),)
-    leaf = drawing._CandidatesLeaf(PLAIN, None, 20, 20, [0], [(1000,)])
+    leaf = drawing._CandidatesLeaf(None, 20, 20, [0], [(1000,)])
 
     def run(leaf):
         return leaf(Batch(0, 1000, [Piece(values, None, [(0, place)])]))

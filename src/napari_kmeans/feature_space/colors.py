@@ -51,6 +51,10 @@ def rgb_to_lab(fractions: Floats) -> Floats:
     """Return the CIELAB coordinates (n, 3) of sRGB colors (n, 3) from 0 to 1."""
     from skimage.color import rgb2lab
 
+    if len(fractions) == 1:
+        # The product of a matrix and one row has other last digits than the product with
+        # several rows: the points of a pixel would depend on the size of its block.
+        return np.asarray(rgb2lab(np.repeat(fractions, 2, axis=0)))[:1]
     return np.asarray(rgb2lab(fractions))
 
 

@@ -74,3 +74,7 @@ class FeatureSpace:
                 f"times the scale of its channel, got {farthest:g} times: leave such pixels out."
             )
         return points
+
+
+PLAIN = FeatureSpace("rgb", 1.0)
+"""The space in which points are equal to the channel values."""

@@ -36,7 +36,7 @@ from __future__ import annotations
 import threading
 import uuid
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
@@ -44,6 +44,7 @@ import numpy as np
 from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
+from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.blocks import block_size, extract_values, split_shape
 from napari_kmeans.imaging.declared import ChunkError, format_block
 from napari_kmeans.types import Result
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.types import Block
 
@@ -77,7 +79,8 @@ _stop_events: dict[str, threading.Event] = {}
 """For the name of each graph that is computed in this process, the event that stops its tasks."""
 
 
-class Piece(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Piece:
     """Pixels that a kernel works on at a time: a block, or small chunks joined.
 
     Attributes
@@ -88,16 +91,24 @@ class Piece(NamedTuple):
         False where a pixel is left out. None if no pixel is left out.
     places : list of (image, block)
         The number of the image and the block there, in the order of the pixels.
+    space : FeatureSpace
+        The space of `points`.
     """
 
     values: NDArray[Any]
     kept: NDArray[np.bool_] | None
     places: list[tuple[int, Block]]
+    space: FeatureSpace = PLAIN
 
-    @property
+    @cached_property
     def inside(self) -> NDArray[Any]:
         """The values of the pixels that are not left out."""
         return self.values if self.kept is None else self.values[self.kept]
+
+    @cached_property
+    def points(self) -> NDArray[Any]:
+        """The points (m, F) of the pixels that are not left out, made when they are first used."""
+        return self.space.points(self.inside)
 
 
 class Batch(NamedTuple):
@@ -139,6 +150,7 @@ def map_reduce(
     leaf: Callable[[Batch], Result],
     merge: Callable[[list[Result]], Result],
     step: Step = ignore,
+    space: FeatureSpace = PLAIN,
 ) -> Result:
     """Apply `leaf` to every batch of pixels and merge the results.
 
@@ -156,6 +168,8 @@ def map_reduce(
         last call, and with 0 several times a second. An exception from `step`
         cancels: no further task starts. Dask still finishes the reads that it
         has started.
+    space : FeatureSpace
+        The space of the points of the pieces.
 
     Returns
     -------
@@ -170,9 +184,11 @@ def map_reduce(
         The same, if there was not enough memory to read the chunk.
     """
     results = map_threads(
-        lambda item: leaf(_read_as_batch(images, *item)), enumerate(blocks_in_memory(images)), step
+        lambda item: leaf(_read_as_batch(images, *item, space)),
+        enumerate(blocks_in_memory(images)),
+        step,
     )
-    results += map_reduce_lazy(images, leaf, merge, step)
+    results += map_reduce_lazy(images, leaf, merge, step, space)
     return results[0] if len(results) == 1 else merge(results)
 
 
@@ -181,17 +197,25 @@ def map_reduce_lazy(
     leaf: Callable[[Batch], Result],
     merge: Callable[[list[Result]], Result],
     step: Step = ignore,
+    space: FeatureSpace = PLAIN,
 ) -> list[Result]:
     """Run `map_reduce` on the dask images only: return a list of one result, or an empty list."""
     if not any(pixels.is_lazy for pixels in images):
         return []
-    return [_Graph(images, leaf, merge).compute(step)]
+    return [_Graph(images, leaf, merge, space).compute(step)]
 
 
-def _read_as_batch(images: Sequence[Pixels], number: int, place: tuple[int, Block]) -> Batch:
-    """Read a block of a numpy image as a batch of one piece."""
+def read_piece(images: Sequence[Pixels], place: tuple[int, Block], space: FeatureSpace) -> Piece:
+    """Read a block of a numpy image."""
     image, block = place
-    piece = Piece(*images[image].read(block), [place])
+    return Piece(*images[image].read(block), [place], space)
+
+
+def _read_as_batch(
+    images: Sequence[Pixels], number: int, place: tuple[int, Block], space: FeatureSpace
+) -> Batch:
+    """Read a block of a numpy image as a batch of one piece."""
+    piece = read_piece(images, place, space)
     return Batch(number, len(piece.values), [piece])
 
 
@@ -234,6 +258,7 @@ class _BatchTask:
     places: list[tuple[int, Block]]
     n_channels: int
     graph: str
+    space: FeatureSpace
 
     def __call__(
         self, leaf: Callable[[Batch], Result], chunks: list[Any], masks: list[Any]
@@ -267,7 +292,7 @@ class _BatchTask:
                     for in_block, in_chunk in zip(block, place, strict=True)
                 )
                 values = extract_values(pixels[block], kept, self.n_channels)
-                yield Piece(*values, [(image, in_image)])
+                yield Piece(*values, [(image, in_image)], self.space)
 
 
 def _join_pieces(pieces: list[Piece]) -> Piece:
@@ -279,7 +304,8 @@ def _join_pieces(pieces: list[Piece]) -> Piece:
             [np.ones(len(p.values), np.bool_) if p.kept is None else p.kept for p in pieces]
         )
     values = np.concatenate([piece.values for piece in pieces])
-    return Piece(values, kept, [place for piece in pieces for place in piece.places])
+    places = [place for piece in pieces for place in piece.places]
+    return Piece(values, kept, places, pieces[0].space)
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,6 +359,7 @@ class _Graph(Generic[Result]):
         images: Sequence[Pixels],
         leaf: Callable[[Batch], Result],
         merge: Callable[[list[Result]], Result],
+        space: FeatureSpace,
     ) -> None:
         self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
         self.tasks, self.chunks = _collect_reading_tasks(images)
@@ -343,7 +370,7 @@ class _Graph(Generic[Result]):
         for number, batch_slice in enumerate(_split_into_batches(images), first):
             batch = self.chunks[batch_slice]
             places = [chunk.place for chunk in batch]
-            task = _BatchTask(number, places, images[0].n_channels, self.name)
+            task = _BatchTask(number, places, images[0].n_channels, self.name, space)
             pixels, masks = [chunk.pixels for chunk in batch], [chunk.mask for chunk in batch]
             key = self._add_task(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
             self.batches[key] = batch

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_kmeans.checks import LARGEST
 from napari_kmeans.execution.progress import Step, ignore
-from napari_kmeans.feature_space.space import FeatureSpace
+from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.drawing import draw_pixels
 from napari_kmeans.imaging.streaming import find_moments
 
@@ -86,13 +86,12 @@ def find_scales(
     -------
     offset, scale : (C,) float64 arrays
     """
-    plain = FeatureSpace("rgb", 1.0)
     if normalize == "percentile":
-        drawn = draw_pixels(images, _PERCENTILE_PIXELS, 0, plain, [seed, 4], step)
+        drawn = draw_pixels(images, _PERCENTILE_PIXELS, 0, PLAIN, [seed, 4], step)
         if not len(drawn.values):
             return np.zeros(images[0].n_channels), np.ones(images[0].n_channels)
         return scales_of_colors(drawn.values, drawn.weights, normalize)
-    moments = find_moments(images, plain, step)
+    moments = find_moments(images, PLAIN, step)
     deviations = np.sqrt(moments.scatters / max(moments.n_pixels, 1))
     # Round: the last digits of sums depend on the order in which chunks are added.
     scale = np.array(

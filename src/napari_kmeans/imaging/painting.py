@@ -12,6 +12,7 @@ from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.blocks import extract_values, is_dask
+from napari_kmeans.imaging.chunks import Piece, read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
 
@@ -101,30 +102,31 @@ class Painter:
             The label for each number from 0 on that `labels` may contain.
         """
         if labels is None or new_labels is None:
-            labels = self.label_colors(histogram.points)
+            labels = self.label_points(self.space.points(histogram.points))
             new_labels = np.arange(len(self.centers) + 1)
         table = histogram.table(labels, new_labels.astype(self.dtype))
         return replace(self, codec=histogram.codec, table=table)
 
-    def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the labels (n,) of colors (n, C) in channel units."""
-        nearest, _ = find_nearest(self.space.points(values), self.centers)
+    def label_points(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Return the labels (n,) of points (n, F)."""
+        nearest, _ = find_nearest(points, self.centers)
         ranks = nearest if self.ranks is None else self.ranks[nearest]
         return (ranks + 1).astype(self.dtype)
 
     def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
         """Return the labels of the pixels of a block."""
-        return self.label(*pixels.read(block))
+        return self.label(read_piece([pixels], (0, block), self.space))
 
-    def label(self, values: NDArray[Any], kept: NDArray[np.bool_] | None) -> NDArray[Any]:
-        """Return the labels (n,) of pixels (n, C); 0 where `kept` (n,) is False."""
+    def label(self, piece: Piece) -> NDArray[Any]:
+        """Return the labels (n,) of the pixels of a piece in the space; 0 if left out."""
+        kept = piece.kept
         if self.codec is not None and self.table is not None:
-            labels = self.codec.look_up(values, self.table)
+            labels = self.codec.look_up(piece.values, self.table)
             return labels if kept is None else np.where(kept, labels, self.dtype.type(0))
         if kept is None:
-            return self.label_colors(values)
-        labels = np.zeros(len(values), self.dtype)
-        labels[kept] = self.label_colors(values[kept])
+            return self.label_points(piece.points)
+        labels = np.zeros(len(kept), self.dtype)
+        labels[kept] = self.label_points(piece.points)
         return labels
 
 
@@ -308,7 +310,8 @@ def _label_chunk(
     pixels = np.asarray(chunk)
     with in_task():
         values, kept = extract_values(pixels, np.asarray(masks[0]) if masks else None, n_channels)
-        return painter.label(values, kept).reshape(pixels.shape[:-1])
+        piece = Piece(values, kept, [], painter.space)
+        return painter.label(piece).reshape(pixels.shape[:-1])
 
 
 def _recolor_chunk(
