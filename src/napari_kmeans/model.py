@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from napari_kmeans.imaging.painting import (
     round_to,
 )
 from napari_kmeans.imaging.units import describe_other_units
-from napari_kmeans.model_json import FORMAT, VERSION, check_entries, read_bytes
+from napari_kmeans.model_json import FORMAT, VERSION, VERSION_WITH_BLUR, check_entries, read_bytes
 from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
@@ -67,6 +67,9 @@ class KMeansModel:
     offset, scale : tuples of C floats
         A channel value is compared as ``(value - offset) / scale``. Both are empty
         where channels are not scaled.
+    blur : float or tuple of floats
+        The standard deviation of the Gaussian that blurs the channel values before they
+        are compared, in pixels, or one for each spatial axis.
     merged_labels : (M,) int64 array or None
         The label, 1…K, of each center after clusters were merged; None if each center
         is a cluster. See `center_labels`.
@@ -84,6 +87,7 @@ class KMeansModel:
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     merged_labels: NDArray[np.int64] | None = None
+    blur: float | tuple[float, ...] = 0.0
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -118,13 +122,16 @@ class KMeansModel:
     @property
     def space(self) -> FeatureSpace:
         """The space in which colors are compared."""
-        return FeatureSpace(self.color_space, self.white, self.offset, self.scale)
+        return FeatureSpace(self.color_space, self.white, self.offset, self.scale, self.blur)
 
     @property
     def options(self) -> Options:
         """The options of the fit as far as the model states them."""
         return Options(
-            n_clusters=self.n_clusters, color_space=self.color_space, normalize=self.normalize
+            n_clusters=self.n_clusters,
+            color_space=self.color_space,
+            normalize=self.normalize,
+            blur=self.blur,
         )
 
     @property
@@ -215,7 +222,9 @@ class KMeansModel:
         """Return an image that has the channels of the model as pixels; check it."""
         refuse_file_or_layer("image", image)
         self._check_channels(np.shape(image))
-        return open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
+        pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
+        self.space.sigmas(len(pixels.shape))
+        return pixels
 
     def paint(
         self, pixels: Pixels, progress: Report | None = None, *, recolored: bool = True
@@ -255,12 +264,16 @@ class KMeansModel:
     def _painter(self, pixels: Pixels, stages: Progress, n_blocks: int) -> Painter:
         painter = Painter(self.cluster_centers_, self.space)
         # A table of colors needs all pixels; a lazy image is only read when it is viewed.
-        if pixels.is_lazy:
+        if pixels.is_lazy or not self.space.is_pointwise:
             return painter
         codec = find_codec([pixels], stages.stage(0.2, n_blocks))
         if codec is None:
             return painter
         return painter.with_table(build_histogram([pixels], codec, stages.stage(0.4, n_blocks)))
+
+    def with_blur(self, blur: float | tuple[float, ...]) -> KMeansModel:
+        """Return the same model with another blur, as for another level of an image."""
+        return replace(self, blur=blur)
 
     def recolor(self, labels: Any) -> NDArray[Any]:
         """Return an image in which each label has the color of the palette.
@@ -301,7 +314,8 @@ class KMeansModel:
         """Return the model as plain values that JSON can hold."""
         values = {
             "format": FORMAT,
-            "version": VERSION,
+            # An earlier program would apply the model without the blur: it must refuse.
+            "version": VERSION if self.space.is_pointwise else VERSION_WITH_BLUR,
             "color_space": self.color_space,
             "rgb": self.rgb,
             "channel_axis": self.channel_axis,
@@ -314,6 +328,8 @@ class KMeansModel:
             "inertia": self.inertia_,
             "n_iter": self.n_iter_,
         }
+        if not self.space.is_pointwise:
+            values["blur"] = list(self.blur) if isinstance(self.blur, tuple) else self.blur
         if self.merged_labels is not None:
             values["center_labels"] = self.merged_labels.tolist()
         return values

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 FORMAT = "napari-kmeans model"
 VERSION = 1
+VERSION_WITH_BLUR = 2
+"""The version of models with a blur, which earlier programs do not know."""
+
 _MAX_BYTES = 64 * 2**20
 """A model of 65,535 clusters and 20 channels fits in; a larger file is not a model."""
 
@@ -34,9 +37,10 @@ def check_entries(values: Any) -> dict[str, Any]:
     """
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError("this is not a napari-kmeans model: save one with KMeansModel.save.")
-    if values.get("version") != VERSION:
+    if values.get("version") not in (VERSION, VERSION_WITH_BLUR):
         raise ValueError(
-            f"version must be {VERSION}, got {quote_value(values.get('version'))}: "
+            f"version must be {VERSION} or {VERSION_WITH_BLUR}, got "
+            f"{quote_value(values.get('version'))}: "
             "update napari-kmeans, or save the model again."
         )
     rgb = _read_typed(values, "rgb", bool)
@@ -65,6 +69,7 @@ def check_entries(values: Any) -> dict[str, Any]:
         "rgb": rgb,
         "channel_axis": _read_axis(values, rgb, n_channels),
         "dtype": _read_dtype(values),
+        "blur": _read_blur(values),
         **_read_scaling(values, color_space, n_channels),
     }
     if is_merged:
@@ -90,6 +95,13 @@ def read_bytes(path: Path) -> bytes:
     if len(data) > _MAX_BYTES:
         raise ValueError(f"the file is larger than {_MAX_BYTES} bytes: save the model again.")
     return data
+
+
+def _read_blur(values: dict[str, Any]) -> Any:
+    try:
+        return OPTIONS["blur"].kind.check("blur", values.get("blur", 0.0))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _read_typed(values: dict[str, Any], name: str, kind: type) -> Any:

@@ -93,6 +93,7 @@ def segment(
     channel_axis: int | None = None,
     color_space: str = Options.color_space,
     normalize: str = Options.normalize,
+    blur: float | tuple[float, ...] = Options.blur,
     balance: float = Options.balance,
     method: str = Options.method,
     coreset_size: int | str = Options.coreset_size,
@@ -134,6 +135,10 @@ def segment(
         The scaling of the channels before they are compared, in "rgb" only: by mean and
         standard deviation ("zscore"), or by the 1st and 99th percentile ("percentile"),
         of all pixels that are not left out.
+    blur : float, or one float for each spatial axis, default 0
+        The standard deviation of a Gaussian, in pixels, from 0 to 100. The blurred channel
+        values are compared. The table and the recolored image are of the original pixels.
+        Pixels that are left out do not contribute.
     balance : float, default 0
         The weight of rare colors. With 0, every pixel counts the same (plain K-means).
         With 1, every color counts the same. In between, a cell of color space (16 along
@@ -210,6 +215,7 @@ def segment(
         n_clusters=n_clusters,
         color_space=color_space,
         normalize=normalize,
+        blur=blur,
         balance=balance,
         method=method,
         coreset_size=coreset_size,
@@ -267,13 +273,13 @@ def summarize(
 
     If the distinct colors can be counted, `segment` may use any options afterwards.
     Otherwise `method`, `normalize` and the options of the sample (`color_space`,
-    `coreset_size`, `random_state`) have to stay the same.
+    `blur`, `coreset_size`, `random_state`) have to stay the same.
 
     Parameters
     ----------
     image, rgb, channel_axis, mask, progress
         As in `segment`.
-    color_space, normalize, method, coreset_size, random_state
+    color_space, normalize, blur, method, coreset_size, random_state
         As in `segment`.
 
     Returns
@@ -397,4 +403,5 @@ def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64
         normalize=summary.options.normalize,
         offset=space.offset,
         scale=space.scale,
+        blur=space.blur,
     )

@@ -22,7 +22,7 @@ from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.feature_space.colors import SPACES, find_space, has_known_white, white_of
 from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging.blocks import are_several, open_images
-from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps
+from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps, read_piece
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
 from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
 from napari_kmeans.imaging.painting import Painter, RelabelPainter
@@ -180,7 +180,7 @@ class Summary(ABC):
 
     def find_colors(self, limit: int, step: Step) -> NDArray[Any]:
         """Return distinct colors (m, F) in the clustering space: all, or at least `limit`."""
-        return self.space.points(find_colors(self.images, limit, step))
+        return self.space.points(find_colors(self.images, limit, self.space, step))
 
     def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means from given centers (K, F), to points that include some colors (m, F)."""
@@ -258,7 +258,7 @@ class CountedColors(Summary):
 
     histogram: Histogram
 
-    fixed_options: ClassVar[tuple[str, ...]] = ()
+    fixed_options: ClassVar[tuple[str, ...]] = ("blur",)
 
     @cached_property
     def colors(self) -> GroupedPoints:
@@ -391,11 +391,17 @@ class SampledPixels(Summary):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EveryPixel(Summary):
-    """All pixels of images in memory with too many colors to count."""
+    """All pixels of images in memory with too many colors to count.
+
+    Attributes
+    ----------
+    values : (n, C) array
+        The compared values, in channel units.
+    """
 
     values: NDArray[Any]
 
-    fixed_options: ClassVar[tuple[str, ...]] = ("method", "normalize")
+    fixed_options: ClassVar[tuple[str, ...]] = ("method", "normalize", "blur")
 
     @property
     def color_sample(self) -> Colors:
@@ -426,7 +432,7 @@ class StreamedPixels(Summary):
 
     moments: Moments
 
-    fixed_options: ClassVar[tuple[str, ...]] = ("method", "color_space", "normalize")
+    fixed_options: ClassVar[tuple[str, ...]] = ("method", "color_space", "normalize", "blur")
 
     @property
     def levels(self) -> list[GroupedPoints]:
@@ -484,10 +490,10 @@ def summary_for(
     """
     if summary is None:
         images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-        _check_together(images[0], options)
+        _check_together(images, options)
         return summarize_pixels(images, options, progress)
     _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-    _check_together(summary.images[0], options)
+    _check_together(summary.images, options)
     return summary.with_options(options)
 
 
@@ -501,15 +507,17 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
     """
     n_steps = count_steps(images)
     seed = _seed_of(options)
-    codec = find_codec(images, progress.stage(0.1, n_steps))
+    space = FeatureSpace(options.color_space, white_of(images[0].dtype), blur=options.blur)
+    # The points of equal colors are equal only if they do not depend on other pixels.
+    codec = find_codec(images, progress.stage(0.1, n_steps)) if space.is_pointwise else None
     if codec is not None:
         histogram = build_histogram(images, codec, progress.stage(0.2, n_steps))
         _check_not_empty(len(histogram.codes), images)
         space = _space_of_histogram(images, options, histogram)
         return CountedColors(images, options, seed, space, histogram)
-    space = FeatureSpace(options.color_space, white_of(images[0].dtype))
     if options.normalize != "none":
-        scales = find_scales(images, options.normalize, seed, progress.stage(0.1, n_steps))
+        step = progress.stage(0.1, n_steps)
+        scales = find_scales(images, options.normalize, seed, space, step)
         space = space.scaled(*scales)
     step = progress.stage(0.2, n_steps)
     if options.method == "coreset":
@@ -521,7 +529,7 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
         _check_not_empty(moments.n_pixels, images)
         return StreamedPixels(images, options, seed, space, moments)
     blocks = blocks_in_memory(images)
-    values = map_threads(lambda place: images[place[0]].read_kept(place[1]), blocks, step)
+    values = map_threads(lambda place: read_piece(images, place, space).compared, blocks, step)
     _check_not_empty(sum(map(len, values)), images)
     return EveryPixel(images, options, seed, space, np.concatenate(values))
 
@@ -585,8 +593,11 @@ def _join_shapes(shapes: list[tuple[int, ...]]) -> str:
     return " and ".join(map(str, shapes))
 
 
-def _check_together(pixels: Pixels, options: Options) -> None:
-    """Check the options that depend on the image."""
+def _check_together(images: tuple[Pixels, ...], options: Options) -> None:
+    """Check the options that depend on the images."""
+    pixels = images[0]
+    for image in images:
+        FeatureSpace(options.color_space, 1.0, blur=options.blur).sigmas(len(image.shape))
     color_space = find_space(options.color_space)
     if color_space.needs_rgb and not pixels.rgb:
         raise ValueError(

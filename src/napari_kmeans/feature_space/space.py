@@ -29,22 +29,43 @@ class FeatureSpace:
     offset, scale : tuples of C floats
         The offset is subtracted from the channel values, which are then divided by the
         scale. Both are empty if channels are not scaled.
+    blur : float or tuple of float
+        The standard deviation of a Gaussian, in pixels, or one for each spatial axis.
+        The blurred channel values are compared.
     """
 
     color_space: str
     white: float
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    blur: float | tuple[float, ...] = 0.0
 
     @property
     def is_plain(self) -> bool:
-        """True if the coordinates of a point are equal to the channel values."""
+        """True if the coordinates of a point are equal to the compared values."""
         return not find_space(self.color_space).needs_rgb and not self.scale
 
     @property
     def is_pointwise(self) -> bool:
         """True if the point of a pixel depends only on the color of this pixel."""
-        return True
+        return not np.any(self.blur)
+
+    def sigmas(self, n_axes: int) -> tuple[float, ...]:
+        """Return the standard deviation of the blur along each of `n_axes` spatial axes.
+
+        Raises
+        ------
+        ValueError
+            If the blur has another number of axes.
+        """
+        if not isinstance(self.blur, tuple):
+            return (self.blur,) * n_axes
+        if len(self.blur) != n_axes:
+            raise ValueError(
+                f"blur must have a number for each of the image's {n_axes} spatial axes, got "
+                f"{len(self.blur)} numbers: give one number for all axes, or one for each."
+            )
+        return self.blur
 
     def n_features(self, n_channels: int) -> int:
         """Return the number of coordinates of the points of colors with `n_channels` channels."""
@@ -55,7 +76,10 @@ class FeatureSpace:
         return replace(self, offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
 
     def points(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the points (n, F) of colors (n, C) in channel units; see `convert_colors`.
+        """Return the points (n, F) of compared values (n, C); see `convert_colors`.
+
+        The values are those of the pixels if the space `is_pointwise`, and otherwise
+        their blurred values.
 
         Raises
         ------

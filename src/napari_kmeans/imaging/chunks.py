@@ -47,6 +47,7 @@ from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopp
 from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.blocks import block_size, extract_values, split_shape
 from napari_kmeans.imaging.declared import ChunkError, format_block
+from napari_kmeans.imaging.neighborhood import compare_lazily, read_compared
 from napari_kmeans.types import Result
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.types import Block
+    from napari_kmeans.types import Block, Floats
 
 _BATCH_PIXELS = 2**23
 _BATCH_BYTES = 2**25
@@ -93,12 +94,15 @@ class Piece:
         The number of the image and the block there, in the order of the pixels.
     space : FeatureSpace
         The space of `points`.
+    blurred : (n, C) float64 array or None
+        The blurred values. None if the space is pointwise.
     """
 
     values: NDArray[Any]
     kept: NDArray[np.bool_] | None
     places: list[tuple[int, Block]]
     space: FeatureSpace = PLAIN
+    blurred: Floats | None = None
 
     @cached_property
     def inside(self) -> NDArray[Any]:
@@ -106,9 +110,16 @@ class Piece:
         return self.values if self.kept is None else self.values[self.kept]
 
     @cached_property
+    def compared(self) -> NDArray[Any]:
+        """The values (m, C) that are compared, of the pixels that are not left out."""
+        if self.blurred is None:
+            return self.inside
+        return self.blurred if self.kept is None else self.blurred[self.kept]
+
+    @cached_property
     def points(self) -> NDArray[Any]:
         """The points (m, F) of the pixels that are not left out, made when they are first used."""
-        return self.space.points(self.inside)
+        return self.space.points(self.compared)
 
 
 class Batch(NamedTuple):
@@ -208,7 +219,9 @@ def map_reduce_lazy(
 def read_piece(images: Sequence[Pixels], place: tuple[int, Block], space: FeatureSpace) -> Piece:
     """Read a block of a numpy image."""
     image, block = place
-    return Piece(*images[image].read(block), [place], space)
+    pixels = images[image]
+    blurred = None if space.is_pointwise else read_compared(pixels, block, space)
+    return Piece(*pixels.read(block), [place], space, blurred)
 
 
 def _read_as_batch(
@@ -220,11 +233,17 @@ def _read_as_batch(
 
 
 class _Chunk(NamedTuple):
-    """The place of a chunk, (image number, block), and the dask keys of its pixels and mask."""
+    """The place of a chunk, (image number, block), and the dask keys of its arrays."""
 
     place: tuple[int, Block]
     pixels: Any
     mask: Any
+    blurred: Any
+
+    @property
+    def keys(self) -> list[Any]:
+        """The keys of the pixels, of the mask, and of the blurred values; None for no array."""
+        return [self.pixels, self.mask, self.blurred]
 
 
 def _chunk_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
@@ -260,18 +279,16 @@ class _BatchTask:
     graph: str
     space: FeatureSpace
 
-    def __call__(
-        self, leaf: Callable[[Batch], Result], chunks: list[Any], masks: list[Any]
-    ) -> Result:
+    def __call__(self, leaf: Callable[[Batch], Result], *arrays: list[Any]) -> Result:
         size = sum(block_size(block) for _, block in self.places)
         with in_task(_stop_events.get(self.graph)):
-            return _call_and_mark(leaf, Batch(self.number, size, self._pieces(chunks, masks)))
+            return _call_and_mark(leaf, Batch(self.number, size, self._pieces(*arrays)))
 
-    def _pieces(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
+    def _pieces(self, *arrays: list[Any]) -> Iterator[Piece]:
         """Yield the blocks of the chunks, joined where they are small."""
         waiting: list[Piece] = []
         n_waiting = 0
-        for piece in self._blocks(chunks, masks):
+        for piece in self._blocks(*arrays):
             raise_if_stopped()
             waiting.append(piece)
             n_waiting += len(piece.values)
@@ -281,9 +298,13 @@ class _BatchTask:
         if waiting:
             yield _join_pieces(waiting)
 
-    def _blocks(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
+    def _blocks(
+        self, chunks: list[Any], masks: list[Any], all_blurred: list[Any]
+    ) -> Iterator[Piece]:
         """Yield each block of each chunk: large chunks are split to limit the kernels' memory."""
-        for (image, place), chunk, mask in zip(self.places, chunks, masks, strict=True):
+        for (image, place), chunk, mask, blurred in zip(
+            self.places, chunks, masks, all_blurred, strict=True
+        ):
             pixels = np.asarray(chunk)
             for block in split_shape(pixels.shape[:-1]):
                 kept = None if mask is None else np.asarray(mask)[block]
@@ -292,7 +313,10 @@ class _BatchTask:
                     for in_block, in_chunk in zip(block, place, strict=True)
                 )
                 values = extract_values(pixels[block], kept, self.n_channels)
-                yield Piece(*values, [(image, in_image)], self.space)
+                compared = None
+                if blurred is not None:
+                    compared = np.asarray(blurred)[block].reshape(-1, self.n_channels)
+                yield Piece(*values, [(image, in_image)], self.space, compared)
 
 
 def _join_pieces(pieces: list[Piece]) -> Piece:
@@ -305,7 +329,10 @@ def _join_pieces(pieces: list[Piece]) -> Piece:
         )
     values = np.concatenate([piece.values for piece in pieces])
     places = [place for piece in pieces for place in piece.places]
-    return Piece(values, kept, places, pieces[0].space)
+    blurred = [piece.blurred for piece in pieces if piece.blurred is not None]
+    return Piece(
+        values, kept, places, pieces[0].space, np.concatenate(blurred) if blurred else None
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,7 +389,7 @@ class _Graph(Generic[Result]):
         space: FeatureSpace,
     ) -> None:
         self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
-        self.tasks, self.chunks = _collect_reading_tasks(images)
+        self.tasks, self.chunks = _collect_reading_tasks(images, space)
         # The leaf has a key of its own: the graph contains it once, and not in every task.
         self.tasks[f"{self.name}-function"] = leaf
         self.batches: dict[str, list[_Chunk]] = {}
@@ -371,8 +398,8 @@ class _Graph(Generic[Result]):
             batch = self.chunks[batch_slice]
             places = [chunk.place for chunk in batch]
             task = _BatchTask(number, places, images[0].n_channels, self.name, space)
-            pixels, masks = [chunk.pixels for chunk in batch], [chunk.mask for chunk in batch]
-            key = self._add_task(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
+            keys = [list(column) for column in zip(*(chunk.keys for chunk in batch), strict=True)]
+            key = self._add_task(f"batch-{number}", task, f"{self.name}-function", *keys)
             self.batches[key] = batch
         self.root = self._add_merges(_MergeTask(merge))
 
@@ -417,14 +444,14 @@ class _Graph(Generic[Result]):
         The key of the task that failed is in `suspects`, or `suspects` has the key of a
         task that depends on the failed task.
         """
-        chunks = [chunk for chunk in self.chunks if {chunk.pixels, chunk.mask} & suspects]
+        chunks = [chunk for chunk in self.chunks if {*chunk.keys} & suspects]
         if len(chunks) == 1:
             return chunks[0]
         chunks = chunks or [
             chunk for key, batch in self.batches.items() if key in suspects for chunk in batch
         ]
         for number, chunk in enumerate(chunks):
-            key = self._add_task(f"again-{number}", _do_nothing, [chunk.pixels, chunk.mask])
+            key = self._add_task(f"again-{number}", _do_nothing, chunk.keys)
             try:
                 compute_graph(self.tasks, key, [], threading.Event())
             except TaskFailed:
@@ -452,20 +479,32 @@ def _do_nothing(_chunk: Any) -> None:
     """Serve as a task whose only purpose is that its arguments are read."""
 
 
-def _collect_reading_tasks(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:
+def _collect_reading_tasks(
+    images: Sequence[Pixels], space: FeatureSpace
+) -> tuple[dict[Any, Any], list[_Chunk]]:
     """Return the tasks that read the dask images and their masks, and a list of all chunks."""
     from dask.base import optimize
 
     lazy = [pixels for pixels in images if pixels.is_lazy]
     # Optimize all arrays in one call, so that data that several arrays share are read once.
-    arrays = optimize(*(array for pixels in lazy for array in (pixels.array, pixels.mask)))
+    arrays = optimize(
+        *(
+            array
+            for pixels in lazy
+            for array in (
+                pixels.array,
+                pixels.mask,
+                None if space.is_pointwise else compare_lazily(pixels, space),
+            )
+        )
+    )
     tasks: dict[Any, Any] = {}
-    keys: tuple[list[Any], list[Any]] = [], []
+    keys: tuple[list[Any], ...] = [], [], []
     for number, array in enumerate(arrays):
-        pixels = lazy[number // 2]
+        pixels = lazy[number // len(keys)]
         if array is not None:
             tasks.update(array.__dask_graph__())
-        keys[number % 2].extend(
+        keys[number % len(keys)].extend(
             [None] * len(pixels.blocks()) if array is None else _chunk_keys(array)
         )
     return tasks, list(map(_Chunk, _chunk_places(images), *keys))

@@ -242,7 +242,7 @@ class _CandidatesLeaf:
                 self._lowest[which] = lowest
 
     def _collect_piece(self, piece: Piece) -> _Candidates:
-        inside, points = piece.inside, piece.points
+        compared, points = piece.compared, piece.points
         results, start, first = [], 0, 0
         for image, block in piece.places:
             indices = indices_of(block, self.shapes[image])
@@ -250,7 +250,7 @@ class _CandidatesLeaf:
             if piece.kept is not None:
                 indices = indices[piece.kept[start:stop]]
             rows = slice(first, first + len(indices))
-            results.append(self._collect_pixels(inside[rows], points[rows], indices, image))
+            results.append(self._collect_pixels(compared[rows], points[rows], indices, image))
             start, first = stop, rows.stop
         return results[0] if len(results) == 1 else self.merge(results)
 

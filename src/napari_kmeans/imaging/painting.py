@@ -15,6 +15,7 @@ from napari_kmeans.imaging.blocks import extract_values, is_dask
 from napari_kmeans.imaging.chunks import Piece, read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
+from napari_kmeans.imaging.neighborhood import compare_lazily
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -243,13 +244,16 @@ def paint(
 def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None) -> tuple[Any, Any]:
     import dask.array as da
 
-    image = pixels.array
+    image = compared = pixels.array
     masks = [] if pixels.mask is None else [pixels.mask[..., None]]
+    if not painter.space.is_pointwise:
+        # NaN marks the pixels that are left out.
+        compared, masks = compare_lazily(pixels, painter.space), []
     labels = da.map_blocks(
         _label_chunk,
         as_key(painter),
         pixels.n_channels,
-        image,
+        compared,
         *masks,
         dtype=painter.dtype,
         drop_axis=image.ndim - 1,
@@ -306,7 +310,7 @@ def renumber_labels(labels: Any, new_labels: NDArray[Any]) -> Any:
 def _label_chunk(
     painter: Painter, n_channels: int, chunk: NDArray[Any], *masks: NDArray[np.bool_]
 ) -> NDArray[Any]:
-    """Return the labels of a chunk (..., C or more), 0 where its mask (..., 1) is False."""
+    """Return the labels of compared values (..., C or more), 0 where the mask (..., 1) is False."""
     pixels = np.asarray(chunk)
     with in_task():
         values, kept = extract_values(pixels, np.asarray(masks[0]) if masks else None, n_channels)

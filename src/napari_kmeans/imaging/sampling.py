@@ -87,13 +87,17 @@ class Coreset:
             vars(self)["_located"] = self.locate(step)
 
 
-def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> NDArray[Any]:
-    """Return the distinct colors of images, at most the first `limit` colors.
+def find_colors(
+    images: Sequence[Pixels], limit: int, space: FeatureSpace, step: Step = ignore
+) -> NDArray[Any]:
+    """Return the distinct compared colors of images, at most the first `limit` colors.
 
     Parameters
     ----------
     images : sequence of Pixels
     limit : int
+    space : FeatureSpace
+        The blurred colors are found if the space is not pointwise.
     step : callable
         Called with 0 several times a second.
 
@@ -107,7 +111,7 @@ def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> ND
     def poll(_steps: float) -> None:
         step(0)
 
-    return map_reduce(images, _ColorsLeaf(limit), partial(_merge_colors, limit=limit), poll)
+    return map_reduce(images, _ColorsLeaf(limit), partial(_merge_colors, limit=limit), poll, space)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class _ColorsLeaf:
 
     def __call__(self, batch: Batch) -> NDArray[Any]:
         return _merge_colors(
-            [_merge_colors([piece.inside], self.limit) for piece in batch.pieces], self.limit
+            [_merge_colors([piece.compared], self.limit) for piece in batch.pieces], self.limit
         )
 
 
