@@ -180,7 +180,7 @@ class Summary(ABC):
 
     def find_colors(self, limit: int, step: Step) -> NDArray[Any]:
         """Return distinct colors (m, F) in the clustering space: all, or at least `limit`."""
-        return self.space.points(find_colors(self.images, limit, self.space, step))
+        return self.space.points(find_colors(self.images, limit, step, self.space))
 
     def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means from given centers (K, F), to points that include some colors (m, F)."""

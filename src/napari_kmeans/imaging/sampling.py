@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.drawing import Drawn, draw_pixels, indices_of
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
@@ -88,7 +89,7 @@ class Coreset:
 
 
 def find_colors(
-    images: Sequence[Pixels], limit: int, space: FeatureSpace, step: Step = ignore
+    images: Sequence[Pixels], limit: int, step: Step = ignore, space: FeatureSpace = PLAIN
 ) -> NDArray[Any]:
     """Return the distinct compared colors of images, at most the first `limit` colors.
 
@@ -96,10 +97,10 @@ def find_colors(
     ----------
     images : sequence of Pixels
     limit : int
-    space : FeatureSpace
-        The blurred colors are found if the space is not pointwise.
     step : callable
         Called with 0 several times a second.
+    space : FeatureSpace
+        The blurred colors are found if the space is not pointwise.
 
     Returns
     -------
