@@ -271,9 +271,10 @@ def summarize(
 ) -> Summary:
     """Read an image, or several, once, to segment them several times.
 
-    If the distinct colors can be counted, `segment` may use any options afterwards.
-    Otherwise `method`, `normalize` and the options of the sample (`color_space`,
-    `blur`, `coreset_size`, `random_state`) have to stay the same.
+    The `blur` has to stay the same afterwards. If there is none and the distinct colors can
+    be counted, `segment` may use any other options. Otherwise `method`, `normalize` and the
+    options of the sample (`color_space`, `coreset_size`, `random_state`) have to stay the
+    same, too.
 
     Parameters
     ----------
