@@ -58,19 +58,17 @@ def rgb_to_lab(fractions: Floats) -> Floats:
     return np.asarray(rgb2lab(fractions))
 
 
-def _rgb_to_cone(colors: Floats, white: float) -> Floats:
-    """Return the points (s v cos h, s v sin h, v) of RGB colors (n, 3), in channel units.
+def _convert_to_cone(colors: Floats, white: float, points: Floats) -> None:
+    """Write (s v cos h, s v sin h, v) of RGB colors (n, 3) to `points`, in channel units.
 
     Saturation times value is max - min of the channels. So all coordinates are linear
     in the brightness, and a brighter copy of an image has the same clusters.
     """
-    points = np.empty_like(colors)
     kernels.to_cone(colors, points)
-    return points
 
 
-def _scale_and_convert_to_lab(colors: Floats, white: float) -> Floats:
-    return rgb_to_lab(colors / white)
+def _convert_to_lab(colors: Floats, white: float, points: Floats) -> None:
+    points[...] = rgb_to_lab(colors / white)
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,8 @@ class Space:
     Attributes
     ----------
     convert : callable or None
-        A function from RGB colors (n, 3) and the channel value of full brightness to
-        points (n, F). Called with float64 colors from 0 to white. None keeps the
+        Called with RGB colors (n, 3), float64 from 0 to white, with the channel value
+        of full brightness, and with an array (n, F) for the points. None keeps the
         channels, of which there may be any number.
     axes : tuple of str
         The names of the axes of the space; empty if the channels are the axes.
@@ -92,7 +90,7 @@ class Space:
         the dtype must determine this value; see `has_known_white`.
     """
 
-    convert: Callable[[Floats, float], Floats] | None = None
+    convert: Callable[[Floats, float, Floats], None] | None = None
     axes: tuple[str, ...] = ()
     vertical: int = 2
     needs_white: bool = False
@@ -109,8 +107,8 @@ class Space:
 
 SPACES = {
     "rgb": Space(),
-    "hsv": Space(_rgb_to_cone, ("x", "y", "value")),
-    "lab": Space(_scale_and_convert_to_lab, ("L", "a", "b"), vertical=0, needs_white=True),
+    "hsv": Space(_convert_to_cone, ("x", "y", "value")),
+    "lab": Space(_convert_to_lab, ("L", "a", "b"), vertical=0, needs_white=True),
 }
 """Every color space by its name.
 
@@ -171,7 +169,7 @@ def convert_colors(values: NDArray[Any], color_space: str, white: float) -> NDAr
     points = np.empty((len(colors), space.n_features(colors.shape[1])))
 
     def convert_rows(rows: slice) -> None:
-        points[rows] = convert(colors[rows], white)
+        convert(colors[rows], white, points[rows])
 
     map_slices(convert_rows, len(colors), _COLORS_PER_TASK)
     return points
