@@ -293,7 +293,7 @@ def test_failed_save_leaves_no_file(fitted, tmp_path):
     "change",
     [
         {"format": "something else"},
-        {"version": 2},
+        {"version": 3},
         {"color_space": "xyz"},
         {"color_space": ["rgb"]},
         {"rgb": 1},

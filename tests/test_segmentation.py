@@ -19,8 +19,8 @@ from napari_kmeans import (
     suggest_n_clusters,
     summarize,
 )
+from napari_kmeans.feature_space.colors import convert_colors
 from napari_kmeans.imaging import blocks as blocks_module
-from napari_kmeans.imaging.colors import to_space
 
 METHODS = ["full", "coreset"]
 INTEGERS = ["u1", "i1", "u2", "i2", ">u2", "u4", "i8"]
@@ -163,7 +163,7 @@ def test_palette_inertia_and_table_count_all_pixels(space, method, dtype, monkey
     result = segment(image, 6, color_space=space, method=method, mask=mask, coreset_size=800)
     labels, model, table = result.labels, result.model, result.table
     white = 1 if dtype == "f8" else 255
-    points = to_space(image[mask], space, white)
+    points = convert_colors(image[mask], space, white)
     squares = ((points - model.cluster_centers_[labels[mask] - 1]) ** 2).sum()
     assert model.inertia_ == pytest.approx(squares, rel=1e-9)
     means = np.array([image[labels == label].mean(axis=0) for label in range(1, 7)])

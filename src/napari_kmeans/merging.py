@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.checks import LARGEST, RealNumber, quote_value
+from napari_kmeans.feature_space.colors import has_known_white, rgb_to_lab
 from napari_kmeans.imaging.blocks import open_pixels
-from napari_kmeans.imaging.colors import has_known_white, rgb_to_lab, sort_dark_to_bright, to_hex
+from napari_kmeans.imaging.colors import sort_dark_to_bright, to_hex
 from napari_kmeans.imaging.painting import (
     RelabelPainter,
     label_dtype,

@@ -15,9 +15,11 @@ from napari_kmeans.checks import quote_value, refuse_file_or_layer
 from napari_kmeans.classes import ClassScheme
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
+from napari_kmeans.feature_space.colors import white_of
+from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import Pixels, open_pixels
-from napari_kmeans.imaging.colors import ColorSpace, display_colors, white_of
+from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import (
     Painter,
@@ -28,7 +30,7 @@ from napari_kmeans.imaging.painting import (
 )
 from napari_kmeans.imaging.tally import weighted_means
 from napari_kmeans.imaging.units import describe_other_units
-from napari_kmeans.model_json import EDITED_VERSION, FORMAT, VERSION, check_entries, read_bytes
+from napari_kmeans.model_json import EXTENDED_VERSION, FORMAT, VERSION, check_entries, read_bytes
 from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
@@ -72,6 +74,9 @@ class KMeansModel:
         class of several centers. None if it is not known; centers then weigh the same.
     edited_classes : ClassScheme or None
         The classes; None if each center is a class without a name. See `classes`.
+    blur : float or tuple of floats
+        The standard deviation of the Gaussian that blurs the channel values before they
+        are compared, in pixels, or one for each spatial axis.
     """
 
     cluster_centers_: Floats
@@ -87,6 +92,7 @@ class KMeansModel:
     scale: tuple[float, ...] = ()
     center_pixels: NDArray[np.int64] | None = None
     edited_classes: ClassScheme | None = None
+    blur: float | tuple[float, ...] = 0.0
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -184,15 +190,18 @@ class KMeansModel:
         return white_of(self.dtype)
 
     @property
-    def space(self) -> ColorSpace:
+    def space(self) -> FeatureSpace:
         """The space in which colors are compared."""
-        return ColorSpace(self.color_space, self.white, self.offset, self.scale)
+        return FeatureSpace(self.color_space, self.white, self.offset, self.scale, self.blur)
 
     @property
     def options(self) -> Options:
         """The options of the fit, with defaults for all options that a model does not store."""
         return Options(
-            n_clusters=self.n_clusters, color_space=self.color_space, normalize=self.normalize
+            n_clusters=self.n_clusters,
+            color_space=self.color_space,
+            normalize=self.normalize,
+            blur=self.blur,
         )
 
     @property
@@ -304,7 +313,9 @@ class KMeansModel:
         """Return an image that has the channels of the model as pixels; check it."""
         refuse_file_or_layer("image", image)
         self._check_channels(np.shape(image))
-        return open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
+        pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
+        self.space.sigmas(len(pixels.shape))
+        return pixels
 
     def paint(
         self, pixels: Pixels, progress: Report | None = None, *, recolored: bool = True
@@ -344,12 +355,16 @@ class KMeansModel:
     def _painter(self, pixels: Pixels, stages: Progress, n_blocks: int) -> Painter:
         painter = Painter(self.cluster_centers_, self.space)
         # A table of colors needs all pixels; a lazy image is only read when it is viewed.
-        if pixels.is_lazy:
+        if pixels.is_lazy or not self.space.is_pointwise:
             return painter
         codec = find_codec([pixels], stages.stage(0.2, n_blocks))
         if codec is None:
             return painter
         return painter.with_table(build_histogram([pixels], codec, stages.stage(0.4, n_blocks)))
+
+    def with_blur(self, blur: float | tuple[float, ...]) -> KMeansModel:
+        """Return the same model with another blur, as for another level of an image."""
+        return replace(self, blur=blur)
 
     def recolor(self, labels: Any) -> NDArray[Any]:
         """Return an image in which each label has the color of the palette.
@@ -392,7 +407,10 @@ class KMeansModel:
         """Return the model as plain values that JSON can hold."""
         values = {
             "format": FORMAT,
-            "version": VERSION if self.edited_classes is None else EDITED_VERSION,
+            # An earlier program would ignore edited classes and the blur: it must refuse.
+            "version": VERSION
+            if self.edited_classes is None and self.space.is_pointwise
+            else EXTENDED_VERSION,
             "color_space": self.color_space,
             "rgb": self.rgb,
             "channel_axis": self.channel_axis,
@@ -409,6 +427,8 @@ class KMeansModel:
             values["classes"] = self.edited_classes.to_list()
             if self.center_pixels is not None:
                 values["center_pixels"] = self.center_pixels.tolist()
+        if not self.space.is_pointwise:
+            values["blur"] = list(self.blur) if isinstance(self.blur, tuple) else self.blur
         return values
 
     @classmethod

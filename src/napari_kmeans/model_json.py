@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_kmeans.checks import LARGEST, quote_value
 from napari_kmeans.classes import ClassScheme
+from napari_kmeans.feature_space.colors import find_space
 from napari_kmeans.options import MAX_CLUSTERS, OPTIONS
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 FORMAT = "napari-kmeans model"
 VERSION = 1
-EDITED_VERSION = 2
-"""The version of a model with edited classes: version 0.1.0 would read it without them."""
+EXTENDED_VERSION = 2
+"""The version of a model with edited classes or a blur, which earlier programs would ignore."""
 
 _MAX_PIXELS = 2**53
 """Pixels of a center: float64 holds all whole numbers up to this one."""
@@ -42,20 +43,22 @@ def check_entries(values: Any) -> dict[str, Any]:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError("this is not a napari-kmeans model: save one with KMeansModel.save.")
     version = values.get("version")
-    if version not in (VERSION, EDITED_VERSION):
+    if version not in (VERSION, EXTENDED_VERSION):
         raise ValueError(
-            f"version must be {VERSION} or {EDITED_VERSION}, got {quote_value(version)}: "
+            f"version must be {VERSION} or {EXTENDED_VERSION}, got {quote_value(version)}: "
             "update napari-kmeans, or save the model again."
         )
     rgb = _read_typed(values, "rgb", bool)
     color_space = _read_choice(values, "color_space", OPTIONS["color_space"].choices)
     centers, palette = _read_matrix(values, "cluster_centers"), _read_matrix(values, "palette")
     n_channels = palette.shape[1]
-    n_features = n_channels if color_space == "rgb" else 3
-    is_edited = version == EDITED_VERSION
+    space = find_space(color_space)
+    is_edited = version == EXTENDED_VERSION and "classes" in values
     # Version 0.1.0 wrote the palette of merged clusters, not that of their centers.
     is_merged = not is_edited and "center_labels" in values
-    if centers.shape[1] != n_features or (len(centers) != len(palette) and not is_merged):
+    if centers.shape[1] != space.n_features(n_channels) or (
+        len(centers) != len(palette) and not is_merged
+    ):
         raise ValueError(
             "cluster_centers and palette must belong together, got shapes "
             f"{centers.shape} and {palette.shape}: save the model again."
@@ -64,7 +67,7 @@ def check_entries(values: Any) -> dict[str, Any]:
         raise ValueError(
             f"palette must have three channels for rgb, got {n_channels}: save the model again."
         )
-    if color_space != "rgb" and not rgb:
+    if space.needs_rgb and not rgb:
         raise ValueError(
             f"color_space must be 'rgb' for channels other than red, green and blue, got "
             f"{color_space!r}: save the model again."
@@ -78,6 +81,7 @@ def check_entries(values: Any) -> dict[str, Any]:
         "rgb": rgb,
         "channel_axis": _read_axis(values, rgb, n_channels),
         "dtype": _read_dtype(values),
+        "blur": _read_blur(values),
         **_read_scaling(values, color_space, n_channels),
     }
     if is_merged:
@@ -109,6 +113,13 @@ def read_bytes(path: Path) -> bytes:
     if len(data) > _MAX_BYTES:
         raise ValueError(f"the file is larger than {_MAX_BYTES} bytes: save the model again.")
     return data
+
+
+def _read_blur(values: dict[str, Any]) -> Any:
+    try:
+        return OPTIONS["blur"].kind.check("blur", values.get("blur", 0.0))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _read_typed(values: dict[str, Any], name: str, kind: type) -> Any:

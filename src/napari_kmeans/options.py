@@ -27,6 +27,9 @@ MAX_CLUSTERS = 65535
 MAX_SEED = 2**32 - 1
 """The largest seed that scikit-learn accepts. The field of the dock accepts it too."""
 
+MAX_BLUR = 100.0
+"""Pixels. A wider Gaussian has a halo of more than 400 pixels on each side of a block."""
+
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
@@ -54,6 +57,18 @@ class StartColors(Choice):
                 f"{quote_value(value)}: give one row per cluster and one column per channel."
             )
         return colors
+
+
+@dataclass(frozen=True)
+class NumberPerAxis(RealNumber):
+    """A real number for all spatial axes, or in Python one number for each axis."""
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return a float or a tuple of floats; raise as `RealNumber.check` does."""
+        numbers = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+        if isinstance(numbers, (list, tuple)) and numbers:
+            return tuple(RealNumber.check(self, name, number) for number in numbers)
+        return super().check(name, value)
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,14 @@ class Options:
         label="Scale channels",
         tooltip="none compares the channel values; zscore and percentile scale every channel "
         "to the same weight first.",
+        in_summary=True,
+    )
+    blur: float | tuple[float, ...] = _option(
+        0.0,
+        kind=NumberPerAxis(0.0, MAX_BLUR, step=0.5),
+        label="Blur",
+        tooltip="The standard deviation of a Gaussian in pixels: neighboring pixels are averaged "
+        "before they are compared.",
         in_summary=True,
     )
     balance: float = _option(
@@ -242,6 +265,8 @@ class Options:
         values = {name: getattr(self, name) for name in OPTIONS}
         if not isinstance(self.init, str):
             values["init"] = self.init.tolist()
+        if isinstance(self.blur, tuple):
+            values["blur"] = list(self.blur)
         return values
 
 
@@ -250,6 +275,7 @@ class SummaryValues(TypedDict, total=False):
 
     color_space: str
     normalize: str
+    blur: float | tuple[float, ...]
     method: str
     coreset_size: int | str
     random_state: int | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,12 +36,15 @@ class Part:
         whole axis.
     each : bool
         Whether each slice was clustered by itself, by `segment_slices`.
+    blurs : tuple
+        The blur in pixels of each level. Empty without a blur, or for a single level.
     """
 
     level: int = 0
     n_levels: int = 1
     index: tuple[tuple[int | None, ...], ...] = ()
     each: bool = False
+    blurs: tuple[float | tuple[float, ...], ...] = ()
 
 
 def to_python(
@@ -110,6 +113,8 @@ def to_python(
         raise ValueError(
             f"sample must be one of {', '.join(SAMPLES)}, got {sample!r}: choose one of these."
         )
+    if part.blurs:
+        options = replace(options, blur=part.blurs[part.level])
     names = [name] if isinstance(name, str) else list(name)
     imports, body = _lines_to_read(names, path, sample, part)
     if mask:
@@ -260,14 +265,17 @@ def _lines_to_load_levels(
 def _lines_of_results(mask: bool, part: Part) -> list[str]:
     """Return the lines that define `labels` and `recolored`, with all levels."""
     own = "segmentation.labels, segmentation.recolored"
+    model = "model.with_blur(blur)" if part.blurs else "model"
+    names = ["level", *["mask"] * mask, *["blur"] * bool(part.blurs)]
+    lists = ", ".join([f"{name}s" for name in names])
     if part.n_levels == 1:
         return [f"labels, recolored = {own}"]
-    if mask:
-        each = "apply(level, mask=mask) for level, mask in zip(levels, masks, strict=True)"
-    else:
-        each = "apply(level) for level in levels"
+    each = lists if len(names) == 1 else f"zip({lists}, strict=True)"
+    call = f"{model}.apply(level{', mask=mask' * mask})"
+    blurs = [f"blurs = {list(part.blurs)}"] if part.blurs else []
     return [
-        f"painted = [segmentation.model.{each}]",
+        *blurs,
+        f"painted = [segmentation.{call} for {', '.join(names)} in {each}]",
         f"painted[{part.level}] = {own}",
         "labels, recolored = map(list, zip(*painted, strict=True))",
     ]

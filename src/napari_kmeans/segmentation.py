@@ -96,6 +96,7 @@ def segment(
     channel_axis: int | None = None,
     color_space: str = Options.color_space,
     normalize: str = Options.normalize,
+    blur: float | tuple[float, ...] = Options.blur,
     balance: float = Options.balance,
     method: str = Options.method,
     coreset_size: int | str = Options.coreset_size,
@@ -138,6 +139,10 @@ def segment(
         The scaling of the channels before they are compared, in "rgb" only: by mean and
         standard deviation ("zscore"), or by the 1st and 99th percentile ("percentile"),
         of all pixels that are not left out.
+    blur : float, or one float for each spatial axis, default 0
+        The standard deviation of a Gaussian, in pixels, from 0 to 100. The blurred channel
+        values are compared. The table and the recolored image are of the original pixels.
+        Pixels that are left out do not contribute.
     balance : float, default 0
         The weight of rare colors. With 0, every pixel counts the same (plain K-means).
         With 1, every cell of color space (16 along each axis) that contains pixels counts
@@ -217,6 +222,7 @@ def segment(
         n_clusters=n_clusters,
         color_space=color_space,
         normalize=normalize,
+        blur=blur,
         balance=balance,
         method=method,
         coreset_size=coreset_size,
@@ -275,15 +281,16 @@ def summarize(
 ) -> Summary:
     """Read one or more images once, so that they can be segmented several times.
 
-    If the distinct colors can be counted, `segment` may use any options afterwards.
-    Otherwise some options have to stay the same: `method` and `normalize`, for dask
-    images also `color_space`, and for a coreset all options of this function.
+    The `blur` has to stay the same. If there is none and the distinct colors can be
+    counted, `segment` may use any other options afterwards. Otherwise some options have to
+    stay the same, too: `method` and `normalize`, for dask images also `color_space`, and for
+    a coreset all options of this function.
 
     Parameters
     ----------
     image, rgb, channel_axis, mask, progress
         As in `segment`.
-    color_space, normalize, method, coreset_size, random_state
+    color_space, normalize, blur, method, coreset_size, random_state
         As in `segment`.
 
     Returns
@@ -410,4 +417,5 @@ def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64
         offset=space.offset,
         scale=space.scale,
         center_pixels=tally.counts[used],
+        blur=space.blur,
     )

@@ -132,6 +132,11 @@ class StackModel:
             notice(sentence, stacklevel=2)
         return self.paint(pixels, progress)
 
+    def with_blur(self, blur: float | tuple[float, ...]) -> StackModel:
+        """Return the same models with another blur, as for another level of a stack."""
+        models = tuple(None if model is None else model.with_blur(blur) for model in self.models)
+        return replace(self, models=models)
+
     def paint(self, pixels: Pixels, progress: Report | None) -> tuple[Any, Any]:
         """Return the labels and the recolored image of the pixels of a stack."""
         stages = Progress(progress)

@@ -20,9 +20,10 @@ from napari_kmeans.clustering.fit import fit_points, restart_size
 from napari_kmeans.clustering.lloyd import find_nearest, lloyd
 from napari_kmeans.clustering.seeding import add_farthest
 from napari_kmeans.execution.threads import map_threads
+from napari_kmeans.feature_space.colors import SPACES, find_space, has_known_white, white_of
+from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging.blocks import are_several, open_images
-from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps
-from napari_kmeans.imaging.colors import ColorSpace, has_known_white, white_of
+from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps, read_piece
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
 from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
 from napari_kmeans.imaging.painting import Painter, RelabelPainter
@@ -89,14 +90,14 @@ class Summary(ABC):
     options : Options
     seed : int
         The seed of all random draws: `random_state`, or a random number if it is None.
-    space : ColorSpace
+    space : FeatureSpace
         The clustering space.
     """
 
     images: tuple[Pixels, ...]
     options: Options
     seed: int
-    space: ColorSpace
+    space: FeatureSpace
 
     fixed_options: ClassVar[tuple[str, ...]] = SUMMARY_OPTIONS
     """The options that have to stay the same."""
@@ -129,7 +130,7 @@ class Summary(ABC):
     def _sample(self) -> GroupedPoints:
         """Draw a sample of the pixels; numpy and dask images give the same sample."""
         sample = sample_pixels(self.images, _sampling(self.options, self.seed, self.space))
-        points = np.asarray(self.space.convert(sample.points), np.float64)
+        points = np.asarray(self.space.points(sample.points), np.float64)
         return GroupedPoints(points, sample.weights)
 
     def compares_starts(self, data: GroupedPoints) -> bool:
@@ -157,7 +158,7 @@ class Summary(ABC):
     def start(self) -> Floats | None:
         """The start centers (K, F) in the clustering space; None if they are to be drawn."""
         init = self.options.init
-        return None if isinstance(init, str) else self.space.convert(init)
+        return None if isinstance(init, str) else self.space.points(init)
 
     def tally(self, fit: Fit, step: Step) -> Tally:
         """Return the counts and sums of the pixels of each cluster, and their total cost."""
@@ -183,7 +184,7 @@ class Summary(ABC):
 
     def find_colors(self, limit: int, step: Step) -> NDArray[Any]:
         """Return distinct colors (m, F) in the clustering space: all, or the first `limit`."""
-        return self.space.convert(find_colors(self.images, limit, step))
+        return self.space.points(find_colors(self.images, limit, step, self.space))
 
     def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means from given centers (K, F), to points that include some colors (m, F)."""
@@ -264,7 +265,7 @@ class CountedColors(Summary):
 
     histogram: Histogram
 
-    fixed_options: ClassVar[tuple[str, ...]] = ()
+    fixed_options: ClassVar[tuple[str, ...]] = ("blur",)
 
     @cached_property
     def colors(self) -> GroupedPoints:
@@ -272,7 +273,7 @@ class CountedColors(Summary):
         histogram = self.histogram
         if self.space.is_plain:
             return self.channels
-        points = self.space.convert(histogram.points)
+        points = self.space.points(histogram.points)
         return GroupedPoints(points, histogram.weights, histogram.starts)
 
     @cached_property
@@ -313,7 +314,7 @@ class CountedColors(Summary):
             return [self.colors]
         if len(self.cells.points) == len(self.histogram.codes):
             return [self.colors]
-        cells = GroupedPoints(self.space.convert(self.cells.points), self.cells.weights)
+        cells = GroupedPoints(self.space.points(self.cells.points), self.cells.weights)
         return [cells, self.colors] if is_full else [cells]
 
     def _cost_within_points(self) -> float:
@@ -378,7 +379,7 @@ class SampledPixels(Summary):
     @cached_property
     def levels(self) -> list[GroupedPoints]:
         """The sample alone."""
-        return [GroupedPoints(self.space.convert(self.coreset.points), self.coreset.weights)]
+        return [GroupedPoints(self.space.points(self.coreset.points), self.coreset.weights)]
 
     def _points_with(self, colors: Floats) -> GroupedPoints:
         (sample,) = self.levels
@@ -398,11 +399,17 @@ class SampledPixels(Summary):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EveryPixel(Summary):
-    """All pixels of images in memory with too many colors to count."""
+    """All pixels of images in memory with too many colors to count.
+
+    Attributes
+    ----------
+    values : (n, C) array
+        The compared values, in channel units.
+    """
 
     values: NDArray[Any]
 
-    fixed_options: ClassVar[tuple[str, ...]] = ("method", "normalize")
+    fixed_options: ClassVar[tuple[str, ...]] = ("method", "normalize", "blur")
 
     @property
     def color_sample(self) -> Colors:
@@ -414,7 +421,7 @@ class EveryPixel(Summary):
     @cached_property
     def levels(self) -> list[GroupedPoints]:
         """The sample on which starts are compared, and all pixels."""
-        pixels = GroupedPoints(self.space.convert(self.values), np.ones(len(self.values)))
+        pixels = GroupedPoints(self.space.points(self.values), np.ones(len(self.values)))
         return [self._sample(), pixels] if self.compares_starts(pixels) else [pixels]
 
     @property
@@ -423,7 +430,7 @@ class EveryPixel(Summary):
         return self._sample()
 
     def _with_options(self, options: Options) -> EveryPixel:
-        space = replace(self.space, name=options.color_space)
+        space = replace(self.space, color_space=options.color_space)
         return replace(self, options=options, seed=_seed_of(options), space=space)
 
 
@@ -433,7 +440,7 @@ class StreamedPixels(Summary):
 
     moments: Moments
 
-    fixed_options: ClassVar[tuple[str, ...]] = ("method", "color_space", "normalize")
+    fixed_options: ClassVar[tuple[str, ...]] = ("method", "color_space", "normalize", "blur")
 
     @property
     def levels(self) -> list[GroupedPoints]:
@@ -491,10 +498,10 @@ def summary_for(
     """
     if summary is None:
         images = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-        _check_options_for_image(images[0], options)
+        _check_options_for_images(images, options)
         return summarize_pixels(images, options, progress)
     _check_summary(summary, image, rgb=rgb, channel_axis=channel_axis, mask=mask)
-    _check_options_for_image(summary.images[0], options)
+    _check_options_for_images(summary.images, options)
     return summary.with_options(options)
 
 
@@ -508,15 +515,17 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
     """
     n_steps = count_steps(images)
     seed = _seed_of(options)
-    codec = find_codec(images, progress.stage(0.1, n_steps))
+    space = FeatureSpace(options.color_space, white_of(images[0].dtype), blur=options.blur)
+    # The points of equal colors are equal only if they do not depend on other pixels.
+    codec = find_codec(images, progress.stage(0.1, n_steps)) if space.is_pointwise else None
     if codec is not None:
         histogram = build_histogram(images, codec, progress.stage(0.2, n_steps))
         _check_not_empty(len(histogram.codes), images)
         space = _space_of_histogram(images, options, histogram)
         return CountedColors(images, options, seed, space, histogram)
-    space = ColorSpace(options.color_space, white_of(images[0].dtype))
     if options.normalize != "none":
-        scales = find_scales(images, options.normalize, seed, progress.stage(0.1, n_steps))
+        step = progress.stage(0.1, n_steps)
+        scales = find_scales(images, options.normalize, seed, space, step)
         space = space.scaled(*scales)
     step = progress.stage(0.2, n_steps)
     if options.method == "coreset":
@@ -528,22 +537,22 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
         _check_not_empty(moments.n_pixels, images)
         return StreamedPixels(images, options, seed, space, moments)
     blocks = blocks_in_memory(images)
-    values = map_threads(lambda place: images[place[0]].read_kept(place[1]), blocks, step)
+    values = map_threads(lambda place: read_piece(images, place, space).compared, blocks, step)
     _check_not_empty(sum(map(len, values)), images)
     return EveryPixel(images, options, seed, space, np.concatenate(values))
 
 
 def _space_of_histogram(
     images: tuple[Pixels, ...], options: Options, histogram: Histogram
-) -> ColorSpace:
+) -> FeatureSpace:
     """Return the clustering space of counted colors."""
-    space = ColorSpace(options.color_space, white_of(images[0].dtype))
+    space = FeatureSpace(options.color_space, white_of(images[0].dtype))
     if options.normalize == "none":
         return space
     return space.scaled(*scales_of_colors(histogram.points, histogram.weights, options.normalize))
 
 
-def _sampling(options: Options, seed: int, space: ColorSpace) -> Sampling:
+def _sampling(options: Options, seed: int, space: FeatureSpace) -> Sampling:
     """Return the parameters of the sample of the pixels."""
     size = options.resolved_coreset_size
     if options.method == "full":
@@ -592,25 +601,31 @@ def _join_shapes(shapes: list[tuple[int, ...]]) -> str:
     return " and ".join(map(str, shapes))
 
 
-def _check_options_for_image(pixels: Pixels, options: Options) -> None:
-    """Check the options that depend on the image."""
-    if options.color_space != "rgb" and not pixels.rgb:
+def _check_options_for_images(images: tuple[Pixels, ...], options: Options) -> None:
+    """Check the options that depend on the images."""
+    pixels = images[0]
+    for image in images:
+        FeatureSpace(options.color_space, 1.0, blur=options.blur).sigmas(len(image.shape))
+    color_space = find_space(options.color_space)
+    if color_space.needs_rgb and not pixels.rgb:
         raise ValueError(
             f"color_space must be 'rgb' for an image that is not RGB, got {options.color_space!r}: "
             "use 'rgb', which compares any channels, or pass rgb=True."
         )
-    if options.color_space == "lab" and not has_known_white(pixels.dtype):
+    if color_space.needs_white and not has_known_white(pixels.dtype):
+        others = [name for name, space in SPACES.items() if not space.needs_white]
         raise ValueError(
-            "color_space must be 'rgb' or 'hsv' for integers of more than 16 bits, got 'lab' for "
-            f"{pixels.dtype}: convert the image to the unsigned dtype of its range, such as "
-            "np.uint8 for 0 to 255 or np.uint16 for 0 to 65535."
+            f"color_space must be {' or '.join(map(repr, others))} for integers of more than 16 "
+            f"bits, got {options.color_space!r} for {pixels.dtype}: convert the image to the "
+            "unsigned dtype of its range, such as np.uint8 for 0 to 255 or np.uint16 for 0 to "
+            "65535."
         )
     if not isinstance(options.init, str) and options.init.shape[1] != pixels.n_channels:
         raise ValueError(
             f"init must have one column for each of the image's {pixels.n_channels} channels, "
             f"got {options.init.shape[1]}: give colors in the channels of the image."
         )
-    if not isinstance(options.init, str) and options.color_space != "rgb":
+    if not isinstance(options.init, str) and color_space.needs_rgb:
         _check_start(options, white_of(pixels.dtype))
 
 

@@ -108,7 +108,7 @@ class TestResults:
         image = _noise(40, 50, 3)
         iio.imwrite(tmp_path / "noise.png", image)
         arguments = "-k 5 --color-space lab --method coreset --coreset-size 90 --init random"
-        arguments += " --n-init 2 --max-iter 4 --tol 0.01 --seed 7"
+        arguments += " --n-init 2 --max-iter 4 --tol 0.01 --seed 7 --blur 1.5"
         assert main([str(tmp_path / "noise.png"), *arguments.split(), "-o", str(out)]) == 0
         seg = segment(
             image,
@@ -121,6 +121,7 @@ class TestResults:
             max_iter=4,
             tol=0.01,
             random_state=7,
+            blur=1.5,
         )
         _assert_results(out, "noise", ".png", seg)
 
@@ -357,6 +358,14 @@ class TestModel:
         # A new run recognizes and replaces the table.
         assert main([str(tmp_path / kind), "--model", str(model), "-o", str(out)]) == 0
         assert len(_names(out)) == 3
+
+    def test_a_model_with_a_blur_gives_the_labels_of_its_run(self, tmp_path, out, quadrants):
+        seg = segment(quadrants, 4, rgb=True, blur=2)
+        seg.model.save(tmp_path / "blur.json")
+        iio.imwrite(tmp_path / "same.png", quadrants)
+        arguments = ["--model", str(tmp_path / "blur.json"), "-o", str(out)]
+        assert main([str(tmp_path / "same.png"), *arguments]) == 0
+        np.testing.assert_array_equal(tifffile.imread(out / "same-labels.tif"), seg.labels)
 
     def test_a_model_labels_a_zarr_image(self, model, tmp_path, out):
         scan = _noise(1100, 600, 3)

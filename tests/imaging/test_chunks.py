@@ -15,13 +15,14 @@ from distributed import Client, LocalCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data
+from skimage.color import rgb2lab
 from sklearn.cluster import KMeans
 
 from napari_kmeans import segment, summarize
+from napari_kmeans.feature_space.space import PLAIN, FeatureSpace
 from napari_kmeans.imaging import chunks as chunks_module
 from napari_kmeans.imaging.blocks import open_images
-from napari_kmeans.imaging.chunks import ChunkError, count_steps, map_reduce
-from napari_kmeans.imaging.colors import ColorSpace
+from napari_kmeans.imaging.chunks import ChunkError, Piece, count_steps, map_reduce
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import Painter
 
@@ -475,12 +476,12 @@ def test_pickled_painter_paints_the_same_labels():
     image = data.coffee()
     images = open_images(image)
     histogram = build_histogram(images, find_codec(images))
-    painter = Painter(np.array([[0.0, 0, 0], [99, 99, 99]]), ColorSpace("rgb", 255.0))
+    painter = Painter(np.array([[0.0, 0, 0], [99, 99, 99]]), FeatureSpace("rgb", 255.0))
     painter = painter.with_table(histogram)
     copy = pickle.loads(pickle.dumps(painter))
     assert copy.table.nbytes == 2**24
-    values = image.reshape(-1, 3)
-    np.testing.assert_array_equal(copy.label(values, None), painter.label(values, None))
+    piece = Piece(image.reshape(-1, 3), None, [])
+    np.testing.assert_array_equal(copy.label(piece), painter.label(piece))
 
 
 def test_painted_arrays_can_be_saved_to_zarr(tmp_path):
@@ -612,3 +613,23 @@ def test_no_thread_remains_after_a_run():
     while set(threading.enumerate()) - before and time.monotonic() < ends:
         time.sleep(0.01)
     assert not set(threading.enumerate()) - before
+
+
+# --------------------------------------------------------------------------- pieces
+
+
+@pytest.mark.parametrize(
+    "space", [FeatureSpace("lab", 255.0), PLAIN.scaled(np.ones(3), np.full(3, 4.0))]
+)
+def test_points_of_a_piece_are_those_of_the_pixels_that_are_not_left_out(space):
+    image = data.coffee()[:60, :70]
+    mask = np.random.default_rng(0).random(image.shape[:2]) < 0.7
+    expected = rgb2lab(image)[mask] if space.color_space == "lab" else (image[mask] - 1.0) / 4
+    for array in (image, da.from_array(image, chunks=(25, 70, 3))):
+        points = map_reduce(
+            open_images(array, mask=mask),
+            lambda batch: np.concatenate([piece.points for piece in batch.pieces]),
+            np.concatenate,
+            space=space,
+        )
+        np.testing.assert_allclose(points, expected)

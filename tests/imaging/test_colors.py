@@ -1,57 +1,7 @@
-import colorsys
-
 import numpy as np
 import pytest
 
-from napari_kmeans.imaging.colors import (
-    brightness,
-    display_colors,
-    sort_dark_to_bright,
-    to_hex,
-    to_space,
-)
-
-
-def test_to_space_returns_rgb_unchanged():
-    values = np.array([[0, 128, 255]], np.uint8)
-    assert to_space(values, "rgb", 255).tolist() == [[0, 128, 255]]
-
-
-def test_to_space_converts_hsv_to_the_cone():
-    values = np.random.default_rng(0).integers(0, 256, (500, 3))
-    points = to_space(values, "hsv", 255)
-    for value, point in zip(values, points, strict=True):
-        h, s, v = colorsys.rgb_to_hsv(*(value / 255))
-        x, y = s * v * np.cos(2 * np.pi * h), s * v * np.sin(2 * np.pi * h)
-        np.testing.assert_allclose(point, np.array([x, y, v]) * 255, atol=1e-9)
-
-
-def test_reds_on_both_sides_of_hue_0_are_neighbors_on_the_cone():
-    reds = np.array([colorsys.hsv_to_rgb(h / 360 % 1, 1, 1) for h in (-5, 5, 40)])
-    before, after, orange = to_space(reds, "hsv", 1)
-    assert np.linalg.norm(before - after) < np.linalg.norm(after - orange) / 3
-
-
-def test_to_space_gives_tabulated_values_of_cielab():
-    # CIELAB of the sRGB primaries and of white under D65, from the tables of B. Lindbloom.
-    values = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]])
-    expected = [[53.24, 80.09, 67.20], [87.73, -86.18, 83.18], [32.30, 79.19, -107.86], [100, 0, 0]]
-    np.testing.assert_allclose(to_space(values, "lab", 255), expected, atol=0.02)
-
-
-@pytest.mark.parametrize("space", ["hsv", "lab"])
-@pytest.mark.parametrize("value", [-1.0, 256.0])
-def test_to_space_refuses_colors_out_of_range(space, value):
-    with pytest.raises(ValueError, match=f"'{space}' needs channels from 0 to 255, got {value:g}"):
-        to_space(np.array([[value, 0, 10]]), space, 255)
-
-
-@pytest.mark.parametrize("values", [[], [[1.0, 2, 3]]])
-@pytest.mark.parametrize("name", ["LAB", "luv", ""])
-def test_to_space_refuses_unknown_color_spaces(name, values):
-    colors = np.array(values, float).reshape(-1, 3)
-    with pytest.raises(ValueError, match=f"color_space must be 'rgb' .* got '{name}': choose"):
-        to_space(colors, name, 255)
+from napari_kmeans.imaging.colors import brightness, display_colors, sort_dark_to_bright, to_hex
 
 
 def test_brightness_is_the_luminance_of_rgb_and_the_mean_of_other_channels():

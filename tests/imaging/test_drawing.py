@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from skimage import data as pictures
 
 from napari_kmeans import segment
+from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging import blocks, chunks, drawing
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.imaging.chunks import Batch, Piece
-from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.drawing import draw_pixels
 
-PLAIN = ColorSpace("rgb", 1.0)
+PLAIN = FeatureSpace("rgb", 1.0)
 
 
 def random_of(index: int, key: int) -> float:
@@ -105,7 +105,7 @@ def test_draw_is_empty_if_all_pixels_are_left_out():
 def test_batch_that_runs_twice_does_not_change_the_draw():
     values = np.random.default_rng(0).random((1000, 1))
     place = (slice(0, 1000),)
-    leaf = drawing._CandidatesLeaf(PLAIN, None, 20, 20, [0], [(1000,)])
+    leaf = drawing._CandidatesLeaf(None, 20, 20, [0], [(1000,)])
 
     def run(leaf):
         return leaf(Batch(0, 1000, [Piece(values, None, [(0, place)])]))

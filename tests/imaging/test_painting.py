@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from skimage import data
 
+from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging.blocks import open_pixels
-from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import (
     Painter,
@@ -22,7 +22,7 @@ def test_painters_with_and_without_a_table_give_the_same_labels(space):
     mask = np.random.default_rng(0).random(image.shape[:2]) < 0.9
     pixels = open_pixels(image, mask=mask)
     centers = np.random.default_rng(1).uniform(0, 100, (9, 3))
-    search = Painter(centers, ColorSpace(space, 255))
+    search = Painter(centers, FeatureSpace(space, 255))
     table = search.with_table(build_histogram([pixels], find_codec([pixels])))
     assert table.table is not None
     searched, _ = paint(pixels, search, None)

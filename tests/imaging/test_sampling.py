@@ -7,16 +7,16 @@ from skimage import data
 
 from napari_kmeans import segment
 from napari_kmeans.clustering.assignment import GroupedPoints
+from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging import blocks as blocks_module
 from napari_kmeans.imaging.blocks import open_pixels
-from napari_kmeans.imaging.colors import ColorSpace
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.sampling import Sampling, find_colors, sample_pixels, take_cells
 
 
 def draw(image, size=1500, seed=0, **options):
     pixels = open_pixels(image, **options)
-    sampling = Sampling(8, size, ColorSpace("rgb", 255), seed)
+    sampling = Sampling(8, size, FeatureSpace("rgb", 255), seed)
     codec = find_codec([pixels])
     if codec is None:
         return sample_pixels([pixels], sampling)

@@ -15,6 +15,7 @@ ORDER = [
     ("options",),
     ("classes",),
     ("clustering",),
+    ("feature_space",),
     ("imaging",),
     ("model_json",),
     ("model", "summary"),

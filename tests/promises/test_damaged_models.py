@@ -73,6 +73,7 @@ def models() -> dict[str, KMeansModel]:
             rng.random((9, 8, 5)), 3, channel_axis=2, normalize="percentile"
         ).model,
         "bool": segment(gray > 20_000, 2).model,
+        "blur": segment(color, 3, rgb=True, blur=1.5).model,
         "merged": merge_clusters(many, [0, 1, 1, 2, 0]).model,
         "merged gray": merge_clusters(segment(gray, 4), [0, 1, 1, 2]).model,
         "edited": segment(color, 6, rgb=True).model.with_classes(edit(ClassScheme.of_centers(6))),
@@ -251,6 +252,9 @@ def make_small_image(model: KMeansModel) -> np.ndarray:
 def check_model(model: KMeansModel) -> None:
     """Check that a model labels and recolors an image, and that it can be saved and read again."""
     assert 1 <= model.n_clusters <= 65535
+    if isinstance(model.blur, tuple):
+        # The number of axes of the image is not in the file.
+        model = model.with_blur(model.blur[0])
     image = make_small_image(model)
     labels, recolored = model.apply(image)
     assert labels.size == 6

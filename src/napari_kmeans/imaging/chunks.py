@@ -36,7 +36,7 @@ from __future__ import annotations
 import threading
 import uuid
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
@@ -44,8 +44,10 @@ import numpy as np
 from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
+from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.blocks import block_size, extract_values, split_shape
 from napari_kmeans.imaging.declared import ChunkError, format_block
+from napari_kmeans.imaging.neighborhood import compare_lazily, read_compared
 from napari_kmeans.types import Result
 
 if TYPE_CHECKING:
@@ -53,8 +55,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.types import Block
+    from napari_kmeans.types import Block, Floats
 
 _BATCH_PIXELS = 2**23
 _BATCH_BYTES = 2**25
@@ -77,7 +80,8 @@ _stop_events: dict[str, threading.Event] = {}
 """For the name of each graph that is computed in this process, the event that stops its tasks."""
 
 
-class Piece(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Piece:
     """Pixels that a kernel works on at a time: a block, or small chunks joined.
 
     Attributes
@@ -88,16 +92,34 @@ class Piece(NamedTuple):
         False where a pixel is left out. None if no pixel is left out.
     places : list of (image, block)
         The number of the image and the block there, in the order of the pixels.
+    space : FeatureSpace
+        The space of `points`.
+    blurred : (n, C) float64 array or None
+        The blurred values. None if the space is pointwise.
     """
 
     values: NDArray[Any]
     kept: NDArray[np.bool_] | None
     places: list[tuple[int, Block]]
+    space: FeatureSpace = PLAIN
+    blurred: Floats | None = None
 
-    @property
+    @cached_property
     def inside(self) -> NDArray[Any]:
         """The values of the pixels that are not left out."""
         return self.values if self.kept is None else self.values[self.kept]
+
+    @cached_property
+    def compared(self) -> NDArray[Any]:
+        """The values (m, C) that are compared, of the pixels that are not left out."""
+        if self.blurred is None:
+            return self.inside
+        return self.blurred if self.kept is None else self.blurred[self.kept]
+
+    @cached_property
+    def points(self) -> NDArray[Any]:
+        """The points (m, F) of the pixels that are not left out, made when they are first used."""
+        return self.space.points(self.compared)
 
 
 class Batch(NamedTuple):
@@ -139,6 +161,7 @@ def map_reduce(
     leaf: Callable[[Batch], Result],
     merge: Callable[[list[Result]], Result],
     step: Step = ignore,
+    space: FeatureSpace = PLAIN,
 ) -> Result:
     """Apply `leaf` to every batch of pixels and merge the results.
 
@@ -156,6 +179,8 @@ def map_reduce(
         last call, and with 0 several times a second. An exception from `step`
         cancels: no further task starts. Dask still finishes the reads that it
         has started.
+    space : FeatureSpace
+        The space of the points of the pieces.
 
     Returns
     -------
@@ -170,9 +195,11 @@ def map_reduce(
         The same, if there was not enough memory to read the chunk.
     """
     results = map_threads(
-        lambda item: leaf(_read_as_batch(images, *item)), enumerate(blocks_in_memory(images)), step
+        lambda item: leaf(_read_as_batch(images, *item, space)),
+        enumerate(blocks_in_memory(images)),
+        step,
     )
-    results += map_reduce_lazy(images, leaf, merge, step)
+    results += map_reduce_lazy(images, leaf, merge, step, space)
     return results[0] if len(results) == 1 else merge(results)
 
 
@@ -181,26 +208,42 @@ def map_reduce_lazy(
     leaf: Callable[[Batch], Result],
     merge: Callable[[list[Result]], Result],
     step: Step = ignore,
+    space: FeatureSpace = PLAIN,
 ) -> list[Result]:
     """Run `map_reduce` on the dask images only: return a list of one result, or an empty list."""
     if not any(pixels.is_lazy for pixels in images):
         return []
-    return [_Graph(images, leaf, merge).compute(step)]
+    return [_Graph(images, leaf, merge, space).compute(step)]
 
 
-def _read_as_batch(images: Sequence[Pixels], number: int, place: tuple[int, Block]) -> Batch:
-    """Read a block of a numpy image as a batch of one piece."""
+def read_piece(images: Sequence[Pixels], place: tuple[int, Block], space: FeatureSpace) -> Piece:
+    """Read a block of a numpy image."""
     image, block = place
-    piece = Piece(*images[image].read(block), [place])
+    pixels = images[image]
+    blurred = None if space.is_pointwise else read_compared(pixels, block, space)
+    return Piece(*pixels.read(block), [place], space, blurred)
+
+
+def _read_as_batch(
+    images: Sequence[Pixels], number: int, place: tuple[int, Block], space: FeatureSpace
+) -> Batch:
+    """Read a block of a numpy image as a batch of one piece."""
+    piece = read_piece(images, place, space)
     return Batch(number, len(piece.values), [piece])
 
 
 class _Chunk(NamedTuple):
-    """The place of a chunk, (image number, block), and the dask keys of its pixels and mask."""
+    """The place of a chunk, (image number, block), and the dask keys of its arrays."""
 
     place: tuple[int, Block]
     pixels: Any
     mask: Any
+    blurred: Any
+
+    @property
+    def keys(self) -> list[Any]:
+        """The keys of the pixels, of the mask, and of the blurred values; None for no array."""
+        return [self.pixels, self.mask, self.blurred]
 
 
 def _chunk_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
@@ -234,19 +277,18 @@ class _BatchTask:
     places: list[tuple[int, Block]]
     n_channels: int
     graph: str
+    space: FeatureSpace
 
-    def __call__(
-        self, leaf: Callable[[Batch], Result], chunks: list[Any], masks: list[Any]
-    ) -> Result:
+    def __call__(self, leaf: Callable[[Batch], Result], *arrays: list[Any]) -> Result:
         size = sum(block_size(block) for _, block in self.places)
         with in_task(_stop_events.get(self.graph)):
-            return _call_and_mark(leaf, Batch(self.number, size, self._pieces(chunks, masks)))
+            return _call_and_mark(leaf, Batch(self.number, size, self._pieces(*arrays)))
 
-    def _pieces(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
+    def _pieces(self, *arrays: list[Any]) -> Iterator[Piece]:
         """Yield the blocks of the chunks, joined where they are small."""
         waiting: list[Piece] = []
         n_waiting = 0
-        for piece in self._blocks(chunks, masks):
+        for piece in self._blocks(*arrays):
             raise_if_stopped()
             waiting.append(piece)
             n_waiting += len(piece.values)
@@ -256,9 +298,13 @@ class _BatchTask:
         if waiting:
             yield _join_pieces(waiting)
 
-    def _blocks(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
+    def _blocks(
+        self, chunks: list[Any], masks: list[Any], all_blurred: list[Any]
+    ) -> Iterator[Piece]:
         """Yield each block of each chunk: large chunks are split to limit the kernels' memory."""
-        for (image, place), chunk, mask in zip(self.places, chunks, masks, strict=True):
+        for (image, place), chunk, mask, blurred in zip(
+            self.places, chunks, masks, all_blurred, strict=True
+        ):
             pixels = np.asarray(chunk)
             for block in split_shape(pixels.shape[:-1]):
                 kept = None if mask is None else np.asarray(mask)[block]
@@ -267,7 +313,10 @@ class _BatchTask:
                     for in_block, in_chunk in zip(block, place, strict=True)
                 )
                 values = extract_values(pixels[block], kept, self.n_channels)
-                yield Piece(*values, [(image, in_image)])
+                compared = None
+                if blurred is not None:
+                    compared = np.asarray(blurred)[block].reshape(-1, self.n_channels)
+                yield Piece(*values, [(image, in_image)], self.space, compared)
 
 
 def _join_pieces(pieces: list[Piece]) -> Piece:
@@ -279,7 +328,11 @@ def _join_pieces(pieces: list[Piece]) -> Piece:
             [np.ones(len(p.values), np.bool_) if p.kept is None else p.kept for p in pieces]
         )
     values = np.concatenate([piece.values for piece in pieces])
-    return Piece(values, kept, [place for piece in pieces for place in piece.places])
+    places = [place for piece in pieces for place in piece.places]
+    blurred = [piece.blurred for piece in pieces if piece.blurred is not None]
+    return Piece(
+        values, kept, places, pieces[0].space, np.concatenate(blurred) if blurred else None
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,9 +386,10 @@ class _Graph(Generic[Result]):
         images: Sequence[Pixels],
         leaf: Callable[[Batch], Result],
         merge: Callable[[list[Result]], Result],
+        space: FeatureSpace,
     ) -> None:
         self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
-        self.tasks, self.chunks = _collect_reading_tasks(images)
+        self.tasks, self.chunks = _collect_reading_tasks(images, space)
         # The leaf has a key of its own: the graph contains it once, and not in every task.
         self.tasks[f"{self.name}-function"] = leaf
         self.batches: dict[str, list[_Chunk]] = {}
@@ -343,9 +397,9 @@ class _Graph(Generic[Result]):
         for number, batch_slice in enumerate(_split_into_batches(images), first):
             batch = self.chunks[batch_slice]
             places = [chunk.place for chunk in batch]
-            task = _BatchTask(number, places, images[0].n_channels, self.name)
-            pixels, masks = [chunk.pixels for chunk in batch], [chunk.mask for chunk in batch]
-            key = self._add_task(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
+            task = _BatchTask(number, places, images[0].n_channels, self.name, space)
+            keys = [list(column) for column in zip(*(chunk.keys for chunk in batch), strict=True)]
+            key = self._add_task(f"batch-{number}", task, f"{self.name}-function", *keys)
             self.batches[key] = batch
         self.root = self._add_merges(_MergeTask(merge))
 
@@ -390,14 +444,14 @@ class _Graph(Generic[Result]):
         The key of the task that failed is in `suspects`, or `suspects` has the key of a
         task that depends on the failed task.
         """
-        chunks = [chunk for chunk in self.chunks if {chunk.pixels, chunk.mask} & suspects]
+        chunks = [chunk for chunk in self.chunks if {*chunk.keys} & suspects]
         if len(chunks) == 1:
             return chunks[0]
         chunks = chunks or [
             chunk for key, batch in self.batches.items() if key in suspects for chunk in batch
         ]
         for number, chunk in enumerate(chunks):
-            key = self._add_task(f"again-{number}", _do_nothing, [chunk.pixels, chunk.mask])
+            key = self._add_task(f"again-{number}", _do_nothing, chunk.keys)
             try:
                 compute_graph(self.tasks, key, [], threading.Event())
             except TaskFailed:
@@ -425,20 +479,32 @@ def _do_nothing(_chunk: Any) -> None:
     """Serve as a task whose only purpose is that its arguments are read."""
 
 
-def _collect_reading_tasks(images: Sequence[Pixels]) -> tuple[dict[Any, Any], list[_Chunk]]:
+def _collect_reading_tasks(
+    images: Sequence[Pixels], space: FeatureSpace
+) -> tuple[dict[Any, Any], list[_Chunk]]:
     """Return the tasks that read the dask images and their masks, and a list of all chunks."""
     from dask.base import optimize
 
     lazy = [pixels for pixels in images if pixels.is_lazy]
     # Optimize all arrays in one call, so that data that several arrays share are read once.
-    arrays = optimize(*(array for pixels in lazy for array in (pixels.array, pixels.mask)))
+    arrays = optimize(
+        *(
+            array
+            for pixels in lazy
+            for array in (
+                pixels.array,
+                pixels.mask,
+                None if space.is_pointwise else compare_lazily(pixels, space),
+            )
+        )
+    )
     tasks: dict[Any, Any] = {}
-    keys: tuple[list[Any], list[Any]] = [], []
+    keys: tuple[list[Any], ...] = [], [], []
     for number, array in enumerate(arrays):
-        pixels = lazy[number // 2]
+        pixels = lazy[number // len(keys)]
         if array is not None:
             tasks.update(array.__dask_graph__())
-        keys[number % 2].extend(
+        keys[number % len(keys)].extend(
             [None] * len(pixels.blocks()) if array is None else _chunk_keys(array)
         )
     return tasks, list(map(_Chunk, _chunk_places(images), *keys))

@@ -1,26 +1,17 @@
-"""Convert colors to the space in which they are clustered, and to colors for a screen."""
+"""Sort colors by their brightness, and convert them to colors for a screen."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import LARGEST, quote_value
-from napari_kmeans.execution.threads import map_slices
-from napari_kmeans.imaging import kernels
+from napari_kmeans.feature_space.colors import white_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.types import Floats
-
-_COLORS_PER_TASK = 2**16
-"""The number of colors that a task converts."""
-
-_KERNEL_DTYPES = (np.uint8, np.float32)
-"""The dtypes besides float64 that the kernels read. Converting to float64 would take longer."""
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 """The weights of red, green and blue in the luminance of Rec. ITU-R BT.709."""
@@ -42,146 +33,6 @@ With a larger ratio, all colors would be nearly black. Consecutive bit depths di
 a factor of 4. So the ratio can only be larger between the white values 1 and 255, and
 between 65535 and the maximum of a dtype of 32 or 64 bits.
 """
-
-
-def white_of(dtype: np.dtype[Any]) -> float:
-    """Return the channel value of full brightness: 255 for uint8, 1 for floats."""
-    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
-
-
-def has_known_white(dtype: np.dtype[Any]) -> bool:
-    """Return whether the value of full brightness follows from the dtype.
-
-    It does not for integers of more than 16 bits: nested lists and many
-    computations give int64 for values from 0 to 255. Divided by the maximum of
-    int64, these values are too small for the precision of CIELAB in float64.
-    """
-    return dtype.kind not in "ui" or dtype.itemsize <= 2
-
-
-@dataclass(frozen=True)
-class ColorSpace:
-    """The space in which colors are clustered, and the scaling of the channels.
-
-    Attributes
-    ----------
-    name : {"rgb", "hsv", "lab"}
-        See `to_space`.
-    white : float
-        The channel value of full brightness.
-    offset, scale : tuples of C floats
-        The offset is subtracted from the channel values, which are then divided by the
-        scale. Both are empty if channels are not scaled.
-    """
-
-    name: str
-    white: float
-    offset: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-
-    @property
-    def is_plain(self) -> bool:
-        """True if the coordinates are equal to the channel values."""
-        return self.name == "rgb" and not self.scale
-
-    def scaled(self, offset: Floats, scale: Floats) -> ColorSpace:
-        """Return this space with the given offset (C,) and scale (C,) of the channels."""
-        return replace(self, offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
-
-    def convert(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the coordinates (n, F) of colors (n, C) in channel units; see `to_space`.
-
-        Raises
-        ------
-        ValueError
-            As `to_space` does, or if a scaled value is farther from 0 than `LARGEST`.
-        """
-        if not self.scale:
-            return to_space(values, self.name, self.white)
-        colors = np.asarray(values, np.float64)
-        with np.errstate(over="ignore"):
-            points = np.ascontiguousarray((colors - self.offset) / self.scale)
-        farthest = np.abs(points).max(initial=0)
-        if farthest > LARGEST:
-            raise ValueError(
-                f"normalize must be 'none' or 'zscore' where a value is more than {LARGEST:g} "
-                f"times the scale of its channel, got {farthest:g} times: leave such pixels out."
-            )
-        return points
-
-
-def to_space(values: NDArray[Any], color_space: str, white: float) -> NDArray[Any]:
-    """Convert colors to the space in which they are clustered.
-
-    Parameters
-    ----------
-    values : (n, C) array
-        Colors in channel units: 0…255 for uint8.
-    color_space : {"rgb", "hsv", "lab"}
-        ``rgb`` keeps the channels, of which there may be any number. ``hsv`` is the
-        cone (s·v·cos h, s·v·sin h, v) in channel units. On the cone, reds with a
-        hue just below and just above 0° are neighbors, and the hue of a gray has
-        no influence. ``lab`` is CIELAB for the illuminant D65 and the 2° observer.
-    white : float
-        The channel value of full brightness.
-
-    Returns
-    -------
-    (n, F) array
-        C-contiguous. float64, except that uint8 and float32 keep their dtype in ``rgb``.
-
-    Raises
-    ------
-    ValueError
-        If `color_space` is another name, or if a value is outside 0…`white` for ``hsv``
-        or ``lab``.
-
-    References
-    ----------
-    .. [1] A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978,
-       :doi:`10.1145/800248.807361` (hue, saturation and value).
-    .. [2] CIE 15:2004, "Colorimetry" (CIELAB).
-    """
-    if color_space not in ("rgb", "hsv", "lab"):
-        raise ValueError(
-            f"color_space must be 'rgb' or 'hsv' or 'lab', got {quote_value(color_space)}: "
-            "choose one of these."
-        )
-    if color_space == "rgb" and values.dtype in _KERNEL_DTYPES:
-        return np.ascontiguousarray(values)
-    colors = np.ascontiguousarray(values, dtype=np.float64)
-    if color_space == "rgb" or not len(colors):
-        return colors
-    _check_range(colors, color_space, white)
-    points = np.empty_like(colors)
-
-    def convert(rows: slice) -> None:
-        if color_space == "hsv":
-            # Saturation times value is max - min of the channels. So all coordinates
-            # are linear in the brightness, and a brighter copy of an image has the
-            # same clusters.
-            kernels.to_cone(colors[rows], points[rows])
-        else:
-            points[rows] = rgb_to_lab(colors[rows] / white)
-
-    map_slices(convert, len(colors), _COLORS_PER_TASK)
-    return points
-
-
-def rgb_to_lab(fractions: Floats) -> Floats:
-    """Return the CIELAB coordinates (n, 3) of sRGB colors (n, 3) from 0 to 1."""
-    from skimage.color import rgb2lab
-
-    return np.asarray(rgb2lab(fractions))
-
-
-def _check_range(colors: Floats, color_space: str, white: float) -> None:
-    for value in (colors.min(), colors.max()):
-        if not 0 <= value <= white:
-            raise ValueError(
-                f"color_space {color_space!r} needs channels from 0 to {white:g}, got "
-                f"{value:g}: rescale the image, or use color_space='rgb'."
-            )
 
 
 def brightness(palette: Floats, rgb: bool) -> NDArray[Any]:

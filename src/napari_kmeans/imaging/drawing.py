@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch, Piece
-    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.types import Block
 
 _N_REFERENCES = 5
@@ -55,7 +55,7 @@ def draw_pixels(
     images: Sequence[Pixels],
     n_uniform: int,
     n_far: int,
-    space: ColorSpace,
+    space: FeatureSpace,
     seed: Sequence[int],
     step: Step = ignore,
 ) -> Drawn:
@@ -75,7 +75,7 @@ def draw_pixels(
     n_uniform, n_far : int
         The number of pixels to draw in each way. A pixel may be drawn in both ways,
         and is returned once.
-    space : ColorSpace
+    space : FeatureSpace
         The clustering space, in which distances are measured.
     seed : sequence of int
         Each sequence gives other random numbers.
@@ -103,8 +103,8 @@ def draw_pixels(
        Lightweight Coresets", :doi:`10.1145/3219819.3219973`.
     """
     reference = _find_reference(images, space, seed, step) if n_far else None
-    leaf = _CandidatesLeaf(space, reference, n_uniform, n_far, seed, [p.shape for p in images])
-    candidates = map_reduce(images, leaf, leaf.merge, step)
+    leaf = _CandidatesLeaf(reference, n_uniform, n_far, seed, [p.shape for p in images])
+    candidates = map_reduce(images, leaf, leaf.merge, step, space)
     return candidates.draw(n_uniform, n_far)
 
 
@@ -180,15 +180,14 @@ class _CandidatesLeaf:
 
     def __init__(
         self,
-        space: ColorSpace,
         reference: NDArray[np.float64] | None,
         n_uniform: int,
         n_far: int,
         seed: Sequence[int],
         shapes: list[tuple[int, ...]],
     ) -> None:
-        self._arguments = space, reference, n_uniform, n_far, seed, shapes
-        self.space, self.reference, self.shapes = space, reference, shapes
+        self._arguments = reference, n_uniform, n_far, seed, shapes
+        self.reference, self.shapes = reference, shapes
         self.sizes = n_uniform, n_far
         self.keys = [
             np.random.SeedSequence([*seed, image]).generate_state(1, np.uint64)[0]
@@ -243,23 +242,26 @@ class _CandidatesLeaf:
                 self._lowest[which] = lowest
 
     def _collect_piece(self, piece: Piece) -> _Candidates:
-        results, start = [], 0
+        compared, points = piece.compared, piece.points
+        results, start, first = [], 0, 0
         for image, block in piece.places:
             indices = indices_of(block, self.shapes[image])
             stop = start + len(indices)
-            values = piece.values[start:stop]
             if piece.kept is not None:
-                kept = piece.kept[start:stop]
-                values, indices = values[kept], indices[kept]
-            results.append(self._collect_pixels(values, indices, image))
-            start = stop
+                indices = indices[piece.kept[start:stop]]
+            rows = slice(first, first + len(indices))
+            results.append(self._collect_pixels(compared[rows], points[rows], indices, image))
+            start, first = stop, rows.stop
         return results[0] if len(results) == 1 else self.merge(results)
 
     def _collect_pixels(
-        self, values: NDArray[Any], indices: NDArray[np.int64], image: int
+        self,
+        values: NDArray[Any],
+        points: NDArray[Any],
+        indices: NDArray[np.int64],
+        image: int,
     ) -> _Candidates:
-        """Return the candidates among pixels of values (n, C) and indices (n,)."""
-        points = self.space.convert(values)
+        """Return the candidates among pixels of values (n, C), points (n, F), indices (n,)."""
         # Without a reference, distances are measured from the origin.
         reference = np.zeros(points.shape[1]) if self.reference is None else self.reference
         chosen = np.empty(len(points), np.int64)
@@ -280,7 +282,7 @@ class _CandidatesLeaf:
 
 
 def _find_reference(
-    images: Sequence[Pixels], space: ColorSpace, seed: Sequence[int], step: Step
+    images: Sequence[Pixels], space: FeatureSpace, seed: Sequence[int], step: Step
 ) -> NDArray[np.float64] | None:
     """Return the median of a few pixels in the clustering space (F,).
 
@@ -299,16 +301,16 @@ def _find_reference(
         step(0)
 
     try:
-        values = map_reduce(places, _join_values, np.concatenate, poll)
+        points = map_reduce(places, _join_points, np.concatenate, poll, space)
     except ChunkError:
         # The pass over all pixels will fail too, and its message names the chunk.
         return None
-    return np.median(space.convert(values), axis=0) if len(values) else None
+    return np.median(points, axis=0) if len(points) else None
 
 
-def _join_values(batch: Batch) -> NDArray[Any]:
-    """Return the values (n, C) of the pixels of a batch that are not left out."""
-    return np.concatenate([piece.inside for piece in batch.pieces])
+def _join_points(batch: Batch) -> NDArray[Any]:
+    """Return the points (n, F) of the pixels of a batch that are not left out."""
+    return np.concatenate([piece.points for piece in batch.pieces])
 
 
 def indices_of(block: Block, shape: tuple[int, ...]) -> NDArray[np.int64]:

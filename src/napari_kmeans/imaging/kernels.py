@@ -244,27 +244,6 @@ def recolor(
             pixels[i, j] = columns[j][label] if label else values[i, j]
 
 
-@njit(cache=True, nogil=True)
-def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
-    """Write (s v cos h, s v sin h, v) of RGB colors (n, 3) to `points` (n, 3); see `to_space`."""
-    third = np.pi / 3
-    for i in range(values.shape[0]):
-        red, green, blue = values[i, 0], values[i, 1], values[i, 2]
-        value = max(red, green, blue)
-        chroma = value - min(red, green, blue)
-        hue = 0.0
-        if chroma > 0:
-            if value == red:
-                hue = (green - blue) / chroma * third
-            elif value == green:
-                hue = (2 + (blue - red) / chroma) * third
-            else:
-                hue = (4 + (red - green) / chroma) * third
-        points[i, 0] = chroma * np.cos(hue)
-        points[i, 1] = chroma * np.sin(hue)
-        points[i, 2] = value
-
-
 @njit(cache=True, nogil=True, inline="always")
 def _random_bits(index: Any, key: Any) -> Any:
     """Return a pseudo-random number of 64 bits that depends only on a pixel's index and a key."""

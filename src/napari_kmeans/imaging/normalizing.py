@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_kmeans.checks import LARGEST
 from napari_kmeans.execution.progress import Step, ignore
-from napari_kmeans.imaging.colors import ColorSpace
+from napari_kmeans.feature_space.space import PLAIN, FeatureSpace
 from napari_kmeans.imaging.drawing import draw_pixels
 from napari_kmeans.imaging.streaming import find_moments
 
@@ -66,7 +66,11 @@ def scales_of_colors(
 
 
 def find_scales(
-    images: Sequence[Pixels], normalize: str, seed: int, step: Step = ignore
+    images: Sequence[Pixels],
+    normalize: str,
+    seed: int,
+    space: FeatureSpace = PLAIN,
+    step: Step = ignore,
 ) -> tuple[Floats, Floats]:
     """Return the offset and the scale of each channel of images, from one pass over the pixels.
 
@@ -79,6 +83,8 @@ def find_scales(
         that are drawn at random.
     seed : int
         For drawing these pixels.
+    space : FeatureSpace
+        The space before the scaling: rgb, perhaps blurred.
     step : callable
         Called after each block or batch.
 
@@ -86,13 +92,12 @@ def find_scales(
     -------
     offset, scale : (C,) float64 arrays
     """
-    plain = ColorSpace("rgb", 1.0)
     if normalize == "percentile":
-        drawn = draw_pixels(images, _PERCENTILE_PIXELS, 0, plain, [seed, 4], step)
+        drawn = draw_pixels(images, _PERCENTILE_PIXELS, 0, space, [seed, 4], step)
         if not len(drawn.values):
             return np.zeros(images[0].n_channels), np.ones(images[0].n_channels)
         return scales_of_colors(drawn.values, drawn.weights, normalize)
-    moments = find_moments(images, plain, step)
+    moments = find_moments(images, space, step)
     deviations = np.sqrt(moments.scatters / max(moments.n_pixels, 1))
     # Round: the last digits of sums depend on the order in which chunks are added.
     scale = np.array(

@@ -12,14 +12,16 @@ from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.blocks import extract_values, is_dask
+from napari_kmeans.imaging.chunks import Piece, read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
+from napari_kmeans.imaging.neighborhood import compare_lazily
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
     from napari_kmeans.types import Block, Floats
 
@@ -54,7 +56,7 @@ class Painter:
     centers : (K, F) float64 array
         Centers in the clustering space. A pixel gets the label of its nearest center,
         or of the first of several nearest centers.
-    space : ColorSpace
+    space : FeatureSpace
         The clustering space.
     codec : Codec or None
         The codec of the image's colors, if there is a table.
@@ -67,7 +69,7 @@ class Painter:
     """
 
     centers: Floats
-    space: ColorSpace
+    space: FeatureSpace
     codec: Codec | None = None
     table: NDArray[Any] | None = None
     ranks: NDArray[np.int64] | None = None
@@ -101,35 +103,36 @@ class Painter:
             The label for each number from 0 on that `labels` may contain.
         """
         if labels is None or new_labels is None:
-            labels = self.label_colors(histogram.points)
+            labels = self.label_points(self.space.points(histogram.points))
             new_labels = np.arange(len(self.centers) + 1)
         table = histogram.table(labels, new_labels.astype(self.dtype))
         return replace(self, codec=histogram.codec, table=table)
 
-    def label_colors(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the labels (n,) of colors (n, C) in channel units."""
-        nearest, _ = find_nearest(self.space.convert(values), self.centers)
+    def label_points(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Return the labels (n,) of points (n, F)."""
+        nearest, _ = find_nearest(points, self.centers)
         ranks = nearest if self.ranks is None else self.ranks[nearest]
         return (ranks + 1).astype(self.dtype)
 
     def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
         """Return the labels of the pixels of a block."""
-        return self.label(*pixels.read(block))
+        return self.label(read_piece([pixels], (0, block), self.space))
 
-    def label(self, values: NDArray[Any], kept: NDArray[np.bool_] | None) -> NDArray[Any]:
-        """Return the labels (n,) of pixels (n, C); 0 where `kept` (n,) is False."""
+    def label(self, piece: Piece) -> NDArray[Any]:
+        """Return the labels (n,) of the pixels of a piece in the space; 0 if left out."""
+        kept = piece.kept
         if self.codec is not None and self.table is not None:
-            labels = self.codec.look_up(values, self.table)
+            labels = self.codec.look_up(piece.values, self.table)
             return labels if kept is None else np.where(kept, labels, self.dtype.type(0))
         if kept is None:
-            return self.label_colors(values)
-        labels = np.zeros(len(values), self.dtype)
-        labels[kept] = self.label_colors(values[kept])
+            return self.label_points(piece.points)
+        labels = np.zeros(len(kept), self.dtype)
+        labels[kept] = self.label_points(piece.points)
         return labels
 
 
 def _unpack_painter(
-    centers: Floats, space: ColorSpace, codec: Any, packed: Any, ranks: Any
+    centers: Floats, space: FeatureSpace, codec: Any, packed: Any, ranks: Any
 ) -> Painter:
     table = None if packed is None else unpack_table(packed)
     return Painter(centers, space, codec, table, ranks)
@@ -241,13 +244,16 @@ def paint(
 def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None) -> tuple[Any, Any]:
     import dask.array as da
 
-    image = pixels.array
+    image = compared = pixels.array
     masks = [] if pixels.mask is None else [pixels.mask[..., None]]
+    if not painter.space.is_pointwise:
+        # NaN marks the pixels that are left out.
+        compared, masks = compare_lazily(pixels, painter.space), []
     labels = da.map_blocks(
         _label_chunk,
         as_key(painter),
         pixels.n_channels,
-        image,
+        compared,
         *masks,
         dtype=painter.dtype,
         drop_axis=image.ndim - 1,
@@ -304,11 +310,12 @@ def renumber_labels(labels: Any, new_labels: NDArray[Any]) -> Any:
 def _label_chunk(
     painter: Painter, n_channels: int, chunk: NDArray[Any], *masks: NDArray[np.bool_]
 ) -> NDArray[Any]:
-    """Return the labels of a chunk (..., C or more), 0 where its mask (..., 1) is False."""
+    """Return the labels of compared values (..., C or more), 0 where the mask (..., 1) is False."""
     pixels = np.asarray(chunk)
     with in_task():
         values, kept = extract_values(pixels, np.asarray(masks[0]) if masks else None, n_channels)
-        return painter.label(values, kept).reshape(pixels.shape[:-1])
+        piece = Piece(values, kept, [], painter.space)
+        return painter.label(piece).reshape(pixels.shape[:-1])
 
 
 def _recolor_chunk(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
 from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.drawing import Drawn, draw_pixels, indices_of
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_kmeans.clustering.assignment import GroupedPoints
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
-    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.histogram import Codec, Histogram
     from napari_kmeans.types import Floats
 
@@ -91,8 +92,10 @@ class Coreset:
             vars(self)["_located"] = self.locate(step)
 
 
-def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> NDArray[Any]:
-    """Return the distinct colors of images, at most the first `limit` colors.
+def find_colors(
+    images: Sequence[Pixels], limit: int, step: Step = ignore, space: FeatureSpace = PLAIN
+) -> NDArray[Any]:
+    """Return the distinct compared colors of images, at most the first `limit` colors.
 
     Parameters
     ----------
@@ -100,6 +103,8 @@ def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> ND
     limit : int
     step : callable
         Called with 0 several times a second.
+    space : FeatureSpace
+        The blurred colors are found if the space is not pointwise.
 
     Returns
     -------
@@ -111,7 +116,7 @@ def find_colors(images: Sequence[Pixels], limit: int, step: Step = ignore) -> ND
     def poll(_steps: float) -> None:
         step(0)
 
-    return map_reduce(images, _ColorsLeaf(limit), partial(_merge_colors, limit=limit), poll)
+    return map_reduce(images, _ColorsLeaf(limit), partial(_merge_colors, limit=limit), poll, space)
 
 
 def _known_positions(
@@ -129,7 +134,7 @@ class _ColorsLeaf:
 
     def __call__(self, batch: Batch) -> NDArray[Any]:
         return _merge_colors(
-            [_merge_colors([piece.inside], self.limit) for piece in batch.pieces], self.limit
+            [_merge_colors([piece.compared], self.limit) for piece in batch.pieces], self.limit
         )
 
 
@@ -165,13 +170,13 @@ class Sampling:
         The number of clusters that the coreset is for.
     size : int
         The maximum number of points.
-    space : ColorSpace
+    space : FeatureSpace
     seed : int
     """
 
     n_clusters: int
     size: int
-    space: ColorSpace
+    space: FeatureSpace
     seed: int
 
     def draw(self, values: NDArray[Any], weights: Floats) -> tuple[NDArray[np.int64], Floats]:
@@ -179,7 +184,7 @@ class Sampling:
 
         See `draw_coreset`.
         """
-        points = self.space.convert(values)
+        points = self.space.points(values)
         rng = np.random.default_rng([self.seed, 3])
         return draw_coreset(points, weights, self.n_clusters, self.size, rng)
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
-    from napari_kmeans.imaging.colors import ColorSpace
     from napari_kmeans.imaging.sampling import Sampling
     from napari_kmeans.options import Options
     from napari_kmeans.types import Floats
@@ -56,28 +56,23 @@ class Moments(NamedTuple):
         return float(self.scatters.mean() / self.n_pixels)
 
 
-def find_moments(images: Sequence[Pixels], space: ColorSpace, step: Step = ignore) -> Moments:
+def find_moments(images: Sequence[Pixels], space: FeatureSpace, step: Step = ignore) -> Moments:
     """Return the moments of the pixels of images in a clustering space, from one pass."""
-    return map_reduce(images, _MomentsLeaf(space), _merge_moments, step)
+    return map_reduce(images, _find_batch_moments, _merge_moments, step, space)
 
 
-@dataclass(frozen=True)
-class _MomentsLeaf:
-    """The leaf of `find_moments`."""
+def _find_batch_moments(batch: Batch) -> Moments:
+    return _merge_moments([_moments_of_points(piece.points) for piece in batch.pieces])
 
-    space: ColorSpace
 
-    def __call__(self, batch: Batch) -> Moments:
-        return _merge_moments([self._find_moments(piece.inside) for piece in batch.pieces])
-
-    def _find_moments(self, values: NDArray[Any]) -> Moments:
-        points = np.asarray(self.space.convert(values), np.float64)
-        if not len(points):
-            zeros = np.zeros(points.shape[1])
-            return Moments(0, zeros, zeros, zeros + np.inf, zeros - np.inf)
-        means = points.mean(axis=0)
-        scatters = ((points - means) ** 2).sum(axis=0)
-        return Moments(len(points), means, scatters, points.min(axis=0), points.max(axis=0))
+def _moments_of_points(any_points: NDArray[Any]) -> Moments:
+    points = np.asarray(any_points, np.float64)
+    if not len(points):
+        zeros = np.zeros(points.shape[1])
+        return Moments(0, zeros, zeros, zeros + np.inf, zeros - np.inf)
+    means = points.mean(axis=0)
+    scatters = ((points - means) ** 2).sum(axis=0)
+    return Moments(len(points), means, scatters, points.min(axis=0), points.max(axis=0))
 
 
 def _merge_moments(results: list[Moments]) -> Moments:
@@ -135,14 +130,14 @@ def fit_pixels(
 
     if start is None and len(moments.means) == 1:
         low, high = float(moments.low[0]), float(moments.high[0])
-        bins = map_reduce(images, _BinLeaf(low, high, sampling.space), _merge_bins, poll)
+        bins = map_reduce(images, _BinLeaf(low, high), _merge_bins, poll, sampling.space)
         centers, n_iter = fit_bins(bins, options.n_clusters, poll).centers, 1
     else:
         if start is None:
             start = _find_start(images, options, sampling, rng, poll)
         threshold = options.tol * moments.mean_variance
         return lloyd_pixels(images, start, options.max_iter, threshold, sampling, step)
-    tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
+    tally = map_reduce(images, Nearest(centers), add_tallies, poll, sampling.space)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
@@ -155,7 +150,7 @@ def _find_start(
 ) -> Floats:
     """Fit K-means to a sample of the pixels, and return the centers (K, F)."""
     sample = sample_pixels(images, sampling, step)
-    points = np.asarray(sampling.space.convert(sample.points), np.float64)
+    points = np.asarray(sampling.space.points(sample.points), np.float64)
     return fit_points([GroupedPoints(points, sample.weights)], options, None, rng, step).centers
 
 
@@ -197,7 +192,7 @@ def lloyd_pixels(
         moved = _move_centers(images, centers, sampling, poll)
         motion = np.inf if moved.n_filled else float(((moved.centers - centers) ** 2).sum())
         centers = moved.centers
-    tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
+    tally = map_reduce(images, Nearest(centers), add_tallies, poll, sampling.space)
     # The last iteration can empty a cluster too. Refill empty clusters while there are
     # pixels to fill them, so that no cluster is lost.
     for _ in range(len(centers) if max_iter else 0):
@@ -207,7 +202,7 @@ def lloyd_pixels(
         if not moved.n_filled:
             break
         centers = moved.centers
-        tally = map_reduce(images, Nearest(centers, sampling.space), add_tallies, poll)
+        tally = map_reduce(images, Nearest(centers), add_tallies, poll, sampling.space)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
@@ -222,13 +217,13 @@ def _move_centers(
     images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: Step
 ) -> _MovedCenters:
     """Move each center to the mean of its pixels, or to a far pixel if its cluster is empty."""
-    nearest = Nearest(centers, sampling.space, in_space=True)
-    tally = map_reduce(images, nearest, add_tallies, step)
+    nearest, space = Nearest(centers, in_space=True), sampling.space
+    tally = map_reduce(images, nearest, add_tallies, step, space)
     sums, totals = tally.sums.copy(), tally.counts.astype(np.float64)
     empty = np.flatnonzero(tally.counts == 0)
     n_filled = 0
     if len(empty):
-        far = map_reduce(images, _FarLeaf(nearest, 2 * len(centers)), _FarPixels.merge, step)
+        far = map_reduce(images, _FarLeaf(centers, 2 * len(centers)), _FarPixels.merge, step, space)
         n_filled = refill_empty_clusters(sums, totals, empty, *far)
     moved = np.divide(sums, totals[:, None], out=centers.copy(), where=totals[:, None] > 0)
     return _MovedCenters(moved, n_filled)
@@ -270,15 +265,14 @@ class _FarPixels(NamedTuple):
 class _FarLeaf:
     """The leaf that finds the pixels of a batch that are farthest from their nearest centers."""
 
-    nearest: Nearest
+    centers: Floats
     number: int
 
     def __call__(self, batch: Batch) -> _FarPixels:
-        return _FarPixels.merge([self._find_far(piece.inside) for piece in batch.pieces])
+        return _FarPixels.merge([self._find_far(piece.points) for piece in batch.pieces])
 
-    def _find_far(self, values: NDArray[Any]) -> _FarPixels:
-        points = self.nearest.space.convert(values)
-        labels, distances = find_nearest(points, self.nearest.centers)
+    def _find_far(self, points: NDArray[Any]) -> _FarPixels:
+        labels, distances = find_nearest(points, self.centers)
         far = _FarPixels(np.asarray(points, np.float64), np.ones(len(points)), labels, distances)
         return far.first(self.number)
 
@@ -289,13 +283,12 @@ class _BinLeaf:
 
     low: float
     high: float
-    space: ColorSpace
 
     def __call__(self, batch: Batch) -> Bins:
-        return _merge_bins([self._count(piece.inside) for piece in batch.pieces])
+        return _merge_bins([self._count(piece.points) for piece in batch.pieces])
 
-    def _count(self, values: NDArray[Any]) -> Bins:
-        numbers = np.asarray(self.space.convert(values)[:, 0], np.float64)
+    def _count(self, points: NDArray[Any]) -> Bins:
+        numbers = np.asarray(points[:, 0], np.float64)
         return bin_values(numbers, None, self.low, self.high)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_slices, map_threads
+from napari_kmeans.feature_space.colors import convert_colors
 from napari_kmeans.imaging import kernels
-from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce_lazy
-from napari_kmeans.imaging.colors import to_space
+from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce_lazy, read_piece
 from napari_kmeans.imaging.painting import label_dtype
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.imaging.chunks import Batch
-    from napari_kmeans.imaging.colors import ColorSpace
+    from napari_kmeans.imaging.chunks import Batch, Piece
     from napari_kmeans.types import Block, Floats
 
 
@@ -88,7 +88,7 @@ def tally_colors(
         The cost of all pixels.
     n_clusters : int
     """
-    colors = to_space(values, "rgb", 1.0)
+    colors = convert_colors(values, "rgb", 1.0)
 
     def add(rows: slice) -> tuple[Floats, Floats]:
         totals, sums = np.zeros(n_clusters), np.zeros((n_clusters, colors.shape[1]))
@@ -101,13 +101,13 @@ def tally_colors(
 
 
 def tally_pixels(
-    images: Sequence[Pixels], centers: Floats, space: ColorSpace, step: Step = ignore
+    images: Sequence[Pixels], centers: Floats, space: FeatureSpace, step: Step = ignore
 ) -> Tally:
     """Return the tally of all pixels of images that are not left out.
 
     `step` is called after each block or batch.
     """
-    nearest = Nearest(centers, space)
+    nearest = Nearest(centers)
     # The labels of a dask image may not fit in memory.
     pixel_labels = [
         None if pixels.is_lazy else np.zeros(pixels.shape, label_dtype(len(centers)))
@@ -116,16 +116,16 @@ def tally_pixels(
 
     def tally(place: tuple[int, Block]) -> Tally:
         image, block = place
-        values, kept = images[image].read(block)
-        inside = values if kept is None else values[kept]
-        block_tally, target = nearest.tally(inside), pixel_labels[image]
+        piece = read_piece(images, place, space)
+        block_tally, target = nearest.tally(piece), pixel_labels[image]
         assert target is not None
         assert block_tally.labels is not None
-        target[block].reshape(-1)[slice(None) if kept is None else kept] = block_tally.labels + 1
+        inside = slice(None) if piece.kept is None else piece.kept
+        target[block].reshape(-1)[inside] = block_tally.labels + 1
         return replace(block_tally, labels=None)
 
     tallies = map_threads(tally, blocks_in_memory(images), step)
-    tallies += map_reduce_lazy(images, nearest, add_tallies, step)
+    tallies += map_reduce_lazy(images, nearest, add_tallies, step, space)
     return replace(add_tallies(tallies), pixel_labels=pixel_labels)
 
 
@@ -137,27 +137,23 @@ class Nearest:
     ----------
     centers : (K, F) float64 array
         Centers in the clustering space.
-    space : ColorSpace
-        The clustering space.
     in_space : bool, default False
         If True, sum the coordinates in the clustering space (K, F) instead of the
         channels (K, C).
     """
 
     centers: Floats
-    space: ColorSpace
     in_space: bool = False
 
     def __call__(self, batch: Batch) -> Tally:
         """Return the tally of a batch."""
-        return add_tallies([replace(self.tally(p.inside), labels=None) for p in batch.pieces])
+        return add_tallies([replace(self.tally(piece), labels=None) for piece in batch.pieces])
 
-    def tally(self, values: NDArray[Any]) -> Tally:
-        """Return the tally of pixels (n, C), with their labels."""
-        points = self.space.convert(values)
-        labels, distances = find_nearest(points, self.centers)
-        colors = points if self.in_space else values
-        weights = np.ones(len(values))
+    def tally(self, piece: Piece) -> Tally:
+        """Return the tally of the pixels of a piece that are not left out, with their labels."""
+        labels, distances = find_nearest(piece.points, self.centers)
+        colors = piece.points if self.in_space else piece.inside
+        weights = np.ones(len(colors))
         return tally_colors(colors, weights, labels, float(distances.sum()), len(self.centers))
 
 

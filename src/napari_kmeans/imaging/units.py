@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.execution.threads import map_threads
-from napari_kmeans.imaging.colors import white_of
+from napari_kmeans.feature_space.colors import white_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

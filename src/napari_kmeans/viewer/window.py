@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.cli.terminal import PROGRAM
+from napari_kmeans.feature_space.neighborhood import scale_blur
 from napari_kmeans.options import OPTIONS, Options
 from napari_kmeans.viewer import samples
-from napari_kmeans.viewer.background.paint_levels import paint_levels
+from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
 from napari_kmeans.viewer.from_layers.source import Source
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import napari
 
     from napari_kmeans.cli.jobs import ClusteredImage
+    from napari_kmeans.execution.progress import Report
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.segmentation import Segmentation
 
@@ -105,9 +107,14 @@ def _paint_levels(seg: Segmentation, levels: list[Any]) -> Segmentation:
     if len(levels) == 1:
         return seg
     model, known = seg.model, {0: (seg.labels, seg.recolored)}
-    painted = paint_levels(
-        levels, lambda level, report: model.paint(model.open(levels[level]), report), known
-    )
+    finest = model.open(levels[0]).shape
+
+    def paint(level: int, report: Report | None) -> Painted:
+        pixels = model.open(levels[level])
+        blur = scale_blur(model.blur, finest, pixels.shape)
+        return model.with_blur(blur).paint(pixels, report)
+
+    painted = paint_levels(levels, paint, known)
     labels, recolored = map(list, zip(*painted, strict=True))
     return replace(seg, labels=labels, recolored=recolored)
 

@@ -19,6 +19,7 @@ from napari_kmeans.viewer.to_layers.result import Result
 CHOSEN = {
     "n_clusters": 37,
     "color_space": "lab",
+    "blur": 1.5,
     "balance": 0.25,
     "method": "full",
     "coreset_size": 12345,

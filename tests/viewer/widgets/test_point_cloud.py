@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_kmeans import merge_similar, segment
-from napari_kmeans.imaging.colors import to_space
+from napari_kmeans.feature_space.colors import convert_colors
 from napari_kmeans.viewer.widgets.point_cloud import make_point_cloud
 
 # ------------------------------------------------------ the cloud of a segmentation
@@ -23,7 +23,7 @@ from napari_kmeans.viewer.widgets.point_cloud import make_point_cloud
 def test_points_are_the_sample_in_the_color_space(quadrants, color_space, order, names):
     segmentation = segment(quadrants, 4, rgb=True, color_space=color_space, coreset_size=60)
     cloud, coreset = make_point_cloud(segmentation), segmentation.coreset
-    points = to_space(coreset.points, color_space, 255)
+    points = convert_colors(coreset.points, color_space, 255)
     np.testing.assert_allclose(cloud.points, points[:, order])
     np.testing.assert_array_equal(cloud.weights, coreset.weights)
     np.testing.assert_allclose(cloud.centers, segmentation.model.cluster_centers_[:, order])

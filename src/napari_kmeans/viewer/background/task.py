@@ -115,9 +115,15 @@ class Task:
         parts = [self._part(level) for level in range(source.n_levels)]
         fit_share = _fit_share(parts, source.level)
         fitted = self._fit(part_of(progress, 0, fit_share))
+        blur = source.blur_at(self.options.blur, 0)
+        if blur:
+            options = replace(fitted.options, blur=blur)
+            in_finest: Any = fitted.model.with_blur(blur)
+            fitted = replace(fitted, model=in_finest, options=options)
 
         def paint(level: int, report: Report | None) -> Painted:
-            return fitted.model.apply(parts[level], mask=self._mask(level), progress=report)
+            model = fitted.model.with_blur(source.blur_at(self.options.blur, level))
+            return model.apply(parts[level], mask=self._mask(level), progress=report)
 
         known = {source.level: (fitted.labels, fitted.recolored)}
         painted = paint_levels(parts, paint, known, part_of(progress, fit_share, 1))
@@ -132,15 +138,15 @@ class Task:
         pixels, mask = self.fitted_part, self._mask(self.source.level)
         if self.source.stack == EACH:
             return segment_slices_with_options(
-                pixels, self.options, mask=mask, progress=progress, **self._channel_arguments
+                pixels, self._options, mask=mask, progress=progress, **self._channel_arguments
             )
         if self.summary is None and not self._uses_cache:
             return segment_with_options(
-                pixels, self.options, mask=mask, progress=progress, **self._channel_arguments
+                pixels, self._options, mask=mask, progress=progress, **self._channel_arguments
             )
         summary = self.summary or self.summarize(part_of(progress, 0, 0.5))
         fitting = progress if self.summary else part_of(progress, 0.5, 1)
-        return segment_with_options(pixels, self.options, summary=summary, progress=fitting)
+        return segment_with_options(pixels, self._options, summary=summary, progress=fitting)
 
     def summarize(self, progress: Report | None = None) -> Summary:
         """Return the summary of the pixels that are fitted: the cached one, or a new one."""
@@ -150,13 +156,13 @@ class Task:
                 self.fitted_part,
                 self.arrays,
                 key,
-                self.options,
+                self._options,
                 progress,
                 **self._channel_arguments,
             )
         return summarize_with_options(
             self.fitted_part,
-            self.options,
+            self._options,
             mask=self._mask(self.source.level),
             progress=progress,
             **self._channel_arguments,
@@ -165,7 +171,13 @@ class Task:
     @property
     def summary_options(self) -> dict[str, Any]:
         """The options on which a summary depends, by name."""
-        return {name: getattr(self.options, name) for name in SUMMARY_OPTIONS}
+        return {name: getattr(self._options, name) for name in SUMMARY_OPTIONS}
+
+    @property
+    def _options(self) -> Options:
+        """The options of the fit, with the blur in pixels of the fitted level."""
+        blur = self.source.blur_at(self.options.blur, self.source.level)
+        return replace(self.options, blur=blur)
 
     @property
     def fitted_part(self) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from napari_kmeans.checks import WholeNumber, quote_value
+from napari_kmeans.feature_space.neighborhood import scale_blur
 from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.imaging.slices import corresponding_slice
 
@@ -164,6 +165,35 @@ class Source:
         if isinstance(self.stack, str):
             return None
         return index_at_level(self.stack, self.shape, self.shape_of(level))
+
+    def blur_at(self, blur: float | tuple[float, ...], level: int) -> float | tuple[float, ...]:
+        """Return the blur of the part of a level that is clustered, in pixels of this level.
+
+        Parameters
+        ----------
+        blur : float or tuple of float
+            In pixels of the finest level. A single number does not blur axes of time.
+        level : int
+        """
+        axes = self._blurred_axes()
+        if not isinstance(blur, tuple) and blur and any(map(self._is_time, axes)):
+            blur = tuple(0.0 if self._is_time(axis) else blur for axis in axes)
+        finest, shape = (
+            tuple(full[axis] for axis in axes) for full in (self.shape, self.shape_of(level))
+        )
+        return scale_blur(blur, finest, shape)
+
+    def _blurred_axes(self) -> list[int]:
+        """Return the axes of the images to which a model is fitted."""
+        axes = list(range(len(self.shape)))
+        if isinstance(self.stack, tuple):
+            return [axis for axis in axes if self.stack[axis] is None]
+        return axes[-2:] if self.stack == EACH else axes
+
+    def _is_time(self, axis: int) -> bool:
+        """Return whether the layer states that an axis is time, by its label or its unit."""
+        label, unit = self.spatial["axis_labels"][axis], self.spatial["units"][axis]
+        return label.lower() in ("t", "time") or dict(unit.dimensionality) == {"[time]": 1}
 
 
 def layer_levels(layer: Layer) -> list[Any]:

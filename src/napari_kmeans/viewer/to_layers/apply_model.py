@@ -92,7 +92,8 @@ class ApplyWork:
         _warn_of_other_units(model, source)
         labels, recolored = self._paint(part_of(progress, 0, 0.5))
         image = source.levels[source.level]
-        counts = _count_pixels(model, image, labels[source.level], part_of(progress, 0.5, 1))
+        own = model.with_blur(source.blur_at(model.blur, source.level))
+        counts = _count_pixels(own, image, labels[source.level], part_of(progress, 0.5, 1))
         return Segmentation(
             labels=labels if source.multiscale else labels[0],
             recolored=recolored if source.multiscale else recolored[0],
@@ -106,9 +107,13 @@ class ApplyWork:
     def _paint(self, progress: Report | None) -> Any:
         """Return the labels and the recolored images of all levels."""
         model, levels = self.model, self.source.levels
+
+        def at_level(level: int) -> KMeansModel:
+            return model.with_blur(self.source.blur_at(model.blur, level))
+
         painted = paint_levels(
             levels,
-            lambda level, report: model.paint(model.open(levels[level]), report),
+            lambda level, report: at_level(level).paint(model.open(levels[level]), report),
             progress=progress,
         )
         return map(list, zip(*painted, strict=True))

@@ -62,7 +62,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         groups=groups,
         joined=None if result.labels is None else joined_labels(result.labels),
         classes=classes,
-        part=_part_of(source),
+        part=_part_of(source, result.outcome.options.blur),
     )
 
 
@@ -72,7 +72,7 @@ def _classes_in_order(model: KMeansModel) -> ClassScheme:
     return ClassScheme.of_labels(np.argsort(order)[model.center_classes] + 1)
 
 
-def _part_of(source: Source) -> Part:
+def _part_of(source: Source, blur: float | tuple[float, ...]) -> Part:
     """Return the level and the slices of the image that were clustered."""
     indices = [source.index_of(level) for level in range(source.n_levels)]
     index = tuple(
@@ -80,7 +80,11 @@ def _part_of(source: Source) -> Part:
         for level_index in indices
         if level_index is not None
     )
-    return Part(source.level, source.n_levels, index, source.stack == EACH)
+    blurs = tuple(source.blur_at(blur, level) for level in range(source.n_levels))
+    has_blurs = source.n_levels > 1 and np.any(blur)
+    return Part(
+        source.level, source.n_levels, index, source.stack == EACH, blurs if has_blurs else ()
+    )
 
 
 def _sample_of(source: Source) -> str | None:

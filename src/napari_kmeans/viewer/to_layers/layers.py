@@ -83,6 +83,8 @@ def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
         )
     points = coreset.points if source.rgb or source.channels else coreset.points[:, 0]
     model = segmentation.model
+    # The points of the coreset are blurred already, and are not neighbors.
+    model = model.with_blur(0.0)
     labels, _ = model.paint(model.open(points), recolored=False)
     sample = Points(
         _positions_in_finest(coreset.positions, source),

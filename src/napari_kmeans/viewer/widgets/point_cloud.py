@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.feature_space.colors import find_space
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.measuring import channel_names
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 _BINS = 128
 """Number of bins of the curve that shows a single channel."""
-
-# The names of the axes where they are not the channels.
-_AXES = {"hsv": ("x", "y", "value"), "lab": ("a", "b", "L")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,11 +142,13 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
         points = centers
     else:
         values, weights = segmentation.colors
-        points = np.asarray(model.space.convert(values), np.float64)
+        points = np.asarray(model.space.points(values), np.float64)
     if to_screen is None:
         to_screen = partial(display_colors, rgb=model.rgb, dtype=model.dtype, palette=model.palette)
-    # The vertical axis is the third one. In lab it should be the lightness, which is the first.
-    order = [1, 2, 0] if model.color_space == "lab" else [0, 1, 2]
+    space = find_space(model.color_space)
+    names = (*(space.axes or channel_names(model)), "", "")
+    # The third axis of the view is vertical.
+    order = [*(axis for axis in range(3) if axis != space.vertical), space.vertical]
     return PointCloud(
         points=_pad_to_three_axes(points)[:, order],
         weights=weights,
@@ -157,7 +157,7 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
         colors=to_screen(values),
         # A merged cluster has several centers. Each of them gets the color of the cluster.
         cluster_colors=model.with_own_colors(to_screen(model.palette))[clusters],
-        axis_names=_AXES.get(model.color_space, (*channel_names(model), "", "")[:3]),
+        axis_names=tuple(names[axis] for axis in order),
     )
 
 

@@ -1,0 +1,1 @@
+"""Feature spaces: convert pixels to the points that are compared."""

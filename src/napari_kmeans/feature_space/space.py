@@ -1,0 +1,104 @@
+"""The feature space: which numbers of a pixel are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.checks import LARGEST
+from napari_kmeans.feature_space.colors import convert_colors, find_space
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """The color space in which pixels are compared, and the scaling of their channels.
+
+    Attributes
+    ----------
+    color_space : str
+        A name in `SPACES`.
+    white : float
+        The channel value of full brightness.
+    offset, scale : tuples of C floats
+        The offset is subtracted from the channel values, which are then divided by the
+        scale. Both are empty if channels are not scaled.
+    blur : float or tuple of float
+        The standard deviation of a Gaussian, in pixels, or one for each spatial axis.
+        The blurred channel values are compared.
+    """
+
+    color_space: str
+    white: float
+    offset: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    blur: float | tuple[float, ...] = 0.0
+
+    @property
+    def is_plain(self) -> bool:
+        """True if the coordinates of a point are equal to the compared values."""
+        return not find_space(self.color_space).needs_rgb and not self.scale
+
+    @property
+    def is_pointwise(self) -> bool:
+        """True if the point of a pixel depends only on the color of this pixel."""
+        return not np.any(self.blur)
+
+    def sigmas(self, n_axes: int) -> tuple[float, ...]:
+        """Return the standard deviation of the blur along each of `n_axes` spatial axes.
+
+        Raises
+        ------
+        ValueError
+            If the blur has another number of axes.
+        """
+        if not isinstance(self.blur, tuple):
+            return (self.blur,) * n_axes
+        if len(self.blur) != n_axes:
+            raise ValueError(
+                f"blur must have a number for each of the image's {n_axes} spatial axes, got "
+                f"{len(self.blur)} numbers: give one number for all axes, or one for each."
+            )
+        return self.blur
+
+    def n_features(self, n_channels: int) -> int:
+        """Return the number of coordinates of the points of colors with `n_channels` channels."""
+        return find_space(self.color_space).n_features(n_channels)
+
+    def scaled(self, offset: Floats, scale: Floats) -> FeatureSpace:
+        """Return this space with the given offset (C,) and scale (C,) of the channels."""
+        return replace(self, offset=tuple(offset.tolist()), scale=tuple(scale.tolist()))
+
+    def points(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the points (n, F) of compared values (n, C); see `convert_colors`.
+
+        The values are those of the pixels if the space `is_pointwise`, and otherwise
+        their blurred values.
+
+        Raises
+        ------
+        ValueError
+            As `convert_colors` does, or if a scaled value is farther from 0 than `LARGEST`.
+        """
+        if not self.scale:
+            return convert_colors(values, self.color_space, self.white)
+        colors = np.asarray(values, np.float64)
+        with np.errstate(over="ignore"):
+            points = np.ascontiguousarray((colors - self.offset) / self.scale)
+        farthest = np.abs(points).max(initial=0)
+        if farthest > LARGEST:
+            raise ValueError(
+                f"normalize must be 'none' or 'zscore' where a value is more than {LARGEST:g} "
+                f"times the scale of its channel, got {farthest:g} times: leave such pixels out."
+            )
+        return points
+
+
+PLAIN = FeatureSpace("rgb", 1.0)
+"""The space in which points are equal to the channel values."""

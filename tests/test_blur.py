@@ -1,0 +1,201 @@
+"""The option `blur`: truth is scipy.ndimage.gaussian_filter on the whole image."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import dask.array as da
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from skimage import data
+from skimage.color import rgb2lab
+
+from napari_kmeans import KMeansModel, merge_similar, segment, segment_slices, summarize
+from napari_kmeans.feature_space.space import PLAIN, FeatureSpace
+from napari_kmeans.imaging import blocks
+from napari_kmeans.imaging.blocks import open_images
+from napari_kmeans.imaging.chunks import map_reduce
+
+COFFEE = data.coffee()[:90, :110]
+
+
+def blur(image, sigma, kept=None):
+    """Return the normalized convolution of an image (..., C) of the pixels that are kept."""
+    kept = np.ones(image.shape[:-1], bool) if kept is None else kept
+    arguments = {"sigma": sigma, "mode": "constant", "truncate": 4}
+    weights = gaussian_filter(kept.astype(float), **arguments)
+    channels = np.where(kept[..., None], image, 0).astype(float)
+    sums = [gaussian_filter(channels[..., c], **arguments) for c in range(image.shape[-1])]
+    return np.stack(sums, axis=-1) / np.where(kept, weights, 1)[..., None]
+
+
+def nearest(points, centers):
+    """Return the label, from 1, of the nearest center of each point (..., F)."""
+    return ((points[..., None, :] - centers) ** 2).sum(axis=-1).argmin(axis=-1) + 1
+
+
+def read_points(images, space):
+    return map_reduce(
+        images,
+        lambda batch: np.concatenate([piece.points for piece in batch.pieces]),
+        np.concatenate,
+        space=space,
+    )
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0, (3.0, 0.0), 40.0])
+@pytest.mark.parametrize("block_pixels", [300, 10**6])
+def test_points_are_those_of_scipy_for_any_block(sigma, block_pixels, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_PIXELS", block_pixels)
+    mask = np.random.default_rng(0).random(COFFEE.shape[:2]) < 0.8
+    space = FeatureSpace("lab", 255.0, blur=sigma)
+    points = read_points(open_images(COFFEE, mask=mask), space)
+    expected = rgb2lab(blur(COFFEE, sigma, mask) / 255)[mask]
+    np.testing.assert_allclose(points, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0, (0.0, 3.0), 40.0])
+@pytest.mark.parametrize("chunks", [(90, 110), (20, 33), (1, 110), ((40, 0, 3, 47), (110,))])
+def test_chunks_of_any_size_give_the_same_bits(sigma, chunks, monkeypatch):
+    mask = np.random.default_rng(0).random(COFFEE.shape[:2]) < 0.8
+    spread = np.random.default_rng(1).random((90, 110)) * 1e3
+    spread[3, 4], spread[50, 60] = np.nan, np.inf
+    monkeypatch.setattr(blocks, "BLOCK_PIXELS", 700)
+    for image, rest in ((COFFEE, (3,)), (spread, ())):
+        space = FeatureSpace("rgb", 255.0, blur=sigma)
+        lazy = da.from_array(image, chunks=(*chunks, *rest))
+        whole = read_points(open_images(image, mask=mask), space)
+        # The chunks are in another order than the pixels: compare the sorted points.
+        points = read_points(open_images(lazy, mask=mask), space)
+        for channel, expected in zip(points.T, whole.T, strict=True):
+            np.testing.assert_array_equal(np.sort(channel), np.sort(expected))
+
+
+def test_pixels_of_one_color_have_one_point():
+    image = np.full((50, 60, 3), [0.1, 77, 1e6])
+    image[20:, :] = np.nan
+    space = FeatureSpace("rgb", 255.0, blur=3.0)
+    assert len(np.unique(read_points(open_images(image, rgb=True), space), axis=0)) == 1
+
+
+@pytest.mark.parametrize("method", ["coreset", "full"])
+@pytest.mark.parametrize("options", [{}, {"color_space": "lab"}, {"normalize": "zscore"}])
+def test_labels_are_those_of_the_nearest_center_of_the_blurred_image(method, options):
+    mask = np.ones(COFFEE.shape[:2], bool)
+    mask[10:40, 20:90] = False
+    seg = segment(COFFEE, 4, blur=2, method=method, mask=mask, **options)
+    points = blur(COFFEE, 2, mask)
+    if options == {"color_space": "lab"}:
+        points = rgb2lab(points / 255)
+    if "normalize" in options:
+        inside = points[mask]
+        points = (points - inside.mean(axis=0)) / inside.std(axis=0)
+    expected = np.where(mask, nearest(points, seg.model.cluster_centers_), 0)
+    np.testing.assert_array_equal(seg.labels, expected)
+    # The table and the palette are of the original pixels.
+    means = [COFFEE[seg.labels == label].mean(axis=0) for label in range(1, 5)]
+    np.testing.assert_allclose(seg.model.palette, means)
+    counts = np.bincount(seg.labels.ravel(), minlength=5)[1:]
+    np.testing.assert_array_equal(seg.table["pixels"], counts)
+    lazy = da.from_array(COFFEE, chunks=(31, 47, 3))
+    other = segment(lazy, 4, blur=2, method=method, mask=mask, **options)
+    np.testing.assert_array_equal(np.asarray(other.labels), seg.labels)
+    np.testing.assert_array_equal(np.asarray(other.recolored), seg.recolored)
+    np.testing.assert_array_equal(seg.model.predict(COFFEE, mask=mask), seg.labels)
+    np.testing.assert_array_equal(seg.model.predict(lazy, mask=mask), seg.labels)
+
+
+def test_full_fit_has_the_cost_of_scikit_learn():
+    from sklearn.cluster import KMeans
+
+    points = blur(COFFEE, 1.5).reshape(-1, 3)
+    expected = KMeans(4, n_init=20, random_state=0).fit(points).inertia_
+    assert segment(COFFEE, 4, blur=1.5, method="full").model.inertia_ <= expected * 1.001
+
+
+@pytest.mark.parametrize("method", ["coreset", "full"])
+def test_several_images_are_blurred_one_by_one(method):
+    images = [COFFEE, COFFEE[::-1, :70].copy()]
+    seg = segment(images, 4, blur=2, method=method)
+    for image, labels in zip(images, seg.labels, strict=True):
+        np.testing.assert_array_equal(labels, nearest(blur(image, 2), seg.model.cluster_centers_))
+
+
+def test_slices_are_not_blurred_into_each_other():
+    stack = np.stack([COFFEE, 255 - COFFEE])
+    seg = segment_slices(stack, 3, blur=2)
+    for number, image in enumerate(stack):
+        alone = segment(image, 3, blur=2)
+        np.testing.assert_array_equal(seg.recolored[number], alone.recolored)
+
+
+def test_volume_is_blurred_along_the_given_axes():
+    volume = np.random.default_rng(0).random((6, 40, 50))
+    seg = segment(volume, 3, blur=(0, 2, 1))
+    points = blur(volume[..., None], (0, 2, 1))
+    np.testing.assert_array_equal(seg.labels, nearest(points, seg.model.cluster_centers_))
+
+
+def test_alpha_and_infinite_pixels_do_not_contribute():
+    image = np.concatenate([COFFEE / 255, np.ones((90, 110, 1))], axis=-1)
+    image[5:9, 5:9] = np.inf
+    image[30:40, 30:40, 3] = 0
+    seg = segment(image, 3, blur=3, rgb=True)
+    kept = np.isfinite(image).all(axis=-1) & (image[..., 3] != 0)
+    colors = np.where(kept[..., None], image[..., :3], 0)
+    expected = nearest(blur(colors, 3, kept), seg.model.cluster_centers_)
+    np.testing.assert_array_equal(seg.labels, np.where(kept, expected, 0))
+
+
+def test_saved_model_keeps_the_blur_and_an_earlier_program_refuses_it(tmp_path):
+    model = segment(COFFEE, 3, blur=(1, 2)).model
+    model.save(tmp_path / "model.json")
+    loaded = KMeansModel.load(tmp_path / "model.json")
+    assert loaded.blur == (1, 2)
+    np.testing.assert_array_equal(loaded.predict(COFFEE), model.predict(COFFEE))
+    # Version 0.1.0 opens models of version 1 only.
+    assert json.loads((tmp_path / "model.json").read_text())["version"] == 2
+    assert segment(COFFEE, 3).model.to_dict()["version"] == 1
+    assert "blur" not in segment(COFFEE, 3).model.to_dict()
+
+
+@pytest.mark.parametrize("wrong", ["2", -1, [], [1, "x"], [[1]], [[1, 2], [3]], 1e9, None, True])
+def test_model_with_a_wrong_blur_is_refused(wrong):
+    values = segment(COFFEE, 3, blur=1).model.to_dict()
+    with pytest.raises(ValueError, match="blur must be a number from 0"):
+        KMeansModel.from_dict({**values, "blur": wrong})
+
+
+def test_blur_of_other_axes_is_refused():
+    message = re.escape("blur must have a number for each of the image's 2 spatial axes, got 3")
+    with pytest.raises(ValueError, match=message):
+        segment(COFFEE, 3, blur=(1, 2, 3))
+    model = segment(COFFEE, 3, blur=(1, 2)).model
+    with pytest.raises(ValueError, match=r"3 spatial axes, got 2"):
+        model.predict(COFFEE[None])
+
+
+def test_summary_serves_the_same_blur_only():
+    for method in ("coreset", "full"):
+        summary = summarize(COFFEE, blur=2, method=method)
+        seg = segment(COFFEE, 4, blur=2, method=method, summary=summary)
+        expected = segment(COFFEE, 4, blur=2, method=method)
+        np.testing.assert_array_equal(seg.labels, expected.labels)
+        with pytest.raises(ValueError, match=r"blur must be 2\.0"):
+            segment(COFFEE, 4, blur=1, method=method, summary=summary)
+    with pytest.raises(ValueError, match=r"blur must be 0\.0"):
+        segment(COFFEE, 4, blur=1, summary=summarize(COFFEE))
+
+
+def test_merged_clusters_keep_the_blur():
+    seg = segment(COFFEE, 8, blur=2)
+    merged = merge_similar(seg, distance=15)
+    np.testing.assert_array_equal(merged.model.predict(COFFEE), merged.labels)
+
+
+def test_plain_space_with_blur_is_not_pointwise():
+    assert PLAIN.is_pointwise
+    assert not FeatureSpace("rgb", 1.0, blur=(0.0, 1.0)).is_pointwise
+    assert FeatureSpace("rgb", 1.0, blur=(0.0, 0.0)).is_pointwise
