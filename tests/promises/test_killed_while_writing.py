@@ -140,7 +140,7 @@ def test_killed_command_line_leaves_no_partial_file(tmp_path, capsys):
 
 
 def random_tables(rng: np.random.Generator, n_clusters: int) -> dict[str, np.ndarray]:
-    return {name: rng.random((n_clusters, 1)) for name in ("cluster_centers_", "palette")}
+    return {name: rng.random((n_clusters, 1)) for name in ("cluster_centers_", "center_palette")}
 
 
 def test_killed_script_leaves_no_partial_model_or_table(tmp_path, capsys):
