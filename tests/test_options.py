@@ -142,3 +142,8 @@ def test_unknown_option_is_refused(function):
         TypeError, match=r"options must be among .* got 'colour_space': leave it out"
     ):
         function(given, 2, colour_space="lab")
+
+
+@pytest.mark.parametrize("function", [segment_layer, segment_slices, summarize])
+def test_signature_shows_the_types_of_options_as_text(function):
+    assert "color_space: 'str' = 'rgb'" in str(inspect.signature(function))

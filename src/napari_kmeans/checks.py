@@ -45,7 +45,7 @@ def refuse_file_or_layer(name: str, value: Any) -> None:
     if isinstance(item, str | bytes | os.PathLike):
         raise TypeError(
             f"{name} must be an array, got {quote_value(item)}: read the file first, with "
-            "napari_kmeans.files.read_image(path).pixels."
+            "read_image(path).pixels of the module napari_kmeans.files."
         )
     # Compare the name of the module, so that napari need not be imported.
     if any(base.__module__.startswith("napari.layers") for base in type(item).__mro__):

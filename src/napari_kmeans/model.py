@@ -463,5 +463,11 @@ class KMeansModel:
         """
         try:
             return cls.from_dict(json.loads(read_bytes(Path(path))))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            # The decoder names a byte or a column, which does not help with a picture.
+            raise ValueError(
+                f"cannot read a model from {os.fspath(path)!r}: this is not a napari-kmeans model: "
+                "choose a JSON file that KMeansModel.save wrote."
+            ) from error
         except (ValueError, RecursionError) as error:
             raise ValueError(f"cannot read a model from {os.fspath(path)!r}: {error}") from error

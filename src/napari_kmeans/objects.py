@@ -38,6 +38,10 @@ class Objects:
     labels: NDArray[Any]
     table: pd.DataFrame
 
+    def __repr__(self) -> str:
+        """Return one line without the arrays."""
+        return f"Objects(n_objects={len(self.table)}, labels of shape {self.labels.shape})"
+
 
 def split_objects(
     labels: Any,

@@ -319,7 +319,8 @@ def show_options(names: tuple[str, ...]) -> Callable[[_Function], _Function]:
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=OPTIONS[name].default,
-                annotation=OptionValues.__annotations__[name],
+                # The annotation is a forward reference: show its text.
+                annotation=OptionValues.__annotations__[name].__forward_arg__,
             )
             for name in names
         ]

@@ -316,6 +316,9 @@ def test_damaged_file_is_a_working_model_or_refused_in_one_sentence(tmp_path):
 def test_file_without_json_is_refused(content, tmp_path):
     (tmp_path / "model.json").write_bytes(content)
     assert not load_and_check(tmp_path / "model.json")
+    if len(content) < 10**6:
+        with pytest.raises(ValueError, match="not a napari-kmeans model: choose a JSON file"):
+            KMeansModel.load(tmp_path / "model.json")
 
 
 def test_file_above_64_mebibytes_is_refused(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_kmeans import merge_clusters, segment, segment_slices, summarize
+from napari_kmeans import merge_clusters, segment, segment_slices, split_objects, summarize
 
 IMAGE = np.arange(10 * 40 * 50 * 3, dtype=np.uint8).reshape(10, 40, 50, 3)
 
@@ -23,6 +23,7 @@ def results():
         "slices of levels": replace(slices, labels=[slices.labels, slices.labels[:, ::2, ::2]]),
         "stack model": slices.model,
         "summary": summarize(IMAGE, rgb=True),
+        "objects": split_objects(whole.labels),
     }
 
 

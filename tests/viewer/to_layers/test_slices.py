@@ -345,3 +345,9 @@ def test_one_slice_with_fewer_slices_in_coarse_levels(ramp, place):
 def test_2d_image_is_a_stack_of_one_slice(quadrants, quadrant_labels):
     labels, _ = segment_layer(Image(quadrants, rgb=True), 4, stack="each")
     np.testing.assert_array_equal(labels.data, quadrant_labels)
+
+
+def test_index_of_a_row_is_not_a_slice():
+    image = np.random.default_rng(0).integers(0, 255, (20, 30)).astype(np.uint8)
+    with pytest.raises(ValueError, match="stack must be 'whole', 'each' or the index of a slice"):
+        segment_layer(Image(image, rgb=False), 2, stack=0)

@@ -283,7 +283,7 @@ def complete_stack(stack: Any, shape: tuple[int, ...]) -> Stack:
         or (isinstance(item, int | np.integer) and not isinstance(item, bool) and 0 <= item < size)
         for item, size in zip(index, shape, strict=True)
     )
-    if not fits or None not in index:
+    if not fits or None not in index or len(shape) < 3:
         raise ValueError(
             f"stack must be 'whole', 'each' or the index of a slice in the shape {shape}, got "
             f"{quote_value(stack)}: give whole numbers from 0, with None for the axes of the slice."
