@@ -290,9 +290,9 @@ def _check_channels(picture: Picture, model: KMeansModel) -> None:
 
 
 def load_results(outcome: ClusteredImage) -> ClusteredImage:
-    """Return the image with its results in memory, unless its file is read in chunks.
+    """Return the image with its results in memory, unless it has levels.
 
-    The results of an image whose pixels were dropped are lazy.
+    The results are lazy if the pixels were dropped to save memory: compute them here.
     """
     seg = outcome.seg
     if outcome.picture.levels or isinstance(seg.labels, np.ndarray):

@@ -105,7 +105,7 @@ def _count_cell(tables: Tables, cell: int, counts: NDArray[Any]) -> None:
 def count_distinct(
     tables: Tables, cells: NDArray[Any], cell_bits: int, sizes: NDArray[Any]
 ) -> None:
-    """Write the number of codes with a count above 0 in each of `cells` (G,) to `sizes` (G,)."""
+    """For each of `cells` (G,), count the codes that occur, and write the number to `sizes`."""
     counts = np.empty(1 << cell_bits, np.uint32)
     for c in range(cells.shape[0]):
         _count_cell(tables, cells[c], counts)

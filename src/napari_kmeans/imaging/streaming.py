@@ -263,7 +263,7 @@ class _FarPixels(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _FarLeaf:
-    """The leaf that finds the pixels of a batch that are farthest from their nearest centers."""
+    """A leaf that finds, in one batch, the pixels that are farthest from their nearest center."""
 
     centers: Floats
     number: int

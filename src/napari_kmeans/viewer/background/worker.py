@@ -147,12 +147,12 @@ def make_worker(task: Work, *, locate: bool = False) -> SegmentationWorker:
     SegmentationWorker
         Emits `yielded` with (done, total) steps, `returned` with the result of the task,
         `errored` with the exception, `warned` with (sentence, category), and always
-        `finished` at the end. `quit()` stops the clustering within a block of pixels.
+        `finished` at the end. `quit()` stops the clustering after the current block.
     """
     worker: SegmentationWorker = _run_with_progress(task, locate)
     # napari connects a slot that does not accept the exception, so PySide raises a second
     # error. Disconnect that slot. `disconnect()` raises if nothing is connected, which
-    # happens without a napari window: connect `print` first.
+    # happens without a napari window: connect any function first. `print` is never called.
     worker.errored.connect(print)
     worker.errored.disconnect()
     return worker

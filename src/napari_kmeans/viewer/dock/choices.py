@@ -73,7 +73,7 @@ def _format_shape(shape: tuple[int, ...]) -> str:
 
 
 def stack_to_fit(choice: str, layer: Image) -> Stack:
-    """Return the slices of a layer that a choice in the field stands for.
+    """Return the slices that a choice in the field *Stack* means for a layer.
 
     Raises
     ------

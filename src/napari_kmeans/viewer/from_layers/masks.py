@@ -23,16 +23,16 @@ ELLIPSE_VERTICES = 128
 def mask_levels(mask: Any, layer: Image, source: Source) -> list[Any] | None:
     """Return a mask for each level of an image, or None without a mask.
 
-    Each mask has the shape of what is clustered of its level: the level, or one
-    slice of it.
+    Each mask has the shape of the part of its level that is clustered: the whole
+    level, or one slice of it.
 
     Parameters
     ----------
     mask : None, array, napari.layers.Labels or napari.layers.Shapes
         Arrays and labels have one value for each pixel of the finest level; the
         transform of a Labels layer is ignored. A pixel of a coarser level takes
-        the value at its center. A Labels layer with the same number of levels as
-        the image gives each level its mask. Shapes are drawn where they lie over
+        the value at its center. If a Labels layer has as many levels as the
+        image, its level i is the mask of level i. Shapes are drawn where they lie over
         the image in the world.
     layer : napari.layers.Image
         The image layer.
