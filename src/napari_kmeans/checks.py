@@ -1,4 +1,4 @@
-"""Quote values in messages, and state the largest number that is clustered."""
+"""Kinds of values, such as whole numbers in bounds, and the values in messages."""
 
 from __future__ import annotations
 

@@ -281,8 +281,7 @@ def merge_similar(
         If `segmentation` is not the result of `segment`.
     ValueError
         If `distance` or `min_share` is out of bounds, if there are more than 2048
-        clusters, or if the model is of RGB in integers of
-        more than 16 bits.
+        clusters, or if the model is of RGB in integers of more than 16 bits.
 
     Examples
     --------

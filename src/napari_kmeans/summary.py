@@ -127,9 +127,14 @@ class Summary(ABC):
         """A small number of weighted points that represent all pixels."""
         return self.levels[0]
 
+    @property
+    def sampling(self) -> Sampling:
+        """The parameters of the sample of the pixels."""
+        return _sampling(self.options, self.seed, self.space)
+
     def _sample(self) -> GroupedPoints:
         """Draw a sample of the pixels; numpy and dask images give the same sample."""
-        sample = sample_pixels(self.images, _sampling(self.options, self.seed, self.space))
+        sample = sample_pixels(self.images, self.sampling)
         points = np.asarray(self.space.points(sample.points), np.float64)
         return GroupedPoints(points, sample.weights)
 
@@ -374,7 +379,7 @@ class SampledPixels(Summary):
     @cached_property
     def coreset(self) -> Coreset:
         """The sample for the number of clusters in the options."""
-        return thin_out(self.drawn, self.images, _sampling(self.options, self.seed, self.space))
+        return thin_out(self.drawn, self.images, self.sampling)
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:
@@ -392,9 +397,7 @@ class SampledPixels(Summary):
             return other
         # A larger number of clusters may need a larger sample: read the images again. The
         # result is then the same as without a summary.
-        return replace(
-            other, drawn=draw_many(self.images, _sampling(options, self.seed, self.space))
-        )
+        return replace(other, drawn=draw_many(self.images, other.sampling))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -460,14 +463,14 @@ class StreamedPixels(Summary):
                 f"count, got {self.options.balance}: use method 'coreset'."
             )
         rng = np.random.default_rng([self.seed, 0])
-        sampling = _sampling(self.options, self.seed, self.space)
-        return fit_pixels(self.images, self.options, sampling, self.moments, self.start, rng, step)
+        return fit_pixels(
+            self.images, self.options, self.sampling, self.moments, self.start, rng, step
+        )
 
     def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means to all pixels, from given centers (K, F)."""
-        sampling = _sampling(self.options, self.seed, self.space)
         threshold = self.options.tol * self.moments.mean_variance
-        return lloyd_pixels(self.images, start, max_iter, threshold, sampling, step)
+        return lloyd_pixels(self.images, start, max_iter, threshold, self.sampling, step)
 
     def _with_options(self, options: Options) -> StreamedPixels:
         return replace(self, options=options, seed=_seed_of(options))
