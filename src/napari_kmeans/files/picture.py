@@ -20,8 +20,23 @@ class Axis(NamedTuple):
     """The position of the first pixel, in `unit`."""
 
 
+class Channel(NamedTuple):
+    """The metadata of one channel."""
+
+    name: str = ""
+    color: str | None = None
+    """The display color as #rrggbb, or None if the file states no color."""
+
+
+class Series(NamedTuple):
+    """One of the images in a file: a series of a TIFF file, a position, a field of a plate."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
 class Picture(NamedTuple):
-    """An image from a file, with the metadata of its axes.
+    """An image from a file, with the metadata that the file contains.
 
     `rgb` and `channel_axis` have the same meaning as in `segment`.
     """
@@ -39,3 +54,19 @@ class Picture(NamedTuple):
 
     axes: tuple[Axis, ...] = ()
     """One for each axis of the pixels; empty if the file has no such metadata."""
+
+    channels: tuple[Channel, ...] = ()
+    """One for each channel along `channel_axis`; empty if the file has no such metadata."""
+
+    mask: Any = None
+    """A bool array of the spatial shape, lazy as the pixels are. False where the file states
+    that there are no data. None if there are data everywhere."""
+
+    profile: bytes = b""
+    """The ICC color profile, or empty."""
+
+    geo_tags: tuple[tuple[int, int, int, Any], ...] = ()
+    """The TIFF tags of a georeference: (code, type, count, value), for `tifffile.TiffWriter`."""
+
+    name: str = ""
+    """The name of the image in its file, or empty."""

@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.files.errors import UnreadableImageError, check_memory
-from napari_kmeans.files.picture import Picture
+from napari_kmeans.files.picture import Picture, Series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 
-def read_with_imageio(path: Path) -> Picture:
+def is_photograph(path: Path, header: bytes) -> bool:
+    """Return True: files of all other formats are read with imageio."""
+    return True
+
+
+def list_photograph_series(path: Path) -> tuple[Series, ...]:
+    """Return the one image in a photograph or an animation."""
+    return (Series("", read_photograph(path).pixels.shape),)
+
+
+def read_photograph(path: Path, number: int | None = None) -> Picture:
     """Read an image or an animation with the reader that imageio prefers for its suffix."""
     import imageio.v3 as iio
     from imageio.config import known_extensions

@@ -6,31 +6,57 @@ import logging
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.files.pillow import read_with_imageio
-from napari_kmeans.files.tiff import read_tiff
-from napari_kmeans.files.zarr_reader import read_zarr
+from napari_kmeans.files.pillow import is_photograph, list_photograph_series, read_photograph
+from napari_kmeans.files.tiff import is_tiff, list_tiff_series, read_tiff
+from napari_kmeans.files.zarr_reader import is_zarr, list_zarr_series, read_zarr
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
 
-    from napari_kmeans.files.picture import Picture
+    from napari_kmeans.files.picture import Picture, Series
 
-READERS: dict[tuple[str, ...], Callable[[Path], Picture]] = {
-    (".tif", ".tiff"): read_tiff,
-}
-"""The readers of image files, by the suffixes of the files in lower case.
+T = TypeVar("T")
 
-A file with another suffix is read with imageio. A directory is read as zarr, with any suffix.
-"""
+HEADER_BYTES = 4096
+"""The number of bytes at the start of a file by which its format is recognized."""
 
 
-def read_image(path: str | os.PathLike[str]) -> Picture:
+class Reader(NamedTuple):
+    """How the files of one family of formats are recognized and read.
+
+    Attributes
+    ----------
+    recognize : callable
+        ``recognize(path, header)`` returns whether it reads a file or a directory. `header`
+        contains the first bytes of a file, and is empty for a directory. The name of the
+        file does not count.
+    read : callable
+        ``read(path, series)`` returns one of the images in a file. `series` is its number
+        from 0, or None for the largest image.
+    list_series : callable
+        ``list_series(path)`` returns all images in a file.
+    """
+
+    recognize: Callable[[Path, bytes], bool]
+    read: Callable[[Path, int | None], Picture]
+    list_series: Callable[[Path], tuple[Series, ...]]
+
+
+READERS: tuple[Reader, ...] = (
+    Reader(is_tiff, read_tiff, list_tiff_series),
+    Reader(is_zarr, read_zarr, list_zarr_series),
+    Reader(is_photograph, read_photograph, list_photograph_series),
+)
+"""The readers, in the order in which they are asked."""
+
+
+def read_image(path: str | os.PathLike[str], series: int | None = None) -> Picture:
     """Read an image file, or a directory with a zarr array or an OME-Zarr image.
 
     The pages of a TIFF file and the frames of an animation become a stack. A zarr
@@ -40,6 +66,9 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
     Parameters
     ----------
     path : str or path
+    series : int, optional
+        The number, from 0, of one of the images in the file (see `list_series`). If
+        None, the largest image.
 
     Returns
     -------
@@ -50,17 +79,7 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
     UnreadableImageError
         If the file is missing, damaged or not an image.
     """
-    path = Path(path)
-    try:
-        if not path.exists():
-            raise UnreadableImageError("there is no such file")
-        with _silence_decoders():
-            picture = _find_reader(path)(path)
-    except UnreadableImageError:
-        raise
-    except Exception as error:
-        # Decoders raise exceptions of many types for damaged files, such as IndexError.
-        raise UnreadableImageError(reason(error)) from error
+    picture = _call_reader(Path(path), lambda reader, found: reader.read(found, series))
     if picture.pixels.dtype == bool:
         return picture._replace(
             pixels=_bool_to_uint8(picture.pixels), levels=tuple(map(_bool_to_uint8, picture.levels))
@@ -68,15 +87,44 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
     return picture
 
 
-def _find_reader(path: Path) -> Callable[[Path], Picture]:
-    if path.is_dir():
-        return read_zarr
-    # Refuse devices: reading one may never end. A pipe ends when its writer closes it.
-    if not (path.is_file() or path.is_fifo()):
-        raise UnreadableImageError("it is a device, not a file")
-    suffix = path.suffix.lower()
-    readers = (reader for suffixes, reader in READERS.items() if suffix in suffixes)
-    return next(readers, read_with_imageio)
+def list_series(path: str | os.PathLike[str]) -> tuple[Series, ...]:
+    """Return the names and shapes of all images in a file.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the file is missing, damaged or not an image.
+    """
+    return _call_reader(Path(path), lambda reader, found: reader.list_series(found))
+
+
+def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:
+    """Return the result of `call` for the reader of a file; any failure is one error."""
+    try:
+        if not path.exists():
+            raise UnreadableImageError("there is no such file")
+        with _silence_decoders():
+            return call(_find_reader(path), path)
+    except UnreadableImageError:
+        raise
+    except Exception as error:
+        # Decoders raise exceptions of many types for damaged files, such as IndexError.
+        raise UnreadableImageError(reason(error)) from error
+
+
+def _find_reader(path: Path) -> Reader:
+    header = b""
+    if not path.is_dir():
+        # Refuse devices: reading one may never end.
+        if not path.is_file():
+            raise UnreadableImageError("it is a device, not a file")
+        with path.open("rb") as file:
+            header = file.read(HEADER_BYTES)
+    found = (reader for reader in READERS if reader.recognize(path, header))
+    reader = next(found, None)
+    if reader is None:
+        raise UnreadableImageError("it is not an image in a supported format")
+    return reader
 
 
 def _bool_to_uint8(pixels: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.lazy import FileArray, open_lazily
-from napari_kmeans.files.picture import Axis, Picture
+from napari_kmeans.files.picture import Axis, Picture, Series
 from napari_kmeans.files.pillow import read_bytes, read_with_pillow
 
 if TYPE_CHECKING:
@@ -31,7 +31,20 @@ CHUNK_SIDE = 1024
 """Pixels. Length of the chunks of uncompressed files along each axis of the plane."""
 
 
-def read_tiff(path: Path) -> Picture:
+def is_tiff(path: Path, header: bytes) -> bool:
+    """Return whether a file begins as a TIFF or BigTIFF file does."""
+    return header[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def list_tiff_series(path: Path) -> tuple[Series, ...]:
+    """Return the images in a TIFF file."""
+    from tifffile import TiffFile
+
+    with TiffFile(path) as file:
+        return tuple(Series(each.name, each.shape) for each in file.series)
+
+
+def read_tiff(path: Path, number: int | None = None) -> Picture:
     """Read the first series of a TIFF file: lazily if it is large, otherwise completely."""
     from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
 

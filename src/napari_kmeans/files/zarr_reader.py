@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.lazy import FileArray, open_lazily
-from napari_kmeans.files.picture import Axis, Picture
+from napari_kmeans.files.picture import Axis, Picture, Series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,18 @@ CHANNEL_NAMES = ("c", "channel", "channels")
 TIME_NAMES = ("t", "time")
 
 
-def read_zarr(path: Path) -> Picture:
+def is_zarr(path: Path, header: bytes) -> bool:
+    """Return whether a path is a directory. Only a directory can contain a zarr array."""
+    return path.is_dir()
+
+
+def list_zarr_series(path: Path) -> tuple[Series, ...]:
+    """Return the images in a zarr directory."""
+    picture = read_zarr(path)
+    return (Series(picture.name, picture.pixels.shape),)
+
+
+def read_zarr(path: Path, number: int | None = None) -> Picture:
     """Open a zarr array, an OME-Zarr image, or a group with one array.
 
     Only metadata are read. The pixels are a lazy dask array.
