@@ -316,9 +316,89 @@ def test_mask_of_labels_layer_is_its_nonzero_pixels(picture):
     np.testing.assert_array_equal(recolored.data[~inside_square()], picture.data[~inside_square()])
 
 
-def test_labels_mask_of_another_shape_raises(picture):
-    with pytest.raises(ValueError, match="mask must"):
-        segment_layer(picture, 2, mask=Labels(np.ones((4, 5), dtype=int)))
+def test_labels_mask_with_more_axes_than_the_image_raises(picture):
+    with pytest.raises(ValueError, match="mask must have at most the 2 axes"):
+        segment_layer(picture, 2, mask=Labels(np.ones((3, 20, 21), dtype=int)))
+
+
+def labels_under_pixels(labels, image):
+    """Whether the label under the center of each pixel is not 0, asked pixel by pixel."""
+    mask = np.zeros(image.data.shape[: image.ndim], bool)
+    for index in np.ndindex(mask.shape):
+        place = labels.world_to_data(image.data_to_world(index))
+        nearest = tuple(np.floor(np.array(place) + 0.5).astype(int))
+        inside = all(
+            0 <= each < size for each, size in zip(nearest, labels.data.shape, strict=True)
+        )
+        mask[index] = inside and labels.data[nearest] != 0
+    return mask
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *PLACES_2D.values(),
+        {"translate": (7, -4)},
+        {"scale": (2.1, 1.3), "translate": (-3.2, 2.1)},
+        {"translate": (100, 100)},
+    ],
+)
+def test_labels_mask_counts_where_it_is_seen(quadrants, place, lazy):
+    pixels = da.from_array(quadrants, chunks=(7, 8, 3)) if lazy else quadrants
+    image = Image(pixels, rgb=True, scale=(1.01, 1.5), translate=(2, 3))
+    drawn = np.random.default_rng(0).integers(0, 2, (23, 18))
+    mask = Labels(da.from_array(drawn, chunks=9) if lazy else drawn, **place)
+    found = mask_array(mask, image)
+    assert isinstance(found, da.Array) == lazy
+    mask.data = drawn
+    expected = labels_under_pixels(mask, image)
+    assert expected.any() == (place.get("translate") != (100, 100))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"scale": (1.7, 0.9, 1.1), "translate": (-1, -2, 1)},
+        {"affine": [[1, 0, 0, 0], [0, 0.8, 0.6, -1], [0, -0.6, 0.8, 3], [0, 0, 0, 1]]},
+        {"scale": (2, 1, 1), "axis_labels": ("z", "y", "x")},
+    ],
+)
+def test_labels_mask_of_a_volume_counts_where_it_is_seen(volume, place):
+    volume.scale = (2, 1, 1)
+    mask = Labels(np.random.default_rng(0).integers(0, 2, (9, 12, 9)), **place)
+    expected = labels_under_pixels(mask, volume)
+    assert expected.any()
+    np.testing.assert_array_equal(mask_array(mask, volume), expected)
+
+
+def test_2d_labels_mask_every_slice(volume):
+    volume.scale = (5, 2, 2)
+    drawn = np.zeros((16, 20), int)
+    drawn[2:10, 2:12] = 3
+    expected = np.zeros((3, 8, 10), dtype=bool)
+    expected[:, 1:5, 1:6] = True
+    np.testing.assert_array_equal(mask_array(Labels(drawn), volume), expected)
+    source = Source.of(volume).fitted_on(None, (1, None, None), "coreset")
+    (found,) = mask_levels(Labels(drawn), volume, source)
+    np.testing.assert_array_equal(found, expected[0])
+
+
+def test_labels_mask_of_another_scale_masks_one_slice_of_a_stack(volume):
+    drawn = np.random.default_rng(0).integers(0, 2, (6, 8, 10))
+    labels = Labels(drawn, scale=(0.5, 1, 1))
+    source = Source.of(volume).fitted_on(None, (1, None, None), "coreset")
+    (found,) = mask_levels(labels, volume, source)
+    np.testing.assert_array_equal(found, drawn[2] != 0)
+
+
+@pytest.mark.parametrize(("units", "scale"), [("nm", 1000), ("um", 1), ("mm", 0.001), ("s", 1)])
+def test_labels_mask_is_converted_between_units(quadrants, units, scale):
+    image = Image(quadrants, rgb=True, units=("um", "um"), scale=(2, 2))
+    drawn = np.pad(np.ones((10, 21), int), ((0, 10), (0, 0)))
+    mask = Labels(drawn, units=(units, units), scale=(2 * scale, 2 * scale))
+    np.testing.assert_array_equal(mask_array(mask, image), drawn != 0)
 
 
 @pytest.mark.parametrize("place", PLACES_2D.values(), ids=PLACES_2D)

@@ -51,9 +51,9 @@ def segment_layer(
         order of the points or labels.
     mask : array, napari.layers.Labels or napari.layers.Shapes, optional
         The pixels to cluster: where an array or labels are nonzero, or inside rectangles,
-        ellipses and polygons. 2-D shapes are valid in every slice. For a multiscale layer,
-        arrays and labels have the pixels of the finest level; labels with the same number
-        of levels are used level by level.
+        ellipses and polygons. Labels and shapes count where they lie over the image in the
+        world; 2-D ones are valid in every slice. For a multiscale layer, arrays have the
+        pixels of the finest level.
     level : int, optional
         The level of a multiscale layer that is fitted; 0 is the finest. None takes for a
         coreset the coarsest level of at least four million pixels, and the finest level

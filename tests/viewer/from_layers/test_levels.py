@@ -265,9 +265,19 @@ def test_mask_of_another_number_of_levels_applies_by_its_finest_level(pyramid, t
 
 def test_mask_of_another_shape_is_refused(pyramid):
     layer = Image(pyramid, multiscale=True, rgb=True)
-    for mask in (np.ones((80, 84)), Labels(np.ones((80, 84), int))):
-        with pytest.raises(ValueError, match=r"mask must .* \(160, 168\), got \(80, 84\)"):
-            segment_layer(layer, 4, mask=mask, level=1)
+    with pytest.raises(ValueError, match=r"mask must .* \(160, 168\), got \(80, 84\)"):
+        segment_layer(layer, 4, mask=np.ones((80, 84)), level=1)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_labels_on_other_pixels_mask_all_levels_where_they_are_seen(pyramid, truth, lazy):
+    data = [da.from_array(each, chunks=CHUNKS) for each in pyramid] if lazy else pyramid
+    layer = Image(data, multiscale=True, rgb=True)
+    drawn = np.random.default_rng(0).integers(0, 2, (40, 42))
+    mask = Labels(drawn, scale=(4, 4), translate=(1.5, 1.5))
+    labels, _ = segment_layer(layer, 4, mask=mask, level=2)
+    masks = [drawn.repeat(n, axis=0).repeat(n, axis=1) for n in (4, 2, 1)]
+    check_equal(labels.data, [np.where(m, t, 0) for m, t in zip(masks, truth, strict=True)])
 
 
 @pytest.mark.parametrize("lazy", [False, True])

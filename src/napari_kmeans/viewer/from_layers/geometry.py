@@ -57,6 +57,23 @@ class AffineMap:
         """The area or volume of the image of one pixel; for maps with D = d."""
         return float(abs(np.linalg.det(self.axes)))
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether each position is its own image, up to a thousandth of a pixel."""
+        n_out, n_in = self.axes.shape
+        return n_out == n_in and bool(
+            np.allclose(self.axes, np.eye(n_in), rtol=0, atol=1e-6)
+            and np.allclose(self.origin, 0, rtol=0, atol=1e-3)
+        )
+
+    def after(self, first: AffineMap) -> AffineMap:
+        """Return the map that applies `first`, and then this map to its images."""
+        return AffineMap(self.axes @ first.axes, self.axes @ first.origin + self.origin)
+
+    def of_axes(self, axes: Sequence[int]) -> AffineMap:
+        """Return the map of positions that are 0 along all but the given axes."""
+        return AffineMap(self.axes[:, list(axes)], self.origin)
+
     def with_constant(self, axis: int, value: float) -> AffineMap:
         """Return the map whose images all have the same value along one axis."""
         axes, origin = self.axes.copy(), self.origin.copy()
@@ -65,5 +82,20 @@ class AffineMap:
 
 
 def position_in_pixels(position: Any, layer: Layer, image: Layer) -> Any:
-    """Return a position (d,) in the pixels of a layer as one (D,) in the pixels of an image."""
-    return image.world_to_data(layer.data_to_world(position))
+    """Return a position (d,) in the pixels of a layer as one (D,) in the pixels of an image.
+
+    As in napari, lengths in different units are converted if all axes of both layers
+    that correspond have the same kind of unit. Otherwise the units do not count.
+    """
+    world = np.asarray(layer.data_to_world(position), np.float64)
+    return image.world_to_data(world * _unit_ratios(layer, image))
+
+
+def _unit_ratios(layer: Layer, image: Layer) -> Floats:
+    """Return the units of a layer in those of an image, (d,)."""
+    n_common = min(layer.ndim, image.ndim)
+    ratios = np.ones(layer.ndim)
+    pairs = list(zip(layer.units[-n_common:], image.units[-n_common:], strict=True))
+    if all(ours.dimensionality == theirs.dimensionality for ours, theirs in pairs):
+        ratios[-n_common:] = [float((1 * ours).to(theirs).magnitude) for ours, theirs in pairs]
+    return ratios

@@ -1,4 +1,4 @@
-"""Convert masks to the pixels of an image: arrays and labels by index, shapes by outline."""
+"""Convert masks to the pixels of an image: arrays by index, labels and shapes by the world."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Image, Labels, Shapes
 
 from napari_kmeans.imaging.blocks import as_lazy, is_dask
-from napari_kmeans.viewer.from_layers.geometry import position_in_pixels
+from napari_kmeans.viewer.from_layers.geometry import AffineMap
 from napari_kmeans.viewer.from_layers.source import Source, layer_levels
 
 if TYPE_CHECKING:
@@ -29,11 +29,12 @@ def mask_levels(mask: Any, layer: Image, source: Source) -> list[Any] | None:
     Parameters
     ----------
     mask : None, array, napari.layers.Labels or napari.layers.Shapes
-        Arrays and labels have one value for each pixel of the finest level; the
-        transform of a Labels layer is ignored. A pixel of a coarser level takes
-        the value at its center. If a Labels layer has as many levels as the
-        image, its level i is the mask of level i. Shapes are drawn where they lie over
-        the image in the world.
+        Arrays have one value for each pixel of the finest level. A pixel of a coarser
+        level takes the value at its center. Labels and shapes count where they lie
+        over the image in the world; a pixel takes the label under its center, and 0
+        beside the Labels layer. Labels without some of the first axes of the image lie
+        in all slices along these axes, as napari shows them. If a Labels layer has the
+        pixels of the image at every level, its level i is the mask of level i.
     layer : napari.layers.Image
         The image layer.
     source : Source
@@ -44,12 +45,13 @@ def mask_levels(mask: Any, layer: Image, source: Source) -> list[Any] | None:
     list of arrays or None
         An array for an image of one level is returned as it is, unless one slice
         is clustered. All other masks are boolean. They are lazy if the mask is
-        lazy; masks of shapes are lazy if the level is.
+        lazy; masks of shapes, and of labels on other pixels, are lazy if the level is.
 
     Raises
     ------
     ValueError
-        If an array or a Labels layer does not have the shape of the image.
+        If an array does not have the shape of the image, or if a Labels layer has
+        more axes than the image.
     """
     if mask is None:
         return None
@@ -57,13 +59,98 @@ def mask_levels(mask: Any, layer: Image, source: Source) -> list[Any] | None:
         shapes = [_in_pixels(outline, mask, layer) for outline in _outlines(mask)]
         return [_draw_level(shapes, mask.ndim, source, level) for level in range(source.n_levels)]
     if isinstance(mask, Labels):
-        levels = [as_lazy(level) for level in layer_levels(mask)]
-        if len(levels) == source.n_levels > 1:
-            return [_take_slice(inside, source, n) != 0 for n, inside in enumerate(levels)]
-        return _resize_to_levels(levels[0], source)
+        return _label_levels(mask, layer, source)
     if source.n_levels == 1 and source.index_of(0) is None:
         return [mask]
     return _resize_to_levels(mask if is_dask(mask) else np.asarray(mask), source)
+
+
+def _label_levels(labels: Labels, layer: Image, source: Source) -> list[Any]:
+    """Return the mask of each level where the pixels of a Labels layer are not 0."""
+    levels = [as_lazy(level) for level in layer_levels(labels)]
+    to_labels = _map_to_labels(layer, labels)
+    if tuple(levels[0].shape) == source.shape and to_labels.is_identity:
+        shapes = [source.shape_of(level) for level in range(source.n_levels)]
+        if [tuple(level.shape) for level in levels] == shapes:
+            return [_take_slice(inside, source, n) != 0 for n, inside in enumerate(levels)]
+        return _resize_to_levels(levels[0], source)
+    return [
+        _resample_labels(levels[0], to_labels, source, level) for level in range(source.n_levels)
+    ]
+
+
+def _map_to_labels(layer: Image, labels: Labels) -> AffineMap:
+    if labels.ndim > layer.ndim:
+        raise ValueError(
+            f"mask must have at most the {layer.ndim} axes of the image, got the {labels.ndim} "
+            f"axes of {labels.name!r}: take one slice of it."
+        )
+    return AffineMap.to_pixels(layer, labels)
+
+
+def _resample_labels(array: Any, to_labels: AffineMap, source: Source, level: int) -> Any:
+    """Return the mask of a level, or of its slice, from labels on other pixels.
+
+    Parameters
+    ----------
+    array : array
+        The finest level of the Labels layer.
+    to_labels : AffineMap
+        From the pixels of the finest level of the image to those of the labels.
+    source : Source
+    level : int
+    """
+    shape, pixels = source.shape_of(level), source.levels[level]
+    # A pixel of a coarser level lies at the center of the pixels of the finest level.
+    factors = np.divide(source.shape, shape)
+    to_finest = AffineMap(np.diag(factors), (factors - 1) / 2)
+    stack = source.stack if isinstance(source.stack, tuple) else (None,) * len(shape)
+    for axis, item in enumerate(stack):
+        if item is not None:
+            to_finest = to_finest.with_constant(axis, item)
+    axes = [axis for axis, item in enumerate(stack) if item is None]
+    to_array = to_labels.after(to_finest).of_axes(axes)
+
+    def sample(block: Block) -> np.ndarray:
+        return _sample_labels(array, to_array, block)
+
+    if is_dask(pixels):
+        return _draw_lazily(sample, [pixels.chunks[axis] for axis in axes])
+    return sample(tuple(slice(0, shape[axis]) for axis in axes))
+
+
+def _sample_labels(array: Any, to_array: AffineMap, block: Block) -> np.ndarray:
+    """Return whether the label under the center of each pixel of a block is not 0."""
+    from scipy.ndimage import affine_transform
+
+    starts = np.array([side.start for side in block], float)
+    sizes = [side.stop - side.start for side in block]
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in sizes])).reshape(len(block), -1).T
+    positions = to_array.apply(corners + starts)
+    # Read only the part of the labels that lies under the block.
+    first = np.clip(np.floor(positions.min(axis=0)), 0, array.shape).astype(int)
+    last = np.clip(np.ceil(positions.max(axis=0)) + 1, first, array.shape).astype(int)
+    window = tuple(slice(low, high) for low, high in zip(first, last, strict=True))
+    if not np.all(last > first):
+        return np.zeros(sizes, bool)
+    part = np.asarray(array[window]) != 0
+    origin = to_array.apply(starts[None])[0] - first
+    # `affine_transform` needs as many axes in its input as in its output.
+    n_axes = max(part.ndim, len(sizes))
+    matrix, offset = np.zeros((n_axes, n_axes)), np.zeros(n_axes)
+    matrix[n_axes - part.ndim :, n_axes - len(sizes) :] = to_array.axes
+    offset[n_axes - part.ndim :] = origin
+    sampled = affine_transform(
+        part.reshape((1,) * (n_axes - part.ndim) + part.shape).view(np.uint8),
+        matrix,
+        offset,
+        output_shape=(1,) * (n_axes - len(sizes)) + tuple(sizes),
+        order=0,
+        # "constant" leaves out pixels whose center lies between the center of the last label
+        # and its edge.
+        mode="grid-constant",
+    )
+    return np.asarray(sampled.reshape(sizes).view(bool))
 
 
 def _take_slice(array: Any, source: Source, level: int) -> Any:
@@ -183,7 +270,7 @@ def _ellipse_outline(corners: np.ndarray) -> np.ndarray:
 
 def _in_pixels(vertices: np.ndarray, shapes: Shapes, layer: Image) -> np.ndarray:
     """Return vertices (n, D) of shapes in the pixels of the finest level of an image."""
-    return np.array([position_in_pixels(vertex, shapes, layer) for vertex in vertices])
+    return AffineMap.to_pixels(shapes, layer).apply(vertices)
 
 
 def _slices_in_block(vertices: np.ndarray, ndim: int, block: Block) -> tuple[Any, ...] | None:
