@@ -6,19 +6,18 @@ import json
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import quote_value, refuse_file_or_layer
+from napari_kmeans.checks import check_path, quote_value, to_array
 from napari_kmeans.classes import ClassScheme
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.feature_space.colors import white_of
 from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.files.atomic import write_whole
-from napari_kmeans.imaging.blocks import Pixels, open_pixels
+from napari_kmeans.imaging.blocks import Pixels, as_array, open_pixels
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import (
@@ -31,7 +30,7 @@ from napari_kmeans.imaging.painting import (
 from napari_kmeans.imaging.tally import weighted_means
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.model_json import EXTENDED_VERSION, FORMAT, VERSION, check_entries, read_bytes
-from napari_kmeans.options import Options
+from napari_kmeans.options import OPTIONS, Options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -311,8 +310,7 @@ class KMeansModel:
 
     def open(self, image: Any, mask: Any = None) -> Pixels:
         """Return an image that has the channels of the model as pixels; check it."""
-        refuse_file_or_layer("image", image)
-        self._check_channels(np.shape(image))
+        self._check_channels(as_array("image", image).shape)
         pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
         self.space.sigmas(len(pixels.shape))
         return pixels
@@ -364,7 +362,7 @@ class KMeansModel:
 
     def with_blur(self, blur: float | tuple[float, ...]) -> KMeansModel:
         """Return the same model with another blur, as for another level of an image."""
-        return replace(self, blur=blur)
+        return replace(self, blur=OPTIONS["blur"].kind.check("blur", blur))
 
     def recolor(self, labels: Any) -> NDArray[Any]:
         """Return an image in which each label has the color of the palette.
@@ -386,7 +384,7 @@ class KMeansModel:
         TypeError, ValueError
             If `labels` are not whole numbers from 0 to the largest label.
         """
-        index = np.asarray(labels)
+        index: NDArray[Any] = to_array("labels", labels)
         if index.dtype.kind not in "bui":
             raise TypeError(
                 f"labels must be whole numbers, got dtype {index.dtype}: "
@@ -445,7 +443,9 @@ class KMeansModel:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file, whole or not at all."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        write_whole({Path(path): lambda part: part.write_text(text, encoding="utf-8")})
+        write_whole(
+            {check_path("path", path): lambda part: part.write_text(text, encoding="utf-8")}
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KMeansModel:
@@ -461,8 +461,9 @@ class KMeansModel:
         OSError
             If the file cannot be read.
         """
+        path = check_path("path", path)
         try:
-            return cls.from_dict(json.loads(read_bytes(Path(path))))
+            return cls.from_dict(json.loads(read_bytes(path)))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             # The decoder names a byte or a column, which does not help with a picture.
             raise ValueError(

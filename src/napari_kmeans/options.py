@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 
-from napari_kmeans.checks import LARGEST, Choice, RealNumber, WholeNumber, quote_value
+from napari_kmeans.checks import (
+    LARGEST,
+    Choice,
+    RealNumber,
+    WholeNumber,
+    as_numbers,
+    quote_value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +54,8 @@ class StartColors(Choice):
         """
         if isinstance(value, str):
             return str(super().check(name, value))
-        colors = _real_numbers(value)
+        numbers = as_numbers(value)
+        colors = None if numbers is None else np.array(numbers, np.float64)
         # The comparison is also false for NaN.
         if colors is None or colors.ndim != 2 or not (np.abs(colors) <= LARGEST).all():
             words = ", ".join(map(repr, self.choices))
@@ -337,12 +345,3 @@ def check_names(names: tuple[str, ...], options: Mapping[str, Any]) -> None:
             raise TypeError(
                 f"options must be among {', '.join(names)}, got {name!r}: leave it out."
             )
-
-
-def _real_numbers(value: Any) -> NDArray[np.float64] | None:
-    """Return a float64 copy of an array of real numbers, None for anything else."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        return None
-    return np.array(array, np.float64) if array.dtype.kind in "buif" else None

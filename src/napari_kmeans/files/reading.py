@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.checks import check_path
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.pillow import read_with_imageio
 from napari_kmeans.files.tiff import read_tiff
@@ -18,6 +18,7 @@ from napari_kmeans.files.zarr_reader import read_zarr
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from napari_kmeans.files.picture import Picture
 
@@ -47,10 +48,12 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
 
     Raises
     ------
+    TypeError
+        If `path` is not a path.
     UnreadableImageError
         If the file is missing, damaged or not an image.
     """
-    path = Path(path)
+    path = check_path("path", path)
     try:
         if not path.exists():
             raise UnreadableImageError("there is no such file")
