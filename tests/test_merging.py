@@ -436,3 +436,11 @@ def test_clusters_of_several_images_are_merged_in_each_image(quadrants, lazy):
 def test_distance_and_share_out_of_bounds_are_refused(options, message, quadrants):
     with pytest.raises((TypeError, ValueError), match=message):
         merge_similar(segment(quadrants, 4, rgb=True), **options)
+
+
+@pytest.mark.parametrize("n_channels", [3, 6, 12])
+def test_channels_of_different_means_do_not_merge_at_distance_0(n_channels):
+    image = np.random.default_rng(0).integers(200, 256, (30, 31, n_channels)).astype(np.uint8)
+    before = segment(image, 6, channel_axis=-1)
+    assert len(set(before.table["color"])) == 6
+    assert len(merge_similar(before).table) == 6

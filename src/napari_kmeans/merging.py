@@ -22,12 +22,13 @@ from napari_kmeans.imaging.painting import (
 )
 from napari_kmeans.imaging.tally import weighted_means
 from napari_kmeans.measuring import (
-    COUNT_COLUMNS,
     IGNORED,
+    NAME,
     class_columns,
     mean_columns,
     merge_rows,
     percentages,
+    place_class_columns,
 )
 from napari_kmeans.model import KMeansModel
 
@@ -385,13 +386,13 @@ def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentat
             "segmentation.model.with_classes(classes).apply(image)."
         )
     columns = class_columns(edited)
-    old = {*columns, *class_columns(model)}
-    rows = merge_rows(table.drop(columns=old, errors="ignore"), new_labels)
+    rows = merge_rows(table.drop(columns=[*class_columns(model)], errors="ignore"), new_labels)
     rows["index"], rows["color"] = edited.labels, to_hex(edited.colors)
     rows["percent"] = percentages(rows["pixels"].to_numpy(), columns.get(IGNORED))
     rows[mean_columns(rows)] = edited.palette
-    for name, values in reversed(columns.items()):
-        rows.insert(len(COUNT_COLUMNS), name, values)
+    # A script may have added names to the table only.
+    own = {name: rows[name] for name in (NAME, IGNORED) if name in rows}
+    rows = place_class_columns(rows, {**own, **columns})
     numbers = np.zeros(model.labels[-1] + 1, np.int64)
     numbers[model.labels] = new_labels
     labels, recolored = _repaint(segmentation, edited, numbers)
