@@ -304,20 +304,24 @@ def _lines_to_load_levels(
 def _lines_of_results(mask: bool, part: Part) -> list[str]:
     """Return the lines that define `labels` and `recolored`, with all levels."""
     own = "segmentation.labels, segmentation.recolored"
-    model = "model.with_blur(blur)" if part.blurs else "model"
-    names = ["level", *["mask"] * mask, *["blur"] * bool(part.blurs)]
-    lists = ", ".join([f"{name}s" for name in names])
     if part.n_levels == 1:
         return [f"labels, recolored = {own}"]
-    each = lists if len(names) == 1 else f"zip({lists}, strict=True)"
-    call = f"{model}.apply(level{', mask=mask' * mask})"
-    blurs = [f"blurs = {list(part.blurs)}"] if part.blurs else []
     return [
-        *blurs,
-        f"painted = [segmentation.{call} for {', '.join(names)} in {each}]",
+        *([f"blurs = {list(part.blurs)}"] if part.blurs else []),
+        f"painted = {_call_for_each_level('apply', mask, part)}",
         f"painted[{part.level}] = {own}",
         "labels, recolored = map(list, zip(*painted, strict=True))",
     ]
+
+
+def _call_for_each_level(method: str, mask: bool, part: Part) -> str:
+    """Return a list of the results of a method of the model for each level, as code."""
+    model = "model.with_blur(blur)" if part.blurs else "model"
+    names = ["level", *["mask"] * mask, *["blur"] * bool(part.blurs)]
+    lists = ", ".join([f"{name}s" for name in names])
+    each = lists if len(names) == 1 else f"zip({lists}, strict=True)"
+    call = f"{model}.{method}(level{', mask=mask' * mask})"
+    return f"[segmentation.{call} for {', '.join(names)} in {each}]"
 
 
 def _lines_to_merge_labels(joined: Mapping[int, int], part: Part) -> list[str]:
@@ -344,13 +348,9 @@ def _lines_to_apply_classes(classes: ClassScheme, mask: bool, part: Part) -> lis
     ]
     if part.n_levels == 1:
         return [*lines, "labels = segmentation.labels"]
-    if mask:
-        each = "predict(level, mask=mask) for level, mask in zip(levels, masks, strict=True)"
-    else:
-        each = "predict(level) for level in levels"
     return [
         *lines,
-        f"labels = [segmentation.model.{each}]",
+        f"labels = {_call_for_each_level('predict', mask, part)}",
         f"labels[{part.level}] = segmentation.labels",
     ]
 
