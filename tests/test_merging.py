@@ -19,6 +19,7 @@ from napari_kmeans import (
     merge_similar,
     segment,
 )
+from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.merging import MergeTree, cut_tree, merge_small, merge_tree
 
 
@@ -71,7 +72,7 @@ def test_larger_distance_only_merges_more_clusters(seed):
 
 def gray_model(levels, dtype=np.uint8):
     levels = np.asarray(levels, float)[:, None]
-    return KMeansModel(levels, levels, 0.0, 1, "rgb", False, None, np.dtype(dtype))
+    return KMeansModel(levels, levels, 0.0, 1, PLAIN, False, None, np.dtype(dtype))
 
 
 @pytest.mark.parametrize("seed", range(3))

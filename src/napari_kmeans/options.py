@@ -96,6 +96,9 @@ class OptionInfo:
     in_summary : bool
         Whether the summary of an image depends on the option, so that `summarize`
         takes it.
+    in_space : bool
+        Whether the option is an attribute of the feature space, so that models store it.
+        An option of numbers is not used if it is 0.
     """
 
     name: str
@@ -104,6 +107,7 @@ class OptionInfo:
     label: str
     tooltip: str
     in_summary: bool = False
+    in_space: bool = False
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -145,6 +149,7 @@ class Options:
         "hsv by hue, saturation and value, "
         "lab by perceived difference.",
         in_summary=True,
+        in_space=True,
     )
     normalize: str = _option(
         "none",
@@ -161,6 +166,7 @@ class Options:
         tooltip="The standard deviation of a Gaussian in pixels: neighboring pixels are averaged "
         "before they are compared.",
         in_summary=True,
+        in_space=True,
     )
     balance: float = _option(
         0.0,
@@ -270,12 +276,7 @@ class Options:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as plain values that JSON can hold."""
-        values = {name: getattr(self, name) for name in OPTIONS}
-        if not isinstance(self.init, str):
-            values["init"] = self.init.tolist()
-        if isinstance(self.blur, tuple):
-            values["blur"] = list(self.blur)
-        return values
+        return {name: plain_value(getattr(self, name)) for name in OPTIONS}
 
 
 class SummaryValues(TypedDict, total=False):
@@ -307,6 +308,9 @@ OPTIONS: dict[str, OptionInfo] = {
 SUMMARY_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_summary)
 """The options that `summarize` takes."""
 
+SPACE_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_space)
+"""The options that are attributes of the feature space."""
+
 FIT_OPTIONS = tuple(name for name in OPTIONS if name != "n_clusters")
 """The options that are keywords of `segment`, `segment_slices` and `segment_layer`."""
 
@@ -336,6 +340,13 @@ def show_options(names: tuple[str, ...]) -> Callable[[_Function], _Function]:
         return function
 
     return decorate
+
+
+def plain_value(value: Any) -> Any:
+    """Return the value of an option as a value that JSON can hold."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def check_names(names: tuple[str, ...], options: Mapping[str, Any]) -> None:
