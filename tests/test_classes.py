@@ -140,6 +140,14 @@ def test_random_edits_keep_every_center_in_one_class():
         (lambda s: s.renumber({1: 0}), "label must be a whole number from 1 to 65535, got 0"),
         (lambda s: s.renumber({1: 1.5}), "label must be a whole number"),
         (lambda s: s.renumber({1: True}), "label must be a whole number"),
+        (lambda s: s.renumber([1]), "new_labels must be a mapping"),
+        (lambda s: s.merge(1), "labels must be at least two classes, got"),
+        (lambda s: s.merge([[1], [2]]), r"label must be one of .*, got \[1\]"),
+        (lambda s: s.rename(True, "a"), "label must be one of .*, got True"),
+        (lambda s: s.ignore(1.0), "label must be one of .*, got 1.0"),
+        (lambda s: ClassScheme.of_labels([1.5]), "label must be a whole number"),
+        (lambda s: ClassScheme.of_centers("a"), "n_centers must be a whole number"),
+        (lambda s: ClassScheme(5), "classes must be one or more ColorClass"),
         (lambda s: ClassScheme(()), "classes must be one or more ColorClass"),
         (lambda s: ClassScheme(s.classes[1:]), "classes must contain each center from 0 once"),
         (lambda s: ClassScheme((ColorClass(1, (0, 0)),)), "each center from 0 once"),
@@ -150,6 +158,6 @@ def test_random_edits_keep_every_center_in_one_class():
     ],
 )
 def test_wrong_values_are_refused_in_one_sentence(edit, message, scheme):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises((TypeError, ValueError), match=message) as caught:
         edit(scheme)
     assert "\n" not in str(caught.value)

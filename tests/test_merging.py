@@ -19,6 +19,7 @@ from napari_kmeans import (
     merge_similar,
     segment,
 )
+from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.merging import MergeTree, cut_tree, merge_small, merge_tree
 
 
@@ -71,7 +72,7 @@ def test_larger_distance_only_merges_more_clusters(seed):
 
 def gray_model(levels, dtype=np.uint8):
     levels = np.asarray(levels, float)[:, None]
-    return KMeansModel(levels, levels, 0.0, 1, "rgb", False, None, np.dtype(dtype))
+    return KMeansModel(levels, levels, 0.0, 1, PLAIN, False, None, np.dtype(dtype))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -403,7 +404,7 @@ def test_invalid_colors_and_shares_are_refused():
         merge_tree(colors, shares[:2])
     with pytest.raises(ValueError, match="shares must be 3 positive numbers"):
         merge_tree(colors, [1, 0, 2])
-    with pytest.raises(ValueError, match=r"colors must be 1 to 2048 rows .* got shape \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"colors must be 1 to 2048 rows .* got .* shape \(3, 2\)"):
         merge_tree(colors[:, :2], shares)
 
 
@@ -436,3 +437,11 @@ def test_clusters_of_several_images_are_merged_in_each_image(quadrants, lazy):
 def test_distance_and_share_out_of_bounds_are_refused(options, message, quadrants):
     with pytest.raises((TypeError, ValueError), match=message):
         merge_similar(segment(quadrants, 4, rgb=True), **options)
+
+
+@pytest.mark.parametrize("n_channels", [3, 6, 12])
+def test_channels_of_different_means_do_not_merge_at_distance_0(n_channels):
+    image = np.random.default_rng(0).integers(200, 256, (30, 31, n_channels)).astype(np.uint8)
+    before = segment(image, 6, channel_axis=-1)
+    assert len(set(before.table["color"])) == 6
+    assert len(merge_similar(before).table) == 6

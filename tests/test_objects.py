@@ -100,15 +100,19 @@ def test_dask_labels_and_other_values_than_integers_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"min_size": 0}, "min_size must be a whole number of at least 1, got 0"),
-        ({"min_size": 2.5}, "min_size must be a whole number of at least 1, got 2.5"),
-        ({"connectivity": 3}, "connectivity must be a whole number from 1 to 2, got 3"),
+        ({"min_size": 0}, "min_size must be a whole number from 1 to .*, got 0"),
+        ({"min_size": 2.5}, "min_size must be a whole number from 1 to .*, got 2.5"),
+        ({"min_size": True}, "min_size must be a whole number from 1 to .*, got True"),
+        ({"connectivity": 3}, "connectivity must be None or a whole number from 1 to 2, got 3"),
+        ({"scale": ["a", "b"]}, "scale must be 2 positive numbers"),
+        ({"scale": [[1, 2], [3]]}, "scale must be 2 positive numbers"),
+        ({"scale": {1: 2}}, "scale must be 2 positive numbers"),
         ({"scale": [1, 0]}, r"scale must be 2 positive numbers, one for each axis, got \[1, 0\]"),
         ({"scale": [1, 1, 1]}, "scale must be 2 positive numbers"),
     ],
 )
 def test_arguments_out_of_bounds_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         split_objects(np.eye(3, dtype=int), **options)
 
 

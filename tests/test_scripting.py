@@ -189,5 +189,5 @@ def test_script_omits_default_values():
 
 
 def test_unknown_sample_is_refused():
-    with pytest.raises(ValueError, match=r"sample must be one of photograph, .* got 'cat'"):
+    with pytest.raises(ValueError, match=r"sample must be 'photograph' or .* got 'cat'"):
         to_python(Options(), sample="cat")

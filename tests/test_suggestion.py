@@ -100,7 +100,7 @@ def test_progress_grows_to_its_total_and_an_exception_cancels():
     [([], ValueError), ([1, 2], ValueError), ([2.0], TypeError), (8, TypeError), ("ab", TypeError)],
 )
 def test_n_clusters_must_be_whole_numbers_of_2_or_more(numbers, error):
-    with pytest.raises(error, match=r"n_clusters must be whole numbers from 2 .* got"):
+    with pytest.raises(error, match=r"n_clusters must (be|have) .* got"):
         suggest_n_clusters(np.zeros((4, 4), np.uint8), numbers)
 
 

@@ -6,9 +6,15 @@ import os
 import reprlib
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 LARGEST = 1e100
 """The largest number that is clustered: float64 can hold sums of squares of such numbers."""
@@ -39,20 +45,64 @@ def quote_value(value: Any) -> str:
 def refuse_file_or_layer(name: str, value: Any) -> None:
     """Raise TypeError for a path or a napari layer where an array is expected.
 
-    The message names the function to use instead. In a list, the first item is checked.
+    The message names the function to use instead. In a list, every item is checked.
     """
-    item = value[0] if isinstance(value, list | tuple) and value else value
-    if isinstance(item, str | bytes | os.PathLike):
+    items = value if isinstance(value, list | tuple) else (value,)
+    # One item of each type: a list may have millions of numbers.
+    for item in {type(item): item for item in reversed(items)}.values():
+        if isinstance(item, str | bytes | os.PathLike):
+            raise TypeError(
+                f"{name} must be an array, got {quote_value(item)}: read the file first, with "
+                "read_image(path).pixels of the module napari_kmeans.files."
+            )
+        # Compare the name of the module, so that napari need not be imported.
+        if any(base.__module__.startswith("napari.layers") for base in type(item).__mro__):
+            raise TypeError(
+                f"{name} must be an array, got {quote_value(item)}: pass the data of the layer, "
+                "or the layer to segment_layer."
+            )
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return a path as a `Path`; raise TypeError if the value is no path."""
+    if not isinstance(value, str | os.PathLike):
         raise TypeError(
-            f"{name} must be an array, got {quote_value(item)}: read the file first, with "
-            "read_image(path).pixels of the module napari_kmeans.files."
+            f"{name} must be the path of a file, got {quote_value(value)}: pass a str or a Path."
         )
-    # Compare the name of the module, so that napari need not be imported.
-    if any(base.__module__.startswith("napari.layers") for base in type(item).__mro__):
-        raise TypeError(
-            f"{name} must be an array, got {quote_value(item)}: pass the data of the layer, or "
-            "the layer to segment_layer."
-        )
+    return Path(value)
+
+
+def to_array(name: str, value: Any, convert: Callable[[Any], Any] = np.asarray) -> Any:
+    """Return an array or nested lists as a numpy array, or as the result of another function.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the value is a file or a layer, or cannot be converted.
+    """
+    refuse_file_or_layer(name, value)
+    try:
+        return convert(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} must be an array, got {quote_value(value)}: pass an array, or nested lists of "
+            "equal lengths."
+        ) from error
+
+
+def as_numbers(value: Any) -> NDArray[Any] | None:
+    """Return a value as an array of booleans or real numbers; None for any other value."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        return None
+    return array if array.dtype.kind in "buif" else None
+
+
+def is_whole_number(value: Any) -> bool:
+    """Return whether a value is an integer of Python or numpy, and no bool."""
+    # Python counts True as the number 1; as an argument it is a mistake.
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -79,7 +129,7 @@ class WholeNumber:
         # Compare the types first: an array == "auto" gives an array.
         if any(type(value) is type(other) and value == other for other in self.others):
             return value
-        return int(_check_number(self, Integral, name, value))
+        return int(_check_number(self, is_whole_number(value), name, value))
 
     def parse(self, text: str) -> Any:
         """Return the value that a user wrote as text; bounds are not checked."""
@@ -106,11 +156,33 @@ class RealNumber:
 
     def check(self, name: str, value: Any) -> float:
         """Return a value as a plain float; raise as `WholeNumber.check` does."""
-        return float(_check_number(self, Real, name, value))
+        is_real = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+        return float(_check_number(self, is_real, name, value))
 
     def parse(self, text: str) -> float:
         """Return the value that a user wrote as text; bounds are not checked."""
         return float(text)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or False, and values such as None."""
+
+    others: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the values in the words of a message."""
+        return " or ".join(map(repr, (*self.others, True, False)))
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return a value as a plain bool, or one of the other values; raise TypeError."""
+        if any(value is other for other in self.others):
+            return value
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(
+                f"{name} must be {self}, got {quote_value(value)}: choose one of these."
+            )
+        return bool(value)
 
 
 @dataclass(frozen=True)
@@ -132,12 +204,9 @@ class Choice:
         return value
 
 
-def _check_number(
-    kind: WholeNumber | RealNumber, number_type: type[Any], name: str, value: Any
-) -> Any:
+def _check_number(kind: WholeNumber | RealNumber, is_number: bool, name: str, value: Any) -> Any:
     message = f"{name} must be {kind}, got {quote_value(value)}: choose one in this range."
-    # Python counts True as the number 1; as an option it is a mistake.
-    if isinstance(value, bool | np.bool_) or not isinstance(value, number_type):
+    if not is_number:
         raise TypeError(message)
     # The comparison is also false for NaN.
     if not kind.minimum <= value <= kind.maximum:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import quote_value
+from napari_kmeans.checks import Flag, WholeNumber, is_whole_number, quote_value
 from napari_kmeans.options import MAX_CLUSTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,6 +24,8 @@ MAX_NAME = 200
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 """Line breaks would split a row of a table, and single surrogates cannot be written."""
+
+_LABEL = WholeNumber(1, MAX_CLUSTERS)
 
 _HEX_COLOR = re.compile(r"#[0-9a-f]{6}", re.ASCII)
 
@@ -47,7 +49,7 @@ class ColorClass:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If an attribute has another type or is out of bounds.
     """
 
@@ -59,7 +61,7 @@ class ColorClass:
 
     def __post_init__(self) -> None:
         """Check all attributes, and sort the centers."""
-        object.__setattr__(self, "label", _check_label(self.label))
+        object.__setattr__(self, "label", _LABEL.check("label", self.label))
         object.__setattr__(self, "centers", _check_centers(self.centers))
         if not isinstance(self.name, str) or self.name != clean_name(self.name):
             raise ValueError(
@@ -68,11 +70,7 @@ class ColorClass:
             )
         if self.color is not None:
             object.__setattr__(self, "color", _check_color(self.color))
-        if not isinstance(self.ignored, bool | np.bool_):
-            raise ValueError(
-                f"ignored must be True or False, got {quote_value(self.ignored)}: pass a bool."
-            )
-        object.__setattr__(self, "ignored", bool(self.ignored))
+        object.__setattr__(self, "ignored", Flag().check("ignored", self.ignored))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the class as plain values that JSON can hold."""
@@ -117,7 +115,7 @@ class ClassScheme:
 
     def __post_init__(self) -> None:
         """Sort the classes by label, and check that they fit together."""
-        classes = tuple(self.classes)
+        classes = tuple(self.classes) if isinstance(self.classes, Iterable) else ()
         if not classes or not all(isinstance(each, ColorClass) for each in classes):
             raise ValueError(
                 f"classes must be one or more ColorClass objects, got {quote_value(self.classes)}: "
@@ -140,6 +138,7 @@ class ClassScheme:
     @classmethod
     def of_centers(cls, n_centers: int) -> ClassScheme:
         """Return the scheme of a new model: one class for each center, in the same order."""
+        n_centers = _LABEL.check("n_centers", n_centers)
         return cls.of_labels(range(1, n_centers + 1))
 
     @classmethod
@@ -147,7 +146,7 @@ class ClassScheme:
         """Return the scheme in which each center has the label of its class."""
         centers: dict[int, list[int]] = {}
         for center, label in enumerate(center_labels):
-            centers.setdefault(int(label), []).append(center)
+            centers.setdefault(_LABEL.check("label", label), []).append(center)
         return cls(tuple(ColorClass(label, tuple(each)) for label, each in centers.items()))
 
     @classmethod
@@ -168,7 +167,10 @@ class ClassScheme:
                 f"classes must be a list with {', '.join(names)} of each class, got "
                 f"{quote_value(values)}: save the model again."
             )
-        return cls(tuple(ColorClass(**{name: each[name] for name in names}) for each in values))
+        try:
+            return cls(tuple(ColorClass(**{name: each[name] for name in names}) for each in values))
+        except TypeError as error:
+            raise ValueError(str(error)) from error
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the classes as plain values that JSON can hold."""
@@ -194,7 +196,7 @@ class ClassScheme:
         ValueError
             If no class has the label.
         """
-        found = self._by_label.get(label)
+        found = self._by_label.get(label) if is_whole_number(label) else None
         if found is None:
             raise ValueError(
                 f"label must be one of {quote_value(list(self.labels))}, got "
@@ -257,13 +259,16 @@ class ClassScheme:
             If a group has fewer than two labels, if no class has one of the labels, or if
             two groups have the same label.
         """
-        chosen = [[self[label] for label in dict.fromkeys(group)] for group in groups]
-        for group, classes in zip(groups, chosen, strict=True):
+        chosen = []
+        for group in groups:
+            labels = list(group) if isinstance(group, Iterable) else [group]
+            classes = list(dict.fromkeys(self[label] for label in labels))
             if len(classes) < 2:
                 raise ValueError(
-                    f"labels must be at least two classes, got {quote_value(list(group))}: choose "
+                    f"labels must be at least two classes, got {quote_value(labels)}: choose "
                     "more classes."
                 )
+            chosen.append(classes)
         return self._replaced(list(chain(*chosen)), [_merge(classes) for classes in chosen])
 
     def rename(self, label: int, name: str) -> ClassScheme:
@@ -319,6 +324,11 @@ class ClassScheme:
         ValueError
             If no class has one of the labels, or if two classes would have the same label.
         """
+        if not isinstance(new_labels, Mapping):
+            raise TypeError(
+                f"new_labels must be a mapping, got {quote_value(new_labels)}: pass the new label "
+                "of each label that changes, such as {3: 1}."
+            )
         changed = [self[label] for label in new_labels]
         renumbered = [replace(each, label=new_labels[each.label]) for each in changed]
         return self._replaced(changed, renumbered)
@@ -343,18 +353,9 @@ def _merge(classes: Sequence[ColorClass]) -> ColorClass:
     return replace(classes[0], centers=centers, name=name)
 
 
-def _check_label(label: Any) -> int:
-    if not _is_whole(label) or not 1 <= label <= MAX_CLUSTERS:
-        raise ValueError(
-            f"label must be a whole number from 1 to {MAX_CLUSTERS}, got {quote_value(label)}: "
-            "choose one in this range."
-        )
-    return int(label)
-
-
 def _check_centers(centers: Any) -> tuple[int, ...]:
     are_indices = isinstance(centers, list | tuple) and all(
-        _is_whole(center) and 0 <= center < MAX_CLUSTERS for center in centers
+        is_whole_number(center) and 0 <= center < MAX_CLUSTERS for center in centers
     )
     if not centers or not are_indices:
         raise ValueError(
@@ -371,7 +372,3 @@ def _check_color(color: Any) -> str:
             "as two hexadecimal digits each."
         )
     return color.lower()
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.checks import quote_value
 from napari_kmeans.clustering.selection import BEST, TITLES
+from napari_kmeans.imaging.blocks import as_array
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.measuring import NAME
+from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.stacks import StackSegmentation
+from napari_kmeans.suggestion import Suggestion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,9 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from napari_kmeans.segmentation import Segmentation
-    from napari_kmeans.stacks import StackSegmentation
-    from napari_kmeans.suggestion import Suggestion
 
 _N_SAMPLED = 4000
 """Approximate number of pixels in a scatter plot."""
@@ -52,11 +54,14 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
     ------
     ImportError
         If matplotlib is not installed.
+    TypeError
+        If `segmentation` is no such result.
 
     Examples
     --------
     >>> plot_palette(segmentation).savefig("palette.svg")
     """
+    _check_result("segmentation", segmentation, (Segmentation, StackSegmentation))
     table = segmentation.table
     rows = min(len(table), _MAX_ROWS)
     figure = _new_figure(5, 1.15 + 0.24 * rows)
@@ -120,9 +125,16 @@ def plot_colors(image: Any, segmentation: Segmentation) -> Figure:
     ------
     ImportError
         If matplotlib is not installed.
-    ValueError
-        If the image is not RGB or has another shape than the segmentation.
+    TypeError, ValueError
+        If the image is not RGB or has another shape than the segmentation, or if the
+        segmentation is not of one image.
     """
+    _check_result("segmentation", segmentation, (Segmentation,))
+    if isinstance(segmentation.labels, list):
+        raise ValueError(
+            f"segmentation must be of one image, got one of {len(segmentation.labels)} images or "
+            "levels: segment the image by itself."
+        )
     sample = _sample_pixels(image, segmentation)
     figure = _new_figure(7, 7)
     panels = figure.subplots(2, 2, sharex=True, sharey="col")
@@ -155,15 +167,16 @@ class _Sample(NamedTuple):
 def _sample_pixels(image: Any, segmentation: Segmentation) -> _Sample:
     """Return the pixels on a regular grid, without pixels that were left out."""
     model, shape = segmentation.model, tuple(segmentation.labels.shape)
-    if not model.rgb or tuple(np.shape(image)[:-1]) != shape:
+    pixels = as_array("image", image)
+    if not model.rgb or tuple(pixels.shape[:-1]) != shape or pixels.dtype.kind not in "buif":
         raise ValueError(
             f"image must be the RGB image that was segmented, of spatial shape {shape}, got "
-            f"shape {np.shape(image)}: pass that image."
+            f"shape {tuple(pixels.shape)} and dtype {pixels.dtype}: pass that image."
         )
     step = max(1, round((np.prod(shape) / _N_SAMPLED) ** (1 / len(shape))))
     grid = (slice(None, None, step),) * len(shape)
     labels = np.asarray(segmentation.labels[grid])
-    values = np.asarray(image[grid])[labels > 0][:, :3].astype(np.float64)
+    values = np.asarray(pixels[grid])[labels > 0][:, :3].astype(np.float64)
     own = display_colors(values, model.rgb, model.dtype, model.palette)
     return _Sample(values, own, model.colors[np.searchsorted(model.labels, labels[labels > 0])])
 
@@ -202,7 +215,10 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     ------
     ImportError
         If matplotlib is not installed.
+    TypeError
+        If `suggestion` is no such result.
     """
+    _check_result("suggestion", suggestion, (Suggestion,))
     figure = _new_figure(5, 5)
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -225,6 +241,15 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(panels)
     return figure
+
+
+def _check_result(name: str, value: Any, types: tuple[type[Any], ...]) -> None:
+    if not isinstance(value, types):
+        words = " or ".join(each.__name__ for each in types)
+        raise TypeError(
+            f"{name} must be a {words}, got {quote_value(value)}: pass the result of the function "
+            "that makes it."
+        )
 
 
 def _shorten(name: str) -> str:

@@ -10,7 +10,7 @@ from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.tally import weighted_means
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -70,7 +70,28 @@ def class_columns(model: KMeansModel) -> dict[str, Any]:
     if model.edited_classes is None:
         return {}
     names = [each.name for each in model.edited_classes]
-    ignored = model.edited_classes.ignored
+    return used_class_columns(names, model.edited_classes.ignored)
+
+
+def place_class_columns(table: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a table with other columns `name` and `ignored`, at their place after the counts.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    columns : mapping
+        The values of `name`, `ignored`, both or neither.
+    """
+    placed = table.drop(columns=[NAME, IGNORED], errors="ignore")
+    place = 1 + max(list(placed).index(name) for name in COUNT_COLUMNS)
+    for name in (IGNORED, NAME):
+        if name in columns:
+            placed.insert(place, name, columns[name])
+    return placed
+
+
+def used_class_columns(names: Sequence[str], ignored: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the columns `name` and `ignored`, each only if it is used."""
     columns: dict[str, Any] = {NAME: names} if any(names) else {}
     return {**columns, **({IGNORED: ignored} if ignored.any() else {})}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_kmeans.checks import LARGEST, RealNumber, quote_value
+from napari_kmeans.checks import LARGEST, RealNumber, as_numbers, quote_value
 from napari_kmeans.feature_space.colors import has_known_white, rgb_to_lab
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import sort_dark_to_bright, to_hex
@@ -22,12 +22,13 @@ from napari_kmeans.imaging.painting import (
 )
 from napari_kmeans.imaging.tally import weighted_means
 from napari_kmeans.measuring import (
-    COUNT_COLUMNS,
     IGNORED,
+    NAME,
     class_columns,
     mean_columns,
     merge_rows,
     percentages,
+    place_class_columns,
 )
 from napari_kmeans.model import KMeansModel
 
@@ -192,25 +193,26 @@ class _Nodes:
     @classmethod
     def of(cls, colors: KMeansModel | Any, shares: Any) -> _Nodes:
         rgb = not isinstance(colors, KMeansModel) or colors.rgb
-        rows = np.array(colors.colors if isinstance(colors, KMeansModel) else colors, np.float64)
-        weights = np.array(shares, np.float64)
+        rows = as_numbers(colors.colors if isinstance(colors, KMeansModel) else colors)
+        weights = as_numbers(shares)
         if isinstance(colors, KMeansModel) and not can_compare_colors(colors):
             raise ValueError(
                 "colors must be of a model whose dtype states what full brightness is, got one of "
                 f"{colors.dtype}: segment the image in the unsigned dtype of its range, such as "
                 "np.uint8 for 0 to 255 or np.uint16 for 0 to 65535."
             )
-        if rows.ndim != 2 or rows.shape[1] != 3 or not 1 <= len(rows) <= _MAX_COLORS:
+        is_table = rows is not None and rows.ndim == 2 and rows.shape[1] == 3
+        if rows is None or not is_table or not 1 <= len(rows) <= _MAX_COLORS:
             raise ValueError(
-                f"colors must be 1 to {_MAX_COLORS} rows of red, green and blue, got shape "
-                f"{rows.shape}: pass fewer clusters, or a model."
+                f"colors must be 1 to {_MAX_COLORS} rows of red, green and blue, got "
+                f"{quote_value(colors if rows is None else rows)}: pass fewer clusters, or a model."
             )
-        if weights.shape != rows.shape[:1] or not (weights > 0).all():
+        if weights is None or weights.shape != rows.shape[:1] or not (weights > 0).all():
             raise ValueError(
                 f"shares must be {len(rows)} positive numbers, one for each color, got "
                 f"{quote_value(shares)}: pass the number of pixels of each cluster."
             )
-        return cls(rows, weights, rgb)
+        return cls(rows.astype(np.float64), weights.astype(np.float64), rgb)
 
     def distances_from(self, index: int) -> Floats:
         """Return the distance of each color from one of them, (n,)."""
@@ -244,8 +246,8 @@ def _renumber_groups(groups: Groups) -> Groups:
 
 
 def _check_groups(groups: Any, n_clusters: int) -> Groups:
-    array = np.asarray(groups)
-    if array.shape != (n_clusters,) or array.dtype.kind not in "ui":
+    array = as_numbers(groups)
+    if array is None or array.shape != (n_clusters,) or array.dtype.kind not in "ui":
         raise ValueError(
             f"groups must be {n_clusters} whole numbers, one for each cluster, got "
             f"{quote_value(groups)}: give clusters that are to be merged the same number."
@@ -384,13 +386,13 @@ def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentat
             "segmentation.model.with_classes(classes).apply(image)."
         )
     columns = class_columns(edited)
-    old = {*columns, *class_columns(model)}
-    rows = merge_rows(table.drop(columns=old, errors="ignore"), new_labels)
+    rows = merge_rows(table.drop(columns=[*class_columns(model)], errors="ignore"), new_labels)
     rows["index"], rows["color"] = edited.labels, to_hex(edited.colors)
     rows["percent"] = percentages(rows["pixels"].to_numpy(), columns.get(IGNORED))
     rows[mean_columns(rows)] = edited.palette
-    for name, values in reversed(columns.items()):
-        rows.insert(len(COUNT_COLUMNS), name, values)
+    # A script may have added names to the table only.
+    own = {name: rows[name] for name in (NAME, IGNORED) if name in rows}
+    rows = place_class_columns(rows, {**own, **columns})
     numbers = np.zeros(model.labels[-1] + 1, np.int64)
     numbers[model.labels] = new_labels
     labels, recolored = _repaint(segmentation, edited, numbers)

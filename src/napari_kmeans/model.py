@@ -6,19 +6,17 @@ import json
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import quote_value, refuse_file_or_layer
+from napari_kmeans.checks import check_path, quote_value, to_array
 from napari_kmeans.classes import ClassScheme
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.feature_space.colors import white_of
-from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.files.atomic import write_whole
-from napari_kmeans.imaging.blocks import Pixels, open_pixels
+from napari_kmeans.imaging.blocks import Pixels, as_array, open_pixels
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import (
@@ -31,11 +29,12 @@ from napari_kmeans.imaging.painting import (
 from napari_kmeans.imaging.tally import weighted_means
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.model_json import EXTENDED_VERSION, FORMAT, VERSION, check_entries, read_bytes
-from napari_kmeans.options import Options
+from napari_kmeans.options import OPTIONS, Options, plain_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.types import Floats
 
 
@@ -56,8 +55,8 @@ class KMeansModel:
         squared units of the clustering space.
     n_iter_ : int
         The number of iterations of the last run of Lloyd's algorithm.
-    color_space : {"rgb", "hsv", "lab"}
-        The space in which colors are compared.
+    space : FeatureSpace
+        The space in which pixels are compared.
     rgb : bool
         Whether the channels are red, green and blue.
     channel_axis : int or None
@@ -66,33 +65,24 @@ class KMeansModel:
         The dtype of the image that was fitted.
     normalize : {"none", "zscore", "percentile"}
         The kind of scaling of the channels.
-    offset, scale : tuples of C floats
-        A channel value is compared as ``(value - offset) / scale``. Both are empty
-        where channels are not scaled.
     center_pixels : (M,) int64 array or None
         The number of pixels of each center in the fit: its weight in the color of a
         class of several centers. None if it is not known; centers then weigh the same.
     edited_classes : ClassScheme or None
         The classes; None if each center is a class without a name. See `classes`.
-    blur : float or tuple of floats
-        The standard deviation of the Gaussian that blurs the channel values before they
-        are compared, in pixels, or one for each spatial axis.
     """
 
     cluster_centers_: Floats
     center_palette: Floats
     inertia_: float
     n_iter_: int
-    color_space: str
+    space: FeatureSpace
     rgb: bool
     channel_axis: int | None
     dtype: np.dtype[Any]
     normalize: str = "none"
-    offset: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
     center_pixels: NDArray[np.int64] | None = None
     edited_classes: ClassScheme | None = None
-    blur: float | tuple[float, ...] = 0.0
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -190,19 +180,29 @@ class KMeansModel:
         return white_of(self.dtype)
 
     @property
-    def space(self) -> FeatureSpace:
-        """The space in which colors are compared."""
-        return FeatureSpace(self.color_space, self.white, self.offset, self.scale, self.blur)
+    def color_space(self) -> str:
+        """The color space in which colors are compared: "rgb", "hsv" or "lab"."""
+        return self.space.color_space
+
+    @property
+    def offset(self) -> tuple[float, ...]:
+        """The offset of each channel, which is subtracted first; empty without scaling."""
+        return self.space.offset
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """The number by which each channel is divided; empty without scaling."""
+        return self.space.scale
+
+    @property
+    def blur(self) -> float | tuple[float, ...]:
+        """The standard deviation of the blur in pixels, or one for each spatial axis."""
+        return self.space.blur
 
     @property
     def options(self) -> Options:
         """The options of the fit, with defaults for all options that a model does not store."""
-        return Options(
-            n_clusters=self.n_clusters,
-            color_space=self.color_space,
-            normalize=self.normalize,
-            blur=self.blur,
-        )
+        return Options(n_clusters=self.n_clusters, normalize=self.normalize, **self.space.options)
 
     @property
     def colors(self) -> Floats:
@@ -311,8 +311,7 @@ class KMeansModel:
 
     def open(self, image: Any, mask: Any = None) -> Pixels:
         """Return an image that has the channels of the model as pixels; check it."""
-        refuse_file_or_layer("image", image)
-        self._check_channels(np.shape(image))
+        self._check_channels(as_array("image", image).shape)
         pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
         self.space.sigmas(len(pixels.shape))
         return pixels
@@ -364,7 +363,8 @@ class KMeansModel:
 
     def with_blur(self, blur: float | tuple[float, ...]) -> KMeansModel:
         """Return the same model with another blur, as for another level of an image."""
-        return replace(self, blur=blur)
+        blur = OPTIONS["blur"].kind.check("blur", blur)
+        return replace(self, space=replace(self.space, blur=blur))
 
     def recolor(self, labels: Any) -> NDArray[Any]:
         """Return an image in which each label has the color of the palette.
@@ -386,7 +386,7 @@ class KMeansModel:
         TypeError, ValueError
             If `labels` are not whole numbers from 0 to the largest label.
         """
-        index = np.asarray(labels)
+        index: NDArray[Any] = to_array("labels", labels)
         if index.dtype.kind not in "bui":
             raise TypeError(
                 f"labels must be whole numbers, got dtype {index.dtype}: "
@@ -405,12 +405,16 @@ class KMeansModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the model as plain values that JSON can hold."""
+        used = {
+            name: plain_value(value)
+            for name, value in self.space.options.items()
+            if name != "color_space" and np.any(value)
+        }
+        is_extended = self.edited_classes is not None or bool(used)
         values = {
             "format": FORMAT,
             # An earlier program would ignore edited classes and the blur: it must refuse.
-            "version": VERSION
-            if self.edited_classes is None and self.space.is_pointwise
-            else EXTENDED_VERSION,
+            "version": EXTENDED_VERSION if is_extended else VERSION,
             "color_space": self.color_space,
             "rgb": self.rgb,
             "channel_axis": self.channel_axis,
@@ -427,9 +431,7 @@ class KMeansModel:
             values["classes"] = self.edited_classes.to_list()
             if self.center_pixels is not None:
                 values["center_pixels"] = self.center_pixels.tolist()
-        if not self.space.is_pointwise:
-            values["blur"] = list(self.blur) if isinstance(self.blur, tuple) else self.blur
-        return values
+        return {**values, **used}
 
     @classmethod
     def from_dict(cls, values: Any) -> KMeansModel:
@@ -445,7 +447,9 @@ class KMeansModel:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file, whole or not at all."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        write_whole({Path(path): lambda part: part.write_text(text, encoding="utf-8")})
+        write_whole(
+            {check_path("path", path): lambda part: part.write_text(text, encoding="utf-8")}
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KMeansModel:
@@ -461,8 +465,9 @@ class KMeansModel:
         OSError
             If the file cannot be read.
         """
+        path = check_path("path", path)
         try:
-            return cls.from_dict(json.loads(read_bytes(Path(path))))
+            return cls.from_dict(json.loads(read_bytes(path)))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             # The decoder names a byte or a column, which does not help with a picture.
             raise ValueError(

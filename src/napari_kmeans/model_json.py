@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_kmeans.checks import LARGEST, quote_value
 from napari_kmeans.classes import ClassScheme
-from napari_kmeans.feature_space.colors import find_space
-from napari_kmeans.options import MAX_CLUSTERS, OPTIONS
+from napari_kmeans.feature_space.colors import find_space, white_of
+from napari_kmeans.feature_space.space import FeatureSpace
+from napari_kmeans.options import MAX_CLUSTERS, OPTIONS, SPACE_OPTIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,9 +52,10 @@ def check_entries(values: Any) -> dict[str, Any]:
         )
     rgb = _read_typed(values, "rgb", bool)
     color_space = _read_choice(values, "color_space", OPTIONS["color_space"].choices)
+    dtype = _read_dtype(values)
+    space = FeatureSpace(white=white_of(dtype), **_read_space_options(values))
     centers, palette = _read_matrix(values, "cluster_centers"), _read_matrix(values, "palette")
     n_channels = palette.shape[1]
-    space = find_space(color_space)
     is_edited = version == EXTENDED_VERSION and "classes" in values
     # Version 0.1.0 wrote the palette of merged clusters, not that of their centers.
     is_merged = not is_edited and "center_labels" in values
@@ -67,22 +70,22 @@ def check_entries(values: Any) -> dict[str, Any]:
         raise ValueError(
             f"palette must have three channels for rgb, got {n_channels}: save the model again."
         )
-    if space.needs_rgb and not rgb:
+    if find_space(color_space).needs_rgb and not rgb:
         raise ValueError(
             f"color_space must be 'rgb' for channels other than red, green and blue, got "
             f"{color_space!r}: save the model again."
         )
+    normalize, offset, scale = _read_scaling(values, color_space, n_channels)
     entries = {
         "cluster_centers_": centers,
         "center_palette": palette,
         "inertia_": _read_amount(values, "inertia"),
         "n_iter_": int(_read_amount(values, "n_iter")),
-        "color_space": color_space,
+        "space": replace(space, offset=offset, scale=scale),
         "rgb": rgb,
         "channel_axis": _read_axis(values, rgb, n_channels),
-        "dtype": _read_dtype(values),
-        "blur": _read_blur(values),
-        **_read_scaling(values, color_space, n_channels),
+        "dtype": dtype,
+        "normalize": normalize,
     }
     if is_merged:
         labels = _read_labels(values, len(centers), len(palette))
@@ -115,9 +118,14 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def _read_blur(values: dict[str, Any]) -> Any:
+def _read_space_options(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the feature space; earlier versions did not write all of them."""
+    infos = [OPTIONS[name] for name in SPACE_OPTIONS]
     try:
-        return OPTIONS["blur"].kind.check("blur", values.get("blur", 0.0))
+        return {
+            info.name: info.kind.check(info.name, values.get(info.name, info.default))
+            for info in infos
+        }
     except TypeError as error:
         raise ValueError(str(error)) from error
 
@@ -187,10 +195,13 @@ def _read_axis(values: dict[str, Any], rgb: bool, n_channels: int) -> int | None
     return value
 
 
-def _read_scaling(values: dict[str, Any], color_space: str, n_channels: int) -> dict[str, Any]:
+def _read_scaling(
+    values: dict[str, Any], color_space: str, n_channels: int
+) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
+    """Return `normalize`, the offset and the scale."""
     choices = OPTIONS["normalize"].choices if color_space == "rgb" else ("none",)
     normalize = _read_choice(values, "normalize", choices)
-    scaling: dict[str, Any] = {"normalize": normalize}
+    scaling: dict[str, tuple[float, ...]] = {}
     n_numbers = 0 if normalize == "none" else n_channels
     for name in ("offset", "scale"):
         numbers = tuple(_read_typed(values, name, list))
@@ -208,7 +219,7 @@ def _read_scaling(values: dict[str, Any], color_space: str, n_channels: int) -> 
             f"much, got scale {quote_value(scaling['scale'])} and offset "
             f"{quote_value(scaling['offset'])}: save the model again."
         )
-    return scaling
+    return normalize, scaling["offset"], scaling["scale"]
 
 
 def _read_labels(values: dict[str, Any], n_centers: int, n_labels: int) -> NDArray[np.int64]:

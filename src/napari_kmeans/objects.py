@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 
-from napari_kmeans.checks import quote_value, refuse_file_or_layer
+from napari_kmeans.checks import WholeNumber, as_numbers, quote_value, to_array
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.painting import label_dtype
 
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from numpy.typing import NDArray
+
+
+_MAX_SIZE = 2**63 - 1
+"""No array has more pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +79,8 @@ def split_objects(
     TypeError
         If `labels` is not an array of integers, or is a dask array: an object
         may cross any number of its chunks.
-    ValueError
-        If `min_size`, `connectivity` or `scale` is out of bounds.
+    TypeError, ValueError
+        If `min_size`, `connectivity` or `scale` has another type or is out of bounds.
 
     Examples
     --------
@@ -87,9 +90,8 @@ def split_objects(
     """
     array = _check_labels(labels)
     spacing = _check_scale(scale, array.ndim)
-    _check_whole_number("min_size", min_size, None)
-    if connectivity is not None:
-        _check_whole_number("connectivity", connectivity, array.ndim)
+    min_size = WholeNumber(1, _MAX_SIZE).check("min_size", min_size)
+    connectivity = WholeNumber(1, array.ndim, (None,)).check("connectivity", connectivity)
     components = _find_components(array, connectivity or array.ndim)
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
@@ -194,13 +196,12 @@ def _measure_objects(
 
 
 def _check_labels(labels: Any) -> NDArray[Any]:
-    refuse_file_or_layer("labels", labels)
     if is_dask(labels):
         raise TypeError(
             "labels must be in memory, because an object may cross several chunks, "
             "got a dask array: pass labels.compute()."
         )
-    array = np.asarray(labels)
+    array: NDArray[Any] = to_array("labels", labels)
     if array.dtype.kind not in "bui" or not array.ndim or not array.size:
         raise TypeError(
             f"labels must be an image of whole numbers, got shape {array.shape} of dtype "
@@ -210,20 +211,11 @@ def _check_labels(labels: Any) -> NDArray[Any]:
 
 
 def _check_scale(scale: Sequence[float] | None, ndim: int) -> NDArray[np.float64]:
-    spacing = np.ones(ndim) if scale is None else np.asarray(scale, np.float64)
-    if spacing.shape != (ndim,) or not (np.isfinite(spacing) & (spacing > 0)).all():
+    spacing = np.ones(ndim) if scale is None else as_numbers(scale)
+    is_valid = spacing is not None and spacing.shape == (ndim,) and spacing.dtype.kind != "b"
+    if spacing is None or not is_valid or not (np.isfinite(spacing) & (spacing > 0)).all():
         raise ValueError(
             f"scale must be {ndim} positive numbers, one for each axis, got {quote_value(scale)}: "
             "pass the scale of the layer."
         )
-    return spacing
-
-
-def _check_whole_number(name: str, value: Any, maximum: int | None) -> None:
-    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not is_whole or not 1 <= value <= (maximum or value):
-        bounds = f"from 1 to {maximum}" if maximum else "of at least 1"
-        raise ValueError(
-            f"{name} must be a whole number {bounds}, got {quote_value(value)}: "
-            "choose one in this range."
-        )
+    return spacing.astype(np.float64)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 
-from napari_kmeans.checks import LARGEST, Choice, RealNumber, WholeNumber, quote_value
+from napari_kmeans.checks import (
+    LARGEST,
+    Choice,
+    RealNumber,
+    WholeNumber,
+    as_numbers,
+    quote_value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +54,8 @@ class StartColors(Choice):
         """
         if isinstance(value, str):
             return str(super().check(name, value))
-        colors = _real_numbers(value)
+        numbers = as_numbers(value)
+        colors = None if numbers is None else np.array(numbers, np.float64)
         # The comparison is also false for NaN.
         if colors is None or colors.ndim != 2 or not (np.abs(colors) <= LARGEST).all():
             words = ", ".join(map(repr, self.choices))
@@ -88,6 +96,9 @@ class OptionInfo:
     in_summary : bool
         Whether the summary of an image depends on the option, so that `summarize`
         takes it.
+    in_space : bool
+        Whether the option is an attribute of the feature space, so that models store it.
+        An option of numbers is not used if it is 0.
     """
 
     name: str
@@ -96,6 +107,7 @@ class OptionInfo:
     label: str
     tooltip: str
     in_summary: bool = False
+    in_space: bool = False
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -137,6 +149,7 @@ class Options:
         "hsv by hue, saturation and value, "
         "lab by perceived difference.",
         in_summary=True,
+        in_space=True,
     )
     normalize: str = _option(
         "none",
@@ -153,6 +166,7 @@ class Options:
         tooltip="The standard deviation of a Gaussian in pixels: neighboring pixels are averaged "
         "before they are compared.",
         in_summary=True,
+        in_space=True,
     )
     balance: float = _option(
         0.0,
@@ -262,12 +276,7 @@ class Options:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as plain values that JSON can hold."""
-        values = {name: getattr(self, name) for name in OPTIONS}
-        if not isinstance(self.init, str):
-            values["init"] = self.init.tolist()
-        if isinstance(self.blur, tuple):
-            values["blur"] = list(self.blur)
-        return values
+        return {name: plain_value(getattr(self, name)) for name in OPTIONS}
 
 
 class SummaryValues(TypedDict, total=False):
@@ -298,6 +307,9 @@ OPTIONS: dict[str, OptionInfo] = {
 
 SUMMARY_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_summary)
 """The options that `summarize` takes."""
+
+SPACE_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_space)
+"""The options that are attributes of the feature space."""
 
 FIT_OPTIONS = tuple(name for name in OPTIONS if name != "n_clusters")
 """The options that are keywords of `segment`, `segment_slices` and `segment_layer`."""
@@ -330,6 +342,13 @@ def show_options(names: tuple[str, ...]) -> Callable[[_Function], _Function]:
     return decorate
 
 
+def plain_value(value: Any) -> Any:
+    """Return the value of an option as a value that JSON can hold."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
 def check_names(names: tuple[str, ...], options: Mapping[str, Any]) -> None:
     """Raise TypeError if options are given that a function does not take."""
     for name in options:
@@ -337,12 +356,3 @@ def check_names(names: tuple[str, ...], options: Mapping[str, Any]) -> None:
             raise TypeError(
                 f"options must be among {', '.join(names)}, got {name!r}: leave it out."
             )
-
-
-def _real_numbers(value: Any) -> NDArray[np.float64] | None:
-    """Return a float64 copy of an array of real numbers, None for anything else."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        return None
-    return np.array(array, np.float64) if array.dtype.kind in "buif" else None

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_kmeans._version import __version__
-from napari_kmeans.options import OPTIONS, Options
+from napari_kmeans.checks import Choice, Flag, WholeNumber, quote_value
+from napari_kmeans.classes import ClassScheme
+from napari_kmeans.options import MAX_CLUSTERS, OPTIONS, Options
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from napari_kmeans.classes import ClassScheme
+_MAX_AXES = 64
+"""The largest number of axes of a numpy array."""
 
 _NUMPY = "import numpy as np"
 
@@ -102,21 +106,36 @@ def to_python(
 
     Raises
     ------
-    ValueError
-        If `sample` is not the name of a sample.
+    TypeError, ValueError
+        If an argument is of another kind. The message gives its name, its value and what
+        to do.
 
     Examples
     --------
     >>> text = to_python(segmentation.options, sample="photograph", rgb=True)
     """
-    if sample is not None and sample not in SAMPLES:
-        raise ValueError(
-            f"sample must be one of {', '.join(SAMPLES)}, got {sample!r}: choose one of these."
-        )
+    names = _as_texts("name", name, (str,))
+    paths = _as_texts("path", path, (str, os.PathLike, type(None)))
+    _check_type("options", options, Options, "pass segmentation.options")
+    _check_type("part", part, Part, "leave it out for the whole image")
+    if sample is not None:
+        Choice(tuple(SAMPLES)).check("sample", sample)
+    rgb = Flag((None,)).check("rgb", rgb)
+    channel_axis = WholeNumber(-_MAX_AXES, _MAX_AXES - 1, (None,)).check(
+        "channel_axis", channel_axis
+    )
+    mask = mask if isinstance(mask, str) else Flag().check("mask", mask)
+    if classes is not None:
+        _check_type("classes", classes, ClassScheme, "pass model.classes")
+    if groups is not None:
+        groups = _as_whole_numbers("groups", groups)
+    if joined is not None:
+        _check_type("joined", joined, Mapping, "pass {label: new label}")
+        gone = _as_whole_numbers("joined", joined)
+        joined = dict(zip(gone, _as_whole_numbers("joined", joined.values()), strict=True))
     if part.blurs:
         options = replace(options, blur=part.blurs[part.level])
-    names = [name] if isinstance(name, str) else list(name)
-    imports, body = _lines_to_read(names, path, sample, part)
+    imports, body = _lines_to_read(names, paths, sample, part)
     if mask:
         imports.append(_NUMPY)
         body += ["", *_lines_to_load_mask(mask, part)]
@@ -127,8 +146,7 @@ def to_python(
     functions = [_function_name(part)]
     if groups is not None:
         functions.insert(0, "merge_clusters")
-        numbers = [int(group) for group in groups]
-        body.append(f"segmentation = merge_clusters(segmentation, {numbers})")
+        body.append(f"segmentation = merge_clusters(segmentation, {groups})")
     body += _lines_of_results(bool(mask), part)
     if classes is not None:
         functions = ["ClassScheme", "apply_classes", *functions]
@@ -142,6 +160,28 @@ def to_python(
     return "\n".join([title, *_group_imports(imports), "", *body, ""])
 
 
+def _check_type(name: str, value: Any, kind: type[Any], advice: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{name} must be of type {kind.__name__}, got {quote_value(value)}: {advice}."
+        )
+
+
+def _as_texts(name: str, value: Any, kinds: tuple[type[Any], ...]) -> list[Any]:
+    """Return one text, or several, as a list."""
+    texts = [value] if isinstance(value, kinds) or not isinstance(value, Iterable) else list(value)
+    if not texts or not all(isinstance(text, kinds) for text in texts):
+        raise TypeError(
+            f"{name} must be a text or several, got {quote_value(value)}: give one for each layer."
+        )
+    return texts
+
+
+def _as_whole_numbers(name: str, value: Any) -> list[int]:
+    numbers = list(value) if isinstance(value, Iterable) else [value]
+    return [WholeNumber(0, MAX_CLUSTERS).check(name, number) for number in numbers]
+
+
 def _function_name(part: Part) -> str:
     return "segment_slices" if part.each else "segment"
 
@@ -152,22 +192,21 @@ def _input_arguments(
     """Return the code of the arguments that describe the image and its mask."""
     arguments = {}
     if channel_axis is not None:
-        arguments["channel_axis"] = repr(int(channel_axis))
+        arguments["channel_axis"] = repr(channel_axis)
     elif rgb is not None:
-        arguments["rgb"] = repr(bool(rgb))
+        arguments["rgb"] = repr(rgb)
     if mask:
         arguments["mask"] = "mask" if part.n_levels == 1 else f"masks[{part.level}]"
     return arguments
 
 
 def _lines_to_read(
-    names: list[str], path: Any, sample: str | None, part: Part
+    names: list[str], paths: list[Any], sample: str | None, part: Part
 ) -> tuple[list[str], list[str]]:
     """Return the imports and the lines that read the image or all of its levels."""
     if sample is not None:
         imports, image = [f"from napari_kmeans.samples import {sample}"], f"{sample}()"
         return imports, _image_lines(image, part)
-    paths: list[Any] = [path] if path is None or isinstance(path, str | os.PathLike) else [*path]
     # No function reads the levels of several files as one image: load arrays instead.
     exist = all(each is not None and os.path.exists(each) for each in paths)
     if exist and len(paths) == len(names) and part.n_levels == 1:
@@ -265,20 +304,24 @@ def _lines_to_load_levels(
 def _lines_of_results(mask: bool, part: Part) -> list[str]:
     """Return the lines that define `labels` and `recolored`, with all levels."""
     own = "segmentation.labels, segmentation.recolored"
-    model = "model.with_blur(blur)" if part.blurs else "model"
-    names = ["level", *["mask"] * mask, *["blur"] * bool(part.blurs)]
-    lists = ", ".join([f"{name}s" for name in names])
     if part.n_levels == 1:
         return [f"labels, recolored = {own}"]
-    each = lists if len(names) == 1 else f"zip({lists}, strict=True)"
-    call = f"{model}.apply(level{', mask=mask' * mask})"
-    blurs = [f"blurs = {list(part.blurs)}"] if part.blurs else []
     return [
-        *blurs,
-        f"painted = [segmentation.{call} for {', '.join(names)} in {each}]",
+        *([f"blurs = {list(part.blurs)}"] if part.blurs else []),
+        f"painted = {_call_for_each_level('apply', mask, part)}",
         f"painted[{part.level}] = {own}",
         "labels, recolored = map(list, zip(*painted, strict=True))",
     ]
+
+
+def _call_for_each_level(method: str, mask: bool, part: Part) -> str:
+    """Return a list of the results of a method of the model for each level, as code."""
+    model = "model.with_blur(blur)" if part.blurs else "model"
+    names = ["level", *["mask"] * mask, *["blur"] * bool(part.blurs)]
+    lists = ", ".join([f"{name}s" for name in names])
+    each = lists if len(names) == 1 else f"zip({lists}, strict=True)"
+    call = f"{model}.{method}(level{', mask=mask' * mask})"
+    return f"[segmentation.{call} for {', '.join(names)} in {each}]"
 
 
 def _lines_to_merge_labels(joined: Mapping[int, int], part: Part) -> list[str]:
@@ -305,13 +348,9 @@ def _lines_to_apply_classes(classes: ClassScheme, mask: bool, part: Part) -> lis
     ]
     if part.n_levels == 1:
         return [*lines, "labels = segmentation.labels"]
-    if mask:
-        each = "predict(level, mask=mask) for level, mask in zip(levels, masks, strict=True)"
-    else:
-        each = "predict(level) for level in levels"
     return [
         *lines,
-        f"labels = [segmentation.model.{each}]",
+        f"labels = {_call_for_each_level('predict', mask, part)}",
         f"labels[{part.level}] = segmentation.labels",
     ]
 

@@ -403,19 +403,16 @@ def _fit_and_tally(summary: Summary, progress: Progress) -> tuple[Fit, Tally]:
 
 def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64]) -> KMeansModel:
     """Return the model of the centers `used`, in the order of their labels."""
-    pixels, space = summary.images[0], summary.space
+    pixels = summary.images[0]
     return KMeansModel(
         cluster_centers_=fit.centers[used],
         center_palette=tally.means[used],
         inertia_=tally.cost,
         n_iter_=fit.n_iter,
-        color_space=summary.options.color_space,
+        space=summary.space,
         rgb=pixels.rgb,
         channel_axis=pixels.channel_axis,
         dtype=pixels.dtype.newbyteorder("="),
         normalize=summary.options.normalize,
-        offset=space.offset,
-        scale=space.scale,
         center_pixels=tally.counts[used],
-        blur=space.blur,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import quote_value
+from napari_kmeans.checks import WholeNumber, quote_value
 from napari_kmeans.clustering.selection import Scores, elect, score_numbers, vote
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
@@ -22,7 +22,6 @@ from napari_kmeans.options import (
 from napari_kmeans.summary import Summary, summary_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Unpack
 
     import pandas as pd
@@ -136,16 +135,16 @@ def suggest_n_clusters(
 
 
 def _check_numbers(n_clusters: Iterable[int]) -> list[int]:
-    message = (
-        f"n_clusters must be whole numbers from 2 to {MAX_CLUSTERS}, got "
-        f"{quote_value(n_clusters)}: give one or more numbers, such as range(2, 17)."
-    )
-    try:
-        numbers = sorted(set(n_clusters))
-    except TypeError as error:
-        raise TypeError(message) from error
-    if any(isinstance(k, bool) or not isinstance(k, Integral) for k in numbers):
-        raise TypeError(message)
-    if not numbers or numbers[0] < 2 or numbers[-1] > MAX_CLUSTERS:
-        raise ValueError(message)
-    return [int(k) for k in numbers]
+    if not isinstance(n_clusters, Iterable):
+        raise TypeError(
+            f"n_clusters must be several numbers, got {quote_value(n_clusters)}: give one or more "
+            "numbers, such as range(2, 17)."
+        )
+    kind = WholeNumber(2, MAX_CLUSTERS)
+    numbers = sorted({kind.check("n_clusters", number) for number in n_clusters})
+    if not numbers:
+        raise ValueError(
+            f"n_clusters must have a number, got {quote_value(n_clusters)}: give one or more "
+            "numbers, such as range(2, 17)."
+        )
+    return numbers

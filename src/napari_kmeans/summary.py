@@ -44,7 +44,7 @@ from napari_kmeans.imaging.streaming import (
     lloyd_pixels,
 )
 from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
-from napari_kmeans.options import AUTO, SUMMARY_OPTIONS
+from napari_kmeans.options import AUTO, SPACE_OPTIONS, SUMMARY_OPTIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -433,7 +433,7 @@ class EveryPixel(Summary):
         return self._sample()
 
     def _with_options(self, options: Options) -> EveryPixel:
-        space = replace(self.space, color_space=options.color_space)
+        space = replace(self.space, **FeatureSpace.of(options, self.space.white).options)
         return replace(self, options=options, seed=_seed_of(options), space=space)
 
 
@@ -443,7 +443,7 @@ class StreamedPixels(Summary):
 
     moments: Moments
 
-    fixed_options: ClassVar[tuple[str, ...]] = ("method", "color_space", "normalize", "blur")
+    fixed_options: ClassVar[tuple[str, ...]] = ("method", "normalize", *SPACE_OPTIONS)
 
     @property
     def levels(self) -> list[GroupedPoints]:
@@ -518,7 +518,7 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
     """
     n_steps = count_steps(images)
     seed = _seed_of(options)
-    space = FeatureSpace(options.color_space, white_of(images[0].dtype), blur=options.blur)
+    space = FeatureSpace.of(options, white_of(images[0].dtype))
     # The points of equal colors are equal only if they do not depend on other pixels.
     codec = find_codec(images, progress.stage(0.1, n_steps)) if space.is_pointwise else None
     if codec is not None:
@@ -549,7 +549,7 @@ def _space_of_histogram(
     images: tuple[Pixels, ...], options: Options, histogram: Histogram
 ) -> FeatureSpace:
     """Return the clustering space of counted colors."""
-    space = FeatureSpace(options.color_space, white_of(images[0].dtype))
+    space = FeatureSpace.of(options, white_of(images[0].dtype))
     if options.normalize == "none":
         return space
     return space.scaled(*scales_of_colors(histogram.points, histogram.weights, options.normalize))
@@ -608,7 +608,7 @@ def _check_options_for_images(images: tuple[Pixels, ...], options: Options) -> N
     """Check the options that depend on the images."""
     pixels = images[0]
     for image in images:
-        FeatureSpace(options.color_space, 1.0, blur=options.blur).sigmas(len(image.shape))
+        FeatureSpace.of(options, 1.0).sigmas(len(image.shape))
     color_space = find_space(options.color_space)
     if color_space.needs_rgb and not pixels.rgb:
         raise ValueError(

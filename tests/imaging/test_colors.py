@@ -61,6 +61,15 @@ def test_display_colors_uses_the_range_of_the_palette():
     np.testing.assert_allclose(gray[:, 0], [0.25, 0.75, 1])
 
 
+def test_sums_of_channels_beyond_white_darken_all_colors():
+    # Cyan, yellow and magenta of full brightness add up to 2 in red, green and blue.
+    palette = np.array([[0, 0, 0], [6.0, 6, 6], [9, 9, 9]])
+    colors = display_colors(palette, False, np.dtype("f4"))
+    np.testing.assert_allclose(colors, [[0] * 3, [2 / 3] * 3, [1] * 3])
+    one = display_colors(np.array([[9.0, 0, 0]]), False, np.dtype("f4"), palette)
+    np.testing.assert_allclose(one, [[0, 0.5, 0.5]])
+
+
 def test_sort_dark_to_bright_sorts_by_brightness_then_by_channel():
     palette = np.array([[0, 255, 0], [255, 0, 0], [9, 9, 9], [0, 0, 255]], float)
     assert sort_dark_to_bright(palette, rgb=True).tolist() == [2, 3, 1, 0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from napari_kmeans.checks import quote_value
+
 Report = Callable[[int, int], None]
 """A callable ``progress(done, total)``. An exception that it raises cancels the work."""
 
@@ -41,11 +43,21 @@ class Progress:
     report : callable or None
         Called as ``report(done, total)`` from the thread that does the work. An
         exception that it raises is passed on, which cancels the work.
+
+    Raises
+    ------
+    TypeError
+        If `report` is not a callable.
     """
 
     TOTAL = 1000
 
     def __init__(self, report: Report | None) -> None:
+        if report is not None and not callable(report):
+            raise TypeError(
+                f"progress must be a callable or None, got {quote_value(report)}: pass a function "
+                "of two numbers, progress(done, total)."
+            )
         self._report = report
         self._done = 0.0
 

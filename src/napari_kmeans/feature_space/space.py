@@ -9,10 +9,12 @@ import numpy as np
 
 from napari_kmeans.checks import LARGEST
 from napari_kmeans.feature_space.colors import convert_colors, find_space
+from napari_kmeans.options import SPACE_OPTIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_kmeans.options import Options
     from napari_kmeans.types import Floats
 
 
@@ -39,6 +41,16 @@ class FeatureSpace:
     offset: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     blur: float | tuple[float, ...] = 0.0
+
+    @classmethod
+    def of(cls, options: Options, white: float) -> FeatureSpace:
+        """Return the space of some options, without scaling."""
+        return cls(white=white, **{name: getattr(options, name) for name in SPACE_OPTIONS})
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the space by their names."""
+        return {name: getattr(self, name) for name in SPACE_OPTIONS}
 
     @property
     def is_plain(self) -> bool:

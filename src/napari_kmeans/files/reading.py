@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from napari_kmeans.checks import check_path
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.pillow import is_photograph, list_photograph_series, read_photograph
 from napari_kmeans.files.tiff import is_tiff, list_tiff_series, read_tiff
@@ -18,6 +18,7 @@ from napari_kmeans.files.zarr_reader import is_zarr, list_zarr_series, read_zarr
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from napari_kmeans.files.picture import Picture, Series
 
@@ -76,10 +77,14 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> Pictu
 
     Raises
     ------
+    TypeError
+        If `path` is not a path.
     UnreadableImageError
         If the file is missing, damaged or not an image.
     """
-    picture = _call_reader(Path(path), lambda reader, found: reader.read(found, series))
+    picture = _call_reader(
+        check_path("path", path), lambda reader, found: reader.read(found, series)
+    )
     if picture.pixels.dtype == bool:
         return picture._replace(
             pixels=_bool_to_uint8(picture.pixels), levels=tuple(map(_bool_to_uint8, picture.levels))
@@ -95,7 +100,7 @@ def list_series(path: str | os.PathLike[str]) -> tuple[Series, ...]:
     UnreadableImageError
         If the file is missing, damaged or not an image.
     """
-    return _call_reader(Path(path), lambda reader, found: reader.list_series(found))
+    return _call_reader(check_path("path", path), lambda reader, found: reader.list_series(found))
 
 
 def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:

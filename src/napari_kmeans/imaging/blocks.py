@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import LARGEST, quote_value, refuse_file_or_layer
+from napari_kmeans.checks import LARGEST, Flag, is_whole_number, quote_value, to_array
 from napari_kmeans.imaging.declared import as_declared
 
 if TYPE_CHECKING:
@@ -301,8 +301,9 @@ def open_pixels(
     ValueError
         If a shape does not fit.
     """
-    array = _as_array("image", image)
+    array = as_array("image", image)
     _check_image(array)
+    rgb = Flag((None,)).check("rgb", rgb)
     if rgb and channel_axis not in (None, -1, array.ndim - 1):
         raise ValueError(
             f"channel_axis must be None for an rgb image, got {channel_axis}: "
@@ -350,17 +351,20 @@ def as_lazy(array: Any) -> Any:
     return da.from_zarr(array)
 
 
-def _as_array(name: str, value: Any) -> Any:
-    """Convert an array or nested lists to a numpy array, or to a dask array if it is lazy."""
-    refuse_file_or_layer(name, value)
-    try:
-        array = as_lazy(value)
-        return _join_chunks_of_single_axes(array) if is_dask(array) else np.asarray(array)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"{name} must be an array, got {quote_value(value)}: pass an array, or nested lists of "
-            "equal lengths."
-        ) from error
+def as_array(name: str, value: Any) -> Any:
+    """Convert an array or nested lists to a numpy array, or to a dask array if it is lazy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `to_array` does.
+    """
+    return to_array(name, value, _convert)
+
+
+def _convert(value: Any) -> Any:
+    array = as_lazy(value)
+    return _join_chunks_of_single_axes(array) if is_dask(array) else np.asarray(array)
 
 
 def _join_chunks_of_single_axes(array: Any) -> Any:
@@ -401,7 +405,7 @@ def _looks_rgb(shape: tuple[int, ...]) -> bool:
 def _move_channels_last(array: Any, axis: int | None) -> Any:
     if axis is None:
         return array[..., None]
-    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+    if not is_whole_number(axis):
         raise TypeError(
             f"channel_axis must be a whole number or None, got {quote_value(axis)}: pass the "
             "number of one axis."
@@ -432,7 +436,7 @@ def _check_mask(mask: Any, image: Any) -> Any:
     """Return the mask as a boolean array with the chunks of the image (..., C)."""
     if mask is None:
         return None
-    inside = _as_array("mask", mask)
+    inside = as_array("mask", mask)
     if np.dtype(inside.dtype).kind not in "buif":
         raise TypeError(
             f"mask must be boolean or of numbers, got dtype {inside.dtype}: convert it, or pass "

@@ -82,7 +82,8 @@ def display_colors(
 
     RGB is shown in the range of `display_range`, and 8-bit gray from 0 to 255. Any
     other channel is shown from its minimum to its maximum. Several channels are
-    added in the colors that napari gives to channels.
+    added in the colors that napari gives to channels. If a sum exceeds white, all colors
+    are darkened by the same factor: different colors would else be shown as one white.
 
     Parameters
     ----------
@@ -104,9 +105,15 @@ def display_colors(
         limits = np.stack([palette.min(axis=0), palette.max(axis=0)])
     # Halve first, so that `high - low` cannot overflow.
     low, high = limits / 2
-    levels = (colors / 2 - low) / np.where(high > low, high - low, 1)
+
+    def scale(values: Floats) -> Floats:
+        return np.asarray((values / 2 - low) / np.where(high > low, high - low, 1))
+
+    levels = scale(colors)
     if not rgb:
-        levels = np.clip(levels, 0, 1) @ _mixing_matrix(colors.shape[1])
+        mixing = _mixing_matrix(colors.shape[1])
+        brightest = (np.clip(scale(palette), 0, 1) @ mixing).max(initial=1)
+        levels = np.clip(levels, 0, 1) @ mixing / brightest
     return np.asarray(np.clip(levels, 0, 1))
 
 

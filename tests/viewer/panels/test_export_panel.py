@@ -313,3 +313,28 @@ def test_export_before_a_run_is_disabled(dock):
     for action in (panel.copy, panel.script):
         with pytest.raises(ValueError, match="there is no result yet: run the clustering first"):
             action()
+
+
+def test_script_of_slices_names_the_edits_that_it_lacks(viewer, dock, finish, quadrants, tmp_path):
+    film = np.stack([quadrants, quadrants[::-1]])
+    viewer.layers.clear()
+    viewer.add_image(film, name="film", rgb=True)
+    panel = finish_run(dock, finish, stack="each", n_clusters=4)
+    assert "Each slice has its own model" not in panel.script()
+    clusters = dock.folds["clusters"].open().list._clusters
+    clusters.merge([2, 3])
+    clusters.rename(4, "snow")
+    clusters.ignore([1])
+    text = panel.script()
+    assert "# Each slice has its own model: edits of the list of clusters are not in" in text
+    np.save(tmp_path / "image.npy", film)
+    (labels,), _ = run(text, tmp_path)
+    np.testing.assert_array_equal(labels, dock.result.labels.data)
+    panel.save_table(tmp_path / "table.csv")
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert table["name"].fillna("").tolist() == ["", "", "snow"]
+    assert table["ignored"].tolist() == [True, False, False]
+    counts = np.array([np.sum(labels == label) for label in table["index"]])
+    np.testing.assert_allclose(table["percent"][1:], 100 * counts[1:] / counts[1:].sum())
+    with pytest.raises(ValueError, match="has a model for each slice, which no other image can"):
+        dock.folds["apply"].open().save(tmp_path / "model.json")

@@ -11,11 +11,14 @@ import pandas as pd
 import pytest
 from napari.layers import Image, Labels
 
-from napari_kmeans import segment_layer
+from napari_kmeans import segment, segment_layer
 from napari_kmeans.classes import ClassScheme
+from napari_kmeans.viewer.from_layers.source import Source
 from napari_kmeans.viewer.provenance import joined_labels
+from napari_kmeans.viewer.to_layers.apply_model import ApplyWork
 from napari_kmeans.viewer.to_layers.clusters import MAX_EDITS, Clusters
 from napari_kmeans.viewer.to_layers.layer_classes import classes_of
+from napari_kmeans.viewer.to_layers.layers import labels_layer
 from napari_kmeans.viewer.to_layers.update import update_layer
 
 
@@ -72,6 +75,42 @@ def test_merged_cluster_has_the_pixels_and_the_mean_of_its_parts(quadrants):
     assert shown[3] == 1
     assert row["color"] == "#{:02x}{:02x}{:02x}".format(*np.rint(255 * shown[:3]).astype(int))
     assert set(colors_of(layer)) == {None, 0, 3, 4}
+
+
+@pytest.mark.parametrize("gamma", [1, 0.4])
+def test_merged_cluster_has_the_color_that_apply_shows(gamma):
+    picture = np.random.default_rng(0).integers(0, 256, (30, 31, 3)).astype(np.uint8)
+    image = Image(picture, rgb=True, gamma=gamma, contrast_limits=(20, 200))
+    source = Source.of(image)
+    seg = segment(picture, 12, rgb=True)
+    layer = labels_layer(seg, source)
+    clusters = Clusters(layer, source)
+    for group in ([1, 2, 5], [3, 9], [4, 12], [6, 7, 8, 11]):
+        clusters.merge(group)
+    model = seg.model.with_classes(classes_of(layer))
+    applied = labels_layer(ApplyWork(model, source).run(), source)
+    assert layer.features["color"].tolist() == applied.features["color"].tolist()
+    np.testing.assert_array_equal(applied.data, layer.data)
+    # The gray level of the mean of the pixels, by hand.
+    mean = np.rint(picture[layer.data == clusters.labels[0]].mean(axis=0))
+    expected = np.clip((mean - 20) / 180, 0, 1) ** gamma
+    np.testing.assert_allclose(clusters.color(clusters.labels[0])[:3], expected, atol=1e-6)
+
+
+def test_edited_tables_have_the_columns_of_applied_tables(layer, clusters, quadrants):
+    source = Source.of(Image(quadrants, rgb=True))
+    plain = list(layer.features)
+    clusters.ignore([2])
+    clusters.rename(1, "soil")
+    clusters.merge([3, 4])
+    model = segment(quadrants, 4, rgb=True).model.with_classes(classes_of(layer))
+    assert list(layer.features) == list(
+        labels_layer(ApplyWork(model, source).run(), source).features
+    )
+    assert list(layer.features)[:5] == ["index", "pixels", "percent", "name", "ignored"]
+    clusters.rename(1, "")
+    clusters.ignore([2], False)
+    assert list(layer.features) == plain
 
 
 def test_merge_keeps_the_label_of_the_largest_cluster_or_the_first_of_equals(clusters):

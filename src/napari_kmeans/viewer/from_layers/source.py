@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from napari_kmeans.checks import WholeNumber, quote_value
+from napari_kmeans.checks import WholeNumber, is_whole_number, quote_value
 from napari_kmeans.feature_space.neighborhood import scale_blur
 from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.imaging.slices import corresponding_slice
@@ -279,8 +279,7 @@ def complete_stack(stack: Any, shape: tuple[int, ...]) -> Stack:
     index = stack if isinstance(stack, tuple | list) else (stack,)
     index = (*index, *[None] * (len(shape) - len(index)))
     fits = len(index) == len(shape) and all(
-        item is None
-        or (isinstance(item, int | np.integer) and not isinstance(item, bool) and 0 <= item < size)
+        item is None or (is_whole_number(item) and 0 <= item < size)
         for item, size in zip(index, shape, strict=True)
     )
     if not fits or None not in index or len(shape) < 3:

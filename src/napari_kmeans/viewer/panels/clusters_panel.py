@@ -26,5 +26,7 @@ class ClustersPanel(Panel):
     def refresh(self) -> None:
         """List the clusters of the latest Labels layer, or none if the layer was removed."""
         result = self.dock.result
-        labels = None if result is None else result.labels
-        self.list.set_layer(labels if labels in self.dock.viewer.layers else None)
+        if result is None or result.labels not in self.dock.viewer.layers:
+            self.list.set_layer(None)
+        else:
+            self.list.set_layer(result.labels, result.task.source)

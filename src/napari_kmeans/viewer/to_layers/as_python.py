@@ -17,6 +17,8 @@ from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
 from napari_kmeans.viewer.from_layers.source import EACH
 from napari_kmeans.viewer.provenance import joined_labels
+from napari_kmeans.viewer.to_layers.label_colors import layer_table
+from napari_kmeans.viewer.to_layers.label_table import without_mark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +53,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
     names = [channel.name for channel in source.channels] or [source.name]
     sample = _sample_of(source)
     mask = masks if source.n_levels > 1 else f"{masks}[0]"
-    return to_python(
+    script = to_python(
         result.outcome.options,
         name=names,
         path=None if sample else _paths_of(source),
@@ -63,6 +65,20 @@ def script_of(result: Result, masks: str = "masks") -> str:
         joined=None if result.labels is None else joined_labels(result.labels),
         classes=classes,
         part=_part_of(source, result.outcome.options.blur),
+    )
+    return script + _note_of_slices(result)
+
+
+def _note_of_slices(result: Result) -> str:
+    """Return a comment that states which edits of slices with their own models are missing."""
+    table = without_mark(result.table)
+    if result.task.source.stack != EACH or table.equals(
+        layer_table(result.outcome, result.task.source)
+    ):
+        return ""
+    return (
+        "# Each slice has its own model: edits of the list of clusters are not in the table here.\n"
+        "# Names, display colors and ignored clusters are in the table of the Labels layer.\n"
     )
 
 

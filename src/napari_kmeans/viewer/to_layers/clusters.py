@@ -12,7 +12,16 @@ from napari.utils.events import EmitterGroup, Event
 
 from napari_kmeans.classes import clean_name
 from napari_kmeans.imaging.colors import to_hex
-from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED, percentages
+from napari_kmeans.measuring import (
+    COUNT_COLUMNS,
+    IGNORED,
+    NAME,
+    channel_means,
+    mean_columns,
+    percentages,
+    place_class_columns,
+    used_class_columns,
+)
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.provenance import (
     joined_labels,
@@ -25,6 +34,7 @@ from napari_kmeans.viewer.to_layers.label_colors import (
     color_of_label,
     colors_of_labels,
     label_colormap,
+    mean_colors,
 )
 from napari_kmeans.viewer.to_layers.label_table import (
     OUTDATED,
@@ -43,8 +53,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from napari.layers import Labels
+    from numpy.typing import NDArray
 
     from napari_kmeans.classes import ClassScheme
+    from napari_kmeans.types import Floats
+    from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.to_layers.label_colors import Color
 
 MAX_EDITS = 100
@@ -81,10 +94,14 @@ class Clusters:
     layer : napari.layers.Labels
         A layer whose features have the columns `COUNT_COLUMNS`. Any other layer has no
         clusters.
+    source : Source, optional
+        The image of the clusters. It gives a merged cluster the color of its mean, as
+        applying its model does. Without an image, this is the mean of the colors.
 
     Attributes
     ----------
     layer : napari.layers.Labels
+    source : Source or None
     highlighted : frozenset of int
         The labels that are highlighted; empty without a highlight.
     events : napari.utils.events.EmitterGroup
@@ -97,8 +114,9 @@ class Clusters:
     elsewhere, earlier edits can no longer be undone.
     """
 
-    def __init__(self, layer: Labels) -> None:
+    def __init__(self, layer: Labels, source: Source | None = None) -> None:
         self.layer = layer
+        self.source = source
         self.highlighted: frozenset[int] = frozenset()
         self.events = EmitterGroup(source=self, changed=Event)
         self._colormap = without_highlight(layer.colormap)
@@ -199,9 +217,9 @@ class Clusters:
         row, features = self._row(label), self.layer.features.copy()
         if name == self.name(label):
             return
-        if "name" not in features:
-            features.insert(1, "name", np.full(len(features), "", dtype=object))
-        features.loc[row, "name"] = name
+        names, ignored = _class_columns(features)
+        names[row] = name
+        features = place_class_columns(features, used_class_columns(names, ignored))
         classes = self._edited(lambda classes: classes.rename(label, clean_name(name)), label)
         self._do(features, self._colormap, classes=classes)
 
@@ -236,15 +254,12 @@ class Clusters:
         `ignored` of the table is there while a cluster is ignored.
         """
         rows, features = [self._row(label) for label in labels], self.layer.features.copy()
-        if IGNORED not in features:
-            features[IGNORED] = np.zeros(len(features), bool)
-        if (features.loc[rows, IGNORED] == ignored).all():
+        names, is_ignored = _class_columns(features)
+        if (is_ignored[rows] == ignored).all():
             return
-        features.loc[rows, IGNORED] = ignored
-        is_ignored = features[IGNORED].to_numpy(bool)
+        is_ignored[rows] = ignored
         features["percent"] = percentages(features["pixels"].to_numpy(), is_ignored)
-        if not is_ignored.any():
-            features = features.drop(columns=IGNORED)
+        features = place_class_columns(features, used_class_columns(names, is_ignored))
         alpha = 0.0 if ignored else 1.0
         colormap = self._colormap_with({label: [*self.color(label)[:3], alpha] for label in labels})
 
@@ -311,11 +326,10 @@ class Clusters:
                 f"labels must be at least two clusters, got {sorted(labels)}: choose more clusters."
             )
         rows = [self._row(label) for label in chosen]
-        colors = np.array([self.color(label) for label in chosen])
-        shares = pixel_shares(self.layer.features["pixels"].to_numpy()[rows])
-        # Hidden only if all merged clusters are hidden.
-        color = np.append(shares @ colors[:, :3], colors[:, 3].max())
         features = merge_rows_into_first(self.layer.features, rows)
+        # Hidden only if all merged clusters are hidden.
+        alpha = max(self.color(label)[3] for label in chosen)
+        color = np.append(self._merged_color(chosen, features), alpha)
         if "color" in features:
             features.loc[features["index"] == chosen[0], "color"] = to_hex(color[None, :3])[0]
         merges = tuple(PixelMerge(np.array(chosen)) for _ in layer_levels(self.layer))
@@ -325,6 +339,28 @@ class Clusters:
         )
         self._do(features, colormap, merges, _add_joined(self.joined, chosen), classes)
         return chosen[0]
+
+    def _merged_color(self, labels: Sequence[int], features: pd.DataFrame) -> Floats:
+        """Return the color (3,) of labels after their merge into the first of them.
+
+        Parameters
+        ----------
+        labels : sequence of int
+        features : pandas.DataFrame
+            The table after the merge.
+        """
+        merged = features[features["index"] == labels[0]]
+        if self.source is not None and not self._have_own_color(labels) and mean_columns(merged):
+            return np.asarray(mean_colors(channel_means(merged), self.source)[0])
+        colors = np.array([self.color(label)[:3] for label in labels])
+        rows = [self._row(label) for label in labels]
+        return np.asarray(pixel_shares(self.layer.features["pixels"].to_numpy()[rows]) @ colors)
+
+    def _have_own_color(self, labels: Sequence[int]) -> bool:
+        """Return whether the user chose a color for one of some labels."""
+        if self._classes is None or not {*labels} <= {*self._classes.labels}:
+            return True
+        return any(self._classes[label].color is not None for label in labels)
 
     @property
     def can_undo(self) -> bool:
@@ -462,6 +498,13 @@ class Clusters:
 
     def _forget_edits(self) -> None:
         self._undo_stack, self._redo_stack = [], []
+
+
+def _class_columns(features: pd.DataFrame) -> tuple[list[str], NDArray[np.bool_]]:
+    """Return the names and the ignored rows of a table, which may lack their columns."""
+    names = features[NAME].fillna("").tolist() if NAME in features else [""] * len(features)
+    ignored = features[IGNORED].to_numpy(bool, copy=True) if IGNORED in features else None
+    return names, np.zeros(len(features), bool) if ignored is None else ignored
 
 
 def _merge_classes(classes: ClassScheme, labels: Sequence[int], color: str) -> ClassScheme:

@@ -9,6 +9,7 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.painting import round_to
+from napari_kmeans.measuring import channel_means
 from napari_kmeans.model import KMeansModel
 
 if TYPE_CHECKING:
@@ -119,15 +120,19 @@ def _brightness(values: NDArray[Any], display: dict[str, Any]) -> Floats:
     return np.asarray(np.clip(levels, 0, 1) ** display["gamma"])
 
 
+def mean_colors(means: Floats, source: Source) -> Floats:
+    """Return the colors (K, 3) from 0 to 1 in which a recolored layer shows means (K, C)."""
+    # Round to the dtype of the layer, as the recolored image is. A model that is applied
+    # to another layer may have another dtype.
+    return shown_colors(round_to(means, np.dtype(source.data.dtype)), source)
+
+
 def cluster_colors(outcome: AnySegmentation, source: Source) -> Floats:
     """Return the colors (K, 3) from 0 to 1 in which the layers show each cluster.
 
     They are those of the recolored layer, except for classes with their own display color.
     """
-    means = outcome.table.filter(like="mean ").to_numpy(np.float64)
-    # Round to the dtype of the layer, as the recolored image is. A model that is applied
-    # to another layer may have another dtype.
-    colors = shown_colors(round_to(means, np.dtype(source.data.dtype)), source)
+    colors = mean_colors(channel_means(outcome.table), source)
     model = outcome.model
     return model.with_own_colors(colors) if isinstance(model, KMeansModel) else colors
 

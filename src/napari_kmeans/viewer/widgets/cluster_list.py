@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Labels
 
+    from napari_kmeans.viewer.from_layers.source import Source
+
 LABEL, NAME, PERCENT, AREA, COLOR = range(5)
 """The columns of the table."""
 
@@ -268,19 +270,27 @@ class ClusterList(QWidget):
         """The layer whose clusters are listed, or None."""
         return None if self._clusters is None else self._clusters.layer
 
-    def set_layer(self, layer: Labels | None) -> None:
+    def set_layer(self, layer: Labels | None, source: Source | None = None) -> None:
         """List the clusters of another layer, and remove the highlight from the previous one.
 
         Edits of the previous layer can no longer be undone.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels or None
+        source : Source, optional
+            The image of the clusters; see `Clusters`.
         """
-        if layer is self.layer and layer is not None:
+        if self._clusters is not None and layer is self._clusters.layer:
+            # A new run may have updated the layer for other contrast limits.
+            self._clusters.source = source
             return
         if self._clusters is not None:
             self._clusters.highlight([])
             self._clusters.events.changed.disconnect(self._refresh)
             self._clusters.disconnect()
             self.destroyed.disconnect(self._clusters.disconnect)
-        self._clusters = self._model.clusters = None if layer is None else Clusters(layer)
+        self._clusters = self._model.clusters = None if layer is None else Clusters(layer, source)
         if self._clusters is not None:
             self._clusters.events.changed.connect(self._refresh)
             # A deleted widget must not follow its layer, which may live on.
