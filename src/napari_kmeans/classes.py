@@ -284,8 +284,10 @@ class ClassScheme:
     def split(self, label: int) -> ClassScheme:
         """Return the scheme with a class split into one class for each of its centers.
 
-        The new classes have the lowest labels that no other class has, and no name and
-        no color. They are ignored if the class was.
+        The center of the class's own number, counted from 1, keeps the label, or else the
+        first center. Other centers get their number as label if no class has this label,
+        or else the lowest free label. So classes that were only merged get their labels back.
+        The new classes have no name and no color. They are ignored if the class was.
 
         Raises
         ------
@@ -298,11 +300,14 @@ class ClassScheme:
                 f"label must be that of a class of several centers, got {quote_value(label)}, "
                 "which has one: choose a merged class."
             )
-        used = {*self.labels} - {whole.label}
+        first = whole.label - 1 if whole.label - 1 in whole.centers else whole.centers[0]
+        labels = {each: each + 1 for each in whole.centers if each + 1 not in self._by_label}
+        labels[first] = whole.label
+        used = {*self.labels, *labels.values()}
         free = (number for number in range(1, MAX_CLUSTERS + 1) if number not in used)
         parts = [
-            ColorClass(number, (center,), ignored=whole.ignored)
-            for center, number in zip(whole.centers, free, strict=False)
+            ColorClass(labels[each] if each in labels else next(free), (each,), ignored=whole.ignored)
+            for each in whole.centers
         ]
         return self._replaced([whole], parts)
 
