@@ -306,7 +306,9 @@ class ClassScheme:
         used = {*self.labels, *labels.values()}
         free = (number for number in range(1, MAX_CLUSTERS + 1) if number not in used)
         parts = [
-            ColorClass(labels[each] if each in labels else next(free), (each,), ignored=whole.ignored)
+            ColorClass(
+                labels[each] if each in labels else next(free), (each,), ignored=whole.ignored
+            )
             for each in whole.centers
         ]
         return self._replaced([whole], parts)

@@ -44,8 +44,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
     task, source, fitted = result.task, result.task.source, result.outcome.model
     classes = groups = None
     if isinstance(result.model, KMeansModel) and isinstance(fitted, KMeansModel):
-        if fitted.n_clusters < len(fitted.cluster_centers_):
-            groups = fitted.center_labels.tolist()
+        groups = _groups_of(fitted, result.model)
         if result.model.classes != _classes_in_order(fitted):
             classes = result.model.classes
     names = [channel.name for channel in source.channels] or [source.name]
@@ -64,6 +63,16 @@ def script_of(result: Result, masks: str = "masks") -> str:
         classes=classes,
         part=_part_of(source, result.outcome.options.blur),
     )
+
+
+def _groups_of(fitted: KMeansModel, edited: KMeansModel) -> list[int] | None:
+    """Return the group of each center in the recolored layer; None if each has its own color.
+
+    Merges by hand leave the colors of this layer, but splits by hand change them.
+    """
+    pairs = list(zip(fitted.center_labels, edited.center_labels, strict=True))
+    groups = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+    return None if len(groups) == len(pairs) else [groups[pair] for pair in pairs]
 
 
 def _classes_in_order(model: KMeansModel) -> ClassScheme:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
@@ -33,6 +33,7 @@ from napari_kmeans.viewer.to_layers.label_table import (
     is_outdated,
     merge_rows_into_first,
     pixel_shares,
+    split_row,
     without_mark,
 )
 from napari_kmeans.viewer.to_layers.layer_classes import classes_of
@@ -42,10 +43,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from napari_kmeans.classes import ClassScheme
     from napari_kmeans.viewer.to_layers.label_colors import Color
+    from napari_kmeans.viewer.to_layers.split_class import ClassSplit
 
 MAX_EDITS = 100
 """The number of edits that can be undone: the length of napari's own history of strokes."""
@@ -66,8 +68,28 @@ class _State:
 class _Edit:
     before: _State
     after: _State
-    merges: tuple[PixelMerge, ...]
-    """The merge of the pixels of each level; empty if the edit changes no pixel."""
+    pixels: tuple[PixelEdit, ...]
+    """The edit of the pixels of each level; empty if the edit changes no pixel."""
+    images: tuple[_ImageEdit, ...]
+
+
+class PixelEdit(Protocol):
+    """An edit of label data that can be reverted."""
+
+    def apply(self, data: Any) -> Any:
+        """Return the data after the edit."""
+
+    def revert(self, data: Any) -> Any:
+        """Return the data before the edit."""
+
+
+@dataclass(frozen=True, eq=False)
+class _ImageEdit:
+    """The data of the levels of a recolored layer before and after an edit."""
+
+    layer: Image
+    before: list[Any]
+    after: list[Any]
 
 
 class Clusters:
@@ -326,6 +348,38 @@ class Clusters:
         self._do(features, colormap, merges, _add_joined(self.joined, chosen), classes)
         return chosen[0]
 
+    def split(self, split: ClassSplit, recolored: Sequence[Image] = ()) -> list[int]:
+        """Split a class into several, whose pixels were found in the background.
+
+        Parameters
+        ----------
+        split : ClassSplit
+        recolored : sequence of Image
+            The recolored layers whose data `split` contains.
+
+        Returns
+        -------
+        list of int
+            The labels of the new classes.
+        """
+        label, classes = split.label, split.model.classes
+        features = split_row(self.layer.features, self._row(label), split.rows)
+        alpha = self.color(label)[3]
+        parts = zip(split.rows["index"].tolist(), split.colors, strict=True)
+        colors = {part: [*color, alpha] for part, color in parts}
+        images = [
+            _ImageEdit(layer, layer_levels(layer), levels)
+            for layer, levels in zip(recolored, split.recolored, strict=True)
+        ]
+        joined = {gone: target for gone, target in self.joined.items() if target != label}
+        self._do(features, self._colormap_with(colors), split.pixels, joined, classes, images)
+        return list(colors)
+
+    @property
+    def classes(self) -> ClassScheme | None:
+        """The classes of the layer; None if it was not painted with one model."""
+        return self._classes
+
     @property
     def can_undo(self) -> bool:
         """Whether there is an edit to undo."""
@@ -340,7 +394,9 @@ class Clusters:
         """Undo the last edit, if there is one: restore data, table and colors."""
         if self._undo_stack:
             edit = self._undo_stack.pop()
-            self._apply(edit.before, [merge.revert for merge in edit.merges])
+            self._apply(edit.before, [pixels.revert for pixels in edit.pixels])
+            for image in edit.images:
+                _set_levels(image.layer, image.before)
             self._redo_stack.append(edit)
             self.events.changed()
 
@@ -348,7 +404,7 @@ class Clusters:
         """Redo the edit that was undone last, if there is one."""
         if self._redo_stack:
             edit = self._redo_stack.pop()
-            self._apply(edit.after, [merge.apply for merge in edit.merges])
+            self._redo(edit)
             self._undo_stack.append(edit)
             self.events.changed()
 
@@ -356,19 +412,25 @@ class Clusters:
         self,
         features: pd.DataFrame,
         colormap: Any,
-        merges: tuple[PixelMerge, ...] = (),
+        pixels: Sequence[PixelEdit] = (),
         joined: Mapping[int, int] | None = None,
         classes: ClassScheme | None = None,
+        images: Sequence[_ImageEdit] = (),
     ) -> None:
         """Apply an edit and push it on the undo stack."""
         before = _State(self.layer.features.copy(), self._colormap, self.joined, self._classes)
         joined = before.joined if joined is None else joined
         after = _State(features, colormap, joined, classes)
-        edit = _Edit(before, after, merges)
-        self._apply(edit.after, [merge.apply for merge in merges])
+        edit = _Edit(before, after, tuple(pixels), tuple(images))
+        self._redo(edit)
         self._undo_stack = [*self._undo_stack[1 - MAX_EDITS :], edit]
         self._redo_stack = []
         self.events.changed()
+
+    def _redo(self, edit: _Edit) -> None:
+        self._apply(edit.after, [pixels.apply for pixels in edit.pixels])
+        for image in edit.images:
+            _set_levels(image.layer, image.after)
 
     def _apply(self, state: _State, relabel: list[Callable[[Any], Any]]) -> None:
         """Give the layer a state, and change the pixels of each level by a function."""
@@ -378,8 +440,7 @@ class Clusters:
         with self._editing():
             if relabel:
                 pairs = zip(relabel, layer_levels(self.layer), strict=True)
-                levels = [function(level) for function, level in pairs]
-                self.layer.data = levels if self.layer.multiscale else levels[0]
+                _set_levels(self.layer, [function(level) for function, level in pairs])
                 forget_strokes(self.layer)
             features = state.features.assign(**({OUTDATED: True} if outdated else {}))
             self.layer.features = features
@@ -462,6 +523,10 @@ class Clusters:
 
     def _forget_edits(self) -> None:
         self._undo_stack, self._redo_stack = [], []
+
+
+def _set_levels(layer: Image | Labels, levels: list[Any]) -> None:
+    layer.data = levels if layer.multiscale else levels[0]
 
 
 def _merge_classes(classes: ClassScheme, labels: Sequence[int], color: str) -> ClassScheme:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from math import isnan
 from typing import TYPE_CHECKING, Any, cast
 
+from psygnal import Signal
 from qtpy.QtCore import (
     QAbstractTableModel,
     QItemSelection,
@@ -30,9 +31,11 @@ from qtpy.QtWidgets import (
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
+
+    from napari_kmeans.viewer.to_layers.split_class import ClassSplit
 
 LABEL, NAME, PERCENT, AREA, COLOR = range(5)
 """The columns of the table."""
@@ -49,6 +52,8 @@ _SWATCH_SIZE = 14
 """Edge of the square that shows the color of a cluster, in pixels."""
 
 _OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
+
+_SPLIT_TIP = "Split the selected cluster into the clusters that were merged into it."
 
 _Role = Qt.ItemDataRole
 
@@ -155,12 +160,21 @@ class ClusterList(QWidget):
     layer : napari.layers.Labels, optional
         A layer that a run of this plugin has made. None shows an empty list.
     parent : QWidget, optional
+
+    Attributes
+    ----------
+    split_requested : Signal
+        Emitted with the label of a merged cluster that the user wants to split. Its pixels
+        have to be read, which is not done here; see `split`.
     """
+
+    split_requested = Signal(int)
 
     def __init__(self, layer: Labels | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._clusters: Clusters | None = None
         self._is_refreshing = False
+        self._split_problem = "The list does not have the image."
         self._model = _ClusterModel(self)
         self.table = self._make_table()
         self._selection = cast("Any", self.table.selectionModel())
@@ -210,6 +224,7 @@ class ClusterList(QWidget):
         self.merge_action = self._make_action(
             "&Merge", "M", "Merge the selected clusters into one.", self._on_merge
         )
+        self.split_action = self._make_action("&Split", "S", _SPLIT_TIP, self._on_split)
         self.rename_action = self._make_action(
             "Re&name", "F2", "Edit the name of the selected cluster.", self._on_rename
         )
@@ -245,20 +260,26 @@ class ClusterList(QWidget):
         # The shortcut acts only while the table itself has the focus. In the editor of a
         # name, keys such as M and Space must type letters.
         action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-        native = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
-        action.setToolTip(f"{tip} ({native})")
+        _set_tip(action, tip)
         action.triggered.connect(lambda _checked=False: slot())
         self.table.addAction(action)
         return action
 
     def _make_buttons(self) -> QWidget:
         widget = QWidget()
-        layout = QHBoxLayout(widget)
+        layout = QVBoxLayout(widget)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        actions = (self.merge_action, self.rename_action, self.color_action, self.ignore_action)
-        for action in (*actions, self.undo_action, self.redo_action):
-            layout.addWidget(_make_button(action))
+        rows = (
+            (self.merge_action, self.split_action, self.ignore_action),
+            (self.rename_action, self.color_action, self.undo_action, self.redo_action),
+        )
+        for actions in rows:
+            row = QHBoxLayout()
+            row.setSpacing(4)
+            layout.addLayout(row)
+            for action in actions:
+                row.addWidget(_make_button(action))
         return widget
 
     # --------------------------------------------------------------- the layer
@@ -338,6 +359,9 @@ class ClusterList(QWidget):
     def _update_actions_and_texts(self) -> None:
         selected = self.selected
         self.merge_action.setEnabled(len(selected) > 1)
+        split_problem = self._find_split_problem(selected)
+        self.split_action.setEnabled(not split_problem)
+        _set_tip(self.split_action, split_problem or _SPLIT_TIP)
         self.rename_action.setEnabled(len(selected) == 1)
         self.color_action.setEnabled(len(selected) == 1)
         self.ignore_action.setEnabled(bool(selected))
@@ -346,6 +370,19 @@ class ClusterList(QWidget):
         self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
         self.message.setText(self._describe_selection(selected))
         self.outdated.setVisible(self._clusters is not None and self._clusters.is_outdated)
+
+    def _find_split_problem(self, selected: list[int]) -> str:
+        """Return why the selected cluster cannot be split; empty if it can."""
+        classes = None if self._clusters is None else self._clusters.classes
+        if len(selected) != 1:
+            return "Select one merged cluster to split it."
+        if self._split_problem:
+            return self._split_problem
+        if classes is None or selected[0] not in classes.labels:
+            return "The clusters have no single model, which splitting needs."
+        if len(classes[selected[0]].centers) < 2:
+            return "This cluster has one center: only a merged cluster can be split."
+        return ""
 
     def _describe_selection(self, selected: list[int]) -> str:
         if self._clusters is None or not self._model.labels:
@@ -366,6 +403,20 @@ class ClusterList(QWidget):
     def merge(self, labels: Collection[int]) -> int:
         """Merge clusters into one, and return the label of the merged cluster."""
         return self._require_clusters().merge(labels)
+
+    @property
+    def split_problem(self) -> str:
+        """Why no cluster can be split, in one sentence; empty if clusters can be split."""
+        return self._split_problem
+
+    @split_problem.setter
+    def split_problem(self, problem: str) -> None:
+        self._split_problem = problem
+        self._update_actions_and_texts()
+
+    def split(self, split: ClassSplit, recolored: Sequence[Image] = ()) -> None:
+        """Split a cluster into several, and select them; see `Clusters.split`."""
+        self.select(self._require_clusters().split(split, recolored))
 
     def undo(self) -> None:
         """Undo the last edit, if there is one."""
@@ -402,6 +453,9 @@ class ClusterList(QWidget):
 
     def _on_merge(self) -> None:
         self.select([self.merge(self.selected)])
+
+    def _on_split(self) -> None:
+        self.split_requested.emit(self.selected[0])
 
     def _on_rename(self) -> None:
         row = self._model.labels.index(self.selected[0])
@@ -445,12 +499,19 @@ def format_percent(percent: float) -> str:
     return f"{percent:.1f} %" if percent >= 0.95 or not percent else f"{percent:.1g} %"
 
 
+def _set_tip(action: QAction, tip: str) -> None:
+    """Give an action a tooltip that ends with its shortcut."""
+    native = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+    action.setToolTip(f"{tip} ({native})")
+
+
 def _make_button(action: QAction) -> QPushButton:
     """Return a button that triggers an action and is enabled whenever the action is."""
     button = QPushButton(action.text())
     button.setToolTip(action.toolTip())
     button.setMinimumWidth(0)
     button.clicked.connect(lambda _checked=False: action.trigger())
+    action.changed.connect(lambda: button.setToolTip(action.toolTip()))
     action.enabledChanged.connect(button.setEnabled)
     return button
 
