@@ -313,6 +313,36 @@ class ClassScheme:
         ]
         return self._replaced([whole], parts)
 
+    def replace_centers(self, label: int, n_centers: int) -> ClassScheme:
+        """Return the scheme after new centers have replaced those of a class.
+
+        The new centers are the last ones, after the kept centers. Each of them becomes a
+        class. The first keeps the label, the name and the color; the others have the
+        lowest labels that no class has. They are ignored if the class was.
+
+        Raises
+        ------
+        ValueError
+            If no class has the label, or if there would be too many centers.
+        """
+        whole = self[label]
+        kept = np.flatnonzero(self.center_labels != label)
+        if not 1 <= n_centers <= MAX_CLUSTERS - len(kept):
+            raise ValueError(
+                f"n_clusters must be 1 to {MAX_CLUSTERS - len(kept)} beside the other centers, "
+                f"got {quote_value(n_centers)}: choose a number in this range."
+            )
+        others = [
+            replace(each, centers=tuple(np.searchsorted(kept, each.centers).tolist()))
+            for each in self.classes
+            if each.label != label
+        ]
+        free = (number for number in range(1, MAX_CLUSTERS + 1) if number not in self._by_label)
+        parts = [replace(whole, centers=(len(kept),))]
+        for center in range(len(kept) + 1, len(kept) + n_centers):
+            parts.append(ColorClass(next(free), (center,), ignored=whole.ignored))
+        return ClassScheme((*others, *parts))
+
     def renumber(self, new_labels: Mapping[int, int]) -> ClassScheme:
         """Return the scheme with other labels for some classes.
 

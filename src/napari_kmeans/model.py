@@ -36,6 +36,7 @@ from napari_kmeans.options import Options
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_kmeans.clustering.center_splits import CenterSplit
     from napari_kmeans.types import Floats
 
 
@@ -77,6 +78,9 @@ class KMeansModel:
     blur : float or tuple of floats
         The standard deviation of the Gaussian that blurs the channel values before they
         are compared, in pixels, or one for each spatial axis.
+    splits : tuple of CenterSplit
+        The classes that `split_anew` clustered inside themselves. Their earlier centers
+        decide which pixels the new centers compete for.
     """
 
     cluster_centers_: Floats
@@ -93,6 +97,7 @@ class KMeansModel:
     center_pixels: NDArray[np.int64] | None = None
     edited_classes: ClassScheme | None = None
     blur: float | tuple[float, ...] = 0.0
+    splits: tuple[CenterSplit, ...] = ()
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -353,7 +358,7 @@ class KMeansModel:
             )
 
     def _painter(self, pixels: Pixels, stages: Progress, n_blocks: int) -> Painter:
-        painter = Painter(self.cluster_centers_, self.space)
+        painter = Painter(self.cluster_centers_, self.space, splits=self.splits)
         # A table of colors needs all pixels; a lazy image is only read when it is viewed.
         if pixels.is_lazy or not self.space.is_pointwise:
             return painter
@@ -407,9 +412,9 @@ class KMeansModel:
         """Return the model as plain values that JSON can hold."""
         values = {
             "format": FORMAT,
-            # An earlier program would ignore edited classes and the blur: it must refuse.
+            # An earlier program would ignore edited classes, blur and splits: it must refuse.
             "version": VERSION
-            if self.edited_classes is None and self.space.is_pointwise
+            if self.edited_classes is None and self.space.is_pointwise and not self.splits
             else EXTENDED_VERSION,
             "color_space": self.color_space,
             "rgb": self.rgb,
@@ -423,12 +428,21 @@ class KMeansModel:
             "inertia": self.inertia_,
             "n_iter": self.n_iter_,
         }
-        if self.edited_classes is not None:
-            values["classes"] = self.edited_classes.to_list()
+        if self.edited_classes is not None or self.splits:
+            values["classes"] = self.classes.to_list()
             if self.center_pixels is not None:
                 values["center_pixels"] = self.center_pixels.tolist()
         if not self.space.is_pointwise:
             values["blur"] = list(self.blur) if isinstance(self.blur, tuple) else self.blur
+        if self.splits:
+            values["splits"] = [
+                {
+                    "centers": split.replaced.tolist(),
+                    "places": split.places.tolist(),
+                    "n_new": split.n_new,
+                }
+                for split in self.splits
+            ]
         return values
 
     @classmethod
