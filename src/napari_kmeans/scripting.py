@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_kmeans.classes import ClassScheme
+    from napari_kmeans.model import KMeansModel
 
 _NUMPY = "import numpy as np"
 
@@ -59,6 +60,7 @@ def to_python(
     groups: Sequence[int] | None = None,
     joined: Mapping[int, int] | None = None,
     classes: ClassScheme | None = None,
+    model: KMeansModel | None = None,
     part: Part = Part(),
 ) -> str:
     """Return a Python script that computes the same result again.
@@ -91,6 +93,9 @@ def to_python(
     classes : ClassScheme, optional
         The classes of the centers after all edits by hand. They replace `joined`. As in
         napari, the recolored image has the colors before these edits.
+    model : KMeansModel, optional
+        A model some of whose classes were clustered anew by `split_anew`. The script then
+        contains this model and applies it, and fits nothing.
     part : Part
         The level and the slices that were clustered.
 
@@ -98,7 +103,8 @@ def to_python(
     -------
     str
         The text of the script. The script defines `segmentation`, `labels` and
-        `recolored`, and prints the table.
+        `recolored`, and prints the table. With `model`, it defines `model`, `labels` and
+        `recolored`, and prints the classes.
 
     Raises
     ------
@@ -120,6 +126,11 @@ def to_python(
     if mask:
         imports.append(_NUMPY)
         body += ["", *_lines_to_load_mask(mask, part)]
+    title = f"# The clusters of {' + '.join(names)!r}, as computed by napari-kmeans {__version__}."
+    if model is not None:
+        imports.append("from napari_kmeans import KMeansModel")
+        body += ["", *_lines_to_apply_model(model, bool(mask), part)]
+        return "\n".join([title, *_group_imports(imports), "", *body, ""])
     body += [
         "",
         *_lines_to_segment(options, _input_arguments(rgb, channel_axis, mask, part), part),
@@ -138,7 +149,6 @@ def to_python(
         body += _lines_to_merge_labels(joined, part)
     body.append("print(segmentation.table.to_string(index=False))")
     imports.append(f"from napari_kmeans import {', '.join(functions)}")
-    title = f"# The clusters of {' + '.join(names)!r}, as computed by napari-kmeans {__version__}."
     return "\n".join([title, *_group_imports(imports), "", *body, ""])
 
 
@@ -265,20 +275,38 @@ def _lines_to_load_levels(
 def _lines_of_results(mask: bool, part: Part) -> list[str]:
     """Return the lines that define `labels` and `recolored`, with all levels."""
     own = "segmentation.labels, segmentation.recolored"
-    model = "model.with_blur(blur)" if part.blurs else "model"
-    names = ["level", *["mask"] * mask, *["blur"] * bool(part.blurs)]
-    lists = ", ".join([f"{name}s" for name in names])
     if part.n_levels == 1:
         return [f"labels, recolored = {own}"]
-    each = lists if len(names) == 1 else f"zip({lists}, strict=True)"
-    call = f"{model}.apply(level{', mask=mask' * mask})"
-    blurs = [f"blurs = {list(part.blurs)}"] if part.blurs else []
     return [
-        *blurs,
-        f"painted = [segmentation.{call} for {', '.join(names)} in {each}]",
+        *_lines_to_paint("segmentation.model", mask, part),
         f"painted[{part.level}] = {own}",
         "labels, recolored = map(list, zip(*painted, strict=True))",
     ]
+
+
+def _lines_to_apply_model(model: KMeansModel, mask: bool, part: Part) -> list[str]:
+    """Return the lines that contain a model and paint the image, or all levels, with it."""
+    lines = [
+        "# The model has classes that were clustered anew inside themselves.",
+        f"model = KMeansModel.from_dict({model.to_dict()!r})",
+    ]
+    if part.n_levels == 1:
+        lines.append(f"labels, recolored = model.apply(image{', mask=mask' * mask})")
+    else:
+        lines += _lines_to_paint("model", mask, part)
+        lines.append("labels, recolored = map(list, zip(*painted, strict=True))")
+    return [*lines, 'print(*model.classes, sep="\\n")']
+
+
+def _lines_to_paint(model: str, mask: bool, part: Part) -> list[str]:
+    """Return the lines that define `painted`: labels and recolored image of each level."""
+    names = ["level", *["mask"] * mask, *["blur"] * bool(part.blurs)]
+    lists = ", ".join([f"{name}s" for name in names])
+    each = lists if len(names) == 1 else f"zip({lists}, strict=True)"
+    at_level = f"{model}.with_blur(blur)" if part.blurs else model
+    call = f"{at_level}.apply(level{', mask=mask' * mask})"
+    blurs = [f"blurs = {list(part.blurs)}"] if part.blurs else []
+    return [*blurs, f"painted = [{call} for {', '.join(names)} in {each}]"]
 
 
 def _lines_to_merge_labels(joined: Mapping[int, int], part: Part) -> list[str]:

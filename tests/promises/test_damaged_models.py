@@ -314,7 +314,8 @@ def test_damaged_file_is_a_working_model_or_refused_in_one_sentence(tmp_path):
         except Exception as error:
             raise AssertionError(f"case {case}: {path.read_bytes()[:3000]!r}") from error
     print(f"{CASES} files: {outcomes[True]} models, {outcomes[False]} refused")
-    assert outcomes[True] > CASES // 20
+    # Most damages make an entry contradict another one.
+    assert outcomes[True] > CASES // 30
     assert outcomes[False] > CASES // 3
 
 

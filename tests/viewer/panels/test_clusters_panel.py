@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import dask.array as da
+import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 from napari.utils.notifications import notification_manager
 from skimage import data
 
-from napari_kmeans import segment
+from napari_kmeans import KMeansModel, segment
+from napari_kmeans.cli.main import main
 
 COFFEE = data.coffee()[:160, :200]
 FLOATS = COFFEE / 255.0
@@ -257,7 +262,7 @@ def test_button_is_disabled_with_the_reason(viewer, run, finish):
     dock, panel = run(add, n_clusters=3)
     action = panel.list.split_action
     assert not action.isEnabled()
-    assert "Select one merged cluster" in action.toolTip()
+    assert "Select one cluster" in action.toolTip()
     panel.list.select([2])
     assert not action.isEnabled()
     assert "This cluster has one center" in action.toolTip()
@@ -298,3 +303,141 @@ def test_script_of_a_split_result_gives_its_labels(viewer, run, split, tmp_path)
     np.testing.assert_array_equal(results()["recolored"], seg.recolored)
     panel.list.merge([1, 2])
     np.testing.assert_array_equal(results()["labels"], dock.result.labels.data)
+
+
+@pytest.fixture
+def split_anew(qtbot):
+    """Return a function that clusters a cluster anew as a user does, and waits for the end."""
+
+    def split_it(panel, label, n_parts):
+        panel.list.select([label])
+        panel.list.n_parts.setValue(n_parts)
+        assert panel.list.split_anew_action.isEnabled()
+        panel.list.split_anew_action.trigger()
+        qtbot.waitUntil(lambda: not panel.is_working, timeout=20_000)
+        assert set(panel.list.selected) > {label}
+        panel.list.select([])
+
+    return split_it
+
+
+@pytest.mark.parametrize("add", KINDS)
+def test_cluster_is_clustered_anew_inside_itself(add, viewer, run, split_anew):
+    dock, panel = run(add, n_clusters=4)
+    before, model = state_of(dock), dock.result.model
+    split_anew(panel, 2, 3)
+    after = state_of(dock)
+    assert after[1]["index"].tolist() == [1, 2, 3, 4, 5, 6]
+    parts, rest = [2, 5, 6], [1, 3, 4]
+    for level, (new, old) in enumerate(zip(after[0][0], before[0][0], strict=True)):
+        np.testing.assert_array_equal(new[old != 2], old[old != 2])
+        assert set(np.unique(new[old == 2])) == {*parts}
+        for now, earlier in zip(after[0][1:], before[0][1:], strict=True):
+            np.testing.assert_array_equal(now[level][old != 2], earlier[level][old != 2])
+    # Counts, means and colors of the table, from the pixels.
+    counts = np.bincount(after[0][0][0].ravel(), minlength=7)[1:]
+    assert after[1]["pixels"].tolist() == counts.tolist()
+    table, earlier = after[1].set_index("index"), before[1].set_index("index")
+    assert table.loc[rest].equals(earlier.loc[rest])
+    assert table.loc[parts, "percent"].sum() == pytest.approx(earlier["percent"][2])
+    means = [name for name in table if name.startswith("mean ")]
+    weighted = counts[[1, 4, 5]] @ table.loc[parts, means].to_numpy() / counts[[1, 4, 5]].sum()
+    np.testing.assert_allclose(weighted, earlier.loc[2, means].to_numpy(float), rtol=1e-6)
+    if add is not add_channels:
+        # The sum of several channels may be white.
+        assert len({after[2][label] for label in range(1, 7)}) == 6
+    # The model gives the labels of the layer, undo gives back the model of the run.
+    image = levels_of(viewer.layers["picture"])[0] if add is not add_channels else COFFEE
+    np.testing.assert_array_equal(dock.result.model.predict(image), after[0][0][0])
+    panel.list.undo()
+    check_same(state_of(dock), before)
+    assert dock.result.model.to_dict() == model.to_dict()
+    panel.list.redo()
+    check_same(state_of(dock), after)
+    # A part is split once more, and merged parts are split again.
+    split_anew(panel, 5, 2)
+    np.testing.assert_array_equal(
+        dock.result.model.predict(image), levels_of(dock.result.labels)[0]
+    )
+
+
+@pytest.mark.parametrize("add", [add_rgb, add_dask, add_multiscale])
+def test_blurred_and_masked_cluster_is_clustered_anew(add, viewer, run, split, split_anew):
+    mask = np.zeros((160, 200), np.uint8)
+    mask[20:150, 30:] = 1
+    layer = viewer.add_labels(mask, name="mask")
+    dock, panel = run(add, blur=2.0, mask=layer)
+    before = levels_of(dock.result.labels)
+    split_anew(panel, 3, 2)
+    after = state_of(dock)
+    for new, old in zip(after[0][0], before, strict=True):
+        np.testing.assert_array_equal(new[old != 3], old[old != 3])
+        assert set(np.unique(new[old == 3])) == {3, 7}
+    np.testing.assert_array_equal(dock.result.model.predict(COFFEE, mask=mask), after[0][0][0])
+    split(panel, panel.list.merge([3, 7, 1]))
+    assert sorted(state_of(dock)[1]["pixels"]) == sorted(after[1]["pixels"])
+    for new, old in zip(levels_of(dock.result.labels), after[0][0], strict=True):
+        pairs = set(zip(new.ravel().tolist(), old.ravel().tolist(), strict=True))
+        assert len(pairs) == 8
+
+
+@pytest.mark.parametrize(("add", "blur"), [(add_rgb, 0.0), (add_multiscale, 2.0)])
+def test_new_clusters_are_everywhere(add, blur, viewer, run, split_anew, qtbot, tmp_path):
+    dock, panel = run(add, n_clusters=4, blur=blur)
+    panel.list._clusters.rename(2, "cup")
+    panel.list.merge([1, 3])
+    split_anew(panel, 2, 3)
+    panel.list.set_color(5, "#ff0080")
+    labels = levels_of(dock.result.labels)
+    # *Apply to…*, a saved model, the command line and the copied script.
+    levels = dock.result.task.source.levels
+    apply = dock.folds["apply"].open()
+    data_of = list(levels) if len(levels) > 1 else levels[0]
+    viewer.add_image(data_of, name="other", rgb=True, multiscale=len(levels) > 1)
+    with qtbot.waitSignal(apply.apply(viewer.layers["other"]).finished):
+        pass
+    other = viewer.layers["other labels"]
+    for one, two in zip(levels_of(other), labels, strict=True):
+        np.testing.assert_array_equal(one, two)
+    tables = [layer.features.set_index("index") for layer in (other, dock.result.labels)]
+    assert tables[0][["pixels", "name"]].equals(tables[1][["pixels", "name"]])
+    assert tables[0]["color"][[2, 4, 5]].equals(tables[1]["color"][[2, 4, 5]])
+    assert tables[0]["color"][5] == "#ff0080"
+    apply.save(tmp_path / "model.json")
+    loaded = KMeansModel.load(tmp_path / "model.json")
+    np.testing.assert_array_equal(loaded.predict(COFFEE), labels[0])
+    iio.imwrite(tmp_path / "other.png", COFFEE)
+    arguments = [str(tmp_path / "other.png"), "--model", str(tmp_path / "model.json")]
+    assert main([*arguments, "-o", str(tmp_path / "out")]) == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/other-labels.tif"), labels[0])
+    for number, level in enumerate(levels):
+        np.save(tmp_path / f"image-{number}.npy", level)
+    np.save(tmp_path / "image.npy", COFFEE)
+    script = dock.folds["export"].open().script()
+    space = {}
+    with contextlib.chdir(tmp_path):
+        exec(script, space)
+    results = space["labels"] if len(levels) > 1 else [space["labels"]]
+    for one, two in zip(results, labels, strict=True):
+        np.testing.assert_array_equal(one, two)
+    # *Merge similar* does not undo the split.
+    merge = dock.folds["merge"].open()
+    merge.min_share.value = 50.0
+    assert "The clusters were split" in merge.message.text()
+    assert merge.min_share.value == 0
+    np.testing.assert_array_equal(levels_of(dock.result.labels)[0], labels[0])
+
+
+def test_error_of_a_cluster_of_one_color_is_shown(viewer, run, qtbot):
+    def add(viewer):
+        image = np.repeat(np.array([[0, 90, 250]], np.uint8), 40, axis=0)
+        return viewer.add_image(np.repeat(image, 20, axis=1), name="picture")
+
+    dock, panel = run(add, n_clusters=3)
+    state = state_of(dock)
+    with qtbot.waitSignal(panel.split_anew(2, 2).finished):
+        pass
+    assert "label must be a class with at least two colors" in (
+        notification_manager.records[-1].message
+    )
+    check_same(state_of(dock), state)

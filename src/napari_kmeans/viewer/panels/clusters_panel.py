@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
 
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.to_layers.split_class import SplitWork
+from napari_kmeans.viewer.to_layers.split_class import SplitAnewWork, SplitWork
 from napari_kmeans.viewer.widgets.cluster_list import ClusterList
 from napari_kmeans.viewer.widgets.form import row
 
@@ -34,6 +34,9 @@ class ClustersPanel(WorkingPanel):
         super().__init__(dock)
         self.list = ClusterList()
         self.list.split_requested.connect(lambda label: self.attempt(partial(self.split, label)))
+        self.list.split_anew_requested.connect(
+            lambda label, number: self.attempt(partial(self.split_anew, label, number))
+        )
         self._progress_row = row([self.progress_bar, self.cancel_button])
         self.column.addWidget(self.list)
         self.column.addWidget(self._progress_row)
@@ -54,26 +57,39 @@ class ClustersPanel(WorkingPanel):
         RuntimeError
             If a cluster is being split.
         """
-        result = self._splittable_result()
-        model, labels = result.model, result.labels
-        assert isinstance(model, KMeansModel)
-        assert labels is not None
-        work = SplitWork(
-            label,
-            model,
-            model.with_classes(model.classes.split(label)),
-            result.task,
-            layer_levels(labels),
-            [layer_levels(layer) for layer in result.recolored],
-        )
+        result, model, levels = self._splittable_result()
+        after = model.with_classes(model.classes.split(label))
+        work = SplitWork(label, model, after, result.task, *levels)
         return self.start(work, partial(self._show_split, result, model))
 
-    def _splittable_result(self) -> Result:
-        """Return the latest result if its clusters can be split."""
-        problem = self._find_problem()
-        if self.dock.result is None or problem:
+    def split_anew(self, label: int, n_clusters: int) -> SegmentationWorker:
+        """Cluster the pixels of one cluster in several new clusters, in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` once the layers show the new clusters.
+
+        Raises
+        ------
+        ValueError
+            If the result has no model or no such cluster.
+        RuntimeError
+            If a cluster is being split.
+        """
+        result, model, levels = self._splittable_result()
+        work = SplitAnewWork(model.classes[label].label, n_clusters, model, result.task, *levels)
+        return self.start(work, partial(self._show_split, result, model))
+
+    def _splittable_result(self) -> tuple[Result, KMeansModel, tuple[Any, Any]]:
+        """Return the latest result, its model, and the levels of its labels and images."""
+        problem, result = self._find_problem(), self.dock.result
+        if result is None or result.labels is None or problem:
             raise ValueError(problem)
-        return self.dock.result
+        model = result.model
+        assert isinstance(model, KMeansModel)
+        images = [layer_levels(layer) for layer in result.recolored]
+        return result, model, (layer_levels(result.labels), images)
 
     def _find_problem(self) -> str:
         """Return why no cluster can be split; empty if clusters can be split."""

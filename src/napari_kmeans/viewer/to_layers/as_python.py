@@ -42,9 +42,10 @@ def script_of(result: Result, masks: str = "masks") -> str:
         The name of the list of masks in napari's console.
     """
     task, source, fitted = result.task, result.task.source, result.outcome.model
-    classes = groups = None
+    classes = groups = split = None
     if isinstance(result.model, KMeansModel) and isinstance(fitted, KMeansModel):
-        groups = _groups_of(fitted, result.model)
+        split = result.model if result.model.splits else None
+        groups = None if split else _groups_of(fitted, result.model)
         if result.model.classes != _classes_in_order(fitted):
             classes = result.model.classes
     names = [channel.name for channel in source.channels] or [source.name]
@@ -61,6 +62,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         groups=groups,
         joined=None if result.labels is None else joined_labels(result.labels),
         classes=classes,
+        model=split,
         part=_part_of(source, result.outcome.options.blur),
     )
 

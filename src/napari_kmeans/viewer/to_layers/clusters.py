@@ -16,8 +16,10 @@ from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED, percentages
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.provenance import (
     joined_labels,
+    recorded_model,
     set_joined_labels,
     set_recorded_classes,
+    set_recorded_model,
 )
 from napari_kmeans.viewer.to_layers.highlight import HighlightColormap, without_highlight
 from napari_kmeans.viewer.to_layers.label_area import format_area
@@ -62,6 +64,8 @@ class _State:
     joined: Mapping[int, int]
     classes: ClassScheme | None
     """None if the layer was not painted with one model."""
+    model: Any
+    """The recorded model, as plain values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,7 +376,9 @@ class Clusters:
             for layer, levels in zip(recolored, split.recolored, strict=True)
         ]
         joined = {gone: target for gone, target in self.joined.items() if target != label}
-        self._do(features, self._colormap_with(colors), split.pixels, joined, classes, images)
+        model = split.model.to_dict() if split.model.splits else None
+        colormap = self._colormap_with(colors)
+        self._do(features, colormap, split.pixels, joined, classes, images, model)
         return list(colors)
 
     @property
@@ -416,11 +422,18 @@ class Clusters:
         joined: Mapping[int, int] | None = None,
         classes: ClassScheme | None = None,
         images: Sequence[_ImageEdit] = (),
+        model: Any = None,
     ) -> None:
         """Apply an edit and push it on the undo stack."""
-        before = _State(self.layer.features.copy(), self._colormap, self.joined, self._classes)
+        before = _State(
+            self.layer.features.copy(),
+            self._colormap,
+            self.joined,
+            self._classes,
+            recorded_model(self.layer),
+        )
         joined = before.joined if joined is None else joined
-        after = _State(features, colormap, joined, classes)
+        after = _State(features, colormap, joined, classes, model or before.model)
         edit = _Edit(before, after, tuple(pixels), tuple(images))
         self._redo(edit)
         self._undo_stack = [*self._undo_stack[1 - MAX_EDITS :], edit]
@@ -446,6 +459,7 @@ class Clusters:
             self.layer.features = features
             self._table = without_mark(features)
             set_joined_labels(self.layer, state.joined)
+            set_recorded_model(self.layer, state.model)
             self._classes = state.classes
             if state.classes is not None:
                 set_recorded_classes(self.layer, state.classes.to_list())

@@ -12,6 +12,7 @@ from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.painting import label_dtype, round_to
 from napari_kmeans.measuring import cluster_table
+from napari_kmeans.splitting import split_anew
 from napari_kmeans.viewer.background.paint_levels import paint_levels
 from napari_kmeans.viewer.to_layers.label_colors import shown_colors
 
@@ -86,6 +87,43 @@ class ClassSplit:
     colors: Floats
     pixels: list[PixelSplit]
     recolored: list[list[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class SplitAnewWork:
+    """A class to cluster inside itself, as work for the background.
+
+    Attributes
+    ----------
+    label, n_clusters : int
+        The class, and the number of new classes.
+    before, task, labels, recolored
+        As in `SplitWork`.
+    """
+
+    label: int
+    n_clusters: int
+    before: KMeansModel
+    task: Task
+    labels: list[Any]
+    recolored: list[list[Any]]
+
+    def run(self, progress: Report | None = None) -> ClassSplit:
+        """Cluster the class at the level of the fit, and paint its pixels at all levels."""
+        before, task, source = self.before, self.task, self.task.source
+        after = split_anew(
+            task.fitted_part,
+            before.with_blur(source.blur_at(before.blur, source.level)),
+            self.label,
+            self.n_clusters,
+            mask=None if task.masks is None else task.masks[source.level],
+            method=task.options.method,
+            random_state=task.options.random_state,
+            progress=part_of(progress, 0, 0.6),
+        )
+        after = after.with_blur(before.blur)
+        work = SplitWork(self.label, before, after, task, self.labels, self.recolored)
+        return work.run(part_of(progress, 0.6, 1))
 
 
 @dataclass(frozen=True, eq=False)

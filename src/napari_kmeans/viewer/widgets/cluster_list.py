@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
+    QSpinBox,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -54,6 +55,13 @@ _SWATCH_SIZE = 14
 _OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
 
 _SPLIT_TIP = "Split the selected cluster into the clusters that were merged into it."
+
+_SPLIT_ANEW_TIP = (
+    "Cluster the pixels of the selected cluster in this number of new clusters. All other "
+    "clusters stay as they are."
+)
+_MAX_PARTS = 99
+"""The largest number of new clusters that the field offers: two digits."""
 
 _Role = Qt.ItemDataRole
 
@@ -166,9 +174,15 @@ class ClusterList(QWidget):
     split_requested : Signal
         Emitted with the label of a merged cluster that the user wants to split. Its pixels
         have to be read, which is not done here; see `split`.
+    split_anew_requested : Signal
+        Emitted with the label of a cluster and the number of new clusters in which its
+        pixels are to be clustered.
+    n_parts : QSpinBox
+        The number of new clusters.
     """
 
     split_requested = Signal(int)
+    split_anew_requested = Signal(int, int)
 
     def __init__(self, layer: Labels | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -225,6 +239,9 @@ class ClusterList(QWidget):
             "&Merge", "M", "Merge the selected clusters into one.", self._on_merge
         )
         self.split_action = self._make_action("&Split", "S", _SPLIT_TIP, self._on_split)
+        self.split_anew_action = self._make_action(
+            "Split i&n", "Shift+S", _SPLIT_ANEW_TIP, self._on_split_anew
+        )
         self.rename_action = self._make_action(
             "Re&name", "F2", "Edit the name of the selected cluster.", self._on_rename
         )
@@ -270,17 +287,27 @@ class ClusterList(QWidget):
         layout = QVBoxLayout(widget)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        rows = (
-            (self.merge_action, self.split_action, self.ignore_action),
-            (self.rename_action, self.color_action, self.undo_action, self.redo_action),
+        self.n_parts = self._make_n_parts()
+        first = [self.merge_action, self.split_action, self.split_anew_action]
+        second = [self.rename_action, self.color_action, self.ignore_action]
+        rows: tuple[list[QWidget], ...] = (
+            [*map(_make_button, first), self.n_parts],
+            [*map(_make_button, [*second, self.undo_action, self.redo_action])],
         )
-        for actions in rows:
+        for widgets in rows:
             row = QHBoxLayout()
             row.setSpacing(4)
             layout.addLayout(row)
-            for action in actions:
-                row.addWidget(_make_button(action))
+            for each in widgets:
+                row.addWidget(each)
         return widget
+
+    def _make_n_parts(self) -> QSpinBox:
+        field = QSpinBox()
+        field.setRange(2, _MAX_PARTS)
+        field.setToolTip("The number of new clusters of Split in.")
+        field.setAccessibleName("Number of new clusters")
+        return field
 
     # --------------------------------------------------------------- the layer
 
@@ -362,6 +389,10 @@ class ClusterList(QWidget):
         split_problem = self._find_split_problem(selected)
         self.split_action.setEnabled(not split_problem)
         _set_tip(self.split_action, split_problem or _SPLIT_TIP)
+        anew_problem = self._find_split_anew_problem(selected)
+        for each in (self.split_anew_action, self.n_parts):
+            each.setEnabled(not anew_problem)
+        _set_tip(self.split_anew_action, anew_problem or _SPLIT_ANEW_TIP)
         self.rename_action.setEnabled(len(selected) == 1)
         self.color_action.setEnabled(len(selected) == 1)
         self.ignore_action.setEnabled(bool(selected))
@@ -371,16 +402,23 @@ class ClusterList(QWidget):
         self.message.setText(self._describe_selection(selected))
         self.outdated.setVisible(self._clusters is not None and self._clusters.is_outdated)
 
-    def _find_split_problem(self, selected: list[int]) -> str:
-        """Return why the selected cluster cannot be split; empty if it can."""
+    def _find_split_anew_problem(self, selected: list[int]) -> str:
+        """Return why the selected cluster cannot be clustered anew; empty if it can."""
         classes = None if self._clusters is None else self._clusters.classes
         if len(selected) != 1:
-            return "Select one merged cluster to split it."
+            return "Select one cluster to split it."
         if self._split_problem:
             return self._split_problem
         if classes is None or selected[0] not in classes.labels:
             return "The clusters have no single model, which splitting needs."
-        if len(classes[selected[0]].centers) < 2:
+        return ""
+
+    def _find_split_problem(self, selected: list[int]) -> str:
+        """Return why the selected cluster cannot be split; empty if it can."""
+        problem = self._find_split_anew_problem(selected)
+        if problem or self._clusters is None or self._clusters.classes is None:
+            return problem
+        if len(self._clusters.classes[selected[0]].centers) < 2:
             return "This cluster has one center: only a merged cluster can be split."
         return ""
 
@@ -456,6 +494,9 @@ class ClusterList(QWidget):
 
     def _on_split(self) -> None:
         self.split_requested.emit(self.selected[0])
+
+    def _on_split_anew(self) -> None:
+        self.split_anew_requested.emit(self.selected[0], self.n_parts.value())
 
     def _on_rename(self) -> None:
         row = self._model.labels.index(self.selected[0])
