@@ -8,6 +8,7 @@ from dataclasses import replace
 import dask.array as da
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 from skimage import data
 
@@ -86,6 +87,20 @@ def test_only_the_class_changes_and_each_pixel_gets_its_nearest_new_center(image
     loaded = KMeansModel.from_dict(json.loads(json.dumps(split.to_dict())))
     np.testing.assert_array_equal(np.asarray(loaded.predict(image)), new)
     assert loaded.to_dict() == split.to_dict()
+
+
+def test_blurred_values_of_the_class_are_clustered():
+    """The new centers are the means of their pixels in an image that scipy blurs."""
+    model = segment(COFFEE, 4, rgb=True, blur=2).model
+    split = split_anew(COFFEE, model, 3, 3, method="full")
+    weights = gaussian_filter(np.ones((150, 200)), 2, mode="constant")
+    channels = [gaussian_filter(COFFEE[..., c] * 1.0, 2, mode="constant") for c in range(3)]
+    blurred = np.stack(channels, axis=-1) / weights[..., None]
+    old, new = nearest(blurred, model.cluster_centers_) + 1, split.predict(COFFEE)
+    inside = nearest(blurred, split.cluster_centers_[3:])
+    np.testing.assert_array_equal(new, np.where(old == 3, np.array([3, 5, 6])[inside], old))
+    for label, center in zip((3, 5, 6), split.cluster_centers_[3:], strict=True):
+        np.testing.assert_allclose(center, blurred[new == label].mean(axis=0), atol=0.1)
 
 
 def test_axes_of_channels_volumes_and_masks():
