@@ -65,12 +65,20 @@ def test_names_of_merged_classes_are_shortened(scheme):
     assert long[2].name == "b + " + "a" * (MAX_NAME - 5) + "…"
 
 
-def test_split_gives_each_center_the_lowest_free_label(scheme):
+def test_split_gives_the_centers_their_labels_back(scheme):
     merged = scheme.merge([2, 1, 4]).rename(2, "soil").recolor(2, "#102030")
     assert merged.split(2) == scheme
+    assert scheme.merge([2, 1], [4, 3]).split(4) == scheme.merge([2, 1])
+
+
+def test_one_part_of_a_split_class_keeps_its_label(scheme):
     ignored = scheme.renumber({1: 7}).merge([7, 3]).ignore(7).split(7)
-    assert groups_of(ignored) == {1: (0,), 3: (2,), 2: (1,), 4: (3,)}
-    assert ignored.ignored.tolist() == [True, False, True, False]
+    assert groups_of(ignored) == {2: (1,), 3: (2,), 4: (3,), 7: (0,)}
+    assert ignored.ignored.tolist() == [False, True, False, True]
+    renumbered = scheme.merge([1, 2]).renumber({4: 2}).merge([2, 3]).split(2)
+    assert groups_of(renumbered) == {1: (0, 1), 2: (2,), 4: (3,)}
+    renumbered = scheme.merge([1, 2]).renumber({1: 3, 3: 1, 4: 2}).split(3)
+    assert groups_of(renumbered) == {1: (2,), 2: (3,), 3: (0,), 4: (1,)}
 
 
 def test_renumber_swaps_labels(scheme):
@@ -112,9 +120,17 @@ def test_random_edits_keep_every_center_in_one_class():
             expected = {c: chosen[0] if n in chosen else n for c, n in expected.items()}
         elif len(centers) > 1:
             scheme = scheme.split(chosen[0])
-            free = [n for n in range(1, 8) if n == chosen[0] or n not in labels]
-            free += [n for n in range(8, 20) if n not in labels and n != chosen[0]]
-            expected |= dict(zip(centers, free, strict=False))
+            kept = chosen[0] - 1 if chosen[0] - 1 in centers else centers[0]
+            expected[kept] = chosen[0]
+            homeless = []
+            for center in sorted({*centers} - {kept}):
+                if center + 1 in labels:
+                    homeless.append(center)
+                else:
+                    expected[center] = center + 1
+            taken = {*labels, *(expected[center] for center in {*centers} - {*homeless})}
+            free = [number for number in range(1, 20) if number not in taken]
+            expected |= dict(zip(homeless, free, strict=False))
         assert scheme.center_labels.tolist() == [expected[center] for center in range(7)]
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_kmeans.objects import split_objects
     from napari_kmeans.scripting import to_python
     from napari_kmeans.segmentation import Segmentation, segment, summarize
+    from napari_kmeans.splitting import split_anew
     from napari_kmeans.stacks import segment_slices
     from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
     from napari_kmeans.viewer.segment_layer import segment_layer
@@ -39,6 +40,7 @@ __all__ = [
     "segment",
     "segment_layer",
     "segment_slices",
+    "split_anew",
     "split_objects",
     "suggest_n_clusters",
     "summarize",
@@ -60,6 +62,7 @@ _MODULES = {
     "segment": "napari_kmeans.segmentation",
     "segment_layer": "napari_kmeans.viewer.segment_layer",
     "segment_slices": "napari_kmeans.stacks",
+    "split_anew": "napari_kmeans.splitting",
     "split_objects": "napari_kmeans.objects",
     "suggest_n_clusters": "napari_kmeans.suggestion",
     "summarize": "napari_kmeans.segmentation",

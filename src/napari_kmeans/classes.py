@@ -289,8 +289,10 @@ class ClassScheme:
     def split(self, label: int) -> ClassScheme:
         """Return the scheme with a class split into one class for each of its centers.
 
-        The new classes have the lowest labels that no other class has, and no name and
-        no color. They are ignored if the class was.
+        The center of the class's own number, counted from 1, keeps the label, or else the
+        first center. Other centers get their number as label if no class has this label,
+        or else the lowest free label. So classes that were only merged get their labels back.
+        The new classes have no name and no color. They are ignored if the class was.
 
         Raises
         ------
@@ -303,13 +305,48 @@ class ClassScheme:
                 f"label must be that of a class of several centers, got {quote_value(label)}, "
                 "which has one: choose a merged class."
             )
-        used = {*self.labels} - {whole.label}
+        first = whole.label - 1 if whole.label - 1 in whole.centers else whole.centers[0]
+        labels = {each: each + 1 for each in whole.centers if each + 1 not in self._by_label}
+        labels[first] = whole.label
+        used = {*self.labels, *labels.values()}
         free = (number for number in range(1, MAX_CLUSTERS + 1) if number not in used)
         parts = [
-            ColorClass(number, (center,), ignored=whole.ignored)
-            for center, number in zip(whole.centers, free, strict=False)
+            ColorClass(
+                labels[each] if each in labels else next(free), (each,), ignored=whole.ignored
+            )
+            for each in whole.centers
         ]
         return self._replaced([whole], parts)
+
+    def replace_centers(self, label: int, n_centers: int) -> ClassScheme:
+        """Return the scheme after new centers have replaced those of a class.
+
+        The new centers are the last ones, after the kept centers. Each of them becomes a
+        class. The first keeps the label, the name and the color; the others have the
+        lowest labels that no class has. They are ignored if the class was.
+
+        Raises
+        ------
+        ValueError
+            If no class has the label, or if there would be too many centers.
+        """
+        whole = self[label]
+        kept = np.flatnonzero(self.center_labels != label)
+        if not 1 <= n_centers <= MAX_CLUSTERS - len(kept):
+            raise ValueError(
+                f"n_clusters must be 1 to {MAX_CLUSTERS - len(kept)} beside the other centers, "
+                f"got {quote_value(n_centers)}: choose a number in this range."
+            )
+        others = [
+            replace(each, centers=tuple(np.searchsorted(kept, each.centers).tolist()))
+            for each in self.classes
+            if each.label != label
+        ]
+        free = (number for number in range(1, MAX_CLUSTERS + 1) if number not in self._by_label)
+        parts = [replace(whole, centers=(len(kept),))]
+        for center in range(len(kept) + 1, len(kept) + n_centers):
+            parts.append(ColorClass(next(free), (center,), ignored=whole.ignored))
+        return ClassScheme((*others, *parts))
 
     def renumber(self, new_labels: Mapping[int, int]) -> ClassScheme:
         """Return the scheme with other labels for some classes.

@@ -34,6 +34,7 @@ from napari_kmeans.options import OPTIONS, Options, plain_value
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_kmeans.clustering.center_splits import CenterSplit
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.types import Floats
 
@@ -70,6 +71,9 @@ class KMeansModel:
         class of several centers. None if it is not known; centers then weigh the same.
     edited_classes : ClassScheme or None
         The classes; None if each center is a class without a name. See `classes`.
+    splits : tuple of CenterSplit
+        The classes that `split_anew` clustered inside themselves. Their earlier centers
+        decide which pixels the new centers compete for.
     """
 
     cluster_centers_: Floats
@@ -83,6 +87,7 @@ class KMeansModel:
     normalize: str = "none"
     center_pixels: NDArray[np.int64] | None = None
     edited_classes: ClassScheme | None = None
+    splits: tuple[CenterSplit, ...] = ()
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -352,7 +357,7 @@ class KMeansModel:
             )
 
     def _painter(self, pixels: Pixels, stages: Progress, n_blocks: int) -> Painter:
-        painter = Painter(self.cluster_centers_, self.space)
+        painter = Painter(self.cluster_centers_, self.space, splits=self.splits)
         # A table of colors needs all pixels; a lazy image is only read when it is viewed.
         if pixels.is_lazy or not self.space.is_pointwise:
             return painter
@@ -410,10 +415,10 @@ class KMeansModel:
             for name, value in self.space.options.items()
             if name != "color_space" and np.any(value)
         }
-        is_extended = self.edited_classes is not None or bool(used)
+        is_extended = self.edited_classes is not None or bool(used) or bool(self.splits)
         values = {
             "format": FORMAT,
-            # An earlier program would ignore edited classes and the blur: it must refuse.
+            # An earlier program would ignore edited classes, blur and splits: it must refuse.
             "version": EXTENDED_VERSION if is_extended else VERSION,
             "color_space": self.color_space,
             "rgb": self.rgb,
@@ -427,10 +432,19 @@ class KMeansModel:
             "inertia": self.inertia_,
             "n_iter": self.n_iter_,
         }
-        if self.edited_classes is not None:
-            values["classes"] = self.edited_classes.to_list()
+        if self.edited_classes is not None or self.splits:
+            values["classes"] = self.classes.to_list()
             if self.center_pixels is not None:
                 values["center_pixels"] = self.center_pixels.tolist()
+        if self.splits:
+            values["splits"] = [
+                {
+                    "centers": split.replaced.tolist(),
+                    "places": split.places.tolist(),
+                    "n_new": split.n_new,
+                }
+                for split in self.splits
+            ]
         return {**values, **used}
 
     @classmethod

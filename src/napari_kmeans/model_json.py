@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_kmeans.checks import LARGEST, quote_value
 from napari_kmeans.classes import ClassScheme
+from napari_kmeans.clustering.center_splits import CenterSplit
 from napari_kmeans.feature_space.colors import find_space, white_of
 from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.options import MAX_CLUSTERS, OPTIONS, SPACE_OPTIONS
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 FORMAT = "napari-kmeans model"
 VERSION = 1
 EXTENDED_VERSION = 2
-"""The version of a model with edited classes or a blur, which earlier programs would ignore."""
+"""The version of a model with edited classes, splits or a blur, which earlier programs would
+ignore."""
 
 _MAX_PIXELS = 2**53
 """Pixels of a center: float64 holds all whole numbers up to this one."""
@@ -95,6 +97,8 @@ def check_entries(values: Any) -> dict[str, Any]:
     if is_edited:
         entries["edited_classes"] = _read_classes(values, len(centers))
         entries["center_pixels"] = _read_pixels(values, len(centers))
+        if "splits" in values:
+            entries["splits"] = _read_splits(values, *centers.shape)
     return entries
 
 
@@ -256,6 +260,43 @@ def _read_pixels(values: dict[str, Any], n_centers: int) -> NDArray[np.int64] | 
             f"{quote_value(pixels)}: save the model again."
         )
     return np.array(pixels, np.int64)
+
+
+def _read_splits(
+    values: dict[str, Any], n_centers: int, n_features: int
+) -> tuple[CenterSplit, ...]:
+    splits = values["splits"]
+    is_list = isinstance(splits, list) and all(isinstance(each, dict) for each in splits)
+    if not is_list or len(splits) > MAX_CLUSTERS:
+        raise ValueError(
+            f"splits must be a list of at most {MAX_CLUSTERS} splits, got {quote_value(splits)}: "
+            "save the model again."
+        )
+    read = []
+    # The last split made the centers of the model.
+    for split in reversed(splits):
+        replaced, n_new, places = _read_matrix(split, "centers"), split.get("n_new"), None
+        if type(n_new) is int and 1 <= n_new <= n_centers:
+            n_centers += len(replaced) - n_new
+            places = _read_places(split.get("places"), len(replaced), n_centers)
+        if places is None or replaced.shape[1] != n_features or n_centers > MAX_CLUSTERS:
+            raise ValueError(
+                "splits must have centers, places and n_new that belong together, got places "
+                f"{quote_value(split.get('places'))} and n_new {quote_value(n_new)}: save the "
+                "model again."
+            )
+        read.append(CenterSplit(replaced, places, n_new))
+    return tuple(reversed(read))
+
+
+def _read_places(places: Any, n_places: int, n_centers: int) -> NDArray[np.int64] | None:
+    """Return the indices of replaced centers; None unless they ascend below `n_centers`."""
+    are_indices = isinstance(places, list) and all(
+        type(each) is int and 0 <= each < n_centers for each in places
+    )
+    if not are_indices or len(places) != n_places or places != sorted(set(places)):
+        return None
+    return np.array(places, np.int64)
 
 
 def _is_finite(value: Any) -> bool:

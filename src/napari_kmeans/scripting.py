@@ -18,6 +18,8 @@ from napari_kmeans.samples import SAMPLES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_kmeans.model import KMeansModel
+
 _MAX_AXES = 64
 """The largest number of axes of a numpy array."""
 
@@ -63,6 +65,7 @@ def to_python(
     groups: Sequence[int] | None = None,
     joined: Mapping[int, int] | None = None,
     classes: ClassScheme | None = None,
+    model: KMeansModel | None = None,
     part: Part = Part(),
 ) -> str:
     """Return a Python script that computes the same result again.
@@ -95,6 +98,9 @@ def to_python(
     classes : ClassScheme, optional
         The classes of the centers after all edits by hand. They replace `joined`. As in
         napari, the recolored image has the colors before these edits.
+    model : KMeansModel, optional
+        A model some of whose classes were clustered anew by `split_anew`. The script then
+        contains this model and applies it, and fits nothing.
     part : Part
         The level and the slices that were clustered.
 
@@ -102,7 +108,8 @@ def to_python(
     -------
     str
         The text of the script. The script defines `segmentation`, `labels` and
-        `recolored`, and prints the table.
+        `recolored`, and prints the table. With `model`, it defines `model`, `labels` and
+        `recolored`, and prints the classes.
 
     Raises
     ------
@@ -127,6 +134,10 @@ def to_python(
     mask = mask if isinstance(mask, str) else Flag().check("mask", mask)
     if classes is not None:
         _check_type("classes", classes, ClassScheme, "pass model.classes")
+    if model is not None:
+        from napari_kmeans.model import KMeansModel
+
+        _check_type("model", model, KMeansModel, "pass segmentation.model")
     if groups is not None:
         groups = _as_whole_numbers("groups", groups)
     if joined is not None:
@@ -139,6 +150,11 @@ def to_python(
     if mask:
         imports.append(_NUMPY)
         body += ["", *_lines_to_load_mask(mask, part)]
+    title = f"# The clusters of {' + '.join(names)!r}, as computed by napari-kmeans {__version__}."
+    if model is not None:
+        imports.append("from napari_kmeans import KMeansModel")
+        body += ["", *_lines_to_apply_model(model, bool(mask), part)]
+        return "\n".join([title, *_group_imports(imports), "", *body, ""])
     body += [
         "",
         *_lines_to_segment(options, _input_arguments(rgb, channel_axis, mask, part), part),
@@ -156,7 +172,6 @@ def to_python(
         body += _lines_to_merge_labels(joined, part)
     body.append("print(segmentation.table.to_string(index=False))")
     imports.append(f"from napari_kmeans import {', '.join(functions)}")
-    title = f"# The clusters of {' + '.join(names)!r}, as computed by napari-kmeans {__version__}."
     return "\n".join([title, *_group_imports(imports), "", *body, ""])
 
 
@@ -308,20 +323,36 @@ def _lines_of_results(mask: bool, part: Part) -> list[str]:
         return [f"labels, recolored = {own}"]
     return [
         *([f"blurs = {list(part.blurs)}"] if part.blurs else []),
-        f"painted = {_call_for_each_level('apply', mask, part)}",
+        f"painted = {_call_for_each_level('segmentation.model', 'apply', mask, part)}",
         f"painted[{part.level}] = {own}",
         "labels, recolored = map(list, zip(*painted, strict=True))",
     ]
 
 
-def _call_for_each_level(method: str, mask: bool, part: Part) -> str:
-    """Return a list of the results of a method of the model for each level, as code."""
-    model = "model.with_blur(blur)" if part.blurs else "model"
+def _lines_to_apply_model(model: KMeansModel, mask: bool, part: Part) -> list[str]:
+    """Return the lines that contain a model and paint the image, or all levels, with it."""
+    lines = [
+        "# The model has classes that were clustered anew inside themselves.",
+        f"model = KMeansModel.from_dict({model.to_dict()!r})",
+    ]
+    if part.n_levels == 1:
+        lines.append(f"labels, recolored = model.apply(image{', mask=mask' * mask})")
+    else:
+        if part.blurs:
+            lines.append(f"blurs = {list(part.blurs)}")
+        lines.append(f"painted = {_call_for_each_level('model', 'apply', mask, part)}")
+        lines.append("labels, recolored = map(list, zip(*painted, strict=True))")
+    return [*lines, 'print(*model.classes, sep="\\n")']
+
+
+def _call_for_each_level(model: str, method: str, mask: bool, part: Part) -> str:
+    """Return a list of the results of a method of a model for each level, as code."""
     names = ["level", *["mask"] * mask, *["blur"] * bool(part.blurs)]
     lists = ", ".join([f"{name}s" for name in names])
     each = lists if len(names) == 1 else f"zip({lists}, strict=True)"
-    call = f"{model}.{method}(level{', mask=mask' * mask})"
-    return f"[segmentation.{call} for {', '.join(names)} in {each}]"
+    at_level = f"{model}.with_blur(blur)" if part.blurs else model
+    call = f"{at_level}.{method}(level{', mask=mask' * mask})"
+    return f"[{call} for {', '.join(names)} in {each}]"
 
 
 def _lines_to_merge_labels(joined: Mapping[int, int], part: Part) -> list[str]:
@@ -350,7 +381,7 @@ def _lines_to_apply_classes(classes: ClassScheme, mask: bool, part: Part) -> lis
         return [*lines, "labels = segmentation.labels"]
     return [
         *lines,
-        f"labels = {_call_for_each_level('predict', mask, part)}",
+        f"labels = {_call_for_each_level('segmentation.model', 'predict', mask, part)}",
         f"labels[{part.level}] = segmentation.labels",
     ]
 

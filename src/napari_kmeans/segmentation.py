@@ -262,7 +262,7 @@ def segment_with_options(
         summary = summary_for(
             image, options, summary, stages, rgb=rgb, channel_axis=channel_axis, mask=mask
         )
-        segmentation = _segment_summary(summary, stages)
+        segmentation = segment_summary(summary, stages)
     if are_several(image):
         return segmentation
     (labels,), (recolored,) = segmentation.labels, segmentation.recolored
@@ -346,7 +346,7 @@ def summarize_with_options(
     return summary
 
 
-def _segment_summary(summary: Summary, progress: Progress) -> Segmentation:
+def segment_summary(summary: Summary, progress: Progress) -> Segmentation:
     """Segment all images of a summary; labels and recolored images are lists."""
     images, options = summary.images, summary.options
     fit, tally = _fit_and_tally(summary, progress)

@@ -508,8 +508,21 @@ def summary_for(
     return summary.with_options(options)
 
 
-def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Progress) -> Summary:
+def summarize_pixels(
+    images: tuple[Pixels, ...],
+    options: Options,
+    progress: Progress,
+    space: FeatureSpace | None = None,
+) -> Summary:
     """Read images and return their summary.
+
+    Parameters
+    ----------
+    images : tuple of Pixels
+    options : Options
+    progress : Progress
+    space : FeatureSpace, optional
+        The clustering space. By default, it follows from the options and the pixels.
 
     Raises
     ------
@@ -518,15 +531,18 @@ def summarize_pixels(images: tuple[Pixels, ...], options: Options, progress: Pro
     """
     n_steps = count_steps(images)
     seed = _seed_of(options)
-    space = FeatureSpace.of(options, white_of(images[0].dtype))
+    is_given = space is not None
+    if space is None:
+        space = FeatureSpace.of(options, white_of(images[0].dtype))
     # The points of equal colors are equal only if they do not depend on other pixels.
     codec = find_codec(images, progress.stage(0.1, n_steps)) if space.is_pointwise else None
     if codec is not None:
         histogram = build_histogram(images, codec, progress.stage(0.2, n_steps))
         _check_not_empty(len(histogram.codes), images)
-        space = _space_of_histogram(images, options, histogram)
+        if not is_given:
+            space = _space_of_histogram(images, options, histogram)
         return CountedColors(images, options, seed, space, histogram)
-    if options.normalize != "none":
+    if options.normalize != "none" and not is_given:
         step = progress.stage(0.1, n_steps)
         scales = find_scales(images, options.normalize, seed, space, step)
         space = space.scaled(*scales)

@@ -21,7 +21,7 @@ ORDER = [
     ("model", "summary"),
     ("measuring",),
     ("segmentation", "objects"),
-    ("stacks", "suggestion", "merging"),
+    ("stacks", "suggestion", "merging", "splitting"),
     ("figures", "samples", "scripting"),
     ("cli", "viewer"),
     ("__main__",),

@@ -12,6 +12,7 @@ from napari_kmeans import (
     segment,
     segment_layer,
     segment_slices,
+    split_anew,
     split_objects,
     suggest_n_clusters,
     summarize,
@@ -28,6 +29,7 @@ FUNCTIONS = {
     "predict": MODEL.predict,
     "apply": MODEL.apply,
     "mask": lambda mask: segment(IMAGE, 2, rgb=True, mask=mask),
+    "split_anew": lambda image: split_anew(image, MODEL, 1),
     "split_objects": split_objects,
 }
 

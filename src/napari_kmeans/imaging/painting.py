@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.clustering.center_splits import assign_to_centers
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging import kernels
@@ -20,6 +20,7 @@ from napari_kmeans.imaging.neighborhood import compare_lazily
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_kmeans.clustering.center_splits import CenterSplit
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.histogram import Codec, Histogram
@@ -66,6 +67,8 @@ class Painter:
         The label of each center, minus 1. None takes the index of the center. With
         ranks, the order of the centers can differ from the order of the labels, so
         that a pixel between two centers gets the label under which it was counted.
+    splits : tuple of CenterSplit
+        The splits of earlier centers that made the centers; see `assign_to_centers`.
     """
 
     centers: Floats
@@ -73,6 +76,7 @@ class Painter:
     codec: Codec | None = None
     table: NDArray[Any] | None = None
     ranks: NDArray[np.int64] | None = None
+    splits: tuple[CenterSplit, ...] = ()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -82,7 +86,8 @@ class Painter:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the painter with the runs of its table, which are much smaller."""
         packed = None if self.table is None else pack_table(self.table)
-        return _unpack_painter, (self.centers, self.space, self.codec, packed, self.ranks)
+        values = (self.centers, self.space, self.codec, packed, self.ranks, self.splits)
+        return _unpack_painter, values
 
     def with_table(
         self,
@@ -110,7 +115,7 @@ class Painter:
 
     def label_points(self, points: NDArray[Any]) -> NDArray[Any]:
         """Return the labels (n,) of points (n, F)."""
-        nearest, _ = find_nearest(points, self.centers)
+        nearest, _ = assign_to_centers(points, self.centers, self.splits)
         ranks = nearest if self.ranks is None else self.ranks[nearest]
         return (ranks + 1).astype(self.dtype)
 
@@ -132,10 +137,10 @@ class Painter:
 
 
 def _unpack_painter(
-    centers: Floats, space: FeatureSpace, codec: Any, packed: Any, ranks: Any
+    centers: Floats, space: FeatureSpace, codec: Any, packed: Any, ranks: Any, splits: Any
 ) -> Painter:
     table = None if packed is None else unpack_table(packed)
-    return Painter(centers, space, codec, table, ranks)
+    return Painter(centers, space, codec, table, ranks, splits)
 
 
 @dataclass(frozen=True, eq=False)

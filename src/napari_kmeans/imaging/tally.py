@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.clustering.center_splits import assign_to_centers
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_slices, map_threads
 from napari_kmeans.feature_space.colors import convert_colors
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_kmeans.clustering.center_splits import CenterSplit
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch, Piece
@@ -101,13 +102,17 @@ def tally_colors(
 
 
 def tally_pixels(
-    images: Sequence[Pixels], centers: Floats, space: FeatureSpace, step: Step = ignore
+    images: Sequence[Pixels],
+    centers: Floats,
+    space: FeatureSpace,
+    step: Step = ignore,
+    splits: tuple[CenterSplit, ...] = (),
 ) -> Tally:
     """Return the tally of all pixels of images that are not left out.
 
     `step` is called after each block or batch.
     """
-    nearest = Nearest(centers)
+    nearest = Nearest(centers, splits=splits)
     # The labels of a dask image may not fit in memory.
     pixel_labels = [
         None if pixels.is_lazy else np.zeros(pixels.shape, label_dtype(len(centers)))
@@ -140,10 +145,13 @@ class Nearest:
     in_space : bool, default False
         If True, sum the coordinates in the clustering space (K, F) instead of the
         channels (K, C).
+    splits : tuple of CenterSplit
+        As in `assign_to_centers`.
     """
 
     centers: Floats
     in_space: bool = False
+    splits: tuple[CenterSplit, ...] = ()
 
     def __call__(self, batch: Batch) -> Tally:
         """Return the tally of a batch."""
@@ -151,7 +159,7 @@ class Nearest:
 
     def tally(self, piece: Piece) -> Tally:
         """Return the tally of the pixels of a piece that are not left out, with their labels."""
-        labels, distances = find_nearest(piece.points, self.centers)
+        labels, distances = assign_to_centers(piece.points, self.centers, self.splits)
         colors = piece.points if self.in_space else piece.inside
         weights = np.ones(len(colors))
         return tally_colors(colors, weights, labels, float(distances.sum()), len(self.centers))

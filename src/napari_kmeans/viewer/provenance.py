@@ -135,6 +135,12 @@ def recorded_model(layer: Layer) -> Any:
     return record_of(layer).get("model")
 
 
+def set_recorded_model(layer: Layer, model: Any) -> None:
+    """Record another model after an edit of its centers, if the layer has a record."""
+    if has_record(layer):
+        layer.metadata[METADATA_KEY] = {**record_of(layer), "model": model}
+
+
 def recorded_classes(layer: Layer) -> Any:
     """Return the classes of a layer, as plain values, after edits by hand; None before any."""
     return record_of(layer).get("classes")

@@ -2,26 +2,120 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.viewer.panels.panel import Panel
+from napari.utils.notifications import show_warning
+
+from napari_kmeans.model import KMeansModel
+from napari_kmeans.viewer.from_layers.source import layer_levels
+from napari_kmeans.viewer.panels.working_panel import WorkingPanel
+from napari_kmeans.viewer.to_layers.split_class import SplitAnewWork, SplitWork
 from napari_kmeans.viewer.widgets.cluster_list import ClusterList
+from napari_kmeans.viewer.widgets.form import row
 
 if TYPE_CHECKING:
+    from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.panels.panel import Dock
+    from napari_kmeans.viewer.to_layers.result import Result
+    from napari_kmeans.viewer.to_layers.split_class import ClassSplit
 
 
-class ClustersPanel(Panel):
-    """A panel that lists the clusters of the latest result, and edits them."""
+class ClustersPanel(WorkingPanel):
+    """A panel that lists the clusters of the latest result, and edits them.
+
+    Splitting a cluster reads the image again, in the background.
+    """
 
     title = "Clusters"
-    tooltip = "List, highlight, name, recolor, hide and merge the clusters of the last run."
+    tooltip = "List, highlight, name, recolor, hide, merge and split the clusters of the last run."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self.list = ClusterList()
+        self.list.split_requested.connect(lambda label: self.attempt(partial(self.split, label)))
+        self.list.split_anew_requested.connect(
+            lambda label, number: self.attempt(partial(self.split_anew, label, number))
+        )
+        self._progress_row = row([self.progress_bar, self.cancel_button])
         self.column.addWidget(self.list)
+        self.column.addWidget(self._progress_row)
         self.refresh()
+
+    def split(self, label: int) -> SegmentationWorker:
+        """Split a merged cluster into one cluster for each of its centers, in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` once the layers show the new clusters.
+
+        Raises
+        ------
+        ValueError
+            If the result has no model or no such cluster, or if the cluster has one center.
+        RuntimeError
+            If a cluster is being split.
+        """
+        result, model, levels = self._splittable_result()
+        after = model.with_classes(model.classes.split(label))
+        work = SplitWork(label, model, after, result.task, *levels)
+        return self.start(work, partial(self._show_split, result, model))
+
+    def split_anew(self, label: int, n_clusters: int) -> SegmentationWorker:
+        """Cluster the pixels of one cluster in several new clusters, in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` once the layers show the new clusters.
+
+        Raises
+        ------
+        ValueError
+            If the result has no model or no such cluster.
+        RuntimeError
+            If a cluster is being split.
+        """
+        result, model, levels = self._splittable_result()
+        work = SplitAnewWork(model.classes[label].label, n_clusters, model, result.task, *levels)
+        return self.start(work, partial(self._show_split, result, model))
+
+    def _splittable_result(self) -> tuple[Result, KMeansModel, tuple[Any, Any]]:
+        """Return the latest result, its model, and the levels of its labels and images."""
+        problem, result = self._find_problem(), self.dock.result
+        if result is None or result.labels is None or problem:
+            raise ValueError(problem)
+        model = result.model
+        assert isinstance(model, KMeansModel)
+        images = [layer_levels(layer) for layer in result.recolored]
+        return result, model, (layer_levels(result.labels), images)
+
+    def _find_problem(self) -> str:
+        """Return why no cluster can be split; empty if clusters can be split."""
+        result = self.dock.result
+        if result is None or result.labels not in self.dock.viewer.layers:
+            return "There are no labels to split: tick Labels, and run the clustering."
+        if not isinstance(result.model, KMeansModel):
+            return "Each slice has a model of its own: run on the whole stack to split clusters."
+        return ""
+
+    def _show_split(self, result: Result, before: KMeansModel, split: ClassSplit) -> None:
+        model = result.model
+        is_same = isinstance(model, KMeansModel) and model.classes == before.classes
+        if result is not self.dock.result or result.labels is not self.list.layer or not is_same:
+            show_warning("The clusters have changed in the meantime: split the cluster again.")
+            return
+        self.list.split(split, result.recolored)
+
+    def work_changed(self) -> None:
+        """Show the progress while a cluster is being split, and allow one split at a time."""
+        self._progress_row.setVisible(self.is_working)
+        self._update_problem()
+
+    def _update_problem(self) -> None:
+        problem = self._find_problem()
+        self.list.split_problem = "A cluster is being split." if self.is_working else problem
 
     def refresh(self) -> None:
         """List the clusters of the latest Labels layer, or none if the layer was removed."""
@@ -30,3 +124,4 @@ class ClustersPanel(Panel):
             self.list.set_layer(None)
         else:
             self.list.set_layer(result.labels, result.task.source)
+        self.work_changed()

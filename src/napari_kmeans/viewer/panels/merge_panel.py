@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from magicgui.widgets import FloatSlider, FloatSpinBox
 
 from napari_kmeans.merging import (
@@ -69,6 +70,7 @@ class MergePanel(Panel):
         self.column.addWidget(self.message)
         for field in (self.distance, self.min_share):
             field.changed.connect(self.merge)
+        self._first: Segmentation | None = None
         self._unmerged: Segmentation | None = None
         self._task: Any = None
         self._tree: MergeTree | None = None
@@ -86,7 +88,8 @@ class MergePanel(Panel):
             self._show_state()
             return
         self._task = None if result is None else result.task
-        self._start_from(None if result is None else _mergeable_segmentation(result.outcome))
+        self._first = None if result is None else _mergeable_segmentation(result.outcome)
+        self._start_from(self._first)
         self._applied_values = (0.0, 0.0)
         self._restore_fields()
         self._show_state()
@@ -98,20 +101,23 @@ class MergePanel(Panel):
             self._tree = merge_tree(segmentation.model, segmentation.table["pixels"])
             self._groups = list(range(self._tree.n_clusters))
 
-    def _take_hand_edits(self) -> None:
+    def _take_hand_edits(self) -> bool:
         """Start from the classes of the layer if the user has edited them in the list.
 
         Merges that this panel made before the edits can then no longer be taken back here.
+        Return False if the first outcome does not contain the classes of the layer.
         """
         result = self.dock.result
-        if self._unmerged is None or result is None:
-            return
+        if self._first is None or result is None:
+            return True
         assert isinstance(result.outcome, Segmentation)
-        if isinstance(result.model, KMeansModel) and (
-            result.model.classes != result.outcome.model.classes
-        ):
-            edited = apply_classes(result.outcome, result.model.classes)
+        model = result.model
+        if isinstance(model, KMeansModel) and model.classes != result.outcome.model.classes:
+            if _splits_classes(model, self._first.model):
+                return False
+            edited = apply_classes(self._first, model.classes)
             self._start_from(_mergeable_segmentation(edited))
+        return True
 
     def merge(self, *_: Any) -> None:
         """Merge the clusters of the run by the distance and the minimum share in the fields.
@@ -125,7 +131,13 @@ class MergePanel(Panel):
             self._restore_fields()
             self._show_state()
             return
-        self._take_hand_edits()
+        if not self._take_hand_edits():
+            self._restore_fields()
+            self.show_message(
+                "The clusters were split, and merging here would undo the split: "
+                "merge in the list of clusters, or run again."
+            )
+            return
         if self._unmerged is None or self._tree is None:
             self._show_state()
             return
@@ -181,3 +193,11 @@ def _mergeable_segmentation(outcome: Any) -> Segmentation | None:
     if not can_compare_colors(outcome.model):
         return None
     return outcome
+
+
+def _splits_classes(model: KMeansModel, earlier: KMeansModel) -> bool:
+    """Return whether a model has other centers than an earlier one, or splits its classes."""
+    if not np.array_equal(model.cluster_centers_, earlier.cluster_centers_):
+        return True
+    pairs = {*zip(earlier.center_labels.tolist(), model.center_labels.tolist(), strict=True)}
+    return len(pairs) > earlier.n_clusters

@@ -133,8 +133,8 @@ def _count_pixels(
         return counts[model.labels]
     pixels = (open_pixels(image, rgb=model.rgb),)
     step = Progress(progress).stage(1, count_steps(pixels))
-    counts = tally_pixels(pixels, model.cluster_centers_, model.space, step).counts
-    return np.bincount(model.center_classes, counts).astype(np.int64)
+    tally = tally_pixels(pixels, model.cluster_centers_, model.space, step, model.splits)
+    return np.bincount(model.center_classes, tally.counts).astype(np.int64)
 
 
 def _warn_of_other_units(model: KMeansModel, source: Source) -> None:

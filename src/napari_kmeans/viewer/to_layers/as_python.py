@@ -44,10 +44,10 @@ def script_of(result: Result, masks: str = "masks") -> str:
         The name of the list of masks in napari's console.
     """
     task, source, fitted = result.task, result.task.source, result.outcome.model
-    classes = groups = None
+    classes = groups = split = None
     if isinstance(result.model, KMeansModel) and isinstance(fitted, KMeansModel):
-        if fitted.n_clusters < len(fitted.cluster_centers_):
-            groups = fitted.center_labels.tolist()
+        split = result.model if result.model.splits else None
+        groups = None if split else _groups_of(fitted, result.model)
         if result.model.classes != _classes_in_order(fitted):
             classes = result.model.classes
     names = [channel.name for channel in source.channels] or [source.name]
@@ -64,6 +64,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         groups=groups,
         joined=None if result.labels is None else joined_labels(result.labels),
         classes=classes,
+        model=split,
         part=_part_of(source, result.outcome.options.blur),
     )
     return script + _note_of_slices(result)
@@ -80,6 +81,16 @@ def _note_of_slices(result: Result) -> str:
         "# Each slice has its own model: edits of the list of clusters are not in the table here.\n"
         "# Names, display colors and ignored clusters are in the table of the Labels layer.\n"
     )
+
+
+def _groups_of(fitted: KMeansModel, edited: KMeansModel) -> list[int] | None:
+    """Return the group of each center in the recolored layer; None if each has its own color.
+
+    Merges by hand leave the colors of this layer, but splits by hand change them.
+    """
+    pairs = list(zip(fitted.center_labels, edited.center_labels, strict=True))
+    groups = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+    return None if len(groups) == len(pairs) else [groups[pair] for pair in pairs]
 
 
 def _classes_in_order(model: KMeansModel) -> ClassScheme:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
@@ -25,8 +25,10 @@ from napari_kmeans.measuring import (
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.provenance import (
     joined_labels,
+    recorded_model,
     set_joined_labels,
     set_recorded_classes,
+    set_recorded_model,
 )
 from napari_kmeans.viewer.to_layers.highlight import HighlightColormap, without_highlight
 from napari_kmeans.viewer.to_layers.label_area import format_area
@@ -43,6 +45,7 @@ from napari_kmeans.viewer.to_layers.label_table import (
     is_outdated,
     merge_rows_into_first,
     pixel_shares,
+    split_row,
     without_mark,
 )
 from napari_kmeans.viewer.to_layers.layer_classes import classes_of
@@ -52,13 +55,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
     from numpy.typing import NDArray
 
     from napari_kmeans.classes import ClassScheme
     from napari_kmeans.types import Floats
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.to_layers.label_colors import Color
+    from napari_kmeans.viewer.to_layers.split_class import ClassSplit
 
 MAX_EDITS = 100
 """The number of edits that can be undone: the length of napari's own history of strokes."""
@@ -73,14 +77,36 @@ class _State:
     joined: Mapping[int, int]
     classes: ClassScheme | None
     """None if the layer was not painted with one model."""
+    model: Any
+    """The recorded model, as plain values."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Edit:
     before: _State
     after: _State
-    merges: tuple[PixelMerge, ...]
-    """The merge of the pixels of each level; empty if the edit changes no pixel."""
+    pixels: tuple[PixelEdit, ...]
+    """The edit of the pixels of each level; empty if the edit changes no pixel."""
+    images: tuple[_ImageEdit, ...]
+
+
+class PixelEdit(Protocol):
+    """An edit of label data that can be reverted."""
+
+    def apply(self, data: Any) -> Any:
+        """Return the data after the edit."""
+
+    def revert(self, data: Any) -> Any:
+        """Return the data before the edit."""
+
+
+@dataclass(frozen=True, eq=False)
+class _ImageEdit:
+    """The data of the levels of a recolored layer before and after an edit."""
+
+    layer: Image
+    before: list[Any]
+    after: list[Any]
 
 
 class Clusters:
@@ -362,6 +388,40 @@ class Clusters:
             return True
         return any(self._classes[label].color is not None for label in labels)
 
+    def split(self, split: ClassSplit, recolored: Sequence[Image] = ()) -> list[int]:
+        """Split a class into several, whose pixels were found in the background.
+
+        Parameters
+        ----------
+        split : ClassSplit
+        recolored : sequence of Image
+            The recolored layers whose data `split` contains.
+
+        Returns
+        -------
+        list of int
+            The labels of the new classes.
+        """
+        label, classes = split.label, split.model.classes
+        features = split_row(self.layer.features, self._row(label), split.rows)
+        alpha = self.color(label)[3]
+        parts = zip(split.rows["index"].tolist(), split.colors, strict=True)
+        colors = {part: [*color, alpha] for part, color in parts}
+        images = [
+            _ImageEdit(layer, layer_levels(layer), levels)
+            for layer, levels in zip(recolored, split.recolored, strict=True)
+        ]
+        joined = {gone: target for gone, target in self.joined.items() if target != label}
+        model = split.model.to_dict() if split.model.splits else None
+        colormap = self._colormap_with(colors)
+        self._do(features, colormap, split.pixels, joined, classes, images, model)
+        return list(colors)
+
+    @property
+    def classes(self) -> ClassScheme | None:
+        """The classes of the layer; None if it was not painted with one model."""
+        return self._classes
+
     @property
     def can_undo(self) -> bool:
         """Whether there is an edit to undo."""
@@ -376,7 +436,9 @@ class Clusters:
         """Undo the last edit, if there is one: restore data, table and colors."""
         if self._undo_stack:
             edit = self._undo_stack.pop()
-            self._apply(edit.before, [merge.revert for merge in edit.merges])
+            self._apply(edit.before, [pixels.revert for pixels in edit.pixels])
+            for image in edit.images:
+                _set_levels(image.layer, image.before)
             self._redo_stack.append(edit)
             self.events.changed()
 
@@ -384,7 +446,7 @@ class Clusters:
         """Redo the edit that was undone last, if there is one."""
         if self._redo_stack:
             edit = self._redo_stack.pop()
-            self._apply(edit.after, [merge.apply for merge in edit.merges])
+            self._redo(edit)
             self._undo_stack.append(edit)
             self.events.changed()
 
@@ -392,19 +454,32 @@ class Clusters:
         self,
         features: pd.DataFrame,
         colormap: Any,
-        merges: tuple[PixelMerge, ...] = (),
+        pixels: Sequence[PixelEdit] = (),
         joined: Mapping[int, int] | None = None,
         classes: ClassScheme | None = None,
+        images: Sequence[_ImageEdit] = (),
+        model: Any = None,
     ) -> None:
         """Apply an edit and push it on the undo stack."""
-        before = _State(self.layer.features.copy(), self._colormap, self.joined, self._classes)
+        before = _State(
+            self.layer.features.copy(),
+            self._colormap,
+            self.joined,
+            self._classes,
+            recorded_model(self.layer),
+        )
         joined = before.joined if joined is None else joined
-        after = _State(features, colormap, joined, classes)
-        edit = _Edit(before, after, merges)
-        self._apply(edit.after, [merge.apply for merge in merges])
+        after = _State(features, colormap, joined, classes, model or before.model)
+        edit = _Edit(before, after, tuple(pixels), tuple(images))
+        self._redo(edit)
         self._undo_stack = [*self._undo_stack[1 - MAX_EDITS :], edit]
         self._redo_stack = []
         self.events.changed()
+
+    def _redo(self, edit: _Edit) -> None:
+        self._apply(edit.after, [pixels.apply for pixels in edit.pixels])
+        for image in edit.images:
+            _set_levels(image.layer, image.after)
 
     def _apply(self, state: _State, relabel: list[Callable[[Any], Any]]) -> None:
         """Give the layer a state, and change the pixels of each level by a function."""
@@ -414,13 +489,13 @@ class Clusters:
         with self._editing():
             if relabel:
                 pairs = zip(relabel, layer_levels(self.layer), strict=True)
-                levels = [function(level) for function, level in pairs]
-                self.layer.data = levels if self.layer.multiscale else levels[0]
+                _set_levels(self.layer, [function(level) for function, level in pairs])
                 forget_strokes(self.layer)
             features = state.features.assign(**({OUTDATED: True} if outdated else {}))
             self.layer.features = features
             self._table = without_mark(features)
             set_joined_labels(self.layer, state.joined)
+            set_recorded_model(self.layer, state.model)
             self._classes = state.classes
             if state.classes is not None:
                 set_recorded_classes(self.layer, state.classes.to_list())
@@ -505,6 +580,10 @@ def _class_columns(features: pd.DataFrame) -> tuple[list[str], NDArray[np.bool_]
     names = features[NAME].fillna("").tolist() if NAME in features else [""] * len(features)
     ignored = features[IGNORED].to_numpy(bool, copy=True) if IGNORED in features else None
     return names, np.zeros(len(features), bool) if ignored is None else ignored
+
+
+def _set_levels(layer: Image | Labels, levels: list[Any]) -> None:
+    layer.data = levels if layer.multiscale else levels[0]
 
 
 def _merge_classes(classes: ClassScheme, labels: Sequence[int], color: str) -> ClassScheme:

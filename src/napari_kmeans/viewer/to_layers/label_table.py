@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.measuring import mean_columns, merge_rows
+from napari_kmeans.measuring import IGNORED, NAME, mean_columns, merge_rows, percentages
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.provenance import recorded_level, recorded_slice
 
@@ -88,6 +88,24 @@ def merge_rows_into_first(features: pd.DataFrame, rows: list[int]) -> pd.DataFra
         table.loc[row, column] = features[column][first]
     if "name" in features:
         table.loc[row, "name"] = " + ".join(dict.fromkeys(filter(None, features["name"][rows])))
+    return table
+
+
+def split_row(features: pd.DataFrame, row: int, parts: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in which several rows replace one row, sorted by label.
+
+    The columns that `parts` does not have keep the value of the row. Percentages are
+    computed again.
+    """
+    import pandas as pd
+
+    rows = features.loc[np.repeat(row, len(parts))].reset_index(drop=True)
+    for name in [NAME, *parts]:
+        if name in features:
+            rows[name] = parts[name].to_numpy() if name in parts else ""
+    table = pd.concat([features.drop(index=row), rows]).sort_values("index", ignore_index=True)
+    is_ignored = table[IGNORED].to_numpy(bool) if IGNORED in table else None
+    table["percent"] = percentages(table["pixels"].to_numpy(), is_ignored)
     return table
 
 

@@ -40,6 +40,24 @@ def classes_of(layer: Labels) -> ClassScheme | None:
         return None
 
 
+def edited_model(layer: Labels, fitted: KMeansModel) -> KMeansModel:
+    """Return the model of a result with the edits by hand in its Labels layer.
+
+    The layer records another model if a class was clustered anew inside itself.
+    """
+    model, recorded = fitted, recorded_model(layer)
+    classes = classes_of(layer)
+    if isinstance(recorded, dict) and recorded.get("splits"):
+        try:
+            model = KMeansModel.from_dict(recorded)
+        except ValueError:
+            classes = None
+    # A script may have replaced the metadata of the layer.
+    if classes is None or classes.n_centers != len(model.cluster_centers_):
+        return fitted
+    return model.with_classes(classes)
+
+
 def _with_joined(classes: ClassScheme, joined: Mapping[int, int]) -> ClassScheme:
     groups: dict[int, list[int]] = {}
     for gone, target in joined.items():

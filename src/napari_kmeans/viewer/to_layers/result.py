@@ -9,7 +9,7 @@ from napari.layers import Image, Labels
 
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.to_layers.label_colors import layer_table
-from napari_kmeans.viewer.to_layers.layer_classes import classes_of
+from napari_kmeans.viewer.to_layers.layer_classes import edited_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,11 +47,7 @@ class Result:
         model = self.outcome.model
         if self.labels is None or not isinstance(model, KMeansModel):
             return model
-        classes = classes_of(self.labels)
-        # A script may have replaced the metadata of the layer.
-        if classes is None or classes.n_centers != len(model.cluster_centers_):
-            return model
-        return model.with_classes(classes)
+        return edited_model(self.labels, model)
 
     @property
     def table(self) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from math import isnan
 from typing import TYPE_CHECKING, Any, cast
 
+from psygnal import Signal
 from qtpy.QtCore import (
     QAbstractTableModel,
     QItemSelection,
@@ -22,6 +23,7 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
+    QSpinBox,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -30,11 +32,12 @@ from qtpy.QtWidgets import (
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from napari_kmeans.viewer.from_layers.source import Source
+    from napari_kmeans.viewer.to_layers.split_class import ClassSplit
 
 LABEL, NAME, PERCENT, AREA, COLOR = range(5)
 """The columns of the table."""
@@ -51,6 +54,15 @@ _SWATCH_SIZE = 14
 """Edge of the square that shows the color of a cluster, in pixels."""
 
 _OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
+
+_SPLIT_TIP = "Split the selected cluster into the clusters that were merged into it."
+
+_SPLIT_ANEW_TIP = (
+    "Cluster the pixels of the selected cluster in this number of new clusters. All other "
+    "clusters stay as they are."
+)
+_MAX_PARTS = 99
+"""The largest number of new clusters that the field offers: two digits."""
 
 _Role = Qt.ItemDataRole
 
@@ -157,12 +169,27 @@ class ClusterList(QWidget):
     layer : napari.layers.Labels, optional
         A layer that a run of this plugin has made. None shows an empty list.
     parent : QWidget, optional
+
+    Attributes
+    ----------
+    split_requested : Signal
+        Emitted with the label of a merged cluster that the user wants to split. Its pixels
+        have to be read, which is not done here; see `split`.
+    split_anew_requested : Signal
+        Emitted with the label of a cluster and the number of new clusters in which its
+        pixels are to be clustered.
+    n_parts : QSpinBox
+        The number of new clusters.
     """
+
+    split_requested = Signal(int)
+    split_anew_requested = Signal(int, int)
 
     def __init__(self, layer: Labels | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._clusters: Clusters | None = None
         self._is_refreshing = False
+        self._split_problem = "The list does not have the image."
         self._model = _ClusterModel(self)
         self.table = self._make_table()
         self._selection = cast("Any", self.table.selectionModel())
@@ -212,6 +239,10 @@ class ClusterList(QWidget):
         self.merge_action = self._make_action(
             "&Merge", "M", "Merge the selected clusters into one.", self._on_merge
         )
+        self.split_action = self._make_action("&Split", "S", _SPLIT_TIP, self._on_split)
+        self.split_anew_action = self._make_action(
+            "Split i&n", "Shift+S", _SPLIT_ANEW_TIP, self._on_split_anew
+        )
         self.rename_action = self._make_action(
             "Re&name", "F2", "Edit the name of the selected cluster.", self._on_rename
         )
@@ -247,21 +278,37 @@ class ClusterList(QWidget):
         # The shortcut acts only while the table itself has the focus. In the editor of a
         # name, keys such as M and Space must type letters.
         action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-        native = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
-        action.setToolTip(f"{tip} ({native})")
+        _set_tip(action, tip)
         action.triggered.connect(lambda _checked=False: slot())
         self.table.addAction(action)
         return action
 
     def _make_buttons(self) -> QWidget:
         widget = QWidget()
-        layout = QHBoxLayout(widget)
+        layout = QVBoxLayout(widget)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        actions = (self.merge_action, self.rename_action, self.color_action, self.ignore_action)
-        for action in (*actions, self.undo_action, self.redo_action):
-            layout.addWidget(_make_button(action))
+        self.n_parts = self._make_n_parts()
+        first = [self.merge_action, self.split_action, self.split_anew_action]
+        second = [self.rename_action, self.color_action, self.ignore_action]
+        rows: tuple[list[QWidget], ...] = (
+            [*map(_make_button, first), self.n_parts],
+            [*map(_make_button, [*second, self.undo_action, self.redo_action])],
+        )
+        for widgets in rows:
+            row = QHBoxLayout()
+            row.setSpacing(4)
+            layout.addLayout(row)
+            for each in widgets:
+                row.addWidget(each)
         return widget
+
+    def _make_n_parts(self) -> QSpinBox:
+        field = QSpinBox()
+        field.setRange(2, _MAX_PARTS)
+        field.setToolTip("The number of new clusters of Split in.")
+        field.setAccessibleName("Number of new clusters")
+        return field
 
     # --------------------------------------------------------------- the layer
 
@@ -348,6 +395,13 @@ class ClusterList(QWidget):
     def _update_actions_and_texts(self) -> None:
         selected = self.selected
         self.merge_action.setEnabled(len(selected) > 1)
+        split_problem = self._find_split_problem(selected)
+        self.split_action.setEnabled(not split_problem)
+        _set_tip(self.split_action, split_problem or _SPLIT_TIP)
+        anew_problem = self._find_split_anew_problem(selected)
+        for each in (self.split_anew_action, self.n_parts):
+            each.setEnabled(not anew_problem)
+        _set_tip(self.split_anew_action, anew_problem or _SPLIT_ANEW_TIP)
         self.rename_action.setEnabled(len(selected) == 1)
         self.color_action.setEnabled(len(selected) == 1)
         self.ignore_action.setEnabled(bool(selected))
@@ -356,6 +410,26 @@ class ClusterList(QWidget):
         self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
         self.message.setText(self._describe_selection(selected))
         self.outdated.setVisible(self._clusters is not None and self._clusters.is_outdated)
+
+    def _find_split_anew_problem(self, selected: list[int]) -> str:
+        """Return why the selected cluster cannot be clustered anew; empty if it can."""
+        classes = None if self._clusters is None else self._clusters.classes
+        if len(selected) != 1:
+            return "Select one cluster to split it."
+        if self._split_problem:
+            return self._split_problem
+        if classes is None or selected[0] not in classes.labels:
+            return "The clusters have no single model, which splitting needs."
+        return ""
+
+    def _find_split_problem(self, selected: list[int]) -> str:
+        """Return why the selected cluster cannot be split; empty if it can."""
+        problem = self._find_split_anew_problem(selected)
+        if problem or self._clusters is None or self._clusters.classes is None:
+            return problem
+        if len(self._clusters.classes[selected[0]].centers) < 2:
+            return "This cluster has one center: only a merged cluster can be split."
+        return ""
 
     def _describe_selection(self, selected: list[int]) -> str:
         if self._clusters is None or not self._model.labels:
@@ -376,6 +450,20 @@ class ClusterList(QWidget):
     def merge(self, labels: Collection[int]) -> int:
         """Merge clusters into one, and return the label of the merged cluster."""
         return self._require_clusters().merge(labels)
+
+    @property
+    def split_problem(self) -> str:
+        """Why no cluster can be split, in one sentence; empty if clusters can be split."""
+        return self._split_problem
+
+    @split_problem.setter
+    def split_problem(self, problem: str) -> None:
+        self._split_problem = problem
+        self._update_actions_and_texts()
+
+    def split(self, split: ClassSplit, recolored: Sequence[Image] = ()) -> None:
+        """Split a cluster into several, and select them; see `Clusters.split`."""
+        self.select(self._require_clusters().split(split, recolored))
 
     def undo(self) -> None:
         """Undo the last edit, if there is one."""
@@ -412,6 +500,12 @@ class ClusterList(QWidget):
 
     def _on_merge(self) -> None:
         self.select([self.merge(self.selected)])
+
+    def _on_split(self) -> None:
+        self.split_requested.emit(self.selected[0])
+
+    def _on_split_anew(self) -> None:
+        self.split_anew_requested.emit(self.selected[0], self.n_parts.value())
 
     def _on_rename(self) -> None:
         row = self._model.labels.index(self.selected[0])
@@ -455,12 +549,19 @@ def format_percent(percent: float) -> str:
     return f"{percent:.1f} %" if percent >= 0.95 or not percent else f"{percent:.1g} %"
 
 
+def _set_tip(action: QAction, tip: str) -> None:
+    """Give an action a tooltip that ends with its shortcut."""
+    native = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+    action.setToolTip(f"{tip} ({native})")
+
+
 def _make_button(action: QAction) -> QPushButton:
     """Return a button that triggers an action and is enabled whenever the action is."""
     button = QPushButton(action.text())
     button.setToolTip(action.toolTip())
     button.setMinimumWidth(0)
     button.clicked.connect(lambda _checked=False: action.trigger())
+    action.changed.connect(lambda: button.setToolTip(action.toolTip()))
     action.enabledChanged.connect(button.setEnabled)
     return button
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.clustering.center_splits import assign_to_centers
 from napari_kmeans.feature_space.colors import find_space
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.measuring import channel_names
@@ -152,7 +152,7 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
     return PointCloud(
         points=_pad_to_three_axes(points)[:, order],
         weights=weights,
-        labels=find_nearest(points, centers)[0] + 1,
+        labels=assign_to_centers(points, centers, model.splits)[0] + 1,
         centers=_pad_to_three_axes(centers)[:, order],
         colors=to_screen(values),
         # A merged cluster has several centers. Each of them gets the color of the cluster.

@@ -1,0 +1,267 @@
+"""Find the pixels of each part of a class that is split, in the layers of a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.execution.progress import part_of
+from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.imaging.colors import to_hex
+from napari_kmeans.imaging.painting import label_dtype, round_to
+from napari_kmeans.measuring import cluster_table
+from napari_kmeans.splitting import split_anew
+from napari_kmeans.viewer.background.paint_levels import paint_levels
+from napari_kmeans.viewer.to_layers.label_colors import shown_colors
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from napari_kmeans.execution.progress import Report
+    from napari_kmeans.model import KMeansModel
+    from napari_kmeans.types import Floats
+    from napari_kmeans.viewer.background.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class PixelSplit:
+    """A split of a label into several that can be applied to label data and reverted.
+
+    Attributes
+    ----------
+    label : int
+        The label that is split. It is one of the parts.
+    parts : (m,) integer array
+        The labels that its pixels get.
+    painted : integer array
+        The part of each pixel; 0 for pixels that keep their label in any case.
+    """
+
+    label: int
+    parts: NDArray[np.int64]
+    painted: Any
+
+    def apply(self, data: Any) -> Any:
+        """Return label data with the parts; only pixels that have `label` change."""
+        dtype = np.promote_types(data.dtype, label_dtype(int(self.parts.max())))
+        changed = (data == self.label) & (self.painted > 0)
+        return _choose(changed, self.painted, data).astype(dtype, copy=False)
+
+    def revert(self, data: Any) -> Any:
+        """Return label data in which all pixels of the parts have `label` again."""
+        if is_dask(data):
+            return data.map_blocks(_join, label=self.label, parts=self.parts, dtype=data.dtype)
+        return _join(data, self.label, self.parts)
+
+
+def _join(data: NDArray[Any], label: int, parts: NDArray[np.int64]) -> NDArray[Any]:
+    return np.where(np.isin(data, parts), data.dtype.type(label), data)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSplit:
+    """The outcome of `SplitWork`.
+
+    Attributes
+    ----------
+    label : int
+        The label of the class.
+    model : KMeansModel
+        The model after the split.
+    rows : pandas.DataFrame
+        The rows of the parts in the table of clusters, without percentages.
+    colors : (m, 3) float64 array
+        The colors of the parts from 0 to 1.
+    pixels : list of PixelSplit
+        One for each level.
+    recolored : list of list of arrays
+        For each recolored layer the data of each level after the split.
+    """
+
+    label: int
+    model: KMeansModel
+    rows: pd.DataFrame
+    colors: Floats
+    pixels: list[PixelSplit]
+    recolored: list[list[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class SplitAnewWork:
+    """A class to cluster inside itself, as work for the background.
+
+    Attributes
+    ----------
+    label, n_clusters : int
+        The class, and the number of new classes.
+    before, task, labels, recolored
+        As in `SplitWork`.
+    """
+
+    label: int
+    n_clusters: int
+    before: KMeansModel
+    task: Task
+    labels: list[Any]
+    recolored: list[list[Any]]
+
+    def run(self, progress: Report | None = None) -> ClassSplit:
+        """Cluster the class at the level of the fit, and paint its pixels at all levels."""
+        before, task, source = self.before, self.task, self.task.source
+        after = split_anew(
+            task.fitted_part,
+            before.with_blur(source.blur_at(before.blur, source.level)),
+            self.label,
+            self.n_clusters,
+            mask=None if task.masks is None else task.masks[source.level],
+            method=task.options.method,
+            random_state=task.options.random_state,
+            progress=part_of(progress, 0, 0.6),
+        )
+        after = after.with_blur(before.blur)
+        work = SplitWork(self.label, before, after, task, self.labels, self.recolored)
+        return work.run(part_of(progress, 0.6, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class SplitWork:
+    """A class to split in the layers of a result, as work for the background.
+
+    Only pixels that have the label of the class change. Of these, pixels that the model
+    gives another class, because they were painted by hand, keep the label.
+
+    Attributes
+    ----------
+    label : int
+        The label of the class. One of its parts keeps it.
+    before, after : KMeansModel
+        The model before and after the split.
+    task : Task
+        The run that made the layers.
+    labels : list of arrays
+        The data of each level of the Labels layer.
+    recolored : list of list of arrays
+        For each recolored layer the data of each level.
+    """
+
+    label: int
+    before: KMeansModel
+    after: KMeansModel
+    task: Task
+    labels: list[Any]
+    recolored: list[list[Any]]
+
+    def run(self, progress: Report | None = None) -> ClassSplit:
+        """Paint the pixels of the class with the model after the split."""
+        source = self.task.source
+        # A level of labels in memory is painted now, also if its image is lazy.
+        painted = paint_levels(self.labels, self._paint, progress=part_of(progress, 0, 0.9))
+        splits = [
+            PixelSplit(self.label, self._parts, self._in_stack(level, labels, self.labels[level]))
+            for level, (labels, _) in enumerate(painted)
+        ]
+        recolored = [
+            [
+                self._recolor(level, image[level], splits[level], painted[level][1], channel)
+                for level in range(source.n_levels)
+            ]
+            for channel, image in enumerate(self.recolored)
+        ]
+        counts = self._count(splits[source.level])
+        table = cluster_table(self.after, counts)
+        colors = shown_colors(round_to(self.after.palette, np.dtype(source.data.dtype)), source)
+        colors = self.after.with_own_colors(colors)
+        table["color"] = to_hex(colors)
+        is_part = table["index"].isin(self._parts)
+        rows = table[is_part].drop(columns="percent")
+        return ClassSplit(self.label, self.after, rows, colors[is_part], splits, recolored)
+
+    @property
+    def _parts(self) -> NDArray[np.int64]:
+        """The labels of the parts, in ascending order."""
+        others = {*self.before.classes.labels} - {self.label}
+        return np.array([label for label in self.after.labels if label not in others])
+
+    def _index(self, level: int) -> Any:
+        """Return the index of the clustered slices in the data of a level."""
+        index = self.task.source.index_of(level)
+        return ... if index is None else index
+
+    def _paint(self, level: int, progress: Report | None) -> tuple[Any, Any]:
+        """Return the part of each clustered pixel of a level, and the recolored pixels."""
+        source, index = self.task.source, self._index(level)
+        model = self.after.with_blur(source.blur_at(self.after.blur, level))
+        is_class = self.labels[level][index] == self.label
+        # Pixels of other classes need no search, but a blur needs the pixels around.
+        mask = is_class
+        if not model.space.is_pointwise:
+            mask = None if self.task.masks is None else self.task.masks[level]
+        labels, recolored = model.paint(model.open(source.levels[level][index], mask), progress)
+        is_part = np.zeros(int(model.labels[-1]) + 1, np.bool_)
+        is_part[self._parts] = True
+        painted = _choose(is_class & _look_up(is_part, labels), labels, labels.dtype.type(0))
+        if is_dask(painted) and not is_dask(self.labels[level]):
+            return painted.compute(), recolored
+        return painted, recolored
+
+    def _in_stack(self, level: int, painted: Any, like: Any) -> Any:
+        """Return the parts of the clustered slices in their place; 0 in other slices."""
+        index = self._index(level)
+        if index is ...:
+            return painted
+        whole = np.zeros_like(like, dtype=painted.dtype)
+        whole[index] = painted
+        return whole
+
+    def _recolor(
+        self, level: int, image: Any, split: PixelSplit, recolored: Any, channel: int
+    ) -> Any:
+        """Return a level of a recolored layer with the colors of the parts."""
+        if self.task.source.channels:
+            recolored = recolored[..., channel]
+        index = self._index(level)
+        changed = split.painted[index] > 0
+        if recolored.ndim > changed.ndim:
+            changed = changed[..., None]
+        colored = _choose(changed, recolored, image[index])
+        if index is ...:
+            return colored
+        whole = image.copy()
+        whole[index] = colored
+        return whole
+
+    def _count(self, split: PixelSplit) -> NDArray[np.int64]:
+        """Return the number of pixels of each class after the split, at the counted level.
+
+        Only the numbers of the parts are used. Labels of lazy images are not read: the
+        pixels of their centers were counted in the fit.
+        """
+        after = self.after
+        if not is_dask(split.painted):
+            data = self.labels[self.task.source.level]
+            counts = np.bincount(split.painted.reshape(-1), minlength=int(after.labels[-1]) + 1)
+            # Pixels of the class that keep its label.
+            rest = np.count_nonzero(data[self._index(self.task.source.level)] == self.label)
+            counts[self.label] += rest - counts[self._parts].sum()
+            return np.asarray(counts[after.labels])
+        assert after.center_pixels is not None
+        return np.bincount(after.center_classes, after.center_pixels).astype(np.int64)
+
+
+def _choose(condition: Any, chosen: Any, other: Any) -> Any:
+    """Return `numpy.where` of numpy or dask arrays."""
+    if any(map(is_dask, (condition, chosen, other))):
+        import dask.array as da
+
+        return da.where(condition, chosen, other)
+    return np.where(condition, chosen, other)
+
+
+def _look_up(values: NDArray[Any], labels: Any) -> Any:
+    """Return ``values[labels]`` of numpy or dask labels."""
+    if not is_dask(labels):
+        return values[labels]
+    return labels.map_blocks(values.__getitem__, dtype=values.dtype)
