@@ -164,7 +164,7 @@ class Options:
         kind=NumberPerAxis(0.0, MAX_BLUR, step=0.5),
         label="Blur",
         tooltip="The standard deviation of a Gaussian in pixels: neighboring pixels are averaged "
-        "before they are compared.",
+        "before they are compared. Axes that are known to be time are not blurred.",
         in_summary=True,
         in_space=True,
     )

@@ -142,7 +142,7 @@ def segment(
     blur : float, or one float for each spatial axis, default 0
         The standard deviation of a Gaussian, in pixels, from 0 to 100. The blurred channel
         values are compared. The table and the recolored image are of the original pixels.
-        Pixels that are left out do not contribute.
+        Pixels that are left out do not contribute. Give 0 for an axis of time.
     balance : float, default 0
         The weight of rare colors. With 0, every pixel counts the same (plain K-means).
         With 1, every cell of color space (16 along each axis) that contains pixels counts

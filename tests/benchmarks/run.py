@@ -100,7 +100,7 @@ def ours(image: np.ndarray, n_clusters: int, **options: Any) -> Tool:
     of_labels = cost_of_labels(image if image.shape[-1] in (3, 4) else image[..., None])
 
     def cost(result: Any) -> float:
-        if options.get("color_space", "rgb") == "rgb":
+        if options.get("color_space", "rgb") == "rgb" and not options.get("blur"):
             return of_labels(result.labels)
         return result.model.inertia_ / np.count_nonzero(result.labels)
 
@@ -271,12 +271,34 @@ def floats(image: np.ndarray) -> dict[str, Tool]:
     }
 
 
+def blurred(image: np.ndarray) -> dict[str, Tool]:
+    """Return the tools for K = 8 of the image blurred by a Gaussian, and the blur alone."""
+    from scipy.ndimage import gaussian_filter
+
+    def blur() -> np.ndarray:
+        return gaussian_filter(image.astype(np.float32), (2, 2, 0), mode="nearest")
+
+    points = blur()
+    return {
+        f"{OURS}, blur": ours(image, 8, blur=2.0),
+        f"{OURS}, no blur": ours(image, 8),
+        f"{OURS}, no blur, of the blurred image": ours(points, 8),
+        "scipy gaussian_filter alone": Tool("scipy", blur),
+        "gaussian_filter + scikit-learn KMeans": Tool(
+            "sklearn",
+            lambda: scikit_learn(blur(), 8, "float32").run(),
+            cost_of_labels(points),
+        ),
+    }
+
+
 TASKS: dict[str, Callable[[], dict[str, Tool]]] = {
     "click": lambda: click(photograph()),
     "same-start-8": lambda: same_start(photograph(), 8),
     "same-start-32": lambda: same_start(photograph(), 32),
     "summary": lambda: kept_summary(photograph()),
     "hsv": lambda: hsv(photograph()),
+    "blur": lambda: blurred(photograph()),
     "gray": lambda: gray(gray_volume()),
     "floats": lambda: floats(four_channels(photograph())),
 }

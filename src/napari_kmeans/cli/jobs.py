@@ -188,7 +188,7 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
         with print_warnings(job.source), bar(job.name) as progress:
             return segment_with_options(
                 picture.pixels,
-                options,
+                replace(options, blur=_blur_of_space(picture, options.blur)),
                 rgb=picture.rgb,
                 channel_axis=picture.channel_axis,
                 progress=progress,
@@ -202,6 +202,7 @@ def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmenta
     from napari_kmeans.segmentation import segment_with_options
 
     rgb, channel_axis = _common_channels(pictures)
+    options = replace(options, blur=_common_blur(pictures, options.blur))
     with print_warnings(f"{len(pictures)} images"), bar(f"{len(pictures)} images") as progress:
         return segment_with_options(
             [picture.pixels for picture in pictures],
@@ -222,11 +223,12 @@ def _paint_picture(
     try:
         _check_channels(picture, model)
         with print_warnings(job.source), bar(job.name) as progress:
-            labels, recolored = model.apply(picture.pixels, progress=progress)
+            own = model.with_blur(_blur_of_space(picture, model.blur))
+            labels, recolored = own.apply(picture.pixels, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
         print_message(f"cannot apply the model to {job.source}: {reason(error)}")
         return None
-    return Segmentation(labels, recolored, model, cluster_table(model), None, float("nan"), options)
+    return Segmentation(labels, recolored, own, cluster_table(own), None, float("nan"), options)
 
 
 def _channels_of(picture: Picture) -> tuple[bool, int | None]:
@@ -258,6 +260,38 @@ def _common_channels(pictures: Sequence[Picture]) -> tuple[bool, int | None]:
                 f"image {number} must have the channels of image 0, {first}, got {other}"
             )
     return channels[0]
+
+
+def _blur_of_space(picture: Picture, blur: float | tuple[float, ...]) -> float | tuple[float, ...]:
+    """Return a blur that does not blur the axes that the file states not to be of space.
+
+    These are time, and axes of unknown meaning such as the pages of a TIFF file.
+    """
+    rgb, channel_axis = _channels_of(picture)
+    channels = picture.pixels.ndim - 1 if rgb else channel_axis
+    kinds = [axis.kind for number, axis in enumerate(picture.axes) if number != channels]
+    if isinstance(blur, tuple) or not blur or all(kind == "space" for kind in kinds):
+        return blur
+    return tuple(blur if kind == "space" else 0.0 for kind in kinds)
+
+
+def _common_blur(
+    pictures: Sequence[Picture], blur: float | tuple[float, ...]
+) -> float | tuple[float, ...]:
+    """Return the blur of images that are clustered together.
+
+    Raises
+    ------
+    ValueError
+        If the images differ in their axes of space.
+    """
+    first, *others = [_blur_of_space(picture, blur) for picture in pictures]
+    for number, other in enumerate(others, 1):
+        if other != first:
+            raise ValueError(
+                f"image {number} must be blurred along the axes of image 0, {first}, got {other}"
+            )
+    return first
 
 
 def _name_files(message: str, sources: Sequence[str]) -> str:

@@ -207,6 +207,14 @@ def block_size(block: Block) -> int:
     return prod(axis_slice.stop - axis_slice.start for axis_slice in block)
 
 
+def move_block(block: Block, offset: tuple[int, ...]) -> Block:
+    """Return the block that lies at an offset from another block."""
+    return tuple(
+        slice(side.start + start, side.stop + start)
+        for side, start in zip(block, offset, strict=True)
+    )
+
+
 def split_shape(shape: tuple[int, ...]) -> list[Block]:
     """Split a shape into blocks of at most `BLOCK_PIXELS` pixels."""
     return list(_iterate_blocks(_block_lengths(shape)))

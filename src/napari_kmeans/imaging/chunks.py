@@ -45,9 +45,9 @@ from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
 from napari_kmeans.feature_space.space import PLAIN
-from napari_kmeans.imaging.blocks import block_size, extract_values, split_shape
+from napari_kmeans.imaging.blocks import block_size, extract_values, move_block, split_shape
 from napari_kmeans.imaging.declared import ChunkError, format_block
-from napari_kmeans.imaging.neighborhood import compare_lazily, read_compared
+from napari_kmeans.imaging.neighborhood import add_halo, join_short_chunks, read_compared
 from napari_kmeans.types import Result
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.types import Block, Floats
+    from napari_kmeans.types import Block
 
 _BATCH_PIXELS = 2**23
 _BATCH_BYTES = 2**25
@@ -94,7 +94,7 @@ class Piece:
         The number of the image and the block there, in the order of the pixels.
     space : FeatureSpace
         The space of `points`.
-    blurred : (n, C) float64 array or None
+    blurred : (n, C) float32 or float64 array or None
         The blurred values. None if the space is pointwise.
     """
 
@@ -102,7 +102,7 @@ class Piece:
     kept: NDArray[np.bool_] | None
     places: list[tuple[int, Block]]
     space: FeatureSpace = PLAIN
-    blurred: Floats | None = None
+    blurred: NDArray[Any] | None = None
 
     @cached_property
     def inside(self) -> NDArray[Any]:
@@ -220,8 +220,36 @@ def read_piece(images: Sequence[Pixels], place: tuple[int, Block], space: Featur
     """Read a block of a numpy image."""
     image, block = place
     pixels = images[image]
-    blurred = None if space.is_pointwise else read_compared(pixels, block, space)
-    return Piece(*pixels.read(block), [place], space, blurred)
+    return make_piece(pixels.array, pixels.mask, pixels.n_channels, block, place, space)
+
+
+def make_piece(
+    array: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    n_channels: int,
+    block: Block,
+    place: tuple[int, Block],
+    space: FeatureSpace,
+) -> Piece:
+    """Return the pixels of a block of a numpy array.
+
+    Parameters
+    ----------
+    array : (..., C or more) array
+        An image, or a chunk with its halo.
+    mask : (...) bool array or None
+    n_channels : int
+    block : tuple of slice
+        The block in `array`.
+    place : (image, block)
+        The number of the image, and the block there.
+    space : FeatureSpace
+    """
+    values, kept = extract_values(array[block], None if mask is None else mask[block], n_channels)
+    blurred = None
+    if not space.is_pointwise:
+        blurred = read_compared(array, mask, n_channels, block, space)
+    return Piece(values, kept, [place], space, blurred)
 
 
 def _read_as_batch(
@@ -233,17 +261,26 @@ def _read_as_batch(
 
 
 class _Chunk(NamedTuple):
-    """The place of a chunk, (image number, block), and the dask keys of its arrays."""
+    """A chunk of a dask image.
+
+    Attributes
+    ----------
+    place : (image, block)
+        The number of the image, and the block there.
+    origin : tuple of int
+        The place of the first pixel of the block in the array of the key `pixels`. This
+        array has a halo if the space is not pointwise.
+    pixels, mask
+        The dask keys of the arrays that a leaf reads; None for no mask.
+    sources : list
+        The dask keys of the same arrays without a halo.
+    """
 
     place: tuple[int, Block]
+    origin: tuple[int, ...]
     pixels: Any
     mask: Any
-    blurred: Any
-
-    @property
-    def keys(self) -> list[Any]:
-        """The keys of the pixels, of the mask, and of the blurred values; None for no array."""
-        return [self.pixels, self.mask, self.blurred]
+    sources: list[Any]
 
 
 def _chunk_places(images: Sequence[Pixels]) -> list[tuple[int, Block]]:
@@ -275,6 +312,7 @@ class _BatchTask:
 
     number: int
     places: list[tuple[int, Block]]
+    origins: list[tuple[int, ...]]
     n_channels: int
     graph: str
     space: FeatureSpace
@@ -298,25 +336,22 @@ class _BatchTask:
         if waiting:
             yield _join_pieces(waiting)
 
-    def _blocks(
-        self, chunks: list[Any], masks: list[Any], all_blurred: list[Any]
-    ) -> Iterator[Piece]:
+    def _blocks(self, chunks: list[Any], masks: list[Any]) -> Iterator[Piece]:
         """Yield each block of each chunk: large chunks are split to limit the kernels' memory."""
-        for (image, place), chunk, mask, blurred in zip(
-            self.places, chunks, masks, all_blurred, strict=True
+        for (image, place), origin, chunk, mask in zip(
+            self.places, self.origins, chunks, masks, strict=True
         ):
-            pixels = np.asarray(chunk)
-            for block in split_shape(pixels.shape[:-1]):
-                kept = None if mask is None else np.asarray(mask)[block]
-                in_image = tuple(
-                    slice(in_block.start + in_chunk.start, in_block.stop + in_chunk.start)
-                    for in_block, in_chunk in zip(block, place, strict=True)
+            pixels, inside = np.asarray(chunk), None if mask is None else np.asarray(mask)
+            for block in split_shape(tuple(side.stop - side.start for side in place)):
+                in_image = move_block(block, tuple(side.start for side in place))
+                yield make_piece(
+                    pixels,
+                    inside,
+                    self.n_channels,
+                    move_block(block, origin),
+                    (image, in_image),
+                    self.space,
                 )
-                values = extract_values(pixels[block], kept, self.n_channels)
-                compared = None
-                if blurred is not None:
-                    compared = np.asarray(blurred)[block].reshape(-1, self.n_channels)
-                yield Piece(*values, [(image, in_image)], self.space, compared)
 
 
 def _join_pieces(pieces: list[Piece]) -> Piece:
@@ -389,6 +424,8 @@ class _Graph(Generic[Result]):
         space: FeatureSpace,
     ) -> None:
         self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
+        if not space.is_pointwise:
+            images = [join_short_chunks(p, space) if p.is_lazy else p for p in images]
         self.tasks, self.chunks = _collect_reading_tasks(images, space)
         # The leaf has a key of its own: the graph contains it once, and not in every task.
         self.tasks[f"{self.name}-function"] = leaf
@@ -396,10 +433,10 @@ class _Graph(Generic[Result]):
         first = len(blocks_in_memory(images))
         for number, batch_slice in enumerate(_split_into_batches(images), first):
             batch = self.chunks[batch_slice]
-            places = [chunk.place for chunk in batch]
-            task = _BatchTask(number, places, images[0].n_channels, self.name, space)
-            keys = [list(column) for column in zip(*(chunk.keys for chunk in batch), strict=True)]
-            key = self._add_task(f"batch-{number}", task, f"{self.name}-function", *keys)
+            places, origins, pixels, masks, _ = map(list, zip(*batch, strict=True))
+            n_channels = images[0].n_channels
+            task = _BatchTask(number, places, origins, n_channels, self.name, space)
+            key = self._add_task(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
             self.batches[key] = batch
         self.root = self._add_merges(_MergeTask(merge))
 
@@ -444,14 +481,14 @@ class _Graph(Generic[Result]):
         The key of the task that failed is in `suspects`, or `suspects` has the key of a
         task that depends on the failed task.
         """
-        chunks = [chunk for chunk in self.chunks if {*chunk.keys} & suspects]
+        chunks = [chunk for chunk in self.chunks if {*chunk.sources} & suspects]
         if len(chunks) == 1:
             return chunks[0]
         chunks = chunks or [
             chunk for key, batch in self.batches.items() if key in suspects for chunk in batch
         ]
         for number, chunk in enumerate(chunks):
-            key = self._add_task(f"again-{number}", _do_nothing, chunk.keys)
+            key = self._add_task(f"again-{number}", _do_nothing, chunk.sources)
             try:
                 compute_graph(self.tasks, key, [], threading.Event())
             except TaskFailed:
@@ -485,29 +522,27 @@ def _collect_reading_tasks(
     """Return the tasks that read the dask images and their masks, and a list of all chunks."""
     from dask.base import optimize
 
-    lazy = [pixels for pixels in images if pixels.is_lazy]
+    lazy = [(number, pixels) for number, pixels in enumerate(images) if pixels.is_lazy]
+    arrays, depths = [], []
+    for _, pixels in lazy:
+        *with_halo, depth = add_halo(pixels, space)
+        arrays += [*with_halo, pixels.array, pixels.mask]
+        depths.append(depth)
     # Optimize all arrays in one call, so that data that several arrays share are read once.
-    arrays = optimize(
-        *(
-            array
-            for pixels in lazy
-            for array in (
-                pixels.array,
-                pixels.mask,
-                None if space.is_pointwise else compare_lazily(pixels, space),
-            )
-        )
-    )
+    arrays = optimize(*arrays)
     tasks: dict[Any, Any] = {}
-    keys: tuple[list[Any], ...] = [], [], []
-    for number, array in enumerate(arrays):
-        pixels = lazy[number // len(keys)]
+    for array in arrays:
         if array is not None:
             tasks.update(array.__dask_graph__())
-        keys[number % len(keys)].extend(
-            [None] * len(pixels.blocks()) if array is None else _chunk_keys(array)
-        )
-    return tasks, list(map(_Chunk, _chunk_places(images), *keys))
+    chunks = []
+    for which, (number, pixels) in enumerate(lazy):
+        blocks = pixels.blocks()
+        own = arrays[4 * which : 4 * which + 4]
+        keys = [[None] * len(blocks) if array is None else _chunk_keys(array) for array in own]
+        for block, key, mask_key, *sources in zip(blocks, *keys, strict=True):
+            origin = tuple(min(s.start, d) for s, d in zip(block, depths[which], strict=True))
+            chunks.append(_Chunk((number, block), origin, key, mask_key, sources))
+    return tasks, chunks
 
 
 def _chunk_keys(array: Any) -> list[Any]:

@@ -193,21 +193,27 @@ class _CandidatesLeaf:
             np.random.SeedSequence([*seed, image]).generate_state(1, np.uint64)[0]
             for image in range(len(shapes))
         ]
-        # Upper limits of random numbers and ranks, from the batches seen so far: a pixel
+        # Upper limits of random numbers and ranks, from the pieces seen so far: a pixel
         # above both cannot be drawn. They save work and do not change the result.
         self._limits = [np.inf if size else 0.0 for size in self.sizes]
         self._lowest = [np.empty(0), np.empty(0)]
-        self._seen: set[int] = set()
+        self._seen: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without the state of the batches seen so far."""
+        """Pickle without the state of the pieces seen so far."""
         return _CandidatesLeaf, self._arguments
 
     def __call__(self, batch: Batch) -> _Candidates:
-        results = [self._collect_piece(piece) for piece in batch.pieces]
-        candidates = self.merge(results)
-        self._lower_limits(batch.number, candidates)
+        return self.merge(
+            [self._collect((batch.number, n), piece) for n, piece in enumerate(batch.pieces)]
+        )
+
+    def _collect(self, number: tuple[int, int], piece: Piece) -> _Candidates:
+        # Without limits, all pixels of a piece are candidates: do not keep all candidates of
+        # a batch, which may be a gigabyte.
+        candidates = self.merge([self._collect_piece(piece)])
+        self._lower_limits(number, candidates)
         return candidates.select(
             (candidates.randoms <= self._limits[0]) | (candidates.ranks <= self._limits[1])
         )
@@ -225,8 +231,8 @@ class _CandidatesLeaf:
             (candidates.randoms <= limits[0]) | (candidates.ranks <= limits[1])
         )
 
-    def _lower_limits(self, number: int, candidates: _Candidates) -> None:
-        """Lower the limits by the candidates of a batch."""
+    def _lower_limits(self, number: tuple[int, int], candidates: _Candidates) -> None:
+        """Lower the limits by the candidates of a piece, of which `number` is the only one."""
         with self._lock:
             # A cluster runs a batch again if its result was lost. Counting its pixels twice
             # would make the limits too low.

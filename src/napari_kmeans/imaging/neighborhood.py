@@ -2,75 +2,113 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_kmeans.feature_space.neighborhood import blur_marked, blur_radii, mark_left_out
+from napari_kmeans.feature_space.neighborhood import blur_radii, blur_window
 from napari_kmeans.imaging.blocks import extract_values
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.types import Block, Floats
+    from napari_kmeans.types import Block
 
 
-def read_compared(pixels: Pixels, block: Block, space: FeatureSpace) -> Floats:
-    """Return the blurred values (n, C) of a block of a numpy image; NaN where left out."""
-    sigmas = space.sigmas(len(pixels.shape))
-    window, inner = [], []
-    for side, radius, length in zip(block, blur_radii(sigmas), pixels.shape, strict=True):
+def read_compared(
+    array: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    n_channels: int,
+    block: Block,
+    space: FeatureSpace,
+) -> NDArray[Any]:
+    """Return the blurred values (n, C) of a block of an image, or of a chunk with a halo.
+
+    Parameters
+    ----------
+    array : (..., C or more) array
+    mask : (...) bool array or None
+        As in `extract_values`.
+    n_channels : int
+    block : tuple of slice
+        Its distance from an end of the array is at least the radius of the blur,
+        or this end is a border of the image.
+    space : FeatureSpace
+    """
+    sigmas = space.sigmas(len(block))
+    window, margins = [], []
+    for side, radius, length in zip(block, blur_radii(sigmas), array.shape, strict=False):
         start, stop = max(side.start - radius, 0), min(side.stop + radius, length)
         window.append(slice(start, stop))
-        inner.append(slice(side.start - start, side.stop - start))
-    values, kept = pixels.read(tuple(window))
-    shape = tuple(side.stop - side.start for side in window)
-    marked = mark_left_out(values, kept).reshape(*shape, pixels.n_channels)
-    return blur_marked(marked, sigmas)[tuple(inner)].reshape(-1, pixels.n_channels)
+        margins.append((side.start - start, stop - side.stop))
+    pixels = array[tuple(window)]
+    inside = None if mask is None else mask[tuple(window)]
+    values, kept = extract_values(pixels, inside, n_channels)
+    shape = pixels.shape[:-1]
+    return blur_window(
+        values.reshape(*shape, n_channels),
+        None if kept is None else kept.reshape(shape),
+        sigmas,
+        tuple(margins),
+    )
 
 
-def compare_lazily(pixels: Pixels, space: FeatureSpace) -> Any:
-    """Return the blurred values (..., C) of a dask image, lazily; NaN where left out.
+def join_short_chunks(pixels: Pixels, space: FeatureSpace) -> Pixels:
+    """Return a dask image whose chunks are not shorter than the radius of the blur."""
+    radii = blur_radii(space.sigmas(len(pixels.shape)))
+    chunks = {
+        axis: _join_short(sizes, radius)
+        for axis, (sizes, radius) in enumerate(zip(pixels.array.chunks, radii, strict=False))
+        if radius
+    }
+    mask = None if pixels.mask is None else pixels.mask.rechunk(chunks)
+    return replace(pixels, array=pixels.array.rechunk(chunks), mask=mask)
 
-    The chunks are those of the image.
+
+def add_halo(pixels: Pixels, space: FeatureSpace) -> tuple[Any, Any, tuple[int, ...]]:
+    """Return the dask array and the mask of an image, each chunk with pixels around it.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        No chunk may be shorter than the radius of the blur; see `join_short_chunks`.
+    space : FeatureSpace
+
+    Returns
+    -------
+    array : (..., C) dask array
+    mask : (...) dask array or None
+    depths : tuple of int
+        The number of pixels around each chunk along each axis, except at the borders of
+        the image.
     """
-    import dask.array as da
+    from dask.array.overlap import overlap
 
-    sigmas = space.sigmas(len(pixels.shape))
-    n_channels, array = pixels.n_channels, pixels.array
-    masks = [] if pixels.mask is None else [pixels.mask[..., None]]
-    marked = da.map_blocks(
-        _mark_chunk,
-        n_channels,
-        array,
-        *masks,
-        dtype=np.float64,
-        chunks=(*array.chunks[:-1], (n_channels,)),
-        meta=np.empty((0,) * array.ndim),
+    radii = blur_radii(space.sigmas(len(pixels.shape)))
+    depths = tuple(
+        radius if len(sizes) > 1 else 0
+        for radius, sizes in zip(radii, pixels.array.chunks, strict=False)
     )
-    chunks, depth = marked.chunks, {}
-    for axis, (radius, length) in enumerate(zip(blur_radii(sigmas), pixels.shape, strict=True)):
-        # A halo may not be longer than the axis: read the whole axis then.
-        is_whole = 2 * radius >= length
-        depth[axis] = 0 if is_whole else radius
-        if is_whole and radius:
-            marked = marked.rechunk({axis: -1})
-    depth[len(sigmas)] = 0
-    blurred = da.map_overlap(
-        blur_marked,
-        marked,
-        sigmas=sigmas,
-        depth=depth,
-        boundary="none",
-        dtype=np.float64,
-        meta=np.empty((0,) * array.ndim),
+    if not any(depths):
+        return pixels.array, pixels.mask, depths
+    array, mask = (
+        None if part is None else overlap(part, dict(enumerate(depths)), "none")
+        for part in (pixels.array, pixels.mask)
     )
-    return blurred.rechunk(chunks)
+    return array, mask, depths
 
 
-def _mark_chunk(n_channels: int, chunk: NDArray[Any], *masks: NDArray[np.bool_]) -> Floats:
-    pixels = np.asarray(chunk)
-    values, kept = extract_values(pixels, np.asarray(masks[0]) if masks else None, n_channels)
-    return mark_left_out(values, kept).reshape(*pixels.shape[:-1], n_channels)
+def _join_short(sizes: tuple[int, ...], shortest: int) -> tuple[int, ...]:
+    """Join neighboring chunks that are shorter than a length."""
+    joined = [0]
+    for size in sizes:
+        if joined[-1] < shortest:
+            joined[-1] += size
+        else:
+            joined.append(size)
+    if len(joined) > 1 and joined[-1] < shortest:
+        last = joined.pop()
+        joined[-1] += last
+    return tuple(joined)

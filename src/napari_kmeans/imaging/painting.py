@@ -11,11 +11,11 @@ from napari_kmeans.clustering.center_splits import assign_to_centers
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging import kernels
-from napari_kmeans.imaging.blocks import extract_values, is_dask
-from napari_kmeans.imaging.chunks import Piece, read_piece
+from napari_kmeans.imaging.blocks import is_dask, move_block, split_shape
+from napari_kmeans.imaging.chunks import Piece, make_piece, read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
-from napari_kmeans.imaging.neighborhood import compare_lazily
+from napari_kmeans.imaging.neighborhood import add_halo, join_short_chunks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,8 +116,8 @@ class Painter:
     def label_points(self, points: NDArray[Any]) -> NDArray[Any]:
         """Return the labels (n,) of points (n, F)."""
         nearest, _ = assign_to_centers(points, self.centers, self.splits)
-        ranks = nearest if self.ranks is None else self.ranks[nearest]
-        return (ranks + 1).astype(self.dtype)
+        ranks = np.arange(len(self.centers)) if self.ranks is None else self.ranks
+        return (ranks + 1).astype(self.dtype)[nearest]
 
     def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
         """Return the labels of the pixels of a block."""
@@ -249,21 +249,23 @@ def paint(
 def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None) -> tuple[Any, Any]:
     import dask.array as da
 
-    image = compared = pixels.array
-    masks = [] if pixels.mask is None else [pixels.mask[..., None]]
+    image, spatial_chunks = pixels.array, pixels.array.chunks[:-1]
     if not painter.space.is_pointwise:
-        # NaN marks the pixels that are left out.
-        compared, masks = compare_lazily(pixels, painter.space), []
+        pixels = join_short_chunks(pixels, painter.space)
+    array, mask, depths = add_halo(pixels, painter.space)
     labels = da.map_blocks(
         _label_chunk,
         as_key(painter),
         pixels.n_channels,
-        compared,
-        *masks,
+        as_key(pixels.array.chunks[:-1]),
+        depths,
+        array,
+        *([] if mask is None else [mask[..., None]]),
         dtype=painter.dtype,
         drop_axis=image.ndim - 1,
+        chunks=pixels.array.chunks[:-1],
         meta=np.empty((0,) * (image.ndim - 1), painter.dtype),
-    )
+    ).rechunk(spatial_chunks)
     if colors is None:
         return labels, None
     return labels, recolor_lazily(labels, colors, image)
@@ -313,14 +315,29 @@ def renumber_labels(labels: Any, new_labels: NDArray[Any]) -> Any:
 
 
 def _label_chunk(
-    painter: Painter, n_channels: int, chunk: NDArray[Any], *masks: NDArray[np.bool_]
+    painter: Painter,
+    n_channels: int,
+    chunks: tuple[tuple[int, ...], ...],
+    depths: tuple[int, ...],
+    chunk: NDArray[Any],
+    *masks: NDArray[np.bool_],
+    block_id: tuple[int, ...] = (),
 ) -> NDArray[Any]:
-    """Return the labels of compared values (..., C or more), 0 where the mask (..., 1) is False."""
+    """Return the labels of a chunk (..., C or more), 0 where the mask (..., 1) is False.
+
+    `chunks` are the lengths of all chunks, and `depths` those of the halo along each axis.
+    """
     pixels = np.asarray(chunk)
+    mask = np.asarray(masks[0])[..., 0] if masks else None
+    shape = tuple(sizes[number] for sizes, number in zip(chunks, block_id, strict=True))
+    origin = tuple(depth * (number > 0) for depth, number in zip(depths, block_id, strict=True))
+    labels = np.empty(shape, painter.dtype)
     with in_task():
-        values, kept = extract_values(pixels, np.asarray(masks[0]) if masks else None, n_channels)
-        piece = Piece(values, kept, [], painter.space)
-        return painter.label(piece).reshape(pixels.shape[:-1])
+        for block in split_shape(shape) if labels.size else []:
+            inside = move_block(block, origin)
+            piece = make_piece(pixels, mask, n_channels, inside, (0, block), painter.space)
+            labels[block] = painter.label(piece).reshape(labels[block].shape)
+    return labels
 
 
 def _recolor_chunk(
