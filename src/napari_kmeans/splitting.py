@@ -155,6 +155,7 @@ def _blur_pixels(pixels: Pixels, chosen: Any, model: KMeansModel) -> Pixels:
         chosen = da.from_array(chosen, chunks=array.chunks[:-1])
         pixels = replace(pixels, array=array, mask=mask)
     blurred = compare_lazily(pixels, model.space)
+    chosen = chosen.rechunk(blurred.chunks[:-1])
     return replace(pixels, array=blurred, mask=chosen, channel_chunks=(pixels.n_channels,))
 
 

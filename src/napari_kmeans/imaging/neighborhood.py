@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_kmeans.feature_space.neighborhood import blur_radii, blur_window
 from napari_kmeans.imaging.blocks import extract_values
+from napari_kmeans.imaging.declared import as_key
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.types import Block
+    from napari_kmeans.types import Block, Floats
 
 
 def read_compared(
@@ -98,6 +100,51 @@ def add_halo(pixels: Pixels, space: FeatureSpace) -> tuple[Any, Any, tuple[int, 
         for part in (pixels.array, pixels.mask)
     )
     return array, mask, depths
+
+
+def compare_lazily(pixels: Pixels, space: FeatureSpace) -> Any:
+    """Return the blurred values (..., C) of a dask image, lazily, as float64.
+
+    Chunks that are shorter than the radius of the blur are joined. The value of a pixel
+    that is left out is without meaning.
+    """
+    import dask.array as da
+
+    pixels = join_short_chunks(pixels, space)
+    chunks = pixels.array.chunks[:-1]
+    array, mask, depths = add_halo(pixels, space)
+    return da.map_blocks(
+        _compare_chunk,
+        pixels.n_channels,
+        as_key(chunks),
+        depths,
+        space,
+        array,
+        *([] if mask is None else [mask[..., None]]),
+        dtype=np.float64,
+        chunks=(*chunks, (pixels.n_channels,)),
+        meta=np.empty((0,) * array.ndim),
+    )
+
+
+def _compare_chunk(
+    n_channels: int,
+    chunks: tuple[tuple[int, ...], ...],
+    depths: tuple[int, ...],
+    space: FeatureSpace,
+    chunk: NDArray[Any],
+    *masks: NDArray[np.bool_],
+    block_id: tuple[int, ...] = (),
+) -> Floats:
+    numbers = block_id[: len(chunks)]
+    shape = tuple(sizes[number] for sizes, number in zip(chunks, numbers, strict=True))
+    block = tuple(
+        slice(depth * (number > 0), depth * (number > 0) + length)
+        for depth, number, length in zip(depths, numbers, shape, strict=True)
+    )
+    mask = np.asarray(masks[0])[..., 0] if masks else None
+    values = read_compared(np.asarray(chunk), mask, n_channels, block, space)
+    return values.astype(np.float64).reshape(*shape, n_channels)
 
 
 def _join_short(sizes: tuple[int, ...], shortest: int) -> tuple[int, ...]:
