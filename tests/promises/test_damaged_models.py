@@ -165,7 +165,8 @@ def add_unknown(tree: Tree, rng: Rng) -> None:
 def mix(tree: Tree, rng: Rng) -> None:
     other = rng.choice(trees())
     for key in rng.sample(list(other), rng.randint(1, 4)):
-        tree[key] = other[key]
+        # Copy the entry, or further damage would change the tree that all cases start from.
+        tree[key] = json.loads(json.dumps(other[key]))
 
 
 TREE_DAMAGES: list[Callable[[Tree, Rng], None]] = [
@@ -314,8 +315,7 @@ def test_damaged_file_is_a_working_model_or_refused_in_one_sentence(tmp_path):
         except Exception as error:
             raise AssertionError(f"case {case}: {path.read_bytes()[:3000]!r}") from error
     print(f"{CASES} files: {outcomes[True]} models, {outcomes[False]} refused")
-    # Most damages make an entry contradict another one.
-    assert outcomes[True] > CASES // 30
+    assert outcomes[True] > CASES // 20
     assert outcomes[False] > CASES // 3
 
 
