@@ -20,7 +20,7 @@ from napari_kmeans import (
     segment,
 )
 from napari_kmeans.feature_space.space import PLAIN
-from napari_kmeans.merging import MergeTree, cut_tree, merge_small, merge_tree
+from napari_kmeans.merging import MergeTree, carry_classes, cut_tree, merge_small, merge_tree
 
 
 def random_colors(seed, n=12):
@@ -445,3 +445,39 @@ def test_channels_of_different_means_do_not_merge_at_distance_0(n_channels):
     before = segment(image, 6, channel_axis=-1)
     assert len(set(before.table["color"])) == 6
     assert len(merge_similar(before).table) == 6
+
+
+# -------------------------------------------------------------------- carrying
+
+
+def test_carried_classes_follow_the_colors():
+    colors = np.array([[10, 10, 10], [90, 20, 20], [20, 150, 20], [230, 230, 200]], np.uint8)
+    image = colors[np.random.default_rng(0).integers(0, 4, (20, 20))]
+    earlier = segment(image, 4, color_space="lab", rgb=True).model
+    classes = earlier.classes.merge([2, 3]).rename(2, "tissue").rename(4, "paper").ignore(1)
+    earlier = earlier.with_classes(classes.recolor(4, "#ffff00"))
+    # Each color becomes two clusters: a darker one, and one of the same color.
+    shades = np.concatenate([colors, np.clip(colors.astype(int) - 6, 0, 255).astype(np.uint8)])
+    model = segment(shades[np.random.default_rng(1).integers(0, 8, (30, 30))], 8, rgb=True).model
+    carried = carry_classes(model, earlier)
+    rows = {
+        tuple(sorted(tuple(np.rint(model.center_palette[i]).astype(int)) for i in each.centers)): (
+            each.name,
+            each.color,
+            each.ignored,
+        )
+        for each in carried
+    }
+    assert rows == {
+        ((10, 10, 10),): ("", None, True),
+        ((4, 4, 4),): ("", None, True),
+        ((14, 144, 14), (20, 150, 20), (84, 14, 14), (90, 20, 20)): ("tissue", None, False),
+        ((230, 230, 200),): ("paper", "#ffff00", False),
+        ((224, 224, 194),): ("", None, False),
+    }
+
+
+def test_carried_classes_need_the_same_channels():
+    gray, rgb = np.arange(30).reshape(5, 6), np.zeros((5, 6, 3), np.uint8)
+    with pytest.raises(ValueError, match="earlier must have the 1 channels of the model, got 3"):
+        carry_classes(segment(gray, 3).model, segment(rgb, 1, rgb=True).model)

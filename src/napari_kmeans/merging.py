@@ -399,6 +399,65 @@ def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentat
     return replace(segmentation, labels=labels, recolored=recolored, model=edited, table=rows)
 
 
+def carry_classes(model: KMeansModel, earlier: KMeansModel) -> ClassScheme:
+    """Return the classes of a new model with the edits of the classes of an earlier model.
+
+    Each center of the new model belongs to the class to which the earlier model assigns its
+    color. So a merged class keeps all its centers merged. Of several centers in a class of
+    one center, the one of the nearest color gets the name and the display color of the
+    class. All centers in an ignored class are ignored.
+
+    Parameters
+    ----------
+    model : KMeansModel
+        A model without edited classes.
+    earlier : KMeansModel
+        A model of images with the same channels, in the same units.
+
+    Returns
+    -------
+    ClassScheme
+        A class that contains no center of the new model is lost, with its name.
+
+    Raises
+    ------
+    ValueError
+        If the models have different channels.
+    """
+    if (model.rgb, model.n_channels) != (earlier.rgb, earlier.n_channels):
+        raise ValueError(
+            f"earlier must have the {model.n_channels} channels of the model, got "
+            f"{earlier.n_channels}: choose a model of images of the same kind."
+        )
+    class_of_center = _classify_colors(earlier, model.center_palette)
+    classes = model.classes
+    for number, old in enumerate(earlier.classes):
+        labels = (np.flatnonzero(class_of_center == old.label) + 1).tolist()
+        if not labels:
+            continue
+        if len(old.centers) > 1 and len(labels) > 1:
+            # Keep the label of the class if one of the centers has it.
+            kept = old.label if old.label in labels else labels[0]
+            classes = classes.merge([kept, *labels])
+            labels = [kept]
+        distances = np.linalg.norm(
+            model.center_palette[np.array(labels) - 1] - earlier.palette[number], axis=1
+        )
+        heir = labels[int(np.argmin(distances))]
+        classes = classes.rename(heir, old.name).recolor(heir, old.color)
+        for label in labels:
+            classes = classes.ignore(label, old.ignored)
+    return classes
+
+
+def _classify_colors(model: KMeansModel, colors: Floats) -> NDArray[Any]:
+    """Return the label (n,) that a model gives to each of some colors (n, C)."""
+    # The colors are not neighbors in an image.
+    alone = replace(model.with_blur(0.0), channel_axis=None if model.channel_axis is None else -1)
+    pixels = colors if model.rgb or model.channel_axis is not None else colors[:, 0]
+    return np.asarray(alone.paint(alone.open(pixels), recolored=False)[0])
+
+
 def _with_pixels(model: KMeansModel, pixels: NDArray[np.int64]) -> KMeansModel:
     """Return a model with the pixels of its centers, if they are not known, from its classes.
 

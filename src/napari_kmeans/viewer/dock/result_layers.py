@@ -6,9 +6,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from napari.layers import Image, Labels
+from napari.utils.notifications import show_info
 
+from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.viewer.to_layers.label_table import is_outdated
+from napari_kmeans.viewer.to_layers.layer_classes import carry_edits
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
-from napari_kmeans.viewer.to_layers.update import find_result, update_layer
+from napari_kmeans.viewer.to_layers.update import (
+    copy_of_edited,
+    find_labels,
+    find_result,
+    update_layer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +69,20 @@ class ResultLayers:
         with self.selection_kept():
             return tuple(self._show_layer(layer, update) for layer in layers)
 
+    def carry_edits(self, outcome: AnySegmentation, source: Source) -> AnySegmentation:
+        """Return a new result with the names, colors and merges of the labels it will replace.
+
+        Names that no cluster of the new result can have are shown in a message.
+        """
+        earlier = find_labels(self._viewer.layers, source)
+        if earlier is None or not isinstance(outcome, Segmentation):
+            return outcome
+        carried, lost = carry_edits(outcome, earlier)
+        if lost:
+            names = ", ".join(f"“{name}”" for name in lost)
+            show_info(f"No cluster of the new result has the color of {names}.")
+        return carried
+
     @contextmanager
     def selection_kept(self) -> Iterator[None]:
         """Restore the selection and the active layer afterwards."""
@@ -75,5 +98,9 @@ class ResultLayers:
         earlier = find_result(self._viewer.layers, layer) if update else None
         if earlier is None:
             return self._viewer.add_layer(layer)
+        if isinstance(earlier, Labels) and is_outdated(earlier.features):
+            copy = copy_of_edited(earlier)
+            self._viewer.layers.insert(self._viewer.layers.index(earlier), copy)
+            show_info(f"The labels edited by hand are kept in the layer “{copy.name}”.")
         update_layer(earlier, layer)
         return earlier

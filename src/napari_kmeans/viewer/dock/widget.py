@@ -351,6 +351,8 @@ class KMeansWidget(Fields):
     # ----------------------------------------------------------------- results
 
     def _show_results(self, run: Run, outcome: AnySegmentation) -> None:
+        if run.update:
+            outcome = self._result_layers.carry_edits(outcome, run.task.source)
         self._show_outcome(run.task, outcome, run.builders, run.update)
 
     def show_outcome(self, outcome: AnySegmentation) -> None:

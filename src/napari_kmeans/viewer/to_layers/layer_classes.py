@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_kmeans.classes import ClassScheme, clean_name
 from napari_kmeans.measuring import IGNORED, NAME
+from napari_kmeans.merging import apply_classes, carry_classes
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.provenance import joined_labels, recorded_classes, recorded_model
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from napari.layers import Labels
+
+    from napari_kmeans.segmentation import Segmentation
 
 
 def classes_of(layer: Labels) -> ClassScheme | None:
@@ -82,3 +85,34 @@ def _with_table(classes: ClassScheme, features: pd.DataFrame) -> ClassScheme:
             for each in classes
         )
     )
+
+
+def carry_edits(segmentation: Segmentation, labels: Labels) -> tuple[Segmentation, list[str]]:
+    """Give a new result the names, colors, merges and ignored classes of an earlier layer.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        A result without edited classes.
+    labels : napari.layers.Labels
+        The layer of an earlier result of an image with the same channels.
+
+    Returns
+    -------
+    segmentation : Segmentation
+        The same object if the layer has no edits that can be carried.
+    lost : list of str
+        The names of classes whose color no cluster of the new result has.
+    """
+    classes, values = classes_of(labels), recorded_model(labels)
+    if classes is None or classes.is_unedited:
+        return segmentation, []
+    try:
+        earlier = KMeansModel.from_dict(values).with_classes(classes)
+        carried = carry_classes(segmentation.model, earlier)
+    except ValueError:
+        # The image has other channels than before, or a script has changed the metadata.
+        return segmentation, [each.name for each in classes if each.name]
+    kept = {each.name for each in carried}
+    lost = [each.name for each in classes if each.name and each.name not in kept]
+    return apply_classes(segmentation, carried), lost

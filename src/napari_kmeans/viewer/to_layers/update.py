@@ -22,6 +22,8 @@ from napari_kmeans.viewer.to_layers.label_table import forget_strokes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_kmeans.viewer.from_layers.source import Source
+
 # The data first: colors, sizes and features must match the number of points or labels.
 _UPDATED_ATTRIBUTES: dict[type[Layer], tuple[str, ...]] = {
     Labels: ("data", "colormap", "features"),
@@ -40,6 +42,33 @@ def find_result(layers: Iterable[Layer], result: Layer) -> Layer | None:
     key = _match_key(result)
     matches = [layer for layer in layers if _match_key(layer) == key and not is_copy(layer)]
     return matches[-1] if matches else None
+
+
+def find_labels(layers: Iterable[Layer], source: Source) -> Labels | None:
+    """Return the topmost Labels layer of a source that a new result may replace, or None."""
+    matches = [
+        layer
+        for layer in layers
+        if isinstance(layer, Labels)
+        and result_key(layer)[:2] == ("labels", source.unique_id)
+        and layer.ndim == len(source.shape)
+        and not is_copy(layer)
+    ]
+    return matches[-1] if matches else None
+
+
+def copy_of_edited(labels: Labels) -> Labels:
+    """Return a hidden copy of labels that were edited by hand. No run updates it."""
+    return Labels(
+        labels.data.copy(),
+        name=f"{labels.name} edited",
+        colormap=without_highlight(labels.colormap),
+        features=labels.features,
+        metadata=dict(labels.metadata),
+        opacity=labels.opacity,
+        visible=False,
+        **spatial_attributes(labels),
+    )
 
 
 def _match_key(layer: Layer) -> tuple[Any, ...]:

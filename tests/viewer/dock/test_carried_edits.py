@@ -1,0 +1,94 @@
+"""A new run keeps the edits of the list of clusters, and a copy of labels painted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.notifications import notification_manager
+
+from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.to_layers.layer_classes import classes_of
+
+
+def run(dock, finish, **fields):
+    for name, value in fields.items():
+        getattr(dock, name).value = value
+    dock.run_button.native.click()
+    finish(dock)
+    return dock.result.labels
+
+
+def edit(dock):
+    """Name two clusters, recolor one, ignore one and merge two."""
+    clusters = Clusters(dock.result.labels)
+    clusters.rename(1, "dark")
+    clusters.set_color(1, (0, 1, 0))
+    clusters.ignore([2])
+    clusters.rename(clusters.merge([3, 4]), "pale")
+    clusters.disconnect()
+
+
+def described(labels):
+    return [(each.centers, each.name, each.color, each.ignored) for each in classes_of(labels)]
+
+
+def test_the_same_run_again_keeps_all_edits(viewer, dock, finish, quadrant_labels):
+    labels = run(dock, finish, n_clusters=4)
+    edit(dock)
+    before, table, data = described(labels), labels.features.copy(), labels.data.copy()
+    assert (0,) in [centers for centers, *_ in before]
+    assert run(dock, finish) is labels
+    assert described(labels) == before
+    np.testing.assert_array_equal(labels.data, data)
+    np.testing.assert_array_equal(labels.data == 1, quadrant_labels == 1)
+    assert labels.features[["index", "name", "pixels", "ignored"]].equals(
+        table[["index", "name", "pixels", "ignored"]]
+    )
+    assert dock.result.model.classes == classes_of(labels)
+
+
+def test_another_color_space_keeps_all_edits(viewer, dock, finish):
+    labels = run(dock, finish, n_clusters=4)
+    edit(dock)
+    before = described(labels)
+    run(dock, finish, color_space="lab")
+    assert described(labels) == before
+
+
+def test_fewer_clusters_keep_what_they_contain_and_name_what_is_lost(viewer, dock, finish):
+    run(dock, finish, n_clusters=4)
+    clusters = Clusters(dock.result.labels)
+    for label in (1, 2, 3, 4):
+        clusters.rename(label, f"name {label}")
+    clusters.disconnect()
+    messages = []
+    notification_manager.notification_ready.connect(lambda note: messages.append(note.message))
+    labels = run(dock, finish, n_clusters=2)
+    names = [each.name for each in classes_of(labels)]
+    assert len(set(names)) == 2
+    lost = {f"name {label}" for label in (1, 2, 3, 4)} - {*names}
+    assert any(all(name in message for name in lost) for message in messages)
+
+
+def test_a_result_beside_the_earlier_one_starts_without_edits(viewer, dock, finish):
+    labels = run(dock, finish, n_clusters=4)
+    edit(dock)
+    before = described(labels)
+    new = run(dock, finish, update_layers=False)
+    assert new is not labels
+    assert classes_of(new).is_unedited
+    assert described(labels) == before
+
+
+def test_labels_painted_by_hand_are_kept_in_a_hidden_copy(viewer, dock, finish):
+    labels = run(dock, finish, n_clusters=4)
+    labels.data_setitem((np.array([0, 1]), np.array([0, 0])), 9)
+    painted = labels.data.copy()
+    run(dock, finish)
+    (copy,) = [each for each in viewer.layers if isinstance(each, Labels) and each is not labels]
+    assert (copy.name, copy.visible) == (f"{labels.name} edited", False)
+    np.testing.assert_array_equal(copy.data, painted)
+    assert not np.any(labels.data == 9)
+    run(dock, finish, n_clusters=3)
+    np.testing.assert_array_equal(copy.data, painted)
+    assert sum(isinstance(each, Labels) for each in viewer.layers) == 2
