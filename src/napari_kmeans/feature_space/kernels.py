@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from napari_kmeans.execution.compiling import compile_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
     """Write (s v cos h, s v sin h, v) of RGB colors (n, 3) to `points` (n, 3), the cone of hsv."""
     third = np.pi / 3
