@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import warnings
 from contextlib import contextmanager
@@ -101,8 +102,7 @@ def list_series(path: str | os.PathLike[str]) -> tuple[Series, ...]:
 def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:
     """Return the result of `call` for the reader of a file; any failure is one error."""
     try:
-        if not path.exists():
-            raise UnreadableImageError("there is no such file")
+        _check_exists(path)
         with _silence_decoders():
             return call(_find_reader(path), path)
     except UnreadableImageError:
@@ -110,6 +110,17 @@ def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:
     except Exception as error:
         # Decoders raise exceptions of many types for damaged files, such as IndexError.
         raise UnreadableImageError(reason(error)) from error
+
+
+def _check_exists(path: Path) -> None:
+    """Raise an error if there is no file at a path, or if its name is too long."""
+    try:
+        # `Path.exists` hides other errors since Python 3.14, such as a name that is too long.
+        path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise UnreadableImageError("there is no such file") from None
+        raise
 
 
 def _find_reader(path: Path) -> Reader:
