@@ -99,6 +99,22 @@ def list_series(path: str | os.PathLike[str]) -> tuple[Series, ...]:
     return _call_reader(Path(path), lambda reader, found: reader.list_series(found))
 
 
+def is_image(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file or a directory begins as an image that can be read.
+
+    The rest of the image is not examined, and may be damaged.
+    """
+    try:
+        with _silence_decoders():
+            _find_reader(Path(path))
+    except UnreadableImageError:
+        return False
+    except OSError:
+        # The reader gives the reason, such as a file that this user must not read.
+        return True
+    return True
+
+
 def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:
     """Return the result of `call` for the reader of a file; any failure is one error."""
     try:
