@@ -83,7 +83,8 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
             n_subfolders += 1
         elif is_result_file(path):
             results.append(path.name)
-        elif is_image(path):
+        # A device or a pipe may have no end.
+        elif (path.is_file() or _is_zarr(path)) and is_image(path):
             inputs.append(Input(path, folder))
         else:
             others.append(path.name)

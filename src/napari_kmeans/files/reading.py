@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NOT_AN_IMAGE = "it is not an image in a supported format"
+"""The message of the error for a file that no reader recognizes."""
+
 HEADER_BYTES = 4096
 """The number of bytes at the start of a file by which its format is recognized."""
 
@@ -100,17 +103,17 @@ def list_series(path: str | os.PathLike[str]) -> tuple[Series, ...]:
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file or a directory begins as an image that can be read.
+    """Return whether a file or a directory begins as an image in a known format.
 
     The rest of the image is not examined, and may be damaged.
     """
     try:
         with _silence_decoders():
             _find_reader(Path(path))
-    except UnreadableImageError:
-        return False
+    except UnreadableImageError as error:
+        return str(error) != NOT_AN_IMAGE
     except OSError:
-        # The reader gives the reason, such as a file that this user must not read.
+        # Reading the image gives the reason, such as a file that this user must not read.
         return True
     return True
 
@@ -150,7 +153,7 @@ def _find_reader(path: Path) -> Reader:
     found = (reader for reader in READERS if reader.recognize(path, header))
     reader = next(found, None)
     if reader is None:
-        raise UnreadableImageError("it is not an image in a supported format")
+        raise UnreadableImageError(NOT_AN_IMAGE)
     return reader
 
 
