@@ -165,7 +165,7 @@ class TestResults:
         assert main(["-o", str(out)]) == 0
         _assert_results(out, "photograph", ".png", segment(SAMPLES["photograph"]()))
 
-    def test_images_of_the_same_name_get_numbered_results(self, tmp_path, out):
+    def test_images_of_the_same_name_get_numbered_results(self, tmp_path, out, capsys):
         images = [_noise(12, 14, 3, seed=seed) for seed in range(2)]
         paths = [tmp_path / name / "photo.png" for name in "ab"]
         for path, image in zip(paths, images, strict=True):
@@ -174,6 +174,9 @@ class TestResults:
         assert main([*map(str, paths), "--each", "-k", "3", "-o", str(out)]) == 0
         _assert_results(out, "photo", ".png", segment(images[0], 3, rgb=True))
         _assert_results(out, "photo-2", ".png", segment(images[1], 3, rgb=True))
+        printed = capsys.readouterr().out
+        assert "photo: 3 clusters" in printed
+        assert f"photo-2 ({paths[1]}): 3 clusters" in printed
 
     def test_an_input_is_not_overwritten(self, photo, quadrants):
         other = photo.with_name("photo-recolored.png")

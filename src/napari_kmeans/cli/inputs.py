@@ -45,7 +45,9 @@ def find_inputs(arguments: Sequence[Path], recursive: bool = False) -> list[Inpu
     found: dict[str, Input] = {}
     for path in chain.from_iterable(map(_expand_wildcards, arguments)):
         for each in _list_folder(path, recursive) if is_folder(path) else [Input(path)]:
-            found.setdefault(os.path.realpath(each.path), each)
+            # A link is a file of its own, with its own name.
+            place = os.path.join(os.path.realpath(each.path.parent), each.path.name)
+            found.setdefault(place, each)
     return list(found.values())
 
 

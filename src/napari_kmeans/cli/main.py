@@ -345,7 +345,9 @@ def _write_image(
         print_message(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
         return []
     if not workflow.together:
-        print_table(stem, written.table)
+        # A number in the names of the results does not tell which image they are of.
+        title = stem if stem == job.name else f"{stem} ({job.source})"
+        print_table(title, written.table)
     _print_paths(written.paths)
     _print_removed(written.removed)
     return written.paths

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8")
+"""The first bytes of PNG, JPEG and GIF files. Pillow does not recognize some damaged files."""
+
+
 def is_photograph(path: Path, header: bytes) -> bool:
     """Return whether Pillow recognizes a file, or imageio its suffix."""
     from PIL import Image, UnidentifiedImageError
 
-    if path.is_dir():
-        return False
+    if path.is_dir() or header.startswith(SIGNATURES):
+        return not path.is_dir()
     try:
         with Image.open(path):
             return True
