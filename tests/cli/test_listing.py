@@ -14,12 +14,14 @@ import zarr
 from PIL import Image, ImageCms
 
 from napari_kmeans import segment
-from napari_kmeans.cli import jobs, listing
+from napari_kmeans.cli import jobs
 from napari_kmeans.cli.channels import add_mask, choose_channels, set_channel_axis
+from napari_kmeans.cli.listing import name_series
 from napari_kmeans.cli.main import main
+from napari_kmeans.files import reading
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.picture import Axis, Channel, Picture, Series
-from napari_kmeans.files.reading import read_image
+from napari_kmeans.files.reading import Reader, read_image
 from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
@@ -353,36 +355,34 @@ class TestMasks:
 
 
 class TestSeries:
-    """Series that the readers list: an OME-TIFF file with two images of other shapes."""
+    """Several images in a file, of a format that the tests add to the readers: numpy's npz."""
 
     @pytest.fixture
     def images(self) -> dict[str, np.ndarray]:
-        return {"A/1": _noise(30, 31), "A/2": _noise(2, 20, 21, seed=1)}
+        return {"A 1": _noise(30, 31), "A:2": _noise(2, 20, 21, seed=1)}
 
     @pytest.fixture
     def plate(self, tmp_path, images, monkeypatch) -> Path:
-        path = tmp_path / "plate.tif"
-        iio.imwrite(path.with_suffix(".png"), _noise(9, 9))
-        path.with_suffix(".png").rename(path)
-        listed = tuple(Series(name, pixels.shape) for name, pixels in images.items())
+        def list_arrays(path: Path) -> tuple[Series, ...]:
+            return tuple(Series(name, pixels.shape) for name, pixels in np.load(path).items())
 
-        def read(path: Path, series: int | None = None) -> Picture:
-            number = 0 if series is None else series
-            return Picture(images[listed[number].name], rgb=False)
+        def read(path: Path, number: int | None) -> Picture:
+            arrays = np.load(path)
+            return Picture(arrays[arrays.files[number or 0]], rgb=False)
 
-        # The readers of files with several images have their own tests.
-        monkeypatch.setattr(listing, "list_series", lambda path: listed)
-        monkeypatch.setattr(listing, "read_image", read)
-        return path
+        reader = Reader(lambda path, header: header.startswith(b"PK"), read, list_arrays)
+        monkeypatch.setattr(reading, "READERS", (reader, *reading.READERS))
+        np.savez(tmp_path / "plate.npz", **images)
+        return tmp_path / "plate.npz"
 
     def test_one_series_is_clustered(self, plate, images, out):
         assert _run(out, plate, "--series", 1, "-k", 3) == 0
-        np.testing.assert_array_equal(_labels(out, "plate"), segment(images["A/2"], 3).labels)
+        np.testing.assert_array_equal(_labels(out, "plate"), segment(images["A:2"], 3).labels)
 
     def test_all_series_are_images_with_their_names(self, plate, images, out):
         assert _run(out, plate, "--series", "all", "--each", "-k", 3) == 0
         for name, image in images.items():
-            stem = f"plate-{name.replace('/', '_')}"
+            stem = f"plate-{name.replace(':', '_')}"
             np.testing.assert_array_equal(_labels(out, stem), segment(image, 3).labels)
         assert len(list(out.iterdir())) == 2 * 4
 
@@ -390,7 +390,7 @@ class TestSeries:
         assert _run(out, plate, "--series", 2) == 1
         assert capsys.readouterr().err == (
             f"napari-kmeans: cannot read {plate}: --series must be one of its images, got 2: they "
-            "are 0 A/1 (30, 31), 1 A/2 (2, 20, 21).\n"
+            "are 0 A 1 (30, 31), 1 A:2 (2, 20, 21).\n"
         )
 
     def test_a_real_file_has_one_series(self, tmp_path, out, capsys):
@@ -409,11 +409,8 @@ class TestSeries:
         assert "must be a whole number from 0, or all, got" in capsys.readouterr().err
 
     def test_names_of_series_fit_into_names_of_files(self):
-        from napari_kmeans.cli.listing import _name_series
-
         names = ["Série 1", "a:b*c", "twice", "twice", "", "..", "x" * 300, "画像"]
-        listed = [Series(name, (3, 4)) for name in names]
-        assert _name_series(listed) == [
+        assert name_series([Series(name, (3, 4)) for name in names]) == [
             "Série 1", "a_b_c", "2", "3", "4", "5", "x" * 80, "画像",
         ]  # fmt: skip
 

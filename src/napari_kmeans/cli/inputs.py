@@ -82,7 +82,8 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
         if path.name.startswith("."):
             hidden.append(path.name)
         elif is_folder(path):
-            n_subfolders += 1
+            # With --recursive, a subfolder that is not entered has been read before.
+            n_subfolders += not recursive
         elif is_result_file(path):
             results.append(path.name)
         # A device or a pipe may have no end.
@@ -103,10 +104,16 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
 
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
     """Yield the files and zarr directories of a folder in order, and subfolders not entered."""
-    for directory, subfolders, files in os.walk(folder):
+    seen = {os.path.realpath(folder)}
+    for directory, subfolders, files in os.walk(folder, followlinks=True):
         here = Path(directory)
-        folders = [name for name in subfolders if is_folder(here / name)]
-        entered = sorted(name for name in folders if recursive and not name.startswith("."))
+        entered = []
+        for name in sorted(subfolders) if recursive else ():
+            # A link may lead to a folder above itself.
+            place = os.path.realpath(here / name)
+            if is_folder(here / name) and not name.startswith(".") and place not in seen:
+                entered.append(name)
+                seen.add(place)
         yield from (here / name for name in sorted({*subfolders, *files} - {*entered}))
         # `os.walk` enters the subfolders that are left in its list.
         subfolders[:] = entered

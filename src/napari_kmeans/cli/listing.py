@@ -97,7 +97,7 @@ def _list_images(found: Input, series: int | str | None) -> list[_Source]:
         return [source(path.stem, partial(read_image, path))]
     return [
         source(f"{path.stem}-{name}", partial(read_image, path, number), f"{path}, image {name}")
-        for number, name in enumerate(_name_series(listed))
+        for number, name in enumerate(name_series(listed))
     ]
 
 
@@ -116,7 +116,7 @@ def _find_masks(place: Path | None, sources: Sequence[_Source]) -> tuple[list[Ma
     return [MaskFile(place)], set()
 
 
-def _name_series(listed: Sequence[Series]) -> list[str]:
+def name_series(listed: Sequence[Series]) -> list[str]:
     """Return the name of each series, as a part of names of files; its number if it has none."""
     names = [re.sub(r"[^\w.+ -]+", "_", each.name)[:NAME_LENGTH].strip(" ._") for each in listed]
     return [
