@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from napari_kmeans.checks import WholeNumber, as_numbers, quote_value, to_array
+from napari_kmeans.execution.compiling import compile_kernel
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.painting import label_dtype
 
@@ -149,7 +149,7 @@ def _make_table(
     return pd.DataFrame(columns)
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _measure_objects(
     objects: NDArray[Any],
     shape: NDArray[Any],

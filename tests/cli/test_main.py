@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,7 +165,7 @@ class TestResults:
         assert main(["-o", str(out)]) == 0
         _assert_results(out, "photograph", ".png", segment(SAMPLES["photograph"]()))
 
-    def test_images_of_the_same_name_get_numbered_results(self, tmp_path, out):
+    def test_images_of_the_same_name_get_numbered_results(self, tmp_path, out, capsys):
         images = [_noise(12, 14, 3, seed=seed) for seed in range(2)]
         paths = [tmp_path / name / "photo.png" for name in "ab"]
         for path, image in zip(paths, images, strict=True):
@@ -173,6 +174,9 @@ class TestResults:
         assert main([*map(str, paths), "--each", "-k", "3", "-o", str(out)]) == 0
         _assert_results(out, "photo", ".png", segment(images[0], 3, rgb=True))
         _assert_results(out, "photo-2", ".png", segment(images[1], 3, rgb=True))
+        printed = capsys.readouterr().out
+        assert "photo: 3 clusters" in printed
+        assert f"photo-2 ({paths[1]}): 3 clusters" in printed
 
     def test_an_input_is_not_overwritten(self, photo, quadrants):
         other = photo.with_name("photo-recolored.png")
@@ -243,29 +247,37 @@ class TestTogether:
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"napari-kmeans: cannot read {bad}: ")
 
+    @pytest.mark.parametrize("place", [0, 2])
     @pytest.mark.parametrize("other", [_noise(9, 8), _noise(9, 8, 3).astype(np.uint16)])
-    def test_images_of_different_channels_are_refused(self, paths, out, other, tmp_path, capsys):
+    def test_an_image_of_another_kind_does_not_stop_the_others(
+        self, paths, images, out, other, place, tmp_path, capsys
+    ):
         tifffile.imwrite(tmp_path / "other.tif", other)
-        arguments = [*paths, str(tmp_path / "other.tif"), "-k", "2", "-o", str(out)]
-        assert main(arguments) == 1
+        arguments = [*paths[:place], str(tmp_path / "other.tif"), *paths[place:], "-k", "4"]
+        assert main([*arguments, "-o", str(out)]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         what = "channels" if other.ndim == 2 else "dtype"
-        expected = f"{tmp_path / 'other.tif'} must have the {what} of {paths[0]}, "
-        assert line.startswith(f"napari-kmeans: cannot cluster the images as one: {expected}")
+        assert line.startswith(
+            f"napari-kmeans: cannot cluster {tmp_path / 'other.tif'} with the other images: "
+            f"it must have the {what} of {paths[0]}, "
+        )
         assert line.endswith("; --each clusters each by itself.")
-        assert not out.exists()
-        assert main([*arguments, "--each"]) == 0
+        self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
+        assert len(_names(out)) == 3 * len(images) + 2
+        assert main([*arguments, "--each", "-o", str(out.with_name("each"))]) == 0
 
-    def test_a_damaged_chunk_is_reported_with_its_file(self, paths, tmp_path, out, capsys):
+    def test_a_damaged_chunk_does_not_stop_the_others(self, paths, images, tmp_path, out, capsys):
         scan, unreadable = tmp_path / "scan.zarr", tmp_path / "unreadable.png"
         zarr.create_array(scan, data=_noise(700, 600, 3), chunks=(256, 256, 3))
         (scan / "c" / "1" / "1" / "0").write_bytes(b"no chunk")
         unreadable.write_text("no image")
-        assert main([str(unreadable), paths[0], str(scan), "-k", "2", "-o", str(out)]) == 1
-        line = capsys.readouterr().err.splitlines()[-1]
-        assert line.startswith("napari-kmeans: cannot cluster the images as one: ")
-        assert f" of {scan} cannot be read" in line
-        assert not out.exists()
+        arguments = [str(unreadable), paths[0], str(scan), *paths[1:], "-k", "4", "-o", str(out)]
+        assert main(arguments) == 1
+        first, second = capsys.readouterr().err.splitlines()
+        assert first.startswith(f"napari-kmeans: cannot read {unreadable}: ")
+        assert second.startswith(f"napari-kmeans: cannot cluster {scan}: ")
+        assert f" of {scan} cannot be read" in second
+        self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
 
     def test_an_image_named_like_the_shared_model_gets_a_number(self, paths, tmp_path, out):
         odd = tmp_path / "napari-kmeans.png"
@@ -618,48 +630,82 @@ class TestEarlierRuns:
         self._assert_one_run_each(out, dict.fromkeys("abc", 5))
         assert len(_names(out)) == 3 * 3 + 2
 
-    @pytest.mark.parametrize("model", [False, True])
-    def test_the_shared_model_is_removed_with_its_last_image(self, paths, out, model, capsys):
-        arguments = ["--each", "-k", "3"]
-        if model:
-            path = out.with_name("model.json")
-            segment(_noise(9, 9, 3), 3, rgb=True).model.save(path)
-            arguments = ["--model", str(path)]
+    def test_the_shared_model_is_removed_with_its_last_image(self, paths, out, capsys):
         shared = {"napari-kmeans-model.json", "napari-kmeans-table.csv"}
         assert main([*paths, "-k", "5", "-o", str(out)]) == 0
         capsys.readouterr()
-        assert main([*paths[:2], *arguments, "-o", str(out)]) == 0
+        assert main([*paths[:2], "--each", "-k", "3", "-o", str(out)]) == 0
         assert capsys.readouterr().err == (
             f"napari-kmeans: {out / 'napari-kmeans-model.json'} is kept for c; "
             "it is no longer the model of a and b.\n"
         )
         assert shared <= set(_names(out))
-        assert main([*paths[2:], *arguments, "-o", str(out)]) == 0
+        assert main([*paths[2:], "--each", "-k", "3", "-o", str(out)]) == 0
         assert capsys.readouterr().err == ""
         assert shared.isdisjoint(_names(out))
         self._assert_one_run_each(out, dict.fromkeys("abc", 3))
-        assert len(_names(out)) == 3 * (3 if model else 4)
+        assert len(_names(out)) == 3 * 4
+
+    @pytest.fixture
+    def other_model(self, tmp_path) -> str:
+        segment(_noise(9, 9, 3), 3, rgb=True).model.save(tmp_path / "model.json")
+        return str(tmp_path / "model.json")
+
+    def test_labels_of_another_model_replace_all_labels_of_the_shared_model(
+        self, paths, out, other_model
+    ):
+        assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        assert main([*paths, "--model", other_model, "-o", str(out)]) == 0
+        self._assert_one_run_each(out, dict.fromkeys("abc", 3))
+        assert len(_names(out)) == 3 * 3
+
+    def test_a_run_beside_labels_of_another_model_is_refused(self, paths, out, other_model, capsys):
+        shared, some, rest = [*paths, "-k", "5"], paths[:2], paths[2:]
+        for first, second, names in (
+            (shared, [*some, "--model", other_model], "the results of c"),
+            (shared, [*some, "-k", "4"], "the results of c"),
+            ([*some, "-k", "5"], [*rest, "--model", other_model], "the results of a and b"),
+            ([*rest, "--model", other_model], [*some, "-k", "4"], "the results of c"),
+        ):
+            assert main([*first, "-o", str(out)]) == 0
+            before = {name: (out / name).read_bytes() for name in _names(out)}
+            capsys.readouterr()
+            assert main([*second, "-o", str(out)]) == 1
+            assert capsys.readouterr().err == (
+                f"napari-kmeans: cannot write to {out}: it holds {names} of an earlier run with "
+                "another model; choose another directory.\n"
+            )
+            assert {name: (out / name).read_bytes() for name in _names(out)} == before
+            shutil.rmtree(out)
+
+    def test_a_lone_shared_model_is_not_put_beside_labels_of_another(
+        self, paths, out, other_model, capsys
+    ):
+        assert main([*paths[:2], "-k", "5", "-o", str(out)]) == 0
+        for path in [*out.glob("a-*"), *out.glob("b-*")]:
+            path.unlink()
+        assert main([paths[2], "--model", other_model, "-o", str(out)]) == 1
+        assert "it holds napari-kmeans-model.json of an earlier run" in capsys.readouterr().err
+        assert main([paths[2], "-k", "3", "-o", str(out)]) == 0
 
     def test_images_painted_with_the_shared_model_count_among_its_images(self, paths, out, capsys):
         model = str(out / "napari-kmeans-model.json")
         assert main([*paths[:2], "-k", "5", "-o", str(out)]) == 0
         assert main([paths[2], "--model", model, "-o", str(out)]) == 0
-        assert main([*paths[:2], "-k", "5", "-o", str(out)]) == 0
         assert capsys.readouterr().err == ""
+        self._assert_one_run_each(out, dict.fromkeys("abc", 5))
         assert main([*paths[:2], "--each", "-k", "3", "-o", str(out)]) == 0
         assert "is kept for c; it is no longer the model of a and b" in capsys.readouterr().err
         assert Path(model).exists()
 
-    def test_results_of_an_earlier_shared_model_give_a_message(self, paths, out, capsys):
+    def test_an_image_that_fails_loses_labels_whose_model_is_replaced(self, paths, out, capsys):
         assert main([*paths, "-k", "5", "-o", str(out)]) == 0
+        Path(paths[1]).write_text("no image")
         capsys.readouterr()
-        assert main([*paths[:2], "-k", "4", "-o", str(out)]) == 0
-        assert capsys.readouterr().err == (
-            f"napari-kmeans: {out / 'napari-kmeans-model.json'} is not the model of c, whose "
-            "results in that directory are of an earlier run.\n"
-        )
-        self._assert_one_run_each(out, {"a": 4, "b": 4})
-        assert tifffile.imread(out / "c-labels.tif").max() == 5
+        assert main([*paths, "-k", "4", "-o", str(out)]) == 1
+        assert f"removed {out / 'b-labels.tif'}, of an earlier run" in capsys.readouterr().out
+        self._assert_one_run_each(out, dict.fromkeys("ac", 4))
+        assert len(_names(out)) == 2 * 3 + 2
 
     def test_results_in_another_format_replace_the_first(self, paths, tmp_path, out):
         scan = _noise(300, 200, 3)

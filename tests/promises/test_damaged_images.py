@@ -203,7 +203,7 @@ DAMAGES: dict[str, Damage] = {
     "dangling.tif": lambda path: path.symlink_to("nowhere"),
     "missing.png": lambda path: None,
     f"{'long' * 100}.png": lambda path: None,
-    "sparse.png": lambda path: (path.touch(), os.truncate(path, 2**43)),
+    "sparse.png": lambda path: (path.write_bytes(b"\x89PNG\r\n\x1a\n"), os.truncate(path, 2**43)),
 }
 """Writers by file name. None of the files can be read and clustered."""
 

@@ -6,11 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 from napari_kmeans.cli.result_files import SHARED_MODEL, SUFFIXES, file_key
+from napari_kmeans.cli.terminal import join_names
 from napari_kmeans.files.atomic import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from napari_kmeans.model import KMeansModel
 
 
 def find_results(paths: Iterable[Path], kept: Iterable[Path] = ()) -> list[Path]:
@@ -22,6 +25,20 @@ def find_results(paths: Iterable[Path], kept: Iterable[Path] = ()) -> list[Path]
     """
     protected = {file_key(each) for path in kept for each in (path, *path.absolute().parents)}
     return [path for path in paths if file_key(path) not in protected and _is_result(path)]
+
+
+def is_result_file(path: Path) -> bool:
+    """Return whether a path has the name and the contents of a result of an earlier run.
+
+    Other programs write TIFF and PNG files in the same format: labels and a recolored
+    image count only beside the table of the same run.
+    """
+    for kind, suffixes in SUFFIXES.items():
+        stem, separator, suffix = path.name.rpartition(f"-{kind}")
+        if stem and separator and suffix in suffixes:
+            files = {path, path if kind == "model" else path.with_name(f"{stem}-table.csv")}
+            return len(find_results(files)) == len(files)
+    return False
 
 
 def stems_without_model(directory: Path) -> tuple[set[str], set[str]]:
@@ -44,6 +61,44 @@ def stems_without_model(directory: Path) -> tuple[set[str], set[str]]:
         if not (directory / f"{stem}-model.json").exists() and find_results([table]):
             (shared if _read_table_colors(table) == model_colors else others).add(stem)
     return shared, others
+
+
+def describe_other_results(
+    directory: Path, stems: Iterable[str], together: bool, model: KMeansModel | None
+) -> str | None:
+    """Return what keeps a run from writing to a directory, or None.
+
+    The labels in a directory that have no model of their own are those of its shared
+    model. A run that would put a model beside labels of another model must not start.
+
+    Parameters
+    ----------
+    directory : Path
+    stems : iterable of str
+        The stems of the results that the run writes, and may replace.
+    together : bool
+        Whether the run writes a shared model.
+    model : KMeansModel or None
+        The model with which the run paints images.
+    """
+    shared, others = stems_without_model(directory)
+    if together:
+        left = (shared | others) - {*stems}
+    elif model is None or _holds_no_other_model(directory / SHARED_MODEL, model):
+        return None
+    elif not shared:
+        return SHARED_MODEL
+    else:
+        left = shared - {*stems}
+    return f"the results of {join_names(sorted(left))}" if left else None
+
+
+def _holds_no_other_model(path: Path, model: KMeansModel) -> bool:
+    if not find_results([path]):
+        return True
+    from napari_kmeans.model import KMeansModel
+
+    return KMeansModel.load(path).to_dict() == model.to_dict()
 
 
 def _read_model_colors(path: Path) -> list[str] | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.cli.channels import find_channels
 from napari_kmeans.cli.terminal import bar, print_message, print_warnings
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.lazy import FileArray, open_lazily
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -26,6 +29,10 @@ MAX_BYTES_IN_MEMORY = 2**29
 """The largest total size of images that are held in memory while one model is fitted to all.
 
 The pixels of further images are dropped. Their files are read again for each pass."""
+
+
+SRGB_SPACES = ("lab", "hsv")
+"""The color spaces that are defined for sRGB."""
 
 
 class ImageJob(NamedTuple):
@@ -41,12 +48,15 @@ class ImageJob(NamedTuple):
         Returns the image, or raises UnreadableImageError.
     sample : str or None
         The name of the sample: a key of `SAMPLES`.
+    inputs : tuple of Path
+        The files that are read: the image and its mask. A run does not write to them.
     """
 
     name: str
     source: str
     read: Callable[[], Picture]
     sample: str | None = None
+    inputs: tuple[Path, ...] = ()
 
 
 class ClusteredImage(NamedTuple):
@@ -90,7 +100,7 @@ class Workflow(NamedTuple):
 def cluster_each(jobs: Sequence[ImageJob], options: Options) -> Iterator[ClusteredImage | None]:
     """Fit a model to each image; yield None for an image that cannot be clustered."""
     for job in jobs:
-        picture = _read_picture(job)
+        picture = _read_picture(job, options)
         seg = None if picture is None else _cluster_picture(job, picture, options)
         yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
 
@@ -101,18 +111,26 @@ def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[Cluster
     Returns
     -------
     list of ClusteredImage or None
-        None for an image that cannot be read, and for all images if the fit fails.
+        None for an image that cannot be read, and for an image with other channels or
+        another dtype than most images; None for all images if the fit fails.
     """
-    pictures = _read_pictures(jobs)
-    readable = [picture for picture in pictures if picture is not None]
-    try:
-        seg = _cluster_pictures(readable, options) if readable else None
-    except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
-        pairs = zip(jobs, pictures, strict=True)
-        sources = [job.source for job, picture in pairs if picture is not None]
-        why = _name_files(reason(error), sources)
-        print_message(f"cannot cluster the images as one: {why}; --each clusters each by itself")
-        seg = None
+    pictures = _read_pictures(jobs, options)
+    _leave_out_other_kinds(jobs, pictures, options.blur)
+    seg = None
+    while seg is None and any(picture is not None for picture in pictures):
+        readable = [number for number, picture in enumerate(pictures) if picture is not None]
+        try:
+            seg = _cluster_pictures([each for each in pictures if each is not None], options)
+        except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
+            why, damaged = reason(error), _find_image_number(reason(error))
+            if damaged is None or damaged >= len(readable):
+                print_message(
+                    f"cannot cluster the images as one: {why}; --each clusters each by itself"
+                )
+                break
+            source = jobs[readable[damaged]].source
+            print_message(f"cannot cluster {source}: {_replace_image_number(why, source)}")
+            pictures[readable[damaged]] = None
     if seg is None:
         return [None] * len(jobs)
     painted = zip(seg.labels, seg.recolored, strict=True)
@@ -128,7 +146,7 @@ def paint_each(
 ) -> Iterator[ClusteredImage | None]:
     """Apply a model to each image; yield None for an image that cannot be painted."""
     for job in jobs:
-        picture = _read_picture(job)
+        picture = _read_picture(job, options)
         seg = None if picture is None else _paint_picture(job, picture, model, options)
         yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
 
@@ -137,7 +155,7 @@ def _clustered_image(job: ImageJob, picture: Picture, seg: Segmentation) -> Clus
     return ClusteredImage(job.name, picture, seg, job.sample)
 
 
-def _read_picture(job: ImageJob) -> Picture | None:
+def _read_picture(job: ImageJob, options: Options) -> Picture | None:
     """Read an image; if that fails, print the reason and return None."""
     try:
         picture = job.read()
@@ -146,14 +164,28 @@ def _read_picture(job: ImageJob) -> Picture | None:
         return None
     if picture.note:
         print_message(f"{job.source}: {picture.note}")
+    if picture.profile and options.color_space in SRGB_SPACES:
+        _note_profile(job, picture.profile, options.color_space)
     return picture
 
 
-def _read_pictures(jobs: Sequence[ImageJob]) -> list[Picture | None]:
+def _note_profile(job: ImageJob, profile: bytes, color_space: str) -> None:
+    """Print a message if the colors of an image are not those of sRGB."""
+    from napari_kmeans.cli.color_profiles import describe_other_profile
+
+    name = describe_other_profile(profile)
+    if name is not None:
+        print_message(
+            f"{job.source}: its color profile is {name}, and {color_space} takes its colors for "
+            "sRGB; convert it to sRGB for exact colors"
+        )
+
+
+def _read_pictures(jobs: Sequence[ImageJob], options: Options) -> list[Picture | None]:
     pictures = []
     n_bytes = 0
     for job in jobs:
-        picture = _read_picture(job)
+        picture = _read_picture(job, options)
         if picture is not None and not picture.levels:
             n_bytes += picture.pixels.nbytes
             if n_bytes > MAX_BYTES_IN_MEMORY:
@@ -165,7 +197,7 @@ def _read_pictures(jobs: Sequence[ImageJob]) -> list[Picture | None]:
 class _ReadOnDemand:
     """The pixels of an image whose file is read again for each access.
 
-    The file has a format of which no part can be read alone.
+    The file has a format of which no part can be read alone. The mask is kept in memory.
     """
 
     def __init__(self, job: ImageJob, pixels: NDArray[Any]) -> None:
@@ -191,6 +223,7 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
                 replace(options, blur=_blur_of_space(picture, options.blur)),
                 rgb=picture.rgb,
                 channel_axis=picture.channel_axis,
+                mask=picture.mask,
                 progress=progress,
             )
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
@@ -201,14 +234,15 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
 def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmentation:
     from napari_kmeans.segmentation import segment_with_options
 
-    rgb, channel_axis = _common_channels(pictures)
-    options = replace(options, blur=_common_blur(pictures, options.blur))
+    rgb, channel_axis = find_channels(pictures[0])
+    options = replace(options, blur=_blur_of_space(pictures[0], options.blur))
     with print_warnings(f"{len(pictures)} images"), bar(f"{len(pictures)} images") as progress:
         return segment_with_options(
             [picture.pixels for picture in pictures],
             options,
             rgb=rgb,
             channel_axis=channel_axis,
+            mask=[picture.mask for picture in pictures],
             progress=progress,
         )
 
@@ -224,42 +258,47 @@ def _paint_picture(
         _check_channels(picture, model)
         with print_warnings(job.source), bar(job.name) as progress:
             own = model.with_blur(_blur_of_space(picture, model.blur))
-            labels, recolored = own.apply(picture.pixels, progress=progress)
+            labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
         print_message(f"cannot apply the model to {job.source}: {reason(error)}")
         return None
     return Segmentation(labels, recolored, own, cluster_table(own), None, float("nan"), options)
 
 
-def _channels_of(picture: Picture) -> tuple[bool, int | None]:
-    """Return (rgb, channel_axis) of an image; the axis is None for RGB and gray images."""
-    from napari_kmeans.imaging.blocks import open_pixels
+class _Kind(NamedTuple):
+    """The properties that all images of one model must have in common, for messages."""
 
-    pixels = open_pixels(picture.pixels, rgb=picture.rgb, channel_axis=picture.channel_axis)
-    return pixels.rgb, None if pixels.rgb else pixels.channel_axis
+    channels: str
+    dtype: str
+    blur: str
 
 
-def _common_channels(pictures: Sequence[Picture]) -> tuple[bool, int | None]:
-    """Return (rgb, channel_axis) of images that have the same channels.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an image cannot be clustered, or has other channels than the first image. The
-        message contains the number of the image, from 0, as the messages of `segment` do.
-    """
-    channels: list[tuple[bool, int | None]] = []
-    for number, picture in enumerate(pictures):
+def _leave_out_other_kinds(
+    jobs: Sequence[ImageJob], pictures: list[Picture | None], blur: float | tuple[float, ...]
+) -> None:
+    """Replace the images that cannot share a model with most images by None, after a message."""
+    kinds: dict[int, _Kind] = {}
+    for number, (job, picture) in enumerate(zip(jobs, pictures, strict=True)):
         try:
-            channels.append(_channels_of(picture))
+            if picture is not None:
+                kinds[number] = _find_kind(picture, blur)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"image {number}: {error}") from error
-        if channels[number] != channels[0]:
-            first, other = _describe_channels(channels[0]), _describe_channels(channels[number])
-            raise ValueError(
-                f"image {number} must have the channels of image 0, {first}, got {other}"
-            )
-    return channels[0]
+            print_message(f"cannot cluster {job.source}: {reason(error)}")
+            pictures[number] = None
+    if not kinds:
+        return
+    # Of several kinds with the same number of images, that of the first image is taken.
+    most, _ = Counter(kinds.values()).most_common(1)[0]
+    first = next(jobs[number].source for number, kind in kinds.items() if kind == most)
+    for number, kind in kinds.items():
+        for name, expected, got in zip(_Kind._fields, most, kind, strict=True):
+            if got != expected:
+                print_message(
+                    f"cannot cluster {jobs[number].source} with the other images: it must have "
+                    f"the {name} of {first}, {expected}, got {got}; --each clusters each by itself"
+                )
+                pictures[number] = None
+                break
 
 
 def _blur_of_space(picture: Picture, blur: float | tuple[float, ...]) -> float | tuple[float, ...]:
@@ -267,7 +306,7 @@ def _blur_of_space(picture: Picture, blur: float | tuple[float, ...]) -> float |
 
     These are time, and axes of unknown meaning such as the pages of a TIFF file.
     """
-    rgb, channel_axis = _channels_of(picture)
+    rgb, channel_axis = find_channels(picture)
     channels = picture.pixels.ndim - 1 if rgb else channel_axis
     kinds = [axis.kind for number, axis in enumerate(picture.axes) if number != channels]
     if isinstance(blur, tuple) or not blur or all(kind == "space" for kind in kinds):
@@ -275,34 +314,27 @@ def _blur_of_space(picture: Picture, blur: float | tuple[float, ...]) -> float |
     return tuple(blur if kind == "space" else 0.0 for kind in kinds)
 
 
-def _common_blur(
-    pictures: Sequence[Picture], blur: float | tuple[float, ...]
-) -> float | tuple[float, ...]:
-    """Return the blur of images that are clustered together.
-
-    Raises
-    ------
-    ValueError
-        If the images differ in their axes of space.
-    """
-    first, *others = [_blur_of_space(picture, blur) for picture in pictures]
-    for number, other in enumerate(others, 1):
-        if other != first:
-            raise ValueError(
-                f"image {number} must be blurred along the axes of image 0, {first}, got {other}"
-            )
-    return first
+def _find_kind(picture: Picture, blur: float | tuple[float, ...]) -> _Kind:
+    rgb, axis = find_channels(picture)
+    text = _describe_channels((rgb, axis))
+    if axis is not None:
+        text = f"{picture.pixels.shape[axis]} {text}"
+    dtype = picture.pixels.dtype.newbyteorder("=").name
+    return _Kind(text, dtype, str(_blur_of_space(picture, blur)))
 
 
-def _name_files(message: str, sources: Sequence[str]) -> str:
-    """Replace "image 0", "image 1" and so on in a message with the files of the images."""
+_IMAGE_NUMBER = re.compile(r"(?:(?<= )|^)image (\d+)(?=[ ,:])")
+"""The number of an image in a message, but not in a path such as "/data/image 1/a.png"."""
 
-    def source_of(match: re.Match[str]) -> str:
-        number = int(match[1])
-        return sources[number] if number < len(sources) else match[0]
 
-    # Do not replace the name of a folder in a path, such as "/data/image 1/a.png".
-    return re.sub(r"(?:(?<= )|^)image (\d+)(?=[ ,:])", source_of, message)
+def _find_image_number(message: str) -> int | None:
+    """Return the number of the image that a message of a fit of several images is about."""
+    found = _IMAGE_NUMBER.search(message)
+    return int(found[1]) if found else None
+
+
+def _replace_image_number(message: str, source: str) -> str:
+    return _IMAGE_NUMBER.sub(lambda _: source, message)
 
 
 def _describe_channels(kind: tuple[bool, int | None]) -> str:
@@ -316,7 +348,7 @@ def _check_channels(picture: Picture, model: KMeansModel) -> None:
     axis = model.channel_axis
     if axis is not None:
         axis %= picture.pixels.ndim
-    kind, wanted = _channels_of(picture), (model.rgb, None if model.rgb else axis)
+    kind, wanted = find_channels(picture), (model.rgb, None if model.rgb else axis)
     if kind != wanted:
         raise ValueError(
             f"the image must have {_describe_channels(wanted)}, got {_describe_channels(kind)}"

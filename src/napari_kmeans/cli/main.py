@@ -8,27 +8,37 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__
 from napari_kmeans.checks import Choice, RealNumber, WholeNumber
-from napari_kmeans.cli.earlier_results import find_results, stems_without_model
+from napari_kmeans.cli.earlier_results import (
+    describe_other_results,
+    find_results,
+    stems_without_model,
+)
 from napari_kmeans.cli.jobs import ClusteredImage, ImageJob, Workflow, load_results
+from napari_kmeans.cli.listing import ALL, list_jobs
 from napari_kmeans.cli.output import write_results
 from napari_kmeans.cli.result_files import (
     SHARED_MODEL,
     SHARED_TABLE,
     free_stems,
     output_directory,
+    result_paths,
 )
-from napari_kmeans.cli.terminal import PROGRAM, bar, join_names, print_message, print_table
+from napari_kmeans.cli.terminal import (
+    PROGRAM,
+    bar,
+    join_names,
+    print_all_names,
+    print_message,
+    print_table,
+)
 from napari_kmeans.files.atomic import replacing, write_whole
 from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.files.picture import Picture
-from napari_kmeans.files.reading import read_image
 from napari_kmeans.imaging.declared import ChunkError
 from napari_kmeans.options import OPTIONS, OptionInfo, Options
 from napari_kmeans.samples import SAMPLES
@@ -68,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     _check_model_arguments(parser, arguments)
+    print_all_names()
     try:
         code = _cluster_images(arguments, options)
         sys.stdout.flush()
@@ -94,7 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="*",
         type=Path,
         metavar="IMAGE",
-        help="image files; if omitted, the first sample",
+        help="image files, zarr directories, names with wildcards, or folders of images; if "
+        "omitted, the first sample",
     )
     parser.add_argument("--sample", choices=tuple(SAMPLES), help="cluster a sample image")
     parser.add_argument(
@@ -117,6 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="apply a saved model to the images, instead of fitting a model",
     )
+    _add_reading_options(parser.add_argument_group("reading"))
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     group = parser.add_argument_group("clustering")
     for info in OPTIONS.values():
@@ -155,7 +168,11 @@ def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.
 
 
 def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
-    jobs = _list_jobs(arguments)
+    try:
+        jobs = list_jobs(arguments)
+    except ValueError as error:
+        print_message(str(error))
+        return FAILED
     workflow = Workflow(options, together=len(jobs) > 1 and not arguments.each)
     if arguments.model is not None:
         model = _load_model(arguments.model)
@@ -209,12 +226,19 @@ def _show_images(jobs: Sequence[ImageJob], workflow: Workflow) -> int:
 def _write_images(
     jobs: Sequence[ImageJob], workflow: Workflow, directory: Path, model: Path | None
 ) -> int:
-    sources = [Path(job.source) for job in jobs]
+    sources = [path for job in jobs for path in job.inputs]
     shared = [directory / SHARED_MODEL, directory / SHARED_TABLE]
     stems = free_stems(
         [job.name for job in jobs], directory, sources + (shared if workflow.together else [])
     )
     kept = sources if model is None else [*sources, model]
+    other = describe_other_results(directory, stems, workflow.together, workflow.model)
+    if other is not None:
+        print_message(
+            f"cannot write to {directory}: it holds {other} of an earlier run with another model; "
+            "choose another directory"
+        )
+        return FAILED
     before, _ = stems_without_model(directory)
     outcomes = workflow.run(jobs)
     if workflow.together and not _write_shared_files(list(outcomes), directory):
@@ -227,19 +251,12 @@ def _write_images(
     done = {stem: paths for stem, paths in written.items() if paths}
     after, others = stems_without_model(directory)
     if workflow.together:
-        _print_other_results(others, directory)
+        # An image that failed may have labels whose model was overwritten.
+        lost = [path for stem in others - {*done} for path in result_paths(directory, stem)]
+        _remove_files(find_results(lost, kept), directory)
     else:
         _remove_shared_files(before - after, after, directory, [*kept, *chain(*done.values())])
     return FAILED if len(done) < len(jobs) else 0
-
-
-def _print_other_results(others: set[str], directory: Path) -> None:
-    """Print the names of earlier results whose labels do not belong to the new shared model."""
-    if others:
-        print_message(
-            f"{directory / SHARED_MODEL} is not the model of {join_names(sorted(others))}, whose "
-            "results in that directory are of an earlier run"
-        )
 
 
 def _remove_shared_files(
@@ -267,13 +284,17 @@ def _remove_shared_files(
             f"it is no longer the model of {join_names(sorted(replaced))}"
         )
         return
+    _remove_files(shared, directory)
+
+
+def _remove_files(paths: Sequence[Path], directory: Path) -> None:
     try:
-        with replacing([], shared):
+        with replacing([], paths):
             pass
     except OSError as error:
         print_message(f"cannot write to {directory}: {reason(error)}")
     else:
-        _print_removed(shared)
+        _print_removed(paths)
 
 
 def _write_shared_files(outcomes: Sequence[ClusteredImage | None], directory: Path) -> bool:
@@ -324,7 +345,9 @@ def _write_image(
         print_message(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
         return []
     if not workflow.together:
-        print_table(outcome.name, written.table)
+        # A number in the names of the results does not tell which image they are of.
+        title = stem if stem == job.name else f"{stem} ({job.source})"
+        print_table(title, written.table)
     _print_paths(written.paths)
     _print_removed(written.removed)
     return written.paths
@@ -340,15 +363,50 @@ def _print_paths(paths: Iterable[Path]) -> None:
         print(f"wrote {path}")
 
 
-def _list_jobs(arguments: argparse.Namespace) -> list[ImageJob]:
-    jobs = [ImageJob(path.stem, str(path), partial(read_image, path)) for path in arguments.images]
-    sample = arguments.sample
-    if sample is None and not jobs:
-        sample = next(iter(SAMPLES))
-    if sample is not None:
-        name = sample
-        jobs.append(ImageJob(name, f"sample {name}", lambda: Picture(SAMPLES[name]()), sample=name))
-    return jobs
+def _add_reading_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--recursive", action="store_true", help="read the images in subfolders of folders, too"
+    )
+    group.add_argument(
+        "--series",
+        type=_parse_series,
+        metavar="N",
+        help="the number, from 0, of one of the images in a file, or all; if omitted, the largest",
+    )
+    group.add_argument(
+        "--channel-axis",
+        metavar="N",
+        help="the number or name of the axis that holds channels, if the file does not state it",
+    )
+    group.add_argument(
+        "--channels",
+        type=_parse_channels,
+        metavar="N,N",
+        help="the numbers, from 0, or names of the channels to cluster; if omitted, all",
+    )
+    group.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="an image of the same shape, whose pixels are 0 where the image is left out; for "
+        "several images a folder, in which the mask of photo.tif is named photo.png or "
+        "photo-mask.png",
+    )
+
+
+def _parse_series(text: str) -> int | str:
+    if text != ALL and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, or {ALL}, got {text!r}")
+    return text if text == ALL else int(text)
+
+
+def _parse_channels(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(
+            f"must be numbers or names with commas between them, got {text!r}"
+        )
+    return names
 
 
 def _add_option(group: argparse._ArgumentGroup, info: OptionInfo) -> None:

@@ -21,6 +21,16 @@ COLUMN_FORMATS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}", "name":
 """The columns of a table that are printed, if the table has them."""
 
 
+def print_all_names() -> None:
+    """Print characters that the encoding of stdout does not have with backslashes, as stderr does.
+
+    Otherwise the name of a file could end a run, such as Japanese in a log file on Windows.
+    """
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
 def print_message(sentence: str) -> None:
     """Print a sentence to stderr, so that stdout has only the results."""
     print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)

@@ -6,9 +6,9 @@ import heapq
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from napari_kmeans.clustering.assignment import GroupedPoints
+from napari_kmeans.execution.compiling import compile_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,7 @@ def group_in_cells(
     return GroupedPoints(points, weights, starts), order
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _divide_points(
     points: NDArray[Any], weights: NDArray[Any], order: NDArray[Any], starts: NDArray[Any]
 ) -> int:
@@ -103,7 +103,7 @@ def _divide_points(
     return n_cells
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _measure_cell(
     points: NDArray[Any], weights: NDArray[Any], start: int, stop: int, cell: int
 ) -> Any:
@@ -133,7 +133,7 @@ def _measure_cell(
     return -largest, cell, axis, points[start, axis] + sums[axis] / total
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _divide_cell(
     points: NDArray[Any],
     weights: NDArray[Any],

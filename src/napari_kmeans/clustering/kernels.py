@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +84,7 @@ class LabelState(NamedTuple):
     margin: float
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inline_kernel
 def _squared_distance(a: Any, i: int, b: Any, k: int) -> Any:
     distance = 0.0
     for j in range(a.shape[1]):
@@ -93,7 +94,7 @@ def _squared_distance(a: Any, i: int, b: Any, k: int) -> Any:
     return distance
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def search_nearest(
     points: NDArray[Any], centers: NDArray[Any], labels: NDArray[Any], distances: NDArray[Any]
 ) -> None:
@@ -131,7 +132,7 @@ def search_nearest(
         distances[start : start + n] = best[:n]
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def pick_indices(weights: NDArray[Any], draws: NDArray[Any], indices: NDArray[Any]) -> None:
     """Write for each draw the first index at which the cumulative sum of `weights` exceeds it.
 
@@ -148,7 +149,7 @@ def pick_indices(weights: NDArray[Any], draws: NDArray[Any], indices: NDArray[An
         indices[i] = index
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def describe_groups(groups: Groups, first: int, last: int) -> None:
     """Compute the sums, totals, means, radii and scatters of groups `first` to `last`."""
     points, weights, starts = groups.points, groups.weights, groups.starts
@@ -175,7 +176,7 @@ def describe_groups(groups: Groups, first: int, last: int) -> None:
         scatters[g] = scatter
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _find_candidates(
     means: NDArray[Any],
     g: int,
@@ -225,7 +226,7 @@ def _find_candidates(
     return n_candidates, min_gap - margin
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inline_kernel
 def _add_point(
     points: Any, weights: Any, i: int, label: int, sums: Any, totals: Any, counts: Any
 ) -> None:
@@ -236,7 +237,7 @@ def _add_point(
         sums[label, j] += weights[i] * points[i, j]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inline_kernel
 def _remove_point(
     points: Any, weights: Any, i: int, label: int, sums: Any, totals: Any, counts: Any
 ) -> None:
@@ -251,7 +252,7 @@ def _remove_point(
         sums[label, j] -= weights[i] * points[i, j]
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _assign_by_plane(
     points: NDArray[Any],
     weights: NDArray[Any],
@@ -304,7 +305,7 @@ def _assign_by_plane(
     return n_changed, min_excess / reach - margin if reach > 0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def update_labels(
     groups: Groups,
     state: LabelState,
@@ -422,7 +423,7 @@ def update_labels(
     return n_changed
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def copy_group_labels(
     starts: NDArray[Any], first: int, last: int, group_labels: NDArray[Any], labels: NDArray[Any]
 ) -> None:
@@ -434,7 +435,7 @@ def copy_group_labels(
                 labels[i] = group_label
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def add_costs(groups: Groups, state: LabelState, first: int, last: int) -> Any:
     """Return the sum of weighted squared distances of points from the centers of their labels."""
     points, weights, starts = groups.points, groups.weights, groups.starts
@@ -453,7 +454,7 @@ def add_costs(groups: Groups, state: LabelState, first: int, last: int) -> Any:
     return cost
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def move_centers(
     centers: NDArray[Any], sums: NDArray[Any], totals: NDArray[Any], drifts: NDArray[Any]
 ) -> Any:
@@ -480,7 +481,7 @@ def move_centers(
     return motion
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def iterate(
     groups: Groups,
     state: LabelState,
@@ -507,7 +508,7 @@ def iterate(
     return max_iter, False
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def choose_seeds(
     points: NDArray[Any], weights: NDArray[Any], draws: NDArray[Any], seeds: NDArray[Any]
 ) -> Any:

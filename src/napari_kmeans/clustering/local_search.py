@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from napari_kmeans.clustering.lloyd import lloyd
+from napari_kmeans.execution.compiling import compile_kernel
 from napari_kmeans.execution.progress import Step, ignore
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def improve(
 # The kernels below loop over single numbers: array expressions take seconds to compile.
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _try_swaps(
     columns: NDArray[Any],
     weights: NDArray[Any],
@@ -161,7 +161,7 @@ def _try_swaps(
             second, new_second = new_second, second
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _find_two_nearest(
     columns: NDArray[Any],
     weights: NDArray[Any],
@@ -198,7 +198,7 @@ def _find_two_nearest(
     return cost
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _move_points(
     columns: NDArray[Any],
     weights: NDArray[Any],

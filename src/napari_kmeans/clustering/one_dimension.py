@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from napari_kmeans.clustering.lloyd import Fit
+from napari_kmeans.execution.compiling import compile_kernel
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads
 
@@ -386,7 +386,7 @@ class _Side:
         return starts
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _place_cluster(
     table: NDArray[Any],
     mirrored: bool,
@@ -414,7 +414,7 @@ def _place_cluster(
         stride //= 2
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _find_best_start(
     table: NDArray[Any],
     mirrored: bool,
@@ -461,7 +461,7 @@ def _find_best_start(
     return min_cost, best_start
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _highest_bit(number: int) -> int:
     """Return the position of the highest bit of a positive number below 2^32."""
     bit = 0
@@ -472,7 +472,7 @@ def _highest_bit(number: int) -> int:
     return bit
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _fill_level(
     values: NDArray[Any], weights: NDArray[Any], half: int, table: NDArray[Any]
 ) -> None:
@@ -487,7 +487,7 @@ def _fill_level(
         _accumulate(values, weights, middle, min(middle + half, n), 1, table)
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _accumulate(
     values: NDArray[Any],
     weights: NDArray[Any],
@@ -518,7 +518,7 @@ def _accumulate(
         total = new_total
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _cost_of_prefixes(values: NDArray[Any], weights: NDArray[Any], costs: NDArray[Any]) -> None:
     """Write the costs of the first 0, 1, … n values as one cluster."""
     costs[0] = 0.0
@@ -534,7 +534,7 @@ def _cost_of_prefixes(values: NDArray[Any], weights: NDArray[Any], costs: NDArra
         total = new_total
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def _add_to_bins(
     values: NDArray[Any],
     weights: NDArray[Any],

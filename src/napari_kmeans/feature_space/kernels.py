@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from napari_kmeans.execution.compiling import compile_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +16,7 @@ _VALUES_AT_ONCE = 1024
 """Sums that `filter_rows` computes at a time. They stay in the fastest cache."""
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
     """Write (s v cos h, s v sin h, v) of RGB colors (n, 3) to `points` (n, 3), the cone of hsv."""
     third = np.pi / 3
@@ -36,7 +37,7 @@ def to_cone(values: NDArray[Any], points: NDArray[Any]) -> None:
         points[i, 2] = value
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def filter_rows(
     rows: NDArray[Any], stride: int, taps: NDArray[np.float64], sums: NDArray[np.float64]
 ) -> None:
@@ -95,7 +96,7 @@ def filter_rows(
                 k += 1
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def scale_rows(
     rows: NDArray[np.float64],
     row_factors: NDArray[np.float64],

@@ -15,9 +15,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8")
+"""The first bytes of PNG, JPEG and GIF files. Pillow does not recognize some damaged files."""
+
+
 def is_photograph(path: Path, header: bytes) -> bool:
-    """Return True: files of all other formats are read with imageio."""
-    return True
+    """Return whether Pillow recognizes a file, or imageio its suffix."""
+    from PIL import Image, UnidentifiedImageError
+
+    if path.is_dir() or header.startswith(SIGNATURES):
+        return not path.is_dir()
+    try:
+        with Image.open(path):
+            return True
+    except UnidentifiedImageError:
+        return _has_own_plugin(path)
+
+
+def _has_own_plugin(path: Path) -> bool:
+    """Return whether imageio prefers another plugin than that of Pillow or TIFF for a suffix."""
+    from imageio.config import known_extensions
+
+    known = known_extensions.get(path.suffix.lower())
+    return known is not None and known[0].priority[0] not in ("pillow", "tifffile")
 
 
 def list_photograph_series(path: Path) -> tuple[Series, ...]:
@@ -28,15 +48,13 @@ def list_photograph_series(path: Path) -> tuple[Series, ...]:
 def read_photograph(path: Path, number: int | None = None) -> Picture:
     """Read an image or an animation with the reader that imageio prefers for its suffix."""
     import imageio.v3 as iio
-    from imageio.config import known_extensions
     from imageio.plugins.pillow import PillowPlugin
 
     # Pass bytes to imageio: it leaves a file open that it cannot read.
     data = read_bytes(path)
-    known = known_extensions.get(path.suffix.lower())
     # Try only the reader that imageio prefers. If it fails, the other readers fail too, with
     # a longer message.
-    if not known or known[0].priority[0] != "pillow":
+    if _has_own_plugin(path):
         with iio.imopen(data, "r", extension=path.suffix) as file:
             if not isinstance(file, PillowPlugin):
                 return Picture(np.asarray(file.read()))

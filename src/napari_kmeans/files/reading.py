@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,11 +20,13 @@ from napari_kmeans.files.zarr_reader import is_zarr, list_zarr_series, read_zarr
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from napari_kmeans.files.picture import Picture, Series
 
 T = TypeVar("T")
+
+NOT_AN_IMAGE = "it is not an image in a supported format"
+"""The message of the error for a file that no reader recognizes."""
 
 HEADER_BYTES = 4096
 """The number of bytes at the start of a file by which its format is recognized."""
@@ -103,11 +107,26 @@ def list_series(path: str | os.PathLike[str]) -> tuple[Series, ...]:
     return _call_reader(check_path("path", path), lambda reader, found: reader.list_series(found))
 
 
+def is_image(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file or a directory begins as an image in a known format.
+
+    The rest of the image is not examined, and may be damaged.
+    """
+    try:
+        with _silence_decoders():
+            _find_reader(Path(path))
+    except UnreadableImageError as error:
+        return str(error) != NOT_AN_IMAGE
+    except OSError:
+        # Reading the image gives the reason, such as a file that this user must not read.
+        return True
+    return True
+
+
 def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:
     """Return the result of `call` for the reader of a file; any failure is one error."""
     try:
-        if not path.exists():
-            raise UnreadableImageError("there is no such file")
+        _check_exists(path)
         with _silence_decoders():
             return call(_find_reader(path), path)
     except UnreadableImageError:
@@ -115,6 +134,17 @@ def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:
     except Exception as error:
         # Decoders raise exceptions of many types for damaged files, such as IndexError.
         raise UnreadableImageError(reason(error)) from error
+
+
+def _check_exists(path: Path) -> None:
+    """Raise an error if there is no file at a path, or if its name is too long."""
+    try:
+        # `Path.exists` hides other errors since Python 3.14, such as a name that is too long.
+        path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise UnreadableImageError("there is no such file") from None
+        raise
 
 
 def _find_reader(path: Path) -> Reader:
@@ -128,7 +158,7 @@ def _find_reader(path: Path) -> Reader:
     found = (reader for reader in READERS if reader.recognize(path, header))
     reader = next(found, None)
     if reader is None:
-        raise UnreadableImageError("it is not an image in a supported format")
+        raise UnreadableImageError(NOT_AN_IMAGE)
     return reader
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     Tables = tuple[NDArray[Any], ...]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inline_kernel
 def _encode_pixel(values: Any, i: int, bit_tables: Any) -> Any:
     """Return the code of pixel `i`: the combined bits of all channels."""
     # `bit_tables` is a tuple, so that the number of channels is known when this is compiled
@@ -34,7 +35,7 @@ MAX_COUNT = 255
 """The maximum of a counter of one byte. A full counter is listed and starts again."""
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def count_codes(
     values: NDArray[Any],
     bit_tables: Tables,
@@ -78,7 +79,7 @@ def count_codes(
     return n_full
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def look_up(
     values: NDArray[Any], bit_tables: Tables, table: NDArray[Any], entries: NDArray[Any]
 ) -> None:
@@ -90,7 +91,7 @@ def look_up(
         entries[i] = table[_encode_pixel(values, i, bit_tables)]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inline_kernel
 def _count_cell(tables: Tables, cell: int, counts: NDArray[Any]) -> None:
     """Write the sum over all tables of the count of each code of a cell to `counts`."""
     first = cell * counts.shape[0]
@@ -101,7 +102,7 @@ def _count_cell(tables: Tables, cell: int, counts: NDArray[Any]) -> None:
             counts[i] += row[i]
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def count_distinct(
     tables: Tables, cells: NDArray[Any], cell_bits: int, sizes: NDArray[Any]
 ) -> None:
@@ -115,7 +116,7 @@ def count_distinct(
         sizes[c] = size
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def collect_codes(
     tables: Tables,
     cells: NDArray[Any],
@@ -144,7 +145,7 @@ def collect_codes(
             weights[starts[c] + i] = counts[used[i]]
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def merge_codes(
     codes: NDArray[Any],
     weights: NDArray[Any],
@@ -204,7 +205,7 @@ def merge_codes(
             sums[i] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def decode_codes(codes: NDArray[Any], shifts: Any, minimum: Any, points: NDArray[Any]) -> None:
     """Write the channel values of codes (n,) to `points` (n, C).
 
@@ -220,7 +221,7 @@ def decode_codes(codes: NDArray[Any], shifts: Any, minimum: Any, points: NDArray
             points[i, j] = minimum[j] + offset
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def fill_table(
     codes: NDArray[Any], labels: NDArray[Any], new_labels: NDArray[Any], table: NDArray[Any]
 ) -> None:
@@ -229,7 +230,7 @@ def fill_table(
         table[codes[i]] = new_labels[labels[i]]
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def recolor(
     labels: NDArray[Any], columns: Tables, values: NDArray[Any], pixels: NDArray[Any]
 ) -> None:
@@ -244,7 +245,7 @@ def recolor(
             pixels[i, j] = columns[j][label] if label else values[i, j]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inline_kernel
 def _random_bits(index: Any, key: Any) -> Any:
     """Return a pseudo-random number of 64 bits that depends only on a pixel's index and a key."""
     # SplitMix64 (Steele, Lea, Flood, doi:10.1145/2660193.2660195).
@@ -254,7 +255,7 @@ def _random_bits(index: Any, key: Any) -> Any:
     return number ^ (number >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def select_points(
     points: NDArray[Any],
     indices: NDArray[Any],
@@ -306,7 +307,7 @@ def select_points(
     return n_selected
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def update_smallest(
     entries: NDArray[Any],
     indices: NDArray[Any],
@@ -343,7 +344,7 @@ def update_smallest(
                 positions[entry - 1] = indices[i]
 
 
-@njit(cache=True, nogil=True)
+@compile_kernel
 def add_by_label(
     labels: NDArray[Any],
     values: NDArray[Any],

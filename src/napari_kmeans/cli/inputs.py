@@ -1,0 +1,125 @@
+"""Find the image files that the arguments of the command line name."""
+
+from __future__ import annotations
+
+import glob
+import os
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from napari_kmeans.cli.earlier_results import is_result_file
+from napari_kmeans.cli.terminal import join_names, print_message
+from napari_kmeans.files.reading import is_image
+from napari_kmeans.files.zarr_reader import MARKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class Input(NamedTuple):
+    """A file or a zarr directory to read, or a folder without an image."""
+
+    path: Path
+    folder: Path | None = None
+    """The argument in which the file was found, if that is a folder."""
+
+    @property
+    def subfolder(self) -> Path:
+        """The path from the folder of the argument to the file, without the name of the file."""
+        return self.path.parent.relative_to(self.folder) if self.folder else Path()
+
+
+def find_inputs(arguments: Sequence[Path], recursive: bool = False) -> list[Input]:
+    """Return the images that arguments name, each of them once.
+
+    An argument is a file, a zarr directory, a folder, or a name with wildcards that the
+    shell has not expanded. An argument that matches nothing is returned as it is.
+
+    Parameters
+    ----------
+    arguments : sequence of Path
+    recursive : bool
+        Whether the subfolders of folders are searched.
+    """
+    found: dict[str, Input] = {}
+    for path in chain.from_iterable(map(_expand_wildcards, arguments)):
+        for each in _list_folder(path, recursive) if is_folder(path) else [Input(path)]:
+            # A link is a file of its own, with its own name.
+            place = os.path.join(os.path.realpath(each.path.parent), each.path.name)
+            found.setdefault(place, each)
+    return list(found.values())
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a directory other than a zarr array or an OME-Zarr image."""
+    # `Path.is_dir` raises an OSError for a name that is too long, before Python 3.14.
+    return os.path.isdir(path) and not _is_zarr(path)
+
+
+def _is_zarr(path: Path) -> bool:
+    return any((path / marker).is_file() for marker in MARKERS)
+
+
+def _expand_wildcards(path: Path) -> list[Path]:
+    """Return the files that match a name with wildcards, and any other path as it is.
+
+    cmd.exe and PowerShell do not expand wildcards, and no shell expands quoted ones.
+    """
+    if not glob.has_magic(str(path)) or os.path.lexists(path):
+        return [path]
+    return [Path(match) for match in sorted(glob.glob(str(path), recursive=True))] or [path]
+
+
+def _list_folder(folder: Path, recursive: bool) -> list[Input]:
+    """Return the images in a folder, and print in one line what is skipped."""
+    inputs: list[Input] = []
+    hidden: list[str] = []
+    results: list[str] = []
+    others: list[str] = []
+    n_subfolders = 0
+    for path in _walk(folder, recursive):
+        if path.name.startswith("."):
+            hidden.append(path.name)
+        elif is_folder(path):
+            # With --recursive, a subfolder that is not entered has been read before.
+            n_subfolders += not recursive
+        elif is_result_file(path):
+            results.append(path.name)
+        # A device or a pipe may have no end.
+        elif (path.is_file() or _is_zarr(path)) and is_image(path):
+            inputs.append(Input(path, folder))
+        else:
+            others.append(path.name)
+    skipped = [
+        *_count(len(results), "file of an earlier run", "files of earlier runs"),
+        *_count(len(hidden), "hidden file", "hidden files"),
+        *_count(len(others), "file that is not an image", "files that are not images", others),
+        *_count(n_subfolders, "subfolder, without --recursive", "subfolders, without --recursive"),
+    ]
+    if skipped:
+        print_message(f"{folder}: skipped {'; '.join(skipped)}")
+    return inputs or [Input(folder)]
+
+
+def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
+    """Yield the files and zarr directories of a folder in order, and subfolders not entered."""
+    seen = {os.path.realpath(folder)}
+    for directory, subfolders, files in os.walk(folder, followlinks=True):
+        here = Path(directory)
+        entered = []
+        for name in sorted(subfolders) if recursive else ():
+            # A link may lead to a folder above itself.
+            place = os.path.realpath(here / name)
+            if is_folder(here / name) and not name.startswith(".") and place not in seen:
+                entered.append(name)
+                seen.add(place)
+        yield from (here / name for name in sorted({*subfolders, *files} - {*entered}))
+        # `os.walk` enters the subfolders that are left in its list.
+        subfolders[:] = entered
+
+
+def _count(number: int, one: str, several: str, names: Sequence[str] = ()) -> list[str]:
+    """Return "3 files (a, b and c)" as a list of one text, or an empty list for 0."""
+    text = f"{number} {one if number == 1 else several}"
+    return [f"{text} ({join_names(names)})" if names else text] if number else []

@@ -1,0 +1,164 @@
+"""List the images to cluster: files, series, channels, masks and samples."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from napari_kmeans.cli.channels import add_mask, choose_channels, set_channel_axis
+from napari_kmeans.cli.inputs import Input, find_inputs, is_folder
+from napari_kmeans.cli.jobs import ImageJob
+from napari_kmeans.cli.masks import MaskFile, match_masks, read_mask
+from napari_kmeans.files.errors import UnreadableImageError, reason
+from napari_kmeans.files.picture import Picture
+from napari_kmeans.files.reading import list_series, read_image
+from napari_kmeans.samples import SAMPLES
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from napari_kmeans.files.picture import Series
+
+ALL = "all"
+"""The value of --series for all images in a file."""
+
+SERIES_LISTED = 10
+"""The number of images in a file that a message names."""
+
+NAME_LENGTH = 80
+"""The largest number of characters that the name of a series adds to the names of files."""
+
+
+class _Source(NamedTuple):
+    """An image before its channels are chosen and its mask is applied."""
+
+    name: str
+    label: str
+    read: Callable[[], Picture]
+    path: Path | None = None
+    subfolder: Path = Path()
+    sample: str | None = None
+
+
+def list_jobs(arguments: argparse.Namespace) -> list[ImageJob]:
+    """Return the images that the arguments name; the first sample if they name none.
+
+    Raises
+    ------
+    ValueError
+        If --mask is a file, and there are several images.
+    """
+    inputs = find_inputs(arguments.images, arguments.recursive)
+    sources = [source for each in inputs for source in _list_images(each, arguments.series)]
+    sample = arguments.sample
+    if sample is None and not inputs:
+        sample = next(iter(SAMPLES))
+    if sample is not None:
+        read = partial(_read_sample, sample)
+        sources.append(_Source(sample, f"sample {sample}", read, sample=sample))
+    masks, used = _find_masks(arguments.mask, sources)
+    channels, axis = arguments.channels, arguments.channel_axis
+    return [
+        ImageJob(
+            source.name,
+            source.label,
+            partial(_read_adjusted, source.read, axis, channels, mask),
+            source.sample,
+            tuple(path for path in (source.path, mask.path) if path is not None),
+        )
+        for source, mask in zip(sources, masks, strict=True)
+        # A folder may contain images and their masks.
+        if source.path is None or os.path.realpath(source.path) not in used
+    ]
+
+
+def _list_images(found: Input, series: int | str | None) -> list[_Source]:
+    """Return the images in a file that are clustered."""
+    path = found.path
+
+    def source(name: str, read: Callable[[], Picture], label: str = str(path)) -> _Source:
+        return _Source(name, label, read, path, found.subfolder)
+
+    if is_folder(path):
+        return [source(path.stem, partial(_refuse, "it is a folder without an image"))]
+    if series is None:
+        return [source(path.stem, partial(read_image, path))]
+    try:
+        listed = list_series(path)
+    except UnreadableImageError as error:
+        return [source(path.stem, partial(_refuse, str(error)))]
+    if series != ALL:
+        return [source(path.stem, partial(_read_series, path, int(series), listed))]
+    if len(listed) == 1:
+        return [source(path.stem, partial(read_image, path))]
+    return [
+        source(f"{path.stem}-{name}", partial(read_image, path, number), f"{path}, image {name}")
+        for number, name in enumerate(name_series(listed))
+    ]
+
+
+def _find_masks(place: Path | None, sources: Sequence[_Source]) -> tuple[list[MaskFile], set[str]]:
+    """Return the mask of each image, and the real paths of images that are masks of others."""
+    if place is None:
+        return [MaskFile(None)] * len(sources), set()
+    if is_folder(place):
+        masks = match_masks(place, [(each.name, each.path, each.subfolder) for each in sources])
+        return masks, {os.path.realpath(mask.path) for mask in masks if mask.path is not None}
+    if len(sources) != 1:
+        raise ValueError(
+            f"--mask must be a folder for {len(sources)} images, got {place}: name the masks as "
+            "the images, and give their folder"
+        )
+    return [MaskFile(place)], set()
+
+
+def name_series(listed: Sequence[Series]) -> list[str]:
+    """Return the name of each series, as a part of names of files; its number if it has none."""
+    names = [re.sub(r"[^\w.+ -]+", "_", each.name)[:NAME_LENGTH].strip(" ._") for each in listed]
+    return [
+        name if name and names.count(name) == 1 else str(number)
+        for number, name in enumerate(names)
+    ]
+
+
+def _read_series(path: Path, number: int, listed: Sequence[Series]) -> Picture:
+    if number < len(listed):
+        return read_image(path, number)
+    texts = [f"{index} {each.name}".strip() for index, each in enumerate(listed)]
+    shapes = [f"{text} {each.shape}" for text, each in zip(texts, listed, strict=True)]
+    more = f" and {len(shapes) - SERIES_LISTED} more" if len(shapes) > SERIES_LISTED else ""
+    raise UnreadableImageError(
+        f"--series must be one of its images, got {number}: "
+        f"they are {', '.join(shapes[:SERIES_LISTED])}{more}"
+    )
+
+
+def _read_sample(name: str) -> Picture:
+    return Picture(SAMPLES[name]())
+
+
+def _refuse(why: str) -> Picture:
+    raise UnreadableImageError(why)
+
+
+def _read_adjusted(
+    read: Callable[[], Picture], axis: str | None, channels: Sequence[str] | None, mask: MaskFile
+) -> Picture:
+    """Read an image with the channels and the mask that the arguments state."""
+    if mask.problem:
+        raise UnreadableImageError(mask.problem)
+    picture = read()
+    try:
+        if axis is not None:
+            picture = set_channel_axis(picture, axis)
+        if channels is not None:
+            picture = choose_channels(picture, channels)
+        if mask.path is not None:
+            picture = add_mask(picture, read_mask(mask.path, picture))
+    except (TypeError, ValueError, OSError, MemoryError) as error:
+        raise UnreadableImageError(reason(error)) from error
+    return picture
