@@ -90,10 +90,10 @@ def find_unit(text: Any) -> str:
 def _read_steps(file: tifffile.TiffFile, image: TiffImage) -> dict[str, Step]:
     """Return the steps by axis letter, from the first source in the file that states any."""
     for read in STEP_SOURCES:
-        # The metadata of vendors have no fixed form: a damaged block counts as missing.
+        # Damaged metadata count as missing. Their readers raise exceptions of many types.
         try:
             steps = dict(read(file, image))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError):
+        except Exception:
             continue
         if steps:
             return steps
@@ -295,9 +295,9 @@ def read_channels(file: tifffile.TiffFile, image: TiffImage, count: int) -> tupl
     for read in CHANNEL_SOURCES:
         try:
             channels = tuple(read(file, image, count))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        except Exception:
             continue
-        if len(channels) == count and any(channels):
+        if len(channels) == count and any(channel != Channel() for channel in channels):
             return channels
     return ()
 

@@ -39,6 +39,11 @@ SLIDE_KINDS = ("svs", "qpi", "ndpi", "bif", "avs", "philips")
 OME_EXTRAS = ("thumbnail", "label image", "macro image")
 """The names of the same pictures in OME-TIFF files that Bio-Formats writes from slides."""
 
+LAYOUT_TAGS = (256, 257, 259, 262, 277, 278, 284, 322, 323)
+"""The tags of one value that must be equal in all pages of a stack: width, length, compression,
+photometric interpretation, samples, rows of a strip, planar configuration, and the size of a
+tile."""
+
 MAX_LISTED = 4
 """The number of other images that the note lists."""
 
@@ -221,14 +226,43 @@ def _list_series(file: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
 
     try:
         series = file.series
+        alike = series[:1] and (series[0].kind != "uniform" or _are_alike(file, series[0]))
     except RuntimeError:
-        # tifffile compares only some pages of long files before it takes all pages for a stack.
+        alike = False
+    if not alike:
+        # tifffile compares only some pages of long files before it takes all for one stack.
         file.is_uniform = False
+        del file.series
         series = file.series
     photometric = [each.keyframe.photometric for each in series if not each.keyframe.is_reduced]
     if PHOTOMETRIC.CFA in photometric or PHOTOMETRIC.LINEAR_RAW in photometric:
         raise UnreadableImageError(RAW_SENTENCE)
     return series
+
+
+def _are_alike(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> bool:
+    """Return whether all pages have the same size, type and compression.
+
+    The tags are compared as they are in the file, because tifffile needs much longer for all
+    tags of a page.
+    """
+    form, stream = file.tiff, file.filehandle
+    expected: dict[bytes, bytes] = {}
+    for page in series:
+        if page is None:
+            continue
+        stream.seek(page.offset)
+        (count,) = struct.unpack(form.tagnoformat, stream.read(form.tagnosize))
+        entries = stream.read(form.tagsize * count)
+        found = {
+            entries[start : start + 2]: entries[start + 2 : start + form.tagsize]
+            for start in range(0, len(entries), form.tagsize)
+            if struct.unpack_from(form.byteorder + "H", entries, start)[0] in LAYOUT_TAGS
+        }
+        expected = expected or found
+        if found != expected:
+            return False
+    return True
 
 
 def _is_mask(page: tifffile.TiffPage) -> bool:
