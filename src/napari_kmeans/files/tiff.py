@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.picture import Picture, Series
 from napari_kmeans.files.tiff_colors import find_colors, is_lookup_table, read_palette
@@ -36,6 +37,12 @@ PHOTOMETRIC_YCBCR = 6
 
 LARGE = 2**28
 """Bytes. TIFF files with more pixel data than this are read lazily."""
+
+UNSAFE_COMPRESSIONS = (22610, 34934)
+"""JPEG XR. jxrlib, its only decoder, ended the process in one of a thousand damaged files."""
+
+BLOCK_PIXELS = 2**18
+"""Pixels whose samples are converted at once: a few megabytes of intermediate results."""
 
 FLIPS = {2: (1,), 3: (0, 1), 4: (0,), 5: (), 6: (0,), 7: (0, 1), 8: (1,)}
 """Which axes of the stored plane are reversed, by the value of the tag Orientation. From 5 on,
@@ -142,6 +149,11 @@ def _check_page(page: tifffile.TiffPage) -> None:
     """
     from tifffile import COMPRESSION, TIFF
 
+    if page.compression in UNSAFE_COMPRESSIONS:
+        raise UnreadableImageError(
+            "its compression, JPEG XR, is not supported: damaged data would end the program; "
+            "save it with another compression"
+        )
     if page.dtype is None:
         raise UnreadableImageError(
             f"its pixels, of {page.bitspersample} bits and sample format {page.sampleformat:d}, "
@@ -217,18 +229,20 @@ def _read_palettes(image: TiffImage) -> list[NDArray[Any]]:
 
 def _convert_samples(pixels: Any, convert: Conversion, colors: Colors) -> Any:
     """Convert the samples block by block, so that intermediate results stay small."""
-    import dask.array as da
+    if is_lazy(pixels):
+        if not colors.n_samples:
+            return pixels.map_blocks(convert, dtype=colors.dtype, drop_axis=pixels.ndim - 1)
+        chunks = (*pixels.chunks[:-1], (colors.n_samples,))
+        return pixels.map_blocks(convert, dtype=colors.dtype, chunks=chunks)
+    rows = pixels.reshape(-1, pixels.shape[-1])
+    samples = (colors.n_samples,) if colors.n_samples else ()
+    out = np.empty((len(rows), *samples), colors.dtype)
 
-    lazy = pixels
-    if not is_lazy(pixels):
-        chunks = ("auto",) * (pixels.ndim - 1) + (-1,)
-        lazy = da.from_array(pixels, chunks=chunks, name=False)
-    if colors.n_samples:
-        chunks = (*lazy.chunks[:-1], (colors.n_samples,))
-        converted = lazy.map_blocks(convert, dtype=colors.dtype, chunks=chunks)
-    else:
-        converted = lazy.map_blocks(convert, dtype=colors.dtype, drop_axis=lazy.ndim - 1)
-    return converted if is_lazy(pixels) else converted.compute(scheduler="threads")
+    def convert_block(block: slice) -> None:
+        out[block] = convert(rows[block])
+
+    map_slices(convert_block, len(rows), BLOCK_PIXELS)
+    return out.reshape(*pixels.shape[:-1], *samples)
 
 
 def _find_mask(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import product
 from math import prod
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.files.errors import UnreadableImageError, check_memory
 from napari_kmeans.files.lazy import FileArray, open_lazily
 from napari_kmeans.files.tiff_colors import JPEG_COMPRESSIONS
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 CHUNK_SIDE = 1024
 """Pixels. Length of the chunks of uncompressed files along each axis of the plane."""
+
+N_BATCHES = 64
+"""Tiles are decoded in so many batches: enough for all threads, and few enough to be fast."""
 
 MAX_EXCESS = 2**20
 """Pixels. A compressed image in a tile may be larger than the tile by so much: some encoders pad
@@ -134,13 +137,13 @@ class TiledTiff:
             int(np.ravel_multi_index(index, self.shape[:n_outer])) if index else 0
             for index in product(*ranges[:n_outer])
         ]
-        pixels = self._read(numbers, parts, n_threads=1)
+        pixels = self._read(numbers, parts, threaded=False)
         return self._apply_transform(pixels.reshape([len(part) for part in ranges]))
 
     def read_all(self) -> NDArray[Any]:
         """Return all pixels. Several threads decode them."""
         parts = [slice(0, length) for length in self._inner]
-        pixels = self._read(range(len(self._pages)), parts, self._page.maxworkers)
+        pixels = self._read(range(len(self._pages)), parts, threaded=True)
         return self._apply_transform(pixels.reshape(self.shape))
 
     def _apply_transform(self, pixels: NDArray[Any]) -> NDArray[Any]:
@@ -158,10 +161,10 @@ class TiledTiff:
                 return None
         return matched if prod(lengths) == len(self._pages) else None
 
-    def _read(self, numbers: Sequence[int], parts: list[slice], n_threads: int) -> NDArray[Any]:
+    def _read(self, numbers: Sequence[int], parts: list[slice], threaded: bool) -> NDArray[Any]:
         """Return parts of pages, (pages, 5 axes of a page)."""
         out = np.empty((len(numbers), *(part.stop - part.start for part in parts)), self._stored)
-        check_memory(n_threads * prod(self._tile) * self._stored.itemsize, "one tile of it")
+        check_memory(prod(self._tile) * self._stored.itemsize, "one tile of it")
         with ExitStack() as stack:
             files: dict[Path, BinaryIO] = {}
             lock = threading.Lock()
@@ -181,14 +184,16 @@ class TiledTiff:
                 range(part.start // size, -(-part.stop // size))
                 for part, size in zip(parts, self._tile, strict=True)
             ]
-            tasks = product(range(len(numbers)), product(*grid))
-            if n_threads < 2:
-                for task in tasks:
+            tasks = list(product(range(len(numbers)), product(*grid)))
+
+            def fill_some(some: slice) -> None:
+                for task in tasks[some]:
                     fill(task)
+
+            if threaded:
+                map_slices(fill_some, len(tasks), max(1, len(tasks) // N_BATCHES))
             else:
-                with ThreadPoolExecutor(n_threads) as pool:
-                    for _ in pool.map(fill, tasks):
-                        pass
+                fill_some(slice(None))
         return out
 
     def _fill(
@@ -308,6 +313,9 @@ def read_pixels(
         dtype = np.dtype(series.dtype).newbyteorder(series.keyframe.parent.byteorder)
         plain = FileArray(PlainTiff(Path(handle.path), offset, dtype, tuple(series.shape)))
         return open_lazily(plain, _square_chunks(plain.shape, axis), axis)
+    n_pages, n_needed = len(series), prod(series.shape) // max(1, prod(series.keyframe.shape))
+    if offset is None and n_pages != n_needed:
+        raise UnreadableImageError(f"its metadata state {n_needed} planes, and it has {n_pages}")
     if lazy:
         source = TiledTiff(path, number, level, series)
         if source.tiles is not None:
@@ -350,7 +358,7 @@ def _check_size(path: Path, series: tifffile.TiffPageSeries) -> None:
             missing = max(
                 missing, end - (n_bytes if own is keyframe.parent.filehandle else own.size)
             )
-            if missing <= 0 and len(page.dataoffsets) < n_tiles and not keyframe.is_final:
+            if missing <= 0 and len(page.dataoffsets) < (1 if keyframe.is_final else n_tiles):
                 raise UnreadableImageError(
                     f"its shape, {series.shape}, needs {n_tiles} tiles or strips, "
                     f"and it has {len(page.dataoffsets)}"

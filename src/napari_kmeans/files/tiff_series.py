@@ -44,6 +44,10 @@ LAYOUT_TAGS = (256, 257, 259, 262, 277, 278, 284, 322, 323)
 photometric interpretation, samples, rows of a strip, planar configuration, and the size of a
 tile."""
 
+MAX_PLANES = 2**22
+"""Limit on the number of planes in OME metadata. tifffile makes a list of them: more planes would
+need gigabytes, and a file with so many pages has damaged metadata."""
+
 MAX_LISTED = 4
 """The number of other images that the note lists."""
 
@@ -187,6 +191,7 @@ def _read_omexml(path: Path, file: tifffile.TiffFile) -> str:
     except ElementTree.ParseError:
         # tifffile reads the pages of files with damaged OME-XML.
         return ""
+    _check_counts(root)
     binary_only = next((each for each in root if each.tag.endswith("BinaryOnly")), None)
     if binary_only is not None:
         name = binary_only.get("MetadataFile", "")
@@ -197,6 +202,7 @@ def _read_omexml(path: Path, file: tifffile.TiffFile) -> str:
         check_memory(metadata.stat().st_size, "its metadata")
         omexml = metadata.read_text(encoding="utf-8")
         root = ElementTree.fromstring(omexml)
+        _check_counts(root)
     else:
         omexml = ""
     parts = {
@@ -207,6 +213,16 @@ def _read_omexml(path: Path, file: tifffile.TiffFile) -> str:
         parts.pop(root.get("UUID"), None)
         _check_parts(path, [name for name in parts.values() if name.lower() != path.name.lower()])
     return omexml
+
+
+def _check_counts(root: ElementTree.Element) -> None:
+    """Check the numbers of planes in OME-XML, of which tifffile makes lists."""
+    for element in root.iter():
+        numbers = [int(element.get(name, 0)) for name in ("IFD", "NumPlanes", "PlaneCount")]
+        sizes = [int(element.get(f"Size{letter}", 0)) for letter in "ZCT"]
+        count = max(prod(sizes), *numbers)
+        if count > MAX_PLANES:
+            raise UnreadableImageError(f"its OME metadata state {count} planes, which is too many")
 
 
 def _check_parts(path: Path, names: Sequence[str]) -> None:
@@ -232,7 +248,7 @@ def _list_series(file: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     if not alike:
         # tifffile compares only some pages of long files before it takes all for one stack.
         file.is_uniform = False
-        del file.series
+        vars(file).pop("series", None)
         series = file.series
     photometric = [each.keyframe.photometric for each in series if not each.keyframe.is_reduced]
     if PHOTOMETRIC.CFA in photometric or PHOTOMETRIC.LINEAR_RAW in photometric:
