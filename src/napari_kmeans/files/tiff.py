@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_kmeans.files.tiff_colors import Colors, Conversion
     from napari_kmeans.files.tiff_series import TiffImage
 
-PHOTOMETRIC_YCBCR = 6
 
 LARGE = 2**28
 """Bytes. TIFF files with more pixel data than this are read lazily."""
@@ -147,7 +146,7 @@ def _check_page(page: tifffile.TiffPage) -> None:
     UnreadableImageError
         If there is none.
     """
-    from tifffile import COMPRESSION, TIFF
+    from tifffile import COMPRESSION, PHOTOMETRIC, TIFF
 
     if page.compression in UNSAFE_COMPRESSIONS:
         raise UnreadableImageError(
@@ -167,7 +166,7 @@ def _check_page(page: tifffile.TiffPage) -> None:
     if page.compression in TIFF.IMAGE_COMPRESSIONS:
         # These decoders return Cb and Cr of all pixels. tifffile assumes this of JPEG alone.
         page.subsampling = (1, 1)
-    elif page.is_subsampled and page.photometric == PHOTOMETRIC_YCBCR:
+    elif page.is_subsampled and page.photometric == PHOTOMETRIC.YCBCR:
         raise UnreadableImageError(
             "its colors are subsampled YCbCr without JPEG, which is not supported; "
             "convert it to RGB"

@@ -214,7 +214,7 @@ def _read_philips_steps(file: tifffile.TiffFile, image: TiffImage) -> Iterator[t
 
 
 def _read_microscope_steps(file: tifffile.TiffFile, image: TiffImage) -> Iterator[tuple[str, Step]]:
-    """Return the steps in files of electron microscopes, Olympus and MetaMorph."""
+    """Return the steps in files of electron microscopes (FEI, Zeiss) and MetaMorph."""
     if file.is_fei:
         scan = (file.fei_metadata or {})["Scan"]
         yield "X", Step(float(scan["PixelWidth"]), "meter")
@@ -223,10 +223,6 @@ def _read_microscope_steps(file: tifffile.TiffFile, image: TiffImage) -> Iterato
         _, size, unit = (file.sem_metadata or {})["ap_image_pixel_size"]
         yield "X", Step(float(size), find_unit(unit))
         yield "Y", Step(float(size), find_unit(unit))
-    elif file.is_sis:
-        metadata = file.sis_metadata or {}
-        yield "X", Step(float(metadata["pixelsizex"]), "meter")
-        yield "Y", Step(float(metadata["pixelsizey"]), "meter")
     elif file.is_metaseries:
         plane = (file.metaseries_metadata or {})["PlaneInfo"]
         unit = find_unit(plane["spatial-calibration-units"])

@@ -263,21 +263,25 @@ def _are_alike(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> bool
     tags of a page.
     """
     form, stream = file.tiff, file.filehandle
-    expected: dict[bytes, bytes] = {}
+    expected: list[bytes] = []
+    places: list[slice] = []
     for page in series:
         if page is None:
             continue
         stream.seek(page.offset)
         (count,) = struct.unpack(form.tagnoformat, stream.read(form.tagnosize))
         entries = stream.read(form.tagsize * count)
-        found = {
-            entries[start : start + 2]: entries[start + 2 : start + form.tagsize]
-            for start in range(0, len(entries), form.tagsize)
-            if struct.unpack_from(form.byteorder + "H", entries, start)[0] in LAYOUT_TAGS
-        }
-        expected = expected or found
-        if found != expected:
-            return False
+        # The tags are at the same places in most pages: search them only where they are not.
+        if not expected or [entries[place] for place in places] != expected:
+            places = [
+                slice(start, start + form.tagsize)
+                for start in range(0, len(entries), form.tagsize)
+                if struct.unpack_from(form.byteorder + "H", entries, start)[0] in LAYOUT_TAGS
+            ]
+            found = [entries[place] for place in places]
+            expected = expected or found
+            if found != expected:
+                return False
     return True
 
 
