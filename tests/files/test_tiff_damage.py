@@ -152,6 +152,17 @@ def test_jpeg_xr_is_refused(path, code):
         read_image(path)
 
 
+def test_jpeg_xr_in_a_coarse_level_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff, "LARGE", 100)
+    path = tmp_path / "a.tif"
+    options = {"photometric": "rgb", "tile": (16, 16)}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(SMOOTH, subifds=1, **options)
+        writer.write(SMOOTH[::2, ::2], subfiletype=1, compression="jpegxr", **options)
+    with pytest.raises(UnreadableImageError, match=r"^its compression, JPEG XR, is not supported"):
+        read_image(path)
+
+
 def make_seeds() -> list[bytes]:
     """Return small TIFF files of many kinds."""
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.execution.threads import map_slices
-from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.picture import Picture, Series
 from napari_kmeans.files.tiff_colors import find_colors, is_lookup_table, read_palette
 from napari_kmeans.files.tiff_metadata import read_axes, read_channels, read_geo_tags, read_no_data
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 
 LARGE = 2**28
 """Bytes. TIFF files with more pixel data than this are read lazily."""
-
-UNSAFE_COMPRESSIONS = (22610, 34934)
-"""JPEG XR. jxrlib, its only decoder, ended the process in one of a thousand damaged files."""
 
 BLOCK_PIXELS = 2**18
 """Pixels whose samples are converted at once: a few megabytes of intermediate results."""
@@ -71,7 +67,6 @@ def read_tiff(path: Path, number: int | None = None) -> Picture:
         images = find_images(file)
         number, note = choose_image(images, number)
         image = images[number]
-        _check_page(image.page)
         letters, colors = _find_colors(file, image)
         read = partial(read_pixels, path, number, lazy=image.series.nbytes > LARGE)
         stored = _put_samples_last(read(0, image.series), letters)
@@ -136,41 +131,6 @@ def _make_picture(
 def is_lazy(pixels: Any) -> bool:
     """Return whether pixels are a dask array."""
     return not isinstance(pixels, np.ndarray)
-
-
-def _check_page(page: tifffile.TiffPage) -> None:
-    """Check that there is a decoder for a page.
-
-    Raises
-    ------
-    UnreadableImageError
-        If there is none.
-    """
-    from tifffile import COMPRESSION, PHOTOMETRIC, TIFF
-
-    if page.compression in UNSAFE_COMPRESSIONS:
-        raise UnreadableImageError(
-            "its compression, JPEG XR, is not supported: damaged data would end the program; "
-            "save it with another compression"
-        )
-    if page.dtype is None:
-        raise UnreadableImageError(
-            f"its pixels, of {page.bitspersample} bits and sample format {page.sampleformat:d}, "
-            f"are not supported"
-        )
-    try:
-        _ = page.compression == COMPRESSION.NONE or TIFF.DECOMPRESSORS[page.compression]
-    except KeyError:
-        name = getattr(page.compression, "name", page.compression)
-        raise UnreadableImageError(f"its compression, {name}, is not supported") from None
-    if page.compression in TIFF.IMAGE_COMPRESSIONS:
-        # These decoders return Cb and Cr of all pixels. tifffile assumes this of JPEG alone.
-        page.subsampling = (1, 1)
-    elif page.is_subsampled and page.photometric == PHOTOMETRIC.YCBCR:
-        raise UnreadableImageError(
-            "its colors are subsampled YCbCr without JPEG, which is not supported; "
-            "convert it to RGB"
-        )
 
 
 def _find_colors(file: tifffile.TiffFile, image: TiffImage) -> tuple[str, Colors]:

@@ -30,6 +30,9 @@ CHUNK_SIDE = 1024
 N_BATCHES = 64
 """Tiles are decoded in so many batches: enough for all threads, and few enough to be fast."""
 
+UNSAFE_COMPRESSIONS = (22610, 34934)
+"""JPEG XR. jxrlib, its only decoder, ended the process in one of a thousand damaged files."""
+
 MAX_EXCESS = 2**20
 """Pixels. A compressed image in a tile may be larger than the tile by so much: some encoders pad
 tiles."""
@@ -95,9 +98,14 @@ class TiledTiff:
         self, path: Path, number: int, level: int, series: tifffile.TiffPageSeries
     ) -> None:
         self._origin = path, number, level
+        from tifffile import TIFF
+
         page = series.keyframe
         self.shape, self.dtype = tuple(series.shape), np.dtype(series.dtype)
         self._transform, self._stored = series.transform, np.dtype(page.dtype)
+        if page.compression in TIFF.IMAGE_COMPRESSIONS:
+            # These decoders return Cb and Cr of all pixels. tifffile assumes this of JPEG alone.
+            page.subsampling = (1, 1)
         # Compute the decoder while the file is open: it reads tags.
         self._page, self._decode = page, page.decode
         self._pages = [_locate_page(path, each, page) for each in series]
@@ -304,6 +312,7 @@ def read_pixels(
     UnreadableImageError
         If the file is too short, or if the memory does not suffice.
     """
+    _check_page(series.keyframe)
     _check_size(path, series)
     # Only pixels that are uncompressed and contiguous have a data offset.
     offset = series.dataoffset if series.transform is None else None
@@ -325,6 +334,39 @@ def read_pixels(
     if offset is not None:
         return series.asarray()
     return TiledTiff(path, number, level, series).read_all()
+
+
+def _check_page(page: tifffile.TiffPage) -> None:
+    """Check that there is a decoder for a page.
+
+    Raises
+    ------
+    UnreadableImageError
+        If there is none.
+    """
+    from tifffile import COMPRESSION, PHOTOMETRIC, TIFF
+
+    if page.compression in UNSAFE_COMPRESSIONS:
+        raise UnreadableImageError(
+            "its compression, JPEG XR, is not supported: damaged data would end the program; "
+            "save it with another compression"
+        )
+    if page.dtype is None:
+        raise UnreadableImageError(
+            f"its pixels, of {page.bitspersample} bits and sample format {page.sampleformat}, "
+            f"are not supported"
+        )
+    try:
+        _ = page.compression == COMPRESSION.NONE or TIFF.DECOMPRESSORS[page.compression]
+    except KeyError:
+        name = getattr(page.compression, "name", page.compression)
+        raise UnreadableImageError(f"its compression, {name}, is not supported") from None
+    is_ycbcr = page.photometric == PHOTOMETRIC.YCBCR and page.is_subsampled
+    if is_ycbcr and page.compression not in TIFF.IMAGE_COMPRESSIONS:
+        raise UnreadableImageError(
+            "its colors are subsampled YCbCr without JPEG, which is not supported; "
+            "convert it to RGB"
+        )
 
 
 def _locate_page(
