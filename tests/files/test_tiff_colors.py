@@ -245,6 +245,15 @@ def test_lab_is_converted_as_by_littlecms(path, photometric, dtype):
     assert np.abs(picture.pixels / scale - np.asarray(back)).max() <= 3
 
 
+@pytest.mark.parametrize(
+    ("photometric", "white"),
+    [("cielab", (65535, 0, 0)), ("icclab", (0xFF00, 0x8000, 0x8000))],
+)
+def test_white_of_lab_is_white(path, photometric, white):
+    tifffile.imwrite(path, np.full((20, 30, 3), white, np.uint16), photometric=photometric)
+    assert read(path).pixels.min() >= 65500
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_inks_become_the_colors_that_pillow_shows(path, dtype):
     inks = RNG.integers(0, 256, (30, 40, 4), dtype=np.uint8)
