@@ -7,6 +7,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import dask.array as da
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -289,14 +290,70 @@ def test_ycbcr_without_jpeg_is_converted(path, compression):
     assert np.abs(picture.pixels.astype(int) - expected).max() <= 1
 
 
-def test_subsampled_ycbcr_without_jpeg_is_refused(path):
-    tifffile.imwrite(
-        path, COLOR, photometric="rgb", extratags=[(530, 3, 2, (2, 2), True)], compression="zlib"
-    )
+def pack_ycbcr(ycbcr: np.ndarray, width: int, height: int) -> bytes:
+    """Return the units of subsampled YCbCr: Y of a block of pixels, then its Cb and Cr."""
+    rows, columns, _ = ycbcr.shape
+    padded = np.pad(ycbcr, ((0, -rows % height), (0, -columns % width), (0, 0)), "edge")
+    data = bytearray()
+    for row in range(0, rows, height):
+        for column in range(0, columns, width):
+            block = padded[row : row + height, column : column + width]
+            data += block[..., 0].tobytes() + block[0, 0, 1:].tobytes()
+    return bytes(data)
+
+
+@pytest.mark.parametrize("factors", [(2, 2), (2, 1), (4, 2), (1, 1)])
+@pytest.mark.parametrize("compression", [1, 5, 8])
+def test_subsampled_ycbcr_is_converted(path, factors, compression):
+    ycbcr = np.asarray(Image.fromarray(COLOR[:37, :53]).convert("YCbCr"))
+    encode = {1: bytes, 5: imagecodecs.lzw_encode, 8: imagecodecs.zlib_encode}[compression]
+    starts = range(0, 37, 16)
+    strips = [encode(pack_ycbcr(ycbcr[start : start + 16], *factors)) for start in starts]
+    data = bytearray(b"II*\0" + bytes(4))
+    places = []
+    for strip in strips:
+        places.append(len(data))
+        data += strip
+    tables = {}
+    for code, values in ((273, places), (279, list(map(len, strips)))):
+        tables[code] = len(data)
+        data += struct.pack("<3I", *values)
+    bits = len(data)
+    data += struct.pack("<3H", 8, 8, 8)
+    tags = [
+        struct.pack("<HHII", 256, 4, 1, 53),
+        struct.pack("<HHII", 257, 4, 1, 37),
+        struct.pack("<HHII", 258, 3, 3, bits),
+        struct.pack("<HHII", 259, 3, 1, compression),
+        struct.pack("<HHII", 262, 3, 1, 6),
+        struct.pack("<HHII", 273, 4, 3, tables[273]),
+        struct.pack("<HHII", 277, 3, 1, 3),
+        struct.pack("<HHII", 278, 4, 1, 16),
+        struct.pack("<HHII", 279, 4, 3, tables[279]),
+        struct.pack("<HHIHH", 530, 3, 2, *factors),
+    ]
+    struct.pack_into("<I", data, 4, len(data))
+    path.write_bytes(data + struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4))
+    expected = ycbcr.copy()
+    for row in range(37):
+        for column in range(53):
+            start = row // 16 * 16
+            first = (
+                start + (row - start) // factors[1] * factors[1],
+                column // factors[0] * factors[0],
+            )
+            expected[row, column, 1:] = ycbcr[first][1:]
+    expected = np.asarray(Image.fromarray(expected, "YCbCr").convert("RGB")).astype(int)
+    picture = read(path)
+    assert picture.rgb
+    assert np.abs(picture.pixels - expected).max() <= 1
+
+
+def test_subsampled_colors_of_16_bits_are_refused(path):
+    image = COLOR.astype(np.uint16)
+    tifffile.imwrite(path, image, photometric="rgb", extratags=[(530, 3, 2, (2, 2), True)])
     set_tag(path, 262, 6)
-    with pytest.raises(
-        UnreadableImageError, match=r"^its colors are subsampled YCbCr without JPEG"
-    ):
+    with pytest.raises(UnreadableImageError, match=r"^its subsampled colors are not supported"):
         read_image(path)
 
 

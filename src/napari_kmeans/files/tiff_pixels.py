@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import ExitStack
+from functools import partial
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -107,7 +108,8 @@ class TiledTiff:
             # These decoders return Cb and Cr of all pixels. tifffile assumes this of JPEG alone.
             page.subsampling = (1, 1)
         # Compute the decoder while the file is open: it reads tags.
-        self._page, self._decode = page, page.decode
+        decode = partial(decode_subsampled, page) if _is_subsampled(page) else page.decode
+        self._page, self._decode = page, decode
         self._pages = [_locate_page(path, each, page) for each in series]
         self._inner = tuple(page.shaped)
         samples = self._inner[4]
@@ -344,7 +346,7 @@ def _check_page(page: tifffile.TiffPage) -> None:
     UnreadableImageError
         If there is none.
     """
-    from tifffile import COMPRESSION, PHOTOMETRIC, TIFF
+    from tifffile import COMPRESSION, TIFF
 
     if page.compression in UNSAFE_COMPRESSIONS:
         raise UnreadableImageError(
@@ -361,12 +363,45 @@ def _check_page(page: tifffile.TiffPage) -> None:
     except KeyError:
         name = getattr(page.compression, "name", page.compression)
         raise UnreadableImageError(f"its compression, {name}, is not supported") from None
-    is_ycbcr = page.photometric == PHOTOMETRIC.YCBCR and page.is_subsampled
-    if is_ycbcr and page.compression not in TIFF.IMAGE_COMPRESSIONS:
-        raise UnreadableImageError(
-            "its colors are subsampled YCbCr without JPEG, which is not supported; "
-            "convert it to RGB"
-        )
+    usual = (page.bitspersample, page.planarconfig, page.samplesperpixel) == (8, 1, 3)
+    factors = page.subsampling or (2, 2)
+    if _is_subsampled(page) and not (usual and set(factors) <= {1, 2, 4}):
+        raise UnreadableImageError("its subsampled colors are not supported; convert it to RGB")
+
+
+def _is_subsampled(page: tifffile.TiffPage) -> bool:
+    """Return whether several pixels of a page share Cb and Cr, and its codec leaves it so."""
+    from tifffile import PHOTOMETRIC, TIFF
+
+    ycbcr = page.photometric == PHOTOMETRIC.YCBCR and page.is_subsampled
+    return ycbcr and page.compression not in TIFF.IMAGE_COMPRESSIONS
+
+
+def decode_subsampled(
+    page: tifffile.TiffPage, data: bytes, index: int, **_: Any
+) -> tuple[NDArray[np.uint8]]:
+    """Return a tile or strip of subsampled YCbCr: (depth, length, width, 3), as a tuple.
+
+    A unit of the data contains Y of a small block of pixels, then their Cb and Cr
+    (TIFF 6.0, section 21).
+    """
+    from tifffile import TIFF
+
+    if page.is_tiled:
+        rows, columns = page.tilelength, page.tilewidth
+    else:
+        rows = min(page.rowsperstrip, page.imagelength - index * page.rowsperstrip)
+        columns = page.imagewidth
+    width, height = page.subsampling or (2, 2)
+    n_rows, n_columns = -(-rows // height), -(-columns // width)
+    n_bytes = n_rows * n_columns * (width * height + 2)
+    if page.compression != 1:
+        data = TIFF.DECOMPRESSORS[page.compression](data, out=n_bytes)
+    units = np.frombuffer(data, np.uint8, n_bytes).reshape(n_rows, n_columns, -1)
+    blocks = units[..., :-2].reshape(n_rows, n_columns, height, width)
+    y = blocks.swapaxes(1, 2).reshape(n_rows * height, n_columns * width)
+    chroma = units[..., -2:].repeat(height, axis=0).repeat(width, axis=1)
+    return (np.dstack([y, chroma])[np.newaxis, :rows, :columns],)
 
 
 def _locate_page(
