@@ -93,15 +93,15 @@ def test_a_single_page_is_the_image_whatever_its_type(tmp_path):
     np.testing.assert_array_equal(read_image(path).pixels, COLOR)
 
 
-@pytest.mark.parametrize("flat", [True, False])
-def test_a_pyramid_is_one_image(tmp_path, monkeypatch, flat):
+@pytest.mark.parametrize("kind", ["flat", "without flags", "SubIFDs"])
+def test_a_pyramid_is_one_image(tmp_path, monkeypatch, kind):
     levels = [COLOR, COLOR[::2, ::2], COLOR[::4, ::4]]
     path = tmp_path / "a.tif"
     tiles = {"photometric": "rgb", "tile": (16, 16), "metadata": None}
     with tifffile.TiffWriter(path) as writer:
-        writer.write(levels[0], subifds=0 if flat else 2, **tiles)
+        writer.write(levels[0], subifds=2 if kind == "SubIFDs" else 0, **tiles)
         for level in levels[1:]:
-            writer.write(level, subfiletype=1, **tiles)
+            writer.write(level, subfiletype=int(kind != "without flags"), **tiles)
     complete = read_image(path)
     np.testing.assert_array_equal(complete.pixels, COLOR)
     assert complete.levels == ()

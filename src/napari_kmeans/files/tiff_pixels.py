@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import threading
 from contextlib import ExitStack
 from functools import partial
@@ -33,6 +34,9 @@ N_BATCHES = 64
 
 UNSAFE_COMPRESSIONS = (22610, 34934)
 """JPEG XR. jxrlib, its only decoder, ended the process in one of a thousand damaged files."""
+
+JPEG_2000 = (33003, 33004, 33005, 34712)
+"""The numbers of JPEG 2000 in TIFF files."""
 
 MAX_EXCESS = 2**20
 """Pixels. A compressed image in a tile may be larger than the tile by so much: some encoders pad
@@ -98,9 +102,9 @@ class TiledTiff:
     def __init__(
         self, path: Path, number: int, level: int, series: tifffile.TiffPageSeries
     ) -> None:
-        self._origin = path, number, level
         from tifffile import TIFF
 
+        self._origin = path, number, level
         page = series.keyframe
         self.shape, self.dtype = tuple(series.shape), np.dtype(series.dtype)
         self._transform, self._stored = series.transform, np.dtype(page.dtype)
@@ -277,21 +281,42 @@ def check_encoded_size(compression: int, data: bytes, n_values: int) -> None:
 
     if compression not in TIFF.IMAGE_COMPRESSIONS:
         return
+    find = _find_jpeg_2000_shapes if compression in JPEG_2000 else _find_encoded_shapes
+    for shape in find(compression, data):
+        if prod(shape) > n_values + MAX_EXCESS:
+            raise UnreadableImageError(
+                f"one of its tiles contains an image of shape {shape}, "
+                f"which is larger than the tile"
+            )
+
+
+def _find_jpeg_2000_shapes(compression: int, data: bytes) -> list[tuple[int, ...]]:
+    """Return the shapes in the headers of JPEG 2000: the marker SOC, then SIZ (ISO 15444-1)."""
+    # The decoder has no step between the header and the pixels.
+    found = re.findall(rb"\xff\x4f\xff\x51.{4}(.{16}).{16}(.{2})", data, re.DOTALL)
+    return [
+        (bottom - top, right - left, int.from_bytes(samples, "big"))
+        for (right, bottom, left, top), samples in (
+            (struct.unpack(">4I", area), samples) for area, samples in found
+        )
+    ]
+
+
+def _find_encoded_shapes(compression: int, data: bytes) -> list[tuple[int, ...]]:
+    """Return the shape that an image states; empty if its header is damaged."""
+    from tifffile import TIFF
+
     try:
         # With an output of another shape, the decoder reads the header only, and the message
         # of its error contains the stated shape.
         TIFF.DECOMPRESSORS[compression](data, out=np.empty((1, 1, 1, 1, 1), np.uint8))
     except ValueError as error:
-        stated = re.search(r", shape=\(([\d, ]+)\)", str(error))
-        lengths = [int(length) for length in re.findall(r"\d+", stated[1])] if stated else []
-        if lengths and prod(lengths) > n_values + MAX_EXCESS:
-            raise UnreadableImageError(
-                f"one of its tiles contains an image of shape {tuple(lengths)}, "
-                f"which is larger than the tile"
-            ) from None
+        stated = re.findall(r", shape=\(([\d, ]+)\)", str(error))
+        return [tuple(map(int, re.findall(r"\d+", lengths))) for lengths in stated]
     except Exception:
         # The decoder reports the damage again, with the place of the tile.
-        return
+        return []
+    return []
 
 
 def open_level(path: Path, number: int, level: int) -> TiledTiff:
