@@ -187,6 +187,19 @@ def test_palettes_of_16_bits_keep_them(path):
     np.testing.assert_array_equal(picture.pixels, table.T[GRAY])
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_palettes_of_few_colors(path, bits):
+    indices = GRAY % 2**bits
+    table = RNG.integers(0, 256, (3, 2**bits), dtype=np.uint16)
+    tags = [(320, 3, table.size, (table * 257).ravel(), True)]
+    stored = indices.astype(bool) if bits == 1 else indices
+    tifffile.imwrite(path, stored, photometric="minisblack", bitspersample=bits, extratags=tags)
+    set_tag(path, 262, 3)
+    picture = read(path)
+    assert picture.rgb
+    np.testing.assert_array_equal(picture.pixels, table.T[indices])
+
+
 @pytest.mark.parametrize("n_pages", [2, 12])
 def test_each_page_has_its_palette(path, n_pages):
     tables = RNG.integers(0, 256, (n_pages, 3, 256), dtype=np.uint16) * 257

@@ -113,6 +113,20 @@ def test_a_pyramid_is_one_image(tmp_path, monkeypatch, kind):
         np.testing.assert_array_equal(lazy, level)
 
 
+def test_a_pyramid_of_channels_is_one_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff, "LARGE", 1000)
+    image = np.moveaxis(COLOR, -1, 0)
+    path = tmp_path / "a.ome.tif"
+    options = {"tile": (16, 16), "compression": "lzw", "photometric": "minisblack"}
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(image, subifds=1, metadata={"axes": "CYX"}, **options)
+        writer.write(image[:, ::2, ::2], subfiletype=1, **options)
+    picture = read_image(path)
+    assert picture.channel_axis == 0
+    for lazy, level in zip(picture.levels, (image, image[:, ::2, ::2]), strict=True):
+        np.testing.assert_array_equal(lazy, level)
+
+
 def write_svs(path: Path) -> Path:
     tiles = {"tile": (16, 16), "compression": "jpeg", "compressionargs": {"level": 95}}
     label = RNG.integers(0, 256, (120, 160, 3), dtype=np.uint8)

@@ -169,6 +169,38 @@ for dtype in ("u1", "u2", "u4"):
         written(image, photometric="miniswhite"), np.iinfo(dtype).max - image, "yx"
     )
 
+for order, kind in product("<>", ("imagej", "shaped")):
+    image = make_values((4, 30, 41), "u2", 11)
+    options = {"metadata": {"axes": "ZYX"}, "photometric": "minisblack", "byteorder": order}
+    options["imagej"] = kind == "imagej"
+    # One page that stands for all planes.
+    FILES[f"truncated-{kind}-{order}"] = File(
+        written(image, truncate=True, **options), image, "zyx"
+    )
+for codec, dtype in product(("none", "zlib", "lzw"), ("u1", "f4")):
+    image = make_values((8, 32, 48), dtype, 12)
+    options = {"tile": (4, 16, 16), "volumetric": True, "photometric": "minisblack"}
+    FILES[f"volumetric-{codec}-{dtype}"] = File(
+        written(image, **options, **compress(codec)), image, "zyx"
+    )
+for dtype in ("u1", "i2", "u4", "f4", "f8"):
+    image = make_values((33, 47), dtype, 13)
+    options = {"photometric": "minisblack", "compression": "lerc"}
+    FILES[f"lerc-{dtype}"] = File(written(image, **options), image, "yx")
+for layout in (None, (32, 32)):
+    image = make_smooth((64, 96, 1))[..., 0]
+    options = {"photometric": "minisblack", "compression": "jpeg", "tile": layout}
+    FILES[f"jpeg-gray-{layout}"] = File(
+        written(image, compressionargs={"level": 98}, **options), image, "yx", tolerance=3
+    )
+    deep = make_smooth((64, 96, 1), "u2")[..., 0] * 16
+    FILES[f"jpeg-12-bits-{layout}"] = File(
+        written(deep, bitspersample=12, compressionargs={"level": 98}, **options),
+        deep,
+        "yx",
+        tolerance=40,
+    )
+
 PHOTO = make_smooth((40, 56, 3))
 
 
