@@ -370,7 +370,8 @@ def test_subsampled_colors_of_16_bits_are_refused(path):
         read_image(path)
 
 
-def test_jpeg_2000_of_aperio_is_ycbcr(path):
+@pytest.mark.parametrize("photometric", [2, 6])
+def test_jpeg_2000_of_aperio_is_ycbcr(path, photometric):
     ycbcr = np.asarray(Image.fromarray(COLOR).convert("YCbCr"))
     tifffile.imwrite(
         path,
@@ -380,6 +381,7 @@ def test_jpeg_2000_of_aperio_is_ycbcr(path):
         compressionargs={"level": 0, "mct": False},
     )
     set_tag(path, 259, 33003)
+    set_tag(path, 262, photometric)
     picture = read(path)
     expected = np.asarray(Image.fromarray(ycbcr, "YCbCr").convert("RGB"))
     assert np.abs(picture.pixels.astype(int) - expected).max() <= 1

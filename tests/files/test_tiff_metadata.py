@@ -69,6 +69,18 @@ def test_units_of_imagej(path, unit, name):
     }
 
 
+def test_origin_and_frame_rate_of_imagej(path):
+    metadata = {"axes": "TZYX", "unit": "um", "spacing": 3.0, "fps": 4.0, "tunit": "ms"}
+    origin = {"xorigin": 10, "yorigin": -20.0, "zorigin": 1}
+    tifffile.imwrite(path, STACK, imagej=True, metadata=metadata | origin, resolution=(4, 8))
+    assert read_image(path).axes == (
+        Axis("t", "time", "millisecond", 0.25),
+        Axis("z", "space", "micrometer", 3, -3),
+        Axis("y", "space", "micrometer", 0.125, 2.5),
+        Axis("x", "space", "micrometer", 0.25, -2.5),
+    )
+
+
 def test_channels_of_imagej(path):
     ramp = np.arange(256, dtype=np.uint8)
     tables = [np.stack([ramp, ramp * 0, ramp]), np.stack([ramp * 0, ramp, ramp * 0])]

@@ -128,6 +128,15 @@ def test_lsm(path):
     assert len(list_series(path)) == 1
 
 
+@pytest.mark.parametrize(("pixels", "step"), [(1, (1, "")), (100, (0.01, "inch"))])
+def test_inch_is_the_unit_of_a_resolution_without_a_unit(path, pixels, step):
+    more = [tag(282, 5, pixels, 1), tag(283, 5, pixels, 1)]
+    path.write_bytes(make_tiff([plane_tags((20, 30), [8], 600, tags=more)], PLANE.tobytes()))
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, PLANE)
+    assert [(axis.scale, axis.unit) for axis in picture.axes] == [step] * 2
+
+
 @pytest.mark.parametrize("time", [False, True])
 def test_stk(path, time):
     stack = RNG.integers(0, 256, (3, 20, 30), dtype=np.uint8)

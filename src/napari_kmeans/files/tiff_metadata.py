@@ -150,10 +150,11 @@ def _read_imagej_steps(file: tifffile.TiffFile, image: TiffImage) -> Iterator[tu
             yield letter, Step(scale, unit, -scale * float(metadata.get(origin, 0)))
     if spacing := abs(float(metadata.get("spacing", 0))):
         yield "Z", Step(spacing, unit, -spacing * float(metadata.get("zorigin", 0)))
-    if interval := float(metadata.get("finterval", 0)) or 1 / float(
-        metadata.get("fps", 0) or np.inf
-    ):
-        yield "T", Step(interval, find_unit(metadata.get("tunit", "sec")))
+    time_unit = find_unit(metadata.get("tunit", "sec"))
+    if interval := float(metadata.get("finterval", 0)):
+        yield "T", Step(interval, time_unit)
+    elif rate := float(metadata.get("fps", 0)):
+        yield "T", Step(1 / rate, time_unit)
 
 
 def _read_lsm_steps(file: tifffile.TiffFile, image: TiffImage) -> Iterator[tuple[str, Step]]:
