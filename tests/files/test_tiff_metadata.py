@@ -1,0 +1,198 @@
+"""Axes, sizes, units, channels and georeferences that TIFF files state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_kmeans.files.picture import Axis, Channel
+from napari_kmeans.files.reading import read_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RNG = np.random.default_rng(13)
+STACK = RNG.integers(0, 99, (2, 3, 20, 30), dtype=np.uint16)
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "image.tif"
+
+
+def steps(path: Path) -> dict[str, tuple[float, str]]:
+    return {axis.name: (axis.scale, axis.unit) for axis in read_image(path).axes}
+
+
+def test_axes_of_ome(path):
+    metadata = {
+        "axes": "TCYX",
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeXUnit": "mm",
+        "PhysicalSizeY": 0.25,
+        "TimeIncrement": 20,
+        "TimeIncrementUnit": "ms",
+        "Channel": {"Name": ["a", "b", "c"], "Color": [-16776961, 16711935, 65535]},
+    }
+    tifffile.imwrite(path, STACK, ome=True, metadata=metadata, photometric="minisblack")
+    picture = read_image(path)
+    assert picture.axes == (
+        Axis("t", "time", "millisecond", 20),
+        Axis("c", "channel"),
+        Axis("y", "space", "micrometer", 0.25),
+        Axis("x", "space", "millimeter", 0.5),
+    )
+    assert picture.channel_axis == 1
+    assert picture.channels == (
+        Channel("a", "#ff0000"),
+        Channel("b", "#00ff00"),
+        Channel("c", "#0000ff"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"),
+    [("um", "micrometer"), ("\\u00B5m", "micrometer"), ("micron", "micrometer"),
+     ("nm", "nanometer"), ("cm", "centimeter"), ("inch", "inch"), ("pixel", ""), ("bananas", "")],
+)  # fmt: skip
+def test_units_of_imagej(path, unit, name):
+    metadata = {"axes": "TZYX", "unit": unit, "spacing": 3.0, "finterval": 0.5}
+    tifffile.imwrite(path, STACK, imagej=True, metadata=metadata, resolution=(4, 8))
+    assert steps(path) == {
+        "t": (0.5, "second"),
+        "z": (3, name),
+        "y": (0.125, name),
+        "x": (0.25, name),
+    }
+
+
+def test_origin_and_frame_rate_of_imagej(path):
+    metadata = {"axes": "TZYX", "unit": "um", "spacing": 3.0, "fps": 4.0, "tunit": "ms"}
+    origin = {"xorigin": 10, "yorigin": -20.0, "zorigin": 1}
+    tifffile.imwrite(path, STACK, imagej=True, metadata=metadata | origin, resolution=(4, 8))
+    assert read_image(path).axes == (
+        Axis("t", "time", "millisecond", 0.25),
+        Axis("z", "space", "micrometer", 3, -3),
+        Axis("y", "space", "micrometer", 0.125, 2.5),
+        Axis("x", "space", "micrometer", 0.25, -2.5),
+    )
+
+
+def test_channels_of_imagej(path):
+    ramp = np.arange(256, dtype=np.uint8)
+    tables = [np.stack([ramp, ramp * 0, ramp]), np.stack([ramp * 0, ramp, ramp * 0])]
+    metadata = {"axes": "CYX", "mode": "composite", "Labels": ["nuclei", "cells"], "LUTs": tables}
+    tifffile.imwrite(path, STACK[:, 0], imagej=True, metadata=metadata)
+    assert read_image(path).channels == (
+        Channel("nuclei", "#ff00ff"),
+        Channel("cells", "#00ff00"),
+    )
+
+
+@pytest.mark.parametrize(("unit", "name"), [("inch", "inch"), ("centimeter", "centimeter")])
+def test_resolution_with_a_unit(path, unit, name):
+    tifffile.imwrite(path, STACK[0, 0], resolution=(200, 100), resolutionunit=unit)
+    assert steps(path) == {"y": (0.01, name), "x": (0.005, name)}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"resolution": (200, 100), "resolutionunit": "none"}, {"resolution": (0, 0)}]
+)
+def test_resolution_without_a_unit_is_no_size(path, options):
+    tifffile.imwrite(path, STACK[0, 0], **options)
+    assert steps(path) == {"y": (1, ""), "x": (1, "")}
+
+
+GEO_KEYS = (1, 1, 0, 2, 1024, 0, 1, 1, 3076, 0, 1, 9001)
+PLACE = [
+    (33550, 12, 3, (30.0, 20.0, 0.0), True),
+    (33922, 12, 6, (0.0, 0.0, 0.0, 5e5, 4e6, 0.0), True),
+    (34735, 3, len(GEO_KEYS), GEO_KEYS, True),
+    (34737, 2, 0, "UTM zone 33N|", True),
+    (42112, 2, 0, '<GDALMetadata><Item name="DESCRIPTION" sample="1" role="description">NIR</Item>'
+     "</GDALMetadata>", True),
+    (42113, 2, 0, "0", True),
+]  # fmt: skip
+
+
+def test_georeference_and_band_names(path, tmp_path):
+    bands = np.moveaxis(STACK[0], 0, -1)
+    tifffile.imwrite(path, bands, photometric="minisblack", planarconfig="contig", extratags=PLACE)
+    picture = read_image(path)
+    assert steps(path) == {"y": (20, "meter"), "x": (30, "meter"), "c": (1, "")}
+    assert [each.name for each in picture.channels] == ["", "NIR", ""]
+    copy = tmp_path / "copy.tif"
+    tifffile.imwrite(copy, STACK[0, 0], extratags=[(*tag, True) for tag in picture.geo_tags])
+    with tifffile.TiffFile(path) as a, tifffile.TiffFile(copy) as b:
+        assert a.geotiff_metadata == b.geotiff_metadata
+        for code in (33550, 33922, 34735, 34737, 42112, 42113):
+            assert a.pages[0].tags[code].value == b.pages[0].tags[code].value
+
+
+def test_transformation_of_geotiff_in_degrees(path):
+    keys = (1, 1, 0, 2, 1024, 0, 1, 2, 2054, 0, 1, 9102)
+    matrix = (0.3, 0.4, 0, 10, 0.4, -0.3, 0, 50, 0, 0, 0, 0, 0, 0, 0, 1)
+    tags = [(34264, 12, 16, matrix, True), (34735, 3, len(keys), keys, True)]
+    tifffile.imwrite(path, STACK[0, 0], extratags=tags)
+    assert steps(path) == {"y": (0.5, "degree"), "x": (0.5, "degree")}
+
+
+def test_the_georeference_of_a_turned_image_is_left_out_with_a_note(path):
+    tifffile.imwrite(path, STACK[0, 0], extratags=[*PLACE[:3], (274, 3, 1, 6, True)])
+    picture = read_image(path)
+    assert picture.geo_tags == ()
+    assert picture.note == "its georeference is left out, because the image is turned"
+
+
+@pytest.mark.parametrize("axes", ["RYX", "AYX", "QYX", "HYX"])
+def test_other_axes_keep_their_letter(path, axes):
+    tifffile.imwrite(path, STACK[0], metadata={"axes": axes}, photometric="minisblack")
+    picture = read_image(path)
+    assert picture.axes[0] == Axis(axes[0].lower(), "")
+    assert (picture.rgb, picture.channel_axis) == (False, None)
+
+
+def test_a_volume_of_three_columns_is_no_color_image(path):
+    tifffile.imwrite(path, STACK[0, :, :, :3], metadata={"axes": "ZYX"}, photometric="minisblack")
+    assert read_image(path).rgb is False
+
+
+def test_channels_of_colors_are_a_stack(path):
+    image = RNG.integers(0, 99, (2, 20, 30, 3), dtype=np.uint8)
+    tifffile.imwrite(path, image, metadata={"axes": "CYXS"}, photometric="rgb")
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, image)
+    assert (picture.rgb, picture.channel_axis) == (True, None)
+    assert [axis.kind for axis in picture.axes] == ["", "space", "space", "channel"]
+
+
+def test_channels_of_samples_are_joined(path):
+    image = RNG.integers(0, 99, (2, 20, 30, 5), dtype=np.uint8)
+    metadata = {"axes": "CYXS"}
+    tifffile.imwrite(
+        path, image, metadata=metadata, photometric="minisblack", planarconfig="contig"
+    )
+    picture = read_image(path)
+    expected = np.moveaxis(image, 0, -2).reshape(20, 30, 10)
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert (picture.rgb, picture.channel_axis) == (False, 2)
+    assert [axis.name for axis in picture.axes] == ["y", "x", "c"]
+
+
+def test_the_last_axis_is_color_whatever_its_letter(path):
+    image = RNG.integers(0, 99, (20, 30, 3), dtype=np.uint8)
+    tifffile.imwrite(path, image, metadata={"axes": "YXC"}, photometric="rgb")
+    picture = read_image(path)
+    assert (picture.rgb, picture.channel_axis) == (True, None)
+
+
+def test_damaged_metadata_count_as_missing(path):
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5}
+    tifffile.imwrite(path, STACK[0], ome=True, metadata=metadata, photometric="minisblack")
+    path.write_bytes(path.read_bytes().replace(b'SizeX="0.5"', b'SizeX="x.5"'))
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, STACK[0])
+    assert {axis.scale for axis in picture.axes} == {1}
