@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.files.pillow import is_photograph, list_photograph_series, read_photograph
+from napari_kmeans.files.photographs import (
+    is_photograph,
+    list_photograph_series,
+    read_photograph,
+)
+from napari_kmeans.files.pipes import copy_pipe
 from napari_kmeans.files.tiff import is_tiff, list_tiff_series, read_tiff
 from napari_kmeans.files.zarr_reader import is_zarr, list_zarr_series, read_zarr
 
@@ -59,9 +64,10 @@ READERS: tuple[Reader, ...] = (
 def read_image(path: str | os.PathLike[str], series: int | None = None) -> Picture:
     """Read an image file, or a directory with a zarr array or an OME-Zarr image.
 
-    The pages of a TIFF file and the frames of an animation become a stack. A zarr
-    array or a large TIFF file becomes a lazy dask array. Black-and-white images of
-    dtype bool become uint8 images of 0 and 255.
+    The first bytes of a file state its format; its name does not count. The pages of
+    a TIFF file and the frames of an animation become a stack. A zarr array or a large
+    TIFF file becomes a lazy dask array. Black-and-white images of dtype bool become
+    uint8 images of 0 and 255. A pipe is copied to a temporary file.
 
     Parameters
     ----------
@@ -104,7 +110,8 @@ def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:
         if not path.exists():
             raise UnreadableImageError("there is no such file")
         with _silence_decoders():
-            return call(_find_reader(path), path)
+            found = copy_pipe(path) if path.is_fifo() else path
+            return call(_find_reader(found), found)
     except UnreadableImageError:
         raise
     except Exception as error:
@@ -123,7 +130,11 @@ def _find_reader(path: Path) -> Reader:
     found = (reader for reader in READERS if reader.recognize(path, header))
     reader = next(found, None)
     if reader is None:
-        raise UnreadableImageError("it is not an image in a supported format")
+        raise UnreadableImageError(
+            "it is a directory without a zarr array"
+            if path.is_dir()
+            else "it is not an image in a supported format"
+        )
     return reader
 
 
