@@ -14,7 +14,6 @@ import numpy as np
 from napari_kmeans.files.codecs import Decoded, decode_deep, is_deep_animated_png
 from napari_kmeans.files.errors import UnreadableImageError, check_memory
 from napari_kmeans.files.picture import Axis, Picture, Series
-from napari_kmeans.files.pillow import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,6 +158,12 @@ def read_photograph(path: Path, number: int | None = None) -> Picture:
         return picture
     note = f"only series {chosen} of its {len(sizes)} images is read"
     return picture._replace(note="; ".join(filter(None, (note, picture.note))))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the contents of a file, or raise an error if they exceed the free memory."""
+    check_memory(path.stat().st_size, "the file")
+    return path.read_bytes()
 
 
 def _list_sizes(data: bytes) -> list[int]:

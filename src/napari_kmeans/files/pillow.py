@@ -12,13 +12,6 @@ from napari_kmeans.files.picture import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
-
-
-def read_bytes(path: Path) -> bytes:
-    """Return the contents of a file, or raise an error if they exceed the free memory."""
-    check_memory(path.stat().st_size, "the file")
-    return path.read_bytes()
 
 
 def read_with_pillow(data: bytes, pages: Sequence[int]) -> Picture:

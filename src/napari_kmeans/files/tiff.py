@@ -10,8 +10,9 @@ import numpy as np
 
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.lazy import FileArray, open_lazily
+from napari_kmeans.files.photographs import read_bytes
 from napari_kmeans.files.picture import Axis, Picture, Series
-from napari_kmeans.files.pillow import read_bytes, read_with_pillow
+from napari_kmeans.files.pillow import read_with_pillow
 
 if TYPE_CHECKING:
     from pathlib import Path

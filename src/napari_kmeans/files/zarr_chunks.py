@@ -146,14 +146,12 @@ class BoundedCodec(BytesBytesCodec):
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
         n_bytes = prod(chunk_spec.shape) * chunk_spec.dtype.to_native_dtype().itemsize
-        kind = _name_of(self.codec)
-        unpacked = await asyncio.to_thread(
-            unpack, kind, chunk_data.as_numpy_array(), 2 * n_bytes + SLACK
-        )
-        if unpacked is not None:
-            return chunk_spec.prototype.buffer.from_bytes(unpacked)
-        (decoded,) = await self.codec.decode([(chunk_data, chunk_spec)])
-        return cast("Buffer", decoded)
+        limit, kind, packed = 2 * n_bytes + SLACK, _name_of(self.codec), chunk_data.as_numpy_array()
+        if is_size_checked(kind, packed, limit):
+            (decoded,) = await self.codec.decode([(chunk_data, chunk_spec)])
+            return cast("Buffer", decoded)
+        unpacked = await asyncio.to_thread(unpack, kind, packed, limit)
+        return chunk_spec.prototype.buffer.from_bytes(unpacked)
 
 
 class BoundedNumcodec(NumcodecsCodec):  # type: ignore[misc]
@@ -175,12 +173,13 @@ class BoundedNumcodec(NumcodecsCodec):  # type: ignore[misc]
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Unpack bytes, or refuse them if there are too many."""
-        unpacked = unpack(self.codec_id, buf, self.limit)
-        return self.codec.decode(buf, out) if unpacked is None else unpacked
+        if is_size_checked(self.codec_id, buf, self.limit):
+            return self.codec.decode(buf, out)
+        return unpack(self.codec_id, buf, self.limit)
 
 
-def unpack(kind: str, packed: Any, limit: int) -> bytes | None:
-    """Return the unpacked bytes of a chunk, or None if the codec may unpack them.
+def is_size_checked(kind: str, packed: Any, limit: int) -> bool:
+    """Return whether a codec may unpack a chunk: the stated size, if there is one, is small.
 
     Parameters
     ----------
@@ -190,20 +189,29 @@ def unpack(kind: str, packed: Any, limit: int) -> bytes | None:
     limit : int
         The largest number of bytes that the chunk may have.
 
+    Returns
+    -------
+    bool
+        False if the size is unknown, so that `unpack` must count the bytes.
+
     Raises
     ------
     UnreadableImageError
-        If there are more bytes.
+        If the stated size is larger.
     """
-    if kind in STATED_SIZES:
-        size = STATED_SIZES[kind](bytes(memoryview(packed).cast("B")[:HEADER_BYTES]))
-        if size is None:
-            return _unpack_zstd(bytes(packed), limit)
-        if size > limit:
-            _refuse(limit)
-    elif kind in UNPACKERS:
+    if kind not in STATED_SIZES:
+        return kind not in UNPACKERS
+    size = STATED_SIZES[kind](bytes(memoryview(packed).cast("B")[:HEADER_BYTES]))
+    if size is not None and size > limit:
+        _refuse(limit)
+    return size is not None
+
+
+def unpack(kind: str, packed: Any, limit: int) -> bytes:
+    """Return the unpacked bytes of a chunk of unknown size, or refuse it if there are too many."""
+    if kind in UNPACKERS:
         return _unpack_piecewise(UNPACKERS[kind], bytes(packed), limit)
-    return None
+    return _unpack_zstd(bytes(packed), limit)
 
 
 def _refuse(limit: int) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import zipfile
+from contextlib import contextmanager
 from math import isfinite, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.files.errors import UnreadableImageError
+from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.lazy import FileArray, open_lazily
 from napari_kmeans.files.picture import Axis, Channel, Picture, Series
 
@@ -142,7 +143,8 @@ def _join(names: Sequence[str]) -> str:
 
 
 def _read_image(images: Sequence[ZarrImage], number: int) -> Picture:
-    picture = images[number].read()
+    with _report_damage():
+        picture = images[number].read()
     return picture._replace(name=images[number].name)
 
 
@@ -156,10 +158,22 @@ def _read_shape(image: ZarrImage) -> tuple[int, ...]:
 
 
 def _list_images(path: Path) -> list[ZarrImage]:
-    images = [image for root in _open_roots(path) for image in _find_images(root)]
+    with _report_damage():
+        images = [image for root in _open_roots(path) for image in _find_images(root)]
     if not images:
         raise UnreadableImageError("it is a group without a zarr array of pixels")
     return images
+
+
+@contextmanager
+def _report_damage() -> Iterator[None]:
+    try:
+        yield
+    except (UnreadableImageError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        # zarr raises exceptions of many types, such as TypeError.
+        raise UnreadableImageError(f"its zarr metadata are damaged: {reason(error)}") from error
 
 
 def _open_roots(path: Path) -> list[zarr.Group | zarr.Array[Any]]:
