@@ -240,7 +240,7 @@ class TestZip:
         again = pickle.loads(pickle.dumps(picture.pixels))
         np.testing.assert_array_equal(again, pixels)
 
-    @pytest.mark.parametrize("names", [[], ["text.txt"], ["a/b/c.npy"]])
+    @pytest.mark.parametrize("names", [[], ["text.txt"], ["a/b/c.tif"]])
     def test_other_zip_files_are_left_to_other_readers(self, tmp_path, names):
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
             for name in names:

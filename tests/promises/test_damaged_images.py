@@ -157,7 +157,7 @@ DAMAGES: dict[str, Damage] = {
     "text.zarr": file_with(b"no image"),
     "empty.jpg": file_with(b""),
     "empty.zarr": file_with(b""),
-    "array.npy": lambda path: np.save(path, COLOR),
+    "objects.npy": lambda path: np.save(path, np.array([[{}]]), allow_pickle=True),
     "bomb.png": png(2**20, 2**20, 100),
     "absurd.png": png(ABSURD, ABSURD),
     "wide.tif": tiff_with_tags({"ImageWidth": ABSURD}),

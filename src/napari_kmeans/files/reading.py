@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from napari_kmeans.files.errors import UnreadableImageError, reason
+from napari_kmeans.files.numpy_reader import is_numpy, list_numpy_series, read_numpy
 from napari_kmeans.files.photographs import (
     is_photograph,
     list_photograph_series,
@@ -56,6 +57,7 @@ class Reader(NamedTuple):
 READERS: tuple[Reader, ...] = (
     Reader(is_tiff, read_tiff, list_tiff_series),
     Reader(is_zarr, read_zarr, list_zarr_series),
+    Reader(is_numpy, read_numpy, list_numpy_series),
     Reader(is_photograph, read_photograph, list_photograph_series),
 )
 """The readers, in the order in which they are asked."""
