@@ -318,6 +318,22 @@ class TestMemory:
         with pytest.raises(UnreadableImageError, match="size that it states needs"):
             read_image(path)
 
+    @pytest.mark.parametrize("disposal", [0, 1, 2])
+    def test_is_not_filled_by_a_frame_that_is_larger_than_its_image(self, path, disposal):
+        frames = [Image.new("P", (40, 24), number) for number in range(2)]
+        for number, frame in enumerate(frames):
+            frame.putpalette([0, 0, 0, 255, 255, 255])
+            frame.putpixel((3, 3), 1 - number)
+        stream = BytesIO()
+        frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], disposal=disposal)
+        content = bytearray(stream.getvalue())
+        # The last image descriptor: a comma, its position, and its size.
+        place = content.rindex(b",\0\0\0\0\x28\0\x18\0")
+        content[place + 5 : place + 9] = b"\xff\xff\xff\xff"
+        path.write_bytes(content)
+        with pytest.raises(UnreadableImageError, match="its frame 1 is larger than"):
+            read_image(path)
+
     @pytest.mark.parametrize(
         ("kind", "start"), [(b"zTXt", b"a\0\0"), (b"iCCP", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0")]
     )

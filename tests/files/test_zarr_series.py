@@ -319,6 +319,8 @@ class TestHostileChunks:
         )
         message, used = done.stdout.splitlines()
         assert message.startswith("UnreadableImageError its pixels [0:64, 0:64]: ")
+        # A frame of zstd states no size here: the decoder stops at the end of its buffer.
+        assert "a chunk unpacks to more than" in message or kind == "zstd"
         assert int(used) < 100_000
 
     @pytest.mark.parametrize("kind", ["gzip", "blosc"])

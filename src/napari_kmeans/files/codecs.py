@@ -200,9 +200,10 @@ def _decode_jpeg_2000(data: bytes) -> Decoded | None:
     is_alpha_unknown = data[:4] != CODESTREAM and b"cdef" not in data[:start]
     has_colors = n_channels in (1, 3) or (n_channels in (2, 4) and not is_alpha_unknown)
     is_cmyk = b"colr\1\0\0\0\0\0\x0c" in data[:start]
+    # A box at the start may state another size. Check that of the pixels also for Pillow.
+    _check_size(bottom - top, right - left, n_channels * (2 if n_bits <= 16 else 4))
     if n_bits <= 8 and (has_colors or is_cmyk):
         return None
-    _check_size(bottom - top, right - left, n_channels * (2 if n_bits <= 16 else 4))
     pixels = imagecodecs.jpeg2k_decode(data)
     return Decoded(_stretch(pixels, n_bits) if has_colors else pixels, 2, has_colors)
 

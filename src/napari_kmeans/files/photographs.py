@@ -225,9 +225,9 @@ def _read_frames(image: Image, is_animation: bool) -> tuple[Decoded, frozenset[f
     first = 1 if image.info.get("default_image") else 0
     pixels = np.empty((n_frames - first, image.height, image.width, 4), np.uint8)
     durations = set()
-    for number in range(first, n_frames):
-        image.seek(number)
-        pixels[number - first] = np.asarray(image.convert("RGBA"))
+    for number, frame in zip(range(first, n_frames), pixels, strict=True):
+        _seek_frame(image, number)
+        frame[:] = np.asarray(image.convert("RGBA"))
         durations.add(float(image.info.get("duration", 0)))
     if not keeps_alpha and np.all(pixels[..., 3] == 255):
         pixels = pixels[..., :3]
@@ -235,6 +235,26 @@ def _read_frames(image: Image, is_animation: bool) -> tuple[Decoded, frozenset[f
         if is_gray and np.all(pixels == pixels[..., :1]):
             pixels = pixels[..., 0]
     return Decoded(pixels, 3), frozenset(durations), image.info.get("icc_profile") or b""
+
+
+def _seek_frame(image: Image, number: int) -> None:
+    """Go to a frame, or raise an error if it is larger than the frames before.
+
+    A frame of a GIF file may enlarge the image, and Pillow allocates it when it goes there.
+    """
+    from PIL import Image
+
+    size, limit = image.size, Image.MAX_IMAGE_PIXELS
+    # Pillow refuses more than two times this number.
+    Image.MAX_IMAGE_PIXELS = max(size[0] * size[1], 1)
+    try:
+        image.seek(number)
+    except Image.DecompressionBombError:
+        raise UnreadableImageError(f"its frame {number} is larger than the image") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    if image.size != size:
+        raise UnreadableImageError(f"its frame {number} is larger than the image")
 
 
 def _to_array(image: Image) -> tuple[NDArray[Any], bytes]:
@@ -294,7 +314,8 @@ class _Metadata(NamedTuple):
 
 def _read_metadata_of_deep(kind: str, data: bytes) -> _Metadata:
     """Return the metadata of an image that Pillow does not decode, if it reads the header."""
-    with suppress(UnreadableImageError), _open_image(kind, data) as image:
+    # Pillow raises errors of many types for headers that it does not read.
+    with suppress(Exception), _open_image(kind, data) as image:
         # Pillow decodes the whole PNG file to read Exif: do this only if there is some.
         has_exif = kind != "PNG" or re.search(b"eXIf|profile type exif|adobe.xmp", data)
         metadata = _read_metadata(image, bool(has_exif))
