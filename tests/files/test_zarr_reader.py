@@ -226,7 +226,7 @@ class TestOmeZarr:
         _write_ome(path / "1", [VOLUME[:1]], "zyx", version)
         picture = read_image(path)
         np.testing.assert_array_equal(picture.pixels, VOLUME)
-        assert str(path / "1") in picture.note
+        assert picture.note.startswith("only series 0, the largest of its 2 images, is read")
 
 
 class TestFaults:
@@ -243,15 +243,8 @@ class TestFaults:
 
     def test_an_empty_group_is_refused(self, tmp_path):
         zarr.open_group(tmp_path / "empty.zarr", mode="w")
-        assert self._message(tmp_path / "empty.zarr") == "it is a group without a zarr array"
-
-    def test_the_message_for_several_arrays_names_one_of_them(self, tmp_path):
-        group = zarr.open_group(tmp_path / "two.zarr", mode="w")
-        for name in "ab":
-            group.create_array(name, data=VOLUME)
-        message = self._message(tmp_path / "two.zarr")
-        assert str(tmp_path / "two.zarr" / "a") in message
-        np.testing.assert_array_equal(read_image(tmp_path / "two.zarr" / "a").pixels, VOLUME)
+        message = self._message(tmp_path / "empty.zarr")
+        assert message == "it is a group without a zarr array of pixels"
 
     @pytest.mark.parametrize("name", ["zarr.json", ".zarray", ".zgroup"])
     def test_metadata_that_are_not_json_are_refused(self, tmp_path, name):

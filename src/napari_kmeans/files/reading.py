@@ -13,7 +13,13 @@ import numpy as np
 
 from napari_kmeans.checks import check_path
 from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.files.pillow import is_photograph, list_photograph_series, read_photograph
+from napari_kmeans.files.numpy_reader import is_numpy, list_numpy_series, read_numpy
+from napari_kmeans.files.photographs import (
+    is_photograph,
+    list_photograph_series,
+    read_photograph,
+)
+from napari_kmeans.files.pipes import copy_pipe
 from napari_kmeans.files.tiff import is_tiff, list_tiff_series, read_tiff
 from napari_kmeans.files.zarr_reader import is_zarr, list_zarr_series, read_zarr
 
@@ -27,6 +33,9 @@ T = TypeVar("T")
 
 NOT_AN_IMAGE = "it is not an image in a supported format"
 """The message of the error for a file that no reader recognizes."""
+
+NOT_ZARR = "it is a directory without a zarr array"
+"""The message of the error for a directory that no reader recognizes."""
 
 HEADER_BYTES = 4096
 """The number of bytes at the start of a file by which its format is recognized."""
@@ -56,6 +65,7 @@ class Reader(NamedTuple):
 READERS: tuple[Reader, ...] = (
     Reader(is_tiff, read_tiff, list_tiff_series),
     Reader(is_zarr, read_zarr, list_zarr_series),
+    Reader(is_numpy, read_numpy, list_numpy_series),
     Reader(is_photograph, read_photograph, list_photograph_series),
 )
 """The readers, in the order in which they are asked."""
@@ -64,9 +74,10 @@ READERS: tuple[Reader, ...] = (
 def read_image(path: str | os.PathLike[str], series: int | None = None) -> Picture:
     """Read an image file, or a directory with a zarr array or an OME-Zarr image.
 
-    The pages of a TIFF file and the frames of an animation become a stack. A zarr
-    array or a large TIFF file becomes a lazy dask array. Black-and-white images of
-    dtype bool become uint8 images of 0 and 255.
+    The first bytes of a file state its format; its name does not count. The pages of
+    a TIFF file and the frames of an animation become a stack. A zarr array or a large
+    TIFF file becomes a lazy dask array. Black-and-white images of dtype bool become
+    uint8 images of 0 and 255. A pipe is copied to a temporary file.
 
     Parameters
     ----------
@@ -116,7 +127,7 @@ def is_image(path: str | os.PathLike[str]) -> bool:
         with _silence_decoders():
             _find_reader(Path(path))
     except UnreadableImageError as error:
-        return str(error) != NOT_AN_IMAGE
+        return str(error) not in (NOT_AN_IMAGE, NOT_ZARR)
     except OSError:
         # Reading the image gives the reason, such as a file that this user must not read.
         return True
@@ -128,7 +139,8 @@ def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:
     try:
         _check_exists(path)
         with _silence_decoders():
-            return call(_find_reader(path), path)
+            found = copy_pipe(path) if path.is_fifo() else path
+            return call(_find_reader(found), found)
     except UnreadableImageError:
         raise
     except Exception as error:
@@ -158,7 +170,7 @@ def _find_reader(path: Path) -> Reader:
     found = (reader for reader in READERS if reader.recognize(path, header))
     reader = next(found, None)
     if reader is None:
-        raise UnreadableImageError(NOT_AN_IMAGE)
+        raise UnreadableImageError(NOT_ZARR if path.is_dir() else NOT_AN_IMAGE)
     return reader
 
 
