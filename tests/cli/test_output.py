@@ -8,7 +8,9 @@ import pytest
 import zarr
 
 from napari_kmeans import segment
-from napari_kmeans.cli.output import png_holds, write_results
+from napari_kmeans.cli.output import write_results
+from napari_kmeans.files.picture import Picture
+from napari_kmeans.files.tiff_writer import png_holds
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,9 @@ from napari_kmeans.cli.output import png_holds, write_results
     ],
 )
 def test_png_holds_images_that_it_gives_back_exactly(axes, dtype, expected):
-    assert png_holds(np.zeros((3,) * len(axes), dtype), axes) == expected
+    channel = axes.index("C") if "C" in axes else None
+    picture = Picture(np.zeros((3,) * len(axes), dtype), axes.endswith("S"), channel)
+    assert png_holds(picture) == expected
 
 
 @pytest.mark.parametrize(
