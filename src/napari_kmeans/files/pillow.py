@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.files.errors import UnreadableImageError, check_memory
+from napari_kmeans.files.napari_readers import describe_format, is_accepted
 from napari_kmeans.files.picture import Picture, Series
 
 if TYPE_CHECKING:
@@ -16,8 +17,18 @@ if TYPE_CHECKING:
 
 
 def is_photograph(path: Path, header: bytes) -> bool:
-    """Return True: files of all other formats are read with imageio."""
-    return True
+    """Return whether Pillow recognizes a file, or no reader plugin of napari is known for it."""
+    from PIL import Image
+
+    # Pillow recognizes HDF5, but does not read it.
+    if describe_format(path, header):
+        return False
+    try:
+        with Image.open(path):
+            return True
+    except Exception:
+        # A file that nothing recognizes: reading it gives the reason.
+        return not is_accepted(path, header)
 
 
 def list_photograph_series(path: Path) -> tuple[Series, ...]:

@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from napari_kmeans.files.errors import UnreadableImageError, reason
+from napari_kmeans.files.napari_readers import (
+    describe_format,
+    is_accepted,
+    list_plugin_series,
+    read_with_plugin,
+)
 from napari_kmeans.files.pillow import is_photograph, list_photograph_series, read_photograph
 from napari_kmeans.files.tiff import is_tiff, list_tiff_series, read_tiff
 from napari_kmeans.files.zarr_reader import is_zarr, list_zarr_series, read_zarr
@@ -52,6 +58,7 @@ READERS: tuple[Reader, ...] = (
     Reader(is_tiff, read_tiff, list_tiff_series),
     Reader(is_zarr, read_zarr, list_zarr_series),
     Reader(is_photograph, read_photograph, list_photograph_series),
+    Reader(is_accepted, read_with_plugin, list_plugin_series),
 )
 """The readers, in the order in which they are asked."""
 
@@ -123,7 +130,8 @@ def _find_reader(path: Path) -> Reader:
     found = (reader for reader in READERS if reader.recognize(path, header))
     reader = next(found, None)
     if reader is None:
-        raise UnreadableImageError("it is not an image in a supported format")
+        hint = describe_format(path, header)
+        raise UnreadableImageError(hint or "it is not an image in a supported format")
     return reader
 
 

@@ -32,8 +32,12 @@ CHUNK_SIDE = 1024
 
 
 def is_tiff(path: Path, header: bytes) -> bool:
-    """Return whether a file begins as a TIFF or BigTIFF file does."""
-    return header[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    """Return whether a file begins as a TIFF or BigTIFF file does.
+
+    DICOM files may begin so too. Their own mark follows after 128 bytes.
+    """
+    is_dicom = header[128:132] == b"DICM"
+    return header[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and not is_dicom
 
 
 def list_tiff_series(path: Path) -> tuple[Series, ...]:
