@@ -10,6 +10,7 @@ import numpy as np
 from napari_kmeans._version import __version__
 from napari_kmeans.cli.earlier_results import find_results
 from napari_kmeans.cli.result_files import result_paths
+from napari_kmeans.cli.terminal import print_message
 from napari_kmeans.files.atomic import clear_leftovers, replacing
 from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
 from napari_kmeans.files.picture import Axis, Picture
@@ -228,6 +229,9 @@ def _write_ome_zarr(
     counts: LabelCounts,
 ) -> None:
     labels, recolored = results
+    if recolored.geo_tags or recolored.profile:
+        lost = "georeference" if recolored.geo_tags else "color profile"
+        print_message(f"{stem}: its {lost} is not written, because OME-Zarr has no place for it")
     axis = seg.model.channel_axis
     axes = recolored.axes or _default_axes(recolored.pixels.ndim, axis)
     spatial = labels.axes or spatial_axes(labels.pixels.ndim)
