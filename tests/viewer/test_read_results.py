@@ -28,7 +28,8 @@ MICROMETERS = (
     Axis("y", unit="micrometer", scale=0.5),
     Axis("x", unit="micrometer", scale=0.25, translation=3.0),
 )
-PLANE = (*MICROMETERS, Axis("c", "channel"))
+CHANNEL = Axis("c", "channel")
+PLANE = (*MICROMETERS, CHANNEL)
 
 
 @pytest.fixture
@@ -118,6 +119,25 @@ def test_channels_open_with_names_and_colors(viewer, tmp_path, quadrants):
     np.testing.assert_array_equal(gfp.colormap.map(np.array([1.0]))[0], (0, 1, 0, 1))
     assert gfp.scale.tolist() == [0.5, 0.25]
     assert [str(unit) for unit in gfp.units] == ["micrometer", "micrometer"]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_axes_of_one_pixel_are_kept(viewer, tmp_path, quadrants, channels):
+    """ImageJ and OME-TIFF files do not state them."""
+    image = np.moveaxis(quadrants[None, ..., :channels], -1, 1)
+    axes = (Axis("z", unit="micrometer", scale=2.0), CHANNEL, *MICROMETERS)
+    picture = Picture(image, False, 1, axes=axes)
+    seg = segment(image, 3, channel_axis=1)
+    labels_path, recolored_path = write_results(seg, tmp_path, "cell", picture).paths[:2]
+    (labels,) = viewer.open(labels_path, plugin=PLUGIN)
+    recolored = viewer.open(recolored_path, plugin=PLUGIN)
+    assert len(recolored) == channels
+    np.testing.assert_array_equal(labels.data, seg.labels)
+    for number, layer in enumerate(recolored):
+        np.testing.assert_array_equal(layer.data, seg.recolored[:, number])
+    for layer in (labels, *recolored):
+        assert layer.scale.tolist() == [2, 0.5, 0.25]
+        assert tuple(layer.axis_labels) == ("z", "y", "x")
 
 
 def test_files_that_are_no_results_are_left_to_other_readers(tmp_path, quadrants):

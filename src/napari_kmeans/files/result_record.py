@@ -5,8 +5,9 @@ directory in the attributes of its group. The record is JSON:
 
 - ``kind``: "labels" or "recolored";
 - ``version``: of this package;
-- ``axes``: name, kind, unit, scale and translation of each axis, as they are stored. Not in
-  zarr directories, which have them in the metadata of OME-Zarr;
+- ``shape``: of the stored image. Readers of TIFF files drop axes of one pixel;
+- ``axes``: name, kind, unit, scale and translation of each axis, as they are stored. Shape and
+  axes are not in zarr directories, which have them in the metadata of OME-Zarr;
 - ``channels``: name and color of each channel, of a recolored image that has them;
 - ``classes``: the label, name and color of each class, of labels;
 - ``table`` and ``model``: the table of the clusters and the model, of labels.
@@ -36,9 +37,10 @@ MAX_BYTES = 2**26
 """The largest size of a record that is read, 64 MiB: that of a model file."""
 
 
-def encode_record(record: dict[str, Any], axes: Sequence[Axis] = ()) -> str:
-    """Return a record as JSON, with the axes of the stored image."""
-    return json.dumps({**record, "axes": [list(axis) for axis in axes]}, allow_nan=False)
+def encode_record(record: dict[str, Any], shape: Sequence[int], axes: Sequence[Axis] = ()) -> str:
+    """Return a record as JSON, with the shape and the axes of the stored image."""
+    stored = {"shape": list(shape), "axes": [list(axis) for axis in axes]}
+    return json.dumps({**record, **stored}, allow_nan=False)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ def write_png(path: Path, picture: Picture, record: dict[str, Any]) -> None:
     from PIL.PngImagePlugin import PngInfo
 
     text = PngInfo()
-    text.add_itxt(RECORD_KEY, encode_record(record, picture.axes))
+    text.add_itxt(RECORD_KEY, encode_record(record, picture.pixels.shape, picture.axes))
     settings: dict[str, Any] = {"pnginfo": text}
     resolution = _print_resolution(picture)
     if resolution is not None:
@@ -135,7 +135,7 @@ def write_tiff(path: Path, picture: Picture, record: dict[str, Any]) -> None:
         or _plain_arguments(letters, by_letter)
     )
     has_alpha = letters.endswith("S") and pixels.shape[-1] == 4
-    text = encode_record(record, axes if picture.axes else ()).encode()
+    text = encode_record(record, pixels.shape, axes if picture.axes else ()).encode()
     tifffile.imwrite(
         path,
         pixels,

@@ -15,6 +15,8 @@ from napari_kmeans.files.result_record import read_record, recorded_axes, record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_kmeans.files.picture import Picture
+
     LayerData: TypeAlias = tuple[Any, dict[str, Any], str]
 
 
@@ -44,10 +46,12 @@ def read_result(path: str) -> list[LayerData]:
     )
 
     record = read_record(Path(path)) or {}
-    picture = read_image(path)
+    picture = _with_shape(read_image(path), record)
     axes = recorded_axes(record)
     if len(axes) == picture.pixels.ndim:
-        picture = picture._replace(axes=axes)
+        kinds = [axis.kind for axis in axes]
+        axis = kinds.index("channel") if "channel" in kinds and not picture.rgb else None
+        picture = picture._replace(axes=axes, channel_axis=axis)
     picture = picture._replace(channels=recorded_channels(record))
     arguments = data_arguments(picture.levels or (picture.pixels,))
     data = arguments.pop("data")
@@ -60,6 +64,18 @@ def read_result(path: str) -> list[LayerData]:
         return [(data, {**arguments, "rgb": bool(picture.rgb)}, "image")]
     channels = channel_arguments(picture, arguments["name"], picture.pixels.shape[axis])
     return [(data, {**arguments, **channels, "channel_axis": axis}, "image")]
+
+
+def _with_shape(picture: Picture, record: dict[str, Any]) -> Picture:
+    """Return an image with the axes of one pixel that its file does not state."""
+    shape, channels = record.get("shape"), picture.channel_axis
+    if not isinstance(shape, list) or len(shape) <= picture.pixels.ndim:
+        return picture
+    if [size for size in shape if size != 1] != list(picture.pixels.shape):
+        return picture
+    # The axes of one pixel are before the channels: the writers put the channels before the plane.
+    moved = None if channels is None else channels + len(shape) - picture.pixels.ndim
+    return picture._replace(pixels=picture.pixels.reshape(shape), channel_axis=moved, levels=())
 
 
 def _classes(record: dict[str, Any]) -> dict[str, Any]:
