@@ -139,6 +139,9 @@ def pixel_size(axes: Sequence[Axis], shape: Sequence[int]) -> PixelSize | None:
 _COUNTED = ("space", "channel")
 _POWERS = {2: ("area", "²"), 3: ("volume", "³")}
 
+SIZE_COLUMNS = {name for name, _ in _POWERS.values()}
+"""The columns of areas and volumes. A table has at most one of them."""
+
 
 def add_sizes(table: pd.DataFrame, size: PixelSize) -> pd.DataFrame:
     """Return a table with the area or volume of each cluster, and its unit, after the shares."""
@@ -187,9 +190,9 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     Returns
     -------
     pandas.DataFrame
-        One row for each group, in ascending order of the groups' numbers. Pixels are
-        summed and channel means are weighted by pixels; percentages are computed again from
-        the pixels. The other columns have the value of the row with the most pixels.
+        One row for each group, in ascending order of the groups' numbers. Pixels, areas and
+        volumes are summed and channel means are weighted by pixels; percentages are computed
+        again from the pixels. The other columns have the value of the row with the most pixels.
     """
     pixels = table["pixels"].to_numpy()
     _, numbers = np.unique(groups, return_inverse=True)
@@ -200,5 +203,7 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     merged = table.iloc[largest].reset_index(drop=True)
     counts = np.bincount(numbers, pixels).astype(np.int64)
     merged["pixels"], merged["percent"] = counts, percentages(counts, merged.get(IGNORED))
+    for name in SIZE_COLUMNS & set(table):
+        merged[name] = np.bincount(numbers, table[name])
     merged[mean_columns(table)] = weighted_means(channel_means(table), pixels, numbers)
     return merged

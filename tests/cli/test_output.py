@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 import zarr
 
 from napari_kmeans import apply_classes, segment
 from napari_kmeans.cli.earlier_results import find_results
+from napari_kmeans.cli.main import main
 from napari_kmeans.cli.output import write_results
+from napari_kmeans.files.ome_zarr_writer import Image, write_images
 from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.files.result_record import read_record
 from napari_kmeans.files.tiff_writer import png_holds
@@ -166,3 +169,22 @@ def test_axes_of_another_image_are_not_written(tmp_path, quadrants):
     write_results(seg, tmp_path, "a", Picture(quadrants, True, axes=MICROMETERS))
     record = read_record(tmp_path / "a-labels.tif")
     assert record["axes"] == []
+
+
+@pytest.mark.parametrize(("second", "columns"), [(0.5, ["area", "unit"]), (2.0, [])])
+def test_the_table_of_several_images_has_areas_if_their_pixels_have_one_size(
+    tmp_path, quadrants, second, columns
+):
+    for name, scale in (("a", 0.5), ("b", second)):
+        axes = (Axis("y", unit="millimeter", scale=0.5), Axis("x", unit="millimeter", scale=scale))
+        image = Image(tmp_path / f"{name}.zarr", name, da.from_array(quadrants[..., 0]), axes)
+        write_images([image])
+    paths = [str(tmp_path / "a.zarr"), str(tmp_path / "b.zarr")]
+    assert main([*paths, "-k", "3", "-o", str(tmp_path / "out")]) == 0
+    table = pd.read_csv(tmp_path / "out" / "napari-kmeans-table.csv")
+    assert [name for name in table if name in ("area", "unit")] == columns
+    if columns:
+        np.testing.assert_allclose(table["area"], table["pixels"] / 4)
+        assert set(table["unit"]) == {"mm²"}
+    own = pd.read_csv(tmp_path / "out" / "b-table.csv")
+    np.testing.assert_allclose(own["area"], own["pixels"] * 0.5 * second)

@@ -20,6 +20,8 @@ from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.files.result_record import RECORD_TAG
 from napari_kmeans.viewer.read_results import get_reader
+from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.to_layers.label_area import format_area
 from napari_kmeans.viewer.to_layers.layer_classes import classes_of
 
 PLUGIN = "results-of-kmeans"
@@ -94,6 +96,20 @@ def test_an_ignored_class_is_hidden_and_has_no_share(viewer, tmp_path, seg):
     assert labels.features["ignored"].tolist() == [False, False, True, False]
     assert np.isnan(labels.features["percent"][2])
     assert labels.colormap.map(np.array([1, 2, 3, 4]))[:, 3].tolist() == [1, 1, 0, 1]
+
+
+def test_clusters_of_opened_labels_can_be_edited(viewer, tmp_path, seg, quadrants):
+    path = write_results(seg, tmp_path, "cell", Picture(quadrants, rgb=True, axes=PLANE)).paths[0]
+    (labels,) = open_results(viewer, [path])
+    clusters = Clusters(labels)
+    assert clusters.name(1) == "nucleus"
+    n_pixels = clusters.pixels([1, 2])
+    merged = clusters.merge([1, 2])
+    row = labels.features[labels.features["index"] == merged]
+    assert row["area"].tolist() == [n_pixels * 0.125]
+    assert clusters.area([merged]) == format_area(labels, n_pixels)
+    assert (np.asarray(labels.data) == merged).sum() == n_pixels
+    assert classes_of(labels)[merged].centers == (0, 1)
 
 
 def test_the_png_of_a_photograph_opens_in_color(viewer, tmp_path, seg, quadrants):
