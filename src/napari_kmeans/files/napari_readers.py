@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from contextlib import redirect_stdout
+from functools import cache
 from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,8 @@ from napari_kmeans.files.units import LENGTHS, TIMES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from npe2 import PluginManager
 
 OWN = ("napari", "napari-kmeans")
 """Plugins that are not asked: napari's own readers guess, and this package calls itself."""
@@ -161,14 +164,9 @@ def _read_layers(path: Path) -> list[Picture]:
 
 def _reader_functions(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the names of the plugins that accept a path and the functions that read it."""
-    try:
-        import npe2
-    except ImportError:
-        # Without napari there is no npe2.
+    manager = _plugin_manager()
+    if manager is None:
         return
-    manager = npe2.PluginManager.instance()
-    manager.discover(include_npe1=True)
-    manager.index_npe1_adapters()  # type: ignore[no-untyped-call]
     readers = [
         each for each in manager.iter_compatible_readers([str(path)]) if each.plugin_name not in OWN
     ]
@@ -182,6 +180,22 @@ def _reader_functions(path: Path) -> Iterator[tuple[str, Any]]:
             continue
         if read is not None:
             yield each.plugin_name, read
+
+
+@cache
+def _plugin_manager() -> PluginManager | None:
+    """Return the manager of npe2 with all installed plugins; None without napari and npe2.
+
+    It takes about half a second to find the plugins.
+    """
+    try:
+        from npe2 import PluginManager
+    except ImportError:
+        return None
+    manager = PluginManager.instance()
+    manager.discover(include_npe1=True)
+    manager.index_npe1_adapters()  # type: ignore[no-untyped-call]
+    return manager
 
 
 def _is_image(layer: Sequence[Any]) -> bool:
