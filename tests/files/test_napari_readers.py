@@ -9,6 +9,7 @@ import sys
 import dask.array as da
 import numpy as np
 import pytest
+from napari.layers.image._image_utils import guess_rgb
 from npe2 import DynamicPlugin, PluginManager
 
 from napari_kmeans import segment
@@ -85,7 +86,7 @@ def test_channels_have_names_colors_and_an_axis(make_layers, path):
     }
     make_layers.append((IMAGE, attributes))
     picture = read_image(path)
-    assert (picture.rgb, picture.channel_axis) == (None, 0)
+    assert (picture.rgb, picture.channel_axis) == (False, 0)
     assert picture.channels == (
         Channel("DAPI", "#0000ff"),
         Channel("GFP", "#00ff80"),
@@ -106,6 +107,16 @@ def test_colors_are_the_last_axis(make_layers, path):
     assert (picture.rgb, picture.channel_axis) == (True, None)
     assert [axis.kind for axis in picture.axes] == ["space", "space", "channel"]
     np.testing.assert_array_equal(picture.pixels, color)
+
+
+@pytest.mark.parametrize("shape", [(40, 50, 3), (2, 40, 50, 4), (30, 50, 3), (40, 3), (9, 40, 50)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_colors_are_guessed_as_napari_does(make_layers, path, shape, dtype):
+    make_layers.append((np.zeros(shape, dtype),))
+    picture = read_image(path)
+    assert picture.rgb == guess_rgb(shape)
+    assert len(picture.axes) == len(shape)
+    assert [axis.kind for axis in picture.axes].count("channel") == picture.rgb
 
 
 def test_layers_are_series_and_the_largest_is_the_default(make_layers, path):

@@ -38,6 +38,9 @@ COLORS = {
 }
 """The colors of napari's colormaps of one color."""
 
+_MIN_SIDE = 30
+"""Pixels. As napari does, take no smaller plane for an image in color."""
+
 UNIT_NAMES = {
     **{unit.symbol: name for name, unit in {**LENGTHS, **TIMES}.items()},
     "um": "micrometer",
@@ -220,8 +223,8 @@ def _make_picture(data: Any, attributes: Mapping[str, Any]) -> Picture:
         channel_axis %= pixels.ndim
     n_channels = 1 if channel_axis is None else pixels.shape[channel_axis]
     names, colors = (_of_channels(attributes.get(key), n_channels) for key in ("name", "colormap"))
-    is_rgb = rgb or (rgb is None and channel_axis is None and _guess_rgb(pixels))
-    axes, note = _read_axes(attributes, pixels.ndim - (bool(is_rgb) or channel_axis is not None))
+    is_rgb = bool(rgb) or (rgb is None and channel_axis is None and _guess_rgb(pixels.shape))
+    axes, note = _read_axes(attributes, pixels.ndim - (is_rgb or channel_axis is not None))
     if channel_axis is not None:
         axes.insert(channel_axis, Axis("c", "channel"))
     elif is_rgb:
@@ -232,7 +235,7 @@ def _make_picture(data: Any, attributes: Mapping[str, Any]) -> Picture:
     )
     return Picture(
         pixels,
-        rgb=None if rgb is None else bool(rgb),
+        rgb=is_rgb,
         channel_axis=channel_axis,
         note=note,
         levels=tuple(levels) if is_lazy else (),
@@ -254,9 +257,9 @@ def _as_array(level: Any) -> Any:
     return np.asarray(level)
 
 
-def _guess_rgb(pixels: Any) -> bool:
-    """Return whether napari shows an image in color that does not state it."""
-    return pixels.ndim > 2 and pixels.shape[-1] in (3, 4) and pixels.dtype == np.uint8
+def _guess_rgb(shape: tuple[int, ...]) -> bool:
+    """Return whether napari shows an image in color if its plugin does not state it."""
+    return len(shape) > 2 and shape[-1] in (3, 4) and min(shape[-3:-1]) > _MIN_SIDE
 
 
 def _of_channels(value: Any, n_channels: int) -> list[Any]:
