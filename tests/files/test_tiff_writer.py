@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
+from napari_kmeans.files import tiff_writer
 from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.files.result_record import read_record, recorded_axes
 from napari_kmeans.files.tiff_writer import png_holds, tiff_axes, write_png, write_tiff
@@ -140,6 +141,35 @@ def test_other_images_have_resolution_tags(tmp_path, shape, dtype, axes):
         # 0.25 µm are 40,000 pixels in a centimeter.
         assert (resolution(page, "X"), resolution(page, "Y")) == (40_000, 20_000)
         assert page.tags["ResolutionUnit"].value == 3
+
+
+def test_images_that_imagej_cannot_hold_are_bigtiff(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff_writer, "IMAGEJ_BYTES", 39)
+    for size, big in ((39, False), (40, True)):
+        pixels = make((1, size), "u1")
+        write_tiff(tmp_path / "a.tif", Picture(pixels, rgb=False, axes=SPACE[1:]), RECORD)
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            assert (file.is_bigtiff, bool(file.is_ome), file.is_imagej) == (big, big, not big)
+        assert recorded_axes(read_record(tmp_path / "a.tif")) == SPACE[1:]
+
+
+def test_an_axis_that_runs_backwards_keeps_its_pixel_size(tmp_path):
+    axes = tuple(axis._replace(scale=-axis.scale) for axis in SPACE)
+    for dtype in ("u1", "f8", "i8"):
+        pixels = make((3, 4, 5), dtype)
+        write_tiff(tmp_path / "a.tif", Picture(pixels, rgb=False, axes=axes), RECORD)
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            if dtype == "u1":
+                assert resolution(file.pages.first, "X") == 4
+                assert "xorigin" not in file.imagej_metadata
+            np.testing.assert_array_equal(file.asarray(), pixels)
+        assert recorded_axes(read_record(tmp_path / "a.tif")) == axes
+
+
+@pytest.mark.parametrize("axis", [["x"], ["x", "space", "", "a", 0], ["x", "", "", 0, 0], 3])
+def test_damaged_axes_of_a_record_are_left_out(axis):
+    assert recorded_axes({"axes": [axis]}) == ()
+    assert recorded_axes({"axes": [["x", "space", "", float("nan"), 0.0]]}) == ()
 
 
 def test_classes_are_in_the_file(tmp_path):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.files.picture import Axis, Channel
@@ -59,12 +60,14 @@ def read_record(path: Path) -> dict[str, Any] | None:
 def recorded_axes(record: dict[str, Any]) -> tuple[Axis, ...]:
     """Return the axes in a record, or nothing if they are missing or damaged."""
     try:
-        return tuple(
+        axes = tuple(
             Axis(str(name), str(kind), str(unit), float(scale), float(translation))
             for name, kind, unit, scale, translation in record.get("axes", ())
         )
     except (TypeError, ValueError):
         return ()
+    are_valid = all(axis.scale and isfinite(axis.scale + axis.translation) for axis in axes)
+    return axes if are_valid else ()
 
 
 def recorded_channels(record: dict[str, Any]) -> tuple[Channel, ...]:
