@@ -58,6 +58,24 @@ def test_channels_have_names_and_colors(viewer):
     assert brightest == [[0, 0, 1], [0, 1, 0], [1, 1, 1]]
 
 
+def test_labels_have_the_colors_of_the_channels(viewer):
+    image = np.zeros((2, 20, 40), np.uint8)
+    image[0, :, 20:], image[1, :, :20] = 200, 100
+    channels = (Channel("DAPI", "#0000ff"), Channel("GFP", "#00ff00"))
+    outcome = ClusteredImage(
+        "cell", Picture(image, False, 0, channels=channels), segment(image, 2, channel_axis=0)
+    )
+    window.fill_viewer(viewer, [outcome], Options(n_clusters=2))
+    labels = viewer.layers["cell labels"]
+    left, right = labels.data[0, 0], labels.data[0, -1]
+    shown = labels.colormap.map(np.array([0, left, right]))
+    # napari shows 8-bit images from 0 to 255.
+    expected = [[0, 0, 0, 0], [0, 100 / 255, 0, 1], [0, 0, 200 / 255, 1]]
+    np.testing.assert_allclose(shown, expected, atol=0.005)
+    colors = dict(zip(labels.features["index"], labels.features["color"], strict=True))
+    assert colors == {left: "#006400", right: "#0000c8"}
+
+
 @pytest.mark.parametrize("channel_axis", [None, 0])
 def test_pixels_without_data_are_left_out_at_all_levels(viewer, monkeypatch, channel_axis):
     monkeypatch.setattr(window, "MAX_PLANE_SIDE", 30)

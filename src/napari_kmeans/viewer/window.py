@@ -13,7 +13,12 @@ from napari_kmeans.options import OPTIONS, Options
 from napari_kmeans.viewer import samples
 from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
 from napari_kmeans.viewer.from_layers.masks import mask_levels
-from napari_kmeans.viewer.from_layers.source import Source
+from napari_kmeans.viewer.from_layers.source import Channel, Source
+from napari_kmeans.viewer.to_layers.label_colors import (
+    cluster_colors,
+    label_colormap,
+    layer_table,
+)
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.picture_layers import (
     channel_arguments,
@@ -102,13 +107,22 @@ def _add_channels(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
             **data_arguments(pixels), channel_axis=model.channel_axis, **channels, **spatial
         )
 
-    image = add(levels, outcome.name)[0]
-    masks = mask_levels(picture.mask, image, Source.of(image))
+    layers = add(levels, outcome.name)
+    sources = [Source.of(layer) for layer in layers]
+    channels = tuple(Channel(each.name, each.unique_id, each.display) for each in sources)
+    source = replace(sources[0], channels=channels)
+    masks = mask_levels(picture.mask, layers[0], sources[0])
     seg = _paint_levels(outcome.seg, levels, masks)
     add(seg.recolored if len(levels) > 1 else [seg.recolored], f"{outcome.name} recolored")
     labels = seg.labels if len(levels) > 1 else [seg.labels]
+    table = layer_table(seg, source)
+    colors = dict(zip(table["index"], cluster_colors(seg, source), strict=True))
     viewer.add_labels(
-        **data_arguments(labels), name=f"{outcome.name} labels", features=seg.table, **spatial
+        **data_arguments(labels),
+        name=f"{outcome.name} labels",
+        features=table,
+        colormap=label_colormap(colors),
+        **spatial,
     )
 
 
