@@ -37,6 +37,14 @@ def test_merged_rows_have_the_sums_of_pixels_and_the_means_of_pixels(table):
     assert table["pixels"].tolist() == [10, 30, 0, 60]
 
 
+@pytest.mark.parametrize("name", ["area", "volume"])
+def test_merged_rows_have_the_sums_of_areas_or_volumes(table, name):
+    described = table.assign(**{name: table["pixels"] * 0.5, "unit": "µm²"})
+    merged = merge_rows(described, [5, 5, 5, 2])
+    assert merged[name].tolist() == [30, 20]
+    assert merged["unit"].tolist() == ["µm²", "µm²"]
+
+
 def test_rows_without_pixels_are_averaged():
     means = weighted_means(
         np.array([[1.0], [3.0], [8.0]]), np.array([0, 0, 5]), np.array([0, 0, 1])

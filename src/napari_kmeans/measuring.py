@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.files.units import LENGTHS, convert_length
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.tally import weighted_means
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_kmeans.files.picture import Axis
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.types import Floats
 
@@ -105,6 +108,71 @@ def channel_names(model: KMeansModel) -> list[str]:
     return [f"channel {number}" for number in range(model.n_channels)]
 
 
+def name_channels(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return a table whose columns of means have the names of the channels.
+
+    A channel keeps its number if it has no name, or the name of another channel.
+    """
+    columns = {
+        f"{MEAN_PREFIX}channel {number}": MEAN_PREFIX + name
+        for number, name in enumerate(names)
+        if name and names.count(name) == 1
+    }
+    return table.rename(columns=columns)
+
+
+class PixelSize(NamedTuple):
+    """The area or the volume of one pixel, and its unit."""
+
+    name: str
+    """"area" or "volume"."""
+
+    value: float
+    unit: str
+
+
+def pixel_size(axes: Sequence[Axis], shape: Sequence[int]) -> PixelSize | None:
+    """Return the size of one pixel in the unit of the last axis of space.
+
+    Returns
+    -------
+    PixelSize or None
+        None if a length is not known, or if the image has slices along another axis,
+        such as time: a sum of areas over times would be no area. Also None for inches,
+        in which files state a resolution for printing, not the size of an object.
+    """
+    if len(axes) != len(shape):
+        return None
+    lengths = [axis for axis in axes if axis.kind == "space"]
+    others = [size for axis, size in zip(axes, shape, strict=True) if axis.kind not in _COUNTED]
+    if len(lengths) not in _POWERS or prod(others) != 1:
+        return None
+    unit = lengths[-1].unit
+    sizes = [convert_length(axis.scale, axis.unit, unit) for axis in lengths]
+    if unit not in LENGTHS or unit == "inch" or not all(sizes):
+        return None
+    name, power = _POWERS[len(lengths)]
+    return PixelSize(
+        name, abs(prod(float(size or 0) for size in sizes)), LENGTHS[unit].symbol + power
+    )
+
+
+_COUNTED = ("space", "channel")
+_POWERS = {2: ("area", "²"), 3: ("volume", "³")}
+
+SIZE_COLUMNS = {name for name, _ in _POWERS.values()}
+"""The columns of areas and volumes. A table has at most one of them."""
+
+
+def add_sizes(table: pd.DataFrame, size: PixelSize) -> pd.DataFrame:
+    """Return a table with the area or volume of each cluster, and its unit, after the shares."""
+    described, pixels, percent = table.copy(), COUNT_COLUMNS[1], COUNT_COLUMNS[2]
+    after = list(table).index(percent) + 1
+    described.insert(after, size.name, table[pixels] * size.value)
+    described.insert(after + 1, "unit", size.unit)
+    return described
+
+
 def percentages(counts: Any, ignored: Any = None) -> Any:
     """Return numbers of pixels in percent of their sum; zeros if there is no pixel.
 
@@ -143,9 +211,9 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     Returns
     -------
     pandas.DataFrame
-        One row for each group, in ascending order of the groups' numbers. Pixels are
-        summed and channel means are weighted by pixels; percentages are computed again from
-        the pixels. The other columns have the value of the row with the most pixels.
+        One row for each group, in ascending order of the groups' numbers. Pixels, areas and
+        volumes are summed and channel means are weighted by pixels; percentages are computed
+        again from the pixels. The other columns have the value of the row with the most pixels.
     """
     pixels = table["pixels"].to_numpy()
     _, numbers = np.unique(groups, return_inverse=True)
@@ -156,5 +224,7 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     merged = table.iloc[largest].reset_index(drop=True)
     counts = np.bincount(numbers, pixels).astype(np.int64)
     merged["pixels"], merged["percent"] = counts, percentages(counts, merged.get(IGNORED))
+    for name in SIZE_COLUMNS & set(table):
+        merged[name] = np.bincount(numbers, table[name])
     merged[mean_columns(table)] = weighted_means(channel_means(table), pixels, numbers)
     return merged

@@ -90,3 +90,17 @@ class TestFindResults:
         lazy = next(path for path in results if path.name == "lazy image-labels.zarr")
         renamed = lazy.rename(lazy.with_name("scan-labels.zarr"))
         assert find_results([renamed]) == []
+
+    def test_results_of_version_0_1_1_are_recognized(self, tmp_path, quadrants):
+        """These files have no record."""
+        paths = [tmp_path / "a-labels.tif", tmp_path / "a-recolored.png"]
+        tifffile.imwrite(paths[0], quadrants[..., 0], metadata={}, compression="zlib")
+        Image.fromarray(quadrants).save(paths[1])
+        assert find_results(paths) == paths
+
+    def test_a_result_saved_by_another_program_is_of_the_user(self, results):
+        labels = next(path for path in results if path.name == "gray-labels.tif")
+        tifffile.imwrite(labels, tifffile.imread(labels), imagej=True)
+        recolored = next(path for path in results if path.name == "rgb-recolored.png")
+        Image.open(recolored).save(recolored, dpi=(72, 72))
+        assert find_results([labels, recolored]) == []

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
+import tifffile
 import zarr
 
-from napari_kmeans import segment
-from napari_kmeans.cli.output import png_holds, write_results
+from napari_kmeans import apply_classes, segment
+from napari_kmeans.cli.earlier_results import find_results
+from napari_kmeans.cli.main import main
+from napari_kmeans.cli.output import write_results
+from napari_kmeans.files.ome_zarr_writer import Image, write_images
+from napari_kmeans.files.picture import Axis, Channel, Picture
+from napari_kmeans.files.result_record import read_record
+from napari_kmeans.files.tiff_writer import png_holds
+from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, pixel_size
 
 
 @pytest.mark.parametrize(
@@ -28,7 +37,9 @@ from napari_kmeans.cli.output import png_holds, write_results
     ],
 )
 def test_png_holds_images_that_it_gives_back_exactly(axes, dtype, expected):
-    assert png_holds(np.zeros((3,) * len(axes), dtype), axes) == expected
+    channel = axes.index("C") if "C" in axes else None
+    picture = Picture(np.zeros((3,) * len(axes), dtype), axes.endswith("S"), channel)
+    assert png_holds(picture) == expected
 
 
 @pytest.mark.parametrize(
@@ -56,3 +67,124 @@ def test_ome_zarr_states_the_range_of_brightness(tmp_path, quadrants, dtype, fac
     assert [each["rgba"][:3] for each in written] == colors
     # The brightest cluster is about (240, 230, 220) of 255.
     np.testing.assert_allclose(colors[3], (240, 230, 220), atol=2)
+
+
+MICROMETERS = (
+    Axis("y", unit="micrometer", scale=0.5, translation=7.0),
+    Axis("x", unit="micrometer", scale=0.25),
+)
+CHANNEL = Axis("c", "channel")
+
+
+def test_ome_zarr_has_units_names_and_colors_of_channels(tmp_path, quadrants):
+    image = da.from_array(quadrants[..., :2].astype(np.uint16))
+    channels = (Channel("DAPI", "#0000ff"), Channel("GFP", "#00ff00"))
+    picture = Picture(image, False, 2, axes=(*MICROMETERS, CHANNEL), channels=channels)
+    seg = segment(image, 3, channel_axis=2)
+    seg = apply_classes(seg, seg.model.classes.rename(1, "nucleus").recolor(2, "#ff8000"))
+    written = write_results(seg, tmp_path, "cell", picture)
+    labels = zarr.open(tmp_path / "cell-labels.zarr", mode="r").attrs["ome"]
+    recolored = zarr.open(tmp_path / "cell-recolored.zarr", mode="r").attrs["ome"]
+    for each in (labels, recolored):
+        axes = [axis for axis in each["multiscales"][0]["axes"] if axis["type"] == "space"]
+        assert [axis["unit"] for axis in axes] == ["micrometer", "micrometer"]
+    assert labels["image-label"]["properties"] == [{"label-value": 1, "name": "nucleus"}]
+    assert labels["image-label"]["colors"][1]["rgba"] == [255, 128, 0, 255]
+    shown = recolored["omero"]["channels"]
+    assert [(each["label"], each["color"]) for each in shown] == [
+        ("DAPI", "0000FF"),
+        ("GFP", "00FF00"),
+    ]
+    assert shown[1]["window"]["end"] == written.table["mean GFP"].max()
+
+
+def test_the_table_has_areas_and_names_of_channels(tmp_path, quadrants):
+    image = quadrants[..., :2]
+    channels = (Channel("DAPI"), Channel(""))
+    picture = Picture(image, False, 2, axes=(*MICROMETERS, CHANNEL), channels=channels)
+    table = write_results(segment(image, 3, channel_axis=2), tmp_path, "cell", picture).table
+    assert table.columns.tolist() == [
+        *COUNT_COLUMNS,
+        "area",
+        "unit",
+        "mean DAPI",
+        "mean channel 1",
+        COLOR_COLUMN,
+    ]
+    np.testing.assert_allclose(table["area"], table["pixels"] * 0.125)
+    assert set(table["unit"]) == {"µm²"}
+    assert find_results([tmp_path / "cell-table.csv"]) == [tmp_path / "cell-table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("axes", "expected"),
+    [
+        (
+            (Axis("z", unit="millimeter", scale=0.002), *MICROMETERS),
+            ("volume", pytest.approx(0.25), "µm³"),
+        ),
+        ((Axis("t", "time", "second"), *MICROMETERS), None),
+        ((Axis("z"), *MICROMETERS), None),
+        ((Axis("p", ""), *MICROMETERS), None),
+        ((), None),
+        (MICROMETERS, None),
+    ],
+)
+def test_a_pixel_has_a_size_if_all_axes_have_lengths(axes, expected):
+    assert pixel_size(axes, (2, 4, 5)) == expected
+
+
+def test_one_slice_of_time_has_an_area():
+    axes = (Axis("t", "time", "second"), *MICROMETERS, CHANNEL)
+    assert pixel_size(axes, (1, 4, 5, 3)) == ("area", 0.125, "µm²")
+
+
+def test_inches_and_degrees_give_no_area():
+    for unit in ("inch", "degree", ""):
+        axes = (Axis("y", unit=unit), Axis("x", unit=unit))
+        assert pixel_size(axes, (4, 5)) is None
+
+
+def test_a_georeference_that_is_lost_is_printed(tmp_path, quadrants, capsys):
+    tags = ((33550, 12, 3, (30.0, 30.0, 0.0)), (42112, 2, 9, "<stats/>"), (42113, 2, 6, "-9999"))
+    image = quadrants[..., 0].astype(np.float32)
+    seg = segment(image, 3)
+    write_results(seg, tmp_path, "map", Picture(image, False, geo_tags=tags))
+    assert capsys.readouterr().err == ""
+    written = {}
+    for name in ("labels", "recolored"):
+        with tifffile.TiffFile(tmp_path / f"map-{name}.tif") as file:
+            found = file.pages.first.tags
+            written[name] = {code: found.valueof(code) for code in (33550, 42112, 42113)}
+    # Label 0 is left out, and the metadata of the values do not hold for labels.
+    assert written["labels"] == {33550: (30, 30, 0), 42112: None, 42113: "0"}
+    assert written["recolored"] == {tag[0]: tag[3] for tag in tags}
+    lazy = da.from_array(image)
+    write_results(segment(lazy, 3), tmp_path, "map", Picture(lazy, False, geo_tags=tags))
+    assert "map: its georeference is not written" in capsys.readouterr().err
+
+
+def test_axes_of_another_image_are_not_written(tmp_path, quadrants):
+    seg = segment(quadrants, 3, rgb=True)
+    write_results(seg, tmp_path, "a", Picture(quadrants, True, axes=MICROMETERS))
+    record = read_record(tmp_path / "a-labels.tif")
+    assert record["axes"] == []
+
+
+@pytest.mark.parametrize(("second", "columns"), [(0.5, ["area", "unit"]), (2.0, [])])
+def test_the_table_of_several_images_has_areas_if_their_pixels_have_one_size(
+    tmp_path, quadrants, second, columns
+):
+    for name, scale in (("a", 0.5), ("b", second)):
+        axes = (Axis("y", unit="millimeter", scale=0.5), Axis("x", unit="millimeter", scale=scale))
+        image = Image(tmp_path / f"{name}.zarr", name, da.from_array(quadrants[..., 0]), axes)
+        write_images([image])
+    paths = [str(tmp_path / "a.zarr"), str(tmp_path / "b.zarr")]
+    assert main([*paths, "-k", "3", "-o", str(tmp_path / "out")]) == 0
+    table = pd.read_csv(tmp_path / "out" / "napari-kmeans-table.csv")
+    assert [name for name in table if name in ("area", "unit")] == columns
+    if columns:
+        np.testing.assert_allclose(table["area"], table["pixels"] / 4)
+        assert set(table["unit"]) == {"mm²"}
+    own = pd.read_csv(tmp_path / "out" / "b-table.csv")
+    np.testing.assert_allclose(own["area"], own["pixels"] * 0.5 * second)

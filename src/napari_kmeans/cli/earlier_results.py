@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari_kmeans.cli.result_files import SHARED_MODEL, SUFFIXES, file_key
 from napari_kmeans.cli.terminal import join_names
 from napari_kmeans.files.atomic import PREFIX
+from napari_kmeans.files.result_record import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,11 +126,13 @@ def _is_result(path: Path) -> bool:
 
 
 def _is_tiff(path: Path) -> bool:
-    """Return whether a file has the format that `_write_tiff` writes."""
+    """Return whether a file has a record, or the format of files of version 0.1.1."""
     from tifffile import COMPRESSION, TiffFile
 
     if path.is_dir():
         return False
+    if read_record(path) is not None:
+        return True
     with TiffFile(path) as file:
         page = file.pages.first
         by_tifffile = file.is_shaped and page.software == "tifffile.py"
@@ -137,10 +140,12 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _is_png(path: Path) -> bool:
-    """Return whether a file has the format that `_write_png` writes.
+    """Return whether a file has a record, or the format of files of version 0.1.1.
 
     Other programs usually write other chunks between the header and the pixels.
     """
+    if path.is_file() and read_record(path) is not None:
+        return True
     with path.open("rb") as file:
         start = file.read(41)
     # Signature and header have 33 bytes. The length and the name of the next chunk follow.

@@ -21,7 +21,7 @@ from napari_kmeans.cli.earlier_results import (
 )
 from napari_kmeans.cli.jobs import ClusteredImage, ImageJob, Workflow, load_results
 from napari_kmeans.cli.listing import ALL, list_jobs
-from napari_kmeans.cli.output import write_results
+from napari_kmeans.cli.output import describe_table, write_results
 from napari_kmeans.cli.result_files import (
     SHARED_MODEL,
     SHARED_TABLE,
@@ -299,18 +299,18 @@ def _remove_files(paths: Sequence[Path], directory: Path) -> None:
 
 def _write_shared_files(outcomes: Sequence[ClusteredImage | None], directory: Path) -> bool:
     """Write the shared model and table; if that fails, print the reason and return False."""
-    segs = [outcome.seg for outcome in outcomes if outcome is not None]
-    if not segs:
+    done = [outcome for outcome in outcomes if outcome is not None]
+    if not done:
         return False
+    seg = done[0].seg
+    counted = describe_table(seg.table, seg.model, [outcome.picture for outcome in done])
     model, table = directory / SHARED_MODEL, directory / SHARED_TABLE
     try:
-        write_whole(
-            {model: segs[0].model.save, table: lambda path: segs[0].table.to_csv(path, index=False)}
-        )
+        write_whole({model: seg.model.save, table: lambda path: counted.to_csv(path, index=False)})
     except OSError as error:
         print_message(f"cannot write to {directory}: {reason(error)}")
         return False
-    print_table(f"{len(segs)} images", segs[0].table)
+    print_table(f"{len(done)} images", counted)
     _print_paths([model, table])
     return True
 
@@ -333,7 +333,7 @@ def _write_image(
                 load_results(outcome).seg,
                 directory,
                 stem,
-                outcome.picture.axes,
+                outcome.picture,
                 progress,
                 shared=workflow.shared,
                 kept=kept,

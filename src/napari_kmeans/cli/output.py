@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans._version import __version__
 from napari_kmeans.cli.earlier_results import find_results
 from napari_kmeans.cli.result_files import result_paths
+from napari_kmeans.cli.terminal import print_message
 from napari_kmeans.files.atomic import clear_leftovers, replacing
 from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
-from napari_kmeans.files.picture import Axis
+from napari_kmeans.files.picture import Axis, Picture
+from napari_kmeans.files.result_record import add_record_to_zarr
+from napari_kmeans.files.tiff_writer import png_holds, write_png, write_tiff
 from napari_kmeans.files.zarr_reader import RGB_COLORS
 from napari_kmeans.imaging.blocks import is_dask
 
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation
 
+GDAL_METADATA, GDAL_NODATA = 42112, 42113
+"""The TIFF tags of the metadata of bands, and of the value of pixels without data."""
+
 RGBA = ("red", "green", "blue", "alpha")
 
 
@@ -33,7 +40,7 @@ def write_results(
     seg: Segmentation,
     directory: Path,
     stem: str,
-    axes: Sequence[Axis] = (),
+    picture: Picture | None = None,
     report: Report | None = None,
     shared: bool = False,
     kept: Sequence[Path] = (),
@@ -51,8 +58,9 @@ def write_results(
     directory : Path
     stem : str
         The beginning of the file names.
-    axes : sequence of Axis, optional
-        The axes of the image, for OME-Zarr.
+    picture : Picture, optional
+        The image with the metadata of its file. The files get its axes, channels,
+        georeference and color profile.
     report : callable, optional
         ``report(done, total)`` is called after each chunk. If it raises an
         exception, the writing stops.
@@ -71,13 +79,11 @@ def write_results(
     OSError
         If the disk is full or cannot be written to.
     """
+    source = Picture(seg.recolored) if picture is None else picture
+    results = labels_picture(seg, source), recolored_picture(seg, source)
     lazy = is_dask(seg.labels)
-    if lazy:
-        suffixes = ".zarr", ".zarr"
-    else:
-        png = png_holds(seg.recolored, _tiff_axes(seg.model, seg.recolored.ndim))
-        suffixes = ".tif", ".png" if png else ".tif"
-    names = [f"labels{suffixes[0]}", f"recolored{suffixes[1]}", "table.csv"]
+    in_memory = "labels.tif", "recolored.png" if png_holds(results[1]) else "recolored.tif"
+    names = [*(("labels.zarr", "recolored.zarr") if lazy else in_memory), "table.csv"]
     names += [] if shared else ["model.json"]
     paths = [directory / f"{stem}-{name}" for name in names]
     others = [path for path in result_paths(directory, stem) if path not in paths]
@@ -87,10 +93,20 @@ def write_results(
     with replacing(paths, obsolete) as temporary:
         labels, recolored, table, *model = temporary.values()
         if lazy:
-            _write_ome_zarr(seg, stem, labels, recolored, axes, report, counts)
+            _write_ome_zarr(seg, stem, results, (labels, recolored), report, counts)
         else:
-            _write_tiff_or_png(seg, labels, recolored, counts)
-        written = counts.table() if shared else seg.table
+            # Count row by row: `np.bincount` makes an int64 copy of its input.
+            for row in seg.labels:
+                counts.add(row)
+        written = describe_table(counts.table() if shared else seg.table, seg.model, [source])
+        records = _records(seg.model, written, results[1])
+        if lazy:
+            for path, record in zip((labels, recolored), records, strict=True):
+                add_record_to_zarr(path, record)
+        else:
+            write_tiff(labels, results[0], records[0])
+            write = write_png if recolored.suffix == ".png" else write_tiff
+            write(recolored, results[1], records[1])
         written.to_csv(table, index=False)
         for path in model:
             seg.model.save(path)
@@ -129,35 +145,101 @@ class LabelCounts:
         return table.drop(columns=mean_columns(table))
 
 
-def _write_tiff_or_png(
-    seg: Segmentation, labels: Path, recolored: Path, counts: LabelCounts
-) -> None:
-    # Count row by row: `np.bincount` makes an int64 copy of its input.
-    for row in seg.labels:
-        counts.add(row)
-    _write_tiff(labels, seg.labels)
-    if recolored.suffix == ".png":
-        _write_png(recolored, seg.recolored)
-    else:
-        _write_tiff(recolored, seg.recolored, _tiff_axes(seg.model, seg.recolored.ndim))
+def labels_picture(seg: Segmentation, source: Picture) -> Picture:
+    """Return the labels as an image, with the axes and the georeference of their source."""
+    axes = _axes_of(seg, source)
+    if axes and seg.model.channel_axis is not None:
+        del axes[seg.model.channel_axis % len(axes)]
+    # The metadata of GDAL are those of the values, such as their minimum. GDAL leaves out the
+    # pixels of label 0, as the plugin does.
+    tags = [tag for tag in source.geo_tags if tag[0] not in (GDAL_METADATA, GDAL_NODATA)]
+    tags += [(GDAL_NODATA, 2, 2, "0")] if tags else []
+    return Picture(seg.labels, rgb=False, axes=tuple(axes), geo_tags=tuple(tags))
+
+
+def recolored_picture(seg: Segmentation, source: Picture) -> Picture:
+    """Return the recolored image, with the metadata of its source."""
+    model = seg.model
+    return source._replace(
+        pixels=seg.recolored,
+        rgb=model.rgb,
+        channel_axis=None if model.rgb else model.channel_axis,
+        levels=(),
+        axes=tuple(_axes_of(seg, source)),
+        channels=() if model.rgb or len(source.channels) != model.n_channels else source.channels,
+        mask=None,
+    )
+
+
+def _axes_of(seg: Segmentation, source: Picture) -> list[Axis]:
+    """Return the axes of the source, or nothing if they are not those of the recolored image."""
+    return list(source.axes) if len(source.axes) == seg.recolored.ndim else []
+
+
+def describe_table(
+    table: pd.DataFrame, model: KMeansModel, pictures: Sequence[Picture]
+) -> pd.DataFrame:
+    """Return a table with areas or volumes and with names of channels, where all images state them.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    model : KMeansModel
+    pictures : sequence of Picture
+        The images that the table counts.
+    """
+    # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.measuring import add_sizes, name_channels, pixel_size
+
+    names = {tuple(channel.name for channel in picture.channels) for picture in pictures}
+    if len(names) == 1 and not model.rgb:
+        table = name_channels(table, *names)
+    sizes = {pixel_size(picture.axes, picture.pixels.shape) for picture in pictures}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return table if size is None else add_sizes(table, size)
+
+
+def _records(
+    model: KMeansModel, table: pd.DataFrame, recolored: Picture
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the records in the files of the labels and of the recolored image."""
+    from napari_kmeans.imaging.colors import to_hex
+
+    classes = [
+        {"label": each.label, "name": each.name, "color": color}
+        for each, color in zip(model.classes, to_hex(model.colors), strict=True)
+    ]
+    # JSON has no NaN.
+    columns = {
+        str(name): [None if value != value else value for value in table[name].tolist()]
+        for name in table
+    }
+    version = {"version": __version__}
+    labels = {"classes": classes, "table": columns, "model": model.to_dict()}
+    channels = {"channels": [list(channel) for channel in recolored.channels]}
+    return {"kind": "labels", **version, **labels}, {"kind": "recolored", **version, **channels}
 
 
 def _write_ome_zarr(
     seg: Segmentation,
     stem: str,
-    labels: Path,
-    recolored: Path,
-    axes: Sequence[Axis],
+    results: tuple[Picture, Picture],
+    paths: tuple[Path, Path],
     report: Report | None,
     counts: LabelCounts,
 ) -> None:
+    labels, recolored = results
+    if recolored.geo_tags or recolored.profile:
+        lost = "georeference" if recolored.geo_tags else "color profile"
+        print_message(f"{stem}: its {lost} is not written, because OME-Zarr has no place for it")
     axis = seg.model.channel_axis
-    axes = list(axes or _default_axes(seg.recolored.ndim, axis))
-    spatial = [a for number, a in enumerate(axes) if axis is None or number != axis % len(axes)]
+    axes = recolored.axes or _default_axes(recolored.pixels.ndim, axis)
+    spatial = labels.axes or spatial_axes(labels.pixels.ndim)
     colors = {"image-label": _describe_labels(seg.model)}
+    channels = _describe_channels(seg, recolored)
     images = [
-        Image(labels, f"{stem} labels", seg.labels, spatial, colors, counts.add),
-        Image(recolored, f"{stem} recolored", seg.recolored, axes, _describe_channels(seg)),
+        Image(paths[0], f"{stem} labels", labels.pixels, spatial, colors, counts.add),
+        Image(paths[1], f"{stem} recolored", recolored.pixels, axes, channels),
     ]
     write_images(images, report)
 
@@ -185,15 +267,28 @@ def _describe_labels(model: KMeansModel) -> dict[str, Any]:
     return metadata
 
 
-def _describe_channels(seg: Segmentation) -> dict[str, Any]:
-    """Return the OME-Zarr metadata of color channels: red, green, blue and alpha."""
-    if not seg.model.rgb:
-        return {}
+def _describe_channels(seg: Segmentation, recolored: Picture) -> dict[str, Any]:
+    """Return the OME-Zarr metadata of channels: their names, colors and ranges.
+
+    The channels of colors are red, green, blue and alpha.
+    """
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.imaging.colors import display_range
 
-    white = seg.model.white
-    color_range = display_range(seg.model.palette, seg.model.dtype)
+    model = seg.model
+    white = model.white
+    if not model.rgb:
+        named = [
+            {
+                "label": channel.name,
+                "color": (channel.color or "#ffffff")[1:].upper(),
+                "active": True,
+                "window": _window(white, float(means.min()), float(means.max())),
+            }
+            for channel, means in zip(recolored.channels, model.palette.T, strict=False)
+        ]
+        return {"omero": {"channels": named}} if named else {}
+    color_range = display_range(model.palette, model.dtype)
     channels = [
         {
             "label": label,
@@ -209,48 +304,3 @@ def _describe_channels(seg: Segmentation) -> dict[str, Any]:
 def _window(white: float, start: float, end: float) -> dict[str, float]:
     """Return the limits of a channel's values, and the values shown dark and bright."""
     return {"min": min(0.0, start), "max": max(white, end), "start": start, "end": end}
-
-
-def png_holds(image: np.ndarray, axes: str) -> bool:
-    """Return whether reading a PNG file gives back `image` exactly.
-
-    The answer is no for 16-bit colors. PNG can store them, but Pillow, which most
-    Python packages use for reading, returns 8 bits.
-    """
-    if axes == "YX":
-        return image.dtype in (np.uint8, np.uint16)
-    return axes == "YXS" and image.dtype == np.uint8
-
-
-def _tiff_axes(model: KMeansModel, ndim: int) -> str:
-    """Return a letter for each axis of an image, as in TIFF.
-
-    The last spatial axes are Z, Y and X, other spatial axes are Q (unknown). The
-    channels are S if they are colors, otherwise C.
-    """
-    n_spatial = ndim - (model.channel_axis is not None)
-    names = ("Q" * n_spatial + "ZYX")[-n_spatial:]
-    if model.channel_axis is None:
-        return names
-    position = model.channel_axis % ndim
-    return names[:position] + ("S" if model.rgb else "C") + names[position:]
-
-
-def _write_png(path: Path, image: np.ndarray) -> None:
-    import imageio.v3 as iio
-
-    iio.imwrite(path, image)
-
-
-def _write_tiff(path: Path, image: np.ndarray, axes: str = "") -> None:
-    import tifffile
-
-    color = axes.endswith("S")
-    tifffile.imwrite(
-        path,
-        image,
-        photometric="rgb" if color else "minisblack",
-        extrasamples=["unassalpha"] if color and image.shape[-1] == 4 else None,
-        metadata={"axes": axes} if axes else {},
-        compression="zlib",
-    )

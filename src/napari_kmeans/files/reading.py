@@ -13,6 +13,12 @@ import numpy as np
 
 from napari_kmeans.checks import check_path
 from napari_kmeans.files.errors import UnreadableImageError, reason
+from napari_kmeans.files.napari_readers import (
+    describe_format,
+    is_accepted,
+    list_plugin_series,
+    read_with_plugin,
+)
 from napari_kmeans.files.numpy_reader import is_numpy, list_numpy_series, read_numpy
 from napari_kmeans.files.photographs import (
     is_photograph,
@@ -67,6 +73,7 @@ READERS: tuple[Reader, ...] = (
     Reader(is_zarr, read_zarr, list_zarr_series),
     Reader(is_numpy, read_numpy, list_numpy_series),
     Reader(is_photograph, read_photograph, list_photograph_series),
+    Reader(is_accepted, read_with_plugin, list_plugin_series),
 )
 """The readers, in the order in which they are asked."""
 
@@ -170,7 +177,8 @@ def _find_reader(path: Path) -> Reader:
     found = (reader for reader in READERS if reader.recognize(path, header))
     reader = next(found, None)
     if reader is None:
-        raise UnreadableImageError(NOT_ZARR if path.is_dir() else NOT_AN_IMAGE)
+        hint = describe_format(path, header)
+        raise UnreadableImageError(hint or (NOT_ZARR if path.is_dir() else NOT_AN_IMAGE))
     return reader
 
 

@@ -45,8 +45,11 @@ rows and columns are exchanged afterwards."""
 
 
 def is_tiff(path: Path, header: bytes) -> bool:
-    """Return whether a file begins as a TIFF file does, or as a raw photograph of this kind."""
-    return header[:4] in TIFF_HEADERS + RAW_HEADERS
+    """Return whether a file begins as a TIFF file does, or as a raw photograph of this kind.
+
+    DICOM files may begin so too. Their own mark follows after 128 bytes.
+    """
+    return header[:4] in TIFF_HEADERS + RAW_HEADERS and header[128:132] != b"DICM"
 
 
 def list_tiff_series(path: Path) -> tuple[Series, ...]:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.measuring import IGNORED, NAME, mean_columns, merge_rows, percentages
+from napari_kmeans.measuring import (
+    IGNORED,
+    NAME,
+    SIZE_COLUMNS,
+    mean_columns,
+    merge_rows,
+    percentages,
+)
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.provenance import recorded_level, recorded_slice
 
@@ -77,14 +84,15 @@ def pixel_shares(pixels: NDArray[Any]) -> NDArray[np.float64]:
 def merge_rows_into_first(features: pd.DataFrame, rows: list[int]) -> pd.DataFrame:
     """Return a table in which the first of several rows replaces them all.
 
-    Pixels and percentages are added up, means are weighted by the pixels, and names
+    Pixels, sizes and percentages are added up, means are weighted by the pixels, and names
     are joined. All other columns keep the values of the first row.
     """
     groups, first = np.arange(len(features)), rows[0]
     groups[rows] = first
     table = merge_rows(features, groups)
     row = int(np.flatnonzero(np.unique(groups) == first)[0])
-    for column in set(features) - {"pixels", "percent", *mean_columns(features)}:
+    merged = {"pixels", "percent", *SIZE_COLUMNS, *mean_columns(features)}
+    for column in set(features) - merged:
         table.loc[row, column] = features[column][first]
     if "name" in features:
         table.loc[row, "name"] = " + ".join(dict.fromkeys(filter(None, features["name"][rows])))

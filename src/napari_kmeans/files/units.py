@@ -1,0 +1,53 @@
+"""Units of length and time: their names in OME-Zarr, their symbols and their sizes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Unit(NamedTuple):
+    """A unit of length, with its size in meters, or a unit of time, with its size in seconds."""
+
+    symbol: str
+    size: float
+
+
+LENGTHS = {
+    "picometer": Unit("pm", 1e-12),
+    "angstrom": Unit("Å", 1e-10),
+    "nanometer": Unit("nm", 1e-9),
+    "micrometer": Unit("µm", 1e-6),
+    "millimeter": Unit("mm", 1e-3),
+    "centimeter": Unit("cm", 1e-2),
+    "decimeter": Unit("dm", 1e-1),
+    "meter": Unit("m", 1.0),
+    "kilometer": Unit("km", 1e3),
+    "inch": Unit("in", 0.0254),
+    "foot": Unit("ft", 0.3048),
+    "yard": Unit("yd", 0.9144),
+    "mile": Unit("mi", 1609.344),
+}
+"""The units of length. The symbols are those of OME-XML and of pint."""
+
+TIMES = {
+    "nanosecond": Unit("ns", 1e-9),
+    "microsecond": Unit("µs", 1e-6),
+    "millisecond": Unit("ms", 1e-3),
+    "second": Unit("s", 1.0),
+    "minute": Unit("min", 60.0),
+    "hour": Unit("h", 3600.0),
+    "day": Unit("d", 86400.0),
+}
+"""The units of time. The symbols are those of OME-XML and of pint."""
+
+
+def convert_length(value: float, unit: str, target: str) -> float | None:
+    """Return a length in another unit, or None if one of the units is no length.
+
+    A value whose unit is `target` is returned unchanged, whatever the unit is.
+    """
+    if unit == target:
+        return value
+    if unit not in LENGTHS or target not in LENGTHS:
+        return None
+    return value * (LENGTHS[unit].size / LENGTHS[target].size)

@@ -1,0 +1,110 @@
+"""The window of the command line: its layers have the metadata of the files."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from napari_kmeans import segment
+from napari_kmeans.cli.jobs import ClusteredImage
+from napari_kmeans.files.picture import Axis, Channel, Picture
+from napari_kmeans.options import Options
+from napari_kmeans.viewer import window
+
+NOISE = np.random.default_rng(0).integers(0, 255, (3, 40, 60), dtype=np.uint8)
+PLANE = (
+    Axis("row", unit="micrometer", scale=0.5, translation=2.0),
+    Axis("column", unit="micrometer", scale=0.25),
+)
+
+
+def assert_in_place(layers, units, labels):
+    for layer in layers:
+        assert layer.scale[-2:].tolist() == [0.5, 0.25], layer
+        assert layer.translate[-2:].tolist() == [2, 0], layer
+        assert [str(unit) for unit in layer.units] == units, layer
+        assert tuple(layer.axis_labels) == labels, layer
+
+
+def test_layers_have_units_and_axis_labels(viewer):
+    axes = (Axis("time", "time", "second", 3.0), *PLANE)
+    picture = Picture(NOISE, rgb=False, axes=axes)
+    outcome = ClusteredImage("film", picture, segment(NOISE, 3))
+    window.fill_viewer(viewer, [outcome], Options(n_clusters=3))
+    assert [layer.name for layer in viewer.layers] == ["film", "film recolored", "film labels"]
+    units = ["second", "micrometer", "micrometer"]
+    assert_in_place(viewer.layers, units, ("time", "row", "column"))
+
+
+def test_units_that_are_no_lengths_are_pixels(viewer):
+    axes = (Axis("y", unit="degree", scale=0.5), Axis("", "", ""))
+    picture = Picture(NOISE[0], rgb=False, axes=axes)
+    window.fill_viewer(viewer, [ClusteredImage("map", picture, segment(NOISE[0], 3))], Options())
+    assert [str(unit) for unit in viewer.layers[0].units] == ["pixel", "pixel"]
+    assert tuple(viewer.layers[0].axis_labels) == ("y", "axis -1")
+
+
+def test_channels_have_names_and_colors(viewer):
+    channels = (Channel("DAPI", "#0000ff"), Channel("", "#00ff00"), Channel("light"))
+    axes = (Axis("c", "channel"), *PLANE)
+    picture = Picture(NOISE, False, 0, axes=axes, channels=channels)
+    outcome = ClusteredImage("cell", picture, segment(NOISE, 3, channel_axis=0))
+    window.fill_viewer(viewer, [outcome], Options(n_clusters=3))
+    names = [f"cell{part} {name}" for part in ("", " recolored") for name in ("DAPI", "1", "light")]
+    assert [layer.name for layer in viewer.layers] == [*names, "cell labels"]
+    assert_in_place(viewer.layers, ["micrometer"] * 2, ("row", "column"))
+    brightest = [viewer.layers[name].colormap.map(np.ones(1))[0, :3].tolist() for name in names[:3]]
+    assert brightest == [[0, 0, 1], [0, 1, 0], [1, 1, 1]]
+
+
+def test_labels_have_the_colors_of_the_channels(viewer):
+    image = np.zeros((2, 20, 40), np.uint8)
+    image[0, :, 20:], image[1, :, :20] = 200, 100
+    channels = (Channel("DAPI", "#0000ff"), Channel("GFP", "#00ff00"))
+    outcome = ClusteredImage(
+        "cell", Picture(image, False, 0, channels=channels), segment(image, 2, channel_axis=0)
+    )
+    window.fill_viewer(viewer, [outcome], Options(n_clusters=2))
+    labels = viewer.layers["cell labels"]
+    left, right = labels.data[0, 0], labels.data[0, -1]
+    shown = labels.colormap.map(np.array([0, left, right]))
+    # napari shows 8-bit images from 0 to 255.
+    expected = [[0, 0, 0, 0], [0, 100 / 255, 0, 1], [0, 0, 200 / 255, 1]]
+    np.testing.assert_allclose(shown, expected, atol=0.005)
+    colors = dict(zip(labels.features["index"], labels.features["color"], strict=True))
+    assert colors == {left: "#006400", right: "#0000c8"}
+
+
+@pytest.mark.parametrize("channel_axis", [None, 0])
+def test_pixels_without_data_are_left_out_at_all_levels(viewer, monkeypatch, channel_axis):
+    monkeypatch.setattr(window, "MAX_PLANE_SIDE", 30)
+    image = NOISE[0] if channel_axis is None else NOISE
+    mask = np.ones((40, 60), bool)
+    mask[:20] = mask[:, 30:36] = False
+    pixels, axes = da.from_array(image), (Axis("c", "channel"), *PLANE)[-image.ndim :]
+    lazy = da.from_array(mask)
+    picture = Picture(pixels, False, channel_axis, levels=(pixels,), axes=axes, mask=lazy)
+    seg = segment(pixels, 3, channel_axis=channel_axis, mask=lazy)
+    window.fill_viewer(viewer, [ClusteredImage("map", picture, seg)], Options(n_clusters=3))
+    levels = [np.asarray(level) for level in viewer.layers["map labels"].data]
+    assert [level.shape for level in levels] == [(40, 60), (20, 30)]
+    np.testing.assert_array_equal(levels[0] == 0, ~mask)
+    np.testing.assert_array_equal(levels[1] == 0, ~mask[::2, ::2])
+    layer = viewer.layers["map mask"]
+    assert not layer.visible
+    assert_in_place([layer], ["micrometer"] * 2, ("row", "column"))
+
+
+def test_a_run_in_the_dock_uses_the_mask_of_the_file(viewer, finish):
+    mask = np.ones((40, 60), bool)
+    mask[:20] = False
+    picture = Picture(NOISE[0], rgb=False, axes=PLANE, mask=mask)
+    seg = segment(NOISE[0], 3, mask=mask)
+    window.fill_viewer(viewer, [ClusteredImage("map", picture, seg)], Options(n_clusters=3))
+    (dock,) = (each for each in viewer.window.dock_widgets.values() if hasattr(each, "run"))
+    assert (dock.image.value.name, dock.mask.value.name) == ("map", "map mask")
+    viewer.layers["map labels"].data = np.zeros_like(seg.labels)
+    dock.run()
+    finish(dock)
+    np.testing.assert_array_equal(dock.result.labels.data, seg.labels)
