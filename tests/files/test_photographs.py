@@ -485,6 +485,30 @@ class TestDamage:
         with pytest.raises(UnreadableImageError, match="it ends too early"):
             read_image(path)
 
+    @pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 3), (8, 8), (17, 33)])
+    def test_interlaced_image_of_16_bits_is_decoded_in_passes(self, path, capfd, size):
+        pixels = RNG.integers(0, 65536, (*size, 3), dtype=np.uint16)
+        # The starts and steps of Adam7 along rows and columns.
+        passes = ["0808", "0848", "4804", "0424", "2402", "0212", "1201"]
+        rows = b"".join(
+            b"\0" + row.astype(">u2").tobytes()
+            for top, down, left, across in (map(int, each) for each in passes)
+            for row in pixels[top::down, left::across]
+            if row.size
+        )
+        header = struct.pack(">IIBBBBB", size[1], size[0], 16, 2, 0, 0, 1)
+        chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+        content = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*each) for each in chunks)
+        path.write_bytes(content)
+        np.testing.assert_array_equal(read_image(path).pixels, pixels)
+        for place in (len(content) - 30, 45):
+            damaged = bytearray(content)
+            damaged[place] ^= 0xFF
+            path.write_bytes(damaged)
+            with pytest.raises(UnreadableImageError):
+                read_image(path)
+        assert capfd.readouterr() == ("", "")
+
     def test_decoders_print_nothing(self, path, capfd):
         deep = imagecodecs.png_encode(GRAY_16)
         path.write_bytes(with_png_chunk(deep, b"iCCP", b"a\0\0no profile"))

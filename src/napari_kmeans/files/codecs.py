@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,20 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 """The chunks of a PNG file that determine its pixels."""
+
+PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
+"""The number of channels of each color type without a palette."""
+
+PNG_PASSES = (
+    (slice(0, None, 8), slice(0, None, 8)),
+    (slice(0, None, 8), slice(4, None, 8)),
+    (slice(4, None, 8), slice(0, None, 4)),
+    (slice(0, None, 4), slice(2, None, 4)),
+    (slice(2, None, 4), slice(0, None, 2)),
+    (slice(0, None, 2), slice(1, None, 2)),
+    (slice(1, None, 2), slice(0, None, 1)),
+)
+"""The rows and columns of the seven images in an interlaced PNG file (Adam7)."""
 
 LOSSLESS_JPEG, JPEG_LS = 0xC3, 0xF7
 """Kinds of a JPEG frame that Pillow does not decode: the markers at their start."""
@@ -115,7 +130,9 @@ def _stretch(pixels: NDArray[Any], n_bits: int) -> NDArray[Any]:
 def _decode_png(data: bytes) -> Decoded | None:
     import imagecodecs
 
-    width, height, n_bits, color_type = struct.unpack_from(">IIBB", data, 16)
+    width, height, n_bits, color_type, _, _, is_interlaced = struct.unpack_from(
+        ">IIBBBBB", data, 16
+    )
     chunks = list(_split_png(data))
     kinds = [kind for kind, _ in chunks]
     # Pillow scales gray values of few bits to 8 bits, but not the value that is transparent.
@@ -123,9 +140,62 @@ def _decode_png(data: bytes) -> Decoded | None:
     if not (n_bits == 16 or is_keyed) or b"acTL" in kinds:
         return None
     _check_size(height, width, 8)
+    if is_interlaced:
+        return Decoded(_decode_interlaced(chunks, height, width, n_bits, color_type))
     # Drop the other chunks: libpng prints a warning to stderr for each that is damaged.
     still = b"".join(chunk for kind, chunk in chunks if kind in PIXEL_CHUNKS)
     return Decoded(imagecodecs.png_decode(PNG_SIGNATURE + still))
+
+
+def _decode_interlaced(
+    chunks: list[tuple[bytes, bytes]], height: int, width: int, n_bits: int, color_type: int
+) -> NDArray[Any]:
+    """Return the pixels of an interlaced PNG image, decoded as seven images.
+
+    imagecodecs decodes the whole image, but libpng then prints a warning to stderr.
+    """
+    import imagecodecs
+
+    packed = b"".join(_check_png_chunk(chunk) for kind, chunk in chunks if kind == b"IDAT")
+    extra = b"".join(chunk for kind, chunk in chunks if kind == b"tRNS")
+    bits_per_pixel = n_bits * PNG_CHANNELS[color_type]
+    passes = [
+        (rows, columns, len(range(height)[rows]), len(range(width)[columns]))
+        for rows, columns in PNG_PASSES
+    ]
+    # Each row begins with the number of its filter.
+    sizes = [n_rows * (1 + -(-n * bits_per_pixel // 8)) if n else 0 for _, _, n_rows, n in passes]
+    unpacked = zlib.decompressobj().decompress(packed, sum(sizes))
+    if len(unpacked) < sum(sizes):
+        raise UnreadableImageError("it ends too early")
+    pixels, start = None, 0
+    for (rows, columns, n_rows, n_columns), size in zip(passes, sizes, strict=True):
+        if not size:
+            continue
+        header = struct.pack(">IIBBBBB", n_columns, n_rows, n_bits, color_type, 0, 0, 0)
+        body = zlib.compress(unpacked[start : start + size], 0)
+        parts = [(b"IHDR", header), (b"IDAT", body), (b"IEND", b"")]
+        first, *others = [_make_png_chunk(*part) for part in parts]
+        part = imagecodecs.png_decode(b"".join([PNG_SIGNATURE, first, extra, *others]))
+        if pixels is None:
+            pixels = np.empty((height, width, *part.shape[2:]), part.dtype)
+        pixels[rows, columns] = part
+        start += size
+    if pixels is None:
+        raise UnreadableImageError("its header is damaged")
+    return pixels
+
+
+def _check_png_chunk(chunk: bytes) -> bytes:
+    """Return the contents of a chunk, or raise an error if its checksum is wrong."""
+    if zlib.crc32(chunk[4:-4]).to_bytes(4, "big") != chunk[-4:]:
+        raise UnreadableImageError("its pixels are damaged")
+    return chunk[8:-4]
+
+
+def _make_png_chunk(kind: bytes, contents: bytes) -> bytes:
+    checksum = zlib.crc32(kind + contents).to_bytes(4, "big")
+    return len(contents).to_bytes(4, "big") + kind + contents + checksum
 
 
 def _split_png(data: bytes) -> Iterator[tuple[bytes, bytes]]:
