@@ -79,8 +79,8 @@ def test_images_of_different_axes_have_no_common_blur(tmp_path, capsys):
     assert main([*arguments, "--blur", "2"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        f"napari-kmeans: cannot cluster the images as one: {paths[1]} must be blurred along the "
-        f"axes of {paths[0]}, 2.0, got (0.0, 2.0, 2.0); --each clusters each by itself."
+        f"napari-kmeans: cannot cluster {paths[1]} with the other images: it must have the blur "
+        f"of {paths[0]}, 2.0, got (0.0, 2.0, 2.0); --each clusters each by itself."
     )
     # Without a blur, the axes do not matter.
     assert main(arguments) == 0
