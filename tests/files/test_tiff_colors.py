@@ -229,6 +229,18 @@ def test_lookup_tables_of_imagej_do_not_change_values(path):
     assert picture.rgb is False
 
 
+def test_channels_of_imagej_are_no_colors(path):
+    table = RNG.integers(0, 256, (3, 256), dtype=np.uint16) * 257
+    channels = np.stack([GRAY, GRAY.T[:40, :40].repeat(2, 1)[:, :56]])
+    metadata = {"axes": "CYX", "mode": "composite"}
+    tifffile.imwrite(
+        path, channels, imagej=True, colormap=table, photometric="palette", metadata=metadata
+    )
+    picture = read(path)
+    np.testing.assert_array_equal(picture.pixels, channels)
+    assert (picture.rgb, picture.channel_axis) == (False, 0)
+
+
 def test_colors_of_imagej_are_colors(path):
     table = RNG.integers(0, 256, (3, 256), dtype=np.uint16) * 257
     tifffile.imwrite(path, GRAY, imagej=True, colormap=table, photometric="palette")

@@ -110,7 +110,9 @@ def _make_picture(
         if geo_tags:
             geo_tags = ()
             notes.append("its georeference is left out, because the image is turned")
-    missing = sum(page is None for page in image.series)
+    # Do not ask for the pages of contiguous pixels: tifffile would read the tags of each.
+    contiguous = image.series.dataoffset is not None
+    missing = 0 if contiguous else sum(page is None for page in image.series)
     if missing:
         notes.append(f"{missing} of its {len(image.series)} planes are missing and read as 0")
     found = (letters.index(letter) for letter in "SC" if letter in letters)

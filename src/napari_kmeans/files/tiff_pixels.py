@@ -33,7 +33,8 @@ N_BATCHES = 64
 """Tiles are decoded in so many batches: enough for all threads, and few enough to be fast."""
 
 UNSAFE_COMPRESSIONS = (22610, 34934)
-"""JPEG XR. jxrlib, its only decoder, ended the process in one of a thousand damaged files."""
+"""JPEG XR. jxrlib, its only decoder, ended the process in three of three trials with changed data,
+after 11 to 143 files."""
 
 JPEG_2000 = (33003, 33004, 33005, 34712)
 """The numbers of JPEG 2000 in TIFF files."""
