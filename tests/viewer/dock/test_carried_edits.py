@@ -92,3 +92,23 @@ def test_labels_painted_by_hand_are_kept_in_a_hidden_copy(viewer, dock, finish):
     run(dock, finish, n_clusters=3)
     np.testing.assert_array_equal(copy.data, painted)
     assert sum(isinstance(each, Labels) for each in viewer.layers) == 2
+
+
+def test_merges_of_the_slider_are_carried_only_with_their_names(viewer, dock, finish):
+    labels = run(dock, finish, n_clusters=4)
+    slider = dock.folds["merge"].open().distance
+    slider.value = 45
+    n_merged = len(classes_of(labels))
+    assert n_merged < 4
+    run(dock, finish)
+    assert classes_of(labels).is_unedited
+    slider.value = 45
+    merged = next(each for each in classes_of(labels) if len(each.centers) > 1)
+    Clusters(labels).rename(merged.label, "both")
+    run(dock, finish)
+    (kept,) = [each for each in classes_of(labels) if each.name]
+    assert (kept.name, kept.centers) == ("both", merged.centers)
+    # It was merged at the start of this run, and stays merged without its name.
+    Clusters(labels).rename(kept.label, "")
+    run(dock, finish)
+    assert merged.centers in [each.centers for each in classes_of(labels)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
 
+    from napari_kmeans.classes import ClassScheme
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.from_layers.source import Source
 
@@ -63,6 +65,8 @@ class ResultLayers:
 
     def __init__(self, viewer: napari.Viewer, follow_selection: Callable[..., None]) -> None:
         self._viewer, self._follow_selection = viewer, follow_selection
+        # The classes of each Labels layer directly after the run that updated it.
+        self._at_start: WeakKeyDictionary[Layer, ClassScheme] = WeakKeyDictionary()
 
     def show(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
         """Show layers of a result; see `KMeansWidget.show_layers`."""
@@ -77,11 +81,16 @@ class ResultLayers:
         earlier = find_labels(self._viewer.layers, source)
         if earlier is None or not isinstance(outcome, Segmentation):
             return outcome
-        carried, lost = carry_edits(outcome, earlier)
+        carried, lost = carry_edits(outcome, earlier, self._at_start.get(earlier))
         if lost:
             names = ", ".join(f"“{name}”" for name in lost)
             show_info(f"No cluster of the new result has the color of {names}.")
         return carried
+
+    def remember_start(self, labels: Labels | None, outcome: AnySegmentation) -> None:
+        """Remember the classes of a Labels layer directly after a run, before any edit."""
+        if labels is not None and isinstance(outcome, Segmentation):
+            self._at_start[labels] = outcome.model.classes
 
     @contextmanager
     def selection_kept(self) -> Iterator[None]:

@@ -354,6 +354,8 @@ class KMeansWidget(Fields):
         if run.update:
             outcome = self._result_layers.carry_edits(outcome, run.task.source)
         self._show_outcome(run.task, outcome, run.builders, run.update)
+        assert self.result is not None
+        self._result_layers.remember_start(self.result.labels, outcome)
 
     def show_outcome(self, outcome: AnySegmentation) -> None:
         """Show another outcome of the latest task, in place of the latest result.

@@ -87,8 +87,13 @@ def _with_table(classes: ClassScheme, features: pd.DataFrame) -> ClassScheme:
     )
 
 
-def carry_edits(segmentation: Segmentation, labels: Labels) -> tuple[Segmentation, list[str]]:
+def carry_edits(
+    segmentation: Segmentation, labels: Labels, at_start: ClassScheme | None = None
+) -> tuple[Segmentation, list[str]]:
     """Give a new result the names, colors, merges and ignored classes of an earlier layer.
+
+    Merges of *Merge similar* are not carried unless the merged class has a name or a
+    color, or is ignored: the slider starts from the clusters of each run.
 
     Parameters
     ----------
@@ -96,6 +101,9 @@ def carry_edits(segmentation: Segmentation, labels: Labels) -> tuple[Segmentatio
         A result without edited classes.
     labels : napari.layers.Labels
         The layer of an earlier result of an image with the same channels.
+    at_start : ClassScheme, optional
+        The classes of the layer directly after its run. None if they are not known; all
+        merges are then carried.
 
     Returns
     -------
@@ -108,6 +116,7 @@ def carry_edits(segmentation: Segmentation, labels: Labels) -> tuple[Segmentatio
     if classes is None or classes.is_unedited:
         return segmentation, []
     try:
+        classes = _without_merges_of_slider(classes, at_start, {*joined_labels(labels).values()})
         earlier = KMeansModel.from_dict(values).with_classes(classes)
         carried = carry_classes(segmentation.model, earlier)
     except ValueError:
@@ -116,3 +125,17 @@ def carry_edits(segmentation: Segmentation, labels: Labels) -> tuple[Segmentatio
     kept = {each.name for each in carried}
     lost = [each.name for each in classes if each.name and each.name not in kept]
     return apply_classes(segmentation, carried), lost
+
+
+def _without_merges_of_slider(
+    classes: ClassScheme, at_start: ClassScheme | None, merged_by_hand: set[int]
+) -> ClassScheme:
+    """Return classes in which those that *Merge similar* merged, and nobody edited, are split."""
+    if at_start is None or at_start.n_centers != classes.n_centers:
+        return classes
+    for each in classes:
+        is_edited = each.name or each.color or each.ignored or each.label in merged_by_hand
+        was_merged = len({*at_start.center_labels[list(each.centers)]}) == 1
+        if not is_edited and not was_merged:
+            classes = classes.split(each.label)
+    return classes
