@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.classes import clean_name
 from napari_kmeans.measuring import IGNORED, NAME, mean_columns, merge_rows, percentages
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.provenance import recorded_level, recorded_slice
@@ -77,8 +78,8 @@ def pixel_shares(pixels: NDArray[Any]) -> NDArray[np.float64]:
 def merge_rows_into_first(features: pd.DataFrame, rows: list[int]) -> pd.DataFrame:
     """Return a table in which the first of several rows replaces them all.
 
-    Pixels and percentages are added up, means are weighted by the pixels, and names
-    are joined. All other columns keep the values of the first row.
+    Pixels are added up, percentages are computed again, means are weighted by the pixels,
+    and names are joined. All other columns keep the values of the first row.
     """
     groups, first = np.arange(len(features)), rows[0]
     groups[rows] = first
@@ -86,8 +87,11 @@ def merge_rows_into_first(features: pd.DataFrame, rows: list[int]) -> pd.DataFra
     row = int(np.flatnonzero(np.unique(groups) == first)[0])
     for column in set(features) - {"pixels", "percent", *mean_columns(features)}:
         table.loc[row, column] = features[column][first]
-    if "name" in features:
-        table.loc[row, "name"] = " + ".join(dict.fromkeys(filter(None, features["name"][rows])))
+    if NAME in features:
+        names = dict.fromkeys(filter(None, features[NAME][rows].fillna("")))
+        table.loc[row, NAME] = clean_name(" + ".join(names))
+    is_ignored = table[IGNORED].to_numpy(bool) if IGNORED in table else None
+    table["percent"] = percentages(table["pixels"].to_numpy(), is_ignored)
     return table
 
 
