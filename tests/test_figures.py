@@ -218,5 +218,6 @@ def test_names_of_a_script_are_drawn_on_one_line_and_not_cut(coffee):
     figure = plot_palette(replace(coffee[1], table=table))
     texts = [each.get_text() for each in figure.axes[1].get_yticklabels()]
     assert [text.split("  ")[2] for text in texts[:3]] == ["two lines", "a tab", name]
+    assert len({len(text) for text in texts}) == 1
     # A missing glyph would give a warning, which fails the test.
     assert fits_in_figure(figure)

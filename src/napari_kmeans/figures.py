@@ -78,7 +78,10 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
 
 
 def _shown_names(table: pd.DataFrame) -> list[str]:
-    return [_shorten(str(name)) for name in table[NAME].fillna("")] if NAME in table else []
+    """Return the names of a table in one length, so that they form a column; it may be empty."""
+    names = [_shorten(str(name)) for name in table[NAME].fillna("")] if NAME in table else []
+    length = max(map(len, names), default=0)
+    return [name.ljust(length) for name in names]
 
 
 def _draw_strip(axes: Axes, table: pd.DataFrame) -> None:
