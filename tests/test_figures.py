@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -192,3 +193,31 @@ def test_message_without_matplotlib_names_the_command_to_install_it(
     ):
         with pytest.raises(ImportError, match=sentence):
             plot()
+
+
+def test_palette_of_ignored_classes_is_drawn_without_a_warning(coffee):
+    segmentation = coffee[1]
+    classes = segmentation.model.classes
+    for label in classes.labels:
+        classes = classes.ignore(label)
+    _, bars = plot_palette(apply_classes(segmentation, classes)).axes
+    assert bars.get_xlim() == (0, 100)
+
+
+def test_shares_end_at_the_same_place_in_both_parts(coffee):
+    figure = plot_palette(coffee[1])
+    figure.canvas.draw()
+    strip, bars = figure.axes
+    ends = [axes.transData.transform((81.6, 0))[0] for axes in (strip, bars)]
+    assert ends[0] == pytest.approx(ends[1])
+
+
+def test_names_of_a_script_are_drawn_on_one_line_and_not_cut(coffee):
+    name = "a name of about fifty characters, which fits in it"
+    table = coffee[1].table.assign(name=["two\nlines", "a\ttab", name, "", ""])
+    figure = plot_palette(replace(coffee[1], table=table))
+    texts = [each.get_text() for each in figure.axes[1].get_yticklabels()]
+    assert [text.split("  ")[2] for text in texts[:3]] == ["two lines", "a tab", name]
+    assert len({len(text) for text in texts}) == 1
+    # A missing glyph would give a warning, which fails the test.
+    assert fits_in_figure(figure)

@@ -447,6 +447,41 @@ def test_channels_of_different_means_do_not_merge_at_distance_0(n_channels):
     assert len(merge_similar(before).table) == 6
 
 
+def test_ignored_classes_are_never_merged():
+    model = gray_model([0, 10, 20, 30, 200])
+    model = model.with_classes(model.classes.ignore(2).ignore(5))
+    tree = merge_tree(model, [10, 10, 10, 10, 60])
+    assert sorted(tree.pairs.ravel().tolist()) == [*range(8)]
+    assert np.isinf(tree.heights).tolist() == [False, False, True, True]
+    for distance in (1000, np.inf):
+        assert cut_tree(tree, distance).tolist() == [0, 1, 0, 0, 2]
+    # Label 4 has 5 of the 30 pixels that count. The nearest level that counts is 20.
+    assert merge_small(model, [15, 1, 10, 5, 1000], 0.2).tolist() == [0, 1, 2, 2, 3]
+    assert merge_small(model, [15, 1, 10, 5, 1000], 0.1).tolist() == [0, 1, 2, 3, 4]
+    none = model.with_classes(model.classes.ignore(1).ignore(3).ignore(4))
+    assert merge_small(none, [15, 1, 10, 5, 1000], 0.5).tolist() == [0, 1, 2, 3, 4]
+    assert cut_tree(merge_tree(none, [1] * 5), 1000).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_merge_similar_keeps_the_pixels_of_ignored_classes(quadrants):
+    before = segment(quadrants, 4, rgb=True)
+    before = apply_classes(before, before.model.classes.ignore(2).rename(2, "left"))
+    merged = merge_similar(before, 100, 0.5)
+    assert sorted(merged.table["ignored"]) == [False, True]
+    row = merged.table.set_index("name").loc["left"]
+    np.testing.assert_array_equal(merged.labels == row["index"], before.labels == 2)
+
+
+def test_groups_merge_classes_as_the_class_scheme_does(quadrants):
+    before = segment(quadrants, 4, rgb=True)
+    classes = before.model.classes.rename(2, "b").rename(4, "d").recolor(2, "#ff0080").ignore(4)
+    before = apply_classes(before, classes)
+    merged = merge_clusters(before, [0, 1, 2, 1]).model.classes
+    expected = classes.merge([2, 4])[2]
+    found = next(each for each in merged if each.centers == expected.centers)
+    assert (found.name, found.color, found.ignored) == ("b + d", "#ff0080", False)
+
+
 # -------------------------------------------------------------------- carrying
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans.checks import quote_value
+from napari_kmeans.classes import clean_name
 from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.blocks import as_array
 from napari_kmeans.imaging.colors import display_colors
@@ -29,8 +30,11 @@ _INK, _GRID, _ACCENT = "#333333", "#dddddd", "#0b6e99"
 _PANEL = "#ececec"
 """Background of scatter plots: light gray, so that white pixels are visible."""
 
-_MAX_NAME = 20
-"""Characters of a name beside a bar: longer names would leave no place for the bars."""
+_MAX_NAME = 60
+"""Characters of a name beside a bar: longer names would make the figure too wide."""
+
+_NAME_WIDTH = 0.067
+"""Width of a character of a name in inches, at 8 points of a monospaced font."""
 
 _MAX_ROWS = 40
 """Number of bars above which the bars are too thin for a text each."""
@@ -64,11 +68,20 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
     _check_result("segmentation", segmentation, (Segmentation, StackSegmentation))
     table = segmentation.table
     rows = min(len(table), _MAX_ROWS)
-    figure = _new_figure(5, 1.15 + 0.24 * rows)
+    names = _shown_names(table) if len(table) <= _MAX_ROWS else []
+    width = 5 + _NAME_WIDTH * max(map(len, names), default=0)
+    figure = _new_figure(width, 1.15 + 0.24 * rows)
     strip, bars = figure.subplots(2, 1, height_ratios=(0.45, 0.24 * rows))
     _draw_strip(strip, table)
     _draw_bars(bars, table)
     return figure
+
+
+def _shown_names(table: pd.DataFrame) -> list[str]:
+    """Return the names of a table in one length, so that they form a column; it may be empty."""
+    names = [_shorten(str(name)) for name in table[NAME].fillna("")] if NAME in table else []
+    length = max(map(len, names), default=0)
+    return [name.ljust(length) for name in names]
 
 
 def _draw_strip(axes: Axes, table: pd.DataFrame) -> None:
@@ -89,14 +102,15 @@ def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
     bars = axes.barh(
         places, percent, color=table["color"], height=0.8, edgecolor=_INK, linewidth=edge
     )
-    axes.set(ylim=(len(table) + 0.6, 0.4), xlim=(0, 1.14 * percent.max()))
+    # The scale of the strip above: a share ends at the same place in both.
+    axes.set(ylim=(len(table) + 0.6, 0.4), xlim=(0, 100))
     axes.set_xlabel("percent of the pixels", color=_INK, fontsize=9)
     _tidy(axes)
     axes.grid(axis="y", visible=False)
     if len(table) <= _MAX_ROWS:
         texts = table["index"].astype(str) + "  " + table["color"]
         if NAME in table:
-            texts = texts + "  " + [_shorten(name) for name in table[NAME]]
+            texts = texts + "  " + _shown_names(table)
         axes.set_yticks(places, texts, family="monospace")
         # An ignored class has no share: NaN in the table.
         shares = ["ignored" if share != share else f"{share:.1f}" for share in table["percent"]]
@@ -252,7 +266,9 @@ def _check_result(name: str, value: Any, types: tuple[type[Any], ...]) -> None:
         )
 
 
-def _shorten(name: str) -> str:
+def _shorten(text: str) -> str:
+    """Return a name on one line, and cut if it is too long. A script may have written it."""
+    name = clean_name(text)
     return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
 
 

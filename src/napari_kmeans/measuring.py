@@ -12,6 +12,7 @@ from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.tally import weighted_means
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
@@ -198,6 +199,15 @@ def channel_means(table: pd.DataFrame) -> Floats:
     return table[mean_columns(table)].to_numpy(np.float64)
 
 
+def write_csv(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table to a CSV file, with 8 significant digits of each real number.
+
+    Names are written unchanged: spreadsheets may read a name that begins with =, +, - or @
+    as a formula.
+    """
+    table.to_csv(path, index=False, float_format="%.8g")
+
+
 def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.DataFrame:
     """Merge the rows of a table that belong to the same group.
 
@@ -226,5 +236,7 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     merged["pixels"], merged["percent"] = counts, percentages(counts, merged.get(IGNORED))
     for name in SIZE_COLUMNS & set(table):
         merged[name] = np.bincount(numbers, table[name])
-    merged[mean_columns(table)] = weighted_means(channel_means(table), pixels, numbers)
+    # The table of an applied model has no means.
+    if means := mean_columns(table):
+        merged[means] = weighted_means(channel_means(table), pixels, numbers)
     return merged

@@ -54,6 +54,7 @@ class MergeTree:
         K + i is the group that step i made.
     heights : (K - 1,) float64 array
         The distance of the two groups of each step, at least that of the step before.
+        Infinite if the step would merge an ignored class.
     """
 
     pairs: NDArray[np.int64]
@@ -79,9 +80,11 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
     Returns
     -------
     MergeTree
-        Distances go from 0 to about 100, the distance of black and white: CIEDE2000
-        [1]_ for RGB. For gray and other channels the distance is the root of the mean
-        squared difference of the display colors, in percent.
+        The last merges, at an infinite distance, are those of the classes that a model
+        ignores: `cut_tree` never makes them. Other distances go from 0 to about 100, the
+        distance of black and white: CIEDE2000 [1]_ for RGB. For gray and other channels the
+        distance is the root of the mean squared difference of the display colors, in
+        percent.
 
     Raises
     ------
@@ -109,9 +112,12 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
     n = len(nodes.weights)
     distances = np.stack([nodes.distances_from(i) for i in range(n)])
     np.fill_diagonal(distances, np.inf)
+    ignored = _find_ignored(colors, n)
+    distances[ignored], distances[:, ignored] = np.inf, np.inf
     groups = np.arange(n)
-    pairs, heights = np.empty((n - 1, 2), np.int64), np.empty(n - 1)
-    for step in range(n - 1):
+    pairs, heights = np.empty((n - 1, 2), np.int64), np.full(n - 1, np.inf)
+    n_steps = max(int((~ignored).sum()) - 1, 0)
+    for step in range(n_steps):
         a, b = sorted(divmod(int(distances.argmin()), n))
         pairs[step], heights[step] = (groups[a], groups[b]), distances[a, b]
         nodes.merge(a, b)
@@ -120,6 +126,10 @@ def merge_tree(colors: KMeansModel | Any, shares: Any) -> MergeTree:
         distances[a] = np.where(is_gone, np.inf, nodes.distances_from(a))
         distances[:, a] = distances[a]
         distances[b], distances[:, b] = np.inf, np.inf
+    remaining = np.setdiff1d(np.arange(n + n_steps), pairs[:n_steps])
+    for step in range(n_steps, n - 1):
+        pairs[step] = remaining[:2]
+        remaining = np.append(remaining[2:], n + step)
     return MergeTree(pairs, np.maximum.accumulate(heights))
 
 
@@ -131,10 +141,11 @@ def can_compare_colors(model: KMeansModel) -> bool:
 def cut_tree(tree: MergeTree, distance: float) -> Groups:
     """Return the group (K,) of each cluster after all merges up to a distance.
 
+    Ignored classes never merge.
     Groups are numbered from 0 in the order of their first clusters.
     """
     members = [[cluster] for cluster in range(tree.n_clusters)]
-    for a, b in tree.pairs[tree.heights <= distance]:
+    for a, b in tree.pairs[(tree.heights <= distance) & np.isfinite(tree.heights)]:
         members.append(members[a] + members[b])
     groups = np.empty(tree.n_clusters, np.int64)
     # Later groups include earlier ones, so the last number that a cluster gets is right.
@@ -147,6 +158,8 @@ def merge_small(
     colors: KMeansModel | Any, shares: Any, min_share: float, groups: Any = None
 ) -> Groups:
     """Merge each group below a share with the group of the nearest color, the smallest first.
+
+    The classes that a model ignores never merge, and do not count in the shares.
 
     Parameters
     ----------
@@ -161,14 +174,15 @@ def merge_small(
     -------
     (K,) int64 array
         The group of each cluster. No group is below `min_share`, unless it is the only
-        group.
+        group or ignored.
     """
     nodes = _Nodes.of(colors, shares)
     n = len(nodes.weights)
     groups = np.arange(n) if groups is None else _renumber_groups(_check_groups(groups, n))
+    is_counted = np.bincount(groups, _find_ignored(colors, n)) == 0
     nodes = nodes.merged_in(groups)
-    min_weight = min_share * nodes.weights.sum()
-    present = nodes.weights > 0
+    min_weight = min_share * nodes.weights[is_counted].sum()
+    present = is_counted.copy()
     while present.sum() > 1:
         small = int(np.where(present, nodes.weights, np.inf).argmin())
         if nodes.weights[small] >= min_weight:
@@ -180,6 +194,13 @@ def merge_small(
         present[small] = False
         groups[groups == small] = nearest
     return _renumber_groups(groups)
+
+
+def _find_ignored(colors: KMeansModel | Any, n: int) -> NDArray[np.bool_]:
+    """Return whether each of n clusters is an ignored class of a model, (n,)."""
+    if isinstance(colors, KMeansModel) and colors.edited_classes is not None:
+        return colors.edited_classes.ignored
+    return np.zeros(n, np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,6 +281,9 @@ def merge_similar(
 ) -> Segmentation:
     """Merge clusters of similar colors, then small clusters.
 
+    Ignored classes never merge: their pixels would enter the shares, or other pixels would
+    leave them. `merge_clusters` and `ClassScheme.merge` merge them.
+
     Parameters
     ----------
     segmentation : Segmentation
@@ -269,8 +293,8 @@ def merge_similar(
         difference of 2 is just visible between adjacent areas; black and white are 100 apart.
         See `merge_tree`.
     min_share : float, default 0
-        A cluster with a smaller fraction of the pixels merges with the cluster of
-        the nearest color.
+        A cluster with a smaller fraction of the pixels that count merges with the cluster
+        of the nearest color.
 
     Returns
     -------
@@ -314,8 +338,9 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     Segmentation
         With labels numbered from dark to bright again, and each merged cluster in the
         mean color of its pixels. `predict` of its model gives the merged labels. Names of
-        merged clusters are joined. They keep the display color of the largest of them,
-        and are ignored if the largest was. See `apply_classes`.
+        merged clusters are joined. They keep the display color of the first of them, that
+        of the lowest label, and are ignored if the first was, as in `ClassScheme.merge`.
+        See `apply_classes`.
 
     Raises
     ------
@@ -331,9 +356,8 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     new_labels = np.argsort(sort_dark_to_bright(palette, model.rgb))[groups] + 1
     labels = model.labels.tolist()
     members: list[list[int]] = [[] for _ in palette]
-    # The largest cluster first: the merged class keeps its color.
-    for row in np.argsort(-pixels, kind="stable"):
-        members[groups[row]].append(labels[row])
+    for label, group in zip(labels, groups, strict=True):
+        members[group].append(label)
     classes = model.classes.merge(*(group for group in members if len(group) > 1))
     renumbered = dict(zip(labels, new_labels.tolist(), strict=True))
     kept = [group[0] for group in members]
@@ -389,7 +413,8 @@ def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentat
     rows = merge_rows(table.drop(columns=[*class_columns(model)], errors="ignore"), new_labels)
     rows["index"], rows["color"] = edited.labels, to_hex(edited.colors)
     rows["percent"] = percentages(rows["pixels"].to_numpy(), columns.get(IGNORED))
-    rows[mean_columns(rows)] = edited.palette
+    if means := mean_columns(rows):
+        rows[means] = edited.palette
     # A script may have added names to the table only.
     own = {name: rows[name] for name in (NAME, IGNORED) if name in rows}
     rows = place_class_columns(rows, {**own, **columns})

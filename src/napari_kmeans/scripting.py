@@ -99,8 +99,8 @@ def to_python(
         The classes of the centers after all edits by hand. They replace `joined`. As in
         napari, the recolored image has the colors before these edits.
     model : KMeansModel, optional
-        A model some of whose classes were clustered anew by `split_anew`. The script then
-        contains this model and applies it, and fits nothing.
+        A model that was applied, or some of whose classes were clustered anew by
+        `split_anew`. The script then contains this model and applies it, and fits nothing.
     part : Part
         The level and the slices that were clustered.
 
@@ -332,7 +332,7 @@ def _lines_of_results(mask: bool, part: Part) -> list[str]:
 def _lines_to_apply_model(model: KMeansModel, mask: bool, part: Part) -> list[str]:
     """Return the lines that contain a model and paint the image, or all levels, with it."""
     lines = [
-        "# The model has classes that were clustered anew inside themselves.",
+        "# The model was not fitted to this image as a whole.",
         f"model = KMeansModel.from_dict({model.to_dict()!r})",
     ]
     if part.n_levels == 1:

@@ -303,10 +303,13 @@ def _write_shared_files(outcomes: Sequence[ClusteredImage | None], directory: Pa
     if not done:
         return False
     seg = done[0].seg
+    # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.measuring import write_csv
+
     counted = describe_table(seg.table, seg.model, [outcome.picture for outcome in done])
     model, table = directory / SHARED_MODEL, directory / SHARED_TABLE
     try:
-        write_whole({model: seg.model.save, table: lambda path: counted.to_csv(path, index=False)})
+        write_whole({model: seg.model.save, table: lambda path: write_csv(counted, path)})
     except OSError as error:
         print_message(f"cannot write to {directory}: {reason(error)}")
         return False

@@ -89,6 +89,9 @@ def write_results(
     others = [path for path in result_paths(directory, stem) if path not in paths]
     clear_leftovers(others)
     obsolete = find_results(others, kept)
+    # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.measuring import write_csv
+
     counts = LabelCounts(seg.model)
     with replacing(paths, obsolete) as temporary:
         labels, recolored, table, *model = temporary.values()
@@ -107,7 +110,7 @@ def write_results(
             write_tiff(labels, results[0], records[0])
             write = write_png if recolored.suffix == ".png" else write_tiff
             write(recolored, results[1], records[1])
-        written.to_csv(table, index=False)
+        write_csv(written, table)
         for path in model:
             seg.model.save(path)
     return Written(paths, written, obsolete)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -671,3 +673,15 @@ def test_opening_the_dock_loads_the_compiled_kernels(dock):
     thread.join(timeout=120)
     assert not thread.is_alive()
     assert update_labels.signatures
+
+
+def test_exit_during_the_loading_of_the_kernels_prints_no_traceback():
+    # Functions of atexit run after the pools of threads have been shut down.
+    script = (
+        "import atexit\n"
+        "from napari_kmeans.viewer.background.worker import warm_up\n"
+        "atexit.register(warm_up().join, 60)\n"
+    )
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "Traceback" not in process.stderr
+    assert process.returncode == 0

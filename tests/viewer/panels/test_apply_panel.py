@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import dask.array as da
@@ -55,7 +56,9 @@ def test_apply_adds_labels_and_recolored_image_of_another_layer(viewer, dock, pa
     np.testing.assert_array_equal(labels.data, expected)
     np.testing.assert_array_equal(recolored.data, np.rint(model.palette)[expected - 1])
     first = viewer.layers["picture labels"]
-    assert list(labels.features) == list(first.features)
+    # The means of the fit are not those of this image.
+    means = ["mean red", "mean green", "mean blue"]
+    assert list(labels.features) == list(first.features.drop(columns=means))
     assert labels.features["pixels"].tolist() == np.bincount(expected.ravel())[1:].tolist()
     assert labels.features["percent"].sum() == pytest.approx(100)
     for label in range(1, 5):
@@ -281,3 +284,82 @@ def test_closing_cancels_apply(viewer, dock, panel, qtbot, slow, closed):
     if closed == "dock":
         dock.native.deleteLater()
         qtbot.wait(50)
+
+
+@pytest.mark.parametrize("run_first", [False, True])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_edits_of_a_loaded_model_are_saved(
+    viewer, dock, finish, qtbot, quadrants, tmp_path, run_first, lazy
+):
+    """The list shows the classes of the applied model, and its edits are in the new file."""
+    model = segment(255 - quadrants, 4, rgb=True).model
+    model.with_classes(model.classes.rename(1, "old")).save(tmp_path / "old.json")
+    if lazy:
+        viewer.layers.clear()
+        viewer.add_image(da.from_array(quadrants, chunks=(9, 20, 3)), name="picture", rgb=True)
+    if run_first:
+        dock.run()
+        finish(dock)
+    panel = dock.folds["apply"].open()
+    panel.load(tmp_path / "old.json")
+    assert panel.message.text() == "4 clusters, from old.json, not applied yet"
+    panel.save(tmp_path / "same.json")
+    assert (tmp_path / "same.json").read_bytes() == (tmp_path / "old.json").read_bytes()
+    apply(qtbot, panel, viewer.layers["picture"])
+    assert panel.message.text() == "4 clusters of picture"
+    clusters = dock.folds["clusters"].open().list
+    assert clusters.layer is viewer.layers["picture labels"]
+    clusters._clusters.rename(1, "new")
+    clusters.merge([2, 3])
+    clusters._clusters.ignore([4])
+    panel.save(tmp_path / "new.json")
+    saved = KMeansModel.load(tmp_path / "new.json")
+    np.testing.assert_array_equal(saved.cluster_centers_, model.cluster_centers_)
+    assert saved.classes == model.classes.rename(1, "new").merge([2, 3]).ignore(4)
+    np.testing.assert_array_equal(saved.predict(quadrants), np.asarray(clusters.layer.data))
+    # The copied script applies the edited model.
+    np.save(tmp_path / "image.npy", quadrants)
+    space = {}
+    with contextlib.chdir(tmp_path):
+        exec(dock.folds["export"].open().script(), space)
+    np.testing.assert_array_equal(space["labels"], np.asarray(clusters.layer.data))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_clusters_of_a_loaded_model_are_split_and_merged(
+    viewer, dock, qtbot, quadrants, tmp_path, lazy
+):
+    model = segment(quadrants, 4, rgb=True).model
+    model.with_classes(model.classes.merge([1, 2])).save(tmp_path / "model.json")
+    viewer.layers.clear()
+    # The image lacks a cluster of the model.
+    image = quadrants[:, :9]
+    data = da.from_array(image, chunks=(9, 9, 3)) if lazy else image
+    layer = viewer.add_image(data, name="part", rgb=True)
+    panel = dock.folds["apply"].open()
+    panel.load(tmp_path / "model.json")
+    apply(qtbot, panel, layer)
+    merge = dock.folds["merge"].open()
+    for share, n_clusters in ((10, 2), (0, 3)):
+        merge.min_share.value = share
+        assert len(viewer.layers["part labels"].features) == n_clusters
+    clusters = dock.folds["clusters"].open()
+    with qtbot.waitSignal(clusters.split(1).finished, timeout=60_000):
+        pass
+    labels = viewer.layers["part labels"]
+    expected = model.predict(image)
+    np.testing.assert_array_equal(np.asarray(labels.data), expected)
+    counts = np.bincount(expected.ravel(), minlength=5)[1:]
+    assert labels.features["pixels"].tolist() == counts.tolist()
+
+
+def test_list_keeps_the_run_when_its_model_is_applied_to_another_image(
+    viewer, dock, panel, qtbot, other
+):
+    result = dock.result
+    apply(qtbot, panel, viewer.add_image(other, name="other", rgb=True))
+    assert dock.result is result
+    # Its own layers now show the applied model.
+    apply(qtbot, panel, viewer.layers["picture"])
+    assert dock.result is not result
+    assert dock.result.labels is result.labels

@@ -265,6 +265,8 @@ def test_saved_table_is_the_table_of_the_layer(viewer, dock, finish, tmp_path, c
     viewer.layers["picture labels"].features = named
     panel.save_table(tmp_path / "by script.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "by script.csv"), named)
+    texts = pd.read_csv(tmp_path / "by script.csv", dtype=str)["percent"]
+    assert texts.tolist() == [f"{share:.8g}" for share in named["percent"]]
 
 
 def test_saved_figure_shows_the_colors_of_the_table(
@@ -307,6 +309,7 @@ def test_figure_without_matplotlib_shows_an_error(
 
 def test_export_before_a_run_is_disabled(dock):
     panel = dock.folds["export"].open()
+    assert panel.message.text() == "No result yet: run a clustering first."
     assert not any(
         each.enabled for each in (panel.copy_button, panel.table_button, panel.figure_button)
     )

@@ -119,3 +119,45 @@ def test_split_raises_without_labels_in_memory(viewer, open_dock, finish, spots)
     viewer.layers.remove("lazy labels")
     with pytest.raises(ValueError, match="there are no labels to split"):
         panel.split()
+
+
+def test_objects_have_the_names_of_clusters_and_leave_out_ignored_ones(viewer, panel, qtbot):
+    clusters = panel.dock.folds["clusters"].open().list._clusters
+    panel.cluster.value = 2
+    clusters.rename(2, "spot")
+    clusters.ignore([1])
+    assert panel.cluster.value == 2
+    panel.cluster.value = "all clusters"
+    texts = [panel.cluster.native.itemText(n) for n in range(3)]
+    assert texts == ["all clusters", "cluster 1 (ignored)", "cluster 2: spot"]
+    panel.min_size.value = 1
+    split(qtbot, panel)
+    layer = viewer.layers["spots objects"]
+    assert sorted(layer.features["pixels"]) == [1, 4, 15]
+    assert list(layer.features)[:3] == ["index", "cluster", "name"]
+    assert layer.features["name"].tolist() == ["spot"] * 3
+    np.testing.assert_array_equal(layer.data > 0, viewer.layers["spots labels"].data == 2)
+    panel.cluster.value = 1
+    split(qtbot, panel)
+    assert layer.features["pixels"].tolist() == [580]
+
+
+def test_long_name_does_not_widen_the_panel(panel):
+    width = panel.minimumSizeHint().width()
+    panel.dock.folds["clusters"].open().list._clusters.rename(2, "a long name " * 10)
+    assert "a long name" in panel.cluster.native.itemText(2)
+    assert panel.minimumSizeHint().width() == width
+    assert panel.sizeHint().width() <= 350
+
+
+def test_panel_states_why_it_cannot_be_used(viewer, dock, finish):
+    panel = dock.folds["objects"].open()
+    problem = "There are no labels to split: tick Labels, and run the clustering."
+    assert panel.message.text() == problem
+    dock.run()
+    finish(dock)
+    assert panel.message.text() == ""
+    assert panel.split_button.enabled
+    viewer.layers.remove(dock.result.labels)
+    assert panel.message.text() == problem
+    assert not panel.split_button.enabled

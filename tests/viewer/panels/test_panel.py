@@ -3,9 +3,13 @@
 import dask.array as da
 import numpy as np
 import pytest
+from napari.layers import Image
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QPushButton
 from skimage import data
 
 from napari_kmeans import merge_similar, segment, segment_layer
+from napari_kmeans.viewer.widgets.cluster_list import AREA, ClusterList
 
 
 @pytest.fixture
@@ -52,6 +56,48 @@ class TestClusters:
         finish(coffee)
         viewer.layers.remove(coffee.result.labels)
         assert coffee.folds["clusters"].open().list.layer is None
+
+    def test_open_panels_follow_the_removal_of_the_layers(self, viewer, coffee, finish):
+        panel, merge = coffee.folds["clusters"].open(), coffee.folds["merge"].open()
+        assert panel.list.message.text() == "No clusters yet: run a clustering first."
+        coffee.run()
+        finish(coffee)
+        viewer.layers.remove(coffee.result.labels)
+        assert panel.list.layer is None
+        assert panel.list.message.text().startswith("The latest result has no labels: tick")
+        # The recolored image still merges, and the labels do not come back.
+        merge.distance.value = 20
+        assert [layer.name for layer in viewer.layers] == ["coffee", "coffee recolored"]
+        viewer.layers.remove("coffee recolored")
+        assert not merge.distance.enabled
+        assert merge.message.text() == "The layers of the latest result were removed: run again."
+        merge.distance.value = 40
+        assert [layer.name for layer in viewer.layers] == ["coffee"]
+
+    def test_ignore_becomes_count_for_ignored_clusters(self, coffee, finish):
+        panel = coffee.folds["clusters"].open()
+        coffee.run()
+        finish(coffee)
+        texts = []
+        for labels in ([1], [1, 2], [2]):
+            panel.list._clusters.ignore([1])
+            panel.list.select(labels)
+            texts.append(panel.list.ignore_action.text())
+        assert texts == ["Coun&t", "&Ignore", "&Ignore"]
+        panel.list.select([1])
+        buttons = [each.text() for each in panel.list.findChildren(QPushButton)]
+        assert "Coun&t" in buttons
+        panel.list.ignore_action.trigger()
+        assert not panel.list._clusters.is_ignored(1)
+        assert panel.list.ignore_action.text() == "&Ignore"
+
+    @pytest.mark.parametrize(("n_axes", "title"), [(2, "Area"), (3, "Volume"), (4, "Size")])
+    def test_sizes_have_the_title_of_their_unit(self, qtbot, n_axes, title):
+        image = np.random.default_rng(0).integers(0, 256, (8,) * n_axes).astype(np.uint8)
+        labels, _ = segment_layer(Image(image, rgb=False), 2)
+        widget = ClusterList(labels)
+        qtbot.addWidget(widget)
+        assert widget.table.model().headerData(AREA, Qt.Orientation.Horizontal) == title
 
 
 def test_merge_is_disabled_for_integers_of_more_than_16_bits(viewer, open_dock, finish):

@@ -61,20 +61,20 @@ def test_merged_cluster_has_the_pixels_and_the_mean_of_its_parts(quadrants):
     image[0] = image[19, 20]
     layer = labels_of(image)
     before = layer.data.copy()
-    assert Clusters(layer).merge([4, 1, 2]) == 4
+    assert Clusters(layer).merge([4, 1, 2]) == 1
     inside = np.isin(before, [1, 2, 4])
-    np.testing.assert_array_equal(layer.data, np.where(inside, 4, before))
-    assert layer.features["index"].tolist() == [3, 4]
-    row = layer.features.iloc[1]
+    np.testing.assert_array_equal(layer.data, np.where(inside, 1, before))
+    assert layer.features["index"].tolist() == [1, 3]
+    row = layer.features.iloc[0]
     assert row["pixels"] == inside.sum()
     assert row["percent"] == pytest.approx(100 * inside.mean())
     for channel, name in enumerate(("red", "green", "blue")):
         assert row[f"mean {name}"] == pytest.approx(image[inside, channel].mean())
-    shown = np.array(colors_of(layer)[4])
+    shown = np.array(colors_of(layer)[1])
     np.testing.assert_allclose(255 * shown[:3], image[inside].mean(axis=0), atol=0.5)
     assert shown[3] == 1
     assert row["color"] == "#{:02x}{:02x}{:02x}".format(*np.rint(255 * shown[:3]).astype(int))
-    assert set(colors_of(layer)) == {None, 0, 3, 4}
+    assert set(colors_of(layer)) == {None, 0, 1, 3}
 
 
 @pytest.mark.parametrize("gamma", [1, 0.4])
@@ -84,7 +84,7 @@ def test_merged_cluster_has_the_color_that_apply_shows(gamma):
     source = Source.of(image)
     seg = segment(picture, 12, rgb=True)
     layer = labels_layer(seg, source)
-    clusters = Clusters(layer, source)
+    clusters = Clusters(layer, source, seg.model)
     for group in ([1, 2, 5], [3, 9], [4, 12], [6, 7, 8, 11]):
         clusters.merge(group)
     model = seg.model.with_classes(classes_of(layer))
@@ -104,35 +104,76 @@ def test_edited_tables_have_the_columns_of_applied_tables(layer, clusters, quadr
     clusters.rename(1, "soil")
     clusters.merge([3, 4])
     model = segment(quadrants, 4, rgb=True).model.with_classes(classes_of(layer))
-    assert list(layer.features) == list(
-        labels_layer(ApplyWork(model, source).run(), source).features
-    )
+    applied = labels_layer(ApplyWork(model, source).run(), source).features
+    # The means of an applied model are those of its fit, and not of the image.
+    assert not any(name.startswith("mean") for name in applied)
+    assert [name for name in layer.features if not name.startswith("mean")] == list(applied)
     assert list(layer.features)[:5] == ["index", "pixels", "percent", "name", "ignored"]
     clusters.rename(1, "")
     clusters.ignore([2], False)
     assert list(layer.features) == plain
 
 
-def test_merge_keeps_the_label_of_the_largest_cluster_or_the_first_of_equals(clusters):
-    assert clusters.merge([1, 2]) == 2
-    assert clusters.merge([3, 4]) == 4
-    assert clusters.labels == [2, 4]
+def test_merge_is_that_of_the_class_scheme(clusters, layer):
+    for label, name in ((1, "a"), (2, "b"), (4, "a")):
+        clusters.rename(label, name)
+    clusters.set_color(1, "#ff0080")
+    clusters.ignore([2])
+    before = classes_of(layer)
+    # 2 is ignored and larger than 1.
+    assert clusters.merge([4, 2, 1]) == 1
+    assert classes_of(layer) == before.merge([1, 2, 4])
+    row = layer.features.set_index("index").loc[1]
+    assert (row["name"], row["color"], clusters.is_ignored(1)) == ("a + b", "#ff0080", False)
+    assert layer.features["percent"].sum() == pytest.approx(100)
+
+
+def test_merge_into_an_ignored_cluster_is_ignored(clusters, layer):
+    clusters.ignore([1])
+    assert clusters.merge([1, 4]) == 1
+    assert classes_of(layer)[1].ignored
+    assert not clusters.is_shown(1)
+    assert np.isnan(layer.features["percent"][0])
+    assert layer.features["percent"][1:].sum() == pytest.approx(100)
+
+
+def test_merge_of_a_model_of_another_fit_has_the_color_of_the_model(quadrants):
+    model = segment(quadrants, 4, rgb=True).model
+    image = quadrants[:, :9]
+    source = Source.of(Image(image, rgb=True))
+    layer = labels_layer(ApplyWork(model, source).run(), source)
+    clusters = Clusters(layer, source, model)
+    clusters.merge([1, 4])
+    mean = quadrants[np.isin(model.predict(quadrants), [1, 4])].mean(axis=0)
+    np.testing.assert_allclose(255 * clusters.color(1)[:3], np.rint(mean), atol=1e-4)
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "a" * 383, "tab\tbed"])
+def test_names_are_the_same_everywhere(clusters, layer, text):
+    clusters.rename(1, text)
+    clusters.rename(2, text[::-1])
+    clusters.merge([1, 2])
+    name = classes_of(layer)[1].name
+    assert clusters.name(1) == layer.features["name"][0] == name
+    assert "\n" not in name
+    assert "\t" not in name
+    assert len(name) <= 200
 
 
 def test_merged_cluster_is_hidden_only_if_all_its_parts_are(clusters):
     clusters.show([1, 4], False)
-    assert clusters.merge([1, 4]) == 4
-    assert not clusters.is_shown(4)
-    clusters.merge([2, 4])
-    assert clusters.is_shown(4)
+    assert clusters.merge([1, 4]) == 1
+    assert not clusters.is_shown(1)
+    clusters.merge([1, 2])
+    assert clusters.is_shown(1)
 
 
 def test_merge_joins_names(clusters, layer):
     clusters.rename(1, "nuclei")
     clusters.rename(4, "cells")
     clusters.merge([1, 2, 4])
-    assert clusters.name(2) == "cells + nuclei"
-    assert layer.features["name"].tolist() == ["cells + nuclei", ""]
+    assert clusters.name(1) == "nuclei + cells"
+    assert layer.features["name"].tolist() == ["nuclei + cells", ""]
 
 
 def test_lazy_labels_are_merged_when_they_are_viewed(quadrants, quadrant_labels):
@@ -148,9 +189,9 @@ def test_lazy_labels_are_merged_when_they_are_viewed(quadrants, quadrant_labels)
     clusters = Clusters(layer)
     computed.clear()
     with layer._block_refresh():
-        assert clusters.merge([1, 4]) == 4
+        assert clusters.merge([1, 4]) == 1
         assert not computed
-    expected = np.where(quadrant_labels == 1, 4, quadrant_labels)
+    expected = np.where(quadrant_labels == 4, 1, quadrant_labels)
     assert isinstance(layer.data, da.Array)
     assert layer.data.dtype == lazy.dtype
     np.testing.assert_array_equal(layer.data.compute(), expected)
@@ -175,10 +216,10 @@ def test_merge_and_undo_change_all_levels(quadrants, make):
 
 
 def test_merged_labels_are_recorded_in_the_metadata(clusters, layer):
-    assert [clusters.merge(pair) for pair in ([1, 4], [3, 2], [2, 4])] == [4, 2, 2]
-    assert clusters.joined == {1: 2, 4: 2, 3: 2}
+    assert [clusters.merge(pair) for pair in ([1, 4], [3, 2], [2, 1])] == [1, 2, 1]
+    assert clusters.joined == {4: 1, 2: 1, 3: 1}
     clusters.undo()
-    assert clusters.joined == {1: 4, 3: 2}
+    assert clusters.joined == {4: 1, 3: 2}
     assert joined_labels(layer) == clusters.joined
 
 
@@ -267,7 +308,7 @@ def test_undo_and_redo_restore_every_edit_exactly(clusters, layer):
         lambda: clusters.show([1, 3], False),
         lambda: clusters.merge([1, 2, 4]),
         lambda: clusters.show([3]),
-        lambda: clusters.merge([2, 3]),
+        lambda: clusters.merge([1, 3]),
     ]
     states = [state_of(layer)]
     for edit in edits:
@@ -405,7 +446,7 @@ def test_edits_during_a_highlight_change_the_original_colors(clusters, layer):
     clusters.set_color(1, "red")
     assert clusters.hex_color(1) == "#ff0000"
     assert colors_of(layer)[1] != (1, 0, 0, 1)
-    assert clusters.merge([1, 2]) == 2
+    assert clusters.merge([1, 2]) == 1
     clusters.undo()
     clusters.highlight([])
     assert colors_of(layer)[1] == (1, 0, 0, 1)

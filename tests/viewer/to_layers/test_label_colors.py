@@ -96,9 +96,9 @@ def test_merged_cluster_has_the_mean_of_the_layer_colors(quadrants):
     plain, _ = segment_layer(Image(quadrants, rgb=True), 4)
     here, there = Clusters(labels), Clusters(plain)
     for clusters in (here, there):
-        assert clusters.merge([1, 2]) == 2
-    np.testing.assert_allclose(here.color(2)[:3], there.color(2)[:3], atol=0.005)
-    assert labels.features["color"][0] == here.hex_color(2)
+        assert clusters.merge([1, 2]) == 1
+    np.testing.assert_allclose(here.color(1)[:3], there.color(1)[:3], atol=0.005)
+    assert labels.features["color"][0] == here.hex_color(1)
 
 
 def test_dock_shows_the_layer_colors_without_a_labels_layer(viewer, open_dock, finish, quadrants):

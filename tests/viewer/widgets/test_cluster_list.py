@@ -345,14 +345,14 @@ def test_buttons_merge_undo_and_redo(clusters, layer, click, qtbot, quadrant_lab
     click(clusters, 0)
     click(clusters, 3, modifier=CONTROL)
     press(clusters, qtbot, "&Merge")
-    merged = np.where(quadrant_labels == 1, 4, quadrant_labels)
+    merged = np.where(quadrant_labels == 4, 1, quadrant_labels)
     np.testing.assert_array_equal(layer.data, merged)
     assert [text[:AREA] for text in texts(clusters)] == [
+        ["1", "", "50.0 %"],
         ["2", "", "26.2 %"],
         ["3", "", "23.8 %"],
-        ["4", "", "50.0 %"],
     ]
-    assert clusters.selected == [4]
+    assert clusters.selected == [1]
     press(clusters, qtbot, "&Undo")
     np.testing.assert_array_equal(layer.data, quadrant_labels)
     assert layer.features.equals(before)
@@ -360,7 +360,7 @@ def test_buttons_merge_undo_and_redo(clusters, layer, click, qtbot, quadrant_lab
     assert colors_of(layer) == colors
     press(clusters, qtbot, "Red&o")
     np.testing.assert_array_equal(layer.data, merged)
-    assert layer.features["index"].tolist() == [2, 3, 4]
+    assert layer.features["index"].tolist() == [1, 2, 3]
 
 
 def test_keys_merge_undo_and_redo(clusters, layer, click, qtbot, quadrant_labels):
@@ -415,11 +415,11 @@ def test_features_table_of_napari_shows_the_same_rows(clusters, layer, viewer):
     _, table = viewer.window.add_plugin_dock_widget("napari", "Features table widget")
     rename(clusters, 1, "wine")
     clusters.merge([1, 4])
-    clusters.set_color(4, "#102030")
+    clusters.set_color(1, "#102030")
     model = table.table.model().sourceModel()
     shown = model.df
-    assert shown["index"].tolist() == [int(text[LABEL]) for text in texts(clusters)] == [2, 3, 4]
-    assert shown["name"].tolist() == [text[NAME] for text in texts(clusters)] == ["wine", "", ""]
+    assert shown["index"].tolist() == [int(text[LABEL]) for text in texts(clusters)] == [1, 2, 3]
+    assert shown["name"].tolist() == [text[NAME] for text in texts(clusters)] == ["", "wine", ""]
     assert shown["color"].tolist() == [text[COLOR] for text in texts(clusters)]
 
 

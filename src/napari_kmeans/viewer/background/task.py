@@ -64,6 +64,9 @@ class Task:
         The marks whose colors replace `init` and `n_clusters` in the options.
     summary : Summary or None
         The summary of the pixels that are fitted, if there is one already.
+    applied : bool
+        Whether the result came from a model that was applied to the source. Then the
+        pixels of the source are not those of the fit.
     """
 
     source: Source
@@ -73,6 +76,7 @@ class Task:
     cache: SummaryCache | None = None
     start: StartMarks | None = None
     summary: Summary | None = None
+    applied: bool = False
 
     @classmethod
     def of(

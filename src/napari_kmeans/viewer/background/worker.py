@@ -35,9 +35,23 @@ def warm_up() -> Thread:
     The dock calls this function when it opens, so that the first run does not wait for
     the compiler.
     """
-    thread = Thread(target=_call_kernels, name="warm-up", daemon=True)
+    thread = Thread(target=_warm_up_unless_exiting, name="warm-up", daemon=True)
     thread.start()
     return thread
+
+
+def _warm_up_unless_exiting() -> None:
+    """Call the kernels. Stop without a traceback if the interpreter is shutting down.
+
+    Pools of threads then refuse new work with a RuntimeError such as "cannot schedule new
+    futures after shutdown". This was seen when napari was closed within seconds after the
+    dock had opened.
+    """
+    try:
+        _call_kernels()
+    except RuntimeError as error:
+        if "shutdown" not in str(error):
+            raise
 
 
 def _call_kernels() -> None:

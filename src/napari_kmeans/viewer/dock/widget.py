@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
 
+    from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.dock.result_layers import Builder
+    from napari_kmeans.viewer.from_layers.source import Source
 
 PANELS: dict[str, type[Panel]] = {
     "number": NumberPanel,
@@ -72,7 +74,7 @@ class KMeansWidget(Fields):
     Attributes
     ----------
     result : Result or None
-        The result of the latest run.
+        The latest result: of a run, or of a loaded model that was applied.
     segmented : psygnal.Signal
         Emitted with the result once its layers are in the viewer.
 
@@ -367,17 +369,46 @@ class KMeansWidget(Fields):
         """
         if self.result is None:
             raise ValueError("result must be a Result, got None: run first.")
-        builders = builders_like(self.result.layers)
+        # A layer that the user removed does not come back.
+        shown = [layer for layer in self.result.layers if layer in self.viewer.layers]
+        builders = builders_like(shown)
         self._show_outcome(self.result.task, outcome, builders, update=True)
+
+    def show_applied(
+        self, source: Source, outcome: Segmentation, *, update: bool, is_latest: bool
+    ) -> None:
+        """Show the layers of a model that was applied to an image.
+
+        Parameters
+        ----------
+        source : Source
+        outcome : Segmentation
+        update : bool
+            As in `show_layers`.
+        is_latest : bool
+            Whether the outcome becomes the latest result. It does in any case if it has
+            replaced a layer of the latest result.
+        """
+        layers = build_layers((recolored_layers, labels_layer), outcome, source)
+        shown = self.show_layers(layers, update=update)
+        earlier = () if self.result is None else self.result.layers
+        if is_latest or any(layer in earlier for layer in shown):
+            task = Task(source, None, outcome.options, applied=True)
+            self._set_result(Result(task, outcome, shown))
 
     def _show_outcome(
         self, task: Task, outcome: AnySegmentation, builders: tuple[Builder, ...], update: bool
     ) -> None:
         layers = build_layers(builders, outcome, task.source)
-        self.result = Result(task, outcome, self.show_layers(layers, update=update))
+        result = Result(task, outcome, self.show_layers(layers, update=update))
         if task.start is not None:
             self.n_clusters.value = outcome.options.n_clusters
-        self.segmented.emit(self.result)
+        self._set_result(result)
+
+    def _set_result(self, result: Result) -> None:
+        """Show the latest result in the panels."""
+        self.result = result
+        self.segmented.emit(result)
         for fold in self.folds.values():
             fold.refresh()
 

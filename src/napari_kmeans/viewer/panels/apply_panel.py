@@ -14,7 +14,6 @@ from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.from_layers.source import WHOLE, Source
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.apply_model import ApplyWork, check_channels
-from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.widgets.dialogs import ask_what_to_open, ask_where_to_save
 from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
 
@@ -27,9 +26,14 @@ if TYPE_CHECKING:
 
 _FILE_FILTER = "K-means models (*.json)"
 
+_MODEL_TIP = (
+    "The model that is saved and applied: that of the clusters in the list, with all edits, or "
+    "a loaded model until it is applied."
+)
+
 
 class _LoadedModel(NamedTuple):
-    """A model from a file, and the latest result at the time of loading."""
+    """A model from a file that was not applied yet, and the latest result when it was loaded."""
 
     model: KMeansModel
     name: str
@@ -38,6 +42,9 @@ class _LoadedModel(NamedTuple):
 
 class ApplyPanel(WorkingPanel):
     """A panel that applies the latest model, or a model from a file, to another image layer.
+
+    The model is that of the clusters in the list, with all edits. A model from a file takes
+    its place until it is applied: then the list shows its clusters.
 
     Attributes
     ----------
@@ -71,10 +78,12 @@ class ApplyPanel(WorkingPanel):
         self.save_button = PushButton(
             name="save_button",
             text="Save model…",
-            tooltip="Save the model to a JSON file, for use on other images.",
+            tooltip="Save the model, with the edits of the list of clusters, to a JSON file.",
         )
         self.load_button = PushButton(
-            name="load_button", text="Load model…", tooltip="Use the model in a JSON file."
+            name="load_button",
+            text="Load model…",
+            tooltip="Take the model in a JSON file. Apply it to list and edit its clusters.",
         )
         self.apply_button = PushButton(
             name="apply_button",
@@ -87,7 +96,7 @@ class ApplyPanel(WorkingPanel):
 
     def _lay_out(self) -> None:
         rows = [
-            ("Model", "The model of the last run, or of a file loaded after it.", self.message),
+            ("Model", _MODEL_TIP, self.message),
             ("", "", row([self.save_button, self.load_button])),
             self.image,
         ]
@@ -97,12 +106,12 @@ class ApplyPanel(WorkingPanel):
 
     @property
     def _model_is_from_file(self) -> bool:
-        """Whether a model was loaded since the latest result."""
+        """Whether a model was loaded since the latest result, and not applied yet."""
         return self._loaded is not None and self._loaded.result is self.dock.result
 
     @property
     def model(self) -> KMeansModel:
-        """The model of the latest result, or of a file that was loaded after it.
+        """The model of the latest result with all edits, or of a file loaded after it.
 
         Raises
         ------
@@ -147,8 +156,14 @@ class ApplyPanel(WorkingPanel):
         source = Source.of(layer).fitted_on(None, WHOLE, "coreset")
         model = self.model
         check_channels(model, source)
-        show = partial(self._show, source, self.dock.update_layers.value)
-        return self.start(ApplyWork(model, source, self._fitted_segmentation()), show)
+        work = ApplyWork(model, source, self._fitted_segmentation())
+        show = partial(
+            self.dock.show_applied,
+            source,
+            update=self.dock.update_layers.value,
+            is_latest=self._model_is_from_file,
+        )
+        return self.start(work, show)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file.
@@ -175,10 +190,6 @@ class ApplyPanel(WorkingPanel):
         model = KMeansModel.load(path)
         self._loaded = _LoadedModel(model, Path(path).name, self.dock.result)
         self.work_changed()
-
-    def _show(self, source: Source, update: bool, outcome: Segmentation) -> None:
-        layers = [*recolored_layers(outcome, source), labels_layer(outcome, source)]
-        self.dock.show_layers(layers, update=update)
 
     def refresh(self) -> None:
         """Show the origin of the model, and follow the edits of its classes."""
@@ -215,10 +226,12 @@ class ApplyPanel(WorkingPanel):
         self.save_button.enabled = has_model
         can_apply = has_model and self.image.value is not None
         self.apply_button.enabled = can_apply and not self.is_working
+        # The clusters of the applied model would replace a model that is loaded meanwhile.
+        self.load_button.enabled = not self.is_working
 
     def _describe(self, model: KMeansModel) -> str:
         if self._loaded is not None and self._model_is_from_file:
-            return f"{model.n_clusters} clusters, from {self._loaded.name}"
+            return f"{model.n_clusters} clusters, from {self._loaded.name}, not applied yet"
         assert self.dock.result is not None
         return f"{model.n_clusters} clusters of {self.dock.result.task.source.name}"
 

@@ -11,7 +11,7 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.split_class import SplitAnewWork, SplitWork
-from napari_kmeans.viewer.widgets.cluster_list import ClusterList
+from napari_kmeans.viewer.widgets.cluster_list import NO_CLUSTERS, ClusterList
 from napari_kmeans.viewer.widgets.form import row
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ClustersPanel(WorkingPanel):
     """
 
     title = "Clusters"
-    tooltip = "List, highlight, name, recolor, hide, merge and split the clusters of the last run."
+    tooltip = "List, highlight, name, recolor, hide, merge and split the latest clusters."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
@@ -94,8 +94,10 @@ class ClustersPanel(WorkingPanel):
     def _find_problem(self) -> str:
         """Return why no cluster can be split; empty if clusters can be split."""
         result = self.dock.result
-        if result is None or result.labels not in self.dock.viewer.layers:
-            return "There are no labels to split: tick Labels, and run the clustering."
+        if result is None:
+            return NO_CLUSTERS
+        if result.labels not in self.dock.viewer.layers:
+            return "The latest result has no labels: tick Labels, and run the clustering."
         if not isinstance(result.model, KMeansModel):
             return "Each slice has a model of its own: run on the whole stack to split clusters."
         return ""
@@ -117,11 +119,18 @@ class ClustersPanel(WorkingPanel):
         problem = self._find_problem()
         self.list.split_problem = "A cluster is being split." if self.is_working else problem
 
+    def reset_choices(self) -> None:
+        """List no clusters after their layer was removed."""
+        self.refresh()
+
     def refresh(self) -> None:
         """List the clusters of the latest Labels layer, or none if the layer was removed."""
         result = self.dock.result
         if result is None or result.labels not in self.dock.viewer.layers:
+            self.list.problem = self._find_problem()
             self.list.set_layer(None)
         else:
-            self.list.set_layer(result.labels, result.task.source)
+            model = result.outcome.model
+            fitted = model if isinstance(model, KMeansModel) else None
+            self.list.set_layer(result.labels, result.task.source, fitted)
         self.work_changed()

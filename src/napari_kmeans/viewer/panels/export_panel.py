@@ -11,6 +11,7 @@ from qtpy.QtGui import QGuiApplication
 
 from napari_kmeans.figures import plot_palette
 from napari_kmeans.files.atomic import write_whole
+from napari_kmeans.measuring import write_csv
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.as_python import script_of
 from napari_kmeans.viewer.widgets.dialogs import ask_where_to_save
@@ -115,7 +116,7 @@ class ExportPanel(WorkingPanel):
             If the file cannot be written.
         """
         table = self._latest_result().table
-        write_whole({Path(path): lambda temporary: table.to_csv(temporary, index=False)})
+        write_whole({Path(path): lambda temporary: write_csv(table, temporary)})
         self.show_message(f"The table is in {Path(path).name}.")
 
     def save_figure(self, path: str | os.PathLike[str]) -> None:
@@ -135,7 +136,8 @@ class ExportPanel(WorkingPanel):
 
     def refresh(self) -> None:
         """Hide the message of an earlier result, and enable the buttons for the latest one."""
-        self.show_message("")
+        has_result = self.dock.result is not None
+        self.show_message("" if has_result else "No result yet: run a clustering first.")
         self.work_changed()
 
     def _latest_result(self) -> Result:

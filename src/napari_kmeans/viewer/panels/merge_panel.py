@@ -22,6 +22,8 @@ from napari_kmeans.viewer.to_layers.label_table import is_outdated
 from napari_kmeans.viewer.widgets.form import form
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_kmeans.merging import MergeTree
     from napari_kmeans.viewer.panels.panel import Dock
 
@@ -46,7 +48,8 @@ class MergePanel(Panel):
 
     title = "Merge similar"
     tooltip = (
-        "Merge clusters of similar colors, and small ones. Start from a run with many clusters."
+        "Merge clusters of similar colors, and small ones. Start from a run with many clusters. "
+        "Ignored clusters never merge."
     )
 
     def __init__(self, dock: Dock) -> None:
@@ -98,7 +101,7 @@ class MergePanel(Panel):
         """Use the clusters of a segmentation as those at distance 0."""
         self._unmerged, self._tree = segmentation, None
         if segmentation is not None:
-            self._tree = merge_tree(segmentation.model, segmentation.table["pixels"])
+            self._tree = merge_tree(segmentation.model, _pixels_of(segmentation))
             self._groups = list(range(self._tree.n_clusters))
 
     def _take_hand_edits(self) -> bool:
@@ -127,7 +130,7 @@ class MergePanel(Panel):
         Labels that were edited by hand are left unchanged, and the fields are
         reset: labels that are painted from the run would not contain the edits.
         """
-        if self._is_edited():
+        if self._is_edited() or self._is_removed():
             self._restore_fields()
             self._show_state()
             return
@@ -142,7 +145,7 @@ class MergePanel(Panel):
             self._show_state()
             return
         self._applied_values = (self.distance.value, self.min_share.value)
-        pixels = self._unmerged.table["pixels"]
+        pixels = _pixels_of(self._unmerged)
         groups = cut_tree(self._tree, self.distance.value)
         groups = merge_small(self._unmerged.model, pixels, self.min_share.value / 100, groups)
         if groups.tolist() != self._groups:
@@ -156,6 +159,17 @@ class MergePanel(Panel):
         labels = None if self.dock.result is None else self.dock.result.labels
         return labels is not None and is_outdated(labels.features)
 
+    def _is_removed(self) -> bool:
+        """Return whether the user has removed all layers of the latest result."""
+        result = self.dock.result
+        if result is None:
+            return False
+        return not any(layer in self.dock.viewer.layers for layer in result.layers)
+
+    def reset_choices(self) -> None:
+        """Disable the fields after the layers of the result were removed."""
+        self._show_state()
+
     def _restore_fields(self) -> None:
         """Reset the fields to the values that the layers were last merged with."""
         for field, value in zip((self.distance, self.min_share), self._applied_values, strict=True):
@@ -164,10 +178,12 @@ class MergePanel(Panel):
 
     def _show_state(self) -> None:
         """Enable the fields if merging is possible. Show the number of groups, or the problem."""
-        is_edited = self._is_edited()
+        is_edited, is_removed = self._is_edited(), self._is_removed()
         for field in (self.distance, self.min_share):
-            field.enabled = self._tree is not None and not is_edited
-        if self._tree is not None and is_edited:
+            field.enabled = self._tree is not None and not is_edited and not is_removed
+        if is_removed:
+            text = "The layers of the latest result were removed: run again."
+        elif self._tree is not None and is_edited:
             text = (
                 "The labels were edited by hand, and merging here would undo the edits: "
                 "merge in the list of clusters, or run again."
@@ -182,6 +198,14 @@ class MergePanel(Panel):
                 "not integers of more than 16 bits."
             )
         self.show_message(text)
+
+
+def _pixels_of(segmentation: Segmentation) -> NDArray[np.int64]:
+    """Return the number of pixels of each cluster, at least 1.
+
+    An image need not have all clusters of a model that is applied to it.
+    """
+    return np.asarray(np.maximum(segmentation.table["pixels"].to_numpy(), 1))
 
 
 def _mergeable_segmentation(outcome: Any) -> Segmentation | None:

@@ -90,13 +90,13 @@ class NumberPanel(WorkingPanel):
     def refresh(self) -> None:
         """Suggest again if the latest result has other pixels or other options of the summary.
 
-        Do so only in live mode, and once for each result: when the panel is
+        Do so only in live mode, and once for each result of a run: when the panel is
         opened again, it must not replace a suggestion that the user asked for.
         """
         result = self.dock.result
         if not self.dock.live.value or self.is_working:
             return
-        if result is None or result is self._checked_result:
+        if result is None or result is self._checked_result or result.task.applied:
             return
         self._checked_result = result
         if self._task is None or not _fit_same_pixels(result.task, self._task):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from magicgui.widgets import ComboBox, PushButton, SpinBox
 
+from napari_kmeans.classes import clean_name
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.measuring import IGNORED, NAME
 from napari_kmeans.viewer.background.objects_work import ObjectsWork
 from napari_kmeans.viewer.from_layers.geometry import AffineMap
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.objects_layer import objects_layer
-from napari_kmeans.viewer.widgets.form import form, offer_choices, row
+from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -27,13 +29,30 @@ ALL = "all clusters"
 """Choice of the field `cluster` that splits every cluster."""
 
 
+_NO_LABELS = "there are no labels to split: tick Labels, and run the clustering."
+_NO_LABELS_TEXT = "There" + _NO_LABELS.removeprefix("there")
+
+
+class _ClusterRow(NamedTuple):
+    """A cluster of the latest result."""
+
+    label: int
+    name: str
+    ignored: bool
+
+    def __str__(self) -> str:
+        """Return the text of the choice."""
+        name = f": {self.name}" if self.name else ""
+        return f"cluster {self.label}{name}{' (ignored)' if self.ignored else ''}"
+
+
 class ObjectsPanel(WorkingPanel):
     """A panel that splits the clusters of the latest result into connected objects.
 
     Attributes
     ----------
     cluster : ComboBox
-        "all clusters", or the label of a cluster.
+        "all clusters", or the label of a cluster. Ignored clusters are not among all.
     min_size : SpinBox
         Smaller objects are left out, in pixels.
     connectivity : ComboBox
@@ -63,9 +82,12 @@ class ObjectsPanel(WorkingPanel):
         self.cluster = ComboBox(
             name="object_cluster",
             label="Clusters",
-            tooltip="The clusters to split into objects.",
+            tooltip="The clusters to split into objects. All clusters are those that count: "
+            "ignored clusters are left out.",
             choices=self._cluster_choices,
         )
+        # A long name must not widen the dock.
+        narrow(self.cluster)
         self.min_size = SpinBox(
             name="min_size",
             label="Minimum size",
@@ -111,28 +133,61 @@ class ObjectsPanel(WorkingPanel):
                 "array: crop the image, or save the labels and use split_objects."
             )
         cluster = None if self.cluster.value == ALL else self.cluster.value
+        rows = self._cluster_rows()
         work = ObjectsWork(
-            labels, cluster, self.min_size.value, self.connectivity.value, AffineMap.to_world(layer)
+            labels,
+            cluster,
+            self.min_size.value,
+            self.connectivity.value,
+            AffineMap.to_world(layer),
+            ignored=tuple(row.label for row in rows if row.ignored),
+            names={row.label: row.name for row in rows if row.name},
         )
         update = self.dock.update_layers.value
         return self.start(work, partial(self._show, source, spatial_attributes(layer), update))
 
     def refresh(self) -> None:
         """Offer the clusters of the latest result, and hide the message of an earlier one."""
-        offer_choices(self.cluster)
+        labels = None if self.dock.result is None else self.dock.result.labels
+        if labels is not None:
+            labels.events.features.connect(self._on_clusters_edited)
+        self._on_clusters_edited()
         self.show_message("")
         self.work_changed()
 
+    def reset_choices(self) -> None:
+        """Disable the button after the labels were removed."""
+        self.work_changed()
+
+    def _on_clusters_edited(self, _event: Any = None) -> None:
+        value = self.cluster.value
+        # magicgui appends choices of a new text: begin anew to keep the order of the labels.
+        with self.cluster.changed.blocked():
+            self.cluster.native.clear()
+            offer_choices(self.cluster)
+            if value in self.cluster.choices:
+                self.cluster.value = value
+
+    def _cluster_rows(self) -> list[_ClusterRow]:
+        """Return the label and the name of each cluster of the latest result."""
+        if self.dock.result is None:
+            return []
+        table = self.dock.result.table
+        names = table[NAME].fillna("") if NAME in table else [""] * len(table)
+        ignored = table[IGNORED] if IGNORED in table else [False] * len(table)
+        return [
+            _ClusterRow(int(label), clean_name(str(name)), bool(is_ignored))
+            for label, name, is_ignored in zip(table["index"], names, ignored, strict=True)
+        ]
+
     def _cluster_choices(self, _combo_box: Any) -> list[tuple[str, Any]]:
-        result = self.dock.result
-        labels = [] if result is None else result.table["index"].tolist()
-        return [(ALL, ALL), *((f"cluster {label}", label) for label in labels)]
+        return [(ALL, ALL), *((str(row), row.label) for row in self._cluster_rows())]
 
     def _labels_layer(self) -> Labels:
         result = self.dock.result
         layer = None if result is None else result.labels
         if layer is None or layer not in self.dock.viewer.layers:
-            raise ValueError("there are no labels to split: tick Labels, and run the clustering.")
+            raise ValueError(_NO_LABELS)
         return layer
 
     def _source(self) -> Source:
@@ -141,7 +196,13 @@ class ObjectsPanel(WorkingPanel):
 
     def work_changed(self) -> None:
         """Enable the buttons that can be used now."""
-        self.split_button.enabled = self.dock.result is not None and not self.is_working
+        result = self.dock.result
+        has_labels = result is not None and result.labels in self.dock.viewer.layers
+        self.split_button.enabled = has_labels and not self.is_working
+        if not has_labels:
+            self.show_message(_NO_LABELS_TEXT)
+        elif self.message.text() == _NO_LABELS_TEXT:
+            self.show_message("")
 
     def _show(
         self, source: Source, spatial: dict[str, Any], update: bool, objects: Objects

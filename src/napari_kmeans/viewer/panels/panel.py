@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from superqt import QCollapsible
 
+    from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.background.task import AnySegmentation, Task
+    from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.to_layers.result import Result
 
 
@@ -44,6 +46,11 @@ class Dock(Protocol):
 
     def show_outcome(self, outcome: AnySegmentation) -> None:
         """Replace the latest result by a version of it, such as one with merged clusters."""
+
+    def show_applied(
+        self, source: Source, outcome: Segmentation, *, update: bool, is_latest: bool
+    ) -> None:
+        """Show the layers of a model that was applied to an image, maybe as the latest result."""
 
     def selection_kept(self) -> AbstractContextManager[None]:
         """Restore the selection of layers at the end of a `with` block."""

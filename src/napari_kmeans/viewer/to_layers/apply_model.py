@@ -14,7 +14,7 @@ from napari_kmeans.imaging.blocks import is_dask, open_pixels
 from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
-from napari_kmeans.measuring import cluster_table
+from napari_kmeans.measuring import cluster_table, mean_columns
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.background.paint_levels import paint_levels
 
@@ -81,7 +81,8 @@ class ApplyWork:
         Returns
         -------
         Segmentation
-            `labels` and `recolored` are lists if the source is multiscale.
+            `labels` and `recolored` are lists if the source is multiscale. The table has
+            no channel means, as on the command line.
 
         Warns
         -----
@@ -93,12 +94,14 @@ class ApplyWork:
         labels, recolored = self._paint(part_of(progress, 0, 0.5))
         image = source.levels[source.level]
         own = model.with_blur(source.blur_at(model.blur, source.level))
-        counts = _count_pixels(own, image, labels[source.level], part_of(progress, 0.5, 1))
+        counts = count_pixels(own, image, labels[source.level], part_of(progress, 0.5, 1))
+        table = cluster_table(model, counts)
         return Segmentation(
             labels=labels if source.multiscale else labels[0],
             recolored=recolored if source.multiscale else recolored[0],
             model=model,
-            table=cluster_table(model, counts),
+            # The means of the palette are those of the fit, and not of this image.
+            table=table.drop(columns=mean_columns(table)),
             coreset=None,
             distortion=fitted.distortion if fitted else float("nan"),
             options=fitted.options if fitted else model.options,
@@ -119,10 +122,13 @@ class ApplyWork:
         return map(list, zip(*painted, strict=True))
 
 
-def _count_pixels(
+def count_pixels(
     model: KMeansModel, image: Any, labels: Any, progress: Report | None
 ) -> NDArray[np.int64]:
-    """Return the number of pixels (K,) of each cluster in one level."""
+    """Return the number of pixels (K,) of each cluster in one level.
+
+    If the labels are lazy, the image is read instead, and the labels are not computed.
+    """
     if not is_dask(labels):
         flat = labels.reshape(-1)
         n_labels = model.labels[-1] + 1

@@ -44,10 +44,11 @@ def script_of(result: Result, masks: str = "masks") -> str:
         The name of the list of masks in napari's console.
     """
     task, source, fitted = result.task, result.task.source, result.outcome.model
-    classes = groups = split = None
+    classes = groups = model = None
     if isinstance(result.model, KMeansModel) and isinstance(fitted, KMeansModel):
-        split = result.model if result.model.splits else None
-        groups = None if split else _groups_of(fitted, result.model)
+        # No fit of this image gives an applied model, or one of a class that was clustered anew.
+        model = result.model if task.applied or result.model.splits else None
+        groups = None if model else _groups_of(fitted, result.model)
         if result.model.classes != _classes_in_order(fitted):
             classes = result.model.classes
     names = [channel.name for channel in source.channels] or [source.name]
@@ -64,7 +65,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         groups=groups,
         joined=None if result.labels is None else joined_labels(result.labels),
         classes=classes,
-        model=split,
+        model=model,
         part=_part_of(source, result.outcome.options.blur),
     )
     return script + _note_of_slices(result)

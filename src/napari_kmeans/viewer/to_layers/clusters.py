@@ -16,8 +16,6 @@ from napari_kmeans.measuring import (
     COUNT_COLUMNS,
     IGNORED,
     NAME,
-    channel_means,
-    mean_columns,
     percentages,
     place_class_columns,
     used_class_columns,
@@ -48,7 +46,7 @@ from napari_kmeans.viewer.to_layers.label_table import (
     split_row,
     without_mark,
 )
-from napari_kmeans.viewer.to_layers.layer_classes import classes_of
+from napari_kmeans.viewer.to_layers.layer_classes import classes_of, edited_model
 from napari_kmeans.viewer.to_layers.pixel_merge import PixelMerge
 
 if TYPE_CHECKING:
@@ -59,6 +57,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.classes import ClassScheme
+    from napari_kmeans.model import KMeansModel
     from napari_kmeans.types import Floats
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.to_layers.label_colors import Color
@@ -121,13 +120,17 @@ class Clusters:
         A layer whose features have the columns `COUNT_COLUMNS`. Any other layer has no
         clusters.
     source : Source, optional
-        The image of the clusters. It gives a merged cluster the color of its mean, as
-        applying its model does. Without an image, this is the mean of the colors.
+        The image of the clusters.
+    model : KMeansModel, optional
+        The model that painted the layer, before the edits of its classes. With the image,
+        it gives a merged cluster its mean color, as applying the model does. Without them,
+        this is the mean of the colors.
 
     Attributes
     ----------
     layer : napari.layers.Labels
     source : Source or None
+    model : KMeansModel or None
     highlighted : frozenset of int
         The labels that are highlighted; empty without a highlight.
     events : napari.utils.events.EmitterGroup
@@ -140,9 +143,12 @@ class Clusters:
     elsewhere, earlier edits can no longer be undone.
     """
 
-    def __init__(self, layer: Labels, source: Source | None = None) -> None:
+    def __init__(
+        self, layer: Labels, source: Source | None = None, model: KMeansModel | None = None
+    ) -> None:
         self.layer = layer
         self.source = source
+        self.model = model
         self.highlighted: frozenset[int] = frozenset()
         self.events = EmitterGroup(source=self, changed=Event)
         self._colormap = without_highlight(layer.colormap)
@@ -239,14 +245,14 @@ class Clusters:
     # ---------------------------------------------------------------- editing
 
     def rename(self, label: int, name: str) -> None:
-        """Give a cluster a name, in the column `name` of the table."""
-        row, features = self._row(label), self.layer.features.copy()
+        """Give a cluster a name, in the column `name` of the table; see `clean_name`."""
+        row, features, name = self._row(label), self.layer.features.copy(), clean_name(name)
         if name == self.name(label):
             return
         names, ignored = _class_columns(features)
         names[row] = name
         features = place_class_columns(features, used_class_columns(names, ignored))
-        classes = self._edited(lambda classes: classes.rename(label, clean_name(name)), label)
+        classes = self._edited(lambda classes: classes.rename(label, name), label)
         self._do(features, self._colormap, classes=classes)
 
     def set_color(self, label: int, color: Any) -> None:
@@ -325,11 +331,12 @@ class Clusters:
         self._do(self.layer.features, self._colormap_with(changes), classes=self._classes)
 
     def merge(self, labels: Collection[int]) -> int:
-        """Merge several clusters into one.
+        """Merge several clusters into one, as `ClassScheme.merge` does.
 
-        The merged cluster gets the label of the largest cluster. Its color and its
-        mean channels are the means over all its pixels. The other labels
-        disappear; no label is renumbered.
+        The merged cluster has the label of the first cluster, the lowest label, and is
+        ignored if that one is. It keeps a color that the user gave the first cluster. Else
+        its color is the mean over all its pixels. The other labels disappear; no label is
+        renumbered.
 
         Parameters
         ----------
@@ -346,47 +353,46 @@ class Clusters:
         ValueError
             If there are fewer than two labels, or if the layer does not have one of them.
         """
-        chosen = sorted(set(labels), key=lambda label: (-self.pixels([label]), label))
+        chosen = sorted(set(labels))
         if len(chosen) < 2:
             raise ValueError(
                 f"labels must be at least two clusters, got {sorted(labels)}: choose more clusters."
             )
         rows = [self._row(label) for label in chosen]
         features = merge_rows_into_first(self.layer.features, rows)
-        # Hidden only if all merged clusters are hidden.
+        classes = self._edited(lambda classes: classes.merge(chosen), *chosen)
+        # Hidden only if all merged clusters are hidden, or if the merged cluster is ignored.
         alpha = max(self.color(label)[3] for label in chosen)
-        color = np.append(self._merged_color(chosen, features), alpha)
+        alpha = 0.0 if self.is_ignored(chosen[0]) else alpha
+        color = np.append(self._merged_color(chosen, classes), alpha)
         if "color" in features:
             features.loc[features["index"] == chosen[0], "color"] = to_hex(color[None, :3])[0]
         merges = tuple(PixelMerge(np.array(chosen)) for _ in layer_levels(self.layer))
         colormap = self._colormap_with({chosen[0]: color}, chosen[1:])
-        classes = self._edited(
-            lambda classes: _merge_classes(classes, chosen, to_hex(color[None, :3])[0]), *chosen
-        )
         self._do(features, colormap, merges, _add_joined(self.joined, chosen), classes)
         return chosen[0]
 
-    def _merged_color(self, labels: Sequence[int], features: pd.DataFrame) -> Floats:
+    def _merged_color(self, labels: Sequence[int], classes: ClassScheme | None) -> Floats:
         """Return the color (3,) of labels after their merge into the first of them.
 
         Parameters
         ----------
         labels : sequence of int
-        features : pandas.DataFrame
-            The table after the merge.
+        classes : ClassScheme or None
+            The classes after the merge.
         """
-        merged = features[features["index"] == labels[0]]
-        if self.source is not None and not self._have_own_color(labels) and mean_columns(merged):
-            return np.asarray(mean_colors(channel_means(merged), self.source)[0])
+        is_class = classes is not None and labels[0] in classes.labels
+        if classes is not None and is_class and classes[labels[0]].color is not None:
+            return np.asarray(self.color(labels[0])[:3])
+        if classes is not None and is_class and self.source is not None and self.model is not None:
+            model = edited_model(self.layer, self.model)
+            if classes.n_centers == len(model.cluster_centers_):
+                model = model.with_classes(classes)
+                means = model.palette[model.labels == labels[0]]
+                return np.asarray(mean_colors(means, self.source)[0])
         colors = np.array([self.color(label)[:3] for label in labels])
         rows = [self._row(label) for label in labels]
         return np.asarray(pixel_shares(self.layer.features["pixels"].to_numpy()[rows]) @ colors)
-
-    def _have_own_color(self, labels: Sequence[int]) -> bool:
-        """Return whether the user chose a color for one of some labels."""
-        if self._classes is None or not {*labels} <= {*self._classes.labels}:
-            return True
-        return any(self._classes[label].color is not None for label in labels)
 
     def split(self, split: ClassSplit, recolored: Sequence[Image] = ()) -> list[int]:
         """Split a class into several, whose pixels were found in the background.
@@ -584,17 +590,6 @@ def _class_columns(features: pd.DataFrame) -> tuple[list[str], NDArray[np.bool_]
 
 def _set_levels(layer: Image | Labels, levels: list[Any]) -> None:
     layer.data = levels if layer.multiscale else levels[0]
-
-
-def _merge_classes(classes: ClassScheme, labels: Sequence[int], color: str) -> ClassScheme:
-    """Return merged classes, in the given mean color if one of them has its own color.
-
-    Otherwise the merged class has the mean color of its pixels in any image.
-    """
-    merged = classes.merge(labels)
-    if all(classes[label].color is None for label in labels):
-        return merged
-    return merged.recolor(labels[0], color)
 
 
 def _add_joined(joined: Mapping[int, int], merged: Sequence[int]) -> dict[int, int]:

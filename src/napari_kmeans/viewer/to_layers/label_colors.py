@@ -132,9 +132,10 @@ def cluster_colors(outcome: AnySegmentation, source: Source) -> Floats:
 
     They are those of the recolored layer, except for classes with their own display color.
     """
-    colors = mean_colors(channel_means(outcome.table), source)
     model = outcome.model
-    return model.with_own_colors(colors) if isinstance(model, KMeansModel) else colors
+    if not isinstance(model, KMeansModel):
+        return mean_colors(channel_means(outcome.table), source)
+    return model.with_own_colors(mean_colors(model.palette, source))
 
 
 def layer_table(outcome: AnySegmentation, source: Source) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.classes import clean_name
 from napari_kmeans.measuring import (
     IGNORED,
     NAME,
@@ -84,8 +85,8 @@ def pixel_shares(pixels: NDArray[Any]) -> NDArray[np.float64]:
 def merge_rows_into_first(features: pd.DataFrame, rows: list[int]) -> pd.DataFrame:
     """Return a table in which the first of several rows replaces them all.
 
-    Pixels, sizes and percentages are added up, means are weighted by the pixels, and names
-    are joined. All other columns keep the values of the first row.
+    Pixels and sizes are added up, percentages are computed again, means are weighted by the
+    pixels, and names are joined. All other columns keep the values of the first row.
     """
     groups, first = np.arange(len(features)), rows[0]
     groups[rows] = first
@@ -94,8 +95,11 @@ def merge_rows_into_first(features: pd.DataFrame, rows: list[int]) -> pd.DataFra
     merged = {"pixels", "percent", *SIZE_COLUMNS, *mean_columns(features)}
     for column in set(features) - merged:
         table.loc[row, column] = features[column][first]
-    if "name" in features:
-        table.loc[row, "name"] = " + ".join(dict.fromkeys(filter(None, features["name"][rows])))
+    if NAME in features:
+        names = dict.fromkeys(filter(None, features[NAME][rows].fillna("")))
+        table.loc[row, NAME] = clean_name(" + ".join(names))
+    is_ignored = table[IGNORED].to_numpy(bool) if IGNORED in table else None
+    table["percent"] = percentages(table["pixels"].to_numpy(), is_ignored)
     return table
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The result of a finished run.
+    """The result of a finished run, or of a model that was applied.
 
     Attributes
     ----------

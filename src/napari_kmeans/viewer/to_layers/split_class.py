@@ -14,6 +14,7 @@ from napari_kmeans.imaging.painting import label_dtype, round_to
 from napari_kmeans.measuring import cluster_table
 from napari_kmeans.splitting import split_anew
 from napari_kmeans.viewer.background.paint_levels import paint_levels
+from napari_kmeans.viewer.to_layers.apply_model import count_pixels
 from napari_kmeans.viewer.to_layers.label_colors import shown_colors
 
 if TYPE_CHECKING:
@@ -237,7 +238,8 @@ class SplitWork:
         """Return the number of pixels of each class after the split, at the counted level.
 
         Only the numbers of the parts are used. Labels of lazy images are not read: the
-        pixels of their centers were counted in the fit.
+        pixels of their centers were counted in the fit, or are counted in the image if the
+        model was applied.
         """
         after = self.after
         if not is_dask(split.painted):
@@ -247,6 +249,10 @@ class SplitWork:
             rest = np.count_nonzero(data[self._index(self.task.source.level)] == self.label)
             counts[self.label] += rest - counts[self._parts].sum()
             return np.asarray(counts[after.labels])
+        source = self.task.source
+        if self.task.applied:
+            own = after.with_blur(source.blur_at(after.blur, source.level))
+            return count_pixels(own, source.levels[source.level], split.painted, None)
         assert after.center_pixels is not None
         return np.bincount(after.center_classes, after.center_pixels).astype(np.int64)
 

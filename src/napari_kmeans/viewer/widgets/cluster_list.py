@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image, Labels
 
+    from napari_kmeans.model import KMeansModel
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.to_layers.split_class import ClassSplit
 
@@ -43,6 +44,9 @@ LABEL, NAME, PERCENT, AREA, COLOR = range(5)
 """The columns of the table."""
 
 _HEADERS = ("Label", "Name", "Share", "Area", "Color")
+_SIZES = {1: "Length", 2: "Area", 3: "Volume"}
+"""The header of the column of areas, by the number of axes of the layer."""
+
 _HEADER_TIPS = (
     "The label of the cluster in the layer. Clear the box to hide the cluster.",
     "The name of the cluster. Double-click or press F2 to edit it.",
@@ -53,7 +57,17 @@ _HEADER_TIPS = (
 _SWATCH_SIZE = 14
 """Edge of the square that shows the color of a cluster, in pixels."""
 
+NO_CLUSTERS = "No clusters yet: run a clustering first."
+
 _OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
+
+_MERGE_TIP = (
+    "Merge the selected clusters into the first of them: it keeps its label and its own color, "
+    "and stays ignored or counted. Names are joined."
+)
+
+_IGNORE_TIP = "Leave the selected clusters out of the shares, and hide them."
+_COUNT_TIP = "Count the selected clusters in the shares again, and show them."
 
 _SPLIT_TIP = "Split the selected cluster into the clusters that were merged into it."
 
@@ -87,6 +101,7 @@ class _ClusterModel(QAbstractTableModel):
         self.beginResetModel()
         self.labels = labels
         self.endResetModel()
+        self.headerDataChanged.emit(Qt.Orientation.Horizontal, AREA, AREA)
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.labels)
@@ -98,6 +113,8 @@ class _ClusterModel(QAbstractTableModel):
         self, section: int, orientation: Qt.Orientation, role: int = _Role.DisplayRole
     ) -> Any:
         if orientation == Qt.Orientation.Horizontal and role == _Role.DisplayRole:
+            if section == AREA and self.clusters is not None:
+                return _SIZES.get(self.clusters.layer.ndim, "Size")
             return _HEADERS[section]
         if orientation == Qt.Orientation.Horizontal and role == _Role.ToolTipRole:
             return _HEADER_TIPS[section]
@@ -180,6 +197,8 @@ class ClusterList(QWidget):
         pixels are to be clustered.
     n_parts : QSpinBox
         The number of new clusters.
+    problem : str
+        Why there are no clusters, in one sentence, shown while the list is empty.
     """
 
     split_requested = Signal(int)
@@ -190,6 +209,7 @@ class ClusterList(QWidget):
         self._clusters: Clusters | None = None
         self._is_refreshing = False
         self._split_problem = "The list does not have the image."
+        self.problem = NO_CLUSTERS
         self._model = _ClusterModel(self)
         self.table = self._make_table()
         self._selection = cast("Any", self.table.selectionModel())
@@ -236,9 +256,7 @@ class ClusterList(QWidget):
         return cast("QTableView", table)
 
     def _make_actions(self) -> None:
-        self.merge_action = self._make_action(
-            "&Merge", "M", "Merge the selected clusters into one.", self._on_merge
-        )
+        self.merge_action = self._make_action("&Merge", "M", _MERGE_TIP, self._on_merge)
         self.split_action = self._make_action("&Split", "S", _SPLIT_TIP, self._on_split)
         self.split_anew_action = self._make_action(
             "Split i&n", "Shift+S", _SPLIT_ANEW_TIP, self._on_split_anew
@@ -249,12 +267,7 @@ class ClusterList(QWidget):
         self.color_action = self._make_action(
             "&Color…", "Return", "Choose a color for the selected cluster.", self.choose_color
         )
-        self.ignore_action = self._make_action(
-            "&Ignore",
-            "I",
-            "Leave the selected clusters out of the shares and hide them, or count them again.",
-            self._on_ignore,
-        )
+        self.ignore_action = self._make_action("&Ignore", "I", _IGNORE_TIP, self._on_ignore)
         self.show_action = self._make_action(
             "Show or hide", "Space", "Hide or show the selected clusters.", self._on_show
         )
@@ -317,7 +330,12 @@ class ClusterList(QWidget):
         """The layer whose clusters are listed, or None."""
         return None if self._clusters is None else self._clusters.layer
 
-    def set_layer(self, layer: Labels | None, source: Source | None = None) -> None:
+    def set_layer(
+        self,
+        layer: Labels | None,
+        source: Source | None = None,
+        model: KMeansModel | None = None,
+    ) -> None:
         """List the clusters of another layer, and remove the highlight from the previous one.
 
         Edits of the previous layer can no longer be undone.
@@ -325,19 +343,21 @@ class ClusterList(QWidget):
         Parameters
         ----------
         layer : napari.layers.Labels or None
-        source : Source, optional
-            The image of the clusters; see `Clusters`.
+        source, model
+            See `Clusters`.
         """
         if self._clusters is not None and layer is self._clusters.layer:
             # A new run may have updated the layer for other contrast limits.
-            self._clusters.source = source
+            self._clusters.source, self._clusters.model = source, model
             return
         if self._clusters is not None:
             self._clusters.highlight([])
             self._clusters.events.changed.disconnect(self._refresh)
             self._clusters.disconnect()
             self.destroyed.disconnect(self._clusters.disconnect)
-        self._clusters = self._model.clusters = None if layer is None else Clusters(layer, source)
+        self._clusters = self._model.clusters = (
+            None if layer is None else Clusters(layer, source, model)
+        )
         if self._clusters is not None:
             self._clusters.events.changed.connect(self._refresh)
             # A deleted widget must not follow its layer, which may live on.
@@ -405,6 +425,9 @@ class ClusterList(QWidget):
         self.rename_action.setEnabled(len(selected) == 1)
         self.color_action.setEnabled(len(selected) == 1)
         self.ignore_action.setEnabled(bool(selected))
+        are_ignored = self._are_ignored(selected)
+        self.ignore_action.setText("Coun&t" if are_ignored else "&Ignore")
+        _set_tip(self.ignore_action, _COUNT_TIP if are_ignored else _IGNORE_TIP)
         self.show_action.setEnabled(bool(selected))
         self.undo_action.setEnabled(self._clusters is not None and self._clusters.can_undo)
         self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
@@ -433,7 +456,7 @@ class ClusterList(QWidget):
 
     def _describe_selection(self, selected: list[int]) -> str:
         if self._clusters is None or not self._model.labels:
-            return "No clusters yet: run a clustering first."
+            return self.problem
         text = f"{len(self._model.labels)} clusters; select rows to highlight them."
         if selected:
             percent = format_percent(self._clusters.percent(selected))
@@ -516,8 +539,14 @@ class ClusterList(QWidget):
         clusters.show(selected, not all(clusters.is_shown(label) for label in selected))
 
     def _on_ignore(self) -> None:
-        clusters, selected = self._require_clusters(), self.selected
-        clusters.ignore(selected, not all(clusters.is_ignored(label) for label in selected))
+        selected = self.selected
+        self._require_clusters().ignore(selected, not self._are_ignored(selected))
+
+    def _are_ignored(self, labels: list[int]) -> bool:
+        clusters = self._clusters
+        if clusters is None or not labels:
+            return False
+        return all(clusters.is_ignored(label) for label in labels)
 
     def _on_clear(self) -> None:
         self.select([])
@@ -562,6 +591,7 @@ def _make_button(action: QAction) -> QPushButton:
     button.setMinimumWidth(0)
     button.clicked.connect(lambda _checked=False: action.trigger())
     action.changed.connect(lambda: button.setToolTip(action.toolTip()))
+    action.changed.connect(lambda: button.setText(action.text()))
     action.enabledChanged.connect(button.setEnabled)
     return button
 
