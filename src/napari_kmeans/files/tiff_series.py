@@ -250,10 +250,43 @@ def _list_series(file: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
         file.is_uniform = False
         vars(file).pop("series", None)
         series = file.series
+    _check_planes(file, series)
     photometric = [each.keyframe.photometric for each in series if not each.keyframe.is_reduced]
     if PHOTOMETRIC.CFA in photometric or PHOTOMETRIC.LINEAR_RAW in photometric:
         raise UnreadableImageError(RAW_SENTENCE)
     return series
+
+
+def _check_planes(file: tifffile.TiffFile, series: Sequence[tifffile.TiffPageSeries]) -> None:
+    """Check that a file contains all its pages: tifffile drops those after the end of the file.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the file was cut off.
+    """
+    kinds = {each.kind for each in series}
+    # Only one piece of uncompressed planes has an offset. Its size is checked where it is read.
+    is_piece = kinds <= {"imagej", "shaped"} and series[0].dataoffset is not None
+    stated = (file.imagej_metadata or {}).get("images", 1)
+    n_pages = 1 if is_piece else len(file.pages)
+    if "imagej" not in kinds and isinstance(stated, int) and stated > n_pages:
+        raise UnreadableImageError(
+            f"it ends too early: ImageJ has written {stated} planes, and it contains {n_pages}"
+        )
+    # The links in slides of Hamamatsu have another size.
+    if is_piece or file.is_ndpi:
+        return
+    form, stream = file.tiff, file.filehandle
+    last = file.pages[n_pages - 1]
+    stream.seek(last.offset)
+    (count,) = struct.unpack(form.tagnoformat, stream.read(form.tagnosize))
+    stream.seek(last.offset + form.tagnosize + count * form.tagsize)
+    link = stream.read(form.offsetsize)
+    if len(link) < form.offsetsize or struct.unpack(form.offsetformat, link)[0] >= stream.size:
+        raise UnreadableImageError(
+            f"it ends too early: the page after its {n_pages} pages begins beyond its end"
+        )
 
 
 def _are_alike(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> bool:
