@@ -494,7 +494,8 @@ def test_carried_classes_follow_the_colors():
     # Each color becomes two clusters: a darker one, and one of the same color.
     shades = np.concatenate([colors, np.clip(colors.astype(int) - 6, 0, 255).astype(np.uint8)])
     model = segment(shades[np.random.default_rng(1).integers(0, 8, (30, 30))], 8, rgb=True).model
-    carried = carry_classes(model, earlier)
+    carried, lost = carry_classes(model, earlier)
+    assert not lost
     rows = {
         tuple(sorted(tuple(np.rint(model.center_palette[i]).astype(int)) for i in each.centers)): (
             each.name,
@@ -516,3 +517,6 @@ def test_carried_classes_need_the_same_channels():
     gray, rgb = np.arange(30).reshape(5, 6), np.zeros((5, 6, 3), np.uint8)
     with pytest.raises(ValueError, match="earlier must have the 1 channels of the model, got 3"):
         carry_classes(segment(gray, 3).model, segment(rgb, 1, rgb=True).model)
+    floats = segment(gray / 30, 3).model
+    with pytest.raises(ValueError, match="earlier must have the full brightness 1 of the model"):
+        carry_classes(floats, segment(gray.astype(np.uint8), 3).model)

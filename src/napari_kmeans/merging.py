@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.checks import LARGEST, RealNumber, as_numbers, quote_value
+from napari_kmeans.classes import ClassScheme
 from napari_kmeans.feature_space.colors import has_known_white, rgb_to_lab
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import sort_dark_to_bright, to_hex
@@ -33,7 +34,7 @@ from napari_kmeans.measuring import (
 from napari_kmeans.model import KMeansModel
 
 if TYPE_CHECKING:
-    from napari_kmeans.classes import ClassScheme
+    from napari_kmeans.classes import ColorClass
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.types import Floats
 
@@ -424,7 +425,7 @@ def apply_classes(segmentation: Segmentation, classes: ClassScheme) -> Segmentat
     return replace(segmentation, labels=labels, recolored=recolored, model=edited, table=rows)
 
 
-def carry_classes(model: KMeansModel, earlier: KMeansModel) -> ClassScheme:
+def carry_classes(model: KMeansModel, earlier: KMeansModel) -> tuple[ClassScheme, list[ColorClass]]:
     """Return the classes of a new model with the edits of the classes of an earlier model.
 
     Each center of the new model belongs to the class to which the earlier model assigns its
@@ -441,24 +442,31 @@ def carry_classes(model: KMeansModel, earlier: KMeansModel) -> ClassScheme:
 
     Returns
     -------
-    ClassScheme
-        A class that contains no center of the new model is lost, with its name.
+    classes : ClassScheme
+    lost : list of ColorClass
+        The classes of the earlier model whose color no center of the new model has.
 
     Raises
     ------
     ValueError
-        If the models have different channels.
+        If the models have different channels, or channels of different full brightness.
     """
     if (model.rgb, model.n_channels) != (earlier.rgb, earlier.n_channels):
         raise ValueError(
             f"earlier must have the {model.n_channels} channels of the model, got "
             f"{earlier.n_channels}: choose a model of images of the same kind."
         )
+    if model.white != earlier.white:
+        raise ValueError(
+            f"earlier must have the full brightness {model.white:g} of the model, got "
+            f"{earlier.white:g}: choose a model of images in the same units."
+        )
     class_of_center = _classify_colors(earlier, model.center_palette)
-    classes = model.classes
+    classes, lost = ClassScheme.of_centers(len(model.cluster_centers_)), []
     for number, old in enumerate(earlier.classes):
         labels = (np.flatnonzero(class_of_center == old.label) + 1).tolist()
         if not labels:
+            lost.append(old)
             continue
         if len(old.centers) > 1 and len(labels) > 1:
             # Keep the label of the class if one of the centers has it.
@@ -472,7 +480,7 @@ def carry_classes(model: KMeansModel, earlier: KMeansModel) -> ClassScheme:
         classes = classes.rename(heir, old.name).recolor(heir, old.color)
         for label in labels:
             classes = classes.ignore(label, old.ignored)
-    return classes
+    return classes, lost
 
 
 def _classify_colors(model: KMeansModel, colors: Floats) -> NDArray[Any]:

@@ -112,3 +112,24 @@ def test_merges_of_the_slider_are_carried_only_with_their_names(viewer, dock, fi
     Clusters(labels).rename(kept.label, "")
     run(dock, finish)
     assert merged.centers in [each.centers for each in classes_of(labels)]
+
+
+def test_fewer_clusters_in_between_lose_nothing(viewer, dock, finish):
+    """As *Live* does while the user moves the number of clusters down and up again."""
+    labels = run(dock, finish, n_clusters=4)
+    edit(dock)
+    before = described(labels)
+    for n_clusters in (2, 1, 3, 4):
+        run(dock, finish, n_clusters=n_clusters)
+    assert described(labels) == before
+
+
+def test_edits_are_not_carried_to_other_units(viewer, dock, finish, quadrants):
+    labels = run(dock, finish, n_clusters=4)
+    edit(dock)
+    viewer.layers["picture"].data = (quadrants / 255).astype(np.float32)
+    messages = []
+    notification_manager.notification_ready.connect(lambda note: messages.append(note.message))
+    run(dock, finish)
+    assert classes_of(labels).is_unedited
+    assert any("“dark”" in message and "“pale”" in message for message in messages)

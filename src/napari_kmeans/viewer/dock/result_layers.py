@@ -11,7 +11,11 @@ from napari.utils.notifications import show_info
 
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.to_layers.label_table import is_outdated
-from napari_kmeans.viewer.to_layers.layer_classes import carry_edits
+from napari_kmeans.viewer.to_layers.layer_classes import (
+    LayerHistory,
+    carry_edits,
+    describe_dropped_edits,
+)
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.update import (
     copy_of_edited,
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
 
-    from napari_kmeans.classes import ClassScheme
+    from napari_kmeans.model import KMeansModel
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.from_layers.source import Source
 
@@ -65,8 +69,8 @@ class ResultLayers:
 
     def __init__(self, viewer: napari.Viewer, follow_selection: Callable[..., None]) -> None:
         self._viewer, self._follow_selection = viewer, follow_selection
-        # The classes of each Labels layer directly after the run that updated it.
-        self._at_start: WeakKeyDictionary[Layer, ClassScheme] = WeakKeyDictionary()
+        self._history: WeakKeyDictionary[Layer, LayerHistory] = WeakKeyDictionary()
+        self._edited: KMeansModel | None = None
 
     def show(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
         """Show layers of a result; see `KMeansWidget.show_layers`."""
@@ -76,21 +80,27 @@ class ResultLayers:
     def carry_edits(self, outcome: AnySegmentation, source: Source) -> AnySegmentation:
         """Return a new result with the names, colors and merges of the labels it will replace.
 
-        Names that no cluster of the new result can have are shown in a message.
+        A message names the edits that the new result cannot have.
         """
         earlier = find_labels(self._viewer.layers, source)
-        if earlier is None or not isinstance(outcome, Segmentation):
+        self._edited = None
+        if earlier is None:
             return outcome
-        carried, lost = carry_edits(outcome, earlier, self._at_start.get(earlier))
-        if lost:
-            names = ", ".join(f"“{name}”" for name in lost)
-            show_info(f"No cluster of the new result has the color of {names}.")
-        return carried
+        if not isinstance(outcome, Segmentation):
+            message = describe_dropped_edits(earlier)
+        else:
+            outcome, self._edited, message = carry_edits(
+                outcome, earlier, self._history.get(earlier)
+            )
+        if message:
+            show_info(message)
+        return outcome
 
     def remember_start(self, labels: Labels | None, outcome: AnySegmentation) -> None:
         """Remember the classes of a Labels layer directly after a run, before any edit."""
         if labels is not None and isinstance(outcome, Segmentation):
-            self._at_start[labels] = outcome.model.classes
+            self._history[labels] = LayerHistory(outcome.model.classes, self._edited)
+        self._edited = None
 
     @contextmanager
     def selection_kept(self) -> Iterator[None]:

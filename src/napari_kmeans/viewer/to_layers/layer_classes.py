@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from napari_kmeans.classes import ClassScheme, clean_name
 from napari_kmeans.measuring import IGNORED, NAME
@@ -12,11 +12,12 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.provenance import joined_labels, recorded_classes, recorded_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from napari.layers import Labels
 
+    from napari_kmeans.classes import ColorClass
     from napari_kmeans.segmentation import Segmentation
 
 
@@ -87,9 +88,29 @@ def _with_table(classes: ClassScheme, features: pd.DataFrame) -> ClassScheme:
     )
 
 
+class Carried(NamedTuple):
+    """A new result with the edits of an earlier layer."""
+
+    segmentation: Segmentation
+    """The same object as before if there are no edits that can be carried."""
+
+    edited: KMeansModel | None
+    """The model whose edits were carried, or None."""
+
+    message: str
+    """The edits that were not carried, in words for the user, or empty."""
+
+
+class LayerHistory(NamedTuple):
+    """The classes of a layer directly after its last run, and the model they were carried from."""
+
+    at_start: ClassScheme
+    edited: KMeansModel | None
+
+
 def carry_edits(
-    segmentation: Segmentation, labels: Labels, at_start: ClassScheme | None = None
-) -> tuple[Segmentation, list[str]]:
+    segmentation: Segmentation, labels: Labels, history: LayerHistory | None = None
+) -> Carried:
     """Give a new result the names, colors, merges and ignored classes of an earlier layer.
 
     Merges of *Merge similar* are not carried unless the merged class has a name or a
@@ -100,31 +121,59 @@ def carry_edits(
     segmentation : Segmentation
         A result without edited classes.
     labels : napari.layers.Labels
-        The layer of an earlier result of an image with the same channels.
-    at_start : ClassScheme, optional
-        The classes of the layer directly after its run. None if they are not known; all
-        merges are then carried.
-
-    Returns
-    -------
-    segmentation : Segmentation
-        The same object if the layer has no edits that can be carried.
-    lost : list of str
-        The names of classes whose color no cluster of the new result has.
+        The layer of an earlier result.
+    history : LayerHistory, optional
+        If the user has edited nothing since the last run, the edits are carried from the
+        model that the user edited last. So a run with fewer clusters in between, such as
+        those of *Live*, loses nothing. None if the last run is not known; the classes of
+        the layer are then carried with all merges.
     """
-    classes, values = classes_of(labels), recorded_model(labels)
-    if classes is None or classes.is_unedited:
-        return segmentation, []
+    classes = classes_of(labels)
+    if classes is None:
+        return Carried(segmentation, None, _not_carried(_names_in_table(labels)))
     try:
+        at_start = None if history is None else history.at_start
         classes = _without_merges_of_slider(classes, at_start, {*joined_labels(labels).values()})
-        earlier = KMeansModel.from_dict(values).with_classes(classes)
-        carried = carry_classes(segmentation.model, earlier)
+        if history is not None and classes == at_start:
+            edited = history.edited
+        else:
+            edited = KMeansModel.from_dict(recorded_model(labels)).with_classes(classes)
+        if edited is None or edited.classes.is_unedited:
+            return Carried(segmentation, None, "")
+        carried, lost = carry_classes(segmentation.model, edited)
     except ValueError:
-        # The image has other channels than before, or a script has changed the metadata.
-        return segmentation, [each.name for each in classes if each.name]
-    kept = {each.name for each in carried}
-    lost = [each.name for each in classes if each.name and each.name not in kept]
-    return apply_classes(segmentation, carried), lost
+        # The image has other channels or units than before, or a script has changed the
+        # metadata.
+        return Carried(segmentation, None, _not_carried(_edited_names(classes)))
+    names = _edited_names(lost)
+    message = f"No cluster of the new result has the color of {names}." if names else ""
+    return Carried(apply_classes(segmentation, carried), edited, message)
+
+
+def describe_dropped_edits(labels: Labels) -> str:
+    """Return the edits of a layer in words, for a new result that cannot have them."""
+    classes = classes_of(labels)
+    return _not_carried(_names_in_table(labels) if classes is None else _edited_names(classes))
+
+
+def _not_carried(names: str) -> str:
+    return f"The edits of {names} are not carried to a result of another kind." if names else ""
+
+
+def _edited_names(classes: Iterable[ColorClass]) -> str:
+    """Return the names of classes; the labels of those that are edited and have no name."""
+    names = [
+        f"“{each.name}”" if each.name else f"cluster {each.label}"
+        for each in classes
+        if each.name or each.color or each.ignored or len(each.centers) > 1
+    ]
+    return ", ".join(names)
+
+
+def _names_in_table(labels: Labels) -> str:
+    if NAME not in labels.features:
+        return ""
+    return ", ".join(f"“{name}”" for name in labels.features[NAME].fillna("") if name)
 
 
 def _without_merges_of_slider(
