@@ -360,8 +360,6 @@ def imagecodecs_cases() -> list[Case]:
         rgb = pixels.ndim == 3
         content = imagecodecs.jpegxl_encode(pixels, lossless=True)
         cases.append(Case(f"jpeg xl {name}", content, pixels, rgb))
-        content = imagecodecs.jpegxr_encode(pixels, level=1.0)
-        cases.append(Case(f"jpeg xr {name}", content, pixels, rgb))
         if "a" not in name.replace("gray", ""):
             content = imagecodecs.jpegls_encode(pixels)
             cases.append(Case(f"jpeg ls {name}", content, pixels, rgb))

@@ -297,7 +297,6 @@ class TestMemory:
             lambda pixels: imagecodecs.png_encode(pixels.astype(np.uint16)),
             lambda pixels: imagecodecs.jpeg2k_encode(pixels.astype(np.uint16)),
             imagecodecs.jpegxl_encode,
-            imagecodecs.jpegxr_encode,
             imagecodecs.jpegls_encode,
             lambda pixels: imagecodecs.ljpeg_encode(pixels[..., 0].astype(np.uint16)),
             lambda pixels: imagecodecs.avif_encode(
@@ -474,15 +473,9 @@ class TestDamage:
             assert message
             assert "\n" not in message
 
-    def test_jpeg_xr_file_that_ends_early_is_refused_at_once(self, path):
-        content = bytearray(imagecodecs.jpegxr_encode(RGB))
-        (directory,) = struct.unpack_from("<I", content, 4)
-        for number in range(struct.unpack_from("<H", content, directory)[0]):
-            place = directory + 2 + 12 * number
-            if struct.unpack_from("<H", content, place)[0] in (0xBC80, 0xBC81):
-                struct.pack_into("<I", content, place + 8, 8192)
-        path.write_bytes(content)
-        with pytest.raises(UnreadableImageError, match="it ends too early"):
+    def test_jpeg_xr_is_refused(self, path):
+        path.write_bytes(imagecodecs.jpegxr_encode(RGB))
+        with pytest.raises(UnreadableImageError, match="it is a JPEG XR image, which is not supp"):
             read_image(path)
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 3), (8, 8), (17, 33)])

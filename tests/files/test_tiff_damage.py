@@ -226,3 +226,27 @@ def test_changed_and_truncated_files_are_read_or_get_one_sentence(path, seed):
             messages.append(str(error))
     assert all(messages)
     assert not any("\n" in message for message in messages)
+
+
+STACK = np.random.default_rng(0).integers(0, 4000, (2, 3, 2, 64, 96), dtype=np.uint16)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize(
+    ("pixels", "settings"),
+    [
+        (STACK, {"imagej": True, "metadata": {"axes": "TZCYX"}}),
+        (STACK, {"imagej": True, "metadata": {"axes": "TZCYX"}, "compression": "zlib"}),
+        (STACK[0, :, 0], {"ome": True, "metadata": {"axes": "CYX"}}),
+        (STACK[0, 0], {"compression": "lzw"}),
+        (STACK[0], {}),
+    ],
+)
+def test_a_file_without_its_last_pages_is_refused(tmp_path, pixels, settings, part):
+    """tifffile would return the pages that are left, as an image of another kind."""
+    tifffile.imwrite(tmp_path / "whole.tif", pixels, photometric="minisblack", **settings)
+    data = (tmp_path / "whole.tif").read_bytes()
+    np.testing.assert_array_equal(read_image(tmp_path / "whole.tif").pixels, pixels)
+    (tmp_path / "cut.tif").write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(UnreadableImageError, match="^it ends too early: "):
+        read_image(tmp_path / "cut.tif")

@@ -1,6 +1,6 @@
 """Decode the photographs that Pillow does not decode, or only at 8 bits per channel.
 
-These are formats without a decoder in Pillow (JPEG XL, JPEG XR, JPEG-LS, lossless JPEG), and
+These are formats without a decoder in Pillow (JPEG XL, JPEG-LS, lossless JPEG), and
 PNG, AVIF, JPEG and JPEG 2000 files with more than 8 bits. Each function first compares the
 size that the file states with the free memory.
 """
@@ -55,10 +55,9 @@ PAM_COLORS = {
 }
 """The types of PAM images with colors, by their number of channels."""
 
-MAX_PIXELS_PER_BYTE = {"JPEGXR": 2**11, "JPEG-LS": 2**16}
-"""Formats of which the decoder does not stop at the end of a truncated file.
-
-Uniform images have 680 and 27,000 pixels per byte.
+MAX_PIXELS_PER_BYTE = 2**16
+"""Limit for JPEG-LS, whose decoder does not stop at the end of a truncated file. Uniform images
+have 27,000 pixels per byte.
 """
 
 CODESTREAM = b"\xff\x4f\xff\x51"
@@ -109,8 +108,8 @@ def _check_size(height: int, width: int, n_bytes: int) -> None:
     check_memory(2 * height * width * n_bytes, "an image of the size that it states")
 
 
-def _check_length(kind: str, data: bytes, height: int, width: int) -> None:
-    if height * width > MAX_PIXELS_PER_BYTE[kind] * len(data):
+def _check_length(data: bytes, height: int, width: int) -> None:
+    if height * width > MAX_PIXELS_PER_BYTE * len(data):
         raise UnreadableImageError("it ends too early for the size that it states")
 
 
@@ -247,7 +246,7 @@ def _decode_jpeg(data: bytes) -> Decoded | None:
     _check_size(frame.height, frame.width, 2 * frame.n_channels)
     is_ls = frame.marker == JPEG_LS
     if is_ls:
-        _check_length("JPEG-LS", data, frame.height, frame.width)
+        _check_length(data, frame.height, frame.width)
         # Without the marker of the end, the decoder (CharLS) may search for it for minutes.
         if END_OF_JPEG not in data[-MAX_BYTES_AFTER_END:]:
             raise UnreadableImageError("it ends too early: its last marker is missing")
@@ -344,20 +343,12 @@ def _find_jpeg_xl_pixels(data: bytes) -> int:
         start += max(int(length), 8)
 
 
-def _decode_jpeg_xr(data: bytes) -> Decoded:
-    import imagecodecs
-
-    (directory,) = struct.unpack_from("<I", data, 4)
-    (n_tags,) = struct.unpack_from("<H", data, directory)
-    tags = {}
-    for number in range(n_tags):
-        code, _, _, value = struct.unpack_from("<HHII", data, directory + 2 + 12 * number)
-        tags[code] = value
-    width, height = tags[0xBC80], tags[0xBC81]
-    # A pixel has at most four floats.
-    _check_size(height, width, 16)
-    _check_length("JPEGXR", data, height, width)
-    return Decoded(imagecodecs.jpegxr_decode(data))
+def _refuse_jpeg_xr(data: bytes) -> Decoded:
+    # jxrlib, the only decoder, ended the process after 11 to 143 files with changed data.
+    raise UnreadableImageError(
+        "it is a JPEG XR image, which is not supported: damaged data would end the program; "
+        "save it in another format"
+    )
 
 
 def _decode_netpbm(data: bytes) -> Decoded | None:
@@ -443,7 +434,7 @@ DECODERS: dict[str, Callable[[bytes], Decoded | None]] = {
     "JPEG": _decode_jpeg,
     "JPEG2000": _decode_jpeg_2000,
     "JPEGXL": _decode_jpeg_xl,
-    "JPEGXR": _decode_jpeg_xr,
+    "JPEGXR": _refuse_jpeg_xr,
     "AVIF": _decode_avif,
     "PPM": _decode_netpbm,
 }
