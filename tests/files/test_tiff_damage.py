@@ -228,18 +228,18 @@ def test_changed_and_truncated_files_are_read_or_get_one_sentence(path, seed):
     assert not any("\n" in message for message in messages)
 
 
-STACK = np.random.default_rng(0).integers(0, 4000, (2, 3, 2, 64, 96), dtype=np.uint16)
+HYPERSTACK = np.random.default_rng(0).integers(0, 4000, (2, 3, 2, 64, 96), dtype=np.uint16)
 
 
 @pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.7, 0.9])
 @pytest.mark.parametrize(
     ("pixels", "settings"),
     [
-        (STACK, {"imagej": True, "metadata": {"axes": "TZCYX"}}),
-        (STACK, {"imagej": True, "metadata": {"axes": "TZCYX"}, "compression": "zlib"}),
-        (STACK[0, :, 0], {"ome": True, "metadata": {"axes": "CYX"}}),
-        (STACK[0, 0], {"compression": "lzw"}),
-        (STACK[0], {}),
+        (HYPERSTACK, {"imagej": True, "metadata": {"axes": "TZCYX"}}),
+        (HYPERSTACK, {"imagej": True, "metadata": {"axes": "TZCYX"}, "compression": "zlib"}),
+        (HYPERSTACK[0, :, 0], {"ome": True, "metadata": {"axes": "CYX"}}),
+        (HYPERSTACK[0, 0], {"compression": "lzw"}),
+        (HYPERSTACK[0], {}),
     ],
 )
 def test_a_file_without_its_last_pages_is_refused(tmp_path, pixels, settings, part):
@@ -248,5 +248,5 @@ def test_a_file_without_its_last_pages_is_refused(tmp_path, pixels, settings, pa
     data = (tmp_path / "whole.tif").read_bytes()
     np.testing.assert_array_equal(read_image(tmp_path / "whole.tif").pixels, pixels)
     (tmp_path / "cut.tif").write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(UnreadableImageError, match="^it ends too early: "):
+    with pytest.raises(UnreadableImageError, match=r"^it ends too early: "):
         read_image(tmp_path / "cut.tif")
