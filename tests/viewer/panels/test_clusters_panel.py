@@ -184,6 +184,81 @@ def test_only_the_clustered_slice_changes(viewer, run, split):
     assert np.count_nonzero(dock.result.labels.data[1 - first]) == 1
 
 
+def test_undo_of_a_split_changes_no_other_slice(viewer, run, finish, split_anew):
+    def add(viewer):
+        return viewer.add_image(np.stack([COFFEE[..., 0], COFFEE[::-1, :, 1]]), name="picture")
+
+    viewer.dims.set_point(0, 0)
+    dock, panel = run(add, stack="this")
+    viewer.dims.set_point(0, 1)
+    dock.n_clusters.value = 3
+    dock.run()
+    finish(dock)
+    before = state_of(dock)
+    assert np.unique(before[0][0][0][0]).tolist() == [1, 2, 3, 4, 5, 6]
+    split_anew(panel, 2, 3)
+    after = state_of(dock)
+    np.testing.assert_array_equal(after[0][0][0][0], before[0][0][0][0])
+    assert np.unique(after[0][0][0][1]).tolist() == [1, 2, 3, 4, 5]
+    panel.list.undo()
+    check_same(state_of(dock), before)
+    panel.list.redo()
+    check_same(state_of(dock), after)
+
+
+@pytest.mark.parametrize("add", [add_rgb, add_multiscale])
+def test_new_clusters_get_labels_that_no_pixel_has(add, run, split, split_anew):
+    dock, panel = run(add, n_clusters=4)
+    layer = dock.result.labels
+    stroke = (np.array([0, 0, 0]), np.array([0, 1, 2]))
+    (layer.data[0] if layer.multiscale else layer.data)[stroke] = 5
+    before = levels_of(layer)
+    split_anew(panel, 2, 2)
+    labels = layer.features["index"].tolist()
+    assert 5 not in labels
+    assert len(labels) == 5
+    assert [each.label for each in dock.result.model.classes] == labels
+    np.testing.assert_array_equal(levels_of(layer)[0] == 5, before[0] == 5)
+    panel.list.undo()
+    for now, earlier in zip(levels_of(layer), before, strict=True):
+        np.testing.assert_array_equal(now, earlier)
+    kept = panel.list.merge([1, 4])
+    (layer.data[0] if layer.multiscale else layer.data)[stroke] = {1: 4, 4: 1}[kept]
+    merged = levels_of(layer)
+    split(panel, kept)
+    assert not {4, 1} <= {*layer.features["index"]}
+    panel.list.undo()
+    for now, earlier in zip(levels_of(layer), merged, strict=True):
+        np.testing.assert_array_equal(now, earlier)
+
+
+def test_undo_and_redo_of_a_split_keep_later_strokes(run, split):
+    dock, panel = run(add_rgb)
+    labels = dock.result.labels
+    original = np.array(labels.data)
+    kept = panel.list.merge([2, 3])
+    split(panel, kept)
+    places = {
+        # (label before the split, painted): the label after the undo
+        (2, 3): kept,
+        (3, 2): kept,
+        (2, 6): 6,
+        (6, 3): 3,
+    }
+    after, undone = original.copy(), np.where(np.isin(original, [2, 3]), kept, original)
+    for (old, new), expected in places.items():
+        stroke = tuple(np.argwhere((original == old) & (after == old))[:20].T)
+        labels.data[stroke] = new
+        after[stroke], undone[stroke] = new, expected
+    np.testing.assert_array_equal(np.array(labels.data), after)
+    panel.list.undo()
+    np.testing.assert_array_equal(np.array(labels.data), undone)
+    panel.list.redo()
+    np.testing.assert_array_equal(np.array(labels.data), after)
+    panel.list.undo()
+    np.testing.assert_array_equal(np.array(labels.data), undone)
+
+
 def test_pixels_painted_by_hand_keep_their_labels(run, split):
     dock, panel = run(add_rgb)
     labels = dock.result.labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.painting import label_dtype, round_to
 from napari_kmeans.measuring import cluster_table
+from napari_kmeans.options import MAX_CLUSTERS
 from napari_kmeans.splitting import split_anew
 from napari_kmeans.viewer.background.paint_levels import paint_levels
 from napari_kmeans.viewer.to_layers.apply_model import count_pixels
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.background.task import Task
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PixelSplit:
     """A split of a label into several that can be applied to label data and reverted.
 
@@ -48,18 +49,22 @@ class PixelSplit:
     def apply(self, data: Any) -> Any:
         """Return label data with the parts; only pixels that have `label` change."""
         dtype = np.promote_types(data.dtype, label_dtype(int(self.parts.max())))
-        changed = (data == self.label) & (self.painted > 0)
-        return _choose(changed, self.painted, data).astype(dtype, copy=False)
+        self._keep((data == self.label) & (self.painted > 0), self.painted)
+        return _choose(self.painted > 0, self.painted, data).astype(dtype, copy=False)
 
     def revert(self, data: Any) -> Any:
-        """Return label data in which all pixels of the parts have `label` again."""
-        if is_dask(data):
-            return data.map_blocks(_join, label=self.label, parts=self.parts, dtype=data.dtype)
-        return _join(data, self.label, self.parts)
+        """Return label data in which the pixels that the split has painted have `label` again.
 
+        Pixels that were painted over with another label than that of a part keep it. If they
+        got another part, they get the same one when the split is applied again.
+        """
+        self._keep((self.painted > 0) & _is_in(data, self.parts), data)
+        return _choose(self.painted > 0, data.dtype.type(self.label), data)
 
-def _join(data: NDArray[Any], label: int, parts: NDArray[np.int64]) -> NDArray[Any]:
-    return np.where(np.isin(data, parts), data.dtype.type(label), data)
+    def _keep(self, is_part: Any, parts: Any) -> None:
+        """Keep the parts of some pixels, and no part of all other pixels."""
+        dtype = self.painted.dtype
+        self.painted = _choose(is_part, parts, dtype.type(0)).astype(dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +161,33 @@ class SplitWork:
     recolored: list[list[Any]]
 
     def run(self, progress: Report | None = None) -> ClassSplit:
-        """Paint the pixels of the class with the model after the split."""
+        """Paint the pixels of the class with the model after the split.
+
+        Parts get labels that no pixel of the clustered slices has, such as one painted by
+        hand. Only labels in memory are searched.
+        """
+        return replace(self, after=self._with_unused_labels())._paint_parts(progress)
+
+    def _with_unused_labels(self) -> KMeansModel:
+        """Return the model after the split with other labels for parts that pixels have."""
+        arrays = [
+            labels[self._index(level)]
+            for level, labels in enumerate(self.labels)
+            if not is_dask(labels)
+        ]
+
+        def is_used(label: int) -> bool:
+            return any((array == label).any() for array in arrays)
+
+        classes = self.after.classes
+        numbers = (number for number in range(1, MAX_CLUSTERS + 1) if number not in classes.labels)
+        free = (number for number in numbers if not is_used(number))
+        used = [part for part in self._parts.tolist() if part != self.label and is_used(part)]
+        if not used:
+            return self.after
+        return self.after.with_classes(classes.renumber({part: next(free, part) for part in used}))
+
+    def _paint_parts(self, progress: Report | None) -> ClassSplit:
         source = self.task.source
         # A level of labels in memory is painted now, also if its image is lazy.
         painted = paint_levels(self.labels, self._paint, progress=part_of(progress, 0, 0.9))
@@ -264,6 +295,15 @@ def _choose(condition: Any, chosen: Any, other: Any) -> Any:
 
         return da.where(condition, chosen, other)
     return np.where(condition, chosen, other)
+
+
+def _is_in(data: Any, labels: NDArray[np.int64]) -> Any:
+    """Return `numpy.isin` of numpy or dask arrays."""
+    if is_dask(data):
+        import dask.array as da
+
+        return da.isin(data, labels)
+    return np.isin(data, labels)
 
 
 def _look_up(values: NDArray[Any], labels: Any) -> Any:
