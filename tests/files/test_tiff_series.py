@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import list_series, read_image
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 RNG = np.random.default_rng(12)
@@ -240,7 +242,9 @@ def test_raw_photographs_of_other_kinds_are_refused(tmp_path, header):
         read_image(tmp_path / "a")
 
 
-def write_parts(folder: Path) -> tuple[Path, Path, np.ndarray]:
+def write_parts(
+    folder: Path, options: Sequence[dict[str, Any]] = ({}, {})
+) -> tuple[Path, Path, np.ndarray]:
     """Write an OME-TIFF data set of two files, one channel in each."""
     image = RNG.integers(0, 99, (2, 20, 30), dtype=np.uint16)
     names = ["first.ome.tif", "second.ome.tif"]
@@ -259,7 +263,8 @@ def write_parts(folder: Path) -> tuple[Path, Path, np.ndarray]:
             'SizeT="1"><Channel ID="Channel:0:0" Name="DAPI" Color="65535"/>'
             f'<Channel ID="Channel:0:1" Name="GFP" Color="16711935"/>{data}</Pixels></Image></OME>'
         )
-        tifffile.imwrite(folder / names[n], image[n], description=text, metadata=None)
+        settings = {"description": text, "metadata": None, **options[n]}
+        tifffile.imwrite(folder / names[n], image[n], **settings)
     return folder / names[0], folder / names[1], image
 
 
@@ -276,6 +281,61 @@ def test_a_data_set_of_several_files_is_one_image(tmp_path, monkeypatch, large):
             ("DAPI", "#0000ff"),
             ("GFP", "#00ff00"),
         ]
+
+
+LAYOUTS = [
+    {"byteorder": "<"},
+    {"byteorder": ">"},
+    {"compression": "zlib"},
+    {"compression": "lzw", "byteorder": ">"},
+    {"compression": "zlib", "predictor": True},
+    {"compression": "zlib", "rowsperstrip": 3},
+    {"compression": "zlib", "tile": (16, 16)},
+    {"tile": (32, 16)},
+]
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("options", list(permutations(LAYOUTS, 2)))
+def test_each_file_of_a_data_set_is_decoded_with_its_own_layout(
+    tmp_path, monkeypatch, options, large
+):
+    first, second, image = write_parts(tmp_path, options)
+    if large:
+        monkeypatch.setattr(tiff, "LARGE", 100)
+    for path in (first, second):
+        np.testing.assert_array_equal(tifffile.imread(path), image)
+        np.testing.assert_array_equal(read_image(path).pixels, image)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_pixels_at_following_places_of_two_files_are_not_contiguous(tmp_path, monkeypatch, large):
+    first, second, image = write_parts(tmp_path)
+    if large:
+        monkeypatch.setattr(tiff, "LARGE", 100)
+    with tifffile.TiffFile(first) as file:
+        end = file.pages.first.dataoffsets[0] + file.pages.first.nbytes
+    data = second.read_bytes()
+    with tifffile.TiffFile(second) as file:
+        tag = file.pages.first.tags["StripOffsets"]
+        place, old = tag.valueoffset, tag.value[0]
+    moved = bytearray(data.ljust(end, b"\0")[:end] + data[old : old + image[1].nbytes])
+    moved[place : place + 4] = end.to_bytes(4, "little")
+    second.write_bytes(moved)
+    # Make room in the first file, so that its size does not tell.
+    first.write_bytes(first.read_bytes() + b"\1" * 5000)
+    np.testing.assert_array_equal(read_image(first).pixels, image)
+
+
+def test_a_data_set_of_different_photometric_interpretations_is_refused(tmp_path):
+    options = ({"photometric": "minisblack"}, {"photometric": "miniswhite"})
+    first, _, _ = write_parts(tmp_path, options)
+    message = (
+        r"^the planes in second\.ome\.tif have another shape, dtype or photometric "
+        r"interpretation than the first plane; save them alike$"
+    )
+    with pytest.raises(UnreadableImageError, match=message):
+        read_image(first)
 
 
 def test_missing_parts_of_a_data_set_are_named(tmp_path):

@@ -12,6 +12,7 @@ from PIL import ImageCms
 
 from napari_kmeans.files import tiff_writer
 from napari_kmeans.files.picture import Axis, Channel, Picture
+from napari_kmeans.files.reading import read_image
 from napari_kmeans.files.result_record import read_record, recorded_axes
 from napari_kmeans.files.tiff_writer import png_holds, tiff_axes, write_png, write_tiff
 
@@ -240,3 +241,42 @@ def test_axes_without_metadata_are_space():
     assert tiff_axes(Picture(make((2, 3, 4, 5), "u1"), rgb=False)) == "QZYX"
     assert tiff_axes(Picture(make((2, 4, 5, 3), "u1"), rgb=True)) == "ZYXS"
     assert tiff_axes(Picture(make((2, 4, 5), "u1"), False, 0)) == "CYX"
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4", "f8", "i8"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (5, 20, 1),
+        (5, 1, 20),
+        (5, 1, 1),
+        (1, 1, 20),
+        (1, 20, 1),
+        (1, 1, 1),
+        (1, 5, 1, 20),
+        (1, 5, 20, 1),
+        (5, 1, 20, 1),
+        (20, 1),
+        (1, 20),
+        (1, 1),
+    ],
+)
+def test_images_of_length_1_keep_their_shape(tmp_path, shape, dtype):
+    pixels = make(shape, dtype)
+    axes = (TIME, *SPACE)[-len(shape) :]
+    write_tiff(tmp_path / "a.tif", Picture(pixels, rgb=False, axes=axes), RECORD)
+    found = tifffile.imread(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found, pixels)
+    read = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read.pixels, pixels)
+    assert (read.channel_axis, read.rgb) == (None, False)
+
+
+def test_channels_of_width_1_are_read_as_channels(tmp_path):
+    pixels = make((3, 20, 1), "u1")
+    picture = Picture(pixels, rgb=False, channel_axis=0, axes=(CHANNEL, *SPACE[1:]))
+    write_tiff(tmp_path / "a.tif", picture, RECORD)
+    read = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read.pixels, pixels)
+    assert read.channel_axis == 0
+    assert [axis.scale for axis in read.axes[1:]] == [0.5, 0.25]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import product
 from math import prod
@@ -21,7 +21,7 @@ from napari_kmeans.files.tiff_colors import JPEG_COMPRESSIONS
 from napari_kmeans.files.tiff_series import find_images, open_tiff
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import tifffile
     from numpy.typing import NDArray
@@ -54,6 +54,36 @@ class PageData(NamedTuple):
     offsets: Sequence[int]
     counts: Sequence[int]
     jpeg_tables: bytes | None
+    layout: PageLayout
+
+
+class PageLayout:
+    """How the pixels of a page are stored. The files of a data set may differ in this.
+
+    Parameters
+    ----------
+    page : TiffPage
+        Its file must be open: the decoder reads tags.
+    """
+
+    def __init__(self, page: tifffile.TiffPage) -> None:
+        from tifffile import TIFF
+
+        if page.compression in TIFF.IMAGE_COMPRESSIONS:
+            # These decoders return Cb and Cr of all pixels. tifffile assumes this of JPEG alone.
+            page.subsampling = (1, 1)
+        self.page = page
+        self.decode = partial(decode_subsampled, page) if _is_subsampled(page) else page.decode
+        self.has_rows = page.is_final and not page.is_tiled
+        samples = page.shaped[4]
+        if page.is_tiled:
+            self.tile = (1, page.tiledepth, page.tilelength, page.tilewidth, samples)
+        elif page.is_final:
+            # Rows of uncompressed contiguous pages can be read one by one.
+            rows = max(1, CHUNK_SIDE**2 // max(1, page.imagewidth))
+            self.tile = (1, 1, min(rows, page.imagelength), page.imagewidth, samples)
+        else:
+            self.tile = (1, 1, page.rowsperstrip, page.imagewidth, samples)
 
 
 class PlainTiff:
@@ -103,29 +133,16 @@ class TiledTiff:
     def __init__(
         self, path: Path, number: int, level: int, series: tifffile.TiffPageSeries
     ) -> None:
-        from tifffile import TIFF
-
         self._origin = path, number, level
         page = series.keyframe
         self.shape, self.dtype = tuple(series.shape), np.dtype(series.dtype)
         self._transform, self._stored = series.transform, np.dtype(page.dtype)
-        if page.compression in TIFF.IMAGE_COMPRESSIONS:
-            # These decoders return Cb and Cr of all pixels. tifffile assumes this of JPEG alone.
-            page.subsampling = (1, 1)
-        # Compute the decoder while the file is open: it reads tags.
-        decode = partial(decode_subsampled, page) if _is_subsampled(page) else page.decode
-        self._page, self._decode = page, decode
-        self._pages = [_locate_page(path, each, page) for each in series]
         self._inner = tuple(page.shaped)
-        samples = self._inner[4]
-        if page.is_tiled:
-            self._tile = (1, page.tiledepth, page.tilelength, page.tilewidth, samples)
-        elif page.is_final:
-            # Rows of uncompressed contiguous pages can be read one by one.
-            rows = max(1, CHUNK_SIDE**2 // max(1, page.imagewidth))
-            self._tile = (1, 1, min(rows, page.imagelength), page.imagewidth, samples)
-        else:
-            self._tile = (1, 1, page.rowsperstrip, page.imagewidth, samples)
+        layouts = {page: PageLayout(page)}
+        self._tile = layouts[page].tile
+        self._pages = [
+            _locate_page(path, each, own, page, layouts) for each, own in _pair_keyframes(series)
+        ]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return the place of the pixels, so that another process opens the file itself."""
@@ -179,7 +196,10 @@ class TiledTiff:
     def _read(self, numbers: Sequence[int], parts: list[slice], threaded: bool) -> NDArray[Any]:
         """Return parts of pages, (pages, 5 axes of a page)."""
         out = np.empty((len(numbers), *(part.stop - part.start for part in parts)), self._stored)
-        check_memory(prod(self._tile) * self._stored.itemsize, "one tile of it")
+        pages = [self._pages[number] for number in numbers]
+        tiles = [self._tile if page is None else page.layout.tile for page in pages]
+        largest = max(map(prod, set(tiles)), default=0)
+        check_memory(largest * self._stored.itemsize, "one tile of it")
         with ExitStack() as stack:
             files: dict[Path, BinaryIO] = {}
             lock = threading.Lock()
@@ -193,13 +213,20 @@ class TiledTiff:
 
             def fill(task: tuple[int, tuple[int, ...]]) -> None:
                 number, place = task
-                self._fill(out[number], parts, self._pages[numbers[number]], place, read_bytes)
+                self._fill(out[number], parts, pages[number], place, read_bytes)
 
-            grid = [
-                range(part.start // size, -(-part.stop // size))
-                for part, size in zip(parts, self._tile, strict=True)
+            grids = {
+                tile: [
+                    range(part.start // size, -(-part.stop // size))
+                    for part, size in zip(parts, tile, strict=True)
+                ]
+                for tile in set(tiles)
+            }
+            tasks = [
+                (number, place)
+                for number, tile in enumerate(tiles)
+                for place in product(*grids[tile])
             ]
-            tasks = list(product(range(len(numbers)), product(*grid)))
 
             def fill_some(some: slice) -> None:
                 for task in tasks[some]:
@@ -220,11 +247,11 @@ class TiledTiff:
         read_bytes: Any,
     ) -> None:
         """Write the part of one tile into `out`. A tile that the file lacks has no data."""
-        start = [number * size for number, size in zip(place, self._tile, strict=True)]
+        tile = self._tile if data is None else data.layout.tile
+        start = [number * size for number, size in zip(place, tile, strict=True)]
         first = [max(part.start, low) for part, low in zip(parts, start, strict=True)]
         stop = [
-            min(part.stop, low + size)
-            for part, low, size in zip(parts, start, self._tile, strict=True)
+            min(part.stop, low + size) for part, low, size in zip(parts, start, tile, strict=True)
         ]
         target = out[
             tuple(
@@ -238,17 +265,18 @@ class TiledTiff:
         )
         if data is None:
             target[...] = 0
-        elif self._page.is_final and not self._page.is_tiled:
+        elif data.layout.has_rows:
             target[...] = self._read_rows(data, start, read_bytes)[source]
         else:
-            tile = self._read_tile(data, place, read_bytes)
-            target[...] = self._page.nodata if tile is None else tile[np.newaxis][source]
+            found = self._read_tile(data, place, read_bytes)
+            missing = data.layout.page.nodata
+            target[...] = missing if found is None else found[np.newaxis][source]
 
     def _read_rows(self, data: PageData, start: list[int], read_bytes: Any) -> NDArray[Any]:
         """Return some complete rows of an uncompressed page."""
-        page = self._page
+        page = data.layout.page
         _, depth, length, width, samples = self._inner
-        rows = min(self._tile[2], length - start[2])
+        rows = min(data.layout.tile[2], length - start[2])
         dtype = self._stored.newbyteorder(page.parent.byteorder)
         skipped = ((start[0] * depth + start[1]) * length + start[2]) * width * samples
         n_bytes = rows * width * samples * dtype.itemsize
@@ -257,8 +285,8 @@ class TiledTiff:
 
     def _read_tile(self, data: PageData, place: tuple[int, ...], read_bytes: Any) -> Any:
         """Return one decoded tile or strip, (depth, length, width, samples), or None."""
-        page = self._page
-        lengths = [-(-a // b) for a, b in zip(self._inner, self._tile, strict=True)]
+        page, tile = data.layout.page, data.layout.tile
+        lengths = [-(-a // b) for a, b in zip(self._inner, tile, strict=True)]
         index = int(np.ravel_multi_index(place[:4], lengths[:4]))
         offset, count = data.offsets[index], data.counts[index]
         if not offset or not count:
@@ -268,8 +296,8 @@ class TiledTiff:
         if page.compression in JPEG_COMPRESSIONS:
             settings = {"jpegtables": data.jpeg_tables, "jpegheader": page.jpegheader}
         if page.jpegheader is None:
-            check_encoded_size(page.compression, found, prod(self._tile))
-        return self._decode(found, index, _fullsize=False, **settings)[0]
+            check_encoded_size(page.compression, found, prod(tile))
+        return data.layout.decode(found, index, _fullsize=False, **settings)[0]
 
 
 def check_encoded_size(compression: int, data: bytes, n_values: int) -> None:
@@ -342,8 +370,7 @@ def read_pixels(
     """
     _check_page(series.keyframe)
     _check_size(path, series)
-    # Only pixels that are uncompressed and contiguous have a data offset.
-    offset = series.dataoffset if series.transform is None else None
+    offset = _find_offset(series) if series.transform is None else None
     axis = next((series.axes.index(name) for name in "SC" if name in series.axes), None)
     if lazy and offset is not None:
         handle = series.keyframe.parent.filehandle
@@ -362,6 +389,12 @@ def read_pixels(
     if offset is not None:
         return series.asarray()
     return TiledTiff(path, number, level, series).read_all()
+
+
+def _find_offset(series: tifffile.TiffPageSeries) -> int | None:
+    """Return where pixels begin that are uncompressed and contiguous in one file, or None."""
+    # tifffile compares only the positions: those in two files may follow each other.
+    return None if series.is_multifile else series.dataoffset
 
 
 def _check_page(page: tifffile.TiffPage) -> None:
@@ -430,38 +463,101 @@ def decode_subsampled(
     return (np.dstack([y, chroma])[np.newaxis, :rows, :columns],)
 
 
+def _pair_keyframes(
+    series: tifffile.TiffPageSeries,
+) -> Iterator[tuple[tifffile.TiffPage | tifffile.TiffFrame | None, tifffile.TiffPage]]:
+    """Yield each page of a series, with a page of the same file whose tags are valid for it."""
+    reloaded: dict[tifffile.TiffFile, tifffile.TiffPage] = {}
+    for page in series:
+        own = series.keyframe if page is None else page.keyframe or series.keyframe
+        if page is not None and own.parent is not page.parent:
+            # tifffile gives the keyframe of the first file to lower resolutions of all files.
+            if page.parent not in reloaded:
+                with _reopen(page):
+                    reloaded[page.parent] = page.aspage()
+            own = reloaded[page.parent]
+        yield page, own
+
+
+@contextmanager
+def _reopen(page: tifffile.TiffPage | tifffile.TiffFrame) -> Iterator[None]:
+    """Open the file of a page for a while: tifffile closes all files of a data set but one."""
+    handle = page.parent.filehandle
+    was_closed = handle.closed
+    if was_closed:
+        handle.open()
+    try:
+        yield
+    finally:
+        if was_closed:
+            handle.close()
+
+
 def _locate_page(
-    path: Path, page: tifffile.TiffPage | tifffile.TiffFrame | None, keyframe: tifffile.TiffPage
+    path: Path,
+    page: tifffile.TiffPage | tifffile.TiffFrame | None,
+    own: tifffile.TiffPage,
+    keyframe: tifffile.TiffPage,
+    layouts: dict[tifffile.TiffPage, PageLayout],
 ) -> PageData | None:
-    """Return where the tiles of a page are; None if its data set lacks the page."""
+    """Return where the tiles of a page are; None if its data set lacks the page.
+
+    Parameters
+    ----------
+    path : Path
+    page : TiffPage, TiffFrame or None
+    own : TiffPage
+        A page whose tags are valid for this page.
+    keyframe : TiffPage
+        The page whose shape, dtype and colors are those of the image.
+    layouts : dict of TiffPage to PageLayout
+        The layouts of pages so far. That of `own` is added.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the page has another shape, dtype or other colors.
+    """
     if page is None:
         return None
     handle = page.parent.filehandle
-    own = path if handle is keyframe.parent.root.filehandle else Path(handle.path)
-    return PageData(own, page.dataoffsets, page.databytecounts, page.jpegtables)
+    if own not in layouts:
+        _check_page(own)
+        if _describe_pixels(own) != _describe_pixels(keyframe):
+            raise UnreadableImageError(
+                f"the planes in {handle.name} have another shape, dtype or photometric "
+                f"interpretation than the first plane; save them alike"
+            )
+        with _reopen(own):
+            layouts[own] = PageLayout(own)
+    file = path if handle is keyframe.parent.root.filehandle else Path(handle.path)
+    return PageData(file, page.dataoffsets, page.databytecounts, page.jpegtables, layouts[own])
+
+
+def _describe_pixels(page: tifffile.TiffPage) -> tuple[Any, ...]:
+    return tuple(page.shaped), np.dtype(page.dtype), page.photometric
 
 
 def _check_size(path: Path, series: tifffile.TiffPageSeries) -> None:
     """Check that a file contains all the pixels of a series, and the position of each tile."""
-    keyframe, n_bytes = series.keyframe, path.stat().st_size
-    missing = 0
-    if series.dataoffset is not None:
-        missing = series.dataoffset + series.nbytes - n_bytes
+    n_bytes = path.stat().st_size
+    missing, offset = 0, _find_offset(series)
+    if offset is not None:
+        missing = offset + series.nbytes - n_bytes
     else:
-        n_tiles = prod(keyframe.chunked)
-        for page in series:
+        for page, own in _pair_keyframes(series):
             if page is None:
                 continue
-            if keyframe.is_final:
-                end = page.dataoffsets[0] + keyframe.nbytes if len(page.dataoffsets) else 0
+            if own.is_final:
+                end = page.dataoffsets[0] + own.nbytes if len(page.dataoffsets) else 0
             else:
                 tiles = zip(page.dataoffsets, page.databytecounts, strict=False)
                 end = max((offset + size for offset, size in tiles if size), default=0)
-            own = page.parent.filehandle
-            missing = max(
-                missing, end - (n_bytes if own is keyframe.parent.filehandle else own.size)
-            )
-            if missing <= 0 and len(page.dataoffsets) < (1 if keyframe.is_final else n_tiles):
+            handle = page.parent.filehandle
+            is_first = handle is series.keyframe.parent.filehandle
+            missing = max(missing, end - (n_bytes if is_first else handle.size))
+            n_tiles = 1 if own.is_final else prod(own.chunked)
+            if missing <= 0 and len(page.dataoffsets) < n_tiles:
                 raise UnreadableImageError(
                     f"its shape, {series.shape}, needs {n_tiles} tiles or strips, "
                     f"and it has {len(page.dataoffsets)}"

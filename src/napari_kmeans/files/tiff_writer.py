@@ -108,7 +108,8 @@ def write_tiff(path: Path, picture: Picture, record: dict[str, Any]) -> None:
     The file has the metadata of ImageJ if ImageJ reads its dtype, size and axes: Fiji
     and tifffile read them. Otherwise it is an OME-TIFF file, which has more
     dtypes, units and bytes. An image that neither can describe, such as int64, has the
-    metadata of tifffile and resolution tags.
+    metadata of tifffile and resolution tags. So has a line of pixels with more axes of
+    length 1.
 
     Parameters
     ----------
@@ -171,6 +172,9 @@ def _imagej_arguments(
         or pixels.nbytes > IMAGEJ_BYTES
         or not unit.isascii()
         or not all(scales.values())
+        # tifffile takes a last axis of length 1 in ImageJ stacks for samples.
+        or (pixels.ndim > 2 and pixels.shape[letters.index("X")] == 1)
+        or _is_line(pixels, letters)
     ):
         return None
     metadata: dict[str, Any] = {
@@ -194,6 +198,17 @@ def _imagej_arguments(
         "resolution": tuple(resolution),
         "resolutionunit": "none",
     }
+
+
+def _is_line(pixels: np.ndarray, letters: str) -> bool:
+    """Return whether an axis of the plane has length 1, and another axis too.
+
+    tifffile leaves out the axes of length 1 of ImageJ and OME-TIFF files, and nobody could
+    tell which of the axes those were.
+    """
+    lengths = dict(zip(letters, pixels.shape, strict=True))
+    plane = [lengths.pop(letter) for letter in "YX"]
+    return 1 in plane and 1 in lengths.values()
 
 
 def _imagej_colors(
@@ -230,7 +245,11 @@ def _ome_arguments(
 
     Units that OME does not have are left out, with the sizes in them.
     """
-    if not {*"YX"} <= {*letters} <= {*IMAGEJ_ORDER} or pixels.dtype.str[1:] not in OME_DTYPES:
+    if (
+        not {*"YX"} <= {*letters} <= {*IMAGEJ_ORDER}
+        or pixels.dtype.str[1:] not in OME_DTYPES
+        or _is_line(pixels, letters)
+    ):
         return None
     plane = 3 if "S" in letters else 2
     n_planes = int(np.prod(pixels.shape[:-plane], dtype=np.int64))
