@@ -138,6 +138,22 @@ def test_channels_open_with_names_and_colors(viewer, tmp_path, quadrants):
 
 
 @pytest.mark.parametrize("channels", [1, 2])
+def test_pixels_without_data_do_not_count_for_the_contrast(viewer, tmp_path, channels):
+    image = np.arange(200, 200 + 6 * 40 * channels, 3, dtype=np.int16).reshape(40, 2, channels)
+    image[:7] = -9999
+    tags = [(33550, 12, 3, (1.0, 1.0, 0.0), True), (42113, 2, 0, "-9999", True)]
+    layout = {"photometric": "minisblack", "planarconfig": "contig"} if channels == 2 else {}
+    tifffile.imwrite(tmp_path / "map.tif", image.squeeze(), extratags=tags, **layout)
+    assert main([str(tmp_path / "map.tif"), "-k", "3", "-o", str(tmp_path / "out")]) == 0
+    layers = viewer.open(tmp_path / "out" / "map-recolored.tif", plugin=PLUGIN)
+    assert len(layers) == channels
+    for layer in layers:
+        kept = np.asarray(layer.data)[7:]
+        assert layer.data.min() == -9999
+        assert layer.contrast_limits == [kept.min(), kept.max()]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
 def test_axes_of_one_pixel_are_kept(viewer, tmp_path, quadrants, channels):
     """ImageJ and OME-TIFF files do not state them."""
     image = np.moveaxis(quadrants[None, ..., :channels], -1, 1)
