@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import dask.array as da
 import imageio.v3 as iio
@@ -73,6 +74,23 @@ class TestChannels:
         seg = segment(_noise(5, 30, 31)[2], 3)
         np.testing.assert_array_equal(_labels(out, "stain"), seg.labels)
         np.testing.assert_array_equal(iio.imread(out / "stain-recolored.png"), seg.recolored)
+
+    @pytest.mark.parametrize("dtype", ["u2", "f8"])
+    def test_one_channel_keeps_its_name(self, tmp_path, out, dtype):
+        image = _noise(2, 3, 30, 31).astype(dtype)
+        metadata = {"axes": "ZCYX", "Channel": {"Name": ["DAPI", "GFP", "RFP"]}}
+        path = tmp_path / "stain.ome.tif"
+        tifffile.imwrite(path, image, metadata=metadata, photometric="minisblack")
+        assert _run(out, path, "--channels", "GFP", "-k", 3) == 0
+        header = (out / "stain.ome-table.csv").read_text().partition("\n")[0].split(",")
+        assert [name for name in header if name.startswith("mean")] == ["mean GFP"]
+        with tifffile.TiffFile(out / "stain.ome-recolored.tif") as file:
+            np.testing.assert_array_equal(file.asarray(), segment(image[:, 1], 3).recolored)
+            if dtype == "u2":
+                assert file.imagej_metadata["Labels"] == ["GFP", "GFP"]
+            else:
+                (channel,) = ElementTree.fromstring(file.ome_metadata).findall(".//{*}Channel")
+                assert channel.get("Name") == "GFP"
 
     def test_channels_of_an_rgb_image_are_no_colors(self, tmp_path, out):
         image = np.dstack([_noise(40, 41, 3), np.full((40, 41), 255, np.uint8)])

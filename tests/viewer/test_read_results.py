@@ -137,6 +137,17 @@ def test_channels_open_with_names_and_colors(viewer, tmp_path, quadrants):
     assert [str(unit) for unit in gfp.units] == ["micrometer", "micrometer"]
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_one_channel_opens_with_its_name_and_color(viewer, tmp_path, quadrants, dtype):
+    image = quadrants[..., 0].astype(dtype)
+    picture = Picture(image, rgb=False, channels=(Channel("GFP", "#00ff00"),))
+    path = write_results(segment(image, 2), tmp_path, "cell", picture).paths[1]
+    assert path.suffix == ".png"
+    (layer,) = viewer.open(path, plugin=PLUGIN)
+    assert layer.name == "cell-recolored GFP"
+    assert layer.colormap.map(np.ones(1))[0].tolist() == [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_pixels_without_data_do_not_count_for_the_contrast(viewer, tmp_path, channels):
     image = np.arange(200, 200 + 6 * 40 * channels, 3, dtype=np.int16).reshape(40, 2, channels)

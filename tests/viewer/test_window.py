@@ -58,6 +58,15 @@ def test_channels_have_names_and_colors(viewer):
     assert brightest == [[0, 0, 1], [0, 1, 0], [1, 1, 1]]
 
 
+def test_one_channel_has_its_name_and_color(viewer):
+    picture = Picture(NOISE[0], rgb=False, channels=(Channel("GFP", "#00ff00"),))
+    window.fill_viewer(viewer, [ClusteredImage("cell", picture, segment(NOISE[0], 3))], Options())
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["cell GFP", "cell GFP recolored", "cell GFP labels"]
+    for layer in viewer.layers[:2]:
+        assert layer.colormap.map(np.ones(1))[0, :3].tolist() == [0, 1, 0]
+
+
 def test_labels_have_the_colors_of_the_channels(viewer):
     image = np.zeros((2, 20, 40), np.uint8)
     image[0, :, 20:], image[1, :, :20] = 200, 100

@@ -43,6 +43,7 @@ def read_result(path: str) -> list[LayerData]:
         channel_arguments,
         contrast_arguments,
         data_arguments,
+        gray_arguments,
         spatial_arguments,
     )
 
@@ -63,6 +64,7 @@ def read_result(path: str) -> list[LayerData]:
     axis = picture.channel_axis
     arguments |= contrast_arguments(picture, axis)
     if axis is None:
+        arguments |= gray_arguments(picture, arguments["name"])
         return [(data, {**arguments, "rgb": bool(picture.rgb)}, "image")]
     channels = channel_arguments(picture, arguments["name"], picture.pixels.shape[axis])
     return [(data, {**arguments, **channels, "channel_axis": axis}, "image")]

@@ -24,6 +24,7 @@ from napari_kmeans.viewer.to_layers.picture_layers import (
     channel_arguments,
     contrast_arguments,
     data_arguments,
+    gray_arguments,
     spatial_arguments,
 )
 
@@ -81,7 +82,7 @@ def _add_mask(viewer: napari.Viewer, outcome: ClusteredImage) -> Labels | None:
 
 def _add_layers(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
     attributes = {
-        "name": outcome.name,
+        **gray_arguments(outcome.picture, outcome.name),
         "rgb": outcome.seg.model.rgb,
         **contrast_arguments(outcome.picture),
         **spatial_arguments(outcome.picture.axes),

@@ -61,6 +61,18 @@ def channel_arguments(picture: Picture, name: str, n_channels: int) -> dict[str,
     return arguments
 
 
+def gray_arguments(picture: Picture, name: str) -> dict[str, Any]:
+    """Return the arguments of the layer of an image without an axis of channels.
+
+    A gray image may be one channel of its file, with a name and a color.
+    """
+    if picture.rgb or len(picture.channels) != 1:
+        return {"name": name}
+    (channel,) = picture.channels
+    color = {"colormap": channel.color} if channel.color else {}
+    return {"name": f"{name} {channel.name}".strip(), **color}
+
+
 def contrast_arguments(picture: Picture, channel_axis: int | None = None) -> dict[str, Any]:
     """Return the contrast limits of an image with pixels without data; nothing for other images.
 
