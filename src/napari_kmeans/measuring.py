@@ -112,9 +112,13 @@ def channel_names(model: KMeansModel) -> list[str]:
 def name_channels(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Return a table whose columns of means have the names of the channels.
 
-    A channel keeps its number if it has no name, or the name of another channel.
+    A channel keeps its number if it has no name, or the name of another channel. Gray pixels
+    are one channel.
     """
     columns = {
+        f"{MEAN_PREFIX}intensity": MEAN_PREFIX + name for name in names if len(names) == 1 and name
+    }
+    columns |= {
         f"{MEAN_PREFIX}channel {number}": MEAN_PREFIX + name
         for number, name in enumerate(names)
         if name and names.count(name) == 1

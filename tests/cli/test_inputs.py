@@ -152,6 +152,33 @@ class TestWildcards:
             iio.imwrite(folder / name, _noise(9, 9))
             assert [each.path.name for each in find_inputs([folder / name])] == [name]
 
+    @pytest.mark.parametrize("expanded", [False, True])
+    def test_results_match_wildcards_only_if_the_shell_expands_them(
+        self, tmp_path, capsys, expanded
+    ):
+        for name in ("a", "b"):
+            tifffile.imwrite(tmp_path / f"{name}.tif", _noise(9, 9))
+        assert main([str(tmp_path), "--each", "-k", "2", "-o", str(tmp_path)]) == 0
+        capsys.readouterr()
+        pattern = "*.tif"
+        arguments = sorted(tmp_path.glob(pattern)) if expanded else [tmp_path / pattern]
+        names = {each.path.name for each in find_inputs(arguments)}
+        results = {"a-labels.tif", "b-labels.tif"}
+        assert names == {"a.tif", "b.tif", *(results if expanded else ())}
+        assert capsys.readouterr().err == (
+            "napari-kmeans: a-labels.tif and b-labels.tif are results of earlier runs.\n"
+            if expanded
+            else f"napari-kmeans: {tmp_path / pattern}: skipped 2 files of earlier runs.\n"
+        )
+
+    def test_one_result_that_is_named_is_read_with_a_note(self, folder, out, capsys):
+        assert main([str(folder / "a.png"), "-k", "2", "-o", str(out)]) == 0
+        path = out / "a-labels.tif"
+        assert [each.path for each in find_inputs([path])] == [path]
+        assert capsys.readouterr().err == (
+            "napari-kmeans: a-labels.tif is a result of an earlier run.\n"
+        )
+
     def test_wildcards_without_a_match_are_an_error(self, folder, out, capsys):
         assert main([str(folder / "*.jpg"), "-o", str(out)]) == 1
         assert capsys.readouterr().err == (

@@ -92,6 +92,19 @@ def test_channels_of_imagej(path):
     )
 
 
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [(["DAPI", "GFP"] * 6, ["DAPI", "GFP"]), ([f"plane {n}" for n in range(12)], [])],
+)
+def test_labels_of_planes_that_repeat_are_channels_of_imagej(path, labels, names):
+    pixels = RNG.integers(0, 99, (2, 3, 2, 20, 30), dtype=np.uint8)
+    metadata = {"axes": "TZCYX", "Labels": labels}
+    tifffile.imwrite(path, pixels, imagej=True, metadata=metadata)
+    picture = read_image(path)
+    assert picture.channel_axis == 2
+    assert [channel.name for channel in picture.channels] == names
+
+
 @pytest.mark.parametrize(("unit", "name"), [("inch", "inch"), ("centimeter", "centimeter")])
 def test_resolution_with_a_unit(path, unit, name):
     tifffile.imwrite(path, STACK[0, 0], resolution=(200, 100), resolutionunit=unit)

@@ -137,6 +137,33 @@ def test_channels_open_with_names_and_colors(viewer, tmp_path, quadrants):
     assert [str(unit) for unit in gfp.units] == ["micrometer", "micrometer"]
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_one_channel_opens_with_its_name_and_color(viewer, tmp_path, quadrants, dtype):
+    image = quadrants[..., 0].astype(dtype)
+    picture = Picture(image, rgb=False, channels=(Channel("GFP", "#00ff00"),))
+    path = write_results(segment(image, 2), tmp_path, "cell", picture).paths[1]
+    assert path.suffix == ".png"
+    (layer,) = viewer.open(path, plugin=PLUGIN)
+    assert layer.name == "cell-recolored GFP"
+    assert layer.colormap.map(np.ones(1))[0].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_pixels_without_data_do_not_count_for_the_contrast(viewer, tmp_path, channels):
+    image = np.arange(200, 200 + 6 * 40 * channels, 3, dtype=np.int16).reshape(40, 2, channels)
+    image[:7] = -9999
+    tags = [(33550, 12, 3, (1.0, 1.0, 0.0), True), (42113, 2, 0, "-9999", True)]
+    layout = {"photometric": "minisblack", "planarconfig": "contig"} if channels == 2 else {}
+    tifffile.imwrite(tmp_path / "map.tif", image.squeeze(), extratags=tags, **layout)
+    assert main([str(tmp_path / "map.tif"), "-k", "3", "-o", str(tmp_path / "out")]) == 0
+    layers = viewer.open(tmp_path / "out" / "map-recolored.tif", plugin=PLUGIN)
+    assert len(layers) == channels
+    for layer in layers:
+        kept = np.asarray(layer.data)[7:]
+        assert layer.data.min() == -9999
+        assert layer.contrast_limits == [kept.min(), kept.max()]
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_axes_of_one_pixel_are_kept(viewer, tmp_path, quadrants, channels):
     """ImageJ and OME-TIFF files do not state them."""

@@ -58,6 +58,15 @@ def test_channels_have_names_and_colors(viewer):
     assert brightest == [[0, 0, 1], [0, 1, 0], [1, 1, 1]]
 
 
+def test_one_channel_has_its_name_and_color(viewer):
+    picture = Picture(NOISE[0], rgb=False, channels=(Channel("GFP", "#00ff00"),))
+    window.fill_viewer(viewer, [ClusteredImage("cell", picture, segment(NOISE[0], 3))], Options())
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["cell GFP", "cell GFP recolored", "cell GFP labels"]
+    for layer in viewer.layers[:2]:
+        assert layer.colormap.map(np.ones(1))[0, :3].tolist() == [0, 1, 0]
+
+
 def test_labels_have_the_colors_of_the_channels(viewer):
     image = np.zeros((2, 20, 40), np.uint8)
     image[0, :, 20:], image[1, :, :20] = 200, 100
@@ -108,3 +117,31 @@ def test_a_run_in_the_dock_uses_the_mask_of_the_file(viewer, finish):
     dock.run()
     finish(dock)
     np.testing.assert_array_equal(dock.result.labels.data, seg.labels)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("channel_axis", [None, 0])
+def test_pixels_without_data_do_not_count_for_the_contrast(viewer, channel_axis, lazy):
+    image = NOISE.astype(np.int16) + np.int16([[[0]], [[300]], [[600]]])
+    image = image[1] if channel_axis is None else image
+    mask = np.ones((40, 60), bool)
+    mask[:21, 5:] = False
+    image[..., ~mask] = -9999
+    pixels, inside = (da.from_array(image), da.from_array(mask)) if lazy else (image, mask)
+    picture = Picture(pixels, False, channel_axis, mask=inside)
+    seg = segment(image, 3, channel_axis=channel_axis, mask=mask)
+    window.fill_viewer(viewer, [ClusteredImage("map", picture, seg)], Options(n_clusters=3))
+    kept = image[..., mask].reshape(-1, mask.sum())
+    expected = [[values.min(), values.max()] for values in kept]
+    shown = [layer.contrast_limits for layer in viewer.layers if layer._type_string == "image"]
+    assert shown == expected * 2
+    if channel_axis is None:
+        low, high = expected[0]
+        brightness = (seg.model.palette[:, 0] - low) / (high - low)
+        colors = viewer.layers["map labels"].colormap.map(np.array([1, 2, 3]))[:, 0]
+        np.testing.assert_allclose(colors, brightness, atol=0.005)
+
+
+def test_an_image_without_any_data_has_contrast_limits(viewer):
+    picture = Picture(np.full((4, 5), 7.0), rgb=False, mask=np.zeros((4, 5), bool))
+    assert window.contrast_arguments(picture) == {"contrast_limits": (0, 1)}

@@ -34,7 +34,9 @@ def find_inputs(arguments: Sequence[Path], recursive: bool = False) -> list[Inpu
     """Return the images that arguments name, each of them once.
 
     An argument is a file, a zarr directory, a folder, or a name with wildcards that the
-    shell has not expanded. An argument that matches nothing is returned as it is.
+    shell has not expanded. An argument that matches nothing is returned as it is. Results
+    of earlier runs are skipped in folders and among the matches of wildcards, and noted
+    where an argument names them.
 
     Parameters
     ----------
@@ -43,6 +45,11 @@ def find_inputs(arguments: Sequence[Path], recursive: bool = False) -> list[Inpu
         Whether the subfolders of folders are searched.
     """
     found: dict[str, Input] = {}
+    named = [path.name for path in arguments if is_result_file(path)]
+    if named:
+        one = len(named) == 1
+        are = "is a result of an earlier run" if one else "are results of earlier runs"
+        print_message(f"{join_names(named)} {are}")
     for path in chain.from_iterable(map(_expand_wildcards, arguments)):
         for each in _list_folder(path, recursive) if is_folder(path) else [Input(path)]:
             # A link is a file of its own, with its own name.
@@ -62,13 +69,20 @@ def _is_zarr(path: Path) -> bool:
 
 
 def _expand_wildcards(path: Path) -> list[Path]:
-    """Return the files that match a name with wildcards, and any other path as it is.
+    """Return the images that match a name with wildcards, and any other path as it is.
+
+    Results of earlier runs are left out, after a message.
 
     cmd.exe and PowerShell do not expand wildcards, and no shell expands quoted ones.
     """
     if not glob.has_magic(str(path)) or os.path.lexists(path):
         return [path]
-    return [Path(match) for match in sorted(glob.glob(str(path), recursive=True))] or [path]
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    others = [match for match in matches if not is_result_file(match)]
+    results = _count_results(len(matches) - len(others))
+    if results:
+        print_message(f"{path}: skipped {results[0]}")
+    return others or [path]
 
 
 def _list_folder(folder: Path, recursive: bool) -> list[Input]:
@@ -92,7 +106,7 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
         else:
             others.append(path.name)
     skipped = [
-        *_count(len(results), "file of an earlier run", "files of earlier runs"),
+        *_count_results(len(results)),
         *_count(len(hidden), "hidden file", "hidden files"),
         *_count(len(others), "file that is not an image", "files that are not images", others),
         *_count(n_subfolders, "subfolder, without --recursive", "subfolders, without --recursive"),
@@ -117,6 +131,10 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
         yield from (here / name for name in sorted({*subfolders, *files} - {*entered}))
         # `os.walk` enters the subfolders that are left in its list.
         subfolders[:] = entered
+
+
+def _count_results(number: int) -> list[str]:
+    return _count(number, "file of an earlier run", "files of earlier runs")
 
 
 def _count(number: int, one: str, several: str, names: Sequence[str] = ()) -> list[str]:

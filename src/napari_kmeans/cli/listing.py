@@ -76,7 +76,7 @@ def list_jobs(arguments: argparse.Namespace) -> list[ImageJob]:
     ]
 
 
-def _list_images(found: Input, series: int | str | None) -> list[_Source]:
+def _list_images(found: Input, series: str | None) -> list[_Source]:
     """Return the images in a file that are clustered."""
     path = found.path
 
@@ -91,13 +91,22 @@ def _list_images(found: Input, series: int | str | None) -> list[_Source]:
         listed = list_series(path)
     except UnreadableImageError as error:
         return [source(path.stem, partial(_refuse, str(error)))]
+    numbers = range(len(listed))
     if series != ALL:
-        return [source(path.stem, partial(_read_series, path, int(series), listed))]
+        number = _find_series(series, listed)
+        if number is None:
+            return [source(path.stem, partial(_refuse, _describe_choice(series, listed)))]
+        numbers = range(number, number + 1)
     if len(listed) == 1:
         return [source(path.stem, partial(read_image, path))]
+    names = name_series(listed)
     return [
-        source(f"{path.stem}-{name}", partial(read_image, path, number), f"{path}, image {name}")
-        for number, name in enumerate(name_series(listed))
+        source(
+            f"{path.stem}-{names[number]}",
+            partial(read_image, path, number),
+            f"{path}, image {names[number]}",
+        )
+        for number in numbers
     ]
 
 
@@ -125,14 +134,24 @@ def name_series(listed: Sequence[Series]) -> list[str]:
     ]
 
 
-def _read_series(path: Path, number: int, listed: Sequence[Series]) -> Picture:
-    if number < len(listed):
-        return read_image(path, number)
+def _find_series(text: str, listed: Sequence[Series]) -> int | None:
+    """Return the number of the image that a number, or a name in the file or of results, means."""
+    if text.isdecimal() and int(text) < len(listed):
+        return int(text)
+    for names in ([each.name for each in listed], name_series(listed)):
+        folded = [name.casefold() for name in names]
+        if text and folded.count(text.casefold()) == 1:
+            return folded.index(text.casefold())
+    return None
+
+
+def _describe_choice(got: str, listed: Sequence[Series]) -> str:
+    """Return the message about a series that is not in a file."""
     texts = [f"{index} {each.name}".strip() for index, each in enumerate(listed)]
     shapes = [f"{text} {each.shape}" for text, each in zip(texts, listed, strict=True)]
     more = f" and {len(shapes) - SERIES_LISTED} more" if len(shapes) > SERIES_LISTED else ""
-    raise UnreadableImageError(
-        f"--series must be one of its images, got {number}: "
+    return (
+        f"--series must be one of its images, got {got}: "
         f"they are {', '.join(shapes[:SERIES_LISTED])}{more}"
     )
 

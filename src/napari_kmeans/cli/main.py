@@ -20,7 +20,7 @@ from napari_kmeans.cli.earlier_results import (
     stems_without_model,
 )
 from napari_kmeans.cli.jobs import ClusteredImage, ImageJob, Workflow, load_results
-from napari_kmeans.cli.listing import ALL, list_jobs
+from napari_kmeans.cli.listing import list_jobs
 from napari_kmeans.cli.output import describe_table, write_results
 from napari_kmeans.cli.result_files import (
     SHARED_MODEL,
@@ -372,9 +372,9 @@ def _add_reading_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--series",
-        type=_parse_series,
         metavar="N",
-        help="the number, from 0, of one of the images in a file, or all; if omitted, the largest",
+        help="the number, from 0, or name of one of the images in a file, or all; if omitted, the "
+        "largest",
     )
     group.add_argument(
         "--channel-axis",
@@ -395,12 +395,6 @@ def _add_reading_options(group: argparse._ArgumentGroup) -> None:
         "several images a folder, in which the mask of photo.tif is named photo.png or "
         "photo-mask.png",
     )
-
-
-def _parse_series(text: str) -> int | str:
-    if text != ALL and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0, or {ALL}, got {text!r}")
-    return text if text == ALL else int(text)
 
 
 def _parse_channels(text: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import isfinite
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -313,12 +313,26 @@ def _read_imagej_channels(
     file: tifffile.TiffFile, image: TiffImage, count: int
 ) -> Iterator[Channel]:
     metadata = file.imagej_metadata or {}
-    labels, tables = metadata.get("Labels", []), metadata.get("LUTs", [])
-    # There is one label for each plane. They are names of channels if there is one plane each.
-    names = labels if len(labels) == count else [""] * count
+    tables = metadata.get("LUTs", [])
+    names = _read_imagej_names(metadata.get("Labels", []), image.series, count)
     for number in range(count):
         color = _format_color(tables[number][:, -1]) if len(tables) == count else None
         yield Channel(str(names[number]), color)
+
+
+def _read_imagej_names(labels: list[str], series: tifffile.TiffPageSeries, count: int) -> list[str]:
+    """Return the names of channels: the labels of their planes, if all of a channel are equal."""
+    if len(labels) == count:
+        return labels
+    # There is one label for each plane, in the order of the planes.
+    axes = zip(series.axes, series.shape, strict=True)
+    sizes = {letter: size for letter, size in axes if letter not in "YXS"}
+    if sizes.get("C") != count or len(labels) != prod(sizes.values()):
+        return [""] * count
+    planes = np.array(labels, object).reshape(tuple(sizes.values()))
+    by_channel = np.moveaxis(planes, list(sizes).index("C"), 0).reshape(count, -1)
+    alike = (by_channel == by_channel[:, :1]).all()
+    return [str(name) for name in by_channel[:, 0]] if alike else [""] * count
 
 
 def _read_lsm_channels(file: tifffile.TiffFile, image: TiffImage, count: int) -> Iterator[Channel]:

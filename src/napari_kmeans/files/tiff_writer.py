@@ -226,9 +226,9 @@ def _imagej_colors(
             for each in classes:
                 lut[each["label"]] = _rgb(each["color"])
             metadata["LUTs"] = [lut.T]
-    if "C" in letters and channels:
+    if _has_channels(letters, channels):
         others = pixels.size // (len(channels) * pixels.shape[-1] * pixels.shape[-2])
-        metadata["mode"] = "composite"
+        metadata["mode"] = "composite" if "C" in letters else "grayscale"
         metadata["Labels"] = [channel.name for channel in channels] * others
         ramp = np.arange(256)[None] / 255
         metadata["LUTs"] = [
@@ -236,6 +236,11 @@ def _imagej_colors(
             for channel in channels
         ]
     return metadata
+
+
+def _has_channels(letters: str, channels: Sequence[Channel]) -> bool:
+    """Return whether channels are those of an image. A gray image may be one channel of a file."""
+    return "C" in letters if len(channels) > 1 else "S" not in letters and bool(channels)
 
 
 def _ome_arguments(
@@ -270,7 +275,7 @@ def _ome_arguments(
     if "T" in axes and axes["T"].unit in TIMES:
         metadata["TimeIncrement"] = axes["T"].scale
         metadata["TimeIncrementUnit"] = TIMES[axes["T"].unit].symbol
-    if "C" in letters and channels:
+    if _has_channels(letters, channels):
         metadata["Channel"] = {
             "Name": [channel.name for channel in channels],
             "Color": [_ome_color(channel.color or "#ffffff") for channel in channels],

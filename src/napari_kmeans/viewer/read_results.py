@@ -41,7 +41,9 @@ def read_result(path: str) -> list[LayerData]:
     from napari_kmeans.files.reading import read_image
     from napari_kmeans.viewer.to_layers.picture_layers import (
         channel_arguments,
+        contrast_arguments,
         data_arguments,
+        gray_arguments,
         spatial_arguments,
     )
 
@@ -60,7 +62,9 @@ def read_result(path: str) -> list[LayerData]:
     if record["kind"] == "labels":
         return [(data, {**arguments, **_classes(record)}, "labels")]
     axis = picture.channel_axis
+    arguments |= contrast_arguments(picture, axis)
     if axis is None:
+        arguments |= gray_arguments(picture, arguments["name"])
         return [(data, {**arguments, "rgb": bool(picture.rgb)}, "image")]
     channels = channel_arguments(picture, arguments["name"], picture.pixels.shape[axis])
     return [(data, {**arguments, **channels, "channel_axis": axis}, "image")]
@@ -75,7 +79,10 @@ def _with_shape(picture: Picture, record: dict[str, Any]) -> Picture:
         return picture
     # The axes of one pixel are before the channels: the writers put the channels before the plane.
     moved = None if channels is None else channels + len(shape) - picture.pixels.ndim
-    return picture._replace(pixels=picture.pixels.reshape(shape), channel_axis=moved, levels=())
+    spatial = [size for axis, size in enumerate(shape) if axis != moved]
+    mask = picture.mask if picture.mask is None else picture.mask.reshape(spatial)
+    pixels = picture.pixels.reshape(shape)
+    return picture._replace(pixels=pixels, channel_axis=moved, levels=(), mask=mask)
 
 
 def _classes(record: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from napari_kmeans.viewer.to_layers.label_colors import (
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.picture_layers import (
     channel_arguments,
+    contrast_arguments,
     data_arguments,
+    gray_arguments,
     spatial_arguments,
 )
 
@@ -80,8 +82,9 @@ def _add_mask(viewer: napari.Viewer, outcome: ClusteredImage) -> Labels | None:
 
 def _add_layers(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
     attributes = {
-        "name": outcome.name,
+        **gray_arguments(outcome.picture, outcome.name),
         "rgb": outcome.seg.model.rgb,
+        **contrast_arguments(outcome.picture),
         **spatial_arguments(outcome.picture.axes),
     }
     if outcome.sample is not None:
@@ -99,12 +102,17 @@ def _add_channels(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
     """Add one image layer and one recolored layer for each channel, and one Labels layer."""
     model, picture = outcome.seg.model, outcome.picture
     spatial = spatial_arguments(picture.axes)
+    contrast = contrast_arguments(picture, model.channel_axis)
     levels = shown_levels(picture, model.channel_axis)
 
     def add(pixels: list[Any], name: str) -> Any:
         channels = channel_arguments(picture, name, model.n_channels)
         return viewer.add_image(
-            **data_arguments(pixels), channel_axis=model.channel_axis, **channels, **spatial
+            **data_arguments(pixels),
+            channel_axis=model.channel_axis,
+            **channels,
+            **contrast,
+            **spatial,
         )
 
     layers = add(levels, outcome.name)
