@@ -18,7 +18,7 @@ from napari_kmeans.cli import jobs
 from napari_kmeans.cli.channels import add_mask, choose_channels, set_channel_axis
 from napari_kmeans.cli.listing import name_series
 from napari_kmeans.cli.main import main
-from napari_kmeans.files import reading
+from napari_kmeans.files import reading, tiff
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.picture import Axis, Channel, Picture, Series
 from napari_kmeans.files.reading import Reader, read_image
@@ -83,6 +83,35 @@ class TestChannels:
         seg = segment(image[..., [2, 0]], 3, channel_axis=2, mask=kept)
         np.testing.assert_array_equal(_labels(out, "photo"), seg.labels)
         assert (_labels(out, "photo") == 0).sum() == 5 * 41
+
+    @pytest.mark.parametrize("planes", ["separate", "contig"])
+    @pytest.mark.parametrize("lazy", [False, True])
+    @pytest.mark.parametrize("bands", [[1], [0, 1], [1, 2]])
+    def test_pixels_without_data_in_all_chosen_bands_are_left_out(
+        self, tmp_path, out, monkeypatch, planes, lazy, bands
+    ):
+        monkeypatch.setattr(tiff, "LARGE", 0 if lazy else tiff.LARGE)
+        values = _noise(3, 40, 41).astype(np.int16)
+        values[1, :9] = values[2, 4:12] = -9999
+        axis = 0 if planes == "separate" else 2
+        image = np.moveaxis(values, 0, axis)
+        tifffile.imwrite(
+            tmp_path / "bands.tif",
+            image,
+            photometric="minisblack",
+            planarconfig=planes,
+            extratags=[(42113, "s", 0, "-9999", True)],
+        )
+        names = ",".join(map(str, bands))
+        assert _run(out, tmp_path / "bands.tif", "--channels", names, "-k", 3) == 0
+        kept = np.logical_or.reduce([values[band] != -9999 for band in bands])
+        assert kept.all() == (0 in bands)
+        chosen = image.take(bands[0] if len(bands) == 1 else bands, axis)
+        seg = segment(chosen, 3, channel_axis=axis if len(bands) > 1 else None, mask=kept)
+        labels = _labels(out, "bands")
+        np.testing.assert_array_equal(labels == 0, ~kept)
+        if not lazy:
+            np.testing.assert_array_equal(labels, seg.labels)
 
     def test_channels_of_a_lazy_image_are_clustered(self, tmp_path, out):
         image = _noise(3, 70, 60)

@@ -110,6 +110,10 @@ def choose_channels(picture: Picture, names: Sequence[str]) -> Picture:
         axes=picture.axes[:axis] + picture.axes[axis + 1 :] if single else picture.axes,
         channels=tuple(known[number] for number in numbers),
     )
+    if picture.no_data is not None:
+        # The mask of the file leaves out only pixels without data in any channel.
+        has_data = chosen.pixels != picture.no_data
+        chosen = add_mask(chosen, has_data if single else has_data.any(axis=axis))
     if rgb and picture.pixels.shape[-1] > len(COLORS):
         return add_mask(chosen, picture.pixels[..., len(COLORS)] != 0)
     return chosen
