@@ -84,6 +84,25 @@ class TestChannels:
         np.testing.assert_array_equal(_labels(out, "photo"), seg.labels)
         assert (_labels(out, "photo") == 0).sum() == 5 * 41
 
+    def test_metadata_of_all_bands_are_not_those_of_chosen_channels(self, tmp_path, out):
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        tags = [
+            (33550, "d", 3, (2.0, 2.0, 0.0), True),
+            (33922, "d", 6, (0.0, 0.0, 0.0, 9.0, 9.0, 0.0), True),
+            (42112, "s", 0, "<GDALMetadata>of three bands</GDALMetadata>", True),
+        ]
+        path = tmp_path / "map.tif"
+        tifffile.imwrite(
+            path, _noise(30, 31, 3), photometric="rgb", iccprofile=profile, extratags=tags
+        )
+        for arguments, kept in ([], True), (["--channels", "2,0"], False):
+            assert _run(out, path, *arguments, "-k", 3) == 0
+            with tifffile.TiffFile(out / "map-recolored.tif") as file:
+                tags = file.pages[0].tags
+                assert [code in tags for code in (33550, 33922, 42112, 34675)] == [
+                    True, True, kept, kept,
+                ]  # fmt: skip
+
     @pytest.mark.parametrize("planes", ["separate", "contig"])
     @pytest.mark.parametrize("lazy", [False, True])
     @pytest.mark.parametrize("bands", [[1], [0, 1], [1, 2]])

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from napari_kmeans.files.picture import Picture
 
+GDAL_METADATA = 42112
+"""The TIFF tag of the metadata of bands."""
+
 COLORS: tuple[Channel, ...] = (
     Channel("red", "#ff0000"),
     Channel("green", "#00ff00"),
@@ -144,6 +147,9 @@ def choose_channels(picture: Picture, names: Sequence[str]) -> Picture:
         levels=tuple(_take(level, numbers, axis) for level in picture.levels),
         axes=picture.axes[:axis] + picture.axes[axis + 1 :] if single else picture.axes,
         channels=tuple(known[number] for number in numbers),
+        # The profile and the metadata of GDAL are those of all channels.
+        profile=b"",
+        geo_tags=tuple(tag for tag in picture.geo_tags if tag[0] != GDAL_METADATA),
     )
     if picture.no_data is not None:
         # The mask of the file leaves out only pixels without data in any channel.
