@@ -19,7 +19,7 @@ from napari_kmeans.cli import jobs
 from napari_kmeans.cli.channels import add_mask, choose_channels, set_channel_axis
 from napari_kmeans.cli.listing import name_series
 from napari_kmeans.cli.main import main
-from napari_kmeans.files import reading
+from napari_kmeans.files import reading, tiff
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.picture import Axis, Channel, Picture, Series
 from napari_kmeans.files.reading import Reader, read_image
@@ -101,6 +101,54 @@ class TestChannels:
         seg = segment(image[..., [2, 0]], 3, channel_axis=2, mask=kept)
         np.testing.assert_array_equal(_labels(out, "photo"), seg.labels)
         assert (_labels(out, "photo") == 0).sum() == 5 * 41
+
+    def test_metadata_of_all_bands_are_not_those_of_chosen_channels(self, tmp_path, out):
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        tags = [
+            (33550, "d", 3, (2.0, 2.0, 0.0), True),
+            (33922, "d", 6, (0.0, 0.0, 0.0, 9.0, 9.0, 0.0), True),
+            (42112, "s", 0, "<GDALMetadata>of three bands</GDALMetadata>", True),
+        ]
+        path = tmp_path / "map.tif"
+        tifffile.imwrite(
+            path, _noise(30, 31, 3), photometric="rgb", iccprofile=profile, extratags=tags
+        )
+        for arguments, kept in ([], True), (["--channels", "2,0"], False):
+            assert _run(out, path, *arguments, "-k", 3) == 0
+            with tifffile.TiffFile(out / "map-recolored.tif") as file:
+                tags = file.pages[0].tags
+                assert [code in tags for code in (33550, 33922, 42112, 34675)] == [
+                    True, True, kept, kept,
+                ]  # fmt: skip
+
+    @pytest.mark.parametrize("planes", ["separate", "contig"])
+    @pytest.mark.parametrize("lazy", [False, True])
+    @pytest.mark.parametrize("bands", [[1], [0, 1], [1, 2]])
+    def test_pixels_without_data_in_all_chosen_bands_are_left_out(
+        self, tmp_path, out, monkeypatch, planes, lazy, bands
+    ):
+        monkeypatch.setattr(tiff, "LARGE", 0 if lazy else tiff.LARGE)
+        values = _noise(3, 40, 41).astype(np.int16)
+        values[1, :9] = values[2, 4:12] = -9999
+        axis = 0 if planes == "separate" else 2
+        image = np.moveaxis(values, 0, axis)
+        tifffile.imwrite(
+            tmp_path / "bands.tif",
+            image,
+            photometric="minisblack",
+            planarconfig=planes,
+            extratags=[(42113, "s", 0, "-9999", True)],
+        )
+        names = ",".join(map(str, bands))
+        assert _run(out, tmp_path / "bands.tif", "--channels", names, "-k", 3) == 0
+        kept = np.logical_or.reduce([values[band] != -9999 for band in bands])
+        assert kept.all() == (0 in bands)
+        chosen = image.take(bands[0] if len(bands) == 1 else bands, axis)
+        seg = segment(chosen, 3, channel_axis=axis if len(bands) > 1 else None, mask=kept)
+        labels = _labels(out, "bands")
+        np.testing.assert_array_equal(labels == 0, ~kept)
+        if not lazy:
+            np.testing.assert_array_equal(labels, seg.labels)
 
     def test_channels_of_a_lazy_image_are_clustered(self, tmp_path, out):
         image = _noise(3, 70, 60)
@@ -207,6 +255,78 @@ class TestChannels:
         assert (changed.rgb, changed.channel_axis, changed.axes, changed.channels) == (
             False, 2, (), (),
         )  # fmt: skip
+
+    def test_scales_of_the_other_axes_stay(self, tmp_path, out):
+        image = _noise(4, 2, 30, 31)
+        metadata = {"axes": "ZCYX", "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm"}
+        metadata |= {"PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
+        path = tmp_path / "stack.tif"
+        tifffile.imwrite(path, image, metadata=metadata, photometric="minisblack", ome=True)
+        changed = set_channel_axis(read_image(path), "0")
+        assert [(axis.name, axis.kind, axis.scale) for axis in changed.axes] == [
+            ("c", "channel", 1), ("dim_1", "", 1), ("y", "space", 0.5), ("x", "space", 0.25),
+        ]  # fmt: skip
+        assert _run(out, path, "--channel-axis", "z", "-k", 3) == 0
+        labels = read_image(out / "stack-labels.tif")
+        np.testing.assert_array_equal(labels.pixels, segment(image, 3, channel_axis=0).labels)
+        sizes = [(axis.scale, axis.unit) for axis in labels.axes]
+        assert sizes[-2:] == [(0.5, "micrometer"), (0.25, "micrometer")]
+
+    @pytest.mark.parametrize("axis", ["0", "1", "-1"])
+    @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.npy", "a.zarr"])
+    def test_an_image_of_two_axes_has_no_axis_of_channels(self, tmp_path, out, capsys, name, axis):
+        path, image = tmp_path / name, _noise(20, 5)
+        if name == "a.zarr":
+            zarr.create_array(path, data=image, chunks=(10, 5))
+        elif name == "a.npy":
+            np.save(path, image)
+        else:
+            iio.imwrite(path, image)
+        assert _run(out, path, "--channel-axis", axis, "-k", 3) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == (
+            f"napari-kmeans: cannot read {path}: --channel-axis needs an image of at least 3 "
+            f"axes, got {axis} for an image of the shape (20, 5)."
+        )
+
+    @pytest.mark.parametrize("lazy", [False, True])
+    @pytest.mark.parametrize("chosen", [[0, 1, 2], [1, 2], [1]])
+    def test_a_mask_of_the_file_is_combined_along_the_axis(
+        self, tmp_path, out, monkeypatch, lazy, chosen
+    ):
+        monkeypatch.setattr(tiff, "LARGE", 0 if lazy else tiff.LARGE)
+        image = _noise(3, 30, 31) // 2 + 1
+        image[1, :9] = image[2, 4:12] = image[0, 7:] = 0
+        path = tmp_path / "pages.tif"
+        tags = [(42113, "s", 0, "0", True)]
+        tifffile.imwrite(path, image, photometric="minisblack", extratags=tags)
+        names = ",".join(map(str, chosen))
+        assert _run(out, path, "--channel-axis", "0", "--channels", names, "-k", 3) == 0
+        kept = (image[chosen] != 0).any(axis=0)
+        assert not kept.all()
+        np.testing.assert_array_equal(_labels(out, "pages") == 0, ~kept)
+
+    def test_a_mask_of_bands_is_combined_along_another_axis(self):
+        pixels = _noise(4, 3, 20, 21) // 2 + 1
+        pixels[1:, 0, :5] = pixels[:, :, 3:9] = 0
+        kept = (pixels != 0).any(axis=1)
+        picture = Picture(pixels, channel_axis=1, mask=kept, no_data=np.uint8(0))
+        np.testing.assert_array_equal(
+            set_channel_axis(picture, "0").mask, (pixels != 0).any(axis=0)
+        )
+        # Another mask of a pixel counts for all its bands.
+        picture = Picture(pixels, channel_axis=1, mask=kept)
+        expected = np.stack([kept.any(axis=0)] * 3)
+        np.testing.assert_array_equal(set_channel_axis(picture, "0").mask, expected)
+
+    def test_transparent_pixels_stay_left_out_if_the_axis_is_stated(self, tmp_path, out):
+        image = _noise(30, 31, 4)
+        image[..., 3] = np.where(image[..., 3] > 99, 255, 0)
+        iio.imwrite(tmp_path / "photo.png", image)
+        assert _run(out, tmp_path / "photo.png", "--channel-axis", "2", "-k", 3) == 0
+        seg = segment(image, 3, channel_axis=2, mask=image[..., 3] > 0)
+        np.testing.assert_array_equal(_labels(out, "photo"), seg.labels)
+        assert (_labels(out, "photo") == 0).any()
 
     @pytest.mark.parametrize("text", ["", "0,,1", "a,"])
     def test_empty_names_of_channels_are_refused(self, text, capsys):

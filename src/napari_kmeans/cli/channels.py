@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.files.errors import UnreadableImageError
-from napari_kmeans.files.picture import Channel
+from napari_kmeans.files.picture import Axis, Channel
 from napari_kmeans.imaging.blocks import open_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_kmeans.files.picture import Picture
+
+GDAL_METADATA = 42112
+"""The TIFF tag of the metadata of bands."""
 
 COLORS: tuple[Channel, ...] = (
     Channel("red", "#ff0000"),
@@ -59,14 +62,49 @@ def set_channel_axis(picture: Picture, name: str) -> Picture:
         )
     if axis == picture.channel_axis:
         return picture
-    axes = list(picture.axes)
-    if axes:
-        axes[axis] = axes[axis]._replace(name="c", kind="channel", unit="")
-    # If the file states another axis, its names of axes and channels are wrong.
-    wrong = picture.channel_axis is not None
-    return picture._replace(
-        rgb=False, channel_axis=axis, axes=() if wrong else tuple(axes), channels=()
+    if ndim < 3:
+        raise UnreadableImageError(
+            f"--channel-axis needs an image of at least 3 axes, got {name} for an image of the "
+            f"shape {picture.pixels.shape}"
+        )
+    changed = picture._replace(
+        rgb=False,
+        channel_axis=axis,
+        axes=_name_channel_axis(picture, axis),
+        channels=(),
+        mask=_move_mask(picture, axis),
     )
+    if picture.rgb and picture.pixels.shape[-1] > len(COLORS):
+        return add_mask(changed, picture.pixels[..., len(COLORS)] != 0)
+    return changed
+
+
+def _name_channel_axis(picture: Picture, axis: int) -> tuple[Axis, ...]:
+    """Return the axes if the channels lie along `axis`.
+
+    If the file states another axis of channels, the meaning of that one is unknown. Then
+    the axes are left out if no plane remains.
+    """
+    axes, old = list(picture.axes), picture.channel_axis
+    if axes and old is not None:
+        axes[old] = Axis(f"dim_{old}", "")
+    if axes:
+        axes[axis] = Axis("c", "channel")
+    has_plane = sum(each.kind == "space" for each in axes) > 1
+    return tuple(axes) if has_plane or old is None else ()
+
+
+def _move_mask(picture: Picture, axis: int) -> Any:
+    """Return the mask if the channels lie along `axis`: data are where any channel has data."""
+    old = picture.pixels.ndim - 1 if picture.rgb else picture.channel_axis
+    if picture.mask is None or old == axis:
+        return picture.mask
+    kept = picture.mask
+    if old is not None:
+        kept = np.broadcast_to(np.expand_dims(kept, old), picture.pixels.shape)
+        if picture.no_data is not None:
+            kept = kept & (picture.pixels != picture.no_data)
+    return kept.any(axis=axis)
 
 
 def choose_channels(picture: Picture, names: Sequence[str]) -> Picture:
@@ -109,7 +147,14 @@ def choose_channels(picture: Picture, names: Sequence[str]) -> Picture:
         levels=tuple(_take(level, numbers, axis) for level in picture.levels),
         axes=picture.axes[:axis] + picture.axes[axis + 1 :] if single else picture.axes,
         channels=tuple(known[number] for number in numbers),
+        # The profile and the metadata of GDAL are those of all channels.
+        profile=b"",
+        geo_tags=tuple(tag for tag in picture.geo_tags if tag[0] != GDAL_METADATA),
     )
+    if picture.no_data is not None:
+        # The mask of the file leaves out only pixels without data in any channel.
+        has_data = chosen.pixels != picture.no_data
+        chosen = add_mask(chosen, has_data if single else has_data.any(axis=axis))
     if rgb and picture.pixels.shape[-1] > len(COLORS):
         return add_mask(chosen, picture.pixels[..., len(COLORS)] != 0)
     return chosen

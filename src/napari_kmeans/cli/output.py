@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans._version import __version__
+from napari_kmeans.cli.channels import GDAL_METADATA
 from napari_kmeans.cli.earlier_results import find_results
 from napari_kmeans.cli.result_files import result_paths
 from napari_kmeans.cli.terminal import print_message
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation
 
-GDAL_METADATA, GDAL_NODATA = 42112, 42113
-"""The TIFF tags of the metadata of bands, and of the value of pixels without data."""
+GDAL_NODATA = 42113
+"""The TIFF tag of the value of pixels without data."""
 
 RGBA = ("red", "green", "blue", "alpha")
 

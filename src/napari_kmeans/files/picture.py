@@ -70,3 +70,7 @@ class Picture(NamedTuple):
 
     name: str = ""
     """The name of the image in its file, or empty."""
+
+    no_data: Any = None
+    """The value of missing data, as in the pixels; None if the file states none. A pixel of
+    several channels is left out by `mask` if all of them have this value."""

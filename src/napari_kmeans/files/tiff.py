@@ -130,6 +130,7 @@ def _make_picture(
         profile=(image.page.iccprofile or b"") if colors.keeps_profile else b"",
         geo_tags=geo_tags,
         name=image.series.name,
+        no_data=_find_no_data(image, colors),
     )
 
 
@@ -245,6 +246,13 @@ def _find_mask(
     for other in masks[1:]:
         mask = mask & other
     return mask
+
+
+def _find_no_data(image: TiffImage, colors: Colors) -> Any:
+    """Return the value of missing data, or None if converted pixels no longer have it."""
+    convert = colors.convert
+    kept = convert is None or (not convert.to_rgb and convert.kind != "MINISWHITE")
+    return read_no_data(image.page) if kept and colors.dtype != bool else None
 
 
 def _channel_letters(colors: Colors) -> str:
