@@ -310,7 +310,7 @@ class TestMasks:
         images = [tmp_path / "a.png", tmp_path / "b.png"]
         assert _run(out, *images, "--each", "--mask", masks, "-k", 3) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"napari-kmeans: cannot read {images[0]}: ")
+        assert line.startswith(f"napari-kmeans: cannot mask {images[0]}: ")
         assert why.format(masks=masks) in line
         self._assert_labels(out, "b", _noise(30, 31, 3), kept, rgb=True)
 
@@ -319,7 +319,7 @@ class TestMasks:
         iio.imwrite(tmp_path / "mask.png", kept)
         assert _run(out, tmp_path / "photo.png", "--mask", tmp_path / "mask.png") == 1
         assert capsys.readouterr().err == (
-            f"napari-kmeans: cannot read {tmp_path / 'photo.png'}: its mask, "
+            f"napari-kmeans: cannot mask {tmp_path / 'photo.png'}: its mask, "
             f"{tmp_path / 'mask.png'}, has the shape (30, 31), and the image has (31, 30).\n"
         )
 
