@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_kmeans.cli.channels import find_channels
 from napari_kmeans.cli.masks import MaskError
-from napari_kmeans.cli.terminal import bar, count_images, print_message, print_warnings
+from napari_kmeans.cli.terminal import bar, count_images, join_names, print_message, print_warnings
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.lazy import FileArray, open_lazily
 
@@ -117,6 +117,7 @@ def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[Cluster
     """
     pictures = _read_pictures(jobs, options)
     _leave_out_other_kinds(jobs, pictures, options.blur)
+    _note_other_channels(jobs, pictures)
     seg = None
     while seg is None and any(picture is not None for picture in pictures):
         readable = [number for number, picture in enumerate(pictures) if picture is not None]
@@ -313,6 +314,31 @@ def _leave_out_other_kinds(
                 )
                 pictures[number] = None
                 break
+
+
+def _note_other_channels(jobs: Sequence[ImageJob], pictures: Sequence[Picture | None]) -> None:
+    """Print a message for each list of named channels other than that of the first image."""
+    sources: dict[tuple[str, ...], list[str]] = {}
+    for job, picture in zip(jobs, pictures, strict=True):
+        names = tuple(channel.name for channel in picture.channels) if picture else ()
+        if any(names):
+            sources.setdefault(names, []).append(job.source)
+    if not sources:
+        return
+    (first, (source, *_)), *others = sources.items()
+    for names, alike in others:
+        # Names that are given twice, are empty or contain a comma choose no channels.
+        chooses = len({*first}) == len(first) and all(name and "," not in name for name in first)
+        remedy = (
+            f"use --channels {','.join(first)}"
+            if chooses and {*names} == {*first}
+            else "--each clusters each image by itself"
+        )
+        are = "channel {} of {} is" if len(names) == 1 else "channels {} of {} are"
+        print_message(
+            f"{are.format(', '.join(names), join_names(alike))} compared with "
+            f"{', '.join(first)} of {source} by position; {remedy}"
+        )
 
 
 def _blur_of_space(picture: Picture, blur: float | tuple[float, ...]) -> float | tuple[float, ...]:
