@@ -50,7 +50,7 @@ def folder(tmp_path) -> Path:
     zarr.create_array(folder / "d.zarr", data=_noise(40, 50, 3, seed=3), chunks=(32, 32, 3))
     zarr.create_array(folder / "day 1" / "e", data=_noise(40, 50, 3, seed=4), chunks=(32, 32, 3))
     (folder / "notes.txt").write_text("no image")
-    (folder / "empty.tif").touch()
+    (folder / "empty.txt").touch()
     (folder / ".photo.png.swp").write_bytes(b"draft")
     return folder
 
@@ -60,7 +60,7 @@ class TestFolders:
         assert main([str(folder), "-k", "3", "-o", str(out)]) == 0
         assert capsys.readouterr().err == (
             f"napari-kmeans: {folder}: skipped 2 hidden files; 2 files that are not images "
-            "(empty.tif and notes.txt); 1 subfolder, without --recursive.\n"
+            "(empty.txt and notes.txt); 1 subfolder, without --recursive.\n"
         )
         images = [_noise(20, 21, 3, seed=seed) for seed in range(3)]
         seg = segment([*images, _noise(40, 50, 3, seed=3)], 3, rgb=True)
@@ -103,6 +103,13 @@ class TestFolders:
         assert main([str(folder), "-k", "3", "-o", str(out)]) == 1
         assert f"cannot read {folder / 'b.tif'}: " in capsys.readouterr().err
         assert {"a-labels.tif", "c-labels.tif", "d-labels.zarr"} <= set(_names(out))
+
+    def test_an_empty_image_in_a_folder_is_damaged(self, folder, out, capsys):
+        (folder / "empty.tif").touch()
+        assert main([str(folder), "--each", "-k", "2", "-o", str(out)]) == 1
+        expected = f"napari-kmeans: cannot read {folder / 'empty.tif'}: the file is empty."
+        assert expected in capsys.readouterr().err.splitlines()
+        assert len(_names(out)) == 4 * 4
 
     def test_each_file_is_read_once(self, folder):
         arguments = [folder / "b.tif", folder, folder / "day 1" / ".." / "a.png"]
@@ -182,7 +189,7 @@ class TestWildcards:
     def test_wildcards_without_a_match_are_an_error(self, folder, out, capsys):
         assert main([str(folder / "*.jpg"), "-o", str(out)]) == 1
         assert capsys.readouterr().err == (
-            f"napari-kmeans: cannot read {folder / '*.jpg'}: there is no such file.\n"
+            f"napari-kmeans: cannot read {folder / '*.jpg'}: there is no such file or folder.\n"
         )
 
 

@@ -92,6 +92,37 @@ class TestChannels:
                 (channel,) = ElementTree.fromstring(file.ome_metadata).findall(".//{*}Channel")
                 assert channel.get("Name") == "GFP"
 
+    @pytest.mark.parametrize(
+        ("names", "channels", "note"),
+        [
+            (["GFP", "DAPI"], None, "channels GFP, DAPI of {b} are compared with DAPI, GFP of {a} "
+             "by position; use --channels DAPI,GFP"),
+            (["GFP", "RFP"], None, "channels GFP, RFP of {b} are compared with DAPI, GFP of {a} "
+             "by position; --each clusters each image by itself"),
+            (["GFP", "DAPI"], "0", "channel GFP of {b} is compared with DAPI of {a} by position; "
+             "--each clusters each image by itself"),
+            (["GFP", "DAPI"], "DAPI,GFP", None),
+            (["DAPI", "GFP"], None, None),
+        ],
+    )  # fmt: skip
+    def test_other_channels_of_one_model_give_a_note(
+        self, tmp_path, out, names, channels, note, capsys
+    ):
+        images = _noise(2, 30, 31), _noise(2, 30, 31, seed=1)
+        paths = {name: tmp_path / f"{name}.ome.tif" for name in "ab"}
+        for path, image, given in zip(
+            paths.values(), images, (["DAPI", "GFP"], names), strict=True
+        ):
+            metadata = {"axes": "CYX", "Channel": {"Name": given}}
+            tifffile.imwrite(path, image, metadata=metadata, photometric="minisblack")
+        chosen = [] if channels is None else ["--channels", channels]
+        assert _run(out, *paths.values(), *chosen, "-k", 3) == 0
+        expected = "" if note is None else f"napari-kmeans: {note.format(**paths)}.\n"
+        assert capsys.readouterr().err == expected
+        if channels == "DAPI,GFP":
+            seg = segment([images[0], images[1][::-1]], 3, channel_axis=0)
+            np.testing.assert_array_equal(_labels(out, "b.ome"), seg.labels[1])
+
     def test_channels_of_an_rgb_image_are_no_colors(self, tmp_path, out):
         image = np.dstack([_noise(40, 41, 3), np.full((40, 41), 255, np.uint8)])
         image[:5, :, 3] = 0
@@ -430,7 +461,7 @@ class TestMasks:
         images = [tmp_path / "a.png", tmp_path / "b.png"]
         assert _run(out, *images, "--each", "--mask", masks, "-k", 3) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"napari-kmeans: cannot read {images[0]}: ")
+        assert line.startswith(f"napari-kmeans: cannot mask {images[0]}: ")
         assert why.format(masks=masks) in line
         self._assert_labels(out, "b", _noise(30, 31, 3), kept, rgb=True)
 
@@ -439,7 +470,7 @@ class TestMasks:
         iio.imwrite(tmp_path / "mask.png", kept)
         assert _run(out, tmp_path / "photo.png", "--mask", tmp_path / "mask.png") == 1
         assert capsys.readouterr().err == (
-            f"napari-kmeans: cannot read {tmp_path / 'photo.png'}: its mask, "
+            f"napari-kmeans: cannot mask {tmp_path / 'photo.png'}: its mask, "
             f"{tmp_path / 'mask.png'}, has the shape (30, 31), and the image has (31, 30).\n"
         )
 

@@ -287,6 +287,13 @@ class TestTogether:
         assert table["pixels"].sum() == 40 * 50 + 9 * 8
         assert pd.read_csv(out / "napari-kmeans-2-table.csv")["pixels"].sum() == 9 * 8
 
+    def test_one_image_that_is_left_is_one_image(self, paths, tmp_path, out, capsys):
+        arguments = [paths[0], str(tmp_path / "missing.png"), "-k", "2", "-o", str(out)]
+        assert main(arguments) == 1
+        printed = capsys.readouterr()
+        assert printed.out.startswith("1 image: 2 clusters\n")
+        assert printed.err.endswith("missing.png: there is no such file or folder.\n")
+
     def test_zarr_and_png_images_share_a_model(self, paths, images, tmp_path, out):
         scan = _noise(700, 600, 3, seed=5)
         zarr.create_array(tmp_path / "scan.zarr", data=scan, chunks=(256, 256, 3))
@@ -800,8 +807,10 @@ class TestFaults:
         path = tmp_path / "gray.png"
         iio.imwrite(path, steps[0])
         assert main([str(path), "--color-space", "hsv", "-o", str(out)]) == 1
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"napari-kmeans: cannot cluster {path}: color_space")
+        assert capsys.readouterr().err == (
+            f"napari-kmeans: cannot cluster {path}: --color-space must be rgb for an image that is "
+            "not RGB, got hsv: rgb compares any channels.\n"
+        )
         assert not out.exists()
 
     def test_lab_of_wide_integers_is_refused(self, tmp_path, out, quadrants, capsys):

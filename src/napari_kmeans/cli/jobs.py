@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans.cli.channels import find_channels
-from napari_kmeans.cli.terminal import bar, print_message, print_warnings
+from napari_kmeans.cli.masks import MaskError
+from napari_kmeans.cli.terminal import bar, count_images, join_names, print_message, print_warnings
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.lazy import FileArray, open_lazily
 
@@ -116,6 +117,7 @@ def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[Cluster
     """
     pictures = _read_pictures(jobs, options)
     _leave_out_other_kinds(jobs, pictures, options.blur)
+    _note_other_channels(jobs, pictures)
     seg = None
     while seg is None and any(picture is not None for picture in pictures):
         readable = [number for number, picture in enumerate(pictures) if picture is not None]
@@ -160,7 +162,8 @@ def _read_picture(job: ImageJob, options: Options) -> Picture | None:
     try:
         picture = job.read()
     except UnreadableImageError as error:
-        print_message(f"cannot read {job.source}: {error}")
+        verb = "mask" if isinstance(error, MaskError) else "read"
+        print_message(f"cannot {verb} {job.source}: {error}")
         return None
     if picture.note:
         print_message(f"{job.source}: {picture.note}")
@@ -217,6 +220,7 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
     from napari_kmeans.segmentation import segment_with_options
 
     try:
+        _check_color_space(find_channels(picture)[0], options)
         with print_warnings(job.source), bar(job.name) as progress:
             return segment_with_options(
                 picture.pixels,
@@ -231,12 +235,23 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
         return None
 
 
+def _check_color_space(rgb: bool, options: Options) -> None:
+    """Refuse a color space of RGB images for other images, with the flag of the command line."""
+    if options.color_space in SRGB_SPACES and not rgb:
+        raise ValueError(
+            "--color-space must be rgb for an image that is not RGB, got "
+            f"{options.color_space}: rgb compares any channels"
+        )
+
+
 def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmentation:
     from napari_kmeans.segmentation import segment_with_options
 
     rgb, channel_axis = find_channels(pictures[0])
+    _check_color_space(rgb, options)
     options = replace(options, blur=_blur_of_space(pictures[0], options.blur))
-    with print_warnings(f"{len(pictures)} images"), bar(f"{len(pictures)} images") as progress:
+    images = count_images(len(pictures))
+    with print_warnings(images), bar(images) as progress:
         return segment_with_options(
             [picture.pixels for picture in pictures],
             options,
@@ -299,6 +314,31 @@ def _leave_out_other_kinds(
                 )
                 pictures[number] = None
                 break
+
+
+def _note_other_channels(jobs: Sequence[ImageJob], pictures: Sequence[Picture | None]) -> None:
+    """Print a message for each list of named channels other than that of the first image."""
+    sources: dict[tuple[str, ...], list[str]] = {}
+    for job, picture in zip(jobs, pictures, strict=True):
+        names = tuple(channel.name for channel in picture.channels) if picture else ()
+        if any(names):
+            sources.setdefault(names, []).append(job.source)
+    if not sources:
+        return
+    (first, (source, *_)), *others = sources.items()
+    for names, alike in others:
+        # Names that are given twice, are empty or contain a comma choose no channels.
+        chooses = len({*first}) == len(first) and all(name and "," not in name for name in first)
+        remedy = (
+            f"use --channels {','.join(first)}"
+            if chooses and {*names} == {*first}
+            else "--each clusters each image by itself"
+        )
+        are = "channel {} of {} is" if len(names) == 1 else "channels {} of {} are"
+        print_message(
+            f"{are.format(', '.join(names), join_names(alike))} compared with "
+            f"{', '.join(first)} of {source} by position; {remedy}"
+        )
 
 
 def _blur_of_space(picture: Picture, blur: float | tuple[float, ...]) -> float | tuple[float, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from napari_kmeans.cli.channels import add_mask, choose_channels, set_channel_axis
 from napari_kmeans.cli.inputs import Input, find_inputs, is_folder
 from napari_kmeans.cli.jobs import ImageJob
-from napari_kmeans.cli.masks import MaskFile, match_masks, read_mask
+from napari_kmeans.cli.masks import MaskError, MaskFile, match_masks, read_mask
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.picture import Picture
 from napari_kmeans.files.reading import list_series, read_image
@@ -169,7 +169,7 @@ def _read_adjusted(
 ) -> Picture:
     """Read an image with the channels and the mask that the arguments state."""
     if mask.problem:
-        raise UnreadableImageError(mask.problem)
+        raise MaskError(mask.problem)
     picture = read()
     try:
         if axis is not None:

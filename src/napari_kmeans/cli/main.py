@@ -32,6 +32,7 @@ from napari_kmeans.cli.result_files import (
 from napari_kmeans.cli.terminal import (
     PROGRAM,
     bar,
+    count_images,
     join_names,
     print_all_names,
     print_message,
@@ -210,7 +211,7 @@ def _load_model(path: Path) -> KMeansModel | None:
 def _show_images(jobs: Sequence[ImageJob], workflow: Workflow) -> int:
     outcomes = [outcome for outcome in workflow.run(jobs) if outcome is not None]
     if workflow.together and outcomes:
-        print_table(f"{len(outcomes)} images", outcomes[0].seg.table)
+        print_table(count_images(len(outcomes)), outcomes[0].seg.table)
     for outcome in [] if workflow.together else outcomes:
         print_table(outcome.name, outcome.seg.table)
     if outcomes:
@@ -313,7 +314,7 @@ def _write_shared_files(outcomes: Sequence[ClusteredImage | None], directory: Pa
     except OSError as error:
         print_message(f"cannot write to {directory}: {reason(error)}")
         return False
-    print_table(f"{len(done)} images", counted)
+    print_table(count_images(len(done)), counted)
     _print_paths([model, table])
     return True
 

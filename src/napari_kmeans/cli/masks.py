@@ -27,6 +27,10 @@ Cellpose writes "cp_masks", and the command line writes "labels".
 """
 
 
+class MaskError(UnreadableImageError):
+    """A mask that cannot be read, or that does not fit its image."""
+
+
 class MaskFile(NamedTuple):
     """The file of a mask, or the reason why there is none."""
 
@@ -93,17 +97,17 @@ def read_mask(path: Path, picture: Picture) -> Any:
 
     Raises
     ------
-    UnreadableImageError
+    MaskError
         If the mask cannot be read, or if it has another shape.
     """
     try:
         mask = read_image(path)
     except UnreadableImageError as error:
-        raise UnreadableImageError(f"its mask, {path}: {error}") from error
+        raise MaskError(f"its mask, {path}: {error}") from error
     pixels = open_pixels(mask.pixels, rgb=mask.rgb, channel_axis=mask.channel_axis, mask=mask.mask)
     image = open_pixels(picture.pixels, rgb=picture.rgb, channel_axis=picture.channel_axis)
     if pixels.shape != image.shape:
-        raise UnreadableImageError(
+        raise MaskError(
             f"its mask, {path}, has the shape {pixels.shape}, and the image has {image.shape}"
         )
     kept = (pixels.array[..., : pixels.n_channels] != 0).any(-1)

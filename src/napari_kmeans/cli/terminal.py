@@ -44,6 +44,11 @@ def join_names(names: Sequence[str]) -> str:
     return " and ".join([*([", ".join(shown[:-1])] if shown[:-1] else []), *shown[-1:]])
 
 
+def count_images(number: int) -> str:
+    """Return a number of images in words."""
+    return "1 image" if number == 1 else f"{number} images"
+
+
 @contextmanager
 def bar(name: str) -> Iterator[Report | None]:
     """Show a progress bar if stderr is a terminal. Yield the callable that moves the bar."""

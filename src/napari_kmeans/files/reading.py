@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import mimetypes
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,9 @@ T = TypeVar("T")
 
 NOT_AN_IMAGE = "it is not an image in a supported format"
 """The message of the error for a file that no reader recognizes."""
+
+EMPTY = "the file is empty"
+"""The message of the error for a file of 0 bytes."""
 
 NOT_ZARR = "it is a directory without a zarr array"
 """The message of the error for a directory that no reader recognizes."""
@@ -128,12 +132,15 @@ def list_series(path: str | os.PathLike[str]) -> tuple[Series, ...]:
 def is_image(path: str | os.PathLike[str]) -> bool:
     """Return whether a file or a directory begins as an image in a known format.
 
-    The rest of the image is not examined, and may be damaged.
+    The rest of the image is not examined, and may be damaged. An empty file with the suffix of
+    an image is a damaged image.
     """
     try:
         with _silence_decoders():
             _find_reader(Path(path))
     except UnreadableImageError as error:
+        if str(error) == EMPTY:
+            return str(mimetypes.guess_type(path)[0]).startswith("image/")
         return str(error) not in (NOT_AN_IMAGE, NOT_ZARR)
     except OSError:
         # Reading the image gives the reason, such as a file that this user must not read.
@@ -162,7 +169,7 @@ def _check_exists(path: Path) -> None:
         path.stat()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            raise UnreadableImageError("there is no such file") from None
+            raise UnreadableImageError("there is no such file or folder") from None
         raise
 
 
@@ -177,8 +184,10 @@ def _find_reader(path: Path) -> Reader:
     found = (reader for reader in READERS if reader.recognize(path, header))
     reader = next(found, None)
     if reader is None:
+        if path.is_dir():
+            raise UnreadableImageError(NOT_ZARR)
         hint = describe_format(path, header)
-        raise UnreadableImageError(hint or (NOT_ZARR if path.is_dir() else NOT_AN_IMAGE))
+        raise UnreadableImageError(hint or (NOT_AN_IMAGE if header else EMPTY))
     return reader
 
 
