@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
-from napari_kmeans.files import lazy, ome_zarr_writer
+from napari_kmeans.files import lazy, ome_zarr_writer, tiff
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.lazy import FileArray, open_lazily
 from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
@@ -218,3 +219,24 @@ def test_an_image_of_one_pixel_is_written(tmp_path):
     write_images([Image(tmp_path / "a.zarr", "a", da.ones((1, 1), dtype=np.uint8), (Y, X))])
     (level,) = _levels(tmp_path / "a.zarr")
     assert level[:].tolist() == [[1]]
+
+
+@pytest.mark.parametrize("code", ["q", "Q", "l", "L"])
+def test_all_types_of_64_bits_are_written(tmp_path, code):
+    plane = PLANE.astype(code)
+    write_images([Image(tmp_path / "a.zarr", "a", da.from_array(plane, (64, 64)), (Y, X))])
+    np.testing.assert_array_equal(_levels(tmp_path / "a.zarr")[0][:], plane)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_lazy_tiff_of_64_bits_is_written(tmp_path, monkeypatch, dtype, compression, byteorder):
+    monkeypatch.setattr(tiff, "LARGE", 100)
+    plane = PLANE.astype(dtype)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, plane, compression=compression, byteorder=byteorder)
+    pixels = read_image(path).pixels
+    assert isinstance(pixels, da.Array)
+    write_images([Image(tmp_path / "a.zarr", "a", pixels, (Y, X))])
+    np.testing.assert_array_equal(_levels(tmp_path / "a.zarr")[0][:], plane)

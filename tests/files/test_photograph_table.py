@@ -383,6 +383,15 @@ def imagecodecs_cases() -> list[Case]:
     cases.append(Case("lossless jpeg 16 by libjpeg", content, GRAY_16, False))
     signed = GRAY_16.view(np.int16)
     cases.append(Case("jp2 signed", imagecodecs.jpeg2k_encode(signed), signed, False))
+    for codec in ("jp2", "j2k"):
+        options = {"codecformat": codec, "level": 0, "reversible": True}
+        signed = RNG.integers(-128, 128, SHAPE, dtype=np.int8)
+        content = imagecodecs.jpeg2k_encode(signed, **options)
+        cases.append(Case(f"{codec} signed 8", content, signed, False))
+        signed = RNG.integers(-128, 128, (*SHAPE, 3), dtype=np.int8)
+        content = imagecodecs.jpeg2k_encode(signed, **options)
+        case = Case(f"{codec} signed 8 bands", content, signed, False, axes="yxc", channel_axis=2)
+        cases.append(case)
     bands = RNG.integers(0, 65536, (*SHAPE, 6), dtype=np.uint16)
     content = imagecodecs.jpeg2k_encode(bands)
     cases.append(Case("jp2 bands", content, bands, False, axes="yxc", channel_axis=2))

@@ -10,6 +10,7 @@ import tifffile
 
 from napari_kmeans.files.picture import Axis, Channel
 from napari_kmeans.files.reading import read_image
+from napari_kmeans.files.tiff_writer import write_tiff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,6 +144,29 @@ def test_georeference_and_band_names(path, tmp_path):
         assert a.geotiff_metadata == b.geotiff_metadata
         for code in (33550, 33922, 34735, 34737, 42112, 42113):
             assert a.pages[0].tags[code].value == b.pages[0].tags[code].value
+
+
+@pytest.mark.parametrize("kind", [1, 2, 7])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "cp1252", "utf-16"])
+def test_texts_of_a_georeference_are_written_as_they_are(path, tmp_path, kind, encoding):
+    name = "Höhe" if encoding != "ascii" else "height"
+    text = name.encode(encoding) + b"|" + bytes(kind == 2)
+    tags = [(code, kind, len(text), text, True) for code in (34737, 42112)]
+    tifffile.imwrite(path, STACK[0, 0], extratags=[*PLACE[:3], *tags])
+    copy = tmp_path / "copy.tif"
+    write_tiff(copy, read_image(path)._replace(pixels=STACK[0, 0]), {"kind": "labels"})
+    for file in (path, copy):
+        data = file.read_bytes()
+        with tifffile.TiffFile(file) as opened:
+            for code in (34737, 42112):
+                tag = opened.pages.first.tags[code]
+                assert tag.dtype == kind
+                assert data[tag.valueoffset : tag.valueoffset + tag.count] == text
+
+
+def test_missing_data_are_stated_as_bytes(path):
+    tifffile.imwrite(path, STACK[0, 0], extratags=[(42113, 1, 2, b"7\0", True)])
+    np.testing.assert_array_equal(read_image(path).mask, STACK[0, 0] != 7)
 
 
 def test_transformation_of_geotiff_in_degrees(path):

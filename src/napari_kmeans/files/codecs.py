@@ -264,14 +264,19 @@ def _decode_jpeg_2000(data: bytes) -> Decoded | None:
         return None
     right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
     (n_channels,) = struct.unpack_from(">H", data, start + 40)
-    n_bits = max((data[start + 42 + 3 * number] & 0x7F) + 1 for number in range(n_channels))
+    # The lower 7 bits are the number of bits - 1, and the upper bit states signed numbers.
+    depths = [data[start + 42 + 3 * number] for number in range(n_channels)]
+    n_bits = max(depth & 0x7F for depth in depths) + 1
+    # Signed numbers are measurements, and no colors. Pillow makes unsigned numbers of them.
+    is_signed = any(depth & 0x80 for depth in depths)
     # The box "cdef" states which channel is alpha. A codestream alone (J2K) has no boxes.
     is_alpha_unknown = data[:4] != CODESTREAM and b"cdef" not in data[:start]
     has_colors = n_channels in (1, 3) or (n_channels in (2, 4) and not is_alpha_unknown)
+    has_colors = has_colors and not is_signed
     is_cmyk = b"colr\1\0\0\0\0\0\x0c" in data[:start]
     # A box at the start may state another size. Check that of the pixels also for Pillow.
     _check_size(bottom - top, right - left, n_channels * (2 if n_bits <= 16 else 4))
-    if n_bits <= 8 and (has_colors or is_cmyk):
+    if n_bits <= 8 and (has_colors or is_cmyk) and not is_signed:
         return None
     pixels = imagecodecs.jpeg2k_decode(data)
     return Decoded(_stretch(pixels, n_bits) if has_colors else pixels, 2, has_colors)

@@ -145,7 +145,8 @@ class _Pyramid:
             str(number),
             shape=shape,
             chunks=tuple(map(min, chunks, shape)),
-            dtype=self.array.dtype,
+            # C has two types of 64 bits, and numpy a dtype for each. zarr knows that of the text.
+            dtype=self.array.dtype.str,
             dimension_names=[axis.name for axis in self.axes],
         )
         return _ChunkWriter(level, None if number else self.image.watch)

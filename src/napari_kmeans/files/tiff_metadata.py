@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from math import isfinite, prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -391,14 +392,23 @@ def _format_color(color: Sequence[int]) -> str:
 
 
 def read_geo_tags(page: tifffile.TiffPage) -> tuple[tuple[int, int, int, Any], ...]:
-    """Return the tags of a georeference, for `tifffile.TiffWriter`."""
-    found = []
+    """Return the tags of a georeference, for `tifffile.TiffWriter`.
+
+    Texts are bytes, as in the file: their encoding is unknown, and tifffile writes texts as ASCII.
+    """
+    found: list[tuple[int, int, int, Any]] = []
     for code in GEO_TAGS:
         tag = page.tags.get(code)
-        if tag is not None:
-            value = tag.value
-            value = value if isinstance(value, str) else tuple(np.ravel(value).tolist())
-            found.append((code, int(tag.dtype), 0 if isinstance(value, str) else len(value), value))
+        if tag is None:
+            continue
+        if isinstance(tag.value, str | bytes):
+            with Path(page.parent.filehandle.path).open("rb") as stream:
+                stream.seek(tag.valueoffset)
+                text = stream.read(tag.count)
+            found.append((code, int(tag.dtype), len(text), text))
+        else:
+            value = tuple(np.ravel(tag.value).tolist())
+            found.append((code, int(tag.dtype), len(value), value))
     return tuple(found)
 
 
@@ -409,8 +419,10 @@ def read_no_data(page: tifffile.TiffPage) -> Any:
     """
     dtype = np.dtype(page.dtype)
     try:
+        stated = page.tags.valueof(42113)
+        text = stated.decode("latin-1").rstrip("\0") if isinstance(stated, bytes) else str(stated)
         # Some programs write the comma of their language.
-        text = str(page.tags.valueof(42113)).replace(",", ".")
+        text = text.replace(",", ".")
         number = int(text) if text.strip("+- ").isdigit() else float(text)
     except ValueError:
         return None
