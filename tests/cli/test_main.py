@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -940,6 +941,43 @@ class TestProcess:
         ) as process:
             process.stdout.close()
             assert process.stderr.read() == ""
+
+    @on_posix
+    @pytest.mark.parametrize("streams", ["2>&-", ">&-", "<&- >&- 2>&-"])
+    def test_closed_streams_change_nothing(self, photo, out, streams):
+        images = [photo, photo.with_name("missing.png")]
+        command = [sys.executable, "-m", "napari_kmeans", *images, "-k", "2", "--each", "-o", out]
+        text = f"{shlex.join(map(str, command))} {streams}"
+        done = subprocess.run(text, shell=True, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == ("2>&-" not in streams)
+        assert "Traceback" not in done.stderr
+        _assert_results(out, "photo", ".png", segment(iio.imread(photo), 2, rgb=True))
+
+    @on_linux
+    @pytest.mark.parametrize("missing", [False, True])
+    def test_messages_to_a_full_disk_do_not_end_a_run(self, photo, out, missing):
+        images = [photo.with_name("missing.png"), photo] if missing else [photo]
+        command = [sys.executable, "-m", "napari_kmeans", *images, "-k", "2", "--each", "-o", out]
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, text=True)
+        assert done.returncode == missing
+        assert "photo: 2 clusters" in done.stdout
+        _assert_results(out, "photo", ".png", segment(iio.imread(photo), 2, rgb=True))
+
+    @on_linux
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    def test_a_table_to_a_full_disk_is_one_message(self, photo, out, unbuffered):
+        command = [sys.executable, "-m", "napari_kmeans", photo, "-k", "2", "-o", out]
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True
+            )
+        assert done.returncode == 1
+        assert done.stderr == (
+            "napari-kmeans: cannot write the table to stdout: No space left on device.\n"
+        )
 
     def test_version_is_printed(self, capsys):
         with pytest.raises(SystemExit) as caught:

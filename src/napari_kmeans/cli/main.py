@@ -31,9 +31,14 @@ from napari_kmeans.cli.result_files import (
 )
 from napari_kmeans.cli.terminal import (
     PROGRAM,
+    StdoutError,
     bar,
+    discard_stdout,
+    flush_stdout,
     join_names,
+    open_closed_streams,
     print_all_names,
+    print_line,
     print_message,
     print_table,
 )
@@ -71,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code: 0 if all images were clustered.
     """
+    open_closed_streams()
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:
@@ -81,12 +87,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_all_names()
     try:
         code = _cluster_images(arguments, options)
-        sys.stdout.flush()
+        flush_stdout()
         return code
     except BrokenPipeError:
-        # The reader of the table has closed the pipe. Python flushes stdout again at exit,
-        # which would print a second error: redirect stdout to the null device.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of the table has closed the pipe.
+        discard_stdout()
+        return FAILED
+    except StdoutError as error:
+        discard_stdout()
+        print_message(f"cannot write the table to stdout: {error}")
         return FAILED
     except KeyboardInterrupt:
         print_message("interrupted; nothing was left half-written")
@@ -358,12 +367,12 @@ def _write_image(
 
 def _print_removed(paths: Iterable[Path]) -> None:
     for path in paths:
-        print(f"removed {path}, of an earlier run")
+        print_line(f"removed {path}, of an earlier run")
 
 
 def _print_paths(paths: Iterable[Path]) -> None:
     for path in paths:
-        print(f"wrote {path}")
+        print_line(f"wrote {path}")
 
 
 def _add_reading_options(group: argparse._ArgumentGroup) -> None:
