@@ -318,6 +318,19 @@ class TestChannels:
 
 
 class TestMasks:
+    @pytest.mark.parametrize("lazy", [False, True])
+    def test_nan_is_not_in_the_mask(self, tmp_path, out, lazy, monkeypatch):
+        monkeypatch.setattr(tiff, "LARGE", 0 if lazy else tiff.LARGE)
+        image = _noise(30, 31)
+        mask = np.ones((30, 31), np.float32)
+        mask[:5], mask[5:9] = np.nan, 0
+        tifffile.imwrite(tmp_path / "a.tif", image)
+        tifffile.imwrite(tmp_path / "m.tif", mask)
+        assert _run(out, tmp_path / "a.tif", "--mask", tmp_path / "m.tif", "-k", 3) == 0
+        np.testing.assert_array_equal(
+            _labels(out, "a") == 0, np.arange(30 * 31).reshape(30, 31) < 9 * 31
+        )
+
     @pytest.fixture
     def kept(self) -> np.ndarray:
         kept = np.zeros((30, 31), np.uint8)

@@ -779,6 +779,38 @@ class TestFaults:
         assert line.startswith(f"napari-kmeans: cannot read {bad}: ")
         assert _names(out) == [f"photo-{part}" for part in PARTS]
 
+    @pytest.mark.parametrize("arguments", [[""], ["", "a.png"], ["a.png", "--mask", ""]])
+    def test_an_empty_path_is_refused(self, photo, out, arguments, monkeypatch, capsys):
+        monkeypatch.chdir(photo.parent)
+        with pytest.raises(SystemExit) as caught:
+            main([*arguments, "-k", "2", "-o", str(out)])
+        assert caught.value.code == 2
+        assert "must be a path, got ''; . is the current folder" in capsys.readouterr().err
+        assert not out.exists()
+
+    @pytest.mark.parametrize("each", [[], ["--each"]])
+    def test_an_image_that_cannot_be_written_costs_no_other(
+        self, photo, out, each, monkeypatch, capsys
+    ):
+        # The values of a tag are no numbers.
+        bad = photo.with_name("bad.tif")
+        iio.imwrite(bad, iio.imread(photo))
+        read = main_module.list_jobs
+
+        def list_jobs(arguments):
+            jobs = read(arguments)
+            picture = jobs[0].read()._replace(geo_tags=((33550, 12, 3, ("a", "b", "c")),))
+            return [jobs[0]._replace(read=lambda: picture), *jobs[1:]]
+
+        monkeypatch.setattr(main_module, "list_jobs", list_jobs)
+        code = main([str(bad), str(photo), *each, "-k", "2", "-o", str(out)])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert code == 1
+        assert line.startswith(f"napari-kmeans: cannot write the results of {bad} to {out}: ")
+        kept = [part for part in PARTS if each or part != "model.json"]
+        assert not any(name.startswith("bad") for name in _names(out))
+        assert {f"photo-{part}" for part in kept} <= {*_names(out)}
+
     def test_no_directory_is_left_if_no_image_is_read(self, tmp_path, out):
         assert main([str(tmp_path / "missing.png"), "-o", str(out / "deep")]) == 1
         assert not out.exists()

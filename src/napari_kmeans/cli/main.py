@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import struct
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -112,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "images",
         nargs="*",
-        type=Path,
+        type=_parse_path,
         metavar="IMAGE",
         help="image files, zarr directories, names with wildcards, or folders of images; if "
         "omitted, the first sample",
@@ -121,7 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=_parse_path,
         metavar="DIR",
         help="write <name>-labels.tif, <name>-recolored.png (.tif where PNG cannot hold it; both "
         ".zarr for images larger than memory), <name>-table.csv and <name>-model.json to DIR; "
@@ -134,7 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--model",
-        type=Path,
+        type=_parse_path,
         metavar="FILE",
         help="apply a saved model to the images, instead of fitting a model",
     )
@@ -353,7 +354,8 @@ def _write_image(
     except (UnreadableImageError, ChunkError) as error:
         print_message(f"cannot read {job.source}: {error}")
         return []
-    except OSError as error:
+    except (OSError, ValueError, TypeError, MemoryError, struct.error) as error:
+        # Writers raise errors of many types, such as struct.error for a tag out of range.
         print_message(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
         return []
     if not workflow.together:
@@ -398,12 +400,19 @@ def _add_reading_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--mask",
-        type=Path,
+        type=_parse_path,
         metavar="FILE",
         help="an image of the same shape, whose pixels are 0 where the image is left out; for "
         "several images a folder, in which the mask of photo.tif is named photo.png or "
         "photo-mask.png",
     )
+
+
+def _parse_path(text: str) -> Path:
+    # Path("") is the current folder, and an empty argument is a variable without a value.
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, got ''; . is the current folder")
+    return Path(text)
 
 
 def _parse_series(text: str) -> int | str:
