@@ -14,6 +14,7 @@ from napari_kmeans.cli.jobs import ImageJob
 from napari_kmeans.cli.masks import MaskFile, match_masks, read_mask
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.picture import Picture
+from napari_kmeans.files.pipes import copy_pipe
 from napari_kmeans.files.reading import list_series, read_image
 from napari_kmeans.samples import SAMPLES
 
@@ -85,18 +86,18 @@ def _list_images(found: Input, series: int | str | None) -> list[_Source]:
 
     if is_folder(path):
         return [source(path.stem, partial(_refuse, "it is a folder without an image"))]
-    if series is None:
-        return [source(path.stem, partial(read_image, path))]
     try:
-        listed = list_series(path)
-    except UnreadableImageError as error:
-        return [source(path.stem, partial(_refuse, str(error)))]
+        # A pipe can be read once, and its images are read one after the other.
+        file = copy_pipe(path) if path.is_fifo() else path
+        listed = () if series is None else list_series(file)
+    except (OSError, UnreadableImageError) as error:
+        return [source(path.stem, partial(_refuse, reason(error)))]
+    if series is None or (series == ALL and len(listed) == 1):
+        return [source(path.stem, partial(read_image, file))]
     if series != ALL:
-        return [source(path.stem, partial(_read_series, path, int(series), listed))]
-    if len(listed) == 1:
-        return [source(path.stem, partial(read_image, path))]
+        return [source(path.stem, partial(_read_series, file, int(series), listed))]
     return [
-        source(f"{path.stem}-{name}", partial(read_image, path, number), f"{path}, image {name}")
+        source(f"{path.stem}-{name}", partial(read_image, file, number), f"{path}, image {name}")
         for number, name in enumerate(name_series(listed))
     ]
 
