@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -366,7 +369,47 @@ class TestChannels:
         assert "must be numbers or names with commas between them" in capsys.readouterr().err
 
 
+class TestPipes:
+    @pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+    @pytest.mark.parametrize(
+        ("arguments", "numbers"),
+        [([], [0]), (["--series", 1], [1]), (["--series", "all", "--each"], [0, 1])],
+    )
+    def test_a_named_pipe_is_read_once(self, tmp_path, out, arguments, numbers):
+        images = [_noise(30, 31), _noise(20, 21, seed=1)]
+        with tifffile.TiffWriter(tmp_path / "two.tif") as writer:
+            for image in images:
+                writer.write(image, photometric="minisblack", metadata=None)
+        pipe = tmp_path / "pipe.tif"
+        os.mkfifo(pipe)
+        command = [sys.executable, "-m", "napari_kmeans", pipe, *arguments, "-k", 3, "-o", out]
+        with subprocess.Popen([*map(str, command)]) as process:
+            # This waits until the command line reads the pipe, which is written once.
+            pipe.write_bytes((tmp_path / "two.tif").read_bytes())
+            try:
+                assert process.wait(timeout=100) == 0
+            finally:
+                process.kill()
+        for number in numbers:
+            stem = f"pipe-{number}" if "all" in arguments else "pipe"
+            expected = segment(images[number], 3).labels
+            np.testing.assert_array_equal(_labels(out, stem), expected)
+
+
 class TestMasks:
+    @pytest.mark.parametrize("lazy", [False, True])
+    def test_nan_is_not_in_the_mask(self, tmp_path, out, lazy, monkeypatch):
+        monkeypatch.setattr(tiff, "LARGE", 0 if lazy else tiff.LARGE)
+        image = _noise(30, 31)
+        mask = np.ones((30, 31), np.float32)
+        mask[:5], mask[5:9] = np.nan, 0
+        tifffile.imwrite(tmp_path / "a.tif", image)
+        tifffile.imwrite(tmp_path / "m.tif", mask)
+        assert _run(out, tmp_path / "a.tif", "--mask", tmp_path / "m.tif", "-k", 3) == 0
+        np.testing.assert_array_equal(
+            _labels(out, "a") == 0, np.arange(30 * 31).reshape(30, 31) < 9 * 31
+        )
+
     @pytest.fixture
     def kept(self) -> np.ndarray:
         kept = np.zeros((30, 31), np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -785,6 +786,38 @@ class TestFaults:
         assert line.startswith(f"napari-kmeans: cannot read {bad}: ")
         assert _names(out) == [f"photo-{part}" for part in PARTS]
 
+    @pytest.mark.parametrize("arguments", [[""], ["", "a.png"], ["a.png", "--mask", ""]])
+    def test_an_empty_path_is_refused(self, photo, out, arguments, monkeypatch, capsys):
+        monkeypatch.chdir(photo.parent)
+        with pytest.raises(SystemExit) as caught:
+            main([*arguments, "-k", "2", "-o", str(out)])
+        assert caught.value.code == 2
+        assert "must be a path, got ''; . is the current folder" in capsys.readouterr().err
+        assert not out.exists()
+
+    @pytest.mark.parametrize("each", [[], ["--each"]])
+    def test_an_image_that_cannot_be_written_costs_no_other(
+        self, photo, out, each, monkeypatch, capsys
+    ):
+        # The values of a tag are no numbers.
+        bad = photo.with_name("bad.tif")
+        iio.imwrite(bad, iio.imread(photo))
+        read = main_module.list_jobs
+
+        def list_jobs(arguments):
+            jobs = read(arguments)
+            picture = jobs[0].read()._replace(geo_tags=((33550, 12, 3, ("a", "b", "c")),))
+            return [jobs[0]._replace(read=lambda: picture), *jobs[1:]]
+
+        monkeypatch.setattr(main_module, "list_jobs", list_jobs)
+        code = main([str(bad), str(photo), *each, "-k", "2", "-o", str(out)])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert code == 1
+        assert line.startswith(f"napari-kmeans: cannot write the results of {bad} to {out}: ")
+        kept = [part for part in PARTS if each or part != "model.json"]
+        assert not any(name.startswith("bad") for name in _names(out))
+        assert {f"photo-{part}" for part in kept} <= {*_names(out)}
+
     def test_no_directory_is_left_if_no_image_is_read(self, tmp_path, out):
         assert main([str(tmp_path / "missing.png"), "-o", str(out / "deep")]) == 1
         assert not out.exists()
@@ -949,6 +982,43 @@ class TestProcess:
         ) as process:
             process.stdout.close()
             assert process.stderr.read() == ""
+
+    @on_posix
+    @pytest.mark.parametrize("streams", ["2>&-", ">&-", "<&- >&- 2>&-"])
+    def test_closed_streams_change_nothing(self, photo, out, streams):
+        images = [photo, photo.with_name("missing.png")]
+        command = [sys.executable, "-m", "napari_kmeans", *images, "-k", "2", "--each", "-o", out]
+        text = f"{shlex.join(map(str, command))} {streams}"
+        done = subprocess.run(text, shell=True, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == ("2>&-" not in streams)
+        assert "Traceback" not in done.stderr
+        _assert_results(out, "photo", ".png", segment(iio.imread(photo), 2, rgb=True))
+
+    @on_linux
+    @pytest.mark.parametrize("missing", [False, True])
+    def test_messages_to_a_full_disk_do_not_end_a_run(self, photo, out, missing):
+        images = [photo.with_name("missing.png"), photo] if missing else [photo]
+        command = [sys.executable, "-m", "napari_kmeans", *images, "-k", "2", "--each", "-o", out]
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, text=True)
+        assert done.returncode == missing
+        assert "photo: 2 clusters" in done.stdout
+        _assert_results(out, "photo", ".png", segment(iio.imread(photo), 2, rgb=True))
+
+    @on_linux
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    def test_a_table_to_a_full_disk_is_one_message(self, photo, out, unbuffered):
+        command = [sys.executable, "-m", "napari_kmeans", photo, "-k", "2", "-o", out]
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True
+            )
+        assert done.returncode == 1
+        assert done.stderr == (
+            "napari-kmeans: cannot write the table to stdout: No space left on device.\n"
+        )
 
     def test_version_is_printed(self, capsys):
         with pytest.raises(SystemExit) as caught:

@@ -14,6 +14,7 @@ from napari_kmeans.cli.jobs import ImageJob
 from napari_kmeans.cli.masks import MaskError, MaskFile, match_masks, read_mask
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.picture import Picture
+from napari_kmeans.files.pipes import copy_pipe
 from napari_kmeans.files.reading import list_series, read_image
 from napari_kmeans.samples import SAMPLES
 
@@ -85,12 +86,14 @@ def _list_images(found: Input, series: str | None) -> list[_Source]:
 
     if is_folder(path):
         return [source(path.stem, partial(_refuse, "it is a folder without an image"))]
-    if series is None:
-        return [source(path.stem, partial(read_image, path))]
     try:
-        listed = list_series(path)
-    except UnreadableImageError as error:
-        return [source(path.stem, partial(_refuse, str(error)))]
+        # A pipe can be read once, and its images are read one after the other.
+        file = copy_pipe(path) if path.is_fifo() else path
+        if series is None:
+            return [source(path.stem, partial(read_image, file))]
+        listed = list_series(file)
+    except (OSError, UnreadableImageError) as error:
+        return [source(path.stem, partial(_refuse, reason(error)))]
     numbers = range(len(listed))
     if series != ALL:
         number = _find_series(series, listed)
@@ -98,12 +101,12 @@ def _list_images(found: Input, series: str | None) -> list[_Source]:
             return [source(path.stem, partial(_refuse, _describe_choice(series, listed)))]
         numbers = range(number, number + 1)
     if len(listed) == 1:
-        return [source(path.stem, partial(read_image, path))]
+        return [source(path.stem, partial(read_image, file))]
     names = name_series(listed)
     return [
         source(
             f"{path.stem}-{names[number]}",
-            partial(read_image, path, number),
+            partial(read_image, file, number),
             f"{path}, image {names[number]}",
         )
         for number in numbers

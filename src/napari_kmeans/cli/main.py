@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import struct
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -31,10 +32,15 @@ from napari_kmeans.cli.result_files import (
 )
 from napari_kmeans.cli.terminal import (
     PROGRAM,
+    StdoutError,
     bar,
     count_images,
+    discard_stdout,
+    flush_stdout,
     join_names,
+    open_closed_streams,
     print_all_names,
+    print_line,
     print_message,
     print_table,
 )
@@ -72,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code: 0 if all images were clustered.
     """
+    open_closed_streams()
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:
@@ -82,12 +89,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_all_names()
     try:
         code = _cluster_images(arguments, options)
-        sys.stdout.flush()
+        flush_stdout()
         return code
     except BrokenPipeError:
-        # The reader of the table has closed the pipe. Python flushes stdout again at exit,
-        # which would print a second error: redirect stdout to the null device.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of the table has closed the pipe.
+        discard_stdout()
+        return FAILED
+    except StdoutError as error:
+        discard_stdout()
+        print_message(f"cannot write the table to stdout: {error}")
         return FAILED
     except KeyboardInterrupt:
         print_message("interrupted; nothing was left half-written")
@@ -104,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "images",
         nargs="*",
-        type=Path,
+        type=_parse_path,
         metavar="IMAGE",
         help="image files, zarr directories, names with wildcards, or folders of images; if "
         "omitted, the first sample",
@@ -113,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=_parse_path,
         metavar="DIR",
         help="write <name>-labels.tif, <name>-recolored.png (.tif where PNG cannot hold it; both "
         ".zarr for images larger than memory), <name>-table.csv and <name>-model.json to DIR; "
@@ -126,7 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--model",
-        type=Path,
+        type=_parse_path,
         metavar="FILE",
         help="apply a saved model to the images, instead of fitting a model",
     )
@@ -345,7 +355,8 @@ def _write_image(
     except (UnreadableImageError, ChunkError) as error:
         print_message(f"cannot read {job.source}: {error}")
         return []
-    except OSError as error:
+    except (OSError, ValueError, TypeError, MemoryError, struct.error) as error:
+        # Writers raise errors of many types, such as struct.error for a tag out of range.
         print_message(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
         return []
     if not workflow.together:
@@ -359,12 +370,12 @@ def _write_image(
 
 def _print_removed(paths: Iterable[Path]) -> None:
     for path in paths:
-        print(f"removed {path}, of an earlier run")
+        print_line(f"removed {path}, of an earlier run")
 
 
 def _print_paths(paths: Iterable[Path]) -> None:
     for path in paths:
-        print(f"wrote {path}")
+        print_line(f"wrote {path}")
 
 
 def _add_reading_options(group: argparse._ArgumentGroup) -> None:
@@ -390,12 +401,19 @@ def _add_reading_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--mask",
-        type=Path,
+        type=_parse_path,
         metavar="FILE",
         help="an image of the same shape, whose pixels are 0 where the image is left out; for "
         "several images a folder, in which the mask of photo.tif is named photo.png or "
         "photo-mask.png",
     )
+
+
+def _parse_path(text: str) -> Path:
+    # Path("") is the current folder, and an empty argument is a variable without a value.
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, got ''; . is the current folder")
+    return Path(text)
 
 
 def _parse_channels(text: str) -> tuple[str, ...]:

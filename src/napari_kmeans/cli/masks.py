@@ -110,7 +110,9 @@ def read_mask(path: Path, picture: Picture) -> Any:
         raise MaskError(
             f"its mask, {path}, has the shape {pixels.shape}, and the image has {image.shape}"
         )
-    kept = (pixels.array[..., : pixels.n_channels] != 0).any(-1)
+    values = pixels.array[..., : pixels.n_channels]
+    # NaN is missing data.
+    kept = ((values != 0) & (values == values)).any(-1)
     if pixels.mask is not None:
         kept &= pixels.mask
     return kept if is_dask(picture.pixels) else np.asarray(kept)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from napari_kmeans.files.errors import reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +25,54 @@ COLUMN_FORMATS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}", "name":
 """The columns of a table that are printed, if the table has them."""
 
 
+class StdoutError(Exception):
+    """The results cannot be printed; the message is the reason."""
+
+
+def open_closed_streams() -> None:
+    """Let what is printed vanish if the shell has closed stdout or stderr, which are then None.
+
+    The null devices take the numbers of the closed files, which no file of an image gets then.
+    """
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
+
+def flush_stdout() -> None:
+    """Print what is left in the buffer of stdout.
+
+    Raises
+    ------
+    StdoutError
+        If that fails, as on a full disk. A closed pipe is a `BrokenPipeError`.
+    """
+    with _stdout_errors():
+        sys.stdout.flush()
+
+
+def discard_stdout() -> None:
+    """Redirect stdout to the null device: Python flushes it at exit, which would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _stdout_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StdoutError(reason(error)) from error
+
+
+def print_line(text: str) -> None:
+    """Print a line of the results to stdout, with the errors of `flush_stdout`."""
+    with _stdout_errors():
+        print(text)
+
+
 def print_all_names() -> None:
     """Print characters that the encoding of stdout does not have with backslashes, as stderr does.
 
@@ -32,8 +84,12 @@ def print_all_names() -> None:
 
 
 def print_message(sentence: str) -> None:
-    """Print a sentence to stderr, so that stdout has only the results."""
-    print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)
+    """Print a sentence to stderr, so that stdout has only the results.
+
+    A message that cannot be printed, as on a full disk, does not end a run.
+    """
+    with suppress(OSError):
+        print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)
 
 
 def join_names(names: Sequence[str]) -> str:
@@ -83,9 +139,9 @@ def print_table(name: str, table: pd.DataFrame) -> None:
 
     An ignored cluster has no share: NaN in the table.
     """
-    print(f"{name}: {len(table)} clusters")
+    print_line(f"{name}: {len(table)} clusters")
     columns = [column for column in COLUMN_FORMATS if column in table]
-    print(" " + "  ".join("label" if column == "index" else column for column in columns))
+    print_line(" " + "  ".join("label" if column == "index" else column for column in columns))
     shown = table.head(ROWS_PRINTED)
     for row in zip(*(shown[column] for column in columns), strict=True):
         cells = zip(columns, row, strict=True)
@@ -93,6 +149,6 @@ def print_table(name: str, table: pd.DataFrame) -> None:
             "ignored" if value != value else COLUMN_FORMATS[column].format(value)
             for column, value in cells
         )
-        print("  ".join(texts).rstrip())
+        print_line("  ".join(texts).rstrip())
     if len(table) > len(shown):
-        print(f"   ... and {len(table) - len(shown)} more")
+        print_line(f"   ... and {len(table) - len(shown)} more")
