@@ -493,6 +493,13 @@ class Clusters:
         # the layer, so that the counts stay outdated.
         outdated = self.is_outdated
         with self._editing():
+            # Before data and table: their events make other lists of the layer, and the
+            # panels, read the record.
+            set_joined_labels(self.layer, state.joined)
+            set_recorded_model(self.layer, state.model)
+            self._classes = state.classes
+            if state.classes is not None:
+                set_recorded_classes(self.layer, state.classes.to_list())
             if relabel:
                 pairs = zip(relabel, layer_levels(self.layer), strict=True)
                 _set_levels(self.layer, [function(level) for function, level in pairs])
@@ -500,11 +507,6 @@ class Clusters:
             features = state.features.assign(**({OUTDATED: True} if outdated else {}))
             self.layer.features = features
             self._table = without_mark(features)
-            set_joined_labels(self.layer, state.joined)
-            set_recorded_model(self.layer, state.model)
-            self._classes = state.classes
-            if state.classes is not None:
-                set_recorded_classes(self.layer, state.classes.to_list())
             self.highlighted &= set(self.labels)
             self._colormap = state.colormap
             self._update_colormap()
