@@ -162,6 +162,7 @@ def test_random_edits_keep_every_center_in_one_class():
         (lambda s: s.rename(True, "a"), "label must be one of .*, got True"),
         (lambda s: s.ignore(1.0), "label must be one of .*, got 1.0"),
         (lambda s: ClassScheme.of_labels([1.5]), "label must be a whole number"),
+        (lambda s: ClassScheme.of_labels(5), "center_labels must be a list of labels, got 5"),
         (lambda s: ClassScheme.of_centers("a"), "n_centers must be a whole number"),
         (lambda s: ClassScheme(5), "classes must be one or more ColorClass"),
         (lambda s: ClassScheme(()), "classes must be one or more ColorClass"),
@@ -170,6 +171,7 @@ def test_random_edits_keep_every_center_in_one_class():
         (lambda s: ColorClass(1, ()), "centers must be one or more indices from 0"),
         (lambda s: ColorClass(1, (-1,)), "centers must be one or more indices from 0"),
         (lambda s: ClassScheme.from_list([{"label": 1}]), "classes must be a list with label"),
+        (lambda s: ClassScheme.from_list([]), r"got \[\]: save the model again"),
         (lambda s: ClassScheme.from_list({}), "classes must be a list with label"),
     ],
 )

@@ -144,6 +144,11 @@ class ClassScheme:
     @classmethod
     def of_labels(cls, center_labels: Iterable[int]) -> ClassScheme:
         """Return the scheme in which each center has the label of its class."""
+        if not isinstance(center_labels, Iterable):
+            raise TypeError(
+                f"center_labels must be a list of labels, got {quote_value(center_labels)}: give "
+                "the label of the class of each center."
+            )
         centers: dict[int, list[int]] = {}
         for center, label in enumerate(center_labels):
             centers.setdefault(_LABEL.check("label", label), []).append(center)
@@ -162,7 +167,7 @@ class ClassScheme:
         are_complete = isinstance(values, list) and all(
             isinstance(each, dict) and {*names} <= {*each} for each in values
         )
-        if not are_complete:
+        if not are_complete or not values:
             raise ValueError(
                 f"classes must be a list with {', '.join(names)} of each class, got "
                 f"{quote_value(values)}: save the model again."

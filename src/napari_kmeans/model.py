@@ -28,7 +28,14 @@ from napari_kmeans.imaging.painting import (
 )
 from napari_kmeans.imaging.tally import weighted_means
 from napari_kmeans.imaging.units import describe_other_units
-from napari_kmeans.model_json import EXTENDED_VERSION, FORMAT, VERSION, check_entries, read_bytes
+from napari_kmeans.model_json import (
+    EXTENDED_VERSION,
+    FORMAT,
+    NO_MODEL,
+    VERSION,
+    check_entries,
+    read_json,
+)
 from napari_kmeans.options import OPTIONS, Options, plain_value
 
 if TYPE_CHECKING:
@@ -481,12 +488,8 @@ class KMeansModel:
         """
         path = check_path("path", path)
         try:
-            return cls.from_dict(json.loads(read_bytes(path)))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            # The decoder names a byte or a column, which does not help with a picture.
-            raise ValueError(
-                f"cannot read a model from {os.fspath(path)!r}: this is not a napari-kmeans model: "
-                "choose a JSON file that KMeansModel.save wrote."
-            ) from error
+            return cls.from_dict(read_json(path))
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"cannot read a model from {os.fspath(path)!r}: {error}") from error
+            # Values that are nested almost too deeply to be read are too deep to be quoted.
+            reason = NO_MODEL if isinstance(error, RecursionError) else error
+            raise ValueError(f"cannot read a model from {os.fspath(path)!r}: {reason}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ VERSION = 1
 EXTENDED_VERSION = 2
 """The version of a model with edited classes, splits or a blur, which earlier programs would
 ignore."""
+
+NO_MODEL = "this is not a napari-kmeans model: choose a JSON file that KMeansModel.save wrote."
 
 _MAX_PIXELS = 2**53
 """Pixels of a center: float64 holds all whole numbers up to this one."""
@@ -102,13 +105,13 @@ def check_entries(values: Any) -> dict[str, Any]:
     return entries
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a model file.
+def read_json(path: Path) -> Any:
+    """Return the values in a model file, unchecked.
 
     Raises
     ------
     ValueError
-        If it is a pipe or a device, or larger than 64 MiB.
+        If it is a pipe or a device, is larger than 64 MiB or is not JSON.
     OSError
         If it cannot be read.
     """
@@ -119,7 +122,11 @@ def read_bytes(path: Path) -> bytes:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
         raise ValueError(f"the file is larger than {_MAX_BYTES} bytes: save the model again.")
-    return data
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        # The decoder names a byte, a column or its own limits, which do not help with a picture.
+        raise ValueError(NO_MODEL) from error
 
 
 def _read_space_options(values: dict[str, Any]) -> dict[str, Any]:

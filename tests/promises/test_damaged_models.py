@@ -322,13 +322,37 @@ def test_damaged_file_is_a_working_model_or_refused_in_one_sentence(tmp_path):
 # ------------------------------------------------------------- files of other kinds
 
 
-@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\0" * 100, b"[" * 10**6])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\0" * 100,
+        b"[" * 10**6,
+        b"9" * 5000,
+        b"[" * 10**5 + b"]" * 10**5,
+    ],
+)
 def test_file_without_json_is_refused(content, tmp_path):
     (tmp_path / "model.json").write_bytes(content)
     assert not load_and_check(tmp_path / "model.json")
-    if len(content) < 10**6:
-        with pytest.raises(ValueError, match="not a napari-kmeans model: choose a JSON file"):
-            KMeansModel.load(tmp_path / "model.json")
+    with pytest.raises(ValueError, match="not a napari-kmeans model: choose a JSON file"):
+        KMeansModel.load(tmp_path / "model.json")
+
+
+@pytest.mark.parametrize("depth", range(700, 1000, 20))
+@pytest.mark.parametrize("name", ["dtype", "classes"])
+def test_limits_of_python_are_not_in_the_sentence(name, depth, tmp_path):
+    path, values = tmp_path / "model.json", models()["merged gray"].to_dict()
+    text = json.dumps({**values, name: "here"})
+    path.write_text(text.replace('"here"', "[" * depth + "]" * depth))
+    with pytest.raises(ValueError, match="cannot read a model") as caught:
+        KMeansModel.load(path)
+    assert "recursion" not in str(caught.value)
+    path.write_text(text.replace('"here"', "9" * 5000))
+    with pytest.raises(ValueError, match="not a napari-kmeans model: choose a JSON file"):
+        KMeansModel.load(path)
 
 
 def test_file_above_64_mebibytes_is_refused(tmp_path):

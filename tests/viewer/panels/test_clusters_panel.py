@@ -322,6 +322,33 @@ def test_edit_during_the_split_is_not_lost(run, qtbot):
     assert len(dock.result.labels.features) == 6
 
 
+def replace_pixels(labels):
+    labels.data = np.zeros((10, 10), np.uint8)
+
+
+def remove_row(labels):
+    labels.features = labels.features.drop(index=1).reset_index(drop=True)
+
+
+def remove_table(labels):
+    labels.features = labels.features.drop(columns="index")
+
+
+@pytest.mark.parametrize("edit", [replace_pixels, remove_row, remove_table])
+def test_layer_that_a_script_edits_during_the_split_stays(edit, run, qtbot):
+    dock, panel = run(add_rgb, n_clusters=3)
+    labels = dock.result.labels
+    worker = panel.split_anew(2, 2)
+    edit(labels)
+    pixels, table = np.array(labels.data), labels.features.copy()
+    with qtbot.waitSignal(worker.finished):
+        pass
+    assert "have changed in the meantime" in notification_manager.records[-1].message
+    np.testing.assert_array_equal(labels.data, pixels)
+    assert labels.features.equals(table)
+    assert not panel.list._clusters.can_undo
+
+
 def test_split_needs_the_layers_but_not_the_image(viewer, run, split):
     dock, panel = run(add_rgb)
     before = state_of(dock)

@@ -53,6 +53,29 @@ def clusters(layer):
     return Clusters(layer)
 
 
+# ------------------------------------------------------- several lists of a layer
+
+
+def test_every_event_of_an_edit_shows_the_new_classes(layer, clusters):
+    other = Clusters(layer)
+    seen = []
+    for event in (layer.events.data, layer.events.features, layer.events.colormap):
+        event.connect(lambda: seen.append(classes_of(layer).center_labels.tolist()))
+    clusters.merge([2, 3])
+    assert len(seen) >= 3
+    assert all(labels == [1, 2, 2, 4] for labels in seen)
+    assert other.classes == clusters.classes
+    other.rename(1, "soil")
+    assert clusters.classes == other.classes
+    assert clusters.classes.center_labels.tolist() == [1, 2, 2, 4]
+    clusters.set_color(4, "#ff0000")
+    assert other.classes == clusters.classes
+    assert [each.name for each in classes_of(layer)] == ["soil", "", ""]
+    clusters.undo()
+    assert other.classes == clusters.classes
+    assert [each.color for each in other.classes] == [None] * 3
+
+
 # ------------------------------------------------------------------- merging
 
 

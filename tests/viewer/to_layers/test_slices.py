@@ -194,6 +194,33 @@ def test_runs_on_several_slices_share_one_layer(ramp, lazy, levels):
     assert json.loads(json.dumps(record_in(labels))) == record_in(labels)
 
 
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_merge_changes_only_the_slice_of_the_table(ramp, lazy, levels):
+    data = [make_data(ramp, lazy), make_data(ramp[:, ::2, ::2], lazy)][:levels]
+    layer = Image(data if levels > 1 else data[0], multiscale=levels > 1, rgb=False)
+    labels = segment_layer(layer, 3, stack=1, level=0)[0]
+    update_layer(labels, segment_layer(layer, 3, stack=2, level=0)[0])
+    before = [np.array(level) for level in layer_levels(labels)]
+    colors = {label: tuple(color) for label, color in labels.colormap.color_dict.items()}
+    clusters = Clusters(labels)
+    clusters.merge([2, 3])
+    assert labels.features["index"].tolist() == [1, 2]
+    for now, earlier in zip(layer_levels(labels), before, strict=True):
+        expected = earlier.copy()
+        expected[2][expected[2] == 3] = 2
+        np.testing.assert_array_equal(np.asarray(now), expected)
+    merged = [np.array(level) for level in layer_levels(labels)]
+    # The other slice contains the label.
+    assert tuple(labels.colormap.color_dict[3]) == colors[3]
+    clusters.undo()
+    for now, earlier in zip(layer_levels(labels), before, strict=True):
+        np.testing.assert_array_equal(np.asarray(now), earlier)
+    clusters.redo()
+    for now, earlier in zip(layer_levels(labels), merged, strict=True):
+        np.testing.assert_array_equal(np.asarray(now), earlier)
+
+
 def test_slice_with_more_labels_than_uint8_holds():
     volume = np.arange(2 * 20 * 20, dtype=np.uint16).reshape(2, 20, 20)
     layer = Image(volume, rgb=False)

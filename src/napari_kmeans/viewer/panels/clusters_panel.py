@@ -103,12 +103,22 @@ class ClustersPanel(WorkingPanel):
         return ""
 
     def _show_split(self, result: Result, before: KMeansModel, split: ClassSplit) -> None:
-        model = result.model
-        is_same = isinstance(model, KMeansModel) and model.classes == before.classes
-        if result is not self.dock.result or result.labels is not self.list.layer or not is_same:
+        if result is not self.dock.result or not self._fits(result, before, split):
             show_warning("The clusters have changed in the meantime: split the cluster again.")
             return
         self.list.split(split, result.recolored)
+
+    def _fits(self, result: Result, before: KMeansModel, split: ClassSplit) -> bool:
+        """Return whether the layers of a result are still those that were split."""
+        model, labels = result.model, result.labels
+        if labels is not self.list.layer:
+            return False
+        assert labels is not None
+        # A script may have replaced the pixels or the table.
+        shapes = [level.shape for level in layer_levels(labels)]
+        is_same = isinstance(model, KMeansModel) and model.classes == before.classes
+        has_row = "index" in labels.features and split.label in {*labels.features["index"]}
+        return is_same and has_row and shapes == [each.painted.shape for each in split.pixels]
 
     def work_changed(self) -> None:
         """Show the progress while a cluster is being split, and allow one split at a time."""

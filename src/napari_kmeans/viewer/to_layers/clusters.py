@@ -20,7 +20,7 @@ from napari_kmeans.measuring import (
     place_class_columns,
     used_class_columns,
 )
-from napari_kmeans.viewer.from_layers.source import layer_levels
+from napari_kmeans.viewer.from_layers.source import index_at_level, layer_levels
 from napari_kmeans.viewer.provenance import (
     joined_labels,
     recorded_model,
@@ -38,6 +38,7 @@ from napari_kmeans.viewer.to_layers.label_colors import (
 )
 from napari_kmeans.viewer.to_layers.label_table import (
     OUTDATED,
+    counted_slice,
     describe_counted,
     forget_strokes,
     is_outdated,
@@ -336,7 +337,7 @@ class Clusters:
         The merged cluster has the label of the first cluster, the lowest label, and is
         ignored if that one is. It keeps a color that the user gave the first cluster. Else
         its color is the mean over all its pixels. The other labels disappear; no label is
-        renumbered.
+        renumbered. If the table counts one slice of a stack, no other slice changes.
 
         Parameters
         ----------
@@ -367,10 +368,20 @@ class Clusters:
         color = np.append(self._merged_color(chosen, classes), alpha)
         if "color" in features:
             features.loc[features["index"] == chosen[0], "color"] = to_hex(color[None, :3])[0]
-        merges = tuple(PixelMerge(np.array(chosen)) for _ in layer_levels(self.layer))
-        colormap = self._colormap_with({chosen[0]: color}, chosen[1:])
+        merges = [PixelMerge(np.array(chosen), index) for index in self._counted_indices()]
+        # Other slices may contain the labels.
+        removed = chosen[1:] if counted_slice(self.layer) is None else []
+        colormap = self._colormap_with({chosen[0]: color}, removed)
         self._do(features, colormap, merges, _add_joined(self.joined, chosen), classes)
         return chosen[0]
+
+    def _counted_indices(self) -> list[Any]:
+        """Return the index of the slices that the table counts in each level; ... for all."""
+        slice_index = counted_slice(self.layer)
+        shapes = [level.shape for level in layer_levels(self.layer)]
+        if slice_index is None:
+            return [...] * len(shapes)
+        return [index_at_level(tuple(slice_index), shapes[0], shape) for shape in shapes]
 
     def _merged_color(self, labels: Sequence[int], classes: ClassScheme | None) -> Floats:
         """Return the color (3,) of labels after their merge into the first of them.
@@ -493,6 +504,13 @@ class Clusters:
         # the layer, so that the counts stay outdated.
         outdated = self.is_outdated
         with self._editing():
+            # Before data and table: their events make other lists of the layer, and the
+            # panels, read the record.
+            set_joined_labels(self.layer, state.joined)
+            set_recorded_model(self.layer, state.model)
+            self._classes = state.classes
+            if state.classes is not None:
+                set_recorded_classes(self.layer, state.classes.to_list())
             if relabel:
                 pairs = zip(relabel, layer_levels(self.layer), strict=True)
                 _set_levels(self.layer, [function(level) for function, level in pairs])
@@ -500,11 +518,6 @@ class Clusters:
             features = state.features.assign(**({OUTDATED: True} if outdated else {}))
             self.layer.features = features
             self._table = without_mark(features)
-            set_joined_labels(self.layer, state.joined)
-            set_recorded_model(self.layer, state.model)
-            self._classes = state.classes
-            if state.classes is not None:
-                set_recorded_classes(self.layer, state.classes.to_list())
             self.highlighted &= set(self.labels)
             self._colormap = state.colormap
             self._update_colormap()

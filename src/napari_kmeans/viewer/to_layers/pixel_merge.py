@@ -106,19 +106,24 @@ class PixelMerge:
     ----------
     labels : (m,) integer array
         The labels to merge; the first one stays.
+    index : tuple or ...
+        The index of the only slice of a stack that changes; ... if all pixels may change.
     """
 
     labels: NDArray[np.integer[Any]]
+    index: Any = ...
     _undo_data: Any = field(default=None, init=False, repr=False)
     """The bit planes of `merge_pixels`; for lazy data, the data before the merge."""
 
     def apply(self, data: Any) -> Any:
         """Return label data with the labels merged; lazy data stay lazy."""
+        part = data[self.index]
         if is_dask(data):
             self._undo_data = data
-            return data.map_blocks(_merge_chunk, labels=self.labels, dtype=data.dtype)
-        merged, self._undo_data = merge_pixels(np.asarray(data), self.labels)
-        return merged
+            merged = part.map_blocks(_merge_chunk, labels=self.labels, dtype=data.dtype)
+        else:
+            merged, self._undo_data = merge_pixels(np.asarray(part), self.labels)
+        return self._in_stack(data, merged)
 
     def revert(self, data: Any) -> Any:
         """Return the data that `apply` received.
@@ -128,4 +133,13 @@ class PixelMerge:
         undo_data, self._undo_data = self._undo_data, None
         if is_dask(data):
             return undo_data
-        return split_pixels(np.asarray(data), self.labels, undo_data)
+        split = split_pixels(np.asarray(data[self.index]), self.labels, undo_data)
+        return self._in_stack(data, split)
+
+    def _in_stack(self, data: Any, part: Any) -> Any:
+        """Return label data with other pixels at the index."""
+        if self.index is ...:
+            return part
+        data = data.copy()
+        data[self.index] = part
+        return data
