@@ -10,10 +10,11 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
 from napari_kmeans.files.errors import UnreadableImageError
-from napari_kmeans.files.reading import read_image
+from napari_kmeans.files.reading import list_series, read_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,3 +171,36 @@ def test_an_unreadable_file_has_one_short_reason(tmp_path, name):
     message = str(caught.value)
     assert message
     assert "\n" not in message
+
+
+def test_names_in_a_zarr_group_become_one_line(tmp_path):
+    path = tmp_path / "a.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    group.create_array("0", data=np.zeros((2, 20, 30), np.uint8))
+    axes = [
+        {"name": "c", "type": "channel"},
+        {"name": "y", "type": "space", "unit": "mi\ncron"},
+        {"name": "x\x00", "type": "space"},
+    ]
+    scale = {"type": "scale", "scale": [1, 1, 1]}
+    datasets = [{"path": "0", "coordinateTransformations": [scale]}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    group.attrs["omero"] = {"channels": [{"label": "a\ud800b"}, {"label": "c\r\nd\u2028e"}]}
+    picture = read_image(path)
+    assert [each.name for each in picture.channels] == ["a b", "c d e"]
+    assert [(each.name, each.unit) for each in picture.axes] == [
+        ("c", ""),
+        ("y", "mi cron"),
+        ("x ", ""),
+    ]
+
+
+def test_names_in_ome_tiff_become_one_line(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    metadata = {"axes": "CYX", "Name": "left\tright", "Channel": {"Name": ["a\x85b", 'c,"d']}}
+    tifffile.imwrite(path, np.zeros((2, 20, 30), np.uint8), ome=True, metadata=metadata)
+    picture = read_image(path)
+    assert [each.name for each in picture.channels] == ["a b", 'c,"d']
+    with tifffile.TiffFile(path) as file:
+        assert picture.name == file.series[0].name.replace("\t", " ")
+    assert [each.name for each in list_series(path)] == [picture.name]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pint
 import pytest
 import tifffile
 
 from napari_kmeans.files.picture import Axis, Channel
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.files.tiff_writer import write_tiff
+from napari_kmeans.files.units import LENGTHS, TIMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,3 +235,49 @@ def test_damaged_metadata_count_as_missing(path):
     picture = read_image(path)
     np.testing.assert_array_equal(picture.pixels, STACK[0])
     assert {axis.scale for axis in picture.axes} == {1}
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "fm",
+        "pm",
+        "Å",
+        "nm",
+        "µm",
+        "mm",
+        "cm",
+        "dm",
+        "m",
+        "hm",
+        "km",
+        "Mm",
+        "Gm",
+        "Tm",
+        "Pm",
+        "thou",
+        "in",
+        "ft",
+        "yd",
+        "mi",
+    ],
+)
+def test_lengths_of_ome_are_those_of_pint(path, unit):
+    metadata = {"axes": "YX", "PhysicalSizeX": 2.5, "PhysicalSizeXUnit": unit}
+    tifffile.imwrite(path, STACK[0, 0], ome=True, metadata=metadata)
+    axis = read_image(path).axes[1]
+    assert axis.scale == 2.5
+    meters = pint.Quantity(1, unit).to("meter").magnitude
+    assert pint.Quantity(1, axis.unit).to("meter").magnitude == pytest.approx(meters, rel=1e-12)
+    assert LENGTHS[axis.unit].size == pytest.approx(meters, rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", ["ps", "ns", "µs", "ms", "s", "min", "h", "d", "Ms"])
+def test_times_of_ome_are_those_of_pint(path, unit):
+    metadata = {"axes": "TYX", "TimeIncrement": 2.5, "TimeIncrementUnit": unit}
+    tifffile.imwrite(path, STACK[0], ome=True, metadata=metadata)
+    axis = read_image(path).axes[0]
+    assert axis.scale == 2.5
+    assert pint.Unit(axis.unit) == pint.Unit(unit)
+    seconds = pint.Quantity(1, unit).to("second").magnitude
+    assert TIMES[axis.unit].size == pytest.approx(seconds, rel=1e-12)

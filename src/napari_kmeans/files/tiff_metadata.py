@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from napari_kmeans.files.picture import Axis, Channel
+from napari_kmeans.files.units import LENGTHS, TIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,9 @@ UNITS = {
     "angstrom": ("å", "angstrom"),
     "inch": ("in", "inch", "inches"),
     "foot": ("ft", "foot", "feet"),
+    "yard": ("yd", "yard", "yards"),
+    "mile": ("mi", "mile", "miles"),
+    "decimeter": ("dm", "decimeter", "decimeters"),
     "second": ("s", "sec", "second", "seconds"),
     "millisecond": ("ms", "msec", "millisecond"),
     "microsecond": ("µs", "μs", "us", "microsecond"),
@@ -44,6 +48,9 @@ UNITS = {
 """The names of units in OME-Zarr, and the spellings in TIFF files."""
 
 UNIT_NAMES = {spelling: name for name, spellings in UNITS.items() for spelling in spellings}
+
+SYMBOLS = {unit.symbol: name for name, unit in {**LENGTHS, **TIMES}.items()}
+"""The names of units by their symbols. Upper case counts: Mm is not mm."""
 
 RESOLUTION_UNITS = {2: "inch", 3: "centimeter", 4: "millimeter", 5: "micrometer"}
 """The values of the tag ResolutionUnit."""
@@ -85,7 +92,8 @@ def _name_step(step: Step | None) -> tuple[str, float, float]:
 
 def find_unit(text: Any) -> str:
     """Return the name of a unit in OME-Zarr; empty if it is a pixel or unknown."""
-    return UNIT_NAMES.get(str(text).strip().lower(), "")
+    found = str(text).strip()
+    return SYMBOLS.get(found) or UNIT_NAMES.get(found.lower(), "")
 
 
 def _read_steps(file: tifffile.TiffFile, image: TiffImage) -> dict[str, Step]:

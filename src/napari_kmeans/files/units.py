@@ -13,6 +13,7 @@ class Unit(NamedTuple):
 
 
 LENGTHS = {
+    "femtometer": Unit("fm", 1e-15),
     "picometer": Unit("pm", 1e-12),
     "angstrom": Unit("Å", 1e-10),
     "nanometer": Unit("nm", 1e-9),
@@ -21,7 +22,13 @@ LENGTHS = {
     "centimeter": Unit("cm", 1e-2),
     "decimeter": Unit("dm", 1e-1),
     "meter": Unit("m", 1.0),
+    "hectometer": Unit("hm", 1e2),
     "kilometer": Unit("km", 1e3),
+    "megameter": Unit("Mm", 1e6),
+    "gigameter": Unit("Gm", 1e9),
+    "terameter": Unit("Tm", 1e12),
+    "petameter": Unit("Pm", 1e15),
+    "thou": Unit("thou", 2.54e-5),
     "inch": Unit("in", 0.0254),
     "foot": Unit("ft", 0.3048),
     "yard": Unit("yd", 0.9144),
@@ -30,10 +37,12 @@ LENGTHS = {
 """The units of length. The symbols are those of OME-XML and of pint."""
 
 TIMES = {
+    "picosecond": Unit("ps", 1e-12),
     "nanosecond": Unit("ns", 1e-9),
     "microsecond": Unit("µs", 1e-6),
     "millisecond": Unit("ms", 1e-3),
     "second": Unit("s", 1.0),
+    "megasecond": Unit("Ms", 1e6),
     "minute": Unit("min", 60.0),
     "hour": Unit("h", 3600.0),
     "day": Unit("d", 86400.0),
