@@ -327,6 +327,18 @@ def test_pixels_at_following_places_of_two_files_are_not_contiguous(tmp_path, mo
     np.testing.assert_array_equal(read_image(first).pixels, image)
 
 
+def test_a_file_may_be_shorter_than_the_others_of_its_data_set(tmp_path):
+    first, second, image = write_parts(tmp_path)
+    with tifffile.TiffFile(first) as file:
+        text = file.ome_metadata.replace('Y="20"', 'Y="900"')
+    tall = np.repeat(image, 45, axis=1)
+    tifffile.imwrite(first, tall[0], description=text, metadata=None)
+    text = text.replace('0000"><Image', '0001"><Image')
+    tifffile.imwrite(second, tall[1], description=text, metadata=None, compression="zlib")
+    for path in (first, second):
+        np.testing.assert_array_equal(read_image(path).pixels, tall)
+
+
 def test_a_data_set_of_different_photometric_interpretations_is_refused(tmp_path):
     options = ({"photometric": "minisblack"}, {"photometric": "miniswhite"})
     first, _, _ = write_parts(tmp_path, options)

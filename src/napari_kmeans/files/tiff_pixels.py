@@ -554,8 +554,8 @@ def _check_size(path: Path, series: tifffile.TiffPageSeries) -> None:
                 tiles = zip(page.dataoffsets, page.databytecounts, strict=False)
                 end = max((offset + size for offset, size in tiles if size), default=0)
             handle = page.parent.filehandle
-            is_first = handle is series.keyframe.parent.filehandle
-            missing = max(missing, end - (n_bytes if is_first else handle.size))
+            is_own = handle is series.keyframe.parent.root.filehandle
+            missing = max(missing, end - (n_bytes if is_own else handle.size))
             n_tiles = 1 if own.is_final else prod(own.chunked)
             if missing <= 0 and len(page.dataoffsets) < n_tiles:
                 raise UnreadableImageError(
