@@ -391,7 +391,7 @@ class TestPipes:
             finally:
                 process.kill()
         for number in numbers:
-            stem = f"pipe-{number}" if "all" in arguments else "pipe"
+            stem = f"pipe-{number}" if arguments else "pipe"
             expected = segment(images[number], 3).labels
             np.testing.assert_array_equal(_labels(out, stem), expected)
 
