@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import reprlib
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 LARGEST = 1e100
 """The largest number that is clustered: float64 can hold sums of squares of such numbers."""
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+"""Line breaks would split a row of a table, and single surrogates cannot be written."""
 
 _MAX_CHARACTERS = 80
 """The largest number of characters of a value in a message."""
@@ -212,3 +216,8 @@ def _check_number(kind: WholeNumber | RealNumber, is_number: bool, name: str, va
     if not kind.minimum <= value <= kind.maximum:
         raise ValueError(message)
     return value
+
+
+def make_line(text: str) -> str:
+    """Return a text on one line, without characters that cannot be written or shown."""
+    return _CONTROLS.sub(" ", text)

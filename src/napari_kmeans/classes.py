@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import Flag, WholeNumber, is_whole_number, quote_value
+from napari_kmeans.checks import Flag, WholeNumber, is_whole_number, make_line, quote_value
 from napari_kmeans.options import MAX_CLUSTERS
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 MAX_NAME = 200
 """The largest number of characters of a name: a longer text does not fit in a list."""
-
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-"""Line breaks would split a row of a table, and single surrogates cannot be written."""
 
 _LABEL = WholeNumber(1, MAX_CLUSTERS)
 
@@ -384,7 +381,7 @@ class ClassScheme:
 
 def clean_name(text: str) -> str:
     """Return a text as a valid name: on one line, and cut with … if it is too long."""
-    name = _CONTROLS.sub(" ", text)
+    name = make_line(text)
     return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import mimetypes
-import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from napari_kmeans.checks import check_path
+from napari_kmeans.checks import check_path, make_line
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.napari_readers import (
     describe_format,
@@ -47,9 +46,6 @@ EMPTY = "the file is empty"
 
 NOT_ZARR = "it is a directory without a zarr array"
 """The message of the error for a directory that no reader recognizes."""
-
-CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-"""Line breaks would split a row of a table, and single surrogates cannot be written."""
 
 HEADER_BYTES = 4096
 """The number of bytes at the start of a file by which its format is recognized."""
@@ -116,12 +112,12 @@ def read_image(path: str | os.PathLike[str], series: int | None = None) -> Pictu
         check_path("path", path), lambda reader, found: reader.read(found, series)
     )
     picture = picture._replace(
-        name=_make_line(picture.name),
+        name=make_line(picture.name),
         axes=tuple(
-            axis._replace(name=_make_line(axis.name), unit=_make_line(axis.unit))
+            axis._replace(name=make_line(axis.name), unit=make_line(axis.unit))
             for axis in picture.axes
         ),
-        channels=tuple(each._replace(name=_make_line(each.name)) for each in picture.channels),
+        channels=tuple(each._replace(name=make_line(each.name)) for each in picture.channels),
     )
     if picture.pixels.dtype == bool:
         return picture._replace(
@@ -139,7 +135,7 @@ def list_series(path: str | os.PathLike[str]) -> tuple[Series, ...]:
         If the file is missing, damaged or not an image.
     """
     found = _call_reader(check_path("path", path), lambda reader, found: reader.list_series(found))
-    return tuple(each._replace(name=_make_line(each.name)) for each in found)
+    return tuple(each._replace(name=make_line(each.name)) for each in found)
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
@@ -202,11 +198,6 @@ def _find_reader(path: Path) -> Reader:
         hint = describe_format(path, header)
         raise UnreadableImageError(hint or (NOT_AN_IMAGE if header else EMPTY))
     return reader
-
-
-def _make_line(text: str) -> str:
-    """Return a text from a file on one line, without what cannot be written or shown."""
-    return CONTROLS.sub(" ", text)
 
 
 def _bool_to_uint8(pixels: Any) -> Any:
