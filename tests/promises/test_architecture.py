@@ -39,7 +39,7 @@ VIEWER = [
     ("widgets",),
     ("panels",),
     ("dock",),
-    ("segment_layer", "samples", "read_results"),
+    ("segment_layer", "samples", "read_results", "write_results"),
     ("commands", "window"),
 ]
 """Folders and files of the viewer, from the bottom to the top: the direction of the data."""

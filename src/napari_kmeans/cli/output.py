@@ -13,9 +13,18 @@ from napari_kmeans.cli.earlier_results import find_results
 from napari_kmeans.cli.result_files import result_paths
 from napari_kmeans.cli.terminal import print_message
 from napari_kmeans.files.atomic import clear_leftovers, replacing
-from napari_kmeans.files.ome_zarr_writer import Image, spatial_axes, write_images
+from napari_kmeans.files.ome_zarr_writer import (
+    Image,
+    describe_labels,
+    spatial_axes,
+    write_images,
+)
 from napari_kmeans.files.picture import Axis, Picture
-from napari_kmeans.files.result_record import add_record_to_zarr
+from napari_kmeans.files.result_record import (
+    add_record_to_zarr,
+    labels_record,
+    table_classes,
+)
 from napari_kmeans.files.tiff_writer import png_holds, write_png, write_tiff
 from napari_kmeans.files.zarr_reader import RGB_COLORS
 from napari_kmeans.imaging.blocks import is_dask
@@ -207,21 +216,9 @@ def _records(
     model: KMeansModel, table: pd.DataFrame, recolored: Picture
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the records in the files of the labels and of the recolored image."""
-    from napari_kmeans.imaging.colors import to_hex
-
-    classes = [
-        {"label": each.label, "name": each.name, "color": color}
-        for each, color in zip(model.classes, to_hex(model.colors), strict=True)
-    ]
-    # JSON has no NaN.
-    columns = {
-        str(name): [None if value != value else value for value in table[name].tolist()]
-        for name in table
-    }
-    version = {"version": __version__}
-    labels = {"classes": classes, "table": columns, "model": model.to_dict()}
     channels = {"channels": [list(channel) for channel in recolored.channels]}
-    return {"kind": "labels", **version, **labels}, {"kind": "recolored", **version, **channels}
+    labels = labels_record(__version__, table, model=model.to_dict())
+    return labels, {"kind": "recolored", "version": __version__, **channels}
 
 
 def _write_ome_zarr(
@@ -239,7 +236,7 @@ def _write_ome_zarr(
     axis = seg.model.channel_axis
     axes = recolored.axes or _default_axes(recolored.pixels.ndim, axis)
     spatial = labels.axes or spatial_axes(labels.pixels.ndim)
-    colors = {"image-label": _describe_labels(seg.model)}
+    colors = describe_labels(table_classes(seg.table))
     channels = _describe_channels(seg, recolored)
     images = [
         Image(paths[0], f"{stem} labels", labels.pixels, spatial, colors, counts.add),
@@ -254,21 +251,6 @@ def _default_axes(ndim: int, channel_axis: int | None) -> list[Axis]:
     axes = list(spatial_axes(ndim - 1))
     axes.insert(channel_axis % ndim, Axis("c", "channel"))
     return axes
-
-
-def _describe_labels(model: KMeansModel) -> dict[str, Any]:
-    """Return the OME-Zarr metadata of a label image: the color and name of each label."""
-    colors = np.rint(model.colors * 255).astype(int).tolist()
-    metadata = {
-        "colors": [
-            {"label-value": label, "rgba": [*color, 255]}
-            for label, color in zip(model.labels.tolist(), colors, strict=True)
-        ]
-    }
-    named = [each for each in model.edited_classes or () if each.name]
-    if named:
-        metadata["properties"] = [{"label-value": each.label, "name": each.name} for each in named]
-    return metadata
 
 
 def _describe_channels(seg: Segmentation, recolored: Picture) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from napari_kmeans.execution.threads import n_threads
 from napari_kmeans.files.picture import Axis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import zarr
@@ -72,6 +72,28 @@ def spatial_axes(ndim: int) -> tuple[Axis, ...]:
     known = (Axis("t", "time"), Axis("z"), Axis("y"), Axis("x"))
     others = tuple(Axis(f"dim_{number}", "") for number in range(ndim - len(known)))
     return (*others, *known)[-ndim:] if ndim else ()
+
+
+def describe_labels(classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the OME-Zarr metadata of a label image: the color and name of each label.
+
+    Parameters
+    ----------
+    classes : sequence of mapping
+        The `label`, the `name` and the `color` (#rrggbb) of each class, as in a record.
+    """
+    colors = [
+        {
+            "label-value": each["label"],
+            "rgba": [*(int(each["color"][at : at + 2], 16) for at in (1, 3, 5)), 255],
+        }
+        for each in classes
+    ]
+    names = [
+        {"label-value": each["label"], "name": each["name"]} for each in classes if each["name"]
+    ]
+    described: dict[str, Any] = {"colors": colors}
+    return {"image-label": {**described, "properties": names} if names else described}
 
 
 def write_images(images: Sequence[Image], report: Report | None = None) -> None:

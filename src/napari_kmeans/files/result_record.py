@@ -10,7 +10,8 @@ directory in the attributes of its group. The record is JSON:
   axes are not in zarr directories, which have them in the metadata of OME-Zarr;
 - ``channels``: name and color of each channel, of a recolored image that has them;
 - ``classes``: the label, name and color of each class, of labels;
-- ``table`` and ``model``: the table of the clusters and the model, of labels.
+- ``table`` and ``model``: the table of the clusters and the model, of labels;
+- ``layer``: the name and the place of the layer and its run, of labels that were saved in napari.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from napari_kmeans.files.picture import Axis, Channel
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import pandas as pd
 
 RECORD_TAG = 65127
 """The TIFF tag of the record, in the range that is free for private use."""
@@ -42,6 +45,35 @@ def encode_record(record: dict[str, Any], shape: Sequence[int], axes: Sequence[A
     """Return a record as JSON, with the shape and the axes of the stored image."""
     stored = {"shape": list(shape), "axes": [list(axis) for axis in axes]}
     return json.dumps({**record, **stored}, allow_nan=False)
+
+
+def labels_record(version: str, table: pd.DataFrame, **entries: Any) -> dict[str, Any]:
+    """Return the record of labels with the classes and the values of their table.
+
+    Parameters
+    ----------
+    version : str
+        That of this package.
+    table : pandas.DataFrame
+    **entries
+        Other entries, as plain values.
+    """
+    # JSON has no NaN.
+    columns = {
+        str(name): [None if value != value else value for value in table[name].tolist()]
+        for name in table
+    }
+    record = {"kind": "labels", "version": version, "classes": table_classes(table)}
+    return {**record, "table": columns, **entries}
+
+
+def table_classes(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the label, the name and the color of each row of a table of clusters."""
+    names = table["name"].fillna("") if "name" in table else [""] * len(table)
+    return [
+        {"label": int(label), "name": name, "color": color}
+        for label, name, color in zip(table["index"], names, table["color"], strict=True)
+    ]
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ must not be renamed. A record contains plain values that JSON can hold.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_kmeans._version import __version__
@@ -23,6 +24,11 @@ METADATA_KEY = "napari-kmeans"
 
 _RUN_KEYS = ("stack", "level", "options", "model", "distortion")
 """The entries that describe a run whose slices a layer still shows."""
+
+_OF_SESSION = ("source_id", "channel", "layer_id")
+_ELSEWHERE = ("kind", "version", "level", "model", "classes", "joined", "earlier")
+_NOT_SAVED = frozenset([*_OF_SESSION, *_ELSEWHERE])
+"""The entries that the file of a layer does not keep in its entry ``run``."""
 
 
 def source_metadata(kind: str, source: str, source_id: str) -> dict[str, Any]:
@@ -150,6 +156,68 @@ def set_recorded_classes(layer: Layer, classes: Sequence[Mapping[str, Any]]) -> 
     """Record the classes of a layer after edits by hand, if the layer has a record."""
     if has_record(layer):
         layer.metadata[METADATA_KEY] = {**record_of(layer), "classes": classes}
+
+
+def recorded_run(layer: Layer) -> dict[str, Any]:
+    """Return the entries of a record that a file of the layer keeps for the next session.
+
+    The others are in the file elsewhere, such as the model, or hold for this session only, such
+    as the identity of layers.
+    """
+    record = record_of(layer)
+    # A user or a script may have added entries that JSON does not hold.
+    return {
+        name: value for name, value in record.items() if name not in _NOT_SAVED and _is_plain(value)
+    }
+
+
+def saved_metadata(
+    source: str, run: Mapping[str, Any], model: Mapping[str, Any] | None, ndim: int
+) -> dict[str, Any]:
+    """Return the metadata of labels from a file, with the valid entries of `recorded_run`.
+
+    A file has the finest level only, and its layer is nobody's result in this session.
+
+    Parameters
+    ----------
+    source : str
+        The name of the image, if `run` has none.
+    run : mapping
+        The entry may have been changed by another program.
+    model : mapping, optional
+        The model as plain values.
+    ndim : int
+        The number of axes of the labels.
+    """
+    known = {name: value for name, value in run.items() if name not in _NOT_SAVED}
+    name, distortion = known.get("source"), known.get("distortion")
+    metadata = source_metadata("labels", name if isinstance(name, str) else source, "")
+    metadata[METADATA_KEY] = {
+        **known,
+        **metadata[METADATA_KEY],
+        "options": known["options"] if isinstance(known.get("options"), dict) else {},
+        "stack": known["stack"] if _is_stack(known.get("stack"), ndim) else "whole",
+        "distortion": distortion if isinstance(distortion, float) else float("nan"),
+        "level": 0,
+    }
+    if model is not None:
+        metadata[METADATA_KEY]["model"] = model
+    return metadata
+
+
+def _is_stack(value: Any, ndim: int) -> bool:
+    is_index = isinstance(value, list) and len(value) == ndim and None in value
+    return value in ("whole", "each") or (
+        is_index and all(item is None or (type(item) is int and item >= 0) for item in value)
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def take_record(layer: Layer, result: Layer, *, keeps_slices: bool) -> None:

@@ -1,5 +1,7 @@
 """Open the files of results in napari as what they are: labels with classes, recolored images.
 
+Files of the command line open, and files of labels that were saved in napari.
+
 napari calls `get_reader` for each file that matches the patterns in the manifest, and
 for each directory. So the function reads only the record, and this module imports
 nothing large.
@@ -9,6 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from napari_kmeans.files.result_record import read_record, recorded_axes, recorded_channels
 
@@ -25,9 +29,25 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 
     Several paths are a stack of images, which no result is.
     """
-    if not isinstance(path, str) or read_record(Path(path)) is None:
+    if not isinstance(path, str):
         return None
-    return read_result
+    if read_record(Path(path)) is not None:
+        return read_result
+    return read_results if _labels_in(Path(path)) else None
+
+
+def read_results(path: str) -> list[LayerData]:
+    """Return the Labels layers of the results in a folder."""
+    return [layer for file in _labels_in(Path(path)) for layer in read_result(str(file))]
+
+
+def _labels_in(folder: Path) -> list[Path]:
+    """Return the files of labels in a folder of results, in the order of their names."""
+    # A zarr directory has no such files, and may be large.
+    if not folder.is_dir() or (folder / "zarr.json").exists():
+        return []
+    files = (path for suffix in (".tif", ".zarr") for path in folder.glob(f"*-labels{suffix}"))
+    return sorted(path for path in files if read_record(path) is not None)
 
 
 def read_result(path: str) -> list[LayerData]:
@@ -58,9 +78,10 @@ def read_result(path: str) -> list[LayerData]:
     arguments = data_arguments(picture.levels or (picture.pixels,))
     data = arguments.pop("data")
     arguments |= {"name": Path(path).stem, **spatial_arguments(picture.axes)}
-    arguments["metadata"] = _metadata(record, path)
+    arguments["metadata"] = _metadata(record, path, picture.pixels.ndim)
     if record["kind"] == "labels":
-        return [(data, {**arguments, **_classes(record)}, "labels")]
+        arguments |= _classes(record) | _layer_arguments(record, picture.pixels.ndim)
+        return [(data, arguments, "labels")]
     axis = picture.channel_axis
     arguments |= contrast_arguments(picture, axis)
     if axis is None:
@@ -94,11 +115,13 @@ def _classes(record: dict[str, Any]) -> dict[str, Any]:
     try:
         features = pd.DataFrame(record["table"])
         ignored = features.get("ignored", pd.Series(False, features.index)).to_numpy(bool)
+        hidden = {*_layer_of(record).get("hidden", features["index"][ignored])}
         colors = {
-            int(label): [*(int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)), float(not gone)]
-            for label, color, gone in zip(
-                features["index"], features["color"], ignored, strict=True
-            )
+            int(label): [
+                *(int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)),
+                float(label not in hidden),
+            ]
+            for label, color in zip(features["index"], features["color"], strict=True)
         }
         return {"features": features, "colormap": label_colormap(colors)}
     except (KeyError, TypeError, ValueError):
@@ -106,23 +129,44 @@ def _classes(record: dict[str, Any]) -> dict[str, Any]:
         return {}
 
 
-def _metadata(record: dict[str, Any], path: str) -> dict[str, Any]:
+def _layer_of(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry of the layer that was saved in napari; empty for other files."""
+    layer = record.get("layer")
+    return layer if isinstance(layer, dict) else {}
+
+
+def _layer_arguments(record: dict[str, Any], ndim: int) -> dict[str, Any]:
+    """Return the name and the place of the layer that was saved, as far as they are valid."""
+    from napari.layers import Labels
+
+    from napari_kmeans.viewer.from_layers.source import SPATIAL_ATTRIBUTES
+
+    layer = _layer_of(record)
+    name, place = layer.get("name"), layer.get("place")
+    arguments = {"name": name} if isinstance(name, str) and name else {}
+    if not isinstance(place, dict):
+        return arguments
+    place = {name: place[name] for name in SPATIAL_ATTRIBUTES if name in place}
+    try:
+        Labels(np.zeros((1,) * ndim, np.uint8), **place)
+    except Exception:
+        # Another program may have changed the record. napari raises errors of many types.
+        return arguments
+    return arguments | place
+
+
+def _metadata(record: dict[str, Any], path: str, ndim: int) -> dict[str, Any]:
     """Return the metadata of a layer that shows the result of a run."""
     from napari_kmeans.model import KMeansModel
-    from napari_kmeans.viewer.provenance import run_metadata, source_metadata
+    from napari_kmeans.viewer.provenance import saved_metadata, source_metadata
 
-    kind, source = record["kind"], Path(path).stem.removesuffix(f"-{record['kind']}")
+    kind, run = record["kind"], _layer_of(record).get("run")
+    source = Path(path).stem.removesuffix(f"-{kind}")
+    if kind != "labels":
+        return source_metadata(kind, source, "")
     try:
         model = KMeansModel.from_dict(record["model"])
     except (KeyError, ValueError):
-        return source_metadata(kind, source, "")
-    return run_metadata(
-        kind,
-        source,
-        "",
-        options=model.options.to_dict(),
-        level=0,
-        stack="whole",
-        model=model.to_dict(),
-        distortion=float("nan"),
-    )
+        return saved_metadata(source, run if isinstance(run, dict) else {}, None, ndim)
+    known = {"options": model.options.to_dict()} | (run if isinstance(run, dict) else {})
+    return saved_metadata(source, known, model.to_dict(), ndim)

@@ -16,6 +16,8 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
 from skimage import data
 
+from napari_kmeans import KMeansModel
+from napari_kmeans.viewer.read_results import read_result
 from napari_kmeans.viewer.to_layers.as_python import script_of
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 
@@ -341,3 +343,48 @@ def test_script_of_slices_names_the_edits_that_it_lacks(viewer, dock, finish, qu
     np.testing.assert_allclose(table["percent"][1:], 100 * counts[1:] / counts[1:].sum())
     with pytest.raises(ValueError, match="has a model for each slice, which no other image can"):
         dock.folds["apply"].open().save(tmp_path / "model.json")
+
+
+# --------------------------------------------------------------------- results
+
+
+def test_a_result_is_saved_by_the_button(dock, qtbot, finish, choose_file, tmp_path):
+    panel = finish_run(dock, finish)
+    Clusters(dock.result.labels).rename(2, "leaf")
+    saved = [tmp_path / name for name in ("a-labels.tif", "a-table.csv", "a-model.json")]
+    choose_file(tmp_path / "a-labels.tif")
+    panel.save_button.native.click()
+    qtbot.waitUntil(lambda: panel.message.text().startswith("Saved"), timeout=20_000)
+    assert sorted(tmp_path.iterdir()) == sorted(saved)
+    assert pd.read_csv(saved[1])["name"].fillna("").tolist() == ["", "leaf", "", ""]
+    assert KMeansModel.load(saved[2]).classes[2].name == "leaf"
+    ((pixels, attributes, _),) = read_result(str(saved[0]))
+    np.testing.assert_array_equal(pixels, dock.result.labels.data)
+    assert attributes["features"]["name"].tolist() == ["", "leaf", "", ""]
+
+
+def test_saving_again_replaces_the_result_and_no_other_file(dock, qtbot, finish, tmp_path):
+    panel = finish_run(dock, finish)
+
+    def save(name):
+        with qtbot.waitSignal(panel.save_result(tmp_path / name).finished, timeout=20_000):
+            pass
+
+    save("a.tif")
+    assert (tmp_path / "a-labels.tif").exists()
+    Clusters(dock.result.labels).rename(1, "soil")
+    save("a-labels.tif")
+    assert "soil" in (tmp_path / "a-table.csv").read_text()
+    # Nobody was asked about the file of the labels.
+    with pytest.raises(FileExistsError, match=r"a\.tif.*a-labels\.tif exists"):
+        panel.save_result(tmp_path / "a.tif")
+    (tmp_path / "b-table.csv").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"b-table\.csv exists"):
+        panel.save_result(tmp_path / "b-labels.tif")
+    assert (tmp_path / "b-table.csv").read_text() == "mine"
+
+
+def test_there_is_nothing_to_save_without_labels(dock, viewer, finish, tmp_path):
+    panel = finish_run(dock, finish, add_labels=False)
+    with pytest.raises(ValueError, match="no labels in the viewer: tick Labels"):
+        panel.save_result(tmp_path / "a-labels.tif")

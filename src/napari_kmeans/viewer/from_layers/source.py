@@ -36,7 +36,7 @@ DISPLAY_ATTRIBUTES = (
     "rendering",
     "depiction",
 )
-_SPATIAL_ATTRIBUTES = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
+SPATIAL_ATTRIBUTES = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
 class Origin(NamedTuple):
@@ -209,10 +209,8 @@ def spatial_shape(array: Any, channels_last: bool) -> tuple[int, ...]:
 
 def spatial_attributes(layer: Layer) -> dict[str, Any]:
     """Return copies of the attributes that place a layer in the world."""
-    return {
-        **_copy_attributes(layer, _SPATIAL_ATTRIBUTES),
-        "affine": layer.affine.affine_matrix.copy(),
-    }
+    affine = {"affine": layer.affine.affine_matrix.copy()}
+    return {name: affine.get(name, _copy(getattr(layer, name))) for name in SPATIAL_ATTRIBUTES}
 
 
 def _copy_attributes(layer: Layer, names: Iterable[str]) -> dict[str, Any]:

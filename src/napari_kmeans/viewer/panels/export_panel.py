@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,16 +10,22 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import PushButton
 from qtpy.QtGui import QGuiApplication
 
+from napari_kmeans.cli.earlier_results import find_results
 from napari_kmeans.figures import plot_palette
 from napari_kmeans.files.atomic import write_whole
+from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.measuring import write_csv
+from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.as_python import script_of
+from napari_kmeans.viewer.to_layers.saved_labels import ENDING, SavedLabels, result_paths
 from napari_kmeans.viewer.widgets.dialogs import ask_where_to_save
 from napari_kmeans.viewer.widgets.form import row
 
 if TYPE_CHECKING:
     import os
+
+    from napari.layers import Labels
 
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.viewer.background.task import AnySegmentation
@@ -44,13 +51,21 @@ class ExportPanel(WorkingPanel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._make_buttons()
-        self.column.addWidget(row([self.copy_button, self.cancel_button]))
-        self.column.addWidget(row([self.table_button, self.figure_button]))
+        self.column.addWidget(row([self.save_button, self.cancel_button]))
+        self.column.addWidget(row([self.table_button, self.figure_button, self.copy_button]))
         for widget in (self.message, self.progress_bar.native):
             self.column.addWidget(widget)
         self.refresh()
 
     def _make_buttons(self) -> None:
+        self.save_button = PushButton(
+            name="save_button",
+            text="Save result…",
+            tooltip=(
+                "Save the labels with their classes, the table and the model, in files that "
+                "napari opens as they are now."
+            ),
+        )
         self.copy_button = PushButton(
             name="copy_button",
             text="Copy as Python",
@@ -66,6 +81,7 @@ class ExportPanel(WorkingPanel):
             text="Figure…",
             tooltip="Save a figure of the colors and their shares to a PNG or SVG file.",
         )
+        self.save_button.changed.connect(lambda: self.attempt(self._ask_for_result))
         self.copy_button.changed.connect(lambda: self.attempt(self.copy))
         self.table_button.changed.connect(lambda: self.attempt(self._ask_for_table))
         self.figure_button.changed.connect(lambda: self.attempt(self._ask_for_figure))
@@ -104,6 +120,52 @@ class ExportPanel(WorkingPanel):
         """
         work = ScriptWork(self._latest_result(), self._console_name_of_masks())
         return self.start(work, self._show_script)
+
+    def save_result(self, path: str | os.PathLike[str]) -> SegmentationWorker:
+        """Write the labels, the table and the model to files, in the background.
+
+        napari opens the file of the labels with the names, colors, merges and the place of
+        the layer. The files are those of the command line: ``cells-labels.tif``,
+        ``cells-table.csv`` and ``cells-model.json`` for the path ``cells-labels.tif``. The
+        path ``cells-labels.zarr`` gives labels as OME-Zarr, also if they are too large for
+        the memory.
+
+        Raises
+        ------
+        ValueError
+            If there is no result, or if its labels are not in the viewer.
+        FileExistsError
+            If there is a file at one of the other paths that no such result is.
+        RuntimeError
+            If the panel is already working.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the paths once the files are complete.
+        """
+        work = SaveWork.of(self._labels(), Path(path))
+        return self.start(work, self._show_saved)
+
+    def _labels(self) -> Labels:
+        labels = self._latest_result().labels
+        if labels is None or labels not in self.dock.viewer.layers:
+            raise ValueError(
+                "the result has no labels in the viewer: tick Labels, and run the clustering."
+            )
+        return labels
+
+    def _show_saved(self, paths: list[Path]) -> None:
+        names = ", ".join(path.name for path in paths)
+        self.show_message(f"Saved in {paths[0].parent.name}: {names}.")
+
+    def _ask_for_result(self) -> None:
+        suffix = ".zarr" if is_dask(layer_levels(self._labels())[0]) else ".tif"
+        kinds = f"Labels (*{suffix})"
+        name = f"{self._source_name()}{ENDING}{suffix}"
+        path = ask_where_to_save(self, "Save result", name, kinds)
+        if path is not None:
+            self.save_result(path)
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
         """Write the current table of the Labels layer to a CSV file.
@@ -155,7 +217,7 @@ class ExportPanel(WorkingPanel):
     def work_changed(self) -> None:
         """Enable the buttons that can be used now."""
         can_do = self.dock.result is not None and not self.is_working
-        for button in (self.copy_button, self.table_button, self.figure_button):
+        for button in (self.save_button, self.copy_button, self.table_button, self.figure_button):
             button.enabled = can_do
 
     def _show_script(self, text: str) -> None:
@@ -181,13 +243,61 @@ class ExportPanel(WorkingPanel):
             self.start(self._figure_work(path), lambda _: self.show_message(message))
 
     def _file_name(self, ending: str) -> str:
-        return f"{self._latest_result().task.source.name} {ending}"
+        return f"{self._source_name()} {ending}"
+
+    def _source_name(self) -> str:
+        """Return the name of the image, without characters that no file name has."""
+        name = self._latest_result().task.source.name
+        return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name)
 
 
 def _describe_script(text: str) -> str:
     if "# Fill in" in text:
         return "The script is on the clipboard. Its comments state what to fill in."
     return "The script is on the clipboard."
+
+
+@dataclass(frozen=True, eq=False)
+class SaveWork:
+    """A Labels layer to save with its table and its model.
+
+    Attributes
+    ----------
+    saved : SavedLabels
+    paths : list of Path
+        The file of the labels first.
+    """
+
+    saved: SavedLabels
+    paths: list[Path]
+
+    @classmethod
+    def of(cls, labels: Labels, path: Path) -> SaveWork:
+        """Return the work for a path that the user chose.
+
+        Raises
+        ------
+        FileExistsError
+            If another file than that of an earlier result is at one of the other paths.
+        """
+        saved = SavedLabels.of(labels)
+        paths = result_paths(path, saved.table is not None, saved.model is not None)
+        others = [each for each in paths if each != path and each.exists()]
+        foreign = [each.name for each in others if each not in find_results(others)]
+        # Whoever typed "cells.tif" was not asked about "cells-labels.tif".
+        if path not in paths and paths[0].exists():
+            foreign = [paths[0].name]
+        if foreign:
+            raise FileExistsError(
+                f"path must be that of a new result, got {path.name!r}, and {foreign[0]} exists: "
+                "choose another name, or the file of the labels to replace that result."
+            )
+        return cls(saved, paths)
+
+    def run(self, progress: Report | None = None) -> list[Path]:
+        """Write the files, and return their paths."""
+        self.saved.write(*self.paths, progress=progress)
+        return self.paths
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,268 @@
+"""Save a Labels layer with its classes, so that its file opens as the same layer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans._version import __version__
+from napari_kmeans.files.atomic import replacing
+from napari_kmeans.files.ome_zarr_writer import AXIS_RANKS, Image, describe_labels, write_images
+from napari_kmeans.files.picture import Picture
+from napari_kmeans.files.result_record import add_record_to_zarr, labels_record, table_classes
+from napari_kmeans.files.tiff_writer import write_tiff
+from napari_kmeans.imaging.blocks import as_lazy, is_dask
+from napari_kmeans.imaging.colors import to_hex
+from napari_kmeans.measuring import (
+    COLOR_COLUMN,
+    COUNT_COLUMNS,
+    IGNORED,
+    SIZE_COLUMNS,
+    add_sizes,
+    mean_columns,
+    percentages,
+    pixel_size,
+    write_csv,
+)
+from napari_kmeans.model import KMeansModel
+from napari_kmeans.viewer.from_layers.axes import layer_axes
+from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
+from napari_kmeans.viewer.provenance import recorded_model, recorded_run
+from napari_kmeans.viewer.to_layers.highlight import without_highlight
+from napari_kmeans.viewer.to_layers.label_colors import color_of_label
+from napari_kmeans.viewer.to_layers.label_table import (
+    counted_level,
+    counted_slice,
+    is_outdated,
+    without_mark,
+)
+from napari_kmeans.viewer.to_layers.layer_classes import classes_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+    from napari_kmeans.execution.progress import Report
+    from napari_kmeans.files.picture import Axis
+
+ENDING = "-labels"
+"""The end of the name of a file of labels, before its suffix, by which napari finds the reader."""
+
+
+def result_paths(path: Path, has_table: bool, has_model: bool) -> list[Path]:
+    """Return the files of a result: the labels, and the table and the model beside them.
+
+    Parameters
+    ----------
+    path : Path
+        As the user chose it, with or without `ENDING` before its suffix.
+    has_table, has_model : bool
+    """
+    stem = path.stem.removesuffix(ENDING)
+    names = [f"{stem}{ENDING}{path.suffix}"]
+    names += [f"{stem}-table.csv"] * has_table + [f"{stem}-model.json"] * has_model
+    return [path.with_name(name) for name in names]
+
+
+@dataclass(frozen=True, eq=False)
+class SavedLabels:
+    """A snapshot of a Labels layer, as it is written to files.
+
+    Attributes
+    ----------
+    pixels : array
+        The labels of the finest level. They are not copied.
+    axes : tuple of Axis
+    table : pandas.DataFrame or None
+        The table of the clusters in the colors on the screen; None if the layer has none.
+    model : KMeansModel or None
+        The model with all edits of its classes; None if the layer has none.
+    layer : dict
+        The name and the place of the layer and its run, as plain values.
+    must_count : bool
+        Whether the table does not count the pixels of the finest level, as they are now.
+    counted : tuple
+        The index of the pixels that the table counts.
+    """
+
+    pixels: Any
+    axes: tuple[Axis, ...]
+    table: pd.DataFrame | None
+    model: KMeansModel | None
+    layer: dict[str, Any]
+    must_count: bool = False
+    counted: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, layer: Labels) -> SavedLabels:
+        """Take the snapshot of a Labels layer, which may be any."""
+        slice_index = counted_slice(layer) or ()
+        place = {name: _as_plain(value) for name, value in spatial_attributes(layer).items()}
+        return cls(
+            pixels=as_lazy(layer_levels(layer)[0]),
+            axes=_in_order_of_files(layer_axes(layer)),
+            table=_shown_table(layer),
+            model=_edited_model(layer),
+            layer={
+                "name": layer.name,
+                "place": place,
+                "run": recorded_run(layer),
+                "hidden": _hidden_labels(layer),
+            },
+            must_count=counted_level(layer) > 0 or is_outdated(layer.features),
+            counted=tuple(slice(None) if item is None else item for item in slice_index),
+        )
+
+    def write(self, path: Path, *others: Path, progress: Report | None = None) -> None:
+        """Write the labels, and the table and the model beside them: all files or none.
+
+        Parameters
+        ----------
+        path : Path
+            A zarr directory if its suffix is ``.zarr``, else a TIFF file, for which lazy labels
+            are computed in memory.
+        *others : Path
+            A CSV file for the table, or a JSON file for the model.
+        progress : callable, optional
+            ``progress(done, total)`` is called as chunks are written. If it raises an exception,
+            nothing is written.
+
+        Raises
+        ------
+        OSError
+            If the disk is full or cannot be written to.
+        """
+        with replacing([path, *others]) as temporary:
+            write = self._write_zarr if path.suffix == ".zarr" else self._write_tiff
+            table = write(temporary[path], path.stem, progress)
+            for other in others:
+                if other.suffix == ".csv" and table is not None:
+                    write_csv(table, temporary[other])
+                elif self.model is not None:
+                    self.model.save(temporary[other])
+
+    def _write_tiff(self, path: Path, _name: str, _progress: Report | None) -> pd.DataFrame | None:
+        counter = LabelCounter()
+        pixels = np.asarray(self.pixels)
+        if self.must_count:
+            for row in pixels[self.counted]:
+                counter.add(row)
+        table = self._current_table(counter)
+        write_tiff(path, Picture(pixels, rgb=False, axes=self.axes), self._record(table))
+        return table
+
+    def _write_zarr(self, path: Path, name: str, progress: Report | None) -> pd.DataFrame | None:
+        import dask.array as da
+
+        counter = LabelCounter()
+        if self.must_count and self.counted:
+            counter.add(np.asarray(self.pixels[self.counted]))
+        watch = counter.add if self.must_count and not self.counted else None
+        described = {} if self.table is None else describe_labels(table_classes(self.table))
+        pixels = self.pixels if is_dask(self.pixels) else da.from_array(self.pixels)
+        image = Image(path, name.replace(ENDING, " labels"), pixels, self.axes, described, watch)
+        write_images([image], progress)
+        table = self._current_table(counter)
+        add_record_to_zarr(path, self._record(table))
+        return table
+
+    def _current_table(self, counter: LabelCounter) -> pd.DataFrame | None:
+        """Return the table of the finest level as it is now, with the sizes of its pixels."""
+        table = self.table
+        if table is None:
+            return None
+        table = table.drop(columns=[*SIZE_COLUMNS, "unit", "level"], errors="ignore")
+        if self.must_count:
+            # The means are those of other pixels.
+            table = table.drop(columns=mean_columns(table))
+            pixels = np.array(
+                [counter.counts[label] for label in table[COUNT_COLUMNS[0]]], np.int64
+            )
+            is_ignored = table[IGNORED].to_numpy(bool) if IGNORED in table else None
+            table = table.assign(pixels=pixels, percent=percentages(pixels, is_ignored))
+        size = pixel_size(self.axes, self.pixels[self.counted].shape) if not self.counted else None
+        return table if size is None else add_sizes(table, size)
+
+    def _record(self, table: pd.DataFrame | None) -> dict[str, Any]:
+        entries: dict[str, Any] = {"layer": self.layer}
+        if self.model is not None:
+            entries["model"] = self.model.to_dict()
+        if table is None:
+            return {"kind": "labels", "version": __version__, **entries}
+        return labels_record(__version__, table, **entries)
+
+
+class LabelCounter:
+    """The number of pixels of each label. Several threads may add to it.
+
+    Attributes
+    ----------
+    counts : Counter
+        The number of pixels by label.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+        self._lock = Lock()
+
+    def add(self, labels: NDArray[Any]) -> None:
+        """Count the labels of a part of the image."""
+        flat = labels.reshape(-1)
+        if flat.dtype.itemsize <= 2:
+            counts = np.bincount(flat)
+            values = np.flatnonzero(counts)
+            counts = counts[values]
+        else:
+            values, counts = np.unique(flat, return_counts=True)
+        with self._lock:
+            self.counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+
+
+def _shown_table(layer: Labels) -> pd.DataFrame | None:
+    """Return the table of a layer with the colors on the screen; None if there is no table."""
+    table = without_mark(layer.features)
+    if not set(COUNT_COLUMNS) <= set(table):
+        return None
+    colormap = without_highlight(layer.colormap)
+    colors = [color_of_label(colormap, int(label))[:3] for label in table[COUNT_COLUMNS[0]]]
+    table = table.drop(columns=COLOR_COLUMN, errors="ignore")
+    return table.assign(**{COLOR_COLUMN: to_hex(np.array(colors, np.float64).reshape(-1, 3))})
+
+
+def _hidden_labels(layer: Labels) -> list[int]:
+    colors = getattr(without_highlight(layer.colormap), "color_dict", {})
+    return [int(label) for label, color in colors.items() if label and color[3] == 0]
+
+
+def _edited_model(layer: Labels) -> KMeansModel | None:
+    """Return the model of a layer with the edits of its classes; None if it has none."""
+    classes = classes_of(layer)
+    if classes is None:
+        return None
+    try:
+        return KMeansModel.from_dict(recorded_model(layer)).with_classes(classes)
+    except ValueError:
+        # A script has changed the metadata.
+        return None
+
+
+def _in_order_of_files(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """Return axes that no format has to sort: time is space unless it is first."""
+    ranks = [AXIS_RANKS.get(axis.kind, 1) for axis in axes]
+    if ranks == sorted(ranks) and ranks.count(AXIS_RANKS["time"]) < 2:
+        return axes
+    return tuple(axis._replace(kind="space") for axis in axes)
+
+
+def _as_plain(value: Any) -> Any:
+    """Return an attribute of a layer as JSON holds it."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return [str(item) for item in value]
