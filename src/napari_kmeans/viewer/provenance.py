@@ -24,6 +24,9 @@ METADATA_KEY = "napari-kmeans"
 _RUN_KEYS = ("stack", "level", "options", "model", "distortion")
 """The entries that describe a run whose slices a layer still shows."""
 
+_IDENTITY_KEYS = ("source", "source_id", "channel", "layer_id")
+"""The entries by which a run finds the layers that it updates."""
+
 
 def source_metadata(kind: str, source: str, source_id: str) -> dict[str, Any]:
     """Return the metadata of a layer that was made from an image layer.
@@ -152,7 +155,9 @@ def set_recorded_classes(layer: Layer, classes: Sequence[Mapping[str, Any]]) -> 
         layer.metadata[METADATA_KEY] = {**record_of(layer), "classes": classes}
 
 
-def take_record(layer: Layer, result: Layer, *, keeps_slices: bool) -> None:
+def take_record(
+    layer: Layer, result: Layer, *, keeps_slices: bool, keeps_identity: bool = False
+) -> None:
     """Replace the record of a layer by that of a new result.
 
     All other metadata of the layer stay.
@@ -163,12 +168,19 @@ def take_record(layer: Layer, result: Layer, *, keeps_slices: bool) -> None:
     keeps_slices : bool
         Whether the result is one slice of a stack whose other slices stay in the
         layer. The runs of the other slices are then listed under "earlier".
+    keeps_identity : bool
+        Whether the layer keeps its recorded source and its `layer_id`: a duplicate
+        stays a duplicate, and no run updates it.
     """
     record = record_of(result)
     if keeps_slices:
         record["earlier"] = _runs_of_other_slices(layer, record["stack"])
+    if keeps_identity:
+        earlier = record_of(layer)
+        record |= {name: earlier[name] for name in _IDENTITY_KEYS if name in earlier}
     layer.metadata = {**layer.metadata, METADATA_KEY: record}
-    sign(layer)
+    if not keeps_identity:
+        sign(layer)
 
 
 def _runs_of_other_slices(layer: Layer, new_slice: list[int | None]) -> list[dict[str, Any]]:

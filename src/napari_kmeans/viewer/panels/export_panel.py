@@ -150,7 +150,7 @@ class ExportPanel(WorkingPanel):
         docks = self.dock.viewer.window.dock_widgets
         names = [name for name, widget in docks.items() if widget is self.dock]
         dock = f"viewer.window.dock_widgets[{names[0]!r}]" if names else "widget"
-        return f"{dock}.result.task.masks"
+        return f"{dock}.result.masks"
 
     def work_changed(self) -> None:
         """Enable the buttons that can be used now."""
@@ -166,7 +166,7 @@ class ExportPanel(WorkingPanel):
 
     def _figure_work(self, path: Path) -> FigureWork:
         result = self._latest_result()
-        return FigureWork(replace(result.outcome, table=result.table), path)
+        return FigureWork(replace(result.known_outcome(), table=result.table), path)
 
     def _ask_for_table(self) -> None:
         path = ask_where_to_save(self, "Save table", self._file_name("table.csv"), "Tables (*.csv)")
@@ -181,7 +181,7 @@ class ExportPanel(WorkingPanel):
             self.start(self._figure_work(path), lambda _: self.show_message(message))
 
     def _file_name(self, ending: str) -> str:
-        return f"{self._latest_result().task.source.name} {ending}"
+        return f"{self._latest_result().name} {ending}"
 
 
 def _describe_script(text: str) -> str:
