@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +19,7 @@ from napari_kmeans.imaging.painting import label_dtype, renumber_labels
 from napari_kmeans.imaging.slices import corresponding_slice
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.measuring import channel_means, merge_rows
+from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import FIT_OPTIONS, Options, check_names, show_options
 from napari_kmeans.segmentation import segment_with_options
 from napari_kmeans.summary import EmptyImageError
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_kmeans.imaging.blocks import Pixels
-    from napari_kmeans.model import KMeansModel
     from napari_kmeans.options import OptionValues
     from napari_kmeans.types import Floats, Result
 
@@ -174,6 +175,37 @@ class StackModel:
             "rgb": self.rgb,
             "channel_axis": self.channel_axis,
         }
+
+    @classmethod
+    def from_dict(cls, values: Any) -> StackModel:
+        """Return the models that `to_dict` wrote.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing, has the wrong type or contradicts another entry.
+        """
+        try:
+            models = [KMeansModel.from_dict(each) if each else None for each in values["models"]]
+            names = [np.array(each, np.int64) for each in values["names"]]
+            shape = tuple(int(size) for size in values["shape"])
+            rgb, axis = bool(values["rgb"]), values["channel_axis"]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"the models of slices cannot be read ({error}): run the clustering again."
+            ) from error
+        sizes = [1 if model is None else model.n_clusters + 1 for model in models]
+        are_complete = any(models) and len(models) == len(names) == math.prod(shape)
+        if not are_complete or [each.shape for each in names] != [(size,) for size in sizes]:
+            raise ValueError(
+                f"the models of slices must have a name for each cluster, got {len(models)} "
+                f"models for the shape {shape}: run the clustering again."
+            )
+        if any((np.diff(each) <= 0).any() or each[0] != 0 for each in names):
+            raise ValueError("the labels of slices must ascend from 0: run the clustering again.")
+        if axis is not None and not isinstance(axis, int):
+            raise ValueError(f"channel_axis must be a whole number, got {axis!r}: run again.")
+        return cls(tuple(models), tuple(names), shape, rgb, axis)
 
 
 @dataclass(frozen=True, eq=False)

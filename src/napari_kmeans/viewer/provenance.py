@@ -30,6 +30,9 @@ _ELSEWHERE = ("kind", "version", "level", "model", "classes", "joined", "earlier
 _NOT_SAVED = frozenset([*_OF_SESSION, *_ELSEWHERE])
 """The entries that the file of a layer does not keep in its entry ``run``."""
 
+_IDENTITY_KEYS = ("source", "source_id", "channel", "layer_id")
+"""The entries by which a run finds the layers that it updates."""
+
 
 def source_metadata(kind: str, source: str, source_id: str) -> dict[str, Any]:
     """Return the metadata of a layer that was made from an image layer.
@@ -220,7 +223,9 @@ def _is_plain(value: Any) -> bool:
     return True
 
 
-def take_record(layer: Layer, result: Layer, *, keeps_slices: bool) -> None:
+def take_record(
+    layer: Layer, result: Layer, *, keeps_slices: bool, keeps_identity: bool = False
+) -> None:
     """Replace the record of a layer by that of a new result.
 
     All other metadata of the layer stay.
@@ -231,12 +236,19 @@ def take_record(layer: Layer, result: Layer, *, keeps_slices: bool) -> None:
     keeps_slices : bool
         Whether the result is one slice of a stack whose other slices stay in the
         layer. The runs of the other slices are then listed under "earlier".
+    keeps_identity : bool
+        Whether the layer keeps its recorded source and its `layer_id`: a duplicate
+        stays a duplicate, and no run updates it.
     """
     record = record_of(result)
     if keeps_slices:
         record["earlier"] = _runs_of_other_slices(layer, record["stack"])
+    if keeps_identity:
+        earlier = record_of(layer)
+        record |= {name: earlier[name] for name in _IDENTITY_KEYS if name in earlier}
     layer.metadata = {**layer.metadata, METADATA_KEY: record}
-    sign(layer)
+    if not keeps_identity:
+        sign(layer)
 
 
 def _runs_of_other_slices(layer: Layer, new_slice: list[int | None]) -> list[dict[str, Any]]:

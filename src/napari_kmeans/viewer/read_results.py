@@ -158,15 +158,19 @@ def _layer_arguments(record: dict[str, Any], ndim: int) -> dict[str, Any]:
 def _metadata(record: dict[str, Any], path: str, ndim: int) -> dict[str, Any]:
     """Return the metadata of a layer that shows the result of a run."""
     from napari_kmeans.model import KMeansModel
+    from napari_kmeans.stacks import StackModel
     from napari_kmeans.viewer.provenance import saved_metadata, source_metadata
 
-    kind, run = record["kind"], _layer_of(record).get("run")
+    kind, recorded = record["kind"], record.get("model")
     source = Path(path).stem.removesuffix(f"-{kind}")
     if kind != "labels":
         return source_metadata(kind, source, "")
+    run = _layer_of(record).get("run")
+    run = run if isinstance(run, dict) else {}
     try:
-        model = KMeansModel.from_dict(record["model"])
-    except (KeyError, ValueError):
-        return saved_metadata(source, run if isinstance(run, dict) else {}, None, ndim)
-    known = {"options": model.options.to_dict()} | (run if isinstance(run, dict) else {})
-    return saved_metadata(source, known, model.to_dict(), ndim)
+        if isinstance(recorded, dict) and "models" in recorded:
+            return saved_metadata(source, run, StackModel.from_dict(recorded).to_dict(), ndim)
+        model = KMeansModel.from_dict(recorded)
+    except ValueError:
+        return saved_metadata(source, run, None, ndim)
+    return saved_metadata(source, {"options": model.options.to_dict()} | run, model.to_dict(), ndim)

@@ -11,8 +11,10 @@ from magicgui.widgets import ProgressBar, PushButton
 from napari.components import ViewerModel
 from napari.layers import Image, Points
 
+from napari_kmeans import segment_layer
 from napari_kmeans.options import OPTIONS, Options
 from napari_kmeans.viewer.background.task import Task
+from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.to_layers.result import Result
 
@@ -147,14 +149,17 @@ def test_settings_keep_neither_viewer_nor_layers_alive(quadrants):
     last_settings_of(viewer).store("n_clusters", 3)
     assert last_settings_of(viewer).settings == {"init": layer, "n_clusters": 3}
     task = Task.of([image], Options(n_clusters=2), mask=None, level=None, stack="whole")
-    result = Result(task, task.run(), (image, layer))
-    last_settings_of(viewer).store_result(result)
-    assert last_settings_of(viewer).result.layers == (image, layer)
-    gone = weakref.ref(viewer), weakref.ref(layer), weakref.ref(image)
+    labels, recolored = segment_layer(image, 2)
+    viewer.layers.extend([recolored, labels])
+    result = Result(task, task.run(), (recolored, labels))
+    KNOWN_RESULTS.store(result)
+    assert KNOWN_RESULTS.newest(viewer.layers) is result
+    gone = [weakref.ref(each) for each in (viewer, layer, image, recolored, labels)]
     viewer.layers.remove(image)
-    del image, result
+    viewer.layers.remove(recolored)
+    del image, recolored, result
     gc.collect()
-    assert last_settings_of(viewer).result.layers == (layer,)
-    del viewer, layer
+    assert KNOWN_RESULTS.newest(viewer.layers).layers == (labels,)
+    del viewer, layer, labels
     gc.collect()
-    assert [each() for each in gone] == [None, None, None]
+    assert [each() for each in gone] == [None] * 5

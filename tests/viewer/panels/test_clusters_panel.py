@@ -383,7 +383,7 @@ def test_button_is_disabled_with_the_reason(viewer, run, finish):
     with pytest.raises(ValueError, match="Each slice has a model"):
         panel.split(1)
     viewer.layers.remove(dock.result.labels)
-    with pytest.raises(ValueError, match="The latest result has no labels: tick"):
+    with pytest.raises(ValueError, match="No clusters yet: run"):
         panel.split(1)
 
 

@@ -64,15 +64,25 @@ class TestClusters:
         finish(coffee)
         viewer.layers.remove(coffee.result.labels)
         assert panel.list.layer is None
+        assert coffee.result is None
+        assert panel.list.message.text() == "No clusters yet: run a clustering first."
+        assert not merge.distance.enabled
+        assert merge.message.text() == "No clusters yet: run a clustering first."
+        merge.distance.value = 40
+        assert [layer.name for layer in viewer.layers] == ["coffee", "coffee recolored"]
+
+    def test_recolored_image_without_labels_still_merges(self, viewer, coffee, finish):
+        panel, merge = coffee.folds["clusters"].open(), coffee.folds["merge"].open()
+        coffee.add_labels.value = False
+        coffee.run()
+        finish(coffee)
         assert panel.list.message.text().startswith("The latest result has no labels: tick")
-        # The recolored image still merges, and the labels do not come back.
+        before = viewer.layers["coffee recolored"].data
         merge.distance.value = 20
         assert [layer.name for layer in viewer.layers] == ["coffee", "coffee recolored"]
-        viewer.layers.remove("coffee recolored")
-        assert not merge.distance.enabled
-        assert merge.message.text() == "The layers of the latest result were removed: run again."
-        merge.distance.value = 40
-        assert [layer.name for layer in viewer.layers] == ["coffee"]
+        assert len(np.unique(viewer.layers["coffee recolored"].data.reshape(-1, 3), axis=0)) < len(
+            np.unique(before.reshape(-1, 3), axis=0)
+        )
 
     def test_ignore_becomes_count_for_ignored_clusters(self, coffee, finish):
         panel = coffee.folds["clusters"].open()

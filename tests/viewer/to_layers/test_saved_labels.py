@@ -19,7 +19,7 @@ from napari_kmeans.viewer.read_results import get_reader
 from napari_kmeans.viewer.segment_layer import segment_layer
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.label_table import mark_outdated
-from napari_kmeans.viewer.to_layers.layer_classes import classes_of
+from napari_kmeans.viewer.to_layers.layer_classes import classes_of, model_of
 from napari_kmeans.viewer.to_layers.saved_labels import SavedLabels
 from napari_kmeans.viewer.write_results import write_labels
 
@@ -152,7 +152,7 @@ def test_time_keeps_its_place_among_the_axes(tmp_path):
         assert again.scale.tolist() == [2, 5, 0.5, 0.5]
 
 
-def test_slices_with_a_model_each_keep_their_table(tmp_path):
+def test_slices_with_a_model_each_keep_their_models(tmp_path):
     rng = np.random.default_rng(0)
     layer = Image(rng.integers(0, 255, (3, 20, 20), np.uint8), name="stack")
     labels, _ = segment_layer(layer, 3, stack="each")
@@ -160,7 +160,8 @@ def test_slices_with_a_model_each_keep_their_table(tmp_path):
     SavedLabels.of(labels).write(path)
     again = open_labels(path)
     assert again.features["pixels"].tolist() == labels.features["pixels"].tolist()
-    assert classes_of(again) is None
+    assert recorded_model(again) == recorded_model(labels)
+    assert len(model_of(again).models) == 3
 
 
 def test_any_labels_can_be_saved(tmp_path):

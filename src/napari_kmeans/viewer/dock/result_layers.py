@@ -19,13 +19,14 @@ from napari_kmeans.viewer.to_layers.layer_classes import (
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.update import (
     copy_of_edited,
+    find_counterpart,
     find_labels,
     find_result,
     update_layer,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import napari
     from napari.layers import Layer
@@ -76,6 +77,18 @@ class ResultLayers:
         """Show layers of a result; see `KMeansWidget.show_layers`."""
         with self.selection_kept():
             return tuple(self._show_layer(layer, update) for layer in layers)
+
+    def update(self, shown: Sequence[Layer], layers: Iterable[Layer]) -> tuple[Layer, ...]:
+        """Give the layers of a result the pixels of another outcome of it; return these layers.
+
+        Duplicates stay duplicates. A layer that has no counterpart is not added.
+        """
+        with self.selection_kept():
+            pairs = [(find_counterpart(shown, layer), layer) for layer in layers]
+            for earlier, layer in pairs:
+                if earlier is not None:
+                    update_layer(earlier, layer, keeps_identity=True)
+        return tuple(earlier for earlier, _ in pairs if earlier is not None)
 
     def carry_edits(self, outcome: AnySegmentation, source: Source) -> AnySegmentation:
         """Return a new result with the names, colors and merges of the labels it will replace.

@@ -16,6 +16,7 @@ from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.background.worker import make_worker, warm_up
 from napari_kmeans.viewer.dock.choices import stack_to_fit
 from napari_kmeans.viewer.dock.fields import Fields
+from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.dock.live import LiveRuns
 from napari_kmeans.viewer.dock.result_layers import ResultLayers, build_layers, builders_like
@@ -74,9 +75,11 @@ class KMeansWidget(Fields):
     Attributes
     ----------
     result : Result or None
-        The latest result: of a run, or of a loaded model that was applied.
+        The result that the panels show: that of the Labels layer that was activated last, or
+        of a newer run. If its labels are removed, the newest result whose labels are in the
+        viewer.
     segmented : psygnal.Signal
-        Emitted with the result once its layers are in the viewer.
+        Emitted with the result of a run once its layers are in the viewer.
 
     Examples
     --------
@@ -104,6 +107,8 @@ class KMeansWidget(Fields):
             self.column.addWidget(fold.folder)
         self._follow_selection()
         self._restore_settings()
+        if self.result is None:
+            self.result = KNOWN_RESULTS.newest(self.viewer.layers)
         self._connect()
         self._follow_marks()
         self._update_fields()
@@ -112,9 +117,8 @@ class KMeansWidget(Fields):
     # --------------------------------------------------------- stored settings
 
     def _restore_settings(self) -> None:
-        """Restore the last result and settings of this viewer, as far as they still fit."""
+        """Restore the last settings of this viewer, as far as they still fit."""
         stored = last_settings_of(self.viewer)
-        self.result = stored.result
         for name, value in stored.settings.items():
             field = getattr(self, name)
             if isinstance(field, ComboBox):
@@ -149,7 +153,7 @@ class KMeansWidget(Fields):
         for field in self._setting_fields():
             field.changed.connect(self._live_runs.on_setting_changed)
         self.changed.connect(self._store_settings)
-        self.segmented.connect(last_settings_of(self.viewer).store_result)
+        KNOWN_RESULTS.stored.connect(self._on_result_stored)
         self.live.changed.connect(self._live_runs.on_checked)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
@@ -164,12 +168,14 @@ class KMeansWidget(Fields):
         events.inserted.disconnect(self._watch_edits)
         self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
         self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
+        KNOWN_RESULTS.stored.disconnect(self._on_result_stored)
         self._marks_watcher.watch(None)
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the current layers. The chosen layer stays chosen, even if it was renamed."""
         for combo_box in (self.image, self.mask):
             offer_choices(combo_box)
+        self._follow_layers()
         for fold in self.folds.values():
             fold.reset_choices()
         self._update_fields()
@@ -185,6 +191,36 @@ class KMeansWidget(Fields):
         if isinstance(active, Image):
             self.reset_choices()
             self.image.value = active
+        elif isinstance(active, Labels):
+            result = KNOWN_RESULTS.result_of(active, self.viewer.layers)
+            if result is not None:
+                self._show_in_panels(result)
+
+    def _follow_layers(self) -> None:
+        """Show another result after the labels were removed; find the image after it was added."""
+        result, layers = self.result, self.viewer.layers
+        if result is None:
+            return
+        if result.layer not in layers:
+            self._show_in_panels(KNOWN_RESULTS.newest(layers))
+        elif result.source is None and result.labels is not None:
+            found = KNOWN_RESULTS.result_of(result.labels, layers)
+            if found is not None and found.source is not None:
+                self._show_in_panels(found)
+
+    def _on_result_stored(self, result: Result) -> None:
+        """Show a new result of a layer in view, which may come from another dock of the viewer."""
+        if result.layer not in self.viewer.layers:
+            return
+        if self.result is None or self.result.layer is result.layer:
+            self._show_in_panels(result)
+
+    def _show_in_panels(self, result: Result | None) -> None:
+        if result is self.result:
+            return
+        self.result = result
+        for fold in self.folds.values():
+            fold.refresh()
 
     def _setting_fields(self) -> list[Any]:
         """Return the fields that a result depends on, besides the image."""
@@ -353,26 +389,32 @@ class KMeansWidget(Fields):
     # ----------------------------------------------------------------- results
 
     def _show_results(self, run: Run, outcome: AnySegmentation) -> None:
+        source = run.task.source
         if run.update:
-            outcome = self._result_layers.carry_edits(outcome, run.task.source)
-        self._show_outcome(run.task, outcome, run.builders, run.update)
-        assert self.result is not None
-        self._result_layers.remember_start(self.result.labels, outcome)
+            outcome = self._result_layers.carry_edits(outcome, source)
+        layers = build_layers(run.builders, outcome, source)
+        result = Result(run.task, outcome, self.show_layers(layers, update=run.update))
+        if run.task.start is not None:
+            self.n_clusters.value = outcome.options.n_clusters
+        self._set_result(result)
+        self._result_layers.remember_start(result.labels, outcome)
 
     def show_outcome(self, outcome: AnySegmentation) -> None:
-        """Show another outcome of the latest task, in place of the latest result.
+        """Show another outcome of the shown result in its own layers.
 
         Raises
         ------
         ValueError
-            If there is no result.
+            If there is no result, or if its image is not known.
         """
         if self.result is None:
             raise ValueError("result must be a Result, got None: run first.")
+        source = self.result.known_source("to change its result")
         # A layer that the user removed does not come back.
         shown = [layer for layer in self.result.layers if layer in self.viewer.layers]
-        builders = builders_like(shown)
-        self._show_outcome(self.result.task, outcome, builders, update=True)
+        layers = build_layers(builders_like(shown), outcome, source)
+        updated = self._result_layers.update(shown, layers)
+        self._set_result(replace(self.result, outcome=outcome, layers=updated))
 
     def show_applied(
         self, source: Source, outcome: Segmentation, *, update: bool, is_latest: bool
@@ -392,25 +434,18 @@ class KMeansWidget(Fields):
         layers = build_layers((recolored_layers, labels_layer), outcome, source)
         shown = self.show_layers(layers, update=update)
         earlier = () if self.result is None else self.result.layers
+        task = Task(source, None, outcome.options, applied=True)
+        result = Result(task, outcome, shown)
         if is_latest or any(layer in earlier for layer in shown):
-            task = Task(source, None, outcome.options, applied=True)
-            self._set_result(Result(task, outcome, shown))
-
-    def _show_outcome(
-        self, task: Task, outcome: AnySegmentation, builders: tuple[Builder, ...], update: bool
-    ) -> None:
-        layers = build_layers(builders, outcome, task.source)
-        result = Result(task, outcome, self.show_layers(layers, update=update))
-        if task.start is not None:
-            self.n_clusters.value = outcome.options.n_clusters
-        self._set_result(result)
+            self._set_result(result)
+        else:
+            KNOWN_RESULTS.store(result)
 
     def _set_result(self, result: Result) -> None:
-        """Show the latest result in the panels."""
-        self.result = result
+        """Show a new result in the panels, although another layer may be active."""
+        KNOWN_RESULTS.store(result)
+        self._show_in_panels(result)
         self.segmented.emit(result)
-        for fold in self.folds.values():
-            fold.refresh()
 
     def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
         """Show layers of a result, and leave the selection unchanged.

@@ -106,7 +106,7 @@ class ApplyPanel(WorkingPanel):
 
     @property
     def _model_is_from_file(self) -> bool:
-        """Whether a model was loaded since the latest result, and not applied yet."""
+        """Whether a model was loaded since the result was shown, and not applied yet."""
         return self._loaded is not None and self._loaded.result is self.dock.result
 
     @property
@@ -233,7 +233,7 @@ class ApplyPanel(WorkingPanel):
         if self._loaded is not None and self._model_is_from_file:
             return f"{model.n_clusters} clusters, from {self._loaded.name}, not applied yet"
         assert self.dock.result is not None
-        return f"{model.n_clusters} clusters of {self.dock.result.task.source.name}"
+        return f"{model.n_clusters} clusters of {self.dock.result.name}"
 
     def _ask_and_save(self) -> None:
         path = ask_where_to_save(self, "Save model", "model.json", _FILE_FILTER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from napari_kmeans.viewer.widgets.cluster_list import NO_CLUSTERS, ClusterList
 from napari_kmeans.viewer.widgets.form import row
 
 if TYPE_CHECKING:
+    from napari_kmeans.viewer.background.task import Task
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
@@ -57,9 +59,9 @@ class ClustersPanel(WorkingPanel):
         RuntimeError
             If a cluster is being split.
         """
-        result, model, levels = self._splittable_result()
+        result, model, layers = self._splittable_result()
         after = model.with_classes(model.classes.split(label))
-        work = SplitWork(label, model, after, result.task, *levels)
+        work = SplitWork(label, model, after, *layers)
         return self.start(work, partial(self._show_split, result, model))
 
     def split_anew(self, label: int, n_clusters: int) -> SegmentationWorker:
@@ -77,19 +79,20 @@ class ClustersPanel(WorkingPanel):
         RuntimeError
             If a cluster is being split.
         """
-        result, model, levels = self._splittable_result()
-        work = SplitAnewWork(model.classes[label].label, n_clusters, model, result.task, *levels)
+        result, model, layers = self._splittable_result()
+        work = SplitAnewWork(model.classes[label].label, n_clusters, model, *layers)
         return self.start(work, partial(self._show_split, result, model))
 
-    def _splittable_result(self) -> tuple[Result, KMeansModel, tuple[Any, Any]]:
-        """Return the latest result, its model, and the levels of its labels and images."""
+    def _splittable_result(self) -> tuple[Result, KMeansModel, tuple[Task, Any, Any]]:
+        """Return the result, its model, and its task with the levels of its labels and images."""
         problem, result = self._find_problem(), self.dock.result
-        if result is None or result.labels is None or problem:
+        if result is None or result.labels is None or result.task is None or problem:
             raise ValueError(problem)
         model = result.model
         assert isinstance(model, KMeansModel)
         images = [layer_levels(layer) for layer in result.recolored]
-        return result, model, (layer_levels(result.labels), images)
+        task = replace(result.task, masks=result.masks)
+        return result, model, (task, layer_levels(result.labels), images)
 
     def _find_problem(self) -> str:
         """Return why no cluster can be split; empty if clusters can be split."""
@@ -100,7 +103,7 @@ class ClustersPanel(WorkingPanel):
             return "The latest result has no labels: tick Labels, and run the clustering."
         if not isinstance(result.model, KMeansModel):
             return "Each slice has a model of its own: run on the whole stack to split clusters."
-        return ""
+        return "" if result.source is not None else result.describe_missing("to split clusters")
 
     def _show_split(self, result: Result, before: KMeansModel, split: ClassSplit) -> None:
         if result is not self.dock.result or not self._fits(result, before, split):
@@ -140,7 +143,7 @@ class ClustersPanel(WorkingPanel):
             self.list.problem = self._find_problem()
             self.list.set_layer(None)
         else:
-            model = result.outcome.model
+            model = result.fitted_model
             fitted = model if isinstance(model, KMeansModel) else None
-            self.list.set_layer(result.labels, result.task.source, fitted)
+            self.list.set_layer(result.labels, result.source, fitted)
         self.work_changed()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.panels.panel import Panel
 from napari_kmeans.viewer.to_layers.label_colors import shown_colors
+from napari_kmeans.viewer.to_layers.result import NO_OUTCOME
 from napari_kmeans.viewer.widgets.color_view import ColorSpaceView
 
 if TYPE_CHECKING:
@@ -32,8 +34,10 @@ class ColorsPanel(Panel):
         if result is None:
             self.view.clear()
         elif isinstance(result.outcome, Segmentation):
-            self.view.show_segmentation(
-                result.outcome, partial(shown_colors, source=result.task.source)
-            )
+            source = result.source
+            to_screen = None if source is None else partial(shown_colors, source=source)
+            self.view.show_segmentation(result.outcome, to_screen)
+        elif isinstance(result.model, KMeansModel):
+            self.view.clear(NO_OUTCOME)
         else:
             self.view.clear("Each slice has its own clusters: cluster one slice to see its colors.")

@@ -15,6 +15,7 @@ from napari_kmeans.figures import plot_palette
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.measuring import write_csv
+from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.as_python import script_of
@@ -212,7 +213,7 @@ class ExportPanel(WorkingPanel):
         docks = self.dock.viewer.window.dock_widgets
         names = [name for name, widget in docks.items() if widget is self.dock]
         dock = f"viewer.window.dock_widgets[{names[0]!r}]" if names else "widget"
-        return f"{dock}.result.task.masks"
+        return f"{dock}.result.masks"
 
     def work_changed(self) -> None:
         """Enable the buttons that can be used now."""
@@ -228,7 +229,7 @@ class ExportPanel(WorkingPanel):
 
     def _figure_work(self, path: Path) -> FigureWork:
         result = self._latest_result()
-        return FigureWork(replace(result.outcome, table=result.table), path)
+        return FigureWork(replace(result.known_outcome(), table=result.table), path)
 
     def _ask_for_table(self) -> None:
         path = ask_where_to_save(self, "Save table", self._file_name("table.csv"), "Tables (*.csv)")
@@ -247,7 +248,7 @@ class ExportPanel(WorkingPanel):
 
     def _source_name(self) -> str:
         """Return the name of the image, without characters that no file name has."""
-        name = self._latest_result().task.source.name
+        name = self._latest_result().name
         return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name)
 
 
@@ -281,7 +282,7 @@ class SaveWork:
             If another file than that of an earlier result is at one of the other paths.
         """
         saved = SavedLabels.of(labels)
-        paths = result_paths(path, saved.table is not None, saved.model is not None)
+        paths = result_paths(path, saved.table is not None, isinstance(saved.model, KMeansModel))
         others = [each for each in paths if each != path and each.exists()]
         foreign = [each.name for each in others if each not in find_results(others)]
         # Whoever typed "cells.tif" was not asked about "cells-labels.tif".

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from magicgui.widgets import FloatSlider, FloatSpinBox
@@ -19,12 +20,15 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.panels.panel import Panel
 from napari_kmeans.viewer.to_layers.label_table import is_outdated
+from napari_kmeans.viewer.to_layers.result import NO_OUTCOME
 from napari_kmeans.viewer.widgets.form import form
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from numpy.typing import NDArray
 
     from napari_kmeans.merging import MergeTree
+    from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.panels.panel import Dock
 
 MAX_CLUSTERS = 512
@@ -73,36 +77,27 @@ class MergePanel(Panel):
         self.column.addWidget(self.message)
         for field in (self.distance, self.min_share):
             field.changed.connect(self.merge)
-        self._first: Segmentation | None = None
-        self._unmerged: Segmentation | None = None
-        self._task: Any = None
-        self._tree: MergeTree | None = None
-        self._groups: list[int] = []
-        self._applied_values = (0.0, 0.0)
+        self._merges: WeakKeyDictionary[Layer, _Merge] = WeakKeyDictionary()
+        self._merge = _Merge(None)
         self.refresh()
 
     def refresh(self) -> None:
-        """Reset the fields for the result of a new run.
+        """Show the fields for the shown result.
 
-        Keep them for a result that this panel merged: its task is the same.
+        Reset them for the result of a new run. Keep them for a result that this panel
+        merged, also after the panels have shown another result.
         """
         result = self.dock.result
-        if result is not None and result.task is self._task:
-            self._show_state()
-            return
-        self._task = None if result is None else result.task
-        self._first = None if result is None else _mergeable_segmentation(result.outcome)
-        self._start_from(self._first)
-        self._applied_values = (0.0, 0.0)
+        outcome = None if result is None else result.outcome
+        layer = None if result is None else result.layer
+        merge = None if layer is None else self._merges.get(layer)
+        if merge is None or merge.shown is not outcome:
+            merge = _Merge(outcome)
+            if layer is not None:
+                self._merges[layer] = merge
+        self._merge = merge
         self._restore_fields()
         self._show_state()
-
-    def _start_from(self, segmentation: Segmentation | None) -> None:
-        """Use the clusters of a segmentation as those at distance 0."""
-        self._unmerged, self._tree = segmentation, None
-        if segmentation is not None:
-            self._tree = merge_tree(segmentation.model, _pixels_of(segmentation))
-            self._groups = list(range(self._tree.n_clusters))
 
     def _take_hand_edits(self) -> bool:
         """Start from the classes of the layer if the user has edited them in the list.
@@ -110,16 +105,15 @@ class MergePanel(Panel):
         Merges that this panel made before the edits can then no longer be taken back here.
         Return False if the first outcome does not contain the classes of the layer.
         """
-        result = self.dock.result
-        if self._first is None or result is None:
+        result, first = self.dock.result, self._merge.first
+        if first is None or result is None:
             return True
         assert isinstance(result.outcome, Segmentation)
         model = result.model
         if isinstance(model, KMeansModel) and model.classes != result.outcome.model.classes:
-            if _splits_classes(model, self._first.model):
+            if _splits_classes(model, first.model):
                 return False
-            edited = apply_classes(self._first, model.classes)
-            self._start_from(_mergeable_segmentation(edited))
+            self._merge.start_from(_mergeable_segmentation(apply_classes(first, model.classes)))
         return True
 
     def merge(self, *_: Any) -> None:
@@ -130,7 +124,7 @@ class MergePanel(Panel):
         Labels that were edited by hand are left unchanged, and the fields are
         reset: labels that are painted from the run would not contain the edits.
         """
-        if self._is_edited() or self._is_removed():
+        if self._is_edited() or self._lacks_image():
             self._restore_fields()
             self._show_state()
             return
@@ -141,30 +135,27 @@ class MergePanel(Panel):
                 "merge in the list of clusters, or run again."
             )
             return
-        if self._unmerged is None or self._tree is None:
+        merge = self._merge
+        if merge.unmerged is None or merge.tree is None:
             self._show_state()
             return
-        self._applied_values = (self.distance.value, self.min_share.value)
-        pixels = _pixels_of(self._unmerged)
-        groups = cut_tree(self._tree, self.distance.value)
-        groups = merge_small(self._unmerged.model, pixels, self.min_share.value / 100, groups)
-        if groups.tolist() != self._groups:
-            self._groups = groups.tolist()
-            is_unmerged = len(set(self._groups)) == len(pixels)
-            outcome = self._unmerged if is_unmerged else merge_clusters(self._unmerged, groups)
-            self.dock.show_outcome(outcome)
+        merge.values = (self.distance.value, self.min_share.value)
+        pixels = _pixels_of(merge.unmerged)
+        groups = cut_tree(merge.tree, self.distance.value)
+        groups = merge_small(merge.unmerged.model, pixels, self.min_share.value / 100, groups)
+        if groups.tolist() != merge.groups:
+            merge.groups = groups.tolist()
+            is_unmerged = len(set(merge.groups)) == len(pixels)
+            merge.shown = merge.unmerged if is_unmerged else merge_clusters(merge.unmerged, groups)
+            self.dock.show_outcome(merge.shown)
         self._show_state()
 
     def _is_edited(self) -> bool:
         labels = None if self.dock.result is None else self.dock.result.labels
         return labels is not None and is_outdated(labels.features)
 
-    def _is_removed(self) -> bool:
-        """Return whether the user has removed all layers of the latest result."""
-        result = self.dock.result
-        if result is None:
-            return False
-        return not any(layer in self.dock.viewer.layers for layer in result.layers)
+    def _lacks_image(self) -> bool:
+        return self.dock.result is not None and self.dock.result.source is None
 
     def reset_choices(self) -> None:
         """Disable the fields after the layers of the result were removed."""
@@ -172,32 +163,68 @@ class MergePanel(Panel):
 
     def _restore_fields(self) -> None:
         """Reset the fields to the values that the layers were last merged with."""
-        for field, value in zip((self.distance, self.min_share), self._applied_values, strict=True):
+        for field, value in zip((self.distance, self.min_share), self._merge.values, strict=True):
             with field.changed.blocked():
                 field.value = value
 
     def _show_state(self) -> None:
         """Enable the fields if merging is possible. Show the number of groups, or the problem."""
-        is_edited, is_removed = self._is_edited(), self._is_removed()
+        merge, result = self._merge, self.dock.result
+        is_edited, lacks_image = self._is_edited(), self._lacks_image()
         for field in (self.distance, self.min_share):
-            field.enabled = self._tree is not None and not is_edited and not is_removed
-        if is_removed:
-            text = "The layers of the latest result were removed: run again."
-        elif self._tree is not None and is_edited:
+            field.enabled = not (merge.tree is None or is_edited or lacks_image)
+        if result is None:
+            text = "No clusters yet: run a clustering first."
+        elif lacks_image:
+            text = result.describe_missing("to merge similar clusters")
+        elif merge.tree is not None and is_edited:
             text = (
                 "The labels were edited by hand, and merging here would undo the edits: "
                 "merge in the list of clusters, or run again."
             )
-        elif self._tree is not None:
-            text = f"{len(set(self._groups))} of {self._tree.n_clusters} clusters."
-        elif self.dock.result is None:
-            text = "No clusters yet: run a clustering first."
+        elif merge.tree is not None:
+            text = f"{len(set(merge.groups))} of {merge.tree.n_clusters} clusters."
+        elif result.outcome is None:
+            text = NO_OUTCOME
         else:
             text = (
                 f"Merging needs one model of 2 to {MAX_CLUSTERS} clusters, and colors that are "
                 "not integers of more than 16 bits."
             )
         self.show_message(text)
+
+
+class _Merge:
+    """A result, the tree of its clusters, and the values of the fields that merged them.
+
+    Attributes
+    ----------
+    first : Segmentation or None
+        The result before any merge of the panel; None if its clusters cannot be merged.
+    shown : Segmentation or StackSegmentation or None
+        The result that the layers show.
+    unmerged : Segmentation or None
+        The clusters at distance 0.
+    tree : MergeTree or None
+    groups : list of int
+        The group of each of these clusters.
+    values : tuple of float
+        The values of the fields `distance` and `min_share`.
+    """
+
+    def __init__(self, outcome: AnySegmentation | None) -> None:
+        self.shown, self.first = outcome, _mergeable_segmentation(outcome)
+        self.groups: list[int] = []
+        self.values = (0.0, 0.0)
+        self.start_from(self.first)
+
+    def start_from(self, segmentation: Segmentation | None) -> None:
+        """Use the clusters of a segmentation as those at distance 0."""
+        self.unmerged = segmentation
+        self.tree: MergeTree | None = None
+        if segmentation is not None:
+            self.tree = merge_tree(segmentation.model, _pixels_of(segmentation))
+            self.groups = list(range(self.tree.n_clusters))
 
 
 def _pixels_of(segmentation: Segmentation) -> NDArray[np.int64]:

@@ -96,11 +96,14 @@ class NumberPanel(WorkingPanel):
         result = self.dock.result
         if not self.dock.live.value or self.is_working:
             return
-        if result is None or result is self._checked_result or result.task.applied:
+        if result is None or result is self._checked_result:
+            return
+        task = result.task
+        if task is None or task.applied:
             return
         self._checked_result = result
-        if self._task is None or not _fit_same_pixels(result.task, self._task):
-            self._suggest_for(result.task)
+        if self._task is None or not _fit_same_pixels(task, self._task):
+            self._suggest_for(task)
 
     def work_changed(self) -> None:
         """Enable the button when no suggestion is being computed."""

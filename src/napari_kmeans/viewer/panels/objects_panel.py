@@ -18,11 +18,12 @@ from napari_kmeans.viewer.to_layers.objects_layer import objects_layer
 from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.layers import Labels
 
     from napari_kmeans.objects import Objects
     from napari_kmeans.viewer.background.worker import SegmentationWorker
-    from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.panels.panel import Dock
 
 ALL = "all clusters"
@@ -124,12 +125,14 @@ class ObjectsPanel(WorkingPanel):
         RuntimeError
             If the panel is already working.
         """
-        layer, source = self._labels_layer(), self._source()
+        layer = self._labels_layer()
+        assert self.dock.result is not None
+        name, source_id = self.dock.result.name, self.dock.result.source_id
         labels = layer_levels(layer)[0]
         # An object may cross any number of chunks of a lazy array.
         if is_dask(labels) or not hasattr(labels, "__array__"):
             raise ValueError(
-                f"the labels of {source.name!r} must be in memory to find objects, got a lazy "
+                f"the labels of {name!r} must be in memory to find objects, got a lazy "
                 "array: crop the image, or save the labels and use split_objects."
             )
         cluster = None if self.cluster.value == ALL else self.cluster.value
@@ -144,7 +147,10 @@ class ObjectsPanel(WorkingPanel):
             names={row.label: row.name for row in rows if row.name},
         )
         update = self.dock.update_layers.value
-        return self.start(work, partial(self._show, source, spatial_attributes(layer), update))
+        make_layer = partial(
+            objects_layer, name=name, source_id=source_id, spatial=spatial_attributes(layer)
+        )
+        return self.start(work, partial(self._show, make_layer, update))
 
     def refresh(self) -> None:
         """Offer the clusters of the latest result, and hide the message of an earlier one."""
@@ -190,10 +196,6 @@ class ObjectsPanel(WorkingPanel):
             raise ValueError(_NO_LABELS)
         return layer
 
-    def _source(self) -> Source:
-        assert self.dock.result is not None
-        return self.dock.result.task.source
-
     def work_changed(self) -> None:
         """Enable the buttons that can be used now."""
         result = self.dock.result
@@ -205,8 +207,8 @@ class ObjectsPanel(WorkingPanel):
             self.show_message("")
 
     def _show(
-        self, source: Source, spatial: dict[str, Any], update: bool, objects: Objects
+        self, make_layer: Callable[[Objects], Labels], update: bool, objects: Objects
     ) -> None:
-        self.dock.show_layers([objects_layer(objects, source, spatial)], update=update)
+        self.dock.show_layers([make_layer(objects)], update=update)
         n_objects = len(objects.table)
         self.show_message(f"{n_objects:,} object{'' if n_objects == 1 else 's'}.")

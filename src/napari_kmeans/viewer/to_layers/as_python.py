@@ -43,11 +43,13 @@ def script_of(result: Result, masks: str = "masks") -> str:
     masks : str
         The name of the list of masks in napari's console.
     """
-    task, source, fitted = result.task, result.task.source, result.outcome.model
+    source, outcome = result.known_source("to copy a script"), result.known_outcome()
+    fitted, masks_of_result = outcome.model, result.masks
+    applied = result.task is None or result.task.applied
     classes = groups = model = None
     if isinstance(result.model, KMeansModel) and isinstance(fitted, KMeansModel):
         # No fit of this image gives an applied model, or one of a class that was clustered anew.
-        model = result.model if task.applied or result.model.splits else None
+        model = result.model if applied or result.model.splits else None
         groups = None if model else _groups_of(fitted, result.model)
         if result.model.classes != _classes_in_order(fitted):
             classes = result.model.classes
@@ -55,18 +57,18 @@ def script_of(result: Result, masks: str = "masks") -> str:
     sample = _sample_of(source)
     mask = masks if source.n_levels > 1 else f"{masks}[0]"
     script = to_python(
-        result.outcome.options,
+        outcome.options,
         name=names,
         path=None if sample else _paths_of(source),
         sample=sample,
         rgb=None if source.channels else source.rgb,
         channel_axis=-1 if source.channels else None,
-        mask=False if task.masks is None else mask,
+        mask=False if masks_of_result is None else mask,
         groups=groups,
         joined=None if result.labels is None else joined_labels(result.labels),
         classes=classes,
         model=model,
-        part=_part_of(source, result.outcome.options.blur),
+        part=_part_of(source, outcome.options.blur),
     )
     return script + _note_of_slices(result)
 
@@ -74,9 +76,8 @@ def script_of(result: Result, masks: str = "masks") -> str:
 def _note_of_slices(result: Result) -> str:
     """Return a comment that states which edits of slices with their own models are missing."""
     table = without_mark(result.table)
-    if result.task.source.stack != EACH or table.equals(
-        layer_table(result.outcome, result.task.source)
-    ):
+    source = result.known_source("to copy a script")
+    if source.stack != EACH or table.equals(layer_table(result.known_outcome(), source)):
         return ""
     return (
         "# Each slice has its own model: edits of the list of clusters are not in the table here.\n"

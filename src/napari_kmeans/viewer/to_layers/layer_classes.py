@@ -9,7 +9,13 @@ from napari_kmeans.classes import ClassScheme, clean_name
 from napari_kmeans.measuring import IGNORED, NAME
 from napari_kmeans.merging import apply_classes, carry_classes
 from napari_kmeans.model import KMeansModel
-from napari_kmeans.viewer.provenance import joined_labels, recorded_classes, recorded_model
+from napari_kmeans.stacks import StackModel
+from napari_kmeans.viewer.provenance import (
+    joined_labels,
+    kind_of,
+    recorded_classes,
+    recorded_model,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,6 +66,20 @@ def edited_model(layer: Labels, fitted: KMeansModel) -> KMeansModel:
     if classes is None or classes.n_centers != len(model.cluster_centers_):
         return fitted
     return model.with_classes(classes)
+
+
+def model_of(layer: Labels) -> KMeansModel | StackModel | None:
+    """Return the recorded model with the edits of its classes; None without a valid model."""
+    recorded = recorded_model(layer)
+    if kind_of(layer) != "labels" or not isinstance(recorded, dict):
+        return None
+    try:
+        if "models" in recorded:
+            return StackModel.from_dict(recorded)
+        return edited_model(layer, KMeansModel.from_dict(recorded))
+    except ValueError:
+        # A user or a script may have changed the record.
+        return None
 
 
 def _with_joined(classes: ClassScheme, joined: Mapping[int, int]) -> ClassScheme:

@@ -11,26 +11,27 @@ from napari_kmeans.viewer.to_layers.label_table import watch_edits
 
 if TYPE_CHECKING:
     from napari_kmeans.objects import Objects
-    from napari_kmeans.viewer.from_layers.source import Source
 
 
-def objects_layer(objects: Objects, source: Source, spatial: dict[str, Any]) -> Labels:
+def objects_layer(
+    objects: Objects, *, name: str, source_id: str, spatial: dict[str, Any]
+) -> Labels:
     """Build the Labels layer of connected objects.
 
     Parameters
     ----------
     objects : Objects
         Their table becomes the features of the layer.
-    source : Source
-        The image that was clustered.
+    name, source_id : str
+        The name of the image that was clustered, and its `unique_id`.
     spatial : dict
         Scale, translation and further arguments that place the layer in the world.
     """
     layer = Labels(
         objects.labels,
-        name=f"{source.name} objects",
+        name=f"{name} objects",
         features=objects.table,
-        metadata=source_metadata("objects", source.name, source.unique_id),
+        metadata=source_metadata("objects", name, source_id),
         **spatial,
     )
     watch_edits(layer)

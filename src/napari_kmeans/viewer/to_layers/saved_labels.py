@@ -31,7 +31,7 @@ from napari_kmeans.measuring import (
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.from_layers.axes import layer_axes
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
-from napari_kmeans.viewer.provenance import recorded_model, recorded_run
+from napari_kmeans.viewer.provenance import recorded_run
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_colors import color_of_label
 from napari_kmeans.viewer.to_layers.label_table import (
@@ -40,7 +40,7 @@ from napari_kmeans.viewer.to_layers.label_table import (
     is_outdated,
     without_mark,
 )
-from napari_kmeans.viewer.to_layers.layer_classes import classes_of
+from napari_kmeans.viewer.to_layers.layer_classes import model_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.files.picture import Axis
+    from napari_kmeans.stacks import StackModel
 
 ENDING = "-labels"
 """The end of the name of a file of labels, before its suffix, by which napari finds the reader."""
@@ -82,7 +83,7 @@ class SavedLabels:
     axes : tuple of Axis
     table : pandas.DataFrame or None
         The table of the clusters in the colors on the screen; None if the layer has none.
-    model : KMeansModel or None
+    model : KMeansModel or StackModel or None
         The model with all edits of its classes; None if the layer has none.
     layer : dict
         The name and the place of the layer and its run, as plain values.
@@ -95,7 +96,7 @@ class SavedLabels:
     pixels: Any
     axes: tuple[Axis, ...]
     table: pd.DataFrame | None
-    model: KMeansModel | None
+    model: KMeansModel | StackModel | None
     layer: dict[str, Any]
     must_count: bool = False
     counted: tuple[Any, ...] = ()
@@ -109,7 +110,7 @@ class SavedLabels:
             pixels=as_lazy(layer_levels(layer)[0]),
             axes=_in_order_of_files(layer_axes(layer)),
             table=_shown_table(layer),
-            model=_edited_model(layer),
+            model=model_of(layer),
             layer={
                 "name": layer.name,
                 "place": place,
@@ -145,7 +146,7 @@ class SavedLabels:
             for other in others:
                 if other.suffix == ".csv" and table is not None:
                     write_csv(table, temporary[other])
-                elif self.model is not None:
+                elif isinstance(self.model, KMeansModel):
                     self.model.save(temporary[other])
 
     def _write_tiff(self, path: Path, _name: str, _progress: Report | None) -> pd.DataFrame | None:
@@ -239,18 +240,6 @@ def _shown_table(layer: Labels) -> pd.DataFrame | None:
 def _hidden_labels(layer: Labels) -> list[int]:
     colors = getattr(without_highlight(layer.colormap), "color_dict", {})
     return [int(label) for label, color in colors.items() if label and color[3] == 0]
-
-
-def _edited_model(layer: Labels) -> KMeansModel | None:
-    """Return the model of a layer with the edits of its classes; None if it has none."""
-    classes = classes_of(layer)
-    if classes is None:
-        return None
-    try:
-        return KMeansModel.from_dict(recorded_model(layer)).with_classes(classes)
-    except ValueError:
-        # A script has changed the metadata.
-        return None
 
 
 def _in_order_of_files(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:

@@ -14,7 +14,13 @@ from napari_kmeans.viewer.from_layers.source import (
     layer_levels,
     spatial_attributes,
 )
-from napari_kmeans.viewer.provenance import is_copy, recorded_slice, result_key, take_record
+from napari_kmeans.viewer.provenance import (
+    is_copy,
+    kind_of,
+    recorded_slice,
+    result_key,
+    take_record,
+)
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
 from napari_kmeans.viewer.to_layers.label_table import forget_strokes
@@ -71,19 +77,41 @@ def copy_of_edited(labels: Labels) -> Labels:
     )
 
 
+def find_counterpart(shown: Iterable[Layer], layer: Layer) -> Layer | None:
+    """Return the layer of a shown result that has the kind of another layer, or None.
+
+    Unlike `find_result`, it may be a duplicate, and may have been made from a file.
+    """
+    matches = [each for each in shown if _layer_kind(each) == _layer_kind(layer)]
+    channel = result_key(layer)[2]
+    if channel is not None and len(matches) > 1:
+        matches = [each for each in matches if result_key(each)[2] == channel]
+    return matches[0] if len(matches) == 1 else None
+
+
+def _layer_kind(layer: Layer) -> tuple[Any, ...]:
+    # napari cannot change the attributes `rgb` and `multiscale` in place.
+    fixed = getattr(layer, "rgb", None), getattr(layer, "multiscale", None)
+    return type(layer), layer.ndim, *fixed, kind_of(layer)
+
+
 def _match_key(layer: Layer) -> tuple[Any, ...]:
     """Return the properties that two layers share if one can take the data of the other."""
-    # napari cannot change these two in place.
-    fixed = getattr(layer, "rgb", None), getattr(layer, "multiscale", None)
-    return type(layer), layer.ndim, *fixed, *result_key(layer)
+    return *_layer_kind(layer), *result_key(layer)
 
 
-def update_layer(layer: Layer, result: Layer) -> None:
+def update_layer(layer: Layer, result: Layer, *, keeps_identity: bool = False) -> None:
     """Give a layer the data, the colors, the table and the record of a new result.
 
     The name of the layer and the user's own metadata stay. A result of a single
     slice replaces this slice only: all other slices stay, whether they come from a
     run or were painted by hand.
+
+    Parameters
+    ----------
+    layer, result : napari.layers.Layer
+    keeps_identity : bool
+        Whether the layer stays what it is to later runs, such as a duplicate or a file.
     """
     values = {name: getattr(result, name) for name in _UPDATED_ATTRIBUTES[type(result)]}
     keeps_slices = _can_insert_slice(layer, result)
@@ -91,7 +119,7 @@ def update_layer(layer: Layer, result: Layer) -> None:
         values |= _insert_slice(layer, result)
     # Before data and table: their events make the list of clusters read from the record
     # which slice and which level were counted.
-    take_record(layer, result, keeps_slices=keeps_slices)
+    take_record(layer, result, keeps_slices=keeps_slices, keeps_identity=keeps_identity)
     for name, value in values.items():
         setattr(layer, name, value)
     if isinstance(layer, Labels):

@@ -1,0 +1,78 @@
+"""Find the image that a layer of a result was made from, by the record of the layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+
+from napari_kmeans.viewer.from_layers.channels import source_of_channels
+from napari_kmeans.viewer.from_layers.source import (
+    WHOLE,
+    Source,
+    layer_levels,
+    spatial_attributes,
+    spatial_shape,
+)
+from napari_kmeans.viewer.provenance import has_record, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari.layers import Labels
+
+_BETWEEN_NAMES = " + "
+"""Between the names of the layers that were the channels of one image."""
+
+
+def find_source(
+    labels: Labels, layers: Iterable[Any], *, rgb: bool, n_channels: int
+) -> Source | None:
+    """Return the image of a Labels layer with a record, or None if it is not among some layers.
+
+    The image has the recorded `unique_id`. A file that was opened again has another one: then
+    it is the only layer of the recorded name. In both cases it has the shape of the labels.
+    The source lies where the labels lie, so that an edit of the labels does not move them.
+
+    Parameters
+    ----------
+    labels : napari.layers.Labels
+    layers : iterable of layers
+    rgb : bool
+        Whether the image is in color.
+    n_channels : int
+        The number of its channels. Several gray layers are the channels of one image.
+    """
+    images = [each for each in layers if isinstance(each, Image) and _fits(each, labels, rgb)]
+    record = record_of(labels)
+    n_layers = 1 if rgb else n_channels
+    ids, name = str(record.get("source_id")).split(), str(record.get("source"))
+    found = [[each for each in images if str(each.unique_id) == one] for one in ids]
+    if len(found) != n_layers or any(len(each) != 1 for each in found):
+        names = [name] if n_layers == 1 else name.split(_BETWEEN_NAMES)
+        originals = [each for each in images if not has_record(each)]
+        found = [[each for each in originals if each.name == one] for one in names]
+    if len(found) != n_layers or any(len(each) != 1 for each in found):
+        return None
+    chosen = [each for (each,) in found]
+    source = source_of_channels(chosen) if n_layers > 1 else Source.of(chosen[0])
+    return _with_recorded_part(replace(source, spatial=spatial_attributes(labels)), record)
+
+
+def _fits(image: Image, labels: Labels, rgb: bool) -> bool:
+    """Return whether an image has the shape of some labels at every level."""
+    if image.rgb != rgb:
+        return False
+    shapes = [spatial_shape(level, image.rgb) for level in layer_levels(image)]
+    return shapes == [tuple(level.shape) for level in layer_levels(labels)]
+
+
+def _with_recorded_part(source: Source, record: dict[str, Any]) -> Source:
+    """Return an image with the recorded level and slices; all slices if they do not fit."""
+    level, stack = record.get("level", 0), record.get("stack", WHOLE)
+    try:
+        return source.fitted_on(level, stack, "full")
+    except (TypeError, ValueError):
+        # A user or a script may have changed the record.
+        return source.fitted_on(0, WHOLE, "full")
