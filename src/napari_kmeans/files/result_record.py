@@ -10,7 +10,8 @@ directory in the attributes of its group. The record is JSON:
   axes are not in zarr directories, which have them in the metadata of OME-Zarr;
 - ``channels``: name and color of each channel, of a recolored image that has them;
 - ``classes``: the label, name and color of each class, of labels;
-- ``table`` and ``model``: the table of the clusters and the model, of labels.
+- ``table`` and ``model``: the table of the clusters and the model, of labels;
+- ``colors``: "mean" or "distinct", the color scheme of labels that were saved from a layer.
 """
 
 from __future__ import annotations

@@ -15,7 +15,10 @@ from napari_kmeans.files.result_record import read_record, recorded_axes, record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
+
     from napari_kmeans.files.picture import Picture
+    from napari_kmeans.model import KMeansModel
 
     LayerData: TypeAlias = tuple[Any, dict[str, Any], str]
 
@@ -58,9 +61,10 @@ def read_result(path: str) -> list[LayerData]:
     arguments = data_arguments(picture.levels or (picture.pixels,))
     data = arguments.pop("data")
     arguments |= {"name": Path(path).stem, **spatial_arguments(picture.axes)}
-    arguments["metadata"] = _metadata(record, path)
+    model = _model(record)
+    arguments["metadata"] = _metadata(record, path, model)
     if record["kind"] == "labels":
-        return [(data, {**arguments, **_classes(record)}, "labels")]
+        return [(data, {**arguments, **_classes(record, model)}, "labels")]
     axis = picture.channel_axis
     arguments |= contrast_arguments(picture, axis)
     if axis is None:
@@ -85,14 +89,24 @@ def _with_shape(picture: Picture, record: dict[str, Any]) -> Picture:
     return picture._replace(pixels=pixels, channel_axis=moved, levels=(), mask=mask)
 
 
-def _classes(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the table and the colormap of a Labels layer; nothing that the record lacks."""
-    import pandas as pd
-
-    from napari_kmeans.viewer.to_layers.label_colors import label_colormap
+def _model(record: dict[str, Any]) -> KMeansModel | None:
+    """Return the model in a record; None if it is missing or damaged."""
+    from napari_kmeans.model import KMeansModel
 
     try:
-        features = pd.DataFrame(record["table"])
+        return KMeansModel.from_dict(record["model"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _classes(record: dict[str, Any], model: KMeansModel | None) -> dict[str, Any]:
+    """Return the table and the colors of a Labels layer; nothing that the record lacks."""
+    import pandas as pd
+
+    from napari_kmeans.viewer.to_layers.label_colors import OPACITIES, label_colormap
+
+    try:
+        features = _with_default_colors(pd.DataFrame(record["table"]), record, model)
         ignored = features.get("ignored", pd.Series(False, features.index)).to_numpy(bool)
         colors = {
             int(label): [*(int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)), float(not gone)]
@@ -100,21 +114,46 @@ def _classes(record: dict[str, Any]) -> dict[str, Any]:
                 features["index"], features["color"], ignored, strict=True
             )
         }
-        return {"features": features, "colormap": label_colormap(colors)}
+        opacity = OPACITIES[_scheme(record, model)]
+        return {"features": features, "colormap": label_colormap(colors), "opacity": opacity}
     except (KeyError, TypeError, ValueError):
         # Another program may have changed the record.
         return {}
 
 
-def _metadata(record: dict[str, Any], path: str) -> dict[str, Any]:
+def _scheme(record: dict[str, Any], model: KMeansModel | None) -> str:
+    """Return the color scheme of labels: that in the record, or else that of new labels."""
+    from napari_kmeans.viewer.to_layers.label_colors import MEAN, OPACITIES, default_scheme
+
+    if record.get("colors") in OPACITIES:
+        return str(record["colors"])
+    return MEAN if model is None else default_scheme(model.rgb)
+
+
+def _with_default_colors(
+    table: pd.DataFrame, record: dict[str, Any], model: KMeansModel | None
+) -> pd.DataFrame:
+    """Return a table with distinct colors if a new layer of the result would have them.
+
+    A file with a color scheme keeps the colors of its table. The command line writes no
+    scheme: its table has mean colors.
+    """
+    from napari_kmeans.imaging.colors import to_hex
+    from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
+
+    if "colors" in record or model is None or model.rgb:
+        return table
+    if table["index"].tolist() != model.labels.tolist():
+        return table
+    return table.assign(color=to_hex(model.with_own_colors(distinct_colors(model.labels))))
+
+
+def _metadata(record: dict[str, Any], path: str, model: KMeansModel | None) -> dict[str, Any]:
     """Return the metadata of a layer that shows the result of a run."""
-    from napari_kmeans.model import KMeansModel
     from napari_kmeans.viewer.provenance import run_metadata, source_metadata
 
     kind, source = record["kind"], Path(path).stem.removesuffix(f"-{record['kind']}")
-    try:
-        model = KMeansModel.from_dict(record["model"])
-    except (KeyError, ValueError):
+    if model is None:
         return source_metadata(kind, source, "")
     return run_metadata(
         kind,
@@ -125,4 +164,5 @@ def _metadata(record: dict[str, Any], path: str) -> dict[str, Any]:
         stack="whole",
         model=model.to_dict(),
         distortion=float("nan"),
+        scheme=_scheme(record, model) if kind == "labels" else None,
     )

@@ -18,7 +18,7 @@ from napari_kmeans.viewer.dock.choices import stack_to_fit
 from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.dock.live import LiveRuns
-from napari_kmeans.viewer.dock.result_layers import ResultLayers, build_layers, builders_like
+from napari_kmeans.viewer.dock.result_layers import ResultLayers, builders_like
 from napari_kmeans.viewer.from_layers.channels import can_be_channels
 from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_marks
 from napari_kmeans.viewer.from_layers.source import EACH
@@ -98,7 +98,8 @@ class KMeansWidget(Fields):
         self._live_runs = LiveRuns(
             self.live, self._setting_fields(), self._runner, self._can_run, self._start
         )
-        self._result_layers = ResultLayers(self.viewer, self._follow_selection)
+        self.color_schemes = last_settings_of(self.viewer).color_schemes
+        self._result_layers = ResultLayers(self.viewer, self._follow_selection, self.color_schemes)
         self.folds = {name: Fold(kind, self) for name, kind in PANELS.items()}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
@@ -389,7 +390,8 @@ class KMeansWidget(Fields):
             Whether the outcome becomes the latest result. It does in any case if it has
             replaced a layer of the latest result.
         """
-        layers = build_layers((recolored_layers, labels_layer), outcome, source)
+        builders = (recolored_layers, labels_layer)
+        layers = self._result_layers.build(builders, outcome, source, update=update)
         shown = self.show_layers(layers, update=update)
         earlier = () if self.result is None else self.result.layers
         if is_latest or any(layer in earlier for layer in shown):
@@ -399,7 +401,7 @@ class KMeansWidget(Fields):
     def _show_outcome(
         self, task: Task, outcome: AnySegmentation, builders: tuple[Builder, ...], update: bool
     ) -> None:
-        layers = build_layers(builders, outcome, task.source)
+        layers = self._result_layers.build(builders, outcome, task.source, update=update)
         result = Result(task, outcome, self.show_layers(layers, update=update))
         if task.start is not None:
             self.n_clusters.value = outcome.options.n_clusters

@@ -59,7 +59,7 @@ class ClustersPanel(WorkingPanel):
         """
         result, model, levels = self._splittable_result()
         after = model.with_classes(model.classes.split(label))
-        work = SplitWork(label, model, after, result.task, *levels)
+        work = SplitWork(label, model, after, result.task, levels)
         return self.start(work, partial(self._show_split, result, model))
 
     def split_anew(self, label: int, n_clusters: int) -> SegmentationWorker:
@@ -78,18 +78,17 @@ class ClustersPanel(WorkingPanel):
             If a cluster is being split.
         """
         result, model, levels = self._splittable_result()
-        work = SplitAnewWork(model.classes[label].label, n_clusters, model, result.task, *levels)
+        work = SplitAnewWork(model.classes[label].label, n_clusters, model, result.task, levels)
         return self.start(work, partial(self._show_split, result, model))
 
-    def _splittable_result(self) -> tuple[Result, KMeansModel, tuple[Any, Any]]:
-        """Return the latest result, its model, and the levels of its labels and images."""
+    def _splittable_result(self) -> tuple[Result, KMeansModel, list[Any]]:
+        """Return the latest result, its model, and the levels of its labels."""
         problem, result = self._find_problem(), self.dock.result
         if result is None or result.labels is None or problem:
             raise ValueError(problem)
         model = result.model
         assert isinstance(model, KMeansModel)
-        images = [layer_levels(layer) for layer in result.recolored]
-        return result, model, (layer_levels(result.labels), images)
+        return result, model, layer_levels(result.labels)
 
     def _find_problem(self) -> str:
         """Return why no cluster can be split; empty if clusters can be split."""
@@ -106,7 +105,7 @@ class ClustersPanel(WorkingPanel):
         if result is not self.dock.result or not self._fits(result, before, split):
             show_warning("The clusters have changed in the meantime: split the cluster again.")
             return
-        self.list.split(split, result.recolored)
+        self.list.split(split)
 
     def _fits(self, result: Result, before: KMeansModel, split: ClassSplit) -> bool:
         """Return whether the layers of a result are still those that were split."""
@@ -142,5 +141,5 @@ class ClustersPanel(WorkingPanel):
         else:
             model = result.outcome.model
             fitted = model if isinstance(model, KMeansModel) else None
-            self.list.set_layer(result.labels, result.task.source, fitted)
+            self.list.set_layer(result.labels, result.task.source, fitted, result.recolored)
         self.work_changed()
