@@ -96,8 +96,7 @@ def to_python(
         Labels that were merged by hand after that, ``{label: new label}``. The other
         labels keep their numbers, and the script prints the table before this merge.
     classes : ClassScheme, optional
-        The classes of the centers after all edits by hand. They replace `joined`. As in
-        napari, the recolored image has the colors before these edits.
+        The classes of the centers after all edits. They replace `joined`.
     model : KMeansModel, optional
         A model that was applied, or some of whose classes were clustered anew by
         `split_anew`. The script then contains this model and applies it, and fits nothing.
@@ -163,11 +162,11 @@ def to_python(
     if groups is not None:
         functions.insert(0, "merge_clusters")
         body.append(f"segmentation = merge_clusters(segmentation, {groups})")
-    body += _lines_of_results(bool(mask), part)
     if classes is not None:
         functions = ["ClassScheme", "apply_classes", *functions]
-        body += _lines_to_apply_classes(classes, bool(mask), part)
-    elif joined:
+        body += _lines_to_apply_classes(classes)
+    body += _lines_of_results(bool(mask), part)
+    if joined and classes is None:
         imports.append(_NUMPY)
         body += _lines_to_merge_labels(joined, part)
     body.append("print(segmentation.table.to_string(index=False))")
@@ -323,7 +322,7 @@ def _lines_of_results(mask: bool, part: Part) -> list[str]:
         return [f"labels, recolored = {own}"]
     return [
         *([f"blurs = {list(part.blurs)}"] if part.blurs else []),
-        f"painted = {_call_for_each_level('segmentation.model', 'apply', mask, part)}",
+        f"painted = {_call_for_each_level('segmentation.model', mask, part)}",
         f"painted[{part.level}] = {own}",
         "labels, recolored = map(list, zip(*painted, strict=True))",
     ]
@@ -340,18 +339,18 @@ def _lines_to_apply_model(model: KMeansModel, mask: bool, part: Part) -> list[st
     else:
         if part.blurs:
             lines.append(f"blurs = {list(part.blurs)}")
-        lines.append(f"painted = {_call_for_each_level('model', 'apply', mask, part)}")
+        lines.append(f"painted = {_call_for_each_level('model', mask, part)}")
         lines.append("labels, recolored = map(list, zip(*painted, strict=True))")
     return [*lines, 'print(*model.classes, sep="\\n")']
 
 
-def _call_for_each_level(model: str, method: str, mask: bool, part: Part) -> str:
-    """Return a list of the results of a method of a model for each level, as code."""
+def _call_for_each_level(model: str, mask: bool, part: Part) -> str:
+    """Return a list of the results of `apply` of a model for each level, as code."""
     names = ["level", *["mask"] * mask, *["blur"] * bool(part.blurs)]
     lists = ", ".join([f"{name}s" for name in names])
     each = lists if len(names) == 1 else f"zip({lists}, strict=True)"
     at_level = f"{model}.with_blur(blur)" if part.blurs else model
-    call = f"{at_level}.{method}(level{', mask=mask' * mask})"
+    call = f"{at_level}.apply(level{', mask=mask' * mask})"
     return f"[{call} for {', '.join(names)} in {each}]"
 
 
@@ -368,21 +367,14 @@ def _lines_to_merge_labels(joined: Mapping[int, int], part: Part) -> list[str]:
     return lines
 
 
-def _lines_to_apply_classes(classes: ClassScheme, mask: bool, part: Part) -> list[str]:
+def _lines_to_apply_classes(classes: ClassScheme) -> list[str]:
     """Return the lines that merge, name, color, ignore and number the classes."""
-    lines = [
+    return [
         "# Edit the classes; centers are numbered from 0, from dark to bright.",
         "classes = [",
         *(f"    {each.to_dict()!r}," for each in classes),
         "]",
         "segmentation = apply_classes(segmentation, ClassScheme.from_list(classes))",
-    ]
-    if part.n_levels == 1:
-        return [*lines, "labels = segmentation.labels"]
-    return [
-        *lines,
-        f"labels = {_call_for_each_level('segmentation.model', 'predict', mask, part)}",
-        f"labels[{part.level}] = segmentation.labels",
     ]
 
 

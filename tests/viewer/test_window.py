@@ -11,6 +11,9 @@ from napari_kmeans.cli.jobs import ClusteredImage
 from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.options import Options
 from napari_kmeans.viewer import window
+from napari_kmeans.viewer.from_layers.channels import source_of_channels
+from napari_kmeans.viewer.from_layers.source import Source
+from napari_kmeans.viewer.to_layers.clusters import Clusters
 
 NOISE = np.random.default_rng(0).integers(0, 255, (3, 40, 60), dtype=np.uint8)
 PLANE = (
@@ -77,6 +80,8 @@ def test_labels_have_the_colors_of_the_channels(viewer):
     window.fill_viewer(viewer, [outcome], Options(n_clusters=2))
     labels = viewer.layers["cell labels"]
     left, right = labels.data[0, 0], labels.data[0, -1]
+    source = source_of_channels(viewer.layers[:2])
+    Clusters(labels, source, outcome.seg.model).set_color_scheme("mean")
     shown = labels.colormap.map(np.array([0, left, right]))
     # napari shows 8-bit images from 0 to 255.
     expected = [[0, 0, 0, 0], [0, 100 / 255, 0, 1], [0, 0, 200 / 255, 1]]
@@ -137,8 +142,10 @@ def test_pixels_without_data_do_not_count_for_the_contrast(viewer, channel_axis,
     assert shown == expected * 2
     if channel_axis is None:
         low, high = expected[0]
+        labels, source = viewer.layers["map labels"], Source.of(viewer.layers["map"])
+        Clusters(labels, source, seg.model).set_color_scheme("mean")
         brightness = (seg.model.palette[:, 0] - low) / (high - low)
-        colors = viewer.layers["map labels"].colormap.map(np.array([1, 2, 3]))[:, 0]
+        colors = labels.colormap.map(np.array([1, 2, 3]))[:, 0]
         np.testing.assert_allclose(colors, brightness, atol=0.005)
 
 

@@ -61,6 +61,7 @@ def run_metadata(
     model: Mapping[str, Any],
     distortion: float,
     channel_id: str | None = None,
+    scheme: str | None = None,
 ) -> dict[str, Any]:
     """Return the metadata of a layer that shows the result of a run.
 
@@ -77,6 +78,8 @@ def run_metadata(
     distortion : float
     channel_id : str, optional
         The `unique_id` of the layer of a channel, for its recolored copy.
+    scheme : {"mean", "distinct"}, optional
+        The color scheme of labels.
     """
     metadata = source_metadata(kind, source, source_id)
     metadata[METADATA_KEY] |= {
@@ -88,6 +91,8 @@ def run_metadata(
     }
     if channel_id is not None:
         metadata[METADATA_KEY]["channel"] = channel_id
+    if scheme is not None:
+        metadata[METADATA_KEY]["colors"] = scheme
     return metadata
 
 
@@ -221,6 +226,20 @@ def _is_plain(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def recorded_scheme(layer: Layer) -> str:
+    """Return the color scheme of a Labels layer: "mean" or "distinct".
+
+    Layers of versions that recorded no scheme have mean colors.
+    """
+    return "distinct" if record_of(layer).get("colors") == "distinct" else "mean"
+
+
+def set_recorded_scheme(layer: Layer, scheme: str) -> None:
+    """Record the color scheme of a Labels layer, if the layer has a record."""
+    if has_record(layer) and scheme != record_of(layer).get("colors"):
+        layer.metadata[METADATA_KEY] = {**record_of(layer), "colors": scheme}
 
 
 def take_record(

@@ -14,11 +14,6 @@ from napari_kmeans.viewer import samples
 from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
 from napari_kmeans.viewer.from_layers.masks import mask_levels
 from napari_kmeans.viewer.from_layers.source import Channel, Source
-from napari_kmeans.viewer.to_layers.label_colors import (
-    cluster_colors,
-    label_colormap,
-    layer_table,
-)
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.picture_layers import (
     channel_arguments,
@@ -93,7 +88,7 @@ def _add_layers(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
     image = viewer.add_image(**data_arguments(levels), **attributes)
     source = Source.of(image)
     seg = _paint_levels(outcome.seg, levels, mask_levels(outcome.picture.mask, image, source))
-    viewer.add_layer(recolored_layers(seg, source)[0])
+    viewer.add_layer(recolored_layers(seg, source, visible=False)[0])
     viewer.add_layer(labels_layer(seg, source))
     viewer.layers.selection.active = image
 
@@ -105,11 +100,12 @@ def _add_channels(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
     contrast = contrast_arguments(picture, model.channel_axis)
     levels = shown_levels(picture, model.channel_axis)
 
-    def add(pixels: list[Any], name: str) -> Any:
+    def add(pixels: list[Any], name: str, visible: bool = True) -> Any:
         channels = channel_arguments(picture, name, model.n_channels)
         return viewer.add_image(
             **data_arguments(pixels),
             channel_axis=model.channel_axis,
+            visible=visible,
             **channels,
             **contrast,
             **spatial,
@@ -118,20 +114,13 @@ def _add_channels(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
     layers = add(levels, outcome.name)
     sources = [Source.of(layer) for layer in layers]
     channels = tuple(Channel(each.name, each.unique_id, each.display) for each in sources)
-    source = replace(sources[0], channels=channels)
+    unique_id = " ".join(channel.unique_id for channel in channels)
+    source = replace(sources[0], unique_id=unique_id, channels=channels)
     masks = mask_levels(picture.mask, layers[0], sources[0])
     seg = _paint_levels(outcome.seg, levels, masks)
-    add(seg.recolored if len(levels) > 1 else [seg.recolored], f"{outcome.name} recolored")
-    labels = seg.labels if len(levels) > 1 else [seg.labels]
-    table = layer_table(seg, source)
-    colors = dict(zip(table["index"], cluster_colors(seg, source), strict=True))
-    viewer.add_labels(
-        **data_arguments(labels),
-        name=f"{outcome.name} labels",
-        features=table,
-        colormap=label_colormap(colors),
-        **spatial,
-    )
+    recolored = seg.recolored if len(levels) > 1 else [seg.recolored]
+    add(recolored, f"{outcome.name} recolored", visible=False)
+    viewer.add_layer(labels_layer(seg, replace(source, name=outcome.name)))
 
 
 def shown_levels(picture: Picture, channel_axis: int | None) -> list[Any]:

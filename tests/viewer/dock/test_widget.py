@@ -86,7 +86,8 @@ def test_canvas_shows_labels_and_recolored_in_same_colors(make_napari_viewer, fi
     click(dock.run_button)
     finish(dock)
     source, recolored, labels = viewer.layers
-    source.visible = labels.visible = False
+    assert not recolored.visible
+    source.visible, labels.visible, recolored.visible = False, False, True
     picture = viewer.screenshot(canvas_only=True, flash=False)
     labels.visible, recolored.visible, labels.opacity = True, False, 1
     again = viewer.screenshot(canvas_only=True, flash=False)

@@ -130,10 +130,10 @@ def test_script_repeats_merges_by_hand(viewer, dock, finish, qtbot, tmp_path, mo
     dock.n_clusters.value = 6
     panel = finish_run(dock, finish)
     labels, recolored = viewer.layers["picture labels"], viewer.layers["picture recolored"]
-    clusters = Clusters(labels)
+    clusters = dock.folds["clusters"].open().list
     clusters.merge([clusters.merge([1, 3]), 2])
     clusters.merge([5, 6])
-    clusters.merge([4, clusters.labels[0]])
+    clusters.merge([4, 1])
     clusters.undo()
     assert len(np.unique(labels.data)) == 3
     text = copy(qtbot, panel)

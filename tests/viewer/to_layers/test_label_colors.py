@@ -11,6 +11,7 @@ from napari_kmeans import KMeansModel, segment, segment_layer
 from napari_kmeans.viewer.from_layers.source import WHOLE, Source
 from napari_kmeans.viewer.to_layers.apply_model import ApplyWork
 from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.update import update_layer
@@ -71,6 +72,8 @@ def test_labels_and_table_have_the_colors_on_the_canvas(make_napari_viewer, quad
 def test_table_of_a_gray_image_has_the_colors_of_its_colormap(steps):
     layer = Image(steps, rgb=False, colormap="viridis", contrast_limits=(2_000, 40_000), gamma=0.7)
     labels, _ = segment_layer(layer, 3)
+    clusters = Clusters(labels, Source.of(layer), segment(steps, 3, rgb=False).model)
+    clusters.set_color_scheme("mean")
     levels = np.array([0, (18_000 / 38_000) ** 0.7, 1])
     expected = np.rint(layer.colormap.map(levels)[:, :3] * 255).astype(int)
     assert labels.features["color"].tolist() == to_hex(expected)
@@ -185,3 +188,65 @@ def test_colors_of_a_12_bit_model_are_not_black(quadrants, tmp_path):
     seg.model.save(tmp_path / "model.json")
     loaded = KMeansModel.load(tmp_path / "model.json")
     np.testing.assert_array_equal(loaded.colors, seg.model.colors)
+
+
+def to_rgb(codes):
+    return np.array([[int(code[at : at + 2], 16) for at in (1, 3, 5)] for code in codes]) / 255
+
+
+@pytest.mark.parametrize("rgb", [True, False])
+def test_color_scheme_can_be_switched_and_undone(quadrants, rgb):
+    image = Image(quadrants if rgb else quadrants[..., 0].copy(), rgb=rgb)
+    source = Source.of(image)
+    outcome = segment(image.data, 4, rgb=rgb)
+    labels = labels_layer(outcome, source)
+    clusters = Clusters(labels, source, outcome.model)
+    n_clusters = len(clusters.labels)
+    means = np.repeat(outcome.model.palette, 1 if rgb else 3, axis=1) / 255
+    schemes = {"mean": means, "distinct": distinct_colors(range(1, n_clusters + 1))}
+    default, other = ("mean", "distinct") if rgb else ("distinct", "mean")
+
+    def check(scheme, own=None):
+        colors = schemes[scheme].copy()
+        if own is not None:
+            colors[0] = own
+        assert clusters.color_scheme == scheme
+        shown = [labels.colormap.color_dict[label][:3] for label in clusters.labels]
+        np.testing.assert_allclose(shown, colors, atol=0.005)
+        np.testing.assert_allclose(to_rgb(labels.features["color"]), colors, atol=0.005)
+
+    check(default)
+    clusters.set_color_scheme(other)
+    check(other)
+    clusters.undo()
+    check(default)
+    clusters.redo()
+    clusters.set_color(1, "#102030")
+    clusters.show([2], False)
+    clusters.set_color_scheme(default)
+    check(default, own=to_rgb(["#102030"])[0])
+    assert not clusters.is_shown(2)
+    # A distinct color stays that of the label, a mean color becomes that of all pixels.
+    before = clusters.color(2)[:3]
+    clusters.merge([2, 3])
+    assert (clusters.color(2)[:3] == before).all() == (default == "distinct")
+
+
+def test_distinct_colors_of_slices_with_their_own_models(steps):
+    layer = Image(steps, rgb=False)
+    labels, _ = segment_layer(layer, 3, stack="each")
+    clusters = Clusters(labels, Source.of(layer))
+    np.testing.assert_allclose(to_rgb(labels.features["color"]), distinct_colors([1, 2, 3]))
+    clusters.set_color(2, "#ff0080")
+    clusters.set_color_scheme("mean")
+    assert labels.features["color"][1] == "#ff0080"
+    gray = to_rgb(labels.features["color"][[0, 2]])
+    low, high = layer.contrast_limits
+    means = (labels.features["mean intensity"].to_numpy()[[0, 2]] - low) / (high - low)
+    np.testing.assert_allclose(gray, np.clip(means, 0, 1)[:, None].repeat(3, 1), atol=0.005)
+
+
+def test_layers_of_earlier_versions_have_mean_colors(quadrants):
+    labels, _ = segment_layer(Image(quadrants[..., 0].copy(), rgb=False), 2)
+    del labels.metadata["napari-kmeans"]["colors"]
+    assert Clusters(labels).color_scheme == "mean"

@@ -18,9 +18,15 @@ class LastSettings:
     """The last settings in one viewer.
 
     Layers are held by weak references, which keep neither the layers nor the viewer alive.
+
+    Attributes
+    ----------
+    color_schemes : dict of bool to str
+        The color scheme that the user chose last for labels of RGB images, and of others.
     """
 
     def __init__(self) -> None:
+        self.color_schemes: dict[bool, str] = {}
         self._settings: dict[str, Any] = {}
 
     def store(self, name: str, value: Any) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 
 from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.viewer.provenance import recorded_scheme
 from napari_kmeans.viewer.to_layers.label_table import is_outdated
 from napari_kmeans.viewer.to_layers.layer_classes import (
     LayerHistory,
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.from_layers.source import Source
 
-    Builder: TypeAlias = Callable[[Any, Source], Layer | list[Layer]]
-    """A function that makes layers of the outcome of a run and its source."""
+    Builder: TypeAlias = Callable[..., Layer | list[Layer]]
+    """A function that makes layers of the outcome of a run and its source. Those of labels and
+    points also take the color scheme."""
 
 
 def builders_like(layers: Sequence[Layer]) -> tuple[Builder, ...]:
@@ -44,17 +46,6 @@ def builders_like(layers: Sequence[Layer]) -> tuple[Builder, ...]:
     kinds = {type(layer) for layer in layers}
     builders = ((Image, recolored_layers), (Labels, labels_layer))
     return tuple(build for kind, build in builders if kind in kinds)
-
-
-def build_layers(
-    builders: Sequence[Builder], outcome: AnySegmentation, source: Source
-) -> list[Layer]:
-    """Return the layers that the builders make, in order."""
-    layers: list[Layer] = []
-    for build in builders:
-        built = build(outcome, source)
-        layers += built if isinstance(built, list) else [built]
-    return layers
 
 
 class ResultLayers:
@@ -66,12 +57,47 @@ class ResultLayers:
     follow_selection : callable
         The slot of the dock for changes of the active layer. It is blocked while layers are
         added, because the dock would take a recolored image as the image to cluster.
+    color_schemes : dict of bool to str
+        The color scheme that the user chose last for labels of RGB images, and of others.
     """
 
-    def __init__(self, viewer: napari.Viewer, follow_selection: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        viewer: napari.Viewer,
+        follow_selection: Callable[..., None],
+        color_schemes: dict[bool, str],
+    ) -> None:
         self._viewer, self._follow_selection = viewer, follow_selection
+        self._color_schemes = color_schemes
         self._history: WeakKeyDictionary[Layer, LayerHistory] = WeakKeyDictionary()
         self._edited: KMeansModel | None = None
+
+    def build(
+        self,
+        builders: Sequence[Builder],
+        outcome: AnySegmentation,
+        source: Source,
+        *,
+        update: bool = False,
+        labels: Labels | None = None,
+    ) -> list[Layer]:
+        """Return the layers that the builders make, in order.
+
+        Labels that will replace earlier labels have the color scheme of these: of `labels`, or
+        if `update` is True of the labels that a run on the source updates. The recolored
+        image below labels is hidden: it would show the same colors where a cluster is hidden.
+        """
+        earlier = find_labels(self._viewer.layers, source) if update else labels
+        scheme = self._color_schemes.get(source.rgb)
+        if earlier is not None:
+            scheme = recorded_scheme(earlier)
+        layers: list[Layer] = []
+        for build in builders:
+            if build is recolored_layers:
+                layers += recolored_layers(outcome, source, visible=labels_layer not in builders)
+            else:
+                layers.append(build(outcome, source, scheme))
+        return layers
 
     def show(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
         """Show layers of a result; see `KMeansWidget.show_layers`."""

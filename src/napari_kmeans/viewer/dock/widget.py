@@ -19,7 +19,7 @@ from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.dock.live import LiveRuns
-from napari_kmeans.viewer.dock.result_layers import ResultLayers, build_layers, builders_like
+from napari_kmeans.viewer.dock.result_layers import ResultLayers, builders_like
 from napari_kmeans.viewer.from_layers.channels import can_be_channels
 from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_marks
 from napari_kmeans.viewer.from_layers.source import EACH
@@ -101,7 +101,8 @@ class KMeansWidget(Fields):
         self._live_runs = LiveRuns(
             self.live, self._setting_fields(), self._runner, self._can_run, self._start
         )
-        self._result_layers = ResultLayers(self.viewer, self._follow_selection)
+        self.color_schemes = last_settings_of(self.viewer).color_schemes
+        self._result_layers = ResultLayers(self.viewer, self._follow_selection, self.color_schemes)
         self.folds = {name: Fold(kind, self) for name, kind in PANELS.items()}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
@@ -392,7 +393,7 @@ class KMeansWidget(Fields):
         source = run.task.source
         if run.update:
             outcome = self._result_layers.carry_edits(outcome, source)
-        layers = build_layers(run.builders, outcome, source)
+        layers = self._result_layers.build(run.builders, outcome, source, update=run.update)
         result = Result(run.task, outcome, self.show_layers(layers, update=run.update))
         if run.task.start is not None:
             self.n_clusters.value = outcome.options.n_clusters
@@ -412,7 +413,8 @@ class KMeansWidget(Fields):
         source = self.result.known_source("to change its result")
         # A layer that the user removed does not come back.
         shown = [layer for layer in self.result.layers if layer in self.viewer.layers]
-        layers = build_layers(builders_like(shown), outcome, source)
+        builders = builders_like(shown)
+        layers = self._result_layers.build(builders, outcome, source, labels=self.result.labels)
         updated = self._result_layers.update(shown, layers)
         self._set_result(replace(self.result, outcome=outcome, layers=updated))
 
@@ -431,7 +433,8 @@ class KMeansWidget(Fields):
             Whether the outcome becomes the latest result. It does in any case if it has
             replaced a layer of the latest result.
         """
-        layers = build_layers((recolored_layers, labels_layer), outcome, source)
+        builders = (recolored_layers, labels_layer)
+        layers = self._result_layers.build(builders, outcome, source, update=update)
         shown = self.show_layers(layers, update=update)
         earlier = () if self.result is None else self.result.layers
         task = Task(source, None, outcome.options, applied=True)

@@ -83,16 +83,15 @@ class ClustersPanel(WorkingPanel):
         work = SplitAnewWork(model.classes[label].label, n_clusters, model, *layers)
         return self.start(work, partial(self._show_split, result, model))
 
-    def _splittable_result(self) -> tuple[Result, KMeansModel, tuple[Task, Any, Any]]:
-        """Return the result, its model, and its task with the levels of its labels and images."""
+    def _splittable_result(self) -> tuple[Result, KMeansModel, tuple[Task, Any]]:
+        """Return the result, its model, and its task with the levels of its labels."""
         problem, result = self._find_problem(), self.dock.result
         if result is None or result.labels is None or result.task is None or problem:
             raise ValueError(problem)
         model = result.model
         assert isinstance(model, KMeansModel)
-        images = [layer_levels(layer) for layer in result.recolored]
         task = replace(result.task, masks=result.masks)
-        return result, model, (task, layer_levels(result.labels), images)
+        return result, model, (task, layer_levels(result.labels))
 
     def _find_problem(self) -> str:
         """Return why no cluster can be split; empty if clusters can be split."""
@@ -109,7 +108,7 @@ class ClustersPanel(WorkingPanel):
         if result is not self.dock.result or not self._fits(result, before, split):
             show_warning("The clusters have changed in the meantime: split the cluster again.")
             return
-        self.list.split(split, result.recolored)
+        self.list.split(split)
 
     def _fits(self, result: Result, before: KMeansModel, split: ClassSplit) -> bool:
         """Return whether the layers of a result are still those that were split."""
@@ -145,5 +144,5 @@ class ClustersPanel(WorkingPanel):
         else:
             model = result.fitted_model
             fitted = model if isinstance(model, KMeansModel) else None
-            self.list.set_layer(result.labels, result.source, fitted)
+            self.list.set_layer(result.labels, result.source, fitted, result.recolored)
         self.work_changed()

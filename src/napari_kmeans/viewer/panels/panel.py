@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 
 class Dock(Protocol):
-    """The part of the dock that panels use: the viewer, the latest result and some fields."""
+    """The part of the dock that panels use: the viewer, the latest result and some settings."""
 
     viewer: Any
     result: Result | None
     n_clusters: Any
     update_layers: Any
     live: Any
+    color_schemes: dict[bool, str]
 
     @property
     def segmented(self) -> Any:

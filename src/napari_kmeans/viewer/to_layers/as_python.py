@@ -50,9 +50,10 @@ def script_of(result: Result, masks: str = "masks") -> str:
     if isinstance(result.model, KMeansModel) and isinstance(fitted, KMeansModel):
         # No fit of this image gives an applied model, or one of a class that was clustered anew.
         model = result.model if applied or result.model.splits else None
-        groups = None if model else _groups_of(fitted, result.model)
         if result.model.classes != _classes_in_order(fitted):
             classes = result.model.classes
+        elif model is None:
+            groups = _groups_of(fitted)
     names = [channel.name for channel in source.channels] or [source.name]
     sample = _sample_of(source)
     mask = masks if source.n_levels > 1 else f"{masks}[0]"
@@ -85,14 +86,12 @@ def _note_of_slices(result: Result) -> str:
     )
 
 
-def _groups_of(fitted: KMeansModel, edited: KMeansModel) -> list[int] | None:
-    """Return the group of each center in the recolored layer; None if each has its own color.
-
-    Merges by hand leave the colors of this layer, but splits by hand change them.
-    """
-    pairs = list(zip(fitted.center_labels, edited.center_labels, strict=True))
-    groups = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
-    return None if len(groups) == len(pairs) else [groups[pair] for pair in pairs]
+def _groups_of(fitted: KMeansModel) -> list[int] | None:
+    """Return the group of each center of merged clusters; None if no clusters are merged."""
+    if fitted.n_clusters == len(fitted.center_labels):
+        return None
+    first: dict[int, int] = {}
+    return [first.setdefault(label, len(first)) for label in fitted.center_labels.tolist()]
 
 
 def _classes_in_order(model: KMeansModel) -> ClassScheme:

@@ -11,11 +11,14 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.events import EmitterGroup, Event
 
 from napari_kmeans.classes import clean_name
-from napari_kmeans.imaging.colors import to_hex
+from napari_kmeans.imaging.colors import display_colors, to_hex
+from napari_kmeans.imaging.painting import round_to
 from napari_kmeans.measuring import (
     COUNT_COLUMNS,
     IGNORED,
     NAME,
+    channel_means,
+    mean_columns,
     percentages,
     place_class_columns,
     used_class_columns,
@@ -24,13 +27,18 @@ from napari_kmeans.viewer.from_layers.source import index_at_level, layer_levels
 from napari_kmeans.viewer.provenance import (
     joined_labels,
     recorded_model,
+    recorded_scheme,
     set_joined_labels,
     set_recorded_classes,
     set_recorded_model,
+    set_recorded_scheme,
 )
+from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
 from napari_kmeans.viewer.to_layers.highlight import HighlightColormap, without_highlight
 from napari_kmeans.viewer.to_layers.label_area import format_area
 from napari_kmeans.viewer.to_layers.label_colors import (
+    DISTINCT,
+    class_colors,
     color_of_label,
     colors_of_labels,
     label_colormap,
@@ -49,6 +57,7 @@ from napari_kmeans.viewer.to_layers.label_table import (
 )
 from napari_kmeans.viewer.to_layers.layer_classes import classes_of, edited_model
 from napari_kmeans.viewer.to_layers.pixel_merge import PixelMerge
+from napari_kmeans.viewer.to_layers.recoloring import Recoloring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -79,6 +88,8 @@ class _State:
     """None if the layer was not painted with one model."""
     model: Any
     """The recorded model, as plain values."""
+    scheme: str
+    """The color scheme."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +98,7 @@ class _Edit:
     after: _State
     pixels: tuple[PixelEdit, ...]
     """The edit of the pixels of each level; empty if the edit changes no pixel."""
-    images: tuple[_ImageEdit, ...]
+    images: tuple[Recoloring, ...]
 
 
 class PixelEdit(Protocol):
@@ -98,15 +109,6 @@ class PixelEdit(Protocol):
 
     def revert(self, data: Any) -> Any:
         """Return the data before the edit."""
-
-
-@dataclass(frozen=True, eq=False)
-class _ImageEdit:
-    """The data of the levels of a recolored layer before and after an edit."""
-
-    layer: Image
-    before: list[Any]
-    after: list[Any]
 
 
 class Clusters:
@@ -126,12 +128,16 @@ class Clusters:
         The model that painted the layer, before the edits of its classes. With the image,
         it gives a merged cluster its mean color, as applying the model does. Without them,
         this is the mean of the colors.
+    recolored : sequence of napari.layers.Image, optional
+        The recolored layer, or that of each channel. With the model, it shows merged and split
+        clusters in their mean colors, whatever the color scheme of the labels.
 
     Attributes
     ----------
     layer : napari.layers.Labels
     source : Source or None
     model : KMeansModel or None
+    recolored : sequence of napari.layers.Image
     highlighted : frozenset of int
         The labels that are highlighted; empty without a highlight.
     events : napari.utils.events.EmitterGroup
@@ -145,11 +151,16 @@ class Clusters:
     """
 
     def __init__(
-        self, layer: Labels, source: Source | None = None, model: KMeansModel | None = None
+        self,
+        layer: Labels,
+        source: Source | None = None,
+        model: KMeansModel | None = None,
+        recolored: Sequence[Image] = (),
     ) -> None:
         self.layer = layer
         self.source = source
         self.model = model
+        self.recolored = recolored
         self.highlighted: frozenset[int] = frozenset()
         self.events = EmitterGroup(source=self, changed=Event)
         self._colormap = without_highlight(layer.colormap)
@@ -280,6 +291,61 @@ class Clusters:
         colormap = self._colormap_with({label: [*rgb, self.color(label)[3]]})
         self._do(features, colormap, classes=classes)
 
+    @property
+    def color_scheme(self) -> str:
+        """The colors of the clusters: "mean" or "distinct"."""
+        return recorded_scheme(self.layer)
+
+    def set_color_scheme(self, scheme: str) -> None:
+        """Show the clusters in their mean colors, or in distinct colors.
+
+        Colors that the user gave stay, and hidden clusters stay hidden. Without a model and
+        without means in the table, mean colors are not known, and the colors stay.
+
+        Parameters
+        ----------
+        scheme : {"mean", "distinct"}
+        """
+        if scheme == self.color_scheme:
+            return
+        current, new = self._scheme_colors(self.color_scheme), self._scheme_colors(scheme)
+        own = {each.label for each in self._classes or () if each.color is not None}
+        changes = {
+            label: np.append(color, self.color(label)[3])
+            for label, color in new.items()
+            if label not in own and self._is_color(label, current.get(label))
+        }
+        features = self.layer.features.copy()
+        is_changed = features["index"].isin(list(changes))
+        codes = to_hex(np.array([changes[label][:3] for label in features["index"][is_changed]]))
+        features.loc[is_changed, "color"] = codes
+        self._do(features, self._colormap_with(changes), classes=self._classes, scheme=scheme)
+
+    def _is_color(self, label: int, color: Floats | None) -> bool:
+        """Return whether a cluster has a color (3,) as the screen shows it; True for None."""
+        # A stack with a model for each slice has no record of the colors that the user gave.
+        if self._classes is not None or color is None:
+            return True
+        return bool(np.abs(self.color(label)[:3] - color).max() < 1 / 255)
+
+    def _scheme_colors(self, scheme: str) -> dict[int, Floats]:
+        """Return the color (3,) of each cluster in a scheme, as far as it is known."""
+        labels, features, model = self.labels, self.layer.features, self._current_model
+        if scheme == DISTINCT:
+            colors = distinct_colors(labels)
+        elif model is not None:
+            labels, means = model.labels.tolist(), model.palette
+            if self.source is None:
+                colors = display_colors(means, model.rgb, model.dtype)
+            else:
+                colors = mean_colors(means, self.source)
+        elif self.source is not None and mean_columns(features):
+            colors = mean_colors(channel_means(features), self.source)
+        else:
+            return {}
+        pairs = zip(labels, colors, strict=True)
+        return {label: color for label, color in pairs if label in self.labels}
+
     def ignore(self, labels: Collection[int], ignored: bool = True) -> None:
         """Leave some clusters out of the shares and hide them, or count and show them again.
 
@@ -369,10 +435,12 @@ class Clusters:
         if "color" in features:
             features.loc[features["index"] == chosen[0], "color"] = to_hex(color[None, :3])[0]
         merges = [PixelMerge(np.array(chosen), index) for index in self._counted_indices()]
+        images = self._recolorings(chosen, chosen[:1], self._model_with(classes))
         # Other slices may contain the labels.
         removed = chosen[1:] if counted_slice(self.layer) is None else []
         colormap = self._colormap_with({chosen[0]: color}, removed)
-        self._do(features, colormap, merges, _add_joined(self.joined, chosen), classes)
+        joined = _add_joined(self.joined, chosen)
+        self._do(features, colormap, merges, joined, classes, images)
         return chosen[0]
 
     def _counted_indices(self) -> list[Any]:
@@ -392,47 +460,89 @@ class Clusters:
         classes : ClassScheme or None
             The classes after the merge.
         """
-        is_class = classes is not None and labels[0] in classes.labels
-        if classes is not None and is_class and classes[labels[0]].color is not None:
-            return np.asarray(self.color(labels[0])[:3])
-        if classes is not None and is_class and self.source is not None and self.model is not None:
-            model = edited_model(self.layer, self.model)
-            if classes.n_centers == len(model.cluster_centers_):
-                model = model.with_classes(classes)
-                means = model.palette[model.labels == labels[0]]
-                return np.asarray(mean_colors(means, self.source)[0])
+        first, model = labels[0], self._model_with(classes)
+        has_own = any(each.label == first and each.color is not None for each in classes or ())
+        if has_own or self.color_scheme == DISTINCT:
+            return np.asarray(self.color(first)[:3])
+        if model is not None and first in model.labels and self.source is not None:
+            means = model.palette[model.labels == first]
+            return np.asarray(mean_colors(means, self.source)[0])
         colors = np.array([self.color(label)[:3] for label in labels])
         rows = [self._row(label) for label in labels]
         return np.asarray(pixel_shares(self.layer.features["pixels"].to_numpy()[rows]) @ colors)
 
-    def split(self, split: ClassSplit, recolored: Sequence[Image] = ()) -> list[int]:
-        """Split a class into several, whose pixels were found in the background.
+    @property
+    def _current_model(self) -> KMeansModel | None:
+        """The model with the current classes; None if the layer has no known model."""
+        if self.model is None or self._classes is None:
+            return None
+        model = edited_model(self.layer, self.model)
+        return model if model.classes == self._classes else None
+
+    def _model_with(self, classes: ClassScheme | None) -> KMeansModel | None:
+        """Return the model with other classes; None if the layer has no known model."""
+        model = self._current_model
+        return None if model is None or classes is None else model.with_classes(classes)
+
+    def _recolorings(
+        self, before: Sequence[int], after: Sequence[int], model: KMeansModel | None
+    ) -> list[Recoloring]:
+        """Return the changes of the recolored layers that show other clusters.
 
         Parameters
         ----------
-        split : ClassSplit
-        recolored : sequence of Image
-            The recolored layers whose data `split` contains.
+        before, after : sequence of int
+            The clusters of the changed pixels, now and after the edit.
+        model : KMeansModel or None
+            The model after the edit. Without a model, the layers stay: each slice of a stack
+            may have its own colors.
+        """
+        current, layers = self._current_model, self.recolored
+        if current is None or model is None or not layers:
+            return []
+        shapes = [level.shape for level in layer_levels(self.layer)]
+        n_channels = current.n_channels
+        # The user may have removed the layer of a channel, or a script replaced the pixels.
+        if len(layers) not in (1, n_channels) or any(
+            [level.shape[: self.layer.ndim] for level in layer_levels(layer)] != shapes
+            for layer in layers
+        ):
+            return []
+        changes = []
+        for number, layer in enumerate(layers):
+            channels = slice(None) if len(layers) == 1 else slice(number, number + 1)
+            old = _palette_of(current, before, layer.dtype, channels)
+            new = _palette_of(model, after, layer.dtype, channels)
+            changes.append(Recoloring(layer, old, new, self._counted_indices()))
+        return changes
+
+    def split(self, split: ClassSplit) -> list[int]:
+        """Split a class into several, whose pixels were found in the background.
 
         Returns
         -------
         list of int
             The labels of the new classes.
         """
-        label, classes = split.label, split.model.classes
-        features = split_row(self.layer.features, self._row(label), split.rows)
+        label, model, parts = split.label, split.model, split.rows["index"].tolist()
+        is_part = np.isin(model.labels, parts)
+        rgb = self._colors_of(model)[is_part]
+        rows = split.rows.assign(color=to_hex(rgb))
+        features = split_row(self.layer.features, self._row(label), rows)
         alpha = self.color(label)[3]
-        parts = zip(split.rows["index"].tolist(), split.colors, strict=True)
-        colors = {part: [*color, alpha] for part, color in parts}
-        images = [
-            _ImageEdit(layer, layer_levels(layer), levels)
-            for layer, levels in zip(recolored, split.recolored, strict=True)
-        ]
+        colors = {part: [*color, alpha] for part, color in zip(parts, rgb, strict=True)}
+        images = self._recolorings([label], parts, model)
         joined = {gone: target for gone, target in self.joined.items() if target != label}
-        model = split.model.to_dict() if split.model.splits else None
+        record = model.to_dict() if model.splits else None
         colormap = self._colormap_with(colors)
-        self._do(features, colormap, split.pixels, joined, classes, images, model)
-        return list(colors)
+        self._do(features, colormap, split.pixels, joined, model.classes, images, record)
+        return parts
+
+    def _colors_of(self, model: KMeansModel) -> Floats:
+        """Return the colors (K, 3) of the classes of a model in the scheme of the layer."""
+        if self.source is not None:
+            return class_colors(model, self.source, self.color_scheme)
+        return model.colors
 
     @property
     def classes(self) -> ClassScheme | None:
@@ -454,8 +564,9 @@ class Clusters:
         if self._undo_stack:
             edit = self._undo_stack.pop()
             self._apply(edit.before, [pixels.revert for pixels in edit.pixels])
+            levels = layer_levels(self.layer)
             for image in edit.images:
-                _set_levels(image.layer, image.before)
+                _set_levels(image.layer, image.revert(levels))
             self._redo_stack.append(edit)
             self.events.changed()
 
@@ -474,8 +585,9 @@ class Clusters:
         pixels: Sequence[PixelEdit] = (),
         joined: Mapping[int, int] | None = None,
         classes: ClassScheme | None = None,
-        images: Sequence[_ImageEdit] = (),
+        images: Sequence[Recoloring] = (),
         model: Any = None,
+        scheme: str | None = None,
     ) -> None:
         """Apply an edit and push it on the undo stack."""
         before = _State(
@@ -484,9 +596,11 @@ class Clusters:
             self.joined,
             self._classes,
             recorded_model(self.layer),
+            self.color_scheme,
         )
         joined = before.joined if joined is None else joined
-        after = _State(features, colormap, joined, classes, model or before.model)
+        scheme = scheme or before.scheme
+        after = _State(features, colormap, joined, classes, model or before.model, scheme)
         edit = _Edit(before, after, tuple(pixels), tuple(images))
         self._redo(edit)
         self._undo_stack = [*self._undo_stack[1 - MAX_EDITS :], edit]
@@ -495,8 +609,9 @@ class Clusters:
 
     def _redo(self, edit: _Edit) -> None:
         self._apply(edit.after, [pixels.apply for pixels in edit.pixels])
+        levels = layer_levels(self.layer)
         for image in edit.images:
-            _set_levels(image.layer, image.after)
+            _set_levels(image.layer, image.apply(levels))
 
     def _apply(self, state: _State, relabel: list[Callable[[Any], Any]]) -> None:
         """Give the layer a state, and change the pixels of each level by a function."""
@@ -508,6 +623,7 @@ class Clusters:
             # panels, read the record.
             set_joined_labels(self.layer, state.joined)
             set_recorded_model(self.layer, state.model)
+            set_recorded_scheme(self.layer, state.scheme)
             self._classes = state.classes
             if state.classes is not None:
                 set_recorded_classes(self.layer, state.classes.to_list())
@@ -599,6 +715,15 @@ def _class_columns(features: pd.DataFrame) -> tuple[list[str], NDArray[np.bool_]
     names = features[NAME].fillna("").tolist() if NAME in features else [""] * len(features)
     ignored = features[IGNORED].to_numpy(bool, copy=True) if IGNORED in features else None
     return names, np.zeros(len(features), bool) if ignored is None else ignored
+
+
+def _palette_of(
+    model: KMeansModel, labels: Sequence[int], dtype: Any, channels: slice
+) -> dict[int, NDArray[Any]]:
+    """Return the color (C,) of some classes in the dtype of a recolored layer."""
+    palette = round_to(model.palette, np.dtype(dtype))[:, channels]
+    rows = dict(zip(model.labels.tolist(), palette, strict=True))
+    return {label: rows[label] for label in labels}
 
 
 def _set_levels(layer: Image | Labels, levels: list[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_kmeans.viewer.provenance import set_kind
+from napari_kmeans.viewer.to_layers.label_colors import MEAN
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def compared_layers(outcome: AnySegmentation, source: Source, n_clusters: int) -
     """
     layers: list[Layer] = recolored_layers(outcome, source)
     if source.channels:
-        layers = [labels_layer(outcome, source)]
+        layers = [labels_layer(outcome, source, MEAN)]
     for layer in layers:
         layer.name = f"{source.name} K={n_clusters}"
         layer.opacity = 1

@@ -1,4 +1,4 @@
-"""Colors for labels: those in which napari shows the recolored layer."""
+"""Colors for labels: those in which napari shows the recolored layer, or distinct colors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.painting import round_to
 from napari_kmeans.measuring import channel_means
 from napari_kmeans.model import KMeansModel
+from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
     Color = NDArray[np.floating[Any]]
 
 TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
+
+MEAN, DISTINCT = "mean", "distinct"
+"""The color schemes of labels: the colors of the recolored layer, or colors that differ."""
+
+OPACITIES = {MEAN: 1.0, DISTINCT: 0.7}
+"""The opacity of new labels in each scheme.
+
+Through transparent labels, mean colors would mix with the image, and a hidden cluster would
+look like the others. Distinct colors show the image below, as napari's own labels do.
+"""
 
 _UNLISTED_COLORS = np.array(
     [
@@ -127,24 +138,52 @@ def mean_colors(means: Floats, source: Source) -> Floats:
     return shown_colors(round_to(means, np.dtype(source.data.dtype)), source)
 
 
-def cluster_colors(outcome: AnySegmentation, source: Source) -> Floats:
-    """Return the colors (K, 3) from 0 to 1 in which the layers show each cluster.
+def default_scheme(rgb: bool) -> str:
+    """Return the color scheme of new labels: mean colors for RGB, else distinct colors.
 
-    They are those of the recolored layer, except for classes with their own display color.
+    The mean colors of gray levels are hard to tell apart, and so are those of channels, which
+    are mixed from few hues.
     """
-    model = outcome.model
-    if not isinstance(model, KMeansModel):
-        return mean_colors(channel_means(outcome.table), source)
+    return MEAN if rgb else DISTINCT
+
+
+def class_colors(model: KMeansModel, source: Source, scheme: str) -> Floats:
+    """Return the colors (K, 3) from 0 to 1 of the classes of a model.
+
+    Parameters
+    ----------
+    model : KMeansModel
+    source : Source
+    scheme : {"mean", "distinct"}
+        The colors in which the recolored layer shows the classes, or colors that differ.
+        Classes with their own display color have this color.
+    """
+    if scheme == DISTINCT:
+        return model.with_own_colors(distinct_colors(model.labels))
     return model.with_own_colors(mean_colors(model.palette, source))
 
 
-def layer_table(outcome: AnySegmentation, source: Source) -> pd.DataFrame:
+def cluster_colors(outcome: AnySegmentation, source: Source, scheme: str) -> Floats:
+    """Return the colors (K, 3) from 0 to 1 in which the labels show each cluster."""
+    model = outcome.model
+    if isinstance(model, KMeansModel):
+        return class_colors(model, source, scheme)
+    if scheme == DISTINCT:
+        return distinct_colors(outcome.table["index"].to_numpy())
+    return mean_colors(channel_means(outcome.table), source)
+
+
+def layer_table(
+    outcome: AnySegmentation, source: Source, scheme: str | None = None
+) -> pd.DataFrame:
     """Return the table of a result with the colors in which napari shows the clusters.
 
     For a multiscale layer, the column `level` is the level whose pixels were counted.
+    Without a scheme, the colors are those of `default_scheme`.
     """
     table = outcome.table.copy()
-    table["color"] = to_hex(cluster_colors(outcome, source))
+    colors = cluster_colors(outcome, source, scheme or default_scheme(source.rgb))
+    table["color"] = to_hex(colors)
     if source.multiscale:
         table["level"] = source.level
     return table

@@ -9,7 +9,13 @@ from napari.layers import Image, Labels, Points
 
 from napari_kmeans.measuring import IGNORED
 from napari_kmeans.viewer.provenance import run_metadata, sign
-from napari_kmeans.viewer.to_layers.label_colors import cluster_colors, label_colormap, layer_table
+from napari_kmeans.viewer.to_layers.label_colors import (
+    OPACITIES,
+    cluster_colors,
+    default_scheme,
+    label_colormap,
+    layer_table,
+)
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 
 if TYPE_CHECKING:
@@ -20,37 +26,54 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.from_layers.source import Channel, Source
 
 
-def labels_layer(segmentation: AnySegmentation, source: Source) -> Labels:
-    """Build the Labels layer of a result, in the colors of the recolored layer."""
+def labels_layer(
+    segmentation: AnySegmentation, source: Source, scheme: str | None = None
+) -> Labels:
+    """Build the Labels layer of a result.
+
+    Parameters
+    ----------
+    segmentation : Segmentation or StackSegmentation
+    source : Source
+    scheme : {"mean", "distinct"}, optional
+        The colors of the labels, see `class_colors`. By default those of `default_scheme`.
+    """
+    scheme = scheme or default_scheme(source.rgb)
     labels = Labels(
         segmentation.labels,
         multiscale=source.multiscale,
-        colormap=_colormap(segmentation, source),
-        features=layer_table(segmentation, source),
-        **_common_arguments("labels", segmentation, source),
+        colormap=_colormap(segmentation, source, scheme),
+        features=layer_table(segmentation, source, scheme),
+        opacity=OPACITIES[scheme],
+        **_common_arguments("labels", segmentation, source, scheme=scheme),
     )
     watch_edits(labels)
     return sign(labels)
 
 
-def recolored_layers(segmentation: AnySegmentation, source: Source) -> list[Image]:
+def recolored_layers(
+    segmentation: AnySegmentation, source: Source, *, visible: bool = True
+) -> list[Image]:
     """Build the layer of the recolored image, or one layer for each channel."""
     if source.channels:
         return [
-            _recolored_channel(number, segmentation, source)
+            _recolored_channel(number, segmentation, source, visible)
             for number in range(len(source.channels))
         ]
     recolored = Image(
         segmentation.recolored,
         multiscale=source.multiscale,
         rgb=source.rgb,
+        visible=visible,
         **source.display,
         **_common_arguments("recolored", segmentation, source),
     )
     return [sign(recolored)]
 
 
-def _recolored_channel(number: int, segmentation: AnySegmentation, source: Source) -> Image:
+def _recolored_channel(
+    number: int, segmentation: AnySegmentation, source: Source, visible: bool
+) -> Image:
     """Build the layer of one channel of the recolored image."""
     channel, recolored = source.channels[number], segmentation.recolored
     levels = [level[..., number] for level in recolored] if source.multiscale else None
@@ -59,16 +82,18 @@ def _recolored_channel(number: int, segmentation: AnySegmentation, source: Sourc
         recolored[..., number] if levels is None else levels,
         multiscale=source.multiscale,
         rgb=False,
+        visible=visible,
         **channel.display,
         **arguments,
     )
     return sign(layer)
 
 
-def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
+def coreset_layer(segmentation: Segmentation, source: Source, scheme: str | None = None) -> Points:
     """Build the Points layer of a coreset: one point for each sampled pixel.
 
-    The area of a point grows with its weight. Its color is that of its cluster.
+    The area of a point grows with its weight. Its color is that of its label, see
+    `labels_layer`.
 
     Raises
     ------
@@ -90,7 +115,9 @@ def coreset_layer(segmentation: Segmentation, source: Source) -> Points:
         _positions_in_finest(coreset.positions, source),
         ndim=len(source.shape),
         size=_point_sizes(coreset.weights, source),
-        face_color=_colormap(segmentation, source).map(labels),
+        face_color=_colormap(segmentation, source, scheme or default_scheme(source.rgb)).map(
+            labels
+        ),
         border_width=0.1,
         border_color="white",
         features={"index": labels, "weight": coreset.weights},
@@ -123,7 +150,11 @@ def _positions_in_finest(positions: np.ndarray, source: Source) -> np.ndarray:
 
 
 def _common_arguments(
-    kind: str, segmentation: AnySegmentation, source: Source, channel: Channel | None = None
+    kind: str,
+    segmentation: AnySegmentation,
+    source: Source,
+    channel: Channel | None = None,
+    scheme: str | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of every layer of a result: name, metadata and place in the world.
 
@@ -140,16 +171,17 @@ def _common_arguments(
         model=segmentation.model.to_dict(),
         distortion=segmentation.distortion,
         channel_id=None if channel is None else channel.unique_id,
+        scheme=scheme,
     )
     name = source.name if channel is None else channel.name
     return {"name": f"{name} {kind}", "metadata": metadata, **source.spatial}
 
 
-def _colormap(segmentation: AnySegmentation, source: Source) -> DirectLabelColormap:
+def _colormap(segmentation: AnySegmentation, source: Source, scheme: str) -> DirectLabelColormap:
     """Return a colormap with the display colors of the clusters; ignored clusters are hidden."""
     table = segmentation.table
     alphas = 1.0 - table[IGNORED] if IGNORED in table else np.ones(len(table))
-    colors = np.column_stack([cluster_colors(segmentation, source), alphas])
+    colors = np.column_stack([cluster_colors(segmentation, source, scheme), alphas])
     return label_colormap(dict(zip(table["index"].tolist(), colors, strict=True)))
 
 

@@ -9,14 +9,12 @@ import numpy as np
 
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.imaging.colors import to_hex
-from napari_kmeans.imaging.painting import label_dtype, round_to
-from napari_kmeans.measuring import cluster_table
+from napari_kmeans.imaging.painting import label_dtype
+from napari_kmeans.measuring import COLOR_COLUMN, cluster_table
 from napari_kmeans.options import MAX_CLUSTERS
 from napari_kmeans.splitting import split_anew
 from napari_kmeans.viewer.background.paint_levels import paint_levels
 from napari_kmeans.viewer.to_layers.apply_model import count_pixels
-from napari_kmeans.viewer.to_layers.label_colors import shown_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.model import KMeansModel
-    from napari_kmeans.types import Floats
     from napari_kmeans.viewer.background.task import Task
 
 
@@ -78,21 +75,15 @@ class ClassSplit:
     model : KMeansModel
         The model after the split.
     rows : pandas.DataFrame
-        The rows of the parts in the table of clusters, without percentages.
-    colors : (m, 3) float64 array
-        The colors of the parts from 0 to 1.
+        The rows of the parts in the table of clusters, without percentages and colors.
     pixels : list of PixelSplit
         One for each level.
-    recolored : list of list of arrays
-        For each recolored layer the data of each level after the split.
     """
 
     label: int
     model: KMeansModel
     rows: pd.DataFrame
-    colors: Floats
     pixels: list[PixelSplit]
-    recolored: list[list[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +94,7 @@ class SplitAnewWork:
     ----------
     label, n_clusters : int
         The class, and the number of new classes.
-    before, task, labels, recolored
+    before, task, labels
         As in `SplitWork`.
     """
 
@@ -112,7 +103,6 @@ class SplitAnewWork:
     before: KMeansModel
     task: Task
     labels: list[Any]
-    recolored: list[list[Any]]
 
     def run(self, progress: Report | None = None) -> ClassSplit:
         """Cluster the class at the level of the fit, and paint its pixels at all levels."""
@@ -128,7 +118,7 @@ class SplitAnewWork:
             progress=part_of(progress, 0, 0.6),
         )
         after = after.with_blur(before.blur)
-        work = SplitWork(self.label, before, after, task, self.labels, self.recolored)
+        work = SplitWork(self.label, before, after, task, self.labels)
         return work.run(part_of(progress, 0.6, 1))
 
 
@@ -149,8 +139,6 @@ class SplitWork:
         The run that made the layers.
     labels : list of arrays
         The data of each level of the Labels layer.
-    recolored : list of list of arrays
-        For each recolored layer the data of each level.
     """
 
     label: int
@@ -158,7 +146,6 @@ class SplitWork:
     after: KMeansModel
     task: Task
     labels: list[Any]
-    recolored: list[list[Any]]
 
     def run(self, progress: Report | None = None) -> ClassSplit:
         """Paint the pixels of the class with the model after the split.
@@ -193,23 +180,12 @@ class SplitWork:
         painted = paint_levels(self.labels, self._paint, progress=part_of(progress, 0, 0.9))
         splits = [
             PixelSplit(self.label, self._parts, self._in_stack(level, labels, self.labels[level]))
-            for level, (labels, _) in enumerate(painted)
-        ]
-        recolored = [
-            [
-                self._recolor(level, image[level], splits[level], painted[level][1], channel)
-                for level in range(source.n_levels)
-            ]
-            for channel, image in enumerate(self.recolored)
+            for level, labels in enumerate(painted)
         ]
         counts = self._count(splits[source.level])
         table = cluster_table(self.after, counts)
-        colors = shown_colors(round_to(self.after.palette, np.dtype(source.data.dtype)), source)
-        colors = self.after.with_own_colors(colors)
-        table["color"] = to_hex(colors)
-        is_part = table["index"].isin(self._parts)
-        rows = table[is_part].drop(columns="percent")
-        return ClassSplit(self.label, self.after, rows, colors[is_part], splits, recolored)
+        rows = table[table["index"].isin(self._parts)].drop(columns=["percent", COLOR_COLUMN])
+        return ClassSplit(self.label, self.after, rows, splits)
 
     @property
     def _parts(self) -> NDArray[np.int64]:
@@ -222,8 +198,8 @@ class SplitWork:
         index = self.task.source.index_of(level)
         return ... if index is None else index
 
-    def _paint(self, level: int, progress: Report | None) -> tuple[Any, Any]:
-        """Return the part of each clustered pixel of a level, and the recolored pixels."""
+    def _paint(self, level: int, progress: Report | None) -> Any:
+        """Return the part of each clustered pixel of a level."""
         source, index = self.task.source, self._index(level)
         model = self.after.with_blur(source.blur_at(self.after.blur, level))
         is_class = self.labels[level][index] == self.label
@@ -231,13 +207,14 @@ class SplitWork:
         mask = is_class
         if not model.space.is_pointwise:
             mask = None if self.task.masks is None else self.task.masks[level]
-        labels, recolored = model.paint(model.open(source.levels[level][index], mask), progress)
+        pixels = model.open(source.levels[level][index], mask)
+        labels, _ = model.paint(pixels, progress, recolored=False)
         is_part = np.zeros(int(model.labels[-1]) + 1, np.bool_)
         is_part[self._parts] = True
         painted = _choose(is_class & _look_up(is_part, labels), labels, labels.dtype.type(0))
         if is_dask(painted) and not is_dask(self.labels[level]):
-            return painted.compute(), recolored
-        return painted, recolored
+            return painted.compute()
+        return painted
 
     def _in_stack(self, level: int, painted: Any, like: Any) -> Any:
         """Return the parts of the clustered slices in their place; 0 in other slices."""
@@ -246,23 +223,6 @@ class SplitWork:
             return painted
         whole = np.zeros_like(like, dtype=painted.dtype)
         whole[index] = painted
-        return whole
-
-    def _recolor(
-        self, level: int, image: Any, split: PixelSplit, recolored: Any, channel: int
-    ) -> Any:
-        """Return a level of a recolored layer with the colors of the parts."""
-        if self.task.source.channels:
-            recolored = recolored[..., channel]
-        index = self._index(level)
-        changed = split.painted[index] > 0
-        if recolored.ndim > changed.ndim:
-            changed = changed[..., None]
-        colored = _choose(changed, recolored, image[index])
-        if index is ...:
-            return colored
-        whole = image.copy()
-        whole[index] = colored
         return whole
 
     def _count(self, split: PixelSplit) -> NDArray[np.int64]:

@@ -335,6 +335,7 @@ class ClusterList(QWidget):
         layer: Labels | None,
         source: Source | None = None,
         model: KMeansModel | None = None,
+        recolored: Sequence[Image] = (),
     ) -> None:
         """List the clusters of another layer, and remove the highlight from the previous one.
 
@@ -343,12 +344,13 @@ class ClusterList(QWidget):
         Parameters
         ----------
         layer : napari.layers.Labels or None
-        source, model
+        source, model, recolored
             See `Clusters`.
         """
         if self._clusters is not None and layer is self._clusters.layer:
             # A new run may have updated the layer for other contrast limits.
             self._clusters.source, self._clusters.model = source, model
+            self._clusters.recolored = recolored
             return
         if self._clusters is not None:
             self._clusters.highlight([])
@@ -356,7 +358,7 @@ class ClusterList(QWidget):
             self._clusters.disconnect()
             self.destroyed.disconnect(self._clusters.disconnect)
         self._clusters = self._model.clusters = (
-            None if layer is None else Clusters(layer, source, model)
+            None if layer is None else Clusters(layer, source, model, recolored)
         )
         if self._clusters is not None:
             self._clusters.events.changed.connect(self._refresh)
@@ -484,9 +486,9 @@ class ClusterList(QWidget):
         self._split_problem = problem
         self._update_actions_and_texts()
 
-    def split(self, split: ClassSplit, recolored: Sequence[Image] = ()) -> None:
+    def split(self, split: ClassSplit) -> None:
         """Split a cluster into several, and select them; see `Clusters.split`."""
-        self.select(self._require_clusters().split(split, recolored))
+        self.select(self._require_clusters().split(split))
 
     def undo(self) -> None:
         """Undo the last edit, if there is one."""
