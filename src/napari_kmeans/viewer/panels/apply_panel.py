@@ -90,7 +90,6 @@ class ApplyPanel(WorkingPanel):
         self.images.checked_by_user.connect(self._on_checked)
         self.classes, self.match = WrappedLabel(self), WrappedLabel(self)
         self.classes.setTextFormat(Qt.TextFormat.RichText)
-        self.match.setTextFormat(Qt.TextFormat.PlainText)
         self._make_buttons()
         self._lay_out()
         self.refresh()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ class WrappedLabel(QLabel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWordWrap(True)
+        # Names of layers and of clusters may look like HTML.
+        self.setTextFormat(Qt.TextFormat.PlainText)
         self.hide()
 
     def show_text(self, text: str) -> None:
