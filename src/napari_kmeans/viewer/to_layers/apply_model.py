@@ -95,10 +95,14 @@ class ApplyWork:
         """
         model, source, fitted = self.model, self.source, self.fitted
         _warn_of_other_units(model, source)
-        labels, recolored = self._paint(part_of(progress, 0, 0.5))
         image = source.levels[source.level]
+        # Lazy levels are painted when they are viewed, and are read here only to be counted.
+        painting_share = 0.0 if is_dask(image) else 1.0
+        labels, recolored = self._paint(part_of(progress, 0, painting_share))
         own = model.with_blur(source.blur_at(model.blur, source.level))
-        counts = count_pixels(own, image, labels[source.level], part_of(progress, 0.5, 1))
+        counts = count_pixels(
+            own, image, labels[source.level], part_of(progress, painting_share, 1)
+        )
         table = cluster_table(model, counts)
         return Segmentation(
             labels=labels if source.multiscale else labels[0],
