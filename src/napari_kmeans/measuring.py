@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans.files.units import LENGTHS, convert_length
+from napari_kmeans.imaging.channel_names import shown_channel_names
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.tally import weighted_means
 
@@ -101,29 +102,12 @@ def used_class_columns(names: Sequence[str], ignored: NDArray[np.bool_]) -> dict
 
 
 def channel_names(model: KMeansModel) -> list[str]:
-    """Return the names of the channels of a model's images."""
+    """Return the names of the channels of a model's images, or their numbers."""
     if model.rgb:
         return ["red", "green", "blue"]
     if model.channel_axis is None:
-        return ["intensity"]
-    return [f"channel {number}" for number in range(model.n_channels)]
-
-
-def name_channels(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return a table whose columns of means have the names of the channels.
-
-    A channel keeps its number if it has no name, or the name of another channel. Gray pixels
-    are one channel.
-    """
-    columns = {
-        f"{MEAN_PREFIX}intensity": MEAN_PREFIX + name for name in names if len(names) == 1 and name
-    }
-    columns |= {
-        f"{MEAN_PREFIX}channel {number}": MEAN_PREFIX + name
-        for number, name in enumerate(names)
-        if name and names.count(name) == 1
-    }
-    return table.rename(columns=columns)
+        return list(model.channel_names) or ["intensity"]
+    return shown_channel_names(model.channel_names, model.n_channels)
 
 
 class PixelSize(NamedTuple):

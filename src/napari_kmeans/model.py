@@ -39,6 +39,8 @@ from napari_kmeans.model_json import (
 from napari_kmeans.options import OPTIONS, Options, plain_value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_kmeans.clustering.center_splits import CenterSplit
@@ -81,6 +83,9 @@ class KMeansModel:
     splits : tuple of CenterSplit
         The classes that `split_anew` clustered inside themselves. Their earlier centers
         decide which pixels the new centers compete for.
+    channel_names : tuple of C str
+        The names of the channels, "" for a channel without a name. Empty if they are not
+        known, and for red, green and blue.
     """
 
     cluster_centers_: Floats
@@ -95,13 +100,16 @@ class KMeansModel:
     center_pixels: NDArray[np.int64] | None = None
     edited_classes: ClassScheme | None = None
     splits: tuple[CenterSplit, ...] = ()
+    channel_names: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
         classes = "" if self.edited_classes is None else f"classes={self.edited_classes!r}, "
+        names = quote_value(list(self.channel_names))
+        channels = f"channel_names={names}, " if self.channel_names else ""
         return (
             f"KMeansModel(n_clusters={self.n_clusters}, {classes}color_space={self.color_space!r}, "
-            f"n_channels={self.n_channels}, dtype={self.dtype.name!r}, "
+            f"n_channels={self.n_channels}, {channels}dtype={self.dtype.name!r}, "
             f"inertia_={self.inertia_:.6g})"
         )
 
@@ -378,6 +386,33 @@ class KMeansModel:
         blur = OPTIONS["blur"].kind.check("blur", blur)
         return replace(self, space=replace(self.space, blur=blur))
 
+    def with_channel_order(self, order: Sequence[int]) -> KMeansModel:
+        """Return the same model for images whose channels have another order.
+
+        Parameters
+        ----------
+        order : sequence of int
+            The index, in this model, of each channel of these images.
+        """
+        # Without red, green and blue, each coordinate of a point is that of one channel.
+        assert not self.rgb
+        places = list(order)
+        offset, scale = (
+            tuple(values[place] for place in places) if values else ()
+            for values in (self.offset, self.scale)
+        )
+        names = self.channel_names
+        return replace(
+            self,
+            cluster_centers_=self.cluster_centers_[:, places],
+            center_palette=self.center_palette[:, places],
+            space=replace(self.space, offset=offset, scale=scale),
+            splits=tuple(
+                replace(split, replaced=split.replaced[:, places]) for split in self.splits
+            ),
+            channel_names=tuple(names[place] for place in places) if names else (),
+        )
+
     def recolor(self, labels: Any) -> NDArray[Any]:
         """Return an image in which each label has the color of the palette.
 
@@ -452,6 +487,8 @@ class KMeansModel:
                 }
                 for split in self.splits
             ]
+        if self.channel_names:
+            values["channel_names"] = list(self.channel_names)
         return {**values, **used}
 
     @classmethod

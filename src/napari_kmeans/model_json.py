@@ -14,6 +14,7 @@ from napari_kmeans.classes import ClassScheme
 from napari_kmeans.clustering.center_splits import CenterSplit
 from napari_kmeans.feature_space.colors import find_space, white_of
 from napari_kmeans.feature_space.space import FeatureSpace
+from napari_kmeans.imaging.channel_names import check_channel_names
 from napari_kmeans.options import MAX_CLUSTERS, OPTIONS, SPACE_OPTIONS
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def check_entries(values: Any) -> dict[str, Any]:
         "channel_axis": _read_axis(values, rgb, n_channels),
         "dtype": dtype,
         "normalize": normalize,
+        "channel_names": _read_channel_names(values, n_channels, rgb),
     }
     if is_merged:
         labels = _read_labels(values, len(centers), len(palette))
@@ -231,6 +233,17 @@ def _read_scaling(
             f"{quote_value(scaling['offset'])}: save the model again."
         )
     return normalize, scaling["offset"], scaling["scale"]
+
+
+def _read_channel_names(values: dict[str, Any], n_channels: int, rgb: bool) -> tuple[str, ...]:
+    """Return the names of the channels, which earlier versions did not write."""
+    if "channel_names" not in values:
+        return ()
+    try:
+        names = _read_typed(values, "channel_names", list)
+        return check_channel_names(names, n_channels, rgb)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _read_labels(values: dict[str, Any], n_centers: int, n_labels: int) -> NDArray[np.int64]:

@@ -61,6 +61,7 @@ def to_python(
     sample: str | None = None,
     rgb: bool | None = None,
     channel_axis: int | None = None,
+    channel_names: Sequence[str] = (),
     mask: bool | str = False,
     groups: Sequence[int] | None = None,
     joined: Mapping[int, int] | None = None,
@@ -86,6 +87,8 @@ def to_python(
         The name of the sample image of this package: a key of `SAMPLES`.
     rgb, channel_axis
         The arguments of `segment`. Give one of them: `segment` may guess wrong.
+    channel_names : sequence of str, optional
+        The names of the channels, as in `segment`.
     mask : bool or str, default False
         Whether there was a mask. The script loads the mask from ``mask.npy``, or for
         several levels from one file for each level. A str is the expression of the mask,
@@ -130,6 +133,7 @@ def to_python(
     channel_axis = WholeNumber(-_MAX_AXES, _MAX_AXES - 1, (None,)).check(
         "channel_axis", channel_axis
     )
+    channel_names = _as_texts("channel_names", channel_names, (str,)) if channel_names else []
     mask = mask if isinstance(mask, str) else Flag().check("mask", mask)
     if classes is not None:
         _check_type("classes", classes, ClassScheme, "pass model.classes")
@@ -154,10 +158,8 @@ def to_python(
         imports.append("from napari_kmeans import KMeansModel")
         body += ["", *_lines_to_apply_model(model, bool(mask), part)]
         return "\n".join([title, *_group_imports(imports), "", *body, ""])
-    body += [
-        "",
-        *_lines_to_segment(options, _input_arguments(rgb, channel_axis, mask, part), part),
-    ]
+    arguments = _input_arguments(rgb, channel_axis, channel_names, mask, part)
+    body += ["", *_lines_to_segment(options, arguments, part)]
     functions = [_function_name(part)]
     if groups is not None:
         functions.insert(0, "merge_clusters")
@@ -201,7 +203,11 @@ def _function_name(part: Part) -> str:
 
 
 def _input_arguments(
-    rgb: bool | None, channel_axis: int | None, mask: bool | str, part: Part
+    rgb: bool | None,
+    channel_axis: int | None,
+    channel_names: list[str],
+    mask: bool | str,
+    part: Part,
 ) -> dict[str, str]:
     """Return the code of the arguments that describe the image and its mask."""
     arguments = {}
@@ -209,6 +215,8 @@ def _input_arguments(
         arguments["channel_axis"] = repr(channel_axis)
     elif rgb is not None:
         arguments["rgb"] = repr(rgb)
+    if channel_names:
+        arguments["channel_names"] = repr(channel_names)
     if mask:
         arguments["mask"] = "mask" if part.n_levels == 1 else f"masks[{part.level}]"
     return arguments

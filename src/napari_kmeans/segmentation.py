@@ -10,7 +10,8 @@ import numpy as np
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
-from napari_kmeans.imaging.blocks import are_several
+from napari_kmeans.imaging.blocks import are_several, open_images
+from napari_kmeans.imaging.channel_names import check_channel_names
 from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.colors import sort_dark_to_bright
 from napari_kmeans.imaging.painting import paint
@@ -20,6 +21,7 @@ from napari_kmeans.options import SUMMARY_OPTIONS, Options, check_names, show_op
 from napari_kmeans.summary import Colors, Summary, summary_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Unpack
 
     import pandas as pd
@@ -94,6 +96,7 @@ def segment(
     *,
     rgb: bool | None = None,
     channel_axis: int | None = None,
+    channel_names: Sequence[str] | None = None,
     color_space: str = Options.color_space,
     normalize: str = Options.normalize,
     blur: float | tuple[float, ...] = Options.blur,
@@ -128,6 +131,9 @@ def segment(
         the same way as ``viewer.add_image``.
     channel_axis : int, optional
         The axis of the channels of a multichannel image that is not RGB.
+    channel_names : sequence of str, optional
+        The names of these channels, for the table and the model. Give "" for a channel
+        without a name.
     color_space : {"rgb", "hsv", "lab"}, default "rgb"
         The space in which colors are compared. "rgb" compares channel values; use it for
         gray and for other channels. "hsv" compares points of the HSV cone, in which hue is
@@ -237,6 +243,7 @@ def segment(
         options,
         rgb=rgb,
         channel_axis=channel_axis,
+        channel_names=channel_names,
         mask=mask,
         summary=summary,
         progress=progress,
@@ -249,6 +256,7 @@ def segment_with_options(
     *,
     rgb: bool | None = None,
     channel_axis: int | None = None,
+    channel_names: Sequence[str] | None = None,
     mask: Any = None,
     summary: Summary | None = None,
     progress: Report | None = None,
@@ -258,11 +266,19 @@ def segment_with_options(
     The dock, the command line and stacks pass their options as one object.
     """
     stages = Progress(progress)
+    names: tuple[str, ...] = ()
+    if channel_names is not None:
+        # Check the names before the image is read.
+        if isinstance(summary, Summary):
+            pixels = summary.images[0]
+        else:
+            pixels = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)[0]
+        names = check_channel_names(channel_names, pixels.n_channels, pixels.rgb)
     with shared_pool():
         summary = summary_for(
             image, options, summary, stages, rgb=rgb, channel_axis=channel_axis, mask=mask
         )
-        segmentation = segment_summary(summary, stages)
+        segmentation = segment_summary(summary, stages, names)
     if are_several(image):
         return segmentation
     (labels,), (recolored,) = segmentation.labels, segmentation.recolored
@@ -346,7 +362,9 @@ def summarize_with_options(
     return summary
 
 
-def segment_summary(summary: Summary, progress: Progress) -> Segmentation:
+def segment_summary(
+    summary: Summary, progress: Progress, channel_names: tuple[str, ...] = ()
+) -> Segmentation:
     """Segment all images of a summary; labels and recolored images are lists."""
     images, options = summary.images, summary.options
     fit, tally = _fit_and_tally(summary, progress)
@@ -359,7 +377,7 @@ def segment_summary(summary: Summary, progress: Progress) -> Segmentation:
             "float64.",
             stacklevel=4,
         )
-    model = _make_model(summary, fit, tally, used)
+    model = replace(_make_model(summary, fit, tally, used), channel_names=channel_names)
     # The ranks of centers without pixels are never read.
     ranks = np.empty(len(fit.centers), np.int64)
     ranks[used] = np.arange(len(used))

@@ -14,6 +14,7 @@ from napari_kmeans.execution.notices import notice, notices_to
 from napari_kmeans.execution.progress import Progress, Report, Step
 from napari_kmeans.execution.threads import map_threads, raise_if_stopped
 from napari_kmeans.imaging.blocks import open_pixels
+from napari_kmeans.imaging.channel_names import check_channel_names
 from napari_kmeans.imaging.colors import display_colors, to_hex
 from napari_kmeans.imaging.painting import label_dtype, renumber_labels
 from napari_kmeans.imaging.slices import corresponding_slice
@@ -259,6 +260,7 @@ def segment_slices(
     *,
     rgb: bool | None = None,
     channel_axis: int | None = None,
+    channel_names: Sequence[str] | None = None,
     mask: Any = None,
     progress: Report | None = None,
     **options: Unpack[OptionValues],
@@ -280,7 +282,7 @@ def segment_slices(
     n_clusters : int, default 8
         The number of clusters in each slice. A slice with fewer distinct colors has fewer
         clusters.
-    rgb, channel_axis, color_space, normalize, balance, method, coreset_size,
+    rgb, channel_axis, channel_names, color_space, normalize, balance, method, coreset_size,
     init, n_init, max_iter, tol, random_state
         As for :func:`segment`.
     mask : array of the image's spatial shape, optional
@@ -320,6 +322,7 @@ def segment_slices(
         Options(n_clusters=n_clusters, **options),
         rgb=rgb,
         channel_axis=channel_axis,
+        channel_names=channel_names,
         mask=mask,
         progress=progress,
     )
@@ -331,14 +334,16 @@ def segment_slices_with_options(
     *,
     rgb: bool | None = None,
     channel_axis: int | None = None,
+    channel_names: Sequence[str] | None = None,
     mask: Any = None,
     progress: Report | None = None,
 ) -> StackSegmentation:
     """Cluster the colors of each slice of a stack by itself; see `segment_slices`."""
     pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
     _check_planes(pixels)
+    names = check_channel_names(channel_names, pixels.n_channels, pixels.rgb)
     stages = Progress(progress)
-    fits, painted = _fit_slices(pixels, options, stages.stage(0.7, _n_slices(pixels)))
+    fits, painted = _fit_slices(pixels, options, names, stages.stage(0.7, _n_slices(pixels)))
     labels_of = _match_clusters([fit[0].cluster_centers_ if fit else None for fit in fits])
     model = _make_stack_model(fits, labels_of, pixels)
     slice_table = _slice_table(fits, labels_of, model)
@@ -415,7 +420,7 @@ def _watcher(step: Step) -> Report:
 
 
 def _fit_slices(
-    pixels: Pixels, options: Options, step: Step
+    pixels: Pixels, options: Options, channel_names: tuple[str, ...], step: Step
 ) -> tuple[list[Fit | None], list[Painted]]:
     """Fit and paint each slice.
 
@@ -438,6 +443,7 @@ def _fit_slices(
                     options,
                     rgb=pixels.rgb,
                     channel_axis=axis,
+                    channel_names=channel_names,
                     mask=plane.mask,
                     progress=watch,
                 )

@@ -244,6 +244,42 @@ class TestChannels:
         assert _run(out, stain, "--model", model) == 1
         assert "image must have the model's 2 channels, got 5" in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        ("names", "note"),
+        [
+            (["GFP", "RFP", "DAPI"], "GFP, RFP, DAPI are matched by name with DAPI, GFP, RFP"),
+            (["gfp", "rfp", "dapi"], "gfp, rfp, dapi are matched by name with DAPI, GFP, RFP"),
+            (["GFP", "RFP", "Cy5"], "GFP, RFP, Cy5 are compared with DAPI, GFP, RFP"),
+            (["GFP", "RFP", "DAPI", "x"], "got GFP, RFP, DAPI, x; use --channels 2,0,1"),
+        ],
+    )
+    def test_a_model_matches_channels_by_name(self, tmp_path, out, capsys, names, note):
+        image = _noise(3, 30, 31)
+
+        def write(path: Path, pixels: np.ndarray, names: list[str]) -> None:
+            metadata = {"axes": "CYX", "Channel": {"Name": names}}
+            tifffile.imwrite(path, pixels, metadata=metadata, photometric="minisblack")
+
+        a, b, model = (tmp_path / name for name in ("a.ome.tif", "b.ome.tif", "model.json"))
+        write(a, image, ["DAPI", "GFP", "RFP"])
+        write(b, np.concatenate([image[[1, 2, 0]], image[: len(names) - 3]]), names)
+        assert _run(out, a, "-k", 3, "--normalize", "zscore") == 0
+        (out / "a.ome-model.json").rename(model)
+        labels, recolored = _labels(out, "a.ome"), tifffile.imread(out / "a.ome-recolored.tif")
+        capsys.readouterr()
+        assert _run(out, a, "--model", model) == 0
+        assert capsys.readouterr().err == ""
+        failed = _run(out, b, "--model", model)
+        assert note in capsys.readouterr().err
+        if failed:
+            assert _run(out, b, "--model", model, "--channels", note[-5:]) == 0
+        is_same = np.array_equal(_labels(out, "b.ome"), labels)
+        assert is_same == ("compared" not in note)
+        if "matched" in note:
+            # The recolored image has the channels in the order of its file.
+            again = tifffile.imread(out / "b.ome-recolored.tif")
+            np.testing.assert_array_equal(again, recolored[[1, 2, 0]])
+
     @pytest.mark.parametrize("axis", ["1", "-2", "q", "Q"])
     def test_the_axis_of_channels_is_stated(self, tmp_path, out, axis):
         image = _noise(30, 4, 31)

@@ -80,7 +80,7 @@ def test_ome_zarr_has_units_names_and_colors_of_channels(tmp_path, quadrants):
     image = da.from_array(quadrants[..., :2].astype(np.uint16))
     channels = (Channel("DAPI", "#0000ff"), Channel("GFP", "#00ff00"))
     picture = Picture(image, False, 2, axes=(*MICROMETERS, CHANNEL), channels=channels)
-    seg = segment(image, 3, channel_axis=2)
+    seg = segment(image, 3, channel_axis=2, channel_names=["DAPI", "GFP"])
     seg = apply_classes(seg, seg.model.classes.rename(1, "nucleus").recolor(2, "#ff8000"))
     written = write_results(seg, tmp_path, "cell", picture)
     labels = zarr.open(tmp_path / "cell-labels.zarr", mode="r").attrs["ome"]
@@ -102,7 +102,8 @@ def test_the_table_has_areas_and_names_of_channels(tmp_path, quadrants):
     image = quadrants[..., :2]
     channels = (Channel("DAPI"), Channel(""))
     picture = Picture(image, False, 2, axes=(*MICROMETERS, CHANNEL), channels=channels)
-    table = write_results(segment(image, 3, channel_axis=2), tmp_path, "cell", picture).table
+    seg = segment(image, 3, channel_axis=2, channel_names=["DAPI", ""])
+    table = write_results(seg, tmp_path, "cell", picture).table
     assert table.columns.tolist() == [
         *COUNT_COLUMNS,
         "area",

@@ -30,6 +30,7 @@ CASES = int(os.environ.get("FUZZ_CASES", "300"))
 LONGEST_SENTENCE = 600
 MERGED_BY_0_1_0 = Path(__file__).parent / "written_by_0_1_0" / "merged-model.json"
 NEW_KEYS = ["__class__", "self", "cls", "center_labels", "center_pixels", "classes", "splits"]
+NEW_KEYS += ["channel_names"]
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 
 Rng = random.Random
@@ -68,6 +69,9 @@ def models() -> dict[str, KMeansModel]:
         "lab": many.model,
         "gray": segment(gray, 4).model,
         "channels": segment(rng.random((2, 9, 8)), 3, channel_axis=0).model,
+        "named channels": segment(
+            rng.random((2, 9, 8)), 3, channel_axis=0, channel_names=["DAPI", ""]
+        ).model,
         "zscore": segment(color, 4, rgb=True, normalize="zscore").model,
         "percentile": segment(
             rng.random((9, 8, 5)), 3, channel_axis=2, normalize="percentile"

@@ -227,6 +227,7 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
                 replace(options, blur=_blur_of_space(picture, options.blur)),
                 rgb=picture.rgb,
                 channel_axis=picture.channel_axis,
+                channel_names=_channel_names(picture),
                 mask=picture.mask,
                 progress=progress,
             )
@@ -251,12 +252,15 @@ def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmenta
     _check_color_space(rgb, options)
     options = replace(options, blur=_blur_of_space(pictures[0], options.blur))
     images = count_images(len(pictures))
+    names = {_channel_names(picture) for picture in pictures}
     with print_warnings(images), bar(images) as progress:
         return segment_with_options(
             [picture.pixels for picture in pictures],
             options,
             rgb=rgb,
             channel_axis=channel_axis,
+            # Names that differ are not those of the channels of all images.
+            channel_names=names.pop() if len(names) == 1 else None,
             mask=[picture.mask for picture in pictures],
             progress=progress,
         )
@@ -271,6 +275,7 @@ def _paint_picture(
 
     try:
         _check_channels(picture, model)
+        model = _match_channels(job, picture, model)
         with print_warnings(job.source), bar(job.name) as progress:
             own = model.with_blur(_blur_of_space(picture, model.blur))
             labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
@@ -320,8 +325,8 @@ def _note_other_channels(jobs: Sequence[ImageJob], pictures: Sequence[Picture | 
     """Print a message for each list of named channels other than that of the first image."""
     sources: dict[tuple[str, ...], list[str]] = {}
     for job, picture in zip(jobs, pictures, strict=True):
-        names = tuple(channel.name for channel in picture.channels) if picture else ()
-        if any(names):
+        names = _channel_names(picture) if picture else ()
+        if names:
             sources.setdefault(names, []).append(job.source)
     if not sources:
         return
@@ -393,6 +398,51 @@ def _check_channels(picture: Picture, model: KMeansModel) -> None:
         raise ValueError(
             f"the image must have {_describe_channels(wanted)}, got {_describe_channels(kind)}"
         )
+
+
+def _channel_names(picture: Picture) -> tuple[str, ...]:
+    """Return the names of the channels that are compared; nothing if the file has none."""
+    rgb, axis = find_channels(picture)
+    n_channels = 1 if axis is None else picture.pixels.shape[axis]
+    names = tuple(channel.name for channel in picture.channels)
+    return names if any(names) and not rgb and len(names) == n_channels else ()
+
+
+def _match_channels(job: ImageJob, picture: Picture, model: KMeansModel) -> KMeansModel:
+    """Return the model with its channels in the order of the image, by their names.
+
+    A message states the order, or names of other channels than those of the model.
+
+    Raises
+    ------
+    ValueError
+        If the image has more channels than those of the model.
+    """
+    from napari_kmeans.imaging.channel_names import match_names
+
+    names, wanted = _channel_names(picture), model.channel_names
+    if not names or not wanted or names == wanted:
+        return model
+    in_file, in_model = ", ".join(names), ", ".join(wanted)
+    if len(names) > len(wanted) and all(names.count(name) == 1 for name in wanted):
+        numbers = ",".join(str(names.index(name)) for name in wanted)
+        raise ValueError(
+            f"the image must have the channels of the model, {in_model}, got {in_file}; use "
+            f"--channels {numbers}"
+        )
+    order = match_names(names, wanted)
+    if order is not None:
+        if order != sorted(order):
+            print_message(
+                f"{job.source}: {in_file} are matched by name with {in_model} of the model"
+            )
+        return model.with_channel_order(order)
+    if len(names) == len(wanted):
+        print_message(
+            f"{job.source}: {in_file} {'is' if len(names) == 1 else 'are'} compared with "
+            f"{in_model} of the model by position"
+        )
+    return model
 
 
 def load_results(outcome: ClusteredImage) -> ClusteredImage:

@@ -317,7 +317,7 @@ def _write_shared_files(outcomes: Sequence[ClusteredImage | None], directory: Pa
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.measuring import write_csv
 
-    counted = describe_table(seg.table, seg.model, [outcome.picture for outcome in done])
+    counted = describe_table(seg.table, [outcome.picture for outcome in done])
     model, table = directory / SHARED_MODEL, directory / SHARED_TABLE
     try:
         write_whole({model: seg.model.save, table: lambda path: write_csv(counted, path)})

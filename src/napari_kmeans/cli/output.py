@@ -111,7 +111,7 @@ def write_results(
             # Count row by row: `np.bincount` makes an int64 copy of its input.
             for row in seg.labels:
                 counts.add(row)
-        written = describe_table(counts.table() if shared else seg.table, seg.model, [source])
+        written = describe_table(counts.table() if shared else seg.table, [source])
         records = _records(seg.model, written, results[1])
         if lazy:
             for path, record in zip((labels, recolored), records, strict=True):
@@ -189,24 +189,18 @@ def _axes_of(seg: Segmentation, source: Picture) -> list[Axis]:
     return list(source.axes) if len(source.axes) == seg.recolored.ndim else []
 
 
-def describe_table(
-    table: pd.DataFrame, model: KMeansModel, pictures: Sequence[Picture]
-) -> pd.DataFrame:
-    """Return a table with areas or volumes and with names of channels, where all images state them.
+def describe_table(table: pd.DataFrame, pictures: Sequence[Picture]) -> pd.DataFrame:
+    """Return a table with areas or volumes, where all images state the size of a pixel.
 
     Parameters
     ----------
     table : pandas.DataFrame
-    model : KMeansModel
     pictures : sequence of Picture
         The images that the table counts.
     """
     # This module imports numba, which would slow down the start of the command line.
-    from napari_kmeans.measuring import add_sizes, name_channels, pixel_size
+    from napari_kmeans.measuring import add_sizes, pixel_size
 
-    names = {tuple(channel.name for channel in picture.channels) for picture in pictures}
-    if len(names) == 1 and not model.rgb:
-        table = name_channels(table, *names)
     sizes = {pixel_size(picture.axes, picture.pixels.shape) for picture in pictures}
     size = sizes.pop() if len(sizes) == 1 else None
     return table if size is None else add_sizes(table, size)

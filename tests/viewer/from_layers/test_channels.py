@@ -49,7 +49,7 @@ def test_layers_are_clustered_as_channels_of_one_image(lazy):
         np.testing.assert_array_equal(layer.extent.world, original.extent.world)
     np.testing.assert_array_equal(labels.extent.world, recolored[0].extent.world)
     assert labels.name == "nuclei + membrane labels"
-    assert list(labels.features["mean channel 1"]) == list(expected.table["mean channel 1"])
+    assert list(labels.features["mean membrane"]) == list(expected.table["mean channel 1"])
 
 
 def test_labels_have_the_sum_of_the_channel_colors():

@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
 
 from napari_kmeans import KMeansModel, merge_clusters, segment
 from napari_kmeans.viewer.provenance import METADATA_KEY
@@ -46,7 +47,7 @@ def notifications():
 def test_apply_adds_labels_and_recolored_image_of_another_layer(viewer, dock, panel, qtbot, other):
     layer = viewer.add_image(other, name="other", rgb=True, scale=(2, 3), translate=(5, 7))
     viewer.layers.selection.active = viewer.layers["picture"]
-    panel.image.value = layer
+    panel.images.check([(layer,)])
     panel.apply_button.native.click()
     assert not panel.apply_button.enabled
     qtbot.waitUntil(lambda: panel.apply_button.enabled, timeout=60_000)
@@ -180,7 +181,7 @@ def test_saved_model_is_loaded_until_the_next_run(dock, panel, tmp_path, finish,
     dock.run()
     finish(dock)
     assert panel.model.n_clusters == 3
-    assert panel.message.text() == "3 clusters of picture"
+    assert panel.message.text() == "picture: 3 clusters"
 
 
 def test_unsuitable_model_or_file_raises(viewer, dock, panel, quadrants, tmp_path):
@@ -193,12 +194,13 @@ def test_unsuitable_model_or_file_raises(viewer, dock, panel, quadrants, tmp_pat
         panel.apply(viewer.layers["picture"])
     segment(quadrants, 2, channel_axis=-1).model.save(tmp_path / "channels.json")
     panel.load(tmp_path / "channels.json")
-    panel.image.value = gray
-    panel.apply_button.native.click()
-    ((severity, message),) = notifications()
-    assert severity == "error"
-    assert message.startswith("the model compares 3 channels, and 'gray' is a single layer: sel")
-    assert panel.apply_button.enabled
+    with pytest.raises(ValueError, match="compares 3 channels, and 'gray' is a single layer: ch"):
+        panel.apply(gray)
+    with pytest.raises(ValueError, match=r"layers must be 3, one for each channel .* got 2"):
+        panel.apply([[gray, gray]])
+    assert not panel.apply_button.enabled
+    with pytest.raises(ValueError, match="images must be image layers, got 5"):
+        panel.apply([5])
     (tmp_path / "none.json").write_text("[]")
     with pytest.raises(ValueError, match=r"none\.json.*not a napari-kmeans model"):
         panel.load(tmp_path / "none.json")
@@ -243,20 +245,131 @@ def test_apply_needs_one_model_for_all_slices(viewer, open_dock, finish, steps):
     assert panel.message.text().startswith("The latest result has a model for each slice")
 
 
-def test_image_choices_follow_renamed_and_removed_layers(viewer, panel, other):
-    layer = viewer.add_image(other, name="other", rgb=True)
-    assert layer in panel.image.choices
-    layer.name = "renamed"
-    assert "renamed" in [panel.image.native.itemText(n) for n in range(panel.image.native.count())]
-    viewer.layers.remove(layer)
-    assert layer not in panel.image.choices
+def texts(panel):
+    return [panel.images.item(row).text() for row in range(panel.images.count())]
+
+
+def test_images_that_fit_are_offered_and_the_active_one_is_checked(viewer, panel, dock, quadrants):
+    picture = viewer.layers["picture"]
+    other = viewer.add_image(quadrants, name="other", rgb=True)
+    gray = viewer.add_image(quadrants[..., 0], name="gray", rgb=False)
+    # The recolored image of the run is not offered.
+    assert texts(panel) == ["picture", "other"]
+    viewer.layers.selection.active = other
+    assert panel.images.checked == [(other,)]
+    viewer.layers.selection.active = gray
+    assert panel.images.checked == [(other,)]
+    viewer.layers.selection.active = picture
+    assert panel.images.checked == [(picture,)]
+    # A choice of the user stays.
+    panel.images.item(1).setCheckState(Qt.CheckState.Checked)
+    viewer.layers.selection.active = other
+    assert panel.images.checked == [(picture,), (other,)]
+    other.name = "renamed"
+    assert texts(panel) == ["picture", "renamed"]
+    viewer.layers.remove(other)
+    assert panel.images.checked == [(picture,)]
+    viewer.layers.remove(picture)
+    # Nothing but the recolored image fits.
+    assert texts(panel) == ["picture recolored"]
+    viewer.layers.remove(viewer.layers["picture recolored"])
+    assert panel.match.text() == "The model is of colors: open an RGB image."
+    assert not panel.apply_button.enabled
+
+
+def test_edits_of_the_classes_are_shown_before_applying(panel, dock):
+    clusters = dock.folds["clusters"].open().list
+    assert panel.message.text() == "picture: 4 clusters"
+    clusters._clusters.rename(1, "a < b")
+    clusters.merge([2, 3])
+    clusters._clusters.ignore([4])
+    clusters.set_color(1, "#ff0080")
+    assert panel.message.text() == "picture: 3 classes of 4 clusters, 1 ignored"
+    for part in ("a &lt; b", "#ff0080", "2 (2 merged)", "4 (ignored)"):
+        assert part in panel.classes.text()
+
+
+def test_a_model_is_applied_to_several_images(viewer, dock, panel, qtbot, other, slow, tmp_path):
+    model = dock.result.outcome.model
+    images = [other, da.from_array(other[:20]), np.asarray(slow), other[:9]]
+    names = ["one", "lazy", "broken", "one labels"]
+    layers = [
+        viewer.add_image(image, name=name, rgb=True)
+        for image, name in zip(images, names, strict=True)
+    ]
+    layers[2].data, slow.error = slow, OSError("the file is gone")
+    slow.go_on.set()
+    model.save(tmp_path / "model.json")
+    panel.load(tmp_path / "model.json")
+    panel.images.check([(layer,) for layer in layers])
+    panel.apply_button.native.click()
+    qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
+    assert notifications() == [("warning", "'broken' is left out: the file is gone")]
+    assert len({layer.name for layer in viewer.layers}) == len(viewer.layers)
+    results = {
+        each.metadata[METADATA_KEY]["source"]: each
+        for each in viewer.layers
+        if METADATA_KEY in each.metadata and each.name.partition(" [")[0].endswith("labels")
+    }
+    assert set(results) == {"picture", "one", "lazy", "one labels"}
+    for name, image in (("one", other), ("lazy", other[:20]), ("one labels", other[:9])):
+        np.testing.assert_array_equal(results[name].data, nearest(image, model.cluster_centers_))
+    # The list shows the clusters of the first image, because the model came from a file.
+    assert dock.result.labels is results["one"]
+    # Applying again updates the same layers.
+    n_layers = len(viewer.layers)
+    apply(qtbot, panel, [layers[0], layers[3]])
+    assert len(viewer.layers) == n_layers
+
+
+def test_a_model_of_channels_is_applied_to_layers_matched_by_name(viewer, open_dock, finish, qtbot):
+    rng = np.random.default_rng(0)
+    stains = rng.integers(0, 4000, (2, 3, 20, 31)).astype(np.uint16)
+    layers = {}
+    # The layers of the second slide are in another order.
+    for slide, order in ((1, (0, 1, 2)), (2, (2, 0, 1))):
+        for channel in order:
+            name = f"slide{slide} {('DAPI', 'GFP', 'Cy5')[channel]}"
+            layers[name] = viewer.add_image(stains[slide - 1, channel], name=name)
+    dock = open_dock()
+    viewer.layers.selection.active = layers["slide1 DAPI"]
+    viewer.layers.selection.update(list(layers.values())[:3])
+    dock.together.value = True
+    dock.run()
+    finish(dock)
+    panel = dock.folds["apply"].open()
+    assert texts(panel) == ["slide1: DAPI, GFP, Cy5", "slide2: DAPI, GFP, Cy5"]
+    viewer.layers.selection.active = layers["slide2 GFP"]
+    (chosen,) = panel.images.checked
+    assert [layer.name for layer in chosen] == ["slide2 DAPI", "slide2 GFP", "slide2 Cy5"]
+    assert panel.match.text().startswith("DAPI = “slide2 DAPI”, GFP = “slide2 GFP”, ")
+    assert panel.classes.text().endswith("Channels: DAPI, GFP, Cy5")
+    apply(qtbot, panel)
+    model = dock.result.outcome.model
+    assert model.channel_names == ("DAPI", "GFP", "Cy5")
+    assert {"mean DAPI", "mean GFP", "mean Cy5"} <= set(dock.result.table)
+    expected = model.predict(np.moveaxis(stains[1], 0, -1))
+    labels = viewer.layers["slide2 DAPI + slide2 GFP + slide2 Cy5 labels"]
+    np.testing.assert_array_equal(labels.data, expected)
+    recolored = viewer.layers["slide2 Cy5 recolored"].data
+    np.testing.assert_array_equal(recolored, np.rint(model.palette[:, 2])[expected - 1])
+    # Other names are taken in the order of the layer list, as is stated.
+    for name in ("a", "b", "c"):
+        layers[name] = viewer.add_image(stains[1, "abc".index(name)], name=name)
+    viewer.layers.selection.clear()
+    viewer.layers.selection.update([layers[name] for name in "cab"])
+    assert texts(panel)[2:] == ["a, b, c"]
+    assert panel.match.text().endswith("Cy5 = “c” (in the order of the layer list)")
+    apply(qtbot, panel)
+    np.testing.assert_array_equal(viewer.layers["a + b + c labels"].data, expected)
 
 
 def test_canceled_apply_adds_no_layers(viewer, panel, qtbot, slow):
     layer = viewer.add_image(np.asarray(slow), name="other", rgb=True)
     layer.data = slow
     n_layers = len(viewer.layers)
-    panel.apply(layer)
+    # The first image is finished when the second one is canceled.
+    panel.apply([viewer.layers["picture"], layer])
     qtbot.waitUntil(slow.asked.is_set, timeout=20_000)
     panel.cancel_button.native.click()
     slow.go_on.set()
@@ -302,11 +415,11 @@ def test_edits_of_a_loaded_model_are_saved(
         finish(dock)
     panel = dock.folds["apply"].open()
     panel.load(tmp_path / "old.json")
-    assert panel.message.text() == "4 clusters, from old.json, not applied yet"
+    assert panel.message.text() == "old.json, not applied yet: 4 classes"
     panel.save(tmp_path / "same.json")
     assert (tmp_path / "same.json").read_bytes() == (tmp_path / "old.json").read_bytes()
     apply(qtbot, panel, viewer.layers["picture"])
-    assert panel.message.text() == "4 clusters of picture"
+    assert panel.message.text() == "picture: 4 classes"
     clusters = dock.folds["clusters"].open().list
     assert clusters.layer is viewer.layers["picture labels"]
     clusters._clusters.rename(1, "new")

@@ -213,6 +213,7 @@ def test_script_of_several_channels(
         fill_in(viewer, text, tmp_path, monkeypatch)
     (labels,), (recolored,) = run(text, tmp_path)
     assert "normalize='percentile'" in text
+    assert "channel_names=['a', 'b']" in text
     np.testing.assert_array_equal(labels, viewer.layers["a + b labels"].data)
     for number, name in enumerate("ab"):
         shown = viewer.layers[f"{name} recolored"].data

@@ -286,3 +286,31 @@ def live_canvases():
     found = [each for each in gc.get_objects() if isinstance(each, SceneCanvas)]
     assert set(known) <= set(found)
     return found
+
+
+def test_channels_are_chosen_for_the_axes(view, segmentation):
+    image = np.random.default_rng(0).integers(0, 4000, (5, 20, 30)).astype(np.uint16)
+    names = ["DAPI", "<b>GFP</b>", "Cy3", "Cy5", "light"]
+    result = segment(image, 3, channel_axis=0, channel_names=names)
+    view.show_segmentation(segmentation)
+    assert not view.axes[0].isVisible()
+    view.show_segmentation(result)
+    assert view.axes[0].isVisible()
+    assert [box.currentText() for box in view.axes] == names[:3]
+    before = picture_of(view)
+    view.axes[0].setFocus()
+    # The keys choose the last channel, which no other axis has.
+    QTest.keyClick(view.axes[0], Qt.Key.Key_End)
+    assert [box.currentText() for box in view.axes] == ["light", *names[1:3]]
+    assert names_in(view) == ["light", *names[1:3]]
+    assert (picture_of(view) != before).any()
+    # The channel of another axis is exchanged.
+    QTest.keyClick(view.axes[1], Qt.Key.Key_End)
+    assert [box.currentText() for box in view.axes] == [names[1], "light", names[2]]
+    # The choice stays for the next result of the same channels.
+    view.show_segmentation(segment(image, 4, channel_axis=0, channel_names=names))
+    assert [box.currentText() for box in view.axes] == [names[1], "light", names[2]]
+    view.show_segmentation(segment(image[::-1], 3, channel_axis=0, channel_names=names[::-1]))
+    assert [box.currentText() for box in view.axes] == names[:1:-1]
+    view.clear()
+    assert not view.axes[0].isVisible()

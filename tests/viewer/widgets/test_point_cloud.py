@@ -44,6 +44,23 @@ def test_first_three_of_many_channels_are_the_axes():
     np.testing.assert_array_equal(cloud.labels, expected.argmin(axis=1) + 1)
 
 
+def test_any_three_of_many_channels_are_the_axes():
+    image = np.random.default_rng(0).integers(0, 4000, (5, 20, 30)).astype(np.uint16)
+    names = ["DAPI", "GFP", "Cy3", "Cy5", "light"]
+    segmentation = segment(image, 3, channel_axis=0, channel_names=names)
+    cloud = make_point_cloud(segmentation)
+    assert cloud.channels == tuple(names)
+    assert cloud.axis_names == ("DAPI", "GFP", "Cy3")
+    other = cloud.on_axes([4, 0, 3])
+    assert other.axis_names == ("light", "DAPI", "Cy5")
+    np.testing.assert_array_equal(other.points, segmentation.coreset.points[:, [4, 0, 3]])
+    np.testing.assert_array_equal(other.centers, segmentation.model.palette[:, [4, 0, 3]])
+    np.testing.assert_array_equal(other.labels, cloud.labels)
+    thin = cloud.thin(20)
+    rows = [np.flatnonzero((cloud.points == point).all(axis=1))[0] for point in thin.points]
+    np.testing.assert_array_equal(thin.on_axes([4, 0, 3]).points, other.points[rows])
+
+
 def test_two_channels_are_points_in_a_plane():
     image = np.random.default_rng(0).integers(0, 4000, (2, 20, 30)).astype(np.uint16)
     cloud = make_point_cloud(segment(image, 3, channel_axis=0))

@@ -140,17 +140,21 @@ class Task:
 
     def _fit(self, progress: Report | None) -> AnySegmentation:
         pixels, mask = self.fitted_part, self._mask(self.source.level)
+        names = self.source.channel_names or None
+        channels = {**self._channel_arguments, "channel_names": names}
         if self.source.stack == EACH:
             return segment_slices_with_options(
-                pixels, self._options, mask=mask, progress=progress, **self._channel_arguments
+                pixels, self._options, mask=mask, progress=progress, **channels
             )
         if self.summary is None and not self._uses_cache:
             return segment_with_options(
-                pixels, self._options, mask=mask, progress=progress, **self._channel_arguments
+                pixels, self._options, mask=mask, progress=progress, **channels
             )
         summary = self.summary or self.summarize(part_of(progress, 0, 0.5))
         fitting = progress if self.summary else part_of(progress, 0.5, 1)
-        return segment_with_options(pixels, self._options, summary=summary, progress=fitting)
+        return segment_with_options(
+            pixels, self._options, channel_names=names, summary=summary, progress=fitting
+        )
 
     def summarize(self, progress: Report | None = None) -> Summary:
         """Return the summary of the pixels that are fitted: the cached one, or a new one."""

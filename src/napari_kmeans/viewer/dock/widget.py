@@ -144,7 +144,7 @@ class KMeansWidget(Fields):
         events.inserted.connect(self._watch_edits)
         self._watch_edits()
         self.viewer.layers.selection.events.active.connect(self._follow_selection)
-        self.viewer.layers.selection.events.changed.connect(self._update_fields)
+        self.viewer.layers.selection.events.changed.connect(self.reset_choices)
         self.together.changed.connect(self._set_normalize)
         self.init.changed.connect(self._follow_marks)
         for field in (self.image, self.together, self.method, self.stack, self.init):
@@ -168,7 +168,7 @@ class KMeansWidget(Fields):
             event.disconnect(self.reset_choices)
         events.inserted.disconnect(self._watch_edits)
         self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
-        self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
+        self.viewer.layers.selection.events.changed.disconnect(self.reset_choices)
         KNOWN_RESULTS.stored.disconnect(self._on_result_stored)
         self._marks_watcher.watch(None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -13,7 +14,7 @@ from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.imaging.slices import corresponding_slice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from napari.layers import Image, Layer
 
@@ -156,6 +157,11 @@ class Source:
         """The shape of the finest level without the channels."""
         return self.shape_of(0)
 
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The names of the channels, without the words that begin the names of all layers."""
+        return without_common_words([channel.name for channel in self.channels])
+
     def shape_of(self, level: int) -> tuple[int, ...]:
         """Return the shape of a level without the channels."""
         return spatial_shape(self.levels[level], self.rgb or bool(self.channels))
@@ -194,6 +200,25 @@ class Source:
         """Return whether the layer states that an axis is time, by its label or its unit."""
         label, unit = self.spatial["axis_labels"][axis], self.spatial["units"][axis]
         return label.lower() in ("t", "time") or dict(unit.dimensionality) == {"[time]": 1}
+
+
+def without_common_words(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of layers as names of channels: "slide 2 DAPI" and "slide 2 GFP" differ.
+
+    The words that all names begin with are left out, as far as a letter remains in every
+    name: "Alexa 488" and "Alexa 568" stay.
+    """
+    words = [re.findall(r"[^\s_]+[\s_]*", name) for name in names]
+    n_common = 0
+    while (
+        len(names) > 1
+        and len({tuple(each[: n_common + 1]) for each in words}) == 1
+        and all(re.search(r"[^\W\d_]", "".join(each[n_common + 1 :])) for each in words)
+    ):
+        n_common += 1
+    return tuple(
+        "".join(each[n_common:]).strip() or name for each, name in zip(words, names, strict=True)
+    )
 
 
 def layer_levels(layer: Layer) -> list[Any]:

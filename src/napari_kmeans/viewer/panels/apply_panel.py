@@ -1,4 +1,4 @@
-"""The panel *Apply to…*: apply a model to another image, save it and load it."""
+"""The panel *Apply to…*: apply a model to other images, save it and load it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,35 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from magicgui.widgets import ComboBox, PushButton
+from magicgui.widgets import PushButton
 from napari.layers import Image
+from qtpy.QtCore import Qt
 
+from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
-from napari_kmeans.viewer.from_layers.source import WHOLE, Source
+from napari_kmeans.viewer.from_layers.apply_targets import (
+    Target,
+    describe_missing,
+    find_targets,
+    match_layers,
+    needs_channels,
+)
+from napari_kmeans.viewer.from_layers.source import WHOLE
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.to_layers.apply_model import ApplyWork, check_channels
+from napari_kmeans.viewer.to_layers.apply_model import ApplyToSeveral, ApplyWork, fit_to_source
+from napari_kmeans.viewer.to_layers.describe_model import count_classes, list_classes
+from napari_kmeans.viewer.widgets.checked_list import CheckedList
 from napari_kmeans.viewer.widgets.dialogs import ask_what_to_open, ask_where_to_save
-from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
+from napari_kmeans.viewer.widgets.form import form, row
+from napari_kmeans.viewer.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from napari_kmeans.viewer.background.worker import SegmentationWorker
+    from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
 
@@ -41,35 +55,41 @@ class _LoadedModel(NamedTuple):
 
 
 class ApplyPanel(WorkingPanel):
-    """A panel that applies the latest model, or a model from a file, to another image layer.
+    """A panel that applies the latest model, or a model from a file, to other image layers.
 
     The model is that of the clusters in the list, with all edits. A model from a file takes
     its place until it is applied: then the list shows its clusters.
 
     Attributes
     ----------
-    image : ComboBox
-        The image layer to apply the model to.
+    images : CheckedList
+        The images that the model can be applied to. Each value is a tuple of layers: an
+        image, or the channels of one image. The active layer is checked until the user
+        checks others.
+    classes : WrappedLabel
+        The colors, names and merges of the classes of the model.
+    match : WrappedLabel
+        The layer of each channel, and sentences about images that cannot be used.
 
     Examples
     --------
     >>> panel = dock.folds["apply"].open()
-    >>> worker = panel.apply(viewer.layers["another"])
+    >>> worker = panel.apply([viewer.layers["second"], viewer.layers["third"]])
     """
 
     title = "Apply to…"
-    tooltip = "Apply the clusters to another image, or save them to a file."
+    tooltip = "Apply the clusters to other images, or save them to a file."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._loaded: _LoadedModel | None = None
-        self.image = ComboBox(
-            name="apply_to",
-            label="Image",
-            tooltip="The image layer that the model is applied to.",
-            choices=self._images,
-        )
-        narrow(self.image)
+        self._targets: list[Target] = []
+        self._is_chosen_by_user = False
+        self.images = CheckedList(self)
+        self.images.setToolTip("The images that the model is applied to: check one or several.")
+        self.images.checked_by_user.connect(self._on_checked)
+        self.classes, self.match = WrappedLabel(self), WrappedLabel(self)
+        self.classes.setTextFormat(Qt.TextFormat.RichText)
         self._make_buttons()
         self._lay_out()
         self.refresh()
@@ -88,7 +108,7 @@ class ApplyPanel(WorkingPanel):
         self.apply_button = PushButton(
             name="apply_button",
             text="Apply",
-            tooltip="Add the labels and the recolored image of the chosen layer.",
+            tooltip="Add the labels and the recolored image of each checked image.",
         )
         self.save_button.changed.connect(lambda: self.attempt(self._ask_and_save))
         self.load_button.changed.connect(lambda: self.attempt(self._ask_and_load))
@@ -97,8 +117,10 @@ class ApplyPanel(WorkingPanel):
     def _lay_out(self) -> None:
         rows = [
             ("Model", _MODEL_TIP, self.message),
+            ("", "", self.classes),
             ("", "", row([self.save_button, self.load_button])),
-            self.image,
+            ("Images", self.images.toolTip(), self.images),
+            ("", "", self.match),
         ]
         self.column.addWidget(form(rows))
         self.column.addWidget(row([self.apply_button, self.cancel_button]))
@@ -130,18 +152,23 @@ class ApplyPanel(WorkingPanel):
             )
         return model
 
-    def apply(self, layer: Image | None = None) -> SegmentationWorker:
-        """Apply the model to an image layer, in the background.
+    def apply(
+        self, images: Image | Sequence[Image | Sequence[Image]] | None = None
+    ) -> SegmentationWorker:
+        """Apply the model to images, one after the other, in the background.
 
         Parameters
         ----------
-        layer : napari.layers.Image, optional
-            None uses the layer in the field `image`.
+        images : napari.layers.Image or a sequence, optional
+            One layer or several. For a model of channels, each item of the sequence is itself
+            a sequence, with a layer for each channel: they are matched by name, or else in
+            their order. None uses the images that are checked.
 
         Returns
         -------
         SegmentationWorker
-            Emits `returned` with the Segmentation once its layers are in the viewer.
+            Emits `returned` with a list of Segmentation, once all layers are in the viewer;
+            None stands for an image that failed. If the work is canceled, no layer is added.
 
         Raises
         ------
@@ -150,20 +177,49 @@ class ApplyPanel(WorkingPanel):
         RuntimeError
             If a model is already being applied.
         """
-        layer = self.image.value if layer is None else layer
-        if not isinstance(layer, Image):
-            raise ValueError(f"image must be an image layer, got {layer!r}: open an image first.")
-        source = Source.of(layer).fitted_on(None, WHOLE, "coreset")
         model = self.model
-        check_channels(model, source)
-        work = ApplyWork(model, source, self._fitted_segmentation())
+        if images is None:
+            targets = [each for each in self._targets if each.layers in self.images.checked]
+        else:
+            listed = [images] if isinstance(images, Image) else list(images)
+            targets = [self._target_of(each, model) for each in listed]
+        if not targets:
+            raise ValueError("images must be one or more image layers, got none: check an image.")
+        sources = [each.source().fitted_on(None, WHOLE, "coreset") for each in targets]
+        fitted = self._fitted_segmentation()
+        works = [ApplyWork(fit_to_source(model, source), source, fitted) for source in sources]
         show = partial(
-            self.dock.show_applied,
-            source,
+            self._show_applied,
+            sources,
             update=self.dock.update_layers.value,
             is_latest=self._model_is_from_file,
         )
-        return self.start(work, show)
+        return self.start(ApplyToSeveral(tuple(works)), show)
+
+    def _target_of(self, image: Any, model: KMeansModel) -> Target:
+        layers = [image] if isinstance(image, Image) else image
+        if not isinstance(layers, list | tuple) or not all(
+            isinstance(each, Image) for each in layers
+        ):
+            raise ValueError(f"images must be image layers, got {image!r}: open an image first.")
+        if len(layers) > 1 and needs_channels(model):
+            return match_layers(model, layers)
+        return Target(tuple(layers))
+
+    def _show_applied(
+        self,
+        sources: Sequence[Source],
+        outcomes: Sequence[Segmentation | None],
+        *,
+        update: bool,
+        is_latest: bool,
+    ) -> None:
+        """Show the results of all images; the first becomes that of the list if `is_latest`."""
+        self._is_chosen_by_user = False
+        for source, outcome in zip(sources, outcomes, strict=True):
+            if outcome is not None:
+                self.dock.show_applied(source, outcome, update=update, is_latest=is_latest)
+                is_latest = False
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file.
@@ -189,7 +245,7 @@ class ApplyPanel(WorkingPanel):
         """
         model = KMeansModel.load(path)
         self._loaded = _LoadedModel(model, Path(path).name, self.dock.result)
-        self.work_changed()
+        self.reset_choices()
 
     def refresh(self) -> None:
         """Show the origin of the model, and follow the edits of its classes."""
@@ -202,9 +258,35 @@ class ApplyPanel(WorkingPanel):
         self.work_changed()
 
     def reset_choices(self) -> None:
-        """Update the choices of image layers."""
-        offer_choices(self.image)
+        """Offer the layers that fit the model, and check the active one."""
+        layers, selection = self.dock.viewer.layers, self.dock.viewer.layers.selection
+        model = self._known_model()
+        self._targets = [] if model is None else find_targets(model, layers, selection)
+        self.images.offer([(each.title, each.layers, each.match) for each in self._targets])
+        self._is_chosen_by_user &= bool(self.images.checked)
+        if not self._is_chosen_by_user:
+            self._check_active_layers()
         self.work_changed()
+
+    def _check_active_layers(self) -> None:
+        """Check the active layer or the selected channels; else the only image, if it is one."""
+        selection, offered = self.dock.viewer.layers.selection, self.images.values
+        chosen = [each for each in offered if {*each} == {*selection}]
+        chosen = chosen or [each for each in offered if selection.active in each]
+        if not chosen and not self.images.checked:
+            chosen = offered if len(offered) == 1 else []
+        if chosen:
+            self.images.check(chosen[:1])
+
+    def _on_checked(self) -> None:
+        self._is_chosen_by_user = True
+        self.work_changed()
+
+    def _known_model(self) -> KMeansModel | None:
+        try:
+            return self.model
+        except ValueError:
+            return None
 
     def _fitted_segmentation(self) -> Segmentation | None:
         """Return the result that the model was fitted in; None for a model from a file."""
@@ -213,27 +295,47 @@ class ApplyPanel(WorkingPanel):
             return None
         return result.outcome if isinstance(result.outcome, Segmentation) else None
 
-    def _images(self, _combo_box: Any) -> list[tuple[str, Image]]:
-        return [(each.name, each) for each in self.dock.viewer.layers if isinstance(each, Image)]
-
     def work_changed(self) -> None:
         """Show the model and enable the buttons that can be used now."""
-        try:
-            text, has_model = self._describe(self.model), True
-        except ValueError as error:
-            text, has_model = str(error).capitalize(), False
-        self.show_message(text)
-        self.save_button.enabled = has_model
-        can_apply = has_model and self.image.value is not None
+        model = self._known_model()
+        self._describe_model()
+        self._describe_match(model)
+        self.save_button.enabled = model is not None
+        can_apply = model is not None and bool(self.images.checked)
         self.apply_button.enabled = can_apply and not self.is_working
         # The clusters of the applied model would replace a model that is loaded meanwhile.
         self.load_button.enabled = not self.is_working
 
-    def _describe(self, model: KMeansModel) -> str:
+    def _describe_model(self) -> None:
+        try:
+            model = self.model
+        except ValueError as error:
+            self.show_message(str(error).capitalize())
+            self.classes.show_text("")
+            return
+        self.show_message(f"{self._model_name()}: {count_classes(model)}")
+        self.classes.show_text(list_classes(model, self._colors_of(model)))
+
+    def _model_name(self) -> str:
         if self._loaded is not None and self._model_is_from_file:
-            return f"{model.n_clusters} clusters, from {self._loaded.name}, not applied yet"
+            return f"{self._loaded.name}, not applied yet"
         assert self.dock.result is not None
-        return f"{model.n_clusters} clusters of {self.dock.result.name}"
+        return self.dock.result.name
+
+    def _colors_of(self, model: KMeansModel) -> dict[int, str]:
+        """Return the colors in which the classes are shown by label."""
+        colors = dict(zip(model.labels.tolist(), to_hex(model.colors), strict=True))
+        if self.dock.result is not None and not self._model_is_from_file:
+            table = self.dock.result.table
+            colors |= dict(zip(table["index"], table["color"], strict=True))
+        return colors
+
+    def _describe_match(self, model: KMeansModel | None) -> None:
+        checked = self.images.checked
+        lines = [each.match for each in self._targets if each.match and each.layers in checked]
+        if model is not None and not self._targets:
+            lines = [describe_missing(model, self.dock.viewer.layers)]
+        self.match.show_text("\n".join(lines))
 
     def _ask_and_save(self) -> None:
         path = ask_where_to_save(self, "Save model", "model.json", _FILE_FILTER)

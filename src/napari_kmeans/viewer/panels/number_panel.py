@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import PushButton
-from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.suggestion import suggest_n_clusters
@@ -58,8 +57,7 @@ class NumberPanel(WorkingPanel):
         self.suggest_button.tooltip = self.tooltip
         self.curve = ScoreCurve()
         self.curve.hide()
-        self.message = QLabel("Press Suggest to score 2 to 16 clusters for the chosen image.")
-        self.message.setWordWrap(True)
+        self.show_message("Press Suggest to score 2 to 16 clusters for the chosen image.")
         for widget in (self.message, self.curve, self.progress_bar.native):
             self.column.addWidget(widget)
         self.column.insertWidget(0, row([self.suggest_button, self.cancel_button]))

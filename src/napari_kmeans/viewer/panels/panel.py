@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_kmeans.viewer.widgets.form import folder
+from napari_kmeans.viewer.widgets.form import add_content, folder
+from napari_kmeans.viewer.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,7 @@ class Panel(QWidget):
 
     Attributes
     ----------
-    message : QLabel
+    message : WrappedLabel
         A word-wrapped label, hidden while it is empty. A subclass that shows
         messages adds it to its layout.
     """
@@ -79,14 +80,11 @@ class Panel(QWidget):
         self.dock = dock
         self.column = QVBoxLayout(self)
         self.column.setContentsMargins(0, 0, 0, 0)
-        self.message = QLabel(self)
-        self.message.setWordWrap(True)
-        self.message.hide()
+        self.message = WrappedLabel(self)
 
     def show_message(self, text: str) -> None:
         """Show a text in `message`. An empty text hides the label."""
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
+        self.message.show_text(text)
 
     def refresh(self) -> None:
         """Show the latest result of the dock; there may be none."""
@@ -143,8 +141,6 @@ class Fold:
             return
         if self.panel is None:
             self.panel = self._kind(self._dock)
-            self.folder.addWidget(self.panel)
-            # Expand again, because the height of the panel is known only now.
-            self.folder.expand(animate=False)
+            add_content(self.folder, self.panel)
             return
         self.panel.refresh()

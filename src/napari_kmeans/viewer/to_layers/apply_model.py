@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +11,14 @@ import numpy as np
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, part_of
 from napari_kmeans.execution.threads import map_slices
-from napari_kmeans.imaging.blocks import is_dask, open_pixels
+from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.chunks import count_steps
 from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
-from napari_kmeans.measuring import cluster_table, mean_columns
+from napari_kmeans.measuring import channel_names, cluster_table, mean_columns
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.background.paint_levels import paint_levels
+from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,20 +31,15 @@ _COUNT_PIECE = 2**20
 """Pixels that one task counts."""
 
 
-def check_channels(model: KMeansModel, source: Source) -> None:
-    """Check that a model and an image layer have the same kind of channels.
+def fit_to_source(model: KMeansModel, source: Source) -> KMeansModel:
+    """Return a model for the channels of an image in the viewer, which are its last axis.
 
     Raises
     ------
     ValueError
         If the channels are not those of the model.
     """
-    name = source.name
-    if model.channel_axis is not None and not model.rgb:
-        raise ValueError(
-            f"the model compares {model.n_channels} channels, and {name!r} is a single layer: "
-            "select layers like those of its fit and run again, all as channels."
-        )
+    name, n_layers = source.name, len(source.channels)
     if model.rgb and not source.rgb:
         raise ValueError(
             f"the model is of colors (color space {model.color_space}), and {name!r} has none: "
@@ -50,9 +47,16 @@ def check_channels(model: KMeansModel, source: Source) -> None:
         )
     if source.rgb and not model.rgb:
         raise ValueError(
-            f"the model is of gray levels, and {name!r} is in color: "
-            "choose a gray image, or run on a color image for another model."
+            f"the model is of {'gray levels' if model.n_channels == 1 else 'channels'}, and "
+            f"{name!r} is in color: choose a gray image, or run on a color image for another model."
         )
+    if not model.rgb and model.n_channels != max(n_layers, 1):
+        got = f"{n_layers} layers" if n_layers else "a single layer"
+        raise ValueError(
+            f"the model compares {model.n_channels} channels, and {name!r} is {got}: choose a "
+            f"layer for each of {', '.join(channel_names(model))}."
+        )
+    return model if model.rgb else replace(model, channel_axis=-1 if n_layers else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +95,14 @@ class ApplyWork:
         """
         model, source, fitted = self.model, self.source, self.fitted
         _warn_of_other_units(model, source)
-        labels, recolored = self._paint(part_of(progress, 0, 0.5))
         image = source.levels[source.level]
+        # Lazy levels are painted when they are viewed, and are read here only to be counted.
+        painting_share = 0.0 if is_dask(image) else 1.0
+        labels, recolored = self._paint(part_of(progress, 0, painting_share))
         own = model.with_blur(source.blur_at(model.blur, source.level))
-        counts = count_pixels(own, image, labels[source.level], part_of(progress, 0.5, 1))
+        counts = count_pixels(
+            own, image, labels[source.level], part_of(progress, painting_share, 1)
+        )
         table = cluster_table(model, counts)
         return Segmentation(
             labels=labels if source.multiscale else labels[0],
@@ -122,6 +130,40 @@ class ApplyWork:
         return map(list, zip(*painted, strict=True))
 
 
+@dataclass(frozen=True, eq=False)
+class ApplyToSeveral:
+    """Images that a model is applied to one after the other, as work for the background.
+
+    Attributes
+    ----------
+    works : tuple of ApplyWork
+    """
+
+    works: tuple[ApplyWork, ...]
+
+    def run(self, progress: Report | None = None) -> list[Segmentation | None]:
+        """Apply the model to each image.
+
+        Returns
+        -------
+        list of Segmentation or None
+            None for an image that failed, after a warning. The error of a single image
+            is raised.
+        """
+        sizes = [math.prod(work.source.shape_of(work.source.level)) for work in self.works]
+        ends = np.cumsum(sizes) / max(sum(sizes), 1)
+        outcomes: list[Segmentation | None] = []
+        for work, start, end in zip(self.works, (0, *ends), ends, strict=False):
+            try:
+                outcomes.append(work.run(part_of(progress, start, end)))
+            except EXPECTED_ERRORS as error:
+                if len(self.works) == 1:
+                    raise
+                notice(f"{work.source.name!r} is left out: {error}", stacklevel=2)
+                outcomes.append(None)
+        return outcomes
+
+
 def count_pixels(
     model: KMeansModel, image: Any, labels: Any, progress: Report | None
 ) -> NDArray[np.int64]:
@@ -137,7 +179,7 @@ def count_pixels(
         )
         counts: NDArray[np.int64] = np.sum(pieces, axis=0, dtype=np.int64)
         return counts[model.labels]
-    pixels = (open_pixels(image, rgb=model.rgb),)
+    pixels = (model.open(image),)
     step = Progress(progress).stage(1, count_steps(pixels))
     tally = tally_pixels(pixels, model.cluster_centers_, model.space, step, model.splits)
     return np.bincount(model.center_classes, tally.counts).astype(np.int64)

@@ -64,6 +64,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         sample=sample,
         rgb=None if source.channels else source.rgb,
         channel_axis=-1 if source.channels else None,
+        channel_names=source.channel_names,
         mask=False if masks_of_result is None else mask,
         groups=groups,
         joined=None if result.labels is None else joined_labels(result.labels),

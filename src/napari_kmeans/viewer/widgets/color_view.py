@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 from vispy.gloo.context import forget_canvas
 from vispy.scene import SceneCanvas, TurntableCamera
 from vispy.scene.visuals import Line, Markers
@@ -69,6 +78,7 @@ class _Scene:
         self._axis_labels = [QLabel(self.native) for _ in range(3)]
         for label in self._axis_labels:
             label.setStyleSheet("background: transparent;")
+            label.setTextFormat(Qt.TextFormat.PlainText)
             label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         events = self.canvas.events
         # Place the names last, after the camera has handled the event.
@@ -178,12 +188,15 @@ class ColorSpaceView(QWidget):
 
     The area of a point grows with its weight. Centers have a ring. The mouse or
     the arrow keys turn the view; the wheel or the keys + and - zoom. A single
-    channel is shown as a curve: the number of pixels of each value.
+    channel is shown as a curve: the number of pixels of each value. Of more than three
+    channels, the user chooses those along the axes.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._cloud: PointCloud | None = None
+        self._channels: tuple[str, ...] = ()
+        self._axes = [0, 1, 2]
         self._scene: _Scene | None = None
         self._camera_state: dict[str, Any] | None = None
         self._open_timer = QTimer(self)
@@ -199,6 +212,15 @@ class ColorSpaceView(QWidget):
         self.reset_button.clicked.connect(lambda _checked=False: self.reset_view())
         self.message = QLabel()
         self.message.setWordWrap(True)
+        self.axes = [_make_axis_box(f"The channel along axis {number}.") for number in (1, 2, 3)]
+        for number, box in enumerate(self.axes):
+            box.activated.connect(partial(self._on_axis_chosen, number))
+        self._axis_row = QWidget()
+        axis_row = QHBoxLayout(self._axis_row)
+        axis_row.setContentsMargins(0, 0, 0, 0)
+        axis_row.addWidget(QLabel("Axes"))
+        for box in self.axes:
+            axis_row.addWidget(box, 1)
         row = QHBoxLayout()
         row.addWidget(self.cluster_colors)
         row.addStretch()
@@ -206,6 +228,7 @@ class ColorSpaceView(QWidget):
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.addWidget(self.message)
+        self._layout.addWidget(self._axis_row)
         self._layout.addLayout(row)
         self.clear()
 
@@ -224,13 +247,16 @@ class ColorSpaceView(QWidget):
     def show_cloud(self, cloud: PointCloud | None, note: str = "") -> None:
         """Show a cloud, or nothing, and a note.
 
-        The direction of view stays if the axes are the same as before.
+        The direction of view stays if the axes are the same as before, and the chosen axes
+        stay if the channels are the same.
         """
         previous = self._cloud
         self._cloud = None if cloud is None else cloud.thin(MAX_POINTS)
+        self._offer_channels(() if cloud is None else cloud.channels)
         self.message.setText(note)
         self.message.setVisible(bool(note))
-        if cloud is None or previous is None or cloud.axis_names != previous.axis_names:
+        shown = self._cloud
+        if shown is None or previous is None or shown.axis_names != previous.axis_names:
             self._camera_state = None
             self.reset_view()
         self._draw()
@@ -238,6 +264,37 @@ class ColorSpaceView(QWidget):
     def clear(self, note: str = "No colors yet: run a clustering first.") -> None:
         """Show only a note."""
         self.show_cloud(None, note)
+
+    def show_axes(self, axes: Sequence[int]) -> None:
+        """Show three of more than three channels, given by their indices."""
+        self._axes = list(axes)
+        self._use_axes()
+        self._draw()
+
+    def _offer_channels(self, names: Sequence[str]) -> None:
+        """Offer channels for the axes, if there are more than three."""
+        self._axis_row.setVisible(bool(names))
+        if self._channels != tuple(names):
+            self._channels, self._axes = tuple(names), [0, 1, 2]
+            for box in self.axes:
+                box.clear()
+                box.addItems(list(names))
+        self._use_axes()
+
+    def _use_axes(self) -> None:
+        if self._cloud is None or not self._cloud.channels:
+            return
+        self._cloud = self._cloud.on_axes(self._axes)
+        for box, axis in zip(self.axes, self._axes, strict=True):
+            box.setCurrentIndex(axis)
+
+    def _on_axis_chosen(self, number: int, channel: int) -> None:
+        """Show a channel along an axis. Another axis that had the channel gets the earlier one."""
+        axes, earlier = list(self._axes), self._axes[number]
+        if channel in axes:
+            axes[axes.index(channel)] = earlier
+        axes[number] = channel
+        self.show_axes(axes)
 
     @property
     def canvas(self) -> SceneCanvas | None:
@@ -302,6 +359,15 @@ class ColorSpaceView(QWidget):
         super().changeEvent(event)
         if event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange):
             self._draw()
+
+
+def _make_axis_box(tooltip: str) -> QComboBox:
+    """Return a box that may be narrower than the names of its channels."""
+    box = QComboBox()
+    box.setToolTip(tooltip)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(4)
+    return box
 
 
 def _point_sizes(weights: Floats) -> NDArray[np.float32]:

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QScrollBar
 
 
+_NO_LIMIT = 2**24 - 1
+"""Height of a widget without a limit in Qt."""
+
+
 class WordOrNumber(LineEdit):
     """A line edit for a whole number or a word such as "auto"."""
 
@@ -224,13 +228,28 @@ def folder(title: str, tooltip: str = "") -> QCollapsible:
     collapsible.toggled.connect(
         lambda is_open: collapsible.setText(f"{'▾' if is_open else '▸'} {title}")
     )
+    # superqt limits the height to that of the content when the folder is opened.
+    collapsible.toggled.connect(
+        lambda is_open: collapsible.content().setMaximumHeight(_NO_LIMIT if is_open else 0)
+    )
     collapsible.setText(f"▸ {title}")
     collapsible.collapse(animate=False)
     return collapsible
 
 
+def add_content(collapsible: QCollapsible, content: QWidget) -> None:
+    """Add a widget to a folder. The height of the folder follows that of the widget.
+
+    `QCollapsible.addWidget` would limit the height again whenever the widget is resized:
+    a list that gets more rows would be cut.
+    """
+    layout = collapsible.content().layout()
+    assert layout is not None
+    layout.addWidget(content)
+
+
 def folder_with(title: str, content: QWidget) -> QCollapsible:
     """Return a closed folder that contains a widget."""
     collapsible = folder(title)
-    collapsible.addWidget(content)
+    add_content(collapsible, content)
     return collapsible

@@ -45,6 +45,11 @@ class PointCloud:
         The display color of the cluster of each center, from 0 to 1.
     axis_names : sequence of 3 str
         An empty name stands for a missing axis.
+    channels : sequence of C str
+        The names of all channels if there are more than three, otherwise empty. Then
+        `on_axes` shows others of them.
+    in_channels : tuple of (m, C) and (K, C) float64 arrays, or None
+        The points and the centers in all channels.
     """
 
     points: Floats
@@ -54,6 +59,8 @@ class PointCloud:
     colors: Floats
     cluster_colors: Floats
     axis_names: Sequence[str]
+    channels: Sequence[str] = ()
+    in_channels: tuple[Floats, Floats] | None = None
 
     @property
     def n_axes(self) -> int:
@@ -73,12 +80,25 @@ class PointCloud:
 
     def take(self, indices: NDArray[np.integer[Any]], weights: Floats) -> PointCloud:
         """Return a cloud of some of the points, with new weights."""
+        everywhere = self.in_channels
         return replace(
             self,
             points=self.points[indices],
             weights=weights,
             labels=self.labels[indices],
             colors=self.colors[indices],
+            in_channels=None if everywhere is None else (everywhere[0][indices], everywhere[1]),
+        )
+
+    def on_axes(self, axes: Sequence[int]) -> PointCloud:
+        """Return the cloud along three of its `channels`, given by their indices."""
+        assert self.in_channels is not None
+        points, centers = self.in_channels
+        return replace(
+            self,
+            points=points[:, axes],
+            centers=centers[:, axes],
+            axis_names=tuple(self.channels[axis] for axis in axes),
         )
 
     def thin(self, n_points: int) -> PointCloud:
@@ -146,7 +166,8 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
     if to_screen is None:
         to_screen = partial(display_colors, rgb=model.rgb, dtype=model.dtype, palette=model.palette)
     space = find_space(model.color_space)
-    names = (*(space.axes or channel_names(model)), "", "")
+    axes = tuple(space.axes or channel_names(model))
+    names = (*axes, "", "")
     # The third axis of the view is vertical.
     order = [*(axis for axis in range(3) if axis != space.vertical), space.vertical]
     return PointCloud(
@@ -158,6 +179,8 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
         # A merged cluster has several centers. Each of them gets the color of the cluster.
         cluster_colors=model.with_own_colors(to_screen(model.palette))[clusters],
         axis_names=tuple(names[axis] for axis in order),
+        channels=axes if len(axes) > 3 else (),
+        in_channels=(points, centers) if len(axes) > 3 else None,
     )
 
 
