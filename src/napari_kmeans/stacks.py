@@ -300,14 +300,19 @@ def segment_slices_with_options(
     rgb: bool | None = None,
     channel_axis: int | None = None,
     mask: Any = None,
+    first_label: int = 1,
     progress: Report | None = None,
 ) -> StackSegmentation:
-    """Cluster the colors of each slice of a stack by itself; see `segment_slices`."""
+    """Cluster the colors of each slice of a stack by itself; see `segment_slices`.
+
+    The labels are numbered from `first_label`.
+    """
     pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
     _check_planes(pixels)
     stages = Progress(progress)
     fits, painted = _fit_slices(pixels, options, stages.stage(0.7, _n_slices(pixels)))
-    labels_of = _match_clusters([fit[0].cluster_centers_ if fit else None for fit in fits])
+    matched = _match_clusters([fit[0].cluster_centers_ if fit else None for fit in fits])
+    labels_of = [labels + first_label - 1 for labels in matched]
     model = _make_stack_model(fits, labels_of, pixels)
     slice_table = _slice_table(fits, labels_of, model)
     # Keep the painted slices and only renumber them: to paint again with the reordered

@@ -52,6 +52,7 @@ def run_metadata(
     model: Mapping[str, Any],
     distortion: float,
     channel_id: str | None = None,
+    inside: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the metadata of a layer that shows the result of a run.
 
@@ -68,6 +69,9 @@ def run_metadata(
     distortion : float
     channel_id : str, optional
         The `unique_id` of the layer of a channel, for its recolored copy.
+    inside : mapping, optional
+        The Labels layer whose classes were the mask: its name as `layer`, its `unique_id`
+        as `layer_id`, and the list of `classes`, which is empty for all.
     """
     metadata = source_metadata(kind, source, source_id)
     metadata[METADATA_KEY] |= {
@@ -79,6 +83,8 @@ def run_metadata(
     }
     if channel_id is not None:
         metadata[METADATA_KEY]["channel"] = channel_id
+    if inside is not None:
+        metadata[METADATA_KEY]["inside"] = inside
     return metadata
 
 
@@ -103,9 +109,14 @@ def set_kind(layer: Layer, kind: str) -> None:
 
 
 def result_key(layer: Layer) -> tuple[Any, ...]:
-    """Return the entries that two results share if a new one replaces an old one."""
+    """Return the entries that two results share if a new one replaces an old one.
+
+    They are the kind, the source, the channel, and the `unique_id` of the Labels layer
+    whose classes were the mask.
+    """
     record = record_of(layer)
-    return tuple(record.get(name) for name in ("kind", "source_id", "channel"))
+    inside = record.get("inside", {}).get("layer_id")
+    return *(record.get(name) for name in ("kind", "source_id", "channel")), inside
 
 
 def recorded_level(layer: Layer) -> Any:

@@ -25,6 +25,7 @@ def segment_layer(
     n_clusters: int = Options.n_clusters,
     *,
     mask: Any = None,
+    mask_classes: Sequence[int] | None = None,
     level: int | None = None,
     stack: str | int | tuple[int | None, ...] = WHOLE,
     progress: Callable[[int, int], None] | None = None,
@@ -54,6 +55,10 @@ def segment_layer(
         ellipses and polygons. Labels and shapes count where they lie over the image in the
         world; 2-D ones are valid in every slice. For a multiscale layer, arrays have the
         pixels of the finest level.
+    mask_classes : sequence of int, optional
+        The labels of a Labels layer `mask` in which pixels are clustered; None takes all but 0.
+        The new labels are then numbered after the largest label of the mask, so that the two
+        layers have no label in common.
     level : int, optional
         The level of a multiscale layer that is fitted; 0 is the finest. None takes for a
         coreset the coarsest level of at least four million pixels, and the finest level
@@ -101,7 +106,15 @@ def segment_layer(
         # The colors of the marks replace both options when the task runs.
         start, n_clusters = options.pop("init"), 1
     values = Options(n_clusters=n_clusters, **options)
-    task = Task.of(layers, values, start=start, mask=mask, level=level, stack=stack)
+    task = Task.of(
+        layers,
+        values,
+        start=start,
+        mask=mask,
+        mask_classes=mask_classes,
+        level=level,
+        stack=stack,
+    )
     outcome = task.run(progress)
     labels, recolored = labels_layer(outcome, task.source), recolored_layers(outcome, task.source)
     return labels, recolored if task.source.channels else recolored[0]

@@ -9,9 +9,8 @@ from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.notifications import notification_manager
 
 from napari_kmeans import segment, segment_layer, segment_slices
-from napari_kmeans.viewer.from_layers.marks_watcher import can_hold_marks, count_marks
 from napari_kmeans.viewer.from_layers.source import Source
-from napari_kmeans.viewer.from_layers.start_marks import StartMarks
+from napari_kmeans.viewer.from_layers.start_marks import StartMarks, can_hold_marks, count_marks
 from napari_kmeans.viewer.provenance import METADATA_KEY
 
 PLACE = {"scale": (2, 0.5), "rotate": 30, "translate": (10, -3), "shear": [0.2]}

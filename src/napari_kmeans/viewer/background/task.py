@@ -11,7 +11,8 @@ import numpy as np
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.declared import as_declared
-from napari_kmeans.options import SUMMARY_OPTIONS
+from napari_kmeans.merging import apply_classes
+from napari_kmeans.options import MAX_CLUSTERS, SUMMARY_OPTIONS
 from napari_kmeans.segmentation import (
     Segmentation,
     segment_with_options,
@@ -24,7 +25,7 @@ from napari_kmeans.viewer.background.paint_levels import (
     painting_effort,
 )
 from napari_kmeans.viewer.from_layers.channels import source_of_channels
-from napari_kmeans.viewer.from_layers.masks import mask_levels
+from napari_kmeans.viewer.from_layers.masks import find_inside, mask_levels
 from napari_kmeans.viewer.from_layers.source import EACH, Source
 from napari_kmeans.viewer.from_layers.start_marks import StartMarks
 
@@ -86,6 +87,7 @@ class Task:
         *,
         start: Points | Labels | None = None,
         mask: Any,
+        mask_classes: Sequence[int] | None = None,
         level: int | None,
         stack: Any,
         cache: SummaryCache | None = None,
@@ -96,14 +98,17 @@ class Task:
 
         Raises
         ------
-        ValueError
-            If the layers have no such level or slice, or if the mask has another shape.
+        TypeError, ValueError
+            If the layers have no such level or slice, or if the mask has another shape or
+            does not have the classes.
         """
         source = Source.of(layers[0]) if len(layers) == 1 else source_of_channels(layers)
         source = source.fitted_on(level, stack, options.method)
+        source = replace(source, inside=find_inside(mask, mask_classes))
         arrays = tuple(layer.data for layer in layers)
         marks = None if start is None else StartMarks.of(start, layers[0], source)
-        masks = mask_levels(mask, layers[0], source)
+        chosen = None if source.inside is None else source.inside.classes
+        masks = mask_levels(mask, layers[0], source, chosen or None)
         return cls(source, masks, options, arrays, cache, marks)
 
     def run(self, progress: Report | None = None) -> AnySegmentation:
@@ -118,7 +123,9 @@ class Task:
         source = self.source
         parts = [self._part(level) for level in range(source.n_levels)]
         fit_share = _fit_share(parts, source.level)
-        fitted = self._fit(part_of(progress, 0, fit_share))
+        first_label = self._first_label
+        fitted = self._fit(first_label, part_of(progress, 0, fit_share))
+        fitted = _number_from(first_label, fitted)
         blur = source.blur_at(self.options.blur, 0)
         if blur:
             options = replace(fitted.options, blur=blur)
@@ -138,11 +145,16 @@ class Task:
         fitted.table.attrs["level"] = source.level
         return replace(fitted, labels=list(labels), recolored=list(recolored))
 
-    def _fit(self, progress: Report | None) -> AnySegmentation:
+    def _fit(self, first_label: int, progress: Report | None) -> AnySegmentation:
         pixels, mask = self.fitted_part, self._mask(self.source.level)
         if self.source.stack == EACH:
             return segment_slices_with_options(
-                pixels, self._options, mask=mask, progress=progress, **self._channel_arguments
+                pixels,
+                self._options,
+                mask=mask,
+                first_label=first_label,
+                progress=progress,
+                **self._channel_arguments,
             )
         if self.summary is None and not self._uses_cache:
             return segment_with_options(
@@ -151,6 +163,23 @@ class Task:
         summary = self.summary or self.summarize(part_of(progress, 0, 0.5))
         fitting = progress if self.summary else part_of(progress, 0.5, 1)
         return segment_with_options(pixels, self._options, summary=summary, progress=fitting)
+
+    @property
+    def _first_label(self) -> int:
+        """The label of the first cluster: inside classes, it follows those of their layer."""
+        first = 1 if self.source.inside is None else self.source.inside.largest + 1
+        if first + self.options.n_clusters - 1 > MAX_CLUSTERS:
+            raise ValueError(
+                f"n_clusters must leave the labels within {MAX_CLUSTERS}, got "
+                f"{self.options.n_clusters} clusters that follow the label {first - 1} of the "
+                "mask: renumber the labels of the mask."
+            )
+        return first
+
+    @property
+    def has_own_numbers(self) -> bool:
+        """Whether the labels are numbered in another way than from 1, from dark to bright."""
+        return self._first_label > 1
 
     def summarize(self, progress: Report | None = None) -> Summary:
         """Return the summary of the pixels that are fitted: the cached one, or a new one."""
@@ -221,6 +250,16 @@ class Task:
             all_labels, all_recolored = np.zeros(shape, labels.dtype), np.array(array)
         all_labels[index], all_recolored[index] = labels, recolored
         return all_labels, all_recolored
+
+
+def _number_from(first_label: int, fitted: AnySegmentation) -> AnySegmentation:
+    """Return a result with labels from `first_label`; those of slices are numbered already."""
+    if first_label == 1 or not isinstance(fitted, Segmentation):
+        return fitted
+    classes = fitted.model.classes
+    return apply_classes(
+        fitted, classes.renumber({label: label + first_label - 1 for label in classes.labels})
+    )
 
 
 def _fit_share(parts: list[Any], fitted_level: int) -> float:

@@ -11,11 +11,13 @@ from magicgui.widgets import (
     ProgressBar,
     PushButton,
 )
-from napari.layers import Image, Labels, Layer, Shapes
+from napari.layers import Image
 
 from napari_kmeans.options import OPTIONS
 from napari_kmeans.viewer.dock.choices import level_choices, level_field, stack_field
-from napari_kmeans.viewer.from_layers.marks_watcher import can_hold_marks
+from napari_kmeans.viewer.dock.mask_choices import mask_choices
+from napari_kmeans.viewer.from_layers.start_marks import can_hold_marks
+from napari_kmeans.viewer.widgets.class_picker import ClassPicker
 from napari_kmeans.viewer.widgets.form import (
     add_scroll_area,
     folder_with,
@@ -27,8 +29,6 @@ from napari_kmeans.viewer.widgets.form import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import napari
 
 _MAIN_OPTIONS = ("n_clusters", "color_space", "normalize", "method")
@@ -61,7 +61,9 @@ class Fields(Container[Any]):
             name="image",
             label="Image",
             tooltip="The image layer to cluster.",
-            choices=self._layers_of(Image),
+            choices=lambda _: [
+                (each.name, each) for each in self.viewer.layers if isinstance(each, Image)
+            ],
         )
         self.together = CheckBox(
             name="together",
@@ -72,10 +74,14 @@ class Fields(Container[Any]):
         self.mask = ComboBox(
             name="mask",
             label="Mask",
-            tooltip="Cluster only inside these labels or shapes. Pixels outside get label 0.",
-            choices=self._layers_of(Labels, Shapes),
+            tooltip=(
+                "Cluster only inside these labels or shapes, or inside chosen classes of labels. "
+                "Pixels outside get label 0."
+            ),
+            choices=lambda _: mask_choices(self.viewer.layers),
             nullable=True,
         )
+        self.mask_classes = ClassPicker()
         return [self.image, self.together, self.mask]
 
     def _option_fields(self) -> list[Any]:
@@ -155,6 +161,7 @@ class Fields(Container[Any]):
                     self.color_space,
                     self.method,
                     self.mask,
+                    ("Classes", "Check the classes to cluster in.", self.mask_classes),
                     ("Add", "The layers that a run adds.", added),
                     self.update_layers,
                 ]
@@ -170,12 +177,6 @@ class Fields(Container[Any]):
         """Return the field for the number of clusters and its slider, side by side."""
         self.n_clusters_slider = number_slider(self.n_clusters)
         return row([self.n_clusters, self.n_clusters_slider])
-
-    def _layers_of(self, *types: type[Layer]) -> Callable[[Any], list[tuple[str, Layer]]]:
-        def choices(_combo_box: Any) -> list[tuple[str, Layer]]:
-            return [(each.name, each) for each in self.viewer.layers if isinstance(each, types)]
-
-        return choices
 
     def _start_choices(self, combo_box: Any) -> list[tuple[str, Any]]:
         words = [(word, word) for word in OPTIONS["init"].choices]

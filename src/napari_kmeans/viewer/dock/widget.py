@@ -18,10 +18,12 @@ from napari_kmeans.viewer.dock.choices import stack_to_fit
 from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.dock.live import LiveRuns
+from napari_kmeans.viewer.dock.mask_choices import ClassesOf, class_rows
 from napari_kmeans.viewer.dock.result_layers import ResultLayers, build_layers, builders_like
 from napari_kmeans.viewer.from_layers.channels import can_be_channels
-from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_marks
+from napari_kmeans.viewer.from_layers.layer_watcher import LayerWatcher
 from napari_kmeans.viewer.from_layers.source import EACH
+from napari_kmeans.viewer.from_layers.start_marks import count_marks
 from napari_kmeans.viewer.panels.apply_panel import ApplyPanel
 from napari_kmeans.viewer.panels.clusters_panel import ClustersPanel
 from napari_kmeans.viewer.panels.colors_panel import ColorsPanel
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import napari
-    from napari.layers import Layer
+    from napari.layers import Layer, Shapes
 
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.background.task import AnySegmentation
@@ -93,7 +95,8 @@ class KMeansWidget(Fields):
         super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
         self.result: Result | None = None
         self._summary_cache = SummaryCache()
-        self._marks_watcher = MarksWatcher(self.native, self._on_marks_changed)
+        self._marks_watcher = LayerWatcher(self.native, self._on_marks_changed, is_result=True)
+        self._mask_watcher = LayerWatcher(self.native, self._on_mask_changed)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self._live_runs = LiveRuns(
             self.live, self._setting_fields(), self._runner, self._can_run, self._start
@@ -106,6 +109,7 @@ class KMeansWidget(Fields):
         self._restore_settings()
         self._connect()
         self._follow_marks()
+        self._follow_mask()
         self._update_fields()
         warm_up()
 
@@ -122,6 +126,8 @@ class KMeansWidget(Fields):
                 field.reset_choices()
                 if value not in field.choices:
                     continue
+            if field is self.mask_classes:
+                self._offer_classes()
             field.value = value
 
     def _store_settings(self) -> None:
@@ -129,6 +135,7 @@ class KMeansWidget(Fields):
         for field in self:
             if field is not self.image and not isinstance(field, PushButton | ProgressBar):
                 stored.store(field.name, field.value)
+        stored.store("mask_classes", self.mask_classes.value)
 
     # ------------------------------------------------- following the viewer
 
@@ -142,6 +149,8 @@ class KMeansWidget(Fields):
         self.viewer.layers.selection.events.changed.connect(self._update_fields)
         self.together.changed.connect(self._set_normalize)
         self.init.changed.connect(self._follow_marks)
+        self.mask.changed.connect(self._follow_mask)
+        self.mask_classes.changed.connect(self._store_settings)
         for field in (self.image, self.together, self.method, self.stack, self.init):
             field.changed.connect(self._update_fields)
         for box in (self.add_labels, self.add_recolored, self.add_points):
@@ -165,6 +174,7 @@ class KMeansWidget(Fields):
         self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
         self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
         self._marks_watcher.watch(None)
+        self._mask_watcher.watch(None)
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the current layers. The chosen layer stays chosen, even if it was renamed."""
@@ -189,7 +199,14 @@ class KMeansWidget(Fields):
     def _setting_fields(self) -> list[Any]:
         """Return the fields that a result depends on, besides the image."""
         options = [getattr(self, name) for name in OPTIONS]
-        return [*options, self.together, self.mask, self.stack, self.level]
+        return [
+            *options,
+            self.together,
+            self.mask,
+            self.mask_classes,
+            self.stack,
+            self.level,
+        ]
 
     def _marks_layer(self) -> Points | Labels | None:
         chosen = self.init.value
@@ -208,6 +225,29 @@ class KMeansWidget(Fields):
     def _on_marks_changed(self) -> None:
         self._set_number_to_marks()
         # Marks that moved give other colors, although no field has another value.
+        self._live_runs.run_again()
+
+    def _mask_layer(self) -> Labels | Shapes | None:
+        chosen = self.mask.value
+        return chosen.layer if isinstance(chosen, ClassesOf) else chosen
+
+    def _follow_mask(self, *_: Any) -> None:
+        """Watch the chosen mask, and offer its classes if single classes are the mask."""
+        self._mask_watcher.watch(self._mask_layer())
+        self._offer_classes()
+
+    def _offer_classes(self) -> None:
+        """Offer the classes of the mask: those that were checked, or else the selected label."""
+        layer = self._mask_layer() if isinstance(self.mask.value, ClassesOf) else None
+        if layer is not None:
+            rows = class_rows(layer)
+            labels = [row.label for row in rows]
+            checked = [label for label in self.mask_classes.value if label in labels]
+            self.mask_classes.offer(rows, checked or [layer.selected_label])
+        show_row(self.mask_classes, layer is not None)
+
+    def _on_mask_changed(self) -> None:
+        self._offer_classes()
         self._live_runs.run_again()
 
     def _layers_to_cluster(self) -> list[Image]:
@@ -290,11 +330,16 @@ class KMeansWidget(Fields):
             self._layers_to_cluster(),
             self._options(),
             start=self._marks_layer(),
-            mask=self.mask.value,
+            mask=self._mask_layer(),
+            mask_classes=self._chosen_classes(),
             level=None if self.level.value == AUTO else self.level.value,
             stack=stack_to_fit(self.stack.value, layer),
             cache=self._summary_cache,
         )
+
+    def _chosen_classes(self) -> tuple[int, ...] | None:
+        """Return the checked classes of the mask; None if a whole layer is the mask."""
+        return self.mask_classes.value if isinstance(self.mask.value, ClassesOf) else None
 
     def _start(self) -> SegmentationWorker:
         task = self.task() if self.live.value else replace(self.task(), cache=None)

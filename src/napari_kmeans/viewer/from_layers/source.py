@@ -61,6 +61,22 @@ class Channel(NamedTuple):
     display: dict[str, Any]
 
 
+class Inside(NamedTuple):
+    """The Labels layer of a result in which an image is clustered, and the chosen classes.
+
+    The result of such a run is a layer of its own: it never replaces this layer.
+    """
+
+    layer: str
+    layer_id: str
+
+    classes: tuple[int, ...] = ()
+    """The labels of the chosen classes. Empty if all labels but 0 are the mask."""
+
+    largest: int = 0
+    """The largest label of the layer if classes are chosen: the new labels follow it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """A snapshot of an image layer. Later changes of the layer have no effect.
@@ -90,6 +106,8 @@ class Source:
         the levels. Empty if the image is a single layer.
     origins : tuple of Origin
         The source of the pixels of each layer.
+    inside : Inside or None
+        The classes in which the image is clustered.
     """
 
     name: str
@@ -103,6 +121,7 @@ class Source:
     stack: Stack = WHOLE
     channels: tuple[Channel, ...] = ()
     origins: tuple[Origin, ...] = ()
+    inside: Inside | None = None
 
     @classmethod
     def of(cls, layer: Image) -> Source:

@@ -1,4 +1,4 @@
-"""Read the starting colors of clusters under points, or under strokes of labels."""
+"""Find the layers that can mark start colors, and read the colors under points or strokes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Points
+from napari.layers import Labels, Points
 
 from napari_kmeans.imaging.blocks import extract_values, is_dask
 from napari_kmeans.imaging.declared import as_declared
 from napari_kmeans.viewer.from_layers.geometry import AffineMap
 from napari_kmeans.viewer.from_layers.source import layer_levels, shown_slice
+from napari_kmeans.viewer.provenance import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari.layers import Image, Labels
+    from napari.layers import Image
     from numpy.typing import NDArray
 
     from napari_kmeans.types import Floats
@@ -170,3 +171,27 @@ def _read_pixels(array: Any, pixels: NDArray[np.int64], source: Source) -> NDArr
     else:
         values = np.empty((0, *array.shape[len(source.shape) :]), array.dtype)
     return values if values.ndim == 2 else values[:, None]
+
+
+def can_hold_marks(layer: Any, image: Image | None) -> bool:
+    """Return whether a layer can mark starting colors of an image.
+
+    Points and Labels layers can, if they overlap the image in the world or are
+    empty. The points of a coreset cannot: they are a result.
+    """
+    if image is None or not isinstance(layer, Points | Labels):
+        return False
+    if kind_of(layer) == "coreset":
+        return False
+    n_axes = min(layer.ndim, image.ndim)
+    first, last = layer.extent.world[:, -n_axes:]
+    low, high = image.extent.world[:, -n_axes:]
+    # The extent of an empty layer is NaN: both comparisons are then false.
+    return not (np.any(first > high) or np.any(last < low))
+
+
+def count_marks(layer: Points | Labels) -> int | None:
+    """Return the number of clusters that a layer marks; None for lazy labels, to read nothing."""
+    if isinstance(layer, Points):
+        return int(np.sum(layer.shown))
+    return len(nonzero_labels(layer.data)) if isinstance(layer.data, np.ndarray) else None

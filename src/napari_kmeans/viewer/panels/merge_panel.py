@@ -151,7 +151,11 @@ class MergePanel(Panel):
         if groups.tolist() != self._groups:
             self._groups = groups.tolist()
             is_unmerged = len(set(self._groups)) == len(pixels)
-            outcome = self._unmerged if is_unmerged else merge_clusters(self._unmerged, groups)
+            outcome = (
+                self._unmerged
+                if is_unmerged
+                else merge_clusters(self._unmerged, groups, renumber=not self._task.has_own_numbers)
+            )
             self.dock.show_outcome(outcome)
         self._show_state()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.background.task import AnySegmentation
-    from napari_kmeans.viewer.from_layers.source import Channel, Source
+    from napari_kmeans.viewer.from_layers.source import Channel, Inside, Source
 
 
 def labels_layer(segmentation: AnySegmentation, source: Source) -> Labels:
@@ -128,8 +128,10 @@ def _common_arguments(
     """Return the arguments of every layer of a result: name, metadata and place in the world.
 
     The layer of one channel has the name of the channel, and its `unique_id` in the
-    metadata: a later run updates the layer of the same channel.
+    metadata: a later run updates the layer of the same channel. A result inside the classes
+    of an earlier result is called "inner".
     """
+    inside = source.inside
     metadata = run_metadata(
         kind,
         source.name,
@@ -140,9 +142,16 @@ def _common_arguments(
         model=segmentation.model.to_dict(),
         distortion=segmentation.distortion,
         channel_id=None if channel is None else channel.unique_id,
+        inside=None if inside is None else _record_inside(inside),
     )
     name = source.name if channel is None else channel.name
-    return {"name": f"{name} {kind}", "metadata": metadata, **source.spatial}
+    words = kind if inside is None else f"inner {kind}"
+    return {"name": f"{name} {words}", "metadata": metadata, **source.spatial}
+
+
+def _record_inside(inside: Inside) -> dict[str, Any]:
+    classes = list(inside.classes)
+    return {"layer": inside.layer, "layer_id": inside.layer_id, "classes": classes}
 
 
 def _colormap(segmentation: AnySegmentation, source: Source) -> DirectLabelColormap:
