@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Points
 
-from napari_kmeans.checks import quote_value
+from napari_kmeans.checks import Flag, quote_value
 from napari_kmeans.options import FIT_OPTIONS, Options, check_names, show_options
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import WHOLE
@@ -48,8 +48,12 @@ def segment_layer(
         gives the color of the pixel under it, and each label the mean color of its pixels,
         at full resolution and in world coordinates. The number of points or labels then
         replaces `n_clusters`. Marks in 2-D layers are of the slice that is clustered, or
-        else of the slice in view. Clusters are numbered from dark to bright, not in the
-        order of the points or labels.
+        else of the slice in view. Clusters have the numbers of the labels, or the order of
+        the points from 1, and the names in a column `name` (of points also `label`) of the
+        features. Colors that you gave the marks are the display colors: a direct colormap of
+        labels, or face colors that differ between all points.
+    keep_init : bool, default False
+        Whether the start colors in `init` stay the centers, as in :func:`napari_kmeans.segment`.
     mask : array, napari.layers.Labels or napari.layers.Shapes, optional
         The pixels to cluster: where an array or labels are nonzero, or inside rectangles,
         ellipses and polygons. Labels and shapes count where they lie over the image in the
@@ -101,15 +105,17 @@ def segment_layer(
                 "or use segment for an array."
             )
     check_names(FIT_OPTIONS, options)
-    start = None
+    start, keeps = None, False
     if isinstance(options.get("init"), Points | Labels):
-        # The colors of the marks replace both options when the task runs.
+        # The colors of the marks replace these options when the task runs.
         start, n_clusters = options.pop("init"), 1
+        keeps = Flag().check("keep_init", options.pop("keep_init", False))
     values = Options(n_clusters=n_clusters, **options)
     task = Task.of(
         layers,
         values,
         start=start,
+        keep_start=keeps,
         mask=mask,
         mask_classes=mask_classes,
         level=level,

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from napari_kmeans.classes import ClassScheme, ColorClass
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.declared import as_declared
+from napari_kmeans.measuring import NAME, place_class_columns
 from napari_kmeans.merging import apply_classes
 from napari_kmeans.options import MAX_CLUSTERS, SUMMARY_OPTIONS
 from napari_kmeans.segmentation import (
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from napari_kmeans.options import Options
     from napari_kmeans.summary import Summary
     from napari_kmeans.viewer.background.summary_cache import SummaryCache
+    from napari_kmeans.viewer.from_layers.start_marks import MarkedClass
 
 AnySegmentation: TypeAlias = Segmentation | StackSegmentation
 """The result of a run. If the source is multiscale, labels and recolored images are lists."""
@@ -65,6 +68,9 @@ class Task:
         The marks whose colors replace `init` and `n_clusters` in the options.
     summary : Summary or None
         The summary of the pixels that are fitted, if there is one already.
+    marked : tuple of MarkedClass
+        The number, the name and the display color for each row of `init` that is the color of
+        a mark.
     applied : bool
         Whether the result came from a model that was applied to the source. Then the
         pixels of the source are not those of the fit.
@@ -77,6 +83,7 @@ class Task:
     cache: SummaryCache | None = None
     start: StartMarks | None = None
     summary: Summary | None = None
+    marked: tuple[MarkedClass, ...] = ()
     applied: bool = False
 
     @classmethod
@@ -86,6 +93,7 @@ class Task:
         options: Options,
         *,
         start: Points | Labels | None = None,
+        keep_start: bool = False,
         mask: Any,
         mask_classes: Sequence[int] | None = None,
         level: int | None,
@@ -94,7 +102,8 @@ class Task:
     ) -> Task:
         """Return the task for a layer, or for several layers as channels of one image.
 
-        `start` is the layer of the marks whose colors are the start.
+        `start` is the layer of the marks whose colors are the start, and `keep_start` holds
+        the centers at these colors.
 
         Raises
         ------
@@ -106,7 +115,9 @@ class Task:
         source = source.fitted_on(level, stack, options.method)
         source = replace(source, inside=find_inside(mask, mask_classes))
         arrays = tuple(layer.data for layer in layers)
-        marks = None if start is None else StartMarks.of(start, layers[0], source)
+        marks = None
+        if start is not None:
+            marks = StartMarks.of(start, layers[0], source, keep=keep_start)
         chosen = None if source.inside is None else source.inside.classes
         masks = mask_levels(mask, layers[0], source, chosen or None)
         return cls(source, masks, options, arrays, cache, marks)
@@ -117,15 +128,16 @@ class Task:
         Levels in memory are painted at once, lazy levels when they are viewed.
         """
         if self.start is not None:
-            colors = self.start.colors(self.source)
-            options = replace(self.options, init=colors, n_clusters=len(colors))
-            return replace(self, options=options, start=None).run(progress)
-        source = self.source
+            marked, colors = self.start.classes, self.start.colors(self.source)
+            options = replace(
+                self.options, init=colors, n_clusters=len(colors), keep_init=self.start.keep
+            )
+            return replace(self, options=options, start=None, marked=marked).run(progress)
+        source, shift = self.source, self._find_shift()
         parts = [self._part(level) for level in range(source.n_levels)]
         fit_share = _fit_share(parts, source.level)
-        first_label = self._first_label
-        fitted = self._fit(first_label, part_of(progress, 0, fit_share))
-        fitted = _number_from(first_label, fitted)
+        fitted = self._fit(shift, part_of(progress, 0, fit_share))
+        fitted = _number_classes(fitted, self.marked, shift)
         blur = source.blur_at(self.options.blur, 0)
         if blur:
             options = replace(fitted.options, blur=blur)
@@ -145,14 +157,16 @@ class Task:
         fitted.table.attrs["level"] = source.level
         return replace(fitted, labels=list(labels), recolored=list(recolored))
 
-    def _fit(self, first_label: int, progress: Report | None) -> AnySegmentation:
+    def _fit(self, shift: int, progress: Report | None) -> AnySegmentation:
         pixels, mask = self.fitted_part, self._mask(self.source.level)
         if self.source.stack == EACH:
+            numbers = [each.number + shift for each in self.marked]
             return segment_slices_with_options(
                 pixels,
                 self._options,
                 mask=mask,
-                first_label=first_label,
+                first_label=1 + shift,
+                start_labels=np.array(numbers) if numbers else None,
                 progress=progress,
                 **self._channel_arguments,
             )
@@ -164,22 +178,22 @@ class Task:
         fitting = progress if self.summary else part_of(progress, 0.5, 1)
         return segment_with_options(pixels, self._options, summary=summary, progress=fitting)
 
-    @property
-    def _first_label(self) -> int:
-        """The label of the first cluster: inside classes, it follows those of their layer."""
-        first = 1 if self.source.inside is None else self.source.inside.largest + 1
-        if first + self.options.n_clusters - 1 > MAX_CLUSTERS:
+    def _find_shift(self) -> int:
+        """Return the number that is added to all labels: inside classes, the largest of theirs."""
+        shift = 0 if self.source.inside is None else self.source.inside.largest
+        largest = max((each.number for each in self.marked), default=self.options.n_clusters)
+        if shift + largest > MAX_CLUSTERS:
             raise ValueError(
-                f"n_clusters must leave the labels within {MAX_CLUSTERS}, got "
-                f"{self.options.n_clusters} clusters that follow the label {first - 1} of the "
-                "mask: renumber the labels of the mask."
+                f"n_clusters must leave the labels within {MAX_CLUSTERS}, got {largest} labels "
+                f"that follow the label {shift} of the mask: renumber the labels of the mask."
             )
-        return first
+        return shift
 
     @property
     def has_own_numbers(self) -> bool:
         """Whether the labels are numbered in another way than from 1, from dark to bright."""
-        return self._first_label > 1
+        inside = self.source.inside
+        return self.start is not None or (inside is not None and inside.largest > 0)
 
     def summarize(self, progress: Report | None = None) -> Summary:
         """Return the summary of the pixels that are fitted: the cached one, or a new one."""
@@ -252,14 +266,31 @@ class Task:
         return all_labels, all_recolored
 
 
-def _number_from(first_label: int, fitted: AnySegmentation) -> AnySegmentation:
-    """Return a result with labels from `first_label`; those of slices are numbered already."""
-    if first_label == 1 or not isinstance(fitted, Segmentation):
-        return fitted
+def _number_classes(
+    fitted: AnySegmentation, marked: Sequence[MarkedClass], shift: int
+) -> AnySegmentation:
+    """Return a result with the numbers, names and colors of marks, and larger labels by a shift.
+
+    The labels of a stack with a model for each slice have their numbers already.
+    """
+    if isinstance(fitted, StackSegmentation):
+        names = {each.number + shift: each.name for each in marked}
+        if not any(names.values()):
+            return fitted
+        of_rows = [names[label] for label in fitted.table["index"]]
+        return replace(fitted, table=place_class_columns(fitted.table, {NAME: of_rows}))
     classes = fitted.model.classes
-    return apply_classes(
-        fitted, classes.renumber({label: label + first_label - 1 for label in classes.labels})
-    )
+    if marked:
+        assert fitted.starts is not None
+        classes = ClassScheme(
+            tuple(
+                ColorClass(marked[row].number + shift, (center,), *marked[row][1:])
+                for center, row in enumerate(fitted.starts.tolist())
+            )
+        )
+    elif shift:
+        classes = classes.renumber({label: label + shift for label in classes.labels})
+    return apply_classes(fitted, classes) if classes != fitted.model.classes else fitted
 
 
 def _fit_share(parts: list[Any], fitted_level: int) -> float:

@@ -19,6 +19,7 @@ from napari_kmeans.viewer.dock.mask_choices import mask_choices
 from napari_kmeans.viewer.from_layers.start_marks import can_hold_marks
 from napari_kmeans.viewer.widgets.class_picker import ClassPicker
 from napari_kmeans.viewer.widgets.form import (
+    Note,
     add_scroll_area,
     folder_with,
     form,
@@ -169,6 +170,8 @@ class Fields(Container[Any]):
         )
         layout.addWidget(row([self.run_button, self.cancel_button, self.live]))
         layout.addWidget(self.progress_bar.native)
+        self.marks_note = Note()
+        layout.addWidget(self.marks_note)
         more = [getattr(self, name) for name in OPTIONS if name not in _MAIN_OPTIONS]
         more.insert(more.index(self.coreset_size) + 1, self.add_points)
         layout.addWidget(folder_with("More options", form(more)))

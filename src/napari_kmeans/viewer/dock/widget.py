@@ -36,6 +36,7 @@ from napari_kmeans.viewer.panels.panel import Fold, Panel
 from napari_kmeans.viewer.provenance import has_record
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
+from napari_kmeans.viewer.to_layers.moved_centers import describe_moved_centers
 from napari_kmeans.viewer.to_layers.result import Result
 from napari_kmeans.viewer.widgets.form import offer_choices, show_row
 
@@ -277,6 +278,7 @@ class KMeansWidget(Fields):
         has_no_marks = self._marks_layer() is None
         for field in (self.n_clusters, self.n_clusters_slider, self.n_init):
             field.enabled = has_no_marks
+        self.keep_init.enabled = not has_no_marks
         show_row(self.stack, image is not None and image.ndim > 2)
         show_row(self.level, image is not None and image.multiscale)
         self.together.visible = self._can_combine_layers()
@@ -330,6 +332,7 @@ class KMeansWidget(Fields):
             self._layers_to_cluster(),
             self._options(),
             start=self._marks_layer(),
+            keep_start=self.keep_init.value,
             mask=self._mask_layer(),
             mask_classes=self._chosen_classes(),
             level=None if self.level.value == AUTO else self.level.value,
@@ -370,6 +373,8 @@ class KMeansWidget(Fields):
         if self._marks_layer() is not None:
             # The worker reads the marks, whose colors then replace the option.
             values["init"] = Options.init
+        # Only marks give the dock start colors, which the task keeps.
+        values["keep_init"] = False
         return Options(**values)
 
     def _chosen_builders(self) -> tuple[Builder, ...]:
@@ -448,6 +453,7 @@ class KMeansWidget(Fields):
         result = Result(task, outcome, self.show_layers(layers, update=update))
         if task.start is not None:
             self.n_clusters.value = outcome.options.n_clusters
+        self.marks_note.show_text(describe_moved_centers(outcome, task.source))
         self._set_result(result)
 
     def _set_result(self, result: Result) -> None:

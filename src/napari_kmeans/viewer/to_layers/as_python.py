@@ -73,15 +73,20 @@ def script_of(result: Result, masks: str = "masks") -> str:
 
 def _note_of_slices(result: Result) -> str:
     """Return a comment that states which edits of slices with their own models are missing."""
-    table = without_mark(result.table)
-    if result.task.source.stack != EACH or table.equals(
-        layer_table(result.outcome, result.task.source)
-    ):
+    if result.task.source.stack != EACH:
         return ""
-    return (
-        "# Each slice has its own model: edits of the list of clusters are not in the table here.\n"
-        "# Names, display colors and ignored clusters are in the table of the Labels layer.\n"
-    )
+    note, table = "", without_mark(result.table)
+    if result.task.start is not None:
+        note += "# In napari, the classes have the numbers and names of the marks.\n"
+    elif result.task.has_own_numbers:
+        note += "# In napari, the labels follow those of the layer whose classes are the mask.\n"
+    if not table.equals(layer_table(result.outcome, result.task.source)):
+        note += (
+            "# Each slice has its own model: edits of the list of clusters are not in the table "
+            "here.\n"
+            "# Names, display colors and ignored clusters are in the table of the Labels layer.\n"
+        )
+    return note
 
 
 def _groups_of(fitted: KMeansModel, edited: KMeansModel) -> list[int] | None:

@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_kmeans.checks import Choice, RealNumber, WholeNumber
+from napari_kmeans.checks import Choice, Flag, RealNumber, WholeNumber
 from napari_kmeans.options import AUTO, OPTIONS
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def option_field(name: str, **arguments: Any) -> Any:
     info = OPTIONS[name]
     kind = info.kind
     widget: type[Any]
+    if isinstance(kind, Flag):
+        return CheckBox(name=name, value=info.default, text=info.label, tooltip=info.tooltip)
     if isinstance(kind, Choice):
         widget = ComboBox
         arguments.setdefault("choices", kind.choices)
@@ -198,6 +200,20 @@ def show_row(field: Any, visible: bool) -> None:
     if label is not None:
         label.setVisible(visible)
         field.native.setVisible(visible)
+
+
+class Note(QLabel):
+    """A text below fields, over several lines, which is hidden while it is empty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.hide()
+
+    def show_text(self, text: str) -> None:
+        """Show a text, or hide the note if the text is empty."""
+        self.setText(text)
+        self.setVisible(bool(text))
 
 
 def _make_label(text: str, tooltip: str) -> QLabel:
