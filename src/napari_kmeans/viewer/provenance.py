@@ -53,6 +53,7 @@ def run_metadata(
     distortion: float,
     channel_id: str | None = None,
     inside: Mapping[str, Any] | None = None,
+    channel_axis: int | None = None,
 ) -> dict[str, Any]:
     """Return the metadata of a layer that shows the result of a run.
 
@@ -72,6 +73,8 @@ def run_metadata(
     inside : mapping, optional
         The Labels layer whose classes were the mask: its name as `layer`, its `unique_id`
         as `layer_id`, and the list of `classes`, which is empty for all.
+    channel_axis : int, optional
+        The axis of the image layer along which its channels lie.
     """
     metadata = source_metadata(kind, source, source_id)
     metadata[METADATA_KEY] |= {
@@ -85,6 +88,8 @@ def run_metadata(
         metadata[METADATA_KEY]["channel"] = channel_id
     if inside is not None:
         metadata[METADATA_KEY]["inside"] = inside
+    if channel_axis is not None:
+        metadata[METADATA_KEY]["channel_axis"] = channel_axis
     return metadata
 
 

@@ -28,6 +28,7 @@ def segment_layer(
     mask_classes: Sequence[int] | None = None,
     level: int | None = None,
     stack: str | int | tuple[int | None, ...] = WHOLE,
+    channel_axis: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[OptionValues],
 ) -> tuple[Labels, Image | list[Image]]:
@@ -72,6 +73,11 @@ def segment_layer(
         for each slice ("each", see :func:`napari_kmeans.segment_slices`), or the index of
         the only slice that is clustered. An index names the first axes, or all axes with
         None for the two of the slice: ``(None, 7, None)``.
+    channel_axis : int, optional
+        The axis of a single gray layer along which its channels lie. All other arguments then
+        count the other axes only. The labels do not have this axis, and `recolored` is one
+        layer with this axis in its place. napari aligns the last axes of layers: the labels lie
+        over the image if the channels are its first axis.
     progress : callable, optional
         ``progress(done, total)``; raising from it cancels.
 
@@ -120,7 +126,9 @@ def segment_layer(
         mask_classes=mask_classes,
         level=level,
         stack=stack,
+        channel_axis=channel_axis,
     )
     outcome = task.run(progress)
     labels, recolored = labels_layer(outcome, task.source), recolored_layers(outcome, task.source)
-    return labels, recolored if task.source.channels else recolored[0]
+    is_one_layer = not task.source.channels or task.source.channel_axis is not None
+    return labels, recolored[0] if is_one_layer else recolored

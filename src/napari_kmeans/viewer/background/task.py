@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from napari.layers import Layer
 
 from napari_kmeans.classes import ClassScheme, ColorClass
 from napari_kmeans.execution.progress import part_of
@@ -26,7 +27,13 @@ from napari_kmeans.viewer.background.paint_levels import (
     paint_levels,
     painting_effort,
 )
-from napari_kmeans.viewer.from_layers.channels import source_of_channels
+from napari_kmeans.viewer.from_layers.channels import (
+    check_axes,
+    layer_of_axes,
+    shown_slice_of,
+    source_of_axis,
+    source_of_channels,
+)
 from napari_kmeans.viewer.from_layers.masks import find_inside, mask_levels
 from napari_kmeans.viewer.from_layers.source import EACH, Source
 from napari_kmeans.viewer.from_layers.start_marks import StartMarks
@@ -98,10 +105,12 @@ class Task:
         mask_classes: Sequence[int] | None = None,
         level: int | None,
         stack: Any,
+        channel_axis: int | None = None,
         cache: SummaryCache | None = None,
     ) -> Task:
         """Return the task for a layer, or for several layers as channels of one image.
 
+        With `channel_axis`, the channels are this axis of a single layer.
         `start` is the layer of the marks whose colors are the start, and `keep_start` holds
         the centers at these colors.
 
@@ -111,15 +120,28 @@ class Task:
             If the layers have no such level or slice, or if the mask has another shape or
             does not have the classes.
         """
-        source = Source.of(layers[0]) if len(layers) == 1 else source_of_channels(layers)
+        layer = layers[0]
+        if channel_axis is None:
+            source = Source.of(layer) if len(layers) == 1 else source_of_channels(layers)
+        elif len(layers) > 1:
+            raise ValueError(
+                f"channel_axis must be None for several layers, got {channel_axis}: they are the "
+                "channels themselves."
+            )
+        else:
+            source = source_of_axis(layer, channel_axis)
+            check_axes("init", start, source)
+            check_axes("mask", mask if isinstance(mask, Layer) else None, source)
+            layer = layer_of_axes(source)
+        view = shown_slice_of(layers[0], source)
         source = source.fitted_on(level, stack, options.method)
         source = replace(source, inside=find_inside(mask, mask_classes))
         arrays = tuple(layer.data for layer in layers)
         marks = None
         if start is not None:
-            marks = StartMarks.of(start, layers[0], source, keep=keep_start)
+            marks = StartMarks.of(start, layer, source, view=view, keep=keep_start)
         chosen = None if source.inside is None else source.inside.classes
-        masks = mask_levels(mask, layers[0], source, chosen or None)
+        masks = mask_levels(mask, layer, source, chosen or None)
         return cls(source, masks, options, arrays, cache, marks)
 
     def run(self, progress: Report | None = None) -> AnySegmentation:
@@ -198,7 +220,8 @@ class Task:
     def summarize(self, progress: Report | None = None) -> Summary:
         """Return the summary of the pixels that are fitted: the cached one, or a new one."""
         if self.cache is not None and self._uses_cache:
-            key = (self.source.unique_id, self.source.level, self.source.stack)
+            axis = self.source.channel_axis and self.source.channel_axis.number
+            key = (self.source.unique_id, self.source.level, self.source.stack, axis)
             return self.cache.get(
                 self.fitted_part,
                 self.arrays,

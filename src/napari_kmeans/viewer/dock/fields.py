@@ -14,7 +14,13 @@ from magicgui.widgets import (
 from napari.layers import Image
 
 from napari_kmeans.options import OPTIONS
-from napari_kmeans.viewer.dock.choices import level_choices, level_field, stack_field
+from napari_kmeans.viewer.dock.choices import (
+    channel_axis_choices,
+    channel_axis_field,
+    level_choices,
+    level_field,
+    stack_field,
+)
 from napari_kmeans.viewer.dock.mask_choices import mask_choices
 from napari_kmeans.viewer.from_layers.start_marks import can_hold_marks
 from napari_kmeans.viewer.widgets.class_picker import ClassPicker
@@ -83,7 +89,9 @@ class Fields(Container[Any]):
             nullable=True,
         )
         self.mask_classes = ClassPicker()
-        return [self.image, self.together, self.mask]
+        self.channel_axis = channel_axis_field(lambda _: channel_axis_choices(self.image.value))
+        self.channel_hint = Note()
+        return [self.image, self.together, self.channel_axis, self.mask]
 
     def _option_fields(self) -> list[Any]:
         """Make a field for each option. The attribute has the name of the option."""
@@ -147,7 +155,7 @@ class Fields(Container[Any]):
             outer.removeWidget(field.native)
         # The unfolded form may be higher than the window.
         self.column = layout = add_scroll_area(outer)
-        for combo_box in (self.image, self.mask, self.level, self.init):
+        for combo_box in (self.image, self.channel_axis, self.mask, self.level, self.init):
             narrow(combo_box)
         added = row([self.add_labels, self.add_recolored])
         layout.addWidget(
@@ -155,6 +163,8 @@ class Fields(Container[Any]):
                 [
                     self.image,
                     self.together,
+                    self.channel_hint,
+                    self.channel_axis,
                     self.normalize,
                     self.stack,
                     self.level,
@@ -193,4 +203,6 @@ class Fields(Container[Any]):
         ]
 
     def _level_choices(self, _combo_box: Any) -> list[tuple[str, Any]]:
-        return level_choices(self.image.value, self.stack.value, self.method.value)
+        return level_choices(
+            self.image.value, self.stack.value, self.method.value, self.channel_axis.value
+        )

@@ -14,13 +14,17 @@ from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner,
 from napari_kmeans.viewer.background.summary_cache import SummaryCache
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.background.worker import make_worker, warm_up
-from napari_kmeans.viewer.dock.choices import stack_to_fit
+from napari_kmeans.viewer.dock.choices import describe_likely_channels, stack_to_fit
 from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.dock.live import LiveRuns
 from napari_kmeans.viewer.dock.mask_choices import ClassesOf, class_rows
 from napari_kmeans.viewer.dock.result_layers import ResultLayers, build_layers, builders_like
-from napari_kmeans.viewer.from_layers.channels import can_be_channels
+from napari_kmeans.viewer.from_layers.channels import (
+    can_be_channels,
+    likely_channel_axis,
+    stated_channel_axis,
+)
 from napari_kmeans.viewer.from_layers.layer_watcher import LayerWatcher
 from napari_kmeans.viewer.from_layers.source import EACH
 from napari_kmeans.viewer.from_layers.start_marks import count_marks
@@ -106,7 +110,9 @@ class KMeansWidget(Fields):
         self.folds = {name: Fold(kind, self) for name, kind in PANELS.items()}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
+        self._axis_image: Image | None = None
         self._follow_selection()
+        self._follow_image()
         self._restore_settings()
         self._connect()
         self._follow_marks()
@@ -148,11 +154,14 @@ class KMeansWidget(Fields):
         self._watch_edits()
         self.viewer.layers.selection.events.active.connect(self._follow_selection)
         self.viewer.layers.selection.events.changed.connect(self._update_fields)
+        self.image.changed.connect(self._follow_image)
         self.together.changed.connect(self._set_normalize)
+        self.channel_axis.changed.connect(self._set_normalize)
         self.init.changed.connect(self._follow_marks)
         self.mask.changed.connect(self._follow_mask)
         self.mask_classes.changed.connect(self._store_settings)
-        for field in (self.image, self.together, self.method, self.stack, self.init):
+        fields = (self.image, self.together, self.channel_axis, self.method, self.stack, self.init)
+        for field in fields:
             field.changed.connect(self._update_fields)
         for box in (self.add_labels, self.add_recolored, self.add_points):
             box.changed.connect(self._update_fields)
@@ -203,6 +212,7 @@ class KMeansWidget(Fields):
         return [
             *options,
             self.together,
+            self.channel_axis,
             self.mask,
             self.mask_classes,
             self.stack,
@@ -266,29 +276,55 @@ class KMeansWidget(Fields):
     def _combines_layers(self) -> bool:
         return self.together.value and self._can_combine_layers()
 
-    def _set_normalize(self, together: bool) -> None:
-        """Scale the channels of several layers by default, so that all have the same weight."""
-        self.normalize.value = "percentile" if together else Options.normalize
+    def _follow_image(self, *_: Any) -> None:
+        """Choose the axis of the channels of another image if its label says so."""
+        image = self.image.value
+        if image is not self._axis_image:
+            self._axis_image = image
+            offer_choices(self.channel_axis)
+            self.channel_axis.value = stated_channel_axis(image)
+
+    def _chosen_axis(self) -> int | None:
+        """Return the axis of the channels of the image; None if it is an image without one."""
+        return None if self._combines_layers() else self.channel_axis.value
+
+    def _n_axes(self) -> int:
+        """Return the number of axes of the image without its channels."""
+        image = self.image.value
+        return 0 if image is None else image.ndim - (self._chosen_axis() is not None)
+
+    def _set_normalize(self, *_: Any) -> None:
+        """Scale several channels by default, so that all have the same weight."""
+        has_channels = self.together.value or self.channel_axis.value is not None
+        self.normalize.value = "percentile" if has_channels else Options.normalize
 
     def _update_fields(self, *_: Any) -> None:
         """Show the fields that apply to the image, and enable those that have an effect."""
         image, running = self.image.value, self._runner.is_running
-        for combo_box in (self.level, self.init):
+        for combo_box in (self.channel_axis, self.level, self.init):
             offer_choices(combo_box)
         has_no_marks = self._marks_layer() is None
         for field in (self.n_clusters, self.n_clusters_slider, self.n_init):
             field.enabled = has_no_marks
         self.keep_init.enabled = not has_no_marks
-        show_row(self.stack, image is not None and image.ndim > 2)
+        show_row(self.stack, self._n_axes() > 2)
         show_row(self.level, image is not None and image.multiscale)
         self.together.visible = self._can_combine_layers()
-        show_row(self.normalize, self._combines_layers())
+        may_have_axis = likely_channel_axis(image) is not None and not self._combines_layers()
+        show_row(self.channel_axis, may_have_axis)
+        hint = describe_likely_channels(image, self.channel_axis.value) if may_have_axis else ""
+        self.channel_hint.show_text(hint)
+        show_row(self.normalize, self._has_channels())
         self.color_space.enabled = image is not None and image.rgb
         self.coreset_size.enabled = self.method.value == "coreset"
-        is_each = image is not None and image.ndim > 2 and self.stack.value == EACH
+        is_each = self._n_axes() > 2 and self.stack.value == EACH
         self.add_points.enabled = self.coreset_size.enabled and not is_each
         self.run_button.enabled = self._can_run() and not running
         self.cancel_button.enabled = running
+
+    def _has_channels(self) -> bool:
+        """Return whether a run would cluster several channels that are not RGB."""
+        return self._combines_layers() or self._chosen_axis() is not None
 
     def _can_run(self) -> bool:
         return self.image.value is not None and bool(self._chosen_builders())
@@ -336,7 +372,8 @@ class KMeansWidget(Fields):
             mask=self._mask_layer(),
             mask_classes=self._chosen_classes(),
             level=None if self.level.value == AUTO else self.level.value,
-            stack=stack_to_fit(self.stack.value, layer),
+            stack=stack_to_fit(self.stack.value, layer, self._chosen_axis()),
+            channel_axis=self._chosen_axis(),
             cache=self._summary_cache,
         )
 
@@ -368,7 +405,7 @@ class KMeansWidget(Fields):
         values = {name: getattr(self, name).value for name in OPTIONS}
         if not self.color_space.enabled:
             values["color_space"] = Options.color_space
-        if not self._combines_layers():
+        if not self._has_channels():
             values["normalize"] = Options.normalize
         if self._marks_layer() is not None:
             # The worker reads the marks, whose colors then replace the option.

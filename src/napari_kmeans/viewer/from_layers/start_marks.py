@@ -69,15 +69,23 @@ class StartMarks:
 
     @classmethod
     def of(
-        cls, layer: Points | Labels, image: Image, source: Source, *, keep: bool = False
+        cls,
+        layer: Points | Labels,
+        image: Image,
+        source: Source,
+        *,
+        view: tuple[int | None, ...] | None = None,
+        keep: bool = False,
     ) -> StartMarks:
         """Take the snapshot of a layer over an image.
 
         If the layer has fewer axes than the image, the marks lie in the slice that
-        is clustered, or in the slice in view if all slices are clustered.
+        is clustered, or in the slice in view if all slices are clustered: `view`, or that of
+        the image.
         """
         to_image = AffineMap.to_pixels(layer, image)
-        slice_index = source.stack if not isinstance(source.stack, str) else shown_slice(image)
+        view = view or shown_slice(image)
+        slice_index = source.stack if not isinstance(source.stack, str) else view
         for axis in range(image.ndim - layer.ndim):
             index = slice_index[axis]
             if index is not None:

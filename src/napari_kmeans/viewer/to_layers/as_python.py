@@ -51,7 +51,12 @@ def script_of(result: Result, masks: str = "masks") -> str:
         groups = None if model else _groups_of(fitted, result.model)
         if result.model.classes != _classes_in_order(fitted):
             classes = result.model.classes
-    names = [channel.name for channel in source.channels] or [source.name]
+    names = [source.name]
+    channel_axis = -1 if source.channels else None
+    if source.channel_axis is not None:
+        channel_axis = _channel_axis_of_part(source)
+    elif source.channels:
+        names = [channel.name for channel in source.channels]
     sample = _sample_of(source)
     mask = masks if source.n_levels > 1 else f"{masks}[0]"
     script = to_python(
@@ -60,7 +65,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         path=None if sample else _paths_of(source),
         sample=sample,
         rgb=None if source.channels else source.rgb,
-        channel_axis=-1 if source.channels else None,
+        channel_axis=channel_axis,
         mask=False if task.masks is None else mask,
         groups=groups,
         joined=None if result.labels is None else joined_labels(result.labels),
@@ -109,7 +114,9 @@ def _part_of(source: Source, blur: float | tuple[float, ...]) -> Part:
     """Return the level and the slices of the image that were clustered."""
     indices = [source.index_of(level) for level in range(source.n_levels)]
     index = tuple(
-        tuple(None if isinstance(item, slice) else int(item) for item in level_index)
+        source.index_in_layer(
+            tuple(None if isinstance(item, slice) else int(item) for item in level_index)
+        )
         for level_index in indices
         if level_index is not None
     )
@@ -118,6 +125,14 @@ def _part_of(source: Source, blur: float | tuple[float, ...]) -> Part:
     return Part(
         source.level, source.n_levels, index, source.stack == EACH, blurs if has_blurs else ()
     )
+
+
+def _channel_axis_of_part(source: Source) -> int:
+    """Return the axis of channels in the part of the layer that is clustered."""
+    assert source.channel_axis is not None
+    number, index = source.channel_axis.number, source.index_of(0)
+    before = () if index is None else index[:number]
+    return number - sum(not isinstance(item, slice) for item in before)
 
 
 def _sample_of(source: Source) -> str | None:
@@ -130,9 +145,10 @@ def _sample_of(source: Source) -> str | None:
 
 def _paths_of(source: Source) -> list[str] | None:
     """Return the file of each channel; None unless all pixels are those of the files."""
-    paths = []
+    paths, own = [], source.levels if source.channel_axis is None else source.channel_axis.levels
+    is_stacked = source.channels and source.channel_axis is None
     for channel, origin in enumerate(source.origins):
-        pixels = [array[..., channel] if source.channels else array for array in source.levels]
+        pixels = [array[..., channel] if is_stacked else array for array in own]
         if origin.path is None or not _file_has_pixels(Path(origin.path), pixels):
             return None
         paths.append(origin.path)

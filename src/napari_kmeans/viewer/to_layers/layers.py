@@ -35,17 +35,19 @@ def labels_layer(segmentation: AnySegmentation, source: Source) -> Labels:
 
 def recolored_layers(segmentation: AnySegmentation, source: Source) -> list[Image]:
     """Build the layer of the recolored image, or one layer for each channel."""
-    if source.channels:
+    if source.channels and source.channel_axis is None:
         return [
             _recolored_channel(number, segmentation, source)
             for number in range(len(source.channels))
         ]
+    data, arguments = segmentation.recolored, _common_arguments("recolored", segmentation, source)
+    if source.channel_axis is not None:
+        number = source.channel_axis.number
+        levels = [np.moveaxis(level, -1, number) for level in data] if source.multiscale else None
+        data = np.moveaxis(data, -1, number) if levels is None else levels
+        arguments |= source.channel_axis.spatial
     recolored = Image(
-        segmentation.recolored,
-        multiscale=source.multiscale,
-        rgb=source.rgb,
-        **source.display,
-        **_common_arguments("recolored", segmentation, source),
+        data, multiscale=source.multiscale, rgb=source.rgb, **source.display, **arguments
     )
     return [sign(recolored)]
 
@@ -131,18 +133,21 @@ def _common_arguments(
     metadata: a later run updates the layer of the same channel. A result inside the classes
     of an earlier result is called "inner".
     """
-    inside = source.inside
+    inside, stack = source.inside, source.stack
+    if kind == "recolored" and not isinstance(stack, str):
+        stack = source.index_in_layer(stack)
     metadata = run_metadata(
         kind,
         source.name,
         source.unique_id,
         options=segmentation.options.to_dict(),
         level=source.level,
-        stack=source.stack,
+        stack=stack,
         model=segmentation.model.to_dict(),
         distortion=segmentation.distortion,
         channel_id=None if channel is None else channel.unique_id,
         inside=None if inside is None else _record_inside(inside),
+        channel_axis=None if source.channel_axis is None else source.channel_axis.number,
     )
     name = source.name if channel is None else channel.name
     words = kind if inside is None else f"inner {kind}"

@@ -252,18 +252,21 @@ class SplitWork:
         self, level: int, image: Any, split: PixelSplit, recolored: Any, channel: int
     ) -> Any:
         """Return a level of a recolored layer with the colors of the parts."""
-        if self.task.source.channels:
+        axis = self.task.source.channel_axis
+        if axis is not None:
+            image = np.moveaxis(image, axis.number, -1)
+        elif self.task.source.channels:
             recolored = recolored[..., channel]
         index = self._index(level)
         changed = split.painted[index] > 0
         if recolored.ndim > changed.ndim:
             changed = changed[..., None]
         colored = _choose(changed, recolored, image[index])
-        if index is ...:
-            return colored
-        whole = image.copy()
-        whole[index] = colored
-        return whole
+        whole = colored
+        if index is not ...:
+            whole = image.copy()
+            whole[index] = colored
+        return whole if axis is None else np.moveaxis(whole, -1, axis.number)
 
     def _count(self, split: PixelSplit) -> NDArray[np.int64]:
         """Return the number of pixels of each class after the split, at the counted level.

@@ -175,7 +175,7 @@ def form(rows: Sequence[Any]) -> QWidget:
     ----------
     rows : sequence
         Each row is a field of magicgui, or a tuple of label, tooltip and QWidget.
-        A check box contains its own label and gets the full width.
+        A check box contains its own label and gets the full width, as a note does.
     """
     widget = QWidget()
     layout = QFormLayout(widget)
@@ -184,6 +184,8 @@ def form(rows: Sequence[Any]) -> QWidget:
     for each in rows:
         if isinstance(each, CheckBox):
             layout.addRow(each.native)
+        elif isinstance(each, Note):
+            layout.addRow(each)
         elif isinstance(each, tuple):
             label, tooltip, content = each
             layout.addRow(_make_label(label, tooltip), content)
