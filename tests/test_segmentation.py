@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial.distance import cdist
 from skimage import data
 from skimage.color import rgb2lab
 from sklearn.cluster import KMeans
@@ -579,3 +580,56 @@ def test_start_without_pixels_is_refilled_beside_the_largest_float32():
     image = np.array([1, 1, 1, 1, np.finfo("f4").max], "f4")
     result = segment(image, 2, method="full", init=[[0.3], [0.1]])
     assert result.labels.tolist() == [1, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "full"}, {"color_space": "lab"}])
+def test_kept_start_colors_are_the_centers(options):
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    palette = np.array([[250, 250, 250], [10, 20, 30], [200, 30, 30], [40, 160, 60]], np.uint8)
+    result = segment(image, 4, rgb=True, init=palette, keep_init=True, **options)
+    assert result.starts.tolist() == [1, 2, 3, 0]
+    convert = rgb2lab if options.get("color_space") == "lab" else np.float64
+    points, centers = convert(image), convert(palette[None])[0][result.starts]
+    np.testing.assert_allclose(result.model.cluster_centers_, centers, atol=1e-9)
+    nearest = cdist(points.reshape(-1, 3), centers).argmin(axis=1) + 1
+    np.testing.assert_array_equal(result.labels.ravel(), nearest)
+    np.testing.assert_array_equal(result.model.predict(image), result.labels)
+    assert result.model.n_iter_ == 0
+    # The recolored image has the mean colors of the pixels, as that of every run.
+    mean = image[result.labels == 1].mean(axis=0)
+    np.testing.assert_array_equal(result.recolored[result.labels == 1][0], np.rint(mean))
+
+
+def test_kept_start_colors_of_lazy_images_are_the_centers():
+    pixels = np.random.default_rng(0).random((40, 50, 2))
+    palette = np.array([[0.9, 0.9], [0.1, 0.2], [0.8, 0.1]])
+    lazy = da.from_array(pixels, chunks=(13, 50, 2))
+    expected = cdist(pixels.reshape(-1, 2), palette).argmin(axis=1).reshape(40, 50)
+    for image in (pixels, lazy):
+        for method in ("coreset", "full"):
+            result = segment(image, 3, channel_axis=-1, init=palette, keep_init=True, method=method)
+            found = result.starts[np.asarray(result.labels) - 1]
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_kept_start_colors_without_pixels_are_named(quadrants):
+    palette = [[20, 10, 60], [0, 0, 0], [0, 255, 255], [240, 230, 220]]
+    with pytest.warns(UserWarning, match=r"keep_init=True gave 2 of 4 .* the rows \[1, 2\] of"):
+        result = segment(quadrants, 4, rgb=True, init=palette, keep_init=True, blur=0)
+    np.testing.assert_array_equal(result.starts, [0, 3])
+    assert result.labels.max() == 2
+
+
+def test_centers_know_their_start_also_after_empty_clusters_were_filled():
+    """The last start color is the nearest of no pixel, and gray is left for it."""
+    image = np.repeat(np.array([0, 100, 255], np.uint8), 9).reshape(3, 9)
+    for method in METHODS:
+        result = segment(image, 3, init=[[0], [255], [254.9]], method=method)
+        np.testing.assert_array_equal(result.labels[:, 0], [1, 2, 3])
+        assert result.starts.tolist() == [0, 2, 1]
+    assert segment(image, 3).starts is None
+
+
+def test_keep_init_without_start_colors_is_refused(quadrants):
+    with pytest.raises(ValueError, match=r"keep_init must be False for init='k-means\+\+'"):
+        segment(quadrants, 4, keep_init=True)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kmeans.checks import LARGEST, RealNumber, as_numbers, quote_value
-from napari_kmeans.classes import ClassScheme
 from napari_kmeans.feature_space.colors import has_known_white, rgb_to_lab
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import sort_dark_to_bright, to_hex
@@ -34,7 +33,7 @@ from napari_kmeans.measuring import (
 from napari_kmeans.model import KMeansModel
 
 if TYPE_CHECKING:
-    from napari_kmeans.classes import ColorClass
+    from napari_kmeans.classes import ClassScheme, ColorClass
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.types import Floats
 
@@ -323,7 +322,9 @@ def merge_similar(
     return merge_clusters(segmentation, merge_small(model, pixels, min_share, groups))
 
 
-def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
+def merge_clusters(
+    segmentation: Segmentation, groups: Any, *, renumber: bool = True
+) -> Segmentation:
     """Merge clusters in given groups.
 
     Parameters
@@ -333,14 +334,17 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     groups : (K,) array of int
         The group of each label, that of label 1 first. Clusters with the same number
         become one.
+    renumber : bool, default True
+        Whether to number the labels from dark to bright again. Otherwise a merged cluster
+        keeps the lowest of its labels.
 
     Returns
     -------
     Segmentation
-        With labels numbered from dark to bright again, and each merged cluster in the
-        mean color of its pixels. `predict` of its model gives the merged labels. Names of
-        merged clusters are joined. They keep the display color of the first of them, that
-        of the lowest label, and are ignored if the first was, as in `ClassScheme.merge`.
+        With each merged cluster in the mean color of its pixels. `predict` of its model
+        gives the merged labels. Names of merged clusters are joined. They keep the display
+        color of the first of them, that of the lowest label, and are ignored if the first
+        was, as in `ClassScheme.merge`.
         See `apply_classes`.
 
     Raises
@@ -360,6 +364,8 @@ def merge_clusters(segmentation: Segmentation, groups: Any) -> Segmentation:
     for label, group in zip(labels, groups, strict=True):
         members[group].append(label)
     classes = model.classes.merge(*(group for group in members if len(group) > 1))
+    if not renumber:
+        return apply_classes(segmentation, classes)
     renumbered = dict(zip(labels, new_labels.tolist(), strict=True))
     kept = [group[0] for group in members]
     return apply_classes(
@@ -436,7 +442,7 @@ def carry_classes(model: KMeansModel, earlier: KMeansModel) -> tuple[ClassScheme
     Parameters
     ----------
     model : KMeansModel
-        A model without edited classes.
+        A model with one class for each center, which keep their labels.
     earlier : KMeansModel
         A model of images with the same channels, in the same units.
 
@@ -462,9 +468,10 @@ def carry_classes(model: KMeansModel, earlier: KMeansModel) -> tuple[ClassScheme
             f"{earlier.white:g}: choose a model of images in the same units."
         )
     class_of_center = _classify_colors(earlier, model.center_palette)
-    classes, lost = ClassScheme.of_centers(len(model.cluster_centers_)), []
+    classes, lost = model.classes, []
+    center_of = {each.label: each.centers[0] for each in classes}
     for number, old in enumerate(earlier.classes):
-        labels = (np.flatnonzero(class_of_center == old.label) + 1).tolist()
+        labels = model.center_labels[class_of_center == old.label].tolist()
         if not labels:
             lost.append(old)
             continue
@@ -474,10 +481,13 @@ def carry_classes(model: KMeansModel, earlier: KMeansModel) -> tuple[ClassScheme
             classes = classes.merge([kept, *labels])
             labels = [kept]
         distances = np.linalg.norm(
-            model.center_palette[np.array(labels) - 1] - earlier.palette[number], axis=1
+            model.center_palette[[center_of[label] for label in labels]] - earlier.palette[number],
+            axis=1,
         )
         heir = labels[int(np.argmin(distances))]
-        classes = classes.rename(heir, old.name).recolor(heir, old.color)
+        # A class of the model may have a name and a color from the mark where it started.
+        classes = classes.rename(heir, old.name or classes[heir].name)
+        classes = classes.recolor(heir, old.color or classes[heir].color)
         for label in labels:
             classes = classes.ignore(label, old.ignored)
     return classes, lost

@@ -15,6 +15,7 @@ import numpy as np
 from napari_kmeans.checks import (
     LARGEST,
     Choice,
+    Flag,
     RealNumber,
     WholeNumber,
     as_numbers,
@@ -88,7 +89,7 @@ class OptionInfo:
     name : str
         The keyword of `segment`; the name of the field in the dock.
     default : object
-    kind : WholeNumber, RealNumber or Choice
+    kind : WholeNumber, RealNumber, Choice or Flag
         The values that the option may have.
     label, tooltip : str
         The texts of the field in the dock; the tooltip is the help of the command
@@ -99,15 +100,18 @@ class OptionInfo:
     in_space : bool
         Whether the option is an attribute of the feature space, so that models store it.
         An option of numbers is not used if it is 0.
+    for_start_colors : bool
+        Whether the option applies to start colors, which the command line cannot give.
     """
 
     name: str
     default: Any
-    kind: WholeNumber | RealNumber | Choice
+    kind: WholeNumber | RealNumber | Choice | Flag
     label: str
     tooltip: str
     in_summary: bool = False
     in_space: bool = False
+    for_start_colors: bool = False
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -204,6 +208,13 @@ class Options:
         label="Start from",
         tooltip="The start colors: far apart (k-means++) or random pixels.",
     )
+    keep_init: bool = _option(
+        False,
+        kind=Flag(),
+        label="Keep my colors",
+        tooltip="Keep the marked colors as the centers, and only assign each pixel to the nearest.",
+        for_start_colors=True,
+    )
     n_init: int | str = _option(
         AUTO,
         kind=WholeNumber(1, 10_000, (AUTO,)),
@@ -241,6 +252,11 @@ class Options:
                 f"init must have one row per cluster, got {len(self.init)} rows for n_clusters="
                 f"{self.n_clusters}: change one of the two."
             )
+        if self.keep_init and isinstance(self.init, str):
+            raise ValueError(
+                f"keep_init must be False for init={self.init!r}, got True: give start colors as "
+                "init, one row per cluster."
+            )
         if self.coreset_size != AUTO and int(self.coreset_size) < self.n_clusters:
             raise ValueError(
                 f"coreset_size must be at least n_clusters, got {self.coreset_size} for "
@@ -262,6 +278,11 @@ class Options:
         if self.n_init == AUTO:
             return max(4, min(30, 240 // self.n_clusters))
         return int(self.n_init)
+
+    @property
+    def resolved_max_iter(self) -> int:
+        """The number of iterations after which a run stops; 0 if the start colors are kept."""
+        return 0 if self.keep_init else self.max_iter
 
     def for_summary(self) -> Options:
         """Return the options of `summarize`, with defaults for all other options.
@@ -295,6 +316,7 @@ class OptionValues(SummaryValues, total=False):
 
     balance: float
     init: Any
+    keep_init: bool
     n_init: int | str
     max_iter: int
     tol: float
@@ -310,6 +332,9 @@ SUMMARY_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_summar
 
 SPACE_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_space)
 """The options that are attributes of the feature space."""
+
+COMMAND_LINE_OPTIONS = {name: info for name, info in OPTIONS.items() if not info.for_start_colors}
+"""The options that the command line has: start colors can only be given in Python."""
 
 FIT_OPTIONS = tuple(name for name in OPTIONS if name != "n_clusters")
 """The options that are keywords of `segment`, `segment_slices` and `segment_layer`."""

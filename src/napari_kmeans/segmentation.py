@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.checks import quote_value
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.sampling import Coreset
     from napari_kmeans.imaging.tally import Tally
     from napari_kmeans.options import SummaryValues
+    from napari_kmeans.types import Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,9 @@ class Segmentation:
         distribution of the colors of all pixels: the coreset, or for "full" the cells of
         color space or every n-th pixel. None if no colors are in memory, as for a
         dask image of too many colors to count.
+    starts : (M,) int64 array or None
+        For an array `init`, the row from which each center started, in the order of the
+        centers of the model. None for starts that were drawn.
 
     Labels and recolored are lazy dask arrays, with the chunks of the image, if the
     image is a dask array. For several images, and for the levels of a multiscale layer,
@@ -77,6 +82,7 @@ class Segmentation:
     distortion: float
     options: Options
     colors: Colors | None = None
+    starts: NDArray[np.int64] | None = None
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -105,6 +111,7 @@ def segment(
     coreset_size: int | str = Options.coreset_size,
     mask: Any = None,
     init: Any = Options.init,
+    keep_init: bool = Options.keep_init,
     n_init: int | str = Options.n_init,
     max_iter: int = Options.max_iter,
     tol: float = Options.tol,
@@ -168,6 +175,10 @@ def segment(
     init : {"k-means++", "random"} or (K, C) array, default "k-means++"
         The start: seeds far apart, random distinct pixels, or these colors in channel
         units. An array is run once.
+    keep_init : bool, default False
+        Whether to keep the colors in the array `init` as the centers: a fixed palette, whose
+        nearest color each pixel is assigned to. The recolored image and the table have the mean
+        colors of the pixels.
     n_init : int or "auto", default "auto"
         The number of restarts, of which the best is kept. "auto" takes 30 for up to 8
         clusters, and down to 4 for more. Restarts run on a summary of the points, where a
@@ -233,6 +244,7 @@ def segment(
         method=method,
         coreset_size=coreset_size,
         init=init,
+        keep_init=keep_init,
         n_init=n_init,
         max_iter=max_iter,
         tol=tol,
@@ -367,10 +379,17 @@ def segment_summary(
 ) -> Segmentation:
     """Segment all images of a summary; labels and recolored images are lists."""
     images, options = summary.images, summary.options
-    fit, tally = _fit_and_tally(summary, progress)
+    fit, tally, starts = _fit_and_tally(summary, progress)
     used = np.flatnonzero(tally.counts)
     used = used[sort_dark_to_bright(tally.means[used], images[0].rgb)]
-    if len(used) < options.n_clusters:
+    if options.keep_init and len(used) < options.n_clusters:
+        unused = sorted({*range(options.n_clusters)} - {*used.tolist()})
+        notice(
+            f"keep_init=True gave {len(used)} of {options.n_clusters} clusters: no pixel is "
+            f"nearest to the colors in the rows {quote_value(unused)} of init.",
+            stacklevel=4,
+        )
+    elif len(used) < options.n_clusters:
         notice(
             f"n_clusters={options.n_clusters} gave {len(used)} "
             f"{'cluster' if len(used) == 1 else 'clusters'}: there are no more distinct colors in "
@@ -403,20 +422,36 @@ def segment_summary(
         distortion,
         options,
         summary.color_sample,
+        None if starts is None else starts[used],
     )
 
 
-def _fit_and_tally(summary: Summary, progress: Progress) -> tuple[Fit, Tally]:
-    """Fit a summary, again if clusters stay empty, and count the pixels of each cluster."""
+def _fit_and_tally(
+    summary: Summary, progress: Progress
+) -> tuple[Fit, Tally, NDArray[np.int64] | None]:
+    """Fit a summary, again if clusters stay empty, and count the pixels of each cluster.
+
+    Return also the row of the start colors from which each center started, or None.
+    """
     options = summary.options
     fit = summary.fit(progress.stage(0.3, options.resolved_n_init))
     step = progress.stage(0.2, count_steps(summary.images))
     tally = summary.tally(fit, step)
-    if np.count_nonzero(tally.counts) < options.n_clusters:
+    start = summary.start
+    if np.count_nonzero(tally.counts) < options.n_clusters and not options.keep_init:
         refilled = summary.refill(fit, tally, step)
         if refilled is not None:
-            return refilled, summary.tally(refilled, step)
-    return fit, tally
+            starts = None if start is None else _match_starts(refilled.centers, start)
+            return refilled, summary.tally(refilled, step), starts
+    return fit, tally, None if start is None else np.arange(len(start))
+
+
+def _match_starts(centers: Floats, start: Floats) -> NDArray[np.int64]:
+    """Return the start (K, F) of each center (m, F) that does not come from a run: the nearest."""
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
+    return np.asarray(linear_sum_assignment(cdist(centers, start))[1], np.int64)
 
 
 def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64]) -> KMeansModel:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Floats, Result
 
 Labels: TypeAlias = NDArray[np.int64]
-Fit: TypeAlias = "tuple[KMeansModel, pd.DataFrame]"
+Fit: TypeAlias = "tuple[KMeansModel, pd.DataFrame, Labels | None]"
+"""The model and the table of a slice, and the start of each center as in `Segmentation`."""
 Painted: TypeAlias = tuple[Any, Any]
 """The labels of a slice, and its recolored pixels (..., C)."""
 Position: TypeAlias = tuple[int, ...]
@@ -283,7 +284,7 @@ def segment_slices(
         The number of clusters in each slice. A slice with fewer distinct colors has fewer
         clusters.
     rgb, channel_axis, channel_names, color_space, normalize, balance, method, coreset_size,
-    init, n_init, max_iter, tol, random_state
+    init, keep_init, n_init, max_iter, tol, random_state
         As for :func:`segment`.
     mask : array of the image's spatial shape, optional
         Zero or False where a pixel is left out. A whole slice may be left out.
@@ -336,15 +337,25 @@ def segment_slices_with_options(
     channel_axis: int | None = None,
     channel_names: Sequence[str] | None = None,
     mask: Any = None,
+    first_label: int = 1,
+    start_labels: Labels | None = None,
     progress: Report | None = None,
 ) -> StackSegmentation:
-    """Cluster the colors of each slice of a stack by itself; see `segment_slices`."""
+    """Cluster the colors of each slice of a stack by itself; see `segment_slices`.
+
+    The labels are numbered from `first_label`. With `start_labels`, the clusters have the
+    label of the row of `init` from which they started, and clusters of slices are not matched.
+    """
     pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
     _check_planes(pixels)
     names = check_channel_names(channel_names, pixels.n_channels, pixels.rgb)
     stages = Progress(progress)
     fits, painted = _fit_slices(pixels, options, names, stages.stage(0.7, _n_slices(pixels)))
-    labels_of = _match_clusters([fit[0].cluster_centers_ if fit else None for fit in fits])
+    if start_labels is None:
+        matched = _match_clusters([fit[0].cluster_centers_ if fit else None for fit in fits])
+        labels_of = [labels + first_label - 1 for labels in matched]
+    else:
+        labels_of = [start_labels[fit[2] if fit else []] for fit in fits]
     model = _make_stack_model(fits, labels_of, pixels)
     slice_table = _slice_table(fits, labels_of, model)
     # Keep the painted slices and only renumber them: to paint again with the reordered
@@ -426,7 +437,7 @@ def _fit_slices(
 
     Returns
     -------
-    fits : list of (model, table), or None for a slice that is left out
+    fits : list of (model, table, starts), or None for a slice that is left out
     painted : list of (labels, recolored)
         The labels of each slice are numbered from dark to bright in that slice.
     """
@@ -450,7 +461,7 @@ def _fit_slices(
         except EmptyImageError:
             return None, _leave_out(plane, label_dtype(1))
         painted = result.labels, _channels_last(plane, result.recolored)
-        return (result.model, result.table), painted
+        return (result.model, result.table, result.starts), painted
 
     fits, painted = map(list, zip(*_over_slices(fit, pixels, step), strict=True))
     _check_fits(fits, pixels, options)

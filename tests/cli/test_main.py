@@ -28,7 +28,7 @@ from napari_kmeans.cli.main import main, screen_problem
 from napari_kmeans.files import tiff
 from napari_kmeans.files.picture import Axis, Picture
 from napari_kmeans.files.reading import read_image
-from napari_kmeans.options import OPTIONS, Options
+from napari_kmeans.options import COMMAND_LINE_OPTIONS, Options
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.viewer.window import fill_viewer
 
@@ -1030,7 +1030,7 @@ class TestProcess:
         with pytest.raises(SystemExit):
             main(["--help"])
         text = " ".join(capsys.readouterr().out.split())
-        for info in OPTIONS.values():
+        for info in COMMAND_LINE_OPTIONS.values():
             assert info.tooltip in text
             assert f"Default: {info.default}." in text
 

@@ -47,7 +47,7 @@ from napari_kmeans.cli.terminal import (
 from napari_kmeans.files.atomic import replacing, write_whole
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.imaging.declared import ChunkError
-from napari_kmeans.options import OPTIONS, OptionInfo, Options
+from napari_kmeans.options import COMMAND_LINE_OPTIONS, OptionInfo, Options
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:
-        options = Options(**{name: getattr(arguments, name) for name in OPTIONS})
+        options = Options(**{name: getattr(arguments, name) for name in COMMAND_LINE_OPTIONS})
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     _check_model_arguments(parser, arguments)
@@ -143,7 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_reading_options(parser.add_argument_group("reading"))
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     group = parser.add_argument_group("clustering")
-    for info in OPTIONS.values():
+    for info in COMMAND_LINE_OPTIONS.values():
         _add_option(group, info)
     return parser
 
@@ -171,7 +171,7 @@ def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.
     """Refuse options of the clustering beside --model, which fits nothing."""
     if arguments.model is None:
         return
-    for name, info in OPTIONS.items():
+    for name, info in COMMAND_LINE_OPTIONS.items():
         if getattr(arguments, name) != info.default:
             parser.error(
                 f"--model must go without {_flags_of(info)[-1]}: the model has been fitted"
@@ -430,7 +430,7 @@ def _add_option(group: argparse._ArgumentGroup, info: OptionInfo) -> None:
     settings: dict[str, Any] = {"dest": info.name, "default": info.default, "help": text}
     if isinstance(info.kind, Choice):
         group.add_argument(*_flags_of(info), choices=info.kind.choices, **settings)
-    else:
+    elif isinstance(info.kind, WholeNumber | RealNumber):
         group.add_argument(*_flags_of(info), type=_parser_of(info.kind), metavar="N", **settings)
 
 

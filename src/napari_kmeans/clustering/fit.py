@@ -51,7 +51,7 @@ def fit_points(
         Points (n, F) in the units of the clustering space and their weights,
         from the smallest summary to the largest.
     options : Options
-        The fields `n_clusters`, `init`, `n_init`, `max_iter` and `tol` are used, and
+        The fields `n_clusters`, `init`, `keep_init`, `n_init`, `max_iter` and `tol` are used, and
         `coreset_size` as the size of the sample.
     start : (K, F) float64 array or None
         The initial centers of a single run on the last level. None draws the initial centers
@@ -138,7 +138,7 @@ def _choose_best(level: GroupedPoints, contenders: list[Fit], options: Options, 
 
 
 def _run_lloyd(data: GroupedPoints, start: Floats, options: Options, step: Step) -> Fit:
-    return lloyd(data, start, max_iter=options.max_iter, tol=options.tol, step=step)
+    return lloyd(data, start, max_iter=options.resolved_max_iter, tol=options.tol, step=step)
 
 
 def _run_restarts(

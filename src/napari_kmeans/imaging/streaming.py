@@ -136,7 +136,8 @@ def fit_pixels(
         if start is None:
             start = _find_start(images, options, sampling, rng, poll)
         threshold = options.tol * moments.mean_variance
-        return lloyd_pixels(images, start, options.max_iter, threshold, sampling, step)
+        max_iter = options.resolved_max_iter
+        return lloyd_pixels(images, start, max_iter, threshold, sampling, step)
     tally = map_reduce(images, Nearest(centers), add_tallies, poll, sampling.space)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 

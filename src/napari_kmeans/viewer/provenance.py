@@ -62,6 +62,8 @@ def run_metadata(
     distortion: float,
     channel_id: str | None = None,
     scheme: str | None = None,
+    inside: Mapping[str, Any] | None = None,
+    channel_axis: int | None = None,
 ) -> dict[str, Any]:
     """Return the metadata of a layer that shows the result of a run.
 
@@ -80,6 +82,11 @@ def run_metadata(
         The `unique_id` of the layer of a channel, for its recolored copy.
     scheme : {"mean", "distinct"}, optional
         The color scheme of labels.
+    inside : mapping, optional
+        The Labels layer whose classes were the mask: its name as `layer`, its `unique_id`
+        as `layer_id`, and the list of `classes`, which is empty for all.
+    channel_axis : int, optional
+        The axis of the image layer along which its channels lie.
     """
     metadata = source_metadata(kind, source, source_id)
     metadata[METADATA_KEY] |= {
@@ -93,6 +100,10 @@ def run_metadata(
         metadata[METADATA_KEY]["channel"] = channel_id
     if scheme is not None:
         metadata[METADATA_KEY]["colors"] = scheme
+    if inside is not None:
+        metadata[METADATA_KEY]["inside"] = inside
+    if channel_axis is not None:
+        metadata[METADATA_KEY]["channel_axis"] = channel_axis
     return metadata
 
 
@@ -117,14 +128,24 @@ def set_kind(layer: Layer, kind: str) -> None:
 
 
 def result_key(layer: Layer) -> tuple[Any, ...]:
-    """Return the entries that two results share if a new one replaces an old one."""
+    """Return the entries that two results share if a new one replaces an old one.
+
+    They are the kind, the source, the channel, and the `unique_id` of the Labels layer
+    whose classes were the mask.
+    """
     record = record_of(layer)
-    return tuple(record.get(name) for name in ("kind", "source_id", "channel"))
+    inside = record.get("inside", {}).get("layer_id")
+    return *(record.get(name) for name in ("kind", "source_id", "channel")), inside
 
 
 def recorded_level(layer: Layer) -> Any:
     """Return the level that was fitted; 0 without a record."""
     return record_of(layer).get("level", 0)
+
+
+def recorded_channel_axis(layer: Layer) -> Any:
+    """Return the axis of the image layer along which its channels lie; None without one."""
+    return record_of(layer).get("channel_axis")
 
 
 def recorded_slice(layer: Layer) -> list[int | None] | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Points
 
-from napari_kmeans.checks import quote_value
+from napari_kmeans.checks import Flag, quote_value
 from napari_kmeans.options import FIT_OPTIONS, Options, check_names, show_options
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import WHOLE
@@ -25,8 +25,10 @@ def segment_layer(
     n_clusters: int = Options.n_clusters,
     *,
     mask: Any = None,
+    mask_classes: Sequence[int] | None = None,
     level: int | None = None,
     stack: str | int | tuple[int | None, ...] = WHOLE,
+    channel_axis: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[OptionValues],
 ) -> tuple[Labels, Image | list[Image]]:
@@ -47,13 +49,21 @@ def segment_layer(
         gives the color of the pixel under it, and each label the mean color of its pixels,
         at full resolution and in world coordinates. The number of points or labels then
         replaces `n_clusters`. Marks in 2-D layers are of the slice that is clustered, or
-        else of the slice in view. Clusters are numbered from dark to bright, not in the
-        order of the points or labels.
+        else of the slice in view. Clusters have the numbers of the labels, or the order of
+        the points from 1, and the names in a column `name` (of points also `label`) of the
+        features. Colors that you gave the marks are the display colors: a direct colormap of
+        labels, or face colors that differ between all points.
+    keep_init : bool, default False
+        Whether the start colors in `init` stay the centers, as in :func:`napari_kmeans.segment`.
     mask : array, napari.layers.Labels or napari.layers.Shapes, optional
         The pixels to cluster: where an array or labels are nonzero, or inside rectangles,
         ellipses and polygons. Labels and shapes count where they lie over the image in the
         world; 2-D ones are valid in every slice. For a multiscale layer, arrays have the
         pixels of the finest level.
+    mask_classes : sequence of int, optional
+        The labels of a Labels layer `mask` in which pixels are clustered; None takes all but 0.
+        The new labels are then numbered after the largest label of the mask, so that the two
+        layers have no label in common.
     level : int, optional
         The level of a multiscale layer that is fitted; 0 is the finest. None takes for a
         coreset the coarsest level of at least four million pixels, and the finest level
@@ -63,6 +73,11 @@ def segment_layer(
         for each slice ("each", see :func:`napari_kmeans.segment_slices`), or the index of
         the only slice that is clustered. An index names the first axes, or all axes with
         None for the two of the slice: ``(None, 7, None)``.
+    channel_axis : int, optional
+        The axis of a single gray layer along which its channels lie. All other arguments then
+        count the other axes only. The labels do not have this axis, and `recolored` is one
+        layer with this axis in its place. napari aligns the last axes of layers: the labels lie
+        over the image if the channels are its first axis.
     progress : callable, optional
         ``progress(done, total)``; raising from it cancels.
 
@@ -96,12 +111,24 @@ def segment_layer(
                 "or use segment for an array."
             )
     check_names(FIT_OPTIONS, options)
-    start = None
+    start, keeps = None, False
     if isinstance(options.get("init"), Points | Labels):
-        # The colors of the marks replace both options when the task runs.
+        # The colors of the marks replace these options when the task runs.
         start, n_clusters = options.pop("init"), 1
+        keeps = Flag().check("keep_init", options.pop("keep_init", False))
     values = Options(n_clusters=n_clusters, **options)
-    task = Task.of(layers, values, start=start, mask=mask, level=level, stack=stack)
+    task = Task.of(
+        layers,
+        values,
+        start=start,
+        keep_start=keeps,
+        mask=mask,
+        mask_classes=mask_classes,
+        level=level,
+        stack=stack,
+        channel_axis=channel_axis,
+    )
     outcome = task.run(progress)
     labels, recolored = labels_layer(outcome, task.source), recolored_layers(outcome, task.source)
-    return labels, recolored if task.source.channels else recolored[0]
+    is_one_layer = not task.source.channels or task.source.channel_axis is not None
+    return labels, recolored[0] if is_one_layer else recolored

@@ -264,3 +264,79 @@ def test_cancel_button_works_while_chunks_are_read(viewer, widget, finish, qtbot
     assert len(read) == n_read
     assert len(viewer.layers) == 1
     assert not notifications()
+
+
+# ------------------------------------------------------------------ channels
+
+
+def test_axis_of_channels_is_offered_and_clustered(viewer, widget, finish):
+    """A layer that looks like channels is clustered as a stack until the axis is chosen."""
+    stack = np.random.default_rng(0).integers(0, 5000, (3, 4, 30, 32)).astype(np.uint16)
+    viewer.add_image(stack[0], name="cells", scale=(1, 2, 2))
+    assert is_shown(widget, widget.channel_axis)
+    assert widget.channel_axis.value is None
+    assert "Axis 0 of the layer has 4 steps" in widget.channel_hint.text()
+    assert not widget.channel_hint.isHidden()
+    assert shown_rows(widget) == ["stack"]
+    widget.run()
+    finish(widget)
+    assert viewer.layers["cells labels"].data.shape == (4, 30, 32)
+    widget.channel_axis.value = 0
+    assert widget.channel_hint.isHidden()
+    assert shown_rows(widget) == []
+    assert widget.normalize.value == "percentile"
+    assert is_shown(widget, widget.normalize)
+    widget.run()
+    finish(widget)
+    labels = viewer.layers["cells labels [1]"]
+    expected = segment(stack[0], 4, channel_axis=0, normalize="percentile")
+    np.testing.assert_array_equal(labels.data, expected.labels)
+    np.testing.assert_array_equal(viewer.layers["cells recolored"].data, expected.recolored)
+
+    # The label of an axis says that it is channels: it is chosen, also for a slice in view.
+    viewer.add_image(stack, name="labeled", axis_labels=("z", "c", "y", "x"))
+    assert widget.channel_axis.value == 1
+    assert widget.channel_axis.current_choice == "axis 1 (c), 4 long"
+    assert shown_rows(widget) == ["stack"]
+    viewer.dims.set_current_step(0, 2)
+    widget.stack.value = "this"
+    widget.run()
+    finish(widget)
+    labels = viewer.layers["labeled labels"]
+    expected = segment(stack[2], 4, channel_axis=0, normalize="percentile")
+    np.testing.assert_array_equal(labels.data[2], expected.labels)
+    assert not labels.data[:2].any()
+    assert not notifications()
+
+    # Another layer has no such axis.
+    viewer.add_image(np.zeros((9, 20, 30), np.uint8), name="volume")
+    assert widget.channel_axis.value is None
+    assert not is_shown(widget, widget.channel_axis)
+    assert widget.channel_hint.isHidden()
+    assert widget.normalize.value == "none"
+
+
+def test_class_of_an_image_with_an_axis_of_channels_is_clustered_anew(
+    viewer, widget, finish, qtbot
+):
+    pixels = np.random.default_rng(0).integers(0, 5000, (3, 20, 22)).astype(np.uint16)
+    viewer.add_image(pixels, name="cells", axis_labels=("c", "y", "x"))
+    widget.run()
+    finish(widget)
+    labels, recolored = viewer.layers["cells labels"], viewer.layers["cells recolored"]
+    before, colors = labels.data.copy(), recolored.data.copy()
+    widget.folds["clusters"].folder.expand(animate=False)
+    panel = widget.folds["clusters"].panel
+    with qtbot.waitSignal(panel.split_anew(2, 2).returned, timeout=20_000):
+        pass
+    is_part = before == 2
+    np.testing.assert_array_equal(labels.data[~is_part], before[~is_part])
+    np.testing.assert_array_equal(recolored.data[:, ~is_part], colors[:, ~is_part])
+    parts = np.unique(labels.data[is_part])
+    assert len(parts) == 2
+    for part in parts:
+        inside = labels.data == part
+        mean = np.rint(pixels[:, inside].mean(axis=1))
+        np.testing.assert_allclose(
+            recolored.data[:, inside], mean[:, None].repeat(inside.sum(), 1), atol=1
+        )

@@ -8,11 +8,15 @@ import pytest
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.notifications import notification_manager
 
-from napari_kmeans import segment, segment_layer, segment_slices
-from napari_kmeans.viewer.from_layers.marks_watcher import can_hold_marks, count_marks
+from napari_kmeans import KMeansModel, segment, segment_layer
+from napari_kmeans.options import Options
+from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import Source
-from napari_kmeans.viewer.from_layers.start_marks import StartMarks
+from napari_kmeans.viewer.from_layers.start_marks import StartMarks, can_hold_marks, count_marks
 from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.to_layers.as_python import script_of
+from napari_kmeans.viewer.to_layers.layers import labels_layer
+from napari_kmeans.viewer.to_layers.result import Result
 
 PLACE = {"scale": (2, 0.5), "rotate": 30, "translate": (10, -3), "shear": [0.2]}
 ELSEWHERE = {"scale": (0.25, 3), "rotate": -20, "translate": (-4, 8)}
@@ -44,6 +48,12 @@ def strokes_on(image, boxes):
     return labels
 
 
+def number_as_started(segmentation):
+    """Return the labels of a segmentation with the number, from 1, of the start of each."""
+    numbers = np.append(0, segmentation.starts + 1)
+    return numbers[np.asarray(segmentation.labels)]
+
+
 # --------------------------------------------------------------- marked pixels
 
 
@@ -54,18 +64,96 @@ def test_points_start_from_the_colors_under_them(noise, method):
     labels, recolored = segment_layer(layer, init=Points(pixels), method=method)
     colors = np.array([noise[pixel] for pixel in pixels])
     expected = segment(noise, 5, rgb=True, init=colors, method=method)
-    np.testing.assert_array_equal(labels.data, expected.labels)
+    np.testing.assert_array_equal(labels.data, number_as_started(expected))
     np.testing.assert_array_equal(recolored.data, expected.recolored)
     assert options_of(labels)["init"] == colors.tolist()
     assert options_of(labels)["n_clusters"] == 5
     assert not np.array_equal(labels.data, segment(noise, 5, rgb=True, method=method).labels)
 
 
-def test_labels_are_numbered_from_dark_to_bright(quadrants, quadrant_labels):
+def test_classes_have_the_order_the_names_and_the_colors_of_points(quadrants, quadrant_labels):
     layer = Image(quadrants, rgb=True)
-    for pixels in (CORNERS, CORNERS[::-1]):
-        labels, _ = segment_layer(layer, init=Points(pixels))
-        np.testing.assert_array_equal(labels.data, quadrant_labels)
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        labels, recolored = segment_layer(layer, init=Points([CORNERS[at] for at in order]))
+        numbers = np.argsort(order) + 1
+        np.testing.assert_array_equal(labels.data, numbers[quadrant_labels - 1])
+        for row, at in enumerate(order):
+            means = quadrants[quadrant_labels == at + 1].mean(axis=0)
+            in_table = labels.features.loc[row, ["mean red", "mean green", "mean blue"]]
+            np.testing.assert_allclose(in_table.to_numpy(float), means)
+            np.testing.assert_array_equal(recolored.data[CORNERS[at]], np.rint(means))
+    assert "name" not in labels.features
+    points = Points(
+        [CORNERS[3], CORNERS[0], (9, 9), CORNERS[1]],
+        features={"label": ["paper", None, "hidden", "ink\nred"]},
+        face_color=["yellow", "blue", "blue", "red"],
+        shown=[True, True, False, True],
+    )
+    labels, _ = segment_layer(layer, init=points)
+    assert labels.features["name"].tolist() == ["paper", "", "ink red"]
+    assert labels.features["color"].tolist() == ["#ffff00", "#0000ff", "#ff0000"]
+    np.testing.assert_allclose(labels.colormap.color_dict[1], (1, 1, 0, 1))
+    assert labels.data[CORNERS[3]] == 1
+    model = KMeansModel.from_dict(labels.metadata[METADATA_KEY]["model"])
+    np.testing.assert_array_equal(model.predict(quadrants), labels.data)
+    # Points of one color have not been colored by the user.
+    points.face_color = "red"
+    labels, _ = segment_layer(layer, init=points)
+    assert labels.features["color"][0] != "#ff0000"
+
+
+@pytest.mark.parametrize("has_index", [False, True])
+def test_classes_have_the_numbers_the_names_and_the_colors_of_strokes(
+    quadrants, quadrant_labels, has_index
+):
+    drawn = np.zeros((20, 21), np.uint16)
+    for number, at in zip((9, 2, 300, 5), CORNERS, strict=True):
+        drawn[at] = number
+    names = {2: "red", 5: "white", 9: "night"}
+    features = {"index": [9, 2, 5], "name": ["night", "red", "white"]}
+    if not has_index:
+        features = {"name": [names.get(row, np.nan) for row in range(10)]}
+    strokes = Labels(drawn, features=features, colormap={2: "red", 9: "black", None: "gray"})
+    labels, _ = segment_layer(Image(quadrants, rgb=True), init=strokes)
+    numbers = np.array([9, 2, 300, 5])
+    np.testing.assert_array_equal(labels.data, numbers[quadrant_labels - 1])
+    assert labels.features["index"].tolist() == [2, 5, 9, 300]
+    assert labels.features["name"].tolist() == ["red", "white", "night", ""]
+    assert labels.features["color"].tolist()[::2] == ["#ff0000", "#000000"]
+    mean = quadrants[10:, 10:].mean(axis=(0, 1))
+    np.testing.assert_allclose(labels.colormap.color_dict[5][:3], np.rint(mean) / 255, atol=1e-6)
+
+
+def test_labels_that_no_class_can_have_are_refused(quadrants):
+    drawn = np.zeros((20, 21), int)
+    drawn[0, 0], drawn[15, 15] = 1, 70_000
+    with pytest.raises(ValueError, match=r"init must have labels from 1 to 65535, got 70000 in 's"):
+        segment_layer(Image(quadrants, rgb=True), init=Labels(drawn, name="strokes"))
+
+
+def test_marks_inside_a_class_follow_the_labels_of_the_mask(quadrants, quadrant_labels):
+    image = Image(quadrants, rgb=True)
+    mask = Labels(quadrant_labels)
+    points = Points([CORNERS[3], CORNERS[0]], features={"name": ["b", "a"]})
+    labels, _ = segment_layer(image, init=points, mask=mask, mask_classes=[1, 4])
+    np.testing.assert_array_equal(labels.data, np.array([0, 6, 0, 0, 5])[quadrant_labels])
+    assert labels.features["name"].tolist() == ["b", "a"]
+
+
+@pytest.mark.parametrize("stack", ["whole", "each", 1])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_kept_colors_assign_each_pixel_to_the_nearest_mark(stack, lazy):
+    volume = np.random.default_rng(0).integers(0, 60000, (3, 9, 11)).astype(np.uint16)
+    pixels = [(2, 2, 1), (0, 8, 10), (1, 1, 1)]
+    layer = Image(da.from_array(volume, chunks=(1, 5, 11)) if lazy else volume)
+    labels, _ = segment_layer(layer, init=Points(pixels), keep_init=True, stack=stack)
+    marks = np.array([int(volume[pixel]) for pixel in pixels])
+    expected = np.abs(volume[..., None].astype(int) - marks).argmin(axis=-1) + 1
+    if stack == 1:
+        expected[[0, 2]] = 0
+    np.testing.assert_array_equal(np.asarray(labels.data), expected)
+    moved, _ = segment_layer(layer, init=Points(pixels), stack=stack)
+    assert not np.array_equal(np.asarray(moved.data), expected)
 
 
 @pytest.mark.parametrize("nudge", [-0.49, 0.49])
@@ -171,7 +259,10 @@ def test_only_chunks_under_marks_are_read(noise, kind):
     assert set(read) == {(0, 3), (2, 0)}
     labels, _ = segment_layer(layer, init=marks)
     expected = segment(noise, 3, rgb=True, init=colors)
-    np.testing.assert_array_equal(np.asarray(labels.data), expected.labels)
+    numbers = number_as_started(expected)
+    # The strokes have the labels 3, 7 and 11.
+    expected = numbers if kind == "points" else np.array([3, 7, 11])[numbers - 1]
+    np.testing.assert_array_equal(np.asarray(labels.data), expected)
 
 
 # ---------------------------------------------------------------------- stacks
@@ -214,9 +305,10 @@ def test_all_slices_start_from_the_same_colors(volume):
     labels, _ = segment_layer(
         Image(volume), init=Points([(3, 2, 1), (0, 8, 10), (1, 1, 1)]), stack="each"
     )
-    colors = [[volume[3, 2, 1]], [volume[0, 8, 10]], [volume[1, 1, 1]]]
-    expected = segment_slices(volume, 3, init=np.array(colors, float))
-    np.testing.assert_array_equal(labels.data, expected.labels)
+    colors = np.array([[volume[3, 2, 1]], [volume[0, 8, 10]], [volume[1, 1, 1]]], float)
+    for number in range(4):
+        expected = segment(volume[number], 3, init=colors)
+        np.testing.assert_array_equal(labels.data[number], number_as_started(expected))
 
 
 # ---------------------------------------------------------------------- errors
@@ -393,3 +485,65 @@ def test_points_deleted_during_a_run_have_no_effect(viewer, dock, finish, qtbot,
     finish(dock)
     stored = options_of(viewer.layers["picture labels"])
     assert stored["init"] == [quadrants[at].tolist() for at in CORNERS[:2]]
+
+
+def test_dock_keeps_the_colors_and_names_of_marks_and_says_where_centers_left(
+    viewer, dock, finish, quadrants
+):
+    """The image has more colors than marks: a center must leave its mark, or be kept there."""
+    assert not dock.keep_init.enabled
+    seeds = viewer.add_points(CORNERS[:3], features={"name": ["night", "red", ""]}, name="seeds")
+    dock.init.value = seeds
+    assert dock.keep_init.enabled
+    dock.run()
+    finish(dock)
+    labels = viewer.layers["picture labels"]
+    assert labels.features["name"].tolist() == ["night", "red", ""]
+    note = dock.marks_note
+    assert not note.isHidden()
+    assert note.text().startswith("The color of class 3 has visibly moved from its mark: check")
+    dock.keep_init.value = True
+    dock.run()
+    finish(dock)
+    assert note.isHidden()
+    marks = np.array([quadrants[at] for at in CORNERS[:3]], int)
+    distances = np.linalg.norm(quadrants[:, :, None].astype(int) - marks, axis=-1)
+    np.testing.assert_array_equal(labels.data, distances.argmin(axis=-1) + 1)
+    assert options_of(labels)["keep_init"] is True
+    assert labels.features["name"].tolist() == ["night", "red", ""]
+    # A name of the user wins over that of the mark.
+    labels.features = labels.features.assign(name=["night", "brick", ""])
+    seeds.features = {"name": ["dark", "red", "rest"]}
+    dock.run()
+    finish(dock)
+    assert labels.features["name"].tolist() == ["night", "brick", "rest"]
+    dock.init.value = "k-means++"
+    dock.run()
+    finish(dock)
+    assert not dock.keep_init.enabled
+    assert options_of(labels)["keep_init"] is False
+
+
+@pytest.mark.parametrize("stack", ["whole", "each"])
+def test_copied_script_gives_the_classes_of_marks(quadrants, tmp_path, monkeypatch, stack):
+    monkeypatch.chdir(tmp_path)
+    image = quadrants[None] if stack == "each" else quadrants
+    np.save("image.npy", image)
+    layer = Image(image, rgb=True)
+    points = Points([CORNERS[3], CORNERS[0]], features={"name": ["paper", "night"]})
+    options = Options(n_clusters=1)
+    task = Task.of(
+        [layer], options, start=points, keep_start=True, mask=None, level=None, stack=stack
+    )
+    outcome = task.run()
+    labels = labels_layer(outcome, task.source)
+    script = script_of(Result(task, outcome, (labels,)))
+    found = {}
+    exec(script, found)
+    if stack == "whole":
+        np.testing.assert_array_equal(found["labels"], labels.data)
+        assert found["segmentation"].table["name"].tolist() == ["paper", "night"]
+    else:
+        # Slices cannot have the numbers of marks: a comment says so.
+        assert "have the numbers and names of the marks" in script
+        assert labels.features["name"].tolist() == ["paper", "night"]

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from napari.layers import Layer
 
+from napari_kmeans.classes import ClassScheme, ColorClass
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.declared import as_declared
-from napari_kmeans.options import SUMMARY_OPTIONS
+from napari_kmeans.measuring import NAME, place_class_columns
+from napari_kmeans.merging import apply_classes
+from napari_kmeans.options import MAX_CLUSTERS, SUMMARY_OPTIONS
 from napari_kmeans.segmentation import (
     Segmentation,
     segment_with_options,
@@ -23,8 +27,14 @@ from napari_kmeans.viewer.background.paint_levels import (
     paint_levels,
     painting_effort,
 )
-from napari_kmeans.viewer.from_layers.channels import source_of_channels
-from napari_kmeans.viewer.from_layers.masks import mask_levels
+from napari_kmeans.viewer.from_layers.channels import (
+    check_axes,
+    layer_of_axes,
+    shown_slice_of,
+    source_of_axis,
+    source_of_channels,
+)
+from napari_kmeans.viewer.from_layers.masks import find_inside, mask_levels
 from napari_kmeans.viewer.from_layers.source import EACH, Source
 from napari_kmeans.viewer.from_layers.start_marks import StartMarks
 
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
     from napari_kmeans.options import Options
     from napari_kmeans.summary import Summary
     from napari_kmeans.viewer.background.summary_cache import SummaryCache
+    from napari_kmeans.viewer.from_layers.start_marks import MarkedClass
 
 AnySegmentation: TypeAlias = Segmentation | StackSegmentation
 """The result of a run. If the source is multiscale, labels and recolored images are lists."""
@@ -64,6 +75,9 @@ class Task:
         The marks whose colors replace `init` and `n_clusters` in the options.
     summary : Summary or None
         The summary of the pixels that are fitted, if there is one already.
+    marked : tuple of MarkedClass
+        The number, the name and the display color for each row of `init` that is the color of
+        a mark.
     applied : bool
         Whether the result came from a model that was applied to the source. Then the
         pixels of the source are not those of the fit.
@@ -76,6 +90,7 @@ class Task:
     cache: SummaryCache | None = None
     start: StartMarks | None = None
     summary: Summary | None = None
+    marked: tuple[MarkedClass, ...] = ()
     applied: bool = False
 
     @classmethod
@@ -85,25 +100,48 @@ class Task:
         options: Options,
         *,
         start: Points | Labels | None = None,
+        keep_start: bool = False,
         mask: Any,
+        mask_classes: Sequence[int] | None = None,
         level: int | None,
         stack: Any,
+        channel_axis: int | None = None,
         cache: SummaryCache | None = None,
     ) -> Task:
         """Return the task for a layer, or for several layers as channels of one image.
 
-        `start` is the layer of the marks whose colors are the start.
+        With `channel_axis`, the channels are this axis of a single layer.
+        `start` is the layer of the marks whose colors are the start, and `keep_start` holds
+        the centers at these colors.
 
         Raises
         ------
-        ValueError
-            If the layers have no such level or slice, or if the mask has another shape.
+        TypeError, ValueError
+            If the layers have no such level or slice, or if the mask has another shape or
+            does not have the classes.
         """
-        source = Source.of(layers[0]) if len(layers) == 1 else source_of_channels(layers)
+        layer = layers[0]
+        if channel_axis is None:
+            source = Source.of(layer) if len(layers) == 1 else source_of_channels(layers)
+        elif len(layers) > 1:
+            raise ValueError(
+                f"channel_axis must be None for several layers, got {channel_axis}: they are the "
+                "channels themselves."
+            )
+        else:
+            source = source_of_axis(layer, channel_axis)
+            check_axes("init", start, source)
+            check_axes("mask", mask if isinstance(mask, Layer) else None, source)
+            layer = layer_of_axes(source)
+        view = shown_slice_of(layers[0], source)
         source = source.fitted_on(level, stack, options.method)
+        source = replace(source, inside=find_inside(mask, mask_classes))
         arrays = tuple(layer.data for layer in layers)
-        marks = None if start is None else StartMarks.of(start, layers[0], source)
-        masks = mask_levels(mask, layers[0], source)
+        marks = None
+        if start is not None:
+            marks = StartMarks.of(start, layer, source, view=view, keep=keep_start)
+        chosen = None if source.inside is None else source.inside.classes
+        masks = mask_levels(mask, layer, source, chosen or None)
         return cls(source, masks, options, arrays, cache, marks)
 
     def run(self, progress: Report | None = None) -> AnySegmentation:
@@ -112,13 +150,16 @@ class Task:
         Levels in memory are painted at once, lazy levels when they are viewed.
         """
         if self.start is not None:
-            colors = self.start.colors(self.source)
-            options = replace(self.options, init=colors, n_clusters=len(colors))
-            return replace(self, options=options, start=None).run(progress)
-        source = self.source
+            marked, colors = self.start.classes, self.start.colors(self.source)
+            options = replace(
+                self.options, init=colors, n_clusters=len(colors), keep_init=self.start.keep
+            )
+            return replace(self, options=options, start=None, marked=marked).run(progress)
+        source, shift = self.source, self._find_shift()
         parts = [self._part(level) for level in range(source.n_levels)]
         fit_share = _fit_share(parts, source.level)
-        fitted = self._fit(part_of(progress, 0, fit_share))
+        fitted = self._fit(shift, part_of(progress, 0, fit_share))
+        fitted = _number_classes(fitted, self.marked, shift)
         blur = source.blur_at(self.options.blur, 0)
         if blur:
             options = replace(fitted.options, blur=blur)
@@ -138,13 +179,20 @@ class Task:
         fitted.table.attrs["level"] = source.level
         return replace(fitted, labels=list(labels), recolored=list(recolored))
 
-    def _fit(self, progress: Report | None) -> AnySegmentation:
+    def _fit(self, shift: int, progress: Report | None) -> AnySegmentation:
         pixels, mask = self.fitted_part, self._mask(self.source.level)
         names = self.source.channel_names or None
         channels = {**self._channel_arguments, "channel_names": names}
         if self.source.stack == EACH:
+            numbers = [each.number + shift for each in self.marked]
             return segment_slices_with_options(
-                pixels, self._options, mask=mask, progress=progress, **channels
+                pixels,
+                self._options,
+                mask=mask,
+                first_label=1 + shift,
+                start_labels=np.array(numbers) if numbers else None,
+                progress=progress,
+                **channels,
             )
         if self.summary is None and not self._uses_cache:
             return segment_with_options(
@@ -156,10 +204,28 @@ class Task:
             pixels, self._options, channel_names=names, summary=summary, progress=fitting
         )
 
+    def _find_shift(self) -> int:
+        """Return the number that is added to all labels: inside classes, the largest of theirs."""
+        shift = 0 if self.source.inside is None else self.source.inside.largest
+        largest = max((each.number for each in self.marked), default=self.options.n_clusters)
+        if shift + largest > MAX_CLUSTERS:
+            raise ValueError(
+                f"n_clusters must leave the labels within {MAX_CLUSTERS}, got {largest} labels "
+                f"that follow the label {shift} of the mask: renumber the labels of the mask."
+            )
+        return shift
+
+    @property
+    def has_own_numbers(self) -> bool:
+        """Whether the labels are numbered in another way than from 1, from dark to bright."""
+        inside = self.source.inside
+        return self.start is not None or (inside is not None and inside.largest > 0)
+
     def summarize(self, progress: Report | None = None) -> Summary:
         """Return the summary of the pixels that are fitted: the cached one, or a new one."""
         if self.cache is not None and self._uses_cache:
-            key = (self.source.unique_id, self.source.level, self.source.stack)
+            axis = self.source.channel_axis and self.source.channel_axis.number
+            key = (self.source.unique_id, self.source.level, self.source.stack, axis)
             return self.cache.get(
                 self.fitted_part,
                 self.arrays,
@@ -225,6 +291,33 @@ class Task:
             all_labels, all_recolored = np.zeros(shape, labels.dtype), np.array(array)
         all_labels[index], all_recolored[index] = labels, recolored
         return all_labels, all_recolored
+
+
+def _number_classes(
+    fitted: AnySegmentation, marked: Sequence[MarkedClass], shift: int
+) -> AnySegmentation:
+    """Return a result with the numbers, names and colors of marks, and larger labels by a shift.
+
+    The labels of a stack with a model for each slice have their numbers already.
+    """
+    if isinstance(fitted, StackSegmentation):
+        names = {each.number + shift: each.name for each in marked}
+        if not any(names.values()):
+            return fitted
+        of_rows = [names[label] for label in fitted.table["index"]]
+        return replace(fitted, table=place_class_columns(fitted.table, {NAME: of_rows}))
+    classes = fitted.model.classes
+    if marked:
+        assert fitted.starts is not None
+        classes = ClassScheme(
+            tuple(
+                ColorClass(marked[row].number + shift, (center,), *marked[row][1:])
+                for center, row in enumerate(fitted.starts.tolist())
+            )
+        )
+    elif shift:
+        classes = classes.renumber({label: label + shift for label in classes.labels})
+    return apply_classes(fitted, classes) if classes != fitted.model.classes else fitted
 
 
 def _fit_share(parts: list[Any], fitted_level: int) -> float:

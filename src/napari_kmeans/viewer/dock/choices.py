@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox
 
 from napari_kmeans.options import AUTO
+from napari_kmeans.viewer.from_layers.channels import (
+    MAX_CHANNELS,
+    has_label,
+    likely_channel_axis,
+    without_axis,
+)
 from napari_kmeans.viewer.from_layers.source import (
     EACH,
     WHOLE,
@@ -41,6 +47,49 @@ def stack_field() -> ComboBox:
     )
 
 
+def channel_axis_field(choices: Callable[[Any], list[tuple[str, Any]]]) -> ComboBox:
+    """Return the field for the axis of a layer along which its channels lie."""
+    return ComboBox(
+        name="channel_axis",
+        label="Channel axis",
+        tooltip=(
+            "The axis of the layer along which its channels lie. They are clustered together, as "
+            "the colors of one image."
+        ),
+        choices=choices,
+        nullable=True,
+    )
+
+
+def channel_axis_choices(layer: Image | None) -> list[tuple[str, Any]]:
+    """Return the choices for the axis of channels: pairs of a name and a number."""
+    if likely_channel_axis(layer) is None:
+        return []
+    assert layer is not None
+    sizes = layer_levels(layer)[0].shape
+    labels = layer.axis_labels
+    return [
+        (f"axis {axis}{_label_text(labels[axis])}, {size} long", axis)
+        for axis, size in enumerate(sizes)
+        if 2 <= size <= MAX_CHANNELS
+    ]
+
+
+def describe_likely_channels(layer: Image | None, chosen: int | None) -> str:
+    """Return the hint that an axis of a layer looks like channels; empty if one is chosen."""
+    axis = likely_channel_axis(layer)
+    if layer is None or axis is None or chosen is not None:
+        return ""
+    return (
+        f"Axis {axis} of the layer has {layer_levels(layer)[0].shape[axis]} steps and may be its "
+        "channels. Choose it as the channel axis to cluster the channels together."
+    )
+
+
+def _label_text(label: str) -> str:
+    return f" ({label})" if has_label(label) else ""
+
+
 def level_field(choices: Callable[[Any], list[tuple[str, Any]]]) -> ComboBox:
     """Return the field for the level that is fitted."""
     return ComboBox(
@@ -54,15 +103,20 @@ def level_field(choices: Callable[[Any], list[tuple[str, Any]]]) -> ComboBox:
     )
 
 
-def level_choices(layer: Image | None, stack: str, method: str) -> list[tuple[str, Any]]:
+def level_choices(
+    layer: Image | None, stack: str, method: str, channel_axis: int | None = None
+) -> list[tuple[str, Any]]:
     """Return the choices for the level: pairs of a name and "auto" or a number.
 
     "auto" comes first. Its name contains the level that it stands for.
     """
     if layer is None or not layer.multiscale:
         return [(AUTO, AUTO)]
-    shapes = [spatial_shape(level, layer.rgb) for level in layer_levels(layer)]
-    kind = shown_slice(layer) if stack == THIS else stack
+    levels = layer_levels(layer)
+    shapes = [without_axis(spatial_shape(each, layer.rgb), channel_axis) for each in levels]
+    kind: Stack = stack
+    if stack == THIS:
+        kind = without_axis(shown_slice(layer), channel_axis)
     names = [f"level {n} ({_format_shape(shape)})" for n, shape in enumerate(shapes)]
     chosen = default_level(shapes, kind, method)
     return [(f"{AUTO}: level {chosen}", AUTO), *((name, n) for n, name in enumerate(names))]
@@ -72,7 +126,7 @@ def _format_shape(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))  # noqa: RUF001 - the usual sign between sizes
 
 
-def stack_to_fit(choice: str, layer: Image) -> Stack:
+def stack_to_fit(choice: str, layer: Image, channel_axis: int | None = None) -> Stack:
     """Return the slices that a choice in the field *Stack* means for a layer.
 
     Raises
@@ -80,12 +134,12 @@ def stack_to_fit(choice: str, layer: Image) -> Stack:
     ValueError
         If the choice is the slice in view, and the slider is beyond the image.
     """
-    if layer.ndim < 3:
+    shape = without_axis(spatial_shape(layer_levels(layer)[0], layer.rgb), channel_axis)
+    if len(shape) < 3:
         return WHOLE
     if choice != THIS:
         return choice
-    index = shown_slice(layer)
-    shape = spatial_shape(layer_levels(layer)[0], layer.rgb)
+    index = without_axis(shown_slice(layer), channel_axis)
     for place, size in zip(index, shape, strict=True):
         if place is not None and not 0 <= place < size:
             raise ValueError(

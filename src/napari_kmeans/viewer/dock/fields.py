@@ -11,12 +11,21 @@ from magicgui.widgets import (
     ProgressBar,
     PushButton,
 )
-from napari.layers import Image, Labels, Layer, Shapes
+from napari.layers import Image
 
 from napari_kmeans.options import OPTIONS
-from napari_kmeans.viewer.dock.choices import level_choices, level_field, stack_field
-from napari_kmeans.viewer.from_layers.marks_watcher import can_hold_marks
+from napari_kmeans.viewer.dock.choices import (
+    channel_axis_choices,
+    channel_axis_field,
+    level_choices,
+    level_field,
+    stack_field,
+)
+from napari_kmeans.viewer.dock.mask_choices import mask_choices
+from napari_kmeans.viewer.from_layers.start_marks import can_hold_marks
+from napari_kmeans.viewer.widgets.class_picker import ClassPicker
 from napari_kmeans.viewer.widgets.form import (
+    Note,
     add_scroll_area,
     folder_with,
     form,
@@ -27,8 +36,6 @@ from napari_kmeans.viewer.widgets.form import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import napari
 
 _MAIN_OPTIONS = ("n_clusters", "color_space", "normalize", "method")
@@ -61,7 +68,9 @@ class Fields(Container[Any]):
             name="image",
             label="Image",
             tooltip="The image layer to cluster.",
-            choices=self._layers_of(Image),
+            choices=lambda _: [
+                (each.name, each) for each in self.viewer.layers if isinstance(each, Image)
+            ],
         )
         self.together = CheckBox(
             name="together",
@@ -72,11 +81,17 @@ class Fields(Container[Any]):
         self.mask = ComboBox(
             name="mask",
             label="Mask",
-            tooltip="Cluster only inside these labels or shapes. Pixels outside get label 0.",
-            choices=self._layers_of(Labels, Shapes),
+            tooltip=(
+                "Cluster only inside these labels or shapes, or inside chosen classes of labels. "
+                "Pixels outside get label 0."
+            ),
+            choices=lambda _: mask_choices(self.viewer.layers),
             nullable=True,
         )
-        return [self.image, self.together, self.mask]
+        self.mask_classes = ClassPicker()
+        self.channel_axis = channel_axis_field(lambda _: channel_axis_choices(self.image.value))
+        self.channel_hint = Note()
+        return [self.image, self.together, self.channel_axis, self.mask]
 
     def _option_fields(self) -> list[Any]:
         """Make a field for each option. The attribute has the name of the option."""
@@ -140,7 +155,7 @@ class Fields(Container[Any]):
             outer.removeWidget(field.native)
         # The unfolded form may be higher than the window.
         self.column = layout = add_scroll_area(outer)
-        for combo_box in (self.image, self.mask, self.level, self.init):
+        for combo_box in (self.image, self.channel_axis, self.mask, self.level, self.init):
             narrow(combo_box)
         added = row([self.add_labels, self.add_recolored])
         layout.addWidget(
@@ -148,6 +163,8 @@ class Fields(Container[Any]):
                 [
                     self.image,
                     self.together,
+                    self.channel_hint,
+                    self.channel_axis,
                     self.normalize,
                     self.stack,
                     self.level,
@@ -155,6 +172,7 @@ class Fields(Container[Any]):
                     self.color_space,
                     self.method,
                     self.mask,
+                    ("Classes", "Check the classes to cluster in.", self.mask_classes),
                     ("Add", "The layers that a run adds.", added),
                     self.update_layers,
                 ]
@@ -162,6 +180,8 @@ class Fields(Container[Any]):
         )
         layout.addWidget(row([self.run_button, self.cancel_button, self.live]))
         layout.addWidget(self.progress_bar.native)
+        self.marks_note = Note()
+        layout.addWidget(self.marks_note)
         more = [getattr(self, name) for name in OPTIONS if name not in _MAIN_OPTIONS]
         more.insert(more.index(self.coreset_size) + 1, self.add_points)
         layout.addWidget(folder_with("More options", form(more)))
@@ -170,12 +190,6 @@ class Fields(Container[Any]):
         """Return the field for the number of clusters and its slider, side by side."""
         self.n_clusters_slider = number_slider(self.n_clusters)
         return row([self.n_clusters, self.n_clusters_slider])
-
-    def _layers_of(self, *types: type[Layer]) -> Callable[[Any], list[tuple[str, Layer]]]:
-        def choices(_combo_box: Any) -> list[tuple[str, Layer]]:
-            return [(each.name, each) for each in self.viewer.layers if isinstance(each, types)]
-
-        return choices
 
     def _start_choices(self, combo_box: Any) -> list[tuple[str, Any]]:
         words = [(word, word) for word in OPTIONS["init"].choices]
@@ -189,4 +203,6 @@ class Fields(Container[Any]):
         ]
 
     def _level_choices(self, _combo_box: Any) -> list[tuple[str, Any]]:
-        return level_choices(self.image.value, self.stack.value, self.method.value)
+        return level_choices(
+            self.image.value, self.stack.value, self.method.value, self.channel_axis.value
+        )

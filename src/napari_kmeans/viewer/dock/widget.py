@@ -14,15 +14,21 @@ from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner,
 from napari_kmeans.viewer.background.summary_cache import SummaryCache
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.background.worker import make_worker, warm_up
-from napari_kmeans.viewer.dock.choices import stack_to_fit
+from napari_kmeans.viewer.dock.choices import describe_likely_channels, stack_to_fit
 from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.dock.live import LiveRuns
+from napari_kmeans.viewer.dock.mask_choices import ClassesOf, class_rows
 from napari_kmeans.viewer.dock.result_layers import ResultLayers, builders_like
-from napari_kmeans.viewer.from_layers.channels import can_be_channels
-from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_marks
+from napari_kmeans.viewer.from_layers.channels import (
+    can_be_channels,
+    likely_channel_axis,
+    stated_channel_axis,
+)
+from napari_kmeans.viewer.from_layers.layer_watcher import LayerWatcher
 from napari_kmeans.viewer.from_layers.source import EACH
+from napari_kmeans.viewer.from_layers.start_marks import count_marks
 from napari_kmeans.viewer.panels.apply_panel import ApplyPanel
 from napari_kmeans.viewer.panels.clusters_panel import ClustersPanel
 from napari_kmeans.viewer.panels.colors_panel import ColorsPanel
@@ -35,6 +41,7 @@ from napari_kmeans.viewer.panels.panel import Fold, Panel
 from napari_kmeans.viewer.provenance import has_record
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
+from napari_kmeans.viewer.to_layers.moved_centers import describe_moved_centers
 from napari_kmeans.viewer.to_layers.result import Result
 from napari_kmeans.viewer.widgets.form import offer_choices, show_row
 
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import napari
-    from napari.layers import Layer
+    from napari.layers import Layer, Shapes
 
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.background.task import AnySegmentation
@@ -96,7 +103,8 @@ class KMeansWidget(Fields):
         super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
         self.result: Result | None = None
         self._summary_cache = SummaryCache()
-        self._marks_watcher = MarksWatcher(self.native, self._on_marks_changed)
+        self._marks_watcher = LayerWatcher(self.native, self._on_marks_changed, is_result=True)
+        self._mask_watcher = LayerWatcher(self.native, self._on_mask_changed)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self._live_runs = LiveRuns(
             self.live, self._setting_fields(), self._runner, self._can_run, self._start
@@ -106,12 +114,15 @@ class KMeansWidget(Fields):
         self.folds = {name: Fold(kind, self) for name, kind in PANELS.items()}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
+        self._axis_image: Image | None = None
         self._follow_selection()
+        self._follow_image()
         self._restore_settings()
         if self.result is None:
             self.result = KNOWN_RESULTS.newest(self.viewer.layers)
         self._connect()
         self._follow_marks()
+        self._follow_mask()
         self._update_fields()
         warm_up()
 
@@ -127,6 +138,8 @@ class KMeansWidget(Fields):
                 field.reset_choices()
                 if value not in field.choices:
                     continue
+            if field is self.mask_classes:
+                self._offer_classes()
             field.value = value
 
     def _store_settings(self) -> None:
@@ -134,6 +147,7 @@ class KMeansWidget(Fields):
         for field in self:
             if field is not self.image and not isinstance(field, PushButton | ProgressBar):
                 stored.store(field.name, field.value)
+        stored.store("mask_classes", self.mask_classes.value)
 
     # ------------------------------------------------- following the viewer
 
@@ -145,9 +159,14 @@ class KMeansWidget(Fields):
         self._watch_edits()
         self.viewer.layers.selection.events.active.connect(self._follow_selection)
         self.viewer.layers.selection.events.changed.connect(self.reset_choices)
+        self.image.changed.connect(self._follow_image)
         self.together.changed.connect(self._set_normalize)
+        self.channel_axis.changed.connect(self._set_normalize)
         self.init.changed.connect(self._follow_marks)
-        for field in (self.image, self.together, self.method, self.stack, self.init):
+        self.mask.changed.connect(self._follow_mask)
+        self.mask_classes.changed.connect(self._store_settings)
+        fields = (self.image, self.together, self.channel_axis, self.method, self.stack, self.init)
+        for field in fields:
             field.changed.connect(self._update_fields)
         for box in (self.add_labels, self.add_recolored, self.add_points):
             box.changed.connect(self._update_fields)
@@ -171,6 +190,7 @@ class KMeansWidget(Fields):
         self.viewer.layers.selection.events.changed.disconnect(self.reset_choices)
         KNOWN_RESULTS.stored.disconnect(self._on_result_stored)
         self._marks_watcher.watch(None)
+        self._mask_watcher.watch(None)
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the current layers. The chosen layer stays chosen, even if it was renamed."""
@@ -226,7 +246,15 @@ class KMeansWidget(Fields):
     def _setting_fields(self) -> list[Any]:
         """Return the fields that a result depends on, besides the image."""
         options = [getattr(self, name) for name in OPTIONS]
-        return [*options, self.together, self.mask, self.stack, self.level]
+        return [
+            *options,
+            self.together,
+            self.channel_axis,
+            self.mask,
+            self.mask_classes,
+            self.stack,
+            self.level,
+        ]
 
     def _marks_layer(self) -> Points | Labels | None:
         chosen = self.init.value
@@ -247,6 +275,29 @@ class KMeansWidget(Fields):
         # Marks that moved give other colors, although no field has another value.
         self._live_runs.run_again()
 
+    def _mask_layer(self) -> Labels | Shapes | None:
+        chosen = self.mask.value
+        return chosen.layer if isinstance(chosen, ClassesOf) else chosen
+
+    def _follow_mask(self, *_: Any) -> None:
+        """Watch the chosen mask, and offer its classes if single classes are the mask."""
+        self._mask_watcher.watch(self._mask_layer())
+        self._offer_classes()
+
+    def _offer_classes(self) -> None:
+        """Offer the classes of the mask: those that were checked, or else the selected label."""
+        layer = self._mask_layer() if isinstance(self.mask.value, ClassesOf) else None
+        if layer is not None:
+            rows = class_rows(layer)
+            labels = [row.label for row in rows]
+            checked = [label for label in self.mask_classes.value if label in labels]
+            self.mask_classes.offer(rows, checked or [layer.selected_label])
+        show_row(self.mask_classes, layer is not None)
+
+    def _on_mask_changed(self) -> None:
+        self._offer_classes()
+        self._live_runs.run_again()
+
     def _layers_to_cluster(self) -> list[Image]:
         """Return the layers to cluster: the image, or the selected layers as channels."""
         return self._selected_layers() if self._combines_layers() else [self.image.value]
@@ -262,28 +313,55 @@ class KMeansWidget(Fields):
     def _combines_layers(self) -> bool:
         return self.together.value and self._can_combine_layers()
 
-    def _set_normalize(self, together: bool) -> None:
-        """Scale the channels of several layers by default, so that all have the same weight."""
-        self.normalize.value = "percentile" if together else Options.normalize
+    def _follow_image(self, *_: Any) -> None:
+        """Choose the axis of the channels of another image if its label says so."""
+        image = self.image.value
+        if image is not self._axis_image:
+            self._axis_image = image
+            offer_choices(self.channel_axis)
+            self.channel_axis.value = stated_channel_axis(image)
+
+    def _chosen_axis(self) -> int | None:
+        """Return the axis of the channels of the image; None if it is an image without one."""
+        return None if self._combines_layers() else self.channel_axis.value
+
+    def _n_axes(self) -> int:
+        """Return the number of axes of the image without its channels."""
+        image = self.image.value
+        return 0 if image is None else image.ndim - (self._chosen_axis() is not None)
+
+    def _set_normalize(self, *_: Any) -> None:
+        """Scale several channels by default, so that all have the same weight."""
+        has_channels = self.together.value or self.channel_axis.value is not None
+        self.normalize.value = "percentile" if has_channels else Options.normalize
 
     def _update_fields(self, *_: Any) -> None:
         """Show the fields that apply to the image, and enable those that have an effect."""
         image, running = self.image.value, self._runner.is_running
-        for combo_box in (self.level, self.init):
+        for combo_box in (self.channel_axis, self.level, self.init):
             offer_choices(combo_box)
         has_no_marks = self._marks_layer() is None
         for field in (self.n_clusters, self.n_clusters_slider, self.n_init):
             field.enabled = has_no_marks
-        show_row(self.stack, image is not None and image.ndim > 2)
+        self.keep_init.enabled = not has_no_marks
+        show_row(self.stack, self._n_axes() > 2)
         show_row(self.level, image is not None and image.multiscale)
         self.together.visible = self._can_combine_layers()
-        show_row(self.normalize, self._combines_layers())
+        may_have_axis = likely_channel_axis(image) is not None and not self._combines_layers()
+        show_row(self.channel_axis, may_have_axis)
+        hint = describe_likely_channels(image, self.channel_axis.value) if may_have_axis else ""
+        self.channel_hint.show_text(hint)
+        show_row(self.normalize, self._has_channels())
         self.color_space.enabled = image is not None and image.rgb
         self.coreset_size.enabled = self.method.value == "coreset"
-        is_each = image is not None and image.ndim > 2 and self.stack.value == EACH
+        is_each = self._n_axes() > 2 and self.stack.value == EACH
         self.add_points.enabled = self.coreset_size.enabled and not is_each
         self.run_button.enabled = self._can_run() and not running
         self.cancel_button.enabled = running
+
+    def _has_channels(self) -> bool:
+        """Return whether a run would cluster several channels that are not RGB."""
+        return self._combines_layers() or self._chosen_axis() is not None
 
     def _can_run(self) -> bool:
         return self.image.value is not None and bool(self._chosen_builders())
@@ -327,11 +405,18 @@ class KMeansWidget(Fields):
             self._layers_to_cluster(),
             self._options(),
             start=self._marks_layer(),
-            mask=self.mask.value,
+            keep_start=self.keep_init.value,
+            mask=self._mask_layer(),
+            mask_classes=self._chosen_classes(),
             level=None if self.level.value == AUTO else self.level.value,
-            stack=stack_to_fit(self.stack.value, layer),
+            stack=stack_to_fit(self.stack.value, layer, self._chosen_axis()),
+            channel_axis=self._chosen_axis(),
             cache=self._summary_cache,
         )
+
+    def _chosen_classes(self) -> tuple[int, ...] | None:
+        """Return the checked classes of the mask; None if a whole layer is the mask."""
+        return self.mask_classes.value if isinstance(self.mask.value, ClassesOf) else None
 
     def _start(self) -> SegmentationWorker:
         task = self.task() if self.live.value else replace(self.task(), cache=None)
@@ -357,11 +442,13 @@ class KMeansWidget(Fields):
         values = {name: getattr(self, name).value for name in OPTIONS}
         if not self.color_space.enabled:
             values["color_space"] = Options.color_space
-        if not self._combines_layers():
+        if not self._has_channels():
             values["normalize"] = Options.normalize
         if self._marks_layer() is not None:
             # The worker reads the marks, whose colors then replace the option.
             values["init"] = Options.init
+        # Only marks give the dock start colors, which the task keeps.
+        values["keep_init"] = False
         return Options(**values)
 
     def _chosen_builders(self) -> tuple[Builder, ...]:
@@ -397,6 +484,7 @@ class KMeansWidget(Fields):
         result = Result(run.task, outcome, self.show_layers(layers, update=run.update))
         if run.task.start is not None:
             self.n_clusters.value = outcome.options.n_clusters
+        self.marks_note.show_text(describe_moved_centers(outcome, source))
         self._set_result(result)
         self._result_layers.remember_start(result.labels, outcome)
 

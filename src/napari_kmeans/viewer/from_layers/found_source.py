@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 
-from napari_kmeans.viewer.from_layers.channels import source_of_channels
+from napari_kmeans.viewer.from_layers.channels import source_of_axis, source_of_channels
 from napari_kmeans.viewer.from_layers.source import (
     WHOLE,
     Source,
@@ -15,7 +15,7 @@ from napari_kmeans.viewer.from_layers.source import (
     spatial_attributes,
     spatial_shape,
 )
-from napari_kmeans.viewer.provenance import has_record, record_of
+from napari_kmeans.viewer.provenance import has_record, record_of, recorded_channel_axis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,9 +44,9 @@ def find_source(
     n_channels : int
         The number of its channels. Several gray layers are the channels of one image.
     """
-    images = [each for each in layers if isinstance(each, Image) and _fits(each, labels, rgb)]
-    record = record_of(labels)
-    n_layers = 1 if rgb else n_channels
+    record, axis = record_of(labels), recorded_channel_axis(labels)
+    images = [each for each in layers if isinstance(each, Image) and _fits(each, labels, rgb, axis)]
+    n_layers = 1 if rgb or axis is not None else n_channels
     ids, name = str(record.get("source_id")).split(), str(record.get("source"))
     found = [[each for each in images if str(each.unique_id) == one] for one in ids]
     if len(found) != n_layers or any(len(each) != 1 for each in found):
@@ -56,15 +56,27 @@ def find_source(
     if len(found) != n_layers or any(len(each) != 1 for each in found):
         return None
     chosen = [each for (each,) in found]
-    source = source_of_channels(chosen) if n_layers > 1 else Source.of(chosen[0])
+    try:
+        if axis is not None:
+            source = source_of_axis(chosen[0], axis)
+        else:
+            source = source_of_channels(chosen) if n_layers > 1 else Source.of(chosen[0])
+    except ValueError:
+        # The user has moved one of the layers.
+        return None
     return _with_recorded_part(replace(source, spatial=spatial_attributes(labels)), record)
 
 
-def _fits(image: Image, labels: Labels, rgb: bool) -> bool:
+def _fits(image: Image, labels: Labels, rgb: bool, channel_axis: Any) -> bool:
     """Return whether an image has the shape of some labels at every level."""
     if image.rgb != rgb:
         return False
     shapes = [spatial_shape(level, image.rgb) for level in layer_levels(image)]
+    if channel_axis is not None:
+        # A user or a script may have changed the record.
+        if channel_axis not in range(image.ndim):
+            return False
+        shapes = [(*shape[:channel_axis], *shape[channel_axis + 1 :]) for shape in shapes]
     return shapes == [tuple(level.shape) for level in layer_levels(labels)]
 
 

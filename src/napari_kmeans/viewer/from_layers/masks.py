@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Shapes
 
+from napari_kmeans.checks import WholeNumber, quote_value
 from napari_kmeans.imaging.blocks import as_lazy, is_dask
 from napari_kmeans.viewer.from_layers.geometry import AffineMap
-from napari_kmeans.viewer.from_layers.source import Source, layer_levels
+from napari_kmeans.viewer.from_layers.source import Inside, Source, layer_levels
+from napari_kmeans.viewer.provenance import has_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from napari_kmeans.types import Block
 
+_LARGEST_LABEL = 2**62
+"""The largest label that is looked up in a Labels layer."""
+
 ELLIPSE_VERTICES = 128
 """Vertices of the polygon for an ellipse: it differs by 0.3 pixels at a radius of 1000."""
 
 
-def mask_levels(mask: Any, layer: Image, source: Source) -> list[Any] | None:
+def mask_levels(
+    mask: Any, layer: Image, source: Source, classes: Sequence[int] | None = None
+) -> list[Any] | None:
     """Return a mask for each level of an image, or None without a mask.
 
     Each mask has the shape of the part of its level that is clustered: the whole
@@ -39,6 +47,8 @@ def mask_levels(mask: Any, layer: Image, source: Source) -> list[Any] | None:
         The image layer.
     source : Source
         The snapshot of the layer, with the choice of level and slice.
+    classes : sequence of int, optional
+        The labels of a Labels layer that count. None counts all labels but 0.
 
     Returns
     -------
@@ -59,24 +69,81 @@ def mask_levels(mask: Any, layer: Image, source: Source) -> list[Any] | None:
         shapes = [_in_pixels(outline, mask, layer) for outline in _outlines(mask)]
         return [_draw_level(shapes, mask.ndim, source, level) for level in range(source.n_levels)]
     if isinstance(mask, Labels):
-        return _label_levels(mask, layer, source)
+        return _label_levels(mask, layer, source, classes)
     if source.n_levels == 1 and source.index_of(0) is None:
         return [mask]
     return _resize_to_levels(mask if is_dask(mask) else np.asarray(mask), source)
 
 
-def _label_levels(labels: Labels, layer: Image, source: Source) -> list[Any]:
-    """Return the mask of each level where the pixels of a Labels layer are not 0."""
+def find_inside(mask: Any, classes: Any) -> Inside | None:
+    """Return the layer in whose classes a run clusters; None for a mask without classes.
+
+    A Labels layer has classes if some are chosen, or if it is the result of a run.
+
+    Parameters
+    ----------
+    mask, classes
+        As in `mask_levels`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If classes are chosen of a mask that is no Labels layer, or if they are not one or
+        more labels.
+    """
+    if classes is None:
+        if isinstance(mask, Labels) and has_record(mask):
+            return Inside(mask.name, str(mask.unique_id))
+        return None
+    if not isinstance(mask, Labels):
+        raise TypeError(
+            f"mask must be a Labels layer if mask_classes is given, got {quote_value(mask)}: "
+            "compare an array with the labels instead, such as mask=array == 3."
+        )
+    if not isinstance(classes, Iterable) or isinstance(classes, str):
+        classes = (classes,)
+    labels = tuple(WholeNumber(0, _LARGEST_LABEL).check("mask_classes", each) for each in classes)
+    if not labels:
+        raise ValueError(
+            f"mask_classes must have one or more labels, got none of {mask.name!r}: choose the "
+            "classes to cluster in."
+        )
+    return Inside(mask.name, str(mask.unique_id), labels, max(_largest_label(mask), *labels))
+
+
+def _largest_label(labels: Labels) -> int:
+    """Return the largest label in the table of a layer and, if they are in memory, its pixels."""
+    table, finest = labels.features, layer_levels(labels)[0]
+    in_table = table["index"].max() if "index" in table and len(table) else 0
+    in_pixels = finest.max() if isinstance(finest, np.ndarray) and finest.size else 0
+    return max(int(in_table), int(in_pixels))
+
+
+def _label_levels(
+    labels: Labels, layer: Image, source: Source, classes: Sequence[int] | None
+) -> list[Any]:
+    """Return the mask of each level where a Labels layer has one of its classes."""
     levels = [as_lazy(level) for level in layer_levels(labels)]
     to_labels = _map_to_labels(layer, labels)
     if tuple(levels[0].shape) == source.shape and to_labels.is_identity:
         shapes = [source.shape_of(level) for level in range(source.n_levels)]
         if [tuple(level.shape) for level in levels] == shapes:
-            return [_take_slice(inside, source, n) != 0 for n, inside in enumerate(levels)]
-        return _resize_to_levels(levels[0], source)
+            slices = [_take_slice(inside, source, n) for n, inside in enumerate(levels)]
+            return [_find_inside(each, classes) for each in slices]
+        return _resize_to_levels(levels[0], source, classes)
     return [
-        _resample_labels(levels[0], to_labels, source, level) for level in range(source.n_levels)
+        _resample_labels(levels[0], classes, to_labels, source, level)
+        for level in range(source.n_levels)
     ]
+
+
+def _find_inside(array: Any, classes: Sequence[int] | None) -> Any:
+    """Return a mask of the pixels that have one of the classes; all labels but 0 for None."""
+    if classes is None:
+        return array != 0
+    if is_dask(array):
+        return array.map_blocks(np.isin, list(classes), dtype=bool)
+    return np.isin(array, list(classes))
 
 
 def _map_to_labels(layer: Image, labels: Labels) -> AffineMap:
@@ -88,13 +155,16 @@ def _map_to_labels(layer: Image, labels: Labels) -> AffineMap:
     return AffineMap.to_pixels(layer, labels)
 
 
-def _resample_labels(array: Any, to_labels: AffineMap, source: Source, level: int) -> Any:
+def _resample_labels(
+    array: Any, classes: Sequence[int] | None, to_labels: AffineMap, source: Source, level: int
+) -> Any:
     """Return the mask of a level, or of its slice, from labels on other pixels.
 
     Parameters
     ----------
     array : array
         The finest level of the Labels layer.
+    classes : sequence of int or None
     to_labels : AffineMap
         From the pixels of the finest level of the image to those of the labels.
     source : Source
@@ -112,15 +182,17 @@ def _resample_labels(array: Any, to_labels: AffineMap, source: Source, level: in
     to_array = to_labels.after(to_finest).of_axes(axes)
 
     def sample(block: Block) -> np.ndarray:
-        return _sample_labels(array, to_array, block)
+        return _sample_labels(array, classes, to_array, block)
 
     if is_dask(pixels):
         return _draw_lazily(sample, [pixels.chunks[axis] for axis in axes])
     return sample(tuple(slice(0, shape[axis]) for axis in axes))
 
 
-def _sample_labels(array: Any, to_array: AffineMap, block: Block) -> np.ndarray:
-    """Return whether the label under the center of each pixel of a block is not 0."""
+def _sample_labels(
+    array: Any, classes: Sequence[int] | None, to_array: AffineMap, block: Block
+) -> np.ndarray:
+    """Return whether the label under the center of each pixel of a block is of the classes."""
     from scipy.ndimage import affine_transform
 
     starts = np.array([side.start for side in block], float)
@@ -133,7 +205,7 @@ def _sample_labels(array: Any, to_array: AffineMap, block: Block) -> np.ndarray:
     window = tuple(slice(low, high) for low, high in zip(first, last, strict=True))
     if not np.all(last > first):
         return np.zeros(sizes, bool)
-    part = np.asarray(array[window]) != 0
+    part = _find_inside(np.asarray(array[window]), classes)
     origin = to_array.apply(starts[None])[0] - first
     # `affine_transform` needs as many axes in its input as in its output.
     n_axes = max(part.ndim, len(sizes))
@@ -165,7 +237,9 @@ def _take_slice(array: Any, source: Source, level: int) -> Any:
     return array if index is None else array[index]
 
 
-def _resize_to_levels(inside: Any, source: Source) -> list[Any]:
+def _resize_to_levels(
+    inside: Any, source: Source, classes: Sequence[int] | None = None
+) -> list[Any]:
     """Return a mask of the finest level in the pixels of every level."""
     # Take the slice before resizing. Resizing first would take the mask at the center
     # of a slice of a coarser level, which may lie in a neighbor of the slice in view.
@@ -176,7 +250,7 @@ def _resize_to_levels(inside: Any, source: Source) -> list[Any]:
         if index is not None:
             axes = zip(shape, index, strict=True)
             shape = tuple(size for size, item in axes if isinstance(item, slice))
-        levels.append(_resize(finest, shape) != 0)
+        levels.append(_find_inside(_resize(finest, shape), classes))
     return levels
 
 

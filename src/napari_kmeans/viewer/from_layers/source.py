@@ -55,11 +55,40 @@ class Origin(NamedTuple):
 
 
 class Channel(NamedTuple):
-    """The layer that gives an image one of its channels."""
+    """One channel of an image: the layer that shows it, or its place in the axis of channels."""
 
     name: str
     unique_id: str
     display: dict[str, Any]
+
+
+class ChannelAxis(NamedTuple):
+    """The axis of a layer along which its channels lie."""
+
+    number: int
+    """The number of the axis, from 0."""
+
+    levels: tuple[Any, ...]
+    """The data of the layer with this axis in its place, finest level first."""
+
+    spatial: dict[str, Any]
+    """The attributes that place the layer in the world, with this axis."""
+
+
+class Inside(NamedTuple):
+    """The Labels layer of a result in which an image is clustered, and the chosen classes.
+
+    The result of such a run is a layer of its own: it never replaces this layer.
+    """
+
+    layer: str
+    layer_id: str
+
+    classes: tuple[int, ...] = ()
+    """The labels of the chosen classes. Empty if all labels but 0 are the mask."""
+
+    largest: int = 0
+    """The largest label of the layer if classes are chosen: the new labels follow it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +116,14 @@ class Source:
     stack : "whole", "each" or tuple of int or None
         The slices that are clustered, as in `Stack`.
     channels : tuple of Channel
-        The layers that are the channels of the image, which are the last axis of
-        the levels. Empty if the image is a single layer.
+        The channels of the image, which are the last axis of the levels: several layers, or
+        the `channel_axis` of one layer. Empty for an RGB or gray layer.
+    channel_axis : ChannelAxis or None
+        The axis of the channels in a single layer.
     origins : tuple of Origin
         The source of the pixels of each layer.
+    inside : Inside or None
+        The classes in which the image is clustered.
     """
 
     name: str
@@ -103,7 +136,9 @@ class Source:
     level: int = 0
     stack: Stack = WHOLE
     channels: tuple[Channel, ...] = ()
+    channel_axis: ChannelAxis | None = None
     origins: tuple[Origin, ...] = ()
+    inside: Inside | None = None
 
     @classmethod
     def of(cls, layer: Image) -> Source:
@@ -165,6 +200,13 @@ class Source:
     def shape_of(self, level: int) -> tuple[int, ...]:
         """Return the shape of a level without the channels."""
         return spatial_shape(self.levels[level], self.rgb or bool(self.channels))
+
+    def index_in_layer(self, index: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the index of a slice with None for the axis of channels of the layer."""
+        if self.channel_axis is None:
+            return index
+        number = self.channel_axis.number
+        return (*index[:number], None, *index[number:])
 
     def index_of(self, level: int) -> tuple[Any, ...] | None:
         """Return the index, in a level, of the slice that is clustered; None if all slices are."""

@@ -146,7 +146,13 @@ class MergePanel(Panel):
         if groups.tolist() != merge.groups:
             merge.groups = groups.tolist()
             is_unmerged = len(set(merge.groups)) == len(pixels)
-            merge.shown = merge.unmerged if is_unmerged else merge_clusters(merge.unmerged, groups)
+            result = self.dock.result
+            renumber = result is not None and not result.has_own_numbers
+            merge.shown = (
+                merge.unmerged
+                if is_unmerged
+                else merge_clusters(merge.unmerged, groups, renumber=renumber)
+            )
             self.dock.show_outcome(merge.shown)
         self._show_state()
 

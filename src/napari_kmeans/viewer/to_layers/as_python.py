@@ -54,7 +54,12 @@ def script_of(result: Result, masks: str = "masks") -> str:
             classes = result.model.classes
         elif model is None:
             groups = _groups_of(fitted)
-    names = [channel.name for channel in source.channels] or [source.name]
+    names = [source.name]
+    channel_axis = -1 if source.channels else None
+    if source.channel_axis is not None:
+        channel_axis = _channel_axis_of_part(source)
+    elif source.channels:
+        names = [channel.name for channel in source.channels]
     sample = _sample_of(source)
     mask = masks if source.n_levels > 1 else f"{masks}[0]"
     script = to_python(
@@ -63,7 +68,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         path=None if sample else _paths_of(source),
         sample=sample,
         rgb=None if source.channels else source.rgb,
-        channel_axis=-1 if source.channels else None,
+        channel_axis=channel_axis,
         channel_names=source.channel_names,
         mask=False if masks_of_result is None else mask,
         groups=groups,
@@ -77,14 +82,21 @@ def script_of(result: Result, masks: str = "masks") -> str:
 
 def _note_of_slices(result: Result) -> str:
     """Return a comment that states which edits of slices with their own models are missing."""
-    table = without_mark(result.table)
     source = result.known_source("to copy a script")
-    if source.stack != EACH or table.equals(layer_table(result.known_outcome(), source)):
+    if source.stack != EACH:
         return ""
-    return (
-        "# Each slice has its own model: edits of the list of clusters are not in the table here.\n"
-        "# Names, display colors and ignored clusters are in the table of the Labels layer.\n"
-    )
+    note, table = "", without_mark(result.table)
+    if result.task is not None and result.task.start is not None:
+        note += "# In napari, the classes have the numbers and names of the marks.\n"
+    elif result.has_own_numbers:
+        note += "# In napari, the labels follow those of the layer whose classes are the mask.\n"
+    if not table.equals(layer_table(result.known_outcome(), source)):
+        note += (
+            "# Each slice has its own model: edits of the list of clusters are not in the table "
+            "here.\n"
+            "# Names, display colors and ignored clusters are in the table of the Labels layer.\n"
+        )
+    return note
 
 
 def _groups_of(fitted: KMeansModel) -> list[int] | None:
@@ -105,7 +117,9 @@ def _part_of(source: Source, blur: float | tuple[float, ...]) -> Part:
     """Return the level and the slices of the image that were clustered."""
     indices = [source.index_of(level) for level in range(source.n_levels)]
     index = tuple(
-        tuple(None if isinstance(item, slice) else int(item) for item in level_index)
+        source.index_in_layer(
+            tuple(None if isinstance(item, slice) else int(item) for item in level_index)
+        )
         for level_index in indices
         if level_index is not None
     )
@@ -114,6 +128,14 @@ def _part_of(source: Source, blur: float | tuple[float, ...]) -> Part:
     return Part(
         source.level, source.n_levels, index, source.stack == EACH, blurs if has_blurs else ()
     )
+
+
+def _channel_axis_of_part(source: Source) -> int:
+    """Return the axis of channels in the part of the layer that is clustered."""
+    assert source.channel_axis is not None
+    number, index = source.channel_axis.number, source.index_of(0)
+    before = () if index is None else index[:number]
+    return number - sum(not isinstance(item, slice) for item in before)
 
 
 def _sample_of(source: Source) -> str | None:
@@ -126,9 +148,10 @@ def _sample_of(source: Source) -> str | None:
 
 def _paths_of(source: Source) -> list[str] | None:
     """Return the file of each channel; None unless all pixels are those of the files."""
-    paths = []
+    paths, own = [], source.levels if source.channel_axis is None else source.channel_axis.levels
+    is_stacked = source.channels and source.channel_axis is None
     for channel, origin in enumerate(source.origins):
-        pixels = [array[..., channel] if source.channels else array for array in source.levels]
+        pixels = [array[..., channel] if is_stacked else array for array in own]
         if origin.path is None or not _file_has_pixels(Path(origin.path), pixels):
             return None
         paths.append(origin.path)

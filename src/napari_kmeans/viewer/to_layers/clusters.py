@@ -26,6 +26,7 @@ from napari_kmeans.measuring import (
 from napari_kmeans.viewer.from_layers.source import index_at_level, layer_levels
 from napari_kmeans.viewer.provenance import (
     joined_labels,
+    recorded_channel_axis,
     recorded_model,
     recorded_scheme,
     set_joined_labels,
@@ -502,10 +503,11 @@ class Clusters:
             return []
         shapes = [level.shape for level in layer_levels(self.layer)]
         n_channels = current.n_channels
+        axes = [_channel_axis_of(layer, self.layer.ndim) for layer in layers]
         # The user may have removed the layer of a channel, or a script replaced the pixels.
         if len(layers) not in (1, n_channels) or any(
-            [level.shape[: self.layer.ndim] for level in layer_levels(layer)] != shapes
-            for layer in layers
+            [_spatial_shape(level.shape, axis) for level in layer_levels(layer)] != shapes
+            for layer, axis in zip(layers, axes, strict=True)
         ):
             return []
         changes = []
@@ -513,7 +515,9 @@ class Clusters:
             channels = slice(None) if len(layers) == 1 else slice(number, number + 1)
             old = _palette_of(current, before, layer.dtype, channels)
             new = _palette_of(model, after, layer.dtype, channels)
-            changes.append(Recoloring(layer, old, new, self._counted_indices()))
+            axis = axes[number]
+            indices = self._counted_indices()
+            changes.append(Recoloring(layer, old, new, indices, -1 if axis is None else axis))
         return changes
 
     def split(self, split: ClassSplit) -> list[int]:
@@ -708,6 +712,21 @@ class Clusters:
 
     def _forget_edits(self) -> None:
         self._undo_stack, self._redo_stack = [], []
+
+
+def _channel_axis_of(recolored: Image, ndim: int) -> int | None:
+    """Return the axis of the channels in the data of a recolored layer; None without one."""
+    if recolored.rgb:
+        return -1
+    axis = recorded_channel_axis(recolored)
+    return axis if recolored.ndim == ndim + 1 and axis in range(ndim + 1) else None
+
+
+def _spatial_shape(shape: tuple[int, ...], channel_axis: int | None) -> tuple[int, ...]:
+    if channel_axis is None:
+        return shape
+    axis = channel_axis % len(shape)
+    return shape[:axis] + shape[axis + 1 :]
 
 
 def _class_columns(features: pd.DataFrame) -> tuple[list[str], NDArray[np.bool_]]:

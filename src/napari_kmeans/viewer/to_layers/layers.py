@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.background.task import AnySegmentation
-    from napari_kmeans.viewer.from_layers.source import Channel, Source
+    from napari_kmeans.viewer.from_layers.source import Channel, Inside, Source
 
 
 def labels_layer(
@@ -55,18 +55,24 @@ def recolored_layers(
     segmentation: AnySegmentation, source: Source, *, visible: bool = True
 ) -> list[Image]:
     """Build the layer of the recolored image, or one layer for each channel."""
-    if source.channels:
+    if source.channels and source.channel_axis is None:
         return [
             _recolored_channel(number, segmentation, source, visible)
             for number in range(len(source.channels))
         ]
+    data, arguments = segmentation.recolored, _common_arguments("recolored", segmentation, source)
+    if source.channel_axis is not None:
+        number = source.channel_axis.number
+        levels = [np.moveaxis(level, -1, number) for level in data] if source.multiscale else None
+        data = np.moveaxis(data, -1, number) if levels is None else levels
+        arguments |= source.channel_axis.spatial
     recolored = Image(
-        segmentation.recolored,
+        data,
         multiscale=source.multiscale,
         rgb=source.rgb,
         visible=visible,
         **source.display,
-        **_common_arguments("recolored", segmentation, source),
+        **arguments,
     )
     return [sign(recolored)]
 
@@ -159,22 +165,34 @@ def _common_arguments(
     """Return the arguments of every layer of a result: name, metadata and place in the world.
 
     The layer of one channel has the name of the channel, and its `unique_id` in the
-    metadata: a later run updates the layer of the same channel.
+    metadata: a later run updates the layer of the same channel. A result inside the classes
+    of an earlier result is called "inner".
     """
+    inside, stack = source.inside, source.stack
+    if kind == "recolored" and not isinstance(stack, str):
+        stack = source.index_in_layer(stack)
     metadata = run_metadata(
         kind,
         source.name,
         source.unique_id,
         options=segmentation.options.to_dict(),
         level=source.level,
-        stack=source.stack,
+        stack=stack,
         model=segmentation.model.to_dict(),
         distortion=segmentation.distortion,
         channel_id=None if channel is None else channel.unique_id,
         scheme=scheme,
+        inside=None if inside is None else _record_inside(inside),
+        channel_axis=None if source.channel_axis is None else source.channel_axis.number,
     )
     name = source.name if channel is None else channel.name
-    return {"name": f"{name} {kind}", "metadata": metadata, **source.spatial}
+    words = kind if inside is None else f"inner {kind}"
+    return {"name": f"{name} {words}", "metadata": metadata, **source.spatial}
+
+
+def _record_inside(inside: Inside) -> dict[str, Any]:
+    classes = list(inside.classes)
+    return {"layer": inside.layer, "layer_id": inside.layer_id, "classes": classes}
 
 
 def _colormap(segmentation: AnySegmentation, source: Source, scheme: str) -> DirectLabelColormap:

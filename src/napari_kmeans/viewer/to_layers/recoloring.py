@@ -44,6 +44,8 @@ class Recoloring:
     before: Mapping[int, NDArray[Any]]
     after: Mapping[int, NDArray[Any]]
     indices: Sequence[Any]
+    channel_axis: int = -1
+    """The axis of the channels of a layer that has one more axis than the labels."""
     _lazy_before: list[Any] = field(default_factory=list, init=False, repr=False)
 
     def apply(self, labels: Sequence[Any]) -> list[Any]:
@@ -66,12 +68,14 @@ class Recoloring:
     ) -> list[Any]:
         painted = []
         for level, level_labels, index in zip(levels, labels, self.indices, strict=True):
-            part = recolor_labels(level[index], level_labels[index], colors)
+            has_channels = level.ndim > level_labels.ndim
+            pixels = np.moveaxis(level, self.channel_axis, -1) if has_channels else level
+            part = recolor_labels(pixels[index], level_labels[index], colors)
             if index is not ...:
-                whole = level.copy()
+                whole = pixels.copy()
                 whole[index] = part
                 part = whole
-            painted.append(part)
+            painted.append(np.moveaxis(part, -1, self.channel_axis) if has_channels else part)
         return painted
 
 

@@ -98,6 +98,11 @@ class Result:
         return None if self.task is None else self.task.source
 
     @property
+    def has_own_numbers(self) -> bool:
+        """Whether the labels are numbered in another way than from 1, from dark to bright."""
+        return self.task is not None and self.task.has_own_numbers
+
+    @property
     def name(self) -> str:
         """The name of the image when it was clustered."""
         if self.source is not None:

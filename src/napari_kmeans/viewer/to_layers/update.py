@@ -52,11 +52,12 @@ def find_result(layers: Iterable[Layer], result: Layer) -> Layer | None:
 
 def find_labels(layers: Iterable[Layer], source: Source) -> Labels | None:
     """Return the topmost Labels layer of a source that a new result may replace, or None."""
+    inside = None if source.inside is None else source.inside.layer_id
     matches = [
         layer
         for layer in layers
         if isinstance(layer, Labels)
-        and result_key(layer)[:2] == ("labels", source.unique_id)
+        and result_key(layer) == ("labels", source.unique_id, None, inside)
         and layer.ndim == len(source.shape)
         and not is_copy(layer)
     ]

@@ -15,7 +15,7 @@ from qtpy.QtCore import (
     QSize,
     Qt,
 )
-from qtpy.QtGui import QAction, QColor, QIcon, QKeySequence, QPainter, QPixmap  # type: ignore[attr-defined]
+from qtpy.QtGui import QAction, QColor, QKeySequence  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
@@ -30,6 +30,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.widgets.swatch import SWATCH_SIZE, make_swatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -54,9 +55,6 @@ _HEADER_TIPS = (
     "The area or volume, in the units of the layer.",
     "The color of the cluster. Double-click to choose another one.",
 )
-_SWATCH_SIZE = 14
-"""Edge of the square that shows the color of a cluster, in pixels."""
-
 NO_CLUSTERS = "No clusters yet: run a clustering first."
 
 _OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
@@ -139,7 +137,7 @@ class _ClusterModel(QAbstractTableModel):
         if role == _Role.TextAlignmentRole and column in (PERCENT, AREA):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == _Role.DecorationRole and column == COLOR:
-            return _make_swatch(self.clusters.hex_color(label))
+            return make_swatch(self.clusters.hex_color(label))
         if role == _Role.CheckStateRole and column == LABEL:
             shown = self.clusters.is_shown(label)
             return Qt.CheckState.Checked if shown else Qt.CheckState.Unchecked
@@ -241,7 +239,7 @@ class ClusterList(QWidget):
         table.setMinimumWidth(310)
         table.setShowGrid(False)
         table.setWordWrap(False)
-        table.setIconSize(QSize(_SWATCH_SIZE, _SWATCH_SIZE))
+        table.setIconSize(QSize(SWATCH_SIZE, SWATCH_SIZE))
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         table.verticalHeader().hide()
@@ -596,17 +594,3 @@ def _make_button(action: QAction) -> QPushButton:
     action.changed.connect(lambda: button.setText(action.text()))
     action.enabledChanged.connect(button.setEnabled)
     return button
-
-
-def _make_swatch(color: str) -> QIcon:
-    pixmap = QPixmap(_SWATCH_SIZE, _SWATCH_SIZE)
-    pixmap.fill(QColor(color))
-    # The gray border keeps black visible on a dark theme, and white on a light theme.
-    painter = QPainter(pixmap)
-    painter.setPen(QColor(128, 128, 128))
-    painter.drawRect(0, 0, _SWATCH_SIZE - 1, _SWATCH_SIZE - 1)
-    painter.end()
-    icon = QIcon(pixmap)
-    # Without a pixmap for this mode, Qt tints the icon in a selected row.
-    icon.addPixmap(pixmap, QIcon.Mode.Selected)
-    return icon

@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_kmeans.checks import Choice, RealNumber, WholeNumber
+from napari_kmeans.checks import Choice, Flag, RealNumber, WholeNumber
 from napari_kmeans.options import AUTO, OPTIONS
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def option_field(name: str, **arguments: Any) -> Any:
     info = OPTIONS[name]
     kind = info.kind
     widget: type[Any]
+    if isinstance(kind, Flag):
+        return CheckBox(name=name, value=info.default, text=info.label, tooltip=info.tooltip)
     if isinstance(kind, Choice):
         widget = ComboBox
         arguments.setdefault("choices", kind.choices)
@@ -177,7 +179,7 @@ def form(rows: Sequence[Any]) -> QWidget:
     ----------
     rows : sequence
         Each row is a field of magicgui, or a tuple of label, tooltip and QWidget.
-        A check box contains its own label and gets the full width.
+        A check box contains its own label and gets the full width, as a note does.
     """
     widget = QWidget()
     layout = QFormLayout(widget)
@@ -186,6 +188,8 @@ def form(rows: Sequence[Any]) -> QWidget:
     for each in rows:
         if isinstance(each, CheckBox):
             layout.addRow(each.native)
+        elif isinstance(each, Note):
+            layout.addRow(each)
         elif isinstance(each, tuple):
             label, tooltip, content = each
             layout.addRow(_make_label(label, tooltip), content)
@@ -202,6 +206,20 @@ def show_row(field: Any, visible: bool) -> None:
     if label is not None:
         label.setVisible(visible)
         field.native.setVisible(visible)
+
+
+class Note(QLabel):
+    """A text below fields, over several lines, which is hidden while it is empty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.hide()
+
+    def show_text(self, text: str) -> None:
+        """Show a text, or hide the note if the text is empty."""
+        self.setText(text)
+        self.setVisible(bool(text))
 
 
 def _make_label(text: str, tooltip: str) -> QLabel:
