@@ -20,6 +20,7 @@ from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.dock.live import LiveRuns
 from napari_kmeans.viewer.dock.result_layers import ResultLayers, build_layers, builders_like
+from napari_kmeans.viewer.dock.result_undo import LIVE, MERGE, ResultUndo
 from napari_kmeans.viewer.from_layers.channels import can_be_channels
 from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_marks
 from napari_kmeans.viewer.from_layers.source import EACH
@@ -101,7 +102,8 @@ class KMeansWidget(Fields):
         self._live_runs = LiveRuns(
             self.live, self._setting_fields(), self._runner, self._can_run, self._start
         )
-        self._result_layers = ResultLayers(self.viewer, self._follow_selection)
+        self._undo = ResultUndo(self.viewer, self._update_fields)
+        self._result_layers = ResultLayers(self.viewer, self._follow_selection, self._undo)
         self.folds = {name: Fold(kind, self) for name, kind in PANELS.items()}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
@@ -158,6 +160,7 @@ class KMeansWidget(Fields):
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
+        self.undo_button.changed.connect(self.undo_result)
         self.native_parent_changed.connect(self._on_parent_changed)
         self.native.destroyed.connect(self._on_destroyed)
 
@@ -197,16 +200,15 @@ class KMeansWidget(Fields):
                 self._show_in_panels(result)
 
     def _follow_layers(self) -> None:
-        """Show another result after the labels were removed; find the image after it was added."""
+        """Show another result after the labels were removed; find layers that were added."""
+        self._undo.forget_removed()
         result, layers = self.result, self.viewer.layers
         if result is None:
             return
         if result.layer not in layers:
             self._show_in_panels(KNOWN_RESULTS.newest(layers))
-        elif result.source is None and result.labels is not None:
-            found = KNOWN_RESULTS.result_of(result.labels, layers)
-            if found is not None and found.source is not None:
-                self._show_in_panels(found)
+        elif result.labels is not None:
+            self._show_in_panels(KNOWN_RESULTS.result_of(result.labels, layers))
 
     def _on_result_stored(self, result: Result) -> None:
         """Show a new result of a layer in view, which may come from another dock of the viewer."""
@@ -283,6 +285,7 @@ class KMeansWidget(Fields):
         self.add_points.enabled = self.coreset_size.enabled and not is_each
         self.run_button.enabled = self._can_run() and not running
         self.cancel_button.enabled = running
+        self.undo_button.enabled = self._undo.can_undo
 
     def _can_run(self) -> bool:
         return self.image.value is not None and bool(self._chosen_builders())
@@ -390,14 +393,39 @@ class KMeansWidget(Fields):
 
     def _show_results(self, run: Run, outcome: AnySegmentation) -> None:
         source = run.task.source
-        if run.update:
-            outcome = self._result_layers.carry_edits(outcome, source)
-        layers = build_layers(run.builders, outcome, source)
-        result = Result(run.task, outcome, self.show_layers(layers, update=run.update))
-        if run.task.start is not None:
-            self.n_clusters.value = outcome.options.n_clusters
-        self._set_result(result)
-        self._result_layers.remember_start(result.labels, outcome)
+        with self._undo.recording(self.result, "" if run.task.cache is None else LIVE):
+            if run.update:
+                outcome = self._result_layers.carry_edits(outcome, source)
+            layers = build_layers(run.builders, outcome, source)
+            result = Result(run.task, outcome, self.show_layers(layers, update=run.update))
+            if run.task.start is not None:
+                self.n_clusters.value = outcome.options.n_clusters
+            self._set_result(result)
+            self._result_layers.remember_start(result.labels, outcome)
+
+    def undo_result(self) -> None:
+        """Undo the last run, merge or applied model: restore the layers as they were before.
+
+        All runs of *Live* that followed each other are undone at once, and so are all moves
+        of the slider of *Merge similar*. Layers that were added are removed. Labels that the
+        user has edited since are kept, and a message names their layer. One result can be
+        undone. Until the next one, the arrays that it has replaced stay in memory.
+
+        Raises
+        ------
+        ValueError
+            If there is no result to undo.
+        """
+        layers, active = self.viewer.layers, self.viewer.layers.selection.active
+        layer = None if self.result is None else self.result.layer
+        with self.selection_kept():
+            change = self._undo.undo()
+        if layer is None or layer in change.layers:
+            shown = None if change.shown is None else change.shown.layer
+            again = KNOWN_RESULTS.result_of(shown, layers) if shown in layers else None
+            self._show_in_panels(again or KNOWN_RESULTS.newest(layers))
+        if active is not None and active not in layers:
+            layers.selection.active = self.image.value
 
     def show_outcome(self, outcome: AnySegmentation) -> None:
         """Show another outcome of the shown result in its own layers.
@@ -413,8 +441,9 @@ class KMeansWidget(Fields):
         # A layer that the user removed does not come back.
         shown = [layer for layer in self.result.layers if layer in self.viewer.layers]
         layers = build_layers(builders_like(shown), outcome, source)
-        updated = self._result_layers.update(shown, layers)
-        self._set_result(replace(self.result, outcome=outcome, layers=updated))
+        with self._undo.recording(self.result, MERGE):
+            updated = self._result_layers.update(shown, layers)
+            self._set_result(replace(self.result, outcome=outcome, layers=updated))
 
     def show_applied(
         self, source: Source, outcome: Segmentation, *, update: bool, is_latest: bool
@@ -432,14 +461,15 @@ class KMeansWidget(Fields):
             replaced a layer of the latest result.
         """
         layers = build_layers((recolored_layers, labels_layer), outcome, source)
-        shown = self.show_layers(layers, update=update)
-        earlier = () if self.result is None else self.result.layers
-        task = Task(source, None, outcome.options, applied=True)
-        result = Result(task, outcome, shown)
-        if is_latest or any(layer in earlier for layer in shown):
-            self._set_result(result)
-        else:
-            KNOWN_RESULTS.store(result)
+        with self._undo.recording(self.result):
+            shown = self.show_layers(layers, update=update)
+            earlier = () if self.result is None else self.result.layers
+            task = Task(source, None, outcome.options, applied=True)
+            result = Result(task, outcome, shown)
+            if is_latest or any(layer in earlier for layer in shown):
+                self._set_result(result)
+            else:
+                KNOWN_RESULTS.store(result)
 
     def _set_result(self, result: Result) -> None:
         """Show a new result in the panels, although another layer may be active."""
@@ -462,7 +492,8 @@ class KMeansWidget(Fields):
         tuple of napari.layers.Layer
             The layers in the viewer: those that were added, and those that were updated.
         """
-        return self._result_layers.show(layers, update=update)
+        with self._undo.recording(self.result):
+            return self._result_layers.show(layers, update=update)
 
     def selection_kept(self) -> AbstractContextManager[None]:
         """Leave the selection of layers, and with it the image to cluster, unchanged."""
