@@ -33,7 +33,7 @@ from napari_kmeans.viewer.panels.merge_panel import MergePanel
 from napari_kmeans.viewer.panels.number_panel import NumberPanel
 from napari_kmeans.viewer.panels.objects_panel import ObjectsPanel
 from napari_kmeans.viewer.panels.panel import Fold, Panel
-from napari_kmeans.viewer.provenance import has_record
+from napari_kmeans.viewer.provenance import has_record, sign_unsigned
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.result import Result
@@ -186,6 +186,7 @@ class KMeansWidget(Fields):
     def _watch_edits(self, *_: Any) -> None:
         """Watch the Labels layers of results, and duplicates of them, for edits by hand."""
         for layer in self.viewer.layers:
+            sign_unsigned(layer)
             if isinstance(layer, Labels) and has_record(layer):
                 watch_edits(layer)
 

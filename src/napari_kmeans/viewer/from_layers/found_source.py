@@ -57,15 +57,26 @@ def find_source(
         return None
     chosen = [each for (each,) in found]
     source = source_of_channels(chosen) if n_layers > 1 else Source.of(chosen[0])
-    return _with_recorded_part(replace(source, spatial=spatial_attributes(labels)), record)
+    levels = source.levels[: len(layer_levels(labels))]
+    source = replace(
+        source,
+        levels=levels,
+        multiscale=labels.multiscale,
+        spatial=spatial_attributes(labels),
+    )
+    return _with_recorded_part(source, record)
 
 
 def _fits(image: Image, labels: Labels, rgb: bool) -> bool:
-    """Return whether an image has the shape of some labels at every level."""
+    """Return whether an image has the shape of some labels at every level of the labels.
+
+    A file of labels has the finest level only.
+    """
     if image.rgb != rgb:
         return False
-    shapes = [spatial_shape(level, image.rgb) for level in layer_levels(image)]
-    return shapes == [tuple(level.shape) for level in layer_levels(labels)]
+    shapes = [tuple(level.shape) for level in layer_levels(labels)]
+    levels = layer_levels(image)[: len(shapes)]
+    return [spatial_shape(level, image.rgb) for level in levels] == shapes
 
 
 def _with_recorded_part(source: Source, record: dict[str, Any]) -> Source:

@@ -19,6 +19,7 @@ from napari_kmeans.viewer.provenance import (
     kind_of,
     recorded_slice,
     result_key,
+    sign_unsigned,
     take_record,
 )
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
@@ -66,6 +67,7 @@ def find_labels(layers: Iterable[Layer], source: Source) -> Labels | None:
 
 def copy_of_edited(labels: Labels) -> Labels:
     """Return a hidden copy of labels that were edited by hand. No run updates it."""
+    sign_unsigned(labels)
     levels = [level.copy() for level in layer_levels(labels)]
     return Labels(
         levels if labels.multiscale else levels[0],
