@@ -308,10 +308,20 @@ def sign(layer: AnyLayer) -> AnyLayer:
     return layer
 
 
+def sign_unsigned(layer: Layer) -> None:
+    """Sign a layer that has a record without a `layer_id`.
+
+    Files, and layers of version 0.1.0, have none. Sign such a layer before the user can
+    duplicate it: a duplicate of an unsigned layer could not be told from the original.
+    """
+    if has_record(layer) and "layer_id" not in record_of(layer):
+        sign(layer)
+
+
 def is_copy(layer: Layer) -> bool:
     """Return whether a layer is the user's duplicate of a result.
 
-    Layers of version 0.1.0 have no `layer_id`. They count as originals.
+    Layers without a `layer_id` count as originals.
     """
     layer_id = record_of(layer).get("layer_id")
     return layer_id is not None and layer_id != str(layer.unique_id)

@@ -88,6 +88,20 @@ def test_levels_and_slices_are_those_of_the_record(quadrants):
     assert Result.of_layer(labels, [stack]).source.stack == (1, None, None)
 
 
+def test_labels_of_the_finest_level_have_this_level_of_the_image(quadrants):
+    """A file of labels has the finest level only."""
+    levels = [np.kron(quadrants, np.ones((4, 4, 1), np.uint8)), quadrants]
+    image = Image(levels, rgb=True, multiscale=True, name="slide")
+    labels, _ = segment_layer(image, 4, level=1)
+    record = json.loads(json.dumps(labels.metadata))
+    record[METADATA_KEY] |= {"source_id": "", "level": 0}
+    finest = Labels(labels.data[0], features=labels.features, metadata=record)
+    result = Result.of_layer(finest, [image])
+    assert [level.shape for level in result.source.levels] == [(80, 84, 3)]
+    assert not result.source.multiscale
+    np.testing.assert_array_equal(result.model.predict(result.source.data), finest.data)
+
+
 def test_masks_are_the_pixels_that_have_a_label(quadrants):
     image, mask = Image(quadrants, rgb=True), np.ones((20, 21), bool)
     mask[:, 15:] = False

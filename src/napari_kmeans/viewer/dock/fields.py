@@ -143,11 +143,17 @@ class Fields(Container[Any]):
         self.cancel_button = PushButton(
             name="cancel_button", text="Cancel", tooltip="Stop the run; no layer is added."
         )
+        self.undo_button = PushButton(
+            name="undo_button",
+            text="Undo run",
+            tooltip="Restore the layers as they were before the last run, merge or applied model.",
+        )
         self.progress_bar = ProgressBar(
             name="progress_bar", min=0, max=100, value=0, tooltip="The progress of the run."
         )
         choices = [self.add_labels, self.add_recolored, self.add_points, self.update_layers]
-        return [*choices, self.run_button, self.cancel_button, self.live, self.progress_bar]
+        buttons = [self.run_button, self.cancel_button, self.undo_button]
+        return [*choices, *buttons, self.live, self.progress_bar]
 
     def _lay_out(self) -> None:
         outer = self.native.layout()
@@ -178,7 +184,7 @@ class Fields(Container[Any]):
                 ]
             )
         )
-        layout.addWidget(row([self.run_button, self.cancel_button, self.live]))
+        layout.addWidget(row([self.run_button, self.cancel_button, self.undo_button, self.live]))
         layout.addWidget(self.progress_bar.native)
         self.marks_note = Note()
         layout.addWidget(self.marks_note)

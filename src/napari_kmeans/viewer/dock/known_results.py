@@ -39,19 +39,26 @@ class KnownResults:
             self._entries[result.layer] = _Entry.of(result)
             self.stored.emit(result)
 
+    def forget(self, layer: Layer) -> None:
+        """Forget the result of a layer, if it is known."""
+        self._entries.pop(layer, None)
+
+    def find(self, layer: Layer) -> Result | None:
+        """Return the known result of a layer, or None."""
+        entry = self._entries.get(layer)
+        return None if entry is None else entry.result
+
     def result_of(self, layer: Layer, layers: Sequence[Layer]) -> Result | None:
         """Return the result that a layer shows; None if it has no clusters.
 
         The result of a layer that is not known is rebuilt from its record; see
         `Result.of_layer`.
         """
-        entry = self._entries.get(layer)
-        if entry is not None:
-            return entry.result
-        if not isinstance(layer, Labels):
-            return None
+        known = self.find(layer)
+        if not isinstance(layer, Labels) or (known is not None and known.is_current(layers)):
+            return known
         result = Result.of_layer(layer, layers)
-        if result is not None and result.source is not None:
+        if result is not None:
             self._entries[layer] = _Entry.of(result)
         return result
 

@@ -10,6 +10,7 @@ from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 
 from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
 from napari_kmeans.viewer.provenance import recorded_scheme
 from napari_kmeans.viewer.to_layers.label_table import is_outdated
 from napari_kmeans.viewer.to_layers.layer_classes import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.viewer.background.task import AnySegmentation
+    from napari_kmeans.viewer.dock.result_undo import ResultUndo
     from napari_kmeans.viewer.from_layers.source import Source
 
     Builder: TypeAlias = Callable[..., Layer | list[Layer]]
@@ -59,6 +61,8 @@ class ResultLayers:
         added, because the dock would take a recolored image as the image to cluster.
     color_schemes : dict of bool to str
         The color scheme that the user chose last for labels of RGB images, and of others.
+    undo : ResultUndo
+        Records the layers that are updated and added.
     """
 
     def __init__(
@@ -66,8 +70,9 @@ class ResultLayers:
         viewer: napari.Viewer,
         follow_selection: Callable[..., None],
         color_schemes: dict[bool, str],
+        undo: ResultUndo,
     ) -> None:
-        self._viewer, self._follow_selection = viewer, follow_selection
+        self._viewer, self._follow_selection, self._undo = viewer, follow_selection, undo
         self._color_schemes = color_schemes
         self._history: WeakKeyDictionary[Layer, LayerHistory] = WeakKeyDictionary()
         self._edited: KMeansModel | None = None
@@ -113,6 +118,7 @@ class ResultLayers:
             pairs = [(find_counterpart(shown, layer), layer) for layer in layers]
             for earlier, layer in pairs:
                 if earlier is not None:
+                    self._record(earlier, layer)
                     update_layer(earlier, layer, keeps_identity=True)
         return tuple(earlier for earlier, _ in pairs if earlier is not None)
 
@@ -148,17 +154,36 @@ class ResultLayers:
         selected, active = set(selection), selection.active
         with selection.events.active.blocker(self._follow_selection):
             yield
-            selection.intersection_update(selected)
-            selection.update(selected)
-            selection.active = active
+            # Undo removes the layers that a run has added.
+            present = {layer for layer in selected if layer in self._viewer.layers}
+            selection.intersection_update(present)
+            selection.update(present)
+            selection.active = active if active in present else None
 
     def _show_layer(self, layer: Layer, update: bool) -> Layer:
         earlier = find_result(self._viewer.layers, layer) if update else None
         if earlier is None:
+            self._undo.added(layer)
             return self._viewer.add_layer(layer)
         if isinstance(earlier, Labels) and is_outdated(earlier.features):
             copy = copy_of_edited(earlier)
+            self._undo.added(copy)
             self._viewer.layers.insert(self._viewer.layers.index(earlier), copy)
             show_info(f"The labels edited by hand are kept in the layer “{copy.name}”.")
+        self._record(earlier, layer)
         update_layer(earlier, layer)
         return earlier
+
+    def _record(self, earlier: Layer, layer: Layer) -> None:
+        """Record the state of a layer, its result and its history before an update."""
+        known, history = KNOWN_RESULTS.find(earlier), self._history.get(earlier)
+
+        def restore() -> None:
+            KNOWN_RESULTS.forget(earlier)
+            if known is not None:
+                KNOWN_RESULTS.store(known)
+            self._history.pop(earlier, None)
+            if history is not None:
+                self._history[earlier] = history
+
+        self._undo.before_update(earlier, layer, restore)

@@ -21,6 +21,7 @@ from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.dock.live import LiveRuns
 from napari_kmeans.viewer.dock.mask_choices import ClassesOf, class_rows
 from napari_kmeans.viewer.dock.result_layers import ResultLayers, builders_like
+from napari_kmeans.viewer.dock.result_undo import LIVE, MERGE, ResultUndo
 from napari_kmeans.viewer.from_layers.channels import (
     can_be_channels,
     likely_channel_axis,
@@ -38,7 +39,7 @@ from napari_kmeans.viewer.panels.merge_panel import MergePanel
 from napari_kmeans.viewer.panels.number_panel import NumberPanel
 from napari_kmeans.viewer.panels.objects_panel import ObjectsPanel
 from napari_kmeans.viewer.panels.panel import Fold, Panel
-from napari_kmeans.viewer.provenance import has_record
+from napari_kmeans.viewer.provenance import has_record, sign_unsigned
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.moved_centers import describe_moved_centers
@@ -110,7 +111,10 @@ class KMeansWidget(Fields):
             self.live, self._setting_fields(), self._runner, self._can_run, self._start
         )
         self.color_schemes = last_settings_of(self.viewer).color_schemes
-        self._result_layers = ResultLayers(self.viewer, self._follow_selection, self.color_schemes)
+        self._undo = ResultUndo(self.viewer, self._update_fields)
+        self._result_layers = ResultLayers(
+            self.viewer, self._follow_selection, self.color_schemes, self._undo
+        )
         self.folds = {name: Fold(kind, self) for name, kind in PANELS.items()}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
@@ -178,6 +182,7 @@ class KMeansWidget(Fields):
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
         self.cancel_button.changed.connect(self.cancel)
+        self.undo_button.changed.connect(self.undo_result)
         self.native_parent_changed.connect(self._on_parent_changed)
         self.native.destroyed.connect(self._on_destroyed)
 
@@ -204,6 +209,7 @@ class KMeansWidget(Fields):
     def _watch_edits(self, *_: Any) -> None:
         """Watch the Labels layers of results, and duplicates of them, for edits by hand."""
         for layer in self.viewer.layers:
+            sign_unsigned(layer)
             if isinstance(layer, Labels) and has_record(layer):
                 watch_edits(layer)
 
@@ -218,16 +224,15 @@ class KMeansWidget(Fields):
                 self._show_in_panels(result)
 
     def _follow_layers(self) -> None:
-        """Show another result after the labels were removed; find the image after it was added."""
+        """Show another result after the labels were removed; find layers that were added."""
+        self._undo.forget_removed()
         result, layers = self.result, self.viewer.layers
         if result is None:
             return
         if result.layer not in layers:
             self._show_in_panels(KNOWN_RESULTS.newest(layers))
-        elif result.source is None and result.labels is not None:
-            found = KNOWN_RESULTS.result_of(result.labels, layers)
-            if found is not None and found.source is not None:
-                self._show_in_panels(found)
+        elif result.labels is not None:
+            self._show_in_panels(KNOWN_RESULTS.result_of(result.labels, layers))
 
     def _on_result_stored(self, result: Result) -> None:
         """Show a new result of a layer in view, which may come from another dock of the viewer."""
@@ -358,6 +363,7 @@ class KMeansWidget(Fields):
         self.add_points.enabled = self.coreset_size.enabled and not is_each
         self.run_button.enabled = self._can_run() and not running
         self.cancel_button.enabled = running
+        self.undo_button.enabled = self._undo.can_undo
 
     def _has_channels(self) -> bool:
         """Return whether a run would cluster several channels that are not RGB."""
@@ -478,15 +484,40 @@ class KMeansWidget(Fields):
 
     def _show_results(self, run: Run, outcome: AnySegmentation) -> None:
         source = run.task.source
-        if run.update:
-            outcome = self._result_layers.carry_edits(outcome, source)
-        layers = self._result_layers.build(run.builders, outcome, source, update=run.update)
-        result = Result(run.task, outcome, self.show_layers(layers, update=run.update))
-        if run.task.start is not None:
-            self.n_clusters.value = outcome.options.n_clusters
-        self.marks_note.show_text(describe_moved_centers(outcome, source))
-        self._set_result(result)
-        self._result_layers.remember_start(result.labels, outcome)
+        with self._undo.recording(self.result, "" if run.task.cache is None else LIVE):
+            if run.update:
+                outcome = self._result_layers.carry_edits(outcome, source)
+            layers = self._result_layers.build(run.builders, outcome, source, update=run.update)
+            result = Result(run.task, outcome, self.show_layers(layers, update=run.update))
+            if run.task.start is not None:
+                self.n_clusters.value = outcome.options.n_clusters
+            self.marks_note.show_text(describe_moved_centers(outcome, source))
+            self._set_result(result)
+            self._result_layers.remember_start(result.labels, outcome)
+
+    def undo_result(self) -> None:
+        """Undo the last run, merge or applied model: restore the layers as they were before.
+
+        All runs of *Live* that followed each other are undone at once, and so are all moves
+        of the slider of *Merge similar*. Layers that were added are removed. Labels that the
+        user has edited since are kept, and a message names their layer. One result can be
+        undone. Until the next one, the arrays that it has replaced stay in memory.
+
+        Raises
+        ------
+        ValueError
+            If there is no result to undo.
+        """
+        layers, active = self.viewer.layers, self.viewer.layers.selection.active
+        layer = None if self.result is None else self.result.layer
+        with self.selection_kept():
+            change = self._undo.undo()
+        if layer is None or layer in change.layers:
+            shown = None if change.shown is None else change.shown.layer
+            again = KNOWN_RESULTS.result_of(shown, layers) if shown in layers else None
+            self._show_in_panels(again or KNOWN_RESULTS.newest(layers))
+        if active is not None and active not in layers:
+            layers.selection.active = self.image.value
 
     def show_outcome(self, outcome: AnySegmentation) -> None:
         """Show another outcome of the shown result in its own layers.
@@ -503,8 +534,9 @@ class KMeansWidget(Fields):
         shown = [layer for layer in self.result.layers if layer in self.viewer.layers]
         builders = builders_like(shown)
         layers = self._result_layers.build(builders, outcome, source, labels=self.result.labels)
-        updated = self._result_layers.update(shown, layers)
-        self._set_result(replace(self.result, outcome=outcome, layers=updated))
+        with self._undo.recording(self.result, MERGE):
+            updated = self._result_layers.update(shown, layers)
+            self._set_result(replace(self.result, outcome=outcome, layers=updated))
 
     def show_applied(
         self, source: Source, outcome: Segmentation, *, update: bool, is_latest: bool
@@ -523,14 +555,15 @@ class KMeansWidget(Fields):
         """
         builders = (recolored_layers, labels_layer)
         layers = self._result_layers.build(builders, outcome, source, update=update)
-        shown = self.show_layers(layers, update=update)
-        earlier = () if self.result is None else self.result.layers
-        task = Task(source, None, outcome.options, applied=True)
-        result = Result(task, outcome, shown)
-        if is_latest or any(layer in earlier for layer in shown):
-            self._set_result(result)
-        else:
-            KNOWN_RESULTS.store(result)
+        with self._undo.recording(self.result):
+            shown = self.show_layers(layers, update=update)
+            earlier = () if self.result is None else self.result.layers
+            task = Task(source, None, outcome.options, applied=True)
+            result = Result(task, outcome, shown)
+            if is_latest or any(layer in earlier for layer in shown):
+                self._set_result(result)
+            else:
+                KNOWN_RESULTS.store(result)
 
     def _set_result(self, result: Result) -> None:
         """Show a new result in the panels, although another layer may be active."""
@@ -553,7 +586,8 @@ class KMeansWidget(Fields):
         tuple of napari.layers.Layer
             The layers in the viewer: those that were added, and those that were updated.
         """
-        return self._result_layers.show(layers, update=update)
+        with self._undo.recording(self.result):
+            return self._result_layers.show(layers, update=update)
 
     def selection_kept(self) -> AbstractContextManager[None]:
         """Leave the selection of layers, and with it the image to cluster, unchanged."""

@@ -64,20 +64,31 @@ def find_source(
     except ValueError:
         # The user has moved one of the layers.
         return None
-    return _with_recorded_part(replace(source, spatial=spatial_attributes(labels)), record)
+    source = replace(
+        source,
+        levels=source.levels[: len(layer_levels(labels))],
+        multiscale=labels.multiscale,
+        spatial=spatial_attributes(labels),
+    )
+    return _with_recorded_part(source, record)
 
 
 def _fits(image: Image, labels: Labels, rgb: bool, channel_axis: Any) -> bool:
-    """Return whether an image has the shape of some labels at every level."""
+    """Return whether an image has the shape of some labels at every level of the labels.
+
+    A file of labels has the finest level only.
+    """
     if image.rgb != rgb:
         return False
-    shapes = [spatial_shape(level, image.rgb) for level in layer_levels(image)]
+    shapes = [tuple(level.shape) for level in layer_levels(labels)]
+    levels = layer_levels(image)[: len(shapes)]
+    found = [spatial_shape(level, image.rgb) for level in levels]
     if channel_axis is not None:
         # A user or a script may have changed the record.
         if channel_axis not in range(image.ndim):
             return False
-        shapes = [(*shape[:channel_axis], *shape[channel_axis + 1 :]) for shape in shapes]
-    return shapes == [tuple(level.shape) for level in layer_levels(labels)]
+        found = [(*shape[:channel_axis], *shape[channel_axis + 1 :]) for shape in found]
+    return found == shapes
 
 
 def _with_recorded_part(source: Source, record: dict[str, Any]) -> Source:

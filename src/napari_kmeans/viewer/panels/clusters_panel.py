@@ -7,10 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
+from superqt import QElidingLabel
 
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
+from napari_kmeans.viewer.provenance import recorded_model
 from napari_kmeans.viewer.to_layers.split_class import SplitAnewWork, SplitWork
 from napari_kmeans.viewer.widgets.cluster_list import NO_CLUSTERS, ClusterList
 from napari_kmeans.viewer.widgets.form import row
@@ -34,12 +36,15 @@ class ClustersPanel(WorkingPanel):
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
+        self.layer_name = QElidingLabel()
+        self.layer_name.setToolTip("The Labels layer whose clusters the panels show.")
         self.list = ClusterList()
         self.list.split_requested.connect(lambda label: self.attempt(partial(self.split, label)))
         self.list.split_anew_requested.connect(
             lambda label, number: self.attempt(partial(self.split_anew, label, number))
         )
         self._progress_row = row([self.progress_bar, self.cancel_button])
+        self.column.addWidget(self.layer_name)
         self.column.addWidget(self.list)
         self.column.addWidget(self._progress_row)
         self.refresh()
@@ -62,7 +67,7 @@ class ClustersPanel(WorkingPanel):
         result, model, layers = self._splittable_result()
         after = model.with_classes(model.classes.split(label))
         work = SplitWork(label, model, after, *layers)
-        return self.start(work, partial(self._show_split, result, model))
+        return self._start_split(work, result, model)
 
     def split_anew(self, label: int, n_clusters: int) -> SegmentationWorker:
         """Cluster the pixels of one cluster in several new clusters, in the background.
@@ -81,7 +86,7 @@ class ClustersPanel(WorkingPanel):
         """
         result, model, layers = self._splittable_result()
         work = SplitAnewWork(model.classes[label].label, n_clusters, model, *layers)
-        return self.start(work, partial(self._show_split, result, model))
+        return self._start_split(work, result, model)
 
     def _splittable_result(self) -> tuple[Result, KMeansModel, tuple[Task, Any]]:
         """Return the result, its model, and its task with the levels of its labels."""
@@ -104,21 +109,34 @@ class ClustersPanel(WorkingPanel):
             return "Each slice has a model of its own: run on the whole stack to split clusters."
         return "" if result.source is not None else result.describe_missing("to split clusters")
 
-    def _show_split(self, result: Result, before: KMeansModel, split: ClassSplit) -> None:
-        if result is not self.dock.result or not self._fits(result, before, split):
-            show_warning("The clusters have changed in the meantime: split the cluster again.")
-            return
-        self.list.split(split)
+    def _start_split(
+        self, work: SplitWork | SplitAnewWork, result: Result, model: KMeansModel
+    ) -> SegmentationWorker:
+        assert result.labels is not None
+        recorded = recorded_model(result.labels)
+        return self.start(work, partial(self._show_split, result, model, recorded))
 
-    def _fits(self, result: Result, before: KMeansModel, split: ClassSplit) -> bool:
+    def _show_split(
+        self, result: Result, before: KMeansModel, recorded: Any, split: ClassSplit
+    ) -> None:
+        if self._fits(result, before, recorded, split):
+            # The user may have activated another layer in the meantime.
+            self._list_clusters_of(result)
+            self.list.split(split)
+            self.refresh()
+        else:
+            show_warning("The clusters have changed in the meantime: split the cluster again.")
+
+    def _fits(self, result: Result, before: KMeansModel, recorded: Any, split: ClassSplit) -> bool:
         """Return whether the layers of a result are still those that were split."""
         model, labels = result.model, result.labels
-        if labels is not self.list.layer:
+        if labels is None or labels not in self.dock.viewer.layers:
             return False
-        assert labels is not None
-        # A script may have replaced the pixels or the table.
+        # A run, or its undo, records another model. A script may have replaced the pixels or
+        # the table.
+        is_same = recorded_model(labels) is recorded
+        is_same = is_same and isinstance(model, KMeansModel) and model.classes == before.classes
         shapes = [level.shape for level in layer_levels(labels)]
-        is_same = isinstance(model, KMeansModel) and model.classes == before.classes
         has_row = "index" in labels.features and split.label in {*labels.features["index"]}
         return is_same and has_row and shapes == [each.painted.shape for each in split.pixels]
 
@@ -142,7 +160,14 @@ class ClustersPanel(WorkingPanel):
             self.list.problem = self._find_problem()
             self.list.set_layer(None)
         else:
-            model = result.fitted_model
-            fitted = model if isinstance(model, KMeansModel) else None
-            self.list.set_layer(result.labels, result.source, fitted, result.recolored)
+            self._list_clusters_of(result)
+        self.list.keep_only(self.dock.viewer.layers)
+        name = "" if self.list.layer is None else self.list.layer.name
+        self.layer_name.setText(f"Layer: {name}")
+        self.layer_name.setVisible(bool(name))
         self.work_changed()
+
+    def _list_clusters_of(self, result: Result) -> None:
+        model = result.fitted_model
+        fitted = model if isinstance(model, KMeansModel) else None
+        self.list.set_layer(result.labels, result.source, fitted, result.recolored)

@@ -12,6 +12,7 @@ from napari_kmeans.measuring import COUNT_COLUMNS
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import Options
 from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.stacks import StackModel
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.channels import source_of_channels
 from napari_kmeans.viewer.from_layers.found_source import find_source
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Layer
 
-    from napari_kmeans.stacks import StackModel
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.from_layers.source import Source
 
@@ -83,14 +83,22 @@ class Result:
         if model is None or not set(COUNT_COLUMNS) <= set(labels.features):
             return None
         layers = list(layers)
-        n_channels = model.n_channels if isinstance(model, KMeansModel) else _count_channels(model)
-        source = find_source(labels, layers, rgb=model.rgb, n_channels=n_channels)
+        source = _find_source(labels, layers, model)
         recolored = _find_recolored(labels, layers)
         outcome = _rebuild_outcome(labels, recolored, source, model)
         task = None
         if source is not None:
             task = Task(source, None, _read_options(record_of(labels), model), applied=True)
         return cls(task, outcome, (*recolored, labels), model)
+
+    def is_current(self, layers: Iterable[Layer]) -> bool:
+        """Return whether a result that was rebuilt has all of its layers that there are."""
+        layers = list(layers)
+        if self.recorded is None or self.labels is None:
+            return True
+        if self.source is None and _find_source(self.labels, layers, self.recorded) is not None:
+            return False
+        return self.recolored == _find_recolored(self.labels, layers)
 
     @property
     def source(self) -> Source | None:
@@ -208,8 +216,12 @@ class Result:
         return self.source
 
 
-def _count_channels(model: StackModel) -> int:
-    return next((each.n_channels for each in model.models if each is not None), 1)
+def _find_source(labels: Labels, layers: list[Layer], model: AnyModel) -> Source | None:
+    one = model
+    if isinstance(model, StackModel):
+        one = next(each for each in model.models if each is not None)
+    assert isinstance(one, KMeansModel)
+    return find_source(labels, layers, rgb=model.rgb, n_channels=one.n_channels)
 
 
 def _find_recolored(labels: Labels, layers: Iterable[Layer]) -> list[Image]:

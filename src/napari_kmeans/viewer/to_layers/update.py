@@ -19,6 +19,7 @@ from napari_kmeans.viewer.provenance import (
     kind_of,
     recorded_slice,
     result_key,
+    sign_unsigned,
     take_record,
 )
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.from_layers.source import Source
 
 # The data first: colors, sizes and features must match the number of points or labels.
-_UPDATED_ATTRIBUTES: dict[type[Layer], tuple[str, ...]] = {
+UPDATED_ATTRIBUTES: dict[type[Layer], tuple[str, ...]] = {
     Labels: ("data", "colormap", "features"),
     Image: ("data", *DISPLAY_ATTRIBUTES),
     Points: ("data", "size", "face_color", "features"),
 }
+"""The attributes that a new result replaces in a layer of each type, in this order."""
 
 
 def find_result(layers: Iterable[Layer], result: Layer) -> Layer | None:
@@ -66,8 +68,11 @@ def find_labels(layers: Iterable[Layer], source: Source) -> Labels | None:
 
 def copy_of_edited(labels: Labels) -> Labels:
     """Return a hidden copy of labels that were edited by hand. No run updates it."""
+    sign_unsigned(labels)
+    levels = [level.copy() for level in layer_levels(labels)]
     return Labels(
-        labels.data.copy(),
+        levels if labels.multiscale else levels[0],
+        multiscale=labels.multiscale,
         name=f"{labels.name} edited",
         colormap=without_highlight(labels.colormap),
         features=labels.features,
@@ -114,7 +119,7 @@ def update_layer(layer: Layer, result: Layer, *, keeps_identity: bool = False) -
     keeps_identity : bool
         Whether the layer stays what it is to later runs, such as a duplicate or a file.
     """
-    values = {name: getattr(result, name) for name in _UPDATED_ATTRIBUTES[type(result)]}
+    values = {name: getattr(result, name) for name in UPDATED_ATTRIBUTES[type(result)]}
     keeps_slices = _can_insert_slice(layer, result)
     if keeps_slices:
         values |= _insert_slice(layer, result)
@@ -125,13 +130,13 @@ def update_layer(layer: Layer, result: Layer, *, keeps_identity: bool = False) -
         setattr(layer, name, value)
     if isinstance(layer, Labels):
         forget_strokes(layer)
-    _move_to(layer, result)
+    move_to(layer, spatial_attributes(result))
 
 
-def _move_to(layer: Layer, result: Layer) -> None:
-    """Give a layer the place of another layer in the world."""
+def move_to(layer: Layer, spatial: dict[str, Any]) -> None:
+    """Give a layer another place in the world, as `spatial_attributes` returns it."""
     current = spatial_attributes(layer)
-    for name, value in spatial_attributes(result).items():
+    for name, value in spatial.items():
         # Set only what differs: napari reads the pixels in view again for each attribute.
         if not np.array_equal(current[name], value):
             setattr(layer, name, value)
@@ -146,17 +151,27 @@ def _can_insert_slice(layer: Layer, result: Layer) -> bool:
     return shapes[0] == shapes[1] and (isinstance(result, Labels) or dtypes[0] == dtypes[1])
 
 
+def indices_of_replaced_slice(layer: Layer, result: Layer) -> list[Any]:
+    """Return the index, in each level, of the only slice that an update replaces.
+
+    The list is empty if the update replaces all slices.
+    """
+    slice_index = recorded_slice(result)
+    if slice_index is None or not _can_insert_slice(layer, result):
+        return []
+    shapes = [level.shape[: layer.ndim] for level in layer_levels(layer)]
+    return [index_at_level(tuple(slice_index), shapes[0], shape) for shape in shapes]
+
+
 def _insert_slice(layer: Layer, result: Layer) -> dict[str, Any]:
     """Return the data of a layer with the slice of a new result, and colors for both."""
-    slice_index = recorded_slice(result)
-    assert slice_index is not None
-    shapes = [level.shape[: layer.ndim] for level in layer_levels(layer)]
+    indices = indices_of_replaced_slice(layer, result)
     # Copy the stack of an earlier run, because a script may hold its result. After that,
     # only the layer holds the copy.
     copied = recorded_slice(layer) is None
     levels = [
-        _replace_slice(old, new, index_at_level(tuple(slice_index), shapes[0], shape), copied)
-        for old, new, shape in zip(layer_levels(layer), layer_levels(result), shapes, strict=True)
+        _replace_slice(old, new, index, copied)
+        for old, new, index in zip(layer_levels(layer), layer_levels(result), indices, strict=True)
     ]
     values: dict[str, Any] = {"data": levels if layer.multiscale else levels[0]}
     if isinstance(result, Labels):

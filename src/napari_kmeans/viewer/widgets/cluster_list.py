@@ -33,9 +33,9 @@ from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.widgets.swatch import SWATCH_SIZE, make_swatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
 
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.viewer.from_layers.source import Source
@@ -205,6 +205,7 @@ class ClusterList(QWidget):
     def __init__(self, layer: Labels | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._clusters: Clusters | None = None
+        self._earlier: list[Clusters] = []
         self._is_refreshing = False
         self._split_problem = "The list does not have the image."
         self.problem = NO_CLUSTERS
@@ -337,7 +338,8 @@ class ClusterList(QWidget):
     ) -> None:
         """List the clusters of another layer, and remove the highlight from the previous one.
 
-        Edits of the previous layer can no longer be undone.
+        Edits of the previous layer can be undone when the list shows it again, until
+        `keep_only` forgets the layer.
 
         Parameters
         ----------
@@ -353,16 +355,40 @@ class ClusterList(QWidget):
         if self._clusters is not None:
             self._clusters.highlight([])
             self._clusters.events.changed.disconnect(self._refresh)
-            self._clusters.disconnect()
-            self.destroyed.disconnect(self._clusters.disconnect)
+            self._earlier.append(self._clusters)
         self._clusters = self._model.clusters = (
-            None if layer is None else Clusters(layer, source, model, recolored)
+            None if layer is None else self._clusters_of(layer, source, model, recolored)
         )
         if self._clusters is not None:
             self._clusters.events.changed.connect(self._refresh)
-            # A deleted widget must not follow its layer, which may live on.
-            self.destroyed.connect(self._clusters.disconnect)
         self._refresh()
+
+    def keep_only(self, layers: Iterable[Layer]) -> None:
+        """Forget the edits of layers that are not among some layers."""
+        kept = [*layers]
+        for clusters in [each for each in self._earlier if each.layer not in kept]:
+            self._earlier.remove(clusters)
+            clusters.disconnect()
+            self.destroyed.disconnect(clusters.disconnect)
+
+    def _clusters_of(
+        self,
+        layer: Labels,
+        source: Source | None,
+        model: KMeansModel | None,
+        recolored: Sequence[Image],
+    ) -> Clusters:
+        """Return the clusters of a layer, with the edits that were made in this list."""
+        for clusters in self._earlier:
+            if clusters.layer is layer:
+                self._earlier.remove(clusters)
+                clusters.source, clusters.model = source, model
+                clusters.recolored = recolored
+                return clusters
+        clusters = Clusters(layer, source, model, recolored)
+        # A deleted widget must not follow its layer, which may live on.
+        self.destroyed.connect(clusters.disconnect)
+        return clusters
 
     def _refresh(self) -> None:
         with self._refreshing():
