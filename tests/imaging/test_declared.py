@@ -4,7 +4,6 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
 from skimage import data
 
 from napari_kmeans import merge_clusters, segment, segment_slices, summarize
@@ -45,17 +44,6 @@ def assert_same(lazy, expected):
         computed = lazy_result.compute()
         assert lazy_result.dtype == computed.dtype == numpy_result.dtype
         np.testing.assert_array_equal(computed, numpy_result)
-
-
-@pytest.fixture(scope="module")
-def client():
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
 
 
 @pytest.mark.filterwarnings("ignore:n_clusters")
