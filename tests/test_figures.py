@@ -185,7 +185,7 @@ def test_message_without_matplotlib_names_the_command_to_install_it(
     coffee, suggestion, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    sentence = r"figures need matplotlib.* pip install 'napari-kmeans\[figures\]'"
+    sentence = r"figures need matplotlib.* pip install matplotlib\."
     for plot in (
         lambda: plot_palette(coffee[1]),
         lambda: plot_colors(*coffee),

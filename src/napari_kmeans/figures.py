@@ -282,8 +282,7 @@ def _new_figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "figures need matplotlib, which is not installed: "
-            "run pip install 'napari-kmeans[figures]'."
+            "figures need matplotlib, which is not installed: run pip install matplotlib."
         ) from error
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)

@@ -134,6 +134,13 @@ def test_metadata_agree_with_the_code():
     assert not any(re.match("pyqt|pyside", name, re.I) for name in PROJECT["dependencies"])
 
 
+def test_extras_that_install_qt_install_what_figures_need():
+    extras = PROJECT["optional-dependencies"]
+    for name in ("all", "pyside"):
+        assert any(each.startswith("napari[") for each in extras[name]), name
+        assert set(extras["figures"]) <= set(extras[name]), name
+
+
 def test_console_script_is_the_main_function():
     (script,) = metadata.entry_points(group="console_scripts", name="napari-kmeans")
     assert script.load() is __import__("napari_kmeans.cli.main", fromlist=["main"]).main

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import struct
-import subprocess
-import sys
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -30,6 +27,7 @@ from napari_kmeans.cli.result_files import (
     output_directory,
     result_paths,
 )
+from napari_kmeans.cli.screen import screen_problem
 from napari_kmeans.cli.terminal import (
     PROGRAM,
     StdoutError,
@@ -56,7 +54,6 @@ if TYPE_CHECKING:
     from napari_kmeans.model import KMeansModel
 
 DEFAULT_DIRECTORY = Path("napari-kmeans-output")
-QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
 """The flags of options whose flags differ from their names."""
 
@@ -146,25 +143,6 @@ def build_parser() -> argparse.ArgumentParser:
     for info in COMMAND_LINE_OPTIONS.values():
         _add_option(group, info)
     return parser
-
-
-def screen_problem() -> str | None:
-    """Return the reason why no window can be opened, or None if a window can be opened."""
-    if not any(importlib.util.find_spec(binding) for binding in QT_BINDINGS):
-        return f"no Qt is installed (pip install '{PROGRAM}[all]' installs it)"
-    platform = os.environ.get("QT_QPA_PLATFORM", "").partition(":")[0]
-    if platform in ("offscreen", "minimal"):
-        return f"QT_QPA_PLATFORM is {platform}"
-    on_x11 = sys.platform not in ("win32", "darwin") and not platform
-    if on_x11 and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return "neither DISPLAY nor WAYLAND_DISPLAY is set"
-    # Try in another process: Qt ends the process if it cannot open the display.
-    probe = "from qtpy.QtGui import QGuiApplication; QGuiApplication([])"
-    try:
-        done = subprocess.run([sys.executable, "-c", probe], capture_output=True, timeout=60)
-    except subprocess.TimeoutExpired:
-        return "the display does not answer"
-    return "Qt cannot open the display" if done.returncode else None
 
 
 def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -305,7 +305,7 @@ def test_figure_without_matplotlib_shows_an_error(
     qtbot.waitUntil(lambda: bool(notification_manager.records), timeout=20_000)
     ((severity, message),) = [(str(n.severity), n.message) for n in notification_manager.records]
     assert severity == "error"
-    assert "pip install 'napari-kmeans[figures]'" in message
+    assert "pip install matplotlib" in message
     qtbot.waitUntil(lambda: panel.figure_button.enabled)
     assert not (tmp_path / "figure.png").exists()
 
