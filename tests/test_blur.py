@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import pickle
 import re
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -14,9 +17,10 @@ from skimage.color import rgb2lab
 
 from napari_kmeans import KMeansModel, merge_similar, segment, segment_slices, summarize
 from napari_kmeans.feature_space.space import PLAIN, FeatureSpace
-from napari_kmeans.imaging import blocks
+from napari_kmeans.imaging import blocks, drawing, tally
 from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.imaging.chunks import map_reduce
+from napari_kmeans.imaging.drawing import draw_pixels
 
 COFFEE = data.coffee()[:90, :110]
 
@@ -53,8 +57,10 @@ def test_points_are_those_of_scipy_for_any_block(sigma, block_pixels, monkeypatc
     space = FeatureSpace("lab", 255.0, blur=sigma)
     points = read_points(open_images(COFFEE, mask=mask), space)
     expected = rgb2lab(blur(COFFEE, sigma, mask) / 255)[mask]
-    # Blurred 8-bit channels are float32.
-    np.testing.assert_allclose(points, expected, atol=1e-5)
+    # 8-bit channels are summed in float32: their relative error is below 1e-6.
+    np.testing.assert_allclose(points, expected, atol=1e-4)
+    values = read_points(open_images(COFFEE, mask=mask), replace(space, color_space="rgb"))
+    np.testing.assert_allclose(values, blur(COFFEE, sigma, mask)[mask], rtol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 2.0, (0.0, 3.0), 40.0])
@@ -107,6 +113,85 @@ def test_pixels_of_one_color_have_one_point():
     image[20:, :] = np.nan
     space = FeatureSpace("rgb", 255.0, blur=3.0)
     assert len(np.unique(read_points(open_images(image, rgb=True), space), axis=0)) == 1
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2.0, 11.0, 100.0])
+@pytest.mark.parametrize("has_hole", [False, True])
+def test_8_bit_pixels_of_one_color_have_this_color(sigma, has_hole):
+    image = np.full((70, 60, 3), [1, 77, 253], np.uint8)
+    mask = np.ones(image.shape[:2], bool)
+    mask[10:30, 20:40] = not has_hole
+    points = read_points(open_images(image, mask=mask), FeatureSpace("rgb", 255.0, blur=sigma))
+    assert np.unique(points, axis=0).tolist() == [[1, 77, 253]]
+
+
+def test_large_images_are_sampled_on_a_grid_for_any_chunks(monkeypatch):
+    monkeypatch.setattr(drawing, "_PIXELS_PER_DRAWN", 1)
+    monkeypatch.setattr(drawing, "_LEAST_PIXELS_PER_DRAWN", 0.5)
+    image = np.tile(data.coffee(), (2, 2, 1))
+    mask = np.ones(image.shape[:2], bool)
+    mask[:100, 200:] = False
+    space = FeatureSpace("rgb", 255.0, blur=2.5)
+    drawn = draw_pixels(open_images(image, mask=mask), 10_000, 10_000, space, [0])
+    places = np.stack(np.unravel_index(drawn.indices, mask.shape), axis=-1)
+    assert (places % 5 == 2).all()
+    assert mask[tuple(places.T)].all()
+    blurred = blur(image, 2.5, mask)
+    np.testing.assert_allclose(drawn.values, blurred[tuple(places.T)], rtol=1e-6)
+    assert drawn.weights.sum() == pytest.approx(mask.sum(), rel=0.01)
+    # The sample is drawn without bias: its weighted mean is that of all pixels.
+    mean = drawn.weights @ drawn.values / drawn.weights.sum()
+    np.testing.assert_allclose(mean, blurred[mask].mean(axis=0), rtol=0.02)
+    monkeypatch.setattr(blocks, "BLOCK_PIXELS", 3000)
+    for chunks in ((97, 301, 3), (3, 1200, 3)):
+        lazy = open_images(da.from_array(image, chunks), mask=mask)
+        other = draw_pixels(lazy, 10_000, 10_000, space, [0])
+        for own, expected in zip(other, drawn, strict=True):
+            np.testing.assert_array_equal(own, expected)
+
+
+def test_all_pixels_are_sampled_where_few_are_inside_the_mask(monkeypatch):
+    monkeypatch.setattr(drawing, "_PIXELS_PER_DRAWN", 1)
+    mask = np.zeros(COFFEE.shape[:2], bool)
+    mask[20:40, 30:50] = True
+    space = FeatureSpace("rgb", 255.0, blur=2.0)
+    drawn = draw_pixels(open_images(COFFEE, mask=mask), 200, 200, space, [0])
+    assert drawn.weights.sum() == pytest.approx(400)
+    assert len(drawn.values) >= 200
+
+
+@pytest.mark.parametrize(("limit", "n_reads"), [(2**20, 0), (100, 12)])
+def test_labels_of_a_dask_image_are_kept_while_they_are_small(limit, n_reads, monkeypatch):
+    monkeypatch.setattr(tally, "_KEPT_BYTES", limit)
+    reads = []
+
+    def read(block_id):
+        reads.append(block_id)
+        start = tuple(30 * number for number in block_id[:2])
+        return COFFEE[start[0] : start[0] + 30, start[1] : start[1] + 30]
+
+    sizes = (30, 30, 30), (30, 30, 30, 20), (3,)
+    lazy = da.map_blocks(read, chunks=sizes, dtype="u1", meta=np.empty((0, 0, 0), "u1"))
+    mask = COFFEE[..., 0] > 60
+    seg = segment(lazy, 4, blur=2, mask=mask)
+    reads.clear()
+    expected = segment(COFFEE, 4, blur=2, mask=mask)
+    np.testing.assert_array_equal(seg.labels.compute(scheduler="sync"), expected.labels)
+    assert len(reads) == n_reads
+    np.testing.assert_array_equal(seg.recolored.compute(), expected.recolored)
+
+
+def test_kept_labels_are_counted_until_they_are_deleted(monkeypatch):
+    monkeypatch.setattr(tally, "_KEPT_BYTES", COFFEE[..., 0].size)
+    gc.collect()
+    lazy = da.from_array(COFFEE, (50, 50, 3))
+    results = [segment(lazy, 2, blur=2).labels for _ in range(2)]
+    n_kept = len(tally._kept_labels)
+    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(results[0])), results[0])
+    del results
+    gc.collect()
+    assert (n_kept, len(tally._kept_labels)) == (1, 0)
 
 
 @pytest.mark.parametrize("method", ["coreset", "full"])

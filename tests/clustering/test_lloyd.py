@@ -8,7 +8,13 @@ from sklearn.cluster import KMeans
 
 from napari_kmeans.clustering import assignment
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
-from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts, lloyd, refill_empty_clusters
+from napari_kmeans.clustering.lloyd import (
+    find_labels,
+    find_nearest,
+    fit_restarts,
+    lloyd,
+    refill_empty_clusters,
+)
 
 
 def blobs(seed, n=3000, d=3, k=5):
@@ -33,6 +39,23 @@ def test_find_nearest_equals_brute_force():
     expected, squared = brute_force_nearest(points, centers)
     np.testing.assert_array_equal(labels, expected)
     np.testing.assert_allclose(distances, squared, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-21, 1, 255, 1e18, 1e34])
+@pytest.mark.parametrize("offset", [0, 1000])
+@pytest.mark.parametrize("n_features", [1, 3, 9])
+def test_float32_points_have_the_labels_and_distances_of_float64(n_features, offset, scale):
+    rng = np.random.default_rng(0)
+    points = ((rng.random((3000, n_features)) + offset) * scale).astype(np.float32)
+    centers = points[rng.integers(3000, size=9)].astype(np.float64)
+    centers[3] = centers[2]
+    # Points exactly and almost in the middle between two centers.
+    points[:100] = (centers[0] + centers[1]) / 2
+    points[:100] += np.float32(scale * 1e-7) * rng.integers(-3, 4, (100, n_features))
+    expected = find_nearest(points.astype(np.float64), centers)
+    for result, truth in zip(find_nearest(points, centers), expected, strict=True):
+        np.testing.assert_array_equal(result, truth)
+    np.testing.assert_array_equal(find_labels(points, centers), expected[0])
 
 
 def test_find_nearest_takes_the_first_of_equally_near_centers():

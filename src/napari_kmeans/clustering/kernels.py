@@ -133,6 +133,96 @@ def search_nearest(
 
 
 @compile_kernel
+def _search_one(points: NDArray[Any], i: int, centers: NDArray[Any]) -> Any:
+    """Return the index of the nearest center of point `i`, the first of equally near ones."""
+    best, label = np.inf, 0
+    for k in range(centers.shape[0]):
+        square = _squared_distance(points, i, centers, k)
+        if square < best:
+            best, label = square, k
+    return label
+
+
+@compile_kernel
+def search_nearest_float32(
+    points: NDArray[np.float32],
+    centers: NDArray[np.float64],
+    axes: tuple[NDArray[np.float64], ...],
+    factors: tuple[NDArray[np.float32], ...],
+    squares: NDArray[np.float32],
+    errors: NDArray[np.float32],
+    labels: NDArray[Any],
+    distances: NDArray[np.float64],
+) -> None:
+    """Write the same results as `search_nearest`, for float32 points, in half of the time.
+
+    The score of a center c is the squared distance of a point x from c minus that from the
+    origin: ``c @ c - 2 * x @ c``, in float32. If the two lowest scores of a point differ by
+    no more than their rounding errors, its distances are compared in float64.
+
+    Parameters
+    ----------
+    points : (n, F) array
+    centers : (K, F) array
+    axes : tuple of F arrays (K,)
+        The coordinates of the centers. The loops over tuples are unrolled.
+    factors : tuple of F arrays (K,)
+        The coordinates times -2.
+    squares : (K,) array
+        The squared distances of the centers from the origin.
+    errors : (F + 1,) array
+        The bound of the error of the difference of two scores: a factor of the magnitude
+        of each coordinate of the point, and a constant.
+    labels : (n,) array
+    distances : (n,) array, or (0,) array
+        Squared distances are not written to an empty array.
+    """
+    columns = np.zeros((len(axes), _POINTS_AT_ONCE), np.float32)
+    best, second, limits = np.empty((3, _POINTS_AT_ONCE), np.float32)
+    best_labels = np.empty(_POINTS_AT_ONCE, np.int32)
+    for start in range(0, points.shape[0], _POINTS_AT_ONCE):
+        part = points[start : start + _POINTS_AT_ONCE]
+        n = len(part)
+        for i in range(n):
+            for j in range(len(axes)):
+                columns[j, i] = part[i, j]
+        best[:] = np.inf
+        second[:] = np.inf
+        best_labels[:] = 0
+        # As in `search_nearest`, loops over a fixed number of points are vectorized.
+        for k in range(centers.shape[0]):
+            for i in range(_POINTS_AT_ONCE):
+                score = squares[k]
+                for j in range(len(axes)):
+                    score += columns[j, i] * factors[j][k]
+                is_best = score < best[i]
+                other = best[i] if is_best else score
+                second[i] = second[i] if second[i] < other else other
+                best[i] = score if is_best else best[i]
+                best_labels[i] = k if is_best else best_labels[i]
+        n_unclear = 0
+        for i in range(_POINTS_AT_ONCE):
+            limit = errors[len(axes)]
+            for j in range(len(axes)):
+                limit += errors[j] * abs(columns[j, i])
+            limits[i] = limit
+            # False for infinite scores, too.
+            n_unclear += not limit < second[i] - best[i] < np.float32(np.inf)
+        if n_unclear:
+            for i in range(n):
+                if not limits[i] < second[i] - best[i] < np.float32(np.inf):
+                    best_labels[i] = _search_one(part, i, centers)
+        labels[start : start + n] = best_labels[:n]
+        if len(distances):
+            for i in range(n):
+                square = 0.0
+                for j in range(len(axes)):
+                    difference = np.float64(columns[j, i]) - axes[j][best_labels[i]]
+                    square += difference * difference
+                distances[start + i] = square
+
+
+@compile_kernel
 def pick_indices(weights: NDArray[Any], draws: NDArray[Any], indices: NDArray[Any]) -> None:
     """Write for each draw the first index at which the cumulative sum of `weights` exceeds it.
 

@@ -210,8 +210,26 @@ def block_size(block: Block) -> int:
 def move_block(block: Block, offset: tuple[int, ...]) -> Block:
     """Return the block that lies at an offset from another block."""
     return tuple(
-        slice(side.start + start, side.stop + start)
+        slice(side.start + start, side.stop + start, side.step)
         for side, start in zip(block, offset, strict=True)
+    )
+
+
+def thin_block(block: Block, steps: tuple[int, ...]) -> Block:
+    """Return the slices of the pixels in a block of an image that belong to a grid.
+
+    Along each axis, the grid has the pixels whose index, divided by the step, has the
+    remainder ``step // 2``. Without steps, the grid has all pixels.
+    """
+    if not steps:
+        return block
+    firsts = [
+        side.start + (step // 2 - side.start) % step
+        for side, step in zip(block, steps, strict=True)
+    ]
+    return tuple(
+        slice(min(first, side.stop), side.stop, step)
+        for first, side, step in zip(firsts, block, steps, strict=True)
     )
 
 

@@ -45,7 +45,13 @@ from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
 from napari_kmeans.feature_space.space import PLAIN
-from napari_kmeans.imaging.blocks import block_size, extract_values, move_block, split_shape
+from napari_kmeans.imaging.blocks import (
+    block_size,
+    extract_values,
+    move_block,
+    split_shape,
+    thin_block,
+)
 from napari_kmeans.imaging.declared import ChunkError, format_block
 from napari_kmeans.imaging.neighborhood import add_halo, join_short_chunks, read_compared
 from napari_kmeans.types import Result
@@ -91,7 +97,8 @@ class Piece:
     kept : (n,) bool array or None
         False where a pixel is left out. None if no pixel is left out.
     places : list of (image, block)
-        The number of the image and the block there, in the order of the pixels.
+        The number of the image and the block there, in the order of the pixels. The slices
+        have a step if the piece has only the pixels of a grid.
     space : FeatureSpace
         The space of `points`.
     blurred : (n, C) float32 or float64 array or None
@@ -162,6 +169,7 @@ def map_reduce(
     merge: Callable[[list[Result]], Result],
     step: Step = ignore,
     space: FeatureSpace = PLAIN,
+    steps: Sequence[tuple[int, ...]] = (),
 ) -> Result:
     """Apply `leaf` to every batch of pixels and merge the results.
 
@@ -181,6 +189,9 @@ def map_reduce(
         has started.
     space : FeatureSpace
         The space of the points of the pieces.
+    steps : sequence of tuple of int
+        For each image, the distance along each axis of the pixels in the pieces, which
+        form a grid; see `thin_block`. By default, the pieces have all pixels.
 
     Returns
     -------
@@ -195,11 +206,11 @@ def map_reduce(
         The same, if there was not enough memory to read the chunk.
     """
     results = map_threads(
-        lambda item: leaf(_read_as_batch(images, *item, space)),
+        lambda item: leaf(_read_as_batch(images, *item, space, steps)),
         enumerate(blocks_in_memory(images)),
         step,
     )
-    results += map_reduce_lazy(images, leaf, merge, step, space)
+    results += map_reduce_lazy(images, leaf, merge, step, space, steps)
     return results[0] if len(results) == 1 else merge(results)
 
 
@@ -209,18 +220,25 @@ def map_reduce_lazy(
     merge: Callable[[list[Result]], Result],
     step: Step = ignore,
     space: FeatureSpace = PLAIN,
+    steps: Sequence[tuple[int, ...]] = (),
 ) -> list[Result]:
     """Run `map_reduce` on the dask images only: return a list of one result, or an empty list."""
     if not any(pixels.is_lazy for pixels in images):
         return []
-    return [_Graph(images, leaf, merge, space).compute(step)]
+    return [_Graph(images, leaf, merge, space, steps).compute(step)]
 
 
-def read_piece(images: Sequence[Pixels], place: tuple[int, Block], space: FeatureSpace) -> Piece:
-    """Read a block of a numpy image."""
+def read_piece(
+    images: Sequence[Pixels],
+    place: tuple[int, Block],
+    space: FeatureSpace,
+    steps: Sequence[tuple[int, ...]] = (),
+) -> Piece:
+    """Read a block of a numpy image; `steps` are those of `map_reduce`."""
     image, block = place
     pixels = images[image]
-    return make_piece(pixels.array, pixels.mask, pixels.n_channels, block, place, space)
+    own = steps[image] if steps else ()
+    return make_piece(pixels.array, pixels.mask, pixels.n_channels, block, place, space, own)
 
 
 def make_piece(
@@ -230,6 +248,7 @@ def make_piece(
     block: Block,
     place: tuple[int, Block],
     space: FeatureSpace,
+    steps: tuple[int, ...] = (),
 ) -> Piece:
     """Return the pixels of a block of a numpy array.
 
@@ -244,19 +263,29 @@ def make_piece(
     place : (image, block)
         The number of the image, and the block there.
     space : FeatureSpace
+    steps : tuple of int
+        See `thin_block`. Empty for all pixels of the block.
     """
-    values, kept = extract_values(array[block], None if mask is None else mask[block], n_channels)
+    image, in_image = place
+    thinned = thin_block(in_image, steps)
+    offset = tuple(side.start - own.start for side, own in zip(block, in_image, strict=True))
+    pixels = move_block(thinned, offset)
+    values, kept = extract_values(array[pixels], None if mask is None else mask[pixels], n_channels)
     blurred = None
     if not space.is_pointwise:
-        blurred = read_compared(array, mask, n_channels, block, space)
-    return Piece(values, kept, [place], space, blurred)
+        blurred = read_compared(array, mask, n_channels, block, pixels, space)
+    return Piece(values, kept, [(image, thinned)], space, blurred)
 
 
 def _read_as_batch(
-    images: Sequence[Pixels], number: int, place: tuple[int, Block], space: FeatureSpace
+    images: Sequence[Pixels],
+    number: int,
+    place: tuple[int, Block],
+    space: FeatureSpace,
+    steps: Sequence[tuple[int, ...]],
 ) -> Batch:
     """Read a block of a numpy image as a batch of one piece."""
-    piece = read_piece(images, place, space)
+    piece = read_piece(images, place, space, steps)
     return Batch(number, len(piece.values), [piece])
 
 
@@ -316,6 +345,7 @@ class _BatchTask:
     n_channels: int
     graph: str
     space: FeatureSpace
+    steps: Sequence[tuple[int, ...]]
 
     def __call__(self, leaf: Callable[[Batch], Result], *arrays: list[Any]) -> Result:
         size = sum(block_size(block) for _, block in self.places)
@@ -351,6 +381,7 @@ class _BatchTask:
                     move_block(block, origin),
                     (image, in_image),
                     self.space,
+                    self.steps[image] if self.steps else (),
                 )
 
 
@@ -422,6 +453,7 @@ class _Graph(Generic[Result]):
         leaf: Callable[[Batch], Result],
         merge: Callable[[list[Result]], Result],
         space: FeatureSpace,
+        steps: Sequence[tuple[int, ...]],
     ) -> None:
         self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
         if not space.is_pointwise:
@@ -435,7 +467,7 @@ class _Graph(Generic[Result]):
             batch = self.chunks[batch_slice]
             places, origins, pixels, masks, _ = map(list, zip(*batch, strict=True))
             n_channels = images[0].n_channels
-            task = _BatchTask(number, places, origins, n_channels, self.name, space)
+            task = _BatchTask(number, places, origins, n_channels, self.name, space, steps)
             key = self._add_task(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
             self.batches[key] = batch
         self.root = self._add_merges(_MergeTask(merge))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.feature_space.neighborhood import find_grid_steps
+from napari_kmeans.imaging.blocks import thin_block
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.declared import ChunkError
 from napari_kmeans.imaging.kernels import select_points
@@ -29,6 +32,13 @@ A single pixel could be an outlier. For many pixels, many chunks would have to b
 """
 
 
+_PIXELS_PER_DRAWN = 16
+"""The pixels of a grid from which a pixel is drawn, where not all pixels are needed."""
+
+_LEAST_PIXELS_PER_DRAWN = 4
+"""The same without the pixels that are left out. With fewer, all pixels are used."""
+
+
 class Drawn(NamedTuple):
     """Pixels that were drawn, in the order of the images and of the places there.
 
@@ -38,7 +48,8 @@ class Drawn(NamedTuple):
         In channel units.
     weights : (m,) float64 array
         The number of pixels that each drawn pixel stands for. Their sum is the
-        number of pixels that are not left out.
+        number of pixels that are not left out; an estimate if only the pixels of a grid
+        were read.
     images : (m,) int64 array
         The number of the image of each pixel.
     indices : (m,) int64 array
@@ -68,6 +79,9 @@ def draw_pixels(
     drawn as well. So chunks, blocks and threads do not change the drawn pixels. Pixels
     far from the reference are drawn more densely, for example a few bright objects on a
     dark background. A lightweight coreset [2]_ is drawn in a similar way.
+
+    Neighboring pixels of a blurred image are nearly equal. If the image is large, only the
+    pixels of a grid are blurred and can be drawn; see `find_grid_steps`.
 
     Parameters
     ----------
@@ -103,9 +117,44 @@ def draw_pixels(
        Lightweight Coresets", :doi:`10.1145/3219819.3219973`.
     """
     reference = _find_reference(images, space, seed, step) if n_far else None
-    leaf = _CandidatesLeaf(reference, n_uniform, n_far, seed, [p.shape for p in images])
-    candidates = map_reduce(images, leaf, leaf.merge, step, space)
-    return candidates.draw(n_uniform, n_far)
+    shapes = [pixels.shape for pixels in images]
+
+    def collect(steps: list[tuple[int, ...]]) -> _Candidates:
+        leaf = _CandidatesLeaf(reference, n_uniform, n_far, seed, shapes)
+        return map_reduce(images, leaf, leaf.merge, step, space, steps)
+
+    steps = _find_steps(shapes, space, _PIXELS_PER_DRAWN * (n_uniform + n_far))
+    candidates = collect(steps)
+    if steps and candidates.n_pixels < _LEAST_PIXELS_PER_DRAWN * (n_uniform + n_far):
+        # Most pixels are left out.
+        steps, candidates = [], collect([])
+    n_pixels = candidates.n_pixels * _count_pixels(shapes) // _count_pixels(shapes, steps)
+    return candidates._replace(n_pixels=n_pixels).draw(n_uniform, n_far)
+
+
+def _find_steps(
+    shapes: list[tuple[int, ...]], space: FeatureSpace, n_pixels: int
+) -> list[tuple[int, ...]]:
+    """Return the steps of the coarsest grid in each image that has enough pixels in all.
+
+    An empty list if all pixels are needed.
+    """
+    steps = [find_grid_steps(space.sigmas(len(shape))) for shape in shapes]
+    for largest in range(max(max(own, default=1) for own in steps), 1, -1):
+        limited = [tuple(min(step, largest) for step in own) for own in steps]
+        if _count_pixels(shapes, limited) >= n_pixels:
+            return limited
+    return []
+
+
+def _count_pixels(shapes: list[tuple[int, ...]], steps: Sequence[tuple[int, ...]] = ()) -> int:
+    """Return the number of pixels of images, or of grids in them."""
+    blocks = [tuple(slice(0, length) for length in shape) for shape in shapes]
+    grids = map(thin_block, blocks, steps or [()] * len(shapes))
+    return sum(
+        prod(len(range(length)[side]) for length, side in zip(shape, grid, strict=True))
+        for shape, grid in zip(shapes, grids, strict=True)
+    )
 
 
 class _Candidates(NamedTuple):
@@ -323,5 +372,5 @@ def indices_of(block: Block, shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Return the indices (n,) of the pixels of a block in their flattened image, in C order."""
     indices = np.zeros((), np.int64)
     for side, length in zip(block, shape, strict=True):
-        indices = indices[..., None] * length + np.arange(side.start, side.stop)
+        indices = indices[..., None] * length + np.arange(side.start, side.stop, side.step)
     return indices.ravel()

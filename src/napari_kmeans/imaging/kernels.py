@@ -344,6 +344,41 @@ def update_smallest(
                 positions[entry - 1] = indices[i]
 
 
+_N_COPIES = 4
+"""The number of copies of its sums that `count_by_label` adds to in turn.
+
+Adding to the same sums again has to wait until the last addition is done.
+"""
+
+
+@compile_kernel
+def count_by_label(
+    labels: NDArray[Any], values: NDArray[Any], counts: NDArray[Any], sums: NDArray[Any]
+) -> None:
+    """Add the number of pixels and their values (n, C), by label, to `counts` and `sums`.
+
+    The values are integers of at most 32 bits, and `counts` (K,) and `sums` (K, C) are int64.
+    """
+    n_clusters, n_channels = sums.shape
+    all_counts = np.zeros((_N_COPIES, n_clusters), np.int64)
+    all_sums = np.zeros((_N_COPIES, n_clusters, n_channels), np.int64)
+    n_even = len(labels) - len(labels) % _N_COPIES
+    for start in range(0, n_even, _N_COPIES):
+        for copy in range(_N_COPIES):
+            # An unsigned index needs no check for negative numbers.
+            label = np.uint32(labels[start + copy])
+            all_counts[copy, label] += 1
+            for j in range(n_channels):
+                all_sums[copy, label, j] += values[start + copy, j]
+    for i in range(n_even, len(labels)):
+        all_counts[0, labels[i]] += 1
+        for j in range(n_channels):
+            all_sums[0, labels[i], j] += values[i, j]
+    for copy in range(_N_COPIES):
+        counts += all_counts[copy]
+        sums += all_sums[copy]
+
+
 @compile_kernel
 def add_by_label(
     labels: NDArray[Any],

@@ -24,6 +24,7 @@ def read_compared(
     mask: NDArray[np.bool_] | None,
     n_channels: int,
     block: Block,
+    pixels: Block,
     space: FeatureSpace,
 ) -> NDArray[Any]:
     """Return the blurred values (n, C) of a block of an image, or of a chunk with a halo.
@@ -37,6 +38,8 @@ def read_compared(
     block : tuple of slice
         Its distance from an end of the array is at least the radius of the blur,
         or this end is a border of the image.
+    pixels : tuple of slice
+        The pixels of the block whose values are returned.
     space : FeatureSpace
     """
     sigmas = space.sigmas(len(block))
@@ -45,15 +48,19 @@ def read_compared(
         start, stop = max(side.start - radius, 0), min(side.stop + radius, length)
         window.append(slice(start, stop))
         margins.append((side.start - start, stop - side.stop))
-    pixels = array[tuple(window)]
+    neighbors = array[tuple(window)]
     inside = None if mask is None else mask[tuple(window)]
-    values, kept = extract_values(pixels, inside, n_channels)
-    shape = pixels.shape[:-1]
+    values, kept = extract_values(neighbors, inside, n_channels)
+    shape = neighbors.shape[:-1]
     return blur_window(
         values.reshape(*shape, n_channels),
         None if kept is None else kept.reshape(shape),
         sigmas,
         tuple(margins),
+        tuple(
+            range(own.start - side.start, own.stop - side.start, own.step or 1)
+            for own, side in zip(pixels, block, strict=True)
+        ),
     )
 
 
@@ -143,7 +150,7 @@ def _compare_chunk(
         for depth, number, length in zip(depths, numbers, shape, strict=True)
     )
     mask = np.asarray(masks[0])[..., 0] if masks else None
-    values = read_compared(np.asarray(chunk), mask, n_channels, block, space)
+    values = read_compared(np.asarray(chunk), mask, n_channels, block, block, space)
     return values.astype(np.float64).reshape(*shape, n_channels)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering.center_splits import assign_to_centers
+from napari_kmeans.clustering.center_splits import label_by_centers
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging import kernels
@@ -115,7 +115,7 @@ class Painter:
 
     def label_points(self, points: NDArray[Any]) -> NDArray[Any]:
         """Return the labels (n,) of points (n, F)."""
-        nearest, _ = assign_to_centers(points, self.centers, self.splits)
+        nearest = label_by_centers(points, self.centers, self.splits)
         ranks = np.arange(len(self.centers)) if self.ranks is None else self.ranks
         return (ranks + 1).astype(self.dtype)[nearest]
 
@@ -158,9 +158,24 @@ class RelabelPainter(Painter):
     known_labels: NDArray[Any] = field(kw_only=True)
     new_labels: NDArray[Any] = field(kw_only=True)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the known labels, too."""
+        return _unpack_relabel_painter, (
+            self.centers,
+            self.space,
+            self.known_labels,
+            self.new_labels,
+        )
+
     def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
         """Return the labels of the pixels of a block."""
         return np.asarray(self.new_labels[self.known_labels[block]])
+
+
+def _unpack_relabel_painter(
+    centers: Floats, space: FeatureSpace, known_labels: NDArray[Any], new_labels: NDArray[Any]
+) -> RelabelPainter:
+    return RelabelPainter(centers, space, known_labels=known_labels, new_labels=new_labels)
 
 
 def recolor(labels: NDArray[Any], palette: NDArray[Any], original: NDArray[Any]) -> NDArray[Any]:
@@ -250,6 +265,16 @@ def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None)
     import dask.array as da
 
     image, spatial_chunks = pixels.array, pixels.array.chunks[:-1]
+    if isinstance(painter, RelabelPainter):
+        labels = da.map_blocks(
+            _take_known_chunk,
+            as_key(painter),
+            as_key(spatial_chunks),
+            dtype=painter.dtype,
+            chunks=spatial_chunks,
+            meta=np.empty((0,) * len(spatial_chunks), painter.dtype),
+        )
+        return labels, None if colors is None else recolor_lazily(labels, colors, image)
     if not painter.space.is_pointwise:
         pixels = join_short_chunks(pixels, painter.space)
     array, mask, depths = add_halo(pixels, painter.space)
@@ -312,6 +337,20 @@ def renumber_labels(labels: Any, new_labels: NDArray[Any]) -> Any:
         dtype=new_labels.dtype,
         meta=np.empty((0,) * labels.ndim, new_labels.dtype),
     )
+
+
+def _take_known_chunk(
+    painter: RelabelPainter,
+    chunks: tuple[tuple[int, ...], ...],
+    block_id: tuple[int, ...] = (),
+) -> NDArray[Any]:
+    """Return the new labels of a chunk whose labels are known."""
+    ends = [
+        (sum(sizes[:number]), sum(sizes[: number + 1]))
+        for sizes, number in zip(chunks, block_id, strict=True)
+    ]
+    block = tuple(slice(start, stop) for start, stop in ends)
+    return np.asarray(painter.new_labels[painter.known_labels[block]])
 
 
 def _label_chunk(

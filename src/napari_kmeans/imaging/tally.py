@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import weakref
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_slices, map_threads
 from napari_kmeans.feature_space.colors import convert_colors
 from napari_kmeans.imaging import kernels
+from napari_kmeans.imaging.blocks import block_size
 from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce_lazy, read_piece
 from napari_kmeans.imaging.painting import label_dtype
 
@@ -29,6 +31,16 @@ if TYPE_CHECKING:
 
 _COLORS_PER_TASK = 2**18
 """The number of colors that a task sums. Fixed: sums do not depend on the number of threads."""
+
+_KEPT_BYTES = 2**27
+"""The maximum size of all labels of dask images in memory.
+
+The limit is for all results together: a caller may keep the results of a loop, or of the
+slices of a stack.
+"""
+
+_kept_labels: weakref.WeakValueDictionary[int, NDArray[Any]] = weakref.WeakValueDictionary()
+"""The labels of dask images that are in memory, by their ids."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +60,9 @@ class Tally:
         The cluster of each color that was summed, from 0 on, if known.
     pixel_labels : list of integer arrays of the spatial shapes, or None
         For each image the cluster of each pixel, from 1 on, if known; 0 where a pixel is
-        left out. None instead of an array for a dask image.
+        left out. None instead of an array for a dask image whose labels are not kept.
+    placed : list of (image, block, labels)
+        Labels of blocks of dask images, numbered in the same way, if they are kept.
     """
 
     counts: NDArray[np.int64]
@@ -56,6 +70,7 @@ class Tally:
     cost: float
     labels: NDArray[np.int32] | None = None
     pixel_labels: list[NDArray[Any] | None] | None = None
+    placed: list[tuple[int, Block, NDArray[Any]]] = field(default_factory=list)
 
     @property
     def means(self) -> Floats:
@@ -112,10 +127,14 @@ def tally_pixels(
 
     `step` is called after each block or batch.
     """
-    nearest = Nearest(centers, splits=splits)
-    # The labels of a dask image may not fit in memory.
+    dtype = label_dtype(len(centers))
+    n_lazy = sum(pixels.n_pixels for pixels in images if pixels.is_lazy)
+    # The labels of a dask image may not fit in memory. Those of colors that are not blurred
+    # are found again faster than they are read.
+    keeps_lazy = not space.is_pointwise and _have_room(n_lazy * dtype.itemsize)
+    nearest = Nearest(centers, splits=splits, keeps_labels=keeps_lazy)
     pixel_labels = [
-        None if pixels.is_lazy else np.zeros(pixels.shape, label_dtype(len(centers)))
+        None if pixels.is_lazy and not keeps_lazy else np.zeros(pixels.shape, dtype)
         for pixels in images
     ]
 
@@ -131,7 +150,20 @@ def tally_pixels(
 
     tallies = map_threads(tally, blocks_in_memory(images), step)
     tallies += map_reduce_lazy(images, nearest, add_tallies, step, space)
-    return replace(add_tallies(tallies), pixel_labels=pixel_labels)
+    total = add_tallies(tallies)
+    for image, block, labels in total.placed:
+        target = pixel_labels[image]
+        assert target is not None
+        target[block] = labels
+    for pixels, kept in zip(images, pixel_labels, strict=True):
+        if pixels.is_lazy and kept is not None:
+            _kept_labels[id(kept)] = kept
+    return replace(total, pixel_labels=pixel_labels, placed=[])
+
+
+def _have_room(size: int) -> bool:
+    """Return whether labels of a number of bytes can be kept besides those in memory."""
+    return size + sum(array.nbytes for array in list(_kept_labels.values())) <= _KEPT_BYTES
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,22 +179,45 @@ class Nearest:
         channels (K, C).
     splits : tuple of CenterSplit
         As in `assign_to_centers`.
+    keeps_labels : bool, default False
+        Whether tallies have the labels of the pixels, in `placed`.
     """
 
     centers: Floats
     in_space: bool = False
     splits: tuple[CenterSplit, ...] = ()
+    keeps_labels: bool = False
 
     def __call__(self, batch: Batch) -> Tally:
         """Return the tally of a batch."""
-        return add_tallies([replace(self.tally(piece), labels=None) for piece in batch.pieces])
+        return add_tallies([self._tally_and_place(piece) for piece in batch.pieces])
+
+    def _tally_and_place(self, piece: Piece) -> Tally:
+        tally = self.tally(piece)
+        assert tally.labels is not None
+        placed = []
+        if self.keeps_labels:
+            labels = np.zeros(len(piece.values), label_dtype(len(self.centers)))
+            labels[slice(None) if piece.kept is None else piece.kept] = tally.labels + 1
+            ends = np.cumsum([block_size(block) for _, block in piece.places])
+            parts = np.split(labels, ends[:-1])
+            placed = [
+                (image, block, part.reshape([side.stop - side.start for side in block]))
+                for (image, block), part in zip(piece.places, parts, strict=True)
+            ]
+        return replace(tally, labels=None, placed=placed)
 
     def tally(self, piece: Piece) -> Tally:
         """Return the tally of the pixels of a piece that are not left out, with their labels."""
         labels, distances = assign_to_centers(piece.points, self.centers, self.splits)
+        cost, n_clusters = float(distances.sum()), len(self.centers)
         colors = piece.points if self.in_space else piece.inside
-        weights = np.ones(len(colors))
-        return tally_colors(colors, weights, labels, float(distances.sum()), len(self.centers))
+        if colors.dtype.kind in "ui" and colors.dtype.itemsize <= 4:
+            counts = np.zeros(n_clusters, np.int64)
+            sums = np.zeros((n_clusters, colors.shape[1]), np.int64)
+            kernels.count_by_label(labels, colors, counts, sums)
+            return Tally(counts, sums.astype(np.float64), cost, labels)
+        return tally_colors(colors, np.ones(len(colors)), labels, cost, n_clusters)
 
 
 def add_tallies(tallies: list[Tally]) -> Tally:
@@ -171,6 +226,7 @@ def add_tallies(tallies: list[Tally]) -> Tally:
         np.sum([tally.counts for tally in tallies], axis=0),
         np.sum([tally.sums for tally in tallies], axis=0),
         float(np.sum([tally.cost for tally in tallies])),
+        placed=[item for tally in tallies for item in tally.placed],
     )
 
 
