@@ -69,7 +69,7 @@ def test_edits_of_the_list_are_in_models_layers_scripts_and_files(
     # Apply to a second image, twice as high: the same labels, by hand.
     other, expected = np.vstack([quadrants] * 2), truth[np.vstack([quadrant_labels] * 2)]
     panel = dock.folds["apply"].open()
-    assert panel.message.text() == "picture: 3 classes of 4 clusters"
+    assert panel.message.text() == "picture: 3 classes of 4 clusters, 1 ignored"
     panel.apply(viewer.add_image(other, name="other", rgb=True))
     wait_for(qtbot, panel)
     np.testing.assert_array_equal(viewer.layers["other labels"].data, expected)

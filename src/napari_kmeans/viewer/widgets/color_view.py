@@ -60,7 +60,8 @@ class _Scene:
     """The drawing of a cloud in an OpenGL canvas, which exists only while it is visible."""
 
     def __init__(self, parent: QWidget) -> None:
-        self.canvas = SceneCanvas(keys=None, show=False, parent=parent)
+        # The first size is the size hint: vispy's 600 pixels would fill most of the dock.
+        self.canvas = SceneCanvas(keys=None, show=False, parent=parent, size=(320, 320))
         self.native.setMinimumSize(200, 220)
         self.view = self.canvas.central_widget.add_view()
         self.view.camera = self.camera = TurntableCamera(fov=30, scale_factor=_SCALE_FACTOR)
