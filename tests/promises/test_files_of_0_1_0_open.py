@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari.layers import Labels
+from napari.layers import Image, Labels
 
 from napari_kmeans import KMeansModel
+from napari_kmeans.viewer.to_layers.result import Result
 
 WRITTEN = Path(__file__).parent / "written_by_0_1_0"
 
@@ -26,6 +27,18 @@ def test_model_in_a_layer_of_0_1_0_gives_the_labels_of_the_layer(quadrants):
     layer = json.loads((WRITTEN / "labels-layer.json").read_text())
     model = KMeansModel.from_dict(layer["metadata"]["napari-kmeans"]["model"])
     np.testing.assert_array_equal(model.predict(quadrants), layer["data"])
+
+
+def test_clusters_of_a_layer_of_0_1_0_are_shown(quadrants):
+    old = json.loads((WRITTEN / "labels-layer.json").read_text())
+    image = Image(quadrants, name="quadrants", rgb=True)
+    data = np.array(old["data"], old["dtype"])
+    layer = Labels(data, metadata=old["metadata"], features=old["features"])
+    result = Result.of_layer(layer, [image])
+    np.testing.assert_array_equal(result.model.predict(quadrants), data)
+    assert result.table["pixels"].tolist() == np.unique(data, return_counts=True)[1].tolist()
+    assert result.source.unique_id == str(image.unique_id)
+    assert result.outcome is not None
 
 
 def test_run_updates_a_layer_of_0_1_0(make_napari_viewer, qtbot, quadrants):

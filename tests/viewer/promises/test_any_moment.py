@@ -411,7 +411,7 @@ def test_two_docks_update_the_same_layers(
         wait_until_idle(*two_docks)
         assert len(viewer.layers) == 3
         labels, recolored = two_docks[0].result.labels, two_docks[0].result.recolored[0]
-        assert two_docks[1].result.labels is labels
+        assert two_docks[1].result is two_docks[0].result
         n_clusters = labels.metadata[METADATA_KEY]["options"]["n_clusters"]
         check_result(labels, segment(quadrants, n_clusters, rgb=True), recolored)
     assert not notifications()

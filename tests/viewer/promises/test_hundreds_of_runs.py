@@ -1,4 +1,4 @@
-"""Test that many runs in one viewer keep no objects except those of the last run.
+"""Test that many runs keep no objects except those of the last run, and of the one before it.
 
 The default is 25 runs. ``RUNS=500`` makes 500 runs, and checks that memory does not grow.
 """
@@ -114,7 +114,8 @@ def test_earlier_runs_leave_no_objects(viewer, open_dock, qtbot, forget_drawing,
     assert threads[1] <= threads[0]
     del dock
     gc.collect()
-    assert sum(outcome() is not None for outcome in outcomes) <= 1
+    # *Undo run* can bring back the result before the last one.
+    assert sum(outcome() is not None for outcome in outcomes) <= 2
     if RUNS:
         assert sizes[-1] - share < MAX_GROWTH * sizes[FIRST_SAMPLE.get(kind, 1) - 1]
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class ClustersPanel(WorkingPanel):
-    """A panel that lists the clusters of the latest result, and edits them.
+    """A panel that lists the clusters of the result in view, and edits them.
 
     Splitting a cluster reads the image again, in the background.
     """
 
     title = "Clusters"
-    tooltip = "List, highlight, name, recolor, hide, merge and split the latest clusters."
+    tooltip = "List, highlight, name, recolor, hide, merge and split the clusters of a layer."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
@@ -154,7 +154,7 @@ class ClustersPanel(WorkingPanel):
         self.refresh()
 
     def refresh(self) -> None:
-        """List the clusters of the latest Labels layer, or none if the layer was removed."""
+        """List the clusters of the Labels layer in view, or none if there is none."""
         result = self.dock.result
         if result is None or result.labels not in self.dock.viewer.layers:
             self.list.problem = self._find_problem()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Dock(Protocol):
-    """The part of the dock that panels use: the viewer, the latest result and some settings."""
+    """The part of the dock that panels use: the viewer, the result in view and some settings."""
 
     viewer: Any
     result: Result | None
@@ -47,7 +47,7 @@ class Dock(Protocol):
         """Add layers of a result, or update the earlier ones in place; return those shown."""
 
     def show_outcome(self, outcome: AnySegmentation) -> None:
-        """Replace the latest result by a version of it, such as one with merged clusters."""
+        """Replace the result in view by a version of it, such as one with merged clusters."""
 
     def show_applied(
         self, source: Source, outcome: Segmentation, *, update: bool, is_latest: bool
@@ -87,7 +87,7 @@ class Panel(QWidget):
         self.message.show_text(text)
 
     def refresh(self) -> None:
-        """Show the latest result of the dock; there may be none."""
+        """Show the result of the dock, of another layer or of a new run; there may be none."""
 
     def reset_choices(self) -> None:
         """Update the choices that list layers of the viewer."""
