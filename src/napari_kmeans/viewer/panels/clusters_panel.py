@@ -10,6 +10,7 @@ from napari.utils.notifications import show_warning
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
+from napari_kmeans.viewer.to_layers.layer_classes import labels_at_run
 from napari_kmeans.viewer.to_layers.split_class import SplitAnewWork, SplitWork
 from napari_kmeans.viewer.widgets.cluster_list import NO_CLUSTERS, ClusterList
 from napari_kmeans.viewer.widgets.form import row
@@ -58,7 +59,9 @@ class ClustersPanel(WorkingPanel):
             If a cluster is being split.
         """
         result, model, levels = self._splittable_result()
-        after = model.with_classes(model.classes.split(label))
+        assert result.labels is not None
+        own_labels = labels_at_run(result.labels, model)
+        after = model.with_classes(model.classes.split(label, own_labels))
         work = SplitWork(label, model, after, result.task, *levels)
         return self.start(work, partial(self._show_split, result, model))
 

@@ -9,7 +9,12 @@ from napari_kmeans.classes import ClassScheme, clean_name
 from napari_kmeans.measuring import IGNORED, NAME
 from napari_kmeans.merging import apply_classes, carry_classes
 from napari_kmeans.model import KMeansModel
-from napari_kmeans.viewer.provenance import joined_labels, recorded_classes, recorded_model
+from napari_kmeans.viewer.provenance import (
+    chosen_classes,
+    joined_labels,
+    recorded_classes,
+    recorded_model,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,6 +65,24 @@ def edited_model(layer: Labels, fitted: KMeansModel) -> KMeansModel:
     if classes is None or classes.n_centers != len(model.cluster_centers_):
         return fitted
     return model.with_classes(classes)
+
+
+def labels_at_run(layer: Labels, model: KMeansModel) -> list[int] | None:
+    """Return the label that each center of a model had directly after the run of a layer.
+
+    None if it is not known that they are others than 1, 2, …: after *Merge similar*, the
+    record contains the merged classes.
+    """
+    try:
+        labels: list[int] = KMeansModel.from_dict(recorded_model(layer)).center_labels.tolist()
+    except ValueError:
+        return None
+    n_centers = len(model.cluster_centers_)
+    if len(labels) == n_centers == len(set(labels)):
+        return labels
+    # Inside classes, the labels follow those of the mask without a gap.
+    first = int(model.labels[0])
+    return list(range(first, first + n_centers)) if chosen_classes(layer) else None
 
 
 def _with_joined(classes: ClassScheme, joined: Mapping[int, int]) -> ClassScheme:
