@@ -179,3 +179,11 @@ def test_wrong_values_are_refused_in_one_sentence(edit, message, scheme):
     with pytest.raises((TypeError, ValueError), match=message) as caught:
         edit(scheme)
     assert "\n" not in str(caught.value)
+
+
+def test_split_gives_centers_the_labels_that_they_had():
+    scheme = ClassScheme.of_labels([9, 3, 7, 5])
+    merged = scheme.merge([3, 7, 9])
+    assert merged.split(3, [9, 3, 7, 5]).center_labels.tolist() == [9, 3, 7, 5]
+    # New classes have no label below the lowest one.
+    assert ClassScheme.of_labels([5, 6]).replace_centers(5, 3).labels == (5, 6, 7, 8)

@@ -288,13 +288,19 @@ class ClassScheme:
         """Return the scheme with a class that does not count in shares, or counts again."""
         return self._replaced([self[label]], [replace(self[label], ignored=ignored)])
 
-    def split(self, label: int) -> ClassScheme:
+    def split(self, label: int, own_labels: Sequence[int] | None = None) -> ClassScheme:
         """Return the scheme with a class split into one class for each of its centers.
 
-        The center of the class's own number, counted from 1, keeps the label, or else the
-        first center. Other centers get their number as label if no class has this label,
-        or else the lowest free label. So classes that were only merged get their labels back.
-        The new classes have no name and no color. They are ignored if the class was.
+        The center whose own label is that of the class keeps it, or else the first center.
+        Other centers get their own label if no class has this label, or else the lowest free
+        label above the lowest of all classes. So classes that were only merged get their labels
+        back. The new classes have no name and no color. They are ignored if the class was.
+
+        Parameters
+        ----------
+        label : int
+        own_labels : sequence of int, optional
+            The label that each center had before any merge. None takes 1, 2, … in their order.
 
         Raises
         ------
@@ -307,11 +313,12 @@ class ClassScheme:
                 f"label must be that of a class of several centers, got {quote_value(label)}, "
                 "which has one: choose a merged class."
             )
-        first = whole.label - 1 if whole.label - 1 in whole.centers else whole.centers[0]
-        labels = {each: each + 1 for each in whole.centers if each + 1 not in self._by_label}
-        labels[first] = whole.label
+        own = range(1, self.n_centers + 1) if own_labels is None else own_labels
+        labels = {each: own[each] for each in whole.centers if own[each] not in self._by_label}
+        first = next((each for each in whole.centers if own[each] == whole.label), None)
+        labels[whole.centers[0] if first is None else first] = whole.label
         used = {*self.labels, *labels.values()}
-        free = (number for number in range(1, MAX_CLUSTERS + 1) if number not in used)
+        free = (each for each in range(self.labels[0], MAX_CLUSTERS + 1) if each not in used)
         parts = [
             ColorClass(
                 labels[each] if each in labels else next(free), (each,), ignored=whole.ignored
@@ -325,7 +332,8 @@ class ClassScheme:
 
         The new centers are the last ones, after the kept centers. Each of them becomes a
         class. The first keeps the label, the name and the color; the others have the
-        lowest labels that no class has. They are ignored if the class was.
+        lowest labels that no class has, above the lowest of all classes. They are ignored if
+        the class was.
 
         Raises
         ------
@@ -344,7 +352,8 @@ class ClassScheme:
             for each in self.classes
             if each.label != label
         ]
-        free = (number for number in range(1, MAX_CLUSTERS + 1) if number not in self._by_label)
+        numbers = range(self.labels[0], MAX_CLUSTERS + 1)
+        free = (number for number in numbers if number not in self._by_label)
         parts = [replace(whole, centers=(len(kept),))]
         for center in range(len(kept) + 1, len(kept) + n_centers):
             parts.append(ColorClass(next(free), (center,), ignored=whole.ignored))

@@ -55,7 +55,7 @@ def test_layer_without_a_record():
     assert not provenance.has_record(layer)
     assert provenance.record_of(layer) == {}
     assert provenance.kind_of(layer) is None
-    assert provenance.result_key(layer) == (None, None, None)
+    assert provenance.result_key(layer) == (None, None, None, None)
     assert provenance.recorded_level(layer) == 0
     assert provenance.recorded_slice(layer) is None
     assert not provenance.is_copy(layer)

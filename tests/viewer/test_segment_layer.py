@@ -92,7 +92,7 @@ def test_segment_layer_passes_options_and_mask(picture, quadrants):
         **options,
     )
     stored = labels.metadata[METADATA_KEY]["options"]
-    others = {"normalize": "none", "blur": 0.0, "balance": 0.0}
+    others = {"normalize": "none", "blur": 0.0, "balance": 0.0, "keep_init": False}
     assert stored == {"n_clusters": 4, **options, **others, "init": start.tolist()}
     assert not labels.data[:, 15:].any()
     assert labels.data[:, :15].all()

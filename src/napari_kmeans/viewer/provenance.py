@@ -138,6 +138,11 @@ def result_key(layer: Layer) -> tuple[Any, ...]:
     return *(record.get(name) for name in ("kind", "source_id", "channel")), inside
 
 
+def chosen_classes(layer: Layer) -> list[int]:
+    """Return the classes of another layer in which a layer was clustered; empty for none."""
+    return list(record_of(layer).get("inside", {}).get("classes", []))
+
+
 def recorded_level(layer: Layer) -> Any:
     """Return the level that was fitted; 0 without a record."""
     return record_of(layer).get("level", 0)

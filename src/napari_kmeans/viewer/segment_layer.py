@@ -84,10 +84,11 @@ def segment_layer(
     Returns
     -------
     labels : napari.layers.Labels
-        1…K from dark to bright, in the display colors of `recolored`, which has the
-        contrast limits and the gamma of the layer. 0 where pixels are left out, and in
-        slices that are not clustered. Its features are the table. The pixels of the table
-        are those of the level that was fitted, and its `color` is the display color.
+        1…K from dark to bright, unless `init` or `mask_classes` give other numbers, in the
+        display colors of `recolored`, which has the contrast limits and the gamma of the
+        layer. 0 where pixels are left out, and in slices that are not clustered. Its features
+        are the table. The pixels of the table are those of the level that was fitted, and its
+        `color` is the display color.
     recolored : napari.layers.Image or list of them
         The image in the colors of the palette; for several layers, a list.
 

@@ -325,8 +325,7 @@ def test_class_of_an_image_with_an_axis_of_channels_is_clustered_anew(
     finish(widget)
     labels, recolored = viewer.layers["cells labels"], viewer.layers["cells recolored"]
     before, colors = labels.data.copy(), recolored.data.copy()
-    widget.folds["clusters"].folder.expand(animate=False)
-    panel = widget.folds["clusters"].panel
+    panel = widget.folds["clusters"].open()
     with qtbot.waitSignal(panel.split_anew(2, 2).returned, timeout=20_000):
         pass
     is_part = before == 2

@@ -27,6 +27,7 @@ CHOSEN = {
     "coreset_size": 12345,
     "random_state": 9,
     "init": "random",
+    "keep_init": True,
     "n_init": 3,
     "max_iter": 17,
     "tol": 0.02,
@@ -75,7 +76,7 @@ def test_every_setting_is_restored(viewer, dock, reopen, finish):
     finish(dock)
     before = settings(dock)
     assert {name: before[name] for name in CHOSEN} == CHOSEN
-    assert set(before) == {*CHOSEN, "mask", "together", "normalize", "level"}
+    assert set(before) == {*CHOSEN, "mask", "together", "channel_axis", "normalize", "level"}
     again = reopen(dock)
     assert again is not dock
     assert settings(again) == before

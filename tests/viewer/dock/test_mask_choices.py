@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
 
 from napari_kmeans import segment
 from napari_kmeans.viewer.dock.mask_choices import ClassesOf, class_rows
-from napari_kmeans.viewer.from_layers.layer_watcher import LayerWatcher
+from napari_kmeans.viewer.from_layers.layer_watcher import (
+    LayerWatcher,
+    events_of_marks,
+    events_of_mask,
+)
 from napari_kmeans.viewer.provenance import METADATA_KEY
 
 
@@ -104,6 +109,46 @@ def test_run_without_a_checked_class_says_so(viewer, dock, run):
     assert record.message.startswith("mask_classes must have one or more labels, got none of")
 
 
+def test_live_run_follows_the_checked_classes_and_their_names(
+    viewer, dock, finish, qtbot, quadrant_labels
+):
+    mask = viewer.add_labels(quadrant_labels, name="drawn")
+    assert "classes of drawn…" not in [name for name, _ in dock.mask._widget._mgui_get_choices()]
+    mask.features = {"index": [1, 2, 3, 4]}
+    viewer.layers.selection = {viewer.layers["picture"]}
+    dock.mask.value = ClassesOf(mask)
+    dock.live.value = True
+    finish(dock)
+    labels = viewer.layers["picture inner labels"]
+    np.testing.assert_array_equal(labels.data > 0, quadrant_labels == 1)
+    dock.mask_classes.item(2).setCheckState(Qt.CheckState.Checked)
+    qtbot.waitUntil(lambda: bool(labels.data[15, 5]), timeout=10_000)
+    np.testing.assert_array_equal(labels.data > 0, quadrant_labels % 2 == 1)
+    mask.features = {"index": [1, 2, 3, 4], "name": ["", "", "leaf", ""]}
+    qtbot.waitUntil(lambda: dock.mask_classes.item(2).text() == "3  leaf")
+    assert dock.mask_classes.value == (1, 3)
+
+
+def test_split_classes_of_an_inner_result_have_no_label_of_its_mask(
+    viewer, dock, run, qtbot, quadrant_labels
+):
+    mask = viewer.add_labels(quadrant_labels // 4, name="drawn", features={"index": [1]})
+    mask.data = np.ones_like(mask.data)
+    dock.mask.value = ClassesOf(mask)
+    run(dock)
+    labels = viewer.layers["picture inner labels"]
+    np.testing.assert_array_equal(labels.data, quadrant_labels + 1)
+    panel = dock.folds["clusters"].open()
+    assert panel.list.merge([2, 3, 5]) == 2
+    assert set(np.unique(labels.data)) == {2, 4}
+    panel.split(2)
+    qtbot.waitUntil(lambda: not panel.is_working, timeout=20_000)
+    np.testing.assert_array_equal(labels.data, quadrant_labels + 1)
+    panel.split_anew(3, 2)
+    qtbot.waitUntil(lambda: not panel.is_working, timeout=20_000)
+    assert set(np.unique(labels.data)) == {2, 3, 4, 5, 6}
+
+
 def test_choice_of_classes_survives_the_dock_and_dies_with_the_layer(
     viewer, dock, open_dock, delete
 ):
@@ -169,8 +214,8 @@ def test_live_run_follows_the_mask(viewer, dock, finish, qtbot, quadrants):
 def test_layers_of_results_are_not_followed_when_they_are_replaced(qtbot, viewer, dock):
     called = []
     layer = Labels(np.zeros((4, 4), int))
-    marks = LayerWatcher(dock.native, lambda: called.append("marks"), is_result=True)
-    mask = LayerWatcher(dock.native, lambda: called.append("mask"))
+    marks = LayerWatcher(dock.native, lambda: called.append("marks"), events_of_marks)
+    mask = LayerWatcher(dock.native, lambda: called.append("mask"), events_of_mask)
     for watcher in (marks, mask):
         watcher.watch(layer)
     layer.data = np.ones((4, 4), int)

@@ -8,9 +8,14 @@ import pytest
 from napari.layers import Image, Labels
 
 from napari_kmeans import segment, segment_layer, segment_slices
+from napari_kmeans.options import Options
+from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.masks import mask_levels
 from napari_kmeans.viewer.from_layers.source import Source
 from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.to_layers.as_python import script_of
+from napari_kmeans.viewer.to_layers.layers import labels_layer
+from napari_kmeans.viewer.to_layers.result import Result
 from napari_kmeans.viewer.to_layers.update import find_result
 
 
@@ -141,3 +146,29 @@ def test_result_replaces_results_inside_the_same_layer_and_never_its_mask(noise,
 def test_classes_that_cannot_be_used_are_refused(noise, mask, classes, error, message):
     with pytest.raises(error, match=message):
         segment_layer(Image(noise, rgb=True), 2, mask=mask, mask_classes=classes)
+
+
+@pytest.mark.parametrize("stack", ["whole", "each"])
+def test_copied_script_gives_the_labels_inside_classes(noise, drawn, tmp_path, monkeypatch, stack):
+    monkeypatch.chdir(tmp_path)
+    image, mask = Image(noise[None], rgb=True), Labels(drawn[None])
+    task = Task.of(
+        [image],
+        Options(n_clusters=3),
+        mask=mask,
+        mask_classes=[2, 3],
+        level=None,
+        stack=stack,
+    )
+    np.save("image.npy", noise[None])
+    np.save("mask.npy", task.masks[0])
+    outcome = task.run()
+    labels = labels_layer(outcome, task.source)
+    script, found = script_of(Result(task, outcome, (labels,))), {}
+    exec(script, found)
+    if stack == "whole":
+        np.testing.assert_array_equal(found["labels"], labels.data)
+        assert found["segmentation"].table["index"].tolist() == [5, 6, 7]
+    else:
+        np.testing.assert_array_equal(shifted(found["labels"], 4), labels.data)
+        assert "the labels follow those of the layer whose classes are the mask" in script

@@ -27,7 +27,12 @@ from napari_kmeans.viewer.from_layers.channels import (
     likely_channel_axis,
     stated_channel_axis,
 )
-from napari_kmeans.viewer.from_layers.layer_watcher import LayerWatcher
+from napari_kmeans.viewer.from_layers.layer_watcher import (
+    LayerWatcher,
+    events_of_classes,
+    events_of_marks,
+    events_of_mask,
+)
 from napari_kmeans.viewer.from_layers.source import EACH
 from napari_kmeans.viewer.from_layers.start_marks import count_marks
 from napari_kmeans.viewer.panels.apply_panel import ApplyPanel
@@ -104,8 +109,9 @@ class KMeansWidget(Fields):
         super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
         self.result: Result | None = None
         self._summary_cache = SummaryCache()
-        self._marks_watcher = LayerWatcher(self.native, self._on_marks_changed, is_result=True)
-        self._mask_watcher = LayerWatcher(self.native, self._on_mask_changed)
+        self._marks_watcher = LayerWatcher(self.native, self._on_marks_changed, events_of_marks)
+        self._mask_watcher = LayerWatcher(self.native, self._on_mask_changed, events_of_mask)
+        self._classes_watcher = LayerWatcher(self.native, self._offer_classes, events_of_classes)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self._live_runs = LiveRuns(
             self.live, self._setting_fields(), self._runner, self._can_run, self._start
@@ -196,11 +202,11 @@ class KMeansWidget(Fields):
         KNOWN_RESULTS.stored.disconnect(self._on_result_stored)
         self._marks_watcher.watch(None)
         self._mask_watcher.watch(None)
+        self._classes_watcher.watch(None)
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the current layers. The chosen layer stays chosen, even if it was renamed."""
-        for combo_box in (self.image, self.mask):
-            offer_choices(combo_box)
+        offer_choices(self.image)
         self._follow_layers()
         for fold in self.folds.values():
             fold.reset_choices()
@@ -291,7 +297,8 @@ class KMeansWidget(Fields):
 
     def _offer_classes(self) -> None:
         """Offer the classes of the mask: those that were checked, or else the selected label."""
-        layer = self._mask_layer() if isinstance(self.mask.value, ClassesOf) else None
+        layer = self.mask.value.layer if isinstance(self.mask.value, ClassesOf) else None
+        self._classes_watcher.watch(layer)
         if layer is not None:
             rows = class_rows(layer)
             labels = [row.label for row in rows]
@@ -300,7 +307,6 @@ class KMeansWidget(Fields):
         show_row(self.mask_classes, layer is not None)
 
     def _on_mask_changed(self) -> None:
-        self._offer_classes()
         self._live_runs.run_again()
 
     def _layers_to_cluster(self) -> list[Image]:
@@ -343,7 +349,7 @@ class KMeansWidget(Fields):
     def _update_fields(self, *_: Any) -> None:
         """Show the fields that apply to the image, and enable those that have an effect."""
         image, running = self.image.value, self._runner.is_running
-        for combo_box in (self.channel_axis, self.level, self.init):
+        for combo_box in (self.channel_axis, self.mask, self.level, self.init):
             offer_choices(combo_box)
         has_no_marks = self._marks_layer() is None
         for field in (self.n_clusters, self.n_clusters_slider, self.n_init):

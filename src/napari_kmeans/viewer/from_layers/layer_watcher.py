@@ -16,27 +16,46 @@ if TYPE_CHECKING:
 _PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
-class LayerWatcher:
-    """A watcher that calls a function after the content or the place of a layer has changed.
+def events_of_marks(layer: Layer) -> tuple[str, ...]:
+    """Return the events of other marks: new points or strokes, or another place.
 
-    The content is the points, the shapes, or the strokes in labels.
+    Not `data` of labels: each run replaces the data of a result, and would make a live run
+    that starts from this result start again without end.
+    """
+    return ("paint" if isinstance(layer, Labels) else "data", *_PLACE)
+
+
+def events_of_mask(layer: Layer) -> tuple[str, ...]:
+    """Return the events of another mask. No run replaces the data of its own mask."""
+    return ("data", *events_of_marks(layer))
+
+
+def events_of_classes(_layer: Layer) -> tuple[str, ...]:
+    """Return the events of other names and colors of classes."""
+    return ("features", "colormap")
+
+
+class LayerWatcher:
+    """A watcher that calls a function after a layer has emitted some of its events.
 
     Parameters
     ----------
     parent : QObject
         The Qt parent of the timer: the watcher stops when it is deleted.
     changed : callable
-        Called without arguments, once after one or more changes.
-    is_result : bool
-        Whether runs may update the layer. The replacement of all pixels of a Labels layer is
-        then no change: it would make a live run start again without end.
+        Called without arguments, once after one or more events.
+    events_of : callable
+        Returns the names of the events of a layer.
     """
 
     def __init__(
-        self, parent: QObject, changed: Callable[[], None], *, is_result: bool = False
+        self,
+        parent: QObject,
+        changed: Callable[[], None],
+        events_of: Callable[[Layer], tuple[str, ...]],
     ) -> None:
         self._layer: Layer | None = None
-        self._is_result = is_result
+        self._events_of = events_of
         # napari emits the event of some strokes before it draws them: wait for the
         # next turn of the event loop.
         self._timer = QTimer(parent)
@@ -47,19 +66,16 @@ class LayerWatcher:
         """Watch this layer instead of the current one; None watches no layer."""
         if layer is self._layer:
             return
-        if self._layer is not None:
-            for event in self._events(self._layer):
-                event.disconnect(self._on_event)
+        for event in self._events(self._layer):
+            event.disconnect(self._on_event)
         self._layer = layer
-        if layer is not None:
-            for event in self._events(layer):
-                event.connect(self._on_event)
+        for event in self._events(layer):
+            event.connect(self._on_event)
 
-    def _events(self, layer: Layer) -> list[Any]:
-        contents = ["paint"] if isinstance(layer, Labels) else []
-        if not contents or not self._is_result:
-            contents.append("data")
-        return [getattr(layer.events, name) for name in (*contents, *_PLACE)]
+    def _events(self, layer: Layer | None) -> list[Any]:
+        if layer is None:
+            return []
+        return [getattr(layer.events, name) for name in dict.fromkeys(self._events_of(layer))]
 
     def _on_event(self, _event: Any) -> None:
         self._timer.start(0)

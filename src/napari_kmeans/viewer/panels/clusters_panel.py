@@ -13,6 +13,7 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.provenance import recorded_model
+from napari_kmeans.viewer.to_layers.layer_classes import labels_at_run
 from napari_kmeans.viewer.to_layers.split_class import SplitAnewWork, SplitWork
 from napari_kmeans.viewer.widgets.cluster_list import NO_CLUSTERS, ClusterList
 from napari_kmeans.viewer.widgets.form import row
@@ -65,7 +66,9 @@ class ClustersPanel(WorkingPanel):
             If a cluster is being split.
         """
         result, model, layers = self._splittable_result()
-        after = model.with_classes(model.classes.split(label))
+        assert result.labels is not None
+        own_labels = labels_at_run(result.labels, model)
+        after = model.with_classes(model.classes.split(label, own_labels))
         work = SplitWork(label, model, after, *layers)
         return self._start_split(work, result, model)
 

@@ -11,6 +11,7 @@ from napari_kmeans.merging import apply_classes, carry_classes
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.stacks import StackModel
 from napari_kmeans.viewer.provenance import (
+    chosen_classes,
     joined_labels,
     kind_of,
     recorded_classes,
@@ -80,6 +81,24 @@ def model_of(layer: Labels) -> KMeansModel | StackModel | None:
     except ValueError:
         # A user or a script may have changed the record.
         return None
+
+
+def labels_at_run(layer: Labels, model: KMeansModel) -> list[int] | None:
+    """Return the label that each center of a model had directly after the run of a layer.
+
+    None if it is not known that they are others than 1, 2, …: after *Merge similar*, the
+    record contains the merged classes.
+    """
+    try:
+        labels: list[int] = KMeansModel.from_dict(recorded_model(layer)).center_labels.tolist()
+    except ValueError:
+        return None
+    n_centers = len(model.cluster_centers_)
+    if len(labels) == n_centers == len(set(labels)):
+        return labels
+    # Inside classes, the labels follow those of the mask without a gap.
+    first = int(model.labels[0])
+    return list(range(first, first + n_centers)) if chosen_classes(layer) else None
 
 
 def _with_joined(classes: ClassScheme, joined: Mapping[int, int]) -> ClassScheme:

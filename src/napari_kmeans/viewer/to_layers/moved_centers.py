@@ -44,8 +44,10 @@ def describe_moved_centers(outcome: AnySegmentation, source: Source) -> str:
     ]
     if not names:
         return ""
-    listed = ", ".join(names[:_MAX_NAMES]) + " and others" * (len(names) > _MAX_NAMES)
-    return (
-        f"The color of {listed} has visibly moved from its mark: check “Keep my colors” under "
-        "“More options” to hold it."
-    )
+    advice = "check “Keep my colors” under “More options” to hold"
+    if len(names) == 1:
+        return f"The color of {names[0]} has visibly moved from its mark: {advice} it."
+    if len(names) > _MAX_NAMES:
+        names = [*names[:_MAX_NAMES], "others"]
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"The colors of {listed} have visibly moved from their marks: {advice} them."

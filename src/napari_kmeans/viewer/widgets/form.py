@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLayout,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -214,6 +215,10 @@ class Note(QLabel):
     def __init__(self) -> None:
         super().__init__()
         self.setWordWrap(True)
+        # Qt takes a width for wrapped text from its length, which would widen the dock.
+        policy = self.sizePolicy()
+        policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
+        self.setSizePolicy(policy)
         self.hide()
 
     def show_text(self, text: str) -> None:
