@@ -16,8 +16,8 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
 from napari_kmeans.viewer.from_layers.source import EACH
-from napari_kmeans.viewer.provenance import joined_labels
-from napari_kmeans.viewer.to_layers.label_colors import layer_table
+from napari_kmeans.viewer.provenance import joined_labels, recorded_scheme
+from napari_kmeans.viewer.to_layers.label_colors import MEAN, layer_table
 from napari_kmeans.viewer.to_layers.label_table import without_mark
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def script_of(result: Result, masks: str = "masks") -> str:
 
 def _note_of_slices(result: Result) -> str:
     """Return a comment that states which edits of slices with their own models are missing."""
-    table = without_mark(result.table)
-    if result.task.source.stack != EACH or table.equals(
-        layer_table(result.outcome, result.task.source)
-    ):
+    source, labels = result.task.source, result.labels
+    scheme = MEAN if labels is None else recorded_scheme(labels)
+    unedited = layer_table(result.outcome, source, scheme)
+    if source.stack != EACH or without_mark(result.table).equals(unedited):
         return ""
     return (
         "# Each slice has its own model: edits of the list of clusters are not in the table here.\n"

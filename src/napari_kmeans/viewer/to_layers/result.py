@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image, Labels
 
 from napari_kmeans.model import KMeansModel
-from napari_kmeans.viewer.to_layers.label_colors import layer_table
+from napari_kmeans.viewer.to_layers.label_colors import MEAN, layer_table
 from napari_kmeans.viewer.to_layers.layer_classes import edited_model
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class Result:
             features: pd.DataFrame = self.labels.features
             if {"index", "percent", "color"} <= set(features):
                 return features
-        return layer_table(self.outcome, self.task.source)
+        # Without labels, the screen shows the recolored image.
+        return layer_table(self.outcome, self.task.source, MEAN)
 
     @property
     def recolored(self) -> list[Image]:
