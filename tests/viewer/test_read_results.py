@@ -18,8 +18,11 @@ from napari_kmeans.cli.main import main
 from napari_kmeans.cli.output import write_results
 from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.files.result_record import RECORD_TAG
+from napari_kmeans.imaging.colors import to_hex
+from napari_kmeans.viewer.from_layers.source import Source
 from napari_kmeans.viewer.read_results import get_reader
 from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
 from napari_kmeans.viewer.to_layers.label_area import format_area
 from napari_kmeans.viewer.to_layers.layer_classes import classes_of
 
@@ -96,6 +99,22 @@ def test_an_ignored_class_is_hidden_and_has_no_share(viewer, tmp_path, seg):
     assert labels.features["ignored"].tolist() == [False, False, True, False]
     assert np.isnan(labels.features["percent"][2])
     assert labels.colormap.map(np.array([1, 2, 3, 4]))[:, 3].tolist() == [1, 1, 0, 1]
+
+
+def test_labels_of_gray_results_open_in_distinct_colors(viewer, tmp_path, quadrants):
+    seg = segment(quadrants[..., 0].copy(), 3)
+    seg = apply_classes(seg, seg.model.classes.recolor(2, "#ff8000"))
+    (labels,) = open_results(viewer, [write_results(seg, tmp_path, "cell").paths[0]])
+    expected = to_hex(distinct_colors([1, 2, 3]))
+    expected[1] = "#ff8000"
+    assert labels.features["color"].tolist() == expected
+    shown = labels.colormap.map(np.array([1, 2, 3]))[:, :3].astype(np.float64)
+    assert to_hex(shown) == expected
+    clusters = Clusters(labels, Source.of(viewer.add_image(quadrants[..., 0])), seg.model)
+    assert clusters.color_scheme == "distinct"
+    clusters.set_color_scheme("mean")
+    grays = labels.features["color"][[0, 2]]
+    assert all(code[1:3] == code[3:5] == code[5:] for code in grays)
 
 
 def test_clusters_of_opened_labels_can_be_edited(viewer, tmp_path, seg, quadrants):

@@ -9,11 +9,13 @@ import pytest
 from napari_kmeans import segment
 from napari_kmeans.cli.jobs import ClusteredImage
 from napari_kmeans.files.picture import Axis, Channel, Picture
+from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.options import Options
 from napari_kmeans.viewer import window
 from napari_kmeans.viewer.from_layers.channels import source_of_channels
 from napari_kmeans.viewer.from_layers.source import Source
 from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
 
 NOISE = np.random.default_rng(0).integers(0, 255, (3, 40, 60), dtype=np.uint8)
 PLANE = (
@@ -80,6 +82,8 @@ def test_labels_have_the_colors_of_the_channels(viewer):
     window.fill_viewer(viewer, [outcome], Options(n_clusters=2))
     labels = viewer.layers["cell labels"]
     left, right = labels.data[0, 0], labels.data[0, -1]
+    assert labels.features["color"].tolist() == to_hex(distinct_colors([1, 2]))
+    assert [layer.visible for layer in viewer.layers] == [True, True, False, False, True]
     source = source_of_channels(viewer.layers[:2])
     Clusters(labels, source, outcome.seg.model).set_color_scheme("mean")
     shown = labels.colormap.map(np.array([0, left, right]))

@@ -181,6 +181,12 @@ def set_recorded_model(layer: Layer, model: Any) -> None:
         layer.metadata[METADATA_KEY] = {**record_of(layer), "model": model}
 
 
+def is_of_rgb(layer: Layer) -> bool:
+    """Return whether a layer is a result of an RGB image, according to its recorded model."""
+    model = recorded_model(layer)
+    return isinstance(model, dict) and bool(model.get("rgb"))
+
+
 def recorded_classes(layer: Layer) -> Any:
     """Return the classes of a layer, as plain values, after edits by hand; None before any."""
     return record_of(layer).get("classes")

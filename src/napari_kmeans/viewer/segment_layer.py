@@ -84,13 +84,14 @@ def segment_layer(
     Returns
     -------
     labels : napari.layers.Labels
-        1…K from dark to bright, unless `init` or `mask_classes` give other numbers, in the
-        display colors of `recolored`, which has the contrast limits and the gamma of the
-        layer. 0 where pixels are left out, and in slices that are not clustered. Its features
-        are the table. The pixels of the table are those of the level that was fitted, and its
-        `color` is the display color.
+        1…K from dark to bright, unless `init` or `mask_classes` give other numbers. 0 where
+        pixels are left out, and in slices that are not clustered. Labels of RGB images have
+        the display colors of `recolored`; other labels have distinct colors. The features of
+        the layer are the table. The pixels of the table are those of the level that was
+        fitted, and its `color` is that of the label.
     recolored : napari.layers.Image or list of them
-        The image in the colors of the palette; for several layers, a list.
+        The image in the colors of the palette, with the contrast limits and the gamma of the
+        layer; for several layers, a list.
 
     Both have the levels of the image, and are lazy where the image is.
 

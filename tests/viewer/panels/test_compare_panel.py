@@ -210,7 +210,7 @@ def test_run_ends_the_comparison_without_changing_its_layers(viewer, dock, compa
     pixels = compared.data.copy()
     dock.run()
     finish(dock)
-    assert visible(viewer) == ["picture", "picture recolored", "picture labels"]
+    assert visible(viewer) == ["picture", "picture labels"]
     assert not viewer.canvas.grid.enabled
     np.testing.assert_array_equal(compared.data, pixels)
     assert panel.side_by_side is None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.layers import Labels
-from qtpy.QtCore import Qt
+from napari.utils.colormaps import DirectLabelColormap
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QColorDialog, QLineEdit, QPushButton
 
 from napari_kmeans import segment_layer
+from napari_kmeans.viewer.from_layers.channels import source_of_channels
 from napari_kmeans.viewer.to_layers.update import update_layer
 from napari_kmeans.viewer.widgets.cluster_list import (
     AREA,
@@ -442,3 +444,104 @@ def test_deleted_list_does_not_follow_its_layer(viewer, layer, delete):
     layer.colormap = {None: "red", 0: "blue", 1: "green"}
     layer.scale = (3, 3)
     assert len(layer.features) == 2
+
+
+# ------------------------------------------------------------- sorting, channels
+
+
+def click_header(widget, qtbot, column):
+    header = widget.table.horizontalHeader()
+    place = QPoint(header.sectionViewportPosition(column) + 10, header.height() // 2)
+    qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+
+def labels_of(widget):
+    return [int(text[LABEL]) for text in texts(widget)]
+
+
+def test_headers_sort_the_rows(viewer, qtbot):
+    pixels = np.repeat([1, 2, 3, 10], [900, 20_000, 5, 100])
+    table = {
+        "index": [1, 2, 3, 10],
+        "pixels": [900, 20_000, 5, 100],
+        "percent": [np.nan, 99.5, 0.02, 0.5],
+        "name": ["soil", "", "Ash", "bark"],
+        "ignored": [True, False, False, False],
+        "color": ["#ff0000", "#808080", "#0000ff", "#101010"],
+        "mean a": [9.5, 100.0, np.nan, -3.0],
+        "mean b": [1.0, 2.0, 3.0, 4.0],
+    }
+    colors = dict(zip(table["index"], table["color"], strict=True))
+    colormap = DirectLabelColormap(color_dict={None: "k", **colors})
+    layer = viewer.add_labels(pixels.reshape(5, -1), features=table, colormap=colormap)
+    widget = ClusterList(layer)
+    viewer.window.add_dock_widget(widget, name="Clusters")
+    qtbot.waitUntil(widget.isVisible)
+    widget.select([3])
+    expected = {
+        LABEL: [1, 2, 3, 10],
+        NAME: [3, 10, 1, 2],
+        PERCENT: [2, 10, 3, 1],
+        AREA: [2, 1, 10, 3],
+        # Grays from dark to bright, then hues.
+        COLOR: [10, 2, 1, 3],
+        COLOR + 1: [2, 1, 10, 3],
+    }
+    empty = {NAME: [2], PERCENT: [1], COLOR + 1: [3]}
+    for column, order in expected.items():
+        last = empty.get(column, [])
+        click_header(widget, qtbot, column)
+        assert labels_of(widget) == order, column
+        click_header(widget, qtbot, column)
+        values = [label for label in order if label not in last]
+        assert labels_of(widget) == values[::-1] + last, column
+        assert widget.selected == [3]
+        click_header(widget, qtbot, column)
+        assert labels_of(widget) == [1, 2, 3, 10]
+    # Edits act on the rows in view, and move them.
+    click_header(widget, qtbot, NAME)
+    rename(widget, 0, "zinc")
+    assert layer.features.set_index("index")["name"][3] == "zinc"
+    assert labels_of(widget) == [10, 1, 3, 2]
+    assert widget.selected == [3]
+    widget.undo()
+    assert labels_of(widget) == [3, 10, 1, 2]
+    widget.merge([3, 10])
+    assert labels_of(widget) == [3, 1, 2]
+    assert [text[NAME] for text in texts(widget)] == ["Ash + bark", "soil", ""]
+
+
+def test_means_of_channels_have_columns(viewer, quadrants):
+    images = [viewer.add_image(quadrants[..., n], name=name) for n, name in enumerate("abc")]
+    layer = viewer.add_layer(segment_layer(images, 3)[0])
+    widget = ClusterList(layer)
+    widget.set_layer(None)
+    widget.set_layer(layer, source_of_channels(images))
+    model = widget.table.model()
+    headers = [model.headerData(n, Qt.Orientation.Horizontal) for n in range(model.columnCount())]
+    assert headers == ["Label", "Name", "Share", "Area", "", "a", "b", "c"]
+    means = layer.features.filter(like="mean").to_numpy()
+    assert [text[COLOR:] for text in texts(widget)] == [
+        ["", *(f"{mean:.4g}" for mean in row)] for row in means
+    ]
+    tip = model.data(model.index(0, COLOR), Qt.ItemDataRole.ToolTipRole)
+    assert tip.startswith(layer.features["color"][0])
+    widget.select([2])
+    assert widget.selected == [2]
+
+
+def test_ten_rows_are_visible(viewer, quadrants, qtbot):
+    noise = np.random.default_rng(0).integers(0, 256, quadrants.shape).astype(np.uint8)
+    image = viewer.add_image(noise, rgb=True)
+    widget = ClusterList(viewer.add_layer(segment_layer(image, 40)[0]))
+    viewer.window.add_dock_widget(widget, name="Clusters")
+    qtbot.waitUntil(widget.isVisible)
+    table = widget.table
+    assert table.viewport().height() >= 10 * table.rowHeight(0)
+    # A cluster that is selected elsewhere comes into view.
+    widget.toggle(40)
+    assert widget.selected == [40]
+    last = table.visualRect(table.model().index(39, NAME))
+    assert table.viewport().rect().contains(last)
+    widget.toggle(40)
+    assert widget.selected == []

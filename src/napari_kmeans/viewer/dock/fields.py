@@ -117,7 +117,8 @@ class Fields(Container[Any]):
             name="add_recolored",
             value=True,
             text="Recolored",
-            tooltip="Add the image in the mean colors of the clusters.",
+            tooltip="Add the image in the mean colors of the clusters. Below labels it is hidden: "
+            "click its eye in the layer list to see it.",
         )
         self.add_points = CheckBox(
             name="add_points",

@@ -6,17 +6,20 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from magicgui.widgets import ComboBox
 from napari.utils.notifications import show_warning
 from superqt import QElidingLabel
 
 from napari_kmeans.model import KMeansModel
+from napari_kmeans.viewer.from_layers.label_clicks import LabelClicks
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.provenance import recorded_model
+from napari_kmeans.viewer.provenance import is_of_rgb, recorded_model, recorded_scheme
+from napari_kmeans.viewer.to_layers.label_colors import DISTINCT, MEAN
 from napari_kmeans.viewer.to_layers.layer_classes import labels_at_run
 from napari_kmeans.viewer.to_layers.split_class import SplitAnewWork, SplitWork
 from napari_kmeans.viewer.widgets.cluster_list import NO_CLUSTERS, ClusterList
-from napari_kmeans.viewer.widgets.form import row
+from napari_kmeans.viewer.widgets.form import form, row
 
 if TYPE_CHECKING:
     from napari_kmeans.viewer.background.task import Task
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
     from napari_kmeans.viewer.to_layers.split_class import ClassSplit
+
+_SCHEME_TIP = (
+    "Mean colors: those of the recolored layer. Distinct colors: easy to tell apart. Colors that "
+    "you chose stay. New labels of images of the same kind get these colors too."
+)
 
 
 class ClustersPanel(WorkingPanel):
@@ -44,8 +52,19 @@ class ClustersPanel(WorkingPanel):
         self.list.split_anew_requested.connect(
             lambda label, number: self.attempt(partial(self.split_anew, label, number))
         )
+        self.scheme = ComboBox(
+            name="scheme",
+            label="Colors",
+            tooltip=_SCHEME_TIP,
+            choices=[("mean colors", MEAN), ("distinct colors", DISTINCT)],
+        )
+        self.scheme.changed.connect(self._on_scheme_chosen)
+        self.list.changed.connect(self._show_scheme)
+        self._clicks = LabelClicks(dock.viewer, self.list.toggle)
+        self.destroyed.connect(self._clicks.stop)
         self._progress_row = row([self.progress_bar, self.cancel_button])
         self.column.addWidget(self.layer_name)
+        self.column.addWidget(form([self.scheme]))
         self.column.addWidget(self.list)
         self.column.addWidget(self._progress_row)
         self.refresh()
@@ -168,7 +187,43 @@ class ClustersPanel(WorkingPanel):
         name = "" if self.list.layer is None else self.list.layer.name
         self.layer_name.setText(f"Layer: {name}")
         self.layer_name.setVisible(bool(name))
+        self._watch_clicks()
+        self._show_scheme()
         self.work_changed()
+
+    def _show_scheme(self) -> None:
+        """Show the color scheme of the listed layer."""
+        layer = self.list.layer
+        self.scheme.enabled = layer is not None
+        if layer is not None:
+            with self.scheme.changed.blocked():
+                self.scheme.value = recorded_scheme(layer)
+
+    def _on_scheme_chosen(self, scheme: str) -> None:
+        self.list.set_color_scheme(scheme)
+        if self.list.layer is not None:
+            self.dock.color_schemes[is_of_rgb(self.list.layer)] = scheme
+
+    # ------------------------------------------------ following the picture
+
+    def _watch_clicks(self) -> None:
+        """Watch for clicks in the picture while the panel is open."""
+        self._clicks.watch(self.list.layer if self.isVisible() else None)
+
+    def showEvent(self, event: Any) -> None:
+        """Watch for clicks in the picture when the panel is opened."""
+        super().showEvent(event)
+        self._watch_clicks()
+
+    def hideEvent(self, event: Any) -> None:
+        """Watch for no clicks when the panel is folded or closed.
+
+        A spontaneous event comes from the window system, for example when the window is
+        minimized.
+        """
+        if not event.spontaneous():
+            self._clicks.stop()
+        super().hideEvent(event)
 
     def _list_clusters_of(self, result: Result) -> None:
         model = result.fitted_model

@@ -16,8 +16,8 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
 from napari_kmeans.viewer.from_layers.source import EACH
-from napari_kmeans.viewer.provenance import joined_labels
-from napari_kmeans.viewer.to_layers.label_colors import layer_table
+from napari_kmeans.viewer.provenance import joined_labels, recorded_scheme
+from napari_kmeans.viewer.to_layers.label_colors import MEAN, layer_table
 from napari_kmeans.viewer.to_layers.label_table import without_mark
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
 
 def _note_of_slices(result: Result) -> str:
     """Return a comment that states which edits of slices with their own models are missing."""
-    source = result.known_source("to copy a script")
+    source, labels = result.known_source("to copy a script"), result.labels
     if source.stack != EACH:
         return ""
     note, table = "", without_mark(result.table)
@@ -90,7 +90,8 @@ def _note_of_slices(result: Result) -> str:
         note += "# In napari, the classes have the numbers and names of the marks.\n"
     elif result.has_own_numbers:
         note += "# In napari, the labels follow those of the layer whose classes are the mask.\n"
-    if not table.equals(layer_table(result.known_outcome(), source)):
+    scheme = MEAN if labels is None else recorded_scheme(labels)
+    if not table.equals(layer_table(result.known_outcome(), source, scheme)):
         note += (
             "# Each slice has its own model: edits of the list of clusters are not in the table "
             "here.\n"

@@ -16,6 +16,7 @@ from napari_kmeans.imaging.painting import round_to
 from napari_kmeans.measuring import (
     COUNT_COLUMNS,
     IGNORED,
+    MEAN_PREFIX,
     NAME,
     channel_means,
     mean_columns,
@@ -233,6 +234,27 @@ class Clusters:
     def area(self, labels: Iterable[int]) -> str:
         """Return the area or volume of some clusters in the units of the layer: 12.3 mm²."""
         return format_area(self.layer, self.pixels(labels))
+
+    @property
+    def channels(self) -> list[tuple[str, str]]:
+        """The name of each channel, and its column of means in the table; empty for RGB.
+
+        Means of a model that was fitted to another image are not in the table.
+        """
+        columns = mean_columns(self.layer.features)
+        names = [column.removeprefix(MEAN_PREFIX) for column in columns]
+        if names == ["red", "green", "blue"]:
+            return []
+        channels = () if self.source is None else self.source.channels
+        if len(channels) == len(columns):
+            names = [channel.name for channel in channels]
+        elif names == ["intensity"]:
+            names = ["Mean"]
+        return list(zip(names, columns, strict=True))
+
+    def mean(self, label: int, column: str) -> float:
+        """Return the mean of a cluster in one channel, given by its column of the table."""
+        return float(self.layer.features[column][self._row(label)])
 
     @property
     def is_outdated(self) -> bool:

@@ -173,17 +173,13 @@ def cluster_colors(outcome: AnySegmentation, source: Source, scheme: str) -> Flo
     return mean_colors(channel_means(outcome.table), source)
 
 
-def layer_table(
-    outcome: AnySegmentation, source: Source, scheme: str | None = None
-) -> pd.DataFrame:
+def layer_table(outcome: AnySegmentation, source: Source, scheme: str) -> pd.DataFrame:
     """Return the table of a result with the colors in which napari shows the clusters.
 
     For a multiscale layer, the column `level` is the level whose pixels were counted.
-    Without a scheme, the colors are those of `default_scheme`.
     """
     table = outcome.table.copy()
-    colors = cluster_colors(outcome, source, scheme or default_scheme(source.rgb))
-    table["color"] = to_hex(colors)
+    table["color"] = to_hex(cluster_colors(outcome, source, scheme))
     if source.multiscale:
         table["level"] = source.level
     return table

@@ -23,7 +23,7 @@ from napari_kmeans.viewer.provenance import (
     record_of,
     result_key,
 )
-from napari_kmeans.viewer.to_layers.label_colors import layer_table
+from napari_kmeans.viewer.to_layers.label_colors import MEAN, layer_table
 from napari_kmeans.viewer.to_layers.label_table import without_mark
 from napari_kmeans.viewer.to_layers.layer_classes import edited_model, model_of
 
@@ -168,7 +168,8 @@ class Result:
                 return features
         assert self.outcome is not None
         assert self.source is not None
-        return layer_table(self.outcome, self.source)
+        # Without labels, the screen shows the recolored image.
+        return layer_table(self.outcome, self.source, MEAN)
 
     @property
     def recolored(self) -> list[Image]:

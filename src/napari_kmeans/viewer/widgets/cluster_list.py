@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from colorsys import rgb_to_hsv
 from contextlib import contextmanager
 from math import isnan
 from typing import TYPE_CHECKING, Any, cast
@@ -42,19 +43,33 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.to_layers.split_class import ClassSplit
 
 LABEL, NAME, PERCENT, AREA, COLOR = range(5)
-"""The columns of the table."""
+"""The columns of the table. The means of the channels follow."""
 
 _HEADERS = ("Label", "Name", "Share", "Area", "Color")
 _SIZES = {1: "Length", 2: "Area", 3: "Volume"}
 """The header of the column of areas, by the number of axes of the layer."""
 
 _HEADER_TIPS = (
-    "The label of the cluster in the layer. Clear the box to hide the cluster.",
+    "The label of the cluster in the layer. Clear the box to hide the cluster: the layers below "
+    "show. The recolored layer below is hidden at first.",
     "The name of the cluster. Double-click or press F2 to edit it.",
     "The share of all pixels that were clustered, without ignored clusters.",
     "The area or volume, in the units of the layer.",
     "The color of the cluster. Double-click to choose another one.",
 )
+_SORT_TIP = (
+    " Click to sort the clusters; click again for the reverse order, and for that of labels."
+)
+_MIN_ROWS, _MAX_ROWS = 4, 10
+"""The number of rows that are visible at least; longer lists show at most the second number."""
+
+_ROW_HEIGHT = 24
+_NAME_WIDTH = 60
+"""The least width of the names in pixels, if means of channels follow."""
+
+_GRAY = 0.1
+"""The saturation of a color below which its hue is hardly visible."""
+
 NO_CLUSTERS = "No clusters yet: run a clustering first."
 
 _OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
@@ -80,43 +95,127 @@ _Role = Qt.ItemDataRole
 
 
 class _ClusterModel(QAbstractTableModel):
-    """A table with one row per cluster. Its cells are read from the layer on every request."""
+    """A table with one row per cluster. Its cells are read from the layer on every request.
+
+    Attributes
+    ----------
+    clusters : Clusters or None
+    labels : list of int
+        The label of each row.
+    channels : list of (str, str)
+        The name of each channel whose means are shown, and their column in the table.
+    """
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.clusters: Clusters | None = None
         self.labels: list[int] = []
+        self.channels: list[tuple[str, str]] = []
+        self._order: tuple[int, bool] | None = None
 
     def refresh(self) -> None:
         """Read the clusters of the layer again."""
-        labels = [] if self.clusters is None else self.clusters.labels
+        clusters = self.clusters
+        channels = [] if clusters is None else clusters.channels
+        labels = self._sort([] if clusters is None else clusters.labels)
         # A reset clears the selection and closes the editor of a name. It is only needed
-        # if the rows are different.
-        if labels == self.labels:
-            last = self.index(len(labels) - 1, COLOR)
+        # if there are other rows or columns.
+        if set(labels) == set(self.labels) and channels == self.channels:
+            self._reorder(labels)
+            last = self.index(len(labels) - 1, self.columnCount() - 1)
             self.dataChanged.emit(self.index(0, LABEL), last)
             return
         self.beginResetModel()
-        self.labels = labels
+        self.labels, self.channels = labels, channels
         self.endResetModel()
         self.headerDataChanged.emit(Qt.Orientation.Horizontal, AREA, AREA)
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort the rows by a column; -1 restores the order of the labels."""
+        self._order = (column, order == Qt.SortOrder.DescendingOrder) if column >= 0 else None
+        if self.clusters is not None:
+            self._reorder(self._sort(self.clusters.labels))
+
+    def _sort(self, labels: list[int]) -> list[int]:
+        """Return labels in the chosen order; those without a value come last."""
+        if self._order is None or self._order[0] >= self.columnCount():
+            return labels
+        column, is_reversed = self._order
+        keys = {label: self._sort_key(label, column) for label in labels}
+        known = [label for label in labels if keys[label] is not None]
+        unknown = [label for label in labels if keys[label] is None]
+        return sorted(known, key=lambda label: keys[label], reverse=is_reversed) + unknown
+
+    def _sort_key(self, label: int, column: int) -> Any:
+        """Return the value of a cell that rows are sorted by; None if it is empty."""
+        clusters = self.clusters
+        assert clusters is not None
+        if column == LABEL:
+            return label
+        if column == NAME:
+            return clusters.name(label).casefold() or None
+        if column == PERCENT:
+            percent = clusters.percent([label])
+            return None if isnan(percent) else percent
+        if column == AREA:
+            return clusters.pixels([label])
+        if column == COLOR:
+            hue, saturation, value = rgb_to_hsv(*clusters.color(label)[:3].tolist())
+            # Grays first, from dark to bright.
+            return (0, value) if saturation < _GRAY else (1, hue, value)
+        mean = clusters.mean(label, self.channels[column - COLOR - 1][1])
+        return None if isnan(mean) else mean
+
+    def _reorder(self, labels: list[int]) -> None:
+        """Show the same rows in another order; selection and current cell move with them."""
+        if labels == self.labels:
+            return
+        self.layoutAboutToBeChanged.emit()
+        before = self.persistentIndexList()
+        rows = {label: row for row, label in enumerate(labels)}
+        after = [self.index(rows[self.labels[each.row()]], each.column()) for each in before]
+        self.labels = labels
+        self.changePersistentIndexList(before, after)
+        self.layoutChanged.emit()
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.labels)
 
     def columnCount(self, parent: QModelIndex | None = None) -> int:
-        return 0 if parent is not None and parent.isValid() else len(_HEADERS)
+        if parent is not None and parent.isValid():
+            return 0
+        return len(_HEADERS) + len(self.channels)
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = _Role.DisplayRole
     ) -> Any:
-        if orientation == Qt.Orientation.Horizontal and role == _Role.DisplayRole:
-            if section == AREA and self.clusters is not None:
-                return _SIZES.get(self.clusters.layer.ndim, "Size")
-            return _HEADERS[section]
-        if orientation == Qt.Orientation.Horizontal and role == _Role.ToolTipRole:
-            return _HEADER_TIPS[section]
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role == _Role.InitialSortOrderRole and section in (LABEL, NAME, COLOR):
+            return Qt.SortOrder.AscendingOrder.value
+        if role == _Role.InitialSortOrderRole:
+            # The largest clusters first.
+            return Qt.SortOrder.DescendingOrder.value
+        if role == _Role.DisplayRole:
+            return self._header(section)
+        if role == _Role.ToolTipRole:
+            return self._header_tip(section) + _SORT_TIP
         return None
+
+    def _header(self, section: int) -> str:
+        if section > COLOR:
+            return self.channels[section - COLOR - 1][0]
+        if section == COLOR and self.channels:
+            # The swatches need less room than their header would.
+            return ""
+        if section == AREA and self.clusters is not None:
+            return _SIZES.get(self.clusters.layer.ndim, "Size")
+        return _HEADERS[section]
+
+    def _header_tip(self, section: int) -> str:
+        if section > COLOR:
+            return f"The mean of the cluster in the channel: {self._header(section)}."
+        return _HEADER_TIPS[section]
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
@@ -134,7 +233,7 @@ class _ClusterModel(QAbstractTableModel):
             return self._cell_text(label, column)
         if role == _Role.ToolTipRole:
             return self._cell_tip(label, column)
-        if role == _Role.TextAlignmentRole and column in (PERCENT, AREA):
+        if role == _Role.TextAlignmentRole and column not in (LABEL, NAME, COLOR):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == _Role.DecorationRole and column == COLOR:
             return make_swatch(self.clusters.hex_color(label))
@@ -152,7 +251,12 @@ class _ClusterModel(QAbstractTableModel):
             return clusters.area([label])
         if column == LABEL:
             return str(label)
-        return clusters.name(label) if column == NAME else clusters.hex_color(label)
+        if column == NAME:
+            return clusters.name(label)
+        if column > COLOR:
+            return format_mean(clusters.mean(label, self.channels[column - COLOR - 1][1]))
+        # Means need the room of the code, which the tooltip shows.
+        return "" if self.channels else clusters.hex_color(label)
 
     def _cell_tip(self, label: int, column: int) -> str:
         assert self.clusters is not None
@@ -160,7 +264,9 @@ class _ClusterModel(QAbstractTableModel):
             counted = self.clusters.counted
             tip = f"{self.clusters.pixels([label]):,} pixels"
             return f"{tip}, counted {counted}" if counted else tip
-        return (self.clusters.name(label) if column == NAME else "") or _HEADER_TIPS[column]
+        if column == COLOR:
+            return f"{self.clusters.hex_color(label)}. {_HEADER_TIPS[COLOR]}"
+        return (self.clusters.name(label) if column == NAME else "") or self._header_tip(column)
 
     def setData(self, index: QModelIndex, value: Any, role: int = _Role.EditRole) -> bool:
         if self.clusters is None:
@@ -171,6 +277,18 @@ class _ClusterModel(QAbstractTableModel):
         else:
             self.clusters.rename(label, str(value).strip())
         return True
+
+
+class _Table(QTableView):
+    """A table that calls a function when its width or height has changed."""
+
+    def __init__(self, resized: Callable[[], None], parent: QWidget) -> None:
+        super().__init__(parent)
+        self._resized = resized
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._resized()
 
 
 class ClusterList(QWidget):
@@ -193,6 +311,8 @@ class ClusterList(QWidget):
     split_anew_requested : Signal
         Emitted with the label of a cluster and the number of new clusters in which its
         pixels are to be clustered.
+    changed : Signal
+        Emitted after every change of the clusters or of their layer.
     n_parts : QSpinBox
         The number of new clusters.
     problem : str
@@ -201,6 +321,7 @@ class ClusterList(QWidget):
 
     split_requested = Signal(int)
     split_anew_requested = Signal(int, int)
+    changed = Signal()
 
     def __init__(self, layer: Labels | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -229,7 +350,7 @@ class ClusterList(QWidget):
     # ---------------------------------------------------------------- widgets
 
     def _make_table(self) -> QTableView:
-        table: Any = QTableView(self)
+        table: Any = _Table(self._fit_table, self)
         table.setModel(self._model)
         table.setAccessibleName("Clusters")
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -241,16 +362,17 @@ class ClusterList(QWidget):
         table.setShowGrid(False)
         table.setWordWrap(False)
         table.setIconSize(QSize(SWATCH_SIZE, SWATCH_SIZE))
-        table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(24)
+        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
         header = table.horizontalHeader()
         header.setHighlightSections(False)
-        header.setSectionsClickable(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         header.setMinimumSectionSize(32)
+        # The third click on a header restores the order of the labels.
+        header.setSortIndicatorClearable(True)
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        table.setSortingEnabled(True)
         table.doubleClicked.connect(self._on_double_clicked)
         return cast("QTableView", table)
 
@@ -394,7 +516,28 @@ class ClusterList(QWidget):
         with self._refreshing():
             self._model.refresh()
             self._select_highlighted()
+        self._fit_table()
         self._update_actions_and_texts()
+        self.changed.emit()
+
+    def _fit_table(self) -> None:
+        """Make the table as high as its rows, up to ten, and as wide as the dock allows."""
+        table: Any = self.table
+        header, has_means = table.horizontalHeader(), bool(self._model.channels)
+        # Only lists with means may be wider than the dock. A column that stretches would then
+        # have no width.
+        modes, policies = QHeaderView.ResizeMode, Qt.ScrollBarPolicy
+        header.setSectionResizeMode(NAME, modes.Fixed if has_means else modes.Stretch)
+        if has_means:
+            others = header.length() - header.sectionSize(NAME)
+            table.setColumnWidth(NAME, max(table.viewport().width() - others, _NAME_WIDTH))
+        policy = policies.ScrollBarAsNeeded if has_means else policies.ScrollBarAlwaysOff
+        table.setHorizontalScrollBarPolicy(policy)
+        n_rows = min(max(len(self._model.labels), _MIN_ROWS), _MAX_ROWS)
+        height = header.sizeHint().height() + n_rows * _ROW_HEIGHT + 2 * table.frameWidth()
+        if has_means:
+            height += table.horizontalScrollBar().sizeHint().height()
+        table.setMinimumHeight(height)
 
     @contextmanager
     def _refreshing(self) -> Iterator[None]:
@@ -418,14 +561,19 @@ class ClusterList(QWidget):
         if self._clusters is not None:
             self._clusters.highlight(labels)
 
+    def toggle(self, label: int) -> None:
+        """Select only this label; clear the selection if it is selected or has no row."""
+        is_known = label in self._model.labels
+        self.select([label] if is_known and self.selected != [label] else [])
+
     def _select_highlighted(self) -> None:
         highlighted = self._clusters.highlighted if self._clusters else frozenset()
         if highlighted == set(self.selected):
             return
-        selection = QItemSelection()
+        selection, last = QItemSelection(), self._model.columnCount() - 1
         for row, label in enumerate(self._model.labels):
             if label in highlighted:
-                selection.select(self._model.index(row, LABEL), self._model.index(row, COLOR))
+                selection.select(self._model.index(row, LABEL), self._model.index(row, last))
         flag = QItemSelectionModel.SelectionFlag.ClearAndSelect
         self._selection.select(selection, flag)
         # The arrow keys start from the current cell.
@@ -433,6 +581,7 @@ class ClusterList(QWidget):
             current = selection.indexes()[0].siblingAtColumn(NAME)
             no_update = QItemSelectionModel.SelectionFlag.NoUpdate
             self._selection.setCurrentIndex(current, no_update)
+            self.table.scrollTo(current)
 
     def _on_selection_changed(self) -> None:
         if not self._is_refreshing and self._clusters is not None:
@@ -495,6 +644,10 @@ class ClusterList(QWidget):
     def set_color(self, label: int, color: Any) -> None:
         """Set the color of a cluster: a name or code that napari accepts, or (red, green, blue)."""
         self._require_clusters().set_color(label, color)
+
+    def set_color_scheme(self, scheme: str) -> None:
+        """Show mean colors or distinct colors; see `Clusters.set_color_scheme`."""
+        self._require_clusters().set_color_scheme(scheme)
 
     def merge(self, labels: Collection[int]) -> int:
         """Merge clusters into one, and return the label of the merged cluster."""
@@ -602,6 +755,11 @@ def format_percent(percent: float) -> str:
     if isnan(percent):
         return "ignored"
     return f"{percent:.1f} %" if percent >= 0.95 or not percent else f"{percent:.1g} %"
+
+
+def format_mean(mean: float) -> str:
+    """Return a mean as text: whole numbers from 1000 on, else four significant digits."""
+    return f"{mean:.0f}" if abs(mean) >= 1000 else f"{mean:.4g}"
 
 
 def _set_tip(action: QAction, tip: str) -> None:

@@ -255,8 +255,12 @@ def folder(title: str, tooltip: str = "") -> QCollapsible:
     collapsible.toggled.connect(
         lambda is_open: collapsible.content().setMaximumHeight(_NO_LIMIT if is_open else 0)
     )
+    # superqt only gives the content a height of 0: fields in it would still get the focus, and
+    # panels would not know that they are folded.
+    collapsible.toggled.connect(lambda is_open: collapsible.content().setVisible(is_open))
     collapsible.setText(f"▸ {title}")
     collapsible.collapse(animate=False)
+    collapsible.content().hide()
     return collapsible
 
 
