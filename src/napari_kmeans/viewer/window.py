@@ -14,6 +14,7 @@ from napari_kmeans.viewer import samples
 from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
 from napari_kmeans.viewer.from_layers.masks import mask_levels
 from napari_kmeans.viewer.from_layers.source import Channel, Source
+from napari_kmeans.viewer.to_layers.label_area import with_sizes
 from napari_kmeans.viewer.to_layers.label_colors import (
     cluster_colors,
     label_colormap,
@@ -125,13 +126,13 @@ def _add_channels(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
     labels = seg.labels if len(levels) > 1 else [seg.labels]
     table = layer_table(seg, source)
     colors = dict(zip(table["index"], cluster_colors(seg, source), strict=True))
-    viewer.add_labels(
+    layer = viewer.add_labels(
         **data_arguments(labels),
         name=f"{outcome.name} labels",
-        features=table,
         colormap=label_colormap(colors),
         **spatial,
     )
+    layer.features = with_sizes(table, layer)
 
 
 def shown_levels(picture: Picture, channel_axis: int | None) -> list[Any]:

@@ -10,7 +10,8 @@ from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 
 from napari_kmeans.segmentation import Segmentation
-from napari_kmeans.viewer.to_layers.label_table import is_outdated
+from napari_kmeans.viewer.provenance import is_edited_by_hand
+from napari_kmeans.viewer.to_layers.hand_edits import count_now
 from napari_kmeans.viewer.to_layers.layer_classes import (
     LayerHistory,
     carry_edits,
@@ -117,7 +118,8 @@ class ResultLayers:
         earlier = find_result(self._viewer.layers, layer) if update else None
         if earlier is None:
             return self._viewer.add_layer(layer)
-        if isinstance(earlier, Labels) and is_outdated(earlier.features):
+        if isinstance(earlier, Labels) and is_edited_by_hand(earlier):
+            count_now(earlier)
             copy = copy_of_edited(earlier)
             self._viewer.layers.insert(self._viewer.layers.index(earlier), copy)
             show_info(f"The labels edited by hand are kept in the layer “{copy.name}”.")

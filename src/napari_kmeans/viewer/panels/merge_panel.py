@@ -18,7 +18,7 @@ from napari_kmeans.merging import (
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.panels.panel import Panel
-from napari_kmeans.viewer.to_layers.label_table import is_outdated
+from napari_kmeans.viewer.provenance import is_edited_by_hand
 from napari_kmeans.viewer.widgets.form import form
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class MergePanel(Panel):
 
     def _is_edited(self) -> bool:
         labels = None if self.dock.result is None else self.dock.result.labels
-        return labels is not None and is_outdated(labels.features)
+        return labels is not None and is_edited_by_hand(labels)
 
     def _is_removed(self) -> bool:
         """Return whether the user has removed all layers of the latest result."""

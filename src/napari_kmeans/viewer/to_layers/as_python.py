@@ -12,6 +12,7 @@ from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.colors import sort_dark_to_bright
+from napari_kmeans.measuring import drop_sizes
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
@@ -73,7 +74,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
 
 def _note_of_slices(result: Result) -> str:
     """Return a comment that states which edits of slices with their own models are missing."""
-    table = without_mark(result.table)
+    table = drop_sizes(without_mark(result.table))
     if result.task.source.stack != EACH or table.equals(
         layer_table(result.outcome, result.task.source)
     ):

@@ -9,8 +9,9 @@ from napari.layers import Image, Labels, Points
 
 from napari_kmeans.measuring import IGNORED
 from napari_kmeans.viewer.provenance import run_metadata, sign
+from napari_kmeans.viewer.to_layers.hand_edits import watch_edits
+from napari_kmeans.viewer.to_layers.label_area import with_sizes
 from napari_kmeans.viewer.to_layers.label_colors import cluster_colors, label_colormap, layer_table
-from napari_kmeans.viewer.to_layers.label_table import watch_edits
 
 if TYPE_CHECKING:
     from napari.utils.colormaps import DirectLabelColormap
@@ -29,7 +30,8 @@ def labels_layer(segmentation: AnySegmentation, source: Source) -> Labels:
         features=layer_table(segmentation, source),
         **_common_arguments("labels", segmentation, source),
     )
-    watch_edits(labels)
+    labels.features = with_sizes(labels.features, labels)
+    watch_edits(labels, source)
     return sign(labels)
 
 

@@ -11,7 +11,7 @@ from napari_kmeans.execution.progress import part_of
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.painting import label_dtype, round_to
-from napari_kmeans.measuring import cluster_table
+from napari_kmeans.measuring import cluster_table, name_channels
 from napari_kmeans.options import MAX_CLUSTERS
 from napari_kmeans.splitting import split_anew
 from napari_kmeans.viewer.background.paint_levels import paint_levels
@@ -203,7 +203,8 @@ class SplitWork:
             for channel, image in enumerate(self.recolored)
         ]
         counts = self._count(splits[source.level])
-        table = cluster_table(self.after, counts)
+        names = [channel.name for channel in source.channels]
+        table = name_channels(cluster_table(self.after, counts), names)
         colors = shown_colors(round_to(self.after.palette, np.dtype(source.data.dtype)), source)
         colors = self.after.with_own_colors(colors)
         table["color"] = to_hex(colors)

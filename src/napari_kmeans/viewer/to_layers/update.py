@@ -15,6 +15,7 @@ from napari_kmeans.viewer.from_layers.source import (
     spatial_attributes,
 )
 from napari_kmeans.viewer.provenance import is_copy, recorded_slice, result_key, take_record
+from napari_kmeans.viewer.to_layers.hand_edits import replacing_data, take_image
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
 from napari_kmeans.viewer.to_layers.label_table import forget_strokes
@@ -92,10 +93,12 @@ def update_layer(layer: Layer, result: Layer) -> None:
     # Before data and table: their events make the list of clusters read from the record
     # which slice and which level were counted.
     take_record(layer, result, keeps_slices=keeps_slices)
-    for name, value in values.items():
-        setattr(layer, name, value)
-    if isinstance(layer, Labels):
-        forget_strokes(layer)
+    with replacing_data(layer):
+        for name, value in values.items():
+            setattr(layer, name, value)
+        if isinstance(layer, Labels):
+            forget_strokes(layer)
+            take_image(layer, result)
     _move_to(layer, result)
 
 

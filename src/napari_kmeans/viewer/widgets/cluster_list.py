@@ -44,14 +44,12 @@ LABEL, NAME, PERCENT, AREA, COLOR = range(5)
 """The columns of the table."""
 
 _HEADERS = ("Label", "Name", "Share", "Area", "Color")
-_SIZES = {1: "Length", 2: "Area", 3: "Volume"}
-"""The header of the column of areas, by the number of axes of the layer."""
-
 _HEADER_TIPS = (
     "The label of the cluster in the layer. Clear the box to hide the cluster.",
     "The name of the cluster. Double-click or press F2 to edit it.",
     "The share of all pixels that were clustered, without ignored clusters.",
-    "The area or volume, in the units of the layer.",
+    "The area or volume, in the units of the layer. Of several frames, the mean per frame: the "
+    "saved table has each frame.",
     "The color of the cluster. Double-click to choose another one.",
 )
 _SWATCH_SIZE = 14
@@ -59,7 +57,9 @@ _SWATCH_SIZE = 14
 
 NO_CLUSTERS = "No clusters yet: run a clustering first."
 
-_OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
+_OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated"
+_UNTIL_COUNTED = f"{_OUTDATED} until the pixels are counted again."
+_NEVER_COUNTED = f"{_OUTDATED}, because labels that are not in memory are not counted again."
 
 _MERGE_TIP = (
     "Merge the selected clusters into the first of them: it keeps its label and its own color, "
@@ -97,10 +97,10 @@ class _ClusterModel(QAbstractTableModel):
         if labels == self.labels:
             last = self.index(len(labels) - 1, COLOR)
             self.dataChanged.emit(self.index(0, LABEL), last)
-            return
-        self.beginResetModel()
-        self.labels = labels
-        self.endResetModel()
+        else:
+            self.beginResetModel()
+            self.labels = labels
+            self.endResetModel()
         self.headerDataChanged.emit(Qt.Orientation.Horizontal, AREA, AREA)
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
@@ -114,7 +114,7 @@ class _ClusterModel(QAbstractTableModel):
     ) -> Any:
         if orientation == Qt.Orientation.Horizontal and role == _Role.DisplayRole:
             if section == AREA and self.clusters is not None:
-                return _SIZES.get(self.clusters.layer.ndim, "Size")
+                return self.clusters.size_word
             return _HEADERS[section]
         if orientation == Qt.Orientation.Horizontal and role == _Role.ToolTipRole:
             return _HEADER_TIPS[section]
@@ -213,7 +213,7 @@ class ClusterList(QWidget):
         self._model = _ClusterModel(self)
         self.table = self._make_table()
         self._selection = cast("Any", self.table.selectionModel())
-        self.message, self.outdated = QLabel(), QLabel(_OUTDATED)
+        self.message, self.outdated = QLabel(), QLabel()
         for label in (self.message, self.outdated):
             label.setWordWrap(True)
         self.outdated.hide()
@@ -432,6 +432,9 @@ class ClusterList(QWidget):
         self.undo_action.setEnabled(self._clusters is not None and self._clusters.can_undo)
         self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
         self.message.setText(self._describe_selection(selected))
+        if self._clusters is not None:
+            can_be_counted = self._clusters.can_be_counted
+            self.outdated.setText(_UNTIL_COUNTED if can_be_counted else _NEVER_COUNTED)
         self.outdated.setVisible(self._clusters is not None and self._clusters.is_outdated)
 
     def _find_split_anew_problem(self, selected: list[int]) -> str:
@@ -459,10 +462,14 @@ class ClusterList(QWidget):
             return self.problem
         text = f"{len(self._model.labels)} clusters; select rows to highlight them."
         if selected:
-            percent = format_percent(self._clusters.percent(selected))
-            text = f"{len(selected)} selected: {percent}, {self._clusters.area(selected)}"
+            sizes = [
+                format_percent(self._clusters.percent(selected)),
+                self._clusters.area(selected),
+            ]
+            text = f"{len(selected)} selected: {', '.join(filter(None, sizes))}"
         counted = self._clusters.counted
-        return f"{text}\nCounted {counted}." if counted else text
+        edited = "Edited by hand." if self._clusters.is_edited_by_hand else ""
+        return "\n".join(filter(None, [text, counted and f"Counted {counted}.", edited]))
 
     # ----------------------------------------------------------------- editing
 
