@@ -88,7 +88,10 @@ def place_class_columns(table: pd.DataFrame, columns: Mapping[str, Any]) -> pd.D
         The values of `name`, `ignored`, both or neither.
     """
     placed = table.drop(columns=[NAME, IGNORED], errors="ignore")
-    place = 1 + max(list(placed).index(name) for name in COUNT_COLUMNS)
+    counts = [name for name in (*COUNT_COLUMNS, *SIZE_COLUMNS) if name in placed]
+    if UNIT in placed and SIZE_COLUMNS & set(placed):
+        counts.append(UNIT)
+    place = 1 + max(list(placed).index(name) for name in counts)
     for name in (IGNORED, NAME):
         if name in columns:
             placed.insert(place, name, columns[name])
@@ -114,7 +117,7 @@ class PixelSize(NamedTuple):
     """The area or the volume of one pixel, and its unit."""
 
     name: str
-    """"area" or "volume"."""
+    """"length", "area" or "volume"; with " per frame" for the mean of several frames."""
 
     value: float
     unit: str
@@ -126,31 +129,42 @@ def pixel_size(axes: Sequence[Axis], shape: Sequence[int]) -> PixelSize | None:
     Returns
     -------
     PixelSize or None
-        None if a length is not known, or if the image has slices along another axis,
-        such as time: a sum of areas over times would be no area. Also None for inches,
-        in which files state a resolution for printing, not the size of an object.
+        None if a length is not known, or if the image has slices along an axis of unknown
+        kind. Also None for inches, in which files state a resolution for printing, not the
+        size of an object. For an image with several frames, the sum over all pixels is the
+        mean per frame: a sum of areas over times would be no area.
     """
     if len(axes) != len(shape):
         return None
     lengths = [axis for axis in axes if axis.kind == "space"]
-    others = [size for axis, size in zip(axes, shape, strict=True) if axis.kind not in _COUNTED]
-    if len(lengths) not in _POWERS or prod(others) != 1:
+    pairs = list(zip(axes, shape, strict=True))
+    n_frames = prod(length for axis, length in pairs if axis.kind == "time")
+    n_slices = prod(length for axis, length in pairs if axis.kind not in _KNOWN_KINDS)
+    if len(lengths) not in SIZE_POWERS or n_slices != 1:
         return None
     unit = lengths[-1].unit
     sizes = [convert_length(axis.scale, axis.unit, unit) for axis in lengths]
     if unit not in LENGTHS or unit == "inch" or not all(sizes):
         return None
-    name, power = _POWERS[len(lengths)]
-    return PixelSize(
-        name, abs(prod(float(size or 0) for size in sizes)), LENGTHS[unit].symbol + power
-    )
+    name, power = SIZE_POWERS[len(lengths)]
+    value = abs(prod(float(size or 0) for size in sizes)) / n_frames
+    name += PER_FRAME if n_frames > 1 else ""
+    return PixelSize(name, value, LENGTHS[unit].symbol + power)
 
 
-_COUNTED = ("space", "channel")
-_POWERS = {2: ("area", "²"), 3: ("volume", "³")}
+_KNOWN_KINDS = ("space", "time", "channel")
 
-SIZE_COLUMNS = {name for name, _ in _POWERS.values()}
+SIZE_POWERS = {1: ("length", ""), 2: ("area", "²"), 3: ("volume", "³")}
+"""The name of a size and the power of its unit, by the number of axes of space."""
+
+PER_FRAME = " per frame"
+"""The ending of the column of mean areas or volumes of an image with several frames."""
+
+SIZE_COLUMNS = {name + end for name, _ in SIZE_POWERS.values() for end in ("", PER_FRAME)}
 """The columns of areas and volumes. A table has at most one of them."""
+
+UNIT = "unit"
+"""The column after that of the areas or volumes."""
 
 
 def add_sizes(table: pd.DataFrame, size: PixelSize) -> pd.DataFrame:
@@ -158,8 +172,14 @@ def add_sizes(table: pd.DataFrame, size: PixelSize) -> pd.DataFrame:
     described, pixels, percent = table.copy(), COUNT_COLUMNS[1], COUNT_COLUMNS[2]
     after = list(table).index(percent) + 1
     described.insert(after, size.name, table[pixels] * size.value)
-    described.insert(after + 1, "unit", size.unit)
+    described.insert(after + 1, UNIT, size.unit)
     return described
+
+
+def drop_sizes(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without the areas or volumes and their unit."""
+    sizes = SIZE_COLUMNS & set(table)
+    return table.drop(columns=[*sizes, UNIT], errors="ignore") if sizes else table
 
 
 def percentages(counts: Any, ignored: Any = None) -> Any:

@@ -124,7 +124,11 @@ def test_the_table_has_areas_and_names_of_channels(tmp_path, quadrants):
             (Axis("z", unit="millimeter", scale=0.002), *MICROMETERS),
             ("volume", pytest.approx(0.25), "µm³"),
         ),
-        ((Axis("t", "time", "second"), *MICROMETERS), None),
+        ((Axis("t", "time", "second"), *MICROMETERS), ("area per frame", 0.0625, "µm²")),
+        (
+            (Axis("t", "time", "second"), Axis("c", "channel"), MICROMETERS[1]),
+            ("length per frame", 0.125, "µm"),
+        ),
         ((Axis("z"), *MICROMETERS), None),
         ((Axis("p", ""), *MICROMETERS), None),
         ((), None),

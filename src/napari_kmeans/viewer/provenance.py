@@ -274,6 +274,17 @@ def set_recorded_scheme(layer: Layer, scheme: str) -> None:
         layer.metadata[METADATA_KEY] = {**record_of(layer), "colors": scheme}
 
 
+def is_edited_by_hand(layer: Layer) -> bool:
+    """Return whether the user has painted in a layer since its run."""
+    return bool(record_of(layer).get("edited_by_hand", False))
+
+
+def set_edited_by_hand(layer: Layer) -> None:
+    """Record that the user has painted in a layer, if the layer has a record."""
+    if has_record(layer) and not is_edited_by_hand(layer):
+        layer.metadata[METADATA_KEY] = {**record_of(layer), "edited_by_hand": True}
+
+
 def take_record(
     layer: Layer, result: Layer, *, keeps_slices: bool, keeps_identity: bool = False
 ) -> None:

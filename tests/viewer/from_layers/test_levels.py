@@ -24,6 +24,7 @@ from napari_kmeans.viewer.from_layers.source import Source, default_level
 from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.apply_model import ApplyWork
 from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.to_layers.label_area import finest_size
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
 
@@ -448,7 +449,8 @@ def test_objects_have_the_areas_of_their_clusters(pyramid):
     layer = Image(pyramid, multiscale=True, rgb=True, scale=(0.5, 0.5))
     labels, _ = segment_layer(layer, 4, level=2)
     transform = AffineMap.to_world(labels)
-    objects = ObjectsWork(labels.data[0], None, 20, None, transform).run().table
+    size = finest_size(labels)
+    objects = ObjectsWork(labels.data[0], None, 20, None, transform, size=size).run().table
     for label in range(1, 5):
         (area,) = objects["area"][objects["cluster"] == label]
         assert area_of(labels, [label]) == f"{area:,.0f} px²"

@@ -55,6 +55,7 @@ def test_objects_have_areas_and_centroids_in_world_units(viewer, panel, qtbot, s
         "cluster",
         "pixels",
         "area",
+        "unit",
         "centroid 0",
         "centroid 1",
     ]
@@ -64,6 +65,7 @@ def test_objects_have_areas_and_centroids_in_world_units(viewer, panel, qtbot, s
         assert (row["cluster"], row["pixels"]) == (2, inside.sum())
         # The scale (2, 0.5) keeps the area of a pixel, as do rotation and shear.
         assert row["area"] == pytest.approx(inside.sum())
+        assert row["unit"] == "px²"
         world = np.mean([image.data_to_world(place) for place in np.argwhere(inside)], axis=0)
         np.testing.assert_allclose(row[["centroid 0", "centroid 1"]].astype(float), world)
     np.testing.assert_allclose(layer.extent.world, image.extent.world)

@@ -131,7 +131,8 @@ def test_edited_tables_have_the_columns_of_applied_tables(layer, clusters, quadr
     # The means of an applied model are those of its fit, and not of the image.
     assert not any(name.startswith("mean") for name in applied)
     assert [name for name in layer.features if not name.startswith("mean")] == list(applied)
-    assert list(layer.features)[:5] == ["index", "pixels", "percent", "name", "ignored"]
+    assert list(layer.features)[:5] == ["index", "pixels", "percent", "area", "unit"]
+    assert list(layer.features)[5:7] == ["name", "ignored"]
     clusters.rename(1, "")
     clusters.ignore([2], False)
     assert list(layer.features) == plain

@@ -11,8 +11,8 @@ from napari.utils.notifications import show_info
 
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
-from napari_kmeans.viewer.provenance import recorded_scheme
-from napari_kmeans.viewer.to_layers.label_table import is_outdated
+from napari_kmeans.viewer.provenance import is_edited_by_hand, recorded_scheme
+from napari_kmeans.viewer.to_layers.hand_edits import count_now
 from napari_kmeans.viewer.to_layers.layer_classes import (
     LayerHistory,
     carry_edits,
@@ -165,7 +165,8 @@ class ResultLayers:
         if earlier is None:
             self._undo.added(layer)
             return self._viewer.add_layer(layer)
-        if isinstance(earlier, Labels) and is_outdated(earlier.features):
+        if isinstance(earlier, Labels) and is_edited_by_hand(earlier):
+            count_now(earlier)
             copy = copy_of_edited(earlier)
             self._undo.added(copy)
             self._viewer.layers.insert(self._viewer.layers.index(earlier), copy)

@@ -45,7 +45,7 @@ from napari_kmeans.viewer.panels.number_panel import NumberPanel
 from napari_kmeans.viewer.panels.objects_panel import ObjectsPanel
 from napari_kmeans.viewer.panels.panel import Fold, Panel
 from napari_kmeans.viewer.provenance import has_record, sign_unsigned
-from napari_kmeans.viewer.to_layers.label_table import watch_edits
+from napari_kmeans.viewer.to_layers.hand_edits import watch_edits
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.moved_centers import describe_moved_centers
 from napari_kmeans.viewer.to_layers.result import Result

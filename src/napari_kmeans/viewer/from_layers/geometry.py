@@ -81,6 +81,11 @@ class AffineMap:
         return AffineMap(axes, origin)
 
 
+def is_time(label: str, unit: Any) -> bool:
+    """Return whether an axis is stated to be time, by its label or its unit."""
+    return label.lower() in ("t", "time") or dict(unit.dimensionality) == {"[time]": 1}
+
+
 def position_in_pixels(position: Any, layer: Layer, image: Layer) -> Any:
     """Return a position (d,) in the pixels of a layer as one (D,) in the pixels of an image.
 

@@ -12,6 +12,7 @@ from napari_kmeans.checks import WholeNumber, is_whole_number, quote_value
 from napari_kmeans.feature_space.neighborhood import scale_blur
 from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.imaging.slices import corresponding_slice
+from napari_kmeans.viewer.from_layers.geometry import is_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -240,8 +241,7 @@ class Source:
 
     def _is_time(self, axis: int) -> bool:
         """Return whether the layer states that an axis is time, by its label or its unit."""
-        label, unit = self.spatial["axis_labels"][axis], self.spatial["units"][axis]
-        return label.lower() in ("t", "time") or dict(unit.dimensionality) == {"[time]": 1}
+        return is_time(self.spatial["axis_labels"][axis], self.spatial["units"][axis])
 
 
 def without_common_words(names: Sequence[str]) -> tuple[str, ...]:

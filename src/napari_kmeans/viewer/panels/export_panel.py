@@ -19,6 +19,9 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.as_python import script_of
+from napari_kmeans.viewer.to_layers.frame_table import FramesWork
+from napari_kmeans.viewer.to_layers.hand_edits import count_now
+from napari_kmeans.viewer.to_layers.label_area import with_sizes
 from napari_kmeans.viewer.to_layers.saved_labels import ENDING, SavedLabels, result_paths
 from napari_kmeans.viewer.widgets.dialogs import ask_where_to_save
 from napari_kmeans.viewer.widgets.form import row
@@ -26,6 +29,7 @@ from napari_kmeans.viewer.widgets.form import row
 if TYPE_CHECKING:
     import os
 
+    import pandas as pd
     from napari.layers import Labels
 
     from napari_kmeans.execution.progress import Report
@@ -171,6 +175,9 @@ class ExportPanel(WorkingPanel):
     def save_table(self, path: str | os.PathLike[str]) -> None:
         """Write the current table of the Labels layer to a CSV file.
 
+        Pixels that were edited by hand are counted before. The table of a time lapse has one
+        row for each frame and cluster, with the column `frame`.
+
         Raises
         ------
         ValueError
@@ -178,8 +185,7 @@ class ExportPanel(WorkingPanel):
         OSError
             If the file cannot be written.
         """
-        table = self._latest_result().table
-        write_whole({Path(path): lambda temporary: write_csv(table, temporary)})
+        self._table_work(Path(path)).run()
         self.show_message(f"The table is in {Path(path).name}.")
 
     def save_figure(self, path: str | os.PathLike[str]) -> None:
@@ -231,10 +237,25 @@ class ExportPanel(WorkingPanel):
         result = self._latest_result()
         return FigureWork(replace(result.known_outcome(), table=result.table), path)
 
+    def _table_work(self, path: Path) -> TableWork:
+        result = self._latest_result()
+        layer = result.labels
+        if layer is None:
+            return TableWork(result.table, path)
+        count_now(layer)
+        frames = FramesWork.of(layer, result.table)
+        return TableWork(frames or with_sizes(result.table, layer), path)
+
     def _ask_for_table(self) -> None:
         path = ask_where_to_save(self, "Save table", self._file_name("table.csv"), "Tables (*.csv)")
-        if path is not None:
-            self.save_table(path)
+        if path is None:
+            return
+        work, message = self._table_work(path), f"The table is in {path.name}."
+        if isinstance(work.table, FramesWork):
+            self.start(work, lambda _: self.show_message(message))
+        else:
+            work.run()
+            self.show_message(message)
 
     def _ask_for_figure(self) -> None:
         kinds = "Figures (*.png *.svg)"
@@ -318,6 +339,19 @@ class ScriptWork:
     def run(self, _progress: Report | None = None) -> str:
         """Return the script. Files of the layer are read."""
         return script_of(self.result, self.masks)
+
+
+@dataclass(frozen=True, eq=False)
+class TableWork:
+    """A table, or one of frames that are to be counted, to write to a file."""
+
+    table: pd.DataFrame | FramesWork
+    path: Path
+
+    def run(self, progress: Report | None = None) -> None:
+        """Write the complete file, or no file if an error occurs."""
+        table = self.table.run(progress) if isinstance(self.table, FramesWork) else self.table
+        write_whole({self.path: lambda temporary: write_csv(table, temporary)})
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
 
 from magicgui.widgets import ComboBox, PushButton, SpinBox
 
@@ -14,6 +15,7 @@ from napari_kmeans.viewer.background.objects_work import ObjectsWork
 from napari_kmeans.viewer.from_layers.geometry import AffineMap
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
+from napari_kmeans.viewer.to_layers.label_area import finest_size, time_axes
 from napari_kmeans.viewer.to_layers.objects_layer import objects_layer
 from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
 
@@ -32,6 +34,8 @@ ALL = "all clusters"
 
 _NO_LABELS = "there are no labels to split: tick Labels, and run the clustering."
 _NO_LABELS_TEXT = "There" + _NO_LABELS.removeprefix("there")
+
+_STALE = "The labels have changed since the objects were found: find the objects again."
 
 
 class _ClusterRow(NamedTuple):
@@ -72,6 +76,8 @@ class ObjectsPanel(WorkingPanel):
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
+        self._split_layer: Any = lambda: None
+        self._is_stale = False
         self._make_fields()
         self.column.addWidget(form([self.cluster, self.min_size, self.connectivity]))
         self.column.addWidget(row([self.split_button, self.cancel_button]))
@@ -145,12 +151,14 @@ class ObjectsPanel(WorkingPanel):
             AffineMap.to_world(layer),
             ignored=tuple(row.label for row in rows if row.ignored),
             names={row.label: row.name for row in rows if row.name},
+            size=finest_size(layer),
+            time_axis=next(iter(time_axes(layer)), None),
         )
         update = self.dock.update_layers.value
         make_layer = partial(
             objects_layer, name=name, source_id=source_id, spatial=spatial_attributes(layer)
         )
-        return self.start(work, partial(self._show, make_layer, update))
+        return self.start(work, partial(self._show, make_layer, layer, update))
 
     def refresh(self) -> None:
         """Offer the clusters of the latest result, and hide the message of an earlier one."""
@@ -158,7 +166,7 @@ class ObjectsPanel(WorkingPanel):
         if labels is not None:
             labels.events.features.connect(self._on_clusters_edited)
         self._on_clusters_edited()
-        self.show_message("")
+        self.show_message(self._describe_stale())
         self.work_changed()
 
     def reset_choices(self) -> None:
@@ -207,8 +215,28 @@ class ObjectsPanel(WorkingPanel):
             self.show_message("")
 
     def _show(
-        self, make_layer: Callable[[Objects], Labels], update: bool, objects: Objects
+        self,
+        make_layer: Callable[[Objects], Labels],
+        layer: Labels,
+        update: bool,
+        objects: Objects,
     ) -> None:
         self.dock.show_layers([make_layer(objects)], update=update)
         n_objects = len(objects.table)
-        self.show_message(f"{n_objects:,} object{'' if n_objects == 1 else 's'}.")
+        counted = ", counted on level 0" if layer.multiscale else ""
+        self.show_message(f"{n_objects:,} object{'' if n_objects == 1 else 's'}{counted}.")
+        self._split_layer, self._is_stale = ref(layer), False
+        for event in (layer.events.paint, layer.events.data):
+            event.connect(self._on_labels_edited)
+
+    def _on_labels_edited(self, event: Any) -> None:
+        """State that the objects are those from before an edit of the labels."""
+        if event.source is self._split_layer():
+            self._is_stale = True
+            self.show_message(self._describe_stale())
+
+    def _describe_stale(self) -> str:
+        """Return a sentence if the latest labels were edited after their objects were found."""
+        result = self.dock.result
+        is_shown = result is not None and result.labels is self._split_layer()
+        return _STALE if is_shown and self._is_stale else ""

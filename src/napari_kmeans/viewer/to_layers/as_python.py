@@ -12,6 +12,7 @@ from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.colors import sort_dark_to_bright
+from napari_kmeans.measuring import drop_sizes
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
@@ -85,7 +86,7 @@ def _note_of_slices(result: Result) -> str:
     source, labels = result.known_source("to copy a script"), result.labels
     if source.stack != EACH:
         return ""
-    note, table = "", without_mark(result.table)
+    note, table = "", drop_sizes(without_mark(result.table))
     if result.task is not None and result.task.start is not None:
         note += "# In napari, the classes have the numbers and names of the marks.\n"
     elif result.has_own_numbers:

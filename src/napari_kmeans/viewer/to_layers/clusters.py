@@ -18,6 +18,7 @@ from napari_kmeans.measuring import (
     IGNORED,
     MEAN_PREFIX,
     NAME,
+    SIZE_COLUMNS,
     channel_means,
     mean_columns,
     percentages,
@@ -26,6 +27,7 @@ from napari_kmeans.measuring import (
 )
 from napari_kmeans.viewer.from_layers.source import index_at_level, layer_levels
 from napari_kmeans.viewer.provenance import (
+    is_edited_by_hand,
     joined_labels,
     recorded_channel_axis,
     recorded_model,
@@ -36,8 +38,19 @@ from napari_kmeans.viewer.provenance import (
     set_recorded_scheme,
 )
 from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
+from napari_kmeans.viewer.to_layers.hand_edits import (
+    can_be_counted,
+    count_again,
+    is_recounted,
+    replacing_data,
+)
 from napari_kmeans.viewer.to_layers.highlight import HighlightColormap, without_highlight
-from napari_kmeans.viewer.to_layers.label_area import format_area
+from napari_kmeans.viewer.to_layers.label_area import (
+    count_frames,
+    describe_size,
+    format_area,
+    with_sizes,
+)
 from napari_kmeans.viewer.to_layers.label_colors import (
     DISTINCT,
     class_colors,
@@ -45,6 +58,7 @@ from napari_kmeans.viewer.to_layers.label_colors import (
     colors_of_labels,
     label_colormap,
     mean_colors,
+    show_colormap,
 )
 from napari_kmeans.viewer.to_layers.label_table import (
     OUTDATED,
@@ -147,9 +161,9 @@ class Clusters:
 
     Notes
     -----
-    Numbers of pixels are those in the table. Painting in the layer does not change
-    them, but marks them as outdated. When data, table or colors are changed
-    elsewhere, earlier edits can no longer be undone.
+    Numbers of pixels are those in the table. Painting in the layer marks them as outdated
+    until they are counted again; see `watch_edits`. Edits can be undone after painting.
+    When data, table or colors are changed elsewhere, earlier edits can no longer be undone.
     """
 
     def __init__(
@@ -178,7 +192,8 @@ class Clusters:
     def _connections(self) -> list[tuple[Any, Any]]:
         events = self.layer.events
         edits = [(event, self._on_edited) for event in (events.data, events.features)]
-        places = [(event, self._on_moved) for event in (events.scale, events.affine, events.units)]
+        moves = (events.scale, events.affine, events.units, events.axis_labels)
+        places = [(event, self._on_moved) for event in moves]
         return [*edits, (events.colormap, self._on_recolored), *places]
 
     def disconnect(self) -> None:
@@ -232,7 +247,10 @@ class Clusters:
         return float(sum(counted)) if counted or not shares else float("nan")
 
     def area(self, labels: Iterable[int]) -> str:
-        """Return the area or volume of some clusters in the units of the layer: 12.3 mm²."""
+        """Return the area or volume of some clusters in the units of the layer: 12.3 mm².
+
+        As `format_area`: the mean of several frames; empty if it is not known.
+        """
         return format_area(self.layer, self.pixels(labels))
 
     @property
@@ -257,17 +275,34 @@ class Clusters:
         return float(self.layer.features[column][self._row(label)])
 
     @property
+    def size_word(self) -> str:
+        """The word for the areas or volumes; see `describe_size`."""
+        return describe_size(self.layer)
+
+    @property
     def is_outdated(self) -> bool:
         """Whether pixels were edited by hand after they were counted."""
         return is_outdated(self.layer.features)
 
     @property
-    def counted(self) -> str:
-        """The slice and the level whose pixels are counted, in words.
+    def is_edited_by_hand(self) -> bool:
+        """Whether the user has painted in the layer since its run."""
+        return is_edited_by_hand(self.layer)
 
-        Empty if the layer has one level and all slices are counted.
+    @property
+    def can_be_counted(self) -> bool:
+        """Whether the labels are in memory, so that they are counted after painting."""
+        return can_be_counted(self.layer)
+
+    @property
+    def counted(self) -> str:
+        """The frames, the slice and the level whose pixels are counted, in words.
+
+        Empty if the layer is no time lapse, has one level and all slices are counted.
         """
-        return describe_counted(self.layer)
+        n_frames = count_frames(self.layer)
+        frames = f"in {n_frames} frames" if n_frames > 1 else ""
+        return ", ".join(filter(None, [frames, describe_counted(self.layer)]))
 
     def _row(self, label: int) -> int:
         rows = np.flatnonzero(self.layer.features["index"] == label)
@@ -594,6 +629,7 @@ class Clusters:
             for image in edit.images:
                 _set_levels(image.layer, image.revert(levels))
             self._redo_stack.append(edit)
+            self._count_strokes()
             self.events.changed()
 
     def redo(self) -> None:
@@ -602,6 +638,7 @@ class Clusters:
             edit = self._redo_stack.pop()
             self._redo(edit)
             self._undo_stack.append(edit)
+            self._count_strokes()
             self.events.changed()
 
     def _do(
@@ -631,6 +668,8 @@ class Clusters:
         self._redo(edit)
         self._undo_stack = [*self._undo_stack[1 - MAX_EDITS :], edit]
         self._redo_stack = []
+        if pixels:
+            self._count_strokes()
         self.events.changed()
 
     def _redo(self, edit: _Edit) -> None:
@@ -641,8 +680,6 @@ class Clusters:
 
     def _apply(self, state: _State, relabel: list[Callable[[Any], Any]]) -> None:
         """Give the layer a state, and change the pixels of each level by a function."""
-        # The mark is not part of an edit: strokes between an edit and its undo stay in
-        # the layer, so that the counts stay outdated.
         outdated = self.is_outdated
         with self._editing():
             # Before data and table: their events make other lists of the layer, and the
@@ -655,14 +692,23 @@ class Clusters:
                 set_recorded_classes(self.layer, state.classes.to_list())
             if relabel:
                 pairs = zip(relabel, layer_levels(self.layer), strict=True)
-                _set_levels(self.layer, [function(level) for function, level in pairs])
-                forget_strokes(self.layer)
+                with replacing_data(self.layer):
+                    _set_levels(self.layer, [function(level) for function, level in pairs])
+                    forget_strokes(self.layer)
             features = state.features.assign(**({OUTDATED: True} if outdated else {}))
+            if SIZE_COLUMNS & set(features):
+                # The layer may have been scaled since.
+                features = with_sizes(features, self.layer)
             self.layer.features = features
             self._table = without_mark(features)
             self.highlighted &= set(self.labels)
             self._colormap = state.colormap
             self._update_colormap()
+
+    def _count_strokes(self) -> None:
+        """Count the pixels if the user has painted: a restored table does not count strokes."""
+        if is_edited_by_hand(self.layer):
+            count_again(self.layer)
 
     def _colormap_with(self, colors: dict[int, Any], removed: Sequence[int] = ()) -> Any:
         """Return the colormap with other colors for some labels, and without removed labels."""
@@ -689,11 +735,7 @@ class Clusters:
             colormap = HighlightColormap.of(colormap, self.labels, self.highlighted)
         if colormap is self.layer.colormap:
             return
-        # napari stores the state of "show selected" in the colormap: copy it, or the
-        # new colormap would show all labels.
-        colormap.selection = self.layer.selected_label
-        colormap.use_selection = self.layer.show_selected_label
-        self.layer.colormap = colormap
+        show_colormap(self.layer, colormap)
 
     # --------------------------------------- following changes made elsewhere
 
@@ -709,19 +751,28 @@ class Clusters:
         if self._is_editing:
             return
         table = without_mark(self.layer.features)
-        # If only the mark is new, data and table are still those of the last edit, and
-        # edits can be undone.
-        if event.type == "data" or not table.equals(self._table):
+        if is_recounted(self.layer):
+            # The edits can still be undone: `undo` counts the pixels.
+            self._table = table
+        elif event.type == "data" or not table.equals(self._table):
             self._table = table
             self._classes = classes_of(self.layer)
             self._forget_edits()
             self.highlight(self.highlighted & set(self.labels))
+        # If only the mark is new, data and table are still those of the last edit, and
+        # edits can be undone.
         self.events.changed()
 
     def _on_recolored(self) -> None:
         if self._is_editing:
             return
         colormap = without_highlight(self.layer.colormap)
+        if is_recounted(self.layer):
+            # A new label has got a color.
+            self._colormap = colormap
+            with self._editing():
+                self._update_colormap()
+            return
         if colormap is not self._colormap:
             self._colormap = colormap
             self._forget_edits()

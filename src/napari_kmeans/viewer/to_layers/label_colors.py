@@ -14,9 +14,10 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
+    from napari.layers import Labels
     from numpy.typing import NDArray
 
     from napari_kmeans.types import Floats
@@ -100,6 +101,49 @@ def _distances_to_nearest(candidates: Floats, colors: list[Any]) -> Floats:
     for color in colors:
         nearest = np.minimum(nearest, np.linalg.norm(candidates - color, axis=1))
     return nearest
+
+
+def show_colormap(layer: Labels, colormap: Any) -> None:
+    """Give a layer another colormap; "show selected" of napari stays as it is."""
+    # napari stores the state of "show selected" in the colormap: copy it, or the
+    # new colormap would show all labels.
+    colormap.selection = layer.selected_label
+    colormap.use_selection = layer.show_selected_label
+    layer.colormap = colormap
+
+
+def color_new_labels(colormap: DirectLabelColormap, labels: Sequence[int]) -> DirectLabelColormap:
+    """Return a colormap in which further labels have visible colors that no other label has.
+
+    The first of them gets the color that it already has as a label without an entry.
+    """
+    colors = dict(colormap.color_dict)
+    new = [label for label in labels if label not in colors]
+    if not new:
+        return colormap
+    listed = [color[:3] for label, color in colors.items() if label not in (None, 0)]
+    n_candidates = 2 * len(new) + _N_SPIRAL
+    candidates = np.concatenate([[colormap.default_color[:3]], _spiral(n_candidates)])
+    nearest = _distances_to_nearest(candidates, listed)
+    choice = 0 if nearest[0] >= _SIMILAR else int(nearest.argmax())
+    for label in new:
+        colors[label] = candidates[choice]
+        distances = np.linalg.norm(candidates - candidates[choice], axis=1)
+        nearest = np.minimum(nearest, distances)
+        choice = int(nearest.argmax())
+    return label_colormap(colors)
+
+
+_N_SPIRAL = 256
+
+
+def _spiral(number: int) -> Floats:
+    """Return bright colors (n, 3) whose hues are spread by the golden angle."""
+    steps = np.arange(number)
+    hues = steps * 0.618034 % 1
+    values, saturations = 1 - 0.4 * (steps % 7) / 6, 1 - 0.6 * (steps % 5) / 4
+    phases = np.abs((hues[:, None] + np.array([1, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
+    return np.asarray(values[:, None] * (1 + saturations[:, None] * (np.clip(phases, 0, 1) - 1)))
 
 
 def shown_colors(values: NDArray[Any], source: Source) -> Floats:

@@ -11,11 +11,12 @@ from napari_kmeans.measuring import (
     IGNORED,
     NAME,
     SIZE_COLUMNS,
+    UNIT,
     mean_columns,
     merge_rows,
     percentages,
 )
-from napari_kmeans.viewer.from_layers.source import layer_levels
+from napari_kmeans.viewer.from_layers.source import index_at_level, layer_levels
 from napari_kmeans.viewer.provenance import recorded_level, recorded_slice
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from numpy.typing import NDArray
 
+    from napari_kmeans.imaging.label_counts import LabelCounts
+
 OUTDATED = "outdated"
-"""The column that marks a table: True in all rows after pixels were edited by hand."""
+"""The column that marks a table: True in all rows until edited pixels are counted again."""
 
 
 def is_outdated(features: pd.DataFrame) -> bool:
@@ -128,25 +131,63 @@ def mark_outdated(layer: Labels) -> None:
         layer.features = features.assign(**{OUTDATED: True})
 
 
-def watch_edits(layer: Labels) -> None:
-    """Mark the table of a layer as outdated as soon as counted pixels are edited.
+def counted_index(layer: Labels) -> Any:
+    """Return the index of the counted slice in the counted level; ... for all slices."""
+    levels, slice_index = layer_levels(layer), counted_slice(layer)
+    if slice_index is None:
+        return ...
+    shape = levels[counted_level(layer)].shape
+    return index_at_level(tuple(slice_index), levels[0].shape, shape)
 
-    napari emits `paint` once for every stroke, fill, polygon and `data_setitem`,
-    and `data` when the array is replaced. Undo needs no event, because it follows
-    one of these edits. Code that replaces pixels and table together sets the table
-    last, which removes the mark. Calling this function again has no effect.
+
+def counted_pixels(layer: Labels) -> Any:
+    """Return the pixels that the table of a layer counts: a level, or a slice of a level."""
+    return layer_levels(layer)[counted_level(layer)][counted_index(layer)]
+
+
+def recounted_table(features: pd.DataFrame, counts: LabelCounts) -> pd.DataFrame:
+    """Return a table with other numbers of pixels, and with rows for labels that it lacks.
+
+    A label that has no pixel any more keeps its row, because its pixels may come back.
+    The means of channels are those of `counts`, or are left out if it has none: means from
+    before the edit would be wrong.
+
+    Parameters
+    ----------
+    features : pandas.DataFrame
+        With the columns `COUNT_COLUMNS`.
+    counts : LabelCounts
+        Those of the pixels after an edit by hand.
     """
-    for event in (layer.events.paint, layer.events.data):
-        event.connect(_on_edited)
+    import pandas as pd
+
+    new = np.setdiff1d(counts.labels, features["index"])
+    table = without_mark(features)
+    if len(new):
+        # Values such as the level are the same in all rows. Those of other columns are missing.
+        rows = pd.DataFrame({"index": new})
+        for name, empty in ((NAME, ""), (IGNORED, False)):
+            if name in table:
+                rows[name] = empty
+        for name in {"level", UNIT} & set(table) if len(table) else ():
+            rows[name] = table[name].iloc[0]
+        table = pd.concat([table, rows]).sort_values("index", ignore_index=True)
+    labels = table["index"].to_numpy()
+    # Searching in a list with an entry at the end gives each label a place.
+    places = np.searchsorted(counts.labels, labels)
+    is_there = np.isin(labels, counts.labels)
+    table["pixels"] = np.where(is_there, np.append(counts.pixels, 0)[places], 0)
+    ignored = table[IGNORED].to_numpy(bool) if IGNORED in table else None
+    table["percent"] = percentages(table["pixels"].to_numpy(), ignored)
+    means = mean_columns(table)
+    if counts.means is None or counts.means.shape[1] != len(means):
+        return table.drop(columns=means)
+    found = np.concatenate([counts.means, np.full((1, len(means)), np.nan)])[places]
+    table[means] = np.where(is_there[:, None], found, np.nan)
+    return table
 
 
-def _on_edited(event: Any) -> None:
-    layer, edits = event.source, getattr(event, "value", ())
-    if event.type != "paint" or any(_is_counted(layer, indices) for indices, *_ in edits):
-        mark_outdated(layer)
-
-
-def _is_counted(layer: Labels, indices: tuple[Any, ...]) -> bool:
+def is_counted(layer: Labels, indices: tuple[Any, ...]) -> bool:
     """Return whether the table counts some of the pixels with these indices."""
     slice_index = counted_slice(layer)
     if slice_index is None:
@@ -156,12 +197,12 @@ def _is_counted(layer: Labels, indices: tuple[Any, ...]) -> bool:
     # around a stroke.
     for index, counted, length in zip(indices, slice_index, layer.data.shape, strict=True):
         if counted is not None:
-            is_counted = (
+            is_inside = (
                 counted in range(*index.indices(length))
                 if isinstance(index, slice)
                 else np.asarray(index) == counted
             )
-            inside = inside & is_counted
+            inside = inside & is_inside
     return bool(np.any(inside))
 
 

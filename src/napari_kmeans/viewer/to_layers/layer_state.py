@@ -10,6 +10,7 @@ from napari.layers import Labels
 from napari_kmeans.measuring import NAME
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.provenance import joined_labels, recorded_classes
+from napari_kmeans.viewer.to_layers.hand_edits import replacing_data
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_table import forget_strokes
 from napari_kmeans.viewer.to_layers.update import (
@@ -67,10 +68,11 @@ class LayerState:
                 was[index] = pixels
         # Before data and table, as in `update_layer`.
         layer.metadata = {**layer.metadata, **self._metadata}
-        for name, value in self._values.items():
-            setattr(layer, name, value)
-        if isinstance(layer, Labels):
-            forget_strokes(layer)
+        with replacing_data(layer):
+            for name, value in self._values.items():
+                setattr(layer, name, value)
+            if isinstance(layer, Labels):
+                forget_strokes(layer)
         move_to(layer, self._spatial)
 
 

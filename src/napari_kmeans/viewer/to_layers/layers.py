@@ -9,6 +9,8 @@ from napari.layers import Image, Labels, Points
 
 from napari_kmeans.measuring import IGNORED
 from napari_kmeans.viewer.provenance import run_metadata, sign
+from napari_kmeans.viewer.to_layers.hand_edits import watch_edits
+from napari_kmeans.viewer.to_layers.label_area import with_sizes
 from napari_kmeans.viewer.to_layers.label_colors import (
     OPACITIES,
     cluster_colors,
@@ -16,7 +18,6 @@ from napari_kmeans.viewer.to_layers.label_colors import (
     label_colormap,
     layer_table,
 )
-from napari_kmeans.viewer.to_layers.label_table import watch_edits
 
 if TYPE_CHECKING:
     from napari.utils.colormaps import DirectLabelColormap
@@ -47,7 +48,8 @@ def labels_layer(
         opacity=OPACITIES[scheme],
         **_common_arguments("labels", segmentation, source, scheme=scheme),
     )
-    watch_edits(labels)
+    labels.features = with_sizes(labels.features, labels)
+    watch_edits(labels, source)
     return sign(labels)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels
 
 from napari_kmeans.viewer.provenance import sign, source_metadata
-from napari_kmeans.viewer.to_layers.label_table import watch_edits
+from napari_kmeans.viewer.to_layers.hand_edits import watch_edits
 
 if TYPE_CHECKING:
     from napari_kmeans.objects import Objects

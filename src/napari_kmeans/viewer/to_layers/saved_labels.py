@@ -21,18 +21,19 @@ from napari_kmeans.measuring import (
     COLOR_COLUMN,
     COUNT_COLUMNS,
     IGNORED,
-    SIZE_COLUMNS,
     add_sizes,
+    drop_sizes,
     mean_columns,
     percentages,
-    pixel_size,
     write_csv,
 )
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.from_layers.axes import layer_axes
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.provenance import recorded_run
+from napari_kmeans.viewer.to_layers.hand_edits import count_now
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
+from napari_kmeans.viewer.to_layers.label_area import counted_size
 from napari_kmeans.viewer.to_layers.label_colors import color_of_label
 from napari_kmeans.viewer.to_layers.label_table import (
     counted_level,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.files.picture import Axis
+    from napari_kmeans.measuring import PixelSize
     from napari_kmeans.stacks import StackModel
 
 ENDING = "-labels"
@@ -87,6 +89,8 @@ class SavedLabels:
         The model with all edits of its classes; None if the layer has none.
     layer : dict
         The name and the place of the layer and its run, as plain values.
+    size : PixelSize or None
+        The size of a pixel of the finest level.
     must_count : bool
         Whether the table does not count the pixels of the finest level, as they are now.
     counted : tuple
@@ -98,12 +102,14 @@ class SavedLabels:
     table: pd.DataFrame | None
     model: KMeansModel | StackModel | None
     layer: dict[str, Any]
+    size: PixelSize | None = None
     must_count: bool = False
     counted: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, layer: Labels) -> SavedLabels:
         """Take the snapshot of a Labels layer, which may be any."""
+        count_now(layer)
         slice_index = counted_slice(layer) or ()
         place = {name: _as_plain(value) for name, value in spatial_attributes(layer).items()}
         return cls(
@@ -117,6 +123,7 @@ class SavedLabels:
                 "run": recorded_run(layer),
                 "hidden": _hidden_labels(layer),
             },
+            size=counted_size(layer, 0),
             must_count=counted_level(layer) > 0 or is_outdated(layer.features),
             counted=tuple(slice(None) if item is None else item for item in slice_index),
         )
@@ -179,7 +186,7 @@ class SavedLabels:
         table = self.table
         if table is None:
             return None
-        table = table.drop(columns=[*SIZE_COLUMNS, "unit", "level"], errors="ignore")
+        table = drop_sizes(table).drop(columns="level", errors="ignore")
         if self.must_count:
             # The means are those of other pixels.
             table = table.drop(columns=mean_columns(table))
@@ -188,8 +195,7 @@ class SavedLabels:
             )
             is_ignored = table[IGNORED].to_numpy(bool) if IGNORED in table else None
             table = table.assign(pixels=pixels, percent=percentages(pixels, is_ignored))
-        size = pixel_size(self.axes, self.pixels[self.counted].shape) if not self.counted else None
-        return table if size is None else add_sizes(table, size)
+        return table if self.size is None else add_sizes(table, self.size)
 
     def _record(self, table: pd.DataFrame | None) -> dict[str, Any]:
         entries: dict[str, Any] = {"layer": self.layer}

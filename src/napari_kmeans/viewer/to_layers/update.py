@@ -22,6 +22,7 @@ from napari_kmeans.viewer.provenance import (
     sign_unsigned,
     take_record,
 )
+from napari_kmeans.viewer.to_layers.hand_edits import replacing_data, take_image
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
 from napari_kmeans.viewer.to_layers.label_table import forget_strokes
@@ -126,10 +127,12 @@ def update_layer(layer: Layer, result: Layer, *, keeps_identity: bool = False) -
     # Before data and table: their events make the list of clusters read from the record
     # which slice and which level were counted.
     take_record(layer, result, keeps_slices=keeps_slices, keeps_identity=keeps_identity)
-    for name, value in values.items():
-        setattr(layer, name, value)
-    if isinstance(layer, Labels):
-        forget_strokes(layer)
+    with replacing_data(layer):
+        for name, value in values.items():
+            setattr(layer, name, value)
+        if isinstance(layer, Labels):
+            forget_strokes(layer)
+            take_image(layer, result)
     move_to(layer, spatial_attributes(result))
 
 

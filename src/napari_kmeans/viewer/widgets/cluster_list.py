@@ -46,15 +46,13 @@ LABEL, NAME, PERCENT, AREA, COLOR = range(5)
 """The columns of the table. The means of the channels follow."""
 
 _HEADERS = ("Label", "Name", "Share", "Area", "Color")
-_SIZES = {1: "Length", 2: "Area", 3: "Volume"}
-"""The header of the column of areas, by the number of axes of the layer."""
-
 _HEADER_TIPS = (
     "The label of the cluster in the layer. Clear the box to hide the cluster: the layers below "
     "show. The recolored layer below is hidden at first.",
     "The name of the cluster. Double-click or press F2 to edit it.",
     "The share of all pixels that were clustered, without ignored clusters.",
-    "The area or volume, in the units of the layer.",
+    "The area or volume, in the units of the layer. Of several frames, the mean per frame: the "
+    "saved table has each frame.",
     "The color of the cluster. Double-click to choose another one.",
 )
 _SORT_TIP = (
@@ -72,7 +70,9 @@ _GRAY = 0.1
 
 NO_CLUSTERS = "No clusters yet: run a clustering first."
 
-_OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated."
+_OUTDATED = "\u26a0 The labels were edited by hand: shares and areas are outdated"
+_UNTIL_COUNTED = f"{_OUTDATED} until the pixels are counted again."
+_NEVER_COUNTED = f"{_OUTDATED}, because labels that are not in memory are not counted again."
 
 _MERGE_TIP = (
     "Merge the selected clusters into the first of them: it keeps its label and its own color, "
@@ -124,10 +124,10 @@ class _ClusterModel(QAbstractTableModel):
             self._reorder(labels)
             last = self.index(len(labels) - 1, self.columnCount() - 1)
             self.dataChanged.emit(self.index(0, LABEL), last)
-            return
-        self.beginResetModel()
-        self.labels, self.channels = labels, channels
-        self.endResetModel()
+        else:
+            self.beginResetModel()
+            self.labels, self.channels = labels, channels
+            self.endResetModel()
         self.headerDataChanged.emit(Qt.Orientation.Horizontal, AREA, AREA)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
@@ -209,7 +209,7 @@ class _ClusterModel(QAbstractTableModel):
             # The swatches need less room than their header would.
             return ""
         if section == AREA and self.clusters is not None:
-            return _SIZES.get(self.clusters.layer.ndim, "Size")
+            return self.clusters.size_word
         return _HEADERS[section]
 
     def _header_tip(self, section: int) -> str:
@@ -333,7 +333,7 @@ class ClusterList(QWidget):
         self._model = _ClusterModel(self)
         self.table = self._make_table()
         self._selection = cast("Any", self.table.selectionModel())
-        self.message, self.outdated = QLabel(), QLabel(_OUTDATED)
+        self.message, self.outdated = QLabel(), QLabel()
         for label in (self.message, self.outdated):
             label.setWordWrap(True)
         self.outdated.hide()
@@ -607,6 +607,9 @@ class ClusterList(QWidget):
         self.undo_action.setEnabled(self._clusters is not None and self._clusters.can_undo)
         self.redo_action.setEnabled(self._clusters is not None and self._clusters.can_redo)
         self.message.setText(self._describe_selection(selected))
+        if self._clusters is not None:
+            can_be_counted = self._clusters.can_be_counted
+            self.outdated.setText(_UNTIL_COUNTED if can_be_counted else _NEVER_COUNTED)
         self.outdated.setVisible(self._clusters is not None and self._clusters.is_outdated)
 
     def _find_split_anew_problem(self, selected: list[int]) -> str:
@@ -634,10 +637,14 @@ class ClusterList(QWidget):
             return self.problem
         text = f"{len(self._model.labels)} clusters; select rows to highlight them."
         if selected:
-            percent = format_percent(self._clusters.percent(selected))
-            text = f"{len(selected)} selected: {percent}, {self._clusters.area(selected)}"
+            sizes = [
+                format_percent(self._clusters.percent(selected)),
+                self._clusters.area(selected),
+            ]
+            text = f"{len(selected)} selected: {', '.join(filter(None, sizes))}"
         counted = self._clusters.counted
-        return f"{text}\nCounted {counted}." if counted else text
+        edited = "Edited by hand." if self._clusters.is_edited_by_hand else ""
+        return "\n".join(filter(None, [text, counted and f"Counted {counted}.", edited]))
 
     # ----------------------------------------------------------------- editing
 

@@ -1,0 +1,91 @@
+"""Count the pixels of each label in an image of labels, and average their channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from napari_kmeans.execution.threads import map_slices
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
+
+_PIECE = 2**20
+"""Pixels that one task counts."""
+
+_LARGEST_BIN = 2**16
+"""The largest label that is counted in an array with an entry for each number."""
+
+
+class LabelCounts(NamedTuple):
+    """The labels of an image, in ascending order, without 0."""
+
+    labels: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    means: Floats | None
+    """The mean channels of the pixels of each label (n, C), without NaN and infinity. NaN for a
+    label that has none of these pixels; None without an image."""
+
+
+def count_labels(labels: NDArray[Any], image: NDArray[Any] | None = None) -> LabelCounts:
+    """Count the pixels of each label, on threads.
+
+    Parameters
+    ----------
+    labels : array of integers
+    image : array of the shape of `labels`, or with the channels as a further last axis, optional
+    """
+    flat = labels.reshape(-1)
+    values = None if image is None else image.reshape(flat.size, -1)
+
+    def count(part: slice) -> _Sums:
+        return _sum_piece(flat[part], None if values is None else values[part])
+
+    pieces = map_slices(count, flat.size, _PIECE)
+    found = np.unique(np.concatenate([piece.labels for piece in pieces]))
+    n_channels = 0 if values is None else values.shape[1]
+    pixels, finite = np.zeros((2, len(found)), np.int64)
+    sums = np.zeros((len(found), n_channels))
+    for piece in pieces:
+        rows = np.searchsorted(found, piece.labels)
+        pixels[rows] += piece.pixels
+        finite[rows] += piece.finite
+        sums[rows] += piece.sums
+    with np.errstate(invalid="ignore"):
+        means = None if values is None else sums / finite[:, None]
+    is_label = found != 0
+    return LabelCounts(
+        found[is_label], pixels[is_label], None if means is None else means[is_label]
+    )
+
+
+class _Sums(NamedTuple):
+    labels: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    finite: NDArray[np.int64]
+    """The number of pixels whose channels are summed."""
+
+    sums: Floats
+
+
+def _sum_piece(labels: NDArray[Any], values: NDArray[Any] | None) -> _Sums:
+    """Return the sums over the pixels of each label in a piece, in ascending order of labels."""
+    if labels.min() < 0 or labels.max() > _LARGEST_BIN:
+        found, bins = np.unique(labels, return_inverse=True)
+    else:
+        found, bins = np.arange(int(labels.max()) + 1), labels.astype(np.intp)
+    pixels = finite = np.bincount(bins, minlength=len(found))
+    sums = np.zeros((len(found), 0))
+    if values is not None:
+        if values.dtype.kind == "f":
+            is_finite = np.isfinite(values).all(axis=1)
+            bins, values = bins[is_finite], values[is_finite]
+            finite = np.bincount(bins, minlength=len(found))
+        channels = [np.bincount(bins, channel, len(found)) for channel in values.T]
+        sums = np.stack(channels, axis=1)
+    is_there = pixels > 0
+    found = found.astype(np.int64)
+    return _Sums(found[is_there], pixels[is_there], finite[is_there], sums[is_there])
