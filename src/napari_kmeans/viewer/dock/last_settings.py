@@ -21,9 +21,15 @@ class LastSettings:
     """The last settings and the last result in one viewer.
 
     Layers are held by weak references, which keep neither the layers nor the viewer alive.
+
+    Attributes
+    ----------
+    has_shown_clusters : bool
+        Whether the panel *Clusters* was unfolded for the first result of the viewer.
     """
 
     def __init__(self) -> None:
+        self.has_shown_clusters = False
         self._settings: dict[str, Any] = {}
         self._result: Result | None = None
         self._layers: list[ref[Layer]] = []

@@ -19,6 +19,7 @@ from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.dock.live import LiveRuns
 from napari_kmeans.viewer.dock.result_layers import ResultLayers, build_layers, builders_like
+from napari_kmeans.viewer.dock.whole_view import WholeView
 from napari_kmeans.viewer.from_layers.channels import can_be_channels
 from napari_kmeans.viewer.from_layers.marks_watcher import MarksWatcher, count_marks
 from napari_kmeans.viewer.from_layers.source import EACH
@@ -35,7 +36,7 @@ from napari_kmeans.viewer.provenance import has_record
 from napari_kmeans.viewer.to_layers.label_table import watch_edits
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.result import Result
-from napari_kmeans.viewer.widgets.form import offer_choices, show_row
+from napari_kmeans.viewer.widgets.form import offer_choices, scroll_to, show_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +108,8 @@ class KMeansWidget(Fields):
         self._connect()
         self._follow_marks()
         self._update_fields()
+        self.status.show_result(self.result, self.viewer.layers)
+        WholeView(self.viewer, self.native)
         warm_up()
 
     # --------------------------------------------------------- stored settings
@@ -153,6 +156,7 @@ class KMeansWidget(Fields):
         self.live.changed.connect(self._live_runs.on_checked)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
+        self.which_button.changed.connect(self._suggest_number)
         self.cancel_button.changed.connect(self.cancel)
         self.native_parent_changed.connect(self._on_parent_changed)
         self.native.destroyed.connect(self._on_destroyed)
@@ -165,6 +169,7 @@ class KMeansWidget(Fields):
         self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
         self.viewer.layers.selection.events.changed.disconnect(self._update_fields)
         self._marks_watcher.watch(None)
+        self.status.stop()
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the current layers. The chosen layer stays chosen, even if it was renamed."""
@@ -172,6 +177,7 @@ class KMeansWidget(Fields):
             offer_choices(combo_box)
         for fold in self.folds.values():
             fold.reset_choices()
+        self.status.show_result(self.result, self.viewer.layers)
         self._update_fields()
 
     def _watch_edits(self, *_: Any) -> None:
@@ -342,6 +348,14 @@ class KMeansWidget(Fields):
         except EXPECTED_ERRORS as error:
             report_error(error)
 
+    def _suggest_number(self) -> None:
+        """Unfold the panel *Which K?*, scroll to it, and suggest a number of clusters."""
+        fold = self.folds["number"]
+        panel = fold.open()
+        scroll_to(fold.folder)
+        assert isinstance(panel, NumberPanel)
+        panel.suggest_unless_working()
+
     def _on_run_changed(self) -> None:
         self._update_fields()
         self._live_runs.on_run_changed()
@@ -355,7 +369,7 @@ class KMeansWidget(Fields):
     def _show_results(self, run: Run, outcome: AnySegmentation) -> None:
         if run.update:
             outcome = self._result_layers.carry_edits(outcome, run.task.source)
-        self._show_outcome(run.task, outcome, run.builders, run.update)
+        self._show_outcome(run.task, outcome, run.builders, run.update, self._runner.seconds)
         assert self.result is not None
         self._result_layers.remember_start(self.result.labels, outcome)
 
@@ -397,12 +411,21 @@ class KMeansWidget(Fields):
             self._set_result(Result(task, outcome, shown))
 
     def _show_outcome(
-        self, task: Task, outcome: AnySegmentation, builders: tuple[Builder, ...], update: bool
+        self,
+        task: Task,
+        outcome: AnySegmentation,
+        builders: tuple[Builder, ...],
+        update: bool,
+        seconds: float | None = None,
     ) -> None:
         layers = build_layers(builders, outcome, task.source)
-        result = Result(task, outcome, self.show_layers(layers, update=update))
+        result = Result(task, outcome, self.show_layers(layers, update=update), seconds)
         if task.start is not None:
             self.n_clusters.value = outcome.options.n_clusters
+        self._set_result(result)
+
+    def show_result(self, result: Result) -> None:
+        """Show a result in the panels whose layers are in the viewer already."""
         self._set_result(result)
 
     def _set_result(self, result: Result) -> None:
@@ -411,6 +434,11 @@ class KMeansWidget(Fields):
         self.segmented.emit(result)
         for fold in self.folds.values():
             fold.refresh()
+        self.status.show_result(self.result, self.viewer.layers)
+        stored = last_settings_of(self.viewer)
+        if not stored.has_shown_clusters:
+            stored.has_shown_clusters = True
+            self.folds["clusters"].open()
 
     def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
         """Show layers of a result, and leave the selection unchanged.

@@ -30,11 +30,14 @@ class Result:
     outcome : Segmentation or StackSegmentation
     layers : tuple of napari.layers.Layer
         The layers of the result. The user may have removed some from the viewer.
+    seconds : float or None
+        The time of the run, if it is known.
     """
 
     task: Task
     outcome: AnySegmentation
     layers: tuple[Layer, ...]
+    seconds: float | None = None
 
     @property
     def labels(self) -> Labels | None:
