@@ -1117,11 +1117,11 @@ class TestViewer:
         assert {layer.name for layer in viewer.layers} == {
             "stain 0",
             "stain 1",
-            "stain recolored 0",
-            "stain recolored 1",
+            "stain 0 recolored",
+            "stain 1 recolored",
             "stain labels",
         }
-        recolored = viewer.layers["stain recolored 1"].data
+        recolored = viewer.layers["stain 1 recolored"].data
         np.testing.assert_array_equal(recolored, outcome.seg.recolored[1])
 
     def test_multiscale_images_give_lazy_multiscale_layers(self, make_napari_viewer, tmp_path):
@@ -1172,7 +1172,7 @@ class TestViewer:
         fill_viewer(viewer, [ClusteredImage("c", picture, seg)], Options())
         seg_in_memory = segment(image, 3, channel_axis=0)
         np.testing.assert_array_equal(viewer.layers["c 1"].data[1], image[1, ::2, ::2])
-        recolored = viewer.layers["c recolored 1"].data
+        recolored = viewer.layers["c 1 recolored"].data
         np.testing.assert_array_equal(recolored[0], seg_in_memory.recolored[1])
         np.testing.assert_array_equal(viewer.layers["c labels"].data[0], seg_in_memory.labels)
         np.testing.assert_array_equal(

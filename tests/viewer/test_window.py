@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.options import Options
 from napari_kmeans.viewer import window
+from napari_kmeans.viewer.dock.whole_view import shows_whole_picture
 from napari_kmeans.viewer.from_layers.channels import source_of_channels
 from napari_kmeans.viewer.from_layers.source import Source
 from napari_kmeans.viewer.to_layers.clusters import Clusters
@@ -56,7 +59,7 @@ def test_channels_have_names_and_colors(viewer):
     picture = Picture(NOISE, False, 0, axes=axes, channels=channels)
     outcome = ClusteredImage("cell", picture, segment(NOISE, 3, channel_axis=0))
     window.fill_viewer(viewer, [outcome], Options(n_clusters=3))
-    names = [f"cell{part} {name}" for part in ("", " recolored") for name in ("DAPI", "1", "light")]
+    names = [f"cell {name}{part}" for part in ("", " recolored") for name in ("DAPI", "1", "light")]
     assert [layer.name for layer in viewer.layers] == [*names, "cell labels"]
     assert_in_place(viewer.layers, ["micrometer"] * 2, ("row", "column"))
     brightest = [viewer.layers[name].colormap.map(np.ones(1))[0, :3].tolist() for name in names[:3]]
@@ -156,3 +159,86 @@ def test_pixels_without_data_do_not_count_for_the_contrast(viewer, channel_axis,
 def test_an_image_without_any_data_has_contrast_limits(viewer):
     picture = Picture(np.full((4, 5), 7.0), rgb=False, mask=np.zeros((4, 5), bool))
     assert window.contrast_arguments(picture) == {"contrast_limits": (0, 1)}
+
+
+def dock_of(viewer):
+    (dock,) = (each for each in viewer.window.dock_widgets.values() if hasattr(each, "run"))
+    return dock
+
+
+def test_original_is_one_click_away_and_clusters_are_listed(viewer, quadrants, finish):
+    outcome = ClusteredImage("photo", Picture(quadrants, rgb=True), segment(quadrants, 4, rgb=True))
+    window.fill_viewer(viewer, [outcome], Options(n_clusters=4))
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["photo", "photo labels"]
+    dock = dock_of(viewer)
+    clusters = dock.folds["clusters"]
+    assert clusters.is_open
+    assert clusters.panel.list.layer is viewer.layers["photo labels"]
+    assert dock.status.text().startswith("4 clusters · 420 pixels · cost ")
+    Clusters(viewer.layers["photo labels"]).rename(1, "shadow")
+    dock.run()
+    finish(dock)
+    assert len(viewer.layers) == 3
+    assert viewer.layers["photo labels"].features["name"][0] == "shadow"
+
+
+def test_channels_are_clustered_again_as_channels(viewer, finish):
+    channels = (Channel("DAPI"), Channel("GFP"), Channel("light"))
+    picture = Picture(NOISE, False, 0, channels=channels)
+    seg = segment(NOISE, 3, channel_axis=0)
+    window.fill_viewer(viewer, [ClusteredImage("cell", picture, seg)], Options(n_clusters=3))
+    labels = viewer.layers["cell labels"]
+    np.testing.assert_array_equal(labels.data, seg.labels)
+    for number, channel in enumerate(channels):
+        recolored = viewer.layers[f"cell {channel.name} recolored"]
+        np.testing.assert_array_equal(recolored.data, seg.recolored[number])
+        assert not recolored.visible
+    dock = dock_of(viewer)
+    assert dock.folds["clusters"].panel.list.layer is labels
+    assert dock.status.text().startswith("3 clusters · 2,400 pixels · cost ")
+    dock.run()
+    finish(dock)
+    assert len(viewer.layers) == 7
+    assert dock.result.labels is labels
+    np.testing.assert_array_equal(labels.data, seg.labels)
+
+
+def test_tables_of_several_images_count_the_pixels_of_each(viewer):
+    images = [NOISE[0], NOISE[1, :10]]
+    both = segment(images, 3)
+    outcomes = [
+        ClusteredImage(name, Picture(image, rgb=False), replace(both, labels=labels, recolored=new))
+        for name, image, labels, new in zip("ab", images, both.labels, both.recolored, strict=True)
+    ]
+    window.fill_viewer(viewer, outcomes, Options(n_clusters=3))
+    for name, labels in zip("ab", both.labels, strict=True):
+        counted = viewer.layers[f"{name} labels"].features["pixels"]
+        assert counted.tolist() == np.bincount(labels.ravel(), minlength=4)[1:].tolist()
+    # The costs are those of both images together.
+    assert dock_of(viewer).status.text() == "3 clusters · 600 pixels"
+
+
+def test_window_shows_the_whole_picture(make_napari_viewer, qtbot, monkeypatch, quadrants):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(700, 500)
+    monkeypatch.setattr(window, "WINDOW_SIZE", (900, 600))
+    small = ClusteredImage("small", Picture(quadrants, rgb=True), segment(quadrants, 4, rgb=True))
+    wide = np.tile(quadrants, (1, 4, 1))
+    large = ClusteredImage("large", Picture(wide, rgb=True), segment(wide, 4, rgb=True))
+    window.fill_viewer(viewer, [small, large], Options(n_clusters=4))
+    native = dock_of(viewer).native
+    screen = native.screen().availableGeometry()
+    smallest = native.window().minimumSizeHint()
+    width = max(min(900, screen.width()), smallest.width())
+    qtbot.waitUntil(lambda: native.window().width() == width)
+    qtbot.waitUntil(lambda: shows_whole_picture(viewer))
+    qtbot.wait(100)
+    half_width = viewer.canvas.size[1] / viewer.scene.camera.zoom / 2
+    assert 42 <= half_width <= 42 * 1.2
+    viewer.window.set_geometry(0, 0, 5000, 4000)
+    window._enlarge_window(viewer, native)
+    left, top, width, height = viewer.window.geometry()
+    assert left >= screen.left()
+    assert top >= screen.top()
+    assert width <= max(screen.width(), smallest.width())
+    assert height <= max(screen.height(), smallest.height())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,15 @@ import numpy as np
 
 from napari_kmeans.cli.terminal import PROGRAM
 from napari_kmeans.feature_space.neighborhood import scale_blur
+from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.measuring import cluster_table, mean_columns
 from napari_kmeans.options import OPTIONS, Options
 from napari_kmeans.viewer import samples
 from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
+from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.masks import mask_levels
 from napari_kmeans.viewer.from_layers.source import Channel, Source
+from napari_kmeans.viewer.to_layers.apply_model import count_pixels
 from napari_kmeans.viewer.to_layers.layers import labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.picture_layers import (
     channel_arguments,
@@ -22,12 +27,14 @@ from napari_kmeans.viewer.to_layers.picture_layers import (
     gray_arguments,
     spatial_arguments,
 )
+from napari_kmeans.viewer.to_layers.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import napari
     from napari.layers import Labels
+    from qtpy.QtWidgets import QWidget
 
     from napari_kmeans.cli.jobs import ClusteredImage
     from napari_kmeans.execution.progress import Report
@@ -37,27 +44,87 @@ if TYPE_CHECKING:
 MAX_PLANE_SIDE = 2048
 """Longest side in pixels of a plane that napari shows at one resolution only."""
 
+WINDOW_SIZE = (1400, 900)
+"""Width and height at which a picture has about half of the window beside the dock and the layers.
+
+The window that napari opens first is 1089 pixels wide, of which 352 are left for the picture."""
+
+TITLE_HEIGHT = 40
+"""Pixels of a screen that are left for the title of the window."""
+
 
 def fill_viewer(
     viewer: napari.Viewer, outcomes: Sequence[ClusteredImage], options: Options
 ) -> None:
     """Add each image, its recolored copy and its labels to a viewer, and open the dock.
 
-    The fields of the dock show `options`.
+    The fields of the dock show `options`, and the panel *Clusters* lists the clusters of the
+    last image. The recolored copies are hidden: without the labels, one sees the image.
     """
-    for outcome in outcomes:
+    is_shared = len({id(outcome.seg.model) for outcome in outcomes}) < len(outcomes)
+    result = None
+    for each in outcomes:
+        is_of_fit = not is_shared and not math.isnan(each.seg.distortion)
+        outcome = each if is_of_fit else _count_pixels_of(each)
         if outcome.seg.model.rgb or outcome.seg.model.channel_axis is None:
-            _add_layers(viewer, outcome)
+            result = _add_layers(viewer, outcome)
         else:
-            _add_channels(viewer, outcome)
+            result = _add_channels(viewer, outcome)
+        if not is_of_fit and is_dask(each.seg.labels):
+            result = None
     masks = [_add_mask(viewer, outcome) for outcome in outcomes]
+    # The images may have different sizes, and napari has fitted the view to the first.
+    viewer.reset_view()
     _, dock = viewer.window.add_plugin_dock_widget(PROGRAM)
+    _enlarge_window(viewer, dock.native)
+    source = None if result is None else result.source
+    if source is not None and len(source.channels) > 1:
+        _select_channels(viewer, source)
+        dock.together.value = True
     for name in OPTIONS:
         # Only random_state can be None: the dock cannot show a seed that is drawn for each run.
         if getattr(options, name) is not None:
             getattr(dock, name).value = getattr(options, name)
     if masks and masks[-1] is not None:
         dock.mask.value = masks[-1]
+    if result is not None:
+        dock.show_result(result)
+
+
+def _select_channels(viewer: napari.Viewer, source: Source) -> None:
+    """Select the layers of the channels of an image, which the dock then offers to combine."""
+    ids = {channel.unique_id for channel in source.channels}
+    layers = [layer for layer in viewer.layers if str(layer.unique_id) in ids]
+    viewer.layers.selection.active = layers[-1]
+    viewer.layers.selection.update(layers)
+
+
+def _enlarge_window(viewer: napari.Viewer, dock: QWidget) -> None:
+    """Make the window at least as large as WINDOW_SIZE, but no larger than the screen."""
+    window, screen = dock.window(), dock.screen()
+    if window is None or screen is None or window.isMaximized() or window.isFullScreen():
+        return
+    left, top, *size = viewer.window.geometry()
+    available = screen.availableGeometry()
+    largest = available.width(), available.height() - TITLE_HEIGHT
+    width, height = np.minimum(np.maximum(size, WINDOW_SIZE), largest).tolist()
+    # Move the window only if a part of it would lie beyond the screen.
+    left = max(available.left(), min(left, available.left() + available.width() - width))
+    top = max(available.top(), min(top, available.top() + available.height() - height))
+    viewer.window.set_geometry(left, top, width, height)
+
+
+def _count_pixels_of(outcome: ClusteredImage) -> ClusteredImage:
+    """Return an image with a table that counts its own pixels, and not those of the fit.
+
+    The pixels of a lazy image are not counted, because the whole image would be read.
+    """
+    seg = outcome.seg
+    if is_dask(seg.labels):
+        return outcome
+    table = cluster_table(seg.model, count_pixels(seg.model, None, seg.labels, None))
+    table = table.drop(columns=mean_columns(table))
+    return outcome._replace(seg=replace(seg, table=table, distortion=math.nan))
 
 
 def _add_mask(viewer: napari.Viewer, outcome: ClusteredImage) -> Labels | None:
@@ -75,7 +142,7 @@ def _add_mask(viewer: napari.Viewer, outcome: ClusteredImage) -> Labels | None:
     return layer
 
 
-def _add_layers(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
+def _add_layers(viewer: napari.Viewer, outcome: ClusteredImage) -> Result:
     attributes = {
         **gray_arguments(outcome.picture, outcome.name),
         "rgb": outcome.seg.model.rgb,
@@ -87,40 +154,60 @@ def _add_layers(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
     levels = shown_levels(outcome.picture, outcome.seg.model.channel_axis)
     image = viewer.add_image(**data_arguments(levels), **attributes)
     source = Source.of(image)
-    seg = _paint_levels(outcome.seg, levels, mask_levels(outcome.picture.mask, image, source))
-    viewer.add_layer(recolored_layers(seg, source, visible=False)[0])
-    viewer.add_layer(labels_layer(seg, source))
-    viewer.layers.selection.active = image
-
-
-def _add_channels(viewer: napari.Viewer, outcome: ClusteredImage) -> None:
-    """Add one image layer and one recolored layer for each channel, and one Labels layer."""
-    model, picture = outcome.seg.model, outcome.picture
-    spatial = spatial_arguments(picture.axes)
-    contrast = contrast_arguments(picture, model.channel_axis)
-    levels = shown_levels(picture, model.channel_axis)
-
-    def add(pixels: list[Any], name: str, visible: bool = True) -> Any:
-        channels = channel_arguments(picture, name, model.n_channels)
-        return viewer.add_image(
-            **data_arguments(pixels),
-            channel_axis=model.channel_axis,
-            visible=visible,
-            **channels,
-            **contrast,
-            **spatial,
-        )
-
-    layers = add(levels, outcome.name)
-    sources = [Source.of(layer) for layer in layers]
-    channels = tuple(Channel(each.name, each.unique_id, each.display) for each in sources)
-    unique_id = " ".join(channel.unique_id for channel in channels)
-    source = replace(sources[0], unique_id=unique_id, channels=channels)
-    masks = mask_levels(picture.mask, layers[0], sources[0])
+    masks = mask_levels(outcome.picture.mask, image, source)
     seg = _paint_levels(outcome.seg, levels, masks)
-    recolored = seg.recolored if len(levels) > 1 else [seg.recolored]
-    add(recolored, f"{outcome.name} recolored", visible=False)
-    viewer.add_layer(labels_layer(seg, replace(source, name=outcome.name)))
+    (recolored,), labels = recolored_layers(seg, source), labels_layer(seg, source)
+    viewer.add_layer(recolored)
+    # A layer that is hidden before it is added has a black thumbnail.
+    recolored.visible = False
+    viewer.add_layer(labels)
+    viewer.layers.selection.active = image
+    # The cost of a model that was fitted to another image is not that of this image.
+    task = Task(source, masks, seg.options, (image.data,), applied=math.isnan(seg.distortion))
+    return Result(task, seg, (recolored, labels))
+
+
+def _add_channels(viewer: napari.Viewer, outcome: ClusteredImage) -> Result:
+    """Add one image layer and one recolored layer for each channel, and one Labels layer."""
+    axis, picture = outcome.seg.model.channel_axis, outcome.picture
+    assert axis is not None
+    levels = shown_levels(picture, axis)
+    images = viewer.add_image(
+        **data_arguments(levels),
+        channel_axis=axis,
+        **channel_arguments(picture, outcome.name, outcome.seg.model.n_channels),
+        **contrast_arguments(picture, axis),
+        **spatial_arguments(picture.axes),
+    )
+    sources = [Source.of(image) for image in images]
+    # As `source_of_channels`, but without a copy of the pixels.
+    source = replace(
+        sources[0],
+        name=outcome.name,
+        unique_id=" ".join(each.unique_id for each in sources),
+        levels=tuple(np.moveaxis(level, axis, -1) for level in levels),
+        channels=tuple(Channel(each.name, each.unique_id, each.display) for each in sources),
+        origins=tuple(origin for each in sources for origin in each.origins),
+    )
+    masks = mask_levels(picture.mask, images[0], source)
+    seg = _paint_levels(outcome.seg, levels, masks)
+    # The channels of layers are the last axis, as in a run of the dock on these layers.
+    recolored = [
+        np.moveaxis(level, axis, -1)
+        for level in (seg.recolored if source.multiscale else [seg.recolored])
+    ]
+    seg = replace(
+        seg,
+        recolored=recolored if source.multiscale else recolored[0],
+        model=replace(seg.model, channel_axis=-1),
+    )
+    layers = (*recolored_layers(seg, source), labels_layer(seg, source))
+    for layer in layers:
+        viewer.add_layer(layer)
+        layer.visible = layer is layers[-1]
+    arrays = tuple(image.data for image in images)
+    is_applied = math.isnan(seg.distortion)
+    return Result(Task(source, masks, seg.options, arrays, applied=is_applied), seg, layers)
 
 
 def shown_levels(picture: Picture, channel_axis: int | None) -> list[Any]:

@@ -101,6 +101,11 @@ class Runner(Generic[RunType]):
         """Whether a run is under way, including a canceled run whose worker has not stopped."""
         return self._run is not None
 
+    @property
+    def seconds(self) -> float:
+        """The time since the start of the latest run."""
+        return time.monotonic() - self._start_time
+
     def start(self, run: RunType) -> None:
         """Start the worker of a run."""
         self._run, worker, self._start_time = run, run.worker, time.monotonic()
@@ -118,7 +123,7 @@ class Runner(Generic[RunType]):
 
     def cancel_if_slow(self) -> None:
         """Cancel the run if it has taken longer than PATIENCE_SECONDS."""
-        if time.monotonic() - self._start_time > PATIENCE_SECONDS:
+        if self.seconds > PATIENCE_SECONDS:
             self.cancel()
 
     def cancel_and_disconnect(self) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
+METHODS = [("coreset (fast)", "coreset"), ("full (exact)", "full")]
+"""The names and the values of the choices in the field *Method*."""
+
 THIS = "this"
 """The choice of the slice in view, beside WHOLE and EACH."""
 

@@ -15,6 +15,7 @@ from napari.layers import Image
 
 from napari_kmeans.options import OPTIONS
 from napari_kmeans.viewer.dock.choices import (
+    METHODS,
     channel_axis_choices,
     channel_axis_field,
     level_choices,
@@ -22,6 +23,7 @@ from napari_kmeans.viewer.dock.choices import (
     stack_field,
 )
 from napari_kmeans.viewer.dock.mask_choices import mask_choices
+from napari_kmeans.viewer.dock.status import StatusLine
 from napari_kmeans.viewer.from_layers.start_marks import can_hold_marks
 from napari_kmeans.viewer.widgets.class_picker import ClassPicker
 from napari_kmeans.viewer.widgets.form import (
@@ -95,8 +97,9 @@ class Fields(Container[Any]):
 
     def _option_fields(self) -> list[Any]:
         """Make a field for each option. The attribute has the name of the option."""
+        choices = {"init": self._start_choices, "method": METHODS}
         for name in OPTIONS:
-            special = {"choices": self._start_choices} if name == "init" else {}
+            special = {"choices": choices[name]} if name in choices else {}
             setattr(self, name, option_field(name, **special))
         self.init.tooltip += " Or a layer: the colors under its points, or under its labels."
         return [getattr(self, name) for name in OPTIONS]
@@ -187,16 +190,21 @@ class Fields(Container[Any]):
         )
         layout.addWidget(row([self.run_button, self.cancel_button, self.undo_button, self.live]))
         layout.addWidget(self.progress_bar.native)
+        self.status = StatusLine()
         self.marks_note = Note()
-        layout.addWidget(self.marks_note)
+        for widget in (self.status, self.marks_note):
+            layout.addWidget(widget)
         more = [getattr(self, name) for name in OPTIONS if name not in _MAIN_OPTIONS]
         more.insert(more.index(self.coreset_size) + 1, self.add_points)
         layout.addWidget(folder_with("More options", form(more)))
 
     def _number_row(self) -> Any:
-        """Return the field for the number of clusters and its slider, side by side."""
+        """Return the number of clusters, its slider and the button *K?*, side by side."""
         self.n_clusters_slider = number_slider(self.n_clusters)
-        return row([self.n_clusters, self.n_clusters_slider])
+        self.which_button = PushButton(
+            text="K?", tooltip="Suggest a number of clusters, in the panel “Which K?”."
+        )
+        return row([self.n_clusters, self.n_clusters_slider, self.which_button])
 
     def _start_choices(self, combo_box: Any) -> list[tuple[str, Any]]:
         words = [(word, word) for word in OPTIONS["init"].choices]

@@ -23,10 +23,13 @@ class LastSettings:
     ----------
     color_schemes : dict of bool to str
         The color scheme that the user chose last for labels of RGB images, and of others.
+    has_shown_clusters : bool
+        Whether the panel *Clusters* was unfolded for the first result of the viewer.
     """
 
     def __init__(self) -> None:
         self.color_schemes: dict[bool, str] = {}
+        self.has_shown_clusters = False
         self._settings: dict[str, Any] = {}
 
     def store(self, name: str, value: Any) -> None:

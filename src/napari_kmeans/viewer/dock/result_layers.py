@@ -164,7 +164,10 @@ class ResultLayers:
         earlier = find_result(self._viewer.layers, layer) if update else None
         if earlier is None:
             self._undo.added(layer)
-            return self._viewer.add_layer(layer)
+            # A layer that is hidden before it is added has a black thumbnail.
+            visible, layer.visible = layer.visible, True
+            self._viewer.add_layer(layer).visible = visible
+            return layer
         if isinstance(earlier, Labels) and is_edited_by_hand(earlier):
             count_now(earlier)
             copy = copy_of_edited(earlier)

@@ -22,6 +22,7 @@ from napari_kmeans.viewer.dock.live import LiveRuns
 from napari_kmeans.viewer.dock.mask_choices import ClassesOf, class_rows
 from napari_kmeans.viewer.dock.result_layers import ResultLayers, builders_like
 from napari_kmeans.viewer.dock.result_undo import LIVE, MERGE, ResultUndo
+from napari_kmeans.viewer.dock.whole_view import WholeView
 from napari_kmeans.viewer.from_layers.channels import (
     can_be_channels,
     likely_channel_axis,
@@ -49,7 +50,7 @@ from napari_kmeans.viewer.to_layers.hand_edits import watch_edits
 from napari_kmeans.viewer.to_layers.layers import coreset_layer, labels_layer, recolored_layers
 from napari_kmeans.viewer.to_layers.moved_centers import describe_moved_centers
 from napari_kmeans.viewer.to_layers.result import Result
-from napari_kmeans.viewer.widgets.form import offer_choices, show_row
+from napari_kmeans.viewer.widgets.form import offer_choices, scroll_to, show_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,6 +135,8 @@ class KMeansWidget(Fields):
         self._follow_marks()
         self._follow_mask()
         self._update_fields()
+        self.status.show_result(self.result, self.viewer.layers)
+        WholeView(self.viewer, self.native)
         warm_up()
 
     # --------------------------------------------------------- stored settings
@@ -187,6 +190,7 @@ class KMeansWidget(Fields):
         self.live.changed.connect(self._live_runs.on_checked)
         self.live.changed.connect(self._on_live_changed)
         self.run_button.changed.connect(self._on_run_clicked)
+        self.which_button.changed.connect(self._suggest_number)
         self.cancel_button.changed.connect(self.cancel)
         self.undo_button.changed.connect(self.undo_result)
         self.native_parent_changed.connect(self._on_parent_changed)
@@ -203,6 +207,7 @@ class KMeansWidget(Fields):
         self._marks_watcher.watch(None)
         self._mask_watcher.watch(None)
         self._classes_watcher.watch(None)
+        self.status.stop()
 
     def reset_choices(self, *_: Any) -> None:
         """Offer the current layers. The chosen layer stays chosen, even if it was renamed."""
@@ -210,6 +215,7 @@ class KMeansWidget(Fields):
         self._follow_layers()
         for fold in self.folds.values():
             fold.reset_choices()
+        self.status.show_result(self.result, self.viewer.layers)
         self._update_fields()
 
     def _watch_edits(self, *_: Any) -> None:
@@ -251,6 +257,7 @@ class KMeansWidget(Fields):
         if result is self.result:
             return
         self.result = result
+        self.status.show_result(result, self.viewer.layers)
         for fold in self.folds.values():
             fold.refresh()
 
@@ -478,6 +485,14 @@ class KMeansWidget(Fields):
         except EXPECTED_ERRORS as error:
             report_error(error)
 
+    def _suggest_number(self) -> None:
+        """Unfold the panel *Which K?*, scroll to it, and suggest a number of clusters."""
+        fold = self.folds["number"]
+        panel = fold.open()
+        scroll_to(fold.folder)
+        assert isinstance(panel, NumberPanel)
+        panel.suggest_unless_working()
+
     def _on_run_changed(self) -> None:
         self._update_fields()
         self._live_runs.on_run_changed()
@@ -494,7 +509,8 @@ class KMeansWidget(Fields):
             if run.update:
                 outcome = self._result_layers.carry_edits(outcome, source)
             layers = self._result_layers.build(run.builders, outcome, source, update=run.update)
-            result = Result(run.task, outcome, self.show_layers(layers, update=run.update))
+            shown = self.show_layers(layers, update=run.update)
+            result = Result(run.task, outcome, shown, seconds=self._runner.seconds)
             if run.task.start is not None:
                 self.n_clusters.value = outcome.options.n_clusters
             self.marks_note.show_text(describe_moved_centers(outcome, source))
@@ -571,11 +587,19 @@ class KMeansWidget(Fields):
             else:
                 KNOWN_RESULTS.store(result)
 
+    def show_result(self, result: Result) -> None:
+        """Show a result in the panels whose layers are in the viewer already."""
+        self._set_result(result)
+
     def _set_result(self, result: Result) -> None:
         """Show a new result in the panels, although another layer may be active."""
         KNOWN_RESULTS.store(result)
         self._show_in_panels(result)
         self.segmented.emit(result)
+        stored = last_settings_of(self.viewer)
+        if not stored.has_shown_clusters:
+            stored.has_shown_clusters = True
+            self.folds["clusters"].open()
 
     def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
         """Show layers of a result, and leave the selection unchanged.

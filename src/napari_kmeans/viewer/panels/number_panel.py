@@ -11,7 +11,7 @@ from magicgui.widgets import PushButton
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.suggestion import suggest_n_clusters
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.widgets.form import row
+from napari_kmeans.viewer.widgets.form import row, scroll_to
 from napari_kmeans.viewer.widgets.score_curve import ScoreCurve
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class NumberPanel(WorkingPanel):
         for widget in (self.message, self.curve, self.progress_bar.native):
             self.column.addWidget(widget)
         self.column.insertWidget(0, row([self.suggest_button, self.cancel_button]))
-        self.suggest_button.changed.connect(lambda: self.attempt(self.suggest))
+        self.suggest_button.changed.connect(self.suggest_unless_working)
         self.curve.chosen.connect(self._set_n_clusters)
         dock.n_clusters.changed.connect(self.curve.mark)
         self.curve.mark(dock.n_clusters.value)
@@ -84,6 +84,11 @@ class NumberPanel(WorkingPanel):
             If a suggestion is already being computed.
         """
         return self._suggest_for(self.dock.task())
+
+    def suggest_unless_working(self) -> None:
+        """Start a suggestion if none is being computed. Show expected errors as notifications."""
+        if not self.is_working:
+            self.attempt(self.suggest)
 
     def refresh(self) -> None:
         """Suggest again if the latest result has other pixels or other options of the summary.
@@ -122,7 +127,11 @@ class NumberPanel(WorkingPanel):
             f"Suggested for {short}: {suggestion.n_clusters} clusters (votes: {votes})."
         )
         self.curve.show_suggestion(suggestion)
+        is_first = self.curve.isHidden()
         self.curve.show()
+        if is_first:
+            # The panel has become higher than what was visible of it.
+            scroll_to(self)
 
     def _set_n_clusters(self, n_clusters: int) -> None:
         self.dock.n_clusters.value = n_clusters

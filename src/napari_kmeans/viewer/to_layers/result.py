@@ -56,12 +56,15 @@ class Result:
         The layers of the result. The user may have removed some from the viewer.
     recorded : KMeansModel or StackModel or None
         The model in the record of the layer, if the result was rebuilt by `of_layer`.
+    seconds : float or None
+        The time of the run, if it is known.
     """
 
     task: Task | None
     outcome: AnySegmentation | None
     layers: tuple[Layer, ...]
     recorded: AnyModel | None = None
+    seconds: float | None = None
 
     @classmethod
     def of_layer(cls, labels: Labels, layers: Iterable[Layer]) -> Result | None:

@@ -13,7 +13,7 @@ from magicgui.widgets import (
     Slider,
     SpinBox,
 )
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -30,6 +30,7 @@ from superqt import QCollapsible
 
 from napari_kmeans.checks import Choice, Flag, RealNumber, WholeNumber
 from napari_kmeans.options import AUTO, OPTIONS
+from napari_kmeans.viewer.widgets.tab_order import order_by_layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,6 +123,9 @@ def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
 
     slider.changed.connect(field.set_value)
     field.changed.connect(follow_field)
+    # The slider takes the width that is left, and does not make the dock wider.
+    slider.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    slider.native.setMinimumWidth(50)
     return slider
 
 
@@ -136,9 +140,32 @@ def add_scroll_area(layout: QLayout) -> QVBoxLayout:
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(column)
+    # The Tab key would stop at the area, where nothing shows the focus.
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(area)
     return inner
+
+
+def scroll_to(widget: QWidget) -> None:
+    """Scroll the area that contains a widget to the widget, when its layout is done."""
+
+    def scroll() -> None:
+        for area in areas:
+            area.ensureWidgetVisible(widget, 0, 0)
+
+    areas: list[QScrollArea] = []
+    parent = widget.parentWidget()
+    while parent is not None:
+        if isinstance(parent, QScrollArea):
+            areas.append(parent)
+        parent = parent.parentWidget()
+    # The timer belongs to the widget, so that nothing is called after the widget was deleted.
+    timer = QTimer(widget)
+    timer.setSingleShot(True)
+    timer.timeout.connect(scroll)
+    timer.timeout.connect(timer.deleteLater)
+    timer.start(0)
 
 
 class _VerticalScrollArea(QScrollArea):
@@ -152,6 +179,15 @@ class _VerticalScrollArea(QScrollArea):
         """Return the size at which all of the content is visible without scrolling."""
         size = self._content().sizeHint()
         return QSize(self._add_bar_width(size.width()), size.height())
+
+    def focusNextPrevChild(self, next: bool) -> bool:
+        """Move the focus to the next field on the screen, or to the field before.
+
+        Panels are created when they are unfolded, and some change their fields later. So
+        the order is set whenever the Tab key is pressed.
+        """
+        order_by_layout(self._content())
+        return super().focusNextPrevChild(next)
 
     def _content(self) -> QWidget:
         return cast("QWidget", self.widget())
@@ -255,9 +291,9 @@ def folder(title: str, tooltip: str = "") -> QCollapsible:
     collapsible.toggled.connect(
         lambda is_open: collapsible.content().setMaximumHeight(_NO_LIMIT if is_open else 0)
     )
-    # superqt only gives the content a height of 0: fields in it would still get the focus, and
-    # panels would not know that they are folded.
-    collapsible.toggled.connect(lambda is_open: collapsible.content().setVisible(is_open))
+    # superqt only gives the content a height of 0: the Tab key would still give its fields the
+    # focus, and panels would not know that they are folded.
+    collapsible.toggled.connect(collapsible.content().setVisible)
     collapsible.setText(f"▸ {title}")
     collapsible.collapse(animate=False)
     collapsible.content().hide()

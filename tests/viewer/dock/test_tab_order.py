@@ -1,0 +1,48 @@
+"""The Tab key visits the fields in their order on the screen, and no field that is folded away."""
+
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+
+def visit(dock, key):
+    """Press a key until the focus leaves the dock, and return the widgets that had the focus."""
+    window = dock.native.window()
+    visited = [window.focusWidget()]
+    while True:
+        QTest.keyClick(visited[-1], key)
+        current = window.focusWidget()
+        if current in visited or not dock.native.isAncestorOf(current):
+            return visited
+        visited.append(current)
+
+
+def center_in_dock(dock, widget):
+    return widget.mapTo(dock.native, widget.rect().center())
+
+
+def test_tab_follows_the_screen_and_skips_folded_fields(viewer, dock, qtbot):
+    # A widget must be visible to get the focus.
+    viewer.window._qt_window.show()
+    qtbot.waitUntil(dock.native.isVisible)
+    # Panels are created in another order than they are shown.
+    for name in ("export", "apply", "number"):
+        dock.folds[name].open()
+    dock.folds["apply"].folder.collapse(animate=False)
+    qtbot.wait(50)
+    dock.image.native.setFocus()
+    visited = visit(dock, Qt.Key.Key_Tab)
+    assert len(visited) > 20
+    places = [center_in_dock(dock, widget) for widget in visited]
+    for widget, place, after in zip(visited, places, places[1:], strict=False):
+        is_below = after.y() > place.y() + 8
+        is_right = abs(after.y() - place.y()) <= 8 and after.x() > place.x()
+        assert is_below or is_right, (widget, place, after)
+    titles = [fold.folder.toggleButton() for fold in dock.folds.values()]
+    assert [each for each in visited if each in titles] == titles
+    for folded in (dock.balance, dock.tol):
+        assert folded.native not in visited
+    assert not any(dock.folds["apply"].panel.isAncestorOf(each) for each in visited)
+    assert dock.which_button.native in visited
+    assert dock.folds["number"].panel.suggest_button.native in visited
+    visited[-1].setFocus()
+    assert visit(dock, Qt.Key.Key_Backtab) == visited[::-1]

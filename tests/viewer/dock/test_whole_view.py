@@ -1,0 +1,54 @@
+"""The whole picture stays in view while the dock opens, unless the user has zoomed in."""
+
+import numpy as np
+import pytest
+
+from napari_kmeans.viewer.dock.whole_view import shows_whole_picture
+
+
+@pytest.fixture
+def shown(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(np.zeros((30, 60, 3), np.uint8), rgb=True)
+    viewer.window.resize(1000, 600)
+    qtbot.wait(200)
+    viewer.reset_view()
+    return viewer
+
+
+def visible_corners(viewer):
+    """Return the first and the last row and column that lie in the canvas."""
+    half = np.array(viewer.canvas.size) / viewer.scene.camera.zoom / 2
+    center = np.array(viewer.scene.camera.center)[-2:]
+    return *(center - half), *(center + half)
+
+
+def test_view_is_fitted_again_when_the_dock_opens(shown, qtbot):
+    before = shown.canvas.size
+    shown.window.add_plugin_dock_widget("napari-kmeans")
+    qtbot.waitUntil(lambda: shown.canvas.size[1] < before[1] - 100)
+    top, left, bottom, right = visible_corners(shown)
+    assert top <= -0.5
+    assert left <= -0.5
+    assert bottom >= 29.5
+    assert right >= 59.5
+    # The picture fills the width but for the margin.
+    assert right - left < 60 * 1.2
+    assert shows_whole_picture(shown)
+
+
+@pytest.mark.parametrize("zoomed", ["before", "after"])
+def test_view_of_the_user_stays(shown, qtbot, zoomed):
+    if zoomed == "before":
+        shown.scene.camera.zoom = 40
+    shown.window.add_plugin_dock_widget("napari-kmeans")
+    if zoomed == "after":
+        qtbot.wait(100)
+        shown.scene.camera.zoom = 40
+    shown.scene.camera.center = (0, 3, 5)
+    assert not shows_whole_picture(shown)
+    before = shown.canvas.size
+    shown.window.resize(1100, 650)
+    qtbot.waitUntil(lambda: shown.canvas.size != before)
+    assert shown.scene.camera.zoom == 40
+    assert tuple(shown.scene.camera.center) == (0, 3, 5)
