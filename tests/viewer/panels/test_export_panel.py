@@ -169,7 +169,7 @@ def test_script_of_a_live_run_gives_its_layers_with_and_without_a_mask(
     dock.mask.value = box
     finish(dock)
     text = copy(qtbot, panel)
-    assert "result.task.masks[0]" in text
+    assert "result.masks[0]" in text
     fill_in(viewer, text, tmp_path, monkeypatch)
     assert (result[0].data == 0).any()
     check(text, *result, tmp_path)
