@@ -260,8 +260,11 @@ class ApplyPanel(WorkingPanel):
     def reset_choices(self) -> None:
         """Offer the layers that fit the model, and check the active one."""
         layers, selection = self.dock.viewer.layers, self.dock.viewer.layers.selection
-        model = self._known_model()
-        self._targets = [] if model is None else find_targets(model, layers, selection)
+        try:
+            self._targets = find_targets(self.model, layers, selection)
+        except ValueError:
+            # There is no model.
+            self._targets = []
         self.images.offer([(each.title, each.layers, each.match) for each in self._targets])
         self._is_chosen_by_user &= bool(self.images.checked)
         if not self._is_chosen_by_user:
@@ -282,12 +285,6 @@ class ApplyPanel(WorkingPanel):
         self._is_chosen_by_user = True
         self.work_changed()
 
-    def _known_model(self) -> KMeansModel | None:
-        try:
-            return self.model
-        except ValueError:
-            return None
-
     def _fitted_segmentation(self) -> Segmentation | None:
         """Return the result that the model was fitted in; None for a model from a file."""
         result = self.dock.result
@@ -297,24 +294,21 @@ class ApplyPanel(WorkingPanel):
 
     def work_changed(self) -> None:
         """Show the model and enable the buttons that can be used now."""
-        model = self._known_model()
-        self._describe_model()
+        model: KMeansModel | None = None
+        try:
+            model = self.model
+        except ValueError as error:
+            self.show_message(str(error).capitalize())
+            self.classes.show_text("")
+        else:
+            self.show_message(f"{self._model_name()}: {count_classes(model)}")
+            self.classes.show_text(list_classes(model, self._colors_of(model)))
         self._describe_match(model)
         self.save_button.enabled = model is not None
         can_apply = model is not None and bool(self.images.checked)
         self.apply_button.enabled = can_apply and not self.is_working
         # The clusters of the applied model would replace a model that is loaded meanwhile.
         self.load_button.enabled = not self.is_working
-
-    def _describe_model(self) -> None:
-        try:
-            model = self.model
-        except ValueError as error:
-            self.show_message(str(error).capitalize())
-            self.classes.show_text("")
-            return
-        self.show_message(f"{self._model_name()}: {count_classes(model)}")
-        self.classes.show_text(list_classes(model, self._colors_of(model)))
 
     def _model_name(self) -> str:
         if self._loaded is not None and self._model_is_from_file:
@@ -327,7 +321,8 @@ class ApplyPanel(WorkingPanel):
         colors = dict(zip(model.labels.tolist(), to_hex(model.colors), strict=True))
         if self.dock.result is not None and not self._model_is_from_file:
             table = self.dock.result.table
-            colors |= dict(zip(table["index"], table["color"], strict=True))
+            if {"index", "color"} <= set(table):
+                colors |= dict(zip(table["index"], table["color"], strict=True))
         return colors
 
     def _describe_match(self, model: KMeansModel | None) -> None:
