@@ -99,7 +99,7 @@ def update_layer(layer: Layer, result: Layer) -> None:
         if isinstance(layer, Labels):
             forget_strokes(layer)
             take_image(layer, result)
-    _move_to(layer, result)
+        _move_to(layer, result)
 
 
 def _move_to(layer: Layer, result: Layer) -> None:
