@@ -196,6 +196,20 @@ def test_means_are_those_of_finite_pixels_of_the_counted_level():
     assert labels.features["area"].sum() == pytest.approx(data[1].astype(bool).sum() * 4)
 
 
+def test_only_the_clustered_slice_is_counted(noise):
+    stack = np.stack([noise, noise[::-1], noise])
+    image = Image(stack, rgb=True)
+    labels, _ = segment_layer(image, 4, stack=1)
+    labels.data[0] = 3
+    labels.data_setitem((np.array([1, 2]), np.array([5, 6]), np.array([5, 6])), 9)
+    count_now(labels)
+    data = labels.data[1]
+    assert labels.features["pixels"].tolist() == np.unique(data, return_counts=True)[1].tolist()
+    for channel, name in enumerate(("red", "green", "blue")):
+        means = [stack[1][data == label, channel].mean() for label in labels.features["index"]]
+        np.testing.assert_allclose(labels.features[f"mean {name}"], means)
+
+
 def test_channels_keep_the_names_of_their_layers(noise):
     layers = [Image(noise[..., n], name=name) for n, name in enumerate(("DAPI", "GFP"))]
     labels, _ = segment_layer(layers, 3)

@@ -191,11 +191,18 @@ class _Recounter:
         self._edited(layer, Stroke(items[-1], change) if items else None)
 
     def _on_placed(self, event: Any) -> None:
-        """Compute the areas of the table again after the layer was scaled."""
+        """Compute the areas of the table again after the layer was scaled.
+
+        A table of objects also has positions: it is marked as outdated.
+        """
         layer = event.source
-        if SIZE_COLUMNS & set(layer.features):
+        if not SIZE_COLUMNS & set(layer.features):
+            return
+        if set(COUNT_COLUMNS) <= set(layer.features):
             with _recounting(layer):
                 layer.features = with_sizes(layer.features, layer)
+        elif layer not in _REPLACED:
+            mark_outdated(layer)
 
     def _edited(self, layer: Labels, stroke: Stroke | None) -> None:
         """Mark the table. Without a stroke, all pixels must be counted."""

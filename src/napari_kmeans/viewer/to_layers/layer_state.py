@@ -73,7 +73,7 @@ class LayerState:
                 setattr(layer, name, value)
             if isinstance(layer, Labels):
                 forget_strokes(layer)
-        move_to(layer, self._spatial)
+            move_to(layer, self._spatial)
 
 
 class EditWatch:

@@ -133,7 +133,7 @@ def update_layer(layer: Layer, result: Layer, *, keeps_identity: bool = False) -
         if isinstance(layer, Labels):
             forget_strokes(layer)
             take_image(layer, result)
-    move_to(layer, spatial_attributes(result))
+        move_to(layer, spatial_attributes(result))
 
 
 def move_to(layer: Layer, spatial: dict[str, Any]) -> None:
