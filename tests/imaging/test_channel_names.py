@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from napari_kmeans import KMeansModel, segment, segment_slices, split_anew
-from napari_kmeans.imaging.channel_names import match_names, shown_channel_names
+from napari_kmeans.imaging.channel_names import (
+    check_channel_names,
+    match_names,
+    shown_channel_names,
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,7 @@ def test_channels_with_the_same_name_or_another_number_keep_their_number():
         "channel 3",
     ]
     assert shown(["x", "", "z"], 3) == ["x", "channel 1", "z"]
+    assert check_channel_names(["channel 0", "channel 1"], 2, False) == ()
     assert shown([], 2) == ["channel 0", "channel 1"]
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def check_channel_names(names: Any, n_channels: int, rgb: bool) -> tuple[str, ...]:
     """Return names of channels, each on one line; an empty tuple without names.
 
+    Names that are no more than the numbers of the channels are no names.
+
     Parameters
     ----------
     names : sequence of str or None
@@ -47,7 +49,7 @@ def check_channel_names(names: Any, n_channels: int, rgb: bool) -> tuple[str, ..
             "each channel."
         )
     cleaned = tuple(clean_name(name) for name in listed)
-    return cleaned if any(cleaned) else ()
+    return cleaned if any(cleaned) and list(cleaned) != _number(n_channels) else ()
 
 
 def shown_channel_names(names: Sequence[str], n_channels: int) -> list[str]:
@@ -55,12 +57,17 @@ def shown_channel_names(names: Sequence[str], n_channels: int) -> list[str]:
 
     A channel has its number if it has no name, or the name or the number of another channel.
     """
-    numbered = [f"channel {number}" for number in range(n_channels)]
+    numbered = _number(n_channels)
     own = list(names) or numbered
     return [
         name if name and own.count(name) == 1 and name not in {*numbered} - {number} else number
         for name, number in zip(own, numbered, strict=True)
     ]
+
+
+def _number(n_channels: int) -> list[str]:
+    """Return the names of channels without names."""
+    return [f"channel {number}" for number in range(n_channels)]
 
 
 def match_names(names: Sequence[str], others: Sequence[str]) -> list[int] | None:
