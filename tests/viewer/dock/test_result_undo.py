@@ -12,6 +12,7 @@ from napari.utils.notifications import notification_manager
 
 from napari_kmeans.viewer.provenance import METADATA_KEY, is_copy
 from napari_kmeans.viewer.to_layers.clusters import Clusters
+from napari_kmeans.viewer.to_layers.hand_edits import count_now
 
 
 def run(dock, finish, **fields):
@@ -73,6 +74,7 @@ def test_undo_brings_back_what_a_run_has_replaced(viewer, dock, finish, open_doc
     recolored = viewer.layers["picture recolored"]
     edit(labels)
     labels.paint((5, 5), 4)
+    count_now(labels)
     before, result = [state_of(labels), state_of(recolored)], dock.result
     array = labels.data
     run(dock, finish, n_clusters=2)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 
-from napari_kmeans import segment, segment_layer
+from napari_kmeans import KMeansModel, segment, segment_layer
 from napari_kmeans.viewer.from_layers.channels import can_be_channels, source_of_channels
+from napari_kmeans.viewer.to_layers.clusters import Clusters
 
 
 def make_channels(shape=(3, 40, 50)):
@@ -54,12 +55,15 @@ def test_layers_are_clustered_as_channels_of_one_image(lazy):
 
 def test_labels_have_the_sum_of_the_channel_colors():
     pixels, _ = make_channels()
-    labels, _ = segment_layer(make_layers(pixels, contrast_limits=(0, 40000)), n_clusters=4)
-    for row in labels.features.itertuples():
-        means = np.rint([row._4, row._5])
-        levels = means / (40000, 60)
+    layers = make_layers(pixels, contrast_limits=(0, 40000))
+    labels, _ = segment_layer(layers, n_clusters=4)
+    model = KMeansModel.from_dict(labels.metadata["napari-kmeans"]["model"])
+    Clusters(labels, source_of_channels(layers), model).set_color_scheme("mean")
+    table = labels.features
+    means = np.rint(table[["mean nuclei", "mean membrane"]].to_numpy())
+    for label, levels in zip(table["index"], means / (40000, 60), strict=True):
         expected = np.array([levels[0], levels[1], levels[0]])
-        np.testing.assert_allclose(labels.colormap.color_dict[row.index][:3], expected, atol=0.01)
+        np.testing.assert_allclose(labels.colormap.color_dict[label][:3], expected, atol=0.01)
 
 
 def test_multiscale_layers_are_clustered_as_channels():
