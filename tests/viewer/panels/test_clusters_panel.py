@@ -311,13 +311,13 @@ def test_edit_during_the_split_is_not_lost(run, qtbot):
     assert "is being split" in panel.list.split_problem
     panel.list._clusters.rename(kept, "soil")
     state = state_of(dock)
-    with qtbot.waitSignal(worker.finished):
+    with qtbot.waitSignal(worker.finished, timeout=20_000):
         pass
     check_same(state_of(dock), state)
     assert "have changed in the meantime" in notification_manager.records[-1].message
     # A stroke is no edit of the classes.
     stroke = np.argwhere(np.asarray(dock.result.labels.data) == kept)[:50].T
-    with qtbot.waitSignal(panel.split(kept).finished):
+    with qtbot.waitSignal(panel.split(kept).finished, timeout=20_000):
         dock.result.labels.data_setitem(tuple(stroke), 6)
     assert (dock.result.labels.data[tuple(stroke)] == 6).all()
     assert len(dock.result.labels.features) == 6
@@ -342,7 +342,7 @@ def test_layer_that_a_script_edits_during_the_split_stays(edit, run, qtbot):
     worker = panel.split_anew(2, 2)
     edit(labels)
     pixels, table = np.array(labels.data), labels.features.copy()
-    with qtbot.waitSignal(worker.finished):
+    with qtbot.waitSignal(worker.finished, timeout=20_000):
         pass
     assert "have changed in the meantime" in notification_manager.records[-1].message
     np.testing.assert_array_equal(labels.data, pixels)
@@ -500,7 +500,7 @@ def test_new_clusters_are_everywhere(add, blur, viewer, run, split_anew, qtbot, 
     apply = dock.folds["apply"].open()
     data_of = list(levels) if len(levels) > 1 else levels[0]
     viewer.add_image(data_of, name="other", rgb=True, multiscale=len(levels) > 1)
-    with qtbot.waitSignal(apply.apply(viewer.layers["other"]).finished):
+    with qtbot.waitSignal(apply.apply(viewer.layers["other"]).finished, timeout=20_000):
         pass
     other = viewer.layers["other labels"]
     for one, two in zip(levels_of(other), labels, strict=True):
@@ -541,7 +541,7 @@ def test_error_of_a_cluster_of_one_color_is_shown(viewer, run, qtbot):
 
     dock, panel = run(add, n_clusters=3)
     state = state_of(dock)
-    with qtbot.waitSignal(panel.split_anew(2, 2).finished):
+    with qtbot.waitSignal(panel.split_anew(2, 2).finished, timeout=20_000):
         pass
     assert "label must be a class with at least two colors" in (
         notification_manager.records[-1].message

@@ -131,7 +131,7 @@ def share_of_napari(viewer, qtbot, with_layers):
     active, sizes = viewer.layers.selection.active, []
     for _ in range(RUNS):
         worker = do_nothing()
-        with qtbot.waitSignal(worker.finished):
+        with qtbot.waitSignal(worker.finished, timeout=20_000):
             worker.start()
         if with_layers:
             viewer.layers.remove(viewer.add_labels(np.ones((400, 600), np.uint8)))

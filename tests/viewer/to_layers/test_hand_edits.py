@@ -269,11 +269,11 @@ def test_objects_are_stale_after_an_edit(viewer, dock, finish, qtbot):
     dock.run()
     finish(dock)
     panel = dock.folds["objects"].open()
-    with qtbot.waitSignal(panel.split().finished):
+    with qtbot.waitSignal(panel.split().finished, timeout=20_000):
         pass
     assert panel.message.text() == "4 objects."
     dock.result.labels.fill((2, 2), 2)
     assert "find the objects again" in panel.message.text()
-    with qtbot.waitSignal(panel.split().finished):
+    with qtbot.waitSignal(panel.split().finished, timeout=20_000):
         pass
     assert panel.message.text() == "3 objects."
