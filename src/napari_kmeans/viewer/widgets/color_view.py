@@ -368,6 +368,8 @@ def _make_axis_box(tooltip: str) -> QComboBox:
     box.setToolTip(tooltip)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(4)
+    # Three boxes of the width that napari's style asks for would be wider than the dock.
+    box.setMinimumWidth(60)
     return box
 
 
