@@ -219,7 +219,7 @@ class ColorSpaceView(QWidget):
         self._axis_row = QWidget()
         axis_row = QHBoxLayout(self._axis_row)
         axis_row.setContentsMargins(0, 0, 0, 0)
-        axis_row.addWidget(QLabel("Axes"))
+        axis_row.setSpacing(2)
         for box in self.axes:
             axis_row.addWidget(box, 1)
         row = QHBoxLayout()
