@@ -70,11 +70,16 @@ def click(qtbot):
 
 
 def texts(widget):
+    """Return the text of each cell; of a color, the code that screen readers read."""
     model = widget.table.model()
-    return [
+    rows = [
         [model.data(model.index(row, column)) for column in range(model.columnCount())]
         for row in range(model.rowCount())
     ]
+    for row, cells in enumerate(rows):
+        assert cells[COLOR] == ""
+        cells[COLOR] = model.data(model.index(row, COLOR), Qt.ItemDataRole.AccessibleTextRole)
+    return rows
 
 
 def colors_of(layer):
@@ -512,7 +517,7 @@ def test_headers_sort_the_rows(viewer, qtbot):
 
 
 def test_means_of_channels_have_columns(viewer, quadrants):
-    images = [viewer.add_image(quadrants[..., n], name=name) for n, name in enumerate("abc")]
+    images = [viewer.add_image(quadrants[..., n], name=f"1 {name}") for n, name in enumerate("abc")]
     layer = viewer.add_layer(segment_layer(images, 3)[0])
     widget = ClusterList(layer)
     widget.set_layer(None)
@@ -521,8 +526,8 @@ def test_means_of_channels_have_columns(viewer, quadrants):
     headers = [model.headerData(n, Qt.Orientation.Horizontal) for n in range(model.columnCount())]
     assert headers == ["Label", "Name", "Share", "Area", "", "a", "b", "c"]
     means = layer.features.filter(like="mean").to_numpy()
-    assert [text[COLOR:] for text in texts(widget)] == [
-        ["", *(f"{mean:.4g}" for mean in row)] for row in means
+    assert [text[COLOR + 1 :] for text in texts(widget)] == [
+        [f"{mean:.4g}" for mean in row] for row in means
     ]
     tip = model.data(model.index(0, COLOR), Qt.ItemDataRole.ToolTipRole)
     assert tip.startswith(layer.features["color"][0])

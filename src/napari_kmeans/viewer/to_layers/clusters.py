@@ -263,10 +263,7 @@ class Clusters:
         names = [column.removeprefix(MEAN_PREFIX) for column in columns]
         if names == ["red", "green", "blue"]:
             return []
-        channels = () if self.source is None else self.source.channels
-        if len(channels) == len(columns):
-            names = [channel.name for channel in channels]
-        elif names == ["intensity"]:
+        if names == ["intensity"]:
             names = ["Mean"]
         return list(zip(names, columns, strict=True))
 

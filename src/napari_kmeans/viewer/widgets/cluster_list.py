@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 LABEL, NAME, PERCENT, AREA, COLOR = range(5)
 """The columns of the table. The means of the channels follow."""
 
-_HEADERS = ("Label", "Name", "Share", "Area", "Color")
+# The swatches of colors need less room than a header would.
+_HEADERS = ("Label", "Name", "Share", "Area", "")
 _HEADER_TIPS = (
     "The label of the cluster in the layer. Clear the box to hide the cluster: the layers below "
     "show. The recolored layer below is hidden at first.",
@@ -62,8 +63,9 @@ _MIN_ROWS, _MAX_ROWS = 4, 10
 """The number of rows that are visible at least; longer lists show at most the second number."""
 
 _ROW_HEIGHT = 24
-_NAME_WIDTH = 60
-"""The least width of the names in pixels, if means of channels follow."""
+_NAME_WIDTHS = (60, 130)
+"""The least width of the column of names in pixels, for no names and for long ones, if means of
+channels follow."""
 
 _GRAY = 0.1
 """The saturation of a color below which its hue is hardly visible."""
@@ -205,9 +207,6 @@ class _ClusterModel(QAbstractTableModel):
     def _header(self, section: int) -> str:
         if section > COLOR:
             return self.channels[section - COLOR - 1][0]
-        if section == COLOR and self.channels:
-            # The swatches need less room than their header would.
-            return ""
         if section == AREA and self.clusters is not None:
             return self.clusters.size_word
         return _HEADERS[section]
@@ -237,6 +236,8 @@ class _ClusterModel(QAbstractTableModel):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == _Role.DecorationRole and column == COLOR:
             return make_swatch(self.clusters.hex_color(label))
+        if role == _Role.AccessibleTextRole and column == COLOR:
+            return self.clusters.hex_color(label)
         if role == _Role.CheckStateRole and column == LABEL:
             shown = self.clusters.is_shown(label)
             return Qt.CheckState.Checked if shown else Qt.CheckState.Unchecked
@@ -255,8 +256,8 @@ class _ClusterModel(QAbstractTableModel):
             return clusters.name(label)
         if column > COLOR:
             return format_mean(clusters.mean(label, self.channels[column - COLOR - 1][1]))
-        # Means need the room of the code, which the tooltip shows.
-        return "" if self.channels else clusters.hex_color(label)
+        # The names need the room of the code, which the tooltip shows.
+        return ""
 
     def _cell_tip(self, label: int, column: int) -> str:
         assert self.clusters is not None
@@ -530,7 +531,9 @@ class ClusterList(QWidget):
         header.setSectionResizeMode(NAME, modes.Fixed if has_means else modes.Stretch)
         if has_means:
             others = header.length() - header.sectionSize(NAME)
-            table.setColumnWidth(NAME, max(table.viewport().width() - others, _NAME_WIDTH))
+            least, most = _NAME_WIDTHS
+            width = max(table.viewport().width() - others, least)
+            table.setColumnWidth(NAME, max(width, min(table.sizeHintForColumn(NAME), most)))
         policy = policies.ScrollBarAsNeeded if has_means else policies.ScrollBarAlwaysOff
         table.setHorizontalScrollBarPolicy(policy)
         n_rows = min(max(len(self._model.labels), _MIN_ROWS), _MAX_ROWS)

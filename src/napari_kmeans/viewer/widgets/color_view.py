@@ -219,7 +219,7 @@ class ColorSpaceView(QWidget):
         self._axis_row = QWidget()
         axis_row = QHBoxLayout(self._axis_row)
         axis_row.setContentsMargins(0, 0, 0, 0)
-        axis_row.addWidget(QLabel("Axes"))
+        axis_row.setSpacing(2)
         for box in self.axes:
             axis_row.addWidget(box, 1)
         row = QHBoxLayout()
@@ -368,6 +368,8 @@ def _make_axis_box(tooltip: str) -> QComboBox:
     box.setToolTip(tooltip)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(4)
+    # Three boxes of the width that napari's style asks for would be wider than the dock.
+    box.setMinimumWidth(60)
     return box
 
 

@@ -123,8 +123,11 @@ def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
 
     slider.changed.connect(field.set_value)
     field.changed.connect(follow_field)
-    # The slider takes the width that is left, and does not make the dock wider.
-    slider.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    # The slider takes the width that is left, and does not make the dock wider. Without the
+    # stretch, Qt ignores the minimum in a narrow row, and the next widget covers the slider.
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    policy.setHorizontalStretch(1)
+    slider.native.setSizePolicy(policy)
     slider.native.setMinimumWidth(50)
     return slider
 
