@@ -66,7 +66,11 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
     >>> plot_palette(segmentation).savefig("palette.svg")
     """
     _check_result("segmentation", segmentation, (Segmentation, StackSegmentation))
-    table = segmentation.table
+    return plot_table(segmentation.table)
+
+
+def plot_table(table: pd.DataFrame) -> Figure:
+    """Plot the colors and the shares in a table of clusters, as `plot_palette` does."""
     rows = min(len(table), _MAX_ROWS)
     names = _shown_names(table) if len(table) <= _MAX_ROWS else []
     width = 5 + _NAME_WIDTH * max(map(len, names), default=0)

@@ -54,5 +54,5 @@ def _labels_in(folder: Path) -> list[Path]:
     # A zarr directory has no such files, and may be large.
     if not folder.is_dir() or (folder / "zarr.json").exists():
         return []
-    files = (path for suffix in (".tif", ".zarr") for path in folder.glob(f"*-labels{suffix}"))
+    files = (path for suffix in (".tif", ".zarr") for path in folder.glob(f"*[- ]labels{suffix}"))
     return sorted(path for path in files if read_record(path) is not None)

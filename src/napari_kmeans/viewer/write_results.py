@@ -12,7 +12,8 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     Parameters
     ----------
     path : str
-        The reader finds the file again if its name ends with ``labels`` before the suffix.
+        As the user chose it. If the reader would not find the file again by its name, the name
+        is completed: ``cells`` and ``cells.tif`` give ``cells-labels.tif``.
     data : array or list of arrays
     attributes : dict
         The attributes of the layer, as napari gives them to writers.
@@ -20,16 +21,28 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     Returns
     -------
     list of str
-        The path.
+        The path of the file.
 
     Raises
     ------
+    FileExistsError
+        If the name was completed, and there is such a file, which the user did not choose.
     OSError
         If the disk is full or cannot be written to.
     """
     from napari.layers import Labels
+    from napari.utils.notifications import show_info
 
-    from napari_kmeans.viewer.to_layers.saved_labels import SavedLabels
+    from napari_kmeans.viewer.to_layers.saved_labels import SavedLabels, readable_path
 
-    SavedLabels.of(Labels(data, **attributes)).write(Path(path))
-    return [path]
+    chosen = Path(path)
+    written = readable_path(chosen)
+    if written != chosen and written.exists():
+        raise FileExistsError(
+            f"path must be that of a new file, got {chosen.name!r}, and {written.name} exists: "
+            f"choose another name, or {written.name} to replace it."
+        )
+    SavedLabels.of(Labels(data, **attributes)).write(written)
+    if written != chosen:
+        show_info(f"The labels are in {written.name}.")
+    return [str(written)]

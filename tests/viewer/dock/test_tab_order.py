@@ -46,3 +46,19 @@ def test_tab_follows_the_screen_and_skips_folded_fields(viewer, dock, qtbot):
     assert dock.folds["number"].panel.suggest_button.native in visited
     visited[-1].setFocus()
     assert visit(dock, Qt.Key.Key_Backtab) == visited[::-1]
+
+
+def test_run_and_cancel_keep_the_focus(viewer, dock, finish, qtbot):
+    viewer.window._qt_window.show()
+    qtbot.waitUntil(dock.native.isVisible)
+    window, run = dock.native.window(), dock.run_button.native
+    run.setFocus()
+    QTest.keyClick(run, Qt.Key.Key_Space)
+    assert window.focusWidget() is dock.cancel_button.native
+    finish(dock)
+    assert window.focusWidget() is run
+    assert len(viewer.layers) == 3
+    dock.n_clusters.native.setFocus()
+    dock.run()
+    finish(dock)
+    assert window.focusWidget() is dock.n_clusters.native

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from fnmatch import fnmatch
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import yaml
 from napari.layers import Image, Labels
 
+import napari_kmeans
 from napari_kmeans import KMeansModel
 from napari_kmeans.files.result_record import RECORD_TAG, read_record
 from napari_kmeans.viewer.provenance import recorded_model, recorded_slice
@@ -94,8 +98,53 @@ def test_napari_writes_the_same_file_through_the_manifest(edited, tmp_path):
     assert classes_of(open_labels(path)) == classes_of(edited)
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        # The dialog of napari suggests the name of the layer, without a suffix.
+        ("cells labels", "cells labels.tif"),
+        ("cells v0.2 labels", "cells v0.2 labels.tif"),
+        ("cells", "cells-labels.tif"),
+        ("cells.tif", "cells-labels.tif"),
+        ("cells labels.tiff", "cells labels.tif"),
+        ("cells-labels.tif", "cells-labels.tif"),
+        ("cells.zarr", "cells.zarr"),
+    ],
+)
+def test_napari_finds_the_reader_by_the_name_of_the_file(edited, tmp_path, name, written):
+    data, attributes, _ = edited.as_layer_data_tuple()
+    path = tmp_path / written
+    assert write_labels(str(tmp_path / name), data, attributes) == [str(path)]
+    root = Path(next(iter(napari_kmeans.__path__))).parents[1]
+    if not (root / "napari.yaml").is_file():
+        pytest.skip("napari.yaml is not beside the sources")
+    manifest = yaml.safe_load((root / "napari.yaml").read_text("utf-8"))
+    patterns = manifest["contributions"]["readers"][0]["filename_patterns"]
+    assert path.is_dir() or any(fnmatch(path.name, pattern) for pattern in patterns)
+    assert classes_of(open_labels(path)) == classes_of(edited)
+    assert [each.name for each in tmp_path.iterdir()] == [written]
+
+
+def test_a_name_that_was_completed_replaces_no_file(edited, tmp_path):
+    data, attributes, _ = edited.as_layer_data_tuple()
+    path = tmp_path / "cells-labels.tif"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match="choose another name, or"):
+        write_labels(str(tmp_path / "cells.tif"), data, attributes)
+    assert path.read_text() == "mine"
+    write_labels(str(path), data, attributes)
+    assert classes_of(open_labels(path)) == classes_of(edited)
+
+
+def test_labels_that_napari_saved_open_with_their_folder(edited, tmp_path):
+    data, attributes, _ = edited.as_layer_data_tuple()
+    write_labels(str(tmp_path / "cells labels"), data, attributes)
+    assert classes_of(open_labels(tmp_path)) == classes_of(edited)
+
+
 def test_painted_pixels_are_counted_when_they_are_saved(edited, quadrants, tmp_path):
-    edited.data_setitem(tuple(np.indices((5, 5)).reshape(2, -1)), 4)
+    edited.data[:5, :5] = 4
+    mark_outdated(edited)
     path = tmp_path / "cells-labels.tif"
     SavedLabels.of(edited).write(path)
     values, counts = np.unique(edited.data, return_counts=True)
@@ -104,8 +153,8 @@ def test_painted_pixels_are_counted_when_they_are_saved(edited, quadrants, tmp_p
         zip(values, counts, strict=True)
     )
     assert "outdated" not in features
-    means = [quadrants[edited.data == label][:, 0].mean() for label in features["index"]]
-    np.testing.assert_allclose(features["mean red"], means)
+    means = [quadrants[edited.data == value].mean(0) for value in values]
+    np.testing.assert_allclose(features[["mean red", "mean green", "mean blue"]], means)
 
 
 def test_the_finest_level_is_saved_and_counted(tmp_path):

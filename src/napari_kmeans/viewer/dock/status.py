@@ -72,7 +72,8 @@ def describe_result(result: Result) -> str:
     in an earlier session. What the image tells is left out if it is not in the viewer.
     """
     outcome, source = result.outcome, result.source
-    clusters, pixels = result.model.n_clusters, int(result.table["pixels"].sum())
+    # As in the list, where labels that were painted by hand are clusters too.
+    clusters, pixels = len(result.table), int(result.table["pixels"].sum())
     parts = [f"{clusters:,} {'cluster' if clusters == 1 else 'clusters'}", f"{pixels:,} pixels"]
     left_out = 0 if source is None else _count_all_pixels(source) - pixels
     if left_out > 0:

@@ -494,7 +494,13 @@ class KMeansWidget(Fields):
         panel.suggest_unless_working()
 
     def _on_run_changed(self) -> None:
+        run, cancel = self.run_button.native, self.cancel_button.native
+        has_focus = self.native.window().focusWidget() in (run, cancel)
         self._update_fields()
+        if has_focus:
+            # Qt gives the focus of a disabled button to the next field: another press of the
+            # space bar would check Live, or undo the run.
+            (cancel if self._runner.is_running else run).setFocus()
         self._live_runs.on_run_changed()
 
     def _on_live_changed(self, live: bool) -> None:

@@ -9,7 +9,6 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.panels.panel import Panel
 from napari_kmeans.viewer.to_layers.label_colors import shown_colors
-from napari_kmeans.viewer.to_layers.result import NO_OUTCOME
 from napari_kmeans.viewer.widgets.color_view import ColorSpaceView
 
 if TYPE_CHECKING:
@@ -38,6 +37,6 @@ class ColorsPanel(Panel):
             to_screen = None if source is None else partial(shown_colors, source=source)
             self.view.show_segmentation(result.outcome, to_screen)
         elif isinstance(result.model, KMeansModel):
-            self.view.clear(NO_OUTCOME)
+            self.view.clear(result.describe_missing_outcome())
         else:
             self.view.clear("Each slice has its own clusters: cluster one slice to see its colors.")

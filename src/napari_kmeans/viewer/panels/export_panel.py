@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from magicgui.widgets import PushButton
 from qtpy.QtGui import QGuiApplication
 
 from napari_kmeans.cli.earlier_results import find_results
-from napari_kmeans.figures import plot_palette
+from napari_kmeans.figures import plot_table
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.measuring import write_csv
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_kmeans.execution.progress import Report
-    from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
@@ -234,8 +233,7 @@ class ExportPanel(WorkingPanel):
         self.show_message(_describe_script(text))
 
     def _figure_work(self, path: Path) -> FigureWork:
-        result = self._latest_result()
-        return FigureWork(replace(result.known_outcome(), table=result.table), path)
+        return FigureWork(self._latest_result().table, path)
 
     def _table_work(self, path: Path) -> TableWork:
         result = self._latest_result()
@@ -356,9 +354,9 @@ class TableWork:
 
 @dataclass(frozen=True, eq=False)
 class FigureWork:
-    """A figure of the palette of a result, to write to a file."""
+    """A figure of the colors and shares of a table of clusters, to write to a file."""
 
-    outcome: AnySegmentation
+    table: pd.DataFrame
     path: Path
 
     def run(self, _progress: Report | None = None) -> None:
@@ -368,4 +366,4 @@ class FigureWork:
                 f"a figure must be saved as .png or .svg, got {self.path.name!r}: "
                 "choose one of these suffixes."
             )
-        write_whole({self.path: plot_palette(self.outcome).savefig})
+        write_whole({self.path: plot_table(self.table).savefig})

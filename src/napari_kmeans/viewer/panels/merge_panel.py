@@ -20,7 +20,6 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.panels.panel import Panel
 from napari_kmeans.viewer.provenance import is_edited_by_hand
-from napari_kmeans.viewer.to_layers.result import NO_OUTCOME
 from napari_kmeans.viewer.widgets.form import form
 
 if TYPE_CHECKING:
@@ -191,7 +190,7 @@ class MergePanel(Panel):
         elif merge.tree is not None:
             text = f"{len(set(merge.groups))} of {merge.tree.n_clusters} clusters."
         elif result.outcome is None:
-            text = NO_OUTCOME
+            text = result.describe_missing_outcome()
         else:
             text = (
                 f"Merging needs one model of 2 to {MAX_CLUSTERS} clusters, and colors that are "

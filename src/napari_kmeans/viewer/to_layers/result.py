@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     AnyModel: TypeAlias = KMeansModel | StackModel
 
 
-NO_OUTCOME = "The labels are no longer the clusters of their model: run the clustering again."
+_NO_OUTCOME = "The labels are no longer the clusters of their model: run the clustering again."
+_NO_SLICES = "The results of the single slices are not in the layer: run the clustering again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,11 +193,16 @@ class Result:
         Raises
         ------
         ValueError
-            If the layer no longer shows the clusters of its model.
+            If the layer no longer shows the clusters of its model, or is one of slices with a
+            model each that was not clustered in this session.
         """
         if self.outcome is None:
-            raise ValueError(NO_OUTCOME)
+            raise ValueError(self.describe_missing_outcome())
         return self.outcome
+
+    def describe_missing_outcome(self) -> str:
+        """Return the sentence for work that needs the outcome if there is none."""
+        return _NO_SLICES if isinstance(self.recorded, StackModel) else _NO_OUTCOME
 
     def describe_missing(self, purpose: str) -> str:
         """Return the sentence for work that needs the image, such as "to split clusters"."""

@@ -58,6 +58,9 @@ if TYPE_CHECKING:
 ENDING = "-labels"
 """The end of the name of a file of labels, before its suffix, by which napari finds the reader."""
 
+LAYER_ENDING = " labels"
+"""The end of the names of Labels layers, which napari suggests as names of their files."""
+
 
 def result_paths(path: Path, has_table: bool, has_model: bool) -> list[Path]:
     """Return the files of a result: the labels, and the table and the model beside them.
@@ -72,6 +75,20 @@ def result_paths(path: Path, has_table: bool, has_model: bool) -> list[Path]:
     names = [f"{stem}{ENDING}{path.suffix}"]
     names += [f"{stem}-table.csv"] * has_table + [f"{stem}-model.json"] * has_model
     return [path.with_name(name) for name in names]
+
+
+def readable_path(path: Path) -> Path:
+    """Return the path of a file of labels under a name by which napari finds the reader.
+
+    The dialog of napari adds no suffix to the name of the layer, which it suggests. The reader
+    is asked for each directory, but only for files whose names end as those of labels.
+    """
+    if path.suffix == ".zarr" or path.name.endswith((f"{ENDING}.tif", f"{LAYER_ENDING}.tif")):
+        return path
+    is_image = path.suffix.lower() in (".tif", ".tiff")
+    stem = path.stem if is_image else path.name
+    ending = "" if stem.endswith((ENDING, LAYER_ENDING)) else ENDING
+    return path.with_name(f"{stem}{ending}.tif")
 
 
 @dataclass(frozen=True, eq=False)
