@@ -364,6 +364,51 @@ def test_a_model_of_channels_is_applied_to_layers_matched_by_name(viewer, open_d
     np.testing.assert_array_equal(viewer.layers["a + b + c labels"].data, expected)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_model_of_channels_is_applied_to_an_axis_of_a_layer(
+    viewer, open_dock, finish, qtbot, tmp_path, lazy
+):
+    images = np.random.default_rng(0).integers(0, 4000, (2, 4, 3, 20, 31)).astype(np.uint16)
+    names = ("z", "c", "y", "x")
+    data = [da.from_array(image, chunks=(2, 2, 20, 20)) if lazy else image for image in images]
+    first = viewer.add_image(data[0], name="first", axis_labels=names)
+    second = viewer.add_image(data[1], name="second", axis_labels=names, scale=(2, 1, 0.5, 0.5))
+    dock = open_dock()
+    viewer.layers.selection.active = first
+    assert dock.channel_axis.value == 1
+    dock.run()
+    finish(dock)
+    panel = dock.folds["apply"].open()
+    assert texts(panel) == ["first", "second"]
+    viewer.layers.selection.active = second
+    assert panel.images.checked == [(second,)]
+    assert "= axis 1 (c) of “second”" in panel.match.text()
+    apply(qtbot, panel)
+    model, labels = dock.result.model, viewer.layers["second labels"]
+    expected = model.predict(np.moveaxis(images[1], 1, -1))
+    np.testing.assert_array_equal(np.asarray(labels.data), expected)
+    counts = np.bincount(expected.ravel())[1:]
+    assert labels.features["pixels"].tolist() == counts.tolist()
+    assert labels.features["volume"].tolist() == pytest.approx((counts * 0.5).tolist())
+    recolored = np.moveaxis(np.rint(model.palette)[expected - 1], -1, 1)
+    np.testing.assert_array_equal(np.asarray(viewer.layers["second recolored"].data), recolored)
+    # Applying again updates the layers; the list edits them, and the script gives them.
+    apply(qtbot, panel, second)
+    assert len(viewer.layers) == 6
+    viewer.layers.selection.active = labels
+    dock.folds["clusters"].open().list.merge([1, 2])
+    np.testing.assert_array_equal(np.asarray(labels.data), np.where(expected == 2, 1, expected))
+    merged = np.moveaxis(np.rint(dock.result.model.palette), -1, 0)[:, [0, 0, 1, 2]]
+    np.testing.assert_array_equal(
+        np.asarray(viewer.layers["second recolored"].data), merged[:, expected - 1].swapaxes(0, 1)
+    )
+    np.save(tmp_path / "image.npy", images[1])
+    space = {}
+    with contextlib.chdir(tmp_path):
+        exec(dock.folds["export"].open().script(), space)
+    np.testing.assert_array_equal(space["labels"], np.asarray(labels.data))
+
+
 def test_canceled_apply_adds_no_layers(viewer, panel, qtbot, slow):
     layer = viewer.add_image(np.asarray(slow), name="other", rgb=True)
     layer.data = slow

@@ -17,6 +17,7 @@ from napari_kmeans.viewer.from_layers.apply_targets import (
     Target,
     describe_missing,
     find_targets,
+    match_axis,
     match_layers,
     needs_channels,
 )
@@ -162,7 +163,8 @@ class ApplyPanel(WorkingPanel):
         images : napari.layers.Image or a sequence, optional
             One layer or several. For a model of channels, each item of the sequence is itself
             a sequence, with a layer for each channel: they are matched by name, or else in
-            their order. None uses the images that are checked.
+            their order. An item can also be a layer with an axis of as many channels. None uses
+            the images that are checked.
 
         Returns
         -------
@@ -204,7 +206,8 @@ class ApplyPanel(WorkingPanel):
             raise ValueError(f"images must be image layers, got {image!r}: open an image first.")
         if len(layers) > 1 and needs_channels(model):
             return match_layers(model, layers)
-        return Target(tuple(layers))
+        axis_target = match_axis(model, layers[0]) if len(layers) == 1 else None
+        return axis_target or Target(tuple(layers))
 
     def _show_applied(
         self,
