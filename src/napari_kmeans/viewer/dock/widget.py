@@ -257,6 +257,9 @@ class KMeansWidget(Fields):
         if result is self.result:
             return
         self.result = result
+        if result is not None and result.labels is not None and result.source is not None:
+            # The image of labels from a file gives the means after an edit by hand.
+            watch_edits(result.labels, result.source)
         self.status.show_result(result, self.viewer.layers)
         for fold in self.folds.values():
             fold.refresh()

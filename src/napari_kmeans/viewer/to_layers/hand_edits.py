@@ -58,6 +58,8 @@ layers, only the pixels of strokes are, and all pixels are counted in the backgr
 def watch_edits(layer: Labels, source: Source | None = None) -> None:
     """Follow the edits of a layer by hand, and the place of the layer in the world.
 
+    A table of clusters gets the area or volume of each cluster.
+
     napari emits `paint` once for every stroke, fill, polygon and `data_setitem`, and `data`
     when the array is replaced. The table is marked as outdated at once. It is counted again
     when the user pauses, if the labels are in memory. Calling this function again has no
@@ -146,6 +148,7 @@ class _Recounter:
         events.set_data.connect(self._on_drawn)
         for event in (events.scale, events.affine, events.units, events.axis_labels):
             event.connect(self._on_placed)
+        _update_sizes(layer)
 
     def set_image(self, image: Any) -> None:
         """Use an image for the means if it is in memory; other images are not read."""
@@ -199,8 +202,7 @@ class _Recounter:
         if not SIZE_COLUMNS & set(layer.features):
             return
         if set(COUNT_COLUMNS) <= set(layer.features):
-            with _recounting(layer):
-                layer.features = with_sizes(layer.features, layer)
+            _update_sizes(layer)
         elif layer not in _REPLACED:
             mark_outdated(layer)
 
@@ -325,6 +327,14 @@ def _show_counts(layer: Labels, counts: LabelCounts) -> None:
                 for color, label in zip(known, table["index"], strict=True)
             ]
         layer.features = with_sizes(table, layer) if SIZE_COLUMNS & set(table) else table
+
+
+def _update_sizes(layer: Labels) -> None:
+    """Compute the areas or volumes in the table of a layer again."""
+    table = with_sizes(layer.features, layer)
+    if not table.equals(layer.features):
+        with _recounting(layer):
+            layer.features = table
 
 
 def _hex_color(colormap: Any, label: int) -> str:
