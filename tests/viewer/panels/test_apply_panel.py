@@ -164,7 +164,7 @@ def test_loaded_model_brings_names_colors_and_ignored_classes(
     np.testing.assert_allclose(np.asarray(recolored)[expected == 3][0], mean, atol=0.51)
 
 
-def test_saved_model_is_loaded_until_the_next_run(dock, panel, tmp_path, finish, choose_file):
+def test_saved_model_is_loaded_until_it_is_dropped(dock, panel, tmp_path, finish, choose_file):
     model = dock.result.outcome.model
     choose_file(tmp_path / "by dialog.json")
     panel.save_button.native.click()
@@ -180,6 +180,8 @@ def test_saved_model_is_loaded_until_the_next_run(dock, panel, tmp_path, finish,
     assert "by script.json" in panel.message.text()
     dock.run()
     finish(dock)
+    assert panel.model.to_dict() == model.to_dict()
+    panel.drop_loaded()
     assert panel.model.n_clusters == 3
     assert panel.message.text() == "picture: 3 clusters"
 
@@ -409,6 +411,35 @@ def test_a_model_of_channels_is_applied_to_an_axis_of_a_layer(
     np.testing.assert_array_equal(space["labels"], np.asarray(labels.data))
 
 
+def test_a_loaded_model_stays_until_it_is_applied_or_dropped(
+    viewer, dock, panel, qtbot, finish, other, tmp_path
+):
+    first, image = dock.result.labels, viewer.add_image(other, name="other", rgb=True)
+    dock.image.value, dock.n_clusters.value = image, 2
+    dock.run()
+    finish(dock)
+    loaded = segment(255 - other, 3, rgb=True).model
+    loaded.save(tmp_path / "three.json")
+    assert not panel.list_button.visible
+    panel.load(tmp_path / "three.json")
+    assert panel.list_button.native.isVisibleTo(panel)
+    viewer.layers.selection.active = first
+    assert dock.result.labels is first
+    dock.run()
+    finish(dock)
+    assert panel.message.text() == "three.json, loaded and not applied yet: 3 clusters"
+    assert panel.model.to_dict() == loaded.to_dict()
+    panel.list_button.native.click()
+    assert panel.model.n_clusters == 2
+    assert not panel.list_button.native.isVisibleTo(panel)
+    panel.load(tmp_path / "three.json")
+    apply(qtbot, panel, image)
+    np.testing.assert_array_equal(viewer.layers["other labels"].data, loaded.predict(other))
+    viewer.layers.selection.active = image
+    viewer.layers.selection.active = first
+    assert panel.model.n_clusters == 4
+
+
 def test_canceled_apply_adds_no_layers(viewer, panel, qtbot, slow):
     layer = viewer.add_image(np.asarray(slow), name="other", rgb=True)
     layer.data = slow
@@ -460,7 +491,7 @@ def test_edits_of_a_loaded_model_are_saved(
         finish(dock)
     panel = dock.folds["apply"].open()
     panel.load(tmp_path / "old.json")
-    assert panel.message.text() == "old.json, not applied yet: 4 classes"
+    assert panel.message.text() == "old.json, loaded and not applied yet: 4 classes"
     panel.save(tmp_path / "same.json")
     assert (tmp_path / "same.json").read_bytes() == (tmp_path / "old.json").read_bytes()
     apply(qtbot, panel, viewer.layers["picture"])

@@ -62,7 +62,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         channel_axis = _channel_axis_of_part(source)
     elif source.channels:
         names = [channel.name for channel in source.channels]
-    if model is not None:
+    if model is not None and not model.rgb:
         # The script takes the pixels as the layer has them: its channels need not be last.
         model = replace(model, channel_axis=channel_axis)
     sample = _sample_of(source)
