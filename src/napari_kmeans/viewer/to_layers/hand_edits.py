@@ -16,7 +16,7 @@ from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.label_counts import count_labels
 from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, SIZE_COLUMNS, mean_columns
 from napari_kmeans.viewer.from_layers.source import layer_levels
-from napari_kmeans.viewer.provenance import set_edited_by_hand
+from napari_kmeans.viewer.to_layers.edited_parts import add_edit
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_area import with_sizes
 from napari_kmeans.viewer.to_layers.label_colors import (
@@ -172,13 +172,13 @@ class _Recounter:
         self._follow_history()
         if layer in _REPLACED:
             return
-        set_edited_by_hand(layer)
+        add_edit(layer, event.value)
         if any(is_counted(layer, indices) for indices, *_ in event.value):
             self._edited(layer, Stroke(event.value, 1))
 
     def _on_replaced(self, event: Any) -> None:
         if event.source not in _REPLACED:
-            set_edited_by_hand(event.source)
+            add_edit(event.source)
             self._edited(event.source, None)
 
     def _on_drawn(self, event: Any) -> None:
