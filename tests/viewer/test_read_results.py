@@ -20,6 +20,7 @@ from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.files.result_record import RECORD_TAG
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.viewer.from_layers.source import Source
+from napari_kmeans.viewer.provenance import has_record
 from napari_kmeans.viewer.read_results import get_reader
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
@@ -247,3 +248,35 @@ def test_a_physical_size_arrives_everywhere(viewer, tmp_path):
     extent = labels.extent.world[1] - labels.extent.world[0] + labels.scale
     np.testing.assert_allclose(extent, (2.5, 10, 15))
     assert [str(unit) for unit in labels.units] == ["micrometer"] * 3
+
+
+def test_opened_results_are_those_of_the_dock(viewer, open_dock, qtbot, tmp_path, quadrants):
+    """Sizes, counts after edits by hand, and no offer of recolored images."""
+    channels = (Channel("DAPI", "#0000ff"), Channel("GFP", "#00ff00"))
+    pixels = quadrants[..., :2].astype(np.uint16)
+    for name, image in (("photo", quadrants), ("cells", pixels)):
+        of_channels = image is pixels
+        picture = Picture(image, not of_channels, 2, channels=channels if of_channels else ())
+        given = {"channel_axis": 2} if of_channels else {"rgb": True}
+        write_results(segment(image, 4, **given), tmp_path, name, picture)
+    image = viewer.add_image(quadrants, name="photo", rgb=True)
+    dock = open_dock()
+    labels, photo = open_results(
+        viewer, [tmp_path / "photo-labels.tif", tmp_path / "photo-recolored.png"]
+    )
+    channels = viewer.open(tmp_path / "cells-recolored.tif", plugin=PLUGIN)
+    assert labels.features["area"].tolist() == labels.features["pixels"].tolist()
+    assert set(labels.features["unit"]) == {"px²"}
+    viewer.layers.selection.active = labels
+    assert dock.result.labels is labels
+    panel = dock.folds["apply"].open()
+    assert panel.images.values == [(image,)]
+    for layer in (photo, *channels):
+        assert has_record(layer)
+    labels.data_setitem((np.array([0, 0]), np.array([0, 1])), 9)
+    qtbot.waitUntil(lambda: 9 in labels.features["index"].tolist(), timeout=20_000)
+    row = labels.features.set_index("index").loc[9]
+    assert (row["pixels"], row["area"]) == (2, 2)
+    assert row[["mean red", "mean green", "mean blue"]].tolist() == pytest.approx(
+        quadrants[0, :2].mean(axis=0).tolist()
+    )

@@ -276,17 +276,27 @@ def set_recorded_scheme(layer: Layer, scheme: str) -> None:
 
 def is_edited_by_hand(layer: Layer) -> bool:
     """Return whether the user has painted in a layer since its run."""
-    return bool(record_of(layer).get("edited_by_hand", False))
+    return bool(recorded_edits(layer))
 
 
-def set_edited_by_hand(layer: Layer) -> None:
-    """Record that the user has painted in a layer, if the layer has a record."""
-    if has_record(layer) and not is_edited_by_hand(layer):
-        layer.metadata[METADATA_KEY] = {**record_of(layer), "edited_by_hand": True}
+def recorded_edits(layer: Layer) -> Any:
+    """Return the parts of a layer that were edited by hand, as `edited_parts` describes them."""
+    return record_of(layer).get("edited_by_hand")
+
+
+def set_recorded_edits(layer: Layer, parts: Sequence[Any]) -> None:
+    """Record the parts of a layer that were edited by hand, if the layer has a record."""
+    if has_record(layer) and parts != recorded_edits(layer):
+        layer.metadata[METADATA_KEY] = {**record_of(layer), "edited_by_hand": parts}
 
 
 def take_record(
-    layer: Layer, result: Layer, *, keeps_slices: bool, keeps_identity: bool = False
+    layer: Layer,
+    result: Layer,
+    *,
+    keeps_slices: bool,
+    keeps_identity: bool = False,
+    edited: Sequence[Any] = (),
 ) -> None:
     """Replace the record of a layer by that of a new result.
 
@@ -301,8 +311,12 @@ def take_record(
     keeps_identity : bool
         Whether the layer keeps its recorded source and its `layer_id`: a duplicate
         stays a duplicate, and no run updates it.
+    edited : sequence
+        The parts that were edited by hand and stay.
     """
     record = record_of(result)
+    if edited:
+        record["edited_by_hand"] = edited
     if keeps_slices:
         record["earlier"] = _runs_of_other_slices(layer, record["stack"])
     if keeps_identity:

@@ -97,3 +97,25 @@ def test_selected_layers_are_matched_by_name_or_in_order():
 def test_a_sentence_states_the_missing_channel(channels, names, sentence):
     model = model_of(*channels, n_channels=2)
     assert describe_missing(model, [layer(name) for name in names]).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "axis"),
+    [
+        ((3, 20, 30), None, 0),
+        ((20, 30, 3), None, 2),
+        ((5, 20, 3), None, 2),
+        ((4, 3, 20, 30), ("t", "c", "y", "x"), 1),
+        ((4, 20, 30), None, None),
+        ((3, 20, 30), ("z", "y", "x"), None),
+        ((3, 20, 30, 4), ("z", "y", "x", "c"), None),
+    ],
+)
+def test_a_layer_with_an_axis_of_as_many_channels_is_offered(shape, labels, axis):
+    one = layer("slide", shape, rgb=False, axis_labels=labels)
+    targets = find_targets(model_of("DAPI", "GFP", "Cy5"), [one])
+    assert [each.channel_axis for each in targets] == ([] if axis is None else [axis])
+    for target in targets:
+        np.testing.assert_array_equal(target.source().data, np.moveaxis(one.data, axis, -1))
+        assert target.match.startswith(f"DAPI, GFP, Cy5 = axis {axis}")
+    assert not find_targets(model_of("DAPI"), [one])[0].match

@@ -164,7 +164,7 @@ def test_loaded_model_brings_names_colors_and_ignored_classes(
     np.testing.assert_allclose(np.asarray(recolored)[expected == 3][0], mean, atol=0.51)
 
 
-def test_saved_model_is_loaded_until_the_next_run(dock, panel, tmp_path, finish, choose_file):
+def test_saved_model_is_loaded_until_it_is_dropped(dock, panel, tmp_path, finish, choose_file):
     model = dock.result.outcome.model
     choose_file(tmp_path / "by dialog.json")
     panel.save_button.native.click()
@@ -180,6 +180,8 @@ def test_saved_model_is_loaded_until_the_next_run(dock, panel, tmp_path, finish,
     assert "by script.json" in panel.message.text()
     dock.run()
     finish(dock)
+    assert panel.model.to_dict() == model.to_dict()
+    panel.drop_loaded()
     assert panel.model.n_clusters == 3
     assert panel.message.text() == "picture: 3 clusters"
 
@@ -364,6 +366,80 @@ def test_a_model_of_channels_is_applied_to_layers_matched_by_name(viewer, open_d
     np.testing.assert_array_equal(viewer.layers["a + b + c labels"].data, expected)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_model_of_channels_is_applied_to_an_axis_of_a_layer(
+    viewer, open_dock, finish, qtbot, tmp_path, lazy
+):
+    images = np.random.default_rng(0).integers(0, 4000, (2, 4, 3, 20, 31)).astype(np.uint16)
+    names = ("z", "c", "y", "x")
+    data = [da.from_array(image, chunks=(2, 2, 20, 20)) if lazy else image for image in images]
+    first = viewer.add_image(data[0], name="first", axis_labels=names)
+    second = viewer.add_image(data[1], name="second", axis_labels=names, scale=(2, 1, 0.5, 0.5))
+    dock = open_dock()
+    viewer.layers.selection.active = first
+    assert dock.channel_axis.value == 1
+    dock.run()
+    finish(dock)
+    panel = dock.folds["apply"].open()
+    assert texts(panel) == ["first", "second"]
+    viewer.layers.selection.active = second
+    assert panel.images.checked == [(second,)]
+    assert "= axis 1 (c) of “second”" in panel.match.text()
+    apply(qtbot, panel)
+    model, labels = dock.result.model, viewer.layers["second labels"]
+    expected = model.predict(np.moveaxis(images[1], 1, -1))
+    np.testing.assert_array_equal(np.asarray(labels.data), expected)
+    counts = np.bincount(expected.ravel())[1:]
+    assert labels.features["pixels"].tolist() == counts.tolist()
+    assert labels.features["volume"].tolist() == pytest.approx((counts * 0.5).tolist())
+    recolored = np.moveaxis(np.rint(model.palette)[expected - 1], -1, 1)
+    np.testing.assert_array_equal(np.asarray(viewer.layers["second recolored"].data), recolored)
+    # Applying again updates the layers; the list edits them, and the script gives them.
+    apply(qtbot, panel, second)
+    assert len(viewer.layers) == 6
+    viewer.layers.selection.active = labels
+    dock.folds["clusters"].open().list.merge([1, 2])
+    np.testing.assert_array_equal(np.asarray(labels.data), np.where(expected == 2, 1, expected))
+    merged = np.moveaxis(np.rint(dock.result.model.palette), -1, 0)[:, [0, 0, 1, 2]]
+    np.testing.assert_array_equal(
+        np.asarray(viewer.layers["second recolored"].data), merged[:, expected - 1].swapaxes(0, 1)
+    )
+    np.save(tmp_path / "image.npy", images[1])
+    space = {}
+    with contextlib.chdir(tmp_path):
+        exec(dock.folds["export"].open().script(), space)
+    np.testing.assert_array_equal(space["labels"], np.asarray(labels.data))
+
+
+def test_a_loaded_model_stays_until_it_is_applied_or_dropped(
+    viewer, dock, panel, qtbot, finish, other, tmp_path
+):
+    first, image = dock.result.labels, viewer.add_image(other, name="other", rgb=True)
+    dock.image.value, dock.n_clusters.value = image, 2
+    dock.run()
+    finish(dock)
+    loaded = segment(255 - other, 3, rgb=True).model
+    loaded.save(tmp_path / "three.json")
+    assert not panel.list_button.visible
+    panel.load(tmp_path / "three.json")
+    assert panel.list_button.native.isVisibleTo(panel)
+    viewer.layers.selection.active = first
+    assert dock.result.labels is first
+    dock.run()
+    finish(dock)
+    assert panel.message.text() == "three.json, loaded and not applied yet: 3 clusters"
+    assert panel.model.to_dict() == loaded.to_dict()
+    panel.list_button.native.click()
+    assert panel.model.n_clusters == 2
+    assert not panel.list_button.native.isVisibleTo(panel)
+    panel.load(tmp_path / "three.json")
+    apply(qtbot, panel, image)
+    np.testing.assert_array_equal(viewer.layers["other labels"].data, loaded.predict(other))
+    viewer.layers.selection.active = image
+    viewer.layers.selection.active = first
+    assert panel.model.n_clusters == 4
+
+
 def test_canceled_apply_adds_no_layers(viewer, panel, qtbot, slow):
     layer = viewer.add_image(np.asarray(slow), name="other", rgb=True)
     layer.data = slow
@@ -415,7 +491,7 @@ def test_edits_of_a_loaded_model_are_saved(
         finish(dock)
     panel = dock.folds["apply"].open()
     panel.load(tmp_path / "old.json")
-    assert panel.message.text() == "old.json, not applied yet: 4 classes"
+    assert panel.message.text() == "old.json, loaded and not applied yet: 4 classes"
     panel.save(tmp_path / "same.json")
     assert (tmp_path / "same.json").read_bytes() == (tmp_path / "old.json").read_bytes()
     apply(qtbot, panel, viewer.layers["picture"])

@@ -307,6 +307,33 @@ def test_opening_the_panel_again_keeps_a_requested_suggestion(
     check_suggestion(panel, other, rgb=True)
 
 
+def test_another_result_that_is_activated_or_merged_starts_no_suggestion(
+    viewer, dock, wait, finish, qtbot, quadrants
+):
+    dock.run()
+    finish(dock)
+    first = dock.result.labels
+    other = viewer.add_image(np.ascontiguousarray(quadrants[:9]), name="other", rgb=True)
+    viewer.layers.selection.active = other
+    dock.mask.value = viewer.add_labels(np.ones((9, 21), int), name="inside")
+    panel, merge = open_panel(dock), dock.folds["merge"].open()
+    dock.live.value = True
+    qtbot.waitUntil(lambda: panel.curve.suggestion is not None, timeout=20_000)
+    wait(panel)
+    finish(dock)
+    second, results = dock.result.labels, []
+    dock.segmented.connect(results.append)
+    for layer in (first, second, first, second):
+        viewer.layers.selection.active = layer
+        assert dock.result.labels is layer
+        qtbot.wait(50)
+        assert not panel.is_working
+    assert not results
+    merge.min_share.value = 50
+    assert len(results) == 1
+    assert not panel.is_working
+
+
 # ------------------------------------------------------------------- the plot
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pytest
 
-from napari_kmeans.viewer.to_layers.pixel_merge import merge_pixels, split_pixels
+from napari_kmeans.viewer.to_layers.pixel_merge import PixelMerge, merge_pixels, split_pixels
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int8, np.int32, np.int64, np.uint64])
@@ -43,3 +44,23 @@ def test_merge_pixels_accepts_more_labels_than_uint8_holds():
     merged, planes = merge_pixels(data, labels)
     np.testing.assert_array_equal(merged, np.where((data > 0) & (data < 601), 1, data))
     np.testing.assert_array_equal(split_pixels(merged, labels, planes), data)
+
+
+@pytest.mark.parametrize("index", [..., (1,)])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_undoing_a_merge_keeps_what_was_painted_since(lazy, index):
+    original = np.random.default_rng(0).integers(0, 7, (3, 40, 50)).astype(np.uint8)
+    data = da.from_array(original, chunks=(2, 15, 20)) if lazy else original.copy()
+    merge = PixelMerge(np.array([2, 4, 5]), index)
+    merged = merge.apply(data)
+    merged[1, 3:30, 5:9] = 6
+    merged[:, 10, 20:40] = 9
+    reverted = merge.revert(merged)
+    assert isinstance(reverted, da.Array) == lazy
+    expected = original.copy()
+    expected[1, 3:30, 5:9] = 6
+    expected[:, 10, 20:40] = 9
+    np.testing.assert_array_equal(np.asarray(reverted), expected)
+    again = merge.revert(merge.apply(reverted))
+    np.testing.assert_array_equal(np.asarray(again), expected)
+    assert (again is reverted) == lazy

@@ -143,8 +143,7 @@ def test_labels_that_napari_saved_open_with_their_folder(edited, tmp_path):
 
 
 def test_painted_pixels_are_counted_when_they_are_saved(edited, quadrants, tmp_path):
-    edited.data[:5, :5] = 4
-    mark_outdated(edited)
+    edited.data_setitem(tuple(np.indices((5, 5)).reshape(2, -1)), 4)
     path = tmp_path / "cells-labels.tif"
     SavedLabels.of(edited).write(path)
     values, counts = np.unique(edited.data, return_counts=True)

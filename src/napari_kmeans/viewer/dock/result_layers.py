@@ -11,7 +11,7 @@ from napari.utils.notifications import show_info
 
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
-from napari_kmeans.viewer.provenance import is_edited_by_hand, recorded_scheme
+from napari_kmeans.viewer.provenance import recorded_scheme
 from napari_kmeans.viewer.to_layers.hand_edits import count_now
 from napari_kmeans.viewer.to_layers.layer_classes import (
     LayerHistory,
@@ -24,6 +24,7 @@ from napari_kmeans.viewer.to_layers.update import (
     find_counterpart,
     find_labels,
     find_result,
+    loses_edits,
     update_layer,
 )
 
@@ -168,7 +169,7 @@ class ResultLayers:
             visible, layer.visible = layer.visible, True
             self._viewer.add_layer(layer).visible = visible
             return layer
-        if isinstance(earlier, Labels) and is_edited_by_hand(earlier):
+        if isinstance(earlier, Labels) and loses_edits(earlier, layer):
             count_now(earlier)
             copy = copy_of_edited(earlier)
             self._undo.added(copy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from magicgui.widgets import ComboBox, ProgressBar, PushButton
 from napari.layers import Image, Labels, Points
@@ -53,7 +54,7 @@ from napari_kmeans.viewer.to_layers.result import Result
 from napari_kmeans.viewer.widgets.form import offer_choices, scroll_to, show_row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     import napari
@@ -109,6 +110,7 @@ class KMeansWidget(Fields):
         # access to a layer: layers could not be compared by identity. Use the viewer itself.
         super().__init__(getattr(napari_viewer, "__wrapped__", napari_viewer))
         self.result: Result | None = None
+        self._last_run: Callable[[], Result | None] = lambda: None
         self._summary_cache = SummaryCache()
         self._marks_watcher = LayerWatcher(self.native, self._on_marks_changed, events_of_marks)
         self._mask_watcher = LayerWatcher(self.native, self._on_mask_changed, events_of_mask)
@@ -138,6 +140,11 @@ class KMeansWidget(Fields):
         self.status.show_result(self.result, self.viewer.layers)
         WholeView(self.viewer, self.native)
         warm_up()
+
+    @property
+    def shows_last_run(self) -> bool:
+        """Whether `result` is that of the last run of this dock, as it was after the run."""
+        return self.result is not None and self.result is self._last_run()
 
     # --------------------------------------------------------- stored settings
 
@@ -257,6 +264,9 @@ class KMeansWidget(Fields):
         if result is self.result:
             return
         self.result = result
+        if result is not None and result.labels is not None and result.source is not None:
+            # The image of labels from a file gives the means after an edit by hand.
+            watch_edits(result.labels, result.source)
         self.status.show_result(result, self.viewer.layers)
         for fold in self.folds.values():
             fold.refresh()
@@ -520,6 +530,7 @@ class KMeansWidget(Fields):
             if run.task.start is not None:
                 self.n_clusters.value = outcome.options.n_clusters
             self.marks_note.show_text(describe_moved_centers(outcome, source))
+            self._last_run = ref(result)
             self._set_result(result)
             self._result_layers.remember_start(result.labels, outcome)
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari.layers import Image
 
 from napari_kmeans.measuring import channel_names
-from napari_kmeans.viewer.from_layers.channels import can_be_channels, source_of_channels
+from napari_kmeans.viewer.from_layers.channels import (
+    can_be_channels,
+    has_label,
+    likely_channel_axis,
+    source_of_axis,
+    source_of_channels,
+)
 from napari_kmeans.viewer.from_layers.source import Source, without_common_words
 from napari_kmeans.viewer.provenance import has_record
 
@@ -26,11 +33,15 @@ class Target(NamedTuple):
     layers : tuple of napari.layers.Image
         In the order of the channels of the model.
     match : str
-        The layer of each channel in words; empty for a single layer.
+        The layer of each channel, or the axis of the channels, in words; empty for a layer
+        without channels.
+    channel_axis : int or None
+        The axis of a single layer along which its channels lie, in the order of the model.
     """
 
     layers: tuple[Image, ...]
     match: str = ""
+    channel_axis: int | None = None
 
     @property
     def title(self) -> str:
@@ -42,13 +53,15 @@ class Target(NamedTuple):
 
     def source(self) -> Source:
         """Return a snapshot of the layers as one image."""
-        return (
-            Source.of(self.layers[0]) if len(self.layers) == 1 else source_of_channels(self.layers)
-        )
+        if len(self.layers) > 1:
+            return source_of_channels(self.layers)
+        if self.channel_axis is not None:
+            return source_of_axis(self.layers[0], self.channel_axis)
+        return Source.of(self.layers[0])
 
 
 def needs_channels(model: KMeansModel) -> bool:
-    """Return whether a model compares several channels, each of which is a layer in the viewer."""
+    """Return whether a model compares several channels that are not red, green and blue."""
     return not model.rgb and model.n_channels > 1
 
 
@@ -75,7 +88,8 @@ def find_targets(
     chosen = [layer for layer in images if layer in {*selected}]
     for offered in ([layer for layer in images if not has_record(layer)], images):
         if needs_channels(model):
-            targets = _find_sets(model, offered)
+            targets = [each for each in map(partial(match_axis, model), offered) if each]
+            targets += _find_sets(model, offered)
             together = _match_selected(model, [layer for layer in chosen if layer in offered])
             known = [{*target.layers} for target in targets]
             if together is not None and {*together.layers} not in known:
@@ -104,6 +118,17 @@ def match_layers(model: KMeansModel, layers: Sequence[Image]) -> Target:
     source_of_channels(layers)
     target = _match_by_name(model, layers)
     return target or _describe(model, layers, "in the order of the layer list")
+
+
+def match_axis(model: KMeansModel, layer: Image) -> Target | None:
+    """Return a layer whose channels lie along one of its axes; None if they do not fit."""
+    axis = likely_channel_axis(layer, model.n_channels)
+    if axis is None or not needs_channels(model):
+        return None
+    label = layer.axis_labels[axis]
+    name = f"{axis} ({label})" if has_label(label) else str(axis)
+    listed = ", ".join(channel_names(model))
+    return Target((layer,), f"{listed} = axis {name} of “{layer.name}” (in its order)", axis)
 
 
 def describe_missing(model: KMeansModel, layers: Iterable[Any]) -> str:

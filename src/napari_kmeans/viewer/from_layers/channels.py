@@ -91,20 +91,28 @@ def stated_channel_axis(layer: Any) -> int | None:
     return None
 
 
-def likely_channel_axis(layer: Any) -> int | None:
+def likely_channel_axis(layer: Any, n_channels: int | None = None) -> int | None:
     """Return the axis of an image layer that is channels by its label or its length, or None.
 
     By its length it is the first or the last axis, without a label and at most 8 pixels long.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        Any layer.
+    n_channels : int, optional
+        The length that the axis must have.
     """
     if not isinstance(layer, Image) or layer.rgb or layer.ndim < 3:
         return None
+    shape = layer_levels(layer)[0].shape
     stated = stated_channel_axis(layer)
     if stated is not None:
-        return stated
-    shape = layer_levels(layer)[0].shape
+        return stated if n_channels in (None, shape[stated]) else None
     for axis in (0, layer.ndim - 1):
         is_short = 2 <= shape[axis] <= _MAX_LIKELY < max(shape)
-        if is_short and not has_label(layer.axis_labels[axis]):
+        has_length = n_channels in (None, shape[axis])
+        if is_short and has_length and not has_label(layer.axis_labels[axis]):
             return axis
     return None
 

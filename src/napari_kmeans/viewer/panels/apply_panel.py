@@ -17,6 +17,7 @@ from napari_kmeans.viewer.from_layers.apply_targets import (
     Target,
     describe_missing,
     find_targets,
+    match_axis,
     match_layers,
     needs_channels,
 )
@@ -36,29 +37,28 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.background.worker import SegmentationWorker
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.panels.panel import Dock
-    from napari_kmeans.viewer.to_layers.result import Result
 
 _FILE_FILTER = "K-means models (*.json)"
 
 _MODEL_TIP = (
     "The model that is saved and applied: that of the clusters in the list, with all edits, or "
-    "a loaded model until it is applied."
+    "a loaded model until it is applied. Use model of list takes that of the list again."
 )
 
 
 class _LoadedModel(NamedTuple):
-    """A model from a file that was not applied yet, and the latest result when it was loaded."""
+    """A model from a file that was not applied yet."""
 
     model: KMeansModel
     name: str
-    result: Result | None
 
 
 class ApplyPanel(WorkingPanel):
     """A panel that applies the latest model, or a model from a file, to other image layers.
 
     The model is that of the clusters in the list, with all edits. A model from a file takes
-    its place until it is applied: then the list shows its clusters.
+    its place until it is applied: then the list shows its clusters. Until then, no other layer
+    and no run replaces it; the user can load another model, or drop it.
 
     Attributes
     ----------
@@ -105,6 +105,11 @@ class ApplyPanel(WorkingPanel):
             text="Load model…",
             tooltip="Take the model in a JSON file. Apply it to list and edit its clusters.",
         )
+        self.list_button = PushButton(
+            name="list_button",
+            text="Use model of list",
+            tooltip="Drop the loaded model, and take that of the clusters in the list.",
+        )
         self.apply_button = PushButton(
             name="apply_button",
             text="Apply",
@@ -112,6 +117,7 @@ class ApplyPanel(WorkingPanel):
         )
         self.save_button.changed.connect(lambda: self.attempt(self._ask_and_save))
         self.load_button.changed.connect(lambda: self.attempt(self._ask_and_load))
+        self.list_button.changed.connect(self.drop_loaded)
         self.apply_button.changed.connect(lambda: self.attempt(self.apply))
 
     def _lay_out(self) -> None:
@@ -119,6 +125,7 @@ class ApplyPanel(WorkingPanel):
             ("Model", _MODEL_TIP, self.message),
             ("", "", self.classes),
             ("", "", row([self.save_button, self.load_button])),
+            ("", "", self.list_button.native),
             ("Images", self.images.toolTip(), self.images),
             ("", "", self.match),
         ]
@@ -127,20 +134,15 @@ class ApplyPanel(WorkingPanel):
         self.column.addWidget(self.progress_bar.native)
 
     @property
-    def _model_is_from_file(self) -> bool:
-        """Whether a model was loaded since the result was shown, and not applied yet."""
-        return self._loaded is not None and self._loaded.result is self.dock.result
-
-    @property
     def model(self) -> KMeansModel:
-        """The model of the latest result with all edits, or of a file loaded after it.
+        """The model of the shown result with all edits, or a loaded one that was not applied.
 
         Raises
         ------
         ValueError
             If there is no model, or the result has a model for each slice.
         """
-        if self._loaded is not None and self._model_is_from_file:
+        if self._loaded is not None:
             return self._loaded.model
         if self.dock.result is None:
             raise ValueError("there is no model yet: run the clustering, or load a model.")
@@ -162,7 +164,8 @@ class ApplyPanel(WorkingPanel):
         images : napari.layers.Image or a sequence, optional
             One layer or several. For a model of channels, each item of the sequence is itself
             a sequence, with a layer for each channel: they are matched by name, or else in
-            their order. None uses the images that are checked.
+            their order. An item can also be a layer with an axis of as many channels. None uses
+            the images that are checked.
 
         Returns
         -------
@@ -192,7 +195,7 @@ class ApplyPanel(WorkingPanel):
             self._show_applied,
             sources,
             update=self.dock.update_layers.value,
-            is_latest=self._model_is_from_file,
+            is_latest=self._loaded is not None,
         )
         return self.start(ApplyToSeveral(tuple(works)), show)
 
@@ -204,7 +207,8 @@ class ApplyPanel(WorkingPanel):
             raise ValueError(f"images must be image layers, got {image!r}: open an image first.")
         if len(layers) > 1 and needs_channels(model):
             return match_layers(model, layers)
-        return Target(tuple(layers))
+        axis_target = match_axis(model, layers[0]) if len(layers) == 1 else None
+        return axis_target or Target(tuple(layers))
 
     def _show_applied(
         self,
@@ -216,6 +220,8 @@ class ApplyPanel(WorkingPanel):
     ) -> None:
         """Show the results of all images; the first becomes that of the list if `is_latest`."""
         self._is_chosen_by_user = False
+        if any(outcome is not None for outcome in outcomes):
+            self._loaded = None
         for source, outcome in zip(sources, outcomes, strict=True):
             if outcome is not None:
                 self.dock.show_applied(source, outcome, update=update, is_latest=is_latest)
@@ -234,7 +240,7 @@ class ApplyPanel(WorkingPanel):
         self.model.save(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Use the model in a JSON file until there is a newer result.
+        """Use the model in a JSON file until it is applied, or `drop_loaded` is called.
 
         Raises
         ------
@@ -244,7 +250,12 @@ class ApplyPanel(WorkingPanel):
             If the file cannot be read.
         """
         model = KMeansModel.load(path)
-        self._loaded = _LoadedModel(model, Path(path).name, self.dock.result)
+        self._loaded = _LoadedModel(model, Path(path).name)
+        self.reset_choices()
+
+    def drop_loaded(self) -> None:
+        """Use the model of the clusters in the list, and not the one that was loaded."""
+        self._loaded = None
         self.reset_choices()
 
     def refresh(self) -> None:
@@ -288,7 +299,7 @@ class ApplyPanel(WorkingPanel):
     def _fitted_segmentation(self) -> Segmentation | None:
         """Return the result that the model was fitted in; None for a model from a file."""
         result = self.dock.result
-        if result is None or self._model_is_from_file:
+        if result is None or self._loaded is not None:
             return None
         return result.outcome if isinstance(result.outcome, Segmentation) else None
 
@@ -309,17 +320,19 @@ class ApplyPanel(WorkingPanel):
         self.apply_button.enabled = can_apply and not self.is_working
         # The clusters of the applied model would replace a model that is loaded meanwhile.
         self.load_button.enabled = not self.is_working
+        self.list_button.enabled = not self.is_working
+        self.list_button.visible = self._loaded is not None
 
     def _model_name(self) -> str:
-        if self._loaded is not None and self._model_is_from_file:
-            return f"{self._loaded.name}, not applied yet"
+        if self._loaded is not None:
+            return f"{self._loaded.name}, loaded and not applied yet"
         assert self.dock.result is not None
         return self.dock.result.name
 
     def _colors_of(self, model: KMeansModel) -> dict[int, str]:
         """Return the colors in which the classes are shown by label."""
         colors = dict(zip(model.labels.tolist(), to_hex(model.colors), strict=True))
-        if self.dock.result is not None and not self._model_is_from_file:
+        if self.dock.result is not None and self._loaded is None:
             table = self.dock.result.table
             if {"index", "color"} <= set(table):
                 colors |= dict(zip(table["index"], table["color"], strict=True))

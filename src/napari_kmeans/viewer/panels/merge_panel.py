@@ -19,7 +19,8 @@ from napari_kmeans.merging import (
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.panels.panel import Panel
-from napari_kmeans.viewer.provenance import is_edited_by_hand
+from napari_kmeans.viewer.to_layers.edited_parts import is_edited_in
+from napari_kmeans.viewer.to_layers.label_table import counted_slice
 from napari_kmeans.viewer.widgets.form import form
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class MergePanel(Panel):
 
     def _is_edited(self) -> bool:
         labels = None if self.dock.result is None else self.dock.result.labels
-        return labels is not None and is_edited_by_hand(labels)
+        return labels is not None and is_edited_in(labels, counted_slice(labels))
 
     def _lacks_image(self) -> bool:
         return self.dock.result is not None and self.dock.result.source is None

@@ -91,13 +91,14 @@ class NumberPanel(WorkingPanel):
             self.attempt(self.suggest)
 
     def refresh(self) -> None:
-        """Suggest again if the latest result has other pixels or other options of the summary.
+        """Suggest again if the last run has other pixels or other options of the summary.
 
-        Do so only in live mode, and once for each result of a run: when the panel is
-        opened again, it must not replace a suggestion that the user asked for.
+        Do so only in live mode, and once for each run: when the panel is opened again, it must
+        not replace a suggestion that the user asked for. Merged clusters, and the labels of
+        another run that the user activates, are no new run.
         """
         result = self.dock.result
-        if not self.dock.live.value or self.is_working:
+        if not self.dock.live.value or self.is_working or not self.dock.shows_last_run:
             return
         if result is None or result is self._checked_result:
             return

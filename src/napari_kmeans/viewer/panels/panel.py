@@ -33,6 +33,10 @@ class Dock(Protocol):
     color_schemes: dict[bool, str]
 
     @property
+    def shows_last_run(self) -> bool:
+        """Whether `result` is that of the last run of this dock, as it was after the run."""
+
+    @property
     def segmented(self) -> Any:
         """Signal with the new result, emitted when its layers are in the viewer."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,9 @@ def script_of(result: Result, masks: str = "masks") -> str:
         channel_axis = _channel_axis_of_part(source)
     elif source.channels:
         names = [channel.name for channel in source.channels]
+    if model is not None and not model.rgb:
+        # The script takes the pixels as the layer has them: its channels need not be last.
+        model = replace(model, channel_axis=channel_axis)
     sample = _sample_of(source)
     mask = masks if source.n_levels > 1 else f"{masks}[0]"
     script = to_python(

@@ -16,7 +16,7 @@ from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.label_counts import count_labels
 from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, SIZE_COLUMNS, mean_columns
 from napari_kmeans.viewer.from_layers.source import layer_levels
-from napari_kmeans.viewer.provenance import set_edited_by_hand
+from napari_kmeans.viewer.to_layers.edited_parts import add_edit
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_area import with_sizes
 from napari_kmeans.viewer.to_layers.label_colors import (
@@ -57,6 +57,8 @@ layers, only the pixels of strokes are, and all pixels are counted in the backgr
 
 def watch_edits(layer: Labels, source: Source | None = None) -> None:
     """Follow the edits of a layer by hand, and the place of the layer in the world.
+
+    A table of clusters gets the area or volume of each cluster.
 
     napari emits `paint` once for every stroke, fill, polygon and `data_setitem`, and `data`
     when the array is replaced. The table is marked as outdated at once. It is counted again
@@ -146,6 +148,7 @@ class _Recounter:
         events.set_data.connect(self._on_drawn)
         for event in (events.scale, events.affine, events.units, events.axis_labels):
             event.connect(self._on_placed)
+        _update_sizes(layer)
 
     def set_image(self, image: Any) -> None:
         """Use an image for the means if it is in memory; other images are not read."""
@@ -169,13 +172,13 @@ class _Recounter:
         self._follow_history()
         if layer in _REPLACED:
             return
-        set_edited_by_hand(layer)
+        add_edit(layer, event.value)
         if any(is_counted(layer, indices) for indices, *_ in event.value):
             self._edited(layer, Stroke(event.value, 1))
 
     def _on_replaced(self, event: Any) -> None:
         if event.source not in _REPLACED:
-            set_edited_by_hand(event.source)
+            add_edit(event.source)
             self._edited(event.source, None)
 
     def _on_drawn(self, event: Any) -> None:
@@ -199,8 +202,7 @@ class _Recounter:
         if not SIZE_COLUMNS & set(layer.features):
             return
         if set(COUNT_COLUMNS) <= set(layer.features):
-            with _recounting(layer):
-                layer.features = with_sizes(layer.features, layer)
+            _update_sizes(layer)
         elif layer not in _REPLACED:
             mark_outdated(layer)
 
@@ -325,6 +327,14 @@ def _show_counts(layer: Labels, counts: LabelCounts) -> None:
                 for color, label in zip(known, table["index"], strict=True)
             ]
         layer.features = with_sizes(table, layer) if SIZE_COLUMNS & set(table) else table
+
+
+def _update_sizes(layer: Labels) -> None:
+    """Compute the areas or volumes in the table of a layer again."""
+    table = with_sizes(layer.features, layer)
+    if not table.equals(layer.features):
+        with _recounting(layer):
+            layer.features = table
 
 
 def _hex_color(colormap: Any, label: int) -> str:

@@ -10,7 +10,6 @@ from napari.layers import Image, Labels, Points
 from napari_kmeans.measuring import IGNORED
 from napari_kmeans.viewer.provenance import run_metadata, sign
 from napari_kmeans.viewer.to_layers.hand_edits import watch_edits
-from napari_kmeans.viewer.to_layers.label_area import with_sizes
 from napari_kmeans.viewer.to_layers.label_colors import (
     OPACITIES,
     cluster_colors,
@@ -48,7 +47,6 @@ def labels_layer(
         opacity=OPACITIES[scheme],
         **_common_arguments("labels", segmentation, source, scheme=scheme),
     )
-    labels.features = with_sizes(labels.features, labels)
     watch_edits(labels, source)
     return sign(labels)
 

@@ -98,6 +98,14 @@ def _merge_chunk(chunk: NDArray[Any], labels: NDArray[np.integer[Any]]) -> NDArr
     return merge_pixels(chunk, labels)[0]
 
 
+def _split_chunk(
+    chunk: NDArray[Any], before: NDArray[Any], labels: NDArray[np.integer[Any]]
+) -> NDArray[Any]:
+    """Return a chunk in which pixels of the first label have their label from before a merge."""
+    was_merged = (chunk == labels[0]) & np.isin(before, labels)
+    return np.where(was_merged, before, chunk)
+
+
 @dataclass(eq=False)
 class PixelMerge:
     """A merge of labels that can be applied to label data and reverted.
@@ -113,16 +121,18 @@ class PixelMerge:
     labels: NDArray[np.integer[Any]]
     index: Any = ...
     _undo_data: Any = field(default=None, init=False, repr=False)
-    """The bit planes of `merge_pixels`; for lazy data, the data before the merge."""
+    """The bit planes of `merge_pixels`; for lazy data, the data before the merge and the
+    name of the merged array, which is another one after painting."""
 
     def apply(self, data: Any) -> Any:
         """Return label data with the labels merged; lazy data stay lazy."""
         part = data[self.index]
         if is_dask(data):
-            self._undo_data = data
             merged = part.map_blocks(_merge_chunk, labels=self.labels, dtype=data.dtype)
-        else:
-            merged, self._undo_data = merge_pixels(np.asarray(part), self.labels)
+            whole = self._in_stack(data, merged)
+            self._undo_data = data, whole.name
+            return whole
+        merged, self._undo_data = merge_pixels(np.asarray(part), self.labels)
         return self._in_stack(data, merged)
 
     def revert(self, data: Any) -> Any:
@@ -132,7 +142,13 @@ class PixelMerge:
         """
         undo_data, self._undo_data = self._undo_data, None
         if is_dask(data):
-            return undo_data
+            before, merged_name = undo_data
+            if data.name == merged_name:
+                return before
+            part = data[self.index]
+            earlier = before[self.index].rechunk(part.chunks)
+            split = part.map_blocks(_split_chunk, earlier, labels=self.labels, dtype=data.dtype)
+            return self._in_stack(data, split)
         split = split_pixels(np.asarray(data[self.index]), self.labels, undo_data)
         return self._in_stack(data, split)
 

@@ -22,6 +22,7 @@ from napari_kmeans.viewer.provenance import (
     sign_unsigned,
     take_record,
 )
+from napari_kmeans.viewer.to_layers.edited_parts import edits_outside, is_edited_in
 from napari_kmeans.viewer.to_layers.hand_edits import replacing_data, take_image
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_colors import label_colormap
@@ -126,7 +127,13 @@ def update_layer(layer: Layer, result: Layer, *, keeps_identity: bool = False) -
         values |= _insert_slice(layer, result)
     # Before data and table: their events make the list of clusters read from the record
     # which slice and which level were counted.
-    take_record(layer, result, keeps_slices=keeps_slices, keeps_identity=keeps_identity)
+    take_record(
+        layer,
+        result,
+        keeps_slices=keeps_slices,
+        keeps_identity=keeps_identity,
+        edited=edits_outside(layer, recorded_slice(result) or ()) if keeps_slices else (),
+    )
     with replacing_data(layer):
         for name, value in values.items():
             setattr(layer, name, value)
@@ -134,6 +141,12 @@ def update_layer(layer: Layer, result: Layer, *, keeps_identity: bool = False) -
             forget_strokes(layer)
             take_image(layer, result)
         move_to(layer, spatial_attributes(result))
+
+
+def loses_edits(layer: Layer, result: Layer) -> bool:
+    """Return whether an update by a new result would overwrite edits by hand."""
+    index = recorded_slice(result) if _can_insert_slice(layer, result) else None
+    return isinstance(layer, Labels) and is_edited_in(layer, index)
 
 
 def move_to(layer: Layer, spatial: dict[str, Any]) -> None:
