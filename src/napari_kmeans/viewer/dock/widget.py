@@ -128,6 +128,7 @@ class KMeansWidget(Fields):
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
         self._axis_image: Image | None = None
+        self._last_selected: list[Layer] = []
         self._follow_selection()
         self._follow_image()
         self._restore_settings()
@@ -331,8 +332,16 @@ class KMeansWidget(Fields):
         return self._selected_layers() if self._combines_layers() else [self.image.value]
 
     def _selected_layers(self) -> list[Layer]:
-        selection = self.viewer.layers.selection
-        return [layer for layer in self.viewer.layers if layer in selection]
+        """Return the selected layers; without an image among them, those selected before.
+
+        A click on the labels of a run shows their clusters, and does not change the next run.
+        """
+        layers, selection = self.viewer.layers, self.viewer.layers.selection
+        selected = [layer for layer in layers if layer in selection]
+        if any(isinstance(layer, Image) for layer in selected):
+            self._last_selected = selected
+        self._last_selected = [layer for layer in self._last_selected if layer in layers]
+        return self._last_selected
 
     def _can_combine_layers(self) -> bool:
         selected = self._selected_layers()
@@ -578,31 +587,32 @@ class KMeansWidget(Fields):
             self._set_result(replace(self.result, outcome=outcome, layers=updated))
 
     def show_applied(
-        self, source: Source, outcome: Segmentation, *, update: bool, is_latest: bool
+        self, applied: Sequence[tuple[Source, Segmentation]], *, update: bool, is_latest: bool
     ) -> None:
-        """Show the layers of a model that was applied to an image.
+        """Show the layers of a model that was applied to images. One undo removes all of them.
 
         Parameters
         ----------
-        source : Source
-        outcome : Segmentation
+        applied : sequence of (Source, Segmentation)
         update : bool
             As in `show_layers`.
         is_latest : bool
-            Whether the outcome becomes the latest result. It does in any case if it has
-            replaced a layer of the latest result.
+            Whether the first outcome becomes the latest result. An outcome does in any case if
+            it has replaced a layer of the latest result.
         """
-        builders = (recolored_layers, labels_layer)
-        layers = self._result_layers.build(builders, outcome, source, update=update)
         with self._undo.recording(self.result):
-            shown = self.show_layers(layers, update=update)
-            earlier = () if self.result is None else self.result.layers
-            task = Task(source, None, outcome.options, applied=True)
-            result = Result(task, outcome, shown)
-            if is_latest or any(layer in earlier for layer in shown):
-                self._set_result(result)
-            else:
-                KNOWN_RESULTS.store(result)
+            for number, (source, outcome) in enumerate(applied):
+                builders = (recolored_layers, labels_layer)
+                layers = self._result_layers.build(builders, outcome, source, update=update)
+                shown = self.show_layers(layers, update=update)
+                earlier = () if self.result is None else self.result.layers
+                task = Task(source, None, outcome.options, applied=True)
+                result = Result(task, outcome, shown)
+                is_first = is_latest and number == 0
+                if is_first or any(layer in earlier for layer in shown):
+                    self._set_result(result)
+                else:
+                    KNOWN_RESULTS.store(result)
 
     def show_result(self, result: Result) -> None:
         """Show a result in the panels whose layers are in the viewer already."""

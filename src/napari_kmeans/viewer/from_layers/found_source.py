@@ -18,7 +18,7 @@ from napari_kmeans.viewer.from_layers.source import (
 from napari_kmeans.viewer.provenance import has_record, record_of, recorded_channel_axis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from napari.layers import Labels
 
@@ -27,7 +27,12 @@ _BETWEEN_NAMES = " + "
 
 
 def find_source(
-    labels: Labels, layers: Iterable[Any], *, rgb: bool, n_channels: int
+    labels: Labels,
+    layers: Iterable[Any],
+    *,
+    rgb: bool,
+    n_channels: int,
+    channel_names: Sequence[str] = (),
 ) -> Source | None:
     """Return the image of a Labels layer with a record, or None if it is not among some layers.
 
@@ -43,17 +48,23 @@ def find_source(
         Whether the image is in color.
     n_channels : int
         The number of its channels. Several gray layers are the channels of one image.
+    channel_names : sequence of str, optional
+        The names of the channels in the file of the image. napari appends them to its name.
     """
     record, axis = record_of(labels), recorded_channel_axis(labels)
     images = [each for each in layers if isinstance(each, Image) and _fits(each, labels, rgb, axis)]
     n_layers = 1 if rgb or axis is not None else n_channels
     ids, name = str(record.get("source_id")).split(), str(record.get("source"))
     found = [[each for each in images if str(each.unique_id) == one] for one in ids]
-    if len(found) != n_layers or any(len(each) != 1 for each in found):
+    if not _is_found(found, n_layers):
         names = [name] if n_layers == 1 else name.split(_BETWEEN_NAMES)
+        of_file = [f"{name} {channel}" for channel in channel_names]
         originals = [each for each in images if not has_record(each)]
-        found = [[each for each in originals if each.name == one] for one in names]
-    if len(found) != n_layers or any(len(each) != 1 for each in found):
+        for candidates in (names, of_file):
+            found = [[each for each in originals if each.name == one] for one in candidates]
+            if _is_found(found, n_layers):
+                break
+    if not _is_found(found, n_layers):
         return None
     chosen = [each for (each,) in found]
     try:
@@ -71,6 +82,11 @@ def find_source(
         spatial=spatial_attributes(labels),
     )
     return _with_recorded_part(source, record)
+
+
+def _is_found(found: list[list[Image]], n_layers: int) -> bool:
+    """Return whether there is one candidate for each layer of an image."""
+    return len(found) == n_layers and all(len(each) == 1 for each in found)
 
 
 def _fits(image: Image, labels: Labels, rgb: bool, channel_axis: Any) -> bool:

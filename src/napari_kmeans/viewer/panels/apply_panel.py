@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from magicgui.widgets import PushButton
 from napari.layers import Image
+from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
 
 from napari_kmeans.imaging.colors import to_hex
@@ -222,10 +223,15 @@ class ApplyPanel(WorkingPanel):
         self._is_chosen_by_user = False
         if any(outcome is not None for outcome in outcomes):
             self._loaded = None
-        for source, outcome in zip(sources, outcomes, strict=True):
-            if outcome is not None:
-                self.dock.show_applied(source, outcome, update=update, is_latest=is_latest)
-                is_latest = False
+        applied = [
+            (source, outcome)
+            for source, outcome in zip(sources, outcomes, strict=True)
+            if outcome is not None
+        ]
+        self.dock.show_applied(applied, update=update, is_latest=is_latest)
+        names = ", ".join(f"“{source.name}”" for source, _ in applied)
+        if names:
+            show_info(f"The model is applied to {names}.")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file.

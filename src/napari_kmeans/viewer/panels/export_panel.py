@@ -18,7 +18,7 @@ from napari_kmeans.measuring import write_csv
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.to_layers.as_python import script_of
+from napari_kmeans.viewer.to_layers.as_python import PAINTED, script_of
 from napari_kmeans.viewer.to_layers.frame_table import FramesWork
 from napari_kmeans.viewer.to_layers.hand_edits import count_now
 from napari_kmeans.viewer.to_layers.label_area import with_sizes
@@ -272,9 +272,10 @@ class ExportPanel(WorkingPanel):
 
 
 def _describe_script(text: str) -> str:
+    message = "The script is on the clipboard."
     if "# Fill in" in text:
-        return "The script is on the clipboard. Its comments state what to fill in."
-    return "The script is on the clipboard."
+        message += " Its comments state what to fill in."
+    return f"{message} {PAINTED}" if PAINTED in text else message
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,7 +96,13 @@ class MergePanel(Panel):
             if layer is not None:
                 self._merges[layer] = merge
         self._merge = merge
+        if result is not None and result.labels is not None:
+            # Painting by hand rules merging out. Connecting again has no effect.
+            result.labels.events.features.connect(self._on_edited)
         self._restore_fields()
+        self._show_state()
+
+    def _on_edited(self, _event: Any) -> None:
         self._show_state()
 
     def _take_hand_edits(self) -> bool:

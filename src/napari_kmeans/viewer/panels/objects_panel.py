@@ -158,7 +158,12 @@ class ObjectsPanel(WorkingPanel):
         make_layer = partial(
             objects_layer, name=name, source_id=source_id, spatial=spatial_attributes(layer)
         )
-        return self.start(work, partial(self._show, make_layer, layer, update))
+        worker = self.start(work, partial(self._show, make_layer, layer, update))
+        # The user may paint during the search.
+        self._split_layer, self._is_stale = ref(layer), False
+        for event in (layer.events.paint, layer.events.data):
+            event.connect(self._on_labels_edited)
+        return worker
 
     def refresh(self) -> None:
         """Offer the clusters of the latest result, and hide the message of an earlier one."""
@@ -224,10 +229,8 @@ class ObjectsPanel(WorkingPanel):
         self.dock.show_layers([make_layer(objects)], update=update)
         n_objects = len(objects.table)
         counted = ", counted on level 0" if layer.multiscale else ""
-        self.show_message(f"{n_objects:,} object{'' if n_objects == 1 else 's'}{counted}.")
-        self._split_layer, self._is_stale = ref(layer), False
-        for event in (layer.events.paint, layer.events.data):
-            event.connect(self._on_labels_edited)
+        found = f"{n_objects:,} object{'' if n_objects == 1 else 's'}{counted}."
+        self.show_message(self._describe_stale() or found)
 
     def _on_labels_edited(self, event: Any) -> None:
         """State that the objects are those from before an edit of the labels."""

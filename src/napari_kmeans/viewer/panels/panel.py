@@ -54,9 +54,9 @@ class Dock(Protocol):
         """Replace the result in view by a version of it, such as one with merged clusters."""
 
     def show_applied(
-        self, source: Source, outcome: Segmentation, *, update: bool, is_latest: bool
+        self, applied: Sequence[tuple[Source, Segmentation]], *, update: bool, is_latest: bool
     ) -> None:
-        """Show the layers of a model that was applied to an image, maybe as the latest result."""
+        """Show the layers of a model that was applied to images, maybe as the latest result."""
 
     def selection_kept(self) -> AbstractContextManager[None]:
         """Restore the selection of layers at the end of a `with` block."""

@@ -18,7 +18,7 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.samples import SAMPLES
 from napari_kmeans.scripting import Part, to_python
 from napari_kmeans.viewer.from_layers.source import EACH
-from napari_kmeans.viewer.provenance import joined_labels, recorded_scheme
+from napari_kmeans.viewer.provenance import is_edited_by_hand, joined_labels, recorded_scheme
 from napari_kmeans.viewer.to_layers.label_colors import MEAN, layer_table
 from napari_kmeans.viewer.to_layers.label_table import without_mark
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.to_layers.result import Result
+
+PAINTED = "The pixels that you painted by hand are not in the labels of the script."
 
 _COMPARED_SIDE = 256
 """Pixels of a lazy image that are compared along each axis, in its middle."""
@@ -82,7 +84,14 @@ def script_of(result: Result, masks: str = "masks") -> str:
         model=model,
         part=_part_of(source, outcome.options.blur),
     )
-    return script + _note_of_slices(result)
+    return script + _note_of_slices(result) + _note_of_edits(result)
+
+
+def _note_of_edits(result: Result) -> str:
+    """Return a comment if pixels were painted by hand, which no script can repeat."""
+    if result.labels is None or not is_edited_by_hand(result.labels):
+        return ""
+    return f"# {PAINTED}\n"
 
 
 def _note_of_slices(result: Result) -> str:

@@ -194,7 +194,8 @@ class Clusters:
         edits = [(event, self._on_edited) for event in (events.data, events.features)]
         moves = (events.scale, events.affine, events.units, events.axis_labels)
         places = [(event, self._on_moved) for event in moves]
-        return [*edits, (events.colormap, self._on_recolored), *places]
+        modes = (events.mode, self._on_mode)
+        return [*edits, (events.colormap, self._on_recolored), *places, modes]
 
     def disconnect(self) -> None:
         """Stop following the layer."""
@@ -775,6 +776,11 @@ class Clusters:
             self._forget_edits()
         self.highlighted = frozenset()
         self.events.changed()
+
+    def _on_mode(self) -> None:
+        # Painting shows the color of a label. A highlight fades all but some.
+        if self.layer.mode not in ("pan_zoom", "transform"):
+            self.highlight([])
 
     def _on_moved(self) -> None:
         # Areas depend on scale, affine and units.

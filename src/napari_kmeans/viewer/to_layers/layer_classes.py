@@ -169,7 +169,7 @@ def carry_edits(
     """
     classes = classes_of(labels)
     if classes is None:
-        return Carried(segmentation, None, _not_carried(_names_in_table(labels)))
+        return Carried(segmentation, None, _not_carried(_edits_in_table(labels)))
     try:
         at_start = None if history is None else history.at_start
         classes = _without_merges_of_slider(classes, at_start, {*joined_labels(labels).values()})
@@ -192,11 +192,11 @@ def carry_edits(
 def describe_dropped_edits(labels: Labels) -> str:
     """Return the edits of a layer in words, for a new result that cannot have them."""
     classes = classes_of(labels)
-    return _not_carried(_names_in_table(labels) if classes is None else _edited_names(classes))
+    return _not_carried(_edits_in_table(labels) if classes is None else _edited_names(classes))
 
 
 def _not_carried(names: str) -> str:
-    return f"The edits of {names} are not carried to a result of another kind." if names else ""
+    return f"The edits of {names} are not carried to the new result." if names else ""
 
 
 def _edited_names(classes: Iterable[ColorClass]) -> str:
@@ -209,10 +209,18 @@ def _edited_names(classes: Iterable[ColorClass]) -> str:
     return ", ".join(names)
 
 
-def _names_in_table(labels: Labels) -> str:
-    if NAME not in labels.features:
+def _edits_in_table(labels: Labels) -> str:
+    """Return the clusters that were named, ignored or merged, for a layer without classes."""
+    features, merged = labels.features, {*joined_labels(labels).values()}
+    if "index" not in features:
         return ""
-    return ", ".join(f"“{name}”" for name in labels.features[NAME].fillna("") if name)
+    names = features[NAME].fillna("") if NAME in features else [""] * len(features)
+    ignored = features[IGNORED] if IGNORED in features else [False] * len(features)
+    return ", ".join(
+        f"“{name}”" if name else f"cluster {label}"
+        for label, name, is_ignored in zip(features["index"], names, ignored, strict=True)
+        if name or is_ignored or label in merged
+    )
 
 
 def _without_merges_of_slider(

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
 
-from napari_kmeans.measuring import NAME
+from napari_kmeans.measuring import COLOR_COLUMN, IGNORED, NAME
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
-from napari_kmeans.viewer.provenance import joined_labels, recorded_classes
-from napari_kmeans.viewer.to_layers.hand_edits import replacing_data
+from napari_kmeans.viewer.provenance import (
+    joined_labels,
+    recorded_classes,
+    recorded_slice,
+    set_recorded_edits,
+)
+from napari_kmeans.viewer.to_layers.edited_parts import edited_boxes, edits_outside
+from napari_kmeans.viewer.to_layers.hand_edits import count_again, replacing_data
 from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_table import forget_strokes
 from napari_kmeans.viewer.to_layers.update import (
@@ -59,8 +65,10 @@ class LayerState:
     def restore(self) -> None:
         """Give the layer its earlier state. Metadata that the user added since stay."""
         layer = self.layer
+        slice_index = recorded_slice(layer)
+        edits = edits_outside(layer, slice_index) if slice_index and self._slices else []
         levels = layer_levels(layer) if self._slices else []
-        earlier = self._values["data"]
+        earlier: Any = self._values["data"]
         earlier = list(earlier) if self._slices and layer.multiscale else [earlier]
         for (index, pixels), level, was in zip(self._slices, levels, earlier, strict=False):
             if level is was:
@@ -74,6 +82,12 @@ class LayerState:
             if isinstance(layer, Labels):
                 forget_strokes(layer)
             move_to(layer, self._spatial)
+        if isinstance(layer, Labels) and edits:
+            # The strokes in other slices since the update stay, and the table may count them.
+            earlier_edits = edited_boxes(layer)
+            added = [box for box in edits if box not in earlier_edits]
+            set_recorded_edits(layer, [*earlier_edits, *added])
+            count_again(layer)
 
 
 class EditWatch:
@@ -109,6 +123,8 @@ class EditWatch:
 
 
 def _describe_classes(layer: Labels) -> tuple[Any, ...]:
-    features = layer.features
-    names = features[NAME].tolist() if NAME in features else []
-    return recorded_classes(layer), joined_labels(layer), names
+    features, classes = layer.features, recorded_classes(layer)
+    # Slices with a model each have no record of their classes: the table shows all edits.
+    columns = (NAME,) if classes is not None else (NAME, IGNORED, COLOR_COLUMN)
+    edits = [features[name].tolist() for name in columns if name in features]
+    return classes, joined_labels(layer), edits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -88,6 +88,9 @@ class Result:
             return None
         layers = list(layers)
         source = _find_source(labels, layers, model)
+        if source is not None and source.channels and isinstance(model, KMeansModel):
+            # The channels of layers are the last axis, wherever they are in a file.
+            model = replace(model, channel_axis=-1)
         recolored = _find_recolored(labels, layers)
         outcome = _rebuild_outcome(labels, recolored, source, model)
         task = None
@@ -231,7 +234,9 @@ def _find_source(labels: Labels, layers: list[Layer], model: AnyModel) -> Source
     if isinstance(model, StackModel):
         one = next(each for each in model.models if each is not None)
     assert isinstance(one, KMeansModel)
-    return find_source(labels, layers, rgb=model.rgb, n_channels=one.n_channels)
+    names = one.channel_names or ()
+    n_channels = one.n_channels
+    return find_source(labels, layers, rgb=model.rgb, n_channels=n_channels, channel_names=names)
 
 
 def _find_recolored(labels: Labels, layers: Iterable[Layer]) -> list[Image]:

@@ -17,14 +17,12 @@ from napari_kmeans.files.result_record import add_record_to_zarr, labels_record,
 from napari_kmeans.files.tiff_writer import write_tiff
 from napari_kmeans.imaging.blocks import as_lazy, is_dask
 from napari_kmeans.imaging.colors import to_hex
+from napari_kmeans.imaging.label_counts import LabelCounts
 from napari_kmeans.measuring import (
     COLOR_COLUMN,
     COUNT_COLUMNS,
-    IGNORED,
     add_sizes,
     drop_sizes,
-    mean_columns,
-    percentages,
     write_csv,
 )
 from napari_kmeans.model import KMeansModel
@@ -39,6 +37,7 @@ from napari_kmeans.viewer.to_layers.label_table import (
     counted_level,
     counted_slice,
     is_outdated,
+    recounted_table,
     without_mark,
 )
 from napari_kmeans.viewer.to_layers.layer_classes import model_of
@@ -98,7 +97,7 @@ class SavedLabels:
     Attributes
     ----------
     pixels : array
-        The labels of the finest level. They are not copied.
+        A copy of the labels of the finest level; lazy labels are not copied.
     axes : tuple of Axis
     table : pandas.DataFrame or None
         The table of the clusters in the colors on the screen; None if the layer has none.
@@ -108,6 +107,8 @@ class SavedLabels:
         The name and the place of the layer and its run, as plain values.
     size : PixelSize or None
         The size of a pixel of the finest level.
+    new_color : str
+        The color of labels that have no row in the table, as #rrggbb.
     must_count : bool
         Whether the table does not count the pixels of the finest level, as they are now.
     counted : tuple
@@ -120,6 +121,7 @@ class SavedLabels:
     model: KMeansModel | StackModel | None
     layer: dict[str, Any]
     size: PixelSize | None = None
+    new_color: str = "#ffffff"
     must_count: bool = False
     counted: tuple[Any, ...] = ()
 
@@ -128,9 +130,11 @@ class SavedLabels:
         """Take the snapshot of a Labels layer, which may be any."""
         count_now(layer)
         slice_index = counted_slice(layer) or ()
+        pixels = as_lazy(layer_levels(layer)[0])
         place = {name: _as_plain(value) for name, value in spatial_attributes(layer).items()}
         return cls(
-            pixels=as_lazy(layer_levels(layer)[0]),
+            # The user may paint while the files are written: the table is that of this moment.
+            pixels=pixels if is_dask(pixels) else np.array(pixels),
             axes=_in_order_of_files(layer_axes(layer)),
             table=_shown_table(layer),
             model=model_of(layer),
@@ -141,6 +145,7 @@ class SavedLabels:
                 "hidden": _hidden_labels(layer),
             },
             size=counted_size(layer, 0),
+            new_color=_color_of_others(layer),
             must_count=counted_level(layer) > 0 or is_outdated(layer.features),
             counted=tuple(slice(None) if item is None else item for item in slice_index),
         )
@@ -205,13 +210,12 @@ class SavedLabels:
             return None
         table = drop_sizes(table).drop(columns="level", errors="ignore")
         if self.must_count:
+            labels = sorted(label for label in counter.counts if label != 0)
+            pixels = [counter.counts[label] for label in labels]
             # The means are those of other pixels.
-            table = table.drop(columns=mean_columns(table))
-            pixels = np.array(
-                [counter.counts[label] for label in table[COUNT_COLUMNS[0]]], np.int64
-            )
-            is_ignored = table[IGNORED].to_numpy(bool) if IGNORED in table else None
-            table = table.assign(pixels=pixels, percent=percentages(pixels, is_ignored))
+            counts = LabelCounts(np.array(labels, np.int64), np.array(pixels, np.int64), None)
+            table = recounted_table(table, counts)
+            table[COLOR_COLUMN] = table[COLOR_COLUMN].fillna(self.new_color)
         return table if self.size is None else add_sizes(table, self.size)
 
     def _record(self, table: pd.DataFrame | None) -> dict[str, Any]:
@@ -239,7 +243,7 @@ class LabelCounter:
     def add(self, labels: NDArray[Any]) -> None:
         """Count the labels of a part of the image."""
         flat = labels.reshape(-1)
-        if flat.dtype.itemsize <= 2:
+        if flat.dtype.kind == "u" and flat.dtype.itemsize <= 2:
             counts = np.bincount(flat)
             values = np.flatnonzero(counts)
             counts = counts[values]
@@ -258,6 +262,13 @@ def _shown_table(layer: Labels) -> pd.DataFrame | None:
     colors = [color_of_label(colormap, int(label))[:3] for label in table[COUNT_COLUMNS[0]]]
     table = table.drop(columns=COLOR_COLUMN, errors="ignore")
     return table.assign(**{COLOR_COLUMN: to_hex(np.array(colors, np.float64).reshape(-1, 3))})
+
+
+def _color_of_others(layer: Labels) -> str:
+    """Return the color of labels that no row of the table has."""
+    listed = layer.features.get("index", [0])
+    color = color_of_label(without_highlight(layer.colormap), max(listed, default=0) + 1)
+    return to_hex(np.asarray(color[None, :3], np.float64))[0]
 
 
 def _hidden_labels(layer: Labels) -> list[int]:
