@@ -397,6 +397,13 @@ def test_actions_are_enabled_for_a_fitting_selection(clusters, click):
     assert enabled() == ["Merge", "Ignore", "Show or hide", "Select none", "Redo"]
 
 
+def test_empty_list_gives_no_warning_of_qt(qtbot, qtlog):
+    widget = ClusterList()
+    qtbot.addWidget(widget)
+    widget.set_layer(None)
+    assert [record.message for record in qtlog.records] == []
+
+
 # ------------------------------------------------ changes made outside the list
 
 
