@@ -400,6 +400,8 @@ def test_actions_are_enabled_for_a_fitting_selection(clusters, click):
 def test_empty_list_gives_no_warning_of_qt(qtbot, qtlog):
     widget = ClusterList()
     qtbot.addWidget(widget)
+    with qtbot.waitExposed(widget):
+        widget.show()
     widget.set_layer(None)
     assert [record.message for record in qtlog.records] == []
 
