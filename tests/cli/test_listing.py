@@ -280,6 +280,17 @@ class TestChannels:
             again = tifffile.imread(out / "b.ome-recolored.tif")
             np.testing.assert_array_equal(again, recolored[[1, 2, 0]])
 
+    @pytest.mark.parametrize("axis", [0, -2, -1])
+    def test_a_model_fits_channels_along_any_axis(self, tmp_path, out, axis):
+        image, model = _noise(3, 30, 31), tmp_path / "model.json"
+        own = segment(np.moveaxis(image, 0, axis), 3, channel_axis=axis)
+        own.model.save(model)
+        tifffile.imwrite(tmp_path / "a.tif", image, imagej=True, metadata={"axes": "CYX"})
+        assert _run(out, tmp_path / "a.tif", "--model", model) == 0
+        np.testing.assert_array_equal(_labels(out, "a"), own.labels)
+        recolored = np.moveaxis(own.recolored, axis, 0)
+        np.testing.assert_array_equal(tifffile.imread(out / "a-recolored.tif"), recolored)
+
     @pytest.mark.parametrize("axis", ["1", "-2", "q", "Q"])
     def test_the_axis_of_channels_is_stated(self, tmp_path, out, axis):
         image = _noise(30, 4, 31)

@@ -274,8 +274,7 @@ def _paint_picture(
     from napari_kmeans.segmentation import Segmentation
 
     try:
-        _check_channels(picture, model)
-        model = _match_channels(job, picture, model)
+        model = _match_channels(job, picture, _with_axis_of(picture, model))
         with print_warnings(job.source), bar(job.name) as progress:
             own = model.with_blur(_blur_of_space(picture, model.blur))
             labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
@@ -361,9 +360,9 @@ def _blur_of_space(picture: Picture, blur: float | tuple[float, ...]) -> float |
 
 def _find_kind(picture: Picture, blur: float | tuple[float, ...]) -> _Kind:
     rgb, axis = find_channels(picture)
-    text = _describe_channels((rgb, axis))
+    text = _name_kind(rgb, axis)
     if axis is not None:
-        text = f"{picture.pixels.shape[axis]} {text}"
+        text = f"{picture.pixels.shape[axis]} channels along axis {axis}"
     dtype = picture.pixels.dtype.newbyteorder("=").name
     return _Kind(text, dtype, str(_blur_of_space(picture, blur)))
 
@@ -382,22 +381,27 @@ def _replace_image_number(message: str, source: str) -> str:
     return _IMAGE_NUMBER.sub(lambda _: source, message)
 
 
-def _describe_channels(kind: tuple[bool, int | None]) -> str:
-    rgb, axis = kind
-    if axis is None:
-        return "colors" if rgb else "gray"
-    return f"channels along axis {axis}"
+def _with_axis_of(picture: Picture, model: KMeansModel) -> KMeansModel:
+    """Return the model for an image whose channels lie along the axis that its file states.
+
+    Models of layers in the viewer have the channels last, and most files have them first.
+
+    Raises
+    ------
+    ValueError
+        If one of model and image is of colors or gray, and the other is not.
+    """
+    rgb, axis = find_channels(picture)
+    if rgb == model.rgb and (rgb or (axis is None) == (model.channel_axis is None)):
+        return model if rgb else replace(model, channel_axis=axis)
+    wanted, got = _name_kind(model.rgb, model.channel_axis), _name_kind(rgb, axis)
+    raise ValueError(f"the image must have {wanted}, got {got}")
 
 
-def _check_channels(picture: Picture, model: KMeansModel) -> None:
-    axis = model.channel_axis
-    if axis is not None:
-        axis %= picture.pixels.ndim
-    kind, wanted = find_channels(picture), (model.rgb, None if model.rgb else axis)
-    if kind != wanted:
-        raise ValueError(
-            f"the image must have {_describe_channels(wanted)}, got {_describe_channels(kind)}"
-        )
+def _name_kind(rgb: bool, channel_axis: int | None) -> str:
+    if rgb:
+        return "colors"
+    return "gray" if channel_axis is None else "channels"
 
 
 def _channel_names(picture: Picture) -> tuple[str, ...]:

@@ -397,6 +397,15 @@ def test_actions_are_enabled_for_a_fitting_selection(clusters, click):
     assert enabled() == ["Merge", "Ignore", "Show or hide", "Select none", "Redo"]
 
 
+def test_empty_list_does_not_change_invalid_cells(qtbot):
+    widget, changed = ClusterList(), []
+    qtbot.addWidget(widget)
+    # Qt prints a warning in windows that are shown.
+    widget.table.model().dataChanged.connect(lambda first, last: changed.append((first, last)))
+    widget.set_layer(None)
+    assert all(first.isValid() and last.isValid() for first, last in changed)
+
+
 # ------------------------------------------------ changes made outside the list
 
 

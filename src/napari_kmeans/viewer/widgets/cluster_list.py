@@ -124,8 +124,10 @@ class _ClusterModel(QAbstractTableModel):
         # if there are other rows or columns.
         if set(labels) == set(self.labels) and channels == self.channels:
             self._reorder(labels)
-            last = self.index(len(labels) - 1, self.columnCount() - 1)
-            self.dataChanged.emit(self.index(0, LABEL), last)
+            # Qt warns of an empty range.
+            if labels:
+                last = self.index(len(labels) - 1, self.columnCount() - 1)
+                self.dataChanged.emit(self.index(0, LABEL), last)
         else:
             self.beginResetModel()
             self.labels, self.channels = labels, channels
