@@ -122,8 +122,9 @@ class _ClusterModel(QAbstractTableModel):
         # if there are other rows or columns.
         if set(labels) == set(self.labels) and channels == self.channels:
             self._reorder(labels)
-            last = self.index(len(labels) - 1, self.columnCount() - 1)
-            self.dataChanged.emit(self.index(0, LABEL), last)
+            if labels:
+                last = self.index(len(labels) - 1, self.columnCount() - 1)
+                self.dataChanged.emit(self.index(0, LABEL), last)
         else:
             self.beginResetModel()
             self.labels, self.channels = labels, channels
