@@ -140,7 +140,7 @@ def test_every_panel_works_with_labels_of_a_script(
     panels = {name: fold.open() for name, fold in dock.folds.items()}
     missing = "The image “leaf” is not in the viewer: open it "
     assert panels["clusters"].list.layer is labels
-    assert panels["apply"].message.text() == "4 clusters of leaf"
+    assert panels["apply"].message.text() == "leaf: 4 clusters"
     panels["apply"].save(tmp_path / "model.json")
     np.testing.assert_array_equal(
         KMeansModel.load(tmp_path / "model.json").predict(image.data), labels.data
