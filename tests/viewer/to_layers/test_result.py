@@ -135,7 +135,7 @@ def test_slices_have_their_models(quadrants):
     assert isinstance(result.model, StackModel)
     np.testing.assert_array_equal(result.model.apply(image.data)[0], labels.data)
     assert result.outcome is None
-    with pytest.raises(ValueError, match="no longer the clusters of their model"):
+    with pytest.raises(ValueError, match="results of the single slices"):
         result.known_outcome()
 
 

@@ -189,6 +189,16 @@ def test_list_without_clusters_asks_for_a_run(qtbot, quadrant_labels):
         widget.merge([1, 2])
 
 
+def test_an_empty_list_that_stays_empty_changes_no_rows(qtbot):
+    """Qt warns of changes without rows."""
+    widget = ClusterList()
+    qtbot.addWidget(widget)
+    changed = []
+    widget.table.model().dataChanged.connect(lambda first, last: changed.append(first))
+    widget.set_layer(None)
+    assert changed == []
+
+
 # ----------------------------------------------------------------- selecting
 
 
