@@ -97,7 +97,8 @@ def trees() -> list[Tree]:
 def split_twice(image: np.ndarray, model: KMeansModel) -> KMeansModel:
     """Return a model with a merged class that was clustered anew, and one of its parts again."""
     merged = model.with_classes(model.classes.merge([3, 1]).rename(3, "soil"))
-    return split_anew(image, split_anew(image, merged, 3, 3), 1, 2)
+    once = split_anew(image, merged, 3, 3)
+    return split_anew(image, once, once.classes.labels[-1], 2)
 
 
 def edit(classes: ClassScheme) -> ClassScheme:
