@@ -95,6 +95,20 @@ def test_undo_brings_back_what_a_run_has_replaced(viewer, dock, finish, open_doc
     assert labels.features["name"].tolist() == ["ink", "", "", ""]
 
 
+def test_undo_removes_layers_before_it_changes_others(viewer, dock, finish):
+    # In the other order, napari can lose the new colors, and cannot draw the labels any more.
+    labels = run(dock, finish, n_clusters=4)
+    labels.paint((5, 5), 3)
+    run(dock, finish, n_clusters=3)
+    steps = []
+    viewer.layers.events.removed.connect(lambda event: steps.append(f"removed {event.value}"))
+    labels.events.data.connect(lambda: steps.append("data"))
+    labels.events.colormap.connect(lambda: steps.append("colors"))
+    dock.undo_result()
+    assert steps[0] == "removed picture labels edited"
+    assert {*steps[1:]} == {"data", "colors"}
+
+
 @pytest.mark.parametrize("by_hand", ["paint", "rename"])
 def test_edits_after_the_run_are_kept_in_a_copy(viewer, dock, finish, by_hand):
     labels = run(dock, finish, n_clusters=4)

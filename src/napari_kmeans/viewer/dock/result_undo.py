@@ -114,6 +114,13 @@ class ResultUndo:
         edited = change.edited
         self._replace(None)
         layers = self._viewer.layers
+        # Remove before the others change: when a layer is removed, napari 0.9 can lose new
+        # textures of other layers that it has not drawn yet, and then cannot draw these layers.
+        for layer in change.added:
+            if layer in edited:
+                show_info(f"The labels edited by hand are kept in the layer “{layer.name}”.")
+            else:
+                layers.remove(layer)
         for state, restore in change.states:
             if state.layer in edited:
                 copy = copy_of_edited(state.layer)
@@ -121,11 +128,6 @@ class ResultUndo:
                 show_info(f"The labels edited by hand are kept in the layer “{copy.name}”.")
             state.restore()
             restore()
-        for layer in change.added:
-            if layer in edited:
-                show_info(f"The labels edited by hand are kept in the layer “{layer.name}”.")
-            else:
-                layers.remove(layer)
         return change
 
     def _keep(self, change: Change, goes_on: bool) -> None:
