@@ -554,6 +554,23 @@ def test_means_of_channels_have_columns(viewer, quadrants):
     assert widget.selected == [2]
 
 
+def test_names_and_swatches_have_room_beside_the_scroll_bar(viewer, quadrants, qtbot):
+    noise = np.random.default_rng(0).integers(0, 256, quadrants.shape).astype(np.uint8)
+    image = viewer.add_image(noise, rgb=True, scale=(400, 400))
+    widget = ClusterList(viewer.add_layer(segment_layer(image, 40)[0]))
+    viewer.window.add_dock_widget(widget, name="Clusters")
+    # The width in the dock at its first width, with the scroll bar of the dock.
+    widget.setFixedWidth(314)
+    table, header = widget.table, widget.table.horizontalHeader()
+    qtbot.waitUntil(lambda: table.width() == 314 and table.verticalScrollBar().isVisible())
+    assert max(len(text[AREA]) for text in texts(widget)) >= len("1,000,000 px²")
+    assert table.columnWidth(NAME) >= 60
+    assert header.length() == table.viewport().width()
+    widget.setFixedWidth(400)
+    qtbot.waitUntil(lambda: header.length() == table.viewport().width() > 314)
+    assert table.columnWidth(NAME) >= 140
+
+
 def test_ten_rows_are_visible(viewer, quadrants, qtbot):
     noise = np.random.default_rng(0).integers(0, 256, quadrants.shape).astype(np.uint8)
     image = viewer.add_image(noise, rgb=True)

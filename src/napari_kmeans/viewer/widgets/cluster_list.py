@@ -64,7 +64,7 @@ _MIN_ROWS, _MAX_ROWS = 4, 10
 
 _ROW_HEIGHT = 24
 _NAME_WIDTHS = (60, 130)
-"""The least width of the column of names in pixels, for no names and for long ones, if means of
+"""The least width of the column of names in pixels, and the least for long names if means of
 channels follow."""
 
 _GRAY = 0.1
@@ -294,6 +294,19 @@ class _Table(QTableView):
         self._resized()
 
 
+class _Header(QHeaderView):
+    """The header of the table, with little room beside its texts."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(Qt.Orientation.Horizontal, parent)
+
+    def sectionSizeFromContents(self, section: int) -> QSize:
+        """Return the size of a title with 12 pixels on each side, which the sort arrow needs."""
+        size = super().sectionSizeFromContents(section)
+        # Qt adds 32 pixels, which the names need in a dock of the first width.
+        return QSize(size.width() - 8, size.height())
+
+
 class ClusterList(QWidget):
     """A list of the clusters of a Labels layer with their names, sizes and colors.
 
@@ -368,10 +381,13 @@ class ClusterList(QWidget):
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
-        header = table.horizontalHeader()
-        header.setHighlightSections(False)
+        header = _Header(table)
+        table.setHorizontalHeader(header)
+        header.setSectionsClickable(True)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setMinimumSectionSize(32)
+        # A column that stretches would have no width beside many others: `_fit_table` sets it.
+        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Fixed)
+        header.setMinimumSectionSize(SWATCH_SIZE + 12)
         # The third click on a header restores the order of the labels.
         header.setSortIndicatorClearable(True)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
@@ -524,23 +540,19 @@ class ClusterList(QWidget):
         self.changed.emit()
 
     def _fit_table(self) -> None:
-        """Make the table as high as its rows, up to ten, and as wide as the dock allows."""
+        """Fit the height of the table to its rows, up to ten, and the names to its width."""
         table: Any = self.table
-        header, has_means = table.horizontalHeader(), bool(self._model.channels)
-        # Only lists with means may be wider than the dock. A column that stretches would then
-        # have no width.
-        modes, policies = QHeaderView.ResizeMode, Qt.ScrollBarPolicy
-        header.setSectionResizeMode(NAME, modes.Fixed if has_means else modes.Stretch)
-        if has_means:
-            others = header.length() - header.sectionSize(NAME)
-            least, most = _NAME_WIDTHS
-            width = max(table.viewport().width() - others, least)
-            table.setColumnWidth(NAME, max(width, min(table.sizeHintForColumn(NAME), most)))
-        policy = policies.ScrollBarAsNeeded if has_means else policies.ScrollBarAlwaysOff
-        table.setHorizontalScrollBarPolicy(policy)
+        header, room = table.horizontalHeader(), table.viewport().width()
+        least, most = _NAME_WIDTHS
+        # A list with means is often wider than the dock. Other lists fit into it, unless
+        # areas have many digits.
+        if self._model.channels:
+            least = max(least, min(table.sizeHintForColumn(NAME), most))
+        others = header.length() - header.sectionSize(NAME)
+        table.setColumnWidth(NAME, max(room - others, least))
         n_rows = min(max(len(self._model.labels), _MIN_ROWS), _MAX_ROWS)
         height = header.sizeHint().height() + n_rows * _ROW_HEIGHT + 2 * table.frameWidth()
-        if has_means:
+        if header.length() > room:
             height += table.horizontalScrollBar().sizeHint().height()
         table.setMinimumHeight(height)
 

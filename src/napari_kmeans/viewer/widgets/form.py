@@ -13,7 +13,7 @@ from magicgui.widgets import (
     Slider,
     SpinBox,
 )
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -35,6 +35,7 @@ from napari_kmeans.viewer.widgets.tab_order import order_by_layout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qtpy.QtGui import QResizeEvent
     from qtpy.QtWidgets import QScrollBar
 
 
@@ -86,7 +87,7 @@ def narrow(field: ComboBox) -> None:
     field.native.setSizeAdjustPolicy(
         QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     )
-    field.native.setMinimumContentsLength(12)
+    field.native.setMinimumContentsLength(10)
 
 
 def offer_choices(field: ComboBox) -> None:
@@ -176,12 +177,27 @@ class _VerticalScrollArea(QScrollArea):
 
     def minimumSizeHint(self) -> QSize:
         """Return the width of the content with the scroll bar, and a height of 200 pixels."""
-        return QSize(self._add_bar_width(self._content().minimumSizeHint().width()), 200)
+        return QSize(self._content().minimumSizeHint().width() + self._side_width(), 200)
 
     def sizeHint(self) -> QSize:
         """Return the size at which all of the content is visible without scrolling."""
         size = self._content().sizeHint()
-        return QSize(self._add_bar_width(size.width()), size.height())
+        return QSize(size.width() + self._side_width(), size.height())
+
+    def event(self, event: QEvent | None) -> bool:
+        """Become wider when content that needs more room is unfolded."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().event(event)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Leave room beside the content for the scroll bar, even while the bar is hidden.
+
+        When the bar appears, Qt fits the content to the remaining width some time later:
+        until then, the bar would cover the content.
+        """
+        self._content().setMaximumWidth(max(self.width() - self._side_width(), 0))
+        super().resizeEvent(event)
 
     def focusNextPrevChild(self, next: bool) -> bool:
         """Move the focus to the next field on the screen, or to the field before.
@@ -195,8 +211,10 @@ class _VerticalScrollArea(QScrollArea):
     def _content(self) -> QWidget:
         return cast("QWidget", self.widget())
 
-    def _add_bar_width(self, width: int) -> int:
-        return width + cast("QScrollBar", self.verticalScrollBar()).sizeHint().width()
+    def _side_width(self) -> int:
+        """Return the width of the scroll bar and of the frame, which napari's style adds."""
+        bar = cast("QScrollBar", self.verticalScrollBar())
+        return bar.sizeHint().width() + 2 * self.frameWidth()
 
 
 def row(fields: Sequence[Any]) -> QWidget:
