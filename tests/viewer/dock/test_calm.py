@@ -31,7 +31,7 @@ def test_one_undo_takes_back_all_images_of_apply(viewer, dock, quadrants, qtbot,
     with qtbot.waitSignal(panel.apply(images).finished, timeout=20_000):
         pass
     assert len(viewer.layers) == len(before) + 4
-    assert notification_manager.records[-1].message == "The model is applied to “b”, “c”."
+    assert panel.match.text() == "Applied to “b”, “c”."
     dock.undo_result()
     assert names(viewer) == before
     assert not dock.undo_button.enabled

@@ -21,7 +21,7 @@ import psutil
 import pytest
 from napari.layers import Labels, Points
 from napari.utils.notifications import Notification, notification_manager
-from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtCore import QAbstractTableModel, Qt, QThreadPool
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -114,10 +114,12 @@ class Visitor:
     def use_list(self, view):
         """Select in a list, rename an entry, or tick a box."""
         model = view.model()
-        if not (model.rowCount() and model.columnCount()):
+        # A list has one column, which PyQt does not count.
+        n_columns = model.columnCount() if isinstance(model, QAbstractTableModel) else 1
+        if not (model.rowCount() and n_columns):
             return
         index = model.index(
-            int(self.rng.integers(model.rowCount())), int(self.rng.integers(model.columnCount()))
+            int(self.rng.integers(model.rowCount())), int(self.rng.integers(n_columns))
         )
         flags = model.flags(index)
         if self.rng.random() < 0.5:

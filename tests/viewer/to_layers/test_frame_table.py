@@ -12,7 +12,6 @@ from skimage.measure import label, regionprops
 from napari_kmeans import segment_layer
 from napari_kmeans.viewer.background.objects_work import ObjectsWork
 from napari_kmeans.viewer.from_layers.geometry import AffineMap
-from napari_kmeans.viewer.from_layers.source import Source
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.frame_table import FramesWork
 from napari_kmeans.viewer.to_layers.label_area import counted_size, finest_size, time_axes
@@ -125,7 +124,7 @@ def test_objects_of_a_time_lapse_are_found_in_each_frame(growth):
     places = np.array([place for _, _, place in expected]) * (0.5, 0.25)
     np.testing.assert_allclose(table[["centroid 1", "centroid 2"]], places)
     # A table of objects has positions, which do not follow the scale of the layer.
-    shown = objects_layer(objects, Source.of(Image(growth)), {"scale": LAPSE["scale"]})
+    shown = objects_layer(objects, name="growth", source_id="", spatial={"scale": LAPSE["scale"]})
     shown.scale = (30, 1, 1)
     assert shown.features["outdated"].all()
     counts = np.bincount(objects.labels.ravel())[1:]

@@ -10,6 +10,7 @@ from napari.layers import Image, Labels, _layer_actions
 
 from napari_kmeans import segment_layer
 from napari_kmeans.viewer.provenance import METADATA_KEY, is_copy
+from napari_kmeans.viewer.to_layers.as_python import PAINTED
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.update import find_result, update_layer
 from napari_kmeans.viewer.widgets.cluster_list import NAME
@@ -325,7 +326,7 @@ def test_script_of_an_edited_result_is_that_of_the_run(viewer, dock, finish):
     export = dock.folds["export"].open()
     before = export.script()
     viewer.layers["picture labels"].paint((5, 5), RED)
-    assert export.script() == before
+    assert export.script() == f"{before}# {PAINTED}\n"
 
 
 def test_table_without_pixels_is_not_marked(quadrants):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from magicgui.widgets import PushButton
 from napari.layers import Image
-from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
 
 from napari_kmeans.imaging.colors import to_hex
@@ -83,6 +82,7 @@ class ApplyPanel(WorkingPanel):
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
+        self._applied = ""
         self._loaded: _LoadedModel | None = None
         self._targets: list[Target] = []
         self._is_chosen_by_user = False
@@ -230,8 +230,8 @@ class ApplyPanel(WorkingPanel):
         ]
         self.dock.show_applied(applied, update=update, is_latest=is_latest)
         names = ", ".join(f"“{source.name}”" for source, _ in applied)
-        if names:
-            show_info(f"The model is applied to {names}.")
+        self._applied = f"Applied to {names}." if names else ""
+        self.work_changed()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file.
@@ -299,6 +299,7 @@ class ApplyPanel(WorkingPanel):
             self.images.check(chosen[:1])
 
     def _on_checked(self) -> None:
+        self._applied = ""
         self._is_chosen_by_user = True
         self.work_changed()
 
@@ -346,7 +347,10 @@ class ApplyPanel(WorkingPanel):
 
     def _describe_match(self, model: KMeansModel | None) -> None:
         checked = self.images.checked
-        lines = [each.match for each in self._targets if each.match and each.layers in checked]
+        applied = [self._applied] if self._applied else []
+        lines = applied + [
+            each.match for each in self._targets if each.match and each.layers in checked
+        ]
         if model is not None and not self._targets:
             lines = [describe_missing(model, self.dock.viewer.layers)]
         self.match.show_text("\n".join(lines))
