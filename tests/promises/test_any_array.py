@@ -102,7 +102,7 @@ OPTIONS: dict[str, tuple[list[Any], list[Any]]] = {
 def fuzz(share: float) -> Any:
     """Return hypothesis settings for a share of all cases."""
     return settings(
-        max_examples=max(int((CASES or 300) * share), 1),
+        max_examples=max(int((CASES or 200) * share), 1),
         derandomize=not CASES,
         deadline=None,
         suppress_health_check=list(HealthCheck),

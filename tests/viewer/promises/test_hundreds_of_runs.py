@@ -1,6 +1,6 @@
 """Test that many runs keep no objects except those of the last run, and of the one before it.
 
-The default is 25 runs. ``RUNS=500`` makes 500 runs, and checks that memory does not grow.
+The default is 20 runs. ``RUNS=500`` makes 500 runs, and checks that memory does not grow.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def test_earlier_runs_leave_no_objects(viewer, open_dock, qtbot, forget_drawing,
     print(f"{share / 1e6:.1f} MB are napari's own")
     outcomes, counts, sizes = [], [], []
     dock.segmented.connect(lambda result: outcomes.append(weakref.ref(result.outcome)))
-    for number in range(1, max(RUNS, 25) + 1):
+    for number in range(1, max(RUNS, 20) + 1):
         run(dock, number, qtbot, outcomes)
         if kind == "added and removed":
             viewer.layers.selection.active = source
