@@ -9,6 +9,8 @@ import numpy as np
 from napari_kmeans.execution.threads import map_slices
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_kmeans.types import Floats
@@ -44,22 +46,23 @@ def count_labels(labels: NDArray[Any], image: NDArray[Any] | None = None) -> Lab
     def count(part: slice) -> _Sums:
         return _sum_piece(flat[part], None if values is None else values[part])
 
-    pieces = map_slices(count, flat.size, _PIECE)
-    found = np.unique(np.concatenate([piece.labels for piece in pieces]))
-    n_channels = 0 if values is None else values.shape[1]
-    pixels, finite = np.zeros((2, len(found)), np.int64)
-    sums = np.zeros((len(found), n_channels))
-    for piece in pieces:
-        rows = np.searchsorted(found, piece.labels)
-        pixels[rows] += piece.pixels
-        finite[rows] += piece.finite
-        sums[rows] += piece.sums
-    with np.errstate(invalid="ignore"):
-        means = None if values is None else sums / finite[:, None]
-    is_label = found != 0
-    return LabelCounts(
-        found[is_label], pixels[is_label], None if means is None else means[is_label]
-    )
+    return _merge(map_slices(count, flat.size, _PIECE), has_means=values is not None)
+
+
+class LabelCounter:
+    """Counts the pixels of each label in the parts of an image. Several threads may add parts."""
+
+    def __init__(self) -> None:
+        self._pieces: list[_Sums] = []
+
+    def add(self, labels: NDArray[Any]) -> None:
+        """Count the labels of a part of the image."""
+        if labels.size:
+            self._pieces.append(_sum_piece(labels.reshape(-1), None))
+
+    def counts(self) -> LabelCounts:
+        """Return the counts of all parts, without means."""
+        return _merge(self._pieces, has_means=False)
 
 
 class _Sums(NamedTuple):
@@ -69,6 +72,25 @@ class _Sums(NamedTuple):
     """The number of pixels whose channels are summed."""
 
     sums: Floats
+
+
+def _merge(pieces: Sequence[_Sums], *, has_means: bool) -> LabelCounts:
+    """Return the counts of all pieces, and the means of their channels if they have them."""
+    found = np.unique(np.concatenate([np.empty(0, np.int64), *(each.labels for each in pieces)]))
+    n_channels = pieces[0].sums.shape[1] if pieces else 0
+    pixels, finite = np.zeros((2, len(found)), np.int64)
+    sums = np.zeros((len(found), n_channels))
+    for piece in pieces:
+        rows = np.searchsorted(found, piece.labels)
+        pixels[rows] += piece.pixels
+        finite[rows] += piece.finite
+        sums[rows] += piece.sums
+    with np.errstate(invalid="ignore"):
+        means = sums / finite[:, None] if has_means else None
+    is_label = found != 0
+    return LabelCounts(
+        found[is_label], pixels[is_label], None if means is None else means[is_label]
+    )
 
 
 def _sum_piece(labels: NDArray[Any], values: NDArray[Any] | None) -> _Sums:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from napari_kmeans.files.ome_zarr_writer import spatial_axes
 from napari_kmeans.files.picture import Axis
 from napari_kmeans.files.units import LENGTHS, TIMES
+from napari_kmeans.viewer.from_layers.geometry import is_time
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -29,9 +30,9 @@ def layer_axes(layer: Layer) -> tuple[Axis, ...]:
     )
     for label, quantity, scale, translation, default in attributes:
         unit = str(quantity)
-        is_time = label.lower() in ("t", "time") or unit in TIMES
         # napari's own labels are "axis -2" and "axis -1".
         name = default.name if label.startswith("axis ") else label
+        kind = "time" if is_time(label, quantity) else "space"
         known = unit if unit in LENGTHS or unit in TIMES else ""
-        axes.append(Axis(name, "time" if is_time else "space", known, scale, translation))
+        axes.append(Axis(name, kind, known, scale, translation))
     return tuple(axes)

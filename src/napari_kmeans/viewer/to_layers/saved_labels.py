@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from napari_kmeans.files.result_record import add_record_to_zarr, labels_record,
 from napari_kmeans.files.tiff_writer import write_tiff
 from napari_kmeans.imaging.blocks import as_lazy, is_dask
 from napari_kmeans.imaging.colors import to_hex
-from napari_kmeans.imaging.label_counts import LabelCounts
+from napari_kmeans.imaging.label_counts import LabelCounter, count_labels
 from napari_kmeans.measuring import (
     COLOR_COLUMN,
     COUNT_COLUMNS,
@@ -47,10 +45,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from napari.layers import Labels
-    from numpy.typing import NDArray
 
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.files.picture import Axis
+    from napari_kmeans.imaging.label_counts import LabelCounts
     from napari_kmeans.measuring import PixelSize
     from napari_kmeans.stacks import StackModel
 
@@ -179,12 +177,8 @@ class SavedLabels:
                     self.model.save(temporary[other])
 
     def _write_tiff(self, path: Path, _name: str, _progress: Report | None) -> pd.DataFrame | None:
-        counter = LabelCounter()
         pixels = np.asarray(self.pixels)
-        if self.must_count:
-            for row in pixels[self.counted]:
-                counter.add(row)
-        table = self._current_table(counter)
+        table = self._current_table(count_labels(pixels[self.counted]) if self.must_count else None)
         write_tiff(path, Picture(pixels, rgb=False, axes=self.axes), self._record(table))
         return table
 
@@ -199,21 +193,20 @@ class SavedLabels:
         pixels = self.pixels if is_dask(self.pixels) else da.from_array(self.pixels)
         image = Image(path, name.replace(ENDING, " labels"), pixels, self.axes, described, watch)
         write_images([image], progress)
-        table = self._current_table(counter)
+        table = self._current_table(counter.counts() if self.must_count else None)
         add_record_to_zarr(path, self._record(table))
         return table
 
-    def _current_table(self, counter: LabelCounter) -> pd.DataFrame | None:
-        """Return the table of the finest level as it is now, with the sizes of its pixels."""
+    def _current_table(self, counts: LabelCounts | None) -> pd.DataFrame | None:
+        """Return the table of the finest level with other counts and the sizes of its pixels.
+
+        The means are left out if the pixels were counted again: they are those of others.
+        """
         table = self.table
         if table is None:
             return None
         table = drop_sizes(table).drop(columns="level", errors="ignore")
-        if self.must_count:
-            labels = sorted(label for label in counter.counts if label != 0)
-            pixels = [counter.counts[label] for label in labels]
-            # The means are those of other pixels.
-            counts = LabelCounts(np.array(labels, np.int64), np.array(pixels, np.int64), None)
+        if counts is not None:
             table = recounted_table(table, counts)
             table[COLOR_COLUMN] = table[COLOR_COLUMN].fillna(self.new_color)
         return table if self.size is None else add_sizes(table, self.size)
@@ -225,32 +218,6 @@ class SavedLabels:
         if table is None:
             return {"kind": "labels", "version": __version__, **entries}
         return labels_record(__version__, table, **entries)
-
-
-class LabelCounter:
-    """The number of pixels of each label. Several threads may add to it.
-
-    Attributes
-    ----------
-    counts : Counter
-        The number of pixels by label.
-    """
-
-    def __init__(self) -> None:
-        self.counts: Counter[int] = Counter()
-        self._lock = Lock()
-
-    def add(self, labels: NDArray[Any]) -> None:
-        """Count the labels of a part of the image."""
-        flat = labels.reshape(-1)
-        if flat.dtype.kind == "u" and flat.dtype.itemsize <= 2:
-            counts = np.bincount(flat)
-            values = np.flatnonzero(counts)
-            counts = counts[values]
-        else:
-            values, counts = np.unique(flat, return_counts=True)
-        with self._lock:
-            self.counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
 
 def _shown_table(layer: Labels) -> pd.DataFrame | None:
