@@ -210,6 +210,19 @@ class StackModel:
         return cls(tuple(models), tuple(names), shape, rgb, axis)
 
 
+def any_model_from_dict(values: Any) -> KMeansModel | StackModel:
+    """Return the model that `KMeansModel.to_dict` or `StackModel.to_dict` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or if an entry is not valid.
+    """
+    if isinstance(values, dict) and "models" in values:
+        return StackModel.from_dict(values)
+    return KMeansModel.from_dict(values)
+
+
 @dataclass(frozen=True, eq=False)
 class StackSegmentation:
     """The clusters of each slice of a stack.

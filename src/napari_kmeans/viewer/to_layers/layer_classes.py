@@ -9,7 +9,7 @@ from napari_kmeans.classes import ClassScheme, clean_name
 from napari_kmeans.measuring import IGNORED, NAME
 from napari_kmeans.merging import apply_classes, carry_classes
 from napari_kmeans.model import KMeansModel
-from napari_kmeans.stacks import StackModel
+from napari_kmeans.stacks import any_model_from_dict
 from napari_kmeans.viewer.provenance import (
     chosen_classes,
     joined_labels,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.classes import ColorClass
     from napari_kmeans.segmentation import Segmentation
+    from napari_kmeans.stacks import StackModel
 
 
 def classes_of(layer: Labels) -> ClassScheme | None:
@@ -75,9 +76,8 @@ def model_of(layer: Labels) -> KMeansModel | StackModel | None:
     if kind_of(layer) != "labels" or not isinstance(recorded, dict):
         return None
     try:
-        if "models" in recorded:
-            return StackModel.from_dict(recorded)
-        return edited_model(layer, KMeansModel.from_dict(recorded))
+        model = any_model_from_dict(recorded)
+        return edited_model(layer, model) if isinstance(model, KMeansModel) else model
     except ValueError:
         # A user or a script may have changed the record.
         return None

@@ -13,7 +13,7 @@ from napari_kmeans.files.reading import read_image
 from napari_kmeans.files.result_record import read_record, recorded_axes, recorded_channels
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.model import KMeansModel
-from napari_kmeans.stacks import StackModel
+from napari_kmeans.stacks import StackModel, any_model_from_dict
 from napari_kmeans.viewer.from_layers.source import SPATIAL_ATTRIBUTES
 from napari_kmeans.viewer.provenance import saved_metadata, source_metadata
 from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
@@ -90,11 +90,8 @@ def _with_shape(picture: Picture, record: dict[str, Any]) -> Picture:
 
 def _model(record: dict[str, Any]) -> KMeansModel | StackModel | None:
     """Return the model in a record; None if it is missing or damaged."""
-    values = record.get("model")
     try:
-        if isinstance(values, dict) and "models" in values:
-            return StackModel.from_dict(values)
-        return KMeansModel.from_dict(values)
+        return any_model_from_dict(record.get("model"))
     except ValueError:
         return None
 
