@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,15 +27,16 @@ from napari_kmeans.files.result_record import (
 from napari_kmeans.files.tiff_writer import png_holds, write_png, write_tiff
 from napari_kmeans.files.zarr_reader import RGB_COLORS
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.imaging.label_counts import LabelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
-    from numpy.typing import NDArray
 
     from napari_kmeans.execution.progress import Report
+    from napari_kmeans.imaging.label_counts import LabelCounts
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation
 
@@ -102,16 +102,16 @@ def write_results(
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.measuring import write_csv
 
-    counts = LabelCounts(seg.model)
+    counter = LabelCounter()
     with replacing(paths, obsolete) as temporary:
         labels, recolored, table, *model = temporary.values()
         if lazy:
-            _write_ome_zarr(seg, stem, results, (labels, recolored), report, counts)
+            _write_ome_zarr(seg, stem, results, (labels, recolored), report, counter)
         else:
-            # Count row by row: `np.bincount` makes an int64 copy of its input.
-            for row in seg.labels:
-                counts.add(row)
-        written = describe_table(counts.table() if shared else seg.table, [source])
+            counter.add(seg.labels)
+        written = describe_table(
+            _own_table(seg.model, counter.counts()) if shared else seg.table, [source]
+        )
         records = _records(seg.model, written, results[1])
         if lazy:
             for path, record in zip((labels, recolored), records, strict=True):
@@ -135,27 +135,15 @@ class Written(NamedTuple):
     """Files of an earlier run that were removed."""
 
 
-class LabelCounts:
-    """The number of pixels of each label. Several threads may add to it."""
+def _own_table(model: KMeansModel, counts: LabelCounts) -> pd.DataFrame:
+    """Return the table of an image's own pixels, without the channel means of the model's fit."""
+    # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.measuring import cluster_table, mean_columns
 
-    def __init__(self, model: KMeansModel) -> None:
-        self._model = model
-        self._counts = np.zeros(model.labels[-1] + 1, np.int64)
-        self._lock = threading.Lock()
-
-    def add(self, labels: NDArray[Any]) -> None:
-        """Count the labels of a part of the image."""
-        counts = np.bincount(labels.reshape(-1), minlength=len(self._counts))
-        with self._lock:
-            self._counts += counts
-
-    def table(self) -> pd.DataFrame:
-        """Return the table of the clusters, without the channel means of the model's fit."""
-        # This module imports numba, which would slow down the start of the command line.
-        from napari_kmeans.measuring import cluster_table, mean_columns
-
-        table = cluster_table(self._model, self._counts[self._model.labels])
-        return table.drop(columns=mean_columns(table))
+    found = dict(zip(counts.labels.tolist(), counts.pixels.tolist(), strict=True))
+    pixels = [found.get(label, 0) for label in model.labels.tolist()]
+    table = cluster_table(model, np.array(pixels, np.int64))
+    return table.drop(columns=mean_columns(table))
 
 
 def labels_picture(seg: Segmentation, source: Picture) -> Picture:
@@ -221,7 +209,7 @@ def _write_ome_zarr(
     results: tuple[Picture, Picture],
     paths: tuple[Path, Path],
     report: Report | None,
-    counts: LabelCounts,
+    counter: LabelCounter,
 ) -> None:
     labels, recolored = results
     if recolored.geo_tags or recolored.profile:
@@ -233,7 +221,7 @@ def _write_ome_zarr(
     colors = describe_labels(table_classes(seg.table))
     channels = _describe_channels(seg, recolored)
     images = [
-        Image(paths[0], f"{stem} labels", labels.pixels, spatial, colors, counts.add),
+        Image(paths[0], f"{stem} labels", labels.pixels, spatial, colors, counter.add),
         Image(paths[1], f"{stem} recolored", recolored.pixels, axes, channels),
     ]
     write_images(images, report)

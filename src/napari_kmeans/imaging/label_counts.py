@@ -57,8 +57,10 @@ class LabelCounter:
 
     def add(self, labels: NDArray[Any]) -> None:
         """Count the labels of a part of the image."""
-        if labels.size:
-            self._pieces.append(_sum_piece(labels.reshape(-1), None))
+        flat = labels.reshape(-1)
+        # Counting makes a copy of 64 bits: count in pieces.
+        for start in range(0, flat.size, _PIECE):
+            self._pieces.append(_sum_piece(flat[start : start + _PIECE], None))
 
     def counts(self) -> LabelCounts:
         """Return the counts of all parts, without means."""
