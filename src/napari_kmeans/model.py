@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.checks import check_path, quote_value, to_array
+from napari_kmeans.checks import RealNumber, check_path, quote_value, to_array
 from napari_kmeans.classes import ClassScheme
+from napari_kmeans.clustering.soft import find_confidence, find_memberships
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.feature_space.colors import white_of
@@ -26,6 +27,7 @@ from napari_kmeans.imaging.painting import (
     renumber_labels,
     round_to,
 )
+from napari_kmeans.imaging.pixelwise import map_pixels
 from napari_kmeans.imaging.tally import weighted_means
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.model_json import (
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from napari_kmeans.clustering.center_splits import CenterSplit
     from napari_kmeans.feature_space.space import FeatureSpace
     from napari_kmeans.types import Floats
+
+_EXPONENT = RealNumber(1.01, 100.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,6 +333,116 @@ class KMeansModel:
         self._warn_of_other_units(pixels)
         return self.paint(pixels, progress)
 
+    def memberships(
+        self,
+        image: Any,
+        *,
+        mask: Any = None,
+        exponent: float = 2.0,
+        progress: Report | None = None,
+    ) -> Any:
+        """Return how much each pixel belongs to each class, as fuzzy c-means defines it.
+
+        Parameters
+        ----------
+        image, mask, progress
+            As for `predict`.
+        exponent : float, default 2
+            The fuzzifier, from 1.01 to 100. Near 1 a pixel belongs to one class only. Large
+            numbers make all memberships equal.
+
+        Returns
+        -------
+        (..., K) float32 array
+            The membership in each class, in the order of `labels`, with the sum 1. It is
+            proportional to ``distance ** (-2 / (exponent - 1))`` [1]_, for the distance from
+            the nearest center of the class. NaN for pixels that are left out. A lazy dask
+            array if the image is one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `predict` raises them, if `exponent` is out of bounds, or if a class was split
+            anew.
+
+        Notes
+        -----
+        Only the pixel itself decides, after the blur. The largest membership is that of the
+        nearest class.
+
+        References
+        ----------
+        .. [1] J. C. Bezdek, R. Ehrlich, W. Full, "FCM: The fuzzy c-means clustering
+           algorithm", :doi:`10.1016/0098-3004(84)90020-7`.
+
+        Examples
+        --------
+        >>> memberships = model.memberships(image)
+        >>> viewer.add_image(memberships, channel_axis=-1)
+        """
+        exponent = _EXPONENT.check("exponent", exponent)
+        function = partial(
+            find_memberships,
+            centers=self.cluster_centers_,
+            classes=self.center_classes,
+            exponent=exponent,
+        )
+        return self._map_points("memberships", function, self.n_clusters, image, mask, progress)
+
+    def confidence(self, image: Any, *, mask: Any = None, progress: Report | None = None) -> Any:
+        """Return how sure the class of each pixel is: its simplified silhouette.
+
+        Parameters
+        ----------
+        image, mask, progress
+            As for `predict`.
+
+        Returns
+        -------
+        float32 array of the image's spatial shape
+            1 - a / b for the distance a from the nearest class and the distance b from the
+            second nearest [1]_: 0 for a pixel between two classes, 1 for a pixel on a center
+            and for a model of one class. NaN for pixels that are left out. A lazy dask array
+            if the image is one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `predict` raises them, or if a class was split anew.
+
+        References
+        ----------
+        .. [1] E. R. Hruschka, R. J. G. B. Campello, L. N. de Castro, "Evolving
+           clusters in gene-expression data", :doi:`10.1016/j.ins.2005.07.015`.
+        """
+        function = partial(
+            find_confidence, centers=self.cluster_centers_, classes=self.center_classes
+        )
+        return self._map_points("confidence", function, 1, image, mask, progress)[..., 0]
+
+    def _map_points(
+        self,
+        name: str,
+        function: Any,
+        n_values: int,
+        image: Any,
+        mask: Any,
+        progress: Report | None,
+    ) -> Any:
+        """Return the numbers (..., n_values) that a function computes from the points of pixels."""
+        if self.splits:
+            raise ValueError(
+                f"{name} must be computed with a model whose classes were not split anew, got "
+                f"{quote_value(self)}: use the model before the split."
+            )
+        pixels = self.open(image, mask)
+        self._warn_of_other_units(pixels, stacklevel=4)
+        stages = Progress(progress)
+        step = stages.stage(1, len(pixels.blocks()))
+        values = map_pixels(pixels, function, self.space, n_values, step)
+        stages.finish()
+        return values
+
     def open(self, image: Any, mask: Any = None) -> Pixels:
         """Return an image that has the channels of the model as pixels; check it."""
         self._check_channels(as_array("image", image).shape)
@@ -355,10 +469,10 @@ class KMeansModel:
         stages.finish()
         return labels, None if image is None else pixels.channels_back(image)
 
-    def _warn_of_other_units(self, pixels: Pixels) -> None:
+    def _warn_of_other_units(self, pixels: Pixels, stacklevel: int = 3) -> None:
         sentence = describe_other_units(pixels, self.palette, self.dtype)
         if sentence is not None:
-            notice(sentence, stacklevel=3)
+            notice(sentence, stacklevel=stacklevel)
 
     def _check_channels(self, shape: tuple[int, ...]) -> None:
         axis = self.channel_axis

@@ -123,6 +123,51 @@ class StackModel:
         UserWarning
             If the image seems to be in other units, as :meth:`KMeansModel.apply` does.
         """
+        return self.paint(self._open(image, mask), progress)
+
+    def memberships(
+        self,
+        image: Any,
+        *,
+        mask: Any = None,
+        exponent: float = 2.0,
+        progress: Report | None = None,
+    ) -> Any:
+        """Return how much each pixel belongs to each class of its slice, (..., K).
+
+        As :meth:`KMeansModel.memberships`, for the labels 1 to K. It is 0 for a label that a
+        slice does not have, and NaN in slices that are left out.
+        """
+        pixels = self._open(image, mask)
+
+        def measure(plane: Any, mask: Any, number: int) -> Any:
+            model, names = self.models[number], self.names[number]
+            if model is None:
+                return None
+            own = model.memberships(plane, mask=mask, exponent=exponent)
+            # The last column is that of labels that the slice does not have.
+            columns = np.concatenate([own, 0 * own[..., :1]], axis=-1)
+            places = np.full(self.n_clusters, len(names) - 1)
+            places[names[1:] - 1] = np.arange(len(names) - 1)
+            return columns[..., places]
+
+        return self._measure(pixels, measure, self.n_clusters, progress)
+
+    def confidence(self, image: Any, *, mask: Any = None, progress: Report | None = None) -> Any:
+        """Return how sure the class of each pixel is, as :meth:`KMeansModel.confidence`.
+
+        NaN in slices that are left out.
+        """
+        pixels = self._open(image, mask)
+
+        def measure(plane: Any, mask: Any, number: int) -> Any:
+            model = self.models[number]
+            return None if model is None else model.confidence(plane, mask=mask)[..., None]
+
+        return self._measure(pixels, measure, 1, progress)[..., 0]
+
+    def _open(self, image: Any, mask: Any) -> Pixels:
+        """Return a stack with the axes and channels of the models as pixels."""
         pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
         if len(pixels.shape) != len(self.shape) + 2:
             raise ValueError(
@@ -132,8 +177,37 @@ class StackModel:
         palette = np.concatenate([model.palette for model in self.models if model])
         sentence = describe_other_units(pixels, palette, self.dtype)
         if sentence is not None:
-            notice(sentence, stacklevel=2)
-        return self.paint(pixels, progress)
+            notice(sentence, stacklevel=3)
+        return pixels
+
+    def _measure(
+        self,
+        pixels: Pixels,
+        measure: Callable[[Any, Any, int], Any],
+        n_values: int,
+        progress: Report | None,
+    ) -> Any:
+        """Return numbers (..., n_values) of the pixels of each slice.
+
+        `measure` returns those of a slice, from its image, its mask and the index of its
+        model, or None for NaN.
+        """
+        stages = Progress(progress)
+        step = stages.stage(1, _n_slices(pixels))
+
+        def measure_slice(position: Position) -> Any:
+            plane = _take_slice(pixels, position)
+            number = self._corresponding_model(position, pixels.shape)
+            numbers = measure(_as_image(plane)[0], plane.mask, number)
+            if numbers is None:
+                zeros = np.zeros_like(plane.array[..., :1], np.float32)
+                numbers = (zeros + np.float32(np.nan)).repeat(n_values, axis=-1)
+            return numbers
+
+        slices = _over_slices(measure_slice, pixels, step)
+        stages.finish()
+        stack = _stack_slices if pixels.is_lazy else _join_slices
+        return stack(slices, pixels.shape[:-2])
 
     def with_blur(self, blur: float | tuple[float, ...]) -> StackModel:
         """Return the same models with another blur, as for another level of a stack."""
@@ -634,6 +708,11 @@ def _stack_lazily(painted: list[Painted], pixels: Pixels) -> tuple[Any, Any]:
     labels, recolored = zip(*painted, strict=True)
     shape = pixels.shape[:-2]
     return _stack_slices(labels, shape), _stack_slices(recolored, shape)
+
+
+def _join_slices(slices: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    """Return slices in memory as one array with the axes `shape` before those of a slice."""
+    return np.stack(slices).reshape(*shape, *slices[0].shape)
 
 
 def _stack_slices(slices: Sequence[Any], shape: tuple[int, ...]) -> Any:
