@@ -11,7 +11,13 @@ from scipy.spatial.distance import cdist
 from skimage import data
 from skimage.color import rgb2lab
 
-from napari_kmeans import segment, segment_slices, split_anew
+from napari_kmeans import (
+    add_confidence,
+    apply_classes,
+    segment,
+    segment_slices,
+    split_anew,
+)
 from napari_kmeans.imaging import blocks
 
 COFFEE = data.coffee()[:60, :70]
@@ -188,3 +194,47 @@ def test_a_slice_that_is_left_out_has_no_memberships():
     memberships = model.memberships(stack, mask=mask)
     assert np.isnan(memberships[0]).all()
     np.testing.assert_allclose(memberships[1].sum(axis=-1), 1, atol=1e-6)
+
+
+def mean_by_loop(labels, confidence):
+    return [confidence[labels == label].mean(dtype=float) for label in range(1, labels.max() + 1)]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_table_has_the_mean_confidence_of_each_class(lazy):
+    mask = np.random.default_rng(3).random(COFFEE.shape[:2]) < 0.8
+    image = da.from_array(COFFEE, chunks=(25, 40, 3)) if lazy else COFFEE
+    segmentation = segment(image, 4, mask=mask)
+    table = add_confidence(segmentation, image, mask=mask).table
+    expected = mean_by_loop(np.asarray(segmentation.labels), segmentation.model.confidence(COFFEE))
+    np.testing.assert_allclose(table["confidence"], expected, rtol=1e-6)
+    assert list(table).index("confidence") == list(table).index("mean red") - 1
+    assert "confidence" not in segmentation.table
+
+
+def test_confidence_of_several_images_is_that_of_all_pixels():
+    images = [COFFEE[:50], COFFEE[10:, :40]]
+    masks = [None, np.random.default_rng(3).random((50, 40)) < 0.5]
+    segmentation = segment(images, 3, mask=masks)
+    table = add_confidence(segmentation, images, mask=masks).table
+    labels = np.concatenate([each.ravel() for each in segmentation.labels])
+    confidence = np.concatenate([segmentation.model.confidence(each).ravel() for each in images])
+    np.testing.assert_allclose(table["confidence"], mean_by_loop(labels, confidence), rtol=1e-6)
+
+
+def test_merged_classes_have_no_confidence_until_it_is_measured_again():
+    segmentation = add_confidence(segment(COFFEE, 4), COFFEE)
+    merged = apply_classes(segmentation, segmentation.model.classes.merge([2, 3]))
+    assert np.isnan(merged.table["confidence"]).tolist() == [False, True, False]
+    again = add_confidence(merged, COFFEE).table["confidence"]
+    confidence = merged.model.confidence(COFFEE)
+    expected = [confidence[merged.labels == label].mean(dtype=float) for label in (1, 2, 4)]
+    np.testing.assert_allclose(again, expected, rtol=1e-6)
+
+
+def test_confidence_needs_the_image_of_the_segmentation():
+    segmentation = segment(COFFEE, 3)
+    with pytest.raises(TypeError, match="segmentation must be a Segmentation"):
+        add_confidence(segmentation.labels, COFFEE)
+    with pytest.raises(ValueError, match=r"image must be that of .* shape \(60, 70\)"):
+        add_confidence(segmentation, COFFEE[:50])

@@ -14,6 +14,7 @@ from napari_kmeans._version import __version__ as __version__
 if TYPE_CHECKING:
     from napari_kmeans.classes import ClassScheme
     from napari_kmeans.clustering.estimator import CoresetKMeans
+    from napari_kmeans.confidence import add_confidence
     from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
     from napari_kmeans.merging import apply_classes, merge_clusters, merge_similar
     from napari_kmeans.model import KMeansModel
@@ -31,6 +32,7 @@ __all__ = [
     "KMeansModel",
     "Segmentation",
     "Suggestion",
+    "add_confidence",
     "apply_classes",
     "merge_clusters",
     "merge_similar",
@@ -53,6 +55,7 @@ _MODULES = {
     "KMeansModel": "napari_kmeans.model",
     "Segmentation": "napari_kmeans.segmentation",
     "Suggestion": "napari_kmeans.suggestion",
+    "add_confidence": "napari_kmeans.confidence",
     "apply_classes": "napari_kmeans.merging",
     "merge_clusters": "napari_kmeans.merging",
     "merge_similar": "napari_kmeans.merging",

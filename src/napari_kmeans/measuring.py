@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.files.picture import Axis
+    from napari_kmeans.imaging.label_counts import LabelCounts
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.types import Floats
 
@@ -32,6 +33,9 @@ NAME, IGNORED = "name", "ignored"
 An ignored class keeps its pixels, but it does not count in the percentages: its own
 is NaN.
 """
+
+CONFIDENCE = "confidence"
+"""The column of the mean confidence of the pixels of each class, if it was measured."""
 
 COLOR_COLUMN = "color"
 """The last column of a table of clusters."""
@@ -68,6 +72,25 @@ def cluster_table(model: KMeansModel, counts: NDArray[np.int64] | None = None) -
     for name, means in zip(channel_names(model), model.palette.T, strict=True):
         columns[MEAN_PREFIX + name] = means
     return pd.DataFrame({**columns, COLOR_COLUMN: to_hex(model.colors)})
+
+
+def with_confidence(table: pd.DataFrame, counts: LabelCounts) -> pd.DataFrame:
+    """Return a table with the mean confidence of each label, before its channel means.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With the column `index`.
+    counts : LabelCounts
+        Its means are those of one value, the confidence. Labels that it does not have get NaN.
+    """
+    assert counts.means is not None
+    means = dict(zip(counts.labels.tolist(), counts.means[:, 0].tolist(), strict=True))
+    described = table.drop(columns=CONFIDENCE, errors="ignore")
+    columns = list(described)
+    place = columns.index((mean_columns(described) or [COLOR_COLUMN])[0])
+    described.insert(place, CONFIDENCE, [means.get(label, np.nan) for label in table["index"]])
+    return described
 
 
 def class_columns(model: KMeansModel) -> dict[str, Any]:
@@ -231,7 +254,8 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     pandas.DataFrame
         One row for each group, in ascending order of the groups' numbers. Pixels, areas and
         volumes are summed and channel means are weighted by pixels; percentages are computed
-        again from the pixels. The other columns have the value of the row with the most pixels.
+        again from the pixels. The confidence of merged rows is NaN. The other columns have the
+        value of the row with the most pixels.
     """
     pixels = table["pixels"].to_numpy()
     _, numbers = np.unique(groups, return_inverse=True)
@@ -244,6 +268,9 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     merged["pixels"], merged["percent"] = counts, percentages(counts, merged.get(IGNORED))
     for name in SIZE_COLUMNS & set(table):
         merged[name] = np.bincount(numbers, table[name])
+    if CONFIDENCE in table:
+        # The mean of the parts is not the confidence of the whole.
+        merged.loc[np.bincount(numbers) > 1, CONFIDENCE] = np.nan
     # The table of an applied model has no means.
     if means := mean_columns(table):
         merged[means] = weighted_means(channel_means(table), pixels, numbers)

@@ -109,7 +109,7 @@ def _write_memberships(
         for k in range(len(squares)):
             # Relative to the least distance, no power overflows.
             ratio = least / squares[k] if squares[k] > 0 else 1.0
-            squares[k] = ratio**power
+            squares[k] = ratio if power == 1 else ratio**power
             total += squares[k]
         for k in range(len(squares)):
             memberships[i, k] = squares[k] / total

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans.execution.threads import map_slices
+from napari_kmeans.imaging.blocks import is_dask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,16 +56,49 @@ class LabelCounter:
     def __init__(self) -> None:
         self._pieces: list[_Sums] = []
 
-    def add(self, labels: NDArray[Any]) -> None:
-        """Count the labels of a part of the image."""
-        flat = labels.reshape(-1)
-        # Counting makes a copy of 64 bits: count in pieces.
-        for start in range(0, flat.size, _PIECE):
-            self._pieces.append(_sum_piece(flat[start : start + _PIECE], None))
+    def add(self, labels: Any, values: Any = None) -> None:
+        """Count the labels of a part of the image, and average values of its pixels.
+
+        Parameters
+        ----------
+        labels : array of integers
+            If it is a dask array, its chunks are read.
+        values : array of the shape of `labels`, optional
+            A number for each pixel. Give it for all parts or for none.
+        """
+        if is_dask(labels):
+            self._pieces += _sum_lazily(labels, values)
+        else:
+            self._pieces += _sum_parts(labels, values)
 
     def counts(self) -> LabelCounts:
-        """Return the counts of all parts, without means."""
-        return _merge(self._pieces, has_means=False)
+        """Return the counts of all parts, with means if there were values."""
+        return _merge(self._pieces, has_means=any(each.sums.shape[1] for each in self._pieces))
+
+
+def _sum_parts(labels: NDArray[Any], values: NDArray[Any] | None) -> list[_Sums]:
+    flat = np.asarray(labels).reshape(-1)
+    column = None if values is None else np.asarray(values).reshape(-1, 1)
+    # Counting makes a copy of 64 bits: count in pieces.
+    return [
+        _sum_piece(
+            flat[start : start + _PIECE],
+            None if column is None else column[start : start + _PIECE],
+        )
+        for start in range(0, flat.size, _PIECE)
+    ]
+
+
+def _sum_lazily(labels: Any, values: Any) -> list[_Sums]:
+    """Return the sums over the chunks of dask arrays, as dask's active scheduler computes them."""
+    from dask.base import compute
+    from dask.delayed import delayed
+
+    columns = [labels] if values is None else [labels, values.rechunk(labels.chunks)]
+    chunks = zip(*(column.to_delayed().ravel() for column in columns), strict=True)
+    parts = [delayed(_sum_parts)(*chunk, *[None] * (2 - len(columns))) for chunk in chunks]
+    results: tuple[list[_Sums], ...] = compute(*parts)
+    return [piece for pieces in results for piece in pieces]
 
 
 class _Sums(NamedTuple):

@@ -1,0 +1,68 @@
+"""Add the mean confidence of each class to the table of a segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from napari_kmeans.checks import quote_value
+from napari_kmeans.execution.progress import Report, part_of
+from napari_kmeans.imaging.label_counts import LabelCounter
+from napari_kmeans.measuring import with_confidence
+from napari_kmeans.segmentation import Segmentation
+
+
+def add_confidence(
+    segmentation: Segmentation, image: Any, *, mask: Any = None, progress: Report | None = None
+) -> Segmentation:
+    """Return a segmentation whose table has the mean confidence of each class.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        It is not changed.
+    image : array, or list of arrays
+        The image, or the images, that were segmented. A dask image is read once more.
+    mask : array or list, optional
+        As in `segment`.
+    progress : callable, optional
+        ``progress(done, total)``; an exception that it raises cancels the work.
+
+    Returns
+    -------
+    Segmentation
+        Its table has the column `confidence`, from 0 to 1: the mean of
+        `KMeansModel.confidence` over the pixels that have the label.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `segmentation` is no segmentation, if `image` is not the image of it, or as
+        `KMeansModel.confidence` raises them.
+
+    Examples
+    --------
+    >>> segmentation = segment(image, 6)
+    >>> add_confidence(segmentation, image).table[["index", "percent", "confidence"]]
+    """
+    if not isinstance(segmentation, Segmentation):
+        raise TypeError(
+            f"segmentation must be a Segmentation, got {quote_value(segmentation)}: pass the "
+            "result of segment."
+        )
+    model, labels = segmentation.model, segmentation.labels
+    several = isinstance(labels, list)
+    all_labels, images = (labels, list(image)) if several else ([labels], [image])
+    masks = list(mask) if several and mask is not None else [mask] * len(images)
+    shapes = [each.shape for each in all_labels]
+    found = [model.open(each, own).shape for each, own in zip(images, masks, strict=True)]
+    if found != shapes:
+        raise ValueError(
+            f"image must be that of the segmentation, whose labels have the shape {shapes[0]}, got "
+            f"{quote_value(image)}: pass the image that was segmented."
+        )
+    counter = LabelCounter()
+    for number, (each, own) in enumerate(zip(images, masks, strict=True)):
+        report = part_of(progress, number / len(images), (number + 1) / len(images))
+        counter.add(all_labels[number], model.confidence(each, mask=own, progress=report))
+    return replace(segmentation, table=with_confidence(segmentation.table, counter.counts()))
