@@ -45,7 +45,7 @@ def test_votes_are_the_best_rows_of_the_table_of_scores():
     suggestion = suggest_n_clusters(data.coffee(), [9, 3, 5, 3])
     scores = suggestion.scores.set_index("n_clusters")
     assert scores.index.tolist() == [3, 5, 9]
-    assert list(scores) == ["inertia", "calinski_harabasz", "silhouette", "bic"]
+    assert list(scores) == ["inertia", "calinski_harabasz", "silhouette", "bic", "stability"]
     assert scores["inertia"].is_monotonic_decreasing
     assert suggestion.votes == {
         "calinski_harabasz": scores["calinski_harabasz"].idxmax(),

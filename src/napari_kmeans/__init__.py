@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_kmeans.scripting import to_python
     from napari_kmeans.segmentation import Segmentation, segment, summarize
     from napari_kmeans.splitting import split_anew
+    from napari_kmeans.stability import Stability, measure_stability
     from napari_kmeans.stacks import segment_slices
     from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
     from napari_kmeans.viewer.segment_layer import segment_layer
@@ -31,9 +32,11 @@ __all__ = [
     "CoresetKMeans",
     "KMeansModel",
     "Segmentation",
+    "Stability",
     "Suggestion",
     "add_confidence",
     "apply_classes",
+    "measure_stability",
     "merge_clusters",
     "merge_similar",
     "plot_colors",
@@ -54,9 +57,11 @@ _MODULES = {
     "CoresetKMeans": "napari_kmeans.clustering.estimator",
     "KMeansModel": "napari_kmeans.model",
     "Segmentation": "napari_kmeans.segmentation",
+    "Stability": "napari_kmeans.stability",
     "Suggestion": "napari_kmeans.suggestion",
     "add_confidence": "napari_kmeans.confidence",
     "apply_classes": "napari_kmeans.merging",
+    "measure_stability": "napari_kmeans.stability",
     "merge_clusters": "napari_kmeans.merging",
     "merge_similar": "napari_kmeans.merging",
     "plot_colors": "napari_kmeans.figures",

@@ -21,7 +21,7 @@ ORDER = [
     ("model", "summary"),
     ("measuring",),
     ("segmentation", "objects"),
-    ("stacks", "suggestion", "merging", "splitting", "confidence"),
+    ("stacks", "suggestion", "merging", "splitting", "confidence", "stability"),
     ("figures", "samples", "scripting"),
     ("cli", "viewer"),
     ("__main__",),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.clustering.agreement import Refits
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import MAX_POINTS, group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
@@ -34,14 +36,25 @@ BIC_PIXELS = 100
 """Largest number of independent pixels that an image counts as in the BIC: see `score_fit`."""
 
 
+_HALVES = range(2)
+"""The seeds of the samples whose halves are compared, for each number of clusters."""
+
+_HALVES_N_INIT = 4
+"""Restarts of the fits to halves."""
+
+
 class Scores(NamedTuple):
-    """Scores of one clustering, to compare numbers of clusters: see `score_fit`."""
+    """Scores of one clustering, to compare numbers of clusters: see `score_fit`.
+
+    The `stability` is `Agreement.halves`; NaN if it was not measured.
+    """
 
     n_clusters: int
     inertia: float
     calinski_harabasz: float
     silhouette: float
     bic: float
+    stability: float = float("nan")
 
 
 TITLES = {
@@ -71,7 +84,7 @@ def score_numbers(
         left out.
     seed : int
         The seed of the random draws. The scores of a number do not depend on the other
-        numbers.
+        numbers. The halves of pixels are the same for all seeds.
     step : callable
         Called with 1 after each number.
     """
@@ -82,7 +95,9 @@ def score_numbers(
         options = Options(n_clusters=n_clusters, n_init=_N_INIT)
         rng = np.random.default_rng([seed, n_clusters])
         fit = fit_points([points], options, None, rng, raise_if_stopped)
-        return score_fit(points.points, points.weights, fit.centers, scatter)
+        scores = score_fit(points.points, points.weights, fit.centers, scatter)
+        refits = Refits(points, fit.centers, replace(options, n_init=_HALVES_N_INIT))
+        return scores._replace(stability=refits.measure_halves(_HALVES))
 
     return map_threads(score, [k for k in numbers if k <= n_distinct], step)
 
