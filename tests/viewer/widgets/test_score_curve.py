@@ -25,6 +25,7 @@ def suggestion():
             "calinski_harabasz": [10.0, 30.0, np.inf],
             "silhouette": [0.5, 0.5, 0.5],
             "bic": [40.0, -10.0, 15.0],
+            "stability": [1.0, 0.954, 0.5],
         }
     )
     return Suggestion(3, {"calinski_harabasz": 4, "silhouette": 2, "bic": 3}, scores)
@@ -48,6 +49,7 @@ def test_heights_are_scaled_from_worst_to_best(suggestion):
 
 def test_values_are_written_in_the_format_of_their_score(curve):
     expected = {"calinski_harabasz": "30", "silhouette": "0.500", "bic": "-10"}
+    expected["stability"] = "0.95"
     assert curve.values_at(3) == expected
     assert ScoreCurve().values_at(3) == {}
 

@@ -32,6 +32,10 @@ _STYLES = {
 }
 """The style of the line of each score, and the format of its values."""
 
+_STABILITY = "stability"
+_LEGEND = {**TITLES, _STABILITY: "agreement of halves"}
+"""The texts of the legend: the scores, and the stability, which has no line and no vote."""
+
 # Lengths in pixels.
 _PLOT_HEIGHT = 110
 _MARGIN, _LEGEND_LINE, _DOT_RADIUS, _VOTE_RADIUS = 10.0, 26.0, 1.6, 4.2
@@ -61,7 +65,8 @@ class ScoreCurve(QWidget):
 
     A click chooses a number. The left and right arrow keys move along the
     numbers, and Enter or Space chooses. The legend shows the values of the
-    number under the mouse, or those of the suggested number.
+    number under the mouse, or those of the suggested number. Below the scores, it shows how
+    far two halves of the pixels give the same clusters.
 
     Attributes
     ----------
@@ -107,7 +112,8 @@ class ScoreCurve(QWidget):
         if self.suggestion is None:
             return {}
         row = self.suggestion.scores.set_index("n_clusters").loc[n_clusters]
-        return {name: text.format(row[name]) for name, (_, text) in _STYLES.items()}
+        values = {name: text.format(row[name]) for name, (_, text) in _STYLES.items()}
+        return {**values, _STABILITY: f"{row[_STABILITY]:.2f}"}
 
     def place_of(self, n_clusters: int) -> QPointF:
         """Return the center of the tick label of a number, in pixels of this widget."""
@@ -172,13 +178,13 @@ class ScoreCurve(QWidget):
         return float(self.fontMetrics().height()) + 2
 
     def _plot_area(self) -> QRectF:
-        top = self._line_height * len(TITLES) + _MARGIN
+        top = self._line_height * len(_LEGEND) + _MARGIN
         height = self.height() - top - self._line_height - 2
         return QRectF(_MARGIN, top, self.width() - 2 * _MARGIN, height)
 
     def sizeHint(self) -> QSize:
         """Return a size at which the legend and all numbers are readable."""
-        return QSize(300, int(self._line_height * (len(TITLES) + 1) + _MARGIN) + _PLOT_HEIGHT)
+        return QSize(300, int(self._line_height * (len(_LEGEND) + 1) + _MARGIN) + _PLOT_HEIGHT)
 
     def minimumSizeHint(self) -> QSize:
         """Return a size that is narrower than the dock."""
@@ -218,15 +224,16 @@ class ScoreCurve(QWidget):
 
     def _draw_legend(self, painter: QPainter, n_clusters: int) -> None:
         values, height = self.values_at(n_clusters), self._line_height
-        for place, (name, title) in enumerate(TITLES.items()):
+        for place, (name, title) in enumerate(_LEGEND.items()):
             line = QRectF(_MARGIN, place * height, self._plot_area().width(), height)
             middle = line.center().y()
-            painter.setPen(QPen(self._text_color(), 1.5, _STYLES[name][0]))
-            painter.drawLine(QPointF(_MARGIN, middle), QPointF(_MARGIN + _LEGEND_LINE, middle))
+            if name in TITLES:
+                painter.setPen(QPen(self._text_color(), 1.5, _STYLES[name][0]))
+                painter.drawLine(QPointF(_MARGIN, middle), QPointF(_MARGIN + _LEGEND_LINE, middle))
             painter.setPen(self._text_color())
             left, right = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
             # A score whose smallest value is the best is drawn upside down.
-            text = title[:1].upper() + title[1:] + (", inverted" if BEST[name] is min else "")
+            text = title[:1].upper() + title[1:] + (", inverted" if BEST.get(name) is min else "")
             painter.drawText(line.adjusted(_LEGEND_LINE + 8, 0, 0, 0), left, text)
             value = f"K = {n_clusters}:  {values[name]}" if place == 0 else values[name]
             painter.drawText(line, right, value)
