@@ -41,6 +41,7 @@ from napari_kmeans.viewer.panels.apply_panel import ApplyPanel
 from napari_kmeans.viewer.panels.clusters_panel import ClustersPanel
 from napari_kmeans.viewer.panels.colors_panel import ColorsPanel
 from napari_kmeans.viewer.panels.compare_panel import ComparePanel
+from napari_kmeans.viewer.panels.confidence_panel import ConfidencePanel
 from napari_kmeans.viewer.panels.export_panel import ExportPanel
 from napari_kmeans.viewer.panels.merge_panel import MergePanel
 from napari_kmeans.viewer.panels.number_panel import NumberPanel
@@ -74,6 +75,7 @@ PANELS: dict[str, type[Panel]] = {
     "compare": ComparePanel,
     "apply": ApplyPanel,
     "objects": ObjectsPanel,
+    "confidence": ConfidencePanel,
     "export": ExportPanel,
 }
 """The panels below the form by name, in the order from top to bottom."""

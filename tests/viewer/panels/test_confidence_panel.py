@@ -1,0 +1,102 @@
+"""Tests of the panel *Confidence*, against the methods of the model."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from skimage import data
+
+COFFEE = data.coffee()[:60, :70]
+
+
+@pytest.fixture
+def work(qtbot):
+    def run(panel, action):
+        action()
+        # Not waitSignal: the work may finish before the signal is connected.
+        qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
+
+    return run
+
+
+@pytest.fixture
+def run_dock(viewer, open_dock, finish):
+    def run(**settings):
+        dock = open_dock()
+        for name, value in settings.items():
+            getattr(dock, name).value = value
+        dock.run()
+        finish(dock)
+        return dock, dock.folds["confidence"].open()
+
+    return run
+
+
+def test_images_and_table_are_those_of_the_model(viewer, run_dock, work):
+    viewer.add_image(COFFEE, name="coffee", scale=(2, 0.5), translate=(10, -7))
+    dock, panel = run_dock(n_clusters=4)
+    model, labels = dock.result.model, viewer.layers["coffee labels"]
+    work(panel, panel.add_confidence)
+    layer, confidence = viewer.layers["coffee confidence"], model.confidence(COFFEE)
+    np.testing.assert_array_equal(layer.data, confidence)
+    np.testing.assert_array_equal(layer.scale, (2, 0.5))
+    np.testing.assert_array_equal(layer.translate, (10, -7))
+    expected = [confidence[labels.data == label].mean() for label in range(1, 5)]
+    np.testing.assert_allclose(labels.features["confidence"], expected, rtol=1e-5)
+    assert f"{confidence.mean():.2f}" in panel.message.text()
+    panel.cluster.value = 3
+    work(panel, panel.add_membership)
+    layer = viewer.layers["coffee membership 3"]
+    np.testing.assert_array_equal(layer.data, model.memberships(COFFEE)[..., 2])
+    # The color of the class is that of a full membership.
+    np.testing.assert_allclose(layer.colormap.map(1.0).ravel()[:3], labels.get_color(3)[:3])
+    work(panel, panel.measure_stability)
+    assert "over seeds" in panel.message.text()
+    # The same image again updates its layer, and the table of another run starts anew.
+    n_layers = len(viewer.layers)
+    work(panel, panel.add_confidence)
+    assert len(viewer.layers) == n_layers
+    assert dock.result.labels is labels
+
+
+def test_levels_slices_and_lazy_images(viewer, run_dock, work):
+    levels = [da.from_array(COFFEE, chunks=(30, 30, 3)), COFFEE[::2, ::2]]
+    viewer.add_image(levels, multiscale=True, rgb=True, name="slide")
+    dock, panel = run_dock(n_clusters=3, blur=2.0)
+    work(panel, panel.add_confidence)
+    layer = viewer.layers["slide confidence"]
+    assert layer.multiscale
+    for level, image in enumerate(levels):
+        own = dock.result.model.with_blur(2.0 / 2**level)
+        np.testing.assert_array_equal(
+            np.asarray(layer.data[level]), own.confidence(np.asarray(image))
+        )
+    work(panel, panel.measure_stability)
+    assert "over seeds" in panel.message.text()
+
+
+@pytest.mark.parametrize("stack", ["each", "this"])
+def test_slices_of_a_stack(viewer, run_dock, work, stack):
+    image = np.stack([COFFEE[..., 0], COFFEE[::-1, :, 1]])
+    viewer.add_image(image, name="stack")
+    dock, panel = run_dock(n_clusters=3, stack=stack)
+    work(panel, panel.add_confidence)
+    confidence = viewer.layers["stack confidence"].data
+    if stack == "each":
+        np.testing.assert_array_equal(confidence, dock.result.model.confidence(image))
+        return
+    shown = int(viewer.dims.current_step[0])
+    np.testing.assert_array_equal(confidence[shown], dock.result.model.confidence(image[shown]))
+    assert np.isnan(confidence[1 - shown]).all()
+
+
+def test_buttons_need_labels_and_the_image(viewer, run_dock):
+    viewer.add_image(COFFEE, name="coffee")
+    _dock, panel = run_dock(n_clusters=3)
+    assert panel.confidence_button.enabled
+    viewer.layers.remove("coffee labels")
+    panel.reset_choices()
+    assert not panel.confidence_button.enabled
+    with pytest.raises(ValueError, match="there are no labels: tick Labels"):
+        panel.add_confidence()
