@@ -194,7 +194,7 @@ class Fields(Container[Any]):
         self.marks_note = Note()
         for widget in (self.status, self.marks_note):
             layout.addWidget(widget)
-        more = [getattr(self, name) for name in OPTIONS if name not in _MAIN_OPTIONS]
+        more = [getattr(self, name) for name in OPTIONS if name not in (*_MAIN_OPTIONS, "spacing")]
         more.insert(more.index(self.coreset_size) + 1, self.add_points)
         layout.addWidget(folder_with("More options", form(more)))
 
