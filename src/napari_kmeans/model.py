@@ -429,6 +429,21 @@ class KMeansModel:
         """Return the same model with another cleaning of the labels."""
         return replace(self, cleaning=cleaning)
 
+    def at_scale(self, steps: Sequence[float]) -> KMeansModel:
+        """Return the model for a coarser level of an image, with its blur and its smoothing.
+
+        Parameters
+        ----------
+        steps : sequence of float
+            The size of a pixel of the level along each spatial axis, in pixels of the image
+            that was fitted.
+        """
+        steps = [float(step) for step in steps]
+        sigmas = self.space.sigmas(len(steps))
+        blur = tuple(sigma / step for sigma, step in zip(sigmas, steps, strict=True))
+        model = self.with_blur(blur) if any(sigmas) else self
+        return model.with_cleaning(self.cleaning.at_step(steps))
+
     def with_channel_order(self, order: Sequence[int]) -> KMeansModel:
         """Return the same model for images whose channels have another order.
 

@@ -178,7 +178,7 @@ class Options:
     )
     smoothing: float = _option(
         0.0,
-        kind=RealNumber(0.0, 100.0, step=0.5),
+        kind=RealNumber(0.0, 10.0),
         label="Smooth",
         tooltip="How much neighboring pixels prefer the same class. 0: each pixel decides alone. "
         "1: pixels follow their neighbors if their own color says little. 2 to 3: strong noise.",
