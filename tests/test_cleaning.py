@@ -1,8 +1,9 @@
-"""The option `smoothing` in segment, models, stacks and dask images."""
+"""The options `smoothing` and `min_size` in segment, models, stacks and dask images."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -12,6 +13,7 @@ from skimage import data
 
 from napari_kmeans import KMeansModel, apply_classes, segment, segment_slices
 from napari_kmeans.imaging import blocks, smoothing
+from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import Smoother
 
 COFFEE = data.coffee()[:90, :110]
@@ -81,6 +83,21 @@ def test_dask_and_numpy_give_the_same_labels(chunks, options, monkeypatch):
     assert lazy.table.equals(eager.table)
     predicted = eager.model.predict(da.from_array(COFFEE, chunks=(*chunks, 3)), mask=mask)
     np.testing.assert_array_equal(predicted.compute(), eager.model.predict(COFFEE, mask=mask))
+
+
+@pytest.mark.parametrize("smoothing_", [0, 0.5])
+def test_small_regions_go_in_arrays_and_chunks(smoothing_, monkeypatch):
+    monkeypatch.setattr(smoothing, "N_SWEEPS", 2)
+    plain = segment(COFFEE, 5, smoothing=smoothing_)
+    eager = segment(COFFEE, 5, smoothing=smoothing_, min_size=4)
+    expected = RegionFilter(4, (True, True)).filter(plain.labels)
+    np.testing.assert_array_equal(eager.labels, expected)
+    assert eager.table["pixels"].tolist() == np.bincount(expected.ravel())[1:].tolist()
+    lazy = segment(da.from_array(COFFEE, chunks=(20, 37, 3)), 5, smoothing=smoothing_, min_size=4)
+    np.testing.assert_array_equal(lazy.labels.compute(), expected)
+    np.testing.assert_array_equal(eager.model.predict(COFFEE), expected)
+    with pytest.raises(ValueError, match="min_size must be at most 512 for a dask image, got 900"):
+        segment(da.from_array(COFFEE, chunks=(20, 37, 3)), 5, min_size=900)
 
 
 def test_a_volume_of_chunks_gives_the_same_labels(monkeypatch):
@@ -163,6 +180,7 @@ def test_no_smoothing_changes_no_label_and_flat_images_stay():
 def test_coarser_levels_weigh_borders_by_their_length():
     result = segment(COFFEE, 4, smoothing=1.5)
     coarse = result.model.cleaning.at_step((2, 2))
-    assert (coarse.smoothing, coarse.spacing) == (0.75, (2.0, 2.0))
+    assert (coarse.smoothing, coarse.spacing, coarse.min_size) == (0.75, (2.0, 2.0), 0)
+    assert replace(result.model.cleaning, min_size=9).at_step((2, 2)).min_size == 3
     coarse = segment(VOLUME, 3, smoothing=1.0, spacing=(0, 1, 1)).model.cleaning.at_step((1, 4, 4))
     assert (coarse.smoothing, coarse.spacing) == (0.25, (0.0, 4.0, 4.0))

@@ -184,12 +184,20 @@ class Options:
         "1: pixels follow their neighbors if their own color says little. 2 to 3: strong noise.",
         in_cleaning=True,
     )
+    min_size: int = _option(
+        0,
+        kind=WholeNumber(0, 1_000_000),
+        label="Minimum size",
+        tooltip="Smaller regions get the class that surrounds them, in pixels of full resolution. "
+        "0 keeps all regions.",
+        in_cleaning=True,
+    )
     spacing: float | tuple[float, ...] = _option(
         1.0,
         kind=NumberPerAxis(0.0, LARGEST),
         label="Spacing",
-        tooltip="The distance of neighboring pixels along each axis, for smoothing; 0 for an axis "
-        "of time.",
+        tooltip="The distance of neighboring pixels along each axis, for smoothing and the minimum "
+        "size; 0 for an axis of time.",
         in_cleaning=True,
     )
     balance: float = _option(
@@ -335,6 +343,7 @@ class OptionValues(SummaryValues, total=False):
     """All options but `n_clusters` as keywords."""
 
     smoothing: float
+    min_size: int
     spacing: float | tuple[float, ...]
     balance: float
     init: Any

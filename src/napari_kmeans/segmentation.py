@@ -108,6 +108,7 @@ def segment(
     normalize: str = Options.normalize,
     blur: float | tuple[float, ...] = Options.blur,
     smoothing: float = Options.smoothing,
+    min_size: int = Options.min_size,
     spacing: float | tuple[float, ...] = Options.spacing,
     balance: float = Options.balance,
     method: str = Options.method,
@@ -165,9 +166,14 @@ def segment(
         variance within the clusters. 0 labels each pixel by its own color. 1 removes speckles
         of single pixels, 2 to 3 suit strong noise. See `napari_kmeans.imaging.smoothing.Smoother`.
         The table and the recolored image are those of the smoothed labels.
+    min_size : int, default 0
+        The smallest size of a region in pixels. A region is a set of pixels of one class that
+        are connected through sides, edges or corners. A smaller region, such as a hole, gets the
+        class that surrounds it most. See `napari_kmeans.imaging.regions.RegionFilter`.
     spacing : float, or one float for each spatial axis, default 1
         The distance of neighboring pixels along each axis, in any unit, for smoothing: farther
-        neighbors count less. Give 0 for an axis of time, along which pixels are not neighbors.
+        neighbors count less. Give 0 for an axis of time, along which pixels are not neighbors,
+        also not in a region.
     balance : float, default 0
         The weight of rare colors. With 0, every pixel counts the same (plain K-means).
         With 1, every cell of color space (16 along each axis) that contains pixels counts
@@ -253,6 +259,7 @@ def segment(
         normalize=normalize,
         blur=blur,
         smoothing=smoothing,
+        min_size=min_size,
         spacing=spacing,
         balance=balance,
         method=method,

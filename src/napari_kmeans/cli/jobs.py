@@ -366,7 +366,7 @@ def _options_for(picture: Picture, options: Options) -> Options:
     return replace(
         options,
         blur=_blur_of_space(picture, options.blur),
-        spacing=_spacing_of(picture, options.spacing) if options.smoothing else options.spacing,
+        spacing=_spacing_of(picture, options.spacing),
     )
 
 

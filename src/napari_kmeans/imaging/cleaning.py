@@ -13,6 +13,7 @@ from napari_kmeans.imaging.blocks import extract_values, split_shape
 from napari_kmeans.imaging.chunks import read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.neighborhood import compare_lazily, join_short
+from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import MAX_AXES, Smoother
 from napari_kmeans.imaging.tally import Tally, add_tallies, tally_labels
 from napari_kmeans.options import CLEANING_OPTIONS
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 _CODES = tuple(np.dtype(each).str[1:] for each in (np.uint8, np.uint16, np.float32))
 """Dtypes of images that the kernels read where they lie."""
 
+_MAX_REACH = 2048
+"""The largest halo in pixels around the chunks of a dask image."""
+
 _CHUNKS_AT_ONCE = 64
 """Chunks of a dask image that are counted before the work can be canceled."""
 
@@ -42,12 +46,15 @@ class Cleaning:
     ----------
     smoothing : float
         See `Smoother`.
+    min_size : int
+        See `RegionFilter`.
     spacing : float or tuple of float
         The distance of neighboring pixels along each spatial axis, in any unit; 0 for an axis
         along which pixels are not neighbors.
     """
 
     smoothing: float = 0.0
+    min_size: int = 0
     spacing: float | tuple[float, ...] = 1.0
 
     @classmethod
@@ -63,7 +70,7 @@ class Cleaning:
     @property
     def is_off(self) -> bool:
         """Whether the labels stay those of the nearest centers."""
-        return not self.smoothing
+        return not self.smoothing and self.min_size <= 1
 
     def spacing_of(self, n_axes: int) -> tuple[float, ...]:
         """Return the distance of neighbors along each of `n_axes` spatial axes.
@@ -98,7 +105,8 @@ class Cleaning:
         linked = [step for step, distance in zip(steps, spacing, strict=True) if distance]
         size = float(np.prod(linked)) ** (1 / max(len(linked), 1))
         scaled = tuple(a * b for a, b in zip(spacing, steps, strict=True))
-        return replace(self, smoothing=self.smoothing / size, spacing=scaled)
+        n_pixels = int(np.ceil(self.min_size / float(np.prod(linked)) - 1e-9))
+        return replace(self, smoothing=self.smoothing / size, min_size=n_pixels, spacing=scaled)
 
 
 NO_CLEANING = Cleaning()
@@ -138,16 +146,32 @@ class Cleaner:
         step : callable
             Called with 0 several times, unless the image is a dask array.
         """
-        smoother = self._smoother(len(pixels.shape))
-        if smoother.is_off:
+        smoother, regions = self._stages(len(pixels.shape))
+        if smoother.is_off and regions.is_off:
             return labels
         if pixels.is_lazy:
-            return self._clean_lazily(pixels, labels, smoother)
-        return smoother.smooth(self._points(pixels), labels, step=step)
+            return self._clean_lazily(pixels, labels)
+        if not smoother.is_off:
+            labels = smoother.smooth(self._points(pixels), labels, step=step)
+        return regions.filter(labels)
 
-    def _smoother(self, n_axes: int) -> Smoother:
-        spacing = self.cleaning.spacing_of(n_axes)
-        return Smoother(self.centers, self.classes, self.variance, self.cleaning.smoothing, spacing)
+    def _stages(self, n_axes: int) -> tuple[Smoother, RegionFilter]:
+        cleaning, spacing = self.cleaning, self.cleaning.spacing_of(n_axes)
+        smoother = Smoother(self.centers, self.classes, self.variance, cleaning.smoothing, spacing)
+        return smoother, RegionFilter(cleaning.min_size, tuple(map(bool, spacing)))
+
+    def _reach(self, n_axes: int) -> list[int]:
+        """Return the largest distance along each axis of pixels that can affect a label."""
+        smoother, regions = self._stages(n_axes)
+        largest = max(regions.reach)
+        if largest > _MAX_REACH:
+            raise ValueError(
+                f"min_size must be at most {_MAX_REACH * self.cleaning.min_size // largest} for a "
+                f"dask image, got {self.cleaning.min_size}: choose a smaller size, or pass an "
+                "array in memory."
+            )
+        own = (0,) * n_axes if smoother.is_off else smoother.reach
+        return [a + b for a, b in zip(own, regions.reach, strict=True)]
 
     def _points(self, pixels: Pixels) -> NDArray[Any]:
         """Return the points (..., F or more) of an image in memory."""
@@ -170,7 +194,7 @@ class Cleaner:
         map_threads(fill, pixels.blocks())
         return points
 
-    def _clean_lazily(self, pixels: Pixels, labels: Any, smoother: Smoother) -> Any:
+    def _clean_lazily(self, pixels: Pixels, labels: Any) -> Any:
         import dask.array as da
         from dask.array.overlap import overlap
 
@@ -178,12 +202,12 @@ class Cleaner:
         image = pixels.array
         if not self.space.is_pointwise:
             image = compare_lazily(pixels, self.space)
+        reaches = self._reach(len(chunks))
         joined = tuple(
-            join_short(sizes, reach) for sizes, reach in zip(chunks, smoother.reach, strict=True)
+            join_short(sizes, reach) for sizes, reach in zip(chunks, reaches, strict=True)
         )
         depths = tuple(
-            reach if len(sizes) > 1 else 0
-            for reach, sizes in zip(smoother.reach, joined, strict=True)
+            reach if len(sizes) > 1 else 0 for reach, sizes in zip(reaches, joined, strict=True)
         )
         image = image.rechunk((*joined, (image.shape[-1],)))
         labels = labels.rechunk(joined)
@@ -209,6 +233,9 @@ class Cleaner:
         self, values: NDArray[Any], labels: NDArray[Any], n_channels: int, origin: tuple[int, ...]
     ) -> NDArray[Any]:
         """Return the cleaned labels of a window, from its compared values (..., C or more)."""
+        smoother, regions = self._stages(labels.ndim)
+        if smoother.is_off:
+            return regions.filter(labels)
         points: NDArray[Any] = np.zeros((*labels.shape, self.centers.shape[1]), np.float64)
         for block in split_shape(labels.shape):
             kept = labels[block].reshape(-1) > 0
@@ -216,7 +243,7 @@ class Cleaner:
             target = points[block].reshape(-1, points.shape[-1])
             target[kept] = self.space.points(flat)
             points[block] = target.reshape(points[block].shape)
-        return self._smoother(labels.ndim).smooth(points, labels, origin)
+        return regions.filter(smoother.smooth(points, labels, origin))
 
 
 def _clean_chunk(

@@ -40,7 +40,7 @@ from napari_kmeans.viewer.widgets.form import (
 if TYPE_CHECKING:
     import napari
 
-_MAIN_OPTIONS = ("n_clusters", "color_space", "normalize", "method", "smoothing")
+_MAIN_OPTIONS = ("n_clusters", "color_space", "normalize", "method", "smoothing", "min_size")
 """The options in the main form. The others are under *More options*, in declared order."""
 
 
@@ -182,6 +182,7 @@ class Fields(Container[Any]):
                     self.color_space,
                     self.method,
                     self.smoothing,
+                    self.min_size,
                     self.mask,
                     ("Classes", "Check the classes to cluster in.", self.mask_classes),
                     ("Add", "The layers that a run adds.", added),
