@@ -18,12 +18,14 @@ from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.feature_space.colors import white_of
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import Pixels, as_array, open_pixels
+from napari_kmeans.imaging.cleaning import NO_CLEANING, Cleaner, Cleaning
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import (
     Painter,
     label_dtype,
     paint,
+    recolor_image,
     renumber_labels,
     round_to,
 )
@@ -90,6 +92,11 @@ class KMeansModel:
     channel_names : tuple of C str
         The names of the channels, "" for a channel without a name. Empty if they are not
         known, and for red, green and blue.
+    cleaning : Cleaning
+        How the labels of the nearest centers are turned into regions.
+    variance : float
+        The variance of the pixels within their clusters, per feature, in squared units of the
+        clustering space. Smoothing compares distances with it.
     """
 
     cluster_centers_: Floats
@@ -105,6 +112,8 @@ class KMeansModel:
     edited_classes: ClassScheme | None = None
     splits: tuple[CenterSplit, ...] = ()
     channel_names: tuple[str, ...] = ()
+    cleaning: Cleaning = NO_CLEANING
+    variance: float = 0.0
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -226,7 +235,12 @@ class KMeansModel:
     @property
     def options(self) -> Options:
         """The options of the fit, with defaults for all options that a model does not store."""
-        return Options(n_clusters=self.n_clusters, normalize=self.normalize, **self.space.options)
+        return Options(
+            n_clusters=self.n_clusters,
+            normalize=self.normalize,
+            **self.space.options,
+            **self.cleaning.options,
+        )
 
     @property
     def colors(self) -> Floats:
@@ -270,7 +284,8 @@ class KMeansModel:
         -------
         array of unsigned integers, of the image's spatial shape
             The label of the class of the nearest center: 1…K until classes are edited.
-            0 for pixels outside `mask`, of alpha 0, NaN or infinite.
+            0 for pixels outside `mask`, of alpha 0, NaN or infinite. The labels are cleaned
+            if the model was fitted with `smoothing`.
 
         Raises
         ------
@@ -448,6 +463,7 @@ class KMeansModel:
         self._check_channels(as_array("image", image).shape)
         pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
         self.space.sigmas(len(pixels.shape))
+        self.cleaning.spacing_of(len(pixels.shape))
         return pixels
 
     def paint(
@@ -461,13 +477,36 @@ class KMeansModel:
         stages = Progress(progress)
         n_blocks = len(pixels.blocks())
         painter = self._painter(pixels, stages, n_blocks)
-        colors = self.palette[self.center_classes] if recolored else None
-        labels, image = paint(pixels, painter, colors, stages.stage(0.4, n_blocks))
-        if self.edited_classes is not None:
-            new_labels = np.append(0, self.center_labels).astype(label_dtype(self.labels[-1]))
-            labels = renumber_labels(labels, new_labels)
+        step = stages.stage(0.4, n_blocks)
+        if self.cleaning.is_off:
+            colors = self.palette[self.center_classes] if recolored else None
+            labels, image = paint(pixels, painter, colors, step)
+            labels = self._renumber(labels, self.center_labels)
+        else:
+            labels, _ = paint(pixels, painter, None, step)
+            labels = self._renumber(labels, self.center_classes + 1)
+            labels = self.cleaner().clean(pixels, labels, step)
+            image = recolor_image(pixels, labels, self.palette) if recolored else None
+            labels = self._renumber(labels, self.labels)
         stages.finish()
         return labels, None if image is None else pixels.channels_back(image)
+
+    def _renumber(self, labels: Any, numbers: NDArray[np.int64]) -> Any:
+        """Return labels with other numbers for the labels from 1 on, if classes were edited."""
+        if self.edited_classes is None:
+            return labels
+        new_labels = np.append(0, numbers).astype(label_dtype(self.labels[-1]))
+        return renumber_labels(labels, new_labels)
+
+    def cleaner(self) -> Cleaner:
+        """Return the cleaning of the labels of the rows of `palette`, from 1 to K."""
+        return Cleaner(
+            self.cleaning,
+            self.space,
+            self.cluster_centers_,
+            self.center_classes,
+            self.variance,
+        )
 
     def _warn_of_other_units(self, pixels: Pixels, stacklevel: int = 3) -> None:
         sentence = describe_other_units(pixels, self.palette, self.dtype)
@@ -499,6 +538,25 @@ class KMeansModel:
         """Return the same model with another blur, as for another level of an image."""
         blur = OPTIONS["blur"].kind.check("blur", blur)
         return replace(self, space=replace(self.space, blur=blur))
+
+    def with_cleaning(self, cleaning: Cleaning) -> KMeansModel:
+        """Return the same model with another cleaning of the labels."""
+        return replace(self, cleaning=cleaning)
+
+    def at_scale(self, steps: Sequence[float]) -> KMeansModel:
+        """Return the model for a coarser level of an image, with its blur and its smoothing.
+
+        Parameters
+        ----------
+        steps : sequence of float
+            The size of a pixel of the level along each spatial axis, in pixels of the image
+            that was fitted.
+        """
+        steps = [float(step) for step in steps]
+        sigmas = self.space.sigmas(len(steps))
+        blur = tuple(sigma / step for sigma, step in zip(sigmas, steps, strict=True))
+        model = self.with_blur(blur) if any(sigmas) else self
+        return model.with_cleaning(self.cleaning.at_step(steps))
 
     def with_channel_order(self, order: Sequence[int]) -> KMeansModel:
         """Return the same model for images whose channels have another order.
@@ -571,10 +629,13 @@ class KMeansModel:
             for name, value in self.space.options.items()
             if name != "color_space" and np.any(value)
         }
+        if not self.cleaning.is_off:
+            cleaning = {name: plain_value(value) for name, value in self.cleaning.options.items()}
+            used |= {**cleaning, "variance": self.variance}
         is_extended = self.edited_classes is not None or bool(used) or bool(self.splits)
         values = {
             "format": FORMAT,
-            # An earlier program would ignore edited classes, blur and splits: it must refuse.
+            # An earlier program would ignore these, and edited classes and splits: it must refuse.
             "version": EXTENDED_VERSION if is_extended else VERSION,
             "color_space": self.color_space,
             "rgb": self.rgb,

@@ -15,7 +15,8 @@ from napari_kmeans.clustering.center_splits import CenterSplit
 from napari_kmeans.feature_space.colors import find_space, white_of
 from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging.channel_names import check_channel_names
-from napari_kmeans.options import MAX_CLUSTERS, OPTIONS, SPACE_OPTIONS
+from napari_kmeans.imaging.cleaning import Cleaning
+from napari_kmeans.options import CLEANING_OPTIONS, MAX_CLUSTERS, OPTIONS, SPACE_OPTIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 FORMAT = "napari-kmeans model"
 VERSION = 1
 EXTENDED_VERSION = 2
-"""The version of a model with edited classes, splits or a blur, which earlier programs would
-ignore."""
+"""The version of a model with edited classes, splits, a blur or a cleaning, which earlier programs
+would ignore."""
 
 NO_MODEL = "this is not a napari-kmeans model: choose a JSON file that KMeansModel.save wrote."
 
@@ -59,7 +60,7 @@ def check_entries(values: Any) -> dict[str, Any]:
     rgb = _read_typed(values, "rgb", bool)
     color_space = _read_choice(values, "color_space", OPTIONS["color_space"].choices)
     dtype = _read_dtype(values)
-    space = FeatureSpace(white=white_of(dtype), **_read_space_options(values))
+    space = FeatureSpace(white=white_of(dtype), **_read_options(values, SPACE_OPTIONS))
     centers, palette = _read_matrix(values, "cluster_centers"), _read_matrix(values, "palette")
     n_channels = palette.shape[1]
     is_edited = version == EXTENDED_VERSION and "classes" in values
@@ -93,7 +94,10 @@ def check_entries(values: Any) -> dict[str, Any]:
         "dtype": dtype,
         "normalize": normalize,
         "channel_names": _read_channel_names(values, n_channels, rgb),
+        "cleaning": Cleaning(**_read_options(values, CLEANING_OPTIONS)),
     }
+    if "variance" in values:
+        entries["variance"] = _read_amount(values, "variance")
     if is_merged:
         labels = _read_labels(values, len(centers), len(palette))
         entries["center_palette"] = palette[labels - 1]
@@ -131,9 +135,9 @@ def read_json(path: Path) -> Any:
         raise ValueError(NO_MODEL) from error
 
 
-def _read_space_options(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of the feature space; earlier versions did not write all of them."""
-    infos = [OPTIONS[name] for name in SPACE_OPTIONS]
+def _read_options(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return some options of the fit; earlier versions did not write all of them."""
+    infos = [OPTIONS[name] for name in names]
     try:
         return {
             info.name: info.kind.check(info.name, values.get(info.name, info.default))

@@ -100,6 +100,8 @@ class OptionInfo:
     in_space : bool
         Whether the option is an attribute of the feature space, so that models store it.
         An option of numbers is not used if it is 0.
+    in_cleaning : bool
+        Whether the option is an attribute of the cleaning of labels, so that models store it.
     for_start_colors : bool
         Whether the option applies to start colors, which the command line cannot give.
     """
@@ -111,6 +113,7 @@ class OptionInfo:
     tooltip: str
     in_summary: bool = False
     in_space: bool = False
+    in_cleaning: bool = False
     for_start_colors: bool = False
 
     @property
@@ -172,6 +175,30 @@ class Options:
         "before they are compared. Axes that are known to be time are not blurred.",
         in_summary=True,
         in_space=True,
+    )
+    smoothing: float = _option(
+        0.0,
+        kind=RealNumber(0.0, 10.0),
+        label="Smooth",
+        tooltip="How much neighboring pixels prefer the same class. 0: each pixel decides alone. "
+        "1: pixels follow their neighbors if their own color says little. 2 to 3: strong noise.",
+        in_cleaning=True,
+    )
+    min_size: int = _option(
+        0,
+        kind=WholeNumber(0, 1_000_000),
+        label="Minimum size",
+        tooltip="Smaller regions get the class that surrounds them, in pixels of full resolution. "
+        "0 keeps all regions.",
+        in_cleaning=True,
+    )
+    spacing: float | tuple[float, ...] = _option(
+        1.0,
+        kind=NumberPerAxis(0.0, LARGEST),
+        label="Spacing",
+        tooltip="The distance of neighboring pixels along each axis, for smoothing and the minimum "
+        "size; 0 for an axis of time.",
+        in_cleaning=True,
     )
     balance: float = _option(
         0.0,
@@ -315,6 +342,9 @@ class SummaryValues(TypedDict, total=False):
 class OptionValues(SummaryValues, total=False):
     """All options but `n_clusters` as keywords."""
 
+    smoothing: float
+    min_size: int
+    spacing: float | tuple[float, ...]
     balance: float
     init: Any
     keep_init: bool
@@ -333,6 +363,9 @@ SUMMARY_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_summar
 
 SPACE_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_space)
 """The options that are attributes of the feature space."""
+
+CLEANING_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_cleaning)
+"""The options that are attributes of the cleaning of labels."""
 
 COMMAND_LINE_OPTIONS = {name: info for name, info in OPTIONS.items() if not info.for_start_colors}
 """The options that the command line has: start colors can only be given in Python."""

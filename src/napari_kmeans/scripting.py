@@ -12,6 +12,7 @@ import numpy as np
 from napari_kmeans._version import __version__
 from napari_kmeans.checks import Choice, Flag, WholeNumber, quote_value
 from napari_kmeans.classes import ClassScheme
+from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.options import MAX_CLUSTERS, OPTIONS, Options
 from napari_kmeans.samples import SAMPLES
 
@@ -44,6 +45,9 @@ class Part:
         Whether each slice was clustered by itself, by `segment_slices`.
     blurs : tuple
         The blur in pixels of each level. Empty without a blur, or for a single level.
+    steps : tuple of tuple of float
+        For each level, the size of its pixels along each spatial axis, in pixels of the level
+        that was fitted. Empty without smoothing, or for a single level.
     """
 
     level: int = 0
@@ -51,6 +55,7 @@ class Part:
     index: tuple[tuple[int | None, ...], ...] = ()
     each: bool = False
     blurs: tuple[float | tuple[float, ...], ...] = ()
+    steps: tuple[tuple[float, ...], ...] = ()
 
 
 def to_python(
@@ -149,6 +154,9 @@ def to_python(
         joined = dict(zip(gone, _as_whole_numbers("joined", joined.values()), strict=True))
     if part.blurs:
         options = replace(options, blur=part.blurs[part.level])
+    if part.steps:
+        to_fitted = [1 / step for step in part.steps[0]]
+        options = replace(options, **Cleaning.of(options).at_step(to_fitted).options)
     imports, body = _lines_to_read(names, paths, sample, part)
     if mask:
         imports.append(_NUMPY)
@@ -329,11 +337,18 @@ def _lines_of_results(mask: bool, part: Part) -> list[str]:
     if part.n_levels == 1:
         return [f"labels, recolored = {own}"]
     return [
-        *([f"blurs = {list(part.blurs)}"] if part.blurs else []),
+        *_lines_of_levels(part),
         f"painted = {_call_for_each_level('segmentation.model', mask, part)}",
         f"painted[{part.level}] = {own}",
         "labels, recolored = map(list, zip(*painted, strict=True))",
     ]
+
+
+def _lines_of_levels(part: Part) -> list[str]:
+    """Return the lines that define what the model needs to know of each level."""
+    if part.steps:
+        return [f"steps = {list(part.steps)}"]
+    return [f"blurs = {list(part.blurs)}"] if part.blurs else []
 
 
 def _lines_to_apply_model(model: KMeansModel, mask: bool, part: Part) -> list[str]:
@@ -345,8 +360,7 @@ def _lines_to_apply_model(model: KMeansModel, mask: bool, part: Part) -> list[st
     if part.n_levels == 1:
         lines.append(f"labels, recolored = model.apply(image{', mask=mask' * mask})")
     else:
-        if part.blurs:
-            lines.append(f"blurs = {list(part.blurs)}")
+        lines += _lines_of_levels(part)
         lines.append(f"painted = {_call_for_each_level('model', mask, part)}")
         lines.append("labels, recolored = map(list, zip(*painted, strict=True))")
     return [*lines, 'print(*model.classes, sep="\\n")']
@@ -354,10 +368,16 @@ def _lines_to_apply_model(model: KMeansModel, mask: bool, part: Part) -> list[st
 
 def _call_for_each_level(model: str, mask: bool, part: Part) -> str:
     """Return a list of the results of `apply` of a model for each level, as code."""
-    names = ["level", *["mask"] * mask, *["blur"] * bool(part.blurs)]
+    names = ["level", *["mask"] * mask]
+    at_level = model
+    if part.steps:
+        names.append("step")
+        at_level = f"{model}.at_scale(step)"
+    elif part.blurs:
+        names.append("blur")
+        at_level = f"{model}.with_blur(blur)"
     lists = ", ".join([f"{name}s" for name in names])
     each = lists if len(names) == 1 else f"zip({lists}, strict=True)"
-    at_level = f"{model}.with_blur(blur)" if part.blurs else model
     call = f"{at_level}.apply(level{', mask=mask' * mask})"
     return f"[{call} for {', '.join(names)} in {each}]"
 

@@ -14,8 +14,9 @@ from napari_kmeans.execution.threads import shared_pool
 from napari_kmeans.imaging.blocks import are_several, open_images
 from napari_kmeans.imaging.channel_names import check_channel_names
 from napari_kmeans.imaging.chunks import count_steps
+from napari_kmeans.imaging.cleaning import Cleaning, tally_cleaned
 from napari_kmeans.imaging.colors import sort_dark_to_bright
-from napari_kmeans.imaging.painting import paint
+from napari_kmeans.imaging.painting import paint, recolor_image
 from napari_kmeans.measuring import cluster_table
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import SUMMARY_OPTIONS, Options, check_names, show_options
@@ -106,6 +107,9 @@ def segment(
     color_space: str = Options.color_space,
     normalize: str = Options.normalize,
     blur: float | tuple[float, ...] = Options.blur,
+    smoothing: float = Options.smoothing,
+    min_size: int = Options.min_size,
+    spacing: float | tuple[float, ...] = Options.spacing,
     balance: float = Options.balance,
     method: str = Options.method,
     coreset_size: int | str = Options.coreset_size,
@@ -156,6 +160,20 @@ def segment(
         The standard deviation of a Gaussian, in pixels, from 0 to 100. The blurred channel
         values are compared. The table and the recolored image are of the original pixels.
         Pixels that are left out do not contribute. Give 0 for an axis of time.
+    smoothing : float, default 0
+        How much neighboring pixels prefer the same class: the cost of each pair of neighbors of
+        different classes, where the squared distance of a pixel from its class costs 0.5 per
+        variance within the clusters. 0 labels each pixel by its own color. 1 removes speckles
+        of single pixels, 2 to 3 suit strong noise. See `napari_kmeans.imaging.smoothing.Smoother`.
+        The table and the recolored image are those of the smoothed labels.
+    min_size : int, default 0
+        The smallest size of a region in pixels. A region is a set of pixels of one class that
+        are connected through sides, edges or corners. A smaller region, such as a hole, gets the
+        class that surrounds it most. See `napari_kmeans.imaging.regions.RegionFilter`.
+    spacing : float, or one float for each spatial axis, default 1
+        The distance of neighboring pixels along each axis, in any unit, for smoothing: farther
+        neighbors count less. Give 0 for an axis of time, along which pixels are not neighbors,
+        also not in a region.
     balance : float, default 0
         The weight of rare colors. With 0, every pixel counts the same (plain K-means).
         With 1, every cell of color space (16 along each axis) that contains pixels counts
@@ -240,6 +258,9 @@ def segment(
         color_space=color_space,
         normalize=normalize,
         blur=blur,
+        smoothing=smoothing,
+        min_size=min_size,
+        spacing=spacing,
         balance=balance,
         method=method,
         coreset_size=coreset_size,
@@ -397,18 +418,34 @@ def segment_summary(
             stacklevel=4,
         )
     model = replace(_make_model(summary, fit, tally, used), channel_names=channel_names)
+    counts = tally.counts[used]
     # The ranks of centers without pixels are never read.
     ranks = np.empty(len(fit.centers), np.int64)
     ranks[used] = np.arange(len(used))
     painters = summary.painters(model.cluster_centers_, tally, ranks)
     step = progress.stage(0.2, sum(len(pixels.blocks()) for pixels in images))
     painted = [
-        paint(pixels, painter, model.palette, step)
+        paint(pixels, painter, model.palette if model.cleaning.is_off else None, step)
         for pixels, painter in zip(images, painters, strict=True)
     ]
+    if not model.cleaning.is_off:
+        cleaner = model.cleaner()
+        cleaned = [
+            cleaner.clean(pixels, labels, step)
+            for pixels, (labels, _) in zip(images, painted, strict=True)
+        ]
+        cleaned_tally = tally_cleaned(images, cleaned, len(used), step)
+        counts = cleaned_tally.counts
+        # A class that has lost all its pixels keeps its color.
+        palette = np.where(counts[:, None] > 0, cleaned_tally.means, model.center_palette)
+        model = replace(model, center_palette=palette, center_pixels=counts)
+        painted = [
+            (labels, recolor_image(pixels, labels, palette))
+            for pixels, labels in zip(images, cleaned, strict=True)
+        ]
     progress.finish()
     distortion = summary.distortion(fit, tally)
-    table = cluster_table(model, tally.counts[used])
+    table = cluster_table(model, counts)
     table.attrs.update(inertia=model.inertia_, distortion=distortion)
     return Segmentation(
         [labels for labels, _ in painted],
@@ -468,4 +505,6 @@ def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64
         dtype=pixels.dtype.newbyteorder("="),
         normalize=summary.options.normalize,
         center_pixels=tally.counts[used],
+        cleaning=Cleaning.of(summary.options),
+        variance=tally.cost / (tally.counts.sum() * fit.centers.shape[1]),
     )

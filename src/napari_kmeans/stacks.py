@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.imaging.cleaning import Cleaning
     from napari_kmeans.options import OptionValues
     from napari_kmeans.types import Floats, Result
 
@@ -212,6 +213,13 @@ class StackModel:
     def with_blur(self, blur: float | tuple[float, ...]) -> StackModel:
         """Return the same models with another blur, as for another level of a stack."""
         models = tuple(None if model is None else model.with_blur(blur) for model in self.models)
+        return replace(self, models=models)
+
+    def with_cleaning(self, cleaning: Cleaning) -> StackModel:
+        """Return the same models with another cleaning of the labels of each slice."""
+        models = tuple(
+            None if model is None else model.with_cleaning(cleaning) for model in self.models
+        )
         return replace(self, models=models)
 
     def paint(self, pixels: Pixels, progress: Report | None) -> tuple[Any, Any]:

@@ -224,7 +224,7 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
         with print_warnings(job.source), bar(job.name) as progress:
             return segment_with_options(
                 picture.pixels,
-                replace(options, blur=_blur_of_space(picture, options.blur)),
+                _options_for(picture, options),
                 rgb=picture.rgb,
                 channel_axis=picture.channel_axis,
                 channel_names=_channel_names(picture),
@@ -250,7 +250,7 @@ def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmenta
 
     rgb, channel_axis = find_channels(pictures[0])
     _check_color_space(rgb, options)
-    options = replace(options, blur=_blur_of_space(pictures[0], options.blur))
+    options = _options_for(pictures[0], options)
     images = count_images(len(pictures))
     names = {_channel_names(picture) for picture in pictures}
     with print_warnings(images), bar(images) as progress:
@@ -277,6 +277,9 @@ def _paint_picture(
         model = _match_channels(job, picture, _with_axis_of(picture, model))
         with print_warnings(job.source), bar(job.name) as progress:
             own = model.with_blur(_blur_of_space(picture, model.blur))
+            own = own.with_cleaning(
+                replace(model.cleaning, spacing=_spacing_of(picture, model.cleaning.spacing))
+            )
             labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
         print_message(f"cannot apply the model to {job.source}: {reason(error)}")
@@ -356,6 +359,34 @@ def _blur_of_space(picture: Picture, blur: float | tuple[float, ...]) -> float |
     if isinstance(blur, tuple) or not blur or all(kind == "space" for kind in kinds):
         return blur
     return tuple(blur if kind == "space" else 0.0 for kind in kinds)
+
+
+def _options_for(picture: Picture, options: Options) -> Options:
+    """Return the options for the axes of space of an image, and for its pixel size."""
+    return replace(
+        options,
+        blur=_blur_of_space(picture, options.blur),
+        spacing=_spacing_of(picture, options.spacing),
+    )
+
+
+def _spacing_of(picture: Picture, spacing: float | tuple[float, ...]) -> Any:
+    """Return the distance of neighboring pixels along each axis, relative to the smallest.
+
+    0 for an axis that is not one of space. A spacing with a number for each axis is returned
+    unchanged, as are those of images whose axes have different units.
+    """
+    rgb, channel_axis = find_channels(picture)
+    channels = picture.pixels.ndim - 1 if rgb else channel_axis
+    axes = [axis for number, axis in enumerate(picture.axes) if number != channels]
+    scales = {n: abs(axis.scale) for n, axis in enumerate(axes) if axis.kind == "space"}
+    units = {axis.unit for axis in axes if axis.kind == "space"}
+    if isinstance(spacing, tuple) or not scales or not all(scales.values()):
+        return spacing
+    smallest = min(scales.values())
+    if len(units) > 1:
+        scales = dict.fromkeys(scales, smallest)
+    return tuple(scales.get(n, 0.0) / smallest for n in range(len(axes)))
 
 
 def _find_kind(picture: Picture, blur: float | tuple[float, ...]) -> _Kind:

@@ -64,11 +64,25 @@ def read_compared(
     )
 
 
+def join_short(sizes: tuple[int, ...], shortest: int) -> tuple[int, ...]:
+    """Join neighboring chunks that are shorter than a length."""
+    joined = [0]
+    for size in sizes:
+        if joined[-1] < shortest:
+            joined[-1] += size
+        else:
+            joined.append(size)
+    if len(joined) > 1 and joined[-1] < shortest:
+        last = joined.pop()
+        joined[-1] += last
+    return tuple(joined)
+
+
 def join_short_chunks(pixels: Pixels, space: FeatureSpace) -> Pixels:
     """Return a dask image whose chunks are not shorter than the radius of the blur."""
     radii = blur_radii(space.sigmas(len(pixels.shape)))
     chunks = {
-        axis: _join_short(sizes, radius)
+        axis: join_short(sizes, radius)
         for axis, (sizes, radius) in enumerate(zip(pixels.array.chunks, radii, strict=False))
         if radius
     }
@@ -152,17 +166,3 @@ def _compare_chunk(
     mask = np.asarray(masks[0])[..., 0] if masks else None
     values = read_compared(np.asarray(chunk), mask, n_channels, block, block, space)
     return values.astype(np.float64).reshape(*shape, n_channels)
-
-
-def _join_short(sizes: tuple[int, ...], shortest: int) -> tuple[int, ...]:
-    """Join neighboring chunks that are shorter than a length."""
-    joined = [0]
-    for size in sizes:
-        if joined[-1] < shortest:
-            joined[-1] += size
-        else:
-            joined.append(size)
-    if len(joined) > 1 and joined[-1] < shortest:
-        last = joined.pop()
-        joined[-1] += last
-    return tuple(joined)

@@ -296,6 +296,22 @@ def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None)
     return labels, recolor_lazily(labels, colors, image)
 
 
+def recolor_image(pixels: Pixels, labels: Any, palette: Floats) -> Any:
+    """Return an image in the colors (K, C) of the labels of its pixels.
+
+    A dask array if the image is one. Pixels of label 0 keep their color.
+    """
+    colors = round_to(palette, pixels.dtype)
+    if pixels.is_lazy:
+        return recolor_lazily(labels, colors, pixels.array)
+    recolored = np.empty_like(pixels.array, order="K")
+    map_threads(
+        lambda block: _recolor_into(recolored[block], labels[block], colors, pixels.array[block]),
+        pixels.blocks(),
+    )
+    return recolored
+
+
 def recolor_lazily(labels: Any, palette: NDArray[Any], original: Any) -> Any:
     """Return a dask array of the results of `recolor` for the chunks of two dask arrays.
 

@@ -212,12 +212,19 @@ class Nearest:
         labels, distances = assign_to_centers(piece.points, self.centers, self.splits)
         cost, n_clusters = float(distances.sum()), len(self.centers)
         colors = piece.points if self.in_space else piece.inside
-        if colors.dtype.kind in "ui" and colors.dtype.itemsize <= 4:
-            counts = np.zeros(n_clusters, np.int64)
-            sums = np.zeros((n_clusters, colors.shape[1]), np.int64)
-            kernels.count_by_label(labels, colors, counts, sums)
-            return Tally(counts, sums.astype(np.float64), cost, labels)
-        return tally_colors(colors, np.ones(len(colors)), labels, cost, n_clusters)
+        return tally_labels(labels, colors, cost, n_clusters)
+
+
+def tally_labels(
+    labels: NDArray[np.int32], values: NDArray[Any], cost: float, n_clusters: int
+) -> Tally:
+    """Return the tally of pixels (n, C) whose labels, from 0 on, are known."""
+    if values.dtype.kind in "ui" and values.dtype.itemsize <= 4:
+        counts = np.zeros(n_clusters, np.int64)
+        sums = np.zeros((n_clusters, values.shape[1]), np.int64)
+        kernels.count_by_label(labels, values, counts, sums)
+        return Tally(counts, sums.astype(np.float64), cost, labels)
+    return tally_colors(values, np.ones(len(values)), labels, cost, n_clusters)
 
 
 def add_tallies(tallies: list[Tally]) -> Tally:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.cli.terminal import PROGRAM
-from napari_kmeans.feature_space.neighborhood import scale_blur
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.measuring import cluster_table, mean_columns
 from napari_kmeans.options import OPTIONS, Options
@@ -240,8 +239,8 @@ def _paint_levels(seg: Segmentation, levels: list[Any], masks: list[Any] | None)
 
     def paint(level: int, report: Report | None) -> Painted:
         pixels = model.open(levels[level], None if masks is None else masks[level])
-        blur = scale_blur(model.blur, finest, pixels.shape)
-        return model.with_blur(blur).paint(pixels, report)
+        steps = [full / size for full, size in zip(finest, pixels.shape, strict=True)]
+        return model.at_scale(steps).paint(pixels, report)
 
     painted = paint_levels(levels, paint, known)
     labels, recolored = map(list, zip(*painted, strict=True))

@@ -12,6 +12,7 @@ from napari.layers import Layer
 from napari_kmeans.classes import ClassScheme, ColorClass
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.imaging.declared import as_declared
 from napari_kmeans.measuring import NAME, place_class_columns
 from napari_kmeans.merging import apply_classes
@@ -160,14 +161,15 @@ class Task:
         fit_share = _fit_share(parts, source.level)
         fitted = self._fit(shift, part_of(progress, 0, fit_share))
         fitted = _number_classes(fitted, self.marked, shift)
-        blur = source.blur_at(self.options.blur, 0)
-        if blur:
-            options = replace(fitted.options, blur=blur)
-            in_finest: Any = fitted.model.with_blur(blur)
+        blur, cleaning = source.blur_at(self.options.blur, 0), self._cleaning_at(0)
+        if blur or not cleaning.is_off:
+            options = replace(fitted.options, blur=blur, **cleaning.options)
+            in_finest: Any = fitted.model.with_blur(blur).with_cleaning(cleaning)
             fitted = replace(fitted, model=in_finest, options=options)
 
         def paint(level: int, report: Report | None) -> Painted:
             model = fitted.model.with_blur(source.blur_at(self.options.blur, level))
+            model = model.with_cleaning(self._cleaning_at(level))
             return model.apply(parts[level], mask=self._mask(level), progress=report)
 
         known = {source.level: (fitted.labels, fitted.recolored)}
@@ -249,9 +251,13 @@ class Task:
 
     @property
     def _options(self) -> Options:
-        """The options of the fit, with the blur in pixels of the fitted level."""
+        """The options of the fit, with the blur and the cleaning in pixels of the fitted level."""
         blur = self.source.blur_at(self.options.blur, self.source.level)
-        return replace(self.options, blur=blur)
+        cleaning = self._cleaning_at(self.source.level)
+        return replace(self.options, blur=blur, **cleaning.options)
+
+    def _cleaning_at(self, level: int) -> Cleaning:
+        return self.source.cleaning_at(Cleaning.of(self.options), level)
 
     @property
     def fitted_part(self) -> Any:

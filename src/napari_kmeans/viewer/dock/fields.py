@@ -40,7 +40,7 @@ from napari_kmeans.viewer.widgets.form import (
 if TYPE_CHECKING:
     import napari
 
-_MAIN_OPTIONS = ("n_clusters", "color_space", "normalize", "method")
+_MAIN_OPTIONS = ("n_clusters", "color_space", "normalize", "method", "smoothing", "min_size")
 """The options in the main form. The others are under *More options*, in declared order."""
 
 
@@ -181,6 +181,8 @@ class Fields(Container[Any]):
                     (self.n_clusters.label, self.n_clusters.tooltip, self._number_row()),
                     self.color_space,
                     self.method,
+                    self.smoothing,
+                    self.min_size,
                     self.mask,
                     ("Classes", "Check the classes to cluster in.", self.mask_classes),
                     ("Add", "The layers that a run adds.", added),
@@ -194,7 +196,9 @@ class Fields(Container[Any]):
         self.marks_note = Note()
         for widget in (self.status, self.marks_note):
             layout.addWidget(widget)
-        more = [getattr(self, name) for name in OPTIONS if name not in _MAIN_OPTIONS]
+        # The spacing of pixels is the scale of the layer.
+        hidden = (*_MAIN_OPTIONS, "spacing")
+        more = [getattr(self, name) for name in OPTIONS if name not in hidden]
         more.insert(more.index(self.coreset_size) + 1, self.add_points)
         layout.addWidget(folder_with("More options", form(more)))
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Image, Layer
 
+    from napari_kmeans.imaging.cleaning import Cleaning
+
 WHOLE, EACH = "whole", "each"
 Stack: TypeAlias = str | tuple[int | None, ...]
 """The slices to cluster: "whole" fits one model to all slices, "each" one model to each slice.
@@ -231,6 +233,36 @@ class Source:
             tuple(full[axis] for axis in axes) for full in (self.shape, self.shape_of(level))
         )
         return scale_blur(blur, finest, shape)
+
+    def cleaning_at(self, cleaning: Cleaning, level: int) -> Cleaning:
+        """Return a cleaning for the part of a level that is clustered.
+
+        Parameters
+        ----------
+        cleaning : Cleaning
+            In pixels of the finest level. A spacing that is a single number is replaced by the
+            scale of the layer; pixels are not neighbors along axes of time.
+        level : int
+        """
+        if cleaning.is_off:
+            return cleaning
+        axes = self._blurred_axes()
+        if not isinstance(cleaning.spacing, tuple):
+            scale = np.abs(np.asarray(self.spatial["scale"], np.float64)[axes])
+            smallest = float(scale.min())
+            cleaning = replace(
+                cleaning,
+                spacing=tuple(
+                    0.0 if self._is_time(axis) else float(size) / smallest
+                    for axis, size in zip(axes, scale, strict=True)
+                ),
+            )
+        return cleaning.at_step(self.steps_between(0, level))
+
+    def steps_between(self, level: int, other: int) -> tuple[float, ...]:
+        """Return the size of the pixels of another level along the clustered axes, in pixels."""
+        shape, coarser = self.shape_of(level), self.shape_of(other)
+        return tuple(shape[axis] / coarser[axis] for axis in self._blurred_axes())
 
     def _blurred_axes(self) -> list[int]:
         """Return the axes of the images to which a model is fitted."""

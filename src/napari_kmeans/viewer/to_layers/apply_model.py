@@ -13,6 +13,7 @@ from napari_kmeans.execution.progress import Progress, part_of
 from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.chunks import count_steps
+from napari_kmeans.imaging.cleaning import tally_cleaned
 from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.measuring import channel_names, cluster_table, mean_columns
@@ -99,7 +100,7 @@ class ApplyWork:
         # Lazy levels are painted when they are viewed, and are read here only to be counted.
         painting_share = 0.0 if is_dask(image) else 1.0
         labels, recolored = self._paint(part_of(progress, 0, painting_share))
-        own = model.with_blur(source.blur_at(model.blur, source.level))
+        own = self._at_level(source.level)
         counts = count_pixels(
             own, image, labels[source.level], part_of(progress, painting_share, 1)
         )
@@ -118,16 +119,18 @@ class ApplyWork:
     def _paint(self, progress: Report | None) -> Any:
         """Return the labels and the recolored images of all levels."""
         model, levels = self.model, self.source.levels
-
-        def at_level(level: int) -> KMeansModel:
-            return model.with_blur(self.source.blur_at(model.blur, level))
-
         painted = paint_levels(
             levels,
-            lambda level, report: at_level(level).paint(model.open(levels[level]), report),
+            lambda level, report: self._at_level(level).paint(model.open(levels[level]), report),
             progress=progress,
         )
         return map(list, zip(*painted, strict=True))
+
+    def _at_level(self, level: int) -> KMeansModel:
+        """Return the model for a level: the spacing of pixels is that of this image."""
+        cleaning = replace(self.model.cleaning, spacing=1.0)
+        model = self.model.with_cleaning(self.source.cleaning_at(cleaning, level))
+        return model.with_blur(self.source.blur_at(model.blur, level))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +172,8 @@ def count_pixels(
 ) -> NDArray[np.int64]:
     """Return the number of pixels (K,) of each cluster in one level.
 
-    If the labels are lazy, the image is read instead, and the labels are not computed.
+    If the labels are lazy, the image is read instead, and the labels are not computed, unless
+    the model cleans them.
     """
     if not is_dask(labels):
         flat = labels.reshape(-1)
@@ -181,6 +185,9 @@ def count_pixels(
         return counts[model.labels]
     pixels = (model.open(image),)
     step = Progress(progress).stage(1, count_steps(pixels))
+    if not model.cleaning.is_off:
+        cleaned = tally_cleaned(pixels, [labels], int(model.labels[-1]), step)
+        return cleaned.counts[model.labels - 1]
     tally = tally_pixels(pixels, model.cluster_centers_, model.space, step, model.splits)
     return np.bincount(model.center_classes, tally.counts).astype(np.int64)
 

@@ -25,6 +25,7 @@ from napari_kmeans.viewer.to_layers.label_table import without_mark
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_kmeans.options import Options
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.to_layers.result import Result
 
@@ -82,7 +83,7 @@ def script_of(result: Result, masks: str = "masks") -> str:
         joined=None if result.labels is None else joined_labels(result.labels),
         classes=classes,
         model=model,
-        part=_part_of(source, outcome.options.blur),
+        part=_part_of(source, outcome.options),
     )
     return script + _note_of_slices(result) + _note_of_edits(result)
 
@@ -128,7 +129,7 @@ def _classes_in_order(model: KMeansModel) -> ClassScheme:
     return ClassScheme.of_labels(np.argsort(order)[model.center_classes] + 1)
 
 
-def _part_of(source: Source, blur: float | tuple[float, ...]) -> Part:
+def _part_of(source: Source, options: Options) -> Part:
     """Return the level and the slices of the image that were clustered."""
     indices = [source.index_of(level) for level in range(source.n_levels)]
     index = tuple(
@@ -138,10 +139,16 @@ def _part_of(source: Source, blur: float | tuple[float, ...]) -> Part:
         for level_index in indices
         if level_index is not None
     )
-    blurs = tuple(source.blur_at(blur, level) for level in range(source.n_levels))
-    has_blurs = source.n_levels > 1 and np.any(blur)
+    levels = range(source.n_levels if source.n_levels > 1 else 0)
+    blurs = tuple(source.blur_at(options.blur, level) for level in levels)
+    steps = tuple(source.steps_between(source.level, level) for level in levels)
     return Part(
-        source.level, source.n_levels, index, source.stack == EACH, blurs if has_blurs else ()
+        source.level,
+        source.n_levels,
+        index,
+        source.stack == EACH,
+        blurs if np.any(options.blur) else (),
+        steps if options.smoothing else (),
     )
 
 

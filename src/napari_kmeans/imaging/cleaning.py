@@ -1,0 +1,334 @@
+"""Clean labels: turn the nearest classes of pixels into coherent regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import in_task, map_threads
+from napari_kmeans.imaging.blocks import extract_values, split_shape
+from napari_kmeans.imaging.chunks import read_piece
+from napari_kmeans.imaging.declared import as_key
+from napari_kmeans.imaging.neighborhood import compare_lazily, join_short
+from napari_kmeans.imaging.regions import RegionFilter
+from napari_kmeans.imaging.smoothing import MAX_AXES, Smoother
+from napari_kmeans.imaging.tally import Tally, add_tallies, tally_labels
+from napari_kmeans.options import CLEANING_OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_kmeans.feature_space.space import FeatureSpace
+    from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.options import Options
+    from napari_kmeans.types import Block, Floats
+
+_CODES = tuple(np.dtype(each).str[1:] for each in (np.uint8, np.uint16, np.float32))
+"""Dtypes of images that the kernels read where they lie."""
+
+_MAX_REACH = 2048
+"""The largest halo in pixels around the chunks of a dask image."""
+
+_CHUNKS_AT_ONCE = 64
+"""Chunks of a dask image that are counted before the work can be canceled."""
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """How labels are cleaned. A model contains it.
+
+    Attributes
+    ----------
+    smoothing : float
+        See `Smoother`.
+    min_size : int
+        See `RegionFilter`.
+    spacing : float or tuple of float
+        The distance of neighboring pixels along each spatial axis, in any unit; 0 for an axis
+        along which pixels are not neighbors.
+    """
+
+    smoothing: float = 0.0
+    min_size: int = 0
+    spacing: float | tuple[float, ...] = 1.0
+
+    @classmethod
+    def of(cls, options: Options) -> Cleaning:
+        """Return the cleaning of some options."""
+        return cls(**{name: getattr(options, name) for name in CLEANING_OPTIONS})
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the cleaning by their names."""
+        return {name: getattr(self, name) for name in CLEANING_OPTIONS}
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the labels stay those of the nearest centers."""
+        return not self.smoothing and self.min_size <= 1
+
+    def spacing_of(self, n_axes: int) -> tuple[float, ...]:
+        """Return the distance of neighbors along each of `n_axes` spatial axes.
+
+        Raises
+        ------
+        ValueError
+            If the spacing has another number of axes, or neighbors along too many axes.
+        """
+        spacing = self.spacing
+        distances = spacing if isinstance(spacing, tuple) else (spacing,) * n_axes
+        if len(distances) != n_axes:
+            raise ValueError(
+                f"spacing must have a number for each of the image's {n_axes} spatial axes, got "
+                f"{len(distances)} numbers: give one number for all axes, or one for each."
+            )
+        n_linked = sum(distance > 0 for distance in distances)
+        if n_linked > MAX_AXES and not self.is_off:
+            raise ValueError(
+                f"spacing must be 0 for all but {MAX_AXES} axes, got {n_linked} axes with "
+                "neighbors: give 0 for axes such as time."
+            )
+        return distances
+
+    def at_step(self, steps: Sequence[float]) -> Cleaning:
+        """Return the cleaning of a coarser level, whose pixels are `steps` times as large.
+
+        A pixel of the coarser level stands for many pixels of the finest level, and a pair of
+        neighbors for the pairs along their border.
+        """
+        spacing = self.spacing_of(len(steps))
+        linked = [step for step, distance in zip(steps, spacing, strict=True) if distance]
+        size = float(np.prod(linked)) ** (1 / max(len(linked), 1))
+        scaled = tuple(a * b for a, b in zip(spacing, steps, strict=True))
+        n_pixels = int(np.ceil(self.min_size / float(np.prod(linked)) - 1e-9))
+        return replace(self, smoothing=self.smoothing / size, min_size=n_pixels, spacing=scaled)
+
+
+NO_CLEANING = Cleaning()
+"""The cleaning that changes no label."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cleaner:
+    """A cleaning with the classes of a model.
+
+    Attributes
+    ----------
+    cleaning : Cleaning
+    space : FeatureSpace
+    centers : (M, F) float64 array
+    classes : (M,) int64 array
+        The class of each center, from 0 to K - 1.
+    variance : float
+        The variance of the points within their clusters, per feature.
+    """
+
+    cleaning: Cleaning
+    space: FeatureSpace
+    centers: Floats
+    classes: NDArray[np.int64]
+    variance: float
+
+    def clean(self, pixels: Pixels, labels: Any, step: Step = ignore) -> Any:
+        """Return the cleaned labels of an image.
+
+        Parameters
+        ----------
+        pixels : Pixels
+        labels : array of unsigned integers, of the spatial shape
+            The label of the nearest class of each pixel, from 1 to K; 0 for a pixel that is left
+            out. A dask array, with the chunks of the image, if the image is one.
+        step : callable
+            Called with 0 several times, unless the image is a dask array.
+        """
+        smoother, regions = self._stages(len(pixels.shape))
+        if smoother.is_off and regions.is_off:
+            return labels
+        if pixels.is_lazy:
+            return self._clean_lazily(pixels, labels)
+        if not smoother.is_off:
+            labels = smoother.smooth(self._points(pixels), labels, step=step)
+        return regions.filter(labels)
+
+    def _stages(self, n_axes: int) -> tuple[Smoother, RegionFilter]:
+        cleaning, spacing = self.cleaning, self.cleaning.spacing_of(n_axes)
+        smoother = Smoother(self.centers, self.classes, self.variance, cleaning.smoothing, spacing)
+        return smoother, RegionFilter(cleaning.min_size, tuple(map(bool, spacing)))
+
+    def _reach(self, n_axes: int) -> list[int]:
+        """Return the largest distance along each axis of pixels that can affect a label."""
+        smoother, regions = self._stages(n_axes)
+        largest = max(regions.reach)
+        if largest > _MAX_REACH:
+            raise ValueError(
+                f"min_size must be at most {_MAX_REACH * self.cleaning.min_size // largest} for a "
+                f"dask image, got {self.cleaning.min_size}: choose a smaller size, or pass an "
+                "array in memory."
+            )
+        own = (0,) * n_axes if smoother.is_off else smoother.reach
+        return [a + b for a, b in zip(own, regions.reach, strict=True)]
+
+    def _points(self, pixels: Pixels) -> NDArray[Any]:
+        """Return the points (..., F or more) of an image in memory."""
+        image = pixels.array
+        if (
+            self.space.is_plain
+            and self.space.is_pointwise
+            and image.dtype.isnative
+            and image.dtype.str[1:] in _CODES
+        ):
+            return np.asarray(image)
+        points: NDArray[Any] = np.zeros((*pixels.shape, self.centers.shape[1]), np.float64)
+
+        def fill(block: Block) -> None:
+            piece = read_piece([pixels], (0, block), self.space)
+            target = points[block].reshape(-1, points.shape[-1])
+            target[slice(None) if piece.kept is None else piece.kept] = piece.points
+            points[block] = target.reshape(points[block].shape)
+
+        map_threads(fill, pixels.blocks())
+        return points
+
+    def _clean_lazily(self, pixels: Pixels, labels: Any) -> Any:
+        import dask.array as da
+        from dask.array.overlap import overlap
+
+        chunks = pixels.array.chunks[:-1]
+        image = pixels.array
+        if not self.space.is_pointwise:
+            image = compare_lazily(pixels, self.space)
+        reaches = self._reach(len(chunks))
+        joined = tuple(
+            join_short(sizes, reach) for sizes, reach in zip(chunks, reaches, strict=True)
+        )
+        depths = tuple(
+            reach if len(sizes) > 1 else 0 for reach, sizes in zip(reaches, joined, strict=True)
+        )
+        image = image.rechunk((*joined, (image.shape[-1],)))
+        labels = labels.rechunk(joined)
+        parts = [image, labels]
+        if any(depths):
+            parts = [overlap(part, dict(enumerate(depths)), "none") for part in parts]
+        cleaned = da.map_blocks(
+            _clean_chunk,
+            as_key(self),
+            pixels.n_channels,
+            as_key(joined),
+            depths,
+            parts[0],
+            parts[1][..., None],
+            dtype=labels.dtype,
+            drop_axis=image.ndim - 1,
+            chunks=joined,
+            meta=np.empty((0,) * labels.ndim, labels.dtype),
+        )
+        return cleaned.rechunk(chunks)
+
+    def clean_window(
+        self, values: NDArray[Any], labels: NDArray[Any], n_channels: int, origin: tuple[int, ...]
+    ) -> NDArray[Any]:
+        """Return the cleaned labels of a window, from its compared values (..., C or more)."""
+        smoother, regions = self._stages(labels.ndim)
+        if smoother.is_off:
+            return regions.filter(labels)
+        points: NDArray[Any] = np.zeros((*labels.shape, self.centers.shape[1]), np.float64)
+        for block in split_shape(labels.shape):
+            kept = labels[block].reshape(-1) > 0
+            flat = extract_values(values[block], None, n_channels)[0][kept]
+            target = points[block].reshape(-1, points.shape[-1])
+            target[kept] = self.space.points(flat)
+            points[block] = target.reshape(points[block].shape)
+        return regions.filter(smoother.smooth(points, labels, origin))
+
+
+def _clean_chunk(
+    cleaner: Cleaner,
+    n_channels: int,
+    chunks: tuple[tuple[int, ...], ...],
+    depths: tuple[int, ...],
+    image: NDArray[Any],
+    labels: NDArray[Any],
+    block_id: tuple[int, ...] = (),
+) -> NDArray[Any]:
+    """Return the cleaned labels of a chunk; both arrays have a halo of `depths`."""
+    own = np.asarray(labels)[..., 0]
+    places = list(zip(chunks, depths, block_id[: own.ndim], strict=True))
+    if not own.size:
+        return own
+    before = [depth * (number > 0) for _, depth, number in places]
+    origin = tuple(
+        sum(sizes[:number]) - start
+        for (sizes, _, number), start in zip(places, before, strict=True)
+    )
+    inside = tuple(
+        slice(start, start + sizes[number])
+        for (sizes, _, number), start in zip(places, before, strict=True)
+    )
+    with in_task():
+        cleaned = cleaner.clean_window(np.asarray(image), own, n_channels, origin)
+    return np.ascontiguousarray(cleaned[inside])
+
+
+def tally_cleaned(
+    images: Sequence[Pixels], labels: Sequence[Any], n_classes: int, step: Step = ignore
+) -> Tally:
+    """Return the counts and sums of the pixels of each class, from labels of all images.
+
+    Parameters
+    ----------
+    images : sequence of Pixels
+    labels : sequence of arrays
+        The labels of each image, from 1 to K; 0 for pixels that are left out.
+    n_classes : int
+    step : callable
+        Called after each block, and several times a second for dask images.
+
+    Returns
+    -------
+    Tally
+        Its cost is 0.
+    """
+    tallies = []
+    for pixels, own in zip(images, labels, strict=True):
+        if pixels.is_lazy:
+            tallies += _tally_lazily(pixels, own, n_classes, step)
+            continue
+
+        def tally(block: Block, pixels: Pixels = pixels, own: Any = own) -> Tally:
+            return _tally_window(pixels.array[block], own[block], pixels.n_channels, n_classes)
+
+        tallies += map_threads(tally, pixels.blocks(), step)
+    return add_tallies(tallies)
+
+
+def _tally_window(
+    image: NDArray[Any], labels: NDArray[Any], n_channels: int, n_classes: int
+) -> Tally:
+    """Return the tally of the pixels of a window (..., C or more)."""
+    flat = np.asarray(labels).reshape(-1)
+    values = extract_values(np.asarray(image), None, n_channels)[0]
+    kept = flat > 0
+    if not kept.all():
+        flat, values = flat[kept], values[kept]
+    return tally_labels(flat.astype(np.int32) - 1, values, 0.0, n_classes)
+
+
+def _tally_lazily(pixels: Pixels, labels: Any, n_classes: int, step: Step) -> list[Tally]:
+    """Return the tallies of the chunks of a dask image."""
+    from dask.base import compute
+    from dask.delayed import delayed
+
+    image = pixels.array.rechunk((*pixels.array.chunks[:-1], (pixels.array.shape[-1],)))
+    pairs = zip(image.to_delayed().ravel(), labels.to_delayed().ravel(), strict=True)
+    tally = delayed(_tally_window, pure=False)
+    tasks = [tally(*pair, pixels.n_channels, n_classes) for pair in pairs]
+    tallies: list[Tally] = []
+    for start in range(0, len(tasks), _CHUNKS_AT_ONCE):
+        tallies += compute(*tasks[start : start + _CHUNKS_AT_ONCE])
+        step(0)
+    return tallies

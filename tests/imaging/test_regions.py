@@ -1,0 +1,120 @@
+"""Removal of small regions: truth is a slow search with scipy and hand-made images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.ndimage import generate_binary_structure
+from scipy.ndimage import label as label_components
+
+from napari_kmeans.execution import threads
+from napari_kmeans.imaging import regions
+from napari_kmeans.imaging.regions import RegionFilter
+
+
+def filter_slowly(labels, min_size, is_linked):
+    """Return the labels without small regions, one pixel and one neighbor at a time."""
+    structure = generate_binary_structure(labels.ndim, labels.ndim)
+    for axis, linked in enumerate(is_linked):
+        if not linked:
+            structure = structure & (np.indices(structure.shape)[axis] == 1)
+    numbers, n_regions = np.zeros(labels.shape, int), 0
+    for label in np.unique(labels[labels > 0]):
+        found, n_found = label_components(labels == label, structure)
+        numbers += np.where(found, found + n_regions, 0)
+        n_regions += n_found
+    sizes = np.bincount(numbers.ravel(), minlength=n_regions + 1)
+    current = np.where(sizes[numbers] >= min_size, labels, 0)
+    steps = [np.array(step) - 1 for step in np.argwhere(structure) if (step != 1).any()]
+    for _ in range(3):
+        votes = {}
+        for place in np.argwhere((labels > 0) & (current == 0)):
+            for step in steps:
+                other = tuple(place + step)
+                if min(other) >= 0 and all(np.array(other) < labels.shape) and current[other]:
+                    votes.setdefault(numbers[tuple(place)], Counter())[int(current[other])] += 1
+        after = current.copy()
+        for region, counter in votes.items():
+            best = max(counter.values())
+            winners = [label for label, count in counter.items() if count == best]
+            after[numbers == region] = winners[0]
+        current = after
+    return np.where((labels > 0) & (current == 0), labels, current)
+
+
+def speckle(shape, seed, n_labels=4):
+    """Return labels of smooth regions with speckles and some pixels that are left out."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(1, n_labels + 1, [-(-n // 5) for n in shape])
+    for axis, n in enumerate(shape):
+        coarse = np.repeat(coarse, 5, axis=axis).take(range(n), axis=axis)
+    noisy = np.where(rng.random(shape) < 0.25, rng.integers(0, n_labels + 1, shape), coarse)
+    return noisy.astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (6, 12, 15), (80,), (3, 14, 11)])
+@pytest.mark.parametrize("min_size", [2, 4, 9])
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_are_those_of_a_slow_search(shape, min_size, seed):
+    labels = speckle(shape, seed)
+    is_linked = (seed > 0, *(True,) * (len(shape) - 1)) if len(shape) > 1 else (True,)
+    given = labels.copy()
+    filtered = RegionFilter(min_size, is_linked).filter(labels)
+    np.testing.assert_array_equal(labels, given)
+    assert filtered.dtype == labels.dtype
+    np.testing.assert_array_equal(filtered == 0, labels == 0)
+    np.testing.assert_array_equal(filtered, filter_slowly(labels, min_size, is_linked))
+
+
+def test_holes_are_filled_and_large_regions_stay():
+    labels = np.ones((20, 20), np.uint8)
+    labels[3:6, 3:6] = 2  # 9 pixels
+    labels[10:14, 10:14] = 2  # 16 pixels
+    labels[10, 0:4] = 3
+    for min_size, n_left in ((9, 25), (10, 16), (17, 0)):
+        filtered = RegionFilter(min_size, (True, True)).filter(labels)
+        assert (filtered == 2).sum() == n_left
+        assert (filtered == 3).sum() == 0
+    np.testing.assert_array_equal(RegionFilter(1, (True, True)).filter(labels), labels)
+
+
+def test_a_diagonal_line_is_one_region():
+    labels = np.eye(12, dtype=np.uint8) + 1
+    np.testing.assert_array_equal(RegionFilter(12, (True, True)).filter(labels), labels)
+    assert (RegionFilter(13, (True, True)).filter(labels) == 1).all()
+
+
+def test_a_region_among_pixels_that_are_left_out_keeps_its_label():
+    labels = np.zeros((9, 9), np.uint8)
+    labels[4, 4] = 3
+    np.testing.assert_array_equal(RegionFilter(5, (True, True)).filter(labels), labels)
+
+
+@pytest.mark.parametrize("shape", [(400, 23), (21, 500), (300, 9, 8)])
+def test_windows_and_threads_give_the_same_labels(shape, monkeypatch):
+    labels = speckle(shape, 5)
+    region_filter = RegionFilter(4, (True,) * len(shape))
+    expected = region_filter.filter(labels)
+    monkeypatch.setattr(regions, "_WINDOW_PIXELS", 200)
+    for n_threads in (1, 8):
+        monkeypatch.setattr(threads, "n_threads", lambda n=n_threads: n)
+        np.testing.assert_array_equal(region_filter.filter(labels), expected)
+    reach = region_filter.reach[0]
+    middle = slice(200, 230)
+    axis = int(np.argmax(shape))
+    outer = (slice(None),) * axis + (slice(200 - reach, 230 + reach),)
+    inner = (slice(None),) * axis + (slice(reach, reach + 30),)
+    place = (slice(None),) * axis + (middle,)
+    np.testing.assert_array_equal(region_filter.filter(labels[outer])[inner], expected[place])
+
+
+def test_all_neighbors_are_tried():
+    # The region is surrounded by 5 pixels of label 1, 7 pairs of label 2.
+    for step in product((-1, 0, 1), repeat=2):
+        labels = np.full((5, 5), 2, np.uint8)
+        labels[2, 2] = 1
+        labels[2 + step[0], 2 + step[1]] = 1
+        assert (RegionFilter(3, (True, True)).filter(labels) == 2).all()

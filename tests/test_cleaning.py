@@ -1,0 +1,186 @@
+"""The options `smoothing` and `min_size` in segment, models, stacks and dask images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import dask.array as da
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from skimage import data
+
+from napari_kmeans import KMeansModel, apply_classes, segment, segment_slices
+from napari_kmeans.imaging import blocks, smoothing
+from napari_kmeans.imaging.regions import RegionFilter
+from napari_kmeans.imaging.smoothing import Smoother
+
+COFFEE = data.coffee()[:90, :110]
+_RNG = np.random.default_rng(0)
+VOLUME = 3000 * gaussian_filter(_RNG.random((7, 40, 50)), 3) + _RNG.normal(0, 60, (7, 40, 50))
+VOLUME = VOLUME.astype(np.uint16)
+CHANNELS = [gaussian_filter(_RNG.normal(size=(60, 50)), 4) for _ in range(5)]
+CHANNELS = (np.stack(CHANNELS) + _RNG.normal(0, 0.05, (5, 60, 50))).astype(np.float32)
+
+
+def smooth(image, plain, spacing=None, factor=1.5):
+    """Return the labels of a plain segmentation, smoothed by the smoother itself."""
+    model, labels = plain.model, plain.labels
+    n_pixels = np.count_nonzero(labels)
+    variance = model.inertia_ / (n_pixels * model.cluster_centers_.shape[1])
+    spacing = spacing or (1.0,) * labels.ndim
+    rows = np.arange(model.n_clusters)
+    smoother = Smoother(model.cluster_centers_, rows, variance, factor, spacing)
+    points = (np.asarray(image, float) - (model.offset or 0)) / (model.scale or 1)
+    return smoother.smooth(points, labels)
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (COFFEE, {}),
+        (COFFEE, {"method": "full", "mask": np.arange(90 * 110).reshape(90, 110) % 7 > 0}),
+        (VOLUME, {}),
+        (CHANNELS, {"channel_axis": 0, "normalize": "zscore"}),
+    ],
+)
+def test_labels_table_and_colors_are_those_of_the_smoothed_labels(image, options):
+    plain = segment(image, 4, **options)
+    result = segment(image, 4, smoothing=1.5, **options)
+    last = np.moveaxis(image, 0, -1) if "channel_axis" in options else image
+    last = last[..., None] if image is VOLUME else last
+    expected = smooth(last, plain)
+    np.testing.assert_array_equal(result.labels, expected)
+    assert (result.labels != plain.labels).any()
+    counts = np.bincount(expected.ravel(), minlength=5)[1:]
+    assert result.table["pixels"].tolist() == counts.tolist()
+    means = np.array([last[expected == label].mean(axis=0, dtype=float) for label in range(1, 5)])
+    np.testing.assert_allclose(result.model.palette, means, rtol=1e-6)
+    recolored = result.recolored
+    if "channel_axis" in options:
+        recolored = np.moveaxis(recolored, 0, -1)
+    colors = means if image.dtype.kind == "f" else np.rint(means)
+    shown = np.where((expected > 0)[..., None], colors[expected.astype(int) - 1], last)
+    np.testing.assert_allclose(recolored.reshape(shown.shape), shown, rtol=1e-6)
+    # The fit itself is not changed.
+    np.testing.assert_array_equal(result.model.cluster_centers_, plain.model.cluster_centers_)
+    assert result.model.inertia_ == plain.model.inertia_
+
+
+@pytest.mark.parametrize("chunks", [(30, 40), (90, 110), (17, 200), (100, 1)])
+@pytest.mark.parametrize("options", [{}, {"blur": 1.5, "color_space": "lab"}])
+def test_dask_and_numpy_give_the_same_labels(chunks, options, monkeypatch):
+    monkeypatch.setattr(smoothing, "N_SWEEPS", 2)
+    monkeypatch.setattr(blocks, "BLOCK_PIXELS", 1000)
+    mask = np.random.default_rng(0).random(COFFEE.shape[:2]) < 0.95
+    arguments = {"smoothing": 1.0, "spacing": (2.0, 1.0), **options}
+    eager = segment(COFFEE, 4, mask=mask, **arguments)
+    lazy = segment(da.from_array(COFFEE, chunks=(*chunks, 3)), 4, mask=mask, **arguments)
+    assert lazy.labels.chunks == da.from_array(mask, chunks=chunks).chunks
+    np.testing.assert_array_equal(lazy.labels.compute(), eager.labels)
+    np.testing.assert_array_equal(lazy.recolored.compute(), eager.recolored)
+    assert lazy.table.equals(eager.table)
+    predicted = eager.model.predict(da.from_array(COFFEE, chunks=(*chunks, 3)), mask=mask)
+    np.testing.assert_array_equal(predicted.compute(), eager.model.predict(COFFEE, mask=mask))
+
+
+@pytest.mark.parametrize("smoothing_", [0, 0.5])
+def test_small_regions_go_in_arrays_and_chunks(smoothing_, monkeypatch):
+    monkeypatch.setattr(smoothing, "N_SWEEPS", 2)
+    plain = segment(COFFEE, 5, smoothing=smoothing_)
+    eager = segment(COFFEE, 5, smoothing=smoothing_, min_size=4)
+    expected = RegionFilter(4, (True, True)).filter(plain.labels)
+    np.testing.assert_array_equal(eager.labels, expected)
+    assert eager.table["pixels"].tolist() == np.bincount(expected.ravel())[1:].tolist()
+    lazy = segment(da.from_array(COFFEE, chunks=(20, 37, 3)), 5, smoothing=smoothing_, min_size=4)
+    np.testing.assert_array_equal(lazy.labels.compute(), expected)
+    np.testing.assert_array_equal(eager.model.predict(COFFEE), expected)
+    with pytest.raises(ValueError, match="min_size must be at most 512 for a dask image, got 900"):
+        segment(da.from_array(COFFEE, chunks=(20, 37, 3)), 5, min_size=900)
+
+
+def test_a_volume_of_chunks_gives_the_same_labels(monkeypatch):
+    monkeypatch.setattr(smoothing, "N_SWEEPS", 1)
+    eager = segment(VOLUME, 3, smoothing=1.0, spacing=(3.0, 1.0, 1.0))
+    lazy = segment(
+        da.from_array(VOLUME, chunks=(3, 18, 21)), 3, smoothing=1.0, spacing=(3.0, 1.0, 1.0)
+    )
+    np.testing.assert_array_equal(lazy.labels.compute(), eager.labels)
+
+
+def test_the_model_smooths_other_images_also_after_it_was_saved(tmp_path):
+    result = segment(COFFEE, 5, smoothing=2.0)
+    np.testing.assert_array_equal(result.model.predict(COFFEE), result.labels)
+    labels, recolored = result.model.apply(COFFEE)
+    np.testing.assert_array_equal(labels, result.labels)
+    np.testing.assert_array_equal(recolored, result.recolored)
+    result.model.save(tmp_path / "model.json")
+    loaded = KMeansModel.load(tmp_path / "model.json")
+    np.testing.assert_array_equal(loaded.predict(COFFEE), result.labels)
+    values = result.model.to_dict()
+    assert values["version"] == 2
+    assert (values["smoothing"], values["spacing"]) == (2.0, 1.0)
+    # A plain model has no entries that earlier versions would not know.
+    plain = segment(COFFEE, 5).model.to_dict()
+    assert plain["version"] == 1
+    assert not {"smoothing", "spacing", "variance"} & set(plain)
+    for name, bad in (("smoothing", -1), ("spacing", "x"), ("variance", None)):
+        with pytest.raises(ValueError, match=name):
+            KMeansModel.from_dict(json.loads(json.dumps({**values, name: bad})))
+
+
+def test_merged_classes_are_smoothed_as_one():
+    result = segment(COFFEE, 5, smoothing=1.0)
+    classes = result.model.classes.merge([2, 3]).renumber({5: 9})
+    model = result.model.with_classes(classes)
+    labels = model.predict(COFFEE)
+    assert set(np.unique(labels)) <= {1, 2, 4, 9}
+    plain = segment(COFFEE, 5)
+    near = np.array([0, 1, 2, 2, 3, 4], np.uint8)[plain.labels]
+    rows = np.array([0, 1, 1, 2, 3])
+    smoother = Smoother(model.cluster_centers_, rows, model.variance, 1.0, (1.0, 1.0))
+    expected = np.array([0, 1, 2, 4, 9])[smoother.smooth(COFFEE, near)]
+    np.testing.assert_array_equal(labels, expected)
+    merged = apply_classes(result, classes)
+    assert merged.table["pixels"].sum() == COFFEE[..., 0].size
+
+
+def test_several_images_slices_and_axes_of_time():
+    images = [COFFEE, COFFEE[::-1, :60]]
+    result = segment(images, 4, smoothing=1.0)
+    counts = sum(np.bincount(each.ravel(), minlength=5) for each in result.labels)
+    assert result.table["pixels"].tolist() == counts[1:].tolist()
+    stack = np.stack([COFFEE[..., 0], COFFEE[::-1, :, 1]])
+    slices = segment_slices(stack, 3, smoothing=1.0)
+    for number in range(2):
+        alone = segment(stack[number], 3, smoothing=1.0)
+        assert len(np.unique(slices.labels[number])) == 3
+        assert (alone.labels > 0).all()
+    np.testing.assert_array_equal(slices.model.apply(stack)[0], slices.labels)
+    # Frames are smoothed one by one.
+    movie = segment(stack, 3, smoothing=1.0, spacing=(0.0, 1.0, 1.0))
+    moved = movie.model.predict(stack[::-1])
+    np.testing.assert_array_equal(moved[::-1], movie.labels)
+    with pytest.raises(ValueError, match=r"spacing must have a number for each of .* 2"):
+        segment(COFFEE, 3, smoothing=1.0, spacing=(1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match="spacing must be 0 for all but 3 axes, got 4"):
+        segment(np.zeros((3, 4, 5, 6), np.uint8) + np.arange(6, dtype=np.uint8), 2, smoothing=1.0)
+
+
+def test_no_smoothing_changes_no_label_and_flat_images_stay():
+    plain = segment(COFFEE, 4)
+    np.testing.assert_array_equal(segment(COFFEE, 4, smoothing=0).labels, plain.labels)
+    flat = np.zeros((20, 30), np.uint8)
+    flat[:, 10:] = 9
+    result = segment(flat, 2, smoothing=5.0)
+    np.testing.assert_array_equal(result.labels, (flat > 0) + 1)
+
+
+def test_coarser_levels_weigh_borders_by_their_length():
+    result = segment(COFFEE, 4, smoothing=1.5)
+    coarse = result.model.cleaning.at_step((2, 2))
+    assert (coarse.smoothing, coarse.spacing, coarse.min_size) == (0.75, (2.0, 2.0), 0)
+    assert replace(result.model.cleaning, min_size=9).at_step((2, 2)).min_size == 3
+    coarse = segment(VOLUME, 3, smoothing=1.0, spacing=(0, 1, 1)).model.cleaning.at_step((1, 4, 4))
+    assert (coarse.smoothing, coarse.spacing) == (0.25, (0.0, 4.0, 4.0))
