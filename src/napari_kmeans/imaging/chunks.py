@@ -128,6 +128,11 @@ class Piece:
         """The points (m, F) of the pixels that are not left out, made when they are first used."""
         return self.space.points(self.compared)
 
+    @property
+    def coordinates(self) -> NDArray[Any]:
+        """The numbers of `points`, without a copy in another dtype if the space is plain."""
+        return self.compared if self.space.is_plain else self.points
+
 
 class Batch(NamedTuple):
     """Pixels that one leaf works on: neighboring chunks of dask images, or one numpy block.

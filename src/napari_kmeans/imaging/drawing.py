@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.clustering.tiles import iterate_columns
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.feature_space.neighborhood import find_grid_steps
 from napari_kmeans.imaging.blocks import thin_block
@@ -163,7 +164,7 @@ class _Candidates(NamedTuple):
     Attributes
     ----------
     values : (m, C) float64 array
-        In channel units.
+        In channel units. Within `_collect_pixels`, the rows (m,) of the values.
     randoms : (m,) float64 array
         The random number of each pixel, between 0 and 1.
     squares : (m,) float64 array
@@ -173,7 +174,7 @@ class _Candidates(NamedTuple):
     n_pixels : int
     """
 
-    values: NDArray[np.float64]
+    values: NDArray[Any]
     randoms: NDArray[np.float64]
     squares: NDArray[np.float64]
     images: NDArray[np.int64]
@@ -297,7 +298,7 @@ class _CandidatesLeaf:
                 self._lowest[which] = lowest
 
     def _collect_piece(self, piece: Piece) -> _Candidates:
-        compared, points = piece.compared, piece.points
+        compared, points = piece.compared, piece.coordinates
         results, start, first = [], 0, 0
         for image, block in piece.places:
             indices = indices_of(block, self.shapes[image])
@@ -322,18 +323,34 @@ class _CandidatesLeaf:
         chosen = np.empty(len(points), np.int64)
         randoms, squares = np.empty((2, len(points)))
         limits = self._limits[0], self._limits[1]
-        n_chosen = select_points(
-            points, indices, self.keys[image], reference, *limits, chosen, randoms, squares
-        )
+        n_chosen = 0
+        for rows, columns in iterate_columns(points):
+            n_chosen += select_points(
+                columns,
+                indices[rows],
+                rows.start,
+                self.keys[image],
+                reference,
+                *limits,
+                chosen[n_chosen:],
+                randoms[n_chosen:],
+                squares[n_chosen:],
+            )
         chosen = chosen[:n_chosen]
-        return _Candidates(
-            values[chosen].astype(np.float64),
-            randoms[:n_chosen].copy(),
-            squares[:n_chosen].copy(),
-            np.full(n_chosen, image),
-            indices[chosen],
-            len(points),
+        # Without limits, all pixels are chosen: read the values only of those that are kept.
+        candidates = self.merge(
+            [
+                _Candidates(
+                    chosen,
+                    randoms[:n_chosen],
+                    squares[:n_chosen],
+                    np.full(n_chosen, image),
+                    indices[chosen],
+                    len(points),
+                )
+            ]
         )
+        return candidates._replace(values=values[candidates.values].astype(np.float64))
 
 
 def _find_reference(

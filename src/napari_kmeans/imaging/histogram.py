@@ -127,7 +127,7 @@ class Codec:
 
     def offsets(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the unsigned differences (n, C) between values (n, C) and the minimum."""
-        unsigned = values.view(f"u{values.dtype.itemsize}")
+        unsigned = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
         if self.minimum.any():
             # Unsigned arithmetic wraps around: the difference is right also where the
             # signed difference would overflow.

@@ -10,8 +10,9 @@ import numpy as np
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.fit import fit_points
-from napari_kmeans.clustering.lloyd import Fit, find_nearest, refill_empty_clusters
+from napari_kmeans.clustering.lloyd import Fit, refill_empty_clusters
 from napari_kmeans.clustering.one_dimension import Bins, bin_values, fit_bins
+from napari_kmeans.clustering.tiles import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.sampling import sample_pixels
@@ -62,7 +63,7 @@ def find_moments(images: Sequence[Pixels], space: FeatureSpace, step: Step = ign
 
 
 def _find_batch_moments(batch: Batch) -> Moments:
-    return _merge_moments([_moments_of_points(piece.points) for piece in batch.pieces])
+    return _merge_moments([_moments_of_points(piece.coordinates) for piece in batch.pieces])
 
 
 def _moments_of_points(any_points: NDArray[Any]) -> Moments:
@@ -270,7 +271,7 @@ class _FarLeaf:
     number: int
 
     def __call__(self, batch: Batch) -> _FarPixels:
-        return _FarPixels.merge([self._find_far(piece.points) for piece in batch.pieces])
+        return _FarPixels.merge([self._find_far(piece.coordinates) for piece in batch.pieces])
 
     def _find_far(self, points: NDArray[Any]) -> _FarPixels:
         labels, distances = find_nearest(points, self.centers)
