@@ -441,33 +441,6 @@ def move_centers(
 
 
 @compile_kernel
-def iterate(
-    groups: Groups,
-    state: LabelState,
-    first: int,
-    last: int,
-    sums: NDArray[Any],
-    totals: NDArray[Any],
-    counts: NDArray[Any],
-    max_iter: int,
-    threshold: float,
-) -> Any:
-    """Repeat `update_labels` and `move_centers` until the centers have converged.
-
-    Stop before the centers are moved if an update leaves a center without points. Return the
-    number of iterations, and True if the centers have converged.
-    """
-    for n_iter in range(1, max_iter + 1):
-        n_changed = update_labels(groups, state, first, last, sums, totals, counts)
-        if counts.min() == 0:
-            return n_iter, False
-        motion = move_centers(state.centers, sums, totals, state.drifts)
-        if n_changed == 0 or motion <= threshold:
-            return n_iter, True
-    return max_iter, False
-
-
-@compile_kernel
 def choose_seeds(
     points: NDArray[Any], weights: NDArray[Any], draws: NDArray[Any], seeds: NDArray[Any]
 ) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.seeding import draw_seeds
+from napari_kmeans.clustering.tiled_assignment import TiledAssignment
 from napari_kmeans.clustering.tiles import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads, raise_if_stopped, shared_pool
@@ -73,7 +74,7 @@ def lloyd(
     .. [1] S. Lloyd, "Least squares quantization in PCM",
        :doi:`10.1109/TIT.1982.1056489`.
     """
-    assignment = Assignment(data, start)
+    assignment = _assign(data, start)
     threshold = tol * data.mean_variance
     n_iter, converged = 0, False
     with shared_pool():
@@ -122,7 +123,13 @@ def fit_restarts(
     return sorted(map_threads(run, rng.spawn(n_init), step), key=lambda fit: fit.inertia)
 
 
-def _move_and_refill(assignment: Assignment) -> int:
+def _assign(data: GroupedPoints, centers: Floats) -> Assignment | TiledAssignment:
+    """Return the way to keep labels up to date that takes the least time."""
+    has_few_points = len(data.tasks) == 1
+    return TiledAssignment(data, centers) if has_few_points else Assignment(data, centers)
+
+
+def _move_and_refill(assignment: Assignment | TiledAssignment) -> int:
     """Move centers to the means of their points, and empty centers to the farthest points.
 
     Returns the number of centers that got a point. It is 0 if all points lie on their centers.

@@ -214,25 +214,23 @@ class TiledCenters:
         self.centers = np.ascontiguousarray(centers, np.float64)
         n_clusters, n_features = self.centers.shape
         self.n_rows = -(-n_features // _SIDE) * _SIDE
-        low, high = self.centers.min(axis=0), self.centers.max(axis=0)
         size = -(-n_clusters // _SIDE) * _SIDE
-        self.origin = None
         self.factors = np.zeros((size, self.n_rows), np.float32)
         self.squares = np.full(size, np.inf, np.float32)
-        moved = self.centers
-        # Numbers that are too large for float32 become infinite. The kernel then compares in
-        # float64.
-        with np.errstate(over="ignore", invalid="ignore"):
+        self.errors = np.empty(4, np.float32)
+        low, high = self.centers.min(axis=0), self.centers.max(axis=0)
+        middle = np.zeros(n_features, np.float32)
+        with np.errstate(over="ignore"):
             # float32 stores the origin exactly: the difference of a point is rounded once.
-            middle = (low / 2 + high / 2).astype(np.float32)
-            if np.isfinite(middle).all() and np.abs(middle).max() > (high - low).max():
-                self.origin = np.zeros((self.n_rows, 1), np.float32)
-                self.origin[:n_features, 0] = middle
-                moved = moved - middle.astype(np.float64)
-            squares = (moved**2).sum(axis=1)
-            self.factors[:n_clusters, :n_features] = -2 * moved
-            self.squares[:n_clusters] = squares
-            self.errors = _error_factors(2 * np.abs(moved).max(), squares.max(), n_features)
+            middle[:] = low / 2 + high / 2
+            is_far = np.isfinite(middle).all() and np.abs(middle).max() > (high - low).max()
+        self.origin = None
+        if is_far:
+            self.origin = np.zeros((self.n_rows, 1), np.float32)
+            self.origin[:n_features, 0] = middle
+        else:
+            middle[:] = 0
+        prepare_centers(self.centers, middle, self.factors, self.squares, self.errors)
 
 
 class Tile:
@@ -302,32 +300,6 @@ def copy_columns(points: NDArray[Any], columns: NDArray[Any]) -> None:
         columns[n_whole, :n_features, :n_rest] = points[n_whole * WIDTH :].T
 
 
-def _error_factors(largest: float, largest_square: float, n_features: int) -> NDArray[np.float32]:
-    """Return the factors of the error bound of the difference of two scores; see `label_tile`.
-
-    Parameters
-    ----------
-    largest : float
-        The largest absolute value of twice a coordinate of a center.
-    largest_square : float
-        The largest squared distance of a center from the origin.
-    n_features : int
-    """
-    # A score is a sum of F + 1 terms. Its error is at most F + 4 roundings of the sum of the
-    # absolute terms: those of the two factors and of the product, and one for each addition.
-    # The difference of two scores has twice this error. The slack stands for the rounding of
-    # the bound itself, and for products of rounding errors.
-    n_roundings = n_features + 4
-    slack = 1.01 + 4 * n_roundings * 2.0**-24
-    single = slack * 2 * n_roundings * 2.0**-24
-    # The squared distances in float64 have rounding errors, too, relative to the squared
-    # distance, which is at most 2 (x @ x + c @ c). For c @ c, `single` is far above them.
-    double = slack * 4 * n_roundings * 2.0**-53
-    # The last term stands for numbers that are too small for float32.
-    errors = [single * largest_square + 1e-36, single * largest, double]
-    return np.array(errors, np.float32)
-
-
 @inline_kernel
 def _squared_distance(columns: Any, i: int, centers: Any, k: int) -> Any:
     square = 0.0
@@ -346,6 +318,46 @@ def _search_one(columns: Any, i: int, centers: Any) -> Any:
         if square < best:
             best, label = square, k
     return label
+
+
+@compile_kernel
+def prepare_centers(
+    centers: NDArray[np.float64],
+    origin: NDArray[np.float32],
+    factors: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    errors: NDArray[np.float32],
+) -> None:
+    """Write the parameters of `label_tile` that depend on the centers (K, F).
+
+    `origin` (F,) is the origin of the columns. Entries of centers and of features that fill up
+    do not change. Numbers that are too large for float32 become infinite.
+    """
+    largest = largest_square = 0.0
+    for k in range(centers.shape[0]):
+        square = 0.0
+        for j in range(centers.shape[1]):
+            moved = centers[k, j] - np.float64(origin[j])
+            factors[k, j] = -2 * moved
+            largest = max(largest, abs(2 * moved))
+            square += moved * moved
+        squares[k] = square
+        largest_square = max(largest_square, square)
+    # A score is a sum of F + 1 terms. Its error is at most F + 4 roundings of the sum of the
+    # absolute terms: those of the two factors and of the product, and one for each addition.
+    # The difference of two scores has twice this error. The slack stands for the rounding of
+    # the bound itself, and for products of rounding errors.
+    n_roundings = centers.shape[1] + 4
+    slack = 1.01 + 4 * n_roundings * 2.0**-24
+    single = slack * 2 * n_roundings * 2.0**-24
+    # The last term stands for numbers that are too small for float32.
+    errors[0] = single * largest_square + 1e-36
+    errors[1] = single * largest
+    # The squared distances in float64 have rounding errors, too, relative to the squared
+    # distance, which is at most 2 (x @ x + c @ c). For c @ c, `single` is far above them.
+    errors[2] = slack * 4 * n_roundings * 2.0**-53
+    # The sum of the absolute terms of a score is then at most 1e38, so that no score overflows.
+    errors[3] = single * 1e38
 
 
 @partial(compile_kernel, fastmath={"contract"})
@@ -371,10 +383,11 @@ def label_tile(
         The coordinates of the centers from the origin, times -2. The length is a multiple of 4.
     squares : (K or more,) array
         The squared distances of the centers from the origin, infinite for centers that fill up.
-    errors : (3,) array
+    errors : (4,) array
         The coefficients of a polynomial of degree 2 of the sum of the absolute coordinates of a
-        point. It bounds the error of the difference of two scores of this point. If the two
-        lowest scores do not differ by more, squared distances in float64 are compared.
+        point, and the value from which scores can overflow. The polynomial bounds the error of
+        the difference of two scores of this point. If the two lowest scores do not differ by
+        more, squared distances in float64 are compared.
     """
     n_points = labels.shape[0]
     scores = np.empty((4, WIDTH), np.float32)
@@ -438,8 +451,8 @@ def label_tile(
         n_found = 0
         for i in range(WIDTH):
             limit = errors[0] + sizes[i] * (errors[1] + sizes[i] * errors[2])
-            # False for NaN and for infinite scores, too.
-            is_clear = limit < second[i] - best[i] < np.float32(np.inf)
+            # False for NaN, too.
+            is_clear = limit < min(second[i] - best[i], errors[3])
             sizes[i] = is_clear
             n_found += not is_clear
         if n_found:
