@@ -190,14 +190,21 @@ def _are_in_range(values: NDArray[Any]) -> bool:
 
     Most images are. This check is much faster than looking for the pixels to leave out.
     """
-    if values.dtype.itemsize < 8:
-        # The maximum of float32 is below LARGEST. The sum is not finite if a value is not, and
-        # takes half of the time. The sum of finite values can overflow.
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = values.sum(dtype=np.float32)
-        return bool(np.isfinite(total) or np.isfinite(values).all())
-    # NaN makes both comparisons false.
-    return not values.size or bool(values.min() >= -LARGEST and values.max() <= LARGEST)
+    if not values.size:
+        return True
+    if values.dtype.itemsize > 8:
+        # NaN makes both comparisons false.
+        return bool(values.min() >= -LARGEST and values.max() <= LARGEST)
+    # The bits of floats of one sign are in the order of their absolute values, NaN last, and
+    # the sign is the first bit. The maximum of whole numbers takes a third of the time of
+    # `numpy.isfinite`, and is found once if no value is negative.
+    size, largest = values.itemsize, min(LARGEST, float(np.finfo(values.dtype).max))
+    limit = np.array(largest, values.dtype).view(f"u{size}")
+    unsigned = values.view(f"u{size}").max()
+    if unsigned <= limit:
+        return True
+    is_low = unsigned <= np.array(-largest, values.dtype).view(f"u{size}")
+    return bool(is_low and values.view(f"i{size}").max() <= limit.view(f"i{size}"))
 
 
 def _check_range(values: NDArray[Any]) -> None:

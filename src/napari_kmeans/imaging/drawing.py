@@ -164,7 +164,7 @@ class _Candidates(NamedTuple):
     Attributes
     ----------
     values : (m, C) float64 array
-        In channel units. Within `_collect_pixels`, the rows (m,) of the values.
+        In channel units.
     randoms : (m,) float64 array
         The random number of each pixel, between 0 and 1.
     squares : (m,) float64 array
@@ -174,7 +174,7 @@ class _Candidates(NamedTuple):
     n_pixels : int
     """
 
-    values: NDArray[Any]
+    values: NDArray[np.float64]
     randoms: NDArray[np.float64]
     squares: NDArray[np.float64]
     images: NDArray[np.int64]
@@ -190,8 +190,7 @@ class _Candidates(NamedTuple):
     @property
     def ranks(self) -> NDArray[np.float64]:
         """The random numbers divided by the squared distances; infinite at distance 0."""
-        with np.errstate(divide="ignore", over="ignore"):
-            return self.randoms / self.squares
+        return _rank(self.randoms, self.squares)
 
     def select(self, chosen: NDArray[Any]) -> _Candidates:
         """Return the candidates of some indices, or of a mask."""
@@ -216,6 +215,11 @@ class _Candidates(NamedTuple):
         weights = 1 / np.clip(thresholds, min(limits[0], 1.0), 1)
         weights *= candidates.n_pixels / (weights.sum() or 1)
         return Drawn(candidates.values, weights, candidates.images, candidates.indices)
+
+
+def _rank(randoms: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", over="ignore"):
+        return randoms / squares
 
 
 def _find_limit(numbers: NDArray[np.float64], size: int) -> float:
@@ -273,13 +277,16 @@ class _CandidatesLeaf:
         candidates = _Candidates.concatenate(results)
         if len(candidates.randoms) <= min(size for size in self.sizes if size):
             return candidates
-        limits = (
-            _find_limit(candidates.randoms, self.sizes[0]),
-            _find_limit(candidates.ranks, self.sizes[1]),
-        )
+        limits = self._find_limits(candidates.randoms, candidates.ranks)
         return candidates.select(
             (candidates.randoms <= limits[0]) | (candidates.ranks <= limits[1])
         )
+
+    def _find_limits(
+        self, randoms: NDArray[np.float64], ranks: NDArray[np.float64]
+    ) -> tuple[float, float]:
+        """Return the limits that follow from the numbers of some pixels."""
+        return _find_limit(randoms, self.sizes[0]), _find_limit(ranks, self.sizes[1])
 
     def _lower_limits(self, number: tuple[int, int], candidates: _Candidates) -> None:
         """Lower the limits by the candidates of a piece, of which `number` is the only one."""
@@ -336,21 +343,24 @@ class _CandidatesLeaf:
                 randoms[n_chosen:],
                 squares[n_chosen:],
             )
+            # Without limits from earlier pieces, all pixels of the first tiles are chosen.
+            if n_chosen > 2 * sum(self.sizes):
+                arrays = [array[:n_chosen] for array in (chosen, randoms, squares)]
+                ranks = _rank(randoms[:n_chosen], squares[:n_chosen])
+                limits = self._find_limits(randoms[:n_chosen], ranks)
+                kept = np.flatnonzero((arrays[1] <= limits[0]) | (ranks <= limits[1]))
+                n_chosen = len(kept)
+                for array in arrays:
+                    array[:n_chosen] = array[kept]
         chosen = chosen[:n_chosen]
-        # Without limits, all pixels are chosen: read the values only of those that are kept.
-        candidates = self.merge(
-            [
-                _Candidates(
-                    chosen,
-                    randoms[:n_chosen],
-                    squares[:n_chosen],
-                    np.full(n_chosen, image),
-                    indices[chosen],
-                    len(points),
-                )
-            ]
+        return _Candidates(
+            values[chosen].astype(np.float64),
+            randoms[:n_chosen].copy(),
+            squares[:n_chosen].copy(),
+            np.full(n_chosen, image),
+            indices[chosen],
+            len(points),
         )
-        return candidates._replace(values=values[candidates.values].astype(np.float64))
 
 
 def _find_reference(
