@@ -506,40 +506,43 @@ def sum_tile(
     """
     n_points, n_clusters = labels.shape[0], sums.shape[0]
     scatter = 0.0
-    # Adding to the same sum again has to wait until the last addition is done: add to four
+    # Adding to the same sum again has to wait until the last addition is done: add to eight
     # copies in turn.
-    t0, t1, t2, t3 = np.empty((4, n_clusters))
-    for k in range(n_clusters):
-        t0[k] = t1[k] = t2[k] = t3[k] = 0.0
-    n_even = n_points - n_points % 4
-    for i in range(0, n_even, 4):
-        # An unsigned index needs no check for negative numbers.
-        t0[np.uint32(labels[i])] += 1.0
-        t1[np.uint32(labels[i + 1])] += 1.0
-        t2[np.uint32(labels[i + 2])] += 1.0
-        t3[np.uint32(labels[i + 3])] += 1.0
-    for i in range(n_even, n_points):
-        t0[labels[i]] += 1.0
-    for k in range(n_clusters):
-        counts[k] += np.int64(t0[k] + t1[k] + t2[k] + t3[k])
-    for j in range(origin.shape[0]):
-        middle = origin[j]
+    t0, t1, t2, t3, t4, t5, t6, t7 = np.empty((8, n_clusters))
+    values = np.empty(WIDTH)
+    # The axis after the last one has the value 1 at each point.
+    for j in range(origin.shape[0] + 1):
         for k in range(n_clusters):
-            t0[k] = t1[k] = t2[k] = t3[k] = 0.0
+            t0[k] = t1[k] = t2[k] = t3[k] = t4[k] = t5[k] = t6[k] = t7[k] = 0.0
         for start in range(0, n_points, WIDTH):
-            column, own = columns[start // WIDTH, j], labels[start : start + WIDTH]
+            own = labels[start : start + WIDTH]
             n = len(own)
-            n_even = n - n % 4
-            for i in range(0, n_even, 4):
-                t0[np.uint32(own[i])] += column[i] - middle
-                t1[np.uint32(own[i + 1])] += column[i + 1] - middle
-                t2[np.uint32(own[i + 2])] += column[i + 2] - middle
-                t3[np.uint32(own[i + 3])] += column[i + 3] - middle
+            if j < origin.shape[0]:
+                column, middle = columns[start // WIDTH, j], origin[j]
+                for i in range(n):
+                    difference = column[i] - middle
+                    scatter += difference * difference
+                    values[i] = difference
+            else:
+                for i in range(n):
+                    values[i] = 1.0
+            n_even = n - n % 8
+            for i in range(0, n_even, 8):
+                # An unsigned index needs no check for negative numbers.
+                t0[np.uint32(own[i])] += values[i]
+                t1[np.uint32(own[i + 1])] += values[i + 1]
+                t2[np.uint32(own[i + 2])] += values[i + 2]
+                t3[np.uint32(own[i + 3])] += values[i + 3]
+                t4[np.uint32(own[i + 4])] += values[i + 4]
+                t5[np.uint32(own[i + 5])] += values[i + 5]
+                t6[np.uint32(own[i + 6])] += values[i + 6]
+                t7[np.uint32(own[i + 7])] += values[i + 7]
             for i in range(n_even, n):
-                t0[own[i]] += column[i] - middle
-            for i in range(n):
-                difference = column[i] - middle
-                scatter += difference * difference
+                t0[own[i]] += values[i]
         for k in range(n_clusters):
-            sums[k, j] += t0[k] + t1[k] + t2[k] + t3[k]
+            total = t0[k] + t1[k] + t2[k] + t3[k] + t4[k] + t5[k] + t6[k] + t7[k]
+            if j < origin.shape[0]:
+                sums[k, j] += total
+            else:
+                counts[k] += np.int64(total)
     return scatter

@@ -117,7 +117,7 @@ class Painter:
         """Return the labels (n,) of points (n, F)."""
         nearest = label_by_centers(points, self.centers, self.splits)
         ranks = np.arange(len(self.centers)) if self.ranks is None else self.ranks
-        return (ranks + 1).astype(self.dtype)[nearest]
+        return _look_up((ranks + 1).astype(self.dtype), nearest)
 
     def label_block(self, pixels: Pixels, block: Block) -> NDArray[Any]:
         """Return the labels of the pixels of a block."""
