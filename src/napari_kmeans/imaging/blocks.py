@@ -221,6 +221,16 @@ def block_size(block: Block) -> int:
     return prod(axis_slice.stop - axis_slice.start for axis_slice in block)
 
 
+def middle_window(shape: tuple[int, ...], side: int) -> Block:
+    """Return the slices of a window in the middle: one index of all axes but the last two."""
+    sizes = [*[1] * (len(shape) - 2), side, side][-len(shape) :]
+    starts = [max(full - size, 0) // 2 for full, size in zip(shape, sizes, strict=True)]
+    return tuple(
+        slice(start, min(start + size, full))
+        for start, size, full in zip(starts, sizes, shape, strict=True)
+    )
+
+
 def move_block(block: Block, offset: tuple[int, ...]) -> Block:
     """Return the block that lies at an offset from another block."""
     return tuple(

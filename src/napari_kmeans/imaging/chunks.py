@@ -128,10 +128,10 @@ class Piece:
         """The points (m, F) of the pixels that are not left out, made when they are first used."""
         return self.space.points(self.compared)
 
-    @property
+    @cached_property
     def coordinates(self) -> NDArray[Any]:
-        """The numbers of `points`, without a copy in another dtype if the space is plain."""
-        return self.compared if self.space.is_plain else self.points
+        """The numbers of `points`, in any dtype and memory layout."""
+        return self.space.coordinates(self.compared)
 
 
 class Batch(NamedTuple):

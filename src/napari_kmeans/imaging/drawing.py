@@ -163,8 +163,8 @@ class _Candidates(NamedTuple):
 
     Attributes
     ----------
-    values : (m, C) float64 array
-        In channel units.
+    values : (m, C) array
+        In channel units, in the dtype of the image, which takes less memory than float64.
     randoms : (m,) float64 array
         The random number of each pixel, between 0 and 1.
     squares : (m,) float64 array
@@ -174,7 +174,7 @@ class _Candidates(NamedTuple):
     n_pixels : int
     """
 
-    values: NDArray[np.float64]
+    values: NDArray[Any]
     randoms: NDArray[np.float64]
     squares: NDArray[np.float64]
     images: NDArray[np.int64]
@@ -214,7 +214,8 @@ class _Candidates(NamedTuple):
         )
         weights = 1 / np.clip(thresholds, min(limits[0], 1.0), 1)
         weights *= candidates.n_pixels / (weights.sum() or 1)
-        return Drawn(candidates.values, weights, candidates.images, candidates.indices)
+        values = candidates.values.astype(np.float64)
+        return Drawn(values, weights, candidates.images, candidates.indices)
 
 
 def _rank(randoms: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -354,7 +355,7 @@ class _CandidatesLeaf:
                     array[:n_chosen] = array[kept]
         chosen = chosen[:n_chosen]
         return _Candidates(
-            values[chosen].astype(np.float64),
+            values[chosen],
             randoms[:n_chosen].copy(),
             squares[:n_chosen].copy(),
             np.full(n_chosen, image),

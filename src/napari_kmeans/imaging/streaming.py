@@ -67,13 +67,15 @@ def _find_batch_moments(batch: Batch) -> Moments:
 
 
 def _moments_of_points(any_points: NDArray[Any]) -> Moments:
-    points = np.asarray(any_points, np.float64)
+    # A copy in the memory layout of the points.
+    points = np.array(any_points, np.float64)
     if not len(points):
         zeros = np.zeros(points.shape[1])
         return Moments(0, zeros, zeros, zeros + np.inf, zeros - np.inf)
-    means = points.mean(axis=0)
-    scatters = ((points - means) ** 2).sum(axis=0)
-    return Moments(len(points), means, scatters, points.min(axis=0), points.max(axis=0))
+    low, high, means = points.min(axis=0), points.max(axis=0), points.mean(axis=0)
+    points -= means
+    points *= points
+    return Moments(len(points), means, points.sum(axis=0), low, high)
 
 
 def _merge_moments(results: list[Moments]) -> Moments:
