@@ -14,7 +14,7 @@ from napari_kmeans.feature_space.neighborhood import find_grid_steps
 from napari_kmeans.imaging.blocks import thin_block
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.declared import ChunkError
-from napari_kmeans.imaging.kernels import select_points
+from napari_kmeans.imaging.kernels import select_indices, select_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,13 @@ _PIXELS_PER_DRAWN = 16
 
 _LEAST_PIXELS_PER_DRAWN = 4
 """The same without the pixels that are left out. With fewer, all pixels are used."""
+
+
+_MAX_SHARE = 0.25
+"""Share of the pixels up to which these are selected before their distances are computed.
+
+With many more, copying them takes longer than computing the distances of all pixels.
+"""
 
 
 class Drawn(NamedTuple):
@@ -328,9 +335,16 @@ class _CandidatesLeaf:
         """Return the candidates among pixels of values (n, C), points (n, F), indices (n,)."""
         # Without a reference, distances are measured from the origin.
         reference = np.zeros(points.shape[1]) if self.reference is None else self.reference
+        n_pixels = len(points)
+        limits = self._limits[0], self._limits[1]
+        limit = max(limits[0], limits[1] * _largest_square(points, reference))
+        if limit < _MAX_SHARE:
+            # Read only the few pixels whose random numbers are low enough at any distance.
+            few = np.empty(n_pixels + 1, np.int64)
+            few = few[: select_indices(indices, self.keys[image], limit, few)]
+            values, points, indices = values[few], points[few], indices[few]
         chosen = np.empty(len(points), np.int64)
         randoms, squares = np.empty((2, len(points)))
-        limits = self._limits[0], self._limits[1]
         n_chosen = 0
         for rows, columns in iterate_columns(points):
             n_chosen += select_points(
@@ -360,8 +374,18 @@ class _CandidatesLeaf:
             squares[:n_chosen].copy(),
             np.full(n_chosen, image),
             indices[chosen],
-            len(points),
+            n_pixels,
         )
+
+
+def _largest_square(points: NDArray[Any], reference: NDArray[np.float64]) -> float:
+    """Return an upper bound of the squared distances of points (n, F) from a reference (F,)."""
+    if not points.size:
+        return 0.0
+    low = 0.0 if points.dtype.kind in "bu" else float(points.min())
+    distances = np.maximum(float(points.max()) - reference, reference - low)
+    # The slack is far above the rounding errors.
+    return 1.001 * float((distances**2).sum())
 
 
 def _find_reference(

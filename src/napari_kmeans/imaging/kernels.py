@@ -263,6 +263,26 @@ def _random_bits(index: Any, key: Any) -> Any:
     return number ^ (number >> np.uint64(31))
 
 
+@inline_kernel
+def _random_number(index: Any, key: Any) -> Any:
+    """Return a pseudo-random number between 0 and 1 of a pixel's index and a key."""
+    return (np.float64(_random_bits(index, key) >> np.uint64(11)) + 0.5) * 2.0**-53
+
+
+@compile_kernel
+def select_indices(indices: NDArray[Any], key: Any, limit: float, selected: NDArray[Any]) -> Any:
+    """Select the pixels whose random numbers are at most `limit`; see `select_points`.
+
+    Write their rows to `selected` (n or more,), and return the number of them.
+    """
+    n_selected = 0
+    for i in range(indices.shape[0]):
+        # Write each row, and overwrite it if it is not selected: this is faster than an "if".
+        selected[n_selected] = i
+        n_selected += int(_random_number(indices[i], key) <= limit)
+    return n_selected
+
+
 @compile_kernel
 def select_points(
     columns: NDArray[Any],
@@ -310,8 +330,7 @@ def select_points(
         block, own_indices = columns[start // width], indices[start : start + width]
         n_points = own_indices.shape[0]
         for i in range(n_points):
-            bits = _random_bits(own_indices[i], key) >> np.uint64(11)
-            own_numbers[i] = (np.float64(bits) + 0.5) * 2.0**-53
+            own_numbers[i] = _random_number(own_indices[i], key)
             own_squares[i] = 0.0
         for j in range(block.shape[0]):
             column, middle = block[j], reference[j]
