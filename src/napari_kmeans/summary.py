@@ -17,8 +17,9 @@ from napari_kmeans.checks import quote_value
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.balancing import balance_weights
 from napari_kmeans.clustering.fit import fit_points, restart_size
-from napari_kmeans.clustering.lloyd import find_nearest, lloyd
+from napari_kmeans.clustering.lloyd import lloyd
 from napari_kmeans.clustering.seeding import add_farthest
+from napari_kmeans.clustering.tiles import find_nearest
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.feature_space.colors import SPACES, find_space, has_known_white, white_of
 from napari_kmeans.feature_space.space import FeatureSpace

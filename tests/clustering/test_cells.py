@@ -7,7 +7,8 @@ from skimage import data
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
-from napari_kmeans.clustering.lloyd import find_nearest, fit_restarts
+from napari_kmeans.clustering.lloyd import fit_restarts
+from napari_kmeans.clustering.tiles import find_nearest
 
 
 def cost(points, weights, centers):

@@ -6,7 +6,7 @@ from skimage import data
 from sklearn.cluster import KMeans
 
 from napari_kmeans.clustering.coreset import draw_coreset
-from napari_kmeans.clustering.lloyd import find_nearest
+from napari_kmeans.clustering.tiles import find_nearest
 
 
 def total_cost(points, weights, centers):

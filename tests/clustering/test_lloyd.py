@@ -8,13 +8,8 @@ from sklearn.cluster import KMeans
 
 from napari_kmeans.clustering import assignment
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
-from napari_kmeans.clustering.lloyd import (
-    find_labels,
-    find_nearest,
-    fit_restarts,
-    lloyd,
-    refill_empty_clusters,
-)
+from napari_kmeans.clustering.lloyd import fit_restarts, lloyd, refill_empty_clusters
+from napari_kmeans.clustering.tiles import find_labels, find_nearest
 
 
 def blobs(seed, n=3000, d=3, k=5):

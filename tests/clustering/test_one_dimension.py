@@ -9,7 +9,6 @@ from skimage.filters import threshold_multiotsu
 from sklearn.cluster import KMeans
 
 from napari_kmeans.clustering import one_dimension as module
-from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.clustering.one_dimension import (
     Bins,
     bin_values,
@@ -17,6 +16,7 @@ from napari_kmeans.clustering.one_dimension import (
     fit_line,
     optimal_1d,
 )
+from napari_kmeans.clustering.tiles import find_nearest
 
 
 def cost_of_cuts(values, weights, cuts):

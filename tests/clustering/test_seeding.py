@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import kmeans_plusplus
 
-from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.clustering.seeding import add_farthest, draw_seeds
+from napari_kmeans.clustering.tiles import find_nearest
 
 
 def total_cost(points, weights, centers):

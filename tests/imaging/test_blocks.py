@@ -147,3 +147,26 @@ def test_empty_chunks_of_axis_of_length_1_are_removed():
     assert pixels.array.chunks[:2] == ((1,), (10, 0, 11))
     values = [pixels.read_kept(block)[:, 0] for block in pixels.blocks()]
     assert np.concatenate(values).tolist() == [0, 1, 2, *range(4, 21)]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", np.longdouble])
+@pytest.mark.parametrize("others", [[0.0, 1.0], [-1.0, -0.0], [-1e4, 1e4], [6e4, -6e4]])
+def test_values_that_are_not_finite_are_left_out(others, dtype, order):
+    rows = [[others[0], others[1]]] * 3
+    bad = [np.nan, -np.nan, np.inf, -np.inf]
+    for value in bad:
+        values = np.array([*rows, [others[0], value], *rows], dtype, order=order)
+        _, kept = blocks.extract_values(values, None, 2)
+        np.testing.assert_array_equal(kept, np.arange(7) != 3)
+    values = np.array(rows, dtype, order=order)
+    assert blocks.extract_values(values, None, 2)[1] is None
+
+
+@pytest.mark.parametrize("dtype", ["f8", np.longdouble])
+@pytest.mark.parametrize("factor", [1, -1])
+def test_values_beyond_the_limit_are_refused(factor, dtype):
+    values = factor * np.array([[1e100], [0.0]], dtype)
+    assert blocks.extract_values(values, None, 1)[1] is None
+    with pytest.raises(ValueError, match="rescale the image"):
+        blocks.extract_values(np.nextafter(values, 2 * values), None, 1)

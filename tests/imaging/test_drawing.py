@@ -57,6 +57,7 @@ def test_draw_does_not_depend_on_chunks_blocks_or_threads(data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK_PIXELS", data.draw(st.sampled_from([7, 200])))
         patch.setattr(chunks, "_BATCH_PIXELS", data.draw(st.sampled_from([1, 300])))
+        patch.setattr(drawing, "_MAX_SHARE", data.draw(st.sampled_from([0, 0.25, 2.0])))
         patch.setattr(
             "napari_kmeans.execution.threads.n_threads", lambda: data.draw(st.sampled_from([1, 4]))
         )

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from napari_kmeans.imaging import blocks as blocks_module
 from napari_kmeans.imaging import histogram as histogram_module
-from napari_kmeans.imaging.blocks import open_pixels
+from napari_kmeans.imaging.blocks import open_images, open_pixels
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 
 
@@ -156,3 +156,16 @@ def test_merge_refuses_histograms_of_different_codecs():
     assert histogram.merge(histogram_of(np.array([3, 300], np.int32))).weights.tolist() == [2, 2]
     with pytest.raises(ValueError, match="same codec"):
         histogram.merge(histogram_of(np.array([4, 300], np.int32)))
+
+
+@pytest.mark.parametrize("place", [(5, 5), (100, 150)])
+@pytest.mark.parametrize("channel", [0, 2])
+@pytest.mark.parametrize("low", [0, 5])
+def test_codec_depends_on_all_pixels_and_not_only_on_some_in_the_middle(low, channel, place):
+    image = np.random.default_rng(0).integers(low, 256, (200, 300, 3)).astype(np.uint16)
+    assert find_codec(open_images(image)) is not None
+    image[place][channel] = 4000
+    mask = np.ones(image.shape[:2], bool)
+    assert find_codec(open_images(image, mask=mask)) is None
+    mask[place] = False
+    assert find_codec(open_images(image, mask=mask)) is not None

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 _GROUP_SIZE = 32
 """Points per group if the caller gives no groups. Consecutive points are often near each other."""
 
-_DISTANCES_PER_CALL = 10**7
-"""Approximate number of distances in one compiled call, which cannot be canceled. A plain search
-computes 10 million distances in about 6 ms on one core."""
-
 TASK_POINTS = 2**17
 """Approximate number of points per task. The number is fixed, so that the order of summation, and
 with it the rounding, does not depend on the number of threads."""
@@ -146,33 +142,18 @@ class Assignment:
         return n_changed
 
     def iterate(self, max_iter: int, threshold: float) -> tuple[int, bool]:
-        """Repeat `update` and `move` until the centers have converged.
+        """Do one iteration: `update` and `move`.
 
-        Stop before the centers are moved if an update leaves a center without points. With many
-        points, return after some of the iterations, so that the caller can cancel.
+        Stop before the centers are moved if the update leaves a center without points.
 
         Returns
         -------
         n_iter : int
-            The number of iterations that were done, at least 1.
+            The number of iterations that were done.
         converged : bool
             True if no label changed, or if the sum of the squared motions of the centers was
             at most `threshold`.
         """
-        if len(self.data.tasks) == 1:
-            first, last = self.data.tasks[0]
-            n_per_call = max(1, _DISTANCES_PER_CALL // (len(self.data.points) * len(self.centers)))
-            return kernels.iterate(  # type: ignore[no-any-return]
-                self.data.groups,
-                self._state,
-                first,
-                last,
-                self.sums,
-                self.totals,
-                self.counts,
-                min(max_iter, n_per_call),
-                threshold,
-            )
         n_changed = self.update()
         if not self.counts.all():
             return 1, False

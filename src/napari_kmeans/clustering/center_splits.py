@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_kmeans.clustering.lloyd import find_labels, find_nearest
+from napari_kmeans.clustering.tiles import find_labels, find_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

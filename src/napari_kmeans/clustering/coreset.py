@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_kmeans.clustering import kernels
-from napari_kmeans.clustering.lloyd import find_nearest
 from napari_kmeans.clustering.seeding import draw_seeds
+from napari_kmeans.clustering.tiles import find_nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,7 +24,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.fit import fit_points
-from napari_kmeans.clustering.lloyd import Fit, find_nearest, lloyd
+from napari_kmeans.clustering.lloyd import Fit, lloyd
+from napari_kmeans.clustering.tiles import find_nearest
 from napari_kmeans.options import Options
 
 if TYPE_CHECKING:

@@ -11,9 +11,6 @@ from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_POINTS_AT_ONCE = 256
-"""Points that `search_nearest` processes at a time. Their coordinates stay in the cache."""
-
 MIXED = -1
 """The label of a group whose points do not all have the same label."""
 
@@ -92,134 +89,6 @@ def _squared_distance(a: Any, i: int, b: Any, k: int) -> Any:
         difference = np.float64(a[i, j]) - np.float64(b[k, j])
         distance += difference * difference
     return distance
-
-
-@compile_kernel
-def search_nearest(
-    points: NDArray[Any], centers: NDArray[Any], labels: NDArray[Any], distances: NDArray[Any]
-) -> None:
-    """Write the index of the nearest center of each point, and its squared distance.
-
-    Of equally near centers, the first is taken.
-    """
-    n_points, n_features = points.shape
-    columns = np.empty((n_features, _POINTS_AT_ONCE))
-    squares = np.empty(_POINTS_AT_ONCE)
-    best = np.empty(_POINTS_AT_ONCE)
-    best_labels = np.empty(_POINTS_AT_ONCE, np.int32)
-    for start in range(0, n_points, _POINTS_AT_ONCE):
-        n = min(_POINTS_AT_ONCE, n_points - start)
-        for i in range(n):
-            for j in range(n_features):
-                columns[j, i] = points[start + i, j]
-        best[:] = np.inf
-        best_labels[:] = 0
-        # The innermost loops run over a fixed number of points, so that the compiler can
-        # vectorize them.
-        for k in range(centers.shape[0]):
-            column, center = columns[0], centers[k, 0]
-            for i in range(_POINTS_AT_ONCE):
-                squares[i] = (column[i] - center) * (column[i] - center)
-            for j in range(1, n_features):
-                column, center = columns[j], centers[k, j]
-                for i in range(_POINTS_AT_ONCE):
-                    squares[i] += (column[i] - center) * (column[i] - center)
-            for i in range(_POINTS_AT_ONCE):
-                nearer = squares[i] < best[i]
-                best[i] = squares[i] if nearer else best[i]
-                best_labels[i] = k if nearer else best_labels[i]
-        labels[start : start + n] = best_labels[:n]
-        distances[start : start + n] = best[:n]
-
-
-@compile_kernel
-def _search_one(points: NDArray[Any], i: int, centers: NDArray[Any]) -> Any:
-    """Return the index of the nearest center of point `i`, the first of equally near ones."""
-    best, label = np.inf, 0
-    for k in range(centers.shape[0]):
-        square = _squared_distance(points, i, centers, k)
-        if square < best:
-            best, label = square, k
-    return label
-
-
-@compile_kernel
-def search_nearest_float32(
-    points: NDArray[np.float32],
-    centers: NDArray[np.float64],
-    axes: tuple[NDArray[np.float64], ...],
-    factors: tuple[NDArray[np.float32], ...],
-    squares: NDArray[np.float32],
-    errors: NDArray[np.float32],
-    labels: NDArray[Any],
-    distances: NDArray[np.float64],
-) -> None:
-    """Write the same results as `search_nearest`, for float32 points, in half of the time.
-
-    The score of a center c is the squared distance of a point x from c minus that from the
-    origin: ``c @ c - 2 * x @ c``, in float32. If the two lowest scores of a point differ by
-    no more than their rounding errors, its distances are compared in float64.
-
-    Parameters
-    ----------
-    points : (n, F) array
-    centers : (K, F) array
-    axes : tuple of F arrays (K,)
-        The coordinates of the centers. The loops over tuples are unrolled.
-    factors : tuple of F arrays (K,)
-        The coordinates times -2.
-    squares : (K,) array
-        The squared distances of the centers from the origin.
-    errors : (F + 1,) array
-        The bound of the error of the difference of two scores: a factor of the magnitude
-        of each coordinate of the point, and a constant.
-    labels : (n,) array
-    distances : (n,) array, or (0,) array
-        Squared distances are not written to an empty array.
-    """
-    columns = np.zeros((len(axes), _POINTS_AT_ONCE), np.float32)
-    best, second, limits = np.empty((3, _POINTS_AT_ONCE), np.float32)
-    best_labels = np.empty(_POINTS_AT_ONCE, np.int32)
-    for start in range(0, points.shape[0], _POINTS_AT_ONCE):
-        part = points[start : start + _POINTS_AT_ONCE]
-        n = len(part)
-        for i in range(n):
-            for j in range(len(axes)):
-                columns[j, i] = part[i, j]
-        best[:] = np.inf
-        second[:] = np.inf
-        best_labels[:] = 0
-        # As in `search_nearest`, loops over a fixed number of points are vectorized.
-        for k in range(centers.shape[0]):
-            for i in range(_POINTS_AT_ONCE):
-                score = squares[k]
-                for j in range(len(axes)):
-                    score += columns[j, i] * factors[j][k]
-                is_best = score < best[i]
-                other = best[i] if is_best else score
-                second[i] = second[i] if second[i] < other else other
-                best[i] = score if is_best else best[i]
-                best_labels[i] = k if is_best else best_labels[i]
-        n_unclear = 0
-        for i in range(_POINTS_AT_ONCE):
-            limit = errors[len(axes)]
-            for j in range(len(axes)):
-                limit += errors[j] * abs(columns[j, i])
-            limits[i] = limit
-            # False for infinite scores, too.
-            n_unclear += not limit < second[i] - best[i] < np.float32(np.inf)
-        if n_unclear:
-            for i in range(n):
-                if not limits[i] < second[i] - best[i] < np.float32(np.inf):
-                    best_labels[i] = _search_one(part, i, centers)
-        labels[start : start + n] = best_labels[:n]
-        if len(distances):
-            for i in range(n):
-                square = 0.0
-                for j in range(len(axes)):
-                    difference = np.float64(columns[j, i]) - axes[j][best_labels[i]]
-                    square += difference * difference
-                distances[start + i] = square
 
 
 @compile_kernel
@@ -569,33 +438,6 @@ def move_centers(
         drifts[k] += np.sqrt(max_squared)
     drifts[n_centers] += 2 * np.sqrt(max_squared)
     return motion
-
-
-@compile_kernel
-def iterate(
-    groups: Groups,
-    state: LabelState,
-    first: int,
-    last: int,
-    sums: NDArray[Any],
-    totals: NDArray[Any],
-    counts: NDArray[Any],
-    max_iter: int,
-    threshold: float,
-) -> Any:
-    """Repeat `update_labels` and `move_centers` until the centers have converged.
-
-    Stop before the centers are moved if an update leaves a center without points. Return the
-    number of iterations, and True if the centers have converged.
-    """
-    for n_iter in range(1, max_iter + 1):
-        n_changed = update_labels(groups, state, first, last, sums, totals, counts)
-        if counts.min() == 0:
-            return n_iter, False
-        motion = move_centers(state.centers, sums, totals, state.drifts)
-        if n_changed == 0 or motion <= threshold:
-            return n_iter, True
-    return max_iter, False
 
 
 @compile_kernel

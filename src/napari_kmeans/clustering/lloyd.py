@@ -7,22 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering import kernels
-from napari_kmeans.clustering.assignment import TASK_POINTS, Assignment, GroupedPoints
+from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
 from napari_kmeans.clustering.seeding import draw_seeds
+from napari_kmeans.clustering.tiled_assignment import TiledAssignment
+from napari_kmeans.clustering.tiles import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
-from napari_kmeans.execution.threads import map_slices, map_threads, raise_if_stopped, shared_pool
+from napari_kmeans.execution.threads import map_threads, raise_if_stopped, shared_pool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.types import Floats
-
-_MAX_UNROLLED = 8
-"""The maximum number of features for which `kernels.search_nearest_float32` is compiled.
-
-Its loops are unrolled, so that compiling it for many features takes long.
-"""
 
 _ROUNDING = 1e-12
 """Upper bound of relative rounding errors. Points that differ by less count as equal."""
@@ -47,69 +42,6 @@ class Fit:
     inertia: float
     n_iter: int
     labels: NDArray[np.int32]
-
-
-def find_nearest(points: Floats, centers: Floats) -> tuple[NDArray[np.int32], Floats]:
-    """Find the nearest center of each point by a full search, on threads.
-
-    Parameters
-    ----------
-    points : (n, F) float64 array
-    centers : (K, F) float64 array
-
-    Returns
-    -------
-    labels : (n,) int32 array
-        Of equally near centers, the first is taken.
-    distances : (n,) float64 array
-        Squared distances to these centers.
-    """
-    labels, distances = np.empty(len(points), np.int32), np.empty(len(points))
-    _search(points, centers, labels, distances)
-    return labels, distances
-
-
-def find_labels(points: NDArray[Any], centers: Floats) -> NDArray[np.int32]:
-    """Return the labels that `find_nearest` returns, faster."""
-    labels = np.empty(len(points), np.int32)
-    _search(points, centers, labels, None)
-    return labels
-
-
-def _search(
-    points: NDArray[Any], centers: Floats, labels: NDArray[np.int32], distances: Floats | None
-) -> None:
-    """Write the nearest centers of points and, unless it is None, the squared distances."""
-    if points.dtype == np.float32 and points.shape[1] <= _MAX_UNROLLED:
-        none, arguments = np.empty(0), _float32_arguments(centers)
-
-        def find(part: slice) -> None:
-            own = none if distances is None else distances[part]
-            kernels.search_nearest_float32(points[part], centers, *arguments, labels[part], own)
-    else:
-        squares = np.empty(len(points)) if distances is None else distances
-
-        def find(part: slice) -> None:
-            kernels.search_nearest(points[part], centers, labels[part], squares[part])
-
-    map_slices(find, len(points), TASK_POINTS)
-
-
-def _float32_arguments(centers: Floats) -> tuple[Any, ...]:
-    """Return the arguments of `kernels.search_nearest_float32` that depend on the centers."""
-    axes = [np.ascontiguousarray(axis) for axis in centers.T]
-    squares = (centers**2).sum(axis=1)
-    # Each score is a sum of F + 1 rounded terms. The difference of two scores has twice the
-    # error of a score. The last term stands for numbers that are too small for float32.
-    rounding = 2 * (len(axes) + 4) * 2.0**-24
-    errors = [*(2 * np.abs(axis).max() for axis in axes), squares.max()]
-    with np.errstate(over="ignore"):
-        return (
-            tuple(axes),
-            tuple((-2 * axis).astype(np.float32) for axis in axes),
-            squares.astype(np.float32),
-            (rounding * np.array(errors) + 1e-36).astype(np.float32),
-        )
 
 
 def lloyd(
@@ -142,7 +74,7 @@ def lloyd(
     .. [1] S. Lloyd, "Least squares quantization in PCM",
        :doi:`10.1109/TIT.1982.1056489`.
     """
-    assignment = Assignment(data, start)
+    assignment = _assign(data, start)
     threshold = tol * data.mean_variance
     n_iter, converged = 0, False
     with shared_pool():
@@ -191,7 +123,13 @@ def fit_restarts(
     return sorted(map_threads(run, rng.spawn(n_init), step), key=lambda fit: fit.inertia)
 
 
-def _move_and_refill(assignment: Assignment) -> int:
+def _assign(data: GroupedPoints, centers: Floats) -> Assignment | TiledAssignment:
+    """Return the way to keep labels up to date that takes the least time."""
+    has_few_points = len(data.tasks) == 1
+    return TiledAssignment(data, centers) if has_few_points else Assignment(data, centers)
+
+
+def _move_and_refill(assignment: Assignment | TiledAssignment) -> int:
     """Move centers to the means of their points, and empty centers to the farthest points.
 
     Returns the number of centers that got a point. It is 0 if all points lie on their centers.

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering.kernels import choose_seeds, search_nearest
+from napari_kmeans.clustering.kernels import choose_seeds
+from napari_kmeans.clustering.tiles import find_nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,8 +67,7 @@ def add_farthest(
     n_clusters : int
     """
     points = np.asarray(points, np.float64)
-    labels, distances = np.empty(len(points), np.int32), np.empty(len(points))
-    search_nearest(points, centers, labels, distances)
+    distances = find_nearest(points, centers)[1]
     chosen = [centers]
     while len(chosen) <= n_clusters - len(centers) and distances.max() > 0:
         farthest = points[distances.argmax()]

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def compile_kernel(function: Callable[..., Any]) -> Any:
+def compile_kernel(function: Callable[..., Any], fastmath: bool | set[str] = False) -> Any:
     """Return a function that numba compiles on its first call, and that releases the GIL.
+
+    `fastmath` names the transformations of LLVM that may change the last digits of results.
 
     The machine code is kept beside the package, or in the cache directory of the user. If
     neither can be written to, each process compiles the function again, in memory.
     """
-    return _keep_machine_code(njit(nogil=True)(function))
+    return _keep_machine_code(njit(nogil=True, fastmath=fastmath)(function))
 
 
 def inline_kernel(function: Callable[..., Any]) -> Any:

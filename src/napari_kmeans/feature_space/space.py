@@ -100,10 +100,21 @@ class FeatureSpace:
         """
         if not self.scale:
             return convert_colors(values, self.color_space, self.white)
-        colors = np.asarray(values, np.float64)
+        return np.ascontiguousarray(self.coordinates(values))
+
+    def coordinates(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the numbers of `points`, in any dtype and memory layout, in the least time."""
+        if self.is_plain:
+            return values
+        if not self.scale:
+            return self.points(values)
+        # The array has the memory layout of the values. Copying planes of channels to another
+        # layout would take longer than a search.
+        points = np.array(values, np.float64)
         with np.errstate(over="ignore"):
-            points = np.ascontiguousarray((colors - self.offset) / self.scale)
-        farthest = np.abs(points).max(initial=0)
+            points -= self.offset
+            points /= self.scale
+        farthest = max(points.max(initial=0), -points.min(initial=0))
         if farthest > LARGEST:
             raise ValueError(
                 f"normalize must be 'none' or 'zscore' where a value is more than {LARGEST:g} "

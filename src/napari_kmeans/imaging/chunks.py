@@ -128,6 +128,11 @@ class Piece:
         """The points (m, F) of the pixels that are not left out, made when they are first used."""
         return self.space.points(self.compared)
 
+    @cached_property
+    def coordinates(self) -> NDArray[Any]:
+        """The numbers of `points`, in any dtype and memory layout."""
+        return self.space.coordinates(self.compared)
+
 
 class Batch(NamedTuple):
     """Pixels that one leaf works on: neighboring chunks of dask images, or one numpy block.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.clustering.tiles import sum_by_label
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging.blocks import extract_values, split_shape
@@ -15,7 +16,7 @@ from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.neighborhood import compare_lazily, join_short
 from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import MAX_AXES, Smoother
-from napari_kmeans.imaging.tally import Tally, add_tallies, tally_labels
+from napari_kmeans.imaging.tally import Tally, add_tallies
 from napari_kmeans.options import CLEANING_OPTIONS
 
 if TYPE_CHECKING:
@@ -315,7 +316,8 @@ def _tally_window(
     kept = flat > 0
     if not kept.all():
         flat, values = flat[kept], values[kept]
-    return tally_labels(flat.astype(np.int32) - 1, values, 0.0, n_classes)
+    sums = sum_by_label(values, flat.astype(np.int32) - 1, n_classes)
+    return Tally(sums.counts, sums.totals, 0.0)
 
 
 def _tally_lazily(pixels: Pixels, labels: Any, n_classes: int, step: Step) -> list[Tally]:

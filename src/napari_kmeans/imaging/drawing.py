@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.clustering.tiles import iterate_columns
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.feature_space.neighborhood import find_grid_steps
 from napari_kmeans.imaging.blocks import thin_block
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.declared import ChunkError
-from napari_kmeans.imaging.kernels import select_points
+from napari_kmeans.imaging.kernels import select_indices, select_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,13 @@ _PIXELS_PER_DRAWN = 16
 
 _LEAST_PIXELS_PER_DRAWN = 4
 """The same without the pixels that are left out. With fewer, all pixels are used."""
+
+
+_MAX_SHARE = 0.25
+"""Share of the pixels up to which these are selected before their distances are computed.
+
+With many more, copying them takes longer than computing the distances of all pixels.
+"""
 
 
 class Drawn(NamedTuple):
@@ -162,8 +170,8 @@ class _Candidates(NamedTuple):
 
     Attributes
     ----------
-    values : (m, C) float64 array
-        In channel units.
+    values : (m, C) array
+        In channel units, in the dtype of the image, which takes less memory than float64.
     randoms : (m,) float64 array
         The random number of each pixel, between 0 and 1.
     squares : (m,) float64 array
@@ -173,7 +181,7 @@ class _Candidates(NamedTuple):
     n_pixels : int
     """
 
-    values: NDArray[np.float64]
+    values: NDArray[Any]
     randoms: NDArray[np.float64]
     squares: NDArray[np.float64]
     images: NDArray[np.int64]
@@ -189,8 +197,7 @@ class _Candidates(NamedTuple):
     @property
     def ranks(self) -> NDArray[np.float64]:
         """The random numbers divided by the squared distances; infinite at distance 0."""
-        with np.errstate(divide="ignore", over="ignore"):
-            return self.randoms / self.squares
+        return _rank(self.randoms, self.squares)
 
     def select(self, chosen: NDArray[Any]) -> _Candidates:
         """Return the candidates of some indices, or of a mask."""
@@ -214,7 +221,13 @@ class _Candidates(NamedTuple):
         )
         weights = 1 / np.clip(thresholds, min(limits[0], 1.0), 1)
         weights *= candidates.n_pixels / (weights.sum() or 1)
-        return Drawn(candidates.values, weights, candidates.images, candidates.indices)
+        values = candidates.values.astype(np.float64)
+        return Drawn(values, weights, candidates.images, candidates.indices)
+
+
+def _rank(randoms: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", over="ignore"):
+        return randoms / squares
 
 
 def _find_limit(numbers: NDArray[np.float64], size: int) -> float:
@@ -272,13 +285,16 @@ class _CandidatesLeaf:
         candidates = _Candidates.concatenate(results)
         if len(candidates.randoms) <= min(size for size in self.sizes if size):
             return candidates
-        limits = (
-            _find_limit(candidates.randoms, self.sizes[0]),
-            _find_limit(candidates.ranks, self.sizes[1]),
-        )
+        limits = self._find_limits(candidates.randoms, candidates.ranks)
         return candidates.select(
             (candidates.randoms <= limits[0]) | (candidates.ranks <= limits[1])
         )
+
+    def _find_limits(
+        self, randoms: NDArray[np.float64], ranks: NDArray[np.float64]
+    ) -> tuple[float, float]:
+        """Return the limits that follow from the numbers of some pixels."""
+        return _find_limit(randoms, self.sizes[0]), _find_limit(ranks, self.sizes[1])
 
     def _lower_limits(self, number: tuple[int, int], candidates: _Candidates) -> None:
         """Lower the limits by the candidates of a piece, of which `number` is the only one."""
@@ -297,7 +313,7 @@ class _CandidatesLeaf:
                 self._lowest[which] = lowest
 
     def _collect_piece(self, piece: Piece) -> _Candidates:
-        compared, points = piece.compared, piece.points
+        compared, points = piece.compared, piece.coordinates
         results, start, first = [], 0, 0
         for image, block in piece.places:
             indices = indices_of(block, self.shapes[image])
@@ -319,21 +335,57 @@ class _CandidatesLeaf:
         """Return the candidates among pixels of values (n, C), points (n, F), indices (n,)."""
         # Without a reference, distances are measured from the origin.
         reference = np.zeros(points.shape[1]) if self.reference is None else self.reference
+        n_pixels = len(points)
+        limits = self._limits[0], self._limits[1]
+        limit = max(limits[0], limits[1] * _largest_square(points, reference))
+        if limit < _MAX_SHARE:
+            # Read only the few pixels whose random numbers are low enough at any distance.
+            few = np.empty(n_pixels + 1, np.int64)
+            few = few[: select_indices(indices, self.keys[image], limit, few)]
+            values, points, indices = values[few], points[few], indices[few]
         chosen = np.empty(len(points), np.int64)
         randoms, squares = np.empty((2, len(points)))
-        limits = self._limits[0], self._limits[1]
-        n_chosen = select_points(
-            points, indices, self.keys[image], reference, *limits, chosen, randoms, squares
-        )
+        n_chosen = 0
+        for rows, columns in iterate_columns(points):
+            n_chosen += select_points(
+                columns,
+                indices[rows],
+                rows.start,
+                self.keys[image],
+                reference,
+                *limits,
+                chosen[n_chosen:],
+                randoms[n_chosen:],
+                squares[n_chosen:],
+            )
+            # Without limits from earlier pieces, all pixels of the first tiles are chosen.
+            if n_chosen > 2 * sum(self.sizes):
+                arrays = [array[:n_chosen] for array in (chosen, randoms, squares)]
+                ranks = _rank(randoms[:n_chosen], squares[:n_chosen])
+                limits = self._find_limits(randoms[:n_chosen], ranks)
+                kept = np.flatnonzero((arrays[1] <= limits[0]) | (ranks <= limits[1]))
+                n_chosen = len(kept)
+                for array in arrays:
+                    array[:n_chosen] = array[kept]
         chosen = chosen[:n_chosen]
         return _Candidates(
-            values[chosen].astype(np.float64),
+            values[chosen],
             randoms[:n_chosen].copy(),
             squares[:n_chosen].copy(),
             np.full(n_chosen, image),
             indices[chosen],
-            len(points),
+            n_pixels,
         )
+
+
+def _largest_square(points: NDArray[Any], reference: NDArray[np.float64]) -> float:
+    """Return an upper bound of the squared distances of points (n, F) from a reference (F,)."""
+    if not points.size:
+        return 0.0
+    low = 0.0 if points.dtype.kind in "bu" else float(points.min())
+    distances = np.maximum(float(points.max()) - reference, reference - low)
+    # The slack is far above the rounding errors.
+    return 1.001 * float((distances**2).sum())
 
 
 def _find_reference(

@@ -14,6 +14,7 @@ from napari_kmeans.execution import memory
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_slices, map_threads, n_threads
 from napari_kmeans.imaging import kernels
+from napari_kmeans.imaging.blocks import middle_window
 from napari_kmeans.imaging.chunks import blocks_in_memory, map_reduce, map_reduce_lazy
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Codec:
 
     def offsets(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the unsigned differences (n, C) between values (n, C) and the minimum."""
-        unsigned = values.view(f"u{values.dtype.itemsize}")
+        unsigned = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
         if self.minimum.any():
             # Unsigned arithmetic wraps around: the difference is right also where the
             # signed difference would overflow.
@@ -230,6 +231,9 @@ class Histogram:
 
 Limits = tuple["NDArray[Any]", "NDArray[Any]"]
 
+_WINDOW_SIDE = 64
+"""Pixels along each axis of the window that is read first."""
+
 
 def find_codec(images: Sequence[Pixels], step: Step = ignore) -> Codec | None:
     """Return the codec of the colors of images, or None if there are too many colors.
@@ -252,10 +256,18 @@ def find_codec(images: Sequence[Pixels], step: Step = ignore) -> Codec | None:
     if bits * n_channels <= MAX_BITS:
         lowest = False if dtype.kind == "b" else np.iinfo(dtype).min
         return Codec(dtype, np.full(n_channels, lowest, dtype), (bits,) * n_channels)
+    if not images[0].is_lazy:
+        # A few pixels show of most images that they have too many colors.
+        some = images[0].read_kept(middle_window(images[0].shape, _WINDOW_SIDE))
+        if len(some) and _make_codec(some.min(axis=0), some.max(axis=0)) is None:
+            return None
     limits = find_limits(images, step)
-    if limits is None:
-        return None
-    low, high = limits
+    return None if limits is None else _make_codec(*limits)
+
+
+def _make_codec(low: NDArray[Any], high: NDArray[Any]) -> Codec | None:
+    """Return the codec of channels with these limits (C,), or None if they are too wide."""
+    dtype, n_channels = low.dtype, len(low)
     width = MAX_BITS // n_channels
     if n_channels > 1 and low.min() >= 0 and int(high.max()) < 1 << width:
         # The codec of 8-bit data: an image has the same codes, hence the same cells

@@ -245,6 +245,14 @@ def recolor(
             pixels[i, j] = columns[j][label] if label else values[i, j]
 
 
+@compile_kernel
+def look_up_labels(labels: NDArray[Any], table: NDArray[Any], entries: NDArray[Any]) -> None:
+    """Write the entries of `table` at labels (n,) to `entries` (n,)."""
+    for i in range(labels.shape[0]):
+        # An unsigned index needs no check for negative numbers.
+        entries[i] = table[np.uint32(labels[i])]
+
+
 @inline_kernel
 def _random_bits(index: Any, key: Any) -> Any:
     """Return a pseudo-random number of 64 bits that depends only on a pixel's index and a key."""
@@ -255,10 +263,31 @@ def _random_bits(index: Any, key: Any) -> Any:
     return number ^ (number >> np.uint64(31))
 
 
+@inline_kernel
+def _random_number(index: Any, key: Any) -> Any:
+    """Return a pseudo-random number between 0 and 1 of a pixel's index and a key."""
+    return (np.float64(_random_bits(index, key) >> np.uint64(11)) + 0.5) * 2.0**-53
+
+
+@compile_kernel
+def select_indices(indices: NDArray[Any], key: Any, limit: float, selected: NDArray[Any]) -> Any:
+    """Select the pixels whose random numbers are at most `limit`; see `select_points`.
+
+    Write their rows to `selected` (n or more,), and return the number of them.
+    """
+    n_selected = 0
+    for i in range(indices.shape[0]):
+        # Write each row, and overwrite it if it is not selected: this is faster than an "if".
+        selected[n_selected] = i
+        n_selected += int(_random_number(indices[i], key) <= limit)
+    return n_selected
+
+
 @compile_kernel
 def select_points(
-    points: NDArray[Any],
+    columns: NDArray[Any],
     indices: NDArray[Any],
+    first: int,
     key: Any,
     reference: NDArray[Any],
     limit: float,
@@ -267,22 +296,25 @@ def select_points(
     numbers: NDArray[Any],
     squares: NDArray[Any],
 ) -> Any:
-    """Select the points (n, F) whose random numbers are low enough.
+    """Select the points whose random numbers are low enough.
 
     A point is selected if its random number, between 0 and 1, is at most `limit`, or at
     most `limit_by_square` times its squared distance from `reference` (F,).
 
     Parameters
     ----------
-    points : (n, F) array
+    columns : (B, F, width) float32 or float64 array
+        The coordinates of the points, as columns of B blocks.
     indices : (n,) int64 array
         The number of each pixel in its image, from which its random number is made.
+    first : int
+        The row of the first point.
     key : uint64
         The other number from which random numbers are made.
     reference : (F,) float64 array
     limit, limit_by_square : float
         The limits; infinite where all points are selected.
-    selected, numbers, squares : (n,) arrays
+    selected, numbers, squares : (n or more,) arrays
         Receive for each selected point its row, its random number, and its squared
         distance from the reference.
 
@@ -291,19 +323,35 @@ def select_points(
     int
         The number of points that were selected.
     """
+    width = columns.shape[2]
+    own_numbers, own_squares = np.empty(width), np.empty(width)
     n_selected = 0
-    for i in range(points.shape[0]):
-        number = (np.float64(_random_bits(indices[i], key) >> np.uint64(11)) + 0.5) * 2.0**-53
-        square = 0.0
-        for j in range(points.shape[1]):
-            square += (np.float64(points[i, j]) - reference[j]) ** 2
-        # An infinite limit times the distance 0 is NaN: the comparison is then False, so
-        # that points equal to the reference are not selected by distance.
-        if number <= limit or number <= limit_by_square * square:
-            selected[n_selected] = i
-            numbers[n_selected] = number
-            squares[n_selected] = square
-            n_selected += 1
+    for start in range(0, indices.shape[0], width):
+        block, own_indices = columns[start // width], indices[start : start + width]
+        n_points = own_indices.shape[0]
+        for i in range(n_points):
+            own_numbers[i] = _random_number(own_indices[i], key)
+            own_squares[i] = 0.0
+        for j in range(block.shape[0]):
+            column, middle = block[j], reference[j]
+            for i in range(n_points):
+                difference = np.float64(column[i]) - middle
+                own_squares[i] += difference * difference
+        # Most blocks have no point to select. This loop is vectorized.
+        n_here = 0
+        for i in range(n_points):
+            # An infinite limit times the distance 0 is NaN: the comparison is then False, so
+            # that points equal to the reference are not selected by distance.
+            is_far = own_numbers[i] <= limit_by_square * own_squares[i]
+            n_here += int((own_numbers[i] <= limit) | is_far)
+        if n_here:
+            for i in range(n_points):
+                is_far = own_numbers[i] <= limit_by_square * own_squares[i]
+                if own_numbers[i] <= limit or is_far:
+                    selected[n_selected] = first + start + i
+                    numbers[n_selected] = own_numbers[i]
+                    squares[n_selected] = own_squares[i]
+                    n_selected += 1
     return n_selected
 
 
@@ -342,41 +390,6 @@ def update_smallest(
                 smallest[entry - 1] = number
                 images[entry - 1] = image
                 positions[entry - 1] = indices[i]
-
-
-_N_COPIES = 4
-"""The number of copies of its sums that `count_by_label` adds to in turn.
-
-Adding to the same sums again has to wait until the last addition is done.
-"""
-
-
-@compile_kernel
-def count_by_label(
-    labels: NDArray[Any], values: NDArray[Any], counts: NDArray[Any], sums: NDArray[Any]
-) -> None:
-    """Add the number of pixels and their values (n, C), by label, to `counts` and `sums`.
-
-    The values are integers of at most 32 bits, and `counts` (K,) and `sums` (K, C) are int64.
-    """
-    n_clusters, n_channels = sums.shape
-    all_counts = np.zeros((_N_COPIES, n_clusters), np.int64)
-    all_sums = np.zeros((_N_COPIES, n_clusters, n_channels), np.int64)
-    n_even = len(labels) - len(labels) % _N_COPIES
-    for start in range(0, n_even, _N_COPIES):
-        for copy in range(_N_COPIES):
-            # An unsigned index needs no check for negative numbers.
-            label = np.uint32(labels[start + copy])
-            all_counts[copy, label] += 1
-            for j in range(n_channels):
-                all_sums[copy, label, j] += values[start + copy, j]
-    for i in range(n_even, len(labels)):
-        all_counts[0, labels[i]] += 1
-        for j in range(n_channels):
-            all_sums[0, labels[i], j] += values[i, j]
-    for copy in range(_N_COPIES):
-        counts += all_counts[copy]
-        sums += all_sums[copy]
 
 
 @compile_kernel

@@ -53,7 +53,7 @@ def read_compared(
     values, kept = extract_values(neighbors, inside, n_channels)
     shape = neighbors.shape[:-1]
     return blur_window(
-        values.reshape(*shape, n_channels),
+        np.ascontiguousarray(values).reshape(*shape, n_channels),
         None if kept is None else kept.reshape(shape),
         sigmas,
         tuple(margins),

@@ -152,7 +152,11 @@ def _drop_duplicates(colors: NDArray[Any]) -> NDArray[Any]:
     """
     if not colors.size:
         return colors
-    words = colors.view(f"u{min(colors.dtype.itemsize, 8)}").reshape(len(colors), -1)
+    words = (
+        np.ascontiguousarray(colors)
+        .view(f"u{min(colors.dtype.itemsize, 8)}")
+        .reshape(len(colors), -1)
+    )
     hashes = np.zeros(len(colors), np.uint64)
     for column in words.T:
         hashes = (hashes ^ column) * np.uint64(0x9E3779B97F4A7C15)

@@ -10,8 +10,9 @@ import numpy as np
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.fit import fit_points
-from napari_kmeans.clustering.lloyd import Fit, find_nearest, refill_empty_clusters
+from napari_kmeans.clustering.lloyd import Fit, refill_empty_clusters
 from napari_kmeans.clustering.one_dimension import Bins, bin_values, fit_bins
+from napari_kmeans.clustering.tiles import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.sampling import sample_pixels
@@ -62,17 +63,19 @@ def find_moments(images: Sequence[Pixels], space: FeatureSpace, step: Step = ign
 
 
 def _find_batch_moments(batch: Batch) -> Moments:
-    return _merge_moments([_moments_of_points(piece.points) for piece in batch.pieces])
+    return _merge_moments([_moments_of_points(piece.coordinates) for piece in batch.pieces])
 
 
 def _moments_of_points(any_points: NDArray[Any]) -> Moments:
-    points = np.asarray(any_points, np.float64)
+    # A copy in the memory layout of the points.
+    points = np.array(any_points, np.float64)
     if not len(points):
         zeros = np.zeros(points.shape[1])
         return Moments(0, zeros, zeros, zeros + np.inf, zeros - np.inf)
-    means = points.mean(axis=0)
-    scatters = ((points - means) ** 2).sum(axis=0)
-    return Moments(len(points), means, scatters, points.min(axis=0), points.max(axis=0))
+    low, high, means = points.min(axis=0), points.max(axis=0), points.mean(axis=0)
+    points -= means
+    points *= points
+    return Moments(len(points), means, points.sum(axis=0), low, high)
 
 
 def _merge_moments(results: list[Moments]) -> Moments:
@@ -270,7 +273,7 @@ class _FarLeaf:
     number: int
 
     def __call__(self, batch: Batch) -> _FarPixels:
-        return _FarPixels.merge([self._find_far(piece.points) for piece in batch.pieces])
+        return _FarPixels.merge([self._find_far(piece.coordinates) for piece in batch.pieces])
 
     def _find_far(self, points: NDArray[Any]) -> _FarPixels:
         labels, distances = find_nearest(points, self.centers)

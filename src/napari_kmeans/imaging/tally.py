@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_kmeans.clustering.center_splits import assign_to_centers
+from napari_kmeans.clustering.tiles import TiledCenters, label_and_sum, sum_by_label
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_slices, map_threads
 from napari_kmeans.feature_space.colors import convert_colors
@@ -209,22 +211,21 @@ class Nearest:
 
     def tally(self, piece: Piece) -> Tally:
         """Return the tally of the pixels of a piece that are not left out, with their labels."""
-        labels, distances = assign_to_centers(piece.points, self.centers, self.splits)
-        cost, n_clusters = float(distances.sum()), len(self.centers)
-        colors = piece.points if self.in_space else piece.inside
-        return tally_labels(labels, colors, cost, n_clusters)
+        points, n_clusters = piece.coordinates, len(self.centers)
+        values = points if self.in_space else piece.inside
+        if self.splits:
+            labels, distances = assign_to_centers(points, self.centers, self.splits)
+            cost, sums = float(distances.sum()), sum_by_label(values, labels, n_clusters)
+        else:
+            labels = np.empty(len(points), np.int32)
+            sums, cost = label_and_sum(points, self._tiled, labels)
+            if values is not points:
+                sums = sum_by_label(values, labels, n_clusters)
+        return Tally(sums.counts, sums.totals, cost, labels)
 
-
-def tally_labels(
-    labels: NDArray[np.int32], values: NDArray[Any], cost: float, n_clusters: int
-) -> Tally:
-    """Return the tally of pixels (n, C) whose labels, from 0 on, are known."""
-    if values.dtype.kind in "ui" and values.dtype.itemsize <= 4:
-        counts = np.zeros(n_clusters, np.int64)
-        sums = np.zeros((n_clusters, values.shape[1]), np.int64)
-        kernels.count_by_label(labels, values, counts, sums)
-        return Tally(counts, sums.astype(np.float64), cost, labels)
-    return tally_colors(values, np.ones(len(values)), labels, cost, n_clusters)
+    @cached_property
+    def _tiled(self) -> TiledCenters:
+        return TiledCenters(self.centers)
 
 
 def add_tallies(tallies: list[Tally]) -> Tally:

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.feature_space.colors import white_of
+from napari_kmeans.imaging.blocks import middle_window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def _find_maximum(pixels: Pixels) -> float:
     Of a lazy image only the middle is searched. The result is at least 0.
     """
     if pixels.is_lazy:
-        window = _middle_window(pixels.shape)
+        window = middle_window(pixels.shape, _WINDOW_SIDE)
         mask = None if pixels.mask is None else np.asarray(pixels.mask[window])
         pixels = replace(pixels, array=np.asarray(pixels.array[window]), mask=mask)
 
@@ -78,10 +79,3 @@ def _find_maximum(pixels: Pixels) -> float:
         return float(values.max()) if values.size else 0.0
 
     return max(map_threads(find, pixels.blocks()))
-
-
-def _middle_window(shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return the slices of a window in the middle: one index of all axes but the last two."""
-    sizes = [*[1] * (len(shape) - 2), _WINDOW_SIDE, _WINDOW_SIDE][-len(shape) :]
-    starts = [max(full - size, 0) // 2 for full, size in zip(shape, sizes, strict=True)]
-    return tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))

@@ -1,0 +1,548 @@
+"""Find the nearest centers of points in tiles: columns of float32 that fit in the cache.
+
+Scores are computed in float32, with a bound of their rounding errors. Points whose two lowest
+scores differ by no more than this bound are compared again in float64. So the labels are equal
+to those of a search in float64.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
+from napari_kmeans.execution.threads import map_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Floats
+
+WIDTH = 128
+"""The number of points whose coordinates lie next to each other in a tile."""
+
+_TILE_VALUES = 2**17
+"""Values of a tile: 512 KB in float32, which fit in the second cache of most processors.
+
+Smaller tiles spend more time in Python. On 16 threads, those that wait for the interpreter
+would slow down the others.
+"""
+
+_SIDE = 4
+"""Centers, and features, whose products the kernel sums at a time, in registers.
+
+The numbers of centers and of features are filled up to multiples of this number.
+"""
+
+
+_MIN_COST = 1e-4
+"""The share of the scatter below which a cost is added up from squared distances.
+
+The difference of two sums would have a relative rounding error above 1e-11.
+"""
+
+_POINTS_PER_TASK = 2**17
+"""The number of points that a task searches."""
+
+
+def find_nearest(points: NDArray[Any], centers: Floats) -> tuple[NDArray[np.int32], Floats]:
+    """Find the nearest center of each point, on threads.
+
+    Parameters
+    ----------
+    points : (n, F) array
+        Finite real numbers of any dtype and memory layout.
+    centers : (K, F) float64 array
+
+    Returns
+    -------
+    labels : (n,) int32 array
+        Of equally near centers, the first is taken.
+    distances : (n,) float64 array
+        Squared distances to these centers.
+    """
+    labels, distances = np.empty(len(points), np.int32), np.empty(len(points))
+    _search(points, centers, labels, distances)
+    return labels, distances
+
+
+def find_labels(points: NDArray[Any], centers: Floats) -> NDArray[np.int32]:
+    """Return the labels that `find_nearest` returns, faster."""
+    labels = np.empty(len(points), np.int32)
+    _search(points, centers, labels, None)
+    return labels
+
+
+def _search(
+    points: NDArray[Any], centers: Floats, labels: NDArray[np.int32], distances: Floats | None
+) -> None:
+    """Write the nearest centers of points and, unless it is None, the squared distances."""
+    tiled = TiledCenters(centers)
+
+    def search(part: slice) -> None:
+        tile = Tile(tiled, points.dtype)
+        for rows in tile.split(part):
+            tile.read(points[rows])
+            labels[rows] = tile.label()
+            if distances is not None:
+                tile.measure(labels[rows], distances[rows])
+
+    map_slices(search, len(points), _POINTS_PER_TASK)
+
+
+def _measure(points: NDArray[Any], tiled: TiledCenters, labels: NDArray[np.int32]) -> Floats:
+    """Return the squared distance of each point from the center of its label."""
+    distances, tile = np.empty(len(points)), Tile(tiled, points.dtype)
+    for rows in tile.split(slice(0, len(points))):
+        tile.read(points[rows])
+        tile.measure(labels[rows], distances[rows])
+    return distances
+
+
+class Sums(NamedTuple):
+    """Sums of the points of each label.
+
+    Attributes
+    ----------
+    counts : (K,) int64 array
+        The number of points.
+    totals : (K, F) float64 array
+        The sums of the points.
+    """
+
+    counts: NDArray[np.int64]
+    totals: Floats
+
+
+def label_and_sum(
+    points: NDArray[Any], tiled: TiledCenters, labels: NDArray[np.int32]
+) -> tuple[Sums, float]:
+    """Write the labels of points, and return the sums and the cost, on the calling thread.
+
+    Parameters
+    ----------
+    points : (n, F) array
+    tiled : TiledCenters
+    labels : (n,) int32 array
+        Receives the index of the nearest center of each point.
+
+    Returns
+    -------
+    sums : Sums
+    cost : float
+        The sum of the squared distances of the points from their nearest centers.
+    """
+    tile, centers = Tile(tiled, points.dtype), tiled.centers
+    adding = _Adding(len(centers), centers.shape[1], centers)
+    for rows in tile.split(slice(0, len(points))):
+        columns = tile.read(points[rows])
+        labels[rows] = tile.label()
+        adding.add(columns, labels[rows])
+    moved = centers - adding.origin
+    # The scatter about the origin, minus the scatter of the centers.
+    between = 2 * (moved * adding.sums).sum() - adding.counts @ (moved**2).sum(axis=1)
+    cost = float(adding.scatter - between)
+    if cost < _MIN_COST * adding.scatter:
+        cost = float(_measure(points, tiled, labels).sum())
+    return adding.result(), cost
+
+
+def sum_by_label(points: NDArray[Any], labels: NDArray[np.int32], n_clusters: int) -> Sums:
+    """Return the sums of points (n, F) by their labels (n,), on the calling thread."""
+    adding = _Adding(n_clusters, points.shape[1], points[:1])
+    for rows, columns in iterate_columns(points):
+        adding.add(columns, labels[rows])
+    return adding.result()
+
+
+def iterate_columns(points: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield the rows of each tile of points (n, F), and their exact values as columns (B, F, 128).
+
+    The columns have the dtype of `Tile.read`. The next iteration overwrites them.
+    """
+    n_features = points.shape[1]
+    n_blocks = max(1, _TILE_VALUES // n_features // WIDTH)
+    columns = np.empty((n_blocks, n_features, WIDTH), _exact_dtype(points.dtype))
+    for start in range(0, len(points), n_blocks * WIDTH):
+        rows = slice(start, min(start + n_blocks * WIDTH, len(points)))
+        copy_columns(points[rows], columns)
+        yield rows, columns
+
+
+def _exact_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+    return np.float32 if np.can_cast(dtype, np.float32) else np.float64
+
+
+class _Adding:
+    """Adds up the points of tiles, measured from an origin near some examples (m, F)."""
+
+    def __init__(self, n_clusters: int, n_features: int, examples: NDArray[Any]) -> None:
+        # The differences of whole numbers and the origin are whole numbers: their sums are exact.
+        middle = np.asarray(examples, np.float64).mean(axis=0) if len(examples) else 0.0
+        self.origin = np.broadcast_to(np.rint(middle), n_features).copy()
+        self.counts = np.zeros(n_clusters, np.int64)
+        self.sums = np.zeros((n_clusters, n_features))
+        self.scatter = 0.0
+
+    def add(self, columns: NDArray[Any], labels: NDArray[np.int32]) -> None:
+        """Add the points in columns (B, F or more, 128)."""
+        self.scatter += sum_tile(columns, labels, self.origin, self.counts, self.sums)
+
+    def result(self) -> Sums:
+        """Return the sums of the points."""
+        return Sums(self.counts, self.sums + self.counts[:, None] * self.origin)
+
+
+class TiledCenters:
+    """Centers, prepared for searches of the nearest center in tiles of points.
+
+    The score of a center c is the squared distance of a point x from c minus that from the
+    origin: ``c @ c - 2 * x @ c``. If the centers are far from 0 compared with their distances,
+    the origin is moved to their middle, so that fewer points have to be compared in float64.
+
+    Parameters
+    ----------
+    centers : (K, F) float64 array
+        Finite.
+    """
+
+    def __init__(self, centers: Floats) -> None:
+        self.centers = np.ascontiguousarray(centers, np.float64)
+        n_clusters, n_features = self.centers.shape
+        self.n_rows = -(-n_features // _SIDE) * _SIDE
+        size = -(-n_clusters // _SIDE) * _SIDE
+        self.factors = np.zeros((size, self.n_rows), np.float32)
+        self.squares = np.full(size, np.inf, np.float32)
+        self.errors = np.empty(4, np.float32)
+        low, high = self.centers.min(axis=0), self.centers.max(axis=0)
+        middle = np.zeros(n_features, np.float32)
+        with np.errstate(over="ignore"):
+            # float32 stores the origin exactly: the difference of a point is rounded once.
+            middle[:] = low / 2 + high / 2
+            is_far = np.isfinite(middle).all() and np.abs(middle).max() > (high - low).max()
+        self.origin = None
+        if is_far:
+            self.origin = np.zeros((self.n_rows, 1), np.float32)
+            self.origin[:n_features, 0] = middle
+        else:
+            middle[:] = 0
+        prepare_centers(self.centers, middle, self.factors, self.squares, self.errors)
+
+
+class Tile:
+    """The columns of some points, in buffers of one thread that one tile after another uses.
+
+    Parameters
+    ----------
+    of : TiledCenters
+    dtype : dtype
+        The dtype of the points that are read.
+    """
+
+    def __init__(self, of: TiledCenters, dtype: np.dtype[Any]) -> None:
+        self._of, n_blocks = of, max(1, _TILE_VALUES // of.n_rows // WIDTH)
+        self.length = n_blocks * WIDTH
+        shape = n_blocks, of.n_rows, WIDTH
+        self._scored = np.zeros(shape, np.float32)
+        exact = _exact_dtype(dtype)
+        needs_copy = exact != np.float32 or of.origin is not None
+        self._exact = np.zeros(shape, exact) if needs_copy else self._scored
+        self._labels = np.empty(self.length, np.int32)
+        self._n_points = 0
+
+    def split(self, part: slice) -> Iterator[slice]:
+        """Yield the rows of each tile of a part of the points."""
+        for start in range(part.start, part.stop, self.length):
+            yield slice(start, min(start + self.length, part.stop))
+
+    def read(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Read points (m, F), and return their exact values as columns (B, F or more, 128).
+
+        The columns are float32 if that represents the dtype of the points exactly, and float64
+        otherwise. The next call overwrites them.
+        """
+        self._n_points = len(points)
+        copy_columns(points, self._exact)
+        if self._exact is not self._scored:
+            origin = np.float32(0) if self._of.origin is None else self._of.origin
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.subtract(self._exact, origin, out=self._scored, casting="same_kind")
+        return self._exact
+
+    def label(self) -> NDArray[np.int32]:
+        """Return the index of the nearest center of the points that were read last, (m,).
+
+        The next call overwrites the result.
+        """
+        of, labels = self._of, self._labels[: self._n_points]
+        if len(of.centers) == 1:
+            labels[:] = 0
+            return labels
+        label_tile(self._scored, self._exact, of.centers, of.factors, of.squares, of.errors, labels)
+        return labels
+
+    def measure(self, labels: NDArray[np.int32], distances: Floats) -> None:
+        """Write the squared distances (m,) of the points from the centers of their labels."""
+        measure_tile(self._exact, self._of.centers, labels, distances)
+
+
+def copy_columns(points: NDArray[Any], columns: NDArray[Any]) -> None:
+    """Copy points (m, F) to columns (B, F or more, 128), m ≤ 128 B."""
+    n_features = points.shape[1]
+    n_whole, n_rest = divmod(len(points), WIDTH)
+    whole = points[: n_whole * WIDTH].reshape(n_whole, WIDTH, n_features)
+    columns[:n_whole, :n_features] = whole.transpose(0, 2, 1)
+    if n_rest:
+        columns[n_whole, :n_features, :n_rest] = points[n_whole * WIDTH :].T
+
+
+@inline_kernel
+def _squared_distance(columns: Any, i: int, centers: Any, k: int) -> Any:
+    square = 0.0
+    for j in range(centers.shape[1]):
+        difference = np.float64(columns[j, i]) - centers[k, j]
+        square += difference * difference
+    return square
+
+
+@compile_kernel
+def _search_one(columns: Any, i: int, centers: Any) -> Any:
+    """Return the index of the nearest center of a point, the first of equally near ones."""
+    best, label = np.inf, 0
+    for k in range(centers.shape[0]):
+        square = _squared_distance(columns, i, centers, k)
+        if square < best:
+            best, label = square, k
+    return label
+
+
+@compile_kernel
+def prepare_centers(
+    centers: NDArray[np.float64],
+    origin: NDArray[np.float32],
+    factors: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    errors: NDArray[np.float32],
+) -> None:
+    """Write the parameters of `label_tile` that depend on the centers (K, F).
+
+    `origin` (F,) is the origin of the columns. Entries of centers and of features that fill up
+    do not change. Numbers that are too large for float32 become infinite.
+    """
+    largest = largest_square = 0.0
+    for k in range(centers.shape[0]):
+        square = 0.0
+        for j in range(centers.shape[1]):
+            moved = centers[k, j] - np.float64(origin[j])
+            factors[k, j] = -2 * moved
+            largest = max(largest, abs(2 * moved))
+            square += moved * moved
+        squares[k] = square
+        largest_square = max(largest_square, square)
+    # A score is a sum of F + 1 terms. Its error is at most F + 4 roundings of the sum of the
+    # absolute terms: those of the two factors and of the product, and one for each addition.
+    # The difference of two scores has twice this error. The slack stands for the rounding of
+    # the bound itself, and for products of rounding errors.
+    n_roundings = centers.shape[1] + 4
+    slack = 1.01 + 4 * n_roundings * 2.0**-24
+    single = slack * 2 * n_roundings * 2.0**-24
+    # The last term stands for numbers that are too small for float32.
+    errors[0] = single * largest_square + 1e-36
+    errors[1] = single * largest
+    # The squared distances in float64 have rounding errors, too, relative to the squared
+    # distance, which is at most 2 (x @ x + c @ c). For c @ c, `single` is far above them.
+    errors[2] = slack * 4 * n_roundings * 2.0**-53
+    # The sum of the absolute terms of a score is then at most 1e38, so that no score overflows.
+    errors[3] = single * 1e38
+
+
+@partial(compile_kernel, fastmath={"contract"})
+def label_tile(
+    columns: NDArray[np.float32],
+    exact: NDArray[Any],
+    centers: NDArray[np.float64],
+    factors: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    errors: NDArray[np.float32],
+    labels: NDArray[np.int32],
+) -> None:
+    """Write the index of the nearest center of each point to `labels` (n,), n ≤ 128 B.
+
+    Parameters
+    ----------
+    columns : (B, F, 128) array
+        The coordinates of the points. F is a multiple of 4.
+    exact : (B, F or less, 128) float32 or float64 array
+        The coordinates before the origin was moved.
+    centers : (K, F or less) array
+    factors : (K or more, F) array
+        The coordinates of the centers from the origin, times -2. The length is a multiple of 4.
+    squares : (K or more,) array
+        The squared distances of the centers from the origin, infinite for centers that fill up.
+    errors : (4,) array
+        The coefficients of a polynomial of degree 2 of the sum of the absolute coordinates of a
+        point, and the value from which scores can overflow. The polynomial bounds the error of
+        the difference of two scores of this point. If the two lowest scores do not differ by
+        more, squared distances in float64 are compared.
+    """
+    n_points = labels.shape[0]
+    scores = np.empty((4, WIDTH), np.float32)
+    s0, s1, s2, s3 = scores[0], scores[1], scores[2], scores[3]
+    best, second = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
+    sizes = np.empty(WIDTH, np.float32)
+    best_labels = np.empty(WIDTH, np.int32)
+    for start in range(0, n_points, WIDTH):
+        block = columns[start // WIDTH]
+        for i in range(WIDTH):
+            sizes[i] = 0.0
+            best[i] = second[i] = np.inf
+            best_labels[i] = 0
+        for j in range(block.shape[0]):
+            column = block[j]
+            for i in range(WIDTH):
+                sizes[i] += abs(column[i])
+        # The compiler vectorizes the innermost loops over a fixed number of points.
+        for k in range(0, factors.shape[0], 4):
+            for r in range(4):
+                row, square = scores[r], squares[k + r]
+                for i in range(WIDTH):
+                    row[i] = square
+            for j in range(0, block.shape[0], 4):
+                a, b, c, d = block[j], block[j + 1], block[j + 2], block[j + 3]
+                a0, b0 = factors[k, j], factors[k, j + 1]
+                c0, d0 = factors[k, j + 2], factors[k, j + 3]
+                a1, b1 = factors[k + 1, j], factors[k + 1, j + 1]
+                c1, d1 = factors[k + 1, j + 2], factors[k + 1, j + 3]
+                a2, b2 = factors[k + 2, j], factors[k + 2, j + 1]
+                c2, d2 = factors[k + 2, j + 2], factors[k + 2, j + 3]
+                a3, b3 = factors[k + 3, j], factors[k + 3, j + 1]
+                c3, d3 = factors[k + 3, j + 2], factors[k + 3, j + 3]
+                for i in range(WIDTH):
+                    x, y, z, w = a[i], b[i], c[i], d[i]
+                    s0[i] += x * a0 + y * b0 + z * c0 + w * d0
+                    s1[i] += x * a1 + y * b1 + z * c1 + w * d1
+                    s2[i] += x * a2 + y * b2 + z * c2 + w * d2
+                    s3[i] += x * a3 + y * b3 + z * c3 + w * d3
+            k0, k1, k2, k3 = np.int32(k), np.int32(k + 1), np.int32(k + 2), np.int32(k + 3)
+            for i in range(WIDTH):
+                lowest, other, label = best[i], second[i], best_labels[i]
+                score = s0[i]
+                other = min(other, max(score, lowest))
+                label = k0 if score < lowest else label
+                lowest = min(score, lowest)
+                score = s1[i]
+                other = min(other, max(score, lowest))
+                label = k1 if score < lowest else label
+                lowest = min(score, lowest)
+                score = s2[i]
+                other = min(other, max(score, lowest))
+                label = k2 if score < lowest else label
+                lowest = min(score, lowest)
+                score = s3[i]
+                other = min(other, max(score, lowest))
+                label = k3 if score < lowest else label
+                lowest = min(score, lowest)
+                best[i], second[i], best_labels[i] = lowest, other, label
+        n_here = min(WIDTH, n_points - start)
+        n_found = 0
+        for i in range(WIDTH):
+            limit = errors[0] + sizes[i] * (errors[1] + sizes[i] * errors[2])
+            # False for NaN, too.
+            is_clear = limit < min(second[i] - best[i], errors[3])
+            sizes[i] = is_clear
+            n_found += not is_clear
+        if n_found:
+            for i in range(n_here):
+                if not sizes[i]:
+                    best_labels[i] = _search_one(exact[start // WIDTH], i, centers)
+        for i in range(n_here):
+            labels[start + i] = best_labels[i]
+
+
+@compile_kernel
+def measure_tile(
+    columns: NDArray[Any],
+    centers: NDArray[np.float64],
+    labels: NDArray[np.int32],
+    distances: NDArray[np.float64],
+) -> None:
+    """Write the squared distance of each point (n,) from the center of its label.
+
+    `columns` (B, F or more, 128) are the coordinates of the points.
+    """
+    for i in range(labels.shape[0]):
+        distances[i] = _squared_distance(columns[i // WIDTH], i % WIDTH, centers, labels[i])
+
+
+@partial(compile_kernel, fastmath={"contract", "reassoc"})
+def sum_tile(
+    columns: NDArray[Any],
+    labels: NDArray[np.int32],
+    origin: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    sums: NDArray[np.float64],
+) -> Any:
+    """Add the number of points of each label, and their distances from the origin.
+
+    Parameters
+    ----------
+    columns : (B, F or more, 128) float32 or float64 array
+        The coordinates of n points.
+    labels : (n,) array
+    origin : (F,) array
+    counts : (K,) array
+        Receives the numbers of points.
+    sums : (K, F) array
+        Receives the sums of the points minus the origin.
+
+    Returns
+    -------
+    float
+        The sum of the squared distances of the points from the origin.
+    """
+    n_points, n_clusters = labels.shape[0], sums.shape[0]
+    scatter = 0.0
+    # Adding to the same sum again has to wait until the last addition is done: add to eight
+    # copies in turn.
+    t0, t1, t2, t3, t4, t5, t6, t7 = np.empty((8, n_clusters))
+    values = np.empty(WIDTH)
+    # The axis after the last one has the value 1 at each point.
+    for j in range(origin.shape[0] + 1):
+        for k in range(n_clusters):
+            t0[k] = t1[k] = t2[k] = t3[k] = t4[k] = t5[k] = t6[k] = t7[k] = 0.0
+        for start in range(0, n_points, WIDTH):
+            own = labels[start : start + WIDTH]
+            n = len(own)
+            if j < origin.shape[0]:
+                column, middle = columns[start // WIDTH, j], origin[j]
+                for i in range(n):
+                    difference = column[i] - middle
+                    scatter += difference * difference
+                    values[i] = difference
+            else:
+                for i in range(n):
+                    values[i] = 1.0
+            n_even = n - n % 8
+            for i in range(0, n_even, 8):
+                # An unsigned index needs no check for negative numbers.
+                t0[np.uint32(own[i])] += values[i]
+                t1[np.uint32(own[i + 1])] += values[i + 1]
+                t2[np.uint32(own[i + 2])] += values[i + 2]
+                t3[np.uint32(own[i + 3])] += values[i + 3]
+                t4[np.uint32(own[i + 4])] += values[i + 4]
+                t5[np.uint32(own[i + 5])] += values[i + 5]
+                t6[np.uint32(own[i + 6])] += values[i + 6]
+                t7[np.uint32(own[i + 7])] += values[i + 7]
+            for i in range(n_even, n):
+                t0[own[i]] += values[i]
+        for k in range(n_clusters):
+            total = t0[k] + t1[k] + t2[k] + t3[k] + t4[k] + t5[k] + t6[k] + t7[k]
+            if j < origin.shape[0]:
+                sums[k, j] += total
+            else:
+                counts[k] += np.int64(total)
+    return scatter
