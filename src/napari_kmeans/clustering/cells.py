@@ -78,8 +78,10 @@ def _divide_points(
     """Reorder the points in place, write the starts of the cells, and return their number."""
     stops = np.empty_like(starts)
     stops[0] = points.shape[0]
-    heap = [_measure_cell(points, weights, 0, points.shape[0], 0)]
-    n_cells = 1
+    # A literal 0 or 1 would be a type of its own, for which numba compiles a function again.
+    first = np.int64(0)
+    heap = [_measure_cell(points, weights, first, points.shape[0], first)]
+    n_cells = np.int64(1)
     while n_cells < starts.shape[0]:
         negative_spread, cell, axis, mean = heapq.heappop(heap)
         if negative_spread >= 0:
