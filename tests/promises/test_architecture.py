@@ -21,7 +21,7 @@ ORDER = [
     ("model", "summary"),
     ("measuring",),
     ("segmentation", "objects"),
-    ("stacks", "suggestion", "merging", "splitting"),
+    ("stacks", "suggestion", "merging", "splitting", "rehearsal"),
     ("figures", "samples", "scripting"),
     ("cli", "viewer"),
     ("__main__",),

@@ -159,7 +159,9 @@ class Assignment:
             True if no label changed, or if the sum of the squared motions of the centers was
             at most `threshold`.
         """
-        if len(self.data.tasks) == 1:
+        # Compiling `iterate` for each dtype of distinct colors too would take seconds. There, a
+        # call for each iteration is short compared with the iteration.
+        if len(self.data.tasks) == 1 and self.data.points.dtype == np.float64:
             first, last = self.data.tasks[0]
             n_per_call = max(1, _DISTANCES_PER_CALL // (len(self.data.points) * len(self.centers)))
             return kernels.iterate(  # type: ignore[no-any-return]

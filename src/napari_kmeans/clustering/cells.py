@@ -74,7 +74,7 @@ def group_in_cells(
 @compile_kernel
 def _divide_points(
     points: NDArray[Any], weights: NDArray[Any], order: NDArray[Any], starts: NDArray[Any]
-) -> int:
+) -> Any:
     """Reorder the points in place, write the starts of the cells, and return their number."""
     stops = np.empty_like(starts)
     stops[0] = points.shape[0]
