@@ -21,7 +21,7 @@ ORDER = [
     ("model", "summary"),
     ("measuring",),
     ("segmentation", "objects"),
-    ("stacks", "suggestion", "merging", "splitting", "confidence", "stability"),
+    ("stacks", "suggestion", "merging", "splitting", "confidence", "stability", "rehearsal"),
     ("figures", "samples", "scripting"),
     ("cli", "viewer"),
     ("__main__",),

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_kmeans.cli.channels import find_channels
 from napari_kmeans.cli.masks import MaskError
+from napari_kmeans.cli.preparing import kernels_for
 from napari_kmeans.cli.terminal import bar, count_images, join_names, print_message, print_warnings
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.lazy import FileArray, open_lazily
@@ -220,8 +221,10 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
     from napari_kmeans.segmentation import segment_with_options
 
     try:
-        _check_color_space(find_channels(picture)[0], options)
-        with print_warnings(job.source), bar(job.name) as progress:
+        rgb, channel_axis = find_channels(picture)
+        _check_color_space(rgb, options)
+        kernels = kernels_for(picture.pixels, rgb, channel_axis)
+        with print_warnings(job.source), bar(job.name) as progress, kernels:
             return segment_with_options(
                 picture.pixels,
                 _options_for(picture, options),
@@ -253,7 +256,8 @@ def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmenta
     options = _options_for(pictures[0], options)
     images = count_images(len(pictures))
     names = {_channel_names(picture) for picture in pictures}
-    with print_warnings(images), bar(images) as progress:
+    kernels = kernels_for(pictures[0].pixels, rgb, channel_axis)
+    with print_warnings(images), bar(images) as progress, kernels:
         return segment_with_options(
             [picture.pixels for picture in pictures],
             options,
@@ -275,7 +279,8 @@ def _paint_picture(
 
     try:
         model = _match_channels(job, picture, _with_axis_of(picture, model))
-        with print_warnings(job.source), bar(job.name) as progress:
+        kernels = kernels_for(picture.pixels, *find_channels(picture), fit=False)
+        with print_warnings(job.source), bar(job.name) as progress, kernels:
             own = model.with_blur(_blur_of_space(picture, model.blur))
             own = own.with_cleaning(
                 replace(model.cleaning, spacing=_spacing_of(picture, model.cleaning.spacing))

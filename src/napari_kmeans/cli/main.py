@@ -42,6 +42,7 @@ from napari_kmeans.cli.terminal import (
     print_message,
     print_table,
 )
+from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
 from napari_kmeans.files.atomic import replacing, write_whole
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.imaging.declared import ChunkError
@@ -99,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print_message("interrupted; nothing was left half-written")
         return INTERRUPTED
+    finally:
+        COMPILE_PROCESSES.close()
 
 
 def build_parser() -> argparse.ArgumentParser:

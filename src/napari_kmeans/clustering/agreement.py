@@ -9,7 +9,7 @@ import numpy as np
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.balancing import balance_weights
 from napari_kmeans.clustering.fit import fit_points
-from napari_kmeans.clustering.lloyd import find_labels
+from napari_kmeans.clustering.tiles import find_labels
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads, raise_if_stopped
 

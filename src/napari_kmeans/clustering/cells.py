@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,17 +73,25 @@ def group_in_cells(
 @compile_kernel
 def _divide_points(
     points: NDArray[Any], weights: NDArray[Any], order: NDArray[Any], starts: NDArray[Any]
-) -> int:
-    """Reorder the points in place, write the starts of the cells, and return their number."""
-    stops = np.empty_like(starts)
-    stops[0] = points.shape[0]
-    heap = [_measure_cell(points, weights, 0, points.shape[0], 0)]
-    n_cells = 1
-    while n_cells < starts.shape[0]:
-        negative_spread, cell, axis, mean = heapq.heappop(heap)
-        if negative_spread >= 0:
+) -> Any:
+    """Reorder the points in place, write the starts of the cells, and return their number.
+
+    The cells are in a binary heap: `heapq` would take a second to compile.
+    """
+    max_cells = starts.shape[0]
+    stops, axes = np.empty(max_cells, np.int64), np.empty(max_cells, np.int64)
+    spreads, means = np.empty(max_cells), np.empty(max_cells)
+    heap = np.empty(max_cells, np.int64)
+    # A literal 0 or 1 would be a type of its own, for which numba compiles a function again.
+    cell, n_cells = np.int64(0), np.int64(1)
+    heap[0], starts[0], stops[0] = 0, 0, points.shape[0]
+    _measure_cell(points, weights, starts, stops, cell, spreads, axes, means)
+    while n_cells < max_cells:
+        cell = heap[0]
+        if spreads[cell] <= 0:
             break
         start, stop = starts[cell], stops[cell]
+        axis, mean = axes[cell], means[cell]
         middle = _divide_cell(points, weights, order, start, stop, axis, mean)
         if middle == stop:
             # The mean of two neighboring floats can be rounded to the larger one. Then no
@@ -94,29 +101,71 @@ def _divide_points(
         if middle in (start, stop):
             # The spread was only rounding error, or squares that underflow: never divide the
             # cell again.
-            heapq.heappush(heap, (0.0, cell, axis, mean))
+            spreads[cell] = 0.0
+            _sift_down(heap, n_cells, spreads)
             continue
         stops[cell], starts[n_cells], stops[n_cells] = middle, middle, stop
-        heapq.heappush(heap, _measure_cell(points, weights, start, middle, cell))
-        heapq.heappush(heap, _measure_cell(points, weights, middle, stop, n_cells))
+        _measure_cell(points, weights, starts, stops, cell, spreads, axes, means)
+        _sift_down(heap, n_cells, spreads)
+        _measure_cell(points, weights, starts, stops, n_cells, spreads, axes, means)
+        _sift_up(heap, n_cells, spreads)
         n_cells += 1
     return n_cells
 
 
 @compile_kernel
-def _measure_cell(
-    points: NDArray[Any], weights: NDArray[Any], start: int, stop: int, cell: int
-) -> Any:
-    """Return the heap entry of a cell: minus its spread, the cell, the axis, the mean.
+def _sift_down(heap: NDArray[Any], size: int, spreads: NDArray[Any]) -> None:
+    """Move the first cell of a heap to its place, after its spread has changed.
 
-    The spread is the largest weighted sum of squared deviations along an axis. It is negated
-    because the heap returns the smallest entry first.
+    The cell of the largest spread comes first; of equal spreads, that of the lowest number.
     """
-    n_features = points.shape[1]
-    sums = np.zeros(n_features)
-    squares = np.zeros(n_features)
+    cell, place, child = heap[0], 0, 1
+    while child < size:
+        if child + 1 < size:
+            left, right = heap[child], heap[child + 1]
+            if spreads[right] > spreads[left] or (spreads[right] == spreads[left] and right < left):
+                child += 1
+        other = heap[child]
+        if spreads[cell] > spreads[other] or (spreads[cell] == spreads[other] and cell < other):
+            break
+        heap[place] = other
+        place, child = child, 2 * child + 1
+    heap[place] = cell
+
+
+@compile_kernel
+def _sift_up(heap: NDArray[Any], cell: int, spreads: NDArray[Any]) -> None:
+    """Add a cell to a heap of the cells of lower numbers."""
+    place = cell
+    while place > 0:
+        parent = (place - 1) // 2
+        # A cell of equal spread has a lower number, and stays before this one.
+        if spreads[heap[parent]] >= spreads[cell]:
+            break
+        heap[place] = heap[parent]
+        place = parent
+    heap[place] = cell
+
+
+@compile_kernel
+def _measure_cell(
+    points: NDArray[Any],
+    weights: NDArray[Any],
+    starts: NDArray[Any],
+    stops: NDArray[Any],
+    cell: int,
+    spreads: NDArray[Any],
+    axes: NDArray[Any],
+    means: NDArray[Any],
+) -> None:
+    """Write the spread of a cell, the axis of this spread, and the mean along the axis.
+
+    The spread is the largest weighted sum of squared deviations along an axis.
+    """
+    start, n_features = starts[cell], points.shape[1]
+    sums, squares = np.zeros(n_features), np.zeros(n_features)
     total = 0.0
-    for i in range(start, stop):
+    for i in range(start, stops[cell]):
         total += weights[i]
         for j in range(n_features):
             # Subtract a point of the cell first, so that the spread of equal points is exactly 0.
@@ -130,7 +179,8 @@ def _measure_cell(
         if square > largest:
             largest = square
             axis = j
-    return -largest, cell, axis, points[start, axis] + sums[axis] / total
+    spreads[cell], axes[cell] = largest, axis
+    means[cell] = points[start, axis] + sums[axis] / total
 
 
 @compile_kernel

@@ -441,6 +441,22 @@ def move_centers(
 
 
 @compile_kernel
+def _search_above(ascending: NDArray[Any], limit: float) -> Any:
+    """Return the first index whose value is above the limit, or the last index.
+
+    A point whose distance is 0 adds nothing to a cumulative sum: its index is never returned.
+    """
+    low, high = 0, len(ascending) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if ascending[middle] > limit:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@compile_kernel
 def choose_seeds(
     points: NDArray[Any], weights: NDArray[Any], draws: NDArray[Any], seeds: NDArray[Any]
 ) -> Any:
@@ -450,13 +466,15 @@ def choose_seeds(
     fewer than K distinct points, each of them becomes a seed.
     """
     n = points.shape[0]
-    cumulative = np.cumsum(weights)
-    seeds[0] = min(np.searchsorted(cumulative, draws[0, 0] * cumulative[-1], side="right"), n - 1)
-    distances = np.empty(n)
+    cumulative, distances = np.empty(n), np.empty(n)
+    new_distances, best_distances = np.empty(n), np.empty(n)
+    total = 0.0
+    for i in range(n):
+        total += weights[i]
+        cumulative[i] = total
+    seeds[0] = _search_above(cumulative, draws[0, 0] * total)
     for i in range(n):
         distances[i] = _squared_distance(points, i, points, seeds[0])
-    new_distances = np.empty(n)
-    best_distances = np.empty(n)
     for s in range(1, draws.shape[0]):
         total = 0.0
         for i in range(n):
@@ -466,9 +484,7 @@ def choose_seeds(
             return s
         min_potential = np.inf
         for t in range(draws.shape[1]):
-            # With side="right", a point at distance 0 is never chosen.
-            index = np.searchsorted(cumulative, draws[s, t] * total, side="right")
-            index = min(index, n - 1)
+            index = _search_above(cumulative, draws[s, t] * total)
             potential = 0.0
             for i in range(n):
                 new_distances[i] = min(distances[i], _squared_distance(points, i, points, index))
@@ -476,6 +492,6 @@ def choose_seeds(
             if potential < min_potential:
                 min_potential = potential
                 seeds[s] = index
-                best_distances[:] = new_distances
-        distances[:] = best_distances
+                new_distances, best_distances = best_distances, new_distances
+        distances, best_distances = best_distances, distances
     return draws.shape[0]

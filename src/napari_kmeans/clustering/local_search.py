@@ -145,11 +145,12 @@ def _try_swaps(
         for k in range(n_clusters):
             for j in range(n_features):
                 trial[k, j] = columns[j, new] if k == dropped else centers[k, j]
-        # Run one iteration of Lloyd's algorithm, then one round of single moves.
+        # Run one iteration of Lloyd's algorithm, then one round of single moves. A literal 0 or 1
+        # would be a type of its own, for which numba compiles `_move_points` again.
         _find_two_nearest(columns, weights, trial, new_labels, new_first, new_second)
-        _move_points(columns, weights, trial, new_labels, 0, gain)
+        _move_points(columns, weights, trial, new_labels, np.int64(0), gain)
         _find_two_nearest(columns, weights, trial, new_labels, new_first, new_second)
-        _move_points(columns, weights, trial, new_labels, 1, gain)
+        _move_points(columns, weights, trial, new_labels, np.int64(1), gain)
         new_cost = _find_two_nearest(columns, weights, trial, new_labels, new_first, new_second)
         if new_cost < cost * (1 - gain):
             cost = new_cost

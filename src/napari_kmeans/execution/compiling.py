@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numba import njit
+
+from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, Request
+from napari_kmeans.execution.file_lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +22,14 @@ def compile_kernel(function: Callable[..., Any], fastmath: bool | set[str] = Fal
     `fastmath` names the transformations of LLVM that may change the last digits of results.
 
     The machine code is kept beside the package, or in the cache directory of the user. If
-    neither can be written to, each process compiles the function again, in memory.
+    neither can be written to, each process compiles the function again, in memory. After
+    `COMPILE_PROCESSES.enable()`, other processes compile the function.
     """
-    return _keep_machine_code(njit(nogil=True, fastmath=fastmath)(function))
+    dispatcher = _keep_machine_code(njit(nogil=True, fastmath=fastmath)(function))
+    # numba calls this function if it has no machine code for the types of the arguments.
+    compile_here = dispatcher._compile_for_args
+    dispatcher._compile_for_args = partial(_load_or_compile, dispatcher, compile_here)
+    return dispatcher
 
 
 def inline_kernel(function: Callable[..., Any]) -> Any:
@@ -36,11 +46,28 @@ def _keep_machine_code(dispatcher: Any) -> Any:
     return dispatcher
 
 
+def _load_or_compile(dispatcher: Any, compile_here: Callable[..., Any], *arguments: Any) -> Any:
+    """Load the machine code for arguments; if there is none, have it compiled first."""
+    cache = dispatcher._cache
+    if COMPILE_PROCESSES.is_enabled and isinstance(cache, _OptionalCache):
+        signature = tuple(dispatcher.typeof_pyval(argument) for argument in arguments)
+        if not cache.contains(signature, dispatcher.targetctx):
+            function = dispatcher.py_func
+            request = Request(function.__module__, function.__qualname__, signature)
+            COMPILE_PROCESSES.compile(request)
+            if not cache.contains(signature, dispatcher.targetctx):
+                # The other process cannot write to the cache: waiting for it takes time only.
+                COMPILE_PROCESSES.disable()
+    return compile_here(*arguments)
+
+
 class _OptionalCache:
     """A cache of machine code that is not used while its files cannot be read or written.
 
     The cache of numba raises the OSError from the first call of the kernel, for example if
-    the disk is full.
+    the disk is full. And two processes that save machine code of the same kernel at the same
+    time could give both the same file name: a kernel would be called with the machine code
+    for other types. So all files are read and written under a lock.
     """
 
     def __init__(self, cache: Any) -> None:
@@ -49,13 +76,23 @@ class _OptionalCache:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
 
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(Path(self._cache.cache_path) / "napari-kmeans.lock")
+
+    def contains(self, signature: Any, context: Any) -> bool:
+        """Return whether the machine code for a signature is in the cache."""
+        with suppress(OSError), self._locked():
+            key = self._cache._index_key(signature, context.codegen())
+            return key in self._cache._cache_file._load_index()
+        return False
+
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Return the machine code for a signature, or None if it is not in the cache."""
-        with suppress(OSError):
+        with suppress(OSError), self._locked():
             return self._cache.load_overload(signature, context)
         return None
 
     def save_overload(self, signature: Any, code: Any) -> None:
         """Save the machine code for a signature, if that is possible."""
-        with suppress(OSError):
+        with suppress(OSError), self._locked():
             self._cache.save_overload(signature, code)

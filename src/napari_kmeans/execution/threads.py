@@ -6,6 +6,7 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_kmeans.execution.progress import Step, ignore
@@ -80,7 +81,8 @@ def map_threads(
             return function(item)
 
     with shared_pool():
-        futures = [_thread.pool.submit(run, item) for item in all_items]
+        # A task has the listeners of its caller: see `notices_to` and `waits_to`.
+        futures = [_thread.pool.submit(copy_context().run, run, item) for item in all_items]
         try:
             return [_report_item(_wait_for(future, step), step) for future in futures]
         finally:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from functools import cache
+from functools import cache, partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import numpy as np
 from napari.qt.threading import GeneratorWorker, thread_worker
+from qtpy.QtWidgets import QApplication
 
+from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, waits_to
 from napari_kmeans.execution.memory import trim_heaps
 from napari_kmeans.execution.notices import notices_to
-from napari_kmeans.options import OPTIONS
-from napari_kmeans.segmentation import Segmentation, segment
+from napari_kmeans.rehearsal import RGB_IMAGE, ImageKind, rehearse, run_unless_exiting
+from napari_kmeans.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -29,37 +30,21 @@ Steps: TypeAlias = tuple[int, int]
 
 
 @cache
-def warm_up() -> Thread:
-    """Load or compile the numba kernels in a background thread, once in a process.
+def warm_up(kind: ImageKind = RGB_IMAGE) -> Thread:
+    """Load or compile the kernels for a kind of image in the background, once in a process.
 
-    The dock calls this function when it opens, so that the first run does not wait for
-    the compiler.
+    The dock calls this function when it opens, so that the first run does not wait for the
+    compiler. Kernels are compiled in other processes, also those of later runs.
     """
-    thread = Thread(target=_warm_up_unless_exiting, name="warm-up", daemon=True)
+    COMPILE_PROCESSES.enable()
+    application = QApplication.instance()
+    if application is not None:
+        # Functions of `atexit` run after Python has waited for the threads of all pools.
+        application.aboutToQuit.connect(COMPILE_PROCESSES.close)
+    work = partial(run_unless_exiting, partial(rehearse, kind))
+    thread = Thread(target=work, name="warm-up", daemon=True)
     thread.start()
     return thread
-
-
-def _warm_up_unless_exiting() -> None:
-    """Call the kernels. Stop without a traceback if the interpreter is shutting down.
-
-    Pools of threads then refuse new work with a RuntimeError such as "cannot schedule new
-    futures after shutdown". This was seen when napari was closed within seconds after the
-    dock had opened.
-    """
-    try:
-        _call_kernels()
-    except RuntimeError as error:
-        if "shutdown" not in str(error):
-            raise
-
-
-def _call_kernels() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
-    for image in (noise.astype(np.uint8), noise[..., 0].astype(np.uint16), noise / 255):
-        for method in OPTIONS["method"].choices:
-            segment(image, 4, method=method)
-    segment(noise.astype(np.uint8), 4, color_space="hsv")
 
 
 class Canceled(Exception):
@@ -187,9 +172,10 @@ def _run_with_progress(task: Work, locate: bool) -> Generator[Steps, None, Any]:
 
 
 def _run_work(task: Work, locate: bool, watch: _ProgressRecorder) -> Any:
-    outcome = task.run(watch)
-    if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
-        outcome.coreset.find_positions(lambda _: watch(*watch.steps))
+    with waits_to(lambda: watch(*watch.steps)):
+        outcome = task.run(watch)
+        if locate and isinstance(outcome, Segmentation) and outcome.coreset is not None:
+            outcome.coreset.find_positions(lambda _: watch(*watch.steps))
     return outcome
 
 

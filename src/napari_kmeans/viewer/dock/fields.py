@@ -23,7 +23,7 @@ from napari_kmeans.viewer.dock.choices import (
     stack_field,
 )
 from napari_kmeans.viewer.dock.mask_choices import mask_choices
-from napari_kmeans.viewer.dock.status import StatusLine
+from napari_kmeans.viewer.dock.status import PreparingNote, StatusLine
 from napari_kmeans.viewer.from_layers.start_marks import can_hold_marks
 from napari_kmeans.viewer.widgets.class_picker import ClassPicker
 from napari_kmeans.viewer.widgets.form import (
@@ -194,7 +194,8 @@ class Fields(Container[Any]):
         layout.addWidget(self.progress_bar.native)
         self.status = StatusLine()
         self.marks_note = Note()
-        for widget in (self.status, self.marks_note):
+        self.preparing_note = PreparingNote()
+        for widget in (self.preparing_note, self.status, self.marks_note):
             layout.addWidget(widget)
         # The spacing of pixels is the scale of the layer.
         hidden = (*_MAIN_OPTIONS, "spacing")

@@ -1,13 +1,17 @@
-"""The line under the button *Run* that sums up the result."""
+"""The lines under the button *Run*: one sums up the result, one says that kernels compile."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel
 
+from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
+from napari_kmeans.rehearsal import PREPARING
 from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.viewer.widgets.form import Note
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -30,6 +34,23 @@ MEANING = "\n".join(
     )
 )
 """The tooltip of the line."""
+
+
+_POLL_MILLISECONDS = 200
+
+
+class PreparingNote(Note):
+    """A line that is shown while kernels are compiled: on opening the dock, or for a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        timer = QTimer(self)
+        timer.timeout.connect(self._update)
+        timer.start(_POLL_MILLISECONDS)
+
+    def _update(self) -> None:
+        if COMPILE_PROCESSES.is_preparing == self.isHidden():
+            self.show_text(PREPARING if self.isHidden() else "")
 
 
 class StatusLine(QLabel):

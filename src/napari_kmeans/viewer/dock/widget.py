@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Points
 from psygnal import Signal
 
 from napari_kmeans.options import AUTO, OPTIONS, Options
+from napari_kmeans.rehearsal import ImageKind
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner, report_error
 from napari_kmeans.viewer.background.summary_cache import SummaryCache
 from napari_kmeans.viewer.background.task import Task
@@ -142,7 +143,8 @@ class KMeansWidget(Fields):
         self._update_fields()
         self.status.show_result(self.result, self.viewer.layers)
         WholeView(self.viewer, self.native)
-        warm_up()
+        if self.image.value is None:
+            warm_up()
 
     @property
     def shows_last_run(self) -> bool:
@@ -359,6 +361,9 @@ class KMeansWidget(Fields):
             self._axis_image = image
             offer_choices(self.channel_axis)
             self.channel_axis.value = stated_channel_axis(image)
+            if image is not None:
+                level = image.data[0] if image.multiscale else image.data
+                warm_up(ImageKind.of(level, image.rgb, self.channel_axis.value))
 
     def _chosen_axis(self) -> int | None:
         """Return the axis of the channels of the image; None if it is an image without one."""

@@ -97,7 +97,10 @@ _Role = Qt.ItemDataRole
 
 
 class _ClusterModel(QAbstractTableModel):
-    """A table with one row per cluster. Its cells are read from the layer on every request.
+    """A table with one row per cluster.
+
+    Its cells are read from the layer on request. Qt requests the texts dozens of times for each
+    result, so they are kept until the next refresh.
 
     Attributes
     ----------
@@ -114,9 +117,11 @@ class _ClusterModel(QAbstractTableModel):
         self.labels: list[int] = []
         self.channels: list[tuple[str, str]] = []
         self._order: tuple[int, bool] | None = None
+        self._texts: dict[tuple[int, int], str] = {}
 
     def refresh(self) -> None:
         """Read the clusters of the layer again."""
+        self._texts.clear()
         clusters = self.clusters
         channels = [] if clusters is None else clusters.channels
         labels = self._sort([] if clusters is None else clusters.labels)
@@ -231,7 +236,9 @@ class _ClusterModel(QAbstractTableModel):
             return None
         label, column = self.labels[index.row()], index.column()
         if role in (_Role.DisplayRole, _Role.EditRole):
-            return self._cell_text(label, column)
+            if (label, column) not in self._texts:
+                self._texts[label, column] = self._cell_text(label, column)
+            return self._texts[label, column]
         if role == _Role.ToolTipRole:
             return self._cell_tip(label, column)
         if role == _Role.TextAlignmentRole and column not in (LABEL, NAME, COLOR):

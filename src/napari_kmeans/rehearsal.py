@@ -1,0 +1,121 @@
+"""Call the kernels of a run on a tiny image, so that their machine code is there for the run."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cache, partial
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from napari_kmeans.clustering.assignment import GroupedPoints
+from napari_kmeans.clustering.lloyd import Fit, lloyd
+from napari_kmeans.clustering.local_search import improve
+from napari_kmeans.execution.compile_processes import waits_to
+from napari_kmeans.options import Options
+from napari_kmeans.segmentation import segment_with_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+_SIDE = 64
+"""The tiny image has more colors than the restarts have points, so that all stages of a fit run."""
+
+_N_CLUSTERS = 4
+
+
+class ImageKind(NamedTuple):
+    """What the types of the arguments of kernels depend on."""
+
+    dtype: str
+    n_channels: int
+    """The length of the last axis; 0 for an image without channels."""
+
+    rgb: bool
+
+    @classmethod
+    def of(cls, pixels: Any, rgb: bool, channel_axis: int | None) -> ImageKind:
+        """Return the kind of an image."""
+        axis = -1 if rgb else channel_axis
+        return cls(np.dtype(pixels.dtype).str, 0 if axis is None else pixels.shape[axis], rgb)
+
+
+RGB_IMAGE = ImageKind("|u1", 3, True)
+
+PREPARING = "Preparing for the first run, about 10 seconds, once after installation."
+"""What the dock and the command line show while kernels are compiled."""
+
+
+def rehearse(kind: ImageKind) -> None:
+    """Load or compile the kernels of a run with the default options."""
+    with waits_to(partial(rehearse_stages, kind)):
+        model = _segment(kind, Options(n_clusters=_N_CLUSTERS)).model
+        model.apply(_make_noise(kind), progress=None)
+
+
+@cache
+def rehearse_stages(kind: ImageKind) -> tuple[Thread, ...]:
+    """Compile kernels of the later stages of a run, in threads, while the first stages compile.
+
+    A run needs its kernels one after the other. So one process would compile, and all others
+    would wait. Call this function when a run waits for its first kernel.
+    """
+    stages = (_fit_points, _improve_fit, partial(_fit_from_start, kind))
+    threads = tuple(
+        Thread(target=run_unless_exiting, args=(stage,), daemon=True) for stage in stages
+    )
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def run_unless_exiting(function: Callable[[], object]) -> None:
+    """Call a function. Stop without a traceback if the interpreter is shutting down.
+
+    Pools of threads then refuse new work with a RuntimeError such as "cannot schedule new
+    futures after shutdown". This was seen when napari was closed within seconds after the
+    dock had opened. A kind of image that cannot be clustered is an error of the run, not here.
+    """
+    try:
+        with suppress(TypeError, ValueError):
+            function()
+    except RuntimeError as error:
+        if "shutdown" not in str(error):
+            raise
+
+
+def _fit_points() -> Fit:
+    points = _make_noise(RGB_IMAGE).reshape(-1, 3)[::4].astype(np.float64)
+    return lloyd(GroupedPoints(points, np.ones(len(points))), points[:2], max_iter=1, tol=0.0)
+
+
+def _improve_fit() -> None:
+    """Improve a fit without fitting it first: other kernels are compiled at the same time."""
+    points = np.random.default_rng(0).random((99, 3))
+    labels = np.zeros(len(points), np.int32)
+    fit = Fit(points[:2].copy(), 1.0, 1, labels)
+    data = GroupedPoints(points, np.ones(len(points)))
+    improve(data, fit, max_iter=1, tol=0.0, rng=np.random.default_rng(0))
+
+
+def _fit_from_start(kind: ImageKind) -> None:
+    """Fit all colors at once, without the stages that find a start."""
+    colors = _make_noise(kind).reshape(-1, max(kind.n_channels, 1))[:_N_CLUSTERS]
+    _segment(kind, Options(n_clusters=_N_CLUSTERS, init=colors[:, :3] if kind.rgb else colors))
+
+
+def _segment(kind: ImageKind, options: Options) -> Any:
+    axis = -1 if kind.n_channels and not kind.rgb else None
+    return segment_with_options(_make_noise(kind), options, rgb=kind.rgb, channel_axis=axis)
+
+
+def _make_noise(kind: ImageKind) -> NDArray[Any]:
+    shape = (_SIDE, _SIDE, *([kind.n_channels] if kind.n_channels else []))
+    noise = np.random.default_rng(0).integers(1, 256, shape)
+    dtype = np.dtype(kind.dtype)
+    if dtype.kind in "iu":
+        return noise.astype(np.uint8).astype(dtype) if dtype.itemsize > 1 else noise.astype(dtype)
+    return (noise / 256).astype(dtype)

@@ -1,0 +1,184 @@
+"""Kernels are compiled in other processes, which never keep this process from working."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numba
+import psutil
+import pytest
+
+import napari_kmeans
+from napari_kmeans.execution.compile_processes import CompileProcesses, Request, waits_to
+from napari_kmeans.execution.threads import map_threads
+
+ROOT = str(Path(next(iter(napari_kmeans.__path__))).parent)
+
+START = """
+import sys
+import numpy as np
+from numba.core import event
+from napari_kmeans import segment
+from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, waits_to
+
+recorder = event.RecordingListener()
+event.register("numba:compile", recorder)
+image = np.zeros((9, 9, 3), np.uint8)
+image[:, 4:] = 200
+expected = np.where(np.arange(9) < 4, 1, 2)
+"""
+
+CLUSTER = """
+COMPILE_PROCESSES.enable()
+assert (segment(image, 2, rgb=True).labels == expected).all()
+print(len(recorder.buffer), COMPILE_PROCESSES.is_enabled)
+"""
+
+SLOW_KERNEL = """
+import time
+from numba import njit
+time.sleep({seconds})
+
+@njit(cache=True)
+def kernel(number):
+    return number + 1
+"""
+
+
+def run(code: str, cache: Path | None = None, command: tuple[str, ...] = (), **variables: str):
+    """Return what another process prints."""
+    variables |= {} if cache is None else {"NUMBA_CACHE_DIR": str(cache)}
+    done = subprocess.run(
+        [*command, sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ROOT} | variables,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    return done.stdout.split()
+
+
+@pytest.fixture
+def processes():
+    processes = CompileProcesses()
+    processes.enable()
+    yield processes
+    processes.close()
+
+
+@pytest.fixture
+def slow_request(tmp_path, monkeypatch):
+    """Return a request that takes a minute."""
+    (tmp_path / "slow_kernel.py").write_text(SLOW_KERNEL.format(seconds=60))
+    monkeypatch.syspath_prepend(tmp_path)
+    return Request("slow_kernel", "kernel", (numba.int64,))
+
+
+def test_this_process_compiles_nothing_and_gives_the_same_labels(tmp_path):
+    assert run(START + CLUSTER, tmp_path) == ["0", "True"]
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+def test_after_a_rehearsal_a_run_compiles_nothing(tmp_path):
+    rehearse = (
+        "from napari_kmeans.rehearsal import RGB_IMAGE, rehearse, rehearse_stages\n"
+        "COMPILE_PROCESSES.enable()\n"
+        "rehearse(RGB_IMAGE)\n"
+        "for thread in rehearse_stages(RGB_IMAGE): thread.join()\n"
+        "print(len(recorder.buffer))\n"
+    )
+    assert run(START + rehearse, tmp_path) == ["0"]
+    photograph = (
+        "from skimage.data import astronaut\n"
+        "seg = segment(astronaut()[::2, ::2], 9)\n"
+        "seg.model.predict(astronaut()[:99])\n"
+        "print(len(recorder.buffer))\n"
+    )
+    assert run(START + photograph, tmp_path) == ["0"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+def test_kernels_are_compiled_here_if_the_disk_is_full(tmp_path):
+    limit = ("bash", "-c", 'ulimit -f 0; exec "$@"', "bash")
+    n_events, is_enabled = run(START + CLUSTER, tmp_path, limit)
+    assert int(n_events) > 0
+    assert is_enabled == "False"
+
+
+def test_kernels_are_compiled_here_if_the_other_process_is_killed(tmp_path):
+    kill = (
+        "import psutil\n"
+        "def kill(): [child.kill() for child in psutil.Process().children()]\n"
+        "COMPILE_PROCESSES.enable()\n"
+        "with waits_to(kill):\n"
+        "    assert (segment(image, 2, rgb=True).labels == expected).all()\n"
+        "print(len(recorder.buffer) > 0)\n"
+    )
+    assert run(START + kill, tmp_path) == ["True"]
+
+
+def test_waiting_can_be_canceled_in_a_run(tmp_path):
+    cancel = (
+        "class Canceled(Exception): pass\n"
+        "def cancel(): raise Canceled\n"
+        "COMPILE_PROCESSES.enable()\n"
+        "try:\n"
+        "    with waits_to(cancel): segment(image, 2, rgb=True)\n"
+        "except Canceled: print('canceled', len(recorder.buffer))\n"
+        "print((segment(image, 2, rgb=True).labels == expected).all())\n"
+    )
+    assert run(START + cancel, tmp_path) == ["canceled", "0", "True"]
+
+
+def test_the_listener_of_a_map_is_called_in_its_tasks(processes, slow_request):
+    def cancel():
+        raise KeyError(threading.current_thread().name)
+
+    with waits_to(cancel), pytest.raises(KeyError, match="napari-kmeans"):
+        map_threads(lambda _: processes.compile(slow_request), range(2))
+
+
+def test_closing_ends_the_processes_and_the_waiting(processes, slow_request):
+    before = set(psutil.Process().children())
+    errors = []
+
+    def wait():
+        with pytest.raises(RuntimeError, match="shutdown") as caught:
+            processes.compile(slow_request)
+        errors.append(caught.value)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while set(psutil.Process().children()) <= before:
+        pass
+    processes.close()
+    thread.join()
+    assert set(psutil.Process().children()) <= before
+    assert len(errors) == 1
+
+
+def test_one_process_compiles_what_several_threads_need(processes, tmp_path, monkeypatch):
+    source = SLOW_KERNEL.format(seconds=1) + f"\nopen({str(tmp_path / 'log')!r}, 'a').write('x')\n"
+    (tmp_path / "logging_kernel.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    request = Request("logging_kernel", "kernel", (numba.int64,))
+    threads = [threading.Thread(target=processes.compile, args=(request,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "log").read_text() == "x"
+    assert list((tmp_path / "__pycache__").glob("*.nbi"))
+
+
+def test_a_program_that_is_not_python_is_not_started(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/opt/napari/napari")
+    processes = CompileProcesses()
+    processes.enable()
+    assert not processes.is_enabled
