@@ -102,6 +102,8 @@ class OptionInfo:
         An option of numbers is not used if it is 0.
     in_cleaning : bool
         Whether the option is an attribute of the cleaning of labels, so that models store it.
+    in_dock : bool
+        Whether the dock has a field for the option. The spacing of pixels is the scale of a layer.
     for_start_colors : bool
         Whether the option applies to start colors, which the command line cannot give.
     """
@@ -114,6 +116,7 @@ class OptionInfo:
     in_summary: bool = False
     in_space: bool = False
     in_cleaning: bool = False
+    in_dock: bool = True
     for_start_colors: bool = False
 
     @property
@@ -199,6 +202,7 @@ class Options:
         tooltip="The distance of neighboring pixels along each axis, for smoothing and the minimum "
         "size; 0 for an axis of time.",
         in_cleaning=True,
+        in_dock=False,
     )
     balance: float = _option(
         0.0,
@@ -366,6 +370,9 @@ SPACE_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_space)
 
 CLEANING_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_cleaning)
 """The options that are attributes of the cleaning of labels."""
+
+DOCK_OPTIONS = tuple(name for name, info in OPTIONS.items() if info.in_dock)
+"""The options that have a field in the dock."""
 
 COMMAND_LINE_OPTIONS = {name: info for name, info in OPTIONS.items() if not info.for_start_colors}
 """The options that the command line has: start colors can only be given in Python."""

@@ -11,7 +11,7 @@ import numpy as np
 from napari_kmeans.cli.terminal import PROGRAM
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.measuring import cluster_table, mean_columns
-from napari_kmeans.options import OPTIONS, Options
+from napari_kmeans.options import DOCK_OPTIONS, Options
 from napari_kmeans.viewer import samples
 from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
 from napari_kmeans.viewer.background.task import Task
@@ -80,7 +80,7 @@ def fill_viewer(
     if source is not None and len(source.channels) > 1:
         _select_channels(viewer, source)
         dock.together.value = True
-    for name in OPTIONS:
+    for name in DOCK_OPTIONS:
         # Only random_state can be None: the dock cannot show a seed that is drawn for each run.
         if getattr(options, name) is not None:
             getattr(dock, name).value = getattr(options, name)

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Points
 
 from napari_kmeans import segment_layer
-from napari_kmeans.options import OPTIONS, Options
+from napari_kmeans.options import DOCK_OPTIONS, OPTIONS, Options
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
@@ -22,6 +22,8 @@ CHOSEN = {
     "n_clusters": 37,
     "color_space": "lab",
     "blur": 1.5,
+    "smoothing": 1.5,
+    "min_size": 12,
     "balance": 0.25,
     "method": "full",
     "coreset_size": 12345,
@@ -139,8 +141,8 @@ def test_last_result_is_restored(viewer, dock, reopen, finish):
 def test_dock_of_another_viewer_has_default_settings(dock, make_napari_viewer):
     dock.n_clusters.value, dock.method.value = 37, "full"
     _, widget = make_napari_viewer().window.add_plugin_dock_widget("napari-kmeans")
-    for name, info in OPTIONS.items():
-        assert getattr(widget, name).value == info.default
+    for name in DOCK_OPTIONS:
+        assert getattr(widget, name).value == OPTIONS[name].default
 
 
 def test_settings_keep_neither_viewer_nor_layers_alive(quadrants):

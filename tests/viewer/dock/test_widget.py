@@ -16,7 +16,7 @@ from superqt import QCollapsible
 
 from napari_kmeans import segment
 from napari_kmeans.clustering.kernels import update_labels
-from napari_kmeans.options import OPTIONS
+from napari_kmeans.options import DOCK_OPTIONS, OPTIONS
 from napari_kmeans.viewer.background.worker import warm_up
 from napari_kmeans.viewer.dock.widget import KMeansWidget
 from napari_kmeans.viewer.provenance import METADATA_KEY
@@ -160,7 +160,7 @@ def test_every_field_has_label_and_tooltip(dock):
 
 def test_dock_is_magicgui_container_of_its_fields(dock):
     assert dock["n_clusters"] is dock.n_clusters
-    assert {"image", "mask", "update_layers", "run_button", *OPTIONS} <= set(dock.asdict())
+    assert {"image", "mask", "update_layers", "run_button", *DOCK_OPTIONS} <= set(dock.asdict())
     seen = []
     dock.changed.connect(seen.append)
     dock.n_clusters.value = 5

@@ -13,7 +13,7 @@ from magicgui.widgets import (
 )
 from napari.layers import Image
 
-from napari_kmeans.options import OPTIONS
+from napari_kmeans.options import DOCK_OPTIONS, OPTIONS
 from napari_kmeans.viewer.dock.choices import (
     METHODS,
     channel_axis_choices,
@@ -98,11 +98,11 @@ class Fields(Container[Any]):
     def _option_fields(self) -> list[Any]:
         """Make a field for each option. The attribute has the name of the option."""
         choices = {"init": self._start_choices, "method": METHODS}
-        for name in OPTIONS:
+        for name in DOCK_OPTIONS:
             special = {"choices": choices[name]} if name in choices else {}
             setattr(self, name, option_field(name, **special))
         self.init.tooltip += " Or a layer: the colors under its points, or under its labels."
-        return [getattr(self, name) for name in OPTIONS]
+        return [getattr(self, name) for name in DOCK_OPTIONS]
 
     def _stack_fields(self) -> list[Any]:
         self.stack = stack_field()
@@ -197,9 +197,7 @@ class Fields(Container[Any]):
         self.preparing_note = PreparingNote()
         for widget in (self.preparing_note, self.status, self.marks_note):
             layout.addWidget(widget)
-        # The spacing of pixels is the scale of the layer.
-        hidden = (*_MAIN_OPTIONS, "spacing")
-        more = [getattr(self, name) for name in OPTIONS if name not in hidden]
+        more = [getattr(self, name) for name in DOCK_OPTIONS if name not in _MAIN_OPTIONS]
         more.insert(more.index(self.coreset_size) + 1, self.add_points)
         layout.addWidget(folder_with("More options", form(more)))
 

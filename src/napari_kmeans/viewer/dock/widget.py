@@ -10,7 +10,7 @@ from magicgui.widgets import ComboBox, ProgressBar, PushButton
 from napari.layers import Image, Labels, Points
 from psygnal import Signal
 
-from napari_kmeans.options import AUTO, OPTIONS, Options
+from napari_kmeans.options import AUTO, DOCK_OPTIONS, Options
 from napari_kmeans.rehearsal import ImageKind
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner, report_error
 from napari_kmeans.viewer.background.summary_cache import SummaryCache
@@ -278,7 +278,7 @@ class KMeansWidget(Fields):
 
     def _setting_fields(self) -> list[Any]:
         """Return the fields that a result depends on, besides the image."""
-        options = [getattr(self, name) for name in OPTIONS]
+        options = [getattr(self, name) for name in DOCK_OPTIONS]
         return [
             *options,
             self.together,
@@ -484,7 +484,7 @@ class KMeansWidget(Fields):
         TypeError, ValueError
             If the value of a field is not valid for its option.
         """
-        values = {name: getattr(self, name).value for name in OPTIONS}
+        values = {name: getattr(self, name).value for name in DOCK_OPTIONS}
         if not self.color_space.enabled:
             values["color_space"] = Options.color_space
         if not self._has_channels():
