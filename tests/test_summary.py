@@ -5,6 +5,7 @@ import pytest
 from skimage import data
 
 from napari_kmeans import segment, summarize
+from napari_kmeans.clustering.assignment import TASK_POINTS
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,19 @@ def test_distortion_is_the_ratio_of_the_costs_of_pixels_and_coreset(coffee, dtyp
         "inertia": result.model.inertia_,
         "distortion": result.distortion,
     }
+
+
+def test_distortion_counts_the_colors_of_all_tasks():
+    image = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+    result = segment(image, 6, coreset_size=400)
+    pixels = image.reshape(-1, 3).astype(float)
+    assert len(np.unique(pixels, axis=0)) > 2 * TASK_POINTS
+    coreset, centers = result.coreset, result.model.cluster_centers_
+    squared = ((coreset.points[:, None] - centers) ** 2).sum(axis=2).min(axis=1)
+    within = ((pixels - 127.5) ** 2).sum()
+    within -= coreset.weights @ ((coreset.points - 127.5) ** 2).sum(axis=1)
+    ratio = result.model.inertia_ / (coreset.weights @ squared + within)
+    assert result.distortion == pytest.approx(max(ratio, 1 / ratio), rel=1e-9)
 
 
 @pytest.mark.parametrize("space", ["rgb", "hsv", "lab"])

@@ -328,7 +328,15 @@ class CountedColors(Summary):
         # second moment of the cells, both about the same point.
         data, cells = self.colors, self.levels[-1]
         origin = cells.weights @ cells.points / cells.weights.sum()
-        all_colors = data.scatters.sum() + data.totals @ ((data.means - origin) ** 2).sum(axis=1)
+
+        def add_moments(first: int, last: int) -> float:
+            squares = data.means[first:last] - origin
+            squares *= squares
+            # BLAS would start threads of its own in each task.
+            moment = np.einsum("g,gj->", data.totals[first:last], squares)
+            return float(data.scatters[first:last].sum() + moment)
+
+        all_colors = sum(data.map(add_moments))
         between_cells = cells.weights @ ((cells.points - origin) ** 2).sum(axis=1)
         return max(float(all_colors - between_cells), 0.0)
 

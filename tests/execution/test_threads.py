@@ -1,9 +1,12 @@
+import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from napari_kmeans.execution.threads import map_threads
+from napari_kmeans.execution.threads import map_threads, n_threads
 
 
 @pytest.fixture(params=[1, 4])
@@ -58,3 +61,39 @@ def test_map_inside_a_map_uses_no_further_threads(threads):
 
     inner = map_threads(lambda _: set(map_threads(name, range(3))), range(4))
     assert all(len(names) == 1 for names in inner)
+
+
+COUNT_IN_TURNS = """
+import os
+from napari_kmeans.execution.threads import n_threads
+
+allowed = os.sched_getaffinity(0)
+counts = [n_threads()]
+os.sched_setaffinity(0, {min(allowed)})
+counts.append(n_threads())
+os.sched_setaffinity(0, allowed)
+counts.append(n_threads())
+print(*counts)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")
+@pytest.mark.parametrize("limit", [1, 1000])
+def test_number_of_threads_follows_the_affinity_and_the_limit_of_the_environment(limit):
+    counts = subprocess.run(
+        [sys.executable, "-c", COUNT_IN_TURNS],
+        env={**os.environ, "LOKY_MAX_CPU_COUNT": str(limit)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    here = min(limit, n_threads())
+    assert counts == [str(here), "1", str(here)]
+
+
+def test_map_of_one_item_does_not_count_the_processors():
+    code = (
+        "import sys; from napari_kmeans.execution.threads import map_threads; "
+        "map_threads(abs, [-1]); sys.exit('joblib' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

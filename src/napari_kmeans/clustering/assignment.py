@@ -63,6 +63,10 @@ class GroupedPoints:
         """Return ``function(first, last)`` for each range of groups, computed on threads."""
         return map_threads(lambda task: function(*task), self.tasks)
 
+    def rows(self, first: int, last: int) -> slice:
+        """Return the slice of the points of groups `first` to `last`."""
+        return slice(self.starts[first], self.starts[last])
+
     @property
     def total(self) -> float:
         """The total weight of the points."""
@@ -116,10 +120,17 @@ class Assignment:
             drifts=np.zeros(n_clusters + 1),
             group_labels=np.full(n_groups, kernels.MIXED, np.int32),
             group_limits=np.full(n_groups, -np.inf),
-            labels=np.full(len(data.points), -1, np.int32),
-            limits=np.full(len(data.points), -np.inf),
+            labels=np.empty(len(data.points), np.int32),
+            limits=np.empty(len(data.points)),
             margin=1e-12 * float(scale),
         )
+
+        def clear(first: int, last: int) -> None:
+            rows = data.rows(first, last)
+            self._state.labels[rows] = -1
+            self._state.limits[rows] = -np.inf
+
+        data.map(clear)
 
     def update(self) -> int:
         """Find the nearest center of each point, and return the number of changed labels."""
@@ -166,11 +177,15 @@ class Assignment:
 
     def labels(self) -> NDArray[np.int32]:
         """Return the label of each point, (n,)."""
-        labels = self._state.labels.copy()
+        labels = np.empty_like(self._state.labels)
         starts, group_labels = self.data.starts, self._state.group_labels
-        self.data.map(
-            lambda first, last: kernels.copy_group_labels(starts, first, last, group_labels, labels)
-        )
+
+        def copy(first: int, last: int) -> None:
+            rows = self.data.rows(first, last)
+            labels[rows] = self._state.labels[rows]
+            kernels.copy_group_labels(starts, first, last, group_labels, labels)
+
+        self.data.map(copy)
         return labels
 
     def cost(self) -> float:

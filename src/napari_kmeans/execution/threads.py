@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_kmeans.execution.progress import Step, ignore
@@ -25,10 +26,27 @@ POLL_SECONDS = 0.1
 
 
 def n_threads() -> int:
-    """Return the number of threads of a map: the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of threads of a map: the processors that this process may use.
+
+    These are the processors of its affinity, or fewer if a container has a smaller quota
+    of processor time or if the environment variable LOKY_MAX_CPU_COUNT is smaller.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return _count_processors(None)
+    affinity = frozenset(os.sched_getaffinity(0))
+    return 1 if len(affinity) == 1 else _count_processors(affinity)
+
+
+@lru_cache(maxsize=1)
+def _count_processors(_affinity: frozenset[int] | None) -> int:
+    """Return joblib's count, and ask again only if the affinity has changed.
+
+    joblib reads files: a count takes 50 microseconds, as long as a map over a small image.
+    """
+    # Imported here because the import takes 0.1 seconds, and maps of one item need no count.
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
 class Stopped(Exception):
@@ -72,7 +90,7 @@ def map_threads(
         that have not started are dropped, and running items are waited for.
     """
     all_items = list(items)
-    if min(n_threads(), len(all_items)) < 2 or _in_task():
+    if len(all_items) < 2 or _in_task() or n_threads() < 2:
         return [_report_item(function(item), step) for item in all_items]
     stop = threading.Event()
 
