@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.drawing import Drawn
     from napari_kmeans.options import Options
-    from napari_kmeans.types import Floats
+    from napari_kmeans.types import Block, Floats
 
 
 _MAX_SAMPLE = 20_000
@@ -565,7 +565,11 @@ def summarize_pixels(
         _check_not_empty(moments.n_pixels, images)
         return StreamedPixels(images, options, seed, space, moments)
     blocks = blocks_in_memory(images)
-    values = map_threads(lambda place: read_piece(images, place, space).compared, blocks, step)
+
+    def read(place: tuple[int, Block]) -> NDArray[Any]:
+        return np.ascontiguousarray(read_piece(images, place, space).compared)
+
+    values = map_threads(read, blocks, step)
     _check_not_empty(sum(map(len, values)), images)
     return EveryPixel(images, options, seed, space, np.concatenate(values))
 

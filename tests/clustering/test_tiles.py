@@ -139,6 +139,13 @@ def test_sums_are_those_of_bincount(dtype, n_features, n_points):
     np.testing.assert_allclose(again.totals, np.transpose(totals), **exact)
 
 
+def test_sums_of_small_and_of_large_numbers_are_both_exact():
+    points = np.array([[1], [1], [2**63], [2**64 - 2048]], np.uint64)
+    centers = np.array([[1.0], [1.3e19]])
+    sums, _ = label_and_sum(points, TiledCenters(centers), np.empty(4, np.int32))
+    assert sums.totals.tolist() == [[2.0], [2.0**63 + 2.0**64 - 2048]]
+
+
 @pytest.mark.parametrize("offset", [0, 1e9])
 def test_cost_of_points_on_their_centers_is_exact(offset):
     centers = offset + np.random.default_rng(0).normal(size=(5, 3))

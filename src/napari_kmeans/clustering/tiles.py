@@ -39,10 +39,10 @@ The numbers of centers and of features are filled up to multiples of this number
 """
 
 
-_MIN_COST = 1e-4
-"""The share of the scatter below which a cost is added up from squared distances.
+_MIN_COST = 1e-5
+"""The share of the squared coordinates below which a cost is added up from squared distances.
 
-The difference of two sums would have a relative rounding error above 1e-11.
+The difference of two sums would have a relative rounding error of up to 1e-10.
 """
 
 _POINTS_PER_TASK = 2**17
@@ -117,6 +117,11 @@ class Sums(NamedTuple):
     counts: NDArray[np.int64]
     totals: Floats
 
+    @classmethod
+    def zeros(cls, n_clusters: int, n_features: int) -> Sums:
+        """Return the sums of no points."""
+        return cls(np.zeros(n_clusters, np.int64), np.zeros((n_clusters, n_features)))
+
 
 def label_and_sum(
     points: NDArray[Any], tiled: TiledCenters, labels: NDArray[np.int32]
@@ -137,26 +142,27 @@ def label_and_sum(
         The sum of the squared distances of the points from their nearest centers.
     """
     tile, centers = Tile(tiled, points.dtype), tiled.centers
-    adding = _Adding(len(centers), centers.shape[1], centers)
+    sums = Sums.zeros(*centers.shape)
+    scatter = 0.0
     for rows in tile.split(slice(0, len(points))):
         columns = tile.read(points[rows])
         labels[rows] = tile.label()
-        adding.add(columns, labels[rows])
-    moved = centers - adding.origin
-    # The scatter about the origin, minus the scatter of the centers.
-    between = 2 * (moved * adding.sums).sum() - adding.counts @ (moved**2).sum(axis=1)
-    cost = float(adding.scatter - between)
-    if cost < _MIN_COST * adding.scatter:
+        scatter += sum_tile(columns, labels[rows], *sums)
+    # The scatter about 0, minus the scatter of the centers.
+    between = 2 * (centers * sums.totals).sum() - sums.counts @ (centers**2).sum(axis=1)
+    cost = float(scatter - between)
+    # Not true for NaN either, if squares are too large.
+    if not cost >= _MIN_COST * scatter:
         cost = float(_measure(points, tiled, labels).sum())
-    return adding.result(), cost
+    return sums, cost
 
 
 def sum_by_label(points: NDArray[Any], labels: NDArray[np.int32], n_clusters: int) -> Sums:
     """Return the sums of points (n, F) by their labels (n,), on the calling thread."""
-    adding = _Adding(n_clusters, points.shape[1], points[:1])
+    sums = Sums.zeros(n_clusters, points.shape[1])
     for rows, columns in iterate_columns(points):
-        adding.add(columns, labels[rows])
-    return adding.result()
+        sum_tile(columns, labels[rows], *sums)
+    return sums
 
 
 def iterate_columns(points: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
@@ -175,26 +181,6 @@ def iterate_columns(points: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]
 
 def _exact_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
     return np.float32 if np.can_cast(dtype, np.float32) else np.float64
-
-
-class _Adding:
-    """Adds up the points of tiles, measured from an origin near some examples (m, F)."""
-
-    def __init__(self, n_clusters: int, n_features: int, examples: NDArray[Any]) -> None:
-        # The differences of whole numbers and the origin are whole numbers: their sums are exact.
-        middle = np.asarray(examples, np.float64).mean(axis=0) if len(examples) else 0.0
-        self.origin = np.broadcast_to(np.rint(middle), n_features).copy()
-        self.counts = np.zeros(n_clusters, np.int64)
-        self.sums = np.zeros((n_clusters, n_features))
-        self.scatter = 0.0
-
-    def add(self, columns: NDArray[Any], labels: NDArray[np.int32]) -> None:
-        """Add the points in columns (B, F or more, 128)."""
-        self.scatter += sum_tile(columns, labels, self.origin, self.counts, self.sums)
-
-    def result(self) -> Sums:
-        """Return the sums of the points."""
-        return Sums(self.counts, self.sums + self.counts[:, None] * self.origin)
 
 
 class TiledCenters:
@@ -482,27 +468,25 @@ def measure_tile(
 def sum_tile(
     columns: NDArray[Any],
     labels: NDArray[np.int32],
-    origin: NDArray[np.float64],
     counts: NDArray[np.int64],
     sums: NDArray[np.float64],
 ) -> Any:
-    """Add the number of points of each label, and their distances from the origin.
+    """Add the number of points of each label, and the points.
 
     Parameters
     ----------
     columns : (B, F or more, 128) float32 or float64 array
         The coordinates of n points.
     labels : (n,) array
-    origin : (F,) array
     counts : (K,) array
         Receives the numbers of points.
     sums : (K, F) array
-        Receives the sums of the points minus the origin.
+        Receives the sums of the points.
 
     Returns
     -------
     float
-        The sum of the squared distances of the points from the origin.
+        The sum of the squared coordinates of all points.
     """
     n_points, n_clusters = labels.shape[0], sums.shape[0]
     scatter = 0.0
@@ -511,18 +495,18 @@ def sum_tile(
     t0, t1, t2, t3, t4, t5, t6, t7 = np.empty((8, n_clusters))
     values = np.empty(WIDTH)
     # The axis after the last one has the value 1 at each point.
-    for j in range(origin.shape[0] + 1):
+    for j in range(sums.shape[1] + 1):
         for k in range(n_clusters):
             t0[k] = t1[k] = t2[k] = t3[k] = t4[k] = t5[k] = t6[k] = t7[k] = 0.0
         for start in range(0, n_points, WIDTH):
             own = labels[start : start + WIDTH]
             n = len(own)
-            if j < origin.shape[0]:
-                column, middle = columns[start // WIDTH, j], origin[j]
+            if j < sums.shape[1]:
+                column = columns[start // WIDTH, j]
                 for i in range(n):
-                    difference = column[i] - middle
-                    scatter += difference * difference
-                    values[i] = difference
+                    value = np.float64(column[i])
+                    scatter += value * value
+                    values[i] = value
             else:
                 for i in range(n):
                     values[i] = 1.0
@@ -541,7 +525,7 @@ def sum_tile(
                 t0[own[i]] += values[i]
         for k in range(n_clusters):
             total = t0[k] + t1[k] + t2[k] + t3[k] + t4[k] + t5[k] + t6[k] + t7[k]
-            if j < origin.shape[0]:
+            if j < sums.shape[1]:
                 sums[k, j] += total
             else:
                 counts[k] += np.int64(total)
