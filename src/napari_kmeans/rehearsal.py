@@ -65,7 +65,8 @@ def rehearse_stages(kind: ImageKind) -> tuple[Thread, ...]:
     """
     stages = (_fit_points, _improve_fit, partial(_fit_from_start, kind))
     threads = tuple(
-        Thread(target=run_unless_exiting, args=(stage,), daemon=True) for stage in stages
+        Thread(target=run_unless_exiting, args=(stage,), name="rehearsal", daemon=True)
+        for stage in stages
     )
     for thread in threads:
         thread.start()

@@ -32,7 +32,7 @@ MAX_PROCESSES = 4
 """More processes gain nothing: few kernels of a run can be compiled before others are called."""
 
 IDLE_SECONDS = 10.0
-"""A process that compiles nothing for so long ends. It takes about 150 MB of memory."""
+"""A process that compiles nothing for so long ends. It takes about 250 MB of memory."""
 
 _QUIET_SECONDS = 0.5
 """Shorter pauses between two kernels belong to the same preparation."""
@@ -84,17 +84,21 @@ class CompileProcesses:
         is_compiling = bool(self._futures) or now - self._last_time < _QUIET_SECONDS
         return is_compiling and now - self._first_time > _MOMENT_SECONDS
 
-    def enable(self) -> None:
-        """Compile kernels in other processes from now on, if this process can start Python."""
+    def enable(self) -> bool:
+        """Compile kernels in other processes from now on, if this process can start Python.
+
+        Returns whether that was not so before.
+        """
         with self._lock:
             if self._processes or not _can_start_python():
-                return
+                return False
             self._processes = [_Process() for _ in range(min(max(n_threads(), 2), MAX_PROCESSES))]
             self._free = SimpleQueue()
             for process in self._processes:
                 self._free.put(process)
             self.is_enabled = True
         atexit.register(self.close)
+        return True
 
     def disable(self) -> None:
         """Compile kernels in this process again."""
@@ -146,8 +150,9 @@ class CompileProcesses:
         process = free.get()
         try:
             process.compile(request)
-        except (OSError, EOFError, ValueError):
-            # Python cannot be started here, or the process was killed and its pipes closed.
+        except Exception:
+            # Python cannot be started here, or the process was killed. The kernel is compiled
+            # in this process, which raises the errors of the kernel itself.
             self.disable()
         finally:
             free.put(process)

@@ -29,18 +29,21 @@ Steps: TypeAlias = tuple[int, int]
 """The number of finished steps and of all steps; (0, 0) until the total is known."""
 
 
-@cache
 def warm_up(kind: ImageKind = RGB_IMAGE) -> Thread:
     """Load or compile the kernels for a kind of image in the background, once in a process.
 
     The dock calls this function when it opens, so that the first run does not wait for the
     compiler. Kernels are compiled in other processes, also those of later runs.
     """
-    COMPILE_PROCESSES.enable()
     application = QApplication.instance()
-    if application is not None:
+    if COMPILE_PROCESSES.enable() and application is not None:
         # Functions of `atexit` run after Python has waited for the threads of all pools.
         application.aboutToQuit.connect(COMPILE_PROCESSES.close)
+    return _start_rehearsal(kind)
+
+
+@cache
+def _start_rehearsal(kind: ImageKind) -> Thread:
     work = partial(run_unless_exiting, partial(rehearse, kind))
     thread = Thread(target=work, name="warm-up", daemon=True)
     thread.start()
