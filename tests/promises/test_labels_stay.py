@@ -74,7 +74,7 @@ CHECKSUMS = {
     "stack": "1f05c4655142f23d",
     "multiscale": "b1b812352982053b",
     "dask": "0a0613b409c356fa",
-    "merged": "a9af3d9affd5a1c2",
+    "merged": "d034192f0d7be90d",
     "two images": "3a069a5c1cbbfe5c",
 }
 
