@@ -308,7 +308,7 @@ class Options:
         if not isinstance(self.init, str):
             return 1
         if self.n_init == AUTO:
-            return max(4, min(30, 240 // self.n_clusters))
+            return max(2, min(30, 240 // self.n_clusters))
         return int(self.n_init)
 
     @property

@@ -184,7 +184,8 @@ def segment(
         Whether to fit weighted points that represent all pixels, or all pixels.
     coreset_size : int or "auto", default "auto"
         The number of points in the coreset; "auto" takes at least 500 per cluster and at
-        least 10,000. For "full", the size of the sample on which restarts are compared;
+        least 10,000, and ends with a fit to all colors if there are at most 262,144. For
+        "full", the size of the sample on which restarts are compared;
         restarts of many clusters may use a larger sample.
     mask : array of the image's spatial shape, optional
         Zero or False where a pixel is left out. Pixels with alpha 0, with NaN or infinity
@@ -199,9 +200,10 @@ def segment(
         colors of the pixels.
     n_init : int or "auto", default "auto"
         The number of restarts, of which the best is kept. "auto" takes 30 for up to 8
-        clusters, and down to 4 for more. Restarts run on a summary of the points, where a
-        local search then lowers the cost by swaps of centers and moves of single points.
-        The best restarts continue on the points themselves. A single restart runs on the
+        clusters, and down to 2 for more. Restarts run on a summary of the points, where a
+        local search then lowers the cost of the best of them by swaps of centers and moves of
+        single points. The best result continues on the points themselves, and on the colors of
+        an image with up to 262,144 distinct colors. A single restart runs on the
         points at once: the plain algorithm of Lloyd [1]_. An image with one channel is
         solved exactly: `n_init`, `max_iter`, `tol` and the words of `init` have no effect.
     max_iter : int, default 300

@@ -62,6 +62,12 @@ _MAX_SAMPLE = 20_000
 """The maximum number of pixels in `color_sample` of `EveryPixel`: enough for a scatter plot."""
 
 
+_MAX_FITTED_COLORS = 2**18
+"""Colors up to which a coreset of size "auto" is followed by a fit to all colors. All colors are
+assigned to the centers anyway, to count their pixels. In photographs, a few iterations more lower
+the cost by 0.01 % at K = 8, 0.3 % at K = 64 and 1 % at K = 256."""
+
+
 class EmptyImageError(ValueError):
     """All pixels of all images are left out."""
 
@@ -203,7 +209,7 @@ class Summary(ABC):
 
     def distortion(self, fit: Fit, tally: Tally) -> float:
         """Return the larger of the costs on the coreset and on all pixels over the smaller."""
-        if self.coreset is None or tally.cost == fit.inertia:
+        if tally.cost == fit.inertia or self.coreset is None:
             return 1.0
         coreset_cost = fit.inertia
         if self.options.balance:
@@ -309,19 +315,26 @@ class CountedColors(Summary):
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:
-        """The cells, and for method "full" all colors after them.
+        """The cells, and after them all colors if there are few or for method "full".
 
         So the restarts of "full" continue the fit of the coreset, and its cost is never
-        higher. Only all colors are fitted if every cell has one color, or if "full" has a
-        single start or one channel.
+        higher. Only all colors are fitted if every cell has one color, or if all colors have
+        a single start or one channel.
         """
-        is_full = self.options.method == "full"
-        if is_full and not self.compares_starts(self.colors):
+        is_auto = self.options.coreset_size == AUTO
+        fits_colors = self.options.method == "full" or (
+            is_auto and len(self.histogram.codes) <= _MAX_FITTED_COLORS
+        )
+        if fits_colors and not self.compares_starts(self.colors):
             return [self.colors]
-        if len(self.cells.points) == len(self.histogram.codes):
+        if fits_colors and is_auto:
+            means, weights = self.channels.means, self.channels.totals
+        else:
+            means, weights = self.cells.points, self.cells.weights
+        if len(means) == len(self.histogram.codes):
             return [self.colors]
-        cells = GroupedPoints(self.space.points(self.cells.points), self.cells.weights)
-        return [cells, self.colors] if is_full else [cells]
+        cells = GroupedPoints(self.space.points(means), weights)
+        return [cells, self.colors] if fits_colors else [cells]
 
     def _cost_within_points(self) -> float:
         # The spread of colors within cells: the second moment of all colors, minus the

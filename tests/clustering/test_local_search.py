@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.lloyd import fit_restarts, lloyd
-from napari_kmeans.clustering.local_search import improve
+from napari_kmeans.clustering.local_search import _compare_centers, _try_swaps, improve
 
 
 def scattered(seed, n, d, n_values):
@@ -65,3 +65,51 @@ def test_exception_from_step_ends_the_search():
 
     with pytest.raises(KeyboardInterrupt):
         improve(data, fit, max_iter=300, tol=0, rng=rng, step=cancel)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**31),
+    n=st.integers(3, 200),
+    d=st.integers(1, 5),
+    k=st.integers(2, 20),
+    n_values=st.integers(2, 99),
+)
+def test_swaps_never_raise_the_cost(seed, n, d, k, n_values):
+    data, rng = scattered(seed, n, d, n_values)
+    k = min(k, len(np.unique(data.points, axis=0)))
+    if k < 2:
+        return
+    centers = rng.choice(np.unique(data.points, axis=0), k, replace=False)
+    columns = np.ascontiguousarray(data.points.T)
+
+    def cost():
+        squares = ((data.points[:, None] - centers) ** 2).sum(axis=2)
+        return cost_of(data.points, data.weights, squares.argmin(axis=1))
+
+    for _ in range(5):
+        before = cost()
+        _try_swaps(columns, data.weights, centers, rng.random(9), 0.2, 1e-9)
+        assert np.isfinite(centers).all()
+        assert cost() <= before * (1 + 1e-12) + 1e-9
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**31),
+    n=st.integers(1, 150),
+    d=st.integers(1, 5),
+    k=st.integers(2, 40),
+    n_known=st.integers(0, 40),
+)
+def test_two_nearest_centers_are_those_of_brute_force(seed, n, d, k, n_known):
+    rng = np.random.default_rng(seed)
+    points, centers = rng.random((n, d)), rng.random((k, d))
+    nearest, squares = np.zeros((2, n), np.int32), np.full((2, n), np.inf)
+    columns, first = np.ascontiguousarray(points.T), min(n_known, k)
+    # Compare with some of the centers, and later with the others.
+    for compared in (np.arange(first), np.arange(first, k)):
+        _compare_centers(columns, n, centers, compared, nearest, squares)
+    distances = ((points[:, None] - centers) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(nearest, distances.argsort(axis=1)[:, :2].T)
+    np.testing.assert_allclose(squares, np.sort(distances, axis=1)[:, :2].T)
