@@ -307,12 +307,11 @@ def test_rows_of_the_parts_keep_columns_of_the_user(run, split):
 def test_edit_during_the_split_is_not_lost(run, qtbot):
     dock, panel = run(add_rgb)
     kept = panel.list.merge([2, 3])
-    worker = panel.split(kept)
-    assert "is being split" in panel.list.split_problem
-    panel.list._clusters.rename(kept, "soil")
-    state = state_of(dock)
-    with qtbot.waitSignal(worker.finished, timeout=20_000):
-        pass
+    # The split may end before the state is read, and its signal must not be missed.
+    with qtbot.waitSignal(panel.split(kept).finished, timeout=20_000):
+        assert "is being split" in panel.list.split_problem
+        panel.list._clusters.rename(kept, "soil")
+        state = state_of(dock)
     check_same(state_of(dock), state)
     assert "have changed in the meantime" in notification_manager.records[-1].message
     # A stroke is no edit of the classes.
