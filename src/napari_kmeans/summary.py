@@ -48,14 +48,17 @@ from napari_kmeans.imaging.tally import Tally, tally_colors, tally_pixels
 from napari_kmeans.options import AUTO, SPACE_OPTIONS, SUMMARY_OPTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_kmeans.clustering.lloyd import Fit
     from napari_kmeans.execution.progress import Progress, Step
     from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.imaging.chunks import Piece
     from napari_kmeans.imaging.drawing import Drawn
     from napari_kmeans.options import Options
-    from napari_kmeans.types import Block, Floats
+    from napari_kmeans.types import Floats
 
 
 _MAX_SAMPLE = 20_000
@@ -426,27 +429,64 @@ class SampledPixels(Summary):
 class EveryPixel(Summary):
     """All pixels of images in memory with too many colors to count.
 
+    Each iteration reads the pixels where they lie. A copy of all points, in float64, would take
+    many times the memory of the image.
+
     Attributes
     ----------
-    values : (n, C) array
-        The compared values, in channel units.
+    moments : Moments
+        The moments of the pixels in `space`.
+    blurred : (n, C) array or None
+        The compared values of all pixels, if the space is not pointwise: blurring the image
+        in each iteration would take longer than the iteration.
     """
 
-    values: NDArray[Any]
+    moments: Moments
+    blurred: NDArray[Any] | None
 
     fixed_options: ClassVar[tuple[str, ...]] = ("method", "normalize", "blur")
 
     @property
     def color_sample(self) -> Colors:
-        """Every n-th pixel."""
-        step = -(-len(self.values) // _MAX_SAMPLE)
-        points = self.values[::step].astype(np.float64)
-        return Colors(points, np.full(len(points), len(self.values) / len(points)))
+        """Every n-th pixel of each block."""
+        step = -(-self.moments.n_pixels // _MAX_SAMPLE)
+        parts = self._read(lambda piece: piece.compared[::step].astype(np.float64))
+        points = np.concatenate(parts)
+        return Colors(points, np.full(len(points), self.moments.n_pixels / len(points)))
+
+    def _read(self, function: Callable[[Piece], NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return the results of a function of each block of the compared images."""
+        images = self._compared
+        return map_threads(
+            lambda place: function(read_piece(images, place, self._space_of_compared)),
+            blocks_in_memory(images),
+        )
+
+    @cached_property
+    def _compared(self) -> tuple[Pixels, ...]:
+        """Images of the compared values."""
+        if self.blurred is not None:
+            (blurred,) = open_images(self.blurred, rgb=False, channel_axis=-1)
+            return (replace(blurred, is_complete=True),)
+        n_pixels = sum(pixels.n_pixels for pixels in self.images)
+        if self.moments.n_pixels < n_pixels:
+            return self.images
+        # The pixels have been read once: none is left out.
+        return tuple(
+            replace(pixels, is_complete=_has_values_only(pixels)) for pixels in self.images
+        )
+
+    @property
+    def _space_of_compared(self) -> FeatureSpace:
+        return self.space if self.blurred is None else replace(self.space, blur=0.0)
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:
         """The sample on which starts are compared, and all pixels."""
-        pixels = GroupedPoints(self.space.points(self.values), np.ones(len(self.values)))
+        points = np.concatenate(
+            self._read(lambda piece: np.ascontiguousarray(piece.points, np.float64))
+        )
+        pixels = GroupedPoints(points, np.ones(len(points)))
         return [self._sample(), pixels] if self.compares_starts(pixels) else [pixels]
 
     @property
@@ -454,9 +494,44 @@ class EveryPixel(Summary):
         """A sample of the pixels."""
         return self._sample()
 
+    @property
+    def _is_streamed(self) -> bool:
+        """Whether the fit reads the images in each iteration, and needs no copy of the points.
+
+        Gray values are solved from all points. So are a single start, which is drawn from them,
+        and weights of rare colors.
+        """
+        has_starts = self.start is not None or self.options.resolved_n_init > 1
+        return has_starts and len(self.moments.means) > 1 and not self.options.balance
+
+    def fit(self, step: Step) -> Fit:
+        """Fit K-means to all pixels, from the start or from the best fit to a sample."""
+        if not self._is_streamed:
+            return super().fit(step)
+        start, max_iter = self.start, self.options.resolved_max_iter
+        if start is None:
+            rng = np.random.default_rng([self.seed, 0])
+            start = fit_points([self._sample()], self.options, None, rng, step).centers
+        return self._iterate(start, max_iter, step)
+
+    def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
+        """Fit K-means to all pixels, from given centers (K, F)."""
+        if not self._is_streamed:
+            return super().fit_from(start, colors, max_iter, step)
+        return self._iterate(start, max_iter, step)
+
+    def _iterate(self, start: Floats, max_iter: int, step: Step) -> Fit:
+        threshold = self.options.tol * self.moments.mean_variance
+        space = self._space_of_compared
+        return lloyd_pixels(self._compared, start, max_iter, threshold, space, step)
+
     def _with_options(self, options: Options) -> EveryPixel:
         space = replace(self.space, **FeatureSpace.of(options, self.space.white).options)
-        return replace(self, options=options, seed=_seed_of(options), space=space)
+        other = replace(self, options=options, seed=_seed_of(options), space=space)
+        if space == self.space:
+            return other
+        moments = find_moments(other._compared, other._space_of_compared)
+        return replace(other, moments=moments)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -492,7 +567,7 @@ class StreamedPixels(Summary):
     def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means to all pixels, from given centers (K, F)."""
         threshold = self.options.tol * self.moments.mean_variance
-        return lloyd_pixels(self.images, start, max_iter, threshold, self.sampling, step)
+        return lloyd_pixels(self.images, start, max_iter, threshold, self.space, step)
 
     def _with_options(self, options: Options) -> StreamedPixels:
         return replace(self, options=options, seed=_seed_of(options))
@@ -501,6 +576,11 @@ class StreamedPixels(Summary):
         """Return the counts, the sums and the cost, from the last iteration."""
         assert isinstance(fit, StreamedFit)
         return fit.tally
+
+
+def _has_values_only(pixels: Pixels) -> bool:
+    """Return whether an image has no alpha channel and the byte order of this machine."""
+    return pixels.array.shape[-1] == pixels.n_channels and bool(pixels.dtype.isnative)
 
 
 def summary_for(
@@ -577,14 +657,19 @@ def summarize_pixels(
         moments = find_moments(images, space, step)
         _check_not_empty(moments.n_pixels, images)
         return StreamedPixels(images, options, seed, space, moments)
-    blocks = blocks_in_memory(images)
-
-    def read(place: tuple[int, Block]) -> NDArray[Any]:
-        return np.ascontiguousarray(read_piece(images, place, space).compared)
-
-    values = map_threads(read, blocks, step)
-    _check_not_empty(sum(map(len, values)), images)
-    return EveryPixel(images, options, seed, space, np.concatenate(values))
+    blurred = None
+    if not space.is_pointwise:
+        values = map_threads(
+            lambda place: read_piece(images, place, space).compared, blocks_in_memory(images), step
+        )
+        _check_not_empty(sum(map(len, values)), images)
+        blurred = np.concatenate(values)
+        compared = open_images(blurred, rgb=False, channel_axis=-1, mask=None)
+        moments = find_moments(compared, replace(space, blur=0.0))
+    else:
+        moments = find_moments(images, space, step)
+    _check_not_empty(moments.n_pixels, images)
+    return EveryPixel(images, options, seed, space, moments, blurred)
 
 
 def _space_of_histogram(

@@ -27,6 +27,12 @@ The work on a block takes much longer than starting its task, and a run can be
 canceled after every block.
 """
 
+_BLOCK_VALUES = 2**20
+"""The maximum number of values of a block of four channels or more.
+
+The work on a pixel grows with its channels, and threads need several blocks each.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
@@ -45,6 +51,9 @@ class Pixels:
     channel_chunks : tuple of int
         The lengths of the chunks of a dask image along `channel_axis` as it was
         passed. Here all channels of a pixel are in one chunk.
+    is_complete : bool
+        Whether it is known that no pixel is left out, and that all values are finite. They are
+        then not tested again.
     """
 
     array: Any
@@ -52,6 +61,7 @@ class Pixels:
     rgb: bool
     channel_axis: int | None
     channel_chunks: tuple[int, ...] = ()
+    is_complete: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,7 +119,7 @@ class Pixels:
         if self.is_lazy:
             # Dask allows empty chunks: there is nothing to read in them.
             return [block for block in _iterate_blocks(self.array.chunks[:-1]) if block_size(block)]
-        return split_shape(self.shape)
+        return split_shape(self.shape, self.n_channels)
 
     def read(self, block: Block) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Read the pixels of a block.
@@ -257,9 +267,10 @@ def thin_block(block: Block, steps: tuple[int, ...]) -> Block:
     )
 
 
-def split_shape(shape: tuple[int, ...]) -> list[Block]:
-    """Split a shape into blocks of at most `BLOCK_PIXELS` pixels."""
-    return list(_iterate_blocks(_block_lengths(shape)))
+def split_shape(shape: tuple[int, ...], n_channels: int = 1) -> list[Block]:
+    """Split a shape into blocks of at most `BLOCK_PIXELS` pixels, or fewer with many channels."""
+    n_pixels = BLOCK_PIXELS if n_channels < 4 else min(BLOCK_PIXELS, _BLOCK_VALUES // n_channels)
+    return list(_iterate_blocks(_block_lengths(shape, max(n_pixels, 1))))
 
 
 def open_images(
@@ -534,8 +545,8 @@ def _describe_masks(mask: Any) -> str:
     return f"{len(mask)} masks" if isinstance(mask, (list, tuple)) else f"one {type(mask).__name__}"
 
 
-def _block_lengths(shape: tuple[int, ...]) -> list[list[int]]:
-    """Return for each axis the lengths of blocks of at most `BLOCK_PIXELS` pixels.
+def _block_lengths(shape: tuple[int, ...], n_pixels: int) -> list[list[int]]:
+    """Return for each axis the lengths of blocks of at most `n_pixels` pixels.
 
     The first axes are split, so that a block is contiguous in a C-ordered array.
     """
@@ -543,7 +554,7 @@ def _block_lengths(shape: tuple[int, ...]) -> list[list[int]]:
     pixels_per_index = int(np.prod(shape, dtype=np.int64))
     for length in shape:
         pixels_per_index //= length
-        size = max(1, min(length, BLOCK_PIXELS // pixels_per_index))
+        size = max(1, min(length, n_pixels // pixels_per_index))
         full, rest = divmod(length, size)
         lengths.append([size] * full + [rest] * (rest > 0))
     return lengths

@@ -243,6 +243,9 @@ def read_piece(
     image, block = place
     pixels = images[image]
     own = steps[image] if steps else ()
+    if pixels.is_complete and space.is_pointwise and not own:
+        array = pixels.array[block]
+        return Piece(array.reshape(-1, array.shape[-1]), None, [place], space)
     return make_piece(pixels.array, pixels.mask, pixels.n_channels, block, place, space, own)
 
 

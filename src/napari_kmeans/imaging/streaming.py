@@ -140,7 +140,7 @@ def fit_pixels(
             start = _find_start(images, options, sampling, rng, poll)
         threshold = options.tol * moments.mean_variance
         max_iter = options.resolved_max_iter
-        return lloyd_pixels(images, start, max_iter, threshold, sampling, step)
+        return lloyd_pixels(images, start, max_iter, threshold, sampling.space, step)
     tally = map_reduce(images, Nearest(centers), add_tallies, poll, sampling.space)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
@@ -163,7 +163,7 @@ def lloyd_pixels(
     start: Floats,
     max_iter: int,
     threshold: float,
-    sampling: Sampling,
+    space: FeatureSpace,
     step: Step = ignore,
 ) -> StreamedFit:
     """Run `clustering.lloyd.lloyd` with one pass over the images in each iteration.
@@ -177,8 +177,8 @@ def lloyd_pixels(
         The maximum number of iterations. 0 returns the start.
     threshold : float
         Stop when the sum of the squared motions of the centers is at most this.
-    sampling : Sampling
-        Only its clustering space is used.
+    space : FeatureSpace
+        The clustering space.
     step : callable
         Called with 0 several times a second.
 
@@ -193,20 +193,20 @@ def lloyd_pixels(
     centers, n_iter, motion = np.array(start, dtype=np.float64), 0, np.inf
     while n_iter < max_iter and motion > threshold:
         n_iter += 1
-        moved = _move_centers(images, centers, sampling, poll)
+        moved = _move_centers(images, centers, space, poll)
         motion = np.inf if moved.n_filled else float(((moved.centers - centers) ** 2).sum())
         centers = moved.centers
-    tally = map_reduce(images, Nearest(centers), add_tallies, poll, sampling.space)
+    tally = map_reduce(images, Nearest(centers), add_tallies, poll, space)
     # The last iteration can empty a cluster too. Refill empty clusters while there are
     # pixels to fill them, so that no cluster is lost.
     for _ in range(len(centers) if max_iter else 0):
         if tally.counts.all():
             break
-        moved = _move_centers(images, centers, sampling, poll)
+        moved = _move_centers(images, centers, space, poll)
         if not moved.n_filled:
             break
         centers = moved.centers
-        tally = map_reduce(images, Nearest(centers), add_tallies, poll, sampling.space)
+        tally = map_reduce(images, Nearest(centers), add_tallies, poll, space)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
@@ -218,10 +218,10 @@ class _MovedCenters(NamedTuple):
 
 
 def _move_centers(
-    images: Sequence[Pixels], centers: Floats, sampling: Sampling, step: Step
+    images: Sequence[Pixels], centers: Floats, space: FeatureSpace, step: Step
 ) -> _MovedCenters:
     """Move each center to the mean of its pixels, or to a far pixel if its cluster is empty."""
-    nearest, space = Nearest(centers, in_space=True), sampling.space
+    nearest = Nearest(centers, in_space=True)
     tally = map_reduce(images, nearest, add_tallies, step, space)
     sums, totals = tally.sums.copy(), tally.counts.astype(np.float64)
     empty = np.flatnonzero(tally.counts == 0)
