@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -96,3 +98,20 @@ def test_centers_of_cells_cost_less_than_centers_of_a_sample(n_clusters):
         indices, weights = draw_coreset(pixels, ones, n_clusters, 1000, rng)
         samples.append(cost_of_fit(pixels[indices], weights, rng))
     assert np.mean(means) < np.mean(samples)
+
+
+def test_cells_that_are_there_already_are_only_divided():
+    rng = np.random.default_rng(3)
+    points, weights = rng.normal(size=(400, 3)), rng.integers(1, 9, 400).astype(float)
+    first = np.sort(rng.choice(np.arange(1, 400), 30, replace=False))
+    first = np.concatenate([[0], first, [400]])
+    data, order = group_in_cells(points, weights, 90, first)
+    np.testing.assert_array_equal(data.points, points[order])
+    np.testing.assert_array_equal(data.weights, weights[order])
+    assert len(data.totals) == 90
+    assert set(first) <= set(data.starts)
+    for start, stop in pairwise(first):
+        assert sorted(order[start:stop]) == list(range(start, stop))
+    again, _ = group_in_cells(points, weights, 90, np.array([0, 400]))
+    alone, _ = group_in_cells(points, weights, 90)
+    np.testing.assert_array_equal(again.starts, alone.starts)

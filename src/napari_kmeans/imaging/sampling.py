@@ -253,12 +253,18 @@ def _number_cells(colors: GroupedPoints, size: int | None) -> NDArray[np.int64]:
     # The cells of the histogram are small compared with the cells of the coreset.
     if len(colors.totals) > _FINE_CELLS * size:
         return _group_points(colors.means, colors.totals, size)[own]
-    return _group_points(colors.points, colors.weights, size)
+    first_starts = colors.starts if len(colors.totals) <= size else None
+    return _group_points(colors.points, colors.weights, size, first_starts)
 
 
-def _group_points(points: Floats, weights: Floats, size: int) -> NDArray[np.int64]:
-    """Group weighted points (n, C) in `size` cells, and return the number (n,) of each cell."""
-    data, order = group_in_cells(points, weights, size)
+def _group_points(
+    points: Floats, weights: Floats, size: int, first_starts: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Group weighted points (n, C) in `size` cells, and return the number (n,) of each cell.
+
+    `first_starts` is that of `group_in_cells`.
+    """
+    data, order = group_in_cells(points, weights, size, first_starts)
     numbers = np.empty(len(points), np.int64)
     numbers[order] = np.repeat(np.arange(len(data.totals)), np.diff(data.starts))
     return numbers
