@@ -36,7 +36,7 @@ from napari_kmeans.model_json import (
     check_entries,
     read_json,
 )
-from napari_kmeans.options import OPTIONS, Options, plain_value
+from napari_kmeans.options import OPTIONS, Options, check_texture, plain_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,6 +220,11 @@ class KMeansModel:
         return self.space.blur
 
     @property
+    def texture(self) -> float:
+        """The weight of the local contrast; 0 if colors alone are compared."""
+        return self.space.texture
+
+    @property
     def options(self) -> Options:
         """The options of the fit, with defaults for all options that a model does not store."""
         return Options(n_clusters=self.n_clusters, normalize=self.normalize, **self.space.options)
@@ -384,7 +389,17 @@ class KMeansModel:
     def with_blur(self, blur: float | tuple[float, ...]) -> KMeansModel:
         """Return the same model with another blur, as for another level of an image."""
         blur = OPTIONS["blur"].kind.check("blur", blur)
+        check_texture(self.texture, blur)
         return replace(self, space=replace(self.space, blur=blur))
+
+    def without_neighborhood(self) -> KMeansModel:
+        """Return the model for colors that are not neighbors, without blur and texture.
+
+        The centers keep their colors only.
+        """
+        space = self.space.of_colors
+        n_features = space.n_features(self.n_channels)
+        return replace(self, cluster_centers_=self.cluster_centers_[:, :n_features], space=space)
 
     def with_channel_order(self, order: Sequence[int]) -> KMeansModel:
         """Return the same model for images whose channels have another order.
@@ -397,6 +412,8 @@ class KMeansModel:
         # Without red, green and blue, each coordinate of a point is that of one channel.
         assert not self.rgb
         places = list(order)
+        contrasts = [len(places) + place for place in places] if self.texture else []
+        features = places + contrasts
         offset, scale = (
             tuple(values[place] for place in places) if values else ()
             for values in (self.offset, self.scale)
@@ -404,11 +421,11 @@ class KMeansModel:
         names = self.channel_names
         return replace(
             self,
-            cluster_centers_=self.cluster_centers_[:, places],
+            cluster_centers_=self.cluster_centers_[:, features],
             center_palette=self.center_palette[:, places],
             space=replace(self.space, offset=offset, scale=scale),
             splits=tuple(
-                replace(split, replaced=split.replaced[:, places]) for split in self.splits
+                replace(split, replaced=split.replaced[:, features]) for split in self.splits
             ),
             channel_names=tuple(names[place] for place in places) if names else (),
         )

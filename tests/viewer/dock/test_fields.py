@@ -40,7 +40,7 @@ def test_every_option_is_in_a_form(dock):
         form.itemAt(row, QFormLayout.ItemRole.FieldRole).widget() for row in range(form.rowCount())
     ]
     inside = [name for name in OPTIONS if getattr(dock, name).native in rows]
-    assert inside == [*list(OPTIONS)[3:5], *list(OPTIONS)[6:]]
+    assert inside == [*list(OPTIONS)[3:6], *list(OPTIONS)[7:]]
 
 
 @pytest.mark.parametrize("name", ["coreset_size", "n_init"])

@@ -22,6 +22,7 @@ CHOSEN = {
     "n_clusters": 37,
     "color_space": "lab",
     "blur": 1.5,
+    "texture": 2.0,
     "balance": 0.25,
     "method": "full",
     "coreset_size": 12345,
