@@ -184,3 +184,18 @@ def test_coarser_levels_weigh_borders_by_their_length():
     assert replace(result.model.cleaning, min_size=9).at_step((2, 2)).min_size == 3
     coarse = segment(VOLUME, 3, smoothing=1.0, spacing=(0, 1, 1)).model.cleaning.at_step((1, 4, 4))
     assert (coarse.smoothing, coarse.spacing) == (0.25, (0.0, 4.0, 4.0))
+
+
+def test_texture_and_smoothing_together(monkeypatch):
+    monkeypatch.setattr(smoothing, "N_SWEEPS", 2)
+    options = {"blur": 2.0, "texture": 1.5, "smoothing": 1.0, "min_size": 5}
+    eager = segment(COFFEE, 4, **options)
+    assert (eager.labels != segment(COFFEE, 4, **{**options, "smoothing": 0}).labels).any()
+    lazy = segment(da.from_array(COFFEE, chunks=(31, 47, 3)), 4, **options)
+    np.testing.assert_array_equal(lazy.labels.compute(), eager.labels)
+    np.testing.assert_array_equal(eager.model.predict(COFFEE), eager.labels)
+    confidence = eager.model.confidence(COFFEE)
+    again = eager.model.confidence(da.from_array(COFFEE, chunks=(31, 47, 3)))
+    np.testing.assert_array_equal(again.compute(), confidence)
+    full = segment(COFFEE.astype(np.float32), 4, method="full", **options)
+    assert full.table["pixels"].sum() == COFFEE[..., 0].size

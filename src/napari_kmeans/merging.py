@@ -496,7 +496,8 @@ def carry_classes(model: KMeansModel, earlier: KMeansModel) -> tuple[ClassScheme
 def _classify_colors(model: KMeansModel, colors: Floats) -> NDArray[Any]:
     """Return the label (n,) that a model gives to each of some colors (n, C)."""
     # The colors are not neighbors in an image.
-    alone = replace(model.with_blur(0.0), channel_axis=None if model.channel_axis is None else -1)
+    axis = None if model.channel_axis is None else -1
+    alone = replace(model.without_neighborhood(), channel_axis=axis)
     pixels = colors if model.rgb or model.channel_axis is not None else colors[:, 0]
     return np.asarray(alone.paint(alone.open(pixels), recolored=False)[0])
 

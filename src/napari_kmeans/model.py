@@ -40,7 +40,7 @@ from napari_kmeans.model_json import (
     check_entries,
     read_json,
 )
-from napari_kmeans.options import OPTIONS, Options, plain_value
+from napari_kmeans.options import OPTIONS, Options, check_texture, plain_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -231,6 +231,11 @@ class KMeansModel:
     def blur(self) -> float | tuple[float, ...]:
         """The standard deviation of the blur in pixels, or one for each spatial axis."""
         return self.space.blur
+
+    @property
+    def texture(self) -> float:
+        """The weight of the local contrast; 0 if colors alone are compared."""
+        return self.space.texture
 
     @property
     def options(self) -> Options:
@@ -537,6 +542,7 @@ class KMeansModel:
     def with_blur(self, blur: float | tuple[float, ...]) -> KMeansModel:
         """Return the same model with another blur, as for another level of an image."""
         blur = OPTIONS["blur"].kind.check("blur", blur)
+        check_texture(self.texture, blur)
         return replace(self, space=replace(self.space, blur=blur))
 
     def with_cleaning(self, cleaning: Cleaning) -> KMeansModel:
@@ -558,6 +564,15 @@ class KMeansModel:
         model = self.with_blur(blur) if any(sigmas) else self
         return model.with_cleaning(self.cleaning.at_step(steps))
 
+    def without_neighborhood(self) -> KMeansModel:
+        """Return the model for colors that are not neighbors, without blur and texture.
+
+        The centers keep their colors only.
+        """
+        space = self.space.of_colors
+        n_features = space.n_features(self.n_channels)
+        return replace(self, cluster_centers_=self.cluster_centers_[:, :n_features], space=space)
+
     def with_channel_order(self, order: Sequence[int]) -> KMeansModel:
         """Return the same model for images whose channels have another order.
 
@@ -569,6 +584,8 @@ class KMeansModel:
         # Without red, green and blue, each coordinate of a point is that of one channel.
         assert not self.rgb
         places = list(order)
+        contrasts = [len(places) + place for place in places] if self.texture else []
+        features = places + contrasts
         offset, scale = (
             tuple(values[place] for place in places) if values else ()
             for values in (self.offset, self.scale)
@@ -576,11 +593,11 @@ class KMeansModel:
         names = self.channel_names
         return replace(
             self,
-            cluster_centers_=self.cluster_centers_[:, places],
+            cluster_centers_=self.cluster_centers_[:, features],
             center_palette=self.center_palette[:, places],
             space=replace(self.space, offset=offset, scale=scale),
             splits=tuple(
-                replace(split, replaced=split.replaced[:, places]) for split in self.splits
+                replace(split, replaced=split.replaced[:, features]) for split in self.splits
             ),
             channel_names=tuple(names[place] for place in places) if names else (),
         )

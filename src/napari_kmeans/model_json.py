@@ -16,7 +16,13 @@ from napari_kmeans.feature_space.colors import find_space, white_of
 from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging.channel_names import check_channel_names
 from napari_kmeans.imaging.cleaning import Cleaning
-from napari_kmeans.options import CLEANING_OPTIONS, MAX_CLUSTERS, OPTIONS, SPACE_OPTIONS
+from napari_kmeans.options import (
+    CLEANING_OPTIONS,
+    MAX_CLUSTERS,
+    OPTIONS,
+    SPACE_OPTIONS,
+    check_texture,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +34,8 @@ if TYPE_CHECKING:
 FORMAT = "napari-kmeans model"
 VERSION = 1
 EXTENDED_VERSION = 2
-"""The version of a model with edited classes, splits, a blur or a cleaning, which earlier programs
-would ignore."""
+"""The version of a model with edited classes, splits, a blur, a texture or a cleaning, which earlier
+programs would ignore."""
 
 NO_MODEL = "this is not a napari-kmeans model: choose a JSON file that KMeansModel.save wrote."
 
@@ -139,10 +145,12 @@ def _read_options(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, A
     """Return some options of the fit; earlier versions did not write all of them."""
     infos = [OPTIONS[name] for name in names]
     try:
-        return {
+        options = {
             info.name: info.kind.check(info.name, values.get(info.name, info.default))
             for info in infos
         }
+        check_texture(options["texture"], options["blur"])
+        return options
     except TypeError as error:
         raise ValueError(str(error)) from error
 

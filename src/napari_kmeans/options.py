@@ -38,6 +38,10 @@ MAX_SEED = 2**32 - 1
 MAX_BLUR = 100.0
 """Pixels. A wider Gaussian has a halo of more than 400 pixels on each side of a block."""
 
+MAX_TEXTURE = 100.0
+"""The weight from which a level of contrast counts as a hundred levels of color: colors hardly
+count."""
+
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
@@ -179,6 +183,15 @@ class Options:
         in_summary=True,
         in_space=True,
     )
+    texture: float = _option(
+        0.0,
+        kind=RealNumber(0.0, MAX_TEXTURE, step=0.5),
+        label="Texture",
+        tooltip="The weight of the local contrast next to the color; 0 compares colors alone. "
+        "The blur sets the size of the neighborhood: it should span a few periods of the pattern.",
+        in_summary=True,
+        in_space=True,
+    )
     smoothing: float = _option(
         0.0,
         kind=RealNumber(0.0, 10.0),
@@ -279,6 +292,12 @@ class Options:
                 f"normalize must be 'none' in {self.color_space}, got "
                 f"{quote_value(self.normalize)}: use color_space='rgb', which compares channels."
             )
+        check_texture(self.texture, self.blur)
+        if self.texture and not isinstance(self.init, str):
+            raise ValueError(
+                f"texture must be 0 for start colors, which have no texture, got {self.texture:g}: "
+                "use init='k-means++'."
+            )
         if not isinstance(self.init, str) and len(self.init) != self.n_clusters:
             raise ValueError(
                 f"init must have one row per cluster, got {len(self.init)} rows for n_clusters="
@@ -338,6 +357,7 @@ class SummaryValues(TypedDict, total=False):
     color_space: str
     normalize: str
     blur: float | tuple[float, ...]
+    texture: float
     method: str
     coreset_size: int | str
     random_state: int | None
@@ -406,6 +426,15 @@ def show_options(names: tuple[str, ...]) -> Callable[[_Function], _Function]:
         return function
 
     return decorate
+
+
+def check_texture(texture: float, blur: float | tuple[float, ...]) -> None:
+    """Raise ValueError if there is a weight of texture, but no neighborhood."""
+    if texture and not np.any(blur):
+        raise ValueError(
+            f"texture must be 0 without a blur, got {texture:g}: set blur to the size of the "
+            "pattern in pixels, for example 8."
+        )
 
 
 def plain_value(value: Any) -> Any:

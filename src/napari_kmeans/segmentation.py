@@ -62,10 +62,10 @@ class Segmentation:
     options : Options
         The options of the fit.
     colors : Colors or None
-        `points` (m, C) in channel units and their `weights` (m,), which show the
-        distribution of the colors of all pixels: the coreset, or for "full" the cells of
-        color space or every n-th pixel. None if no colors are in memory, as for a
-        dask image of too many colors to count.
+        `points` (m, C) in channel units, with a texture (m, 2 C) as in `Coreset`, and their
+        `weights` (m,), which show the distribution of the colors of all pixels: the coreset,
+        or for "full" the cells of color space or every n-th pixel. None if no colors are in
+        memory, as for a dask image of too many colors to count.
     starts : (M,) int64 array or None
         For an array `init`, the row from which each center started, in the order of the
         centers of the model. None for starts that were drawn.
@@ -107,6 +107,7 @@ def segment(
     color_space: str = Options.color_space,
     normalize: str = Options.normalize,
     blur: float | tuple[float, ...] = Options.blur,
+    texture: float = Options.texture,
     smoothing: float = Options.smoothing,
     min_size: int = Options.min_size,
     spacing: float | tuple[float, ...] = Options.spacing,
@@ -160,6 +161,14 @@ def segment(
         The standard deviation of a Gaussian, in pixels, from 0 to 100. The blurred channel
         values are compared. The table and the recolored image are of the original pixels.
         Pixels that are left out do not contribute. Give 0 for an axis of time.
+    texture : float, default 0
+        The weight of texture, from 0 to 100. Each channel then has two features: its blurred
+        value and, times `texture`, its local contrast. The local contrast is the root of the
+        mean squared difference of neighboring pixels, divided by the root of 2, in the
+        Gaussian window of `blur`, which must not be 0. It is in channel units: that of white
+        noise is the standard deviation of the noise. With a weight of 1, a level of contrast
+        counts as much as a level of color. In "lab" a level is a hundredth of full
+        brightness. Channels that are scaled have contrasts with the same scale.
     smoothing : float, default 0
         How much neighboring pixels prefer the same class: the cost of each pair of neighbors of
         different classes, where the squared distance of a pixel from its class costs 0.5 per
@@ -260,6 +269,7 @@ def segment(
         color_space=color_space,
         normalize=normalize,
         blur=blur,
+        texture=texture,
         smoothing=smoothing,
         min_size=min_size,
         spacing=spacing,
@@ -332,7 +342,7 @@ def summarize(
 ) -> Summary:
     """Read one or more images once, so that they can be segmented several times.
 
-    The `blur` has to stay the same. If there is none and the distinct colors can be
+    `blur` and `texture` have to stay the same. If there is none and the distinct colors can be
     counted, `segment` may use any other options afterwards. Otherwise some options have to
     stay the same, too: `method` and `normalize`, for dask images also `color_space`, and for
     a coreset all options of this function.
@@ -341,7 +351,7 @@ def summarize(
     ----------
     image, rgb, channel_axis, mask, progress
         As in `segment`.
-    color_space, normalize, blur, method, coreset_size, random_state
+    color_space, normalize, blur, texture, method, coreset_size, random_state
         As in `segment`.
 
     Returns

@@ -68,7 +68,8 @@ def split_anew(
     TypeError
         If `model` is not a KMeansModel.
     ValueError
-        If no class has the label, or if the class has fewer than two colors in the image.
+        If the model compares textures, if no class has the label, or if the class has fewer
+        than two colors in the image.
 
     Warns
     -----
@@ -90,6 +91,11 @@ def split_anew(
         raise TypeError(
             f"model must be a KMeansModel, got {quote_value(model)}: pass the model of a "
             "segmentation."
+        )
+    if model.texture:
+        raise ValueError(
+            f"model must have no texture, got texture={model.texture:g}: fit the image with more "
+            "clusters instead."
         )
     options = Options(
         n_clusters=n_clusters,

@@ -84,7 +84,7 @@ class EmptyImageError(ValueError):
 
 
 class Colors(NamedTuple):
-    """Colors (m, C) in channel units, and the number of pixels that each stands for (m,)."""
+    """Colors (m, C or 2 C) as in `Coreset`, and the number of pixels of each (m,)."""
 
     points: Floats
     weights: Floats
@@ -436,15 +436,15 @@ class EveryPixel(Summary):
     ----------
     moments : Moments
         The moments of the pixels in `space`.
-    blurred : (n, C) array or None
-        The compared values of all pixels, if the space is not pointwise: blurring the image
+    blurred : (n, C or 2 C) array or None
+        The compared values of all pixels; see `FeatureSpace.points`, if the space is not pointwise: blurring the image
         in each iteration would take longer than the iteration.
     """
 
     moments: Moments
     blurred: NDArray[Any] | None
 
-    fixed_options: ClassVar[tuple[str, ...]] = ("method", "normalize", "blur")
+    fixed_options: ClassVar[tuple[str, ...]] = ("method", "normalize", "blur", "texture")
 
     @property
     def color_sample(self) -> Colors:
@@ -646,7 +646,8 @@ def summarize_pixels(
         return CountedColors(images, options, seed, space, histogram)
     if options.normalize != "none" and not is_given:
         step = progress.stage(0.1, n_steps)
-        scales = find_scales(images, options.normalize, seed, space, step)
+        colors_alone = replace(space, texture=0.0)
+        scales = find_scales(images, options.normalize, seed, colors_alone, step)
         space = space.scaled(*scales)
     step = progress.stage(0.2, n_steps)
     if options.method == "coreset":

@@ -1,4 +1,4 @@
-"""Features of a pixel that depend on the pixels around it: Gaussian blur."""
+"""Features of a pixel that depend on the pixels around it: Gaussian blur, local contrast."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ def blur_radii(sigmas: tuple[float, ...]) -> tuple[int, ...]:
     return tuple(int(_TRUNCATE * sigma + 0.5) for sigma in sigmas)
 
 
+def find_reach(sigmas: tuple[float, ...], has_texture: bool) -> tuple[int, ...]:
+    """Return for each axis the distance up to which pixels contribute to a point.
+
+    The local contrast needs the neighbors of the pixels that the blur needs.
+    """
+    return tuple(
+        radius + (has_texture and sigma > 0)
+        for radius, sigma in zip(blur_radii(sigmas), sigmas, strict=True)
+    )
+
+
 def find_grid_steps(sigmas: tuple[float, ...]) -> tuple[int, ...]:
     """Return for each axis a distance at which pixels of a blurred image represent all pixels.
 
@@ -65,6 +76,86 @@ def scale_blur(
     return tuple(
         sigma * size / full for sigma, size, full in zip(sigmas, shape, finest, strict=True)
     )
+
+
+def compare_window(
+    values: NDArray[Any],
+    kept: NDArray[np.bool_] | None,
+    sigmas: tuple[float, ...],
+    margins: tuple[tuple[int, int], ...],
+    grid: tuple[range, ...],
+) -> NDArray[Any]:
+    """Return the blurred values and the local contrasts of pixels in the middle of a window.
+
+    The parameters are those of `blur_window`. A margin that is less than the reach of the
+    texture, see `find_reach`, ends at the border of the image.
+
+    Returns
+    -------
+    (n, 2 C) float32 or float64 array
+        The blurred values and after them the contrasts of the n pixels of the grid, with the
+        properties of `blur_window`. A contrast is the root of the blurred energy of the
+        differences; see `_find_energies`.
+    """
+    energies = _find_energies(values, kept, [axis for axis, s in enumerate(sigmas) if s > 0])
+    # The outermost pixels were needed for the differences only.
+    radii = blur_radii(sigmas)
+    inner = tuple(
+        slice(max(before - radius, 0), length - max(after - radius, 0))
+        for (before, after), radius, length in zip(margins, radii, values.shape, strict=False)
+    )
+    margins = tuple(
+        (min(before, radius), min(after, radius))
+        for (before, after), radius in zip(margins, radii, strict=True)
+    )
+    values, kept = values[inner], None if kept is None else kept[inner]
+    blurred = blur_window(values, kept, sigmas, margins, grid)
+    contrasts = np.sqrt(blur_window(energies[inner], kept, sigmas, margins, grid))
+    return np.concatenate([blurred, contrasts.astype(blurred.dtype)], axis=1)
+
+
+def _find_energies(
+    values: NDArray[Any], kept: NDArray[np.bool_] | None, axes: list[int]
+) -> NDArray[Any]:
+    """Return half the mean squared difference of each pixel from its direct neighbors.
+
+    The mean of white noise is its variance. Differences are exact where a difference of local
+    means of squares would lose the digits of a low contrast on a bright background.
+
+    Parameters
+    ----------
+    values : (..., C) array
+    kept : (...) bool array or None
+        Pixels that are left out are no neighbors.
+    axes : list of int
+        The axes along which pixels are neighbors.
+
+    Returns
+    -------
+    (..., C) float32 or float64 array
+        float32 for integers of up to 16 bits. 0 for a pixel without neighbors.
+    """
+    is_small = values.dtype.kind in "bui" and values.dtype.itemsize <= 2
+    dtype = np.dtype(np.float32 if is_small else np.float64)
+    if kept is not None:
+        values = np.where(kept[..., None], values, values.dtype.type(0))
+    values = values.astype(dtype, copy=False)
+    energies, counts = np.zeros_like(values), np.zeros((*values.shape[:-1], 1), dtype)
+    for axis in axes:
+        before = (*[slice(None)] * axis, slice(None, -1))
+        after = (*[slice(None)] * axis, slice(1, None))
+        squares = values[after] - values[before]
+        squares *= squares
+        pairs: Any = 1
+        if kept is not None:
+            pairs = (kept[after] & kept[before])[..., None]
+            squares *= pairs
+        energies[before] += squares
+        energies[after] += squares
+        counts[before] += pairs
+        counts[after] += pairs
+    energies /= 2 * np.maximum(counts, 1)
+    return energies
 
 
 def blur_window(

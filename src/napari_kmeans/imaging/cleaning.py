@@ -200,9 +200,10 @@ class Cleaner:
         from dask.array.overlap import overlap
 
         chunks = pixels.array.chunks[:-1]
-        image = pixels.array
+        image, n_values = pixels.array, pixels.n_channels
         if not self.space.is_pointwise:
             image = compare_lazily(pixels, self.space)
+            n_values = image.shape[-1]
         reaches = self._reach(len(chunks))
         joined = tuple(
             join_short(sizes, reach) for sizes, reach in zip(chunks, reaches, strict=True)
@@ -218,7 +219,7 @@ class Cleaner:
         cleaned = da.map_blocks(
             _clean_chunk,
             as_key(self),
-            pixels.n_channels,
+            n_values,
             as_key(joined),
             depths,
             parts[0],
@@ -231,16 +232,17 @@ class Cleaner:
         return cleaned.rechunk(chunks)
 
     def clean_window(
-        self, values: NDArray[Any], labels: NDArray[Any], n_channels: int, origin: tuple[int, ...]
+        self, values: NDArray[Any], labels: NDArray[Any], n_values: int, origin: tuple[int, ...]
     ) -> NDArray[Any]:
-        """Return the cleaned labels of a window, from its compared values (..., C or more)."""
+        """Return the cleaned labels of a window, from its compared values (..., n or more)."""
         smoother, regions = self._stages(labels.ndim)
         if smoother.is_off:
             return regions.filter(labels)
         points: NDArray[Any] = np.zeros((*labels.shape, self.centers.shape[1]), np.float64)
         for block in split_shape(labels.shape):
             kept = labels[block].reshape(-1) > 0
-            flat = extract_values(values[block], None, n_channels)[0][kept]
+            flat = values[block].reshape(-1, values.shape[-1])[kept]
+            flat = np.ascontiguousarray(flat[:, :n_values])
             target = points[block].reshape(-1, points.shape[-1])
             target[kept] = self.space.points(flat)
             points[block] = target.reshape(points[block].shape)
@@ -249,7 +251,7 @@ class Cleaner:
 
 def _clean_chunk(
     cleaner: Cleaner,
-    n_channels: int,
+    n_values: int,
     chunks: tuple[tuple[int, ...], ...],
     depths: tuple[int, ...],
     image: NDArray[Any],
@@ -271,7 +273,7 @@ def _clean_chunk(
         for (sizes, _, number), start in zip(places, before, strict=True)
     )
     with in_task():
-        cleaned = cleaner.clean_window(np.asarray(image), own, n_channels, origin)
+        cleaned = cleaner.clean_window(np.asarray(image), own, n_values, origin)
     return np.ascontiguousarray(cleaned[inside])
 
 

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.feature_space.neighborhood import blur_radii, blur_window
+from napari_kmeans.feature_space.neighborhood import (
+    blur_window,
+    compare_window,
+    find_reach,
+)
 from napari_kmeans.imaging.blocks import extract_values
 from napari_kmeans.imaging.declared import as_key
 
@@ -27,7 +31,7 @@ def read_compared(
     pixels: Block,
     space: FeatureSpace,
 ) -> NDArray[Any]:
-    """Return the blurred values (n, C) of a block of an image, or of a chunk with a halo.
+    """Return the compared values of a block of an image, or of a chunk with a halo.
 
     Parameters
     ----------
@@ -36,15 +40,22 @@ def read_compared(
         As in `extract_values`.
     n_channels : int
     block : tuple of slice
-        Its distance from an end of the array is at least the radius of the blur,
+        Its distance from an end of the array is at least the reach of the space,
         or this end is a border of the image.
     pixels : tuple of slice
         The pixels of the block whose values are returned.
     space : FeatureSpace
+
+    Returns
+    -------
+    (n, C or 2 C) array
+        The blurred values, and after them the local contrasts if the space has a texture.
     """
     sigmas = space.sigmas(len(block))
     window, margins = [], []
-    for side, radius, length in zip(block, blur_radii(sigmas), array.shape, strict=False):
+    for side, radius, length in zip(
+        block, _find_radii(space, len(block)), array.shape, strict=False
+    ):
         start, stop = max(side.start - radius, 0), min(side.stop + radius, length)
         window.append(slice(start, stop))
         margins.append((side.start - start, stop - side.stop))
@@ -52,7 +63,8 @@ def read_compared(
     inside = None if mask is None else mask[tuple(window)]
     values, kept = extract_values(neighbors, inside, n_channels)
     shape = neighbors.shape[:-1]
-    return blur_window(
+    compare = compare_window if space.texture else blur_window
+    return compare(
         np.ascontiguousarray(values).reshape(*shape, n_channels),
         None if kept is None else kept.reshape(shape),
         sigmas,
@@ -78,9 +90,14 @@ def join_short(sizes: tuple[int, ...], shortest: int) -> tuple[int, ...]:
     return tuple(joined)
 
 
+def _find_radii(space: FeatureSpace, n_axes: int) -> tuple[int, ...]:
+    """Return for each axis the distance up to which pixels contribute to a point."""
+    return find_reach(space.sigmas(n_axes), space.texture > 0)
+
+
 def join_short_chunks(pixels: Pixels, space: FeatureSpace) -> Pixels:
-    """Return a dask image whose chunks are not shorter than the radius of the blur."""
-    radii = blur_radii(space.sigmas(len(pixels.shape)))
+    """Return a dask image whose chunks are not shorter than the reach of the space."""
+    radii = _find_radii(space, len(pixels.shape))
     chunks = {
         axis: join_short(sizes, radius)
         for axis, (sizes, radius) in enumerate(zip(pixels.array.chunks, radii, strict=False))
@@ -96,7 +113,7 @@ def add_halo(pixels: Pixels, space: FeatureSpace) -> tuple[Any, Any, tuple[int, 
     Parameters
     ----------
     pixels : Pixels
-        No chunk may be shorter than the radius of the blur; see `join_short_chunks`.
+        No chunk may be shorter than the reach of the space; see `join_short_chunks`.
     space : FeatureSpace
 
     Returns
@@ -109,7 +126,7 @@ def add_halo(pixels: Pixels, space: FeatureSpace) -> tuple[Any, Any, tuple[int, 
     """
     from dask.array.overlap import overlap
 
-    radii = blur_radii(space.sigmas(len(pixels.shape)))
+    radii = _find_radii(space, len(pixels.shape))
     depths = tuple(
         radius if len(sizes) > 1 else 0
         for radius, sizes in zip(radii, pixels.array.chunks, strict=False)
@@ -124,7 +141,7 @@ def add_halo(pixels: Pixels, space: FeatureSpace) -> tuple[Any, Any, tuple[int, 
 
 
 def compare_lazily(pixels: Pixels, space: FeatureSpace) -> Any:
-    """Return the blurred values (..., C) of a dask image, lazily, as float64.
+    """Return the compared values (..., C or 2 C) of a dask image, lazily, as float64.
 
     Chunks that are shorter than the radius of the blur are joined. The value of a pixel
     that is left out is without meaning.
@@ -143,7 +160,7 @@ def compare_lazily(pixels: Pixels, space: FeatureSpace) -> Any:
         array,
         *([] if mask is None else [mask[..., None]]),
         dtype=np.float64,
-        chunks=(*chunks, (pixels.n_channels,)),
+        chunks=(*chunks, (pixels.n_channels * (2 if space.texture else 1),)),
         meta=np.empty((0,) * array.ndim),
     )
 
@@ -165,4 +182,4 @@ def _compare_chunk(
     )
     mask = np.asarray(masks[0])[..., 0] if masks else None
     values = read_compared(np.asarray(chunk), mask, n_channels, block, block, space)
-    return values.astype(np.float64).reshape(*shape, n_channels)
+    return values.astype(np.float64).reshape(*shape, values.shape[-1])

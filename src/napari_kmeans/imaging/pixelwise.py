@@ -85,7 +85,8 @@ def _map_lazily(
     chunks = pixels.array.chunks[:-1]
     compared = None
     if not space.is_pointwise:
-        compared = compare_lazily(pixels, space).rechunk((*chunks, (pixels.n_channels,)))
+        compared = compare_lazily(pixels, space)
+        compared = compared.rechunk((*chunks, (compared.shape[-1],)))
     arrays = [pixels.array]
     arrays += [] if compared is None else [compared]
     arrays += [] if pixels.mask is None else [pixels.mask[..., None]]

@@ -47,7 +47,8 @@ class Coreset:
     Attributes
     ----------
     points : (m, C) float64 array
-        In channel units. If the colors of the image can be counted, the points
+        In channel units. With a texture (m, 2 C): after the colors, the contrast of each
+        channel. If the colors of the image can be counted, the points
         are the mean colors of cells of color space. Otherwise they are pixels of
         the image.
     weights : (m,) float64 array

@@ -22,6 +22,7 @@ CHOSEN = {
     "n_clusters": 37,
     "color_space": "lab",
     "blur": 1.5,
+    "texture": 2.0,
     "smoothing": 1.5,
     "min_size": 12,
     "balance": 0.25,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Points
 
+from napari_kmeans.clustering.center_splits import assign_to_centers
 from napari_kmeans.measuring import IGNORED
 from napari_kmeans.viewer.provenance import run_metadata, sign
 from napari_kmeans.viewer.to_layers.hand_edits import watch_edits
@@ -112,11 +113,11 @@ def coreset_layer(segmentation: Segmentation, source: Source, scheme: str | None
             'method must be "coreset" for points, got "full", which samples no pixels: '
             'choose "coreset".'
         )
-    points = coreset.points if source.rgb or source.channels else coreset.points[:, 0]
     model = segmentation.model
-    # The points of the coreset are blurred already, and are not neighbors.
-    model = model.with_blur(0.0)
-    labels, _ = model.paint(model.open(points), recolored=False)
+    # The neighborhood is already in the points of the coreset.
+    points = np.asarray(model.space.points(coreset.points), np.float64)
+    centers = assign_to_centers(points, model.cluster_centers_, model.splits)[0]
+    labels = model.center_labels[centers]
     sample = Points(
         _positions_in_finest(coreset.positions, source),
         ndim=len(source.shape),

@@ -175,7 +175,8 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
         weights=weights,
         labels=assign_to_centers(points, centers, model.splits)[0] + 1,
         centers=_pad_to_three_axes(centers)[:, order],
-        colors=to_screen(values),
+        # The contrasts of a texture are no colors.
+        colors=to_screen(values[:, : model.n_channels]),
         # A merged cluster has several centers. Each of them gets the color of the cluster.
         cluster_colors=model.with_own_colors(to_screen(model.palette))[clusters],
         axis_names=tuple(names[axis] for axis in order),
