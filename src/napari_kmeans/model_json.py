@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 FORMAT = "napari-kmeans model"
 VERSION = 1
 EXTENDED_VERSION = 2
-"""The version of a model with edited classes, splits, a blur, a texture or a cleaning, which earlier
-programs would ignore."""
+"""The version of a model with edited classes, splits, a blur, a texture or a cleaning, which
+earlier programs would ignore."""
 
 NO_MODEL = "this is not a napari-kmeans model: choose a JSON file that KMeansModel.save wrote."
 
@@ -149,7 +149,8 @@ def _read_options(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, A
             info.name: info.kind.check(info.name, values.get(info.name, info.default))
             for info in infos
         }
-        check_texture(options["texture"], options["blur"])
+        if "texture" in options:
+            check_texture(options["texture"], options["blur"])
         return options
     except TypeError as error:
         raise ValueError(str(error)) from error

@@ -437,8 +437,9 @@ class EveryPixel(Summary):
     moments : Moments
         The moments of the pixels in `space`.
     blurred : (n, C or 2 C) array or None
-        The compared values of all pixels; see `FeatureSpace.points`, if the space is not pointwise: blurring the image
-        in each iteration would take longer than the iteration.
+        The compared values of all pixels, if the space is not pointwise; see
+        `FeatureSpace.points`. Blurring the image in each iteration would take longer than
+        the iteration.
     """
 
     moments: Moments

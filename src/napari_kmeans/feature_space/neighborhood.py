@@ -158,6 +158,11 @@ def _find_energies(
     return energies
 
 
+def compared_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+    """Return the dtype of the blurred values of an image: float32 if it represents the image."""
+    return np.float32 if np.can_cast(dtype, np.float32) else np.float64
+
+
 def blur_window(
     values: NDArray[Any],
     kept: NDArray[np.bool_] | None,
@@ -205,7 +210,7 @@ def blur_window(
     is_small = values.dtype.kind in "bui" and values.dtype.itemsize <= 2
     dtype = np.dtype(np.float32 if is_small else np.float64)
     tolerance = _INTEGER_TOLERANCE if is_small else 0.0
-    result_dtype = np.float32 if np.can_cast(values.dtype, np.float32) else np.float64
+    result_dtype = compared_dtype(values.dtype)
     shape, n_channels = tuple(map(len, grid)), values.shape[-1]
     if kept is not None:
         values = np.where(kept[..., None], values, values.dtype.type(0))

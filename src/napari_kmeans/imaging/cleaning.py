@@ -13,7 +13,7 @@ from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging.blocks import extract_values, split_shape
 from napari_kmeans.imaging.chunks import read_piece
 from napari_kmeans.imaging.declared import as_key
-from napari_kmeans.imaging.neighborhood import compare_lazily, join_short
+from napari_kmeans.imaging.neighborhood import compare_like_blocks, join_short
 from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import MAX_AXES, Smoother
 from napari_kmeans.imaging.tally import Tally, add_tallies
@@ -202,7 +202,7 @@ class Cleaner:
         chunks = pixels.array.chunks[:-1]
         image, n_values = pixels.array, pixels.n_channels
         if not self.space.is_pointwise:
-            image = compare_lazily(pixels, self.space)
+            image = compare_like_blocks(pixels, self.space)
             n_values = image.shape[-1]
         reaches = self._reach(len(chunks))
         joined = tuple(

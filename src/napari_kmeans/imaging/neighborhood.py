@@ -10,6 +10,7 @@ import numpy as np
 from napari_kmeans.feature_space.neighborhood import (
     blur_window,
     compare_window,
+    compared_dtype,
     find_reach,
 )
 from napari_kmeans.imaging.blocks import extract_values
@@ -138,6 +139,14 @@ def add_halo(pixels: Pixels, space: FeatureSpace) -> tuple[Any, Any, tuple[int, 
         for part in (pixels.array, pixels.mask)
     )
     return array, mask, depths
+
+
+def compare_like_blocks(pixels: Pixels, space: FeatureSpace) -> Any:
+    """Return the values of `compare_lazily` in the dtype that images in memory give.
+
+    Points that are made of them are then the same to the last digit.
+    """
+    return compare_lazily(pixels, space).astype(compared_dtype(pixels.dtype))
 
 
 def compare_lazily(pixels: Pixels, space: FeatureSpace) -> Any:

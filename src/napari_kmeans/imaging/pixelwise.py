@@ -12,7 +12,7 @@ from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.blocks import split_shape
 from napari_kmeans.imaging.chunks import Piece, make_piece, read_piece
 from napari_kmeans.imaging.declared import as_key
-from napari_kmeans.imaging.neighborhood import compare_lazily
+from napari_kmeans.imaging.neighborhood import compare_like_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ def _map_lazily(
     chunks = pixels.array.chunks[:-1]
     compared = None
     if not space.is_pointwise:
-        compared = compare_lazily(pixels, space)
+        compared = compare_like_blocks(pixels, space)
         compared = compared.rechunk((*chunks, (compared.shape[-1],)))
     arrays = [pixels.array]
     arrays += [] if compared is None else [compared]
