@@ -54,6 +54,94 @@ def test_recolor_keeps_alpha_and_pixels_of_label_0():
     assert original[0, 0] == 0
 
 
+def color_with_numpy(labels, palette, original):
+    """Return the palette's colors taken by labels, written over the pixels of labels above 0."""
+    colored, inside = original.copy(), labels > 0
+    n_channels = palette.shape[1]
+    colored[inside, :n_channels] = np.take(palette, labels[inside] - 1, axis=0)
+    return colored
+
+
+def make_labels(rng, shape, zeros):
+    """Return labels from 1 to 9, of which no, some, scattered or all pixels have 0 instead."""
+    labels = rng.integers(1, 10, shape).astype(np.uint8)
+    if zeros == "scattered":
+        labels[rng.random(shape) < 0.3] = 0
+    elif zeros == "few":
+        labels[rng.random(shape) < 0.01] = 0
+    elif zeros == "rows":
+        labels[::2] = 0
+    elif zeros == "all":
+        labels[:] = 0
+    return labels
+
+
+@pytest.mark.parametrize("zeros", ["none", "few", "scattered", "rows", "all"])
+@pytest.mark.parametrize("has_alpha", [False, True])
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1", "<u2", ">u2", "f4", ">i8", "f8"])
+def test_recolor_takes_the_color_of_each_label(dtype, n_channels, has_alpha, zeros):
+    rng = np.random.default_rng(0)
+    labels = make_labels(rng, (7, 401), zeros)
+    original = round_to(rng.uniform(-99, 255, (7, 401, n_channels + has_alpha)), np.dtype(dtype))
+    original.flags.writeable = False
+    palette = round_to(rng.uniform(-99, 255, (9, n_channels)), original.dtype)
+    colored = recolor(labels, palette, original)
+    assert colored.dtype == original.dtype
+    np.testing.assert_array_equal(colored, color_with_numpy(labels, palette, original))
+
+
+@pytest.mark.parametrize("zeros", ["none", "scattered"])
+@pytest.mark.parametrize("n_channels", [3, 4])
+@pytest.mark.parametrize("n_pixels", [0, 1, 2, 3, 4, 5, 6, 7, 255, 256, 257, 1023])
+def test_recolor_of_any_number_of_bytes_at_any_address(n_pixels, n_channels, zeros):
+    rng = np.random.default_rng(n_pixels)
+    labels = make_labels(rng, n_pixels, zeros)
+    palette = rng.integers(0, 256, (9, 3)).astype(np.uint8)
+    memory = rng.integers(0, 256, n_pixels * n_channels + 4).astype(np.uint8)
+    for start in range(4):
+        original = memory[start : start + n_pixels * n_channels].reshape(-1, n_channels)
+        colored = recolor(labels, palette, original)
+        np.testing.assert_array_equal(colored, color_with_numpy(labels, palette, original))
+
+
+def test_recolor_keeps_nan_with_all_its_bits_where_the_label_is_0():
+    original = np.array([[0x7FC12345, 0xFFC00001, 0]], np.uint32).view(np.float32)
+    colored = recolor(np.zeros(1, np.uint8), np.ones((2, 3), np.float32), original)
+    assert colored.view(np.uint32).tolist() == original.view(np.uint32).tolist()
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "reversed", "planes", "odd rows"])
+@pytest.mark.parametrize("channels", ["rgb", "rgba"])
+@pytest.mark.parametrize("has_mask", [False, True])
+def test_paint_takes_the_color_of_each_label_in_any_layout(layout, channels, has_mask):
+    rng = np.random.default_rng(0)
+    # Several blocks, which start at addresses that are no multiples of 4.
+    image = rng.integers(0, 4, (1301, 1203, len(channels))).astype(np.uint8) * 80
+    image = {
+        "C": image,
+        "F": np.asfortranarray(image),
+        "strided": np.repeat(image, 2, axis=1)[:, ::2],
+        "reversed": image[::-1, ::-1],
+        "planes": np.moveaxis(np.ascontiguousarray(np.moveaxis(image, -1, 0)), 0, -1),
+        "odd rows": image[1:],
+    }[layout]
+    image.flags.writeable = False
+    mask = rng.random(image.shape[:2]) < 0.9 if has_mask else None
+    pixels = open_pixels(image, rgb=True, mask=mask)
+    centers = np.array([[20, 30, 200], [200, 20, 60], [90, 160, 90.0]])
+    painter = Painter(centers, FeatureSpace("rgb", 255))
+    painter = painter.with_table(build_histogram([pixels], find_codec([pixels])))
+    labels, recolored = paint(pixels, painter, centers)
+    kept = np.ones(image.shape[:2], bool) if mask is None else mask.copy()
+    if channels == "rgba":
+        kept &= image[..., 3] > 0
+    squares = ((image[..., np.newaxis, :3] - centers) ** 2).sum(axis=-1)
+    np.testing.assert_array_equal(labels, np.where(kept, squares.argmin(axis=-1) + 1, 0))
+    expected = color_with_numpy(labels, centers.astype(np.uint8), image)
+    np.testing.assert_array_equal(recolored, expected)
+
+
 @pytest.mark.parametrize("dtype", [">u2", ">i4", ">u8", ">f2", ">f8", "<u2"])
 def test_round_to_keeps_the_byte_order_of_the_dtype(dtype):
     rounded = round_to(np.array([[1.0], [257.75]]), np.dtype(dtype))

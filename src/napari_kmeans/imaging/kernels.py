@@ -31,6 +31,9 @@ def _encode_pixel(values: Any, i: int, bit_tables: Any) -> Any:
     return code
 
 
+_STRIP = 256
+"""The number of pixels between two steps of a kernel: their data stays in the smallest cache."""
+
 MAX_COUNT = 255
 """The maximum of a counter of one byte. A full counter is listed and starts again."""
 
@@ -87,8 +90,15 @@ def look_up(
 
     `values` (n, C) and `bit_tables` are those of `count_codes`.
     """
-    for i in range(values.shape[0]):
-        entries[i] = table[_encode_pixel(values, i, bit_tables)]
+    codes = np.empty(_STRIP, np.uint32)
+    for start in range(0, values.shape[0], _STRIP):
+        strip, found = values[start : start + _STRIP], entries[start : start + _STRIP]
+        # The table is larger than the cache. If all codes are known first, the processor waits
+        # for many entries at the same time.
+        for i in range(strip.shape[0]):
+            codes[i] = _encode_pixel(strip, i, bit_tables)
+        for i in range(strip.shape[0]):
+            found[i] = table[codes[i]]
 
 
 @inline_kernel
@@ -232,17 +242,91 @@ def fill_table(
 
 @compile_kernel
 def recolor(
-    labels: NDArray[Any], columns: Tables, values: NDArray[Any], pixels: NDArray[Any]
+    labels: NDArray[Any],
+    columns: Tables,
+    kept: Tables,
+    values: NDArray[Any],
+    pixels: NDArray[Any],
 ) -> None:
-    """Write the color of each label (n,) to `pixels` (n, C); copy label 0 from `values`.
+    """Write the color of each label (n,) to `pixels` (n, C), and keep some bits of `values`.
 
-    `columns` has an array (K + 1,) for each channel: its value for each label from 0 on.
+    Parameters
+    ----------
+    labels : (n,) integer array
+    columns : tuple of C arrays (K + 1,)
+        For each channel, the bits of each label from 0 on.
+    kept : tuple of C arrays (K + 1,)
+        Where bits are set, pixels of a label get those of `values`; the bits in `columns` are 0.
+    values : (n, C) array of unsigned integers
+    pixels : (n, C) array of unsigned integers
     """
-    for i in range(labels.shape[0]):
-        label = labels[i]
+    has_alpha = kept[len(kept) - 1][-1] != 0
+    for start in range(0, labels.shape[0], _STRIP):
+        own, target = labels[start : start + _STRIP], pixels[start : start + _STRIP]
+        strip = values[start : start + _STRIP]
+        n_zero = 0
+        for i in range(own.shape[0]):
+            n_zero += own[i] == 0
         # `columns` is a tuple: its length is known at compile time, and the loop is unrolled.
-        for j in range(len(columns)):
-            pixels[i, j] = columns[j][label] if label else values[i, j]
+        if n_zero == own.shape[0]:
+            for i in range(own.shape[0]):
+                for j in range(len(columns)):
+                    target[i, j] = strip[i, j]
+        elif n_zero or has_alpha:
+            # An "if" for each pixel is slow where zeros are scattered.
+            for i in range(own.shape[0]):
+                label = own[i]
+                for j in range(len(columns)):
+                    target[i, j] = columns[j][label] | (strip[i, j] & kept[j][label])
+        else:
+            for i in range(own.shape[0]):
+                label = own[i]
+                for j in range(len(columns)):
+                    target[i, j] = columns[j][label]
+
+
+@inline_kernel
+def _zero_bits(label: Any) -> Any:
+    """Return a word with the bits of three bytes if the label is 0, else 0."""
+    return np.uint32(0xFFFFFF) if label == 0 else np.uint32(0)
+
+
+@inline_kernel
+def _pack(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Return three words: the three low bytes of four words, one after the other."""
+    return (
+        a | b << np.uint32(24),
+        b >> np.uint32(8) | c << np.uint32(16),
+        c >> np.uint32(16) | d << np.uint32(8),
+    )
+
+
+@compile_kernel
+def recolor_quads(
+    labels: NDArray[Any], colors: NDArray[Any], values: NDArray[Any], words: NDArray[Any]
+) -> None:
+    """Do the same as `recolor` for pixels of three bytes; four of them are three words.
+
+    Parameters
+    ----------
+    labels : (4 q,) integer array
+    colors : (K + 1,) uint32 array
+        The color of each label from 0 on: the lowest byte is the first channel, and the highest
+        byte is 0. Label 0 has color 0.
+    values, words : (q, 3) uint32 arrays
+        The image, and the recolored image.
+    """
+    for q in range(words.shape[0]):
+        first = 4 * q
+        a, b, c, d = labels[first], labels[first + 1], labels[first + 2], labels[first + 3]
+        word_0, word_1, word_2 = _pack(colors[a], colors[b], colors[c], colors[d])
+        if (a == 0) | (b == 0) | (c == 0) | (d == 0):
+            # The color of label 0 is 0: add the values where its bits are set.
+            zeros = _pack(_zero_bits(a), _zero_bits(b), _zero_bits(c), _zero_bits(d))
+            word_0 |= values[q, 0] & zeros[0]
+            word_1 |= values[q, 1] & zeros[1]
+            word_2 |= values[q, 2] & zeros[2]
+        words[q, 0], words[q, 1], words[q, 2] = word_0, word_1, word_2
 
 
 @compile_kernel
