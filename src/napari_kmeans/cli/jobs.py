@@ -282,9 +282,10 @@ def _paint_picture(
         kernels = kernels_for(picture.pixels, *find_channels(picture), fit=False)
         with print_warnings(job.source), bar(job.name) as progress, kernels:
             own = model.with_blur(_blur_of_space(picture, model.blur))
-            own = own.with_cleaning(
-                replace(model.cleaning, spacing=_spacing_of(picture, model.cleaning.spacing))
-            )
+            # The size of the pixels is that of this file, if it states one.
+            spacing = _spacing_of(picture, 1.0)
+            if isinstance(spacing, tuple):
+                own = own.with_cleaning(replace(model.cleaning, spacing=spacing))
             labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
         print_message(f"cannot apply the model to {job.source}: {reason(error)}")

@@ -12,6 +12,7 @@ from napari_kmeans.classes import ClassScheme
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.imaging.colors import sort_dark_to_bright
 from napari_kmeans.measuring import drop_sizes
 from napari_kmeans.model import KMeansModel
@@ -148,7 +149,7 @@ def _part_of(source: Source, options: Options) -> Part:
         index,
         source.stack == EACH,
         blurs if np.any(options.blur) else (),
-        steps if options.smoothing else (),
+        () if Cleaning.of(options).is_off else steps,
     )
 
 

@@ -1,0 +1,73 @@
+"""The options `smoothing` and `min_size` on napari layers: levels, scales and axes of time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Image
+from skimage import data
+
+from napari_kmeans import segment
+from napari_kmeans.options import Options
+from napari_kmeans.viewer.background.task import Task
+from napari_kmeans.viewer.from_layers.source import Source
+from napari_kmeans.viewer.to_layers.apply_model import ApplyWork
+from napari_kmeans.viewer.to_layers.as_python import script_of
+from napari_kmeans.viewer.to_layers.result import Result
+
+COFFEE = data.coffee()[:120, :160]
+LEVELS = [COFFEE, COFFEE[::2, ::2], COFFEE[::4, ::4]]
+CLEANINGS = [{"smoothing": 1.5}, {"min_size": 60}, {"smoothing": 1.0, "min_size": 60}]
+
+
+def task_of(layer, level=None, **options):
+    options = Options(n_clusters=4, **options)
+    return Task.of([layer], options, mask=None, level=level, stack="whole")
+
+
+def run(layer, level=None, **options):
+    return task_of(layer, level, **options).run()
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("options", CLEANINGS)
+def test_script_and_apply_to_give_the_labels_of_all_levels(level, options, tmp_path):
+    layer = Image(LEVELS, rgb=True, multiscale=True)
+    task = task_of(layer, level, **options)
+    seg = task.run()
+    plain = run(layer, level)
+    # A region of 60 pixels has 15 and 3.75 pixels in the coarser levels.
+    assert all((a != b).any() for a, b in zip(seg.labels, plain.labels, strict=True))
+    np.testing.assert_array_equal(seg.model.predict(COFFEE), seg.labels[0])
+    applied = ApplyWork(seg.model, Source.of(layer)).run()
+    for number, image in enumerate(LEVELS):
+        np.save(tmp_path / f"image-{number}.npy", image)
+    script = script_of(Result(task, seg, ())).replace('np.load(f"', f'np.load(f"{tmp_path}/')
+    values: dict = {}
+    exec(script, values)
+    for one, two, three in zip(applied.labels, values["labels"], seg.labels, strict=True):
+        np.testing.assert_array_equal(one, three)
+        np.testing.assert_array_equal(two, three)
+
+
+@pytest.mark.parametrize("options", CLEANINGS)
+def test_frames_of_a_film_are_cleaned_one_by_one(options):
+    film = np.random.default_rng(0).normal(size=(3, 40, 50)).astype(np.float32)
+    film[:, :, 25:] += 2
+    film[1] += 0.5
+    seg = run(Image(film, axis_labels=("t", "y", "x")), **options)
+    expected = segment(film, 4, spacing=(0, 1, 1), **options)
+    np.testing.assert_array_equal(seg.labels, expected.labels)
+    for frame, labels in zip(film, seg.labels, strict=True):
+        alone = seg.model.with_cleaning(type(seg.model.cleaning)(**options))
+        np.testing.assert_array_equal(alone.predict(frame), labels)
+
+
+@pytest.mark.parametrize("scale", [(4, 1, 1), (1.5, 0.5, 0.5)])
+def test_the_scale_of_a_layer_is_the_spacing_of_its_pixels(scale):
+    volume = np.random.default_rng(0).normal(size=(6, 30, 30)).astype(np.float32)
+    volume[:, :, 15:] += 2
+    seg = run(Image(volume, scale=scale), smoothing=1)
+    expected = segment(volume, 4, smoothing=1, spacing=scale)
+    np.testing.assert_array_equal(seg.labels, expected.labels)
+    assert (seg.labels != segment(volume, 4, smoothing=1).labels).any()
