@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -44,7 +45,10 @@ def _count_processors(_affinity: frozenset[int] | None) -> int:
     joblib reads files: a count takes 50 microseconds, as long as a map over a small image.
     """
     # Imported here because the import takes 0.1 seconds, and maps of one item need no count.
-    from joblib import cpu_count
+    with warnings.catch_warnings():
+        # joblib warns if it cannot make a semaphore, as on a full disk. None is needed here.
+        warnings.simplefilter("ignore", UserWarning)
+        from joblib import cpu_count
 
     return int(cpu_count())
 

@@ -364,7 +364,7 @@ def test_click_sets_the_number_of_the_dock(dock, suggested):
     for number in (7, 2, 16):
         QTest.mouseClick(suggested.curve, LEFT, pos=suggested.curve.place_of(number).toPoint())
         assert dock.n_clusters.value == number
-    plot_top = QPoint(suggested.curve.place_of(9).toPoint().x(), 70)
+    plot_top = QPoint(suggested.curve.place_of(9).toPoint().x(), 90)
     QTest.mouseClick(suggested.curve, LEFT, pos=plot_top)
     assert dock.n_clusters.value == 9
     QTest.mouseClick(suggested.curve, LEFT, pos=QPoint(100, 3))
@@ -400,6 +400,7 @@ def test_legend_shows_the_values_under_the_mouse(seen):
         "calinski_harabasz": f"{row['calinski_harabasz']:,.0f}",
         "silhouette": f"{row['silhouette']:.3f}",
         "bic": f"{row['bic']:,.0f}",
+        "stability": f"{row['stability']:.2f}",
     }
 
 

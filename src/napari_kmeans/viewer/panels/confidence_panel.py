@@ -53,13 +53,13 @@ class ConfidencePanel(WorkingPanel):
         super().__init__(dock)
         self.confidence_button = PushButton(
             name="confidence_button",
-            text="Show confidence",
+            text="Confidence",
             tooltip="Add an image from 0 (between two classes) to 1 (on a center), and its mean "
             "for each class to the table.",
         )
         self.stability_button = PushButton(
             name="stability_button",
-            text="Measure stability",
+            text="Stability",
             tooltip="Cluster again with other seeds and with halves of the pixels, and compare.",
         )
         self.cluster = ComboBox(
@@ -72,7 +72,7 @@ class ConfidencePanel(WorkingPanel):
         narrow(self.cluster)
         self.membership_button = PushButton(
             name="membership_button",
-            text="Show membership",
+            text="Membership",
             tooltip="Add an image of how much each pixel belongs to the class, from 0 to 1.",
         )
         self.column.addWidget(row([self.confidence_button, self.stability_button]))
