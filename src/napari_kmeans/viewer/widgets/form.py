@@ -74,9 +74,14 @@ def option_field(name: str, **arguments: Any) -> Any:
         if isinstance(kind, RealNumber):
             widget = FloatSlider if kind.step is None else FloatSpinBox
             arguments.update({} if kind.step is None else {"step": kind.step})
-    return widget(
+    field = widget(
         name=name, value=info.default, label=info.label, tooltip=info.tooltip, **arguments
     )
+    if widget is FloatSlider:
+        # The slider takes the width that is left, and does not make the dock wider.
+        field.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        field.native.setMinimumWidth(field.native.minimumSizeHint().width())
+    return field
 
 
 def narrow(field: ComboBox) -> None:
