@@ -28,6 +28,7 @@ from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps, read_pie
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
 from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
 from napari_kmeans.imaging.painting import Painter, RelabelPainter
+from napari_kmeans.imaging.passes import KeptPasses, Passes
 from napari_kmeans.imaging.sampling import (
     Coreset,
     Sampling,
@@ -429,8 +430,9 @@ class SampledPixels(Summary):
 class EveryPixel(Summary):
     """All pixels of images in memory with too many colors to count.
 
-    Each iteration reads the pixels where they lie. A copy of all points, in float64, would take
-    many times the memory of the image.
+    Pixels are kept in tiles up to a limit of memory, and all others are read where they lie in
+    each iteration. A copy of all points, in float64, would take many times the memory of the
+    image.
 
     Attributes
     ----------
@@ -523,8 +525,15 @@ class EveryPixel(Summary):
 
     def _iterate(self, start: Floats, max_iter: int, step: Step) -> Fit:
         threshold = self.options.tol * self.moments.mean_variance
-        space = self._space_of_compared
-        return lloyd_pixels(self._compared, start, max_iter, threshold, space, step)
+        passes = KeptPasses(self._compared, self._space_of_compared)
+        return lloyd_pixels(passes, start, max_iter, threshold, step)
+
+    def tally(self, fit: Fit, step: Step) -> Tally:
+        """Return the counts, the sums, the cost and the labels, from the last pass if possible."""
+        # The last pass over blurred values knows neither the shape nor the colors of the images.
+        if isinstance(fit, StreamedFit) and self.blurred is None:
+            return fit.tally
+        return super().tally(fit, step)
 
     def _with_options(self, options: Options) -> EveryPixel:
         space = replace(self.space, **FeatureSpace.of(options, self.space.white).options)
@@ -568,7 +577,8 @@ class StreamedPixels(Summary):
     def fit_from(self, start: Floats, colors: Floats, max_iter: int, step: Step) -> Fit:
         """Fit K-means to all pixels, from given centers (K, F)."""
         threshold = self.options.tol * self.moments.mean_variance
-        return lloyd_pixels(self.images, start, max_iter, threshold, self.space, step)
+        passes = Passes(self.images, self.space)
+        return lloyd_pixels(passes, start, max_iter, threshold, step)
 
     def _with_options(self, options: Options) -> StreamedPixels:
         return replace(self, options=options, seed=_seed_of(options))

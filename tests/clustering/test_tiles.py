@@ -42,13 +42,13 @@ def draw_near_ties(rng, centers, n_points, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("offset", "scale"), [(0, 1), (1e5, 1), (-3, 1e-12), (0, 1e-25)])
+@pytest.mark.parametrize(("offset", "scale"), [(0, 1), (12, 1), (1e5, 1), (-3, 1e-12), (0, 1e-25)])
 @pytest.mark.parametrize(("n_clusters", "n_points"), [(2, 70_000), (8, 40_000), (255, 10_000)])
 def test_labels_of_a_million_near_ties_are_those_of_float64(
     n_clusters, n_points, offset, scale, dtype
 ):
     rng = np.random.default_rng(n_clusters)
-    for n_features in (1, 3, 5):
+    for n_features in (1, 3, 5, 18):
         centers = (offset + rng.normal(size=(n_clusters, n_features))) * scale
         points = draw_near_ties(rng, centers, n_points, dtype)
         labels, squares = search_in_float64(points, centers)

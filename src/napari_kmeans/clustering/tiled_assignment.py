@@ -116,6 +116,58 @@ class TiledAssignment:
 
 
 @compile_kernel
+def move_changed(
+    columns: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    labels: NDArray[np.int32],
+    new_labels: NDArray[np.int32],
+    sums: NDArray[np.float64],
+    totals: NDArray[np.float64] | None,
+    counts: NDArray[np.int64],
+) -> Any:
+    """Replace labels (n,) by new ones, and move the points that they differ for to other sums.
+
+    Parameters
+    ----------
+    columns : (B, F or more, 128) float32 or float64 array
+        The coordinates of the points.
+    weights : (n,) array or None
+        None if all weights are 1.
+    labels : (n,) array
+        -1 for a point that is in no sum yet.
+    new_labels : (n,) array
+    sums, totals, counts : (K, F), (K,) and (K,) arrays
+        Weighted sum, total weight and number of the points of each cluster. `totals` is None if
+        `weights` is None.
+
+    Returns
+    -------
+    int
+        The number of labels that changed.
+    """
+    n_changed = 0
+    for i in range(labels.shape[0]):
+        old, new = labels[i], new_labels[i]
+        if old != new:
+            n_changed += 1
+            block, place = i // WIDTH, i % WIDTH
+            weight = 1.0 if weights is None else weights[i]
+            if old >= 0:
+                if totals is not None:
+                    totals[old] -= weight
+                counts[old] -= 1
+                for j in range(sums.shape[1]):
+                    sums[old, j] -= weight * columns[block, j, place]
+            if totals is not None:
+                totals[new] += weight
+            counts[new] += 1
+            for j in range(sums.shape[1]):
+                sums[new, j] += weight * columns[block, j, place]
+            labels[i] = new
+    return n_changed
+
+
+@compile_kernel
 def update_tiled_labels(
     columns: NDArray[np.float32],
     exact: NDArray[np.float64],
@@ -147,26 +199,11 @@ def update_tiled_labels(
     int
         The number of labels that changed.
     """
-    prepare_centers(centers, origin, factors, squares, errors)
+    prepare_centers(centers, origin, True, factors, squares, errors)
     new_labels = np.empty(labels.shape[0], np.int32)
-    label_tile(columns, exact, centers, factors, squares, errors, new_labels)
-    n_changed = 0
-    for i in range(labels.shape[0]):
-        old, new, weight = labels[i], new_labels[i], weights[i]
-        if old != new:
-            n_changed += 1
-            block, place = exact[i // WIDTH], i % WIDTH
-            if old >= 0:
-                totals[old] -= weight
-                counts[old] -= 1
-                for j in range(sums.shape[1]):
-                    sums[old, j] -= weight * block[j, place]
-            totals[new] += weight
-            counts[new] += 1
-            for j in range(sums.shape[1]):
-                sums[new, j] += weight * block[j, place]
-            labels[i] = new
-    return n_changed
+    products = np.empty((0, 4, WIDTH), np.float32)
+    label_tile(columns, exact, centers, factors, squares, errors, products, new_labels)
+    return move_changed(exact, weights, labels, new_labels, sums, totals, counts)
 
 
 @compile_kernel

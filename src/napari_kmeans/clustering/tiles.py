@@ -7,7 +7,7 @@ to those of a search in float64.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
 from napari_kmeans.execution.threads import map_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -38,6 +38,25 @@ _SIDE = 4
 The numbers of centers and of features are filled up to multiples of this number.
 """
 
+
+_MATMUL_FEATURES = 16
+"""The number of features from which `np.matmul` computes the products of points and centers.
+
+It takes 0.5 of the time of the kernel for 16 features, and with fewer features the kernel spends
+most of its time on other work.
+"""
+
+_PRODUCTS_PER_MATMUL = 2**18
+"""Products up to which OpenBLAS uses the calling thread alone. All threads are busy already."""
+
+NO_PRODUCTS = np.empty((0, _SIDE, WIDTH), np.float32)
+"""The products for `label_tile` to compute the products itself."""
+
+_FAR = 16
+"""The distance of the centers from 0, compared with their distances from each other, from which
+points are moved to the middle of the centers. Nearer points have two lowest scores that differ by
+less than the rounding errors about once in 100,000, and moving all takes longer than the search.
+"""
 
 _MIN_COST = 1e-5
 """The share of the squared coordinates below which a cost is added up from squared distances.
@@ -148,13 +167,31 @@ def label_and_sum(
         columns = tile.read(points[rows])
         labels[rows] = tile.label()
         scatter += sum_tile(columns, labels[rows], *sums)
+    cost = cost_of_sums(
+        sums, scatter, centers, lambda: float(_measure(points, tiled, labels).sum())
+    )
+    return sums, cost
+
+
+def cost_of_sums(
+    sums: Sums, scatter: float, centers: Floats, measure: Callable[[], float]
+) -> float:
+    """Return the sum of the squared distances of points from the centers (K, F) of their labels.
+
+    Parameters
+    ----------
+    sums : Sums
+    scatter : float
+        The sum of the squared coordinates of all points.
+    centers : (K, F) float64 array
+    measure : callable
+        Returns the same cost, from the distances. Called if a difference of sums is not precise.
+    """
     # The scatter about 0, minus the scatter of the centers.
     between = 2 * (centers * sums.totals).sum() - sums.counts @ (centers**2).sum(axis=1)
     cost = float(scatter - between)
     # Not true for NaN either, if squares are too large.
-    if not cost >= _MIN_COST * scatter:
-        cost = float(_measure(points, tiled, labels).sum())
-    return sums, cost
+    return cost if cost >= _MIN_COST * scatter else measure()
 
 
 def sum_by_label(points: NDArray[Any], labels: NDArray[np.int32], n_clusters: int) -> Sums:
@@ -179,6 +216,19 @@ def iterate_columns(points: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]
         yield rows, columns
 
 
+def make_columns(points: NDArray[Any]) -> NDArray[Any]:
+    """Return points (n, F) as columns (B, F or more, 128) for `Tile.use`."""
+    shape = -(-len(points) // WIDTH), n_rows(points.shape[1]), WIDTH
+    columns = np.zeros(shape, _exact_dtype(points.dtype))
+    copy_columns(points, columns)
+    return columns
+
+
+def n_rows(n_features: int) -> int:
+    """Return the number of rows of a tile of points with `n_features` coordinates."""
+    return -(-n_features // _SIDE) * _SIDE
+
+
 def _exact_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
     return np.float32 if np.can_cast(dtype, np.float32) else np.float64
 
@@ -187,36 +237,48 @@ class TiledCenters:
     """Centers, prepared for searches of the nearest center in tiles of points.
 
     The score of a center c is the squared distance of a point x from c minus that from the
-    origin: ``c @ c - 2 * x @ c``. If the centers are far from 0 compared with their distances,
-    the origin is moved to their middle, so that fewer points have to be compared in float64.
+    middle o of all centers: ``c @ c - o @ o - 2 * x @ (c - o)``. If the centers are very far from
+    0 compared with their distances, the coordinates of points are those from the middle, so that
+    fewer points have to be compared in float64.
 
     Parameters
     ----------
     centers : (K, F) float64 array
         Finite.
+
+    Attributes
+    ----------
+    centers_per_matmul : int
+        The number of centers that `np.matmul` multiplies with points at a time. 0 if there are
+        so few features that `label_tile` does this faster.
+    origin : (F or more, 1) float32 array or None
+        The middle, if the coordinates of points are those from the middle. float32 stores it
+        exactly: the difference of a point is rounded once.
     """
 
     def __init__(self, centers: Floats) -> None:
         self.centers = np.ascontiguousarray(centers, np.float64)
         n_clusters, n_features = self.centers.shape
-        self.n_rows = -(-n_features // _SIDE) * _SIDE
+        self.n_rows = n_rows(n_features)
         size = -(-n_clusters // _SIDE) * _SIDE
         self.factors = np.zeros((size, self.n_rows), np.float32)
         self.squares = np.full(size, np.inf, np.float32)
         self.errors = np.empty(4, np.float32)
+        self.centers_per_matmul = 0
+        if n_features >= _MATMUL_FEATURES:
+            self.centers_per_matmul = max(1, _PRODUCTS_PER_MATMUL // (self.n_rows * WIDTH))
         low, high = self.centers.min(axis=0), self.centers.max(axis=0)
         middle = np.zeros(n_features, np.float32)
         with np.errstate(over="ignore"):
-            # float32 stores the origin exactly: the difference of a point is rounded once.
             middle[:] = low / 2 + high / 2
-            is_far = np.isfinite(middle).all() and np.abs(middle).max() > (high - low).max()
+            if not np.isfinite(middle).all():
+                middle[:] = 0
+            is_far = np.abs(middle).max() > _FAR * (high - low).max()
         self.origin = None
         if is_far:
             self.origin = np.zeros((self.n_rows, 1), np.float32)
             self.origin[:n_features, 0] = middle
-        else:
-            middle[:] = 0
-        prepare_centers(self.centers, middle, self.factors, self.squares, self.errors)
+        prepare_centers(self.centers, middle, is_far, self.factors, self.squares, self.errors)
 
 
 class Tile:
@@ -230,14 +292,12 @@ class Tile:
     """
 
     def __init__(self, of: TiledCenters, dtype: np.dtype[Any]) -> None:
-        self._of, n_blocks = of, max(1, _TILE_VALUES // of.n_rows // WIDTH)
-        self.length = n_blocks * WIDTH
-        shape = n_blocks, of.n_rows, WIDTH
-        self._scored = np.zeros(shape, np.float32)
-        exact = _exact_dtype(dtype)
-        needs_copy = exact != np.float32 or of.origin is not None
-        self._exact = np.zeros(shape, exact) if needs_copy else self._scored
+        self._of, self._dtype = of, _exact_dtype(dtype)
+        n_values = of.n_rows if of.centers_per_matmul == 0 else max(of.n_rows, len(of.squares))
+        self._n_blocks = max(1, _TILE_VALUES // n_values // WIDTH)
+        self.length = self._n_blocks * WIDTH
         self._labels = np.empty(self.length, np.int32)
+        self._exact = self._scored = np.empty((0, of.n_rows, WIDTH), np.float32)
         self._n_points = 0
 
     def split(self, part: slice) -> Iterator[slice]:
@@ -251,13 +311,36 @@ class Tile:
         The columns are float32 if that represents the dtype of the points exactly, and float64
         otherwise. The next call overwrites them.
         """
-        self._n_points = len(points)
-        copy_columns(points, self._exact)
-        if self._exact is not self._scored:
-            origin = np.float32(0) if self._of.origin is None else self._of.origin
+        copy_columns(points, self._read_columns)
+        return self.use(self._read_columns, len(points))
+
+    def use(self, columns: NDArray[Any], n_points: int) -> NDArray[Any]:
+        """Use columns (B, `TiledCenters.n_rows`, 128) as if their points had been read."""
+        self._exact = self._scored = columns
+        self._n_points = n_points
+        origin = self._of.origin
+        if origin is not None or columns.dtype != np.float32:
+            self._scored = self._moved_columns[: len(columns)]
             with np.errstate(over="ignore", invalid="ignore"):
-                np.subtract(self._exact, origin, out=self._scored, casting="same_kind")
-        return self._exact
+                np.subtract(
+                    columns,
+                    np.float32(0) if origin is None else origin,
+                    out=self._scored,
+                    casting="same_kind",
+                )
+        return columns
+
+    @cached_property
+    def _read_columns(self) -> NDArray[Any]:
+        return np.zeros((self._n_blocks, self._of.n_rows, WIDTH), self._dtype)
+
+    @cached_property
+    def _moved_columns(self) -> NDArray[np.float32]:
+        return np.zeros((self._n_blocks, self._of.n_rows, WIDTH), np.float32)
+
+    @cached_property
+    def _products(self) -> NDArray[np.float32]:
+        return np.empty((self._n_blocks, len(self._of.factors), WIDTH), np.float32)
 
     def label(self) -> NDArray[np.int32]:
         """Return the index of the nearest center of the points that were read last, (m,).
@@ -268,7 +351,24 @@ class Tile:
         if len(of.centers) == 1:
             labels[:] = 0
             return labels
-        label_tile(self._scored, self._exact, of.centers, of.factors, of.squares, of.errors, labels)
+        products = NO_PRODUCTS
+        if of.centers_per_matmul:
+            n_used = -(-self._n_points // WIDTH)
+            columns, products = self._scored[:n_used], self._products[:n_used]
+            with np.errstate(all="ignore"):
+                for first in range(0, len(of.factors), of.centers_per_matmul):
+                    some = slice(first, first + of.centers_per_matmul)
+                    np.matmul(of.factors[some], columns, out=products[:, some])
+        label_tile(
+            self._scored,
+            self._exact,
+            of.centers,
+            of.factors,
+            of.squares,
+            of.errors,
+            products,
+            labels,
+        )
         return labels
 
     def measure(self, labels: NDArray[np.int32], distances: Floats) -> None:
@@ -309,25 +409,35 @@ def _search_one(columns: Any, i: int, centers: Any) -> Any:
 @compile_kernel
 def prepare_centers(
     centers: NDArray[np.float64],
-    origin: NDArray[np.float32],
+    middle: NDArray[np.float32],
+    is_origin: bool,
     factors: NDArray[np.float32],
     squares: NDArray[np.float32],
     errors: NDArray[np.float32],
 ) -> None:
     """Write the parameters of `label_tile` that depend on the centers (K, F).
 
-    `origin` (F,) is the origin of the columns. Entries of centers and of features that fill up
-    do not change. Numbers that are too large for float32 become infinite.
+    `middle` (F,) is any point, and `is_origin` whether the columns are the coordinates from it.
+    Entries of centers and of features that fill up do not change. Numbers that are too large for
+    float32 become infinite.
     """
-    largest = largest_square = 0.0
+    largest = largest_constant = largest_square = 0.0
     for k in range(centers.shape[0]):
-        square = 0.0
+        constant = square = 0.0
         for j in range(centers.shape[1]):
-            moved = centers[k, j] - np.float64(origin[j])
+            origin = np.float64(middle[j])
+            moved = centers[k, j] - origin
             factors[k, j] = -2 * moved
             largest = max(largest, abs(2 * moved))
-            square += moved * moved
-        squares[k] = square
+            if is_origin:
+                constant += moved * moved
+                square += moved * moved
+            else:
+                # The difference of the squares of the center and of the middle.
+                constant += moved * (centers[k, j] + origin)
+                square += centers[k, j] * centers[k, j]
+        squares[k] = constant
+        largest_constant = max(largest_constant, abs(constant))
         largest_square = max(largest_square, square)
     # A score is a sum of F + 1 terms. Its error is at most F + 4 roundings of the sum of the
     # absolute terms: those of the two factors and of the product, and one for each addition.
@@ -336,12 +446,13 @@ def prepare_centers(
     n_roundings = centers.shape[1] + 4
     slack = 1.01 + 4 * n_roundings * 2.0**-24
     single = slack * 2 * n_roundings * 2.0**-24
+    # The squared distances in float64, and the constants, have rounding errors, too, relative to
+    # the squares, which are at most 2 (x @ x + c @ c).
+    double = slack * 4 * n_roundings * 2.0**-53
     # The last term stands for numbers that are too small for float32.
-    errors[0] = single * largest_square + 1e-36
+    errors[0] = single * largest_constant + 2 * double * largest_square + 1e-36
     errors[1] = single * largest
-    # The squared distances in float64 have rounding errors, too, relative to the squared
-    # distance, which is at most 2 (x @ x + c @ c). For c @ c, `single` is far above them.
-    errors[2] = slack * 4 * n_roundings * 2.0**-53
+    errors[2] = double
     # The sum of the absolute terms of a score is then at most 1e38, so that no score overflows.
     errors[3] = single * 1e38
 
@@ -354,6 +465,7 @@ def label_tile(
     factors: NDArray[np.float32],
     squares: NDArray[np.float32],
     errors: NDArray[np.float32],
+    products: NDArray[np.float32],
     labels: NDArray[np.int32],
 ) -> None:
     """Write the index of the nearest center of each point to `labels` (n,), n ≤ 128 B.
@@ -366,18 +478,20 @@ def label_tile(
         The coordinates before the origin was moved.
     centers : (K, F or less) array
     factors : (K or more, F) array
-        The coordinates of the centers from the origin, times -2. The length is a multiple of 4.
+        The coordinates of the centers from their middle, times -2. The length is a multiple of 4.
     squares : (K or more,) array
-        The squared distances of the centers from the origin, infinite for centers that fill up.
+        The scores of the origin of the columns, infinite for centers that fill up.
     errors : (4,) array
         The coefficients of a polynomial of degree 2 of the sum of the absolute coordinates of a
         point, and the value from which scores can overflow. The polynomial bounds the error of
         the difference of two scores of this point. If the two lowest scores do not differ by
         more, squared distances in float64 are compared.
+    products : (B, K or more, 128) array
+        The products of the factors and the columns; `NO_PRODUCTS` if they are not known yet.
     """
     n_points = labels.shape[0]
     scores = np.empty((4, WIDTH), np.float32)
-    s0, s1, s2, s3 = scores[0], scores[1], scores[2], scores[3]
+    knows_products = products.shape[0] > 0
     best, second = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
     sizes = np.empty(WIDTH, np.float32)
     best_labels = np.empty(WIDTH, np.int32)
@@ -393,11 +507,11 @@ def label_tile(
                 sizes[i] += abs(column[i])
         # The compiler vectorizes the innermost loops over a fixed number of points.
         for k in range(0, factors.shape[0], 4):
-            for r in range(4):
-                row, square = scores[r], squares[k + r]
-                for i in range(WIDTH):
-                    row[i] = square
-            for j in range(0, block.shape[0], 4):
+            rows = products[start // WIDTH, k : k + 4] if knows_products else scores
+            s0, s1, s2, s3 = rows[0], rows[1], rows[2], rows[3]
+            if not knows_products:
+                scores[:] = 0
+            for j in range(0, 0 if knows_products else block.shape[0], 4):
                 a, b, c, d = block[j], block[j + 1], block[j + 2], block[j + 3]
                 a0, b0 = factors[k, j], factors[k, j + 1]
                 c0, d0 = factors[k, j + 2], factors[k, j + 3]
@@ -414,21 +528,22 @@ def label_tile(
                     s2[i] += x * a2 + y * b2 + z * c2 + w * d2
                     s3[i] += x * a3 + y * b3 + z * c3 + w * d3
             k0, k1, k2, k3 = np.int32(k), np.int32(k + 1), np.int32(k + 2), np.int32(k + 3)
+            q0, q1, q2, q3 = squares[k], squares[k + 1], squares[k + 2], squares[k + 3]
             for i in range(WIDTH):
                 lowest, other, label = best[i], second[i], best_labels[i]
-                score = s0[i]
+                score = s0[i] + q0
                 other = min(other, max(score, lowest))
                 label = k0 if score < lowest else label
                 lowest = min(score, lowest)
-                score = s1[i]
+                score = s1[i] + q1
                 other = min(other, max(score, lowest))
                 label = k1 if score < lowest else label
                 lowest = min(score, lowest)
-                score = s2[i]
+                score = s2[i] + q2
                 other = min(other, max(score, lowest))
                 label = k2 if score < lowest else label
                 lowest = min(score, lowest)
-                score = s3[i]
+                score = s3[i] + q3
                 other = min(other, max(score, lowest))
                 label = k3 if score < lowest else label
                 lowest = min(score, lowest)

@@ -12,11 +12,11 @@ from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.fit import fit_points
 from napari_kmeans.clustering.lloyd import Fit, refill_empty_clusters
 from napari_kmeans.clustering.one_dimension import Bins, bin_values, fit_bins
-from napari_kmeans.clustering.tiles import find_nearest
 from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import shared_pool
 from napari_kmeans.imaging.chunks import map_reduce
+from napari_kmeans.imaging.passes import Passes
 from napari_kmeans.imaging.sampling import sample_pixels
-from napari_kmeans.imaging.tally import Nearest, Tally, add_tallies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.blocks import Pixels
     from napari_kmeans.imaging.chunks import Batch
     from napari_kmeans.imaging.sampling import Sampling
+    from napari_kmeans.imaging.tally import Tally
     from napari_kmeans.options import Options
     from napari_kmeans.types import Floats
+
+_ROWS_AT_ONCE = 4096
+"""Points whose moments are computed at a time: a copy of them stays in the cache."""
 
 
 class Moments(NamedTuple):
@@ -63,19 +67,25 @@ def find_moments(images: Sequence[Pixels], space: FeatureSpace, step: Step = ign
 
 
 def _find_batch_moments(batch: Batch) -> Moments:
-    return _merge_moments([_moments_of_points(piece.coordinates) for piece in batch.pieces])
+    parts = [
+        _moments_of_points(piece.coordinates[start : start + _ROWS_AT_ONCE])
+        for piece in batch.pieces
+        for start in range(0, max(len(piece.coordinates), 1), _ROWS_AT_ONCE)
+    ]
+    return _merge_moments(parts)
 
 
-def _moments_of_points(any_points: NDArray[Any]) -> Moments:
-    # A copy in the memory layout of the points.
-    points = np.array(any_points, np.float64)
-    if not len(points):
-        zeros = np.zeros(points.shape[1])
+def _moments_of_points(points: NDArray[Any]) -> Moments:
+    # numpy reduces contiguous rows up to ten times as fast as columns.
+    columns = np.array(points.T, np.float64, order="C")
+    n_features, n_points = columns.shape
+    if not n_points:
+        zeros = np.zeros(n_features)
         return Moments(0, zeros, zeros, zeros + np.inf, zeros - np.inf)
-    low, high, means = points.min(axis=0), points.max(axis=0), points.mean(axis=0)
-    points -= means
-    points *= points
-    return Moments(len(points), means, points.sum(axis=0), low, high)
+    low, high, means = columns.min(axis=1), columns.max(axis=1), columns.mean(axis=1)
+    columns -= means[:, None]
+    columns *= columns
+    return Moments(n_points, means, columns.sum(axis=1), low, high)
 
 
 def _merge_moments(results: list[Moments]) -> Moments:
@@ -140,8 +150,9 @@ def fit_pixels(
             start = _find_start(images, options, sampling, rng, poll)
         threshold = options.tol * moments.mean_variance
         max_iter = options.resolved_max_iter
-        return lloyd_pixels(images, start, max_iter, threshold, sampling.space, step)
-    tally = map_reduce(images, Nearest(centers), add_tallies, poll, sampling.space)
+        passes = Passes(images, sampling.space)
+        return lloyd_pixels(passes, start, max_iter, threshold, step)
+    tally = Passes(images, sampling.space).tally(centers, poll)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
@@ -159,26 +170,19 @@ def _find_start(
 
 
 def lloyd_pixels(
-    images: Sequence[Pixels],
-    start: Floats,
-    max_iter: int,
-    threshold: float,
-    space: FeatureSpace,
-    step: Step = ignore,
+    passes: Passes, start: Floats, max_iter: int, threshold: float, step: Step = ignore
 ) -> StreamedFit:
-    """Run `clustering.lloyd.lloyd` with one pass over the images in each iteration.
+    """Run `clustering.lloyd.lloyd` with one pass over the pixels in each iteration.
 
     Parameters
     ----------
-    images : sequence of Pixels
+    passes : Passes
     start : (K, F) float64 array
         The centers of the first iteration.
     max_iter : int
         The maximum number of iterations. 0 returns the start.
     threshold : float
         Stop when the sum of the squared motions of the centers is at most this.
-    space : FeatureSpace
-        The clustering space.
     step : callable
         Called with 0 several times a second.
 
@@ -191,22 +195,23 @@ def lloyd_pixels(
         step(0)
 
     centers, n_iter, motion = np.array(start, dtype=np.float64), 0, np.inf
-    while n_iter < max_iter and motion > threshold:
-        n_iter += 1
-        moved = _move_centers(images, centers, space, poll)
-        motion = np.inf if moved.n_filled else float(((moved.centers - centers) ** 2).sum())
-        centers = moved.centers
-    tally = map_reduce(images, Nearest(centers), add_tallies, poll, space)
-    # The last iteration can empty a cluster too. Refill empty clusters while there are
-    # pixels to fill them, so that no cluster is lost.
-    for _ in range(len(centers) if max_iter else 0):
-        if tally.counts.all():
-            break
-        moved = _move_centers(images, centers, space, poll)
-        if not moved.n_filled:
-            break
-        centers = moved.centers
-        tally = map_reduce(images, Nearest(centers), add_tallies, poll, space)
+    with shared_pool():
+        while n_iter < max_iter and motion > threshold:
+            n_iter += 1
+            moved = _move_centers(passes, centers, poll)
+            motion = np.inf if moved.n_filled else float(((moved.centers - centers) ** 2).sum())
+            centers = moved.centers
+        tally = passes.tally(centers, poll)
+        # The last iteration can empty a cluster too. Refill empty clusters while there are
+        # pixels to fill them, so that no cluster is lost.
+        for _ in range(len(centers) if max_iter else 0):
+            if tally.counts.all():
+                break
+            moved = _move_centers(passes, centers, poll)
+            if not moved.n_filled:
+                break
+            centers = moved.centers
+            tally = passes.tally(centers, poll)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
@@ -217,68 +222,17 @@ class _MovedCenters(NamedTuple):
     n_filled: int
 
 
-def _move_centers(
-    images: Sequence[Pixels], centers: Floats, space: FeatureSpace, step: Step
-) -> _MovedCenters:
+def _move_centers(passes: Passes, centers: Floats, step: Step) -> _MovedCenters:
     """Move each center to the mean of its pixels, or to a far pixel if its cluster is empty."""
-    nearest = Nearest(centers, in_space=True)
-    tally = map_reduce(images, nearest, add_tallies, step, space)
-    sums, totals = tally.sums.copy(), tally.counts.astype(np.float64)
-    empty = np.flatnonzero(tally.counts == 0)
+    counts, sums = passes.sum(centers, step)
+    totals = counts.astype(np.float64)
+    empty = np.flatnonzero(counts == 0)
     n_filled = 0
     if len(empty):
-        far = map_reduce(images, _FarLeaf(centers, 2 * len(centers)), _FarPixels.merge, step, space)
+        far = passes.find_far(centers, 2 * len(centers), step)
         n_filled = refill_empty_clusters(sums, totals, empty, *far)
     moved = np.divide(sums, totals[:, None], out=centers.copy(), where=totals[:, None] > 0)
     return _MovedCenters(moved, n_filled)
-
-
-class _FarPixels(NamedTuple):
-    """The m pixels farthest from their nearest centers, the farthest first.
-
-    Attributes
-    ----------
-    points : (m, F) float64 array
-    weights : (m,) float64 array
-    labels : (m,) int32 array
-        The index of the nearest center.
-    distances : (m,) float64 array
-        Squared distances from this center.
-    """
-
-    points: Floats
-    weights: Floats
-    labels: NDArray[np.int32]
-    distances: Floats
-
-    def first(self, number: int) -> _FarPixels:
-        """Return the farthest `number` of these pixels, the farthest first."""
-        chosen = np.argsort(-self.distances, kind="stable")[:number]
-        return _FarPixels(
-            self.points[chosen], self.weights[chosen], self.labels[chosen], self.distances[chosen]
-        )
-
-    @staticmethod
-    def merge(results: list[_FarPixels]) -> _FarPixels:
-        """Return the farthest pixels of all results, up to the length of the longest result."""
-        merged = _FarPixels(*(np.concatenate(column) for column in zip(*results, strict=True)))
-        return merged.first(max(len(result.distances) for result in results))
-
-
-@dataclass(frozen=True, eq=False)
-class _FarLeaf:
-    """A leaf that finds, in one batch, the pixels that are farthest from their nearest center."""
-
-    centers: Floats
-    number: int
-
-    def __call__(self, batch: Batch) -> _FarPixels:
-        return _FarPixels.merge([self._find_far(piece.coordinates) for piece in batch.pieces])
-
-    def _find_far(self, points: NDArray[Any]) -> _FarPixels:
-        labels, distances = find_nearest(points, self.centers)
-        far = _FarPixels(np.asarray(points, np.float64), np.ones(len(points)), labels, distances)
-        return far.first(self.number)
 
 
 @dataclass(frozen=True)

@@ -141,14 +141,8 @@ def tally_pixels(
     ]
 
     def tally(place: tuple[int, Block]) -> Tally:
-        image, block = place
         piece = read_piece(images, place, space)
-        block_tally, target = nearest.tally(piece), pixel_labels[image]
-        assert target is not None
-        assert block_tally.labels is not None
-        inside = slice(None) if piece.kept is None else piece.kept
-        target[block].reshape(-1)[inside] = block_tally.labels + 1
-        return replace(block_tally, labels=None)
+        return write_labels(pixel_labels, piece, nearest.tally(piece))
 
     tallies = map_threads(tally, blocks_in_memory(images), step)
     tallies += map_reduce_lazy(images, nearest, add_tallies, step, space)
@@ -161,6 +155,17 @@ def tally_pixels(
         if pixels.is_lazy and kept is not None:
             _kept_labels[id(kept)] = kept
     return replace(total, pixel_labels=pixel_labels, placed=[])
+
+
+def write_labels(pixel_labels: Sequence[NDArray[Any] | None], piece: Piece, tally: Tally) -> Tally:
+    """Write the labels of a block to those of its image, and return its tally without them."""
+    ((image, block),) = piece.places
+    target = pixel_labels[image]
+    assert target is not None
+    assert tally.labels is not None
+    inside = slice(None) if piece.kept is None else piece.kept
+    target[block].reshape(-1)[inside] = tally.labels + 1
+    return replace(tally, labels=None)
 
 
 def _have_room(size: int) -> bool:
