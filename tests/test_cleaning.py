@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
+from math import prod
 
 import dask.array as da
 import numpy as np
@@ -13,6 +15,7 @@ from skimage import data
 
 from napari_kmeans import KMeansModel, apply_classes, segment, segment_slices
 from napari_kmeans.imaging import blocks, smoothing
+from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import Smoother
 
@@ -199,3 +202,73 @@ def test_texture_and_smoothing_together(monkeypatch):
     np.testing.assert_array_equal(again.compute(), confidence)
     full = segment(COFFEE.astype(np.float32), 4, method="full", **options)
     assert full.table["pixels"].sum() == COFFEE[..., 0].size
+
+
+def count_by_fractions(min_area, spacing):
+    """Return the smallest number of pixels whose area is at least `min_area`, without rounding."""
+    pixel = prod(Fraction(str(distance)) for distance in spacing if distance)
+    return next(n for n in range(10_000) if n * pixel >= Fraction(str(min_area)))
+
+
+@pytest.mark.parametrize(
+    ("image", "spacing", "min_area", "options"),
+    [
+        (COFFEE[..., 0], (1.0, 1.0), 7, {}),
+        (COFFEE, (0.6, 0.3), 1.26, {}),  # 1.26 / 0.6 / 0.3 is 7.000000000000001
+        (COFFEE, (0.3, 0.2), 0.43, {"color_space": "lab"}),
+        (VOLUME, (2.0, 0.5, 0.5), 3.4, {}),
+        (VOLUME, (0.0, 0.5, 0.5), 2.25, {}),  # areas in frames
+        (CHANNELS, (0.1, 0.7), 0.63, {"channel_axis": 0}),
+    ],
+)
+def test_a_minimum_area_is_the_number_of_pixels_that_reaches_it(image, spacing, min_area, options):
+    n_pixels = count_by_fractions(min_area, spacing)
+    by_area = segment(image, 12, min_area=min_area, spacing=spacing, **options)
+    by_size = segment(image, 12, min_size=n_pixels, spacing=spacing, **options)
+    np.testing.assert_array_equal(by_area.labels, by_size.labels)
+    fewer = segment(image, 12, min_size=n_pixels - 1, spacing=spacing, **options)
+    assert (by_area.labels != fewer.labels).any()
+    assert by_area.table.equals(by_size.table)
+
+
+def test_the_larger_of_size_and_area_counts_and_one_number_is_the_spacing_of_all_axes():
+    expected = segment(COFFEE, 4, min_size=12).labels
+    for options in ({"min_size": 12, "min_area": 2}, {"min_size": 3, "min_area": 3}):
+        labels = segment(COFFEE, 4, spacing=0.5, **options).labels
+        np.testing.assert_array_equal(labels, expected)
+    slices = segment_slices(VOLUME, 3, min_area=3, spacing=0.5)
+    by_size = segment_slices(VOLUME, 3, min_size=12)
+    np.testing.assert_array_equal(slices.labels, by_size.labels)
+    # All regions are smaller than an area that no number of pixels reaches.
+    tiny = segment(COFFEE, 4, min_area=1e100, spacing=1e-100)
+    np.testing.assert_array_equal(tiny.labels, segment(COFFEE, 4).labels)
+
+
+def test_the_model_keeps_the_area_for_images_with_other_pixels(tmp_path):
+    result = segment(COFFEE, 4, min_area=3, spacing=0.5, mask=COFFEE[..., 0] % 5 > 0)
+    result.model.save(tmp_path / "model.json")
+    model = KMeansModel.load(tmp_path / "model.json")
+    mask = COFFEE[..., 0] % 7 > 0
+    for spacing, n_pixels in (((0.5, 0.5), 12), ((0.25, 0.5), 24), ((1.0, 1.0), 3)):
+        expected = model.with_cleaning(Cleaning(min_size=n_pixels)).predict(COFFEE, mask=mask)
+        other = model.with_spacing(spacing)
+        np.testing.assert_array_equal(other.predict(COFFEE, mask=mask), expected)
+        image = da.from_array(COFFEE, chunks=(31, 40, 3))
+        np.testing.assert_array_equal(other.predict(image, mask=mask).compute(), expected)
+    # A coarser level has larger pixels.
+    coarse = model.at_scale((2, 1)).predict(COFFEE)
+    np.testing.assert_array_equal(coarse, model.with_spacing((1.0, 0.5)).predict(COFFEE))
+    with pytest.raises(ValueError, match=r"min_area must be at most 128 \(512 pixels.* got 129"):
+        segment(da.from_array(COFFEE), 4, min_area=129, spacing=0.5)
+    with pytest.raises(ValueError, match="min_area must be a number from 0"):
+        KMeansModel.from_dict({**model.to_dict(), "min_area": -1})
+    with pytest.raises(ValueError, match="spacing must be a number from 0"):
+        model.with_spacing((1, -1))
+
+
+def test_several_images_have_one_area():
+    images = [COFFEE, COFFEE[:40, ::-1]]
+    by_area = segment(images, 4, min_area=3, spacing=(0.5, 0.5))
+    by_size = segment(images, 4, min_size=12)
+    for one, two in zip(by_area.labels, by_size.labels, strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -74,7 +74,12 @@ class StartColors(Choice):
 
 @dataclass(frozen=True)
 class NumberPerAxis(RealNumber):
-    """A real number for all spatial axes, or in Python one number for each axis."""
+    """A real number for all spatial axes, or one number for each axis.
+
+    `has_list` is whether the command line takes a list, too. The dock cannot show one.
+    """
+
+    has_list: bool = False
 
     def check(self, name: str, value: Any) -> Any:
         """Return a float or a tuple of floats; raise as `RealNumber.check` does."""
@@ -82,6 +87,12 @@ class NumberPerAxis(RealNumber):
         if isinstance(numbers, (list, tuple)) and numbers:
             return tuple(RealNumber.check(self, name, number) for number in numbers)
         return super().check(name, value)
+
+    def parse(self, text: str) -> Any:
+        """Return the number, or the numbers with commas between them, that a user wrote."""
+        if not self.has_list or "," not in text:
+            return super().parse(text)
+        return tuple(map(float, text.split(",")))
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,9 @@ class OptionInfo:
     label, tooltip : str
         The texts of the field in the dock; the tooltip is the help of the command
         line, too.
+    note : str
+        Sentences that follow the tooltip in the help of the command line. If they state the
+        default, the default is not added.
     in_summary : bool
         Whether the summary of an image depends on the option, so that `summarize`
         takes it.
@@ -117,6 +131,7 @@ class OptionInfo:
     kind: WholeNumber | RealNumber | Choice | Flag
     label: str
     tooltip: str
+    note: str = ""
     in_summary: bool = False
     in_space: bool = False
     in_cleaning: bool = False
@@ -206,14 +221,28 @@ class Options:
         label="Minimum size",
         tooltip="Smaller regions get the class that surrounds them, in pixels of full resolution. "
         "0 keeps all regions.",
+        note="At most 512 for an image larger than memory.",
         in_cleaning=True,
+    )
+    min_area: float = _option(
+        0.0,
+        kind=RealNumber(0.0, LARGEST, step=1.0),
+        label="Minimum area",
+        tooltip="Smaller regions get the class that surrounds them: an area in squared units of "
+        "the pixel size, or in a volume a volume in cubed units. 0 keeps all regions.",
+        note="The pixel size is that of the file, or --spacing. At most that of 512 pixels for an "
+        "image larger than memory.",
+        in_cleaning=True,
+        in_dock=False,
     )
     spacing: float | tuple[float, ...] = _option(
         1.0,
-        kind=NumberPerAxis(0.0, LARGEST),
+        kind=NumberPerAxis(0.0, LARGEST, has_list=True),
         label="Spacing",
-        tooltip="The distance of neighboring pixels along each axis, for smoothing and the minimum "
-        "size; 0 for an axis of time.",
+        tooltip="The distance of neighboring pixels along all axes of space, or along each axis "
+        "with commas between them, such as 2,0.3,0.3; 0 for an axis of time. Smoothing and the "
+        "minimum area use it.",
+        note="Default: that of the file, or 1 if the file states none.",
         in_cleaning=True,
         in_dock=False,
     )
@@ -368,6 +397,7 @@ class OptionValues(SummaryValues, total=False):
 
     smoothing: float
     min_size: int
+    min_area: float
     spacing: float | tuple[float, ...]
     balance: float
     init: Any

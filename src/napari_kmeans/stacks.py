@@ -222,6 +222,11 @@ class StackModel:
         )
         return replace(self, models=models)
 
+    def at_scale(self, steps: Sequence[float]) -> StackModel:
+        """Return the models for a coarser level, as :meth:`KMeansModel.at_scale` does."""
+        models = tuple(None if model is None else model.at_scale(steps) for model in self.models)
+        return replace(self, models=models)
+
     def paint(self, pixels: Pixels, progress: Report | None) -> tuple[Any, Any]:
         """Return the labels and the recolored image of the pixels of a stack."""
         stages = Progress(progress)
@@ -378,9 +383,12 @@ def segment_slices(
     n_clusters : int, default 8
         The number of clusters in each slice. A slice with fewer distinct colors has fewer
         clusters.
-    rgb, channel_axis, channel_names, color_space, normalize, balance, method, coreset_size,
-    init, keep_init, n_init, max_iter, tol, random_state
+    rgb, channel_axis, channel_names, color_space, normalize, blur, texture, balance, method,
+    coreset_size, init, keep_init, n_init, max_iter, tol, random_state
         As for :func:`segment`.
+    smoothing, min_size, min_area, spacing
+        As for :func:`segment`, for each slice by itself: a number for each axis is one for each
+        of the two axes of a slice. `min_size` is at most 512 for a dask image.
     mask : array of the image's spatial shape, optional
         Zero or False where a pixel is left out. A whole slice may be left out.
     progress : callable, optional

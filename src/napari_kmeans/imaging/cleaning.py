@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,12 @@ _CODES = tuple(np.dtype(each).str[1:] for each in (np.uint8, np.uint16, np.float
 _MAX_REACH = 2048
 """The largest halo in pixels around the chunks of a dask image."""
 
+_TOLERANCE = 1e-9
+"""Numbers of pixels that differ less than this from a whole number are rounded to it."""
+
+_MAX_PIXELS = 2**31
+"""A number of pixels that no region of a window has: the kernels count with int32."""
+
 _CHUNKS_AT_ONCE = 64
 """Chunks of a dask image that are counted before the work can be canceled."""
 
@@ -49,6 +56,8 @@ class Cleaning:
         See `Smoother`.
     min_size : int
         See `RegionFilter`.
+    min_area : float
+        The smallest area or volume of a region, in squared or cubed units of `spacing`.
     spacing : float or tuple of float
         The distance of neighboring pixels along each spatial axis, in any unit; 0 for an axis
         along which pixels are not neighbors.
@@ -56,6 +65,7 @@ class Cleaning:
 
     smoothing: float = 0.0
     min_size: int = 0
+    min_area: float = 0.0
     spacing: float | tuple[float, ...] = 1.0
 
     @classmethod
@@ -71,7 +81,7 @@ class Cleaning:
     @property
     def is_off(self) -> bool:
         """Whether the labels stay those of the nearest centers."""
-        return not self.smoothing and self.min_size <= 1
+        return not self.smoothing and self.min_size <= 1 and not self.min_area
 
     def spacing_of(self, n_axes: int) -> tuple[float, ...]:
         """Return the distance of neighbors along each of `n_axes` spatial axes.
@@ -96,6 +106,28 @@ class Cleaning:
             )
         return distances
 
+    def smallest_region(self, n_axes: int) -> int:
+        """Return the smallest number of pixels of a region.
+
+        It is `min_size`, or `min_area` divided by the size of a pixel and rounded up, whichever
+        is larger.
+        """
+        n_pixels = self.min_area
+        for distance in filter(None, self.spacing_of(n_axes)):
+            n_pixels /= distance
+        # The quotient of two decimal fractions is rarely whole: a region of exactly the smallest
+        # area would be one pixel too small without the tolerance.
+        n_pixels = min(n_pixels * (1 - _TOLERANCE), _MAX_PIXELS)
+        return max(self.min_size, math.ceil(n_pixels))
+
+    def with_size_as_area(self, n_axes: int) -> Cleaning:
+        """Return the same cleaning with an area instead of a number of pixels.
+
+        An area is not rounded from level to level.
+        """
+        pixel = math.prod(filter(None, self.spacing_of(n_axes)))
+        return replace(self, min_size=0, min_area=max(self.min_area, self.min_size * pixel))
+
     def at_step(self, steps: Sequence[float]) -> Cleaning:
         """Return the cleaning of a coarser level, whose pixels are `steps` times as large.
 
@@ -106,7 +138,7 @@ class Cleaning:
         linked = [step for step, distance in zip(steps, spacing, strict=True) if distance]
         size = float(np.prod(linked)) ** (1 / max(len(linked), 1))
         scaled = tuple(a * b for a, b in zip(spacing, steps, strict=True))
-        n_pixels = int(np.ceil(self.min_size / float(np.prod(linked)) - 1e-9))
+        n_pixels = math.ceil(self.min_size / float(np.prod(linked)) - _TOLERANCE)
         return replace(self, smoothing=self.smoothing / size, min_size=n_pixels, spacing=scaled)
 
 
@@ -159,20 +191,30 @@ class Cleaner:
     def _stages(self, n_axes: int) -> tuple[Smoother, RegionFilter]:
         cleaning, spacing = self.cleaning, self.cleaning.spacing_of(n_axes)
         smoother = Smoother(self.centers, self.classes, self.variance, cleaning.smoothing, spacing)
-        return smoother, RegionFilter(cleaning.min_size, tuple(map(bool, spacing)))
+        return smoother, RegionFilter(cleaning.smallest_region(n_axes), tuple(map(bool, spacing)))
 
     def _reach(self, n_axes: int) -> list[int]:
         """Return the largest distance along each axis of pixels that can affect a label."""
         smoother, regions = self._stages(n_axes)
         largest = max(regions.reach)
         if largest > _MAX_REACH:
-            raise ValueError(
-                f"min_size must be at most {_MAX_REACH * self.cleaning.min_size // largest} for a "
-                f"dask image, got {self.cleaning.min_size}: choose a smaller size, or pass an "
-                "array in memory."
-            )
+            allowed = _MAX_REACH * regions.min_size // largest
+            raise ValueError(self._describe_large_size(regions.min_size, allowed, n_axes))
         own = (0,) * n_axes if smoother.is_off else smoother.reach
         return [a + b for a, b in zip(own, regions.reach, strict=True)]
+
+    def _describe_large_size(self, n_pixels: int, allowed: int, n_axes: int) -> str:
+        cleaning = self.cleaning
+        if cleaning.min_size == n_pixels:
+            name, limit, value = "min_size", str(allowed), str(n_pixels)
+        else:
+            pixel = math.prod(filter(None, cleaning.spacing_of(n_axes)))
+            limit, value = f"{allowed * pixel:g} ({allowed} pixels)", f"{cleaning.min_area:g}"
+            name = "min_area"
+        return (
+            f"{name} must be at most {limit} for a dask image, got {value}: choose a smaller size, "
+            "or pass an array in memory."
+        )
 
     def _points(self, pixels: Pixels) -> NDArray[Any]:
         """Return the points (..., F or more) of an image in memory."""

@@ -73,7 +73,9 @@ class RegionFilter:
 
     def _filter_volume(self, labels: NDArray[Any], filtered: NDArray[Any]) -> None:
         """Write the labels of a volume (Z, Y, X) without small regions."""
-        halo = (_ROUNDS + 1) * self.min_size
+        # In a volume with fewer pixels, all regions are small.
+        min_size = min(self.min_size, labels.size + 1)
+        halo = (_ROUNDS + 1) * min_size
         # Divide the volume along its longest axis, but not into parts shorter than the halo.
         axis = int(np.argmax(labels.shape))
         per_index = labels.size // labels.shape[axis]
@@ -92,7 +94,7 @@ class RegionFilter:
             first, last = max(start - halo, 0), min(stop + halo, labels.shape[axis])
             # The kernel changes the window.
             window = _slice_axis(labels, axis, first, last).copy()
-            _replace_small(window, steps, self.min_size, _ROUNDS)
+            _replace_small(window, steps, min_size, _ROUNDS)
             own = _slice_axis(window, axis, start - first, stop - first)
             _slice_axis(filtered, axis, start, stop)[...] = own
 
