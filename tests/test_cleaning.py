@@ -13,7 +13,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage import data
 
-from napari_kmeans import KMeansModel, apply_classes, segment, segment_slices
+from napari_kmeans import KMeansModel, apply_classes, segment, segment_slices, split_anew
 from napari_kmeans.imaging import blocks, smoothing
 from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.imaging.regions import RegionFilter
@@ -272,3 +272,78 @@ def test_several_images_have_one_area():
     by_size = segment(images, 4, min_size=12)
     for one, two in zip(by_area.labels, by_size.labels, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (COFFEE, {"mask": np.arange(90 * 110).reshape(90, 110) % 7 > 0}),
+        (VOLUME, {"spacing": (0.0, 1.0, 1.0)}),
+        (CHANNELS, {"channel_axis": 0, "smoothing": 0.3}),
+    ],
+)
+def test_small_regions_of_chosen_classes_go_also_with_saved_models(image, options, tmp_path):
+    n_axes = 3 if image is VOLUME else 2
+    is_linked = tuple(map(bool, options.get("spacing", (1.0,) * n_axes)))
+    plain = segment(image, 12, **options)
+    result = segment(image, 12, min_size=9, min_size_classes=[7, 2, 7], **options)
+    expected = RegionFilter(9, is_linked, (2, 7)).filter(plain.labels)
+    np.testing.assert_array_equal(result.labels, expected)
+    assert (expected != plain.labels).any()
+    assert (expected != RegionFilter(9, is_linked).filter(plain.labels)).any()
+    assert (
+        result.table["pixels"].tolist() == np.bincount(expected.ravel(), minlength=13)[1:].tolist()
+    )
+    result.model.save(tmp_path / "model.json")
+    loaded = KMeansModel.load(tmp_path / "model.json")
+    assert loaded.cleaning.min_size_classes == (2, 7)
+    mask = options.get("mask")
+    np.testing.assert_array_equal(loaded.predict(image, mask=mask), expected)
+    damaged = {**json.loads(json.dumps(loaded.to_dict())), "min_size_classes": [13]}
+    with pytest.raises(ValueError, match="min_size_classes must be numbers from 1 to 12"):
+        KMeansModel.from_dict(damaged)
+
+
+def test_chunks_do_not_change_the_small_regions_of_chosen_classes():
+    options = {"min_size": 5, "min_size_classes": (1, 3)}
+    eager = segment(COFFEE, 5, **options)
+    assert (eager.labels != segment(COFFEE, 5, min_size=5).labels).any()
+    lazy = segment(da.from_array(COFFEE, chunks=(20, 37, 3)), 5, **options)
+    np.testing.assert_array_equal(lazy.labels.compute(), eager.labels)
+
+
+def test_merged_and_split_classes_keep_the_choice():
+    plain, mask = segment(COFFEE, 6), COFFEE[..., 2] % 11 > 0
+    result = segment(COFFEE, 6, min_size=9, min_size_classes=(2, 3, 5))
+
+    def check(model, chosen):
+        without = model.with_cleaning(Cleaning())
+        labels = without.predict(COFFEE, mask=mask)
+        expected = RegionFilter(9, (True, True), chosen).filter(labels)
+        np.testing.assert_array_equal(model.predict(COFFEE, mask=mask), expected)
+        assert (expected != labels).any() == bool(chosen)
+
+    check(result.model, (2, 3, 5))
+    # A class is chosen if all its centers are.
+    check(result.model.with_classes(plain.model.classes.merge([2, 3])), (2, 5))
+    merged = plain.model.classes.merge([1, 5], [3, 2]).renumber({3: 9})
+    check(result.model.with_classes(merged), (9,))
+    check(result.model.with_classes(plain.model.classes.merge([1, 2], [3, 4], [5, 6])), ())
+    # New centers follow the others: those of class 2 are chosen, those of class 4 are not.
+    for label, chosen in ((2, (2, 3, 5, 7)), (4, (2, 3, 5))):
+        parts = split_anew(COFFEE, result.model, label=label, n_clusters=2)
+        assert parts.labels.tolist() == [1, 2, 3, 4, 5, 6, 7]
+        check(parts, chosen)
+
+
+def test_classes_that_there_are_not_are_refused():
+    with pytest.raises(ValueError, match=r"min_size_classes must be labels from 1 to 4, got \[2"):
+        segment(COFFEE, 4, min_size=5, min_size_classes=[5, 2])
+    with pytest.raises(
+        ValueError, match=r"min_size_classes must be None or a list .* 65535, got \[0"
+    ):
+        segment(COFFEE, 4, min_size=5, min_size_classes=[0])
+    with pytest.raises(TypeError, match=r"min_size_classes must be None or a list .* got 2: list"):
+        segment(COFFEE, 4, min_size=5, min_size_classes=2)
+    with pytest.raises(ValueError, match=r"min_size_classes must be None for slices, got \[1\]: l"):
+        segment_slices(VOLUME, 3, min_size=5, min_size_classes=[1])

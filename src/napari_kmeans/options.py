@@ -19,6 +19,7 @@ from napari_kmeans.checks import (
     RealNumber,
     WholeNumber,
     as_numbers,
+    is_whole_number,
     quote_value,
 )
 
@@ -96,6 +97,36 @@ class NumberPerAxis(RealNumber):
 
 
 @dataclass(frozen=True)
+class LabelList:
+    """Labels of clusters, or None."""
+
+    def __str__(self) -> str:
+        """Return the values in the words of a message."""
+        return f"None or a list of labels from 1 to {MAX_CLUSTERS}"
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return the labels in ascending order, or None.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the value is no list, or contains anything but labels.
+        """
+        if value is None:
+            return None
+        items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+        if not isinstance(items, (list, tuple)) or not all(map(is_whole_number, items)):
+            raise TypeError(f"{name} must be {self}, got {quote_value(value)}: list the labels.")
+        if not all(1 <= item <= MAX_CLUSTERS for item in items):
+            raise ValueError(f"{name} must be {self}, got {quote_value(value)}: list the labels.")
+        return tuple(sorted({int(item) for item in items}))
+
+    def parse(self, text: str) -> tuple[int, ...]:
+        """Return the labels that a user wrote with commas between them."""
+        return tuple(map(int, text.split(",")))
+
+
+@dataclass(frozen=True)
 class OptionInfo:
     """The declaration of one option.
 
@@ -104,7 +135,7 @@ class OptionInfo:
     name : str
         The keyword of `segment`; the name of the field in the dock.
     default : object
-    kind : WholeNumber, RealNumber, Choice or Flag
+    kind : WholeNumber, RealNumber, LabelList, Choice or Flag
         The values that the option may have.
     label, tooltip : str
         The texts of the field in the dock; the tooltip is the help of the command
@@ -128,7 +159,7 @@ class OptionInfo:
 
     name: str
     default: Any
-    kind: WholeNumber | RealNumber | Choice | Flag
+    kind: WholeNumber | RealNumber | LabelList | Choice | Flag
     label: str
     tooltip: str
     note: str = ""
@@ -232,6 +263,16 @@ class Options:
         "the pixel size, or in a volume a volume in cubed units. 0 keeps all regions.",
         note="The pixel size is that of the file, or --spacing. At most that of 512 pixels for an "
         "image larger than memory.",
+        in_cleaning=True,
+        in_dock=False,
+    )
+    min_size_classes: tuple[int, ...] | None = _option(
+        None,
+        kind=LabelList(),
+        label="Classes of the minimum size",
+        tooltip="The labels of the clusters whose small regions are replaced, with commas between "
+        "them. Small regions of the others stay.",
+        note="Default: all.",
         in_cleaning=True,
         in_dock=False,
     )
@@ -343,6 +384,15 @@ class Options:
                 f"{self.n_clusters} clusters: ask for a larger coreset or fewer clusters."
             )
 
+    def check_classes(self) -> None:
+        """Raise ValueError if small regions of a class are replaced that there will not be."""
+        chosen = self.min_size_classes
+        if chosen and chosen[-1] > self.n_clusters:
+            raise ValueError(
+                f"min_size_classes must be labels from 1 to {self.n_clusters}, got "
+                f"{quote_value(list(chosen))}: clusters are numbered from dark to bright."
+            )
+
     @property
     def resolved_coreset_size(self) -> int:
         """The number of points in a coreset, with "auto" replaced by its number."""
@@ -398,6 +448,7 @@ class OptionValues(SummaryValues, total=False):
     smoothing: float
     min_size: int
     min_area: float
+    min_size_classes: tuple[int, ...] | None
     spacing: float | tuple[float, ...]
     balance: float
     init: Any

@@ -111,6 +111,7 @@ def segment(
     smoothing: float = Options.smoothing,
     min_size: int = Options.min_size,
     min_area: float = Options.min_area,
+    min_size_classes: tuple[int, ...] | None = Options.min_size_classes,
     spacing: float | tuple[float, ...] = Options.spacing,
     balance: float = Options.balance,
     method: str = Options.method,
@@ -187,6 +188,10 @@ def segment(
         pixel, rounded up: a region of exactly `min_area` stays. With `min_size`, the larger
         number counts. The model keeps the area, so that `model.with_spacing` gives the number
         of pixels for an image with another size of pixels.
+    min_size_classes : sequence of int, optional
+        The labels of the clusters whose small regions and holes are replaced; None for all. A
+        small region of another cluster stays, however small it is. Clusters are numbered from
+        dark to bright. Merged clusters are one class, which is chosen if all of them are.
     spacing : float, or one float for each spatial axis, default 1
         The distance of neighboring pixels along each axis, in any unit. `smoothing` compares
         these distances: farther neighbors count less. Their product is the size of a pixel for
@@ -282,6 +287,7 @@ def segment(
         smoothing=smoothing,
         min_size=min_size,
         min_area=min_area,
+        min_size_classes=min_size_classes,
         spacing=spacing,
         balance=balance,
         method=method,
@@ -320,6 +326,7 @@ def segment_with_options(
 
     The dock, the command line and stacks pass their options as one object.
     """
+    options.check_classes()
     stages = Progress(progress)
     names: tuple[str, ...] = ()
     if channel_names is not None:

@@ -108,6 +108,18 @@ def test_images_of_one_model_and_one_area_have_pixels_of_one_size(tmp_path, caps
     assert run(tmp_path, "ab", "--min-size", "3") == 0
 
 
+def test_small_regions_of_chosen_classes(tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "a.ome.tif", NOISY[0])
+    assert run(tmp_path, "a", "--min-size", "9", "--min-size-classes", "2,3") == 0
+    expected = segment(NOISY[0], 4, min_size=9, min_size_classes=(2, 3)).labels
+    np.testing.assert_array_equal(labels_of(tmp_path, "a"), expected)
+    assert run(tmp_path, "a", "--min-size", "9", "--min-size-classes", "5") == 1
+    assert "min_size_classes must be labels from 1 to 4, got [5]" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(tmp_path, "a", "--min-size-classes", "2;3")
+    assert "must be None or a list of labels" in capsys.readouterr().err
+
+
 def test_help_states_limits_and_defaults(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])

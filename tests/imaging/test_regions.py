@@ -15,7 +15,7 @@ from napari_kmeans.imaging import regions
 from napari_kmeans.imaging.regions import RegionFilter
 
 
-def filter_slowly(labels, min_size, is_linked):
+def filter_slowly(labels, min_size, is_linked, chosen=None):
     """Return the labels without small regions, one pixel and one neighbor at a time."""
     structure = generate_binary_structure(labels.ndim, labels.ndim)
     for axis, linked in enumerate(is_linked):
@@ -27,7 +27,10 @@ def filter_slowly(labels, min_size, is_linked):
         numbers += np.where(found, found + n_regions, 0)
         n_regions += n_found
     sizes = np.bincount(numbers.ravel(), minlength=n_regions + 1)
-    current = np.where(sizes[numbers] >= min_size, labels, 0)
+    is_settled = sizes[numbers] >= min_size
+    if chosen is not None:
+        is_settled |= ~np.isin(labels, chosen)
+    current = np.where(is_settled, labels, 0)
     steps = [np.array(step) - 1 for step in np.argwhere(structure) if (step != 1).any()]
     for _ in range(3):
         votes = {}
@@ -67,6 +70,23 @@ def test_labels_are_those_of_a_slow_search(shape, min_size, seed):
     assert filtered.dtype == labels.dtype
     np.testing.assert_array_equal(filtered == 0, labels == 0)
     np.testing.assert_array_equal(filtered, filter_slowly(labels, min_size, is_linked))
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (6, 12, 15), (3, 14, 11)])
+@pytest.mark.parametrize("chosen", [(2,), (1, 4), (1, 2, 3, 4), ()])
+def test_small_regions_of_other_labels_stay(shape, chosen, monkeypatch):
+    labels = speckle(shape, 7)
+    is_linked = (len(shape) == 2, *(True,) * (len(shape) - 1))
+    filtered = RegionFilter(6, is_linked, chosen).filter(labels)
+    expected = filter_slowly(labels, 6, is_linked, chosen)
+    np.testing.assert_array_equal(filtered, expected)
+    # No label but the chosen ones loses a pixel.
+    others = (labels > 0) & ~np.isin(labels, chosen)
+    np.testing.assert_array_equal(filtered[others], labels[others])
+    everywhere = RegionFilter(6, is_linked).filter(labels)
+    assert (filtered != everywhere).any() == (len(chosen) < 4)
+    monkeypatch.setattr(regions, "_WINDOW_PIXELS", 100)
+    np.testing.assert_array_equal(RegionFilter(6, is_linked, chosen).filter(labels), expected)
 
 
 def test_holes_are_filled_and_large_regions_stay():

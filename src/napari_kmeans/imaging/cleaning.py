@@ -58,6 +58,9 @@ class Cleaning:
         See `RegionFilter`.
     min_area : float
         The smallest area or volume of a region, in squared or cubed units of `spacing`.
+    min_size_classes : tuple of int or None
+        The numbers, from 1, of the centers whose small regions are replaced; None for all.
+        Edits of classes do not change the numbers. A class is chosen if all its centers are.
     spacing : float or tuple of float
         The distance of neighboring pixels along each spatial axis, in any unit; 0 for an axis
         along which pixels are not neighbors.
@@ -66,6 +69,7 @@ class Cleaning:
     smoothing: float = 0.0
     min_size: int = 0
     min_area: float = 0.0
+    min_size_classes: tuple[int, ...] | None = None
     spacing: float | tuple[float, ...] = 1.0
 
     @classmethod
@@ -119,6 +123,19 @@ class Cleaning:
         # area would be one pixel too small without the tolerance.
         n_pixels = min(n_pixels * (1 - _TOLERANCE), _MAX_PIXELS)
         return max(self.min_size, math.ceil(n_pixels))
+
+    def with_new_centers(self, replaced: NDArray[np.int64], n_centers: int, n_new: int) -> Cleaning:
+        """Return the cleaning after the last `n_new` centers have replaced some of `n_centers`.
+
+        The new centers are chosen if all replaced centers were.
+        """
+        if self.min_size_classes is None:
+            return self
+        is_chosen = np.isin(np.arange(1, n_centers + 1), self.min_size_classes)
+        kept = np.delete(is_chosen, replaced)
+        new = np.full(n_new, is_chosen[replaced].all())
+        chosen = np.flatnonzero(np.concatenate([kept, new])) + 1
+        return replace(self, min_size_classes=tuple(chosen.tolist()))
 
     def with_size_as_area(self, n_axes: int) -> Cleaning:
         """Return the same cleaning with an area instead of a number of pixels.
@@ -191,7 +208,17 @@ class Cleaner:
     def _stages(self, n_axes: int) -> tuple[Smoother, RegionFilter]:
         cleaning, spacing = self.cleaning, self.cleaning.spacing_of(n_axes)
         smoother = Smoother(self.centers, self.classes, self.variance, cleaning.smoothing, spacing)
-        return smoother, RegionFilter(cleaning.smallest_region(n_axes), tuple(map(bool, spacing)))
+        min_size, is_linked = cleaning.smallest_region(n_axes), tuple(map(bool, spacing))
+        return smoother, RegionFilter(min_size, is_linked, self._chosen_labels())
+
+    def _chosen_labels(self) -> tuple[int, ...] | None:
+        """Return the labels, from 1 to K, whose small regions are replaced; None for all."""
+        numbers = self.cleaning.min_size_classes
+        if numbers is None:
+            return None
+        is_other = np.isin(np.arange(1, len(self.classes) + 1), numbers, invert=True)
+        chosen = np.setdiff1d(self.classes, self.classes[is_other]) + 1
+        return tuple(chosen.tolist())
 
     def _reach(self, n_axes: int) -> list[int]:
         """Return the largest distance along each axis of pixels that can affect a label."""

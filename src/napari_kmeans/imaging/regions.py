@@ -37,15 +37,19 @@ class RegionFilter:
     min_size : int
     is_linked : tuple of bool
         For each axis, whether pixels are neighbors along it.
+    chosen : tuple of int or None
+        The labels whose small regions are replaced; None for all. A region of another label
+        counts as large.
     """
 
     min_size: int
     is_linked: tuple[bool, ...]
+    chosen: tuple[int, ...] | None = None
 
     @property
     def is_off(self) -> bool:
         """Whether the labels stay the same."""
-        return self.min_size <= 1 or not any(self.is_linked)
+        return self.min_size <= 1 or not any(self.is_linked) or self.chosen == ()
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -89,12 +93,17 @@ class RegionFilter:
             np.int64,
         ).reshape(-1, 3)
 
+        is_kept = np.zeros(0, np.bool_)
+        if self.chosen is not None:
+            is_kept = np.ones(np.iinfo(labels.dtype).max + 1, np.bool_)
+            is_kept[list(self.chosen)] = False
+
         def work(start: int) -> None:
             stop = min(start + size, labels.shape[axis])
             first, last = max(start - halo, 0), min(stop + halo, labels.shape[axis])
             # The kernel changes the window.
             window = _slice_axis(labels, axis, first, last).copy()
-            _replace_small(window, steps, min_size, _ROUNDS)
+            _replace_small(window, steps, min_size, is_kept, _ROUNDS)
             own = _slice_axis(window, axis, start - first, stop - first)
             _slice_axis(filtered, axis, start, stop)[...] = own
 
@@ -119,10 +128,17 @@ def _find_root(parents: NDArray[Any], i: int) -> int:
 
 
 @compile_kernel
-def _replace_small(labels: NDArray[Any], steps: NDArray[Any], min_size: int, n_rounds: int) -> None:
+def _replace_small(
+    labels: NDArray[Any],
+    steps: NDArray[Any],
+    min_size: int,
+    is_kept: NDArray[np.bool_],
+    n_rounds: int,
+) -> None:
     """Replace the labels (Z, Y, X) of small regions in place; see `RegionFilter`.
 
-    `steps` (n, 3) are those to the neighbors of a pixel.
+    `steps` (n, 3) are those to the neighbors of a pixel. `is_kept` is whether the regions of each
+    label stay, or empty.
     """
     depth, n_rows, length = labels.shape
     flat = labels.reshape(-1)
@@ -146,6 +162,10 @@ def _replace_small(labels: NDArray[Any], steps: NDArray[Any], min_size: int, n_r
     for i in range(len(flat)):
         parents[i] = _find_root(parents, i)
         sizes[parents[i]] += 1
+    if len(is_kept):
+        for i in range(len(flat)):
+            if parents[i] == i and is_kept[flat[i]]:
+                sizes[i] = max(sizes[i], min_size)
     # The pixels of small regions, in the order of their roots: count sort.
     n_small, n_regions = 0, 0
     for i in range(len(flat)):
