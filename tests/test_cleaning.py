@@ -347,3 +347,12 @@ def test_classes_that_there_are_not_are_refused():
         segment(COFFEE, 4, min_size=5, min_size_classes=2)
     with pytest.raises(ValueError, match=r"min_size_classes must be None for slices, got \[1\]: l"):
         segment_slices(VOLUME, 3, min_size=5, min_size_classes=[1])
+
+
+@pytest.mark.parametrize("chunks", [(1, 40, 50), (2, 9, 50), (7, 13, 17)])
+def test_frames_in_chunks_have_no_neighbors_in_other_frames(chunks):
+    options = {"min_size": 6, "smoothing": 0.3, "spacing": (0, 1, 1)}
+    eager = segment(VOLUME, 3, **options)
+    lazy = segment(da.from_array(VOLUME, chunks=chunks), 3, **options)
+    assert lazy.labels.chunks == da.from_array(VOLUME, chunks=chunks).chunks
+    np.testing.assert_array_equal(lazy.labels.compute(), eager.labels)

@@ -14,7 +14,8 @@ from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging.blocks import extract_values, split_shape
 from napari_kmeans.imaging.chunks import read_piece
 from napari_kmeans.imaging.declared import as_key
-from napari_kmeans.imaging.neighborhood import compare_like_blocks, join_short
+from napari_kmeans.imaging.halos import halo_depths, inner_block, join_short_chunks, with_halo
+from napari_kmeans.imaging.neighborhood import compare_like_blocks
 from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import MAX_AXES, Smoother
 from napari_kmeans.imaging.tally import Tally, add_tallies
@@ -266,7 +267,6 @@ class Cleaner:
 
     def _clean_lazily(self, pixels: Pixels, labels: Any) -> Any:
         import dask.array as da
-        from dask.array.overlap import overlap
 
         chunks = pixels.array.chunks[:-1]
         image, n_values = pixels.array, pixels.n_channels
@@ -274,25 +274,18 @@ class Cleaner:
             image = compare_like_blocks(pixels, self.space)
             n_values = image.shape[-1]
         reaches = self._reach(len(chunks))
-        joined = tuple(
-            join_short(sizes, reach) for sizes, reach in zip(chunks, reaches, strict=True)
-        )
-        depths = tuple(
-            reach if len(sizes) > 1 else 0 for reach, sizes in zip(reaches, joined, strict=True)
-        )
+        joined = join_short_chunks(chunks, reaches)
+        depths = halo_depths(joined, reaches)
         image = image.rechunk((*joined, (image.shape[-1],)))
         labels = labels.rechunk(joined)
-        parts = [image, labels]
-        if any(depths):
-            parts = [overlap(part, dict(enumerate(depths)), "none") for part in parts]
         cleaned = da.map_blocks(
             _clean_chunk,
             as_key(self),
             n_values,
             as_key(joined),
             depths,
-            parts[0],
-            parts[1][..., None],
+            with_halo(image, depths),
+            with_halo(labels, depths)[..., None],
             dtype=labels.dtype,
             drop_axis=image.ndim - 1,
             chunks=joined,
@@ -329,17 +322,13 @@ def _clean_chunk(
 ) -> NDArray[Any]:
     """Return the cleaned labels of a chunk; both arrays have a halo of `depths`."""
     own = np.asarray(labels)[..., 0]
-    places = list(zip(chunks, depths, block_id[: own.ndim], strict=True))
     if not own.size:
         return own
-    before = [depth * (number > 0) for _, depth, number in places]
+    numbers = block_id[: own.ndim]
+    inside = inner_block(chunks, depths, numbers)
     origin = tuple(
-        sum(sizes[:number]) - start
-        for (sizes, _, number), start in zip(places, before, strict=True)
-    )
-    inside = tuple(
-        slice(start, start + sizes[number])
-        for (sizes, _, number), start in zip(places, before, strict=True)
+        sum(sizes[:number]) - side.start
+        for sizes, number, side in zip(chunks, numbers, inside, strict=True)
     )
     with in_task():
         cleaned = cleaner.clean_window(np.asarray(image), own, n_values, origin)
