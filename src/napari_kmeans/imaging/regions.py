@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_kmeans.execution.compiling import compile_kernel
 from napari_kmeans.execution.threads import map_threads
+from napari_kmeans.imaging.volumes import Volumes, neighbor_steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,16 +64,13 @@ class RegionFilter:
         """Return labels (...) without small regions; 0 marks pixels that are left out."""
         if self.is_off or not labels.size:
             return labels
-        axes = [axis for axis, linked in enumerate(self.is_linked) if linked]
-        others = [axis for axis in range(labels.ndim) if axis not in axes]
-        order = [*others, *axes]
-        inner = (1,) * (3 - len(axes)) + tuple(labels.shape[axis] for axis in axes)
-        moved = np.ascontiguousarray(np.transpose(labels, order)).reshape(-1, *inner)
+        axes = tuple(axis for axis, linked in enumerate(self.is_linked) if linked)
+        volumes = Volumes(labels.shape, axes)
+        moved = volumes.split(labels)
         filtered = np.empty_like(moved)
         for volume, target in zip(moved, filtered, strict=True):
             self._filter_volume(volume, target)
-        shape = [labels.shape[axis] for axis in order]
-        return np.transpose(filtered.reshape(shape), np.argsort(order))
+        return volumes.join(filtered)
 
     def _filter_volume(self, labels: NDArray[Any], filtered: NDArray[Any]) -> None:
         """Write the labels of a volume (Z, Y, X) without small regions."""
@@ -84,15 +81,7 @@ class RegionFilter:
         axis = int(np.argmax(labels.shape))
         per_index = labels.size // labels.shape[axis]
         size = max(_WINDOW_PIXELS // per_index, 2 * halo, 1)
-        steps = np.array(
-            [
-                step
-                for step in product(*[(-1, 0, 1) if n > 1 else (0,) for n in labels.shape])
-                if any(step)
-            ],
-            np.int64,
-        ).reshape(-1, 3)
-
+        steps = neighbor_steps([length > 1 for length in labels.shape])
         is_kept = np.zeros(0, np.bool_)
         if self.chosen is not None:
             is_kept = np.ones(np.iinfo(labels.dtype).max + 1, np.bool_)
