@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
+from math import prod
 
 import dask.array as da
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage import data
 
-from napari_kmeans import KMeansModel, apply_classes, segment, segment_slices
+from napari_kmeans import KMeansModel, apply_classes, segment, segment_slices, split_anew
 from napari_kmeans.imaging import blocks, smoothing
+from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import Smoother
 
@@ -199,3 +202,157 @@ def test_texture_and_smoothing_together(monkeypatch):
     np.testing.assert_array_equal(again.compute(), confidence)
     full = segment(COFFEE.astype(np.float32), 4, method="full", **options)
     assert full.table["pixels"].sum() == COFFEE[..., 0].size
+
+
+def count_by_fractions(min_area, spacing):
+    """Return the smallest number of pixels whose area is at least `min_area`, without rounding."""
+    pixel = prod(Fraction(str(distance)) for distance in spacing if distance)
+    return next(n for n in range(10_000) if n * pixel >= Fraction(str(min_area)))
+
+
+@pytest.mark.parametrize(
+    ("image", "spacing", "min_area", "options"),
+    [
+        (COFFEE[..., 0], (1.0, 1.0), 7, {}),
+        (COFFEE, (0.6, 0.3), 1.26, {}),  # 1.26 / 0.6 / 0.3 is 7.000000000000001
+        (COFFEE, (0.3, 0.2), 0.43, {"color_space": "lab"}),
+        (VOLUME, (2.0, 0.5, 0.5), 3.4, {}),
+        (VOLUME, (0.0, 0.5, 0.5), 2.25, {}),  # areas in frames
+        (CHANNELS, (0.1, 0.7), 0.63, {"channel_axis": 0}),
+    ],
+)
+def test_a_minimum_area_is_the_number_of_pixels_that_reaches_it(image, spacing, min_area, options):
+    n_pixels = count_by_fractions(min_area, spacing)
+    by_area = segment(image, 12, min_area=min_area, spacing=spacing, **options)
+    by_size = segment(image, 12, min_size=n_pixels, spacing=spacing, **options)
+    np.testing.assert_array_equal(by_area.labels, by_size.labels)
+    fewer = segment(image, 12, min_size=n_pixels - 1, spacing=spacing, **options)
+    assert (by_area.labels != fewer.labels).any()
+    assert by_area.table.equals(by_size.table)
+
+
+def test_the_larger_of_size_and_area_counts_and_one_number_is_the_spacing_of_all_axes():
+    expected = segment(COFFEE, 4, min_size=12).labels
+    for options in ({"min_size": 12, "min_area": 2}, {"min_size": 3, "min_area": 3}):
+        labels = segment(COFFEE, 4, spacing=0.5, **options).labels
+        np.testing.assert_array_equal(labels, expected)
+    slices = segment_slices(VOLUME, 3, min_area=3, spacing=0.5)
+    by_size = segment_slices(VOLUME, 3, min_size=12)
+    np.testing.assert_array_equal(slices.labels, by_size.labels)
+    # All regions are smaller than an area that no number of pixels reaches.
+    tiny = segment(COFFEE, 4, min_area=1e100, spacing=1e-100)
+    np.testing.assert_array_equal(tiny.labels, segment(COFFEE, 4).labels)
+
+
+def test_the_model_keeps_the_area_for_images_with_other_pixels(tmp_path):
+    result = segment(COFFEE, 4, min_area=3, spacing=0.5, mask=COFFEE[..., 0] % 5 > 0)
+    result.model.save(tmp_path / "model.json")
+    model = KMeansModel.load(tmp_path / "model.json")
+    mask = COFFEE[..., 0] % 7 > 0
+    for spacing, n_pixels in (((0.5, 0.5), 12), ((0.25, 0.5), 24), ((1.0, 1.0), 3)):
+        expected = model.with_cleaning(Cleaning(min_size=n_pixels)).predict(COFFEE, mask=mask)
+        other = model.with_spacing(spacing)
+        np.testing.assert_array_equal(other.predict(COFFEE, mask=mask), expected)
+        image = da.from_array(COFFEE, chunks=(31, 40, 3))
+        np.testing.assert_array_equal(other.predict(image, mask=mask).compute(), expected)
+    # A coarser level has larger pixels.
+    coarse = model.at_scale((2, 1)).predict(COFFEE)
+    np.testing.assert_array_equal(coarse, model.with_spacing((1.0, 0.5)).predict(COFFEE))
+    with pytest.raises(ValueError, match=r"min_area must be at most 128 \(512 pixels.* got 129"):
+        segment(da.from_array(COFFEE), 4, min_area=129, spacing=0.5)
+    with pytest.raises(ValueError, match="min_area must be a number from 0"):
+        KMeansModel.from_dict({**model.to_dict(), "min_area": -1})
+    with pytest.raises(ValueError, match="spacing must be a number from 0"):
+        model.with_spacing((1, -1))
+
+
+def test_several_images_have_one_area():
+    images = [COFFEE, COFFEE[:40, ::-1]]
+    by_area = segment(images, 4, min_area=3, spacing=(0.5, 0.5))
+    by_size = segment(images, 4, min_size=12)
+    for one, two in zip(by_area.labels, by_size.labels, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (COFFEE, {"mask": np.arange(90 * 110).reshape(90, 110) % 7 > 0}),
+        (VOLUME, {"spacing": (0.0, 1.0, 1.0)}),
+        (CHANNELS, {"channel_axis": 0, "smoothing": 0.3}),
+    ],
+)
+def test_small_regions_of_chosen_classes_go_also_with_saved_models(image, options, tmp_path):
+    n_axes = 3 if image is VOLUME else 2
+    is_linked = tuple(map(bool, options.get("spacing", (1.0,) * n_axes)))
+    plain = segment(image, 12, **options)
+    result = segment(image, 12, min_size=9, min_size_classes=[7, 2, 7], **options)
+    expected = RegionFilter(9, is_linked, (2, 7)).filter(plain.labels)
+    np.testing.assert_array_equal(result.labels, expected)
+    assert (expected != plain.labels).any()
+    assert (expected != RegionFilter(9, is_linked).filter(plain.labels)).any()
+    assert (
+        result.table["pixels"].tolist() == np.bincount(expected.ravel(), minlength=13)[1:].tolist()
+    )
+    result.model.save(tmp_path / "model.json")
+    loaded = KMeansModel.load(tmp_path / "model.json")
+    assert loaded.cleaning.min_size_classes == (2, 7)
+    mask = options.get("mask")
+    np.testing.assert_array_equal(loaded.predict(image, mask=mask), expected)
+    damaged = {**json.loads(json.dumps(loaded.to_dict())), "min_size_classes": [13]}
+    with pytest.raises(ValueError, match="min_size_classes must be numbers from 1 to 12"):
+        KMeansModel.from_dict(damaged)
+
+
+def test_chunks_do_not_change_the_small_regions_of_chosen_classes():
+    options = {"min_size": 5, "min_size_classes": (1, 3)}
+    eager = segment(COFFEE, 5, **options)
+    assert (eager.labels != segment(COFFEE, 5, min_size=5).labels).any()
+    lazy = segment(da.from_array(COFFEE, chunks=(20, 37, 3)), 5, **options)
+    np.testing.assert_array_equal(lazy.labels.compute(), eager.labels)
+
+
+def test_merged_and_split_classes_keep_the_choice():
+    plain, mask = segment(COFFEE, 6), COFFEE[..., 2] % 11 > 0
+    result = segment(COFFEE, 6, min_size=9, min_size_classes=(2, 3, 5))
+
+    def check(model, chosen):
+        without = model.with_cleaning(Cleaning())
+        labels = without.predict(COFFEE, mask=mask)
+        expected = RegionFilter(9, (True, True), chosen).filter(labels)
+        np.testing.assert_array_equal(model.predict(COFFEE, mask=mask), expected)
+        assert (expected != labels).any() == bool(chosen)
+
+    check(result.model, (2, 3, 5))
+    # A class is chosen if all its centers are.
+    check(result.model.with_classes(plain.model.classes.merge([2, 3])), (2, 5))
+    merged = plain.model.classes.merge([1, 5], [3, 2]).renumber({3: 9})
+    check(result.model.with_classes(merged), (9,))
+    check(result.model.with_classes(plain.model.classes.merge([1, 2], [3, 4], [5, 6])), ())
+    # New centers follow the others: those of class 2 are chosen, those of class 4 are not.
+    for label, chosen in ((2, (2, 3, 5, 7)), (4, (2, 3, 5))):
+        parts = split_anew(COFFEE, result.model, label=label, n_clusters=2)
+        assert parts.labels.tolist() == [1, 2, 3, 4, 5, 6, 7]
+        check(parts, chosen)
+
+
+def test_classes_that_there_are_not_are_refused():
+    with pytest.raises(ValueError, match=r"min_size_classes must be labels from 1 to 4, got \[2"):
+        segment(COFFEE, 4, min_size=5, min_size_classes=[5, 2])
+    with pytest.raises(
+        ValueError, match=r"min_size_classes must be None or a list .* 65535, got \[0"
+    ):
+        segment(COFFEE, 4, min_size=5, min_size_classes=[0])
+    with pytest.raises(TypeError, match=r"min_size_classes must be None or a list .* got 2: list"):
+        segment(COFFEE, 4, min_size=5, min_size_classes=2)
+    with pytest.raises(ValueError, match=r"min_size_classes must be None for slices, got \[1\]: l"):
+        segment_slices(VOLUME, 3, min_size=5, min_size_classes=[1])
+
+
+@pytest.mark.parametrize("chunks", [(1, 40, 50), (2, 9, 50), (7, 13, 17)])
+def test_frames_in_chunks_have_no_neighbors_in_other_frames(chunks):
+    options = {"min_size": 6, "smoothing": 0.3, "spacing": (0, 1, 1)}
+    eager = segment(VOLUME, 3, **options)
+    lazy = segment(da.from_array(VOLUME, chunks=chunks), 3, **options)
+    assert lazy.labels.chunks == da.from_array(VOLUME, chunks=chunks).chunks
+    np.testing.assert_array_equal(lazy.labels.compute(), eager.labels)

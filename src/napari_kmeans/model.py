@@ -549,6 +549,24 @@ class KMeansModel:
         """Return the same model with another cleaning of the labels."""
         return replace(self, cleaning=cleaning)
 
+    def with_spacing(self, spacing: float | Sequence[float]) -> KMeansModel:
+        """Return the same model for images with another distance of pixels.
+
+        A minimum area is then the same area in these images.
+
+        Parameters
+        ----------
+        spacing : float, or one float for each spatial axis
+            As in `segment`, in the unit of the image that was fitted.
+
+        Examples
+        --------
+        >>> model = segment(image, 4, min_area=20, spacing=0.5).model
+        >>> labels = model.with_spacing(0.25).predict(finer_image)
+        """
+        spacing = OPTIONS["spacing"].kind.check("spacing", spacing)
+        return self.with_cleaning(replace(self.cleaning, spacing=spacing))
+
     def at_scale(self, steps: Sequence[float]) -> KMeansModel:
         """Return the model for a coarser level of an image, with its blur and its smoothing.
 

@@ -100,7 +100,7 @@ def check_entries(values: Any) -> dict[str, Any]:
         "dtype": dtype,
         "normalize": normalize,
         "channel_names": _read_channel_names(values, n_channels, rgb),
-        "cleaning": Cleaning(**_read_options(values, CLEANING_OPTIONS)),
+        "cleaning": _read_cleaning(values, len(centers)),
     }
     if "variance" in values:
         entries["variance"] = _read_amount(values, "variance")
@@ -154,6 +154,17 @@ def _read_options(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, A
         return options
     except TypeError as error:
         raise ValueError(str(error)) from error
+
+
+def _read_cleaning(values: dict[str, Any], n_centers: int) -> Cleaning:
+    cleaning = Cleaning(**_read_options(values, CLEANING_OPTIONS))
+    chosen = cleaning.min_size_classes
+    if chosen and chosen[-1] > n_centers:
+        raise ValueError(
+            f"min_size_classes must be numbers from 1 to {n_centers}, got "
+            f"{quote_value(list(chosen))}: save the model again."
+        )
+    return cleaning
 
 
 def _read_typed(values: dict[str, Any], name: str, kind: type) -> Any:

@@ -19,6 +19,7 @@ from napari_kmeans.checks import (
     RealNumber,
     WholeNumber,
     as_numbers,
+    is_whole_number,
     quote_value,
 )
 
@@ -74,7 +75,12 @@ class StartColors(Choice):
 
 @dataclass(frozen=True)
 class NumberPerAxis(RealNumber):
-    """A real number for all spatial axes, or in Python one number for each axis."""
+    """A real number for all spatial axes, or one number for each axis.
+
+    `has_list` is whether the command line takes a list, too. The dock cannot show one.
+    """
+
+    has_list: bool = False
 
     def check(self, name: str, value: Any) -> Any:
         """Return a float or a tuple of floats; raise as `RealNumber.check` does."""
@@ -82,6 +88,42 @@ class NumberPerAxis(RealNumber):
         if isinstance(numbers, (list, tuple)) and numbers:
             return tuple(RealNumber.check(self, name, number) for number in numbers)
         return super().check(name, value)
+
+    def parse(self, text: str) -> Any:
+        """Return the number, or the numbers with commas between them, that a user wrote."""
+        if not self.has_list or "," not in text:
+            return super().parse(text)
+        return tuple(map(float, text.split(",")))
+
+
+@dataclass(frozen=True)
+class LabelList:
+    """Labels of clusters, or None."""
+
+    def __str__(self) -> str:
+        """Return the values in the words of a message."""
+        return f"None or a list of labels from 1 to {MAX_CLUSTERS}"
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return the labels in ascending order, or None.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the value is no list, or contains anything but labels.
+        """
+        if value is None:
+            return None
+        items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+        if not isinstance(items, (list, tuple)) or not all(map(is_whole_number, items)):
+            raise TypeError(f"{name} must be {self}, got {quote_value(value)}: list the labels.")
+        if not all(1 <= item <= MAX_CLUSTERS for item in items):
+            raise ValueError(f"{name} must be {self}, got {quote_value(value)}: list the labels.")
+        return tuple(sorted({int(item) for item in items}))
+
+    def parse(self, text: str) -> tuple[int, ...]:
+        """Return the labels that a user wrote with commas between them."""
+        return tuple(map(int, text.split(",")))
 
 
 @dataclass(frozen=True)
@@ -93,11 +135,14 @@ class OptionInfo:
     name : str
         The keyword of `segment`; the name of the field in the dock.
     default : object
-    kind : WholeNumber, RealNumber, Choice or Flag
+    kind : WholeNumber, RealNumber, LabelList, Choice or Flag
         The values that the option may have.
     label, tooltip : str
         The texts of the field in the dock; the tooltip is the help of the command
         line, too.
+    note : str
+        Sentences that follow the tooltip in the help of the command line. If they state the
+        default, the default is not added.
     in_summary : bool
         Whether the summary of an image depends on the option, so that `summarize`
         takes it.
@@ -114,9 +159,10 @@ class OptionInfo:
 
     name: str
     default: Any
-    kind: WholeNumber | RealNumber | Choice | Flag
+    kind: WholeNumber | RealNumber | LabelList | Choice | Flag
     label: str
     tooltip: str
+    note: str = ""
     in_summary: bool = False
     in_space: bool = False
     in_cleaning: bool = False
@@ -206,14 +252,38 @@ class Options:
         label="Minimum size",
         tooltip="Smaller regions get the class that surrounds them, in pixels of full resolution. "
         "0 keeps all regions.",
+        note="At most 512 for an image larger than memory.",
         in_cleaning=True,
+    )
+    min_area: float = _option(
+        0.0,
+        kind=RealNumber(0.0, LARGEST, step=1.0),
+        label="Minimum area",
+        tooltip="Smaller regions get the class that surrounds them: an area in squared units of "
+        "the pixel size, or in a volume a volume in cubed units. 0 keeps all regions.",
+        note="The pixel size is that of the file, or --spacing. At most that of 512 pixels for an "
+        "image larger than memory.",
+        in_cleaning=True,
+        in_dock=False,
+    )
+    min_size_classes: tuple[int, ...] | None = _option(
+        None,
+        kind=LabelList(),
+        label="Classes of the minimum size",
+        tooltip="The labels of the clusters whose small regions are replaced, with commas between "
+        "them. Small regions of the others stay.",
+        note="Default: all.",
+        in_cleaning=True,
+        in_dock=False,
     )
     spacing: float | tuple[float, ...] = _option(
         1.0,
-        kind=NumberPerAxis(0.0, LARGEST),
+        kind=NumberPerAxis(0.0, LARGEST, has_list=True),
         label="Spacing",
-        tooltip="The distance of neighboring pixels along each axis, for smoothing and the minimum "
-        "size; 0 for an axis of time.",
+        tooltip="The distance of neighboring pixels along all axes of space, or along each axis "
+        "with commas between them, such as 2,0.3,0.3; 0 for an axis of time. Smoothing and the "
+        "minimum area use it.",
+        note="Default: that of the file, or 1 if the file states none.",
         in_cleaning=True,
         in_dock=False,
     )
@@ -314,6 +384,15 @@ class Options:
                 f"{self.n_clusters} clusters: ask for a larger coreset or fewer clusters."
             )
 
+    def check_classes(self) -> None:
+        """Raise ValueError if small regions of a class are replaced that there will not be."""
+        chosen = self.min_size_classes
+        if chosen and chosen[-1] > self.n_clusters:
+            raise ValueError(
+                f"min_size_classes must be labels from 1 to {self.n_clusters}, got "
+                f"{quote_value(list(chosen))}: clusters are numbered from dark to bright."
+            )
+
     @property
     def resolved_coreset_size(self) -> int:
         """The number of points in a coreset, with "auto" replaced by its number."""
@@ -368,6 +447,8 @@ class OptionValues(SummaryValues, total=False):
 
     smoothing: float
     min_size: int
+    min_area: float
+    min_size_classes: tuple[int, ...] | None
     spacing: float | tuple[float, ...]
     balance: float
     init: Any

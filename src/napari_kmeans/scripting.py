@@ -156,7 +156,8 @@ def to_python(
         options = replace(options, blur=part.blurs[part.level])
     if part.steps:
         to_fitted = [1 / step for step in part.steps[0]]
-        options = replace(options, **Cleaning.of(options).at_step(to_fitted).options)
+        cleaning = Cleaning.of(options).with_size_as_area(len(to_fitted)).at_step(to_fitted)
+        options = replace(options, **cleaning.options)
     imports, body = _lines_to_read(names, paths, sample, part)
     if mask:
         imports.append(_NUMPY)

@@ -110,6 +110,8 @@ def segment(
     texture: float = Options.texture,
     smoothing: float = Options.smoothing,
     min_size: int = Options.min_size,
+    min_area: float = Options.min_area,
+    min_size_classes: tuple[int, ...] | None = Options.min_size_classes,
     spacing: float | tuple[float, ...] = Options.spacing,
     balance: float = Options.balance,
     method: str = Options.method,
@@ -178,11 +180,23 @@ def segment(
     min_size : int, default 0
         The smallest size of a region in pixels. A region is a set of pixels of one class that
         are connected through sides, edges or corners. A smaller region, such as a hole, gets the
-        class that surrounds it most. See `napari_kmeans.imaging.regions.RegionFilter`.
+        class that surrounds it most. At most 512 for a dask image, whose chunks are read with
+        the pixels around them. See `napari_kmeans.imaging.regions.RegionFilter`.
+    min_area : float, default 0
+        The smallest area of a region in squared units of `spacing`; in a volume, the smallest
+        volume in cubed units. It is the number of pixels `min_area` divided by the size of a
+        pixel, rounded up: a region of exactly `min_area` stays. With `min_size`, the larger
+        number counts. The model keeps the area, so that `model.with_spacing` gives the number
+        of pixels for an image with another size of pixels.
+    min_size_classes : sequence of int, optional
+        The labels of the clusters whose small regions and holes are replaced; None for all. A
+        small region of another cluster stays, however small it is. Clusters are numbered from
+        dark to bright. Merged clusters are one class, which is chosen if all of them are.
     spacing : float, or one float for each spatial axis, default 1
-        The distance of neighboring pixels along each axis, in any unit, for smoothing: farther
-        neighbors count less. Give 0 for an axis of time, along which pixels are not neighbors,
-        also not in a region.
+        The distance of neighboring pixels along each axis, in any unit. `smoothing` compares
+        these distances: farther neighbors count less. Their product is the size of a pixel for
+        `min_area`. Give 0 for an axis of time, along which pixels are not neighbors, also not
+        in a region.
     balance : float, default 0
         The weight of rare colors. With 0, every pixel counts the same (plain K-means).
         With 1, every cell of color space (16 along each axis) that contains pixels counts
@@ -272,6 +286,8 @@ def segment(
         texture=texture,
         smoothing=smoothing,
         min_size=min_size,
+        min_area=min_area,
+        min_size_classes=min_size_classes,
         spacing=spacing,
         balance=balance,
         method=method,
@@ -310,6 +326,7 @@ def segment_with_options(
 
     The dock, the command line and stacks pass their options as one object.
     """
+    options.check_classes()
     stages = Progress(progress)
     names: tuple[str, ...] = ()
     if channel_names is not None:

@@ -189,4 +189,5 @@ def _replace_centers(
         else np.concatenate([counts[kept], tally.counts[len(kept) :]]),
         inertia_=tally.cost,
         splits=splits,
+        cleaning=model.cleaning.with_new_centers(places, len(old), len(new_centers)),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kmeans.checks import quote_value
 from napari_kmeans.execution.notices import notice, notices_to
 from napari_kmeans.execution.progress import Progress, Report, Step
 from napari_kmeans.execution.threads import map_threads, raise_if_stopped
@@ -222,6 +223,11 @@ class StackModel:
         )
         return replace(self, models=models)
 
+    def at_scale(self, steps: Sequence[float]) -> StackModel:
+        """Return the models for a coarser level, as :meth:`KMeansModel.at_scale` does."""
+        models = tuple(None if model is None else model.at_scale(steps) for model in self.models)
+        return replace(self, models=models)
+
     def paint(self, pixels: Pixels, progress: Report | None) -> tuple[Any, Any]:
         """Return the labels and the recolored image of the pixels of a stack."""
         stages = Progress(progress)
@@ -378,9 +384,14 @@ def segment_slices(
     n_clusters : int, default 8
         The number of clusters in each slice. A slice with fewer distinct colors has fewer
         clusters.
-    rgb, channel_axis, channel_names, color_space, normalize, balance, method, coreset_size,
-    init, keep_init, n_init, max_iter, tol, random_state
+    rgb, channel_axis, channel_names, color_space, normalize, blur, texture, balance, method,
+    coreset_size, init, keep_init, n_init, max_iter, tol, random_state
         As for :func:`segment`.
+    smoothing, min_size, min_area, spacing
+        As for :func:`segment`, for each slice by itself: a number for each axis is one for each
+        of the two axes of a slice. `min_size` is at most 512 for a dask image.
+    min_size_classes : None
+        Labels of slices are matched after each slice is cleaned: all classes are cleaned.
     mask : array of the image's spatial shape, optional
         Zero or False where a pixel is left out. A whole slice may be left out.
     progress : callable, optional
@@ -441,6 +452,12 @@ def segment_slices_with_options(
     The labels are numbered from `first_label`. With `start_labels`, the clusters have the
     label of the row of `init` from which they started, and clusters of slices are not matched.
     """
+    if options.min_size_classes is not None:
+        raise ValueError(
+            "min_size_classes must be None for slices, got "
+            f"{quote_value(list(options.min_size_classes))}: labels of slices are matched after "
+            "each slice is cleaned."
+        )
     pixels = open_pixels(image, rgb=rgb, channel_axis=channel_axis, mask=mask)
     _check_planes(pixels)
     names = check_channel_names(channel_names, pixels.n_channels, pixels.rgb)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from inspect import signature
 from itertools import product
 
 import numpy as np
 import pytest
-from scipy.ndimage import generate_binary_structure
+from scipy.ndimage import binary_dilation, gaussian_filter, generate_binary_structure
 from scipy.ndimage import label as label_components
+from skimage.morphology import remove_small_holes, remove_small_objects
 
 from napari_kmeans.execution import threads
 from napari_kmeans.imaging import regions
 from napari_kmeans.imaging.regions import RegionFilter
 
 
-def filter_slowly(labels, min_size, is_linked):
+def filter_slowly(labels, min_size, is_linked, chosen=None):
     """Return the labels without small regions, one pixel and one neighbor at a time."""
     structure = generate_binary_structure(labels.ndim, labels.ndim)
     for axis, linked in enumerate(is_linked):
@@ -27,7 +29,10 @@ def filter_slowly(labels, min_size, is_linked):
         numbers += np.where(found, found + n_regions, 0)
         n_regions += n_found
     sizes = np.bincount(numbers.ravel(), minlength=n_regions + 1)
-    current = np.where(sizes[numbers] >= min_size, labels, 0)
+    is_settled = sizes[numbers] >= min_size
+    if chosen is not None:
+        is_settled |= ~np.isin(labels, chosen)
+    current = np.where(is_settled, labels, 0)
     steps = [np.array(step) - 1 for step in np.argwhere(structure) if (step != 1).any()]
     for _ in range(3):
         votes = {}
@@ -67,6 +72,23 @@ def test_labels_are_those_of_a_slow_search(shape, min_size, seed):
     assert filtered.dtype == labels.dtype
     np.testing.assert_array_equal(filtered == 0, labels == 0)
     np.testing.assert_array_equal(filtered, filter_slowly(labels, min_size, is_linked))
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (6, 12, 15), (3, 14, 11)])
+@pytest.mark.parametrize("chosen", [(2,), (1, 4), (1, 2, 3, 4), ()])
+def test_small_regions_of_other_labels_stay(shape, chosen, monkeypatch):
+    labels = speckle(shape, 7)
+    is_linked = (len(shape) == 2, *(True,) * (len(shape) - 1))
+    filtered = RegionFilter(6, is_linked, chosen).filter(labels)
+    expected = filter_slowly(labels, 6, is_linked, chosen)
+    np.testing.assert_array_equal(filtered, expected)
+    # No label but the chosen ones loses a pixel.
+    others = (labels > 0) & ~np.isin(labels, chosen)
+    np.testing.assert_array_equal(filtered[others], labels[others])
+    everywhere = RegionFilter(6, is_linked).filter(labels)
+    assert (filtered != everywhere).any() == (len(chosen) < 4)
+    monkeypatch.setattr(regions, "_WINDOW_PIXELS", 100)
+    np.testing.assert_array_equal(RegionFilter(6, is_linked, chosen).filter(labels), expected)
 
 
 def test_holes_are_filled_and_large_regions_stay():
@@ -118,3 +140,72 @@ def test_all_neighbors_are_tried():
         labels[2, 2] = 1
         labels[2 + step[0], 2 + step[1]] = 1
         assert (RegionFilter(3, (True, True)).filter(labels) == 2).all()
+
+
+@pytest.mark.parametrize("shape", [(60, 70), (12, 20, 25)])
+@pytest.mark.parametrize("min_size", [3, 20])
+def test_two_labels_give_the_small_objects_and_holes_of_scikit_image(shape, min_size):
+    rng = np.random.default_rng(1)
+    noise = gaussian_filter(rng.normal(size=shape), 0.8) > 0
+    labels = noise.astype(np.uint8) + 1
+    objects = RegionFilter(min_size, (True,) * len(shape), (2,)).filter(labels) == 2
+    np.testing.assert_array_equal(objects, keep_large(noise, min_size))
+    holes = RegionFilter(min_size, (True,) * len(shape), (1,)).filter(labels) == 1
+    np.testing.assert_array_equal(holes, keep_large(~noise, min_size))
+    assert (objects != noise).any()
+    assert (holes == noise).any()
+
+
+def keep_large(mask, min_size):
+    """Return a mask without small objects. scikit-image fills holes in the same way."""
+    if "max_size" in signature(remove_small_objects).parameters:
+        small: dict = {"max_size": min_size - 1}
+        small_hole = small
+    else:
+        small, small_hole = {"min_size": min_size}, {"area_threshold": min_size}
+    kept = remove_small_objects(mask, connectivity=mask.ndim, **small)
+    filled = remove_small_holes(~mask, connectivity=mask.ndim, **small_hole)
+    np.testing.assert_array_equal(kept, ~filled)
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_holes_get_the_label_around_them_and_pixels_that_are_left_out_stay(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.repeat(rng.integers(1, 4, (4, 5)), 20, 0), 20, 1).astype(np.uint8)
+    for value in (0, 1, 2, 3, 0, 1, 2, 3):
+        for y, x in rng.integers(1, 75, (12, 2)):
+            labels[y : y + rng.integers(1, 4), x : x + rng.integers(1, 4)] = value
+    filtered = RegionFilter(12, (True, True)).filter(labels)
+    np.testing.assert_array_equal(filtered == 0, labels == 0)
+    structure, n_holes = np.ones((3, 3)), 0
+    for label in (1, 2, 3):
+        regions, n_regions = label_components(labels == label, structure)
+        sizes = np.bincount(regions.ravel())
+        for number in range(1, n_regions + 1):
+            region = regions == number
+            around = binary_dilation(region, structure) & ~region & (labels > 0)
+            if sizes[number] >= 12:
+                assert (filtered[region] == label).all()
+            elif len(np.unique(labels[around])) == 1:
+                # Left-out pixels beside the region do not count.
+                (outer,) = np.unique(labels[around])
+                own = label_components(labels == outer, structure)[0]
+                if (np.bincount(own.ravel())[np.unique(own[around])] >= 12).all():
+                    assert (filtered[region] == outer).all()
+                    n_holes += 1
+            elif not around.any():
+                assert (filtered[region] == label).all()
+    assert n_holes > 5
+
+
+def test_a_hole_of_several_small_regions_is_filled():
+    labels = np.ones((20, 20), np.uint8)
+    labels[5:12, 5:12] = np.arange(7)[:, None] % 2 + 2  # seven stripes of 7 pixels
+    assert (RegionFilter(8, (True, True)).filter(labels) == 1).all()
+    # A hole of the middle alone is left out, and stays.
+    labels[8, 8] = 0
+    filtered = RegionFilter(8, (True, True)).filter(labels)
+    assert (filtered == 0).sum() == 1
+    assert filtered[8, 8] == 0
+    assert (filtered == 1).sum() == 399

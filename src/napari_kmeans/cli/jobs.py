@@ -15,6 +15,8 @@ from napari_kmeans.cli.preparing import kernels_for
 from napari_kmeans.cli.terminal import bar, count_images, join_names, print_message, print_warnings
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.lazy import FileArray, open_lazily
+from napari_kmeans.files.units import LENGTHS, comparable_lengths
+from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,9 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_kmeans.files.picture import Picture
+    from napari_kmeans.files.picture import Axis, Picture
     from napari_kmeans.model import KMeansModel
-    from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
 
 MAX_BYTES_IN_MEMORY = 2**29
@@ -117,7 +118,7 @@ def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[Cluster
         another dtype than most images; None for all images if the fit fails.
     """
     pictures = _read_pictures(jobs, options)
-    _leave_out_other_kinds(jobs, pictures, options.blur)
+    _leave_out_other_kinds(jobs, pictures, options)
     _note_other_channels(jobs, pictures)
     seg = None
     while seg is None and any(picture is not None for picture in pictures):
@@ -283,8 +284,10 @@ def _paint_picture(
         with print_warnings(job.source), bar(job.name) as progress, kernels:
             own = model.with_blur(_blur_of_space(picture, model.blur))
             # The size of the pixels is that of this file, if it states one.
-            spacing = _spacing_of(picture, 1.0)
-            if isinstance(spacing, tuple):
+            spacing = _spacing_of(picture, None)
+            # Without a pixel size, a minimum area would count pixels: take the pixels of the fit.
+            is_known = _has_pixel_size(picture) or not model.cleaning.min_area
+            if isinstance(spacing, tuple) and is_known:
                 own = own.with_cleaning(replace(model.cleaning, spacing=spacing))
             labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
@@ -299,17 +302,18 @@ class _Kind(NamedTuple):
     channels: str
     dtype: str
     blur: str
+    spacing: str
 
 
 def _leave_out_other_kinds(
-    jobs: Sequence[ImageJob], pictures: list[Picture | None], blur: float | tuple[float, ...]
+    jobs: Sequence[ImageJob], pictures: list[Picture | None], options: Options
 ) -> None:
     """Replace the images that cannot share a model with most images by None, after a message."""
     kinds: dict[int, _Kind] = {}
     for number, (job, picture) in enumerate(zip(jobs, pictures, strict=True)):
         try:
             if picture is not None:
-                kinds[number] = _find_kind(picture, blur)
+                kinds[number] = _find_kind(picture, options)
         except (TypeError, ValueError) as error:
             print_message(f"cannot cluster {job.source}: {reason(error)}")
             pictures[number] = None
@@ -368,40 +372,84 @@ def _blur_of_space(picture: Picture, blur: float | tuple[float, ...]) -> float |
 
 
 def _options_for(picture: Picture, options: Options) -> Options:
-    """Return the options for the axes of space of an image, and for its pixel size."""
+    """Return the options for the axes of space of an image, and for its pixel size.
+
+    Raises
+    ------
+    ValueError
+        If there is a minimum area, but no size of the pixels.
+    """
+    min_area, is_given = options.min_area, options.spacing != Options.spacing
+    if min_area and not is_given:
+        if not _has_pixel_size(picture):
+            raise ValueError(
+                "--min-area must go with --spacing for a file without the size of its pixels, got "
+                f"{min_area:g}; use --spacing, or --min-size for a number of pixels"
+            )
+        axes = [axis for axis in _axes_without_channels(picture) if axis.kind == "space"]
+        # The table shows areas in the unit of the last axis. Distances are in micrometers.
+        (unit,) = comparable_lengths([1.0], [axes[-1].unit])
+        min_area *= unit ** len(axes)
     return replace(
         options,
         blur=_blur_of_space(picture, options.blur),
-        spacing=_spacing_of(picture, options.spacing),
+        spacing=_spacing_of(picture, options.spacing if is_given else None),
+        min_area=min_area,
     )
 
 
-def _spacing_of(picture: Picture, spacing: float | tuple[float, ...]) -> Any:
-    """Return the distance of neighboring pixels along each axis, relative to the smallest.
-
-    0 for an axis that is not one of space. A spacing with a number for each axis is returned
-    unchanged, as are those of images whose axes have different units.
-    """
+def _axes_without_channels(picture: Picture) -> list[Axis]:
     rgb, channel_axis = find_channels(picture)
     channels = picture.pixels.ndim - 1 if rgb else channel_axis
-    axes = [axis for number, axis in enumerate(picture.axes) if number != channels]
-    scales = {n: abs(axis.scale) for n, axis in enumerate(axes) if axis.kind == "space"}
-    units = {axis.unit for axis in axes if axis.kind == "space"}
-    if isinstance(spacing, tuple) or not scales or not all(scales.values()):
+    return [axis for number, axis in enumerate(picture.axes) if number != channels]
+
+
+def _has_pixel_size(picture: Picture) -> bool:
+    """Return whether a file states the size of its pixels.
+
+    Inches are the unit of a resolution for printing.
+    """
+    axes = [axis for axis in _axes_without_channels(picture) if axis.kind == "space"]
+    units = {axis.unit for axis in axes}
+    is_stated = units <= {*LENGTHS} or (len(units) == 1 and any(axis.scale != 1 for axis in axes))
+    return bool(axes) and all(axis.scale for axis in axes) and is_stated and "inch" not in units
+
+
+def _spacing_of(
+    picture: Picture, spacing: float | tuple[float, ...] | None
+) -> float | tuple[float, ...]:
+    """Return the distance of neighboring pixels along each axis; 0 for an axis not of space.
+
+    Parameters
+    ----------
+    picture : Picture
+    spacing : float or tuple of float or None
+        The distance along all axes of space, or along each axis. None takes that of the file, in
+        micrometers if its units are lengths.
+    """
+    axes = _axes_without_channels(picture)
+    spatial = [axis for axis in axes if axis.kind == "space"]
+    if isinstance(spacing, tuple):
         return spacing
-    smallest = min(scales.values())
-    if len(units) > 1:
-        scales = dict.fromkeys(scales, smallest)
-    return tuple(scales.get(n, 0.0) / smallest for n in range(len(axes)))
+    if spacing is None:
+        scales, units = [abs(axis.scale) for axis in spatial], [axis.unit for axis in spatial]
+        distances = iter(comparable_lengths(scales, units) if all(scales) else ())
+    else:
+        distances = iter([spacing] * len(spatial))
+    known = tuple(next(distances, 0.0) if axis.kind == "space" else 0.0 for axis in axes)
+    return known if any(known) else spacing or Options.spacing
 
 
-def _find_kind(picture: Picture, blur: float | tuple[float, ...]) -> _Kind:
+def _find_kind(picture: Picture, options: Options) -> _Kind:
     rgb, axis = find_channels(picture)
     text = _name_kind(rgb, axis)
     if axis is not None:
         text = f"{picture.pixels.shape[axis]} channels along axis {axis}"
     dtype = picture.pixels.dtype.newbyteorder("=").name
-    return _Kind(text, dtype, str(_blur_of_space(picture, blur)))
+    own = _options_for(picture, options)
+    # A minimum area is another number of pixels in images with other pixels.
+    spacing = str(own.spacing) if options.min_area else ""
+    return _Kind(text, dtype, str(own.blur), spacing)
 
 
 _IMAGE_NUMBER = re.compile(r"(?:(?<= )|^)image (\d+)(?=[ ,:])")

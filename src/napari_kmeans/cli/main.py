@@ -46,7 +46,13 @@ from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
 from napari_kmeans.files.atomic import replacing, write_whole
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.imaging.declared import ChunkError
-from napari_kmeans.options import COMMAND_LINE_OPTIONS, OptionInfo, Options
+from napari_kmeans.options import (
+    COMMAND_LINE_OPTIONS,
+    LabelList,
+    NumberPerAxis,
+    OptionInfo,
+    Options,
+)
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -407,19 +413,26 @@ def _parse_channels(text: str) -> tuple[str, ...]:
 
 
 def _add_option(group: argparse._ArgumentGroup, info: OptionInfo) -> None:
-    text = f"{info.tooltip} Default: {info.default}.".replace("%", "%%")
+    default = "" if "Default:" in info.note else f"Default: {info.default}."
+    text = " ".join(filter(None, (info.tooltip, info.note, default))).replace("%", "%%")
     settings: dict[str, Any] = {"dest": info.name, "default": info.default, "help": text}
     if isinstance(info.kind, Choice):
         group.add_argument(*_flags_of(info), choices=info.kind.choices, **settings)
+    elif isinstance(info.kind, LabelList):
+        parse = _parser_of(info.kind)
+        group.add_argument(*_flags_of(info), type=parse, metavar="N[,N]", **settings)
     elif isinstance(info.kind, WholeNumber | RealNumber):
-        group.add_argument(*_flags_of(info), type=_parser_of(info.kind), metavar="N", **settings)
+        has_list = isinstance(info.kind, NumberPerAxis) and info.kind.has_list
+        metavar = "N[,N]" if has_list else "N"
+        parse = _parser_of(info.kind)
+        group.add_argument(*_flags_of(info), type=parse, metavar=metavar, **settings)
 
 
 def _flags_of(info: OptionInfo) -> tuple[str, ...]:
     return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
 
 
-def _parser_of(kind: WholeNumber | RealNumber) -> Callable[[str], Any]:
+def _parser_of(kind: WholeNumber | RealNumber | LabelList) -> Callable[[str], Any]:
     """Return a function that converts the text of an option to its value.
 
     `Options` checks the bounds.

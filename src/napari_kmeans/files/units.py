@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Unit(NamedTuple):
@@ -60,3 +63,15 @@ def convert_length(value: float, unit: str, target: str) -> float | None:
     if unit not in LENGTHS or target not in LENGTHS:
         return None
     return value * (LENGTHS[unit].size / LENGTHS[target].size)
+
+
+def comparable_lengths(values: Sequence[float], units: Sequence[str]) -> tuple[float, ...]:
+    """Return lengths in one unit: in micrometers if all of their units are lengths.
+
+    Values with the same other unit are returned unchanged. Values with units that cannot be
+    compared become 1.
+    """
+    lengths = [convert_length(*pair, "micrometer") for pair in zip(values, units, strict=True)]
+    if None not in lengths:
+        return tuple(float(length or 0) for length in lengths)
+    return tuple(map(float, values)) if len({*units}) == 1 else (1.0,) * len(units)

@@ -53,7 +53,7 @@ from napari_kmeans.imaging.blocks import (
     thin_block,
 )
 from napari_kmeans.imaging.declared import ChunkError, format_block
-from napari_kmeans.imaging.neighborhood import add_halo, join_short_chunks, read_compared
+from napari_kmeans.imaging.neighborhood import add_halo, join_chunks, read_compared
 from napari_kmeans.types import Result
 
 if TYPE_CHECKING:
@@ -465,7 +465,7 @@ class _Graph(Generic[Result]):
     ) -> None:
         self.name, self.n_images = f"napari-kmeans-{uuid.uuid4().hex}", len(images)
         if not space.is_pointwise:
-            images = [join_short_chunks(p, space) if p.is_lazy else p for p in images]
+            images = [join_chunks(p, space) if p.is_lazy else p for p in images]
         self.tasks, self.chunks = _collect_reading_tasks(images, space)
         # The leaf has a key of its own: the graph contains it once, and not in every task.
         self.tasks[f"{self.name}-function"] = leaf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging.blocks import extract_values, split_shape
 from napari_kmeans.imaging.chunks import read_piece
 from napari_kmeans.imaging.declared import as_key
-from napari_kmeans.imaging.neighborhood import compare_like_blocks, join_short
+from napari_kmeans.imaging.halos import halo_depths, inner_block, join_short_chunks, with_halo
+from napari_kmeans.imaging.neighborhood import compare_like_blocks
 from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import MAX_AXES, Smoother
 from napari_kmeans.imaging.tally import Tally, add_tallies
@@ -35,6 +37,12 @@ _CODES = tuple(np.dtype(each).str[1:] for each in (np.uint8, np.uint16, np.float
 _MAX_REACH = 2048
 """The largest halo in pixels around the chunks of a dask image."""
 
+_TOLERANCE = 1e-9
+"""Numbers of pixels that differ less than this from a whole number are rounded to it."""
+
+_MAX_PIXELS = 2**31
+"""A number of pixels that no region of a window has: the kernels count with int32."""
+
 _CHUNKS_AT_ONCE = 64
 """Chunks of a dask image that are counted before the work can be canceled."""
 
@@ -49,6 +57,11 @@ class Cleaning:
         See `Smoother`.
     min_size : int
         See `RegionFilter`.
+    min_area : float
+        The smallest area or volume of a region, in squared or cubed units of `spacing`.
+    min_size_classes : tuple of int or None
+        The numbers, from 1, of the centers whose small regions are replaced; None for all.
+        Edits of classes do not change the numbers. A class is chosen if all its centers are.
     spacing : float or tuple of float
         The distance of neighboring pixels along each spatial axis, in any unit; 0 for an axis
         along which pixels are not neighbors.
@@ -56,6 +69,8 @@ class Cleaning:
 
     smoothing: float = 0.0
     min_size: int = 0
+    min_area: float = 0.0
+    min_size_classes: tuple[int, ...] | None = None
     spacing: float | tuple[float, ...] = 1.0
 
     @classmethod
@@ -71,7 +86,7 @@ class Cleaning:
     @property
     def is_off(self) -> bool:
         """Whether the labels stay those of the nearest centers."""
-        return not self.smoothing and self.min_size <= 1
+        return not self.smoothing and self.min_size <= 1 and not self.min_area
 
     def spacing_of(self, n_axes: int) -> tuple[float, ...]:
         """Return the distance of neighbors along each of `n_axes` spatial axes.
@@ -96,6 +111,41 @@ class Cleaning:
             )
         return distances
 
+    def smallest_region(self, n_axes: int) -> int:
+        """Return the smallest number of pixels of a region.
+
+        It is `min_size`, or `min_area` divided by the size of a pixel and rounded up, whichever
+        is larger.
+        """
+        n_pixels = self.min_area
+        for distance in filter(None, self.spacing_of(n_axes)):
+            n_pixels /= distance
+        # The quotient of two decimal fractions is rarely whole: a region of exactly the smallest
+        # area would be one pixel too small without the tolerance.
+        n_pixels = min(n_pixels * (1 - _TOLERANCE), _MAX_PIXELS)
+        return max(self.min_size, math.ceil(n_pixels))
+
+    def with_new_centers(self, replaced: NDArray[np.int64], n_centers: int, n_new: int) -> Cleaning:
+        """Return the cleaning after the last `n_new` centers have replaced some of `n_centers`.
+
+        The new centers are chosen if all replaced centers were.
+        """
+        if self.min_size_classes is None:
+            return self
+        is_chosen = np.isin(np.arange(1, n_centers + 1), self.min_size_classes)
+        kept = np.delete(is_chosen, replaced)
+        new = np.full(n_new, is_chosen[replaced].all())
+        chosen = np.flatnonzero(np.concatenate([kept, new])) + 1
+        return replace(self, min_size_classes=tuple(chosen.tolist()))
+
+    def with_size_as_area(self, n_axes: int) -> Cleaning:
+        """Return the same cleaning with an area instead of a number of pixels.
+
+        An area is not rounded from level to level.
+        """
+        pixel = math.prod(filter(None, self.spacing_of(n_axes)))
+        return replace(self, min_size=0, min_area=max(self.min_area, self.min_size * pixel))
+
     def at_step(self, steps: Sequence[float]) -> Cleaning:
         """Return the cleaning of a coarser level, whose pixels are `steps` times as large.
 
@@ -106,7 +156,7 @@ class Cleaning:
         linked = [step for step, distance in zip(steps, spacing, strict=True) if distance]
         size = float(np.prod(linked)) ** (1 / max(len(linked), 1))
         scaled = tuple(a * b for a, b in zip(spacing, steps, strict=True))
-        n_pixels = int(np.ceil(self.min_size / float(np.prod(linked)) - 1e-9))
+        n_pixels = math.ceil(self.min_size / float(np.prod(linked)) - _TOLERANCE)
         return replace(self, smoothing=self.smoothing / size, min_size=n_pixels, spacing=scaled)
 
 
@@ -159,20 +209,40 @@ class Cleaner:
     def _stages(self, n_axes: int) -> tuple[Smoother, RegionFilter]:
         cleaning, spacing = self.cleaning, self.cleaning.spacing_of(n_axes)
         smoother = Smoother(self.centers, self.classes, self.variance, cleaning.smoothing, spacing)
-        return smoother, RegionFilter(cleaning.min_size, tuple(map(bool, spacing)))
+        min_size, is_linked = cleaning.smallest_region(n_axes), tuple(map(bool, spacing))
+        return smoother, RegionFilter(min_size, is_linked, self._chosen_labels())
+
+    def _chosen_labels(self) -> tuple[int, ...] | None:
+        """Return the labels, from 1 to K, whose small regions are replaced; None for all."""
+        numbers = self.cleaning.min_size_classes
+        if numbers is None:
+            return None
+        is_other = np.isin(np.arange(1, len(self.classes) + 1), numbers, invert=True)
+        chosen = np.setdiff1d(self.classes, self.classes[is_other]) + 1
+        return tuple(chosen.tolist())
 
     def _reach(self, n_axes: int) -> list[int]:
         """Return the largest distance along each axis of pixels that can affect a label."""
         smoother, regions = self._stages(n_axes)
         largest = max(regions.reach)
         if largest > _MAX_REACH:
-            raise ValueError(
-                f"min_size must be at most {_MAX_REACH * self.cleaning.min_size // largest} for a "
-                f"dask image, got {self.cleaning.min_size}: choose a smaller size, or pass an "
-                "array in memory."
-            )
+            allowed = _MAX_REACH * regions.min_size // largest
+            raise ValueError(self._describe_large_size(regions.min_size, allowed, n_axes))
         own = (0,) * n_axes if smoother.is_off else smoother.reach
         return [a + b for a, b in zip(own, regions.reach, strict=True)]
+
+    def _describe_large_size(self, n_pixels: int, allowed: int, n_axes: int) -> str:
+        cleaning = self.cleaning
+        if cleaning.min_size == n_pixels:
+            name, limit, value = "min_size", str(allowed), str(n_pixels)
+        else:
+            pixel = math.prod(filter(None, cleaning.spacing_of(n_axes)))
+            limit, value = f"{allowed * pixel:g} ({allowed} pixels)", f"{cleaning.min_area:g}"
+            name = "min_area"
+        return (
+            f"{name} must be at most {limit} for a dask image, got {value}: choose a smaller size, "
+            "or pass an array in memory."
+        )
 
     def _points(self, pixels: Pixels) -> NDArray[Any]:
         """Return the points (..., F or more) of an image in memory."""
@@ -197,7 +267,6 @@ class Cleaner:
 
     def _clean_lazily(self, pixels: Pixels, labels: Any) -> Any:
         import dask.array as da
-        from dask.array.overlap import overlap
 
         chunks = pixels.array.chunks[:-1]
         image, n_values = pixels.array, pixels.n_channels
@@ -205,25 +274,18 @@ class Cleaner:
             image = compare_like_blocks(pixels, self.space)
             n_values = image.shape[-1]
         reaches = self._reach(len(chunks))
-        joined = tuple(
-            join_short(sizes, reach) for sizes, reach in zip(chunks, reaches, strict=True)
-        )
-        depths = tuple(
-            reach if len(sizes) > 1 else 0 for reach, sizes in zip(reaches, joined, strict=True)
-        )
+        joined = join_short_chunks(chunks, reaches)
+        depths = halo_depths(joined, reaches)
         image = image.rechunk((*joined, (image.shape[-1],)))
         labels = labels.rechunk(joined)
-        parts = [image, labels]
-        if any(depths):
-            parts = [overlap(part, dict(enumerate(depths)), "none") for part in parts]
         cleaned = da.map_blocks(
             _clean_chunk,
             as_key(self),
             n_values,
             as_key(joined),
             depths,
-            parts[0],
-            parts[1][..., None],
+            with_halo(image, depths),
+            with_halo(labels, depths)[..., None],
             dtype=labels.dtype,
             drop_axis=image.ndim - 1,
             chunks=joined,
@@ -260,17 +322,13 @@ def _clean_chunk(
 ) -> NDArray[Any]:
     """Return the cleaned labels of a chunk; both arrays have a halo of `depths`."""
     own = np.asarray(labels)[..., 0]
-    places = list(zip(chunks, depths, block_id[: own.ndim], strict=True))
     if not own.size:
         return own
-    before = [depth * (number > 0) for _, depth, number in places]
+    numbers = block_id[: own.ndim]
+    inside = inner_block(chunks, depths, numbers)
     origin = tuple(
-        sum(sizes[:number]) - start
-        for (sizes, _, number), start in zip(places, before, strict=True)
-    )
-    inside = tuple(
-        slice(start, start + sizes[number])
-        for (sizes, _, number), start in zip(places, before, strict=True)
+        sum(sizes[:number]) - side.start
+        for sizes, number, side in zip(chunks, numbers, inside, strict=True)
     )
     with in_task():
         cleaned = cleaner.clean_window(np.asarray(image), own, n_values, origin)

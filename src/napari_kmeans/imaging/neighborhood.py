@@ -15,6 +15,7 @@ from napari_kmeans.feature_space.neighborhood import (
 )
 from napari_kmeans.imaging.blocks import extract_values
 from napari_kmeans.imaging.declared import as_key
+from napari_kmeans.imaging.halos import halo_depths, inner_block, join_short_chunks, with_halo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,33 +78,15 @@ def read_compared(
     )
 
 
-def join_short(sizes: tuple[int, ...], shortest: int) -> tuple[int, ...]:
-    """Join neighboring chunks that are shorter than a length."""
-    joined = [0]
-    for size in sizes:
-        if joined[-1] < shortest:
-            joined[-1] += size
-        else:
-            joined.append(size)
-    if len(joined) > 1 and joined[-1] < shortest:
-        last = joined.pop()
-        joined[-1] += last
-    return tuple(joined)
-
-
 def _find_radii(space: FeatureSpace, n_axes: int) -> tuple[int, ...]:
     """Return for each axis the distance up to which pixels contribute to a point."""
     return find_reach(space.sigmas(n_axes), space.texture > 0)
 
 
-def join_short_chunks(pixels: Pixels, space: FeatureSpace) -> Pixels:
+def join_chunks(pixels: Pixels, space: FeatureSpace) -> Pixels:
     """Return a dask image whose chunks are not shorter than the reach of the space."""
-    radii = _find_radii(space, len(pixels.shape))
-    chunks = {
-        axis: join_short(sizes, radius)
-        for axis, (sizes, radius) in enumerate(zip(pixels.array.chunks, radii, strict=False))
-        if radius
-    }
+    joined = join_short_chunks(pixels.array.chunks[:-1], _find_radii(space, len(pixels.shape)))
+    chunks = dict(enumerate(joined))
     mask = None if pixels.mask is None else pixels.mask.rechunk(chunks)
     return replace(pixels, array=pixels.array.rechunk(chunks), mask=mask)
 
@@ -114,7 +97,7 @@ def add_halo(pixels: Pixels, space: FeatureSpace) -> tuple[Any, Any, tuple[int, 
     Parameters
     ----------
     pixels : Pixels
-        No chunk may be shorter than the reach of the space; see `join_short_chunks`.
+        No chunk may be shorter than the reach of the space; see `join_chunks`.
     space : FeatureSpace
 
     Returns
@@ -125,20 +108,10 @@ def add_halo(pixels: Pixels, space: FeatureSpace) -> tuple[Any, Any, tuple[int, 
         The number of pixels around each chunk along each axis, except at the borders of
         the image.
     """
-    from dask.array.overlap import overlap
-
     radii = _find_radii(space, len(pixels.shape))
-    depths = tuple(
-        radius if len(sizes) > 1 else 0
-        for radius, sizes in zip(radii, pixels.array.chunks, strict=False)
-    )
-    if not any(depths):
-        return pixels.array, pixels.mask, depths
-    array, mask = (
-        None if part is None else overlap(part, dict(enumerate(depths)), "none")
-        for part in (pixels.array, pixels.mask)
-    )
-    return array, mask, depths
+    depths = halo_depths(pixels.array.chunks[:-1], radii)
+    mask = None if pixels.mask is None else with_halo(pixels.mask, depths)
+    return with_halo(pixels.array, depths), mask, depths
 
 
 def compare_like_blocks(pixels: Pixels, space: FeatureSpace) -> Any:
@@ -157,7 +130,7 @@ def compare_lazily(pixels: Pixels, space: FeatureSpace) -> Any:
     """
     import dask.array as da
 
-    pixels = join_short_chunks(pixels, space)
+    pixels = join_chunks(pixels, space)
     chunks = pixels.array.chunks[:-1]
     array, mask, depths = add_halo(pixels, space)
     return da.map_blocks(
@@ -183,12 +156,8 @@ def _compare_chunk(
     *masks: NDArray[np.bool_],
     block_id: tuple[int, ...] = (),
 ) -> Floats:
-    numbers = block_id[: len(chunks)]
-    shape = tuple(sizes[number] for sizes, number in zip(chunks, numbers, strict=True))
-    block = tuple(
-        slice(depth * (number > 0), depth * (number > 0) + length)
-        for depth, number, length in zip(depths, numbers, shape, strict=True)
-    )
+    block = inner_block(chunks, depths, block_id[: len(chunks)])
     mask = np.asarray(masks[0])[..., 0] if masks else None
     values = read_compared(np.asarray(chunk), mask, n_channels, block, block, space)
+    shape = [side.stop - side.start for side in block]
     return values.astype(np.float64).reshape(*shape, values.shape[-1])

@@ -15,7 +15,7 @@ from napari_kmeans.imaging.blocks import is_dask, move_block, split_shape
 from napari_kmeans.imaging.chunks import Piece, make_piece, read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
-from napari_kmeans.imaging.neighborhood import add_halo, join_short_chunks
+from napari_kmeans.imaging.neighborhood import add_halo, join_chunks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -335,7 +335,7 @@ def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None)
         )
         return labels, None if colors is None else recolor_lazily(labels, colors, image)
     if not painter.space.is_pointwise:
-        pixels = join_short_chunks(pixels, painter.space)
+        pixels = join_chunks(pixels, painter.space)
     array, mask, depths = add_halo(pixels, painter.space)
     labels = da.map_blocks(
         _label_chunk,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_kmeans.execution.compiling import compile_kernel
 from napari_kmeans.execution.threads import map_threads
+from napari_kmeans.imaging.volumes import Volumes, neighbor_steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,15 +37,19 @@ class RegionFilter:
     min_size : int
     is_linked : tuple of bool
         For each axis, whether pixels are neighbors along it.
+    chosen : tuple of int or None
+        The labels whose small regions are replaced; None for all. A region of another label
+        counts as large.
     """
 
     min_size: int
     is_linked: tuple[bool, ...]
+    chosen: tuple[int, ...] | None = None
 
     @property
     def is_off(self) -> bool:
         """Whether the labels stay the same."""
-        return self.min_size <= 1 or not any(self.is_linked)
+        return self.min_size <= 1 or not any(self.is_linked) or self.chosen == ()
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -60,39 +64,35 @@ class RegionFilter:
         """Return labels (...) without small regions; 0 marks pixels that are left out."""
         if self.is_off or not labels.size:
             return labels
-        axes = [axis for axis, linked in enumerate(self.is_linked) if linked]
-        others = [axis for axis in range(labels.ndim) if axis not in axes]
-        order = [*others, *axes]
-        inner = (1,) * (3 - len(axes)) + tuple(labels.shape[axis] for axis in axes)
-        moved = np.ascontiguousarray(np.transpose(labels, order)).reshape(-1, *inner)
+        axes = tuple(axis for axis, linked in enumerate(self.is_linked) if linked)
+        volumes = Volumes(labels.shape, axes)
+        moved = volumes.split(labels)
         filtered = np.empty_like(moved)
         for volume, target in zip(moved, filtered, strict=True):
             self._filter_volume(volume, target)
-        shape = [labels.shape[axis] for axis in order]
-        return np.transpose(filtered.reshape(shape), np.argsort(order))
+        return volumes.join(filtered)
 
     def _filter_volume(self, labels: NDArray[Any], filtered: NDArray[Any]) -> None:
         """Write the labels of a volume (Z, Y, X) without small regions."""
-        halo = (_ROUNDS + 1) * self.min_size
+        # In a volume with fewer pixels, all regions are small.
+        min_size = min(self.min_size, labels.size + 1)
+        halo = (_ROUNDS + 1) * min_size
         # Divide the volume along its longest axis, but not into parts shorter than the halo.
         axis = int(np.argmax(labels.shape))
         per_index = labels.size // labels.shape[axis]
         size = max(_WINDOW_PIXELS // per_index, 2 * halo, 1)
-        steps = np.array(
-            [
-                step
-                for step in product(*[(-1, 0, 1) if n > 1 else (0,) for n in labels.shape])
-                if any(step)
-            ],
-            np.int64,
-        ).reshape(-1, 3)
+        steps = neighbor_steps([length > 1 for length in labels.shape])
+        is_kept = np.zeros(0, np.bool_)
+        if self.chosen is not None:
+            is_kept = np.ones(np.iinfo(labels.dtype).max + 1, np.bool_)
+            is_kept[list(self.chosen)] = False
 
         def work(start: int) -> None:
             stop = min(start + size, labels.shape[axis])
             first, last = max(start - halo, 0), min(stop + halo, labels.shape[axis])
             # The kernel changes the window.
             window = _slice_axis(labels, axis, first, last).copy()
-            _replace_small(window, steps, self.min_size, _ROUNDS)
+            _replace_small(window, steps, min_size, is_kept, _ROUNDS)
             own = _slice_axis(window, axis, start - first, stop - first)
             _slice_axis(filtered, axis, start, stop)[...] = own
 
@@ -117,10 +117,17 @@ def _find_root(parents: NDArray[Any], i: int) -> int:
 
 
 @compile_kernel
-def _replace_small(labels: NDArray[Any], steps: NDArray[Any], min_size: int, n_rounds: int) -> None:
+def _replace_small(
+    labels: NDArray[Any],
+    steps: NDArray[Any],
+    min_size: int,
+    is_kept: NDArray[np.bool_],
+    n_rounds: int,
+) -> None:
     """Replace the labels (Z, Y, X) of small regions in place; see `RegionFilter`.
 
-    `steps` (n, 3) are those to the neighbors of a pixel.
+    `steps` (n, 3) are those to the neighbors of a pixel. `is_kept` is whether the regions of each
+    label stay, or empty.
     """
     depth, n_rows, length = labels.shape
     flat = labels.reshape(-1)
@@ -144,6 +151,10 @@ def _replace_small(labels: NDArray[Any], steps: NDArray[Any], min_size: int, n_r
     for i in range(len(flat)):
         parents[i] = _find_root(parents, i)
         sizes[parents[i]] += 1
+    if len(is_kept):
+        for i in range(len(flat)):
+            if parents[i] == i and is_kept[flat[i]]:
+                sizes[i] = max(sizes[i], min_size)
     # The pixels of small regions, in the order of their roots: count sort.
     n_small, n_regions = 0, 0
     for i in range(len(flat)):

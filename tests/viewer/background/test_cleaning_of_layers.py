@@ -7,7 +7,8 @@ import pytest
 from napari.layers import Image
 from skimage import data
 
-from napari_kmeans import segment
+from napari_kmeans import segment, segment_slices
+from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.options import Options
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import Source
@@ -17,7 +18,13 @@ from napari_kmeans.viewer.to_layers.result import Result
 
 COFFEE = data.coffee()[:120, :160]
 LEVELS = [COFFEE, COFFEE[::2, ::2], COFFEE[::4, ::4]]
-CLEANINGS = [{"smoothing": 1.5}, {"min_size": 60}, {"smoothing": 1.0, "min_size": 60}]
+CLEANINGS = [
+    {"smoothing": 1.5},
+    {"min_size": 60},
+    {"min_size": 61},
+    {"min_area": 61.5},
+    {"smoothing": 1.0, "min_size": 60},
+]
 
 
 def task_of(layer, level=None, **options):
@@ -71,3 +78,38 @@ def test_the_scale_of_a_layer_is_the_spacing_of_its_pixels(scale):
     expected = segment(volume, 4, smoothing=1, spacing=scale)
     np.testing.assert_array_equal(seg.labels, expected.labels)
     assert (seg.labels != segment(volume, 4, smoothing=1).labels).any()
+
+
+@pytest.mark.parametrize(("units", "factor"), [("pixel", 1), ("micrometer", 1), ("nm", 1000)])
+def test_an_area_in_micrometers_is_the_same_on_all_levels_and_in_other_images(units, factor):
+    scale = np.array([0.5, 0.25]) * factor
+    layer = Image(LEVELS, rgb=True, multiscale=True, scale=scale, units=(units,) * 2)
+    seg = run(layer, level=1, min_area=8)
+    for level, n_pixels in enumerate((64, 16, 4)):
+        plain = seg.model.with_cleaning(Cleaning(min_size=n_pixels))
+        np.testing.assert_array_equal(seg.labels[level], plain.predict(LEVELS[level]))
+    other = Image(COFFEE, rgb=True, scale=(1, 1), units=("um", "um"))
+    applied = ApplyWork(seg.model, Source.of(other)).run()
+    expected = seg.model.with_cleaning(Cleaning(min_size=8)).predict(COFFEE)
+    np.testing.assert_array_equal(applied.labels, expected)
+    # Without a pixel size, the pixels are taken to be those of the fit.
+    applied = ApplyWork(seg.model, Source.of(Image(COFFEE, rgb=True))).run()
+    np.testing.assert_array_equal(applied.labels, seg.labels[0])
+
+
+def test_scripts_clean_each_slice_of_all_levels(tmp_path):
+    stack = np.stack([COFFEE[..., 0], COFFEE[..., 2]])
+    levels = [stack, stack[:, ::2, ::2]]
+    layer = Image(levels, multiscale=True, scale=(3, 0.5, 0.5))
+    options = Options(n_clusters=3, min_area=8.0)
+    task = Task.of([layer], options, mask=None, level=1, stack="each")
+    seg = task.run()
+    expected = segment_slices(stack[:, ::2, ::2], 3, min_size=8)
+    np.testing.assert_array_equal(seg.labels[1], expected.labels)
+    for number, image in enumerate(levels):
+        np.save(tmp_path / f"image-{number}.npy", image)
+    script = script_of(Result(task, seg, ())).replace('np.load(f"', f'np.load(f"{tmp_path}/')
+    values: dict = {}
+    exec(script, values)
+    for one, two in zip(values["labels"], seg.labels, strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_kmeans.checks import WholeNumber, is_whole_number, quote_value
 from napari_kmeans.feature_space.neighborhood import scale_blur
+from napari_kmeans.files.units import LENGTHS, comparable_lengths
 from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.imaging.slices import corresponding_slice
 from napari_kmeans.viewer.from_layers.geometry import is_time
@@ -241,23 +242,36 @@ class Source:
         ----------
         cleaning : Cleaning
             In pixels of the finest level. A spacing that is a single number is replaced by the
-            scale of the layer; pixels are not neighbors along axes of time.
+            scale of the layer, in micrometers if its units are lengths; pixels are not neighbors
+            along axes of time.
         level : int
         """
         if cleaning.is_off:
             return cleaning
-        axes = self._blurred_axes()
         if not isinstance(cleaning.spacing, tuple):
-            scale = np.abs(np.asarray(self.spatial["scale"], np.float64)[axes])
-            smallest = float(scale.min())
-            cleaning = replace(
-                cleaning,
-                spacing=tuple(
-                    0.0 if self._is_time(axis) else float(size) / smallest
-                    for axis, size in zip(axes, scale, strict=True)
-                ),
-            )
+            cleaning = replace(cleaning, spacing=self._spacing())
         return cleaning.at_step(self.steps_between(0, level))
+
+    @property
+    def has_pixel_size(self) -> bool:
+        """Whether the layer states the size of its pixels: a unit, or a scale other than 1."""
+        axes = self._spatial_axes()
+        return any(self.spatial["scale"][axis] != 1 for axis in axes) or all(
+            str(self.spatial["units"][axis]) in LENGTHS for axis in axes
+        )
+
+    def _spatial_axes(self) -> list[int]:
+        return [axis for axis in self._blurred_axes() if not self._is_time(axis)]
+
+    def _spacing(self) -> tuple[float, ...]:
+        """Return the distance of pixels along the clustered axes; 0 for axes of time."""
+        axes, spatial = self._spatial_axes(), self.spatial
+        distances = comparable_lengths(
+            [abs(float(spatial["scale"][axis])) for axis in axes],
+            [str(spatial["units"][axis]) for axis in axes],
+        )
+        known = dict(zip(axes, distances, strict=True))
+        return tuple(known.get(axis, 0.0) for axis in self._blurred_axes())
 
     def steps_between(self, level: int, other: int) -> tuple[float, ...]:
         """Return the size of the pixels of another level along the clustered axes, in pixels."""

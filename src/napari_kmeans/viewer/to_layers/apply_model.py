@@ -128,7 +128,10 @@ class ApplyWork:
 
     def _at_level(self, level: int) -> KMeansModel:
         """Return the model for a level: the spacing of pixels is that of this image."""
-        cleaning = replace(self.model.cleaning, spacing=1.0)
+        cleaning = self.model.cleaning
+        # Without a pixel size, a minimum area would count pixels: take the pixels of the fit.
+        if not cleaning.min_area or self.source.has_pixel_size:
+            cleaning = replace(cleaning, spacing=1.0)
         model = self.model.with_cleaning(self.source.cleaning_at(cleaning, level))
         return model.with_blur(self.source.blur_at(model.blur, level))
 

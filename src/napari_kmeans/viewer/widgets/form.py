@@ -69,6 +69,7 @@ def option_field(name: str, **arguments: Any) -> Any:
     elif isinstance(kind, WholeNumber) and AUTO in kind.others:
         widget = WordOrNumber
     else:
+        assert isinstance(kind, WholeNumber | RealNumber)
         arguments.update(min=kind.minimum, max=kind.maximum)
         widget = SpinBox
         if isinstance(kind, RealNumber):
