@@ -77,6 +77,16 @@ def test_only_pixels_are_offered_where_the_layer_states_no_size(viewer, dock):
         dock.task()
 
 
+def test_the_unit_follows_the_scale_of_the_layer(viewer, dock, qtbot):
+    assert not dock.size_unit.native.isVisibleTo(dock.native)
+    layer = viewer.layers["picture"]
+    layer.scale, layer.units = (2, 2), ("mm", "mm")
+    qtbot.waitUntil(lambda: texts(dock) == ["px", "mm²"])
+    assert dock.size_unit.native.isVisibleTo(dock.native)
+    layer.scale, layer.units = (1, 1), ("pixel", "pixel")
+    qtbot.waitUntil(lambda: not dock.size_unit.native.isVisibleTo(dock.native))
+
+
 def test_the_unit_makes_the_dock_no_wider(viewer, open_dock):
     viewer.add_image(NOISE, name="plain")
     dock = open_dock()

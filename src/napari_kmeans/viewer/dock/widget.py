@@ -40,6 +40,7 @@ from napari_kmeans.viewer.from_layers.layer_watcher import (
     events_of_classes,
     events_of_marks,
     events_of_mask,
+    events_of_size,
 )
 from napari_kmeans.viewer.from_layers.source import EACH
 from napari_kmeans.viewer.from_layers.start_marks import count_marks
@@ -124,6 +125,7 @@ class KMeansWidget(Fields):
         self._marks_watcher = LayerWatcher(self.native, self._on_marks_changed, events_of_marks)
         self._mask_watcher = LayerWatcher(self.native, self._on_mask_changed, events_of_mask)
         self._classes_watcher = LayerWatcher(self.native, self._offer_classes, events_of_classes)
+        self._size_watcher = LayerWatcher(self.native, self._update_fields, events_of_size)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self._live_runs = LiveRuns(
             self.live, self._setting_fields(), self._runner, self._can_run, self._start
@@ -364,6 +366,7 @@ class KMeansWidget(Fields):
     def _follow_image(self, *_: Any) -> None:
         """Choose the axis of the channels of another image if its label says so."""
         image = self.image.value
+        self._size_watcher.watch(image)
         if image is not self._axis_image:
             self._axis_image = image
             offer_choices(self.channel_axis)
