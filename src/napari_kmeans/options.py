@@ -257,14 +257,13 @@ class Options:
     )
     min_area: float = _option(
         0.0,
-        kind=RealNumber(0.0, LARGEST, step=1.0),
+        kind=RealNumber(0.0, LARGEST),
         label="Minimum area",
         tooltip="Smaller regions get the class that surrounds them: an area in squared units of "
         "the pixel size, or in a volume a volume in cubed units. 0 keeps all regions.",
         note="The pixel size is that of the file, or --spacing. At most that of 512 pixels for an "
         "image larger than memory.",
         in_cleaning=True,
-        in_dock=False,
     )
     min_size_classes: tuple[int, ...] | None = _option(
         None,

@@ -242,3 +242,16 @@ def test_window_shows_the_whole_picture(make_napari_viewer, qtbot, monkeypatch, 
     assert top >= screen.top()
     assert width <= max(screen.width(), smallest.width())
     assert height <= max(screen.height(), smallest.height())
+
+
+def test_dock_shows_the_minimum_area_in_the_unit_of_the_file(viewer):
+    axes = tuple(axis._replace(unit="nanometer", scale=axis.scale * 1000) for axis in PLANE)
+    picture = Picture(NOISE[0], rgb=False, axes=axes)
+    # The command line was given 3,000,000 nm², and lengths are in micrometers.
+    seg = segment(NOISE[0], 3, min_area=3, spacing=(0.5, 0.25))
+    options = Options(n_clusters=3, min_area=3e6)
+    window.fill_viewer(viewer, [ClusteredImage("cell", picture, seg)], options)
+    (dock,) = [dock for dock in viewer.window.dock_widgets.values() if hasattr(dock, "min_area")]
+    assert (dock.min_area.value, dock.size_unit.value) == (3e6, "area")
+    assert dock.task().options.min_area == pytest.approx(3)
+    np.testing.assert_array_equal(dock.task().run().labels, seg.labels)

@@ -15,7 +15,7 @@ from napari_kmeans.cli.preparing import kernels_for
 from napari_kmeans.cli.terminal import bar, count_images, join_names, print_message, print_warnings
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.lazy import FileArray, open_lazily
-from napari_kmeans.files.units import LENGTHS, comparable_lengths
+from napari_kmeans.files.units import area_unit, comparable_lengths
 from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.files.picture import Axis, Picture
+    from napari_kmeans.files.units import AreaUnit
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.segmentation import Segmentation
 
@@ -286,7 +287,7 @@ def _paint_picture(
             # The size of the pixels is that of this file, if it states one.
             spacing = _spacing_of(picture, None)
             # Without a pixel size, a minimum area would count pixels: take the pixels of the fit.
-            is_known = _has_pixel_size(picture) or not model.cleaning.min_area
+            is_known = _area_unit(picture) is not None or not model.cleaning.min_area
             if isinstance(spacing, tuple) and is_known:
                 own = own.with_cleaning(replace(model.cleaning, spacing=spacing))
             labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
@@ -381,15 +382,13 @@ def _options_for(picture: Picture, options: Options) -> Options:
     """
     min_area, is_given = options.min_area, options.spacing != Options.spacing
     if min_area and not is_given:
-        if not _has_pixel_size(picture):
+        unit = _area_unit(picture)
+        if unit is None:
             raise ValueError(
                 "--min-area must go with --spacing for a file without the size of its pixels, got "
                 f"{min_area:g}; use --spacing, or --min-size for a number of pixels"
             )
-        axes = [axis for axis in _axes_without_channels(picture) if axis.kind == "space"]
-        # The table shows areas in the unit of the last axis. Distances are in micrometers.
-        (unit,) = comparable_lengths([1.0], [axes[-1].unit])
-        min_area *= unit ** len(axes)
+        min_area *= unit.size
     return replace(
         options,
         blur=_blur_of_space(picture, options.blur),
@@ -404,15 +403,14 @@ def _axes_without_channels(picture: Picture) -> list[Axis]:
     return [axis for number, axis in enumerate(picture.axes) if number != channels]
 
 
-def _has_pixel_size(picture: Picture) -> bool:
-    """Return whether a file states the size of its pixels.
+def _area_unit(picture: Picture) -> AreaUnit | None:
+    """Return the unit of areas or volumes; None if the file does not state the size of a pixel.
 
     Inches are the unit of a resolution for printing.
     """
     axes = [axis for axis in _axes_without_channels(picture) if axis.kind == "space"]
-    units = {axis.unit for axis in axes}
-    is_stated = units <= {*LENGTHS} or (len(units) == 1 and any(axis.scale != 1 for axis in axes))
-    return bool(axes) and all(axis.scale for axis in axes) and is_stated and "inch" not in units
+    scales, units = [axis.scale for axis in axes], [axis.unit for axis in axes]
+    return area_unit(scales, units) if all(scales) and "inch" not in units else None
 
 
 def _spacing_of(

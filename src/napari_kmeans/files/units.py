@@ -75,3 +75,33 @@ def comparable_lengths(values: Sequence[float], units: Sequence[str]) -> tuple[f
     if None not in lengths:
         return tuple(float(length or 0) for length in lengths)
     return tuple(map(float, values)) if len({*units}) == 1 else (1.0,) * len(units)
+
+
+class AreaUnit(NamedTuple):
+    """The unit of the sizes of regions: its symbol, and its size if lengths are in micrometers."""
+
+    symbol: str
+    size: float
+
+
+def area_unit(scales: Sequence[float], units: Sequence[str]) -> AreaUnit | None:
+    """Return the squared or cubed unit of the last axis of space.
+
+    Returns
+    -------
+    AreaUnit or None
+        None if the sizes of pixels are not known: for units that cannot be compared, or pixels
+        of size 1 without a unit of length.
+    """
+    if not 1 <= len(units) <= len(_POWERS):
+        return None
+    unit, power = units[-1], _POWERS[len(units) - 1]
+    if {*units} <= {*LENGTHS}:
+        (length,) = comparable_lengths([1.0], [unit])
+        return AreaUnit(LENGTHS[unit].symbol + power, length ** len(units))
+    is_scaled = len({*units}) == 1 and any(scale != 1 for scale in scales)
+    return AreaUnit(f"unit{power}", 1.0) if is_scaled else None
+
+
+_POWERS = ("", "²", "³")
+"""The powers of units, by the number of axes."""

@@ -17,8 +17,9 @@ from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.halos import halo_depths, inner_block, join_short_chunks, with_halo
 from napari_kmeans.imaging.neighborhood import compare_like_blocks
 from napari_kmeans.imaging.regions import RegionFilter
-from napari_kmeans.imaging.smoothing import MAX_AXES, Smoother
+from napari_kmeans.imaging.smoothing import Smoother
 from napari_kmeans.imaging.tally import Tally, add_tallies
+from napari_kmeans.imaging.volumes import MAX_AXES
 from napari_kmeans.options import CLEANING_OPTIONS
 
 if TYPE_CHECKING:

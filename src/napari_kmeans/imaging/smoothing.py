@@ -11,6 +11,7 @@ import numpy as np
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.imaging import smoothing_kernels as kernels
+from napari_kmeans.imaging.volumes import MAX_AXES, Volumes, neighbor_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +26,6 @@ phantoms of noise."""
 
 _BAND_PIXELS = 2**18
 """Approximate number of pixels of a task."""
-
-MAX_AXES = 3
-"""The number of axes along which pixels can be neighbors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,20 +119,14 @@ class Smoother:
         """
         if self.is_off or not nearest.size:
             return nearest
-        axes = self.axes
-        others = [axis for axis in range(nearest.ndim) if axis not in axes]
-        order = [*others, *axes]
-        n_padded = MAX_AXES - len(axes)
-        inner = (1,) * n_padded + tuple(nearest.shape[axis] for axis in axes)
-        moved = np.ascontiguousarray(np.transpose(nearest, order)).reshape(-1, *inner)
-        moved_points = np.ascontiguousarray(np.transpose(points, [*order, points.ndim - 1]))
-        moved_points = moved_points.reshape(*moved.shape, points.shape[-1])
-        parity = (0,) * n_padded + tuple((origin or (0,) * nearest.ndim)[axis] % 2 for axis in axes)
+        volumes = Volumes(nearest.shape, tuple(self.axes))
+        moved, moved_points = volumes.split(nearest), volumes.split(points)
+        starts = origin or (0,) * nearest.ndim
+        parity = volumes.pad([starts[axis] % 2 for axis in self.axes], 0)
         smoothed = np.empty_like(moved)
         for number, volume in enumerate(moved):
             smoothed[number] = self._smooth_volume(moved_points[number], volume, parity, step)
-        shape = [nearest.shape[axis] for axis in order]
-        return np.transpose(smoothed.reshape(shape), np.argsort(order))
+        return volumes.join(smoothed)
 
     def _smooth_volume(
         self, points: NDArray[Any], nearest: NDArray[Any], origin: tuple[int, ...], step: Step
@@ -186,8 +178,7 @@ class Smoother:
     def _neighbors(self) -> tuple[NDArray[np.int64], Floats]:
         """Return the steps (n, 3) to the neighbors, and the weights of the pairs (n,)."""
         distances = [0.0] * (MAX_AXES - len(self.axes)) + [self.spacing[axis] for axis in self.axes]
-        ranges = [(0,) if distance == 0 else (-1, 0, 1) for distance in distances]
-        steps = np.array([offset for offset in product(*ranges) if any(offset)], np.int64)
+        steps = neighbor_steps([distance > 0 for distance in distances])
         lengths = np.sqrt(((steps * distances) ** 2).sum(axis=1))
         nearest = min(distance for distance in distances if distance)
         return steps, self.smoothing * nearest / lengths

@@ -44,6 +44,11 @@ def segment_layer(
     n_clusters, color_space, normalize, balance, method, coreset_size
     n_init, max_iter, tol, random_state
         As in :func:`napari_kmeans.segment`.
+    smoothing, min_size, min_area, min_size_classes, spacing
+        As in :func:`napari_kmeans.segment`, in pixels of the finest level. A `spacing` that is
+        one number is replaced by the scale of the layer, in micrometers if its units are
+        lengths: `min_area` is then in square or cubic micrometers. Pixels are not neighbors
+        along axes of time.
     init : {"k-means++", "random"}, (K, C) array, Points or Labels layer
         As in :func:`napari_kmeans.segment`, or a layer of marks over the image: each point
         gives the color of the pixel under it, and each label the mean color of its pixels,

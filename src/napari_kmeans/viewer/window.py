@@ -84,6 +84,9 @@ def fill_viewer(
         # Only random_state can be None: the dock cannot show a seed that is drawn for each run.
         if getattr(options, name) is not None:
             getattr(dock, name).value = getattr(options, name)
+    if options.min_area:
+        # The options of a result are in micrometers.
+        dock.show_min_area(outcomes[-1].seg.options.min_area)
     if masks and masks[-1] is not None:
         dock.mask.value = masks[-1]
     if result is not None:

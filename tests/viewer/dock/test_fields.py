@@ -30,7 +30,7 @@ def test_fields_have_the_kind_of_their_option(dock):
 def test_every_option_is_in_a_form(dock):
     for name in DOCK_OPTIONS:
         assert dock.native.isAncestorOf(getattr(dock, name).native), name
-    assert set(OPTIONS) - set(DOCK_OPTIONS) == {"min_area", "min_size_classes", "spacing"}
+    assert set(OPTIONS) - set(DOCK_OPTIONS) == {"min_size_classes", "spacing"}
     (more,) = [
         folder
         for folder in dock.native.findChildren(QCollapsible)
@@ -41,7 +41,7 @@ def test_every_option_is_in_a_form(dock):
         form.itemAt(row, QFormLayout.ItemRole.FieldRole).widget() for row in range(form.rowCount())
     ]
     inside = [name for name in DOCK_OPTIONS if getattr(dock, name).native in rows]
-    main = ("n_clusters", "color_space", "normalize", "method", "smoothing", "min_size")
+    main = ("n_clusters", "color_space", "normalize", "method", "smoothing", "min_size", "min_area")
     assert inside == [name for name in DOCK_OPTIONS if name not in main]
 
 

@@ -25,6 +25,8 @@ CHOSEN = {
     "texture": 2.0,
     "smoothing": 1.5,
     "min_size": 12,
+    "min_area": 0.0004,
+    "size_unit": "area",
     "balance": 0.25,
     "method": "full",
     "coreset_size": 12345,

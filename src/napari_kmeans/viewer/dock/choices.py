@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 
+from napari_kmeans.files.units import AreaUnit, area_unit
 from napari_kmeans.options import AUTO
 from napari_kmeans.viewer.from_layers.channels import (
     MAX_CHANNELS,
@@ -13,6 +14,7 @@ from napari_kmeans.viewer.from_layers.channels import (
     likely_channel_axis,
     without_axis,
 )
+from napari_kmeans.viewer.from_layers.geometry import is_time
 from napari_kmeans.viewer.from_layers.source import (
     EACH,
     WHOLE,
@@ -33,6 +35,36 @@ METHODS = [("coreset (fast)", "coreset"), ("full (exact)", "full")]
 
 THIS = "this"
 """The choice of the slice in view, beside WHOLE and EACH."""
+
+
+PIXELS, AREA = "pixels", "area"
+"""The units of the field *Minimum size*."""
+
+
+def size_unit_field(area: Callable[[], AreaUnit | None]) -> ComboBox:
+    """Return the field for the unit of the minimum size."""
+    return ComboBox(
+        name="size_unit",
+        label="Unit",
+        tooltip="Count pixels of full resolution, or measure the area or volume of a region.",
+        choices=lambda _: [("px", PIXELS), ((area() or AreaUnit("area", 1.0)).symbol, AREA)],
+        value=PIXELS,
+    )
+
+
+def area_unit_of(layer: Image | None, stack: str, channel_axis: int | None) -> AreaUnit | None:
+    """Return the unit of the areas or volumes of a layer; None if its scale states no size."""
+    if layer is None:
+        return None
+    axes = [axis for axis in range(layer.ndim) if axis != channel_axis]
+    if len(axes) > 2 and stack == THIS:
+        shown = shown_slice(layer)
+        axes = [axis for axis in axes if shown[axis] is None]
+    elif len(axes) > 2 and stack == EACH:
+        axes = axes[-2:]
+    units = [str(unit) for unit in layer.units]
+    axes = [axis for axis in axes if not is_time(layer.axis_labels[axis], layer.units[axis])]
+    return area_unit([float(layer.scale[axis]) for axis in axes], [units[axis] for axis in axes])
 
 
 def stack_field() -> ComboBox:

@@ -12,14 +12,17 @@ from magicgui.widgets import (
     PushButton,
 )
 from napari.layers import Image
+from qtpy.QtWidgets import QSizePolicy
 
 from napari_kmeans.options import DOCK_OPTIONS, OPTIONS
 from napari_kmeans.viewer.dock.choices import (
+    AREA,
     METHODS,
     channel_axis_choices,
     channel_axis_field,
     level_choices,
     level_field,
+    size_unit_field,
     stack_field,
 )
 from napari_kmeans.viewer.dock.mask_choices import mask_choices
@@ -33,6 +36,7 @@ from napari_kmeans.viewer.widgets.form import (
     form,
     narrow,
     number_slider,
+    offer_choices,
     option_field,
     row,
 )
@@ -40,7 +44,17 @@ from napari_kmeans.viewer.widgets.form import (
 if TYPE_CHECKING:
     import napari
 
-_MAIN_OPTIONS = ("n_clusters", "color_space", "normalize", "method", "smoothing", "min_size")
+    from napari_kmeans.files.units import AreaUnit
+
+_MAIN_OPTIONS = (
+    "n_clusters",
+    "color_space",
+    "normalize",
+    "method",
+    "smoothing",
+    "min_size",
+    "min_area",
+)
 """The options in the main form. The others are under *More options*, in declared order."""
 
 
@@ -101,8 +115,10 @@ class Fields(Container[Any]):
         for name in DOCK_OPTIONS:
             special = {"choices": choices[name]} if name in choices else {}
             setattr(self, name, option_field(name, **special))
+        self.shown_unit: AreaUnit | None = None
+        self.size_unit = size_unit_field(lambda: self.shown_unit)
         self.init.tooltip += " Or a layer: the colors under its points, or under its labels."
-        return [getattr(self, name) for name in DOCK_OPTIONS]
+        return [*[getattr(self, name) for name in DOCK_OPTIONS], self.size_unit]
 
     def _stack_fields(self) -> list[Any]:
         self.stack = stack_field()
@@ -182,7 +198,7 @@ class Fields(Container[Any]):
                     self.color_space,
                     self.method,
                     self.smoothing,
-                    self.min_size,
+                    (self.min_size.label, self.min_size.tooltip, self._size_row()),
                     self.mask,
                     ("Classes", "Check the classes to cluster in.", self.mask_classes),
                     ("Add", "The layers that a run adds.", added),
@@ -208,6 +224,27 @@ class Fields(Container[Any]):
             text="K?", tooltip="Suggest a number of clusters, in the panel “Which K?”."
         )
         return row([self.n_clusters, self.n_clusters_slider, self.which_button])
+
+    def _size_row(self) -> Any:
+        """Return the minimum size in pixels or as an area, and its unit, side by side."""
+        # The unit takes the width that it needs, and the number the rest: the dock does not
+        # become wider where there is a unit.
+        for field in (self.min_size, self.min_area):
+            policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            policy.setHorizontalStretch(1)
+            field.native.setSizePolicy(policy)
+            field.native.setMinimumWidth(90)
+        policy = QSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.size_unit.native.setSizePolicy(policy)
+        return row([self.min_size, self.min_area, self.size_unit])
+
+    def show_size_fields(self, unit: AreaUnit | None) -> None:
+        """Show the minimum size in pixels or, if it is chosen and known, in a unit of areas."""
+        self.shown_unit = unit
+        is_area = unit is not None and self.size_unit.value == AREA
+        offer_choices(self.size_unit)
+        self.size_unit.visible = unit is not None
+        self.min_area.visible, self.min_size.visible = is_area, not is_area
 
     def _start_choices(self, combo_box: Any) -> list[tuple[str, Any]]:
         words = [(word, word) for word in OPTIONS["init"].choices]

@@ -10,13 +10,18 @@ from magicgui.widgets import ComboBox, ProgressBar, PushButton
 from napari.layers import Image, Labels, Points
 from psygnal import Signal
 
-from napari_kmeans.options import AUTO, DOCK_OPTIONS, Options
+from napari_kmeans.options import AUTO, DOCK_OPTIONS, OPTIONS, Options
 from napari_kmeans.rehearsal import ImageKind
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner, report_error
 from napari_kmeans.viewer.background.summary_cache import SummaryCache
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.background.worker import make_worker, warm_up
-from napari_kmeans.viewer.dock.choices import describe_likely_channels, stack_to_fit
+from napari_kmeans.viewer.dock.choices import (
+    AREA,
+    area_unit_of,
+    describe_likely_channels,
+    stack_to_fit,
+)
 from napari_kmeans.viewer.dock.fields import Fields
 from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
@@ -35,6 +40,7 @@ from napari_kmeans.viewer.from_layers.layer_watcher import (
     events_of_classes,
     events_of_marks,
     events_of_mask,
+    events_of_size,
 )
 from napari_kmeans.viewer.from_layers.source import EACH
 from napari_kmeans.viewer.from_layers.start_marks import count_marks
@@ -62,6 +68,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Layer, Shapes
 
+    from napari_kmeans.files.units import AreaUnit
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.background.task import AnySegmentation
     from napari_kmeans.viewer.background.worker import SegmentationWorker
@@ -118,6 +125,7 @@ class KMeansWidget(Fields):
         self._marks_watcher = LayerWatcher(self.native, self._on_marks_changed, events_of_marks)
         self._mask_watcher = LayerWatcher(self.native, self._on_mask_changed, events_of_mask)
         self._classes_watcher = LayerWatcher(self.native, self._offer_classes, events_of_classes)
+        self._size_watcher = LayerWatcher(self.native, self._update_fields, events_of_size)
         self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
         self._live_runs = LiveRuns(
             self.live, self._setting_fields(), self._runner, self._can_run, self._start
@@ -191,7 +199,7 @@ class KMeansWidget(Fields):
         self.mask.changed.connect(self._follow_mask)
         self.mask_classes.changed.connect(self._store_settings)
         fields = (self.image, self.together, self.channel_axis, self.method, self.stack, self.init)
-        for field in fields:
+        for field in (*fields, self.size_unit):
             field.changed.connect(self._update_fields)
         for box in (self.add_labels, self.add_recolored, self.add_points):
             box.changed.connect(self._update_fields)
@@ -281,6 +289,7 @@ class KMeansWidget(Fields):
         options = [getattr(self, name) for name in DOCK_OPTIONS]
         return [
             *options,
+            self.size_unit,
             self.together,
             self.channel_axis,
             self.mask,
@@ -357,6 +366,7 @@ class KMeansWidget(Fields):
     def _follow_image(self, *_: Any) -> None:
         """Choose the axis of the channels of another image if its label says so."""
         image = self.image.value
+        self._size_watcher.watch(image)
         if image is not self._axis_image:
             self._axis_image = image
             offer_choices(self.channel_axis)
@@ -390,6 +400,7 @@ class KMeansWidget(Fields):
         self.keep_init.enabled = not has_no_marks
         show_row(self.stack, self._n_axes() > 2)
         show_row(self.level, image is not None and image.multiscale)
+        self.show_size_fields(self._area_unit())
         self.together.visible = self._can_combine_layers()
         may_have_axis = likely_channel_axis(image) is not None and not self._combines_layers()
         show_row(self.channel_axis, may_have_axis)
@@ -494,7 +505,25 @@ class KMeansWidget(Fields):
             values["init"] = Options.init
         # Only marks give the dock start colors, which the task keeps.
         values["keep_init"] = False
+        unit = self._area_unit() if self.size_unit.value == AREA else None
+        if unit is None:
+            values["min_area"] = Options.min_area
+        else:
+            # Lengths of layers are in micrometers.
+            area = OPTIONS["min_area"].kind.check("min_area", values["min_area"])
+            values |= {"min_size": Options.min_size, "min_area": area * unit.size}
         return Options(**values)
+
+    def _area_unit(self) -> AreaUnit | None:
+        """Return the unit of areas or volumes of the image; None if its scale states no size."""
+        return area_unit_of(self.image.value, self.stack.value, self._chosen_axis())
+
+    def show_min_area(self, area: float) -> None:
+        """Show a minimum area in square or cubic micrometers in the unit of the image."""
+        unit = self._area_unit()
+        if unit is not None:
+            self.min_area.value = area / unit.size
+            self.size_unit.value = AREA
 
     def _chosen_builders(self) -> tuple[Builder, ...]:
         """Return the builders of the layers to add, from the bottom to the top."""

@@ -35,6 +35,11 @@ def events_of_classes(_layer: Layer) -> tuple[str, ...]:
     return ("features", "colormap")
 
 
+def events_of_size(_layer: Layer) -> tuple[str, ...]:
+    """Return the events of another size of pixels."""
+    return ("scale", "units", "axis_labels")
+
+
 class LayerWatcher:
     """A watcher that calls a function after a layer has emitted some of its events.
 

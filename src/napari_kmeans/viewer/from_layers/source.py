@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_kmeans.checks import WholeNumber, is_whole_number, quote_value
 from napari_kmeans.feature_space.neighborhood import scale_blur
-from napari_kmeans.files.units import LENGTHS, comparable_lengths
+from napari_kmeans.files.units import area_unit, comparable_lengths
 from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.imaging.slices import corresponding_slice
 from napari_kmeans.viewer.from_layers.geometry import is_time
@@ -255,21 +255,19 @@ class Source:
     @property
     def has_pixel_size(self) -> bool:
         """Whether the layer states the size of its pixels: a unit, or a scale other than 1."""
-        axes = self._spatial_axes()
-        return any(self.spatial["scale"][axis] != 1 for axis in axes) or all(
-            str(self.spatial["units"][axis]) in LENGTHS for axis in axes
-        )
+        return area_unit(*self._scales_and_units()) is not None
 
     def _spatial_axes(self) -> list[int]:
         return [axis for axis in self._blurred_axes() if not self._is_time(axis)]
 
+    def _scales_and_units(self) -> tuple[list[float], list[str]]:
+        axes, spatial = self._spatial_axes(), self.spatial
+        scales = [abs(float(spatial["scale"][axis])) for axis in axes]
+        return scales, [str(spatial["units"][axis]) for axis in axes]
+
     def _spacing(self) -> tuple[float, ...]:
         """Return the distance of pixels along the clustered axes; 0 for axes of time."""
-        axes, spatial = self._spatial_axes(), self.spatial
-        distances = comparable_lengths(
-            [abs(float(spatial["scale"][axis])) for axis in axes],
-            [str(spatial["units"][axis]) for axis in axes],
-        )
+        axes, distances = self._spatial_axes(), comparable_lengths(*self._scales_and_units())
         known = dict(zip(axes, distances, strict=True))
         return tuple(known.get(axis, 0.0) for axis in self._blurred_axes())
 

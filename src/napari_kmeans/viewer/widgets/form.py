@@ -28,7 +28,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_kmeans.checks import Choice, Flag, RealNumber, WholeNumber
+from napari_kmeans.checks import LARGEST, Choice, Flag, RealNumber, WholeNumber
 from napari_kmeans.options import AUTO, OPTIONS
 from napari_kmeans.viewer.widgets.tab_order import order_by_layout
 
@@ -56,6 +56,22 @@ class WordOrNumber(LineEdit):
         super().set_value(str(value))
 
 
+class AnyNumber(LineEdit):
+    """A line edit for a number of any size and any number of digits."""
+
+    def get_value(self) -> float | str:  # type: ignore[override]
+        """Return the number, or the text if it is not a number."""
+        text = str(super().get_value()).strip()
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    def set_value(self, value: float | str) -> None:
+        """Show a number in as few digits as possible."""
+        super().set_value(value if isinstance(value, str) else f"{value:.12g}")
+
+
 def option_field(name: str, **arguments: Any) -> Any:
     """Return the field of an option, with its default, bounds, choices and texts."""
     info = OPTIONS[name]
@@ -68,6 +84,8 @@ def option_field(name: str, **arguments: Any) -> Any:
         arguments.setdefault("choices", kind.choices)
     elif isinstance(kind, WholeNumber) and AUTO in kind.others:
         widget = WordOrNumber
+    elif isinstance(kind, RealNumber) and kind.maximum == LARGEST:
+        widget = AnyNumber
     else:
         assert isinstance(kind, WholeNumber | RealNumber)
         arguments.update(min=kind.minimum, max=kind.maximum)
