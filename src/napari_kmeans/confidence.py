@@ -31,8 +31,11 @@ def add_confidence(
     Returns
     -------
     Segmentation
-        Its table has the column `confidence`, from 0 to 1: the mean of
-        `KMeansModel.confidence` over the pixels that have the label.
+        Its table has the column `confidence`, from -1 to 1: the mean over the pixels that have
+        the label of their confidence in this class, ``model.confidence(image,
+        labels=labels)``. Only a pixel's own color counts, or its own features with `blur` and
+        `texture`. So a pixel that cleaning (`smoothing`, `min_size`) moved from a nearer class
+        counts as negative. Pixels that are left out or undecided do not count.
 
     Raises
     ------
@@ -64,5 +67,7 @@ def add_confidence(
     counter = LabelCounter()
     for number, (each, own) in enumerate(zip(images, masks, strict=True)):
         report = part_of(progress, number / len(images), (number + 1) / len(images))
-        counter.add(all_labels[number], model.confidence(each, mask=own, progress=report))
+        own_labels = all_labels[number]
+        values = model.confidence(each, labels=own_labels, mask=own, progress=report)
+        counter.add(own_labels, values)
     return replace(segmentation, table=with_confidence(segmentation.table, counter.counts()))

@@ -89,6 +89,9 @@ def measure_stability(
 
     Notes
     -----
+    Only the fit is repeated: cleaning (`smoothing`, `min_size`, `min_confidence`) is not
+    included, so the labels that are compared are those of the nearest centers.
+
     High stability does not prove that the classes are real: too few classes are often stable,
     too. Low stability shows that the number of classes, or the boundaries between them, are
     arbitrary. Pixels of one image are not independent: another image can differ more than the

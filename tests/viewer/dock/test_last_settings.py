@@ -25,6 +25,7 @@ CHOSEN = {
     "texture": 2.0,
     "smoothing": 1.5,
     "min_size": 12,
+    "min_confidence": 0.15,
     "balance": 0.25,
     "method": "full",
     "coreset_size": 12345,

@@ -30,7 +30,8 @@ class SoftImage(NamedTuple):
     """float32 arrays of the spatial shapes, finest level first; lazy where the image is."""
 
     counts: LabelCounts | None
-    """The mean of each label in the level that was clustered; None if its labels are lazy."""
+    """The mean confidence of the pixels of each label in their class, in the level that was
+    clustered. None for memberships, and if the labels are lazy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,22 +67,26 @@ class SoftWork:
             index = source.index_of(level)
             values = self._compute(level, part_of(progress, start, end))
             labels = self.labels[level] if index is None else self.labels[level][index]
-            if level == source.level and not is_dask(labels) and not is_dask(values):
+            counts = self.label is None and level == source.level
+            if counts and not is_dask(labels) and not is_dask(values):
                 counter = LabelCounter()
-                counter.add(np.asarray(labels), values)
+                counter.add(np.asarray(labels), self._compute(level, None, labels))
                 means = counter.counts()
             levels.append(values if index is None else self._place(values, level, index))
         return SoftImage(levels, means)
 
-    def _compute(self, level: int, progress: Report | None) -> Any:
-        """Return the numbers of the clustered slices of a level."""
+    def _compute(self, level: int, progress: Report | None, labels: Any = None) -> Any:
+        """Return the numbers of the clustered slices of a level.
+
+        The confidence is that in the nearest class, or in the class that `labels` give.
+        """
         source = self.task.source
         index, image = source.index_of(level), source.levels[level]
         model = self.model.with_blur(source.blur_at(self.task.options.blur, level))
         mask = None if self.masks is None else self.masks[level]
         part = image if index is None else image[index]
         if self.label is None:
-            return model.confidence(part, mask=mask, progress=progress)
+            return model.confidence(part, labels=labels, mask=mask, progress=progress)
         memberships = model.memberships(part, mask=mask, progress=progress)
         if isinstance(model, KMeansModel):
             return memberships[..., model.labels.tolist().index(self.label)]

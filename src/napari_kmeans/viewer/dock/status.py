@@ -9,6 +9,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
+from napari_kmeans.measuring import UNDECIDED
 from napari_kmeans.rehearsal import PREPARING
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.widgets.form import Note
@@ -96,7 +97,10 @@ def describe_result(result: Result) -> str:
     # As in the list, where labels that were painted by hand are clusters too.
     clusters, pixels = len(result.table), int(result.table["pixels"].sum())
     parts = [f"{clusters:,} {'cluster' if clusters == 1 else 'clusters'}", f"{pixels:,} pixels"]
-    left_out = 0 if source is None else _count_all_pixels(source) - pixels
+    undecided = int(result.table[UNDECIDED].sum()) if UNDECIDED in result.table else 0
+    if undecided:
+        parts.append(f"{undecided:,} undecided")
+    left_out = 0 if source is None else _count_all_pixels(source) - pixels - undecided
     if left_out > 0:
         parts.append(f"{left_out:,} left out")
     if result.seconds is not None:

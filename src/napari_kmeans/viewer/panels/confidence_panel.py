@@ -54,8 +54,9 @@ class ConfidencePanel(WorkingPanel):
         self.confidence_button = PushButton(
             name="confidence_button",
             text="Confidence",
-            tooltip="Add an image from 0 (between two classes) to 1 (on a center), and its mean "
-            "for each class to the table.",
+            tooltip="Add an image of how sure the nearest class of each pixel is, by its own "
+            "color: from 0 (between two classes) to 1 (on a center). The table gets the mean "
+            "for each class; pixels that cleaning moved from a nearer class count as negative.",
         )
         self.stability_button = PushButton(
             name="stability_button",
@@ -213,12 +214,17 @@ class ConfidencePanel(WorkingPanel):
         if image.counts is None or image.counts.means is None:
             self.show_message("The labels are computed when they are viewed: no means of classes.")
             return
-        pixels, means = image.counts.pixels, image.counts.means[:, 0]
         labels.features = with_confidence(labels.features, image.counts)
+        # A label that was painted by hand is no class of the model: its mean is NaN.
+        known = np.isfinite(image.counts.means[:, 0])
+        if not known.any():
+            self.show_message("No pixel has a class: no means of classes.")
+            return
+        pixels, means = image.counts.pixels[known], image.counts.means[known, 0]
         lowest = int(np.argmin(means))
         self.show_message(
             f"Mean confidence {np.average(means, weights=pixels):.2f}; lowest "
-            f"{means[lowest]:.2f} in class {image.counts.labels[lowest]}. The table has the "
+            f"{means[lowest]:.2f} in class {image.counts.labels[known][lowest]}. The table has the "
             f"column {CONFIDENCE}."
         )
 
