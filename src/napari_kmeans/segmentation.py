@@ -548,5 +548,6 @@ def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64
         normalize=summary.options.normalize,
         center_pixels=tally.counts[used],
         cleaning=Cleaning.of(summary.options),
-        variance=tally.cost / (tally.counts.sum() * fit.centers.shape[1]),
+        # A plain float: models check the types of their entries.
+        variance=float(tally.cost / (tally.counts.sum() * fit.centers.shape[1])),
     )
