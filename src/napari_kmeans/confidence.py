@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from napari_kmeans.checks import quote_value
+from napari_kmeans.checks import check_result, quote_value
 from napari_kmeans.execution.progress import Report, part_of
 from napari_kmeans.imaging.label_counts import LabelCounter
 from napari_kmeans.measuring import with_confidence
@@ -48,11 +48,7 @@ def add_confidence(
     >>> segmentation = segment(image, 6)
     >>> add_confidence(segmentation, image).table[["index", "percent", "confidence"]]
     """
-    if not isinstance(segmentation, Segmentation):
-        raise TypeError(
-            f"segmentation must be a Segmentation, got {quote_value(segmentation)}: pass the "
-            "result of segment."
-        )
+    check_result("segmentation", segmentation, Segmentation, remedy="pass the result of segment")
     model, labels = segmentation.model, segmentation.labels
     several = isinstance(labels, list)
     all_labels, images = (labels, list(image)) if several else ([labels], [image])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.checks import quote_value
+from napari_kmeans.checks import check_result
 from napari_kmeans.classes import clean_name
 from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.blocks import as_array
@@ -65,7 +65,7 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
     --------
     >>> plot_palette(segmentation).savefig("palette.svg")
     """
-    _check_result("segmentation", segmentation, (Segmentation, StackSegmentation))
+    check_result("segmentation", segmentation, Segmentation, StackSegmentation)
     return plot_table(segmentation.table)
 
 
@@ -156,7 +156,7 @@ def plot_colors(image: Any, segmentation: Segmentation) -> Figure:
         If the image is not RGB or has another shape than the segmentation, or if the
         segmentation is not of one image.
     """
-    _check_result("segmentation", segmentation, (Segmentation,))
+    check_result("segmentation", segmentation, Segmentation)
     if isinstance(segmentation.labels, list):
         raise ValueError(
             f"segmentation must be of one image, got one of {len(segmentation.labels)} images or "
@@ -245,7 +245,7 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     TypeError
         If `suggestion` is no such result.
     """
-    _check_result("suggestion", suggestion, (Suggestion,))
+    check_result("suggestion", suggestion, Suggestion)
     figure = _new_figure(5, 5)
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -268,15 +268,6 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(panels)
     return figure
-
-
-def _check_result(name: str, value: Any, types: tuple[type[Any], ...]) -> None:
-    if not isinstance(value, types):
-        words = " or ".join(each.__name__ for each in types)
-        raise TypeError(
-            f"{name} must be a {words}, got {quote_value(value)}: pass the result of the function "
-            "that makes it."
-        )
 
 
 def _shorten(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.checks import WholeNumber, quote_value
+from napari_kmeans.checks import WholeNumber, check_result, quote_value
 from napari_kmeans.clustering.agreement import Refits
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
@@ -102,11 +102,7 @@ def measure_stability(
     >>> segmentation = segment(image, 6)
     >>> measure_stability(segmentation, image).halves
     """
-    if not isinstance(segmentation, Segmentation):
-        raise TypeError(
-            f"segmentation must be a Segmentation, got {quote_value(segmentation)}: pass the "
-            "result of segment."
-        )
+    check_result("segmentation", segmentation, Segmentation, remedy="pass the result of segment")
     n_repeats = _REPEATS.check("n_repeats", n_repeats)
     model = segmentation.model
     if model.splits:
