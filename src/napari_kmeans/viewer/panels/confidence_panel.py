@@ -10,15 +10,15 @@ import numpy as np
 from magicgui.widgets import ComboBox, PushButton
 from napari.utils import Colormap
 
-from napari_kmeans.classes import clean_name
-from napari_kmeans.measuring import CONFIDENCE, NAME, with_confidence
+from napari_kmeans.measuring import CONFIDENCE, with_confidence
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.background.confidence_work import SoftWork, StabilityWork
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
+from napari_kmeans.viewer.panels.cluster_choices import cluster_rows
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.soft_layer import soft_layer
-from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
+from napari_kmeans.viewer.widgets.form import form, narrow, renew_choices, row
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -177,23 +177,10 @@ class ConfidencePanel(WorkingPanel):
         return SoftWork(result.task, result.model, result.masks, layer_levels(labels), label)
 
     def _cluster_choices(self, _combo_box: Any) -> list[tuple[str, int]]:
-        if self.dock.result is None:
-            return []
-        table = self.dock.result.table
-        names = table[NAME].fillna("") if NAME in table else [""] * len(table)
-        return [
-            (f"{label}: {clean_name(str(name))}" if name else str(label), int(label))
-            for label, name in zip(table["index"], names, strict=True)
-        ]
+        return [(row.text, row.label) for row in cluster_rows(self.dock.result)]
 
     def _on_classes_edited(self, _event: Any = None) -> None:
-        value = self.cluster.value
-        # magicgui appends choices of a new text: begin anew to keep the order of the labels.
-        with self.cluster.changed.blocked():
-            self.cluster.native.clear()
-            offer_choices(self.cluster)
-            if value in self.cluster.choices:
-                self.cluster.value = value
+        renew_choices(self.cluster)
 
     def _show_layer(
         self, result: Result, labels: Labels, image: SoftImage, title: str, colormap: Any
