@@ -14,6 +14,7 @@ from napari_kmeans import (
     KMeansModel,
     apply_classes,
     merge_clusters,
+    merge_similar,
     segment,
     segment_slices,
     split_anew,
@@ -203,6 +204,7 @@ def test_all_pixels_of_a_class_can_be_undecided():
     assert result.table["undecided"].tolist() == [100, 100]
     assert result.table["percent"].tolist() == [0, 0]
     np.testing.assert_allclose(result.model.palette[:, 0], [20, 80])
+    assert merge_similar(result, distance=100).table["undecided"].tolist() == [200]
 
 
 def test_merged_classes_are_sure_where_their_centers_are_near():

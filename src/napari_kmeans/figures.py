@@ -11,7 +11,7 @@ from napari_kmeans.classes import clean_name
 from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.blocks import as_array
 from napari_kmeans.imaging.colors import display_colors
-from napari_kmeans.measuring import NAME, UNDECIDED
+from napari_kmeans.measuring import NAME, count_undecided
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.stacks import StackSegmentation
 from napari_kmeans.suggestion import Suggestion
@@ -94,15 +94,11 @@ def _draw_strip(axes: Axes, table: pd.DataFrame) -> None:
     axes.barh(0, percent, left=percent.cumsum() - percent, color=table["color"], height=1, lw=0)
     axes.set(xlim=(0, 100), ylim=(-0.5, 0.5), xticks=[], yticks=[])
     title = f"{len(table)} clusters"
-    if _count_undecided(table):
-        all_pixels = table["pixels"].sum() + _count_undecided(table)
-        title += f"; {100 * _count_undecided(table) / all_pixels:.1f} % of the pixels undecided"
+    if count_undecided(table):
+        all_pixels = table["pixels"].sum() + count_undecided(table)
+        title += f"; {100 * count_undecided(table) / all_pixels:.1f} % of the pixels undecided"
     axes.set_title(title, loc="left", fontsize=10, color=_INK)
     axes.spines[:].set_color(_INK)
-
-
-def _count_undecided(table: pd.DataFrame) -> int:
-    return int(table[UNDECIDED].sum()) if UNDECIDED in table else 0
 
 
 def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
@@ -116,7 +112,7 @@ def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
     )
     # The scale of the strip above: a share ends at the same place in both.
     axes.set(ylim=(len(table) + 0.6, 0.4), xlim=(0, 100))
-    pixels = "decided pixels" if _count_undecided(table) else "pixels"
+    pixels = "decided pixels" if count_undecided(table) else "pixels"
     axes.set_xlabel(f"percent of the {pixels}", color=_INK, fontsize=9)
     _tidy(axes)
     axes.grid(axis="y", visible=False)

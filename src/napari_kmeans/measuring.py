@@ -89,6 +89,11 @@ def cluster_table(
     return pd.DataFrame({**columns, COLOR_COLUMN: to_hex(model.colors)})
 
 
+def count_undecided(table: pd.DataFrame) -> int:
+    """Return the number of undecided pixels of all classes in a table, as far as it is known."""
+    return int(table[UNDECIDED].sum()) if UNDECIDED in table else 0
+
+
 def with_confidence(table: pd.DataFrame, counts: LabelCounts) -> pd.DataFrame:
     """Return a table with the mean confidence of each label, before its channel means.
 
@@ -284,7 +289,9 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     for name in SIZE_COLUMNS & set(table):
         merged[name] = np.bincount(numbers, table[name])
     if UNDECIDED in table:
-        merged[UNDECIDED] = np.bincount(numbers, table[UNDECIDED]).astype(np.int64)
+        sums = np.bincount(numbers, table[UNDECIDED])
+        # The undecided pixels of the parts of a class that was split are not known.
+        merged[UNDECIDED] = sums if np.isnan(sums).any() else sums.astype(np.int64)
     if CONFIDENCE in table:
         # The mean of the parts is not the confidence of the whole.
         merged.loc[np.bincount(numbers) > 1, CONFIDENCE] = np.nan

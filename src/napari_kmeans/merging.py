@@ -317,7 +317,8 @@ def merge_similar(
     _check_segmentation(segmentation)
     distance = RealNumber(0.0, LARGEST).check("distance", distance)
     min_share = RealNumber(0.0, 1.0).check("min_share", min_share)
-    model, pixels = segmentation.model, segmentation.table["pixels"]
+    # A class may have lost all its pixels to the cleaning of labels.
+    model, pixels = segmentation.model, segmentation.table["pixels"].clip(lower=1)
     groups = cut_tree(merge_tree(model, pixels), distance)
     return merge_clusters(segmentation, merge_small(model, pixels, min_share, groups))
 

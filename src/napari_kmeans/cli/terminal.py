@@ -139,7 +139,10 @@ def print_table(name: str, table: pd.DataFrame) -> None:
 
     An ignored cluster has no share: NaN in the table. The shares are of the decided pixels.
     """
-    undecided = int(table["undecided"].sum()) if "undecided" in table else 0
+    # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.measuring import count_undecided
+
+    undecided = count_undecided(table)
     all_pixels = undecided + int(table["pixels"].sum()) if "pixels" in table else 0
     share = f" of the decided pixels; {100 * undecided / max(all_pixels, 1):.2f} % are undecided"
     print_line(f"{name}: {len(table)} clusters{share if undecided else ''}")

@@ -42,6 +42,8 @@ def test_dock_panels_and_script(viewer, open_dock, finish, qtbot, expected, tmp_
     assert labels.features["undecided"].tolist() == undecided.tolist()
     assert f"{undecided.sum():,} undecided" in dock.status.text().split(" · ")
     assert "left out" not in dock.status.text()
+    # The cost is that of all pixels.
+    assert f"cost {expected.model.inertia_ / expected.labels.size:,.1f} ·" in dock.status.text()
     np.save(tmp_path / "image.npy", COFFEE)
     script = script_of(dock.result).replace('np.load("', f'np.load("{tmp_path}/')
     assert "min_confidence=0.25," in script
@@ -105,6 +107,10 @@ def test_merged_clusters_are_split_without_undecided_pixels(viewer, open_dock, f
     qtbot.waitUntil(lambda: len(labels.features) == 4, timeout=60_000)
     np.testing.assert_array_equal(labels.data, before)
     assert np.isnan(labels.features["undecided"]).tolist() == [False, True, True, False]
+    parts = dock.status.text().split(" · ")
+    assert any(part.endswith(" left out or undecided") for part in parts)
+    panel.list.merge([2, 3])
+    assert np.isnan(labels.features["undecided"]).tolist() == [False, True, False]
 
 
 def test_frames_have_no_undecided_pixels_of_all_frames(tmp_path):
