@@ -122,6 +122,8 @@ def test_the_model_smooths_other_images_also_after_it_was_saved(tmp_path):
     loaded = KMeansModel.load(tmp_path / "model.json")
     np.testing.assert_array_equal(loaded.predict(COFFEE), result.labels)
     values = result.model.to_dict()
+    # Layers record the values themselves, without JSON.
+    assert KMeansModel.from_dict(values).to_dict() == values
     assert values["version"] == 2
     assert (values["smoothing"], values["spacing"]) == (2.0, 1.0)
     # A plain model has no entries that earlier versions would not know.

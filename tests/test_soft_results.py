@@ -212,6 +212,25 @@ def test_the_table_has_the_mean_confidence_of_each_class(lazy):
     assert "confidence" not in segmentation.table
 
 
+@pytest.mark.parametrize("cleaning", [{"smoothing": 2.0}, {"min_size": 20}])
+def test_pixels_that_cleaning_moved_count_in_the_class_that_they_have(cleaning):
+    segmentation = segment(COFFEE, 4, **cleaning)
+    model, labels = segmentation.model, segmentation.labels
+    points = COFFEE.reshape(-1, 3).astype(float)
+    distances = np.linalg.norm(points[:, None] - model.cluster_centers_, axis=-1)
+    rows, own = np.arange(len(points)), labels.ravel().astype(int) - 1
+    a = distances[rows, own]
+    distances[rows, own] = np.inf
+    b = distances.min(axis=1)
+    silhouettes = ((b - a) / np.maximum(a, b)).reshape(labels.shape)
+    assert (silhouettes < 0).sum() > 10
+    table = add_confidence(segmentation, COFFEE).table
+    np.testing.assert_allclose(table["confidence"], mean_by_loop(labels, silhouettes), rtol=1e-5)
+    # The mean confidence in the nearest classes would be larger.
+    nearest = mean_by_loop(labels, model.confidence(COFFEE))
+    assert (table["confidence"] < np.array(nearest) - 0.01).any()
+
+
 def test_confidence_of_several_images_is_that_of_all_pixels():
     images = [COFFEE[:50], COFFEE[10:, :40]]
     masks = [None, np.random.default_rng(3).random((50, 40)) < 0.5]

@@ -46,6 +46,32 @@ def quote_value(value: Any) -> str:
     return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."
 
 
+def check_result(
+    name: str,
+    value: Any,
+    *kinds: type[Any],
+    words: str = "",
+    remedy: str = "pass the result of the function that makes it",
+) -> None:
+    """Raise TypeError if a value is not the result of a function of the package.
+
+    Parameters
+    ----------
+    name : str
+        The name of the argument.
+    value : object
+    *kinds : type
+        The types of the results that are accepted.
+    words : str, optional
+        These types in the words of the message; by default their names.
+    remedy : str, optional
+        What to do.
+    """
+    if not isinstance(value, kinds):
+        words = words or "a " + " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} must be {words}, got {quote_value(value)}: {remedy}.")
+
+
 def refuse_file_or_layer(name: str, value: Any) -> None:
     """Raise TypeError for a path or a napari layer where an array is expected.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from napari_kmeans.checks import quote_value
+from napari_kmeans.checks import check_result, quote_value
 from napari_kmeans.execution.progress import Report, part_of
 from napari_kmeans.imaging.label_counts import LabelCounter
 from napari_kmeans.measuring import with_confidence
@@ -31,8 +31,11 @@ def add_confidence(
     Returns
     -------
     Segmentation
-        Its table has the column `confidence`, from 0 to 1: the mean of
-        `KMeansModel.confidence` over the pixels that have the label.
+        Its table has the column `confidence`, from -1 to 1: the mean over the pixels that have
+        the label of their confidence in this class, ``model.confidence(image,
+        labels=labels)``. Only a pixel's own color counts, or its own features with `blur` and
+        `texture`. So a pixel that cleaning (`smoothing`, `min_size`) moved from a nearer class
+        counts as negative. Pixels that are left out or undecided do not count.
 
     Raises
     ------
@@ -45,11 +48,7 @@ def add_confidence(
     >>> segmentation = segment(image, 6)
     >>> add_confidence(segmentation, image).table[["index", "percent", "confidence"]]
     """
-    if not isinstance(segmentation, Segmentation):
-        raise TypeError(
-            f"segmentation must be a Segmentation, got {quote_value(segmentation)}: pass the "
-            "result of segment."
-        )
+    check_result("segmentation", segmentation, Segmentation, remedy="pass the result of segment")
     model, labels = segmentation.model, segmentation.labels
     several = isinstance(labels, list)
     all_labels, images = (labels, list(image)) if several else ([labels], [image])
@@ -64,5 +63,7 @@ def add_confidence(
     counter = LabelCounter()
     for number, (each, own) in enumerate(zip(images, masks, strict=True)):
         report = part_of(progress, number / len(images), (number + 1) / len(images))
-        counter.add(all_labels[number], model.confidence(each, mask=own, progress=report))
+        own_labels = all_labels[number]
+        values = model.confidence(each, labels=own_labels, mask=own, progress=report)
+        counter.add(own_labels, values)
     return replace(segmentation, table=with_confidence(segmentation.table, counter.counts()))

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.checks import quote_value
+from napari_kmeans.checks import check_result
 from napari_kmeans.classes import clean_name
 from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.blocks import as_array
 from napari_kmeans.imaging.colors import display_colors
-from napari_kmeans.measuring import NAME
+from napari_kmeans.measuring import NAME, count_undecided
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.stacks import StackSegmentation
 from napari_kmeans.suggestion import Suggestion
@@ -65,7 +65,7 @@ def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
     --------
     >>> plot_palette(segmentation).savefig("palette.svg")
     """
-    _check_result("segmentation", segmentation, (Segmentation, StackSegmentation))
+    check_result("segmentation", segmentation, Segmentation, StackSegmentation)
     return plot_table(segmentation.table)
 
 
@@ -93,7 +93,11 @@ def _draw_strip(axes: Axes, table: pd.DataFrame) -> None:
     percent = table["percent"].fillna(0)
     axes.barh(0, percent, left=percent.cumsum() - percent, color=table["color"], height=1, lw=0)
     axes.set(xlim=(0, 100), ylim=(-0.5, 0.5), xticks=[], yticks=[])
-    axes.set_title(f"{len(table)} clusters", loc="left", fontsize=10, color=_INK)
+    title = f"{len(table)} clusters"
+    if count_undecided(table):
+        all_pixels = table["pixels"].sum() + count_undecided(table)
+        title += f"; {100 * count_undecided(table) / all_pixels:.1f} % of the pixels undecided"
+    axes.set_title(title, loc="left", fontsize=10, color=_INK)
     axes.spines[:].set_color(_INK)
 
 
@@ -108,7 +112,8 @@ def _draw_bars(axes: Axes, table: pd.DataFrame) -> None:
     )
     # The scale of the strip above: a share ends at the same place in both.
     axes.set(ylim=(len(table) + 0.6, 0.4), xlim=(0, 100))
-    axes.set_xlabel("percent of the pixels", color=_INK, fontsize=9)
+    pixels = "decided pixels" if count_undecided(table) else "pixels"
+    axes.set_xlabel(f"percent of the {pixels}", color=_INK, fontsize=9)
     _tidy(axes)
     axes.grid(axis="y", visible=False)
     if len(table) <= _MAX_ROWS:
@@ -147,7 +152,7 @@ def plot_colors(image: Any, segmentation: Segmentation) -> Figure:
         If the image is not RGB or has another shape than the segmentation, or if the
         segmentation is not of one image.
     """
-    _check_result("segmentation", segmentation, (Segmentation,))
+    check_result("segmentation", segmentation, Segmentation)
     if isinstance(segmentation.labels, list):
         raise ValueError(
             f"segmentation must be of one image, got one of {len(segmentation.labels)} images or "
@@ -236,7 +241,7 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     TypeError
         If `suggestion` is no such result.
     """
-    _check_result("suggestion", suggestion, (Suggestion,))
+    check_result("suggestion", suggestion, Suggestion)
     figure = _new_figure(5, 5)
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -259,15 +264,6 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels(panels)
     return figure
-
-
-def _check_result(name: str, value: Any, types: tuple[type[Any], ...]) -> None:
-    if not isinstance(value, types):
-        words = " or ".join(each.__name__ for each in types)
-        raise TypeError(
-            f"{name} must be a {words}, got {quote_value(value)}: pass the result of the function "
-            "that makes it."
-        )
 
 
 def _shorten(text: str) -> str:

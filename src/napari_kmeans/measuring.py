@@ -34,6 +34,12 @@ An ignored class keeps its pixels, but it does not count in the percentages: its
 is NaN.
 """
 
+UNDECIDED = "undecided"
+"""The column of a table whose model leaves pixels undecided: how many of each class.
+
+These pixels have label 0, and do not count in the other columns.
+"""
+
 CONFIDENCE = "confidence"
 """The column of the mean confidence of the pixels of each class, if it was measured."""
 
@@ -44,7 +50,11 @@ MEAN_PREFIX = "mean "
 """A column of channel means has this prefix, followed by the name of the channel."""
 
 
-def cluster_table(model: KMeansModel, counts: NDArray[np.int64] | None = None) -> pd.DataFrame:
+def cluster_table(
+    model: KMeansModel,
+    counts: NDArray[np.int64] | None = None,
+    undecided: NDArray[np.int64] | None = None,
+) -> pd.DataFrame:
     """Return the table of the clusters of a model.
 
     Parameters
@@ -52,12 +62,15 @@ def cluster_table(model: KMeansModel, counts: NDArray[np.int64] | None = None) -
     model : KMeansModel
     counts : (K,) int64 array, optional
         The number of pixels of each label; None leaves the two columns out.
+    undecided : (K,) int64 array, optional
+        The number of pixels of each class that are left undecided; None leaves the column
+        out.
 
     Returns
     -------
     pandas.DataFrame
         With the columns `index` (the label), `pixels`, `percent` (of all counted
-        pixels), the mean of each channel in channel units, and `color` as #rrggbb.
+        pixels), `undecided`, the mean of each channel in channel units, and `color` as #rrggbb.
         Before the means are the columns `name` if a class has a name, and `ignored` if
         a class is ignored.
     """
@@ -68,10 +81,17 @@ def cluster_table(model: KMeansModel, counts: NDArray[np.int64] | None = None) -
     of_classes = class_columns(model)
     if counts is not None:
         columns |= {pixels: counts, percent: percentages(counts, of_classes.get(IGNORED))}
+    if undecided is not None:
+        columns[UNDECIDED] = undecided
     columns |= of_classes
     for name, means in zip(channel_names(model), model.palette.T, strict=True):
         columns[MEAN_PREFIX + name] = means
     return pd.DataFrame({**columns, COLOR_COLUMN: to_hex(model.colors)})
+
+
+def count_undecided(table: pd.DataFrame) -> int:
+    """Return the number of undecided pixels of all classes in a table, as far as it is known."""
+    return int(table[UNDECIDED].sum()) if UNDECIDED in table else 0
 
 
 def with_confidence(table: pd.DataFrame, counts: LabelCounts) -> pd.DataFrame:
@@ -111,7 +131,7 @@ def place_class_columns(table: pd.DataFrame, columns: Mapping[str, Any]) -> pd.D
         The values of `name`, `ignored`, both or neither.
     """
     placed = table.drop(columns=[NAME, IGNORED], errors="ignore")
-    counts = [name for name in (*COUNT_COLUMNS, *SIZE_COLUMNS) if name in placed]
+    counts = [name for name in (*COUNT_COLUMNS, *SIZE_COLUMNS, UNDECIDED) if name in placed]
     if UNIT in placed and SIZE_COLUMNS & set(placed):
         counts.append(UNIT)
     place = 1 + max(list(placed).index(name) for name in counts)
@@ -252,10 +272,10 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     Returns
     -------
     pandas.DataFrame
-        One row for each group, in ascending order of the groups' numbers. Pixels, areas and
-        volumes are summed and channel means are weighted by pixels; percentages are computed
-        again from the pixels. The confidence of merged rows is NaN. The other columns have the
-        value of the row with the most pixels.
+        One row for each group, in ascending order of the groups' numbers. Pixels, undecided
+        pixels, areas and volumes are summed and channel means are weighted by pixels;
+        percentages are computed again from the pixels. The confidence of merged rows is NaN.
+        The other columns have the value of the row with the most pixels.
     """
     pixels = table["pixels"].to_numpy()
     _, numbers = np.unique(groups, return_inverse=True)
@@ -268,6 +288,10 @@ def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.
     merged["pixels"], merged["percent"] = counts, percentages(counts, merged.get(IGNORED))
     for name in SIZE_COLUMNS & set(table):
         merged[name] = np.bincount(numbers, table[name])
+    if UNDECIDED in table:
+        sums = np.bincount(numbers, table[UNDECIDED])
+        # The undecided pixels of the parts of a class that was split are not known.
+        merged[UNDECIDED] = sums if np.isnan(sums).any() else sums.astype(np.int64)
     if CONFIDENCE in table:
         # The mean of the parts is not the confidence of the whole.
         merged.loc[np.bincount(numbers) > 1, CONFIDENCE] = np.nan

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_kmeans.checks import LARGEST, RealNumber, as_numbers, quote_value
+from napari_kmeans.checks import LARGEST, RealNumber, as_numbers, check_result, quote_value
 from napari_kmeans.feature_space.colors import has_known_white, rgb_to_lab
 from napari_kmeans.imaging.blocks import open_pixels
 from napari_kmeans.imaging.colors import sort_dark_to_bright, to_hex
@@ -31,10 +31,10 @@ from napari_kmeans.measuring import (
     place_class_columns,
 )
 from napari_kmeans.model import KMeansModel
+from napari_kmeans.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from napari_kmeans.classes import ClassScheme, ColorClass
-    from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.types import Floats
 
 Groups: TypeAlias = NDArray[np.int64]
@@ -317,7 +317,8 @@ def merge_similar(
     _check_segmentation(segmentation)
     distance = RealNumber(0.0, LARGEST).check("distance", distance)
     min_share = RealNumber(0.0, 1.0).check("min_share", min_share)
-    model, pixels = segmentation.model, segmentation.table["pixels"]
+    # A class may have lost all its pixels to the cleaning of labels.
+    model, pixels = segmentation.model, segmentation.table["pixels"].clip(lower=1)
     groups = cut_tree(merge_tree(model, pixels), distance)
     return merge_clusters(segmentation, merge_small(model, pixels, min_share, groups))
 
@@ -516,11 +517,8 @@ def _with_pixels(model: KMeansModel, pixels: NDArray[np.int64]) -> KMeansModel:
 
 def _check_segmentation(segmentation: Any) -> None:
     # A stack has a model for each slice, whose clusters cannot be merged together.
-    if not isinstance(getattr(segmentation, "model", None), KMeansModel):
-        raise TypeError(
-            f"segmentation must be the result of segment, got {quote_value(segmentation)}: "
-            "segment the image first."
-        )
+    words, remedy = "the result of segment", "segment the image first"
+    check_result("segmentation", segmentation, Segmentation, words=words, remedy=remedy)
 
 
 def _repaint(segmentation: Segmentation, model: KMeansModel, new_labels: Groups) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.feature_space.colors import white_of
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import Pixels, as_array, open_pixels
-from napari_kmeans.imaging.cleaning import NO_CLEANING, Cleaner, Cleaning
+from napari_kmeans.imaging.cleaning import NO_CLEANING, Cleaner, Cleaning, tally_cleaned
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
 from napari_kmeans.imaging.painting import (
@@ -43,7 +43,7 @@ from napari_kmeans.model_json import (
 from napari_kmeans.options import OPTIONS, Options, check_texture, plain_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -289,8 +289,9 @@ class KMeansModel:
         -------
         array of unsigned integers, of the image's spatial shape
             The label of the class of the nearest center: 1…K until classes are edited.
-            0 for pixels outside `mask`, of alpha 0, NaN or infinite. The labels are cleaned
-            if the model was fitted with `smoothing`.
+            0 for pixels outside `mask`, of alpha 0, NaN or infinite, and for pixels that are left
+            undecided. The labels are cleaned if the model was fitted with `smoothing`,
+            `min_size` or `min_confidence`.
 
         Raises
         ------
@@ -331,7 +332,8 @@ class KMeansModel:
             The labels that `predict` returns.
         recolored : array of the image's shape and dtype
             Each pixel in the mean color of its class, rounded and clipped to
-            the range of the dtype. Pixels that are left out, and alpha, are unchanged.
+            the range of the dtype. Pixels that are left out or undecided, and alpha, are
+            unchanged.
 
         Both are lazy dask arrays where the image is one, and the image is not read.
         Only if its dtype has another full brightness than the dtype of the model, a
@@ -387,8 +389,9 @@ class KMeansModel:
 
         Notes
         -----
-        Only the pixel itself decides, after the blur. The largest membership is that of the
-        nearest class.
+        Only the pixel's own color counts, or its own features with `blur` and `texture`. The
+        largest membership is that of the nearest class, although cleaning (`smoothing`,
+        `min_size`) may have given the pixel another one.
 
         References
         ----------
@@ -409,36 +412,57 @@ class KMeansModel:
         )
         return self._map_points("memberships", function, self.n_clusters, image, mask, progress)
 
-    def confidence(self, image: Any, *, mask: Any = None, progress: Report | None = None) -> Any:
+    def confidence(
+        self,
+        image: Any,
+        *,
+        labels: Any = None,
+        mask: Any = None,
+        progress: Report | None = None,
+    ) -> Any:
         """Return how sure the class of each pixel is: its simplified silhouette.
+
+        Only the pixel's own color counts, or its own features with `blur` and `texture`. So a
+        pixel can be sure of its nearest class although cleaning (`smoothing`, `min_size`) gave
+        it another one. With `labels`, the confidence in the class that the pixel has is
+        returned.
 
         Parameters
         ----------
         image, mask, progress
             As for `predict`.
+        labels : integer array of the image's spatial shape, optional
+            The label of the class of each pixel, such as the labels of `predict`. None takes
+            the nearest class.
 
         Returns
         -------
         float32 array of the image's spatial shape
-            1 - a / b for the distance a from the nearest class and the distance b from the
-            second nearest [1]_: 0 for a pixel between two classes, 1 for a pixel on a center
-            and for a model of one class. NaN for pixels that are left out. A lazy dask array
-            if the image is one.
+            (b - a) / max(a, b) for the distance a from the class of the pixel and the distance
+            b from the nearest of the other classes [1]_: 0 for a pixel between two classes, 1
+            for a pixel on a center and for a model of one class. Without `labels` this is
+            1 - a / b, from 0 to 1. With `labels` it is from -1 to 1, and negative for a pixel
+            that is nearer to another class. NaN for pixels that are left out, and for those
+            whose label is not that of a class. A lazy dask array if the image is one.
 
         Raises
         ------
         TypeError, ValueError
-            As `predict` raises them, or if a class was split anew.
+            As `predict` raises them, if `labels` are not whole numbers or have another shape,
+            or if a class was split anew.
 
         References
         ----------
         .. [1] E. R. Hruschka, R. J. G. B. Campello, L. N. de Castro, "Evolving
            clusters in gene-expression data", :doi:`10.1016/j.ins.2005.07.015`.
         """
-        function = partial(
+        function: Any = partial(
             find_confidence, centers=self.cluster_centers_, classes=self.center_classes
         )
-        return self._map_points("confidence", function, 1, image, mask, progress)[..., 0]
+        if labels is not None:
+            function = partial(_find_own_confidence, function, self.labels)
+        values = self._map_points("confidence", function, 1, image, mask, progress, labels)
+        return values[..., 0]
 
     def _map_points(
         self,
@@ -448,6 +472,7 @@ class KMeansModel:
         image: Any,
         mask: Any,
         progress: Report | None,
+        labels: Any = None,
     ) -> Any:
         """Return the numbers (..., n_values) that a function computes from the points of pixels."""
         if self.splits:
@@ -456,10 +481,11 @@ class KMeansModel:
                 f"{quote_value(self)}: use the model before the split."
             )
         pixels = self.open(image, mask)
+        labels = None if labels is None else as_labels(labels, pixels)
         self._warn_of_other_units(pixels, stacklevel=4)
         stages = Progress(progress)
         step = stages.stage(1, len(pixels.blocks()))
-        values = map_pixels(pixels, function, self.space, n_values, step)
+        values = map_pixels(pixels, function, self.space, n_values, step, labels)
         stages.finish()
         return values
 
@@ -495,6 +521,24 @@ class KMeansModel:
             labels = self._renumber(labels, self.labels)
         stages.finish()
         return labels, None if image is None else pixels.channels_back(image)
+
+    def count_undecided(
+        self, pixels: Pixels, progress: Report | None = None
+    ) -> NDArray[np.int64] | None:
+        """Return the number of pixels of each class that are left undecided, (K,).
+
+        None if the model decides all pixels. The pixels are those that `open` returned.
+        """
+        if not self.cleaning.min_confidence:
+            return None
+        stages, n_blocks = Progress(progress), len(pixels.blocks())
+        labels, _ = paint(pixels, self._painter(pixels, stages, n_blocks), None)
+        labels = self._renumber(labels, self.center_classes + 1)
+        cleaner, step = self.cleaner(), stages.stage(0.4, n_blocks)
+        marked = cleaner.clean_and_mark(pixels, labels)
+        undecided = tally_cleaned(cleaner, (pixels,), (marked,), step)[1]
+        stages.finish()
+        return undecided
 
     def _renumber(self, labels: Any, numbers: NDArray[np.int64]) -> Any:
         """Return labels with other numbers for the labels from 1 on, if classes were edited."""
@@ -585,11 +629,16 @@ class KMeansModel:
     def without_neighborhood(self) -> KMeansModel:
         """Return the model for colors that are not neighbors, without blur and texture.
 
-        The centers keep their colors only.
+        The centers keep their colors only. The labels are those of the nearest centers.
         """
         space = self.space.of_colors
         n_features = space.n_features(self.n_channels)
-        return replace(self, cluster_centers_=self.cluster_centers_[:, :n_features], space=space)
+        return replace(
+            self,
+            cluster_centers_=self.cluster_centers_[:, :n_features],
+            space=space,
+            cleaning=NO_CLEANING,
+        )
 
     def with_channel_order(self, order: Sequence[int]) -> KMeansModel:
         """Return the same model for images whose channels have another order.
@@ -666,6 +715,8 @@ class KMeansModel:
         }
         if not self.cleaning.is_off:
             cleaning = {name: plain_value(value) for name, value in self.cleaning.options.items()}
+            if not self.cleaning.min_confidence:
+                del cleaning["min_confidence"]
             used |= {**cleaning, "variance": self.variance}
         is_extended = self.edited_classes is not None or bool(used) or bool(self.splits)
         values = {
@@ -740,3 +791,31 @@ class KMeansModel:
             # Values that are nested almost too deeply to be read are too deep to be quoted.
             reason = NO_MODEL if isinstance(error, RecursionError) else error
             raise ValueError(f"cannot read a model from {os.fspath(path)!r}: {reason}") from error
+
+
+def as_labels(labels: Any, pixels: Pixels) -> Any:
+    """Return labels of an image as a numpy or dask array of whole numbers; check them."""
+    array = as_array("labels", labels)
+    if array.dtype.kind not in "bui":
+        raise TypeError(
+            f"labels must be whole numbers, got dtype {array.dtype}: pass the labels of predict."
+        )
+    if array.shape != pixels.shape:
+        raise ValueError(
+            f"labels must have the spatial shape {pixels.shape} of the image, got "
+            f"{array.shape}: pass the labels of this image."
+        )
+    return array
+
+
+def _find_own_confidence(
+    find: Callable[..., NDArray[np.float32]],
+    class_labels: NDArray[np.int64],
+    points: NDArray[Any],
+    labels: NDArray[Any],
+) -> NDArray[np.float32]:
+    """Return the confidence of points in the classes of their labels; NaN without a class."""
+    own = np.minimum(np.searchsorted(class_labels, labels), len(class_labels) - 1)
+    confidence = find(points, own=own)
+    confidence[class_labels[own] != labels] = np.nan
+    return confidence

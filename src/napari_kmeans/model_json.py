@@ -114,6 +114,7 @@ def check_entries(values: Any) -> dict[str, Any]:
         entries["center_pixels"] = _read_pixels(values, len(centers))
         if "splits" in values:
             entries["splits"] = _read_splits(values, *centers.shape)
+            _check_undecided(entries["cleaning"])
     return entries
 
 
@@ -331,6 +332,15 @@ def _read_splits(
             )
         read.append(CenterSplit(replaced, places, n_new))
     return tuple(reversed(read))
+
+
+def _check_undecided(cleaning: Cleaning) -> None:
+    """Raise ValueError if pixels of classes that were split anew are to be left undecided."""
+    if cleaning.min_confidence:
+        raise ValueError(
+            "min_confidence must be 0 for classes that were split anew, got "
+            f"{cleaning.min_confidence:g}: save the model again."
+        )
 
 
 def _read_places(places: Any, n_places: int, n_centers: int) -> NDArray[np.int64] | None:

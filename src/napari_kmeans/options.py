@@ -43,6 +43,10 @@ MAX_TEXTURE = 100.0
 """The weight from which a level of contrast counts as a hundred levels of color: colors hardly
 count."""
 
+MAX_CONFIDENCE = 0.99
+"""The largest `min_confidence`. Only pixels of exactly the color of a center have a confidence
+of 1."""
+
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
@@ -275,6 +279,15 @@ class Options:
         in_cleaning=True,
         in_dock=False,
     )
+    min_confidence: float = _option(
+        0.0,
+        kind=RealNumber(0.0, MAX_CONFIDENCE, step=0.05),
+        label="Minimum confidence",
+        tooltip="Pixels that are less sure of their class are left undecided: label 0, and counted "
+        "in the table as undecided. The confidence is 0 between two classes and 1 on a center. 0 "
+        "decides all pixels.",
+        in_cleaning=True,
+    )
     spacing: float | tuple[float, ...] = _option(
         1.0,
         kind=NumberPerAxis(0.0, LARGEST, has_list=True),
@@ -448,6 +461,7 @@ class OptionValues(SummaryValues, total=False):
     min_size: int
     min_area: float
     min_size_classes: tuple[int, ...] | None
+    min_confidence: float
     spacing: float | tuple[float, ...]
     balance: float
     init: Any

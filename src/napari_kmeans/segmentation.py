@@ -43,16 +43,18 @@ class Segmentation:
     Attributes
     ----------
     labels : array of unsigned integers, of the image's spatial shape
-        1…K from dark to bright; 0 for pixels that are left out.
+        1…K from dark to bright; 0 for pixels that are left out or undecided.
     recolored : array of the image's shape and dtype
-        Each pixel in the mean color of its cluster. Pixels that are left out, and
-        alpha, are unchanged.
+        Each pixel in the mean color of its cluster. Pixels that are left out or undecided,
+        and alpha, are unchanged.
     model : KMeansModel
         The centers and the palette.
     table : pandas.DataFrame
         One row per cluster: `index` (the label), `pixels`, `percent` (of the pixels
-        that are not left out), the mean of each channel in channel units, and `color`
-        as #rrggbb. Its `attrs` hold the inertia and the distortion.
+        that have a label), the mean of each channel in channel units, and `color`
+        as #rrggbb. With `min_confidence`, the column `undecided` holds the number of pixels
+        that belong to the cluster, but were left undecided: they do not count in the other
+        columns. Its `attrs` hold the inertia and the distortion.
     coreset : Coreset or None
         The points that were fitted; None for ``method="full"``.
     distortion : float
@@ -112,6 +114,7 @@ def segment(
     min_size: int = Options.min_size,
     min_area: float = Options.min_area,
     min_size_classes: tuple[int, ...] | None = Options.min_size_classes,
+    min_confidence: float = Options.min_confidence,
     spacing: float | tuple[float, ...] = Options.spacing,
     balance: float = Options.balance,
     method: str = Options.method,
@@ -192,6 +195,14 @@ def segment(
         The labels of the clusters whose small regions and holes are replaced; None for all. A
         small region of another cluster stays, however small it is. Clusters are numbered from
         dark to bright. Merged clusters are one class, which is chosen if all of them are.
+    min_confidence : float, default 0
+        The least confidence, from 0 to 0.99, of a pixel in its class: a pixel with less is left
+        undecided. It gets label 0 and is counted in the column `undecided` of the table. The
+        confidence is that of `KMeansModel.confidence`: 0 for a pixel between two classes, 1 for
+        a pixel on a center. 0 decides all pixels. Pixels are decided last, by their own color:
+        a pixel to which `smoothing` or `min_size` gives another class than the nearest has a
+        negative confidence in this class, so it is left undecided. The centers are those of all
+        pixels.
     spacing : float, or one float for each spatial axis, default 1
         The distance of neighboring pixels along each axis, in any unit. `smoothing` compares
         these distances: farther neighbors count less. Their product is the size of a pixel for
@@ -288,6 +299,7 @@ def segment(
         min_size=min_size,
         min_area=min_area,
         min_size_classes=min_size_classes,
+        min_confidence=min_confidence,
         spacing=spacing,
         balance=balance,
         method=method,
@@ -447,7 +459,7 @@ def segment_summary(
             stacklevel=4,
         )
     model = replace(_make_model(summary, fit, tally, used), channel_names=channel_names)
-    counts = tally.counts[used]
+    counts, undecided = tally.counts[used], None
     # The ranks of centers without pixels are never read.
     ranks = np.empty(len(fit.centers), np.int64)
     ranks[used] = np.arange(len(used))
@@ -459,22 +471,23 @@ def segment_summary(
     ]
     if not model.cleaning.is_off:
         cleaner = model.cleaner()
-        cleaned = [
-            cleaner.clean(pixels, labels, step)
+        marked = [
+            cleaner.clean_and_mark(pixels, labels, step)
             for pixels, (labels, _) in zip(images, painted, strict=True)
         ]
-        cleaned_tally = tally_cleaned(images, cleaned, len(used), step)
+        cleaned_tally, undecided = tally_cleaned(cleaner, images, marked, step)
         counts = cleaned_tally.counts
         # A class that has lost all its pixels keeps its color.
         palette = np.where(counts[:, None] > 0, cleaned_tally.means, model.center_palette)
         model = replace(model, center_palette=palette, center_pixels=counts)
+        cleaned = [cleaner.drop_undecided(labels) for labels in marked]
         painted = [
             (labels, recolor_image(pixels, labels, palette))
             for pixels, labels in zip(images, cleaned, strict=True)
         ]
     progress.finish()
     distortion = summary.distortion(fit, tally)
-    table = cluster_table(model, counts)
+    table = cluster_table(model, counts, undecided)
     table.attrs.update(inertia=model.inertia_, distortion=distortion)
     return Segmentation(
         [labels for labels, _ in painted],
@@ -535,5 +548,6 @@ def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64
         normalize=summary.options.normalize,
         center_pixels=tally.counts[used],
         cleaning=Cleaning.of(summary.options),
-        variance=tally.cost / (tally.counts.sum() * fit.centers.shape[1]),
+        # A plain float: models check the types of their entries.
+        variance=float(tally.cost / (tally.counts.sum() * fit.centers.shape[1])),
     )

@@ -68,8 +68,8 @@ def split_anew(
     TypeError
         If `model` is not a KMeansModel.
     ValueError
-        If the model compares textures, if no class has the label, or if the class has fewer
-        than two colors in the image.
+        If the model compares textures or leaves pixels undecided, if no class has the label,
+        or if the class has fewer than two colors in the image.
 
     Warns
     -----
@@ -96,6 +96,11 @@ def split_anew(
         raise ValueError(
             f"model must have no texture, got texture={model.texture:g}: fit the image with more "
             "clusters instead."
+        )
+    if model.cleaning.min_confidence:
+        raise ValueError(
+            "model must decide all pixels, got min_confidence="
+            f"{model.cleaning.min_confidence:g}: fit the image with min_confidence=0."
         )
     options = Options(
         n_clusters=n_clusters,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.checks import WholeNumber, quote_value
+from napari_kmeans.checks import WholeNumber, check_result, quote_value
 from napari_kmeans.clustering.agreement import Refits
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
@@ -89,6 +89,9 @@ def measure_stability(
 
     Notes
     -----
+    Only the fit is repeated: cleaning (`smoothing`, `min_size`, `min_confidence`) is not
+    included, so the labels that are compared are those of the nearest centers.
+
     High stability does not prove that the classes are real: too few classes are often stable,
     too. Low stability shows that the number of classes, or the boundaries between them, are
     arbitrary. Pixels of one image are not independent: another image can differ more than the
@@ -99,11 +102,7 @@ def measure_stability(
     >>> segmentation = segment(image, 6)
     >>> measure_stability(segmentation, image).halves
     """
-    if not isinstance(segmentation, Segmentation):
-        raise TypeError(
-            f"segmentation must be a Segmentation, got {quote_value(segmentation)}: pass the "
-            "result of segment."
-        )
+    check_result("segmentation", segmentation, Segmentation, remedy="pass the result of segment")
     n_repeats = _REPEATS.check("n_repeats", n_repeats)
     model = segmentation.model
     if model.splits:

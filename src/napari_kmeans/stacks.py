@@ -21,7 +21,7 @@ from napari_kmeans.imaging.painting import label_dtype, renumber_labels
 from napari_kmeans.imaging.slices import corresponding_slice
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.measuring import channel_means, merge_rows
-from napari_kmeans.model import KMeansModel
+from napari_kmeans.model import KMeansModel, as_labels
 from napari_kmeans.options import FIT_OPTIONS, Options, check_names, show_options
 from napari_kmeans.segmentation import segment_with_options
 from napari_kmeans.summary import EmptyImageError
@@ -142,7 +142,7 @@ class StackModel:
         """
         pixels = self._open(image, mask)
 
-        def measure(plane: Any, mask: Any, number: int) -> Any:
+        def measure(plane: Any, mask: Any, number: int, _position: Position) -> Any:
             model, names = self.models[number], self.names[number]
             if model is None:
                 return None
@@ -155,16 +155,32 @@ class StackModel:
 
         return self._measure(pixels, measure, self.n_clusters, progress)
 
-    def confidence(self, image: Any, *, mask: Any = None, progress: Report | None = None) -> Any:
+    def confidence(
+        self,
+        image: Any,
+        *,
+        labels: Any = None,
+        mask: Any = None,
+        progress: Report | None = None,
+    ) -> Any:
         """Return how sure the class of each pixel is, as :meth:`KMeansModel.confidence`.
 
         NaN in slices that are left out.
         """
         pixels = self._open(image, mask)
+        labels = None if labels is None else as_labels(labels, pixels)
 
-        def measure(plane: Any, mask: Any, number: int) -> Any:
-            model = self.models[number]
-            return None if model is None else model.confidence(plane, mask=mask)[..., None]
+        def measure(plane: Any, mask: Any, number: int, position: Position) -> Any:
+            model, names, own = self.models[number], self.names[number], None
+            if model is None:
+                return None
+            if labels is not None:
+                # The model of a slice numbers its classes from 1. Labels of no class become 0.
+                numbers = np.zeros(self.n_clusters + 2, np.int64)
+                numbers[names] = np.arange(len(names))
+                own = labels[position].astype(np.int64).clip(0, self.n_clusters + 1)
+                own = renumber_labels(own, numbers)
+            return model.confidence(plane, labels=own, mask=mask)[..., None]
 
         return self._measure(pixels, measure, 1, progress)[..., 0]
 
@@ -185,14 +201,14 @@ class StackModel:
     def _measure(
         self,
         pixels: Pixels,
-        measure: Callable[[Any, Any, int], Any],
+        measure: Callable[[Any, Any, int, Position], Any],
         n_values: int,
         progress: Report | None,
     ) -> Any:
         """Return numbers (..., n_values) of the pixels of each slice.
 
-        `measure` returns those of a slice, from its image, its mask and the index of its
-        model, or None for NaN.
+        `measure` returns those of a slice, from its image, its mask, the index of its model and
+        its position, or None for NaN.
         """
         stages = Progress(progress)
         step = stages.stage(1, _n_slices(pixels))
@@ -200,7 +216,7 @@ class StackModel:
         def measure_slice(position: Position) -> Any:
             plane = _take_slice(pixels, position)
             number = self._corresponding_model(position, pixels.shape)
-            numbers = measure(_as_image(plane)[0], plane.mask, number)
+            numbers = measure(_as_image(plane)[0], plane.mask, number, position)
             if numbers is None:
                 zeros = np.zeros_like(plane.array[..., :1], np.float32)
                 numbers = (zeros + np.float32(np.nan)).repeat(n_values, axis=-1)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from numpy.typing import NDArray
 
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.imaging.label_counts import LabelCounts
@@ -102,7 +103,9 @@ def write_results(
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.measuring import write_csv
 
-    counter = LabelCounter()
+    counter, undecided = LabelCounter(), None
+    if shared and picture is not None:
+        undecided = seg.model.count_undecided(seg.model.open(picture.pixels, picture.mask))
     with replacing(paths, obsolete) as temporary:
         labels, recolored, table, *model = temporary.values()
         if lazy:
@@ -110,7 +113,7 @@ def write_results(
         else:
             counter.add(seg.labels)
         written = describe_table(
-            _own_table(seg.model, counter.counts()) if shared else seg.table, [source]
+            _own_table(seg.model, counter.counts(), undecided) if shared else seg.table, [source]
         )
         records = _records(seg.model, written, results[1])
         if lazy:
@@ -135,14 +138,16 @@ class Written(NamedTuple):
     """Files of an earlier run that were removed."""
 
 
-def _own_table(model: KMeansModel, counts: LabelCounts) -> pd.DataFrame:
+def _own_table(
+    model: KMeansModel, counts: LabelCounts, undecided: NDArray[np.int64] | None
+) -> pd.DataFrame:
     """Return the table of an image's own pixels, without the channel means of the model's fit."""
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.measuring import cluster_table, mean_columns
 
     found = dict(zip(counts.labels.tolist(), counts.pixels.tolist(), strict=True))
     pixels = [found.get(label, 0) for label in model.labels.tolist()]
-    table = cluster_table(model, np.array(pixels, np.int64))
+    table = cluster_table(model, np.array(pixels, np.int64), undecided)
     return table.drop(columns=mean_columns(table))
 
 

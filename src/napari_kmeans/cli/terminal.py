@@ -137,9 +137,15 @@ def print_warnings(source: str) -> Iterator[None]:
 def print_table(name: str, table: pd.DataFrame) -> None:
     """Print the label, share, color and name of the clusters, at most `ROWS_PRINTED` rows.
 
-    An ignored cluster has no share: NaN in the table.
+    An ignored cluster has no share: NaN in the table. The shares are of the decided pixels.
     """
-    print_line(f"{name}: {len(table)} clusters")
+    # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.measuring import count_undecided
+
+    undecided = count_undecided(table)
+    all_pixels = undecided + int(table["pixels"].sum()) if "pixels" in table else 0
+    share = f" of the decided pixels; {100 * undecided / max(all_pixels, 1):.2f} % are undecided"
+    print_line(f"{name}: {len(table)} clusters{share if undecided else ''}")
     columns = [column for column in COLUMN_FORMATS if column in table]
     print_line(" " + "  ".join("label" if column == "index" else column for column in columns))
     shown = table.head(ROWS_PRINTED)

@@ -47,21 +47,27 @@ def find_memberships(
 
 
 def find_confidence(
-    points: NDArray[Any], centers: Floats, classes: NDArray[np.int64]
+    points: NDArray[Any],
+    centers: Floats,
+    classes: NDArray[np.int64],
+    own: NDArray[Any] | None = None,
 ) -> NDArray[np.float32]:
-    """Return how sure the nearest class of each point is: its simplified silhouette [1]_.
+    """Return how sure the class of each point is: its simplified silhouette [1]_.
 
     Parameters
     ----------
     points, centers, classes
         As for `find_memberships`.
+    own : (n,) integer array, optional
+        The class of each point, from 0 to K - 1. None takes the nearest class.
 
     Returns
     -------
     (n,) float32 array
-        1 - a / b for the distance a from the nearest class and the distance b from the second
-        nearest: 0 for a point between two classes, 1 for a point on a center. 1 if there is
-        only one class.
+        (b - a) / max(a, b) for the distance a from the own class and the distance b from the
+        nearest of the other classes: 0 for a point between two classes, 1 for a point on a
+        center of its own class, and negative if another class is nearer. 1 if there is only one
+        class.
 
     References
     ----------
@@ -70,7 +76,10 @@ def find_confidence(
     """
     confidence = np.empty(len(points), np.float32)
     points = np.ascontiguousarray(points, np.float64)
-    _write_confidence(points, centers, classes, int(classes.max()) + 1, confidence)
+    if own is None:
+        own = np.full(len(points), -1)
+    own = np.ascontiguousarray(own, np.int64)
+    _write_confidence(points, centers, classes, own, int(classes.max()) + 1, confidence)
     return confidence
 
 
@@ -120,18 +129,22 @@ def _write_confidence(
     points: NDArray[Any],
     centers: NDArray[Any],
     classes: NDArray[Any],
+    own: NDArray[Any],
     n_classes: int,
     confidence: NDArray[Any],
 ) -> None:
+    """Write the confidence of each point in the class `own`; -1 stands for the nearest."""
     squares = np.empty(n_classes)
     for i in range(points.shape[0]):
         _square_distances(points, i, centers, classes, squares)
-        first, second = np.inf, np.inf
+        first, second, nearest = np.inf, np.inf, 0
         for k in range(n_classes):
             if squares[k] < first:
-                first, second = squares[k], first
+                first, second, nearest = squares[k], first, k
             elif squares[k] < second:
                 second = squares[k]
-        # A point on two equal centers lies between two classes.
-        ratio = np.sqrt(first / second) if second > 0 else 1.0
-        confidence[i] = 1.0 - ratio
+        if own[i] < 0 or own[i] == nearest or squares[own[i]] == first:
+            # A point on two equal centers lies between two classes.
+            confidence[i] = 1.0 - (np.sqrt(first / second) if second > 0 else 1.0)
+        else:
+            confidence[i] = np.sqrt(first / squares[own[i]]) - 1.0

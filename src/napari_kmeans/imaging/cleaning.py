@@ -1,4 +1,4 @@
-"""Clean labels: turn the nearest classes of pixels into coherent regions."""
+"""Clean labels: turn the nearest classes of pixels into regions, and leave pixels undecided."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.clustering.soft import find_confidence
 from napari_kmeans.clustering.tiles import sum_by_label
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
@@ -16,6 +17,7 @@ from napari_kmeans.imaging.chunks import read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.halos import halo_depths, inner_block, join_short_chunks, with_halo
 from napari_kmeans.imaging.neighborhood import compare_like_blocks
+from napari_kmeans.imaging.painting import label_dtype, renumber_labels
 from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import Smoother
 from napari_kmeans.imaging.tally import Tally, add_tallies
@@ -63,6 +65,8 @@ class Cleaning:
     min_size_classes : tuple of int or None
         The numbers, from 1, of the centers whose small regions are replaced; None for all.
         Edits of classes do not change the numbers. A class is chosen if all its centers are.
+    min_confidence : float
+        The least confidence of a pixel in its class. A pixel with less is left undecided.
     spacing : float or tuple of float
         The distance of neighboring pixels along each spatial axis, in any unit; 0 for an axis
         along which pixels are not neighbors.
@@ -72,6 +76,7 @@ class Cleaning:
     min_size: int = 0
     min_area: float = 0.0
     min_size_classes: tuple[int, ...] | None = None
+    min_confidence: float = 0.0
     spacing: float | tuple[float, ...] = 1.0
 
     @classmethod
@@ -85,9 +90,14 @@ class Cleaning:
         return {name: getattr(self, name) for name in CLEANING_OPTIONS}
 
     @property
+    def moves_pixels(self) -> bool:
+        """Whether pixels may get another class than the nearest, by the pixels around them."""
+        return bool(self.smoothing) or self.min_size > 1 or bool(self.min_area)
+
+    @property
     def is_off(self) -> bool:
         """Whether the labels stay those of the nearest centers."""
-        return not self.smoothing and self.min_size <= 1 and not self.min_area
+        return not self.moves_pixels and not self.min_confidence
 
     def spacing_of(self, n_axes: int) -> tuple[float, ...]:
         """Return the distance of neighbors along each of `n_axes` spatial axes.
@@ -105,7 +115,7 @@ class Cleaning:
                 f"{len(distances)} numbers: give one number for all axes, or one for each."
             )
         n_linked = sum(distance > 0 for distance in distances)
-        if n_linked > MAX_AXES and not self.is_off:
+        if n_linked > MAX_AXES and self.moves_pixels:
             raise ValueError(
                 f"spacing must be 0 for all but {MAX_AXES} axes, got {n_linked} axes with "
                 "neighbors: give 0 for axes such as time."
@@ -186,8 +196,33 @@ class Cleaner:
     classes: NDArray[np.int64]
     variance: float
 
+    @property
+    def n_classes(self) -> int:
+        """The number of classes K."""
+        return int(self.classes.max()) + 1
+
+    @property
+    def n_marked(self) -> int:
+        """The largest label that `clean_and_mark` returns."""
+        return self.n_classes * (2 if self.cleaning.min_confidence else 1)
+
     def clean(self, pixels: Pixels, labels: Any, step: Step = ignore) -> Any:
-        """Return the cleaned labels of an image.
+        """Return the cleaned labels of an image, as `clean_and_mark`; 0 for undecided pixels."""
+        return self.drop_undecided(self.clean_and_mark(pixels, labels, step))
+
+    def drop_undecided(self, marked: Any) -> Any:
+        """Return labels that `clean_and_mark` returned, with 0 for undecided pixels."""
+        if not self.cleaning.min_confidence:
+            return marked
+        numbers = np.arange(self.n_marked + 1)
+        numbers[self.n_classes + 1 :] = 0
+        return renumber_labels(marked, numbers.astype(label_dtype(self.n_classes)))
+
+    def clean_and_mark(self, pixels: Pixels, labels: Any, step: Step = ignore) -> Any:
+        """Return the cleaned labels of an image, with other numbers for undecided pixels.
+
+        A pixel of class k that is left undecided has the number k + K, so that undecided
+        pixels can be counted by their class.
 
         Parameters
         ----------
@@ -198,14 +233,39 @@ class Cleaner:
         step : callable
             Called with 0 several times, unless the image is a dask array.
         """
-        smoother, regions = self._stages(len(pixels.shape))
-        if smoother.is_off and regions.is_off:
+        if self.cleaning.is_off:
             return labels
         if pixels.is_lazy:
             return self._clean_lazily(pixels, labels)
+        smoother, regions = self._stages(len(pixels.shape))
         if not smoother.is_off:
             labels = smoother.smooth(self._points(pixels), labels, step=step)
-        return regions.filter(labels)
+        labels = regions.filter(labels)
+        return self._mark_in_memory(pixels, labels, step) if self._marks else labels
+
+    @property
+    def _marks(self) -> bool:
+        return self.cleaning.min_confidence > 0
+
+    def _mark(self, points: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+        """Return labels (n,) from 1 to K, with K added where a point (n, F) is undecided."""
+        own = labels.astype(np.int64)
+        confidence = find_confidence(points, self.centers, self.classes, own - 1)
+        own[confidence < self.cleaning.min_confidence] += self.n_classes
+        return own.astype(label_dtype(self.n_marked))
+
+    def _mark_in_memory(self, pixels: Pixels, labels: NDArray[Any], step: Step) -> NDArray[Any]:
+        marked = np.zeros(labels.shape, label_dtype(self.n_marked))
+
+        def mark(block: Block) -> None:
+            piece = read_piece([pixels], (0, block), self.space)
+            kept = slice(None) if piece.kept is None else piece.kept
+            target = np.zeros(labels[block].size, marked.dtype)
+            target[kept] = self._mark(piece.points, labels[block].reshape(-1)[kept])
+            marked[block] = target.reshape(labels[block].shape)
+
+        map_threads(mark, pixels.blocks(), lambda _: step(0))
+        return marked
 
     def _stages(self, n_axes: int) -> tuple[Smoother, RegionFilter]:
         cleaning, spacing = self.cleaning, self.cleaning.spacing_of(n_axes)
@@ -279,6 +339,7 @@ class Cleaner:
         depths = halo_depths(joined, reaches)
         image = image.rechunk((*joined, (image.shape[-1],)))
         labels = labels.rechunk(joined)
+        dtype = label_dtype(self.n_marked) if self._marks else labels.dtype
         cleaned = da.map_blocks(
             _clean_chunk,
             as_key(self),
@@ -287,19 +348,19 @@ class Cleaner:
             depths,
             with_halo(image, depths),
             with_halo(labels, depths)[..., None],
-            dtype=labels.dtype,
+            dtype=dtype,
             drop_axis=image.ndim - 1,
             chunks=joined,
-            meta=np.empty((0,) * labels.ndim, labels.dtype),
+            meta=np.empty((0,) * labels.ndim, dtype),
         )
         return cleaned.rechunk(chunks)
 
     def clean_window(
         self, values: NDArray[Any], labels: NDArray[Any], n_values: int, origin: tuple[int, ...]
     ) -> NDArray[Any]:
-        """Return the cleaned labels of a window, from its compared values (..., n or more)."""
+        """Return the labels of `clean_and_mark` of a window, from its values (..., n or more)."""
         smoother, regions = self._stages(labels.ndim)
-        if smoother.is_off:
+        if smoother.is_off and not self._marks:
             return regions.filter(labels)
         points: NDArray[Any] = np.zeros((*labels.shape, self.centers.shape[1]), np.float64)
         for block in split_shape(labels.shape):
@@ -309,7 +370,17 @@ class Cleaner:
             target = points[block].reshape(-1, points.shape[-1])
             target[kept] = self.space.points(flat)
             points[block] = target.reshape(points[block].shape)
-        return regions.filter(smoother.smooth(points, labels, origin))
+        if not smoother.is_off:
+            labels = smoother.smooth(points, labels, origin)
+        labels = regions.filter(labels)
+        return self._mark_window(points, labels) if self._marks else labels
+
+    def _mark_window(self, points: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+        flat = labels.reshape(-1)
+        marked = np.zeros(flat.size, label_dtype(self.n_marked))
+        kept = flat > 0
+        marked[kept] = self._mark(points.reshape(-1, points.shape[-1])[kept], flat[kept])
+        return marked.reshape(labels.shape)
 
 
 def _clean_chunk(
@@ -321,10 +392,10 @@ def _clean_chunk(
     labels: NDArray[Any],
     block_id: tuple[int, ...] = (),
 ) -> NDArray[Any]:
-    """Return the cleaned labels of a chunk; both arrays have a halo of `depths`."""
+    """Return the cleaned and marked labels of a chunk; both arrays have a halo of `depths`."""
     own = np.asarray(labels)[..., 0]
     if not own.size:
-        return own
+        return own.astype(label_dtype(cleaner.n_marked)) if cleaner.cleaning.min_confidence else own
     numbers = block_id[: own.ndim]
     inside = inner_block(chunks, depths, numbers)
     origin = tuple(
@@ -337,6 +408,33 @@ def _clean_chunk(
 
 
 def tally_cleaned(
+    cleaner: Cleaner, images: Sequence[Pixels], marked: Sequence[Any], step: Step = ignore
+) -> tuple[Tally, NDArray[np.int64] | None]:
+    """Return the counts and sums of the pixels of each class, and the undecided pixels of each.
+
+    Parameters
+    ----------
+    cleaner : Cleaner
+    images : sequence of Pixels
+    marked : sequence of arrays
+        The labels of each image that `clean_and_mark` of the cleaner returned.
+    step : callable
+        Called after each block, and several times a second for dask images.
+
+    Returns
+    -------
+    tally : Tally
+        Its cost is 0. Undecided pixels do not count.
+    undecided : (K,) int64 array or None
+        None if all pixels are decided.
+    """
+    n_classes = cleaner.n_classes
+    tally = tally_labels(images, marked, cleaner.n_marked, step)
+    decided = Tally(tally.counts[:n_classes], tally.sums[:n_classes], 0.0)
+    return decided, tally.counts[n_classes:] if cleaner.cleaning.min_confidence else None
+
+
+def tally_labels(
     images: Sequence[Pixels], labels: Sequence[Any], n_classes: int, step: Step = ignore
 ) -> Tally:
     """Return the counts and sums of the pixels of each class, from labels of all images.

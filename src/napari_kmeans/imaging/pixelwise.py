@@ -9,7 +9,7 @@ import numpy as np
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.feature_space.space import PLAIN
-from napari_kmeans.imaging.blocks import split_shape
+from napari_kmeans.imaging.blocks import is_dask, split_shape
 from napari_kmeans.imaging.chunks import Piece, make_piece, read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.neighborhood import compare_like_blocks
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 def map_pixels(
     pixels: Pixels,
-    function: Callable[[NDArray[Any]], NDArray[np.float32]],
+    function: Callable[..., NDArray[np.float32]],
     space: FeatureSpace,
     n_values: int,
     step: Step = ignore,
+    labels: Any = None,
 ) -> Any:
     """Return the numbers that a function computes from the points of all pixels.
 
@@ -38,25 +39,30 @@ def map_pixels(
     pixels : Pixels
     function : callable
         Called with points (n, F), also on other threads and in other processes. Returns
-        numbers (n, n_values).
+        numbers (n, n_values). If there are labels, it is called with those of the points (n,),
+        too.
     space : FeatureSpace
         The space of the points.
     n_values : int
     step : callable
         Called after each block, unless the image is a dask array.
+    labels : integer array of the spatial shape, optional
+        A label of each pixel; 0 for a pixel without numbers.
 
     Returns
     -------
     (..., n_values) float32 array
-        NaN for a pixel that is left out. A dask array, with the spatial chunks of the image,
-        if the image is one.
+        NaN for a pixel that is left out, or that has the label 0. A dask array, with the
+        spatial chunks of the image, if the image is one.
     """
     if pixels.is_lazy:
-        return _map_lazily(pixels, function, space, n_values)
+        return _map_lazily(pixels, function, space, n_values, labels)
     values = np.empty((*pixels.shape, n_values), np.float32)
+    known = None if labels is None else np.asarray(labels)
 
     def compute(block: Block) -> None:
-        numbers = _compute(read_piece([pixels], (0, block), space), function, n_values)
+        piece = read_piece([pixels], (0, block), space)
+        numbers = _compute(piece, function, n_values, None if known is None else known[block])
         values[block] = numbers.reshape(values[block].shape)
 
     map_threads(compute, pixels.blocks(), step)
@@ -64,8 +70,22 @@ def map_pixels(
 
 
 def _compute(
-    piece: Piece, function: Callable[[NDArray[Any]], NDArray[np.float32]], n_values: int
+    piece: Piece,
+    function: Callable[..., NDArray[np.float32]],
+    n_values: int,
+    labels: NDArray[Any] | None = None,
 ) -> NDArray[np.float32]:
+    if labels is not None:
+        own = labels.reshape(-1)
+        numbers = np.full((own.size, n_values), np.nan, np.float32)
+        inside = np.full(own.size, True) if piece.kept is None else piece.kept
+        is_labeled = own[inside] > 0
+        chosen = inside.copy()
+        chosen[inside] = is_labeled
+        if chosen.any():
+            points = piece.points[is_labeled]
+            numbers[chosen] = function(points, own[chosen]).reshape(-1, n_values)
+        return numbers
     if piece.kept is None:
         return function(piece.points).reshape(-1, n_values)
     numbers = np.full((len(piece.values), n_values), np.nan, np.float32)
@@ -76,9 +96,10 @@ def _compute(
 
 def _map_lazily(
     pixels: Pixels,
-    function: Callable[[NDArray[Any]], NDArray[np.float32]],
+    function: Callable[..., NDArray[np.float32]],
     space: FeatureSpace,
     n_values: int,
+    labels: Any,
 ) -> Any:
     import dask.array as da
 
@@ -90,6 +111,9 @@ def _map_lazily(
     arrays = [pixels.array]
     arrays += [] if compared is None else [compared]
     arrays += [] if pixels.mask is None else [pixels.mask[..., None]]
+    if labels is not None:
+        own = labels.rechunk(chunks) if is_dask(labels) else da.from_array(labels, chunks)
+        arrays.append(own[..., None])
     return da.map_blocks(
         _compute_chunk,
         as_key(function),
@@ -97,6 +121,7 @@ def _map_lazily(
         pixels.n_channels,
         n_values,
         compared is not None,
+        pixels.mask is not None,
         *arrays,
         dtype=np.float32,
         chunks=(*chunks, (n_values,)),
@@ -105,18 +130,20 @@ def _map_lazily(
 
 
 def _compute_chunk(
-    function: Callable[[NDArray[Any]], NDArray[np.float32]],
+    function: Callable[..., NDArray[np.float32]],
     space: FeatureSpace,
     n_channels: int,
     n_values: int,
     has_compared: bool,
+    has_mask: bool,
     chunk: NDArray[Any],
     *others: NDArray[Any],
 ) -> NDArray[np.float32]:
-    image = np.asarray(chunk)
-    compared = np.asarray(others[0]) if has_compared else None
-    masks = others[1:] if has_compared else others
-    mask = np.asarray(masks[0])[..., 0] if masks else None
+    image, arrays = np.asarray(chunk), iter(others)
+    compared = np.asarray(next(arrays)) if has_compared else None
+    mask = np.asarray(next(arrays))[..., 0] if has_mask else None
+    last = next(arrays, None)
+    labels = None if last is None else np.asarray(last)[..., 0]
     shape = image.shape[:-1]
     values = np.empty((*shape, n_values), np.float32)
     with in_task():
@@ -124,5 +151,7 @@ def _compute_chunk(
             piece = make_piece(image, mask, n_channels, block, (0, block), PLAIN)
             blurred = None if compared is None else compared[block].reshape(-1, compared.shape[-1])
             piece = Piece(piece.values, piece.kept, piece.places, space, blurred)
-            values[block] = _compute(piece, function, n_values).reshape(values[block].shape)
+            own = None if labels is None else labels[block]
+            numbers = _compute(piece, function, n_values, own)
+            values[block] = numbers.reshape(values[block].shape)
     return values

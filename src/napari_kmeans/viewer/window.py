@@ -124,7 +124,10 @@ def _count_pixels_of(outcome: ClusteredImage) -> ClusteredImage:
     seg = outcome.seg
     if is_dask(seg.labels):
         return outcome
-    table = cluster_table(seg.model, count_pixels(seg.model, None, seg.labels, None))
+    model, picture = seg.model, outcome.picture
+    counts = count_pixels(model, None, seg.labels, None)
+    undecided = model.count_undecided(model.open(picture.pixels, picture.mask))
+    table = cluster_table(model, counts, undecided)
     table = table.drop(columns=mean_columns(table))
     return outcome._replace(seg=replace(seg, table=table, distortion=math.nan))
 

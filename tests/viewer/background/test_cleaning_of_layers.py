@@ -1,4 +1,4 @@
-"""The options `smoothing` and `min_size` on napari layers: levels, scales and axes of time."""
+"""The options of cleaning on napari layers: levels, scales and axes of time."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ CLEANINGS = [
     {"min_size": 61},
     {"min_area": 61.5},
     {"smoothing": 1.0, "min_size": 60},
+    {"min_confidence": 0.2},
+    {"min_confidence": 0.2, "smoothing": 1.0},
 ]
 
 
@@ -47,6 +49,8 @@ def test_script_and_apply_to_give_the_labels_of_all_levels(level, options, tmp_p
     assert all((a != b).any() for a, b in zip(seg.labels, plain.labels, strict=True))
     np.testing.assert_array_equal(seg.model.predict(COFFEE), seg.labels[0])
     applied = ApplyWork(seg.model, Source.of(layer)).run()
+    for table in (seg.table, applied.table):
+        assert ("undecided" in table) == ("min_confidence" in options)
     for number, image in enumerate(LEVELS):
         np.save(tmp_path / f"image-{number}.npy", image)
     script = script_of(Result(task, seg, ())).replace('np.load(f"', f'np.load(f"{tmp_path}/')

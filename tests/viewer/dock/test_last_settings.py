@@ -27,6 +27,7 @@ CHOSEN = {
     "min_size": 12,
     "min_area": 0.0004,
     "size_unit": "area",
+    "min_confidence": 0.15,
     "balance": 0.25,
     "method": "full",
     "coreset_size": 12345,

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from skimage import data
 
+from napari_kmeans.viewer.to_layers.hand_edits import count_now
+
 COFFEE = data.coffee()[:60, :70]
 
 
@@ -58,6 +60,23 @@ def test_images_and_table_are_those_of_the_model(viewer, run_dock, work):
     work(panel, panel.add_confidence)
     assert len(viewer.layers) == n_layers
     assert dock.result.labels is labels
+
+
+def test_a_label_painted_by_hand_has_no_confidence(viewer, run_dock, work):
+    viewer.add_image(COFFEE, name="coffee")
+    dock, panel = run_dock(n_clusters=3)
+    labels, before = viewer.layers["coffee labels"], viewer.layers["coffee labels"].data.copy()
+    labels.data_setitem((np.full(5, 20), np.arange(5)), 9)
+    # The other pixels count in the class that they were painted with.
+    labels.data_setitem((np.full(5, 30), np.arange(5)), 3)
+    count_now(labels)
+    work(panel, panel.add_confidence)
+    own = dock.result.model.confidence(COFFEE, labels=labels.data)
+    assert np.isnan(own[20, :5]).all()
+    assert (own[30, :5] < 0).any() == (before[30, :5] != 3).any()
+    means = [own[labels.data == label].mean(dtype=float) for label in (1, 2, 3)]
+    np.testing.assert_allclose(labels.features["confidence"], [*means, np.nan], rtol=1e-5)
+    assert f"Mean confidence {np.nanmean(own):.2f}; lowest {min(means):.2f}" in panel.message.text()
 
 
 def test_levels_slices_and_lazy_images(viewer, run_dock, work):

@@ -12,7 +12,8 @@ from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.label_counts import LabelCounter
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.stability import measure_stability
-from napari_kmeans.viewer.background.paint_levels import painting_effort
+from napari_kmeans.viewer.background.paint_levels import paint_levels
+from napari_kmeans.viewer.background.stack_places import place_in_stack
 
 if TYPE_CHECKING:
     from napari_kmeans.execution.progress import Report
@@ -30,7 +31,8 @@ class SoftImage(NamedTuple):
     """float32 arrays of the spatial shapes, finest level first; lazy where the image is."""
 
     counts: LabelCounts | None
-    """The mean of each label in the level that was clustered; None if its labels are lazy."""
+    """The mean confidence of the pixels of each label in their class, in the level that was
+    clustered. None for memberships, and if the labels are lazy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,45 +61,39 @@ class SoftWork:
     def run(self, progress: Report | None = None) -> SoftImage:
         """Compute the levels in memory; lazy levels are computed when they are viewed."""
         source = self.task.source
-        efforts = [painting_effort(level) for level in source.levels]
-        ends = np.cumsum(efforts) / max(sum(efforts), 1)
-        levels, means = [], None
-        for level, (start, end) in enumerate(zip((0.0, *ends), ends, strict=False)):
-            index = source.index_of(level)
-            values = self._compute(level, part_of(progress, start, end))
-            labels = self.labels[level] if index is None else self.labels[level][index]
-            if level == source.level and not is_dask(labels) and not is_dask(values):
-                counter = LabelCounter()
-                counter.add(np.asarray(labels), values)
-                means = counter.counts()
-            levels.append(values if index is None else self._place(values, level, index))
-        return SoftImage(levels, means)
+        values = paint_levels(source.levels, self._compute, progress=progress)
+        levels = [
+            place_in_stack(source, level, own, float("nan")) for level, own in enumerate(values)
+        ]
+        return SoftImage(levels, self._count())
 
-    def _compute(self, level: int, progress: Report | None) -> Any:
-        """Return the numbers of the clustered slices of a level."""
+    def _count(self) -> LabelCounts | None:
+        """Return the mean confidence of the pixels of each label in their class."""
+        source = self.task.source
+        index, labels = source.index_of(source.level), self.labels[source.level]
+        if self.label is not None or is_dask(labels) or is_dask(source.levels[source.level]):
+            return None
+        own = labels if index is None else labels[index]
+        counter = LabelCounter()
+        counter.add(np.asarray(own), self._compute(source.level, None, own))
+        return counter.counts()
+
+    def _compute(self, level: int, progress: Report | None, labels: Any = None) -> Any:
+        """Return the numbers of the clustered slices of a level.
+
+        The confidence is that in the nearest class, or in the class that `labels` give.
+        """
         source = self.task.source
         index, image = source.index_of(level), source.levels[level]
         model = self.model.with_blur(source.blur_at(self.task.options.blur, level))
         mask = None if self.masks is None else self.masks[level]
         part = image if index is None else image[index]
         if self.label is None:
-            return model.confidence(part, mask=mask, progress=progress)
+            return model.confidence(part, labels=labels, mask=mask, progress=progress)
         memberships = model.memberships(part, mask=mask, progress=progress)
         if isinstance(model, KMeansModel):
             return memberships[..., model.labels.tolist().index(self.label)]
         return memberships[..., self.label - 1]
-
-    def _place(self, values: Any, level: int, index: Any) -> Any:
-        """Return numbers of a slice in their place in the stack; NaN elsewhere."""
-        shape = self.task.source.shape_of(level)
-        if is_dask(values):
-            import dask.array as da
-
-            stack: Any = da.full(shape, np.nan, dtype=np.float32)
-        else:
-            stack = np.full(shape, np.nan, np.float32)
-        stack[index] = values
-        return stack
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from napari_kmeans.execution.progress import Report
+    from napari_kmeans.types import Result
 
 Painted: TypeAlias = tuple[Any, Any]
 """The labels and the recolored image of a level."""
@@ -19,11 +20,11 @@ Painted: TypeAlias = tuple[Any, Any]
 
 def paint_levels(
     levels: Sequence[Any],
-    paint: Callable[[int, Report | None], Painted],
-    known: Mapping[int, Painted] | None = None,
+    paint: Callable[[int, Report | None], Result],
+    known: Mapping[int, Result] | None = None,
     progress: Report | None = None,
-) -> list[Painted]:
-    """Return the labels and the recolored image of each level, finest first.
+) -> list[Result]:
+    """Return what a function computes for each level, such as `Painted`, finest first.
 
     Parameters
     ----------

@@ -11,9 +11,7 @@ from napari.layers import Layer
 
 from napari_kmeans.classes import ClassScheme, ColorClass
 from napari_kmeans.execution.progress import part_of
-from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.cleaning import Cleaning
-from napari_kmeans.imaging.declared import as_declared
 from napari_kmeans.measuring import NAME, place_class_columns
 from napari_kmeans.merging import apply_classes
 from napari_kmeans.options import MAX_CLUSTERS, SUMMARY_OPTIONS
@@ -28,6 +26,7 @@ from napari_kmeans.viewer.background.paint_levels import (
     paint_levels,
     painting_effort,
 )
+from napari_kmeans.viewer.background.stack_places import place_in_stack
 from napari_kmeans.viewer.from_layers.channels import (
     check_axes,
     layer_of_axes,
@@ -284,19 +283,11 @@ class Task:
 
     def _place_in_stack(self, level: int, labels: Any, recolored: Any) -> tuple[Any, Any]:
         """Return a slice in its place in the stack; the other slices get label 0."""
-        index, array = self.source.index_of(level), self.source.levels[level]
-        if index is None:
-            return labels, recolored
-        shape = self.source.shape_of(level)
-        if is_dask(array):
-            import dask.array as da
-
-            all_labels: Any = da.zeros(shape, dtype=labels.dtype, chunks=array.chunks[: len(shape)])
-            all_recolored = as_declared(array)
-        else:
-            all_labels, all_recolored = np.zeros(shape, labels.dtype), np.array(array)
-        all_labels[index], all_recolored[index] = labels, recolored
-        return all_labels, all_recolored
+        source = self.source
+        return (
+            place_in_stack(source, level, labels, 0),
+            place_in_stack(source, level, recolored, source.levels[level]),
+        )
 
 
 def _number_classes(

@@ -9,8 +9,10 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel
 
 from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
+from napari_kmeans.measuring import UNDECIDED, count_undecided
 from napari_kmeans.rehearsal import PREPARING
 from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.stacks import StackModel
 from napari_kmeans.viewer.widgets.form import Note
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Labels, Layer
 
+    from napari_kmeans.model import KMeansModel
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.to_layers.result import Result
 
@@ -96,15 +99,21 @@ def describe_result(result: Result) -> str:
     # As in the list, where labels that were painted by hand are clusters too.
     clusters, pixels = len(result.table), int(result.table["pixels"].sum())
     parts = [f"{clusters:,} {'cluster' if clusters == 1 else 'clusters'}", f"{pixels:,} pixels"]
-    left_out = 0 if source is None else _count_all_pixels(source) - pixels
+    undecided = count_undecided(result.table)
+    if undecided:
+        parts.append(f"{undecided:,} undecided")
+    left_out = 0 if source is None else _count_all_pixels(source) - pixels - undecided
     if left_out > 0:
-        parts.append(f"{left_out:,} left out")
+        # An edit of the list may have made the number of undecided pixels unknown.
+        is_known = UNDECIDED in result.table and result.table[UNDECIDED].notna().all()
+        may_be_undecided = _leaves_undecided(result.model) and not is_known
+        parts.append(f"{left_out:,} left out{' or undecided' if may_be_undecided else ''}")
     if result.seconds is not None:
         parts.append(_format_time(result.seconds))
     is_fitted = result.task is not None and not result.task.applied
     if is_fitted and outcome is not None and pixels:
         # Painting by hand moves no center: the cost is that of the run.
-        n_fitted = int(outcome.table["pixels"].sum())
+        n_fitted = int(outcome.table["pixels"].sum()) + count_undecided(outcome.table)
         parts.append(f"cost {_format_real(outcome.model.inertia_ / n_fitted)}")
         if not isinstance(outcome, Segmentation) or outcome.coreset is not None:
             parts.append(f"distortion {outcome.distortion:.4g}")
@@ -112,6 +121,11 @@ def describe_result(result: Result) -> str:
         verb = "fitted" if is_fitted else "counted"
         parts.append(f"{verb} on level {source.level} of {source.n_levels}")
     return " · ".join(parts)
+
+
+def _leaves_undecided(model: KMeansModel | StackModel) -> bool:
+    models = model.models if isinstance(model, StackModel) else (model,)
+    return any(each.cleaning.min_confidence > 0 for each in models if each is not None)
 
 
 def _count_all_pixels(source: Source) -> int:

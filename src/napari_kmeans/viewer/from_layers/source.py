@@ -246,7 +246,7 @@ class Source:
             along axes of time.
         level : int
         """
-        if cleaning.is_off:
+        if not cleaning.moves_pixels:
             return cleaning
         if not isinstance(cleaning.spacing, tuple):
             cleaning = replace(cleaning, spacing=self._spacing())

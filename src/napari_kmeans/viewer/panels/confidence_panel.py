@@ -10,15 +10,15 @@ import numpy as np
 from magicgui.widgets import ComboBox, PushButton
 from napari.utils import Colormap
 
-from napari_kmeans.classes import clean_name
-from napari_kmeans.measuring import CONFIDENCE, NAME, with_confidence
+from napari_kmeans.measuring import CONFIDENCE, with_confidence
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.viewer.background.confidence_work import SoftWork, StabilityWork
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
+from napari_kmeans.viewer.panels.cluster_choices import cluster_rows
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.soft_layer import soft_layer
-from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
+from napari_kmeans.viewer.widgets.form import form, narrow, renew_choices, row
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -54,8 +54,9 @@ class ConfidencePanel(WorkingPanel):
         self.confidence_button = PushButton(
             name="confidence_button",
             text="Confidence",
-            tooltip="Add an image from 0 (between two classes) to 1 (on a center), and its mean "
-            "for each class to the table.",
+            tooltip="Add an image of how sure the nearest class of each pixel is, by its own "
+            "color: from 0 (between two classes) to 1 (on a center). The table gets the mean "
+            "for each class; pixels that cleaning moved from a nearer class count as negative.",
         )
         self.stability_button = PushButton(
             name="stability_button",
@@ -176,23 +177,10 @@ class ConfidencePanel(WorkingPanel):
         return SoftWork(result.task, result.model, result.masks, layer_levels(labels), label)
 
     def _cluster_choices(self, _combo_box: Any) -> list[tuple[str, int]]:
-        if self.dock.result is None:
-            return []
-        table = self.dock.result.table
-        names = table[NAME].fillna("") if NAME in table else [""] * len(table)
-        return [
-            (f"{label}: {clean_name(str(name))}" if name else str(label), int(label))
-            for label, name in zip(table["index"], names, strict=True)
-        ]
+        return [(row.text, row.label) for row in cluster_rows(self.dock.result)]
 
     def _on_classes_edited(self, _event: Any = None) -> None:
-        value = self.cluster.value
-        # magicgui appends choices of a new text: begin anew to keep the order of the labels.
-        with self.cluster.changed.blocked():
-            self.cluster.native.clear()
-            offer_choices(self.cluster)
-            if value in self.cluster.choices:
-                self.cluster.value = value
+        renew_choices(self.cluster)
 
     def _show_layer(
         self, result: Result, labels: Labels, image: SoftImage, title: str, colormap: Any
@@ -213,12 +201,17 @@ class ConfidencePanel(WorkingPanel):
         if image.counts is None or image.counts.means is None:
             self.show_message("The labels are computed when they are viewed: no means of classes.")
             return
-        pixels, means = image.counts.pixels, image.counts.means[:, 0]
         labels.features = with_confidence(labels.features, image.counts)
+        # A label that was painted by hand is no class of the model: its mean is NaN.
+        known = np.isfinite(image.counts.means[:, 0])
+        if not known.any():
+            self.show_message("No pixel has a class: no means of classes.")
+            return
+        pixels, means = image.counts.pixels[known], image.counts.means[known, 0]
         lowest = int(np.argmin(means))
         self.show_message(
             f"Mean confidence {np.average(means, weights=pixels):.2f}; lowest "
-            f"{means[lowest]:.2f} in class {image.counts.labels[lowest]}. The table has the "
+            f"{means[lowest]:.2f} in class {image.counts.labels[known][lowest]}. The table has the "
             f"column {CONFIDENCE}."
         )
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from magicgui.widgets import ComboBox, PushButton, SpinBox
 
-from napari_kmeans.classes import clean_name
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.measuring import IGNORED, NAME
 from napari_kmeans.viewer.background.objects_work import ObjectsWork
 from napari_kmeans.viewer.from_layers.geometry import AffineMap
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
+from napari_kmeans.viewer.panels.cluster_choices import cluster_rows
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.label_area import finest_size, time_axes
 from napari_kmeans.viewer.to_layers.objects_layer import objects_layer
-from napari_kmeans.viewer.widgets.form import form, narrow, offer_choices, row
+from napari_kmeans.viewer.widgets.form import form, narrow, renew_choices, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,19 +35,6 @@ _NO_LABELS = "there are no labels to split: tick Labels, and run the clustering.
 _NO_LABELS_TEXT = "There" + _NO_LABELS.removeprefix("there")
 
 _STALE = "The labels have changed since the objects were found: find the objects again."
-
-
-class _ClusterRow(NamedTuple):
-    """A cluster of the latest result."""
-
-    label: int
-    name: str
-    ignored: bool
-
-    def __str__(self) -> str:
-        """Return the text of the choice."""
-        name = f": {self.name}" if self.name else ""
-        return f"cluster {self.label}{name}{' (ignored)' if self.ignored else ''}"
 
 
 class ObjectsPanel(WorkingPanel):
@@ -142,7 +128,7 @@ class ObjectsPanel(WorkingPanel):
                 "array: crop the image, or save the labels and use split_objects."
             )
         cluster = None if self.cluster.value == ALL else self.cluster.value
-        rows = self._cluster_rows()
+        rows = cluster_rows(self.dock.result)
         work = ObjectsWork(
             labels,
             cluster,
@@ -179,28 +165,12 @@ class ObjectsPanel(WorkingPanel):
         self.work_changed()
 
     def _on_clusters_edited(self, _event: Any = None) -> None:
-        value = self.cluster.value
-        # magicgui appends choices of a new text: begin anew to keep the order of the labels.
-        with self.cluster.changed.blocked():
-            self.cluster.native.clear()
-            offer_choices(self.cluster)
-            if value in self.cluster.choices:
-                self.cluster.value = value
-
-    def _cluster_rows(self) -> list[_ClusterRow]:
-        """Return the label and the name of each cluster of the latest result."""
-        if self.dock.result is None:
-            return []
-        table = self.dock.result.table
-        names = table[NAME].fillna("") if NAME in table else [""] * len(table)
-        ignored = table[IGNORED] if IGNORED in table else [False] * len(table)
-        return [
-            _ClusterRow(int(label), clean_name(str(name)), bool(is_ignored))
-            for label, name, is_ignored in zip(table["index"], names, ignored, strict=True)
-        ]
+        renew_choices(self.cluster)
 
     def _cluster_choices(self, _combo_box: Any) -> list[tuple[str, Any]]:
-        return [(ALL, ALL), *((str(row), row.label) for row in self._cluster_rows())]
+        rows = cluster_rows(self.dock.result)
+        texts = [f"cluster {row.text}{' (ignored)' if row.ignored else ''}" for row in rows]
+        return [(ALL, ALL), *((text, row.label) for text, row in zip(texts, rows, strict=True))]
 
     def _labels_layer(self) -> Labels:
         result = self.dock.result

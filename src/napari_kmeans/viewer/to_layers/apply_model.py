@@ -13,7 +13,7 @@ from napari_kmeans.execution.progress import Progress, part_of
 from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.chunks import count_steps
-from napari_kmeans.imaging.cleaning import tally_cleaned
+from napari_kmeans.imaging.cleaning import tally_labels
 from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.measuring import channel_names, cluster_table, mean_columns
@@ -104,7 +104,7 @@ class ApplyWork:
         counts = count_pixels(
             own, image, labels[source.level], part_of(progress, painting_share, 1)
         )
-        table = cluster_table(model, counts)
+        table = cluster_table(model, counts, own.count_undecided(own.open(image)))
         return Segmentation(
             labels=labels if source.multiscale else labels[0],
             recolored=recolored if source.multiscale else recolored[0],
@@ -189,7 +189,7 @@ def count_pixels(
     pixels = (model.open(image),)
     step = Progress(progress).stage(1, count_steps(pixels))
     if not model.cleaning.is_off:
-        cleaned = tally_cleaned(pixels, [labels], int(model.labels[-1]), step)
+        cleaned = tally_labels(pixels, [labels], int(model.labels[-1]), step)
         return cleaned.counts[model.labels - 1]
     tally = tally_pixels(pixels, model.cluster_centers_, model.space, step, model.splits)
     return np.bincount(model.center_classes, tally.counts).astype(np.int64)

@@ -8,9 +8,11 @@ import numpy as np
 
 from napari_kmeans.classes import clean_name
 from napari_kmeans.measuring import (
+    CONFIDENCE,
     IGNORED,
     NAME,
     SIZE_COLUMNS,
+    UNDECIDED,
     UNIT,
     mean_columns,
     merge_rows,
@@ -89,13 +91,14 @@ def merge_rows_into_first(features: pd.DataFrame, rows: list[int]) -> pd.DataFra
     """Return a table in which the first of several rows replaces them all.
 
     Pixels and sizes are added up, percentages are computed again, means are weighted by the
-    pixels, and names are joined. All other columns keep the values of the first row.
+    pixels, names are joined, and the confidence is not known. All other columns keep the
+    values of the first row.
     """
     groups, first = np.arange(len(features)), rows[0]
     groups[rows] = first
     table = merge_rows(features, groups)
     row = int(np.flatnonzero(np.unique(groups) == first)[0])
-    merged = {"pixels", "percent", *SIZE_COLUMNS, *mean_columns(features)}
+    merged = {"pixels", "percent", UNDECIDED, CONFIDENCE, *SIZE_COLUMNS, *mean_columns(features)}
     for column in set(features) - merged:
         table.loc[row, column] = features[column][first]
     if NAME in features:
@@ -110,7 +113,7 @@ def split_row(features: pd.DataFrame, row: int, parts: pd.DataFrame) -> pd.DataF
     """Return a table in which several rows replace one row, sorted by label.
 
     The columns that `parts` does not have keep the value of the row. Percentages are
-    computed again.
+    computed again. The confidence and the undecided pixels of the parts are not known.
     """
     import pandas as pd
 
@@ -118,6 +121,8 @@ def split_row(features: pd.DataFrame, row: int, parts: pd.DataFrame) -> pd.DataF
     for name in [NAME, *parts]:
         if name in features:
             rows[name] = parts[name].to_numpy() if name in parts else ""
+    for name in {CONFIDENCE, UNDECIDED} & set(features):
+        rows[name] = np.nan
     table = pd.concat([features.drop(index=row), rows]).sort_values("index", ignore_index=True)
     is_ignored = table[IGNORED].to_numpy(bool) if IGNORED in table else None
     table["percent"] = percentages(table["pixels"].to_numpy(), is_ignored)
@@ -150,7 +155,8 @@ def recounted_table(features: pd.DataFrame, counts: LabelCounts) -> pd.DataFrame
 
     A label that has no pixel any more keeps its row, because its pixels may come back.
     The means of channels are those of `counts`, or are left out if it has none: means from
-    before the edit would be wrong.
+    before the edit would be wrong. So would be the confidence and the undecided pixels, which
+    are left out, too.
 
     Parameters
     ----------
@@ -162,7 +168,7 @@ def recounted_table(features: pd.DataFrame, counts: LabelCounts) -> pd.DataFrame
     import pandas as pd
 
     new = np.setdiff1d(counts.labels, features["index"])
-    table = without_mark(features)
+    table = without_mark(features).drop(columns=[CONFIDENCE, UNDECIDED], errors="ignore")
     if len(new):
         # Values such as the level are the same in all rows. Those of other columns are missing.
         rows = pd.DataFrame({"index": new})

@@ -202,6 +202,8 @@ class SplitWork:
         """Return the part of each clustered pixel of a level."""
         source, index = self.task.source, self._index(level)
         model = self.after.with_blur(source.blur_at(self.after.blur, level))
+        # The pixels were decided: one between two parts gets the nearer part.
+        model = model.with_cleaning(replace(model.cleaning, min_confidence=0.0))
         is_class = self.labels[level][index] == self.label
         # Pixels of other classes need no search, but a blur needs the pixels around.
         mask = is_class

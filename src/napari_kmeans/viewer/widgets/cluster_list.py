@@ -51,7 +51,7 @@ _HEADER_TIPS = (
     "The label of the cluster in the layer. Clear the box to hide the cluster: the layers below "
     "show. The recolored layer below is hidden at first.",
     "The name of the cluster. Double-click or press F2 to edit it.",
-    "The share of all pixels that were clustered, without ignored clusters.",
+    "The share of all pixels that have a cluster, without ignored clusters and undecided pixels.",
     "The area or volume, in the units of the layer. Of several frames, the mean per frame: the "
     "saved table has each frame.",
     "The color of the cluster. Double-click to choose another one.",

@@ -125,6 +125,20 @@ def offer_choices(field: ComboBox) -> None:
     view.setMinimumWidth(view.sizeHintForColumn(0))
 
 
+def renew_choices(field: ComboBox) -> None:
+    """Offer the choices of a combo box anew, in their order, without the signal of a change.
+
+    magicgui appends choices of a new text, which would change their order. The chosen value
+    stays if it is still a choice.
+    """
+    value = field.value
+    with field.changed.blocked():
+        field.native.clear()
+        offer_choices(field)
+        if value in field.choices:
+            field.value = value
+
+
 def number_slider(field: SpinBox, usual: tuple[int, int] = (2, 24)) -> Slider:
     """Return a slider for the usual values of a number field.
 
