@@ -9,7 +9,7 @@ import numpy as np
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.feature_space.space import PLAIN
-from napari_kmeans.imaging.blocks import split_shape
+from napari_kmeans.imaging.blocks import Frame, split_shape
 from napari_kmeans.imaging.chunks import Piece, make_piece, read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.neighborhood import compare_like_blocks
@@ -119,9 +119,10 @@ def _compute_chunk(
     mask = np.asarray(masks[0])[..., 0] if masks else None
     shape = image.shape[:-1]
     values = np.empty((*shape, n_values), np.float32)
+    frame = Frame(shape, (0,) * len(shape))
     with in_task():
         for block in split_shape(shape) if values.size else []:
-            piece = make_piece(image, mask, n_channels, block, (0, block), PLAIN)
+            piece = make_piece(image, mask, n_channels, block, (0, block), PLAIN, frame)
             blurred = None if compared is None else compared[block].reshape(-1, compared.shape[-1])
             piece = Piece(piece.values, piece.kept, piece.places, space, blurred)
             values[block] = _compute(piece, function, n_values).reshape(values[block].shape)

@@ -235,7 +235,7 @@ class Source:
         )
         return scale_blur(blur, finest, shape)
 
-    def cleaning_at(self, cleaning: Cleaning, level: int) -> Cleaning:
+    def cleaning_at(self, cleaning: Cleaning, level: int, position: float) -> Cleaning:
         """Return a cleaning for the part of a level that is clustered.
 
         Parameters
@@ -245,8 +245,10 @@ class Source:
             scale of the layer, in micrometers if its units are lengths; pixels are not neighbors
             along axes of time.
         level : int
+        position : float
+            The weight of the place of a pixel, which depends on the spacing, too.
         """
-        if cleaning.is_off:
+        if cleaning.is_off and not position:
             return cleaning
         if not isinstance(cleaning.spacing, tuple):
             cleaning = replace(cleaning, spacing=self._spacing())

@@ -149,7 +149,7 @@ def _part_of(source: Source, options: Options) -> Part:
         index,
         source.stack == EACH,
         blurs if np.any(options.blur) else (),
-        () if Cleaning.of(options).is_off else steps,
+        () if Cleaning.of(options).is_off and not options.position else steps,
     )
 
 
