@@ -234,8 +234,13 @@ class KMeansModel:
 
     @property
     def texture(self) -> float:
-        """The weight of the local contrast; 0 if colors alone are compared."""
+        """The weight of the local contrast; 0 if contrasts are not compared."""
         return self.space.texture
+
+    @property
+    def position(self) -> float:
+        """The weight of the place of a pixel; 0 if places are not compared."""
+        return self.space.position
 
     @property
     def options(self) -> Options:
@@ -493,6 +498,7 @@ class KMeansModel:
         """Return an image that has the channels of the model as pixels; check it."""
         self._check_channels(as_array("image", image).shape)
         pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
+        self._check_axes_of_space(pixels.shape)
         self.space.sigmas(len(pixels.shape))
         self.cleaning.spacing_of(len(pixels.shape))
         return pixels
@@ -573,6 +579,20 @@ class KMeansModel:
                 f"shape {shape}: apply the model to an image like the one it was fitted to."
             )
 
+    def _check_axes_of_space(self, shape: tuple[int, ...]) -> None:
+        """Check that an image has the axes of space whose places the model compares."""
+        if not self.position:
+            return
+        n_others = self.space.without_places.n_features(self.n_channels)
+        n_places, spacing = self.cluster_centers_.shape[1] - n_others, self.space.spacing
+        n_axes = self.space.n_places if len(spacing) == len(shape) else len(shape)
+        if n_axes != n_places or len(spacing) != len(shape):
+            raise ValueError(
+                f"image must have {n_places} axes of space among {len(spacing)}, because the model "
+                f"compares the places along these, got {n_axes} in the spatial shape {shape}: "
+                "apply the model to an image like the one it was fitted to."
+            )
+
     def _painter(self, pixels: Pixels, stages: Progress, n_blocks: int) -> Painter:
         painter = Painter(self.cluster_centers_, self.space, splits=self.splits)
         # A table of colors needs all pixels; a lazy image is only read when it is viewed.
@@ -590,13 +610,26 @@ class KMeansModel:
         return replace(self, space=replace(self.space, blur=blur))
 
     def with_cleaning(self, cleaning: Cleaning) -> KMeansModel:
-        """Return the same model with another cleaning of the labels."""
-        return replace(self, cleaning=cleaning)
+        """Return the same model with another cleaning of the labels.
+
+        The places of pixels, if they are compared, have the spacing of the cleaning.
+        """
+        if not self.position:
+            return replace(self, cleaning=cleaning)
+        spacing = cleaning.spacing
+        if not isinstance(spacing, tuple):
+            spacing = (spacing,) * len(self.space.spacing)
+        return replace(
+            self,
+            cleaning=replace(cleaning, spacing=spacing),
+            space=replace(self.space, spacing=spacing),
+        )
 
     def with_spacing(self, spacing: float | Sequence[float]) -> KMeansModel:
         """Return the same model for images with another distance of pixels.
 
-        A minimum area is then the same area in these images.
+        A minimum area is then the same area in these images. A position compares the places at
+        these distances.
 
         Parameters
         ----------
@@ -612,7 +645,7 @@ class KMeansModel:
         return self.with_cleaning(replace(self.cleaning, spacing=spacing))
 
     def at_scale(self, steps: Sequence[float]) -> KMeansModel:
-        """Return the model for a coarser level of an image, with its blur and its smoothing.
+        """Return the model for a coarser level of an image: its blur, smoothing and spacing.
 
         Parameters
         ----------
@@ -627,7 +660,7 @@ class KMeansModel:
         return model.with_cleaning(self.cleaning.at_step(steps))
 
     def without_neighborhood(self) -> KMeansModel:
-        """Return the model for colors that are not neighbors, without blur and texture.
+        """Return the model for colors that are no pixels, without blur, texture and position.
 
         The centers keep their colors only. The labels are those of the nearest centers.
         """
@@ -652,7 +685,8 @@ class KMeansModel:
         assert not self.rgb
         places = list(order)
         contrasts = [len(places) + place for place in places] if self.texture else []
-        features = places + contrasts
+        n_features = self.cluster_centers_.shape[1]
+        features = [*places, *contrasts, *range(n_features - self.space.n_places, n_features)]
         offset, scale = (
             tuple(values[place] for place in places) if values else ()
             for values in (self.offset, self.scale)
@@ -718,6 +752,8 @@ class KMeansModel:
             if not self.cleaning.min_confidence:
                 del cleaning["min_confidence"]
             used |= {**cleaning, "variance": self.variance}
+        if self.position:
+            used["spacing"] = list(self.space.spacing)
         is_extended = self.edited_classes is not None or bool(used) or bool(self.splits)
         values = {
             "format": FORMAT,

@@ -21,6 +21,7 @@ from napari_kmeans.options import (
     MAX_CLUSTERS,
     OPTIONS,
     SPACE_OPTIONS,
+    check_position,
     check_texture,
 )
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 FORMAT = "napari-kmeans model"
 VERSION = 1
 EXTENDED_VERSION = 2
-"""The version of a model with edited classes, splits, a blur, a texture or a cleaning, which
-earlier programs would ignore."""
+"""The version of a model with edited classes, splits, a blur, a texture, a position or a cleaning,
+which earlier programs would ignore."""
 
 NO_MODEL = "this is not a napari-kmeans model: choose a JSON file that KMeansModel.save wrote."
 
@@ -66,7 +67,7 @@ def check_entries(values: Any) -> dict[str, Any]:
     rgb = _read_typed(values, "rgb", bool)
     color_space = _read_choice(values, "color_space", OPTIONS["color_space"].choices)
     dtype = _read_dtype(values)
-    space = FeatureSpace(white=white_of(dtype), **_read_options(values, SPACE_OPTIONS))
+    space = _read_space(values, white_of(dtype))
     centers, palette = _read_matrix(values, "cluster_centers"), _read_matrix(values, "palette")
     n_channels = palette.shape[1]
     is_edited = version == EXTENDED_VERSION and "classes" in values
@@ -166,6 +167,21 @@ def _read_cleaning(values: dict[str, Any], n_centers: int) -> Cleaning:
             f"{quote_value(list(chosen))}: save the model again."
         )
     return cleaning
+
+
+def _read_space(values: dict[str, Any], white: float) -> FeatureSpace:
+    """Return the space without the scaling of the channels."""
+    space = FeatureSpace(white=white, **_read_options(values, SPACE_OPTIONS))
+    if not space.position:
+        return space
+    spacing = _read_options(values, ("spacing",))["spacing"]
+    if not isinstance(spacing, tuple):
+        raise ValueError(
+            "spacing must have a number for each spatial axis of a model with a position, got "
+            f"{spacing:g}: save the model again."
+        )
+    check_position(space.position, spacing)
+    return replace(space, spacing=spacing)
 
 
 def _read_typed(values: dict[str, Any], name: str, kind: type) -> Any:

@@ -47,6 +47,10 @@ MAX_CONFIDENCE = 0.99
 """The largest `min_confidence`. Only pixels of exactly the color of a center have a confidence
 of 1."""
 
+MAX_POSITION = 1000.0
+"""The weight from which the width of an image of 0 to 1000 counts as much as its full range, if
+the image has a floating-point dtype, whose white is 1."""
+
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
@@ -242,6 +246,16 @@ class Options:
         in_summary=True,
         in_space=True,
     )
+    position: float = _option(
+        0.0,
+        kind=RealNumber(0.0, MAX_POSITION, step=0.1),
+        label="Position",
+        tooltip="The weight of the place of a pixel. 0: colors alone. 1: the longest side of the "
+        "image counts as much as the difference of black and white. Axes that are known to be "
+        "time do not count.",
+        in_summary=True,
+        in_space=True,
+    )
     smoothing: float = _option(
         0.0,
         kind=RealNumber(0.0, 10.0),
@@ -293,9 +307,10 @@ class Options:
         kind=NumberPerAxis(0.0, LARGEST, has_list=True),
         label="Spacing",
         tooltip="The distance of neighboring pixels along all axes of space, or along each axis "
-        "with commas between them, such as 2,0.3,0.3; 0 for an axis of time. Smoothing and the "
-        "minimum area use it.",
+        "with commas between them, such as 2,0.3,0.3; 0 for an axis of time. Smoothing, the "
+        "minimum area and the position use it.",
         note="Default: that of the file, or 1 if the file states none.",
+        in_summary=True,
         in_cleaning=True,
         in_dock=False,
     )
@@ -375,11 +390,14 @@ class Options:
                 f"{quote_value(self.normalize)}: use color_space='rgb', which compares channels."
             )
         check_texture(self.texture, self.blur)
-        if self.texture and not isinstance(self.init, str):
-            raise ValueError(
-                f"texture must be 0 for start colors, which have no texture, got {self.texture:g}: "
-                "use init='k-means++'."
-            )
+        check_position(self.position, self.spacing)
+        for name in ("texture", "position"):
+            weight = getattr(self, name)
+            if weight and not isinstance(self.init, str):
+                raise ValueError(
+                    f"{name} must be 0 for start colors, which have no {name}, got {weight:g}: "
+                    "use init='k-means++'."
+                )
         if not isinstance(self.init, str) and len(self.init) != self.n_clusters:
             raise ValueError(
                 f"init must have one row per cluster, got {len(self.init)} rows for n_clusters="
@@ -449,6 +467,8 @@ class SummaryValues(TypedDict, total=False):
     normalize: str
     blur: float | tuple[float, ...]
     texture: float
+    position: float
+    spacing: float | tuple[float, ...]
     method: str
     coreset_size: int | str
     random_state: int | None
@@ -462,7 +482,6 @@ class OptionValues(SummaryValues, total=False):
     min_area: float
     min_size_classes: tuple[int, ...] | None
     min_confidence: float
-    spacing: float | tuple[float, ...]
     balance: float
     init: Any
     keep_init: bool
@@ -528,6 +547,15 @@ def check_texture(texture: float, blur: float | tuple[float, ...]) -> None:
         raise ValueError(
             f"texture must be 0 without a blur, got {texture:g}: set blur to the size of the "
             "pattern in pixels, for example 8."
+        )
+
+
+def check_position(position: float, spacing: float | tuple[float, ...]) -> None:
+    """Raise ValueError if there is a weight of position, but no axis of space."""
+    if position and not np.any(spacing):
+        raise ValueError(
+            f"position must be 0 without an axis of space, got {position:g}: give a spacing above "
+            "0 for at least one axis."
         )
 
 

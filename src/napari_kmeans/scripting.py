@@ -47,7 +47,8 @@ class Part:
         The blur in pixels of each level. Empty without a blur, or for a single level.
     steps : tuple of tuple of float
         For each level, the size of its pixels along each spatial axis, in pixels of the level
-        that was fitted. Empty if labels are not cleaned, or for a single level.
+        that was fitted. Empty for a single level, and if labels are not cleaned and places are
+        not compared.
     """
 
     level: int = 0

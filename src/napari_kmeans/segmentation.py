@@ -64,8 +64,8 @@ class Segmentation:
     options : Options
         The options of the fit.
     colors : Colors or None
-        `points` (m, C) in channel units, with a texture (m, 2 C) as in `Coreset`, and their
-        `weights` (m,), which show the distribution of the colors of all pixels: the coreset,
+        `points` (m, C) in channel units, with a texture or a position (m, F) as in `Coreset`, and
+        their `weights` (m,), which show the distribution of the colors of all pixels: the coreset,
         or for "full" the cells of color space or every n-th pixel. None if no colors are in
         memory, as for a dask image of too many colors to count.
     starts : (M,) int64 array or None
@@ -110,6 +110,7 @@ def segment(
     normalize: str = Options.normalize,
     blur: float | tuple[float, ...] = Options.blur,
     texture: float = Options.texture,
+    position: float = Options.position,
     smoothing: float = Options.smoothing,
     min_size: int = Options.min_size,
     min_area: float = Options.min_area,
@@ -174,6 +175,15 @@ def segment(
         noise is the standard deviation of the noise. With a weight of 1, a level of contrast
         counts as much as a level of color. In "lab" a level is a hundredth of full
         brightness. Channels that are scaled have contrasts with the same scale.
+    position : float, default 0
+        The weight of the place of a pixel, from 0 to 1000. Each axis of space then has a feature:
+        `position` times the place of the pixel along the axis, divided by the length of the
+        longest axis of space, times the full range of a channel. With 1, two pixels at opposite
+        ends of the longest axis differ as much as black and white in one channel. Lengths are
+        numbers of pixels times `spacing`, and an axis of spacing 0, such as time, is not one of
+        space. The full range is 255 for uint8, 1 for floats, 100 in "lab", and one unit of the
+        scale of the channels with `normalize`. The place is relative to the image: it does not
+        depend on the number of pixels.
     smoothing : float, default 0
         How much neighboring pixels prefer the same class: the cost of each pair of neighbors of
         different classes, where the squared distance of a pixel from its class costs 0.5 per
@@ -204,10 +214,10 @@ def segment(
         negative confidence in this class, so it is left undecided. The centers are those of all
         pixels.
     spacing : float, or one float for each spatial axis, default 1
-        The distance of neighboring pixels along each axis, in any unit. `smoothing` compares
-        these distances: farther neighbors count less. Their product is the size of a pixel for
-        `min_area`. Give 0 for an axis of time, along which pixels are not neighbors, also not
-        in a region.
+        The distance of neighboring pixels along each axis, in any unit. `smoothing` and
+        `position` compare these distances: farther neighbors count less. Their product is the
+        size of a pixel for `min_area`. Give 0 for an axis of time, along which pixels are not
+        neighbors, also not in a region, and have no place.
     balance : float, default 0
         The weight of rare colors. With 0, every pixel counts the same (plain K-means).
         With 1, every cell of color space (16 along each axis) that contains pixels counts
@@ -295,6 +305,7 @@ def segment(
         normalize=normalize,
         blur=blur,
         texture=texture,
+        position=position,
         smoothing=smoothing,
         min_size=min_size,
         min_area=min_area,
@@ -371,16 +382,17 @@ def summarize(
 ) -> Summary:
     """Read one or more images once, so that they can be segmented several times.
 
-    `blur` and `texture` have to stay the same. If there is none and the distinct colors can be
-    counted, `segment` may use any other options afterwards. Otherwise some options have to
-    stay the same, too: `method` and `normalize`, for dask images also `color_space`, and for
-    a coreset all options of this function.
+    `blur`, `texture` and `position` have to stay the same, and with a position `spacing`. If
+    there is none of these and the distinct colors can be counted, `segment` may use any other
+    options afterwards. Otherwise some options have to stay the same, too: `method` and
+    `normalize`, for dask images also `color_space`, and for a coreset all options of this
+    function.
 
     Parameters
     ----------
     image, rgb, channel_axis, mask, progress
         As in `segment`.
-    color_space, normalize, blur, texture, method, coreset_size, random_state
+    color_space, normalize, blur, texture, position, spacing, method, coreset_size, random_state
         As in `segment`.
 
     Returns
@@ -535,7 +547,9 @@ def _match_starts(centers: Floats, start: Floats) -> NDArray[np.int64]:
 
 def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64]) -> KMeansModel:
     """Return the model of the centers `used`, in the order of their labels."""
-    pixels = summary.images[0]
+    pixels, cleaning = summary.images[0], Cleaning.of(summary.options)
+    if summary.space.position:
+        cleaning = replace(cleaning, spacing=summary.space.spacing)
     return KMeansModel(
         cluster_centers_=fit.centers[used],
         center_palette=tally.means[used],
@@ -547,7 +561,7 @@ def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64
         dtype=pixels.dtype.newbyteorder("="),
         normalize=summary.options.normalize,
         center_pixels=tally.counts[used],
-        cleaning=Cleaning.of(summary.options),
+        cleaning=cleaning,
         # A plain float: models check the types of their entries.
         variance=float(tally.cost / (tally.counts.sum() * fit.centers.shape[1])),
     )

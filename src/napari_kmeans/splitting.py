@@ -68,8 +68,8 @@ def split_anew(
     TypeError
         If `model` is not a KMeansModel.
     ValueError
-        If the model compares textures or leaves pixels undecided, if no class has the label,
-        or if the class has fewer than two colors in the image.
+        If the model compares textures or places, or leaves pixels undecided, if no class has
+        the label, or if the class has fewer than two colors in the image.
 
     Warns
     -----
@@ -92,11 +92,12 @@ def split_anew(
             f"model must be a KMeansModel, got {quote_value(model)}: pass the model of a "
             "segmentation."
         )
-    if model.texture:
-        raise ValueError(
-            f"model must have no texture, got texture={model.texture:g}: fit the image with more "
-            "clusters instead."
-        )
+    for name, weight in {"texture": model.texture, "position": model.position}.items():
+        if weight:
+            raise ValueError(
+                f"model must have no {name}, got {name}={weight:g}: fit the image with more "
+                "clusters instead."
+            )
     if model.cleaning.min_confidence:
         raise ValueError(
             "model must decide all pixels, got min_confidence="

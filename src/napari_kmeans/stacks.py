@@ -232,6 +232,11 @@ class StackModel:
         models = tuple(None if model is None else model.with_blur(blur) for model in self.models)
         return replace(self, models=models)
 
+    @property
+    def position(self) -> float:
+        """The weight of the place of a pixel in its slice; 0 if places are not compared."""
+        return next(model.position for model in self.models if model)
+
     def with_cleaning(self, cleaning: Cleaning) -> StackModel:
         """Return the same models with another cleaning of the labels of each slice."""
         models = tuple(

@@ -25,6 +25,7 @@ from napari_kmeans.feature_space.colors import SPACES, find_space, has_known_whi
 from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging.blocks import are_several, open_images
 from napari_kmeans.imaging.chunks import blocks_in_memory, count_steps, read_piece
+from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.imaging.histogram import Histogram, build_histogram, find_codec
 from napari_kmeans.imaging.normalizing import find_scales, scales_of_colors
 from napari_kmeans.imaging.painting import Painter, RelabelPainter
@@ -85,7 +86,7 @@ class EmptyImageError(ValueError):
 
 
 class Colors(NamedTuple):
-    """Colors (m, C or 2 C) as in `Coreset`, and the number of pixels of each (m,)."""
+    """Colors (m, C or more) as in `Coreset`, and the number of pixels of each (m,)."""
 
     points: Floats
     weights: Floats
@@ -111,7 +112,7 @@ class Summary(ABC):
     space: FeatureSpace
 
     fixed_options: ClassVar[tuple[str, ...]] = SUMMARY_OPTIONS
-    """The options that have to stay the same."""
+    """The options that have to stay the same; see `differing_options`."""
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -237,14 +238,21 @@ class Summary(ABC):
         ValueError
             If one of `fixed_options` is different.
         """
-        for name in self.fixed_options:
-            value, own = getattr(options, name), getattr(self.options, name)
-            if value != own:
-                raise ValueError(
-                    f"{name} must be {own!r}, which the summary was made for, got {value!r}: "
-                    "make another summary for it."
-                )
+        for name in self.differing_options(options):
+            raise ValueError(
+                f"{name} must be {getattr(self.options, name)!r}, which the summary was made for, "
+                f"got {getattr(options, name)!r}: make another summary for it."
+            )
         return self._with_options(options)
+
+    def differing_options(self, options: Options) -> list[str]:
+        """Return the names of options that have to stay the same, and do not.
+
+        Without a position, the summary does not depend on the spacing.
+        """
+        names = [name for name in self.fixed_options if name != "spacing"]
+        names += ["spacing"] if self.options.position else []
+        return [name for name in names if getattr(options, name) != getattr(self.options, name)]
 
     @abstractmethod
     def _with_options(self, options: Options) -> Summary:
@@ -281,7 +289,7 @@ class CountedColors(Summary):
 
     histogram: Histogram
 
-    fixed_options: ClassVar[tuple[str, ...]] = ("blur",)
+    fixed_options: ClassVar[tuple[str, ...]] = ("blur", "position")
 
     @cached_property
     def colors(self) -> GroupedPoints:
@@ -438,7 +446,7 @@ class EveryPixel(Summary):
     ----------
     moments : Moments
         The moments of the pixels in `space`.
-    blurred : (n, C or 2 C) array or None
+    blurred : (n, F) array or None
         The compared values of all pixels, if the space is not pointwise; see
         `FeatureSpace.points`. Blurring the image in each iteration would take longer than
         the iteration.
@@ -447,7 +455,13 @@ class EveryPixel(Summary):
     moments: Moments
     blurred: NDArray[Any] | None
 
-    fixed_options: ClassVar[tuple[str, ...]] = ("method", "normalize", "blur", "texture")
+    fixed_options: ClassVar[tuple[str, ...]] = (
+        "method",
+        "normalize",
+        "blur",
+        "texture",
+        "position",
+    )
 
     @property
     def color_sample(self) -> Colors:
@@ -481,7 +495,7 @@ class EveryPixel(Summary):
 
     @property
     def _space_of_compared(self) -> FeatureSpace:
-        return self.space if self.blurred is None else replace(self.space, blur=0.0)
+        return self.space if self.blurred is None else self.space.of_compared
 
     @cached_property
     def levels(self) -> list[GroupedPoints]:
@@ -647,7 +661,10 @@ def summarize_pixels(
     is_given = space is not None
     if space is None:
         space = FeatureSpace.of(options, white_of(images[0].dtype))
-    # The points of equal colors are equal only if they do not depend on other pixels.
+        if options.position:
+            spacing = Cleaning.of(options).spacing_of(len(images[0].shape))
+            space = replace(space, spacing=spacing)
+    # The points of equal colors are equal only if they depend on nothing else.
     codec = find_codec(images, progress.stage(0.1, n_steps)) if space.is_pointwise else None
     if codec is not None:
         histogram = build_histogram(images, codec, progress.stage(0.2, n_steps))
@@ -657,7 +674,7 @@ def summarize_pixels(
         return CountedColors(images, options, seed, space, histogram)
     if options.normalize != "none" and not is_given:
         step = progress.stage(0.1, n_steps)
-        colors_alone = replace(space, texture=0.0)
+        colors_alone = replace(space.without_places, texture=0.0)
         scales = find_scales(images, options.normalize, seed, colors_alone, step)
         space = space.scaled(*scales)
     step = progress.stage(0.2, n_steps)
@@ -677,7 +694,7 @@ def summarize_pixels(
         _check_not_empty(sum(map(len, values)), images)
         blurred = np.concatenate(values)
         compared = open_images(blurred, rgb=False, channel_axis=-1, mask=None)
-        moments = find_moments(compared, replace(space, blur=0.0))
+        moments = find_moments(compared, space.of_compared)
     else:
         moments = find_moments(images, space, step)
     _check_not_empty(moments.n_pixels, images)
@@ -749,6 +766,8 @@ def _check_options_for_images(images: tuple[Pixels, ...], options: Options) -> N
     for image in images:
         FeatureSpace.of(options, 1.0).sigmas(len(image.shape))
     color_space = find_space(options.color_space)
+    if options.position:
+        _check_position(images, options)
     if color_space.needs_rgb and not pixels.rgb:
         raise ValueError(
             f"color_space must be 'rgb' for an image that is not RGB, got {options.color_space!r}: "
@@ -769,6 +788,24 @@ def _check_options_for_images(images: tuple[Pixels, ...], options: Options) -> N
         )
     if not isinstance(options.init, str) and color_space.needs_rgb:
         _check_start(options, white_of(pixels.dtype))
+
+
+def _check_position(images: tuple[Pixels, ...], options: Options) -> None:
+    """Check that the place of a pixel can be compared in all images, and with its color."""
+    position, dtype = options.position, images[0].dtype
+    numbers_of_axes = [len(image.shape) for image in images]
+    if len({*numbers_of_axes}) > 1:
+        raise ValueError(
+            f"position must be 0 for images with different numbers of spatial axes, got "
+            f"{position:g} for {numbers_of_axes} axes: cluster these images separately."
+        )
+    Cleaning.of(options).spacing_of(numbers_of_axes[0])
+    if options.normalize == "none" and not has_known_white(dtype):
+        raise ValueError(
+            f"position must be 0 for integers of more than 16 bits, whose white is not known, got "
+            f"{position:g} for {dtype}: use normalize='percentile', or convert the image to the "
+            "unsigned dtype of its range, such as np.uint8 for 0 to 255."
+        )
 
 
 def _check_start(options: Options, white: float) -> None:

@@ -1,6 +1,7 @@
-"""Measure textures and superpixels: the figures and the picture of docs/texture.md.
+"""Measure textures, positions and superpixels: figures of docs/texture.md and docs/position.md.
 
-Run ``python tests/benchmarks/texture.py [mosaics] [phantoms] [picture]``. Times are CPU times.
+Run ``python tests/benchmarks/texture.py [mosaics] [positions] [phantoms] [pictures]``. Times are
+CPU times.
 """
 
 from __future__ import annotations
@@ -158,6 +159,18 @@ def measure_mosaics():
         show(*mosaic, methods)
 
 
+def measure_positions():
+    for texture in (0, 2, 3):
+        methods = {
+            f"texture {texture}, position {position}": by_segment(
+                blur=12, texture=texture, position=position
+            )
+            for position in (0, 0.05, 0.1, 0.2, 0.5, 1)
+        }
+        for mosaic in mosaics():
+            show(*mosaic, methods)
+
+
 def measure_phantoms():
     methods = {
         "plain": by_segment(),
@@ -170,23 +183,37 @@ def measure_phantoms():
             show(f"{n_classes} classes, noise {noise}", *phantom(n_classes, noise), methods)
 
 
-def draw_picture(path=Path(__file__).parents[2] / "docs" / "texture.png"):
-    """Draw the mosaic of wedges, its clusters of colors, and those with texture."""
+def draw_pictures(folder=Path(__file__).parents[2] / "docs"):
+    """Draw two mosaics, and their clusters with some options."""
+    texture = {"blur": 12, "texture": 2}
+    draw(folder / "texture.png", "wedges", {}, texture)
+    texture = {"blur": 12, "texture": 3}
+    positions = ({**texture, "position": position} for position in (0.1, 1))
+    draw(folder / "position.png", "disk", texture, *positions)
+
+
+def draw(path, mosaic, *options_of_panels):
+    """Draw a mosaic, and beside it its clusters with each of some options."""
     from skimage.io import imsave
 
-    image, classes = next(mosaic[1:] for mosaic in mosaics() if mosaic[0] == "wedges")
+    image, classes = next(each[1:] for each in mosaics() if each[0] == mosaic)
     colors = np.array([[68, 119, 170], [238, 204, 102], [170, 51, 119]], np.uint8)
+    gap = np.full((SIDE, 8, 3), 255, np.uint8)
     panels = [np.stack([image] * 3, axis=-1)]
-    for options in ({}, {"blur": 12, "texture": 2}):
+    for options in options_of_panels:
         labels = segment(image, 3, **options).labels - 1
         counts = np.zeros((3, 3))
         np.add.at(counts, (labels, classes), 1)
-        panels.append(colors[linear_sum_assignment(-counts)[1]][labels])
-    gap = np.full((SIDE, 8, 3), 255, np.uint8)
-    imsave(path, np.hstack([panels[0], gap, panels[1], gap, panels[2]]))
+        panels += [gap, colors[linear_sum_assignment(-counts)[1]][labels]]
+    imsave(path, np.hstack(panels))
 
 
 if __name__ == "__main__":
-    parts = {"mosaics": measure_mosaics, "phantoms": measure_phantoms, "picture": draw_picture}
+    parts = {
+        "mosaics": measure_mosaics,
+        "positions": measure_positions,
+        "phantoms": measure_phantoms,
+        "pictures": draw_pictures,
+    }
     for part in sys.argv[1:] or parts:
         parts[part]()

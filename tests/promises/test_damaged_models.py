@@ -78,6 +78,10 @@ def models() -> dict[str, KMeansModel]:
         ).model,
         "bool": segment(gray > 20_000, 2).model,
         "blur": segment(color, 3, rgb=True, blur=1.5).model,
+        "position": segment(color, 3, rgb=True, position=0.5, spacing=(2, 1)).model,
+        "position and others": segment(
+            gray, 3, position=1.0, blur=1.0, texture=2.0, smoothing=1.0
+        ).model,
         "merged": merge_clusters(many, [0, 1, 1, 2, 0]).model,
         "merged gray": merge_clusters(segment(gray, 4), [0, 1, 1, 2]).model,
         "edited": segment(color, 6, rgb=True).model.with_classes(edit(ClassScheme.of_centers(6))),
@@ -254,13 +258,18 @@ def make_damaged_text(rng: Rng) -> bytes:
 
 
 def make_small_image(model: KMeansModel) -> np.ndarray:
-    """Return six pixels from black to white, in the layout that the model was fitted to."""
+    """Return six pixels from black to white, in a layout that fits the channel axis.
+
+    If the model compares places, they have the number of axes that it was fitted to.
+    """
     levels = np.linspace(0, 1 if model.dtype.kind in "bf" else model.white, 6)
     pixels = levels.astype(model.dtype)[:, None] * np.ones(model.n_channels, model.dtype)
-    if model.channel_axis is None:
-        return pixels.reshape(2, 3)
     axis = model.channel_axis
-    shape = [2, 3] + [1] * max(0, axis - 2 if axis >= 0 else -axis - 3)
+    n_axes = 2 if axis is None else max(2, axis if axis >= 0 else -axis - 1)
+    n_axes = len(model.space.spacing) or n_axes
+    shape = [6] if n_axes == 1 else [2, 3] + [1] * (n_axes - 2)
+    if axis is None:
+        return pixels.reshape(shape)
     return np.moveaxis(pixels.reshape(*shape, model.n_channels), -1, axis)
 
 

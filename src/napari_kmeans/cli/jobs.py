@@ -304,6 +304,7 @@ class _Kind(NamedTuple):
     dtype: str
     blur: str
     spacing: str
+    axes: str
 
 
 def _leave_out_other_kinds(
@@ -364,9 +365,7 @@ def _blur_of_space(picture: Picture, blur: float | tuple[float, ...]) -> float |
 
     These are time, and axes of unknown meaning such as the pages of a TIFF file.
     """
-    rgb, channel_axis = find_channels(picture)
-    channels = picture.pixels.ndim - 1 if rgb else channel_axis
-    kinds = [axis.kind for number, axis in enumerate(picture.axes) if number != channels]
+    kinds = [axis.kind for axis in _axes_without_channels(picture)]
     if isinstance(blur, tuple) or not blur or all(kind == "space" for kind in kinds):
         return blur
     return tuple(blur if kind == "space" else 0.0 for kind in kinds)
@@ -447,7 +446,8 @@ def _find_kind(picture: Picture, options: Options) -> _Kind:
     own = _options_for(picture, options)
     # A minimum area is another number of pixels in images with other pixels.
     spacing = str(own.spacing) if options.min_area else ""
-    return _Kind(text, dtype, str(own.blur), spacing)
+    axes = ", ".join(axis.kind for axis in _axes_without_channels(picture))
+    return _Kind(text, dtype, str(own.blur), spacing, axes if options.position else "")
 
 
 _IMAGE_NUMBER = re.compile(r"(?:(?<= )|^)image (\d+)(?=[ ,:])")

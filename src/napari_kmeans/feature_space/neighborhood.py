@@ -1,4 +1,4 @@
-"""Features of a pixel that depend on the pixels around it: Gaussian blur, local contrast."""
+"""Features of a pixel that depend on the pixels around it, or on its place in the image."""
 
 from __future__ import annotations
 
@@ -76,6 +76,40 @@ def scale_blur(
     return tuple(
         sigma * size / full for sigma, size, full in zip(sigmas, shape, finest, strict=True)
     )
+
+
+def write_places(
+    target: NDArray[Any],
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    pixels: tuple[slice, ...],
+) -> None:
+    """Write the places of pixels in their image, where its longest axis of space has length 1.
+
+    Parameters
+    ----------
+    target : (n, P) array
+        A column for each of the P axes of space. The places are those of the middles of the
+        pixels: 0 and 1 are the outer edges along the longest axis. A pixel of a coarser level,
+        which stands for several pixels, has their mean place.
+    shape : tuple of int
+        The spatial shape of the image.
+    spacing : tuple of float
+        The distance of neighboring pixels along each axis; 0 for an axis that is not of space.
+    pixels : tuple of slice
+        The n pixels in the image. A slice may have a step.
+    """
+    lengths = [size * distance for size, distance in zip(shape, spacing, strict=True)]
+    grid = [np.arange(size)[side] for side, size in zip(pixels, shape, strict=True)]
+    places = target.reshape(*map(len, grid), target.shape[1])
+    columns = np.moveaxis(places, -1, 0)
+    axes = [axis for axis, distance in enumerate(spacing) if distance]
+    for column, axis in zip(columns, axes, strict=True):
+        # The spacing of a coarser level is a rounded product: without its last digits, a model
+        # that was converted to this level gives exactly the labels of the fit.
+        relative = float(f"{lengths[axis] / max(lengths):.9g}")
+        along = relative * (grid[axis] + 0.5) / shape[axis]
+        column[...] = along.reshape([-1 if own == axis else 1 for own in range(len(shape))])
 
 
 def compare_window(

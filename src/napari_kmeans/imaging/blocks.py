@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,33 @@ The work on a pixel grows with its channels, and threads need several blocks eac
 """
 
 
+class Frame(NamedTuple):
+    """The image that some pixels are a part of.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        The spatial shape of the image.
+    origin : tuple of int
+        The index, in the image, of the first pixel of the part.
+    """
+
+    shape: tuple[int, ...]
+    origin: tuple[int, ...]
+
+    @classmethod
+    def of_chunk(cls, chunks: tuple[tuple[int, ...], ...], numbers: tuple[int, ...]) -> Frame:
+        """Return the frame of a chunk, from the lengths of all chunks along each axis."""
+        starts = [sum(sizes[:number]) for sizes, number in zip(chunks, numbers, strict=True)]
+        return cls(tuple(map(sum, chunks)), tuple(starts))
+
+    def moved_back(self, offset: tuple[int, ...]) -> Frame:
+        """Return the frame of an array whose pixels at an offset are this part."""
+        return self._replace(
+            origin=tuple(own - start for own, start in zip(self.origin, offset, strict=True))
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Pixels:
     """An image with its channels last, read block by block.
@@ -54,6 +81,8 @@ class Pixels:
     is_complete : bool
         Whether it is known that no pixel is left out, and that all values are finite. They are
         then not tested again.
+    cut_from : Frame or None
+        The image that these pixels were cut from, if they were; see `crop`.
     """
 
     array: Any
@@ -62,6 +91,12 @@ class Pixels:
     channel_axis: int | None
     channel_chunks: tuple[int, ...] = ()
     is_complete: bool = False
+    cut_from: Frame | None = None
+
+    @property
+    def frame(self) -> Frame:
+        """The whole image, and the place of these pixels in it."""
+        return self.cut_from or Frame(self.shape, (0,) * len(self.shape))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -110,9 +145,11 @@ class Pixels:
         return moved.rechunk({self.channel_axis: self.channel_chunks})
 
     def crop(self, block: Block) -> Pixels:
-        """Return the pixels of a block as a separate image."""
+        """Return the pixels of a block as a separate image, which keep their places."""
         mask = None if self.mask is None else self.mask[block]
-        return replace(self, array=self.array[block], mask=mask)
+        shape, origin = self.frame
+        starts = tuple(own + side.start for own, side in zip(origin, block, strict=True))
+        return replace(self, array=self.array[block], mask=mask, cut_from=Frame(shape, starts))
 
     def blocks(self) -> list[Block]:
         """Return the slices of all blocks; the blocks of a dask image are its chunks."""

@@ -46,6 +46,7 @@ from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
 from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.blocks import (
+    Frame,
     block_size,
     extract_values,
     move_block,
@@ -101,8 +102,8 @@ class Piece:
         have a step if the piece has only the pixels of a grid.
     space : FeatureSpace
         The space of `points`.
-    blurred : (n, C) float32 or float64 array or None
-        The blurred values. None if the space is pointwise.
+    blurred : (n, F) float32 or float64 array or None
+        The compared values; see `read_compared`. None if the space is pointwise.
     """
 
     values: NDArray[Any]
@@ -246,7 +247,9 @@ def read_piece(
     if pixels.is_complete and space.is_pointwise and not own:
         array = pixels.array[block]
         return Piece(array.reshape(-1, array.shape[-1]), None, [place], space)
-    return make_piece(pixels.array, pixels.mask, pixels.n_channels, block, place, space, own)
+    return make_piece(
+        pixels.array, pixels.mask, pixels.n_channels, block, place, space, pixels.frame, own
+    )
 
 
 def make_piece(
@@ -256,6 +259,7 @@ def make_piece(
     block: Block,
     place: tuple[int, Block],
     space: FeatureSpace,
+    frame: Frame,
     steps: tuple[int, ...] = (),
 ) -> Piece:
     """Return the pixels of a block of a numpy array.
@@ -271,6 +275,8 @@ def make_piece(
     place : (image, block)
         The number of the image, and the block there.
     space : FeatureSpace
+    frame : Frame
+        What the image of `place` is a part of.
     steps : tuple of int
         See `thin_block`. Empty for all pixels of the block.
     """
@@ -281,7 +287,8 @@ def make_piece(
     values, kept = extract_values(array[pixels], None if mask is None else mask[pixels], n_channels)
     blurred = None
     if not space.is_pointwise:
-        blurred = read_compared(array, mask, n_channels, block, pixels, space)
+        own = frame.moved_back(offset)
+        blurred = read_compared(array, mask, n_channels, block, pixels, space, own)
     return Piece(values, kept, [(image, thinned)], space, blurred)
 
 
@@ -353,6 +360,7 @@ class _BatchTask:
     n_channels: int
     graph: str
     space: FeatureSpace
+    frames: dict[int, Frame]
     steps: Sequence[tuple[int, ...]]
 
     def __call__(self, leaf: Callable[[Batch], Result], *arrays: list[Any]) -> Result:
@@ -389,6 +397,7 @@ class _BatchTask:
                     move_block(block, origin),
                     (image, in_image),
                     self.space,
+                    self.frames[image],
                     self.steps[image] if self.steps else (),
                 )
 
@@ -475,7 +484,8 @@ class _Graph(Generic[Result]):
             batch = self.chunks[batch_slice]
             places, origins, pixels, masks, _ = map(list, zip(*batch, strict=True))
             n_channels = images[0].n_channels
-            task = _BatchTask(number, places, origins, n_channels, self.name, space, steps)
+            frames = {image: images[image].frame for image, _ in places}
+            task = _BatchTask(number, places, origins, n_channels, self.name, space, frames, steps)
             key = self._add_task(f"batch-{number}", task, f"{self.name}-function", pixels, masks)
             self.batches[key] = batch
         self.root = self._add_merges(_MergeTask(merge))

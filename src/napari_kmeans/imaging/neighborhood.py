@@ -1,4 +1,4 @@
-"""Read the values of pixels that are compared, where they depend on the pixels around them."""
+"""Read the values of pixels that are compared, where they depend on more than their own color."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from napari_kmeans.feature_space.neighborhood import (
     compare_window,
     compared_dtype,
     find_reach,
+    write_places,
 )
-from napari_kmeans.imaging.blocks import extract_values
+from napari_kmeans.imaging.blocks import Frame, extract_values, move_block
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.halos import halo_depths, inner_block, join_short_chunks, with_halo
 
@@ -32,6 +33,7 @@ def read_compared(
     block: Block,
     pixels: Block,
     space: FeatureSpace,
+    frame: Frame,
 ) -> NDArray[Any]:
     """Return the compared values of a block of an image, or of a chunk with a halo.
 
@@ -47,13 +49,44 @@ def read_compared(
     pixels : tuple of slice
         The pixels of the block whose values are returned.
     space : FeatureSpace
+    frame : Frame
+        The place in the image of the first pixel of `array`. A halo may begin before it.
 
     Returns
     -------
-    (n, C or 2 C) array
-        The blurred values, and after them the local contrasts if the space has a texture.
+    (n, F) array
+        The blurred values (n, C), after them the local contrasts (n, C) if the space has a
+        texture, and the places of the pixels (n, P) if it has a position.
     """
+    values = _read_blurred(array, mask, n_channels, block, pixels, space)
+    if not space.position:
+        return values
+    n_values = values.shape[1]
+    joined = np.empty((len(values), n_values + space.n_places), values.dtype)
+    # numpy copies short rows one by one.
+    for column in range(n_values):
+        joined[:, column] = values[:, column]
+    own = move_block(pixels, frame.origin)
+    write_places(joined[:, n_values:], frame.shape, space.spacing, own)
+    return joined
+
+
+def _read_blurred(
+    array: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    n_channels: int,
+    block: Block,
+    pixels: Block,
+    space: FeatureSpace,
+) -> NDArray[Any]:
+    """Return what `read_compared` does without the places of the pixels."""
     sigmas = space.sigmas(len(block))
+    if not any(sigmas):
+        inside = None if mask is None else mask[pixels]
+        values, kept = extract_values(array[pixels], inside, n_channels)
+        if kept is not None:
+            values = np.where(kept[:, None], values, values.dtype.type(0))
+        return values.astype(compared_dtype(values.dtype), copy=False)
     window, margins = [], []
     for side, radius, length in zip(
         block, _find_radii(space, len(block)), array.shape, strict=False
@@ -123,7 +156,7 @@ def compare_like_blocks(pixels: Pixels, space: FeatureSpace) -> Any:
 
 
 def compare_lazily(pixels: Pixels, space: FeatureSpace) -> Any:
-    """Return the compared values (..., C or 2 C) of a dask image, lazily, as float64.
+    """Return the compared values (..., F) of a dask image, lazily, as float64.
 
     Chunks that are shorter than the radius of the blur are joined. The value of a pixel
     that is left out is without meaning.
@@ -142,7 +175,7 @@ def compare_lazily(pixels: Pixels, space: FeatureSpace) -> Any:
         array,
         *([] if mask is None else [mask[..., None]]),
         dtype=np.float64,
-        chunks=(*chunks, (pixels.n_channels * (2 if space.texture else 1),)),
+        chunks=(*chunks, (pixels.n_channels * (2 if space.texture else 1) + space.n_places,)),
         meta=np.empty((0,) * array.ndim),
     )
 
@@ -158,6 +191,8 @@ def _compare_chunk(
 ) -> Floats:
     block = inner_block(chunks, depths, block_id[: len(chunks)])
     mask = np.asarray(masks[0])[..., 0] if masks else None
-    values = read_compared(np.asarray(chunk), mask, n_channels, block, block, space)
+    frame = Frame.of_chunk(chunks, block_id[: len(chunks)])
+    frame = frame.moved_back(tuple(side.start for side in block))
+    values = read_compared(np.asarray(chunk), mask, n_channels, block, block, space, frame)
     shape = [side.stop - side.start for side in block]
     return values.astype(np.float64).reshape(*shape, values.shape[-1])

@@ -11,7 +11,7 @@ from napari_kmeans.clustering.center_splits import label_by_centers
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.imaging import kernels
-from napari_kmeans.imaging.blocks import is_dask, move_block, split_shape
+from napari_kmeans.imaging.blocks import Frame, is_dask, move_block, split_shape
 from napari_kmeans.imaging.chunks import Piece, make_piece, read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.histogram import pack_table, unpack_table
@@ -446,10 +446,11 @@ def _label_chunk(
     shape = tuple(sizes[number] for sizes, number in zip(chunks, block_id, strict=True))
     origin = tuple(depth * (number > 0) for depth, number in zip(depths, block_id, strict=True))
     labels = np.empty(shape, painter.dtype)
+    frame = Frame.of_chunk(chunks, block_id)
     with in_task():
         for block in split_shape(shape) if labels.size else []:
             inside = move_block(block, origin)
-            piece = make_piece(pixels, mask, n_channels, inside, (0, block), painter.space)
+            piece = make_piece(pixels, mask, n_channels, inside, (0, block), painter.space, frame)
             labels[block] = painter.label(piece).reshape(labels[block].shape)
     return labels
 

@@ -9,7 +9,7 @@ import numpy as np
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
 from napari_kmeans.feature_space.space import PLAIN
-from napari_kmeans.imaging.blocks import is_dask, split_shape
+from napari_kmeans.imaging.blocks import Frame, is_dask, split_shape
 from napari_kmeans.imaging.chunks import Piece, make_piece, read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.neighborhood import compare_like_blocks
@@ -146,9 +146,10 @@ def _compute_chunk(
     labels = None if last is None else np.asarray(last)[..., 0]
     shape = image.shape[:-1]
     values = np.empty((*shape, n_values), np.float32)
+    frame = Frame(shape, (0,) * len(shape))
     with in_task():
         for block in split_shape(shape) if values.size else []:
-            piece = make_piece(image, mask, n_channels, block, (0, block), PLAIN)
+            piece = make_piece(image, mask, n_channels, block, (0, block), PLAIN, frame)
             blurred = None if compared is None else compared[block].reshape(-1, compared.shape[-1])
             piece = Piece(piece.values, piece.kept, piece.places, space, blurred)
             own = None if labels is None else labels[block]

@@ -48,7 +48,8 @@ class Coreset:
     ----------
     points : (m, C) float64 array
         In channel units. With a texture (m, 2 C): after the colors, the contrast of each
-        channel. If the colors of the image can be counted, the points
+        channel. With a position, the last columns are the places along the axes of space, of
+        which the longest has length 1. If the colors of the image can be counted, the points
         are the mean colors of cells of color space. Otherwise they are pixels of
         the image.
     weights : (m,) float64 array

@@ -23,6 +23,7 @@ CHOSEN = {
     "color_space": "lab",
     "blur": 1.5,
     "texture": 2.0,
+    "position": 0.5,
     "smoothing": 1.5,
     "min_size": 12,
     "min_area": 0.0004,

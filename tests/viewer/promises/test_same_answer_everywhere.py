@@ -32,6 +32,8 @@ CASES = [
     *[("photograph", options) for options in COLOR_OPTIONS],
     *[("histology", options) for options in COLOR_OPTIONS[:3]],
     *[("volume", options) for options in GRAY_OPTIONS],
+    ("photograph", {"n_clusters": 5, "position": 0.3, "blur": 1.5, "texture": 1.0}),
+    ("histology", {"n_clusters": 4, "position": 0.5}),
 ]
 
 

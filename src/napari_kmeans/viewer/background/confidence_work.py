@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.imaging.blocks import is_dask
+from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.imaging.label_counts import LabelCounter
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.stability import measure_stability
@@ -86,6 +87,9 @@ class SoftWork:
         source = self.task.source
         index, image = source.index_of(level), source.levels[level]
         model = self.model.with_blur(source.blur_at(self.task.options.blur, level))
+        if model.position:
+            cleaning = Cleaning.of(self.task.options)
+            model = model.with_cleaning(source.cleaning_at(cleaning, level, model.position))
         mask = None if self.masks is None else self.masks[level]
         part = image if index is None else image[index]
         if self.label is None:

@@ -72,7 +72,4 @@ class _Entry:
 
     def allows(self, options: Options) -> bool:
         """Return whether the summary can be used with these options."""
-        own = self.summary.options
-        return all(
-            getattr(options, name) == getattr(own, name) for name in self.summary.fixed_options
-        )
+        return not self.summary.differing_options(options)

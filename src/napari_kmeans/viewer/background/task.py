@@ -161,7 +161,7 @@ class Task:
         fitted = self._fit(shift, part_of(progress, 0, fit_share))
         fitted = _number_classes(fitted, self.marked, shift)
         blur, cleaning = source.blur_at(self.options.blur, 0), self._cleaning_at(0)
-        if blur or not cleaning.is_off:
+        if blur or self.options.position or not cleaning.is_off:
             options = replace(fitted.options, blur=blur, **cleaning.options)
             in_finest: Any = fitted.model.with_blur(blur).with_cleaning(cleaning)
             fitted = replace(fitted, model=in_finest, options=options)
@@ -256,7 +256,7 @@ class Task:
         return replace(self.options, blur=blur, **cleaning.options)
 
     def _cleaning_at(self, level: int) -> Cleaning:
-        return self.source.cleaning_at(Cleaning.of(self.options), level)
+        return self.source.cleaning_at(Cleaning.of(self.options), level, self.options.position)
 
     @property
     def fitted_part(self) -> Any:

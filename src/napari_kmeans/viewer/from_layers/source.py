@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
     from napari_kmeans.imaging.cleaning import Cleaning
+    from napari_kmeans.model import KMeansModel
 
 WHOLE, EACH = "whole", "each"
 Stack: TypeAlias = str | tuple[int | None, ...]
@@ -235,7 +236,7 @@ class Source:
         )
         return scale_blur(blur, finest, shape)
 
-    def cleaning_at(self, cleaning: Cleaning, level: int) -> Cleaning:
+    def cleaning_at(self, cleaning: Cleaning, level: int, position: float) -> Cleaning:
         """Return a cleaning for the part of a level that is clustered.
 
         Parameters
@@ -245,12 +246,26 @@ class Source:
             scale of the layer, in micrometers if its units are lengths; pixels are not neighbors
             along axes of time.
         level : int
+        position : float
+            The weight of the place of a pixel, which depends on the spacing, too.
         """
-        if not cleaning.moves_pixels:
+        if not cleaning.moves_pixels and not position:
             return cleaning
         if not isinstance(cleaning.spacing, tuple):
             cleaning = replace(cleaning, spacing=self._spacing())
         return cleaning.at_step(self.steps_between(0, level))
+
+    def model_at(self, model: KMeansModel, level: int, *, is_own: bool = False) -> KMeansModel:
+        """Return a model in pixels of a level.
+
+        The spacing of pixels is that of this layer, unless the model `is_own`: fitted to it.
+        """
+        cleaning = model.cleaning
+        # Without a pixel size, a minimum area would count pixels: take the pixels of the fit.
+        if not is_own and (not cleaning.min_area or self.has_pixel_size):
+            cleaning = replace(cleaning, spacing=1.0)
+        model = model.with_cleaning(self.cleaning_at(cleaning, level, model.position))
+        return model.with_blur(self.blur_at(model.blur, level))
 
     @property
     def has_pixel_size(self) -> bool:

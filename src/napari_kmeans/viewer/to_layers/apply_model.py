@@ -18,7 +18,7 @@ from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.measuring import channel_names, cluster_table, mean_columns
 from napari_kmeans.segmentation import Segmentation
-from napari_kmeans.viewer.background.paint_levels import paint_levels
+from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class ApplyWork:
         # Lazy levels are painted when they are viewed, and are read here only to be counted.
         painting_share = 0.0 if is_dask(image) else 1.0
         labels, recolored = self._paint(part_of(progress, 0, painting_share))
-        own = self._at_level(source.level)
+        own = source.model_at(self.model, source.level)
         counts = count_pixels(
             own, image, labels[source.level], part_of(progress, painting_share, 1)
         )
@@ -118,22 +118,13 @@ class ApplyWork:
 
     def _paint(self, progress: Report | None) -> Any:
         """Return the labels and the recolored images of all levels."""
-        model, levels = self.model, self.source.levels
-        painted = paint_levels(
-            levels,
-            lambda level, report: self._at_level(level).paint(model.open(levels[level]), report),
-            progress=progress,
-        )
-        return map(list, zip(*painted, strict=True))
+        levels = self.source.levels
 
-    def _at_level(self, level: int) -> KMeansModel:
-        """Return the model for a level: the spacing of pixels is that of this image."""
-        cleaning = self.model.cleaning
-        # Without a pixel size, a minimum area would count pixels: take the pixels of the fit.
-        if not cleaning.min_area or self.source.has_pixel_size:
-            cleaning = replace(cleaning, spacing=1.0)
-        model = self.model.with_cleaning(self.source.cleaning_at(cleaning, level))
-        return model.with_blur(self.source.blur_at(model.blur, level))
+        def paint(level: int, report: Report | None) -> Painted:
+            model = self.source.model_at(self.model, level)
+            return model.paint(model.open(levels[level]), report)
+
+        return map(list, zip(*paint_levels(levels, paint, progress=progress), strict=True))
 
 
 @dataclass(frozen=True, eq=False)

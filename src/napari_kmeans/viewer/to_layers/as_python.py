@@ -149,7 +149,7 @@ def _part_of(source: Source, options: Options) -> Part:
         index,
         source.stack == EACH,
         blurs if np.any(options.blur) else (),
-        steps if Cleaning.of(options).moves_pixels else (),
+        steps if Cleaning.of(options).moves_pixels or options.position else (),
     )
 
 

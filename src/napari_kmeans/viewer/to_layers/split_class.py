@@ -201,7 +201,7 @@ class SplitWork:
     def _paint(self, level: int, progress: Report | None) -> Any:
         """Return the part of each clustered pixel of a level."""
         source, index = self.task.source, self._index(level)
-        model = self.after.with_blur(source.blur_at(self.after.blur, level))
+        model = self._at_level(level)
         # The pixels were decided: one between two parts gets the nearer part.
         model = model.with_cleaning(replace(model.cleaning, min_confidence=0.0))
         is_class = self.labels[level][index] == self.label
@@ -217,6 +217,10 @@ class SplitWork:
         if is_dask(painted) and not is_dask(self.labels[level]):
             return painted.compute()
         return painted
+
+    def _at_level(self, level: int) -> KMeansModel:
+        """Return the model after the split for a level."""
+        return self.task.source.model_at(self.after, level, is_own=not self.task.applied)
 
     def _in_stack(self, level: int, painted: Any, like: Any) -> Any:
         """Return the parts of the clustered slices in their place; 0 in other slices."""
@@ -244,7 +248,7 @@ class SplitWork:
             return np.asarray(counts[after.labels])
         source = self.task.source
         if self.task.applied:
-            own = after.with_blur(source.blur_at(after.blur, source.level))
+            own = self._at_level(source.level)
             return count_pixels(own, source.levels[source.level], split.painted, None)
         assert after.center_pixels is not None
         return np.bincount(after.center_classes, after.center_pixels).astype(np.int64)

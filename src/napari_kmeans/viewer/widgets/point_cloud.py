@@ -168,20 +168,21 @@ def make_point_cloud(segmentation: Segmentation, to_screen: ToScreen | None = No
     space = find_space(model.color_space)
     axes = tuple(space.axes or channel_names(model))
     names = (*axes, "", "")
+    # Contrasts and places are not coordinates of colors.
+    shown, shown_centers = points[:, : len(axes)], centers[:, : len(axes)]
     # The third axis of the view is vertical.
     order = [*(axis for axis in range(3) if axis != space.vertical), space.vertical]
     return PointCloud(
-        points=_pad_to_three_axes(points)[:, order],
+        points=_pad_to_three_axes(shown)[:, order],
         weights=weights,
         labels=assign_to_centers(points, centers, model.splits)[0] + 1,
-        centers=_pad_to_three_axes(centers)[:, order],
-        # The contrasts of a texture are no colors.
+        centers=_pad_to_three_axes(shown_centers)[:, order],
         colors=to_screen(values[:, : model.n_channels]),
         # A merged cluster has several centers. Each of them gets the color of the cluster.
         cluster_colors=model.with_own_colors(to_screen(model.palette))[clusters],
         axis_names=tuple(names[axis] for axis in order),
         channels=axes if len(axes) > 3 else (),
-        in_channels=(points, centers) if len(axes) > 3 else None,
+        in_channels=(shown, shown_centers) if len(axes) > 3 else None,
     )
 
 
