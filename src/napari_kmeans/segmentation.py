@@ -463,7 +463,11 @@ def segment_summary(
             cleaner.clean(pixels, labels, step)
             for pixels, (labels, _) in zip(images, painted, strict=True)
         ]
-        cleaned_tally = tally_cleaned(images, cleaned, len(used), step)
+        before = (
+            [labels for labels, _ in painted],
+            replace(tally, counts=tally.counts[used], sums=tally.sums[used]),
+        )
+        cleaned_tally = tally_cleaned(images, cleaned, len(used), step, before)
         counts = cleaned_tally.counts
         # A class that has lost all its pixels keeps its color.
         palette = np.where(counts[:, None] > 0, cleaned_tally.means, model.center_palette)

@@ -177,6 +177,8 @@ class Cleaner:
         The class of each center, from 0 to K - 1.
     variance : float
         The variance of the points within their clusters, per feature.
+    is_nearest : bool, default True
+        See `Smoother`.
     """
 
     cleaning: Cleaning
@@ -184,6 +186,7 @@ class Cleaner:
     centers: Floats
     classes: NDArray[np.int64]
     variance: float
+    is_nearest: bool = True
 
     def clean(self, pixels: Pixels, labels: Any, step: Step = ignore) -> Any:
         """Return the cleaned labels of an image.
@@ -208,7 +211,14 @@ class Cleaner:
 
     def _stages(self, n_axes: int) -> tuple[Smoother, RegionFilter]:
         cleaning, spacing = self.cleaning, self.cleaning.spacing_of(n_axes)
-        smoother = Smoother(self.centers, self.classes, self.variance, cleaning.smoothing, spacing)
+        smoother = Smoother(
+            self.centers,
+            self.classes,
+            self.variance,
+            cleaning.smoothing,
+            spacing,
+            self.is_nearest,
+        )
         min_size, is_linked = cleaning.smallest_region(n_axes), tuple(map(bool, spacing))
         return smoother, RegionFilter(min_size, is_linked, self._chosen_labels())
 
@@ -244,15 +254,15 @@ class Cleaner:
             "or pass an array in memory."
         )
 
+    def _are_points(self, values: NDArray[Any]) -> bool:
+        """Return whether values are points that the kernels read where they lie."""
+        is_same = self.space.is_plain and self.space.is_pointwise
+        return is_same and values.dtype.isnative and values.dtype.str[1:] in _CODES
+
     def _points(self, pixels: Pixels) -> NDArray[Any]:
         """Return the points (..., F or more) of an image in memory."""
         image = pixels.array
-        if (
-            self.space.is_plain
-            and self.space.is_pointwise
-            and image.dtype.isnative
-            and image.dtype.str[1:] in _CODES
-        ):
+        if self._are_points(image):
             return np.asarray(image)
         points: NDArray[Any] = np.zeros((*pixels.shape, self.centers.shape[1]), np.float64)
 
@@ -300,6 +310,8 @@ class Cleaner:
         smoother, regions = self._stages(labels.ndim)
         if smoother.is_off:
             return regions.filter(labels)
+        if self._are_points(values):
+            return regions.filter(smoother.smooth(values, labels, origin))
         points: NDArray[Any] = np.zeros((*labels.shape, self.centers.shape[1]), np.float64)
         for block in split_shape(labels.shape):
             kept = labels[block].reshape(-1) > 0
@@ -336,7 +348,11 @@ def _clean_chunk(
 
 
 def tally_cleaned(
-    images: Sequence[Pixels], labels: Sequence[Any], n_classes: int, step: Step = ignore
+    images: Sequence[Pixels],
+    labels: Sequence[Any],
+    n_classes: int,
+    step: Step = ignore,
+    before: tuple[Sequence[Any], Tally] | None = None,
 ) -> Tally:
     """Return the counts and sums of the pixels of each class, from labels of all images.
 
@@ -348,6 +364,9 @@ def tally_cleaned(
     n_classes : int
     step : callable
         Called after each block, and several times a second for dask images.
+    before : (sequence of arrays, Tally), optional
+        The labels before they were cleaned, and their tally. Where sums are exact, only the pixels
+        whose label has changed are read.
 
     Returns
     -------
@@ -355,6 +374,18 @@ def tally_cleaned(
         Its cost is 0.
     """
     tallies = []
+    if before is not None and all(_has_exact_sums(pixels) for pixels in images):
+        tallies.append(replace(before[1], cost=0.0, placed=[]))
+        for pixels, old, new in zip(images, before[0], labels, strict=True):
+
+            def move(
+                block: Block, pixels: Pixels = pixels, old: Any = old, new: Any = new
+            ) -> Tally:
+                image, n_channels = pixels.array[block], pixels.n_channels
+                return _tally_changes(image, old[block], new[block], n_channels, n_classes)
+
+            tallies += map_threads(move, pixels.blocks(), step)
+        return add_tallies(tallies)
     for pixels, own in zip(images, labels, strict=True):
         if pixels.is_lazy:
             tallies += _tally_lazily(pixels, own, n_classes, step)
@@ -365,6 +396,28 @@ def tally_cleaned(
 
         tallies += map_threads(tally, pixels.blocks(), step)
     return add_tallies(tallies)
+
+
+def _has_exact_sums(pixels: Pixels) -> bool:
+    """Return whether float64 has no rounding errors in the sums of an image in memory."""
+    return not pixels.is_lazy and pixels.dtype.kind in "uib" and pixels.dtype.itemsize <= 2
+
+
+def _tally_changes(
+    image: NDArray[Any],
+    old: NDArray[Any],
+    new: NDArray[Any],
+    n_channels: int,
+    n_classes: int,
+) -> Tally:
+    """Return the tally of the new labels of a window minus that of the old labels."""
+    changed = np.flatnonzero(old != new)
+    values = np.ascontiguousarray(image.reshape(-1, image.shape[-1])[changed, :n_channels])
+    added, removed = (
+        sum_by_label(values, labels.reshape(-1)[changed].astype(np.int32) - 1, n_classes)
+        for labels in (new, old)
+    )
+    return Tally(added.counts - removed.counts, added.totals - removed.totals, 0.0)
 
 
 def _tally_window(
