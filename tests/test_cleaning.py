@@ -71,6 +71,22 @@ def test_labels_table_and_colors_are_those_of_the_smoothed_labels(image, options
     assert result.model.inertia_ == plain.model.inertia_
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_the_sums_of_changes_are_those_of_all_pixels(dtype):
+    images = [COFFEE.astype(dtype) * 3, COFFEE[::-1, :60].astype(dtype)]
+    masks = [np.random.default_rng(0).random(COFFEE.shape[:2]) < 0.9, None]
+    result = segment(images, 5, smoothing=1.5, min_size=5, mask=masks)
+    for label in range(1, 6):
+        kept = [labels == label for labels in result.labels]
+        values = np.concatenate([each[own] for each, own in zip(images, kept, strict=True)])
+        mean = values.sum(axis=0, dtype=np.float64) / len(values)
+        if dtype == np.float32:
+            np.testing.assert_allclose(result.model.palette[label - 1], mean, rtol=1e-12)
+        else:
+            np.testing.assert_array_equal(result.model.palette[label - 1], mean)
+        assert result.table["pixels"].iloc[label - 1] == len(values)
+
+
 @pytest.mark.parametrize("chunks", [(30, 40), (90, 110), (17, 200), (100, 1)])
 @pytest.mark.parametrize("options", [{}, {"blur": 1.5, "color_space": "lab"}])
 def test_dask_and_numpy_give_the_same_labels(chunks, options, monkeypatch):

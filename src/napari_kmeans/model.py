@@ -561,6 +561,7 @@ class KMeansModel:
             self.cluster_centers_,
             self.center_classes,
             self.variance,
+            is_nearest=not self.splits,
         )
 
     def _warn_of_other_units(self, pixels: Pixels, stacklevel: int = 3) -> None:

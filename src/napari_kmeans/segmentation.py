@@ -487,7 +487,11 @@ def segment_summary(
             cleaner.clean_and_mark(pixels, labels, step)
             for pixels, (labels, _) in zip(images, painted, strict=True)
         ]
-        cleaned_tally, undecided = tally_cleaned(cleaner, images, marked, step)
+        before = (
+            [labels for labels, _ in painted],
+            replace(tally, counts=tally.counts[used], sums=tally.sums[used]),
+        )
+        cleaned_tally, undecided = tally_cleaned(cleaner, images, marked, step, before)
         counts = cleaned_tally.counts
         # A class that has lost all its pixels keeps its color.
         palette = np.where(counts[:, None] > 0, cleaned_tally.means, model.center_palette)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -53,6 +54,71 @@ def make(shape, n_classes=4, noise=40, seed=0, **settings):
     smoother = Smoother(centers, np.arange(n_classes), float(noise) ** 2, **arguments)
     nearest = ((points[..., None, :] - centers) ** 2).sum(axis=-1).argmin(axis=-1) + 1
     return smoother, points, nearest.astype(np.uint8), truth + 1
+
+
+def smooth_slowly(smoother, points, nearest):
+    """Return the smoothed labels of an image, one pixel and one neighbor at a time."""
+    spacing = np.array(smoother.spacing)
+    steps = [np.array(step) for step in product((-1, 0, 1), repeat=nearest.ndim) if any(step)]
+    weights = [spacing.min() / np.sqrt(((step * spacing) ** 2).sum()) for step in steps]
+
+    def neighbors(place, labels):
+        for step, weight in zip(steps, weights, strict=True):
+            other = tuple(place + step)
+            if min(other) >= 0 and all(np.array(other) < labels.shape) and labels[other]:
+                yield other, smoother.smoothing * weight
+
+    def cost(point, label):
+        own = smoother.centers[smoother.classes == label - 1]
+        return ((point - own) ** 2).sum(axis=1).min() / (2 * smoother.variance)
+
+    labels, n_classes = nearest.astype(int), smoother.classes.max() + 1
+    for place in np.argwhere(nearest):
+        place = tuple(place)
+        around = [other for other, _ in neighbors(place, nearest)]
+        if any(nearest[other] != nearest[place] for other in around):
+            mean = np.mean([points[place], *(points[other] for other in around)], axis=0)
+            labels[place] = 1 + np.argmin([cost(mean, k) for k in range(1, n_classes + 1)])
+    for _ in range(smoothing.N_SWEEPS):
+        for color in product((0, 1), repeat=nearest.ndim):
+            for place in map(tuple, np.argwhere(nearest)):
+                if tuple(np.array(place) % 2) != color:
+                    continue
+                # A dictionary keeps the order: of equal energies, the first label wins.
+                sums = {labels[place]: 0.0, int(nearest[place]): 0.0}
+                for other, weight in neighbors(place, labels):
+                    sums[labels[other]] = sums.get(labels[other], 0.0) + weight
+                energies = {k: cost(points[place], k) - total for k, total in sums.items()}
+                labels[place] = min(energies, key=energies.get)
+    return labels
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("n_classes", [2, 7])
+@pytest.mark.parametrize("kind", ["nearest", "left out", "merged", "not nearest"])
+@pytest.mark.parametrize("shape", [(23, 19), (6, 7, 5), (1, 40), (70,)])
+def test_labels_are_those_of_a_slow_search(shape, kind, n_classes, dtype, monkeypatch):
+    monkeypatch.setattr(smoothing, "N_SWEEPS", 3)
+    # Several bands, and slabs whose passes meet.
+    monkeypatch.setattr(smoothing, "_BAND_PIXELS", 20)
+    rng = np.random.default_rng(n_classes)
+    spacing = (1.5, 1.0, 1.0)[-len(shape) :]
+    smoother, points, nearest, _ = make(shape, n_classes, noise=50, spacing=spacing)
+    points = np.clip(points, 0, 255).astype(dtype)
+    squares = ((points[..., None, :].astype(float) - smoother.centers) ** 2).sum(axis=-1)
+    nearest = (squares.argmin(axis=-1) + 1).astype(np.uint8)
+    if kind == "left out":
+        nearest[rng.random(shape) < 0.2] = 0
+    if kind == "merged":
+        smoother = replace(smoother, classes=np.arange(n_classes) // 2)
+        nearest = (nearest + 1) // 2
+    if kind == "not nearest":
+        smoother = replace(smoother, is_nearest=False)
+        nearest = np.where(rng.random(shape) < 0.5, rng.integers(1, 3, shape), nearest)
+        nearest = nearest.astype(np.uint8)
+    smoothed = smoother.smooth(points, nearest)
+    np.testing.assert_array_equal(smoothed, smooth_slowly(smoother, points, nearest))
+    assert (smoothed != nearest).any() or smoother.classes.max() == 0
 
 
 @pytest.mark.parametrize("shape", [(14, 15), (4, 7, 8), (60,), (3, 12, 10)])

@@ -188,6 +188,8 @@ class Cleaner:
         The class of each center, from 0 to K - 1.
     variance : float
         The variance of the points within their clusters, per feature.
+    is_nearest : bool, default True
+        See `Smoother`.
     """
 
     cleaning: Cleaning
@@ -195,6 +197,7 @@ class Cleaner:
     centers: Floats
     classes: NDArray[np.int64]
     variance: float
+    is_nearest: bool = True
 
     @property
     def n_classes(self) -> int:
@@ -269,7 +272,14 @@ class Cleaner:
 
     def _stages(self, n_axes: int) -> tuple[Smoother, RegionFilter]:
         cleaning, spacing = self.cleaning, self.cleaning.spacing_of(n_axes)
-        smoother = Smoother(self.centers, self.classes, self.variance, cleaning.smoothing, spacing)
+        smoother = Smoother(
+            self.centers,
+            self.classes,
+            self.variance,
+            cleaning.smoothing,
+            spacing,
+            self.is_nearest,
+        )
         min_size, is_linked = cleaning.smallest_region(n_axes), tuple(map(bool, spacing))
         return smoother, RegionFilter(min_size, is_linked, self._chosen_labels())
 
@@ -305,15 +315,15 @@ class Cleaner:
             "or pass an array in memory."
         )
 
+    def _are_points(self, values: NDArray[Any]) -> bool:
+        """Return whether values are points that the kernels read where they lie."""
+        is_same = self.space.is_plain and self.space.is_pointwise
+        return is_same and values.dtype.isnative and values.dtype.str[1:] in _CODES
+
     def _points(self, pixels: Pixels) -> NDArray[Any]:
         """Return the points (..., F or more) of an image in memory."""
         image = pixels.array
-        if (
-            self.space.is_plain
-            and self.space.is_pointwise
-            and image.dtype.isnative
-            and image.dtype.str[1:] in _CODES
-        ):
+        if self._are_points(image):
             return np.asarray(image)
         points: NDArray[Any] = np.zeros((*pixels.shape, self.centers.shape[1]), np.float64)
 
@@ -362,6 +372,18 @@ class Cleaner:
         smoother, regions = self._stages(labels.ndim)
         if smoother.is_off and not self._marks:
             return regions.filter(labels)
+        points = values
+        if not self._are_points(values):
+            points = self._points_of_window(values, labels, n_values)
+        if not smoother.is_off:
+            labels = smoother.smooth(points, labels, origin)
+        labels = regions.filter(labels)
+        return self._mark_window(points, labels) if self._marks else labels
+
+    def _points_of_window(
+        self, values: NDArray[Any], labels: NDArray[Any], n_values: int
+    ) -> NDArray[Any]:
+        """Return the points (..., F) of a window; 0 for pixels that are left out."""
         points: NDArray[Any] = np.zeros((*labels.shape, self.centers.shape[1]), np.float64)
         for block in split_shape(labels.shape):
             kept = labels[block].reshape(-1) > 0
@@ -370,16 +392,14 @@ class Cleaner:
             target = points[block].reshape(-1, points.shape[-1])
             target[kept] = self.space.points(flat)
             points[block] = target.reshape(points[block].shape)
-        if not smoother.is_off:
-            labels = smoother.smooth(points, labels, origin)
-        labels = regions.filter(labels)
-        return self._mark_window(points, labels) if self._marks else labels
+        return points
 
     def _mark_window(self, points: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
         flat = labels.reshape(-1)
         marked = np.zeros(flat.size, label_dtype(self.n_marked))
         kept = flat > 0
-        marked[kept] = self._mark(points.reshape(-1, points.shape[-1])[kept], flat[kept])
+        own = points.reshape(-1, points.shape[-1])[kept, : self.centers.shape[1]]
+        marked[kept] = self._mark(own.astype(np.float64, copy=False), flat[kept])
         return marked.reshape(labels.shape)
 
 
@@ -408,7 +428,11 @@ def _clean_chunk(
 
 
 def tally_cleaned(
-    cleaner: Cleaner, images: Sequence[Pixels], marked: Sequence[Any], step: Step = ignore
+    cleaner: Cleaner,
+    images: Sequence[Pixels],
+    marked: Sequence[Any],
+    step: Step = ignore,
+    before: tuple[Sequence[Any], Tally] | None = None,
 ) -> tuple[Tally, NDArray[np.int64] | None]:
     """Return the counts and sums of the pixels of each class, and the undecided pixels of each.
 
@@ -420,6 +444,8 @@ def tally_cleaned(
         The labels of each image that `clean_and_mark` of the cleaner returned.
     step : callable
         Called after each block, and several times a second for dask images.
+    before : (sequence of arrays, Tally), optional
+        See `tally_labels`.
 
     Returns
     -------
@@ -429,13 +455,23 @@ def tally_cleaned(
         None if all pixels are decided.
     """
     n_classes = cleaner.n_classes
-    tally = tally_labels(images, marked, cleaner.n_marked, step)
+    if before is not None:
+        # No pixel was undecided before.
+        labels, tally = before
+        n_more = cleaner.n_marked - n_classes
+        counts, sums = np.pad(tally.counts, (0, n_more)), np.pad(tally.sums, [(0, n_more), (0, 0)])
+        before = labels, replace(tally, counts=counts, sums=sums)
+    tally = tally_labels(images, marked, cleaner.n_marked, step, before)
     decided = Tally(tally.counts[:n_classes], tally.sums[:n_classes], 0.0)
     return decided, tally.counts[n_classes:] if cleaner.cleaning.min_confidence else None
 
 
 def tally_labels(
-    images: Sequence[Pixels], labels: Sequence[Any], n_classes: int, step: Step = ignore
+    images: Sequence[Pixels],
+    labels: Sequence[Any],
+    n_classes: int,
+    step: Step = ignore,
+    before: tuple[Sequence[Any], Tally] | None = None,
 ) -> Tally:
     """Return the counts and sums of the pixels of each class, from labels of all images.
 
@@ -447,6 +483,9 @@ def tally_labels(
     n_classes : int
     step : callable
         Called after each block, and several times a second for dask images.
+    before : (sequence of arrays, Tally), optional
+        The labels before they were cleaned, and their tally. Where sums are exact, only the pixels
+        whose label has changed are read.
 
     Returns
     -------
@@ -454,6 +493,18 @@ def tally_labels(
         Its cost is 0.
     """
     tallies = []
+    if before is not None and all(_has_exact_sums(pixels) for pixels in images):
+        tallies.append(replace(before[1], cost=0.0, placed=[]))
+        for pixels, old, new in zip(images, before[0], labels, strict=True):
+
+            def move(
+                block: Block, pixels: Pixels = pixels, old: Any = old, new: Any = new
+            ) -> Tally:
+                image, n_channels = pixels.array[block], pixels.n_channels
+                return _tally_changes(image, old[block], new[block], n_channels, n_classes)
+
+            tallies += map_threads(move, pixels.blocks(), step)
+        return add_tallies(tallies)
     for pixels, own in zip(images, labels, strict=True):
         if pixels.is_lazy:
             tallies += _tally_lazily(pixels, own, n_classes, step)
@@ -464,6 +515,28 @@ def tally_labels(
 
         tallies += map_threads(tally, pixels.blocks(), step)
     return add_tallies(tallies)
+
+
+def _has_exact_sums(pixels: Pixels) -> bool:
+    """Return whether float64 has no rounding errors in the sums of an image in memory."""
+    return not pixels.is_lazy and pixels.dtype.kind in "uib" and pixels.dtype.itemsize <= 2
+
+
+def _tally_changes(
+    image: NDArray[Any],
+    old: NDArray[Any],
+    new: NDArray[Any],
+    n_channels: int,
+    n_classes: int,
+) -> Tally:
+    """Return the tally of the new labels of a window minus that of the old labels."""
+    changed = np.flatnonzero(old != new)
+    values = np.ascontiguousarray(image.reshape(-1, image.shape[-1])[changed, :n_channels])
+    added, removed = (
+        sum_by_label(values, labels.reshape(-1)[changed].astype(np.int32) - 1, n_classes)
+        for labels in (new, old)
+    )
+    return Tally(added.counts - removed.counts, added.totals - removed.totals, 0.0)
 
 
 def _tally_window(

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.clustering.tiles import find_labels
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.imaging import smoothing_kernels as kernels
 from napari_kmeans.imaging.volumes import MAX_AXES, Volumes, neighbor_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from napari_kmeans.types import Floats
@@ -24,8 +23,17 @@ N_SWEEPS = 8
 """Sweeps over the checkerboard. Later sweeps change less than one pixel of a thousand in
 phantoms of noise."""
 
+_SWEEPS_AT_ONCE = 2
+"""Sweeps of a task. With more, the tasks would have to be larger."""
+
 _BAND_PIXELS = 2**18
 """Approximate number of pixels of a task."""
+
+_SUM_TYPES = {np.dtype(np.uint8).str: np.uint16, np.dtype(np.uint16).str: np.int32}
+"""Dtypes for the sums of 27 values, by the dtype of the values; float64 for all others."""
+
+Part = tuple[tuple[int, int], tuple[int, int]]
+"""The bounds and moves of `sweep`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +57,10 @@ class Smoother:
     spacing : tuple of float
         The distance of neighbors along each axis of the labels; 0 for an axis along which
         pixels are not neighbors, such as time.
+    is_nearest : bool, default True
+        Whether the labels to smooth are those of the nearest classes. Then fewer classes have to
+        be compared. After a center was split, a pixel may have the label of a class that is not
+        the nearest.
 
     Notes
     -----
@@ -75,6 +87,7 @@ class Smoother:
     variance: float
     smoothing: float
     spacing: tuple[float, ...]
+    is_nearest: bool = True
 
     @property
     def is_off(self) -> bool:
@@ -134,46 +147,17 @@ class Smoother:
         """Return the smoothed labels of a volume (Z, Y, X), whose axes all have neighbors."""
         order = np.argsort(self.classes, kind="stable")
         centers = np.ascontiguousarray(self.centers[order], np.float64)
-        starts = np.searchsorted(self.classes[order], np.arange(self.classes.max() + 2))
-        offsets, weights = self._neighbors()
-        labels, mixed = np.empty_like(nearest), np.empty(nearest.shape, np.uint8)
-        n_rows = nearest.shape[0] * nearest.shape[1]
-        active = np.empty((n_rows, 2), np.uint8)
-        n_per_band = max(1, _BAND_PIXELS // nearest.shape[2])
-        bands = [(first, min(first + n_per_band, n_rows)) for first in range(0, n_rows, n_per_band)]
-
-        def run(kernel: Callable[..., Any], *arguments: Any, **rest: Any) -> list[Any]:
-            results = map_threads(lambda rows: kernel(*arguments, rows, *rest.values()), bands)
+        volume = _Volume(self, centers, self.classes[order], *self._neighbors(), points, nearest)
+        bands = volume.split_rows()
+        for stage in (volume.find_start, volume.find_unsettled):
+            map_threads(stage, bands)
             step(0)
-            return results
-
-        common = (points, nearest, offsets, centers, starts)
-        run(kernels.find_mixed, nearest, mixed=mixed)
-        run(kernels.start_labels, *common, mixed=mixed, labels=labels)
-        run(kernels.find_mixed, labels, mixed=mixed)
-        run(kernels.mark_unsettled, nearest, labels, unsettled=mixed, active=active)
-        factor = 1 / (2 * self.variance)
-        for _ in range(N_SWEEPS):
-            n_changed = 0
-            for color in product((0, 1), repeat=MAX_AXES):
-                parity = tuple((a + b) % 2 for a, b in zip(color, origin, strict=True))
-                if any(p >= length for p, length in zip(parity, nearest.shape, strict=True)):
-                    continue
-                n_changed += sum(
-                    run(
-                        kernels.sweep,
-                        *common,
-                        labels=labels,
-                        unsettled=mixed,
-                        active=active,
-                        weights=weights,
-                        factor=factor,
-                        parity=parity,
-                    )
-                )
-            if not n_changed:
-                break
-        return labels
+        for first in range(0, N_SWEEPS, _SWEEPS_AT_ONCE):
+            passes = volume.passes(min(_SWEEPS_AT_ONCE, N_SWEEPS - first), origin)
+            for parts in volume.split_slabs(len(passes)):
+                map_threads(partial(volume.sweep, passes, origin[2] % 2), parts)
+                step(0)
+        return volume.labels
 
     def _neighbors(self) -> tuple[NDArray[np.int64], Floats]:
         """Return the steps (n, 3) to the neighbors, and the weights of the pairs (n,)."""
@@ -182,3 +166,137 @@ class Smoother:
         lengths = np.sqrt(((steps * distances) ** 2).sum(axis=1))
         nearest = min(distance for distance in distances if distance)
         return steps, self.smoothing * nearest / lengths
+
+
+class _Volume:
+    """The labels of a volume (Z, Y, X) while they are smoothed.
+
+    Parameters
+    ----------
+    smoother : Smoother
+    centers : (M, F) float64 array
+        In the order of their classes.
+    classes : (M,) int64 array
+    offsets : (n, 3) int64 array
+        The steps to the neighbors of a pixel.
+    weights : (n,) float64 array
+        The weights of the pairs.
+    points : (Z, Y, X, F or more) array
+    nearest : (Z, Y, X) array of unsigned integers
+    """
+
+    def __init__(
+        self,
+        smoother: Smoother,
+        centers: Floats,
+        classes: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        weights: Floats,
+        points: NDArray[Any],
+        nearest: NDArray[Any],
+    ) -> None:
+        self._smoother = smoother
+        self._classes = centers, np.searchsorted(classes, np.arange(classes.max() + 2))
+        self._center_labels = classes + 1
+        self._offsets, self._weights = offsets, weights
+        self._points, self._nearest, self.labels = points, nearest, nearest.copy()
+        depth, n_rows, self._length = nearest.shape
+        # The rows are whole words of eight bytes.
+        shape = depth * n_rows, -(-self._length // 8) * 8
+        self._unsettled, self._active = np.zeros(shape, np.uint8), np.ones(shape[0], np.uint8)
+        # Slabs are divided along the longer axis.
+        self._axis = int(n_rows > depth)
+
+    def split_rows(self) -> list[tuple[int, int]]:
+        """Return the first row and the end of each task of `find_start` and `find_unsettled`."""
+        n_rows, size = len(self._active), max(1, _BAND_PIXELS // self._length)
+        return [(first, min(first + size, n_rows)) for first in range(0, n_rows, size)]
+
+    def find_start(self, rows: tuple[int, int]) -> None:
+        """Give each pixel of some rows the nearest class of the mean of its neighborhood."""
+        points, offsets, same = self._points, self._offsets, self._unsettled
+        shares = np.ones(len(offsets), np.uint8)
+        kernels.count_same(self._nearest, offsets, shares, 1, rows, same)
+        centers, starts = self._classes
+        n_pixels, n_values = (rows[1] - rows[0]) * self._length, points.shape[-1]
+        means, places = np.empty((centers.shape[1], n_pixels)), np.empty(n_pixels, np.int32)
+        n_mixed = kernels.average_neighbors(
+            points.reshape(*points.shape[:2], -1),
+            n_values,
+            self._nearest,
+            same,
+            len(offsets),
+            rows,
+            np.empty((kernels.STRIP + 2) * n_values, _SUM_TYPES.get(points.dtype.str, np.float64)),
+            means,
+            places,
+        )
+        found = find_labels(means[:, :n_mixed].T, centers)
+        labels = self._rows_of(self.labels, rows).reshape(-1)
+        kernels.assign_means(means, places, found, self._center_labels, centers, starts, labels)
+
+    def find_unsettled(self, rows: tuple[int, int]) -> None:
+        """Find the pixels of some rows that can change.
+
+        If the neighbors of the same label have more than half of the weight, a pixel with the
+        label of its nearest class keeps this label: all others cost more.
+        """
+        # Rounded down, and so that they sum up to one byte at most.
+        shares = np.floor(255 * self._weights / self._weights.sum()).astype(np.uint8)
+        kernels.count_same(self.labels, self._offsets, shares, 0, rows, self._unsettled)
+        same = self._unsettled[slice(*rows), : self._length]
+        if self._smoother.is_nearest:
+            own, nearest = (self._rows_of(each, rows) for each in (self.labels, self._nearest))
+            np.less(same, 128, out=same.view(np.bool_))
+            same |= own != nearest
+        else:
+            same[...] = 1
+
+    def _rows_of(self, array: NDArray[Any], rows: tuple[int, int]) -> NDArray[Any]:
+        """Return a view (n, X) of some rows of a volume."""
+        return array.reshape(-1, self._length)[slice(*rows)]
+
+    def passes(self, n_sweeps: int, origin: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return the passes of sweeps: the parities of slabs and of their rows, (P, 2)."""
+        colors = [((a + origin[0]) % 2, (b + origin[1]) % 2) for a in (0, 1) for b in (0, 1)]
+        # Skip colors without rows.
+        sides = self.labels.shape[:2]
+        colors = [color for color in colors if color[0] < sides[0] and color[1] < sides[1]]
+        step = 1 - 2 * self._axis
+        return np.array([color[::step] for color in colors] * n_sweeps, np.int64)
+
+    def split_slabs(self, n_passes: int) -> list[list[Part]]:
+        """Return the parts of some passes, as two lists: those of one list are independent.
+
+        A pass needs the neighboring slabs as the pass before has left them. So the parts of the
+        first list lose a slab at each inner border with each pass. The parts of the second list
+        start at these borders, and make up for it.
+        """
+        n_slabs, n_lines = (self.labels.shape[axis] for axis in (self._axis, 1 - self._axis))
+        size = max(_BAND_PIXELS // (n_lines * self._length), 2 * n_passes)
+        borders = [size * number for number in range(1, n_slabs // size)]
+        ends = zip([0, *borders], [*borders, n_slabs], strict=True)
+        inner = [(pair, (int(pair[0] > 0), -int(pair[1] < n_slabs))) for pair in ends]
+        return [inner, [((border, border), (-1, 1)) for border in borders]]
+
+    def sweep(self, passes: NDArray[np.int64], first_column: int, part: Part) -> None:
+        """Lower the energy of the pixels of a part of `split_slabs`."""
+        centers, starts = self._classes
+        kernels.sweep(
+            self._points,
+            self._nearest,
+            self._offsets,
+            centers,
+            starts,
+            self.labels,
+            self._unsettled,
+            self._unsettled.view(np.uint64),
+            self._active,
+            self._weights,
+            self._smoother.is_nearest,
+            1 / (2 * self._smoother.variance),
+            passes,
+            self._axis,
+            first_column,
+            *part,
+        )
