@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.lloyd import fit_restarts, lloyd
-from napari_kmeans.clustering.local_search import _compare_centers, _try_swaps, improve
+from napari_kmeans.clustering.local_search import (
+    Comparison,
+    Nearest,
+    find_two_nearest,
+    improve,
+    try_swaps,
+)
 
 
 def scattered(seed, n, d, n_values):
@@ -89,7 +95,7 @@ def test_swaps_never_raise_the_cost(seed, n, d, k, n_values):
 
     for _ in range(5):
         before = cost()
-        _try_swaps(columns, data.weights, centers, rng.random(9), 0.2, 1e-9)
+        try_swaps(columns, data.weights, centers, rng.random(9), 0.2, 1e-9)
         assert np.isfinite(centers).all()
         assert cost() <= before * (1 + 1e-12) + 1e-9
 
@@ -100,16 +106,33 @@ def test_swaps_never_raise_the_cost(seed, n, d, k, n_values):
     n=st.integers(1, 150),
     d=st.integers(1, 5),
     k=st.integers(2, 40),
-    n_known=st.integers(0, 40),
 )
-def test_two_nearest_centers_are_those_of_brute_force(seed, n, d, k, n_known):
+def test_two_nearest_centers_are_those_of_brute_force(seed, n, d, k):
     rng = np.random.default_rng(seed)
     points, centers = rng.random((n, d)), rng.random((k, d))
-    nearest, squares = np.zeros((2, n), np.int32), np.full((2, n), np.inf)
-    columns, first = np.ascontiguousarray(points.T), min(n_known, k)
+    nearest = find_two_nearest(np.ascontiguousarray(points.T), centers)
+    distances = ((points[:, None] - centers) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(nearest.labels, distances.argsort(axis=1)[:, :2].T)
+    np.testing.assert_allclose(nearest.squares, np.sort(distances, axis=1)[:, :2].T)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**31),
+    n=st.integers(1, 150),
+    d=st.integers(1, 5),
+    k=st.integers(2, 40),
+    n_known=st.integers(0, 40),
+)
+def test_later_comparisons_keep_the_two_nearest_centers(seed, n, d, k, n_known):
+    rng = np.random.default_rng(seed)
+    points, centers = rng.random((n, d)), rng.random((k, d))
+    comparison, first = Comparison(np.ascontiguousarray(points.T), k), min(n_known, k)
+    nearest = Nearest(np.zeros((2, n), np.int32), np.full((2, n), np.inf))
     # Compare with some of the centers, and later with the others.
     for compared in (np.arange(first), np.arange(first, k)):
-        _compare_centers(columns, n, centers, compared, nearest, squares)
+        has_changed = not len(compared) or compared[0] == 0
+        comparison.compare(n, centers, compared, nearest, has_changed)
     distances = ((points[:, None] - centers) ** 2).sum(axis=2)
-    np.testing.assert_array_equal(nearest, distances.argsort(axis=1)[:, :2].T)
-    np.testing.assert_allclose(squares, np.sort(distances, axis=1)[:, :2].T)
+    np.testing.assert_array_equal(nearest.labels, distances.argsort(axis=1)[:, :2].T)
+    np.testing.assert_allclose(nearest.squares, np.sort(distances, axis=1)[:, :2].T)
