@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans.clustering.lloyd import lloyd
-from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
 from napari_kmeans.execution.progress import Step, ignore
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def improve(
         some = draws[first : first + per_call]
         try_swaps(columns, data.weights, centers, some, _TOLERATED, _GAIN)
     max_rounds = min(_MAX_ROUNDS, 1 + _MOVE_WORK // (n_points * n_clusters))
-    labels = find_two_nearest(columns, centers).labels[0]
+    labels = find_two_nearest(columns, data.weights, centers).labels[0]
     _move_points(columns, data.weights, centers, labels, max_rounds, _GAIN)
     better = lloyd(data, centers, max_iter=max_iter, tol=tol, step=step)
     return better if better.inertia < fit.inertia else fit
@@ -130,7 +130,7 @@ class Nearest(NamedTuple):
     Attributes
     ----------
     labels : (2, n) int32 array
-        The index of the nearest center and of the second nearest. -1 if the latter is not known.
+        The index of the nearest center and of the second nearest, -1 if they are not known.
     squares : (2, n) float64 array
         The squared distances.
     """
@@ -138,59 +138,86 @@ class Nearest(NamedTuple):
     labels: NDArray[np.int32]
     squares: Floats
 
+    @classmethod
+    def unknown(cls, n_points: int) -> Nearest:
+        """Return the nearest centers before any comparison."""
+        return cls(np.full((2, n_points), -1, np.int32), np.full((2, n_points), np.inf))
 
-class _Sums(NamedTuple):
+
+class Sums(NamedTuple):
     """The weighted sum (K, F), the weight (K,) and the number (K,) of the points of clusters."""
 
     sums: Floats
     totals: Floats
     counts: NDArray[np.int64]
 
+    @classmethod
+    def zeros(cls, n_clusters: int, n_features: int) -> Sums:
+        """Return the sums of no points."""
+        totals, counts = np.zeros(n_clusters), np.zeros(n_clusters, np.int64)
+        return cls(np.zeros((n_clusters, n_features)), totals, counts)
 
-class Comparison:
-    """Comparisons of points (F, n) with centers.
 
-    Consecutive points that are near each other form a ball. Most centers are too far from a ball
-    to be compared with its points.
+class Iterations:
+    """Iterations of Lloyd's algorithm for points (F, n) with weights (n,), and K centers.
+
+    After a swap, only few centers move: they are compared with all points, and all centers with
+    the points whose own two nearest centers moved.
+
+    Attributes
+    ----------
+    gains : (K,) float64 array
+        By how much the cost falls if each center moves to the mean of its points.
     """
 
-    def __init__(self, columns: Floats, n_clusters: int) -> None:
+    def __init__(self, columns: Floats, weights: Floats, n_clusters: int) -> None:
         n_features, n_points = columns.shape
-        # A row contains the mean of a ball, and its radius.
-        balls = np.empty((-(-n_points // _BALL_SIZE), n_features + 1))
-        self._of_points = columns, balls
-        # The kernel works in these arrays. numba would compile each way to make an array.
-        self._scratch = np.zeros((n_features + 1, _BALL_SIZE)), np.empty(n_clusters)
-
-    def compare(
-        self,
-        n_points: int,
-        centers: Floats,
-        compared: NDArray[np.int64],
-        nearest: Nearest,
-        has_changed: bool,
-    ) -> None:
-        """Compare the two nearest centers of the first points with other centers, and change them.
-
-        `compared` are the indices of these centers in `centers` (K, F). The squared distances in
-        `nearest` are infinite at first. The balls are measured if points have changed.
-        """
-        _compare_centers(
-            *self._of_points, n_points, centers, compared, *nearest, has_changed, *self._scratch
+        self.gains = np.zeros(n_clusters)
+        # Consecutive points that are near each other form a ball. A row contains its mean and its
+        # radius.
+        n_balls = -(-n_points // _BALL_SIZE)
+        balls, packed_balls = np.empty((2, n_balls, n_features + 1))
+        packed = np.empty((n_features, n_points))
+        # The kernel works in these arrays: numba would compile each way to make an array.
+        self._arguments = (
+            columns,
+            weights,
+            balls,
+            self.gains,
+            np.empty(n_clusters, np.int64),
+            np.zeros(n_clusters, np.bool_),
+            np.arange(n_clusters),
+            np.empty(n_points, np.int32),
+            np.empty(n_points, np.int64),
+            packed,
+            packed_balls,
+            *Nearest.unknown(n_points),
+            np.zeros((n_features + 1, _BALL_SIZE)),
+            np.empty(n_clusters),
         )
+        self._is_new = True
+
+    def iterate(
+        self, centers: Floats, nearest: Nearest, sums: Sums, min_gain: float
+    ) -> tuple[float, float]:
+        """Move centers to the means of their points, and update all arguments.
+
+        Only centers move whose gain is above `min_gain`. If the nearest centers are not known, no
+        center moves. Returns the cost, and the sum of the gains of the next motion.
+        """
+        result: tuple[float, float] = _iterate(
+            *self._arguments, centers, *nearest, *sums, min_gain, self._is_new
+        )
+        self._is_new = False
+        return result
 
 
-def find_two_nearest(columns: Floats, centers: Floats) -> Nearest:
+def find_two_nearest(columns: Floats, weights: Floats, centers: Floats) -> Nearest:
     """Return the two nearest centers (K, F), K ≥ 2, of points (F, n)."""
-    n_points, n_clusters = columns.shape[1], len(centers)
-    nearest = _make_nearest(n_points)
-    comparison = Comparison(columns, n_clusters)
-    comparison.compare(n_points, centers, np.arange(n_clusters), nearest, True)
+    nearest = Nearest.unknown(columns.shape[1])
+    iterations = Iterations(columns, weights, len(centers))
+    iterations.iterate(centers, nearest, Sums.zeros(*centers.shape), 0.0)
     return nearest
-
-
-def _make_nearest(n_points: int) -> Nearest:
-    return Nearest(np.zeros((2, n_points), np.int32), np.full((2, n_points), np.inf))
 
 
 def try_swaps(
@@ -199,30 +226,17 @@ def try_swaps(
     """Try one swap for each draw, and change `centers` (K, F) in place.
 
     `columns` (F, n) are the coordinates of the points, and `draws` are uniform random numbers
-    from [0, 1). Costs are compared after all centers have moved to the means of their points. A
-    swap changes few clusters: only centers that moved are compared with the points whose own
-    two nearest centers did not move.
+    from [0, 1). Costs are compared after all centers have moved to the means of their points.
     """
-    # Each kernel is called from Python, and compiled once. The machine code of a kernel that calls
-    # others contains these again, and took twice the time to compile.
+    # The two kernels are called from Python. The machine code of a kernel that calls others
+    # contains these again, and took twice the time to compile.
     n_points, n_clusters = columns.shape[1], len(centers)
-    all_clusters, moved = np.arange(n_clusters), np.empty(n_clusters, np.int64)
-    # The points whose two nearest centers are searched among all centers.
-    packed, rows = np.empty_like(columns), np.empty(n_points, np.int64)
-    nearest, new_nearest, packed_nearest = (_make_nearest(n_points) for _ in range(3))
-    comparison, packed_comparison = (Comparison(some, n_clusters) for some in (columns, packed))
-    sums, new_sums = (
-        _Sums(np.zeros_like(centers), np.zeros(n_clusters), np.zeros(n_clusters, np.int64))
-        for _ in range(2)
-    )
-    trial, has_moved = centers.copy(), np.zeros(n_clusters, np.bool_)
-    gains, losses, new_losses = np.empty((3, n_clusters))
-    before, distances = np.full(n_points, -1, np.int32), np.empty(n_points)
-
-    comparison.compare(n_points, centers, all_clusters, nearest, True)
-    cost, gained = _update_sums(
-        columns, weights, rows, 0, *packed_nearest, before, *nearest, trial, *sums, gains
-    )
+    iterations = Iterations(columns, weights, n_clusters)
+    nearest, new_nearest = Nearest.unknown(n_points), Nearest.unknown(n_points)
+    sums, new_sums = Sums.zeros(*centers.shape), Sums.zeros(*centers.shape)
+    trial, distances = centers.copy(), np.empty(n_points)
+    losses, new_losses = np.empty((2, n_clusters))
+    cost, gained = iterations.iterate(trial, nearest, sums, 0.0)
     best, n_tried, is_new = cost - gained, 0, True
     while cost > 0:
         if is_new:
@@ -249,42 +263,12 @@ def try_swaps(
             *new_nearest,
             trial,
             *new_sums,
-            gains,
+            iterations.gains,
         )
         if not is_found:
             return
         for _ in range(_ITERATIONS_PER_SWAP):
-            n_moved, n_rows = _move_to_means(
-                columns,
-                gains,
-                gain * best,
-                new_sums.sums,
-                new_sums.totals,
-                trial,
-                moved,
-                has_moved,
-                before,
-                new_nearest.labels,
-                rows,
-                packed,
-                packed_nearest.squares,
-            )
-            # All points are compared with the moved centers, and the packed points with all
-            # centers. The results of the packed points then replace the others.
-            comparison.compare(n_points, trial, moved[:n_moved], new_nearest, False)
-            packed_comparison.compare(n_rows, trial, all_clusters, packed_nearest, True)
-            new_cost, gained = _update_sums(
-                columns,
-                weights,
-                rows,
-                n_rows,
-                *packed_nearest,
-                before,
-                *new_nearest,
-                trial,
-                *new_sums,
-                gains,
-            )
+            new_cost, gained = iterations.iterate(trial, new_nearest, new_sums, gain * best)
         if new_cost - gained < best * (1 - gain):
             best, cost, is_new = new_cost - gained, new_cost, True
             centers[:] = trial
@@ -390,76 +374,88 @@ def _find_swap(
 
 
 @compile_kernel
-def _move_to_means(
+def _iterate(
     columns: NDArray[Any],
+    weights: NDArray[Any],
+    balls: NDArray[Any],
     gains: NDArray[Any],
-    min_gain: float,
-    sums: NDArray[Any],
-    totals: NDArray[Any],
-    centers: NDArray[Any],
     moved: NDArray[Any],
     has_moved: NDArray[Any],
+    all_clusters: NDArray[Any],
     before: NDArray[Any],
-    labels: NDArray[Any],
     rows: NDArray[Any],
     packed: NDArray[Any],
+    packed_balls: NDArray[Any],
+    packed_labels: NDArray[Any],
     packed_squares: NDArray[Any],
+    scratch: NDArray[Any],
+    reaches: NDArray[Any],
+    centers: NDArray[Any],
+    labels: NDArray[Any],
+    squares: NDArray[Any],
+    sums: NDArray[Any],
+    totals: NDArray[Any],
+    counts: NDArray[Any],
+    min_gain: float,
+    is_new: bool,
 ) -> Any:
-    """Move centers to the means of their points if this lowers the cost by more than `min_gain`.
-
-    Write the points whose two nearest centers have to be searched among all centers to `packed`.
-    Return the number of centers that moved, and of these points.
-    """
-    n_moved = 0
-    for k in range(centers.shape[0]):
+    """Move centers, and update the two nearest centers and the sums: see `Iterations`."""
+    n_features, n_points = columns.shape
+    n_clusters = centers.shape[0]
+    n_moved = n_rows = np.int64(0)
+    for k in range(n_clusters):
         has_moved[k] = gains[k] > min_gain
         if has_moved[k]:
             moved[n_moved] = k
             n_moved += 1
-            for j in range(centers.shape[1]):
+            for j in range(n_features):
                 centers[k, j] = sums[k, j] / totals[k]
-    n_rows = 0
-    for i in range(rows.shape[0]):
+    for i in range(n_points):
         before[i] = labels[0, i]
         b = labels[1, i]
         if b < 0 or has_moved[before[i]] or has_moved[b]:
             rows[n_rows] = i
-            for j in range(columns.shape[0]):
+            for j in range(n_features):
                 packed[j, n_rows] = columns[j, i]
             packed_squares[0, n_rows] = packed_squares[1, n_rows] = np.inf
             n_rows += 1
-    return n_moved, n_rows
-
-
-@compile_kernel
-def _update_sums(
-    columns: NDArray[Any],
-    weights: NDArray[Any],
-    rows: NDArray[Any],
-    n_rows: int,
-    packed_labels: NDArray[Any],
-    packed_squares: NDArray[Any],
-    before: NDArray[Any],
-    labels: NDArray[Any],
-    squares: NDArray[Any],
-    centers: NDArray[Any],
-    sums: NDArray[Any],
-    totals: NDArray[Any],
-    counts: NDArray[Any],
-    gains: NDArray[Any],
-) -> Any:
-    """Update the sums of clusters after labels have changed.
-
-    First write the two nearest centers of the packed points to the first `n_rows` rows. Return the
-    cost, and by how much it falls if all centers move to the means of their points.
-    """
+    # Compare all points with the moved centers, then the packed points with all centers. A literal
+    # True would be a type of its own, for which numba compiles a function again.
+    has_changed = n_rows >= 0
+    _compare_centers(
+        columns,
+        balls,
+        n_points,
+        centers,
+        moved,
+        n_moved,
+        labels,
+        squares,
+        is_new,
+        scratch,
+        reaches,
+    )
+    _compare_centers(
+        packed,
+        packed_balls,
+        n_rows,
+        centers,
+        all_clusters,
+        n_clusters,
+        packed_labels,
+        packed_squares,
+        has_changed,
+        scratch,
+        reaches,
+    )
+    # The results of the packed points replace those of all points.
     for row in range(n_rows):
         i = rows[row]
         for rank in range(2):
             labels[rank, i] = packed_labels[rank, row]
             squares[rank, i] = packed_squares[rank, row]
     cost = 0.0
-    for i in range(weights.shape[0]):
+    for i in range(n_points):
         cost += weights[i] * squares[0, i]
         old, label = before[i], labels[0, i]
         if label != old:
@@ -467,36 +463,41 @@ def _update_sums(
     return cost, _find_gains(centers, sums, totals, counts, gains)
 
 
-@compile_kernel
+@inner_kernel
 def _compare_centers(
-    columns: NDArray[Any],
-    balls: NDArray[Any],
+    columns: Any,
+    balls: Any,
     n_points: int,
-    centers: NDArray[Any],
-    compared: NDArray[Any],
-    labels: NDArray[Any],
-    squares: NDArray[Any],
+    centers: Any,
+    compared: Any,
+    n_compared: int,
+    labels: Any,
+    squares: Any,
     has_changed: bool,
-    scratch: NDArray[Any],
-    reaches: NDArray[Any],
+    scratch: Any,
+    reaches: Any,
 ) -> None:
-    """Compare the two nearest centers of the first points with others: see `Comparison`."""
-    n_features, n_compared = columns.shape[0], compared.shape[0]
+    """Compare the two nearest centers of the first points with other centers.
+
+    `compared` are the indices of these centers. Most centers are too far from a ball to be
+    compared with its points. The balls are measured if the points have changed.
+    """
+    n_features = columns.shape[0]
     distances = scratch[n_features]
     for start in range(0, n_points, _BALL_SIZE):
         n = n_points - start if n_points - start < _BALL_SIZE else _BALL_SIZE
         ball = start // _BALL_SIZE
         if has_changed:
-            for i in range(n):
+            for i in range(_BALL_SIZE):
                 distances[i] = 0.0
             for j in range(n_features):
-                total = 0.0
+                column, total = scratch[j], 0.0
                 for i in range(n):
-                    total += columns[j, start + i]
+                    column[i] = columns[j, start + i]
+                    total += column[i]
                 mean = balls[ball, j] = total / n
-                for i in range(n):
-                    difference = columns[j, start + i] - mean
-                    distances[i] += difference * difference
+                for i in range(_BALL_SIZE):
+                    distances[i] += (column[i] - mean) * (column[i] - mean)
             largest = 0.0
             for i in range(n):
                 largest = distances[i] if distances[i] > largest else largest
@@ -518,7 +519,7 @@ def _compare_centers(
         limit, nearby = np.sqrt(limit), np.sqrt(second_reach) + radius
         limit = (nearby if nearby < limit else limit) * (1 + 1e-9) + radius
         limit *= limit
-        is_copied = False
+        is_copied = has_changed
         for c in range(n_compared):
             if reaches[c] > limit:
                 continue

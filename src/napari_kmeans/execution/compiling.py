@@ -40,6 +40,15 @@ def inline_kernel(function: Callable[..., Any]) -> Any:
     return _keep_machine_code(njit(nogil=True, inline="always")(function))
 
 
+def inner_kernel(function: Callable[..., Any]) -> Any:
+    """Return a function that is compiled with the kernels that call it, and kept with them.
+
+    Python cannot call it.
+    """
+    flags = _FLAGS | {"no_cpython_wrapper": True}
+    return njit(**flags)(function)
+
+
 def _keep_machine_code(dispatcher: Any) -> Any:
     # `njit(cache=True)` raises this RuntimeError on import if there is no place for the cache.
     # Do not use a temporary directory that other users can write to: the cache is unpickled.
