@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
 from napari_kmeans.execution.threads import map_slices
 
 if TYPE_CHECKING:
@@ -401,7 +401,7 @@ def _squared_distance(columns: Any, i: int, centers: Any, k: int) -> Any:
     return square
 
 
-@compile_kernel
+@inner_kernel
 def _search_one(columns: Any, i: int, centers: Any) -> Any:
     """Return the index of the nearest center of a point, the first of equally near ones."""
     best, label = np.inf, 0

@@ -45,7 +45,9 @@ def inner_kernel(function: Callable[..., Any]) -> Any:
 
     Python cannot call it.
     """
-    flags = _FLAGS | {"no_cpython_wrapper": True}
+    # Without `fastmath`, numba takes that of the kernel: distances in float64 would be rounded in
+    # another way.
+    flags = _FLAGS | {"no_cpython_wrapper": True, "fastmath": False}
     return njit(**flags)(function)
 
 
