@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import cache, partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.clustering.assignment import GroupedPoints
-from napari_kmeans.clustering.lloyd import Fit, lloyd
-from napari_kmeans.clustering.local_search import improve
+from napari_kmeans.clustering.rehearsal import rehearse_fit, run_unless_exiting
 from napari_kmeans.execution.compile_processes import waits_to
 from napari_kmeans.options import Options
 from napari_kmeans.segmentation import segment_with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 _SIDE = 64
@@ -63,43 +58,10 @@ def rehearse_stages(kind: ImageKind) -> tuple[Thread, ...]:
     A run needs its kernels one after the other. So one process would compile, and all others
     would wait. Call this function when a run waits for its first kernel.
     """
-    stages = (_fit_points, _improve_fit, partial(_fit_from_start, kind))
-    threads = tuple(
-        Thread(target=run_unless_exiting, args=(stage,), name="rehearsal", daemon=True)
-        for stage in stages
-    )
-    for thread in threads:
-        thread.start()
-    return threads
-
-
-def run_unless_exiting(function: Callable[[], object]) -> None:
-    """Call a function. Stop without a traceback if the interpreter is shutting down.
-
-    Pools of threads then refuse new work with a RuntimeError such as "cannot schedule new
-    futures after shutdown". This was seen when napari was closed within seconds after the
-    dock had opened. A kind of image that cannot be clustered is an error of the run, not here.
-    """
-    try:
-        with suppress(TypeError, ValueError):
-            function()
-    except RuntimeError as error:
-        if "shutdown" not in str(error):
-            raise
-
-
-def _fit_points() -> Fit:
-    points = _make_noise(RGB_IMAGE).reshape(-1, 3)[::4].astype(np.float64)
-    return lloyd(GroupedPoints(points, np.ones(len(points))), points[:2], max_iter=1, tol=0.0)
-
-
-def _improve_fit() -> None:
-    """Improve a fit without fitting it first: other kernels are compiled at the same time."""
-    points = np.random.default_rng(0).random((99, 3))
-    labels = np.zeros(len(points), np.int32)
-    fit = Fit(points[:2].copy(), 1.0, 1, labels)
-    data = GroupedPoints(points, np.ones(len(points)))
-    improve(data, fit, max_iter=1, tol=0.0, rng=np.random.default_rng(0))
+    work = partial(run_unless_exiting, partial(_fit_from_start, kind))
+    thread = Thread(target=work, name="rehearsal", daemon=True)
+    thread.start()
+    return *rehearse_fit(), thread
 
 
 def _fit_from_start(kind: ImageKind) -> None:

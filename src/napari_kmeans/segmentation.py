@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.checks import quote_value
+from napari_kmeans.clustering.rehearsal import kernels_of_fit
 from napari_kmeans.execution.notices import notice
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
@@ -359,7 +360,7 @@ def segment_with_options(
         else:
             pixels = open_images(image, rgb=rgb, channel_axis=channel_axis, mask=mask)[0]
         names = check_channel_names(channel_names, pixels.n_channels, pixels.rgb)
-    with shared_pool():
+    with shared_pool(), kernels_of_fit():
         summary = summary_for(
             image, options, summary, stages, rgb=rgb, channel_axis=channel_axis, mask=mask
         )

@@ -103,6 +103,46 @@ def test_after_a_rehearsal_a_run_compiles_nothing(tmp_path):
     assert run(START + photograph, tmp_path) == ["0"]
 
 
+def test_a_script_compiles_nothing_either(tmp_path):
+    script = (
+        "seg = segment(np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8), 4)\n"
+        "print(len(recorder.buffer), COMPILE_PROCESSES.is_enabled)\n"
+    )
+    assert run(START + script, tmp_path) == ["0", "True"]
+
+
+def test_a_worker_of_a_pool_starts_no_processes(tmp_path):
+    script = (
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "import pickle\n"
+        "with ProcessPoolExecutor(1, get_context('forkserver')) as pool:\n"
+        "    labels = pool.submit(segment, image, 2, rgb=True).result().labels\n"
+        '    child = pool.submit(eval, \'__import__("napari_kmeans.execution.compile_processes", '
+        'fromlist=["a"]).COMPILE_PROCESSES.is_enabled\').result()\n'
+        "print((labels == expected).all(), child)\n"
+    )
+    assert run(START + script, tmp_path) == ["True", "False"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_leaves_the_processes_to_its_parent(tmp_path):
+    fork = (
+        "import os, warnings\n"
+        "warnings.simplefilter('ignore')\n"  # Python 3.12 warns of a fork beside threads.
+        "segment(image, 2, rgb=True)\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    labels = segment(image.astype(np.float32), 2, rgb=True).labels\n"
+        "    is_here = recorder.buffer and not COMPILE_PROCESSES.is_enabled\n"
+        "    os._exit(0 if is_here and (labels == expected).all() else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "assert (segment(image.astype(np.uint16), 2, rgb=True).labels == expected).all()\n"
+        "print(len(recorder.buffer), COMPILE_PROCESSES.is_enabled)\n"
+    )
+    assert run(START + fork, tmp_path) == ["0", "True"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 def test_kernels_are_compiled_here_if_the_disk_is_full(tmp_path):
     limit = ("bash", "-c", 'ulimit -f 0; exec "$@"', "bash")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.clustering.assignment import GroupedPoints
-from napari_kmeans.execution.compiling import compile_kernel
+from napari_kmeans.execution.compiling import compile_kernel, inner_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +129,7 @@ def _divide_points(
     return n_cells
 
 
-@compile_kernel
+@inner_kernel
 def _sift_down(heap: NDArray[Any], size: int, spreads: NDArray[Any]) -> None:
     """Move the first cell of a heap to its place, after its spread has changed.
 
@@ -149,7 +149,7 @@ def _sift_down(heap: NDArray[Any], size: int, spreads: NDArray[Any]) -> None:
     heap[place] = cell
 
 
-@compile_kernel
+@inner_kernel
 def _sift_up(heap: NDArray[Any], cell: int, spreads: NDArray[Any]) -> None:
     """Add a cell to a heap of the cells of lower numbers."""
     place = cell
@@ -163,7 +163,7 @@ def _sift_up(heap: NDArray[Any], cell: int, spreads: NDArray[Any]) -> None:
     heap[place] = cell
 
 
-@compile_kernel
+@inner_kernel
 def _measure_cell(
     points: NDArray[Any],
     weights: NDArray[Any],
@@ -199,7 +199,7 @@ def _measure_cell(
     means[cell] = points[start, axis] + sums[axis] / total
 
 
-@compile_kernel
+@inner_kernel
 def _divide_cell(
     points: NDArray[Any],
     weights: NDArray[Any],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,7 +135,7 @@ def describe_groups(groups: Groups, first: int, last: int) -> None:
         scatters[g] = scatter
 
 
-@compile_kernel
+@inner_kernel
 def _find_candidates(
     means: NDArray[Any],
     g: int,
@@ -211,7 +211,7 @@ def _remove_point(
         sums[label, j] -= weights[i] * points[i, j]
 
 
-@compile_kernel
+@inner_kernel
 def _assign_by_plane(
     points: NDArray[Any],
     weights: NDArray[Any],
@@ -440,7 +440,7 @@ def move_centers(
     return motion
 
 
-@compile_kernel
+@inner_kernel
 def _search_above(ascending: NDArray[Any], limit: float) -> Any:
     """Return the first index whose value is above the limit, or the last index.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from napari_kmeans.clustering.lloyd import lloyd
-from napari_kmeans.execution.compiling import compile_kernel
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
 from napari_kmeans.execution.progress import Step, ignore
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.clustering.assignment import GroupedPoints
     from napari_kmeans.clustering.lloyd import Fit
+    from napari_kmeans.types import Floats
 
 
 _SWAPS_PER_CLUSTER = 10
@@ -110,11 +111,10 @@ def improve(
     for first in range(0, n_swaps, per_call):
         step(0)
         some = draws[first : first + per_call]
-        _try_swaps(columns, data.weights, centers, some, _TOLERATED, _GAIN)
+        try_swaps(columns, data.weights, centers, some, _TOLERATED, _GAIN)
     max_rounds = min(_MAX_ROUNDS, 1 + _MOVE_WORK // (n_points * n_clusters))
-    nearest, squares = np.zeros((2, n_points), np.int32), np.full((2, n_points), np.inf)
-    _compare_centers(columns, n_points, centers, np.arange(n_clusters), nearest, squares)
-    _move_points(columns, data.weights, centers, nearest[0], max_rounds, _GAIN)
+    labels = find_two_nearest(columns, data.weights, centers).labels[0]
+    _move_points(columns, data.weights, centers, labels, max_rounds, _GAIN)
     better = lloyd(data, centers, max_iter=max_iter, tol=tol, step=step)
     return better if better.inertia < fit.inertia else fit
 
@@ -124,69 +124,196 @@ def _count_swaps(n_points: int, n_clusters: int) -> int:
     return max(_MIN_SWAPS, min(_SWAPS_PER_CLUSTER * n_clusters, _SWAP_WORK // n_points))
 
 
-# The kernels below loop over single numbers: array expressions take seconds to compile.
+class Nearest(NamedTuple):
+    """The two nearest centers of each point.
+
+    Attributes
+    ----------
+    labels : (2, n) int32 array
+        The index of the nearest center and of the second nearest, -1 if they are not known.
+    squares : (2, n) float64 array
+        The squared distances.
+    """
+
+    labels: NDArray[np.int32]
+    squares: Floats
+
+    @classmethod
+    def unknown(cls, n_points: int) -> Nearest:
+        """Return the nearest centers before any comparison."""
+        return cls(np.full((2, n_points), -1, np.int32), np.full((2, n_points), np.inf))
 
 
-@compile_kernel
-def _try_swaps(
-    columns: NDArray[Any],
-    weights: NDArray[Any],
-    centers: NDArray[Any],
-    draws: NDArray[Any],
-    tolerated: float,
-    gain: float,
+class Sums(NamedTuple):
+    """The weighted sum (K, F), the weight (K,) and the number (K,) of the points of clusters."""
+
+    sums: Floats
+    totals: Floats
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def zeros(cls, n_clusters: int, n_features: int) -> Sums:
+        """Return the sums of no points."""
+        totals, counts = np.zeros(n_clusters), np.zeros(n_clusters, np.int64)
+        return cls(np.zeros((n_clusters, n_features)), totals, counts)
+
+
+class Iterations:
+    """Iterations of Lloyd's algorithm for points (F, n) with weights (n,), and K centers.
+
+    After a swap, only few centers move: they are compared with all points, and all centers with
+    the points whose own two nearest centers moved.
+
+    Attributes
+    ----------
+    gains : (K,) float64 array
+        By how much the cost falls if each center moves to the mean of its points.
+    """
+
+    def __init__(self, columns: Floats, weights: Floats, n_clusters: int) -> None:
+        n_features, n_points = columns.shape
+        self.gains = np.zeros(n_clusters)
+        # Consecutive points that are near each other form a ball. A row contains its mean and its
+        # radius.
+        n_balls = -(-n_points // _BALL_SIZE)
+        balls, packed_balls = np.empty((2, n_balls, n_features + 1))
+        packed = np.empty((n_features, n_points))
+        # The kernel works in these arrays: numba would compile each way to make an array.
+        self._arguments = (
+            columns,
+            weights,
+            balls,
+            self.gains,
+            np.empty(n_clusters, np.int64),
+            np.zeros(n_clusters, np.bool_),
+            np.arange(n_clusters),
+            np.empty(n_points, np.int32),
+            np.empty(n_points, np.int64),
+            packed,
+            packed_balls,
+            *Nearest.unknown(n_points),
+            np.zeros((n_features + 1, _BALL_SIZE)),
+            np.empty(n_clusters),
+        )
+        self._is_new = True
+
+    def iterate(
+        self, centers: Floats, nearest: Nearest, sums: Sums, min_gain: float
+    ) -> tuple[float, float]:
+        """Move centers to the means of their points, and update all arguments.
+
+        Only centers move whose gain is above `min_gain`. If the nearest centers are not known, no
+        center moves. Returns the cost, and the sum of the gains of the next motion.
+        """
+        result: tuple[float, float] = _iterate(
+            *self._arguments, centers, *nearest, *sums, min_gain, self._is_new
+        )
+        self._is_new = False
+        return result
+
+
+def find_two_nearest(columns: Floats, weights: Floats, centers: Floats) -> Nearest:
+    """Return the two nearest centers (K, F), K ≥ 2, of points (F, n)."""
+    nearest = Nearest.unknown(columns.shape[1])
+    iterations = Iterations(columns, weights, len(centers))
+    iterations.iterate(centers, nearest, Sums.zeros(*centers.shape), 0.0)
+    return nearest
+
+
+def try_swaps(
+    columns: Floats, weights: Floats, centers: Floats, draws: Floats, tolerated: float, gain: float
 ) -> None:
     """Try one swap for each draw, and change `centers` (K, F) in place.
 
     `columns` (F, n) are the coordinates of the points, and `draws` are uniform random numbers
-    from [0, 1). Costs are compared after all centers have moved to the means of their points. A
-    swap changes few clusters: only centers that moved are compared with the points whose own
-    two nearest centers did not move.
+    from [0, 1). Costs are compared after all centers have moved to the means of their points.
+    """
+    # The two kernels are called from Python. The machine code of a kernel that calls others
+    # contains these again, and took twice the time to compile.
+    n_points, n_clusters = columns.shape[1], len(centers)
+    iterations = Iterations(columns, weights, n_clusters)
+    nearest, new_nearest = Nearest.unknown(n_points), Nearest.unknown(n_points)
+    sums, new_sums = Sums.zeros(*centers.shape), Sums.zeros(*centers.shape)
+    trial, distances = centers.copy(), np.empty(n_points)
+    losses, new_losses = np.empty((2, n_clusters))
+    cost, gained = iterations.iterate(trial, nearest, sums, 0.0)
+    best, n_tried, is_new = cost - gained, 0, True
+    while cost > 0:
+        if is_new:
+            cumulative = np.cumsum(weights * nearest.squares[0])
+            spans = weights * (nearest.squares[1] - nearest.squares[0])
+            losses[:] = np.bincount(nearest.labels[0], spans, n_clusters)
+            drawn = np.searchsorted(cumulative, draws * cumulative[-1], side="right")
+            drawn = np.minimum(drawn, n_points - 1)
+            is_new = False
+        limit = best * (1 + tolerated / n_clusters)
+        n_tried, is_found = _find_swap(
+            columns,
+            weights,
+            centers,
+            drawn,
+            n_tried,
+            cost,
+            limit,
+            *nearest,
+            *sums,
+            losses,
+            new_losses,
+            distances,
+            *new_nearest,
+            trial,
+            *new_sums,
+            iterations.gains,
+        )
+        if not is_found:
+            return
+        for _ in range(_ITERATIONS_PER_SWAP):
+            new_cost, gained = iterations.iterate(trial, new_nearest, new_sums, gain * best)
+        if new_cost - gained < best * (1 - gain):
+            best, cost, is_new = new_cost - gained, new_cost, True
+            centers[:] = trial
+            sums, new_sums = new_sums, sums
+            nearest, new_nearest = new_nearest, nearest
+
+
+# The kernels below loop over single numbers: array expressions take seconds to compile. Functions
+# that are called at one place are inlined.
+
+
+@compile_kernel
+def _find_swap(
+    columns: NDArray[Any],
+    weights: NDArray[Any],
+    centers: NDArray[Any],
+    drawn: NDArray[Any],
+    n_tried: int,
+    cost: float,
+    limit: float,
+    labels: NDArray[Any],
+    squares: NDArray[Any],
+    sums: NDArray[Any],
+    totals: NDArray[Any],
+    counts: NDArray[Any],
+    losses: NDArray[Any],
+    new_losses: NDArray[Any],
+    distances: NDArray[Any],
+    new_labels: NDArray[Any],
+    new_squares: NDArray[Any],
+    trial: NDArray[Any],
+    new_sums: NDArray[Any],
+    new_totals: NDArray[Any],
+    new_counts: NDArray[Any],
+    gains: NDArray[Any],
+) -> Any:
+    """Try swaps of drawn points until the cost of one is at most the limit before its iterations.
+
+    Write the state after this swap to the arrays from `distances` on. Return the number of points
+    that were tried, and whether there is such a swap.
     """
     n_features, n_points = columns.shape
     n_clusters = centers.shape[0]
-    all_clusters = np.arange(n_clusters)
-    # Row 0 is the nearest center, row 1 the second nearest.
-    nearest, squares = np.zeros((2, n_points), np.int32), np.full((2, n_points), np.inf)
-    new_nearest, new_squares = np.zeros((2, n_points), np.int32), np.empty((2, n_points))
-    trial = np.empty((n_clusters, n_features))
-    sums, new_sums = np.zeros((n_clusters, n_features)), np.empty((n_clusters, n_features))
-    totals, new_totals = np.zeros(n_clusters), np.empty(n_clusters)
-    counts, new_counts = np.zeros(n_clusters, np.int64), np.empty(n_clusters, np.int64)
-    losses, new_losses = np.empty(n_clusters), np.empty(n_clusters)
-    distances, cumulative = np.empty(n_points), np.empty(n_points)
-    gains, before = np.empty(n_clusters), np.empty(n_points, np.int32)
-    moved, has_moved = np.empty(n_clusters, np.int64), np.zeros(n_clusters, np.bool_)
-    # The points whose two nearest centers are searched among all centers.
-    rows, packed = np.empty(n_points, np.int64), np.empty((n_features, n_points))
-    packed_nearest, packed_squares = np.zeros((2, n_points), np.int32), np.empty((2, n_points))
-
-    _compare_centers(columns, n_points, centers, all_clusters, nearest, squares)
-    cost = 0.0
-    for i in range(n_points):
-        cost += weights[i] * squares[0, i]
-        _add_to_cluster(columns, weights, i, nearest[0, i], 1, sums, totals, counts)
-    best = cost - _find_gains(centers, sums, totals, counts, gains)
-    is_new = True
-    for draw in draws:
-        if cost <= 0:
-            return
-        if is_new:
-            total = 0.0
-            for k in range(n_clusters):
-                losses[k] = 0.0
-            for i in range(n_points):
-                total += weights[i] * squares[0, i]
-                cumulative[i] = total
-                losses[nearest[0, i]] += weights[i] * (squares[1, i] - squares[0, i])
-            is_new = False
-        index, stop = 0, n_points - 1
-        while index < stop:
-            middle = (index + stop) // 2
-            if cumulative[middle] > draw * cumulative[n_points - 1]:
-                stop = middle
-            else:
-                index = middle + 1
+    for place in range(n_tried, drawn.shape[0]):
+        index = drawn[place]
         for k in range(n_clusters):
             new_losses[k] = losses[k]
             new_totals[k], new_counts[k] = totals[k], counts[k]
@@ -201,9 +328,10 @@ def _try_swaps(
         # Drop the center whose loss costs least. A point that is nearer to the new center than to
         # its own has no loss.
         for i in range(n_points):
-            if distances[i] < squares[1, i]:
-                spared = squares[1, i] - max(distances[i], squares[0, i])
-                new_losses[nearest[0, i]] -= weights[i] * spared
+            square, second = distances[i], squares[1, i]
+            if square < second:
+                spared = second - (squares[0, i] if squares[0, i] > square else square)
+                new_losses[labels[0, i]] -= weights[i] * spared
         dropped = 0
         for k in range(n_clusters):
             dropped = k if new_losses[k] < new_losses[dropped] else dropped
@@ -211,21 +339,20 @@ def _try_swaps(
             trial[dropped, j] = columns[j, index]
         new_cost = cost
         for i in range(n_points):
-            old = nearest[0, i]
+            old = labels[0, i]
             if old != dropped and distances[i] >= squares[0, i]:
                 continue
             label, square = dropped, distances[i]
             if old == dropped and squares[1, i] < square:
-                label, square = nearest[1, i], squares[1, i]
+                label, square = labels[1, i], squares[1, i]
             new_cost += weights[i] * (square - squares[0, i])
             if label != old:
-                _add_to_cluster(columns, weights, i, old, -1, new_sums, new_totals, new_counts)
-                _add_to_cluster(columns, weights, i, label, 1, new_sums, new_totals, new_counts)
-        new_best = new_cost - _find_gains(trial, new_sums, new_totals, new_counts, gains)
-        if new_best > best * (1 + tolerated / n_clusters):
+                _move_to_cluster(columns, weights, i, old, label, new_sums, new_totals, new_counts)
+        gained = _find_gains(trial, new_sums, new_totals, new_counts, gains)
+        if new_cost - gained > limit:
             continue
         for i in range(n_points):
-            a, b = nearest[0, i], nearest[1, i]
+            a, b = labels[0, i], labels[1, i]
             first, second = squares[0, i], squares[1, i]
             # A second nearest center of -1 is not known.
             if a == dropped:
@@ -240,160 +367,216 @@ def _try_swaps(
                 b, second = dropped, distances[i]
             elif b == dropped:
                 b = -1
-            new_nearest[0, i], new_nearest[1, i] = a, b
+            new_labels[0, i], new_labels[1, i] = a, b
             new_squares[0, i], new_squares[1, i] = first, second
-        for _ in range(_ITERATIONS_PER_SWAP):
-            n_moved = 0
-            for k in range(n_clusters):
-                has_moved[k] = gains[k] > gain * best
-                if has_moved[k]:
-                    moved[n_moved] = k
-                    n_moved += 1
-                    for j in range(n_features):
-                        trial[k, j] = new_sums[k, j] / new_totals[k]
-            n_rows = 0
-            for i in range(n_points):
-                before[i] = new_nearest[0, i]
-                b = new_nearest[1, i]
-                if b < 0 or has_moved[before[i]] or has_moved[b]:
-                    rows[n_rows] = i
-                    for j in range(n_features):
-                        packed[j, n_rows] = columns[j, i]
-                    packed_squares[0, n_rows] = packed_squares[1, n_rows] = np.inf
-                    n_rows += 1
-            # All points are compared with the moved centers. The results of the packed points are
-            # then replaced.
-            _compare_centers(columns, n_points, trial, moved[:n_moved], new_nearest, new_squares)
-            _compare_centers(packed, n_rows, trial, all_clusters, packed_nearest, packed_squares)
-            for row in range(n_rows):
-                i = rows[row]
-                for near in range(2):
-                    new_nearest[near, i] = packed_nearest[near, row]
-                    new_squares[near, i] = packed_squares[near, row]
-            new_cost = 0.0
-            for i in range(n_points):
-                new_cost += weights[i] * new_squares[0, i]
-                old, label = before[i], new_nearest[0, i]
-                if label != old:
-                    _add_to_cluster(columns, weights, i, old, -1, new_sums, new_totals, new_counts)
-                    _add_to_cluster(columns, weights, i, label, 1, new_sums, new_totals, new_counts)
-            new_best = new_cost - _find_gains(trial, new_sums, new_totals, new_counts, gains)
-        if new_best < best * (1 - gain):
-            best, cost, is_new = new_best, new_cost, True
-            for k in range(n_clusters):
-                totals[k], counts[k] = new_totals[k], new_counts[k]
-                for j in range(n_features):
-                    sums[k, j], centers[k, j] = new_sums[k, j], trial[k, j]
-            nearest, new_nearest = new_nearest, nearest
-            squares, new_squares = new_squares, squares
+        return place + 1, True
+    return drawn.shape[0], False
 
 
 @compile_kernel
-def _compare_centers(
+def _iterate(
     columns: NDArray[Any],
-    n_points: int,
+    weights: NDArray[Any],
+    balls: NDArray[Any],
+    gains: NDArray[Any],
+    moved: NDArray[Any],
+    has_moved: NDArray[Any],
+    all_clusters: NDArray[Any],
+    before: NDArray[Any],
+    rows: NDArray[Any],
+    packed: NDArray[Any],
+    packed_balls: NDArray[Any],
+    packed_labels: NDArray[Any],
+    packed_squares: NDArray[Any],
+    scratch: NDArray[Any],
+    reaches: NDArray[Any],
     centers: NDArray[Any],
-    compared: NDArray[Any],
-    nearest: NDArray[Any],
+    labels: NDArray[Any],
     squares: NDArray[Any],
+    sums: NDArray[Any],
+    totals: NDArray[Any],
+    counts: NDArray[Any],
+    min_gain: float,
+    is_new: bool,
+) -> Any:
+    """Move centers, and update the two nearest centers and the sums: see `Iterations`."""
+    n_features, n_points = columns.shape
+    n_clusters = centers.shape[0]
+    n_moved = n_rows = np.int64(0)
+    for k in range(n_clusters):
+        has_moved[k] = gains[k] > min_gain
+        if has_moved[k]:
+            moved[n_moved] = k
+            n_moved += 1
+            for j in range(n_features):
+                centers[k, j] = sums[k, j] / totals[k]
+    for i in range(n_points):
+        before[i] = labels[0, i]
+        b = labels[1, i]
+        if b < 0 or has_moved[before[i]] or has_moved[b]:
+            rows[n_rows] = i
+            for j in range(n_features):
+                packed[j, n_rows] = columns[j, i]
+            packed_squares[0, n_rows] = packed_squares[1, n_rows] = np.inf
+            n_rows += 1
+    # Compare all points with the moved centers, then the packed points with all centers. A literal
+    # True would be a type of its own, for which numba compiles a function again.
+    has_changed = n_rows >= 0
+    _compare_centers(
+        columns,
+        balls,
+        n_points,
+        centers,
+        moved,
+        n_moved,
+        labels,
+        squares,
+        is_new,
+        scratch,
+        reaches,
+    )
+    _compare_centers(
+        packed,
+        packed_balls,
+        n_rows,
+        centers,
+        all_clusters,
+        n_clusters,
+        packed_labels,
+        packed_squares,
+        has_changed,
+        scratch,
+        reaches,
+    )
+    # The results of the packed points replace those of all points.
+    for row in range(n_rows):
+        i = rows[row]
+        for rank in range(2):
+            labels[rank, i] = packed_labels[rank, row]
+            squares[rank, i] = packed_squares[rank, row]
+    cost = 0.0
+    for i in range(n_points):
+        cost += weights[i] * squares[0, i]
+        old, label = before[i], labels[0, i]
+        if label != old:
+            _move_to_cluster(columns, weights, i, old, label, sums, totals, counts)
+    return cost, _find_gains(centers, sums, totals, counts, gains)
+
+
+@inner_kernel
+def _compare_centers(
+    columns: Any,
+    balls: Any,
+    n_points: int,
+    centers: Any,
+    compared: Any,
+    n_compared: int,
+    labels: Any,
+    squares: Any,
+    has_changed: bool,
+    scratch: Any,
+    reaches: Any,
 ) -> None:
     """Compare the two nearest centers of the first points with other centers.
 
-    `compared` are the indices of these centers. `nearest` (2, n) are the indices of the two
-    nearest centers and `squares` (2, n) the squared distances, infinite at first. Both are
-    changed in place. Consecutive points that are near each other form a ball. Most centers are
-    too far from a ball to be compared with its points.
+    `compared` are the indices of these centers. Most centers are too far from a ball to be
+    compared with its points. The balls are measured if the points have changed.
     """
-    n_features, n_compared = columns.shape[0], compared.shape[0]
-    mean, reaches = np.empty(n_features), np.empty(n_compared)
-    ball, distances = np.zeros((n_features, _BALL_SIZE)), np.empty(_BALL_SIZE)
+    n_features = columns.shape[0]
+    distances = scratch[n_features]
     for start in range(0, n_points, _BALL_SIZE):
-        n = min(_BALL_SIZE, n_points - start)
-        for i in range(_BALL_SIZE):
-            distances[i] = 0.0
-        for j in range(n_features):
-            total = 0.0
-            for i in range(n):
-                ball[j, i] = columns[j, start + i]
-                total += ball[j, i]
-            mean[j] = total / n
-            column = ball[j]
+        n = n_points - start if n_points - start < _BALL_SIZE else _BALL_SIZE
+        ball = start // _BALL_SIZE
+        if has_changed:
             for i in range(_BALL_SIZE):
-                distances[i] += (column[i] - mean[j]) * (column[i] - mean[j])
-        radius, limit = 0.0, 0.0
+                distances[i] = 0.0
+            for j in range(n_features):
+                column, total = scratch[j], 0.0
+                for i in range(n):
+                    column[i] = columns[j, start + i]
+                    total += column[i]
+                mean = balls[ball, j] = total / n
+                for i in range(_BALL_SIZE):
+                    distances[i] += (column[i] - mean) * (column[i] - mean)
+            largest = 0.0
+            for i in range(n):
+                largest = distances[i] if distances[i] > largest else largest
+            balls[ball, n_features] = np.sqrt(largest)
+        radius, limit = balls[ball, n_features], 0.0
         for i in range(n):
-            radius, limit = max(radius, distances[i]), max(limit, squares[1, start + i])
-        radius, limit = np.sqrt(radius), np.sqrt(limit)
+            limit = squares[1, start + i] if squares[1, start + i] > limit else limit
         # The second nearest of the compared centers bounds all second nearest distances.
         reach, second_reach = np.inf, np.inf
         for c in range(n_compared):
             square, k = 0.0, compared[c]
             for j in range(n_features):
-                square += (centers[k, j] - mean[j]) * (centers[k, j] - mean[j])
+                difference = centers[k, j] - balls[ball, j]
+                square += difference * difference
             reaches[c] = square
-            second_reach = min(second_reach, max(reach, square))
-            reach = min(reach, square)
-        limit = min(limit, np.sqrt(second_reach) + radius) * (1 + 1e-9) + radius
+            farther = square if square > reach else reach
+            second_reach = farther if farther < second_reach else second_reach
+            reach = square if square < reach else reach
+        limit, nearby = np.sqrt(limit), np.sqrt(second_reach) + radius
+        limit = (nearby if nearby < limit else limit) * (1 + 1e-9) + radius
         limit *= limit
+        is_copied = has_changed
         for c in range(n_compared):
             if reaches[c] > limit:
                 continue
+            if not is_copied:
+                is_copied = True
+                for j in range(n_features):
+                    for i in range(n):
+                        scratch[j, i] = columns[j, start + i]
             k = compared[c]
-            column, center = ball[0], centers[k, 0]
+            column, center = scratch[0], centers[k, 0]
             # The number of points is fixed here, so that the compiler can vectorize the loop.
             for i in range(_BALL_SIZE):
                 distances[i] = (column[i] - center) * (column[i] - center)
             for j in range(1, n_features):
-                column, center = ball[j], centers[k, j]
+                column, center = scratch[j], centers[k, j]
                 for i in range(_BALL_SIZE):
                     distances[i] += (column[i] - center) * (column[i] - center)
             for i in range(n):
                 square, at = distances[i], start + i
                 if square < squares[1, at]:
                     if square < squares[0, at]:
-                        squares[1, at], nearest[1, at] = squares[0, at], nearest[0, at]
-                        squares[0, at], nearest[0, at] = square, k
+                        squares[1, at], labels[1, at] = squares[0, at], labels[0, at]
+                        squares[0, at], labels[0, at] = square, k
                     else:
-                        squares[1, at], nearest[1, at] = square, k
+                        squares[1, at], labels[1, at] = square, k
 
 
-@compile_kernel
-def _add_to_cluster(
-    columns: NDArray[Any],
-    weights: NDArray[Any],
-    i: int,
-    label: int,
-    sign: int,
-    sums: NDArray[Any],
-    totals: NDArray[Any],
-    counts: NDArray[Any],
+@inline_kernel
+def _move_to_cluster(
+    columns: Any, weights: Any, i: int, old: int, new: int, sums: Any, totals: Any, counts: Any
 ) -> None:
-    """Add point i to the sums, the weight and the count of a cluster, or subtract it."""
-    weight = sign * weights[i]
-    counts[label] += sign
-    totals[label] += weight
+    """Move point i from the sums of a cluster, unless that is -1, to those of another."""
+    weight = weights[i]
+    if old >= 0:
+        counts[old] -= 1
+        totals[old] -= weight
+        for j in range(columns.shape[0]):
+            sums[old, j] -= weight * columns[j, i]
+    counts[new] += 1
+    totals[new] += weight
     for j in range(columns.shape[0]):
-        sums[label, j] += weight * columns[j, i]
+        sums[new, j] += weight * columns[j, i]
 
 
-@compile_kernel
-def _find_gains(
-    centers: NDArray[Any],
-    sums: NDArray[Any],
-    totals: NDArray[Any],
-    counts: NDArray[Any],
-    gains: NDArray[Any],
-) -> Any:
+@inline_kernel
+def _find_gains(centers: Any, sums: Any, totals: Any, counts: Any, gains: Any) -> Any:
     """Write by how much the cost falls if each center moves to the mean of its points.
 
-    Returns the sum.
+    Return the sum.
     """
     total = 0.0
     for k in range(centers.shape[0]):
         gains[k] = 0.0
         if counts[k] > 0 and totals[k] > 0:
             for j in range(centers.shape[1]):
-                gains[k] += totals[k] * (sums[k, j] / totals[k] - centers[k, j]) ** 2
+                motion = sums[k, j] / totals[k] - centers[k, j]
+                gains[k] += totals[k] * (motion * motion)
         total += gains[k]
     return total
 

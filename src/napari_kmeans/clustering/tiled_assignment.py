@@ -9,10 +9,11 @@ import numpy as np
 from napari_kmeans.clustering.kernels import move_centers
 from napari_kmeans.clustering.tiles import (
     WIDTH,
-    TiledCenters,
     copy_columns,
     label_tile,
+    make_factors,
     measure_tile,
+    n_rows,
     prepare_centers,
 )
 from napari_kmeans.execution.compiling import compile_kernel
@@ -54,9 +55,8 @@ class TiledAssignment:
         with np.errstate(over="ignore"):
             origin = (data.sums.sum(axis=0) / data.total).astype(np.float32)
         self._origin = origin if np.isfinite(origin).all() else np.zeros_like(origin)
-        tiled = TiledCenters(self.centers)
-        self._prepared = tiled.factors, tiled.squares, tiled.errors
-        shape = -(-len(data.points) // WIDTH), tiled.n_rows, WIDTH
+        self._prepared = make_factors(n_clusters, n_features)
+        shape = -(-len(data.points) // WIDTH), n_rows(n_features), WIDTH
         self._exact = np.zeros((shape[0], n_features, WIDTH))
         copy_columns(data.points, self._exact)
         self._columns = np.zeros(shape, np.float32)
@@ -70,7 +70,7 @@ class TiledAssignment:
 
     def update(self) -> int:
         """Find the nearest center of each point, and return the number of changed labels."""
-        return int(update_tiled_labels(*self._arguments))
+        return int(iterate_tiled(*self._arguments, 0, 0.0)[0])
 
     def iterate(self, max_iter: int, threshold: float) -> tuple[int, bool]:
         """Repeat `update` and `move` until the centers have converged.
@@ -168,45 +168,6 @@ def move_changed(
 
 
 @compile_kernel
-def update_tiled_labels(
-    columns: NDArray[np.float32],
-    exact: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    centers: NDArray[np.float64],
-    origin: NDArray[np.float32],
-    factors: NDArray[np.float32],
-    squares: NDArray[np.float32],
-    errors: NDArray[np.float32],
-    labels: NDArray[np.int32],
-    sums: NDArray[np.float64],
-    totals: NDArray[np.float64],
-    counts: NDArray[np.int64],
-) -> Any:
-    """Update the labels of points, and the sums of each cluster, for centers that have moved.
-
-    The parameters up to `errors` are described in `label_tile` and `prepare_centers`.
-
-    Parameters
-    ----------
-    weights : (n,) array
-    labels : (n,) array
-        -1 before the first update.
-    sums, totals, counts : (K, F), (K,) and (K,) arrays
-        Weighted sum, total weight and number of the points of each cluster.
-
-    Returns
-    -------
-    int
-        The number of labels that changed.
-    """
-    prepare_centers(centers, origin, True, factors, squares, errors)
-    new_labels = np.empty(labels.shape[0], np.int32)
-    products = np.empty((0, 4, WIDTH), np.float32)
-    label_tile(columns, exact, centers, factors, squares, errors, products, new_labels)
-    return move_changed(exact, weights, labels, new_labels, sums, totals, counts)
-
-
-@compile_kernel
 def iterate_tiled(
     columns: NDArray[np.float32],
     exact: NDArray[np.float64],
@@ -223,31 +184,46 @@ def iterate_tiled(
     max_iter: int,
     threshold: float,
 ) -> Any:
-    """Repeat `update_tiled_labels` and `move_centers` until the centers have converged.
+    """Update labels and sums, and move the centers, until the centers have converged.
 
-    Stop before the centers are moved if an update leaves a center without points. Return the
-    number of iterations, and True if the centers have converged.
+    Stop before the centers are moved if an update leaves a center without points. The parameters
+    up to `errors` are described in `label_tile` and `prepare_centers`.
+
+    Parameters
+    ----------
+    weights : (n,) array
+    labels : (n,) array
+        -1 before the first update.
+    sums, totals, counts : (K, F), (K,) and (K,) arrays
+        Weighted sum, total weight and number of the points of each cluster.
+    max_iter : int
+        The largest number of iterations. With 0, the labels and sums are updated once. A kernel
+        of its own for this would compile `label_tile` again.
+    threshold : float
+
+    Returns
+    -------
+    int
+        The number of iterations. With ``max_iter=0``, the number of labels that changed.
+    bool
+        True if the centers have converged.
     """
+    new_labels = np.empty(labels.shape[0], np.int32)
+    products = np.empty((0, 4, WIDTH), np.float32)
     drifts = np.zeros(centers.shape[0] + 1)
-    for n_iter in range(1, max_iter + 1):
-        n_changed = update_tiled_labels(
-            columns,
-            exact,
-            weights,
-            centers,
-            origin,
-            factors,
-            squares,
-            errors,
-            labels,
-            sums,
-            totals,
-            counts,
-        )
+    n_iter = 0
+    while True:
+        prepare_centers(centers, origin, True, factors, squares, errors)
+        label_tile(columns, exact, centers, factors, squares, errors, products, new_labels)
+        n_changed = move_changed(exact, weights, labels, new_labels, sums, totals, counts)
+        if max_iter == 0:
+            return n_changed, False
+        n_iter += 1
         for k in range(centers.shape[0]):
             if counts[k] == 0:
                 return n_iter, False
         motion = move_centers(centers, sums, totals, drifts)
         if n_changed == 0 or motion <= threshold:
             return n_iter, True
-    return max_iter, False
+        if n_iter == max_iter:
+            return n_iter, False

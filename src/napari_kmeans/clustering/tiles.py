@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
 from napari_kmeans.execution.threads import map_slices
 
 if TYPE_CHECKING:
@@ -229,6 +229,15 @@ def n_rows(n_features: int) -> int:
     return -(-n_features // _SIDE) * _SIDE
 
 
+def make_factors(
+    n_clusters: int, n_features: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the arrays `factors`, `squares` and `errors` for `prepare_centers`."""
+    size = -(-n_clusters // _SIDE) * _SIDE
+    factors = np.zeros((size, n_rows(n_features)), np.float32)
+    return factors, np.full(size, np.inf, np.float32), np.empty(4, np.float32)
+
+
 def _exact_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
     return np.float32 if np.can_cast(dtype, np.float32) else np.float64
 
@@ -260,10 +269,7 @@ class TiledCenters:
         self.centers = np.ascontiguousarray(centers, np.float64)
         n_clusters, n_features = self.centers.shape
         self.n_rows = n_rows(n_features)
-        size = -(-n_clusters // _SIDE) * _SIDE
-        self.factors = np.zeros((size, self.n_rows), np.float32)
-        self.squares = np.full(size, np.inf, np.float32)
-        self.errors = np.empty(4, np.float32)
+        self.factors, self.squares, self.errors = make_factors(n_clusters, n_features)
         self.centers_per_matmul = 0
         if n_features >= _MATMUL_FEATURES:
             self.centers_per_matmul = max(1, _PRODUCTS_PER_MATMUL // (self.n_rows * WIDTH))
@@ -395,7 +401,7 @@ def _squared_distance(columns: Any, i: int, centers: Any, k: int) -> Any:
     return square
 
 
-@compile_kernel
+@inner_kernel
 def _search_one(columns: Any, i: int, centers: Any) -> Any:
     """Return the index of the nearest center of a point, the first of equally near ones."""
     best, label = np.inf, 0

@@ -19,6 +19,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib import import_module
+from multiprocessing import parent_process
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -70,7 +71,7 @@ class CompileProcesses:
     """
 
     def __init__(self) -> None:
-        self.is_enabled = False
+        self.is_enabled = self._was_enabled = False
         self._lock = threading.Lock()
         self._futures: dict[Request, Future[None]] = {}
         self._first_time = self._last_time = -_QUIET_SECONDS
@@ -96,9 +97,23 @@ class CompileProcesses:
             self._free = SimpleQueue()
             for process in self._processes:
                 self._free.put(process)
-            self.is_enabled = True
+            self.is_enabled = self._was_enabled = True
         atexit.register(self.close)
         return True
+
+    def enable_once(self) -> None:
+        """Call `enable`, but not again after `close`, in a worker of a pool or after a fork.
+
+        Each worker of a pool would start processes. And after a fork, two processes would write
+        to the same pipes.
+        """
+        if not self._was_enabled and parent_process() is None:
+            self.enable()
+
+    def forget(self) -> None:
+        """Leave the processes to the parent of this process, after a fork."""
+        self.__init__()  # type: ignore[misc]
+        self._was_enabled = True
 
     def disable(self) -> None:
         """Compile kernels in this process again."""
@@ -110,6 +125,7 @@ class CompileProcesses:
         A thread that waits for them gets a RuntimeError.
         """
         self.disable()
+        self._was_enabled = True
         with self._lock:
             processes, self._processes = self._processes, []
         for process in processes:
@@ -221,6 +237,14 @@ class _Process:
 
 COMPILE_PROCESSES = CompileProcesses()
 """The processes that compile the kernels of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=COMPILE_PROCESSES.forget)
+
+
+def is_listened() -> bool:
+    """Return whether this context has a listener of `waits_to`."""
+    return _listener.get() is not None
 
 
 @contextmanager

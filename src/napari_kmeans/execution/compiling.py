@@ -15,6 +15,9 @@ from napari_kmeans.execution.file_lock import locked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_FLAGS: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
+"""Nothing calls the wrappers for C: they took 5 % of the time to compile."""
+
 
 def compile_kernel(function: Callable[..., Any], fastmath: bool | set[str] = False) -> Any:
     """Return a function that numba compiles on its first call, and that releases the GIL.
@@ -25,7 +28,7 @@ def compile_kernel(function: Callable[..., Any], fastmath: bool | set[str] = Fal
     neither can be written to, each process compiles the function again, in memory. After
     `COMPILE_PROCESSES.enable()`, other processes compile the function.
     """
-    dispatcher = _keep_machine_code(njit(nogil=True, fastmath=fastmath)(function))
+    dispatcher = _keep_machine_code(njit(fastmath=fastmath, **_FLAGS)(function))
     # numba calls this function if it has no machine code for the types of the arguments.
     compile_here = dispatcher._compile_for_args
     dispatcher._compile_for_args = partial(_load_or_compile, dispatcher, compile_here)
@@ -35,6 +38,17 @@ def compile_kernel(function: Callable[..., Any], fastmath: bool | set[str] = Fal
 def inline_kernel(function: Callable[..., Any]) -> Any:
     """Return a function that numba inserts into the kernels that call it."""
     return _keep_machine_code(njit(nogil=True, inline="always")(function))
+
+
+def inner_kernel(function: Callable[..., Any]) -> Any:
+    """Return a function that is compiled with the kernels that call it, and kept with them.
+
+    Python cannot call it.
+    """
+    # Without `fastmath`, numba takes that of the kernel: distances in float64 would be rounded in
+    # another way.
+    flags = _FLAGS | {"no_cpython_wrapper": True, "fastmath": False}
+    return njit(**flags)(function)
 
 
 def _keep_machine_code(dispatcher: Any) -> Any:

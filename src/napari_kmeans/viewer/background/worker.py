@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from napari.qt.threading import GeneratorWorker, thread_worker
 from qtpy.QtWidgets import QApplication
 
+from napari_kmeans.clustering.rehearsal import run_unless_exiting
 from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, waits_to
 from napari_kmeans.execution.memory import trim_heaps
 from napari_kmeans.execution.notices import notices_to
-from napari_kmeans.rehearsal import RGB_IMAGE, ImageKind, rehearse, run_unless_exiting
+from napari_kmeans.rehearsal import RGB_IMAGE, ImageKind, rehearse
 from napari_kmeans.segmentation import Segmentation
 
 if TYPE_CHECKING:
