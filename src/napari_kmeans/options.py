@@ -309,7 +309,8 @@ class Options:
         tooltip="The distance of neighboring pixels along all axes of space, or along each axis "
         "with commas between them, such as 2,0.3,0.3; 0 for an axis of time. Smoothing, the "
         "minimum area and the position use it.",
-        note="Default: that of the file, or 1 if the file states none.",
+        note="In the unit of the file, or in micrometers if it states none. Default: that of the "
+        "file, or 1 if the file states none.",
         in_summary=True,
         in_cleaning=True,
         in_dock=False,

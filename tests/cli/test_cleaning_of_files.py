@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import imageio.v3 as imageio
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
 
 from napari_kmeans import KMeansModel, segment
 from napari_kmeans.cli.main import main
+from napari_kmeans.files import read_image
 from napari_kmeans.imaging.cleaning import Cleaning
 
 _RNG = np.random.default_rng(0)
@@ -76,6 +79,57 @@ def test_spacing_replaces_the_pixel_size_of_the_file(tmp_path):
         spacing = (0.0, 1.0, 1.0) if text[0] == "0" else 1.0
         expected = segment(NOISY, 4, min_size=n_pixels, spacing=spacing).labels
         np.testing.assert_array_equal(labels_of(tmp_path, "a"), expected)
+
+
+def areas_of(folder, name):
+    """Return the area of a pixel in the table of an image, and its unit."""
+    table = pd.read_csv(folder / "out" / f"{name}-table.csv")
+    (size,) = {*np.round(table["area"] / table["pixels"], 9)}
+    (unit,) = {*table["unit"]}
+    return size, unit
+
+
+@pytest.mark.parametrize(
+    ("spacing", "n_pixels", "area"), [("1", 12, 1.0), ("0.5", 48, 0.25), ("2,3", 2, 6.0)]
+)
+def test_files_without_a_pixel_size_get_the_given_one(spacing, n_pixels, area, tmp_path):
+    rgb = np.stack([NOISY[0], NOISY[0] // 2, 255 - NOISY[0]], axis=-1)
+    imageio.imwrite(tmp_path / "photo.png", rgb)
+    out = ["-k", "4", "-o", str(tmp_path / "out"), "--min-area", "12", "--spacing", spacing]
+    assert main([str(tmp_path / "photo.png"), *out]) == 0
+    labels = tifffile.imread(tmp_path / "out" / "photo-labels.tif")
+    np.testing.assert_array_equal(labels, segment(rgb, 4, min_size=n_pixels).labels)
+    assert areas_of(tmp_path, "photo") == (area, "µm²")
+    axes = read_image(tmp_path / "out" / "photo-labels.tif").axes
+    assert [axis.unit for axis in axes] == ["micrometer"] * 2
+
+
+def test_the_table_has_the_given_pixel_size_in_the_unit_of_the_file(tmp_path):
+    write(tmp_path / "a.ome.tif", NOISY[0], (500, 500), "nm")
+    assert run(tmp_path, "a", "--spacing", "250") == 0
+    assert areas_of(tmp_path, "a.ome") == (62_500.0, "nm²")
+
+
+def test_a_model_takes_the_given_pixel_size_or_says_that_it_takes_that_of_the_fit(tmp_path, capsys):
+    write(tmp_path / "a.ome.tif", NOISY[0], (0.5, 0.5))
+    tifffile.imwrite(tmp_path / "b.ome.tif", NOISY[1])
+    assert run(tmp_path, "a", "--min-area", "3") == 0
+    path = tmp_path / "out" / "a.ome-model.json"
+    model = KMeansModel.load(path)
+    command = [str(tmp_path / "b.ome.tif"), "--model", str(path), "-o", str(tmp_path / "out")]
+    for arguments, n_pixels in (["--spacing", "0.25"], 48), ([], 12), (["--spacing", "1"], 3):
+        capsys.readouterr()
+        assert main([*command, *arguments]) == 0
+        expected = model.with_cleaning(Cleaning(min_size=n_pixels)).predict(NOISY[1])
+        np.testing.assert_array_equal(labels_of(tmp_path, "b"), expected)
+        is_told = "its pixel size is not known, and is taken to be that" in capsys.readouterr().err
+        assert is_told == (not arguments)
+
+
+def test_a_spacing_with_too_many_numbers_is_refused(tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "a.ome.tif", NOISY[0])
+    assert run(tmp_path, "a", "--spacing", "1,2,3") == 1
+    assert "--spacing must have a number for each of its 2 axes" in capsys.readouterr().err
 
 
 def test_an_area_needs_the_size_of_the_pixels(tmp_path, capsys):

@@ -285,10 +285,16 @@ def _paint_picture(
         with print_warnings(job.source), bar(job.name) as progress, kernels:
             own = model.with_blur(_blur_of_space(picture, model.blur))
             # The size of the pixels is that of this file, if it states one.
-            spacing = _spacing_of(picture, None)
+            spacing = _spacing_of(picture)
             # Without a pixel size, a minimum area would count pixels: take the pixels of the fit.
             is_known = _area_unit(picture) is not None or not model.cleaning.min_area
-            if isinstance(spacing, tuple) and is_known:
+            if not is_known:
+                size = model.cleaning.spacing
+                print_message(
+                    f"{job.source}: its pixel size is not known, and is taken to be that of the "
+                    f"fit, {size}; use --spacing"
+                )
+            elif isinstance(spacing, tuple):
                 own = own.with_cleaning(replace(model.cleaning, spacing=spacing))
             labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
@@ -379,8 +385,8 @@ def _options_for(picture: Picture, options: Options) -> Options:
     ValueError
         If there is a minimum area, but no size of the pixels.
     """
-    min_area, is_given = options.min_area, options.spacing != Options.spacing
-    if min_area and not is_given:
+    min_area = options.min_area
+    if min_area:
         unit = _area_unit(picture)
         if unit is None:
             raise ValueError(
@@ -391,7 +397,7 @@ def _options_for(picture: Picture, options: Options) -> Options:
     return replace(
         options,
         blur=_blur_of_space(picture, options.blur),
-        spacing=_spacing_of(picture, options.spacing if is_given else None),
+        spacing=_spacing_of(picture),
         min_area=min_area,
     )
 
@@ -412,29 +418,17 @@ def _area_unit(picture: Picture) -> AreaUnit | None:
     return area_unit(scales, units) if all(scales) and "inch" not in units else None
 
 
-def _spacing_of(
-    picture: Picture, spacing: float | tuple[float, ...] | None
-) -> float | tuple[float, ...]:
+def _spacing_of(picture: Picture) -> float | tuple[float, ...]:
     """Return the distance of neighboring pixels along each axis; 0 for an axis not of space.
 
-    Parameters
-    ----------
-    picture : Picture
-    spacing : float or tuple of float or None
-        The distance along all axes of space, or along each axis. None takes that of the file, in
-        micrometers if its units are lengths.
+    In micrometers if the units of the file are lengths. 1 if the file states no distance.
     """
     axes = _axes_without_channels(picture)
     spatial = [axis for axis in axes if axis.kind == "space"]
-    if isinstance(spacing, tuple):
-        return spacing
-    if spacing is None:
-        scales, units = [abs(axis.scale) for axis in spatial], [axis.unit for axis in spatial]
-        distances = iter(comparable_lengths(scales, units) if all(scales) else ())
-    else:
-        distances = iter([spacing] * len(spatial))
+    scales, units = [abs(axis.scale) for axis in spatial], [axis.unit for axis in spatial]
+    distances = iter(comparable_lengths(scales, units) if all(scales) else ())
     known = tuple(next(distances, 0.0) if axis.kind == "space" else 0.0 for axis in axes)
-    return known if any(known) else spacing or Options.spacing
+    return known if any(known) else Options.spacing
 
 
 def _find_kind(picture: Picture, options: Options) -> _Kind:

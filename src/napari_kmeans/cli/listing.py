@@ -12,6 +12,7 @@ from napari_kmeans.cli.channels import add_mask, choose_channels, set_channel_ax
 from napari_kmeans.cli.inputs import Input, find_inputs, is_folder
 from napari_kmeans.cli.jobs import ImageJob
 from napari_kmeans.cli.masks import MaskError, MaskFile, match_masks, read_mask
+from napari_kmeans.cli.pixel_size import set_pixel_size
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.picture import Picture
 from napari_kmeans.files.pipes import copy_pipe
@@ -67,7 +68,7 @@ def list_jobs(arguments: argparse.Namespace) -> list[ImageJob]:
         ImageJob(
             source.name,
             source.label,
-            partial(_read_adjusted, source.read, axis, channels, mask),
+            partial(_read_adjusted, source.read, axis, channels, mask, arguments.spacing),
             source.sample,
             tuple(path for path in (source.path, mask.path) if path is not None),
         )
@@ -168,9 +169,13 @@ def _refuse(why: str) -> Picture:
 
 
 def _read_adjusted(
-    read: Callable[[], Picture], axis: str | None, channels: Sequence[str] | None, mask: MaskFile
+    read: Callable[[], Picture],
+    axis: str | None,
+    channels: Sequence[str] | None,
+    mask: MaskFile,
+    spacing: float | tuple[float, ...] | None,
 ) -> Picture:
-    """Read an image with the channels and the mask that the arguments state."""
+    """Read an image with the channels, the mask and the pixel size that the arguments state."""
     if mask.problem:
         raise MaskError(mask.problem)
     picture = read()
@@ -181,6 +186,8 @@ def _read_adjusted(
             picture = choose_channels(picture, channels)
         if mask.path is not None:
             picture = add_mask(picture, read_mask(mask.path, picture))
+        if spacing is not None:
+            picture = set_pixel_size(picture, spacing)
     except (TypeError, ValueError, OSError, MemoryError) as error:
         raise UnreadableImageError(reason(error)) from error
     return picture

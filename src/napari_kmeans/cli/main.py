@@ -6,6 +6,7 @@ import argparse
 import os
 import struct
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,10 @@ DEFAULT_DIRECTORY = Path("napari-kmeans-output")
 FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
 """The flags of options whose flags differ from their names."""
 
+_OPTIONS_OF_FIT = {name: info for name, info in COMMAND_LINE_OPTIONS.items() if name != "spacing"}
+"""The options of a fit. The spacing is a property of the images, also of those to which a saved
+model is applied."""
+
 FAILED = 1
 INTERRUPTED = 130
 """Exit codes. 130 is the code of shells for a program that SIGINT ended: 128 + 2."""
@@ -86,7 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:
-        options = Options(**{name: getattr(arguments, name) for name in COMMAND_LINE_OPTIONS})
+        options = Options(**{name: getattr(arguments, name) for name in _OPTIONS_OF_FIT})
+        if arguments.spacing is not None:
+            # Check it here. The images get it when they are read, so that their tables and files
+            # have it, too.
+            replace(options, spacing=arguments.spacing)
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     _check_model_arguments(parser, arguments)
@@ -158,7 +167,7 @@ def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.
     """Refuse options of the clustering beside --model, which fits nothing."""
     if arguments.model is None:
         return
-    for name, info in COMMAND_LINE_OPTIONS.items():
+    for name, info in _OPTIONS_OF_FIT.items():
         if getattr(arguments, name) != info.default:
             parser.error(
                 f"--model must go without {_flags_of(info)[-1]}: the model has been fitted"
@@ -413,9 +422,10 @@ def _parse_channels(text: str) -> tuple[str, ...]:
 
 
 def _add_option(group: argparse._ArgumentGroup, info: OptionInfo) -> None:
-    default = "" if "Default:" in info.note else f"Default: {info.default}."
-    text = " ".join(filter(None, (info.tooltip, info.note, default))).replace("%", "%%")
-    settings: dict[str, Any] = {"dest": info.name, "default": info.default, "help": text}
+    stated = "" if "Default:" in info.note else f"Default: {info.default}."
+    text = " ".join(filter(None, (info.tooltip, info.note, stated))).replace("%", "%%")
+    default = info.default if info.name in _OPTIONS_OF_FIT else None
+    settings: dict[str, Any] = {"dest": info.name, "default": default, "help": text}
     if isinstance(info.kind, Choice):
         group.add_argument(*_flags_of(info), choices=info.kind.choices, **settings)
     elif isinstance(info.kind, LabelList):
