@@ -468,7 +468,21 @@ def test_invalid_option_is_shown_with_its_name(viewer, dock, finish, name, value
     ((severity, message),) = notifications()
     assert severity == "error"
     assert message.startswith(sentence)
+    assert dock.error_note.text() == f"No new result: {message}"
     assert len(viewer.layers) == 1
+
+
+def test_the_line_of_an_error_is_hidden_by_the_next_run(viewer, dock, finish):
+    dock.texture.value = 1
+    click(dock.run_button)
+    finish(dock)
+    assert dock.error_note.text().startswith("No new result: texture must be 0 without a blur")
+    assert not dock.error_note.isHidden()
+    dock.texture.value = 0
+    click(dock.run_button)
+    finish(dock)
+    assert dock.error_note.isHidden()
+    assert len(viewer.layers) == 3
 
 
 @pytest.mark.parametrize("error", [RuntimeError, StopIteration, ZeroDivisionError, KeyError])
@@ -491,6 +505,7 @@ def test_memory_error_is_shown_as_sentence(viewer, dock, finish, slow):
     click(dock.run_button)
     finish(dock)
     assert notifications() == [("error", "There is too little memory (MemoryError).")]
+    assert dock.error_note.text() == "No new result: There is too little memory (MemoryError)."
 
 
 def test_memory_error_in_painting_leaves_layers_unchanged(viewer, open_dock, finish):

@@ -33,9 +33,14 @@ EXPECTED_ERRORS = (ValueError, TypeError, MemoryError, OSError, ImportError)
 def report_error(error: Exception) -> None:
     """Show an error as a notification: an expected error as a sentence, others with a traceback."""
     if isinstance(error, EXPECTED_ERRORS):
-        show_error(str(error) or f"There is too little memory ({type(error).__name__}).")
+        show_error(describe_error(error))
     else:
         notification_manager.receive_error(type(error), error, error.__traceback__)
+
+
+def describe_error(error: Exception) -> str:
+    """Return the sentence of an expected error."""
+    return str(error) or f"There is too little memory ({type(error).__name__})."
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +84,8 @@ class Runner(Generic[RunType]):
         Called with the run and its outcome, unless the run was canceled.
     changed : callable
         Called when a run starts and when its worker has finished.
+    report : callable
+        Called with an error of the worker.
     """
 
     # PySide calls connected methods even if their object has been collected, which is an
@@ -90,8 +97,10 @@ class Runner(Generic[RunType]):
         progress_bar: ProgressBar,
         show: Callable[[RunType, Any], None],
         changed: Callable[[], None],
+        report: Callable[[Exception], None] = report_error,
     ) -> None:
         self._progress_bar, self._show, self._changed = progress_bar, show, changed
+        self._report = report
         self._run: RunType | None = None
         self._start_time = 0.0
         self._clear_progress()
@@ -177,7 +186,7 @@ class Runner(Generic[RunType]):
 
     def _on_errored(self, error: Exception) -> None:
         if self._accepts_results():
-            report_error(error)
+            self._report(error)
 
     def _on_finished(self) -> None:
         if self._run is None:

@@ -211,7 +211,8 @@ class Fields(Container[Any]):
         self.status = StatusLine()
         self.marks_note = Note()
         self.preparing_note = PreparingNote()
-        for widget in (self.preparing_note, self.status, self.marks_note):
+        self.error_note = Note()
+        for widget in (self.preparing_note, self.error_note, self.status, self.marks_note):
             layout.addWidget(widget)
         more = [getattr(self, name) for name in DOCK_OPTIONS if name not in _MAIN_OPTIONS]
         more.insert(more.index(self.coreset_size) + 1, self.add_points)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Runner, report_error
+from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,9 @@ class LiveRuns:
     can_run : callable
         Returns whether a run can be started.
     start : callable
-        Starts a run. Its expected errors are shown as notifications.
+        Starts a run.
+    report : callable
+        Called with an expected error of `start`.
     """
 
     def __init__(
@@ -35,9 +37,10 @@ class LiveRuns:
         runner: Runner[Any],
         can_run: Callable[[], bool],
         start: Callable[[], object],
+        report: Callable[[Exception], None],
     ) -> None:
         self._checkbox, self._settings, self._runner = checkbox, settings, runner
-        self._can_run, self._start = can_run, start
+        self._can_run, self._start, self._report = can_run, start, report
         self._last_values: tuple[Any, ...] = ()
         self._is_run_pending = False
 
@@ -78,4 +81,4 @@ class LiveRuns:
         try:
             self._start()
         except EXPECTED_ERRORS as error:
-            report_error(error)
+            self._report(error)

@@ -12,7 +12,13 @@ from psygnal import Signal
 
 from napari_kmeans.options import AUTO, DOCK_OPTIONS, OPTIONS, Options
 from napari_kmeans.rehearsal import ImageKind
-from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Run, Runner, report_error
+from napari_kmeans.viewer.background.runner import (
+    EXPECTED_ERRORS,
+    Run,
+    Runner,
+    describe_error,
+    report_error,
+)
 from napari_kmeans.viewer.background.summary_cache import SummaryCache
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.background.worker import make_worker, warm_up
@@ -126,9 +132,16 @@ class KMeansWidget(Fields):
         self._mask_watcher = LayerWatcher(self.native, self._on_mask_changed, events_of_mask)
         self._classes_watcher = LayerWatcher(self.native, self._offer_classes, events_of_classes)
         self._size_watcher = LayerWatcher(self.native, self._update_fields, events_of_size)
-        self._runner = Runner(self.progress_bar, self._show_results, self._on_run_changed)
+        self._runner = Runner(
+            self.progress_bar, self._show_results, self._on_run_changed, self._report
+        )
         self._live_runs = LiveRuns(
-            self.live, self._setting_fields(), self._runner, self._can_run, self._start
+            self.live,
+            self._setting_fields(),
+            self._runner,
+            self._can_run,
+            self._start,
+            self._report,
         )
         self.color_schemes = last_settings_of(self.viewer).color_schemes
         self._undo = ResultUndo(self.viewer, self._update_fields)
@@ -538,7 +551,13 @@ class KMeansWidget(Fields):
         try:
             self.run()
         except EXPECTED_ERRORS as error:
-            report_error(error)
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        """Show an error of a run: napari's notification may cut the sentence off, the dock not."""
+        report_error(error)
+        if isinstance(error, EXPECTED_ERRORS):
+            self.error_note.show_text(f"No new result: {describe_error(error)}")
 
     def _suggest_number(self) -> None:
         """Unfold the panel *Which K?*, scroll to it, and suggest a number of clusters."""
@@ -551,6 +570,8 @@ class KMeansWidget(Fields):
     def _on_run_changed(self) -> None:
         run, cancel = self.run_button.native, self.cancel_button.native
         has_focus = self.native.window().focusWidget() in (run, cancel)
+        if self._runner.is_running:
+            self.error_note.show_text("")
         self._update_fields()
         if has_focus:
             # Qt gives the focus of a disabled button to the next field: another press of the
