@@ -374,3 +374,14 @@ def test_frames_in_chunks_have_no_neighbors_in_other_frames(chunks):
     lazy = segment(da.from_array(VOLUME, chunks=chunks), 3, **options)
     assert lazy.labels.chunks == da.from_array(VOLUME, chunks=chunks).chunks
     np.testing.assert_array_equal(lazy.labels.compute(), eager.labels)
+
+
+@pytest.mark.parametrize(("chosen", "found"), [((1, 3), (1,)), ((3,), None)])
+def test_chosen_clusters_that_were_not_found_are_not_in_the_model(chosen, found):
+    image = np.uint8([[1, 2, 2, 2]])
+    with pytest.warns(UserWarning, match="n_clusters=3 gave 2 clusters"):
+        seg = segment(image, 3, rgb=False, min_size=2, min_size_classes=chosen)
+    assert seg.model.cleaning.min_size_classes == found
+    again = KMeansModel.from_dict(seg.model.to_dict())
+    np.testing.assert_array_equal(again.predict(image), seg.labels)
+    np.testing.assert_array_equal(seg.labels, [[2, 2, 2, 2]] if found else [[1, 2, 2, 2]])

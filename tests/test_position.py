@@ -357,3 +357,12 @@ def test_what_position_cannot_do_is_refused():
         segment(numbers, 2, position=1.0)
     labels = segment(numbers, 2, position=1.0, normalize="percentile").labels
     assert labels.max() == 2
+
+
+def test_a_spacing_with_other_axes_of_space_is_refused():
+    image = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    model = segment(image, 3, rgb=False, position=0.3, spacing=(0, 1)).model
+    for spacing in (1.0, (1, 1), (0, 0), (0, 1, 1)):
+        with pytest.raises(ValueError, match="spacing must have 1 of 2 axes of space, as the posi"):
+            model.with_spacing(spacing)
+    assert model.with_spacing((0, 2)).cleaning.spacing == (0, 2)

@@ -633,3 +633,13 @@ def test_centers_know_their_start_also_after_empty_clusters_were_filled():
 def test_keep_init_without_start_colors_is_refused(quadrants):
     with pytest.raises(ValueError, match=r"keep_init must be False for init='k-means\+\+'"):
         segment(quadrants, 4, keep_init=True)
+
+
+@pytest.mark.parametrize("size", [1e19, 1e30, 1e38])
+def test_large_float32_numbers_have_no_warning(size):
+    image = (np.random.default_rng(0).random((5, 5)) * size).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labels = segment(image, 2, rgb=False).labels
+    assert (labels[image < 0.2 * size] == 1).all()
+    assert (labels[image > 0.8 * size] == 2).all()

@@ -192,3 +192,16 @@ def test_segmentation_of_a_split_model_can_be_edited():
     split = split_anew(COFFEE, segmentation.model, 2, 2)
     with pytest.raises(ValueError, match="classes must be those of 3 centers, got those of 4"):
         apply_classes(segmentation, split.classes)
+
+
+def test_pixels_that_cleaning_moved_get_no_center_of_their_own(tmp_path):
+    """Centers of their own would have no pixel: these are nearer to a center of another class."""
+    image = data.immunohistochemistry()
+    model = segment(image, 4, min_size=200).model
+    for label in range(1, 5):
+        split = split_anew(image, model, label, 5)
+        assert (split.center_pixels > 0).all()
+        assert np.isfinite(split.palette).all()
+    split.save(tmp_path / "model.json")
+    again = KMeansModel.load(tmp_path / "model.json")
+    np.testing.assert_array_equal(again.predict(image), split.predict(image))

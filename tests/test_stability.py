@@ -150,3 +150,9 @@ def test_what_cannot_be_measured_is_refused():
     split = split_anew(image, segmentation.model, label=2, n_clusters=2)
     with pytest.raises(ValueError, match="segmentation must have classes that were not split"):
         measure_stability(replace(segmentation, model=split), image)
+
+
+def test_one_pixel_has_no_halves():
+    image = np.full((1, 1), 3, np.uint8)
+    with pytest.raises(ValueError, match="image must have at least two pixels, got 1: one pixel"):
+        measure_stability(segment(image, 1), image)

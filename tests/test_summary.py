@@ -1,5 +1,6 @@
 """summarize: a summary gives the results of its image for any options that the summary allows."""
 
+import dask.array as da
 import numpy as np
 import pytest
 from skimage import data
@@ -169,3 +170,15 @@ def test_summary_of_an_image_of_another_shape_is_refused():
     image = np.random.default_rng(0).random((30, 40))
     with pytest.raises(ValueError, match=r"of shape \(30, 40\), got \(40, 30\)"):
         segment(image.T, 3, summary=summarize(image))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"blur": 2.0}, {"blur": 5.0, "texture": 10}, {"position": 0.3}]
+)
+def test_a_single_restart_of_full_is_the_same_for_lazy_images(options):
+    image = np.random.default_rng(0).random((88, 92, 5)).astype(np.float32)
+    options |= {"channel_axis": 2, "method": "full", "n_init": 1, "max_iter": 3}
+    found = segment(image, 20, **options)
+    lazy = segment(da.from_array(image, chunks=(30, 40, 5)), 20, **options)
+    np.testing.assert_array_equal(found.labels, lazy.labels)
+    assert lazy.model.inertia_ == pytest.approx(found.model.inertia_, rel=1e-10)

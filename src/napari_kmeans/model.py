@@ -637,12 +637,25 @@ class KMeansModel:
         spacing : float, or one float for each spatial axis
             As in `segment`, in the unit of the image that was fitted.
 
+        Raises
+        ------
+        ValueError
+            If the model compares positions, and the spacing has other axes of space.
+
         Examples
         --------
         >>> model = segment(image, 4, min_area=20, spacing=0.5).model
         >>> labels = model.with_spacing(0.25).predict(finer_image)
         """
         spacing = OPTIONS["spacing"].kind.check("spacing", spacing)
+        if self.position:
+            n_axes = len(self.space.spacing)
+            own = spacing if isinstance(spacing, tuple) else (spacing,) * n_axes
+            if len(own) != n_axes or np.count_nonzero(own) != self.space.n_places:
+                raise ValueError(
+                    f"spacing must have {self.space.n_places} of {n_axes} axes of space, as the "
+                    f"positions of the model, got {quote_value(spacing)}: give 0 for the same axes."
+                )
         return self.with_cleaning(replace(self.cleaning, spacing=spacing))
 
     def at_scale(self, steps: Sequence[float]) -> KMeansModel:

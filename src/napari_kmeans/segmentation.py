@@ -249,7 +249,8 @@ def segment(
         local search then lowers the cost of the best of them by swaps of centers and moves of
         single points. The best result continues on the points themselves, and on the colors of
         an image with up to 262,144 distinct colors. A single restart runs on the
-        points at once: the plain algorithm of Lloyd [1]_. An image with one channel is
+        points at once: the plain algorithm of Lloyd [1]_. Where colors are not counted, it runs
+        on a sample of the pixels first. An image with one channel is
         solved exactly: `n_init`, `max_iter`, `tol` and the words of `init` have no effect.
     max_iter : int, default 300
         The number of iterations after which a run stops even if it has not converged.
@@ -552,7 +553,7 @@ def _match_starts(centers: Floats, start: Floats) -> NDArray[np.int64]:
 
 def _make_model(summary: Summary, fit: Fit, tally: Tally, used: NDArray[np.int64]) -> KMeansModel:
     """Return the model of the centers `used`, in the order of their labels."""
-    pixels, cleaning = summary.images[0], Cleaning.of(summary.options)
+    pixels, cleaning = summary.images[0], Cleaning.of(summary.options).with_centers(len(used))
     if summary.space.position:
         cleaning = replace(cleaning, spacing=summary.space.spacing)
     return KMeansModel(

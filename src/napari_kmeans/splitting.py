@@ -13,6 +13,7 @@ from napari_kmeans.execution.notices import notice, notices_to
 from napari_kmeans.execution.progress import Progress, Report, part_of
 from napari_kmeans.execution.threads import shared_pool
 from napari_kmeans.imaging.chunks import count_steps
+from napari_kmeans.imaging.cleaning import NO_CLEANING
 from napari_kmeans.imaging.neighborhood import compare_lazily
 from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.model import KMeansModel
@@ -133,7 +134,10 @@ def _cluster_class(
     model: KMeansModel, pixels: Pixels, label: int, options: Options, progress: Report | None
 ) -> Floats:
     """Return the new centers (n, F) of the pixels of a class, from dark to bright."""
-    labels, _ = model.paint(pixels, part_of(progress, 0, 0.3), recolored=False)
+    # A pixel that cleaning has moved to the class is nearer to a center of another class, which
+    # would keep it: a new center of such pixels alone would have none.
+    plain = model.with_cleaning(NO_CLEANING)
+    labels, _ = plain.paint(pixels, part_of(progress, 0, 0.3), recolored=False)
     stages, space = Progress(part_of(progress, 0.3, 1)), model.space
     chosen = replace(pixels, mask=labels == label)
     if not space.is_pointwise:

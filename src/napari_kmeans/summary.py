@@ -515,11 +515,9 @@ class EveryPixel(Summary):
     def _is_streamed(self) -> bool:
         """Whether the fit reads the images in each iteration, and needs no copy of the points.
 
-        Gray values are solved from all points. So are a single start, which is drawn from them,
-        and weights of rare colors.
+        Gray values are solved from all points, and so are weights of rare colors.
         """
-        has_starts = self.start is not None or self.options.resolved_n_init > 1
-        return has_starts and len(self.moments.means) > 1 and not self.options.balance
+        return len(self.moments.means) > 1 and not self.options.balance
 
     def fit(self, step: Step) -> Fit:
         """Fit K-means to all pixels, from the start or from the best fit to a sample."""

@@ -148,6 +148,12 @@ class Refits:
 
         `step` is called with 1 after each seed.
         """
+        n_pixels = int(self._counts.sum())
+        if n_pixels < 2:
+            raise ValueError(
+                f"image must have at least two pixels, got {n_pixels}: one pixel has no halves "
+                "that can be compared."
+            )
         reference = self._classes[self._nearest]
 
         def repeat(seed: int) -> tuple[float, float, Floats]:

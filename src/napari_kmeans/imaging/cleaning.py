@@ -136,6 +136,18 @@ class Cleaning:
         n_pixels = min(n_pixels * (1 - _TOLERANCE), _MAX_PIXELS)
         return max(self.min_size, math.ceil(n_pixels))
 
+    def with_centers(self, n_centers: int) -> Cleaning:
+        """Return the cleaning of a fit that found only `n_centers`, maybe fewer than it asked for.
+
+        Clusters that were not found cannot be cleaned.
+        """
+        if self.min_size_classes is None:
+            return self
+        chosen = tuple(number for number in self.min_size_classes if number <= n_centers)
+        if chosen:
+            return replace(self, min_size_classes=chosen)
+        return replace(self, min_size_classes=None, min_size=0, min_area=0.0)
+
     def with_new_centers(self, replaced: NDArray[np.int64], n_centers: int, n_new: int) -> Cleaning:
         """Return the cleaning after the last `n_new` centers have replaced some of `n_centers`.
 

@@ -383,6 +383,8 @@ def _largest_square(points: NDArray[Any], reference: NDArray[np.float64]) -> flo
     if not points.size:
         return 0.0
     low = 0.0 if points.dtype.kind in "bu" else float(points.min())
+    # In float64: squares of large float32 numbers would overflow.
+    reference = np.asarray(reference, np.float64)
     distances = np.maximum(float(points.max()) - reference, reference - low)
     # The slack is far above the rounding errors.
     return 1.001 * float((distances**2).sum())
