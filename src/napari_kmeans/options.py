@@ -242,7 +242,8 @@ class Options:
         kind=RealNumber(0.0, MAX_TEXTURE, step=0.5),
         label="Texture",
         tooltip="The weight of the local contrast next to the color; 0 compares colors alone. "
-        "The blur sets the size of the neighborhood: it should span a few periods of the pattern.",
+        "It needs a blur, which sets the size of the neighborhood: it should span a few periods of "
+        "the pattern.",
         in_summary=True,
         in_space=True,
     )
@@ -298,7 +299,8 @@ class Options:
         kind=RealNumber(0.0, MAX_CONFIDENCE, step=0.05),
         label="Minimum confidence",
         tooltip="Pixels that are less sure of their class are left undecided: label 0, and counted "
-        "in the table as undecided. The confidence is 0 between two classes and 1 on a center. 0 "
+        "in the table as undecided. The confidence is 0 between two classes and 1 on a center. "
+        "Pixels are decided after smoothing and the minimum size, so regions can be smaller. 0 "
         "decides all pixels.",
         in_cleaning=True,
     )

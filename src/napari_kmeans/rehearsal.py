@@ -40,7 +40,7 @@ class ImageKind(NamedTuple):
 
 RGB_IMAGE = ImageKind("|u1", 3, True)
 
-PREPARING = "Preparing for the first run, about 10 seconds, once after installation."
+PREPARING = "Preparing for the first run, 10 to 40 seconds, once after installation."
 """What the dock and the command line show while kernels are compiled."""
 
 

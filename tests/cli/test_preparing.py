@@ -26,7 +26,7 @@ def test_the_first_run_prints_that_it_prepares(tmp_path):
         for name in ("first", "second")
     )
     assert first.returncode == second.returncode == 0
-    expected = "napari-kmeans: preparing for the first run, about 10 seconds, once after"
+    expected = "napari-kmeans: preparing for the first run, 10 to 40 seconds, once after"
     assert first.stderr.strip() == f"{expected} installation."
     assert second.stderr == ""
     labels = "noise-labels.tif"
