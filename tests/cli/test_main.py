@@ -584,9 +584,10 @@ class TestLazily:
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)),
         )
         assert done.returncode == 1
-        (line,) = (line for line in done.stderr.splitlines() if "numcodecs" not in line)
+        lines = [line for line in done.stderr.splitlines() if "numcodecs" not in line]
+        assert len(lines) == 1, lines
         expected = f"napari-kmeans: cannot write the results of {scan} to {out}: "
-        assert line.startswith(expected)
+        assert lines[0].startswith(expected)
         self._assert_results(out, "scan", segment(image, 3))
         assert len(_names(out)) == 4
 
