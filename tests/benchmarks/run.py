@@ -157,18 +157,6 @@ def scikit_learn(points: np.ndarray, n_clusters: int, dtype: str, **options: Any
     return Tool("sklearn", run, cost_of_labels(points))
 
 
-def mini_batch(points: np.ndarray, n_clusters: int) -> Tool:
-    """Return scikit-learn's MiniBatchKMeans."""
-
-    def run() -> np.ndarray:
-        from sklearn.cluster import MiniBatchKMeans
-
-        pixels = points.reshape(-1, points.shape[-1]).astype(np.float32)
-        return MiniBatchKMeans(n_clusters, n_init=3, random_state=0).fit(pixels).predict(pixels)
-
-    return Tool("sklearn", run, cost_of_labels(points), once=True)
-
-
 def opencv(points: np.ndarray, n_clusters: int) -> Tool:
     """Return OpenCV's kmeans with one attempt."""
 
@@ -272,7 +260,6 @@ def click(image: np.ndarray) -> dict[str, Tool]:
         f"{OURS}, full": ours(image, 8, method="full"),
         "copying once": copying(image),
         "scikit-learn KMeans, float32": scikit_learn(image, 8, "float32"),
-        "scikit-learn MiniBatchKMeans": mini_batch(image, 8),
         "OpenCV kmeans": opencv(image, 8),
         "Pillow quantize": pillow(image, 8),
         "faiss Kmeans": faiss_kmeans(image, 8),
