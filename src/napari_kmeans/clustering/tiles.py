@@ -209,7 +209,7 @@ def iterate_columns(points: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]
     """
     n_features = points.shape[1]
     n_blocks = max(1, _TILE_VALUES // n_features // WIDTH)
-    columns = np.empty((n_blocks, n_features, WIDTH), _exact_dtype(points.dtype))
+    columns = np.empty((n_blocks, n_features, WIDTH), exact_dtype(points.dtype))
     for start in range(0, len(points), n_blocks * WIDTH):
         rows = slice(start, min(start + n_blocks * WIDTH, len(points)))
         copy_columns(points[rows], columns)
@@ -219,7 +219,7 @@ def iterate_columns(points: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]
 def make_columns(points: NDArray[Any]) -> NDArray[Any]:
     """Return points (n, F) as columns (B, F or more, 128) for `Tile.use`."""
     shape = -(-len(points) // WIDTH), n_rows(points.shape[1]), WIDTH
-    columns = np.zeros(shape, _exact_dtype(points.dtype))
+    columns = np.zeros(shape, exact_dtype(points.dtype))
     copy_columns(points, columns)
     return columns
 
@@ -238,7 +238,8 @@ def make_factors(
     return factors, np.full(size, np.inf, np.float32), np.empty(4, np.float32)
 
 
-def _exact_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+def exact_dtype(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+    """Return float32 if it represents a dtype exactly, float64 otherwise."""
     return np.float32 if np.can_cast(dtype, np.float32) else np.float64
 
 
@@ -298,7 +299,7 @@ class Tile:
     """
 
     def __init__(self, of: TiledCenters, dtype: np.dtype[Any]) -> None:
-        self._of, self._dtype = of, _exact_dtype(dtype)
+        self._of, self._dtype = of, exact_dtype(dtype)
         n_values = of.n_rows if of.centers_per_matmul == 0 else max(of.n_rows, len(of.squares))
         self._n_blocks = max(1, _TILE_VALUES // n_values // WIDTH)
         self.length = self._n_blocks * WIDTH

@@ -14,9 +14,9 @@ from napari_kmeans.clustering.tiles import (
     Tile,
     TiledCenters,
     cost_of_sums,
+    exact_dtype,
     find_nearest,
     make_columns,
-    n_rows,
     sum_by_label,
     sum_tile,
 )
@@ -93,22 +93,18 @@ class KeptPasses(Passes):
     def __init__(self, images: Sequence[Pixels], space: FeatureSpace) -> None:
         super().__init__(images, space)
         self._places = blocks_in_memory(images)
-        self._blocks: list[_KeptBlock | None] = []
+        self._blocks: list[_KeptBlock | None] = [None] * len(self._places)
 
     def sum(self, centers: Floats, step: Step) -> Sums:
         """Return the sums of the points of each cluster, for centers (K, F)."""
-        self._choose_blocks(centers.shape)
         tiled, nearest = TiledCenters(centers), Nearest(centers, in_space=True)
+        n_kept = self._count_kept(tiled.n_rows)
 
         def sum_block(number: int) -> Sums:
-            block = self._blocks[number]
-            if block is None:
-                tally = nearest.tally(self._read(number))
-                return Sums(tally.counts, tally.sums)
-            if block.columns is None:
-                block.fill(self._read(number).coordinates)
-            block.update(tiled)
-            return block.sums
+            if number < n_kept:
+                return self._update_block(number, tiled).sums
+            tally = nearest.tally(self._read(number))
+            return Sums(tally.counts, tally.sums)
 
         parts = map_threads(sum_block, range(len(self._places)), step)
         counts, totals = zip(*parts, strict=True)
@@ -116,42 +112,39 @@ class KeptPasses(Passes):
 
     def tally(self, centers: Floats, step: Step) -> Tally:
         """Return the tally of all pixels, with their labels."""
-        self._choose_blocks(centers.shape)
         tiled, nearest = TiledCenters(centers), Nearest(centers)
+        n_kept, dtype = self._count_kept(tiled.n_rows), label_dtype(len(centers))
+        pixel_labels = [np.zeros(pixels.shape, dtype) for pixels in self._images]
 
         def tally_block(number: int) -> Tally:
-            piece, block = self._read(number), self._blocks[number]
-            if block is None:
+            piece = self._read(number)
+            if number >= n_kept:
                 return write_labels(pixel_labels, piece, nearest.tally(piece))
-            if block.columns is None:
-                block.fill(piece.coordinates)
-            block.update(tiled)
+            block = self._update_block(number, tiled)
             sums = block.sums
             if not self._space.is_plain:
                 sums = sum_by_label(piece.inside, block.labels, len(centers))
             tally = Tally(sums.counts, sums.totals, block.find_cost(tiled), block.labels)
             return write_labels(pixel_labels, piece, tally)
 
-        dtype = label_dtype(len(centers))
-        pixel_labels = [np.zeros(pixels.shape, dtype) for pixels in self._images]
         tallies = map_threads(tally_block, range(len(self._places)), step)
         return replace(add_tallies(tallies), pixel_labels=list(pixel_labels))
 
-    def _choose_blocks(self, shape: tuple[int, ...]) -> None:
-        """Choose the blocks whose points are kept, for centers of a shape (K, F)."""
-        if self._blocks:
-            return
-        left, itemsize = _KEPT_BYTES, self._itemsize
-        for _, block in self._places:
-            left -= itemsize * n_rows(shape[1]) * block_size(block)
-            self._blocks.append(_KeptBlock(shape) if left >= 0 else None)
+    def _count_kept(self, n_rows: int) -> int:
+        """Return the number of blocks whose points are kept, in tiles of some rows."""
+        # The size of a coordinate is not known before it is computed: 8 bytes at most.
+        is_exact = self._space.is_plain and exact_dtype(self._images[0].dtype) == np.float32
+        sizes = [block_size(block) for _, block in self._places]
+        sizes_in_tiles = np.cumsum(sizes) * n_rows * (4 if is_exact else 8)
+        return int(np.searchsorted(sizes_in_tiles, _KEPT_BYTES, side="right"))
 
-    @property
-    def _itemsize(self) -> int:
-        """The maximum size of a coordinate in a tile, in bytes."""
-        dtypes = {pixels.dtype for pixels in self._images}
-        is_single = all(np.can_cast(dtype, np.float32) for dtype in dtypes)
-        return 4 if is_single and self._space.is_plain else 8
+    def _update_block(self, number: int, tiled: TiledCenters) -> _KeptBlock:
+        """Find the nearest centers of the points of a block, which is read the first time."""
+        block = self._blocks[number]
+        if block is None:
+            block = self._blocks[number] = _KeptBlock(self._read(number).coordinates)
+        block.update(tiled)
+        return block
 
     def _read(self, number: int) -> Piece:
         return read_piece(self._images, self._places[number], self._space)
@@ -160,37 +153,37 @@ class KeptPasses(Passes):
 class _KeptBlock:
     """The points of a block in tiles, their labels, and the sums of the points of each label.
 
+    Parameters
+    ----------
+    points : (n, F) array
+
     Attributes
     ----------
-    columns : (B, F or more, 128) array or None
-        The points; None before `fill`.
     labels : (n,) int32 array
+        -1 before the first update.
     sums : Sums
-        Replaced by each update.
+        Of no clusters before the first update. Replaced by each update.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.columns: NDArray[Any] | None = None
-        self.labels = np.empty(0, np.int32)
-        self.sums = Sums.zeros(*shape)
-        self._has_sums, self._scatter = False, 0.0
-
-    def fill(self, points: NDArray[Any]) -> None:
-        """Copy the points (n, F)."""
-        self.columns = make_columns(points)
-        self.labels = np.empty(len(points), np.int32)
+    def __init__(self, points: NDArray[Any]) -> None:
+        self._columns, self._scatter = make_columns(points), 0.0
+        self.labels = np.full(len(points), -1, np.int32)
+        self.sums = Sums.zeros(0, points.shape[1])
 
     def update(self, tiled: TiledCenters) -> None:
         """Find the nearest center of each point."""
-        sums = Sums(self.sums.counts.copy(), self.sums.totals.copy())
+        is_first = not len(self.sums.counts)
+        sums = Sums.zeros(*tiled.centers.shape)
+        if not is_first:
+            sums = Sums(self.sums.counts.copy(), self.sums.totals.copy())
         for tile, columns, rows in self._tiles(tiled):
             labels, old = tile.label(), self.labels[rows]
-            if self._has_sums:
-                move_changed(columns, None, old, labels, sums.totals, None, sums.counts)
-            else:
+            if is_first:
                 self._scatter += sum_tile(columns, labels, *sums)
                 old[:] = labels
-        self._has_sums, self.sums = True, sums
+            else:
+                move_changed(columns, None, old, labels, sums.totals, None, sums.counts)
+        self.sums = sums
 
     def find_cost(self, tiled: TiledCenters) -> float:
         """Return the sum of the squared distances of the points from their centers."""
@@ -205,10 +198,9 @@ class _KeptBlock:
 
     def _tiles(self, tiled: TiledCenters) -> Iterator[tuple[Tile, NDArray[Any], slice]]:
         """Yield a tile with some of the points, their columns and their rows."""
-        assert self.columns is not None
-        tile = Tile(tiled, self.columns.dtype)
+        tile = Tile(tiled, self._columns.dtype)
         for rows in tile.split(slice(0, len(self.labels))):
-            columns = self.columns[rows.start // WIDTH : -(-rows.stop // WIDTH)]
+            columns = self._columns[rows.start // WIDTH : -(-rows.stop // WIDTH)]
             tile.use(columns, rows.stop - rows.start)
             yield tile, columns, rows
 

@@ -141,6 +141,7 @@ def fit_pixels(
     def poll(_steps: float) -> None:
         step(0)
 
+    passes = Passes(images, sampling.space)
     if start is None and len(moments.means) == 1:
         low, high = float(moments.low[0]), float(moments.high[0])
         bins = map_reduce(images, _BinLeaf(low, high), _merge_bins, poll, sampling.space)
@@ -150,9 +151,8 @@ def fit_pixels(
             start = _find_start(images, options, sampling, rng, poll)
         threshold = options.tol * moments.mean_variance
         max_iter = options.resolved_max_iter
-        passes = Passes(images, sampling.space)
         return lloyd_pixels(passes, start, max_iter, threshold, step)
-    tally = Passes(images, sampling.space).tally(centers, poll)
+    tally = passes.tally(centers, poll)
     return StreamedFit(centers, tally.cost, n_iter, np.empty(0, np.int32), tally)
 
 
