@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.files.units import LENGTHS, convert_length
+from napari_kmeans.files.units import LENGTHS, SIZE_POWERS, convert_length
 from napari_kmeans.imaging.channel_names import shown_channel_names
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.tally import weighted_means
@@ -196,9 +196,6 @@ def pixel_size(axes: Sequence[Axis], shape: Sequence[int]) -> PixelSize | None:
 
 
 _KNOWN_KINDS = ("space", "time", "channel")
-
-SIZE_POWERS = {1: ("length", ""), 2: ("area", "²"), 3: ("volume", "³")}
-"""The name of a size and the power of its unit, by the number of axes of space."""
 
 PER_FRAME = " per frame"
 """The ending of the column of mean areas or volumes of an image with several frames."""

@@ -40,6 +40,12 @@ def find_channels(picture: Picture) -> tuple[bool, int | None]:
     return pixels.rgb, None if pixels.rgb else pixels.channel_axis
 
 
+def find_axis_of_channels(picture: Picture) -> int | None:
+    """Return the number of the axis of channels or colors; None for a gray image."""
+    rgb, channel_axis = find_channels(picture)
+    return picture.pixels.ndim - 1 if rgb else channel_axis
+
+
 def set_channel_axis(picture: Picture, name: str) -> Picture:
     """Return an image whose channels lie along another axis than its file states.
 

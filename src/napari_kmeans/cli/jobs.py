@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.cli.channels import find_channels
+from napari_kmeans.cli.channels import find_axis_of_channels, find_channels
 from napari_kmeans.cli.masks import MaskError
 from napari_kmeans.cli.preparing import kernels_for
 from napari_kmeans.cli.terminal import bar, count_images, join_names, print_message, print_warnings
@@ -403,8 +403,7 @@ def _options_for(picture: Picture, options: Options) -> Options:
 
 
 def _axes_without_channels(picture: Picture) -> list[Axis]:
-    rgb, channel_axis = find_channels(picture)
-    channels = picture.pixels.ndim - 1 if rgb else channel_axis
+    channels = find_axis_of_channels(picture)
     return [axis for number, axis in enumerate(picture.axes) if number != channels]
 
 

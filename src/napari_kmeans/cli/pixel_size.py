@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_kmeans.cli.channels import find_channels
+from napari_kmeans.cli.channels import find_axis_of_channels
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.picture import Axis
 from napari_kmeans.files.units import LENGTHS
@@ -31,9 +31,8 @@ def set_pixel_size(picture: Picture, spacing: float | tuple[float, ...]) -> Pict
     UnreadableImageError
         If the spacing has another number of axes.
     """
-    rgb, channel_axis = find_channels(picture)
-    axes = list(picture.axes) or _name_axes(picture, rgb, channel_axis)
-    channels = len(axes) - 1 if rgb else channel_axis
+    channels = find_axis_of_channels(picture)
+    axes = list(picture.axes) or _name_axes(picture.pixels.ndim, channels)
     own = [number for number in range(len(axes)) if number != channels]
     spatial = [number for number in own if axes[number].kind == "space"]
     if not isinstance(spacing, tuple):
@@ -56,10 +55,8 @@ def set_pixel_size(picture: Picture, spacing: float | tuple[float, ...]) -> Pict
     return picture._replace(axes=tuple(axes))
 
 
-def _name_axes(picture: Picture, rgb: bool, channel_axis: int | None) -> list[Axis]:
+def _name_axes(n_axes: int, channels: int | None) -> list[Axis]:
     """Return axes for an image whose file states none: the last are those of space."""
-    n_axes = picture.pixels.ndim
-    channels = n_axes - 1 if rgb else channel_axis
     own = [number for number in range(n_axes) if number != channels]
     axes = [Axis("c", "channel")] * n_axes
     for place, number in enumerate(reversed(own)):

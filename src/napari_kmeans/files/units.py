@@ -53,6 +53,10 @@ TIMES = {
 """The units of time. The symbols are those of OME-XML and of pint."""
 
 
+SIZE_POWERS = {1: ("length", ""), 2: ("area", "²"), 3: ("volume", "³")}
+"""The name of a size and the power of its unit, by the number of axes of space."""
+
+
 def convert_length(value: float, unit: str, target: str) -> float | None:
     """Return a length in another unit, or None if one of the units is no length.
 
@@ -93,15 +97,11 @@ def area_unit(scales: Sequence[float], units: Sequence[str]) -> AreaUnit | None:
         None if the sizes of pixels are not known: for units that cannot be compared, or pixels
         of size 1 without a unit of length.
     """
-    if not 1 <= len(units) <= len(_POWERS):
+    if len(units) not in SIZE_POWERS:
         return None
-    unit, power = units[-1], _POWERS[len(units) - 1]
+    unit, (_, power) = units[-1], SIZE_POWERS[len(units)]
     if {*units} <= {*LENGTHS}:
         (length,) = comparable_lengths([1.0], [unit])
         return AreaUnit(LENGTHS[unit].symbol + power, length ** len(units))
     is_scaled = len({*units}) == 1 and any(scale != 1 for scale in scales)
     return AreaUnit(f"unit{power}", 1.0) if is_scaled else None
-
-
-_POWERS = ("", "²", "³")
-"""The powers of units, by the number of axes."""

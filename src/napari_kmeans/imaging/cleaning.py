@@ -12,7 +12,7 @@ from napari_kmeans.clustering.soft import find_confidence
 from napari_kmeans.clustering.tiles import sum_by_label
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads
-from napari_kmeans.imaging.blocks import extract_values, split_shape
+from napari_kmeans.imaging.blocks import Frame, extract_values, split_shape
 from napari_kmeans.imaging.chunks import read_piece
 from napari_kmeans.imaging.declared import as_key
 from napari_kmeans.imaging.halos import halo_depths, inner_block, join_short_chunks, with_halo
@@ -430,12 +430,9 @@ def _clean_chunk(
         return own.astype(label_dtype(cleaner.n_marked)) if cleaner.cleaning.min_confidence else own
     numbers = block_id[: own.ndim]
     inside = inner_block(chunks, depths, numbers)
-    origin = tuple(
-        sum(sizes[:number]) - side.start
-        for sizes, number, side in zip(chunks, numbers, inside, strict=True)
-    )
+    frame = Frame.of_chunk(chunks, numbers).moved_back(tuple(side.start for side in inside))
     with in_task():
-        cleaned = cleaner.clean_window(np.asarray(image), own, n_values, origin)
+        cleaned = cleaner.clean_window(np.asarray(image), own, n_values, frame.origin)
     return np.ascontiguousarray(cleaned[inside])
 
 

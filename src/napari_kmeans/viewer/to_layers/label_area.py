@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_kmeans.files.units import SIZE_POWERS
 from napari_kmeans.measuring import (
     COUNT_COLUMNS,
     PER_FRAME,
-    SIZE_POWERS,
     PixelSize,
     add_sizes,
     drop_sizes,
