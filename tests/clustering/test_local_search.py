@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.lloyd import fit_restarts, lloyd
 from napari_kmeans.clustering.local_search import (
+    ClusterSums,
     Iterations,
-    Nearest,
-    Sums,
+    TwoNearest,
     improve,
     try_swaps,
 )
@@ -111,8 +111,8 @@ def test_nearest_centers_and_costs_are_those_of_brute_force(seed, n, d, k):
     rng = np.random.default_rng(seed)
     points, weights, centers = rng.random((n, d)), rng.random(n) + 0.1, rng.random((k, d))
     columns = np.ascontiguousarray(points.T)
-    iterations, sums = Iterations(columns, weights, k), Sums.zeros(k, d)
-    nearest = Nearest.unknown(n)
+    iterations, sums = Iterations(columns, weights, k), ClusterSums.zeros(k, d)
+    nearest = TwoNearest.unknown(n)
     min_gain = 0.0
     # The first iteration moves no center. The next ones move all, some, and the others.
     for _ in range(4):

@@ -133,7 +133,7 @@ def _count_swaps(n_points: int, n_features: int, n_clusters: int) -> int:
     return int(share * n_swaps)
 
 
-class Nearest(NamedTuple):
+class TwoNearest(NamedTuple):
     """The two nearest centers of each point.
 
     Attributes
@@ -148,12 +148,12 @@ class Nearest(NamedTuple):
     squares: Floats
 
     @classmethod
-    def unknown(cls, n_points: int) -> Nearest:
+    def unknown(cls, n_points: int) -> TwoNearest:
         """Return the nearest centers before any comparison."""
         return cls(np.full((2, n_points), -1, np.int32), np.full((2, n_points), np.inf))
 
 
-class Sums(NamedTuple):
+class ClusterSums(NamedTuple):
     """The weighted sum (K, F), the weight (K,) and the number (K,) of the points of clusters."""
 
     sums: Floats
@@ -161,7 +161,7 @@ class Sums(NamedTuple):
     counts: NDArray[np.int64]
 
     @classmethod
-    def zeros(cls, n_clusters: int, n_features: int) -> Sums:
+    def zeros(cls, n_clusters: int, n_features: int) -> ClusterSums:
         """Return the sums of no points."""
         totals, counts = np.zeros(n_clusters), np.zeros(n_clusters, np.int64)
         return cls(np.zeros((n_clusters, n_features)), totals, counts)
@@ -200,14 +200,14 @@ class Iterations:
             np.empty(n_points, np.int64),
             packed,
             packed_balls,
-            *Nearest.unknown(n_points),
+            *TwoNearest.unknown(n_points),
             np.zeros((n_features + 1, _BALL_SIZE)),
             np.empty(n_clusters),
         )
         self._is_new = True
 
     def iterate(
-        self, centers: Floats, nearest: Nearest, sums: Sums, min_gain: float
+        self, centers: Floats, nearest: TwoNearest, sums: ClusterSums, min_gain: float
     ) -> tuple[float, float]:
         """Move centers to the means of their points, and update all arguments.
 
@@ -221,11 +221,11 @@ class Iterations:
         return result
 
 
-def find_two_nearest(columns: Floats, weights: Floats, centers: Floats) -> Nearest:
+def find_two_nearest(columns: Floats, weights: Floats, centers: Floats) -> TwoNearest:
     """Return the two nearest centers (K, F), K ≥ 2, of points (F, n)."""
-    nearest = Nearest.unknown(columns.shape[1])
+    nearest = TwoNearest.unknown(columns.shape[1])
     iterations = Iterations(columns, weights, len(centers))
-    iterations.iterate(centers, nearest, Sums.zeros(*centers.shape), 0.0)
+    iterations.iterate(centers, nearest, ClusterSums.zeros(*centers.shape), 0.0)
     return nearest
 
 
@@ -241,8 +241,8 @@ def try_swaps(
     # contains these again, and took twice the time to compile.
     n_points, n_clusters = columns.shape[1], len(centers)
     iterations = Iterations(columns, weights, n_clusters)
-    nearest, new_nearest = Nearest.unknown(n_points), Nearest.unknown(n_points)
-    sums, new_sums = Sums.zeros(*centers.shape), Sums.zeros(*centers.shape)
+    nearest, new_nearest = TwoNearest.unknown(n_points), TwoNearest.unknown(n_points)
+    sums, new_sums = ClusterSums.zeros(*centers.shape), ClusterSums.zeros(*centers.shape)
     trial, distances = centers.copy(), np.empty(n_points)
     losses, new_losses = np.empty((2, n_clusters))
     cost, gained = iterations.iterate(trial, nearest, sums, 0.0)
