@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 # Set these before napari is imported: the tests must not read or write the settings of the
 # user, and a test fails if it leaves Qt objects behind.
@@ -11,6 +12,9 @@ os.environ.setdefault("NAPARI_STRICT_QT", "1")
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture
@@ -40,3 +44,35 @@ def steps() -> np.ndarray:
     volume[:, 4:] = 20_000
     volume[:, 4:, 5:] = 50_000
     return volume
+
+
+@pytest.fixture(scope="session")
+def blur() -> Callable[..., np.ndarray]:
+    """Return a function that blurs an image (..., C) by the normalized convolution of scipy."""
+    from scipy.ndimage import gaussian_filter
+
+    def blur(image: np.ndarray, sigma: Any, kept: np.ndarray | None = None) -> np.ndarray:
+        kept = np.ones(image.shape[:-1], bool) if kept is None else kept
+        arguments = {"sigma": sigma, "mode": "constant", "truncate": 4}
+        weights = gaussian_filter(kept.astype(float), **arguments)
+        channels = np.where(kept[..., None], image, 0).astype(float)
+        sums = [gaussian_filter(channels[..., c], **arguments) for c in range(image.shape[-1])]
+        return np.stack(sums, axis=-1) / np.where(kept, weights, 1)[..., None]
+
+    return blur
+
+
+@pytest.fixture(scope="session")
+def read_points() -> Callable[..., np.ndarray]:
+    """Return a function that reads the points of all pixels of images that are not left out."""
+    from napari_kmeans.imaging.chunks import map_reduce
+
+    def read_points(images: Any, space: Any) -> np.ndarray:
+        return map_reduce(
+            images,
+            lambda batch: np.concatenate([piece.points for piece in batch.pieces]),
+            np.concatenate,
+            space=space,
+        )
+
+    return read_points

@@ -11,7 +11,6 @@ from dataclasses import replace
 import dask.array as da
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
 from skimage import data
 from skimage.color import rgb2lab
 
@@ -19,20 +18,9 @@ from napari_kmeans import KMeansModel, merge_similar, segment, segment_slices, s
 from napari_kmeans.feature_space.space import PLAIN, FeatureSpace
 from napari_kmeans.imaging import blocks, drawing, tally
 from napari_kmeans.imaging.blocks import open_images
-from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.drawing import draw_pixels
 
 COFFEE = data.coffee()[:90, :110]
-
-
-def blur(image, sigma, kept=None):
-    """Return the normalized convolution of an image (..., C) of the pixels that are kept."""
-    kept = np.ones(image.shape[:-1], bool) if kept is None else kept
-    arguments = {"sigma": sigma, "mode": "constant", "truncate": 4}
-    weights = gaussian_filter(kept.astype(float), **arguments)
-    channels = np.where(kept[..., None], image, 0).astype(float)
-    sums = [gaussian_filter(channels[..., c], **arguments) for c in range(image.shape[-1])]
-    return np.stack(sums, axis=-1) / np.where(kept, weights, 1)[..., None]
 
 
 def nearest(points, centers):
@@ -40,18 +28,11 @@ def nearest(points, centers):
     return ((points[..., None, :] - centers) ** 2).sum(axis=-1).argmin(axis=-1) + 1
 
 
-def read_points(images, space):
-    return map_reduce(
-        images,
-        lambda batch: np.concatenate([piece.points for piece in batch.pieces]),
-        np.concatenate,
-        space=space,
-    )
-
-
 @pytest.mark.parametrize("sigma", [0.5, 2.0, (3.0, 0.0), 40.0])
 @pytest.mark.parametrize("block_pixels", [300, 10**6])
-def test_points_are_those_of_scipy_for_any_block(sigma, block_pixels, monkeypatch):
+def test_points_are_those_of_scipy_for_any_block(
+    sigma, block_pixels, monkeypatch, blur, read_points
+):
     monkeypatch.setattr(blocks, "BLOCK_PIXELS", block_pixels)
     mask = np.random.default_rng(0).random(COFFEE.shape[:2]) < 0.8
     space = FeatureSpace("lab", 255.0, blur=sigma)
@@ -65,7 +46,7 @@ def test_points_are_those_of_scipy_for_any_block(sigma, block_pixels, monkeypatc
 
 @pytest.mark.parametrize("sigma", [0.5, 2.0, (0.0, 3.0), 40.0])
 @pytest.mark.parametrize("chunks", [(90, 110), (20, 33), (1, 110), ((40, 0, 3, 47), (110,))])
-def test_chunks_of_any_size_give_the_same_bits(sigma, chunks, monkeypatch):
+def test_chunks_of_any_size_give_the_same_bits(sigma, chunks, monkeypatch, read_points):
     mask = np.random.default_rng(0).random(COFFEE.shape[:2]) < 0.8
     spread = np.random.default_rng(1).random((90, 110)) * 1e3
     spread[3, 4], spread[50, 60] = np.nan, np.inf
@@ -82,7 +63,9 @@ def test_chunks_of_any_size_give_the_same_bits(sigma, chunks, monkeypatch):
 
 @pytest.mark.parametrize("shape", [(90,), (60, 70), (12, 20, 30), (5, 6, 12, 13)])
 @pytest.mark.parametrize("dtype", ["u1", ">i2", "f4", "f8", "i8"])
-def test_pixels_far_from_a_hole_have_the_bits_of_an_image_without_it(shape, dtype, monkeypatch):
+def test_pixels_far_from_a_hole_have_the_bits_of_an_image_without_it(
+    shape, dtype, monkeypatch, blur, read_points
+):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 100, (*shape, 2)).astype(dtype)
     mask = np.ones(shape, bool)
@@ -102,13 +85,13 @@ def test_pixels_far_from_a_hole_have_the_bits_of_an_image_without_it(shape, dtyp
 
 
 @pytest.mark.parametrize("value", [np.uint8(255), np.float16(65504), np.float32(3.4e38), 2**32 - 1])
-def test_the_largest_values_do_not_overflow(value):
+def test_the_largest_values_do_not_overflow(value, read_points):
     image = np.full((20, 30), value)
     points = read_points(open_images(image), FeatureSpace("rgb", 1.0, blur=3.0))
     assert points.astype(float).tolist() == [[float(value)]] * 600
 
 
-def test_pixels_of_one_color_have_one_point():
+def test_pixels_of_one_color_have_one_point(read_points):
     image = np.full((50, 60, 3), [0.1, 77, 1e6])
     image[20:, :] = np.nan
     space = FeatureSpace("rgb", 255.0, blur=3.0)
@@ -117,7 +100,7 @@ def test_pixels_of_one_color_have_one_point():
 
 @pytest.mark.parametrize("sigma", [0.7, 2.0, 11.0, 100.0])
 @pytest.mark.parametrize("has_hole", [False, True])
-def test_8_bit_pixels_of_one_color_have_this_color(sigma, has_hole):
+def test_8_bit_pixels_of_one_color_have_this_color(sigma, has_hole, read_points):
     image = np.full((70, 60, 3), [1, 77, 253], np.uint8)
     mask = np.ones(image.shape[:2], bool)
     mask[10:30, 20:40] = not has_hole
@@ -125,7 +108,7 @@ def test_8_bit_pixels_of_one_color_have_this_color(sigma, has_hole):
     assert np.unique(points, axis=0).tolist() == [[1, 77, 253]]
 
 
-def test_large_images_are_sampled_on_a_grid_for_any_chunks(monkeypatch):
+def test_large_images_are_sampled_on_a_grid_for_any_chunks(monkeypatch, blur):
     monkeypatch.setattr(drawing, "_PIXELS_PER_DRAWN", 1)
     monkeypatch.setattr(drawing, "_LEAST_PIXELS_PER_DRAWN", 0.5)
     image = np.tile(data.coffee(), (2, 2, 1))
@@ -196,7 +179,7 @@ def test_kept_labels_are_counted_until_they_are_deleted(monkeypatch):
 
 @pytest.mark.parametrize("method", ["coreset", "full"])
 @pytest.mark.parametrize("options", [{}, {"color_space": "lab"}, {"normalize": "zscore"}])
-def test_labels_are_those_of_the_nearest_center_of_the_blurred_image(method, options):
+def test_labels_are_those_of_the_nearest_center_of_the_blurred_image(method, options, blur):
     mask = np.ones(COFFEE.shape[:2], bool)
     mask[10:40, 20:90] = False
     seg = segment(COFFEE, 4, blur=2, method=method, mask=mask, **options)
@@ -221,7 +204,7 @@ def test_labels_are_those_of_the_nearest_center_of_the_blurred_image(method, opt
     np.testing.assert_array_equal(seg.model.predict(lazy, mask=mask), seg.labels)
 
 
-def test_full_fit_has_the_cost_of_scikit_learn():
+def test_full_fit_has_the_cost_of_scikit_learn(blur):
     from sklearn.cluster import KMeans
 
     points = blur(COFFEE, 1.5).reshape(-1, 3)
@@ -230,7 +213,7 @@ def test_full_fit_has_the_cost_of_scikit_learn():
 
 
 @pytest.mark.parametrize("method", ["coreset", "full"])
-def test_several_images_are_blurred_one_by_one(method):
+def test_several_images_are_blurred_one_by_one(method, blur):
     images = [COFFEE, COFFEE[::-1, :70].copy()]
     seg = segment(images, 4, blur=2, method=method)
     for image, labels in zip(images, seg.labels, strict=True):
@@ -245,14 +228,14 @@ def test_slices_are_not_blurred_into_each_other():
         np.testing.assert_array_equal(seg.recolored[number], alone.recolored)
 
 
-def test_volume_is_blurred_along_the_given_axes():
+def test_volume_is_blurred_along_the_given_axes(blur):
     volume = np.random.default_rng(0).random((6, 40, 50))
     seg = segment(volume, 3, blur=(0, 2, 1))
     points = blur(volume[..., None], (0, 2, 1))
     np.testing.assert_array_equal(seg.labels, nearest(points, seg.model.cluster_centers_))
 
 
-def test_alpha_and_infinite_pixels_do_not_contribute():
+def test_alpha_and_infinite_pixels_do_not_contribute(blur):
     image = np.concatenate([COFFEE / 255, np.ones((90, 110, 1))], axis=-1)
     image[5:9, 5:9] = np.inf
     image[30:40, 30:40, 3] = 0
@@ -330,7 +313,7 @@ def test_error_names_the_chunk_that_cannot_be_read(sides):
     assert f"chunk {expected}" in str(caught.value)
 
 
-def test_small_image_and_large_radius_need_little_memory():
+def test_small_image_and_large_radius_need_little_memory(blur, read_points):
     # Padded along all axes at once, this image would have 800^5 pixels.
     image = np.random.default_rng(0).random((3, 2, 4, 3, 5))
     space = FeatureSpace("rgb", 1.0, blur=100.0)

@@ -8,7 +8,6 @@ from dataclasses import replace
 import dask.array as da
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
 from skimage import data
 from skimage.color import rgb2lab
 from sklearn.metrics import pairwise_distances_argmin
@@ -25,7 +24,6 @@ from napari_kmeans import (
 from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging import blocks
 from napari_kmeans.imaging.blocks import open_images
-from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.options import Options
 from napari_kmeans.stacks import StackModel
 
@@ -58,26 +56,11 @@ def nearest(points, centers):
     return flat.reshape(points.shape[:-1]) + 1
 
 
-def blur(image, sigma):
-    """Return the normalized convolution of an image (..., C)."""
-    arguments = {"sigma": sigma, "mode": "constant", "truncate": 4}
-    weights = gaussian_filter(np.ones(image.shape[:-1]), **arguments)
-    channels = [gaussian_filter(channel, **arguments) for channel in np.moveaxis(image, -1, 0)]
-    return np.stack(channels, axis=-1) / weights[..., None]
-
-
-def read_points(images, space):
-    return map_reduce(
-        images,
-        lambda batch: np.concatenate([piece.points for piece in batch.pieces]),
-        np.concatenate,
-        space=space,
-    )
-
-
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.5, 1.0), (0.0, 3.0)])
 @pytest.mark.parametrize("block_pixels", [300, 10**6])
-def test_points_are_colors_and_places_for_any_block(spacing, block_pixels, monkeypatch):
+def test_points_are_colors_and_places_for_any_block(
+    spacing, block_pixels, monkeypatch, read_points
+):
     monkeypatch.setattr(blocks, "BLOCK_PIXELS", block_pixels)
     images = open_images(COFFEE, mask=MASK)
     space = FeatureSpace("rgb", 255.0, position=0.5, spacing=spacing)
@@ -98,7 +81,7 @@ def test_points_are_colors_and_places_for_any_block(spacing, block_pixels, monke
 
 
 @pytest.mark.parametrize("dtype", ["u1", ">u2", "i8", "f4", "f8", "?"])
-def test_colors_are_not_rounded_beside_places(dtype):
+def test_colors_are_not_rounded_beside_places(dtype, read_points):
     values = np.random.default_rng(0).integers(0, 2 if dtype == "?" else 120, (8, 9)).astype(dtype)
     if values.dtype.kind == "f":
         values += values.dtype.type(1 / 3)
@@ -109,7 +92,7 @@ def test_colors_are_not_rounded_beside_places(dtype):
 
 @pytest.mark.parametrize("options", [{}, {"blur": 1.5}, {"blur": 1.5, "texture": 2.0}])
 @pytest.mark.parametrize("chunks", [(45, 55), (20, 33), (1, 55), ((25, 0, 3, 17), (55,))])
-def test_chunks_of_any_size_give_the_same_bits(chunks, options, monkeypatch):
+def test_chunks_of_any_size_give_the_same_bits(chunks, options, monkeypatch, read_points):
     monkeypatch.setattr(blocks, "BLOCK_PIXELS", 700)
     spread = np.random.default_rng(1).random((45, 55)) * 1e3
     spread[3, 4], spread[30, 40] = np.nan, np.inf
@@ -145,7 +128,7 @@ def test_labels_are_those_of_the_nearest_centers(method, spacing):
             np.testing.assert_allclose(center, mean, atol=2.0)
 
 
-def test_blur_comes_before_the_places():
+def test_blur_comes_before_the_places(blur):
     seg = segment(COFFEE, 4, blur=2.0, position=0.5)
     points = features(blur(COFFEE.astype(float), (2, 2)), 0.5 * 255)
     np.testing.assert_array_equal(seg.labels, nearest(points, seg.model.cluster_centers_))
@@ -215,7 +198,7 @@ def test_drawn_pixels_have_their_own_places():
 
 
 @pytest.mark.parametrize("chunks", [None, (20, 33, 3)])
-def test_cropped_pixels_keep_their_places(chunks):
+def test_cropped_pixels_keep_their_places(chunks, read_points):
     image = COFFEE if chunks is None else da.from_array(COFFEE, chunks=chunks)
     (pixels,) = open_images(image)
     space = FeatureSpace("rgb", 255.0, position=1.0, spacing=(1.0, 1.0))

@@ -8,7 +8,6 @@ from dataclasses import replace
 import dask.array as da
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment
 from skimage import data
 from skimage.color import rgb2lab
@@ -17,7 +16,6 @@ from napari_kmeans import KMeansModel, segment, segment_slices, split_anew, summ
 from napari_kmeans.feature_space.space import FeatureSpace
 from napari_kmeans.imaging import blocks
 from napari_kmeans.imaging.blocks import open_images
-from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.options import Options
 
 COFFEE = data.coffee()[:45, :55]
@@ -40,24 +38,6 @@ def energies(image, kept, axes):
     return result
 
 
-def blur(image, sigma, kept):
-    """Return the normalized convolution of an image (..., C) of the pixels that are kept."""
-    arguments = {"sigma": sigma, "mode": "constant", "truncate": 4}
-    weights = gaussian_filter(kept.astype(float), **arguments)
-    channels = np.where(kept[..., None], image, 0).astype(float)
-    sums = [gaussian_filter(channels[..., c], **arguments) for c in range(image.shape[-1])]
-    return np.stack(sums, axis=-1) / np.where(kept, weights, 1)[..., None]
-
-
-def read_points(images, space):
-    return map_reduce(
-        images,
-        lambda batch: np.concatenate([piece.points for piece in batch.pieces]),
-        np.concatenate,
-        space=space,
-    )
-
-
 def texture_mosaic():
     """Return three textures in a disk and two halves around it, and the class of each pixel."""
     y, x = np.mgrid[:256, :256]
@@ -75,7 +55,9 @@ def share_right(labels, classes):
 
 @pytest.mark.parametrize("sigma", [1.5, (2.0, 0.0)])
 @pytest.mark.parametrize("block_pixels", [300, 10**6])
-def test_points_are_blurred_colors_and_contrasts_for_any_block(sigma, block_pixels, monkeypatch):
+def test_points_are_blurred_colors_and_contrasts_for_any_block(
+    sigma, block_pixels, monkeypatch, blur, read_points
+):
     monkeypatch.setattr(blocks, "BLOCK_PIXELS", block_pixels)
     mask = np.random.default_rng(0).random(COFFEE.shape[:2]) < 0.8
     axes = [0] if sigma == (2.0, 0.0) else [0, 1]
@@ -94,7 +76,7 @@ def test_points_are_blurred_colors_and_contrasts_for_any_block(sigma, block_pixe
 
 
 @pytest.mark.parametrize("chunks", [(45, 55), (20, 33), (1, 55), ((25, 0, 3, 17), (55,))])
-def test_chunks_of_any_size_give_the_same_bits(chunks, monkeypatch):
+def test_chunks_of_any_size_give_the_same_bits(chunks, monkeypatch, read_points):
     mask = np.random.default_rng(0).random(COFFEE.shape[:2]) < 0.8
     spread = np.random.default_rng(1).random((45, 55)) * 1e3
     spread[3, 4], spread[30, 40] = np.nan, np.inf
@@ -111,14 +93,14 @@ def test_chunks_of_any_size_give_the_same_bits(chunks, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["u1", ">i2", "f2", "f4", "f8", "i8", "?"])
-def test_contrast_of_white_noise_is_its_standard_deviation(dtype):
+def test_contrast_of_white_noise_is_its_standard_deviation(dtype, read_points):
     noise = np.random.default_rng(0).normal(100, 7, (120, 120))
     image = noise > 100 if dtype == "?" else noise.round().astype(dtype)
     points = read_points(open_images(image), FeatureSpace("rgb", 1.0, blur=100.0, texture=1.0))
     np.testing.assert_allclose(points[:, 1], np.std(image.astype(float)), rtol=0.03)
 
 
-def test_pixels_of_one_color_have_no_contrast():
+def test_pixels_of_one_color_have_no_contrast(read_points):
     image = np.full((30, 40), 1e6 + 0.1)
     points = read_points(open_images(image), FeatureSpace("rgb", 1.0, blur=2.0, texture=1.0))
     assert (points[:, 1] == 0).all()
@@ -192,7 +174,7 @@ def test_what_texture_cannot_do_is_refused():
         segment(COFFEE, 3, blur=2.0, texture=2.0, summary=summary)
 
 
-def test_the_largest_contrasts_do_not_overflow():
+def test_the_largest_contrasts_do_not_overflow(read_points):
     image = np.zeros((20, 20), np.float32)
     image[::2] = 3e38
     space = FeatureSpace("rgb", 1.0, blur=2.0, texture=100.0)
