@@ -125,7 +125,7 @@ def move_changed(
     totals: NDArray[np.float64] | None,
     counts: NDArray[np.int64],
 ) -> Any:
-    """Replace labels (n,) by new ones, and move the points that they differ for to other sums.
+    """Replace the labels of points, and move each point whose label changes to another sum.
 
     Parameters
     ----------
