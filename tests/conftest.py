@@ -76,3 +76,13 @@ def read_points() -> Callable[..., np.ndarray]:
         )
 
     return read_points
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _kernels_are_announced() -> None:
+    """Announce the compilation once: tests compare what is printed with what they expect."""
+    from napari_kmeans.batch.preparing import announce
+    from napari_kmeans.execution.notices import notices_to
+
+    with notices_to(lambda sentence: None):
+        announce()

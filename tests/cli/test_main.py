@@ -21,10 +21,11 @@ import zarr
 
 import napari_kmeans
 from napari_kmeans import KMeansModel, apply_classes, segment
-from napari_kmeans.cli import jobs
+from napari_kmeans.batch import jobs
+from napari_kmeans.batch.jobs import ClusteredImage
 from napari_kmeans.cli import main as main_module
-from napari_kmeans.cli.jobs import ClusteredImage
 from napari_kmeans.cli.main import main
+from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files import tiff
 from napari_kmeans.files.picture import Axis, Picture
 from napari_kmeans.files.reading import read_image
@@ -1151,7 +1152,7 @@ class TestViewer:
             assert layer.translate.tolist() == [0, 3]
 
     def test_a_multiscale_image_in_other_units_gives_one_warning(
-        self, make_napari_viewer, tmp_path, quadrants, capsys
+        self, make_napari_viewer, tmp_path, quadrants
     ):
         zarr.create_array(
             tmp_path / "unit.zarr", data=_noise(2100, 90, 3) / 255, chunks=(512, 90, 3)
@@ -1159,9 +1160,12 @@ class TestViewer:
         model = segment(quadrants, 3, rgb=True).model
         workflow = jobs.Workflow.of_model(model)
         job = jobs.ImageJob("unit", "unit.zarr", lambda: read_image(tmp_path / "unit.zarr"))
-        outcomes = list(workflow.run([job]))
+        sentences: list[str] = []
+        with notices_to(sentences.append):
+            outcomes = list(workflow.run([job]))
         fill_viewer(make_napari_viewer(), outcomes, workflow.options)
-        assert capsys.readouterr().err.count("unit.zarr: image holds float64 values up to") == 1
+        assert len(sentences) == 1
+        assert sentences[0].startswith("unit.zarr: image holds float64 values up to")
 
     def test_channels_of_a_multiscale_image_become_layers(self, make_napari_viewer, tmp_path):
         image = _noise(2, 2100, 60)

@@ -23,6 +23,7 @@ ORDER = [
     ("segmentation", "objects"),
     ("stacks", "suggestion", "merging", "splitting", "confidence", "stability", "rehearsal"),
     ("figures", "samples", "scripting"),
+    ("batch",),
     ("cli", "viewer"),
     ("__main__",),
 ]

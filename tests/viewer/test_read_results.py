@@ -14,8 +14,8 @@ from PIL import Image as PillowImage
 
 import napari_kmeans
 from napari_kmeans import KMeansModel, apply_classes, segment
+from napari_kmeans.batch.output import write_results
 from napari_kmeans.cli.main import main
-from napari_kmeans.cli.output import write_results
 from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.files.result_record import RECORD_TAG
 from napari_kmeans.imaging.colors import to_hex

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_kmeans import segment
-from napari_kmeans.cli.jobs import ClusteredImage
+from napari_kmeans.batch.jobs import ClusteredImage
 from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.options import Options

@@ -12,31 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__
-from napari_kmeans.checks import Choice, RealNumber, WholeNumber
-from napari_kmeans.cli.earlier_results import (
+from napari_kmeans.batch.earlier_results import (
     describe_other_results,
     find_results,
     stems_without_model,
 )
-from napari_kmeans.cli.jobs import ClusteredImage, ImageJob, Workflow, load_results
-from napari_kmeans.cli.listing import list_jobs
-from napari_kmeans.cli.output import describe_table, write_results
-from napari_kmeans.cli.result_files import (
+from napari_kmeans.batch.jobs import ClusteredImage, ImageJob, Workflow, load_results
+from napari_kmeans.batch.listing import Reading, list_jobs
+from napari_kmeans.batch.output import describe_table, write_results
+from napari_kmeans.batch.reporting import bars_shown_by, count_images, join_names
+from napari_kmeans.batch.result_files import (
     SHARED_MODEL,
     SHARED_TABLE,
     free_stems,
     output_directory,
     result_paths,
 )
+from napari_kmeans.checks import Choice, RealNumber, WholeNumber
 from napari_kmeans.cli.screen import screen_problem
 from napari_kmeans.cli.terminal import (
     PROGRAM,
     StdoutError,
     bar,
-    count_images,
     discard_stdout,
     flush_stdout,
-    join_names,
     open_closed_streams,
     print_all_names,
     print_line,
@@ -44,6 +43,7 @@ from napari_kmeans.cli.terminal import (
     print_table,
 )
 from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
+from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.atomic import replacing, write_whole
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.imaging.declared import ChunkError
@@ -101,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_model_arguments(parser, arguments)
     print_all_names()
     try:
-        code = _cluster_images(arguments, options)
+        with notices_to(print_message), bars_shown_by(bar):
+            code = _cluster_images(arguments, options)
         flush_stdout()
         return code
     except BrokenPipeError:
@@ -176,7 +177,7 @@ def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.
 
 def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
     try:
-        jobs = list_jobs(arguments)
+        jobs = list_jobs(Reading(**{name: getattr(arguments, name) for name in Reading._fields}))
     except ValueError as error:
         print_message(str(error))
         return FAILED

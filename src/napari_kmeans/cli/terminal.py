@@ -1,18 +1,17 @@
-"""Print the messages, warnings, progress and tables of the command line."""
+"""Print the messages, progress and tables of the command line."""
 
 from __future__ import annotations
 
 import os
 import sys
-import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_kmeans.files.errors import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import pandas as pd
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 PROGRAM = "napari-kmeans"
 ROWS_PRINTED = 20
-NAMES_PRINTED = 3
 COLUMN_FORMATS = {"index": "{:6d}", "percent": "{:7.2f}", "color": "{}", "name": "{}"}
 """The columns of a table that are printed, if the table has them."""
 
@@ -88,21 +86,11 @@ def print_message(sentence: str) -> None:
 
     A message that cannot be printed, as on a full disk, does not end a run.
     """
-    with suppress(OSError):
+    tqdm = sys.modules.get("tqdm")
+    # Clear the progress bar while the line is printed.
+    clear = nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(sys.stderr)
+    with suppress(OSError), clear:
         print(f"{PROGRAM}: {sentence.rstrip('.')}.", file=sys.stderr)
-
-
-def join_names(names: Sequence[str]) -> str:
-    """Return names as a list in words: the first names, and the number of further names."""
-    shown = list(names[:NAMES_PRINTED])
-    if len(names) > len(shown):
-        shown.append(f"{len(names) - len(shown)} more")
-    return " and ".join([*([", ".join(shown[:-1])] if shown[:-1] else []), *shown[-1:]])
-
-
-def count_images(number: int) -> str:
-    """Return a number of images in words."""
-    return "1 image" if number == 1 else f"{number} images"
 
 
 @contextmanager
@@ -121,17 +109,6 @@ def bar(name: str) -> Iterator[Report | None]:
             shown.update(done - shown.n)
 
         yield progress
-
-
-@contextmanager
-def print_warnings(source: str) -> Iterator[None]:
-    """Print each `UserWarning` of the block in one line, without its place in the code."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield
-    for message in caught:
-        if message.category is UserWarning:
-            print_message(f"{source}: {message.message}")
 
 
 def print_table(name: str, table: pd.DataFrame) -> None:

@@ -43,3 +43,23 @@ def notices_to(listener: Callable[[str], object]) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+def has_listener() -> bool:
+    """Return whether the notices of this context have a listener."""
+    return _listener.get() is not None
+
+
+@contextmanager
+def notices_about(source: str) -> Iterator[None]:
+    """Begin the notices of this context with the name of an image: "a.tif: …"."""
+    outer = _listener.get()
+
+    def forward(sentence: str) -> None:
+        if outer is None:
+            warnings.warn(f"{source}: {sentence}", UserWarning, stacklevel=4)
+        else:
+            outer(f"{source}: {sentence}")
+
+    with notices_to(forward):
+        yield

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from qtpy.QtWidgets import QWidget
 
-    from napari_kmeans.cli.jobs import ClusteredImage
+    from napari_kmeans.batch.jobs import ClusteredImage
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.segmentation import Segmentation

@@ -9,7 +9,7 @@ from napari.utils.notifications import notification_manager
 from skimage import data
 
 from napari_kmeans import segment
-from napari_kmeans.cli.output import write_results
+from napari_kmeans.batch.output import write_results
 from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.viewer.read_results import read_result
 from napari_kmeans.viewer.to_layers.edited_parts import is_edited_in

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import PushButton
 from qtpy.QtGui import QGuiApplication
 
-from napari_kmeans.cli.earlier_results import find_results
+from napari_kmeans.batch.earlier_results import find_results
 from napari_kmeans.figures import plot_table
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import is_dask

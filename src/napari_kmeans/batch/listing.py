@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_kmeans.cli.channels import add_mask, choose_channels, set_channel_axis
-from napari_kmeans.cli.inputs import Input, find_inputs, is_folder
-from napari_kmeans.cli.jobs import ImageJob
-from napari_kmeans.cli.masks import MaskError, MaskFile, match_masks, read_mask
-from napari_kmeans.cli.pixel_size import set_pixel_size
+from napari_kmeans.batch.channels import add_mask, choose_channels, set_channel_axis
+from napari_kmeans.batch.inputs import Input, find_inputs, is_folder
+from napari_kmeans.batch.jobs import ImageJob
+from napari_kmeans.batch.masks import MaskError, MaskFile, match_masks, read_mask
+from napari_kmeans.batch.pixel_size import set_pixel_size
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.picture import Picture
 from napari_kmeans.files.pipes import copy_pipe
@@ -20,7 +20,6 @@ from napari_kmeans.files.reading import list_series, read_image
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
 
     from napari_kmeans.files.picture import Series
@@ -46,29 +45,61 @@ class _Source(NamedTuple):
     sample: str | None = None
 
 
-def list_jobs(arguments: argparse.Namespace) -> list[ImageJob]:
-    """Return the images that the arguments name; the first sample if they name none.
+class Reading(NamedTuple):
+    """The images to read, and what to read of them.
+
+    Attributes
+    ----------
+    images : tuple of Path
+        Files, zarr directories, folders, and names with wildcards.
+    recursive : bool
+        Whether subfolders are searched.
+    sample : str or None
+        The name of a sample that is read, too.
+    series : str or None
+        The number or the name of the image in a file, or `ALL`; None for the largest.
+    channel_axis : str or None
+        The number or the name of the axis of channels, where the file does not state it.
+    channels : tuple of str or None
+        The numbers or the names of the channels to cluster; None for all.
+    mask : Path or None
+        The file of the mask, or for several images their folder.
+    spacing : float or tuple of float, or None
+        The distance of neighboring pixels; None for that of the file.
+    """
+
+    images: tuple[Path, ...] = ()
+    recursive: bool = False
+    sample: str | None = None
+    series: str | None = None
+    channel_axis: str | None = None
+    channels: tuple[str, ...] | None = None
+    mask: Path | None = None
+    spacing: float | tuple[float, ...] | None = None
+
+
+def list_jobs(reading: Reading) -> list[ImageJob]:
+    """Return the images to read; the first sample if none are named.
 
     Raises
     ------
     ValueError
-        If --mask is a file, and there are several images.
+        If the mask is a file, and there are several images.
     """
-    inputs = find_inputs(arguments.images, arguments.recursive)
-    sources = [source for each in inputs for source in _list_images(each, arguments.series)]
-    sample = arguments.sample
+    inputs = find_inputs(reading.images, reading.recursive)
+    sources = [source for each in inputs for source in _list_images(each, reading.series)]
+    sample = reading.sample
     if sample is None and not inputs:
         sample = next(iter(SAMPLES))
     if sample is not None:
         read = partial(_read_sample, sample)
         sources.append(_Source(sample, f"sample {sample}", read, sample=sample))
-    masks, used = _find_masks(arguments.mask, sources)
-    channels, axis = arguments.channels, arguments.channel_axis
+    masks, used = _find_masks(reading.mask, sources)
     return [
         ImageJob(
             source.name,
             source.label,
-            partial(_read_adjusted, source.read, axis, channels, mask, arguments.spacing),
+            partial(_read_adjusted, source.read, reading, mask),
             source.sample,
             tuple(path for path in (source.path, mask.path) if path is not None),
         )
@@ -168,26 +199,20 @@ def _refuse(why: str) -> Picture:
     raise UnreadableImageError(why)
 
 
-def _read_adjusted(
-    read: Callable[[], Picture],
-    axis: str | None,
-    channels: Sequence[str] | None,
-    mask: MaskFile,
-    spacing: float | tuple[float, ...] | None,
-) -> Picture:
-    """Read an image with the channels, the mask and the pixel size that the arguments state."""
+def _read_adjusted(read: Callable[[], Picture], reading: Reading, mask: MaskFile) -> Picture:
+    """Read an image with the channels, the mask and the pixel size that the caller states."""
     if mask.problem:
         raise MaskError(mask.problem)
     picture = read()
     try:
-        if axis is not None:
-            picture = set_channel_axis(picture, axis)
-        if channels is not None:
-            picture = choose_channels(picture, channels)
+        if reading.channel_axis is not None:
+            picture = set_channel_axis(picture, reading.channel_axis)
+        if reading.channels is not None:
+            picture = choose_channels(picture, reading.channels)
         if mask.path is not None:
             picture = add_mask(picture, read_mask(mask.path, picture))
-        if spacing is not None:
-            picture = set_pixel_size(picture, spacing)
+        if reading.spacing is not None:
+            picture = set_pixel_size(picture, reading.spacing)
     except (TypeError, ValueError, OSError, MemoryError) as error:
         raise UnreadableImageError(reason(error)) from error
     return picture

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans._version import __version__
-from napari_kmeans.cli.channels import GDAL_METADATA
-from napari_kmeans.cli.earlier_results import find_results
-from napari_kmeans.cli.result_files import result_paths
-from napari_kmeans.cli.terminal import print_message
+from napari_kmeans.batch.channels import GDAL_METADATA
+from napari_kmeans.batch.earlier_results import find_results
+from napari_kmeans.batch.reporting import tell
+from napari_kmeans.batch.result_files import result_paths
 from napari_kmeans.files.atomic import clear_leftovers, replacing
 from napari_kmeans.files.ome_zarr_writer import (
     Image,
@@ -219,7 +219,7 @@ def _write_ome_zarr(
     labels, recolored = results
     if recolored.geo_tags or recolored.profile:
         lost = "georeference" if recolored.geo_tags else "color profile"
-        print_message(f"{stem}: its {lost} is not written, because OME-Zarr has no place for it")
+        tell(f"{stem}: its {lost} is not written, because OME-Zarr has no place for it")
     axis = seg.model.channel_axis
     axes = recolored.axes or _default_axes(recolored.pixels.ndim, axis)
     spatial = labels.axes or spatial_axes(labels.pixels.ndim)

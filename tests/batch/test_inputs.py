@@ -14,7 +14,7 @@ import tifffile
 import zarr
 
 from napari_kmeans import segment
-from napari_kmeans.cli.inputs import find_inputs
+from napari_kmeans.batch.inputs import find_inputs
 from napari_kmeans.cli.main import main
 from napari_kmeans.files.reading import read_image
 

@@ -8,8 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_kmeans.cli.earlier_results import is_result_file
-from napari_kmeans.cli.terminal import join_names, print_message
+from napari_kmeans.batch.earlier_results import is_result_file
+from napari_kmeans.batch.reporting import join_names, tell
 from napari_kmeans.files.reading import is_image
 from napari_kmeans.files.zarr_reader import MARKERS
 
@@ -49,7 +49,7 @@ def find_inputs(arguments: Sequence[Path], recursive: bool = False) -> list[Inpu
     if named:
         one = len(named) == 1
         are = "is a result of an earlier run" if one else "are results of earlier runs"
-        print_message(f"{join_names(named)} {are}")
+        tell(f"{join_names(named)} {are}")
     for path in chain.from_iterable(map(_expand_wildcards, arguments)):
         for each in _list_folder(path, recursive) if is_folder(path) else [Input(path)]:
             # A link is a file of its own, with its own name.
@@ -81,7 +81,7 @@ def _expand_wildcards(path: Path) -> list[Path]:
     others = [match for match in matches if not is_result_file(match)]
     results = _count_results(len(matches) - len(others))
     if results:
-        print_message(f"{path}: skipped {results[0]}")
+        tell(f"{path}: skipped {results[0]}")
     return others or [path]
 
 
@@ -112,7 +112,7 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
         *_count(n_subfolders, "subfolder, without --recursive", "subfolders, without --recursive"),
     ]
     if skipped:
-        print_message(f"{folder}: skipped {'; '.join(skipped)}")
+        tell(f"{folder}: skipped {'; '.join(skipped)}")
     return inputs or [Input(folder)]
 
 

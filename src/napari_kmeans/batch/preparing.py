@@ -1,50 +1,46 @@
-"""Compile kernels in other processes, and print a line when a run waits for them."""
+"""Compile kernels in other processes, and say so when a run waits for them."""
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.cli.terminal import print_message
+from napari_kmeans.batch.reporting import tell
 from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, waits_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
-@contextmanager
 def kernels_for(
     pixels: Any, rgb: bool, channel_axis: int | None, *, fit: bool = True
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Compile the kernels for images of a kind in other processes, while the context waits.
 
-    Without `fit`, the images are only painted.
+    Without `fit`, the images are only painted. The sentence about the compilation goes to the
+    listener of the caller.
     """
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.rehearsal import ImageKind, rehearse_stages
 
     COMPILE_PROCESSES.enable()
     kind = ImageKind.of(pixels, rgb, channel_axis)
+    caller = copy_context()
 
     def on_wait() -> None:
         if COMPILE_PROCESSES.is_preparing:
-            announce()
+            # A context runs one function at a time, and several threads may wait.
+            caller.copy().run(announce)
         if fit:
             rehearse_stages(kind)
 
-    with waits_to(on_wait):
-        yield
+    return waits_to(on_wait)
 
 
 @cache
 def announce() -> None:
-    """Print that kernels are compiled, once in a process."""
-    from tqdm import tqdm
-
+    """Tell that kernels are compiled, once in a process."""
     from napari_kmeans.rehearsal import PREPARING
 
-    # Clear the progress bar while the line is printed.
-    with tqdm.external_write_mode(sys.stderr):
-        print_message(PREPARING[0].lower() + PREPARING[1:])
+    tell(PREPARING[0].lower() + PREPARING[1:])

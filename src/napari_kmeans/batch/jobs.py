@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.cli.channels import find_axis_of_channels, find_channels
-from napari_kmeans.cli.masks import MaskError
-from napari_kmeans.cli.preparing import kernels_for
-from napari_kmeans.cli.terminal import bar, count_images, join_names, print_message, print_warnings
+from napari_kmeans.batch.channels import find_axis_of_channels, find_channels
+from napari_kmeans.batch.masks import MaskError
+from napari_kmeans.batch.preparing import kernels_for
+from napari_kmeans.batch.reporting import bar, count_images, join_names, tell, warnings_about
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.lazy import FileArray, open_lazily
 from napari_kmeans.files.units import area_unit, comparable_lengths
@@ -129,12 +129,10 @@ def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[Cluster
         except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
             why, damaged = reason(error), _find_image_number(reason(error))
             if damaged is None or damaged >= len(readable):
-                print_message(
-                    f"cannot cluster the images as one: {why}; --each clusters each by itself"
-                )
+                tell(f"cannot cluster the images as one: {why}; --each clusters each by itself")
                 break
             source = jobs[readable[damaged]].source
-            print_message(f"cannot cluster {source}: {_replace_image_number(why, source)}")
+            tell(f"cannot cluster {source}: {_replace_image_number(why, source)}")
             pictures[readable[damaged]] = None
     if seg is None:
         return [None] * len(jobs)
@@ -166,10 +164,10 @@ def _read_picture(job: ImageJob, options: Options) -> Picture | None:
         picture = job.read()
     except UnreadableImageError as error:
         verb = "mask" if isinstance(error, MaskError) else "read"
-        print_message(f"cannot {verb} {job.source}: {error}")
+        tell(f"cannot {verb} {job.source}: {error}")
         return None
     if picture.note:
-        print_message(f"{job.source}: {picture.note}")
+        tell(f"{job.source}: {picture.note}")
     if picture.profile and options.color_space in SRGB_SPACES:
         _note_profile(job, picture.profile, options.color_space)
     return picture
@@ -177,11 +175,11 @@ def _read_picture(job: ImageJob, options: Options) -> Picture | None:
 
 def _note_profile(job: ImageJob, profile: bytes, color_space: str) -> None:
     """Print a message if the colors of an image are not those of sRGB."""
-    from napari_kmeans.cli.color_profiles import describe_other_profile
+    from napari_kmeans.batch.color_profiles import describe_other_profile
 
     name = describe_other_profile(profile)
     if name is not None:
-        print_message(
+        tell(
             f"{job.source}: its color profile is {name}, and {color_space} takes its colors for "
             "sRGB; convert it to sRGB for exact colors"
         )
@@ -226,7 +224,7 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
         rgb, channel_axis = find_channels(picture)
         _check_color_space(rgb, options)
         kernels = kernels_for(picture.pixels, rgb, channel_axis)
-        with print_warnings(job.source), bar(job.name) as progress, kernels:
+        with warnings_about(job.source), bar(job.name) as progress, kernels:
             return segment_with_options(
                 picture.pixels,
                 _options_for(picture, options),
@@ -237,7 +235,7 @@ def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segme
                 progress=progress,
             )
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
-        print_message(f"cannot cluster {job.source}: {reason(error)}")
+        tell(f"cannot cluster {job.source}: {reason(error)}")
         return None
 
 
@@ -259,7 +257,7 @@ def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmenta
     images = count_images(len(pictures))
     names = {_channel_names(picture) for picture in pictures}
     kernels = kernels_for(pictures[0].pixels, rgb, channel_axis)
-    with print_warnings(images), bar(images) as progress, kernels:
+    with warnings_about(images), bar(images) as progress, kernels:
         return segment_with_options(
             [picture.pixels for picture in pictures],
             options,
@@ -282,7 +280,7 @@ def _paint_picture(
     try:
         model = _match_channels(job, picture, _with_axis_of(picture, model))
         kernels = kernels_for(picture.pixels, *find_channels(picture), fit=False)
-        with print_warnings(job.source), bar(job.name) as progress, kernels:
+        with warnings_about(job.source), bar(job.name) as progress, kernels:
             own = model.with_blur(_blur_of_space(picture, model.blur))
             # The size of the pixels is that of this file, if it states one.
             spacing = _spacing_of(picture)
@@ -290,7 +288,7 @@ def _paint_picture(
             is_known = _area_unit(picture) is not None or not model.cleaning.min_area
             if not is_known:
                 size = model.cleaning.spacing
-                print_message(
+                tell(
                     f"{job.source}: its pixel size is not known, and is taken to be that of the "
                     f"fit, {size}; use --spacing"
                 )
@@ -298,7 +296,7 @@ def _paint_picture(
                 own = own.with_cleaning(replace(model.cleaning, spacing=spacing))
             labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
     except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
-        print_message(f"cannot apply the model to {job.source}: {reason(error)}")
+        tell(f"cannot apply the model to {job.source}: {reason(error)}")
         return None
     return Segmentation(labels, recolored, own, cluster_table(own), None, float("nan"), options)
 
@@ -323,7 +321,7 @@ def _leave_out_other_kinds(
             if picture is not None:
                 kinds[number] = _find_kind(picture, options)
         except (TypeError, ValueError) as error:
-            print_message(f"cannot cluster {job.source}: {reason(error)}")
+            tell(f"cannot cluster {job.source}: {reason(error)}")
             pictures[number] = None
     if not kinds:
         return
@@ -333,7 +331,7 @@ def _leave_out_other_kinds(
     for number, kind in kinds.items():
         for name, expected, got in zip(_Kind._fields, most, kind, strict=True):
             if got != expected:
-                print_message(
+                tell(
                     f"cannot cluster {jobs[number].source} with the other images: it must have "
                     f"the {name} of {first}, {expected}, got {got}; --each clusters each by itself"
                 )
@@ -360,7 +358,7 @@ def _note_other_channels(jobs: Sequence[ImageJob], pictures: Sequence[Picture | 
             else "--each clusters each image by itself"
         )
         are = "channel {} of {} is" if len(names) == 1 else "channels {} of {} are"
-        print_message(
+        tell(
             f"{are.format(', '.join(names), join_names(alike))} compared with "
             f"{', '.join(first)} of {source} by position; {remedy}"
         )
@@ -513,12 +511,10 @@ def _match_channels(job: ImageJob, picture: Picture, model: KMeansModel) -> KMea
     order = match_names(names, wanted)
     if order is not None:
         if order != sorted(order):
-            print_message(
-                f"{job.source}: {in_file} are matched by name with {in_model} of the model"
-            )
+            tell(f"{job.source}: {in_file} are matched by name with {in_model} of the model")
         return model.with_channel_order(order)
     if len(names) == len(wanted):
-        print_message(
+        tell(
             f"{job.source}: {in_file} {'is' if len(names) == 1 else 'are'} compared with "
             f"{in_model} of the model by position"
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from napari_kmeans.cli.result_files import SHARED_MODEL, SUFFIXES, file_key
-from napari_kmeans.cli.terminal import join_names
+from napari_kmeans.batch.reporting import join_names
+from napari_kmeans.batch.result_files import SHARED_MODEL, SUFFIXES, file_key
 from napari_kmeans.files.atomic import PREFIX
 from napari_kmeans.files.result_record import read_record
 

@@ -18,9 +18,9 @@ import zarr
 from PIL import Image, ImageCms
 
 from napari_kmeans import segment
-from napari_kmeans.cli import jobs
-from napari_kmeans.cli.channels import add_mask, choose_channels, set_channel_axis
-from napari_kmeans.cli.listing import name_series
+from napari_kmeans.batch import jobs
+from napari_kmeans.batch.channels import add_mask, choose_channels, set_channel_axis
+from napari_kmeans.batch.listing import name_series
 from napari_kmeans.cli.main import main
 from napari_kmeans.files import reading, tiff
 from napari_kmeans.files.errors import UnreadableImageError
@@ -697,7 +697,7 @@ class TestProfiles:
         assert capsys.readouterr().err == (expected if noted else "")
 
     def test_the_profile_of_pillow_is_srgb(self):
-        from napari_kmeans.cli.color_profiles import describe_other_profile
+        from napari_kmeans.batch.color_profiles import describe_other_profile
 
         made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
         assert describe_other_profile(made.tobytes()) is None

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from napari_kmeans.cli.result_files import free_stems, output_directory
+from napari_kmeans.batch.result_files import free_stems, output_directory
 
 
 class TestOutputDirectory:

@@ -13,8 +13,8 @@ import zarr
 from PIL import Image
 
 from napari_kmeans import segment
-from napari_kmeans.cli.earlier_results import find_results
-from napari_kmeans.cli.output import write_results
+from napari_kmeans.batch.earlier_results import find_results
+from napari_kmeans.batch.output import write_results
 from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, cluster_table
 
 if TYPE_CHECKING:

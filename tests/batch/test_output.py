@@ -10,9 +10,9 @@ import tifffile
 import zarr
 
 from napari_kmeans import apply_classes, segment
-from napari_kmeans.cli.earlier_results import find_results
+from napari_kmeans.batch.earlier_results import find_results
+from napari_kmeans.batch.output import write_results
 from napari_kmeans.cli.main import main
-from napari_kmeans.cli.output import write_results
 from napari_kmeans.files.ome_zarr_writer import Image, write_images
 from napari_kmeans.files.picture import Axis, Channel, Picture
 from napari_kmeans.files.result_record import read_record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_kmeans.cli.channels import find_axis_of_channels
+from napari_kmeans.batch.channels import find_axis_of_channels
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.picture import Axis
 from napari_kmeans.files.units import LENGTHS
