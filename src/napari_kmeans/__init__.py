@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.confidence import add_confidence
     from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
+    from napari_kmeans.measured_regions import grid_regions
+    from napari_kmeans.measurement import measure
     from napari_kmeans.merging import apply_classes, merge_clusters, merge_similar
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.objects import split_objects
@@ -36,6 +38,8 @@ __all__ = [
     "Suggestion",
     "add_confidence",
     "apply_classes",
+    "grid_regions",
+    "measure",
     "measure_stability",
     "merge_clusters",
     "merge_similar",
@@ -61,6 +65,8 @@ _MODULES = {
     "Suggestion": "napari_kmeans.suggestion",
     "add_confidence": "napari_kmeans.confidence",
     "apply_classes": "napari_kmeans.merging",
+    "grid_regions": "napari_kmeans.measured_regions",
+    "measure": "napari_kmeans.measurement",
     "measure_stability": "napari_kmeans.stability",
     "merge_clusters": "napari_kmeans.merging",
     "merge_similar": "napari_kmeans.merging",

@@ -546,6 +546,22 @@ class KMeansModel:
         stages.finish()
         return undecided
 
+    def find_undecided(self, pixels: Pixels) -> Any:
+        """Return the label of the class of undecided pixels, and 0 for all other pixels.
+
+        None if the model decides all pixels. The pixels are those that `open` returned. A dask
+        array if they are one.
+        """
+        if not self.cleaning.min_confidence:
+            return None
+        labels, _ = paint(pixels, self._painter(pixels, Progress(None), 1), None)
+        labels = self._renumber(labels, self.center_classes + 1)
+        cleaner = self.cleaner()
+        marked = cleaner.clean_and_mark(pixels, labels)
+        numbers = np.zeros(cleaner.n_marked + 1, label_dtype(self.labels[-1]))
+        numbers[cleaner.n_classes + 1 :] = self.labels
+        return renumber_labels(marked, numbers)
+
     def _renumber(self, labels: Any, numbers: NDArray[np.int64]) -> Any:
         """Return labels with other numbers for the labels from 1 on, if classes were edited."""
         if self.edited_classes is None:

@@ -227,6 +227,29 @@ class StackModel:
         stack = _stack_slices if pixels.is_lazy else _join_slices
         return stack(slices, pixels.shape[:-2])
 
+    def find_undecided(self, pixels: Pixels) -> Any:
+        """Return the label of the class of undecided pixels of each slice, and 0 for all others.
+
+        None if the models decide all pixels. A dask array if the pixels are one.
+        """
+        found = next(model for model in self.models if model)
+        if not found.cleaning.min_confidence:
+            return None
+        dtype = label_dtype(self.n_clusters)
+
+        def find(position: Position) -> Any:
+            plane = _take_slice(pixels, position)
+            number = self._corresponding_model(position, pixels.shape)
+            model = self.models[number]
+            if model is None:
+                return _leave_out(plane, dtype)[0]
+            undecided = model.find_undecided(model.open(_as_image(plane)[0], plane.mask))
+            return renumber_labels(undecided, self.names[number].astype(dtype))
+
+        slices = _over_slices(find, pixels, raise_if_stopped)
+        stack = _stack_slices if pixels.is_lazy else _join_slices
+        return stack(slices, pixels.shape[:-2])
+
     def with_blur(self, blur: float | tuple[float, ...]) -> StackModel:
         """Return the same models with another blur, as for another level of a stack."""
         models = tuple(None if model is None else model.with_blur(blur) for model in self.models)

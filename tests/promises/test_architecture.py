@@ -22,6 +22,8 @@ ORDER = [
     ("measuring",),
     ("segmentation", "objects"),
     ("stacks", "suggestion", "merging", "splitting", "confidence", "stability", "rehearsal"),
+    ("measured_regions", "measurement_table"),
+    ("measurement", "metadata"),
     ("figures", "samples", "scripting"),
     ("batch",),
     ("cli", "viewer"),

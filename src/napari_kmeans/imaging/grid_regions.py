@@ -1,0 +1,72 @@
+"""Regions that are the cells of a grid, computed block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_kmeans.types import Block
+
+_AXIS_WORDS = {1: ("part",), 2: ("row", "column"), 3: ("plane", "row", "column")}
+"""The words in the names of cells, by the number of axes that are divided."""
+
+
+@dataclass(frozen=True)
+class GridRegions:
+    """The cells of a grid over an image; the last cells along an axis may be smaller.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        The spatial shape of the image.
+    size : tuple of int
+        The lengths of a cell along each axis, in pixels.
+    """
+
+    shape: tuple[int, ...]
+    size: tuple[int, ...]
+
+    @property
+    def n_cells(self) -> tuple[int, ...]:
+        """The number of cells along each axis."""
+        return tuple(-(-full // cell) for full, cell in zip(self.shape, self.size, strict=True))
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """The name of each cell by its number, such as "row 0 column 1"."""
+        divided = [axis for axis, cells in enumerate(self.n_cells) if cells > 1]
+        divided = divided if len(self.shape) > 3 else list(range(len(self.shape)))
+        words = _AXIS_WORDS.get(len(divided)) or [f"axis {axis}" for axis in divided]
+        return {
+            number: " ".join(
+                f"{word} {place[axis]}" for word, axis in zip(words, divided, strict=True)
+            )
+            for number, place in enumerate(product(*map(range, self.n_cells)), 1)
+        }
+
+    def numbers(self, block: Block) -> NDArray[np.int64]:
+        """Return the number of the cell of each pixel in a block: 1 to the number of cells."""
+        steps = [prod(self.n_cells[axis + 1 :]) for axis in range(len(self.shape))]
+        places = [
+            step * (np.arange(side.start, side.stop) // cell)
+            for side, cell, step in zip(block, self.size, steps, strict=True)
+        ]
+        total: Any = np.ones((), np.int64)
+        for axis, along in enumerate(places):
+            shape = [1] * len(places)
+            shape[axis] = len(along)
+            total = total + along.reshape(shape)
+        return np.asarray(total)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the number of the cell of each pixel of the image."""
+        numbers = self.numbers(tuple(slice(0, length) for length in self.shape))
+        return numbers if dtype is None else numbers.astype(dtype)
