@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.channels import find_axis_of_channels, find_channels
 from napari_kmeans.batch.image_job import read_picture
-from napari_kmeans.batch.jobs import check_color_space, find_image_number, replace_image_number
+from napari_kmeans.batch.jobs import (
+    FAILURES,
+    check_color_space,
+    find_image_number,
+    replace_image_number,
+)
 from napari_kmeans.batch.kinds import find_kind, leave_out_other_kinds, note_other_channels
 from napari_kmeans.batch.picture_options import channel_names_of, options_for
 from napari_kmeans.batch.preparing import kernels_for
@@ -107,7 +112,7 @@ def _fit_readable(
         try:
             model = _fit(readable, colors.histogram if colors and known else None, options, report)
             return StudyFit(model, tuple(jobs[number] for number in used))
-        except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
+        except FAILURES as error:
             why, damaged = reason(error), find_image_number(reason(error))
             if damaged is None or damaged >= len(used):
                 tell(f"cannot fit a model to the images: {why}")

@@ -44,13 +44,18 @@ class ImageJob(NamedTuple):
 
 
 def read_picture(job: ImageJob, options: Options) -> Picture | None:
-    """Read an image; if that fails, print the reason and return None."""
+    """Read an image; if that fails, tell the reason and return None."""
     try:
-        picture = job.read()
+        return read_picture_or_raise(job, options)
     except UnreadableImageError as error:
         verb = "mask" if isinstance(error, MaskError) else "read"
         tell(f"cannot {verb} {job.source}: {error}")
         return None
+
+
+def read_picture_or_raise(job: ImageJob, options: Options) -> Picture:
+    """Read an image, and tell what is lost in reading; raise UnreadableImageError if it fails."""
+    picture = job.read()
     if picture.note:
         tell(f"{job.source}: {picture.note}")
     if picture.profile and options.color_space in SRGB_SPACES:

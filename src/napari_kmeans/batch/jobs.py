@@ -82,7 +82,7 @@ def cluster_each(jobs: Sequence[ImageJob], options: Options) -> Iterator[Cluster
     """Fit a model to each image; yield None for an image that cannot be clustered."""
     for job in jobs:
         picture = read_picture(job, options)
-        seg = None if picture is None else cluster_picture(job, picture, options)
+        seg = None if picture is None else _cluster_picture(job, picture, options)
         yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
 
 
@@ -103,7 +103,7 @@ def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[Cluster
         readable = [number for number, picture in enumerate(pictures) if picture is not None]
         try:
             seg = _cluster_pictures([each for each in pictures if each is not None], options)
-        except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
+        except FAILURES as error:
             why, damaged = reason(error), find_image_number(reason(error))
             if damaged is None or damaged >= len(readable):
                 tell(f"cannot cluster the images as one: {why}; --each clusters each by itself")
@@ -127,7 +127,7 @@ def paint_each(
     """Apply a model to each image; yield None for an image that cannot be painted."""
     for job in jobs:
         picture = read_picture(job, options)
-        seg = None if picture is None else paint_picture(job, picture, model, options)
+        seg = None if picture is None else _paint_picture(job, picture, model, options)
         yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
 
 
@@ -166,27 +166,36 @@ def _drop_pixels(job: ImageJob, picture: Picture) -> Picture:
     return picture._replace(pixels=open_lazily(again, again.shape, picture.channel_axis))
 
 
-def cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmentation | None:
-    """Cluster one image; if that fails, print the reason and return None."""
-    from napari_kmeans.segmentation import segment_with_options
+FAILURES = (TypeError, ValueError, MemoryError, OSError, UnreadableImageError)
+"""The errors of an image that cannot be read, clustered or painted: other images can be."""
 
+
+def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmentation | None:
+    """Cluster one image; if that fails, print the reason and return None."""
     try:
-        rgb, channel_axis = find_channels(picture)
-        check_color_space(rgb, options)
-        kernels = kernels_for(picture.pixels, rgb, channel_axis)
-        with warnings_about(job.source), bar(job.name) as progress, kernels:
-            return segment_with_options(
-                picture.pixels,
-                options_for(picture, options),
-                rgb=picture.rgb,
-                channel_axis=picture.channel_axis,
-                channel_names=channel_names_of(picture),
-                mask=picture.mask,
-                progress=progress,
-            )
-    except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
+        return cluster_picture(job, picture, options)
+    except FAILURES as error:
         tell(f"cannot cluster {job.source}: {reason(error)}")
         return None
+
+
+def cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmentation:
+    """Cluster one image; raise one of `FAILURES` if that fails."""
+    from napari_kmeans.segmentation import segment_with_options
+
+    rgb, channel_axis = find_channels(picture)
+    check_color_space(rgb, options)
+    kernels = kernels_for(picture.pixels, rgb, channel_axis)
+    with warnings_about(job.source), bar(job.name) as progress, kernels:
+        return segment_with_options(
+            picture.pixels,
+            options_for(picture, options),
+            rgb=picture.rgb,
+            channel_axis=picture.channel_axis,
+            channel_names=channel_names_of(picture),
+            mask=picture.mask,
+            progress=progress,
+        )
 
 
 def check_color_space(rgb: bool, options: Options) -> None:
@@ -220,35 +229,46 @@ def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmenta
         )
 
 
-def paint_picture(
+def _paint_picture(
     job: ImageJob, picture: Picture, model: KMeansModel, options: Options
 ) -> Segmentation | None:
     """Paint one image; if that fails, print the reason and return None."""
+    try:
+        return paint_picture(job, picture, model, options)
+    except FAILURES as error:
+        tell(f"cannot apply the model to {job.source}: {reason(error)}")
+        return None
+
+
+def paint_picture(
+    job: ImageJob, picture: Picture, model: KMeansModel, options: Options
+) -> Segmentation:
+    """Paint one image with a model; raise one of `FAILURES` if that fails."""
     from napari_kmeans.measuring import cluster_table
     from napari_kmeans.segmentation import Segmentation
 
-    try:
-        model = match_channels(job, picture, with_axis_of(picture, model))
-        kernels = kernels_for(picture.pixels, *find_channels(picture), fit=False)
-        with warnings_about(job.source), bar(job.name) as progress, kernels:
-            own = model.with_blur(blur_of_space(picture, model.blur))
-            # The size of the pixels is that of this file, if it states one.
-            spacing = spacing_of(picture)
-            # Without a pixel size, a minimum area would count pixels: take the pixels of the fit.
-            is_known = area_unit_of(picture) is not None or not model.cleaning.min_area
-            if not is_known:
-                size = model.cleaning.spacing
-                tell(
-                    f"{job.source}: its pixel size is not known, and is taken to be that of the "
-                    f"fit, {size}; use --spacing"
-                )
-            elif isinstance(spacing, tuple):
-                own = own.with_cleaning(replace(model.cleaning, spacing=spacing))
-            labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
-    except (TypeError, ValueError, MemoryError, OSError, UnreadableImageError) as error:
-        tell(f"cannot apply the model to {job.source}: {reason(error)}")
-        return None
+    model = match_channels(job, picture, with_axis_of(picture, model))
+    kernels = kernels_for(picture.pixels, *find_channels(picture), fit=False)
+    with warnings_about(job.source), bar(job.name) as progress, kernels:
+        own = _with_pixel_size(job, picture, model)
+        labels, recolored = own.apply(picture.pixels, mask=picture.mask, progress=progress)
     return Segmentation(labels, recolored, own, cluster_table(own), None, float("nan"), options)
+
+
+def _with_pixel_size(job: ImageJob, picture: Picture, model: KMeansModel) -> KMeansModel:
+    """Return a model for the axes of space of an image, and for the size of its pixels."""
+    own = model.with_blur(blur_of_space(picture, model.blur))
+    # The size of the pixels is that of this file, if it states one.
+    spacing = spacing_of(picture)
+    # Without a pixel size, a minimum area would count pixels: take the pixels of the fit.
+    if area_unit_of(picture) is None and model.cleaning.min_area:
+        tell(
+            f"{job.source}: its pixel size is not known, and is taken to be that of the fit, "
+            f"{model.cleaning.spacing}; use --spacing"
+        )
+    elif isinstance(spacing, tuple):
+        own = own.with_cleaning(replace(model.cleaning, spacing=spacing))
+    return own
 
 
 _IMAGE_NUMBER = re.compile(r"(?:(?<= )|^)image (\d+)(?=[ ,:])")
