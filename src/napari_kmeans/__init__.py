@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from napari_kmeans._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from napari_kmeans.batch.running import StudyResult, run_study
+    from napari_kmeans.batch.study import Study, StudyError
     from napari_kmeans.classes import ClassScheme
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.confidence import add_confidence
@@ -35,6 +37,9 @@ __all__ = [
     "KMeansModel",
     "Segmentation",
     "Stability",
+    "Study",
+    "StudyError",
+    "StudyResult",
     "Suggestion",
     "add_confidence",
     "apply_classes",
@@ -46,6 +51,7 @@ __all__ = [
     "plot_colors",
     "plot_palette",
     "plot_scores",
+    "run_study",
     "segment",
     "segment_layer",
     "segment_slices",
@@ -62,6 +68,9 @@ _MODULES = {
     "KMeansModel": "napari_kmeans.model",
     "Segmentation": "napari_kmeans.segmentation",
     "Stability": "napari_kmeans.stability",
+    "Study": "napari_kmeans.batch.study",
+    "StudyError": "napari_kmeans.batch.study",
+    "StudyResult": "napari_kmeans.batch.running",
     "Suggestion": "napari_kmeans.suggestion",
     "add_confidence": "napari_kmeans.confidence",
     "apply_classes": "napari_kmeans.merging",
@@ -73,6 +82,7 @@ _MODULES = {
     "plot_colors": "napari_kmeans.figures",
     "plot_palette": "napari_kmeans.figures",
     "plot_scores": "napari_kmeans.figures",
+    "run_study": "napari_kmeans.batch.running",
     "segment": "napari_kmeans.segmentation",
     "segment_layer": "napari_kmeans.viewer.segment_layer",
     "segment_slices": "napari_kmeans.stacks",

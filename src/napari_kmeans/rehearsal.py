@@ -40,9 +40,6 @@ class ImageKind(NamedTuple):
 
 RGB_IMAGE = ImageKind("|u1", 3, True)
 
-PREPARING = "Preparing for the first run, 10 to 40 seconds, once after installation."
-"""What the dock and the command line show while kernels are compiled."""
-
 
 def rehearse(kind: ImageKind) -> None:
     """Load or compile the kernels of a run with the default options."""

@@ -699,6 +699,30 @@ def summarize_pixels(
     return EveryPixel(images, options, seed, space, moments, blurred)
 
 
+def summarize_histogram(
+    images: tuple[Pixels, ...], options: Options, histogram: Histogram
+) -> CountedColors:
+    """Return the summary of images whose colors have been counted, without reading them.
+
+    Parameters
+    ----------
+    images : tuple of Pixels
+    options : Options
+        Of a space that is pointwise.
+    histogram : Histogram
+        That of all pixels of the images that are not left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the images and the options do not fit each other, or if all pixels are left out.
+    """
+    _check_options_for_images(images, options)
+    _check_not_empty(len(histogram.codes), images)
+    space = _space_of_histogram(images, options, histogram)
+    return CountedColors(images, options, _seed_of(options), space, histogram)
+
+
 def _space_of_histogram(
     images: tuple[Pixels, ...], options: Options, histogram: Histogram
 ) -> FeatureSpace:

@@ -20,6 +20,7 @@ from PIL import Image, ImageCms
 from napari_kmeans import segment
 from napari_kmeans.batch import jobs
 from napari_kmeans.batch.channels import add_mask, choose_channels, set_channel_axis
+from napari_kmeans.batch.image_job import ImageJob
 from napari_kmeans.batch.listing import name_series
 from napari_kmeans.cli.main import main
 from napari_kmeans.files import reading, tiff
@@ -602,7 +603,7 @@ class TestMasks:
             picture = picture._replace(
                 pixels=chunks, levels=(chunks,), mask=da.from_array(nodata, chunks=(16, 16))
             )
-        job = jobs.ImageJob("a", "a", lambda: add_mask(picture, kept > 0))
+        job = ImageJob("a", "a", lambda: add_mask(picture, kept > 0))
         options = Options(n_clusters=3)
         workflow = jobs.Workflow(options, together=run == "together")
         if run == "model":
@@ -686,7 +687,7 @@ class TestProfiles:
 
         profile = b"damaged" if name == "damaged" else imagecodecs.cms_profile(name)
         picture = Picture(_noise(30, 31, 3), rgb=True, profile=profile)
-        job = jobs.ImageJob("photo", "photo.tif", lambda: picture)
+        job = ImageJob("photo", "photo.tif", lambda: picture)
         options = Options(n_clusters=3, color_space=space)
         list(jobs.Workflow(options).run([job]))
         expected = (

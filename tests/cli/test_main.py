@@ -22,6 +22,7 @@ import zarr
 import napari_kmeans
 from napari_kmeans import KMeansModel, apply_classes, segment
 from napari_kmeans.batch import jobs
+from napari_kmeans.batch.image_job import ImageJob
 from napari_kmeans.batch.jobs import ClusteredImage
 from napari_kmeans.cli import main as main_module
 from napari_kmeans.cli.main import main
@@ -428,7 +429,7 @@ class TestModel:
 
     def test_options_include_the_scaling_of_the_model(self, tmp_path, quadrants):
         model = segment(quadrants, 4, rgb=True, normalize="zscore").model
-        job = jobs.ImageJob("photo", "photo", lambda: Picture(quadrants, rgb=True))
+        job = ImageJob("photo", "photo", lambda: Picture(quadrants, rgb=True))
         (outcome,) = jobs.Workflow.of_model(model).run([job])
         expected = Options(n_clusters=4, normalize="zscore")
         assert outcome.seg.options.to_dict() == expected.to_dict()
@@ -1159,7 +1160,7 @@ class TestViewer:
         )
         model = segment(quadrants, 3, rgb=True).model
         workflow = jobs.Workflow.of_model(model)
-        job = jobs.ImageJob("unit", "unit.zarr", lambda: read_image(tmp_path / "unit.zarr"))
+        job = ImageJob("unit", "unit.zarr", lambda: read_image(tmp_path / "unit.zarr"))
         sentences: list[str] = []
         with notices_to(sentences.append):
             outcomes = list(workflow.run([job]))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_kmeans.batch.channels import add_mask, choose_channels, set_channel_axis
+from napari_kmeans.batch.image_job import ImageJob
 from napari_kmeans.batch.inputs import Input, find_inputs, is_folder
-from napari_kmeans.batch.jobs import ImageJob
 from napari_kmeans.batch.masks import MaskError, MaskFile, match_masks, read_mask
 from napari_kmeans.batch.pixel_size import set_pixel_size
 from napari_kmeans.files.errors import UnreadableImageError, reason

@@ -30,7 +30,7 @@ from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.label_counts import LabelCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 GDAL_NODATA = 42113
 """The TIFF tag of the value of pixels without data."""
 
+IMAGES = ("labels", "recolored")
+"""The images that are written."""
+
 RGBA = ("red", "green", "blue", "alpha")
 
 
@@ -55,6 +58,7 @@ def write_results(
     report: Report | None = None,
     shared: bool = False,
     kept: Sequence[Path] = (),
+    kinds: Collection[str] = IMAGES,
 ) -> Written:
     """Write the labels, the recolored image, the table and the model of one image.
 
@@ -80,6 +84,8 @@ def write_results(
         and the table counts the pixels of this image only.
     kept : sequence of Path, optional
         Files that are never removed.
+    kinds : collection of str, optional
+        The images that are written, of `IMAGES`.
 
     Returns
     -------
@@ -91,11 +97,11 @@ def write_results(
         If the disk is full or cannot be written to.
     """
     source = Picture(seg.recolored) if picture is None else picture
-    results = labels_picture(seg, source), recolored_picture(seg, source)
+    results = {"labels": labels_picture(seg, source), "recolored": recolored_picture(seg, source)}
+    results = {kind: picture for kind, picture in results.items() if kind in kinds}
     lazy = is_dask(seg.labels)
-    in_memory = "labels.tif", "recolored.png" if png_holds(results[1]) else "recolored.tif"
-    names = [*(("labels.zarr", "recolored.zarr") if lazy else in_memory), "table.csv"]
-    names += [] if shared else ["model.json"]
+    names = [_image_name(kind, picture, lazy) for kind, picture in results.items()]
+    names += ["table.csv"] if shared else ["table.csv", "model.json"]
     paths = [directory / f"{stem}-{name}" for name in names]
     others = [path for path in result_paths(directory, stem) if path not in paths]
     clear_leftovers(others)
@@ -107,26 +113,34 @@ def write_results(
     if shared and picture is not None:
         undecided = seg.model.count_undecided(seg.model.open(picture.pixels, picture.mask))
     with replacing(paths, obsolete) as temporary:
-        labels, recolored, table, *model = temporary.values()
+        places = list(temporary.values())
+        images, (table, *model) = places[: len(results)], places[len(results) :]
+        targets = dict(zip(results, images, strict=True))
         if lazy:
-            _write_ome_zarr(seg, stem, results, (labels, recolored), report, counter)
+            _write_ome_zarr(seg, stem, results, targets, report, counter)
         else:
             counter.add(seg.labels)
         written = describe_table(
             _own_table(seg.model, counter.counts(), undecided) if shared else seg.table, [source]
         )
-        records = _records(seg.model, written, results[1])
-        if lazy:
-            for path, record in zip((labels, recolored), records, strict=True):
-                add_record_to_zarr(path, record)
-        else:
-            write_tiff(labels, results[0], records[0])
-            write = write_png if recolored.suffix == ".png" else write_tiff
-            write(recolored, results[1], records[1])
+        records = _records(seg.model, written, recolored_picture(seg, source))
+        for kind, place in targets.items():
+            if lazy:
+                add_record_to_zarr(place, records[kind])
+            else:
+                write = write_png if place.suffix == ".png" else write_tiff
+                write(place, results[kind], records[kind])
         write_csv(written, table)
         for path in model:
             seg.model.save(path)
     return Written(paths, written, obsolete)
+
+
+def _image_name(kind: str, picture: Picture, lazy: bool) -> str:
+    """Return the end of the file name of labels or of a recolored image."""
+    if lazy:
+        return f"{kind}.zarr"
+    return f"{kind}.png" if kind == "recolored" and png_holds(picture) else f"{kind}.tif"
 
 
 class Written(NamedTuple):
@@ -201,34 +215,41 @@ def describe_table(table: pd.DataFrame, pictures: Sequence[Picture]) -> pd.DataF
 
 def _records(
     model: KMeansModel, table: pd.DataFrame, recolored: Picture
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> dict[str, dict[str, Any]]:
     """Return the records in the files of the labels and of the recolored image."""
     channels = {"channels": [list(channel) for channel in recolored.channels]}
     labels = labels_record(__version__, table, model=model.to_dict())
-    return labels, {"kind": "recolored", "version": __version__, **channels}
+    recolored_record = {"kind": "recolored", "version": __version__, **channels}
+    return {"labels": labels, "recolored": recolored_record}
 
 
 def _write_ome_zarr(
     seg: Segmentation,
     stem: str,
-    results: tuple[Picture, Picture],
-    paths: tuple[Path, Path],
+    results: Mapping[str, Picture],
+    paths: Mapping[str, Path],
     report: Report | None,
     counter: LabelCounter,
 ) -> None:
-    labels, recolored = results
-    if recolored.geo_tags or recolored.profile:
-        lost = "georeference" if recolored.geo_tags else "color profile"
-        tell(f"{stem}: its {lost} is not written, because OME-Zarr has no place for it")
-    axis = seg.model.channel_axis
-    axes = recolored.axes or _default_axes(recolored.pixels.ndim, axis)
-    spatial = labels.axes or spatial_axes(labels.pixels.ndim)
-    colors = describe_labels(table_classes(seg.table))
-    channels = _describe_channels(seg, recolored)
-    images = [
-        Image(paths[0], f"{stem} labels", labels.pixels, spatial, colors, counter.add),
-        Image(paths[1], f"{stem} recolored", recolored.pixels, axes, channels),
-    ]
+    images = []
+    if "labels" in results:
+        labels = results["labels"]
+        axes = tuple(labels.axes or spatial_axes(labels.pixels.ndim))
+        colors = describe_labels(table_classes(seg.table))
+        name = f"{stem} labels"
+        images.append(Image(paths["labels"], name, labels.pixels, axes, colors, counter.add))
+    else:
+        counter.add(seg.labels)
+    if "recolored" in results:
+        recolored = results["recolored"]
+        if recolored.geo_tags or recolored.profile:
+            lost = "georeference" if recolored.geo_tags else "color profile"
+            tell(f"{stem}: its {lost} is not written, because OME-Zarr has no place for it")
+        ndim, channel_axis = recolored.pixels.ndim, seg.model.channel_axis
+        axes = tuple(recolored.axes or _default_axes(ndim, channel_axis))
+        channels = _describe_channels(seg, recolored)
+        name = f"{stem} recolored"
+        images.append(Image(paths["recolored"], name, recolored.pixels, axes, channels))
     write_images(images, report)
 
 

@@ -7,10 +7,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import tell
-from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, waits_to
+from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, PREPARING, waits_to
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+PREPARING_SENTENCE = PREPARING[0].lower() + PREPARING[1:]
 
 
 def kernels_for(
@@ -41,6 +43,4 @@ def kernels_for(
 @cache
 def announce() -> None:
     """Tell that kernels are compiled, once in a process."""
-    from napari_kmeans.rehearsal import PREPARING
-
-    tell(PREPARING[0].lower() + PREPARING[1:])
+    tell(PREPARING_SENTENCE)

@@ -17,7 +17,7 @@ from napari_kmeans.batch.earlier_results import (
     find_results,
     stems_without_model,
 )
-from napari_kmeans.batch.jobs import ClusteredImage, ImageJob, Workflow, load_results
+from napari_kmeans.batch.jobs import ClusteredImage, Workflow, load_results
 from napari_kmeans.batch.listing import Reading, list_jobs
 from napari_kmeans.batch.output import describe_table, write_results
 from napari_kmeans.batch.reporting import bars_shown_by, count_images, join_names
@@ -59,6 +59,7 @@ from napari_kmeans.samples import SAMPLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.model import KMeansModel
 
 DEFAULT_DIRECTORY = Path("napari-kmeans-output")

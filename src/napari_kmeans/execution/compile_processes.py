@@ -49,6 +49,9 @@ serve(sys.stdin.buffer, sys.stdout.buffer)
 """
 """The program of a process. It imports modules from the same places as this process."""
 
+PREPARING = "Preparing for the first run, 10 to 40 seconds, once after installation."
+"""What the dock and the command line show while kernels are compiled."""
+
 _listener: ContextVar[Callable[[], object] | None] = ContextVar("listener", default=None)
 
 

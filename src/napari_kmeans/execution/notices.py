@@ -63,3 +63,19 @@ def notices_about(source: str) -> Iterator[None]:
 
     with notices_to(forward):
         yield
+
+
+@contextmanager
+def notices_also_to(listener: Callable[[str], object]) -> Iterator[None]:
+    """Send the notices of this context to a callable, and then on as before."""
+    outer = _listener.get()
+
+    def send(sentence: str) -> None:
+        listener(sentence)
+        if outer is None:
+            warnings.warn(sentence, UserWarning, stacklevel=4)
+        else:
+            outer(sentence)
+
+    with notices_to(send):
+        yield

@@ -88,7 +88,9 @@ def open_lazily(array: FileArray, tiles: Sequence[int], channel_axis: int | None
         raise UnreadableImageError(f"its shape, {array.shape}, is too large to be processed")
     # With `name=False` the array gets a random name. Otherwise dask would give the same name
     # to the same file after it has changed, and take both arrays for one.
-    return da.from_array(array, chunks=chunks, name=False, inline_array=True)
+    # Without `meta`, dask takes an empty slice, for which a file of one chunk is read completely.
+    meta = np.empty((0,) * array.ndim, array.dtype)
+    return da.from_array(array, chunks=chunks, name=False, inline_array=True, meta=meta)
 
 
 def _join_tiles(

@@ -10,6 +10,7 @@ import zlib
 from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from npe2 import PluginManager
+
+_STDOUT = RLock()
+"""Held while the standard output is replaced, which is one for all threads."""
 
 OWN = ("napari", "napari-kmeans")
 """Plugins that are not asked: napari's own readers guess, and this package calls itself."""
@@ -152,7 +156,7 @@ def _read_layers(path: Path) -> list[Picture]:
     for name, read in _reader_functions(path):
         try:
             # Some plugins print their progress. The standard output is for results.
-            with redirect_stdout(StringIO()):
+            with _STDOUT, redirect_stdout(StringIO()):
                 layers = read([str(path)], stack=False) or []
             pictures = [_make_picture(*_complete(layer)) for layer in layers if _is_image(layer)]
         except Exception as error:
@@ -176,7 +180,7 @@ def _reader_functions(path: Path) -> Iterator[tuple[str, Any]]:
     # npe2 gives the readers in random order.
     for each in sorted(readers, key=lambda each: (each.plugin_name, each.command)):
         try:
-            with redirect_stdout(StringIO()):
+            with _STDOUT, redirect_stdout(StringIO()):
                 read = each.exec(kwargs={"path": [str(path)], "stack": False})
         except Exception:
             # The packages that the plugin needs are missing, or it fails for this file.

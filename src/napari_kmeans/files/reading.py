@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import mimetypes
+import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -145,7 +146,7 @@ def is_image(path: str | os.PathLike[str]) -> bool:
     an image is a damaged image.
     """
     try:
-        with _silence_decoders():
+        with _SILENCE:
             _find_reader(Path(path))
     except UnreadableImageError as error:
         if str(error) == EMPTY:
@@ -161,7 +162,7 @@ def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:
     """Return the result of `call` for the reader of a file; any failure is one error."""
     try:
         _check_exists(path)
-        with _silence_decoders():
+        with _SILENCE:
             found = copy_pipe(path) if path.is_fifo() else path
             return call(_find_reader(found), found)
     except UnreadableImageError:
@@ -202,6 +203,34 @@ def _find_reader(path: Path) -> Reader:
 
 def _bool_to_uint8(pixels: Any) -> Any:
     return pixels.astype(np.uint8) * np.uint8(255)
+
+
+class _DecoderSettings:
+    """The settings of the process while images are read, on any number of threads.
+
+    The first thread that enters changes the settings, and the last one that leaves restores them:
+    two threads that restore them in the wrong order would leave changed settings behind.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_readers = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._n_readers:
+                self._stack.enter_context(_silence_decoders())
+            self._n_readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_readers -= 1
+            if not self._n_readers:
+                self._stack.close()
+
+
+_SILENCE = _DecoderSettings()
 
 
 @contextmanager

@@ -12,8 +12,7 @@ import numba
 import pytest
 
 import napari_kmeans
-from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, Request
-from napari_kmeans.rehearsal import PREPARING
+from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, PREPARING, Request
 
 SLOW_KERNEL = """
 import time

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel
 
-from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
+from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, PREPARING
 from napari_kmeans.measuring import UNDECIDED, count_undecided
-from napari_kmeans.rehearsal import PREPARING
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.stacks import StackModel
 from napari_kmeans.viewer.widgets.form import Note

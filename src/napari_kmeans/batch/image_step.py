@@ -1,0 +1,259 @@
+"""One image of a study: read it, paint it, measure it and write its results."""
+
+from __future__ import annotations
+
+import time
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from napari_kmeans.batch.channels import find_axis_of_channels
+from napari_kmeans.batch.image_job import read_picture_or_raise
+from napari_kmeans.batch.jobs import FAILURES, cluster_picture, paint_picture
+from napari_kmeans.batch.masks import MaskError
+from napari_kmeans.batch.output import IMAGES, write_results
+from napari_kmeans.batch.parts import Inputs, Part, PartStore, measure_files
+from napari_kmeans.batch.preparing import PREPARING_SENTENCE
+from napari_kmeans.batch.reporting import tell
+from napari_kmeans.batch.run_record import describe_picture, hash_labels
+from napari_kmeans.batch.study_images import read_regions, read_values
+from napari_kmeans.batch.thumbnails import draw_thumbnails
+from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.files.errors import UnreadableImageError, reason
+from napari_kmeans.files.reading import read_image
+from napari_kmeans.files.units import LENGTHS
+from napari_kmeans.imaging.blocks import is_dask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from napari_kmeans.batch.masks import MaskFile
+    from napari_kmeans.batch.study_images import StudyImage
+    from napari_kmeans.files.picture import Picture
+    from napari_kmeans.model import KMeansModel
+    from napari_kmeans.options import Options
+    from napari_kmeans.segmentation import Segmentation
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What is done with each image.
+
+    Attributes
+    ----------
+    directory : Path
+        The folder of the results.
+    key : str
+        The same for the same model and options, see `make_key`.
+    model : KMeansModel or None
+        The model of all images; None to fit a model to each.
+    options : Options
+    edits : mapping
+        The edits of the classes of each image's own model.
+    outputs : tuple of str
+    slices, medians, confidence : bool
+    grid : int or None
+        As in `Study`.
+    kept : tuple of Path
+        Files that are never removed or overwritten.
+    """
+
+    directory: Path
+    key: str
+    model: KMeansModel | None
+    options: Options
+    edits: dict[int, dict[str, Any]]
+    outputs: tuple[str, ...]
+    slices: bool
+    medians: bool
+    confidence: bool
+    grid: int | None
+    kept: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """The outcome of one image: its part, or the sentence why it failed."""
+
+    image: StudyImage
+    part: Part | None
+    failure: str = ""
+    sentences: tuple[str, ...] = ()
+    is_earlier: bool = False
+    """Whether the image had been done by an earlier run."""
+
+
+def process_image(image: StudyImage, steps: Steps) -> ImageResult:
+    """Do all steps for one image. An image that fails has a sentence instead of a part."""
+    sentences: list[str] = []
+    caller = copy_context()
+
+    def listen(sentence: str) -> None:
+        if sentence == PREPARING_SENTENCE:
+            # This is about the run, and must be seen now.
+            caller.copy().run(tell, sentence)
+        else:
+            sentences.append(sentence)
+
+    with notices_to(listen):
+        try:
+            part = _process(image, steps, sentences)
+        except MaskError as error:
+            return ImageResult(image, None, f"cannot mask {image.job.source}: {error}")
+        except FAILURES as error:
+            verb = "read" if isinstance(error, UnreadableImageError) else "process"
+            failure = f"cannot {verb} {image.job.source}: {reason(error)}"
+            return ImageResult(image, None, failure, tuple(sentences))
+        except Exception as error:
+            # Writers and decoders raise errors of many types: other images can be done.
+            failure = f"cannot process {image.job.source}: {reason(error)}"
+            return ImageResult(image, None, failure, tuple(sentences))
+    return ImageResult(image, part, "", tuple(sentences))
+
+
+def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
+    started, clock = datetime.now(UTC), time.perf_counter()
+    inputs = Inputs.of(input_paths(image))
+    picture = read_picture_or_raise(image.job, steps.options)
+    seg = _segment(image, picture, steps)
+    kinds = [kind for kind in IMAGES if kind in steps.outputs]
+    written = write_results(
+        seg,
+        steps.directory,
+        image.stem,
+        picture,
+        shared=steps.model is not None,
+        kept=steps.kept,
+        kinds=kinds,
+    )
+    seg = _with_written_labels(seg, written.paths)
+    table = measure_picture(seg, picture, image, steps)
+    outputs = measure_files(steps.directory, written.paths)
+    entry = {
+        "name": image.stem,
+        "source": image.job.source,
+        "sha256": inputs.hashes[0] if inputs.hashes else None,
+        "bytes": inputs.stamps[0].size if inputs.stamps else None,
+        **describe_picture(picture),
+        "group": image.group,
+        "metadata": image.metadata,
+        "model": None if steps.model is not None else seg.model.to_dict(),
+        "outputs": list(outputs),
+        "labels_sha256": hash_labels(seg.labels),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - clock, 3),
+        "warnings": list(sentences),
+        "status": "done",
+        "failure": "",
+    }
+    columns = {str(name): table[name].tolist() for name in table}
+    part = Part(steps.key, inputs, outputs, entry, columns)
+    thumbnails = draw_thumbnails(picture, seg.labels, seg.model)
+    PartStore(steps.directory).write(image.stem, part, thumbnails)
+    return part
+
+
+def input_paths(image: StudyImage) -> tuple[Path, ...]:
+    """Return all files that an image of a study is read from."""
+    companions = [image.regions, *image.values.values()]
+    return (*image.job.inputs, *(each.path for each in companions if each.path is not None))
+
+
+def _segment(image: StudyImage, picture: Picture, steps: Steps) -> Segmentation:
+    """Paint an image with the model of all images, or fit a model to it."""
+    from napari_kmeans.batch.class_edits import edit_classes
+    from napari_kmeans.merging import apply_classes
+
+    if steps.model is not None:
+        return paint_picture(image.job, picture, steps.model, steps.options)
+    seg = cluster_picture(image.job, picture, steps.options)
+    if not steps.edits:
+        return seg
+    return apply_classes(seg, edit_classes(seg.model.classes, steps.edits))
+
+
+def _with_written_labels(seg: Segmentation, paths: list[Path]) -> Segmentation:
+    """Return a result whose lazy labels are read from the file, instead of found again."""
+    written = [path for path in paths if path.name.endswith("-labels.zarr")]
+    if not written or not is_dask(seg.labels):
+        return seg
+    return replace(seg, labels=read_image(written[0]).pixels)
+
+
+def measure_picture(
+    seg: Segmentation, picture: Picture, image: StudyImage, steps: Steps
+) -> pd.DataFrame:
+    """Return the rows of an image in the table of measurements."""
+    from napari_kmeans.measured_regions import grid_regions
+    from napari_kmeans.measurement import measure
+
+    regions = None
+    if steps.grid is not None:
+        regions = grid_regions(seg.labels.shape, steps.grid)
+    elif image.regions.problem:
+        raise UnreadableImageError(image.regions.problem)
+    elif image.regions.path is not None:
+        regions = read_regions(image.regions.path, picture)
+    spacing, unit = _pixel_size(picture)
+    return measure(
+        seg,
+        picture.pixels,
+        regions=regions,
+        values=_read_all_values(image.values, picture) or None,
+        names=image.stem,
+        slices=_slices(picture, seg.labels.ndim) if steps.slices else None,
+        spacing=spacing,
+        unit=unit,
+        medians=steps.medians,
+        confidence=steps.confidence,
+        mask=picture.mask,
+    )
+
+
+def _read_all_values(files: dict[str, MaskFile], picture: Picture) -> dict[str, Any]:
+    for file in files.values():
+        if file.problem:
+            raise UnreadableImageError(file.problem)
+    return {
+        name: read_values(file.path, picture)
+        for name, file in files.items()
+        if file.path is not None
+    }
+
+
+def _axes_of_labels(picture: Picture) -> list[Any]:
+    channels = find_axis_of_channels(picture)
+    return [axis for number, axis in enumerate(picture.axes) if number != channels]
+
+
+def _pixel_size(picture: Picture) -> tuple[tuple[float, ...] | None, str]:
+    """Return the distances of pixels along the axes of the labels, and their unit.
+
+    Nothing is known if the table of clusters has no area, see `pixel_size`.
+    """
+    from napari_kmeans.files.units import convert_length
+    from napari_kmeans.measuring import pixel_size
+
+    axes = _axes_of_labels(picture)
+    if pixel_size(picture.axes, picture.pixels.shape) is None:
+        return None, ""
+    unit = next(axis.unit for axis in reversed(axes) if axis.kind == "space")
+    lengths = [
+        abs(convert_length(axis.scale, axis.unit, unit) or 0) if axis.kind == "space" else 0.0
+        for axis in axes
+    ]
+    return tuple(lengths), LENGTHS[unit].symbol
+
+
+def _slices(picture: Picture, n_axes: int) -> dict[int, str] | None:
+    """Return the axes of the labels before the plane, with the names of their columns."""
+    axes = _axes_of_labels(picture) if len(picture.axes) == picture.pixels.ndim else []
+    names: dict[int, str] = {}
+    for number in range(n_axes - 2):
+        is_time = number < len(axes) and axes[number].kind == "time"
+        name = "frame" if is_time else "slice"
+        names[number] = name if name not in names.values() else f"{name} {number}"
+    return names or None

@@ -1,0 +1,106 @@
+"""Compare the kinds of images: those of one model need the same channels and dtype."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from napari_kmeans.batch.channels import find_channels
+from napari_kmeans.batch.picture_options import (
+    axes_without_channels,
+    channel_names_of,
+    options_for,
+)
+from napari_kmeans.batch.reporting import join_names, tell
+from napari_kmeans.files.errors import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_kmeans.batch.image_job import ImageJob
+    from napari_kmeans.files.picture import Picture
+    from napari_kmeans.options import Options
+
+
+class Kind(NamedTuple):
+    """The properties that all images of one model must have in common, for messages."""
+
+    channels: str
+    dtype: str
+    blur: str
+    spacing: str
+    axes: str
+
+
+def leave_out_other_kinds(
+    jobs: Sequence[ImageJob], pictures: list[Picture | None], options: Options
+) -> None:
+    """Replace the images that cannot share a model with most images by None, after a message."""
+    kinds: dict[int, Kind] = {}
+    for number, (job, picture) in enumerate(zip(jobs, pictures, strict=True)):
+        try:
+            if picture is not None:
+                kinds[number] = find_kind(picture, options)
+        except (TypeError, ValueError) as error:
+            tell(f"cannot cluster {job.source}: {reason(error)}")
+            pictures[number] = None
+    if not kinds:
+        return
+    # Of several kinds with the same number of images, that of the first image is taken.
+    most, _ = Counter(kinds.values()).most_common(1)[0]
+    first = next(jobs[number].source for number, kind in kinds.items() if kind == most)
+    for number, kind in kinds.items():
+        for name, expected, got in zip(Kind._fields, most, kind, strict=True):
+            if got != expected:
+                tell(
+                    f"cannot cluster {jobs[number].source} with the other images: it must have "
+                    f"the {name} of {first}, {expected}, got {got}; --each clusters each by itself"
+                )
+                pictures[number] = None
+                break
+
+
+def note_other_channels(jobs: Sequence[ImageJob], pictures: Sequence[Picture | None]) -> None:
+    """Print a message for each list of named channels other than that of the first image."""
+    sources: dict[tuple[str, ...], list[str]] = {}
+    for job, picture in zip(jobs, pictures, strict=True):
+        names = channel_names_of(picture) if picture else ()
+        if names:
+            sources.setdefault(names, []).append(job.source)
+    if not sources:
+        return
+    (first, (source, *_)), *others = sources.items()
+    for names, alike in others:
+        # Names that are given twice, are empty or contain a comma choose no channels.
+        chooses = len({*first}) == len(first) and all(name and "," not in name for name in first)
+        remedy = (
+            f"use --channels {','.join(first)}"
+            if chooses and {*names} == {*first}
+            else "--each clusters each image by itself"
+        )
+        are = "channel {} of {} is" if len(names) == 1 else "channels {} of {} are"
+        tell(
+            f"{are.format(', '.join(names), join_names(alike))} compared with "
+            f"{', '.join(first)} of {source} by position; {remedy}"
+        )
+
+
+def find_kind(picture: Picture, options: Options) -> Kind:
+    """Return the kind of an image; raise TypeError or ValueError if it cannot be clustered."""
+    rgb, axis = find_channels(picture)
+    text = name_kind(rgb, axis)
+    if axis is not None:
+        text = f"{picture.pixels.shape[axis]} channels along axis {axis}"
+    dtype = picture.pixels.dtype.newbyteorder("=").name
+    own = options_for(picture, options)
+    # A minimum area is another number of pixels in images with other pixels.
+    spacing = str(own.spacing) if options.min_area else ""
+    axes = ", ".join(axis.kind for axis in axes_without_channels(picture))
+    return Kind(text, dtype, str(own.blur), spacing, axes if options.position else "")
+
+
+def name_kind(rgb: bool, channel_axis: int | None) -> str:
+    """Return the kind of the channels in words: colors, gray or channels."""
+    if rgb:
+        return "colors"
+    return "gray" if channel_axis is None else "channels"

@@ -1,0 +1,178 @@
+"""The record of a run: what was done to which files, by which versions, with which result.
+
+The file `RECORD_FILE` is in the folder of the results. Its entries:
+
+- ``format`` and ``format_version``: see `FORMAT`;
+- ``versions`` and ``platform``: of this package, of Python and of the packages that decide results;
+- ``study``: the entries of the study with absolute paths, see `Study`;
+- ``options``: all options of the fit;
+- ``model``: the model, or None if each image has its own;
+- ``images``: an entry for each image, see `describe_picture`;
+- ``started``, ``seconds`` and ``warnings``;
+- ``status``: "complete", or "interrupted" if images are missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans._version import __version__
+from napari_kmeans.batch.channels import find_channels
+from napari_kmeans.batch.picture_options import channel_names_of
+from napari_kmeans.files.errors import UnreadableImageError
+from napari_kmeans.imaging.blocks import is_dask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_kmeans.files.picture import Picture
+
+RECORD_FILE = "napari-kmeans-run.json"
+FORMAT, FORMAT_VERSION = "napari-kmeans run", 1
+
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "scikit-image",
+    "numba",
+    "dask",
+    "pandas",
+    "tifffile",
+    "imagecodecs",
+    "pillow",
+    "imageio",
+    "zarr",
+    "napari",
+)
+"""The packages whose versions are recorded: they read images or decide results."""
+
+MAX_BYTES = 2**30
+
+_BLOCK = 2**20
+
+
+def describe_versions() -> dict[str, str]:
+    """Return the versions of this package, of Python and of the packages that are installed."""
+    versions = {"napari-kmeans": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits.
+
+    Of a zarr directory, it is that of the names and the contents of all its files.
+    """
+    digest = hashlib.sha256()
+    if not path.is_dir():
+        _add_file(digest, path)
+        return digest.hexdigest()
+    for folder, subfolders, files in os.walk(path):
+        subfolders.sort()
+        for name in sorted(files):
+            file = os.path.join(folder, name)
+            digest.update(os.path.relpath(file, path).replace(os.sep, "/").encode() + b"\0")
+            _add_file(digest, file)
+    return digest.hexdigest()
+
+
+def _add_file(digest: Any, path: str | os.PathLike[str]) -> None:
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+
+
+def hash_labels(labels: Any) -> str:
+    """Return the SHA-256 of the shape and the values of labels, for numpy and dask arrays alike.
+
+    The values are hashed as 64-bit numbers: the dtype does not count.
+    """
+    digest = hashlib.sha256(repr(tuple(labels.shape)).encode())
+    for rows in _split_rows(labels):
+        digest.update(np.ascontiguousarray(rows, "<u4").data)
+    return digest.hexdigest()
+
+
+def _split_rows(labels: Any) -> Any:
+    """Yield the labels in slabs along the first axis, of one chunk or some millions of pixels."""
+    if is_dask(labels):
+        start = 0
+        for length in labels.chunks[0]:
+            yield np.asarray(labels[start : start + length].compute(scheduler="threads"))
+            start += length
+        return
+    step = max(1, 2**22 // max(labels[0].size, 1)) if labels.ndim else 1
+    for start in range(0, len(labels), step):
+        yield labels[start : start + step]
+
+
+def describe_picture(picture: Picture) -> dict[str, Any]:
+    """Return the properties of an image that a record states."""
+    # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.measuring import pixel_size
+
+    rgb, _ = find_channels(picture)
+    size = pixel_size(picture.axes, picture.pixels.shape)
+    return {
+        "shape": list(picture.pixels.shape),
+        "dtype": picture.pixels.dtype.name,
+        "rgb": rgb,
+        "channels": list(channel_names_of(picture)),
+        "axes": [list(axis) for axis in picture.axes],
+        "pixel_size": None if size is None else {"value": size.value, "unit": size.unit},
+    }
+
+
+def read_run_record(path: Path) -> dict[str, Any]:
+    """Return the record in a file, or in a folder of results.
+
+    Raises
+    ------
+    UnreadableImageError
+        If there is none, or if it is damaged.
+    """
+    place = path / RECORD_FILE if path.is_dir() else path
+    try:
+        if place.stat().st_size > MAX_BYTES:
+            raise UnreadableImageError(f"{place} is larger than a record")
+        record: Any = json.loads(place.read_text("utf-8"))
+    except (ValueError, RecursionError):
+        raise UnreadableImageError(f"{place} is no record of a run") from None
+    except OSError as error:
+        raise UnreadableImageError(f"{place}: {error.strerror}") from error
+    is_record = isinstance(record, dict) and record.get("format") == FORMAT
+    if not is_record or not isinstance(record.get("study"), dict):
+        raise UnreadableImageError(f"{place} is no record of a run")
+    if record.get("format_version") != FORMAT_VERSION:
+        raise UnreadableImageError(
+            f"{place} has the format version {record.get('format_version')}, and this version of "
+            f"napari-kmeans reads {FORMAT_VERSION}"
+        )
+    return dict(record)
+
+
+def encode_run_record(record: dict[str, Any]) -> str:
+    """Return a record as JSON."""
+    return json.dumps(_without_nan(record), ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,426 @@
+"""Run a study: fit a model, do all images, write the tables, the record and the report."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from napari_kmeans.batch.class_edits import edit_classes
+from napari_kmeans.batch.fitting import fit_images
+from napari_kmeans.batch.image_step import ImageResult, Steps, input_paths, process_image
+from napari_kmeans.batch.masks import MaskFile
+from napari_kmeans.batch.parts import Part, PartStore, make_key
+from napari_kmeans.batch.reporting import tell
+from napari_kmeans.batch.result_files import SHARED_MODEL, free_stems, output_directory
+from napari_kmeans.batch.run_record import (
+    FORMAT,
+    FORMAT_VERSION,
+    RECORD_FILE,
+    describe_versions,
+    encode_run_record,
+)
+from napari_kmeans.batch.study import Study, StudyError
+from napari_kmeans.batch.study_images import (
+    StudyImage,
+    find_companions,
+    find_groups,
+    list_study_jobs,
+)
+from napari_kmeans.batch.study_tables import combine_tables, write_study_files
+from napari_kmeans.checks import check_result
+from napari_kmeans.execution.notices import notices_also_to
+from napari_kmeans.execution.threads import map_threads
+from napari_kmeans.files.atomic import write_whole
+from napari_kmeans.files.errors import reason
+from napari_kmeans.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from napari_kmeans.batch.image_job import ImageJob
+    from napari_kmeans.model import KMeansModel
+
+DEFAULT_OUTPUT = "napari-kmeans-output"
+
+
+class StudyProgress(NamedTuple):
+    """How far a study is.
+
+    Attributes
+    ----------
+    stage : str
+        "fit" while the model is fitted, then "images", at last "tables".
+    done, total : int
+        Images of this stage.
+    seconds_left : float or None
+        Estimated from the images done so far; None before the first.
+    result : ImageResult or None
+        The image that was just done or has failed.
+    """
+
+    stage: str
+    done: int
+    total: int
+    seconds_left: float | None = None
+    result: ImageResult | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """What a study has found.
+
+    Attributes
+    ----------
+    directory : Path
+        The folder of the results.
+    table : pandas.DataFrame
+        The long table of measurements, see `measure`.
+    record : dict
+        The contents of the record file, see `napari_kmeans.batch.run_record`.
+    failures : dict of str
+        The sentence of each image that failed, by the name of the image.
+    n_earlier : int
+        The number of images that an earlier run had done.
+    """
+
+    directory: Path
+    table: pd.DataFrame
+    record: dict[str, Any]
+    failures: dict[str, str] = field(default_factory=dict)
+    n_earlier: int = 0
+
+    def __repr__(self) -> str:
+        """Return one line without the tables."""
+        n_images = len(self.record["images"])
+        return (
+            f"StudyResult(directory={str(self.directory)!r}, n_images={n_images}, "
+            f"n_failures={len(self.failures)}, n_earlier={self.n_earlier})"
+        )
+
+
+def run_study(
+    study: Study,
+    output: str | Path | None = None,
+    *,
+    again: bool = False,
+    progress: Callable[[StudyProgress], object] | None = None,
+) -> StudyResult:
+    """Run a study: one model, all images, one table, one record.
+
+    Images that an earlier run in the same folder has done with the same model and options are
+    not done again. An image that fails is listed, and the others are done. With an active
+    `distributed.Client`, its workers do the images: they need the paths of the study. Otherwise
+    threads do, one image at a time each.
+
+    Parameters
+    ----------
+    study : Study
+    output : path, optional
+        The folder of the results. None takes that of the study, or "napari-kmeans-output".
+    again : bool, default False
+        Whether all images are done again.
+    progress : callable, optional
+        Called in this thread with a `StudyProgress`. An exception that it raises stops the run
+        after the images in work, and is passed on. What was done is kept.
+
+    Returns
+    -------
+    StudyResult
+
+    Raises
+    ------
+    StudyError
+        If there is no image, or if the model cannot be read or fitted.
+    OSError
+        If the folder of the results cannot be written to.
+    """
+    check_result("study", study, Study, remedy="load it with Study.load")
+    directory = study.path(str(output or study.output or DEFAULT_OUTPUT)).absolute()
+    # Paths must hold for workers in other folders, and in the record.
+    study = study.at(study.folder)
+    with output_directory(directory):
+        return _Run(study, directory, again, progress or (lambda _: None)).run()
+
+
+class _Run:
+    """One run of a study."""
+
+    def __init__(
+        self,
+        study: Study,
+        directory: Path,
+        again: bool,
+        progress: Callable[[StudyProgress], object],
+    ) -> None:
+        self.study, self.directory, self.again, self.progress = study, directory, again, progress
+        self.store = PartStore(directory)
+        self.started, self.clock = datetime.now(UTC), time.perf_counter()
+        self.sentences: list[str] = []
+
+    def run(self) -> StudyResult:
+        """Do all steps, and write the record also if they are stopped."""
+        with notices_also_to(self.sentences.append):
+            images = self._list_images()
+            model = self._find_model(images)
+        steps = self._steps(images, model)
+        results: list[ImageResult] = []
+        try:
+            self._do_images(images, steps, results)
+        except BaseException:
+            # Not complete: the next run needs no record to go on, but a reader of the folder does.
+            with suppress(OSError):
+                self._write_record(self._record(images, results, model, "interrupted"))
+            raise
+        self.progress(StudyProgress("tables", 0, 1))
+        record = self._record(images, results, model, "complete")
+        done = [each for each in results if each.part is not None]
+        table = combine_tables([(each.image, each.part.table) for each in done if each.part])
+        write_study_files(self.study, self.directory, self.store, record, table)
+        self.progress(StudyProgress("tables", 1, 1))
+        failures = {each.image.stem: each.failure for each in results if each.part is None}
+        n_earlier = sum(each.is_earlier for each in results)
+        return StudyResult(self.directory, table, record, failures, n_earlier)
+
+    def _list_images(self) -> list[StudyImage]:
+        from napari_kmeans.batch.study_metadata import find_metadata
+
+        study = self.study
+        try:
+            jobs = list_study_jobs(study)
+        except ValueError as error:
+            raise StudyError([f"{reason(error)}."]) from error
+        files = [path for job in jobs for path in job.inputs]
+        stems = free_stems([job.name for job in jobs], self.directory, files)
+        regions = [MaskFile(None)] * len(jobs)
+        if study.regions is not None:
+            regions = find_companions(study, study.regions, jobs)
+        values = {
+            name: find_companions(study, place, jobs)
+            for name, places in study.values.items()
+            for place in places[:1]
+        }
+        groups = find_groups(study, jobs)
+        metadata = find_metadata(study, jobs, stems)
+        images = []
+        for number, (job, stem) in enumerate(zip(jobs, stems, strict=True)):
+            own = {name: found[number] for name, found in values.items()}
+            images.append(
+                StudyImage(job, stem, groups[number], metadata[number], regions[number], own)
+            )
+        return images
+
+    def _find_model(self, images: Sequence[StudyImage]) -> KMeansModel | None:
+        """Return the model of all images: saved, of an earlier run, or fitted; None for `each`."""
+        study = self.study
+        if study.each:
+            return None
+        if study.model is not None:
+            model = _load_model(study.path(study.model))
+        else:
+            model = self._fit(images)
+        try:
+            edited = model.with_classes(edit_classes(model.classes, study.classes))
+        except (TypeError, ValueError) as error:
+            raise StudyError([f"classes: {reason(error)}."]) from error
+        model = edited if study.classes else model
+        write_whole({self.directory / SHARED_MODEL: model.save})
+        return model
+
+    def _fit(self, images: Sequence[StudyImage]) -> KMeansModel:
+        """Fit a model, or take that of an earlier run if its images and options are the same."""
+        study = self.study
+        jobs: Sequence[ImageJob] = [image.job for image in images]
+        if study.fit_on:
+            jobs = list_study_jobs(study, study.fit_on)
+        key = self._fit_key(jobs)
+        model = None if self.again else _read_fit(self.store, key)
+        if model is not None:
+            return model
+        total = len(jobs)
+
+        def report(done: int, out_of: int) -> None:
+            n_images = int(total * done / max(out_of, 1))
+            self.progress(StudyProgress("fit", n_images, total))
+
+        fit = fit_images(
+            jobs, study.options, pixels_per_image=study.pixels_per_image, report=report
+        )
+        if fit.model is None:
+            raise StudyError([f"a model must be fitted to images, got none of {total}."])
+        _write_fit(self.store, key, fit.model)
+        return fit.model
+
+    def _fit_key(self, jobs: Sequence[ImageJob]) -> str:
+        from napari_kmeans.batch.parts import Stamp
+
+        stamps = []
+        for job in jobs:
+            for path in job.inputs:
+                with suppress(OSError):
+                    stamps.append(Stamp.of(path))
+        settings = self.study.to_dict()
+        reading = ("series", "channel_axis", "channels", "spacing", "mask", "pixels_per_image")
+        return make_key(
+            [
+                stamps,
+                self.study.options.to_dict(),
+                [settings.get(name) for name in reading],
+                describe_versions()["napari-kmeans"],
+            ]
+        )
+
+    def _steps(self, images: Sequence[StudyImage], model: KMeansModel | None) -> Steps:
+        study = self.study
+        options = study.options if model is None else model.options
+        settings = study.to_dict()
+        deciding = (
+            *("series", "channel_axis", "channels", "spacing", "mask", "regions", "grid"),
+            *("values", "slices", "medians", "confidence", "outputs"),
+        )
+        key = make_key(
+            [
+                None if model is None else model.to_dict(),
+                options.to_dict(),
+                None if model is not None else study.classes,
+                [settings.get(name) for name in deciding],
+                describe_versions()["napari-kmeans"],
+            ]
+        )
+        files = [path for image in images for path in input_paths(image)]
+        model_file = [] if study.model is None else [study.path(study.model)]
+        return Steps(
+            directory=self.directory,
+            key=key,
+            model=model,
+            options=options,
+            edits=study.classes,
+            outputs=study.outputs,
+            slices=study.slices,
+            medians=study.medians,
+            confidence=study.confidence,
+            grid=study.grid,
+            kept=(*files, *model_file, self.directory / SHARED_MODEL),
+        )
+
+    def _do_images(
+        self, images: Sequence[StudyImage], steps: Steps, results: list[ImageResult]
+    ) -> None:
+        """Do all images, and append their results in the order of the images."""
+        total, done, clock = len(images), 0, time.perf_counter()
+        finished: SimpleQueue[ImageResult] = SimpleQueue()
+
+        def do(image: StudyImage) -> ImageResult:
+            part = None if self.again else self.store.read(image.stem)
+            if part is not None and part.is_valid(steps.key, input_paths(image), self.directory):
+                # Groups and metadata are not in the pixels: they may change.
+                entry = {**part.entry, "group": image.group, "metadata": image.metadata}
+                result = ImageResult(image, replace(part, entry=entry), is_earlier=True)
+            else:
+                result = process_image(image, steps)
+            finished.put(result)
+            return result
+
+        def step(_count: float) -> None:
+            nonlocal done
+            while not finished.empty():
+                result = finished.get()
+                done += 1
+                for sentence in (*result.sentences, *([result.failure] if result.failure else [])):
+                    tell(sentence)
+                left = (time.perf_counter() - clock) / done * (total - done)
+                self.progress(StudyProgress("images", done, total, left, result))
+            self.progress(StudyProgress("images", done, total))
+
+        results += map_threads(do, images, step)
+        step(0)
+
+    def _record(
+        self,
+        images: Sequence[StudyImage],
+        results: Sequence[ImageResult],
+        model: KMeansModel | None,
+        status: str,
+    ) -> dict[str, Any]:
+        found = {each.image.stem: each for each in results}
+        options = self.study.options if model is None else model.options
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "status": status,
+            "versions": describe_versions(),
+            "platform": _platform(),
+            "study": self.study.to_dict(),
+            "options": options.to_dict() if isinstance(options, Options) else {},
+            "model": None if model is None else model.to_dict(),
+            "images": [_entry_of(image, found.get(image.stem)) for image in images],
+            "started": self.started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - self.clock, 3),
+            "warnings": self.sentences,
+        }
+
+    def _write_record(self, record: dict[str, Any]) -> None:
+        text = encode_run_record(record)
+        write_whole({self.directory / RECORD_FILE: lambda path: path.write_text(text, "utf-8")})
+
+
+def _entry_of(image: StudyImage, result: ImageResult | None) -> dict[str, Any]:
+    """Return the entry of an image in the record."""
+    if result is not None and isinstance(result.part, Part):
+        return result.part.entry
+    failure = "it was not reached" if result is None else result.failure
+    return {
+        "name": image.stem,
+        "source": image.job.source,
+        "group": image.group,
+        "metadata": image.metadata,
+        "outputs": [],
+        "warnings": [] if result is None else list(result.sentences),
+        "status": "failed",
+        "failure": failure,
+    }
+
+
+def _load_model(path: Path) -> KMeansModel:
+    from napari_kmeans.model import KMeansModel
+
+    try:
+        return KMeansModel.load(path)
+    except ValueError as error:
+        raise StudyError([str(error)]) from error
+    except OSError as error:
+        raise StudyError([f"{path} cannot be read: {reason(error)}."]) from error
+
+
+_FIT = "fit"
+"""The name of the file of the last fit; no stem of an image has a leading dot."""
+
+
+def _read_fit(store: PartStore, key: str) -> KMeansModel | None:
+    import json
+
+    from napari_kmeans.model import KMeansModel
+
+    try:
+        values = json.loads(store.path(f".{_FIT}", ".json").read_text("utf-8"))
+        return KMeansModel.from_dict(values["model"]) if values["key"] == key else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _write_fit(store: PartStore, key: str, model: KMeansModel) -> None:
+    text = encode_run_record({"key": key, "model": model.to_dict()})
+    store.folder.mkdir(exist_ok=True)
+    write_whole({store.path(f".{_FIT}", ".json"): lambda path: path.write_text(text, "utf-8")})
+
+
+def _platform() -> str:
+    import platform
+
+    return platform.platform()

@@ -1,0 +1,153 @@
+"""List the images of a study: their files, masks, regions, values, groups and metadata."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.batch.channels import find_channels
+from napari_kmeans.batch.inputs import find_inputs, is_folder
+from napari_kmeans.batch.listing import Reading, list_jobs
+from napari_kmeans.batch.masks import MaskFile, match_masks
+from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.files.errors import UnreadableImageError
+from napari_kmeans.files.reading import read_image
+from napari_kmeans.imaging.blocks import is_dask, open_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari_kmeans.batch.image_job import ImageJob
+    from napari_kmeans.batch.study import Study
+    from napari_kmeans.files.picture import Picture
+
+
+@dataclass(frozen=True)
+class StudyImage:
+    """An image of a study.
+
+    Attributes
+    ----------
+    job : ImageJob
+    stem : str
+        The start of the names of its results, and its name in tables.
+    group : str or None
+    metadata : dict of str
+        Its entries in further columns of the tables.
+    regions : MaskFile
+        The label image of its regions; without path and problem if there are none.
+    values : dict of MaskFile
+        Further images to measure, by name.
+    """
+
+    job: ImageJob
+    stem: str
+    group: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    regions: MaskFile = field(default_factory=lambda: MaskFile(None))
+    values: dict[str, MaskFile] = field(default_factory=dict)
+
+
+def list_study_jobs(study: Study, patterns: Sequence[str] | None = None) -> list[ImageJob]:
+    """Return the images of a study, or those that patterns name, as they are read.
+
+    Raises
+    ------
+    ValueError
+        If the mask is a file, and there are several images.
+    """
+    chosen = study.patterns if patterns is None else patterns
+    reading = Reading(
+        images=tuple(study.path(each) for each in chosen),
+        recursive=study.recursive,
+        series=study.series,
+        channel_axis=study.channel_axis,
+        channels=study.channels or None,
+        mask=None if study.mask is None else study.path(study.mask),
+        spacing=study.spacing,
+    )
+    return list_jobs(reading)
+
+
+def find_groups(study: Study, jobs: Sequence[ImageJob]) -> list[str | None]:
+    """Return the group of each image: the first whose files include that of the image."""
+    members: list[tuple[str, set[str]]] = []
+    # The sentences about skipped files were sent when the images were listed.
+    with notices_to(lambda _sentence: None):
+        for name, patterns in study.groups.items():
+            paths = find_inputs([study.path(each) for each in patterns], study.recursive)
+            members.append((name, {os.path.realpath(each.path) for each in paths}))
+    return [_find_group(job, members) for job in jobs]
+
+
+def _find_group(job: ImageJob, members: Iterable[tuple[str, set[str]]]) -> str | None:
+    if not job.inputs:
+        return None
+    place = os.path.realpath(job.inputs[0])
+    return next((name for name, paths in members if place in paths), None)
+
+
+def find_companions(study: Study, place: str, jobs: Sequence[ImageJob]) -> list[MaskFile]:
+    """Return the file in a folder that belongs to each image: a file of regions or of values.
+
+    The rules are those of masks. A file, instead of a folder, belongs to a single image.
+    """
+    folder = study.path(place)
+    if not is_folder(folder):
+        if len(jobs) == 1 and folder.exists():
+            return [MaskFile(folder)]
+        problem = f"{folder} is no folder with a file for each image"
+        return [MaskFile(None, problem)] * len(jobs)
+    images = [(job.name, job.inputs[0] if job.inputs else None, Path()) for job in jobs]
+    return [
+        file._replace(problem=file.problem.replace("mask of it", "file of it"))
+        for file in match_masks(folder, images)
+    ]
+
+
+def read_regions(path: Path, picture: Picture) -> Any:
+    """Read the regions of an image: an integer array of its spatial shape.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the file cannot be read, has another shape, or has no whole numbers.
+    """
+    labels = _read_single(path, picture, "its regions")
+    if labels.dtype.kind not in "bui":
+        raise UnreadableImageError(f"its regions, {path}, must be whole numbers")
+    return labels
+
+
+def read_values(path: Path, picture: Picture) -> Any:
+    """Read values to measure: an array of the spatial shape of an image, or with channels last.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the file cannot be read or has another shape.
+    """
+    return _read_single(path, picture, "its values", has_channels=True)
+
+
+def _read_single(path: Path, picture: Picture, what: str, has_channels: bool = False) -> Any:
+    try:
+        read = read_image(path)
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"{what}, {path}: {error}") from error
+    pixels = open_pixels(read.pixels, rgb=read.rgb, channel_axis=read.channel_axis)
+    rgb, axis = find_channels(picture)
+    image = open_pixels(picture.pixels, rgb=rgb, channel_axis=axis)
+    if pixels.shape != image.shape:
+        raise UnreadableImageError(
+            f"{what}, {path}, have the shape {pixels.shape}, and the image has {image.shape}"
+        )
+    values = pixels.array[..., : pixels.n_channels]
+    if pixels.n_channels > 1 and not has_channels:
+        raise UnreadableImageError(f"{what}, {path}, have several channels, and need one")
+    values = values if has_channels and pixels.n_channels > 1 else values[..., 0]
+    return values if is_dask(values) and is_dask(picture.pixels) else np.asarray(values)
