@@ -84,6 +84,8 @@ class StudyResult:
         The long table of measurements, see `measure`.
     record : dict
         The contents of the record file, see `napari_kmeans.batch.run_record`.
+    files : tuple of Path
+        The tables, the record, the model and the report.
     failures : dict of str
         The sentence of each image that failed, by the name of the image.
     n_earlier : int
@@ -93,6 +95,7 @@ class StudyResult:
     directory: Path
     table: pd.DataFrame
     record: dict[str, Any]
+    files: tuple[Path, ...] = ()
     failures: dict[str, str] = field(default_factory=dict)
     n_earlier: int = 0
 
@@ -182,11 +185,12 @@ class _Run:
         record = self._record(images, results, model, "complete")
         done = [each for each in results if each.part is not None]
         table = combine_tables([(each.image, each.part.table) for each in done if each.part])
-        write_study_files(self.study, self.directory, self.store, record, table)
+        files = write_study_files(self.study, self.directory, self.store, record, table)
+        files += [] if model is None else [self.directory / SHARED_MODEL]
         self.progress(StudyProgress("tables", 1, 1))
         failures = {each.image.stem: each.failure for each in results if each.part is None}
         n_earlier = sum(each.is_earlier for each in results)
-        return StudyResult(self.directory, table, record, failures, n_earlier)
+        return StudyResult(self.directory, table, record, tuple(files), failures, n_earlier)
 
     def _list_images(self) -> list[StudyImage]:
         from napari_kmeans.batch.study_metadata import find_metadata
