@@ -25,6 +25,7 @@ from napari_kmeans.batch.run_record import (
 )
 from napari_kmeans.batch.study import Study, StudyError
 from napari_kmeans.batch.study_images import (
+    REGION_ENDINGS,
     StudyImage,
     find_companions,
     find_groups,
@@ -36,7 +37,6 @@ from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.files.errors import reason
-from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -204,9 +204,9 @@ class _Run:
         stems = free_stems([job.name for job in jobs], self.directory, files)
         regions = [MaskFile(None)] * len(jobs)
         if study.regions is not None:
-            regions = find_companions(study, study.regions, jobs)
+            regions = find_companions(study, study.regions, jobs, REGION_ENDINGS)
         values = {
-            name: find_companions(study, place, jobs)
+            name: find_companions(study, place, jobs, [name])
             for name, places in study.values.items()
             for place in places[:1]
         }
@@ -291,8 +291,8 @@ class _Run:
         key = make_key(
             [
                 None if model is None else model.to_dict(),
-                options.to_dict(),
-                None if model is not None else study.classes,
+                # A model states its options, and classes that were edited.
+                None if model is not None else [options.to_dict(), study.classes],
                 [settings.get(name) for name in deciding],
                 describe_versions()["napari-kmeans"],
             ]
@@ -353,7 +353,9 @@ class _Run:
         status: str,
     ) -> dict[str, Any]:
         found = {each.image.stem: each for each in results}
-        options = self.study.options if model is None else model.options
+        options = self.study.options
+        if model is not None and self.study.model is not None:
+            options = model.options
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -361,7 +363,7 @@ class _Run:
             "versions": describe_versions(),
             "platform": _platform(),
             "study": self.study.to_dict(),
-            "options": options.to_dict() if isinstance(options, Options) else {},
+            "options": options.to_dict(),
             "model": None if model is None else model.to_dict(),
             "images": [_entry_of(image, found.get(image.stem)) for image in images],
             "started": self.started.isoformat(timespec="seconds"),
