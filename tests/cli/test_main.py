@@ -586,7 +586,11 @@ class TestLazily:
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)),
         )
         assert done.returncode == 1
-        lines = [line for line in done.stderr.splitlines() if "numcodecs" not in line]
+        # In development mode, asyncio prints the tasks that take long on a busy machine.
+        noise = ("numcodecs", "Executing <Task")
+        lines = [
+            line for line in done.stderr.splitlines() if not any(word in line for word in noise)
+        ]
         assert len(lines) == 1, lines
         expected = f"napari-kmeans: cannot write the results of {scan} to {out}: "
         assert lines[0].startswith(expected)

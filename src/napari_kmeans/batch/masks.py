@@ -15,7 +15,7 @@ from napari_kmeans.files.reading import read_image
 from napari_kmeans.imaging.blocks import is_dask, open_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from napari_kmeans.files.picture import Picture
@@ -38,8 +38,13 @@ class MaskFile(NamedTuple):
     problem: str = ""
 
 
-def match_masks(place: Path, images: Iterable[tuple[str, Path | None, Path]]) -> list[MaskFile]:
-    """Return the mask of each image from a folder of masks.
+def match_masks(
+    place: Path,
+    images: Iterable[tuple[str, Path | None, Path]],
+    word: str = "mask",
+    endings: Sequence[str] = ENDINGS,
+) -> list[MaskFile]:
+    """Return the mask, or another file, of each image from a folder of such files.
 
     Parameters
     ----------
@@ -47,8 +52,12 @@ def match_masks(place: Path, images: Iterable[tuple[str, Path | None, Path]]) ->
         The folder of the masks. If it has the subfolder of an image, its mask is there.
     images : iterable of (name, path or None, subfolder)
         The name of each image, its file, and the subfolder in which the file was found.
+    word : str
+        The name of such a file in messages.
+    endings : sequence of str
+        The words that may follow the name of the image.
     """
-    masks = [_find_mask(place, *image) for image in images]
+    masks = [_find_mask(place, *image, word, endings) for image in images]
     users = defaultdict(list)
     for number, mask in enumerate(masks):
         if mask.path is not None:
@@ -58,17 +67,24 @@ def match_masks(place: Path, images: Iterable[tuple[str, Path | None, Path]]) ->
             for number in numbers:
                 masks[number] = MaskFile(
                     None,
-                    f"its mask, {masks[number].path}, has the name of {len(numbers)} images; sort "
-                    "the masks into the subfolders of the images",
+                    f"its {word}, {masks[number].path}, has the name of {len(numbers)} images; "
+                    f"sort the {word}s into the subfolders of the images",
                 )
     return masks
 
 
-def _find_mask(place: Path, name: str, image: Path | None, subfolder: Path) -> MaskFile:
+def _find_mask(
+    place: Path,
+    name: str,
+    image: Path | None,
+    subfolder: Path,
+    word: str,
+    endings: Sequence[str],
+) -> MaskFile:
     folder = place / subfolder if (place / subfolder).is_dir() else place
     # Beside the image, a file of the same name is another image.
     beside = image is not None and os.path.realpath(image.parent) == os.path.realpath(folder)
-    ending = rf"[ ._-]+({'|'.join(ENDINGS)})"
+    ending = rf"[ ._-]+({'|'.join(map(re.escape, endings))})"
     pattern = re.compile(
         rf"{re.escape(_strip_ome(name))}({ending})" + ("" if beside else "?"), re.IGNORECASE
     )
@@ -81,8 +97,8 @@ def _find_mask(place: Path, name: str, image: Path | None, subfolder: Path) -> M
         return MaskFile(found[0])
     if found:
         names = join_names([path.name for path in found])
-        return MaskFile(None, f"{names} in {folder} are all masks of it; leave one")
-    return MaskFile(None, f"there is no mask of it in {folder}, such as {name}-mask.png")
+        return MaskFile(None, f"{names} in {folder} are all {word}s of it; leave one")
+    return MaskFile(None, f"there is no {word} of it in {folder}, such as {name}-{endings[0]}.png")
 
 
 def _strip_ome(stem: str) -> str:

@@ -25,6 +25,7 @@ from napari_kmeans.batch.run_record import (
 )
 from napari_kmeans.batch.study import Study, StudyError
 from napari_kmeans.batch.study_images import (
+    REGION_ENDINGS,
     StudyImage,
     find_companions,
     find_groups,
@@ -36,7 +37,6 @@ from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.files.errors import reason
-from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +84,8 @@ class StudyResult:
         The long table of measurements, see `measure`.
     record : dict
         The contents of the record file, see `napari_kmeans.batch.run_record`.
+    files : tuple of Path
+        The tables, the record, the model and the report.
     failures : dict of str
         The sentence of each image that failed, by the name of the image.
     n_earlier : int
@@ -93,6 +95,7 @@ class StudyResult:
     directory: Path
     table: pd.DataFrame
     record: dict[str, Any]
+    files: tuple[Path, ...] = ()
     failures: dict[str, str] = field(default_factory=dict)
     n_earlier: int = 0
 
@@ -182,11 +185,12 @@ class _Run:
         record = self._record(images, results, model, "complete")
         done = [each for each in results if each.part is not None]
         table = combine_tables([(each.image, each.part.table) for each in done if each.part])
-        write_study_files(self.study, self.directory, self.store, record, table)
+        files = write_study_files(self.study, self.directory, self.store, record, table)
+        files += [] if model is None else [self.directory / SHARED_MODEL]
         self.progress(StudyProgress("tables", 1, 1))
         failures = {each.image.stem: each.failure for each in results if each.part is None}
         n_earlier = sum(each.is_earlier for each in results)
-        return StudyResult(self.directory, table, record, failures, n_earlier)
+        return StudyResult(self.directory, table, record, tuple(files), failures, n_earlier)
 
     def _list_images(self) -> list[StudyImage]:
         from napari_kmeans.batch.study_metadata import find_metadata
@@ -200,9 +204,9 @@ class _Run:
         stems = free_stems([job.name for job in jobs], self.directory, files)
         regions = [MaskFile(None)] * len(jobs)
         if study.regions is not None:
-            regions = find_companions(study, study.regions, jobs)
+            regions = find_companions(study, study.regions, jobs, REGION_ENDINGS)
         values = {
-            name: find_companions(study, place, jobs)
+            name: find_companions(study, place, jobs, [name])
             for name, places in study.values.items()
             for place in places[:1]
         }
@@ -287,8 +291,8 @@ class _Run:
         key = make_key(
             [
                 None if model is None else model.to_dict(),
-                options.to_dict(),
-                None if model is not None else study.classes,
+                # A model states its options, and classes that were edited.
+                None if model is not None else [options.to_dict(), study.classes],
                 [settings.get(name) for name in deciding],
                 describe_versions()["napari-kmeans"],
             ]
@@ -349,7 +353,9 @@ class _Run:
         status: str,
     ) -> dict[str, Any]:
         found = {each.image.stem: each for each in results}
-        options = self.study.options if model is None else model.options
+        options = self.study.options
+        if model is not None and self.study.model is not None:
+            options = model.options
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -357,7 +363,7 @@ class _Run:
             "versions": describe_versions(),
             "platform": _platform(),
             "study": self.study.to_dict(),
-            "options": options.to_dict() if isinstance(options, Options) else {},
+            "options": options.to_dict(),
             "model": None if model is None else model.to_dict(),
             "images": [_entry_of(image, found.get(image.stem)) for image in images],
             "started": self.started.isoformat(timespec="seconds"),

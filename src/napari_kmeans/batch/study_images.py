@@ -12,7 +12,7 @@ import numpy as np
 from napari_kmeans.batch.channels import find_channels
 from napari_kmeans.batch.inputs import find_inputs, is_folder
 from napari_kmeans.batch.listing import Reading, list_jobs
-from napari_kmeans.batch.masks import MaskFile, match_masks
+from napari_kmeans.batch.masks import ENDINGS, MaskFile, match_masks
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.study import Study
     from napari_kmeans.files.picture import Picture
+
+
+REGION_ENDINGS = ("regions", "rois", "objects", *ENDINGS)
+"""The words that may follow the name of an image in the name of the file of its regions."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,13 @@ def _find_group(job: ImageJob, members: Iterable[tuple[str, set[str]]]) -> str |
     return next((name for name, paths in members if place in paths), None)
 
 
-def find_companions(study: Study, place: str, jobs: Sequence[ImageJob]) -> list[MaskFile]:
+def find_companions(
+    study: Study, place: str, jobs: Sequence[ImageJob], endings: Sequence[str]
+) -> list[MaskFile]:
     """Return the file in a folder that belongs to each image: a file of regions or of values.
 
-    The rules are those of masks. A file, instead of a folder, belongs to a single image.
+    The rules are those of masks: a file has the name of its image, and perhaps one of the
+    endings. A file, instead of a folder, belongs to a single image.
     """
     folder = study.path(place)
     if not is_folder(folder):
@@ -103,10 +110,7 @@ def find_companions(study: Study, place: str, jobs: Sequence[ImageJob]) -> list[
         problem = f"{folder} is no folder with a file for each image"
         return [MaskFile(None, problem)] * len(jobs)
     images = [(job.name, job.inputs[0] if job.inputs else None, Path()) for job in jobs]
-    return [
-        file._replace(problem=file.problem.replace("mask of it", "file of it"))
-        for file in match_masks(folder, images)
-    ]
+    return match_masks(folder, images, "file", endings)
 
 
 def read_regions(path: Path, picture: Picture) -> Any:

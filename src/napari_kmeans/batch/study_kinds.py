@@ -141,7 +141,10 @@ class ClassEdits:
             raise TypeError(f"{name} must be {self}, got {quote_value(value)}: write a mapping.")
         label = WholeNumber(1, MAX_CLUSTERS)
         return {
-            label.check(f"{name}: label", key): self._check_class(f"{name}: {key}", each)
+            # JSON has texts as keys.
+            label.check(f"{name}: label", int(key) if str(key).isdecimal() else key): (
+                self._check_class(f"{name}: {key}", each)
+            )
             for key, each in value.items()
         }
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import struct
+import sys
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.earlier_results import (
@@ -28,8 +30,9 @@ from napari_kmeans.batch.result_files import (
     output_directory,
     result_paths,
 )
-from napari_kmeans.checks import Choice, RealNumber, WholeNumber
+from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option, flags_of
 from napari_kmeans.cli.screen import screen_problem
+from napari_kmeans.cli.study_commands import COMMANDS, run_command
 from napari_kmeans.cli.terminal import (
     PROGRAM,
     StdoutError,
@@ -49,9 +52,6 @@ from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.imaging.declared import ChunkError
 from napari_kmeans.options import (
     COMMAND_LINE_OPTIONS,
-    LabelList,
-    NumberPerAxis,
-    OptionInfo,
     Options,
 )
 from napari_kmeans.samples import SAMPLES
@@ -63,13 +63,6 @@ if TYPE_CHECKING:
     from napari_kmeans.model import KMeansModel
 
 DEFAULT_DIRECTORY = Path("napari-kmeans-output")
-FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
-"""The flags of options whose flags differ from their names."""
-
-_OPTIONS_OF_FIT = {name: info for name, info in COMMAND_LINE_OPTIONS.items() if name != "spacing"}
-"""The options of a fit. The spacing is a property of the images, also of those to which a saved
-model is applied."""
-
 FAILED = 1
 INTERRUPTED = 130
 """Exit codes. 130 is the code of shells for a program that SIGINT ended: 128 + 2."""
@@ -89,10 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 if all images were clustered.
     """
     open_closed_streams()
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in COMMANDS:
+        return _run(partial(run_command, words[0], COMMANDS[words[0]], words[1:]))
     parser = build_parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(words)
     try:
-        options = Options(**{name: getattr(arguments, name) for name in _OPTIONS_OF_FIT})
+        options = Options(**{name: getattr(arguments, name) for name in OPTIONS_OF_FIT})
         if arguments.spacing is not None:
             # Check it here. The images get it when they are read, so that their tables and files
             # have it, too.
@@ -100,10 +96,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     _check_model_arguments(parser, arguments)
+    return _run(partial(_cluster_images, arguments, options))
+
+
+def _run(command: Callable[[], int]) -> int:
+    """Run a command that prints what it does, and return its exit code."""
     print_all_names()
     try:
         with notices_to(print_message), bars_shown_by(bar):
-            code = _cluster_images(arguments, options)
+            code = command()
         flush_stdout()
         return code
     except BrokenPipeError:
@@ -126,7 +127,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Cluster the colors of images by K-means: labels, a recolored image, "
-        "a table and a model. Without -o, the result is shown in napari.",
+        "a table and a model. Without -o, the result is shown in napari. "
+        "For many images with one table: napari-kmeans run --help. "
+        "To do a recorded run again: napari-kmeans repeat --help.",
     )
     parser.add_argument(
         "images",
@@ -161,7 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     group = parser.add_argument_group("clustering")
     for info in COMMAND_LINE_OPTIONS.values():
-        _add_option(group, info)
+        add_option(group, info, info.default if info.name in OPTIONS_OF_FIT else None)
     return parser
 
 
@@ -169,11 +172,9 @@ def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.
     """Refuse options of the clustering beside --model, which fits nothing."""
     if arguments.model is None:
         return
-    for name, info in _OPTIONS_OF_FIT.items():
+    for name, info in OPTIONS_OF_FIT.items():
         if getattr(arguments, name) != info.default:
-            parser.error(
-                f"--model must go without {_flags_of(info)[-1]}: the model has been fitted"
-            )
+            parser.error(f"--model must go without {flags_of(info)[-1]}: the model has been fitted")
 
 
 def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
@@ -421,39 +422,3 @@ def _parse_channels(text: str) -> tuple[str, ...]:
             f"must be numbers or names with commas between them, got {text!r}"
         )
     return names
-
-
-def _add_option(group: argparse._ArgumentGroup, info: OptionInfo) -> None:
-    stated = "" if "Default:" in info.note else f"Default: {info.default}."
-    text = " ".join(filter(None, (info.tooltip, info.note, stated))).replace("%", "%%")
-    default = info.default if info.name in _OPTIONS_OF_FIT else None
-    settings: dict[str, Any] = {"dest": info.name, "default": default, "help": text}
-    if isinstance(info.kind, Choice):
-        group.add_argument(*_flags_of(info), choices=info.kind.choices, **settings)
-    elif isinstance(info.kind, LabelList):
-        parse = _parser_of(info.kind)
-        group.add_argument(*_flags_of(info), type=parse, metavar="N[,N]", **settings)
-    elif isinstance(info.kind, WholeNumber | RealNumber):
-        has_list = isinstance(info.kind, NumberPerAxis) and info.kind.has_list
-        metavar = "N[,N]" if has_list else "N"
-        parse = _parser_of(info.kind)
-        group.add_argument(*_flags_of(info), type=parse, metavar=metavar, **settings)
-
-
-def _flags_of(info: OptionInfo) -> tuple[str, ...]:
-    return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
-
-
-def _parser_of(kind: WholeNumber | RealNumber | LabelList) -> Callable[[str], Any]:
-    """Return a function that converts the text of an option to its value.
-
-    `Options` checks the bounds.
-    """
-
-    def parse(text: str) -> Any:
-        try:
-            return kind.parse(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be {kind}, got {text!r}") from None
-
-    return parse

@@ -10,7 +10,8 @@ import pytest
 import tifffile
 
 from napari_kmeans import segment, segment_layer
-from napari_kmeans.cli.main import FLAGS, main
+from napari_kmeans.cli.main import main
+from napari_kmeans.cli.options import FLAGS
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:

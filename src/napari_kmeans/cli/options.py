@@ -1,0 +1,62 @@
+"""The flags of the options of a clustering."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from napari_kmeans.checks import Choice, RealNumber, WholeNumber
+from napari_kmeans.options import COMMAND_LINE_OPTIONS, LabelList, NumberPerAxis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_kmeans.options import OptionInfo
+
+FLAGS = {"n_clusters": ("-k", "--n-clusters"), "random_state": ("--seed",)}
+"""The flags of options whose flags differ from their names."""
+
+OPTIONS_OF_FIT = {name: info for name, info in COMMAND_LINE_OPTIONS.items() if name != "spacing"}
+"""The options of a fit. The spacing is a property of the images, also of those to which a saved
+model is applied."""
+
+DECLARED = object()
+"""The default of an option that is declared with it."""
+
+
+def add_option(group: argparse._ArgumentGroup, info: OptionInfo, default: Any = DECLARED) -> None:
+    """Add the flags of an option, with its declared default or with another."""
+    stated = "" if "Default:" in info.note else f"Default: {info.default}."
+    text = " ".join(filter(None, (info.tooltip, info.note, stated))).replace("%", "%%")
+    default = info.default if default is DECLARED else default
+    settings: dict[str, Any] = {"dest": info.name, "default": default, "help": text}
+    if isinstance(info.kind, Choice):
+        group.add_argument(*flags_of(info), choices=info.kind.choices, **settings)
+    elif isinstance(info.kind, LabelList):
+        parse = _parser_of(info.kind)
+        group.add_argument(*flags_of(info), type=parse, metavar="N[,N]", **settings)
+    elif isinstance(info.kind, WholeNumber | RealNumber):
+        has_list = isinstance(info.kind, NumberPerAxis) and info.kind.has_list
+        metavar = "N[,N]" if has_list else "N"
+        parse = _parser_of(info.kind)
+        group.add_argument(*flags_of(info), type=parse, metavar=metavar, **settings)
+
+
+def flags_of(info: OptionInfo) -> tuple[str, ...]:
+    """Return the flags of an option."""
+    return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
+
+
+def _parser_of(kind: WholeNumber | RealNumber | LabelList) -> Callable[[str], Any]:
+    """Return a function that converts the text of an option to its value.
+
+    `Options` checks the bounds.
+    """
+
+    def parse(text: str) -> Any:
+        try:
+            return kind.parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {kind}, got {text!r}") from None
+
+    return parse

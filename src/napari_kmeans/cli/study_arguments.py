@@ -1,0 +1,207 @@
+"""The arguments of `napari-kmeans run`: the entries of a study file as flags."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from napari_kmeans.batch.study import ENTRIES, Study, StudyError
+from napari_kmeans.batch.study_kinds import OUTPUTS
+from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option
+from napari_kmeans.options import COMMAND_LINE_OPTIONS
+
+STUDY_SUFFIXES = (".yaml", ".yml")
+
+_TEXTS = ("series", "channel_axis", "mask", "regions", "metadata", "metadata_file", "model")
+_LISTS = ("channels", "fit_on")
+_NAMED = {"groups": "--group", "values": "--values"}
+_SWITCHES = ("recursive", "each", "slices", "confidence")
+_METAVARS = {
+    "series": "N",
+    "channel_axis": "N",
+    "channels": "N,N",
+    "mask": "DIR",
+    "regions": "DIR",
+    "metadata": "PATTERN",
+    "metadata_file": "CSV",
+    "model": "FILE",
+    "fit_on": "IMAGE",
+}
+
+
+def add_study_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the study file, the images and a flag for each entry of a study."""
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="STUDY.yaml | IMAGE",
+        help="a study file, and images: files, zarr directories, names with wildcards, or "
+        "folders. Flags take the place of the entries of the study file",
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", help="the folder of the results")
+    group = parser.add_argument_group("study")
+    for name in ENTRIES:
+        if name in _NAMED:
+            group.add_argument(
+                _NAMED[name],
+                dest=name,
+                action="append",
+                type=_parse_named,
+                metavar="NAME=PATH",
+                help=f"{_help_of(name)}. Repeat the flag for each name",
+            )
+        elif name in _TEXTS:
+            group.add_argument(_flag(name), metavar=_METAVARS[name], help=_help_of(name))
+        elif name in _LISTS:
+            group.add_argument(
+                _flag(name), action="append", metavar=_METAVARS[name], help=_help_of(name)
+            )
+        elif name in _SWITCHES:
+            group.add_argument(_flag(name), action="store_true", default=None, help=_help_of(name))
+    group.add_argument("--grid", type=int, metavar="N", help=_help_of("grid"))
+    group.add_argument(
+        "--pixels-per-image", type=int, metavar="N", help=_help_of("pixels_per_image")
+    )
+    group.add_argument(
+        "--no-medians",
+        dest="medians",
+        action="store_false",
+        default=None,
+        help="leave the medians out of the table",
+    )
+    group.add_argument("--outputs", metavar=",".join(OUTPUTS[:2]) + ",…", help=_help_of("outputs"))
+    group.add_argument("--spacing", type=_parse_numbers, metavar="N[,N]", help=_help_of("spacing"))
+    _add_class_arguments(parser.add_argument_group("classes"))
+    options = parser.add_argument_group("clustering")
+    for info in OPTIONS_OF_FIT.values():
+        add_option(options, info, default=None)
+
+
+def _add_class_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--class",
+        dest="class_names",
+        action="append",
+        type=_parse_named,
+        default=[],
+        metavar="LABEL=NAME",
+        help="name the class of a label",
+    )
+    group.add_argument(
+        "--merge",
+        action="append",
+        type=_parse_labels,
+        default=[],
+        metavar="LABEL,LABEL",
+        help="merge classes into the first of them",
+    )
+    group.add_argument(
+        "--ignore",
+        action="append",
+        type=_parse_labels,
+        default=[],
+        metavar="LABEL[,LABEL]",
+        help="classes that keep their labels, and do not count in shares",
+    )
+
+
+def study_of(arguments: argparse.Namespace) -> Study:
+    """Return the study of the arguments of `napari-kmeans run`.
+
+    Raises
+    ------
+    StudyError
+        If a study file or an argument is wrong.
+    """
+    files = [path for path in arguments.paths if Path(path).suffix.lower() in STUDY_SUFFIXES]
+    images = [path for path in arguments.paths if path not in files]
+    if len(files) > 1:
+        raise StudyError([f"one study file can be run at a time, got {' and '.join(files)}."])
+    folder = Path(files[0]).absolute().parent if files else Path.cwd()
+    values = Study.load(files[0]).to_dict() if files else {}
+    if arguments.model is not None:
+        # The model takes the place of the fit of the study file.
+        for name in ("fit", "fit_on", "each", "pixels_per_image"):
+            values.pop(name, None)
+    values |= {name: _relative(name, value) for name, value in _given(arguments).items()}
+    if images:
+        values["images"] = [str(Path(path).absolute()) for path in images]
+        if arguments.groups is None:
+            # The images of the arguments are all images of the study.
+            values.pop("groups", None)
+    values["fit"] = {**values.get("fit", {}), **_given_options(arguments)}
+    values["classes"] = _edit_classes(dict(values.get("classes", {})), arguments)
+    return Study.from_dict({name: each for name, each in values.items() if each}, folder)
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the entries of a study that arguments state."""
+    values = {name: getattr(arguments, name, None) for name in ENTRIES if name != "images"}
+    for name in _NAMED:
+        pairs = values[name]
+        if pairs is not None:
+            named: dict[str, list[str]] = {}
+            for key, path in pairs:
+                named.setdefault(key, []).append(path)
+            values[name] = named
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _relative(name: str, value: Any) -> Any:
+    """Return a path of an argument as an absolute path: it is relative to the current folder."""
+    if name in ("metadata_file", "mask", "regions", "model", "output"):
+        return str(Path(value).absolute())
+    if name == "fit_on":
+        return [str(Path(each).absolute()) for each in value]
+    if name in _NAMED:
+        return {key: [str(Path(path).absolute()) for path in each] for key, each in value.items()}
+    return value
+
+
+def _given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    values = {name: getattr(arguments, name) for name in OPTIONS_OF_FIT}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _edit_classes(classes: dict[int, Any], arguments: argparse.Namespace) -> dict[int, Any]:
+    for text, name in arguments.class_names:
+        label = int(text) if text.isdecimal() else text
+        classes[label] = {**classes.get(label, {}), "name": name}
+    for first, *others in arguments.merge:
+        classes[first] = {**classes.get(first, {}), "merge": others}
+    for labels in arguments.ignore:
+        for label in labels:
+            classes[label] = {**classes.get(label, {}), "ignored": True}
+    return classes
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _help_of(name: str) -> str:
+    text = str(ENTRIES[name]["help"])
+    return text[0].lower() + text[1:].rstrip(".").replace("%", "%%")
+
+
+def _parse_named(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not (name and separator and value):
+        raise argparse.ArgumentTypeError(f"must be a name, = and a value, got {text!r}")
+    return name, value
+
+
+def _parse_labels(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"must be labels with commas between them, got {text!r}")
+    return [int(part) for part in parts]
+
+
+def _parse_numbers(text: str) -> Any:
+    info = COMMAND_LINE_OPTIONS["spacing"]
+    try:
+        return info.kind.parse(text)  # type: ignore[union-attr]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be {info.kind}, got {text!r}") from None

@@ -1,0 +1,174 @@
+"""The commands `run`, which does a study, and `repeat`, which does a recorded run again."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from napari_kmeans.batch.reporting import count_images
+from napari_kmeans.batch.run_record import describe_versions, read_run_record
+from napari_kmeans.batch.study import Study, StudyError
+from napari_kmeans.cli.study_arguments import add_study_arguments, study_of
+from napari_kmeans.cli.terminal import PROGRAM, bar, print_line, print_message
+from napari_kmeans.files.errors import UnreadableImageError, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from napari_kmeans.batch.running import StudyProgress, StudyResult
+
+FAILED = 1
+
+
+def run_command(name: str, command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Run a command, print the mistakes in its study, and return the exit code."""
+    try:
+        return command(argv)
+    except StudyError as error:
+        for mistake in error.mistakes:
+            print_message(mistake)
+    except UnreadableImageError as error:
+        print_message(f"cannot {name}: {error}")
+    except OSError as error:
+        print_message(f"cannot {name}: {error.filename or 'a file'}: {reason(error)}")
+    return FAILED
+
+
+def run(argv: Sequence[str]) -> int:
+    """Do a study: one model, all images, one table, one record."""
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} run",
+        description="Cluster many images with one model, and measure all of them in one table. "
+        "Images that an earlier run in the same folder has done with the same model and options "
+        "are not done again. A file named run is an image if it is written as ./run.",
+    )
+    add_study_arguments(parser)
+    parser.add_argument("--again", action="store_true", help="do all images again")
+    parser.add_argument(
+        "--save-study", metavar="FILE", help="write the study to a YAML file, and do nothing else"
+    )
+    arguments = parser.parse_args(argv)
+    study = study_of(arguments)
+    if arguments.save_study:
+        study.save(arguments.save_study)
+        print_line(f"wrote {arguments.save_study}")
+        return 0
+    result = _run_with_bar(study, again=arguments.again)
+    _print_result(result)
+    return FAILED if result.failures else 0
+
+
+def repeat(argv: Sequence[str]) -> int:
+    """Do a recorded run again, and compare the labels."""
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} repeat",
+        description="Do a recorded run again, and print whether the labels of each image are "
+        "identical. The exit code is 0 if all are.",
+    )
+    parser.add_argument("record", type=Path, help="napari-kmeans-run.json, or the folder with it")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="keep the new results in a folder"
+    )
+    arguments = parser.parse_args(argv)
+    record = read_run_record(arguments.record)
+    study = Study.from_dict(record["study"], arguments.record.absolute().parent)
+    with _directory(arguments.output) as directory:
+        result = _run_with_bar(study, directory, again=True)
+    _print_other_versions(record.get("versions", {}))
+    return _compare(record["images"], result.record["images"])
+
+
+@contextmanager
+def _directory(chosen: Path | None) -> Iterator[Path]:
+    if chosen is not None:
+        yield chosen.absolute()
+        return
+    with TemporaryDirectory(prefix=f"{PROGRAM}-") as folder:
+        yield Path(folder)
+
+
+def _run_with_bar(study: Study, output: Path | None = None, *, again: bool) -> StudyResult:
+    # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.batch.running import run_study
+
+    with bar("images") as move:
+
+        def show(progress: StudyProgress) -> None:
+            if move is not None and progress.stage == "images":
+                move(progress.done, progress.total)
+
+        return run_study(study, output, again=again, progress=show)
+
+
+def _print_result(result: StudyResult) -> None:
+    """Print how many images were done, the mean share of each class, and the files."""
+    n_images, n_failures = len(result.record["images"]), len(result.failures)
+    parts = [f"{count_images(n_images - n_failures)} done"]
+    parts += [f"{result.n_earlier} of them by an earlier run"] if result.n_earlier else []
+    parts += [f"{n_failures} failed"] if n_failures else []
+    print_line(", ".join(parts))
+    for line in _describe_shares(result.table):
+        print_line(line)
+    for path in result.files:
+        print_line(f"wrote {path}")
+
+
+def _describe_shares(table: Any) -> list[str]:
+    """Return a line with the mean share of each class over the images, and their range."""
+    if not len(table):
+        return []
+    pixels = table[~table["ignored"]] if "ignored" in table else table
+    keys = ["class", "name"] if "name" in pixels else ["class"]
+    counts = pixels.pivot_table("pixels", "image", keys, "sum", fill_value=0)
+    shares = 100 * counts.div(counts.sum(axis=1), axis=0)
+    lines = [" label    mean     min     max  name"]
+    for key in shares:
+        label, name = key if isinstance(key, tuple) else (key, "")
+        share = shares[key]
+        numbers = f"{share.mean():7.2f} {share.min():7.2f} {share.max():7.2f}"
+        lines.append(f"{label:6d} {numbers}  {name}".rstrip())
+    return lines
+
+
+def _print_other_versions(recorded: dict[str, str]) -> None:
+    here = describe_versions()
+    others = [
+        f"{name} {here.get(name, 'missing')} instead of {version}"
+        for name, version in recorded.items()
+        if here.get(name) != version
+    ]
+    if others:
+        print_message(f"the versions differ: {', '.join(others)}")
+
+
+def _compare(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> int:
+    """Print whether the labels of each image are identical, and return the exit code."""
+    found = {entry["source"]: entry for entry in after}
+    n_same = n_all = 0
+    for entry in before:
+        if entry.get("status") != "done":
+            continue
+        n_all += 1
+        other = found.get(entry["source"], {})
+        verdict = _compare_entry(entry, other)
+        n_same += verdict == "identical labels"
+        print_line(f"{entry['name']}: {verdict}")
+    print_line(f"{n_same} of {count_images(n_all)} with identical labels")
+    return 0 if n_same == n_all else FAILED
+
+
+def _compare_entry(entry: dict[str, Any], other: dict[str, Any]) -> str:
+    if other.get("status") != "done":
+        return f"failed, {other.get('failure') or 'it is missing'}"
+    if other["labels_sha256"] == entry["labels_sha256"]:
+        return "identical labels"
+    if other["sha256"] != entry["sha256"]:
+        return "other labels, because the file has changed"
+    return "other labels"
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"run": run, "repeat": repeat}
+"""The commands by their names. Any other first argument is an image."""

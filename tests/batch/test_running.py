@@ -1,0 +1,281 @@
+"""A study gives the model, the labels and the table of the functions, and can be continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+import napari_kmeans
+from napari_kmeans import KMeansModel, Study, StudyError, measure, run_study, segment
+from napari_kmeans.batch.run_record import RECORD_FILE, hash_file
+from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.files.reading import read_image
+
+on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+
+
+def _image(n_dark: int, seed: int) -> np.ndarray:
+    """Return an image of 40 by 50 pixels, of which `n_dark` columns are dark, with noise."""
+    image = np.full((40, 50, 3), (200, 180, 190))
+    image[:, :n_dark] = (90, 40, 120)
+    return (image + np.random.default_rng(seed).integers(-9, 10, image.shape)).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Return a folder with the images of two groups, of which 20 and 60 % are dark."""
+    (tmp_path / "raw").mkdir()
+    for number in range(3):
+        iio.imwrite(tmp_path / "raw" / f"c_{number}.png", _image(10, number))
+        iio.imwrite(tmp_path / "raw" / f"t_{number}.png", _image(30, 9 + number))
+    return tmp_path
+
+
+def _study(folder: Path, **entries: object) -> Study:
+    defaults = {"images": "raw", "fit": {"n_clusters": 2}, "output": "out"}
+    entries = {**defaults, **entries}
+    return Study.from_dict({k: v for k, v in entries.items() if v is not None}, folder)
+
+
+def _run(study: Study, **settings: object) -> napari_kmeans.StudyResult:
+    with notices_to(lambda _sentence: None):
+        return run_study(study, **settings)
+
+
+def _labels(folder: Path, stem: str, out: str = "out") -> np.ndarray:
+    return np.asarray(read_image(folder / out / f"{stem}-labels.tif").pixels)
+
+
+def _images(folder: Path) -> dict[str, np.ndarray]:
+    return {path.stem: iio.imread(path) for path in sorted((folder / "raw").glob("*.png"))}
+
+
+def test_model_labels_and_table_are_those_of_the_functions(folder):
+    result = _run(_study(folder))
+    images = _images(folder)
+    seg = segment(list(images.values()), 2, rgb=True)
+    saved = KMeansModel.load(folder / "out" / "napari-kmeans-model.json")
+    np.testing.assert_array_equal(saved.cluster_centers_, seg.model.cluster_centers_)
+    for (stem, _), labels in zip(images.items(), seg.labels, strict=True):
+        np.testing.assert_array_equal(_labels(folder, stem), labels)
+    expected = measure(seg, list(images.values()), names=list(images))
+    pd.testing.assert_frame_equal(result.table, expected, check_dtype=False)
+    written = pd.read_csv(folder / "out" / "napari-kmeans-measurements.csv")
+    np.testing.assert_allclose(written["mean red"], expected["mean red"], 1e-7)
+    assert (written["pixels"] == expected["pixels"]).all()
+
+
+def test_the_groups_differ_as_they_were_made(folder):
+    groups = {"control": "raw/c_*", "treated": ["raw/t_*"]}
+    table = _run(_study(folder, images=None, groups=groups, classes={1: "dark"})).table
+    dark = table[table["name"] == "dark"].groupby("group")["percent"].mean()
+    np.testing.assert_allclose([dark["control"], dark["treated"]], [20, 60])
+    assert list(table.columns[:2]) == ["image", "group"]
+
+
+class TestContinuing:
+    def test_what_was_done_is_not_done_again(self, folder):
+        study = _study(folder)
+        first = _run(study)
+        times = {path: path.stat().st_mtime_ns for path in (folder / "out").glob("*-labels.tif")}
+        second = _run(study)
+        assert (first.n_earlier, second.n_earlier) == (0, 6)
+        assert {path: path.stat().st_mtime_ns for path in times} == times
+        pd.testing.assert_frame_equal(first.table, second.table, check_dtype=False)
+        assert _run(study, again=True).n_earlier == 0
+
+    def test_other_options_and_a_missing_result_are_done(self, folder):
+        _run(_study(folder))
+        assert _run(_study(folder, classes={1: "dark"})).n_earlier == 0
+        (folder / "out" / "c_1-labels.tif").unlink()
+        assert _run(_study(folder, classes={1: "dark"})).n_earlier == 5
+        assert _run(_study(folder, fit={"n_clusters": 3})).n_earlier == 0
+
+    def test_a_new_and_a_changed_image_are_done(self, folder):
+        _run(_study(folder))
+        study = _study(folder, fit=None, model="out/napari-kmeans-model.json", output="b")
+        assert _run(study).n_earlier == 0
+        iio.imwrite(folder / "raw" / "new.png", _image(20, 5))
+        iio.imwrite(folder / "raw" / "c_0.png", _image(15, 5))
+        os.utime(folder / "raw" / "c_1.png")
+        result = _run(study)
+        assert result.n_earlier == 5
+        labels = read_image(folder / "b" / "c_0-labels.tif").pixels
+        assert (labels == 1).sum() == 15 * 40
+
+    def test_groups_change_without_a_new_run(self, folder):
+        _run(_study(folder))
+        result = _run(_study(folder, groups={"a": "raw/c*"}))
+        assert result.n_earlier == 6
+        assert set(result.table["group"].dropna()) == {"a"}
+
+    def test_a_canceled_run_keeps_what_was_done(self, folder):
+        class Stop(Exception):
+            pass
+
+        def stop(progress: object) -> None:
+            if progress.stage == "images" and progress.done >= 2:
+                raise Stop
+
+        with pytest.raises(Stop):
+            _run(_study(folder), progress=stop)
+        record = json.loads((folder / "out" / RECORD_FILE).read_text("utf-8"))
+        assert record["status"] == "interrupted"
+        result = _run(_study(folder))
+        assert 2 <= result.n_earlier < 6
+        assert not result.failures
+
+    @on_posix
+    def test_a_killed_run_is_continued_without_half_files(self, folder):
+        path = folder / "study.yaml"
+        _study(folder).save(path)
+        code = (
+            "import os, signal, sys\n"
+            "from napari_kmeans import Study, run_study\n"
+            "def kill(progress):\n"
+            "    if progress.stage == 'images' and progress.done >= 2:\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+            "run_study(Study.load(sys.argv[1]), progress=kill)\n"
+        )
+        root = str(Path(next(iter(napari_kmeans.__path__))).parent)
+        done = subprocess.run(
+            [sys.executable, "-c", code, path], env={**os.environ, "PYTHONPATH": root}
+        )
+        assert done.returncode == -signal.SIGKILL
+        for labels in (folder / "out").glob("*-labels.tif"):
+            assert read_image(labels).pixels.shape == (40, 50)
+        result = _run(Study.load(path))
+        assert 1 <= result.n_earlier < 6
+        names = {each.name for each in (folder / "out").iterdir()}
+        assert len([name for name in names if name.endswith("-labels.tif")]) == 6
+        assert not [
+            name for name in names if name.startswith(".napari-kmeans-") and "." in name[1:]
+        ]
+
+
+class TestFailures:
+    def test_a_damaged_image_is_listed_and_the_others_are_done(self, folder):
+        (folder / "raw" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n123")
+        result = _run(_study(folder))
+        assert list(result.failures) == ["b"]
+        assert result.failures["b"].startswith(f"cannot read {folder / 'raw' / 'b.png'}: ")
+        assert result.table["image"].nunique() == 6
+        entries = {each["name"]: each for each in result.record["images"]}
+        assert (entries["b"]["status"], entries["c_0"]["status"]) == ("failed", "done")
+
+    def test_regions_of_another_shape_fail_alone(self, folder):
+        (folder / "regions").mkdir()
+        for stem in _images(folder):
+            side = 49 if stem == "t_1" else 50
+            tifffile.imwrite(folder / "regions" / f"{stem}.tif", np.ones((40, side), np.uint8))
+        result = _run(_study(folder, regions="regions"))
+        assert list(result.failures) == ["t_1"]
+        assert "have the shape (40, 49), and the image has (40, 50)" in result.failures["t_1"]
+
+    @pytest.mark.parametrize(
+        ("entries", "sentence"),
+        [
+            ({"images": "nothing"}, "a model must be fitted to images"),
+            ({"model": "none.json", "fit": None}, "none.json cannot be read"),
+            ({"classes": {9: "far"}}, "classes: "),
+        ],
+    )
+    def test_a_study_that_cannot_run_says_why(self, folder, entries, sentence):
+        with pytest.raises(StudyError, match=sentence):
+            _run(_study(folder, **entries))
+
+
+class TestEntries:
+    def test_a_model_of_some_images_is_applied_to_the_rest(self, folder):
+        _run(_study(folder, fit_on=["raw/c_0.png", "raw/t_0.png"]))
+        images = _images(folder)
+        model = segment([images["c_0"], images["t_0"]], 2, rgb=True).model
+        for stem, image in images.items():
+            np.testing.assert_array_equal(_labels(folder, stem), model.predict(image))
+
+    def test_each_image_has_its_own_model(self, folder):
+        result = _run(_study(folder, each=True, classes={2: "bright"}))
+        for stem, image in _images(folder).items():
+            seg = segment(image, 2, rgb=True)
+            np.testing.assert_array_equal(_labels(folder, stem), seg.labels)
+            saved = KMeansModel.load(folder / "out" / f"{stem}-model.json")
+            np.testing.assert_array_equal(saved.cluster_centers_, seg.model.cluster_centers_)
+        assert set(result.table["name"]) == {"", "bright"}
+        assert not (folder / "out" / "napari-kmeans-model.json").exists()
+
+    def test_regions_grids_values_and_masks(self, folder):
+        for name in ("regions", "values", "masks"):
+            (folder / name).mkdir()
+        rng = np.random.default_rng(0)
+        data = {}
+        for stem in _images(folder):
+            regions = np.repeat([[0], [3]], 20, 0).repeat(50, 1).astype(np.uint16)
+            value = rng.random((40, 50)).astype(np.float32)
+            mask = rng.integers(0, 2, (40, 50)).astype(np.uint8)
+            data[stem] = regions, value, mask
+            tifffile.imwrite(folder / "regions" / f"{stem}-regions.tif", regions)
+            tifffile.imwrite(folder / "values" / f"{stem}.tif", value)
+            iio.imwrite(folder / "masks" / f"{stem}.png", mask * 255)
+        study = _study(folder, regions="regions", values={"ki67": "values"}, mask="masks")
+        result = _run(study)
+        assert result.failures == {}
+        table = result.table
+        images = _images(folder)
+        for (stem, label), rows in table.groupby(["image", "class"]):
+            regions, value, mask = data[stem]
+            dark = images[stem][..., 0] < 150
+            inside = (regions == 3) & (mask > 0) & (dark == (label == 1))
+            assert rows["region"].tolist() == ["3"]
+            assert rows["pixels"].tolist() == [inside.sum()]
+            np.testing.assert_allclose(rows["mean ki67"], value[inside].mean(), 1e-5)
+            np.testing.assert_allclose(rows["median red"], np.median(images[stem][inside, 0]))
+        grid = _run(_study(folder, grid=20, output="grid")).table
+        assert grid["region"].nunique() == 2 * 3
+
+    def test_slices_and_areas_of_a_stack(self, tmp_path):
+        stack = np.stack([_image(10, 0)[..., 0], _image(30, 1)[..., 0], _image(20, 2)[..., 0]])
+        settings = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
+        tifffile.imwrite(
+            tmp_path / "z.tif", stack, imagej=True, resolution=(2, 2), metadata=settings
+        )
+        study = _study(tmp_path, images="z.tif", slices=True)
+        table = _run(study).table
+        dark = table[table["class"] == 1]
+        assert dark["slice"].tolist() == [0, 1, 2]
+        assert dark["pixels"].tolist() == [400, 1200, 800]
+
+    def test_files_of_the_user_stay(self, folder):
+        (folder / "out").mkdir()
+        (folder / "out" / "notes.txt").write_text("mine")
+        before = {path: hash_file(path) for path in (folder / "raw").iterdir()}
+        _run(_study(folder, output="out"))
+        assert (folder / "out" / "notes.txt").read_text() == "mine"
+        assert {path: hash_file(path) for path in (folder / "raw").iterdir()} == before
+
+    def test_only_the_chosen_outputs_are_written(self, folder):
+        _run(_study(folder, outputs="labels"))
+        names = {path.name.split("-", 1)[1] for path in (folder / "out").glob("[ct]_*")}
+        assert "labels.tif" in names
+        assert "recolored.png" not in names
+
+
+def test_the_record_states_what_was_done(folder):
+    result = _run(_study(folder))
+    record = json.loads((folder / "out" / RECORD_FILE).read_text("utf-8"))
+    assert record["status"] == "complete"
+    assert record["versions"]["napari-kmeans"] == napari_kmeans.__version__
+    entry = next(each for each in record["images"] if each["name"] == "c_0")
+    assert entry["sha256"] == hash_file(folder / "raw" / "c_0.png")
+    assert (entry["shape"], entry["dtype"]) == ([40, 50, 3], "uint8")
+    assert record["options"]["n_clusters"] == 2
+    assert set(result.record) == set(record)
