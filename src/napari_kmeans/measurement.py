@@ -21,7 +21,7 @@ from napari_kmeans.execution.progress import Progress, Report, part_of
 from napari_kmeans.files.units import SIZE_POWERS
 from napari_kmeans.imaging.blocks import as_array, is_dask, open_pixels
 from napari_kmeans.imaging.measured_arrays import MeasuredArrays, sum_arrays
-from napari_kmeans.measured_regions import open_regions
+from napari_kmeans.measured_regions import MeasuredRegions, open_regions
 from napari_kmeans.measurement_table import MeasuredClasses, Measurements
 from napari_kmeans.measuring import CONFIDENCE, PER_FRAME, PixelSize, channel_names
 from napari_kmeans.segmentation import Segmentation
@@ -215,6 +215,11 @@ def _check_image_names(names: Any, n_images: int) -> list[str]:
             f"names must be {n_images} texts, one for each image, got {quote_value(names)}: give "
             "the name of each image."
         )
+    if len(set(listed)) < n_images:
+        raise ValueError(
+            f"names must be different, got {quote_value(listed)}: rename the images, for example "
+            "with their folders."
+        )
     return listed
 
 
@@ -256,18 +261,57 @@ def _measure_image(
             given.image, labels=labels, mask=given.mask, progress=part_of(progress, 0, 0.4)
         )
     undecided = None if pixels is None else seg.model.find_undecided(pixels)
-    measurements = Measurements(_classes_of(seg), n_channels=len(channels), medians=medians)
-    stages = Progress(part_of(progress, 0.4 if confidence else 0, 1))
-    arrays = MeasuredArrays(labels, channels, regions.arrays, undecided, tuple(slice_columns))
-    sum_arrays(arrays, measurements.sums, stages.stage(1, 1))
-    indices = list(np.ndindex(*(shape[axis] for axis in slice_columns)))
-    return measurements.table(
+    return measure_arrays(
+        MeasuredArrays(labels, channels, regions.arrays, undecided, tuple(slice_columns)),
+        _classes_of(seg),
         given.name,
+        regions,
+        list(slice_columns.values()),
+        size,
+        medians=medians,
+        progress=part_of(progress, 0.4 if confidence else 0, 1),
+    )
+
+
+def measure_arrays(
+    arrays: MeasuredArrays,
+    classes: MeasuredClasses,
+    name: str,
+    regions: MeasuredRegions,
+    slice_names: Sequence[str],
+    size: PixelSize | None,
+    *,
+    medians: bool = True,
+    progress: Report | None = None,
+) -> pd.DataFrame:
+    """Return the table of measurements of one image from arrays of one shape.
+
+    Parameters
+    ----------
+    arrays : MeasuredArrays
+    classes : MeasuredClasses
+    name : str
+        The name of the image.
+    regions : MeasuredRegions
+        The names of the regions of `arrays`.
+    slice_names : sequence of str
+        The names of the columns of the slice axes of `arrays`.
+    size : PixelSize or None
+    medians, progress
+        As in `measure`.
+    """
+    measurements = Measurements(classes, n_channels=len(arrays.channels), medians=medians)
+    stages = Progress(progress)
+    sum_arrays(arrays, measurements.sums, stages.stage(1, 1))
+    stages.finish()
+    indices = np.ndindex(*(arrays.shape[axis] for axis in arrays.slice_axes))
+    return measurements.table(
+        name,
         region_names=regions.names,
-        slice_names=list(slice_columns.values()),
+        slice_names=slice_names,
         keys=[(index, number) for index in indices for number in regions.expected],
         size=size,
-        has_undecided=undecided is not None,
+        has_undecided=arrays.undecided is not None,
     )
 
 

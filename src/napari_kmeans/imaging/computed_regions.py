@@ -1,4 +1,4 @@
-"""Regions that are the cells of a grid, computed block by block."""
+"""Regions that are computed block by block, such as the cells of a grid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 _AXIS_WORDS = {1: ("part",), 2: ("row", "column"), 3: ("plane", "row", "column")}
 """The words in the names of cells, by the number of axes that are divided."""
+
+
+@runtime_checkable
+class ComputedRegions(Protocol):
+    """The numbers of regions, or a mask, that are computed for each block."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The spatial shape of the image."""
+
+    def numbers(self, block: Block) -> NDArray[Any] | None:
+        """Return the number of the region of each pixel, or a mask. None for an empty mask."""
 
 
 @dataclass(frozen=True)
