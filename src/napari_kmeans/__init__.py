@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_kmeans.stability import Stability, measure_stability
     from napari_kmeans.stacks import segment_slices
     from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
+    from napari_kmeans.viewer.measure_layer import measure_layer
     from napari_kmeans.viewer.segment_layer import segment_layer
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "grid_regions",
     "join_metadata",
     "measure",
+    "measure_layer",
     "measure_stability",
     "merge_clusters",
     "merge_similar",
@@ -88,6 +90,7 @@ _MODULES = {
     "grid_regions": "napari_kmeans.measured_regions",
     "join_metadata": "napari_kmeans.metadata",
     "measure": "napari_kmeans.measurement",
+    "measure_layer": "napari_kmeans.viewer.measure_layer",
     "measure_stability": "napari_kmeans.stability",
     "merge_clusters": "napari_kmeans.merging",
     "merge_similar": "napari_kmeans.merging",

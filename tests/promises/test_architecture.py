@@ -43,7 +43,7 @@ VIEWER = [
     ("widgets",),
     ("panels",),
     ("dock",),
-    ("segment_layer", "samples", "read_results", "write_results"),
+    ("segment_layer", "measure_layer", "samples", "read_results", "write_results"),
     ("commands", "window"),
 ]
 """Folders and files of the viewer, from the bottom to the top: the direction of the data."""

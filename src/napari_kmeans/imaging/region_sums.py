@@ -24,8 +24,8 @@ WHOLE = 1
 _PIECE = 2**19
 """The number of pixels that are added at a time: their groups and keys are copies."""
 
-_LARGEST_TABLE = 2**16
-"""The largest number of a region that is looked up in an array with an entry for each number."""
+_LARGEST_TABLE = 2**20
+"""The largest array with an entry for each number, in which labels and regions are looked up."""
 
 _ABSENT = -(2**30)
 """The group of no class or no region. The sum of two of them is still an int32."""
@@ -95,8 +95,10 @@ class RegionSums:
         self.pixels, self.undecided = np.zeros((2, 0), np.int64)
         self.is_refining = False
         # Labels of 16 bits need no check: numbers beyond the last class are absent, too.
-        self._classes = np.full(max(self.labels[-1] + 2, 2**16), _ABSENT, np.int32)
-        self._classes[list(self.labels)] = np.arange(len(self.labels))
+        size = max(min(self.labels[-1] + 2, _LARGEST_TABLE), 2**16)
+        self._classes = np.full(size, _ABSENT, np.int32)
+        small = [label for label in self.labels if label < size - 1]
+        self._classes[small] = np.arange(len(small))
 
     @property
     def is_done(self) -> bool:
@@ -190,6 +192,10 @@ class RegionSums:
     def _classes_of(self, labels: NDArray[Any]) -> NDArray[np.int32]:
         """Return the class of each label; negative where a pixel has none."""
         last = len(self._classes) - 1
+        if self.labels[-1] >= last:
+            places = np.searchsorted(self.labels, labels).clip(0, len(self.labels) - 1)
+            is_class = np.asarray(self.labels)[places] == labels
+            return np.where(is_class, places, _ABSENT).astype(np.int32)
         if labels.dtype.kind != "u" or np.iinfo(labels.dtype).max > last:
             # Labels beyond the last class are painted by hand. The last entry is no class.
             labels = np.where((labels >= 0) & (labels < last), labels, last)
@@ -207,7 +213,7 @@ class RegionSums:
                 f"regions must have numbers from 0 on, got {numbers.min()}: give pixels of no "
                 "region the number 0."
             )
-        if numbers.max() <= _LARGEST_TABLE:
+        if numbers.max() <= max(2**16, min(len(numbers), _LARGEST_TABLE)):
             places = numbers.astype(np.intp)
             present = np.flatnonzero(np.bincount(places))
             table = np.full(int(present[-1]) + 1, _ABSENT, np.int32)
