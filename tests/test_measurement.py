@@ -399,6 +399,7 @@ def test_several_images_and_levels(halves):
         ({"names": ["a", "b"]}, "names must be 1 texts"),
         ({"slices": 2}, "slices must be a whole number from -2 to 1, got 2"),
         ({"slices": [0, -2]}, "slices must have different axes"),
+        ({"slices": {0: "class"}}, "slices must have other names than the columns"),
         ({"spacing": (1, 2, 3)}, "spacing must be one number or 2 numbers"),
         ({"unit": 3}, "unit must be a text"),
         ({"image": np.ones((6, 7), np.uint8)}, "image must have the spatial shape"),

@@ -15,6 +15,7 @@ from napari_kmeans.measuring import (
     IGNORED,
     MEAN_PREFIX,
     NAME,
+    SIZE_COLUMNS,
     UNDECIDED,
     UNIT,
     channel_names,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 IMAGE, REGION, CLASS, COLOR = "image", "region", "class", "color"
 """Columns of every table of measurements."""
+
+FIXED_COLUMNS = {IMAGE, REGION, CLASS, COLOR, NAME, IGNORED, *COUNT_COLUMNS, UNIT, *SIZE_COLUMNS}
+"""The columns whose names no column of slices may have."""
 
 STD_PREFIX, MEDIAN_PREFIX = "std ", "median "
 """Columns of standard deviations and of medians have these prefixes, as those of means do."""
