@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
     from napari_kmeans.measured_regions import grid_regions
     from napari_kmeans.measurement import measure
+    from napari_kmeans.measurement_output import pivot_measurements, write_measurements
+    from napari_kmeans.measurement_table import Measurements
     from napari_kmeans.merging import apply_classes, merge_clusters, merge_similar
+    from napari_kmeans.metadata import add_metadata, join_metadata, parse_metadata
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.objects import split_objects
     from napari_kmeans.scripting import to_python
@@ -29,12 +32,14 @@ if TYPE_CHECKING:
     from napari_kmeans.stability import Stability, measure_stability
     from napari_kmeans.stacks import segment_slices
     from napari_kmeans.suggestion import Suggestion, suggest_n_clusters
+    from napari_kmeans.viewer.measure_layer import measure_layer
     from napari_kmeans.viewer.segment_layer import segment_layer
 
 __all__ = [
     "ClassScheme",
     "CoresetKMeans",
     "KMeansModel",
+    "Measurements",
     "Segmentation",
     "Stability",
     "Study",
@@ -42,12 +47,17 @@ __all__ = [
     "StudyResult",
     "Suggestion",
     "add_confidence",
+    "add_metadata",
     "apply_classes",
     "grid_regions",
+    "join_metadata",
     "measure",
+    "measure_layer",
     "measure_stability",
     "merge_clusters",
     "merge_similar",
+    "parse_metadata",
+    "pivot_measurements",
     "plot_colors",
     "plot_palette",
     "plot_scores",
@@ -60,12 +70,14 @@ __all__ = [
     "suggest_n_clusters",
     "summarize",
     "to_python",
+    "write_measurements",
 ]
 
 _MODULES = {
     "ClassScheme": "napari_kmeans.classes",
     "CoresetKMeans": "napari_kmeans.clustering.estimator",
     "KMeansModel": "napari_kmeans.model",
+    "Measurements": "napari_kmeans.measurement_table",
     "Segmentation": "napari_kmeans.segmentation",
     "Stability": "napari_kmeans.stability",
     "Study": "napari_kmeans.batch.study",
@@ -73,12 +85,17 @@ _MODULES = {
     "StudyResult": "napari_kmeans.batch.running",
     "Suggestion": "napari_kmeans.suggestion",
     "add_confidence": "napari_kmeans.confidence",
+    "add_metadata": "napari_kmeans.metadata",
     "apply_classes": "napari_kmeans.merging",
     "grid_regions": "napari_kmeans.measured_regions",
+    "join_metadata": "napari_kmeans.metadata",
     "measure": "napari_kmeans.measurement",
+    "measure_layer": "napari_kmeans.viewer.measure_layer",
     "measure_stability": "napari_kmeans.stability",
     "merge_clusters": "napari_kmeans.merging",
     "merge_similar": "napari_kmeans.merging",
+    "parse_metadata": "napari_kmeans.metadata",
+    "pivot_measurements": "napari_kmeans.measurement_output",
     "plot_colors": "napari_kmeans.figures",
     "plot_palette": "napari_kmeans.figures",
     "plot_scores": "napari_kmeans.figures",
@@ -91,6 +108,7 @@ _MODULES = {
     "suggest_n_clusters": "napari_kmeans.suggestion",
     "summarize": "napari_kmeans.segmentation",
     "to_python": "napari_kmeans.scripting",
+    "write_measurements": "napari_kmeans.measurement_output",
 }
 
 

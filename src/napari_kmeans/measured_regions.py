@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_kmeans.checks import WholeNumber, is_whole_number, quote_value
 from napari_kmeans.imaging.blocks import as_array
-from napari_kmeans.imaging.grid_regions import GridRegions
+from napari_kmeans.imaging.computed_regions import GridRegions
 from napari_kmeans.imaging.region_sums import WHOLE
 from napari_kmeans.objects import Objects
 

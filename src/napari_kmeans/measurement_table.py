@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans.imaging.colors import to_hex
-from napari_kmeans.imaging.region_sums import WHOLE, Key, RegionSums
+from napari_kmeans.imaging.region_sums import WHOLE, Budget, Key, RegionSums
 from napari_kmeans.measuring import (
     CONFIDENCE,
     COUNT_COLUMNS,
     IGNORED,
     MEAN_PREFIX,
     NAME,
+    SIZE_COLUMNS,
     UNDECIDED,
     UNIT,
     channel_names,
@@ -33,14 +34,17 @@ if TYPE_CHECKING:
 IMAGE, REGION, CLASS, COLOR = "image", "region", "class", "color"
 """Columns of every table of measurements."""
 
+FIXED_COLUMNS = {IMAGE, REGION, CLASS, COLOR, NAME, IGNORED, *COUNT_COLUMNS, UNIT, *SIZE_COLUMNS}
+"""The columns whose names no column of slices may have."""
+
 STD_PREFIX, MEDIAN_PREFIX = "std ", "median "
 """Columns of standard deviations and of medians have these prefixes, as those of means do."""
 
 ALL = "all"
 """The name of the only region, if there are no regions."""
 
-BUDGET = 2**27
-"""The bytes of all histograms of a measurement, in each thread."""
+BUDGET = 2**29
+"""The bytes of the values that are kept until their medians are found; see `Measurements`."""
 
 
 class MeasuredClasses(NamedTuple):
@@ -77,7 +81,8 @@ class Measurements:
     medians : bool, default True
         Whether medians are found. See `is_done`.
     budget : int
-        The bytes of the histograms that find medians. With fewer bytes, more passes are needed.
+        The bytes of the values that are kept until their medians are found. If there are more
+        values, histograms find the medians in further passes. They have a quarter of these bytes.
 
     Examples
     --------
@@ -98,8 +103,8 @@ class Measurements:
         if isinstance(classes, KMeansModel):
             classes = MeasuredClasses.of(classes)
         self.classes = classes
-        own_budget = budget // max(n_channels, 1) if medians else None
-        self.sums = RegionSums(classes.labels, own_budget, {CONFIDENCE})
+        memory = Budget(budget, budget // (4 * max(n_channels, 1))) if medians else None
+        self.sums = RegionSums(classes.labels, memory, {CONFIDENCE})
 
     def add(
         self,
@@ -154,9 +159,9 @@ class Measurements:
     def is_done(self) -> bool:
         """Whether all medians are known.
 
-        Medians are found in passes over the same blocks. Values of up to 8 bits, and of 16
-        bits in a few hundred pairs of regions and classes, are done after `next_pass` without a
-        further pass. Otherwise add all blocks once more after `next_pass`.
+        Values are counted in histograms where these fit the budget, as those of 8 bits do, or
+        kept. Then medians are known after `next_pass`. If more values than fit the budget have
+        more than 8 bits, `next_pass` returns True: add all blocks once more.
         """
         return self.sums.is_done
 

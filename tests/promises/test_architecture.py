@@ -23,7 +23,9 @@ ORDER = [
     ("segmentation", "objects"),
     ("stacks", "suggestion", "merging", "splitting", "confidence", "stability", "rehearsal"),
     ("measured_regions", "measurement_table"),
-    ("measurement", "metadata"),
+    ("measurement_inputs", "measurement_output"),
+    ("measurement",),
+    ("metadata",),
     ("figures", "samples", "scripting"),
     ("batch",),
     ("cli", "viewer"),
@@ -42,7 +44,7 @@ VIEWER = [
     ("widgets",),
     ("panels",),
     ("dock",),
-    ("segment_layer", "samples", "read_results", "write_results"),
+    ("segment_layer", "measure_layer", "samples", "read_results", "write_results"),
     ("commands", "window"),
 ]
 """Folders and files of the viewer, from the bottom to the top: the direction of the data."""

@@ -70,14 +70,11 @@ def add_wide(
     patterns: NDArray[Any],
     is_float: bool,
     lowest: int,
-    drop: int,
-    shift: int,
     counts: NDArray[Any],
     sums: NDArray[Any],
     squares: NDArray[Any],
-    histogram: NDArray[Any],
 ) -> None:
-    """Add floats or integers of more than 16 bits to the sums and the histograms of their groups.
+    """Add floats or integers of more than 16 bits to the sums of their groups.
 
     NaN and infinities do not count.
 
@@ -90,38 +87,33 @@ def add_wide(
     is_float : bool
     lowest : int
         For floats, sums are in units of 2^(lowest - 1074).
-    drop : int
-        The number of low bits of float64 that are 0 in all values.
-    shift : int
-        The number of low bits of a key that its bin does not have.
-    counts, sums, squares, histogram
+    counts, sums, squares
         See `add_small`.
     """
-    n_bins = histogram.shape[1]
     for i in range(groups.shape[0]):
         group = groups[i]
         if group < 0:
             continue
-        key, magnitude, position, sign = patterns[i], patterns[i], np.int64(0), np.int64(1)
+        magnitude, position, sign = patterns[i], np.int64(0), np.int64(1)
         if is_float:
-            exponent = np.int64((key >> _FRACTION_BITS) & _EXPONENT)
+            pattern = patterns[i]
+            exponent = np.int64((pattern >> _FRACTION_BITS) & _EXPONENT)
             if exponent == 2047:
                 continue
-            magnitude = key & _FRACTION
+            magnitude = pattern & _FRACTION
             if exponent > 0:
                 magnitude |= _HIDDEN
                 position = exponent - 1 - lowest
             else:
                 position = -np.int64(lowest)
-            if key & _SIGN:
+            if pattern & _SIGN:
                 sign = np.int64(-1)
             if magnitude == 0:
-                key, position = np.uint64(0), np.int64(0)
+                position = np.int64(0)
             elif position < 0:
                 # These bits are 0: no value has bits below the lowest.
                 magnitude >>= np.uint64(-position)
                 position = np.int64(0)
-            key = _order_key(key) >> np.uint64(drop)
         counts[group] += 1
         _add_limbs(sums, group, magnitude, position, sign)
         high, low = magnitude >> _HALF, magnitude & _LOW
@@ -129,8 +121,6 @@ def add_wide(
         if high:
             _add_limbs(squares, group, high * low, 2 * position + 33, np.int64(1))
             _add_limbs(squares, group, high * high, 2 * position + 64, np.int64(1))
-        if n_bins:
-            histogram[group, np.int64(key >> np.uint64(shift))] += 1
 
 
 @compile_kernel
@@ -168,6 +158,27 @@ def refine_histograms(
             histograms[1, group, column] += 1
 
 
+@compile_kernel
+def sort_by_group(
+    groups: NDArray[Any], keys: NDArray[Any], places: NDArray[Any], ordered: NDArray[Any]
+) -> None:
+    """Write keys in the order of their groups: a counting sort.
+
+    Parameters
+    ----------
+    groups : (n,) int32 array
+    keys : (n,) array of unsigned integers
+    places : (G,) int64 array
+        The place of the next key of each group. It is moved.
+    ordered : (m,) array of the dtype of `keys`
+        Output.
+    """
+    for i in range(groups.shape[0]):
+        place = places[groups[i]]
+        ordered[place] = keys[i]
+        places[groups[i]] = place + 1
+
+
 @inner_kernel
 def _add_limbs(limbs: Any, group: Any, magnitude: Any, position: Any, sign: Any) -> None:
     """Add ``sign * magnitude * 2**position`` to the limbs of a group."""
@@ -176,11 +187,3 @@ def _add_limbs(limbs: Any, group: Any, magnitude: Any, position: Any, sign: Any)
     limbs[group, limb] += sign * np.int64(low & _LOW)
     limbs[group, limb + 1] += sign * (np.int64(low >> _HALF) + np.int64(high & _LOW))
     limbs[group, limb + 2] += sign * np.int64(high >> _HALF)
-
-
-@inner_kernel
-def _order_key(pattern: Any) -> Any:
-    """Return the bits of a float64 as a whole number in the order of the floats."""
-    if pattern & _SIGN:
-        return ~pattern
-    return pattern | _SIGN

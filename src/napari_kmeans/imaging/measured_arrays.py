@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import itemgetter
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,8 @@ from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, n_threads
 from napari_kmeans.imaging.blocks import block_size, is_dask, split_shape
+from napari_kmeans.imaging.computed_regions import ComputedRegions
 from napari_kmeans.imaging.declared import ChunkError
-from napari_kmeans.imaging.grid_regions import GridRegions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +40,7 @@ class MeasuredArrays:
     ----------
     labels : array of integers
     channels : dict of str to arrays
-    regions : array, mapping of int to arrays, GridRegions or None
+    regions : array, mapping of int to arrays, ComputedRegions or None
         As in `RegionSums.add`.
     undecided : array of integers or None
     slice_axes : tuple of int
@@ -92,9 +91,7 @@ class MeasuredArrays:
 
     def read(self, block: Block) -> MeasuredArrays:
         """Return the arrays of a block."""
-        return self.map(
-            lambda each: each.numbers(block) if isinstance(each, GridRegions) else each[block]
-        )
+        return self.map(partial(_read, block))
 
     def add_to(self, sums: RegionSums, origin: tuple[int, ...]) -> None:
         """Add these arrays in memory to sums, as the block that begins at an index."""
@@ -103,9 +100,17 @@ class MeasuredArrays:
             place: list[Any] = [slice(None)] * len(self.shape)
             for axis, number in zip(axes, index, strict=True):
                 place[axis] = number
-            own = self.map(itemgetter(tuple(place))) if axes else self
+            own = self.map(partial(_take, tuple(place))) if axes else self
             where = tuple(origin[axis] + number for axis, number in zip(axes, index, strict=True))
             sums.add(own.labels, own.channels, own.regions, own.undecided, where)
+
+
+def _take(index: tuple[Any, ...], array: Any) -> Any:
+    return None if array is None else array[index]
+
+
+def _read(block: Block, array: Any) -> Any:
+    return array.numbers(block) if isinstance(array, ComputedRegions) else array[block]
 
 
 def sum_arrays(arrays: MeasuredArrays, sums: RegionSums, step: Step = ignore) -> RegionSums:
@@ -236,7 +241,7 @@ def _chunk_arguments(
             return None
         if id(each) in keys:
             return keys[id(each)][place]
-        return each.numbers(block) if isinstance(each, GridRegions) else each[block]
+        return _read(block, each)
 
     regions = arrays.regions
     layers = list(regions.values()) if isinstance(regions, Mapping) else [regions]

@@ -1,4 +1,4 @@
-"""Find the exact median of each group in passes over the values, in bounded memory."""
+"""Find the exact median of each group, in one pass over the values or in several."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.imaging.group_kernels import refine_histograms
+from napari_kmeans.execution.threads import map_slices
+from napari_kmeans.imaging.group_kernels import refine_histograms, sort_by_group
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.imaging.value_kinds import ValueKind
 
-_MOST_BITS = 18
-"""The number of bits of a key that one pass finds at most: float32 then takes two passes."""
+_MOST_BITS = 16
+"""The number of bits of a key that one pass over histograms finds at most."""
 
 _BATCH = 2**22
 """The number of bins whose cumulative sum is in memory."""
 
+_GROUPS_PER_TASK = 256
+
 
 class MedianSearch:
-    """A search for the two middle values of each group, from the high bits of keys to the low.
+    """A search for the two middle values of each group.
 
-    Each pass counts the next bits of the keys that begin as the two middle keys do. A search
-    whose histograms do not fit the budget finds fewer bits per pass.
+    Keys of up to 16 bits are counted in a histogram for each group, if these fit the budget.
+    Other keys are kept until there are too many: see `n_bytes` and `spill`. Then, histograms
+    count their first bits, and each pass over the values counts the next bits of the keys that
+    begin as the two middle keys do.
 
     Parameters
     ----------
@@ -37,8 +42,10 @@ class MedianSearch:
         self.kind, self.budget = kind, budget
         self.known = 0
         self.bits = min(kind.width, _MOST_BITS)
+        self._kept: list[tuple[NDArray[np.int32], NDArray[Any]]] = []
+        self.is_keeping = kind.width > _MOST_BITS
         self.histogram = np.zeros((1, 0, 2**self.bits), np.int64)
-        self.prefixes: NDArray[np.uint64] | None = None
+        self.prefixes = np.zeros((2, 0), np.uint64)
         self._ranks = np.zeros((2, 0), np.int64)
 
     @property
@@ -51,13 +58,25 @@ class MedianSearch:
         """The number of low bits that this pass does not count."""
         return self.kind.width - self.known - self.bits
 
+    @property
+    def n_bytes(self) -> int:
+        """The bytes of the keys that are kept."""
+        return sum(groups.nbytes + keys.nbytes for groups, keys in self._kept)
+
     def grow(self, n_groups: int) -> None:
         """Make room for groups in the first pass."""
-        if n_groups > self.histogram.shape[1]:
-            self._coarsen(self._affordable_bits(1, n_groups))
-            grown = np.zeros((1, n_groups, 2**self.bits), np.int64)
-            grown[:, : self.histogram.shape[1]] = self.histogram
-            self.histogram = grown
+        n_before = self.histogram.shape[1]
+        if self.is_keeping or n_groups <= n_before:
+            return
+        bits = self._affordable_bits(1, n_groups)
+        if bits < self.bits == self.kind.width:
+            self._kept, self.is_keeping = self._expand(), True
+            self.histogram = self.histogram[:, :0]
+            return
+        self._coarsen(bits)
+        grown = np.zeros((1, n_groups, 2**self.bits), np.int64)
+        grown[:, :n_before] = self.histogram
+        self.histogram = grown
 
     def _affordable_bits(self, n_slots: int, n_groups: int) -> int:
         n_bins = max(self.budget // (8 * n_slots * max(n_groups, 1)), 2)
@@ -69,41 +88,108 @@ class MedianSearch:
             self.histogram = _join_bins(self.histogram, bits)
             self.bits = bits
 
-    def refine(self, groups: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
-        """Count the keys (n,) of groups (n,) in a pass after the first."""
-        assert self.prefixes is not None
-        refine_histograms(groups, keys, self.prefixes, self.bits, self.shift, self.histogram)
+    def _expand(self) -> list[tuple[NDArray[np.int32], NDArray[Any]]]:
+        """Return the groups and the keys that complete histograms have counted."""
+        groups, keys = np.nonzero(self.histogram[0])
+        counts = self.histogram[0, groups, keys]
+        if not len(counts):
+            return []
+        return [
+            (
+                np.repeat(groups.astype(np.int32), counts),
+                np.repeat(keys.astype(self.kind.key_dtype), counts),
+            )
+        ]
 
-    def merge(self, other: MedianSearch, rows: Any) -> None:
-        """Add the histograms of another search of this pass; see `ValueSums.merge`."""
+    def add(self, groups: NDArray[np.int32], keys: NDArray[Any]) -> None:
+        """Add the keys (n,) of groups (n,); a negative group does not count."""
+        if self.is_keeping:
+            if len(groups) and groups.min() < 0:
+                kept = groups >= 0
+                groups, keys = groups[kept], keys[kept]
+            self._kept.append((groups, keys))
+            return
+        self._count(groups, keys)
+
+    def _count(self, groups: NDArray[np.int32], keys: NDArray[Any]) -> None:
+        prefixes = self.prefixes
+        if not self.known:
+            # In the first pass, all keys have the same prefix.
+            prefixes = np.zeros((2, self.histogram.shape[1]), np.uint64)
+        wide = keys.astype(np.uint64, copy=False)
+        refine_histograms(groups, wide, prefixes, self.bits, self.shift, self.histogram)
+
+    def spill(self, n_groups: int) -> None:
+        """Count the keys that are kept in histograms, and keep no more."""
+        self.is_keeping, self.bits = False, self._affordable_bits(1, n_groups)
+        self.histogram = np.zeros((1, n_groups, 2**self.bits), np.int64)
+        while self._kept:
+            self._count(*self._kept.pop())
+
+    def merge(self, other: MedianSearch, rows: NDArray[np.intp], n_groups: int) -> None:
+        """Add what another search of this pass has found; see `ValueSums.merge`."""
+        is_complete = other.bits == other.kind.width and not other.known
+        if other.is_keeping or (self.is_keeping and is_complete):
+            kept = other._kept if other.is_keeping else other._expand()
+            is_same = bool((rows == np.arange(len(rows))).all())
+            for groups, keys in kept:
+                self.add(groups if is_same else rows.astype(np.int32)[groups], keys)
+            return
+        if self.is_keeping:
+            self.spill(n_groups)
         bits = min(self.bits, other.bits)
         self._coarsen(bits)
         added = other.histogram[:, : len(rows)]
         self.histogram[:, rows] += added if other.bits == bits else _join_bins(added, bits)
 
     def next_pass(self, counts: NDArray[np.int64]) -> None:
-        """Find the bits of the middle keys from the histograms, and begin the next pass.
+        """Find the bits of the middle keys, and begin the next pass.
 
         Parameters
         ----------
         counts : (G,) int64 array
             The number of values of each group.
         """
-        if self.prefixes is None:
-            self.prefixes = np.zeros((2, len(counts)), np.uint64)
-            self._ranks = np.stack([(counts - 1) // 2, counts // 2])
-        found = [self._find_bins(slot) for slot in range(2)]
-        self.prefixes = np.stack([prefixes for prefixes, _ in found])
-        self._ranks = np.stack([ranks for _, ranks in found])
-        self.known += self.bits
         n_groups = len(counts)
+        if self.is_keeping:
+            self.prefixes = self._select_middles(counts)
+            self.known, self.is_keeping, self._kept = self.kind.width, False, []
+        else:
+            if not self.known:
+                self.prefixes = np.zeros((2, n_groups), np.uint64)
+                self._ranks = np.stack([(counts - 1) // 2, counts // 2])
+            found = [self._find_bins(slot) for slot in range(2)]
+            self.prefixes = np.stack([prefixes for prefixes, _ in found])
+            self._ranks = np.stack([ranks for _, ranks in found])
+            self.known += self.bits
         self.bits = self._affordable_bits(2, n_groups)
         n_bins = 0 if self.is_done else 2**self.bits
         self.histogram = np.zeros((2, n_groups, n_bins), np.int64)
 
+    def _select_middles(self, counts: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Return the two middle keys of each group, (2, G), from the keys that are kept."""
+        ends = np.cumsum(counts)
+        starts = ends - counts
+        ordered = np.empty(int(ends[-1]) if len(ends) else 0, self.kind.key_dtype)
+        places = starts.copy()
+        while self._kept:
+            sort_by_group(*self._kept.pop(), places, ordered)
+        middles = np.zeros((2, len(counts)), np.uint64)
+
+        def select(part: slice) -> None:
+            for group in range(part.start, min(part.stop, len(counts))):
+                n = int(counts[group])
+                if n:
+                    own = ordered[starts[group] : ends[group]]
+                    own.partition(n // 2)
+                    middles[1, group] = own[n // 2]
+                    middles[0, group] = own[: n // 2].max() if n % 2 == 0 else own[n // 2]
+
+        map_slices(select, len(counts), _GROUPS_PER_TASK)
+        return middles
+
     def _find_bins(self, slot: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """Return the longer prefixes (G,) of the lower or upper middle, and their ranks there."""
-        assert self.prefixes is not None
         prefixes, ranks = self.prefixes[slot], self._ranks[slot].copy()
         is_shared = self.prefixes[0] == self.prefixes[1]
         n_groups, n_bins = self.histogram.shape[1:]
@@ -125,15 +211,15 @@ class MedianSearch:
     def fresh(self) -> MedianSearch:
         """Return a search of the same pass that has counted nothing."""
         copy = MedianSearch(self.kind, self.budget)
-        copy.known, copy.prefixes, copy._ranks = self.known, self.prefixes, self._ranks
-        if self.prefixes is not None:
-            copy.bits = self.bits
+        if self.known:
+            copy.known, copy.prefixes, copy._ranks = self.known, self.prefixes, self._ranks
+            copy.is_keeping, copy.bits = False, self.bits
             copy.histogram = np.zeros_like(self.histogram)
         return copy
 
     def medians(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the median of each group (G,); NaN for a group without values."""
-        if self.prefixes is None or not self.is_done:
+        if not self.is_done:
             return np.full(len(counts), np.nan)
         medians = np.array(self.kind.middles(*self.prefixes), np.float64)
         return np.where(counts > 0, medians, np.nan)

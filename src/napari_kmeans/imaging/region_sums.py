@@ -24,11 +24,26 @@ WHOLE = 1
 _PIECE = 2**19
 """The number of pixels that are added at a time: their groups and keys are copies."""
 
-_LARGEST_TABLE = 2**16
-"""The largest number of a region that is looked up in an array with an entry for each number."""
+_LARGEST_TABLE = 2**20
+"""The largest array with an entry for each number, in which labels and regions are looked up."""
 
 _ABSENT = -(2**30)
 """The group of no class or no region. The sum of two of them is still an int32."""
+
+
+class Budget(NamedTuple):
+    """The memory in which medians are found.
+
+    Attributes
+    ----------
+    kept : int
+        The bytes of values that are kept, of all channels.
+    histograms : int
+        The bytes of the histograms of a channel.
+    """
+
+    kept: int
+    histograms: int
 
 
 class Layer(NamedTuple):
@@ -53,8 +68,8 @@ class RegionSums:
     ----------
     labels : sequence of int
         The labels of the K classes, ascending.
-    budget : int or None
-        The bytes of the histograms of a channel, which find medians; None for no medians.
+    budget : Budget or None
+        The memory in which medians are found; None for no medians.
     only_means : collection of str
         The channels without medians.
 
@@ -71,7 +86,7 @@ class RegionSums:
     """
 
     def __init__(
-        self, labels: Sequence[int], budget: int | None, only_means: Collection[str] = ()
+        self, labels: Sequence[int], budget: Budget | None, only_means: Collection[str] = ()
     ) -> None:
         self.labels, self.budget = tuple(int(label) for label in labels), budget
         self.only_means = frozenset(only_means)
@@ -80,8 +95,10 @@ class RegionSums:
         self.pixels, self.undecided = np.zeros((2, 0), np.int64)
         self.is_refining = False
         # Labels of 16 bits need no check: numbers beyond the last class are absent, too.
-        self._classes = np.full(max(self.labels[-1] + 2, 2**16), _ABSENT, np.int32)
-        self._classes[list(self.labels)] = np.arange(len(self.labels))
+        size = max(min(self.labels[-1] + 2, _LARGEST_TABLE), 2**16)
+        self._classes = np.full(size, _ABSENT, np.int32)
+        small = [label for label in self.labels if label < size - 1]
+        self._classes[small] = np.arange(len(small))
 
     @property
     def is_done(self) -> bool:
@@ -105,7 +122,7 @@ class RegionSums:
             A masked value does not count.
         regions : array of the shape of `labels`, or mapping of int to boolean arrays, optional
             The number of the region of each pixel, where 0 is no region; or the pixels of each
-            region. None is one region with the number 1.
+            region, or None if the block has none of them. None is one region with the number 1.
         undecided : array of the shape of `labels`, optional
             The label of the class of undecided pixels. It counts where `labels` is 0.
         index : tuple of int
@@ -124,14 +141,35 @@ class RegionSums:
             if doubtful is not None and not self.is_refining:
                 others = self._classes_of(np.where(flat[part] == 0, doubtful[part], 0))
             for layer in layers:
-                firsts = self._first_groups_of(layer, part, index)
-                self._add_values(classes + firsts, parts)
-                if others is not None:
-                    self.undecided += _count(others + firsts, len(self.undecided))
+                if layer.inside is None:
+                    firsts = self._first_groups_of(layer.numbers, part, index)
+                    self._add_values(classes + firsts, parts)
+                    if others is not None:
+                        self.undecided += _count(others + firsts, len(self.undecided))
+                else:
+                    self._add_mask(layer, part, classes, parts, others, index)
+
+    def _add_mask(
+        self,
+        layer: Layer,
+        part: slice,
+        classes: NDArray[np.int32],
+        values: dict[str, NDArray[Any]],
+        others: NDArray[np.int32] | None,
+        index: tuple[int, ...],
+    ) -> None:
+        """Add the pixels of a region that is a mask: most masks have few pixels of a piece."""
+        places = np.flatnonzero(layer.inside[part])
+        (first,) = self._first_groups([layer.numbers], index)
+        if len(places):
+            own = {name: channel[places] for name, channel in values.items()}
+            self._add_values(classes[places] + first, own)
+            if others is not None:
+                self.undecided += _count(others[places] + first, len(self.undecided))
 
     def _open_channel(self, name: str, dtype: np.dtype[Any]) -> None:
         if name not in self.channels:
-            self.channels[name] = ValueSums(dtype, None if name in self.only_means else self.budget)
+            self.channels[name] = ValueSums(dtype, self._histogram_bytes(name))
             self.channels[name].grow(len(self.pixels))
         known = self.channels[name].dtype
         if known.newbyteorder("=") != dtype.newbyteorder("="):
@@ -140,23 +178,34 @@ class RegionSums:
                 "convert them."
             )
 
+    def _histogram_bytes(self, name: str) -> int | None:
+        return None if self.budget is None or name in self.only_means else self.budget.histograms
+
+    def _limit_memory(self) -> None:
+        """Let channels keep their values only as far as they fit the budget."""
+        n_bytes = {name: channel.n_bytes for name, channel in self.channels.items()}
+        while self.budget is not None and sum(n_bytes.values()) > self.budget.kept:
+            largest = max(n_bytes, key=n_bytes.__getitem__)
+            self.channels[largest].spill()
+            n_bytes[largest] = 0
+
     def _classes_of(self, labels: NDArray[Any]) -> NDArray[np.int32]:
         """Return the class of each label; negative where a pixel has none."""
         last = len(self._classes) - 1
+        if self.labels[-1] >= last:
+            places = np.searchsorted(self.labels, labels).clip(0, len(self.labels) - 1)
+            is_class = np.asarray(self.labels)[places] == labels
+            return np.where(is_class, places, _ABSENT).astype(np.int32)
         if labels.dtype.kind != "u" or np.iinfo(labels.dtype).max > last:
             # Labels beyond the last class are painted by hand. The last entry is no class.
-            labels = np.where((labels >= 0) & (labels < last), labels, last).astype(np.intp)
-        classes: NDArray[np.int32] = self._classes[labels]
-        return classes
+            labels = np.where((labels >= 0) & (labels < last), labels, last)
+        return self._classes.take(labels.astype(np.intp), mode="clip")
 
-    def _first_groups_of(self, layer: Layer, part: slice, index: tuple[int, ...]) -> Any:
+    def _first_groups_of(self, numbers: Any, part: slice, index: tuple[int, ...]) -> Any:
         """Return the group of the first class in the region of each pixel; negative for none."""
-        if isinstance(layer.numbers, int):
-            (first,) = self._first_groups([layer.numbers], index)
-            if layer.inside is None:
-                return first
-            return np.where(layer.inside[part], first, np.int32(_ABSENT))
-        numbers = layer.numbers[part]
+        if isinstance(numbers, int):
+            return self._first_groups([numbers], index)[0]
+        numbers = numbers[part]
         if numbers.dtype.kind == "b":
             numbers = numbers.view(np.uint8)
         if numbers.min() < 0:
@@ -164,16 +213,17 @@ class RegionSums:
                 f"regions must have numbers from 0 on, got {numbers.min()}: give pixels of no "
                 "region the number 0."
             )
-        if numbers.max() <= _LARGEST_TABLE:
-            present, places = np.flatnonzero(np.bincount(numbers)), numbers
+        if numbers.max() <= max(2**16, min(len(numbers), _LARGEST_TABLE)):
+            places = numbers.astype(np.intp)
+            present = np.flatnonzero(np.bincount(places))
             table = np.full(int(present[-1]) + 1, _ABSENT, np.int32)
         else:
             present, places = np.unique(numbers, return_inverse=True)
             table = np.full(len(present), _ABSENT, np.int32)
         is_region = present > 0
-        where = present if places is numbers else np.arange(len(present))
+        where = present if len(table) > len(present) else np.arange(len(present))
         table[where[is_region]] = self._first_groups(present[is_region].tolist(), index)
-        return table[places]
+        return table.take(places, mode="clip")
 
     def _first_groups(self, numbers: Sequence[int], index: tuple[int, ...]) -> NDArray[np.int32]:
         """Return the group of the first class in each region; a new region gets a new row."""
@@ -212,6 +262,7 @@ class RegionSums:
                 own = np.where(np.ma.getmaskarray(channel), np.int32(-1), groups)
                 channel = np.ma.getdata(channel)
             self.channels[name].add(own, channel)
+        self._limit_memory()
 
     def merge(self, other: RegionSums) -> None:
         """Add the sums of the same pass over other pixels."""
@@ -225,6 +276,7 @@ class RegionSums:
         for name, channel in other.channels.items():
             self._open_channel(name, channel.dtype)
             self.channels[name].merge(channel, groups)
+        self._limit_memory()
 
     def next_pass(self) -> None:
         """Begin the next pass over the same pixels, for medians that are not yet known."""
@@ -247,7 +299,11 @@ def flat_layers(regions: Any) -> list[Layer]:
     if regions is None:
         return [Layer(WHOLE)]
     if isinstance(regions, Mapping):
-        return [Layer(int(k), np.asarray(own).reshape(-1) != 0) for k, own in regions.items()]
+        return [
+            Layer(int(number), np.asarray(mask).reshape(-1) != 0)
+            for number, mask in regions.items()
+            if mask is not None
+        ]
     numbers = np.asarray(regions).reshape(-1)
     if numbers.dtype.kind not in "bui":
         raise TypeError(

@@ -68,34 +68,31 @@ class ValueSums:
 
     def add(self, groups: NDArray[np.int32], values: NDArray[Any]) -> None:
         """Add values (n,) of groups (n,); a negative group does not count."""
-        if self.is_refining and self.is_done:
-            return
-        patterns = self.kind.patterns(values)
-        if self.is_refining:
-            assert self.search is not None
-            finite = self.kind.are_finite(patterns)
-            known = groups if finite is None else np.where(finite, groups, np.int32(-1))
-            self.search.refine(known, self.kind.keys(patterns))
+        if not self.is_refining:
+            self._add_sums(groups, values)
+        elif self.is_done:
             return
         search = self.search
-        bins = np.zeros((0, 0), np.int64) if search is None else search.histogram[0]
-        shift = 0 if search is None else search.shift
+        if search is not None and (self.is_refining or search.is_keeping or not self.kind.is_small):
+            search.add(self._finite(groups, values), self.kind.keys(values))
+
+    def _finite(self, groups: NDArray[np.int32], values: NDArray[Any]) -> NDArray[np.int32]:
+        """Return the groups, and -1 for NaN and infinities."""
+        if not self.kind.is_float:
+            return groups
+        finite = np.isfinite(values)
+        return groups if finite.all() else np.where(finite, groups, np.int32(-1))
+
+    def _add_sums(self, groups: NDArray[np.int32], values: NDArray[Any]) -> None:
+        patterns, search = self.kind.patterns(values), self.search
+        sums = self.counts, self.sums, self.squares
         if self.kind.is_small:
-            add_small(groups, patterns, shift, self.counts, self.sums, self.squares, bins)
+            # One loop finds the sums and fills the histograms.
+            is_counting = search is not None and not search.is_keeping
+            bins = search.histogram[0] if is_counting and search else np.zeros((0, 0), np.int64)
+            add_small(groups, patterns, search.shift if search else 0, *sums, bins)
         else:
-            is_float, _, _, lowest, drop, _ = self.kind
-            add_wide(
-                groups,
-                patterns,
-                is_float,
-                lowest,
-                drop,
-                shift,
-                self.counts,
-                self.sums,
-                self.squares,
-                bins,
-            )
+            add_wide(groups, patterns, self.kind.is_float, self.kind.lowest, *sums)
         self._n_added += len(groups)
         if self._n_added >= _CARRY_AFTER:
             self._carry()
@@ -124,7 +121,17 @@ class ValueSums:
             self.sums[rows] += sums[own]
             self.squares[rows] += squares[own]
         if self.search is not None and other.search is not None and not self.is_done:
-            self.search.merge(other.search, rows)
+            self.search.merge(other.search, rows, len(self.counts))
+
+    @property
+    def n_bytes(self) -> int:
+        """The bytes of the values that are kept to find medians."""
+        return 0 if self.search is None else self.search.n_bytes
+
+    def spill(self) -> None:
+        """Count the values that are kept in histograms, and keep no more."""
+        if self.search is not None:
+            self.search.spill(len(self.counts))
 
     def next_pass(self) -> None:
         """Begin the next pass, in which values are added for medians only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from napari_kmeans.viewer.provenance import has_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from napari.layers import Layer
 
     from napari_kmeans.types import Block
 
@@ -66,13 +69,55 @@ def mask_levels(
     if mask is None:
         return None
     if isinstance(mask, Shapes):
-        shapes = [_in_pixels(outline, mask, layer) for outline in _outlines(mask)]
+        shapes = list(shape_vertices(mask, layer).values())
         return [_draw_level(shapes, mask.ndim, source, level) for level in range(source.n_levels)]
     if isinstance(mask, Labels):
         return _label_levels(mask, layer, source, classes)
     if source.n_levels == 1 and source.index_of(0) is None:
         return [mask]
     return _resize_to_levels(mask if is_dask(mask) else np.asarray(mask), source)
+
+
+def shape_vertices(shapes: Shapes, layer: Layer) -> dict[int, np.ndarray]:
+    """Return the vertices (n, D) of each shape that encloses an area, by its index.
+
+    Parameters
+    ----------
+    shapes : napari.layers.Shapes
+    layer : napari.layers.Layer
+        The vertices are in the pixels of this layer.
+    """
+    return {index: _in_pixels(outline, shapes, layer) for index, outline in _outlines(shapes)}
+
+
+def draw_shape(vertices: np.ndarray, ndim: int, block: Block) -> np.ndarray | None:
+    """Return the mask of a block: pixels whose center is inside a shape; None if there are none.
+
+    Parameters
+    ----------
+    vertices : (n, D) array
+    ndim : int
+        The number of dimensions of the Shapes layer.
+    block : tuple of slice
+    """
+    # Draw only the part of the block that the shape covers: a block has much more pixels.
+    plane = []
+    for side, along in zip(block[-2:], vertices[:, -2:].T, strict=True):
+        first = max(side.start, int(np.floor(along.min())))
+        last = min(side.stop, int(np.ceil(along.max())) + 1)
+        if last <= first:
+            return None
+        plane.append(slice(first, last))
+    window = (*block[:-2], *plane)
+    if _slices_in_block(vertices, ndim, window) is None:
+        return None
+    inside = np.zeros([side.stop - side.start for side in block], np.bool_)
+    own = tuple(
+        slice(part.start - side.start, part.stop - side.start)
+        for part, side in zip(window, block, strict=True)
+    )
+    inside[own] = _draw_block([vertices], ndim, window)
+    return inside
 
 
 def find_inside(mask: Any, classes: Any) -> Inside | None:
@@ -182,17 +227,32 @@ def _resample_labels(
     to_array = to_labels.after(to_finest).of_axes(axes)
 
     def sample(block: Block) -> np.ndarray:
-        return _sample_labels(array, classes, to_array, block)
+        return sample_labels(array, to_array, block, partial(_find_inside, classes=classes))
 
     if is_dask(pixels):
         return _draw_lazily(sample, [pixels.chunks[axis] for axis in axes])
     return sample(tuple(slice(0, shape[axis]) for axis in axes))
 
 
-def _sample_labels(
-    array: Any, classes: Sequence[int] | None, to_array: AffineMap, block: Block
+def sample_labels(
+    array: Any,
+    to_array: AffineMap,
+    block: Block,
+    convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> np.ndarray:
-    """Return whether the label under the center of each pixel of a block is of the classes."""
+    """Return the label under the center of each pixel of a block; 0 beside the labels.
+
+    Parameters
+    ----------
+    array : array
+        The labels.
+    to_array : AffineMap
+        From the pixels of the image to those of the labels.
+    block : tuple of slice
+        The block of the image.
+    convert : callable
+        Converts the part of the labels that lies under the block, for example to a mask.
+    """
     from scipy.ndimage import affine_transform
 
     starts = np.array([side.start for side in block], float)
@@ -204,8 +264,8 @@ def _sample_labels(
     last = np.clip(np.ceil(positions.max(axis=0)) + 1, first, array.shape).astype(int)
     window = tuple(slice(low, high) for low, high in zip(first, last, strict=True))
     if not np.all(last > first):
-        return np.zeros(sizes, bool)
-    part = _find_inside(np.asarray(array[window]), classes)
+        return np.zeros(sizes, convert(np.zeros(1, array.dtype)).dtype)
+    part = convert(np.asarray(array[window]))
     origin = to_array.apply(starts[None])[0] - first
     # `affine_transform` needs as many axes in its input as in its output.
     n_axes = max(part.ndim, len(sizes))
@@ -213,7 +273,7 @@ def _sample_labels(
     matrix[n_axes - part.ndim :, n_axes - len(sizes) :] = to_array.axes
     offset[n_axes - part.ndim :] = origin
     sampled = affine_transform(
-        part.reshape((1,) * (n_axes - part.ndim) + part.shape).view(np.uint8),
+        _as_integers(part).reshape((1,) * (n_axes - part.ndim) + part.shape),
         matrix,
         offset,
         output_shape=(1,) * (n_axes - len(sizes)) + tuple(sizes),
@@ -222,7 +282,11 @@ def _sample_labels(
         # and its edge.
         mode="grid-constant",
     )
-    return np.asarray(sampled.reshape(sizes).view(bool))
+    return np.asarray(sampled.reshape(sizes).view(part.dtype))
+
+
+def _as_integers(array: np.ndarray) -> np.ndarray:
+    return array.view(np.uint8) if array.dtype == np.bool_ else array
 
 
 def _take_slice(array: Any, source: Source, level: int) -> Any:
@@ -326,13 +390,13 @@ def _draw_block(shapes: list[np.ndarray], ndim: int, block: Block) -> np.ndarray
     return inside
 
 
-def _outlines(shapes: Shapes) -> Iterator[np.ndarray]:
-    """Yield the vertices of all shapes that enclose an area."""
-    for vertices, kind in zip(shapes.data, shapes.shape_type, strict=True):
+def _outlines(shapes: Shapes) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the index and the vertices of all shapes that enclose an area."""
+    for index, (vertices, kind) in enumerate(zip(shapes.data, shapes.shape_type, strict=True)):
         if kind == "ellipse":
-            yield _ellipse_outline(np.asarray(vertices))
+            yield index, _ellipse_outline(np.asarray(vertices))
         elif kind in ("rectangle", "polygon"):
-            yield np.asarray(vertices)
+            yield index, np.asarray(vertices)
 
 
 def _ellipse_outline(corners: np.ndarray) -> np.ndarray:
@@ -342,7 +406,7 @@ def _ellipse_outline(corners: np.ndarray) -> np.ndarray:
     return np.asarray(corners.mean(axis=0) + np.cos(angles) * across + np.sin(angles) * along)
 
 
-def _in_pixels(vertices: np.ndarray, shapes: Shapes, layer: Image) -> np.ndarray:
+def _in_pixels(vertices: np.ndarray, shapes: Shapes, layer: Layer) -> np.ndarray:
     """Return vertices (n, D) of shapes in the pixels of the finest level of an image."""
     return AffineMap.to_pixels(shapes, layer).apply(vertices)
 

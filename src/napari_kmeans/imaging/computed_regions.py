@@ -1,4 +1,4 @@
-"""Regions that are the cells of a grid, computed block by block."""
+"""Regions that are computed block by block, such as the cells of a grid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Block
 
 _AXIS_WORDS = {1: ("part",), 2: ("row", "column"), 3: ("plane", "row", "column")}
-"""The words in the names of cells, by the number of axes that are divided."""
+"""The words in the names of cells, by the number of axes."""
+
+
+@runtime_checkable
+class ComputedRegions(Protocol):
+    """The numbers of regions, or a mask, that are computed for each block."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The spatial shape of the image."""
+
+    def numbers(self, block: Block) -> NDArray[Any] | None:
+        """Return the number of the region of each pixel, or a mask. None for an empty mask."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +54,10 @@ class GridRegions:
     @cached_property
     def names(self) -> dict[int, str]:
         """The name of each cell by its number, such as "row 0 column 1"."""
-        divided = [axis for axis, cells in enumerate(self.n_cells) if cells > 1]
-        divided = divided if len(self.shape) > 3 else list(range(len(self.shape)))
-        words = _AXIS_WORDS.get(len(divided)) or [f"axis {axis}" for axis in divided]
+        n_axes = len(self.shape)
+        words = _AXIS_WORDS.get(n_axes) or [f"axis {axis}:" for axis in range(n_axes)]
         return {
-            number: " ".join(
-                f"{word} {place[axis]}" for word, axis in zip(words, divided, strict=True)
-            )
+            number: " ".join(f"{word} {cell}" for word, cell in zip(words, place, strict=True))
             for number, place in enumerate(product(*map(range, self.n_cells)), 1)
         }
 
