@@ -6,6 +6,8 @@ import base64
 import io
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_kmeans.checks import quote_value
 from napari_kmeans.execution.notices import notice
 
@@ -56,15 +58,21 @@ def embed_picture(path: str | os.PathLike[str] | None, max_bytes: int, has_few_c
 def _encode(picture: Image.Image, max_bytes: int, has_few_colors: bool) -> tuple[str, bytes]:
     """Return the format and the bytes of the first version of a picture that is small enough."""
     flat = _on_white(picture)
+    indexed = _index_colors(flat) if has_few_colors else None
+    tried, data = 0, b""
     for size, quality in _STEPS:
-        if has_few_colors:
-            data = _to_png(_shrink(flat, size, smooth=False))
-            if len(data) <= max_bytes:
-                return "png", data
-        data = _to_jpeg(_shrink(flat, size, smooth=True), quality, has_few_colors)
+        # The bytes fall about as the number of pixels. Sizes that would still be far too large
+        # are not tried, because encoding takes most of the time.
+        if data and size > _STEPS[-1][0] and len(data) * (size / tried) ** 2 > 1.2 * max_bytes:
+            continue
+        if indexed is not None:
+            data = _to_png(_shrink(indexed, size))
+        else:
+            data = _to_jpeg(_shrink(flat, size), quality, has_few_colors)
+        tried = size
         if len(data) <= max_bytes:
             break
-    return "jpeg", data
+    return "jpeg" if indexed is None else "png", data
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
@@ -77,28 +85,43 @@ def _on_white(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, picture).convert("RGB")
 
 
-def _shrink(picture: Image.Image, size: int, smooth: bool) -> Image.Image:
+def _index_colors(picture: Image.Image) -> Image.Image | None:
+    """Return an RGB picture as indices of its colors; None if it has more than 256.
+
+    The palettes of Pillow's own conversion are slower to find, and not always exact.
+    """
+    from PIL import Image
+
+    counts = picture.getcolors(256)
+    if counts is None:
+        return None
+    place = np.array([1 << 16, 1 << 8, 1], np.uint32)
+    colors = np.sort(np.array([color for _, color in counts], np.uint32) @ place)
+    indices = np.searchsorted(colors, np.asarray(picture) @ place)
+    indexed = Image.fromarray(indices.astype(np.uint8))
+    indexed.putpalette(np.stack([colors >> 16, colors >> 8 & 255, colors & 255], 1).ravel().tolist())
+    return indexed
+
+
+def _shrink(picture: Image.Image, size: int) -> Image.Image:
     from PIL import Image
 
     copy = picture.copy()
-    copy.thumbnail((size, size), Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)
+    # A mean of two indices would be the index of another color.
+    method = Image.Resampling.NEAREST if copy.mode == "P" else Image.Resampling.LANCZOS
+    copy.thumbnail((size, size), method)
     return copy
 
 
 def _to_png(picture: Image.Image) -> bytes:
-    from PIL import Image
-
     buffer = io.BytesIO()
-    # A palette takes a third of the bytes. It has all colors if there are at most 256.
-    if picture.getcolors(256):
-        picture = picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
-    picture.save(buffer, "PNG", optimize=True)
+    n_colors = len(picture.getcolors(256) or ())
+    picture.save(buffer, "PNG", bits=4 if n_colors <= 16 else 8)
     return buffer.getvalue()
 
 
 def _to_jpeg(picture: Image.Image, quality: int, has_few_colors: bool) -> bytes:
     buffer = io.BytesIO()
     # Subsampled colors would blur the borders of classes.
-    subsampling = 0 if has_few_colors else 2
-    picture.save(buffer, "JPEG", quality=quality, subsampling=subsampling, optimize=True)
+    picture.save(buffer, "JPEG", quality=quality, subsampling=0 if has_few_colors else 2)
     return buffer.getvalue()

@@ -40,6 +40,8 @@ def describe_methods(record: Mapping[str, Any]) -> str:
         those of the options that were used, in the order of the text.
     """
     study, references = _Study(record), ReferenceList()
+    if not study.images:
+        return " ".join(_describe_images(study, references)) + "\n"
     sentences = [
         *_describe_images(study, references),
         *_describe_points(study, references),
@@ -321,9 +323,8 @@ def _describe_classes(study: _Study) -> Iterable[str]:
 def _describe_measurements(study: _Study) -> Iterable[str]:
     if study.plan.get("masks"):
         yield "Pixels outside the masks were left out."
-    if study.images:
-        regions = " in each region" if study.plan.get("regions") else ""
-        yield f"The share of a class is its percentage of the counted pixels{regions} of an image."
+    regions = " in each region" if study.plan.get("regions") else ""
+    yield f"The share of a class is its percentage of the counted pixels{regions} of an image."
     yield from _describe_pixel_sizes([each.get("pixel_size") for each in study.images])
     groups = Counter(str(each["group"]) for each in study.images if each.get("group") is not None)
     if 0 < len(groups) <= _MAX_LISTED:

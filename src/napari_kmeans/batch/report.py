@@ -4,46 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import os
-from datetime import datetime
 from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_kmeans.batch.charts import Panel, make_box, make_panel, stack_bar
-from napari_kmeans.batch.embedding import embed_picture
-from napari_kmeans.batch.methods import describe_methods
-from napari_kmeans.batch.shares import (
-    ShareTable,
-    compare_groups,
-    summarize_shares,
-    tally_shares,
-)
-from napari_kmeans.checks import check_path
+from napari_kmeans.batch.report_contents import collect_contents
+from napari_kmeans.checks import check_path, quote_value
 from napari_kmeans.files.atomic import write_whole
-from napari_kmeans.measuring import channel_names
-from napari_kmeans.model import KMeansModel
-from napari_kmeans.options import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import os
+    from collections.abc import Mapping
+    from pathlib import Path
 
     import pandas as pd
-
-    from napari_kmeans.types import Floats
-
-PAGE_SIZE = 50
-"""Images on a page of the gallery and of the table of shares."""
-
-MAX_PICTURE_BYTES = 24 * 2**20
-"""The size of all pictures of a report, in characters of the file. With the charts and the tables
-of 1,000 images and 30 classes, the file stays below 40 MB."""
-
-_LARGEST_PICTURE = 64 * 2**10
-"""Bytes of one picture. A larger one does not look better at the size at which it is shown."""
 
 _FILES = resources.files("napari_kmeans.batch")
 
@@ -82,14 +55,15 @@ def write_report(
     """
     path = check_path("path", path)
     _check_inputs(record, table)
-    context = _make_context(record, tally_shares(table, record["images"]), thumbnails)
-    write_whole({path: lambda temporary: _render(temporary, context)})
+    contents = collect_contents(record, table, thumbnails)
+    write_whole({path: lambda temporary: _render(temporary, contents)})
 
 
 def _check_inputs(record: Mapping[str, Any], table: pd.DataFrame) -> None:
     if record.get("format") != "napari-kmeans run":
         raise ValueError(
-            f"record must be that of a run of napari-kmeans, got format {record.get('format')!r}: "
+            f"record must be that of a run of napari-kmeans, got format "
+            f"{quote_value(record.get('format'))}: "
             "read it from napari-kmeans-run.json."
         )
     if missing := [name for name in ("image", "class", "pixels") if name not in table]:
@@ -99,7 +73,7 @@ def _check_inputs(record: Mapping[str, Any], table: pd.DataFrame) -> None:
         )
 
 
-def _render(path: Path, context: Mapping[str, Any]) -> None:
+def _render(path: Path, contents: Mapping[str, Any]) -> None:
     """Write the file piece by piece, so that its text is not in memory twice."""
     from jinja2 import Environment, StrictUndefined
 
@@ -108,351 +82,22 @@ def _render(path: Path, context: Mapping[str, Any]) -> None:
     template = environment.from_string(_read("report.html.jinja"))
     # Names of files that are no valid text have single surrogates, which cannot be encoded.
     with path.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-        file.writelines(template.generate(context))
+        file.writelines(template.generate({**contents, **_read_assets()}))
+
+
+def _read_assets() -> dict[str, Any]:
+    """Return the style and the script, which the template does not escape."""
+    from markupsafe import Markup
+
+    script = _read("report.js")
+    # The browser runs this script only: no script that a name might bring along.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return {
+        "style": Markup(_read("report.css")),
+        "script": Markup(script),
+        "script_hash": f"sha256-{digest}",
+    }
 
 
 def _read(name: str) -> str:
     return (_FILES / name).read_text("utf-8")
-
-
-def _make_context(
-    record: Mapping[str, Any], shares: ShareTable, thumbnails: Mapping[str, tuple[Any, Any]]
-) -> dict[str, Any]:
-    """Return the values that the template shows."""
-    images = list(record["images"])
-    failed = [each for each in images if each.get("status") == "failed"]
-    is_shared = record.get("model") is not None
-    script = _read("report.js")
-    return {
-        "style": _mark_safe(_read("report.css")),
-        "script": _mark_safe(script),
-        "script_hash": _hash_script(script),
-        "page_size": PAGE_SIZE,
-        "title": f"Study of {len(images):,} image{'' if len(images) == 1 else 's'}",
-        "summary": _summarize(record, shares, len(failed)),
-        "is_shared": is_shared,
-        "classes": _list_classes(record, shares),
-        "channels": _model_channels(record),
-        "cards": _list_cards(record, shares, thumbnails),
-        "rows": _list_rows(shares),
-        "strip": _draw_strip(shares) if len(shares.images) > PAGE_SIZE else [],
-        "group_bars": _draw_group_bars(shares) if is_shared else [],
-        "panels": _draw_panels(shares) if is_shared else [],
-        "comparison": _compare(shares) if is_shared and shares.group_names else None,
-        "labels": [_title_class(shares, number) for number in range(len(shares.labels))],
-        "failed": failed,
-        "warnings": _group_warnings(record),
-        "settings": _list_settings(record),
-        "study": _list_study(record),
-        "versions": record.get("versions") or {},
-        "platform": record.get("platform", ""),
-        "methods": describe_methods(record),
-        "show": show_percent,
-        "number": _show_number,
-        "p_value": show_p_value,
-        "shorten": _shorten,
-    }
-
-
-def _mark_safe(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
-def _hash_script(script: str) -> str:
-    """Return the source expression of a Content-Security-Policy that allows only this script."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
-
-
-# ------------------------------------------------------------------ numbers
-
-
-def show_percent(value: float) -> str:
-    """Return a share in percent with one decimal, or two digits below 1; "–" for NaN."""
-    if value != value:
-        return "–"
-    if 0 < value < 0.01:
-        return "<0.01"
-    return f"{value:.2g}" if 0 < value < 0.995 else f"{value:.1f}"
-
-
-def show_p_value(p_value: float) -> str:
-    """Return a probability with two digits, or as smaller than 0.0001."""
-    return f"{p_value:.2g}" if p_value >= 1e-4 else "<0.0001"
-
-
-def _show_number(value: float) -> str:
-    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def _shorten(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-# ------------------------------------------------------------------ the head
-
-
-def _summarize(record: Mapping[str, Any], shares: ShareTable, n_failed: int) -> list[str]:
-    """Return the parts of the line below the title."""
-    n_images = len(record["images"])
-    options = record.get("options") or {}
-    model = record.get("model") or {}
-    n_groups = len({each["group"] for each in record["images"] if each.get("group") is not None})
-    parts = [f"{n_images:,} image{'' if n_images == 1 else 's'}"]
-    parts += [f"{n_groups} group{'' if n_groups == 1 else 's'}"] if n_groups else []
-    parts += [f"{n_failed:,} failed" if n_failed else "none failed"]
-    n_clusters = len(model["cluster_centers"]) if model else options.get("n_clusters")
-    parts += [f"K = {n_clusters}"] if n_clusters else []
-    n_classes = len(model.get("classes") or ())
-    parts += [f"{n_classes} classes"] if n_classes and n_classes != n_clusters else []
-    space = model.get("color_space") or options.get("color_space")
-    parts += [f"color space {space}"] if space else []
-    parts += [_show_time(str(record.get("started", "")), record.get("seconds"))]
-    version = (record.get("versions") or {}).get("napari-kmeans")
-    parts += [f"napari-kmeans {version}"] if version else []
-    return [part for part in parts if part]
-
-
-def _show_time(started: str, seconds: float | None) -> str:
-    try:
-        when = datetime.fromisoformat(started).strftime("%Y-%m-%d %H:%M %Z").strip()
-    except ValueError:
-        when = started
-    if seconds is None:
-        return when
-    took = f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    return f"{when}, {took}" if when else took
-
-
-# --------------------------------------------------------------- the classes
-
-
-def _title_class(shares: ShareTable, number: int) -> str:
-    name = shares.names[number]
-    return f"{shares.labels[number]} {name}" if name else f"{shares.labels[number]}"
-
-
-class _Class(NamedTuple):
-    label: int
-    name: str
-    color: str
-    ignored: bool
-    palette: list[float]
-    mean: float
-    sd: float
-    n: int
-
-
-def _list_classes(record: Mapping[str, Any], shares: ShareTable) -> list[_Class]:
-    """Return the classes of the shared model, with the mean of their shares over the images."""
-    palettes = _model_palettes(record)
-    everything = shares.of_group(None)
-    listed = []
-    for number, label in enumerate(shares.labels):
-        summary = summarize_shares(everything[:, number])
-        listed.append(
-            _Class(
-                label,
-                shares.names[number],
-                str(shares.colors[0, number]),
-                bool(shares.ignored[number]),
-                palettes.get(label, []),
-                summary.mean,
-                summary.sd,
-                summary.n,
-            )
-        )
-    return listed
-
-
-def _model_palettes(record: Mapping[str, Any]) -> dict[int, list[float]]:
-    """Return the mean color of each class of the shared model in channel units."""
-    if record.get("model") is None:
-        return {}
-    model = KMeansModel.from_dict(record["model"])
-    return dict(zip(map(int, model.labels), model.palette.tolist(), strict=True))
-
-
-def _model_channels(record: Mapping[str, Any]) -> list[str]:
-    if record.get("model") is None:
-        return []
-    return channel_names(KMeansModel.from_dict(record["model"]))
-
-
-# ---------------------------------------------------------------- the images
-
-
-def _list_cards(
-    record: Mapping[str, Any], shares: ShareTable, thumbnails: Mapping[str, tuple[Any, Any]]
-) -> Iterator[dict[str, Any]]:
-    """Yield what the gallery shows of each image that was segmented.
-
-    Pictures are read when the template shows them, so that not all of them are in memory.
-    """
-    rows = {name: number for number, name in enumerate(shares.images)}
-    done = [each for each in record["images"] if each.get("status") != "failed"]
-    # The text of a picture has four characters for three bytes.
-    budget = min(_LARGEST_PICTURE, MAX_PICTURE_BYTES * 3 // 4 // (2 * max(1, len(done))))
-    for each in done:
-        name = each["name"]
-        original, classes = thumbnails.get(name, (None, None))
-        yield {
-            "name": name,
-            "group": each.get("group"),
-            "metadata": each.get("metadata") or {},
-            "n_warnings": len(each.get("warnings") or ()),
-            "original": embed_picture(original, budget, has_few_colors=False),
-            "classes": embed_picture(classes, budget, has_few_colors=True),
-            "shares": _list_shares(shares, rows[name]) if name in rows else [],
-        }
-
-
-def _list_shares(shares: ShareTable, row: int) -> list[tuple[str, str, float]]:
-    """Return the title, the color and the share of each class of an image."""
-    return [
-        (_title_class(shares, number), str(shares.colors[row, number]), share)
-        for number, share in enumerate(shares.percent[row].tolist())
-    ]
-
-
-def _list_rows(shares: ShareTable) -> list[dict[str, Any]]:
-    """Return the rows of the table of shares, one for each image."""
-    return [
-        {
-            "name": name,
-            "group": shares.groups[row],
-            "bar": stack_bar(shares.percent[row], shares.colors[row]),
-            "percent": shares.percent[row].tolist(),
-        }
-        for row, name in enumerate(shares.images)
-    ]
-
-
-def _draw_strip(shares: ShareTable) -> list[dict[str, Any]]:
-    """Return the bars of all images side by side, those of a group together."""
-    groups: list[str | None] = [*shares.group_names]
-    groups += [None] if None in shares.groups else []
-    strips = []
-    for group in groups:
-        members = [row for row, each in enumerate(shares.groups) if each == group]
-        bars = [
-            (shares.images[row], stack_bar(shares.percent[row], shares.colors[row]))
-            for row in members
-        ]
-        strips.append({"group": group, "bars": bars})
-    return strips
-
-
-# ---------------------------------------------------------------- the groups
-
-
-def _draw_group_bars(shares: ShareTable) -> list[dict[str, Any]]:
-    """Return a bar of the mean shares of each group, or one of all images."""
-    bars = []
-    for group in shares.group_names or (None,):
-        values = shares.of_group(group)
-        if len(values):
-            means = values.mean(axis=0)
-            colors = shares.colors[0]
-            bars.append({"group": group, "n": len(values), "bar": stack_bar(means, colors)})
-    return bars
-
-
-def _draw_panels(shares: ShareTable) -> list[Panel]:
-    """Return a box plot of each class over the groups, or one of all classes without groups."""
-    if len(shares.of_group(None)) < 2:
-        return []
-    colors = shares.colors[0]
-    titles = {
-        number: {"title": _title_class(shares, number), "color": str(colors[number])}
-        for number in shares.counted
-    }
-    if not shares.group_names:
-        boxes = [
-            make_box(str(title["title"]), *_values(shares, None, number))
-            for number, title in titles.items()
-        ]
-        return [make_panel({"title": "", "color": ""}, boxes)] if boxes else []
-    return [
-        make_panel(
-            title,
-            [make_box(group, *_values(shares, group, number)) for group in shares.group_names],
-        )
-        for number, title in titles.items()
-    ]
-
-
-def _values(shares: ShareTable, group: str | None, number: int) -> tuple[Floats, list[str]]:
-    """Return the shares of a class in the images of a group, and the names of the images."""
-    chosen = [
-        row
-        for row, each in enumerate(shares.groups)
-        if (group is None or each == group) and not np.isnan(shares.percent[row, number])
-    ]
-    return shares.percent[chosen, number], [shares.images[row] for row in chosen]
-
-
-def _compare(shares: ShareTable) -> dict[str, Any]:
-    """Return the table of the groups: means, standard deviations, n and a test of each class."""
-    groups = shares.group_names
-    values = [shares.of_group(group) for group in groups]
-    rows = []
-    for number in shares.counted:
-        samples = [each[:, number] for each in values]
-        rows.append(
-            {
-                "title": _title_class(shares, number),
-                "color": str(shares.colors[0, number]),
-                "summaries": [summarize_shares(sample) for sample in samples],
-                "test": compare_groups(samples),
-            }
-        )
-    tests = [row["test"] for row in rows if row["test"] is not None]
-    return {
-        "groups": groups,
-        "rows": rows,
-        "n_tests": len(tests),
-        "has_approximate": any(not test.is_exact for test in tests),
-        "n_without": sum(group is None for group in shares.groups),
-    }
-
-
-# --------------------------------------------------------------- the records
-
-
-def _group_warnings(record: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return each warning once, with the names of the images that it is about."""
-    grouped: dict[str, list[str]] = {str(each): [] for each in record.get("warnings") or ()}
-    for image in record["images"]:
-        for each in image.get("warnings") or ():
-            grouped.setdefault(str(each), []).append(image["name"])
-    return list(grouped.items())
-
-
-def _list_settings(record: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
-    """Return the label, the name and the value of each option, and whether it is the default."""
-    listed = []
-    for name, value in (record.get("options") or {}).items():
-        info = OPTIONS.get(name)
-        is_default = info is not None and _show_value(value) == _show_value(info.default)
-        listed.append((info.label if info else name, name, _show_value(value), is_default))
-    return listed
-
-
-def _list_study(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the entries of the study file that are set, as short texts."""
-    return [
-        (str(name), _shorten(_show_value(value), 300))
-        for name, value in (record.get("study") or {}).items()
-        if value not in (None, "", [], {}, False)
-    ]
-
-
-def _show_value(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)

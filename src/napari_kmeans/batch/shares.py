@@ -164,7 +164,8 @@ class Comparison(NamedTuple):
     """The probability that a test of two or more groups returned."""
 
     p_value: float
-    is_exact: bool
+    method: str
+    """"exact", "normal" or "chi-squared": the distribution."""
 
 
 def compare_groups(samples: Sequence[Floats]) -> Comparison | None:
@@ -188,10 +189,10 @@ def compare_groups(samples: Sequence[Floats]) -> Comparison | None:
     if len(samples) < 2 or min(map(len, samples)) < 2 or np.ptp(everything) == 0:
         return None
     if len(samples) > 2:
-        return Comparison(float(stats.kruskal(*samples).pvalue), False)
+        return Comparison(float(stats.kruskal(*samples).pvalue), "chi-squared")
     method = _choose_method(*samples)
     result = stats.mannwhitneyu(*samples, alternative="two-sided", method=method)
-    return Comparison(float(result.pvalue), method != "asymptotic")
+    return Comparison(float(result.pvalue), "normal" if method == "asymptotic" else "exact")
 
 
 def _choose_method(first: Floats, second: Floats) -> Any:
