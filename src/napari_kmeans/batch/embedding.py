@@ -99,7 +99,9 @@ def _index_colors(picture: Image.Image) -> Image.Image | None:
     colors = np.sort(np.array([color for _, color in counts], np.uint32) @ place)
     indices = np.searchsorted(colors, np.asarray(picture) @ place)
     indexed = Image.fromarray(indices.astype(np.uint8))
-    indexed.putpalette(np.stack([colors >> 16, colors >> 8 & 255, colors & 255], 1).ravel().tolist())
+    indexed.putpalette(
+        np.stack([colors >> 16, colors >> 8 & 255, colors & 255], 1).ravel().tolist()
+    )
     return indexed
 
 

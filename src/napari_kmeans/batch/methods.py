@@ -18,6 +18,8 @@ _NAMED_PACKAGES = ("numpy", "scipy", "scikit-learn", "scikit-image", "numba", "d
 """The packages whose versions the paragraph states, if the record has them. The report lists all
 versions of the record."""
 
+_TIMES = " \N{MULTIPLICATION SIGN} "
+
 _MAX_COLORS = 262_144
 """The number of distinct colors up to which all colors are clustered: see `segment`."""
 
@@ -135,11 +137,11 @@ def _describe_images(study: _Study, references: ReferenceList) -> Iterable[str]:
 
 
 def _describe_kind(image: Mapping[str, Any]) -> str:
-    shape = " × ".join(map(str, image.get("shape") or ()))
+    shape = _TIMES.join(map(str, image.get("shape") or ()))
     channels = image.get("channels") or []
     if image.get("rgb"):
         kind = "RGB"
-        shape = " × ".join(map(str, image["shape"][:2])) if len(image["shape"]) == 3 else shape
+        shape = _TIMES.join(map(str, image["shape"][:2])) if len(image["shape"]) == 3 else shape
         shape += " pixels" if len(image["shape"]) == 3 else ""
     else:
         kind = "one channel" if len(channels) < 2 else f"{len(channels)} channels"
@@ -391,7 +393,7 @@ def _is_used(value: Any) -> bool:
 
 def _numbers(value: Any) -> str:
     values = value if isinstance(value, tuple) else (value,)
-    return " × ".join(f"{number:g}" for number in values)
+    return _TIMES.join(f"{number:g}" for number in values)
 
 
 def _quote(name: str) -> str:

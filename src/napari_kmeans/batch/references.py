@@ -42,20 +42,20 @@ REFERENCES = {
     "lloyd": Reference(
         "S. Lloyd",
         "Least squares quantization in PCM",
-        "IEEE Transactions on Information Theory 28(2), 129–137",
+        "IEEE Transactions on Information Theory 28(2), 129-137",
         1982,
         "doi:10.1109/TIT.1982.1056489",
     ),
     "k-means++": Reference(
         "D. Arthur, S. Vassilvitskii",
         "k-means++: the advantages of careful seeding",
-        "Proceedings of the 18th ACM-SIAM Symposium on Discrete Algorithms (SODA), 1027–1035",
+        "Proceedings of the 18th ACM-SIAM Symposium on Discrete Algorithms (SODA), 1027-1035",
         2007,
     ),
     "local search": Reference(
         "S. Lattanzi, C. Sohler",
         "A better k-means++ algorithm via local search",
-        "Proceedings of the 36th International Conference on Machine Learning (ICML), 3662–3671",
+        "Proceedings of the 36th International Conference on Machine Learning (ICML), 3662-3671",
         2019,
     ),
     "coresets": Reference(
@@ -68,7 +68,7 @@ REFERENCES = {
     "one dimension": Reference(
         "H. Wang, M. Song",
         "Ckmeans.1d.dp: optimal k-means clustering in one dimension by dynamic programming",
-        "The R Journal 3(2), 29–33",
+        "The R Journal 3(2), 29-33",
         2011,
         "doi:10.32614/RJ-2011-015",
     ),
@@ -82,7 +82,7 @@ REFERENCES = {
     "hsv": Reference(
         "A. R. Smith",
         "Color gamut transform pairs",
-        "Proceedings of SIGGRAPH, 12–19",
+        "Proceedings of SIGGRAPH, 12-19",
         1978,
         "doi:10.1145/800248.807361",
     ),
@@ -90,28 +90,28 @@ REFERENCES = {
     "blur": Reference(
         "H. Knutsson, C.-F. Westin",
         "Normalized and differential convolution",
-        "IEEE Conference on Computer Vision and Pattern Recognition (CVPR), 515–523",
+        "IEEE Conference on Computer Vision and Pattern Recognition (CVPR), 515-523",
         1993,
         "doi:10.1109/CVPR.1993.341081",
     ),
     "potts": Reference(
         "S. Geman, D. Geman",
         "Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of images",
-        "IEEE Transactions on Pattern Analysis and Machine Intelligence 6(6), 721–741",
+        "IEEE Transactions on Pattern Analysis and Machine Intelligence 6(6), 721-741",
         1984,
         "doi:10.1109/TPAMI.1984.4767596",
     ),
     "icm": Reference(
         "J. Besag",
         "On the statistical analysis of dirty pictures",
-        "Journal of the Royal Statistical Society: Series B 48(3), 259–279",
+        "Journal of the Royal Statistical Society: Series B 48(3), 259-279",
         1986,
         "doi:10.1111/j.2517-6161.1986.tb01412.x",
     ),
     "confidence": Reference(
         "E. R. Hruschka, R. J. G. B. Campello, L. N. de Castro",
         "Evolving clusters in gene-expression data",
-        "Information Sciences 176(13), 1898–1927",
+        "Information Sciences 176(13), 1898-1927",
         2006,
         "doi:10.1016/j.ins.2005.07.015",
     ),
@@ -125,7 +125,7 @@ REFERENCES = {
     "scikit-learn": Reference(
         "F. Pedregosa et al.",
         "Scikit-learn: machine learning in Python",
-        "Journal of Machine Learning Research 12, 2825–2830",
+        "Journal of Machine Learning Research 12, 2825-2830",
         2011,
     ),
 }

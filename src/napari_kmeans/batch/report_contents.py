@@ -56,6 +56,7 @@ def collect_contents(
         "title": f"Study of {len(images):,} image{'' if len(images) == 1 else 's'}",
         "summary": _summarize(record, shares, len(failed)),
         "is_shared": is_shared,
+        "n_regions": shares.n_regions,
         "has_groups": bool(shares.group_names),
         "classes": _list_classes(model, shares),
         "channels": [] if model is None else channel_names(model),
@@ -85,9 +86,9 @@ def collect_contents(
 
 
 def show_percent(value: float) -> str:
-    """Return a share in percent with one decimal, or two digits below 1; "–" for NaN."""
+    """Return a share in percent with one decimal, or two digits below 1; a dash for NaN."""
     if value != value:
-        return "–"
+        return "\N{EN DASH}"
     if 0 < value < 0.01:
         return "<0.01"
     return f"{value:.2g}" if 0 < value < 0.995 else f"{value:.1f}"
@@ -300,11 +301,7 @@ def _draw_panels(shares: ShareTable) -> list[Panel]:
 
 def _values(shares: ShareTable, group: str | None, number: int) -> tuple[Floats, list[str]]:
     """Return the shares of a class in the images of a group, and the names of the images."""
-    chosen = [
-        row
-        for row, each in enumerate(shares.groups)
-        if (group is None or each == group) and not np.isnan(shares.percent[row, number])
-    ]
+    chosen = shares.rows_of(group)
     return shares.percent[chosen, number], [shares.images[row] for row in chosen]
 
 
@@ -312,7 +309,7 @@ def _compare(shares: ShareTable) -> dict[str, Any]:
     """Return the table of the groups: means, standard deviations, n and a test of each class."""
     groups = shares.group_names
     values = [shares.of_group(group) for group in groups]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number in shares.counted:
         samples = [each[:, number] for each in values]
         rows.append(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.measuring import COLOR_COLUMN, IGNORED, NAME, percentages
+from napari_kmeans.measurement_table import CLASS, COLOR, IMAGE, REGION
+from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED, NAME, percentages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_kmeans.types import Floats
 
-_IMAGE, _CLASS, _PIXELS = "image", "class", "pixels"
+PIXELS = COUNT_COLUMNS[1]
 
 _MAX_PAIRS = 10_000
 """The product of the sizes of two groups up to which the exact distribution of U is computed
@@ -40,6 +41,8 @@ class ShareTable:
         The names of the images that have rows in the table of measurements.
     groups : tuple of str or None
         The group of each image.
+    n_regions : int
+        The largest number of regions of an image.
     labels : tuple of int
         The numbers of the classes, ascending.
     names : tuple of str
@@ -54,6 +57,7 @@ class ShareTable:
 
     images: tuple[str, ...]
     groups: tuple[str | None, ...]
+    n_regions: int
     labels: tuple[int, ...]
     names: tuple[str, ...]
     ignored: NDArray[np.bool_]
@@ -87,13 +91,16 @@ class ShareTable:
 
         None returns those of all images.
         """
-        chosen = np.array([group is None or each == group for each in self.groups], bool)
-        has_pixels = self.pixels[:, ~self.ignored].sum(axis=1) > 0
-        return self.percent[chosen & has_pixels]
+        return self.percent[self.rows_of(group)]
 
-    def group_of_image(self, name: str) -> str | None:
-        """Return the group of an image."""
-        return self.groups[self.images.index(name)]
+    def rows_of(self, group: str | None) -> list[int]:
+        """Return the indices of the images of a group, or of all, that have counted pixels."""
+        has_pixels = self.pixels[:, ~self.ignored].sum(axis=1) > 0
+        return [
+            row
+            for row, each in enumerate(self.groups)
+            if has_pixels[row] and (group is None or each == group)
+        ]
 
 
 def tally_shares(table: pd.DataFrame, images: Sequence[Mapping[str, Any]]) -> ShareTable:
@@ -107,20 +114,19 @@ def tally_shares(table: pd.DataFrame, images: Sequence[Mapping[str, Any]]) -> Sh
     images : sequence of mapping
         The images in the record of the run. They give the order and the groups.
     """
-    rows = table[table[_CLASS] > 0] if len(table) else table
-    sums = rows.groupby([_IMAGE, _CLASS], sort=True)[_PIXELS].sum().unstack(fill_value=0)
+    rows = table[table[CLASS] > 0] if len(table) else table
+    sums = rows.groupby([IMAGE, CLASS], sort=True)[PIXELS].sum().unstack(fill_value=0)
     names = [name for name in dict.fromkeys(each["name"] for each in images) if name in sums.index]
     labels = [int(label) for label in sums.columns]
-    by_class = rows.groupby(_CLASS)
+    by_class = rows.groupby(CLASS)
     groups = {each["name"]: each.get("group") for each in images}
     return ShareTable(
         tuple(names),
         tuple(None if groups[name] is None else str(groups[name]) for name in names),
+        int(rows.groupby(IMAGE)[REGION].nunique().max()) if REGION in rows and len(rows) else 1,
         tuple(labels),
         tuple(_class_names(rows, labels)),
-        by_class[IGNORED].any().reindex(labels).to_numpy(bool)
-        if IGNORED in rows
-        else np.zeros(len(labels), bool),
+        by_class[IGNORED].any().to_numpy(bool) if IGNORED in rows else np.zeros(len(labels), bool),
         _class_colors(rows, names, labels),
         sums.reindex(names).to_numpy(np.int64).reshape(len(names), len(labels)),
     )
@@ -130,19 +136,19 @@ def _class_names(rows: pd.DataFrame, labels: Sequence[int]) -> list[str]:
     if NAME not in rows:
         return [""] * len(labels)
     named = rows[rows[NAME].notna() & (rows[NAME].astype(str) != "")]
-    first = named.groupby(_CLASS)[NAME].first().to_dict()
+    first = named.groupby(CLASS)[NAME].first().to_dict()
     return [str(first.get(label, "")) for label in labels]
 
 
 def _class_colors(rows: pd.DataFrame, names: Sequence[str], labels: Sequence[int]) -> NDArray[Any]:
     """Return the color of each class in each image; a class without rows there has its first."""
-    if COLOR_COLUMN not in rows or not labels:
-        return np.full((len(names), len(labels)), "#808080", object)
-    first = rows.groupby(_CLASS)[COLOR_COLUMN].first().reindex(labels).to_numpy(object)
-    colors = rows.groupby([_IMAGE, _CLASS])[COLOR_COLUMN].first().unstack()
-    found = colors.reindex(index=names, columns=labels)
-    filled: NDArray[Any] = np.where(found.notna(), found.to_numpy(object), first)
-    return filled
+    shape = (len(names), len(labels))
+    if COLOR not in rows or not labels:
+        return np.full(shape, "#808080", object)
+    by_class = rows.groupby(CLASS)[COLOR].first().to_dict()
+    of_image = rows.groupby([IMAGE, CLASS])[COLOR].first().to_dict()
+    colors = [of_image.get((name, label), by_class[label]) for name in names for label in labels]
+    return np.array(colors, object).reshape(shape)
 
 
 class Summary(NamedTuple):
@@ -190,8 +196,9 @@ def compare_groups(samples: Sequence[Floats]) -> Comparison | None:
         return None
     if len(samples) > 2:
         return Comparison(float(stats.kruskal(*samples).pvalue), "chi-squared")
-    method = _choose_method(*samples)
-    result = stats.mannwhitneyu(*samples, alternative="two-sided", method=method)
+    first, second = samples
+    method = _choose_method(first, second)
+    result = stats.mannwhitneyu(first, second, alternative="two-sided", method=method)
     return Comparison(float(result.pvalue), "normal" if method == "asymptotic" else "exact")
 
 
