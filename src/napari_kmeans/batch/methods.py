@@ -91,13 +91,13 @@ class _Study:
     @cached_property
     def options(self) -> Options:
         """The options that were used: those of a model from a file are its own."""
-        values = self.record.get("options") or {}
-        values = {name: value for name, value in values.items() if name in OPTIONS}
         if self.is_loaded:
-            for name in (*SPACE_OPTIONS, *CLEANING_OPTIONS, "normalize"):
-                if name in self.model or name != "spacing":
-                    values[name] = self.model.get(name, OPTIONS[name].default)
+            names = (*SPACE_OPTIONS, *CLEANING_OPTIONS, "normalize")
+            values = {name: self.model[name] for name in names if name in self.model}
             values["n_clusters"] = len(self.model["cluster_centers"])
+        else:
+            values = dict(self.record.get("options") or {})
+        values = {name: value for name, value in values.items() if name in OPTIONS}
         return Options(**values)
 
     @property

@@ -8,8 +8,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.report_contents import collect_contents
+from napari_kmeans.batch.shares import PIXELS
 from napari_kmeans.checks import check_path, quote_value
 from napari_kmeans.files.atomic import write_whole
+from napari_kmeans.measurement_table import CLASS, IMAGE
 
 if TYPE_CHECKING:
     import os
@@ -66,7 +68,9 @@ def _check_inputs(record: Mapping[str, Any], table: pd.DataFrame) -> None:
             f"{quote_value(record.get('format'))}: "
             "read it from napari-kmeans-run.json."
         )
-    if missing := [name for name in ("image", "class", "pixels") if name not in table]:
+    missing = [name for name in (IMAGE, CLASS, PIXELS) if name not in table]
+    # A study in which all images failed has no measurements, and perhaps no columns.
+    if missing and len(table):
         raise ValueError(
             f"table must have the columns image, class and pixels, got none named "
             f"{', '.join(missing)}: pass the table of measurements of the study."

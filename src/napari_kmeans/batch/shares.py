@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from napari_kmeans.types import Floats
 
 PIXELS = COUNT_COLUMNS[1]
+"""The column of the numbers of pixels."""
 
 _MAX_PAIRS = 10_000
 """The product of the sizes of two groups up to which the exact distribution of U is computed
-where no shares are equal. It takes a few milliseconds there."""
+where no shares are equal. It takes 0.1 seconds there."""
 
 _MAX_DIVISIONS = 20_000
 """The number of ways to divide the images into two groups up to which all of them are tried where
@@ -114,7 +115,7 @@ def tally_shares(table: pd.DataFrame, images: Sequence[Mapping[str, Any]]) -> Sh
     images : sequence of mapping
         The images in the record of the run. They give the order and the groups.
     """
-    rows = table[table[CLASS] > 0] if len(table) else table
+    rows = table if len(table) else table.reindex(columns=[IMAGE, CLASS, PIXELS])
     sums = rows.groupby([IMAGE, CLASS], sort=True)[PIXELS].sum().unstack(fill_value=0)
     names = [name for name in dict.fromkeys(each["name"] for each in images) if name in sums.index]
     labels = [int(label) for label in sums.columns]
