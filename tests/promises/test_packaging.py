@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import napari_kmeans
+from napari_kmeans.batch.references import REFERENCES
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -134,6 +135,26 @@ def test_metadata_agree_with_the_code():
     assert not any(re.match("pyqt|pyside", name, re.I) for name in PROJECT["dependencies"])
 
 
+def test_citation_is_that_of_this_version():
+    """All publications in it are in the list from which reports cite, with the same DOI."""
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    own, references = text.split("\nreferences:\n")
+    entries = dict(re.findall(r"^([a-z-]+): (.+)$", own, re.M))
+    assert entries["cff-version"] == "1.2.0"
+    assert entries["version"] == PROJECT["version"]
+    assert entries["license"] == PROJECT["license"]
+    assert [PROJECT["authors"][0]["name"]] == re.findall(r"^  - name: (.+)$", own, re.M)
+    cited = {
+        (each.title, each.link.removeprefix("doi:") if each.link.startswith("doi:") else "")
+        for each in REFERENCES.values()
+    }
+    for entry in references.split("\n  - type: "):
+        title = re.search(r'^    title: "?(.+?)"?$', entry, re.M)
+        doi = re.search(r"^    doi: (.+)$", entry, re.M)
+        assert title is not None
+        assert (title[1], doi[1] if doi else "") in cited
+
+
 def test_extras_that_install_qt_install_what_figures_need():
     extras = PROJECT["optional-dependencies"]
     for name in ("all", "pyside"):
@@ -167,18 +188,28 @@ def test_sdist_has_exactly_the_files_to_build_and_test_it(built):
     }
     assert {name for name in names if "/" in name} == expected
     assert {name for name in names if "/" not in name} == {
-        *(".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
-        *("PKG-INFO", "README.md", "napari.yaml", "pyproject.toml", "tox.ini"),
+        *(".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff"),
+        *(
+            "CONTRIBUTING.md",
+            "LICENSE",
+            "PKG-INFO",
+            "README.md",
+            "napari.yaml",
+            "pyproject.toml",
+            "tox.ini",
+        ),
     }
 
 
-def test_wheel_has_the_manifest_and_the_types(built):
+def test_wheel_has_the_manifest_the_types_and_the_template(built):
     (wheel,) = built.glob("napari_kmeans-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         manifest = archive.read("napari_kmeans_manifest/napari.yaml")
     assert manifest == (ROOT / "napari.yaml").read_bytes()
     assert "napari_kmeans/py.typed" in names
+    for name in ("report.html.jinja", "report.css", "report.js"):
+        assert f"napari_kmeans/batch/{name}" in names
     for name in MODULES_WITHOUT_VIEWER:
         path = name.replace(".", "/")
         assert names & {f"{path}.py", f"{path}/__init__.py"}, name

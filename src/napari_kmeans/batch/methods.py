@@ -1,0 +1,405 @@
+"""Describe a study in a paragraph for the methods section of a paper."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from napari_kmeans.batch.references import ReferenceList
+from napari_kmeans.options import AUTO, CLEANING_OPTIONS, OPTIONS, SPACE_OPTIONS, Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_NAMED_PACKAGES = ("numpy", "scipy", "scikit-learn", "scikit-image", "numba", "dask", "napari")
+"""The packages whose versions the paragraph states, if the record has them. The report lists all
+versions of the record."""
+
+_TIMES = " \N{MULTIPLICATION SIGN} "
+
+_MAX_COLORS = 262_144
+"""The number of distinct colors up to which all colors are clustered: see `segment`."""
+
+_MAX_LISTED = 6
+"""The number of names up to which the paragraph lists them. Longer lists become numbers."""
+
+
+def describe_methods(record: Mapping[str, Any]) -> str:
+    """Return a paragraph about a study and the list of its references.
+
+    Parameters
+    ----------
+    record : mapping
+        The record of a run, as it is in ``napari-kmeans-run.json``.
+
+    Returns
+    -------
+    str
+        Markdown. The paragraph states only what the record contains. References are
+        those of the options that were used, in the order of the text.
+    """
+    study, references = _Study(record), ReferenceList()
+    if not study.images:
+        return " ".join(_describe_images(study, references)) + "\n"
+    sentences = [
+        *_describe_images(study, references),
+        *_describe_points(study, references),
+        *_describe_model(study),
+        *_describe_fit(study, references),
+        *_describe_cleaning(study, references),
+        *_describe_classes(study),
+        *_describe_measurements(study),
+        *_describe_software(study, references),
+    ]
+    return "\n\n".join([" ".join(sentences), "\n".join(references.lines())]) + "\n"
+
+
+@dataclass(frozen=True)
+class _Study:
+    """The entries of a record that the paragraph needs."""
+
+    record: Mapping[str, Any]
+    images: list[Mapping[str, Any]] = field(init=False)
+    """The images that were segmented."""
+
+    def __post_init__(self) -> None:
+        done = [each for each in self.all_images if each.get("status") != "failed"]
+        object.__setattr__(self, "images", done)
+
+    @property
+    def all_images(self) -> list[Mapping[str, Any]]:
+        return list(self.record.get("images") or [])
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """The study file as plain values."""
+        return self.record.get("study") or {}
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """The model of all images; empty if each image has its own."""
+        return self.record.get("model") or {}
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model was taken from a file instead of fitted."""
+        return bool(self.plan.get("model"))
+
+    @cached_property
+    def options(self) -> Options:
+        """The options that were used: those of a model from a file are its own."""
+        if self.is_loaded:
+            names = (*SPACE_OPTIONS, *CLEANING_OPTIONS, "normalize")
+            values = {name: self.model[name] for name in names if name in self.model}
+            values["n_clusters"] = len(self.model["cluster_centers"])
+        else:
+            values = dict(self.record.get("options") or {})
+        values = {name: value for name, value in values.items() if name in OPTIONS}
+        return Options(**values)
+
+    @property
+    def has_one_feature(self) -> bool:
+        """Whether pixels have one feature, so that the optimum is computed."""
+        n_channels = {1 if not each.get("channels") else len(each["channels"]) for each in self.rgb}
+        if self.model:
+            n_channels = {len(self.model["palette"][0])}
+        return n_channels == {1} and not (self.options.texture or self.options.position)
+
+    @property
+    def rgb(self) -> list[Mapping[str, Any]]:
+        """The segmented images, with the channels of color images named."""
+        names = ["red", "green", "blue"]
+        return [{**each, "channels": names} if each.get("rgb") else each for each in self.images]
+
+
+def _describe_images(study: _Study, references: ReferenceList) -> Iterable[str]:
+    version = study.record.get("versions", {}).get("napari-kmeans")
+    program = f"napari-kmeans {version}" if version else "napari-kmeans"
+    n_images = len(study.images)
+    if not n_images:
+        yield f"No image was segmented with {program}."
+    else:
+        kinds = Counter(_describe_kind(each) for each in study.images)
+        kind = next(iter(kinds)) if len(kinds) == 1 else _list_kinds(kinds)
+        yield (
+            f"{_count(n_images, 'image')} ({kind}) {_was(n_images)} segmented with {program} by "
+            f"K-means clustering of {'pixel values' if study.has_one_feature else 'pixel colors'} "
+            f"{references.cite('lloyd')}."
+        )
+    if n_failed := len(study.all_images) - n_images:
+        yield (
+            f"{_count(n_failed, 'image')} of {len(study.all_images)} could not be processed and "
+            f"{_was(n_failed)} excluded."
+        )
+
+
+def _describe_kind(image: Mapping[str, Any]) -> str:
+    shape = _TIMES.join(map(str, image.get("shape") or ()))
+    channels = image.get("channels") or []
+    if image.get("rgb"):
+        kind = "RGB"
+        shape = _TIMES.join(map(str, image["shape"][:2])) if len(image["shape"]) == 3 else shape
+        shape += " pixels" if len(image["shape"]) == 3 else ""
+    else:
+        kind = "one channel" if len(channels) < 2 else f"{len(channels)} channels"
+    return ", ".join(text for text in (shape, str(image.get("dtype") or ""), kind) if text)
+
+
+def _list_kinds(kinds: Counter[str]) -> str:
+    if len(kinds) > 3:
+        return f"{len(kinds)} different combinations of shape, dtype and channels"
+    return "; ".join(f"{number} of {kind}" for kind, number in kinds.most_common())
+
+
+def _describe_points(study: _Study, references: ReferenceList) -> Iterable[str]:
+    options = study.options
+    if options.color_space == "lab":
+        yield f"Colors were compared in CIELAB under D65 {references.cite('lab')}."
+    elif options.color_space == "hsv":
+        cone = "as points of the cone of hue, saturation and value (HSV)"
+        yield f"Colors were compared {cone} {references.cite('hsv')}."
+    else:
+        yield "Pixels were compared by their channel values (squared Euclidean distance)."
+    if options.normalize == "zscore":
+        yield "Each channel was first scaled by its mean and standard deviation over all pixels."
+    elif options.normalize == "percentile":
+        yield "Each channel was first scaled by its 1st and 99th percentile."
+    if _is_used(options.blur):
+        yield (
+            f"The compared values were blurred by a Gaussian with a standard deviation of "
+            f"{_numbers(options.blur)} pixels, normalized where pixels were left out "
+            f"{references.cite('blur')}."
+        )
+    if options.texture:
+        yield (
+            "The local contrast of each channel in the same window was compared beside its value, "
+            f"with a weight of {options.texture:g}."
+        )
+    if options.position:
+        yield (
+            "The place of each pixel was compared beside its color, with a weight of "
+            f"{options.position:g} (1: the length of the longest axis counts as much as the full "
+            "range of a channel)."
+        )
+
+
+def _describe_model(study: _Study) -> Iterable[str]:
+    if study.is_loaded:
+        name = re.split(r"[/\\]", str(study.plan["model"]))[-1]
+        yield (
+            f"The model of {study.options.n_clusters} clusters was taken from the file "
+            f"{_quote(name)} and applied to all images; it was not fitted to them."
+        )
+    elif not study.model:
+        yield "Each image was clustered by itself, with a model of its own."
+    else:
+        chosen = study.plan.get("fit_on")
+        names = list(chosen) if isinstance(chosen, list | tuple) else []
+        if names and len(names) <= _MAX_LISTED:
+            named = ", ".join(_quote(str(name)) for name in names)
+            number = _count(len(names), "image")
+            yield f"One model was fitted to {number} ({named}) and applied to all images."
+        elif names:
+            yield f"One model was fitted to {len(names)} of the images and applied to all of them."
+        else:
+            yield "One model was used for all images."
+
+
+def _describe_fit(study: _Study, references: ReferenceList) -> Iterable[str]:
+    """Describe how the centers were found. A model from a file does not state it."""
+    options = study.options
+    if study.is_loaded:
+        return
+    number = f"The number of clusters was K = {options.n_clusters}"
+    if not isinstance(options.init, str):
+        kept = (
+            "these colors were the centers, and each pixel was assigned to the nearest"
+            if options.keep_init
+            else f"and Lloyd's algorithm started from them {references.cite('lloyd')}"
+        )
+        yield f"{number}; the start colors were given, {kept}."
+        return
+    if study.has_one_feature:
+        source = references.cite("one dimension", "fast one dimension")
+        yield f"{number}; the optimal clusters of one channel were computed {source}."
+        yield from _describe_weights(options)
+        return
+    yield f"{number}. {_describe_summary(options, references)}"
+    yield _describe_restarts(options, references)
+    yield from _describe_weights(options)
+    seed = options.random_state
+    yield "No random seed was set." if seed is None else f"The random seed was {seed}."
+
+
+def _describe_summary(options: Options, references: ReferenceList) -> str:
+    size = f"{options.resolved_coreset_size:,} points"
+    if options.method == "full":
+        return f"All pixels were used in the fit, whose starts were compared on samples of {size}."
+    is_pointwise = not (_is_used(options.blur) or options.position)
+    end = (
+        f", and the fit continued on all colors if there were at most {_MAX_COLORS:,}"
+        if options.coreset_size == AUTO and is_pointwise
+        else ""
+    )
+    return (
+        f"The centers were fitted with the coreset method {references.cite('coresets')}, in which "
+        f"weighted points represent all pixels; the size of the coreset was {size}{end}."
+    )
+
+
+def _describe_restarts(options: Options, references: ReferenceList) -> str:
+    seeds = (
+        f"k-means++ seeds {references.cite('k-means++')}"
+        if options.init == "k-means++"
+        else "random distinct points"
+    )
+    number = options.resolved_n_init
+    if number == 1:
+        start = f"Lloyd's algorithm was run once from {seeds}"
+    else:
+        start = (
+            f"Lloyd's algorithm was run {number} times from {seeds}, and the best runs were "
+            f"improved by a local search {references.cite('local search')}"
+        )
+    return f"{start} (at most {options.max_iter} iterations, tolerance {options.tol:g})."
+
+
+def _describe_weights(options: Options) -> Iterable[str]:
+    if options.balance:
+        yield (
+            f"Rare colors had a larger weight (balance = {options.balance:g}; 0: every pixel "
+            "counts the same, 1: every cell of color space counts the same)."
+        )
+
+
+def _describe_cleaning(study: _Study, references: ReferenceList) -> Iterable[str]:
+    options = study.options
+    if options.smoothing:
+        yield (
+            f"Labels were smoothed with a Potts model {references.cite('potts')} of strength "
+            f"{options.smoothing:g}, whose energy was lowered by iterated conditional modes "
+            f"{references.cite('icm')}."
+        )
+    sizes = [
+        text
+        for text in (
+            f"{options.min_size:,} pixels" if options.min_size else "",
+            f"{options.min_area:g} squared (in volumes: cubed) units of the pixel size"
+            if options.min_area
+            else "",
+        )
+        if text
+    ]
+    if sizes:
+        chosen = options.min_size_classes
+        of = f" of the clusters {', '.join(map(str, chosen))}" if chosen else ""
+        yield (
+            f"Connected regions{of} smaller than {' or '.join(sizes)} were given the class that "
+            "surrounds them."
+        )
+    if options.min_confidence:
+        yield (
+            "Pixels whose confidence in their class (simplified silhouette "
+            f"{references.cite('confidence')}) was below {options.min_confidence:g} were left "
+            "undecided and did not count."
+        )
+
+
+def _describe_classes(study: _Study) -> Iterable[str]:
+    classes = study.model.get("classes") or []
+    merged = [each for each in classes if len(each["centers"]) > 1]
+    if merged:
+        yield (
+            f"The clusters were merged into {_count(len(classes), 'class', 'classes')}: "
+            + ", ".join(f"{_name_class(each)} has {len(each['centers'])}" for each in merged)
+            + " clusters."
+        )
+    ignored = [_name_class(each) for each in classes if each.get("ignored")]
+    if ignored:
+        yield f"Pixels of {_join(ignored)} were ignored: they did not count in shares."
+
+
+def _describe_measurements(study: _Study) -> Iterable[str]:
+    if study.plan.get("masks"):
+        yield "Pixels outside the masks were left out."
+    regions = " in each region" if study.plan.get("regions") else ""
+    yield f"The share of a class is its percentage of the counted pixels{regions} of an image."
+    yield from _describe_pixel_sizes([each.get("pixel_size") for each in study.images])
+    groups = Counter(str(each["group"]) for each in study.images if each.get("group") is not None)
+    if 0 < len(groups) <= _MAX_LISTED:
+        listed = ", ".join(f"{_quote(name)} (n = {number})" for name, number in groups.items())
+        yield f"The images belong to {_count(len(groups), 'group')}: {listed}."
+    elif groups:
+        yield f"The images belong to {len(groups)} groups."
+
+
+def _describe_pixel_sizes(sizes: Sequence[Mapping[str, Any] | None]) -> Iterable[str]:
+    stated = [size for size in sizes if size]
+    if not stated:
+        return
+    units = sorted({str(size["unit"]) for size in stated})
+    texts = []
+    for unit in units:
+        values = [float(size["value"]) for size in stated if size["unit"] == unit]
+        low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+        texts.append(f"{low} {unit}" if low == high else f"{low} to {high} {unit}")
+    missing = len(sizes) - len(stated)
+    note = f"; {_count(missing, 'image')} stated none" if missing else ""
+    yield f"The size of a pixel was {' and '.join(texts)}{note}."
+
+
+def _describe_software(study: _Study, references: ReferenceList) -> Iterable[str]:
+    versions = dict(study.record.get("versions") or {})
+    python = [f"Python {versions['python']}"] if "python" in versions else []
+    named = [
+        f"{name} {versions[name]}"
+        + (f" {references.cite(name)}" if name in ("napari", "scikit-learn") else "")
+        for name in _NAMED_PACKAGES
+        if name in versions
+    ]
+    platform = study.record.get("platform")
+    if python or named:
+        on = f" on {_escape(str(platform))}" if platform else ""
+        yield f"The software was {_join([*python, *named])}{on}."
+
+
+# -------------------------------------------------------------------- words
+
+
+def _name_class(each: Mapping[str, Any]) -> str:
+    name = f" {_quote(each['name'])}" if each.get("name") else ""
+    return f"class {each['label']}{name}"
+
+
+def _count(number: int, singular: str, plural: str = "") -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def _was(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _join(texts: Sequence[str]) -> str:
+    """Return texts with commas between them, and "and" before the last."""
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def _is_used(value: Any) -> bool:
+    return any(value) if isinstance(value, tuple) else bool(value)
+
+
+def _numbers(value: Any) -> str:
+    values = value if isinstance(value, tuple) else (value,)
+    return _TIMES.join(f"{number:g}" for number in values)
+
+
+def _quote(name: str) -> str:
+    return f"“{_escape(name)}”"
+
+
+def _escape(text: str) -> str:
+    """Return a name on one line, so that Markdown shows its characters as they are."""
+    return re.sub(r"([\\`*_\[\]<>#|~&])", r"\\\1", " ".join(text.split()))

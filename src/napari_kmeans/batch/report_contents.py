@@ -1,0 +1,369 @@
+"""What the report of a study shows: the values of its template, from the record and the table."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from napari_kmeans.batch.charts import Panel, make_box, make_panel, stack_bar
+from napari_kmeans.batch.embedding import embed_picture
+from napari_kmeans.batch.methods import describe_methods
+from napari_kmeans.batch.shares import (
+    Comparison,
+    ShareTable,
+    compare_groups,
+    summarize_shares,
+    tally_shares,
+)
+from napari_kmeans.execution.threads import map_threads
+from napari_kmeans.measuring import channel_names
+from napari_kmeans.model import KMeansModel
+from napari_kmeans.options import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from napari_kmeans.types import Floats
+
+PAGE_SIZE = 50
+"""Images on a page of the gallery and of the table of shares."""
+
+MAX_PICTURE_BYTES = 24 * 2**20
+"""The size of all pictures of a report, in characters of the file. With the charts and the tables
+of 1,000 images and 30 classes, the file stays below 40 MB."""
+
+_LARGEST_PICTURE = 64 * 2**10
+"""Bytes of one picture. A larger one does not look better at the size at which it is shown."""
+
+
+def collect_contents(
+    record: Mapping[str, Any], table: pd.DataFrame, thumbnails: Mapping[str, tuple[Any, Any]]
+) -> dict[str, Any]:
+    """Return the values that the template shows. See `write_report` for the arguments."""
+    shares = tally_shares(table, record["images"])
+    images = list(record["images"])
+    failed = [each for each in images if each.get("status") == "failed"]
+    is_shared = record.get("model") is not None
+    model = KMeansModel.from_dict(record["model"]) if is_shared else None
+    return {
+        "page_size": PAGE_SIZE,
+        "title": f"Study of {len(images):,} image{'' if len(images) == 1 else 's'}",
+        "summary": _summarize(record, shares, len(failed)),
+        "is_shared": is_shared,
+        "n_regions": shares.n_regions,
+        "has_groups": bool(shares.group_names),
+        "classes": _list_classes(model, shares),
+        "channels": [] if model is None else channel_names(model),
+        "cards": _list_cards(record, shares, thumbnails),
+        "rows": _list_rows(shares),
+        "strip": _draw_strip(shares) if len(shares.images) > PAGE_SIZE else [],
+        "group_bars": _draw_group_bars(shares) if is_shared else [],
+        "panels": _draw_panels(shares) if is_shared else [],
+        "comparison": _compare(shares) if is_shared and shares.group_names else None,
+        "counted": shares.counted,
+        "labels": [_title_class(shares, number) for number in range(len(shares.labels))],
+        "failed": failed,
+        "warnings": _group_warnings(record),
+        "settings": _list_settings(record),
+        "study": _list_study(record),
+        "versions": record.get("versions") or {},
+        "platform": record.get("platform", ""),
+        "methods": describe_methods(record),
+        "show": show_percent,
+        "number": _show_number,
+        "p_value": show_p_value,
+        "shorten": _shorten,
+    }
+
+
+# ------------------------------------------------------------------ numbers
+
+
+def show_percent(value: float) -> str:
+    """Return a share in percent with one decimal, or two digits below 1; a dash for NaN."""
+    if value != value:
+        return "\N{EN DASH}"
+    if 0 < value < 0.01:
+        return "<0.01"
+    return f"{value:.2g}" if 0 < value < 0.995 else f"{value:.1f}"
+
+
+def show_p_value(comparison: Comparison) -> str:
+    """Return a probability with two digits, or as smaller than 0.0001; "≈" marks approximations."""
+    if comparison.p_value < 1e-4:
+        return "<0.0001"
+    return f"{'≈ ' if comparison.method == 'normal' else ''}{comparison.p_value:.2g}"
+
+
+def _show_number(value: float) -> str:
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _shorten(text: str, width: int) -> str:
+    """Return a text with … at its end if it is wider than so many letters.
+
+    The characters of Chinese, Japanese and Korean are two letters wide.
+    """
+    widths = np.cumsum([2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text])
+    if not len(widths) or widths[-1] <= width:
+        return text
+    return text[: int(np.searchsorted(widths, width - 1, side="right"))] + "…"
+
+
+# ------------------------------------------------------------------ the head
+
+
+def _summarize(record: Mapping[str, Any], shares: ShareTable, n_failed: int) -> list[str]:
+    """Return the parts of the line below the title."""
+    n_images = len(record["images"])
+    options = record.get("options") or {}
+    model = record.get("model") or {}
+    n_groups = len({each["group"] for each in record["images"] if each.get("group") is not None})
+    parts = [f"{n_images:,} image{'' if n_images == 1 else 's'}"]
+    parts += [f"{n_groups} group{'' if n_groups == 1 else 's'}"] if n_groups else []
+    parts += [f"{n_failed:,} failed" if n_failed else "none failed"]
+    n_clusters = len(model["cluster_centers"]) if model else options.get("n_clusters")
+    parts += [f"K = {n_clusters}"] if n_clusters else []
+    n_classes = len(model.get("classes") or ())
+    parts += [f"{n_classes} classes"] if n_classes and n_classes != n_clusters else []
+    space = model.get("color_space") or options.get("color_space")
+    parts += [f"color space {space}"] if space else []
+    parts += [_show_time(str(record.get("started", "")), record.get("seconds"))]
+    version = (record.get("versions") or {}).get("napari-kmeans")
+    parts += [f"napari-kmeans {version}"] if version else []
+    return [part for part in parts if part]
+
+
+def _show_time(started: str, seconds: float | None) -> str:
+    try:
+        when = datetime.fromisoformat(started).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        when = started
+    if seconds is None:
+        return when
+    took = f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{when}, {took}" if when else took
+
+
+# --------------------------------------------------------------- the classes
+
+
+def _title_class(shares: ShareTable, number: int) -> str:
+    name = shares.names[number]
+    return f"{shares.labels[number]} {name}" if name else f"{shares.labels[number]}"
+
+
+class _Class(NamedTuple):
+    label: int
+    name: str
+    color: str
+    ignored: bool
+    palette: list[float]
+    mean: float
+    sd: float
+    n: int
+
+
+def _list_classes(model: KMeansModel | None, shares: ShareTable) -> list[_Class]:
+    """Return the classes of the shared model, with the mean of their shares over the images."""
+    palettes = {}
+    if model is not None:
+        palettes = dict(zip(map(int, model.labels), model.palette.tolist(), strict=True))
+    everything = shares.of_group(None)
+    listed = []
+    for number, label in enumerate(shares.labels):
+        summary = summarize_shares(everything[:, number])
+        listed.append(
+            _Class(
+                label,
+                shares.names[number],
+                str(shares.colors[0, number]),
+                bool(shares.ignored[number]),
+                palettes.get(label, []),
+                summary.mean,
+                summary.sd,
+                summary.n,
+            )
+        )
+    return listed
+
+
+# ---------------------------------------------------------------- the images
+
+
+def _list_cards(
+    record: Mapping[str, Any], shares: ShareTable, thumbnails: Mapping[str, tuple[Any, Any]]
+) -> list[dict[str, Any]]:
+    """Return what the gallery shows of each image that was segmented."""
+    rows = {name: number for number, name in enumerate(shares.images)}
+    done = [each for each in record["images"] if each.get("status") != "failed"]
+    # The text of a picture has four characters for three bytes.
+    budget = min(_LARGEST_PICTURE, MAX_PICTURE_BYTES * 3 // 4 // (2 * max(1, len(done))))
+
+    def make_card(each: Mapping[str, Any]) -> dict[str, Any]:
+        name = each["name"]
+        original, classes = thumbnails.get(name, (None, None))
+        return {
+            "name": name,
+            "group": each.get("group"),
+            "metadata": each.get("metadata") or {},
+            "n_warnings": len(each.get("warnings") or ()),
+            "original": embed_picture(original, budget, has_few_colors=False),
+            "classes": embed_picture(classes, budget, has_few_colors=True),
+            "shares": _list_shares(shares, rows[name]) if name in rows else [],
+        }
+
+    return map_threads(make_card, done)
+
+
+def _list_shares(shares: ShareTable, row: int) -> list[tuple[str, str, float]]:
+    """Return the title, the color and the share of each class of an image."""
+    return [
+        (_title_class(shares, number), str(shares.colors[row, number]), share)
+        for number, share in enumerate(shares.percent[row].tolist())
+    ]
+
+
+def _list_rows(shares: ShareTable) -> list[dict[str, Any]]:
+    """Return the rows of the table of shares, one for each image."""
+    return [
+        {
+            "name": name,
+            "group": shares.groups[row],
+            "bar": stack_bar(shares.percent[row], shares.colors[row]),
+            "percent": shares.percent[row].tolist(),
+        }
+        for row, name in enumerate(shares.images)
+    ]
+
+
+def _draw_strip(shares: ShareTable) -> list[dict[str, Any]]:
+    """Return the bars of all images side by side, those of a group together."""
+    groups: list[str | None] = [*shares.group_names]
+    groups += [None] if None in shares.groups else []
+    strips = []
+    for group in groups:
+        members = [row for row, each in enumerate(shares.groups) if each == group]
+        bars = [
+            (shares.images[row], stack_bar(shares.percent[row], shares.colors[row]))
+            for row in members
+        ]
+        strips.append({"group": group, "bars": bars})
+    return strips
+
+
+# ---------------------------------------------------------------- the groups
+
+
+def _draw_group_bars(shares: ShareTable) -> list[dict[str, Any]]:
+    """Return a bar of the mean shares of each group, or one of all images."""
+    bars: list[dict[str, Any]] = []
+    if len(shares.images) < 2:
+        return bars
+    for group in shares.group_names or (None,):
+        values = shares.of_group(group)
+        if len(values):
+            means = values.mean(axis=0)
+            colors = shares.colors[0]
+            bars.append({"group": group, "n": len(values), "bar": stack_bar(means, colors)})
+    return bars
+
+
+def _draw_panels(shares: ShareTable) -> list[Panel]:
+    """Return a box plot of each class over the groups, or one of all classes without groups."""
+    if len(shares.of_group(None)) < 2:
+        return []
+    colors = shares.colors[0]
+    titles = {
+        number: {"title": _title_class(shares, number), "color": str(colors[number])}
+        for number in shares.counted
+    }
+    if not shares.group_names:
+        boxes = [
+            make_box(str(title["title"]), *_values(shares, None, number))
+            for number, title in titles.items()
+        ]
+        return [make_panel({"title": "", "color": ""}, boxes)] if boxes else []
+    return [
+        make_panel(
+            title,
+            [make_box(group, *_values(shares, group, number)) for group in shares.group_names],
+        )
+        for number, title in titles.items()
+    ]
+
+
+def _values(shares: ShareTable, group: str | None, number: int) -> tuple[Floats, list[str]]:
+    """Return the shares of a class in the images of a group, and the names of the images."""
+    chosen = shares.rows_of(group)
+    return shares.percent[chosen, number], [shares.images[row] for row in chosen]
+
+
+def _compare(shares: ShareTable) -> dict[str, Any]:
+    """Return the table of the groups: means, standard deviations, n and a test of each class."""
+    groups = shares.group_names
+    values = [shares.of_group(group) for group in groups]
+    rows: list[dict[str, Any]] = []
+    for number in shares.counted:
+        samples = [each[:, number] for each in values]
+        rows.append(
+            {
+                "title": _title_class(shares, number),
+                "color": str(shares.colors[0, number]),
+                "summaries": [summarize_shares(sample) for sample in samples],
+                "test": compare_groups(samples),
+            }
+        )
+    tests = [row["test"] for row in rows if row["test"] is not None]
+    return {
+        "groups": groups,
+        "rows": rows,
+        "n_tests": len(tests),
+        "has_approximate": any(test.method == "normal" for test in tests),
+        "n_without": sum(group is None for group in shares.groups),
+    }
+
+
+# --------------------------------------------------------------- the records
+
+
+def _group_warnings(record: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return each warning once, with the names of the images that it is about."""
+    grouped: dict[str, list[str]] = {str(each): [] for each in record.get("warnings") or ()}
+    for image in record["images"]:
+        for each in image.get("warnings") or ():
+            grouped.setdefault(str(each), []).append(image["name"])
+    return list(grouped.items())
+
+
+def _list_settings(record: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
+    """Return the label, the name and the value of each option, and whether it is the default."""
+    listed = []
+    for name, value in (record.get("options") or {}).items():
+        info = OPTIONS.get(name)
+        is_default = info is not None and _show_value(value) == _show_value(info.default)
+        listed.append((info.label if info else name, name, _show_value(value), is_default))
+    return listed
+
+
+def _list_study(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the entries of the study file that are set, as short texts."""
+    return [
+        (str(name), _shorten(_show_value(value), 300))
+        for name, value in (record.get("study") or {}).items()
+        if value not in (None, "", [], {}, False)
+    ]
+
+
+def _show_value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)

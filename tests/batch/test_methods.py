@@ -1,0 +1,167 @@
+"""The methods paragraph states what the record contains, with the references of its options."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from napari_kmeans.batch.methods import describe_methods
+from napari_kmeans.batch.references import REFERENCES
+from napari_kmeans.options import Options
+
+RGB = {"shape": [512, 384, 3], "dtype": "uint8", "rgb": True, "channels": []}
+GRAY = {"shape": [20, 512, 384], "dtype": "uint16", "rgb": False, "channels": ["DAPI"]}
+
+
+def make_model(kind=RGB, n_clusters=4, **entries):
+    n_channels = 3 if kind["rgb"] else 1
+    centers = [[float(n)] * n_channels for n in range(n_clusters)]
+    return {"cluster_centers": centers, "palette": centers, **entries}
+
+
+def describe(n_images=2, kind=RGB, model="shared", study=None, images=(), **options):
+    """Return the paragraph, and the references below it."""
+    record = {
+        **{"versions": {"napari-kmeans": "0.1.1", "python": "3.12.1"}, "study": study or {}},
+        "options": Options(**{"n_clusters": 4, **options}).to_dict(),
+        "model": make_model(kind) if model == "shared" else model,
+        "images": [{"name": f"a{n}", "status": "done", **kind} for n in range(n_images)],
+    }
+    for image, entries in zip(record["images"], images, strict=False):
+        image |= entries
+    paragraph, _, references = describe_methods(record).partition("\n\n")
+    # Each number in the text has one entry, in the order of the text.
+    numbers = [
+        int(each) for found in re.findall(r"\[([\d, ]+)\]", paragraph) for each in found.split(", ")
+    ]
+    assert list(dict.fromkeys(numbers)) == list(range(1, len(references.splitlines()) + 1))
+    return paragraph, references
+
+
+def test_default_options():
+    paragraph, references = describe()
+    for text in (
+        "2 images (512 \N{MULTIPLICATION SIGN} 384 pixels, uint8, RGB) were segmented with "
+        "napari-kmeans 0.1.1",
+        "by their channel values",
+        "One model was used for all images.",
+        "K = 4",
+        "the size of the coreset was 10,000 points",
+        "run 30 times from k-means++ seeds",
+        "The random seed was 0.",
+        "Python 3.12.1",
+    ):
+        assert text in paragraph, text
+    for name in ("lloyd", "coresets", "k-means++", "local search"):
+        assert REFERENCES[name].title in references
+    assert len(references.splitlines()) == 4
+    for text in ("smooth", "blur", "merged", "ignored", "group", "pixel was", "mask", "file"):
+        assert text not in paragraph, text
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "names"),
+    [
+        ({"color_space": "lab"}, "CIELAB under D65", ["lab"]),
+        ({"color_space": "hsv"}, "hue, saturation and value", ["hsv"]),
+        ({"normalize": "zscore"}, "mean and standard deviation", []),
+        ({"normalize": "percentile"}, "1st and 99th percentile", []),
+        (
+            {"blur": (2.0, 1.5)},
+            "standard deviation of 2 \N{MULTIPLICATION SIGN} 1.5 pixels",
+            ["blur"],
+        ),
+        ({"blur": 3.0, "texture": 2.0}, "local contrast .* weight of 2", ["blur"]),
+        ({"position": 0.2}, "place of each pixel .* weight of 0.2", []),
+        ({"smoothing": 1.5}, "Potts model .* strength 1.5", ["potts", "icm"]),
+        ({"min_size": 1200}, "smaller than 1,200 pixels", []),
+        ({"min_area": 2.5, "min_size_classes": (2, 3)}, "clusters 2, 3 smaller than 2.5", []),
+        ({"min_confidence": 0.2}, "below 0.2 were left undecided", ["confidence"]),
+        ({"balance": 0.5}, "balance = 0.5", []),
+        ({"method": "full"}, "All pixels were used in the fit", []),
+        ({"n_init": 1, "max_iter": 50}, "once from .*at most 50 iterations", []),
+        ({"init": "random"}, "from random distinct points", []),
+        ({"random_state": None}, "No random seed was set", []),
+        ({"init": [[0] * 3] * 4}, "start colors were given, and Lloyd's algorithm", []),
+        ({"init": [[0] * 3] * 4, "keep_init": True}, "these colors were the centers", []),
+    ],
+)
+def test_option(options, text, names):
+    paragraph, references = describe(**options)
+    assert re.search(text, paragraph)
+    for name in names:
+        assert REFERENCES[name].title in references
+        assert not REFERENCES[name].link or REFERENCES[name].link in references
+    # It is stated for this option only.
+    assert not re.search(text, describe()[0])
+
+
+def test_gray_images_have_optimal_clusters():
+    paragraph, references = describe(kind=GRAY)
+    assert (
+        "(20 \N{MULTIPLICATION SIGN} 512 \N{MULTIPLICATION SIGN} 384, uint16, one channel)"
+        in paragraph
+    )
+    assert "optimal clusters of one channel" in paragraph
+    assert REFERENCES["one dimension"].title in references
+    for text in ("coreset", "k-means++", "seed"):
+        assert text not in paragraph + references, text
+    # With a texture, a pixel has two features.
+    assert "coreset" in describe(kind=GRAY, blur=2.0, texture=1.0)[0]
+
+
+def test_model_of_a_file_states_its_own_options_only():
+    model = make_model(n_clusters=3, color_space="lab", smoothing=2.0)
+    paragraph, _ = describe(model=model, study={"model": "models/H&E_1.json"}, blur=4.0)
+    assert "The model of 3 clusters was taken from the file “H\\&E\\_1.json”" in paragraph
+    assert "CIELAB" in paragraph
+    assert "strength 2," in paragraph
+    # How the model was fitted, and options of a fit that did not take place, are not known.
+    for text in ("coreset", "seed", "times from", "K = ", "blur"):
+        assert text not in paragraph, text
+
+
+def test_images_of_the_fit_and_own_models():
+    assert "fitted to 1 image (“a1”)" in describe(study={"fit_on": ["a1"]})[0]
+    assert "fitted to 7 of the images" in describe(9, study={"fit_on": list("abcdefg")})[0]
+    assert "with a model of its own" in describe(model=None)[0]
+
+
+def test_classes_groups_and_pixel_sizes():
+    model = make_model(
+        classes=[
+            {"label": 1, "name": "a_b", "centers": [0, 2], "ignored": False},
+            {"label": 2, "name": "", "centers": [1], "ignored": True},
+            {"label": 4, "name": "", "centers": [3], "ignored": True},
+        ]
+    )
+    images = [
+        {"group": "x", "pixel_size": {"value": 0.25, "unit": "µm²"}},
+        {"group": "x", "pixel_size": {"value": 0.5, "unit": "µm²"}},
+        {"group": "y", "pixel_size": None},
+        {"status": "failed"},
+    ]
+    study = {"masks": "masks/*.png", "regions": "regions/*.tif"}
+    paragraph, _ = describe(4, model=model, images=images, study=study)
+    for text in (
+        "3 images (",
+        "1 image of 4 could not be processed",
+        "merged into 3 classes: class 1 “a\\_b” has 2 clusters.",
+        "Pixels of class 2 and class 4 were ignored",
+        "The size of a pixel was 0.25 to 0.5 µm²; 1 image stated none.",
+        "2 groups: “x” (n = 2), “y” (n = 1)",
+        "outside the masks",
+        "in each region",
+    ):
+        assert text in paragraph, text
+
+
+def test_nothing_is_claimed_if_all_images_failed():
+    paragraph, references = describe(images=[{"status": "failed"}] * 2, smoothing=1.0)
+    expected = (
+        "No image was segmented with napari-kmeans 0.1.1. 2 images of 2 could not be processed"
+    )
+    assert paragraph.startswith(expected)
+    assert "smooth" not in paragraph
+    assert not references
