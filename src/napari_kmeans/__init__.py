@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.confidence import add_confidence
     from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
+    from napari_kmeans.geojson import write_geojson
     from napari_kmeans.merging import apply_classes, merge_clusters, merge_similar
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.objects import split_objects
@@ -50,6 +51,7 @@ __all__ = [
     "suggest_n_clusters",
     "summarize",
     "to_python",
+    "write_geojson",
 ]
 
 _MODULES = {
@@ -75,6 +77,7 @@ _MODULES = {
     "suggest_n_clusters": "napari_kmeans.suggestion",
     "summarize": "napari_kmeans.segmentation",
     "to_python": "napari_kmeans.scripting",
+    "write_geojson": "napari_kmeans.geojson",
 }
 
 
