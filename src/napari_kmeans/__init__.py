@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from napari_kmeans._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from napari_kmeans.class_masks import write_masks
     from napari_kmeans.classes import ClassScheme
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.confidence import add_confidence
-    from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
+    from napari_kmeans.figures import plot_colors, plot_legend, plot_palette, plot_scores
     from napari_kmeans.geojson import write_geojson
     from napari_kmeans.merging import apply_classes, merge_clusters, merge_similar
     from napari_kmeans.model import KMeansModel
@@ -41,6 +42,7 @@ __all__ = [
     "merge_clusters",
     "merge_similar",
     "plot_colors",
+    "plot_legend",
     "plot_palette",
     "plot_scores",
     "segment",
@@ -52,6 +54,7 @@ __all__ = [
     "summarize",
     "to_python",
     "write_geojson",
+    "write_masks",
 ]
 
 _MODULES = {
@@ -67,6 +70,7 @@ _MODULES = {
     "merge_clusters": "napari_kmeans.merging",
     "merge_similar": "napari_kmeans.merging",
     "plot_colors": "napari_kmeans.figures",
+    "plot_legend": "napari_kmeans.figures",
     "plot_palette": "napari_kmeans.figures",
     "plot_scores": "napari_kmeans.figures",
     "segment": "napari_kmeans.segmentation",
@@ -78,6 +82,7 @@ _MODULES = {
     "summarize": "napari_kmeans.segmentation",
     "to_python": "napari_kmeans.scripting",
     "write_geojson": "napari_kmeans.geojson",
+    "write_masks": "napari_kmeans.class_masks",
 }
 
 

@@ -197,7 +197,8 @@ def _class_table(classes: Any) -> pd.DataFrame:
             f"classes must have the columns {' and '.join(needed)}, got "
             f"{quote_value(list(classes))}: {remedy}."
         )
-    return classes
+    table: pd.DataFrame = classes
+    return table
 
 
 def _classes_of(table: pd.DataFrame) -> list[ExportedClass]:

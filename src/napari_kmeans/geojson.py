@@ -37,10 +37,10 @@ _N_CORNERS = 2**19
 _NEW_FEATURE = b"\1"
 """The separator of features in a text of coordinates, which has no such byte."""
 
-_BEFORE = (b",", b",[", b",[[", _NEW_FEATURE + b"[[")
+_BEFORE = np.array([b",", b",[", b",[[", _NEW_FEATURE + b"[["])
 """The text before a corner: inside a ring; the first of a ring, a polygon or a feature."""
 
-_AFTER = (b"", b"]", b"]]")
+_AFTER = np.array([b"", b"]", b"]]"])
 """The text after a corner: inside a ring; the last of a ring or a polygon."""
 
 
@@ -141,14 +141,14 @@ class _Kind:
     scale: NDArray[np.float64] | None
     """The distance between pixels along y and x; None for coordinates in pixels."""
 
-    def texts(self, n_pixels: int, axis: int, template: str) -> NDArray[np.uint8]:
-        """Return the text of each coordinate along an axis as a row of bytes, padded with 0."""
+    def texts(self, n_pixels: int, axis: int, template: str) -> NDArray[np.bytes_]:
+        """Return the text of each coordinate along an axis, (n_pixels + 1,)."""
         if self.scale is None:
             numbers = [str(number) for number in range(n_pixels + 1)]
         else:
             # 15 digits are exact, and hide the rounding of products such as 3 * 0.1.
             numbers = [f"{number * self.scale[axis]:.15g}" for number in range(n_pixels + 1)]
-        return _byte_rows([template.format(number).encode() for number in numbers])
+        return np.array([template.format(number).encode() for number in numbers])
 
 
 def _write(exported: Exported, path: Path, kind: _Kind, progress: Report | None) -> None:
@@ -163,7 +163,7 @@ def _write(exported: Exported, path: Path, kind: _Kind, progress: Report | None)
             step = report.stage(0.3 / n_slices, 1)
             kept = np.where(np.isin(labels, list(by_label)), labels, 0)
             features = _Features.of(kept, kind)
-            step()
+            step(1)
             step = report.stage(0.7 / n_slices, max(len(features.outlines.corners), 1))
             for text, n_corners in features.texts(by_label, place, separator):
                 file.write(text)
@@ -300,8 +300,12 @@ class _Features:
             first = np.concatenate([[0], last[:-1] + 1])
             marks = np.zeros((2, len(y)), np.int8)
             marks[0, first], marks[1, last] = before[part], after[part]
-            cells = [_BEFORE_ROWS[marks[0]], columns[x], rows[y], _AFTER_ROWS[marks[1]]]
-            yield np.concatenate(cells, axis=1).tobytes().translate(None, b"\0"), len(y)
+            cells = [_BEFORE[marks[0]], columns[x], rows[y], _AFTER[marks[1]]]
+            # Fixed widths are fast: numpy fills them with zeros, which are removed at the end.
+            lines = np.empty(len(y), [(str(n), each.dtype) for n, each in enumerate(cells)])
+            for n, each in enumerate(cells):
+                lines[str(n)] = each
+            yield lines.tobytes().translate(None, b"\0"), len(y)
             begin = end
 
     def _closed_rings(
@@ -314,12 +318,3 @@ class _Features:
         corners = self.outlines.corners[np.repeat(starts, lengths + 1) + within]
         y, x = np.divmod(corners, self.outlines.stride)
         return y, x, ends - 1
-
-
-def _byte_rows(texts: Sequence[bytes]) -> NDArray[np.uint8]:
-    """Return texts as rows of bytes (n, W), padded with 0."""
-    array = np.array(texts, "S")
-    return array.view(np.uint8).reshape(len(texts), array.dtype.itemsize)
-
-
-_BEFORE_ROWS, _AFTER_ROWS = _byte_rows(_BEFORE), _byte_rows(_AFTER)

@@ -23,7 +23,7 @@ ORDER = [
     ("segmentation", "objects"),
     ("stacks", "suggestion", "merging", "splitting", "confidence", "stability", "rehearsal"),
     ("figures", "samples", "scripting", "exported"),
-    ("geojson",),
+    ("geojson", "class_masks"),
     ("batch",),
     ("cli", "viewer"),
     ("__main__",),

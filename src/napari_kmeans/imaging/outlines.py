@@ -130,7 +130,7 @@ def _trace_rings(
     owners: NDArray[np.int32],
     are_holes: NDArray[np.bool_],
     firsts: NDArray[np.int64],
-) -> int:
+) -> np.int64:
     """Trace all rings with their region to the right on the screen, where y points down.
 
     A path turns right wherever it can: so it stays with its region, also where another region,
@@ -155,10 +155,10 @@ def _trace_rings(
 
     Returns
     -------
-    int
+    int64
         The number of rings.
     """
-    n_rings, n_corners = np.int64(0), np.int64(0)
+    n_rings = n_corners = np.int64(0)
     for start in range(stride, regions.shape[0] - stride):
         own = regions[start]
         if own == 0 or regions[start - stride] == own or is_traced[start]:
