@@ -19,11 +19,7 @@ from napari_kmeans.files.ome_zarr_writer import (
     write_images,
 )
 from napari_kmeans.files.picture import Axis, Picture
-from napari_kmeans.files.result_record import (
-    add_record_to_zarr,
-    labels_record,
-    table_classes,
-)
+from napari_kmeans.files.result_record import add_record_to_zarr, labels_record
 from napari_kmeans.files.tiff_writer import png_holds, write_png, write_tiff
 from napari_kmeans.files.zarr_reader import RGB_COLORS
 from napari_kmeans.imaging.blocks import is_dask
@@ -119,6 +115,7 @@ def write_results(
         if lazy:
             for path, record in zip((labels, recolored), records, strict=True):
                 add_record_to_zarr(path, record)
+            describe_labels(labels, written)
         else:
             write_tiff(labels, results[0], records[0])
             write = write_png if recolored.suffix == ".png" else write_tiff
@@ -223,10 +220,9 @@ def _write_ome_zarr(
     axis = seg.model.channel_axis
     axes = recolored.axes or _default_axes(recolored.pixels.ndim, axis)
     spatial = labels.axes or spatial_axes(labels.pixels.ndim)
-    colors = describe_labels(table_classes(seg.table))
     channels = _describe_channels(seg, recolored)
     images = [
-        Image(paths[0], f"{stem} labels", labels.pixels, spatial, colors, counter.add),
+        Image(paths[0], f"{stem} labels", labels.pixels, spatial, watch=counter.add),
         Image(paths[1], f"{stem} recolored", recolored.pixels, axes, channels),
     ]
     write_images(images, report)
