@@ -21,7 +21,7 @@ from napari_kmeans.objects import check_scale
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -106,10 +106,10 @@ def write_masks(
             f"stem must be the beginning of a file name, got {quote_value(stem)}: pass the "
             "directory as directory."
         )
-    masks = Masks(exported, axes_of(exported.letters, steps, unit))
-    paths = masks.paths(check_path("directory", directory), stem)
+    masks = Masks(exported, axes_of(exported.letters, steps, unit), stem)
+    paths = masks.paths(check_path("directory", directory))
     with replacing(paths) as temporary:
-        masks.write(temporary, progress)
+        masks.write([*temporary.values()], progress)
     return paths
 
 
@@ -122,23 +122,26 @@ class Masks:
     exported : Exported
     axes : tuple of Axis
         The metadata of the axes of the labels; they may be empty.
+    stem : str
+        The beginning of the file names.
     """
 
     exported: Exported
     axes: tuple[Axis, ...]
+    stem: str
 
-    def paths(self, directory: Path, stem: str) -> list[Path]:
+    def paths(self, directory: Path) -> list[Path]:
         """Return the file of each class."""
         suffix = ".png" if self.exported.labels.ndim == 2 else ".tif"
         names = (each.file_name for each in self.exported.classes)
-        return [directory / f"{stem}-{MASK}-{name}{suffix}" for name in names]
+        return [directory / f"{self.stem}-{MASK}-{name}{suffix}" for name in names]
 
-    def write(self, paths: Mapping[Path, Path], progress: Report | None = None) -> None:
-        """Write each mask to the path that is the value of its final path."""
+    def write(self, paths: Sequence[Path], progress: Report | None = None) -> None:
+        """Write the masks to paths in the order of the classes."""
         report = Progress(progress)
         labels = self.exported.compute(bytes_per_pixel=_BYTES_PER_PIXEL)
         step = report.stage(1, len(paths))
-        for each, path in zip(self.exported.classes, paths.values(), strict=True):
+        for each, path in zip(self.exported.classes, paths, strict=True):
             self._write_mask(labels, each, path)
             step(1)
         report.finish()
@@ -147,5 +150,5 @@ class Masks:
         mask = np.where(labels == each.label, np.uint8(255), np.uint8(0))
         picture = Picture(mask, rgb=False, axes=self.axes)
         described = {"label": each.label, "name": each.name, "color": each.color}
-        record = {"kind": MASK, "version": __version__, "class": described}
-        (write_png if path.suffix == ".png" else write_tiff)(path, picture, record)
+        record = {"kind": MASK, "version": __version__, "stem": self.stem, "class": described}
+        (write_png if mask.ndim == 2 else write_tiff)(path, picture, record)

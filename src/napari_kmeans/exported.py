@@ -14,7 +14,7 @@ from napari_kmeans.files.errors import UnreadableImageError, check_memory
 from napari_kmeans.files.picture import Axis
 from napari_kmeans.files.result_record import table_classes
 from napari_kmeans.imaging.blocks import is_dask
-from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, IGNORED, cluster_table
+from napari_kmeans.measuring import COLOR_COLUMN, COUNT_COLUMNS, are_ignored, cluster_table
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.stacks import StackSegmentation
@@ -202,10 +202,9 @@ def _class_table(classes: Any) -> pd.DataFrame:
 
 
 def _classes_of(table: pd.DataFrame) -> list[ExportedClass]:
-    ignored = table[IGNORED].fillna(False) if IGNORED in table else [False] * len(table)
     classes = [
         ExportedClass(each["label"], make_line(str(each["name"])), each["color"], bool(is_ignored))
-        for each, is_ignored in zip(table_classes(table), ignored, strict=True)
+        for each, is_ignored in zip(table_classes(table), are_ignored(table), strict=True)
     ]
     return sorted(classes, key=lambda each: each.label)
 

@@ -11,7 +11,7 @@ from napari_kmeans.classes import clean_name
 from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.blocks import as_array
 from napari_kmeans.imaging.colors import display_colors
-from napari_kmeans.measuring import IGNORED, NAME, count_undecided
+from napari_kmeans.measuring import NAME, are_ignored, count_undecided
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.stacks import StackSegmentation
 from napari_kmeans.suggestion import Suggestion
@@ -162,9 +162,8 @@ class LegendRow(NamedTuple):
 def legend_rows(table: pd.DataFrame) -> list[LegendRow]:
     """Return the rows of a legend for a table of clusters, in the order of the table."""
     names = table[NAME].fillna("") if NAME in table else [""] * len(table)
-    ignored = table[IGNORED].fillna(False) if IGNORED in table else [False] * len(table)
     percent = table["percent"] if "percent" in table else [float("nan")] * len(table)
-    rows = zip(table["index"], names, table["color"], percent, ignored, strict=True)
+    rows = zip(table["index"], names, table["color"], percent, are_ignored(table), strict=True)
     return [
         LegendRow(str(label), _shorten(str(name)), color, _share(share, bool(is_ignored)))
         for label, name, color, share, is_ignored in rows

@@ -8,7 +8,8 @@ import numpy as np
 
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.channels import GDAL_METADATA
-from napari_kmeans.batch.earlier_results import find_results
+from napari_kmeans.batch.earlier_results import find_masks, find_results
+from napari_kmeans.batch.exports import Exports
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import result_paths
 from napari_kmeans.files.atomic import clear_leftovers, replacing
@@ -51,6 +52,7 @@ def write_results(
     report: Report | None = None,
     shared: bool = False,
     kept: Sequence[Path] = (),
+    exports: Sequence[str] = (),
 ) -> Written:
     """Write the labels, the recolored image, the table and the model of one image.
 
@@ -76,6 +78,8 @@ def write_results(
         and the table counts the pixels of this image only.
     kept : sequence of Path, optional
         Files that are never removed.
+    exports : sequence of str
+        Some of `EXPORTS`, which are written in addition.
 
     Returns
     -------
@@ -85,6 +89,9 @@ def write_results(
     ------
     OSError
         If the disk is full or cannot be written to.
+    ValueError
+        If the labels have axes that an export does not hold, or if it would replace a file
+        of `kept`.
     """
     source = Picture(seg.recolored) if picture is None else picture
     results = labels_picture(seg, source), recolored_picture(seg, source)
@@ -93,7 +100,10 @@ def write_results(
     names = [*(("labels.zarr", "recolored.zarr") if lazy else in_memory), "table.csv"]
     names += [] if shared else ["model.json"]
     paths = [directory / f"{stem}-{name}" for name in names]
-    others = [path for path in result_paths(directory, stem) if path not in paths]
+    exported = Exports(exports, results[0], seg.table, directory, stem)
+    exported.refuse_kept(kept)
+    earlier = [*result_paths(directory, stem), *find_masks(directory, stem)]
+    others = [path for path in earlier if path not in (*paths, *exported.paths)]
     clear_leftovers(others)
     obsolete = find_results(others, kept)
     # This module imports numba, which would slow down the start of the command line.
@@ -102,8 +112,8 @@ def write_results(
     counter, undecided = LabelCounter(), None
     if shared and picture is not None:
         undecided = seg.model.count_undecided(seg.model.open(picture.pixels, picture.mask))
-    with replacing(paths, obsolete) as temporary:
-        labels, recolored, table, *model = temporary.values()
+    with replacing([*paths, *exported.paths], obsolete) as temporary:
+        labels, recolored, table, *model = (temporary[path] for path in paths)
         if lazy:
             _write_ome_zarr(seg, stem, results, (labels, recolored), report, counter)
         else:
@@ -123,7 +133,8 @@ def write_results(
         write_csv(written, table)
         for path in model:
             seg.model.save(path)
-    return Written(paths, written, obsolete)
+        exported.write(temporary, written)
+    return Written([*paths, *exported.paths], written, obsolete)
 
 
 class Written(NamedTuple):

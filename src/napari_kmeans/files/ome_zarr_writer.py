@@ -92,13 +92,14 @@ def describe_labels(path: Path, table: pd.DataFrame) -> None:
     """
     import zarr
 
+    unknown = [np.nan] * len(table)
+    columns = (table.get("ignored", unknown), table.get("pixels", unknown))
     colors, properties = [], []
-    for each, (_, row) in zip(table_classes(table), table.iterrows(), strict=True):
+    # A table that was edited by a script may lack a number.
+    for each, is_ignored, pixels in zip(table_classes(table), *columns, strict=True):
         label, color = {"label-value": each["label"]}, bytes.fromhex(each["color"][1:])
         colors.append({**label, "rgba": [*color, 255]})
-        described = {"name": each["name"], "ignored": row.get("ignored", False) is True}
-        pixels = row.get("pixels", np.nan)
-        # A table that was edited by a script may lack a number.
+        described = {"name": each["name"], "ignored": bool(is_ignored == 1)}
         known = {"pixels": int(pixels)} if np.isfinite(pixels) else {}
         properties.append({**label, **described, **known})
     group = zarr.open_group(path, mode="r+")

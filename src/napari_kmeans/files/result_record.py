@@ -10,7 +10,7 @@ directory in the attributes of its group. The record is JSON:
   axes are not in zarr directories, which have them in the metadata of OME-Zarr;
 - ``channels``: name and color of each channel, of a recolored image that has them;
 - ``classes``: the label, name and color of each class, of labels;
-- ``class``: that of the class of a mask;
+- ``class``: that of the class of a mask, whose ``stem`` is the beginning of its file name;
 - ``table`` and ``model``: the table of the clusters and the model, of labels;
 - ``layer``: the name and the place of the layer and its run, of labels that were saved in napari.
 """
