@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from skimage import data
 
 from napari_kmeans import apply_classes, segment, suggest_n_clusters
-from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
+from napari_kmeans.figures import plot_colors, plot_legend, plot_palette, plot_scores
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +221,22 @@ def test_names_of_a_script_are_drawn_on_one_line_and_not_cut(coffee):
     assert len({len(text) for text in texts}) == 1
     # A missing glyph would give a warning, which fails the test.
     assert fits_in_figure(figure)
+
+
+def test_legend_has_a_row_for_each_class(coffee, tmp_path):
+    _, seg = coffee
+    classes = seg.model.classes.rename(1, "dark $x^2$ <&>").recolor(1, "#00ff00").ignore(3)
+    seg = apply_classes(seg, classes.merge([4, 5]).rename(4, "n" * 60))
+    figure = plot_legend(seg)
+    (axes,) = figure.axes
+    assert [to_hex(bar.get_facecolor()) for bar in axes.patches] == seg.table["color"].tolist()
+    texts = [text.get_text() for text in axes.texts]
+    share = seg.table["percent"]
+    assert texts[:4] == ["1", "2", "3", "4"]
+    assert texts[4:8] == ["dark $x^2$ <&>", "", "", "n" * 60]
+    assert texts[8:] == [f"{share[0]:.1f} %", f"{share[1]:.1f} %", "ignored", f"{share[3]:.1f} %"]
+    boxes = [text.get_window_extent() for text in axes.texts[3::4]]
+    ends = [0, *(end for box in boxes for end in (box.x0, box.x1)), figure.bbox.x1]
+    assert ends == sorted(ends)
+    for suffix in ("png", "svg", "pdf"):
+        figure.savefig(tmp_path / f"legend.{suffix}")

@@ -14,10 +14,12 @@ from napari_kmeans._version import __version__ as __version__
 if TYPE_CHECKING:
     from napari_kmeans.batch.running import StudyResult, run_study
     from napari_kmeans.batch.study import Study, StudyError
+    from napari_kmeans.class_masks import write_masks
     from napari_kmeans.classes import ClassScheme
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.confidence import add_confidence
-    from napari_kmeans.figures import plot_colors, plot_palette, plot_scores
+    from napari_kmeans.figures import plot_colors, plot_legend, plot_palette, plot_scores
+    from napari_kmeans.geojson import write_geojson
     from napari_kmeans.measured_regions import grid_regions
     from napari_kmeans.measurement import measure
     from napari_kmeans.measurement_output import pivot_measurements, write_measurements
@@ -59,6 +61,7 @@ __all__ = [
     "parse_metadata",
     "pivot_measurements",
     "plot_colors",
+    "plot_legend",
     "plot_palette",
     "plot_scores",
     "run_study",
@@ -70,6 +73,8 @@ __all__ = [
     "suggest_n_clusters",
     "summarize",
     "to_python",
+    "write_geojson",
+    "write_masks",
     "write_measurements",
 ]
 
@@ -97,6 +102,7 @@ _MODULES = {
     "parse_metadata": "napari_kmeans.metadata",
     "pivot_measurements": "napari_kmeans.measurement_output",
     "plot_colors": "napari_kmeans.figures",
+    "plot_legend": "napari_kmeans.figures",
     "plot_palette": "napari_kmeans.figures",
     "plot_scores": "napari_kmeans.figures",
     "run_study": "napari_kmeans.batch.running",
@@ -109,6 +115,8 @@ _MODULES = {
     "summarize": "napari_kmeans.segmentation",
     "to_python": "napari_kmeans.scripting",
     "write_measurements": "napari_kmeans.measurement_output",
+    "write_geojson": "napari_kmeans.geojson",
+    "write_masks": "napari_kmeans.class_masks",
 }
 
 

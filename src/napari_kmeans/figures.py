@@ -1,4 +1,4 @@
-"""Plot the palette, the colors and the scores of a result with matplotlib."""
+"""Plot the palette, a legend, the colors and the scores of a result with matplotlib."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_kmeans.classes import clean_name
 from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.blocks import as_array
 from napari_kmeans.imaging.colors import display_colors
-from napari_kmeans.measuring import NAME, count_undecided
+from napari_kmeans.measuring import NAME, are_ignored, count_undecided
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.stacks import StackSegmentation
 from napari_kmeans.suggestion import Suggestion
@@ -35,6 +35,15 @@ _MAX_NAME = 60
 
 _NAME_WIDTH = 0.067
 """Width of a character of a name in inches, at 8 points of a monospaced font."""
+
+_LEGEND_ROW = 0.24
+"""Height of a row of a legend in inches."""
+
+_LEGEND_SWATCH, _LEGEND_GAP = 0.3, 0.12
+"""Width of a swatch, and distance between the columns of a legend, in inches."""
+
+_MAX_LEGEND_ROWS = 500
+"""Rows of a legend: matplotlib draws no figure of more than 65,536 pixels in height."""
 
 _MAX_ROWS = 40
 """Number of bars above which the bars are too thin for a text each."""
@@ -79,6 +88,92 @@ def plot_table(table: pd.DataFrame) -> Figure:
     _draw_strip(strip, table)
     _draw_bars(bars, table)
     return figure
+
+
+def plot_legend(segmentation: Segmentation | StackSegmentation) -> Figure:
+    """Plot a legend of the classes: the color, the label, the name and the share of each.
+
+    Parameters
+    ----------
+    segmentation : Segmentation or StackSegmentation
+        The result of `segment` or `segment_slices`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Its background is transparent in a file if ``savefig`` gets ``transparent=True``. Save
+        it as PNG, SVG or PDF, or in another format. It is not registered with
+        `matplotlib.pyplot`.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError
+        If `segmentation` is no such result.
+
+    Examples
+    --------
+    >>> plot_legend(segmentation).savefig("legend.svg")
+    """
+    check_result("segmentation", segmentation, Segmentation, StackSegmentation)
+    return plot_legend_of_table(segmentation.table)
+
+
+def plot_legend_of_table(table: pd.DataFrame) -> Figure:
+    """Plot the legend of a table of clusters, as `plot_legend` does."""
+    rows = legend_rows(table)[:_MAX_LEGEND_ROWS]
+    if len(rows) < len(table):
+        rows.append(LegendRow("…", f"{len(table) - len(rows)} more", "#ffffff", ""))
+    height = _LEGEND_ROW * max(len(rows), 1)
+    figure = _new_figure(1, height)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    # "$" would begin a formula.
+    style: dict[str, Any] = {"fontsize": 9, "color": _INK, "va": "center", "parse_math": False}
+    x = 2 * _LEGEND_GAP + _LEGEND_SWATCH
+    for n, row in enumerate(rows):
+        axes.barh(n + 0.5, _LEGEND_SWATCH, 0.64, _LEGEND_GAP, color=row.color, ec=_INK, lw=0.5)
+    columns = [([row.label for row in rows], "right"), ([row.name for row in rows], "left")]
+    for column, side in [*columns, ([row.share for row in rows], "right")]:
+        texts = [axes.text(x, n + 0.5, text, **style) for n, text in enumerate(column)]
+        width = max((text.get_window_extent().width for text in texts), default=0) / figure.dpi
+        for text in texts:
+            text.set(x=x + width if side == "right" else x, ha=side)
+        x += width + _LEGEND_GAP if width else 0
+    figure.set_size_inches(x, height)
+    axes.set(xlim=(0, x), ylim=(len(rows), 0))
+    return figure
+
+
+class LegendRow(NamedTuple):
+    """What a legend shows of one class."""
+
+    label: str
+    name: str
+    color: str
+    """As #rrggbb."""
+
+    share: str
+    """The percentage of the pixels, "ignored", or "" if it is not known."""
+
+
+def legend_rows(table: pd.DataFrame) -> list[LegendRow]:
+    """Return the rows of a legend for a table of clusters, in the order of the table."""
+    names = table[NAME].fillna("") if NAME in table else [""] * len(table)
+    percent = table["percent"] if "percent" in table else [float("nan")] * len(table)
+    rows = zip(table["index"], names, table["color"], percent, are_ignored(table), strict=True)
+    return [
+        LegendRow(str(label), _shorten(str(name)), color, _share(share, bool(is_ignored)))
+        for label, name, color, share, is_ignored in rows
+    ]
+
+
+def _share(percent: float, is_ignored: bool) -> str:
+    if is_ignored:
+        return "ignored"
+    return "" if percent != percent else f"{percent:.1f} %"
 
 
 def _shown_names(table: pd.DataFrame) -> list[str]:

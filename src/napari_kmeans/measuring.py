@@ -94,6 +94,13 @@ def count_undecided(table: pd.DataFrame) -> int:
     return int(table[UNDECIDED].sum()) if UNDECIDED in table else 0
 
 
+def are_ignored(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return whether the class of each row of a table is ignored."""
+    # A row that was added by hand may have NaN.
+    ignored = table[IGNORED].eq(True) if IGNORED in table else np.zeros(len(table))
+    return np.asarray(ignored, np.bool_)
+
+
 def with_confidence(table: pd.DataFrame, counts: LabelCounts) -> pd.DataFrame:
     """Return a table with the mean confidence of each label, before its channel means.
 

@@ -89,7 +89,7 @@ def split_objects(
     >>> objects = split_objects(segmentation.labels, min_size=100)
     """
     array = _check_labels(labels)
-    spacing = _check_scale(scale, array.ndim)
+    spacing = check_scale(scale, array.ndim)
     min_size = WholeNumber(1, _MAX_SIZE).check("min_size", min_size)
     connectivity = WholeNumber(1, array.ndim, (None,)).check("connectivity", connectivity)
     components = _find_components(array, connectivity or array.ndim)
@@ -210,7 +210,8 @@ def _check_labels(labels: Any) -> NDArray[Any]:
     return array.view(np.uint8) if array.dtype.kind == "b" else array
 
 
-def _check_scale(scale: Sequence[float] | None, ndim: int) -> NDArray[np.float64]:
+def check_scale(scale: Sequence[float] | None, ndim: int) -> NDArray[np.float64]:
+    """Return the distance between pixels along each axis, (ndim,); None is 1."""
     spacing = np.ones(ndim) if scale is None else as_numbers(scale)
     is_valid = spacing is not None and spacing.shape == (ndim,) and spacing.dtype.kind != "b"
     if spacing is None or not is_valid or not (np.isfinite(spacing) & (spacing > 0)).all():

@@ -81,14 +81,21 @@ def test_ome_zarr_has_units_names_and_colors_of_channels(tmp_path, quadrants):
     channels = (Channel("DAPI", "#0000ff"), Channel("GFP", "#00ff00"))
     picture = Picture(image, False, 2, axes=(*MICROMETERS, CHANNEL), channels=channels)
     seg = segment(image, 3, channel_axis=2, channel_names=["DAPI", "GFP"])
-    seg = apply_classes(seg, seg.model.classes.rename(1, "nucleus").recolor(2, "#ff8000"))
+    classes = seg.model.classes.rename(1, "nucleus").recolor(2, "#ff8000").ignore(3)
+    seg = apply_classes(seg, classes)
     written = write_results(seg, tmp_path, "cell", picture)
     labels = zarr.open(tmp_path / "cell-labels.zarr", mode="r").attrs["ome"]
     recolored = zarr.open(tmp_path / "cell-recolored.zarr", mode="r").attrs["ome"]
     for each in (labels, recolored):
         axes = [axis for axis in each["multiscales"][0]["axes"] if axis["type"] == "space"]
         assert [axis["unit"] for axis in axes] == ["micrometer", "micrometer"]
-    assert labels["image-label"]["properties"] == [{"label-value": 1, "name": "nucleus"}]
+    pixels = np.bincount(np.asarray(seg.labels).ravel()).tolist()
+    # The keys of NGFF 0.5 are "label-value" and "rgba"; further properties are free.
+    assert labels["image-label"]["properties"] == [
+        {"label-value": 1, "name": "nucleus", "ignored": False, "pixels": pixels[1]},
+        {"label-value": 2, "name": "", "ignored": False, "pixels": pixels[2]},
+        {"label-value": 3, "name": "", "ignored": True, "pixels": pixels[3]},
+    ]
     assert labels["image-label"]["colors"][1]["rgba"] == [255, 128, 0, 255]
     shown = recolored["omero"]["channels"]
     assert [(each["label"], each["color"]) for each in shown] == [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import join_names
 from napari_kmeans.batch.result_files import SHARED_MODEL, SUFFIXES, file_key
 from napari_kmeans.files.atomic import PREFIX
-from napari_kmeans.files.result_record import read_record
+from napari_kmeans.files.result_record import KINDS, MASK, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,12 +29,28 @@ def find_results(paths: Iterable[Path], kept: Iterable[Path] = ()) -> list[Path]
     return [path for path in paths if file_key(path) not in protected and _is_result(path)]
 
 
+def find_masks(directory: Path, stem: str) -> list[Path]:
+    """Return the masks of classes in a directory that belong to a stem.
+
+    The names of other results may begin in the same way, as ``scan-mask-2-labels.tif`` of the
+    stem ``scan-mask-2``. So the files are recognized by their records.
+    """
+    paths = directory.glob(f"{glob.escape(stem)}-{MASK}-*")
+    return sorted(path for path in paths if (_mask_record(path) or {}).get("stem") == stem)
+
+
+def _mask_record(path: Path) -> dict[str, Any] | None:
+    return read_record(path, (MASK,))
+
+
 def is_result_file(path: Path) -> bool:
     """Return whether a path has the name and the contents of a result of an earlier run.
 
     Other programs write TIFF and PNG files in the same format: labels and a recolored
     image count only beside the table of the same run.
     """
+    if f"-{MASK}-" in path.name and _mask_record(path) is not None:
+        return True
     for kind, suffixes in SUFFIXES.items():
         stem, separator, suffix = path.name.rpartition(f"-{kind}")
         if stem and separator and suffix in suffixes:
@@ -131,7 +148,7 @@ def _is_tiff(path: Path) -> bool:
 
     if path.is_dir():
         return False
-    if read_record(path) is not None:
+    if read_record(path, _RECORDS) is not None:
         return True
     with TiffFile(path) as file:
         page = file.pages.first
@@ -144,12 +161,14 @@ def _is_png(path: Path) -> bool:
 
     Other programs usually write other chunks between the header and the pixels.
     """
-    if path.is_file() and read_record(path) is not None:
+    if path.is_file() and read_record(path, _RECORDS) is not None:
         return True
     with path.open("rb") as file:
-        start = file.read(41)
+        start = file.read(100)
+    if b"tEXtSoftware\0napari-kmeans " in start:
+        return True
     # Signature and header have 33 bytes. The length and the name of the next chunk follow.
-    return start.startswith(b"\x89PNG\r\n\x1a\n") and start[37:] == b"IDAT"
+    return start.startswith(b"\x89PNG\r\n\x1a\n") and start[37:41] == b"IDAT"
 
 
 def _is_zarr(path: Path) -> bool:
@@ -176,11 +195,20 @@ def _is_model(path: Path) -> bool:
     return True
 
 
+def _is_geojson(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(100)
+    return start.startswith(b'{"type":"FeatureCollection","generator":"napari-kmeans ')
+
+
+_RECORDS = (*KINDS, MASK)
+
 _CHECKS: dict[str, Callable[[Path], bool]] = {
     ".tif": _is_tiff,
     ".png": _is_png,
     ".zarr": _is_zarr,
     ".csv": _is_table,
     ".json": _is_model,
+    ".geojson": _is_geojson,
 }
 """The check that recognizes a result by its contents, for each suffix."""

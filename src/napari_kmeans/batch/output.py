@@ -8,7 +8,8 @@ import numpy as np
 
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.channels import GDAL_METADATA
-from napari_kmeans.batch.earlier_results import find_results
+from napari_kmeans.batch.earlier_results import find_masks, find_results
+from napari_kmeans.batch.exports import Exports
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import result_paths
 from napari_kmeans.files.atomic import clear_leftovers, replacing
@@ -19,11 +20,7 @@ from napari_kmeans.files.ome_zarr_writer import (
     write_images,
 )
 from napari_kmeans.files.picture import Axis, Picture
-from napari_kmeans.files.result_record import (
-    add_record_to_zarr,
-    labels_record,
-    table_classes,
-)
+from napari_kmeans.files.result_record import add_record_to_zarr, labels_record
 from napari_kmeans.files.tiff_writer import png_holds, write_png, write_tiff
 from napari_kmeans.files.zarr_reader import RGB_COLORS
 from napari_kmeans.imaging.blocks import is_dask
@@ -59,6 +56,7 @@ def write_results(
     shared: bool = False,
     kept: Sequence[Path] = (),
     kinds: Collection[str] = IMAGES,
+    exports: Sequence[str] = (),
 ) -> Written:
     """Write the labels, the recolored image, the table and the model of one image.
 
@@ -86,6 +84,8 @@ def write_results(
         Files that are never removed.
     kinds : collection of str, optional
         The images that are written, of `IMAGES`.
+    exports : sequence of str
+        Some of `EXPORTS`, which are written in addition.
 
     Returns
     -------
@@ -95,6 +95,9 @@ def write_results(
     ------
     OSError
         If the disk is full or cannot be written to.
+    ValueError
+        If the labels have axes that an export does not hold, or if it would replace a file
+        of `kept`.
     """
     source = Picture(seg.recolored) if picture is None else picture
     results = {"labels": labels_picture(seg, source), "recolored": recolored_picture(seg, source)}
@@ -103,7 +106,10 @@ def write_results(
     names = [_image_name(kind, picture, lazy) for kind, picture in results.items()]
     names += ["table.csv"] if shared else ["table.csv", "model.json"]
     paths = [directory / f"{stem}-{name}" for name in names]
-    others = [path for path in result_paths(directory, stem) if path not in paths]
+    exported = Exports(exports, labels_picture(seg, source), seg.table, directory, stem)
+    exported.refuse_kept(kept)
+    earlier = [*result_paths(directory, stem), *find_masks(directory, stem)]
+    others = [path for path in earlier if path not in (*paths, *exported.paths)]
     clear_leftovers(others)
     obsolete = find_results(others, kept)
     # This module imports numba, which would slow down the start of the command line.
@@ -112,8 +118,8 @@ def write_results(
     counter, undecided = LabelCounter(), None
     if shared and picture is not None:
         undecided = seg.model.count_undecided(seg.model.open(picture.pixels, picture.mask))
-    with replacing(paths, obsolete) as temporary:
-        places = list(temporary.values())
+    with replacing([*paths, *exported.paths], obsolete) as temporary:
+        places = [temporary[path] for path in paths]
         images, (table, *model) = places[: len(results)], places[len(results) :]
         targets = dict(zip(results, images, strict=True))
         if lazy:
@@ -130,10 +136,13 @@ def write_results(
             else:
                 write = write_png if place.suffix == ".png" else write_tiff
                 write(place, results[kind], records[kind])
+        if lazy and "labels" in targets:
+            describe_labels(targets["labels"], written)
         write_csv(written, table)
         for path in model:
             seg.model.save(path)
-    return Written(paths, written, obsolete)
+        exported.write(temporary, written)
+    return Written([*paths, *exported.paths], written, obsolete)
 
 
 def _image_name(kind: str, picture: Picture, lazy: bool) -> str:
@@ -235,9 +244,8 @@ def _write_ome_zarr(
     if "labels" in results:
         labels = results["labels"]
         axes = tuple(labels.axes or spatial_axes(labels.pixels.ndim))
-        colors = describe_labels(table_classes(seg.table))
         name = f"{stem} labels"
-        images.append(Image(paths["labels"], name, labels.pixels, axes, colors, counter.add))
+        images.append(Image(paths["labels"], name, labels.pixels, axes, watch=counter.add))
     else:
         counter.add(seg.labels)
     if "recolored" in results:

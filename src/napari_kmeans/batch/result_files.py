@@ -18,8 +18,13 @@ SUFFIXES = {
     "recolored": (".png", ".tif", ".zarr"),
     "table": (".csv",),
     "model": (".json",),
+    "classes": (".geojson",),
+    "legend": (".png",),
 }
-"""The suffixes that each kind of result may have. A stem and the kind come before the suffix."""
+"""The suffixes that each kind of result may have. A stem and the kind come before the suffix.
+
+The files of masks also have the names of classes, see `find_masks`.
+"""
 
 SHARED_MODEL, SHARED_TABLE = "napari-kmeans-model.json", "napari-kmeans-table.csv"
 """File names of the model and the table that several images share."""

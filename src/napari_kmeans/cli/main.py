@@ -9,6 +9,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.earlier_results import (
     describe_other_results,
+    find_masks,
     find_results,
     stems_without_model,
 )
+from napari_kmeans.batch.exports import EXPORTS
 from napari_kmeans.batch.jobs import ClusteredImage, Workflow, load_results
 from napari_kmeans.batch.listing import Reading, list_jobs
 from napari_kmeans.batch.output import describe_table, write_results
@@ -96,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     _check_model_arguments(parser, arguments)
+    _check_export(parser, arguments)
     return _run(partial(_cluster_images, arguments, options))
 
 
@@ -150,6 +154,15 @@ def build_parser() -> argparse.ArgumentParser:
         f"for several images {SHARED_MODEL} and {SHARED_TABLE}; needs no screen",
     )
     parser.add_argument(
+        "--export",
+        type=_parse_exports,
+        default=(),
+        metavar="KIND,KIND",
+        help=f"write files for other programs, too: {', '.join(EXPORTS)}, as "
+        "<name>-classes.geojson, <name>-mask-<label>-<name of the class>.png (.tif for stacks) "
+        "and <name>-legend.png; needs -o",
+    )
+    parser.add_argument(
         "--each",
         action="store_true",
         help="fit a separate model to each image, instead of one model to all images",
@@ -177,6 +190,14 @@ def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.
             parser.error(f"--model must go without {flags_of(info)[-1]}: the model has been fitted")
 
 
+def _check_export(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse --export without a folder for its files, or without the library of legends."""
+    if arguments.export and arguments.output is None:
+        parser.error("--export must go with -o, the folder of its files")
+    if "legend" in arguments.export and find_spec("matplotlib") is None:
+        parser.error("--export legend needs matplotlib: run pip install matplotlib")
+
+
 def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
     try:
         jobs = list_jobs(Reading(**{name: getattr(arguments, name) for name in Reading._fields}))
@@ -202,7 +223,7 @@ def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
         except OSError as error:
             print_message(f"cannot write to {directory}: {reason(error)}")
             return FAILED
-        return _write_images(jobs, workflow, directory, arguments.model)
+        return _write_images(jobs, workflow, directory, arguments.model, arguments.export)
 
 
 def _load_model(path: Path) -> KMeansModel | None:
@@ -234,7 +255,11 @@ def _show_images(jobs: Sequence[ImageJob], workflow: Workflow) -> int:
 
 
 def _write_images(
-    jobs: Sequence[ImageJob], workflow: Workflow, directory: Path, model: Path | None
+    jobs: Sequence[ImageJob],
+    workflow: Workflow,
+    directory: Path,
+    model: Path | None,
+    exports: Sequence[str],
 ) -> int:
     sources = [path for job in jobs for path in job.inputs]
     shared = [directory / SHARED_MODEL, directory / SHARED_TABLE]
@@ -254,7 +279,7 @@ def _write_images(
     if workflow.together and not _write_shared_files(list(outcomes), directory):
         return FAILED
     written = {
-        stem: _write_image(job, stem, outcome, workflow, directory, kept)
+        stem: _write_image(job, stem, outcome, workflow, directory, kept, exports)
         for job, stem, outcome in zip(jobs, stems, outcomes, strict=True)
         if outcome is not None
     }
@@ -262,7 +287,11 @@ def _write_images(
     after, others = stems_without_model(directory)
     if workflow.together:
         # An image that failed may have labels whose model was overwritten.
-        lost = [path for stem in others - {*done} for path in result_paths(directory, stem)]
+        lost = [
+            path
+            for stem in others - {*done}
+            for path in (*result_paths(directory, stem), *find_masks(directory, stem))
+        ]
         _remove_files(find_results(lost, kept), directory)
     else:
         _remove_shared_files(before - after, after, directory, [*kept, *chain(*done.values())])
@@ -335,6 +364,7 @@ def _write_image(
     workflow: Workflow,
     directory: Path,
     kept: Sequence[Path],
+    exports: Sequence[str],
 ) -> list[Path]:
     """Write the results of one image and return their paths.
 
@@ -350,6 +380,7 @@ def _write_image(
                 progress,
                 shared=workflow.shared,
                 kept=kept,
+                exports=exports,
             )
     except (UnreadableImageError, ChunkError) as error:
         print_message(f"cannot read {job.source}: {error}")
@@ -420,5 +451,14 @@ def _parse_channels(text: str) -> tuple[str, ...]:
     if not all(names):
         raise argparse.ArgumentTypeError(
             f"must be numbers or names with commas between them, got {text!r}"
+        )
+    return names
+
+
+def _parse_exports(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not set(names) <= set(EXPORTS):
+        raise argparse.ArgumentTypeError(
+            f"must be {', '.join(EXPORTS)}, or several with commas between them, got {text!r}"
         )
     return names

@@ -20,11 +20,13 @@ import numpy as np
 from napari_kmeans.execution.progress import Progress
 from napari_kmeans.execution.threads import n_threads
 from napari_kmeans.files.picture import Axis
+from napari_kmeans.files.result_record import table_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    import pandas as pd
     import zarr
     from numpy.typing import NDArray
 
@@ -74,26 +76,36 @@ def spatial_axes(ndim: int) -> tuple[Axis, ...]:
     return (*others, *known)[-ndim:] if ndim else ()
 
 
-def describe_labels(classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the OME-Zarr metadata of a label image: the color and name of each label.
+def describe_labels(path: Path, table: pd.DataFrame) -> None:
+    """Write the colors and properties of labels into the metadata of their zarr directory.
+
+    Readers of OME-Zarr show the properties of each label: its `name`, "" without one, whether
+    it is `ignored`, and the number of its `pixels`.
 
     Parameters
     ----------
-    classes : sequence of mapping
-        The `label`, the `name` and the `color` (#rrggbb) of each class, as in a record.
+    path : Path
+        A directory that `write_images` wrote.
+    table : pandas.DataFrame
+        The table of the clusters, as in a record. The number of pixels is left out if it is
+        not known.
     """
-    colors = [
-        {
-            "label-value": each["label"],
-            "rgba": [*(int(each["color"][at : at + 2], 16) for at in (1, 3, 5)), 255],
-        }
-        for each in classes
-    ]
-    names = [
-        {"label-value": each["label"], "name": each["name"]} for each in classes if each["name"]
-    ]
-    described: dict[str, Any] = {"colors": colors}
-    return {"image-label": {**described, "properties": names} if names else described}
+    import zarr
+
+    unknown = [np.nan] * len(table)
+    columns = (table.get("ignored", unknown), table.get("pixels", unknown))
+    colors, properties = [], []
+    # A table that was edited by a script may lack a number.
+    for each, is_ignored, pixels in zip(table_classes(table), *columns, strict=True):
+        label, color = {"label-value": each["label"]}, bytes.fromhex(each["color"][1:])
+        colors.append({**label, "rgba": [*color, 255]})
+        described = {"name": each["name"], "ignored": bool(is_ignored == 1)}
+        known = {"pixels": int(pixels)} if np.isfinite(pixels) else {}
+        properties.append({**label, **described, **known})
+    group = zarr.open_group(path, mode="r+")
+    described_labels = {"colors": colors, "properties": properties} if colors else {}
+    ome: Any = group.attrs["ome"]
+    group.attrs["ome"] = {**ome, "image-label": described_labels}
 
 
 def write_images(images: Sequence[Image], report: Report | None = None) -> None:

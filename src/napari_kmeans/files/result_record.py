@@ -3,13 +3,14 @@
 A TIFF file has it in the tag `RECORD_TAG`, a PNG file in an ``iTXt`` chunk, and a zarr
 directory in the attributes of its group. The record is JSON:
 
-- ``kind``: "labels" or "recolored";
+- ``kind``: "labels", "recolored", or "mask" for the mask of one class;
 - ``version``: of this package;
 - ``shape``: of the stored image. Readers of TIFF files drop axes of one pixel;
 - ``axes``: name, kind, unit, scale and translation of each axis, as they are stored. Shape and
   axes are not in zarr directories, which have them in the metadata of OME-Zarr;
 - ``channels``: name and color of each channel, of a recolored image that has them;
 - ``classes``: the label, name and color of each class, of labels;
+- ``class``: that of the class of a mask, whose ``stem`` is the beginning of its file name;
 - ``table`` and ``model``: the table of the clusters and the model, of labels;
 - ``layer``: the name and the place of the layer and its run, of labels that were saved in napari.
 """
@@ -36,6 +37,10 @@ RECORD_KEY = "napari-kmeans"
 """The keyword of the record in PNG files, and its attribute in zarr groups."""
 
 KINDS = ("labels", "recolored")
+"""The kinds of files that open with their record."""
+
+MASK = "mask"
+"""The kind of the mask of a class. It opens as any other image."""
 
 MAX_BYTES = 2**26
 """The largest size of a record that is read, 64 MiB: that of a model file."""
@@ -76,8 +81,8 @@ def table_classes(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """Return the record in a file or a zarr directory; None if it is not a result.
+def read_record(path: Path, kinds: Sequence[str] = KINDS) -> dict[str, Any] | None:
+    """Return the record in a file or a zarr directory; None if it has none of these kinds.
 
     Only the metadata of the file are read. A file is recognized by its first bytes.
     """
@@ -86,7 +91,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except Exception:
         # Decoders raise exceptions of many types for damaged files.
         return None
-    return record if isinstance(record, dict) and record.get("kind") in KINDS else None
+    return record if isinstance(record, dict) and record.get("kind") in kinds else None
 
 
 def recorded_axes(record: dict[str, Any]) -> tuple[Axis, ...]:

@@ -11,7 +11,7 @@ from napari_kmeans._version import __version__
 from napari_kmeans.files.atomic import replacing
 from napari_kmeans.files.ome_zarr_writer import AXIS_RANKS, Image, describe_labels, write_images
 from napari_kmeans.files.picture import Picture
-from napari_kmeans.files.result_record import add_record_to_zarr, labels_record, table_classes
+from napari_kmeans.files.result_record import add_record_to_zarr, labels_record
 from napari_kmeans.files.tiff_writer import write_tiff
 from napari_kmeans.imaging.blocks import as_lazy, is_dask
 from napari_kmeans.imaging.colors import to_hex
@@ -189,12 +189,13 @@ class SavedLabels:
         if self.must_count and self.counted:
             counter.add(np.asarray(self.pixels[self.counted]))
         watch = counter.add if self.must_count and not self.counted else None
-        described = {} if self.table is None else describe_labels(table_classes(self.table))
         pixels = self.pixels if is_dask(self.pixels) else da.from_array(self.pixels)
-        image = Image(path, name.replace(ENDING, " labels"), pixels, self.axes, described, watch)
+        image = Image(path, name.replace(ENDING, " labels"), pixels, self.axes, watch=watch)
         write_images([image], progress)
         table = self._current_table(counter.counts() if self.must_count else None)
         add_record_to_zarr(path, self._record(table))
+        if table is not None:
+            describe_labels(path, table)
         return table
 
     def _current_table(self, counts: LabelCounts | None) -> pd.DataFrame | None:
