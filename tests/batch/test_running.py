@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dask
 import imageio.v3 as iio
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
 
 import napari_kmeans
 from napari_kmeans import KMeansModel, Study, StudyError, measure, run_study, segment
@@ -242,6 +244,34 @@ class TestEntries:
         grid = _run(_study(folder, grid=20, output="grid")).table
         assert grid["region"].nunique() == 2 * 3
 
+    def test_names_and_a_csv_file_give_columns(self, folder):
+        (folder / "s.csv").write_text("image,age,group\nc_0,33,x\nc_1.png,44,y\nt_0,,y\n")
+        sentences: list[str] = []
+        study = _study(folder, metadata="{arm}_{number}.png", metadata_file="s.csv")
+        with notices_to(sentences.append):
+            table = run_study(study).table
+        assert list(table.columns[:5]) == ["image", "group", "arm", "number", "age"]
+        rows = table.drop_duplicates("image").set_index("image")
+        assert rows.loc["c_1", ["group", "arm", "number", "age"]].tolist() == ["y", "c", "1", 44]
+        assert rows.loc[["t_0", "t_1"], "age"].isna().all()
+        assert sentences == [
+            "c_2, t_1 and t_2 have no row in the metadata file: their metadata are empty"
+        ]
+
+    @pytest.mark.parametrize(
+        ("entries", "sentence"),
+        [
+            ({"metadata": "{a}{b}.png"}, "metadata: pattern must have text between"),
+            ({"metadata": "{region}_{b}.png"}, "metadata must not have the name of a column"),
+            ({"metadata_file": "none.csv"}, "none.csv cannot be read"),
+            ({"metadata_file": "twice.csv"}, "several for c_0"),
+        ],
+    )
+    def test_metadata_that_cannot_be_used_say_why(self, folder, entries, sentence):
+        (folder / "twice.csv").write_text("image,age\nc_0,1\nc_0,2\n")
+        with pytest.raises(StudyError, match=sentence):
+            _run(_study(folder, **entries))
+
     def test_slices_and_areas_of_a_stack(self, tmp_path):
         stack = np.stack([_image(10, 0)[..., 0], _image(30, 1)[..., 0], _image(20, 2)[..., 0]])
         settings = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
@@ -279,3 +309,30 @@ def test_the_record_states_what_was_done(folder):
     assert (entry["shape"], entry["dtype"]) == ([40, 50, 3], "uint8")
     assert record["options"]["n_clusters"] == 2
     assert set(result.record) == set(record)
+
+
+class TestCluster:
+    """With an active Client, the workers do the images."""
+
+    @pytest.fixture
+    def cluster(self):
+        from distributed import Client, LocalCluster
+
+        settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+        with LocalCluster(**settings, processes=True) as cluster, Client(cluster) as client:
+            yield client
+
+    def test_workers_give_the_results_of_threads(self, folder, cluster):
+        zarr.create_array(folder / "raw" / "z.zarr", data=_image(20, 1), chunks=(20, 25, 3))
+        study = _study(folder)
+        result = _run(study)
+        assert not result.failures
+        with dask.config.set(scheduler="threads"):
+            expected = _run(study, output="threads")
+        pd.testing.assert_frame_equal(result.table, expected.table)
+        hashes = [
+            [entry["labels_sha256"] for entry in each.record["images"]]
+            for each in (result, expected)
+        ]
+        assert hashes[0] == hashes[1]
+        assert _run(study).n_earlier == 7

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.channels import find_axis_of_channels
+from napari_kmeans.batch.exports import EXPORTS
 from napari_kmeans.batch.image_job import read_picture_or_raise
 from napari_kmeans.batch.jobs import FAILURES, cluster_picture, paint_picture
 from napari_kmeans.batch.masks import MaskError
@@ -86,6 +87,17 @@ class ImageResult:
     """Whether the image had been done by an earlier run."""
 
 
+def do_image(image: StudyImage, steps: Steps, again: bool) -> ImageResult:
+    """Do all steps for one image, unless an earlier run has done them or `again` is True."""
+    store = PartStore(steps.directory)
+    part = None if again else store.read(image.stem)
+    if part is None or not part.is_valid(steps.key, input_paths(image), steps.directory):
+        return process_image(image, steps)
+    # Groups and metadata are not in the pixels: they may change.
+    entry = {**part.entry, "group": image.group, "metadata": image.metadata}
+    return ImageResult(image, replace(part, entry=entry), is_earlier=True)
+
+
 def process_image(image: StudyImage, steps: Steps) -> ImageResult:
     """Do all steps for one image. An image that fails has a sentence instead of a part."""
     sentences: list[str] = []
@@ -128,6 +140,7 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
         shared=steps.model is not None,
         kept=steps.kept,
         kinds=kinds,
+        exports=[name for name in EXPORTS if name in steps.outputs],
     )
     seg = _with_written_labels(seg, written.paths)
     table = measure_picture(seg, picture, image, steps)

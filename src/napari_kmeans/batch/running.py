@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from importlib.util import find_spec
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.class_edits import edit_classes
 from napari_kmeans.batch.fitting import fit_images
-from napari_kmeans.batch.image_step import ImageResult, Steps, input_paths, process_image
+from napari_kmeans.batch.image_step import ImageResult, Steps, do_image, input_paths
 from napari_kmeans.batch.masks import MaskFile
 from napari_kmeans.batch.parts import Part, PartStore, make_key
 from napari_kmeans.batch.reporting import tell
-from napari_kmeans.batch.result_files import SHARED_MODEL, free_stems, output_directory
+from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, free_stems, output_directory
 from napari_kmeans.batch.run_record import (
     FORMAT,
     FORMAT_VERSION,
@@ -31,8 +33,10 @@ from napari_kmeans.batch.study_images import (
     find_groups,
     list_study_jobs,
 )
+from napari_kmeans.batch.study_metadata import GROUP, find_metadata
 from napari_kmeans.batch.study_tables import combine_tables, write_study_files
 from napari_kmeans.checks import check_result
+from napari_kmeans.execution.dask_graph import active_client, map_on_cluster
 from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.files.atomic import write_whole
@@ -148,8 +152,21 @@ def run_study(
     directory = study.path(str(output or study.output or DEFAULT_OUTPUT)).absolute()
     # Paths must hold for workers in other folders, and in the record.
     study = study.at(study.folder)
+    _check_libraries(study)
     with output_directory(directory):
         return _Run(study, directory, again, progress or (lambda _: None)).run()
+
+
+def _check_libraries(study: Study) -> None:
+    """Refuse outputs whose libraries are missing, before any work."""
+    needed = {"parquet": "pyarrow", "legend": "matplotlib"}
+    missing = [
+        f"outputs must be without {output} if {name} is not installed: run pip install {name}."
+        for output, name in needed.items()
+        if output in study.outputs and find_spec(name) is None
+    ]
+    if missing:
+        raise StudyError(missing)
 
 
 class _Run:
@@ -193,8 +210,6 @@ class _Run:
         return StudyResult(self.directory, table, record, tuple(files), failures, n_earlier)
 
     def _list_images(self) -> list[StudyImage]:
-        from napari_kmeans.batch.study_metadata import find_metadata
-
         study = self.study
         try:
             jobs = list_study_jobs(study)
@@ -212,12 +227,14 @@ class _Run:
         }
         groups = find_groups(study, jobs)
         metadata = find_metadata(study, jobs, stems)
-        images = []
+        images: list[StudyImage] = []
         for number, (job, stem) in enumerate(zip(jobs, stems, strict=True)):
             own = {name: found[number] for name, found in values.items()}
-            images.append(
-                StudyImage(job, stem, groups[number], metadata[number], regions[number], own)
-            )
+            entries = dict(metadata[number])
+            # A field "group" of the metadata names the group, unless the study has groups.
+            named = entries.pop(GROUP, None)
+            group = groups[number] if study.groups else (None if named is None else str(named))
+            images.append(StudyImage(job, stem, group, entries, regions[number], own))
         return images
 
     def _find_model(self, images: Sequence[StudyImage]) -> KMeansModel | None:
@@ -298,7 +315,7 @@ class _Run:
             ]
         )
         files = [path for image in images for path in input_paths(image)]
-        model_file = [] if study.model is None else [study.path(study.model)]
+        files += [] if study.model is None else [study.path(study.model)]
         return Steps(
             directory=self.directory,
             key=key,
@@ -310,40 +327,36 @@ class _Run:
             medians=study.medians,
             confidence=study.confidence,
             grid=study.grid,
-            kept=(*files, *model_file, self.directory / SHARED_MODEL),
+            kept=(*_inside(self.directory, files), self.directory / SHARED_MODEL),
         )
 
     def _do_images(
         self, images: Sequence[StudyImage], steps: Steps, results: list[ImageResult]
     ) -> None:
-        """Do all images, and append their results in the order of the images."""
-        total, done, clock = len(images), 0, time.perf_counter()
-        finished: SimpleQueue[ImageResult] = SimpleQueue()
+        """Do all images, and add their results in the order of the images."""
+        total, clock = len(images), time.perf_counter()
+        found: dict[int, ImageResult] = {}
 
-        def do(image: StudyImage) -> ImageResult:
-            part = None if self.again else self.store.read(image.stem)
-            if part is not None and part.is_valid(steps.key, input_paths(image), self.directory):
-                # Groups and metadata are not in the pixels: they may change.
-                entry = {**part.entry, "group": image.group, "metadata": image.metadata}
-                result = ImageResult(image, replace(part, entry=entry), is_earlier=True)
-            else:
-                result = process_image(image, steps)
-            finished.put(result)
-            return result
+        def add(number: int, result: ImageResult) -> None:
+            found[number] = result
+            for sentence in (*result.sentences, *([result.failure] if result.failure else [])):
+                tell(sentence)
+            n_done = len(found)
+            left = (time.perf_counter() - clock) / n_done * (total - n_done)
+            self.progress(StudyProgress("images", n_done, total, left, result))
 
         def step(_count: float) -> None:
-            nonlocal done
-            while not finished.empty():
-                result = finished.get()
-                done += 1
-                for sentence in (*result.sentences, *([result.failure] if result.failure else [])):
-                    tell(sentence)
-                left = (time.perf_counter() - clock) / done * (total - done)
-                self.progress(StudyProgress("images", done, total, left, result))
-            self.progress(StudyProgress("images", done, total))
+            self.progress(StudyProgress("images", len(found), total))
 
-        results += map_threads(do, images, step)
-        step(0)
+        do = partial(do_image, steps=steps, again=self.again)
+        client = active_client()
+        try:
+            if client is None:
+                _map_on_threads(do, images, add, step)
+            else:
+                map_on_cluster(client, do, images, add, step)
+        finally:
+            results += [found[number] for number in sorted(found)]
 
     def _record(
         self,
@@ -374,6 +387,33 @@ class _Run:
     def _write_record(self, record: dict[str, Any]) -> None:
         text = encode_run_record(record)
         write_whole({self.directory / RECORD_FILE: lambda path: path.write_text(text, "utf-8")})
+
+
+def _inside(directory: Path, paths: Sequence[Path]) -> list[Path]:
+    """Return the paths in a directory: only these could be replaced by results."""
+    place = file_key(directory)
+    return [path for path in paths if file_key(path.parent).startswith(place)]
+
+
+def _map_on_threads(
+    do: Callable[[StudyImage], ImageResult],
+    images: Sequence[StudyImage],
+    on_result: Callable[[int, ImageResult], object],
+    step: Callable[[float], object],
+) -> None:
+    """Do all images on threads, and pass on each result in this thread as soon as it is known."""
+    finished: SimpleQueue[tuple[int, ImageResult]] = SimpleQueue()
+
+    def do_number(number: int) -> None:
+        finished.put((number, do(images[number])))
+
+    def pass_on(count: float) -> None:
+        while not finished.empty():
+            on_result(*finished.get())
+        step(count)
+
+    map_threads(do_number, range(len(images)), pass_on)
+    pass_on(0)
 
 
 def _entry_of(image: StudyImage, result: ImageResult | None) -> dict[str, Any]:

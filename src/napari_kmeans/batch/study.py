@@ -153,9 +153,7 @@ class Study:
     def _find_contradictions(self) -> list[str]:
         mistakes = []
         if not self.images and not self.groups:
-            mistakes.append(
-                "images must name at least one image, got none: write images or groups."
-            )
+            mistakes.append("images must name an image, got none: write images or groups.")
         for name in ("fit", "fit_on", "each", "pixels_per_image"):
             if self.model is not None and getattr(self, name):
                 mistakes.append(

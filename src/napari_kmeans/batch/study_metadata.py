@@ -1,20 +1,41 @@
-"""Columns of the tables from the names of the files and from a CSV file."""
+"""Columns of the tables from the names of the files, and from a CSV file."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_kmeans.batch.reporting import join_names, tell
+from napari_kmeans.batch.study import StudyError
+from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.files.errors import reason
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.study import Study
+
+IMAGE, GROUP = "image", "group"
+"""The column of the images in a CSV file, and the field that names the group of an image."""
+
+RESERVED = ("region", "slice", "frame", "class", "name", "color", "ignored", "pixels", "percent")
+"""Columns of the tables, which cannot be metadata."""
 
 
 def find_metadata(
     study: Study, jobs: Sequence[ImageJob], stems: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the metadata of each image, by column.
+    """Return the metadata of each image, by column: of its name, then of the CSV file.
+
+    Parameters
+    ----------
+    study : Study
+    jobs : sequence of ImageJob
+    stems : sequence of str
+        The names of the images in the tables.
 
     Raises
     ------
@@ -22,4 +43,102 @@ def find_metadata(
         If the pattern or the CSV file cannot be used.
     """
     found: list[dict[str, Any]] = [{} for _ in jobs]
+    if study.metadata is not None:
+        _check_columns("metadata", _parse_names(study.metadata, jobs, found))
+    if study.metadata_file is not None:
+        rows = _read_rows(study.path(study.metadata_file))
+        _check_columns("metadata_file", [str(name) for name in rows])
+        _add_rows(rows, jobs, stems, found)
     return found
+
+
+def _parse_names(
+    pattern: str, jobs: Sequence[ImageJob], found: list[dict[str, Any]]
+) -> Sequence[str]:
+    """Add the fields of the name of each file, and return the names of the fields."""
+    from napari_kmeans.metadata import parse_metadata
+
+    fields: Sequence[str] = ()
+    others = []
+    for job, entries in zip(jobs, found, strict=True):
+        path = job.inputs[0] if job.inputs else None
+        # A pattern may leave out the suffix. A pattern with a slash is about the folders, too.
+        names = [job.name] if path is None else [_name_in(pattern, path), path.stem]
+        parsed: dict[str, str] = {}
+        for name in names:
+            try:
+                with notices_to(lambda _sentence: None):
+                    parsed = parse_metadata(name, pattern)
+            except ValueError as error:
+                raise StudyError([f"metadata: {reason(error)}."]) from error
+            if any(parsed.values()):
+                break
+        else:
+            others.append(job.name)
+        entries.update(parsed)
+        fields = list(parsed)
+    if others:
+        tell(f"{join_names(others)} do not match the pattern {pattern}: their metadata are empty")
+    return fields
+
+
+def _name_in(pattern: str, path: Path) -> str:
+    n_folders = pattern.replace("\\", "/").count("/")
+    return "/".join(path.absolute().parts[-1 - n_folders :])
+
+
+def _check_columns(entry: str, names: Sequence[str]) -> None:
+    wrong = [name for name in names if name in RESERVED]
+    if wrong:
+        raise StudyError(
+            [f"{entry} must not have the name of a column of the table, got {wrong[0]}: rename it."]
+        )
+
+
+def _read_rows(path: Path) -> pd.DataFrame:
+    """Read a CSV file, whose rows have the names of their images as the index."""
+    import pandas as pd
+
+    try:
+        # Spreadsheets write a byte order mark, and semicolons where the comma is decimal.
+        rows = pd.read_csv(path, encoding="utf-8-sig", sep=None, engine="python")
+        # Names such as 007 are texts.
+        texts = pd.read_csv(path, encoding="utf-8-sig", sep=None, engine="python", dtype=str)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise StudyError([f"metadata_file {path} cannot be read: {reason(error)}."]) from error
+    if not len(rows.columns):
+        raise StudyError([f"metadata_file {path} must have a column of images, got none."])
+    key = IMAGE if IMAGE in rows else rows.columns[0]
+    rows.index = pd.Index(texts[key].fillna("").str.strip())
+    repeated = rows.index[rows.index.duplicated()]
+    if len(repeated):
+        raise StudyError(
+            [
+                f"metadata_file {path} must have one row for each image, got several for "
+                f"{join_names(list(dict.fromkeys(repeated)))}: remove all but one."
+            ]
+        )
+    return rows.drop(columns=key)
+
+
+def _add_rows(
+    rows: pd.DataFrame,
+    jobs: Sequence[ImageJob],
+    stems: Sequence[str],
+    found: list[dict[str, Any]],
+) -> None:
+    """Add the row of each image: that of its name in the tables, or of its file."""
+    missing = []
+    for job, stem, entries in zip(jobs, stems, found, strict=True):
+        path = job.inputs[0] if job.inputs else None
+        names = [stem, job.name, *([] if path is None else [path.name, path.stem, str(path)])]
+        name = next((each for each in names if each in rows.index), None)
+        if name is None:
+            missing.append(stem)
+            entries.update(dict.fromkeys(map(str, rows.columns)))
+            continue
+        for column, value in rows.loc[name].items():
+            plain = value.item() if hasattr(value, "item") else value
+            entries[str(column)] = None if plain != plain else plain
+    if missing:
+        tell(f"{join_names(missing)} have no row in the metadata file: their metadata are empty")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.run_record import RECORD_FILE, encode_run_record
@@ -45,12 +46,30 @@ def write_study_files(
     study: Study, directory: Path, store: PartStore, record: dict[str, Any], table: pd.DataFrame
 ) -> list[Path]:
     """Write the tables, the record, the methods and the report, all or none of them."""
-    from napari_kmeans.measuring import write_csv
+    from napari_kmeans.batch.methods import describe_methods
+    from napari_kmeans.batch.report import write_report
+    from napari_kmeans.measurement_output import pivot_measurements, write_measurements
 
-    text = encode_run_record(record)
+    texts = {RECORD_FILE: encode_run_record(record), METHODS: f"{describe_methods(record)}\n"}
     writers: dict[Path, Any] = {
-        directory / RECORD_FILE: lambda path: path.write_text(text, "utf-8"),
-        directory / MEASUREMENTS: lambda path: write_csv(table, path),
+        directory / name: partial(_write_text, text) for name, text in texts.items()
     }
+    if len(table):
+        suffixes = (".csv", ".parquet") if "parquet" in study.outputs else (".csv",)
+        tables = {MEASUREMENTS: table, SHARES: pivot_measurements(table)}
+        for name, each in tables.items():
+            for suffix in suffixes:
+                path = (directory / name).with_suffix(suffix)
+                writers[path] = partial(write_measurements, each)
+    if "report" in study.outputs and len(table):
+        done = [entry["name"] for entry in record["images"] if entry["status"] == "done"]
+        thumbnails = {name: store.thumbnails(name) for name in done}
+        writers[directory / REPORT] = partial(
+            write_report, record=record, table=table, thumbnails=thumbnails
+        )
     write_whole(writers)
     return list(writers)
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, "utf-8")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_kmeans.execution.progress import Step, ignore
-from napari_kmeans.execution.threads import POLL_SECONDS, Stopped
+from napari_kmeans.execution.threads import POLL_SECONDS, Stopped, in_task
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from napari_kmeans.types import Result
+
+Item = TypeVar("Item")
 
 
 class TaskFailed(Exception):
@@ -69,6 +73,67 @@ def compute_graph(
         return _compute_on_cluster(client, needed, root, leaves, step)
     finally:
         stop.set()
+
+
+def active_client() -> Any:
+    """Return the active `distributed.Client`; None if dask computes in this process."""
+    client = getattr(_active_scheduler(), "__self__", None)
+    return client if hasattr(client, "submit") else None
+
+
+def map_on_cluster(
+    client: Any,
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    on_result: Callable[[int, Result], object],
+    step: Step = ignore,
+) -> None:
+    """Call a function for each item on the workers of a cluster.
+
+    A worker that dies costs a retry of its items.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    function : callable
+        It runs in one thread of a worker, and computes dask arrays there.
+    items : sequence
+    on_result : callable
+        Called in this thread with the number of an item and its result, as soon as it is known.
+    step : callable
+        Called in this thread several times a second with 0. If it or `on_result` raises, items
+        that have not started are dropped, and the exception is passed on.
+    """
+    from distributed import wait as wait_for
+
+    if not items:
+        return
+    futures = client.map(_run_on_worker, [function] * len(items), items, pure=False, retries=2)
+    numbers = {future.key: number for number, future in enumerate(futures)}
+    pending = set(futures)
+    try:
+        while pending:
+            with suppress(TimeoutError):
+                wait_for(pending, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+            for future in [each for each in pending if each.done()]:
+                pending.discard(future)
+                on_result(numbers[future.key], future.result())
+                # The cluster can then free the result.
+                future.release()
+            step(0)
+    finally:
+        client.cancel(list(pending))
+
+
+def _run_on_worker(function: Callable[[Item], Result], item: Item) -> Result:
+    """Run a task in one thread, whose dask arrays are not computed by other workers.
+
+    A task that waits for other tasks of its cluster could wait forever.
+    """
+    from dask import config
+
+    with config.set(scheduler="threads"), in_task():
+        return function(item)
 
 
 def _active_scheduler() -> Callable[..., Any]:

@@ -1,0 +1,119 @@
+"""The commands `run` and `repeat`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_kmeans import Study, run_study
+from napari_kmeans.cli.main import main
+from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.files.reading import read_image
+
+OUT = "napari-kmeans-measurements.csv"
+
+
+def _image(n_dark: int, seed: int) -> np.ndarray:
+    image = np.full((40, 50, 3), (200, 180, 190))
+    image[:, :n_dark] = (90, 40, 120)
+    return (image + np.random.default_rng(seed).integers(-9, 10, image.shape)).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "raw").mkdir()
+    for number in range(2):
+        iio.imwrite(tmp_path / "raw" / f"c_{number}.png", _image(10, number))
+        iio.imwrite(tmp_path / "raw" / f"t_{number}.png", _image(30, 9 + number))
+    (tmp_path / "study.yaml").write_text(
+        "images: raw\nfit: {n_clusters: 2}\nclasses: {1: dark}\noutput: out\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_study_file_gives_what_python_gives(folder, capsys):
+    assert main(["run", "study.yaml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "4 images done",
+        " label    mean     min     max  name",
+        "     1   40.00   20.00   60.00  dark",
+    ]
+    assert f"wrote {folder / 'out' / OUT}" in lines
+    with notices_to(lambda _: None):
+        result = run_study(Study.load("study.yaml"), "python")
+    written = [(folder / name / OUT).read_text() for name in ("out", "python")]
+    assert written[0] == written[1]
+    assert len(result.table) == len(pd.read_csv(folder / "out" / OUT))
+
+
+def test_flags_give_the_same_study_as_a_file(folder):
+    arguments = ["run", "raw", "-k", "2", "--class", "1=dark", "-o", "flags"]
+    arguments += ["--group", "a=raw/c_*", "--group", "b=raw/t_0.png", "--group", "b=raw/t_1.png"]
+    assert main([*arguments, "--save-study", "saved.yaml"]) == 0
+    assert not (folder / "flags").exists()
+    assert main(arguments) == 0
+    assert main(["run", "saved.yaml", "-o", "again"]) == 0
+    assert (folder / "flags" / OUT).read_text() == (folder / "again" / OUT).read_text()
+    table = pd.read_csv(folder / "flags" / OUT)
+    assert table.groupby("group")["image"].nunique().to_dict() == {"a": 2, "b": 2}
+
+
+def test_flags_take_the_place_of_entries(folder):
+    arguments = ["run", "study.yaml", "raw/c_0.png", "-k", "3", "--ignore", "3", "-o", "b"]
+    assert main([*arguments, "--outputs", "labels"]) == 0
+    table = pd.read_csv(folder / "b" / OUT)
+    assert table["image"].tolist() == ["c_0"] * 3
+    assert table["ignored"].tolist() == [False, False, True]
+    assert table["name"].fillna("").tolist() == ["dark", "", ""]
+    model = str(folder / "b" / "napari-kmeans-model.json")
+    assert main(["run", "study.yaml", "--model", model, "-o", "c"]) == 0
+    assert pd.read_csv(folder / "c" / OUT)["class"].nunique() == 3
+
+
+def test_a_run_is_repeated_with_identical_labels(folder, capsys):
+    assert main(["run", "study.yaml", "--grid", "20"]) == 0
+    capsys.readouterr()
+    assert main(["repeat", "out"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "4 of 4 images with identical labels"
+    iio.imwrite(folder / "raw" / "c_0.png", _image(20, 0))
+    assert main(["repeat", str(folder / "out" / "napari-kmeans-run.json"), "-o", "new"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "c_0: other labels, because the file has changed"
+    assert read_image(folder / "new" / "c_0-labels.tif").pixels.shape == (40, 50)
+    before = json.loads((folder / "out" / "napari-kmeans-run.json").read_text("utf-8"))
+    assert before["status"] == "complete"
+
+
+def test_failures_are_printed_and_end_with_code_1(folder, capsys):
+    (folder / "raw" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n123")
+    assert main(["run", "study.yaml"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("4 images done, 1 failed\n")
+    bad = Path("raw", "bad.png")
+    assert str(bad) in printed.err
+    assert all(line.startswith("napari-kmeans: ") for line in printed.err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run"], "images must name an image, got none: write images or groups."),
+        (["run", "none.yaml"], "none.yaml cannot be read: No such file or directory."),
+        (["run", "study.yaml", "-k", "0"], "n_clusters must be"),
+        (["run", "study.yaml", "study.yaml"], "one study file can be run at a time"),
+        (["repeat", "raw"], "cannot repeat: "),
+        (["repeat", "study.yaml"], "cannot repeat: study.yaml is no record of a run."),
+    ],
+)
+def test_a_command_that_cannot_run_says_why(folder, capsys, arguments, sentence):
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"napari-kmeans: {sentence}")
