@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_kmeans import segment, segment_slices
-from napari_kmeans.execution.notices import notice, notices_to
+from napari_kmeans.execution.notices import notice, notices_about, notices_also_to, notices_to
 
 TWO_COLORS = np.repeat(np.uint8([[0, 200]]), 30, axis=0)
 
@@ -49,3 +49,23 @@ def test_each_thread_has_its_own_listener():
             thread.start()
             thread.join()
     assert notices == {"main": ["Main."], "other": ["Other."]}
+
+
+def test_notices_go_to_a_second_listener_and_on():
+    first: list[str] = []
+    second: list[str] = []
+    with notices_to(first.append), notices_also_to(second.append):
+        notice("seen twice", stacklevel=1)
+    assert first == second == ["seen twice"]
+    with pytest.warns(UserWarning, match="^kept$"), notices_also_to(second.append):
+        notice("kept", stacklevel=1)
+    assert second == ["seen twice", "kept"]
+
+
+def test_notices_begin_with_the_name_of_their_image():
+    found: list[str] = []
+    with notices_to(found.append), notices_about("a.tif"):
+        notice("it is dark", stacklevel=1)
+    with pytest.warns(UserWarning, match="^b.tif: it is dark$"), notices_about("b.tif"):
+        notice("it is dark", stacklevel=1)
+    assert found == ["a.tif: it is dark"]

@@ -288,7 +288,8 @@ def _fit(
     names = {channel_names_of(picture) for picture in pictures}
     arrays, masks = [each.pixels for each in pictures], [each.mask for each in pictures]
     arguments: dict[str, Any] = {"rgb": rgb, "channel_axis": channel_axis, "mask": masks}
-    with warnings_about(count_images(len(pictures))), kernels_for(arrays[0], rgb, channel_axis):
+    kernels = kernels_for(arrays[0], rgb, channel_axis)
+    with warnings_about(count_images(len(pictures))), kernels:
         if histogram is not None:
             images = open_images(arrays, **arguments)
             arguments = {"summary": summarize_histogram(images, options, histogram)}

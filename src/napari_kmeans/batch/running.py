@@ -16,6 +16,7 @@ from napari_kmeans.batch.fitting import fit_images
 from napari_kmeans.batch.image_step import ImageResult, Steps, do_image, input_paths
 from napari_kmeans.batch.masks import MaskFile
 from napari_kmeans.batch.parts import Part, PartStore, make_key
+from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, free_stems, output_directory
 from napari_kmeans.batch.run_record import (
@@ -186,7 +187,7 @@ class _Run:
 
     def run(self) -> StudyResult:
         """Do all steps, and write the record also if they are stopped."""
-        with notices_also_to(self.sentences.append):
+        with notices_also_to(self._note):
             images = self._list_images()
             model = self._find_model(images)
         steps = self._steps(images, model)
@@ -208,6 +209,11 @@ class _Run:
         failures = {each.image.stem: each.failure for each in results if each.part is None}
         n_earlier = sum(each.is_earlier for each in results)
         return StudyResult(self.directory, table, record, tuple(files), failures, n_earlier)
+
+    def _note(self, sentence: str) -> None:
+        # The compilation of kernels says nothing about the results.
+        if sentence != PREPARING_SENTENCE:
+            self.sentences.append(sentence)
 
     def _list_images(self) -> list[StudyImage]:
         study = self.study

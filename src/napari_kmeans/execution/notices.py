@@ -67,15 +67,21 @@ def notices_about(source: str) -> Iterator[None]:
 
 @contextmanager
 def notices_also_to(listener: Callable[[str], object]) -> Iterator[None]:
-    """Send the notices of this context to a callable, and then on as before."""
+    """Send the notices of this context to a callable, and then on as before.
+
+    Without a listener outside, they become warnings at the end: within the context they would be
+    caught by code that turns warnings into notices.
+    """
     outer = _listener.get()
+    sentences: list[str] = []
 
     def send(sentence: str) -> None:
         listener(sentence)
-        if outer is None:
-            warnings.warn(sentence, UserWarning, stacklevel=4)
-        else:
-            outer(sentence)
+        (sentences.append if outer is None else outer)(sentence)
 
-    with notices_to(send):
-        yield
+    try:
+        with notices_to(send):
+            yield
+    finally:
+        for sentence in sentences:
+            warnings.warn(sentence, UserWarning, stacklevel=3)
