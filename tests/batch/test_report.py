@@ -273,7 +273,10 @@ def test_pictures_of_classes_keep_their_colors_and_fit(tmp_path):
     large, small = (embed_picture(path, size, has_few_colors=True) for size in (10**6, 10**4))
     decoded = Image.open(io.BytesIO(base64.b64decode(large.partition(",")[2])))
     np.testing.assert_array_equal(np.asarray(decoded.convert("RGB")), pixels)
-    assert len(base64.b64decode(small.partition(",")[2])) <= 10**4
+    data = base64.b64decode(small.partition(",")[2])
+    assert len(data) <= 10**4
+    kept = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).reshape(-1, 3)
+    assert {*map(bytes, kept)} <= {*map(bytes, colors)}
     path.write_bytes(b"no picture")
     sentences: list[str] = []
     with notices_to(sentences.append):
