@@ -142,7 +142,7 @@ def test_numbers_are_those_of_the_table(tmp_path, pixels):
         p_value = stats.mannwhitneyu(own[:5], own[5:], method="exact").pvalue
         assert float(row[3]) == pytest.approx(p_value, rel=0.05)
     assert "2 comparisons were made" in report.text
-    assert "a pixel in two regions counts twice" in report.text
+    assert "of all its regions together" in report.text
     # Each point of the box plots is one image with its share.
     points = re.findall(r"(a\d): ([\d.]+) %", (tmp_path / "report.html").read_text("utf-8"))
     assert len(points) == 18
@@ -196,7 +196,7 @@ def test_nothing_is_loaded(tmp_path):
 
 def test_failures_and_warnings_are_listed(tmp_path):
     names = ["a", "b", "c"]
-    record = make_record(names, [None] * 3)
+    record = make_record(names, [None] * 3, status="interrupted")
     record["images"][1] |= {"status": "failed", "failure": "the file is damaged: copy it again."}
     for number in (0, 2):
         record["images"][number]["warnings"] = ["no pixel size."]
@@ -204,6 +204,7 @@ def test_failures_and_warnings_are_listed(tmp_path):
     report = read_report(tmp_path, record, table)
     assert ["b", "raw/b", "the file is damaged: copy it again."] in report.tables[""]
     assert "1 image failed" in report.text
+    assert "The run was interrupted" in report.text
     assert "no pixel size. 2 images: a, c" in report.text
     for image in record["images"]:
         image |= {"status": "failed", "failure": "the disk is full: free some space."}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,8 +25,6 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
 
     from napari_kmeans.types import Floats
@@ -69,6 +67,7 @@ def collect_contents(
         "counted": shares.counted,
         "labels": [_title_class(shares, number) for number in range(len(shares.labels))],
         "failed": failed,
+        "is_interrupted": record.get("status") == "interrupted",
         "warnings": _group_warnings(record),
         "settings": _list_settings(record),
         "study": _list_study(record),
@@ -362,8 +361,11 @@ def _list_study(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _show_value(value: Any) -> str:
+    """Return a value of a study or an option as text, lists and mappings without brackets."""
     if value is None:
         return "none"
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {_show_value(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_show_value, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
