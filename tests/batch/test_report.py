@@ -16,6 +16,7 @@ from scipy import stats
 from napari_kmeans.batch.charts import make_axis
 from napari_kmeans.batch.embedding import embed_picture
 from napari_kmeans.batch.report import write_report
+from napari_kmeans.batch.report_contents import PAGE_SIZE
 from napari_kmeans.batch.shares import compare_groups, tally_shares
 from napari_kmeans.execution.notices import notices_to
 
@@ -221,7 +222,17 @@ def test_many_images_have_pages(tmp_path):
     assert sorted(paged) == ["self", "tbody"]
     # Without JavaScript, all images are there.
     assert sum(each.get("class") == "card" for _, each in report.tags) == 120
-    assert ("body", {"data-page-size": "50"}) in report.tags
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert f"const PAGE_SIZE = {PAGE_SIZE};" in html
+    assert html.count(f"> :nth-child(n + {PAGE_SIZE + 1})") == 2
+    # All images side by side: a column for each, named.
+    columns = [each for tag, each in report.tags if tag == "rect" and "fill-opacity" in each]
+    assert [float(each["x"]) for each in columns] == [*range(60), *range(60)]
+    paths = re.findall('<path d="([^"]+)" fill="(#.{6})"', html)
+    bar = "".join(f"M{number} {{}}h1V100h-1z" for number in range(60))
+    # The classes 1 and 2 have 1 and 2 of 3 pixels; class 3 is ignored.
+    group = [(bar.format(*["0"] * 60), COLORS[0]), (bar.format(*["33.33"] * 60), COLORS[1])]
+    assert paths == [*group, *group]
 
 
 def test_images_with_own_models_are_not_compared(tmp_path):
