@@ -12,10 +12,17 @@ from napari_kmeans.options import Options
 
 RGB = {"shape": [512, 384, 3], "dtype": "uint8", "rgb": True, "channels": []}
 GRAY = {"shape": [20, 512, 384], "dtype": "uint16", "rgb": False, "channels": ["DAPI"]}
+MULTICHANNEL = {
+    **{"shape": [5, 512, 384], "dtype": "uint16", "rgb": False, "channels": []},
+    "axes": [
+        ["c", "channel", "", 1.0, 0.0],
+        *([name, "space", "", 1.0, 0.0] for name in "yx"),
+    ],
+}
 
 
 def make_model(kind=RGB, n_clusters=4, **entries):
-    n_channels = 3 if kind["rgb"] else 1
+    n_channels = {"uint8": 3, "uint16": 1}[kind["dtype"]] if "axes" not in kind else 5
     centers = [[float(n)] * n_channels for n in range(n_clusters)]
     return {"cluster_centers": centers, "palette": centers, **entries}
 
@@ -45,7 +52,7 @@ def test_default_options():
         "2 images (512 \N{MULTIPLICATION SIGN} 384 pixels, uint8, RGB) were segmented with "
         "napari-kmeans 0.1.1",
         "by their channel values",
-        "One model was used for all images.",
+        "One model was fitted to all images together.",
         "K = 4",
         "the size of the coreset was 10,000 points",
         "run 30 times from k-means++ seeds",
@@ -100,7 +107,7 @@ def test_option(options, text, names):
 def test_gray_images_have_optimal_clusters():
     paragraph, references = describe(kind=GRAY)
     assert (
-        "(20 \N{MULTIPLICATION SIGN} 512 \N{MULTIPLICATION SIGN} 384, uint16, one channel)"
+        "(20 \N{MULTIPLICATION SIGN} 512 \N{MULTIPLICATION SIGN} 384 pixels, uint16, one channel)"
         in paragraph
     )
     assert "optimal clusters of one channel" in paragraph
@@ -122,10 +129,22 @@ def test_model_of_a_file_states_its_own_options_only():
         assert text not in paragraph, text
 
 
+def test_channels_are_counted_where_they_have_no_names():
+    paragraph, _ = describe(kind=MULTICHANNEL)
+    assert "(512 \N{MULTIPLICATION SIGN} 384 pixels, uint16, 5 channels)" in paragraph
+    assert "coreset" in paragraph
+    own = [{"model": make_model(MULTICHANNEL)}] * 2
+    assert "coreset" in describe(kind=MULTICHANNEL, model=None, images=own)[0]
+
+
 def test_images_of_the_fit_and_own_models():
-    assert "fitted to 1 image (“a1”)" in describe(study={"fit_on": ["a1"]})[0]
-    assert "fitted to 7 of the images" in describe(9, study={"fit_on": list("abcdefg")})[0]
-    assert "with a model of its own" in describe(model=None)[0]
+    study = {"fit_on": ["/data/a1.tif", "C:\\b*.tif"], "pixels_per_image": 50000}
+    paragraph, _ = describe(study=study)
+    assert "fitted to chosen images (“a1.tif”, “b\\*.tif”) and applied to all" in paragraph
+    assert "at most 50,000 pixels of each image" in paragraph
+    assert "chosen images and applied" in describe(study={"fit_on": list("abcdefg")})[0]
+    assert "with a model of its own" in describe(model=None, study={"each": True})[0]
+    assert "tile of 256 pixels per side" in describe(study={"grid": 256})[0]
 
 
 def test_classes_groups_and_pixel_sizes():
@@ -142,7 +161,7 @@ def test_classes_groups_and_pixel_sizes():
         {"group": "y", "pixel_size": None},
         {"status": "failed"},
     ]
-    study = {"masks": "masks/*.png", "regions": "regions/*.tif"}
+    study = {"mask": "/data/masks", "regions": "/data/regions"}
     paragraph, _ = describe(4, model=model, images=images, study=study)
     for text in (
         "3 images (",

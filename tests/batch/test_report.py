@@ -16,6 +16,7 @@ from scipy import stats
 from napari_kmeans.batch.charts import make_axis
 from napari_kmeans.batch.embedding import embed_picture
 from napari_kmeans.batch.report import write_report
+from napari_kmeans.batch.report_contents import PAGE_SIZE
 from napari_kmeans.batch.shares import compare_groups, tally_shares
 from napari_kmeans.execution.notices import notices_to
 
@@ -142,7 +143,7 @@ def test_numbers_are_those_of_the_table(tmp_path, pixels):
         p_value = stats.mannwhitneyu(own[:5], own[5:], method="exact").pvalue
         assert float(row[3]) == pytest.approx(p_value, rel=0.05)
     assert "2 comparisons were made" in report.text
-    assert "a pixel in two regions counts twice" in report.text
+    assert "of all its regions together" in report.text
     # Each point of the box plots is one image with its share.
     points = re.findall(r"(a\d): ([\d.]+) %", (tmp_path / "report.html").read_text("utf-8"))
     assert len(points) == 18
@@ -196,7 +197,7 @@ def test_nothing_is_loaded(tmp_path):
 
 def test_failures_and_warnings_are_listed(tmp_path):
     names = ["a", "b", "c"]
-    record = make_record(names, [None] * 3)
+    record = make_record(names, [None] * 3, status="interrupted")
     record["images"][1] |= {"status": "failed", "failure": "the file is damaged: copy it again."}
     for number in (0, 2):
         record["images"][number]["warnings"] = ["no pixel size."]
@@ -204,6 +205,7 @@ def test_failures_and_warnings_are_listed(tmp_path):
     report = read_report(tmp_path, record, table)
     assert ["b", "raw/b", "the file is damaged: copy it again."] in report.tables[""]
     assert "1 image failed" in report.text
+    assert "The run was interrupted" in report.text
     assert "no pixel size. 2 images: a, c" in report.text
     for image in record["images"]:
         image |= {"status": "failed", "failure": "the disk is full: free some space."}
@@ -220,7 +222,17 @@ def test_many_images_have_pages(tmp_path):
     assert sorted(paged) == ["self", "tbody"]
     # Without JavaScript, all images are there.
     assert sum(each.get("class") == "card" for _, each in report.tags) == 120
-    assert ("body", {"data-page-size": "50"}) in report.tags
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert f"const PAGE_SIZE = {PAGE_SIZE};" in html
+    assert html.count(f"> :nth-child(n + {PAGE_SIZE + 1})") == 2
+    # All images side by side: a column for each, named.
+    columns = [each for tag, each in report.tags if tag == "rect" and "fill-opacity" in each]
+    assert [float(each["x"]) for each in columns] == [*range(60), *range(60)]
+    paths = re.findall('<path d="([^"]+)" fill="(#.{6})"', html)
+    bar = "".join(f"M{number} {{}}h1V100h-1z" for number in range(60))
+    # The classes 1 and 2 have 1 and 2 of 3 pixels; class 3 is ignored.
+    group = [(bar.format(*["0"] * 60), COLORS[0]), (bar.format(*["33.33"] * 60), COLORS[1])]
+    assert paths == [*group, *group]
 
 
 def test_images_with_own_models_are_not_compared(tmp_path):
@@ -273,7 +285,10 @@ def test_pictures_of_classes_keep_their_colors_and_fit(tmp_path):
     large, small = (embed_picture(path, size, has_few_colors=True) for size in (10**6, 10**4))
     decoded = Image.open(io.BytesIO(base64.b64decode(large.partition(",")[2])))
     np.testing.assert_array_equal(np.asarray(decoded.convert("RGB")), pixels)
-    assert len(base64.b64decode(small.partition(",")[2])) <= 10**4
+    data = base64.b64decode(small.partition(",")[2])
+    assert len(data) <= 10**4
+    kept = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).reshape(-1, 3)
+    assert {*map(bytes, kept)} <= {*map(bytes, colors)}
     path.write_bytes(b"no picture")
     sentences: list[str] = []
     with notices_to(sentences.append):

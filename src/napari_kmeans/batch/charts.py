@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from napari_kmeans.types import Floats
 
 _GOLDEN = 0.6180339887498949
@@ -36,6 +38,30 @@ def stack_bar(percent: Floats, colors: Sequence[str]) -> list[Segment]:
         for start, length, color in zip(starts.tolist(), percent.tolist(), colors, strict=True)
         if length > 0
     ]
+
+
+def draw_columns(percent: Floats, colors: NDArray[Any]) -> list[tuple[str, str]]:
+    """Return bars side by side as a color and an SVG path for each color of each class.
+
+    Parameters
+    ----------
+    percent : (N, K) float64 array
+        The shares of N bars, each one unit wide and 100 high. A bar of NaN is left out.
+    colors : (N, K) array of str
+
+    Returns
+    -------
+    list of (color, path)
+        In the order to draw them: each part reaches to the end of its bar, under the next ones.
+    """
+    shares = np.nan_to_num(percent)
+    starts = np.cumsum(shares, axis=1) - shares
+    paths: dict[tuple[int, str], list[str]] = {}
+    for number in range(shares.shape[1]):
+        for bar in np.flatnonzero(shares[:, number]).tolist():
+            part = f"M{bar} {starts[bar, number]:.4g}h1V100h-1z"
+            paths.setdefault((number, str(colors[bar, number])), []).append(part)
+    return [(color, "".join(parts)) for (_, color), parts in paths.items()]
 
 
 class Box(NamedTuple):

@@ -103,16 +103,15 @@ class _Study:
     @property
     def has_one_feature(self) -> bool:
         """Whether pixels have one feature, so that the optimum is computed."""
-        n_channels = {1 if not each.get("channels") else len(each["channels"]) for each in self.rgb}
-        if self.model:
-            n_channels = {len(self.model["palette"][0])}
+        n_channels = {self.count_channels(each) for each in self.images}
         return n_channels == {1} and not (self.options.texture or self.options.position)
 
-    @property
-    def rgb(self) -> list[Mapping[str, Any]]:
-        """The segmented images, with the channels of color images named."""
-        names = ["red", "green", "blue"]
-        return [{**each, "channels": names} if each.get("rgb") else each for each in self.images]
+    def count_channels(self, image: Mapping[str, Any]) -> int:
+        """Return the number of channels that are compared: that of the model of an image."""
+        model = self.model or image.get("model") or {}
+        if "palette" in model:
+            return len(model["palette"][0])
+        return 3 if image.get("rgb") else len(image.get("channels") or ()) or 1
 
 
 def _describe_images(study: _Study, references: ReferenceList) -> Iterable[str]:
@@ -122,7 +121,7 @@ def _describe_images(study: _Study, references: ReferenceList) -> Iterable[str]:
     if not n_images:
         yield f"No image was segmented with {program}."
     else:
-        kinds = Counter(_describe_kind(each) for each in study.images)
+        kinds = Counter(_describe_kind(each, study.count_channels(each)) for each in study.images)
         kind = next(iter(kinds)) if len(kinds) == 1 else _list_kinds(kinds)
         yield (
             f"{_count(n_images, 'image')} ({kind}) {_was(n_images)} segmented with {program} by "
@@ -136,16 +135,19 @@ def _describe_images(study: _Study, references: ReferenceList) -> Iterable[str]:
         )
 
 
-def _describe_kind(image: Mapping[str, Any]) -> str:
-    shape = _TIMES.join(map(str, image.get("shape") or ()))
-    channels = image.get("channels") or []
+def _describe_kind(image: Mapping[str, Any], n_channels: int) -> str:
+    """Return the shape of an image without its channels, its dtype and its channels."""
+    shape, axes = list(image.get("shape") or ()), image.get("axes") or []
     if image.get("rgb"):
-        kind = "RGB"
-        shape = _TIMES.join(map(str, image["shape"][:2])) if len(image["shape"]) == 3 else shape
-        shape += " pixels" if len(image["shape"]) == 3 else ""
+        kind, shape = "RGB", shape[:-1]
     else:
-        kind = "one channel" if len(channels) < 2 else f"{len(channels)} channels"
-    return ", ".join(text for text in (shape, str(image.get("dtype") or ""), kind) if text)
+        kind = "one channel" if n_channels == 1 else f"{n_channels} channels"
+        if len(axes) == len(shape):
+            # An axis is its name, its kind, its unit, its scale and its translation.
+            pairs = zip(shape, axes, strict=True)
+            shape = [length for length, axis in pairs if axis[1] != "channel"]
+    size = f"{_TIMES.join(map(str, shape))} pixels" if shape else ""
+    return ", ".join(text for text in (size, str(image.get("dtype") or ""), kind) if text)
 
 
 def _list_kinds(kinds: Counter[str]) -> str:
@@ -188,24 +190,21 @@ def _describe_points(study: _Study, references: ReferenceList) -> Iterable[str]:
 
 def _describe_model(study: _Study) -> Iterable[str]:
     if study.is_loaded:
-        name = re.split(r"[/\\]", str(study.plan["model"]))[-1]
+        name = _file_name(study.plan["model"])
         yield (
             f"The model of {study.options.n_clusters} clusters was taken from the file "
             f"{_quote(name)} and applied to all images; it was not fitted to them."
         )
     elif not study.model:
         yield "Each image was clustered by itself, with a model of its own."
+    elif chosen := study.plan.get("fit_on"):
+        named = ", ".join(_quote(_file_name(each)) for each in chosen)
+        listed = f" ({named})" if len(chosen) <= _MAX_LISTED else ""
+        yield f"One model was fitted to chosen images{listed} and applied to all images."
     else:
-        chosen = study.plan.get("fit_on")
-        names = list(chosen) if isinstance(chosen, list | tuple) else []
-        if names and len(names) <= _MAX_LISTED:
-            named = ", ".join(_quote(str(name)) for name in names)
-            number = _count(len(names), "image")
-            yield f"One model was fitted to {number} ({named}) and applied to all images."
-        elif names:
-            yield f"One model was fitted to {len(names)} of the images and applied to all of them."
-        else:
-            yield "One model was used for all images."
+        yield "One model was fitted to all images together."
+    if number := study.plan.get("pixels_per_image"):
+        yield f"The fit used at most {number:,} pixels of each image, on a regular grid."
 
 
 def _describe_fit(study: _Study, references: ReferenceList) -> Iterable[str]:
@@ -323,9 +322,11 @@ def _describe_classes(study: _Study) -> Iterable[str]:
 
 
 def _describe_measurements(study: _Study) -> Iterable[str]:
-    if study.plan.get("masks"):
+    if study.plan.get("mask"):
         yield "Pixels outside the masks were left out."
-    regions = " in each region" if study.plan.get("regions") else ""
+    side = study.plan.get("grid")
+    regions = f" in each square tile of {side:,} pixels per side" if side else ""
+    regions = " in each region" if study.plan.get("regions") else regions
     yield f"The share of a class is its percentage of the counted pixels{regions} of an image."
     yield from _describe_pixel_sizes([each.get("pixel_size") for each in study.images])
     groups = Counter(str(each["group"]) for each in study.images if each.get("group") is not None)
@@ -398,6 +399,11 @@ def _numbers(value: Any) -> str:
 
 def _quote(name: str) -> str:
     return f"“{_escape(name)}”"
+
+
+def _file_name(path: Any) -> str:
+    """Return the last part of a path of any system."""
+    return re.split(r"[/\\]", str(path))[-1]
 
 
 def _escape(text: str) -> str:

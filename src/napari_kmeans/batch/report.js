@@ -1,6 +1,7 @@
 "use strict";
 // Pages, a filter and sorting. Without this script, the report shows everything in one list.
-const PAGE_SIZE = Number(document.body.dataset.pageSize);
+const PAGE_SIZE = 50;
+document.documentElement.className = "loading";
 
 function page(element) {
   const list = element.dataset.paged === "self" ? element : element.querySelector("tbody");
@@ -72,7 +73,10 @@ function sortable(table, paged) {
   });
 }
 
-for (const element of document.querySelectorAll("[data-paged]")) {
-  const paged = page(element);
-  if (element.matches(".sortable")) sortable(element, paged);
-}
+addEventListener("DOMContentLoaded", () => {
+  for (const element of document.querySelectorAll("[data-paged]")) {
+    const paged = page(element);
+    if (element.matches(".sortable")) sortable(element, paged);
+  }
+  document.documentElement.className = "";
+});

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.batch.charts import Panel, make_box, make_panel, stack_bar
+from napari_kmeans.batch.charts import Panel, draw_columns, make_box, make_panel, stack_bar
 from napari_kmeans.batch.embedding import embed_picture
 from napari_kmeans.batch.methods import describe_methods
 from napari_kmeans.batch.shares import (
@@ -25,14 +25,13 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
 
     from napari_kmeans.types import Floats
 
 PAGE_SIZE = 50
-"""Images on a page of the gallery and of the table of shares."""
+"""Images on a page of the gallery and of the table of shares. The script and the style have the
+same number."""
 
 MAX_PICTURE_BYTES = 24 * 2**20
 """The size of all pictures of a report, in characters of the file. With the charts and the tables
@@ -52,7 +51,6 @@ def collect_contents(
     is_shared = record.get("model") is not None
     model = KMeansModel.from_dict(record["model"]) if is_shared else None
     return {
-        "page_size": PAGE_SIZE,
         "title": f"Study of {len(images):,} image{'' if len(images) == 1 else 's'}",
         "summary": _summarize(record, shares, len(failed)),
         "is_shared": is_shared,
@@ -62,13 +60,14 @@ def collect_contents(
         "channels": [] if model is None else channel_names(model),
         "cards": _list_cards(record, shares, thumbnails),
         "rows": _list_rows(shares),
-        "strip": _draw_strip(shares) if len(shares.images) > PAGE_SIZE else [],
+        "strip": _draw_strips(shares) if len(shares.images) > PAGE_SIZE else [],
         "group_bars": _draw_group_bars(shares) if is_shared else [],
         "panels": _draw_panels(shares) if is_shared else [],
         "comparison": _compare(shares) if is_shared and shares.group_names else None,
         "counted": shares.counted,
         "labels": [_title_class(shares, number) for number in range(len(shares.labels))],
         "failed": failed,
+        "is_interrupted": record.get("status") == "interrupted",
         "warnings": _group_warnings(record),
         "settings": _list_settings(record),
         "study": _list_study(record),
@@ -89,9 +88,9 @@ def show_percent(value: float) -> str:
     """Return a share in percent with one decimal, or two digits below 1; a dash for NaN."""
     if value != value:
         return "\N{EN DASH}"
-    if 0 < value < 0.01:
-        return "<0.01"
-    return f"{value:.2g}" if 0 < value < 0.995 else f"{value:.1f}"
+    if value < 0.01:
+        return "<0.01" if value else "0"
+    return f"{value:.2g}" if value < 0.995 else f"{value:.1f}"
 
 
 def show_p_value(comparison: Comparison) -> str:
@@ -102,7 +101,10 @@ def show_p_value(comparison: Comparison) -> str:
 
 
 def _show_number(value: float) -> str:
-    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    """Return a channel value: whole above 1000, with one decimal above 10, else 3 digits."""
+    if abs(value) >= 10:
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"
+    return f"{value:.3g}"
 
 
 def _shorten(text: str, width: int) -> str:
@@ -243,18 +245,16 @@ def _list_rows(shares: ShareTable) -> list[dict[str, Any]]:
     ]
 
 
-def _draw_strip(shares: ShareTable) -> list[dict[str, Any]]:
+def _draw_strips(shares: ShareTable) -> list[dict[str, Any]]:
     """Return the bars of all images side by side, those of a group together."""
     groups: list[str | None] = [*shares.group_names]
     groups += [None] if None in shares.groups else []
     strips = []
     for group in groups:
-        members = [row for row, each in enumerate(shares.groups) if each == group]
-        bars = [
-            (shares.images[row], stack_bar(shares.percent[row], shares.colors[row]))
-            for row in members
-        ]
-        strips.append({"group": group, "bars": bars})
+        rows = [row for row, each in enumerate(shares.groups) if each == group]
+        paths = draw_columns(shares.percent[rows], shares.colors[rows])
+        names = [shares.images[row] for row in rows]
+        strips.append({"group": group, "names": names, "paths": paths})
     return strips
 
 
@@ -362,8 +362,11 @@ def _list_study(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _show_value(value: Any) -> str:
+    """Return a value of a study or an option as text, lists and mappings without brackets."""
     if value is None:
         return "none"
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {_show_value(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_show_value, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
