@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -86,3 +88,14 @@ def test_arguments_that_cannot_be_used_are_refused(table, tmp_path):
         pivot_measurements(pd.DataFrame({"a": [1]}))
     with pytest.raises(TypeError, match="table must be a table"):
         write_measurements([1], tmp_path / "a.csv")
+
+
+def test_examples_of_the_page_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[1] / "docs" / "measuring.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 4
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(block, names)
+    assert (tmp_path / "shares.csv").exists()

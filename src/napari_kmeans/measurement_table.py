@@ -43,7 +43,7 @@ STD_PREFIX, MEDIAN_PREFIX = "std ", "median "
 ALL = "all"
 """The name of the only region, if there are no regions."""
 
-BUDGET = 2**29
+BUDGET = 2**28
 """The bytes of the values that are kept until their medians are found; see `Measurements`."""
 
 

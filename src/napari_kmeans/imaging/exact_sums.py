@@ -54,14 +54,34 @@ def means_and_stds(
     kind : ValueKind
     """
     result = np.full((2, len(counts)), np.nan)
-    groups = np.flatnonzero(counts)
+    is_small = _are_small(counts, sums, squares, kind)
+    small, groups = np.flatnonzero(is_small), np.flatnonzero((counts > 0) & ~is_small)
+    n, total, square = counts[small], sums[small, 0], squares[small, 0]
+    result[0, small] = (total + n * kind.offset) / n
+    result[1, small] = np.sqrt((n * square - total * total) / (n * n))
     scale = 1074 - kind.lowest if kind.is_float else 0
     totals, total_squares = join_limbs(sums[groups]), join_limbs(squares[groups])
-    for group, total, square in zip(groups.tolist(), totals, total_squares, strict=True):
-        n = int(counts[group])
-        result[0, group] = (total + n * kind.offset) / (n << scale)
-        result[1, group] = _root(n * square - total * total, n << scale)
+    for group, own, own_square in zip(groups.tolist(), totals, total_squares, strict=True):
+        n_own = int(counts[group])
+        result[0, group] = (own + n_own * kind.offset) / (n_own << scale)
+        result[1, group] = _root(n_own * own_square - own * own, n_own << scale)
     return result
+
+
+def _are_small(
+    counts: NDArray[np.int64],
+    sums: NDArray[np.int64],
+    squares: NDArray[np.int64],
+    kind: ValueKind,
+) -> NDArray[np.bool_]:
+    """Return the groups whose whole numbers float64 can hold: they need no longer numbers."""
+    if not kind.is_small:
+        return np.zeros(len(counts), np.bool_)
+    limit = 2.0**52
+    is_first = (sums[:, 1:] == 0).all(axis=1) & (squares[:, 1:] == 0).all(axis=1)
+    first = is_first & (counts > 0)
+    is_low = counts.astype(float) * squares[:, 0] < limit
+    return np.asarray(first & is_low & (counts.astype(float) ** 2 * 2**16 < limit))
 
 
 def _root(numerator: int, divisor: int) -> float:

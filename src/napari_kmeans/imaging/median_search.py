@@ -28,7 +28,7 @@ class MedianSearch:
 
     Keys of up to 16 bits are counted in a histogram for each group, if these fit the budget.
     Other keys are kept until there are too many: see `n_bytes` and `spill`. Then, histograms
-    count their first bits, and each pass over the values counts the next bits of the keys that
+    count their first bits. Each further pass over the values does the same for the keys that
     begin as the two middle keys do.
 
     Parameters
@@ -107,33 +107,41 @@ class MedianSearch:
             if len(groups) and groups.min() < 0:
                 kept = groups >= 0
                 groups, keys = groups[kept], keys[kept]
+            if self.known:
+                prefixes = keys >> self.kind.key_dtype.type(self.kind.width - self.known)
+                first, second = self.prefixes.astype(self.kind.key_dtype)
+                kept = (prefixes == first[groups]) | (prefixes == second[groups])
+                groups, keys = groups[kept], keys[kept]
+        self._keep_or_count(groups, keys)
+
+    def _keep_or_count(self, groups: NDArray[np.int32], keys: NDArray[Any]) -> None:
+        if self.is_keeping:
             self._kept.append((groups, keys))
             return
-        self._count(groups, keys)
-
-    def _count(self, groups: NDArray[np.int32], keys: NDArray[Any]) -> None:
-        prefixes = self.prefixes
-        if not self.known:
-            # In the first pass, all keys have the same prefix.
-            prefixes = np.zeros((2, self.histogram.shape[1]), np.uint64)
+        # In the first pass, all keys have the same prefix.
+        n_groups = self.histogram.shape[1]
+        prefixes = self.prefixes if self.known else np.zeros((2, n_groups), np.uint64)
         wide = keys.astype(np.uint64, copy=False)
         refine_histograms(groups, wide, prefixes, self.bits, self.shift, self.histogram)
 
     def spill(self, n_groups: int) -> None:
         """Count the keys that are kept in histograms, and keep no more."""
-        self.is_keeping, self.bits = False, self._affordable_bits(1, n_groups)
-        self.histogram = np.zeros((1, n_groups, 2**self.bits), np.int64)
+        n_slots = 1
+        if self.known:
+            n_slots, n_groups = self.prefixes.shape
+        self.is_keeping, self.bits = False, self._affordable_bits(n_slots, n_groups)
+        self.histogram = np.zeros((n_slots, n_groups, 2**self.bits), np.int64)
         while self._kept:
-            self._count(*self._kept.pop())
+            self._keep_or_count(*self._kept.pop())
 
     def merge(self, other: MedianSearch, rows: NDArray[np.intp], n_groups: int) -> None:
         """Add what another search of this pass has found; see `ValueSums.merge`."""
-        is_complete = other.bits == other.kind.width and not other.known
+        is_complete = other.bits == other.kind.width
         if other.is_keeping or (self.is_keeping and is_complete):
             kept = other._kept if other.is_keeping else other._expand()
             is_same = bool((rows == np.arange(len(rows))).all())
             for groups, keys in kept:
-                self.add(groups if is_same else rows.astype(np.int32)[groups], keys)
+                self._keep_or_count(groups if is_same else rows.astype(np.int32)[groups], keys)
             return
         if self.is_keeping:
             self.spill(n_groups)
@@ -150,42 +158,45 @@ class MedianSearch:
         counts : (G,) int64 array
             The number of values of each group.
         """
-        n_groups = len(counts)
+        if not self.known:
+            self.prefixes = np.zeros((2, len(counts)), np.uint64)
+            self._ranks = np.stack([(counts - 1) // 2, counts // 2])
         if self.is_keeping:
-            self.prefixes = self._select_middles(counts)
-            self.known, self.is_keeping, self._kept = self.kind.width, False, []
+            self.prefixes = self._select_middles()
+            self.known, self._kept = self.kind.width, []
         else:
-            if not self.known:
-                self.prefixes = np.zeros((2, n_groups), np.uint64)
-                self._ranks = np.stack([(counts - 1) // 2, counts // 2])
             found = [self._find_bins(slot) for slot in range(2)]
             self.prefixes = np.stack([prefixes for prefixes, _ in found])
             self._ranks = np.stack([ranks for _, ranks in found])
             self.known += self.bits
-        self.bits = self._affordable_bits(2, n_groups)
-        n_bins = 0 if self.is_done else 2**self.bits
-        self.histogram = np.zeros((2, n_groups, n_bins), np.int64)
+        self.is_keeping = not self.is_done
+        self.histogram = np.zeros((2, len(counts), 0), np.int64)
 
-    def _select_middles(self, counts: NDArray[np.int64]) -> NDArray[np.uint64]:
+    def _select_middles(self) -> NDArray[np.uint64]:
         """Return the two middle keys of each group, (2, G), from the keys that are kept."""
+        n_groups, shift = self.prefixes.shape[1], self.kind.width - self.known
+        counts = np.zeros(n_groups, np.int64)
+        for groups, _ in self._kept:
+            counts += np.bincount(groups, minlength=n_groups)
         ends = np.cumsum(counts)
         starts = ends - counts
-        ordered = np.empty(int(ends[-1]) if len(ends) else 0, self.kind.key_dtype)
+        ordered = np.empty(int(counts.sum()), self.kind.key_dtype)
         places = starts.copy()
         while self._kept:
             sort_by_group(*self._kept.pop(), places, ordered)
-        middles = np.zeros((2, len(counts)), np.uint64)
+        middles = np.zeros((2, n_groups), np.uint64)
 
         def select(part: slice) -> None:
-            for group in range(part.start, min(part.stop, len(counts))):
-                n = int(counts[group])
-                if n:
-                    own = ordered[starts[group] : ends[group]]
-                    own.partition(n // 2)
-                    middles[1, group] = own[n // 2]
-                    middles[0, group] = own[: n // 2].max() if n % 2 == 0 else own[n // 2]
+            for group in np.flatnonzero(counts[part]) + part.start:
+                own, (first, second) = ordered[starts[group] : ends[group]], self._ranks[:, group]
+                if self.prefixes[0, group] != self.prefixes[1, group]:
+                    # The keys of the upper prefix follow those of the lower.
+                    prefix = int(self.prefixes[0, group])
+                    second += np.count_nonzero(own >> own.dtype.type(shift) == prefix)
+                own.partition((first, second))
+                middles[:, group] = own[first], own[second]
 
-        map_slices(select, len(counts), _GROUPS_PER_TASK)
+        map_slices(select, n_groups, _GROUPS_PER_TASK)
         return middles
 
     def _find_bins(self, slot: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -213,8 +224,7 @@ class MedianSearch:
         copy = MedianSearch(self.kind, self.budget)
         if self.known:
             copy.known, copy.prefixes, copy._ranks = self.known, self.prefixes, self._ranks
-            copy.is_keeping, copy.bits = False, self.bits
-            copy.histogram = np.zeros_like(self.histogram)
+            copy.is_keeping, copy.histogram = not self.is_done, self.histogram[..., :0]
         return copy
 
     def medians(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -313,4 +313,6 @@ def flat_layers(regions: Any) -> list[Layer]:
 
 
 def _count(groups: NDArray[np.int32], n_groups: int) -> NDArray[np.int64]:
-    return np.bincount(np.maximum(groups, -1) + 1, minlength=n_groups + 1)[1:]
+    if len(groups) and groups.min() < 0:
+        groups = groups[groups >= 0]
+    return np.bincount(groups, minlength=n_groups)
