@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.batch.earlier_results import find_masks
+from napari_kmeans.batch.earlier_results import clear_unfinished_masks, find_masks
 from napari_kmeans.class_masks import Masks
 from napari_kmeans.exported import Exported
 from napari_kmeans.figures import plot_legend_of_table
@@ -104,6 +104,7 @@ class MasksWork:
                 f"path must be that of new masks, got {self.path.name!r}, and {foreign[0]} "
                 "exists: choose another name."
             )
+        clear_unfinished_masks(folder, stem)
         with replacing(paths, [path for path in earlier if path not in paths]) as temporary:
             masks.write([*temporary.values()], progress)
         return paths
