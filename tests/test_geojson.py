@@ -1,7 +1,9 @@
 """write_geojson: polygons with the exact edges of the pixels, as QuPath reads them."""
 
 import json
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -218,3 +220,15 @@ def test_nonsense_is_refused_and_writes_nothing(labels, arguments, error, tmp_pa
     with pytest.raises((TypeError, ValueError), match=error):
         write_geojson(labels, tmp_path / "a.geojson", **{"classes": make_classes(2), **arguments})
     assert not [*tmp_path.iterdir()]
+
+
+def test_code_of_the_documentation_runs(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "exports.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    masks = [path.name for path in names["masks"]]
+    assert masks == ["histology-mask-1-nuclei.png", "histology-mask-2.png", "histology-mask-3.png"]
+    others = {"histology.geojson", "objects.geojson", "legend.pdf"}
+    assert {path.name for path in tmp_path.iterdir()} == {*masks, *others}

@@ -41,9 +41,13 @@ def test_exports_are_written_with_the_results_and_removed_as_they_are(tmp_path, 
     # A run over the folder must not cluster them, and a file of the user is kept.
     assert all(is_result_file(path) for path in written.paths)
     iio.imwrite(tmp_path / "a-mask-9.png", labels.astype(np.uint8))
+    # A killed run leaves such a file.
+    (tmp_path / ".napari-kmeans-0123abcd-a-mask-7-soil.png").touch()
     again = write_results(seg, tmp_path, "a")
     assert {path.name for path in again.removed} == exported
-    assert "a-mask-9.png" in names_in(tmp_path)
+    left = names_in(tmp_path)
+    assert "a-mask-9.png" in left
+    assert not [name for name in left if name.startswith(".")]
 
 
 def test_results_of_a_similar_name_stay(tmp_path, quadrants):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import join_names
 from napari_kmeans.batch.result_files import SHARED_MODEL, SUFFIXES, file_key
-from napari_kmeans.files.atomic import PREFIX
+from napari_kmeans.files.atomic import PREFIX, clear_leftovers
 from napari_kmeans.files.result_record import KINDS, MASK, read_record
 
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ def find_masks(directory: Path, stem: str) -> list[Path]:
     """
     paths = directory.glob(f"{glob.escape(stem)}-{MASK}-*")
     return sorted(path for path in paths if (_mask_record(path) or {}).get("stem") == stem)
+
+
+def clear_unfinished_masks(directory: Path, stem: str) -> None:
+    """Remove the masks that a killed run left half-written, whatever the names of its classes."""
+    pattern = f"{PREFIX}{'[0-9a-f]' * 8}-{glob.escape(stem)}-{MASK}-*"
+    skipped = len(f"{PREFIX}12345678-")
+    clear_leftovers([path.with_name(path.name[skipped:]) for path in directory.glob(pattern)])
 
 
 def _mask_record(path: Path) -> dict[str, Any] | None:

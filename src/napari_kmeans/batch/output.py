@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.channels import GDAL_METADATA
-from napari_kmeans.batch.earlier_results import find_masks, find_results
+from napari_kmeans.batch.earlier_results import clear_unfinished_masks, find_masks, find_results
 from napari_kmeans.batch.exports import Exports
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import result_paths
@@ -111,6 +111,7 @@ def write_results(
     earlier = [*result_paths(directory, stem), *find_masks(directory, stem)]
     others = [path for path in earlier if path not in (*paths, *exported.paths)]
     clear_leftovers(others)
+    clear_unfinished_masks(directory, stem)
     obsolete = find_results(others, kept)
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.measuring import write_csv

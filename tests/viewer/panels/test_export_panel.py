@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -391,3 +392,58 @@ def test_there_is_nothing_to_save_without_labels(dock, viewer, finish, tmp_path)
     panel = finish_run(dock, finish, add_labels=False)
     with pytest.raises(ValueError, match="no labels in the viewer: tick Labels"):
         panel.save_result(tmp_path / "a-labels.tif")
+
+
+# --------------------------------------------------------------------- exports
+
+
+def export(qtbot, panel, text, choose_file, path):
+    """Choose an entry of the menu and a file, and wait for the message."""
+    choose_file(path)
+    (action,) = [each for each in panel.export_menu.actions() if each.text() == text]
+    action.trigger()
+    qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
+    return panel.message.text()
+
+
+def test_exports_of_the_menu_hold_the_layer_as_it_is_now(
+    viewer, dock, finish, qtbot, tmp_path, choose_file
+):
+    panel = finish_run(dock, finish)
+    labels = viewer.layers["picture labels"]
+    clusters = dock.folds["clusters"].open().list._clusters
+    clusters.rename(2, "leaf/stem")
+    clusters.set_color(2, "#00ff00")
+    clusters.ignore([1])
+    # A label that the user painted has no class of the model.
+    labels.paint((3, 3), 9)
+    expected = np.array(labels.data)
+    path = tmp_path / "a.geojson"
+    assert export(qtbot, panel, "Polygons of clusters…", choose_file, path).endswith(": a.geojson.")
+    features = json.loads(path.read_text("utf-8"))["features"]
+    assert [each["properties"]["label"] for each in features] == [2, 3, 4, 9]
+    assert features[0]["properties"]["classification"] == {
+        "name": "leaf/stem",
+        "color": [0, 255, 0],
+    }
+    of_objects = tmp_path / "objects.geojson"
+    export(qtbot, panel, "Polygons of objects…", choose_file, of_objects)
+    objects = json.loads(of_objects.read_text("utf-8"))["features"]
+    assert {each["properties"]["objectType"] for each in objects} == {"detection"}
+    export(qtbot, panel, "Masks…", choose_file, tmp_path / "a.png")
+    names = {path.name: path for path in tmp_path.glob("a-mask-*")}
+    assert {*names} == {f"a-mask-{each}.png" for each in ("2-leaf_stem", 3, 4, 9)}
+    mask = iio.imread(names["a-mask-2-leaf_stem.png"])
+    np.testing.assert_array_equal(mask, 255 * (expected == 2))
+    # Masks of clusters that are gone are removed, and no file of the user is replaced.
+    clusters.merge([3, 4])
+    export(qtbot, panel, "Masks…", choose_file, tmp_path / "a.png")
+    assert {path.name for path in tmp_path.glob("a-mask-*")} == {*names} - {"a-mask-4.png"}
+    export(qtbot, panel, "Legend…", choose_file, tmp_path / "legend.svg")
+    assert ElementTree.parse(tmp_path / "legend.svg").getroot().tag.endswith("svg")
+    (tmp_path / "b-mask-3.png").write_text("mine")
+    notification_manager.records.clear()
+    export(qtbot, panel, "Masks…", choose_file, tmp_path / "b.png")
+    assert "b-mask-3.png exists" in notification_manager.records[-1].message
+    assert (tmp_path / "b-mask-3.png").read_text() == "mine"
+    assert not (tmp_path / "b-mask-9.png").exists()

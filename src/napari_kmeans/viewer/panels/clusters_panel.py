@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox
+from magicgui.widgets import CheckBox, ComboBox
 from napari.utils.notifications import show_warning
 from superqt import QElidingLabel
 
@@ -15,6 +15,7 @@ from napari_kmeans.viewer.from_layers.label_clicks import LabelClicks
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.provenance import is_of_rgb, recorded_model, recorded_scheme
+from napari_kmeans.viewer.to_layers.canvas_legend import CanvasLegend
 from napari_kmeans.viewer.to_layers.label_colors import DISTINCT, MEAN
 from napari_kmeans.viewer.to_layers.layer_classes import labels_at_run
 from napari_kmeans.viewer.to_layers.split_class import SplitAnewWork, SplitWork
@@ -60,11 +61,19 @@ class ClustersPanel(WorkingPanel):
         )
         self.scheme.changed.connect(self._on_scheme_chosen)
         self.list.changed.connect(self._show_scheme)
+        self.legend = CheckBox(
+            name="legend",
+            text="Legend on the canvas",
+            tooltip="Show the names, colors and shares of the clusters in a corner of the picture.",
+        )
+        self._canvas_legend = CanvasLegend(dock.viewer, self)
+        self.legend.changed.connect(self._show_legend)
+        dock.native_parent_changed.connect(self._on_dock_moved)
         self._clicks = LabelClicks(dock.viewer, self.list.toggle)
         self.destroyed.connect(self._clicks.stop)
         self._progress_row = row([self.progress_bar, self.cancel_button])
         self.column.addWidget(self.layer_name)
-        self.column.addWidget(form([self.scheme]))
+        self.column.addWidget(form([self.scheme, self.legend]))
         self.column.addWidget(self.list)
         self.column.addWidget(self._progress_row)
         self.refresh()
@@ -189,6 +198,7 @@ class ClustersPanel(WorkingPanel):
         self.layer_name.setVisible(bool(name))
         self._watch_clicks()
         self._show_scheme()
+        self._show_legend()
         self.work_changed()
 
     def _show_scheme(self) -> None:
@@ -198,6 +208,15 @@ class ClustersPanel(WorkingPanel):
         if layer is not None:
             with self.scheme.changed.blocked():
                 self.scheme.value = recorded_scheme(layer)
+
+    def _show_legend(self) -> None:
+        """Show the legend of the listed layer if the box is checked."""
+        self._canvas_legend.show(self.list.layer if self.legend.value else None)
+
+    def _on_dock_moved(self, parent: Any) -> None:
+        """Remove the legend when the dock is closed: nothing could switch it off."""
+        if parent is None:
+            self._canvas_legend.show(None)
 
     def _on_scheme_chosen(self, scheme: str) -> None:
         self.list.set_color_scheme(scheme)

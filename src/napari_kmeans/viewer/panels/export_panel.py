@@ -1,18 +1,21 @@
-"""The panel *Save and copy*: export a result as a script, a table or a figure."""
+"""The panel *Save and copy*: save a result, and export it for scripts and other programs."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import PushButton
 from qtpy.QtGui import QGuiApplication
+from qtpy.QtWidgets import QMenu
 
 from napari_kmeans.batch.earlier_results import find_results
 from napari_kmeans.figures import plot_table
 from napari_kmeans.files.atomic import write_whole
+from napari_kmeans.files.result_record import MASK
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.measuring import write_csv
 from napari_kmeans.model import KMeansModel
@@ -22,12 +25,14 @@ from napari_kmeans.viewer.to_layers.as_python import PAINTED, script_of
 from napari_kmeans.viewer.to_layers.frame_table import FramesWork
 from napari_kmeans.viewer.to_layers.hand_edits import count_now
 from napari_kmeans.viewer.to_layers.label_area import with_sizes
+from napari_kmeans.viewer.to_layers.layer_exports import LegendWork, MasksWork, PolygonsWork
 from napari_kmeans.viewer.to_layers.saved_labels import ENDING, SavedLabels, result_paths
 from napari_kmeans.viewer.widgets.dialogs import ask_where_to_save
 from napari_kmeans.viewer.widgets.form import row
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     import pandas as pd
     from napari.layers import Labels
@@ -37,11 +42,14 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.panels.panel import Dock
     from napari_kmeans.viewer.to_layers.result import Result
 
+_MAX_NAMES = 4
+"""The number of files that a message names."""
+
 _FIGURE_SUFFIXES = (".png", ".svg")
 
 
 class ExportPanel(WorkingPanel):
-    """A panel that copies the latest result as a script, and saves its table and a figure.
+    """A panel that saves the latest result, and exports it for scripts and other programs.
 
     Examples
     --------
@@ -50,12 +58,12 @@ class ExportPanel(WorkingPanel):
     """
 
     title = "Save and copy"
-    tooltip = "Export the result as a Python script, a table or a figure."
+    tooltip = "Save the result, or export it as a script, a table, a figure, polygons or masks."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._make_buttons()
-        self.column.addWidget(row([self.save_button, self.cancel_button]))
+        self.column.addWidget(row([self.save_button, self.export_button, self.cancel_button]))
         self.column.addWidget(row([self.table_button, self.figure_button, self.copy_button]))
         for widget in (self.message, self.progress_bar.native):
             self.column.addWidget(widget)
@@ -85,10 +93,43 @@ class ExportPanel(WorkingPanel):
             text="Figure…",
             tooltip="Save a figure of the colors and their shares to a PNG or SVG file.",
         )
+        self.export_button = PushButton(
+            name="export_button",
+            text="Export",
+            tooltip="Save polygons, masks or a legend of the clusters for other programs.",
+        )
+        self.export_menu = self._make_menu()
+        self.export_button.native.setMenu(self.export_menu)
         self.save_button.changed.connect(lambda: self.attempt(self._ask_for_result))
         self.copy_button.changed.connect(lambda: self.attempt(self.copy))
         self.table_button.changed.connect(lambda: self.attempt(self._ask_for_table))
         self.figure_button.changed.connect(lambda: self.attempt(self._ask_for_figure))
+
+    def _make_menu(self) -> QMenu:
+        menu = QMenu(self)
+        menu.setToolTipsVisible(True)
+        for text, tooltip, ask in (
+            (
+                "Polygons of clusters…",
+                "Save a polygon of each cluster as GeoJSON, for QuPath.",
+                partial(self._ask_for_polygons, False),
+            ),
+            (
+                "Polygons of objects…",
+                "Save a polygon of each connected object as GeoJSON, for QuPath.",
+                partial(self._ask_for_polygons, True),
+            ),
+            ("Masks…", "Save a black and white image of each cluster.", self._ask_for_masks),
+            ("Legend…", "Save the colors, names and shares as a figure.", self._ask_for_legend),
+        ):
+            action = menu.addAction(text)
+            assert action is not None
+            action.setToolTip(tooltip)
+            action.triggered.connect(partial(self._attempt_export, ask))
+        return menu
+
+    def _attempt_export(self, ask: Callable[[], None], _checked: bool = False) -> None:
+        self.attempt(ask)
 
     def script(self) -> str:
         """Return a Python script that reproduces the latest result.
@@ -160,8 +201,10 @@ class ExportPanel(WorkingPanel):
         return labels
 
     def _show_saved(self, paths: list[Path]) -> None:
-        names = ", ".join(path.name for path in paths)
-        self.show_message(f"Saved in {paths[0].parent.name}: {names}.")
+        names = [path.name for path in paths[:_MAX_NAMES]]
+        if len(paths) > _MAX_NAMES:
+            names.append(f"and {len(paths) - _MAX_NAMES} more")
+        self.show_message(f"Saved in {paths[0].parent.name}: {', '.join(names)}.")
 
     def _ask_for_result(self) -> None:
         suffix = ".zarr" if is_dask(layer_levels(self._labels())[0]) else ".tif"
@@ -170,6 +213,68 @@ class ExportPanel(WorkingPanel):
         path = ask_where_to_save(self, "Save result", name, kinds)
         if path is not None:
             self.save_result(path)
+
+    def save_polygons(
+        self, path: str | os.PathLike[str], objects: bool = False
+    ) -> SegmentationWorker:
+        """Write polygons of the clusters or of their objects as GeoJSON, in the background.
+
+        The coordinates are pixels of the Labels layer, and ignored clusters are left out: see
+        `write_geojson`.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the paths once the file is complete.
+
+        Raises
+        ------
+        ValueError
+            If there is no result, or if its labels are not in the viewer.
+        RuntimeError
+            If the panel is already working.
+        """
+        work = PolygonsWork(SavedLabels.of(self._labels()), Path(path), objects)
+        return self.start(work, self._show_saved)
+
+    def save_masks(self, path: str | os.PathLike[str]) -> SegmentationWorker:
+        """Write a mask of each cluster, in the background.
+
+        The path ``cells.png`` gives ``cells-mask-1.png`` and so on, with the names of clusters
+        that have one: see `write_masks`.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the paths once the files are complete.
+
+        Raises
+        ------
+        ValueError
+            If there is no result, or if its labels are not in the viewer.
+        RuntimeError
+            If the panel is already working.
+        """
+        return self.start(MasksWork(SavedLabels.of(self._labels()), Path(path)), self._show_saved)
+
+    def save_legend(self, path: str | os.PathLike[str]) -> SegmentationWorker:
+        """Write a legend of the clusters to a PNG, SVG or PDF file, in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the paths once the file is complete.
+
+        Raises
+        ------
+        ValueError
+            If there is no result.
+        RuntimeError
+            If the panel is already working.
+        """
+        result = self._latest_result()
+        work = LegendWork.of(result.labels, result.table, Path(path))
+        return self.start(work, self._show_saved)
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
         """Write the current table of the Labels layer to a CSV file.
@@ -223,7 +328,13 @@ class ExportPanel(WorkingPanel):
     def work_changed(self) -> None:
         """Enable the buttons that can be used now."""
         can_do = self.dock.result is not None and not self.is_working
-        for button in (self.save_button, self.copy_button, self.table_button, self.figure_button):
+        for button in (
+            self.save_button,
+            self.export_button,
+            self.copy_button,
+            self.table_button,
+            self.figure_button,
+        ):
             button.enabled = can_do
 
     def _show_script(self, text: str) -> None:
@@ -261,6 +372,26 @@ class ExportPanel(WorkingPanel):
         if path is not None:
             message = f"The figure is in {path.name}."
             self.start(self._figure_work(path), lambda _: self.show_message(message))
+
+    def _ask_for_polygons(self, objects: bool) -> None:
+        self._labels()
+        name = f"{self._source_name()}-{'objects' if objects else 'classes'}.geojson"
+        path = ask_where_to_save(self, "Save polygons", name, "GeoJSON (*.geojson)")
+        if path is not None:
+            self.save_polygons(path, objects)
+
+    def _ask_for_masks(self) -> None:
+        suffix = ".png" if self._labels().ndim == 2 else ".tif"
+        name = f"{self._source_name()}-{MASK}{suffix}"
+        path = ask_where_to_save(self, "Save masks", name, f"Masks (*{suffix})")
+        if path is not None:
+            self.save_masks(path)
+
+    def _ask_for_legend(self) -> None:
+        kinds = "Figures (*.png *.svg *.pdf)"
+        path = ask_where_to_save(self, "Save legend", self._file_name("legend.png"), kinds)
+        if path is not None:
+            self.save_legend(path)
 
     def _file_name(self, ending: str) -> str:
         return f"{self._source_name()} {ending}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,13 +134,13 @@ class SavedLabels:
             # The user may paint while the files are written: the table is that of this moment.
             pixels=pixels if is_dask(pixels) else np.array(pixels),
             axes=_in_order_of_files(layer_axes(layer)),
-            table=_shown_table(layer),
+            table=shown_table(layer),
             model=model_of(layer),
             layer={
                 "name": layer.name,
                 "place": place,
                 "run": recorded_run(layer),
-                "hidden": _hidden_labels(layer),
+                "hidden": hidden_labels(layer),
             },
             size=counted_size(layer, 0),
             new_color=_color_of_others(layer),
@@ -176,10 +176,20 @@ class SavedLabels:
                 elif isinstance(self.model, KMeansModel):
                     self.model.save(temporary[other])
 
+    def counted_table(self) -> pd.DataFrame | None:
+        """Return the table of the clusters; None if the layer has none.
+
+        Labels in memory are counted if the table does not count them as they are now.
+        """
+        must_count = self.must_count and not is_dask(self.pixels)
+        counts = count_labels(self.pixels[self.counted]) if must_count else None
+        return self._current_table(counts)
+
     def _write_tiff(self, path: Path, _name: str, _progress: Report | None) -> pd.DataFrame | None:
-        pixels = np.asarray(self.pixels)
-        table = self._current_table(count_labels(pixels[self.counted]) if self.must_count else None)
-        write_tiff(path, Picture(pixels, rgb=False, axes=self.axes), self._record(table))
+        in_memory = replace(self, pixels=np.asarray(self.pixels))
+        table = in_memory.counted_table()
+        picture = Picture(in_memory.pixels, rgb=False, axes=self.axes)
+        write_tiff(path, picture, self._record(table))
         return table
 
     def _write_zarr(self, path: Path, name: str, progress: Report | None) -> pd.DataFrame | None:
@@ -221,7 +231,7 @@ class SavedLabels:
         return labels_record(__version__, table, **entries)
 
 
-def _shown_table(layer: Labels) -> pd.DataFrame | None:
+def shown_table(layer: Labels) -> pd.DataFrame | None:
     """Return the table of a layer with the colors on the screen; None if there is no table."""
     table = without_mark(layer.features)
     if not set(COUNT_COLUMNS) <= set(table):
@@ -239,7 +249,8 @@ def _color_of_others(layer: Labels) -> str:
     return to_hex(np.asarray(color[None, :3], np.float64))[0]
 
 
-def _hidden_labels(layer: Labels) -> list[int]:
+def hidden_labels(layer: Labels) -> list[int]:
+    """Return the labels that the colormap of a layer hides."""
     colors = getattr(without_highlight(layer.colormap), "color_dict", {})
     return [int(label) for label, color in colors.items() if label and color[3] == 0]
 
