@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.run_record import encode_run_record, hash_file
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 PARTS = ".napari-kmeans-parts"
 """The name of the folder. Hidden: it has nothing for the user."""
+
+
+_PICTURES = ("-original.png", "-classes.png")
+"""The endings of the names of the small pictures of an image and of its classes."""
 
 
 class Stamp(NamedTuple):
@@ -107,7 +112,7 @@ class PartStore:
 
     def thumbnails(self, stem: str) -> tuple[Path | None, Path | None]:
         """Return the small pictures of an image and of its classes, None where there is none."""
-        paths = [self.path(stem, ending) for ending in ("-original.png", "-classes.png")]
+        paths = [self.path(stem, ending) for ending in _PICTURES]
         original, classes = (path if path.exists() else None for path in paths)
         return original, classes
 
@@ -128,12 +133,10 @@ class PartStore:
             }
         )
         writers: dict[Path, Any] = {}
-        for ending, picture in zip(
-            ("-original.png", "-classes.png"), thumbnails or (), strict=False
-        ):
-            writers[self.path(stem, ending)] = lambda path, picture=picture: Image.fromarray(
-                picture
-            ).save(path, format="png")
+        for ending, picture in zip(_PICTURES, thumbnails or (), strict=False):
+            image = Image.fromarray(picture)
+            # Level 6 takes three times longer, for 7 % less.
+            writers[self.path(stem, ending)] = partial(image.save, format="png", compress_level=1)
         writers[self.path(stem, ".json")] = lambda path: path.write_text(text, "utf-8")
         write_whole(writers)
 
