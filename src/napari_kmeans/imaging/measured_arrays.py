@@ -241,7 +241,8 @@ def _chunk_arguments(
             return None
         if id(each) in keys:
             return keys[id(each)][place]
-        return _read(block, each)
+        # Computed here, the regions of all chunks would be in memory together.
+        return _Later(each, block) if isinstance(each, ComputedRegions) else each[block]
 
     regions = arrays.regions
     layers = list(regions.values()) if isinstance(regions, Mapping) else [regions]
@@ -251,6 +252,18 @@ def _chunk_arguments(
         [argument(each) for each in layers],
         argument(arrays.undecided),
     ]
+
+
+@dataclass(frozen=True)
+class _Later:
+    """Regions of a chunk that the task of this chunk computes."""
+
+    regions: ComputedRegions
+    block: Block
+
+
+def _compute_regions(regions: Any) -> Any:
+    return regions.regions.numbers(regions.block) if isinstance(regions, _Later) else regions
 
 
 @dataclass(frozen=True)
@@ -279,6 +292,7 @@ class _SumTask:
             for origin, (labels, values, layers, undecided) in zip(
                 self.origins, chunks, strict=True
             ):
+                layers = [_compute_regions(each) for each in layers]
                 regions = layers[0]
                 if self.numbers is not None:
                     regions = dict(zip(self.numbers, layers, strict=True))
