@@ -81,27 +81,9 @@ def slow_request(tmp_path, monkeypatch):
     return Request("slow_kernel", "kernel", (numba.int64,))
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """Return a cache with the kernels of a run, which a rehearsal has had compiled."""
-    rehearse = (
-        "from napari_kmeans.rehearsal import RGB_IMAGE, rehearse, rehearse_stages\n"
-        "COMPILE_PROCESSES.enable()\n"
-        "rehearse(RGB_IMAGE)\n"
-        "for thread in rehearse_stages(RGB_IMAGE): thread.join()\n"
-        "print(len(recorder.buffer))\n"
-    )
-    cache = tmp_path_factory.mktemp("compiled")
-    assert run(START + rehearse, cache) == ["0"]
-    return cache
-
-
 @pytest.fixture
 def cache(compiled, tmp_path):
-    """Return a cache that lacks the first and one of the last kernels of a run.
-
-    To compile all kernels takes 20 seconds, which each test of this file would need.
-    """
+    """Return a cache that lacks the first and one of the last kernels of a run."""
     cache = tmp_path / "cache"
     shutil.copytree(compiled, cache)
     for path in list_missing(cache):
