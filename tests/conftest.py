@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Set these before napari is imported: the tests must not read or write the settings of the
@@ -86,3 +90,56 @@ def _kernels_are_announced() -> None:
 
     with notices_to(lambda sentence: None):
         announce()
+
+
+REHEARSE = """
+from numba.core import event
+from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
+from napari_kmeans.rehearsal import RGB_IMAGE, rehearse, rehearse_stages
+
+recorder = event.RecordingListener()
+event.register("numba:compile", recorder)
+COMPILE_PROCESSES.enable()
+rehearse(RGB_IMAGE)
+for thread in rehearse_stages(RGB_IMAGE):
+    thread.join()
+print(len(recorder.buffer))
+"""
+"""Have the kernels of a run compiled, and print how many this process compiled itself."""
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache that a rehearsal has filled with the kernels of a run.
+
+    Its compilation takes 20 seconds. So all workers of pytest-xdist share this cache, and tests
+    that need a cache without certain kernels copy it.
+    """
+    import napari_kmeans
+    from napari_kmeans.execution.file_lock import locked
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    cache, done = shared / "compiled-kernels", shared / "compiled-kernels-done"
+    root = str(Path(next(iter(napari_kmeans.__path__))).parent)
+    with locked(shared / "compiled-kernels.lock"):
+        if not done.exists():
+            run = subprocess.run(
+                [sys.executable, "-c", REHEARSE],
+                capture_output=True,
+                text=True,
+                env={**os.environ, "PYTHONPATH": root, "NUMBA_CACHE_DIR": str(cache)},
+                timeout=300,
+            )
+            assert (run.returncode, run.stdout) == (0, "0\n"), run.stderr
+            done.touch()
+    return cache
+
+
+@pytest.fixture
+def cache_without_imaging(compiled: Path, tmp_path: Path) -> Path:
+    """Return a cache whose missing kernels take some seconds to compile, as after installation."""
+    cache = tmp_path / "cache"
+    shutil.copytree(compiled, cache, ignore=shutil.ignore_patterns("imaging_*"))
+    assert len(list(cache.iterdir())) < len(list(compiled.iterdir()))
+    return cache

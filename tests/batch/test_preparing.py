@@ -13,12 +13,12 @@ from PIL import Image
 import napari_kmeans
 
 
-def test_the_first_run_prints_that_it_prepares(tmp_path):
+def test_the_first_run_prints_that_it_prepares(tmp_path, cache_without_imaging):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     command = [sys.executable, "-m", "napari_kmeans", str(tmp_path / "noise.png")]
     root = str(Path(next(iter(napari_kmeans.__path__))).parent)
-    env = {**os.environ, "PYTHONPATH": root, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    env = {**os.environ, "PYTHONPATH": root, "NUMBA_CACHE_DIR": str(cache_without_imaging)}
     first, second = (
         subprocess.run(
             [*command, "-o", str(tmp_path / name)], capture_output=True, text=True, env=env

@@ -7,6 +7,7 @@ from threading import Event, current_thread, main_thread
 
 import pytest
 from napari.utils.notifications import notification_manager
+from npe2 import PluginManager
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit
@@ -22,6 +23,20 @@ def _short_collections():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plugins_are_discovered_once():
+    """Read the manifests of the installed plugins for the first viewer only.
+
+    Each viewer reads them again, which takes a fifth of the time to open it, and
+    registers the plugins that were installed since. The tests install none.
+    """
+    manager = PluginManager.instance()
+    manager.discover(include_npe1=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manager, "discover", lambda **_: 0)
+        yield
 
 
 @pytest.fixture

@@ -78,13 +78,15 @@ def test_the_line_is_shown_while_a_kernel_is_compiled(dock, qtbot, tmp_path, mon
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs xvfb or a screen")
-def test_the_first_run_after_installation_compiles_elsewhere_and_can_be_canceled(tmp_path):
+def test_the_first_run_after_installation_compiles_elsewhere_and_can_be_canceled(
+    cache_without_imaging,
+):
     root = str(Path(next(iter(napari_kmeans.__path__))).parent)
     done = subprocess.run(
         [sys.executable, "-c", FIRST_RUN],
         capture_output=True,
         text=True,
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": root},
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache_without_imaging), "PYTHONPATH": root},
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
