@@ -43,7 +43,7 @@ def draw_near_ties(rng, centers, n_points, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("offset", "scale"), [(0, 1), (12, 1), (1e5, 1), (-3, 1e-12), (0, 1e-25)])
-@pytest.mark.parametrize(("n_clusters", "n_points"), [(2, 70_000), (8, 40_000), (255, 10_000)])
+@pytest.mark.parametrize(("n_clusters", "n_points"), [(2, 20_000), (8, 12_000), (255, 4_000)])
 def test_labels_of_a_million_near_ties_are_those_of_float64(
     n_clusters, n_points, offset, scale, dtype
 ):

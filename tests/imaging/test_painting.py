@@ -114,10 +114,11 @@ def test_recolor_keeps_nan_with_all_its_bits_where_the_label_is_0():
 @pytest.mark.parametrize("layout", ["C", "F", "strided", "reversed", "planes", "odd rows"])
 @pytest.mark.parametrize("channels", ["rgb", "rgba"])
 @pytest.mark.parametrize("has_mask", [False, True])
-def test_paint_takes_the_color_of_each_label_in_any_layout(layout, channels, has_mask):
+def test_paint_takes_the_color_of_each_label_in_any_layout(layout, channels, has_mask, monkeypatch):
+    monkeypatch.setattr("napari_kmeans.imaging.blocks.BLOCK_PIXELS", 2**15)
     rng = np.random.default_rng(0)
     # Several blocks, which start at addresses that are no multiples of 4.
-    image = rng.integers(0, 4, (1301, 1203, len(channels))).astype(np.uint8) * 80
+    image = rng.integers(0, 4, (301, 403, len(channels))).astype(np.uint8) * 80
     image = {
         "C": image,
         "F": np.asfortranarray(image),

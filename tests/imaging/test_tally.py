@@ -109,7 +109,7 @@ def test_threads_and_chunks_and_axes_give_the_same_labels(dtype, n_channels, mon
     recolored = np.where(mask, np.moveaxis(colors, -1, 0), image)
     np.testing.assert_array_equal(expected.labels > 0, mask)
     np.testing.assert_array_equal(expected.recolored, recolored)
-    for n_threads in (1, 2, 8):
+    for n_threads in (1, 8):
         monkeypatch.setattr(threads, "n_threads", lambda n=n_threads: n)
         for array, axis in (
             (image, 0),

@@ -52,16 +52,21 @@ VIEWER = [
 """Folders and files of the viewer, from the bottom to the top: the direction of the data."""
 
 
+TREES = {
+    path: ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.glob("napari_kmeans/**/*.py")
+}
+
+
 def find_arrows() -> dict[str, set[str]]:
     """Return the modules of the package that each module imports, also for types only."""
     paths = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in ROOT.glob("napari_kmeans/**/*.py")
+        for path in TREES
     }
     arrows: dict[str, set[str]] = {}
     for name, path in paths.items():
         arrows[name] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(TREES[path]):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("napari_kmeans"):
                 for alias in node.names:
                     full = f"{node.module}.{alias.name}"
@@ -103,7 +108,18 @@ def test_imports_run_one_way():
     assert not wrong
 
 
+def test_every_import_of_the_package_is_an_arrow():
+    """Arrows are imports of the form `from … import …`: there is no other form."""
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert not [each for each in node.names if each.name.startswith("napari_kmeans")]
+            assert not isinstance(node, ast.ImportFrom) or not node.level, path
+
+
 def test_imports_have_no_circle():
+    """So each module can be imported as the first of the package."""
+
     def reach(start: str) -> set[str]:
         seen: set[str] = set()
         todo = list(ARROWS[start])
@@ -118,8 +134,8 @@ def test_imports_have_no_circle():
 
 
 def test_private_names_are_not_imported_from_other_modules():
-    for path in ROOT.glob("napari_kmeans/**/*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("napari_kmeans"):
                 names = [alias.name for alias in node.names if not alias.name.startswith("__")]
                 assert not [name for name in names if name.startswith("_")], path

@@ -35,14 +35,21 @@ def to_space(colors: np.ndarray, space: str, white: float) -> np.ndarray:
     return colors
 
 
+_best_costs: dict[tuple[bytes, bytes, int], float] = {}
+
+
 def find_best_cost(points: np.ndarray, weights: np.ndarray, n_clusters: int) -> float:
     """Return the smallest cost of ten starts of scikit-learn; 0 with a cluster for each point."""
     if n_clusters >= len(points):
         return 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fit = KMeans(n_clusters, n_init=10, random_state=0).fit(points, sample_weight=weights)
-    return float(fit.inertia_)
+    # Images of several dtypes have the same colors.
+    key = points.tobytes(), weights.tobytes(), n_clusters
+    if key not in _best_costs:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fit = KMeans(n_clusters, n_init=10, random_state=0).fit(points, sample_weight=weights)
+        _best_costs[key] = float(fit.inertia_)
+    return _best_costs[key]
 
 
 def check(image: np.ndarray, n_clusters: int, space: str = "rgb", **where: object) -> None:
