@@ -221,12 +221,13 @@ class _RecentPictures:
     """The images that were read last: the pixels and the mask of an image are read apart."""
 
     def __init__(self) -> None:
-        self._pictures: OrderedDict[tuple[str, int], Picture] = OrderedDict()
+        self._pictures: OrderedDict[tuple[ImageJob, int], Picture] = OrderedDict()
         self._lock = Lock()
 
     def read(self, job: ImageJob, n_pixels: int) -> Picture:
         """Return an image with at most so many pixels, from memory if it was read last."""
-        key = job.source, n_pixels
+        # Two fits at a time may have different images of one name, such as layers of two viewers.
+        key = job, n_pixels
         with self._lock:
             picture = self._pictures.get(key)
         if picture is None:

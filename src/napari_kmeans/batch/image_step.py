@@ -88,9 +88,12 @@ class ImageResult:
 
 
 def do_image(image: StudyImage, steps: Steps, again: bool) -> ImageResult:
-    """Do all steps for one image, unless an earlier run has done them or `again` is True."""
+    """Do all steps for one image, unless an earlier run has done them or `again` is True.
+
+    An image that is not read from files may have other pixels, and is always done again.
+    """
     store = PartStore(steps.directory)
-    part = None if again else store.read(image.stem)
+    part = store.read(image.stem) if image.job.inputs and not again else None
     if part is None or not part.is_valid(steps.key, input_paths(image), steps.directory):
         return process_image(image, steps)
     # Groups and metadata are not in the pixels: they may change.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
@@ -119,6 +120,8 @@ def run_study(
     *,
     again: bool = False,
     progress: Callable[[StudyProgress], object] | None = None,
+    jobs: Sequence[ImageJob] | None = None,
+    model: KMeansModel | None = None,
 ) -> StudyResult:
     """Run a study: one model, all images, one table, one record.
 
@@ -137,6 +140,11 @@ def run_study(
     progress : callable, optional
         Called in this thread with a `StudyProgress`. An exception that it raises stops the run
         after the images in work, and is passed on. What was done is kept.
+    jobs : sequence of ImageJob, optional
+        The images, instead of the files that the study names. Images that are not read from
+        files, such as layers of a viewer, are always done again: they may have other pixels.
+    model : KMeansModel, optional
+        A model that is applied, instead of a file with one.
 
     Returns
     -------
@@ -153,9 +161,13 @@ def run_study(
     directory = study.path(str(output or study.output or DEFAULT_OUTPUT)).absolute()
     # Paths must hold for workers in other folders, and in the record.
     study = study.at(study.folder)
+    if model is not None:
+        # The record names the file of the model, which is written there.
+        study = replace(study, model=str(directory / SHARED_MODEL))
     _check_libraries(study)
     with output_directory(directory):
-        return _Run(study, directory, again, progress or (lambda _: None)).run()
+        run = _Run(study, directory, again, progress or (lambda _: None), jobs, model)
+        return run.run()
 
 
 def _check_libraries(study: Study) -> None:
@@ -179,8 +191,11 @@ class _Run:
         directory: Path,
         again: bool,
         progress: Callable[[StudyProgress], object],
+        jobs: Sequence[ImageJob] | None = None,
+        model: KMeansModel | None = None,
     ) -> None:
         self.study, self.directory, self.again, self.progress = study, directory, again, progress
+        self.jobs, self.model = jobs, model
         self.store = PartStore(directory)
         self.started, self.clock = datetime.now(UTC), time.perf_counter()
         self.sentences: list[str] = []
@@ -218,7 +233,7 @@ class _Run:
     def _list_images(self) -> list[StudyImage]:
         study = self.study
         try:
-            jobs = list_study_jobs(study)
+            jobs = list_study_jobs(study) if self.jobs is None else list(self.jobs)
         except ValueError as error:
             raise StudyError([f"{reason(error)}."]) from error
         files = [path for job in jobs for path in job.inputs]
@@ -248,7 +263,9 @@ class _Run:
         study = self.study
         if study.each:
             return None
-        if study.model is not None:
+        if self.model is not None:
+            model = self.model
+        elif study.model is not None:
             model = _load_model(study.path(study.model))
         else:
             model = self._fit(images)
@@ -265,9 +282,10 @@ class _Run:
         study = self.study
         jobs: Sequence[ImageJob] = [image.job for image in images]
         if study.fit_on:
-            jobs = list_study_jobs(study, study.fit_on)
+            jobs = self._list_fitted(jobs)
         key = self._fit_key(jobs)
-        model = None if self.again else _read_fit(self.store, key)
+        is_known = not self.again and all(job.inputs for job in jobs)
+        model = _read_fit(self.store, key) if is_known else None
         if model is not None:
             return model
         total = len(jobs)
@@ -283,6 +301,13 @@ class _Run:
             raise StudyError([f"a model must be fitted to images, got none of {total}."])
         _write_fit(self.store, key, fit.model)
         return fit.model
+
+    def _list_fitted(self, jobs: Sequence[ImageJob]) -> list[ImageJob]:
+        """Return the images that `fit_on` names: files, or the names of given images."""
+        names = self.study.fit_on
+        if self.jobs is None:
+            return list_study_jobs(self.study, names)
+        return [job for job in jobs if os.path.abspath(self.study.path(job.name)) in names]
 
     def _fit_key(self, jobs: Sequence[ImageJob]) -> str:
         from napari_kmeans.batch.parts import Stamp
@@ -355,7 +380,8 @@ class _Run:
             self.progress(StudyProgress("images", len(found), total))
 
         do = partial(do_image, steps=steps, again=self.again)
-        client = active_client()
+        # Images that are given are in this process, as layers are.
+        client = active_client() if self.jobs is None else None
         try:
             if client is None:
                 _map_on_threads(do, images, add, step)

@@ -52,6 +52,7 @@ from napari_kmeans.viewer.from_layers.source import EACH
 from napari_kmeans.viewer.from_layers.start_marks import count_marks
 from napari_kmeans.viewer.panels.apply_panel import ApplyPanel
 from napari_kmeans.viewer.panels.clusters_panel import ClustersPanel
+from napari_kmeans.viewer.panels.cohort_panel import CohortPanel
 from napari_kmeans.viewer.panels.colors_panel import ColorsPanel
 from napari_kmeans.viewer.panels.compare_panel import ComparePanel
 from napari_kmeans.viewer.panels.confidence_panel import ConfidencePanel
@@ -88,6 +89,7 @@ PANELS: dict[str, type[Panel]] = {
     "colors": ColorsPanel,
     "compare": ComparePanel,
     "apply": ApplyPanel,
+    "cohort": CohortPanel,
     "objects": ObjectsPanel,
     "confidence": ConfidencePanel,
     "export": ExportPanel,
@@ -420,7 +422,8 @@ class KMeansWidget(Fields):
         hint = describe_likely_channels(image, self.channel_axis.value) if may_have_axis else ""
         self.channel_hint.show_text(hint)
         show_row(self.normalize, self._has_channels())
-        self.color_space.enabled = image is not None and image.rgb
+        # Without an image, the options are those of files for the panel *Cohort*.
+        self.color_space.enabled = image is None or image.rgb
         self.coreset_size.enabled = self.method.value == "coreset"
         is_each = self._n_axes() > 2 and self.stack.value == EACH
         self.add_points.enabled = self.coreset_size.enabled and not is_each
@@ -526,6 +529,16 @@ class KMeansWidget(Fields):
             area = OPTIONS["min_area"].kind.check("min_area", values["min_area"])
             values |= {"min_size": Options.min_size, "min_area": area * unit.size}
         return Options(**values)
+
+    def fit_options(self) -> Options:
+        """Return the options of the fields for images of any kind, such as files.
+
+        A minimum area is in the unit of areas of the image.
+        """
+        options, unit = self._options(), self._area_unit()
+        if unit is None or not options.min_area:
+            return options
+        return replace(options, min_area=options.min_area / unit.size)
 
     def _area_unit(self) -> AreaUnit | None:
         """Return the unit of areas or volumes of the image; None if its scale states no size."""
@@ -684,6 +697,14 @@ class KMeansWidget(Fields):
         if not stored.has_shown_clusters:
             stored.has_shown_clusters = True
             self.folds["clusters"].open()
+
+    def highlight(self, label: int | None) -> None:
+        """Highlight a class of the result in view in the list of clusters; None ends it."""
+        fold = self.folds["clusters"]
+        if label is not None:
+            fold.open()
+        if isinstance(fold.panel, ClustersPanel):
+            fold.panel.list.select([] if label is None else [label])
 
     def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
         """Show layers of a result, and leave the selection unchanged.

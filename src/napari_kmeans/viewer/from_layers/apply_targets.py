@@ -16,7 +16,11 @@ from napari_kmeans.viewer.from_layers.channels import (
     source_of_axis,
     source_of_channels,
 )
-from napari_kmeans.viewer.from_layers.source import Source, without_common_words
+from napari_kmeans.viewer.from_layers.source import (
+    Source,
+    layer_levels,
+    without_common_words,
+)
 from napari_kmeans.viewer.provenance import has_record
 
 if TYPE_CHECKING:
@@ -99,6 +103,40 @@ def find_targets(
         if targets:
             return targets
     return []
+
+
+def find_alike(
+    layers: Iterable[Any], image: Image | None, channel_axis: int | None = None
+) -> list[Target]:
+    """Return the image layers that one model can be fitted to, together with an image.
+
+    They have the same dtype and number of axes, and are in color if the image is. Results are
+    left out.
+
+    Parameters
+    ----------
+    layers : iterable of layers
+    image : napari.layers.Image or None
+        None takes the first image layer.
+    channel_axis : int, optional
+        The axis of the image along which its channels lie. The layers have as many.
+    """
+    images = [each for each in layers if isinstance(each, Image) and not has_record(each)]
+    if image is None or image not in images:
+        image, channel_axis = next(iter(images), None), None
+    if image is None:
+        return []
+    kind = _kind_of(image, channel_axis)
+    return [
+        Target((each,), channel_axis=channel_axis)
+        for each in images
+        if each.ndim == image.ndim and _kind_of(each, channel_axis) == kind
+    ]
+
+
+def _kind_of(layer: Image, channel_axis: int | None) -> tuple[Any, ...]:
+    n_channels = None if channel_axis is None else layer_levels(layer)[0].shape[channel_axis]
+    return layer.rgb, layer.ndim, layer.dtype, n_channels
 
 
 def match_layers(model: KMeansModel, layers: Sequence[Image]) -> Target:

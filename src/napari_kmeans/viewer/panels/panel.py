@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from superqt import QCollapsible
 
+    from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.viewer.background.task import AnySegmentation, Task
     from napari_kmeans.viewer.from_layers.source import Source
@@ -27,6 +28,8 @@ class Dock(Protocol):
 
     viewer: Any
     result: Result | None
+    image: Any
+    channel_axis: Any
     n_clusters: Any
     update_layers: Any
     live: Any
@@ -46,6 +49,15 @@ class Dock(Protocol):
 
     def task(self) -> Task:
         """Return the task of a run with the current image and settings."""
+
+    def fit_options(self) -> Options:
+        """Return the options of the fields for images of any kind, such as files.
+
+        A minimum area is in the unit of areas of the image.
+        """
+
+    def highlight(self, label: int | None) -> None:
+        """Highlight a class of the result in view in the list of clusters; None ends it."""
 
     def show_layers(self, layers: Sequence[Layer], *, update: bool) -> tuple[Layer, ...]:
         """Add layers of a result, or update the earlier ones in place; return those shown."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class _PanelWork:
+class PanelWork:
     """A worker, and the function that shows its outcome."""
 
     worker: SegmentationWorker
@@ -50,7 +50,9 @@ class WorkingPanel(Panel):
         self.progress_bar = ProgressBar(
             name="progress_bar", min=0, max=100, value=0, tooltip="Progress of the work."
         )
-        self._runner: Runner[_PanelWork] = Runner(self.progress_bar, _show, self._on_work_changed)
+        self._runner: Runner[PanelWork] = Runner(
+            self.progress_bar, show_outcome, self._on_work_changed, self.report
+        )
         self.cancel_button.enabled = False
         # Reserve the space of the hidden bar, so that the widgets below do not move.
         policy = self.progress_bar.native.sizePolicy()
@@ -74,6 +76,10 @@ class WorkingPanel(Panel):
     def work_changed(self) -> None:
         """Enable the buttons that can be used; called when work starts and when it ends."""
 
+    def report(self, error: Exception) -> None:
+        """Show an error of the work."""
+        report_error(error)
+
     def start(self, work: Work, show: Callable[[Any], None]) -> SegmentationWorker:
         """Run work in the background, then call `show` with its outcome.
 
@@ -87,7 +93,7 @@ class WorkingPanel(Panel):
                 f"{self.title!r} is still working: wait until it is finished, or cancel it."
             )
         worker: SegmentationWorker = make_worker(work)
-        self._runner.start(_PanelWork(worker, show))
+        self._runner.start(PanelWork(worker, show))
         return worker
 
     def attempt(self, action: Callable[[], Any]) -> None:
@@ -95,7 +101,7 @@ class WorkingPanel(Panel):
         try:
             action()
         except EXPECTED_ERRORS as error:
-            report_error(error)
+            self.report(error)
 
     def _on_work_changed(self) -> None:
         self.cancel_button.enabled = self.is_working
@@ -107,5 +113,6 @@ class WorkingPanel(Panel):
             self.cancel()
 
 
-def _show(work: _PanelWork, outcome: Any) -> None:
+def show_outcome(work: PanelWork, outcome: Any) -> None:
+    """Show the outcome of work by its own function."""
     work.show(outcome)

@@ -175,14 +175,14 @@ def _paths_of(source: Source) -> list[str] | None:
     is_stacked = source.channels and source.channel_axis is None
     for channel, origin in enumerate(source.origins):
         pixels = [array[..., channel] if is_stacked else array for array in own]
-        if origin.path is None or not _file_has_pixels(Path(origin.path), pixels):
+        if origin.path is None or not file_has_pixels(Path(origin.path), pixels):
             return None
         paths.append(origin.path)
     return paths
 
 
-def _file_has_pixels(path: Path, levels: Sequence[Any]) -> bool:
-    """Return whether a file has the same levels as a layer."""
+def file_has_pixels(path: Path, levels: Sequence[Any]) -> bool:
+    """Return whether a file has the same levels as a layer. The file is read."""
     try:
         picture = read_image(path)
     except UnreadableImageError:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels
 
+from napari_kmeans.batch.channels import find_channels
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.files.result_record import read_record, recorded_axes, recorded_channels
 from napari_kmeans.imaging.colors import to_hex
@@ -64,13 +65,27 @@ def open_file(path: str) -> list[LayerData]:
     if record["kind"] == "labels":
         arguments |= _classes(record, model) | _layer_arguments(record, picture.pixels.ndim)
         return [(data, arguments, "labels")]
+    return [_image_of(picture, data, arguments)]
+
+
+def image_data(picture: Picture, name: str) -> LayerData:
+    """Return the layer of an image from any file; of several channels, the layers of all."""
+    # A file of plain arrays does not state whether it is in color.
+    rgb, axis = find_channels(picture)
+    picture = picture._replace(rgb=rgb, channel_axis=axis)
+    arguments = data_arguments(picture.levels or (picture.pixels,))
+    data = arguments.pop("data")
+    return _image_of(picture, data, {**arguments, "name": name, **spatial_arguments(picture.axes)})
+
+
+def _image_of(picture: Picture, data: Any, arguments: dict[str, Any]) -> LayerData:
     axis = picture.channel_axis
-    arguments |= contrast_arguments(picture, axis)
+    arguments = arguments | contrast_arguments(picture, axis)
     if axis is None:
         arguments |= gray_arguments(picture, arguments["name"])
-        return [(data, {**arguments, "rgb": bool(picture.rgb)}, "image")]
+        return (data, {**arguments, "rgb": bool(picture.rgb)}, "image")
     channels = channel_arguments(picture, arguments["name"], picture.pixels.shape[axis])
-    return [(data, {**arguments, **channels, "channel_axis": axis}, "image")]
+    return (data, {**arguments, **channels, "channel_axis": axis}, "image")
 
 
 def _with_shape(picture: Picture, record: dict[str, Any]) -> Picture:

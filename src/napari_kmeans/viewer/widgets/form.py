@@ -295,13 +295,17 @@ def form(rows: Sequence[Any]) -> QWidget:
 
 
 def show_row(field: Any, visible: bool) -> None:
-    """Show or hide a row of a form with its label. Do nothing if the field is not in a form."""
-    parent = field.native.parentWidget()
+    """Show or hide a row of a form with its label. Do nothing if the field is not in a form.
+
+    The field is one of magicgui, or a QWidget.
+    """
+    native = getattr(field, "native", field)
+    parent = native.parentWidget()
     layout = parent.layout() if parent else None
-    label = layout.labelForField(field.native) if isinstance(layout, QFormLayout) else None
+    label = layout.labelForField(native) if isinstance(layout, QFormLayout) else None
     if label is not None:
         label.setVisible(visible)
-        field.native.setVisible(visible)
+        native.setVisible(visible)
 
 
 class Note(QLabel):

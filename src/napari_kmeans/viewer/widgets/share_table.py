@@ -1,0 +1,267 @@
+"""The shares of classes in many images: a row for each image, a column for each class."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from psygnal import Signal
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSize, QSortFilterProxyModel, Qt
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
+
+from napari_kmeans.viewer.widgets.swatch import make_swatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+_Role = Qt.ItemDataRole
+
+_SORT_ROLE = _Role.UserRole
+
+_MIN_ROWS, _MAX_ROWS = 3, 10
+_ROW_HEIGHT = 24
+_NAME_WIDTHS = 90, 220
+"""The least and the largest width of the first column."""
+
+FAILED = "failed"
+"""The text in the first class of an image that failed."""
+
+
+class ShareClass(NamedTuple):
+    """A class with its own column."""
+
+    label: int
+    name: str
+    color: str
+
+
+class Shares(NamedTuple):
+    """The contents of the table.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        The first columns: the image and, where there are some, group, region and slice.
+    classes : tuple of ShareClass
+    rows : tuple
+        For each row its keys and the share of each class in percent, NaN if it has none.
+    failures : mapping of str to str
+        The sentence of each image that failed.
+    """
+
+    keys: tuple[str, ...] = ("image",)
+    classes: tuple[ShareClass, ...] = ()
+    rows: tuple[tuple[tuple[Any, ...], tuple[float, ...]], ...] = ()
+    failures: Mapping[str, str] = {}
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, failures: Mapping[str, str]) -> Shares:
+        """Return the shares in a table of measurements, and the images that failed."""
+        if "class" not in table:
+            return cls(failures=dict(failures))
+        keys = [str(name) for name in list(table)[: list(table).index("class")]]
+        if (table["region"] == "all").all():
+            keys.remove("region")
+        known = table[["class", "name", "color"]].drop_duplicates("class").sort_values("class")
+        classes = tuple(ShareClass(int(label), name, color) for label, name, color in known.values)
+        rows: dict[tuple[Any, ...], dict[int, float]] = {}
+        values = table[keys].astype(object).where(table[keys].notna(), "").values.tolist()
+        for key, label, share in zip(values, table["class"], table["percent"], strict=True):
+            rows.setdefault(tuple(key), {})[int(label)] = float(share)
+        shares = tuple(
+            (key, tuple(found.get(each.label, math.nan) for each in classes))
+            for key, found in rows.items()
+        )
+        return cls(tuple(keys), classes, shares, dict(failures))
+
+    def text(self, separator: str = "\t") -> str:
+        """Return the table as lines of text, for a spreadsheet."""
+        heads = [*self.keys, *(each.name or f"class {each.label}" for each in self.classes)]
+        lines = [heads]
+        for key, shares in self.rows:
+            lines.append([*map(str, key), *("" if math.isnan(x) else f"{x:.4f}" for x in shares)])
+        lines += [
+            [name, *([""] * (len(heads) - 2)), FAILED][: len(heads)] for name in self.failures
+        ]
+        return "\n".join(separator.join(line) for line in lines)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the table without the images that failed."""
+        import pandas as pd
+
+        heads = [*self.keys, *(each.name or f"class {each.label}" for each in self.classes)]
+        return pd.DataFrame([[*key, *shares] for key, shares in self.rows], columns=heads)
+
+
+class _Model(QAbstractTableModel):
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.shares = Shares()
+        self._failed: list[str] = []
+
+    def show(self, shares: Shares) -> None:
+        self.beginResetModel()
+        self.shares, self._failed = shares, list(shares.failures)
+        self.endResetModel()
+
+    def rowCount(self, _parent: QModelIndex | None = None) -> int:
+        return len(self.shares.rows) + len(self._failed)
+
+    def columnCount(self, _parent: QModelIndex | None = None) -> int:
+        # A failed image needs a column for the word.
+        return len(self.shares.keys) + max(len(self.shares.classes), bool(self._failed))
+
+    def name_of(self, row: int) -> str:
+        """Return the image of a row."""
+        if row < len(self.shares.rows):
+            return str(self.shares.rows[row][0][0])
+        return self._failed[row - len(self.shares.rows)]
+
+    def label_of(self, column: int) -> int | None:
+        """Return the label of a column; None for a column of keys."""
+        place = column - len(self.shares.keys)
+        return self.shares.classes[place].label if 0 <= place < len(self.shares.classes) else None
+
+    def data(self, index: QModelIndex, role: int = _Role.DisplayRole) -> Any:
+        """Return the text, the value to sort by, or the tooltip of a cell."""
+        row, column = index.row(), index.column()
+        if row >= len(self.shares.rows):
+            return self._failed_data(self._failed[row - len(self.shares.rows)], column, role)
+        key, shares = self.shares.rows[row]
+        is_key = column < len(key)
+        if role == _Role.TextAlignmentRole and not is_key:
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        if is_key:
+            return key[column] if role == _SORT_ROLE else self._key_data(key[column], role)
+        place = column - len(key)
+        share = shares[place] if place < len(shares) else math.nan
+        if role == _SORT_ROLE:
+            return -1.0 if math.isnan(share) else share
+        if role == _Role.DisplayRole:
+            return "–" if math.isnan(share) else f"{share:.1f}"  # noqa: RUF001 - a dash
+        return None
+
+    def _key_data(self, value: Any, role: int) -> Any:
+        return str(value) if role in (_Role.DisplayRole, _Role.ToolTipRole) else None
+
+    def _failed_data(self, name: str, column: int, role: int) -> Any:
+        if role == _Role.ToolTipRole:
+            return self.shares.failures[name]
+        if role == _SORT_ROLE:
+            return name if column == 0 else "" if column < len(self.shares.keys) else -2.0
+        if role == _Role.DisplayRole:
+            return name if column == 0 else FAILED if column == len(self.shares.keys) else ""
+        if role == _Role.TextAlignmentRole and column >= len(self.shares.keys):
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        return None
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = _Role.DisplayRole
+    ) -> Any:
+        """Return the name and the color of a class, or the name of a column of keys."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        place = section - len(self.shares.keys)
+        if place < 0:
+            return self.shares.keys[section].capitalize() if role == _Role.DisplayRole else None
+        if place >= len(self.shares.classes):
+            return "" if role == _Role.DisplayRole else None
+        each = self.shares.classes[place]
+        if role == _Role.DecorationRole:
+            return make_swatch(each.color)
+        if role == _Role.ToolTipRole:
+            return f"The share of class {each.name or each.label} in percent. Click to sort."
+        return (each.name or str(each.label)) if role == _Role.DisplayRole else None
+
+
+class ShareTable(QTableView):
+    """A sortable table of shares.
+
+    Attributes
+    ----------
+    chosen : Signal
+        Emitted with the image of a cell that the user has chosen with the mouse or the arrow
+        keys, and the label of its column; None in a column without a class.
+    """
+
+    chosen = Signal(str, object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._model = _Model(self)
+        self._sorted = QSortFilterProxyModel(self)
+        self._sorted.setSourceModel(self._model)
+        self._sorted.setSortRole(_SORT_ROLE)
+        self.setModel(self._sorted)
+        self.setSortingEnabled(True)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setWordWrap(False)
+        self.setToolTip(
+            "Click a row to show its image and classes. Click the share of a class to highlight "
+            "the class. Click a title to sort."
+        )
+        rows, columns = self.verticalHeader(), self.horizontalHeader()
+        assert rows is not None
+        assert columns is not None
+        rows.setVisible(False)
+        rows.setDefaultSectionSize(_ROW_HEIGHT)
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        columns.setMinimumSectionSize(40)
+        self.clicked.connect(self._choose)
+        selection = self.selectionModel()
+        assert selection is not None
+        selection.currentChanged.connect(self._on_current_changed)
+        self.show_shares(Shares())
+
+    @property
+    def shares(self) -> Shares:
+        """What the table shows."""
+        return self._model.shares
+
+    def show_shares(self, shares: Shares) -> None:
+        """Show other shares, in their order."""
+        self._model.show(shares)
+        self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
+        self._fit()
+
+    def index_of(self, image: str, label: int | None = None) -> QModelIndex:
+        """Return the cell of an image and a class, where it is on the screen."""
+        for row in range(self._model.rowCount()):
+            if self._model.name_of(row) == image:
+                labels = [self._model.label_of(n) for n in range(self._model.columnCount())]
+                column = 0 if label is None else labels.index(label)
+                return self._sorted.mapFromSource(self._model.index(row, column))
+        return QModelIndex()
+
+    def sizeHint(self) -> QSize:
+        """Return the height of the rows, up to ten of them."""
+        n_rows = min(max(self._model.rowCount(), _MIN_ROWS), _MAX_ROWS)
+        header, bar = self.horizontalHeader(), self.horizontalScrollBar()
+        assert header is not None
+        assert bar is not None
+        height = header.sizeHint().height() + n_rows * _ROW_HEIGHT + 2 * self.frameWidth()
+        return QSize(super().sizeHint().width(), height + bar.sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:
+        """Return a small width, and the height of the rows: the dock scrolls."""
+        return QSize(100, self.sizeHint().height())
+
+    def _fit(self) -> None:
+        self.resizeColumnsToContents()
+        least, most = _NAME_WIDTHS
+        self.setColumnWidth(0, min(max(self.columnWidth(0), least), most))
+        self.updateGeometry()
+
+    def _on_current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
+        # A click emits `clicked`, too. A new table has a current cell before the user chose one.
+        if self.hasFocus() and QApplication.mouseButtons() == Qt.MouseButton.NoButton:
+            self._choose(current)
+
+    def _choose(self, index: QModelIndex) -> None:
+        if index.isValid():
+            place = self._sorted.mapToSource(index)
+            name, label = self._model.name_of(place.row()), self._model.label_of(place.column())
+            self.chosen.emit(name, label)
