@@ -144,7 +144,8 @@ class Cohort:
         The paths or names of the images that the model is fitted to; empty for all.
     applies_model : bool
         Whether a model is applied, and none is fitted.
-    pixels_per_image : int
+    pixels_per_image : int or str
+        A text is wrong, and has its message from the study.
     table : TableChoices
     """
 
@@ -152,7 +153,7 @@ class Cohort:
     options: Options
     fit_on: tuple[Path, ...] | tuple[str, ...] = ()
     applies_model: bool = False
-    pixels_per_image: int = 0
+    pixels_per_image: int | str = 0
     table: TableChoices = field(default_factory=TableChoices)
 
     def study(self, base: Path, *, model: str | None = None, output: str | None = None) -> Study:

@@ -15,7 +15,7 @@ from napari_kmeans.batch.study_kinds import DEFAULT_OUTPUTS, OUTPUTS
 from napari_kmeans.viewer.background.cohort_study import ChosenFiles, TableChoices, common_folder
 from napari_kmeans.viewer.widgets.checked_list import CheckedList
 from napari_kmeans.viewer.widgets.dialogs import ask_for_files, ask_for_folder
-from napari_kmeans.viewer.widgets.form import folder_with, form, narrow, row, show_row
+from napari_kmeans.viewer.widgets.form import WordOrNumber, folder_with, form, narrow, row, show_row
 from napari_kmeans.viewer.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ LAYERS, FILES, FOLDER = "layers", "files", "folder"
 FIT_ALL, FIT_SOME, APPLY = "all", "some", "apply"
 SUBFOLDER, NAME = "subfolder", "name"
 GRID = "grid"
+ALL_PIXELS = "all"
 
 _OUTPUT_TEXTS = {
     "recolored": "recolored images",
@@ -117,17 +118,13 @@ class CohortForm(QWidget):
             narrow(field)
 
     def _make_more_fields(self) -> None:
-        self.pixels = SpinBox(
+        self.pixels = WordOrNumber(
             name="pixels_per_image",
             label="Pixels / image",
+            value=ALL_PIXELS,
             tooltip="The most pixels of each image that the fit reads, so that large images do "
-            "not dominate. 0: all pixels.",
-            value=0,
-            min=0,
-            max=2**31 - 1,
-            step=10_000,
+            "not dominate: a number, or all.",
         )
-        self.pixels.native.setSpecialValueText("all")
         self.groups = ComboBox(
             name="cohort_groups",
             label="Groups",
@@ -282,6 +279,12 @@ class CohortForm(QWidget):
         if self.are_files and self.groups.value == NAME:
             return replace(choices, metadata=self.group_pattern.value.strip() or None)
         return choices
+
+    @property
+    def pixels_per_image(self) -> int | str:
+        """The most pixels of each image that the fit reads, 0 for all; a text if it is wrong."""
+        value: int | str = self.pixels.value
+        return 0 if value == ALL_PIXELS else value
 
     @property
     def output_folder(self) -> Path | None:

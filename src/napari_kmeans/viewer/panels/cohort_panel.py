@@ -60,6 +60,11 @@ _LIST_DELAY = 300
 
 _POLL_MILLISECONDS = 200
 
+_SCROLL_DELAY = 100
+"""Milliseconds until the layout of a new table is done, as measured with 0: it was not."""
+
+_NO_LAYERS = "No image layer fits: open images, or choose a folder or files."
+
 _STUDY_FILTER = "Studies (*.yaml)"
 
 
@@ -131,16 +136,29 @@ class CohortPanel(WorkingPanel):
 
     def _make_listing(self) -> None:
         """Make what searches the folder in the background, and shows the progress of a run."""
+        hidden_bar = ProgressBar(visible=False)
+        hidden_bar.native.setParent(self)
         self._listing: Runner[PanelWork] = Runner(
-            ProgressBar(), show_outcome, self._on_listing_changed, self._show_listing_error
+            hidden_bar, show_outcome, self._on_listing_changed, self._show_listing_error
         )
         self.destroyed.connect(self._listing.cancel_and_disconnect)
         self._list_timer, self._poll_timer = QTimer(self), QTimer(self)
-        self._list_timer.setSingleShot(True)
+        self._scroll_timer = QTimer(self)
+        for timer in (self._list_timer, self._scroll_timer):
+            timer.setSingleShot(True)
+        self._scroll_timer.setInterval(_SCROLL_DELAY)
+        self._scroll_timer.timeout.connect(self._scroll)
+        # The button is below the fields: without a scroll bar, the next click is there.
+        self._scroll_timer.start()
         self._list_timer.setInterval(_LIST_DELAY)
         self._list_timer.timeout.connect(self._list_images)
         self._poll_timer.setInterval(_POLL_MILLISECONDS)
         self._poll_timer.timeout.connect(self._show_state)
+
+    def _scroll(self) -> None:
+        """Scroll to the table, or to the button before there is one."""
+        has_table = self.results.outcome is not None
+        scroll_to(self.results.table if has_table else self.progress_bar.native)
 
     # ---------------------------------------------------------------- choices
 
@@ -320,7 +338,7 @@ class CohortPanel(WorkingPanel):
             self.dock.fit_options(),
             fit_on,
             applies,
-            0 if applies else form.pixels.value,
+            0 if applies else form.pixels_per_image,
             form.table_choices,
         )
 
@@ -383,10 +401,11 @@ class CohortPanel(WorkingPanel):
         if isinstance(work, LayersWork):
             applied = [(each.source, each.outcome) for each in outcome.images.values()]
             update = self.dock.update_layers.value
-            self.dock.show_applied(applied, update=update, is_latest=work.model is None)
+            # The list of clusters stays as it is: opening it would move the table out of view.
+            self.dock.show_applied(applied, update=update, is_latest=False)
         self.results.show_outcome(outcome)
         if outcome.images or outcome.failures:
-            scroll_to(self.results.table)
+            self._scroll_timer.start()
 
     def work_changed(self) -> None:
         """Enable the buttons that can be used, and show what is done after Cancel."""
@@ -396,11 +415,19 @@ class CohortPanel(WorkingPanel):
             self._end_run()
         has_images = self._has_images()
         can_start = has_images and not self.is_working and self._has_model()
+        self._show_missing_layers()
         self.run_button.enabled = can_start
         self.batch_button.enabled = can_start
         self.form.classes.show_text(self._list_classes())
         if not self.is_working and self._wanted is not None:
             self._show_wanted()
+
+    def _show_missing_layers(self) -> None:
+        has_none = not self.form.are_files and not self._targets
+        if has_none and not self.message.text():
+            self.show_message(_NO_LAYERS)
+        elif not has_none and self.message.text() == _NO_LAYERS:
+            self.show_message("")
 
     def _end_run(self) -> None:
         """Show what was done if a run has ended without its outcome, by Cancel or an error."""
@@ -488,6 +515,8 @@ class CohortPanel(WorkingPanel):
             return
         self.dock.viewer.layers.selection.active = labels
         self.dock.highlight(label)
+        # The list of clusters above may have been opened.
+        self._scroll_timer.start()
 
     # --------------------------------------------------------------- batch file
 
@@ -554,7 +583,8 @@ def _describe_done(work: StudyWork | LayersWork, outcome: CohortOutcome) -> str:
         text += f", {work.state.n_earlier:,} of them by an earlier run"
     if n_failed:
         text += f"; {n_failed:,} failed"
-    place = "" if outcome.directory is None else f" The results are in {outcome.directory}."
+    folder = outcome.directory
+    place = "" if folder is None else f" The results are in {folder.parent.name}/{folder.name}."
     return f"{text}.{place}"
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
+    from qtpy.QtGui import QResizeEvent
 
 _Role = Qt.ItemDataRole
 
@@ -252,8 +253,18 @@ class ShareTable(QTableView):
     def _fit(self) -> None:
         self.resizeColumnsToContents()
         least, most = _NAME_WIDTHS
-        self.setColumnWidth(0, min(max(self.columnWidth(0), least), most))
+        columns, viewport = self.horizontalHeader(), self.viewport()
+        assert columns is not None
+        assert viewport is not None
+        # Long names are cut in the middle, rather than to scroll to the last class.
+        room = viewport.width() - (columns.length() - self.columnWidth(0))
+        self.setColumnWidth(0, min(max(room, least), most, max(self.columnWidth(0), least)))
         self.updateGeometry()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Give the names the width that the classes leave."""
+        super().resizeEvent(event)
+        self._fit()
 
     def _on_current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
         # A click emits `clicked`, too. A new table has a current cell before the user chose one.

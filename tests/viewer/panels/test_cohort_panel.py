@@ -1,0 +1,341 @@
+"""Tests of the panel *Cohort*: many images, one model, one table, one image in view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from PIL import Image
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QGuiApplication
+
+from napari_kmeans import KMeansModel, Study, run_study, segment
+from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.files.reading import read_image
+from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.to_layers.highlight import HighlightColormap
+
+
+@pytest.fixture
+def images(quadrants):
+    """Three images of the same four colors in other parts, by name."""
+    return {"a": quadrants, "b": quadrants[:14], "c": quadrants[5:, 6:].copy()}
+
+
+@pytest.fixture
+def panel(viewer, open_dock, images):
+    for name, image in images.items():
+        viewer.add_image(image, name=name, rgb=True)
+    return open_dock().folds["cohort"].open()
+
+
+@pytest.fixture
+def folder(tmp_path, images):
+    """Return a folder with the three images as files, and a damaged one."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, image in images.items():
+        Image.fromarray(image).save(folder / f"{name}.png")
+    (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def run(qtbot, panel, button=True):
+    if button:
+        panel.run_button.native.click()
+    else:
+        panel.run()
+    wait(qtbot, panel)
+
+
+def wait(qtbot, panel):
+    qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
+
+
+def repeat(path):
+    """Run a study file, as the command line does."""
+    with notices_to(lambda _sentence: None):
+        return run_study(Study.load(path))
+
+
+def choose(qtbot, panel, folder):
+    panel.form.choose_folder(folder)
+    qtbot.waitUntil(lambda: panel.run_button.enabled, timeout=20_000)
+
+
+def click(panel, image, label=None):
+    table = panel.results.table
+    table.clicked.emit(table.index_of(image, label))
+
+
+def shares_of(labels, n_classes=4):
+    counts = np.bincount(np.ravel(labels), minlength=n_classes + 1)[1:]
+    return 100 * counts / counts.sum()
+
+
+def shown(panel):
+    """Return the shares in the table of each image, and the titles of the columns."""
+    model = panel.results.table.model()
+    texts = [
+        [str(model.index(row, column).data()) for column in range(model.columnCount())]
+        for row in range(model.rowCount())
+    ]
+    titles = [
+        model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())
+    ]
+    return {row[0]: row[1:] for row in texts}, titles
+
+
+def messages():
+    return [each.message for each in notification_manager.records]
+
+
+def test_three_clicks_cluster_all_layers_with_one_model(viewer, panel, qtbot, images):
+    originals = {name: image.copy() for name, image in images.items()}
+    viewer.add_image(images["a"][..., 0], name="gray", rgb=False)
+    viewer.layers.selection.active = viewer.layers["a"]
+    assert [layers[0].name for layers in panel.form.layers.checked] == ["a", "b", "c"]
+    run(qtbot, panel)
+    together = segment(list(images.values()), 4, rgb=True)
+    texts, titles = shown(panel)
+    assert titles == ["Image", "1", "2", "3", "4"]
+    for name, expected in zip(images, together.labels, strict=True):
+        np.testing.assert_array_equal(viewer.layers[f"{name} labels"].data, expected)
+        assert texts[name] == [f"{share:.1f}" for share in shares_of(expected)]
+        np.testing.assert_array_equal(viewer.layers[name].data, originals[name])
+    assert panel.message.text() == "3 images done."
+    assert not messages()
+    # Painting by hand is kept as a copy by the next run, as after Run and Apply.
+    painted = viewer.layers["b labels"]
+    painted.paint((3, 3), 4)
+    run(qtbot, panel)
+    assert [layer.name for layer in viewer.layers if layer.name.startswith("b labels")] == [
+        "b labels edited",
+        "b labels",
+    ]
+    np.testing.assert_array_equal(painted.data, together.labels[1])
+
+
+def test_the_model_is_fitted_to_some_layers(viewer, panel, qtbot, images):
+    panel.form.model.value = "some"
+    panel.form.fit_on.check([(viewer.layers["b"],)])
+    run(qtbot, panel)
+    model = segment(images["b"], 4, rgb=True).model
+    for name, image in images.items():
+        np.testing.assert_array_equal(viewer.layers[f"{name} labels"].data, model.predict(image))
+
+
+def test_the_model_of_the_list_brings_names_and_ignored_classes(
+    viewer, panel, qtbot, images, finish, tmp_path
+):
+    dock = panel.dock
+    dock.image.value = viewer.layers["a"]
+    dock.run()
+    finish(dock)
+    clusters = dock.folds["clusters"].open().list
+    clusters._clusters.rename(1, "ink")
+    clusters._clusters.ignore([4])
+    clusters.merge([2, 3])
+    panel.form.model.value = "apply"
+    assert "ink" in panel.form.classes.text()
+    run(qtbot, panel)
+    texts, titles = shown(panel)
+    assert titles == ["Image", "ink", "2", "4"]
+    expected = dock.result.model.predict(images["b"])
+    counts = [np.sum(expected == label) for label in (1, 2)]
+    assert texts["b"] == [*(f"{100 * n / sum(counts):.1f}" for n in counts), "–"]  # noqa: RUF001
+    # The batch has the model beside it, and gives the same labels. The layers have no files.
+    panel.form.images.value = "files"
+    Image.fromarray(images["b"]).save(tmp_path / "b.png")
+    choose(qtbot, panel, tmp_path)
+    panel.save_batch(tmp_path / "study.yaml")
+    assert KMeansModel.load(tmp_path / "study-model.json").classes == dock.result.model.classes
+    done = repeat(tmp_path / "study.yaml")
+    np.testing.assert_array_equal(read_image(done.directory / "b-labels.tif").pixels, expected)
+
+
+def test_files_give_a_folder_of_results_and_a_table(viewer, panel, qtbot, images, folder):
+    user = list(viewer.layers)
+    choose(qtbot, panel, folder)
+    assert panel.form.found.text().startswith("4 images found.")
+    run(qtbot, panel)
+    together = segment(list(images.values()), 4, rgb=True)
+    output = folder / "napari-kmeans-output"
+    texts, _ = shown(panel)
+    for name, expected in zip(images, together.labels, strict=True):
+        np.testing.assert_array_equal(read_image(output / f"{name}-labels.tif").pixels, expected)
+        assert texts[name] == [f"{share:.1f}" for share in shares_of(expected)]
+    # The damaged image is listed with its sentence, and there is no flood of notifications.
+    assert texts["broken"][0] == "failed"
+    assert "broken.png" in panel.results.failures.text()
+    assert panel.message.text().startswith("3 images done; 1 failed.")
+    assert not messages()
+    # A click shows one image at a time, and leaves the layers of the user.
+    click(panel, "b")
+    qtbot.waitUntil(lambda: "b-labels" in viewer.layers, timeout=20_000)
+    click(panel, "c", 3)
+    qtbot.waitUntil(lambda: "c-labels" in viewer.layers, timeout=20_000)
+    added = [layer for layer in viewer.layers if layer not in user]
+    assert [layer.name for layer in added] == ["c [1]", "c-labels"]
+    np.testing.assert_array_equal(added[0].data, images["c"])
+    np.testing.assert_array_equal(added[1].data, together.labels[2])
+    assert isinstance(added[1].colormap, HighlightColormap)
+    assert panel.dock.result.labels is added[1]
+    assert list(viewer.layers)[:3] == user
+    # Labels that the user has painted on stay.
+    added[1].paint((2, 2), 1)
+    click(panel, "a")
+    qtbot.waitUntil(lambda: "a-labels" in viewer.layers, timeout=20_000)
+    assert added[1] in viewer.layers
+    # The damaged image is done by another run, which does not do the others again.
+    stamp = (output / "a-labels.tif").stat().st_mtime_ns
+    Image.fromarray(images["a"][:3]).save(folder / "broken.png")
+    run(qtbot, panel)
+    assert "3 of them by an earlier run" in panel.message.text() or "broken" in shown(panel)[0]
+    assert panel.results.outcome.failures == {}
+    # Other settings do not replace results.
+    panel.dock.n_clusters.value = 2
+    run(qtbot, panel)
+    assert panel.results.outcome.directory.name == "napari-kmeans-output-2"
+    assert (output / "a-labels.tif").stat().st_mtime_ns >= stamp
+
+
+def test_a_batch_of_layers_names_their_files(viewer, panel, qtbot, images, folder, tmp_path):
+    panel.form.layers.check([])
+    with pytest.raises(ValueError, match="images must be one or more layers, got none: check"):
+        panel.save_batch(tmp_path / "study.yaml")
+    viewer.layers.clear()
+    for name in "ab":
+        # napari takes a smaller file for a stack.
+        pixels = np.kron(images[name], np.ones((3, 3, 1), np.uint8))
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+        viewer.open(folder / f"{name}.png", plugin="napari")
+    panel.save_batch(tmp_path / "study.yaml")
+    wait(qtbot, panel)
+    study = Study.load(tmp_path / "study.yaml")
+    assert study.images == ("photos/a.png", "photos/b.png")
+    run(qtbot, panel)
+    done = repeat(tmp_path / "study.yaml")
+    for name in "ab":
+        labels = read_image(done.directory / f"{name}-labels.tif").pixels
+        np.testing.assert_array_equal(viewer.layers[f"{name} labels"].data, labels)
+    viewer.layers["b"].data = 255 - viewer.layers["b"].data
+    panel.save_batch(tmp_path / "other.yaml")
+    wait(qtbot, panel)
+    assert "the layer 'b' must have the pixels of a file" in panel.message.text()
+    assert not (tmp_path / "other.yaml").exists()
+
+
+def test_layers_are_written_to_a_folder_and_done_again(viewer, panel, qtbot, images, tmp_path):
+    panel.form.results.value = "folder"
+    panel.form.output.value = str(tmp_path / "out")
+    panel.form.model.value = "some"
+    panel.form.fit_on.check([(viewer.layers["a"],)])
+    viewer.layers["c"].name = "c/d"
+    run(qtbot, panel)
+    model = segment(images["a"], 4, rgb=True).model
+    expected = model.predict(images["c"])
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "c_d-labels.tif").pixels, expected)
+    assert list(viewer.layers) == list(viewer.layers)[:3]
+    # A layer may have other pixels now, which no file tells.
+    viewer.layers["c/d"].data = images["c"][::-1].copy()
+    run(qtbot, panel)
+    labels = read_image(tmp_path / "out" / "c_d-labels.tif").pixels
+    np.testing.assert_array_equal(labels, expected[::-1])
+
+
+def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path):
+    for group, name in (("old", "a"), ("new", "b")):
+        (tmp_path / "photos" / group).mkdir(parents=True)
+        Image.fromarray(images[name]).save(tmp_path / "photos" / group / f"{name}.png")
+    panel.form.groups.value, panel.form.regions.value = "subfolder", "grid"
+    panel.form.grid.value = 14
+    choose(qtbot, panel, tmp_path / "photos")
+    run(qtbot, panel)
+    _, titles = shown(panel)
+    assert titles[:3] == ["Image", "Group", "Region"]
+    assert panel.results.outcome.directory == tmp_path / "photos-napari-kmeans-output"
+    frame = panel.results.table.shares.frame()
+    assert frame.groupby("image")["group"].first().to_dict() == {"a": "old", "b": "new"}
+    labels = read_image(panel.results.outcome.directory / "b-labels.tif").pixels
+    first = frame[(frame["image"] == "b")].iloc[0, 3:].to_numpy(float)
+    np.testing.assert_allclose(first, shares_of(labels[:14, :14]))
+    panel.results.copy_button.native.click()
+    lines = QGuiApplication.clipboard().text().splitlines()
+    assert lines[0].split("\t")[:3] == ["image", "group", "region"]
+    assert len(lines) == 1 + len(frame)
+    panel.results.save_table(tmp_path / "all.csv", measurements=True)
+    assert (tmp_path / "all.csv").read_text().startswith("image,group,region,")
+
+
+def test_cancel_keeps_the_images_that_are_done(viewer, panel, qtbot, images, slow):
+    layer = viewer.add_image(np.asarray(slow), name="slow", rgb=True)
+    layer.data = slow
+    viewer.layers.move(viewer.layers.index(layer), 1)
+    panel.form.model.value = "some"
+    panel.form.fit_on.check([(viewer.layers["a"],)])
+    panel.run_button.native.click()
+    qtbot.waitUntil(slow.asked.is_set, timeout=20_000)
+    assert not panel.run_button.enabled
+    panel._show_state()
+    assert panel.message.text().startswith("1 of 4 images")
+    panel.cancel_button.native.click()
+    slow.go_on.set()
+    wait(qtbot, panel)
+    expected = segment(images["a"], 4, rgb=True).labels
+    np.testing.assert_array_equal(viewer.layers["a labels"].data, expected)
+    assert "b labels" not in viewer.layers
+    assert panel.message.text().startswith("Stopped: 1 of 4 images")
+    assert list(shown(panel)[0]) == ["a"]
+    # An image that fails is listed, and the others are done.
+    slow.error = OSError("the disk is gone")
+    run(qtbot, panel)
+    assert panel.results.failures.text() == "slow: the disk is gone"
+    assert {"a labels", "b labels", "c labels"} <= {each.name for each in viewer.layers}
+    # A click hides the other images of the cohort, and shows the classes in the panels.
+    click(panel, "b", 2)
+    assert [name for name in "abc" if viewer.layers[name].visible] == ["b"]
+    assert [name for name in "abc" if viewer.layers[f"{name} labels"].visible] == ["b"]
+    assert panel.dock.result.labels is viewer.layers["b labels"]
+    assert isinstance(viewer.layers["b labels"].colormap, HighlightColormap)
+
+
+@pytest.mark.parametrize("closed", ["dock", "viewer"])
+def test_closing_stops_the_cohort(viewer, panel, qtbot, slow, closed):
+    layer = viewer.add_image(np.asarray(slow), name="slow", rgb=True)
+    layer.data = slow
+    panel.form.model.value = "some"
+    panel.form.fit_on.check([(viewer.layers["a"],)])
+    worker = panel.run()
+    qtbot.waitUntil(slow.asked.is_set, timeout=20_000)
+    dock = panel.dock
+    if closed == "dock":
+        viewer.window.remove_dock_widget(dock.native)
+    else:
+        viewer.close()
+    assert worker.abort_requested
+    slow.go_on.set()
+    qtbot.waitUntil(lambda: not worker.is_running, timeout=20_000)
+    qtbot.wait(50)
+    assert not any(METADATA_KEY in each.metadata for each in viewer.layers)
+    assert not messages()
+    if closed == "dock":
+        dock.native.deleteLater()
+        qtbot.wait(50)
+
+
+def test_wrong_choices_are_sentences(viewer, panel, qtbot, folder):
+    choose(qtbot, panel, folder)
+    panel.form.pixels.value = "many"
+    panel.run_button.native.click()
+    assert panel.message.text().startswith("pixels_per_image must be")
+    panel.form.pixels.value = "all"
+    panel.form.pattern.value = "*.tif"
+    qtbot.waitUntil(lambda: panel.form.found.text() == "0 images found.", timeout=20_000)
+    assert not panel.run_button.enabled
+    panel.form.model.value = "apply"
+    assert panel.form.classes.text().startswith("There is no model yet")
+    assert Path(panel.form.folder.value) == folder
