@@ -247,16 +247,17 @@ def holds_other_results(directory: Path, study: Study, model: KMeansModel | None
         # A run that was killed has no record, and its images are known by their parts.
         return not (directory / PARTS).is_dir()
     settings = json.loads(encode_run_record({"study": study.at(study.folder).to_dict()}))["study"]
-    if _without_output(record["study"]) != _without_output(settings):
+    if _without_files(record["study"]) != _without_files(settings):
         return True
     if model is None:
-        return False
+        return "model" in record["study"]
     own = json.loads(encode_run_record({"model": model.to_dict()}))["model"]
     return bool(record.get("model") != own)
 
 
-def _without_output(study: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in study.items() if name != "output"}
+def _without_files(study: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries but the folder of the results and the file of the model in it."""
+    return {name: value for name, value in study.items() if name not in ("output", "model")}
 
 
 def common_folder(paths: Sequence[Path]) -> Path:
