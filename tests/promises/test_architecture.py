@@ -42,10 +42,11 @@ VIEWER = [
     ("from_layers",),
     ("background",),
     ("to_layers",),
+    ("measure_layer",),
     ("widgets",),
     ("panels",),
     ("dock",),
-    ("segment_layer", "measure_layer", "samples", "read_results", "write_results"),
+    ("segment_layer", "samples", "read_results", "write_results"),
     ("commands", "window"),
 ]
 """Folders and files of the viewer, from the bottom to the top: the direction of the data."""

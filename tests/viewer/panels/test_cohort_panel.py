@@ -120,9 +120,17 @@ def test_three_clicks_cluster_all_layers_with_one_model(viewer, panel, qtbot, im
 
 
 def test_the_model_is_fitted_to_some_layers(viewer, panel, qtbot, images):
-    panel.form.model.value = "some"
+    corners = np.array([[-0.5, -0.5], [-0.5, 7.5], [5.5, 7.5], [5.5, -0.5]])
+    shapes = viewer.add_shapes([corners], name="box")
+    panel.form.model.value, panel.form.regions.value = "some", shapes
     panel.form.fit_on.check([(viewer.layers["b"],)])
     run(qtbot, panel)
+    texts, titles = shown(panel)
+    assert titles[:2] == ["Image", "Region"]
+    in_box = shares_of(viewer.layers["c labels"].data[:6, :8])
+    assert texts["c"] == ["1", *(f"{share:.1f}" for share in in_box)]
+    with pytest.raises(ValueError, match="regions must be files in a batch, got the layer 'box'"):
+        panel.save_batch("study.yaml")
     model = segment(images["b"], 4, rgb=True).model
     for name, image in images.items():
         np.testing.assert_array_equal(viewer.layers[f"{name} labels"].data, model.predict(image))

@@ -57,6 +57,7 @@ from napari_kmeans.viewer.panels.colors_panel import ColorsPanel
 from napari_kmeans.viewer.panels.compare_panel import ComparePanel
 from napari_kmeans.viewer.panels.confidence_panel import ConfidencePanel
 from napari_kmeans.viewer.panels.export_panel import ExportPanel
+from napari_kmeans.viewer.panels.measure_panel import MeasurePanel
 from napari_kmeans.viewer.panels.merge_panel import MergePanel
 from napari_kmeans.viewer.panels.number_panel import NumberPanel
 from napari_kmeans.viewer.panels.objects_panel import ObjectsPanel
@@ -92,6 +93,7 @@ PANELS: dict[str, type[Panel]] = {
     "cohort": CohortPanel,
     "objects": ObjectsPanel,
     "confidence": ConfidencePanel,
+    "measure": MeasurePanel,
     "export": ExportPanel,
 }
 """The panels below the form by name, in the order from top to bottom."""

@@ -7,15 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
+from napari.layers import Labels, Shapes
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_kmeans.batch.running import DEFAULT_OUTPUT
 from napari_kmeans.batch.study_kinds import DEFAULT_OUTPUTS, OUTPUTS
 from napari_kmeans.viewer.background.cohort_study import ChosenFiles, TableChoices, common_folder
+from napari_kmeans.viewer.provenance import kind_of
 from napari_kmeans.viewer.widgets.checked_list import CheckedList
 from napari_kmeans.viewer.widgets.dialogs import ask_for_files, ask_for_folder
-from napari_kmeans.viewer.widgets.form import WordOrNumber, folder_with, form, narrow, row, show_row
+from napari_kmeans.viewer.widgets.form import (
+    WordOrNumber,
+    folder_with,
+    form,
+    narrow,
+    offer_choices,
+    row,
+    show_row,
+)
 from napari_kmeans.viewer.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
@@ -44,13 +54,15 @@ class CohortForm(QWidget):
 
     Parameters
     ----------
+    viewer : napari.Viewer
+        Its Labels and Shapes layers are offered as regions.
     changed : callable
         Called after the user has changed a field.
     """
 
-    def __init__(self, changed: Callable[[], object]) -> None:
+    def __init__(self, viewer: Any, changed: Callable[[], object]) -> None:
         super().__init__()
-        self._changed = changed
+        self._viewer, self._changed = viewer, changed
         self._files: tuple[Path, ...] = ()
         self._make_image_fields()
         self._make_model_fields()
@@ -140,8 +152,8 @@ class CohortForm(QWidget):
         self.regions = ComboBox(
             name="cohort_regions",
             label="Regions",
-            tooltip="The regions that are measured.",
-            choices=[("whole images", None), ("squares", GRID), ("label images", FOLDER)],
+            tooltip="The regions that are measured: the classes have their shares in each.",
+            choices=self._region_choices,
         )
         self.grid = SpinBox(
             name="cohort_grid",
@@ -229,6 +241,12 @@ class CohortForm(QWidget):
         self.regions_button.changed.connect(lambda: self._ask_for(self.regions_folder))
         self.output_button.changed.connect(lambda: self._ask_for(self.output))
 
+    def _region_choices(self, _combo_box: Any) -> list[tuple[str, Any]]:
+        choices: list[tuple[str, Any]] = [("whole images", None), ("squares", GRID)]
+        if self.are_layers_results:
+            return choices + region_choices(self._viewer)
+        return [*choices, ("label images", FOLDER)]
+
     # ----------------------------------------------------------------- values
 
     @property
@@ -281,6 +299,12 @@ class CohortForm(QWidget):
         return choices
 
     @property
+    def regions_layer(self) -> Any:
+        """The Labels or Shapes layer whose regions are measured, or None."""
+        chosen = self.regions.value
+        return None if chosen in (None, GRID, FOLDER) else chosen
+
+    @property
     def pixels_per_image(self) -> int | str:
         """The most pixels of each image that the fit reads, 0 for all; a text if it is wrong."""
         value: int | str = self.pixels.value
@@ -311,6 +335,8 @@ class CohortForm(QWidget):
     def update_rows(self) -> None:
         """Show the fields that have an effect."""
         are_files, single = self.are_files, bool(self._files)
+        with self.regions.changed.blocked():
+            offer_choices(self.regions)
         show_row(self.layers, not are_files)
         show_row(self._folder_row, are_files)
         show_row(self._pattern_row, are_files and not single)
@@ -351,6 +377,15 @@ class CohortForm(QWidget):
         folder = ask_for_folder(self, "Choose a folder", field.value or self.folder.value)
         if folder is not None:
             field.value = str(folder)
+
+
+def region_choices(viewer: Any) -> list[tuple[str, Any]]:
+    """Return the layers whose labels or shapes may be regions: those that are no clusters."""
+    return [
+        (layer.name, layer)
+        for layer in viewer.layers
+        if isinstance(layer, Labels | Shapes) and kind_of(layer) != "labels"
+    ]
 
 
 def default_directory(chosen: ChosenFiles) -> Path:

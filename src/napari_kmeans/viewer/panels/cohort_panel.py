@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from napari_kmeans.viewer.background.worker import make_worker
 from napari_kmeans.viewer.from_layers.apply_targets import find_alike, find_targets
 from napari_kmeans.viewer.from_layers.layer_jobs import jobs_of_sources
 from napari_kmeans.viewer.from_layers.source import WHOLE
+from napari_kmeans.viewer.measure_layer import measure_layer
 from napari_kmeans.viewer.panels.cohort_form import (
     APPLY,
     FILES,
@@ -98,7 +100,7 @@ class CohortPanel(WorkingPanel):
         self._shown = self._error = ""
         self._is_closed = False
         self._preview = Preview(dock.viewer)
-        self.form = CohortForm(self._on_form_changed)
+        self.form = CohortForm(dock.viewer, self._on_form_changed)
         self.results = CohortResults()
         self._make_buttons()
         self._make_listing()
@@ -171,6 +173,7 @@ class CohortPanel(WorkingPanel):
 
     def reset_choices(self) -> None:
         """Offer the layers that fit; all are checked until the user has chosen."""
+        self.form.update_rows()
         self._targets = self._find_targets()
         offered = [(each.title, each.layers, each.match) for each in self._targets]
         if not self.form.are_files:
@@ -306,7 +309,9 @@ class CohortPanel(WorkingPanel):
         base = self._folder_of_layers(sources)
         study = cohort.study(base)
         if self.form.are_layers_results:
-            return LayersWork(study, jobs, sources, model)
+            layer = self.form.regions_layer
+            regions = None if layer is None else partial(measure_layer, regions=layer)
+            return LayersWork(study, jobs, sources, model, regions)
         directory = directory or self._directory(base / DEFAULT_OUTPUT, study, model)
         return StudyWork(study, directory, jobs, model)
 
@@ -536,6 +541,11 @@ class CohortPanel(WorkingPanel):
         ValueError
             If there is no image or no model, or if the choices contradict each other.
         """
+        if self.form.regions_layer is not None:
+            raise ValueError(
+                f"regions must be files in a batch, got the layer {self.form.regions_layer.name!r}:"
+                " choose whole images or squares, or save the regions and choose files as images."
+            )
         path = Path(path).absolute()
         output = self.form.output_folder
         batch = BatchFile(

@@ -84,6 +84,11 @@ class CohortResults(QWidget):
             button.visible = outcome.directory is not None
         self.setVisible(bool(outcome.images or outcome.failures))
 
+    def clear(self) -> None:
+        """Hide the table."""
+        self.outcome = None
+        self.hide()
+
     def copy(self) -> None:
         """Copy the table as it is shown to the clipboard, as text with tabs."""
         clipboard = QGuiApplication.clipboard()

@@ -15,11 +15,13 @@ from napari_kmeans.viewer.background.cohort_work import CohortOutcome, CohortSta
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, describe_error
 from napari_kmeans.viewer.from_layers.layer_jobs import picture_of
 from napari_kmeans.viewer.to_layers.apply_model import ApplyWork, fit_to_source
+from napari_kmeans.viewer.to_layers.layers import labels_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
+    from napari.layers import Labels
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.study import Study
@@ -50,6 +52,9 @@ class LayersWork:
         The layers of each job.
     model : KMeansModel or None
         A model that is applied, instead of one that is fitted.
+    measure_regions : callable, optional
+        Returns the table of a Labels layer in the regions of another layer. None measures whole
+        images, or the squares of the study.
     state : CohortState
     """
 
@@ -57,6 +62,7 @@ class LayersWork:
     jobs: Sequence[ImageJob]
     sources: Sequence[Source]
     model: KMeansModel | None = None
+    measure_regions: Callable[[Labels], pd.DataFrame] | None = None
     state: CohortState = field(default_factory=CohortState)
 
     def run(self, progress: Report | None = None) -> CohortOutcome:
@@ -125,6 +131,10 @@ class LayersWork:
         self.state.done.append(DoneImage(job.name, PaintedImage(source, outcome), table))
 
     def _measure(self, outcome: Segmentation, job: ImageJob, source: Source) -> pd.DataFrame:
+        if self.measure_regions is not None:
+            # The names of layers may be others than those in the table.
+            table = self.measure_regions(labels_layer(outcome, source))
+            return table.assign(image=job.name)
         finest: Any = outcome
         if source.multiscale:
             finest = replace(outcome, labels=outcome.labels[0], recolored=outcome.recolored[0])
