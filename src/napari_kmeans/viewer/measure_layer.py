@@ -20,7 +20,9 @@ from napari_kmeans.viewer.from_layers.region_layers import layer_regions, same_p
 from napari_kmeans.viewer.from_layers.source import layer_levels, without_common_words
 from napari_kmeans.viewer.provenance import kind_of, record_of, recorded_channel_axis
 from napari_kmeans.viewer.to_layers.frame_table import FRAME
+from napari_kmeans.viewer.to_layers.highlight import without_highlight
 from napari_kmeans.viewer.to_layers.label_area import finest_size, time_axes
+from napari_kmeans.viewer.to_layers.label_colors import color_of_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +129,9 @@ def _check_labels(layer: Any) -> MeasuredClasses:
     labels = tuple(int(label) for label in table["index"])
     names = table[NAME].fillna("") if NAME in table else [""] * len(labels)
     ignored = table[IGNORED] if IGNORED in table else [False] * len(labels)
-    colors = np.array([layer.get_color(label)[:3] for label in labels])
+    # A highlight of the list of clusters fades the colors of all other classes.
+    colormap = without_highlight(layer.colormap)
+    colors = np.array([color_of_label(colormap, label)[:3] for label in labels])
     return MeasuredClasses(
         labels, tuple(map(str, names)), tuple(to_hex(colors)), tuple(map(bool, ignored))
     )

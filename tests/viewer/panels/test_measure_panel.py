@@ -22,6 +22,8 @@ def test_classes_are_measured_in_regions_of_a_layer(viewer, dock, finish, qtbot,
     assert [each.name for each in panel.values.values] == ["picture", "marker"]
     panel.regions.value = layer
     panel.values.check([viewer.layers["marker"]])
+    # A highlight fades the colors on the screen, and not those of the table.
+    dock.highlight(2)
     panel.measure_button.native.click()
     qtbot.waitUntil(lambda: not panel.is_working, timeout=60_000)
     frame = panel.results.table.shares.frame()
@@ -32,6 +34,8 @@ def test_classes_are_measured_in_regions_of_a_layer(viewer, dock, finish, qtbot,
     panel.results.save_table(tmp_path / "all.csv", measurements=True)
     table = pd.read_csv(tmp_path / "all.csv")
     own = table[(table["region"] == 5) & (table["class"] == 3)].iloc[0]
+    colors = viewer.layers["picture labels"].features["color"]
+    assert table["color"][:4].tolist() == colors.tolist()
     pixels = marker[(regions == 5) & (labels == 3)]
     assert own["pixels"] == len(pixels)
     np.testing.assert_allclose(

@@ -158,9 +158,9 @@ class CohortPanel(WorkingPanel):
         self._poll_timer.timeout.connect(self._show_state)
 
     def _scroll(self) -> None:
-        """Scroll to the table, or to the button before there is one."""
-        has_table = self.results.outcome is not None
-        scroll_to(self.results.table if has_table else self.progress_bar.native)
+        """Scroll to the table, or to the button and its progress while there is none."""
+        has_table = self.results.outcome is not None and self._pending is None
+        scroll_to(self.results.table if has_table else self.message)
 
     # ---------------------------------------------------------------- choices
 
@@ -288,6 +288,7 @@ class CohortPanel(WorkingPanel):
         self._pending = work
         self._poll_timer.start()
         self._show_state()
+        self._scroll_timer.start()
         return worker
 
     def _work(self, directory: Path | None) -> StudyWork | LayersWork:

@@ -26,6 +26,12 @@ _ROW_HEIGHT = 24
 _NAME_WIDTHS = 90, 220
 """The least and the largest width of the first column."""
 
+_KEY_WIDTH = 90
+"""The largest width of the other columns before the classes."""
+
+REST = "rest"
+"""The field of a pattern of file names that is not shown."""
+
 FAILED = "failed"
 """The text in the first class of an image that failed."""
 
@@ -65,6 +71,8 @@ class Shares(NamedTuple):
         keys = [str(name) for name in list(table)[: list(table).index("class")]]
         if (table["region"] == "all").all():
             keys.remove("region")
+        # In the pattern {group}_{rest}, the rest is what the user does not ask for.
+        keys = [key for key in keys if key != REST]
         known = table[["class", "name", "color"]].drop_duplicates("class").sort_values("class")
         classes = tuple(ShareClass(int(label), name, color) for label, name, color in known.values)
         rows: dict[tuple[Any, ...], dict[int, float]] = {}
@@ -211,6 +219,8 @@ class ShareTable(QTableView):
         rows.setDefaultSectionSize(_ROW_HEIGHT)
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         columns.setMinimumSectionSize(40)
+        # The widths are those of the first rows: a table may have thousands.
+        columns.setResizeContentsPrecision(100)
         self.clicked.connect(self._choose)
         selection = self.selectionModel()
         assert selection is not None
@@ -252,6 +262,8 @@ class ShareTable(QTableView):
 
     def _fit(self) -> None:
         self.resizeColumnsToContents()
+        for column in range(1, len(self.shares.keys)):
+            self.setColumnWidth(column, min(self.columnWidth(column), _KEY_WIDTH))
         least, most = _NAME_WIDTHS
         columns, viewport = self.horizontalHeader(), self.viewport()
         assert columns is not None
