@@ -102,6 +102,12 @@ class CohortState:
         if progress is not None:
             progress(int(_STEPS * self.share), _STEPS)
 
+    @property
+    def other_notes(self) -> list[str]:
+        """The notes that are not the sentences of failures."""
+        failures = self.failures.values()
+        return [note for note in self.notes if not any(note in each for each in failures)]
+
     def describe(self) -> str:
         """Return one line: the stage, the images that are done, the time left and the image."""
         if not self.stage:

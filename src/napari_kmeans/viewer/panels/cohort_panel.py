@@ -65,6 +65,9 @@ _POLL_MILLISECONDS = 200
 _SCROLL_DELAY = 100
 """Milliseconds until the layout of a new table is done, as measured with 0: it was not."""
 
+_MOST_NOTES = 3
+"""Notes that are shown below the button; the record of the run has all."""
+
 _NO_LAYERS = "No image layer fits: open images, or choose a folder or files."
 
 _STUDY_FILTER = "Studies (*.yaml)"
@@ -283,6 +286,8 @@ class CohortPanel(WorkingPanel):
             If the panel is already working.
         """
         work = self._work(None if directory is None else Path(directory))
+        for sentence in self._describe_unused():
+            work.state.hear(sentence)
         self._wanted, self._error = None, ""
         worker = self.start(work, self._show_outcome)
         self._pending = work
@@ -290,6 +295,15 @@ class CohortPanel(WorkingPanel):
         self._show_state()
         self._scroll_timer.start()
         return worker
+
+    def _describe_unused(self) -> list[str]:
+        """Return sentences about fields of the form that hold for its image only."""
+        unused = []
+        if self.dock.mask.value is not None:
+            unused.append("The mask of the form is not used in a cohort.")
+        if not isinstance(self.dock.init.value, str):
+            unused.append("The start colors of a layer are not used in a cohort.")
+        return unused
 
     def _work(self, directory: Path | None) -> StudyWork | LayersWork:
         cohort, model = self.cohort(), self._model_to_apply()
@@ -596,7 +610,9 @@ def _describe_done(work: StudyWork | LayersWork, outcome: CohortOutcome) -> str:
         text += f"; {n_failed:,} failed"
     folder = outcome.directory
     place = "" if folder is None else f" The results are in {folder.parent.name}/{folder.name}."
-    return f"{text}.{place}"
+    notes, more = work.state.other_notes[:_MOST_NOTES], len(work.state.other_notes) - _MOST_NOTES
+    lines = [f"{text}.{place}", *notes, *([f"… and {more:,} more notes."] if more > 0 else [])]
+    return "\n".join(lines)
 
 
 def _describe_stopped(work: StudyWork | LayersWork) -> str:

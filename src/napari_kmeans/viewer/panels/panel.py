@@ -30,6 +30,8 @@ class Dock(Protocol):
     result: Result | None
     image: Any
     channel_axis: Any
+    mask: Any
+    init: Any
     n_clusters: Any
     update_layers: Any
     live: Any
