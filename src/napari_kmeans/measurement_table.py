@@ -247,7 +247,11 @@ class Measurements:
         _, pixel_column, percent = COUNT_COLUMNS
         ignored = np.array(self.classes.ignored)
         by_region = pixels.reshape(-1, len(ignored))
-        shares = [percentages(counts, ignored) for counts in by_region]
+        # The share of nothing is not known.
+        shares = [
+            percentages(counts, ignored) if counts[~ignored].any() else np.full(len(counts), np.nan)
+            for counts in by_region
+        ]
         columns: dict[str, Any] = {pixel_column: pixels}
         columns[percent] = np.concatenate([np.zeros(0), *shares])
         if size is not None:

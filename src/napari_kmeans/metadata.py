@@ -202,7 +202,12 @@ def _read_sidecar(source: Any) -> pd.DataFrame:
         key = IMAGE if IMAGE in header else next(iter(header), None)
         kinds: Any = None if key is None else {key: str}
         return pd.read_csv(path, dtype=kinds, encoding="utf-8-sig")
-    except (ValueError, UnicodeError) as error:
+    except (OSError, ValueError, UnicodeError) as error:
+        if isinstance(error, OSError):
+            raise ValueError(
+                f"source must be a CSV file, got {quote_value(str(path))} ({error.strerror}): "
+                "check the path."
+            ) from error
         reason = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(
             f"source must be a CSV file in UTF-8, got {quote_value(str(path))} ({reason}): save "

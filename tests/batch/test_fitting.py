@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
@@ -119,8 +120,8 @@ def test_images_of_another_kind_and_damaged_images_are_left_out(tmp_path):
     with notices_to(sentences.append):
         jobs = list_jobs(Reading(tuple(sorted(tmp_path.iterdir()))))
         found = fit_images(jobs, Options(n_clusters=3))
-    assert [job.name for job in found.jobs] == ["0", "1", "2"]
-    assert len(sentences) == 2
+    assert [Path(source).name for source in found.failures] == ["empty.tif", "gray.tif"]
+    assert list(found.failures.values()) == sentences
     images = [read_image(tmp_path / f"{i}.tif").pixels for i in range(3)]
     assert found.model.to_dict() == segment(images, 3, rgb=True).model.to_dict()
 

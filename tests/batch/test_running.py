@@ -137,6 +137,29 @@ class TestContinuing:
         assert 2 <= result.n_earlier < 6
         assert not result.failures
 
+    def test_a_canceled_run_with_named_classes_is_continued(self, folder):
+        study = _study(folder, fit={"n_clusters": 3}, classes={1: {"name": "a", "merge": 2}})
+
+        def stop(progress: object) -> None:
+            if progress.stage == "images" and progress.done >= 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            _run(study, progress=stop)
+        result = _run(study)
+        assert 2 <= result.n_earlier < 6
+        # The merged class is averaged by the pixels of its centers, also in the continued run.
+        fresh = _run(study, output="fresh")
+        pd.testing.assert_frame_equal(result.table, fresh.table)
+
+    def test_a_study_of_other_images_in_the_same_folder_is_refused(self, folder):
+        _run(_study(folder, images="raw/c*"))
+        before = (folder / "out" / RECORD_FILE).read_bytes()
+        with pytest.raises(StudyError, match="it has the study of 3 images"):
+            _run(_study(folder, images="raw/t*"))
+        assert (folder / "out" / RECORD_FILE).read_bytes() == before
+        assert _run(_study(folder)).table["image"].nunique() == 6
+
     @on_posix
     def test_a_killed_run_is_continued_without_half_files(self, folder):
         path = folder / "study.yaml"
@@ -174,6 +197,15 @@ class TestFailures:
         assert result.table["image"].nunique() == 6
         entries = {each["name"]: each for each in result.record["images"]}
         assert (entries["b"]["status"], entries["c_0"]["status"]) == ("failed", "done")
+
+    def test_an_image_of_another_kind_fails_instead_of_counting(self, folder):
+        deep = iio.imread(folder / "raw" / "c_0.png").astype(np.uint16) * 257
+        tifffile.imwrite(folder / "raw" / "deep.tif", deep, photometric="rgb")
+        for n_earlier in (0, 6):
+            result = _run(_study(folder))
+            assert list(result.failures) == ["deep"]
+            assert "it must have the dtype of" in result.failures["deep"]
+            assert (result.n_earlier, result.table["image"].nunique()) == (n_earlier, 6)
 
     def test_regions_of_another_shape_fail_alone(self, folder):
         (folder / "regions").mkdir()
@@ -255,7 +287,7 @@ class TestEntries:
         assert rows.loc["c_1", ["group", "arm", "number", "age"]].tolist() == ["y", "c", "1", 44]
         assert rows.loc[["t_0", "t_1"], "age"].isna().all()
         assert sentences == [
-            "c_2, t_1 and t_2 have no row in the metadata file: their metadata are empty"
+            "c_2, t_1 and t_2 have no row in the metadata file: age, group are empty there"
         ]
 
     @pytest.mark.parametrize(
@@ -265,10 +297,14 @@ class TestEntries:
             ({"metadata": "{region}_{b}.png"}, "metadata must not have the name of a column"),
             ({"metadata_file": "none.csv"}, "none.csv cannot be read"),
             ({"metadata_file": "twice.csv"}, "several for c_0"),
+            ({"metadata_file": "alias.csv"}, "got c_0 and c_0.png"),
+            ({"metadata_file": "twice.csv", "metadata": "{age}_{b}.png"}, "several for"),
+            ({"metadata_file": "once.csv", "metadata": "{age}_{b}.png"}, "got age in both"),
         ],
     )
     def test_metadata_that_cannot_be_used_say_why(self, folder, entries, sentence):
-        (folder / "twice.csv").write_text("image,age\nc_0,1\nc_0,2\n")
+        for name, second in (("twice", "c_0"), ("alias", "c_0.png"), ("once", "c_1")):
+            (folder / f"{name}.csv").write_text(f"image,age\nc_0,1\n{second},2\n")
         with pytest.raises(StudyError, match=sentence):
             _run(_study(folder, **entries))
 
@@ -297,6 +333,18 @@ class TestEntries:
         names = {path.name.split("-", 1)[1] for path in (folder / "out").glob("[ct]_*")}
         assert "labels.tif" in names
         assert "recolored.png" not in names
+
+
+def test_shares_of_tiles_are_those_of_the_image(folder):
+    plain, tiles = _run(_study(folder)), _run(_study(folder, grid=30, output="tiles"))
+    pd.testing.assert_frame_equal(plain.shares, tiles.shares)
+    written = pd.read_csv(folder / "tiles" / "napari-kmeans-region-shares.csv")
+    assert len(written) == 6 * 2 * 2
+    assert len(pd.read_csv(folder / "tiles" / "napari-kmeans-shares.csv")) == 6
+    empty = _run(_study(folder, classes={1: {"ignored": True}}, grid=10, output="e")).table
+    # In a tile of ignored pixels only, the share of the other class is not known.
+    lost = empty[(empty["class"] == 2) & (empty["region"] == "row 0 column 0")]
+    assert lost["percent"].isna().all()
 
 
 def test_the_record_states_what_was_done(folder):

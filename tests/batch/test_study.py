@@ -76,7 +76,7 @@ def test_a_study_is_saved_and_loaded(path, tmp_path):
         ("images: [", ["no YAML"]),
         ("- a", ["must be a mapping of entries, got ['a']"]),
         ("", ["must be a mapping of entries, got None"]),
-        ("imges: a", ["imges is no entry of a study: write images", "images must name"]),
+        ("imges: a", ["imges is no entry of a study: write images"]),
         ("images: a\nfit: {n_cluster: 5}", ["got 'n_cluster': write n_clusters"]),
         (
             "images: a\nfit: {n_clusters: 0}\ngrid: -1\noutputs: labls",

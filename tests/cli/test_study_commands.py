@@ -99,7 +99,8 @@ def test_failures_are_printed_and_end_with_code_1(folder, capsys):
     assert printed.out.startswith("4 images done, 1 failed\n")
     bad = Path("raw", "bad.png")
     assert str(bad) in printed.err
-    assert all(line.startswith("napari-kmeans: ") for line in printed.err.splitlines())
+    (line,) = printed.err.splitlines()
+    assert line.startswith("napari-kmeans: cannot read ")
 
 
 @pytest.mark.parametrize(
@@ -117,3 +118,13 @@ def test_a_command_that_cannot_run_says_why(folder, capsys, arguments, sentence)
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"napari-kmeans: {sentence}")
+
+
+def test_a_study_that_was_moved_is_repeated(folder, capsys, monkeypatch):
+    assert main(["run", "study.yaml"]) == 0
+    moved = folder.parent / f"{folder.name} moved"
+    monkeypatch.chdir(folder.parent)
+    folder.rename(moved)
+    capsys.readouterr()
+    assert main(["repeat", str(moved / "out")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "4 of 4 images with identical labels"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,7 @@ from napari_kmeans.batch.kinds import find_kind, leave_out_other_kinds, note_oth
 from napari_kmeans.batch.picture_options import channel_names_of, options_for
 from napari_kmeans.batch.preparing import kernels_for
 from napari_kmeans.batch.reporting import count_images, tell, warnings_about
+from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.files.errors import UnreadableImageError, reason
@@ -59,12 +60,12 @@ class StudyFit:
     ----------
     model : KMeansModel or None
         None if no image could be read or if the fit failed.
-    jobs : tuple of ImageJob
-        The images that the model was fitted to.
+    failures : dict of str
+        The sentence of each image that was left out, by its source.
     """
 
     model: KMeansModel | None
-    jobs: tuple[ImageJob, ...] = ()
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 def fit_images(
@@ -88,13 +89,29 @@ def fit_images(
     report : callable, optional
         ``report(done, total)``.
     """
+    sentences: list[str] = []
     try:
-        pictures, counted = _read_once(jobs, options, pixels_per_image, part_of(report, 0, 0.8))
-        leave_out_other_kinds(jobs, pictures, options)
-        note_other_channels(jobs, pictures)
-        return _fit_readable(jobs, pictures, counted, options, part_of(report, 0.8, 1))
+        with notices_also_to(sentences.append):
+            pictures, counted = _read_once(jobs, options, pixels_per_image, part_of(report, 0, 0.8))
+            leave_out_other_kinds(jobs, pictures, options)
+            note_other_channels(jobs, pictures)
+            model = _fit_readable(jobs, pictures, counted, options, part_of(report, 0.8, 1))
     finally:
         _RECENT.clear()
+    return StudyFit(model, _find_failures(jobs, pictures, sentences))
+
+
+def _find_failures(
+    jobs: Sequence[ImageJob], pictures: Sequence[Picture | None], sentences: Sequence[str]
+) -> dict[str, str]:
+    """Return the sentence about each image that was left out."""
+    failures = {}
+    for job, picture in zip(jobs, pictures, strict=True):
+        if picture is None:
+            starts = tuple(f"cannot {verb} {job.source}" for verb in ("read", "mask", "cluster"))
+            own = [each for each in sentences if each.startswith(starts)]
+            failures[job.source] = own[-1] if own else f"cannot cluster {job.source}"
+    return failures
 
 
 def _fit_readable(
@@ -103,15 +120,14 @@ def _fit_readable(
     counted: Mapping[Kind, _Counted],
     options: Options,
     report: Report | None,
-) -> StudyFit:
+) -> KMeansModel | None:
     """Fit a model to the images that are not None, without those that turn out to be damaged."""
     while used := [number for number, picture in enumerate(pictures) if picture is not None]:
         readable = [picture for picture in pictures if picture is not None]
         colors = counted.get(find_kind(readable[0], options))
         known = colors is not None and colors.n_images == len(readable)
         try:
-            model = _fit(readable, colors.histogram if colors and known else None, options, report)
-            return StudyFit(model, tuple(jobs[number] for number in used))
+            return _fit(readable, colors.histogram if colors and known else None, options, report)
         except FAILURES as error:
             why, damaged = reason(error), find_image_number(reason(error))
             if damaged is None or damaged >= len(used):
@@ -120,7 +136,7 @@ def _fit_readable(
             source = jobs[used[damaged]].source
             tell(f"cannot cluster {source}: {replace_image_number(why, source)}")
             pictures[used[damaged]] = None
-    return StudyFit(None)
+    return None
 
 
 class _Counted(NamedTuple):

@@ -18,7 +18,7 @@ from napari_kmeans.batch.parts import Inputs, Part, PartStore, measure_files
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.run_record import describe_picture, hash_labels
-from napari_kmeans.batch.study_images import read_regions, read_values
+from napari_kmeans.batch.study_images import CompanionError, read_regions, read_values
 from napari_kmeans.batch.thumbnails import draw_thumbnails
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.errors import UnreadableImageError, reason
@@ -116,8 +116,10 @@ def process_image(image: StudyImage, steps: Steps) -> ImageResult:
     with notices_to(listen):
         try:
             part = _process(image, steps, sentences)
-        except MaskError as error:
-            return ImageResult(image, None, f"cannot mask {image.job.source}: {error}")
+        except (MaskError, CompanionError) as error:
+            verb = "mask" if isinstance(error, MaskError) else "measure"
+            failure = f"cannot {verb} {image.job.source}: {error}"
+            return ImageResult(image, None, failure, tuple(sentences))
         except FAILURES as error:
             verb = "read" if isinstance(error, UnreadableImageError) else "process"
             failure = f"cannot {verb} {image.job.source}: {reason(error)}"
@@ -210,7 +212,7 @@ def measure_picture(
     if steps.grid is not None:
         regions = grid_regions(seg.labels.shape, steps.grid)
     elif image.regions.problem:
-        raise UnreadableImageError(image.regions.problem)
+        raise CompanionError(image.regions.problem)
     elif image.regions.path is not None:
         regions = read_regions(image.regions.path, picture)
     spacing, unit = _pixel_size(picture)
@@ -232,7 +234,7 @@ def measure_picture(
 def _read_all_values(files: dict[str, MaskFile], picture: Picture) -> dict[str, Any]:
     for file in files.values():
         if file.problem:
-            raise UnreadableImageError(file.problem)
+            raise CompanionError(file.problem)
     return {
         name: read_values(file.path, picture)
         for name, file in files.items()

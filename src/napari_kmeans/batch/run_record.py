@@ -5,6 +5,7 @@ The file `RECORD_FILE` is in the folder of the results. Its entries:
 - ``format`` and ``format_version``: see `FORMAT`;
 - ``versions`` and ``platform``: of this package, of Python and of the packages that decide results;
 - ``study``: the entries of the study with absolute paths, see `Study`;
+- ``folder``: the folder of the study, absolute and relative to the folder of the results;
 - ``options``: all options of the fit;
 - ``model``: the model, or None if each image has its own;
 - ``images``: an entry for each image, see `describe_picture`;
@@ -150,10 +151,17 @@ def read_run_record(path: Path) -> dict[str, Any]:
         record: Any = json.loads(place.read_text("utf-8"))
     except (ValueError, RecursionError):
         raise UnreadableImageError(f"{place} is no record of a run") from None
+    except FileNotFoundError:
+        raise UnreadableImageError(
+            f"{place} does not exist: a study writes it when it is done or stopped"
+        ) from None
     except OSError as error:
         raise UnreadableImageError(f"{place}: {error.strerror}") from error
     is_record = isinstance(record, dict) and record.get("format") == FORMAT
-    if not is_record or not isinstance(record.get("study"), dict):
+    is_complete = isinstance(record, dict) and all(
+        isinstance(record.get(name), kind) for name, kind in (("study", dict), ("images", list))
+    )
+    if not is_record or not is_complete or not all(isinstance(e, dict) for e in record["images"]):
         raise UnreadableImageError(f"{place} is no record of a run")
     if record.get("format_version") != FORMAT_VERSION:
         raise UnreadableImageError(

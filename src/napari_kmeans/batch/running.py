@@ -9,16 +9,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.class_edits import edit_classes
 from napari_kmeans.batch.fitting import fit_images
 from napari_kmeans.batch.image_step import ImageResult, Steps, do_image, input_paths
+from napari_kmeans.batch.known_fit import read_fit, write_fit
 from napari_kmeans.batch.masks import MaskFile
 from napari_kmeans.batch.parts import Part, PartStore, make_key
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
-from napari_kmeans.batch.reporting import tell
+from napari_kmeans.batch.reporting import count_images, join_names, tell
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, free_stems, output_directory
 from napari_kmeans.batch.run_record import (
     FORMAT,
@@ -26,6 +28,7 @@ from napari_kmeans.batch.run_record import (
     RECORD_FILE,
     describe_versions,
     encode_run_record,
+    read_run_record,
 )
 from napari_kmeans.batch.study import Study, StudyError
 from napari_kmeans.batch.study_images import (
@@ -36,17 +39,16 @@ from napari_kmeans.batch.study_images import (
     list_study_jobs,
 )
 from napari_kmeans.batch.study_metadata import GROUP, find_metadata
-from napari_kmeans.batch.study_tables import combine_tables, write_study_files
+from napari_kmeans.batch.study_tables import combine_tables, sum_regions, write_study_files
 from napari_kmeans.checks import check_result
 from napari_kmeans.execution.dask_graph import active_client, map_on_cluster
 from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.files.atomic import write_whole
-from napari_kmeans.files.errors import reason
+from napari_kmeans.files.errors import UnreadableImageError, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
 
@@ -68,7 +70,8 @@ class StudyProgress(NamedTuple):
     seconds_left : float or None
         Estimated from the images done so far; None before the first.
     result : ImageResult or None
-        The image that was just done or has failed.
+        The image that was just done or has failed. None in the calls between, several times a
+        second, in which a run can be stopped.
     """
 
     stage: str
@@ -76,6 +79,11 @@ class StudyProgress(NamedTuple):
     total: int
     seconds_left: float | None = None
     result: ImageResult | None = None
+
+    def __repr__(self) -> str:
+        """Return one line, with the name of the image."""
+        name = "" if self.result is None else f", {self.result.image.stem}"
+        return f"StudyProgress({self.stage}: {self.done} of {self.total}{name})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +112,11 @@ class StudyResult:
     files: tuple[Path, ...] = ()
     failures: dict[str, str] = field(default_factory=dict)
     n_earlier: int = 0
+
+    @property
+    def shares(self) -> pd.DataFrame:
+        """The share of each class in each image: a row for each image, all regions together."""
+        return sum_regions(self.table)
 
     def __repr__(self) -> str:
         """Return one line without the tables."""
@@ -199,11 +212,13 @@ class _Run:
         self.store = PartStore(directory)
         self.started, self.clock = datetime.now(UTC), time.perf_counter()
         self.sentences: list[str] = []
+        self.failures: dict[str, str] = {}
 
     def run(self) -> StudyResult:
         """Do all steps, and write the record also if they are stopped."""
         with notices_also_to(self._note):
             images = self._list_images()
+            self._refuse_other_study(images)
             model = self._find_model(images)
         steps = self._steps(images, model)
         results: list[ImageResult] = []
@@ -215,6 +230,8 @@ class _Run:
                 self._write_record(self._record(images, results, model, "interrupted"))
             raise
         self.progress(StudyProgress("tables", 0, 1))
+        with notices_also_to(self._note):
+            _note_missing_sizes(results)
         record = self._record(images, results, model, "complete")
         done = [each for each in results if each.part is not None]
         table = combine_tables([(each.image, each.part.table) for each in done if each.part])
@@ -240,9 +257,9 @@ class _Run:
         stems = free_stems([job.name for job in jobs], self.directory, files)
         regions = [MaskFile(None)] * len(jobs)
         if study.regions is not None:
-            regions = find_companions(study, study.regions, jobs, REGION_ENDINGS)
+            regions = find_companions(study, study.regions, jobs, "file of regions", REGION_ENDINGS)
         values = {
-            name: find_companions(study, place, jobs, [name])
+            name: find_companions(study, place, jobs, f"file of {name}", [name])
             for name, places in study.values.items()
             for place in places[:1]
         }
@@ -257,6 +274,23 @@ class _Run:
             group = groups[number] if study.groups else (None if named is None else str(named))
             images.append(StudyImage(job, stem, group, entries, regions[number], own))
         return images
+
+    def _refuse_other_study(self, images: Sequence[StudyImage]) -> None:
+        """Refuse a folder with the tables of a study of other images, which would be lost."""
+        try:
+            record = read_run_record(self.directory)
+        except UnreadableImageError:
+            return
+        done = [each for each in record["images"] if each.get("status") == "done"]
+        sources = {image.job.source for image in images}
+        if done and not any(each.get("source") in sources for each in done):
+            raise StudyError(
+                [
+                    f"output must be another folder, got {self.directory}: it has the study of "
+                    f"{count_images(len(done))} that this one does not have. Name them, too, to "
+                    "add images to a study."
+                ]
+            )
 
     def _find_model(self, images: Sequence[StudyImage]) -> KMeansModel | None:
         """Return the model of all images: saved, of an earlier run, or fitted; None for `each`."""
@@ -285,9 +319,12 @@ class _Run:
             jobs = self._list_fitted(jobs)
         key = self._fit_key(jobs)
         is_known = not self.again and all(job.inputs for job in jobs)
-        model = _read_fit(self.store, key) if is_known else None
-        if model is not None:
-            return model
+        known = read_fit(self.store, key) if is_known else None
+        if known is not None and known.model is not None:
+            self._leave_out(known.failures)
+            for sentence in known.failures.values():
+                tell(sentence)
+            return known.model
         total = len(jobs)
 
         def report(done: int, out_of: int) -> None:
@@ -299,8 +336,16 @@ class _Run:
         )
         if fit.model is None:
             raise StudyError([f"a model must be fitted to images, got none of {total}."])
-        _write_fit(self.store, key, fit.model)
+        self._leave_out(fit.failures)
+        write_fit(self.store, key, fit)
         return fit.model
+
+    def _leave_out(self, failures: Mapping[str, str]) -> None:
+        """Remember the images that cannot have the model of all images.
+
+        An image that the model was not to be fitted to is painted with it.
+        """
+        self.failures = dict(failures)
 
     def _list_fitted(self, jobs: Sequence[ImageJob]) -> list[ImageJob]:
         """Return the images that `fit_on` names: files, or the names of given images."""
@@ -376,17 +421,29 @@ class _Run:
             left = (time.perf_counter() - clock) / n_done * (total - n_done)
             self.progress(StudyProgress("images", n_done, total, left, result))
 
+        def add_own(number: int, result: ImageResult) -> None:
+            add(numbers[number], result)
+
         def step(_count: float) -> None:
             self.progress(StudyProgress("images", len(found), total))
 
+        numbers = []
+        for number, image in enumerate(images):
+            failure = self.failures.get(image.job.source)
+            if failure is None:
+                numbers.append(number)
+            else:
+                # The sentence was sent when the model was fitted.
+                found[number] = ImageResult(image, None, failure)
+        own = [images[number] for number in numbers]
         do = partial(do_image, steps=steps, again=self.again)
         # Images that are given are in this process, as layers are.
         client = active_client() if self.jobs is None else None
         try:
             if client is None:
-                _map_on_threads(do, images, add, step)
+                _map_on_threads(do, own, add_own, step)
             else:
-                map_on_cluster(client, do, images, add, step)
+                map_on_cluster(client, do, own, add_own, step)
         finally:
             results += [found[number] for number in sorted(found)]
 
@@ -408,6 +465,7 @@ class _Run:
             "versions": describe_versions(),
             "platform": _platform(),
             "study": self.study.to_dict(),
+            "folder": [str(self.study.folder), _relative_path(self.study.folder, self.directory)],
             "options": options.to_dict(),
             "model": None if model is None else model.to_dict(),
             "images": [_entry_of(image, found.get(image.stem)) for image in images],
@@ -448,6 +506,19 @@ def _map_on_threads(
     pass_on(0)
 
 
+def _note_missing_sizes(results: Sequence[ImageResult]) -> None:
+    """Tell which images have no area although others have one."""
+    parts = {each.image.stem: each.part for each in results if each.part is not None}
+    missing = [stem for stem, part in parts.items() if not part.entry.get("pixel_size")]
+    if missing and len(missing) < len(parts):
+        one = len(missing) == 1
+        tell(
+            f"{join_names(missing)} {'states' if one else 'state'} no pixel size, so "
+            f"{'its areas are' if one else 'their areas are'} empty; give spacing, which counts "
+            "for all images"
+        )
+
+
 def _entry_of(image: StudyImage, result: ImageResult | None) -> dict[str, Any]:
     """Return the entry of an image in the record."""
     if result is not None and isinstance(result.part, Part):
@@ -460,7 +531,7 @@ def _entry_of(image: StudyImage, result: ImageResult | None) -> dict[str, Any]:
         "metadata": image.metadata,
         "outputs": [],
         "warnings": [] if result is None else list(result.sentences),
-        "status": "failed",
+        "status": "not done" if result is None else "failed",
         "failure": failure,
     }
 
@@ -476,26 +547,12 @@ def _load_model(path: Path) -> KMeansModel:
         raise StudyError([f"{path} cannot be read: {reason(error)}."]) from error
 
 
-_FIT = "fit"
-"""The name of the file of the last fit; no stem of an image has a leading dot."""
-
-
-def _read_fit(store: PartStore, key: str) -> KMeansModel | None:
-    import json
-
-    from napari_kmeans.model import KMeansModel
-
+def _relative_path(path: Path, start: Path) -> str:
     try:
-        values = json.loads(store.path(f".{_FIT}", ".json").read_text("utf-8"))
-        return KMeansModel.from_dict(values["model"]) if values["key"] == key else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _write_fit(store: PartStore, key: str, model: KMeansModel) -> None:
-    text = encode_run_record({"key": key, "model": model.to_dict()})
-    store.folder.mkdir(exist_ok=True)
-    write_whole({store.path(f".{_FIT}", ".json"): lambda path: path.write_text(text, "utf-8")})
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:
+        # Another drive on Windows.
+        return str(path)
 
 
 def _platform() -> str:

@@ -40,6 +40,9 @@ MAX_BYTES = 2**24
 """The largest study file that is read, 16 MiB: a list of 100,000 long paths."""
 
 
+NO_IMAGES = "images must name an image, got none: write images or groups."
+
+
 class StudyError(ValueError):
     """A study that cannot be run. The message has one sentence per mistake, on lines."""
 
@@ -153,7 +156,7 @@ class Study:
     def _find_contradictions(self) -> list[str]:
         mistakes = []
         if not self.images and not self.groups:
-            mistakes.append("images must name an image, got none: write images or groups.")
+            mistakes.append(NO_IMAGES)
         for name in ("fit", "fit_on", "each", "pixels_per_image"):
             if self.model is not None and getattr(self, name):
                 mistakes.append(
@@ -255,7 +258,9 @@ class Study:
         try:
             study = cls(**given, folder=Path(folder))
         except StudyError as error:
-            raise StudyError(unknown + error.mistakes) from None
+            # An entry with a wrong name is not missing, too.
+            mistakes = [each for each in error.mistakes if not (unknown and each == NO_IMAGES)]
+            raise StudyError(unknown + mistakes) from None
         if unknown:
             raise StudyError(unknown)
         return study
@@ -300,4 +305,7 @@ def _plain(value: Any) -> Any:
 def _describe_yaml_error(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or reason(error)
-    return f"{problem} in line {mark.line + 1}" if mark is not None else str(problem)
+    if mark is None:
+        return str(problem)
+    hint = "; put a text with { or : into quotes" if "expected" in str(problem) else ""
+    return f"{problem} in line {mark.line + 1}{hint}"

@@ -30,6 +30,10 @@ REGION_ENDINGS = ("regions", "rois", "objects", *ENDINGS)
 """The words that may follow the name of an image in the name of the file of its regions."""
 
 
+class CompanionError(UnreadableImageError):
+    """A file of regions or of values that is missing, damaged, or does not fit its image."""
+
+
 @dataclass(frozen=True)
 class StudyImage:
     """An image of a study.
@@ -96,12 +100,13 @@ def _find_group(job: ImageJob, members: Iterable[tuple[str, set[str]]]) -> str |
 
 
 def find_companions(
-    study: Study, place: str, jobs: Sequence[ImageJob], endings: Sequence[str]
+    study: Study, place: str, jobs: Sequence[ImageJob], word: str, endings: Sequence[str]
 ) -> list[MaskFile]:
     """Return the file in a folder that belongs to each image: a file of regions or of values.
 
-    The rules are those of masks: a file has the name of its image, and perhaps one of the
-    endings. A file, instead of a folder, belongs to a single image.
+    `word` names such a file in messages. The rules are those of masks: a file has the name of
+    its image, and perhaps one of the endings. A file, instead of a folder, belongs to a single
+    image.
     """
     folder = study.path(place)
     if not is_folder(folder):
@@ -110,7 +115,7 @@ def find_companions(
         problem = f"{folder} is no folder with a file for each image"
         return [MaskFile(None, problem)] * len(jobs)
     images = [(job.name, job.inputs[0] if job.inputs else None, Path()) for job in jobs]
-    return match_masks(folder, images, "file", endings)
+    return match_masks(folder, images, word, endings)
 
 
 def read_regions(path: Path, picture: Picture) -> Any:
@@ -118,12 +123,12 @@ def read_regions(path: Path, picture: Picture) -> Any:
 
     Raises
     ------
-    UnreadableImageError
+    CompanionError
         If the file cannot be read, has another shape, or has no whole numbers.
     """
     labels = _read_single(path, picture, "its regions")
     if labels.dtype.kind not in "bui":
-        raise UnreadableImageError(f"its regions, {path}, must be whole numbers")
+        raise CompanionError(f"its regions, {path}, must be whole numbers")
     return labels
 
 
@@ -132,7 +137,7 @@ def read_values(path: Path, picture: Picture) -> Any:
 
     Raises
     ------
-    UnreadableImageError
+    CompanionError
         If the file cannot be read or has another shape.
     """
     return _read_single(path, picture, "its values", has_channels=True)
@@ -142,16 +147,16 @@ def _read_single(path: Path, picture: Picture, what: str, has_channels: bool = F
     try:
         read = read_image(path)
     except UnreadableImageError as error:
-        raise UnreadableImageError(f"{what}, {path}: {error}") from error
+        raise CompanionError(f"{what}, {path}: {error}") from error
     pixels = open_pixels(read.pixels, rgb=read.rgb, channel_axis=read.channel_axis)
     rgb, axis = find_channels(picture)
     image = open_pixels(picture.pixels, rgb=rgb, channel_axis=axis)
     if pixels.shape != image.shape:
-        raise UnreadableImageError(
+        raise CompanionError(
             f"{what}, {path}, have the shape {pixels.shape}, and the image has {image.shape}"
         )
     values = pixels.array[..., : pixels.n_channels]
     if pixels.n_channels > 1 and not has_channels:
-        raise UnreadableImageError(f"{what}, {path}, have several channels, and need one")
+        raise CompanionError(f"{what}, {path}, have several channels, and need one")
     values = values if has_channels and pixels.n_channels > 1 else values[..., 0]
     return values if is_dask(values) and is_dask(picture.pixels) else np.asarray(values)

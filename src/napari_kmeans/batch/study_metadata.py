@@ -43,11 +43,19 @@ def find_metadata(
         If the pattern or the CSV file cannot be used.
     """
     found: list[dict[str, Any]] = [{} for _ in jobs]
+    fields: Sequence[str] = ()
     if study.metadata is not None:
-        _check_columns("metadata", _parse_names(study.metadata, jobs, found))
+        fields = _parse_names(study.metadata, jobs, found)
+        _check_columns("metadata", fields)
     if study.metadata_file is not None:
         rows = _read_rows(study.path(study.metadata_file))
-        _check_columns("metadata_file", [str(name) for name in rows])
+        columns = [str(name) for name in rows]
+        _check_columns("metadata_file", columns)
+        if {*columns} & {*fields}:
+            name = next(name for name in columns if name in fields)
+            raise StudyError(
+                [f"metadata and metadata_file must have different columns, got {name} in both."]
+            )
         _add_rows(rows, jobs, stems, found)
     return found
 
@@ -75,10 +83,15 @@ def _parse_names(
                 break
         else:
             others.append(job.name)
-        entries.update(parsed)
+        # A field that is not found is missing: "" would be a group of its own.
+        entries.update({name: text or None for name, text in parsed.items()})
         fields = list(parsed)
     if others:
-        tell(f"{join_names(others)} do not match the pattern {pattern}: their metadata are empty")
+        do = "does" if len(others) == 1 else "do"
+        tell(
+            f"{join_names(others)} {do} not match the pattern {pattern}: "
+            f"{', '.join(fields)} {'is' if len(fields) == 1 else 'are'} empty there"
+        )
     return fields
 
 
@@ -132,13 +145,22 @@ def _add_rows(
     for job, stem, entries in zip(jobs, stems, found, strict=True):
         path = job.inputs[0] if job.inputs else None
         names = [stem, job.name, *([] if path is None else [path.name, path.stem, str(path)])]
-        name = next((each for each in names if each in rows.index), None)
-        if name is None:
+        own = [each for each in dict.fromkeys(names) if each in rows.index]
+        if len(own) > 1:
+            raise StudyError(
+                [
+                    f"metadata_file must have one row for each image, got {join_names(own)}: "
+                    "remove all but one."
+                ]
+            )
+        if not own:
             missing.append(stem)
             entries.update(dict.fromkeys(map(str, rows.columns)))
             continue
-        for column, value in rows.loc[name].items():
+        for column, value in rows.loc[own[0]].items():
             plain = value.item() if hasattr(value, "item") else value
             entries[str(column)] = None if plain != plain else plain
     if missing:
-        tell(f"{join_names(missing)} have no row in the metadata file: their metadata are empty")
+        have = "has" if len(missing) == 1 else "have"
+        columns = ", ".join(map(str, rows.columns))
+        tell(f"{join_names(missing)} {have} no row in the metadata file: {columns} are empty there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 MEASUREMENTS = "napari-kmeans-measurements.csv"
 SHARES = "napari-kmeans-shares.csv"
+REGION_SHARES = "napari-kmeans-region-shares.csv"
 REPORT = "napari-kmeans-report.html"
 METHODS = "napari-kmeans-methods.md"
 """The files of a study, beside its record and its model."""
@@ -38,8 +40,40 @@ def combine_tables(parts: Sequence[tuple[StudyImage, Mapping[str, list[Any]]]]) 
         tables.append(table)
     if not tables:
         return pd.DataFrame({"image": []})
-    # Columns that not all images have, such as a group, stay at the place of the first.
-    return pd.concat(tables, ignore_index=True)
+    # Columns that not all images have, such as an area, stand where the widest table has them.
+    widest = max(tables, key=lambda table: table.shape[1])
+    joined = pd.concat(tables, ignore_index=True)
+    return joined[[*widest, *(name for name in joined if name not in widest)]]
+
+
+def sum_regions(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of each class in each image, over all its regions and slices.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The table of measurements of a study.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each image, with the columns before `region`, and a column for each class. A
+        pixel in two regions counts twice.
+    """
+    from napari_kmeans.measurement_output import pivot_measurements
+    from napari_kmeans.measuring import percentages
+
+    columns = list(table)
+    keys = columns[: columns.index("region")]
+    classes = ["class", "name", "color", "ignored"]
+    # Metadata may be missing.
+    rows = table.groupby([*keys, *classes], sort=False, dropna=False)["pixels"].sum().reset_index()
+    for _, own in rows.groupby("image", sort=False):
+        counts, ignored = own["pixels"].to_numpy(), own["ignored"].to_numpy(bool)
+        is_known = counts[~ignored].any()
+        rows.loc[own.index, "percent"] = percentages(counts, ignored) if is_known else math.nan
+    rows.insert(len(keys), "region", "all")
+    return pivot_measurements(rows).drop(columns="region")
 
 
 def write_study_files(
@@ -56,7 +90,9 @@ def write_study_files(
     }
     if len(table):
         suffixes = (".csv", ".parquet") if "parquet" in study.outputs else (".csv",)
-        tables = {MEASUREMENTS: table, SHARES: pivot_measurements(table)}
+        tables = {MEASUREMENTS: table, SHARES: sum_regions(table)}
+        if table["region"].nunique() > 1 or study.regions or study.grid or study.slices:
+            tables[REGION_SHARES] = pivot_measurements(table)
         for name, each in tables.items():
             for suffix in suffixes:
                 path = (directory / name).with_suffix(suffix)

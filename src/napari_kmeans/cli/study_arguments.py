@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_kmeans.batch.study import ENTRIES, Study, StudyError
 from napari_kmeans.batch.study_kinds import OUTPUTS
-from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option
+from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option, flags_of
 from napari_kmeans.options import COMMAND_LINE_OPTIONS
 
 STUDY_SUFFIXES = (".yaml", ".yml")
@@ -130,7 +130,11 @@ def study_of(arguments: argparse.Namespace) -> Study:
         if arguments.groups is None:
             # The images of the arguments are all images of the study.
             values.pop("groups", None)
-    values["fit"] = {**values.get("fit", {}), **_given_options(arguments)}
+    options = _given_options(arguments)
+    if arguments.model is not None and options:
+        flag = flags_of(OPTIONS_OF_FIT[next(iter(options))])[-1]
+        raise StudyError([f"--model must go without {flag}: the model has been fitted."])
+    values["fit"] = {**values.get("fit", {}), **options}
     values["classes"] = _edit_classes(dict(values.get("classes", {})), arguments)
     return Study.from_dict({name: each for name, each in values.items() if each}, folder)
 

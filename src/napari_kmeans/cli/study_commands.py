@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,8 @@ def run_command(name: str, command: Callable[[Sequence[str]], int], argv: Sequen
     """Run a command, print the mistakes in its study, and return the exit code."""
     try:
         return command(argv)
+    except BrokenPipeError:
+        raise
     except StudyError as error:
         for mistake in error.mistakes:
             print_message(mistake)
@@ -74,10 +77,11 @@ def repeat(argv: Sequence[str]) -> int:
     )
     arguments = parser.parse_args(argv)
     record = read_run_record(arguments.record)
-    study = Study.from_dict(record["study"], arguments.record.absolute().parent)
+    study = _recorded_study(record, arguments.record)
     with _directory(arguments.output) as directory:
         result = _run_with_bar(study, directory, again=True)
     _print_other_versions(record.get("versions", {}))
+    _print_other_model(record.get("model"), result.record["model"])
     return _compare(record["images"], result.record["images"])
 
 
@@ -94,13 +98,25 @@ def _run_with_bar(study: Study, output: Path | None = None, *, again: bool) -> S
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.batch.running import run_study
 
+    last: StudyProgress | None = None
     with bar("images") as move:
 
         def show(progress: StudyProgress) -> None:
-            if move is not None and progress.stage == "images":
-                move(progress.done, progress.total)
+            nonlocal last
+            last = progress
+            # Reading all images for the fit takes about a third of the time.
+            share = progress.done / max(progress.total, 1)
+            done = {"fit": 300 * share, "images": 300 + 690 * share}.get(progress.stage, 990)
+            if move is not None:
+                move(int(done), 1000)
 
-        return run_study(study, output, again=again, progress=show)
+        try:
+            return run_study(study, output, again=again, progress=show)
+        except KeyboardInterrupt:
+            if last is not None and last.stage == "images":
+                done = f"{last.done} of {count_images(last.total)}"
+                print_message(f"{done} are done; the same command continues")
+            raise
 
 
 def _print_result(result: StudyResult) -> None:
@@ -112,6 +128,8 @@ def _print_result(result: StudyResult) -> None:
     print_line(", ".join(parts))
     for line in _describe_shares(result.table):
         print_line(line)
+    if n_images > n_failures:
+        print_line(f"wrote files of {count_images(n_images - n_failures)} to {result.directory}")
     for path in result.files:
         print_line(f"wrote {path}")
 
@@ -133,6 +151,32 @@ def _describe_shares(table: Any) -> list[str]:
     return lines
 
 
+def _recorded_study(record: dict[str, Any], path: Path) -> Study:
+    """Return the study of a record, also if it was moved together with its results."""
+    values = record["study"]
+    place = path.absolute() if path.is_dir() else path.absolute().parent
+    folders = record.get("folder")
+    if isinstance(folders, list) and len(folders) == 2 and not Path(str(folders[0])).exists():
+        moved = os.path.abspath(place / str(folders[1]))
+        values = _replace_start(values, str(folders[0]), moved)
+    return Study.from_dict(values, place)
+
+
+def _replace_start(value: Any, start: str, other: str) -> Any:
+    """Return plain values in which paths in a folder are paths in another folder."""
+    if isinstance(value, dict):
+        return {key: _replace_start(each, start, other) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_replace_start(each, start, other) for each in value]
+    is_inside = isinstance(value, str) and value.startswith((start + os.sep, start + "/"))
+    return other + value[len(start) :] if is_inside else value
+
+
+def _print_other_model(recorded: Any, found: Any) -> None:
+    if recorded is not None and found is not None and recorded != found:
+        print_message("the model differs: files that it was fitted to have changed or are missing")
+
+
 def _print_other_versions(recorded: dict[str, str]) -> None:
     here = describe_versions()
     others = [
@@ -146,13 +190,14 @@ def _print_other_versions(recorded: dict[str, str]) -> None:
 
 def _compare(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> int:
     """Print whether the labels of each image are identical, and return the exit code."""
-    found = {entry["source"]: entry for entry in after}
+    # Not by their paths: the images may have been moved.
+    found = {entry["name"]: entry for entry in after}
     n_same = n_all = 0
     for entry in before:
         if entry.get("status") != "done":
             continue
         n_all += 1
-        other = found.get(entry["source"], {})
+        other = found.get(entry["name"], {})
         verdict = _compare_entry(entry, other)
         n_same += verdict == "identical labels"
         print_line(f"{entry['name']}: {verdict}")

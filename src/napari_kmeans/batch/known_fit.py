@@ -1,0 +1,50 @@
+"""The last fit of a study, so that a run that is continued need not fit again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_kmeans.batch.fitting import StudyFit
+from napari_kmeans.batch.run_record import encode_run_record
+from napari_kmeans.files.atomic import write_whole
+
+if TYPE_CHECKING:
+    from napari_kmeans.batch.parts import PartStore
+
+_FIT = "fit"
+"""The name of the file of the last fit; no stem of an image has a leading dot."""
+
+
+def read_fit(store: PartStore, key: str) -> StudyFit | None:
+    """Return the fit of an earlier run if it was of the same images and options."""
+    from napari_kmeans.model import KMeansModel
+
+    try:
+        values = json.loads(store.path(f".{_FIT}", ".json").read_text("utf-8"))
+        if values["key"] != key:
+            return None
+        model = KMeansModel.from_dict(values["model"])
+        # Merged classes are averaged by the pixels of their centers, which only models with
+        # edited classes have in their files.
+        pixels = np.array(values["center_pixels"], np.int64)
+        if pixels.shape != (len(model.cluster_centers_),):
+            return None
+        failures = {str(name): str(text) for name, text in values["failures"].items()}
+        return StudyFit(replace(model, center_pixels=pixels), failures)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return None
+
+
+def write_fit(store: PartStore, key: str, fit: StudyFit) -> None:
+    """Write a fit with the key of its images and options."""
+    model = fit.model
+    assert model is not None
+    pixels = [] if model.center_pixels is None else model.center_pixels.tolist()
+    values = {"key": key, "model": model.to_dict(), "center_pixels": pixels}
+    text = encode_run_record({**values, "failures": fit.failures})
+    store.folder.mkdir(exist_ok=True)
+    write_whole({store.path(f".{_FIT}", ".json"): lambda path: path.write_text(text, "utf-8")})
