@@ -260,7 +260,8 @@ def write_csv(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     Names are written unchanged: spreadsheets may read a name that begins with =, +, - or @
     as a formula.
     """
-    table.to_csv(path, index=False, float_format="%.8g")
+    # Names of files may have characters that UTF-8 does not have.
+    table.to_csv(path, index=False, float_format="%.8g", errors="backslashreplace")
 
 
 def merge_rows(table: pd.DataFrame, groups: Sequence[int] | NDArray[Any]) -> pd.DataFrame:

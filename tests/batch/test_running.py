@@ -188,6 +188,99 @@ class TestContinuing:
         ]
 
 
+class TestSafety:
+    """Nothing of the user is lost, and nothing stale or damaged is taken for a result."""
+
+    def test_files_of_the_user_with_names_of_results_stay(self, folder):
+        legend = folder / "raw" / "c_0-legend.png"
+        iio.imwrite(legend, np.zeros((9, 9), np.uint8))
+        (folder / "raw" / "napari-kmeans-shares.csv").write_text("image,age\nc_0,1\n")
+        with pytest.raises(StudyError, match="the study would replace this file"):
+            _run(_study(folder, metadata_file="raw/napari-kmeans-shares.csv", output="raw"))
+        _run(_study(folder, images="raw/c_0.png", output="raw"))
+        assert iio.imread(legend).shape == (9, 9)
+
+    def test_a_model_that_is_applied_is_not_replaced_by_its_edit(self, folder):
+        _run(_study(folder, fit={"n_clusters": 3}))
+        model = folder / "out" / "napari-kmeans-model.json"
+        before = model.read_bytes()
+        study = _study(folder, fit=None, model=str(model), classes={1: {"merge": 2}})
+        with pytest.raises(StudyError, match="must be another folder"):
+            _run(study)
+        assert model.read_bytes() == before
+        assert _run(_study(folder, fit=None, model=str(model))).n_earlier == 6
+
+    @on_posix
+    def test_a_file_that_changed_in_place_is_done_again(self, folder):
+        path = folder / "raw" / "c_0.tif"
+        tifffile.imwrite(path, _image(10, 3), photometric="rgb")
+        _run(_study(folder))
+        times = path.stat().st_mtime_ns
+        tifffile.imwrite(path, _image(40, 3), photometric="rgb")
+        os.utime(path, ns=(times, times))
+        assert _run(_study(folder)).n_earlier == 0
+        assert (_labels(folder, "c_0-2") == 1).sum() == 40 * 40
+
+    @pytest.mark.parametrize("name", ["c_0-labels.tif", ".napari-kmeans-parts/c_0.json"])
+    @pytest.mark.parametrize("damage", ["zeros", "digits", "nested"])
+    def test_damaged_results_and_parts_are_done_again(self, folder, name, damage):
+        first = _run(_study(folder))
+        path = folder / "out" / name
+        data = path.read_bytes()
+        path.write_bytes(
+            {
+                "zeros": bytes(len(data)),
+                "digits": data.replace(b"1", b"2"),
+                "nested": b"[" * 100_000,
+            }[damage]
+        )
+        second = _run(_study(folder))
+        assert second.n_earlier == 5
+        pd.testing.assert_frame_equal(second.table, first.table)
+        assert (_labels(folder, "c_0") == 1).sum() == 10 * 40
+
+    def test_moved_images_are_known_and_have_their_new_place(self, folder):
+        _run(_study(folder, output="m"))
+        study = {"fit": None, "model": "m/napari-kmeans-model.json"}
+        _run(_study(folder, **study))
+        iio.imwrite(folder / "raw" / "new.png", _image(20, 5))
+        (folder / "out" / RECORD_FILE).unlink()
+        (folder / "raw").rename(folder / "moved")
+        result = _run(_study(folder, images="moved", **study))
+        assert result.n_earlier == 6
+        sources = {Path(entry["source"]).parent.name for entry in result.record["images"]}
+        assert sources == {"moved"}
+
+    def test_a_second_run_in_the_same_folder_is_refused(self, folder):
+        def run_again(progress: object) -> None:
+            if progress.stage == "images":
+                with pytest.raises(StudyError, match="another run is writing there"):
+                    _run(_study(folder))
+
+        assert not _run(_study(folder), progress=run_again).failures
+
+    def test_tables_of_other_outputs_are_removed(self, folder):
+        _run(_study(folder, grid=30))
+        assert (folder / "out" / "napari-kmeans-region-shares.csv").exists()
+        _run(_study(folder, outputs="labels"))
+        names = {path.name for path in (folder / "out").glob("napari-kmeans-*")}
+        assert "napari-kmeans-region-shares.csv" not in names
+        assert "napari-kmeans-report.html" not in names
+
+    def test_odd_names_and_images_end_no_run(self, folder):
+        brackets = folder / "exp[1]"
+        brackets.mkdir()
+        (folder / "raw").rename(brackets / "raw")
+        tifffile.imwrite(brackets / "raw" / "z.tif", np.ones((40, 50), np.complex64))
+        (brackets / "s.csv").write_text("image;id;code\nc_0;12345678901234567;007\nc_1;;NA\n")
+        study = _study(brackets, images="raw/*.*", metadata_file="s.csv")
+        result = _run(study)
+        assert list(result.failures) == ["z"]
+        rows = result.table.drop_duplicates("image").set_index("image")
+        assert (rows.loc["c_0", "id"], rows.loc["c_0", "code"]) == (12345678901234567, "007")
+        assert rows.loc["c_1", "code"] == "NA"
+
+
 class TestFailures:
     def test_a_damaged_image_is_listed_and_the_others_are_done(self, folder):
         (folder / "raw" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n123")

@@ -174,6 +174,9 @@ def _is_png(path: Path) -> bool:
         start = file.read(100)
     if b"tEXtSoftware\0napari-kmeans " in start:
         return True
+    # Version 0.1.1 wrote recolored images only: a legend without a mark is a file of the user.
+    if not path.stem.endswith("-recolored"):
+        return False
     # Signature and header have 33 bytes. The length and the name of the next chunk follow.
     return start.startswith(b"\x89PNG\r\n\x1a\n") and start[37:41] == b"IDAT"
 

@@ -183,8 +183,8 @@ def _read_image(
     picture = read_picture(job, options)
     if picture is None:
         return None, None
-    thinned = _thin_out(picture, n_pixels)
     try:
+        thinned = _thin_out(picture, n_pixels)
         find_kind(thinned, options)
         histogram = _count_colors(thinned, options)
     except (TypeError, ValueError, OSError, UnreadableImageError) as error:

@@ -96,9 +96,19 @@ def do_image(image: StudyImage, steps: Steps, again: bool) -> ImageResult:
     part = store.read(image.stem) if image.job.inputs and not again else None
     if part is None or not part.is_valid(steps.key, input_paths(image), steps.directory):
         return process_image(image, steps)
-    # Groups and metadata are not in the pixels: they may change.
-    entry = {**part.entry, "group": image.group, "metadata": image.metadata}
+    # Groups, metadata and the place of the file are not in the pixels: they may change.
+    entry = {**part.entry, **_describe_source(image)}
     return ImageResult(image, replace(part, entry=entry), is_earlier=True)
+
+
+def _describe_source(image: StudyImage) -> dict[str, Any]:
+    """Return the entries of the record that do not depend on the pixels."""
+    return {
+        "name": image.stem,
+        "source": image.job.source,
+        "group": image.group,
+        "metadata": image.metadata,
+    }
 
 
 def process_image(image: StudyImage, steps: Steps) -> ImageResult:
@@ -151,13 +161,10 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
     table = measure_picture(seg, picture, image, steps)
     outputs = measure_files(steps.directory, written.paths)
     entry = {
-        "name": image.stem,
-        "source": image.job.source,
+        **_describe_source(image),
         "sha256": inputs.hashes[0] if inputs.hashes else None,
         "bytes": inputs.stamps[0].size if inputs.stamps else None,
         **describe_picture(picture),
-        "group": image.group,
-        "metadata": image.metadata,
         "model": None if steps.model is not None else seg.model.to_dict(),
         "outputs": list(outputs),
         "labels_sha256": hash_labels(seg.labels),

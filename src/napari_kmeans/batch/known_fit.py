@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_kmeans.batch.fitting import StudyFit
+from napari_kmeans.batch.parts import write_text
 from napari_kmeans.batch.run_record import encode_run_record
 from napari_kmeans.files.atomic import write_whole
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from napari_kmeans.batch.parts import PartStore
 
 _FIT = "fit"
-"""The name of the file of the last fit; no stem of an image has a leading dot."""
+"""The name of the file of the last fit. The files of images have a suffix."""
 
 
 def read_fit(store: PartStore, key: str) -> StudyFit | None:
@@ -24,7 +26,7 @@ def read_fit(store: PartStore, key: str) -> StudyFit | None:
     from napari_kmeans.model import KMeansModel
 
     try:
-        values = json.loads(store.path(f".{_FIT}", ".json").read_text("utf-8"))
+        values = json.loads((store.folder / _FIT).read_text("utf-8"))
         if values["key"] != key:
             return None
         model = KMeansModel.from_dict(values["model"])
@@ -35,7 +37,15 @@ def read_fit(store: PartStore, key: str) -> StudyFit | None:
             return None
         failures = {str(name): str(text) for name, text in values["failures"].items()}
         return StudyFit(replace(model, center_pixels=pixels), failures)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ):
         return None
 
 
@@ -47,4 +57,4 @@ def write_fit(store: PartStore, key: str, fit: StudyFit) -> None:
     values = {"key": key, "model": model.to_dict(), "center_pixels": pixels}
     text = encode_run_record({**values, "failures": fit.failures})
     store.folder.mkdir(exist_ok=True)
-    write_whole({store.path(f".{_FIT}", ".json"): lambda path: path.write_text(text, "utf-8")})
+    write_whole({store.folder / _FIT: partial(write_text, text)})

@@ -259,7 +259,8 @@ def _write_ome_zarr(
         channels = _describe_channels(seg, recolored)
         name = f"{stem} recolored"
         images.append(Image(paths["recolored"], name, recolored.pixels, axes, channels))
-    write_images(images, report)
+    if images:
+        write_images(images, report)
 
 
 def _default_axes(ndim: int, channel_axis: int | None) -> list[Axis]:

@@ -16,6 +16,7 @@ from napari_kmeans.batch.run_record import encode_run_record, hash_file
 from napari_kmeans.files.atomic import write_whole
 
 if TYPE_CHECKING:
+    import os
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,19 +30,28 @@ _PICTURES = ("-original.png", "-classes.png")
 
 
 class Stamp(NamedTuple):
-    """A file at a time: if size and time of the last change stay, so do the contents."""
+    """A file at a time: if size and times of the last change stay, so do the contents."""
 
     path: str
     size: int
-    time: int
+    times: str
+    """Those of the contents and of the entry in the folder: the second cannot be set back. Of a
+    directory, a digest of the times of all its files."""
 
     @classmethod
     def of(cls, path: Path) -> Stamp:
-        """Return the stamp of a file; for a directory, of the latest of its files."""
-        files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+        """Return the stamp of a file or a directory."""
+        if not path.is_dir():
+            status = path.stat()
+            return cls(str(path.absolute()), status.st_size, _times_of(status))
+        files = sorted(each for each in path.rglob("*") if each.is_file())
         stats = [each.stat() for each in files]
-        size = sum(each.st_size for each in stats)
-        return cls(str(path.absolute()), size, max((each.st_mtime_ns for each in stats), default=0))
+        times = make_key([[str(f), _times_of(s)] for f, s in zip(files, stats, strict=True)])
+        return cls(str(path.absolute()), sum(each.st_size for each in stats), times)
+
+
+def _times_of(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 class Inputs(NamedTuple):
@@ -62,7 +72,7 @@ class Inputs(NamedTuple):
             if [tuple(each) for each in self.stamps] == [tuple(each) for each in stamps]:
                 return True
             return [hash_file(path) for path in paths] == self.hashes
-        except OSError:
+        except (OSError, ValueError):
             return False
 
 
@@ -75,8 +85,8 @@ class Part:
     key : str
         The model and the options, see `make_key`.
     inputs : Inputs
-    outputs : dict of str to int
-        The names of the files that were written, and their sizes (0 for directories).
+    outputs : dict of str to list of int
+        The names of the files that were written, and their sizes and times of change.
     entry : dict
         The entry of the image in the record.
     table : dict of lists
@@ -85,7 +95,7 @@ class Part:
 
     key: str
     inputs: Inputs
-    outputs: dict[str, int]
+    outputs: dict[str, list[int]]
     entry: dict[str, Any]
     table: dict[str, list[Any]]
 
@@ -94,9 +104,16 @@ class Part:
         if self.key != key or not self.inputs.are_those_of(paths):
             return False
         try:
-            return all(_size_of(directory / name) == size for name, size in self.outputs.items())
-        except OSError:
+            return all(_state_of(directory / name) == state for name, state in self.outputs.items())
+        except (OSError, ValueError):
             return False
+
+
+DAMAGED = (
+    *(OSError, ValueError, TypeError, KeyError, AttributeError),
+    *(OverflowError, RecursionError),
+)
+"""The errors of reading a file of parts that was damaged."""
 
 
 class PartStore:
@@ -123,47 +140,52 @@ class PartStore:
         from PIL import Image
 
         self.folder.mkdir(exist_ok=True)
-        text = encode_run_record(
-            {
-                "key": part.key,
-                "inputs": [list(map(list, part.inputs.stamps)), part.inputs.hashes],
-                "outputs": part.outputs,
-                "entry": part.entry,
-                "table": part.table,
-            }
-        )
+        values = {
+            "key": part.key,
+            "inputs": [list(map(list, part.inputs.stamps)), part.inputs.hashes],
+            "outputs": part.outputs,
+            "entry": part.entry,
+            "table": part.table,
+        }
+        # As it will be read: JSON has no NaN and no tuples.
+        plain = json.loads(encode_run_record(values))
+        text = encode_run_record({**plain, "checksum": make_key(plain)})
         writers: dict[Path, Any] = {}
         for ending, picture in zip(_PICTURES, thumbnails or (), strict=False):
             image = Image.fromarray(picture)
             # Level 6 takes three times longer, for 7 % less.
             writers[self.path(stem, ending)] = partial(image.save, format="png", compress_level=1)
-        writers[self.path(stem, ".json")] = lambda path: path.write_text(text, "utf-8")
+        writers[self.path(stem, ".json")] = partial(write_text, text)
         write_whole(writers)
 
     def read(self, stem: str) -> Part | None:
         """Return the part of an image; None if there is none, or if it is damaged."""
         try:
             values = json.loads(self.path(stem, ".json").read_text("utf-8"))
-            stamps, hashes = values["inputs"]
-            return Part(
-                values["key"],
-                Inputs([Stamp(*each) for each in stamps], list(hashes)),
-                {str(name): int(size) for name, size in values["outputs"].items()},
-                dict(values["entry"]),
-                dict(values["table"]),
-            )
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            checksum = values.pop("checksum")
+            if make_key(values) != checksum:
+                return None
+            stamps, hashes = values.pop("inputs")
+            return Part(inputs=Inputs([Stamp(*each) for each in stamps], hashes), **values)
+        except DAMAGED:
             return None
 
 
-def measure_files(directory: Path, paths: list[Path]) -> dict[str, int]:
-    """Return the names of written files and their sizes; 0 for directories."""
-    return {path.relative_to(directory).as_posix(): _size_of(path) for path in paths}
+def measure_files(directory: Path, paths: list[Path]) -> dict[str, list[int]]:
+    """Return the names of written files and directories, with their sizes and times of change."""
+    return {path.relative_to(directory).as_posix(): _state_of(path) for path in paths}
 
 
-def _size_of(path: Path) -> int:
-    status = path.stat()
-    return 0 if path.is_dir() else status.st_size
+def _state_of(path: Path) -> list[int]:
+    """Return size and time of a file; of a directory, the sum and the latest of its files."""
+    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    stats = [each.stat() for each in files]
+    return [sum(each.st_size for each in stats), max((s.st_mtime_ns for s in stats), default=0)]
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text in UTF-8. Characters that no text has, as in odd file names, are escaped."""
+    path.write_text(text, "utf-8", errors="backslashreplace")
 
 
 def make_key(values: Any) -> str:

@@ -44,7 +44,7 @@ def output_directory(path: Path) -> Iterator[Path]:
     created = [parent for parent in (path, *path.parents) if not parent.exists()]
     try:
         if path.exists() and not path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         path.mkdir(parents=True, exist_ok=True)
         # All runs use the same name, so that the next run removes the probe of a killed run.
         probe = path / f"{PREFIX}probe"

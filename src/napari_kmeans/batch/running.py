@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.class_edits import edit_classes
@@ -18,7 +19,7 @@ from napari_kmeans.batch.fitting import fit_images
 from napari_kmeans.batch.image_step import ImageResult, Steps, do_image, input_paths
 from napari_kmeans.batch.known_fit import read_fit, write_fit
 from napari_kmeans.batch.masks import MaskFile
-from napari_kmeans.batch.parts import Part, PartStore, make_key
+from napari_kmeans.batch.parts import Part, PartStore, make_key, write_text
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.reporting import count_images, join_names, tell
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, free_stems, output_directory
@@ -39,16 +40,22 @@ from napari_kmeans.batch.study_images import (
     list_study_jobs,
 )
 from napari_kmeans.batch.study_metadata import GROUP, find_metadata
-from napari_kmeans.batch.study_tables import combine_tables, sum_regions, write_study_files
+from napari_kmeans.batch.study_tables import (
+    combine_tables,
+    study_files,
+    sum_regions,
+    write_study_files,
+)
 from napari_kmeans.checks import check_result
 from napari_kmeans.execution.dask_graph import active_client, map_on_cluster
+from napari_kmeans.execution.file_lock import locked
 from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.files.errors import UnreadableImageError, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -178,9 +185,24 @@ def run_study(
         # The record names the file of the model, which is written there.
         study = replace(study, model=str(directory / SHARED_MODEL))
     _check_libraries(study)
-    with output_directory(directory):
+    with output_directory(directory), _lock(directory):
         run = _Run(study, directory, again, progress or (lambda _: None), jobs, model)
         return run.run()
+
+
+@contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    """Refuse a second run in the same folder at the same time."""
+    name = f"napari-kmeans-{make_key(file_key(directory))[:16]}.lock"
+    try:
+        with locked(Path(gettempdir()) / name, waits=False):
+            yield
+    except BlockingIOError as error:
+        if error.filename is None or Path(error.filename).name != name:
+            raise
+        raise StudyError(
+            [f"output must be another folder, got {directory}: another run is writing there."]
+        ) from None
 
 
 def _check_libraries(study: Study) -> None:
@@ -213,14 +235,20 @@ class _Run:
         self.started, self.clock = datetime.now(UTC), time.perf_counter()
         self.sentences: list[str] = []
         self.failures: dict[str, str] = {}
+        self.fitted: list[ImageJob] = []
 
     def run(self) -> StudyResult:
         """Do all steps, and write the record also if they are stopped."""
         with notices_also_to(self._note):
             images = self._list_images()
             self._refuse_other_study(images)
+            self._refuse_to_overwrite(images)
             model = self._find_model(images)
         steps = self._steps(images, model)
+        # If this run is killed, the record of an earlier run must not call its folder complete.
+        self._write_record(self._record(images, [], model, "interrupted"))
+        if model is not None:
+            self._write_model(model)
         results: list[ImageResult] = []
         try:
             self._do_images(images, steps, results)
@@ -275,6 +303,29 @@ class _Run:
             images.append(StudyImage(job, stem, group, entries, regions[number], own))
         return images
 
+    def _inputs(self, images: Sequence[StudyImage]) -> list[Path]:
+        """Return all files that the study reads."""
+        study = self.study
+        named = [study.metadata_file, study.model if self.model is None else None]
+        paths = [path for image in images for path in input_paths(image)]
+        paths += [study.path(name) for name in named if name is not None]
+        return paths + [path for job in self.fitted for path in job.inputs]
+
+    def _refuse_to_overwrite(self, images: Sequence[StudyImage]) -> None:
+        """Refuse inputs at the places of the tables, the record, the report or the model."""
+        written = {file_key(path) for path in study_files(self.directory)}
+        if not self.study.classes:
+            # A model without edits stays as it is.
+            written.discard(file_key(self.directory / SHARED_MODEL))
+        for path in self._inputs(images):
+            if file_key(path) in written:
+                raise StudyError(
+                    [
+                        f"output must be another folder than that of {path}, got {self.directory}: "
+                        "the study would replace this file."
+                    ]
+                )
+
     def _refuse_other_study(self, images: Sequence[StudyImage]) -> None:
         """Refuse a folder with the tables of a study of other images, which would be lost."""
         try:
@@ -307,16 +358,15 @@ class _Run:
             edited = model.with_classes(edit_classes(model.classes, study.classes))
         except (TypeError, ValueError) as error:
             raise StudyError([f"classes: {reason(error)}."]) from error
-        model = edited if study.classes else model
-        write_whole({self.directory / SHARED_MODEL: model.save})
-        return model
+        return edited if study.classes else model
 
     def _fit(self, images: Sequence[StudyImage]) -> KMeansModel:
         """Fit a model, or take that of an earlier run if its images and options are the same."""
         study = self.study
         jobs: Sequence[ImageJob] = [image.job for image in images]
         if study.fit_on:
-            jobs = self._list_fitted(jobs)
+            jobs = self.fitted = self._list_fitted(jobs)
+            self._refuse_to_overwrite(images)
         key = self._fit_key(jobs)
         is_known = not self.again and all(job.inputs for job in jobs)
         known = read_fit(self.store, key) if is_known else None
@@ -352,7 +402,7 @@ class _Run:
         names = self.study.fit_on
         if self.jobs is None:
             return list_study_jobs(self.study, names)
-        return [job for job in jobs if os.path.abspath(self.study.path(job.name)) in names]
+        return [job for job in jobs if str(self.study.path(job.name).absolute()) in names]
 
     def _fit_key(self, jobs: Sequence[ImageJob]) -> str:
         from napari_kmeans.batch.parts import Stamp
@@ -390,8 +440,7 @@ class _Run:
                 describe_versions()["napari-kmeans"],
             ]
         )
-        files = [path for image in images for path in input_paths(image)]
-        files += [] if study.model is None else [study.path(study.model)]
+        files = self._inputs(images)
         return Steps(
             directory=self.directory,
             key=key,
@@ -474,9 +523,14 @@ class _Run:
             "warnings": self.sentences,
         }
 
+    def _write_model(self, model: KMeansModel) -> None:
+        path, given = self.directory / SHARED_MODEL, self.study.model
+        if self.model is not None or given is None or file_key(Path(given)) != file_key(path):
+            write_whole({path: model.save})
+
     def _write_record(self, record: dict[str, Any]) -> None:
         text = encode_run_record(record)
-        write_whole({self.directory / RECORD_FILE: lambda path: path.write_text(text, "utf-8")})
+        write_whole({self.directory / RECORD_FILE: partial(write_text, text)})
 
 
 def _inside(directory: Path, paths: Sequence[Path]) -> list[Path]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -162,6 +163,11 @@ class Study:
                 mistakes.append(
                     f"model must go without {name}, got {self.model}: the model has been fitted."
                 )
+        for name, places in self.values.items():
+            if len(places) != 1:
+                mistakes.append(
+                    f"values: {name} must be one folder, got {len(places)}: give each its own name."
+                )
         if self.each and self.fit_on:
             mistakes.append(
                 "each must go without fit_on, got both: each image is fitted to itself."
@@ -193,14 +199,22 @@ class Study:
         """Return a path of the study, relative paths from its folder."""
         return self.folder / text
 
+    def pattern(self, text: str) -> Path:
+        """Return a path that may have wildcards. Brackets in the names of folders are none."""
+        path = self.folder / text
+        if not glob.has_magic(text) or Path(text).is_absolute() or os.path.lexists(path):
+            return path
+        return Path(glob.escape(str(self.folder))) / text
+
     def at(self, folder: Path) -> Study:
         """Return the same study with absolute paths: it can be run from any folder."""
 
+        # Without `os.path.abspath`, which removes ".." also behind a link.
         def one(text: str | None) -> str | None:
-            return None if text is None else os.path.abspath(self.folder / text)
+            return None if text is None else str(self.path(text).absolute())
 
         def each_of(texts: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(os.path.abspath(self.folder / text) for text in texts)
+            return tuple(str(self.pattern(text).absolute()) for text in texts)
 
         return replace(
             self,
@@ -283,9 +297,10 @@ class Study:
             values = yaml.safe_load(place.read_text("utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise StudyError([f"{place} cannot be read: {reason(error)}."]) from error
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            if isinstance(error, StudyError):
-                raise
+        except StudyError:
+            raise
+        except (yaml.YAMLError, ValueError, RecursionError, LookupError, TypeError) as error:
+            # The constructors of YAML raise errors of many types.
             raise StudyError([f"{place} is no YAML: {_describe_yaml_error(error)}."]) from error
         return cls.from_dict(values, place.absolute().parent)
 

@@ -70,7 +70,7 @@ def list_study_jobs(study: Study, patterns: Sequence[str] | None = None) -> list
     """
     chosen = study.patterns if patterns is None else patterns
     reading = Reading(
-        images=tuple(study.path(each) for each in chosen),
+        images=tuple(study.pattern(each) for each in chosen),
         recursive=study.recursive,
         series=study.series,
         channel_axis=study.channel_axis,
@@ -87,7 +87,7 @@ def find_groups(study: Study, jobs: Sequence[ImageJob]) -> list[str | None]:
     # The sentences about skipped files were sent when the images were listed.
     with notices_to(lambda _sentence: None):
         for name, patterns in study.groups.items():
-            paths = find_inputs([study.path(each) for each in patterns], study.recursive)
+            paths = find_inputs([study.pattern(each) for each in patterns], study.recursive)
             members.append((name, {os.path.realpath(each.path) for each in paths}))
     return [_find_group(job, members) for job in jobs]
 

@@ -34,7 +34,7 @@ class Text:
             return str(value)
         if not isinstance(value, str) or not value.strip():
             raise TypeError(f"{name} must be {self}, got {quote_value(value)}: write a text.")
-        return value
+        return _check_characters(name, value)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class TextList:
         for text in texts:
             if not isinstance(text, str) or not text.strip():
                 raise TypeError(f"{name} must be {self}, got {quote_value(value)}: write texts.")
+            _check_characters(name, text)
         if self.has_commas:
             texts = [part.strip() for text in texts for part in text.split(",")]
         return tuple(texts)
@@ -178,6 +179,15 @@ class ClassEdits:
         if "ignored" in edits:
             checked["ignored"] = Flag().check(f"{name}: ignored", edits["ignored"])
         return checked
+
+
+def _check_characters(name: str, text: str) -> str:
+    """Refuse characters that no path has and no file can hold; names of files may be odd."""
+    if "\0" in text or "\n" in text:
+        raise ValueError(
+            f"{name} must be on one line without NUL, got {quote_value(text)}: write another text."
+        )
+    return text
 
 
 def suggest(got: Any, known: Iterable[str]) -> str:

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 IMAGE, GROUP = "image", "group"
 """The column of the images in a CSV file, and the field that names the group of an image."""
 
-RESERVED = ("region", "slice", "frame", "class", "name", "color", "ignored", "pixels", "percent")
+RESERVED = (
+    *("image", "region", "slice", "frame", "class", "name", "color", "ignored", "pixels"),
+    *("percent", "unit", "undecided", "confidence"),
+)
 """Columns of the tables, which cannot be metadata."""
+
+RESERVED_STARTS = ("mean ", "std ", "median ", "area", "volume", "length", "slice ", "frame ")
+"""The starts of further columns, which have the names of channels or units of time."""
 
 
 def find_metadata(
@@ -101,7 +107,7 @@ def _name_in(pattern: str, path: Path) -> str:
 
 
 def _check_columns(entry: str, names: Sequence[str]) -> None:
-    wrong = [name for name in names if name in RESERVED]
+    wrong = [name for name in names if name in RESERVED or name.startswith(RESERVED_STARTS)]
     if wrong:
         raise StudyError(
             [f"{entry} must not have the name of a column of the table, got {wrong[0]}: rename it."]
@@ -113,12 +119,23 @@ def _read_rows(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        # Spreadsheets write a byte order mark, and semicolons where the comma is decimal.
-        rows = pd.read_csv(path, encoding="utf-8-sig", sep=None, engine="python")
-        # Names such as 007 are texts.
-        texts = pd.read_csv(path, encoding="utf-8-sig", sep=None, engine="python", dtype=str)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
+        header = path.read_text("utf-8-sig").partition("\n")[0]
+        # Spreadsheets write semicolons where the comma is decimal.
+        separator = max(",;\t", key=header.count)
+        texts = pd.read_csv(
+            path,
+            encoding="utf-8-sig",
+            sep=separator,
+            dtype=str,
+            index_col=False,
+            na_values=[""],
+            keep_default_na=False,
+            skipinitialspace=True,
+        )
+    except (OSError, ValueError) as error:
         raise StudyError([f"metadata_file {path} cannot be read: {reason(error)}."]) from error
+    texts.columns = [str(name).strip() for name in texts.columns]
+    rows = texts.apply(_find_numbers)
     if not len(rows.columns):
         raise StudyError([f"metadata_file {path} must have a column of images, got none."])
     key = IMAGE if IMAGE in rows else rows.columns[0]
@@ -132,6 +149,22 @@ def _read_rows(path: Path) -> pd.DataFrame:
             ]
         )
     return rows.drop(columns=key)
+
+
+def _find_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of texts as numbers if all of them are, but names such as 007 as texts."""
+    import pandas as pd
+
+    texts = column.str.strip()
+    known = texts.dropna()
+    is_code = known.str.match(r"[+-]?0\d").any()
+    numbers = pd.to_numeric(known, errors="coerce")
+    if not len(known) or is_code or numbers.isna().any():
+        return texts
+    if len(known) == len(texts):
+        return numbers
+    # Whole numbers stay whole beside missing ones.
+    return numbers.astype(object).reindex(texts.index)
 
 
 def _add_rows(
@@ -157,7 +190,8 @@ def _add_rows(
             missing.append(stem)
             entries.update(dict.fromkeys(map(str, rows.columns)))
             continue
-        for column, value in rows.loc[own[0]].items():
+        for column in rows:
+            value = rows[column].loc[own[0]]
             plain = value.item() if hasattr(value, "item") else value
             entries[str(column)] = None if plain != plain else plain
     if missing:

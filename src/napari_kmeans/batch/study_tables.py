@@ -6,8 +6,10 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari_kmeans.batch.parts import write_text
+from napari_kmeans.batch.result_files import SHARED_MODEL
 from napari_kmeans.batch.run_record import RECORD_FILE, encode_run_record
-from napari_kmeans.files.atomic import write_whole
+from napari_kmeans.files.atomic import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +35,8 @@ def combine_tables(parts: Sequence[tuple[StudyImage, Mapping[str, list[Any]]]]) 
 
     tables = []
     for image, columns in parts:
-        table = pd.DataFrame(columns)
+        # JSON has no NaN: missing numbers are None there.
+        table = pd.DataFrame({name: _with_nan(values) for name, values in columns.items()})
         further = {**({} if image.group is None else {"group": image.group}), **image.metadata}
         for place, (name, value) in enumerate(further.items(), start=1):
             table.insert(min(place, table.shape[1]), name, value, allow_duplicates=False)
@@ -44,6 +47,17 @@ def combine_tables(parts: Sequence[tuple[StudyImage, Mapping[str, list[Any]]]]) 
     widest = max(tables, key=lambda table: table.shape[1])
     joined = pd.concat(tables, ignore_index=True)
     return joined[[*widest, *(name for name in joined if name not in widest)]]
+
+
+def _with_nan(values: list[Any]) -> list[Any]:
+    return [math.nan if value is None else value for value in values]
+
+
+def study_files(directory: Path) -> list[Path]:
+    """Return all paths at which a study can write a file, besides those of its images."""
+    tables = [directory / name for name in (MEASUREMENTS, SHARES, REGION_SHARES)]
+    others = [directory / name for name in (RECORD_FILE, METHODS, REPORT, SHARED_MODEL)]
+    return [*tables, *(path.with_suffix(".parquet") for path in tables), *others]
 
 
 def sum_regions(table: pd.DataFrame) -> pd.DataFrame:
@@ -86,7 +100,7 @@ def write_study_files(
 
     texts = {RECORD_FILE: encode_run_record(record), METHODS: f"{describe_methods(record)}\n"}
     writers: dict[Path, Any] = {
-        directory / name: partial(_write_text, text) for name, text in texts.items()
+        directory / name: partial(write_text, text) for name, text in texts.items()
     }
     if len(table):
         suffixes = (".csv", ".parquet") if "parquet" in study.outputs else (".csv",)
@@ -103,9 +117,10 @@ def write_study_files(
         writers[directory / REPORT] = partial(
             write_report, record=record, table=table, thumbnails=thumbnails
         )
-    write_whole(writers)
+    model = [] if record["model"] is None else [directory / SHARED_MODEL]
+    # Files of an earlier run with other outputs would not be about these images.
+    old = [path for path in study_files(directory) if path not in (*writers, *model)]
+    with replacing(list(writers), [path for path in old if path.is_file()]) as temporary:
+        for path, write in writers.items():
+            write(temporary[path])
     return list(writers)
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, "utf-8")

@@ -136,7 +136,7 @@ def study_of(arguments: argparse.Namespace) -> Study:
         raise StudyError([f"--model must go without {flag}: the model has been fitted."])
     values["fit"] = {**values.get("fit", {}), **options}
     values["classes"] = _edit_classes(dict(values.get("classes", {})), arguments)
-    return Study.from_dict({name: each for name, each in values.items() if each}, folder)
+    return Study.from_dict(values, folder)
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -154,6 +154,8 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _relative(name: str, value: Any) -> Any:
     """Return a path of an argument as an absolute path: it is relative to the current folder."""
+    if value == "":
+        raise StudyError([f"{_flag(name)} must be a text, got '': leave it out."])
     if name in ("metadata_file", "mask", "regions", "model", "output"):
         return str(Path(value).absolute())
     if name == "fit_on":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_kmeans.batch.reporting import count_images
 from napari_kmeans.batch.run_record import describe_versions, read_run_record
 from napari_kmeans.batch.study import Study, StudyError
-from napari_kmeans.cli.study_arguments import add_study_arguments, study_of
+from napari_kmeans.cli.study_arguments import STUDY_SUFFIXES, add_study_arguments, study_of
 from napari_kmeans.cli.terminal import PROGRAM, bar, print_line, print_message
 from napari_kmeans.files.errors import UnreadableImageError, reason
 
@@ -56,7 +56,14 @@ def run(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     study = study_of(arguments)
     if arguments.save_study:
-        study.save(arguments.save_study)
+        place = Path(arguments.save_study)
+        if place.suffix.lower() not in STUDY_SUFFIXES:
+            raise StudyError(
+                [f"--save-study must be a name that ends in .yaml, got {arguments.save_study!r}."]
+            )
+        # Its paths are relative to its folder.
+        is_beside = place.absolute().parent == study.folder.absolute()
+        (study if is_beside else study.at(study.folder)).save(place)
         print_line(f"wrote {arguments.save_study}")
         return 0
     result = _run_with_bar(study, again=arguments.again)
@@ -80,7 +87,7 @@ def repeat(argv: Sequence[str]) -> int:
     study = _recorded_study(record, arguments.record)
     with _directory(arguments.output) as directory:
         result = _run_with_bar(study, directory, again=True)
-    _print_other_versions(record.get("versions", {}))
+    _print_other_versions(record.get("versions") or {})
     _print_other_model(record.get("model"), result.record["model"])
     return _compare(record["images"], result.record["images"])
 
@@ -197,10 +204,10 @@ def _compare(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) 
         if entry.get("status") != "done":
             continue
         n_all += 1
-        other = found.get(entry["name"], {})
+        other = found.get(entry.get("name"), {})
         verdict = _compare_entry(entry, other)
         n_same += verdict == "identical labels"
-        print_line(f"{entry['name']}: {verdict}")
+        print_line(f"{entry.get('name')}: {verdict}")
     print_line(f"{n_same} of {count_images(n_all)} with identical labels")
     return 0 if n_same == n_all else FAILED
 
@@ -208,9 +215,9 @@ def _compare(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) 
 def _compare_entry(entry: dict[str, Any], other: dict[str, Any]) -> str:
     if other.get("status") != "done":
         return f"failed, {other.get('failure') or 'it is missing'}"
-    if other["labels_sha256"] == entry["labels_sha256"]:
+    if other["labels_sha256"] == entry.get("labels_sha256"):
         return "identical labels"
-    if other["sha256"] != entry["sha256"]:
+    if other["sha256"] != entry.get("sha256"):
         return "other labels, because the file has changed"
     return "other labels"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
@@ -11,11 +12,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_IS_LOCKED = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+"""The errors of a lock that another process holds."""
+
+
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, waits: bool = True) -> Iterator[None]:
     """Hold the lock of a file, which is created if needed. The end of a process frees its lock.
 
     If the file cannot be written, or the file system has no locks, nothing is locked.
+
+    Raises
+    ------
+    BlockingIOError
+        Without `waits`, if another process or thread holds the lock.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,8 +34,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     with file:
-        with suppress(OSError):
-            _lock(file)
+        try:
+            _lock(file, waits)
+        except OSError as error:
+            if not waits and error.errno in _IS_LOCKED:
+                raise BlockingIOError(error.errno, error.strerror, str(path)) from error
         try:
             yield
         finally:
@@ -35,10 +48,10 @@ def locked(path: Path) -> Iterator[None]:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: IO[bytes]) -> None:
+    def _lock(file: IO[bytes], waits: bool) -> None:
         file.seek(0)
-        # Tries for ten seconds, then raises OSError.
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        # LK_LOCK tries for ten seconds, then raises OSError.
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if waits else msvcrt.LK_NBLCK, 1)
 
     def _unlock(file: IO[bytes]) -> None:
         file.seek(0)
@@ -48,8 +61,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    def _lock(file: IO[bytes], waits: bool) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _unlock(file: IO[bytes]) -> None:
         # Closing the file frees the lock. A process that was forked meanwhile would keep it.
