@@ -351,3 +351,10 @@ def test_wrong_choices_are_sentences(viewer, panel, qtbot, folder):
     panel.form.model.value = "apply"
     assert panel.form.classes.text().startswith("There is no model yet")
     assert Path(panel.form.folder.value) == folder
+
+
+def test_the_panel_fits_into_a_narrow_dock(panel):
+    panel.form.more.expand(animate=False)
+    for images in ("layers", "files"):
+        panel.form.images.value = images
+        assert panel.minimumSizeHint().width() <= 330

@@ -105,8 +105,13 @@ class CohortState:
     @property
     def other_notes(self) -> list[str]:
         """The notes that are not the sentences of failures."""
-        failures = self.failures.values()
-        return [note for note in self.notes if not any(note in each for each in failures)]
+        known = self.failures.values()
+        return [
+            note
+            for note in self.notes
+            # What is skipped in a folder is stated beside the number of its images.
+            if ": skipped " not in note and not any(note in each for each in known)
+        ]
 
     def describe(self) -> str:
         """Return one line: the stage, the images that are done, the time left and the image."""

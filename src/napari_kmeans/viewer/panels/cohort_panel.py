@@ -62,11 +62,15 @@ _LIST_DELAY = 300
 
 _POLL_MILLISECONDS = 200
 
-_SCROLL_DELAY = 100
-"""Milliseconds until the layout of a new table is done, as measured with 0: it was not."""
+_SCROLL_DELAY, _SCROLLS = 100, 3
+"""Milliseconds between attempts to scroll, and their number: a layout takes several turns of the
+event loop, and a busy window was not done with it after 100."""
 
 _MOST_NOTES = 3
 """Notes that are shown below the button; the record of the run has all."""
+
+_COMMAND_LINE_FLAG = ", without --recursive"
+"""The end of a sentence about subfolders, for which the panel has a box."""
 
 _NO_LAYERS = "No image layer fits: open images, or choose a folder or files."
 
@@ -105,6 +109,7 @@ class CohortPanel(WorkingPanel):
         self._preview = Preview(dock.viewer)
         self.form = CohortForm(dock.viewer, self._on_form_changed)
         self.results = CohortResults()
+        self._n_scrolls = 0
         self._make_buttons()
         self._make_listing()
         for widget in (
@@ -154,16 +159,25 @@ class CohortPanel(WorkingPanel):
         self._scroll_timer.setInterval(_SCROLL_DELAY)
         self._scroll_timer.timeout.connect(self._scroll)
         # The button is below the fields: without a scroll bar, the next click is there.
-        self._scroll_timer.start()
+        self._scroll_soon()
         self._list_timer.setInterval(_LIST_DELAY)
         self._list_timer.timeout.connect(self._list_images)
         self._poll_timer.setInterval(_POLL_MILLISECONDS)
         self._poll_timer.timeout.connect(self._show_state)
 
+    def _scroll_soon(self) -> None:
+        self._n_scrolls = _SCROLLS
+        self._scroll_timer.start()
+
     def _scroll(self) -> None:
         """Scroll to the table, or to the button and its progress while there is none."""
+        self._n_scrolls -= 1
+        if self._n_scrolls:
+            self._scroll_timer.start()
         has_table = self.results.outcome is not None and self._pending is None
-        scroll_to(self.results.table if has_table else self.message)
+        # A message is hidden while it is empty.
+        button = self.message if self.message.isVisible() else self.cancel_button.native
+        scroll_to(self.results.table if has_table else button)
 
     # ---------------------------------------------------------------- choices
 
@@ -251,7 +265,8 @@ class CohortPanel(WorkingPanel):
         self._found = found
         number = len(found.paths)
         text = f"{number:,} image{'' if number == 1 else 's'} found."
-        self.form.found.show_text("\n".join([text, *found.notes[:3]]))
+        notes = [note.replace(_COMMAND_LINE_FLAG, "") for note in found.notes[:_MOST_NOTES]]
+        self.form.found.show_text("\n".join([text, *notes]))
         self._offer_to_fit([(path.name, path, str(path)) for path in found.paths])
         self.work_changed()
 
@@ -293,7 +308,7 @@ class CohortPanel(WorkingPanel):
         self._pending = work
         self._poll_timer.start()
         self._show_state()
-        self._scroll_timer.start()
+        self._scroll_soon()
         return worker
 
     def _describe_unused(self) -> list[str]:
@@ -425,7 +440,7 @@ class CohortPanel(WorkingPanel):
             self.dock.show_applied(applied, update=update, is_latest=False)
         self.results.show_outcome(outcome)
         if outcome.images or outcome.failures:
-            self._scroll_timer.start()
+            self._scroll_soon()
 
     def work_changed(self) -> None:
         """Enable the buttons that can be used, and show what is done after Cancel."""
@@ -536,7 +551,7 @@ class CohortPanel(WorkingPanel):
         self.dock.viewer.layers.selection.active = labels
         self.dock.highlight(label)
         # The list of clusters above may have been opened.
-        self._scroll_timer.start()
+        self._scroll_soon()
 
     # --------------------------------------------------------------- batch file
 
