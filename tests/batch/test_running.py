@@ -380,7 +380,7 @@ class TestEntries:
         assert rows.loc["c_1", ["group", "arm", "number", "age"]].tolist() == ["y", "c", "1", 44]
         assert rows.loc[["t_0", "t_1"], "age"].isna().all()
         assert sentences == [
-            "c_2, t_1 and t_2 have no row in the metadata file: age, group are empty there"
+            "c_2, t_1 and t_2 have no row in the metadata file: its columns are empty there"
         ]
 
     @pytest.mark.parametrize(

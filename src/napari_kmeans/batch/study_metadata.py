@@ -135,6 +135,8 @@ def _read_rows(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise StudyError([f"metadata_file {path} cannot be read: {reason(error)}."]) from error
     texts.columns = [str(name).strip() for name in texts.columns]
+    # A separator at the end of each line makes a column without a name.
+    texts = texts.drop(columns=[name for name in texts if str(name).startswith("Unnamed: ")])
     rows = texts.apply(_find_numbers)
     if not len(rows.columns):
         raise StudyError([f"metadata_file {path} must have a column of images, got none."])
@@ -196,5 +198,6 @@ def _add_rows(
             entries[str(column)] = None if plain != plain else plain
     if missing:
         have = "has" if len(missing) == 1 else "have"
-        columns = ", ".join(map(str, rows.columns))
-        tell(f"{join_names(missing)} {have} no row in the metadata file: {columns} are empty there")
+        tell(
+            f"{join_names(missing)} {have} no row in the metadata file: its columns are empty there"
+        )
