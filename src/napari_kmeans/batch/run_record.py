@@ -20,6 +20,7 @@ import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +32,6 @@ from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.imaging.blocks import is_dask
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_kmeans.files.picture import Picture
 
 RECORD_FILE = "napari-kmeans-run.json"
@@ -184,3 +183,12 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def relative_path(path: Path, start: Path) -> str:
+    """Return a path relative to a folder, with slashes."""
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:
+        # Another drive on Windows.
+        return str(path)

@@ -2,60 +2,56 @@
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
-from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.class_edits import edit_classes
 from napari_kmeans.batch.fitting import fit_images
 from napari_kmeans.batch.image_step import ImageResult, Steps, do_image, input_paths
 from napari_kmeans.batch.known_fit import read_fit, write_fit
-from napari_kmeans.batch.masks import MaskFile
-from napari_kmeans.batch.parts import Part, PartStore, make_key, write_text
+from napari_kmeans.batch.parts import PartStore, make_key, write_text
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
-from napari_kmeans.batch.reporting import count_images, join_names, tell
-from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, free_stems, output_directory
+from napari_kmeans.batch.reporting import join_names, tell
+from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_directory
 from napari_kmeans.batch.run_record import (
-    FORMAT,
-    FORMAT_VERSION,
     RECORD_FILE,
     describe_versions,
     encode_run_record,
-    read_run_record,
 )
 from napari_kmeans.batch.study import Study, StudyError
+from napari_kmeans.batch.study_folder import (
+    lock_folder,
+    paths_inside,
+    refuse_other_study,
+    refuse_to_overwrite,
+)
 from napari_kmeans.batch.study_images import (
-    REGION_ENDINGS,
     StudyImage,
-    find_companions,
-    find_groups,
     list_study_jobs,
 )
-from napari_kmeans.batch.study_metadata import GROUP, find_metadata
+from napari_kmeans.batch.study_listing import list_images
+from napari_kmeans.batch.study_record import describe_images, describe_study
 from napari_kmeans.batch.study_tables import (
     combine_tables,
-    study_files,
     sum_regions,
     write_study_files,
 )
 from napari_kmeans.checks import check_result
 from napari_kmeans.execution.dask_graph import active_client, map_on_cluster
-from napari_kmeans.execution.file_lock import locked
 from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.files.atomic import write_whole
-from napari_kmeans.files.errors import UnreadableImageError, reason
+from napari_kmeans.files.errors import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
 
@@ -185,24 +181,9 @@ def run_study(
         # The record names the file of the model, which is written there.
         study = replace(study, model=str(directory / SHARED_MODEL))
     _check_libraries(study)
-    with output_directory(directory), _lock(directory):
+    with output_directory(directory), lock_folder(directory):
         run = _Run(study, directory, again, progress or (lambda _: None), jobs, model)
         return run.run()
-
-
-@contextmanager
-def _lock(directory: Path) -> Iterator[None]:
-    """Refuse a second run in the same folder at the same time."""
-    name = f"napari-kmeans-{make_key(file_key(directory))[:16]}.lock"
-    try:
-        with locked(Path(gettempdir()) / name, waits=False):
-            yield
-    except BlockingIOError as error:
-        if error.filename is None or Path(error.filename).name != name:
-            raise
-        raise StudyError(
-            [f"output must be another folder, got {directory}: another run is writing there."]
-        ) from None
 
 
 def _check_libraries(study: Study) -> None:
@@ -240,8 +221,8 @@ class _Run:
     def run(self) -> StudyResult:
         """Do all steps, and write the record also if they are stopped."""
         with notices_also_to(self._note):
-            images = self._list_images()
-            self._refuse_other_study(images)
+            images = list_images(self.study, self._list_jobs(), self.directory)
+            refuse_other_study(self.directory, {image.job.source for image in images})
             self._refuse_to_overwrite(images)
             model = self._find_model(images)
         steps = self._steps(images, model)
@@ -275,33 +256,11 @@ class _Run:
         if sentence != PREPARING_SENTENCE:
             self.sentences.append(sentence)
 
-    def _list_images(self) -> list[StudyImage]:
-        study = self.study
+    def _list_jobs(self) -> list[ImageJob]:
         try:
-            jobs = list_study_jobs(study) if self.jobs is None else list(self.jobs)
+            return list_study_jobs(self.study) if self.jobs is None else list(self.jobs)
         except ValueError as error:
             raise StudyError([f"{reason(error)}."]) from error
-        files = [path for job in jobs for path in job.inputs]
-        stems = free_stems([job.name for job in jobs], self.directory, files)
-        regions = [MaskFile(None)] * len(jobs)
-        if study.regions is not None:
-            regions = find_companions(study, study.regions, jobs, "file of regions", REGION_ENDINGS)
-        values = {
-            name: find_companions(study, place, jobs, f"file of {name}", [name])
-            for name, places in study.values.items()
-            for place in places[:1]
-        }
-        groups = find_groups(study, jobs)
-        metadata = find_metadata(study, jobs, stems)
-        images: list[StudyImage] = []
-        for number, (job, stem) in enumerate(zip(jobs, stems, strict=True)):
-            own = {name: found[number] for name, found in values.items()}
-            entries = dict(metadata[number])
-            # A field "group" of the metadata names the group, unless the study has groups.
-            named = entries.pop(GROUP, None)
-            group = groups[number] if study.groups else (None if named is None else str(named))
-            images.append(StudyImage(job, stem, group, entries, regions[number], own))
-        return images
 
     def _inputs(self, images: Sequence[StudyImage]) -> list[Path]:
         """Return all files that the study reads."""
@@ -312,36 +271,7 @@ class _Run:
         return paths + [path for job in self.fitted for path in job.inputs]
 
     def _refuse_to_overwrite(self, images: Sequence[StudyImage]) -> None:
-        """Refuse inputs at the places of the tables, the record, the report or the model."""
-        written = {file_key(path) for path in study_files(self.directory)}
-        if not self.study.classes:
-            # A model without edits stays as it is.
-            written.discard(file_key(self.directory / SHARED_MODEL))
-        for path in self._inputs(images):
-            if file_key(path) in written:
-                raise StudyError(
-                    [
-                        f"output must be another folder than that of {path}, got {self.directory}: "
-                        "the study would replace this file."
-                    ]
-                )
-
-    def _refuse_other_study(self, images: Sequence[StudyImage]) -> None:
-        """Refuse a folder with the tables of a study of other images, which would be lost."""
-        try:
-            record = read_run_record(self.directory)
-        except UnreadableImageError:
-            return
-        done = [each for each in record["images"] if each.get("status") == "done"]
-        sources = {image.job.source for image in images}
-        if done and not any(each.get("source") in sources for each in done):
-            raise StudyError(
-                [
-                    f"output must be another folder, got {self.directory}: it has the study of "
-                    f"{count_images(len(done))} that this one does not have. Name them, too, to "
-                    "add images to a study."
-                ]
-            )
+        refuse_to_overwrite(self.directory, self._inputs(images), bool(self.study.classes))
 
     def _find_model(self, images: Sequence[StudyImage]) -> KMeansModel | None:
         """Return the model of all images: saved, of an earlier run, or fitted; None for `each`."""
@@ -452,7 +382,7 @@ class _Run:
             medians=study.medians,
             confidence=study.confidence,
             grid=study.grid,
-            kept=(*_inside(self.directory, files), self.directory / SHARED_MODEL),
+            kept=(*paths_inside(self.directory, files), self.directory / SHARED_MODEL),
         )
 
     def _do_images(
@@ -484,6 +414,7 @@ class _Run:
             else:
                 # The sentence was sent when the model was fitted.
                 found[number] = ImageResult(image, None, failure)
+                self.progress(StudyProgress("images", len(found), total, None, found[number]))
         own = [images[number] for number in numbers]
         do = partial(do_image, steps=steps, again=self.again)
         # Images that are given are in this process, as layers are.
@@ -503,21 +434,10 @@ class _Run:
         model: KMeansModel | None,
         status: str,
     ) -> dict[str, Any]:
-        found = {each.image.stem: each for each in results}
-        options = self.study.options
-        if model is not None and self.study.model is not None:
-            options = model.options
         return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            **describe_study(self.study, self.directory, model),
             "status": status,
-            "versions": describe_versions(),
-            "platform": _platform(),
-            "study": self.study.to_dict(),
-            "folder": [str(self.study.folder), _relative_path(self.study.folder, self.directory)],
-            "options": options.to_dict(),
-            "model": None if model is None else model.to_dict(),
-            "images": [_entry_of(image, found.get(image.stem)) for image in images],
+            "images": describe_images(images, results),
             "started": self.started.isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - self.clock, 3),
             "warnings": self.sentences,
@@ -531,12 +451,6 @@ class _Run:
     def _write_record(self, record: dict[str, Any]) -> None:
         text = encode_run_record(record)
         write_whole({self.directory / RECORD_FILE: partial(write_text, text)})
-
-
-def _inside(directory: Path, paths: Sequence[Path]) -> list[Path]:
-    """Return the paths in a directory: only these could be replaced by results."""
-    place = file_key(directory)
-    return [path for path in paths if file_key(path.parent).startswith(place)]
 
 
 def _map_on_threads(
@@ -573,23 +487,6 @@ def _note_missing_sizes(results: Sequence[ImageResult]) -> None:
         )
 
 
-def _entry_of(image: StudyImage, result: ImageResult | None) -> dict[str, Any]:
-    """Return the entry of an image in the record."""
-    if result is not None and isinstance(result.part, Part):
-        return result.part.entry
-    failure = "it was not reached" if result is None else result.failure
-    return {
-        "name": image.stem,
-        "source": image.job.source,
-        "group": image.group,
-        "metadata": image.metadata,
-        "outputs": [],
-        "warnings": [] if result is None else list(result.sentences),
-        "status": "not done" if result is None else "failed",
-        "failure": failure,
-    }
-
-
 def _load_model(path: Path) -> KMeansModel:
     from napari_kmeans.model import KMeansModel
 
@@ -599,17 +496,3 @@ def _load_model(path: Path) -> KMeansModel:
         raise StudyError([str(error)]) from error
     except OSError as error:
         raise StudyError([f"{path} cannot be read: {reason(error)}."]) from error
-
-
-def _relative_path(path: Path, start: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, start)).as_posix()
-    except ValueError:
-        # Another drive on Windows.
-        return str(path)
-
-
-def _platform() -> str:
-    import platform
-
-    return platform.platform()

@@ -82,7 +82,9 @@ class LayersWork:
             state.stage, clock = "images", time.perf_counter()
             for job, source in zip(self.jobs, self.sources, strict=True):
                 state.current = source.name
-                self._do_image(model, job, source, progress)
+                # An image that cannot share the model would count with wrong classes.
+                if job.name not in state.failures:
+                    self._do_image(model, job, source, progress)
                 state.n_done += 1
                 seconds = (time.perf_counter() - clock) / state.n_done
                 state.seconds_left = seconds * (state.total - state.n_done)
@@ -113,6 +115,8 @@ class LayersWork:
         if fit.model is None:
             why = state.notes[-1] if state.notes else "no image could be read"
             raise ValueError(f"no model was fitted: {why}.")
+        names = {job.source: job.name for job in chosen}
+        state.failures |= {names[source]: why for source, why in fit.failures.items()}
         return fit.model
 
     def _do_image(

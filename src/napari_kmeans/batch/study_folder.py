@@ -1,0 +1,76 @@
+"""Protect the folder of the results of a study: from other runs, studies and inputs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import gettempdir
+from typing import TYPE_CHECKING
+
+from napari_kmeans.batch.parts import make_key
+from napari_kmeans.batch.reporting import count_images
+from napari_kmeans.batch.result_files import SHARED_MODEL, file_key
+from napari_kmeans.batch.run_record import read_run_record
+from napari_kmeans.batch.study import StudyError
+from napari_kmeans.batch.study_tables import study_files
+from napari_kmeans.execution.file_lock import locked
+from napari_kmeans.files.errors import UnreadableImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+@contextmanager
+def lock_folder(directory: Path) -> Iterator[None]:
+    """Refuse a second run in the same folder at the same time."""
+    name = f"napari-kmeans-{make_key(file_key(directory))[:16]}.lock"
+    try:
+        with locked(Path(gettempdir()) / name, waits=False):
+            yield
+    except BlockingIOError as error:
+        if error.filename is None or Path(error.filename).name != name:
+            raise
+        raise StudyError(
+            [f"output must be another folder, got {directory}: another run is writing there."]
+        ) from None
+
+
+def refuse_to_overwrite(directory: Path, inputs: Sequence[Path], edits_model: bool) -> None:
+    """Refuse inputs at the places of the tables, the record, the report or the model.
+
+    A model whose classes are not edited stays as it is, and may be there.
+    """
+    written = {file_key(path) for path in study_files(directory)}
+    if not edits_model:
+        written.discard(file_key(directory / SHARED_MODEL))
+    for path in inputs:
+        if file_key(path) in written:
+            raise StudyError(
+                [
+                    f"output must be another folder than that of {path}, got {directory}: "
+                    "the study would replace this file."
+                ]
+            )
+
+
+def refuse_other_study(directory: Path, sources: set[str]) -> None:
+    """Refuse a folder with the tables of a study of other images, which would be lost."""
+    try:
+        record = read_run_record(directory)
+    except UnreadableImageError:
+        return
+    done = [each for each in record["images"] if each.get("status") == "done"]
+    if done and not any(each.get("source") in sources for each in done):
+        raise StudyError(
+            [
+                f"output must be another folder, got {directory}: it has the study of "
+                f"{count_images(len(done))} that this one does not have. Name them, too, to "
+                "add images to a study."
+            ]
+        )
+
+
+def paths_inside(directory: Path, paths: Sequence[Path]) -> list[Path]:
+    """Return the paths in a directory: only these could be replaced by results."""
+    place = file_key(directory)
+    return [path for path in paths if file_key(path.parent).startswith(place)]

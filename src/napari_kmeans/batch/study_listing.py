@@ -1,0 +1,61 @@
+"""List the images of a study with their groups, metadata, regions and values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_kmeans.batch.masks import MaskFile
+from napari_kmeans.batch.result_files import free_stems
+from napari_kmeans.batch.study_images import (
+    REGION_ENDINGS,
+    StudyImage,
+    find_companions,
+    find_groups,
+)
+from napari_kmeans.batch.study_metadata import GROUP, find_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_kmeans.batch.image_job import ImageJob
+    from napari_kmeans.batch.study import Study
+
+
+def list_images(study: Study, jobs: Sequence[ImageJob], directory: Path) -> list[StudyImage]:
+    """Return the images of a study, with all that belongs to each.
+
+    Parameters
+    ----------
+    study : Study
+    jobs : sequence of ImageJob
+        How the images are read.
+    directory : Path
+        The folder of the results.
+
+    Raises
+    ------
+    StudyError
+        If the metadata cannot be used.
+    """
+    files = [path for job in jobs for path in job.inputs]
+    stems = free_stems([job.name for job in jobs], directory, files)
+    regions = [MaskFile(None)] * len(jobs)
+    if study.regions is not None:
+        regions = find_companions(study, study.regions, jobs, "file of regions", REGION_ENDINGS)
+    values = {
+        name: find_companions(study, place, jobs, f"file of {name}", [name])
+        for name, places in study.values.items()
+        for place in places[:1]
+    }
+    groups = find_groups(study, jobs)
+    metadata = find_metadata(study, jobs, stems)
+    images: list[StudyImage] = []
+    for number, (job, stem) in enumerate(zip(jobs, stems, strict=True)):
+        own = {name: found[number] for name, found in values.items()}
+        entries = dict(metadata[number])
+        # A field "group" of the metadata names the group, unless the study has groups.
+        named = entries.pop(GROUP, None)
+        group = groups[number] if study.groups else (None if named is None else str(named))
+        images.append(StudyImage(job, stem, group, entries, regions[number], own))
+    return images
