@@ -375,7 +375,13 @@ class TestModel:
         if suffix == "zarr":
             attributes = zarr.open(out / "other-labels.zarr", mode="r").attrs
             written = attributes["ome"]["image-label"]
-            assert written["properties"] == [{"label-value": 3, "name": "soil, dry"}]
+            properties = {each.pop("label-value"): each for each in written["properties"]}
+            assert properties[3] == {
+                "name": "soil, dry",
+                "ignored": False,
+                "pixels": int(counts[1]),
+            }
+            assert properties[1]["ignored"]
             assert written["colors"][2] == {"label-value": 300, "rgba": [255, 0, 128, 255]}
         # A new run recognizes and replaces the table.
         assert main([str(tmp_path / kind), "--model", str(model), "-o", str(out)]) == 0
