@@ -71,13 +71,13 @@ def test_run_does_not_update_a_duplicate_without_its_original(viewer, dock, fini
 def test_objects_update_originals_and_not_their_duplicates(viewer, dock, finish, qtbot):
     run(dock, finish)
     panel = dock.folds["objects"].open()
-    with qtbot.waitSignal(panel.split().finished, timeout=20_000):
+    with qtbot.waitSignal(panel.split().finished, timeout=60_000):
         pass
     (copy,) = duplicate(viewer, "picture objects")
     was = np.array(copy.data)
     dock.image.value = viewer.layers["picture"]
     panel.min_size.value = 105
-    with qtbot.waitSignal(panel.split().finished, timeout=20_000):
+    with qtbot.waitSignal(panel.split().finished, timeout=60_000):
         pass
     np.testing.assert_array_equal(copy.data, was)
     assert len(viewer.layers["picture objects"].features) == 2
@@ -311,12 +311,12 @@ def test_merge_slider_does_not_overwrite_edits_by_hand(viewer, dock, finish):
 def test_edit_of_objects_marks_their_table(viewer, dock, finish, qtbot):
     run(dock, finish)
     panel = dock.folds["objects"].open()
-    with qtbot.waitSignal(panel.split().finished, timeout=20_000):
+    with qtbot.waitSignal(panel.split().finished, timeout=60_000):
         pass
     objects = viewer.layers["picture objects"]
     objects.paint((5, 5), 0)
     assert objects.features["outdated"].all()
-    with qtbot.waitSignal(panel.split().finished, timeout=20_000):
+    with qtbot.waitSignal(panel.split().finished, timeout=60_000):
         pass
     assert "outdated" not in objects.features
 
