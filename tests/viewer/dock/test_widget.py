@@ -15,7 +15,7 @@ from qtpy.QtCore import QThreadPool
 from superqt import QCollapsible
 
 from napari_kmeans import segment
-from napari_kmeans.clustering.kernels import update_labels
+from napari_kmeans.imaging.kernels import count_codes
 from napari_kmeans.options import DOCK_OPTIONS, OPTIONS
 from napari_kmeans.viewer.background.worker import warm_up
 from napari_kmeans.viewer.dock.widget import KMeansWidget
@@ -688,7 +688,7 @@ def test_opening_the_dock_loads_the_compiled_kernels(dock):
     assert thread is warm_up()
     thread.join(timeout=120)
     assert not thread.is_alive()
-    assert update_labels.signatures
+    assert count_codes.signatures
 
 
 def test_exit_during_the_loading_of_the_kernels_prints_no_traceback():
