@@ -12,17 +12,17 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from napari_kmeans._version import __version__
 from napari_kmeans.batch.class_edits import edit_classes
 from napari_kmeans.batch.fitting import fit_images
 from napari_kmeans.batch.image_step import ImageResult, Steps, do_image, input_paths
 from napari_kmeans.batch.known_fit import read_fit, write_fit
-from napari_kmeans.batch.parts import PartStore, make_key, write_text
+from napari_kmeans.batch.parts import PartStore, Stamp, make_key, write_text
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.reporting import join_names, tell
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_directory
 from napari_kmeans.batch.run_record import (
     RECORD_FILE,
-    describe_versions,
     encode_run_record,
 )
 from napari_kmeans.batch.study import Study, StudyError
@@ -335,8 +335,6 @@ class _Run:
         return [job for job in jobs if str(self.study.path(job.name).absolute()) in names]
 
     def _fit_key(self, jobs: Sequence[ImageJob]) -> str:
-        from napari_kmeans.batch.parts import Stamp
-
         stamps = []
         for job in jobs:
             for path in job.inputs:
@@ -349,7 +347,7 @@ class _Run:
                 stamps,
                 self.study.options.to_dict(),
                 [settings.get(name) for name in reading],
-                describe_versions()["napari-kmeans"],
+                __version__,
             ]
         )
 
@@ -367,7 +365,7 @@ class _Run:
                 # A model states its options, and classes that were edited.
                 None if model is not None else [options.to_dict(), study.classes],
                 [settings.get(name) for name in deciding],
-                describe_versions()["napari-kmeans"],
+                __version__,
             ]
         )
         files = self._inputs(images)
