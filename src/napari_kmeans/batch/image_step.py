@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_kmeans.batch.masks import MaskFile
+    from napari_kmeans.batch.study import Study
     from napari_kmeans.batch.study_images import StudyImage
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.model import KMeansModel
@@ -52,12 +53,8 @@ class Steps:
     model : KMeansModel or None
         The model of all images; None to fit a model to each.
     options : Options
-    edits : mapping
-        The edits of the classes of each image's own model.
-    outputs : tuple of str
-    slices, medians, confidence : bool
-    grid : int or None
-        As in `Study`.
+    study : Study
+        Its outputs, its measurements, and the edits of the classes of each image's own model.
     kept : tuple of Path
         Files that are never removed or overwritten.
     """
@@ -66,12 +63,7 @@ class Steps:
     key: str
     model: KMeansModel | None
     options: Options
-    edits: dict[int, dict[str, Any]]
-    outputs: tuple[str, ...]
-    slices: bool
-    medians: bool
-    confidence: bool
-    grid: int | None
+    study: Study
     kept: tuple[Path, ...]
 
 
@@ -146,7 +138,7 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
     inputs = Inputs.of(input_paths(image))
     picture = read_picture_or_raise(image.job, steps.options)
     seg = _segment(image, picture, steps)
-    kinds = [kind for kind in IMAGES if kind in steps.outputs]
+    kinds = [kind for kind in IMAGES if kind in steps.study.outputs]
     written = write_results(
         seg,
         steps.directory,
@@ -155,10 +147,10 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
         shared=steps.model is not None,
         kept=steps.kept,
         kinds=kinds,
-        exports=[name for name in EXPORTS if name in steps.outputs],
+        exports=[name for name in EXPORTS if name in steps.study.outputs],
     )
     seg = _with_written_labels(seg, written.paths)
-    table = measure_picture(seg, picture, image, steps)
+    table = measure_picture(seg, picture, image, steps.study)
     outputs = measure_files(steps.directory, written.paths)
     entry = {
         **_describe_source(image),
@@ -195,9 +187,9 @@ def _segment(image: StudyImage, picture: Picture, steps: Steps) -> Segmentation:
     if steps.model is not None:
         return paint_picture(image.job, picture, steps.model, steps.options)
     seg = cluster_picture(image.job, picture, steps.options)
-    if not steps.edits:
+    if not steps.study.classes:
         return seg
-    return apply_classes(seg, edit_classes(seg.model.classes, steps.edits))
+    return apply_classes(seg, edit_classes(seg.model.classes, steps.study.classes))
 
 
 def _with_written_labels(seg: Segmentation, paths: list[Path]) -> Segmentation:
@@ -209,15 +201,15 @@ def _with_written_labels(seg: Segmentation, paths: list[Path]) -> Segmentation:
 
 
 def measure_picture(
-    seg: Segmentation, picture: Picture, image: StudyImage, steps: Steps
+    seg: Segmentation, picture: Picture, image: StudyImage, study: Study
 ) -> pd.DataFrame:
     """Return the rows of an image in the table of measurements."""
     from napari_kmeans.measured_regions import grid_regions
     from napari_kmeans.measurement import measure
 
     regions = None
-    if steps.grid is not None:
-        regions = grid_regions(seg.labels.shape, steps.grid)
+    if study.grid is not None:
+        regions = grid_regions(seg.labels.shape, study.grid)
     elif image.regions.problem:
         raise CompanionError(image.regions.problem)
     elif image.regions.path is not None:
@@ -229,11 +221,11 @@ def measure_picture(
         regions=regions,
         values=_read_all_values(image.values, picture) or None,
         names=image.stem,
-        slices=_slices(picture, seg.labels.ndim) if steps.slices else None,
+        slices=_slices(picture, seg.labels.ndim) if study.slices else None,
         spacing=spacing,
         unit=unit,
-        medians=steps.medians,
-        confidence=steps.confidence,
+        medians=study.medians,
+        confidence=study.confidence,
         mask=picture.mask,
     )
 

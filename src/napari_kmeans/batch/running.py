@@ -374,12 +374,7 @@ class _Run:
             key=key,
             model=model,
             options=options,
-            edits=study.classes,
-            outputs=study.outputs,
-            slices=study.slices,
-            medians=study.medians,
-            confidence=study.confidence,
-            grid=study.grid,
+            study=study,
             kept=(*paths_inside(self.directory, files), self.directory / SHARED_MODEL),
         )
 

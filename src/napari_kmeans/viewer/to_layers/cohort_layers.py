@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.fitting import fit_images
-from napari_kmeans.batch.image_step import Steps, measure_picture
+from napari_kmeans.batch.image_step import measure_picture
 from napari_kmeans.batch.study_images import StudyImage
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.viewer.background.cohort_work import CohortOutcome, CohortState, DoneImage
@@ -142,18 +141,4 @@ class LayersWork:
         finest: Any = outcome
         if source.multiscale:
             finest = replace(outcome, labels=outcome.labels[0], recolored=outcome.recolored[0])
-        study = self.study
-        steps = Steps(
-            directory=Path(),
-            key="",
-            model=outcome.model,
-            options=outcome.options,
-            edits={},
-            outputs=(),
-            slices=study.slices,
-            medians=study.medians,
-            confidence=study.confidence,
-            grid=study.grid,
-            kept=(),
-        )
-        return measure_picture(finest, picture_of(source), StudyImage(job, job.name), steps)
+        return measure_picture(finest, picture_of(source), StudyImage(job, job.name), self.study)
