@@ -6,11 +6,15 @@ import gc
 from threading import Event, current_thread, main_thread
 
 import pytest
+from napari import Viewer
+from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit
+
+from napari_kmeans.viewer.dock.widget import KMeansWidget
 
 
 @pytest.fixture(autouse=True)
@@ -40,26 +44,34 @@ def _plugins_are_discovered_once():
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
+def window_viewer(make_napari_viewer):
+    """A viewer with a real window."""
     notification_manager.records.clear()
     return make_napari_viewer()
 
 
 @pytest.fixture
-def forget_drawing(viewer):
-    """Return a function that drops the queued drawing commands of the canvas.
+def viewer(request):
+    """A viewer without a window; with the mark `window`, a viewer with a real window.
 
-    A canvas that is not shown never executes these commands, so they accumulate.
+    A window takes most of the time of a test. The layers and the dock are the same without it.
     """
-    return viewer.window._qt_viewer.canvas._scene_canvas.context.glir.clear
+    if request.node.get_closest_marker("window"):
+        return request.getfixturevalue("window_viewer")
+    notification_manager.records.clear()
+    return ViewerModel()
 
 
 @pytest.fixture
-def open_dock(viewer):
+def open_dock(viewer, qtbot):
     """Return a function that opens the dock as napari does, with four clusters."""
 
     def open_it():
-        _, widget = viewer.window.add_plugin_dock_widget("napari-kmeans")
+        if isinstance(viewer, Viewer):
+            _, widget = viewer.window.add_plugin_dock_widget("napari-kmeans")
+        else:
+            widget = KMeansWidget(viewer)
+            qtbot.addWidget(widget.native)
         widget.n_clusters.value = 4
         return widget
 

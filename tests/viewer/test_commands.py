@@ -17,6 +17,8 @@ from napari_kmeans.viewer import commands
 from napari_kmeans.viewer.dock.widget import KMeansWidget
 from napari_kmeans.viewer.provenance import METADATA_KEY
 
+pytestmark = pytest.mark.window
+
 MANIFEST = Path(__file__).parents[2] / "napari.yaml"
 COMMANDS = {
     "napari-kmeans.segment": "Segment the active layer with the last settings",

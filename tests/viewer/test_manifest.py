@@ -8,6 +8,8 @@ from npe2 import PluginManifest
 
 from napari_kmeans.viewer.dock.widget import KMeansWidget
 
+pytestmark = pytest.mark.window
+
 
 @pytest.fixture(scope="module")
 def manifest():

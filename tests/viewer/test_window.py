@@ -20,6 +20,8 @@ from napari_kmeans.viewer.from_layers.source import Source
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
 
+pytestmark = pytest.mark.window
+
 NOISE = np.random.default_rng(0).integers(0, 255, (3, 40, 60), dtype=np.uint8)
 PLANE = (
     Axis("row", unit="micrometer", scale=0.5, translation=2.0),

@@ -73,6 +73,7 @@ def test_the_channels_of_a_file_are_found_for_its_result(viewer, dock, tmp_path)
     np.testing.assert_array_equal(dock.result.model.predict(np.moveaxis(NOISE, 0, -1)), seg.labels)
 
 
+@pytest.mark.window
 def test_hand_edits_end_the_highlight_and_are_named_in_the_script(viewer, open_dock, finish):
     viewer.add_image(data.coffee()[:40, :60], name="coffee", rgb=True)
     dock = open_dock()

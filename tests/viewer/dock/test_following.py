@@ -126,6 +126,7 @@ def test_merge_slider_remembers_the_merge_of_each_layer(viewer, dock, finish, qu
     assert len(np.unique(first.data)) == 4
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("has_image", [True, False])
 def test_every_panel_works_with_labels_of_a_script(
     viewer, dock, quadrants, qtbot, tmp_path, has_image

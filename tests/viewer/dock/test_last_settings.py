@@ -18,6 +18,8 @@ from napari_kmeans.viewer.dock.known_results import KNOWN_RESULTS
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
 from napari_kmeans.viewer.to_layers.result import Result
 
+pytestmark = pytest.mark.window
+
 CHOSEN = {
     "n_clusters": 37,
     "color_space": "lab",

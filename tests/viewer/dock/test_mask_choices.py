@@ -149,6 +149,7 @@ def test_split_classes_of_an_inner_result_have_no_label_of_its_mask(
     assert set(np.unique(labels.data)) == {2, 3, 4, 5, 6}
 
 
+@pytest.mark.window
 def test_choice_of_classes_survives_the_dock_and_dies_with_the_layer(
     viewer, dock, open_dock, delete
 ):

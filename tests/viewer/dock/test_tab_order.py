@@ -1,7 +1,10 @@
 """The Tab key visits the fields in their order on the screen, and no field that is folded away."""
 
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+
+pytestmark = pytest.mark.window
 
 
 def visit(dock, key):

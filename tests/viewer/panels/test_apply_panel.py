@@ -454,6 +454,7 @@ def test_canceled_apply_adds_no_layers(viewer, panel, qtbot, slow):
     assert not notifications()
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("closed", ["dock", "viewer"])
 def test_closing_cancels_apply(viewer, dock, panel, qtbot, slow, closed):
     layer = viewer.add_image(np.asarray(slow), name="other", rgb=True)

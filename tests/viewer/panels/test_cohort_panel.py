@@ -315,6 +315,7 @@ def test_cancel_keeps_the_images_that_are_done(viewer, panel, qtbot, images, slo
     assert isinstance(viewer.layers["b labels"].colormap, HighlightColormap)
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("closed", ["dock", "viewer"])
 def test_closing_stops_the_cohort(viewer, panel, qtbot, slow, closed):
     layer = viewer.add_image(np.asarray(slow), name="slow", rgb=True)

@@ -401,6 +401,7 @@ def test_original_deleted_during_the_work(viewer, dock, qtbot, wait_until_idle, 
     assert not viewer.layers
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("closed", ["dock", "viewer"])
 def test_closing_cancels_the_comparison(viewer, dock, qtbot, slow, closed):
     viewer.layers["picture"].data = slow

@@ -223,6 +223,7 @@ def test_canceling_keeps_the_earlier_suggestion(viewer, dock, wait, qtbot, slow,
     assert suggested.message.text() == text
 
 
+@pytest.mark.window
 def test_closing_the_dock_cancels_the_suggestion(viewer, dock, qtbot, slow):
     panel = open_panel(dock)
     viewer.layers["picture"].data = slow

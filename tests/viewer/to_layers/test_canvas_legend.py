@@ -72,6 +72,7 @@ def test_legend_follows_the_clusters(viewer, dock, clusters_panel, finish, qtbot
     assert texts(viewer) == []
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("closing", ["layer", "dock"])
 def test_legend_is_removed_with_its_layer_and_its_dock(
     viewer, dock, clusters_panel, closing, qtbot

@@ -233,6 +233,7 @@ def test_edits_of_uncounted_slices_do_not_mark_the_table(viewer, dock, finish, q
         assert ("outdated" in labels.features) == marked
 
 
+@pytest.mark.window
 def test_table_is_marked_while_the_dock_is_closed(viewer, dock, finish, open_dock, delete):
     run(dock, finish)
     labels = viewer.layers["picture labels"]
