@@ -179,7 +179,8 @@ def leaf_truth(lesion_percent: float = LEAF_LESIONS, seed: int = 0) -> NDArray[n
     The lesions are `lesion_percent` of the pixels of the leaf, which are the classes "lesion",
     "leaf" and "halo", rounded to a whole number of pixels.
     """
-    return _draw_leaf(lesion_percent, seed)[0]
+    classes, _ = _draw_leaf(lesion_percent, seed)
+    return classes
 
 
 def _draw_leaf(lesion_percent: float, seed: int) -> tuple[NDArray[np.uint8], Any]:
@@ -233,7 +234,7 @@ def phantom() -> NDArray[np.uint16]:
     bias = 1 + 0.03 * _noise(rng, PHANTOM_SHAPE, (8, 20, 20))
     # The noise of a magnitude image: that of the real and of the imaginary part.
     real, imaginary = rng.normal(0, 1_500, (2, *PHANTOM_SHAPE))
-    return np.hypot(levels * bias + real, imaginary).round().astype(np.uint16)
+    return np.asarray(np.hypot(levels * bias + real, imaginary).round(), dtype=np.uint16)
 
 
 def phantom_truth() -> NDArray[np.uint8]:
