@@ -20,27 +20,27 @@ from napari_kmeans.samples import histology
 image = histology()
 
 # %%
-# Find three clusters of color: the brown stain, the blue stain, and the pale parts. In the color
-# space *lab*, equal distances look about equally different, which suits stains. ``smoothing=1``
-# removes speckles of single pixels.
+# Find four clusters of color. In the color space *lab*, equal distances look about equally
+# different, which suits stains. ``smoothing=1`` removes speckles of single pixels.
 
-segmentation = segment(image, 3, color_space="lab", smoothing=1)
+segmentation = segment(image, 4, color_space="lab", smoothing=1)
 print(segmentation.table.round(1).to_string(index=False))
 
 # %%
-# The clusters are numbered from dark to bright. Look at the picture to see which is which: 1 is
-# brown, 2 is blue, and 3 is pale. Name them, and ignore the pale parts: an ignored class keeps its
-# label, but does not count in the shares.
+# The clusters are numbered from dark to bright, and the column ``color`` of the table shows them.
+# Clusters 1 and 2 are dark and light brown, 3 is blue, and 4 is pale. Merge the two browns, name
+# the classes, and ignore the pale parts: an ignored class keeps its label, but does not count in
+# the shares.
 
-classes = segmentation.model.classes
-classes = classes.rename(1, "brown").rename(2, "blue").rename(3, "pale").ignore(3)
+classes = segmentation.model.classes.merge([1, 2])
+classes = classes.rename(1, "brown").rename(3, "blue").rename(4, "pale").ignore(4)
 segmentation = apply_classes(segmentation, classes)
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
 axes[0].imshow(image)
 axes[0].set_title("image")
 axes[1].imshow(segmentation.recolored)
-axes[1].set_title("three mean colors")
+axes[1].set_title("mean colors of the classes")
 axes[2].imshow(segmentation.labels == 1, cmap="gray_r", interpolation="none")
 axes[2].set_title("brown")
 for each in axes:
@@ -75,9 +75,9 @@ assert dab[is_brown].mean() > 2 * dab[~is_brown].mean()
 #
 # 1. Open *File ▸ Open Sample ▸ napari-kmeans ▸ Stained histology (RGB)*.
 # 2. Open *Layers ▸ Segment ▸ K-means segmentation*.
-# 3. Set *Number of clusters* to 3, *Color space* to *lab* and *Smooth* to 1. Press *Run*.
-# 4. In the panel *Clusters*, double-click a name to edit it. Right-click the pale cluster and
-#    choose *Ignore*.
+# 3. Set *Number of clusters* to 4, *Color space* to *lab* and *Smooth* to 1. Press *Run*.
+# 4. In the panel *Clusters*, select the two browns and press *Merge*. Double-click a name to edit
+#    it. Select the pale cluster and press *Ignore*.
 # 5. Open the panel *Measure* and press *Measure*.
 #
 # Watch out
@@ -87,4 +87,5 @@ assert dab[is_brown].mean() > 2 * dab[~is_brown].mean()
 #   groups, and use the same model for all images: see the tutorial on cohorts.
 # - DAB does not follow the law of Beer and Lambert. Its area can be measured, but its darkness is
 #   no amount of protein.
-# - If two stains share a cluster, ask for more clusters and merge them by hand in *Clusters*.
+# - With three clusters, light brown and blue share one. Ask for more clusters than stains, and
+#   merge those that belong together.

@@ -38,9 +38,7 @@ for name, segmentation in {"plain": plain, "smooth": smooth}.items():
 # %%
 # Look along two axes. The pixels of the lower pictures are drawn with their true height.
 
-figure, axes = plt.subplots(
-    2, 3, figsize=(10, 6.6), height_ratios=(1.3, 1), layout="constrained"
-)
+figure, axes = plt.subplots(2, 3, figsize=(10, 6.6), height_ratios=(1.3, 1), layout="constrained")
 pictures = {"image": image, "plain": plain.labels, "smoothing with spacing": smooth.labels}
 for column, (name, volume) in enumerate(pictures.items()):
     cmap = "gray" if volume is image else "viridis"

@@ -49,7 +49,8 @@ found = {}
 for name, segmentation in {"one model": whole, "a model per frame": each_frame}.items():
     table = measure(segmentation, frames, slices={0: "frame"}, spacing=spacing, unit="µm")
     found[name] = table[table["class"] == 2].set_index("frame")["percent"]
-    print(f"{name}: {found[name].iloc[0]:.1f} % in the first, {found[name].iloc[-1]:.1f} % in the last")
+    first, last = found[name].iloc[[0, -1]]
+    print(f"{name}: {first:.1f} % in the first frame, {last:.1f} % in the last")
 print(f"truth: {true_percent:.1f} % in every frame")
 
 assert found["one model"].iloc[-1] < 1
@@ -73,7 +74,7 @@ plt.show()
 # The table of a stack has a row for each slice, too. The means show how far the light has faded.
 
 slices = each_frame.slice_table
-bright = slices[slices["index"] == 2].set_index("slice")["mean"]
+bright = slices[slices["index"] == 2].set_index("slice")["mean intensity"]
 print(f"the mean of the nuclei falls to {bright.iloc[-1] / bright.iloc[0]:.2f} of the first frame")
 
 # %%
