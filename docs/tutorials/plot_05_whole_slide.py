@@ -118,7 +118,7 @@ folder.cleanup()
 #    or open it with the command above and without ``-o``.
 # 2. Open *Layers ▸ Segment ▸ K-means segmentation*. *Fit on* chooses the level at which the
 #    clusters are found; all levels are painted.
-# 3. Press *Run*. The column *level* of the table states which level was counted.
+# 3. Press *Run*. The column ``level`` of the table states which level was counted.
 #
 # Watch out
 # ---------

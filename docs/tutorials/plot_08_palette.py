@@ -76,8 +76,8 @@ print("smallest cluster: {:.2f} % and {:.2f} % of the pixels".format(*smallest))
 assert smallest[1] < smallest[0]
 
 # %%
-# The other way round: show an image in colors that are given, such as those of a print. ``init`` has
-# the colors in the units of the channels, and ``keep_init=True`` keeps them as the centers. The
+# The other way round: show an image in colors that are given, such as those of a print. ``init``
+# has the colors in the units of the channels, and ``keep_init=True`` keeps them as the centers. The
 # recolored image has the mean colors of the pixels. ``starts`` has the row of ``init`` for each
 # label, so that you can paint the given colors themselves.
 

@@ -52,12 +52,12 @@ def cluster_slide(slide):
 
 
 # %%
-# Start the cluster. Scripts need the line ``if __name__ == "__main__"``, because each worker process
+# Start the cluster. Scripts need the line ``if __name__ == "__main__"``, because each worker
 # imports the script. The labels are those of one computer, pixel by pixel.
 
 if __name__ == "__main__":
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         print(len(client.scheduler_info()["workers"]), "workers")
@@ -86,7 +86,7 @@ if __name__ == "__main__":
 # In the dock
 # -----------
 #
-# Start a ``Client`` in the console of napari (*Window ▸ console*), and open a dask or zarr image.
+# Start a ``Client`` in the console of napari (*Window ▸ Console*), and open a dask or zarr image.
 # *Run* then uses the workers.
 #
 # Watch out
