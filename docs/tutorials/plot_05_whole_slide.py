@@ -5,7 +5,7 @@ A whole slide
 **Question:** where on a slide is how much stain, if the slide does not fit into memory?
 
 **Data:** a pyramid of resolutions in a file, as slide scanners write it. This one is an OME-Zarr
-image of 2048 by 2048 pixels, made of a stained tissue. The same lines work on gigapixels.
+image of 1536 by 1536 pixels, made of a stained tissue. The same lines work on gigapixels.
 """
 
 # %%
@@ -23,9 +23,9 @@ from napari_kmeans import apply_classes, grid_regions, measure, segment
 from napari_kmeans.files import read_image
 from napari_kmeans.samples import histology
 
-tissue = np.pad(histology(), ((0, 1536), (0, 1536), (0, 0)), mode="symmetric")
+tissue = np.pad(histology(), ((0, 1024), (0, 1024), (0, 0)), mode="symmetric")
 y, x = np.indices(tissue.shape[:2])
-paper = np.hypot(y - 1000, (x - 900) * 0.9) > 900 + 60 * np.sin(y / 150) * np.cos(x / 200)
+paper = np.hypot(y - 760, (x - 700) * 0.9) > 680 + 60 * np.sin(y / 150) * np.cos(x / 200)
 tissue[paper] = (241, 240, 243)
 
 folder = TemporaryDirectory()
@@ -89,7 +89,7 @@ total = 100 * brown["pixels"].sum() / tissue_pixels
 print(f"brown: {total:.1f} % of the tissue of the slide")
 
 figure, panel = plt.subplots(figsize=(5, 4), layout="constrained")
-shown = panel.imshow(brown["percent"].to_numpy().reshape(8, 8), cmap="YlOrBr")
+shown = panel.imshow(brown["percent"].to_numpy().reshape(6, 6), cmap="YlOrBr")
 figure.colorbar(shown, label="brown (% of the tissue of a tile)")
 panel.axis("off")
 plt.show()

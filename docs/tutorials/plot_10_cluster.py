@@ -4,8 +4,8 @@ A cluster of computers
 
 **Question:** how do I cluster an image that one computer would need too long for?
 
-**Data:** a dask array of 2048 by 2048 pixels in 16 chunks. On a real cluster, the chunks are those
-of a file on a shared disk.
+**Data:** a dask array of 1024 by 1024 pixels in 4 chunks, small enough for a tutorial. On a real
+cluster, the chunks are those of a file on a shared disk.
 
 The workers here are processes of this computer. Instead of ``LocalCluster``, use the cluster of
 your institute, such as ``SLURMCluster`` of dask-jobqueue, or ``Client("tcp://scheduler:8786")``.
@@ -32,8 +32,8 @@ def make_chunk(block_info=None):
 
 
 def make_slide():
-    """Return a lazy image of 4 x 4 chunks."""
-    chunks = ((512,) * 4, (512,) * 4, (3,))
+    """Return a lazy image of 2 x 2 chunks."""
+    chunks = ((512, 512), (512, 512), (3,))
     meta = np.empty((0, 0, 0), np.uint8)
     return da.map_blocks(make_chunk, chunks=chunks, meta=meta)
 
@@ -69,7 +69,7 @@ if __name__ == "__main__":
     assert table.equals(table_here)
 
     figure, axes = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
-    axes.imshow(labels[::4, ::4], cmap=ListedColormap(table["color"].tolist()))
+    axes.imshow(labels[::2, ::2], cmap=ListedColormap(table["color"].tolist()))
     axes.axis("off")
     plt.show()
 
