@@ -100,8 +100,8 @@ plt.show()
 # 3. Check *All selected layers, as channels*. Set *Scale channels* to *percentile*, *Number of
 #    clusters* to 6, *Smooth* to 1, and *Minimum size* to 30 px. Press *Run*.
 # 4. In the panel *Clusters*, the mean of each channel is to the right of each cluster. Double-click
-#    a name to edit it.
-# 5. Open the panel *Objects*, set its *Minimum size*, and press *Find objects*.
+#    a name to edit it. Select the background and press *Ignore*.
+# 5. Open the panel *Objects*, set its *Minimum size* to 60, and press *Find objects*.
 #
 # Watch out
 # ---------

@@ -93,9 +93,9 @@ assert share > 50
 # 1. Open *File ▸ Open Sample ▸ napari-kmeans ▸ Leaf with lesions (RGB, 6 % lesion)*.
 # 2. Open *Layers ▸ Segment ▸ K-means segmentation*.
 # 3. Set *Number of clusters* to 4 and *Color space* to *lab*. Press *Run*.
-# 4. In the panel *Clusters*, name the clusters, and choose *Ignore* in the menu of the paper.
-#    The list then has the shares of the leaf.
-# 5. In the panel *Objects*, check the lesions only, and press *Find objects*.
+# 4. In the panel *Clusters*, name the clusters. Select the paper and press *Ignore*. The
+#    list then has the shares of the leaf.
+# 5. In the panel *Objects*, choose the lesions in the field *Clusters*, and press *Find objects*.
 #
 # Watch out
 # ---------

@@ -11,6 +11,7 @@ of the control leaves and 8 to 13 % of the treated leaves are lesions.
 # %%
 # Write the scans. The names of the files contain the group and the number of the plant.
 
+import textwrap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -97,7 +98,7 @@ plt.show()
 report = result.directory / "napari-kmeans-report.html"
 assert "treated_4" in report.read_text("utf-8")
 methods = result.directory / "napari-kmeans-methods.md"
-print(methods.read_text("utf-8")[:400], "…")
+print(textwrap.fill(methods.read_text("utf-8")[:500], 80), "…")
 folder.cleanup()
 
 # %%
@@ -119,12 +120,15 @@ folder.cleanup()
 # In the dock
 # -----------
 #
-# 1. Open one of the scans, run *K-means segmentation* on it, and name the classes, as in the
-#    tutorial on the leaf. The other panels and *Run* use the same settings.
-# 2. Open the panel *Cohort*. Set *Images* to a folder, and choose it with *Folder…*. Write
-#    ``{group}_{plant}`` in *Names*.
-# 3. Press *Run cohort*. Click a row of the table to see an image with its classes.
-# 4. *Open report* opens the report. *Save as batch…* writes the study file.
+# 1. Open one of the scans and *Layers ▸ Segment ▸ K-means segmentation*. Set *Number of clusters* to
+#    4 and *Color space* to *lab*.
+# 2. Open the panel *Cohort*. Set *Images* to *folder or files*, and choose the folder with
+#    *Folder…*. *Model* is *fit one model on all*, which uses the settings of the form.
+# 3. Unfold *More*. Set *Groups* to *by file name*, and *Name* to ``{group}_{plant}``.
+# 4. Press *Run cohort*. Click a row of the table to see an image with its classes.
+# 5. Name the classes and ignore the paper in *Clusters*, set *Model* to *apply the model of the
+#    list*, and press *Run cohort* again.
+# 6. *Open report* opens the report. *Save as batch…* writes the study file.
 #
 # Watch out
 # ---------

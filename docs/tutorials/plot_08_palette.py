@@ -60,7 +60,8 @@ assert len(palette) < 8
 
 figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
 bars = axes.barh(palette, merged.table["percent"], color=palette)
-axes.bar_label(bars, fmt="%.0f %%")
+axes.bar_label(bars, fmt="%.0f %%", padding=3)
+axes.margins(x=0.1)
 axes.set_xlabel("share of the picture (%)")
 plt.show()
 
