@@ -120,8 +120,8 @@ folder.cleanup()
 # In the dock
 # -----------
 #
-# 1. Open one of the scans and *Layers ▸ Segment ▸ K-means segmentation*. Set *Number of clusters* to
-#    4 and *Color space* to *lab*.
+# 1. Open one of the scans and *Layers ▸ Segment ▸ K-means segmentation*. Set *Number of clusters*
+#    to 4 and *Color space* to *lab*.
 # 2. Open the panel *Cohort*. Set *Images* to *folder or files*, and choose the folder with
 #    *Folder…*. *Model* is *fit one model on all*, which uses the settings of the form.
 # 3. Unfold *More*. Set *Groups* to *by file name*, and *Name* to ``{group}_{plant}``.

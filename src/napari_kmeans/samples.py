@@ -170,7 +170,7 @@ def leaf(lesion_percent: float = LEAF_LESIONS, seed: int = 0) -> np.ndarray:
     shadow = gaussian_filter((~paper).astype(float), 7, mode="nearest")[..., None]
     color[paper] = ((240, 239, 234) - 26 * shadow)[paper]
     color = gaussian_filter(color, (0.8, 0.8, 0)) + rng.normal(0, 5, color.shape)
-    return np.clip(color.round(), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(color.round(), 0, 255), dtype=np.uint8)
 
 
 def leaf_truth(lesion_percent: float = LEAF_LESIONS, seed: int = 0) -> NDArray[np.uint8]:
@@ -333,7 +333,7 @@ def _draw_nuclei() -> tuple[NDArray[np.int64], list[str]]:
             # Nuclei at the ventricle, below, are long and upright.
             stretch = rng.uniform(1.0, 1.25) if row < 200 else rng.uniform(1.3, 1.6)
             size, tilt = rng.uniform(7.0, 8.5), rng.normal(0, 0.25)
-            # A nucleus and the gap around it reach at most 17 pixels.
+            # A nucleus and the gap around it reach at most 19 pixels.
             near = tuple(slice(max(0, round(at) - 20), round(at) + 20) for at in (row, column))
             dy, dx = y[near] - row, x[near] - column
             down = dy * np.cos(tilt) + dx * np.sin(tilt)

@@ -21,8 +21,8 @@ def names_in(path: Path) -> set[str]:
 
 def texts_of(widget) -> set[str]:
     """Return the texts of all labels, buttons, actions and choices of a widget."""
-    texts = {each.text() for kind in (QLabel, QAbstractButton) for each in widget.findChildren(kind)}
-    texts |= {each.text() for each in widget.findChildren(QAction)}
+    kinds = (QLabel, QAbstractButton, QAction)
+    texts = {each.text() for kind in kinds for each in widget.findChildren(kind)}
     for box in widget.findChildren(QComboBox):
         texts |= {box.itemText(number) for number in range(box.count())}
     # Folders have an arrow before their title.
@@ -33,7 +33,7 @@ def texts_of_menus() -> set[str]:
     """Return the titles of all menus of napari and of their entries."""
     menus = get_app_model().menus
     entries = [entry for name, _ in menus for entry in menus.get_menu(name)]
-    titles = [entry.title if hasattr(entry, "submenu") else entry.command.title for entry in entries]
+    titles = [(entry if hasattr(entry, "submenu") else entry.command).title for entry in entries]
     # napari adds the name of the plugin to the entry of a widget.
     return {str(title).replace("&", "").removesuffix(" (napari-kmeans)") for title in titles}
 
