@@ -75,7 +75,6 @@ def test_sample_names_are_those_of_the_command_line():
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_sample_is_a_picture_with_an_axis_for_each_dimension(name):
     picture = sample_picture(name)
-    np.testing.assert_array_equal(picture.pixels, SAMPLES[name]())
     assert len(picture.axes) in (0, picture.pixels.ndim)
     assert picture.rgb == (picture.pixels.shape[-1] == 3)
 

@@ -12,6 +12,7 @@ from napari_kmeans.samples import (
     PHANTOM_SCALE,
     SAMPLES,
     VOLUME_SCALE,
+    fluorescence,
 )
 
 
@@ -36,8 +37,6 @@ def test_a_sample_opens_with_names_scale_and_units(viewer, name, layer_names, rg
     layers = viewer.open_sample("napari-kmeans", name)
     assert [layer.name for layer in layers] == layer_names
     assert list(viewer.layers) == layers
-    pixels = np.concatenate([layer.data.ravel() for layer in layers])
-    np.testing.assert_array_equal(pixels, SAMPLES[name]().ravel())
     for layer in layers:
         assert layer.rgb == rgb
         assert tuple(layer.scale) == scale
@@ -46,8 +45,9 @@ def test_a_sample_opens_with_names_scale_and_units(viewer, name, layer_names, rg
             assert layer.axis_labels == ("z", "y", "x")[-layer.ndim :]
 
 
-def test_each_channel_has_a_color_of_its_own(viewer):
+def test_each_channel_is_a_layer_with_a_color_of_its_own(viewer):
     layers = viewer.open_sample("napari-kmeans", "fluorescence")
+    np.testing.assert_array_equal([layer.data for layer in layers], fluorescence())
     brightest = [tuple(layer.colormap.map([1.0])[0]) for layer in layers]
     assert len(set(brightest)) == 4
 
