@@ -93,4 +93,3 @@ print(f"the mean of the nuclei falls to {bright.iloc[-1] / bright.iloc[0]:.2f} o
 #   Otherwise areas are taken for volumes, and smoothing reaches into neighboring frames.
 # - A model per frame always finds K clusters. In a frame without nuclei, the second cluster is
 #   noise: check its mean in the table.
-# - If only the lamp changes, and not the contrast, dividing each frame by its background is enough.

@@ -9,7 +9,8 @@ cluster, the chunks are those of a file on a shared disk.
 
 The workers here are processes of this computer. Instead of ``LocalCluster``, use the cluster of
 your institute, such as ``SLURMCluster`` of dask-jobqueue, or ``Client("tcp://scheduler:8786")``.
-It needs ``pip install "napari-kmeans[distributed]"`` on all computers.
+All computers need the library ``distributed``, which the extra ``distributed`` of the package
+installs.
 """
 
 # %%
