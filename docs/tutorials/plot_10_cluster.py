@@ -64,7 +64,8 @@ if __name__ == "__main__":
         print(len(client.scheduler_info()["workers"]), "workers")
         labels, table = cluster_slide(make_slide())
 
-    print(table[["class", "color", "pixels", "percent", "area", "unit"]].round(1))
+    columns = ["class", "color", "pixels", "percent", "area", "unit"]
+    print(table[columns].round(1).to_string(index=False))
     labels_here, table_here = cluster_slide(make_slide())
     assert (labels == labels_here).all()
     assert table.equals(table_here)
