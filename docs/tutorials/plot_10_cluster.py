@@ -41,8 +41,8 @@ def make_slide():
 
 # %%
 # The code is that of one computer. While a ``Client`` is active, its workers count the colors,
-# paint the labels and sum the table. Only counts and centers travel over the network, and the
-# labels stay on the workers until you ask for them.
+# paint the labels and sum the table. Only counts, centers and sums travel over the network. The
+# labels are lazy: ``compute`` paints them on the workers and brings them home.
 
 
 def cluster_slide(slide):
