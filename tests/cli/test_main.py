@@ -162,7 +162,20 @@ class TestResults:
 
     def test_a_sample_is_clustered(self, out):
         assert main(["--sample", "volume", "-k", "4", "-o", str(out)]) == 0
-        _assert_results(out, "volume", ".tif", segment(SAMPLES["volume"](), 4))
+        labels = tifffile.imread(out / "volume-labels.tif")
+        np.testing.assert_array_equal(labels, segment(SAMPLES["volume"](), 4).labels)
+        # Voxels of 2 by 0.5 by 0.5 µm.
+        table = pd.read_csv(out / "volume-table.csv")
+        np.testing.assert_allclose(table["volume"], table["pixels"] * 0.5)
+        assert set(table["unit"]) == {"µm³"}
+
+    def test_a_sample_with_channels_is_clustered(self, out):
+        flags = ["-k", "6", "--normalize", "percentile", "-o", str(out)]
+        assert main(["--sample", "fluorescence", *flags]) == 0
+        seg = segment(SAMPLES["fluorescence"](), 6, channel_axis=0, normalize="percentile")
+        labels = tifffile.imread(out / "fluorescence-labels.tif")
+        np.testing.assert_array_equal(labels, seg.labels)
+        assert "mean TBR2" in pd.read_csv(out / "fluorescence-table.csv")
 
     def test_without_arguments_the_first_sample_is_clustered(self, out):
         assert main(["-o", str(out)]) == 0

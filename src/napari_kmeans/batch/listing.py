@@ -14,15 +14,14 @@ from napari_kmeans.batch.inputs import Input, find_inputs, is_folder
 from napari_kmeans.batch.masks import MaskError, MaskFile, match_masks, read_mask
 from napari_kmeans.batch.pixel_size import set_pixel_size
 from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.files.picture import Picture
 from napari_kmeans.files.pipes import copy_pipe
 from napari_kmeans.files.reading import list_series, read_image
-from napari_kmeans.samples import SAMPLES
+from napari_kmeans.samples import SAMPLES, sample_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_kmeans.files.picture import Series
+    from napari_kmeans.files.picture import Picture, Series
 
 ALL = "all"
 """The value of --series for all images in a file."""
@@ -92,7 +91,7 @@ def list_jobs(reading: Reading) -> list[ImageJob]:
     if sample is None and not inputs:
         sample = next(iter(SAMPLES))
     if sample is not None:
-        read = partial(_read_sample, sample)
+        read = partial(sample_picture, sample)
         sources.append(_Source(sample, f"sample {sample}", read, sample=sample))
     masks, used = _find_masks(reading.mask, sources)
     return [
@@ -189,10 +188,6 @@ def _describe_choice(got: str, listed: Sequence[Series]) -> str:
         f"--series must be one of its images, got {got}: "
         f"they are {', '.join(shapes[:SERIES_LISTED])}{more}"
     )
-
-
-def _read_sample(name: str) -> Picture:
-    return Picture(SAMPLES[name]())
 
 
 def _refuse(why: str) -> Picture:

@@ -1,0 +1,139 @@
+"""
+A cohort with a report
+======================
+
+**Question:** do the treated plants have more lesions than the controls?
+
+**Data:** a folder of scans of eight leaves, four of each group. The scans are generated: 2 to 5 %
+of the control leaves and 8 to 13 % of the treated leaves are lesions.
+"""
+
+# %%
+# Write the scans. The names of the files contain the group and the number of the plant.
+
+import textwrap
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import imageio.v3 as iio
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from napari_kmeans import Study, run_study
+from napari_kmeans.samples import LEAF_CLASSES, leaf, leaf_truth
+
+folder = TemporaryDirectory()
+scans = Path(folder.name) / "scans"
+scans.mkdir()
+percents = {"control": (2, 3, 4, 5), "treated": (8, 9, 11, 13)}
+truth = {}
+for group, shares in percents.items():
+    for plant, percent in enumerate(shares, start=1):
+        name, seed = f"{group}_{plant}", 10 * percent
+        iio.imwrite(scans / f"{name}.png", leaf(percent, seed)[::2, ::2])
+        classes = leaf_truth(percent, seed)[::2, ::2]
+        truth[name] = 100 * (classes == 1).sum() / (classes < 4).sum()
+
+# %%
+# Describe the study: the images, the meaning of their names, the options of the fit, and the
+# classes. One model is fitted to all images, so that a class is the same in each. Labels are
+# numbered from dark to bright; run the study once without ``classes`` to see which is which.
+
+study = Study(
+    images=("scans",),
+    metadata="{group}_{plant}.png",
+    spacing=0.4,
+    fit={"n_clusters": 4, "color_space": "lab"},
+    classes={
+        **{label: {"name": name} for label, name in LEAF_CLASSES.items()},
+        4: {"name": "paper", "ignored": True},
+    },
+    outputs=("labels", "report"),
+    output="results",
+    folder=Path(folder.name),
+)
+
+# %%
+# Run the study. It writes the labels of each image, the tables, a record, a paragraph for the
+# methods of a paper, and a report. An image that fails is listed in ``failures``, and all others
+# are done.
+
+result = run_study(study)
+assert not result.failures
+for file in result.files:
+    print(file.name)
+
+# %%
+# ``shares`` has a row for each image. Compare the share of the lesions with the truth.
+
+shares = result.shares
+print(shares[["image", "group", "plant", "lesion", "leaf", "halo"]].round(2).to_string(index=False))
+errors = (shares.set_index("image")["lesion"] - pd.Series(truth)).abs()
+print(f"largest error: {errors.max():.2f} percentage points")
+assert errors.max() < 0.3
+
+# %%
+# Compare the groups. Each point is a plant.
+
+print(shares.groupby("group")["lesion"].agg(["mean", "std", "count"]).round(2))
+
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 3.6), width_ratios=(1, 2), layout="constrained"
+)
+for position, group in enumerate(percents):
+    rows = shares[shares["group"] == group]
+    left.plot([position] * len(rows), rows["lesion"], "o", alpha=0.7)
+    left.hlines(rows["lesion"].mean(), position - 0.2, position + 0.2, color="black")
+left.set_xticks([0, 1], list(percents))
+left.set(xlim=(-0.5, 1.5), ylim=(0, None), ylabel="lesions (% of the leaf)")
+right.imshow(iio.imread(scans / "treated_4.png"))
+right.set_title("treated_4.png")
+right.axis("off")
+plt.show()
+
+# %%
+# The report is one HTML file with all images, their classes and the comparison of the groups. Open
+# it in a browser. The paragraph for the methods states what was done, with references.
+
+report = result.directory / "napari-kmeans-report.html"
+assert "treated_4" in report.read_text("utf-8")
+methods = result.directory / "napari-kmeans-methods.md"
+print(textwrap.fill(methods.read_text("utf-8")[:500], 80), "…")
+folder.cleanup()
+
+# %%
+# The same study as a file, ``study.yaml``, which ``napari-kmeans run study.yaml`` runs:
+#
+# .. code-block:: yaml
+#
+#     images: scans
+#     metadata: "{group}_{plant}.png"
+#     spacing: 0.4
+#     fit: {n_clusters: 4, color_space: lab}
+#     classes:
+#       1: lesion
+#       2: leaf
+#       3: halo
+#       4: {name: paper, ignored: true}
+#     output: results
+#
+# In the dock
+# -----------
+#
+# 1. Open one of the scans and *Layers ▸ Segment ▸ K-means segmentation*. Set *Number of clusters*
+#    to 4 and *Color space* to *lab*.
+# 2. Open the panel *Cohort*. Set *Images* to *folder or files*, and choose the folder with
+#    *Folder…*. *Model* is *fit one model on all*, which uses the settings of the form.
+# 3. Unfold *More*. Set *Groups* to *by file name*, and *Name* to ``{group}_{plant}``.
+# 4. Press *Run cohort*. Click a row of the table to see an image with its classes.
+# 5. Name the classes and ignore the paper in *Clusters*, set *Model* to *apply the model of the
+#    list*, and press *Run cohort* again.
+# 6. *Open report* opens the report. *Save as batch…* writes the study file.
+#
+# Watch out
+# ---------
+#
+# - Several images of one plant are not independent. Average them for each plant before you test:
+#   ``shares.groupby(["group", "plant"])``.
+# - All images need the same light. One model does not correct a scanner whose color has drifted.
+# - A folder of results belongs to one study: run another study into another folder.
