@@ -1,0 +1,82 @@
+"""Settings of Sphinx for the documentation site: `tox -e docs` builds it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import napari_kmeans
+
+DIRECTORY = Path(__file__).parent
+sys.path.insert(0, str(DIRECTORY / "extensions"))
+
+project = "napari-kmeans"
+author = "napari-kmeans developers"
+copyright = "napari-kmeans developers"
+version = release = napari_kmeans.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_design",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+    "argument_tables",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["tutorials", "extensions"]
+nitpicky = True
+
+# Links between pages and to their headings, such as regions.md#undecided-pixels.
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+# The type hints of the signatures repeat the types of the docstrings.
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+# The template of classes lists their members.
+numpydoc_show_class_members = False
+
+# Prompts are not a part of the commands.
+copybutton_prompt_text = r"\$ |>>> "
+copybutton_prompt_is_regexp = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "tutorials",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py",
+    "image_scrapers": ("matplotlib",),
+    "reset_modules": ("matplotlib",),
+    "min_reported_time": 10,
+    "show_memory": False,
+    "write_computation_times": False,
+    "abort_on_example_error": False,
+    "download_all_examples": False,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "napari-kmeans"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "header_links_before_dropdown": 6,
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+    "navbar_align": "left",
+}
+# The pages of the first level have no side bar of their own.
+html_sidebars = {"index": [], "changelog": [], "contributing": []}
+html_copy_source = False
+html_show_sourcelink = False
+
+linkcheck_timeout = 30
+linkcheck_retries = 2
+# Publishers answer programs with 403; a DOI that resolves to such a page is right.
+linkcheck_allow_unauthorized = True
+linkcheck_report_timeouts_as_broken = False
