@@ -18,6 +18,7 @@ version = release = napari_kmeans.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.extlinks",
     "sphinx.ext.mathjax",
     "numpydoc",
     "myst_parser",
@@ -29,6 +30,13 @@ extensions = [
 templates_path = ["_templates"]
 exclude_patterns = ["tutorials", "extensions"]
 nitpicky = True
+
+# Single backticks in docstrings are names of arguments, attributes and functions.
+default_role = "literal"
+extlinks = {
+    "doi": ("https://doi.org/%s", "doi:%s"),
+    "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
+}
 
 # Links between pages and to their headings, such as regions.md#undecided-pixels.
 myst_enable_extensions = ["colon_fence", "dollarmath"]
