@@ -78,8 +78,8 @@ html_theme_options = {
     "footer_end": ["sphinx-version"],
     "navbar_align": "left",
 }
-# The pages of the first level have no side bar of their own.
-html_sidebars = {"index": [], "changelog": [], "contributing": []}
+# These pages have no pages below them, which a side bar would list.
+html_sidebars = {"index": [], "getting-started": []}
 html_copy_source = False
 html_show_sourcelink = False
 
