@@ -44,7 +44,9 @@ class ArgumentTable(SphinxDirective):
         items = nodes.definition_list(classes=["arguments"])
         formatter = parser._get_formatter()
         for action in actions:
-            term = nodes.term("", "", nodes.literal("", formatter._format_action_invocation(action)))
+            term = nodes.term(
+                "", "", nodes.literal("", formatter._format_action_invocation(action))
+            )
             text = formatter._expand_help(action)
             if action.choices and not action.metavar:
                 text += f" Choices: {', '.join(map(str, action.choices))}."

@@ -278,9 +278,7 @@ def test_menus_exist_in_napari(make_napari_viewer):
     named = {
         path: name_of(page)
         for page in PAGES
-        for path in re.findall(
-            r"(?<!-->)\*([^*\n]* ▸ [^*\n]*)\*", page.read_text(encoding="utf-8")
-        )
+        for path in re.findall(r"(?<!-->)\*([^*\n]* ▸ [^*\n]*)\*", page.read_text(encoding="utf-8"))
     }
     assert len(named) >= 4
     assert {path: page for path, page in named.items() if path not in paths} == {}
