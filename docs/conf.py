@@ -29,6 +29,8 @@ extensions = [
 templates_path = ["_templates"]
 exclude_patterns = ["tutorials", "extensions"]
 nitpicky = True
+# Quotes and dashes in docstrings and arguments are code: "rgb", --help.
+smartquotes = False
 
 # Single backticks in docstrings are names of arguments, attributes and functions.
 default_role = "literal"
@@ -45,6 +47,7 @@ autosummary_generate = True
 # The type hints of the signatures repeat the types of the docstrings.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"
 # The template of classes lists their members.
 numpydoc_show_class_members = False
 

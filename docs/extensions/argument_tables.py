@@ -25,7 +25,7 @@ class ArgumentTable(SphinxDirective):
         """Return the nodes of the usage and of a list for each group of arguments."""
         module, _, function = self.arguments[0].partition(":")
         parser: argparse.ArgumentParser = getattr(import_module(module), function)()
-        parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
+        parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=72)
         usage = parser.format_usage().removeprefix("usage: ")
         found: list[nodes.Node] = [
             nodes.paragraph("", parser.description or ""),
@@ -48,8 +48,6 @@ class ArgumentTable(SphinxDirective):
                 "", "", nodes.literal("", formatter._format_action_invocation(action))
             )
             text = formatter._expand_help(action)
-            if action.choices and not action.metavar:
-                text += f" Choices: {', '.join(map(str, action.choices))}."
             items += nodes.definition_list_item(
                 "", term, nodes.definition("", nodes.paragraph("", text))
             )
