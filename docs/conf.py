@@ -42,6 +42,8 @@ extlinks = {
 # Links between pages and to their headings, such as regions.md#undecided-pixels.
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
+# The pages of the dock are shown in napari, too, where the headings below their titles are small.
+suppress_warnings = ["myst.header"]
 
 autosummary_generate = True
 # The type hints of the signatures repeat the types of the docstrings.
@@ -59,6 +61,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "tutorials",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py",
+    "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("matplotlib",),
     "reset_modules": ("matplotlib",),
     "min_reported_time": 10,
