@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import imageio.v3 as iio
+import npe2
 import numpy as np
 import pytest
 
@@ -282,6 +283,16 @@ def test_menus_exist_in_napari(make_napari_viewer):
     }
     assert len(named) >= 4
     assert {path: page for path, page in named.items() if path not in paths} == {}
+
+
+def test_actions_of_the_palette_exist_in_the_manifest():
+    text = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if "command palette" in line]
+    manifest = npe2.PluginManifest.from_file(ROOT / "napari.yaml")
+    titles = {command.title for command in manifest.contributions.commands}
+    named = re.findall(r"\*([^*]+)\*", line)
+    assert len(named) == 3
+    assert set(named) <= titles
 
 
 @pytest.mark.parametrize("page", [README, ROOT / "CONTRIBUTING.md"], ids=name_of)
