@@ -63,12 +63,15 @@ def main() -> int:
     print(f"Installing a screen for the tests: {' '.join(packages)}", flush=True)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     apt_get = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "-q"]
-    subprocess.run([*apt_get, "update"], env=environment, check=True)
-    subprocess.run(
-        [*apt_get, "install", "-y", "--no-install-recommends", *packages],
-        env=environment,
-        check=True,
-    )
+    install = [*apt_get, "install", "-y", "--no-install-recommends", *packages]
+    for command in ([*apt_get, "update"], install):
+        code = subprocess.run(command, env=environment).returncode
+        if code != 0:
+            print(
+                f"{' '.join(command)} failed with exit code {code}, for the reason that it printed "
+                f"above. The tests need a screen: install {' '.join(packages)}."
+            )
+            return 1
     return 0
 
 

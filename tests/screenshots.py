@@ -1,4 +1,4 @@
-"""Take the pictures of the README and further pictures: the dock in the real viewer.
+"""Take the pictures of the README and of the documentation: results, and the real viewer.
 
 Usage: ``python tests/screenshots.py [NAME ...]``. Without names, the pictures of the README
 are taken. Without a screen, the script starts Xvfb.
@@ -26,6 +26,14 @@ DOCK_WIDTH = 430
 """The width at which the list of clusters shows short names."""
 
 TIMEOUT_SECONDS = 120
+
+STRIP_CLASSES = {
+    "brown stain": "#7a4419",
+    "pale brown": "#c08d4f",
+    "blue nuclei": "#5572c4",
+    "background": "#e4e1dc",
+}
+"""The names and the display colors of the classes of the tissue, from dark to bright."""
 
 
 @contextmanager
@@ -97,6 +105,52 @@ def take_live() -> None:
             save(viewer, f"live-{number}")
 
 
+def take_strip() -> None:
+    """Draw a stained tissue, its classes, the cleaned classes, and their table."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+    from matplotlib.colors import to_rgb
+
+    from napari_kmeans import apply_classes, segment
+    from napari_kmeans.samples import histology
+
+    image = histology()[:320, 96:416]
+    plain = segment(image, len(STRIP_CLASSES), color_space="lab")
+    clean = segment(image, len(STRIP_CLASSES), color_space="lab", smoothing=1, min_size=20)
+    classes = clean.model.classes
+    for label, (name, color) in enumerate(STRIP_CLASSES.items(), 1):
+        classes = classes.rename(label, name).recolor(label, color)
+    table = apply_classes(clean, classes).table
+    colors = np.array([to_rgb(color) for color in STRIP_CLASSES.values()])
+    pictures = {
+        "Image": image,
+        "Classes": colors[plain.labels - 1],
+        "Smoothed": colors[clean.labels - 1],
+    }
+    figure, axes = plt.subplots(1, 4, figsize=(12, 3.25), layout="constrained")
+    for axis, (title, picture) in zip(axes[:3], pictures.items(), strict=True):
+        axis.imshow(picture)
+        axis.set_title(title, fontsize=13)
+    axes[3].set_title("Table", fontsize=13)
+    axes[3].set(xlim=(0, 1), ylim=(len(table) + 1, 0))
+    for row in range(len(table) + 1):
+        texts = ("class", "share", "pixels")
+        if row:
+            entry = table.iloc[row - 1]
+            texts = (entry["name"], f"{entry['percent']:.1f} %", f"{entry['pixels']:,}")
+            swatch = plt.Rectangle((0, row + 0.25), 0.07, 0.5, color=entry["color"])
+            axes[3].add_patch(swatch)
+        weight = "normal" if row else "bold"
+        axes[3].text(0.11, row + 0.5, texts[0], va="center", fontsize=12, weight=weight)
+        for text, right in zip(texts[1:], (0.7, 1.0), strict=True):
+            axes[3].text(
+                right, row + 0.5, text, va="center", ha="right", fontsize=12, weight=weight
+            )
+    for axis in axes:
+        axis.set_axis_off()
+    figure.savefig(DIRECTORY / "strip.png", dpi=120)
+
+
 def is_shown(widget: Any, number: int) -> bool:
     """Return whether the dock shows a result of `number` clusters."""
     result = widget.result
@@ -104,6 +158,7 @@ def is_shown(widget: Any, number: int) -> bool:
 
 
 TAKERS: dict[str, Callable[[], None]] = {
+    "strip": take_strip,
     "viewer": take_viewer,
     "clusters": take_clusters,
     "colors": take_colors,
@@ -147,7 +202,7 @@ def main() -> None:
     if not os.environ.get("DISPLAY") and shutil.which("xvfb-run"):
         screen = ["xvfb-run", "-a", "-s", "-screen 0 1600x1200x24"]
         os.execvp(screen[0], [*screen, sys.executable, *sys.argv])
-    for name in sys.argv[1:] or ("viewer", "clusters", "colors"):
+    for name in sys.argv[1:] or ("strip", "viewer", "clusters", "colors"):
         TAKERS[name]()
 
 

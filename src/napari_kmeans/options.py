@@ -345,6 +345,7 @@ class Options:
         kind=WholeNumber(0, MAX_SEED, (None,)),
         label="Random seed",
         tooltip="The same seed gives the same result.",
+        note="With none, each run has another seed. Default: 0.",
         in_summary=True,
     )
     init: str | NDArray[np.float64] = _option(  # noqa: RUF009 - a dataclass field

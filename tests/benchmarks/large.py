@@ -3,7 +3,9 @@
 Usage: ``python tests/benchmarks/large.py [--gigapixels 0.1 1] [--floats 200] [--workers 1 2]``.
 The RGB images are written to zarr stores of 1024 x 1024 chunks in a temporary directory, which
 is removed at the end. Each case runs in a separate process. The memory of this process and its
-children is measured from outside. Compare times only as ratios within one run.
+children is measured from outside. Compare times only as ratios within one run. The rows with
+workers need distributed (``pip install distributed``); ``--workers`` without a number leaves them
+out.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -255,6 +258,8 @@ def main() -> None:
     if arguments.case:
         run_here(arguments.case, arguments.store, arguments.workers[0])
         return
+    if arguments.workers and find_spec("distributed") is None:
+        parser.error("--workers needs distributed: run pip install distributed, or leave it empty")
     with tempfile.TemporaryDirectory(dir=arguments.directory) as folder:
         needed = 5e9 * sum(arguments.gigapixels) + 1e6 * arguments.floats
         if shutil.disk_usage(folder).free < 1.2 * needed:

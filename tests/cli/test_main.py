@@ -1056,6 +1056,7 @@ class TestProcess:
         with pytest.raises(SystemExit):
             main(["--help"])
         text = " ".join(capsys.readouterr().out.split())
+        assert "With none, each run has another seed." in text
         for info in COMMAND_LINE_OPTIONS.values():
             assert info.tooltip in text
             assert info.note in text

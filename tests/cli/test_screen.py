@@ -71,6 +71,26 @@ def test_a_library_that_python_cannot_import_is_named():
     assert describe_qt_failure("Segmentation fault\n") == ""
 
 
+@on_linux
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root calls apt-get")
+def test_a_failure_of_apt_get_is_told_in_a_sentence(tmp_path):
+    (tmp_path / "apt-get").write_text("#!/bin/sh\necho no network >&2\nexit 100\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    kept = {name: os.environ[name] for name in os.environ if not name.endswith("DISPLAY")}
+    done = subprocess.run(
+        [sys.executable, TESTS / "screen.py"],
+        # Xvfb is not in this folder either, so that there is something to install.
+        env=kept | {"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "no network\n"
+    assert "update failed with exit code 100" in done.stdout
+    assert "install" in done.stdout
+    assert "xvfb" in done.stdout
+
+
 def test_packages_of_libraries_have_the_names_of_debian():
     # The packages that the tests install, each with a library that it contains.
     libraries = runpy.run_path(str(TESTS / "screen.py"))["LIBRARIES"]

@@ -40,8 +40,8 @@ def run_command(name: str, command: Callable[[Sequence[str]], int], argv: Sequen
     return FAILED
 
 
-def run(argv: Sequence[str]) -> int:
-    """Do a study: one model, all images, one table, one record."""
+def build_run_parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments of `napari-kmeans run`."""
     parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} run",
         description="Cluster many images with one model, and measure all of them in one table. "
@@ -53,7 +53,12 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--save-study", metavar="FILE", help="write the study to a YAML file, and do nothing else"
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Do a study: one model, all images, one table, one record."""
+    arguments = build_run_parser().parse_args(argv)
     study = study_of(arguments)
     if arguments.save_study:
         place = Path(arguments.save_study)
@@ -71,8 +76,8 @@ def run(argv: Sequence[str]) -> int:
     return FAILED if result.failures else 0
 
 
-def repeat(argv: Sequence[str]) -> int:
-    """Do a recorded run again, and compare the labels."""
+def build_repeat_parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments of `napari-kmeans repeat`."""
     parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} repeat",
         description="Do a recorded run again, and print whether the labels of each image are "
@@ -82,7 +87,12 @@ def repeat(argv: Sequence[str]) -> int:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="keep the new results in a folder"
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def repeat(argv: Sequence[str]) -> int:
+    """Do a recorded run again, and compare the labels."""
+    arguments = build_repeat_parser().parse_args(argv)
     record = read_run_record(arguments.record)
     study = _recorded_study(record, arguments.record)
     with _directory(arguments.output) as directory:

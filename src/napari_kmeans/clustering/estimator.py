@@ -83,7 +83,7 @@ class CoresetKMeans(
     n_iter_ : int
         The number of iterations of the best run, including the iteration on all samples.
     n_features_in_ : int
-    feature_names_in_ : (n_features_in_,) array of str
+    feature_names_in_ : (n_features,) array of str
         Defined only if the samples have feature names.
 
     Notes
