@@ -107,19 +107,15 @@ def take_live() -> None:
 
 def save_part(widget: Any, name: str, height: int | None = None) -> None:
     """Save a picture of a widget, or of its upper part, to the pictures of the pages."""
-    import numpy as np
     from PIL import Image
-    from qtpy.QtGui import QImage
+    from qtpy.QtCore import QRect
 
     pause(0.5)
-    image = widget.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
-    bits = image.constBits()
-    bits.setsize(image.sizeInBytes())
-    lines = np.frombuffer(bits, np.uint8).reshape(image.height(), image.bytesPerLine())
-    pixels = lines[:height, : 3 * image.width()].reshape(-1, image.width(), 3)
-    picture = Image.fromarray(pixels).quantize(N_COLORS, dither=Image.Dither.NONE)
     DOCK_DIRECTORY.mkdir(parents=True, exist_ok=True)
-    picture.save(DOCK_DIRECTORY / f"{name}.png", optimize=True)
+    path = DOCK_DIRECTORY / f"{name}.png"
+    widget.grab(QRect(0, 0, -1, -1 if height is None else height)).save(str(path))
+    picture = Image.open(path).convert("RGB").quantize(N_COLORS, dither=Image.Dither.NONE)
+    picture.save(path, optimize=True)
 
 
 def open_only(widget: Any, name: str) -> Any:
