@@ -30,7 +30,7 @@ def page_path(page: str) -> Path:
 def documentation_address() -> str:
     """Return the address of the documentation in the metadata of the package, or ""."""
     for entry in metadata.metadata("napari-kmeans").get_all("Project-URL") or ():
-        name, _, address = entry.partition(",")
+        name, _, address = str(entry).partition(",")
         if name.strip().lower() == "documentation":
             return address.strip().rstrip("/")
     return ""
@@ -142,7 +142,8 @@ class _Page(QTextBrowser):
         link = QTextCharFormat()
         link.setFontUnderline(True)
         link.setForeground(self.palette().text())
-        cursor, block = QTextCursor(self.document()), self.document().begin()
+        document: Any = self.document()
+        cursor, block = QTextCursor(document), document.begin()
         while block.isValid():
             for span in block.textFormats():
                 if span.format.isAnchor():
