@@ -126,7 +126,8 @@ def test_an_area_is_not_taken_for_a_volume(viewer, open_dock):
     assert dock.min_area.value == 0
     assert dock.size_note.isVisibleTo(dock.native)
     assert dock.size_note.text() == (
-        "The minimum size was 5 µm², which is no size in µm³: it is 0 now. Enter it again."
+        "The minimum size was 5 µm². It is 0 now, because this image is measured in µm³: enter it "
+        "again."
     )
     assert dock.task().options.min_area == 0
     dock.min_area.value = 7

@@ -271,8 +271,8 @@ class Fields(Container[Any]):
         self.min_area.value = 0.0 if converted is None else converted
         if converted is None:
             self.size_note.show_text(
-                f"The minimum size was {value:.12g} {before.symbol}, which is no size in "
-                f"{unit.symbol}: it is 0 now. Enter it again."
+                f"The minimum size was {value:.12g} {before.symbol}. It is 0 now, because this "
+                f"image is measured in {unit.symbol}: enter it again."
             )
 
     def _start_choices(self, combo_box: Any) -> list[tuple[str, Any]]:
