@@ -203,6 +203,7 @@ def test_wheel_has_the_manifest_the_types_and_the_template(built):
         names = set(archive.namelist())
         manifest = archive.read("napari_kmeans_manifest/napari.yaml")
     assert manifest == (ROOT / "napari.yaml").read_bytes()
+    assert "napari_kmeans_manifest/icon.svg" in names
     assert "napari_kmeans/py.typed" in names
     for name in ("report.html.jinja", "report.css", "report.js"):
         assert f"napari_kmeans/batch/{name}" in names
@@ -210,6 +211,28 @@ def test_wheel_has_the_manifest_the_types_and_the_template(built):
         path = name.replace(".", "/")
         assert names & {f"{path}.py", f"{path}/__init__.py"}, name
     assert not any(name.startswith("tests") for name in names)
+
+
+def test_help_opens_the_pages_of_the_wheel(built, tmp_path):
+    (wheel,) = built.glob("napari_kmeans-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = """
+from napari_kmeans.viewer.widgets.help_page import page_path
+
+path = page_path("clusters")
+print(path, (path.parent / "../pictures/dock/clusters.png").is_file(), path.read_text("utf-8")[:10])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "napari_kmeans_help" / "dock" / "clusters.md"
+    assert done.stdout.split() == [str(path), "True", "#", "Clusters"]
 
 
 def _readme_commands() -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari._app_model import get_app_model
-from napari._qt.widgets.qt_command_palette import QCommandPalette
+from napari._qt.widgets.qt_command_palette import QCommandPalette, _enabled
 from napari.plugins._npe2 import _npe2_manifest_to_actions
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManifest
@@ -16,6 +16,7 @@ from napari_kmeans import segment, suggest_n_clusters
 from napari_kmeans.viewer import commands
 from napari_kmeans.viewer.dock.widget import KMeansWidget
 from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.widgets.help_page import HelpWindow
 
 pytestmark = pytest.mark.window
 
@@ -24,7 +25,10 @@ COMMANDS = {
     "napari-kmeans.segment": "Segment the active layer with the last settings",
     "napari-kmeans.suggest": "Suggest the number of clusters for the active layer",
     "napari-kmeans.apply": "Apply the last model to the active layer",
+    "napari-kmeans.measure": "Measure clusters in regions",
+    "napari-kmeans.help": "Help for K-means segmentation",
 }
+NEED_IMAGE = ("napari-kmeans.segment", "napari-kmeans.suggest", "napari-kmeans.apply")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,35 @@ def test_palette_lists_each_command(app, qtbot, name, title):
     qtbot.addWidget(palette)
     (command,) = (each for each in palette._list.all_commands if each.id == name)
     assert command.title == f"{title} (napari-kmeans)"
+    # The tooltip says more than the title.
+    assert command.tooltip
+    assert command.tooltip not in command.title
+
+
+def test_commands_that_need_an_image_are_gray_without_one(app, viewer, qtbot, quadrants):
+    palette = QCommandPalette()
+    qtbot.addWidget(palette)
+    commands = {each.id: each for each in palette._list.all_commands if each.id in COMMANDS}
+
+    def enabled():
+        palette.update_context(viewer.window._qt_window)
+        context = palette._list._app_model_context
+        return {name for name, command in commands.items() if _enabled(command, context)}
+
+    assert enabled() == COMMANDS.keys() - {*NEED_IMAGE}
+    viewer.add_image(quadrants, rgb=True)
+    assert enabled() == COMMANDS.keys()
+
+
+def test_measure_and_help_open_the_dock(viewer, execute):
+    execute("napari-kmeans.measure")
+    dock = dock_of(viewer)
+    assert dock.folds["measure"].is_open
+    execute("napari-kmeans.help")
+    assert dock_of(viewer) is dock
+    (window,) = dock.native.window().findChildren(HelpWindow)
+    assert window.windowTitle() == "Help: The dock"
+    assert not messages()
 
 
 def test_segment_without_a_dock(viewer, execute, finish, quadrants, quadrant_labels):
@@ -142,7 +175,7 @@ def test_apply_without_a_model_shows_an_error(viewer, dock, execute):
     assert message.startswith("there is no model yet: run the clustering")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NEED_IMAGE)
 def test_commands_show_an_error_if_the_active_layer_is_no_image(viewer, execute, name):
     for _ in range(2):
         execute(name)

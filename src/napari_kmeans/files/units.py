@@ -81,11 +81,28 @@ def comparable_lengths(values: Sequence[float], units: Sequence[str]) -> tuple[f
     return tuple(map(float, values)) if len({*units}) == 1 else (1.0,) * len(units)
 
 
+_UNKNOWN = "unit"
+"""The symbol of lengths whose unit is not known."""
+
+
 class AreaUnit(NamedTuple):
     """The unit of the sizes of regions: its symbol, and its size if lengths are in micrometers."""
 
     symbol: str
     size: float
+
+
+def convert_area(value: float, unit: AreaUnit, target: AreaUnit) -> float | None:
+    """Return an area or volume in another unit; None if the two units cannot be compared.
+
+    An area is no volume, and units that are not known are only equal to themselves.
+    """
+    if unit == target:
+        return value
+    powers = [power for _, power in SIZE_POWERS.values() if power]
+    is_known = all(not each.symbol.startswith(_UNKNOWN) for each in (unit, target))
+    is_same = all(unit.symbol.endswith(p) == target.symbol.endswith(p) for p in powers)
+    return value * (unit.size / target.size) if is_known and is_same else None
 
 
 def area_unit(scales: Sequence[float], units: Sequence[str]) -> AreaUnit | None:
@@ -104,4 +121,4 @@ def area_unit(scales: Sequence[float], units: Sequence[str]) -> AreaUnit | None:
         (length,) = comparable_lengths([1.0], [unit])
         return AreaUnit(LENGTHS[unit].symbol + power, length ** len(units))
     is_scaled = len({*units}) == 1 and any(scale != 1 for scale in scales)
-    return AreaUnit(f"unit{power}", 1.0) if is_scaled else None
+    return AreaUnit(_UNKNOWN + power, 1.0) if is_scaled else None

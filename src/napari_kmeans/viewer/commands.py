@@ -14,6 +14,8 @@ from napari.utils.notifications import show_error
 
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, report_error
 from napari_kmeans.viewer.dock.widget import KMeansWidget
+from napari_kmeans.viewer.widgets.form import scroll_to
+from napari_kmeans.viewer.widgets.help_page import MAIN_PAGE, open_help
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +38,18 @@ def apply_last_model(viewer: napari.Viewer) -> None:
     with _show_errors():
         dock = _dock_on_active_layer(viewer)
         _panel_of(dock, "apply").apply(dock.image.value)
+
+
+def open_measure_panel(viewer: napari.Viewer) -> None:
+    """Open the panel that measures the clusters in regions."""
+    dock = open_dock(viewer)
+    _panel_of(dock, "measure")
+    scroll_to(dock.folds["measure"].folder)
+
+
+def open_dock_help(viewer: napari.Viewer) -> None:
+    """Open the page of the documentation that describes the dock."""
+    open_help(MAIN_PAGE, open_dock(viewer).native)
 
 
 def open_dock(viewer: napari.Viewer) -> KMeansWidget:

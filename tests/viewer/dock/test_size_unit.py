@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from napari_kmeans import segment, segment_slices
+from napari_kmeans.files.units import AreaUnit
+from napari_kmeans.viewer.dock.last_settings import last_settings_of
 
 NOISE = np.random.default_rng(0).integers(0, 255, (4, 30, 35)).astype(np.uint8)
 
@@ -99,3 +101,46 @@ def test_the_unit_makes_the_dock_no_wider(viewer, open_dock):
         dock.column.activate()
         assert dock.native.sizeHint().width() <= widths[0]
         assert dock.native.minimumSizeHint().width() <= widths[1]
+
+
+def test_a_number_keeps_its_meaning_in_another_unit(viewer, open_dock):
+    viewer.add_image(NOISE[0], name="fine", scale=(500, 250), units=("nm", "nm"))
+    dock = open_dock()
+    dock.size_unit.value, dock.min_area.value = "area", 2e6
+    viewer.add_image(NOISE[0], name="coarse", scale=(0.5, 0.25), units=("um", "um"))
+    assert dock.image.value.name == "coarse"
+    assert dock.min_area.value == pytest.approx(2)
+    assert not dock.size_note.isVisibleTo(dock.native)
+    # No unit of areas: the number stays for the next image that has one.
+    viewer.add_image(NOISE[0], name="plain")
+    dock.image.value = viewer.layers["fine"]
+    assert dock.min_area.value == pytest.approx(2e6)
+
+
+def test_an_area_is_not_taken_for_a_volume(viewer, open_dock):
+    viewer.add_image(NOISE[0], name="plane", scale=(0.5, 0.25), units=("um", "um"))
+    dock = open_dock()
+    dock.size_unit.value, dock.min_area.value = "area", 5
+    viewer.add_image(NOISE, name="volume", scale=(2, 0.5, 0.5), units=("um",) * 3)
+    assert texts(dock) == ["px", "µm³"]
+    assert dock.min_area.value == 0
+    assert dock.size_note.isVisibleTo(dock.native)
+    assert dock.size_note.text() == (
+        "The minimum size was 5 µm². It is 0 now, because this image is measured in µm³: enter it "
+        "again."
+    )
+    assert dock.task().options.min_area == 0
+    dock.min_area.value = 7
+    assert not dock.size_note.isVisibleTo(dock.native)
+
+
+def test_the_next_dock_knows_the_unit_of_the_stored_number(viewer, open_dock):
+    stored = last_settings_of(viewer)
+    stored.area_unit = AreaUnit("µm³", 1.0)
+    stored.store("min_area", 7.0)
+    stored.store("size_unit", "area")
+    viewer.add_image(NOISE[0], scale=(0.5, 0.25), units=("um", "um"))
+    dock = open_dock()
+    assert (dock.size_unit.value, dock.min_area.value) == ("area", 0)
+    assert dock.size_note.isVisibleTo(dock.native)
+    assert stored.area_unit.symbol == "µm²"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from napari_kmeans.viewer.dock.last_settings import last_settings_of
+from napari_kmeans.viewer.to_layers.hand_edits import count_now
 
 
 def cost_per_pixel(image, seg):
@@ -84,3 +85,28 @@ def test_clusters_are_unfolded_at_the_first_result_only(viewer, dock, open_dock,
     finish(dock)
     assert not clusters.is_open
     assert last_settings_of(viewer).has_shown_clusters
+
+
+def test_clusters_that_cleaning_has_emptied_are_named(viewer, open_dock, finish):
+    """Single bright pixels on two halves: the minimum size removes all of them."""
+    image = np.zeros((20, 30), np.uint8)
+    image[:, 15:] = 100
+    image[3:18:5, 2:28:5] = 250
+    viewer.add_image(image, name="dots")
+    dock = open_dock()
+    dock.n_clusters.value, dock.min_size.value = 3, 5
+    dock.run()
+    finish(dock)
+    assert dock.result.table["pixels"].tolist() == [300, 300, 0]
+    numbers, sentence = dock.status.text().split("\n")
+    assert numbers.startswith("3 clusters · 600 pixels")
+    assert sentence == "Smooth or Minimum size has left no pixel in cluster 3."
+    dock.min_size.value = 0
+    dock.run()
+    finish(dock)
+    assert "\n" not in dock.status.text()
+    # Pixels that the user paints over were not removed by the run.
+    labels = dock.result.labels
+    labels.data_setitem(np.nonzero(labels.data > 1), 1)
+    count_now(labels)
+    assert dock.status.text().split("\n")[1] == "No pixel is in clusters 2 and 3."

@@ -31,7 +31,10 @@ def test_tab_follows_the_screen_and_skips_folded_fields(viewer, dock, qtbot):
     for name in ("export", "apply", "number"):
         dock.folds[name].open()
     dock.folds["apply"].folder.collapse(animate=False)
-    qtbot.wait(50)
+    # Qt lays the dock out some time later, after a second on a busy machine. Until then, the
+    # fields have less than their height.
+    field = dock.image.native
+    qtbot.waitUntil(lambda: field.height() >= field.sizeHint().height(), timeout=20_000)
     dock.image.native.setFocus()
     visited = visit(dock, Qt.Key.Key_Tab)
     assert len(visited) > 20

@@ -119,3 +119,33 @@ def test_buttons_need_labels_and_the_image(viewer, run_dock):
     assert not panel.confidence_button.enabled
     with pytest.raises(ValueError, match="there are no labels: tick Labels"):
         panel.add_confidence()
+
+
+def test_images_of_an_earlier_model_are_marked_until_they_are_measured_again(
+    viewer, run_dock, work, finish
+):
+    viewer.add_image(COFFEE, name="coffee")
+    dock, panel = run_dock(n_clusters=4)
+    work(panel, panel.add_confidence)
+    work(panel, panel.add_membership)
+    confidence, membership = viewer.layers["coffee confidence"], viewer.layers[-1]
+    panel.dock.folds["clusters"].panel.list._clusters.rename(1, "shadow")
+    dock.smoothing.value = 1
+    dock.run()
+    finish(dock)
+    # Neither a name nor the cleaning changes the confidence.
+    assert confidence.name == "coffee confidence"
+    dock.n_clusters.value = 3
+    dock.run()
+    finish(dock)
+    assert confidence.name == "coffee confidence (outdated)"
+    assert membership.name == "coffee membership 1 (outdated)"
+    dock.undo_result()
+    assert confidence.name == "coffee confidence"
+    assert membership.name == "coffee membership 1"
+    dock.folds["clusters"].panel.list.merge([1, 2])
+    assert confidence.name == "coffee confidence (outdated)"
+    work(panel, panel.add_confidence)
+    assert viewer.layers["coffee confidence"] is confidence
+    np.testing.assert_array_equal(confidence.data, dock.result.model.confidence(COFFEE))
+    assert membership.name == "coffee membership 1 (outdated)"

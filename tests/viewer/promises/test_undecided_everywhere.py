@@ -42,6 +42,11 @@ def test_dock_panels_and_script(viewer, open_dock, finish, qtbot, expected, tmp_
     assert labels.features["undecided"].tolist() == undecided.tolist()
     assert f"{undecided.sum():,} undecided" in dock.status.text().split(" · ")
     assert "left out" not in dock.status.text()
+    share = 100 * undecided.sum() / expected.labels.size
+    (line,) = dock.folds["clusters"].panel.list.message.text().split("\n")[1:]
+    assert line == (
+        f"Undecided: {undecided.sum():,} pixels ({share:.1f} %), which have label 0 and no row."
+    )
     # The cost is that of all pixels.
     assert f"cost {expected.model.inertia_ / expected.labels.size:,.1f} ·" in dock.status.text()
     np.save(tmp_path / "image.npy", COFFEE)

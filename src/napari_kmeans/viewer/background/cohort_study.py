@@ -19,6 +19,7 @@ from napari_kmeans.batch.study_kinds import DEFAULT_OUTPUTS
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.options import COMMAND_LINE_OPTIONS, Options
+from napari_kmeans.viewer.background.dock_words import in_words_of_dock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,7 @@ class ListWork:
     def run(self, _progress: Report | None = None) -> FoundImages:
         """Return the images, as the command line finds them: results of runs are skipped."""
         notes: list[str] = []
-        with notices_to(notes.append):
+        with notices_to(lambda note: notes.append(in_words_of_dock(note))):
             # The paths of the study, which a run lists by the same function.
             paths = [Path(each) for each in self.chosen.paths(Path(os.path.abspath(os.sep)))]
             paths = [Path(os.path.abspath(os.sep)) / path for path in paths]

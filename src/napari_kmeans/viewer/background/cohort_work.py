@@ -9,6 +9,7 @@ from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.running import run_study
 from napari_kmeans.batch.study_tables import combine_tables
 from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.viewer.background.dock_words import in_words_of_dock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +86,7 @@ class CohortState:
 
     def hear(self, sentence: str) -> None:
         """Note a sentence; each once, and without those about the compiler and failures."""
+        sentence = in_words_of_dock(sentence)
         # The dock says itself that kernels are compiled.
         if sentence not in self.notes and sentence != PREPARING_SENTENCE:
             self.notes.append(sentence)
@@ -210,7 +212,7 @@ class StudyWork:
         name = result.image.stem
         state.seconds_left, state.current = step.seconds_left, name
         if result.part is None:
-            state.failures[name] = result.failure
+            state.failures[name] = in_words_of_dock(result.failure)
             return
         state.n_earlier += result.is_earlier
         outputs = tuple(self.directory / each for each in result.part.outputs)

@@ -14,6 +14,7 @@ from magicgui.widgets import (
 from napari.layers import Image
 from qtpy.QtWidgets import QSizePolicy
 
+from napari_kmeans.files.units import convert_area
 from napari_kmeans.options import DOCK_OPTIONS, OPTIONS
 from napari_kmeans.viewer.dock.choices import (
     AREA,
@@ -40,6 +41,7 @@ from napari_kmeans.viewer.widgets.form import (
     option_field,
     row,
 )
+from napari_kmeans.viewer.widgets.help_page import MAIN_PAGE, OPTIONS_PAGE, HelpButton
 
 if TYPE_CHECKING:
     import napari
@@ -116,6 +118,9 @@ class Fields(Container[Any]):
             special = {"choices": choices[name]} if name in choices else {}
             setattr(self, name, option_field(name, **special))
         self.shown_unit: AreaUnit | None = None
+        self.entered_unit: AreaUnit | None = None
+        self.size_note = Note()
+        self.min_area.changed.connect(lambda: self.size_note.show_text(""))
         self.size_unit = size_unit_field(lambda: self.shown_unit)
         self.init.tooltip += " Or a layer: the colors under its points, or under its labels."
         return [*[getattr(self, name) for name in DOCK_OPTIONS], self.size_unit]
@@ -184,10 +189,11 @@ class Fields(Container[Any]):
         for combo_box in (self.image, self.channel_axis, self.mask, self.level, self.init):
             narrow(combo_box)
         added = row([self.add_labels, self.add_recolored])
+        image = row([self.image, HelpButton(MAIN_PAGE, "K-means segmentation")])
         layout.addWidget(
             form(
                 [
-                    self.image,
+                    (self.image.label, self.image.tooltip, image),
                     self.together,
                     self.channel_hint,
                     self.channel_axis,
@@ -199,6 +205,7 @@ class Fields(Container[Any]):
                     self.method,
                     self.smoothing,
                     (self.min_size.label, self.min_size.tooltip, self._size_row()),
+                    self.size_note,
                     self.mask,
                     ("Classes", "Check the classes to cluster in.", self.mask_classes),
                     ("Add", "The layers that a run adds.", added),
@@ -216,7 +223,7 @@ class Fields(Container[Any]):
             layout.addWidget(widget)
         more = [getattr(self, name) for name in DOCK_OPTIONS if name not in _MAIN_OPTIONS]
         more.insert(more.index(self.coreset_size) + 1, self.add_points)
-        layout.addWidget(folder_with("More options", form(more)))
+        layout.addWidget(folder_with("More options", form(more), OPTIONS_PAGE))
 
     def _number_row(self) -> Any:
         """Return the number of clusters, its slider and the button *K?*, side by side."""
@@ -242,10 +249,31 @@ class Fields(Container[Any]):
     def show_size_fields(self, unit: AreaUnit | None) -> None:
         """Show the minimum size in pixels or, if it is chosen and known, in a unit of areas."""
         self.shown_unit = unit
+        self._convert_min_area(unit)
         is_area = unit is not None and self.size_unit.value == AREA
         offer_choices(self.size_unit)
         self.size_unit.visible = unit is not None
         self.min_area.visible, self.min_size.visible = is_area, not is_area
+
+    def _convert_min_area(self, unit: AreaUnit | None) -> None:
+        """Keep the meaning of the minimum area in another unit, or set it to 0 with a note.
+
+        Without a unit of areas, the number stays for the next image that has one.
+        """
+        before, value = self.entered_unit, self.min_area.value
+        if unit is None or unit == before:
+            return
+        self.entered_unit = unit
+        # A text that is no number stays: a run raises an error that explains it.
+        if before is None or not value or isinstance(value, str):
+            return
+        converted = convert_area(value, before, unit)
+        self.min_area.value = 0.0 if converted is None else converted
+        if converted is None:
+            self.size_note.show_text(
+                f"The minimum size was {value:.12g} {before.symbol}. It is 0 now, because this "
+                f"image is measured in {unit.symbol}: enter it again."
+            )
 
     def _start_choices(self, combo_box: Any) -> list[tuple[str, Any]]:
         words = [(word, word) for word in OPTIONS["init"].choices]

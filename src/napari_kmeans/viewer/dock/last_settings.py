@@ -13,6 +13,8 @@ from napari.layers import Layer
 if TYPE_CHECKING:
     import napari
 
+    from napari_kmeans.files.units import AreaUnit
+
 
 class LastSettings:
     """The last settings in one viewer.
@@ -25,10 +27,13 @@ class LastSettings:
         The color scheme that the user chose last for labels of RGB images, and of others.
     has_shown_clusters : bool
         Whether the panel *Clusters* was unfolded for the first result of the viewer.
+    area_unit : AreaUnit or None
+        The unit of the minimum area.
     """
 
     def __init__(self) -> None:
         self.color_schemes: dict[bool, str] = {}
+        self.area_unit: AreaUnit | None = None
         self.has_shown_clusters = False
         self._settings: dict[str, Any] = {}
 

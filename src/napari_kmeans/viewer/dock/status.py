@@ -12,6 +12,7 @@ from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES, PREPARI
 from napari_kmeans.measuring import UNDECIDED, count_undecided
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.stacks import StackModel
+from napari_kmeans.viewer.provenance import is_edited_by_hand
 from napari_kmeans.viewer.widgets.form import Note
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class StatusLine(QLabel):
 def describe_result(result: Result) -> str:
     """Return one line with the numbers of a result: clusters, pixels, time, cost and level.
 
+    A second line names clusters without pixels.
+
     The cost and the distortion are left out if the clusters were found in another image, or
     in an earlier session. What the image tells is left out if it is not in the viewer.
     """
@@ -105,11 +108,12 @@ def describe_result(result: Result) -> str:
     if left_out > 0:
         # An edit of the list may have made the number of undecided pixels unknown.
         is_known = UNDECIDED in result.table and result.table[UNDECIDED].notna().all()
-        may_be_undecided = _leaves_undecided(result.model) and not is_known
+        leaves = any(each.cleaning.min_confidence > 0 for each in _models(result))
+        may_be_undecided = leaves and not is_known
         parts.append(f"{left_out:,} left out{' or undecided' if may_be_undecided else ''}")
     if result.seconds is not None:
         parts.append(_format_time(result.seconds))
-    is_fitted = result.task is not None and not result.task.applied
+    is_fitted = _is_fitted(result)
     if is_fitted and outcome is not None and pixels:
         # Painting by hand moves no center: the cost is that of the run.
         n_fitted = int(outcome.table["pixels"].sum()) + count_undecided(outcome.table)
@@ -119,12 +123,44 @@ def describe_result(result: Result) -> str:
     if source is not None and source.n_levels > 1:
         verb = "fitted" if is_fitted else "counted"
         parts.append(f"{verb} on level {source.level} of {source.n_levels}")
-    return " · ".join(parts)
+    return "\n".join(filter(None, [" · ".join(parts), _describe_empty(result)]))
 
 
-def _leaves_undecided(model: KMeansModel | StackModel) -> bool:
+def _describe_empty(result: Result) -> str:
+    """Return a sentence about clusters without pixels; empty if there are none."""
+    table = result.table
+    empty = table.loc[table["pixels"] == 0, "index"].tolist()
+    if not empty:
+        return ""
+    words = [str(label) for label in empty[:_MOST_EMPTY]]
+    more = len(empty) - len(words)
+    words += [f"{more:,} more"] if more else []
+    names = " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    clusters = f"cluster{'' if len(empty) == 1 else 's'} {names}"
+    is_edited = result.labels is not None and is_edited_by_hand(result.labels)
+    if (
+        _is_fitted(result)
+        and not is_edited
+        and any(m.cleaning.moves_pixels for m in _models(result))
+    ):
+        return f"Smooth or Minimum size has left no pixel in {clusters}."
+    return f"No pixel is in {clusters}."
+
+
+_MOST_EMPTY = 6
+"""The number of clusters without pixels that are named."""
+
+
+def _is_fitted(result: Result) -> bool:
+    """Return whether the clusters of a result were found in its own image in this session."""
+    return result.task is not None and not result.task.applied
+
+
+def _models(result: Result) -> list[KMeansModel]:
+    """Return the model of a result, or those of its slices."""
+    model = result.model
     models = model.models if isinstance(model, StackModel) else (model,)
-    return any(each.cleaning.min_confidence > 0 for each in models if each is not None)
+    return [each for each in models if each is not None]
 
 
 def _count_all_pixels(source: Source) -> int:

@@ -96,7 +96,10 @@ PANELS: dict[str, type[Panel]] = {
     "measure": MeasurePanel,
     "export": ExportPanel,
 }
-"""The panels below the form by name, in the order from top to bottom."""
+"""The panels below the form by name, in the order from top to bottom.
+
+The page of the documentation that describes a panel has its name.
+"""
 
 
 class KMeansWidget(Fields):
@@ -152,7 +155,7 @@ class KMeansWidget(Fields):
         self._result_layers = ResultLayers(
             self.viewer, self._follow_selection, self.color_schemes, self._undo
         )
-        self.folds = {name: Fold(kind, self) for name, kind in PANELS.items()}
+        self.folds = {name: Fold(kind, self, name) for name, kind in PANELS.items()}
         for fold in self.folds.values():
             self.column.addWidget(fold.folder)
         self._axis_image: Image | None = None
@@ -191,9 +194,11 @@ class KMeansWidget(Fields):
             if field is self.mask_classes:
                 self._offer_classes()
             field.value = value
+        self.entered_unit = stored.area_unit or self.entered_unit
 
     def _store_settings(self) -> None:
         stored = last_settings_of(self.viewer)
+        stored.area_unit = self.entered_unit
         for field in self:
             if field is not self.image and not isinstance(field, PushButton | ProgressBar):
                 stored.store(field.name, field.value)
@@ -550,6 +555,7 @@ class KMeansWidget(Fields):
         """Show a minimum area in square or cubic micrometers in the unit of the image."""
         unit = self._area_unit()
         if unit is not None:
+            self.entered_unit = unit
             self.min_area.value = area / unit.size
             self.size_unit.value = AREA
 

@@ -23,6 +23,7 @@ from napari_kmeans.viewer.background.cohort_study import (
     relative_path,
 )
 from napari_kmeans.viewer.background.cohort_work import SavedImage, StudyWork
+from napari_kmeans.viewer.background.dock_words import in_words_of_dock
 from napari_kmeans.viewer.background.runner import Runner, describe_error
 from napari_kmeans.viewer.background.worker import make_worker
 from napari_kmeans.viewer.from_layers.apply_targets import find_alike, find_targets
@@ -68,9 +69,6 @@ event loop, and a busy window was not done with it after 100."""
 
 _MOST_NOTES = 3
 """Notes that are shown below the button; the record of the run has all."""
-
-_COMMAND_LINE_FLAG = ", without --recursive"
-"""The end of a sentence about subfolders, for which the panel has a box."""
 
 _NO_LAYERS = "No image layer fits: open images, or choose a folder or files."
 
@@ -265,8 +263,7 @@ class CohortPanel(WorkingPanel):
         self._found = found
         number = len(found.paths)
         text = f"{number:,} image{'' if number == 1 else 's'} found."
-        notes = [note.replace(_COMMAND_LINE_FLAG, "") for note in found.notes[:_MOST_NOTES]]
-        self.form.found.show_text("\n".join([text, *notes]))
+        self.form.found.show_text("\n".join([text, *found.notes[:_MOST_NOTES]]))
         self._offer_to_fit([(path.name, path, str(path)) for path in found.paths])
         self.work_changed()
 
@@ -606,7 +603,7 @@ class CohortPanel(WorkingPanel):
         """Show an error also in the panel: a notification may cut the sentence off."""
         super().report(error)
         # At the end of a run, its message is shown again.
-        self._error = describe_error(error)
+        self._error = in_words_of_dock(describe_error(error))
         self.show_message(self._error)
 
     def _on_dock_moved(self, parent: Any) -> None:

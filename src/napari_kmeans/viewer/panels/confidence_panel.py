@@ -17,7 +17,7 @@ from napari_kmeans.viewer.background.confidence_work import SoftWork, StabilityW
 from napari_kmeans.viewer.from_layers.source import layer_levels, spatial_attributes
 from napari_kmeans.viewer.panels.cluster_choices import cluster_rows
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
-from napari_kmeans.viewer.to_layers.soft_layer import soft_layer
+from napari_kmeans.viewer.to_layers.soft_layer import follow_model, soft_layer
 from napari_kmeans.viewer.widgets.form import form, narrow, renew_choices, row
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ class ConfidencePanel(WorkingPanel):
             spatial=spatial_attributes(labels),
         )
         with self.dock.selection_kept():
-            self.dock.show_layers([layer], update=self.dock.update_layers.value)
+            (shown,) = self.dock.show_layers([layer], update=self.dock.update_layers.value)
+        follow_model(shown, labels)
 
     def _show_confidence(self, result: Result, labels: Labels, image: SoftImage) -> None:
         self._show_layer(result, labels, image, "confidence", "viridis")

@@ -58,7 +58,7 @@ class ObjectsPanel(WorkingPanel):
     """
 
     title = "Objects"
-    tooltip = "Split clusters into connected objects, with a table of their areas."
+    tooltip = "Split clusters into connected objects, with a table of their areas or volumes."
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
@@ -84,7 +84,7 @@ class ObjectsPanel(WorkingPanel):
         self.min_size = SpinBox(
             name="min_size",
             label="Minimum size",
-            tooltip="Leave out objects with fewer pixels, counted at full resolution.",
+            tooltip="Leave out objects with fewer pixels or voxels, counted at full resolution.",
             value=20,
             min=1,
             max=1_000_000_000,
@@ -92,7 +92,8 @@ class ObjectsPanel(WorkingPanel):
         self.connectivity = ComboBox(
             name="connectivity",
             label="Connected by",
-            tooltip="Whether pixels that touch only at a corner belong to one object.",
+            tooltip="Whether pixels that touch only at a corner, or in a volume at an edge, "
+            "belong to one object.",
             choices=[("sides and corners", None), ("sides only", 1)],
         )
         self.split_button = PushButton(

@@ -118,6 +118,8 @@ class Fold:
     ----------
     kind : type of Panel
     dock : Dock
+    page : str
+        The page of the documentation that describes the panel.
 
     Attributes
     ----------
@@ -127,10 +129,10 @@ class Fold:
         The title and the widget that contains the panel.
     """
 
-    def __init__(self, kind: type[Panel], dock: Dock) -> None:
+    def __init__(self, kind: type[Panel], dock: Dock, page: str) -> None:
         self._kind, self._dock = kind, dock
         self.panel: Panel | None = None
-        self.folder: QCollapsible = folder(kind.title, kind.tooltip)
+        self.folder: QCollapsible = folder(kind.title, kind.tooltip, page)
         self.folder.toggled.connect(self._on_toggled)
 
     @property

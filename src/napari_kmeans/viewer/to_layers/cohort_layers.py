@@ -11,6 +11,7 @@ from napari_kmeans.batch.image_step import measure_picture
 from napari_kmeans.batch.study_images import StudyImage
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.viewer.background.cohort_work import CohortOutcome, CohortState, DoneImage
+from napari_kmeans.viewer.background.dock_words import in_words_of_dock
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, describe_error
 from napari_kmeans.viewer.from_layers.layer_jobs import picture_of
 from napari_kmeans.viewer.to_layers.apply_model import ApplyWork, fit_to_source
@@ -129,7 +130,7 @@ class LayersWork:
             outcome = work.run(report)
             table = self._measure(outcome, job, source)
         except EXPECTED_ERRORS as error:
-            self.state.failures[job.name] = describe_error(error)
+            self.state.failures[job.name] = in_words_of_dock(describe_error(error))
             return
         self.state.done.append(DoneImage(job.name, PaintedImage(source, outcome), table))
 

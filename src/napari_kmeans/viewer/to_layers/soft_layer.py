@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 from napari.layers import Image
 
-from napari_kmeans.viewer.provenance import sign, source_metadata
+from napari_kmeans.options import SPACE_OPTIONS
+from napari_kmeans.viewer.provenance import recorded_model, sign, source_metadata
+from napari_kmeans.viewer.to_layers.layer_classes import classes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Labels
     from napari.utils import Colormap
+
+OUTDATED = " (outdated)"
+"""The end of the name of a layer whose labels have another model by now."""
+
+_COMPARED_ENTRIES = (*SPACE_OPTIONS, "cluster_centers", "splits", "offset", "scale")
+"""The entries of a model that decide the confidence."""
+
+_FOLLOWERS: WeakKeyDictionary[Image, Callable[[], None]] = WeakKeyDictionary()
+"""The function that ends the following of the labels, by the layer that follows them."""
 
 
 def soft_layer(
@@ -47,3 +62,46 @@ def soft_layer(
         **spatial,
     )
     return sign(layer)
+
+
+def follow_model(layer: Image, labels: Labels) -> None:
+    """Mark a layer as outdated, in its name, while its labels have another model.
+
+    A new run, a merge and a split change the model, and an undo restores it. Names, colors and
+    the cleaning do not matter.
+    """
+    if layer in _FOLLOWERS:
+        _FOLLOWERS[layer]()
+    model, followed, following = _centers_of_classes(labels), ref(labels), ref(layer)
+
+    def update(_event: Any = None) -> None:
+        layer, labels = following(), followed()
+        if labels is None:
+            return
+        if layer is None:
+            labels.events.features.disconnect(update)
+            return
+        name = layer.name.removesuffix(OUTDATED)
+        name = name if _centers_of_classes(labels) == model else name + OUTDATED
+        if name != layer.name:
+            layer.name = name
+
+    def stop() -> None:
+        labels = followed()
+        if labels is not None:
+            labels.events.features.disconnect(update)
+
+    labels.events.features.connect(update)
+    _FOLLOWERS[layer] = stop
+    update()
+
+
+def _centers_of_classes(labels: Labels) -> Any:
+    """Return what the confidence depends on: the centers of each class, and their space.
+
+    The models of slices have no classes that a user can edit.
+    """
+    model, classes = recorded_model(labels), classes_of(labels)
+    if classes is None or not isinstance(model, dict):
+        return model
+    return [model.get(name) for name in _COMPARED_ENTRIES], sorted(each.centers for each in classes)

@@ -30,6 +30,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_kmeans.measuring import count_undecided
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.widgets.swatch import SWATCH_SIZE, make_swatch
 
@@ -667,8 +668,20 @@ class ClusterList(QWidget):
             ]
             text = f"{len(selected)} selected: {', '.join(filter(None, sizes))}"
         counted = self._clusters.counted
+        counted = counted and f"Counted {counted}."
         edited = "Edited by hand." if self._clusters.is_edited_by_hand else ""
-        return "\n".join(filter(None, [text, counted and f"Counted {counted}.", edited]))
+        lines = [text, self._describe_undecided(), counted, edited]
+        return "\n".join(filter(None, lines))
+
+    def _describe_undecided(self) -> str:
+        """Return the number and the share of the pixels that have no row; empty for none."""
+        assert self._clusters is not None
+        table = self._clusters.layer.features
+        undecided, decided = count_undecided(table), int(table["pixels"].sum())
+        if not undecided:
+            return ""
+        share = format_percent(100 * undecided / (undecided + decided))
+        return f"Undecided: {undecided:,} pixels ({share}), which have label 0 and no row."
 
     # ----------------------------------------------------------------- editing
 

@@ -30,6 +30,7 @@ from superqt import QCollapsible
 
 from napari_kmeans.checks import LARGEST, Choice, Flag, RealNumber, WholeNumber
 from napari_kmeans.options import AUTO, OPTIONS
+from napari_kmeans.viewer.widgets.help_page import HelpButton
 from napari_kmeans.viewer.widgets.tab_order import order_by_layout
 
 if TYPE_CHECKING:
@@ -332,8 +333,12 @@ def _make_label(text: str, tooltip: str) -> QLabel:
     return label
 
 
-def folder(title: str, tooltip: str = "") -> QCollapsible:
-    """Return an empty, closed folder that opens with a click on its title."""
+def folder(title: str, tooltip: str = "", page: str = "") -> QCollapsible:
+    """Return an empty, closed folder that opens with a click on its title.
+
+    If it has a page of the documentation, a button beside the title opens the page while the
+    folder is open.
+    """
     # The icons are blank, because the title contains the arrow. They are spaces, because
     # an empty QIcon is false in PySide: superqt would then set no icon, and fail.
     collapsible = QCollapsible(expandedIcon=" ", collapsedIcon=" ")
@@ -357,10 +362,23 @@ def folder(title: str, tooltip: str = "") -> QCollapsible:
     # superqt only gives the content a height of 0: the Tab key would still give its fields the
     # focus, and panels would not know that they are folded.
     collapsible.toggled.connect(collapsible.content().setVisible)
+    if page:
+        _add_help(collapsible, HelpButton(page, title))
     collapsible.setText(f"▸ {title}")
     collapsible.collapse(animate=False)
     collapsible.content().hide()
     return collapsible
+
+
+def _add_help(collapsible: QCollapsible, help_button: HelpButton) -> None:
+    """Add a button beside the title of a folder, which is hidden while the folder is closed."""
+    column, title_row = cast("QVBoxLayout", collapsible.layout()), QHBoxLayout()
+    column.removeWidget(collapsible.toggleButton())
+    column.insertLayout(0, title_row)
+    title_row.addWidget(collapsible.toggleButton(), 1)
+    title_row.addWidget(help_button)
+    help_button.hide()
+    collapsible.toggled.connect(help_button.setVisible)
 
 
 def add_content(collapsible: QCollapsible, content: QWidget) -> None:
@@ -374,8 +392,8 @@ def add_content(collapsible: QCollapsible, content: QWidget) -> None:
     layout.addWidget(content)
 
 
-def folder_with(title: str, content: QWidget) -> QCollapsible:
+def folder_with(title: str, content: QWidget, page: str = "") -> QCollapsible:
     """Return a closed folder that contains a widget."""
-    collapsible = folder(title)
+    collapsible = folder(title, page=page)
     add_content(collapsible, content)
     return collapsible
