@@ -17,6 +17,8 @@ from typing import Any
 import npe2
 import numpy as np
 import pytest
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.plugin.manager import PluginManager
 
 import napari_kmeans
 from napari_kmeans.batch.references import REFERENCES
@@ -125,7 +127,8 @@ def test_manifest_is_installed_and_its_commands_can_be_imported():
 
 def test_metadata_agree_with_the_code():
     installed = metadata.metadata("napari-kmeans")
-    assert PROJECT["version"] == napari_kmeans.__version__ == installed["Version"]
+    assert "version" in PROJECT["dynamic"]
+    assert napari_kmeans.__version__ == installed["Version"]
     assert installed["License-Expression"] == "BSD-3-Clause"
     assert "Framework :: napari" in installed.get_all("Classifier")
     assert PROJECT["dependencies"]
@@ -138,7 +141,7 @@ def test_citation_is_that_of_this_version():
     own, references = text.split("\nreferences:\n")
     entries = dict(re.findall(r"^([a-z-]+): (.+)$", own, re.M))
     assert entries["cff-version"] == "1.2.0"
-    assert entries["version"] == PROJECT["version"]
+    assert entries["version"] == napari_kmeans.__version__
     assert entries["license"] == PROJECT["license"]
     assert [PROJECT["authors"][0]["name"]] == re.findall(r"^  - name: (.+)$", own, re.M)
     cited = {
@@ -196,6 +199,18 @@ def test_sdist_has_exactly_the_files_to_build_and_test_it(built):
             "tox.ini",
         ),
     }
+
+
+def test_wheel_has_the_description_for_the_package_index(built):
+    (wheel,) = built.glob("napari_kmeans-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(name).decode()
+    assert text.startswith("Metadata-Version:")
+    description = text.partition("\n\n")[2]
+    core = ProjectMetadata(str(ROOT), PluginManager()).core
+    assert description.strip() == core.readme.strip()
+    assert "\nDescription-Content-Type: text/markdown\n" in text
 
 
 def test_wheel_has_the_manifest_the_types_and_the_template(built):
@@ -316,7 +331,7 @@ def test_changelog_begins_with_this_version_or_the_next():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     versions = re.findall(r"^## (\d+\.\d+\.\d+) - ", text, re.M)
     assert versions == sorted(versions, key=lambda text: [*map(int, text.split("."))], reverse=True)
-    assert PROJECT["version"] in versions[:2]
+    assert napari_kmeans.__version__ in versions[:2]
 
 
 def test_links_in_the_readme_lead_to_files():
