@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import pkgutil
 import re
@@ -14,17 +16,20 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+import napari
 import npe2
 import numpy as np
 import pytest
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
+from PIL import Image
 
-import napari_kmeans
+import napari_kmeans.viewer
 from napari_kmeans.batch.references import REFERENCES
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SOURCE = ROOT / "src" / "napari_kmeans"
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(napari_kmeans.__path__, "napari_kmeans.")
 )
@@ -48,19 +53,70 @@ def test_modules_are_found():
     assert "napari_kmeans.viewer.segment_layer" in MODULES
 
 
-def test_modules_outside_the_viewer_import_neither_qt_nor_napari():
+def test_scripts_and_the_command_line_run_without_napari_and_qt(tmp_path):
+    """In a process in which these packages cannot be imported, as if they were not installed."""
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(tmp_path / "image.png")
+    (tmp_path / "scan.nii").write_bytes(bytes(344) + b"n+1\0")
     code = """
 import importlib
 import sys
 
+for name in ("napari", "npe2", "magicgui", "qtpy", "superqt", "vispy", "psygnal", "PyQt6"):
+    sys.modules[name] = None
 for module in sys.argv[1:]:
     importlib.import_module(module)
-    wrong = sys.modules.keys() & {"qtpy", "napari", "magicgui"}
-    assert not wrong, f"{module} imports {wrong}"
+
+from napari_kmeans.cli.main import main
+
+assert main(["image.png", "-k", "2"]) == 0
+assert main(["image.png", "-k", "2", "-o", "results"]) == 0
+assert main(["scan.nii", "-k", "2", "-o", "results"]) == 1
+try:
+    from napari_kmeans import segment_layer
+except ImportError as error:
+    print(error, file=sys.stderr)
 """
     command = [sys.executable, "-c", code, *MODULES_WITHOUT_VIEWER]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    missing = 'napari is not installed: run pip install "napari[all]"'
+    assert f"no screen: {missing}; writing to" in done.stderr
+    assert "it is NIfTI, which needs npe2 and a reader plugin of napari: pip install npe2" in (
+        done.stderr
+    )
+    assert done.stderr.splitlines()[-1] == missing
+    for directory in ("napari-kmeans-output", "results"):
+        assert (tmp_path / directory / "image-labels.tif").is_file()
+
+
+def test_an_older_napari_is_refused(monkeypatch):
+    monkeypatch.setattr(napari, "__version__", "0.6.6")
+    with pytest.raises(ImportError, match=r"napari must be 0\.9 or later, got 0\.6\.6: run pip"):
+        importlib.reload(napari_kmeans.viewer)
+
+
+def test_imported_packages_are_declared():
+    """What a module imports when it is imported is a dependency, or of the viewer's extra."""
+    names = metadata.packages_distributions()
+
+    def find_names(requirements):
+        return {re.match(r"[\w.-]+", each)[0].lower() for each in requirements}
+
+    extras = PROJECT["optional-dependencies"]
+    core = find_names(PROJECT["dependencies"])
+    viewer = core | find_names(extras["napari"])
+    every = viewer | find_names(extras["figures"]) | find_names(extras["distributed"])
+    for path in SOURCE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        allowed = viewer if "viewer" in path.relative_to(SOURCE).parts else core
+        for nodes, declared in ((tree.body, allowed), (ast.walk(tree), every)):
+            for node in nodes:
+                modules = [alias.name for alias in node.names] if type(node) is ast.Import else []
+                modules += [node.module] if type(node) is ast.ImportFrom else []
+                for module in modules:
+                    package = module.partition(".")[0]
+                    if package not in sys.stdlib_module_names | {"napari_kmeans"}:
+                        assert {name.lower() for name in names[package]} & declared, (path, package)
 
 
 @pytest.mark.parametrize("module", ["napari_kmeans", "napari_kmeans.cli.main"])
