@@ -20,6 +20,7 @@ import napari
 import npe2
 import numpy as np
 import pytest
+import yaml
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
 from PIL import Image
@@ -28,7 +29,8 @@ import napari_kmeans.viewer
 from napari_kmeans.batch.references import REFERENCES
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = SETTINGS["project"]
 SOURCE = ROOT / "src" / "napari_kmeans"
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(napari_kmeans.__path__, "napari_kmeans.")
@@ -218,6 +220,45 @@ def test_extras_that_install_qt_install_what_figures_need():
         assert set(extras["figures"]) <= set(extras[name]), name
 
 
+def test_conda_recipe_has_the_version_and_the_dependencies_of_the_package():
+    """Except that conda-forge names dask without its optional parts dask-core."""
+    recipe = yaml.safe_load(
+        (ROOT / "docs" / "conda-forge" / "recipe.yaml").read_text(encoding="utf-8")
+    )
+    requirements, python = recipe["requirements"], PROJECT["requires-python"].removeprefix(">=")
+    assert recipe["context"] == {"version": napari_kmeans.__version__, "python_min": python}
+    assert recipe["about"]["summary"] == PROJECT["description"]
+    assert recipe["about"]["license"] == PROJECT["license"]
+
+    def find_pairs(lines):
+        return {tuple(re.split(" ?>=", line.replace("dask[array]", "dask-core"))) for line in lines}
+
+    assert find_pairs(requirements["run"]) == {
+        *find_pairs(PROJECT["dependencies"]),
+        ("python", "${{ python_min }}"),
+    }
+    napari_extra = PROJECT["optional-dependencies"]["napari"]
+    assert find_pairs(requirements["run_constraints"]) == find_pairs(napari_extra)
+    assert find_pairs(requirements["host"]) >= find_pairs(SETTINGS["build-system"]["requires"])
+    (script,) = recipe["build"]["python"]["entry_points"]
+    assert script.split(" = ") == [*next(iter(PROJECT["scripts"].items()))]
+
+
+def test_release_workflow_publishes_only_where_a_person_has_set_it_up():
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    publish = jobs.pop("publish")
+    assert publish["if"] == "github.ref_type == 'tag' && vars.PUBLISH == 'true'"
+    assert publish["environment"] == "pypi"
+    assert publish["permissions"] == {"id-token": "write"}
+    assert not any("permissions" in job for job in jobs.values())
+    # It installs the extra of the first command of the README, and runs its last part.
+    tried = {step.get("run") for step in jobs["try"]["steps"]}
+    first = _readme_commands()[0].split(" && ")
+    assert first[-1].removeprefix(".venv/bin/") in tried
+    assert any(run and first[1].partition("[")[2].strip('"') in run for run in tried)
+
+
 def test_console_script_is_the_main_function():
     (script,) = metadata.entry_points(group="console_scripts", name="napari-kmeans")
     assert script.load() is __import__("napari_kmeans.cli.main", fromlist=["main"]).main
@@ -238,7 +279,7 @@ def test_sdist_has_exactly_the_files_to_build_and_test_it(built):
         names = {name.partition("/")[2] for name in archive.getnames()}
     expected = {
         path.relative_to(ROOT).as_posix()
-        for directory in ("src", "tests", "docs", ".ci", ".github/pictures")
+        for directory in ("src", "tests", "docs", ".ci", ".github")
         for path in (ROOT / directory).rglob("*")
         if path.is_file() and "cache" not in path.parent.name
     }
