@@ -93,8 +93,11 @@ except ImportError as error:
 
 def test_an_older_napari_is_refused(monkeypatch):
     monkeypatch.setattr(napari, "__version__", "0.6.6")
-    with pytest.raises(ImportError, match=r"napari must be 0\.9 or later, got 0\.6\.6: run pip"):
+    (lowest,) = re.findall("napari>=(.+)", "\n".join(PROJECT["optional-dependencies"]["napari"]))
+    with pytest.raises(ImportError, match=f"napari must be {lowest} or later, got 0.6.6: run pip"):
         importlib.reload(napari_kmeans.viewer)
+    monkeypatch.setattr(napari, "__version__", lowest)
+    importlib.reload(napari_kmeans.viewer)
 
 
 def test_imported_packages_are_declared():

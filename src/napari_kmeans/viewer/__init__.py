@@ -3,14 +3,16 @@
 napari is not among the dependencies of this package, so this is the place that asks for it.
 """
 
+import re
+
 try:
-    from napari import __version__ as _napari_version
+    from napari import __version__ as NAPARI_VERSION
 except ModuleNotFoundError as error:
     if error.name != "napari":
         raise
     raise ImportError('napari is not installed: run pip install "napari[all]"') from error
 
-if [int(number) for number in _napari_version.split(".")[:2]] < [0, 9]:
+if [int(number) for number in re.findall("[0-9]+", NAPARI_VERSION)[:3]] < [0, 7, 1]:
     raise ImportError(
-        f"napari must be 0.9 or later, got {_napari_version}: run pip install --upgrade napari"
+        f"napari must be 0.7.1 or later, got {NAPARI_VERSION}: run pip install --upgrade napari"
     )
