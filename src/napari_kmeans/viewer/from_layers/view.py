@@ -21,7 +21,8 @@ def grid_of(viewer: Any) -> Any:
 
 def canvas_size(viewer: Any) -> tuple[int, int]:
     """Return the height and the width of the canvas in pixels."""
-    return viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    height, width = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    return height, width
 
 
 def canvas_overlays(viewer: Any) -> Any:
