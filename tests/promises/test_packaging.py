@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import pkgutil
 import re
@@ -13,14 +15,22 @@ import zipfile
 from importlib import metadata, resources
 from pathlib import Path
 
+import napari
 import npe2
+import numpy as np
 import pytest
+import yaml
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.plugin.manager import PluginManager
+from PIL import Image
 
-import napari_kmeans
+import napari_kmeans.viewer
 from napari_kmeans.batch.references import REFERENCES
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = SETTINGS["project"]
+SOURCE = ROOT / "src" / "napari_kmeans"
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(napari_kmeans.__path__, "napari_kmeans.")
 )
@@ -44,19 +54,73 @@ def test_modules_are_found():
     assert "napari_kmeans.viewer.segment_layer" in MODULES
 
 
-def test_modules_outside_the_viewer_import_neither_qt_nor_napari():
+def test_scripts_and_the_command_line_run_without_napari_and_qt(tmp_path):
+    """In a process in which these packages cannot be imported, as if they were not installed."""
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(tmp_path / "image.png")
+    (tmp_path / "scan.nii").write_bytes(bytes(344) + b"n+1\0")
     code = """
 import importlib
 import sys
 
+for name in ("napari", "npe2", "magicgui", "qtpy", "superqt", "vispy", "psygnal", "PyQt6"):
+    sys.modules[name] = None
 for module in sys.argv[1:]:
     importlib.import_module(module)
-    wrong = sys.modules.keys() & {"qtpy", "napari", "magicgui"}
-    assert not wrong, f"{module} imports {wrong}"
+
+from napari_kmeans.cli.main import main
+
+assert main(["image.png", "-k", "2"]) == 0
+assert main(["image.png", "-k", "2", "-o", "results"]) == 0
+assert main(["scan.nii", "-k", "2", "-o", "results"]) == 1
+try:
+    from napari_kmeans import segment_layer
+except ImportError as error:
+    print(error, file=sys.stderr)
 """
     command = [sys.executable, "-c", code, *MODULES_WITHOUT_VIEWER]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    missing = 'napari is not installed: run pip install "napari[all]"'
+    assert f"no screen: {missing}; writing to" in done.stderr
+    assert "it is NIfTI, which needs npe2 and a reader plugin of napari: pip install npe2" in (
+        done.stderr
+    )
+    assert done.stderr.splitlines()[-1] == missing
+    for directory in ("napari-kmeans-output", "results"):
+        assert (tmp_path / directory / "image-labels.tif").is_file()
+
+
+def test_an_older_napari_is_refused(monkeypatch):
+    monkeypatch.setattr(napari, "__version__", "0.6.6")
+    (lowest,) = re.findall("napari>=(.+)", "\n".join(PROJECT["optional-dependencies"]["napari"]))
+    with pytest.raises(ImportError, match=f"napari must be {lowest} or later, got 0.6.6: run pip"):
+        importlib.reload(napari_kmeans.viewer)
+    monkeypatch.setattr(napari, "__version__", lowest)
+    importlib.reload(napari_kmeans.viewer)
+
+
+def test_imported_packages_are_declared():
+    """What a module imports when it is imported is a dependency, or of the viewer's extra."""
+    names = metadata.packages_distributions()
+
+    def find_names(requirements):
+        return {re.match(r"[\w.-]+", each)[0].lower() for each in requirements}
+
+    extras = PROJECT["optional-dependencies"]
+    core = find_names(PROJECT["dependencies"])
+    viewer = core | find_names(extras["napari"])
+    every = viewer | find_names(extras["figures"]) | find_names(extras["distributed"])
+    for path in SOURCE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        allowed = viewer if "viewer" in path.relative_to(SOURCE).parts else core
+        for nodes, declared in ((tree.body, allowed), (ast.walk(tree), every)):
+            for node in nodes:
+                modules = [alias.name for alias in node.names] if type(node) is ast.Import else []
+                modules += [node.module] if type(node) is ast.ImportFrom else []
+                for module in modules:
+                    package = module.partition(".")[0]
+                    if package not in sys.stdlib_module_names | {"napari_kmeans"}:
+                        assert {name.lower() for name in names[package]} & declared, (path, package)
 
 
 @pytest.mark.parametrize("module", ["napari_kmeans", "napari_kmeans.cli.main"])
@@ -123,7 +187,8 @@ def test_manifest_is_installed_and_its_commands_can_be_imported():
 
 def test_metadata_agree_with_the_code():
     installed = metadata.metadata("napari-kmeans")
-    assert PROJECT["version"] == napari_kmeans.__version__ == installed["Version"]
+    assert "version" in PROJECT["dynamic"]
+    assert napari_kmeans.__version__ == installed["Version"]
     assert installed["License-Expression"] == "BSD-3-Clause"
     assert "Framework :: napari" in installed.get_all("Classifier")
     assert PROJECT["dependencies"]
@@ -136,7 +201,7 @@ def test_citation_is_that_of_this_version():
     own, references = text.split("\nreferences:\n")
     entries = dict(re.findall(r"^([a-z-]+): (.+)$", own, re.M))
     assert entries["cff-version"] == "1.2.0"
-    assert entries["version"] == PROJECT["version"]
+    assert entries["version"] == napari_kmeans.__version__
     assert entries["license"] == PROJECT["license"]
     assert [PROJECT["authors"][0]["name"]] == re.findall(r"^  - name: (.+)$", own, re.M)
     cited = {
@@ -155,6 +220,45 @@ def test_extras_that_install_qt_install_what_figures_need():
     for name in ("all", "pyside"):
         assert any(each.startswith("napari[") for each in extras[name]), name
         assert set(extras["figures"]) <= set(extras[name]), name
+
+
+def test_conda_recipe_has_the_version_and_the_dependencies_of_the_package():
+    """Except that conda-forge names dask without its optional parts dask-core."""
+    recipe = yaml.safe_load(
+        (ROOT / "docs" / "conda-forge" / "recipe.yaml").read_text(encoding="utf-8")
+    )
+    requirements, python = recipe["requirements"], PROJECT["requires-python"].removeprefix(">=")
+    assert recipe["context"] == {"version": napari_kmeans.__version__, "python_min": python}
+    assert recipe["about"]["summary"] == PROJECT["description"]
+    assert recipe["about"]["license"] == PROJECT["license"]
+
+    def find_pairs(lines):
+        return {tuple(re.split(" ?>=", line.replace("dask[array]", "dask-core"))) for line in lines}
+
+    assert find_pairs(requirements["run"]) == {
+        *find_pairs(PROJECT["dependencies"]),
+        ("python", "${{ python_min }}"),
+    }
+    napari_extra = PROJECT["optional-dependencies"]["napari"]
+    assert find_pairs(requirements["run_constraints"]) == find_pairs(napari_extra)
+    assert find_pairs(requirements["host"]) >= find_pairs(SETTINGS["build-system"]["requires"])
+    (script,) = recipe["build"]["python"]["entry_points"]
+    assert script.split(" = ") == [*next(iter(PROJECT["scripts"].items()))]
+
+
+def test_release_workflow_publishes_only_where_a_person_has_set_it_up():
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    publish = jobs.pop("publish")
+    assert publish["if"] == "github.ref_type == 'tag' && vars.PUBLISH == 'true'"
+    assert publish["environment"] == "pypi"
+    assert publish["permissions"] == {"id-token": "write"}
+    assert not any("permissions" in job for job in jobs.values())
+    # It installs the extra of the first command of the README, and runs its last part.
+    tried = {step.get("run") for step in jobs["try"]["steps"]}
+    first = _readme_commands()[0].split(" && ")
+    assert first[-1].removeprefix(".venv/bin/") in tried
+    assert any(run and first[1].partition("[")[2].strip('"') in run for run in tried)
 
 
 def test_console_script_is_the_main_function():
@@ -177,7 +281,7 @@ def test_sdist_has_exactly_the_files_to_build_and_test_it(built):
         names = {name.partition("/")[2] for name in archive.getnames()}
     expected = {
         path.relative_to(ROOT).as_posix()
-        for directory in ("src", "tests", "docs", ".ci", ".github/pictures")
+        for directory in ("src", "tests", "docs", ".ci", ".github")
         for path in (ROOT / directory).rglob("*")
         # Sphinx writes pages into the last two folders.
         if path.is_file() and not {"__pycache__", "gallery", "generated"} & set(path.parts)
@@ -195,6 +299,18 @@ def test_sdist_has_exactly_the_files_to_build_and_test_it(built):
             "tox.ini",
         ),
     }
+
+
+def test_wheel_has_the_description_for_the_package_index(built):
+    (wheel,) = built.glob("napari_kmeans-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(name).decode()
+    assert text.startswith("Metadata-Version:")
+    description = text.partition("\n\n")[2]
+    core = ProjectMetadata(str(ROOT), PluginManager()).core
+    assert description.strip() == core.readme.strip()
+    assert "\nDescription-Content-Type: text/markdown\n" in text
 
 
 def test_wheel_has_the_manifest_the_types_and_the_template(built):
@@ -262,4 +378,4 @@ def test_changelog_begins_with_this_version_or_the_next():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     versions = re.findall(r"^## (\d+\.\d+\.\d+) - ", text, re.M)
     assert versions == sorted(versions, key=lambda text: [*map(int, text.split("."))], reverse=True)
-    assert PROJECT["version"] in versions[:2]
+    assert napari_kmeans.__version__ in versions[:2]

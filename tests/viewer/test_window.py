@@ -17,6 +17,7 @@ from napari_kmeans.viewer import window
 from napari_kmeans.viewer.dock.whole_view import shows_whole_picture
 from napari_kmeans.viewer.from_layers.channels import source_of_channels
 from napari_kmeans.viewer.from_layers.source import Source
+from napari_kmeans.viewer.from_layers.view import camera_of, canvas_size
 from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.distinct_colors import distinct_colors
 
@@ -235,7 +236,7 @@ def test_window_shows_the_whole_picture(make_napari_viewer, qtbot, monkeypatch, 
     qtbot.waitUntil(lambda: native.window().width() == width)
     qtbot.waitUntil(lambda: shows_whole_picture(viewer))
     qtbot.wait(100)
-    half_width = viewer.canvas.size[1] / viewer.scene.camera.zoom / 2
+    half_width = canvas_size(viewer)[1] / camera_of(viewer).zoom / 2
     assert 42 <= half_width <= 42 * 1.2
     viewer.window.set_geometry(0, 0, 5000, 4000)
     window._enlarge_window(viewer, native)

@@ -24,6 +24,10 @@ library is there. Whether it is missing is known from the attempt to load it.
 
 def screen_problem() -> str | None:
     """Return the reason why no window can be opened, or None if a window can be opened."""
+    try:
+        from napari_kmeans.viewer import NAPARI_VERSION  # noqa: F401
+    except ImportError as error:
+        return str(error)
     if not any(importlib.util.find_spec(binding) for binding in QT_BINDINGS):
         return f"no Qt is installed (pip install '{PROGRAM}[all]' installs it)"
     platform = os.environ.get("QT_QPA_PLATFORM", "").partition(":")[0]

@@ -106,8 +106,12 @@ def describe_format(path: Path, header: bytes) -> str:
         return ""
     known = [each for each in found if path.suffix.lower() == each.suffix]
     kind = (known or found)[-1]
-    plugins = " or ".join(f"pip install {name}" for name in kind.plugins)
-    return f"it is {kind.name}, which needs a reader plugin of napari: {plugins}"
+    # Only napari installs npe2, and the plugins need not install napari.
+    needed, first = ("a reader plugin of napari", "")
+    if _plugin_manager() is None:
+        needed, first = ("npe2 and a reader plugin of napari", "npe2 ")
+    plugins = " or ".join(f"pip install {first}{name}" for name in kind.plugins)
+    return f"it is {kind.name}, which needs {needed}: {plugins}"
 
 
 def _unpacked(header: bytes) -> bytes:

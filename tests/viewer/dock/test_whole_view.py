@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from napari_kmeans.viewer.dock.whole_view import shows_whole_picture
+from napari_kmeans.viewer.from_layers.view import camera_of, canvas_size
 
 
 @pytest.fixture
@@ -18,15 +19,15 @@ def shown(make_napari_viewer, qtbot):
 
 def visible_corners(viewer):
     """Return the first and the last row and column that lie in the canvas."""
-    half = np.array(viewer.canvas.size) / viewer.scene.camera.zoom / 2
-    center = np.array(viewer.scene.camera.center)[-2:]
+    half = np.array(canvas_size(viewer)) / camera_of(viewer).zoom / 2
+    center = np.array(camera_of(viewer).center)[-2:]
     return *(center - half), *(center + half)
 
 
 def test_view_is_fitted_again_when_the_dock_opens(shown, qtbot):
-    before = shown.canvas.size
+    before = canvas_size(shown)
     shown.window.add_plugin_dock_widget("napari-kmeans")
-    qtbot.waitUntil(lambda: shown.canvas.size[1] < before[1] - 100)
+    qtbot.waitUntil(lambda: canvas_size(shown)[1] < before[1] - 100)
     top, left, bottom, right = visible_corners(shown)
     assert top <= -0.5
     assert left <= -0.5
@@ -40,15 +41,15 @@ def test_view_is_fitted_again_when_the_dock_opens(shown, qtbot):
 @pytest.mark.parametrize("zoomed", ["before", "after"])
 def test_view_of_the_user_stays(shown, qtbot, zoomed):
     if zoomed == "before":
-        shown.scene.camera.zoom = 40
+        camera_of(shown).zoom = 40
     shown.window.add_plugin_dock_widget("napari-kmeans")
     if zoomed == "after":
         qtbot.wait(100)
-        shown.scene.camera.zoom = 40
-    shown.scene.camera.center = (0, 3, 5)
+        camera_of(shown).zoom = 40
+    camera_of(shown).center = (0, 3, 5)
     assert not shows_whole_picture(shown)
-    before = shown.canvas.size
+    before = canvas_size(shown)
     shown.window.resize(1100, 650)
-    qtbot.waitUntil(lambda: shown.canvas.size != before)
-    assert shown.scene.camera.zoom == 40
-    assert tuple(shown.scene.camera.center) == (0, 3, 5)
+    qtbot.waitUntil(lambda: canvas_size(shown) != before)
+    assert camera_of(shown).zoom == 40
+    assert tuple(camera_of(shown).center) == (0, 3, 5)

@@ -21,6 +21,7 @@ from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers import source as source_module
 from napari_kmeans.viewer.from_layers.geometry import AffineMap
 from napari_kmeans.viewer.from_layers.source import Source, default_level
+from napari_kmeans.viewer.from_layers.view import camera_of
 from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.apply_model import ApplyWork
 from napari_kmeans.viewer.to_layers.clusters import Clusters
@@ -329,10 +330,10 @@ def test_panning_reads_only_the_chunks_in_view(
     viewer.add_layer(layer)
     assert 1 not in reads.levels()
     # Zoom in on the middle of one chunk, until the chunk fills the window.
-    viewer.scene.camera.zoom = 10
+    camera_of(viewer).zoom = 10
     for row in (2, 7):
         reads.chunks.clear()
-        viewer.scene.camera.center = (160 + 320 * row, 480)
+        camera_of(viewer).center = (160 + 320 * row, 480)
         viewer.screenshot(flash=False)
         assert layer.data_level == 0
         assert {place for name, place in reads.chunks if name == 1} == {(row, 1, 0)}

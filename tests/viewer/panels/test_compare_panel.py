@@ -14,6 +14,7 @@ from skimage import data
 
 from napari_kmeans import segment, segment_slices, summarize
 from napari_kmeans.viewer.background.comparison_work import ComparisonWork
+from napari_kmeans.viewer.from_layers.view import camera_of, grid_of
 from napari_kmeans.viewer.panels.compare_panel import read_numbers
 
 
@@ -111,7 +112,7 @@ def test_grid_shows_the_original_and_one_recolored_layer_per_number(
         expected = segment(quadrants, n_clusters, rgb=True)
         np.testing.assert_array_equal(layer.data, expected.recolored)
         assert layer.rgb
-    grid = viewer.canvas.grid
+    grid = grid_of(viewer)
     assert grid.enabled
     assert grid.stride == 1
     places = {
@@ -146,8 +147,8 @@ def test_back_restores_layers_grid_and_camera(viewer, dock, compare, finish):
     dock.run()
     finish(dock)
     viewer.layers["picture labels"].visible = False
-    viewer.scene.camera.zoom, viewer.scene.camera.center = 7.5, (0, 3, 4)
-    viewer.canvas.grid.stride, viewer.canvas.grid.shape = 2, (1, -1)
+    camera_of(viewer).zoom, camera_of(viewer).center = 7.5, (0, 3, 4)
+    grid_of(viewer).stride, grid_of(viewer).shape = 2, (1, -1)
     before = names(viewer), visible(viewer)
     panel = compare(dock, "2, 3")
     assert panel.back_button.enabled
@@ -155,10 +156,10 @@ def test_back_restores_layers_grid_and_camera(viewer, dock, compare, finish):
     panel.back_button.native.click()
     assert (names(viewer), visible(viewer)) == before
     assert not any(layer.name_overlay.visible for layer in viewer.layers)
-    grid = viewer.canvas.grid
+    grid = grid_of(viewer)
     assert (grid.enabled, grid.stride, grid.shape, grid.spacing) == (False, 2, (1, -1), 0)
-    assert viewer.scene.camera.zoom == 7.5
-    assert viewer.scene.camera.center == (0, 3, 4)
+    assert camera_of(viewer).zoom == 7.5
+    assert camera_of(viewer).center == (0, 3, 4)
     assert not panel.back_button.enabled
     panel.back()
     assert names(viewer) == before[0]
@@ -177,7 +178,7 @@ def test_second_comparison_replaces_the_first(viewer, dock, compare):
     assert dock.image.value is viewer.layers["picture"]
     panel.back()
     assert names(viewer) == ["other", "picture"]
-    assert not viewer.canvas.grid.enabled
+    assert not grid_of(viewer).enabled
 
 
 def test_back_ignores_layers_that_were_removed(viewer, dock, compare):
@@ -195,7 +196,7 @@ def test_number_button_sets_the_number_and_goes_back(viewer, dock, compare):
     number_button(panel, 7).click()
     assert dock.n_clusters.value == 7
     assert names(viewer) == ["picture"]
-    assert not viewer.canvas.grid.enabled
+    assert not grid_of(viewer).enabled
 
 
 def test_fifteen_buttons_keep_the_dock_narrow(dock, compare):
@@ -211,7 +212,7 @@ def test_run_ends_the_comparison_without_changing_its_layers(viewer, dock, compa
     dock.run()
     finish(dock)
     assert visible(viewer) == ["picture", "picture labels"]
-    assert not viewer.canvas.grid.enabled
+    assert not grid_of(viewer).enabled
     np.testing.assert_array_equal(compared.data, pixels)
     assert panel.side_by_side is None
 
@@ -367,7 +368,7 @@ def test_error_during_the_work_changes_no_layers(viewer, dock, compare):
     ]
     assert names(viewer) == ["picture"]
     assert panel.compare_button.enabled
-    assert not viewer.canvas.grid.enabled
+    assert not grid_of(viewer).enabled
 
 
 def test_canceled_comparison_changes_no_layers(viewer, dock, qtbot, wait_until_idle, slow):

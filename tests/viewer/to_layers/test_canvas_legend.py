@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from napari_kmeans.viewer.from_layers.view import canvas_overlays
+
 
 @pytest.fixture
 def clusters_panel(dock, finish):
@@ -13,7 +15,7 @@ def clusters_panel(dock, finish):
 
 def texts(viewer):
     """Return the text and the color of each row, from top to bottom."""
-    overlays = [each for key, each in viewer.canvas.overlays.items() if "legend" in key]
+    overlays = [each for key, each in canvas_overlays(viewer).items() if "legend" in key]
     assert all(each.visible and each.position == "top_left" for each in overlays)
     return [
         (each.text.replace("\u00a0", ""), np.rint(255 * each.box_color[:3]).astype(int).tolist())

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, QTimer
 
+from napari_kmeans.viewer.from_layers.view import camera_of, canvas_resized, canvas_size, grid_of
+
 if TYPE_CHECKING:
     import napari
     from qtpy.QtWidgets import QWidget
@@ -19,13 +21,13 @@ A window manager may resize a new window some time after it was shown."""
 
 def shows_whole_picture(viewer: napari.Viewer) -> bool:
     """Return whether all layers lie inside the canvas. False in 3-D and in a grid."""
-    if not viewer.layers or viewer.dims.ndisplay != 2 or viewer.canvas.grid.enabled:
+    if not viewer.layers or viewer.dims.ndisplay != 2 or grid_of(viewer).enabled:
         return False
     corners = viewer.layers.extent.world[:, list(viewer.dims.displayed)]
-    camera = viewer.scene.camera
+    camera = camera_of(viewer)
     # Distances in pixels of the canvas from its center, with a tolerance of one pixel.
     reach = np.abs(corners - np.array(camera.center)[-2:]) * camera.zoom
-    return bool((reach <= np.array(viewer.canvas.size) / 2 + 1).all())
+    return bool((reach <= np.array(canvas_size(viewer)) / 2 + 1).all())
 
 
 class WholeView(QObject):
@@ -48,13 +50,14 @@ class WholeView(QObject):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.stop)
         if shows_whole_picture(viewer):
-            viewer.canvas.events.size.connect(self._fit)
+            # napari itself takes the new size first.
+            canvas_resized(viewer).connect(self._fit, position="last")
             self._timer.start(SETTLING_MS)
 
     def stop(self) -> None:
         """Fit the view no more."""
         self._timer.stop()
-        self._viewer.canvas.events.size.disconnect(self._fit)
+        canvas_resized(self._viewer).disconnect(self._fit)
 
     def _fit(self, _event: Any) -> None:
         if self._view_of(self._viewer) != self._fitted:
@@ -65,4 +68,4 @@ class WholeView(QObject):
 
     @staticmethod
     def _view_of(viewer: napari.Viewer) -> tuple[Any, ...]:
-        return (*viewer.scene.camera.center, viewer.scene.camera.zoom)
+        return (*camera_of(viewer).center, camera_of(viewer).zoom)

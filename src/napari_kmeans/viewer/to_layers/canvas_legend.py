@@ -15,6 +15,7 @@ from napari.components.overlays import TextOverlay
 from napari_kmeans.figures import LegendRow, legend_rows
 from napari_kmeans.imaging.colors import LUMINANCE
 from napari_kmeans.viewer.from_layers.layer_watcher import LayerWatcher
+from napari_kmeans.viewer.from_layers.view import canvas_overlays
 from napari_kmeans.viewer.to_layers.saved_labels import hidden_labels, shown_table
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class CanvasLegend:
     """
 
     def __init__(self, viewer: Any, parent: QObject) -> None:
-        self._overlays = viewer.canvas.overlays
+        self._overlays = canvas_overlays(viewer)
         # Two docks may show a legend each in one viewer.
         self._prefix = f"kmeans_legend_{next(_NUMBERS)}"
         self._keys: list[str] = []

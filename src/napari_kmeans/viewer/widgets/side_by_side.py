@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_kmeans.viewer.from_layers.view import camera_of, grid_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -34,7 +36,7 @@ class SideBySide:
         self, viewer: napari.Viewer, originals: Sequence[Layer], layers: Sequence[Layer]
     ) -> None:
         self._viewer, self._originals, self.layers = viewer, originals, layers
-        grid, camera = viewer.canvas.grid, viewer.scene.camera
+        grid, camera = grid_of(viewer), camera_of(viewer)
         self._visibility = {
             each: (each.visible, each.name_overlay.visible) for each in viewer.layers
         }
@@ -56,7 +58,7 @@ class SideBySide:
         """
         # Restore the grid first: while it is enabled, napari lays it out again whenever a
         # layer is removed, shown or hidden.
-        self._viewer.canvas.grid.update(self._grid)
+        grid_of(self._viewer).update(self._grid)
         present = self._viewer.layers
         if present.selection.active in self.layers:
             present.selection.active = next(
@@ -68,4 +70,4 @@ class SideBySide:
         for layer, (visible, has_overlay) in self._visibility.items():
             if layer in present:
                 layer.visible, layer.name_overlay.visible = visible, has_overlay
-        self._viewer.scene.camera.update(self._camera)
+        camera_of(self._viewer).update(self._camera)
