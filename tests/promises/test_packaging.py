@@ -362,7 +362,7 @@ def test_ci_runs_both_commands_of_the_readme():
     in_readme = _readme_commands()
     assert len(in_readme) == 2
     assert in_script[:2] == in_readme
-    assert in_script[2:] == [".venv/bin/tox -e lint,types"]
+    assert in_script[2:] == [".venv/bin/tox -e lint,types,docs"]
 
 
 def test_tools_have_the_same_version_in_all_configurations():
