@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from napari_kmeans import KMeansModel, segment
-from napari_kmeans.batch import fitting
+from napari_kmeans.batch import dropped_pixels, fitting
 from napari_kmeans.batch.fitting import fit_images
 from napari_kmeans.batch.image_job import ImageJob
 from napari_kmeans.batch.listing import Reading, list_jobs
@@ -129,4 +129,4 @@ def test_images_of_another_kind_and_damaged_images_are_left_out(tmp_path):
 def test_memory_does_not_hold_the_images():
     reads = _Reads([_noise(30, 40, 3, seed=i) for i in range(20)], rgb=True)
     fit_images(reads.jobs(), Options(n_clusters=3, blur=1.0))
-    assert not fitting._RECENT._pictures
+    assert not dropped_pixels._RECENT._pictures

@@ -21,7 +21,7 @@ import zarr
 
 import napari_kmeans
 from napari_kmeans import KMeansModel, apply_classes, segment
-from napari_kmeans.batch import jobs
+from napari_kmeans.batch import dropped_pixels, jobs
 from napari_kmeans.batch.image_job import ImageJob
 from napari_kmeans.batch.jobs import ClusteredImage
 from napari_kmeans.cli import main as main_module
@@ -232,7 +232,7 @@ class TestTogether:
         assert all(f"wrote {out / name}" in printed.out for name in _names(out))
 
     def test_images_beyond_the_memory_limit_are_read_again(self, paths, images, out, monkeypatch):
-        monkeypatch.setattr(jobs, "MAX_BYTES_IN_MEMORY", 7000)
+        monkeypatch.setattr(dropped_pixels, "MAX_BYTES_IN_MEMORY", 7000)
         assert main([*paths, "-k", "4", "-o", str(out)]) == 0
         self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.channels import find_axis_of_channels
 from napari_kmeans.batch.exports import EXPORTS
-from napari_kmeans.batch.image_job import read_picture_or_raise
-from napari_kmeans.batch.jobs import FAILURES, cluster_picture, paint_picture
+from napari_kmeans.batch.image_job import FAILURES, read_picture_or_raise
+from napari_kmeans.batch.jobs import cluster_picture, paint_picture
 from napari_kmeans.batch.masks import MaskError
 from napari_kmeans.batch.output import IMAGES, write_results
 from napari_kmeans.batch.parts import Inputs, Part, PartStore, measure_files

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.batch import dropped_pixels
 from napari_kmeans.batch.channels import find_channels
-from napari_kmeans.batch.image_job import SRGB_SPACES, ImageJob, read_picture
-from napari_kmeans.batch.kinds import leave_out_other_kinds, note_other_channels
+from napari_kmeans.batch.dropped_pixels import kept_pictures, read_again
+from napari_kmeans.batch.fitting import fit_pictures
+from napari_kmeans.batch.image_job import (
+    FAILURES,
+    ImageJob,
+    check_color_space,
+    describe_unreadable,
+    read_picture,
+)
 from napari_kmeans.batch.matching import match_channels, with_axis_of
 from napari_kmeans.batch.picture_options import (
     area_unit_of,
@@ -22,22 +29,14 @@ from napari_kmeans.batch.picture_options import (
 from napari_kmeans.batch.preparing import kernels_for
 from napari_kmeans.batch.reporting import bar, count_images, tell, warnings_about
 from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.files.lazy import FileArray, open_lazily
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from numpy.typing import NDArray
 
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
-
-MAX_BYTES_IN_MEMORY = 2**29
-"""The largest total size of images that are held in memory while one model is fitted to all.
-
-The pixels of further images are dropped. Their files are read again for each pass."""
 
 
 class ClusteredImage(NamedTuple):
@@ -86,39 +85,46 @@ def cluster_each(jobs: Sequence[ImageJob], options: Options) -> Iterator[Cluster
         yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
 
 
-def cluster_together(jobs: Sequence[ImageJob], options: Options) -> list[ClusteredImage | None]:
-    """Fit one model to several images.
+def cluster_together(jobs: Sequence[ImageJob], options: Options) -> Iterator[ClusteredImage | None]:
+    """Fit one model to several images, then paint each of them.
 
-    Returns
-    -------
-    list of ClusteredImage or None
+    Yields
+    ------
+    ClusteredImage or None
         None for an image that cannot be read, and for an image with other channels or
-        another dtype than most images; None for all images if the fit fails.
+        another dtype than most images; None for all images if the fit fails. The results
+        of images beyond `MAX_BYTES_IN_MEMORY` are lazy.
     """
-    pictures = _read_pictures(jobs, options)
-    leave_out_other_kinds(jobs, pictures, options)
-    note_other_channels(jobs, pictures)
-    seg = None
-    while seg is None and any(picture is not None for picture in pictures):
-        readable = [number for number, picture in enumerate(pictures) if picture is not None]
-        try:
-            seg = _cluster_pictures([each for each in pictures if each is not None], options)
-        except FAILURES as error:
-            why, damaged = reason(error), find_image_number(reason(error))
-            if damaged is None or damaged >= len(readable):
-                tell(f"cannot cluster the images as one: {why}; --each clusters each by itself")
-                break
-            source = jobs[readable[damaged]].source
-            tell(f"cannot cluster {source}: {replace_image_number(why, source)}")
-            pictures[readable[damaged]] = None
+    with kept_pictures():
+        with bar(count_images(len(jobs))) as progress:
+            fit = fit_pictures(jobs, options, report=progress, keeps=True)
+        n_bytes = 0
+        for job, picture in zip(jobs, fit.pictures, strict=True):
+            if picture is None or fit.seg is None:
+                yield None
+                continue
+            n_bytes += 0 if picture.levels else picture.pixels.nbytes
+            loads = not picture.levels and n_bytes <= dropped_pixels.MAX_BYTES_IN_MEMORY
+            yield _paint_fitted(job, picture, fit.seg, options, loads)
+
+
+def _paint_fitted(
+    job: ImageJob, lazy: Picture, fitted: Segmentation, options: Options, loads: bool
+) -> ClusteredImage | None:
+    """Paint an image with the model of several; if that fails, print the reason.
+
+    `loads` reads the image into memory, and its results are in memory then.
+    """
+    try:
+        picture = read_again(job) if loads else lazy
+    except UnreadableImageError as error:
+        tell(describe_unreadable(job, error))
+        return None
+    seg = _paint_picture(job, picture, fitted.model, options)
     if seg is None:
-        return [None] * len(jobs)
-    painted = zip(seg.labels, seg.recolored, strict=True)
-    segs = iter([replace(seg, labels=labels, recolored=pixels) for labels, pixels in painted])
-    return [
-        None if picture is None else _clustered_image(job, picture, next(segs))
-        for job, picture in zip(jobs, pictures, strict=True)
-    ]
+        return None
+    own = replace(fitted, labels=seg.labels, recolored=seg.recolored)
+    return _clustered_image(job, picture, own)
 
 
 def paint_each(
@@ -133,41 +139,6 @@ def paint_each(
 
 def _clustered_image(job: ImageJob, picture: Picture, seg: Segmentation) -> ClusteredImage:
     return ClusteredImage(job.name, picture, seg, job.sample)
-
-
-def _read_pictures(jobs: Sequence[ImageJob], options: Options) -> list[Picture | None]:
-    pictures = []
-    n_bytes = 0
-    for job in jobs:
-        picture = read_picture(job, options)
-        if picture is not None and not picture.levels:
-            n_bytes += picture.pixels.nbytes
-            if n_bytes > MAX_BYTES_IN_MEMORY:
-                picture = _drop_pixels(job, picture)
-        pictures.append(picture)
-    return pictures
-
-
-class _ReadOnDemand:
-    """The pixels of an image whose file is read again for each access.
-
-    The file has a format of which no part can be read alone. The mask is kept in memory.
-    """
-
-    def __init__(self, job: ImageJob, pixels: NDArray[Any]) -> None:
-        self.job, self.shape, self.dtype = job, pixels.shape, pixels.dtype
-
-    def __getitem__(self, key: tuple[slice, ...]) -> Any:
-        return self.job.read().pixels[key]
-
-
-def _drop_pixels(job: ImageJob, picture: Picture) -> Picture:
-    again = FileArray(_ReadOnDemand(job, picture.pixels))
-    return picture._replace(pixels=open_lazily(again, again.shape, picture.channel_axis))
-
-
-FAILURES = (TypeError, ValueError, MemoryError, OSError, UnreadableImageError)
-"""The errors of an image that cannot be read, clustered or painted: other images can be."""
 
 
 def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmentation | None:
@@ -194,37 +165,6 @@ def cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmen
             channel_axis=picture.channel_axis,
             channel_names=channel_names_of(picture),
             mask=picture.mask,
-            progress=progress,
-        )
-
-
-def check_color_space(rgb: bool, options: Options) -> None:
-    """Refuse a color space of RGB images for other images, with the flag of the command line."""
-    if options.color_space in SRGB_SPACES and not rgb:
-        raise ValueError(
-            "--color-space must be rgb for an image that is not RGB, got "
-            f"{options.color_space}: rgb compares any channels"
-        )
-
-
-def _cluster_pictures(pictures: Sequence[Picture], options: Options) -> Segmentation:
-    from napari_kmeans.segmentation import segment_with_options
-
-    rgb, channel_axis = find_channels(pictures[0])
-    check_color_space(rgb, options)
-    options = options_for(pictures[0], options)
-    images = count_images(len(pictures))
-    names = {channel_names_of(picture) for picture in pictures}
-    kernels = kernels_for(pictures[0].pixels, rgb, channel_axis)
-    with warnings_about(images), bar(images) as progress, kernels:
-        return segment_with_options(
-            [picture.pixels for picture in pictures],
-            options,
-            rgb=rgb,
-            channel_axis=channel_axis,
-            # Names that differ are not those of the channels of all images.
-            channel_names=names.pop() if len(names) == 1 else None,
-            mask=[picture.mask for picture in pictures],
             progress=progress,
         )
 
@@ -269,21 +209,6 @@ def _with_pixel_size(job: ImageJob, picture: Picture, model: KMeansModel) -> KMe
     elif isinstance(spacing, tuple):
         own = own.with_cleaning(replace(model.cleaning, spacing=spacing))
     return own
-
-
-_IMAGE_NUMBER = re.compile(r"(?:(?<= )|^)image (\d+)(?=[ ,:])")
-"""The number of an image in a message, but not in a path such as "/data/image 1/a.png"."""
-
-
-def find_image_number(message: str) -> int | None:
-    """Return the number of the image that a message of a fit of several images is about."""
-    found = _IMAGE_NUMBER.search(message)
-    return int(found[1]) if found else None
-
-
-def replace_image_number(message: str, source: str) -> str:
-    """Return a message with the name of the image instead of its number."""
-    return _IMAGE_NUMBER.sub(lambda _: source, message)
 
 
 def load_results(outcome: ClusteredImage) -> ClusteredImage:
