@@ -24,6 +24,7 @@ from napari_kmeans import KMeansModel, apply_classes, segment
 from napari_kmeans.batch import dropped_pixels, jobs
 from napari_kmeans.batch.image_job import ImageJob
 from napari_kmeans.batch.jobs import ClusteredImage
+from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.cli import main as main_module
 from napari_kmeans.cli.main import main
 from napari_kmeans.execution.notices import notices_to
@@ -53,7 +54,8 @@ def _run(*arguments: object, without: tuple[str, ...] = (), **settings):
 
 
 def _names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
+    """Return the names of the results in a folder, without the record of the run."""
+    return sorted(path.name for path in directory.iterdir() if path.name != RECORD_FILE)
 
 
 def _noise(*shape: int, seed: int = 0) -> np.ndarray:

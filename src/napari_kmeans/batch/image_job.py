@@ -47,15 +47,6 @@ FAILURES = (TypeError, ValueError, MemoryError, OSError, UnreadableImageError)
 """The errors of an image that cannot be read, clustered or painted: other images can be."""
 
 
-def read_picture(job: ImageJob, options: Options) -> Picture | None:
-    """Read an image; if that fails, tell the reason and return None."""
-    try:
-        return read_picture_or_raise(job, options)
-    except UnreadableImageError as error:
-        tell(describe_unreadable(job, error))
-        return None
-
-
 def describe_unreadable(job: ImageJob, error: UnreadableImageError) -> str:
     """Return the sentence about an image whose file, or the file of its mask, cannot be read."""
     verb = "mask" if isinstance(error, MaskError) else "read"

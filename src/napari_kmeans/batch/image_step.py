@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.channels import find_axis_of_channels
 from napari_kmeans.batch.exports import EXPORTS
 from napari_kmeans.batch.image_job import FAILURES, read_picture_or_raise
+from napari_kmeans.batch.image_record import Stopwatch, describe_done, describe_source
 from napari_kmeans.batch.jobs import cluster_picture, paint_picture
 from napari_kmeans.batch.masks import MaskError
 from napari_kmeans.batch.output import IMAGES, write_results
 from napari_kmeans.batch.parts import Inputs, Part, PartStore, measure_files
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.reporting import tell
-from napari_kmeans.batch.run_record import describe_picture, hash_labels
 from napari_kmeans.batch.study_images import CompanionError, read_regions, read_values
 from napari_kmeans.batch.thumbnails import draw_thumbnails
 from napari_kmeans.execution.notices import notices_to
@@ -89,18 +87,8 @@ def do_image(image: StudyImage, steps: Steps, again: bool) -> ImageResult:
     if part is None or not part.is_valid(steps.key, input_paths(image), steps.directory):
         return process_image(image, steps)
     # Groups, metadata and the place of the file are not in the pixels: they may change.
-    entry = {**part.entry, **_describe_source(image)}
-    return ImageResult(image, replace(part, entry=entry), is_earlier=True)
-
-
-def _describe_source(image: StudyImage) -> dict[str, Any]:
-    """Return the entries of the record that do not depend on the pixels."""
-    return {
-        "name": image.stem,
-        "source": image.job.source,
-        "group": image.group,
-        "metadata": image.metadata,
-    }
+    source = describe_source(image.job, image.stem, image.group, image.metadata)
+    return ImageResult(image, replace(part, entry={**part.entry, **source}), is_earlier=True)
 
 
 def process_image(image: StudyImage, steps: Steps) -> ImageResult:
@@ -134,7 +122,7 @@ def process_image(image: StudyImage, steps: Steps) -> ImageResult:
 
 
 def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
-    started, clock = datetime.now(UTC), time.perf_counter()
+    watch = Stopwatch()
     inputs = Inputs.of(input_paths(image))
     picture = read_picture_or_raise(image.job, steps.options)
     seg = _segment(image, picture, steps)
@@ -149,22 +137,20 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
         kinds=kinds,
         exports=[name for name in EXPORTS if name in steps.study.outputs],
     )
-    seg = _with_written_labels(seg, written.paths)
+    seg = with_written_labels(seg, written.paths)
     table = measure_picture(seg, picture, image, steps.study)
     outputs = measure_files(steps.directory, written.paths)
     entry = {
-        **_describe_source(image),
-        "sha256": inputs.hashes[0] if inputs.hashes else None,
-        "bytes": inputs.stamps[0].size if inputs.stamps else None,
-        **describe_picture(picture),
-        "model": None if steps.model is not None else seg.model.to_dict(),
-        "outputs": list(outputs),
-        "labels_sha256": hash_labels(seg.labels),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round(time.perf_counter() - clock, 3),
-        "warnings": list(sentences),
-        "status": "done",
-        "failure": "",
+        **describe_source(image.job, image.stem, image.group, image.metadata),
+        **describe_done(
+            picture,
+            seg,
+            inputs=inputs,
+            outputs=outputs,
+            has_own_model=steps.model is None,
+            watch=watch,
+            warnings=sentences,
+        ),
     }
     columns = {str(name): table[name].tolist() for name in table}
     part = Part(steps.key, inputs, outputs, entry, columns)
@@ -192,7 +178,7 @@ def _segment(image: StudyImage, picture: Picture, steps: Steps) -> Segmentation:
     return apply_classes(seg, edit_classes(seg.model.classes, steps.study.classes))
 
 
-def _with_written_labels(seg: Segmentation, paths: list[Path]) -> Segmentation:
+def with_written_labels(seg: Segmentation, paths: list[Path]) -> Segmentation:
     """Return a result whose lazy labels are read from the file, instead of found again."""
     written = [path for path in paths if path.name.endswith("-labels.zarr")]
     if not written or not is_dask(seg.labels):

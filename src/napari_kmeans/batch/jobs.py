@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from napari_kmeans.batch.image_job import (
     ImageJob,
     check_color_space,
     describe_unreadable,
-    read_picture,
+    read_picture_or_raise,
 )
 from napari_kmeans.batch.matching import match_channels, with_axis_of
 from napari_kmeans.batch.picture_options import (
@@ -31,7 +32,7 @@ from napari_kmeans.batch.reporting import bar, count_images, tell, warnings_abou
 from napari_kmeans.files.errors import UnreadableImageError, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.model import KMeansModel
@@ -46,6 +47,18 @@ class ClusteredImage(NamedTuple):
     picture: Picture
     seg: Segmentation
     sample: str | None = None
+
+
+class Failure(NamedTuple):
+    """An image that failed, and the sentence why."""
+
+    sentence: str
+
+    @classmethod
+    def tell(cls, sentence: str) -> Failure:
+        """Send the sentence to the listener, and return the failure."""
+        tell(sentence)
+        return cls(sentence)
 
 
 class Workflow(NamedTuple):
@@ -68,8 +81,8 @@ class Workflow(NamedTuple):
         """Whether all images have the same model, so that no image gets a model file of its own."""
         return self.together or self.model is not None
 
-    def run(self, jobs: Sequence[ImageJob]) -> Iterable[ClusteredImage | None]:
-        """Return the result of each image; None for an image that failed, after a message."""
+    def run(self, jobs: Sequence[ImageJob]) -> Iterator[ClusteredImage | Failure]:
+        """Yield the result of each image; of an image that failed the sentence, which was sent."""
         if self.model is not None:
             return paint_each(jobs, self.model, self.options)
         if self.together:
@@ -77,23 +90,24 @@ class Workflow(NamedTuple):
         return cluster_each(jobs, self.options)
 
 
-def cluster_each(jobs: Sequence[ImageJob], options: Options) -> Iterator[ClusteredImage | None]:
-    """Fit a model to each image; yield None for an image that cannot be clustered."""
+def cluster_each(jobs: Sequence[ImageJob], options: Options) -> Iterator[ClusteredImage | Failure]:
+    """Fit a model to each image."""
     for job in jobs:
-        picture = read_picture(job, options)
-        seg = None if picture is None else _cluster_picture(job, picture, options)
-        yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
+        yield _do_image(
+            job,
+            "cluster",
+            partial(read_picture_or_raise, job, options),
+            partial(cluster_picture, job, options=options),
+        )
 
 
-def cluster_together(jobs: Sequence[ImageJob], options: Options) -> Iterator[ClusteredImage | None]:
+def cluster_together(
+    jobs: Sequence[ImageJob], options: Options
+) -> Iterator[ClusteredImage | Failure]:
     """Fit one model to several images, then paint each of them.
 
-    Yields
-    ------
-    ClusteredImage or None
-        None for an image that cannot be read, and for an image with other channels or
-        another dtype than most images; None for all images if the fit fails. The results
-        of images beyond `MAX_BYTES_IN_MEMORY` are lazy.
+    An image with other channels or another dtype than most images fails. If the fit fails, all
+    images do. The results of images beyond `MAX_BYTES_IN_MEMORY` are lazy.
     """
     with kept_pictures():
         with bar(count_images(len(jobs))) as progress:
@@ -101,53 +115,58 @@ def cluster_together(jobs: Sequence[ImageJob], options: Options) -> Iterator[Clu
         n_bytes = 0
         for job, picture in zip(jobs, fit.pictures, strict=True):
             if picture is None or fit.seg is None:
-                yield None
+                yield Failure(fit.failures.get(job.source, "no model was fitted to the images"))
                 continue
             n_bytes += 0 if picture.levels else picture.pixels.nbytes
             loads = not picture.levels and n_bytes <= dropped_pixels.MAX_BYTES_IN_MEMORY
-            yield _paint_fitted(job, picture, fit.seg, options, loads)
-
-
-def _paint_fitted(
-    job: ImageJob, lazy: Picture, fitted: Segmentation, options: Options, loads: bool
-) -> ClusteredImage | None:
-    """Paint an image with the model of several; if that fails, print the reason.
-
-    `loads` reads the image into memory, and its results are in memory then.
-    """
-    try:
-        picture = read_again(job) if loads else lazy
-    except UnreadableImageError as error:
-        tell(describe_unreadable(job, error))
-        return None
-    seg = _paint_picture(job, picture, fitted.model, options)
-    if seg is None:
-        return None
-    own = replace(fitted, labels=seg.labels, recolored=seg.recolored)
-    return _clustered_image(job, picture, own)
+            yield _do_image(
+                job,
+                "apply the model to",
+                partial(read_again, job) if loads else partial(_return, picture),
+                partial(_paint_fitted, job, fitted=fit.seg, options=options),
+            )
 
 
 def paint_each(
     jobs: Sequence[ImageJob], model: KMeansModel, options: Options
-) -> Iterator[ClusteredImage | None]:
-    """Apply a model to each image; yield None for an image that cannot be painted."""
+) -> Iterator[ClusteredImage | Failure]:
+    """Apply a model to each image."""
     for job in jobs:
-        picture = read_picture(job, options)
-        seg = None if picture is None else _paint_picture(job, picture, model, options)
-        yield None if picture is None or seg is None else _clustered_image(job, picture, seg)
+        yield _do_image(
+            job,
+            "apply the model to",
+            partial(read_picture_or_raise, job, options),
+            partial(paint_picture, job, model=model, options=options),
+        )
 
 
-def _clustered_image(job: ImageJob, picture: Picture, seg: Segmentation) -> ClusteredImage:
-    return ClusteredImage(job.name, picture, seg, job.sample)
-
-
-def _cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmentation | None:
-    """Cluster one image; if that fails, print the reason and return None."""
+def _do_image(
+    job: ImageJob,
+    verb: str,
+    read: Callable[[], Picture],
+    work: Callable[[Picture], Segmentation],
+) -> ClusteredImage | Failure:
+    """Read an image and find its clusters. `verb` is what was done, for the message."""
     try:
-        return cluster_picture(job, picture, options)
+        picture = read()
+    except UnreadableImageError as error:
+        return Failure.tell(describe_unreadable(job, error))
+    try:
+        return ClusteredImage(job.name, picture, work(picture), job.sample)
     except FAILURES as error:
-        tell(f"cannot cluster {job.source}: {reason(error)}")
-        return None
+        return Failure.tell(f"cannot {verb} {job.source}: {reason(error)}")
+
+
+def _return(picture: Picture) -> Picture:
+    return picture
+
+
+def _paint_fitted(
+    job: ImageJob, picture: Picture, fitted: Segmentation, options: Options
+) -> Segmentation:
+    """Paint an image with the model of several, whose table is kept."""
+    own = paint_picture(job, picture, fitted.model, options)
+    return replace(fitted, labels=own.labels, recolored=own.recolored)
 
 
 def cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmentation:
@@ -167,17 +186,6 @@ def cluster_picture(job: ImageJob, picture: Picture, options: Options) -> Segmen
             mask=picture.mask,
             progress=progress,
         )
-
-
-def _paint_picture(
-    job: ImageJob, picture: Picture, model: KMeansModel, options: Options
-) -> Segmentation | None:
-    """Paint one image; if that fails, print the reason and return None."""
-    try:
-        return paint_picture(job, picture, model, options)
-    except FAILURES as error:
-        tell(f"cannot apply the model to {job.source}: {reason(error)}")
-        return None
 
 
 def paint_picture(

@@ -24,6 +24,8 @@ from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_dire
 from napari_kmeans.batch.run_record import (
     RECORD_FILE,
     encode_run_record,
+    keep_results,
+    read_earlier_runs,
 )
 from napari_kmeans.batch.study import Study, StudyError
 from napari_kmeans.batch.study_folder import (
@@ -213,6 +215,9 @@ class _Run:
         self.study, self.directory, self.again, self.progress = study, directory, again, progress
         self.jobs, self.model = jobs, model
         self.store = PartStore(directory)
+        # The record of an earlier study in this folder is replaced.
+        earlier = read_earlier_runs(directory)
+        self.earlier = [run for run in earlier if not run.get("has_tables", True)]
         self.started, self.clock = datetime.now(UTC), time.perf_counter()
         self.sentences: list[str] = []
         self.failures: dict[str, str] = {}
@@ -427,6 +432,7 @@ class _Run:
         model: KMeansModel | None,
         status: str,
     ) -> dict[str, Any]:
+        done = {each.image.stem for each in results if each.part is not None}
         return {
             **describe_study(self.study, self.directory, model),
             "status": status,
@@ -434,6 +440,7 @@ class _Run:
             "started": self.started.isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - self.clock, 3),
             "warnings": self.sentences,
+            "earlier": keep_results(self.earlier, self.directory, done),
         }
 
     def _write_model(self, model: KMeansModel) -> None:

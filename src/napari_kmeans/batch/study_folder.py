@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from napari_kmeans.batch.parts import make_key
 from napari_kmeans.batch.reporting import count_images
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key
-from napari_kmeans.batch.run_record import read_run_record
+from napari_kmeans.batch.run_record import read_earlier_runs
 from napari_kmeans.batch.study import StudyError
 from napari_kmeans.batch.study_tables import study_files
 from napari_kmeans.execution.file_lock import locked
-from napari_kmeans.files.errors import UnreadableImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,11 +54,11 @@ def refuse_to_overwrite(directory: Path, inputs: Sequence[Path], edits_model: bo
 
 def refuse_other_study(directory: Path, sources: set[str]) -> None:
     """Refuse a folder with the tables of a study of other images, which would be lost."""
-    try:
-        record = read_run_record(directory)
-    except UnreadableImageError:
+    # A run without tables loses nothing.
+    studies = [run for run in read_earlier_runs(directory) if run.get("has_tables", True)]
+    if not studies:
         return
-    done = [each for each in record["images"] if each.get("status") == "done"]
+    done = [each for each in studies[0]["images"] if each.get("status") == "done"]
     if done and not any(each.get("source") in sources for each in done):
         raise StudyError(
             [

@@ -72,6 +72,7 @@ def list_study_jobs(study: Study, patterns: Sequence[str] | None = None) -> list
     reading = Reading(
         images=tuple(study.pattern(each) for each in chosen),
         recursive=study.recursive,
+        sample=study.sample if patterns is None else None,
         series=study.series,
         channel_axis=study.channel_axis,
         channels=study.channels or None,
