@@ -197,6 +197,7 @@ class TestSafety:
         (folder / "raw" / "napari-kmeans-shares.csv").write_text("image,age\nc_0,1\n")
         with pytest.raises(StudyError, match="the study would replace this file"):
             _run(_study(folder, metadata_file="raw/napari-kmeans-shares.csv", output="raw"))
+        (folder / "raw" / "napari-kmeans-shares.csv").unlink()
         _run(_study(folder, images="raw/c_0.png", output="raw"))
         assert iio.imread(legend).shape == (9, 9)
 
@@ -477,3 +478,24 @@ class TestCluster:
         ]
         assert hashes[0] == hashes[1]
         assert _run(study).n_earlier == 7
+
+
+@pytest.mark.parametrize("name", ["shares.csv", "report.html", "methods.md", "run.json"])
+def test_files_of_others_are_not_replaced(folder, name):
+    path = folder / "out" / f"napari-kmeans-{name}"
+    path.parent.mkdir()
+    path.write_text("mine")
+    with pytest.raises(StudyError, match=f"{path.name} in it is not of a study"):
+        _run(_study(folder))
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert path.read_text() == "mine"
+
+
+def test_labels_of_others_are_not_replaced(folder):
+    path = folder / "out" / "c_1-labels.tif"
+    path.parent.mkdir()
+    path.write_text("mine")
+    result = _run(_study(folder))
+    assert list(result.failures) == ["c_1"]
+    assert "c_1-labels.tif in it is no result of an earlier run" in result.failures["c_1"]
+    assert path.read_text() == "mine"

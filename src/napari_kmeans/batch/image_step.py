@@ -20,7 +20,7 @@ from napari_kmeans.batch.study_images import CompanionError, read_regions, read_
 from napari_kmeans.batch.thumbnails import draw_thumbnails
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.files.reading import read_image
+from napari_kmeans.files.reading import is_image, read_image
 from napari_kmeans.files.units import LENGTHS
 from napari_kmeans.imaging.blocks import is_dask
 
@@ -136,6 +136,7 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
         kept=steps.kept,
         kinds=kinds,
         exports=[name for name in EXPORTS if name in steps.study.outputs],
+        damaged=_find_damaged(image.stem, steps.directory),
     )
     seg = with_written_labels(seg, written.paths)
     table = measure_picture(seg, picture, image, steps.study)
@@ -157,6 +158,16 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
     thumbnails = draw_thumbnails(picture, seg.labels, seg.model)
     PartStore(steps.directory).write(image.stem, part, thumbnails)
     return part
+
+
+def _find_damaged(stem: str, directory: Path) -> list[Path]:
+    """Return the results of an earlier run that no program can read.
+
+    An image that can be read may be one that the user has edited and saved.
+    """
+    part = PartStore(directory).read(stem)
+    paths = [directory / name for name in (part.outputs if part is not None else ())]
+    return [path for path in paths if not is_image(path)]
 
 
 def input_paths(image: StudyImage) -> tuple[Path, ...]:

@@ -8,7 +8,12 @@ import numpy as np
 
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.channels import GDAL_METADATA
-from napari_kmeans.batch.earlier_results import clear_unfinished_masks, find_masks, find_results
+from napari_kmeans.batch.earlier_results import (
+    clear_unfinished_masks,
+    find_foreign,
+    find_masks,
+    find_results,
+)
 from napari_kmeans.batch.exports import Exports
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import result_paths
@@ -57,6 +62,7 @@ def write_results(
     kept: Sequence[Path] = (),
     kinds: Collection[str] = IMAGES,
     exports: Sequence[str] = (),
+    damaged: Collection[Path] = (),
 ) -> Written:
     """Write the labels, the recolored image, the table and the model of one image.
 
@@ -86,6 +92,9 @@ def write_results(
         The images that are written, of `IMAGES`.
     exports : sequence of str
         Some of `EXPORTS`, which are written in addition.
+    damaged : collection of Path
+        Results of an earlier run that are known to be results, and are replaced although their
+        contents do not tell.
 
     Returns
     -------
@@ -96,8 +105,8 @@ def write_results(
     OSError
         If the disk is full or cannot be written to.
     ValueError
-        If the labels have axes that an export does not hold, or if it would replace a file
-        of `kept`.
+        If the labels have axes that an export does not hold, or if a file of `kept` or a file
+        that is no result would be replaced.
     """
     source = Picture(seg.recolored) if picture is None else picture
     results = {"labels": labels_picture(seg, source), "recolored": recolored_picture(seg, source)}
@@ -108,6 +117,9 @@ def write_results(
     paths = [directory / f"{stem}-{name}" for name in names]
     exported = Exports(exports, labels_picture(seg, source), seg.table, directory, stem)
     exported.refuse_kept(kept)
+    foreign = find_foreign({*paths, *exported.paths} - {*damaged})
+    if foreign:
+        raise ValueError(f"{foreign[0].name} in it is no result of an earlier run: move it")
     earlier = [*result_paths(directory, stem), *find_masks(directory, stem)]
     others = [path for path in earlier if path not in (*paths, *exported.paths)]
     clear_leftovers(others)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.batch.parts import make_key
+from napari_kmeans.batch.earlier_results import find_foreign
+from napari_kmeans.batch.parts import PARTS, make_key
 from napari_kmeans.batch.reporting import count_images
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key
 from napari_kmeans.batch.run_record import read_earlier_runs
@@ -35,7 +36,7 @@ def lock_folder(directory: Path) -> Iterator[None]:
 
 
 def refuse_to_overwrite(directory: Path, inputs: Sequence[Path], edits_model: bool) -> None:
-    """Refuse inputs at the places of the tables, the record, the report or the model.
+    """Refuse inputs, and files of others, at the places of the tables, the record or the report.
 
     A model whose classes are not edited stays as it is, and may be there.
     """
@@ -50,12 +51,22 @@ def refuse_to_overwrite(directory: Path, inputs: Sequence[Path], edits_model: bo
                     "the study would replace this file."
                 ]
             )
+    # A study writes its record and its parts before its tables: without both, they are of
+    # someone else.
+    is_study = (directory / PARTS).is_dir() or _studies_in(directory)
+    foreign = [] if is_study else find_foreign(study_files(directory))
+    if foreign:
+        raise StudyError(
+            [
+                f"output must be another folder, got {directory}: {foreign[0].name} in it is not "
+                "of a study, and would be replaced."
+            ]
+        )
 
 
 def refuse_other_study(directory: Path, sources: set[str]) -> None:
     """Refuse a folder with the tables of a study of other images, which would be lost."""
-    # A run without tables loses nothing.
-    studies = [run for run in read_earlier_runs(directory) if run.get("has_tables", True)]
+    studies = _studies_in(directory)
     if not studies:
         return
     done = [each for each in studies[0]["images"] if each.get("status") == "done"]
@@ -67,6 +78,11 @@ def refuse_other_study(directory: Path, sources: set[str]) -> None:
                 "add images to a study."
             ]
         )
+
+
+def _studies_in(directory: Path) -> list[dict[str, Any]]:
+    """Return the records of the studies in a folder. A run without tables loses nothing."""
+    return [run for run in read_earlier_runs(directory) if run.get("has_tables", True)]
 
 
 def paths_inside(directory: Path, paths: Sequence[Path]) -> list[Path]:

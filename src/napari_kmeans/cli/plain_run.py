@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_kmeans.batch.earlier_results import (
     describe_other_results,
+    find_foreign,
     find_masks,
     find_results,
     stems_without_model,
@@ -25,6 +26,7 @@ from napari_kmeans.batch.result_files import (
     free_stems,
     result_paths,
 )
+from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.cli.terminal import bar, print_line, print_message, print_table
 from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.files.atomic import replacing, write_whole
@@ -78,6 +80,10 @@ class PlainRun:
                 f"cannot write to {directory}: it holds {other} of an earlier run with another "
                 "model; choose another directory"
             )
+            return False
+        paths = [directory / RECORD_FILE, *(shared if workflow.together else [])]
+        for path in find_foreign(paths):
+            print_message(f"cannot write to {directory}: {path.name} in it is of another program")
             return False
         before, _ = stems_without_model(directory)
         record = PlainRecord(self.study, directory, self.jobs, stems)

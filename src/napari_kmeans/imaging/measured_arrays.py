@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
+from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph, merge_graphs
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, n_threads
 from napari_kmeans.imaging.blocks import block_size, is_dask, split_shape
@@ -163,19 +163,11 @@ def _sum_in_memory(arrays: MeasuredArrays, empty: RegionSums, step: Step) -> Reg
 
 def _sum_lazily(arrays: MeasuredArrays, empty: RegionSums, step: Step) -> RegionSums:
     """Return the sums of arrays that are read chunk by chunk with dask."""
-    from dask.base import optimize
-
     name = f"napari-kmeans-{uuid.uuid4().hex}"
     chunked = _with_same_chunks(arrays)
     lazy = [each for each in chunked.arrays() if is_dask(each)]
-    # Optimize all arrays in one call, so that data that several arrays share are read once.
-    optimized = dict(zip(map(id, lazy), optimize(*lazy), strict=True))
-    tasks: dict[Any, Any] = {f"{name}-empty": empty}
-    keys: dict[int, Any] = {}
-    for each in lazy:
-        own = optimized[id(each)]
-        tasks.update(own.__dask_graph__())
-        keys[id(each)] = _chunk_keys(own)
+    tasks: dict[Any, Any] = {f"{name}-empty": empty, **merge_graphs(lazy)}
+    keys = {id(each): _chunk_keys(each) for each in lazy}
     leaves = []
     for number, batch in enumerate(_batches(lazy[0])):
         key = f"{name}-leaf-{number}"
