@@ -18,9 +18,19 @@ import tifffile
 import zarr
 
 import napari_kmeans
-from napari_kmeans import KMeansModel, Study, StudyError, measure, run_study, segment
+from napari_kmeans import (
+    KMeansModel,
+    Study,
+    StudyError,
+    grid_regions,
+    measure,
+    run_study,
+    segment,
+)
+from napari_kmeans.batch import image_step
 from napari_kmeans.batch.run_record import RECORD_FILE, hash_file
 from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.files.lazy import FileArray
 from napari_kmeans.files.reading import read_image
 
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
@@ -499,3 +509,30 @@ def test_labels_of_others_are_not_replaced(folder):
     assert list(result.failures) == ["c_1"]
     assert "c_1-labels.tif in it is no result of an earlier run" in result.failures["c_1"]
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_lazy_image_is_painted_written_and_measured_in_one_pass(folder, dtype, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 99, (300, 280, 3)).astype(dtype)
+    zarr.create_array(folder / "scan.zarr", data=image, chunks=(128, 128, 3))
+    _run(_study(folder, images="scan.zarr", output="first"))
+    reads: dict[str, int] = {}
+    read = FileArray.__getitem__
+
+    def count(array: FileArray, key: tuple[slice, ...]) -> np.ndarray:
+        if array.shape == image.shape:
+            reads[str(key)] = reads.get(str(key), 0) + 1
+        return read(array, key)
+
+    monkeypatch.setattr(FileArray, "__getitem__", count)
+    # Small pictures are drawn from other pixels: every n-th of the image.
+    monkeypatch.setattr(image_step, "draw_thumbnails", lambda *_: None)
+    model = "first/napari-kmeans-model.json"
+    study = _study(folder, images="scan.zarr", fit=None, model=model, grid=100)
+    table = _run(study).table
+    assert set(reads.values()) == {1}
+    labels = read_image(folder / "out" / "scan-labels.zarr").pixels.compute()
+    seg = segment(image, 2)
+    np.testing.assert_array_equal(labels, seg.labels)
+    expected = measure(seg, image, names="scan", regions=grid_regions(labels.shape, 100))
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_kmeans.batch.study import Study
     from napari_kmeans.batch.study_images import StudyImage
     from napari_kmeans.files.picture import Picture
+    from napari_kmeans.measurement import Measuring
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
@@ -127,6 +128,9 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
     picture = read_picture_or_raise(image.job, steps.options)
     seg = _segment(image, picture, steps)
     kinds = [kind for kind in IMAGES if kind in steps.study.outputs]
+    measuring = open_picture_measuring(seg, picture, image, steps.study)
+    # Lazy pixels are painted, written and measured in one pass.
+    beside = [measuring.beside()] if kinds and is_dask(seg.labels) else []
     written = write_results(
         seg,
         steps.directory,
@@ -137,9 +141,10 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
         kinds=kinds,
         exports=[name for name in EXPORTS if name in steps.study.outputs],
         damaged=_find_damaged(image.stem, steps.directory),
+        beside=beside,
     )
     seg = with_written_labels(seg, written.paths)
-    table = measure_picture(seg, picture, image, steps.study)
+    table = measuring.table(seg.labels if beside else None)
     outputs = measure_files(steps.directory, written.paths)
     entry = {
         **describe_source(image.job, image.stem, image.group, image.metadata),
@@ -201,8 +206,16 @@ def measure_picture(
     seg: Segmentation, picture: Picture, image: StudyImage, study: Study
 ) -> pd.DataFrame:
     """Return the rows of an image in the table of measurements."""
+    return open_picture_measuring(seg, picture, image, study).table()
+
+
+def open_picture_measuring(
+    seg: Segmentation, picture: Picture, image: StudyImage, study: Study
+) -> Measuring:
+    """Return what is measured of an image."""
     from napari_kmeans.measured_regions import grid_regions
-    from napari_kmeans.measurement import measure
+    from napari_kmeans.measurement import open_measuring
+    from napari_kmeans.measurement_inputs import ImageInput
 
     regions = None
     if study.grid is not None:
@@ -211,19 +224,16 @@ def measure_picture(
         raise CompanionError(image.regions.problem)
     elif image.regions.path is not None:
         regions = read_regions(image.regions.path, picture)
+    values = _read_all_values(image.values, picture) or None
     spacing, unit = _pixel_size(picture)
-    return measure(
+    return open_measuring(
         seg,
-        picture.pixels,
-        regions=regions,
-        values=_read_all_values(image.values, picture) or None,
-        names=image.stem,
+        ImageInput(image.stem, seg.labels, picture.pixels, regions, values, picture.mask),
         slices=_slices(picture, seg.labels.ndim) if study.slices else None,
         spacing=spacing,
         unit=unit,
         medians=study.medians,
         confidence=study.confidence,
-        mask=picture.mask,
     )
 
 

@@ -63,6 +63,7 @@ def write_results(
     kinds: Collection[str] = IMAGES,
     exports: Sequence[str] = (),
     damaged: Collection[Path] = (),
+    beside: Sequence[Any] = (),
 ) -> Written:
     """Write the labels, the recolored image, the table and the model of one image.
 
@@ -95,6 +96,8 @@ def write_results(
     damaged : collection of Path
         Results of an earlier run that are known to be results, and are replaced although their
         contents do not tell.
+    beside : sequence of dask arrays
+        Arrays that are computed together with lazy labels and pixels, and not written.
 
     Returns
     -------
@@ -136,7 +139,7 @@ def write_results(
         images, (table, *model) = places[: len(results)], places[len(results) :]
         targets = dict(zip(results, images, strict=True))
         if lazy:
-            _write_ome_zarr(seg, stem, results, targets, report, counter)
+            _write_ome_zarr(seg, stem, results, targets, report, counter, beside)
         else:
             counter.add(seg.labels)
         written = describe_table(
@@ -252,6 +255,7 @@ def _write_ome_zarr(
     paths: Mapping[str, Path],
     report: Report | None,
     counter: LabelCounter,
+    beside: Sequence[Any],
 ) -> None:
     images = []
     if "labels" in results:
@@ -272,7 +276,7 @@ def _write_ome_zarr(
         name = f"{stem} recolored"
         images.append(Image(paths["recolored"], name, recolored.pixels, axes, channels))
     if images:
-        write_images(images, report)
+        write_images(images, report, beside)
 
 
 def _default_axes(ndim: int, channel_axis: int | None) -> list[Axis]:
