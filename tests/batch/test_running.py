@@ -87,6 +87,16 @@ def test_model_labels_and_table_are_those_of_the_functions(folder):
     assert (written["pixels"] == expected["pixels"]).all()
 
 
+def test_the_record_states_how_many_colors_were_fitted(folder):
+    pixels = np.concatenate([image.reshape(-1, 3) for image in _images(folder).values()])
+    n_colors = len(np.unique(pixels, axis=0))
+    # A run that goes on takes the model of the first.
+    for _ in range(2):
+        assert _run(_study(folder)).record["n_colors"] == n_colors
+    methods = (folder / "out" / "napari-kmeans-methods.md").read_text("utf-8")
+    assert f"continued on all {n_colors:,} distinct colors" in methods
+
+
 def test_the_groups_differ_as_they_were_made(folder):
     groups = {"control": "raw/c_*", "treated": ["raw/t_*"]}
     table = _run(_study(folder, images=None, groups=groups, classes={1: "dark"})).table

@@ -53,10 +53,13 @@ class StudyFit:
         None if no image could be read or if the fit failed.
     failures : dict of str
         The sentence of each image that was left out, by its source.
+    n_colors : int or None
+        The number of distinct colors of all images; None if they were not counted.
     """
 
     model: KMeansModel | None
     failures: dict[str, str] = field(default_factory=dict)
+    n_colors: int | None = None
 
 
 def fit_images(
@@ -82,7 +85,7 @@ def fit_images(
     """
     with kept_pictures():
         fit = fit_pictures(jobs, options, pixels_per_image=pixels_per_image, report=report)
-    return StudyFit(None if fit.seg is None else fit.seg.model, fit.failures)
+    return StudyFit(None if fit.seg is None else fit.seg.model, fit.failures, fit.n_colors)
 
 
 class FittedPictures(NamedTuple):
@@ -96,11 +99,14 @@ class FittedPictures(NamedTuple):
         None if no image could be read or if the fit failed.
     failures : dict of str
         The sentence of each image that was left out, by its source.
+    n_colors : int or None
+        The number of distinct colors of all images; None if they were not counted.
     """
 
     pictures: list[Picture | None]
     seg: Segmentation | None
     failures: dict[str, str]
+    n_colors: int | None = None
 
 
 def fit_pictures(
@@ -133,7 +139,8 @@ def fit_pictures(
         histogram = colors.histogram if colors and known else None
         try:
             seg = _fit(readable, histogram, options, part_of(report, 0.8, 1))
-            return FittedPictures(pictures, seg, failures)
+            n_colors = None if histogram is None else len(histogram.weights)
+            return FittedPictures(pictures, seg, failures, n_colors)
         except FAILURES as error:
             why, damaged = reason(error), _find_image_number(reason(error))
             if damaged is None or damaged >= len(used):

@@ -8,6 +8,7 @@ The file `RECORD_FILE` is in the folder of the results. Its entries:
 - ``folder``: the folder of the study, absolute and relative to the folder of the results;
 - ``options``: all options of the fit;
 - ``model``: the model, or None if each image has its own;
+- ``n_colors``: the number of distinct colors that the model was fitted to, if they were counted;
 - ``images``: an entry for each image, see `describe_picture`;
 - ``started``, ``seconds`` and ``warnings``;
 - ``status``: "complete", or "interrupted" if images are missing;

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.class_edits import edit_classes
-from napari_kmeans.batch.fitting import fit_images
+from napari_kmeans.batch.fitting import StudyFit, fit_images
 from napari_kmeans.batch.image_step import ImageResult, Steps, do_image, input_paths
 from napari_kmeans.batch.known_fit import read_fit, write_fit
 from napari_kmeans.batch.parts import PartStore, Stamp, make_key, write_text
@@ -53,7 +53,7 @@ from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.files.errors import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
@@ -220,7 +220,9 @@ class _Run:
         self.earlier = [run for run in earlier if not run.get("has_tables", True)]
         self.started, self.clock = datetime.now(UTC), time.perf_counter()
         self.sentences: list[str] = []
-        self.failures: dict[str, str] = {}
+        # The fit of this run: an image that it left out fails. An image that the model was not to
+        # be fitted to is painted with it.
+        self.fit = StudyFit(None)
         self.fitted: list[ImageJob] = []
 
     def run(self) -> StudyResult:
@@ -306,7 +308,7 @@ class _Run:
         is_known = not self.again and all(job.inputs for job in jobs)
         known = read_fit(self.store, key) if is_known else None
         if known is not None and known.model is not None:
-            self._leave_out(known.failures)
+            self.fit = known
             for sentence in known.failures.values():
                 tell(sentence)
             return known.model
@@ -321,16 +323,9 @@ class _Run:
         )
         if fit.model is None:
             raise StudyError([f"a model must be fitted to images, got none of {total}."])
-        self._leave_out(fit.failures)
+        self.fit = fit
         write_fit(self.store, key, fit)
         return fit.model
-
-    def _leave_out(self, failures: Mapping[str, str]) -> None:
-        """Remember the images that cannot have the model of all images.
-
-        An image that the model was not to be fitted to is painted with it.
-        """
-        self.failures = dict(failures)
 
     def _list_fitted(self, jobs: Sequence[ImageJob]) -> list[ImageJob]:
         """Return the images that `fit_on` names: files, or the names of given images."""
@@ -406,7 +401,7 @@ class _Run:
 
         numbers = []
         for number, image in enumerate(images):
-            failure = self.failures.get(image.job.source)
+            failure = self.fit.failures.get(image.job.source)
             if failure is None:
                 numbers.append(number)
             else:
@@ -435,6 +430,7 @@ class _Run:
         done = {each.image.stem for each in results if each.part is not None}
         return {
             **describe_study(self.study, self.directory, model),
+            "n_colors": self.fit.n_colors,
             "status": status,
             "images": describe_images(images, results),
             "started": self.started.isoformat(timespec="seconds"),
