@@ -546,3 +546,42 @@ def test_a_lazy_image_is_painted_written_and_measured_in_one_pass(folder, dtype,
     np.testing.assert_array_equal(labels, seg.labels)
     expected = measure(seg, image, names="scan", regions=grid_regions(labels.shape, 100))
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+
+
+def test_each_image_has_the_pixel_size_of_the_metadata_file(folder):
+    lines = [
+        "image,pixel_size,pixel_size_y,pixel_size_x,pixel_size_unit",
+        "c_0,0.5,,,",
+        "c_1,,2,3,nm",
+    ]
+    (folder / "s.csv").write_text("\n".join([*lines, "c_2,0.002,,,mm", "t_0,,,,"]))
+    study = _study(folder, metadata_file="s.csv", spacing=7)
+    result = _run(study)
+    areas = result.table.groupby("image")["area"].sum()
+    # 40 by 50 pixels. An image without a size in the file has that of the study.
+    expected = {"c_0": 500.0, "c_1": 12000.0, "c_2": 0.008, "t_0": 2000 * 49.0, "t_1": 98000.0}
+    assert {name: areas[name] for name in expected} == pytest.approx(expected)
+    units = result.table.drop_duplicates("image").set_index("image")["unit"]
+    assert units[["c_0", "c_1", "c_2"]].tolist() == ["µm²", "nm²", "mm²"]
+    # Only the image whose size has changed is done again.
+    (folder / "s.csv").write_text(
+        "\n".join([lines[0], "c_0,0.25,,,", *lines[2:], "c_2,0.002,,,mm"])
+    )
+    again = _run(study)
+    assert again.n_earlier == 5
+    assert again.table.groupby("image")["area"].sum()["c_0"] == pytest.approx(125)
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ("c_0,0,,", "pixel_size of c_0 must be a number above 0, got 0"),
+        ("c_0,a,,", "pixel_size of c_0 must be a number above 0, got 'a'"),
+        ("c_0,1,2,", "pixel_size of c_0 must go without pixel_size_x, got both"),
+        ("c_0,1,,kg", "pixel_size_unit of c_0 must be a length such as µm, got 'kg'"),
+    ],
+)
+def test_a_wrong_pixel_size_is_a_sentence(folder, row, sentence):
+    (folder / "s.csv").write_text(f"image,pixel_size,pixel_size_x,pixel_size_unit\n{row}\n")
+    with pytest.raises(StudyError, match=sentence):
+        _run(_study(folder, metadata_file="s.csv"))

@@ -13,7 +13,7 @@ from napari_kmeans.batch.image_record import Stopwatch, describe_done, describe_
 from napari_kmeans.batch.jobs import cluster_picture, paint_picture
 from napari_kmeans.batch.masks import MaskError
 from napari_kmeans.batch.output import IMAGES, write_results
-from napari_kmeans.batch.parts import Inputs, Part, PartStore, measure_files
+from napari_kmeans.batch.parts import Inputs, Part, PartStore, make_key, measure_files
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.study_images import CompanionError, read_regions, read_values
@@ -85,7 +85,8 @@ def do_image(image: StudyImage, steps: Steps, again: bool) -> ImageResult:
     """
     store = PartStore(steps.directory)
     part = store.read(image.stem) if image.job.inputs and not again else None
-    if part is None or not part.is_valid(steps.key, input_paths(image), steps.directory):
+    key = _part_key(image, steps)
+    if part is None or not part.is_valid(key, input_paths(image), steps.directory):
         return process_image(image, steps)
     # Groups, metadata and the place of the file are not in the pixels: they may change.
     source = describe_source(image.job, image.stem, image.group, image.metadata)
@@ -159,10 +160,15 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
         ),
     }
     columns = {str(name): table[name].tolist() for name in table}
-    part = Part(steps.key, inputs, outputs, entry, columns)
+    part = Part(_part_key(image, steps), inputs, outputs, entry, columns)
     thumbnails = draw_thumbnails(picture, seg.labels, seg.model)
     PartStore(steps.directory).write(image.stem, part, thumbnails)
     return part
+
+
+def _part_key(image: StudyImage, steps: Steps) -> str:
+    """Return the key of an image: another pixel size gives other areas."""
+    return steps.key if image.pixel_size is None else make_key([steps.key, image.pixel_size])
 
 
 def _find_damaged(stem: str, directory: Path) -> list[Path]:

@@ -304,7 +304,7 @@ class _Run:
         if study.fit_on:
             jobs = self.fitted = self._list_fitted(jobs)
             self._refuse_to_overwrite(images)
-        key = self._fit_key(jobs)
+        key = self._fit_key(jobs, images)
         is_known = not self.again and all(job.inputs for job in jobs)
         known = read_fit(self.store, key) if is_known else None
         if known is not None and known.model is not None:
@@ -331,10 +331,12 @@ class _Run:
         """Return the images that `fit_on` names: files, or the names of given images."""
         names = self.study.fit_on
         if self.jobs is None:
-            return list_study_jobs(self.study, names)
+            # An image of the study is read with its pixel size in the metadata file.
+            own = {job.source: job for job in jobs}
+            return [own.get(job.source, job) for job in list_study_jobs(self.study, names)]
         return [job for job in jobs if str(self.study.path(job.name).absolute()) in names]
 
-    def _fit_key(self, jobs: Sequence[ImageJob]) -> str:
+    def _fit_key(self, jobs: Sequence[ImageJob], images: Sequence[StudyImage]) -> str:
         stamps = []
         for job in jobs:
             for path in job.inputs:
@@ -347,6 +349,7 @@ class _Run:
                 stamps,
                 self.study.options.to_dict(),
                 [settings.get(name) for name in reading],
+                [image.pixel_size for image in images],
                 __version__,
             ]
         )

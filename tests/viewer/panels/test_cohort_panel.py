@@ -315,6 +315,29 @@ def test_cancel_keeps_the_images_that_are_done(viewer, panel, qtbot, images, slo
     assert isinstance(viewer.layers["b labels"].colormap, HighlightColormap)
 
 
+def test_layers_that_a_click_hides_can_be_shown_again(viewer, panel, qtbot, images):
+    viewer.add_image(images["a"][..., 0], name="other", rgb=False)
+    viewer.layers.selection.active = viewer.layers["a"]
+    viewer.layers["c"].visible = False
+    run(qtbot, panel)
+    before = {layer.name: layer.visible for layer in viewer.layers}
+    button = panel.results.all_button
+    assert button.native.isHidden()
+    click(panel, "b")
+    click(panel, "c")
+    shown = {layer.name for layer in viewer.layers if layer.visible}
+    # The layers of other images stay as they are.
+    assert {each for each in shown if "recolored" not in each} == {"c", "c labels", "other"}
+    assert not button.native.isHidden()
+    button.native.click()
+    assert {layer.name: layer.visible for layer in viewer.layers} == before
+    assert button.native.isHidden()
+    # A further run finds all layers as they were.
+    click(panel, "a")
+    run(qtbot, panel)
+    assert {layer.name: layer.visible for layer in viewer.layers} == before
+
+
 @pytest.mark.parametrize("closed", ["dock", "viewer"])
 def test_closing_stops_the_cohort(viewer, panel, qtbot, slow, closed):
     layer = viewer.add_image(np.asarray(slow), name="slow", rgb=True)
