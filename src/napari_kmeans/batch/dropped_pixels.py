@@ -49,8 +49,8 @@ def drop_pixels(job: ImageJob, picture: Picture, n_pixels: int = 0) -> Picture:
 
 
 def keep_picture(job: ImageJob, picture: Picture, n_pixels: int = 0) -> None:
-    """Keep an image in memory, so that its file need not be read again soon."""
-    _RECENT.keep(job, n_pixels, picture)
+    """Keep an image in memory if it fits, so that its file need not be read again soon."""
+    _RECENT.keep_if_it_fits(job, n_pixels, picture)
 
 
 def read_again(job: ImageJob, n_pixels: int = 0) -> Picture:
@@ -113,19 +113,27 @@ class _RecentPictures:
             picture = self._pictures.get((job, n_pixels))
         if picture is None:
             picture = thin_out(job.read(), n_pixels)
-            self.keep(job, n_pixels, picture)
+            with self._lock:
+                self._add(job, n_pixels, picture)
+                self._forget_oldest()
         return picture
 
-    def keep(self, job: ImageJob, n_pixels: int, picture: Picture) -> None:
-        """Keep an image, and forget the oldest ones if there are too many."""
+    def keep_if_it_fits(self, job: ImageJob, n_pixels: int, picture: Picture) -> None:
+        """Keep an image if no other has to be forgotten for it."""
         with self._lock:
-            if (job, n_pixels) in self._pictures:
-                return
+            if self._n_bytes + picture.pixels.nbytes <= MAX_BYTES_IN_MEMORY:
+                self._add(job, n_pixels, picture)
+
+    def _add(self, job: ImageJob, n_pixels: int, picture: Picture) -> None:
+        # Two threads may have read the same image.
+        if (job, n_pixels) not in self._pictures:
             self._pictures[job, n_pixels] = picture
             self._n_bytes += picture.pixels.nbytes
-            while len(self._pictures) > _MIN_PICTURES and self._n_bytes > MAX_BYTES_IN_MEMORY:
-                _, oldest = self._pictures.popitem(last=False)
-                self._n_bytes -= oldest.pixels.nbytes
+
+    def _forget_oldest(self) -> None:
+        while len(self._pictures) > _MIN_PICTURES and self._n_bytes > MAX_BYTES_IN_MEMORY:
+            _, oldest = self._pictures.popitem(last=False)
+            self._n_bytes -= oldest.pixels.nbytes
 
     def clear(self) -> None:
         """Forget all images."""
