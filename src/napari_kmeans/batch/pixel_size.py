@@ -90,8 +90,9 @@ def set_pixel_size(
     elif len(spacing) == len(own):
         sizes = dict(zip(own, spacing, strict=True))
     else:
+        name = "--spacing" if unit is None else SIZE
         raise UnreadableImageError(
-            f"the pixel size must have a number for each of {len(own)} axes besides channels, got "
+            f"{name} must have a number for each of its {len(own)} axes besides channels, got "
             f"{len(spacing)}"
         )
     for number, size in sizes.items():
