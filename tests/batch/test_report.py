@@ -173,6 +173,7 @@ def test_areas_and_values_are_means_over_the_images_of_each_group(tmp_path):
     rows = reader.tables["figure-table"]
     assert rows[0] == ["Class", "x", "y"]
     assert rows[1] == ["Area, µm²"]
+    assert "Areas and values" in reader.texts
     areas = 0.25 * pixels.sum(axis=1)
     red = table["mean red"].to_numpy().reshape(4, 2, 3)
     means = (red * pixels).sum(axis=1) / pixels.sum(axis=1)
