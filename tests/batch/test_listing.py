@@ -651,7 +651,8 @@ class TestSeries:
         for name, image in images.items():
             stem = f"plate-{name.replace(':', '_')}"
             np.testing.assert_array_equal(_labels(out, stem), segment(image, 3).labels)
-        assert len(list(out.iterdir())) == 2 * 4
+        # Four files of each image, and the record.
+        assert len(list(out.iterdir())) == 2 * 4 + 1
 
     @pytest.mark.parametrize("series", ["2", "some", "1.5", "-1", ""])
     def test_a_wrong_choice_lists_the_series(self, plate, out, capsys, series):

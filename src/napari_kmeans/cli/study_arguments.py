@@ -163,8 +163,9 @@ def plain_study(arguments: argparse.Namespace, options: Options, together: bool)
         "images": tuple(map(str, arguments.images)),
         "sample": arguments.sample,
         "recursive": arguments.recursive,
-        "series": arguments.series,
-        "channel_axis": arguments.channel_axis,
+        # No image has these: the images have failed, with a sentence.
+        "series": arguments.series or None,
+        "channel_axis": arguments.channel_axis or None,
         "channels": arguments.channels,
         "spacing": arguments.spacing,
         "mask": None if arguments.mask is None else str(arguments.mask),
