@@ -202,6 +202,8 @@ def test_files_give_a_folder_of_results_and_a_table(viewer, panel, qtbot, images
     assert added[1] in viewer.layers
     # Another run does not do again what is done.
     stamp = (output / "a-labels.tif").stat().st_mtime_ns
+    # The button is disabled until the image in view was read.
+    wait(qtbot, panel)
     run(qtbot, panel)
     assert panel.message.text().startswith(
         "3 images done, 3 of them by an earlier run; 1 failed. The results are in photos/"
