@@ -195,6 +195,46 @@ def halves():
     return image, segment(image, 2)
 
 
+class _File:
+    """Pixels in a file, which counts how often each of its chunks is read."""
+
+    def __init__(self, pixels):
+        self.pixels, self.shape, self.dtype, self.ndim = pixels, *_properties(pixels)
+        self.counts = {}
+
+    def __getitem__(self, key):
+        place = tuple(each.start for each in key)
+        self.counts[place] = self.counts.get(place, 0) + 1
+        return self.pixels[key]
+
+    def open(self):
+        chunks = (20, 30, *self.shape[2:])
+        meta = np.empty((0,) * self.ndim, self.dtype)
+        return da.from_array(self, chunks=chunks, name=False, inline_array=True, meta=meta)
+
+
+def _properties(pixels):
+    return pixels.shape, pixels.dtype, pixels.ndim
+
+
+@pytest.mark.parametrize("n_channels", [3, 4])
+@pytest.mark.parametrize("are_painted", [False, True])
+def test_each_chunk_of_lazy_arrays_is_read_once(noise, n_channels, are_painted):
+    image, seg, _ = noise
+    alpha = np.where(image[..., :1] > 20, 255, 0).astype(np.uint8)
+    pixels = _File(np.concatenate([image, alpha], axis=-1)[..., :n_channels])
+    values = _File(values_of(np.float32, (41, 53, 2)))
+    lazy = pixels.open()
+    expected = seg.model.predict(pixels.pixels)
+    labels = seg.model.predict(lazy) if are_painted else expected
+    table = measure(replace(seg, labels=labels), lazy, values={"v": values.open()})
+    whole = replace(seg, labels=expected)
+    reference = measure(whole, pixels.pixels, values={"v": values.pixels})
+    pd.testing.assert_frame_equal(table, reference, check_exact=True)
+    assert set(pixels.counts.values()) == {1}
+    assert set(values.counts.values()) == {1}
+
+
 def test_columns_and_rows_of_a_plain_table(halves):
     image, segmentation = halves
     table = measure(segmentation, image, names="a.tif", spacing=(0.5, 2), unit="µm")

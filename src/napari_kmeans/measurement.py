@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from napari_kmeans.checks import (
 )
 from napari_kmeans.execution.progress import Progress, Report, part_of
 from napari_kmeans.imaging.blocks import as_array, open_pixels
-from napari_kmeans.imaging.measured_arrays import MeasuredArrays, sum_arrays
+from napari_kmeans.imaging.measured_arrays import MeasuredArrays, SideSums, sum_arrays
 from napari_kmeans.measured_regions import MeasuredRegions, open_regions
 from napari_kmeans.measurement_inputs import (
     ImageInput,
@@ -141,28 +142,101 @@ def measure(
     stages, tables = Progress(progress), []
     for number, each in enumerate(inputs):
         report = part_of(progress, number / len(inputs), (number + 1) / len(inputs))
-        tables.append(
-            _measure_image(
-                seg, each, region_names, slices, spacing, unit, medians, confidence, report
-            )
+        share = 0.4 if confidence else 0
+        measuring = open_measuring(
+            seg,
+            each,
+            region_names=region_names,
+            slices=slices,
+            spacing=spacing,
+            unit=unit,
+            medians=medians,
+            confidence=confidence,
+            progress=part_of(report, 0, share),
         )
+        tables.append(measuring.table(progress=part_of(report, share, 1)))
     stages.finish()
     import pandas as pd
 
     return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
 
 
-def _measure_image(
+@dataclass(eq=False)
+class Measuring:
+    """The arrays of one image that are to be measured, and what the table states of them.
+
+    Attributes
+    ----------
+    arrays : MeasuredArrays
+    classes : MeasuredClasses
+    name : str
+        The name of the image.
+    regions : MeasuredRegions
+        The names of the regions of `arrays`.
+    slice_names : sequence of str
+        The names of the columns of the slice axes of `arrays`.
+    size : PixelSize or None
+    medians : bool
+        As in `measure`.
+    """
+
+    arrays: MeasuredArrays
+    classes: MeasuredClasses
+    name: str
+    regions: MeasuredRegions
+    slice_names: Sequence[str]
+    size: PixelSize | None
+    medians: bool = True
+    _beside: SideSums | None = None
+
+    def _measurements(self) -> Measurements:
+        n_channels = len(self.arrays.channels)
+        return Measurements(self.classes, n_channels=n_channels, medians=self.medians)
+
+    def beside(self) -> Any:
+        """Return a dask array that measures its chunks when they are computed.
+
+        It is for writers of lazy labels: computed together with them, once, it reads nothing
+        twice. `table` has these figures, and reads the arrays again only for medians that do
+        not fit the memory.
+        """
+        self._beside = SideSums(self.arrays, self._measurements().sums)
+        return self._beside.array
+
+    def table(self, labels: Any = None, progress: Report | None = None) -> pd.DataFrame:
+        """Return the table of measurements.
+
+        `labels` are the same labels, in memory or in a file, for the passes after `beside`.
+        """
+        measurements = self._measurements()
+        arrays = self.arrays if labels is None else replace(self.arrays, labels=labels)
+        stages = Progress(progress)
+        sum_arrays(arrays, measurements.sums, stages.stage(1, 1), self._beside)
+        stages.finish()
+        indices = np.ndindex(*(arrays.shape[axis] for axis in arrays.slice_axes))
+        return measurements.table(
+            self.name,
+            region_names=self.regions.names,
+            slice_names=self.slice_names,
+            keys=[(index, number) for index in indices for number in self.regions.expected],
+            size=self.size,
+            has_undecided=arrays.undecided is not None,
+        )
+
+
+def open_measuring(
     seg: Segmentation | StackSegmentation,
     given: ImageInput,
-    region_names: Any,
-    slices: Any,
-    spacing: Any,
-    unit: str,
-    medians: bool,
-    confidence: bool,
-    progress: Report | None,
-) -> pd.DataFrame:
+    *,
+    region_names: Any = None,
+    slices: Any = None,
+    spacing: Any = None,
+    unit: str = "",
+    medians: bool = True,
+    confidence: bool = False,
+    progress: Report | None = None,
+) -> Measuring:
+    """Return what `measure` measures of one image, with arguments that are checked here."""
     labels = as_array("labels", given.labels)
     shape = tuple(int(length) for length in labels.shape)
     regions = open_regions(given.regions, region_names, shape)
@@ -187,60 +261,17 @@ def _measure_image(
         labels = keep_inside(labels, open_pixels(labels, mask=given.mask).mask)
     if confidence:
         channels[CONFIDENCE] = seg.model.confidence(
-            given.image, labels=labels, mask=given.mask, progress=part_of(progress, 0, 0.4)
+            given.image, labels=labels, mask=given.mask, progress=progress
         )
     undecided = None if pixels is None else seg.model.find_undecided(pixels)
-    return measure_arrays(
+    return Measuring(
         MeasuredArrays(labels, channels, regions.arrays, undecided, tuple(slice_columns)),
         _classes_of(seg),
         given.name,
         regions,
         list(slice_columns.values()),
         size,
-        medians=medians,
-        progress=part_of(progress, 0.4 if confidence else 0, 1),
-    )
-
-
-def measure_arrays(
-    arrays: MeasuredArrays,
-    classes: MeasuredClasses,
-    name: str,
-    regions: MeasuredRegions,
-    slice_names: Sequence[str],
-    size: PixelSize | None,
-    *,
-    medians: bool = True,
-    progress: Report | None = None,
-) -> pd.DataFrame:
-    """Return the table of measurements of one image from arrays of one shape.
-
-    Parameters
-    ----------
-    arrays : MeasuredArrays
-    classes : MeasuredClasses
-    name : str
-        The name of the image.
-    regions : MeasuredRegions
-        The names of the regions of `arrays`.
-    slice_names : sequence of str
-        The names of the columns of the slice axes of `arrays`.
-    size : PixelSize or None
-    medians, progress
-        As in `measure`.
-    """
-    measurements = Measurements(classes, n_channels=len(arrays.channels), medians=medians)
-    stages = Progress(progress)
-    sum_arrays(arrays, measurements.sums, stages.stage(1, 1))
-    stages.finish()
-    indices = np.ndindex(*(arrays.shape[axis] for axis in arrays.slice_axes))
-    return measurements.table(
-        name,
-        region_names=regions.names,
-        slice_names=slice_names,
-        keys=[(index, number) for index in indices for number in regions.expected],
-        size=size,
-        has_undecided=arrays.undecided is not None,
+        medians,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from napari_kmeans import KMeansModel, segment
-from napari_kmeans.batch import fitting
+from napari_kmeans.batch import dropped_pixels, fitting
 from napari_kmeans.batch.fitting import fit_images
 from napari_kmeans.batch.image_job import ImageJob
 from napari_kmeans.batch.listing import Reading, list_jobs
@@ -126,7 +126,20 @@ def test_images_of_another_kind_and_damaged_images_are_left_out(tmp_path):
     assert found.model.to_dict() == segment(images, 3, rgb=True).model.to_dict()
 
 
+def test_a_fit_of_several_passes_reads_images_that_fit_the_memory_once(monkeypatch):
+    images = [_noise(30, 40, 3, seed=i) for i in range(20)]
+    reads = _Reads(images, rgb=True)
+    fit_images(reads.jobs(), Options(n_clusters=3, blur=1.0))
+    assert set(reads.counts) == {1}
+    # Half of the images fit.
+    monkeypatch.setattr(dropped_pixels, "MAX_BYTES_IN_MEMORY", 10 * images[0].nbytes)
+    reads = _Reads(images, rgb=True)
+    found = fit_images(reads.jobs(), Options(n_clusters=3, blur=1.0))
+    assert max(reads.counts) > 1
+    _check_same(found, segment(images, 3, rgb=True, blur=1.0).model)
+
+
 def test_memory_does_not_hold_the_images():
     reads = _Reads([_noise(30, 40, 3, seed=i) for i in range(20)], rgb=True)
     fit_images(reads.jobs(), Options(n_clusters=3, blur=1.0))
-    assert not fitting._RECENT._pictures
+    assert not dropped_pixels._RECENT._pictures

@@ -15,6 +15,7 @@ import zarr
 
 from napari_kmeans import segment
 from napari_kmeans.batch.inputs import find_inputs
+from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.cli.main import main
 from napari_kmeans.files.reading import read_image
 
@@ -30,7 +31,8 @@ def _noise(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def _names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
+    """Return the names of the results in a folder, without the record of the run."""
+    return sorted(path.name for path in directory.iterdir() if path.name != RECORD_FILE)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import zarr
 from PIL import Image, ImageCms
 
 from napari_kmeans import segment
-from napari_kmeans.batch import jobs
+from napari_kmeans.batch import dropped_pixels, jobs
 from napari_kmeans.batch.channels import add_mask, choose_channels, set_channel_axis
 from napari_kmeans.batch.image_job import ImageJob
 from napari_kmeans.batch.listing import name_series
@@ -494,7 +494,7 @@ class TestMasks:
     @pytest.mark.parametrize("together", [False, True])
     def test_a_folder_has_a_mask_for_each_image(self, tmp_path, out, kept, together, monkeypatch):
         # The second image is read again for each pass.
-        monkeypatch.setattr(jobs, "MAX_BYTES_IN_MEMORY", 3000)
+        monkeypatch.setattr(dropped_pixels, "MAX_BYTES_IN_MEMORY", 3000)
         images = {name: _noise(30, 31, 3, seed=seed) for seed, name in enumerate("abc")}
         (tmp_path / "images").mkdir()
         (tmp_path / "masks").mkdir()
@@ -651,7 +651,8 @@ class TestSeries:
         for name, image in images.items():
             stem = f"plate-{name.replace(':', '_')}"
             np.testing.assert_array_equal(_labels(out, stem), segment(image, 3).labels)
-        assert len(list(out.iterdir())) == 2 * 4
+        # Four files of each image, and the record.
+        assert len(list(out.iterdir())) == 2 * 4 + 1
 
     @pytest.mark.parametrize("series", ["2", "some", "1.5", "-1", ""])
     def test_a_wrong_choice_lists_the_series(self, plate, out, capsys, series):

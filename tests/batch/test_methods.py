@@ -27,12 +27,13 @@ def make_model(kind=RGB, n_clusters=4, **entries):
     return {"cluster_centers": centers, "palette": centers, **entries}
 
 
-def describe(n_images=2, kind=RGB, model="shared", study=None, images=(), **options):
+def describe(n_images=2, kind=RGB, model="shared", study=None, images=(), n_colors=None, **options):
     """Return the paragraph, and the references below it."""
     record = {
         **{"versions": {"napari-kmeans": "0.1.1", "python": "3.12.1"}, "study": study or {}},
         "options": Options(**{"n_clusters": 4, **options}).to_dict(),
         "model": make_model(kind) if model == "shared" else model,
+        "n_colors": n_colors,
         "images": [{"name": f"a{n}", "status": "done", **kind} for n in range(n_images)],
     }
     for image, entries in zip(record["images"], images, strict=False):
@@ -44,6 +45,15 @@ def describe(n_images=2, kind=RGB, model="shared", study=None, images=(), **opti
     ]
     assert list(dict.fromkeys(numbers)) == list(range(1, len(references.splitlines()) + 1))
     return paragraph, references
+
+
+def test_the_colors_of_the_fit_are_counted():
+    few, many = describe(n_colors=1234)[0], describe(n_colors=3_000_000)[0]
+    assert "represent the pixels" in few
+    assert "was 10,000 points, and the fit continued on all 1,234 distinct colors." in few
+    assert "represent all pixels, which had 3,000,000 distinct colors; the size" in many
+    assert "was 10,000 points." in many
+    assert "on all colors if there were at most 262,144." in describe()[0]
 
 
 def test_default_options():

@@ -162,6 +162,67 @@ def test_bars_are_as_long_as_the_shares(tmp_path, pixels):
     assert "group-table" not in report.tables
 
 
+def test_areas_and_values_are_means_over_the_images_of_each_group(tmp_path):
+    names, groups = list("abcd"), ["x", "x", "y", "y"]
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(1, 50, (4, 2, 3))
+    table = make_table(names, pixels, ("tumor", "margin"))
+    table["area"], table["unit"] = table["pixels"] * 0.25, "µm²"
+    table["mean red"] = rng.uniform(10, 200, len(table))
+    reader = read_report(tmp_path, make_record(names, groups), table)
+    rows = reader.tables["figure-table"]
+    assert rows[0] == ["Class", "x", "y"]
+    assert rows[1] == ["Area, µm²"]
+    assert "Areas and values" in reader.texts
+    areas = 0.25 * pixels.sum(axis=1)
+    red = table["mean red"].to_numpy().reshape(4, 2, 3)
+    means = (red * pixels).sum(axis=1) / pixels.sum(axis=1)
+    for first, values in ((2, areas), (5, means)):
+        for place in range(2):
+            expected = [
+                f"{own.mean():.3g} ± {own.std(ddof=1):.3g} n = 2"
+                for own in (values[:2, place], values[2:, place])
+            ]
+            found = [" ".join(cell.split()) for cell in rows[first + place][1:]]
+            assert _rounded(found) == _rounded(expected)
+    assert rows[4] == ["Mean red"]
+    assert len(rows) == 7
+
+
+def _rounded(cells):
+    return [[f"{float(word):.2g}" for word in cell.split() if word[0].isdigit()] for cell in cells]
+
+
+def test_regions_that_images_have_in_common_have_shares(tmp_path):
+    pixels = [[[30, 10, 5], [0, 0, 7]], [[10, 30, 5], [1, 3, 0]]]
+    table = make_table(["a", "b"], pixels, ("tumor", "margin"))
+    reader = read_report(tmp_path, make_record(["a", "b"], [None, None]), table)
+    rows = [[" ".join(cell.split()) for cell in row] for row in reader.tables["region-table"]]
+    assert rows[0] == ["Region and class", "All images"]
+    sd = f"{np.std([75, 25], ddof=1):.1f}"
+    assert rows[1:] == [
+        ["tumor"],
+        ["1 nuclei", f"50.0 ± {sd} n = 2"],
+        ["2", f"50.0 ± {sd} n = 2"],
+        ["margin"],
+        # The image a has only ignored pixels there.
+        ["1 nuclei", "25.0 n = 1"],
+        ["2", "75.0 n = 1"],
+    ]
+    tiles = make_table(["a"], [np.ones((30, 3), int)], [f"row {each}" for each in range(30)])
+    assert "region-table" not in read_report(tmp_path, make_record(["a"], [None]), tiles).tables
+
+
+def test_areas_of_slices_are_averaged_and_units_kept_apart(tmp_path):
+    table = make_table(["a", "b"], [[[4, 2, 0], [8, 4, 0]], [[6, 6, 0], [6, 6, 0]]], ("all", "all"))
+    table.insert(2, "slice", [0, 0, 0, 1, 1, 1] * 2)
+    table["area"], table["unit"] = table["pixels"] * 1.0, ["µm²"] * 6 + ["mm²"] * 6
+    reader = read_report(tmp_path, make_record(["a", "b"], [None, None]), table)
+    rows = [[" ".join(cell.split()) for cell in row] for row in reader.tables["figure-table"]]
+    assert rows[1:4] == [["Area per slice, µm²"], ["1 nuclei", "6 n = 1"], ["2", "3 n = 1"]]
+    assert rows[4:] == [["Area per slice, mm²"], ["1 nuclei", "6 n = 1"], ["2", "6 n = 1"]]
+
+
 def test_names_are_text(tmp_path):
     names = ["<script>alert(1)</script>", '"><img src=x onerror=y>', "图 & {{ 7*7 }}", "bad\udcff"]
     groups = ["<b>", "<b>", "日本", "日本"]

@@ -18,9 +18,19 @@ import tifffile
 import zarr
 
 import napari_kmeans
-from napari_kmeans import KMeansModel, Study, StudyError, measure, run_study, segment
+from napari_kmeans import (
+    KMeansModel,
+    Study,
+    StudyError,
+    grid_regions,
+    measure,
+    run_study,
+    segment,
+)
+from napari_kmeans.batch import image_step
 from napari_kmeans.batch.run_record import RECORD_FILE, hash_file
 from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.files.lazy import FileArray
 from napari_kmeans.files.reading import read_image
 
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
@@ -75,6 +85,16 @@ def test_model_labels_and_table_are_those_of_the_functions(folder):
     written = pd.read_csv(folder / "out" / "napari-kmeans-measurements.csv")
     np.testing.assert_allclose(written["mean red"], expected["mean red"], 1e-7)
     assert (written["pixels"] == expected["pixels"]).all()
+
+
+def test_the_record_states_how_many_colors_were_fitted(folder):
+    pixels = np.concatenate([image.reshape(-1, 3) for image in _images(folder).values()])
+    n_colors = len(np.unique(pixels, axis=0))
+    # A run that goes on takes the model of the first.
+    for _ in range(2):
+        assert _run(_study(folder)).record["n_colors"] == n_colors
+    methods = (folder / "out" / "napari-kmeans-methods.md").read_text("utf-8")
+    assert f"continued on all {n_colors:,} distinct colors" in methods
 
 
 def test_the_groups_differ_as_they_were_made(folder):
@@ -197,6 +217,7 @@ class TestSafety:
         (folder / "raw" / "napari-kmeans-shares.csv").write_text("image,age\nc_0,1\n")
         with pytest.raises(StudyError, match="the study would replace this file"):
             _run(_study(folder, metadata_file="raw/napari-kmeans-shares.csv", output="raw"))
+        (folder / "raw" / "napari-kmeans-shares.csv").unlink()
         _run(_study(folder, images="raw/c_0.png", output="raw"))
         assert iio.imread(legend).shape == (9, 9)
 
@@ -477,3 +498,90 @@ class TestCluster:
         ]
         assert hashes[0] == hashes[1]
         assert _run(study).n_earlier == 7
+
+
+@pytest.mark.parametrize("name", ["shares.csv", "report.html", "methods.md", "run.json"])
+def test_files_of_others_are_not_replaced(folder, name):
+    path = folder / "out" / f"napari-kmeans-{name}"
+    path.parent.mkdir()
+    path.write_text("mine")
+    with pytest.raises(StudyError, match=f"{path.name} in it is not of a study"):
+        _run(_study(folder))
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert path.read_text() == "mine"
+
+
+def test_labels_of_others_are_not_replaced(folder):
+    path = folder / "out" / "c_1-labels.tif"
+    path.parent.mkdir()
+    path.write_text("mine")
+    result = _run(_study(folder))
+    assert list(result.failures) == ["c_1"]
+    assert "c_1-labels.tif in it is no result of an earlier run" in result.failures["c_1"]
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_lazy_image_is_painted_written_and_measured_in_one_pass(folder, dtype, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 99, (300, 280, 3)).astype(dtype)
+    zarr.create_array(folder / "scan.zarr", data=image, chunks=(128, 128, 3))
+    _run(_study(folder, images="scan.zarr", output="first"))
+    reads: dict[str, int] = {}
+    read = FileArray.__getitem__
+
+    def count(array: FileArray, key: tuple[slice, ...]) -> np.ndarray:
+        if array.shape == image.shape:
+            reads[str(key)] = reads.get(str(key), 0) + 1
+        return read(array, key)
+
+    monkeypatch.setattr(FileArray, "__getitem__", count)
+    # Small pictures are drawn from other pixels: every n-th of the image.
+    monkeypatch.setattr(image_step, "draw_thumbnails", lambda *_: None)
+    model = "first/napari-kmeans-model.json"
+    study = _study(folder, images="scan.zarr", fit=None, model=model, grid=100)
+    table = _run(study).table
+    assert set(reads.values()) == {1}
+    labels = read_image(folder / "out" / "scan-labels.zarr").pixels.compute()
+    seg = segment(image, 2)
+    np.testing.assert_array_equal(labels, seg.labels)
+    expected = measure(seg, image, names="scan", regions=grid_regions(labels.shape, 100))
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+
+
+def test_each_image_has_the_pixel_size_of_the_metadata_file(folder):
+    lines = [
+        "image,pixel_size,pixel_size_y,pixel_size_x,pixel_size_unit",
+        "c_0,0.5,,,",
+        "c_1,,2,3,nm",
+    ]
+    (folder / "s.csv").write_text("\n".join([*lines, "c_2,0.002,,,mm", "t_0,,,,"]))
+    study = _study(folder, metadata_file="s.csv", spacing=7)
+    result = _run(study)
+    areas = result.table.groupby("image")["area"].sum()
+    # 40 by 50 pixels. An image without a size in the file has that of the study.
+    expected = {"c_0": 500.0, "c_1": 12000.0, "c_2": 0.008, "t_0": 2000 * 49.0, "t_1": 98000.0}
+    assert {name: areas[name] for name in expected} == pytest.approx(expected)
+    units = result.table.drop_duplicates("image").set_index("image")["unit"]
+    assert units[["c_0", "c_1", "c_2"]].tolist() == ["µm²", "nm²", "mm²"]
+    # Only the image whose size has changed is done again.
+    (folder / "s.csv").write_text(
+        "\n".join([lines[0], "c_0,0.25,,,", *lines[2:], "c_2,0.002,,,mm"])
+    )
+    again = _run(study)
+    assert again.n_earlier == 5
+    assert again.table.groupby("image")["area"].sum()["c_0"] == pytest.approx(125)
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ("c_0,0,,", "pixel_size of c_0 must be a number above 0, got 0"),
+        ("c_0,a,,", "pixel_size of c_0 must be a number above 0, got 'a'"),
+        ("c_0,1,2,", "pixel_size of c_0 must go without pixel_size_x, got both"),
+        ("c_0,1,,kg", "pixel_size_unit of c_0 must be a length such as µm, got 'kg'"),
+    ],
+)
+def test_a_wrong_pixel_size_is_a_sentence(folder, row, sentence):
+    (folder / "s.csv").write_text(f"image,pixel_size,pixel_size_x,pixel_size_unit\n{row}\n")
+    with pytest.raises(StudyError, match=sentence):
+        _run(_study(folder, metadata_file="s.csv"))

@@ -86,7 +86,7 @@ def make_photographs(folder: Path, n_images: int) -> None:
 def time_study(n_images: int) -> None:
     """Print the time of a study, and of its parts."""
     from napari_kmeans import KMeansModel, Study, run_study
-    from napari_kmeans.batch.jobs import Workflow
+    from napari_kmeans.batch.jobs import ClusteredImage, Workflow
     from napari_kmeans.batch.listing import Reading, list_jobs
     from napari_kmeans.batch.output import write_results
     from napari_kmeans.execution.threads import map_threads
@@ -110,7 +110,7 @@ def time_study(n_images: int) -> None:
         start = time.perf_counter()
         jobs = list_jobs(Reading(tuple(paths)))
         for outcome in Workflow.of_model(model).run(jobs):
-            assert outcome is not None
+            assert isinstance(outcome, ClusteredImage)
             write_results(outcome.seg, folder / "plain", outcome.name, outcome.picture, shared=True)
         painting = time.perf_counter() - start
 

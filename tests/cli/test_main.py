@@ -21,9 +21,10 @@ import zarr
 
 import napari_kmeans
 from napari_kmeans import KMeansModel, apply_classes, segment
-from napari_kmeans.batch import jobs
+from napari_kmeans.batch import dropped_pixels, jobs
 from napari_kmeans.batch.image_job import ImageJob
 from napari_kmeans.batch.jobs import ClusteredImage
+from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.cli import main as main_module
 from napari_kmeans.cli.main import main
 from napari_kmeans.execution.notices import notices_to
@@ -53,7 +54,8 @@ def _run(*arguments: object, without: tuple[str, ...] = (), **settings):
 
 
 def _names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
+    """Return the names of the results in a folder, without the record of the run."""
+    return sorted(path.name for path in directory.iterdir() if path.name != RECORD_FILE)
 
 
 def _noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -245,7 +247,7 @@ class TestTogether:
         assert all(f"wrote {out / name}" in printed.out for name in _names(out))
 
     def test_images_beyond_the_memory_limit_are_read_again(self, paths, images, out, monkeypatch):
-        monkeypatch.setattr(jobs, "MAX_BYTES_IN_MEMORY", 7000)
+        monkeypatch.setattr(dropped_pixels, "MAX_BYTES_IN_MEMORY", 7000)
         assert main([*paths, "-k", "4", "-o", str(out)]) == 0
         self._assert_results(out, images, segment(list(images.values()), 4, rgb=True))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import join_names
 from napari_kmeans.batch.result_files import SHARED_MODEL, SUFFIXES, file_key
+from napari_kmeans.batch.run_record import RECORD_FILE, read_run_record
 from napari_kmeans.files.atomic import PREFIX, clear_leftovers
 from napari_kmeans.files.result_record import KINDS, MASK, read_record
 
@@ -27,6 +29,13 @@ def find_results(paths: Iterable[Path], kept: Iterable[Path] = ()) -> list[Path]
     """
     protected = {file_key(each) for path in kept for each in (path, *path.absolute().parents)}
     return [path for path in paths if file_key(path) not in protected and _is_result(path)]
+
+
+def find_foreign(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths whose files are no results, and must not be replaced."""
+    existing = [path for path in paths if os.path.lexists(path)]
+    own = {*find_results(existing)}
+    return [path for path in existing if path not in own]
 
 
 def find_masks(directory: Path, stem: str) -> list[Path]:
@@ -198,10 +207,10 @@ def _is_table(path: Path) -> bool:
     return first == list(COUNT_COLUMNS) and header[-1] == COLOR_COLUMN
 
 
-def _is_model(path: Path) -> bool:
+def _is_model_or_record(path: Path) -> bool:
     from napari_kmeans.model import KMeansModel
 
-    KMeansModel.load(path)
+    (read_run_record if path.name == RECORD_FILE else KMeansModel.load)(path)
     return True
 
 
@@ -218,7 +227,7 @@ _CHECKS: dict[str, Callable[[Path], bool]] = {
     ".png": _is_png,
     ".zarr": _is_zarr,
     ".csv": _is_table,
-    ".json": _is_model,
+    ".json": _is_model_or_record,
     ".geojson": _is_geojson,
 }
 """The check that recognizes a result by its contents, for each suffix."""

@@ -5,35 +5,29 @@ The model is that of `segment` for the list of the images.
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict
+import re
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from napari_kmeans.batch.channels import find_axis_of_channels, find_channels
-from napari_kmeans.batch.image_job import read_picture
-from napari_kmeans.batch.jobs import (
+from napari_kmeans.batch.channels import find_channels
+from napari_kmeans.batch.dropped_pixels import drop_pixels, keep_picture, kept_pictures, thin_out
+from napari_kmeans.batch.image_job import (
     FAILURES,
     check_color_space,
-    find_image_number,
-    replace_image_number,
+    describe_unreadable,
+    read_picture_or_raise,
 )
 from napari_kmeans.batch.kinds import find_kind, leave_out_other_kinds, note_other_channels
 from napari_kmeans.batch.picture_options import channel_names_of, options_for
 from napari_kmeans.batch.preparing import kernels_for
 from napari_kmeans.batch.reporting import count_images, tell, warnings_about
-from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.files.lazy import FileArray, open_lazily
 from napari_kmeans.options import AUTO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.kinds import Kind
@@ -42,10 +36,7 @@ if TYPE_CHECKING:
     from napari_kmeans.imaging.histogram import Histogram
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.options import Options
-
-_KEPT_PICTURES = 8
-"""Images in memory while they are read again: pixels and mask of an image are read one after the
-other, by several threads."""
+    from napari_kmeans.segmentation import Segmentation
 
 _BATCH = 16
 """Images whose colors are counted before their counts are joined: the counts of an image take up
@@ -62,10 +53,13 @@ class StudyFit:
         None if no image could be read or if the fit failed.
     failures : dict of str
         The sentence of each image that was left out, by its source.
+    n_colors : int or None
+        The number of distinct colors of all images; None if they were not counted.
     """
 
     model: KMeansModel | None
     failures: dict[str, str] = field(default_factory=dict)
+    n_colors: int | None = None
 
 
 def fit_images(
@@ -89,54 +83,90 @@ def fit_images(
     report : callable, optional
         ``report(done, total)``.
     """
-    sentences: list[str] = []
-    try:
-        with notices_also_to(sentences.append):
-            pictures, counted = _read_once(jobs, options, pixels_per_image, part_of(report, 0, 0.8))
-            leave_out_other_kinds(jobs, pictures, options)
-            note_other_channels(jobs, pictures)
-            model = _fit_readable(jobs, pictures, counted, options, part_of(report, 0.8, 1))
-    finally:
-        _RECENT.clear()
-    return StudyFit(model, _find_failures(jobs, pictures, sentences))
+    with kept_pictures():
+        fit = fit_pictures(jobs, options, pixels_per_image=pixels_per_image, report=report)
+    return StudyFit(None if fit.seg is None else fit.seg.model, fit.failures, fit.n_colors)
 
 
-def _find_failures(
-    jobs: Sequence[ImageJob], pictures: Sequence[Picture | None], sentences: Sequence[str]
-) -> dict[str, str]:
-    """Return the sentence about each image that was left out."""
-    failures = {}
-    for job, picture in zip(jobs, pictures, strict=True):
-        if picture is None:
-            starts = tuple(f"cannot {verb} {job.source}" for verb in ("read", "mask", "cluster"))
-            own = [each for each in sentences if each.startswith(starts)]
-            failures[job.source] = own[-1] if own else f"cannot cluster {job.source}"
-    return failures
+class FittedPictures(NamedTuple):
+    """Images and the clusters that were fitted to all of them.
+
+    Attributes
+    ----------
+    pictures : list of Picture or None
+        Their pixels are lazy. None for an image that was left out.
+    seg : Segmentation or None
+        None if no image could be read or if the fit failed.
+    failures : dict of str
+        The sentence of each image that was left out, by its source.
+    n_colors : int or None
+        The number of distinct colors of all images; None if they were not counted.
+    """
+
+    pictures: list[Picture | None]
+    seg: Segmentation | None
+    failures: dict[str, str]
+    n_colors: int | None = None
 
 
-def _fit_readable(
+def fit_pictures(
     jobs: Sequence[ImageJob],
-    pictures: list[Picture | None],
-    counted: Mapping[Kind, _Counted],
     options: Options,
-    report: Report | None,
-) -> KMeansModel | None:
-    """Fit a model to the images that are not None, without those that turn out to be damaged."""
+    *,
+    pixels_per_image: int = 0,
+    report: Report | None = None,
+    keeps: bool = False,
+) -> FittedPictures:
+    """Fit one model to images, as `fit_images`, and return the images, too.
+
+    Call it within `kept_pictures`. `keeps` holds images in memory although the fit does not need
+    them again.
+    """
+    reading = part_of(report, 0, 0.8)
+    read, counted = _read_once(jobs, options, pixels_per_image, reading, keeps)
+    failures = {job.source: each.failure for job, each in zip(jobs, read, strict=True)}
+    failures = {source: failure for source, failure in failures.items() if failure}
+    pictures = [each.picture for each in read]
+    others = leave_out_other_kinds(jobs, pictures, options)
+    for sentence in others.values():
+        tell(sentence)
+    note_other_channels(jobs, pictures)
+    failures |= others
     while used := [number for number, picture in enumerate(pictures) if picture is not None]:
         readable = [picture for picture in pictures if picture is not None]
         colors = counted.get(find_kind(readable[0], options))
         known = colors is not None and colors.n_images == len(readable)
+        histogram = colors.histogram if colors and known else None
         try:
-            return _fit(readable, colors.histogram if colors and known else None, options, report)
+            seg = _fit(readable, histogram, options, part_of(report, 0.8, 1))
+            n_colors = None if histogram is None else len(histogram.weights)
+            return FittedPictures(pictures, seg, failures, n_colors)
         except FAILURES as error:
-            why, damaged = reason(error), find_image_number(reason(error))
+            why, damaged = reason(error), _find_image_number(reason(error))
             if damaged is None or damaged >= len(used):
-                tell(f"cannot fit a model to the images: {why}")
+                tell(f"cannot cluster the images as one: {why}; --each clusters each by itself")
                 break
             source = jobs[used[damaged]].source
-            tell(f"cannot cluster {source}: {replace_image_number(why, source)}")
+            sentence = f"cannot cluster {source}: {_replace_image_number(why, source)}"
+            tell(sentence)
+            failures[source] = sentence
             pictures[used[damaged]] = None
-    return None
+    return FittedPictures(pictures, None, failures)
+
+
+_IMAGE_NUMBER = re.compile(r"(?:(?<= )|^)image (\d+)(?=[ ,:])")
+"""The number of an image in a message, but not in a path such as "/data/image 1/a.png"."""
+
+
+def _find_image_number(message: str) -> int | None:
+    """Return the number of the image that a message of a fit of several images is about."""
+    found = _IMAGE_NUMBER.search(message)
+    return int(found[1]) if found else None
+
+
+def _replace_image_number(message: str, source: str) -> str:
+    """Return a message with the name of the image instead of its number."""
+    return _IMAGE_NUMBER.sub(lambda _: source, message)
 
 
 class _Counted(NamedTuple):
@@ -146,121 +176,60 @@ class _Counted(NamedTuple):
     histogram: Histogram
 
 
-def _read_once(
-    jobs: Sequence[ImageJob], options: Options, n_pixels: int, report: Report | None
-) -> tuple[list[Picture | None], dict[Kind, _Counted]]:
-    """Read all images, on threads, and count their colors where this is possible.
+class _Read(NamedTuple):
+    """An image that was read once; its pixels were dropped. Or the sentence why it failed."""
 
-    Return the images, whose pixels are read again when they are needed, and the counts.
-    """
-    pictures: list[Picture | None] = []
+    picture: Picture | None = None
+    histogram: Histogram | None = None
+    failure: str = ""
+
+
+def _read_once(
+    jobs: Sequence[ImageJob], options: Options, n_pixels: int, report: Report | None, keeps: bool
+) -> tuple[list[_Read], dict[Kind, _Counted]]:
+    """Read all images, on threads, and count their colors where this is possible."""
+    done: list[_Read] = []
     counted: dict[Kind, _Counted] = {}
 
-    def read(job: ImageJob) -> tuple[Picture | None, Histogram | None]:
-        return _read_image(job, options, n_pixels)
+    def read(job: ImageJob) -> _Read:
+        return _read_image(job, options, n_pixels, keeps)
 
     def step(count: float) -> None:
         if report is not None:
-            report(len(pictures) + int(count), len(jobs))
+            report(len(done) + int(count), len(jobs))
 
     for start in range(0, len(jobs), _BATCH):
         found: dict[Kind, list[Histogram]] = {}
-        for picture, histogram in map_threads(read, jobs[start : start + _BATCH], step):
-            pictures.append(picture)
-            if picture is not None and histogram is not None:
-                found.setdefault(find_kind(picture, options), []).append(histogram)
+        for each in map_threads(read, jobs[start : start + _BATCH], step):
+            done.append(each._replace(histogram=None))
+            if each.failure:
+                tell(each.failure)
+            if each.picture is not None and each.histogram is not None:
+                found.setdefault(find_kind(each.picture, options), []).append(each.histogram)
         for kind, histograms in found.items():
             known = counted.get(kind)
             parts = histograms if known is None else [known.histogram, *histograms]
             total = len(histograms) + (0 if known is None else known.n_images)
             counted[kind] = _Counted(total, parts[0].merge(*parts[1:]))
-    return pictures, counted
+    return done, counted
 
 
-def _read_image(
-    job: ImageJob, options: Options, n_pixels: int
-) -> tuple[Picture | None, Histogram | None]:
-    picture = read_picture(job, options)
-    if picture is None:
-        return None, None
+def _read_image(job: ImageJob, options: Options, n_pixels: int, keeps: bool) -> _Read:
     try:
-        thinned = _thin_out(picture, n_pixels)
+        picture = read_picture_or_raise(job, options)
+    except UnreadableImageError as error:
+        return _Read(failure=describe_unreadable(job, error))
+    try:
+        thinned = thin_out(picture, n_pixels)
         find_kind(thinned, options)
         histogram = _count_colors(thinned, options)
+        if thinned.levels:
+            return _Read(thinned, histogram)
+        if keeps or histogram is None:
+            keep_picture(job, thinned, n_pixels)
+        return _Read(drop_pixels(job, thinned, n_pixels), histogram)
     except (TypeError, ValueError, OSError, UnreadableImageError) as error:
-        tell(f"cannot cluster {job.source}: {reason(error)}")
-        return None, None
-    return (thinned if thinned.levels else _drop_pixels(job, thinned, n_pixels)), histogram
-
-
-def _thin_out(picture: Picture, n_pixels: int) -> Picture:
-    """Return every n-th pixel of an image along each axis, so that at most `n_pixels` are left."""
-    channels = find_axis_of_channels(picture)
-    axes = [axis for axis in range(picture.pixels.ndim) if axis != channels]
-    shape = [picture.pixels.shape[axis] for axis in axes]
-    if not n_pixels or math.prod(shape) <= n_pixels:
-        return picture
-    stride = math.ceil((math.prod(shape) / n_pixels) ** (1 / len(axes)))
-    while math.prod(-(-length // stride) for length in shape) > n_pixels:
-        stride += 1
-    key = tuple(
-        slice(None) if axis == channels else slice(None, None, stride)
-        for axis in range(picture.pixels.ndim)
-    )
-    mask = picture.mask
-    if mask is not None:
-        mask = mask[(slice(None, None, stride),) * len(axes)]
-    return picture._replace(pixels=picture.pixels[key], mask=mask)
-
-
-class _ReadAgain:
-    """The pixels or the mask of an image whose file is read again when they are needed."""
-
-    def __init__(self, job: ImageJob, n_pixels: int, name: str, array: NDArray[Any]) -> None:
-        self.job, self.n_pixels, self.name = job, n_pixels, name
-        self.shape, self.dtype = array.shape, array.dtype
-
-    def __getitem__(self, key: tuple[slice, ...]) -> Any:
-        return getattr(_RECENT.read(self.job, self.n_pixels), self.name)[key]
-
-
-def _drop_pixels(job: ImageJob, picture: Picture, n_pixels: int) -> Picture:
-    pixels = FileArray(_ReadAgain(job, n_pixels, "pixels", picture.pixels))
-    lazy = picture._replace(pixels=open_lazily(pixels, pixels.shape, picture.channel_axis))
-    if picture.mask is None:
-        return lazy
-    mask = FileArray(_ReadAgain(job, n_pixels, "mask", picture.mask))
-    return lazy._replace(mask=open_lazily(mask, mask.shape, None))
-
-
-class _RecentPictures:
-    """The images that were read last: the pixels and the mask of an image are read apart."""
-
-    def __init__(self) -> None:
-        self._pictures: OrderedDict[tuple[ImageJob, int], Picture] = OrderedDict()
-        self._lock = Lock()
-
-    def read(self, job: ImageJob, n_pixels: int) -> Picture:
-        """Return an image with at most so many pixels, from memory if it was read last."""
-        # Two fits at a time may have different images of one name, such as layers of two viewers.
-        key = job, n_pixels
-        with self._lock:
-            picture = self._pictures.get(key)
-        if picture is None:
-            picture = _thin_out(job.read(), n_pixels)
-            with self._lock:
-                self._pictures[key] = picture
-                while len(self._pictures) > _KEPT_PICTURES:
-                    self._pictures.popitem(last=False)
-        return picture
-
-    def clear(self) -> None:
-        """Forget all images."""
-        with self._lock:
-            self._pictures.clear()
-
-
-_RECENT = _RecentPictures()
+        return _Read(failure=f"cannot cluster {job.source}: {reason(error)}")
 
 
 def _count_colors(picture: Picture, options: Options) -> Histogram | None:
@@ -293,7 +262,7 @@ def _fit(
     histogram: Histogram | None,
     options: Options,
     report: Report | None,
-) -> KMeansModel:
+) -> Segmentation:
     """Fit a model to images, whose counted colors are given if they are known."""
     from napari_kmeans.imaging.blocks import open_images
     from napari_kmeans.segmentation import segment_with_options
@@ -317,4 +286,4 @@ def _fit(
             channel_names=names.pop() if len(names) == 1 else None,
             progress=report,
             **arguments,
-        ).model
+        )

@@ -43,14 +43,23 @@ class ImageJob(NamedTuple):
     inputs: tuple[Path, ...] = ()
 
 
-def read_picture(job: ImageJob, options: Options) -> Picture | None:
-    """Read an image; if that fails, tell the reason and return None."""
-    try:
-        return read_picture_or_raise(job, options)
-    except UnreadableImageError as error:
-        verb = "mask" if isinstance(error, MaskError) else "read"
-        tell(f"cannot {verb} {job.source}: {error}")
-        return None
+FAILURES = (TypeError, ValueError, MemoryError, OSError, UnreadableImageError)
+"""The errors of an image that cannot be read, clustered or painted: other images can be."""
+
+
+def describe_unreadable(job: ImageJob, error: UnreadableImageError) -> str:
+    """Return the sentence about an image whose file, or the file of its mask, cannot be read."""
+    verb = "mask" if isinstance(error, MaskError) else "read"
+    return f"cannot {verb} {job.source}: {error}"
+
+
+def check_color_space(rgb: bool, options: Options) -> None:
+    """Refuse a color space of RGB images for other images, with the flag of the command line."""
+    if options.color_space in SRGB_SPACES and not rgb:
+        raise ValueError(
+            "--color-space must be rgb for an image that is not RGB, got "
+            f"{options.color_space}: rgb compares any channels"
+        )
 
 
 def read_picture_or_raise(job: ImageJob, options: Options) -> Picture:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.channels import find_axis_of_channels
 from napari_kmeans.batch.exports import EXPORTS
-from napari_kmeans.batch.image_job import read_picture_or_raise
-from napari_kmeans.batch.jobs import FAILURES, cluster_picture, paint_picture
+from napari_kmeans.batch.image_job import FAILURES, read_picture_or_raise
+from napari_kmeans.batch.image_record import Stopwatch, describe_done, describe_source
+from napari_kmeans.batch.jobs import cluster_picture, paint_picture
 from napari_kmeans.batch.masks import MaskError
 from napari_kmeans.batch.output import IMAGES, write_results
-from napari_kmeans.batch.parts import Inputs, Part, PartStore, measure_files
+from napari_kmeans.batch.parts import Inputs, Part, PartStore, make_key, measure_files
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.reporting import tell
-from napari_kmeans.batch.run_record import describe_picture, hash_labels
 from napari_kmeans.batch.study_images import CompanionError, read_regions, read_values
 from napari_kmeans.batch.thumbnails import draw_thumbnails
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.files.reading import read_image
+from napari_kmeans.files.reading import is_image, read_image
 from napari_kmeans.files.units import LENGTHS
 from napari_kmeans.imaging.blocks import is_dask
 
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from napari_kmeans.batch.study import Study
     from napari_kmeans.batch.study_images import StudyImage
     from napari_kmeans.files.picture import Picture
+    from napari_kmeans.measurement import Measuring
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
@@ -86,21 +85,12 @@ def do_image(image: StudyImage, steps: Steps, again: bool) -> ImageResult:
     """
     store = PartStore(steps.directory)
     part = store.read(image.stem) if image.job.inputs and not again else None
-    if part is None or not part.is_valid(steps.key, input_paths(image), steps.directory):
+    key = _part_key(image, steps)
+    if part is None or not part.is_valid(key, input_paths(image), steps.directory):
         return process_image(image, steps)
     # Groups, metadata and the place of the file are not in the pixels: they may change.
-    entry = {**part.entry, **_describe_source(image)}
-    return ImageResult(image, replace(part, entry=entry), is_earlier=True)
-
-
-def _describe_source(image: StudyImage) -> dict[str, Any]:
-    """Return the entries of the record that do not depend on the pixels."""
-    return {
-        "name": image.stem,
-        "source": image.job.source,
-        "group": image.group,
-        "metadata": image.metadata,
-    }
+    source = describe_source(image.job, image.stem, image.group, image.metadata)
+    return ImageResult(image, replace(part, entry={**part.entry, **source}), is_earlier=True)
 
 
 def process_image(image: StudyImage, steps: Steps) -> ImageResult:
@@ -134,11 +124,14 @@ def process_image(image: StudyImage, steps: Steps) -> ImageResult:
 
 
 def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
-    started, clock = datetime.now(UTC), time.perf_counter()
+    watch = Stopwatch()
     inputs = Inputs.of(input_paths(image))
     picture = read_picture_or_raise(image.job, steps.options)
     seg = _segment(image, picture, steps)
     kinds = [kind for kind in IMAGES if kind in steps.study.outputs]
+    measuring = open_picture_measuring(seg, picture, image, steps.study)
+    # Lazy pixels are painted, written and measured in one pass.
+    beside = [measuring.beside()] if kinds and is_dask(seg.labels) else []
     written = write_results(
         seg,
         steps.directory,
@@ -148,29 +141,44 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
         kept=steps.kept,
         kinds=kinds,
         exports=[name for name in EXPORTS if name in steps.study.outputs],
+        damaged=_find_damaged(image.stem, steps.directory),
+        beside=beside,
     )
-    seg = _with_written_labels(seg, written.paths)
-    table = measure_picture(seg, picture, image, steps.study)
+    seg = with_written_labels(seg, written.paths)
+    table = measuring.table(seg.labels if beside else None)
     outputs = measure_files(steps.directory, written.paths)
     entry = {
-        **_describe_source(image),
-        "sha256": inputs.hashes[0] if inputs.hashes else None,
-        "bytes": inputs.stamps[0].size if inputs.stamps else None,
-        **describe_picture(picture),
-        "model": None if steps.model is not None else seg.model.to_dict(),
-        "outputs": list(outputs),
-        "labels_sha256": hash_labels(seg.labels),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round(time.perf_counter() - clock, 3),
-        "warnings": list(sentences),
-        "status": "done",
-        "failure": "",
+        **describe_source(image.job, image.stem, image.group, image.metadata),
+        **describe_done(
+            picture,
+            seg,
+            inputs=inputs,
+            outputs=outputs,
+            has_own_model=steps.model is None,
+            watch=watch,
+            warnings=sentences,
+        ),
     }
     columns = {str(name): table[name].tolist() for name in table}
-    part = Part(steps.key, inputs, outputs, entry, columns)
+    part = Part(_part_key(image, steps), inputs, outputs, entry, columns)
     thumbnails = draw_thumbnails(picture, seg.labels, seg.model)
     PartStore(steps.directory).write(image.stem, part, thumbnails)
     return part
+
+
+def _part_key(image: StudyImage, steps: Steps) -> str:
+    """Return the key of an image: another pixel size gives other areas."""
+    return steps.key if image.pixel_size is None else make_key([steps.key, image.pixel_size])
+
+
+def _find_damaged(stem: str, directory: Path) -> list[Path]:
+    """Return the results of an earlier run that no program can read.
+
+    An image that can be read may be one that the user has edited and saved.
+    """
+    part = PartStore(directory).read(stem)
+    paths = [directory / name for name in (part.outputs if part is not None else ())]
+    return [path for path in paths if not is_image(path)]
 
 
 def input_paths(image: StudyImage) -> tuple[Path, ...]:
@@ -192,7 +200,7 @@ def _segment(image: StudyImage, picture: Picture, steps: Steps) -> Segmentation:
     return apply_classes(seg, edit_classes(seg.model.classes, steps.study.classes))
 
 
-def _with_written_labels(seg: Segmentation, paths: list[Path]) -> Segmentation:
+def with_written_labels(seg: Segmentation, paths: list[Path]) -> Segmentation:
     """Return a result whose lazy labels are read from the file, instead of found again."""
     written = [path for path in paths if path.name.endswith("-labels.zarr")]
     if not written or not is_dask(seg.labels):
@@ -204,8 +212,16 @@ def measure_picture(
     seg: Segmentation, picture: Picture, image: StudyImage, study: Study
 ) -> pd.DataFrame:
     """Return the rows of an image in the table of measurements."""
+    return open_picture_measuring(seg, picture, image, study).table()
+
+
+def open_picture_measuring(
+    seg: Segmentation, picture: Picture, image: StudyImage, study: Study
+) -> Measuring:
+    """Return what is measured of an image."""
     from napari_kmeans.measured_regions import grid_regions
-    from napari_kmeans.measurement import measure
+    from napari_kmeans.measurement import open_measuring
+    from napari_kmeans.measurement_inputs import ImageInput
 
     regions = None
     if study.grid is not None:
@@ -214,19 +230,16 @@ def measure_picture(
         raise CompanionError(image.regions.problem)
     elif image.regions.path is not None:
         regions = read_regions(image.regions.path, picture)
+    values = _read_all_values(image.values, picture) or None
     spacing, unit = _pixel_size(picture)
-    return measure(
+    return open_measuring(
         seg,
-        picture.pixels,
-        regions=regions,
-        values=_read_all_values(image.values, picture) or None,
-        names=image.stem,
+        ImageInput(image.stem, seg.labels, picture.pixels, regions, values, picture.mask),
         slices=_slices(picture, seg.labels.ndim) if study.slices else None,
         spacing=spacing,
         unit=unit,
         medians=study.medians,
         confidence=study.confidence,
-        mask=picture.mask,
     )
 
 

@@ -34,30 +34,39 @@ class Kind(NamedTuple):
 
 def leave_out_other_kinds(
     jobs: Sequence[ImageJob], pictures: list[Picture | None], options: Options
-) -> None:
-    """Replace the images that cannot share a model with most images by None, after a message."""
+) -> dict[str, str]:
+    """Replace the images that cannot share a model with most images by None.
+
+    Return the sentence about each of them, by its source.
+    """
+    failures: dict[str, str] = {}
+
+    def leave_out(number: int, sentence: str) -> None:
+        pictures[number] = None
+        failures[jobs[number].source] = sentence
+
     kinds: dict[int, Kind] = {}
     for number, (job, picture) in enumerate(zip(jobs, pictures, strict=True)):
         try:
             if picture is not None:
                 kinds[number] = find_kind(picture, options)
         except (TypeError, ValueError) as error:
-            tell(f"cannot cluster {job.source}: {reason(error)}")
-            pictures[number] = None
+            leave_out(number, f"cannot cluster {job.source}: {reason(error)}")
     if not kinds:
-        return
+        return failures
     # Of several kinds with the same number of images, that of the first image is taken.
     most, _ = Counter(kinds.values()).most_common(1)[0]
     first = next(jobs[number].source for number, kind in kinds.items() if kind == most)
     for number, kind in kinds.items():
         for name, expected, got in zip(Kind._fields, most, kind, strict=True):
             if got != expected:
-                tell(
+                leave_out(
+                    number,
                     f"cannot cluster {jobs[number].source} with the other images: it must have "
-                    f"the {name} of {first}, {expected}, got {got}; --each clusters each by itself"
+                    f"the {name} of {first}, {expected}, got {got}; --each clusters each by itself",
                 )
-                pictures[number] = None
                 break
+    return failures
 
 
 def note_other_channels(jobs: Sequence[ImageJob], pictures: Sequence[Picture | None]) -> None:

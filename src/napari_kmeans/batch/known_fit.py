@@ -12,6 +12,7 @@ import numpy as np
 from napari_kmeans.batch.fitting import StudyFit
 from napari_kmeans.batch.parts import write_text
 from napari_kmeans.batch.run_record import encode_run_record
+from napari_kmeans.checks import is_whole_number
 from napari_kmeans.files.atomic import write_whole
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def read_fit(store: PartStore, key: str) -> StudyFit | None:
         if pixels.shape != (len(model.cluster_centers_),):
             return None
         failures = {str(name): str(text) for name, text in values["failures"].items()}
-        return StudyFit(replace(model, center_pixels=pixels), failures)
+        n_colors = values["n_colors"]
+        if n_colors is not None and not is_whole_number(n_colors):
+            return None
+        return StudyFit(replace(model, center_pixels=pixels), failures, n_colors)
     except (
         OSError,
         ValueError,
@@ -55,6 +59,7 @@ def write_fit(store: PartStore, key: str, fit: StudyFit) -> None:
     assert model is not None
     pixels = [] if model.center_pixels is None else model.center_pixels.tolist()
     values = {"key": key, "model": model.to_dict(), "center_pixels": pixels}
-    text = encode_run_record({**values, "failures": fit.failures})
+    values |= {"failures": fit.failures, "n_colors": fit.n_colors}
+    text = encode_run_record(values)
     store.folder.mkdir(exist_ok=True)
     write_whole({store.folder / _FIT: partial(write_text, text)})

@@ -226,26 +226,30 @@ def _describe_fit(study: _Study, references: ReferenceList) -> Iterable[str]:
         yield f"{number}; the optimal clusters of one channel were computed {source}."
         yield from _describe_weights(options)
         return
-    yield f"{number}. {_describe_summary(options, references)}"
+    yield f"{number}. {_describe_summary(study, references)}"
     yield _describe_restarts(options, references)
     yield from _describe_weights(options)
     seed = options.random_state
     yield "No random seed was set." if seed is None else f"The random seed was {seed}."
 
 
-def _describe_summary(options: Options, references: ReferenceList) -> str:
+def _describe_summary(study: _Study, references: ReferenceList) -> str:
+    options, n_colors = study.options, study.record.get("n_colors")
     size = f"{options.resolved_coreset_size:,} points"
     if options.method == "full":
         return f"All pixels were used in the fit, whose starts were compared on samples of {size}."
     is_pointwise = not (_is_used(options.blur) or options.position)
-    end = (
-        f", and the fit continued on all colors if there were at most {_MAX_COLORS:,}"
-        if options.coreset_size == AUTO and is_pointwise
-        else ""
-    )
+    if n_colors is not None:
+        uses_all = n_colors <= _MAX_COLORS
+        end = f", and the fit continued on all {n_colors:,} distinct colors" if uses_all else ""
+        pixels = "the pixels" if uses_all else f"all pixels, which had {n_colors:,} distinct colors"
+    else:
+        may_continue = options.coreset_size == AUTO and is_pointwise
+        end = f", and the fit continued on all colors if there were at most {_MAX_COLORS:,}"
+        pixels, end = "all pixels", end if may_continue else ""
     return (
         f"The centers were fitted with the coreset method {references.cite('coresets')}, in which "
-        f"weighted points represent all pixels; the size of the coreset was {size}{end}."
+        f"weighted points represent {pixels}; the size of the coreset was {size}{end}."
     )
 
 

@@ -8,7 +8,12 @@ import numpy as np
 
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.channels import GDAL_METADATA
-from napari_kmeans.batch.earlier_results import clear_unfinished_masks, find_masks, find_results
+from napari_kmeans.batch.earlier_results import (
+    clear_unfinished_masks,
+    find_foreign,
+    find_masks,
+    find_results,
+)
 from napari_kmeans.batch.exports import Exports
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import result_paths
@@ -57,6 +62,8 @@ def write_results(
     kept: Sequence[Path] = (),
     kinds: Collection[str] = IMAGES,
     exports: Sequence[str] = (),
+    damaged: Collection[Path] = (),
+    beside: Sequence[Any] = (),
 ) -> Written:
     """Write the labels, the recolored image, the table and the model of one image.
 
@@ -86,6 +93,11 @@ def write_results(
         The images that are written, of `IMAGES`.
     exports : sequence of str
         Some of `EXPORTS`, which are written in addition.
+    damaged : collection of Path
+        Results of an earlier run that are known to be results, and are replaced although their
+        contents do not tell.
+    beside : sequence of dask arrays
+        Arrays that are computed together with lazy labels and pixels, and not written.
 
     Returns
     -------
@@ -96,8 +108,8 @@ def write_results(
     OSError
         If the disk is full or cannot be written to.
     ValueError
-        If the labels have axes that an export does not hold, or if it would replace a file
-        of `kept`.
+        If the labels have axes that an export does not hold, or if a file of `kept` or a file
+        that is no result would be replaced.
     """
     source = Picture(seg.recolored) if picture is None else picture
     results = {"labels": labels_picture(seg, source), "recolored": recolored_picture(seg, source)}
@@ -108,42 +120,74 @@ def write_results(
     paths = [directory / f"{stem}-{name}" for name in names]
     exported = Exports(exports, labels_picture(seg, source), seg.table, directory, stem)
     exported.refuse_kept(kept)
-    earlier = [*result_paths(directory, stem), *find_masks(directory, stem)]
-    others = [path for path in earlier if path not in (*paths, *exported.paths)]
-    clear_leftovers(others)
-    clear_unfinished_masks(directory, stem)
-    obsolete = find_results(others, kept)
+    targets = [*paths, *exported.paths]
+    _refuse_foreign({*targets} - {*damaged})
+    obsolete = _find_obsolete(directory, stem, targets, kept)
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.measuring import write_csv
 
-    counter, undecided = LabelCounter(), None
+    undecided = None
     if shared and picture is not None:
         undecided = seg.model.count_undecided(seg.model.open(picture.pixels, picture.mask))
-    with replacing([*paths, *exported.paths], obsolete) as temporary:
+    with replacing(targets, obsolete) as temporary:
         places = [temporary[path] for path in paths]
-        images, (table, *model) = places[: len(results)], places[len(results) :]
-        targets = dict(zip(results, images, strict=True))
+        images = dict(zip(results, places[: len(results)], strict=True))
+        table, *model = places[len(results) :]
+        counter = LabelCounter()
         if lazy:
-            _write_ome_zarr(seg, stem, results, targets, report, counter)
+            _write_ome_zarr(seg, stem, results, images, report, counter, beside)
         else:
             counter.add(seg.labels)
-        written = describe_table(
-            _own_table(seg.model, counter.counts(), undecided) if shared else seg.table, [source]
-        )
-        records = _records(seg.model, written, recolored_picture(seg, source))
-        for kind, place in targets.items():
-            if lazy:
-                add_record_to_zarr(place, records[kind])
-            else:
-                write = write_png if place.suffix == ".png" else write_tiff
-                write(place, results[kind], records[kind])
-        if lazy and "labels" in targets:
-            describe_labels(targets["labels"], written)
+        written = seg.table
+        if shared:
+            written = _own_table(seg.model, counter.counts(), undecided)
+        written = describe_table(written, [source])
+        _write_records(seg, written, source, results, images)
         write_csv(written, table)
         for path in model:
             seg.model.save(path)
         exported.write(temporary, written)
-    return Written([*paths, *exported.paths], written, obsolete)
+    return Written(targets, written, obsolete)
+
+
+def _refuse_foreign(paths: Collection[Path]) -> None:
+    """Refuse to replace files that are no results of an earlier run."""
+    foreign = find_foreign(paths)
+    if foreign:
+        raise ValueError(f"{foreign[0].name} in it is no result of an earlier run: move it")
+
+
+def _find_obsolete(
+    directory: Path, stem: str, written: Sequence[Path], kept: Sequence[Path]
+) -> list[Path]:
+    """Return the results of an earlier run that are not written again.
+
+    What a killed run has left is removed here.
+    """
+    earlier = [*result_paths(directory, stem), *find_masks(directory, stem)]
+    others = [path for path in earlier if path not in written]
+    clear_leftovers(others)
+    clear_unfinished_masks(directory, stem)
+    return find_results(others, kept)
+
+
+def _write_records(
+    seg: Segmentation,
+    table: pd.DataFrame,
+    source: Picture,
+    results: Mapping[str, Picture],
+    images: Mapping[str, Path],
+) -> None:
+    """Write the images with their records, or the records into images that are OME-Zarr."""
+    records = _records(seg.model, table, recolored_picture(seg, source))
+    for kind, place in images.items():
+        if is_dask(seg.labels):
+            add_record_to_zarr(place, records[kind])
+        else:
+            write = write_png if place.suffix == ".png" else write_tiff
+            write(place, results[kind], records[kind])
+    if is_dask(seg.labels) and "labels" in images:
+        describe_labels(images["labels"], table)
 
 
 def _image_name(kind: str, picture: Picture, lazy: bool) -> str:
@@ -240,6 +284,7 @@ def _write_ome_zarr(
     paths: Mapping[str, Path],
     report: Report | None,
     counter: LabelCounter,
+    beside: Sequence[Any],
 ) -> None:
     images = []
     if "labels" in results:
@@ -260,7 +305,7 @@ def _write_ome_zarr(
         name = f"{stem} recolored"
         images.append(Image(paths["recolored"], name, recolored.pixels, axes, channels))
     if images:
-        write_images(images, report)
+        write_images(images, report, beside)
 
 
 def _default_axes(ndim: int, channel_axis: int | None) -> list[Axis]:

@@ -63,7 +63,7 @@ class Inputs(NamedTuple):
     @classmethod
     def of(cls, paths: tuple[Path, ...]) -> Inputs:
         """Read all files, to hash them."""
-        return cls([Stamp.of(path) for path in paths], [hash_file(path) for path in paths])
+        return cls([Stamp.of(path) for path in paths], [_hash(path) for path in paths])
 
     def are_those_of(self, paths: tuple[Path, ...]) -> bool:
         """Return whether files have these contents. They are read only if they were changed."""
@@ -71,9 +71,14 @@ class Inputs(NamedTuple):
             stamps = [Stamp.of(path) for path in paths]
             if [tuple(each) for each in self.stamps] == [tuple(each) for each in stamps]:
                 return True
-            return [hash_file(path) for path in paths] == self.hashes
+            return [_hash(path) for path in paths] == self.hashes
         except (OSError, ValueError):
             return False
+
+
+def _hash(path: Path) -> str:
+    """Return the SHA-256 of a file; of a pipe, which can be read only once, an empty text."""
+    return "" if path.is_fifo() else hash_file(path)
 
 
 @dataclass(frozen=True)

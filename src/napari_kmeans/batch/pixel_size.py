@@ -1,21 +1,69 @@
-"""Give images the pixel size that the command line states."""
+"""Give images the pixel size that the command line or a metadata file states."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.channels import find_axis_of_channels
+from napari_kmeans.checks import quote_value
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.picture import Axis
 from napari_kmeans.files.units import LENGTHS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_kmeans.files.picture import Picture
 
 _NAMES = ("z", "y", "x")
 
 
-def set_pixel_size(picture: Picture, spacing: float | tuple[float, ...]) -> Picture:
+class StatedSize(NamedTuple):
+    """The pixel size of an image in a metadata file: as `set_pixel_size` takes it."""
+
+    spacing: float | tuple[float, ...]
+    unit: str
+
+
+SIZE, SIZE_UNIT = "pixel_size", "pixel_size_unit"
+SIZES = ("pixel_size_z", "pixel_size_y", "pixel_size_x")
+"""The columns of a metadata file: one number for all axes, or one for each; and their unit."""
+
+_SYMBOLS = {**{unit.symbol: name for name, unit in LENGTHS.items()}, "um": "micrometer"}
+
+
+def read_stated_size(entries: Mapping[str, Any], image: str) -> StatedSize | None:
+    """Return the pixel size in the metadata of an image; None if they state none.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a number above 0, or if the unit is no length.
+    """
+    names = [name for name in (SIZE, *SIZES) if entries.get(name) is not None]
+    if not names:
+        return None
+    values = [entries[name] for name in names]
+    for name, value in zip(names, values, strict=True):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 < value < float("inf"):
+            raise ValueError(
+                f"{name} of {image} must be a number above 0, got {quote_value(value)}: correct it."
+            )
+    if SIZE in names and len(names) > 1:
+        raise ValueError(f"{SIZE} of {image} must go without {names[1]}, got both: leave one out.")
+    given = str(entries.get(SIZE_UNIT) or "micrometer").strip()
+    unit = _SYMBOLS.get(given.replace("\N{GREEK SMALL LETTER MU}", "\N{MICRO SIGN}"), given)
+    if unit not in LENGTHS:
+        raise ValueError(
+            f"{SIZE_UNIT} of {image} must be a length such as µm, got {given!r}: correct it."
+        )
+    return StatedSize(float(values[0]) if SIZE in names else tuple(map(float, values)), unit)
+
+
+def set_pixel_size(
+    picture: Picture, spacing: float | tuple[float, ...], unit: str | None = None
+) -> Picture:
     """Return an image whose pixels have another size than its file states.
 
     Parameters
@@ -23,8 +71,10 @@ def set_pixel_size(picture: Picture, spacing: float | tuple[float, ...]) -> Pict
     picture : Picture
     spacing : float or tuple of float
         The distance of neighboring pixels along all axes of space, or along each axis but that
-        of the channels; 0 for an axis of time. In the unit of the file, or in micrometers if the
-        file states none. Inches are the unit of a resolution for printing.
+        of the channels; 0 for an axis of time.
+    unit : str, optional
+        The name of a unit of length. Without it that of the file, or micrometers if the file states
+        none. Inches are the unit of a resolution for printing.
 
     Raises
     ------
@@ -40,16 +90,17 @@ def set_pixel_size(picture: Picture, spacing: float | tuple[float, ...]) -> Pict
     elif len(spacing) == len(own):
         sizes = dict(zip(own, spacing, strict=True))
     else:
+        name = "--spacing" if unit is None else SIZE
         raise UnreadableImageError(
-            f"--spacing must have a number for each of its {len(own)} axes besides channels, got "
+            f"{name} must have a number for each of its {len(own)} axes besides channels, got "
             f"{len(spacing)}"
         )
     for number, size in sizes.items():
         axis = axes[number]
         has_length = axis.unit in LENGTHS and axis.unit != "inch"
         if size:
-            unit = axis.unit if has_length else "micrometer"
-            axes[number] = axis._replace(kind="space", unit=unit, scale=size)
+            own_unit = axis.unit if has_length else "micrometer"
+            axes[number] = axis._replace(kind="space", unit=unit or own_unit, scale=size)
         elif axis.kind != "time":
             axes[number] = axis._replace(kind="time", unit="", scale=1.0)
     return picture._replace(axes=tuple(axes))

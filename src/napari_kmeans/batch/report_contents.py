@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_kmeans.batch.charts import Panel, draw_columns, make_box, make_panel, stack_bar
 from napari_kmeans.batch.embedding import embed_picture
+from napari_kmeans.batch.group_figures import list_figures, list_region_shares
 from napari_kmeans.batch.methods import describe_methods
 from napari_kmeans.batch.shares import (
     Comparison,
@@ -64,6 +65,8 @@ def collect_contents(
         "group_bars": _draw_group_bars(shares) if is_shared else [],
         "panels": _draw_panels(shares) if is_shared else [],
         "comparison": _compare(shares) if is_shared and shares.group_names else None,
+        "figures": list_figures(table, shares) if is_shared else [],
+        "regions": list_region_shares(table, shares) if is_shared else [],
         "counted": shares.counted,
         "labels": [_title_class(shares, number) for number in range(len(shares.labels))],
         "failed": failed,

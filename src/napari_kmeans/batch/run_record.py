@@ -8,9 +8,12 @@ The file `RECORD_FILE` is in the folder of the results. Its entries:
 - ``folder``: the folder of the study, absolute and relative to the folder of the results;
 - ``options``: all options of the fit;
 - ``model``: the model, or None if each image has its own;
+- ``n_colors``: the number of distinct colors that the model was fitted to, if they were counted;
 - ``images``: an entry for each image, see `describe_picture`;
 - ``started``, ``seconds`` and ``warnings``;
-- ``status``: "complete", or "interrupted" if images are missing.
+- ``status``: "complete", or "interrupted" if images are missing;
+- ``has_tables``: whether the run was a study, with the tables of its images;
+- ``earlier``: the records of earlier runs for the images whose results are still in the folder.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.imaging.blocks import is_dask
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from napari_kmeans.files.picture import Picture
 
 RECORD_FILE = "napari-kmeans-run.json"
@@ -135,6 +140,17 @@ def describe_picture(picture: Picture) -> dict[str, Any]:
     }
 
 
+def is_run_record(record: Any) -> bool:
+    """Return whether a value has the entries of a record that other code relies on."""
+    return (
+        isinstance(record, dict)
+        and record.get("format") == FORMAT
+        and isinstance(record.get("study"), dict)
+        and isinstance(record.get("images"), list)
+        and all(isinstance(each, dict) for each in record["images"])
+    )
+
+
 def read_run_record(path: Path) -> dict[str, Any]:
     """Return the record in a file, or in a folder of results.
 
@@ -156,11 +172,7 @@ def read_run_record(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise UnreadableImageError(f"{place}: {error.strerror}") from error
-    is_record = isinstance(record, dict) and record.get("format") == FORMAT
-    is_complete = isinstance(record, dict) and all(
-        isinstance(record.get(name), kind) for name, kind in (("study", dict), ("images", list))
-    )
-    if not is_record or not is_complete or not all(isinstance(e, dict) for e in record["images"]):
+    if not is_run_record(record):
         raise UnreadableImageError(f"{place} is no record of a run")
     if record.get("format_version") != FORMAT_VERSION:
         raise UnreadableImageError(
@@ -168,6 +180,43 @@ def read_run_record(path: Path) -> dict[str, Any]:
             f"napari-kmeans reads {FORMAT_VERSION}"
         )
     return dict(record)
+
+
+def read_earlier_runs(directory: Path) -> list[dict[str, Any]]:
+    """Return the records of the runs in a folder, the last one first; none if it has no record."""
+    try:
+        last = read_run_record(directory)
+    except UnreadableImageError:
+        return []
+    earlier = last.pop("earlier", None)
+    runs = [last, *(earlier if isinstance(earlier, list) else [])]
+    return [run for run in runs if is_run_record(run)]
+
+
+def keep_results(
+    runs: Sequence[dict[str, Any]], directory: Path, replaced: Collection[str]
+) -> list[dict[str, Any]]:
+    """Return the records of runs for the images whose results are still in the folder.
+
+    Parameters
+    ----------
+    runs : sequence of dict
+    directory : Path
+    replaced : collection of str
+        The names of the images that another run has done again.
+    """
+    kept = []
+    for run in runs:
+        images = [
+            each
+            for each in run["images"]
+            if each.get("status") == "done"
+            and each.get("name") not in replaced
+            and all((directory / str(name)).exists() for name in each.get("outputs") or ())
+        ]
+        if images:
+            kept.append({**run, "images": images})
+    return kept
 
 
 def encode_run_record(record: dict[str, Any]) -> str:

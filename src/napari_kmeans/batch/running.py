@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.class_edits import edit_classes
-from napari_kmeans.batch.fitting import fit_images
+from napari_kmeans.batch.fitting import StudyFit, fit_images
 from napari_kmeans.batch.image_step import ImageResult, Steps, do_image, input_paths
 from napari_kmeans.batch.known_fit import read_fit, write_fit
 from napari_kmeans.batch.parts import PartStore, Stamp, make_key, write_text
@@ -24,6 +24,8 @@ from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_dire
 from napari_kmeans.batch.run_record import (
     RECORD_FILE,
     encode_run_record,
+    keep_results,
+    read_earlier_runs,
 )
 from napari_kmeans.batch.study import Study, StudyError
 from napari_kmeans.batch.study_folder import (
@@ -51,7 +53,7 @@ from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.files.errors import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
@@ -213,9 +215,14 @@ class _Run:
         self.study, self.directory, self.again, self.progress = study, directory, again, progress
         self.jobs, self.model = jobs, model
         self.store = PartStore(directory)
+        # The record of an earlier study in this folder is replaced.
+        earlier = read_earlier_runs(directory)
+        self.earlier = [run for run in earlier if not run.get("has_tables", True)]
         self.started, self.clock = datetime.now(UTC), time.perf_counter()
         self.sentences: list[str] = []
-        self.failures: dict[str, str] = {}
+        # The fit of this run: an image that it left out fails. An image that the model was not to
+        # be fitted to is painted with it.
+        self.fit = StudyFit(None)
         self.fitted: list[ImageJob] = []
 
     def run(self) -> StudyResult:
@@ -297,11 +304,11 @@ class _Run:
         if study.fit_on:
             jobs = self.fitted = self._list_fitted(jobs)
             self._refuse_to_overwrite(images)
-        key = self._fit_key(jobs)
+        key = self._fit_key(jobs, images)
         is_known = not self.again and all(job.inputs for job in jobs)
         known = read_fit(self.store, key) if is_known else None
         if known is not None and known.model is not None:
-            self._leave_out(known.failures)
+            self.fit = known
             for sentence in known.failures.values():
                 tell(sentence)
             return known.model
@@ -316,25 +323,20 @@ class _Run:
         )
         if fit.model is None:
             raise StudyError([f"a model must be fitted to images, got none of {total}."])
-        self._leave_out(fit.failures)
+        self.fit = fit
         write_fit(self.store, key, fit)
         return fit.model
-
-    def _leave_out(self, failures: Mapping[str, str]) -> None:
-        """Remember the images that cannot have the model of all images.
-
-        An image that the model was not to be fitted to is painted with it.
-        """
-        self.failures = dict(failures)
 
     def _list_fitted(self, jobs: Sequence[ImageJob]) -> list[ImageJob]:
         """Return the images that `fit_on` names: files, or the names of given images."""
         names = self.study.fit_on
         if self.jobs is None:
-            return list_study_jobs(self.study, names)
+            # An image of the study is read with its pixel size in the metadata file.
+            own = {job.source: job for job in jobs}
+            return [own.get(job.source, job) for job in list_study_jobs(self.study, names)]
         return [job for job in jobs if str(self.study.path(job.name).absolute()) in names]
 
-    def _fit_key(self, jobs: Sequence[ImageJob]) -> str:
+    def _fit_key(self, jobs: Sequence[ImageJob], images: Sequence[StudyImage]) -> str:
         stamps = []
         for job in jobs:
             for path in job.inputs:
@@ -347,6 +349,7 @@ class _Run:
                 stamps,
                 self.study.options.to_dict(),
                 [settings.get(name) for name in reading],
+                [image.pixel_size for image in images],
                 __version__,
             ]
         )
@@ -401,7 +404,7 @@ class _Run:
 
         numbers = []
         for number, image in enumerate(images):
-            failure = self.failures.get(image.job.source)
+            failure = self.fit.failures.get(image.job.source)
             if failure is None:
                 numbers.append(number)
             else:
@@ -427,13 +430,16 @@ class _Run:
         model: KMeansModel | None,
         status: str,
     ) -> dict[str, Any]:
+        done = {each.image.stem for each in results if each.part is not None}
         return {
             **describe_study(self.study, self.directory, model),
+            "n_colors": self.fit.n_colors,
             "status": status,
             "images": describe_images(images, results),
             "started": self.started.isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - self.clock, 3),
             "warnings": self.sentences,
+            "earlier": keep_results(self.earlier, self.directory, done),
         }
 
     def _write_model(self, model: KMeansModel) -> None:

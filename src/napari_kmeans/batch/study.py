@@ -22,6 +22,7 @@ from napari_kmeans.batch.study_kinds import (
     suggest,
 )
 from napari_kmeans.checks import (
+    Choice,
     Flag,
     WholeNumber,
     check_path,
@@ -33,6 +34,7 @@ from napari_kmeans.options import (
     NumberPerAxis,
     Options,
 )
+from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
     from typing import Self
@@ -87,6 +89,7 @@ class Study:
     metadata_file: str | None = _entry(
         Text(), "A CSV file with a row per image, whose columns join the table."
     )
+    sample: str | None = _entry(Choice(tuple(SAMPLES)), "A sample image, which is clustered, too.")
     recursive: bool = _entry(Flag(), "Whether the subfolders of folders are searched.", False)
     series: str | None = _entry(Text(), "The number or name of the image in each file, or all.")
     channel_axis: str | None = _entry(
@@ -144,7 +147,7 @@ class Study:
         for name, info in ENTRIES.items():
             value = getattr(self, name)
             try:
-                if name == "spacing" and value is None:
+                if value is None and info["default"] is None:
                     continue
                 object.__setattr__(self, name, info["kind"].check(name, value))
             except (TypeError, ValueError) as error:
@@ -156,7 +159,7 @@ class Study:
 
     def _find_contradictions(self) -> list[str]:
         mistakes = []
-        if not self.images and not self.groups:
+        if not self.images and not self.groups and self.sample is None:
             mistakes.append(NO_IMAGES)
         for name in ("fit", "fit_on", "each", "pixels_per_image"):
             if self.model is not None and getattr(self, name):

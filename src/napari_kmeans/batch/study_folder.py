@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.batch.parts import make_key
+from napari_kmeans.batch.earlier_results import find_foreign
+from napari_kmeans.batch.parts import PARTS, make_key
 from napari_kmeans.batch.reporting import count_images
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key
-from napari_kmeans.batch.run_record import read_run_record
+from napari_kmeans.batch.run_record import read_earlier_runs
 from napari_kmeans.batch.study import StudyError
 from napari_kmeans.batch.study_tables import study_files
 from napari_kmeans.execution.file_lock import locked
-from napari_kmeans.files.errors import UnreadableImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ def lock_folder(directory: Path) -> Iterator[None]:
 
 
 def refuse_to_overwrite(directory: Path, inputs: Sequence[Path], edits_model: bool) -> None:
-    """Refuse inputs at the places of the tables, the record, the report or the model.
+    """Refuse inputs, and files of others, at the places of the tables, the record or the report.
 
     A model whose classes are not edited stays as it is, and may be there.
     """
@@ -51,15 +51,25 @@ def refuse_to_overwrite(directory: Path, inputs: Sequence[Path], edits_model: bo
                     "the study would replace this file."
                 ]
             )
+    # A study writes its record and its parts before its tables: without both, they are of
+    # someone else.
+    is_study = (directory / PARTS).is_dir() or _studies_in(directory)
+    foreign = [] if is_study else find_foreign(study_files(directory))
+    if foreign:
+        raise StudyError(
+            [
+                f"output must be another folder, got {directory}: {foreign[0].name} in it is not "
+                "of a study, and would be replaced."
+            ]
+        )
 
 
 def refuse_other_study(directory: Path, sources: set[str]) -> None:
     """Refuse a folder with the tables of a study of other images, which would be lost."""
-    try:
-        record = read_run_record(directory)
-    except UnreadableImageError:
+    studies = _studies_in(directory)
+    if not studies:
         return
-    done = [each for each in record["images"] if each.get("status") == "done"]
+    done = [each for each in studies[0]["images"] if each.get("status") == "done"]
     if done and not any(each.get("source") in sources for each in done):
         raise StudyError(
             [
@@ -68,6 +78,11 @@ def refuse_other_study(directory: Path, sources: set[str]) -> None:
                 "add images to a study."
             ]
         )
+
+
+def _studies_in(directory: Path) -> list[dict[str, Any]]:
+    """Return the records of the studies in a folder. A run without tables loses nothing."""
+    return [run for run in read_earlier_runs(directory) if run.get("has_tables", True)]
 
 
 def paths_inside(directory: Path, paths: Sequence[Path]) -> list[Path]:

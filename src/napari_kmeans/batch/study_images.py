@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from napari_kmeans.batch.image_job import ImageJob
+    from napari_kmeans.batch.pixel_size import StatedSize
     from napari_kmeans.batch.study import Study
     from napari_kmeans.files.picture import Picture
 
@@ -50,6 +51,8 @@ class StudyImage:
         The label image of its regions; without path and problem if there are none.
     values : dict of MaskFile
         Further images to measure, by name.
+    pixel_size : StatedSize or None
+        That of the metadata file, with which `job` reads the image.
     """
 
     job: ImageJob
@@ -58,6 +61,7 @@ class StudyImage:
     metadata: dict[str, Any] = field(default_factory=dict)
     regions: MaskFile = field(default_factory=lambda: MaskFile(None))
     values: dict[str, MaskFile] = field(default_factory=dict)
+    pixel_size: StatedSize | None = None
 
 
 def list_study_jobs(study: Study, patterns: Sequence[str] | None = None) -> list[ImageJob]:
@@ -72,6 +76,7 @@ def list_study_jobs(study: Study, patterns: Sequence[str] | None = None) -> list
     reading = Reading(
         images=tuple(study.pattern(each) for each in chosen),
         recursive=study.recursive,
+        sample=study.sample if patterns is None else None,
         series=study.series,
         channel_axis=study.channel_axis,
         channels=study.channels or None,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.masks import MaskFile
+from napari_kmeans.batch.pixel_size import StatedSize, read_stated_size, set_pixel_size
 from napari_kmeans.batch.result_files import free_stems
+from napari_kmeans.batch.study import StudyError
 from napari_kmeans.batch.study_images import (
     REGION_ENDINGS,
     StudyImage,
@@ -15,11 +18,12 @@ from napari_kmeans.batch.study_images import (
 from napari_kmeans.batch.study_metadata import GROUP, find_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.study import Study
+    from napari_kmeans.files.picture import Picture
 
 
 def list_images(study: Study, jobs: Sequence[ImageJob], directory: Path) -> list[StudyImage]:
@@ -57,5 +61,18 @@ def list_images(study: Study, jobs: Sequence[ImageJob], directory: Path) -> list
         # A field "group" of the metadata names the group, unless the study has groups.
         named = entries.pop(GROUP, None)
         group = groups[number] if study.groups else (None if named is None else str(named))
-        images.append(StudyImage(job, stem, group, entries, regions[number], own))
+        size = _read_size(entries, stem)
+        sized = job if size is None else job._replace(read=partial(_read_sized, job.read, size))
+        images.append(StudyImage(sized, stem, group, entries, regions[number], own, size))
     return images
+
+
+def _read_size(entries: dict[str, Any], stem: str) -> StatedSize | None:
+    try:
+        return read_stated_size(entries, stem)
+    except ValueError as error:
+        raise StudyError([f"metadata_file: {error}"]) from error
+
+
+def _read_sized(read: Callable[[], Picture], size: StatedSize) -> Picture:
+    return set_pixel_size(read(), *size)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING, Any
 
+from napari_kmeans.batch.image_record import (
+    describe_failed,
+    describe_not_done,
+    describe_source,
+)
 from napari_kmeans.batch.run_record import (
     FORMAT,
     FORMAT_VERSION,
@@ -22,8 +27,13 @@ if TYPE_CHECKING:
     from napari_kmeans.model import KMeansModel
 
 
-def describe_study(study: Study, directory: Path, model: KMeansModel | None) -> dict[str, Any]:
-    """Return the entries of a record that are known before the first image is done."""
+def describe_study(
+    study: Study, directory: Path, model: KMeansModel | None, *, has_tables: bool = True
+) -> dict[str, Any]:
+    """Return the entries of a record that are known before the first image is done.
+
+    `has_tables` is False for a run without the tables of a study.
+    """
     options = study.options
     if model is not None and study.model is not None:
         options = model.options
@@ -32,6 +42,7 @@ def describe_study(study: Study, directory: Path, model: KMeansModel | None) -> 
         "format_version": FORMAT_VERSION,
         "versions": describe_versions(),
         "platform": platform.platform(),
+        "has_tables": has_tables,
         "study": study.to_dict(),
         "folder": [str(study.folder), relative_path(study.folder, directory)],
         "options": options.to_dict(),
@@ -51,14 +62,7 @@ def _describe_image(image: StudyImage, result: ImageResult | None) -> dict[str, 
     """Return the entry of an image in the record."""
     if result is not None and result.part is not None:
         return result.part.entry
-    failure = "it was not reached" if result is None else result.failure
-    return {
-        "name": image.stem,
-        "source": image.job.source,
-        "group": image.group,
-        "metadata": image.metadata,
-        "outputs": [],
-        "warnings": [] if result is None else list(result.sentences),
-        "status": "not done" if result is None else "failed",
-        "failure": failure,
-    }
+    source = describe_source(image.job, image.stem, image.group, image.metadata)
+    if result is None:
+        return {**source, **describe_not_done()}
+    return {**source, **describe_failed(result.failure, result.sentences)}

@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
-import struct
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_kmeans._version import __version__
-from napari_kmeans.batch.earlier_results import (
-    describe_other_results,
-    find_masks,
-    find_results,
-    stems_without_model,
-)
 from napari_kmeans.batch.exports import EXPORTS
-from napari_kmeans.batch.jobs import ClusteredImage, Workflow, load_results
+from napari_kmeans.batch.jobs import ClusteredImage, Workflow
 from napari_kmeans.batch.listing import Reading, list_jobs
-from napari_kmeans.batch.output import describe_table, write_results
-from napari_kmeans.batch.reporting import bars_shown_by, count_images, join_names
-from napari_kmeans.batch.result_files import (
-    SHARED_MODEL,
-    SHARED_TABLE,
-    free_stems,
-    output_directory,
-    result_paths,
-)
+from napari_kmeans.batch.reporting import bars_shown_by, count_images
+from napari_kmeans.batch.result_files import SHARED_MODEL, SHARED_TABLE, output_directory
+from napari_kmeans.batch.run_record import RECORD_FILE
+from napari_kmeans.batch.study import StudyError
 from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option, flags_of
+from napari_kmeans.cli.plain_run import PlainRun
 from napari_kmeans.cli.screen import screen_problem
+from napari_kmeans.cli.study_arguments import plain_study
 from napari_kmeans.cli.study_commands import COMMANDS, run_command
 from napari_kmeans.cli.terminal import (
     PROGRAM,
@@ -44,15 +33,12 @@ from napari_kmeans.cli.terminal import (
     flush_stdout,
     open_closed_streams,
     print_all_names,
-    print_line,
     print_message,
     print_table,
 )
 from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
 from napari_kmeans.execution.notices import notices_to
-from napari_kmeans.files.atomic import replacing, write_whole
-from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.imaging.declared import ChunkError
+from napari_kmeans.files.errors import reason
 from napari_kmeans.options import (
     COMMAND_LINE_OPTIONS,
     Options,
@@ -60,7 +46,7 @@ from napari_kmeans.options import (
 from napari_kmeans.samples import SAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.model import KMeansModel
@@ -151,7 +137,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="write <name>-labels.tif, <name>-recolored.png (.tif where PNG cannot hold it; both "
         ".zarr for images larger than memory), <name>-table.csv and <name>-model.json to DIR; "
-        f"for several images {SHARED_MODEL} and {SHARED_TABLE}; needs no screen",
+        f"for several images {SHARED_MODEL} and {SHARED_TABLE}; and the record {RECORD_FILE}; "
+        "needs no screen",
     )
     parser.add_argument(
         "--export",
@@ -217,13 +204,20 @@ def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
             return _show_images(jobs, workflow)
         print_message(f"no screen: {problem}; writing to {DEFAULT_DIRECTORY}{os.sep} instead")
         directory = DEFAULT_DIRECTORY
+    try:
+        study = plain_study(arguments, options, workflow.together)
+    except StudyError as error:
+        for mistake in error.mistakes:
+            print_message(mistake)
+        return FAILED
     with ExitStack() as stack:
         try:
             stack.enter_context(output_directory(directory))
         except OSError as error:
             print_message(f"cannot write to {directory}: {reason(error)}")
             return FAILED
-        return _write_images(jobs, workflow, directory, arguments.model, arguments.export)
+        run = PlainRun(jobs, workflow, directory, study, arguments.export, arguments.model)
+        return 0 if run.write() else FAILED
 
 
 def _load_model(path: Path) -> KMeansModel | None:
@@ -239,7 +233,7 @@ def _load_model(path: Path) -> KMeansModel | None:
 
 
 def _show_images(jobs: Sequence[ImageJob], workflow: Workflow) -> int:
-    outcomes = [outcome for outcome in workflow.run(jobs) if outcome is not None]
+    outcomes = [each for each in workflow.run(jobs) if isinstance(each, ClusteredImage)]
     if workflow.together and outcomes:
         print_table(count_images(len(outcomes)), outcomes[0].seg.table)
     for outcome in [] if workflow.together else outcomes:
@@ -252,160 +246,6 @@ def _show_images(jobs: Sequence[ImageJob], workflow: Workflow) -> int:
         fill_viewer(napari.Viewer(title=PROGRAM), outcomes, workflow.options)
         napari.run()
     return FAILED if len(outcomes) < len(jobs) else 0
-
-
-def _write_images(
-    jobs: Sequence[ImageJob],
-    workflow: Workflow,
-    directory: Path,
-    model: Path | None,
-    exports: Sequence[str],
-) -> int:
-    sources = [path for job in jobs for path in job.inputs]
-    shared = [directory / SHARED_MODEL, directory / SHARED_TABLE]
-    stems = free_stems(
-        [job.name for job in jobs], directory, sources + (shared if workflow.together else [])
-    )
-    kept = sources if model is None else [*sources, model]
-    other = describe_other_results(directory, stems, workflow.together, workflow.model)
-    if other is not None:
-        print_message(
-            f"cannot write to {directory}: it holds {other} of an earlier run with another model; "
-            "choose another directory"
-        )
-        return FAILED
-    before, _ = stems_without_model(directory)
-    outcomes = workflow.run(jobs)
-    if workflow.together and not _write_shared_files(list(outcomes), directory):
-        return FAILED
-    written = {
-        stem: _write_image(job, stem, outcome, workflow, directory, kept, exports)
-        for job, stem, outcome in zip(jobs, stems, outcomes, strict=True)
-        if outcome is not None
-    }
-    done = {stem: paths for stem, paths in written.items() if paths}
-    after, others = stems_without_model(directory)
-    if workflow.together:
-        # An image that failed may have labels whose model was overwritten.
-        lost = [
-            path
-            for stem in others - {*done}
-            for path in (*result_paths(directory, stem), *find_masks(directory, stem))
-        ]
-        _remove_files(find_results(lost, kept), directory)
-    else:
-        _remove_shared_files(before - after, after, directory, [*kept, *chain(*done.values())])
-    return FAILED if len(done) < len(jobs) else 0
-
-
-def _remove_shared_files(
-    replaced: set[str], others: set[str], directory: Path, kept: Sequence[Path]
-) -> None:
-    """Remove the shared model and table of an earlier run if no remaining result uses them.
-
-    Parameters
-    ----------
-    replaced : set of str
-        The stems of results of the shared model that this run has replaced.
-    others : set of str
-        The stems of results of the shared model that are still there.
-    directory : Path
-    kept : sequence of Path
-        Files that must not be removed: the inputs and the new results.
-    """
-    shared = find_results([directory / SHARED_MODEL, directory / SHARED_TABLE], kept)
-    # If the shared model is one of `kept`, this run has painted images with it.
-    if not replaced or directory / SHARED_MODEL not in shared:
-        return
-    if others:
-        print_message(
-            f"{directory / SHARED_MODEL} is kept for {join_names(sorted(others))}; "
-            f"it is no longer the model of {join_names(sorted(replaced))}"
-        )
-        return
-    _remove_files(shared, directory)
-
-
-def _remove_files(paths: Sequence[Path], directory: Path) -> None:
-    try:
-        with replacing([], paths):
-            pass
-    except OSError as error:
-        print_message(f"cannot write to {directory}: {reason(error)}")
-    else:
-        _print_removed(paths)
-
-
-def _write_shared_files(outcomes: Sequence[ClusteredImage | None], directory: Path) -> bool:
-    """Write the shared model and table; if that fails, print the reason and return False."""
-    done = [outcome for outcome in outcomes if outcome is not None]
-    if not done:
-        return False
-    seg = done[0].seg
-    # This module imports numba, which would slow down the start of the command line.
-    from napari_kmeans.measuring import write_csv
-
-    counted = describe_table(seg.table, [outcome.picture for outcome in done])
-    model, table = directory / SHARED_MODEL, directory / SHARED_TABLE
-    try:
-        write_whole({model: seg.model.save, table: lambda path: write_csv(counted, path)})
-    except OSError as error:
-        print_message(f"cannot write to {directory}: {reason(error)}")
-        return False
-    print_table(count_images(len(done)), counted)
-    _print_paths([model, table])
-    return True
-
-
-def _write_image(
-    job: ImageJob,
-    stem: str,
-    outcome: ClusteredImage,
-    workflow: Workflow,
-    directory: Path,
-    kept: Sequence[Path],
-    exports: Sequence[str],
-) -> list[Path]:
-    """Write the results of one image and return their paths.
-
-    If that fails, print the reason and return an empty list.
-    """
-    try:
-        with bar(f"writing {stem}") as progress:
-            written = write_results(
-                load_results(outcome).seg,
-                directory,
-                stem,
-                outcome.picture,
-                progress,
-                shared=workflow.shared,
-                kept=kept,
-                exports=exports,
-            )
-    except (UnreadableImageError, ChunkError) as error:
-        print_message(f"cannot read {job.source}: {error}")
-        return []
-    except (OSError, ValueError, TypeError, MemoryError, struct.error) as error:
-        # Writers raise errors of many types, such as struct.error for a tag out of range.
-        print_message(f"cannot write the results of {job.source} to {directory}: {reason(error)}")
-        return []
-    if not workflow.together:
-        # A number in the names of the results does not tell which image they are of.
-        title = stem if stem == job.name else f"{stem} ({job.source})"
-        print_table(title, written.table)
-    _print_paths(written.paths)
-    _print_removed(written.removed)
-    return written.paths
-
-
-def _print_removed(paths: Iterable[Path]) -> None:
-    for path in paths:
-        print_line(f"removed {path}, of an earlier run")
-
-
-def _print_paths(paths: Iterable[Path]) -> None:
-    for path in paths:
-        print_line(f"wrote {path}")
 
 
 def _add_reading_options(group: argparse._ArgumentGroup) -> None:

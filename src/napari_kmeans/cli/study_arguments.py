@@ -6,18 +6,30 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from napari_kmeans.batch.output import IMAGES
 from napari_kmeans.batch.study import ENTRIES, Study, StudyError
 from napari_kmeans.batch.study_kinds import OUTPUTS
 from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option, flags_of
-from napari_kmeans.options import COMMAND_LINE_OPTIONS
+from napari_kmeans.options import COMMAND_LINE_OPTIONS, Options
+from napari_kmeans.samples import SAMPLES
 
 STUDY_SUFFIXES = (".yaml", ".yml")
 
-_TEXTS = ("series", "channel_axis", "mask", "regions", "metadata", "metadata_file", "model")
+_TEXTS = (
+    "sample",
+    "series",
+    "channel_axis",
+    "mask",
+    "regions",
+    "metadata",
+    "metadata_file",
+    "model",
+)
 _LISTS = ("channels", "fit_on")
 _NAMED = {"groups": "--group", "values": "--values"}
 _SWITCHES = ("recursive", "each", "slices", "confidence")
 _METAVARS = {
+    "sample": "NAME",
     "series": "N",
     "channel_axis": "N",
     "channels": "N,N",
@@ -137,6 +149,36 @@ def study_of(arguments: argparse.Namespace) -> Study:
     values["fit"] = {**values.get("fit", {}), **options}
     values["classes"] = _edit_classes(dict(values.get("classes", {})), arguments)
     return Study.from_dict(values, folder)
+
+
+def plain_study(arguments: argparse.Namespace, options: Options, together: bool) -> Study:
+    """Return the study of a run without the tables of a study, for its record.
+
+    Raises
+    ------
+    StudyError
+        If a path has characters that no study can have.
+    """
+    values = {
+        "images": tuple(map(str, arguments.images)),
+        "sample": arguments.sample,
+        "recursive": arguments.recursive,
+        # No image has these: the images have failed, with a sentence.
+        "series": arguments.series or None,
+        "channel_axis": arguments.channel_axis or None,
+        "channels": arguments.channels,
+        "spacing": arguments.spacing,
+        "mask": None if arguments.mask is None else str(arguments.mask),
+        "outputs": (*IMAGES, *arguments.export),
+    }
+    if arguments.model is not None:
+        values["model"] = str(arguments.model)
+    else:
+        values["each"] = not together
+        values["fit"] = {name: getattr(options, name) for name in OPTIONS_OF_FIT}
+    if not arguments.images and arguments.sample is None:
+        values["sample"] = next(iter(SAMPLES))
+    return Study(**values, folder=Path.cwd()).at(Path.cwd())
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

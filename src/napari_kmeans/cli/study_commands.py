@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import count_images
-from napari_kmeans.batch.run_record import describe_versions, read_run_record
+from napari_kmeans.batch.run_record import describe_versions, is_run_record, read_run_record
 from napari_kmeans.batch.study import Study, StudyError
 from napari_kmeans.cli.study_arguments import STUDY_SUFFIXES, add_study_arguments, study_of
 from napari_kmeans.cli.terminal import PROGRAM, bar, print_line, print_message
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_kmeans.batch.running import StudyProgress, StudyResult
 
 FAILED = 1
+IDENTICAL = "identical labels"
 
 
 def run_command(name: str, command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
@@ -94,12 +95,19 @@ def repeat(argv: Sequence[str]) -> int:
     """Do a recorded run again, and compare the labels."""
     arguments = build_repeat_parser().parse_args(argv)
     record = read_run_record(arguments.record)
-    study = _recorded_study(record, arguments.record)
+    runs = [record, *(each for each in record.get("earlier") or [] if is_run_record(each))]
+    n_same = n_all = 0
     with _directory(arguments.output) as directory:
-        result = _run_with_bar(study, directory, again=True)
-    _print_other_versions(record.get("versions") or {})
-    _print_other_model(record.get("model"), result.record["model"])
-    return _compare(record["images"], result.record["images"])
+        for number, run in enumerate(runs, 1):
+            place = directory if len(runs) == 1 else directory / f"run-{number}"
+            result = _run_with_bar(_recorded_study(run, arguments.record), place, again=True)
+            _print_other_versions(run.get("versions") or {})
+            _print_other_model(run.get("model"), result.record["model"])
+            verdicts = _compare(run["images"], result.record["images"])
+            n_all += len(verdicts)
+            n_same += verdicts.count(IDENTICAL)
+    print_line(f"{n_same} of {count_images(n_all)} with identical labels")
+    return 0 if n_same == n_all else FAILED
 
 
 @contextmanager
@@ -205,28 +213,26 @@ def _print_other_versions(recorded: dict[str, str]) -> None:
         print_message(f"the versions differ: {', '.join(others)}")
 
 
-def _compare(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> int:
-    """Print whether the labels of each image are identical, and return the exit code."""
-    # Not by their paths: the images may have been moved.
-    found = {entry["name"]: entry for entry in after}
-    n_same = n_all = 0
+def _compare(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> list[str]:
+    """Print whether the labels of each image are identical, and return what is printed of each."""
+    # Not by their paths: the images may have been moved. A name may have got another number,
+    # which it has beside an input of the same name.
+    found = {entry.get("sha256"): entry for entry in after}
+    found |= {entry["name"]: entry for entry in after}
+    verdicts = []
     for entry in before:
-        if entry.get("status") != "done":
-            continue
-        n_all += 1
-        other = found.get(entry.get("name"), {})
-        verdict = _compare_entry(entry, other)
-        n_same += verdict == "identical labels"
-        print_line(f"{entry.get('name')}: {verdict}")
-    print_line(f"{n_same} of {count_images(n_all)} with identical labels")
-    return 0 if n_same == n_all else FAILED
+        if entry.get("status") == "done":
+            other = found.get(entry.get("name")) or found.get(entry.get("sha256"), {})
+            verdicts.append(_compare_entry(entry, other))
+            print_line(f"{entry.get('name')}: {verdicts[-1]}")
+    return verdicts
 
 
 def _compare_entry(entry: dict[str, Any], other: dict[str, Any]) -> str:
     if other.get("status") != "done":
         return f"failed, {other.get('failure') or 'it is missing'}"
     if other["labels_sha256"] == entry.get("labels_sha256"):
-        return "identical labels"
+        return IDENTICAL
     if other["sha256"] != entry.get("sha256"):
         return "other labels, because the file has changed"
     return "other labels"

@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
+def merge_graphs(arrays: Iterable[Any]) -> dict[Any, Any]:
+    """Return the tasks of dask arrays as one graph, in which data that they share are read once.
+
+    `dask.optimize` optimizes each array by itself (dask 2026.8): it fuses the task that reads a
+    chunk into each task that uses it, and reads the chunk for each channel.
+    """
+    from dask.array.optimization import optimize
+    from dask.core import flatten
+    from dask.highlevelgraph import HighLevelGraph
+
+    arrays = list(arrays)
+    keys = [key for array in arrays for key in flatten(array.__dask_keys__())]
+    graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays))
+    return dict(optimize(graph, keys))
+
+
 class TaskFailed(Exception):
     """A task of a graph has failed: its exception is the ``__cause__`` of this exception.
 

@@ -108,7 +108,9 @@ def describe_labels(path: Path, table: pd.DataFrame) -> None:
     group.attrs["ome"] = {**ome, "image-label": described_labels}
 
 
-def write_images(images: Sequence[Image], report: Report | None = None) -> None:
+def write_images(
+    images: Sequence[Image], report: Report | None = None, beside: Sequence[Any] = ()
+) -> None:
     """Write images that are computed from one source. The source is read once for all of them.
 
     A coarser level has every second row and column of the level before, so that it
@@ -122,6 +124,8 @@ def write_images(images: Sequence[Image], report: Report | None = None) -> None:
     report : callable, optional
         ``report(done, total)`` is called after each chunk. If it raises an
         exception, the writing stops.
+    beside : sequence of dask arrays
+        Arrays of the same source that are computed together with level 0, and not written.
 
     Raises
     ------
@@ -132,11 +136,14 @@ def write_images(images: Sequence[Image], report: Report | None = None) -> None:
     shares = [4.0**-number for number in range(min(len(p.shapes) for p in pyramids))]
     progress = Progress(report)
     for number, share in enumerate(shares):
-        targets = [pyramid.create_level(number) for pyramid in pyramids]
+        targets: list[Any] = [pyramid.create_level(number) for pyramid in pyramids]
         sources = [
             pyramid.source(number, target.target)
             for pyramid, target in zip(pyramids, targets, strict=True)
         ]
+        if number == 0:
+            sources += beside
+            targets += [_Discard(each.shape) for each in beside]
         _store_on_threads(sources, targets, progress.stage(share / sum(shares), 1))
     for pyramid in pyramids:
         pyramid.describe(len(shares))
@@ -284,6 +291,16 @@ def _store_on_threads(sources: Sequence[Any], targets: Sequence[Any], step: Step
     # would still write into a directory that is being removed.
     with ThreadPoolExecutor(n_threads(), "napari-kmeans") as pool, watch:
         compute(stored, scheduler="threads", pool=pool)
+
+
+@dataclass(frozen=True, eq=False)
+class _Discard:
+    """The target of an array whose values are not written."""
+
+    shape: tuple[int, ...]
+
+    def __setitem__(self, region: tuple[slice, ...], block: NDArray[Any]) -> None:
+        pass
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
+from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph, merge_graphs
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, raise_if_stopped
 from napari_kmeans.feature_space.space import PLAIN
@@ -570,20 +570,13 @@ def _collect_reading_tasks(
     images: Sequence[Pixels], space: FeatureSpace
 ) -> tuple[dict[Any, Any], list[_Chunk]]:
     """Return the tasks that read the dask images and their masks, and a list of all chunks."""
-    from dask.base import optimize
-
     lazy = [(number, pixels) for number, pixels in enumerate(images) if pixels.is_lazy]
     arrays, depths = [], []
     for _, pixels in lazy:
         *with_halo, depth = add_halo(pixels, space)
         arrays += [*with_halo, pixels.array, pixels.mask]
         depths.append(depth)
-    # Optimize all arrays in one call, so that data that several arrays share are read once.
-    arrays = optimize(*arrays)
-    tasks: dict[Any, Any] = {}
-    for array in arrays:
-        if array is not None:
-            tasks.update(array.__dask_graph__())
+    tasks = merge_graphs(array for array in arrays if array is not None)
     chunks = []
     for which, (number, pixels) in enumerate(lazy):
         blocks = pixels.blocks()

@@ -7,12 +7,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph
+from napari_kmeans.execution.dask_graph import TaskFailed, compute_graph, merge_graphs
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import in_task, map_threads, n_threads
 from napari_kmeans.imaging.blocks import block_size, is_dask, split_shape
@@ -21,6 +21,8 @@ from napari_kmeans.imaging.declared import ChunkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
 
     from napari_kmeans.imaging.region_sums import RegionSums
     from napari_kmeans.types import Block
@@ -113,7 +115,12 @@ def _read(block: Block, array: Any) -> Any:
     return array.numbers(block) if isinstance(array, ComputedRegions) else array[block]
 
 
-def sum_arrays(arrays: MeasuredArrays, sums: RegionSums, step: Step = ignore) -> RegionSums:
+def sum_arrays(
+    arrays: MeasuredArrays,
+    sums: RegionSums,
+    step: Step = ignore,
+    first_pass: SideSums | None = None,
+) -> RegionSums:
     """Return the sums of whole arrays, with all medians.
 
     Parameters
@@ -124,16 +131,84 @@ def sum_arrays(arrays: MeasuredArrays, sums: RegionSums, step: Step = ignore) ->
     step : callable
         Called with the shares of the work that are done, 1 in all. An exception that it raises
         cancels the work.
+    first_pass : SideSums, optional
+        The sums of the first pass, if they were found while other arrays were computed.
     """
     one_pass = _sum_lazily if arrays.is_lazy else _sum_in_memory
     # The number of passes is not known before the first: each takes half of the rest.
     share = 0.5
     while True:
-        sums.merge(one_pass(arrays, sums.fresh(), partial(_step_part, step, share)))
+        if first_pass is None:
+            sums.merge(one_pass(arrays, sums.fresh(), partial(_step_part, step, share)))
+        else:
+            first_pass.add_to(sums)
+            first_pass = None
         sums.next_pass()
         if sums.is_done:
             return sums
         share /= 2
+
+
+class SideSums:
+    """The sums of lazy arrays that are found while other arrays are computed from the same data.
+
+    Computing each chunk of `array` once, together with the other arrays, in the threads of this
+    process, adds the chunk to the sums.
+
+    Parameters
+    ----------
+    arrays : MeasuredArrays
+        At least one is a dask array.
+    empty : RegionSums
+        Without pixels.
+
+    Attributes
+    ----------
+    array : dask array
+        Of zeros, of the shape of the labels.
+    """
+
+    def __init__(self, arrays: MeasuredArrays, empty: RegionSums) -> None:
+        from dask.array import map_blocks
+
+        self._arrays, self._empty = _with_same_chunks(arrays), empty
+        self._all: list[RegionSums] = []
+        self._free: SimpleQueue[RegionSums] = SimpleQueue()
+        first = next(each for each in self._arrays.arrays() if is_dask(each))
+        # The same order as that of `map`. What is no dask array is read in the task.
+        lazy = [each for each in self._arrays.arrays() if is_dask(each)]
+        meta = np.empty((0,) * first.ndim, np.uint8)
+        self.array = map_blocks(self._add, *lazy, dtype=np.uint8, meta=meta)
+
+    def _add(self, *chunks: Any, block_info: Any = None) -> NDArray[np.uint8]:
+        place = block_info[0]["array-location"]
+        block = tuple(slice(start, stop) for start, stop in place)
+        following = iter(chunks)
+
+        def read(array: Any) -> Any:
+            return next(following) if is_dask(array) else _read(block, array)
+
+        sums = self._take()
+        try:
+            with in_task():
+                self._arrays.map(read).add_to(sums, tuple(side.start for side in block))
+        finally:
+            self._free.put(sums)
+        return np.broadcast_to(np.uint8(0), tuple(stop - start for start, stop in place))
+
+    def _take(self) -> RegionSums:
+        """Return sums that no other thread uses."""
+        try:
+            return self._free.get_nowait()
+        except Empty:
+            sums = self._empty.fresh()
+            self._all.append(sums)
+            return sums
+
+    def add_to(self, sums: RegionSums) -> None:
+        """Add the pixels of all chunks that were computed."""
+        for each in self._all:
+            sums.merge(each)
 
 
 def _step_part(step: Step, share: float, done: float) -> None:
@@ -163,19 +238,11 @@ def _sum_in_memory(arrays: MeasuredArrays, empty: RegionSums, step: Step) -> Reg
 
 def _sum_lazily(arrays: MeasuredArrays, empty: RegionSums, step: Step) -> RegionSums:
     """Return the sums of arrays that are read chunk by chunk with dask."""
-    from dask.base import optimize
-
     name = f"napari-kmeans-{uuid.uuid4().hex}"
     chunked = _with_same_chunks(arrays)
     lazy = [each for each in chunked.arrays() if is_dask(each)]
-    # Optimize all arrays in one call, so that data that several arrays share are read once.
-    optimized = dict(zip(map(id, lazy), optimize(*lazy), strict=True))
-    tasks: dict[Any, Any] = {f"{name}-empty": empty}
-    keys: dict[int, Any] = {}
-    for each in lazy:
-        own = optimized[id(each)]
-        tasks.update(own.__dask_graph__())
-        keys[id(each)] = _chunk_keys(own)
+    tasks: dict[Any, Any] = {f"{name}-empty": empty, **merge_graphs(lazy)}
+    keys = {id(each): _chunk_keys(each) for each in lazy}
     leaves = []
     for number, batch in enumerate(_batches(lazy[0])):
         key = f"{name}-leaf-{number}"

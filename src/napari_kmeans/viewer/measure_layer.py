@@ -12,7 +12,7 @@ from napari_kmeans.imaging.blocks import as_lazy
 from napari_kmeans.imaging.channel_names import shown_channel_names
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.imaging.measured_arrays import MeasuredArrays
-from napari_kmeans.measurement import measure_arrays
+from napari_kmeans.measurement import Measuring
 from napari_kmeans.measurement_table import MeasuredClasses
 from napari_kmeans.measuring import IGNORED, NAME
 from napari_kmeans.viewer.from_layers.channels import source_of_axis
@@ -100,16 +100,16 @@ def measure_layer(
     found = layer_regions(regions, labels_layer, shape)
     times = [axis for axis in time_axes(labels_layer) if shape[axis] > 1]
     names = [FRAME] if len(times) == 1 else [f"{FRAME} {axis}" for axis in times]
-    return measure_arrays(
+    measuring = Measuring(
         MeasuredArrays(pixels, channels, found.arrays, None, tuple(times)),
         classes,
         str(record_of(labels_layer).get("source", labels_layer.name)),
         found,
         names,
         finest_size(labels_layer),
-        medians=Flag().check("medians", medians),
-        progress=progress,
+        Flag().check("medians", medians),
     )
+    return measuring.table(progress=progress)
 
 
 def _check_labels(layer: Any) -> MeasuredClasses:

@@ -202,6 +202,8 @@ def test_files_give_a_folder_of_results_and_a_table(viewer, panel, qtbot, images
     assert added[1] in viewer.layers
     # Another run does not do again what is done.
     stamp = (output / "a-labels.tif").stat().st_mtime_ns
+    # The button is disabled until the image in view was read.
+    wait(qtbot, panel)
     run(qtbot, panel)
     assert panel.message.text().startswith(
         "3 images done, 3 of them by an earlier run; 1 failed. The results are in photos/"
@@ -313,6 +315,29 @@ def test_cancel_keeps_the_images_that_are_done(viewer, panel, qtbot, images, slo
     assert [name for name in "abc" if viewer.layers[f"{name} labels"].visible] == ["b"]
     assert panel.dock.result.labels is viewer.layers["b labels"]
     assert isinstance(viewer.layers["b labels"].colormap, HighlightColormap)
+
+
+def test_layers_that_a_click_hides_can_be_shown_again(viewer, panel, qtbot, images):
+    viewer.add_image(images["a"][..., 0], name="other", rgb=False)
+    viewer.layers.selection.active = viewer.layers["a"]
+    viewer.layers["c"].visible = False
+    run(qtbot, panel)
+    before = {layer.name: layer.visible for layer in viewer.layers}
+    button = panel.results.all_button
+    assert button.native.isHidden()
+    click(panel, "b")
+    click(panel, "c")
+    shown = {layer.name for layer in viewer.layers if layer.visible}
+    # The layers of other images stay as they are.
+    assert {each for each in shown if "recolored" not in each} == {"c", "c labels", "other"}
+    assert not button.native.isHidden()
+    button.native.click()
+    assert {layer.name: layer.visible for layer in viewer.layers} == before
+    assert button.native.isHidden()
+    # A further run finds all layers as they were.
+    click(panel, "a")
+    run(qtbot, panel)
+    assert {layer.name: layer.visible for layer in viewer.layers} == before
 
 
 @pytest.mark.window

@@ -38,12 +38,12 @@ from napari_kmeans.viewer.panels.cohort_form import (
     default_directory,
 )
 from napari_kmeans.viewer.panels.cohort_results import CohortResults
+from napari_kmeans.viewer.panels.cohort_view import CohortView
 from napari_kmeans.viewer.panels.working_panel import PanelWork, WorkingPanel, show_outcome
 from napari_kmeans.viewer.to_layers.cohort_layers import LayersWork
-from napari_kmeans.viewer.to_layers.cohort_preview import Preview, PreviewWork
+from napari_kmeans.viewer.to_layers.cohort_preview import PreviewWork
 from napari_kmeans.viewer.to_layers.describe_model import list_classes
 from napari_kmeans.viewer.to_layers.layer_files import LayerBatchWork
-from napari_kmeans.viewer.to_layers.update import find_labels
 from napari_kmeans.viewer.widgets.dialogs import ask_where_to_save
 from napari_kmeans.viewer.widgets.form import row, scroll_to
 
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from napari_kmeans.viewer.from_layers.apply_targets import Target
     from napari_kmeans.viewer.from_layers.source import Source
     from napari_kmeans.viewer.panels.panel import Dock
-    from napari_kmeans.viewer.to_layers.cohort_layers import PaintedImage
 
 _LIST_DELAY = 300
 """Milliseconds after the last key in a field before the folder is searched."""
@@ -102,9 +101,9 @@ class CohortPanel(WorkingPanel):
         self._are_chosen_by_user = False
         self._pending: StudyWork | LayersWork | None = None
         self._wanted: tuple[str, int | None] | None = None
-        self._shown = self._error = ""
+        self._error = ""
         self._is_closed = False
-        self._preview = Preview(dock.viewer)
+        self._view = CohortView(dock.viewer)
         self.form = CohortForm(dock.viewer, self._on_form_changed)
         self.results = CohortResults()
         self._n_scrolls = 0
@@ -119,6 +118,7 @@ class CohortPanel(WorkingPanel):
         ):
             self.column.addWidget(widget)
         self.results.table.chosen.connect(self.show_image)
+        self.results.all_button.changed.connect(self.show_all_layers)
         self.results.save_button.changed.connect(lambda: self.attempt(self.results.ask_and_save))
         dock.native_parent_changed.connect(self._on_dock_moved)
         dock.image.changed.connect(self._on_image_changed)
@@ -202,7 +202,7 @@ class CohortPanel(WorkingPanel):
     def _find_targets(self) -> list[Target]:
         """Return the layers that a model can be fitted to, or that the model of the list fits."""
         dock, layers = self.dock, self.dock.viewer.layers
-        own = self._preview.layers
+        own = self._view.layers
         layers = [each for each in layers if each not in own]
         if self.form.model.value != APPLY:
             return find_alike(layers, dock.image.value, dock.channel_axis.value)
@@ -428,8 +428,7 @@ class CohortPanel(WorkingPanel):
 
     def _show_results(self, work: StudyWork | LayersWork, outcome: CohortOutcome) -> None:
         """Show the table, and the layers if the results are layers."""
-        self._preview.clear()
-        self._shown = ""
+        self._view.clear()
         if isinstance(work, LayersWork):
             applied = [(each.source, each.outcome) for each in outcome.images.values()]
             update = self.dock.update_layers.value
@@ -499,7 +498,7 @@ class CohortPanel(WorkingPanel):
         """Show one image of the table with its classes, and highlight a class.
 
         Files are read in the background, and replace the image that was shown before. For
-        layers, the other images of the cohort are hidden.
+        layers, the other images of the cohort are hidden until `show_all_layers`.
         """
         self._wanted = name, label
         if not self.is_working:
@@ -513,9 +512,10 @@ class CohortPanel(WorkingPanel):
         name, label = wanted
         image = outcome.images[name]
         if not isinstance(image, SavedImage):
-            self._show_layers_of(image, label)
-        elif name == self._shown and self._preview.labels is not None:
-            self._activate(self._preview.labels, label)
+            self._activate(self._view.show_layers(image, outcome.images.values()), label)
+            self.results.show_hidden(self._view.has_hidden)
+        elif (labels := self._view.labels_in_view(name)) is not None:
+            self._activate(labels, label)
         else:
             self.start(
                 PreviewWork(name, image), lambda layers: self._show_preview(name, label, layers)
@@ -523,23 +523,13 @@ class CohortPanel(WorkingPanel):
 
     def _show_preview(self, name: str, label: int | None, layers: Any) -> None:
         with self.dock.selection_kept():
-            self._preview.show(layers)
-        self._shown = name
-        self._activate(self._preview.labels, label)
+            labels = self._view.show_preview(name, layers)
+        self._activate(labels, label)
 
-    def _show_layers_of(self, image: PaintedImage, label: int | None) -> None:
-        outcome, layers = self.results.outcome, self.dock.viewer.layers
-        assert outcome is not None
-        for each in outcome.images.values():
-            is_shown = each is image
-            ids = each.source.unique_id.split()
-            for layer in layers:
-                if str(layer.unique_id) in ids:
-                    layer.visible = is_shown
-            labels = find_labels(layers, each.source)
-            if labels is not None:
-                labels.visible = is_shown
-        self._activate(find_labels(layers, image.source), label)
+    def show_all_layers(self) -> None:
+        """Show the layers of the cohort that `show_image` has hidden."""
+        self._view.restore()
+        self.results.show_hidden(False)
 
     def _activate(self, labels: Any, label: int | None) -> None:
         """Show the classes of an image in the panels, and highlight one of them."""

@@ -60,11 +60,17 @@ class CohortResults(QWidget):
             tooltip="Save the table as it is shown, or all measurements: a row for each image and "
             "class, with counts, areas and mean colors.",
         )
+        self.all_button = PushButton(
+            name="all_layers_button",
+            text="Show all layers",
+            tooltip="Show the layers that a click in the table has hidden.",
+        )
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         for widget in (
             self.table,
             self.failures,
+            row([self.all_button]),
             row([self.copy_button, self.save_button]),
             row([self.report_button, self.folder_button]),
         ):
@@ -82,7 +88,12 @@ class CohortResults(QWidget):
         self.report_button.enabled = self._report_path() is not None
         for button in (self.report_button, self.folder_button):
             button.visible = outcome.directory is not None
+        self.show_hidden(False)
         self.setVisible(bool(outcome.images or outcome.failures))
+
+    def show_hidden(self, is_hidden: bool) -> None:
+        """Offer to show the layers that are hidden."""
+        self.all_button.visible = is_hidden
 
     def clear(self) -> None:
         """Hide the table."""

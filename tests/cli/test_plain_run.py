@@ -1,0 +1,205 @@
+"""The record of a run with -o, and what `repeat` finds with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+
+from napari_kmeans import KMeansModel, Study, run_study
+from napari_kmeans.batch.run_record import hash_labels
+from napari_kmeans.cli import plain_run
+from napari_kmeans.cli.main import main
+from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.samples import SAMPLES
+
+RECORD = "napari-kmeans-run.json"
+
+
+def _image(seed: int) -> np.ndarray:
+    image = np.full((30, 40, 3), (200, 180, 190))
+    image[:, : 10 + seed] = (90, 40, 120)
+    return (image + np.random.default_rng(seed).integers(-9, 10, image.shape)).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    for seed, name in enumerate("abc"):
+        iio.imwrite(tmp_path / f"{name}.png", _image(seed))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _record(folder: Path) -> dict:
+    return json.loads((folder / "out" / RECORD).read_text("utf-8"))
+
+
+def _repeat(capsys) -> tuple[int, list[str]]:
+    capsys.readouterr()
+    code = main(["repeat", str(Path("out", RECORD))])
+    return code, capsys.readouterr().out.splitlines()
+
+
+def test_a_record_states_the_files_the_options_and_the_results(folder, capsys):
+    spacing = {"resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(folder / "d.tif", _image(3), photometric="rgb", **spacing)
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert main(["a.png", "bad.png", "d.tif", "-k", "2", "--seed", "7", "-o", "out"]) == 1
+    assert f"wrote {Path('out', RECORD)}\n" in capsys.readouterr().out
+    record = _record(folder)
+    assert record["status"] == "complete"
+    assert not record["has_tables"]
+    assert record["options"]["random_state"] == 7
+    assert record["versions"]["numpy"] == np.__version__
+    assert record["model"] == KMeansModel.load(folder / "out/napari-kmeans-model.json").to_dict()
+    first, bad, last = record["images"]
+    assert first["source"] == "a.png"
+    assert first["sha256"] == hashlib.sha256((folder / "a.png").read_bytes()).hexdigest()
+    assert first["shape"] == [30, 40, 3]
+    assert first["dtype"] == "uint8"
+    assert first["outputs"] == ["a-labels.tif", "a-recolored.png", "a-table.csv"]
+    labels = tifffile.imread(folder / "out" / "a-labels.tif")
+    assert first["labels_sha256"] == hash_labels(labels)
+    assert last["pixel_size"] == {"value": pytest.approx(0.25e-8), "unit": "cm²"}
+    assert bad["status"] == "failed"
+    assert bad["failure"].startswith("cannot read bad.png: ")
+    assert bad["failure"] in record["warnings"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a.png", "-k", "3", "--color-space", "lab", "--seed", "5"],
+        ["a.png", "b.png", "c.png", "-k", "2"],
+        ["a.png", "b.png", "--each", "-k", "2", "--smoothing", "1"],
+        ["*.png", "-k", "2", "--export", "geojson"],
+        ["--sample", "histology", "-k", "2"],
+        ["a.png", "--model", "model.json"],
+    ],
+)
+def test_a_run_is_repeated_with_identical_labels(folder, arguments, capsys, monkeypatch):
+    if "--sample" in arguments:
+        monkeypatch.setitem(SAMPLES, "histology", lambda: _image(1))
+    if "--model" in arguments:
+        assert main(["b.png", "-k", "3", "-o", "other"]) == 0
+        (folder / "other" / "b-model.json").rename(folder / "model.json")
+    assert main([*arguments, "-o", "out"]) == 0
+    n_images = len(_record(folder)["images"])
+    code, lines = _repeat(capsys)
+    assert code == 0
+    assert lines[-1].startswith(f"{n_images} of {n_images} image")
+    # A study of the record is that of the flags: it has the same labels.
+    with notices_to(lambda _: None):
+        result = run_study(Study.from_dict(_record(folder)["study"], folder), "study")
+    assert [each["labels_sha256"] for each in result.record["images"]] == [
+        each["labels_sha256"] for each in _record(folder)["images"]
+    ]
+
+
+def test_a_file_that_has_changed_gives_other_labels(folder, capsys):
+    assert main(["a.png", "-k", "2", "-o", "out"]) == 0
+    iio.imwrite(folder / "a.png", _image(5))
+    code, lines = _repeat(capsys)
+    assert code == 1
+    assert lines[0] == "a: other labels, because the file has changed"
+
+
+def test_images_of_other_runs_keep_their_records(folder, capsys):
+    assert main(["a.png", "-k", "2", "-o", "out"]) == 0
+    assert main(["b.png", "-k", "3", "-o", "out"]) == 0
+    assert main(["c.png", "-k", "4", "-o", "out"]) == 0
+    record = _record(folder)
+    runs = [record, *record["earlier"]]
+    assert [[each["name"] for each in run["images"]] for run in runs] == [["c"], ["b"], ["a"]]
+    assert [run["options"]["n_clusters"] for run in runs] == [4, 3, 2]
+    assert not any("earlier" in run for run in record["earlier"])
+    code, lines = _repeat(capsys)
+    assert code == 0
+    assert lines[-1] == "3 of 3 images with identical labels"
+    # An image that is done again is in one record, and a result that was removed in none.
+    (folder / "out" / "b-labels.tif").unlink()
+    assert main(["a.png", "-k", "5", "-o", "out"]) == 0
+    record = _record(folder)
+    runs = [record, *record["earlier"]]
+    assert [[each["name"] for each in run["images"]] for run in runs] == [["a"], ["c"]]
+
+
+def test_a_run_that_does_nothing_leaves_the_record(folder):
+    assert main(["a.png", "-k", "2", "-o", "out"]) == 0
+    before = (folder / "out" / RECORD).read_bytes()
+    (folder / "bad.png").write_bytes(b"no image")
+    assert main(["bad.png", "-k", "2", "-o", "out"]) == 1
+    assert (folder / "out" / RECORD).read_bytes() == before
+
+
+def test_a_run_that_is_stopped_has_the_record_of_what_is_done(folder, monkeypatch):
+    write = plain_run.write_results
+
+    def stop_at_b(seg, directory, stem, *arguments, **settings):
+        if stem == "b":
+            raise KeyboardInterrupt
+        return write(seg, directory, stem, *arguments, **settings)
+
+    monkeypatch.setattr(plain_run, "write_results", stop_at_b)
+    assert main(["a.png", "b.png", "c.png", "-k", "2", "-o", "out"]) == 130
+    record = _record(folder)
+    assert record["status"] == "interrupted"
+    assert [each["status"] for each in record["images"]] == ["done", "not done", "not done"]
+
+
+def test_a_study_and_a_run_in_one_folder_keep_their_records(folder):
+    assert main(["a.png", "-k", "2", "-o", "out"]) == 0
+    assert main(["run", "b.png", "-k", "2", "-o", "out"]) == 0
+    assert [each["name"] for each in _record(folder)["images"]] == ["b"]
+    assert [each["name"] for each in _record(folder)["earlier"][0]["images"]] == ["a"]
+    assert main(["c.png", "-k", "2", "-o", "out"]) == 0
+    # The study is still known: it is continued, and another one is refused.
+    assert main(["run", "a.png", "-k", "2", "-o", "out"]) == 1
+    assert main(["run", "b.png", "-k", "2", "-o", "out"]) == 0
+    record = _record(folder)
+    assert record["has_tables"]
+    runs = [record, *record["earlier"]]
+    assert [[each["name"] for each in run["images"]] for run in runs] == [["b"], ["c"], ["a"]]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes")
+def test_a_pipe_has_a_record_without_hash(folder):
+    os.mkfifo(folder / "pipe.png")
+    pixels = (folder / "a.png").read_bytes()
+    writer = threading.Thread(target=(folder / "pipe.png").write_bytes, args=(pixels,))
+    writer.start()
+    assert main(["pipe.png", "-k", "2", "-o", "out"]) == 0
+    writer.join()
+    (entry,) = _record(folder)["images"]
+    assert entry["sha256"] == ""
+    assert entry["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (RECORD, b"{}"),
+        ("napari-kmeans-table.csv", b"my,table"),
+        ("napari-kmeans-model.json", b"{}"),
+        ("b-table.csv", b"my,table"),
+        ("b-labels.tif", b"my labels"),
+        ("b-recolored.png", b"my picture"),
+        ("b-legend.png", b"my legend"),
+    ],
+)
+def test_files_of_others_are_not_replaced(folder, name, content, capsys):
+    (folder / "out").mkdir()
+    (folder / "out" / name).write_bytes(content)
+    assert main(["a.png", "b.png", "-k", "2", "--export", "legend", "-o", "out"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert name in line
+    assert (folder / "out" / name).read_bytes() == content
+    # Another image is written nevertheless.
+    assert (folder / "out" / "a-labels.tif").exists() == name.startswith("b")
