@@ -56,12 +56,12 @@ def list_figures(table: pd.DataFrame, shares: ShareTable) -> list[Figure]:
             if sizes.notna().any():
                 per = " per slice" if slices else ""
                 figures.append(_summarize(f"{column.capitalize()}{per}, {unit}", sizes, shares))
-    means = [name for name in table if str(name).startswith(MEAN_PREFIX)]
+    means = [str(name) for name in table if str(name).startswith(MEAN_PREFIX)]
     for column in [*([CONFIDENCE] if CONFIDENCE in table else []), *means]:
         known = table[table[column].notna() & (table[PIXELS] > 0)]
         weighted = (known[column] * known[PIXELS]).groupby([known[IMAGE], known[CLASS]]).sum()
         pixels = known.groupby([IMAGE, CLASS])[PIXELS].sum()
-        figures.append(_summarize(str(column).capitalize(), weighted / pixels, shares))
+        figures.append(_summarize(column.capitalize(), weighted / pixels, shares))
     return figures
 
 
@@ -69,15 +69,18 @@ def list_region_shares(table: pd.DataFrame, shares: ShareTable) -> list[Figure]:
     """Return the shares of the classes in each region that images have in common."""
     if REGION not in table or not 1 < table[REGION].nunique() <= MAX_REGIONS:
         return []
+    import pandas as pd
+
     figures = []
     for name, rows in table.groupby(REGION, sort=False):
-        counts = rows.groupby([IMAGE, CLASS])[PIXELS].sum().unstack(fill_value=0)
+        counts = pd.DataFrame(rows.groupby([IMAGE, CLASS])[PIXELS].sum().unstack(fill_value=0))
         counts = counts.reindex(columns=list(shares.labels), fill_value=0)
-        counts = counts[counts.to_numpy()[:, ~shares.ignored].any(axis=1)]
+        has_pixels = np.any(counts.to_numpy()[:, ~shares.ignored], axis=1)
+        counts = counts.iloc[np.flatnonzero(has_pixels)]
         percent = counts.astype(float)
         for image, pixels in counts.iterrows():
             percent.loc[image] = percentages(pixels.to_numpy(), shares.ignored)
-        figures.append(_summarize(str(name), percent.stack(), shares))
+        figures.append(_compare(str(name), percent, shares))
     return figures
 
 
@@ -88,7 +91,7 @@ def _size_columns(table: pd.DataFrame) -> list[str]:
 
 def _slice_columns(table: pd.DataFrame) -> list[str]:
     """Return the columns of slices and frames: those between the region and the class."""
-    columns = list(table)
+    columns = [str(name) for name in table]
     if REGION not in columns or CLASS not in columns:
         return []
     between = columns[columns.index(REGION) + 1 : columns.index(CLASS)]
@@ -97,7 +100,14 @@ def _slice_columns(table: pd.DataFrame) -> list[str]:
 
 def _summarize(title: str, values: pd.Series, shares: ShareTable) -> Figure:
     """Return the summaries of values by image and class."""
-    found = values.unstack().reindex(index=list(shares.images), columns=list(shares.labels))
+    import pandas as pd
+
+    return _compare(title, pd.DataFrame(values.unstack()), shares)
+
+
+def _compare(title: str, values: pd.DataFrame, shares: ShareTable) -> Figure:
+    """Return the summaries of values with a row for each image and a column for each class."""
+    found = values.reindex(index=list(shares.images), columns=list(shares.labels))
     array = found.to_numpy(np.float64)
     groups: Sequence[str | None] = shares.group_names or (None,)
     return Figure(
