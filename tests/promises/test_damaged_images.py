@@ -242,7 +242,8 @@ def test_damaged_images_get_one_line_each_and_others_are_clustered(tmp_path, out
         assert line.endswith(".")
     names = sorted(path.name for path in out.iterdir())
     assert names == [
-        f"good-{part}" for part in ("labels.tif", "model.json", "recolored.png", "table.csv")
+        *(f"good-{part}" for part in ("labels.tif", "model.json", "recolored.png", "table.csv")),
+        "napari-kmeans-run.json",
     ]
     assert sorted(tmp_path.iterdir()) == sorted([*files_before, out])
 
