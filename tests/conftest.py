@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Run the tests in this process without -n, although `dist` is set in pyproject.toml.
+
+    pytest-xvfb starts a screen in processes that run tests. It takes a process with `dist` for
+    one that only distributes them, and Qt aborts without a screen.
+    """
+    if not config.getoption("numprocesses"):
+        config.option.dist = "no"
+
+
 @pytest.fixture
 def quadrants() -> np.ndarray:
     """Return an RGB image of 20 by 21 pixels: four colors with a little noise, darkest first."""
