@@ -180,7 +180,7 @@ def test_manifest_is_installed_and_its_commands_can_be_imported():
     manifest = npe2.PluginManifest.from_distribution("napari-kmeans")
     manifest.validate_imports()
     assert manifest.contributions.widgets
-    assert len(manifest.contributions.sample_data) == 3
+    assert len(manifest.contributions.sample_data) == 6
     installed = resources.files("napari_kmeans_manifest") / "napari.yaml"
     assert installed.read_text("utf-8") == (ROOT / "napari.yaml").read_text("utf-8")
 
