@@ -138,7 +138,7 @@ def test_killed_command_line_leaves_no_partial_file(tmp_path, capsys):
     out = tmp_path / "out"
     arguments = [*map(str, sources), "--each", "-k", "2", "-o", str(out)]
     kill_repeatedly(COMMAND_LINE, [out, *sources], states, lambda: main(arguments))
-    assert len(states[0]) == 8
+    assert len(states[0]) == 9
     with capsys.disabled():
         print(end=capsys.readouterr().out.splitlines()[-1] + " ")
 
