@@ -151,6 +151,16 @@ def test_links_lead_to_other_pages_but_not_to_those_that_are_not_installed(dock)
     assert window.windowTitle() == "Help: The dock"
 
 
+@pytest.mark.window
+def test_links_have_the_color_of_the_text_in_the_first_page(dock):
+    """napari's stylesheet sets the color only when the window is shown."""
+    window = open_page(dock, "clusters")
+    color = window.text.palette().text().color().name()
+    assert color == "#f0f1f2"
+    (link,) = re.findall(r'<a href="apply.md"><span style="([^"]*)"', window.text.toHtml())
+    assert f"color:{color}" in link
+
+
 def test_pictures_are_in_the_page(dock):
     window = open_page(dock, "clusters")
     name = QUrl("../pictures/dock/clusters.png")

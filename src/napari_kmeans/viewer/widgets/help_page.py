@@ -103,8 +103,10 @@ class HelpWindow(QDialog):
 
     def open_page(self, page: str) -> None:
         """Show a page, in front of other windows."""
-        self.text.setSource(QUrl.fromLocalFile(str(page_path(page))))
+        # The stylesheet sets the color of the text, which links get, when the window is shown.
         self.show()
+        self.text.ensurePolished()
+        self.text.setSource(QUrl.fromLocalFile(str(page_path(page))))
         self.raise_()
         self.activateWindow()
 
