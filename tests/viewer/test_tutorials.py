@@ -38,6 +38,7 @@ def texts_of_menus() -> set[str]:
     return {str(title).replace("&", "").removesuffix(" (napari-kmeans)") for title in titles}
 
 
+@pytest.mark.window
 def test_every_name_is_in_the_viewer(viewer, open_dock):
     dock = open_dock()
     for fold in dock.folds.values():

@@ -366,6 +366,7 @@ def test_a_model_of_channels_is_applied_to_layers_matched_by_name(viewer, open_d
     np.testing.assert_array_equal(viewer.layers["a + b + c labels"].data, expected)
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_model_of_channels_is_applied_to_an_axis_of_a_layer(
     viewer, open_dock, finish, qtbot, tmp_path, lazy
@@ -476,6 +477,7 @@ def test_closing_cancels_apply(viewer, dock, panel, qtbot, slow, closed):
         qtbot.wait(50)
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("run_first", [False, True])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_edits_of_a_loaded_model_are_saved(

@@ -389,6 +389,7 @@ def test_button_is_disabled_with_the_reason(viewer, run, finish):
         panel.split(1)
 
 
+@pytest.mark.window
 def test_script_of_a_split_result_gives_its_labels(viewer, run, split, tmp_path):
     dock, panel = run(add_rgb)
     merge = dock.folds["merge"].open()
@@ -486,6 +487,7 @@ def test_blurred_and_masked_cluster_is_clustered_anew(add, viewer, run, split, s
         assert len(pairs) == 8
 
 
+@pytest.mark.window
 @pytest.mark.parametrize(("add", "blur"), [(add_rgb, 0.0), (add_multiscale, 2.0)])
 def test_new_clusters_are_everywhere(add, blur, viewer, run, split_anew, qtbot, tmp_path):
     dock, panel = run(add, n_clusters=4, blur=blur)

@@ -199,6 +199,7 @@ def test_number_button_sets_the_number_and_goes_back(viewer, dock, compare):
     assert not grid_of(viewer).enabled
 
 
+@pytest.mark.window
 def test_fifteen_buttons_keep_the_dock_narrow(dock, compare):
     panel = compare(dock, ", ".join(map(str, range(1001, 1016))))
     assert len(panel.choices.findChildren(QPushButton)) == 15

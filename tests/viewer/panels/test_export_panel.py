@@ -83,6 +83,7 @@ def check(text, labels, recolored, directory):
 # ------------------------------------------------------------------- scripts
 
 
+@pytest.mark.window
 def test_script_of_a_sample_with_merged_clusters(viewer, open_dock, finish, qtbot, tmp_path):
     viewer.open_sample("napari-kmeans", "photograph")
     dock = open_dock()
@@ -98,6 +99,7 @@ def test_script_of_a_sample_with_merged_clusters(viewer, open_dock, finish, qtbo
     check(text, labels, recolored, tmp_path)
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("name", ["coffee.png", "coffee.tif"])
 def test_script_reads_the_file_of_the_image(viewer, open_dock, finish, qtbot, tmp_path, name):
     iio.imwrite(tmp_path / name, data.coffee()[50:150, 100:220])
@@ -110,6 +112,7 @@ def test_script_reads_the_file_of_the_image(viewer, open_dock, finish, qtbot, tm
     check(text, viewer.layers["coffee labels"], viewer.layers["coffee recolored"], elsewhere)
 
 
+@pytest.mark.window
 def test_script_does_not_read_a_file_with_other_pixels(
     viewer, open_dock, finish, qtbot, tmp_path, monkeypatch
 ):
@@ -127,6 +130,7 @@ def test_script_does_not_read_a_file_with_other_pixels(
     check(text, viewer.layers["coffee labels"], viewer.layers["coffee recolored"], tmp_path)
 
 
+@pytest.mark.window
 def test_script_repeats_merges_by_hand(viewer, dock, finish, qtbot, tmp_path, monkeypatch):
     dock.n_clusters.value = 6
     panel = finish_run(dock, finish)
@@ -144,6 +148,7 @@ def test_script_repeats_merges_by_hand(viewer, dock, finish, qtbot, tmp_path, mo
     assert "by hand" not in copy(qtbot, panel)
 
 
+@pytest.mark.window
 def test_script_loads_the_pixels_of_a_changed_sample(viewer, open_dock, finish, qtbot):
     viewer.open_sample("napari-kmeans", "histology")
     viewer.layers["histology"].data = viewer.layers["histology"].data[::2]
@@ -152,6 +157,7 @@ def test_script_loads_the_pixels_of_a_changed_sample(viewer, open_dock, finish, 
     assert "np.load" in text
 
 
+@pytest.mark.window
 def test_script_of_a_live_run_gives_its_layers_with_and_without_a_mask(
     viewer, open_dock, finish, qtbot, tmp_path, monkeypatch
 ):
@@ -176,6 +182,7 @@ def test_script_of_a_live_run_gives_its_layers_with_and_without_a_mask(
     check(text, *result, tmp_path)
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("stack", ["each", "this"])
 def test_script_of_slices(viewer, open_dock, finish, qtbot, tmp_path, stack):
     rng = np.random.default_rng(0)
@@ -195,6 +202,7 @@ def test_script_of_slices(viewer, open_dock, finish, qtbot, tmp_path, stack):
     np.testing.assert_array_equal(recolored, viewer.layers["stack recolored"].data[part])
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("in_files", [True, False])
 def test_script_of_several_channels(
     viewer, open_dock, finish, qtbot, tmp_path, monkeypatch, in_files
@@ -221,6 +229,7 @@ def test_script_of_several_channels(
         np.testing.assert_array_equal(recolored[..., number], shown)
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("stack", ["whole", "this"])
 def test_script_of_several_levels(
@@ -324,6 +333,7 @@ def test_export_before_a_run_is_disabled(dock):
             action()
 
 
+@pytest.mark.window
 def test_script_of_slices_names_the_edits_that_it_lacks(viewer, dock, finish, quadrants, tmp_path):
     film = np.stack([quadrants, quadrants[::-1]])
     viewer.layers.clear()

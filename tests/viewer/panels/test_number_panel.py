@@ -239,6 +239,7 @@ def test_closing_the_dock_cancels_the_suggestion(viewer, dock, qtbot, slow):
     qtbot.wait(50)
 
 
+@pytest.mark.window
 def test_closing_the_viewer_cancels_the_suggestion(viewer, dock, qtbot, slow):
     viewer.layers["picture"].data = slow
     worker = open_panel(dock).suggest()

@@ -30,6 +30,7 @@ def test_panel_is_created_when_it_is_unfolded(coffee):
     assert fold.panel.isVisibleTo(coffee.native)
 
 
+@pytest.mark.window
 def test_dock_with_all_panels_is_narrow_and_scrolls(viewer, coffee):
     for fold in coffee.folds.values():
         fold.open()

@@ -322,6 +322,7 @@ def test_edit_of_objects_marks_their_table(viewer, dock, finish, qtbot):
     assert "outdated" not in objects.features
 
 
+@pytest.mark.window
 def test_script_of_an_edited_result_is_that_of_the_run(viewer, dock, finish):
     run(dock, finish)
     export = dock.folds["export"].open()
