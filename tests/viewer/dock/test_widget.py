@@ -669,6 +669,7 @@ def test_closing_the_viewer_stops_the_run(viewer, dock, qtbot, slow):
     assert not notifications()
 
 
+@pytest.mark.window
 def test_run_adds_layers_to_its_own_viewer_only(viewer, dock, make_napari_viewer, finish):
     other = make_napari_viewer()
     click(dock.run_button)
