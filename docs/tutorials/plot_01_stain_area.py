@@ -6,6 +6,8 @@ Stain area on histology
 
 **Data:** colonic glands, stained with DAB (brown, the protein FHL2) and hematoxylin (blue, all
 nuclei). The image comes with scikit-image: 512 by 512 pixels, 8-bit RGB.
+
+The same without code: :ref:`in the dock <stain-area-in-the-dock>`.
 """
 
 # %%
@@ -70,6 +72,8 @@ print(f"mean DAB in brown: {dab[is_brown].mean():.3f}, elsewhere: {dab[~is_brown
 assert dab[is_brown].mean() > 2 * dab[~is_brown].mean()
 
 # %%
+# .. _stain-area-in-the-dock:
+#
 # In the dock
 # -----------
 #

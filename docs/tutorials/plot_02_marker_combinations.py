@@ -6,6 +6,8 @@ Marker combinations in fluorescence
 
 **Data:** nuclei of an embryonic cortex in four channels, DAPI and the markers PAX6, TBR2 and TBR1.
 The image is generated, so the number of cells of each kind is known.
+
+The same without code: :ref:`in the dock <markers-in-the-dock>`.
 """
 
 # %%
@@ -91,6 +93,8 @@ right.tick_params(axis="x", rotation=20)
 plt.show()
 
 # %%
+# .. _markers-in-the-dock:
+#
 # In the dock
 # -----------
 #

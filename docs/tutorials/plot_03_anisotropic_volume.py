@@ -7,6 +7,8 @@ pixels?
 
 **Data:** a generated magnetic resonance image of a head. The planes are 4 mm apart and the pixels
 1.5 mm. The tissue of each voxel is known.
+
+The same without code: :ref:`in the dock <volume-in-the-dock>`.
 """
 
 # %%
@@ -73,6 +75,8 @@ print(f"largest error with smoothing: {100 * errors.max():.1f} %")
 assert errors.max() < 0.02
 
 # %%
+# .. _volume-in-the-dock:
+#
 # In the dock
 # -----------
 #

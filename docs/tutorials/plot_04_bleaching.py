@@ -6,6 +6,8 @@ A bleaching time lapse
 
 **Data:** ten frames of nuclei. The nuclei do not move or grow, but the dye bleaches to a fifth of
 its light. The frames are generated, so the true area is known.
+
+The same without code: :ref:`in the dock <bleaching-in-the-dock>`.
 """
 
 # %%
@@ -78,6 +80,8 @@ bright = slices[slices["index"] == 2].set_index("slice")["mean intensity"]
 print(f"the mean of the nuclei falls to {bright.iloc[-1] / bright.iloc[0]:.2f} of the first frame")
 
 # %%
+# .. _bleaching-in-the-dock:
+#
 # In the dock
 # -----------
 #

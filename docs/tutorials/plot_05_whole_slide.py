@@ -6,6 +6,8 @@ A whole slide
 
 **Data:** a pyramid of resolutions in a file, as slide scanners write it. This one is an OME-Zarr
 image of 1536 by 1536 pixels, made of a stained tissue. The same lines work on gigapixels.
+
+The same without code: :ref:`in the dock <slide-in-the-dock>`.
 """
 
 # %%
@@ -110,6 +112,8 @@ folder.cleanup()
 # One command writes the labels and the recolored image as pyramids, the table and the model. ::
 #
 #     napari-kmeans slide.zarr -k 4 --color-space lab --min-size 50 -o results
+#
+# .. _slide-in-the-dock:
 #
 # In the dock
 # -----------

@@ -5,6 +5,8 @@ A palette for a figure
 **Question:** which few colors represent a picture, and how do I use them in a figure?
 
 **Data:** a photograph of a cup of coffee, 600 by 400 pixels. It comes with scikit-image.
+
+The same without code: :ref:`in the dock <palette-in-the-dock>`.
 """
 
 # %%
@@ -95,6 +97,8 @@ plt.show()
 folder.cleanup()
 
 # %%
+# .. _palette-in-the-dock:
+#
 # In the dock
 # -----------
 #

@@ -6,6 +6,8 @@ Scripting and batch
 command line, and next year?
 
 **Data:** three scans of leaves in TIFF files, with their pixel size.
+
+The same without code: :ref:`in the dock <scripting-in-the-dock>`.
 """
 
 # %%
@@ -100,6 +102,8 @@ folder.cleanup()
 # For many images with tables, groups, a report and a record, use a study: see the tutorial on
 # cohorts. A study continues after an interruption, and ``napari-kmeans repeat results`` does it
 # again and compares the labels.
+#
+# .. _scripting-in-the-dock:
 #
 # In the dock
 # -----------

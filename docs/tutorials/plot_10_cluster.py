@@ -11,6 +11,8 @@ The workers here are processes of this computer. Instead of ``LocalCluster``, us
 your institute, such as ``SLURMCluster`` of dask-jobqueue, or ``Client("tcp://scheduler:8786")``.
 All computers need the library ``distributed``, which the extra ``distributed`` of the package
 installs.
+
+The same without code: :ref:`in the dock <computers-in-the-dock>`.
 """
 
 # %%
@@ -84,6 +86,8 @@ if __name__ == "__main__":
 #
 #     with Client("tcp://scheduler:8786"):
 #         run_study(Study.load("study.yaml"))
+#
+# .. _computers-in-the-dock:
 #
 # In the dock
 # -----------
