@@ -29,7 +29,7 @@ from napari_kmeans.samples import histology
 
 
 def make_chunk(block_info=None):
-    """Return a chunk of 512 x 512 pixels: the tissue, turned, as a place holder for a file."""
+    """Return a chunk of 512 x 512 pixels, as a place holder for a file."""
     row, column, _ = block_info[None]["chunk-location"]
     return np.rot90(histology(), row + column).copy()
 
@@ -60,7 +60,9 @@ def cluster_slide(slide):
 
 if __name__ == "__main__":
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
         Client(cluster) as client,
     ):
         print(len(client.scheduler_info()["workers"]), "workers")
