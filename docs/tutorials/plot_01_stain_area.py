@@ -6,6 +6,8 @@ Stain area on histology
 
 **Data:** colonic glands, stained with DAB (brown, the protein FHL2) and hematoxylin (blue, all
 nuclei). The image comes with scikit-image: 512 by 512 pixels, 8-bit RGB.
+
+The same without code: :ref:`in the dock <stain-area-in-the-dock>`.
 """
 
 # %%
@@ -33,7 +35,9 @@ print(segmentation.table.round(1).to_string(index=False))
 # the shares.
 
 classes = segmentation.model.classes.merge([1, 2])
-classes = classes.rename(1, "brown").rename(3, "blue").rename(4, "pale").ignore(4)
+classes = (
+    classes.rename(1, "brown").rename(3, "blue").rename(4, "pale").ignore(4)
+)
 segmentation = apply_classes(segmentation, classes)
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
@@ -53,7 +57,8 @@ plt.show()
 # size of your microscope.
 
 table = measure(segmentation, image, spacing=0.5, unit="µm")
-print(table[["name", "pixels", "percent", "area", "unit"]].round(1).to_string(index=False))
+columns = ["name", "pixels", "percent", "area", "unit"]
+print(table[columns].round(1).to_string(index=False))
 
 brown = table.set_index("name").loc["brown", "percent"]
 print(f"{brown:.1f} % of the stained tissue is brown.")
@@ -66,10 +71,15 @@ from skimage.color import rgb2hed
 
 dab = rgb2hed(image)[..., 2]
 is_brown = segmentation.labels == 1
-print(f"mean DAB in brown: {dab[is_brown].mean():.3f}, elsewhere: {dab[~is_brown].mean():.3f}")
+print(
+    f"mean DAB in brown: {dab[is_brown].mean():.3f}, "
+    f"elsewhere: {dab[~is_brown].mean():.3f}"
+)
 assert dab[is_brown].mean() > 2 * dab[~is_brown].mean()
 
 # %%
+# .. _stain-area-in-the-dock:
+#
 # In the dock
 # -----------
 #

@@ -6,6 +6,8 @@ Marker combinations in fluorescence
 
 **Data:** nuclei of an embryonic cortex in four channels, DAPI and the markers PAX6, TBR2 and TBR1.
 The image is generated, so the number of cells of each kind is known.
+
+The same without code: :ref:`in the dock <markers-in-the-dock>`.
 """
 
 # %%
@@ -24,7 +26,9 @@ from napari_kmeans.samples import (
 
 image = fluorescence()
 figure, axes = plt.subplots(1, 4, figsize=(11, 3), layout="constrained")
-for panel, channel, name in zip(axes, image, FLUORESCENCE_CHANNELS, strict=True):
+for panel, channel, name in zip(
+    axes, image, FLUORESCENCE_CHANNELS, strict=True
+):
     panel.imshow(channel, cmap="gray")
     panel.set_title(name)
     panel.axis("off")
@@ -45,7 +49,8 @@ segmentation = segment(
     smoothing=1,
     min_size=30,
 )
-means = segmentation.table.set_index("index")[[f"mean {name}" for name in FLUORESCENCE_CHANNELS]]
+columns = [f"mean {name}" for name in FLUORESCENCE_CHANNELS]
+means = segmentation.table.set_index("index")[columns]
 print(means.round(0))
 
 # %%
@@ -60,37 +65,49 @@ for label, row in (means > middle).iterrows():
     names[label] = " ".join(on[1:]) or ("no marker" if on else "background")
     classes = classes.rename(label, names[label])
 segmentation = apply_classes(segmentation, classes)
-print(names)
+for label, name in names.items():
+    print(label, name)
 
 # %%
 # Split the classes into connected objects. Each object is a nucleus; objects of fewer than
 # 60 pixels (15 µm²) are fragments.
 
-objects = split_objects(segmentation.labels, min_size=60, scale=FLUORESCENCE_SCALE)
+objects = split_objects(
+    segmentation.labels, min_size=60, scale=FLUORESCENCE_SCALE
+)
 nuclei = objects.table.assign(name=objects.table["cluster"].map(names))
 nuclei = nuclei[nuclei["name"] != "background"]
 summary = nuclei.groupby("name")["area"].agg(["size", "mean"])
-print(summary.rename(columns={"size": "cells", "mean": "mean area (µm²)"}).round(1))
+titles = {"size": "cells", "mean": "mean area (µm²)"}
+print(summary.rename(columns=titles).round(1))
 
 # %%
 # All cells of the sample are found, with their markers.
 
 assert summary["size"].to_dict() == dict(FLUORESCENCE_CELLS)
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 4.4), layout="constrained"
+)
 colors = plt.get_cmap("Set2")(np.arange(6))
 colors[0] = (0, 0, 0, 1)
 left.imshow(colors[segmentation.labels - 1], interpolation="none")
 left.set_title("marker combinations")
 left.axis("off")
 color_of = {name: colors[label - 1] for label, name in names.items()}
-bars = right.bar(summary.index, summary["size"], color=[color_of[name] for name in summary.index])
+bars = right.bar(
+    summary.index,
+    summary["size"],
+    color=[color_of[name] for name in summary.index],
+)
 right.bar_label(bars)
 right.set_ylabel("cells")
 right.tick_params(axis="x", rotation=20)
 plt.show()
 
 # %%
+# .. _markers-in-the-dock:
+#
 # In the dock
 # -----------
 #

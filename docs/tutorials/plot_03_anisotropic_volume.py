@@ -7,6 +7,8 @@ pixels?
 
 **Data:** a generated magnetic resonance image of a head. The planes are 4 mm apart and the pixels
 1.5 mm. The tissue of each voxel is known.
+
+The same without code: :ref:`in the dock <volume-in-the-dock>`.
 """
 
 # %%
@@ -18,7 +20,12 @@ import numpy as np
 import pandas as pd
 
 from napari_kmeans import apply_classes, measure, segment
-from napari_kmeans.samples import PHANTOM_CLASSES, PHANTOM_SCALE, phantom, phantom_truth
+from napari_kmeans.samples import (
+    PHANTOM_CLASSES,
+    PHANTOM_SCALE,
+    phantom,
+    phantom_truth,
+)
 
 image = phantom()
 print(image.shape, image.dtype, "voxels of", PHANTOM_SCALE, "mm")
@@ -33,19 +40,30 @@ smooth = segment(image, 5, smoothing=1, spacing=PHANTOM_SCALE)
 
 truth = phantom_truth()
 for name, segmentation in {"plain": plain, "smooth": smooth}.items():
-    print(f"{name}: {100 * (segmentation.labels == truth).mean():.2f} % of the voxels are right")
+    right = 100 * (segmentation.labels == truth).mean()
+    print(f"{name}: {right:.2f} % of the voxels are right")
 
 # %%
 # Look along two axes. The pixels of the lower pictures are drawn with their true height.
 
-figure, axes = plt.subplots(2, 3, figsize=(10, 6.6), height_ratios=(1.3, 1), layout="constrained")
-pictures = {"image": image, "plain": plain.labels, "smoothing with spacing": smooth.labels}
+figure, axes = plt.subplots(
+    2, 3, figsize=(10, 6.6), height_ratios=(1.3, 1), layout="constrained"
+)
+pictures = {
+    "image": image,
+    "plain": plain.labels,
+    "smoothing with spacing": smooth.labels,
+}
 for column, (name, volume) in enumerate(pictures.items()):
     cmap = "gray" if volume is image else "viridis"
     axes[0, column].imshow(volume[20], cmap=cmap, interpolation="none")
     aspect = PHANTOM_SCALE[0] / PHANTOM_SCALE[2]
     axes[1, column].imshow(
-        volume[:, 70], cmap=cmap, aspect=aspect, origin="lower", interpolation="none"
+        volume[:, 70],
+        cmap=cmap,
+        aspect=aspect,
+        origin="lower",
+        interpolation="none",
     )
     axes[0, column].set_title(name)
 for each in axes.flat:
@@ -64,7 +82,9 @@ smooth = apply_classes(smooth, classes.ignore(1))
 milliliters = np.prod(PHANTOM_SCALE) / 1000
 volumes = pd.DataFrame({"tissue": list(PHANTOM_CLASSES.values())})
 volumes["plain"] = plain.table["pixels"] * milliliters
-volumes["smooth"] = measure(smooth, image, spacing=PHANTOM_SCALE, unit="mm")["volume"] / 1000
+volumes["smooth"] = (
+    measure(smooth, image, spacing=PHANTOM_SCALE, unit="mm")["volume"] / 1000
+)
 volumes["truth"] = np.bincount(truth.ravel())[1:] * milliliters
 print(volumes.round(0).to_string(index=False))
 
@@ -73,6 +93,8 @@ print(f"largest error with smoothing: {100 * errors.max():.1f} %")
 assert errors.max() < 0.02
 
 # %%
+# .. _volume-in-the-dock:
+#
 # In the dock
 # -----------
 #

@@ -6,6 +6,8 @@ A bleaching time lapse
 
 **Data:** ten frames of nuclei. The nuclei do not move or grow, but the dye bleaches to a fifth of
 its light. The frames are generated, so the true area is known.
+
+The same without code: :ref:`in the dock <bleaching-in-the-dock>`.
 """
 
 # %%
@@ -16,12 +18,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from napari_kmeans import measure, segment, segment_slices
-from napari_kmeans.samples import FLUORESCENCE_SCALE, fluorescence, fluorescence_truth
+from napari_kmeans.samples import (
+    FLUORESCENCE_SCALE,
+    fluorescence,
+    fluorescence_truth,
+)
 
 nuclei = fluorescence()[0, :200, :200].astype(float)
 rng = np.random.default_rng(0)
 light = np.geomspace(1.0, 0.2, 10)
-frames = np.stack([nuclei * each + rng.normal(0, 150, nuclei.shape) for each in light])
+frames = np.stack(
+    [nuclei * each + rng.normal(0, 150, nuclei.shape) for each in light]
+)
 frames = frames.clip(0, 65535).astype(np.uint16)
 true_percent = 100 * (fluorescence_truth()[:200, :200] > 1).mean()
 
@@ -46,11 +54,16 @@ each_frame = segment_slices(frames, 2)
 
 spacing = (0, *FLUORESCENCE_SCALE)
 found = {}
-for name, segmentation in {"one model": whole, "a model per frame": each_frame}.items():
-    table = measure(segmentation, frames, slices={0: "frame"}, spacing=spacing, unit="µm")
+segmentations = {"one model": whole, "a model per frame": each_frame}
+for name, segmentation in segmentations.items():
+    table = measure(
+        segmentation, frames, slices={0: "frame"}, spacing=spacing, unit="µm"
+    )
     found[name] = table[table["class"] == 2].set_index("frame")["percent"]
     first, last = found[name].iloc[[0, -1]]
-    print(f"{name}: {first:.1f} % in the first frame, {last:.1f} % in the last")
+    print(
+        f"{name}: {first:.1f} % in the first frame, {last:.1f} % in the last"
+    )
 print(f"truth: {true_percent:.1f} % in every frame")
 
 assert found["one model"].iloc[-1] < 1
@@ -59,9 +72,16 @@ assert abs(found["a model per frame"] - true_percent).max() < 1
 # %%
 # The area is constant. The fall in the gray line is an artifact of the fixed threshold.
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 3.6), layout="constrained"
+)
 left.plot(found["one model"], "o-", color="gray", label="one model")
-left.plot(found["a model per frame"], "o-", color="tab:blue", label="a model per frame")
+left.plot(
+    found["a model per frame"],
+    "o-",
+    color="tab:blue",
+    label="a model per frame",
+)
 left.axhline(true_percent, color="black", linestyle=":", label="truth")
 left.set(xlabel="frame", ylabel="nuclei (% of the pixels)", ylim=(0, None))
 left.legend()
@@ -75,9 +95,14 @@ plt.show()
 
 slices = each_frame.slice_table
 bright = slices[slices["index"] == 2].set_index("slice")["mean intensity"]
-print(f"the mean of the nuclei falls to {bright.iloc[-1] / bright.iloc[0]:.2f} of the first frame")
+print(
+    f"the mean of the nuclei falls to {bright.iloc[-1] / bright.iloc[0]:.2f} "
+    "of the first frame"
+)
 
 # %%
+# .. _bleaching-in-the-dock:
+#
 # In the dock
 # -----------
 #

@@ -6,6 +6,8 @@ A whole slide
 
 **Data:** a pyramid of resolutions in a file, as slide scanners write it. This one is an OME-Zarr
 image of 1536 by 1536 pixels, made of a stained tissue. The same lines work on gigapixels.
+
+The same without code: :ref:`in the dock <slide-in-the-dock>`.
 """
 
 # %%
@@ -25,7 +27,8 @@ from napari_kmeans.samples import histology
 
 tissue = np.pad(histology(), ((0, 1024), (0, 1024), (0, 0)), mode="symmetric")
 y, x = np.indices(tissue.shape[:2])
-paper = np.hypot(y - 760, (x - 700) * 0.9) > 680 + 60 * np.sin(y / 150) * np.cos(x / 200)
+edge = 680 + 60 * np.sin(y / 150) * np.cos(x / 200)
+paper = np.hypot(y - 760, (x - 700) * 0.9) > edge
 tissue[paper] = (241, 240, 243)
 
 folder = TemporaryDirectory()
@@ -35,10 +38,15 @@ axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
 axes.append({"name": "c", "type": "channel"})
 levels = []
 for step in (1, 2, 4):
-    group.create_array(str(step), data=tissue[::step, ::step], chunks=(256, 256, 3))
+    group.create_array(
+        str(step), data=tissue[::step, ::step], chunks=(256, 256, 3)
+    )
     scale = {"type": "scale", "scale": [0.5 * step, 0.5 * step, 1]}
     levels.append({"path": str(step), "coordinateTransformations": [scale]})
-group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": levels}]}
+group.attrs["ome"] = {
+    "version": "0.5",
+    "multiscales": [{"axes": axes, "datasets": levels}],
+}
 
 # %%
 # Open the slide. ``read_image`` opens the pyramidal TIFF files of scanners as well. No pixels are
@@ -64,7 +72,9 @@ print(segmentation.table.round(1).to_string(index=False))
 
 overview = slide.levels[-1].compute()
 labels, recolored = segmentation.model.at_scale((4, 4)).apply(overview)
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.5), layout="constrained")
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 4.5), layout="constrained"
+)
 left.imshow(overview)
 right.imshow(recolored)
 left.axis("off")
@@ -83,7 +93,8 @@ tiles = measure(segmentation, regions=grid, spacing=0.5, unit="µm")
 brown = tiles[tiles["name"] == "brown"]
 print(brown[["region", "pixels", "percent", "area", "unit"]].head(3).round(1))
 
-# Tiles have different amounts of tissue: sum their pixels instead of averaging their shares.
+# Tiles have different amounts of tissue: sum their pixels instead of
+# averaging their shares.
 tissue_pixels = tiles.loc[~tiles["ignored"], "pixels"].sum()
 total = 100 * brown["pixels"].sum() / tissue_pixels
 print(f"brown: {total:.1f} % of the tissue of the slide")
@@ -110,6 +121,8 @@ folder.cleanup()
 # One command writes the labels and the recolored image as pyramids, the table and the model. ::
 #
 #     napari-kmeans slide.zarr -k 4 --color-space lab --min-size 50 -o results
+#
+# .. _slide-in-the-dock:
 #
 # In the dock
 # -----------

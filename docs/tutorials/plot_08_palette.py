@@ -5,6 +5,8 @@ A palette for a figure
 **Question:** which few colors represent a picture, and how do I use them in a figure?
 
 **Data:** a photograph of a cup of coffee, 600 by 400 pixels. It comes with scikit-image.
+
+The same without code: :ref:`in the dock <palette-in-the-dock>`.
 """
 
 # %%
@@ -23,7 +25,9 @@ from napari_kmeans.samples import histology, photograph
 image = photograph()
 segmentation = segment(image, 8, color_space="lab")
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 3.2), layout="constrained"
+)
 left.imshow(image)
 left.set_title(f"{len(np.unique(image.reshape(-1, 3), axis=0)):,} colors")
 right.imshow(segmentation.recolored)
@@ -73,7 +77,9 @@ rare = segment(image, 8, color_space="lab", balance=0.5)
 print("plain:   ", *segmentation.table["color"])
 print("balanced:", *rare.table["color"])
 smallest = [each.table["percent"].min() for each in (segmentation, rare)]
-print("smallest cluster: {:.2f} % and {:.2f} % of the pixels".format(*smallest))
+print(
+    "smallest cluster: {:.2f} % and {:.2f} % of the pixels".format(*smallest)
+)
 assert smallest[1] < smallest[0]
 
 # %%
@@ -86,7 +92,9 @@ given = ["#4a2511", "#a8713a", "#7d86b0", "#d9c7b0", "#f7f3ee"]
 colors = 255 * np.array([to_rgb(each) for each in given])
 fixed = segment(histology(), len(given), init=colors, keep_init=True)
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(8, 4), layout="constrained")
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(8, 4), layout="constrained"
+)
 left.imshow(histology())
 right.imshow(colors.astype(np.uint8)[fixed.starts][fixed.labels - 1])
 left.axis("off")
@@ -95,6 +103,8 @@ plt.show()
 folder.cleanup()
 
 # %%
+# .. _palette-in-the-dock:
+#
 # In the dock
 # -----------
 #

@@ -6,6 +6,8 @@ Scripting and batch
 command line, and next year?
 
 **Data:** three scans of leaves in TIFF files, with their pixel size.
+
+The same without code: :ref:`in the dock <scripting-in-the-dock>`.
 """
 
 # %%
@@ -65,7 +67,8 @@ assert (labels == segmentation.labels[2]).all()
 # keep the pixel size, so the table has areas.
 
 command = [sys.executable, "-m", "napari_kmeans", *map(str, paths)]
-command += ["-k", "4", "--color-space", "lab", "-o", str(directory / "results")]
+command += ["-k", "4", "--color-space", "lab"]
+command += ["-o", str(directory / "results")]
 subprocess.run(command, check=True, capture_output=True)
 for path in sorted((directory / "results").iterdir()):
     print(path.name)
@@ -83,7 +86,9 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 2.2), layout="constrained")
 for panel, image, each in zip(axes, images, segmentation.labels, strict=True):
     panel.imshow(image)
     panel.contour(each == 1, [0.5], colors="white", linewidths=0.8)
-    panel.set_title(f"lesions {100 * (each == 1).sum() / (each < 4).sum():.1f} %")
+    panel.set_title(
+        f"lesions {100 * (each == 1).sum() / (each < 4).sum():.1f} %"
+    )
     panel.axis("off")
 plt.show()
 
@@ -100,6 +105,8 @@ folder.cleanup()
 # For many images with tables, groups, a report and a record, use a study: see the tutorial on
 # cohorts. A study continues after an interruption, and ``napari-kmeans repeat results`` does it
 # again and compares the labels.
+#
+# .. _scripting-in-the-dock:
 #
 # In the dock
 # -----------

@@ -11,6 +11,8 @@ The workers here are processes of this computer. Instead of ``LocalCluster``, us
 your institute, such as ``SLURMCluster`` of dask-jobqueue, or ``Client("tcp://scheduler:8786")``.
 All computers need the library ``distributed``, which the extra ``distributed`` of the package
 installs.
+
+The same without code: :ref:`in the dock <computers-in-the-dock>`.
 """
 
 # %%
@@ -27,7 +29,7 @@ from napari_kmeans.samples import histology
 
 
 def make_chunk(block_info=None):
-    """Return a chunk of 512 x 512 pixels: the tissue, turned, as a place holder for a file."""
+    """Return a chunk of 512 x 512 pixels, as a place holder for a file."""
     row, column, _ = block_info[None]["chunk-location"]
     return np.rot90(histology(), row + column).copy()
 
@@ -58,7 +60,9 @@ def cluster_slide(slide):
 
 if __name__ == "__main__":
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
         Client(cluster) as client,
     ):
         print(len(client.scheduler_info()["workers"]), "workers")
@@ -84,6 +88,8 @@ if __name__ == "__main__":
 #
 #     with Client("tcp://scheduler:8786"):
 #         run_study(Study.load("study.yaml"))
+#
+# .. _computers-in-the-dock:
 #
 # In the dock
 # -----------
