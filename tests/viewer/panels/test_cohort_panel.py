@@ -25,7 +25,7 @@ from napari_kmeans.files.reading import read_image
 from napari_kmeans.viewer.panels.cohort_form import with_group
 from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.highlight import HighlightColormap
-from napari_kmeans.viewer.widgets.share_table import Shares
+from napari_kmeans.viewer.widgets.share_table import ShareClass, Shares, ShareTable
 
 
 @pytest.fixture
@@ -311,6 +311,19 @@ def test_a_field_and_a_class_of_one_name_are_two_columns():
     frame = shares.frame()
     assert frame.columns.is_unique
     assert frame["leaf"].tolist() == ["1", "2"]
+
+
+def test_the_shares_of_some_classes_fit_beside_the_images(qtbot):
+    classes = tuple(ShareClass(n, f"a class of long name {n}", "#808080") for n in (1, 2, 3))
+    rows = ((("a",), (20.0, 30.0, 50.0), ("old", "x" * 90)),)
+    table = ShareTable()
+    qtbot.addWidget(table)
+    table.resize(320, 200)
+    table.show()
+    table.show_shares(Shares(("image",), classes, rows, {}, ("group", "plant")))
+    viewport = table.viewport()
+    assert sum(map(table.columnWidth, range(4))) <= viewport.width()
+    assert table.columnViewportPosition(4) + table.columnWidth(4) > viewport.width()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ _NAME_WIDTHS = 90, 220
 _KEY_WIDTH = 90
 """The largest width of the other columns without shares."""
 
+_SHARE_WIDTH = 60
+"""The least width of a class whose name is cut, so that more classes are in view: a swatch and the
+start of the name."""
+
 REST = "rest"
 """The field of a pattern of file names that is not shown."""
 
@@ -250,6 +254,7 @@ class ShareTable(QTableView):
         rows.setDefaultSectionSize(_ROW_HEIGHT)
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         columns.setMinimumSectionSize(40)
+        columns.setTextElideMode(Qt.TextElideMode.ElideRight)
         # The widths are those of the first rows: a table may have thousands.
         columns.setResizeContentsPrecision(100)
         self.clicked.connect(self._choose)
@@ -297,11 +302,18 @@ class ShareTable(QTableView):
         for column in others:
             self.setColumnWidth(column, min(self.columnWidth(column), _KEY_WIDTH))
         least, most = _NAME_WIDTHS
-        columns, viewport = self.horizontalHeader(), self.viewport()
-        assert columns is not None
+        viewport = self.viewport()
         assert viewport is not None
-        # Long names are cut in the middle, rather than to scroll to the last class.
-        room = viewport.width() - (columns.length() - self.columnWidth(0))
+        # Long names are cut in the middle, rather than to scroll to the last class. The metadata
+        # are behind it.
+        n_keys, n_classes = len(self.shares.keys), len(self.shares.classes)
+        room = viewport.width() - least - sum(map(self.columnWidth, range(1, n_keys)))
+        widest = max(room // max(n_classes, 1), _SHARE_WIDTH)
+        classes = range(n_keys, n_keys + n_classes)
+        if sum(map(self.columnWidth, classes)) > room:
+            for column in classes:
+                self.setColumnWidth(column, min(self.columnWidth(column), widest))
+        room = viewport.width() - sum(map(self.columnWidth, range(1, n_keys + n_classes)))
         self.setColumnWidth(0, min(max(room, least), most, max(self.columnWidth(0), least)))
         self.updateGeometry()
 
