@@ -13,10 +13,11 @@ import pytest
 import tifffile
 import zarr
 
-from napari_kmeans import segment
+from napari_kmeans import Study, run_study, segment
 from napari_kmeans.batch.inputs import find_inputs
 from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.cli.main import main
+from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.reading import read_image
 
 if TYPE_CHECKING:
@@ -83,6 +84,23 @@ class TestFolders:
             assert main([str(folder), "--each", "-k", "3", "-o", str(folder)]) == 0
             assert len(_names(folder)) == 9 + 4 * 4
         assert "skipped 16 files of earlier runs; 2 hidden files; " in capsys.readouterr().err
+
+    def test_folders_of_results_are_no_subfolders_that_were_skipped(self, tmp_path):
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        iio.imwrite(folder / "a.png", _noise(20, 21, 3))
+        said = []
+        with notices_to(said.append):
+            for options in ({"n_clusters": 2}, {"n_clusters": 3}):
+                entries = {"images": "photos", "fit": options, "outputs": ["labels"]}
+                output = f"photos/out-{options['n_clusters']}"
+                assert not run_study(Study.from_dict(entries, tmp_path), output).failures
+            assert not said
+            (folder / "day 1").mkdir()
+            find_inputs([folder])
+            (folder / "day 1" / "b.png").touch()
+            find_inputs([folder])
+        assert said == [f"{folder}: skipped 1 subfolder, without --recursive"]
 
     def test_files_of_the_user_with_names_of_results_are_read(self, tmp_path, folder):
         tifffile.imwrite(folder / "x-labels.tif", _noise(9, 9), compression="zlib")

@@ -405,6 +405,33 @@ class TestEntries:
         ]
 
     @pytest.mark.parametrize(
+        ("pattern", "fields"),
+        [
+            ("{group}_{number}", ["c", "1"]),
+            ("{group}_{number}.png", ["c", "1"]),
+            ("{group}_{number}.{ending}", ["c", "1", "png"]),
+            ("{place}/{group}_{number}", ["c", "raw", "1"]),
+            ("{place}/{group}_{number}.png", ["c", "raw", "1"]),
+        ],
+    )
+    def test_a_pattern_may_leave_out_the_suffix(self, folder, pattern, fields):
+        sentences: list[str] = []
+        with notices_to(sentences.append):
+            table = run_study(_study(folder, metadata=pattern, outputs=["labels"])).table
+        own = table[table["image"] == "c_1"].iloc[0]
+        assert own.iloc[1 : 1 + len(fields)].tolist() == fields
+        assert sentences == []
+
+    def test_a_pattern_without_a_group_is_said_to_compare_none(self, folder):
+        sentences: list[str] = []
+        with notices_to(sentences.append):
+            run_study(_study(folder, metadata="{arm}_{number}", outputs=["labels"]))
+        assert sentences == [
+            "the pattern {arm}_{number} has no field {group}, so that the report compares no "
+            "groups: write {group} where a name has its group"
+        ]
+
+    @pytest.mark.parametrize(
         ("entries", "sentence"),
         [
             ({"metadata": "{a}{b}.png"}, "metadata: pattern must have text between"),

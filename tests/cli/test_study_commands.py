@@ -77,6 +77,35 @@ def test_flags_take_the_place_of_entries(folder):
     assert pd.read_csv(folder / "c" / OUT)["class"].nunique() == 3
 
 
+def test_classes_can_be_ignored_and_merged_by_their_names(folder, capsys):
+    arguments = ["run", "study.yaml", "--class", "2=pale paper", "--outputs", "labels"]
+    assert main([*arguments, "--ignore", "pale paper", "-o", "a"]) == 0
+    table = pd.read_csv(folder / "a" / OUT).drop_duplicates("class")
+    assert dict(zip(table["name"], table["ignored"], strict=True)) == {
+        "dark": False,
+        "pale paper": True,
+    }
+    model = ["--model", str(folder / "a" / "napari-kmeans-model.json")]
+    arguments = ["run", "raw", *model, "--outputs", "labels"]
+    assert main([*arguments, "--ignore", "dark", "-o", "b"]) == 0
+    assert pd.read_csv(folder / "b" / OUT)["ignored"].all()
+    assert main([*arguments, "--merge", "dark,2", "-o", "c"]) == 0
+    assert pd.read_csv(folder / "c" / OUT)["class"].unique().tolist() == [1]
+    capsys.readouterr()
+    assert main([*arguments, "--ignore", "paper", "-o", "d"]) == 1
+    assert capsys.readouterr().err == (
+        "napari-kmeans: --ignore must be labels or names of classes with commas between them, "
+        "got 'paper': give its number, or name it with --class.\n"
+    )
+
+
+def test_a_folder_that_is_not_there_has_one_sentence(folder, capsys):
+    assert main(["run", "nothing", "-o", "a"]) == 1
+    assert capsys.readouterr().err == (
+        f"napari-kmeans: cannot read {folder / 'nothing'}: there is no such file or folder.\n"
+    )
+
+
 def test_a_run_is_repeated_with_identical_labels(folder, capsys):
     assert main(["run", "study.yaml", "--grid", "20"]) == 0
     capsys.readouterr()

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_kmeans.batch.earlier_results import is_result_file
+from napari_kmeans.batch.parts import PARTS
 from napari_kmeans.batch.reporting import join_names, tell
+from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.files.reading import is_image
 from napari_kmeans.files.zarr_reader import MARKERS
 
@@ -64,6 +66,15 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path) and not _is_zarr(path)
 
 
+def _is_of_results(folder: Path) -> bool:
+    """Return whether a folder is that of a run: with its files, or empty, as this run made it."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError:
+        return False
+    return not names or RECORD_FILE in names or PARTS in names
+
+
 def _is_zarr(path: Path) -> bool:
     return any((path / marker).is_file() for marker in MARKERS)
 
@@ -97,7 +108,7 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
             hidden.append(path.name)
         elif is_folder(path):
             # With --recursive, a subfolder that is not entered has been read before.
-            n_subfolders += not recursive
+            n_subfolders += not recursive and not _is_of_results(path)
         elif is_result_file(path):
             results.append(path.name)
         # A device or a pipe may have no end.

@@ -288,7 +288,7 @@ class _Run:
         if self.model is not None:
             model = self.model
         elif study.model is not None:
-            model = _load_model(study.path(study.model))
+            model = load_model(study.path(study.model))
         else:
             model = self._fit(images)
         try:
@@ -322,7 +322,11 @@ class _Run:
             jobs, study.options, pixels_per_image=study.pixels_per_image, report=report
         )
         if fit.model is None:
-            raise StudyError([f"a model must be fitted to images, got none of {total}."])
+            error = StudyError([f"a model must be fitted to images, got none of {total}."])
+            if total == 1:
+                # The sentence about this image was told, and has the reason.
+                error.mistakes = []
+            raise error
         self.fit = fit
         write_fit(self.store, key, fit)
         return fit.model
@@ -486,7 +490,8 @@ def _note_missing_sizes(results: Sequence[ImageResult]) -> None:
         )
 
 
-def _load_model(path: Path) -> KMeansModel:
+def load_model(path: Path) -> KMeansModel:
+    """Return the model in a file, or raise a StudyError."""
     from napari_kmeans.model import KMeansModel
 
     try:

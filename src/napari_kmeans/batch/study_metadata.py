@@ -63,6 +63,12 @@ def find_metadata(
                 [f"metadata and metadata_file must have different columns, got {name} in both."]
             )
         _add_rows(rows, jobs, stems, found)
+        fields = [*fields, *columns]
+    if study.metadata is not None and GROUP not in fields and not study.groups:
+        tell(
+            f"the pattern {study.metadata} has no field {{group}}, so that the report compares no "
+            "groups: write {group} where a name has its group"
+        )
     return found
 
 
@@ -76,8 +82,10 @@ def _parse_names(
     others = []
     for job, entries in zip(jobs, found, strict=True):
         path = job.inputs[0] if job.inputs else None
-        # A pattern may leave out the suffix. A pattern with a slash is about the folders, too.
-        names = [job.name] if path is None else [_name_in(pattern, path), path.stem]
+        # A pattern may leave out the suffix, which is then no part of its last field. A pattern
+        # with a slash is about the folders, too.
+        places = () if path is None else (path.with_name(path.stem), path)
+        names = [_name_in(pattern, place) for place in places] or [job.name]
         parsed: dict[str, str] = {}
         for name in names:
             try:

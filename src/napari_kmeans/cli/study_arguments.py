@@ -103,18 +103,18 @@ def _add_class_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--merge",
         action="append",
-        type=_parse_labels,
+        type=_parse_texts,
         default=[],
         metavar="LABEL,LABEL",
-        help="merge classes into the first of them",
+        help="merge classes into the first of them: labels, or names of classes",
     )
     group.add_argument(
         "--ignore",
         action="append",
-        type=_parse_labels,
+        type=_parse_texts,
         default=[],
         metavar="LABEL[,LABEL]",
-        help="classes that keep their labels, and do not count in shares",
+        help="classes that keep their labels, and do not count in shares: labels, or names",
     )
 
 
@@ -147,7 +147,8 @@ def study_of(arguments: argparse.Namespace) -> Study:
         flag = flags_of(OPTIONS_OF_FIT[next(iter(options))])[-1]
         raise StudyError([f"--model must go without {flag}: the model has been fitted."])
     values["fit"] = {**values.get("fit", {}), **options}
-    values["classes"] = _edit_classes(dict(values.get("classes", {})), arguments)
+    model = None if values.get("model") is None else folder / values["model"]
+    values["classes"] = _edit_classes(dict(values.get("classes", {})), arguments, model)
     return Study.from_dict(values, folder)
 
 
@@ -212,16 +213,46 @@ def _given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _edit_classes(classes: dict[int, Any], arguments: argparse.Namespace) -> dict[int, Any]:
+def _edit_classes(
+    classes: dict[int, Any], arguments: argparse.Namespace, model: Path | None
+) -> dict[int, Any]:
     for text, name in arguments.class_names:
         label = int(text) if text.isdecimal() else text
         classes[label] = {**classes.get(label, {}), "name": name}
-    for first, *others in arguments.merge:
+    for texts in arguments.merge:
+        first, *others = _find_labels("--merge", texts, classes, model)
         classes[first] = {**classes.get(first, {}), "merge": others}
-    for labels in arguments.ignore:
-        for label in labels:
+    for texts in arguments.ignore:
+        for label in _find_labels("--ignore", texts, classes, model):
             classes[label] = {**classes.get(label, {}), "ignored": True}
     return classes
+
+
+def _find_labels(
+    flag: str, texts: list[str], classes: dict[int, Any], model: Path | None
+) -> list[int]:
+    """Return the labels that texts are, or of the classes that they name."""
+    if all(text.isdecimal() for text in texts):
+        return list(map(int, texts))
+    names: dict[int, str] = {}
+    if model is not None:
+        # This module imports numba, which would slow down the start of the command line.
+        from napari_kmeans.batch.running import load_model
+
+        names = {each.label: each.name for each in load_model(model).classes}
+    names |= {label: each["name"] for label, each in classes.items() if "name" in each}
+    labels: list[int] = []
+    for text in texts:
+        own = [label for label, name in names.items() if name == text]
+        if not own and not text.isdecimal():
+            raise StudyError(
+                [
+                    f"{flag} must be labels or names of classes with commas between them, got "
+                    f"{text!r}: give its number, or name it with --class."
+                ]
+            )
+        labels += own or [int(text)]
+    return labels
 
 
 def _flag(name: str) -> str:
@@ -240,11 +271,8 @@ def _parse_named(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _parse_labels(text: str) -> list[int]:
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
-        raise argparse.ArgumentTypeError(f"must be labels with commas between them, got {text!r}")
-    return [int(part) for part in parts]
+def _parse_texts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
 
 
 def _parse_numbers(text: str) -> Any:

@@ -11,11 +11,21 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 
-from napari_kmeans import KMeansModel, Study, run_study, segment
+from napari_kmeans import (
+    KMeansModel,
+    Study,
+    add_metadata,
+    measure,
+    pivot_measurements,
+    run_study,
+    segment,
+)
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.reading import read_image
+from napari_kmeans.viewer.panels.cohort_form import with_group
 from napari_kmeans.viewer.provenance import METADATA_KEY
 from napari_kmeans.viewer.to_layers.highlight import HighlightColormap
+from napari_kmeans.viewer.widgets.share_table import ShareClass, Shares, ShareTable
 
 
 @pytest.fixture
@@ -268,19 +278,66 @@ def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path)
     choose(qtbot, panel, tmp_path / "photos")
     run(qtbot, panel)
     _, titles = shown(panel)
-    assert titles[:3] == ["Image", "Group", "Region"]
+    assert titles == ["Image", "Region", "1", "2", "3", "4", "Group"]
     assert panel.results.outcome.directory == tmp_path / "photos-napari-kmeans-output"
     frame = panel.results.table.shares.frame()
     assert frame.groupby("image")["group"].first().to_dict() == {"a": "old", "b": "new"}
     labels = read_image(panel.results.outcome.directory / "b-labels.tif").pixels
-    first = frame[(frame["image"] == "b")].iloc[0, 3:].to_numpy(float)
+    first = frame[(frame["image"] == "b")].iloc[0, 2:6].to_numpy(float)
     np.testing.assert_allclose(first, shares_of(labels[:14, :14]))
     panel.results.copy_button.native.click()
     lines = QGuiApplication.clipboard().text().splitlines()
-    assert lines[0].split("\t")[:3] == ["image", "group", "region"]
+    numbers = [f"class {label}" for label in range(1, 5)]
+    assert lines[0].split("\t") == ["image", "region", *numbers, "group"]
     assert len(lines) == 1 + len(frame)
     panel.results.save_table(tmp_path / "all.csv", measurements=True)
     assert (tmp_path / "all.csv").read_text().startswith("image,group,region,")
+
+
+def test_a_field_and_a_class_of_one_name_are_two_columns():
+    image = np.array([[0, 0, 9]], np.uint8)
+    table = measure(segment([image, image], 2), names=["old_1_a", "new_2_b"])
+    table.loc[table["class"] == 2, "name"] = "leaf"
+    table = add_metadata(table, "{group}_{leaf}_{rest}")
+    shares = Shares.of(table, {"x_3": "damaged"})
+    # As in the tables of a study.
+    assert pivot_measurements(table).columns[-1] == shares.headings[-1]
+    assert [line.split("\t") for line in shares.text().splitlines()] == [
+        ["image", "class 1", "leaf (2)", "group", "leaf"],
+        ["old_1_a", "66.6667", "33.3333", "old", "1"],
+        ["new_2_b", "66.6667", "33.3333", "new", "2"],
+        ["x_3", "failed", "", "", ""],
+    ]
+    frame = shares.frame()
+    assert frame.columns.is_unique
+    assert frame["leaf"].tolist() == ["1", "2"]
+
+
+def test_the_shares_of_some_classes_fit_beside_the_images(qtbot):
+    classes = tuple(ShareClass(n, f"a class of long name {n}", "#808080") for n in (1, 2, 3))
+    rows = ((("a",), (20.0, 30.0, 50.0), ("old", "x" * 90)),)
+    table = ShareTable()
+    qtbot.addWidget(table)
+    table.resize(320, 200)
+    table.show()
+    table.show_shares(Shares(("image",), classes, rows, {}, ("group", "plant")))
+    viewport = table.viewport()
+    assert sum(map(table.columnWidth, range(4))) <= viewport.width()
+    assert table.columnViewportPosition(4) + table.columnWidth(4) > viewport.width()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "used"),
+    [
+        ("{treatment}_{leaf}.jpg", "{group}_{leaf}.jpg"),
+        ("{leaf}_{group}", "{leaf}_{group}"),
+        ("{rest}_{treatment}", "{rest}_{group}"),
+        ("{{a}}_{b}", "{{a}}_{group}"),
+        ("", ""),
+    ],
+)
+def test_the_first_field_of_a_pattern_is_the_group(pattern, used):
+    assert with_group(pattern) == used
 
 
 def test_cancel_keeps_the_images_that_are_done(viewer, panel, qtbot, images, slow):

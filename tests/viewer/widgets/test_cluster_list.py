@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QAbstractItemView, QApplication, QColorDialog, QLineE
 
 from napari_kmeans import segment_layer
 from napari_kmeans.viewer.from_layers.channels import source_of_channels
+from napari_kmeans.viewer.to_layers.highlight import HighlightColormap
 from napari_kmeans.viewer.to_layers.update import update_layer
 from napari_kmeans.viewer.widgets.cluster_list import (
     AREA,
@@ -468,6 +469,18 @@ def test_deleted_list_does_not_follow_its_layer(viewer, layer, delete):
     layer.colormap = {None: "red", 0: "blue", 1: "green"}
     layer.scale = (3, 3)
     assert len(layer.features) == 2
+
+
+def test_ignored_clusters_are_not_highlighted(clusters, layer):
+    clusters.select([2, 3])
+    clusters.ignore_action.trigger()
+    assert clusters.selected == []
+    # The others have their own colors, and are not faded.
+    assert not isinstance(layer.colormap, HighlightColormap)
+    clusters.select([2])
+    clusters.ignore_action.trigger()
+    assert clusters.selected == [2]
+    assert clusters.ignore_action.text() == "&Ignore"
 
 
 # ------------------------------------------------------------- sorting, channels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from napari_kmeans.viewer.widgets.form import (
     row,
     show_row,
 )
+from napari_kmeans.viewer.widgets.share_table import REST
 from napari_kmeans.viewer.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
@@ -147,7 +149,8 @@ class CohortForm(QWidget):
             name="group_pattern",
             label="Name",
             value="{group}_{rest}",
-            tooltip="The parts of the file names, in braces: each becomes a column of the table.",
+            tooltip="The parts of the file names, in braces: each becomes a column of the table. "
+            "The part {group} has the groups; without it, the first part.",
         )
         self.regions = ComboBox(
             name="cohort_regions",
@@ -186,7 +189,8 @@ class CohortForm(QWidget):
         self.output = LineEdit(
             name="cohort_output",
             label="Results in",
-            tooltip="The folder of the results. Empty: a new folder beside the images.",
+            tooltip="The folder of the results. Empty: a new folder among the images, or, with "
+            "their subfolders, beside their folder.",
         )
         self.output_button = PushButton(
             name="output_button", text="…", tooltip="Choose the folder of the results."
@@ -295,7 +299,8 @@ class CohortForm(QWidget):
             by_subfolder=by_subfolder,
         )
         if self.are_files and self.groups.value == NAME:
-            return replace(choices, metadata=self.group_pattern.value.strip() or None)
+            pattern = with_group(self.group_pattern.value.strip())
+            return replace(choices, metadata=pattern or None)
         return choices
 
     @property
@@ -386,6 +391,13 @@ def region_choices(viewer: Any) -> list[tuple[str, Any]]:
         for layer in viewer.layers
         if isinstance(layer, Labels | Shapes) and kind_of(layer) != "labels"
     ]
+
+
+def with_group(pattern: str) -> str:
+    """Return a pattern of file names whose first field is the group, if none is."""
+    if "{group}" in pattern:
+        return pattern
+    return re.sub(rf"(?<!{{){{(?!{REST}}})\w+}}", "{group}", pattern, count=1)
 
 
 def default_directory(chosen: ChosenFiles) -> Path:

@@ -282,7 +282,7 @@ class CohortPanel(WorkingPanel):
         ----------
         directory : path, optional
             The folder of the results, if they are files. None takes that of the field, or else a
-            folder beside the images that has no results of other settings.
+            folder among the images, or beside theirs, that has no results of other settings.
 
         Returns
         -------

@@ -763,7 +763,11 @@ class ClusterList(QWidget):
 
     def _on_ignore(self) -> None:
         selected = self.selected
-        self._require_clusters().ignore(selected, not self._are_ignored(selected))
+        is_ignored = not self._are_ignored(selected)
+        self._require_clusters().ignore(selected, is_ignored)
+        if is_ignored:
+            # Hidden clusters cannot be seen, and their highlight would fade all others.
+            self.select([])
 
     def _are_ignored(self, labels: list[int]) -> bool:
         clusters = self._clusters

@@ -112,7 +112,7 @@ def narrow(field: ComboBox) -> None:
     field.native.setSizeAdjustPolicy(
         QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     )
-    field.native.setMinimumContentsLength(10)
+    field.native.setMinimumContentsLength(9)
 
 
 def offer_choices(field: ComboBox) -> None:

@@ -27,7 +27,11 @@ _NAME_WIDTHS = 90, 220
 """The least and the largest width of the first column."""
 
 _KEY_WIDTH = 90
-"""The largest width of the other columns before the classes."""
+"""The largest width of the other columns without shares."""
+
+_SHARE_WIDTH = 60
+"""The least width of a class whose name is cut, so that more classes are in view: a swatch and the
+start of the name."""
 
 REST = "rest"
 """The field of a pattern of file names that is not shown."""
@@ -50,58 +54,82 @@ class Shares(NamedTuple):
     Attributes
     ----------
     keys : tuple of str
-        The first columns: the image and, where there are some, group, region and slice.
+        The first columns: the image and, where there are some, region and slice.
     classes : tuple of ShareClass
     rows : tuple
-        For each row its keys and the share of each class in percent, NaN if it has none.
+        For each row its keys, the share of each class in percent, NaN if it has none, and its
+        metadata.
     failures : mapping of str to str
         The sentence of each image that failed.
+    metadata : tuple of str
+        The last columns, such as the group: the shares stay in view beside the images.
     """
 
     keys: tuple[str, ...] = ("image",)
     classes: tuple[ShareClass, ...] = ()
-    rows: tuple[tuple[tuple[Any, ...], tuple[float, ...]], ...] = ()
+    rows: tuple[tuple[tuple[Any, ...], tuple[float, ...], tuple[Any, ...]], ...] = ()
     failures: Mapping[str, str] = {}
+    metadata: tuple[str, ...] = ()
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The heading of each class, which no other column has."""
+        names = [each.name or f"class {each.label}" for each in self.classes]
+        others = [*self.keys, *self.metadata, *names]
+        return tuple(
+            f"{name} ({each.label})" if others.count(name) > 1 else name
+            for name, each in zip(names, self.classes, strict=True)
+        )
 
     @classmethod
     def of(cls, table: pd.DataFrame, failures: Mapping[str, str]) -> Shares:
         """Return the shares in a table of measurements, and the images that failed."""
         if "class" not in table:
             return cls(failures=dict(failures))
-        keys = [str(name) for name in list(table)[: list(table).index("class")]]
+        columns = [str(name) for name in list(table)[: list(table).index("class")]]
+        place = columns.index("region")
+        # In the pattern {group}_{rest}, the rest is what the user does not ask for.
+        metadata = [name for name in columns[1:place] if name != REST]
+        keys = [columns[0], *columns[place:]]
         if (table["region"] == "all").all():
             keys.remove("region")
-        # In the pattern {group}_{rest}, the rest is what the user does not ask for.
-        keys = [key for key in keys if key != REST]
         known = table[["class", "name", "color"]].drop_duplicates("class").sort_values("class")
         classes = tuple(ShareClass(int(label), name, color) for label, name, color in known.values)
         rows: dict[tuple[Any, ...], dict[int, float]] = {}
-        values = table[keys].astype(object).where(table[keys].notna(), "").values.tolist()
+        texts = table[[*keys, *metadata]].astype(object)
+        values = texts.where(texts.notna(), "").values.tolist()
         for key, label, share in zip(values, table["class"], table["percent"], strict=True):
             rows.setdefault(tuple(key), {})[int(label)] = float(share)
+        n_keys = len(keys)
         shares = tuple(
-            (key, tuple(found.get(each.label, math.nan) for each in classes))
+            (
+                key[:n_keys],
+                tuple(found.get(each.label, math.nan) for each in classes),
+                key[n_keys:],
+            )
             for key, found in rows.items()
         )
-        return cls(tuple(keys), classes, shares, dict(failures))
+        return cls(tuple(keys), classes, shares, dict(failures), tuple(metadata))
 
     def text(self, separator: str = "\t") -> str:
         """Return the table as lines of text, for a spreadsheet."""
-        heads = [*self.keys, *(each.name or f"class {each.label}" for each in self.classes)]
+        heads = [*self.keys, *self.headings, *self.metadata]
         lines = [heads]
-        for key, shares in self.rows:
-            lines.append([*map(str, key), *("" if math.isnan(x) else f"{x:.4f}" for x in shares)])
-        lines += [
-            [name, *([""] * (len(heads) - 2)), FAILED][: len(heads)] for name in self.failures
-        ]
+        for key, shares, metadata in self.rows:
+            numbers = ["" if math.isnan(x) else f"{x:.4f}" for x in shares]
+            lines.append([*map(str, key), *numbers, *map(str, metadata)])
+        for name in self.failures:
+            line = [name, *[""] * (len(self.keys) - 1), FAILED, *[""] * len(heads)]
+            lines.append(line[: len(heads)])
         return "\n".join(separator.join(line) for line in lines)
 
     def frame(self) -> pd.DataFrame:
         """Return the table without the images that failed."""
         import pandas as pd
 
-        heads = [*self.keys, *(each.name or f"class {each.label}" for each in self.classes)]
-        return pd.DataFrame([[*key, *shares] for key, shares in self.rows], columns=heads)
+        heads = [*self.keys, *self.headings, *self.metadata]
+        rows = [[*key, *shares, *metadata] for key, shares, metadata in self.rows]
+        return pd.DataFrame(rows, columns=heads)
 
 
 class _Model(QAbstractTableModel):
@@ -120,7 +148,9 @@ class _Model(QAbstractTableModel):
 
     def columnCount(self, _parent: QModelIndex | None = None) -> int:
         # A failed image needs a column for the word.
-        return len(self.shares.keys) + max(len(self.shares.classes), bool(self._failed))
+        shares = self.shares
+        n_classes = max(len(shares.classes), bool(self._failed))
+        return len(shares.keys) + n_classes + len(shares.metadata)
 
     def name_of(self, row: int) -> str:
         """Return the image of a row."""
@@ -138,14 +168,14 @@ class _Model(QAbstractTableModel):
         row, column = index.row(), index.column()
         if row >= len(self.shares.rows):
             return self._failed_data(self._failed[row - len(self.shares.rows)], column, role)
-        key, shares = self.shares.rows[row]
-        is_key = column < len(key)
-        if role == _Role.TextAlignmentRole and not is_key:
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        if is_key:
-            return key[column] if role == _SORT_ROLE else self._key_data(key[column], role)
+        key, shares, metadata = self.shares.rows[row]
         place = column - len(key)
-        share = shares[place] if place < len(shares) else math.nan
+        if not 0 <= place < len(shares):
+            text = key[column] if place < 0 else metadata[place - len(shares)]
+            return text if role == _SORT_ROLE else self._key_data(text, role)
+        if role == _Role.TextAlignmentRole:
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        share = shares[place]
         if role == _SORT_ROLE:
             return -1.0 if math.isnan(share) else share
         if role == _Role.DisplayRole:
@@ -158,8 +188,9 @@ class _Model(QAbstractTableModel):
     def _failed_data(self, name: str, column: int, role: int) -> Any:
         if role == _Role.ToolTipRole:
             return self.shares.failures[name]
+        is_share = self.label_of(column) is not None
         if role == _SORT_ROLE:
-            return name if column == 0 else "" if column < len(self.shares.keys) else -2.0
+            return name if column == 0 else -2.0 if is_share else ""
         if role == _Role.DisplayRole:
             return name if column == 0 else FAILED if column == len(self.shares.keys) else ""
         if role == _Role.TextAlignmentRole and column >= len(self.shares.keys):
@@ -173,16 +204,20 @@ class _Model(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal:
             return None
         place = section - len(self.shares.keys)
-        if place < 0:
-            return self.shares.keys[section].capitalize() if role == _Role.DisplayRole else None
-        if place >= len(self.shares.classes):
-            return "" if role == _Role.DisplayRole else None
+        n_classes = len(self.shares.classes)
+        if not 0 <= place < n_classes:
+            others = self.shares.keys + self.shares.metadata
+            # A failed image may be alone, and its word has no heading.
+            head = dict(enumerate(others)).get(section if place < 0 else section - n_classes, "")
+            return head.capitalize() if role == _Role.DisplayRole else None
         each = self.shares.classes[place]
         if role == _Role.DecorationRole:
             return make_swatch(each.color)
         if role == _Role.ToolTipRole:
             return f"The share of class {each.name or each.label} in percent. Click to sort."
-        return (each.name or str(each.label)) if role == _Role.DisplayRole else None
+        if role == _Role.DisplayRole:
+            return self.shares.headings[place] if each.name else str(each.label)
+        return None
 
 
 class ShareTable(QTableView):
@@ -219,6 +254,7 @@ class ShareTable(QTableView):
         rows.setDefaultSectionSize(_ROW_HEIGHT)
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         columns.setMinimumSectionSize(40)
+        columns.setTextElideMode(Qt.TextElideMode.ElideRight)
         # The widths are those of the first rows: a table may have thousands.
         columns.setResizeContentsPrecision(100)
         self.clicked.connect(self._choose)
@@ -262,14 +298,22 @@ class ShareTable(QTableView):
 
     def _fit(self) -> None:
         self.resizeColumnsToContents()
-        for column in range(1, len(self.shares.keys)):
+        others = [n for n in range(1, self._model.columnCount()) if self._model.label_of(n) is None]
+        for column in others:
             self.setColumnWidth(column, min(self.columnWidth(column), _KEY_WIDTH))
         least, most = _NAME_WIDTHS
-        columns, viewport = self.horizontalHeader(), self.viewport()
-        assert columns is not None
+        viewport = self.viewport()
         assert viewport is not None
-        # Long names are cut in the middle, rather than to scroll to the last class.
-        room = viewport.width() - (columns.length() - self.columnWidth(0))
+        # Long names are cut in the middle, rather than to scroll to the last class. The metadata
+        # are behind it.
+        n_keys, n_classes = len(self.shares.keys), len(self.shares.classes)
+        room = viewport.width() - least - sum(map(self.columnWidth, range(1, n_keys)))
+        widest = max(room // max(n_classes, 1), _SHARE_WIDTH)
+        classes = range(n_keys, n_keys + n_classes)
+        if sum(map(self.columnWidth, classes)) > room:
+            for column in classes:
+                self.setColumnWidth(column, min(self.columnWidth(column), widest))
+        room = viewport.width() - sum(map(self.columnWidth, range(1, n_keys + n_classes)))
         self.setColumnWidth(0, min(max(room, least), most, max(self.columnWidth(0), least)))
         self.updateGeometry()
 
