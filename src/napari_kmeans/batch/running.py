@@ -364,7 +364,8 @@ class _Run:
         )
         key = make_key(
             [
-                None if model is None else model.to_dict(),
+                # Images that were moved have another hash in the fit, and the same results.
+                None if model is None else replace(model, fit=None).to_dict(),
                 # A model states its options, and classes that were edited.
                 None if model is not None else [options.to_dict(), study.classes],
                 [settings.get(name) for name in deciding],
