@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from napari._app_model import get_app_model
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
