@@ -43,7 +43,7 @@ from napari_kmeans.model_json import (
 from napari_kmeans.options import OPTIONS, Options, check_texture, plain_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -97,6 +97,9 @@ class KMeansModel:
     variance : float
         The variance of the pixels within their clusters, per feature, in squared units of the
         clustering space. Smoothing compares distances with it.
+    fit : mapping or None
+        How the centers were fitted to the images of a study: plain values, see
+        `napari_kmeans.batch.fitting.describe_fit`. None if it is not known.
     """
 
     cluster_centers_: Floats
@@ -114,6 +117,7 @@ class KMeansModel:
     channel_names: tuple[str, ...] = ()
     cleaning: Cleaning = NO_CLEANING
     variance: float = 0.0
+    fit: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         """Return one line without the arrays."""
@@ -816,6 +820,8 @@ class KMeansModel:
             ]
         if self.channel_names:
             values["channel_names"] = list(self.channel_names)
+        if self.fit is not None:
+            values["fit"] = dict(self.fit)
         return {**values, **used}
 
     @classmethod

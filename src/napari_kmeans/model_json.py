@@ -21,6 +21,7 @@ from napari_kmeans.options import (
     MAX_CLUSTERS,
     OPTIONS,
     SPACE_OPTIONS,
+    Options,
     check_position,
     check_texture,
 )
@@ -103,6 +104,8 @@ def check_entries(values: Any) -> dict[str, Any]:
         "channel_names": _read_channel_names(values, n_channels, rgb),
         "cleaning": _read_cleaning(values, len(centers)),
     }
+    if values.get("fit") is not None:
+        entries["fit"] = _read_fit(values)
     if "variance" in values:
         entries["variance"] = _read_amount(values, "variance")
     if is_merged:
@@ -117,6 +120,28 @@ def check_entries(values: Any) -> dict[str, Any]:
             entries["splits"] = _read_splits(values, *centers.shape)
             _check_undecided(entries["cleaning"])
     return entries
+
+
+def _read_fit(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of the fit of a model, with all its entries."""
+    fit = _read_typed(values, "fit", dict)
+    names, n_colors, options = fit.get("images"), fit.get("n_colors"), fit.get("options")
+    counts = [fit.get("n_images"), fit.get("pixels_per_image"), 0 if n_colors is None else n_colors]
+    if (
+        not all(type(count) is int and 0 <= count <= _MAX_PIXELS for count in counts)
+        or not (isinstance(names, list) and all(isinstance(name, str) for name in names))
+        or not isinstance(fit.get("sources"), str)
+        or not isinstance(options, dict)
+    ):
+        raise ValueError(
+            "fit must have n_images, images, sources, pixels_per_image, n_colors and options, got "
+            f"{quote_value(fit)}: save the model again."
+        )
+    try:
+        Options(**{name: value for name, value in options.items() if name in OPTIONS})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"fit must have the options of a fit: {error}") from error
+    return dict(fit)
 
 
 def read_json(path: Path) -> Any:

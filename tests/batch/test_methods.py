@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
 import pytest
 
-from napari_kmeans.batch.methods import describe_methods
+from napari_kmeans.batch.fitting import describe_fit
+from napari_kmeans.batch.methods import as_plain_text, describe_methods
 from napari_kmeans.batch.references import REFERENCES
 from napari_kmeans.options import Options
 
@@ -131,12 +133,86 @@ def test_gray_images_have_optimal_clusters():
 def test_model_of_a_file_states_its_own_options_only():
     model = make_model(n_clusters=3, color_space="lab", smoothing=2.0)
     paragraph, _ = describe(model=model, study={"model": "models/H&E_1.json"}, blur=4.0)
-    assert "The model of 3 clusters was taken from the file “H\\&E\\_1.json”" in paragraph
+    assert "A model of 3 clusters was taken from the file “H\\&E\\_1.json” and" in paragraph
+    assert "its fit is not recorded" in paragraph
     assert "CIELAB" in paragraph
     assert "strength 2," in paragraph
     # How the model was fitted, and options of a fit that did not take place, are not known.
     for text in ("coreset", "seed", "times from", "K = ", "blur"):
         assert text not in paragraph, text
+
+
+def test_a_given_model_states_its_fit():
+    sources = ["/data/a1.tif", "C:\\b*.tif"]
+    options = Options(n_clusters=3, color_space="lab", random_state=7, smoothing=5.0)
+    model = make_model(
+        n_clusters=3,
+        color_space="lab",
+        smoothing=2.0,
+        fit=describe_fit(sources, options, 5000, 1234),
+        classes=[
+            {"label": 1, "name": "leaf", "centers": [0, 1], "ignored": False},
+            {"label": 3, "name": "paper", "centers": [2], "ignored": True},
+        ],
+        splits=[{"n_new": 3}],
+    )
+    study = {"model": "/out/napari-kmeans-model.json"}
+    images = [{"source": source} for source in reversed(sources)]
+    # The image that failed was not in the fit.
+    images.append({"source": "/data/c.tif", "status": "failed"})
+    same, references = describe(3, model=model, study=study, images=images, n_clusters=9)
+    for text in (
+        "One model was fitted to all images together. The fit used at most 5,000 pixels",
+        "K = 3",
+        "all 1,234 distinct colors",
+        "The random seed was 7.",
+        "strength 2,",
+        "1 class was clustered anew by itself, into 3 clusters.",
+        "merged into 2 classes: class 1 “leaf” has 2 clusters.",
+        "Pixels of class 3 “paper” were ignored",
+    ):
+        assert text in same, text
+    assert REFERENCES["coresets"].title in references
+    other, _ = describe(2, model=model, study=study, images=images[1:])
+    assert "One model was fitted to 2 images (“a1.tif”, “b\\*.tif”) and applied to all" in other
+    # Nothing is known of a model that was not fitted in a study.
+    del model["fit"]
+    unknown, _ = describe(3, model=model, study=study, images=images)
+    assert "A model of 3 clusters was given and applied to all images; its fit is not" in unknown
+    assert "seed" not in unknown
+
+
+def test_the_test_of_the_groups_is_described():
+    shares = {"a0": (20, 80), "a1": (30, 70), "a2": (40, 60), "a3": (55, 45), "a4": (6, 94)}
+    table = pd.DataFrame(
+        {"image": name, "class": label, "pixels": pixels}
+        for name, counts in shares.items()
+        for label, pixels in enumerate(counts, 1)
+    )
+
+    def describe_groups(groups):
+        images = [{"name": name, "group": group} for name, group in zip(shares, groups)]  # noqa: B905
+        record = {"model": make_model(), "options": {"n_clusters": 4}}
+        record["images"] = [{"status": "done", **RGB, **each} for each in images]
+        return describe_methods(record, table)
+
+    two = describe_groups("xxyyy")
+    # The share of one class is 100 % minus that of the other: this is one comparison.
+    assert "Mann-Whitney U test (exact)" in two
+    assert "One comparison was made." in two
+    assert REFERENCES["mann-whitney"].link in two
+    assert REFERENCES["welch"].link in two
+    assert "Mann" not in describe_groups("xyyyy")
+    table.loc[len(table)] = ("a0", 3, 9)
+    three = describe_groups("xxyyy")
+    assert "3 comparisons were made" in three
+    table.loc[len(table)] = ("a5", 1, 9)
+    shares["a5"] = (9,)
+    assert REFERENCES["kruskal-wallis"].link in describe_groups("xxyyzz")
+
+
+def test_markdown_is_removed():
+    assert as_plain_text(r"a\_b *Science 3*, \*, \\*x*") == r"a_b Science 3, *, \x"
 
 
 def test_channels_are_counted_where_they_have_no_names():

@@ -134,21 +134,40 @@ def test_numbers_are_those_of_the_table(tmp_path, pixels):
         assert row[:2] == [name, group]
         assert [float(cell) for cell in row[3:]] == pytest.approx(own, abs=0.051)
     header, *rows = report.tables["group-table"]
-    assert header == ["Class", "control", "treated", "p"]
+    assert header == ["Class", "control", "treated", "Difference (95 % interval)", "U", "p"]
     for row, own in zip(rows, shares.T, strict=True):
         for cell, sample in zip(row[1:3], (own[:5], own[5:]), strict=True):
             mean, sd, n = map(float, re.findall(r"[\d.]+", cell))
             assert (mean, sd) == pytest.approx((sample.mean(), sample.std(ddof=1)), abs=0.051)
             assert n == len(sample)
-        p_value = stats.mannwhitneyu(own[:5], own[5:], method="exact").pvalue
-        assert float(row[3]) == pytest.approx(p_value, rel=0.05)
-    assert "2 comparisons were made" in report.text
+        welch = stats.ttest_ind(own[5:], own[:5], equal_var=False).confidence_interval()
+        minus = row[3].replace("\N{MINUS SIGN}", "-")
+        numbers = list(map(float, re.findall(r"[+-]?[\d.]+", minus)))
+        assert numbers == pytest.approx((own[5:].mean() - own[:5].mean(), *welch), abs=0.051)
+        test = stats.mannwhitneyu(own[:5], own[5:], method="exact")
+        assert float(row[4]) == test.statistic
+        assert float(row[5]) == pytest.approx(test.pvalue, rel=0.05)
+    # The shares of two classes add up to 100 %.
+    assert "1 comparison was made" in report.text
+    # The methods are text without the marks of Markdown.
+    assert "H. B. Mann, D. R. Whitney" in report.text
+    assert ", Annals of Mathematical Statistics 18(1), 50-60, 1947" in report.text
+    assert "\\" not in report.text
     assert "of all its regions together" in report.text
     # Each point of the box plots is one image with its share.
     points = re.findall(r"(a\d): ([\d.]+) %", (tmp_path / "report.html").read_text("utf-8"))
     assert len(points) == 18
     for (name, share), expected in zip(points, shares.T.ravel(), strict=True):
         assert float(share) == pytest.approx(expected, abs=0.051), name
+
+
+def test_a_given_model_has_no_settings_of_a_fit(tmp_path):
+    record = make_record(["a"], [None], study={"model": "m.json"}, options={"n_clusters": 2})
+    report = read_report(tmp_path, record, make_table(["a"], [[(1, 2, 3)]]))
+    settings = [row[:2] for row in report.tables[""] if "n_clusters" in row[0]]
+    assert settings == [["Number of clusters n_clusters", "3"]]
+    assert "K = 3" in report.text
+    assert "random_state" not in report.text
 
 
 def test_bars_are_as_long_as_the_shares(tmp_path, pixels):
@@ -315,7 +334,12 @@ def test_image_without_counted_pixels_has_no_share():
 
 def test_comparison_is_exact_for_few_images_and_equal_shares():
     # All divisions of 5 images in 2 and 3, counted by hand: 2 of 10 are as extreme as this one.
-    assert compare_groups([np.array([1.0, 2]), np.array([3.0, 4, 5])]) == (0.2, "exact")
+    samples = [np.array([1.0, 2]), np.array([3.0, 4, 5])]
+    exact = compare_groups(samples)
+    assert exact is not None
+    assert exact[:3] == (0.2, "exact", 0)
+    welch = stats.ttest_ind(samples[1], samples[0], equal_var=False).confidence_interval()
+    assert exact.difference == pytest.approx((2.5, *welch))
     tied = compare_groups([np.array([0.0, 0]), np.array([0.0, 4, 5])])
     assert tied is not None
     assert tied.method == "exact"
@@ -324,7 +348,8 @@ def test_comparison_is_exact_for_few_images_and_equal_shares():
     assert tied.p_value == pytest.approx(0.6)
     samples = [np.array([1.0, 2, 3]), np.array([2.0, 4, 6]), np.array([7.0, 8, 9])]
     three = compare_groups(samples)
-    assert three == (pytest.approx(stats.kruskal(*samples).pvalue), "chi-squared")
+    expected = stats.kruskal(*samples)
+    assert three == (pytest.approx(expected.pvalue), "chi-squared", expected.statistic, None)
     assert compare_groups([np.array([1.0]), np.array([2.0, 3])]) is None
     assert compare_groups([np.array([1.0, 1]), np.array([1.0, 1])]) is None
 

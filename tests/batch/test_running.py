@@ -105,7 +105,41 @@ def test_the_groups_differ_as_they_were_made(folder):
     assert list(table.columns[:2]) == ["image", "group"]
 
 
+def test_a_model_with_other_classes_keeps_the_record_of_its_fit(folder):
+    first = _run(_study(folder, fit={"n_clusters": 3, "random_state": 5}))
+    model = KMeansModel.load(folder / "out" / "napari-kmeans-model.json")
+    edited = model.with_classes(model.classes.merge([2, 3]).rename(1, "dark").ignore(1))
+    second = _run(_study(folder, fit=None, output="b"), model=edited)
+    texts = [
+        (each.directory / "napari-kmeans-methods.md").read_text("utf-8") for each in (first, second)
+    ]
+    # The paragraphs differ by the classes only.
+    classes = (
+        "The clusters were merged into 2 classes: class 2 has 2 clusters. Pixels of class 1 "
+        "“dark” were ignored: they did not count in shares. "
+    )
+    assert classes in texts[1]
+    assert texts[0] == texts[1].replace(classes, "")
+    assert "The random seed was 5." in texts[0]
+    # Other images of the same names have not been in the fit.
+    (folder / "raw").rename(folder / "others")
+    third = _run(_study(folder, images="others", fit=None, output="c"), model=edited)
+    text = (third.directory / "napari-kmeans-methods.md").read_text("utf-8")
+    assert "One model was fitted to 6 images (“c\\_0.png”, " in text
+
+
 class TestContinuing:
+    def test_images_that_are_done_again_are_counted(self, folder):
+        def listen(**entries: object) -> list[str]:
+            sentences: list[str] = []
+            with notices_to(sentences.append):
+                run_study(_study(folder, **entries))
+            return [each for each in sentences if "again" in each]
+
+        assert listen() == listen() == []
+        (sentence,) = listen(fit={"n_clusters": 3})
+        assert sentence.startswith("6 images are done again, because the options or the model")
+
     def test_what_was_done_is_not_done_again(self, folder):
         study = _study(folder)
         first = _run(study)

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,9 @@ import numpy as np
 import pytest
 
 from napari_kmeans import ClassScheme, KMeansModel, merge_clusters, segment, split_anew
+from napari_kmeans.batch.fitting import describe_fit
 from napari_kmeans.measuring import cluster_table
+from napari_kmeans.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +33,7 @@ CASES = int(os.environ.get("FUZZ_CASES", "300"))
 LONGEST_SENTENCE = 600
 MERGED_BY_0_1_0 = Path(__file__).parent / "written_by_0_1_0" / "merged-model.json"
 NEW_KEYS = ["__class__", "self", "cls", "center_labels", "center_pixels", "classes", "splits"]
-NEW_KEYS += ["channel_names"]
+NEW_KEYS += ["channel_names", "fit"]
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 
 Rng = random.Random
@@ -84,6 +87,9 @@ def models() -> dict[str, KMeansModel]:
         ).model,
         "merged": merge_clusters(many, [0, 1, 1, 2, 0]).model,
         "merged gray": merge_clusters(segment(gray, 4), [0, 1, 1, 2]).model,
+        "fitted in a study": replace(
+            segment(gray, 4).model, fit=describe_fit(["a.tif"], Options(n_clusters=4), 0, 9)
+        ),
         "edited": segment(color, 6, rgb=True).model.with_classes(edit(ClassScheme.of_centers(6))),
         "split": split_twice(color, segment(color, 4, rgb=True, normalize="zscore").model),
         "split gray": split_anew(gray, segment(gray, 3).model, 2, 2),

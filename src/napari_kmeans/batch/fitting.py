@@ -5,8 +5,9 @@ The model is that of `segment` for the list of the images.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.channels import find_channels
@@ -27,7 +28,7 @@ from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.options import AUTO
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.kinds import Kind
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from napari_kmeans.model import KMeansModel
     from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
+
+MAX_LISTED = 6
+"""The number of names up to which a description of a fit lists them. Longer lists become
+numbers."""
 
 _BATCH = 16
 """Images whose colors are counted before their counts are joined: the counts of an image take up
@@ -85,7 +90,38 @@ def fit_images(
     """
     with kept_pictures():
         fit = fit_pictures(jobs, options, pixels_per_image=pixels_per_image, report=report)
-    return StudyFit(None if fit.seg is None else fit.seg.model, fit.failures, fit.n_colors)
+    if fit.seg is None:
+        return StudyFit(None, fit.failures, fit.n_colors)
+    used = [job.source for job in jobs if job.source not in fit.failures]
+    described = describe_fit(used, options, pixels_per_image, fit.n_colors)
+    return StudyFit(replace(fit.seg.model, fit=described), fit.failures, fit.n_colors)
+
+
+def describe_fit(
+    sources: Sequence[str], options: Options, pixels_per_image: int, n_colors: int | None
+) -> dict[str, Any]:
+    """Return how a model was fitted, as plain values that the model keeps through edits.
+
+    Labels contain their model, so that the images are few names and a hash.
+    """
+    return {
+        "n_images": len(sources),
+        "images": [last_part(source) for source in sources[:MAX_LISTED]],
+        "sources": hash_sources(sources),
+        "pixels_per_image": pixels_per_image,
+        "n_colors": n_colors,
+        "options": options.to_dict(),
+    }
+
+
+def hash_sources(sources: Iterable[str]) -> str:
+    """Return the SHA-256 of the paths of images in any order."""
+    return hashlib.sha256("\0".join(sorted(sources)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def last_part(path: str) -> str:
+    """Return the last part of a path of any system."""
+    return re.split(r"[/\\]", path)[-1]
 
 
 class FittedPictures(NamedTuple):

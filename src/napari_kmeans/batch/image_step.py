@@ -93,6 +93,12 @@ def do_image(image: StudyImage, steps: Steps, again: bool) -> ImageResult:
     return ImageResult(image, replace(part, entry={**part.entry, **source}), is_earlier=True)
 
 
+def has_other_settings(image: StudyImage, steps: Steps) -> bool:
+    """Return whether an earlier run has done an image with other options or another model."""
+    part = PartStore(steps.directory).read(image.stem)
+    return part is not None and part.key != _part_key(image, steps)
+
+
 def process_image(image: StudyImage, steps: Steps) -> ImageResult:
     """Do all steps for one image. An image that fails has a sentence instead of a part."""
     sentences: list[str] = []

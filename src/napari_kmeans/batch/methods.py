@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from napari_kmeans.batch.fitting import MAX_LISTED, hash_sources, last_part
 from napari_kmeans.batch.references import ReferenceList
+from napari_kmeans.batch.result_files import SHARED_MODEL
+from napari_kmeans.batch.shares import compare_classes, count_tests, tally_shares
 from napari_kmeans.options import AUTO, CLEANING_OPTIONS, OPTIONS, SPACE_OPTIONS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
 
 _NAMED_PACKAGES = ("numpy", "scipy", "scikit-learn", "scikit-image", "numba", "dask", "napari")
 """The packages whose versions the paragraph states, if the record has them. The report lists all
@@ -23,17 +28,16 @@ _TIMES = " \N{MULTIPLICATION SIGN} "
 _MAX_COLORS = 262_144
 """The number of distinct colors up to which all colors are clustered: see `segment`."""
 
-_MAX_LISTED = 6
-"""The number of names up to which the paragraph lists them. Longer lists become numbers."""
 
-
-def describe_methods(record: Mapping[str, Any]) -> str:
+def describe_methods(record: Mapping[str, Any], table: pd.DataFrame | None = None) -> str:
     """Return a paragraph about a study and the list of its references.
 
     Parameters
     ----------
     record : mapping
         The record of a run, as it is in ``napari-kmeans-run.json``.
+    table : pandas.DataFrame, optional
+        The table of measurements, to state the test of the groups in the report.
 
     Returns
     -------
@@ -52,9 +56,28 @@ def describe_methods(record: Mapping[str, Any]) -> str:
         *_describe_cleaning(study, references),
         *_describe_classes(study),
         *_describe_measurements(study),
+        *_describe_test(study, table, references),
         *_describe_software(study, references),
     ]
     return "\n\n".join([" ".join(sentences), "\n".join(references.lines())]) + "\n"
+
+
+def known_options(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were used in a run, as far as they are known.
+
+    Of a model that was given, they are its own, and those of its fit if it has them.
+    """
+    model = record.get("model") or {}
+    if (record.get("study") or {}).get("model"):
+        names = (*SPACE_OPTIONS, *CLEANING_OPTIONS, "normalize")
+        own = {name: model[name] for name in names if name in model}
+        fitted = (model.get("fit") or {}).get("options") or {
+            "n_clusters": len(model["cluster_centers"])
+        }
+        values = {**fitted, **own}
+    else:
+        values = dict(record.get("options") or {})
+    return {name: values[name] for name in OPTIONS if name in values}
 
 
 @dataclass(frozen=True)
@@ -85,20 +108,42 @@ class _Study:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the model was taken from a file instead of fitted."""
+        """Whether the model was given instead of fitted in this run."""
         return bool(self.plan.get("model"))
+
+    @property
+    def fit(self) -> Mapping[str, Any]:
+        """How a model that was given was fitted; empty if it is not known."""
+        return self.model.get("fit") or {}
+
+    @property
+    def is_fit_unknown(self) -> bool:
+        """Whether the model was given without a description of its fit."""
+        return self.is_loaded and not self.fit
+
+    @property
+    def is_fitted_to_images(self) -> bool:
+        """Whether a model that was given was fitted to exactly the images of the study."""
+        return any(
+            self.fit.get("sources") == hash_sources([str(each.get("source")) for each in images])
+            for images in (self.images, self.all_images)
+        )
+
+    @property
+    def n_colors(self) -> int | None:
+        """The number of distinct colors in the fit, if they were counted."""
+        number = (self.fit if self.is_loaded else self.record).get("n_colors")
+        return None if number is None else int(number)
+
+    @property
+    def pixels_per_image(self) -> int:
+        """The most pixels of each image in the fit; 0 for all."""
+        return int((self.fit if self.is_loaded else self.plan).get("pixels_per_image") or 0)
 
     @cached_property
     def options(self) -> Options:
-        """The options that were used: those of a model from a file are its own."""
-        if self.is_loaded:
-            names = (*SPACE_OPTIONS, *CLEANING_OPTIONS, "normalize")
-            values = {name: self.model[name] for name in names if name in self.model}
-            values["n_clusters"] = len(self.model["cluster_centers"])
-        else:
-            values = dict(self.record.get("options") or {})
-        values = {name: value for name, value in values.items() if name in OPTIONS}
-        return Options(**values)
+        """The options that were used."""
+        return Options(**known_options(self.record))
 
     @property
     def has_one_feature(self) -> bool:
@@ -189,28 +234,36 @@ def _describe_points(study: _Study, references: ReferenceList) -> Iterable[str]:
 
 
 def _describe_model(study: _Study) -> Iterable[str]:
-    if study.is_loaded:
-        name = _file_name(study.plan["model"])
-        yield (
-            f"The model of {study.options.n_clusters} clusters was taken from the file "
-            f"{_quote(name)} and applied to all images; it was not fitted to them."
-        )
+    if study.is_fit_unknown:
+        name = last_part(str(study.plan["model"]))
+        # A model of the list of clusters is written to a file of this name.
+        came = "was given" if name == SHARED_MODEL else f"was taken from the file {_quote(name)}"
+        counted = _count(len(study.model["cluster_centers"]), "cluster")
+        yield f"A model of {counted} {came} and applied to all images; its fit is not recorded."
+    elif study.is_loaded and not study.is_fitted_to_images:
+        number = study.fit["n_images"]
+        named = _list_names(study.fit["images"], number)
+        yield f"One model was fitted to {_count(number, 'image')}{named} and applied to all images."
     elif not study.model:
         yield "Each image was clustered by itself, with a model of its own."
     elif chosen := study.plan.get("fit_on"):
-        named = ", ".join(_quote(_file_name(each)) for each in chosen)
-        listed = f" ({named})" if len(chosen) <= _MAX_LISTED else ""
-        yield f"One model was fitted to chosen images{listed} and applied to all images."
+        named = _list_names([last_part(str(each)) for each in chosen], len(chosen))
+        yield f"One model was fitted to chosen images{named} and applied to all images."
     else:
         yield "One model was fitted to all images together."
-    if number := study.plan.get("pixels_per_image"):
-        yield f"The fit used at most {number:,} pixels of each image, on a regular grid."
+    if n_pixels := study.pixels_per_image:
+        yield f"The fit used at most {n_pixels:,} pixels of each image, on a regular grid."
+
+
+def _list_names(names: Sequence[str], number: int) -> str:
+    """Return names in parentheses, or nothing if there are more than `MAX_LISTED`."""
+    return f" ({', '.join(map(_quote, names))})" if number <= MAX_LISTED else ""
 
 
 def _describe_fit(study: _Study, references: ReferenceList) -> Iterable[str]:
-    """Describe how the centers were found. A model from a file does not state it."""
+    """Describe how the centers were found, if it is known."""
     options = study.options
-    if study.is_loaded:
+    if study.is_fit_unknown:
         return
     number = f"The number of clusters was K = {options.n_clusters}"
     if not isinstance(options.init, str):
@@ -234,7 +287,7 @@ def _describe_fit(study: _Study, references: ReferenceList) -> Iterable[str]:
 
 
 def _describe_summary(study: _Study, references: ReferenceList) -> str:
-    options, n_colors = study.options, study.record.get("n_colors")
+    options, n_colors = study.options, study.n_colors
     size = f"{options.resolved_coreset_size:,} points"
     if options.method == "full":
         return f"All pixels were used in the fit, whose starts were compared on samples of {size}."
@@ -313,6 +366,12 @@ def _describe_cleaning(study: _Study, references: ReferenceList) -> Iterable[str
 
 def _describe_classes(study: _Study) -> Iterable[str]:
     classes = study.model.get("classes") or []
+    if splits := study.model.get("splits"):
+        numbers = _join([str(split["n_new"]) for split in splits])
+        yield (
+            f"{_count(len(splits), 'class', 'classes')} {_was(len(splits))} clustered anew by "
+            f"{'itself' if len(splits) == 1 else 'themselves'}, into {numbers} clusters."
+        )
     merged = [each for each in classes if len(each["centers"]) > 1]
     if merged:
         yield (
@@ -334,11 +393,45 @@ def _describe_measurements(study: _Study) -> Iterable[str]:
     yield f"The share of a class is its percentage of the counted pixels{regions} of an image."
     yield from _describe_pixel_sizes([each.get("pixel_size") for each in study.images])
     groups = Counter(str(each["group"]) for each in study.images if each.get("group") is not None)
-    if 0 < len(groups) <= _MAX_LISTED:
+    if 0 < len(groups) <= MAX_LISTED:
         listed = ", ".join(f"{_quote(name)} (n = {number})" for name, number in groups.items())
         yield f"The images belong to {_count(len(groups), 'group')}: {listed}."
     elif groups:
         yield f"The images belong to {len(groups)} groups."
+
+
+def _describe_test(
+    study: _Study, table: pd.DataFrame | None, references: ReferenceList
+) -> Iterable[str]:
+    """Describe the comparison of the groups that the report contains."""
+    if table is None or not study.model:
+        return
+    shares = tally_shares(table, study.all_images)
+    compared = compare_classes(shares)
+    tests = [test for test in compared.values() if test is not None]
+    if not tests:
+        return
+    if tests[0].difference is None:
+        source = references.cite("kruskal-wallis")
+        yield (
+            "The shares of the groups were compared by the Kruskal-Wallis test (chi-squared "
+            f"approximation) {source}, with the image as the unit."
+        )
+    else:
+        kinds = {test.method for test in tests}
+        kind = {"exact": "exact", "normal": "normal approximation"}
+        named = " or ".join(kind[each] for each in sorted(kinds))
+        source = references.cite("mann-whitney")
+        yield (
+            f"The shares of the groups were compared by the two-sided Mann-Whitney U test ({named})"
+            f" {source}, with the image as the unit. The differences of the means have 95 % "
+            f"confidence intervals after Welch {references.cite('welch')}."
+        )
+    number = count_tests(compared)
+    if number > 1:
+        yield f"{number} comparisons were made, and p values were not corrected for their number."
+    else:
+        yield "One comparison was made."
 
 
 def _describe_pixel_sizes(sizes: Sequence[Mapping[str, Any] | None]) -> Iterable[str]:
@@ -365,10 +458,8 @@ def _describe_software(study: _Study, references: ReferenceList) -> Iterable[str
         for name in _NAMED_PACKAGES
         if name in versions
     ]
-    platform = study.record.get("platform")
     if python or named:
-        on = f" on {_escape(str(platform))}" if platform else ""
-        yield f"The software was {_join([*python, *named])}{on}."
+        yield f"The software was {_join([*python, *named])}."
 
 
 # -------------------------------------------------------------------- words
@@ -405,11 +496,16 @@ def _quote(name: str) -> str:
     return f"“{_escape(name)}”"
 
 
-def _file_name(path: Any) -> str:
-    """Return the last part of a path of any system."""
-    return re.split(r"[/\\]", str(path))[-1]
+_SPECIAL = r"[\\`*_\[\]<>#|~&]"
+"""Characters that Markdown does not show as they are."""
 
 
 def _escape(text: str) -> str:
     """Return a name on one line, so that Markdown shows its characters as they are."""
-    return re.sub(r"([\\`*_\[\]<>#|~&])", r"\\\1", " ".join(text.split()))
+    return re.sub(f"({_SPECIAL})", r"\\\1", " ".join(text.split()))
+
+
+def as_plain_text(text: str) -> str:
+    """Return a text of `describe_methods` without the marks of Markdown."""
+    without_emphasis = re.sub(r"(?<!\\)((?:\\\\)*)\*", r"\1", text)
+    return re.sub(rf"\\({_SPECIAL})", r"\1", without_emphasis)

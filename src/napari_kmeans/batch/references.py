@@ -115,6 +115,28 @@ REFERENCES = {
         2006,
         "doi:10.1016/j.ins.2005.07.015",
     ),
+    "mann-whitney": Reference(
+        "H. B. Mann, D. R. Whitney",
+        "On a test of whether one of two random variables is stochastically larger than the other",
+        "Annals of Mathematical Statistics 18(1), 50-60",
+        1947,
+        "doi:10.1214/aoms/1177730491",
+    ),
+    "kruskal-wallis": Reference(
+        "W. H. Kruskal, W. A. Wallis",
+        "Use of ranks in one-criterion variance analysis",
+        "Journal of the American Statistical Association 47(260), 583-621",
+        1952,
+        "doi:10.1080/01621459.1952.10483441",
+    ),
+    "welch": Reference(
+        "B. L. Welch",
+        "The generalization of 'Student's' problem when several different population variances "
+        "are involved",
+        "Biometrika 34(1-2), 28-35",
+        1947,
+        "doi:10.1093/biomet/34.1-2.28",
+    ),
     "napari": Reference(
         "napari contributors",
         "napari: a multi-dimensional image viewer for Python",

@@ -12,11 +12,13 @@ import numpy as np
 from napari_kmeans.batch.charts import Panel, draw_columns, make_box, make_panel, stack_bar
 from napari_kmeans.batch.embedding import embed_picture
 from napari_kmeans.batch.group_figures import list_figures, list_region_shares
-from napari_kmeans.batch.methods import describe_methods
+from napari_kmeans.batch.methods import as_plain_text, describe_methods, known_options
 from napari_kmeans.batch.shares import (
     Comparison,
+    Difference,
     ShareTable,
-    compare_groups,
+    compare_classes,
+    count_tests,
     summarize_shares,
     tally_shares,
 )
@@ -51,6 +53,7 @@ def collect_contents(
     failed = [each for each in images if each.get("status") == "failed"]
     is_shared = record.get("model") is not None
     model = KMeansModel.from_dict(record["model"]) if is_shared else None
+    paragraph, _, references = describe_methods(record, table).strip().partition("\n\n")
     return {
         "title": f"Study of {len(images):,} image{'' if len(images) == 1 else 's'}",
         "summary": _summarize(record, shares, len(failed)),
@@ -76,10 +79,12 @@ def collect_contents(
         "study": _list_study(record),
         "versions": record.get("versions") or {},
         "platform": record.get("platform", ""),
-        "methods": describe_methods(record),
+        "methods": as_plain_text(paragraph),
+        "references": [as_plain_text(each) for each in references.splitlines()],
         "show": show_percent,
         "number": _show_number,
         "p_value": show_p_value,
+        "difference": show_difference,
         "shorten": _shorten,
     }
 
@@ -97,10 +102,24 @@ def show_percent(value: float) -> str:
 
 
 def show_p_value(comparison: Comparison) -> str:
-    """Return a probability with two digits, or as smaller than 0.0001; "≈" marks approximations."""
-    if comparison.p_value < 1e-4:
+    """Return a probability with two digits; "≈" marks the normal approximation.
+
+    Approximations are not known to two digits below 0.0001.
+    """
+    if comparison.method != "exact" and comparison.p_value < 1e-4:
         return "<0.0001"
     return f"{'≈ ' if comparison.method == 'normal' else ''}{comparison.p_value:.2g}"
+
+
+def show_difference(difference: Difference) -> str:
+    """Return the difference of two means in percentage points, with its interval."""
+    numbers = [_show_signed(number) for number in difference]
+    return numbers[0] if difference.low != difference.low else "{} ({} to {})".format(*numbers)
+
+
+def _show_signed(number: float) -> str:
+    sign = "\N{MINUS SIGN}" if number < 0 else "+" if number > 0 else ""
+    return f"{sign}{show_percent(abs(number))}"
 
 
 def _show_number(value: float) -> str:
@@ -312,6 +331,7 @@ def _compare(shares: ShareTable) -> dict[str, Any]:
     """Return the table of the groups: means, standard deviations, n and a test of each class."""
     groups = shares.group_names
     values = [shares.of_group(group) for group in groups]
+    compared = compare_classes(shares)
     rows: list[dict[str, Any]] = []
     for number in shares.counted:
         samples = [each[:, number] for each in values]
@@ -320,14 +340,14 @@ def _compare(shares: ShareTable) -> dict[str, Any]:
                 "title": _title_class(shares, number),
                 "color": str(shares.colors[0, number]),
                 "summaries": [summarize_shares(sample) for sample in samples],
-                "test": compare_groups(samples),
+                "test": compared[number],
             }
         )
     tests = [row["test"] for row in rows if row["test"] is not None]
     return {
         "groups": groups,
         "rows": rows,
-        "n_tests": len(tests),
+        "n_tests": count_tests(compared),
         "has_approximate": any(test.method == "normal" for test in tests),
         "n_without": sum(group is None for group in shares.groups),
     }
@@ -346,9 +366,12 @@ def _group_warnings(record: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def _list_settings(record: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
-    """Return the label, the name and the value of each option, and whether it is the default."""
+    """Return the label, the name and the value of each known option, and whether it is the default.
+
+    They are those of the methods.
+    """
     listed = []
-    for name, value in (record.get("options") or {}).items():
+    for name, value in known_options(record).items():
         info = OPTIONS.get(name)
         is_default = info is not None and _show_value(value) == _show_value(info.default)
         listed.append((info.label if info else name, name, _show_value(value), is_default))

@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.class_edits import edit_classes
 from napari_kmeans.batch.fitting import StudyFit, fit_images
-from napari_kmeans.batch.image_step import ImageResult, Steps, do_image, input_paths
+from napari_kmeans.batch.image_step import (
+    ImageResult,
+    Steps,
+    do_image,
+    has_other_settings,
+    input_paths,
+)
 from napari_kmeans.batch.known_fit import read_fit, write_fit
 from napari_kmeans.batch.parts import PartStore, Stamp, make_key, write_text
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
-from napari_kmeans.batch.reporting import join_names, tell
+from napari_kmeans.batch.reporting import count_images, join_names, tell
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_directory
 from napari_kmeans.batch.run_record import (
     RECORD_FILE,
@@ -368,7 +374,8 @@ class _Run:
         )
         key = make_key(
             [
-                None if model is None else model.to_dict(),
+                # Images that were moved have another hash in the fit, and the same results.
+                None if model is None else replace(model, fit=None).to_dict(),
                 # A model states its options, and classes that were edited.
                 None if model is not None else [options.to_dict(), study.classes],
                 [settings.get(name) for name in deciding],
@@ -416,6 +423,8 @@ class _Run:
                 found[number] = ImageResult(image, None, failure)
                 self.progress(StudyProgress("images", len(found), total, None, found[number]))
         own = [images[number] for number in numbers]
+        if not self.again:
+            _tell_done_again(own, steps)
         do = partial(do_image, steps=steps, again=self.again)
         # Images that are given are in this process, as layers are.
         client = active_client() if self.jobs is None else None
@@ -454,6 +463,16 @@ class _Run:
     def _write_record(self, record: dict[str, Any]) -> None:
         text = encode_run_record(record)
         write_whole({self.directory / RECORD_FILE: partial(write_text, text)})
+
+
+def _tell_done_again(images: Sequence[StudyImage], steps: Steps) -> None:
+    """Tell how many images an earlier run has done with other settings."""
+    number = sum(has_other_settings(image, steps) for image in images)
+    if number:
+        tell(
+            f"{count_images(number)} {'is' if number == 1 else 'are'} done again, because the "
+            "options or the model have changed since the earlier run in this folder"
+        )
 
 
 def _map_on_threads(

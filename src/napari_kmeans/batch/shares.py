@@ -167,12 +167,35 @@ def summarize_shares(shares: Floats) -> Summary:
     return Summary(len(shares), mean, float(shares.std(ddof=1)) if len(shares) > 1 else np.nan)
 
 
+class Difference(NamedTuple):
+    """The mean of the second group minus that of the first, and its 95 % confidence interval.
+
+    The interval is NaN if the shares of both groups do not vary.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
 class Comparison(NamedTuple):
-    """The probability that a test of two or more groups returned."""
+    """The test of two or more groups.
+
+    Attributes
+    ----------
+    p_value : float
+    method : str
+        "exact", "normal" or "chi-squared": the distribution.
+    statistic : float
+        U of the first group for two groups, H for more.
+    difference : Difference or None
+        Of two groups.
+    """
 
     p_value: float
     method: str
-    """"exact", "normal" or "chi-squared": the distribution."""
+    statistic: float
+    difference: Difference | None = None
 
 
 def compare_groups(samples: Sequence[Floats]) -> Comparison | None:
@@ -186,21 +209,64 @@ def compare_groups(samples: Sequence[Floats]) -> Comparison | None:
     Returns
     -------
     Comparison or None
-        Of the Mann-Whitney U test (two-sided) for two groups, and of the Kruskal-Wallis
-        test for more. The first is exact for small groups. None if a group has fewer than two
-        images, or if all shares are equal.
+        Of the Mann-Whitney U test (two-sided) for two groups [1]_, with the difference of the
+        means after Welch [2]_, and of the Kruskal-Wallis test [3]_ for more. The first is
+        exact for small groups. None if a group has fewer than two images, or if all shares
+        are equal.
+
+    References
+    ----------
+    .. [1] H. B. Mann, D. R. Whitney, "On a test of whether one of two random variables is
+       stochastically larger than the other", 1947, doi:10.1214/aoms/1177730491
+    .. [2] B. L. Welch, "The generalization of 'Student's' problem when several different
+       population variances are involved", 1947, doi:10.1093/biomet/34.1-2.28
+    .. [3] W. H. Kruskal, W. A. Wallis, "Use of ranks in one-criterion variance analysis", 1952,
+       doi:10.1080/01621459.1952.10483441
     """
     from scipy import stats
 
-    everything = np.concatenate(samples)
-    if len(samples) < 2 or min(map(len, samples)) < 2 or np.ptp(everything) == 0:
+    if len(samples) < 2 or min(map(len, samples)) < 2 or np.ptp(np.concatenate(samples)) == 0:
         return None
     if len(samples) > 2:
-        return Comparison(float(stats.kruskal(*samples).pvalue), "chi-squared")
+        result = stats.kruskal(*samples)
+        return Comparison(float(result.pvalue), "chi-squared", float(result.statistic))
     first, second = samples
     method = _choose_method(first, second)
     result = stats.mannwhitneyu(first, second, alternative="two-sided", method=method)
-    return Comparison(float(result.pvalue), "normal" if method == "asymptotic" else "exact")
+    return Comparison(
+        float(result.pvalue),
+        "normal" if method == "asymptotic" else "exact",
+        float(result.statistic),
+        estimate_difference(first, second),
+    )
+
+
+def estimate_difference(first: Floats, second: Floats) -> Difference:
+    """Return the difference of the means of two samples, with its interval after Welch."""
+    from scipy import stats
+
+    mean = float(second.mean() - first.mean())
+    parts = np.array([each.var(ddof=1) / len(each) for each in (first, second)])
+    # scipy's `ttest_ind` warns about samples that hardly vary.
+    if not parts.any():
+        return Difference(mean, np.nan, np.nan)
+    freedom = parts.sum() ** 2 / (parts**2 / [len(first) - 1, len(second) - 1]).sum()
+    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()))
+    return Difference(mean, mean - half, mean + half)
+
+
+def compare_classes(shares: ShareTable) -> dict[int, Comparison | None]:
+    """Return the comparison of the groups for the index of each counted class."""
+    values = [shares.of_group(group) for group in shares.group_names]
+    return {
+        number: compare_groups([each[:, number] for each in values]) for number in shares.counted
+    }
+
+
+def count_tests(tests: Mapping[int, Comparison | None]) -> int:
+    """Return the number of comparisons: two classes whose shares add up to 100 % give one."""
+    n_tests = sum(test is not None for test in tests.values())
+    return 1 if len(tests) == 2 and n_tests else n_tests
 
 
 def _choose_method(first: Floats, second: Floats) -> Any:

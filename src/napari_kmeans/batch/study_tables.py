@@ -98,7 +98,10 @@ def write_study_files(
     from napari_kmeans.batch.report import write_report
     from napari_kmeans.measurement_output import pivot_measurements, write_measurements
 
-    texts = {RECORD_FILE: encode_run_record(record), METHODS: f"{describe_methods(record)}\n"}
+    texts = {
+        RECORD_FILE: encode_run_record(record),
+        METHODS: f"{describe_methods(record, table)}\n",
+    }
     writers: dict[Path, Any] = {
         directory / name: partial(write_text, text) for name, text in texts.items()
     }

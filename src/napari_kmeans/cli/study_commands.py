@@ -198,7 +198,9 @@ def _replace_start(value: Any, start: str, other: str) -> Any:
 
 
 def _print_other_model(recorded: Any, found: Any) -> None:
-    if recorded is not None and found is not None and recorded != found:
+    # The fit names its images by a hash of their paths, which may have moved.
+    models = [{**(each or {}), "fit": None} for each in (recorded, found)]
+    if recorded is not None and found is not None and models[0] != models[1]:
         print_message("the model differs: files that it was fitted to have changed or are missing")
 
 

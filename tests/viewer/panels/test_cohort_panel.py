@@ -225,6 +225,34 @@ def test_files_give_a_folder_of_results_and_a_table(viewer, panel, qtbot, images
     assert (output / "a-labels.tif").stat().st_mtime_ns == stamp
 
 
+def test_naming_classes_keeps_how_the_model_was_fitted(
+    viewer, panel, qtbot, images, folder, tmp_path
+):
+    (folder / "broken.png").unlink()
+    choose(qtbot, panel, folder)
+    panel.dock.random_state.value = 7
+    run(qtbot, panel)
+    click(panel, "b")
+    qtbot.waitUntil(lambda: "b-labels" in viewer.layers, timeout=20_000)
+    wait(qtbot, panel)
+    clusters = panel.dock.folds["clusters"].open().list
+    clusters._clusters.rename(1, "ink")
+    clusters._clusters.ignore([4])
+    panel.form.model.value = "apply"
+    qtbot.waitUntil(lambda: panel.run_button.enabled, timeout=20_000)
+    run(qtbot, panel)
+    assert panel.results.outcome.directory.name == "napari-kmeans-output-2"
+    click(panel, "a")
+    qtbot.waitUntil(lambda: "a-labels" in viewer.layers, timeout=20_000)
+    wait(qtbot, panel)
+    panel.save_batch(tmp_path / "study.yaml")
+    for place in (panel.results.outcome.directory, repeat(tmp_path / "study.yaml").directory):
+        methods = (place / "napari-kmeans-methods.md").read_text("utf-8")
+        assert "One model was fitted to all images together." in methods
+        assert "The random seed was 7." in methods
+        assert "Pixels of class 4 were ignored" in methods
+
+
 def test_a_batch_of_layers_names_their_files(viewer, panel, qtbot, images, folder, tmp_path):
     panel.form.layers.check([])
     with pytest.raises(ValueError, match="images must be one or more layers, got none: check"):
