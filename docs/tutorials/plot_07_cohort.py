@@ -146,7 +146,7 @@ folder.cleanup()
 # 2. Open the panel *Cohort*. Set *Images* to *folder or files*, and choose the folder with
 #    *Folder…*. *Model* is *fit one model on all*, which uses the settings of the form.
 # 3. Unfold *More*. Set *Groups* to *by file name*, and *Name* to ``{group}_{plant}``.
-#    Only a part named ``group`` makes groups.
+#    The part named ``group`` makes the groups.
 # 4. Press *Run cohort*. Click a row of the table to see an image with its clusters.
 # 5. In *Clusters*, merge the clusters of the leaf, and those of the paper with the thin line around
 #    the leaf. Name the classes and ignore the paper. Set *Model* to *apply the model of the list*,
