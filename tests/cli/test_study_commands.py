@@ -121,6 +121,53 @@ def test_a_run_is_repeated_with_identical_labels(folder, capsys):
     assert before["status"] == "complete"
 
 
+def test_repeat_compares_the_files_of_the_labels(folder, capsys):
+    assert main(["run", "study.yaml"]) == 0
+    out = folder / "out"
+    (out / "c_0-labels.tif").write_bytes((out / "t_1-labels.tif").read_bytes())
+    (out / "t_0-labels.tif").unlink()
+    (out / "t_1-labels.tif").write_bytes(b"II*\0")
+    capsys.readouterr()
+    assert main(["repeat", "out"]) == 1
+    start = "the run has identical labels, but the file"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"c_0: {start} c_0-labels.tif has been changed"
+    assert lines[1] == "c_1: identical labels"
+    assert lines[2] == f"t_0: {start} t_0-labels.tif is missing"
+    assert lines[3].startswith(f"t_1: {start} cannot be read: ")
+    assert lines[4] == "1 of 4 images with identical labels"
+
+
+def test_a_record_without_its_results_is_repeated_by_checksums(folder, capsys, tmp_path):
+    assert main(["run", "study.yaml"]) == 0
+    alone = tmp_path / "napari-kmeans-run.json"
+    alone.write_bytes((folder / "out" / alone.name).read_bytes())
+    capsys.readouterr()
+    assert main(["repeat", str(alone)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "4 of 4 images with identical labels"
+    assert printed.err == (
+        f"napari-kmeans: no labels of the run are in {tmp_path}: only checksums were compared.\n"
+    )
+
+
+def test_repeat_does_not_pass_a_run_that_was_interrupted(folder, capsys):
+    assert main(["run", "study.yaml"]) == 0
+    path = folder / "out" / "napari-kmeans-run.json"
+    record = json.loads(path.read_text("utf-8"))
+    record["status"] = "interrupted"
+    record["images"][3] |= {"status": "not done", "outputs": []}
+    path.write_text(json.dumps(record), "utf-8")
+    capsys.readouterr()
+    assert main(["repeat", "out"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "3 of 3 images with identical labels"
+    assert printed.err == (
+        "napari-kmeans: the recorded run was interrupted: 1 of 4 images were not done; run the "
+        "same command again to finish it.\n"
+    )
+
+
 def test_failures_are_printed_and_end_with_code_1(folder, capsys):
     (folder / "raw" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n123")
     assert main(["run", "study.yaml"]) == 1

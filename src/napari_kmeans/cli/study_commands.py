@@ -10,7 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import count_images
-from napari_kmeans.batch.run_record import describe_versions, is_run_record, read_run_record
+from napari_kmeans.batch.result_files import SUFFIXES
+from napari_kmeans.batch.run_record import (
+    describe_versions,
+    hash_labels,
+    is_run_record,
+    read_run_record,
+)
 from napari_kmeans.batch.study import Study, StudyError
 from napari_kmeans.cli.study_arguments import STUDY_SUFFIXES, add_study_arguments, study_of
 from napari_kmeans.cli.terminal import PROGRAM, bar, print_line, print_message
@@ -97,17 +103,40 @@ def repeat(argv: Sequence[str]) -> int:
     record = read_run_record(arguments.record)
     runs = [record, *(each for each in record.get("earlier") or [] if is_run_record(each))]
     n_same = n_all = 0
+    is_complete = _print_what_is_missing(runs)
+    folder = _folder_of(arguments.record)
     with _directory(arguments.output) as directory:
         for number, run in enumerate(runs, 1):
             place = directory if len(runs) == 1 else directory / f"run-{number}"
             result = _run_with_bar(_recorded_study(run, arguments.record), place, again=True)
             _print_other_versions(run.get("versions") or {})
             _print_other_model(run.get("model"), result.record["model"])
-            verdicts = _compare(run["images"], result.record["images"])
+            verdicts = _compare(run["images"], result.record["images"], folder, result.directory)
             n_all += len(verdicts)
             n_same += verdicts.count(IDENTICAL)
     print_line(f"{n_same} of {count_images(n_all)} with identical labels")
-    return 0 if n_same == n_all else FAILED
+    return 0 if n_same == n_all and is_complete else FAILED
+
+
+def _folder_of(record: Path) -> Path:
+    """Return the folder of a record, which is given by its file or by this folder."""
+    return record.absolute() if record.is_dir() else record.absolute().parent
+
+
+def _print_what_is_missing(runs: Sequence[dict[str, Any]]) -> bool:
+    """Say how many images recorded runs have not done; return whether there are none.
+
+    Images that failed are no part of a result, and the run said so.
+    """
+    images = [entry for run in runs for entry in run["images"]]
+    n_left = sum(entry.get("status") not in ("done", "failed") for entry in images)
+    if n_left or any(run.get("status") == "interrupted" for run in runs):
+        print_message(
+            f"the recorded run was interrupted: {n_left} of {count_images(len(images))} were not "
+            "done; run the same command again to finish it"
+        )
+        return False
+    return True
 
 
 @contextmanager
@@ -178,8 +207,7 @@ def _describe_shares(table: Any) -> list[str]:
 
 def _recorded_study(record: dict[str, Any], path: Path) -> Study:
     """Return the study of a record, also if it was moved together with its results."""
-    values = record["study"]
-    place = path.absolute() if path.is_dir() else path.absolute().parent
+    values, place = record["study"], _folder_of(path)
     folders = record.get("folder")
     if isinstance(folders, list) and len(folders) == 2 and not Path(str(folders[0])).exists():
         moved = os.path.abspath(place / str(folders[1]))
@@ -215,19 +243,63 @@ def _print_other_versions(recorded: dict[str, str]) -> None:
         print_message(f"the versions differ: {', '.join(others)}")
 
 
-def _compare(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> list[str]:
-    """Print whether the labels of each image are identical, and return what is printed of each."""
+def _compare(
+    before: Sequence[dict[str, Any]],
+    after: Sequence[dict[str, Any]],
+    folder: Path,
+    repeated: Path,
+) -> list[str]:
+    """Print whether the labels of each image are identical, and return what is printed of each.
+
+    Parameters
+    ----------
+    before, after : sequence of dict
+        The images of the record, and those of the run that repeats it.
+    folder, repeated : Path
+        The folders of their results.
+    """
     # Not by their paths: the images may have been moved. A name may have got another number,
     # which it has beside an input of the same name.
     found = {entry.get("sha256"): entry for entry in after}
     found |= {entry["name"]: entry for entry in after}
+    done = [entry for entry in before if entry.get("status") == "done"]
+    files = [_labels_file(entry, folder) for entry in done]
+    has_files = any(file is not None and file.exists() for file in files)
     verdicts = []
-    for entry in before:
-        if entry.get("status") == "done":
-            other = found.get(entry.get("name")) or found.get(entry.get("sha256"), {})
-            verdicts.append(_compare_entry(entry, other))
-            print_line(f"{entry.get('name')}: {verdicts[-1]}")
+    for entry, file in zip(done, files, strict=True):
+        other = found.get(entry.get("name")) or found.get(entry.get("sha256"), {})
+        verdict = _compare_entry(entry, other)
+        if verdict == IDENTICAL and has_files:
+            verdict = _compare_files(file, _labels_file(other, repeated))
+        verdicts.append(verdict)
+        print_line(f"{entry.get('name')}: {verdict}")
+    if done and not has_files:
+        print_message(f"no labels of the run are in {folder}: only checksums were compared")
     return verdicts
+
+
+def _labels_file(entry: dict[str, Any], folder: Path) -> Path | None:
+    """Return the file with the labels of an image; None if none was written."""
+    endings = tuple(f"-labels{suffix}" for suffix in SUFFIXES["labels"])
+    names = [str(name) for name in entry.get("outputs") or () if str(name).endswith(endings)]
+    return folder / names[0] if names else None
+
+
+def _compare_files(file: Path | None, repeated: Path | None) -> str:
+    """Return whether a file of the record has the labels of the repeated run, in words."""
+    from napari_kmeans.files.reading import read_image
+
+    if file is None or repeated is None:
+        return IDENTICAL
+    if not file.exists():
+        return f"the run has identical labels, but the file {file.name} is missing"
+    try:
+        hashes = [hash_labels(read_image(path).pixels) for path in (file, repeated)]
+    except UnreadableImageError as error:
+        return f"the run has identical labels, but the file cannot be read: {error}"
+    if hashes[0] != hashes[1]:
+        return f"the run has identical labels, but the file {file.name} has been changed"
+    return IDENTICAL
 
 
 def _compare_entry(entry: dict[str, Any], other: dict[str, Any]) -> str:
