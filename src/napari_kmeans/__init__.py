@@ -7,6 +7,7 @@ imports neither Qt nor napari: scripts and the command line need neither.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__ as __version__
@@ -77,6 +78,11 @@ __all__ = [
     "write_masks",
     "write_measurements",
 ]
+if find_spec("napari") is None:
+    # `from napari_kmeans import *` and `help(napari_kmeans)` work without napari. Importing one
+    # of these names still states what is missing.
+    __all__.remove("measure_layer")
+    __all__.remove("segment_layer")
 
 _MODULES = {
     "ClassScheme": "napari_kmeans.classes",

@@ -67,8 +67,10 @@ for name in ("napari", "npe2", "magicgui", "qtpy", "superqt", "vispy", "psygnal"
 for module in sys.argv[1:]:
     importlib.import_module(module)
 
+from napari_kmeans import *
 from napari_kmeans.cli.main import main
 
+assert callable(segment)
 assert main(["image.png", "-k", "2"]) == 0
 assert main(["image.png", "-k", "2", "-o", "results"]) == 0
 assert main(["scan.nii", "-k", "2", "-o", "results"]) == 1
