@@ -67,7 +67,7 @@ def test_a_record_states_the_files_the_options_and_the_results(folder, capsys):
     assert first["outputs"] == ["a-labels.tif", "a-recolored.png", "a-table.csv"]
     labels = tifffile.imread(folder / "out" / "a-labels.tif")
     assert first["labels_sha256"] == hash_labels(labels)
-    assert last["pixel_size"] == {"value": pytest.approx(0.25e-8), "unit": "cm²"}
+    assert last["pixel_size"] == {"value": 0.25, "unit": "µm²"}
     assert bad["status"] == "failed"
     assert bad["failure"].startswith("cannot read bad.png: ")
     assert bad["failure"] in record["warnings"]

@@ -88,7 +88,7 @@ def test_orientation_of_channels_planes_and_masks(path, orientation):
     np.testing.assert_array_equal(picture.mask, np.rot90((stack != 0).any(axis=0), turns, (1, 2)))
     scales = {axis.name: axis.scale for axis in picture.axes}
     # XResolution is along the stored rows, which orientation 6 shows as columns.
-    expected = (0.1, 0.05) if orientation == 3 else (0.05, 0.1)
+    expected = (1000, 500) if orientation == 3 else (500, 1000)
     assert (scales["x"], scales["y"]) == pytest.approx(expected)
 
 

@@ -108,10 +108,13 @@ def test_labels_of_planes_that_repeat_are_channels_of_imagej(path, labels, names
     assert [channel.name for channel in picture.channels] == names
 
 
-@pytest.mark.parametrize(("unit", "name"), [("inch", "inch"), ("centimeter", "centimeter")])
-def test_resolution_with_a_unit(path, unit, name):
+@pytest.mark.parametrize(("unit", "sizes"), [("inch", (254, 127)), ("centimeter", (100, 50))])
+def test_resolution_with_a_unit_is_a_size_in_micrometers(path, unit, sizes):
     tifffile.imwrite(path, STACK[0, 0], resolution=(200, 100), resolutionunit=unit)
-    assert steps(path) == {"y": (0.01, name), "x": (0.005, name)}
+    assert steps(path) == {
+        "y": (sizes[0], "micrometer"),
+        "x": (sizes[1], "micrometer"),
+    }
 
 
 @pytest.mark.parametrize(

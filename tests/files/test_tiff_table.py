@@ -272,7 +272,7 @@ for order, codec in product("<>", ("none", "zlib")):
         written(stack[0], resolution=(1000, 500), resolutionunit="centimeter", **options),
         stack[0],
         "yx",
-        scales={"x": (0.001, "centimeter"), "y": (0.002, "centimeter")},
+        scales={"x": (10, "micrometer"), "y": (20, "micrometer")},
     )
 
 

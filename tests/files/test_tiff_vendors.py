@@ -128,7 +128,7 @@ def test_lsm(path):
     assert len(list_series(path)) == 1
 
 
-@pytest.mark.parametrize(("pixels", "step"), [(1, (1, "")), (100, (0.01, "inch"))])
+@pytest.mark.parametrize(("pixels", "step"), [(1, (1, "")), (100, (254, "micrometer"))])
 def test_inch_is_the_unit_of_a_resolution_without_a_unit(path, pixels, step):
     more = [tag(282, 5, pixels, 1), tag(283, 5, pixels, 1)]
     path.write_bytes(make_tiff([plane_tags((20, 30), [8], 600, tags=more)], PLANE.tobytes()))
@@ -274,7 +274,7 @@ def test_qptiff(path):
     picture = read_image(path)
     np.testing.assert_array_equal(picture.pixels, np.moveaxis(COLOR[..., :2], -1, 0))
     assert picture.channels == (Channel("DAPI", "#0000ff"), Channel("Opal 520", "#00ff00"))
-    assert (picture.axes[2].scale, picture.axes[2].unit) == (1 / 20_000, "centimeter")
+    assert (picture.axes[2].scale, picture.axes[2].unit) == (0.5, "micrometer")
     assert not picture.note
     if picture.levels:
         assert [level.shape for level in picture.levels] == [(2, 96, 128), (2, 48, 64)]

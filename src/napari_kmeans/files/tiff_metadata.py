@@ -153,6 +153,7 @@ def _read_imagej_steps(file: tifffile.TiffFile, image: TiffImage) -> Iterator[tu
     metadata = file.imagej_metadata or {}
     unit = find_unit(metadata.get("unit", ""))
     if "unit" not in metadata:
+        # Steps along z have this unit, too.
         unit = RESOLUTION_UNITS.get(image.page.tags.valueof(296, default=1), "")
     for letter, code, origin in (("X", 282, "xorigin"), ("Y", 283, "yorigin")):
         if scale := _read_pixel_length(image.page, code):
@@ -269,10 +270,13 @@ def _read_resolution_steps(file: tifffile.TiffFile, image: TiffImage) -> Iterato
     unit = RESOLUTION_UNITS.get(2 if stated is None else int(stated))
     if unit is None:
         return
+    # Inch and centimeter are units of resolutions: no object is measured in square centimeters
+    # because its file states pixels per centimeter.
+    micrometers = LENGTHS[unit].size / LENGTHS["micrometer"].size
     for letter, code in (("X", 282), ("Y", 283)):
         scale = _read_pixel_length(image.page, code)
         if scale and not (stated is None and scale == 1):
-            yield letter, Step(scale, unit)
+            yield letter, Step(float(f"{scale * micrometers:.12g}"), "micrometer")
 
 
 def _read_pixel_length(page: tifffile.TiffPage, code: int) -> float:
