@@ -121,6 +121,25 @@ def test_a_run_is_repeated_with_identical_labels(folder, capsys):
     assert before["status"] == "complete"
 
 
+def test_the_results_of_a_study_stay_together(folder, capsys):
+    """Neither some of its images nor a run without tables get another model in its folder."""
+    assert main(["run", "study.yaml"]) == 0
+    before = {path.name: path.read_bytes() for path in (folder / "out").iterdir() if path.is_file()}
+    capsys.readouterr()
+    assert main(["run", "raw/c_0.png", "-k", "2", "-o", "out"]) == 1
+    assert "it has the study of 3 images that this one does not have" in capsys.readouterr().err
+    assert main(["raw", "-k", "2", "-o", "out"]) == 1
+    assert (
+        "it holds a study of these images, whose tables would be wrong" in capsys.readouterr().err
+    )
+    after = {path.name: path.read_bytes() for path in (folder / "out").iterdir() if path.is_file()}
+    assert after == before
+    # Another spelling of the paths is the same study, and a deleted image may leave it.
+    (folder / "raw" / "t_1.png").unlink()
+    (folder / "link").symlink_to(folder / "raw")
+    assert main(["run", "link", "-k", "2", "-o", "out"]) == 0
+
+
 def test_repeat_compares_the_files_of_the_labels(folder, capsys):
     assert main(["run", "study.yaml"]) == 0
     out = folder / "out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
@@ -53,7 +54,7 @@ def refuse_to_overwrite(directory: Path, inputs: Sequence[Path], edits_model: bo
             )
     # A study writes its record and its parts before its tables: without both, they are of
     # someone else.
-    is_study = (directory / PARTS).is_dir() or _studies_in(directory)
+    is_study = (directory / PARTS).is_dir() or studies_in(directory)
     foreign = [] if is_study else find_foreign(study_files(directory))
     if foreign:
         raise StudyError(
@@ -65,22 +66,29 @@ def refuse_to_overwrite(directory: Path, inputs: Sequence[Path], edits_model: bo
 
 
 def refuse_other_study(directory: Path, sources: set[str]) -> None:
-    """Refuse a folder with the tables of a study of other images, which would be lost."""
-    studies = _studies_in(directory)
+    """Refuse a folder with the tables of a study of other images, which would be lost.
+
+    An image whose file was deleted may leave a study.
+    """
+    studies = studies_in(directory)
     if not studies:
         return
+    named = {os.path.realpath(source) for source in sources}
     done = [each for each in studies[0]["images"] if each.get("status") == "done"]
-    if done and not any(each.get("source") in sources for each in done):
+    others = [each for each in done if os.path.realpath(str(each.get("source"))) not in named]
+    lost = [each for each in others if os.path.exists(str(each.get("source")))]
+    lost = others if len(others) == len(done) else lost
+    if lost:
         raise StudyError(
             [
                 f"output must be another folder, got {directory}: it has the study of "
-                f"{count_images(len(done))} that this one does not have. Name them, too, to "
+                f"{count_images(len(lost))} that this one does not have. Name them, too, to "
                 "add images to a study."
             ]
         )
 
 
-def _studies_in(directory: Path) -> list[dict[str, Any]]:
+def studies_in(directory: Path) -> list[dict[str, Any]]:
     """Return the records of the studies in a folder. A run without tables loses nothing."""
     return [run for run in read_earlier_runs(directory) if run.get("has_tables", True)]
 

@@ -27,6 +27,7 @@ from napari_kmeans.batch.result_files import (
     result_paths,
 )
 from napari_kmeans.batch.run_record import RECORD_FILE
+from napari_kmeans.batch.study_folder import studies_in
 from napari_kmeans.cli.terminal import bar, print_line, print_message, print_table
 from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.files.atomic import replacing, write_whole
@@ -79,6 +80,13 @@ class PlainRun:
             print_message(
                 f"cannot write to {directory}: it holds {other} of an earlier run with another "
                 "model; choose another directory"
+            )
+            return False
+        measured = {each["name"] for run in studies_in(directory) for each in run["images"]}
+        if not measured.isdisjoint(stems):
+            print_message(
+                f"cannot write to {directory}: it holds a study of these images, whose tables "
+                "would be wrong; choose another directory, or use napari-kmeans run"
             )
             return False
         paths = [directory / RECORD_FILE, *(shared if workflow.together else [])]
