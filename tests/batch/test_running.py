@@ -609,6 +609,19 @@ def test_a_lazy_image_is_painted_written_and_measured_in_one_pass(folder, dtype,
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
 
 
+def test_files_of_one_name_need_rows_with_their_folders(folder):
+    for group in ("control", "treated"):
+        (folder / group).mkdir()
+        iio.imwrite(folder / group / "p0.png", _image(20, 0))
+    study = _study(folder, images=["control", "treated"], metadata_file="doses.csv")
+    (folder / "doses.csv").write_text("image,dose\np0,1\n")
+    with pytest.raises(StudyError, match="got p0 for 2 images: write the folder, too, such as con"):
+        _run(study)
+    (folder / "doses.csv").write_text("image,dose\ncontrol/p0.png,1\ntreated/p0,2\n")
+    table = _run(study).table
+    assert table.groupby("image")["dose"].first().to_dict() == {"p0": 1, "p0-2": 2}
+
+
 def test_each_image_has_the_pixel_size_of_the_metadata_file(folder):
     lines = [
         "image,pixel_size,pixel_size_y,pixel_size_x,pixel_size_unit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import join_names, tell
@@ -177,18 +178,42 @@ def _find_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
     return numbers.astype(object).reindex(texts.index)
 
 
+def _names_of(job: ImageJob, stem: str) -> list[str]:
+    """Return the names by which a row may name an image."""
+    names = [stem, job.name]
+    if job.inputs:
+        path = job.inputs[0]
+        inside = _name_in("/", path)
+        names += [path.name, path.stem, str(path), inside, _name_in("/", path.with_suffix(""))]
+    return list(dict.fromkeys(names))
+
+
 def _add_rows(
     rows: pd.DataFrame,
     jobs: Sequence[ImageJob],
     stems: Sequence[str],
     found: list[dict[str, Any]],
 ) -> None:
-    """Add the row of each image: that of its name in the tables, or of its file."""
+    """Add the row of each image: that of its name in the tables, or of its file.
+
+    Files of one name in several folders need rows with the folders.
+    """
     missing = []
-    for job, stem, entries in zip(jobs, stems, found, strict=True):
-        path = job.inputs[0] if job.inputs else None
-        names = [stem, job.name, *([] if path is None else [path.name, path.stem, str(path)])]
-        own = [each for each in dict.fromkeys(names) if each in rows.index]
+    names = [_names_of(job, stem) for job, stem in zip(jobs, stems, strict=True)]
+    # A file with several images may have one row for all of them.
+    files = {(name, job.inputs[:1]) for job, each in zip(jobs, names, strict=True) for name in each}
+    counts = Counter(name for name, _ in files)
+    for job, stem, own_names, entries in zip(jobs, stems, names, found, strict=True):
+        own = [each for each in own_names if each in rows.index]
+        if own and all(counts[each] > 1 for each in own):
+            raise StudyError(
+                [
+                    f"metadata_file must tell images of one name apart, got {own[0]} for "
+                    f"{counts[own[0]]} images: write the folder, too, such as "
+                    f"{_name_in('/', job.inputs[0])}."
+                ]
+            )
+        own = [each for each in own if counts[each] == 1]
         if len(own) > 1:
             raise StudyError(
                 [
