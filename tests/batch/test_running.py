@@ -169,6 +169,12 @@ class TestContinuing:
         labels = read_image(folder / "b" / "c_0-labels.tif").pixels
         assert (labels == 1).sum() == 15 * 40
 
+    def test_an_image_in_two_groups_is_named(self, folder):
+        said = []
+        with notices_to(said.append):
+            run_study(_study(folder, groups={"a": "raw/c_0.png", "b": "raw/c_*"}))
+        assert said == ["c_0 is in several groups and counts in the first of them"]
+
     def test_groups_change_without_a_new_run(self, folder):
         _run(_study(folder))
         result = _run(_study(folder, groups={"a": "raw/c*"}))

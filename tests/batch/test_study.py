@@ -74,6 +74,8 @@ def test_a_study_is_saved_and_loaded(path, tmp_path):
     ("text", "sentences"),
     [
         ("images: [", ["no YAML"]),
+        ("images: a.png\nfit: {}\nfit: {}", ["no YAML: the entry fit is there twice in line 3"]),
+        ("classes:\n  1: {name: a}\n  1: b", ["no YAML: the entry 1 is there twice in line 3"]),
         ("- a", ["must be a mapping of entries, got ['a']"]),
         ("", ["must be a mapping of entries, got None"]),
         ("imges: a", ["imges is no entry of a study: write images"]),

@@ -297,7 +297,7 @@ class Study:
         try:
             if place.stat().st_size > MAX_BYTES:
                 raise StudyError([f"{place} must be a study of at most 16 MiB: list fewer paths."])
-            values = yaml.safe_load(place.read_text("utf-8-sig"))
+            values = _load_yaml(place.read_text("utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise StudyError([f"{place} cannot be read: {reason(error)}."]) from error
         except StudyError:
@@ -318,6 +318,26 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _load_yaml(text: str) -> Any:
+    """Return plain values; an entry that is there twice is an error, as YAML 1.2 demands.
+
+    PyYAML takes the last of them.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    problem = f"the entry {key.value} is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Loader)
 
 
 def _describe_yaml_error(error: Exception) -> str:

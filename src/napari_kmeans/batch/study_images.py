@@ -13,6 +13,7 @@ from napari_kmeans.batch.channels import find_channels
 from napari_kmeans.batch.inputs import find_inputs, is_folder
 from napari_kmeans.batch.listing import Reading, list_jobs
 from napari_kmeans.batch.masks import ENDINGS, MaskFile, match_masks
+from napari_kmeans.batch.reporting import join_names, tell
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
@@ -94,14 +95,17 @@ def find_groups(study: Study, jobs: Sequence[ImageJob]) -> list[str | None]:
         for name, patterns in study.groups.items():
             paths = find_inputs([study.pattern(each) for each in patterns], study.recursive)
             members.append((name, {os.path.realpath(each.path) for each in paths}))
-    return [_find_group(job, members) for job in jobs]
+    found = [_groups_of(job, members) for job in jobs]
+    several = [job.name for job, names in zip(jobs, found, strict=True) if len(names) > 1]
+    if several:
+        be, count = ("is", "counts") if len(several) == 1 else ("are", "count")
+        tell(f"{join_names(several)} {be} in several groups and {count} in the first of them")
+    return [names[0] if names else None for names in found]
 
 
-def _find_group(job: ImageJob, members: Iterable[tuple[str, set[str]]]) -> str | None:
-    if not job.inputs:
-        return None
-    place = os.path.realpath(job.inputs[0])
-    return next((name for name, paths in members if place in paths), None)
+def _groups_of(job: ImageJob, members: Iterable[tuple[str, set[str]]]) -> list[str]:
+    place = os.path.realpath(job.inputs[0]) if job.inputs else None
+    return [name for name, paths in members if place in paths]
 
 
 def find_companions(
