@@ -477,6 +477,8 @@ class TestEntries:
             ({"metadata": "{a}{b}.png"}, "metadata: pattern must have text between"),
             ({"metadata": "{region}_{b}.png"}, "metadata must not have the name of a column"),
             ({"metadata_file": "none.csv"}, "none.csv cannot be read"),
+            ({"regions": "nowhere"}, "regions must be in a folder with a file for each image"),
+            ({"values": {"ki67": "nowhere"}}, "ki67 must be in a folder with a file for each"),
             ({"metadata_file": "twice.csv"}, "several for c_0"),
             ({"metadata_file": "alias.csv"}, "got c_0 and c_0.png"),
             ({"metadata_file": "twice.csv", "metadata": "{age}_{b}.png"}, "several for"),

@@ -14,6 +14,7 @@ from napari_kmeans.batch.inputs import find_inputs, is_folder
 from napari_kmeans.batch.listing import Reading, list_jobs
 from napari_kmeans.batch.masks import ENDINGS, MaskFile, match_masks
 from napari_kmeans.batch.reporting import join_names, tell
+from napari_kmeans.batch.study import StudyError
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.reading import read_image
@@ -116,8 +117,20 @@ def find_companions(
     `word` names such a file in messages. The rules are those of masks: a file has the name of
     its image, and perhaps one of the endings. A file, instead of a folder, belongs to a single
     image.
+
+    Raises
+    ------
+    StudyError
+        If there is no such folder or file.
     """
     folder = study.path(place)
+    if not folder.exists():
+        raise StudyError(
+            [
+                f"{word.removeprefix('file of ')} must be in a folder with a file for each image, "
+                f"got {folder}: there is no such folder."
+            ]
+        )
     if not is_folder(folder):
         if len(jobs) == 1 and folder.exists():
             return [MaskFile(folder)]
