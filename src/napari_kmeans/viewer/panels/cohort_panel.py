@@ -100,6 +100,8 @@ class CohortPanel(WorkingPanel):
         self._found: FoundImages | None = None
         self._are_chosen_by_user = False
         self._pending: StudyWork | LayersWork | None = None
+        # The model of the last run: the layers whose list had it may be gone after the run.
+        self._applied: KMeansModel | None = None
         self._wanted: tuple[str, int | None] | None = None
         self._error = ""
         self._is_closed = False
@@ -222,6 +224,8 @@ class CohortPanel(WorkingPanel):
     def _model_of_list(self) -> KMeansModel:
         result = self.dock.result
         if result is None:
+            if self._applied is not None:
+                return self._applied
             raise ValueError("there is no model yet: run the clustering, or choose to fit one.")
         model = result.model
         if not isinstance(model, KMeansModel):
@@ -298,6 +302,7 @@ class CohortPanel(WorkingPanel):
             If the panel is already working.
         """
         work = self._work(None if directory is None else Path(directory))
+        self._applied = self._model_to_apply()
         for sentence in self._describe_unused():
             work.state.hear(sentence)
         self._wanted, self._error = None, ""
