@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from napari_kmeans import Study, run_study
+from napari_kmeans.cli import study_commands
 from napari_kmeans.cli.main import main
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.reading import read_image
@@ -104,6 +105,14 @@ def test_a_folder_that_is_not_there_has_one_sentence(folder, capsys):
     assert capsys.readouterr().err == (
         f"napari-kmeans: cannot read {folder / 'nothing'}: there is no such file or folder.\n"
     )
+
+
+def test_a_log_states_the_progress(folder, capsys, monkeypatch):
+    monkeypatch.setattr(study_commands, "SECONDS_BETWEEN_LINES", -1)
+    assert main(["run", "study.yaml"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "napari-kmeans: 4 of 4 images read for the fit." in lines
+    assert "napari-kmeans: 4 of 4 images done." in lines
 
 
 def test_a_run_is_repeated_with_identical_labels(folder, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from napari_kmeans.batch.running import StudyProgress, StudyResult
 
 FAILED = 1
+SECONDS_BETWEEN_LINES = 30
+"""Without a terminal, as in the log of a queue, a line states the progress so often."""
+
 IDENTICAL = "identical labels"
 
 
@@ -153,11 +157,16 @@ def _run_with_bar(study: Study, output: Path | None = None, *, again: bool) -> S
     from napari_kmeans.batch.running import run_study
 
     last: StudyProgress | None = None
+    printed = time.monotonic()
     with bar("images") as move:
 
         def show(progress: StudyProgress) -> None:
-            nonlocal last
+            nonlocal last, printed
             last = progress
+            if move is None and time.monotonic() - printed > SECONDS_BETWEEN_LINES:
+                printed = time.monotonic()
+                step = "read for the fit" if progress.stage == "fit" else "done"
+                print_message(f"{progress.done} of {count_images(progress.total)} {step}")
             # Reading all images for the fit takes about a third of the time.
             share = progress.done / max(progress.total, 1)
             done = {"fit": 300 * share, "images": 300 + 690 * share}.get(progress.stage, 990)
