@@ -74,22 +74,20 @@ def follow_model(layer: Image, labels: Labels) -> None:
         _FOLLOWERS[layer]()
     model, followed, following = _centers_of_classes(labels), ref(labels), ref(layer)
 
+    def stop() -> None:
+        labels = followed()
+        if labels is not None:
+            labels.events.features.disconnect(update)
+
     def update(_event: Any = None) -> None:
         layer, labels = following(), followed()
-        if labels is None:
-            return
-        if layer is None:
-            labels.events.features.disconnect(update)
+        if layer is None or labels is None:
+            stop()
             return
         name = layer.name.removesuffix(OUTDATED)
         name = name if _centers_of_classes(labels) == model else name + OUTDATED
         if name != layer.name:
             layer.name = name
-
-    def stop() -> None:
-        labels = followed()
-        if labels is not None:
-            labels.events.features.disconnect(update)
 
     labels.events.features.connect(update)
     _FOLLOWERS[layer] = stop
