@@ -16,6 +16,7 @@ from napari_kmeans.batch.output import IMAGES, write_results
 from napari_kmeans.batch.parts import Inputs, Part, PartStore, make_key, measure_files
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.reporting import tell
+from napari_kmeans.batch.result_files import find_labels_file
 from napari_kmeans.batch.study_images import CompanionError, read_regions, read_values
 from napari_kmeans.batch.thumbnails import draw_thumbnails
 from napari_kmeans.execution.notices import notices_to
@@ -208,10 +209,10 @@ def _segment(image: StudyImage, picture: Picture, steps: Steps) -> Segmentation:
 
 def with_written_labels(seg: Segmentation, paths: list[Path]) -> Segmentation:
     """Return a result whose lazy labels are read from the file, instead of found again."""
-    written = [path for path in paths if path.name.endswith("-labels.zarr")]
-    if not written or not is_dask(seg.labels):
+    written = find_labels_file(paths)
+    if written is None or written.suffix != ".zarr" or not is_dask(seg.labels):
         return seg
-    return replace(seg, labels=read_image(written[0]).pixels)
+    return replace(seg, labels=read_image(written).pixels)
 
 
 def measure_picture(

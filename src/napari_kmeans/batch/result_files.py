@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_kmeans.files.atomic import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 SUFFIXES = {
@@ -70,6 +70,12 @@ def free_stems(names: list[str], directory: Path, inputs: list[Path]) -> list[st
         taken |= targets
         stems.append(stem)
     return stems
+
+
+def find_labels_file(paths: Iterable[Path]) -> Path | None:
+    """Return the file of the labels among the results of an image; None if there is none."""
+    endings = tuple(f"-labels{suffix}" for suffix in SUFFIXES["labels"])
+    return next((path for path in paths if path.name.endswith(endings)), None)
 
 
 def result_paths(directory: Path, stem: str) -> list[Path]:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import count_images
-from napari_kmeans.batch.result_files import SUFFIXES
+from napari_kmeans.batch.result_files import find_labels_file
 from napari_kmeans.batch.run_record import (
     describe_versions,
     hash_labels,
@@ -289,9 +289,7 @@ def _compare(
 
 def _labels_file(entry: dict[str, Any], folder: Path) -> Path | None:
     """Return the file with the labels of an image; None if none was written."""
-    endings = tuple(f"-labels{suffix}" for suffix in SUFFIXES["labels"])
-    names = [str(name) for name in entry.get("outputs") or () if str(name).endswith(endings)]
-    return folder / names[0] if names else None
+    return find_labels_file(folder / str(name) for name in entry.get("outputs") or ())
 
 
 def _compare_files(file: Path | None, repeated: Path | None) -> str:
@@ -302,6 +300,7 @@ def _compare_files(file: Path | None, repeated: Path | None) -> str:
         return IDENTICAL
     if not file.exists():
         return f"the run has identical labels, but the file {file.name} is missing"
+    # Not the checksum of the record: a file may have other axes than the labels of a run.
     try:
         hashes = [hash_labels(read_image(path).pixels) for path in (file, repeated)]
     except UnreadableImageError as error:

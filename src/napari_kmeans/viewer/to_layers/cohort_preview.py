@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
 
+from napari_kmeans.batch.result_files import find_labels_file
 from napari_kmeans.viewer.provenance import is_edited_by_hand
 from napari_kmeans.viewer.to_layers.opened_files import image_data, open_file
 
@@ -35,10 +36,8 @@ class PreviewWork:
             If a file was removed or is damaged.
         """
         layers = [image_data(self.image.job.read(), self.name)]
-        for path in self.image.outputs:
-            if path.stem.endswith("-labels") and path.suffix in (".tif", ".zarr"):
-                layers += open_file(str(path))
-        return layers
+        labels = find_labels_file(self.image.outputs)
+        return layers if labels is None else [*layers, *open_file(str(labels))]
 
 
 class Preview:
