@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Stopwatch:
-    """The time at which an image was begun, and the seconds since."""
+    """The time at which an image or a run was begun, and the seconds since."""
 
     def __init__(self) -> None:
         self._started, self._clock = datetime.now(UTC), time.perf_counter()

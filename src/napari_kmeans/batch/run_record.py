@@ -99,6 +99,11 @@ def _add_file(digest: Any, path: str | os.PathLike[str]) -> None:
             digest.update(block)
 
 
+def has_tables(run: dict[str, Any]) -> bool:
+    """Whether a run was a study; records of the first studies do not state it."""
+    return bool(run.get("has_tables", True))
+
+
 def hash_labels(labels: Any) -> str:
     """Return the SHA-256 of the shape and the values of labels, for numpy and dask arrays alike.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.class_edits import edit_classes
 from napari_kmeans.batch.fitting import StudyFit, fit_images
+from napari_kmeans.batch.image_record import Stopwatch
 from napari_kmeans.batch.image_step import (
     ImageResult,
     Steps,
@@ -30,6 +30,7 @@ from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_dire
 from napari_kmeans.batch.run_record import (
     RECORD_FILE,
     encode_run_record,
+    has_tables,
     keep_results,
     read_earlier_runs,
 )
@@ -223,8 +224,8 @@ class _Run:
         self.store = PartStore(directory)
         # The record of an earlier study in this folder is replaced.
         earlier = read_earlier_runs(directory)
-        self.earlier = [run for run in earlier if not run.get("has_tables", True)]
-        self.started, self.clock = datetime.now(UTC), time.perf_counter()
+        self.earlier = [run for run in earlier if not has_tables(run)]
+        self.watch = Stopwatch()
         self.sentences: list[str] = []
         # The fit of this run: an image that it left out fails. An image that the model was not to
         # be fitted to is painted with it.
@@ -449,8 +450,7 @@ class _Run:
             "n_colors": self.fit.n_colors,
             "status": status,
             "images": describe_images(images, results),
-            "started": self.started.isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - self.clock, 3),
+            **self.watch.entries(),
             "warnings": self.sentences,
             "earlier": keep_results(self.earlier, self.directory, done),
         }

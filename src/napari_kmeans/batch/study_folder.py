@@ -12,7 +12,7 @@ from napari_kmeans.batch.earlier_results import find_foreign
 from napari_kmeans.batch.parts import PARTS, make_key
 from napari_kmeans.batch.reporting import count_images
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key
-from napari_kmeans.batch.run_record import read_earlier_runs
+from napari_kmeans.batch.run_record import has_tables, read_earlier_runs
 from napari_kmeans.batch.study import StudyError
 from napari_kmeans.batch.study_tables import study_files
 from napari_kmeans.execution.file_lock import locked
@@ -90,7 +90,7 @@ def refuse_other_study(directory: Path, sources: set[str]) -> None:
 
 def studies_in(directory: Path) -> list[dict[str, Any]]:
     """Return the records of the studies in a folder. A run without tables loses nothing."""
-    return [run for run in read_earlier_runs(directory) if run.get("has_tables", True)]
+    return [run for run in read_earlier_runs(directory) if has_tables(run)]
 
 
 def paths_inside(directory: Path, paths: Sequence[Path]) -> list[Path]:
