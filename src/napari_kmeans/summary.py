@@ -352,17 +352,18 @@ class CountedColors(Summary):
         # The spread of colors within cells: the second moment of all colors, minus the
         # second moment of the cells, both about the same point.
         data, cells = self.colors, self.levels[-1]
-        origin = cells.weights @ cells.points / cells.weights.sum()
+        # BLAS would start threads of its own, which wait for more work for a tenth of a second and
+        # take the processors from this program.
+        origin = np.einsum("g,gj->j", cells.weights, cells.points) / cells.weights.sum()
 
         def add_moments(first: int, last: int) -> float:
             squares = data.means[first:last] - origin
             squares *= squares
-            # BLAS would start threads of its own in each task.
             moment = np.einsum("g,gj->", data.totals[first:last], squares)
             return float(data.scatters[first:last].sum() + moment)
 
         all_colors = sum(data.map(add_moments))
-        between_cells = cells.weights @ ((cells.points - origin) ** 2).sum(axis=1)
+        between_cells = np.einsum("g,gj->", cells.weights, (cells.points - origin) ** 2)
         return max(float(all_colors - between_cells), 0.0)
 
     def _with_options(self, options: Options) -> CountedColors:

@@ -54,6 +54,26 @@ def test_histogram_counts_every_distinct_color(dtype, monkeypatch):
     assert_counts(histogram_of(image, rgb=True), image.reshape(-1, 3))
 
 
+@pytest.mark.parametrize("n_pixels", [1, 255, 256, 257, 100_000])
+def test_bytes_of_rgb_have_the_same_codes_in_every_layout_and_dtype(n_pixels):
+    # Contiguous bytes have an encoding of their own.
+    colors = np.random.default_rng(2).integers(0, 256, (n_pixels, 3)).astype(np.uint8)
+    image = colors[None]
+    expected = histogram_of(image, rgb=True)
+    assert_counts(expected, colors)
+    others = [np.asfortranarray(image), image.astype(np.uint16), np.repeat(image, 2, 1)[:, ::2]]
+    numbers = np.arange(len(expected.weights))
+    table = expected.table(numbers, numbers.astype(np.uint32) + 1)
+    entries = expected.codec.look_up(colors, table)
+    np.testing.assert_array_equal(expected.points[entries - 1], colors)
+    for other in others:
+        histogram = histogram_of(other, rgb=True)
+        np.testing.assert_array_equal(histogram.codes, expected.codes)
+        np.testing.assert_array_equal(histogram.weights, expected.weights)
+        values = other.reshape(-1, 3)
+        np.testing.assert_array_equal(histogram.codec.look_up(values, table), entries)
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_codes_of_any_narrow_range_are_one_to_one(data):

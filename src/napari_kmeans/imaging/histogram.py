@@ -127,7 +127,12 @@ class Codec:
         return tuple(tables)
 
     def offsets(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the unsigned differences (n, C) between values (n, C) and the minimum."""
+        """Return the unsigned differences (n, C) between values (n, C) and the minimum.
+
+        Those of contiguous bytes of RGB are an array (n,) of the dtype `kernels.BYTES_RGB`.
+        """
+        if self.is_bytes and self.widths == (8, 8, 8) and values.flags.c_contiguous:
+            return values.reshape(-1).view(kernels.BYTES_RGB)
         unsigned = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
         if self.minimum.any():
             # Unsigned arithmetic wraps around: the difference is right also where the

@@ -18,6 +18,29 @@ if TYPE_CHECKING:
     Tables = tuple[NDArray[Any], ...]
 
 
+BYTES_RGB = np.dtype([("red", np.uint8), ("green", np.uint8), ("blue", np.uint8)])
+"""Three bytes as one value. The compiler then knows how far apart pixels are, and vectorizes."""
+
+
+@inline_kernel
+def _encode_bytes(pixels: Any, channels: Any, codes: Any) -> None:
+    """Write the codes of pixels (n,) of the dtype `BYTES_RGB` to the first n of `codes`.
+
+    The cell has the upper six bits of each channel, and the low bits of a code the lower two.
+    `channels` (3, n or more) is working memory.
+    """
+    red, green, blue = channels[0], channels[1], channels[2]
+    # Without an array for each channel, the compiler would vectorize neither of the two loops.
+    for i in range(pixels.shape[0]):
+        red[i], green[i], blue[i] = pixels[i].red, pixels[i].green, pixels[i].blue
+    two, four, six = np.uint32(2), np.uint32(4), np.uint32(6)
+    low = np.uint32(3)
+    for i in range(pixels.shape[0]):
+        r, g, b = np.uint32(red[i]), np.uint32(green[i]), np.uint32(blue[i])
+        cell = ((r >> two) << six | g >> two) << six | b >> two
+        codes[i] = cell << six | (r & low) << four | (g & low) << two | b & low
+
+
 @inline_kernel
 def _encode_pixel(values: Any, i: int, bit_tables: Any) -> Any:
     """Return the code of pixel `i`: the combined bits of all channels."""
@@ -51,7 +74,7 @@ def count_codes(
 
     Parameters
     ----------
-    values : (n, C) array of unsigned integers
+    values : (n, C) array of unsigned integers, or (n,) array of the dtype `BYTES_RGB`
         Offsets from the minimum of the codec.
     bit_tables : tuple of C uint32 arrays
         For each channel, the bits that an offset has in a code.
@@ -70,15 +93,25 @@ def count_codes(
         The number of codes that were written to `full`.
     """
     n_full = 0
-    for i in range(values.shape[0]):
-        code = _encode_pixel(values, i, bit_tables)
-        count = counts[code]
-        if count == MAX_COUNT:
-            full[n_full] = code
-            n_full += 1
-            count = 0
-        counts[code] = count + 1
-        seen[code >> cell_bits] = True
+    codes = np.empty(_STRIP, np.uint32)
+    channels = np.empty((3, _STRIP), np.uint8)
+    for start in range(0, values.shape[0], _STRIP):
+        strip = values[start : start + _STRIP]
+        # numba knows the number of axes, and compiles one of the two branches only.
+        if values.ndim == 1:
+            _encode_bytes(strip, channels, codes)
+        else:
+            for i in range(strip.shape[0]):
+                codes[i] = _encode_pixel(strip, i, bit_tables)
+        for i in range(strip.shape[0]):
+            code = codes[i]
+            count = counts[code]
+            if count == MAX_COUNT:
+                full[n_full] = code
+                n_full += 1
+                count = 0
+            counts[code] = count + 1
+            seen[code >> cell_bits] = True
     return n_full
 
 
@@ -88,15 +121,19 @@ def look_up(
 ) -> None:
     """Write the entries of `table` at the codes of pixels to `entries` (n,).
 
-    `values` (n, C) and `bit_tables` are those of `count_codes`.
+    `values` and `bit_tables` are those of `count_codes`.
     """
     codes = np.empty(_STRIP, np.uint32)
+    channels = np.empty((3, _STRIP), np.uint8)
     for start in range(0, values.shape[0], _STRIP):
         strip, found = values[start : start + _STRIP], entries[start : start + _STRIP]
         # The table is larger than the cache. If all codes are known first, the processor waits
         # for many entries at the same time.
-        for i in range(strip.shape[0]):
-            codes[i] = _encode_pixel(strip, i, bit_tables)
+        if values.ndim == 1:
+            _encode_bytes(strip, channels, codes)
+        else:
+            for i in range(strip.shape[0]):
+                codes[i] = _encode_pixel(strip, i, bit_tables)
         for i in range(strip.shape[0]):
             found[i] = table[codes[i]]
 
