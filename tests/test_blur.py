@@ -143,10 +143,8 @@ def test_all_pixels_are_sampled_where_few_are_inside_the_mask(monkeypatch):
     assert len(drawn.values) >= 200
 
 
-@pytest.mark.parametrize(("limit", "n_reads"), [(2**20, 0), (100, 12)])
-def test_labels_of_a_dask_image_are_kept_while_they_are_small(limit, n_reads, monkeypatch):
-    monkeypatch.setattr(tally, "_KEPT_BYTES", limit)
-    reads = []
+def listing_reads(reads):
+    """Return COFFEE as a dask array that adds the place of each chunk to a list when it is read."""
 
     def read(block_id):
         reads.append(block_id)
@@ -154,7 +152,14 @@ def test_labels_of_a_dask_image_are_kept_while_they_are_small(limit, n_reads, mo
         return COFFEE[start[0] : start[0] + 30, start[1] : start[1] + 30]
 
     sizes = (30, 30, 30), (30, 30, 30, 20), (3,)
-    lazy = da.map_blocks(read, chunks=sizes, dtype="u1", meta=np.empty((0, 0, 0), "u1"))
+    return da.map_blocks(read, chunks=sizes, dtype="u1", meta=np.empty((0, 0, 0), "u1"))
+
+
+@pytest.mark.parametrize(("limit", "n_reads"), [(2**20, 0), (100, 12)])
+def test_labels_of_a_dask_image_are_kept_while_they_are_small(limit, n_reads, monkeypatch):
+    monkeypatch.setattr(tally, "_KEPT_BYTES", limit)
+    reads = []
+    lazy = listing_reads(reads)
     mask = COFFEE[..., 0] > 60
     seg = segment(lazy, 4, blur=2, mask=mask)
     reads.clear()
@@ -162,6 +167,15 @@ def test_labels_of_a_dask_image_are_kept_while_they_are_small(limit, n_reads, mo
     np.testing.assert_array_equal(seg.labels.compute(scheduler="sync"), expected.labels)
     assert len(reads) == n_reads
     np.testing.assert_array_equal(seg.recolored.compute(), expected.recolored)
+
+
+def test_an_image_is_not_read_again_to_recolor_all_pixels_by_kept_labels():
+    reads = []
+    seg = segment(listing_reads(reads), 4, blur=2)
+    reads.clear()
+    recolored = seg.recolored.compute()
+    assert reads == []
+    np.testing.assert_array_equal(recolored, segment(COFFEE, 4, blur=2).recolored)
 
 
 def test_kept_labels_are_counted_until_they_are_deleted(monkeypatch):

@@ -65,6 +65,11 @@ _MIN_COST = 1e-5
 The difference of two sums would have a relative rounding error of up to 1e-10.
 """
 
+_COPIED_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+_LEAST_COPIED = 2**10
+"""The dtypes of points, and the number, from which a compiled loop copies them to columns. It takes
+half to three quarters of the time of numpy, which copies a few values at a time."""
+
 _POINTS_PER_TASK = 2**17
 """The number of points that a task searches."""
 
@@ -387,11 +392,26 @@ class Tile:
 def copy_columns(points: NDArray[Any], columns: NDArray[Any]) -> None:
     """Copy points (m, F) to columns (B, F or more, 128), m ≤ 128 B."""
     n_features = points.shape[1]
+    is_common = points.dtype in _COPIED_DTYPES and columns.dtype == np.float32
+    if is_common and len(points) >= _LEAST_COPIED and points.flags.c_contiguous:
+        copy_rows(points, columns)
+        return
     n_whole, n_rest = divmod(len(points), WIDTH)
     whole = points[: n_whole * WIDTH].reshape(n_whole, WIDTH, n_features)
     columns[:n_whole, :n_features] = whole.transpose(0, 2, 1)
     if n_rest:
         columns[n_whole, :n_features, :n_rest] = points[n_whole * WIDTH :].T
+
+
+@compile_kernel
+def copy_rows(points: NDArray[Any], columns: NDArray[np.float32]) -> None:
+    """Do the same as `copy_columns`."""
+    for start in range(0, points.shape[0], WIDTH):
+        some = points[start : start + WIDTH]
+        for j in range(points.shape[1]):
+            column = columns[start // WIDTH, j]
+            for i in range(some.shape[0]):
+                column[i] = some[i, j]
 
 
 @inline_kernel

@@ -354,7 +354,8 @@ def _filter_axes(
         all_columns.reshape(len(blurred), n_columns * n_channels),
     )
     if all_columns is not blurred:
-        blurred[...] = all_columns[:, columns.grid]
+        grid = columns.grid
+        blurred[...] = all_columns[:, grid.start : grid.stop : grid.step]
 
 
 def _pad(values: NDArray[Any], pad: tuple[int, int]) -> NDArray[Any]:

@@ -205,7 +205,10 @@ class Nearest:
         placed = []
         if self.keeps_labels:
             labels = np.zeros(len(piece.values), label_dtype(len(self.centers)))
-            labels[slice(None) if piece.kept is None else piece.kept] = tally.labels + 1
+            if piece.kept is None:
+                np.add(tally.labels, 1, out=labels, casting="unsafe")
+            else:
+                labels[piece.kept] = tally.labels + 1
             ends = np.cumsum([block_size(block) for _, block in piece.places])
             parts = np.split(labels, ends[:-1])
             placed = [
