@@ -160,8 +160,12 @@ class Codec:
 
     def look_up(self, values: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
         """Return the entries (n,) of `table` (size,) at the codes of `values` (n, C)."""
-        entries = np.empty(len(values), table.dtype)
-        kernels.look_up(self.offsets(values), self.bit_tables, table, entries)
+        entries, offsets = np.empty(len(values), table.dtype), self.offsets(values)
+        if len(self.widths) == 1 and len(table) == 1 << 8 * offsets.itemsize:
+            # The code is the value itself, and no value is beyond the table.
+            kernels.look_up_labels(offsets.reshape(-1), table, entries)
+        else:
+            kernels.look_up(offsets, self.bit_tables, table, entries)
         return entries
 
     def decode(self, codes: NDArray[Any]) -> NDArray[Any]:
