@@ -114,23 +114,31 @@ def describe_groups(groups: Groups, first: int, last: int) -> None:
     points, weights, starts = groups.points, groups.weights, groups.starts
     sums, totals, means = groups.sums, groups.totals, groups.means
     radii, scatters = groups.radii, groups.scatters
+    squares = np.empty(64)
     for g in range(first, last):
-        for j in range(points.shape[1]):
-            sums[g, j] = 0.0
+        own, shares = points[starts[g] : starts[g + 1]], weights[starts[g] : starts[g + 1]]
+        size = shares.shape[0]
+        if size > squares.shape[0]:
+            squares = np.empty(2 * size)
         total = 0.0
-        for i in range(starts[g], starts[g + 1]):
-            total += weights[i]
-            for j in range(points.shape[1]):
-                sums[g, j] += weights[i] * points[i, j]
+        for i in range(size):
+            total += shares[i]
+            squares[i] = 0.0
         totals[g] = total
+        # One feature at a time: its sum stays in a register.
         for j in range(points.shape[1]):
-            means[g, j] = sums[g, j] / total
-        max_square = 0.0
-        scatter = 0.0
-        for i in range(starts[g], starts[g + 1]):
-            square = _squared_distance(points, i, means, g)
-            scatter += weights[i] * square
-            max_square = max(max_square, square)
+            added = 0.0
+            for i in range(size):
+                added += shares[i] * own[i, j]
+            mean = added / total
+            sums[g, j], means[g, j] = added, mean
+            for i in range(size):
+                difference = own[i, j] - mean
+                squares[i] += difference * difference
+        max_square = scatter = 0.0
+        for i in range(size):
+            scatter += shares[i] * squares[i]
+            max_square = max(max_square, squares[i])
         radii[g] = np.sqrt(max_square)
         scatters[g] = scatter
 

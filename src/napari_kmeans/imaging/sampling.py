@@ -227,16 +227,18 @@ def take_cells(
     same number of points drawn by sensitivity. This holds for each size that was tried:
     2,000 and 10,000 points with K = 8, 16 and 32.
     """
-    numbers = _number_cells(colors, size)
     if size is None:
+        numbers = None
         points, weights = colors.means, colors.totals
     else:
+        numbers = _number_cells(colors, size)
         weights = np.bincount(numbers, colors.weights).astype(np.float64)
         sums = [np.bincount(numbers, colors.weights * channel) for channel in colors.points.T]
         points = np.stack(sums, axis=1) / weights[:, None]
 
     def locate(step: Step) -> tuple[Positions, NDArray[np.int64]]:
-        table = histogram.table(numbers, np.arange(1, len(weights) + 1, dtype=np.uint32))
+        own = _number_groups(colors) if numbers is None else numbers
+        table = histogram.table(own, np.arange(1, len(weights) + 1, dtype=np.uint32))
         shapes = [pixels.shape for pixels in images]
         leaf = _ChoiceLeaf(histogram.codec, table, len(weights), shapes, seed)
         choice = map_reduce(images, leaf, _merge_choices, step)
@@ -245,16 +247,18 @@ def take_cells(
     return Coreset(points, weights, locate)
 
 
-def _number_cells(colors: GroupedPoints, size: int | None) -> NDArray[np.int64]:
-    """Return the number (n,) of the cell of each color."""
-    own = np.repeat(np.arange(len(colors.totals)), np.diff(colors.starts))
-    if size is None:
-        return own
-    if len(own) <= size:
-        return np.arange(len(own))
+def _number_groups(colors: GroupedPoints) -> NDArray[np.int64]:
+    """Return the number (n,) of the group of each color."""
+    return np.repeat(np.arange(len(colors.totals)), np.diff(colors.starts))
+
+
+def _number_cells(colors: GroupedPoints, size: int) -> NDArray[np.int64]:
+    """Return the number (n,) of the cell of each color, among at most `size` cells."""
+    if len(colors.weights) <= size:
+        return np.arange(len(colors.weights))
     # The cells of the histogram are small compared with the cells of the coreset.
     if len(colors.totals) > _FINE_CELLS * size:
-        return _group_points(colors.means, colors.totals, size)[own]
+        return _group_points(colors.means, colors.totals, size)[_number_groups(colors)]
     first_starts = colors.starts if len(colors.totals) <= size else None
     return _group_points(colors.points, colors.weights, size, first_starts)
 
