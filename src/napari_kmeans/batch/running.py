@@ -247,18 +247,18 @@ class _Run:
         results: list[ImageResult] = []
         try:
             self._do_images(images, steps, results)
+            self.progress(StudyProgress("tables", 0, 1))
+            with notices_also_to(self._note):
+                _note_missing_sizes(results)
+            record = self._record(images, results, model, "complete")
+            done = [each for each in results if each.part is not None]
+            table = combine_tables([(each.image, each.part.table) for each in done if each.part])
+            files = write_study_files(self.study, self.directory, self.store, record, table)
         except BaseException:
             # Not complete: the next run needs no record to go on, but a reader of the folder does.
             with suppress(OSError):
                 self._write_record(self._record(images, results, model, "interrupted"))
             raise
-        self.progress(StudyProgress("tables", 0, 1))
-        with notices_also_to(self._note):
-            _note_missing_sizes(results)
-        record = self._record(images, results, model, "complete")
-        done = [each for each in results if each.part is not None]
-        table = combine_tables([(each.image, each.part.table) for each in done if each.part])
-        files = write_study_files(self.study, self.directory, self.store, record, table)
         files += [] if model is None else [self.directory / SHARED_MODEL]
         self.progress(StudyProgress("tables", 1, 1))
         failures = {each.image.stem: each.failure for each in results if each.part is None}
@@ -411,6 +411,11 @@ class _Run:
         def add_own(number: int, result: ImageResult) -> None:
             add(numbers[number], result)
 
+        def keep(number: int, result: ImageResult) -> None:
+            # An image that was stopped has no part.
+            if result.part is not None:
+                found[numbers[number]] = result
+
         def step(_count: float) -> None:
             self.progress(StudyProgress("images", len(found), total))
 
@@ -431,7 +436,7 @@ class _Run:
         client = active_client() if self.jobs is None else None
         try:
             if client is None:
-                _map_on_threads(do, own, add_own, step)
+                _map_on_threads(do, own, add_own, step, keep)
             else:
                 map_on_cluster(client, do, own, add_own, step)
         finally:
@@ -480,8 +485,12 @@ def _map_on_threads(
     images: Sequence[StudyImage],
     on_result: Callable[[int, ImageResult], object],
     step: Callable[[float], object],
+    keep: Callable[[int, ImageResult], object],
 ) -> None:
-    """Do all images on threads, and pass on each result in this thread as soon as it is known."""
+    """Do all images on threads, and pass on each result in this thread as soon as it is known.
+
+    If the run is stopped, `keep` gets the results that were not passed on.
+    """
     finished: SimpleQueue[tuple[int, ImageResult]] = SimpleQueue()
 
     def do_number(number: int) -> None:
@@ -492,8 +501,12 @@ def _map_on_threads(
             on_result(*finished.get())
         step(count)
 
-    map_threads(do_number, range(len(images)), pass_on)
-    pass_on(0)
+    try:
+        map_threads(do_number, range(len(images)), pass_on)
+        pass_on(0)
+    finally:
+        while not finished.empty():
+            keep(*finished.get())
 
 
 def _note_missing_sizes(results: Sequence[ImageResult]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -23,6 +23,7 @@ from napari_kmeans.batch.study import StudyError
 from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option, flags_of
 from napari_kmeans.cli.plain_run import PlainRun
 from napari_kmeans.cli.screen import screen_problem
+from napari_kmeans.cli.signals import EndedBySignal, ended_by_signals
 from napari_kmeans.cli.study_arguments import plain_study
 from napari_kmeans.cli.study_commands import COMMANDS, run_command
 from napari_kmeans.cli.terminal import (
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_closed_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
-        return _run(partial(run_command, words[0], COMMANDS[words[0]], words[1:]))
+        return _run(partial(run_command, words[0], COMMANDS[words[0]], words[1:]), headless=True)
     parser = build_parser()
     arguments = parser.parse_args(words)
     try:
@@ -86,14 +87,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     _check_model_arguments(parser, arguments)
     _check_export(parser, arguments)
-    return _run(partial(_cluster_images, arguments, options))
+    headless = arguments.output is not None
+    return _run(partial(_cluster_images, arguments, options), headless=headless)
 
 
-def _run(command: Callable[[], int]) -> int:
-    """Run a command that prints what it does, and return its exit code."""
+def _run(command: Callable[[], int], *, headless: bool) -> int:
+    """Run a command that prints what it does, and return its exit code.
+
+    `headless` states that it opens no window: Qt and napari would miss signals that end it.
+    """
     print_all_names()
     try:
-        with notices_to(print_message), bars_shown_by(bar):
+        ending = ended_by_signals() if headless else nullcontext()
+        with ending, notices_to(print_message), bars_shown_by(bar):
             code = command()
         flush_stdout()
         return code
@@ -105,6 +111,9 @@ def _run(command: Callable[[], int]) -> int:
         discard_stdout()
         print_message(f"cannot write the table to stdout: {error}")
         return FAILED
+    except EndedBySignal as error:
+        print_message(f"ended by {error.name}; nothing was left half-written")
+        return error.exit_code
     except KeyboardInterrupt:
         print_message("interrupted; nothing was left half-written")
         return INTERRUPTED
@@ -210,13 +219,14 @@ def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
         for mistake in error.mistakes:
             print_message(mistake)
         return FAILED
-    with ExitStack() as stack:
+    run = PlainRun(jobs, workflow, directory, study, arguments.export, arguments.model)
+    # Without a screen, this is where it is known that no window opens.
+    with ExitStack() as stack, ended_by_signals():
         try:
             stack.enter_context(output_directory(directory))
         except OSError as error:
             print_message(f"cannot write to {directory}: {reason(error)}")
             return FAILED
-        run = PlainRun(jobs, workflow, directory, study, arguments.export, arguments.model)
         return 0 if run.write() else FAILED
 
 
