@@ -196,6 +196,15 @@ class TestContinuing:
         result = _run(_study(folder))
         assert 2 <= result.n_earlier < 6
         assert not result.failures
+        calls = result.record["calls"]
+        assert [call["images"] for call in calls] == [result.n_earlier, 6 - result.n_earlier]
+        assert [call["status"] for call in calls] == ["interrupted", "complete"]
+        assert result.record["started"] == record["started"]
+        assert result.record["seconds"] == pytest.approx(sum(each["seconds"] for each in calls))
+        assert calls[0]["seconds"] >= record["seconds"]
+        report = (folder / "out" / "napari-kmeans-report.html").read_text("utf-8")
+        assert "in 2 calls" in report
+        assert len(_run(_study(folder), again=True).record["calls"]) == 1
 
     def test_a_canceled_run_with_named_classes_is_continued(self, folder):
         study = _study(folder, fit={"n_clusters": 3}, classes={1: {"name": "a", "merge": 2}})

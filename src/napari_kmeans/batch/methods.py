@@ -460,6 +460,13 @@ def _describe_software(study: _Study, references: ReferenceList) -> Iterable[str
     ]
     if python or named:
         yield f"The software was {_join([*python, *named])}."
+    for call in study.record.get("calls") or ():
+        others = call.get("other_versions") or {}
+        names = [name for name in ("python", *_NAMED_PACKAGES) if name in others]
+        texts = [f"{name.replace('python', 'Python')} {others[name]}" for name in names]
+        if texts and call["images"]:
+            counted = _count(call["images"], "image")
+            yield f"{counted} {_was(call['images'])} segmented with {_join(texts)} instead."
 
 
 # -------------------------------------------------------------------- words

@@ -77,6 +77,7 @@ def collect_contents(
         "warnings": _group_warnings(record),
         "settings": _list_settings(record),
         "study": _list_study(record),
+        "calls": _list_calls(record),
         "versions": record.get("versions") or {},
         "platform": record.get("platform", ""),
         "methods": as_plain_text(paragraph),
@@ -158,7 +159,9 @@ def _summarize(record: Mapping[str, Any], shares: ShareTable, n_failed: int) -> 
     parts += [f"{n_classes} classes"] if n_classes and n_classes != n_clusters else []
     space = model.get("color_space") or options.get("color_space")
     parts += [f"color space {space}"] if space else []
-    parts += [_show_time(str(record.get("started", "")), record.get("seconds"))]
+    time = _show_time(str(record.get("started", "")), record.get("seconds"))
+    n_calls = len(record.get("calls") or ())
+    parts += [f"{time} in {n_calls} calls" if n_calls > 1 else time]
     version = (record.get("versions") or {}).get("napari-kmeans")
     parts += [f"napari-kmeans {version}"] if version else []
     return [part for part in parts if part]
@@ -376,6 +379,20 @@ def _list_settings(record: Mapping[str, Any]) -> list[tuple[str, str, str, bool]
         is_default = info is not None and _show_value(value) == _show_value(info.default)
         listed.append((info.label if info else name, name, _show_value(value), is_default))
     return listed
+
+
+def _list_calls(record: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """Return time, number of images and other versions of each call; empty if there is one."""
+    calls = record.get("calls") or []
+    return [
+        (
+            _show_time(call["started"], call["seconds"]),
+            call["images"],
+            ", ".join(f"{name} {version}" for name, version in call["other_versions"].items()),
+        )
+        for call in calls
+        if len(calls) > 1
+    ]
 
 
 def _list_study(record: Mapping[str, Any]) -> list[tuple[str, str]]:

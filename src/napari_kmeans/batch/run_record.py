@@ -10,7 +10,9 @@ The file `RECORD_FILE` is in the folder of the results. Its entries:
 - ``model``: the model, or None if each image has its own;
 - ``n_colors``: the number of distinct colors that the model was fitted to, if they were counted;
 - ``images``: an entry for each image, see `describe_picture`;
-- ``started``, ``seconds`` and ``warnings``;
+- ``started`` and ``seconds``: of a study, the start of its first call and the sum of its calls;
+- ``calls``: of a study, the calls that did its images, see `napari_kmeans.batch.run_calls`;
+- ``warnings``;
 - ``status``: "complete", or "interrupted" if images are missing;
 - ``has_tables``: whether the run was a study, with the tables of its images;
 - ``earlier``: the records of earlier runs for the images whose results are still in the folder.

@@ -27,6 +27,7 @@ from napari_kmeans.batch.parts import PartStore, Stamp, make_key, write_text
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.reporting import count_images, join_names, tell
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_directory
+from napari_kmeans.batch.run_calls import join_calls, read_calls
 from napari_kmeans.batch.run_record import (
     RECORD_FILE,
     encode_run_record,
@@ -225,6 +226,9 @@ class _Run:
         # The record of an earlier study in this folder is replaced.
         earlier = read_earlier_runs(directory)
         self.earlier = [run for run in earlier if not has_tables(run)]
+        studies = [run for run in earlier if has_tables(run)]
+        self.calls = read_calls(studies[0]) if studies else []
+        self.has_earlier_fit = False
         self.watch = Stopwatch()
         self.sentences: list[str] = []
         # The fit of this run: an image that it left out fails. An image that the model was not to
@@ -315,7 +319,7 @@ class _Run:
         is_known = not self.again and all(job.inputs for job in jobs)
         known = read_fit(self.store, key) if is_known else None
         if known is not None and known.model is not None:
-            self.fit = known
+            self.fit, self.has_earlier_fit = known, True
             for sentence in known.failures.values():
                 tell(sentence)
             return known.model
@@ -450,12 +454,20 @@ class _Run:
         status: str,
     ) -> dict[str, Any]:
         done = {each.image.stem for each in results if each.part is not None}
+        before = [each.part.entry for each in results if each.part and each.is_earlier]
+        described = describe_study(self.study, self.directory, model)
+        call = {
+            **self.watch.entries(),
+            "images": len(done) - len(before),
+            "status": status,
+            "versions": described["versions"],
+        }
         return {
-            **describe_study(self.study, self.directory, model),
+            **described,
             "n_colors": self.fit.n_colors,
             "status": status,
             "images": describe_images(images, results),
-            **self.watch.entries(),
+            **join_calls(self.calls, call, before, has_earlier_fit=self.has_earlier_fit),
             "warnings": self.sentences,
             "earlier": keep_results(self.earlier, self.directory, done),
         }
