@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -147,6 +148,41 @@ def test_the_results_of_a_study_stay_together(folder, capsys):
     (folder / "raw" / "t_1.png").unlink()
     (folder / "link").symlink_to(folder / "raw")
     assert main(["run", "link", "-k", "2", "-o", "out"]) == 0
+
+
+def test_files_of_images_that_left_a_study_are_named(folder, capsys):
+    assert main(["run", "study.yaml", "--outputs", "labels,report"]) == 0
+    (folder / "raw" / "t_1.png").unlink()
+    (folder / "raw" / "c_1.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    sentence = (
+        f"4 files of an earlier run in {folder / 'out'} are of no image that is done now "
+        "(c_1 and t_1): the record lists them"
+    )
+    # Also the runs after the next one, and without the hidden folder.
+    for _ in range(2):
+        capsys.readouterr()
+        assert main(["run", "study.yaml", "--outputs", "labels,report"]) == 1
+        assert f"napari-kmeans: {sentence}." in capsys.readouterr().err.splitlines()
+        record = json.loads((folder / "out" / "napari-kmeans-run.json").read_text("utf-8"))
+        assert record["warnings"][-1] == sentence
+        assert record["files_of_other_images"] == {
+            name: [f"{name}-labels.tif", f"{name}-table.csv"] for name in ("c_1", "t_1")
+        }
+        shutil.rmtree(folder / "out" / ".napari-kmeans-parts")
+    assert sentence in (folder / "out" / "napari-kmeans-report.html").read_text("utf-8")
+
+
+def test_images_of_a_run_that_was_killed_stay_in_its_study(folder, capsys):
+    """Its record was written before the first image, and the tables are of the run before."""
+    assert main(["run", "study.yaml"]) == 0
+    place = folder / "out" / "napari-kmeans-run.json"
+    record = json.loads(place.read_text("utf-8"))
+    for each in record["images"]:
+        each |= {"status": "not done", "outputs": []}
+    place.write_text(json.dumps({**record, "status": "interrupted"}), "utf-8")
+    capsys.readouterr()
+    assert main(["run", "raw/c_0.png", "-k", "2", "-o", "out"]) == 1
+    assert "it has the study of 3 images that this one does not have" in capsys.readouterr().err
 
 
 def test_repeat_compares_the_files_of_the_labels(folder, capsys):

@@ -15,6 +15,8 @@ The file `RECORD_FILE` is in the folder of the results. Its entries:
 - ``warnings``;
 - ``status``: "complete", or "interrupted" if images are missing;
 - ``has_tables``: whether the run was a study, with the tables of its images;
+- ``files_of_other_images``: of a study, the files that earlier runs have written for images that
+  have left it or have failed since, by the names of these images;
 - ``earlier``: the records of earlier runs for the images whose results are still in the folder.
 """
 

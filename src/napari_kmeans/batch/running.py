@@ -37,6 +37,7 @@ from napari_kmeans.batch.run_record import (
 )
 from napari_kmeans.batch.study import Study, StudyError
 from napari_kmeans.batch.study_folder import (
+    find_other_files,
     lock_folder,
     paths_inside,
     refuse_other_study,
@@ -227,8 +228,11 @@ class _Run:
         earlier = read_earlier_runs(directory)
         self.earlier = [run for run in earlier if not has_tables(run)]
         studies = [run for run in earlier if has_tables(run)]
-        self.calls = read_calls(studies[0]) if studies else []
+        self.before = studies[0] if studies else {}
+        self.calls = read_calls(self.before)
         self.has_earlier_fit = False
+        others = self.before.get("files_of_other_images")
+        self.other_files: dict[str, list[str]] = others if isinstance(others, dict) else {}
         self.watch = Stopwatch()
         self.sentences: list[str] = []
         # The fit of this run: an image that it left out fails. An image that the model was not to
@@ -254,6 +258,7 @@ class _Run:
             self.progress(StudyProgress("tables", 0, 1))
             with notices_also_to(self._note):
                 _note_missing_sizes(results)
+                self._note_other_files(results)
             record = self._record(images, results, model, "complete")
             done = [each for each in results if each.part is not None]
             table = combine_tables([(each.image, each.part.table) for each in done if each.part])
@@ -273,6 +278,20 @@ class _Run:
         # The compilation of kernels says nothing about the results.
         if sentence != PREPARING_SENTENCE:
             self.sentences.append(sentence)
+
+    def _note_other_files(self, results: Sequence[ImageResult]) -> None:
+        """Tell which results in the folder are of images that left the study or failed."""
+        done = {each.image.stem: each.part.outputs for each in results if each.part is not None}
+        images = self.before.get("images") or []
+        found = find_other_files(self.directory, images, self.other_files, done)
+        self.other_files = found
+        number = sum(map(len, found.values()))
+        if number:
+            tell(
+                f"{number} {'file' if number == 1 else 'files'} of an earlier run in "
+                f"{self.directory} {'is' if number == 1 else 'are'} of no image that is done now "
+                f"({join_names(list(found))}): the record lists them"
+            )
 
     def _list_jobs(self) -> list[ImageJob]:
         try:
@@ -469,6 +488,7 @@ class _Run:
             "images": describe_images(images, results),
             **join_calls(self.calls, call, before, has_earlier_fit=self.has_earlier_fit),
             "warnings": self.sentences,
+            "files_of_other_images": self.other_files,
             "earlier": keep_results(self.earlier, self.directory, done),
         }
 
