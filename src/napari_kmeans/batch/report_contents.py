@@ -12,7 +12,7 @@ import numpy as np
 from napari_kmeans.batch.charts import Panel, draw_columns, make_box, make_panel, stack_bar
 from napari_kmeans.batch.embedding import embed_picture
 from napari_kmeans.batch.group_figures import list_figures, list_region_shares
-from napari_kmeans.batch.methods import as_plain_text, describe_methods, known_options
+from napari_kmeans.batch.methods import as_plain_text, describe_methods
 from napari_kmeans.batch.shares import (
     Comparison,
     Difference,
@@ -22,6 +22,7 @@ from napari_kmeans.batch.shares import (
     summarize_shares,
     tally_shares,
 )
+from napari_kmeans.batch.study_record import known_options
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.measuring import channel_names
 from napari_kmeans.model import KMeansModel

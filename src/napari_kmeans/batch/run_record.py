@@ -6,7 +6,8 @@ The file `RECORD_FILE` is in the folder of the results. Its entries:
 - ``versions`` and ``platform``: of this package, of Python and of the packages that decide results;
 - ``study``: the entries of the study with absolute paths, see `Study`;
 - ``folder``: the folder of the study, absolute and relative to the folder of the results;
-- ``options``: all options of the fit;
+- ``options``: all options of the fit; of a model that was given, those that it states;
+- ``options_not_used``: the names of all other options;
 - ``model``: the model, or None if each image has its own;
 - ``n_colors``: the number of distinct colors that the model was fitted to, if they were counted;
 - ``images``: an entry for each image, see `describe_picture`;
