@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from napari_kmeans import Study, run_study
+from napari_kmeans.batch import fitting, image_job
 from napari_kmeans.cli import study_commands
 from napari_kmeans.cli.main import main
 from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.execution.threads import n_threads
 from napari_kmeans.files.reading import read_image
 
 OUT = "napari-kmeans-measurements.csv"
@@ -114,6 +116,27 @@ def test_a_log_states_the_progress(folder, capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert "napari-kmeans: 4 of 4 images read for the fit." in lines
     assert "napari-kmeans: 4 of 4 images done." in lines
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "study.yaml"], ["repeat", "out"], ["raw", "-k", "2", "-o", "b"]]
+)
+def test_jobs_is_the_number_of_threads(folder, arguments, monkeypatch, capsys):
+    if arguments[0] == "repeat":
+        assert main(["run", "study.yaml"]) == 0
+    counts = []
+    read = image_job.read_picture_or_raise
+
+    def count(*of_image):
+        counts.append(n_threads())
+        return read(*of_image)
+
+    monkeypatch.setattr(fitting, "read_picture_or_raise", count)
+    assert main([*arguments, "--jobs", "1"]) == 0
+    assert set(counts) == {1}
+    with pytest.raises(SystemExit):
+        main([*arguments, "--jobs", "0"])
+    assert "--jobs: must be a whole number of at least 1, got '0'" in capsys.readouterr().err
 
 
 def test_a_run_is_repeated_with_identical_labels(folder, capsys):

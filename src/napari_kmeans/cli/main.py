@@ -20,7 +20,7 @@ from napari_kmeans.batch.reporting import bars_shown_by, count_images
 from napari_kmeans.batch.result_files import SHARED_MODEL, SHARED_TABLE, output_directory
 from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.batch.study import StudyError
-from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option, flags_of
+from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_jobs_option, add_option, flags_of
 from napari_kmeans.cli.plain_run import PlainRun
 from napari_kmeans.cli.screen import screen_problem
 from napari_kmeans.cli.signals import EndedBySignal, ended_by_signals
@@ -39,6 +39,7 @@ from napari_kmeans.cli.terminal import (
 )
 from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
 from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.execution.threads import limit_threads
 from napari_kmeans.files.errors import reason
 from napari_kmeans.options import (
     COMMAND_LINE_OPTIONS,
@@ -88,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_model_arguments(parser, arguments)
     _check_export(parser, arguments)
     headless = arguments.output is not None
-    return _run(partial(_cluster_images, arguments, options), headless=headless)
+    with limit_threads(arguments.jobs):
+        return _run(partial(_cluster_images, arguments, options), headless=headless)
 
 
 def _run(command: Callable[[], int], *, headless: bool) -> int:
@@ -170,6 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="apply a saved model to the images, instead of fitting a model",
     )
     _add_reading_options(parser.add_argument_group("reading"))
+    add_jobs_option(parser)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     group = parser.add_argument_group("clustering")
     for info in COMMAND_LINE_OPTIONS.values():

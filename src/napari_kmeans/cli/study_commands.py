@@ -19,8 +19,10 @@ from napari_kmeans.batch.run_record import (
     read_run_record,
 )
 from napari_kmeans.batch.study import Study, StudyError
+from napari_kmeans.cli.options import add_jobs_option
 from napari_kmeans.cli.study_arguments import STUDY_SUFFIXES, add_study_arguments, study_of
 from napari_kmeans.cli.terminal import PROGRAM, bar, print_line, print_message
+from napari_kmeans.execution.threads import limit_threads
 from napari_kmeans.files.errors import UnreadableImageError, reason
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def build_run_parser() -> argparse.ArgumentParser:
     )
     add_study_arguments(parser)
     parser.add_argument("--again", action="store_true", help="do all images again")
+    add_jobs_option(parser)
     parser.add_argument(
         "--save-study", metavar="FILE", help="write the study to a YAML file, and do nothing else"
     )
@@ -82,7 +85,8 @@ def run(argv: Sequence[str]) -> int:
         (study if is_beside else study.at(study.folder)).save(place)
         print_line(f"wrote {arguments.save_study}")
         return 0
-    result = _run_with_bar(study, again=arguments.again)
+    with limit_threads(arguments.jobs):
+        result = _run_with_bar(study, again=arguments.again)
     _print_result(result)
     return FAILED if result.failures else 0
 
@@ -98,6 +102,7 @@ def build_repeat_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="keep the new results in a folder"
     )
+    add_jobs_option(parser)
     return parser
 
 
@@ -109,7 +114,7 @@ def repeat(argv: Sequence[str]) -> int:
     n_same = n_all = 0
     is_complete = _print_what_is_missing(runs)
     folder = _folder_of(arguments.record)
-    with _directory(arguments.output) as directory:
+    with limit_threads(arguments.jobs), _directory(arguments.output) as directory:
         for number, run in enumerate(runs, 1):
             place = directory if len(runs) == 1 else directory / f"run-{number}"
             result = _run_with_bar(_recorded_study(run, arguments.record), place, again=True)
