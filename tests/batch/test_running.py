@@ -379,6 +379,23 @@ class TestFailures:
         assert list(result.failures) == ["t_1"]
         assert "have the shape (40, 49), and the image has (40, 50)" in result.failures["t_1"]
 
+    @on_posix
+    def test_a_file_that_cannot_be_written_is_named(self, folder):
+        import resource
+
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        noise = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+        iio.imwrite(folder / "raw" / "n.png", noise)
+        _run(_study(folder, images="raw/n.png", output="warm"))
+        # As on a disk that is nearly full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+        try:
+            result = _run(_study(folder, images="raw/n.png"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        path = folder / "out" / "n-labels.tif"
+        assert result.failures == {"n": f"cannot write {path}: File too large"}
+
     @pytest.mark.parametrize(
         ("entries", "sentence"),
         [
