@@ -14,7 +14,7 @@ from napari_kmeans.batch.jobs import cluster_picture, paint_picture
 from napari_kmeans.batch.masks import MaskError
 from napari_kmeans.batch.output import IMAGES, OutputError, output_errors, write_results
 from napari_kmeans.batch.parts import Inputs, Part, PartStore, make_key, measure_files
-from napari_kmeans.batch.preparing import PREPARING_SENTENCE
+from napari_kmeans.batch.preparing import ABOUT_COMPILING
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import find_labels_file
 from napari_kmeans.batch.study_images import CompanionError, read_regions, read_values
@@ -106,7 +106,7 @@ def process_image(image: StudyImage, steps: Steps) -> ImageResult:
     caller = copy_context()
 
     def listen(sentence: str) -> None:
-        if sentence == PREPARING_SENTENCE:
+        if sentence in ABOUT_COMPILING:
             # This is about the run, and must be seen now.
             caller.copy().run(tell, sentence)
         else:

@@ -24,7 +24,7 @@ from napari_kmeans.batch.image_step import (
 )
 from napari_kmeans.batch.known_fit import read_fit, write_fit
 from napari_kmeans.batch.parts import PartStore, Stamp, make_key, write_text
-from napari_kmeans.batch.preparing import PREPARING_SENTENCE
+from napari_kmeans.batch.preparing import ABOUT_COMPILING
 from napari_kmeans.batch.reporting import count_images, join_names, tell
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_directory
 from napari_kmeans.batch.run_calls import join_calls, read_calls
@@ -276,7 +276,7 @@ class _Run:
 
     def _note(self, sentence: str) -> None:
         # The compilation of kernels says nothing about the results.
-        if sentence != PREPARING_SENTENCE:
+        if sentence not in ABOUT_COMPILING:
             self.sentences.append(sentence)
 
     def _note_other_files(self, results: Sequence[ImageResult]) -> None:
