@@ -908,6 +908,13 @@ class TestFaults:
             ("--tol -1", "tol must be a number"),
             ("--tol x", "must be a number from 0.0 to 1.0, got 'x'"),
             ("--seed -1", "random_state must be"),
+            ("--spacing -1", "spacing must be a number from 0.0 to"),
+            ("--spacing nan", "spacing must be a number from 0.0 to"),
+            (
+                "--spacing 0",
+                "spacing must be above 0, got 0.0: give the distance of neighboring pixels",
+            ),
+            ("--spacing 0,0", "spacing must be above 0, got (0.0, 0.0)"),
             ("--color-space xyz", "argument --color-space: invalid choice: 'xyz'"),
             ("--method best", "argument --method: invalid choice: 'best'"),
             ("--sample cat", "argument --sample: invalid choice: 'cat'"),

@@ -16,6 +16,7 @@ from napari_kmeans._version import __version__
 from napari_kmeans.batch.exports import EXPORTS
 from napari_kmeans.batch.jobs import ClusteredImage, Workflow
 from napari_kmeans.batch.listing import Reading, list_jobs
+from napari_kmeans.batch.pixel_size import check_spacing
 from napari_kmeans.batch.reporting import bars_shown_by, count_images
 from napari_kmeans.batch.result_files import SHARED_MODEL, SHARED_TABLE, output_directory
 from napari_kmeans.batch.run_record import RECORD_FILE
@@ -84,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Check it here. The images get it when they are read, so that their tables and files
             # have it, too.
             replace(options, spacing=arguments.spacing)
+            check_spacing(arguments.spacing)
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     _check_model_arguments(parser, arguments)
