@@ -103,6 +103,16 @@ def test_classes_can_be_ignored_and_merged_by_their_names(folder, capsys):
     )
 
 
+def test_classes_of_own_models_have_no_mean(folder, capsys):
+    assert main(["run", "raw", "-k", "2", "--each", "-o", "own"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "4 images done",
+        "each image has classes of its own, so that their shares have no mean",
+        f"wrote files of 4 images to {folder / 'own'}",
+    ]
+
+
 def test_a_folder_that_is_not_there_has_one_sentence(folder, capsys):
     assert main(["run", "nothing", "-o", "a"]) == 1
     assert capsys.readouterr().err == (

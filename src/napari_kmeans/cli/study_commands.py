@@ -188,14 +188,17 @@ def _run_with_bar(study: Study, output: Path | None = None, *, again: bool) -> S
 
 
 def _print_result(result: StudyResult) -> None:
-    """Print how many images were done, the mean share of each class, and the files."""
+    """Print how many images were done, the mean share of each shared class, and the files."""
     n_images, n_failures = len(result.record["images"]), len(result.failures)
     parts = [f"{count_images(n_images - n_failures)} done"]
     parts += [f"{result.n_earlier} of them by an earlier run"] if result.n_earlier else []
     parts += [f"{n_failures} failed"] if n_failures else []
     print_line(", ".join(parts))
-    for line in _describe_shares(result.table):
-        print_line(line)
+    if result.record["model"] is not None:
+        for line in _describe_shares(result.table):
+            print_line(line)
+    elif len(result.table):
+        print_line("each image has classes of its own, so that their shares have no mean")
     if n_images > n_failures:
         print_line(f"wrote files of {count_images(n_images - n_failures)} to {result.directory}")
     for path in result.files:
