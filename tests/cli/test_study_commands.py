@@ -103,6 +103,18 @@ def test_classes_can_be_ignored_and_merged_by_their_names(folder, capsys):
     )
 
 
+def test_the_folder_of_a_saved_study_is_made(folder, capsys):
+    place = folder / "new" / "sub" / "s.yaml"
+    assert main(["run", "raw", "-k", "2", "-o", "a", "--save-study", str(place)]) == 0
+    assert len(Study.load(place).images) == 1
+    (folder / "file").touch()
+    capsys.readouterr()
+    assert main(["run", "raw", "-o", "a", "--save-study", str(folder / "file" / "s.yaml")]) == 1
+    assert capsys.readouterr().err == (
+        f"napari-kmeans: cannot run: {folder / 'file'}: Not a directory.\n"
+    )
+
+
 def test_classes_of_own_models_have_no_mean(folder, capsys):
     assert main(["run", "raw", "-k", "2", "--each", "-o", "own"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import count_images
-from napari_kmeans.batch.result_files import find_labels_file
+from napari_kmeans.batch.result_files import find_labels_file, output_directory
 from napari_kmeans.batch.run_record import (
     describe_versions,
     hash_labels,
@@ -82,7 +82,8 @@ def run(argv: Sequence[str]) -> int:
             )
         # Its paths are relative to its folder.
         is_beside = place.absolute().parent == study.folder.absolute()
-        (study if is_beside else study.at(study.folder)).save(place)
+        with output_directory(place.absolute().parent):
+            (study if is_beside else study.at(study.folder)).save(place)
         print_line(f"wrote {arguments.save_study}")
         return 0
     with limit_threads(arguments.jobs):
