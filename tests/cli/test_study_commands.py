@@ -132,6 +132,15 @@ def test_a_folder_that_is_not_there_has_one_sentence(folder, capsys):
     )
 
 
+def test_wrong_paths_are_named_where_no_image_is_left(folder, capsys):
+    names = [str(folder / f"{name}.tif") for name in "abcd"]
+    assert main(["run", *names, "-o", "a"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "napari-kmeans: a model must be fitted to images, got none of 4: correct "
+        f"{', '.join(names[:3])} and 1 more."
+    )
+
+
 def test_a_log_states_the_progress(folder, capsys, monkeypatch):
     monkeypatch.setattr(study_commands, "SECONDS_BETWEEN_LINES", -1)
     assert main(["run", "study.yaml"]) == 0

@@ -352,7 +352,9 @@ class _Run:
             jobs, study.options, pixels_per_image=study.pixels_per_image, report=report
         )
         if fit.model is None:
-            error = StudyError([f"a model must be fitted to images, got none of {total}."])
+            # Without failures, the fit of all images has failed, and its reason was told.
+            named = f": correct {join_names(list(fit.failures))}" if fit.failures else ""
+            error = StudyError([f"a model must be fitted to images, got none of {total}{named}."])
             if total == 1:
                 # The sentence about this image was told, and has the reason.
                 error.mistakes = []
