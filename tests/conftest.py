@@ -96,11 +96,11 @@ def read_points() -> Callable[..., np.ndarray]:
 @pytest.fixture(autouse=True, scope="session")
 def _kernels_are_announced() -> None:
     """Announce the compilation once: tests compare what is printed with what they expect."""
-    from napari_kmeans.batch.preparing import announce
+    from napari_kmeans.batch.preparing import PREPARING_SENTENCE, announce
     from napari_kmeans.execution.notices import notices_to
 
     with notices_to(lambda sentence: None):
-        announce()
+        announce(PREPARING_SENTENCE)
 
 
 REHEARSE = """

@@ -262,6 +262,23 @@ def test_classes_groups_and_pixel_sizes():
         assert text in paragraph, text
 
 
+def test_images_of_an_earlier_call_with_other_versions_are_counted():
+    calls = [
+        {"images": 1, "other_versions": {"python": "3.11.0", "numpy": "2.0.0", "zarr": "3.1"}},
+        {"images": 0, "other_versions": {"numpy": "1.26"}},
+        {"images": 1, "other_versions": {}},
+    ]
+    image = {"name": "a", "status": "done", **RGB}
+    record = {
+        **{"versions": {"python": "3.12.1"}, "study": {}, "options": {"n_clusters": 4}},
+        **{"model": make_model(RGB), "images": [image, image], "calls": calls},
+    }
+    assert (
+        "The software was Python 3.12.1. "
+        "1 image was segmented with Python 3.11.0 and numpy 2.0.0 instead.\n"
+    ) in describe_methods(record)
+
+
 def test_nothing_is_claimed_if_all_images_failed():
     paragraph, references = describe(images=[{"status": "failed"}] * 2, smoothing=1.0)
     expected = (

@@ -170,6 +170,13 @@ def test_a_given_model_has_no_settings_of_a_fit(tmp_path):
     assert "random_state" not in report.text
 
 
+def test_cards_name_the_classes(tmp_path):
+    record, table = make_record(["a"], [None]), make_table(["a"], [[(30, 70, 2)]])
+    table.loc[table["class"] == 2, "name"] = "a name of more than twenty letters"
+    report = read_report(tmp_path, record, table)
+    assert "1 nuclei 30.0 2 a name of more th… 70.0" in report.text[report.text.index("Images a") :]
+
+
 def test_bars_are_as_long_as_the_shares(tmp_path, pixels):
     names = [f"a{n}" for n in range(9)]
     report = read_report(tmp_path, make_record(names, [None] * 9), make_table(names, pixels[:, :1]))

@@ -196,6 +196,15 @@ class TestContinuing:
         result = _run(_study(folder))
         assert 2 <= result.n_earlier < 6
         assert not result.failures
+        calls = result.record["calls"]
+        assert [call["images"] for call in calls] == [result.n_earlier, 6 - result.n_earlier]
+        assert [call["status"] for call in calls] == ["interrupted", "complete"]
+        assert result.record["started"] == record["started"]
+        assert result.record["seconds"] == pytest.approx(sum(each["seconds"] for each in calls))
+        assert calls[0]["seconds"] >= record["seconds"]
+        report = (folder / "out" / "napari-kmeans-report.html").read_text("utf-8")
+        assert "in 2 calls" in report
+        assert len(_run(_study(folder), again=True).record["calls"]) == 1
 
     def test_a_canceled_run_with_named_classes_is_continued(self, folder):
         study = _study(folder, fit={"n_clusters": 3}, classes={1: {"name": "a", "merge": 2}})
@@ -369,6 +378,23 @@ class TestFailures:
         result = _run(_study(folder, regions="regions"))
         assert list(result.failures) == ["t_1"]
         assert "have the shape (40, 49), and the image has (40, 50)" in result.failures["t_1"]
+
+    @on_posix
+    def test_a_file_that_cannot_be_written_is_named(self, folder):
+        import resource
+
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        noise = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+        iio.imwrite(folder / "raw" / "n.png", noise)
+        _run(_study(folder, images="raw/n.png", output="warm"))
+        # As on a disk that is nearly full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+        try:
+            result = _run(_study(folder, images="raw/n.png"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        path = folder / "out" / "n-labels.tif"
+        assert result.failures == {"n": f"cannot write {path}: File too large"}
 
     @pytest.mark.parametrize(
         ("entries", "sentence"),

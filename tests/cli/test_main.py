@@ -613,8 +613,10 @@ class TestLazily:
             line for line in done.stderr.splitlines() if not any(word in line for word in noise)
         ]
         assert len(lines) == 1, lines
-        expected = f"napari-kmeans: cannot write the results of {scan} to {out}: "
-        assert lines[0].startswith(expected)
+        names = [f"{out}/scan-{kind}.zarr" for kind in ("labels", "recolored")]
+        assert lines[0] in [
+            f"napari-kmeans: cannot write {name}: File too large." for name in names
+        ]
         self._assert_results(out, "scan", segment(image, 3))
         assert len(_names(out)) == 4
 
@@ -906,6 +908,13 @@ class TestFaults:
             ("--tol -1", "tol must be a number"),
             ("--tol x", "must be a number from 0.0 to 1.0, got 'x'"),
             ("--seed -1", "random_state must be"),
+            ("--spacing -1", "spacing must be a number from 0.0 to"),
+            ("--spacing nan", "spacing must be a number from 0.0 to"),
+            (
+                "--spacing 0",
+                "spacing must be above 0, got 0.0: give the distance of neighboring pixels",
+            ),
+            ("--spacing 0,0", "spacing must be above 0, got (0.0, 0.0)"),
             ("--color-space xyz", "argument --color-space: invalid choice: 'xyz'"),
             ("--method best", "argument --method: invalid choice: 'best'"),
             ("--sample cat", "argument --sample: invalid choice: 'cat'"),
@@ -937,7 +946,7 @@ class TestFaults:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert code == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"napari-kmeans: cannot write the results of {path} to {out}: ")
+        assert line == f"napari-kmeans: cannot write {out}/noise-labels.tif: File too large."
         assert {name: (out / name).read_bytes() for name in _names(out)} == before
 
     @on_posix

@@ -18,6 +18,7 @@ from napari_kmeans.batch.run_record import hash_labels
 from napari_kmeans.cli import plain_run
 from napari_kmeans.cli.main import main
 from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.options import OPTIONS
 from napari_kmeans.samples import SAMPLES
 
 RECORD = "napari-kmeans-run.json"
@@ -129,6 +130,26 @@ def test_images_of_other_runs_keep_their_records(folder, capsys):
     record = _record(folder)
     runs = [record, *record["earlier"]]
     assert [[each["name"] for each in run["images"]] for run in runs] == [["a"], ["c"]]
+
+
+def test_a_record_states_the_options_of_the_fit_of_a_given_model(folder):
+    """A model of a study has them. Other options have no part in a run that fits nothing."""
+    arguments = ["-k", "2", "--seed", "7", "--smoothing", "0.5", "-o"]
+    assert main(["run", "a.png", "b.png", *arguments, "study"]) == 0
+    assert main(["a.png", "b.png", *arguments, "plain"]) == 0
+    options = []
+    for name in ("study", "plain"):
+        assert main(["c.png", "--model", f"{name}/napari-kmeans-model.json", "-o", "out"]) == 0
+        record = _record(folder)
+        assert set(record["options"]).isdisjoint(record["options_not_used"])
+        assert {*record["options"], *record["options_not_used"]} == set(OPTIONS)
+        options.append(record["options"])
+        (folder / "out" / "napari-kmeans-model.json").unlink(missing_ok=True)
+    assert (options[0]["random_state"], options[0]["n_init"]) == (7, "auto")
+    assert "random_state" not in options[1]
+    assert "n_init" not in options[1]
+    assert [each["n_clusters"] for each in options] == [2, 2]
+    assert [each["smoothing"] for each in options] == [0.5, 0.5]
 
 
 def test_a_run_that_does_nothing_leaves_the_record(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -11,9 +12,11 @@ import pandas as pd
 import pytest
 
 from napari_kmeans import Study, run_study
+from napari_kmeans.batch import fitting, image_job
 from napari_kmeans.cli import study_commands
 from napari_kmeans.cli.main import main
 from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.execution.threads import n_threads
 from napari_kmeans.files.reading import read_image
 
 OUT = "napari-kmeans-measurements.csv"
@@ -100,10 +103,41 @@ def test_classes_can_be_ignored_and_merged_by_their_names(folder, capsys):
     )
 
 
+def test_the_folder_of_a_saved_study_is_made(folder, capsys):
+    place = folder / "new" / "sub" / "s.yaml"
+    assert main(["run", "raw", "-k", "2", "-o", "a", "--save-study", str(place)]) == 0
+    assert len(Study.load(place).images) == 1
+    (folder / "file").touch()
+    capsys.readouterr()
+    assert main(["run", "raw", "-o", "a", "--save-study", str(folder / "file" / "s.yaml")]) == 1
+    assert capsys.readouterr().err == (
+        f"napari-kmeans: cannot run: {folder / 'file'}: Not a directory.\n"
+    )
+
+
+def test_classes_of_own_models_have_no_mean(folder, capsys):
+    assert main(["run", "raw", "-k", "2", "--each", "-o", "own"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "4 images done",
+        "each image has classes of its own, so that their shares have no mean",
+        f"wrote files of 4 images to {folder / 'own'}",
+    ]
+
+
 def test_a_folder_that_is_not_there_has_one_sentence(folder, capsys):
     assert main(["run", "nothing", "-o", "a"]) == 1
     assert capsys.readouterr().err == (
         f"napari-kmeans: cannot read {folder / 'nothing'}: there is no such file or folder.\n"
+    )
+
+
+def test_wrong_paths_are_named_where_no_image_is_left(folder, capsys):
+    names = [str(folder / f"{name}.tif") for name in "abcd"]
+    assert main(["run", *names, "-o", "a"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "napari-kmeans: a model must be fitted to images, got none of 4: correct "
+        f"{', '.join(names[:3])} and 1 more."
     )
 
 
@@ -113,6 +147,27 @@ def test_a_log_states_the_progress(folder, capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert "napari-kmeans: 4 of 4 images read for the fit." in lines
     assert "napari-kmeans: 4 of 4 images done." in lines
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "study.yaml"], ["repeat", "out"], ["raw", "-k", "2", "-o", "b"]]
+)
+def test_jobs_is_the_number_of_threads(folder, arguments, monkeypatch, capsys):
+    if arguments[0] == "repeat":
+        assert main(["run", "study.yaml"]) == 0
+    counts = []
+    read = image_job.read_picture_or_raise
+
+    def count(*of_image):
+        counts.append(n_threads())
+        return read(*of_image)
+
+    monkeypatch.setattr(fitting, "read_picture_or_raise", count)
+    assert main([*arguments, "--jobs", "1"]) == 0
+    assert set(counts) == {1}
+    with pytest.raises(SystemExit):
+        main([*arguments, "--jobs", "0"])
+    assert "--jobs: must be a whole number of at least 1, got '0'" in capsys.readouterr().err
 
 
 def test_a_run_is_repeated_with_identical_labels(folder, capsys):
@@ -147,6 +202,41 @@ def test_the_results_of_a_study_stay_together(folder, capsys):
     (folder / "raw" / "t_1.png").unlink()
     (folder / "link").symlink_to(folder / "raw")
     assert main(["run", "link", "-k", "2", "-o", "out"]) == 0
+
+
+def test_files_of_images_that_left_a_study_are_named(folder, capsys):
+    assert main(["run", "study.yaml", "--outputs", "labels,report"]) == 0
+    (folder / "raw" / "t_1.png").unlink()
+    (folder / "raw" / "c_1.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    sentence = (
+        f"4 files of an earlier run in {folder / 'out'} are of no image that is done now "
+        "(c_1 and t_1): the record lists them"
+    )
+    # Also the runs after the next one, and without the hidden folder.
+    for _ in range(2):
+        capsys.readouterr()
+        assert main(["run", "study.yaml", "--outputs", "labels,report"]) == 1
+        assert f"napari-kmeans: {sentence}." in capsys.readouterr().err.splitlines()
+        record = json.loads((folder / "out" / "napari-kmeans-run.json").read_text("utf-8"))
+        assert record["warnings"][-1] == sentence
+        assert record["files_of_other_images"] == {
+            name: [f"{name}-labels.tif", f"{name}-table.csv"] for name in ("c_1", "t_1")
+        }
+        shutil.rmtree(folder / "out" / ".napari-kmeans-parts")
+    assert sentence in (folder / "out" / "napari-kmeans-report.html").read_text("utf-8")
+
+
+def test_images_of_a_run_that_was_killed_stay_in_its_study(folder, capsys):
+    """Its record was written before the first image, and the tables are of the run before."""
+    assert main(["run", "study.yaml"]) == 0
+    place = folder / "out" / "napari-kmeans-run.json"
+    record = json.loads(place.read_text("utf-8"))
+    for each in record["images"]:
+        each |= {"status": "not done", "outputs": []}
+    place.write_text(json.dumps({**record, "status": "interrupted"}), "utf-8")
+    capsys.readouterr()
+    assert main(["run", "raw/c_0.png", "-k", "2", "-o", "out"]) == 1
+    assert "it has the study of 3 images that this one does not have" in capsys.readouterr().err
 
 
 def test_repeat_compares_the_files_of_the_labels(folder, capsys):

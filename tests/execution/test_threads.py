@@ -3,10 +3,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
-from napari_kmeans.execution.threads import map_threads, n_threads
+from napari_kmeans.execution.threads import limit_threads, map_threads, n_threads
 
 
 @pytest.fixture(params=[1, 4])
@@ -89,6 +91,30 @@ def test_number_of_threads_follows_the_affinity_and_the_limit_of_the_environment
     ).stdout.split()
     here = min(limit, n_threads())
     assert counts == [str(here), "1", str(here)]
+
+
+def test_the_limit_counts_in_all_threads_and_in_dask():
+    import dask.array as da
+
+    seen = set()
+
+    def note(block):
+        seen.add(threading.get_ident())
+        time.sleep(0.01)
+        return block
+
+    blocks = da.ones((40,), chunks=5).map_blocks(note, meta=np.ones(0))
+    before = n_threads()
+    with limit_threads(1):
+        blocks.compute(scheduler="threads")
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(n_threads).result() == 1
+    assert len(seen) == 1
+    assert n_threads() == before
+    with limit_threads(before + 1):
+        assert n_threads() == before
+    with limit_threads(None):
+        assert n_threads() == before
 
 
 def test_map_of_one_item_does_not_count_the_processors():

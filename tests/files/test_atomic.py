@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from napari_kmeans.files.atomic import replacing, write_whole
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class TestWriteWhole:
@@ -35,6 +35,23 @@ class TestWriteWhole:
             write_whole({first: lambda path: path.write_text("new"), second: half})
         assert list(tmp_path.iterdir()) == [first]
         assert first.read_text() == "old"
+
+    def test_an_error_of_the_system_names_the_path(self, tmp_path):
+        first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+
+        def full(path: Path) -> None:
+            path.touch()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def missing(path: Path) -> None:
+            (path / "below").touch()
+
+        def other(_path: Path) -> None:
+            (tmp_path / "other").read_text()
+
+        for write, name in ((full, second), (missing, second), (other, tmp_path / "other")):
+            with pytest.raises(OSError, match=re.escape(repr(str(name)))):
+                write_whole({first: Path.touch, second: write})
 
 
 class TestReplacing:

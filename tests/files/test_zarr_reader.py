@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -15,6 +17,8 @@ from napari_kmeans.files.reading import read_image
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_kmeans.files.picture import Picture
 
 RNG = np.random.default_rng(2)
 COLOR = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -47,6 +51,64 @@ def _write_ome(path: Path, levels: list[np.ndarray], axes: str, version: str, **
         group.create_array(
             f"level{number}", data=level, chunks=tuple(min(n, 16) for n in level.shape)
         )
+
+
+class TestMissingChunks:
+    """A chunk that is not stored counts as the fill value, and a note says so."""
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            {"zarr_format": 2},
+            {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}},
+            {"zarr_format": 3},
+            {"zarr_format": 3, "shards": (32, 32)},
+        ],
+        ids=["dots", "slashes", "zarr 3", "shards"],
+    )
+    @pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+    def test_they_are_counted(self, tmp_path, kind, packed):
+        path = tmp_path / "a.zarr"
+        array = zarr.create_array(path, shape=(70, 64), dtype="u1", chunks=(16, 16), **kind)
+        array[:] = 9
+        read = partial(_read_packed, tmp_path) if packed else read_image
+        assert read(path).note == ""
+        # What lies outside the grid of the chunks does not count.
+        lost = path / array.metadata.encode_chunk_key((1, 1))
+        outside = path / array.metadata.encode_chunk_key((8, 1))
+        outside.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(lost, outside)
+        lost.unlink()
+        parts = "6 shards" if "shards" in kind else "20 chunks"
+        picture = read(path)
+        assert picture.note == f"1 of its {parts} is not stored and counts as 0, the fill value"
+        assert (np.asarray(picture.pixels) == 0).sum() == (32 * 32 if "shards" in kind else 16 * 16)
+
+    def test_the_finest_level_counts_and_the_fill_value_is_named(self, tmp_path):
+        path = tmp_path / "a.zarr"
+        _write_ome(path, [VOLUME, VOLUME[:, ::2, ::2]], "zyx", "0.5")
+        assert read_image(path).note == ""
+        shutil.rmtree(path / "level1" / "c")
+        assert read_image(path).note == ""
+        array = zarr.create_array(
+            tmp_path / "b.zarr", shape=(40, 40), chunks=(20, 20), dtype="f4", fill_value=-1
+        )
+        array[:20] = RNG.random((20, 40))
+        assert read_image(tmp_path / "b.zarr").note == (
+            "2 of its 4 chunks are not stored and count as -1.0, the fill value"
+        )
+
+    def test_the_note_is_beside_that_about_other_images(self, tmp_path):
+        group = zarr.open_group(tmp_path / "a.zarr")
+        group.create_array("a", shape=(40, 40), chunks=(40, 40), dtype="u1")
+        group.create_array("b", data=COLOR[:20, :20, 0])
+        note = read_image(tmp_path / "a.zarr").note
+        assert note.startswith("only series 0, the largest of its 2 images, is read; ")
+        assert note.endswith("; 1 of its 1 chunks is not stored and counts as 0, the fill value")
+
+
+def _read_packed(folder: Path, path: Path) -> Picture:
+    return read_image(shutil.make_archive(str(folder / "packed"), "zip", path))
 
 
 class TestPlainArrays:

@@ -249,7 +249,7 @@ def test_pixels_and_axes_are_those_that_were_written(tmp_path, case):
     np.testing.assert_array_equal(picture.pixels.compute(scheduler="sync"), expected)
     assert (picture.rgb, picture.channel_axis) == (case.rgb, case.channel_axis)
     assert "".join(axis.name for axis in picture.axes) == case.axes
-    assert not picture.note
+    assert bool(picture.note) == ("fill" in case.name)
     assert [series.shape for series in list_series(path)] == [expected.shape]
     if case.axes:
         assert [level.shape[-1 - bool(case.rgb)] for level in picture.levels] == [34, 17]

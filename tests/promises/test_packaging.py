@@ -82,7 +82,7 @@ except ImportError as error:
     command = [sys.executable, "-c", code, *MODULES_WITHOUT_VIEWER]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    missing = 'napari is not installed: run pip install "napari[all]"'
+    missing = 'napari is not installed: run pip install "napari-kmeans[all]"'
     assert f"no screen: {missing}; writing to" in done.stderr
     assert "it is NIfTI, which needs npe2 and a reader plugin of napari: pip install npe2" in (
         done.stderr

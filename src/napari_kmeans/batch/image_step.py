@@ -12,9 +12,9 @@ from napari_kmeans.batch.image_job import FAILURES, read_picture_or_raise
 from napari_kmeans.batch.image_record import Stopwatch, describe_done, describe_source
 from napari_kmeans.batch.jobs import cluster_picture, paint_picture
 from napari_kmeans.batch.masks import MaskError
-from napari_kmeans.batch.output import IMAGES, write_results
+from napari_kmeans.batch.output import IMAGES, OutputError, output_errors, write_results
 from napari_kmeans.batch.parts import Inputs, Part, PartStore, make_key, measure_files
-from napari_kmeans.batch.preparing import PREPARING_SENTENCE
+from napari_kmeans.batch.preparing import ABOUT_COMPILING
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import find_labels_file
 from napari_kmeans.batch.study_images import CompanionError, read_regions, read_values
@@ -106,7 +106,7 @@ def process_image(image: StudyImage, steps: Steps) -> ImageResult:
     caller = copy_context()
 
     def listen(sentence: str) -> None:
-        if sentence == PREPARING_SENTENCE:
+        if sentence in ABOUT_COMPILING:
             # This is about the run, and must be seen now.
             caller.copy().run(tell, sentence)
         else:
@@ -119,6 +119,8 @@ def process_image(image: StudyImage, steps: Steps) -> ImageResult:
             verb = "mask" if isinstance(error, MaskError) else "measure"
             failure = f"cannot {verb} {image.job.source}: {error}"
             return ImageResult(image, None, failure, tuple(sentences))
+        except OutputError as error:
+            return ImageResult(image, None, str(error), tuple(sentences))
         except FAILURES as error:
             verb = "read" if isinstance(error, UnreadableImageError) else "process"
             failure = f"cannot {verb} {image.job.source}: {reason(error)}"
@@ -139,18 +141,19 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
     measuring = open_picture_measuring(seg, picture, image, steps.study)
     # Lazy pixels are painted, written and measured in one pass.
     beside = [measuring.beside()] if kinds and is_dask(seg.labels) else []
-    written = write_results(
-        seg,
-        steps.directory,
-        image.stem,
-        picture,
-        shared=steps.model is not None,
-        kept=steps.kept,
-        kinds=kinds,
-        exports=[name for name in EXPORTS if name in steps.study.outputs],
-        damaged=_find_damaged(image.stem, steps.directory),
-        beside=beside,
-    )
+    with output_errors(steps.directory):
+        written = write_results(
+            seg,
+            steps.directory,
+            image.stem,
+            picture,
+            shared=steps.model is not None,
+            kept=steps.kept,
+            kinds=kinds,
+            exports=[name for name in EXPORTS if name in steps.study.outputs],
+            damaged=_find_damaged(image.stem, steps.directory),
+            beside=beside,
+        )
     seg = with_written_labels(seg, written.paths)
     table = measuring.table(seg.labels if beside else None)
     outputs = measure_files(steps.directory, written.paths)
@@ -169,7 +172,8 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
     columns = {str(name): table[name].tolist() for name in table}
     part = Part(_part_key(image, steps), inputs, outputs, entry, columns)
     thumbnails = draw_thumbnails(picture, seg.labels, seg.model)
-    PartStore(steps.directory).write(image.stem, part, thumbnails)
+    with output_errors(steps.directory):
+        PartStore(steps.directory).write(image.stem, part, thumbnails)
     return part
 
 

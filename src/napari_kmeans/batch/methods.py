@@ -12,7 +12,8 @@ from napari_kmeans.batch.fitting import MAX_LISTED, hash_sources, last_part
 from napari_kmeans.batch.references import ReferenceList
 from napari_kmeans.batch.result_files import SHARED_MODEL
 from napari_kmeans.batch.shares import compare_classes, count_tests, tally_shares
-from napari_kmeans.options import AUTO, CLEANING_OPTIONS, OPTIONS, SPACE_OPTIONS, Options
+from napari_kmeans.batch.study_record import known_options
+from napari_kmeans.options import AUTO, Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -60,24 +61,6 @@ def describe_methods(record: Mapping[str, Any], table: pd.DataFrame | None = Non
         *_describe_software(study, references),
     ]
     return "\n\n".join([" ".join(sentences), "\n".join(references.lines())]) + "\n"
-
-
-def known_options(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that were used in a run, as far as they are known.
-
-    Of a model that was given, they are its own, and those of its fit if it has them.
-    """
-    model = record.get("model") or {}
-    if (record.get("study") or {}).get("model"):
-        names = (*SPACE_OPTIONS, *CLEANING_OPTIONS, "normalize")
-        own = {name: model[name] for name in names if name in model}
-        fitted = (model.get("fit") or {}).get("options") or {
-            "n_clusters": len(model["cluster_centers"])
-        }
-        values = {**fitted, **own}
-    else:
-        values = dict(record.get("options") or {})
-    return {name: values[name] for name in OPTIONS if name in values}
 
 
 @dataclass(frozen=True)
@@ -460,6 +443,13 @@ def _describe_software(study: _Study, references: ReferenceList) -> Iterable[str
     ]
     if python or named:
         yield f"The software was {_join([*python, *named])}."
+    for call in study.record.get("calls") or ():
+        others = call.get("other_versions") or {}
+        names = [name for name in ("python", *_NAMED_PACKAGES) if name in others]
+        texts = [f"{name.replace('python', 'Python')} {others[name]}" for name in names]
+        if texts and call["images"]:
+            counted = _count(call["images"], "image")
+            yield f"{counted} {_was(call['images'])} segmented with {_join(texts)} instead."
 
 
 # -------------------------------------------------------------------- words

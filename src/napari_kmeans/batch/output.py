@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from napari_kmeans.batch.exports import Exports
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import result_paths
 from napari_kmeans.files.atomic import clear_leftovers, replacing
+from napari_kmeans.files.errors import describe_unwritten
 from napari_kmeans.files.ome_zarr_writer import (
     Image,
     describe_labels,
@@ -32,7 +34,7 @@ from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.label_counts import LabelCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -50,6 +52,19 @@ IMAGES = ("labels", "recolored")
 """The images that are written."""
 
 RGBA = ("red", "green", "blue", "alpha")
+
+
+class OutputError(Exception):
+    """Results that cannot be written; the message is the sentence with the file and the reason."""
+
+
+@contextmanager
+def output_errors(directory: Path) -> Iterator[None]:
+    """Raise an `OutputError` for what the system refuses while results are written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(describe_unwritten(error, directory)) from error
 
 
 def write_results(

@@ -132,6 +132,10 @@ class PartStore:
         """Return the path of a file of an image."""
         return self.folder / f"{stem}{ending}"
 
+    def stems(self) -> list[str]:
+        """Return the stems of the images that have a part."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
+
     def thumbnails(self, stem: str) -> tuple[Path | None, Path | None]:
         """Return the small pictures of an image and of its classes, None where there is none."""
         paths = [self.path(stem, ending) for ending in _PICTURES]

@@ -61,6 +61,21 @@ def read_stated_size(entries: Mapping[str, Any], image: str) -> StatedSize | Non
     return StatedSize(float(values[0]) if SIZE in names else tuple(map(float, values)), unit)
 
 
+def check_spacing(spacing: float | tuple[float, ...]) -> None:
+    """Refuse a spacing without an axis of space: areas would be left out without a word.
+
+    Raises
+    ------
+    ValueError
+        If all its numbers are 0.
+    """
+    if not any(spacing if isinstance(spacing, tuple) else (spacing,)):
+        raise ValueError(
+            f"spacing must be above 0, got {quote_value(spacing)}: give the distance of "
+            "neighboring pixels; in a list, 0 stands for an axis of time."
+        )
+
+
 def set_pixel_size(
     picture: Picture, spacing: float | tuple[float, ...], unit: str | None = None
 ) -> Picture:

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 PREPARING_SENTENCE = PREPARING[0].lower() + PREPARING[1:]
 
+NOT_KEPT_SENTENCE = (
+    "compiled kernels cannot be kept, so that each run compiles them for about half a minute: set "
+    "NUMBA_CACHE_DIR to a folder that can be written to"
+)
+
+ABOUT_COMPILING = (PREPARING_SENTENCE, NOT_KEPT_SENTENCE)
+"""Sentences about the run, and not about an image or the results."""
+
 
 def kernels_for(
     pixels: Any, rgb: bool, channel_axis: int | None, *, fit: bool = True
@@ -23,17 +31,20 @@ def kernels_for(
     Without `fit`, the images are only painted. The sentence about the compilation goes to the
     listener of the caller.
     """
-    # This module imports numba, which would slow down the start of the command line.
+    # These modules import numba, which would slow down the start of the command line.
+    from napari_kmeans.execution.compiling import is_code_kept
     from napari_kmeans.rehearsal import ImageKind, rehearse_stages
 
     COMPILE_PROCESSES.enable()
+    if not is_code_kept():
+        announce(NOT_KEPT_SENTENCE)
     kind = ImageKind.of(pixels, rgb, channel_axis)
     caller = copy_context()
 
     def on_wait() -> None:
         if COMPILE_PROCESSES.is_preparing:
             # A context runs one function at a time, and several threads may wait.
-            caller.copy().run(announce)
+            caller.copy().run(announce, PREPARING_SENTENCE)
         if fit:
             rehearse_stages(kind)
 
@@ -41,6 +52,6 @@ def kernels_for(
 
 
 @cache
-def announce() -> None:
-    """Tell that kernels are compiled, once in a process."""
-    tell(PREPARING_SENTENCE)
+def announce(sentence: str) -> None:
+    """Tell a sentence about the compilation, once in a process."""
+    tell(sentence)

@@ -12,7 +12,7 @@ import numpy as np
 from napari_kmeans.batch.charts import Panel, draw_columns, make_box, make_panel, stack_bar
 from napari_kmeans.batch.embedding import embed_picture
 from napari_kmeans.batch.group_figures import list_figures, list_region_shares
-from napari_kmeans.batch.methods import as_plain_text, describe_methods, known_options
+from napari_kmeans.batch.methods import as_plain_text, describe_methods
 from napari_kmeans.batch.shares import (
     Comparison,
     Difference,
@@ -22,6 +22,7 @@ from napari_kmeans.batch.shares import (
     summarize_shares,
     tally_shares,
 )
+from napari_kmeans.batch.study_record import known_options
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.measuring import channel_names
 from napari_kmeans.model import KMeansModel
@@ -77,6 +78,7 @@ def collect_contents(
         "warnings": _group_warnings(record),
         "settings": _list_settings(record),
         "study": _list_study(record),
+        "calls": _list_calls(record),
         "versions": record.get("versions") or {},
         "platform": record.get("platform", ""),
         "methods": as_plain_text(paragraph),
@@ -158,7 +160,9 @@ def _summarize(record: Mapping[str, Any], shares: ShareTable, n_failed: int) -> 
     parts += [f"{n_classes} classes"] if n_classes and n_classes != n_clusters else []
     space = model.get("color_space") or options.get("color_space")
     parts += [f"color space {space}"] if space else []
-    parts += [_show_time(str(record.get("started", "")), record.get("seconds"))]
+    time = _show_time(str(record.get("started", "")), record.get("seconds"))
+    n_calls = len(record.get("calls") or ())
+    parts += [f"{time} in {n_calls} calls" if n_calls > 1 else time]
     version = (record.get("versions") or {}).get("napari-kmeans")
     parts += [f"napari-kmeans {version}"] if version else []
     return [part for part in parts if part]
@@ -376,6 +380,20 @@ def _list_settings(record: Mapping[str, Any]) -> list[tuple[str, str, str, bool]
         is_default = info is not None and _show_value(value) == _show_value(info.default)
         listed.append((info.label if info else name, name, _show_value(value), is_default))
     return listed
+
+
+def _list_calls(record: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """Return time, number of images and other versions of each call; empty if there is one."""
+    calls = record.get("calls") or []
+    return [
+        (
+            _show_time(call["started"], call["seconds"]),
+            call["images"],
+            ", ".join(f"{name} {version}" for name, version in call["other_versions"].items()),
+        )
+        for call in calls
+        if len(calls) > 1
+    ]
 
 
 def _list_study(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -48,8 +48,12 @@ def output_directory(path: Path) -> Iterator[Path]:
         path.mkdir(parents=True, exist_ok=True)
         # All runs use the same name, so that the next run removes the probe of a killed run.
         probe = path / f"{PREFIX}probe"
-        probe.touch()
-        probe.unlink(missing_ok=True)
+        try:
+            probe.touch()
+            probe.unlink(missing_ok=True)
+        except OSError as error:
+            error.filename = str(path)
+            raise
         yield path
     finally:
         for directory in created:

@@ -6,13 +6,18 @@ The file `RECORD_FILE` is in the folder of the results. Its entries:
 - ``versions`` and ``platform``: of this package, of Python and of the packages that decide results;
 - ``study``: the entries of the study with absolute paths, see `Study`;
 - ``folder``: the folder of the study, absolute and relative to the folder of the results;
-- ``options``: all options of the fit;
+- ``options``: all options of the fit; of a model that was given, those that it states;
+- ``options_not_used``: the names of all other options;
 - ``model``: the model, or None if each image has its own;
 - ``n_colors``: the number of distinct colors that the model was fitted to, if they were counted;
 - ``images``: an entry for each image, see `describe_picture`;
-- ``started``, ``seconds`` and ``warnings``;
+- ``started`` and ``seconds``: of a study, the start of its first call and the sum of its calls;
+- ``calls``: of a study, the calls that did its images, see `napari_kmeans.batch.run_calls`;
+- ``warnings``;
 - ``status``: "complete", or "interrupted" if images are missing;
 - ``has_tables``: whether the run was a study, with the tables of its images;
+- ``files_of_other_images``: of a study, the files that earlier runs have written for images that
+  have left it or have failed since, by the names of these images;
 - ``earlier``: the records of earlier runs for the images whose results are still in the folder.
 """
 

@@ -24,9 +24,10 @@ from napari_kmeans.batch.image_step import (
 )
 from napari_kmeans.batch.known_fit import read_fit, write_fit
 from napari_kmeans.batch.parts import PartStore, Stamp, make_key, write_text
-from napari_kmeans.batch.preparing import PREPARING_SENTENCE
+from napari_kmeans.batch.preparing import ABOUT_COMPILING
 from napari_kmeans.batch.reporting import count_images, join_names, tell
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_directory
+from napari_kmeans.batch.run_calls import join_calls, read_calls
 from napari_kmeans.batch.run_record import (
     RECORD_FILE,
     encode_run_record,
@@ -36,6 +37,7 @@ from napari_kmeans.batch.run_record import (
 )
 from napari_kmeans.batch.study import Study, StudyError
 from napari_kmeans.batch.study_folder import (
+    find_other_files,
     lock_folder,
     paths_inside,
     refuse_other_study,
@@ -225,6 +227,12 @@ class _Run:
         # The record of an earlier study in this folder is replaced.
         earlier = read_earlier_runs(directory)
         self.earlier = [run for run in earlier if not has_tables(run)]
+        studies = [run for run in earlier if has_tables(run)]
+        self.before = studies[0] if studies else {}
+        self.calls = read_calls(self.before)
+        self.has_earlier_fit = False
+        others = self.before.get("files_of_other_images")
+        self.other_files: dict[str, list[str]] = others if isinstance(others, dict) else {}
         self.watch = Stopwatch()
         self.sentences: list[str] = []
         # The fit of this run: an image that it left out fails. An image that the model was not to
@@ -247,18 +255,19 @@ class _Run:
         results: list[ImageResult] = []
         try:
             self._do_images(images, steps, results)
+            self.progress(StudyProgress("tables", 0, 1))
+            with notices_also_to(self._note):
+                _note_missing_sizes(results)
+                self._note_other_files(results)
+            record = self._record(images, results, model, "complete")
+            done = [each for each in results if each.part is not None]
+            table = combine_tables([(each.image, each.part.table) for each in done if each.part])
+            files = write_study_files(self.study, self.directory, self.store, record, table)
         except BaseException:
             # Not complete: the next run needs no record to go on, but a reader of the folder does.
             with suppress(OSError):
                 self._write_record(self._record(images, results, model, "interrupted"))
             raise
-        self.progress(StudyProgress("tables", 0, 1))
-        with notices_also_to(self._note):
-            _note_missing_sizes(results)
-        record = self._record(images, results, model, "complete")
-        done = [each for each in results if each.part is not None]
-        table = combine_tables([(each.image, each.part.table) for each in done if each.part])
-        files = write_study_files(self.study, self.directory, self.store, record, table)
         files += [] if model is None else [self.directory / SHARED_MODEL]
         self.progress(StudyProgress("tables", 1, 1))
         failures = {each.image.stem: each.failure for each in results if each.part is None}
@@ -267,8 +276,22 @@ class _Run:
 
     def _note(self, sentence: str) -> None:
         # The compilation of kernels says nothing about the results.
-        if sentence != PREPARING_SENTENCE:
+        if sentence not in ABOUT_COMPILING:
             self.sentences.append(sentence)
+
+    def _note_other_files(self, results: Sequence[ImageResult]) -> None:
+        """Tell which results in the folder are of images that left the study or failed."""
+        done = {each.image.stem: each.part.outputs for each in results if each.part is not None}
+        images = self.before.get("images") or []
+        found = find_other_files(self.directory, images, self.other_files, done)
+        self.other_files = found
+        number = sum(map(len, found.values()))
+        if number:
+            tell(
+                f"{number} {'file' if number == 1 else 'files'} of an earlier run in "
+                f"{self.directory} {'is' if number == 1 else 'are'} of no image that is done now "
+                f"({join_names(list(found))}): the record lists them"
+            )
 
     def _list_jobs(self) -> list[ImageJob]:
         try:
@@ -315,7 +338,7 @@ class _Run:
         is_known = not self.again and all(job.inputs for job in jobs)
         known = read_fit(self.store, key) if is_known else None
         if known is not None and known.model is not None:
-            self.fit = known
+            self.fit, self.has_earlier_fit = known, True
             for sentence in known.failures.values():
                 tell(sentence)
             return known.model
@@ -329,7 +352,9 @@ class _Run:
             jobs, study.options, pixels_per_image=study.pixels_per_image, report=report
         )
         if fit.model is None:
-            error = StudyError([f"a model must be fitted to images, got none of {total}."])
+            # Without failures, the fit of all images has failed, and its reason was told.
+            named = f": correct {join_names(list(fit.failures))}" if fit.failures else ""
+            error = StudyError([f"a model must be fitted to images, got none of {total}{named}."])
             if total == 1:
                 # The sentence about this image was told, and has the reason.
                 error.mistakes = []
@@ -411,6 +436,11 @@ class _Run:
         def add_own(number: int, result: ImageResult) -> None:
             add(numbers[number], result)
 
+        def keep(number: int, result: ImageResult) -> None:
+            # An image that was stopped has no part.
+            if result.part is not None:
+                found[numbers[number]] = result
+
         def step(_count: float) -> None:
             self.progress(StudyProgress("images", len(found), total))
 
@@ -431,7 +461,7 @@ class _Run:
         client = active_client() if self.jobs is None else None
         try:
             if client is None:
-                _map_on_threads(do, own, add_own, step)
+                _map_on_threads(do, own, add_own, step, keep)
             else:
                 map_on_cluster(client, do, own, add_own, step)
         finally:
@@ -445,13 +475,22 @@ class _Run:
         status: str,
     ) -> dict[str, Any]:
         done = {each.image.stem for each in results if each.part is not None}
+        before = [each.part.entry for each in results if each.part and each.is_earlier]
+        described = describe_study(self.study, self.directory, model)
+        call = {
+            **self.watch.entries(),
+            "images": len(done) - len(before),
+            "status": status,
+            "versions": described["versions"],
+        }
         return {
-            **describe_study(self.study, self.directory, model),
+            **described,
             "n_colors": self.fit.n_colors,
             "status": status,
             "images": describe_images(images, results),
-            **self.watch.entries(),
+            **join_calls(self.calls, call, before, has_earlier_fit=self.has_earlier_fit),
             "warnings": self.sentences,
+            "files_of_other_images": self.other_files,
             "earlier": keep_results(self.earlier, self.directory, done),
         }
 
@@ -480,8 +519,12 @@ def _map_on_threads(
     images: Sequence[StudyImage],
     on_result: Callable[[int, ImageResult], object],
     step: Callable[[float], object],
+    keep: Callable[[int, ImageResult], object],
 ) -> None:
-    """Do all images on threads, and pass on each result in this thread as soon as it is known."""
+    """Do all images on threads, and pass on each result in this thread as soon as it is known.
+
+    If the run is stopped, `keep` gets the results that were not passed on.
+    """
     finished: SimpleQueue[tuple[int, ImageResult]] = SimpleQueue()
 
     def do_number(number: int) -> None:
@@ -492,8 +535,12 @@ def _map_on_threads(
             on_result(*finished.get())
         step(count)
 
-    map_threads(do_number, range(len(images)), pass_on)
-    pass_on(0)
+    try:
+        map_threads(do_number, range(len(images)), pass_on)
+        pass_on(0)
+    finally:
+        while not finished.empty():
+            keep(*finished.get())
 
 
 def _note_missing_sizes(results: Sequence[ImageResult]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_kmeans.batch.pixel_size import check_spacing
 from napari_kmeans.batch.study_kinds import (
     DEFAULT_OUTPUTS,
     OUTPUTS,
@@ -166,6 +167,11 @@ class Study:
                 mistakes.append(
                     f"model must go without {name}, got {self.model}: the model has been fitted."
                 )
+        if self.spacing is not None:
+            try:
+                check_spacing(self.spacing)
+            except ValueError as error:
+                mistakes.append(str(error))
         for name, places in self.values.items():
             if len(places) != 1:
                 mistakes.append(

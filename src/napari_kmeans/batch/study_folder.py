@@ -9,7 +9,7 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.earlier_results import find_foreign
-from napari_kmeans.batch.parts import PARTS, make_key
+from napari_kmeans.batch.parts import PARTS, PartStore, make_key
 from napari_kmeans.batch.reporting import count_images
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key
 from napari_kmeans.batch.run_record import has_tables, read_earlier_runs
@@ -18,7 +18,7 @@ from napari_kmeans.batch.study_tables import study_files
 from napari_kmeans.execution.file_lock import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 
 @contextmanager
@@ -74,7 +74,13 @@ def refuse_other_study(directory: Path, sources: set[str]) -> None:
     if not studies:
         return
     named = {os.path.realpath(source) for source in sources}
-    done = [each for each in studies[0]["images"] if each.get("status") == "done"]
+    # The record of a run that was killed does not state which images are done.
+    store = PartStore(directory)
+    done = [
+        each
+        for each in studies[0]["images"]
+        if each.get("status") == "done" or store.read(str(each.get("name"))) is not None
+    ]
     others = [each for each in done if os.path.realpath(str(each.get("source"))) not in named]
     lost = [each for each in others if os.path.exists(str(each.get("source")))]
     lost = others if len(others) == len(done) else lost
@@ -86,6 +92,43 @@ def refuse_other_study(directory: Path, sources: set[str]) -> None:
                 "add images to a study."
             ]
         )
+
+
+def find_other_files(
+    directory: Path,
+    images: Sequence[Mapping[str, Any]],
+    others: Mapping[str, Collection[str]],
+    done: Mapping[str, Collection[str]],
+) -> dict[str, list[str]]:
+    """Return files of images that have left a study, or that have failed since they were done.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder of the results.
+    images, others : sequence of dict, mapping of str to collection of str
+        The images in the record of the earlier run, and the files that it has found in this way.
+    done : mapping of str to collection of str
+        The names of the files of each image that is done, by the name of the image.
+
+    Returns
+    -------
+    dict of str to list of str
+        The names of the files that are there, by the name of their image.
+    """
+    known: dict[str, Collection[str]] = dict(others)
+    # An image that failed has no outputs of its own.
+    known |= {str(each.get("name")): each["outputs"] for each in images if each.get("outputs")}
+    store = PartStore(directory)
+    parts = {stem: store.read(stem) for stem in store.stems() if stem not in done}
+    known |= {stem: part.outputs for stem, part in parts.items() if part is not None}
+    used = {name for names in done.values() for name in names}
+    found = {
+        stem: [name for name in names if name not in used and (directory / str(name)).exists()]
+        for stem, names in known.items()
+        if stem not in done
+    }
+    return {stem: names for stem, names in found.items() if names}
 
 
 def studies_in(directory: Path) -> list[dict[str, Any]]:

@@ -16,9 +16,10 @@ from napari_kmeans.batch.run_record import (
     describe_versions,
     relative_path,
 )
+from napari_kmeans.options import CLEANING_OPTIONS, OPTIONS, SPACE_OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_kmeans.batch.image_step import ImageResult
@@ -34,10 +35,7 @@ def describe_study(
 
     `has_tables` is False for a run without the tables of a study.
     """
-    options = study.options
-    if model is not None and study.model is not None:
-        options = model.options
-    return {
+    record = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "versions": describe_versions(),
@@ -45,9 +43,30 @@ def describe_study(
         "has_tables": has_tables,
         "study": study.to_dict(),
         "folder": [str(study.folder), relative_path(study.folder, directory)],
-        "options": options.to_dict(),
+        "options": study.options.to_dict(),
         "model": None if model is None else model.to_dict(),
     }
+    options = known_options(record)
+    not_used = [name for name in OPTIONS if name not in options]
+    return {**record, "options": options, "options_not_used": not_used}
+
+
+def known_options(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were used in a run, as far as they are known.
+
+    Of a model that was given, they are its own, and those of its fit if it has them.
+    """
+    model = record.get("model") or {}
+    if (record.get("study") or {}).get("model"):
+        names = (*SPACE_OPTIONS, *CLEANING_OPTIONS, "normalize")
+        own = {name: model[name] for name in names if name in model}
+        fitted = (model.get("fit") or {}).get("options") or {
+            "n_clusters": len(model["cluster_centers"])
+        }
+        values = {**fitted, **own}
+    else:
+        values = dict(record.get("options") or {})
+    return {name: values[name] for name in OPTIONS if name in values}
 
 
 def describe_images(

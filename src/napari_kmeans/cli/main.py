@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -16,13 +16,15 @@ from napari_kmeans._version import __version__
 from napari_kmeans.batch.exports import EXPORTS
 from napari_kmeans.batch.jobs import ClusteredImage, Workflow
 from napari_kmeans.batch.listing import Reading, list_jobs
+from napari_kmeans.batch.pixel_size import check_spacing
 from napari_kmeans.batch.reporting import bars_shown_by, count_images
 from napari_kmeans.batch.result_files import SHARED_MODEL, SHARED_TABLE, output_directory
 from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.batch.study import StudyError
-from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option, flags_of
+from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_jobs_option, add_option, flags_of
 from napari_kmeans.cli.plain_run import PlainRun
 from napari_kmeans.cli.screen import screen_problem
+from napari_kmeans.cli.signals import EndedBySignal, ended_by_signals
 from napari_kmeans.cli.study_arguments import plain_study
 from napari_kmeans.cli.study_commands import COMMANDS, run_command
 from napari_kmeans.cli.terminal import (
@@ -38,6 +40,7 @@ from napari_kmeans.cli.terminal import (
 )
 from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
 from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.execution.threads import limit_threads
 from napari_kmeans.files.errors import reason
 from napari_kmeans.options import (
     COMMAND_LINE_OPTIONS,
@@ -73,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_closed_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
-        return _run(partial(run_command, words[0], COMMANDS[words[0]], words[1:]))
+        return _run(partial(run_command, words[0], COMMANDS[words[0]], words[1:]), headless=True)
     parser = build_parser()
     arguments = parser.parse_args(words)
     try:
@@ -82,18 +85,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Check it here. The images get it when they are read, so that their tables and files
             # have it, too.
             replace(options, spacing=arguments.spacing)
+            check_spacing(arguments.spacing)
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     _check_model_arguments(parser, arguments)
     _check_export(parser, arguments)
-    return _run(partial(_cluster_images, arguments, options))
+    headless = arguments.output is not None
+    with limit_threads(arguments.jobs):
+        return _run(partial(_cluster_images, arguments, options), headless=headless)
 
 
-def _run(command: Callable[[], int]) -> int:
-    """Run a command that prints what it does, and return its exit code."""
+def _run(command: Callable[[], int], *, headless: bool) -> int:
+    """Run a command that prints what it does, and return its exit code.
+
+    `headless` states that it opens no window: Qt and napari would miss signals that end it.
+    """
     print_all_names()
     try:
-        with notices_to(print_message), bars_shown_by(bar):
+        ending = ended_by_signals() if headless else nullcontext()
+        with ending, notices_to(print_message), bars_shown_by(bar):
             code = command()
         flush_stdout()
         return code
@@ -105,6 +115,9 @@ def _run(command: Callable[[], int]) -> int:
         discard_stdout()
         print_message(f"cannot write the table to stdout: {error}")
         return FAILED
+    except EndedBySignal as error:
+        print_message(f"ended by {error.name}; nothing was left half-written")
+        return error.exit_code
     except KeyboardInterrupt:
         print_message("interrupted; nothing was left half-written")
         return INTERRUPTED
@@ -161,6 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="apply a saved model to the images, instead of fitting a model",
     )
     _add_reading_options(parser.add_argument_group("reading"))
+    add_jobs_option(parser)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     group = parser.add_argument_group("clustering")
     for info in COMMAND_LINE_OPTIONS.values():
@@ -210,13 +224,14 @@ def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
         for mistake in error.mistakes:
             print_message(mistake)
         return FAILED
-    with ExitStack() as stack:
+    run = PlainRun(jobs, workflow, directory, study, arguments.export, arguments.model)
+    # Without a screen, this is where it is known that no window opens.
+    with ExitStack() as stack, ended_by_signals():
         try:
             stack.enter_context(output_directory(directory))
         except OSError as error:
             print_message(f"cannot write to {directory}: {reason(error)}")
             return FAILED
-        run = PlainRun(jobs, workflow, directory, study, arguments.export, arguments.model)
         return 0 if run.write() else FAILED
 
 

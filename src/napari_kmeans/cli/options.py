@@ -42,6 +42,22 @@ def add_option(group: argparse._ArgumentGroup, info: OptionInfo, default: Any = 
         group.add_argument(*flags_of(info), type=parse, metavar=metavar, **settings)
 
 
+def add_jobs_option(parser: argparse.ArgumentParser) -> None:
+    """Add the flag of the number of threads, on which no result depends."""
+    parser.add_argument(
+        "--jobs",
+        type=_parse_jobs,
+        metavar="N",
+        help="use at most N threads; if omitted, as many as this process may use processors",
+    )
+
+
+def _parse_jobs(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def flags_of(info: OptionInfo) -> tuple[str, ...]:
     """Return the flags of an option."""
     return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))

@@ -17,7 +17,13 @@ from napari_kmeans.batch.earlier_results import (
 )
 from napari_kmeans.batch.image_record import Stopwatch
 from napari_kmeans.batch.jobs import ClusteredImage, Failure, load_results
-from napari_kmeans.batch.output import Written, describe_table, write_results
+from napari_kmeans.batch.output import (
+    OutputError,
+    Written,
+    describe_table,
+    output_errors,
+    write_results,
+)
 from napari_kmeans.batch.plain_record import PlainRecord
 from napari_kmeans.batch.reporting import count_images, join_names
 from napari_kmeans.batch.result_files import (
@@ -31,7 +37,7 @@ from napari_kmeans.batch.study_folder import studies_in
 from napari_kmeans.cli.terminal import bar, print_line, print_message, print_table
 from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.files.atomic import replacing, write_whole
-from napari_kmeans.files.errors import UnreadableImageError, reason
+from napari_kmeans.files.errors import UnreadableImageError, describe_unwritten, reason
 from napari_kmeans.imaging.declared import ChunkError
 
 if TYPE_CHECKING:
@@ -158,9 +164,10 @@ class PlainRun:
     ) -> Written | Failure:
         """Write the results of one image; if that fails, tell the reason."""
         try:
-            with bar(f"writing {stem}") as progress:
+            seg = load_results(outcome).seg
+            with bar(f"writing {stem}") as progress, output_errors(self.directory):
                 written = write_results(
-                    load_results(outcome).seg,
+                    seg,
                     self.directory,
                     stem,
                     outcome.picture,
@@ -171,6 +178,8 @@ class PlainRun:
                 )
         except (UnreadableImageError, ChunkError) as error:
             return Failure.tell(f"cannot read {job.source}: {error}")
+        except OutputError as error:
+            return Failure.tell(str(error))
         except (OSError, ValueError, TypeError, MemoryError, struct.error) as error:
             # Writers raise errors of many types, such as struct.error for a tag out of range.
             return Failure.tell(
@@ -190,7 +199,7 @@ def _write_record(record: PlainRecord, directory: Path) -> None:
         if record.write():
             _print_paths([record.path])
     except OSError as error:
-        print_message(f"cannot write to {directory}: {reason(error)}")
+        print_message(describe_unwritten(error, directory))
 
 
 def _remove_shared_files(
@@ -226,7 +235,7 @@ def _remove_files(paths: Sequence[Path], directory: Path) -> None:
         with replacing([], paths):
             pass
     except OSError as error:
-        print_message(f"cannot write to {directory}: {reason(error)}")
+        print_message(describe_unwritten(error, directory))
     else:
         _print_removed(paths)
 
@@ -242,7 +251,7 @@ def _write_shared_files(done: Sequence[ClusteredImage], directory: Path) -> bool
     try:
         write_whole({model: seg.model.save, table: lambda path: write_csv(counted, path)})
     except OSError as error:
-        print_message(f"cannot write to {directory}: {reason(error)}")
+        print_message(describe_unwritten(error, directory))
         return False
     print_table(count_images(len(done)), counted)
     _print_paths([model, table])

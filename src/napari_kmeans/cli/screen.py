@@ -29,7 +29,7 @@ def screen_problem() -> str | None:
     except ImportError as error:
         return str(error)
     if not any(importlib.util.find_spec(binding) for binding in QT_BINDINGS):
-        return f"no Qt is installed (pip install '{PROGRAM}[all]' installs it)"
+        return f'no Qt is installed: run pip install "{PROGRAM}[all]"'
     platform = os.environ.get("QT_QPA_PLATFORM", "").partition(":")[0]
     if platform in ("offscreen", "minimal"):
         return f"QT_QPA_PLATFORM is {platform}"

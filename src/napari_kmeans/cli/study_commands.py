@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import count_images
-from napari_kmeans.batch.result_files import find_labels_file
+from napari_kmeans.batch.result_files import find_labels_file, output_directory
 from napari_kmeans.batch.run_record import (
     describe_versions,
     hash_labels,
@@ -19,8 +19,10 @@ from napari_kmeans.batch.run_record import (
     read_run_record,
 )
 from napari_kmeans.batch.study import Study, StudyError
+from napari_kmeans.cli.options import add_jobs_option
 from napari_kmeans.cli.study_arguments import STUDY_SUFFIXES, add_study_arguments, study_of
 from napari_kmeans.cli.terminal import PROGRAM, bar, print_line, print_message
+from napari_kmeans.execution.threads import limit_threads
 from napari_kmeans.files.errors import UnreadableImageError, reason
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def build_run_parser() -> argparse.ArgumentParser:
     )
     add_study_arguments(parser)
     parser.add_argument("--again", action="store_true", help="do all images again")
+    add_jobs_option(parser)
     parser.add_argument(
         "--save-study", metavar="FILE", help="write the study to a YAML file, and do nothing else"
     )
@@ -79,10 +82,12 @@ def run(argv: Sequence[str]) -> int:
             )
         # Its paths are relative to its folder.
         is_beside = place.absolute().parent == study.folder.absolute()
-        (study if is_beside else study.at(study.folder)).save(place)
+        with output_directory(place.absolute().parent):
+            (study if is_beside else study.at(study.folder)).save(place)
         print_line(f"wrote {arguments.save_study}")
         return 0
-    result = _run_with_bar(study, again=arguments.again)
+    with limit_threads(arguments.jobs):
+        result = _run_with_bar(study, again=arguments.again)
     _print_result(result)
     return FAILED if result.failures else 0
 
@@ -98,6 +103,7 @@ def build_repeat_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="keep the new results in a folder"
     )
+    add_jobs_option(parser)
     return parser
 
 
@@ -109,7 +115,7 @@ def repeat(argv: Sequence[str]) -> int:
     n_same = n_all = 0
     is_complete = _print_what_is_missing(runs)
     folder = _folder_of(arguments.record)
-    with _directory(arguments.output) as directory:
+    with limit_threads(arguments.jobs), _directory(arguments.output) as directory:
         for number, run in enumerate(runs, 1):
             place = directory if len(runs) == 1 else directory / f"run-{number}"
             result = _run_with_bar(_recorded_study(run, arguments.record), place, again=True)
@@ -183,14 +189,17 @@ def _run_with_bar(study: Study, output: Path | None = None, *, again: bool) -> S
 
 
 def _print_result(result: StudyResult) -> None:
-    """Print how many images were done, the mean share of each class, and the files."""
+    """Print how many images were done, the mean share of each shared class, and the files."""
     n_images, n_failures = len(result.record["images"]), len(result.failures)
     parts = [f"{count_images(n_images - n_failures)} done"]
     parts += [f"{result.n_earlier} of them by an earlier run"] if result.n_earlier else []
     parts += [f"{n_failures} failed"] if n_failures else []
     print_line(", ".join(parts))
-    for line in _describe_shares(result.table):
-        print_line(line)
+    if result.record["model"] is not None:
+        for line in _describe_shares(result.table):
+            print_line(line)
+    elif len(result.table):
+        print_line("each image has classes of its own, so that their shares have no mean")
     if n_images > n_failures:
         print_line(f"wrote files of {count_images(n_images - n_failures)} to {result.directory}")
     for path in result.files:

@@ -19,6 +19,10 @@ _FLAGS: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
 """Nothing calls the wrappers for C: they took 5 % of the time to compile."""
 
 
+_not_kept: set[str] = set()
+"""The kernels whose machine code has no place, so that each process compiles them again."""
+
+
 def compile_kernel(function: Callable[..., Any], fastmath: bool | set[str] = False) -> Any:
     """Return a function that numba compiles on its first call, and that releases the GIL.
 
@@ -54,10 +58,17 @@ def inner_kernel(function: Callable[..., Any]) -> Any:
 def _keep_machine_code(dispatcher: Any) -> Any:
     # `njit(cache=True)` raises this RuntimeError on import if there is no place for the cache.
     # Do not use a temporary directory that other users can write to: the cache is unpickled.
-    with suppress(RuntimeError):
+    try:
         dispatcher.enable_caching()
         dispatcher._cache = _OptionalCache(dispatcher._cache)
+    except RuntimeError:
+        _not_kept.add(dispatcher.py_func.__qualname__)
     return dispatcher
+
+
+def is_code_kept() -> bool:
+    """Return whether the machine code of all kernels has been kept as far as it is known."""
+    return not _not_kept
 
 
 def _load_or_compile(dispatcher: Any, compile_here: Callable[..., Any], *arguments: Any) -> Any:
@@ -108,5 +119,8 @@ class _OptionalCache:
 
     def save_overload(self, signature: Any, code: Any) -> None:
         """Save the machine code for a signature, if that is possible."""
-        with suppress(OSError), self._locked():
-            self._cache.save_overload(signature, code)
+        try:
+            with self._locked():
+                self._cache.save_overload(signature, code)
+        except OSError:
+            _not_kept.add(str(code.fndesc.qualname))

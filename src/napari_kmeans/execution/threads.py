@@ -22,6 +22,9 @@ Item = TypeVar("Item")
 
 _thread = threading.local()
 
+_limit: int | None = None
+"""The number of threads that `limit_threads` allows; None for all processors."""
+
 POLL_SECONDS = 0.1
 """The seconds between two calls of a step function, in which the user can cancel."""
 
@@ -30,12 +33,37 @@ def n_threads() -> int:
     """Return the number of threads of a map: the processors that this process may use.
 
     These are the processors of its affinity, or fewer if a container has a smaller quota
-    of processor time or if the environment variable LOKY_MAX_CPU_COUNT is smaller.
+    of processor time, if the environment variable LOKY_MAX_CPU_COUNT is smaller, or in
+    `limit_threads`.
     """
+    if _limit == 1:
+        return 1
     if not hasattr(os, "sched_getaffinity"):
-        return _count_processors(None)
-    affinity = frozenset(os.sched_getaffinity(0))
-    return 1 if len(affinity) == 1 else _count_processors(affinity)
+        number = _count_processors(None)
+    else:
+        affinity = frozenset(os.sched_getaffinity(0))
+        number = 1 if len(affinity) == 1 else _count_processors(affinity)
+    return number if _limit is None else min(number, _limit)
+
+
+@contextmanager
+def limit_threads(number: int | None) -> Iterator[None]:
+    """Use at most so many threads in this process within the context, also those of dask.
+
+    None sets no limit. Do not use it in a library: it counts for all threads of the process.
+    """
+    global _limit
+    if number is None:
+        yield
+        return
+    from dask import config
+
+    before, _limit = _limit, number
+    try:
+        with config.set(num_workers=n_threads()):
+            yield
+    finally:
+        _limit = before
 
 
 @lru_cache(maxsize=1)

@@ -39,7 +39,7 @@ def replacing(paths: Sequence[Path], obsolete: Sequence[Path] = ()) -> Iterator[
 
     If the ``with`` block raises an exception, the earlier files stay as they
     were. If the process is killed, the next call for the same paths removes the
-    files that were left.
+    files that were left. An OSError of the system names the path that was not written.
 
     Parameters
     ----------
@@ -70,9 +70,29 @@ def replacing(paths: Sequence[Path], obsolete: Sequence[Path] = ()) -> Iterator[
         for path, renamed in discarded.items():
             with suppress(FileNotFoundError):
                 os.rename(path, renamed)
+    except OSError as error:
+        _name_path(error, temporary)
+        raise
     finally:
         for leftover in (*temporary.values(), *discarded.values()):
             _remove(leftover)
+
+
+def _name_path(error: OSError, temporary: Mapping[Path, Path]) -> None:
+    """Let an error of the system name the path of which it names the temporary path.
+
+    An error of writing to an open file names none: this is the file that was changed last.
+    """
+    if error.filename is not None:
+        place = os.fspath(error.filename)
+        written = [path for path, new in temporary.items() if str(place).startswith(str(new))]
+    elif error.errno is not None:
+        begun = [path for path, new in temporary.items() if new.exists()]
+        written = sorted(begun, key=lambda path: temporary[path].stat().st_mtime_ns)
+    else:
+        return
+    if written:
+        error.filename, error.filename2 = str(written[-1]), None
 
 
 def _move_into_place(new: Path, path: Path) -> None:
@@ -120,4 +140,8 @@ def _flush_to_disk(path: Path) -> None:
     # power failure can damage a zarr directory that was just written.
     if path.is_file():
         with path.open("rb+") as file:
-            os.fsync(file.fileno())
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                error.filename = str(path)
+                raise

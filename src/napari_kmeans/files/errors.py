@@ -48,3 +48,8 @@ def reason(error: BaseException) -> str:
         return f"its entry {error} is missing"
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def describe_unwritten(error: OSError, place: object) -> str:
+    """Return the sentence about an error of writing: the file, or else a place, and the reason."""
+    return f"cannot write {error.filename or place}: {reason(error)}"

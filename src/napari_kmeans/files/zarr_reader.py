@@ -42,6 +42,14 @@ MAX_LISTED = 5
 """The number of other images that the note lists."""
 
 
+class _Levels(NamedTuple):
+    """The arrays of an image, the finest first, and what their metadata state."""
+
+    arrays: Sequence[zarr.Array[Any]]
+    axes: tuple[Axis, ...]
+    channels: tuple[Channel, ...] = ()
+
+
 class ZarrImage(NamedTuple):
     """An image in a zarr directory: an array, or one of the multiscale images of a group."""
 
@@ -62,7 +70,7 @@ class ZarrImage(NamedTuple):
 
     def read(self) -> Picture:
         """Return the lazy pixels of the image and its metadata."""
-        return _read_node(self.open(), self.number)
+        return _make_picture(_open_levels(self.open(), self.number))
 
 
 def is_zarr(path: Path, header: bytes) -> bool:
@@ -122,7 +130,7 @@ def read_zarr(path: Path, number: int | None = None) -> Picture:
         # The fields of a plate have one size, and there may be thousands of them.
         others = _join([image.name for image in images[1:]])
         note = f"only series 0, field {images[0].name} of {len(images)} of its plate, is read; "
-        return _read_image(images, 0)._replace(note=f"{note}the others are {others}")
+        return _read_image(images, 0, f"{note}the others are {others}")
     shapes = [_read_shape(image) for image in images]
     # The product of no lengths is 1: an image that is damaged is the smallest.
     chosen = max(range(len(images)), key=lambda each: prod(shapes[each]) if shapes[each] else -1)
@@ -134,7 +142,7 @@ def read_zarr(path: Path, number: int | None = None) -> Picture:
         ]
     )
     note = f"only series {chosen}, the largest of its {len(images)} images, is read; "
-    return _read_image(images, chosen)._replace(note=f"{note}the others are {others}")
+    return _read_image(images, chosen, f"{note}the others are {others}")
 
 
 def _join(names: Sequence[str]) -> str:
@@ -142,10 +150,29 @@ def _join(names: Sequence[str]) -> str:
     return ", ".join([*names[:MAX_LISTED], *more])
 
 
-def _read_image(images: Sequence[ZarrImage], number: int) -> Picture:
+def _read_image(images: Sequence[ZarrImage], number: int, note: str = "") -> Picture:
+    image = images[number]
     with _report_damage():
-        picture = images[number].read()
-    return picture._replace(name=images[number].name)
+        levels = _open_levels(image.open(), image.number)
+        picture = _make_picture(levels)
+        notes = [note, _describe_missing_chunks(levels.arrays[0])]
+    return picture._replace(name=image.name, note="; ".join(filter(None, notes)))
+
+
+def _describe_missing_chunks(array: zarr.Array[Any]) -> str:
+    """Return a note about chunks that are not stored; empty if all are.
+
+    By the specification of zarr they count as the fill value. Writers leave out chunks that have
+    no other value, and chunks also get lost.
+    """
+    from napari_kmeans.files.zarr_chunks import count_missing_chunks
+
+    n_missing, n_chunks = count_missing_chunks(array)
+    if not n_missing:
+        return ""
+    parts, value = "shards" if array.shards else "chunks", array.fill_value or 0
+    verbs = "is not stored and counts" if n_missing == 1 else "are not stored and count"
+    return f"{n_missing} of its {n_chunks} {parts} {verbs} as {value}, the fill value"
 
 
 def _read_shape(image: ZarrImage) -> tuple[int, ...]:
@@ -280,11 +307,11 @@ def _walk(root: zarr.Group, group: zarr.Group, path: str, depth: int) -> Iterato
             yield from _walk(root, member, f"{inner}/", depth - 1)
 
 
-def _read_node(node: zarr.Group | zarr.Array[Any], number: int) -> Picture:
+def _open_levels(node: zarr.Group | zarr.Array[Any], number: int) -> _Levels:
     import zarr
 
     if isinstance(node, zarr.Array):
-        return _make_picture([node], _read_dimension_names(node), ())
+        return _Levels([node], _read_dimension_names(node))
     try:
         attributes = _read_ome(node)
         multiscale = attributes["multiscales"][number]
@@ -298,7 +325,7 @@ def _read_node(node: zarr.Group | zarr.Array[Any], number: int) -> Picture:
         raise UnreadableImageError("its OME-Zarr metadata are damaged") from error
     if any(len(level.shape) != len(axes) for level in levels):
         raise UnreadableImageError("its OME-Zarr metadata do not match its arrays")
-    return _make_picture(levels, axes, channels)
+    return _Levels(levels, axes, channels)
 
 
 def _read_axes(
@@ -358,12 +385,11 @@ def _guess_kind(name: str) -> str:
     return "channel" if lower in CHANNEL_NAMES else "time" if lower in TIME_NAMES else "space"
 
 
-def _make_picture(
-    levels: Sequence[zarr.Array[Any]], axes: tuple[Axis, ...], channels: tuple[Channel, ...]
-) -> Picture:
+def _make_picture(opened_levels: _Levels) -> Picture:
     """Return the picture of levels. Color channels become the last axis; others stay in place."""
     from napari_kmeans.files.zarr_chunks import bound_chunks
 
+    levels, axes, channels = opened_levels
     axis = next((number for number, axis in enumerate(axes) if axis.kind == "channel"), None)
     opened: list[Any] = [
         open_lazily(FileArray(bound_chunks(level)), level.chunks, axis) for level in levels

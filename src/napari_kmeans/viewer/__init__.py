@@ -10,7 +10,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "napari":
         raise
-    raise ImportError('napari is not installed: run pip install "napari[all]"') from error
+    raise ImportError('napari is not installed: run pip install "napari-kmeans[all]"') from error
 
 NAPARI_VERSION: str = __version__
 

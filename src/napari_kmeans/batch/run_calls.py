@@ -1,0 +1,95 @@
+"""The calls that did the images of a study: one that was stopped is continued by another call.
+
+The entry ``calls`` of a record lists them in order. Each has:
+
+- ``started`` and ``seconds``: of a call that was killed, the seconds up to its last image;
+- ``images``: the number of images that it did, and that were not done again since;
+- ``status``: "complete" or "interrupted";
+- ``other_versions``: the versions that differ from those of the record.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def read_calls(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the calls of a record. Records of earlier versions state the last one only."""
+    calls = record.get("calls")
+    if not isinstance(calls, list) or not all(map(_is_call, calls)):
+        calls = [{**{name: record.get(name) for name in ("started", "seconds", "status")}}]
+    versions = record.get("versions") or {}
+    return [
+        {**call, "versions": {**versions, **(call.get("other_versions") or {})}}
+        for call in calls
+        if _is_call(call)
+    ]
+
+
+def join_calls(
+    earlier: Sequence[Mapping[str, Any]],
+    last: Mapping[str, Any],
+    done_earlier: Sequence[Mapping[str, Any]],
+    *,
+    has_earlier_fit: bool,
+) -> dict[str, Any]:
+    """Return the entries `started`, `seconds` and `calls` of the record of a study.
+
+    Parameters
+    ----------
+    earlier : sequence of dict
+        The calls of the record that is replaced, see `read_calls`.
+    last : dict
+        The call that writes the record, with its `versions`.
+    done_earlier : sequence of dict
+        The entries of the images that earlier calls did.
+    has_earlier_fit : bool
+        Whether the model was fitted by an earlier call.
+    """
+    images: list[list[Mapping[str, Any]]] = [[] for _ in earlier]
+    for image in done_earlier:
+        # Times in UTC are in the order of their texts.
+        begun = [n for n, call in enumerate(earlier) if call["started"] <= image["started"]]
+        if begun:
+            images[begun[-1]].append(image)
+    calls = []
+    for call, own in zip(earlier, images, strict=True):
+        # A call without images may have fitted the model. What another call did was done again.
+        has_fitted = has_earlier_fit and call.get("status") == "interrupted"
+        if own or has_fitted or last["status"] == "interrupted":
+            seconds = max([call["seconds"], *(_end_of(each, call) for each in own)])
+            calls.append({**call, "seconds": round(seconds, 3), "images": len(own)})
+    calls.append(dict(last))
+    for call in calls:
+        versions = call.pop("versions")
+        known = last["versions"].items()
+        call["other_versions"] = {
+            name: versions.get(name, "missing")
+            for name, version in known
+            if versions.get(name) != version
+        }
+    return {
+        "started": calls[0]["started"],
+        "seconds": round(sum(call["seconds"] for call in calls), 3),
+        "calls": calls,
+    }
+
+
+def _is_call(call: Any) -> bool:
+    if not isinstance(call, dict) or not isinstance(call.get("seconds"), int | float):
+        return False
+    try:
+        datetime.fromisoformat(call.get("started"))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _end_of(image: Mapping[str, Any], call: Mapping[str, Any]) -> float:
+    """Return the seconds from the start of a call to the end of an image."""
+    begun = datetime.fromisoformat(image["started"]) - datetime.fromisoformat(call["started"])
+    return begun.total_seconds() + float(image["seconds"])
