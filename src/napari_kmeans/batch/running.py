@@ -49,7 +49,7 @@ from napari_kmeans.batch.study_listing import list_images
 from napari_kmeans.batch.study_record import describe_images, describe_study
 from napari_kmeans.batch.study_tables import (
     combine_tables,
-    sum_regions,
+    share_table,
     write_study_files,
 )
 from napari_kmeans.checks import check_result
@@ -128,7 +128,7 @@ class StudyResult:
     @property
     def shares(self) -> pd.DataFrame:
         """The share of each class in each image: a row for each image, all regions together."""
-        return sum_regions(self.table)
+        return share_table(self.table)
 
     def __repr__(self) -> str:
         """Return one line without the tables."""

@@ -321,6 +321,32 @@ def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path)
     assert (tmp_path / "all.csv").read_text().startswith("image,group,region,")
 
 
+def test_a_figure_of_the_groups_is_saved(panel, qtbot, folder, tmp_path, choose_file):
+    for name, group in (("a", "old_1"), ("b", "old_2"), ("c", "young_1")):
+        (folder / f"{name}.png").rename(folder / f"{group}.png")
+    panel.form.groups.value = "name"
+    choose(qtbot, panel, folder)
+    with pytest.raises(ValueError, match="there is no table yet: run the cohort first"):
+        panel.save_figure(tmp_path / "early.png")
+    run(qtbot, panel)
+    choose_file(tmp_path / "shares")
+    panel.results.figure_button.native.click()
+    qtbot.waitUntil(lambda: panel.message.text() == "The figure is in shares.png.", timeout=60_000)
+    picture = np.asarray(Image.open(tmp_path / "shares.png").convert("RGB"))
+    seen = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+    # The mean of each group is a dark line, and each class has axes on white.
+    assert {(255, 255, 255), (0x33, 0x33, 0x33)} <= seen
+    wait(qtbot, panel)
+    panel.save_figure(tmp_path / "shares.svg")
+    wait(qtbot, panel)
+    text = (tmp_path / "shares.svg").read_text("utf-8")
+    assert all(each in text for each in ("old", "young", "n = 2", "n = 1", "class 4"))
+    panel.save_figure(tmp_path / "shares.gif")
+    wait(qtbot, panel)
+    assert "must be saved as .png, .svg or .pdf, got 'shares.gif'" in panel.message.text()
+    assert panel.results.figure_button.enabled
+
+
 def test_a_field_and_a_class_of_one_name_are_two_columns():
     image = np.array([[0, 0, 9]], np.uint8)
     table = measure(segment([image, image], 2), names=["old_1_a", "new_2_b"])

@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QMessageBox
 
 from napari_kmeans.batch.running import DEFAULT_OUTPUT
+from napari_kmeans.figures import plot_shares
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.background.cohort_batch import BatchFile
@@ -24,6 +25,7 @@ from napari_kmeans.viewer.background.cohort_study import (
 )
 from napari_kmeans.viewer.background.cohort_work import SavedImage, StudyWork
 from napari_kmeans.viewer.background.dock_words import in_words_of_dock
+from napari_kmeans.viewer.background.figure_work import FIGURE_FILTER, FigureWork
 from napari_kmeans.viewer.background.runner import Runner, describe_error
 from napari_kmeans.viewer.background.worker import make_worker
 from napari_kmeans.viewer.from_layers.apply_targets import find_alike, find_targets
@@ -122,6 +124,7 @@ class CohortPanel(WorkingPanel):
         self.results.table.chosen.connect(self.show_image)
         self.results.all_button.changed.connect(self.show_all_layers)
         self.results.save_button.changed.connect(lambda: self.attempt(self.results.ask_and_save))
+        self.results.figure_button.changed.connect(lambda: self.attempt(self._ask_and_save_figure))
         dock.native_parent_changed.connect(self._on_dock_moved)
         dock.image.changed.connect(self._on_image_changed)
         if not self._find_targets():
@@ -454,6 +457,9 @@ class CohortPanel(WorkingPanel):
         self._show_missing_layers()
         self.run_button.enabled = can_start
         self.batch_button.enabled = can_start
+        outcome = self.results.outcome
+        has_shares = outcome is not None and bool(outcome.images)
+        self.results.figure_button.enabled = has_shares and not self.is_working
         self.form.classes.show_text(self._list_classes())
         if not self.is_working and self._wanted is not None:
             self._show_wanted()
@@ -544,6 +550,34 @@ class CohortPanel(WorkingPanel):
         self.dock.highlight(label)
         # The list of clusters above may have been opened.
         self._scroll_soon()
+
+    # ------------------------------------------------------------------- figure
+
+    def save_figure(self, path: str | os.PathLike[str]) -> SegmentationWorker:
+        """Write a figure of the shares by group to a PNG, SVG or PDF file, in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the paths once the file is complete.
+
+        Raises
+        ------
+        ValueError
+            If there is no table.
+        RuntimeError
+            If the panel is already working.
+        """
+        outcome = self.results.outcome
+        if outcome is None:
+            raise ValueError("there is no table yet: run the cohort first.")
+        work = FigureWork(plot_shares, outcome.table, Path(path))
+        return self.start(work, lambda _: self.show_message(f"The figure is in {work.path.name}."))
+
+    def _ask_and_save_figure(self) -> None:
+        path = ask_where_to_save(self, "Save figure", "cohort.png", FIGURE_FILTER)
+        if path is not None:
+            self.save_figure(path)
 
     # --------------------------------------------------------------- batch file
 

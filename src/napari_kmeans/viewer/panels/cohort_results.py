@@ -60,6 +60,12 @@ class CohortResults(QWidget):
             tooltip="Save the table as it is shown, or all measurements: a row for each image and "
             "class, with counts, areas and mean colors.",
         )
+        self.figure_button = PushButton(
+            name="save_figure_button",
+            text="Save figure…",
+            tooltip="Save a figure to a PNG, SVG or PDF file: the shares of each class, with a "
+            "point for each image and the mean of each group.",
+        )
         self.all_button = PushButton(
             name="all_layers_button",
             text="Show all layers",
@@ -71,7 +77,7 @@ class CohortResults(QWidget):
             self.table,
             self.failures,
             row([self.all_button]),
-            row([self.copy_button, self.save_button]),
+            row([self.copy_button, self.save_button, self.figure_button]),
             row([self.report_button, self.folder_button]),
         ):
             column.addWidget(widget)
