@@ -1,5 +1,6 @@
 """figures: bars, points and curves are where the result has them, and matplotlib is optional."""
 
+import itertools
 import subprocess
 import sys
 from dataclasses import replace
@@ -278,11 +279,17 @@ def texts_of(axes):
 def test_shares_are_points_with_the_mean_of_each_group(quadrants):
     images = [quadrants, quadrants[:14], quadrants[5:, 6:], quadrants[:, :9]]
     seg = segment(images, 4, rgb=True)
-    seg = apply_classes(seg, seg.model.classes.rename(2, "leaf $x$").recolor(2, "#fafafa").ignore(4))
+    seg = apply_classes(
+        seg, seg.model.classes.rename(2, "leaf $x$").recolor(2, "#fafafa").ignore(4)
+    )
     table = measure(seg, names=["new_1", "old_1", "new_2", "old_2"])
     table = add_metadata(table, "{group}_{plant}")
     figure = plot_shares(table)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["class 1", "leaf $x$", "class 3"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "class 1",
+        "leaf $x$",
+        "class 3",
+    ]
     counts = np.array([np.bincount(labels.ravel(), minlength=5)[1:4] for labels in seg.labels])
     expected = 100 * counts / counts.sum(axis=1, keepdims=True)
     for number, axes in enumerate(figure.axes):
@@ -340,7 +347,7 @@ def test_texts_of_groups_and_classes_do_not_overlap(n_groups, n_classes, name):
     panels = [axes for axes in figure.axes if axes.axison]
     assert len(panels) == n_classes
     boxes = [text.get_window_extent() for text in panels[0].get_xticklabels()]
-    for before, after in zip(boxes, boxes[1:], strict=False):
+    for before, after in itertools.pairwise(boxes):
         assert before.x1 <= after.x0
     titles = [axes._left_title.get_window_extent() for axes in panels]
     for title, axes in zip(titles, panels, strict=True):

@@ -513,6 +513,40 @@ def test_carried_classes_follow_the_colors():
     }
 
 
+@pytest.mark.parametrize("kind", ["rgb", "gray", "channels"])
+def test_no_name_is_carried_to_a_color_that_is_far(kind):
+    """The earlier model gives each color to a class, and the nearest one may be far."""
+    values = np.array([20, 100, 101, 180, 240], np.float32)
+    tints = {"rgb": (1, 0.9, 0.7), "gray": (1,), "channels": (1, 0.2, 0.6, 0.5)}[kind]
+    colors = values[:, None] * np.array(tints, np.float32)
+    options = {"rgb": kind == "rgb", "channel_axis": -1 if kind == "channels" else None}
+
+    def fit(rows):
+        image = np.repeat(colors[rows], 20, axis=0).reshape(len(rows), 20, -1)
+        image = np.rint(image).astype(np.uint8) if kind == "rgb" else image
+        return segment(image[..., 0] if kind == "gray" else image, len(rows), **options).model
+
+    earlier = fit([0, 1, 4])
+    classes = earlier.classes.rename(1, "dark").rename(2, "middle").rename(3, "pale").ignore(3)
+    earlier = earlier.with_classes(classes)
+    carried, lost = carry_classes(fit([0, 2, 3]), earlier)
+    # A value of 180 is nearer to 240 than to 101.
+    assert [(each.name, each.ignored) for each in carried] == [
+        ("dark", False),
+        ("middle", False),
+        ("", False),
+    ]
+    assert [each.name for each in lost] == ["pale"]
+    merged = earlier.with_classes(earlier.classes.merge([2, 3]))
+    carried, lost = carry_classes(fit([0, 2, 3]), merged)
+    assert [(each.name, each.centers) for each in carried] == [
+        ("dark", (0,)),
+        ("middle + pale", (1,)),
+        ("", (2,)),
+    ]
+    assert not lost
+
+
 def test_carried_classes_need_the_same_channels():
     gray, rgb = np.arange(30).reshape(5, 6), np.zeros((5, 6, 3), np.uint8)
     with pytest.raises(ValueError, match="earlier must have the 1 channels of the model, got 3"):

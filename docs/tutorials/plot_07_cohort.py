@@ -150,7 +150,8 @@ folder.cleanup()
 # 4. Press *Run cohort*. Click a row of the table to see an image with its clusters.
 # 5. In *Clusters*, merge the clusters of the leaf, and those of the paper with the thin line around
 #    the leaf. Name the classes and ignore the paper. Set *Model* to *apply the model of the list*,
-#    and press *Run cohort* again. A new fit would number the clusters anew, without names.
+#    and press *Run cohort* again. A new fit would number the clusters anew, and keep names only
+#    where a new cluster has a close color.
 # 6. *Save figure…* saves the figure of the groups, and *Open report* opens the report. *Save as
 #    batch…* writes the study file.
 #

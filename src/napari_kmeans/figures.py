@@ -424,7 +424,8 @@ def plot_shares(table: pd.DataFrame, by: str = "group") -> Figure:
     >>> plot_shares(run_study(study).table).savefig("shares.pdf")
     """
     shares, groups = _shares_of_groups(table, by)
-    names, n_classes = list(dict.fromkeys(groups)), len(shares.columns)
+    names, labels = list(dict.fromkeys(groups)), [int(label) for label in shares.columns]
+    n_classes = len(labels)
     columns = _describe_columns(names, groups, n_classes)
     n_columns = max(1, min(n_classes, int(_FIGURE_WIDTH / columns.width)))
     n_rows = math.ceil(n_classes / n_columns)
@@ -432,11 +433,11 @@ def plot_shares(table: pd.DataFrame, by: str = "group") -> Figure:
     n_columns = math.ceil(n_classes / n_rows)
     figure = _new_figure(n_columns * columns.width, n_rows * (_PANEL_HEIGHT + columns.height))
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    titles = _class_titles(table, list(shares.columns), columns.width - _Y_AXIS_WIDTH)
+    titles = _class_titles(table, labels, columns.width - _Y_AXIS_WIDTH)
     colors = table.groupby(CLASS)[COLOR].first()
     places = np.array([names.index(name) for name in groups])
     pixels = "pixels that count" if table[IGNORED].any() else "pixels"
-    for number, (axes, label) in enumerate(zip(panels, shares.columns, strict=False)):
+    for number, (axes, label) in enumerate(zip(panels, labels, strict=False)):
         _draw_groups(axes, shares[label].to_numpy(np.float64), places, colors[label])
         axes.set_title(titles[number], loc="left", fontsize=9, color=_INK, parse_math=False)
         axes.set_xticks(
@@ -525,7 +526,7 @@ def _class_titles(table: pd.DataFrame, labels: list[int], width: float) -> list[
     """Return the title of each class, in lines of a width in inches: its name, or its label."""
     named = table[table[NAME].notna() & (table[NAME].astype(str) != "")]
     known = named.groupby(CLASS)[NAME].first().to_dict()
-    names = [_shorten(str(known[label])) if label in known else f"class {label}" for label in labels]
+    names = [_shorten(str(known.get(label, f"class {label}"))) for label in labels]
     # A title has 9 points, the other texts 8.
     n_characters = int(width / (1.15 * _TEXT_WIDTH))
     titles = []

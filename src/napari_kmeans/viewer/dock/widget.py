@@ -299,6 +299,7 @@ class KMeansWidget(Fields):
         if result is self.result:
             return
         self.result = result
+        self.carried_note.show_text("")
         if result is not None and result.labels is not None and result.source is not None:
             # The image of labels from a file gives the means after an edit by hand.
             watch_edits(result.labels, result.source)
@@ -609,8 +610,9 @@ class KMeansWidget(Fields):
     def _show_results(self, run: Run, outcome: AnySegmentation) -> None:
         source = run.task.source
         with self._undo.recording(self.result, "" if run.task.cache is None else LIVE):
+            carried = ""
             if run.update:
-                outcome = self._result_layers.carry_edits(outcome, source)
+                outcome, carried = self._result_layers.carry_edits(outcome, source)
             layers = self._result_layers.build(run.builders, outcome, source, update=run.update)
             shown = self.show_layers(layers, update=run.update)
             result = Result(run.task, outcome, shown, seconds=self._runner.seconds)
@@ -619,6 +621,7 @@ class KMeansWidget(Fields):
             self.marks_note.show_text(describe_moved_centers(outcome, source))
             self._last_run = ref(result)
             self._set_result(result)
+            self.carried_note.show_text(carried)
             self._result_layers.remember_start(result.labels, outcome)
 
     def undo_result(self) -> None:

@@ -32,6 +32,7 @@ from napari_kmeans.viewer.from_layers.apply_targets import find_alike, find_targ
 from napari_kmeans.viewer.from_layers.layer_jobs import jobs_of_sources
 from napari_kmeans.viewer.from_layers.source import WHOLE
 from napari_kmeans.viewer.measure_layer import measure_layer
+from napari_kmeans.viewer.panels.cohort_edits import CohortEdits
 from napari_kmeans.viewer.panels.cohort_form import (
     APPLY,
     FILES,
@@ -46,6 +47,7 @@ from napari_kmeans.viewer.to_layers.cohort_layers import LayersWork
 from napari_kmeans.viewer.to_layers.cohort_preview import PreviewWork
 from napari_kmeans.viewer.to_layers.describe_model import list_classes
 from napari_kmeans.viewer.to_layers.layer_files import LayerBatchWork
+from napari_kmeans.viewer.to_layers.update import find_labels
 from napari_kmeans.viewer.widgets.dialogs import ask_where_to_save
 from napari_kmeans.viewer.widgets.form import row, scroll_to
 
@@ -104,6 +106,9 @@ class CohortPanel(WorkingPanel):
         self._pending: StudyWork | LayersWork | None = None
         # The model of the last run: the layers whose list had it may be gone after the run.
         self._applied: KMeansModel | None = None
+        self._edits = CohortEdits()
+        # The choices of the last run.
+        self._cohort: Cohort | None = None
         self._wanted: tuple[str, int | None] | None = None
         self._error = ""
         self._is_closed = False
@@ -305,7 +310,8 @@ class CohortPanel(WorkingPanel):
             If the panel is already working.
         """
         work = self._work(None if directory is None else Path(directory))
-        self._applied = self._model_to_apply()
+        self._applied, self._cohort = self._model_to_apply(), self.cohort()
+        self._edits.start()
         for sentence in self._describe_unused():
             work.state.hear(sentence)
         self._wanted, self._error = None, ""
@@ -330,10 +336,14 @@ class CohortPanel(WorkingPanel):
         if self.form.are_files:
             chosen = self.form.chosen_files
             assert chosen is not None
+            earlier = self._earlier_model([])
             study = cohort.study(chosen.folder)
-            directory = directory or self._directory(default_directory(chosen), study, model)
-            return StudyWork(study, directory, None, model)
+            directory = directory or self._directory(
+                default_directory(chosen), study, model, earlier
+            )
+            return StudyWork(study, directory, None, model, earlier)
         sources = self._sources()
+        earlier = self._earlier_model(sources)
         jobs = jobs_of_sources(sources)
         names = {source.unique_id: job.name for source, job in zip(sources, jobs, strict=True)}
         cohort = replace(
@@ -346,9 +356,19 @@ class CohortPanel(WorkingPanel):
         if self.form.are_layers_results:
             layer = self.form.regions_layer
             regions = None if layer is None else partial(measure_layer, regions=layer)
-            return LayersWork(study, jobs, sources, model, regions)
-        directory = directory or self._directory(base / DEFAULT_OUTPUT, study, model)
-        return StudyWork(study, directory, jobs, model)
+            return LayersWork(study, jobs, sources, model, earlier, regions)
+        directory = directory or self._directory(base / DEFAULT_OUTPUT, study, model, earlier)
+        return StudyWork(study, directory, jobs, model, earlier)
+
+    def _earlier_model(self, sources: list[Source]) -> KMeansModel | None:
+        """Return the model whose names and other edits a fit carries to the new classes."""
+        if self.form.model.value == APPLY:
+            return None
+        layers, result = self.dock.viewer.layers, self.dock.result
+        shown = [self._view.preview_labels, *(find_labels(layers, each) for each in sources)]
+        # Each layer has its own names: those in the list count first.
+        shown.sort(key=lambda each: result is None or each is not result.labels)
+        return self._edits.find_earlier(shown)
 
     def cohort(self) -> Cohort:
         """Return what the user has chosen. Layers are named by their names.
@@ -408,13 +428,15 @@ class CohortPanel(WorkingPanel):
         paths = [origin.path for source in sources for origin in source.origins if origin.path]
         return Path(paths[0]).absolute().parent if paths else Path.cwd()
 
-    def _directory(self, default: Path, study: Any, model: KMeansModel | None) -> Path:
-        return self.form.output_folder or free_directory(default, study, model)
+    def _directory(
+        self, default: Path, study: Any, model: KMeansModel | None, earlier: KMeansModel | None
+    ) -> Path:
+        return self.form.output_folder or free_directory(default, study, model, earlier)
 
     def _ask_and_run(self) -> None:
         work = self._work(None)
         if isinstance(work, StudyWork) and holds_other_results(
-            work.directory, work.study, work.model
+            work.directory, work.study, work.model, work.earlier
         ):
             question = (
                 f"The folder {work.directory} has files of other settings. Results of the same "
@@ -436,6 +458,7 @@ class CohortPanel(WorkingPanel):
 
     def _show_results(self, work: StudyWork | LayersWork, outcome: CohortOutcome) -> None:
         """Show the table, and the layers if the results are layers."""
+        self._edits.end(work.state, work.model)
         self._view.clear()
         if isinstance(work, LayersWork):
             applied = [(each.source, each.outcome) for each in outcome.images.values()]
@@ -533,9 +556,12 @@ class CohortPanel(WorkingPanel):
             )
 
     def _show_preview(self, name: str, label: int | None, layers: Any) -> None:
+        self._edits.remember(self._view.preview_labels)
         with self.dock.selection_kept():
             labels = self._view.show_preview(name, layers)
-        self._activate(labels, label)
+        self._activate(labels, None)
+        self._edits.show(labels, self.dock)
+        self.dock.highlight(label)
 
     def show_all_layers(self) -> None:
         """Show the layers of the cohort that `show_image` has hidden."""
@@ -605,7 +631,7 @@ class CohortPanel(WorkingPanel):
         path = Path(path).absolute()
         output = self.form.output_folder
         batch = BatchFile(
-            self.cohort(),
+            self._cohort_with_classes(),
             self._model_to_apply(),
             None if output is None else relative_path(output, path.parent),
         )
@@ -614,6 +640,13 @@ class CohortPanel(WorkingPanel):
             return None
         work = LayerBatchWork(batch, self._sources(), self._sources_to_fit(), path)
         return self.start(work, self._show_saved)
+
+    def _cohort_with_classes(self) -> Cohort:
+        """Return the choices, with the edits that the last run has carried if it is repeated."""
+        cohort = self.cohort()
+        if self._cohort is None or not cohort.is_same(self._cohort):
+            return cohort
+        return replace(cohort, classes=self._edits.of_fit)
 
     def _show_saved(self, paths: list[Path]) -> None:
         names = " and ".join(path.name for path in paths)
@@ -652,8 +685,8 @@ def _describe_done(work: StudyWork | LayersWork, outcome: CohortOutcome) -> str:
     folder = outcome.directory
     place = "" if folder is None else f" The results are in {folder.parent.name}/{folder.name}."
     notes, more = work.state.other_notes[:_MOST_NOTES], len(work.state.other_notes) - _MOST_NOTES
-    lines = [f"{text}.{place}", *notes, *([f"… and {more:,} more notes."] if more > 0 else [])]
-    return "\n".join(lines)
+    notes += [f"… and {more:,} more notes."] if more > 0 else []
+    return "\n".join([f"{text}.{place}", *work.state.carried, *notes])
 
 
 def _describe_stopped(work: StudyWork | LayersWork) -> str:
