@@ -432,7 +432,7 @@ def test_a_figure_of_the_groups_is_saved(panel, qtbot, folder, tmp_path, choose_
         panel.save_figure(tmp_path / "early.png")
     run(qtbot, panel)
     choose_file(tmp_path / "shares")
-    panel.results.figure_button.native.click()
+    panel.figure_button.native.click()
     qtbot.waitUntil(lambda: panel.message.text() == "The figure is in shares.png.", timeout=60_000)
     picture = np.asarray(Image.open(tmp_path / "shares.png").convert("RGB"))
     seen = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
@@ -446,7 +446,7 @@ def test_a_figure_of_the_groups_is_saved(panel, qtbot, folder, tmp_path, choose_
     panel.save_figure(tmp_path / "shares.gif")
     wait(qtbot, panel)
     assert "must be saved as .png, .svg or .pdf, got 'shares.gif'" in panel.message.text()
-    assert panel.results.figure_button.enabled
+    assert panel.figure_button.enabled
 
 
 def test_a_field_and_a_class_of_one_name_are_two_columns():

@@ -114,9 +114,9 @@ class CohortPanel(WorkingPanel):
         self._is_closed = False
         self._view = CohortView(dock.viewer)
         self.form = CohortForm(dock.viewer, self._on_form_changed)
-        self.results = CohortResults()
         self._n_scrolls = 0
         self._make_buttons()
+        self.results = CohortResults(self.figure_button)
         self._make_listing()
         for widget in (
             self.form,
@@ -129,7 +129,6 @@ class CohortPanel(WorkingPanel):
         self.results.table.chosen.connect(self.show_image)
         self.results.all_button.changed.connect(self.show_all_layers)
         self.results.save_button.changed.connect(lambda: self.attempt(self.results.ask_and_save))
-        self.results.figure_button.changed.connect(lambda: self.attempt(self._ask_and_save_figure))
         dock.native_parent_changed.connect(self._on_dock_moved)
         dock.image.changed.connect(self._on_image_changed)
         if not self._find_targets():
@@ -148,9 +147,16 @@ class CohortPanel(WorkingPanel):
             tooltip="Write a study file that repeats this cohort on the command line: "
             "napari-kmeans run study.yaml",
         )
+        self.figure_button = PushButton(
+            name="save_figure_button",
+            text="Save figure…",
+            tooltip="Save a figure to a PNG, SVG or PDF file: the shares of each class, with a "
+            "point for each image and the mean of each group.",
+        )
         self.cancel_button.tooltip = "Stop after the images in work. What is done is kept."
         self.run_button.changed.connect(lambda: self.attempt(self._ask_and_run))
         self.batch_button.changed.connect(lambda: self.attempt(self._ask_and_save_batch))
+        self.figure_button.changed.connect(lambda: self.attempt(self._ask_and_save_figure))
 
     def _make_listing(self) -> None:
         """Make what searches the folder in the background, and shows the progress of a run."""
@@ -482,7 +488,7 @@ class CohortPanel(WorkingPanel):
         self.batch_button.enabled = can_start
         outcome = self.results.outcome
         has_shares = outcome is not None and bool(outcome.images)
-        self.results.figure_button.enabled = has_shares and not self.is_working
+        self.figure_button.enabled = has_shares and not self.is_working
         self.form.classes.show_text(self._list_classes())
         if not self.is_working and self._wanted is not None:
             self._show_wanted()

@@ -32,13 +32,18 @@ _MOST_FAILURES = 5
 class CohortResults(QWidget):
     """The table of a cohort with its buttons. It is hidden until there is one.
 
+    Parameters
+    ----------
+    *buttons : PushButton
+        Further buttons, beside those that copy and save the table.
+
     Attributes
     ----------
     table : ShareTable
     outcome : CohortOutcome or None
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *buttons: PushButton) -> None:
         super().__init__()
         self.outcome: CohortOutcome | None = None
         self.table = ShareTable(self)
@@ -60,12 +65,6 @@ class CohortResults(QWidget):
             tooltip="Save the table as it is shown, or all measurements: a row for each image and "
             "class, with counts, areas and mean colors.",
         )
-        self.figure_button = PushButton(
-            name="save_figure_button",
-            text="Save figure…",
-            tooltip="Save a figure to a PNG, SVG or PDF file: the shares of each class, with a "
-            "point for each image and the mean of each group.",
-        )
         self.all_button = PushButton(
             name="all_layers_button",
             text="Show all layers",
@@ -77,7 +76,7 @@ class CohortResults(QWidget):
             self.table,
             self.failures,
             row([self.all_button]),
-            row([self.copy_button, self.save_button, self.figure_button]),
+            row([self.copy_button, self.save_button, *buttons]),
             row([self.report_button, self.folder_button]),
         ):
             column.addWidget(widget)
