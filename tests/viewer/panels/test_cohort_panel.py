@@ -315,6 +315,37 @@ def test_names_go_to_the_next_image_and_to_a_second_fit(viewer, panel, qtbot, fo
     assert not Study.load(tmp_path / "other.yaml").classes
 
 
+def test_classes_merged_in_the_dock_have_the_colors_of_a_study(viewer, panel, qtbot, tmp_path):
+    """The clusters have other shares in each image, and those of the fit give the color."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    colors = np.array([[10, 10, 10], [100, 20, 20], [140, 40, 20], [230, 230, 200]], np.uint8)
+    for name, counts in (("a", [100, 90, 10, 100]), ("b", [100, 10, 90, 100])):
+        image = np.repeat(colors, counts, axis=0).reshape(15, 20, 3)
+        Image.fromarray(image).save(folder / f"{name}.png")
+    panel.dock.n_clusters.value = 4
+    choose(qtbot, panel, folder)
+    run(qtbot, panel)
+    show_file(qtbot, panel, viewer, "a")
+    clusters = panel.dock.folds["clusters"].open().list._clusters
+    clusters.merge([2, 3])
+    assert clusters.hex_color(2) == "#781e14"
+    panel.form.model.value = "apply"
+    qtbot.waitUntil(lambda: panel.run_button.enabled, timeout=20_000)
+    run(qtbot, panel)
+    study = Study(
+        images=("photos",),
+        fit={"n_clusters": 4},
+        classes={2: {"merge": [3]}},
+        output=str(tmp_path / "study"),
+        folder=tmp_path,
+    )
+    with notices_to(lambda _sentence: None):
+        done = run_study(study)
+    for table in (panel.results.outcome.table, done.table):
+        assert set(table.loc[table["class"] == 2, "color"]) == {"#781e14"}
+
+
 def test_a_second_fit_of_layers_keeps_names(viewer, panel, qtbot):
     run(qtbot, panel)
     assert "kept" not in panel.message.text()
