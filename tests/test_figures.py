@@ -1,18 +1,26 @@
 """figures: bars, points and curves are where the result has them, and matplotlib is optional."""
 
+import itertools
 import subprocess
 import sys
 from dataclasses import replace
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from skimage import data
 
-from napari_kmeans import apply_classes, segment, suggest_n_clusters
-from napari_kmeans.figures import plot_colors, plot_legend, plot_palette, plot_scores
+from napari_kmeans import add_metadata, apply_classes, measure, segment, suggest_n_clusters
+from napari_kmeans.figures import (
+    plot_colors,
+    plot_legend,
+    plot_palette,
+    plot_scores,
+    plot_shares,
+)
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +248,122 @@ def test_legend_has_a_row_for_each_class(coffee, tmp_path):
     assert ends == sorted(ends)
     for suffix in ("png", "svg", "pdf"):
         figure.savefig(tmp_path / f"legend.{suffix}")
+
+
+# --------------------------------------------------------------- shares of groups
+
+
+def shares_table(groups, names=("ink", "", "paper"), n_images=3):
+    """Return measurements of images in groups, with other shares in each image."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, group in enumerate(np.repeat(groups, n_images).tolist()):
+        counts = rng.integers(1, 1000, len(names))
+        for label, (name, pixels) in enumerate(zip(names, counts, strict=True), 1):
+            color = f"#{40 * label % 256:02x}8080"
+            rows.append((f"{number}", group, "all", label, name, color, False, int(pixels)))
+    columns = ["image", "group", "region", "class", "name", "color", "ignored", "pixels"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def points_of(axes):
+    """Return the shares in axes, and the places of their groups."""
+    x, y = axes.collections[0].get_offsets().T
+    return y, np.rint(x).astype(int)
+
+
+def texts_of(axes):
+    return [text.get_text() for text in axes.get_xticklabels()]
+
+
+def test_shares_are_points_with_the_mean_of_each_group(quadrants):
+    images = [quadrants, quadrants[:14], quadrants[5:, 6:], quadrants[:, :9]]
+    seg = segment(images, 4, rgb=True)
+    seg = apply_classes(
+        seg, seg.model.classes.rename(2, "leaf $x$").recolor(2, "#fafafa").ignore(4)
+    )
+    table = measure(seg, names=["new_1", "old_1", "new_2", "old_2"])
+    table = add_metadata(table, "{group}_{plant}")
+    figure = plot_shares(table)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "class 1",
+        "leaf $x$",
+        "class 3",
+    ]
+    counts = np.array([np.bincount(labels.ravel(), minlength=5)[1:4] for labels in seg.labels])
+    expected = 100 * counts / counts.sum(axis=1, keepdims=True)
+    for number, axes in enumerate(figure.axes):
+        shares, places = points_of(axes)
+        np.testing.assert_allclose(shares, expected[:, number])
+        assert places.tolist() == [0, 1, 0, 1]
+        means = [line.get_ydata()[0] for line in axes.lines]
+        np.testing.assert_allclose(means, [shares[::2].mean(), shares[1::2].mean()])
+        assert texts_of(axes) == ["new\nn = 2", "old\nn = 2"]
+        assert axes.get_ylim()[0] == 0
+        color = to_hex(axes.collections[0].get_facecolors()[0])
+        assert color == table.loc[table["class"] == number + 1, "color"].iloc[0]
+    assert figure.axes[0].get_ylabel() == "percent of the pixels that count"
+    assert fits_in_figure(figure)
+    # Other groups, and none.
+    assert texts_of(plot_shares(table, "plant").axes[0]) == ["1\nn = 2", "2\nn = 2"]
+    alone = plot_shares(table.drop(columns="group"))
+    assert texts_of(alone.axes[0]) == ["all images\nn = 4"]
+
+
+def test_shares_are_those_of_images_over_all_their_regions(quadrants, tmp_path):
+    seg = segment([quadrants, quadrants[:14]], 4, rgb=True)
+    regions = [np.tile([1, 1, 2], 7)[: quadrants.shape[1]] * np.ones((n, 1), int) for n in (20, 14)]
+    table = measure(seg, names=["a", "b"], regions=regions)
+    assert table["region"].nunique() == 2
+    whole = plot_shares(measure(seg, names=["a", "b"])).axes[0]
+    # The table is also that of a file, in which empty names are missing.
+    table.to_csv(tmp_path / "table.csv", index=False)
+    for each in (table, pd.read_csv(tmp_path / "table.csv")):
+        axes = plot_shares(each).axes[0]
+        np.testing.assert_allclose(points_of(axes)[0], points_of(whole)[0])
+        assert axes.get_title(loc="left") == "class 1"
+
+
+def test_images_without_a_group_or_without_pixels_are_not_hidden_in_another_group():
+    table = shares_table(["b", None, "a"], n_images=2)
+    table.loc[table["image"] == "5", "pixels"] = 0
+    axes = plot_shares(table).axes[0]
+    assert texts_of(axes) == ["b\nn = 2", "no group\nn = 2", "a\nn = 1"]
+    assert len(points_of(axes)[0]) == 5
+    # A column of whole numbers in which one is missing is read as real numbers.
+    days = shares_table([1.0, np.nan, 14.0])
+    assert texts_of(plot_shares(days).axes[0]) == ["1\nn = 3", "no group\nn = 3", "14\nn = 3"]
+
+
+@pytest.mark.parametrize("n_groups", [1, 2, 6, 40])
+@pytest.mark.parametrize("n_classes", [1, 2, 8])
+@pytest.mark.parametrize("name", ["x", "a group with a rather long name {}"])
+def test_texts_of_groups_and_classes_do_not_overlap(n_groups, n_classes, name):
+    groups = [f"{number} {name}".format("of leaves") for number in range(n_groups)]
+    names = ["a class of a rather long name, as of dew drops"] * (n_classes - 1) + ["leaf"]
+    figure = plot_shares(shares_table(groups, names))
+    assert fits_in_figure(figure)
+    assert n_groups > 10 or figure.get_size_inches()[0] <= 7.3
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert len(panels) == n_classes
+    boxes = [text.get_window_extent() for text in panels[0].get_xticklabels()]
+    for before, after in itertools.pairwise(boxes):
+        assert before.x1 <= after.x0
+    titles = [axes._left_title.get_window_extent() for axes in panels]
+    for title, axes in zip(titles, panels, strict=True):
+        assert not any(title.overlaps(each.bbox) for each in panels)
+        assert sum(title.overlaps(each) for each in titles) == 1, axes
+
+
+def test_plot_shares_names_what_is_wrong():
+    table = shares_table(["a"])
+    with pytest.raises(TypeError, match="table must be a table of measurements, got 5"):
+        plot_shares(5)
+    with pytest.raises(ValueError, match=r"by must be a column .*'day'.* one of \['group'\]"):
+        plot_shares(table, "day")
+    with pytest.raises(ValueError, match="table must have the column 'color'"):
+        plot_shares(table.drop(columns="color"))
+    with pytest.raises(ValueError, match="1 to 60 classes that count, got 0"):
+        plot_shares(table.assign(ignored=True))
+    with pytest.raises(ValueError, match="at most 100 groups, got 'group' with 101"):
+        plot_shares(shares_table([f"{n}" for n in range(101)], n_images=1))

@@ -358,7 +358,23 @@ def test_edited_model_is_saved_and_loaded(tmp_path, quadrants):
     assert repr(loaded).startswith("KMeansModel(n_clusters=3, classes=ClassScheme(3 classes of 4")
     # Version 0.1.0 opens models without edits only: an edited model states another version.
     assert (before.model.to_dict()["version"], model.to_dict()["version"]) == (1, 2)
-    assert {*before.model.to_dict()}.isdisjoint({"classes", "center_pixels"})
+    assert "classes" not in before.model.to_dict()
+
+
+def test_a_merged_class_has_one_color_before_and_after_a_model_is_saved(tmp_path):
+    """The number of pixels differs much: the color of a class is not the mean of its centers."""
+    colors = np.array([[10, 10, 10], [100, 20, 20], [140, 40, 20], [230, 230, 200]], np.uint8)
+    image = np.repeat(colors, [200, 190, 10, 200], axis=0).reshape(20, 30, 3)
+    before = segment(image, 4, rgb=True)
+    classes = before.model.classes.merge([2, 3])
+    before.model.save(tmp_path / "model.json")
+    loaded = KMeansModel.load(tmp_path / "model.json")
+    expected = [102.0, 21.0, 20.0]
+    for model in (apply_classes(before, classes).model, loaded.with_classes(classes)):
+        np.testing.assert_allclose(model.palette[1], expected)
+    np.testing.assert_array_equal(
+        np.unique(np.asarray(loaded.with_classes(classes).apply(image)[1])[7], axis=0), [expected]
+    )
 
 
 def test_merged_model_of_0_1_0_keeps_its_colors():
@@ -511,6 +527,40 @@ def test_carried_classes_follow_the_colors():
         ((230, 230, 200),): ("paper", "#ffff00", False),
         ((224, 224, 194),): ("", None, False),
     }
+
+
+@pytest.mark.parametrize("kind", ["rgb", "gray", "channels"])
+def test_no_name_is_carried_to_a_color_that_is_far(kind):
+    """The earlier model gives each color to a class, and the nearest one may be far."""
+    values = np.array([20, 100, 101, 180, 240], np.float32)
+    tints = {"rgb": (1, 0.9, 0.7), "gray": (1,), "channels": (1, 0.2, 0.6, 0.5)}[kind]
+    colors = values[:, None] * np.array(tints, np.float32)
+    options = {"rgb": kind == "rgb", "channel_axis": -1 if kind == "channels" else None}
+
+    def fit(rows):
+        image = np.repeat(colors[rows], 20, axis=0).reshape(len(rows), 20, -1)
+        image = np.rint(image).astype(np.uint8) if kind == "rgb" else image
+        return segment(image[..., 0] if kind == "gray" else image, len(rows), **options).model
+
+    earlier = fit([0, 1, 4])
+    classes = earlier.classes.rename(1, "dark").rename(2, "middle").rename(3, "pale").ignore(3)
+    earlier = earlier.with_classes(classes)
+    carried, lost = carry_classes(fit([0, 2, 3]), earlier)
+    # A value of 180 is nearer to 240 than to 101.
+    assert [(each.name, each.ignored) for each in carried] == [
+        ("dark", False),
+        ("middle", False),
+        ("", False),
+    ]
+    assert [each.name for each in lost] == ["pale"]
+    merged = earlier.with_classes(earlier.classes.merge([2, 3]))
+    carried, lost = carry_classes(fit([0, 2, 3]), merged)
+    assert [(each.name, each.centers) for each in carried] == [
+        ("dark", (0,)),
+        ("middle + pale", (1,)),
+        ("", (2,)),
+    ]
+    assert not lost
 
 
 def test_carried_classes_need_the_same_channels():

@@ -22,7 +22,7 @@ import imageio.v3 as iio
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from napari_kmeans import Study, run_study
+from napari_kmeans import Study, plot_shares, run_study
 from napari_kmeans.samples import leaf, leaf_truth
 
 folder = TemporaryDirectory()
@@ -91,22 +91,22 @@ assert errors.max() < 0.3
 # 0.65.
 
 # %%
-# Compare the groups. Each point is a plant.
+# Compare the groups. ``plot_shares`` draws each class that is not ignored, with a point for each
+# image and the mean of each group. Save the figure for your paper as PDF, SVG or PNG.
 
 print(shares.groupby("group")["lesion"].agg(["mean", "std", "count"]).round(2))
 
+figure = plot_shares(result.table)
+figure.savefig(result.directory / "shares.pdf")
+figure.savefig(result.directory / "shares.png")
+
 figure, (left, right) = plt.subplots(
-    1, 2, figsize=(9, 3.6), width_ratios=(1, 2), layout="constrained"
+    1, 2, figsize=(9, 3.6), width_ratios=(2, 1), layout="constrained"
 )
-for position, group in enumerate(percents):
-    rows = shares[shares["group"] == group]
-    left.plot([position] * len(rows), rows["lesion"], "o", alpha=0.7)
-    mean = rows["lesion"].mean()
-    left.hlines(mean, position - 0.2, position + 0.2, color="black")
-left.set_xticks([0, 1], list(percents))
-left.set(xlim=(-0.5, 1.5), ylim=(0, None), ylabel="lesions (% of the leaf)")
+left.imshow(plt.imread(result.directory / "shares.png"))
 right.imshow(iio.imread(scans / "treated_4.png"))
 right.set_title("treated_4.png")
+left.axis("off")
 right.axis("off")
 plt.show()
 
@@ -150,8 +150,10 @@ folder.cleanup()
 # 4. Press *Run cohort*. Click a row of the table to see an image with its clusters.
 # 5. In *Clusters*, merge the clusters of the leaf, and those of the paper with the thin line around
 #    the leaf. Name the classes and ignore the paper. Set *Model* to *apply the model of the list*,
-#    and press *Run cohort* again. A new fit would number the clusters anew, without names.
-# 6. *Open report* opens the report. *Save as batch…* writes the study file.
+#    and press *Run cohort* again. A new fit would number the clusters anew, and keep names only
+#    where a new cluster has a close color.
+# 6. *Save figure…* saves the figure of the groups, and *Open report* opens the report. *Save as
+#    batch…* writes the study file.
 #
 # Watch out
 # ---------

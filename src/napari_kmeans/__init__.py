@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from napari_kmeans.classes import ClassScheme
     from napari_kmeans.clustering.estimator import CoresetKMeans
     from napari_kmeans.confidence import add_confidence
-    from napari_kmeans.figures import plot_colors, plot_legend, plot_palette, plot_scores
+    from napari_kmeans.figures import (
+        plot_colors,
+        plot_legend,
+        plot_palette,
+        plot_scores,
+        plot_shares,
+    )
     from napari_kmeans.geojson import write_geojson
     from napari_kmeans.measured_regions import grid_regions
     from napari_kmeans.measurement import measure
@@ -65,6 +71,7 @@ __all__ = [
     "plot_legend",
     "plot_palette",
     "plot_scores",
+    "plot_shares",
     "run_study",
     "segment",
     "segment_layer",
@@ -111,6 +118,7 @@ _MODULES = {
     "plot_legend": "napari_kmeans.figures",
     "plot_palette": "napari_kmeans.figures",
     "plot_scores": "napari_kmeans.figures",
+    "plot_shares": "napari_kmeans.figures",
     "run_study": "napari_kmeans.batch.running",
     "segment": "napari_kmeans.segmentation",
     "segment_layer": "napari_kmeans.viewer.segment_layer",

@@ -1,17 +1,21 @@
-"""Plot the palette, a legend, the colors and the scores of a result with matplotlib."""
+"""Plot palettes, legends, colors, scores and the shares of groups with matplotlib."""
 
 from __future__ import annotations
 
+import math
+import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.checks import check_result
+from napari_kmeans.checks import check_result, quote_value
 from napari_kmeans.classes import clean_name
 from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.blocks import as_array
 from napari_kmeans.imaging.colors import display_colors
-from napari_kmeans.measuring import NAME, are_ignored, count_undecided
+from napari_kmeans.measurement_output import check_measurements, sum_regions
+from napari_kmeans.measurement_table import CLASS, COLOR, IMAGE
+from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED, NAME, are_ignored, count_undecided
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.stacks import StackSegmentation
 from napari_kmeans.suggestion import Suggestion
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from napari_kmeans.types import Floats
 
 _N_SAMPLED = 4000
 """Approximate number of pixels in a scatter plot."""
@@ -47,6 +52,31 @@ _MAX_LEGEND_ROWS = 500
 
 _MAX_ROWS = 40
 """Number of bars above which the bars are too thin for a text each."""
+
+
+_FIGURE_WIDTH = 7.2
+"""The largest width in inches of a figure of shares in several columns: a page of a journal."""
+
+_PANEL_HEIGHT, _LEAST_WIDTH, _Y_AXIS_WIDTH = 2.2, 1.1, 0.65
+"""Height and least width of the axes of a class, and width of the numbers beside them, in inches.
+"""
+
+_TEXT_WIDTH, _TEXT_HEIGHT = 0.068, 0.14
+"""Mean width of a character, and height of a line, in inches at 8 points."""
+
+_MAX_GROUP = 24
+"""Characters of the name of a group: longer names would leave no space for the axes."""
+
+_MAX_TITLE_LINES = 3
+
+_MAX_CLASSES, _MAX_GROUPS = 60, 100
+"""Numbers of classes and of groups of one figure. With more, matplotlib needs minutes."""
+
+_MAX_VECTOR_POINTS = 2000
+"""Number of points of a class above which an SVG or PDF file has them as pixels."""
+
+_GOLDEN = 0.6180339887498949
+"""Multiples of this number, modulo 1, are evenly spread for any number of points."""
 
 
 def plot_palette(segmentation: Segmentation | StackSegmentation) -> Figure:
@@ -361,10 +391,189 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     return figure
 
 
+def plot_shares(table: pd.DataFrame, by: str = "group") -> Figure:
+    """Plot the share of each class in each image, by group.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Measurements of several images: ``run_study(…).table``, the result of `measure`, or the
+        file ``napari-kmeans-measurements.csv``. The regions and slices of an image are summed.
+    by : str, default "group"
+        The column of the groups, such as "patient". Groups have the order of their first
+        images. If there is no column "group", all images are in one column.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Axes for each class that is not ignored, in the order of the labels, with a point for each
+        image and a line at the mean of each group. The numbers below are those of images.
+        Images without counted pixels are left out. The figure is not registered with
+        `matplotlib.pyplot`.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError, ValueError
+        If `table` is no table of measurements, has no pixels that count, or more than 60 classes
+        or 100 groups, or if `by` is no column before "region".
+
+    Examples
+    --------
+    >>> plot_shares(run_study(study).table).savefig("shares.pdf")
+    """
+    shares, groups = _shares_of_groups(table, by)
+    names, labels = list(dict.fromkeys(groups)), [int(label) for label in shares.columns]
+    n_classes = len(labels)
+    columns = _describe_columns(names, groups, n_classes)
+    n_columns = max(1, min(n_classes, int(_FIGURE_WIDTH / columns.width)))
+    n_rows = math.ceil(n_classes / n_columns)
+    # As many in each row: five classes in rows of three and two.
+    n_columns = math.ceil(n_classes / n_rows)
+    figure = _new_figure(n_columns * columns.width, n_rows * (_PANEL_HEIGHT + columns.height))
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    titles = _class_titles(table, labels, columns.width - _Y_AXIS_WIDTH)
+    colors = table.groupby(CLASS)[COLOR].first()
+    places = np.array([names.index(name) for name in groups])
+    pixels = "pixels that count" if table[IGNORED].any() else "pixels"
+    for number, (axes, label) in enumerate(zip(panels, labels, strict=False)):
+        _draw_groups(axes, shares[label].to_numpy(np.float64), places, colors[label])
+        axes.set_title(titles[number], loc="left", fontsize=9, color=_INK, parse_math=False)
+        axes.set_xticks(
+            range(len(names)), columns.texts, rotation=columns.rotation, parse_math=False
+        )
+        if number % n_columns == 0:
+            axes.set_ylabel(f"percent of the {pixels}", color=_INK, fontsize=8)
+    for axes in panels[n_classes:]:
+        axes.set_axis_off()
+    return figure
+
+
+class _Columns(NamedTuple):
+    """The columns of the groups in the axes of a class, in inches."""
+
+    texts: list[str]
+    rotation: int
+    width: float
+    """Of the axes with their numbers."""
+
+    height: float
+    """Of the texts."""
+
+
+def _describe_columns(names: list[str], groups: list[str], n_classes: int) -> _Columns:
+    """Return the columns of groups: with upright texts if those side by side take a whole page."""
+    shown = [_cut(name, _MAX_GROUP) for name in names]
+    numbers = [f"n = {groups.count(name):,}" for name in names]
+    longest = max(map(len, [*shown, *numbers])) * _TEXT_WIDTH
+    width = _Y_AXIS_WIDTH + max(len(names) * (longest + 0.1), _LEAST_WIDTH)
+    if width * min(n_classes, 2) <= _FIGURE_WIDTH:
+        texts = [f"{name}\n{number}" for name, number in zip(shown, numbers, strict=True)]
+        return _Columns(texts, 0, width, 4 * _TEXT_HEIGHT)
+    texts = [f"{name} ({number})" for name, number in zip(shown, numbers, strict=True)]
+    spacing = np.clip((_FIGURE_WIDTH - _Y_AXIS_WIDTH) / len(names), _TEXT_HEIGHT, 2 * _TEXT_HEIGHT)
+    width = _Y_AXIS_WIDTH + max(len(names) * spacing, _LEAST_WIDTH)
+    return _Columns(texts, 90, width, 2 * _TEXT_HEIGHT + max(map(len, texts)) * _TEXT_WIDTH)
+
+
+def _shares_of_groups(table: Any, by: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return the shares in percent, a row for each image and a column for each class, and groups.
+
+    Ignored classes and images without counted pixels are left out.
+    """
+    places = check_measurements(table)
+    missing = [name for name in (COLOR, COUNT_COLUMNS[1], IGNORED) if name not in table]
+    if missing:
+        raise ValueError(
+            f"table must have the column {quote_value(missing[0])}, got {quote_value(list(table))}:"
+            " pass all columns of the result of measure."
+        )
+    keys = [str(name) for name in list(table)[1 : places - 1]]
+    if by not in (*keys, "group"):
+        raise ValueError(
+            f"by must be a column of the groups, got {quote_value(by)}: choose one of "
+            f"{quote_value(keys)}, or add metadata to the table."
+        )
+    rows = sum_regions(table)
+    counted = rows[~rows[IGNORED].astype(bool) & rows["percent"].notna()]
+    shares = counted.pivot_table("percent", IMAGE, CLASS, sort=False).sort_index(axis=1)
+    names = rows.drop_duplicates(IMAGE).set_index(IMAGE)
+    groups = [_group_name(value) for value in names[by][shares.index]] if by in names else []
+    groups = groups or ["all images"] * len(shares)
+    n_groups, n_classes = len(set(groups)), len(shares.columns)
+    if not 1 <= n_classes <= _MAX_CLASSES:
+        raise ValueError(
+            f"table must have 1 to {_MAX_CLASSES} classes that count, got {n_classes}: merge "
+            "classes, or measure images whose pixels are not all ignored."
+        )
+    if n_groups > _MAX_GROUPS:
+        raise ValueError(
+            f"by must be a column of at most {_MAX_GROUPS} groups, got {quote_value(by)} with "
+            f"{n_groups:,}: choose a column with fewer groups."
+        )
+    return shares, groups
+
+
+def _group_name(value: Any) -> str:
+    # A column of whole numbers with a missing one is read as real numbers.
+    if value is None or value != value or value == "":
+        return "no group"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _class_titles(table: pd.DataFrame, labels: list[int], width: float) -> list[str]:
+    """Return the title of each class, in lines of a width in inches: its name, or its label."""
+    named = table[table[NAME].notna() & (table[NAME].astype(str) != "")]
+    known = named.groupby(CLASS)[NAME].first().to_dict()
+    names = [_shorten(str(known.get(label, f"class {label}"))) for label in labels]
+    # A title has 9 points, the other texts 8.
+    n_characters = int(width / (1.15 * _TEXT_WIDTH))
+    titles = []
+    for label, name in zip(labels, names, strict=True):
+        title = f"{name} ({label})" if names.count(name) > 1 else name
+        lines = textwrap.wrap(title, n_characters, max_lines=_MAX_TITLE_LINES, placeholder="…")
+        titles.append("\n".join(lines))
+    return titles
+
+
+def _draw_groups(axes: Axes, percent: Floats, places: NDArray[np.int64], color: str) -> None:
+    """Draw a point for each share (n,) at the place of its group, and the mean of each group."""
+    spread = np.zeros(len(percent))
+    n_groups = int(places.max()) + 1
+    for place in range(n_groups):
+        rows = np.flatnonzero(places == place)
+        # One point is in the middle, and more are side by side.
+        spread[rows] = 0.36 * ((np.arange(1, len(rows) + 1) * _GOLDEN) % 1 - 0.5) * (len(rows) > 1)
+        mean = percent[rows].mean()
+        axes.plot([place - 0.3, place + 0.3], [mean, mean], color=_INK, linewidth=1.6, zorder=3)
+    size = 26 if len(percent) <= 200 else 9
+    axes.scatter(
+        places + spread,
+        percent,
+        s=size,
+        c=color,
+        edgecolors=_INK,
+        linewidths=0.5,
+        alpha=0.85,
+        clip_on=False,
+        rasterized=len(percent) > _MAX_VECTOR_POINTS,
+        zorder=2,
+    )
+    # A share of 0 lies on the axis, which begins there: shares can be compared by eye.
+    axes.set(xlim=(-0.5, n_groups - 0.5), ylim=(0, 1.08 * percent.max() or 1))
+    _tidy(axes)
+    axes.grid(axis="x", visible=False)
+
+
 def _shorten(text: str) -> str:
     """Return a name on one line, and cut if it is too long. A script may have written it."""
+    return _cut(text, _MAX_NAME)
+
+
+def _cut(text: str, length: int) -> str:
     name = clean_name(text)
-    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
+    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def _new_figure(width: float, height: float) -> Figure:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.checks import check_path, quote_value
 from napari_kmeans.files.atomic import write_whole
-from napari_kmeans.measurement_table import CLASS, IMAGE, REGION
-from napari_kmeans.measuring import NAME, write_csv
+from napari_kmeans.measurement_table import ALL, CLASS, COLOR, IMAGE, REGION
+from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED, NAME, percentages, write_csv
 
 if TYPE_CHECKING:
     import os
@@ -60,6 +61,34 @@ def pivot_measurements(table: pd.DataFrame, column: str = "percent") -> pd.DataF
     for heading in order["heading"]:
         own = headings == heading
         rows[heading] = table[column][own].set_axis(numbers[own]).reindex(range(len(rows)))
+    return rows
+
+
+def sum_regions(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the pixels and the share of each class in each image, over its regions and slices.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A table of measurements.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each image and class, with the columns before `region`. A pixel in two regions
+        counts twice. The shares are NaN in an image without counted pixels.
+    """
+    columns = list(table)
+    keys = columns[: columns.index(REGION)]
+    classes, pixels = [CLASS, NAME, COLOR, IGNORED], COUNT_COLUMNS[1]
+    # Metadata may be missing.
+    sums = table.groupby([*keys, *classes], sort=False, dropna=False)[pixels].sum()
+    rows = sums.reset_index()
+    for _, own in rows.groupby(IMAGE, sort=False):
+        counts, ignored = own[pixels].to_numpy(), own[IGNORED].to_numpy(bool)
+        is_known = counts[~ignored].any()
+        rows.loc[own.index, "percent"] = percentages(counts, ignored) if is_known else math.nan
+    rows.insert(len(keys), REGION, ALL)
     return rows
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_kmeans.checks import LARGEST, RealNumber, as_numbers, check_result, quote_value
 from napari_kmeans.feature_space.colors import has_known_white, rgb_to_lab
 from napari_kmeans.imaging.blocks import open_pixels
-from napari_kmeans.imaging.colors import sort_dark_to_bright, to_hex
+from napari_kmeans.imaging.colors import display_colors, sort_dark_to_bright, to_hex
 from napari_kmeans.imaging.painting import (
     RelabelPainter,
     label_dtype,
@@ -41,6 +41,15 @@ Groups: TypeAlias = NDArray[np.int64]
 
 _MAX_COLORS = 2048
 """The tree compares every color with every other: a matrix of 32 MiB for 2048 colors."""
+
+
+CLOSE = 10.0
+"""The largest distance of colors, as in `merge_tree`, over which the name of a class is carried.
+
+It was found with the clusters of 9 photographs, leaves and tissues, for 3 to 10 clusters in three
+color spaces. Without a limit, 97 % of the pairs that `carry_classes` made were closer. Of these,
+94 % shared at least a third of their pixels, and of the pairs beyond 12 fewer than half.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -436,9 +445,10 @@ def carry_classes(model: KMeansModel, earlier: KMeansModel) -> tuple[ClassScheme
     """Return the classes of a new model with the edits of the classes of an earlier model.
 
     Each center of the new model belongs to the class to which the earlier model assigns its
-    color. So a merged class keeps all its centers merged. Of several centers in a class of
-    one center, the one of the nearest color gets the name and the display color of the
-    class. All centers in an ignored class are ignored.
+    color, if a center of this class is within `CLOSE`. So a merged class keeps its centers
+    merged. Of several centers in a class of one center, the one of the nearest color gets the
+    name and the display color of the class. All centers in an ignored class are ignored. A color
+    that is far from all earlier ones is a class of its own.
 
     Parameters
     ----------
@@ -451,7 +461,7 @@ def carry_classes(model: KMeansModel, earlier: KMeansModel) -> tuple[ClassScheme
     -------
     classes : ClassScheme
     lost : list of ColorClass
-        The classes of the earlier model whose color no center of the new model has.
+        The classes of the earlier model that have no center of the new model.
 
     Raises
     ------
@@ -469,10 +479,13 @@ def carry_classes(model: KMeansModel, earlier: KMeansModel) -> tuple[ClassScheme
             f"{earlier.white:g}: choose a model of images in the same units."
         )
     class_of_center = _classify_colors(earlier, model.center_palette)
+    all_distances = _color_distances(model, earlier)
     classes, lost = model.classes, []
     center_of = {each.label: each.centers[0] for each in classes}
-    for number, old in enumerate(earlier.classes):
-        labels = model.center_labels[class_of_center == old.label].tolist()
+    for old in earlier.classes:
+        distances = all_distances[:, list(old.centers)].min(axis=1)
+        is_inside = (class_of_center == old.label) & (distances <= CLOSE)
+        labels = model.center_labels[is_inside].tolist()
         if not labels:
             lost.append(old)
             continue
@@ -481,17 +494,32 @@ def carry_classes(model: KMeansModel, earlier: KMeansModel) -> tuple[ClassScheme
             kept = old.label if old.label in labels else labels[0]
             classes = classes.merge([kept, *labels])
             labels = [kept]
-        distances = np.linalg.norm(
-            model.center_palette[[center_of[label] for label in labels]] - earlier.palette[number],
-            axis=1,
-        )
-        heir = labels[int(np.argmin(distances))]
+        heir = min(labels, key=lambda label: distances[center_of[label]])
         # A class of the model may have a name and a color from the mark where it started.
         classes = classes.rename(heir, old.name or classes[heir].name)
         classes = classes.recolor(heir, old.color or classes[heir].color)
         for label in labels:
             classes = classes.ignore(label, old.ignored)
     return classes, lost
+
+
+def _color_distances(model: KMeansModel, earlier: KMeansModel) -> Floats:
+    """Return the distance of each center of a model from each of an earlier one, (M, E).
+
+    It is CIEDE2000 for RGB. For other channels, it is the root of the mean squared difference in
+    percent of the range of each channel among all centers.
+    """
+    n_centers = len(model.center_palette)
+    both = np.concatenate([model.center_palette, earlier.center_palette])
+    if model.rgb and can_compare_colors(model) and can_compare_colors(earlier):
+        from skimage.color import deltaE_ciede2000
+
+        lab = rgb_to_lab(display_colors(both, True, model.dtype))
+        return np.asarray(deltaE_ciede2000(lab[:n_centers, None], lab[None, n_centers:]))
+    ranges = np.ptp(both, axis=0)
+    scaled = both / np.where(ranges > 0, ranges, 1)
+    squares = (scaled[:n_centers, None] - scaled[None, n_centers:]) ** 2
+    return np.asarray(100 * np.sqrt(squares.mean(axis=2)))
 
 
 def _classify_colors(model: KMeansModel, colors: Floats) -> NDArray[Any]:

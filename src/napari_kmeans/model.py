@@ -807,8 +807,9 @@ class KMeansModel:
         }
         if self.edited_classes is not None or self.splits:
             values["classes"] = self.classes.to_list()
-            if self.center_pixels is not None:
-                values["center_pixels"] = self.center_pixels.tolist()
+        if self.center_pixels is not None:
+            # Classes may be merged after the model was saved. Earlier versions ignore this entry.
+            values["center_pixels"] = self.center_pixels.tolist()
         if self.splits:
             values["splits"] = [
                 {

@@ -113,9 +113,10 @@ def check_entries(values: Any) -> dict[str, Any]:
         entries["center_palette"] = palette[labels - 1]
         classes = ClassScheme.of_labels(labels)
         entries["edited_classes"] = None if classes.is_unedited else classes
+    if not is_merged:
+        entries["center_pixels"] = _read_pixels(values, len(centers))
     if is_edited:
         entries["edited_classes"] = _read_classes(values, len(centers))
-        entries["center_pixels"] = _read_pixels(values, len(centers))
         if "splits" in values:
             entries["splits"] = _read_splits(values, *centers.shape)
             _check_undecided(entries["cleaning"])

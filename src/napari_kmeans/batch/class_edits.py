@@ -34,3 +34,20 @@ def edit_classes(classes: ClassScheme, edits: Mapping[int, Mapping[str, Any]]) -
         if "ignored" in edit:
             classes = classes.ignore(label, edit["ignored"])
     return classes
+
+
+def find_edits(classes: ClassScheme) -> dict[int, dict[str, Any]]:
+    """Return the edits with which `edit_classes` makes some classes of those of a new model.
+
+    The label of a class must be that of one of its centers in the new model.
+    """
+    edits: dict[int, dict[str, Any]] = {}
+    for each in classes:
+        others = [center + 1 for center in each.centers if center + 1 != each.label]
+        edit: dict[str, Any] = {"merge": others} if others else {}
+        edit |= {"name": each.name} if each.name else {}
+        edit |= {"color": each.color} if each.color else {}
+        edit |= {"ignored": True} if each.ignored else {}
+        if edit:
+            edits[each.label] = edit
+    return edits

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from napari_kmeans.batch.fitting import StudyFit
 from napari_kmeans.batch.parts import write_text
@@ -31,16 +28,11 @@ def read_fit(store: PartStore, key: str) -> StudyFit | None:
         if values["key"] != key:
             return None
         model = KMeansModel.from_dict(values["model"])
-        # Merged classes are averaged by the pixels of their centers, which only models with
-        # edited classes have in their files.
-        pixels = np.array(values["center_pixels"], np.int64)
-        if pixels.shape != (len(model.cluster_centers_),):
-            return None
         failures = {str(name): str(text) for name, text in values["failures"].items()}
         n_colors = values["n_colors"]
         if n_colors is not None and not is_whole_number(n_colors):
             return None
-        return StudyFit(replace(model, center_pixels=pixels), failures, n_colors)
+        return StudyFit(model, failures, n_colors)
     except (
         OSError,
         ValueError,
@@ -55,10 +47,8 @@ def read_fit(store: PartStore, key: str) -> StudyFit | None:
 
 def write_fit(store: PartStore, key: str, fit: StudyFit) -> None:
     """Write a fit with the key of its images and options."""
-    model = fit.model
-    assert model is not None
-    pixels = [] if model.center_pixels is None else model.center_pixels.tolist()
-    values = {"key": key, "model": model.to_dict(), "center_pixels": pixels}
+    assert fit.model is not None
+    values = {"key": key, "model": fit.model.to_dict()}
     values |= {"failures": fit.failures, "n_colors": fit.n_colors}
     text = encode_run_record(values)
     store.folder.mkdir(exist_ok=True)

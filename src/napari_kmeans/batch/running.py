@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans._version import __version__
-from napari_kmeans.batch.class_edits import edit_classes
+from napari_kmeans.batch.class_edits import edit_classes, find_edits
 from napari_kmeans.batch.fitting import StudyFit, fit_images
 from napari_kmeans.batch.image_record import Stopwatch
 from napari_kmeans.batch.image_step import (
@@ -51,7 +51,7 @@ from napari_kmeans.batch.study_listing import list_images
 from napari_kmeans.batch.study_record import describe_images, describe_study
 from napari_kmeans.batch.study_tables import (
     combine_tables,
-    sum_regions,
+    share_table,
     write_study_files,
 )
 from napari_kmeans.checks import check_result
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_kmeans.batch.image_job import ImageJob
+    from napari_kmeans.classes import ClassScheme
     from napari_kmeans.model import KMeansModel
 
 DEFAULT_OUTPUT = "napari-kmeans-output"
@@ -130,7 +131,7 @@ class StudyResult:
     @property
     def shares(self) -> pd.DataFrame:
         """The share of each class in each image: a row for each image, all regions together."""
-        return sum_regions(self.table)
+        return share_table(self.table)
 
     def __repr__(self) -> str:
         """Return one line without the tables."""
@@ -149,6 +150,7 @@ def run_study(
     progress: Callable[[StudyProgress], object] | None = None,
     jobs: Sequence[ImageJob] | None = None,
     model: KMeansModel | None = None,
+    edit: Callable[[KMeansModel], ClassScheme] | None = None,
 ) -> StudyResult:
     """Run a study: one model, all images, one table, one record.
 
@@ -172,6 +174,9 @@ def run_study(
         files, such as layers of a viewer, are always done again: they may have other pixels.
     model : KMeansModel, optional
         A model that is applied, instead of a file with one.
+    edit : callable, optional
+        Called with the model that was fitted to the images, it returns the classes of the model.
+        The record has them as `classes` of the study. It is for a study without `classes`.
 
     Returns
     -------
@@ -193,7 +198,7 @@ def run_study(
         study = replace(study, model=str(directory / SHARED_MODEL))
     _check_libraries(study)
     with output_directory(directory), lock_folder(directory):
-        run = _Run(study, directory, again, progress or (lambda _: None), jobs, model)
+        run = _Run(study, directory, again, progress or (lambda _: None), jobs, model, edit)
         return run.run()
 
 
@@ -220,9 +225,10 @@ class _Run:
         progress: Callable[[StudyProgress], object],
         jobs: Sequence[ImageJob] | None = None,
         model: KMeansModel | None = None,
+        edit: Callable[[KMeansModel], ClassScheme] | None = None,
     ) -> None:
         self.study, self.directory, self.again, self.progress = study, directory, again, progress
-        self.jobs, self.model = jobs, model
+        self.jobs, self.model, self.edit = jobs, model, edit
         self.store = PartStore(directory)
         # The record of an earlier study in this folder is replaced.
         earlier = read_earlier_runs(directory)
@@ -321,6 +327,8 @@ class _Run:
             model = load_model(study.path(study.model))
         else:
             model = self._fit(images)
+            if self.edit is not None:
+                self.study = study = replace(study, classes=find_edits(self.edit(model)))
         try:
             edited = model.with_classes(edit_classes(model.classes, study.classes))
         except (TypeError, ValueError) as error:

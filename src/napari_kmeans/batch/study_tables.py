@@ -60,7 +60,7 @@ def study_files(directory: Path) -> list[Path]:
     return [*tables, *(path.with_suffix(".parquet") for path in tables), *others]
 
 
-def sum_regions(table: pd.DataFrame) -> pd.DataFrame:
+def share_table(table: pd.DataFrame) -> pd.DataFrame:
     """Return the share of each class in each image, over all its regions and slices.
 
     Parameters
@@ -71,23 +71,11 @@ def sum_regions(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each image, with the columns before `region`, and a column for each class. A
-        pixel in two regions counts twice.
+        A row for each image, with the columns before `region`, and a column for each class.
     """
-    from napari_kmeans.measurement_output import pivot_measurements
-    from napari_kmeans.measuring import percentages
+    from napari_kmeans.measurement_output import pivot_measurements, sum_regions
 
-    columns = list(table)
-    keys = columns[: columns.index("region")]
-    classes = ["class", "name", "color", "ignored"]
-    # Metadata may be missing.
-    rows = table.groupby([*keys, *classes], sort=False, dropna=False)["pixels"].sum().reset_index()
-    for _, own in rows.groupby("image", sort=False):
-        counts, ignored = own["pixels"].to_numpy(), own["ignored"].to_numpy(bool)
-        is_known = counts[~ignored].any()
-        rows.loc[own.index, "percent"] = percentages(counts, ignored) if is_known else math.nan
-    rows.insert(len(keys), "region", "all")
-    return pivot_measurements(rows).drop(columns="region")
+    return pivot_measurements(sum_regions(table)).drop(columns="region")
 
 
 def write_study_files(
@@ -107,7 +95,7 @@ def write_study_files(
     }
     if len(table):
         suffixes = (".csv", ".parquet") if "parquet" in study.outputs else (".csv",)
-        tables = {MEASUREMENTS: table, SHARES: sum_regions(table)}
+        tables = {MEASUREMENTS: table, SHARES: share_table(table)}
         if table["region"].nunique() > 1 or study.regions or study.grid or study.slices:
             tables[REGION_SHARES] = pivot_measurements(table)
         for name, each in tables.items():

@@ -11,7 +11,6 @@ import numpy as np
 from napari_kmeans.cli.terminal import PROGRAM
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.measuring import cluster_table, mean_columns
-from napari_kmeans.options import DOCK_OPTIONS, Options
 from napari_kmeans.viewer import samples
 from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
 from napari_kmeans.viewer.background.task import Task
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from napari_kmeans.batch.jobs import ClusteredImage
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.files.picture import Picture
+    from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
 
 MAX_PLANE_SIDE = 2048
@@ -80,13 +80,10 @@ def fill_viewer(
     if source is not None and len(source.channels) > 1:
         _select_channels(viewer, source)
         dock.together.value = True
-    for name in DOCK_OPTIONS:
-        # Only random_state can be None: the dock cannot show a seed that is drawn for each run.
-        if getattr(options, name) is not None:
-            getattr(dock, name).value = getattr(options, name)
     if options.min_area:
         # The options of a result are in micrometers.
-        dock.show_min_area(outcomes[-1].seg.options.min_area)
+        options = replace(options, min_area=outcomes[-1].seg.options.min_area)
+    dock.show_options(options)
     if masks and masks[-1] is not None:
         dock.mask.value = masks[-1]
     if result is not None:

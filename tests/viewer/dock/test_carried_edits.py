@@ -70,6 +70,20 @@ def test_fewer_clusters_keep_what_they_contain_and_name_what_is_lost(viewer, doc
     assert any(all(name in message for name in lost) for message in messages)
 
 
+def test_a_note_states_which_clusters_kept_their_edits(viewer, dock, finish):
+    labels = run(dock, finish, n_clusters=4)
+    assert dock.carried_note.text() == ""
+    edit(dock)
+    run(dock, finish)
+    assert dock.carried_note.text() == "Names and edits kept by color: 1 “dark”, 2, 3 “pale”."
+    assert not dock.carried_note.isHidden()
+    # The note is about the run, and goes with another result.
+    run(dock, finish, update_layers=False)
+    assert dock.carried_note.isHidden()
+    viewer.layers.selection.active = labels
+    assert dock.carried_note.isHidden()
+
+
 def test_a_result_beside_the_earlier_one_starts_without_edits(viewer, dock, finish):
     labels = run(dock, finish, n_clusters=4)
     edit(dock)

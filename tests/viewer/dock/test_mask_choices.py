@@ -94,7 +94,6 @@ def test_run_inside_classes_adds_a_layer_and_leaves_its_mask(
 
     # A result as a whole is no layer that a run in it may update, either.
     dock.mask.value = outer
-    dock.n_clusters.value = 2
     run(dock)
     np.testing.assert_array_equal(outer.data, quadrant_labels)
     assert not notification_manager.records

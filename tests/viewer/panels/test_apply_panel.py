@@ -178,6 +178,8 @@ def test_saved_model_is_loaded_until_it_is_dropped(dock, panel, tmp_path, finish
     panel.load(tmp_path / "by script.json")
     assert panel.model.to_dict() == model.to_dict()
     assert "by script.json" in panel.message.text()
+    # The form has the options of the loaded model.
+    dock.n_clusters.value = 3
     dock.run()
     finish(dock)
     assert panel.model.to_dict() == model.to_dict()
@@ -426,6 +428,7 @@ def test_a_loaded_model_stays_until_it_is_applied_or_dropped(
     assert panel.list_button.native.isVisibleTo(panel)
     viewer.layers.selection.active = first
     assert dock.result.labels is first
+    dock.n_clusters.value = 2
     dock.run()
     finish(dock)
     assert panel.message.text() == "three.json, loaded and not applied yet: 3 clusters"

@@ -24,7 +24,9 @@ from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.reading import read_image
 from napari_kmeans.viewer.panels.cohort_form import with_group
 from napari_kmeans.viewer.provenance import METADATA_KEY
+from napari_kmeans.viewer.to_layers.clusters import Clusters
 from napari_kmeans.viewer.to_layers.highlight import HighlightColormap
+from napari_kmeans.viewer.to_layers.layer_classes import classes_of
 from napari_kmeans.viewer.widgets.share_table import ShareClass, Shares, ShareTable
 
 
@@ -252,6 +254,137 @@ def test_naming_classes_keeps_how_the_model_was_fitted(
         assert "Pixels of class 4 were ignored" in methods
 
 
+def names_of(labels):
+    return [each.name for each in classes_of(labels)]
+
+
+def show_file(qtbot, panel, viewer, name):
+    click(panel, name)
+    qtbot.waitUntil(lambda: f"{name}-labels" in viewer.layers, timeout=20_000)
+    wait(qtbot, panel)
+    return viewer.layers[f"{name}-labels"]
+
+
+def test_names_go_to_the_next_image_and_to_a_second_fit(viewer, panel, qtbot, folder, tmp_path):
+    (folder / "broken.png").unlink()
+    choose(qtbot, panel, folder)
+    run(qtbot, panel)
+    edited = Clusters(show_file(qtbot, panel, viewer, "b"))
+    edited.rename(1, "ink")
+    edited.set_color(1, "#ff0080")
+    edited.ignore([4])
+    # A click on another image shows its classes with the names.
+    labels = show_file(qtbot, panel, viewer, "a")
+    assert "b-labels" not in viewer.layers
+    assert names_of(labels) == ["ink", "", "", ""]
+    assert classes_of(labels).ignored.tolist() == [False, False, False, True]
+    assert labels.features["color"][0] == "#ff0080"
+    # Fewer clusters, in another color space: the file of the labels and the table have the names.
+    panel.dock.n_clusters.value, panel.dock.color_space.value = 3, "lab"
+    run(qtbot, panel)
+    message = panel.message.text().splitlines()
+    assert message[0].endswith("The results are in photos/napari-kmeans-output-2.")
+    assert message[1].startswith("Names and edits kept by color: 1 “ink”")
+    assert shown(panel)[1][1] == "ink"
+    directory = panel.results.outcome.directory
+    model = KMeansModel.load(directory / "napari-kmeans-model.json")
+    assert (model.classes[1].name, model.classes[1].color) == ("ink", "#ff0080")
+    assert model.options.color_space == "lab"
+    labels = show_file(qtbot, panel, viewer, "c")
+    assert names_of(labels)[0] == "ink"
+    # The same fit again goes on in its folder, and another name needs another folder.
+    run(qtbot, panel)
+    assert "3 of them by an earlier run" in panel.message.text()
+    assert panel.results.outcome.directory == directory
+    Clusters(show_file(qtbot, panel, viewer, "c")).rename(1, "ink spot")
+    run(qtbot, panel)
+    assert panel.results.outcome.directory.name == "napari-kmeans-output-3"
+    # The batch gives the same labels with the same names.
+    panel.save_batch(tmp_path / "study.yaml")
+    assert Study.load(tmp_path / "study.yaml").classes[1]["name"] == "ink spot"
+    done = repeat(tmp_path / "study.yaml")
+    for name in "abc":
+        both = [
+            read_image(place / f"{name}-labels.tif").pixels
+            for place in (done.directory, panel.results.outcome.directory)
+        ]
+        np.testing.assert_array_equal(*both)
+    assert done.shares.columns[1] == "ink spot"
+    panel.dock.n_clusters.value = 4
+    panel.save_batch(tmp_path / "other.yaml")
+    assert not Study.load(tmp_path / "other.yaml").classes
+
+
+def test_classes_merged_in_the_dock_have_the_colors_of_a_study(viewer, panel, qtbot, tmp_path):
+    """The clusters have other shares in each image, and those of the fit give the color."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    colors = np.array([[10, 10, 10], [100, 20, 20], [140, 40, 20], [230, 230, 200]], np.uint8)
+    for name, counts in (("a", [100, 90, 10, 100]), ("b", [100, 10, 90, 100])):
+        image = np.repeat(colors, counts, axis=0).reshape(15, 20, 3)
+        Image.fromarray(image).save(folder / f"{name}.png")
+    panel.dock.n_clusters.value = 4
+    choose(qtbot, panel, folder)
+    run(qtbot, panel)
+    show_file(qtbot, panel, viewer, "a")
+    clusters = panel.dock.folds["clusters"].open().list._clusters
+    clusters.merge([2, 3])
+    assert clusters.hex_color(2) == "#781e14"
+    panel.form.model.value = "apply"
+    qtbot.waitUntil(lambda: panel.run_button.enabled, timeout=20_000)
+    run(qtbot, panel)
+    study = Study(
+        images=("photos",),
+        fit={"n_clusters": 4},
+        classes={2: {"merge": [3]}},
+        output=str(tmp_path / "study"),
+        folder=tmp_path,
+    )
+    with notices_to(lambda _sentence: None):
+        done = run_study(study)
+    for table in (panel.results.outcome.table, done.table):
+        assert set(table.loc[table["class"] == 2, "color"]) == {"#781e14"}
+
+
+def test_a_second_fit_of_layers_keeps_names(viewer, panel, qtbot):
+    run(qtbot, panel)
+    assert "kept" not in panel.message.text()
+    clusters = Clusters(viewer.layers["b labels"])
+    clusters.rename(clusters.merge([1, 2]), "dark")
+    clusters.rename(4, "pale")
+    panel.dock.color_space.value = "hsv"
+    run(qtbot, panel)
+    assert panel.message.text().splitlines()[1] == (
+        "Names and edits kept by color: 1 “dark”, 4 “pale”."
+    )
+    for name in "abc":
+        assert names_of(viewer.layers[f"{name} labels"]) == ["dark", "", "pale"]
+    # Each layer has its own names: those in the list count.
+    Clusters(viewer.layers["c labels"]).rename(3, "middle")
+    viewer.layers.selection.active = viewer.layers["c labels"]
+    run(qtbot, panel)
+    assert names_of(viewer.layers["a labels"]) == ["dark", "middle", "pale"]
+
+
+def test_names_of_colors_that_are_gone_are_stated(viewer, panel, qtbot, images):
+    run(qtbot, panel)
+    clusters = Clusters(viewer.layers["a labels"])
+    for label in clusters.labels:
+        clusters.rename(label, f"name {label}")
+    for name in images:
+        viewer.layers[name].data = np.full_like(images[name], 128)
+        viewer.layers[name].data[:4] = images["a"][0, 0]
+    panel.dock.n_clusters.value = 2
+    run(qtbot, panel)
+    first, second, third = panel.message.text().splitlines()
+    assert first == "3 images done."
+    assert second.startswith("Names and edits kept by color:")
+    assert third.startswith("No cluster of the new result has the color of “name ")
+    names = names_of(viewer.layers["a labels"])
+    assert len([name for name in names if name]) == 1
+    assert all(f"“{name}”" in second for name in names if name)
+
+
 def test_a_batch_of_layers_names_their_files(viewer, panel, qtbot, images, folder, tmp_path):
     panel.form.layers.check([])
     with pytest.raises(ValueError, match="images must be one or more layers, got none: check"):
@@ -319,6 +452,32 @@ def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path)
     assert len(lines) == 1 + len(frame)
     panel.results.save_table(tmp_path / "all.csv", measurements=True)
     assert (tmp_path / "all.csv").read_text().startswith("image,group,region,")
+
+
+def test_a_figure_of_the_groups_is_saved(panel, qtbot, folder, tmp_path, choose_file):
+    for name, group in (("a", "old_1"), ("b", "old_2"), ("c", "young_1")):
+        (folder / f"{name}.png").rename(folder / f"{group}.png")
+    panel.form.groups.value = "name"
+    choose(qtbot, panel, folder)
+    with pytest.raises(ValueError, match="there is no table yet: run the cohort first"):
+        panel.save_figure(tmp_path / "early.png")
+    run(qtbot, panel)
+    choose_file(tmp_path / "shares")
+    panel.figure_button.native.click()
+    qtbot.waitUntil(lambda: panel.message.text() == "The figure is in shares.png.", timeout=60_000)
+    picture = np.asarray(Image.open(tmp_path / "shares.png").convert("RGB"))
+    seen = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+    # The mean of each group is a dark line, and each class has axes on white.
+    assert {(255, 255, 255), (0x33, 0x33, 0x33)} <= seen
+    wait(qtbot, panel)
+    panel.save_figure(tmp_path / "shares.svg")
+    wait(qtbot, panel)
+    text = (tmp_path / "shares.svg").read_text("utf-8")
+    assert all(each in text for each in ("old", "young", "n = 2", "n = 1", "class 4"))
+    panel.save_figure(tmp_path / "shares.gif")
+    wait(qtbot, panel)
+    assert "must be saved as .png, .svg or .pdf, got 'shares.gif'" in panel.message.text()
+    assert panel.figure_button.enabled
 
 
 def test_a_field_and_a_class_of_one_name_are_two_columns():

@@ -300,7 +300,9 @@ def test_saved_figure_shows_the_colors_of_the_table(
         assert tuple(bytes.fromhex(color[1:])) in seen
     panel.save_figure(tmp_path / "by script.svg")
     assert ElementTree.parse(tmp_path / "by script.svg").getroot().tag.endswith("svg")
-    with pytest.raises(ValueError, match=r"saved as \.png or \.svg, got 'figure\.gif'"):
+    panel.save_figure(tmp_path / "by script.pdf")
+    assert (tmp_path / "by script.pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(ValueError, match=r"saved as \.png, \.svg or \.pdf, got 'figure\.gif'"):
         panel.save_figure(tmp_path / "figure.gif")
 
 

@@ -10,22 +10,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_kmeans.batch.class_edits import find_edits
 from napari_kmeans.batch.inputs import find_inputs, is_folder
 from napari_kmeans.batch.parts import PARTS
 from napari_kmeans.batch.run_record import encode_run_record, read_run_record
 from napari_kmeans.batch.running import DEFAULT_OUTPUT
 from napari_kmeans.batch.study import Study
 from napari_kmeans.batch.study_kinds import DEFAULT_OUTPUTS
+from napari_kmeans.classes import ClassScheme
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.errors import UnreadableImageError
+from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import COMMAND_LINE_OPTIONS, Options
+from napari_kmeans.viewer.background.carried_classes import CarriedClasses
 from napari_kmeans.viewer.background.dock_words import in_words_of_dock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_kmeans.execution.progress import Report
-    from napari_kmeans.model import KMeansModel
 
 ALWAYS_IN_STUDY = ("n_clusters", "random_state")
 """Options that a study file states also if they have their defaults: a reader looks for them."""
@@ -148,6 +151,8 @@ class Cohort:
     pixels_per_image : int or str
         A text is wrong, and has its message from the study.
     table : TableChoices
+    classes : dict
+        The names and other edits of the classes, as in `Study`.
     """
 
     images: ChosenFiles | tuple[Path, ...] | tuple[str, ...]
@@ -156,6 +161,12 @@ class Cohort:
     applies_model: bool = False
     pixels_per_image: int | str = 0
     table: TableChoices = field(default_factory=TableChoices)
+    classes: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def is_same(self, other: Cohort) -> bool:
+        """Return whether the choices are those of another cohort."""
+        has_same_options = self.options.to_dict() == other.options.to_dict()
+        return has_same_options and replace(self, options=other.options) == other
 
     def study(self, base: Path, *, model: str | None = None, output: str | None = None) -> Study:
         """Return the study, with paths relative to a folder.
@@ -194,6 +205,7 @@ class Cohort:
             metadata=table.metadata,
             regions=None if table.regions is None else relative_path(table.regions, base),
             grid=table.grid,
+            classes=self.classes,
             slices=table.slices,
             outputs=tuple(dict.fromkeys(("labels", *table.outputs))),
             output=output,
@@ -221,20 +233,34 @@ def options_of_fit(options: Options) -> dict[str, Any]:
     }
 
 
-def free_directory(base: Path, study: Study, model: KMeansModel | None) -> Path:
+def free_directory(
+    base: Path, study: Study, model: KMeansModel | None, earlier: KMeansModel | None
+) -> Path:
     """Return a folder of results that has none of other settings: `base`, or one with a number.
 
     A run in the folder of a run with the same settings goes on with it.
     """
     number, directory = 1, base
-    while holds_other_results(directory, study, model):
+    while holds_other_results(directory, study, model, earlier):
         number += 1
         directory = base.with_name(f"{base.name}-{number}")
     return directory
 
 
-def holds_other_results(directory: Path, study: Study, model: KMeansModel | None) -> bool:
-    """Return whether a folder has files, and not only those of a run with the same settings."""
+def holds_other_results(
+    directory: Path, study: Study, model: KMeansModel | None, earlier: KMeansModel | None
+) -> bool:
+    """Return whether a folder has files, and not only those of a run with the same settings.
+
+    Parameters
+    ----------
+    directory : Path
+    study : Study
+    model : KMeansModel or None
+        The model that is applied.
+    earlier : KMeansModel or None
+        The model whose edits are carried to the one that is fitted.
+    """
     try:
         if not any(directory.iterdir()):
             return False
@@ -247,13 +273,29 @@ def holds_other_results(directory: Path, study: Study, model: KMeansModel | None
     except UnreadableImageError:
         # A run that was killed has no record, and its images are known by their parts.
         return not (directory / PARTS).is_dir()
-    settings = json.loads(encode_run_record({"study": study.at(study.folder).to_dict()}))["study"]
+    own = study.at(study.folder)
+    if earlier is not None:
+        own = replace(own, classes=_carried_edits(record.get("model"), earlier))
+    settings = json.loads(encode_run_record({"study": own.to_dict()}))["study"]
     if _without_files(record["study"]) != _without_files(settings):
         return True
     if model is None:
         return "model" in record["study"]
-    own = json.loads(encode_run_record({"model": model.to_dict()}))["model"]
-    return bool(record.get("model") != own)
+    applied = json.loads(encode_run_record({"model": model.to_dict()}))["model"]
+    return bool(record.get("model") != applied)
+
+
+def _carried_edits(recorded: Any, earlier: KMeansModel) -> dict[int, dict[str, Any]]:
+    """Return the edits that are carried to the recorded model, before any edit of its classes.
+
+    A fit with the settings of the record gives this model again.
+    """
+    try:
+        model = KMeansModel.from_dict(recorded)
+    except ValueError:
+        return {}
+    plain = model.with_classes(ClassScheme.of_centers(len(model.cluster_centers_)))
+    return find_edits(CarriedClasses.of(plain, earlier).classes)
 
 
 def _without_files(study: dict[str, Any]) -> dict[str, Any]:

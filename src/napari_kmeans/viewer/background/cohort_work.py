@@ -9,6 +9,7 @@ from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.running import run_study
 from napari_kmeans.batch.study_tables import combine_tables
 from napari_kmeans.execution.notices import notices_to
+from napari_kmeans.viewer.background.carried_classes import CarriedClasses
 from napari_kmeans.viewer.background.dock_words import in_words_of_dock
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ class CohortState:
         Images that an earlier run had done.
     notes : list of str
         Sentences for the user that are no failures.
+    model : KMeansModel or None
+        The model of the images, once it is fitted, with the classes of an earlier one.
+    carried : list of str
+        Sentences about the classes that were carried from an earlier model.
     """
 
     total: int = 0
@@ -83,6 +88,16 @@ class CohortState:
     failures: dict[str, str] = field(default_factory=dict)
     n_earlier: int = 0
     notes: list[str] = field(default_factory=list)
+    model: KMeansModel | None = None
+    carried: list[str] = field(default_factory=list)
+
+    def edit(self, model: KMeansModel, earlier: KMeansModel | None) -> KMeansModel:
+        """Return a model that was fitted with the edits of the classes of an earlier one."""
+        self.model, self.carried = model, []
+        if earlier is not None:
+            carried = CarriedClasses.of(model, earlier)
+            self.model, self.carried = model.with_classes(carried.classes), carried.sentences
+        return self.model
 
     def hear(self, sentence: str) -> None:
         """Note a sentence; each once, and without those about the compiler and failures."""
@@ -169,6 +184,8 @@ class StudyWork:
         Layers, instead of the files of the study.
     model : KMeansModel or None
         A model that is applied, instead of one that is fitted.
+    earlier : KMeansModel or None
+        A model with edited classes, whose edits are carried to the one that is fitted.
     state : CohortState
     """
 
@@ -176,6 +193,7 @@ class StudyWork:
     directory: Path
     jobs: Sequence[ImageJob] | None = None
     model: KMeansModel | None = None
+    earlier: KMeansModel | None = None
     state: CohortState = field(default_factory=CohortState)
 
     def run(self, progress: Report | None = None) -> CohortOutcome:
@@ -187,7 +205,12 @@ class StudyWork:
 
         with notices_to(self.state.hear):
             result = run_study(
-                self.study, self.directory, progress=listen, jobs=self.jobs, model=self.model
+                self.study,
+                self.directory,
+                progress=listen,
+                jobs=self.jobs,
+                model=self.model,
+                edit=lambda model: self.state.edit(model, self.earlier).classes,
             )
         return self.outcome()._replace(table=result.table)
 

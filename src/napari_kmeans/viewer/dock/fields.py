@@ -216,10 +216,13 @@ class Fields(Container[Any]):
         layout.addWidget(row([self.run_button, self.cancel_button, self.undo_button, self.live]))
         layout.addWidget(self.progress_bar.native)
         self.status = StatusLine()
+        self.options_note = Note()
+        self.carried_note = Note()
         self.marks_note = Note()
         self.preparing_note = PreparingNote()
         self.error_note = Note()
-        for widget in (self.preparing_note, self.error_note, self.status, self.marks_note):
+        notes = (self.carried_note, self.marks_note, self.options_note)
+        for widget in (self.preparing_note, self.error_note, self.status, *notes):
             layout.addWidget(widget)
         more = [getattr(self, name) for name in DOCK_OPTIONS if name not in _MAIN_OPTIONS]
         more.insert(more.index(self.coreset_size) + 1, self.add_points)

@@ -6,7 +6,7 @@ They are held in memory and not written to a file.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from napari.layers import Layer
 
@@ -29,12 +29,15 @@ class LastSettings:
         Whether the panel *Clusters* was unfolded for the first result of the viewer.
     area_unit : AreaUnit or None
         The unit of the minimum area.
+    opened : WeakSet of Layer
+        The labels of files whose options the form has shown.
     """
 
     def __init__(self) -> None:
         self.color_schemes: dict[bool, str] = {}
         self.area_unit: AreaUnit | None = None
         self.has_shown_clusters = False
+        self.opened: WeakSet[Layer] = WeakSet()
         self._settings: dict[str, Any] = {}
 
     def store(self, name: str, value: Any) -> None:

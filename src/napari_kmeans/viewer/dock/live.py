@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS, Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class LiveRuns:
@@ -43,6 +44,17 @@ class LiveRuns:
         self._can_run, self._start, self._report = can_run, start, report
         self._last_values: tuple[Any, ...] = ()
         self._is_run_pending = False
+        self._is_paused = False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Start no run in a `with` block, nor afterwards for the settings at its end."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+        self._last_values = self._values()
 
     def on_checked(self, live: bool) -> None:
         """Start a run if *Live* was checked. Otherwise drop a pending run."""
@@ -59,9 +71,11 @@ class LiveRuns:
 
     def on_setting_changed(self, *_: Any) -> None:
         """Start a run with the new settings, now or after the run that is under way."""
-        values = tuple(field.value for field in self._settings)
+        values = self._values()
+        if self._is_paused or not self._checkbox.value or not self._can_run():
+            return
         # A field also emits `changed` when its choices are updated: compare the values.
-        if not self._checkbox.value or values == self._last_values or not self._can_run():
+        if values == self._last_values:
             return
         self._last_values = values
         self._is_run_pending = self._runner.is_running
@@ -69,6 +83,9 @@ class LiveRuns:
             self._runner.cancel_if_slow()
         else:
             self._start_run()
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(field.value for field in self._settings)
 
     def on_run_changed(self) -> None:
         """Start the pending run, if there is one and no run is under way."""

@@ -123,24 +123,25 @@ class ResultLayers:
                     update_layer(earlier, layer, keeps_identity=True)
         return tuple(earlier for earlier, _ in pairs if earlier is not None)
 
-    def carry_edits(self, outcome: AnySegmentation, source: Source) -> AnySegmentation:
+    def carry_edits(self, outcome: AnySegmentation, source: Source) -> tuple[AnySegmentation, str]:
         """Return a new result with the names, colors and merges of the labels it will replace.
 
-        A message names the edits that the new result cannot have.
+        The second value is a sentence about the clusters that have got them. A message names the
+        edits that the new result cannot have.
         """
         earlier = find_labels(self._viewer.layers, source)
-        self._edited = None
+        self._edited, carried = None, ""
         if earlier is None:
-            return outcome
+            return outcome, ""
         if not isinstance(outcome, Segmentation):
             message = describe_dropped_edits(earlier)
         else:
-            outcome, self._edited, message = carry_edits(
+            outcome, self._edited, message, carried = carry_edits(
                 outcome, earlier, self._history.get(earlier)
             )
         if message:
             show_info(message)
-        return outcome
+        return outcome, carried
 
     def remember_start(self, labels: Labels | None, outcome: AnySegmentation) -> None:
         """Remember the classes of a Labels layer directly after a run, before any edit."""

@@ -10,6 +10,8 @@ from magicgui.widgets import ComboBox, ProgressBar, PushButton
 from napari.layers import Image, Labels, Points
 from psygnal import Signal
 
+from napari_kmeans.files.units import area_unit, convert_area
+from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import AUTO, DOCK_OPTIONS, OPTIONS, Options
 from napari_kmeans.rehearsal import ImageKind
 from napari_kmeans.viewer.background.runner import (
@@ -24,6 +26,7 @@ from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.background.worker import make_worker, warm_up
 from napari_kmeans.viewer.dock.choices import (
     AREA,
+    PIXELS,
     area_unit_of,
     describe_likely_channels,
     stack_to_fit,
@@ -211,7 +214,9 @@ class KMeansWidget(Fields):
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self.reset_choices)
         events.inserted.connect(self._watch_edits)
+        events.inserted.connect(self._show_opened_options)
         self._watch_edits()
+        self._show_opened_options()
         self.viewer.layers.selection.events.active.connect(self._follow_selection)
         self.viewer.layers.selection.events.changed.connect(self.reset_choices)
         self.image.changed.connect(self._follow_image)
@@ -243,6 +248,7 @@ class KMeansWidget(Fields):
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.disconnect(self.reset_choices)
         events.inserted.disconnect(self._watch_edits)
+        events.inserted.disconnect(self._show_opened_options)
         self.viewer.layers.selection.events.active.disconnect(self._follow_selection)
         self.viewer.layers.selection.events.changed.disconnect(self.reset_choices)
         KNOWN_RESULTS.stored.disconnect(self._on_result_stored)
@@ -288,6 +294,18 @@ class KMeansWidget(Fields):
         elif result.labels is not None:
             self._show_in_panels(KNOWN_RESULTS.result_of(result.labels, layers))
 
+    def _show_opened_options(self, *_: Any) -> None:
+        """Show the options of labels from a file in the form, once for each layer."""
+        opened = last_settings_of(self.viewer).opened
+        for layer in self.viewer.layers:
+            is_new = isinstance(layer, Labels) and layer.source.path and layer not in opened
+            if not is_new or not has_record(layer):
+                continue
+            opened.add(layer)
+            result = KNOWN_RESULTS.result_of(layer, self.viewer.layers)
+            if result is not None:
+                self.show_options(result.options, layer.name)
+
     def _on_result_stored(self, result: Result) -> None:
         """Show a new result of a layer in view, which may come from another dock of the viewer."""
         if result.layer not in self.viewer.layers:
@@ -299,6 +317,7 @@ class KMeansWidget(Fields):
         if result is self.result:
             return
         self.result = result
+        self.carried_note.show_text("")
         if result is not None and result.labels is not None and result.source is not None:
             # The image of labels from a file gives the means after an edit by hand.
             watch_edits(result.labels, result.source)
@@ -409,7 +428,16 @@ class KMeansWidget(Fields):
     def _set_normalize(self, *_: Any) -> None:
         """Scale several channels by default, so that all have the same weight."""
         has_channels = self.together.value or self.channel_axis.value is not None
-        self.normalize.value = "percentile" if has_channels else Options.normalize
+        self.normalize.value = self._scale_of_channels() if has_channels else Options.normalize
+
+    def _scale_of_channels(self) -> str:
+        """Return how several channels are scaled: as in labels that were opened, or by default."""
+        result = self.result
+        if result is not None and result.labels in last_settings_of(self.viewer).opened:
+            model = result.model
+            if isinstance(model, KMeansModel) and model.n_channels > 1 and not model.rgb:
+                return result.options.normalize
+        return "percentile"
 
     def _update_fields(self, *_: Any) -> None:
         """Show the fields that apply to the image, and enable those that have an effect."""
@@ -551,13 +579,46 @@ class KMeansWidget(Fields):
         """Return the unit of areas or volumes of the image; None if its scale states no size."""
         return area_unit_of(self.image.value, self.stack.value, self._chosen_axis())
 
-    def show_min_area(self, area: float) -> None:
+    def show_options(self, options: Options, name: str = "") -> None:
+        """Show options in the fields, so that a run has them. No run of *Live* starts.
+
+        Parameters
+        ----------
+        options : Options
+            A minimum area is in square or cubic micrometers.
+        name : str
+            What has the options. A line below the fields names it.
+        """
+        with self._live_runs.paused():
+            for option in DOCK_OPTIONS:
+                value = getattr(options, option)
+                if option == "init" and not isinstance(value, str):
+                    value = Options.init
+                # The field of a blur has one number. A stack may have no blur along time.
+                value = max(value) if isinstance(value, tuple) else value
+                # Only random_state can be None: the dock cannot show a seed that each run draws.
+                if value is not None and option not in ("min_area", "keep_init"):
+                    getattr(self, option).value = value
+            self._show_min_area(options)
+        if name:
+            text = f"The fields show the options of “{name}”: Run clusters the image with them."
+            if not isinstance(options.init, str):
+                text += " Its start colors are not in the fields."
+            self.options_note.show_text(text)
+
+    def _show_min_area(self, options: Options) -> None:
         """Show a minimum area in square or cubic micrometers in the unit of the image."""
-        unit = self._area_unit()
-        if unit is not None:
-            self.entered_unit = unit
-            self.min_area.value = area / unit.size
-            self.size_unit.value = AREA
+        spacing = options.spacing if isinstance(options.spacing, tuple) else (1.0, 1.0)
+        n_axes = sum(step > 0 for step in spacing)
+        entered = area_unit([1.0] * n_axes, ["micrometer"] * n_axes)
+        shown = self._area_unit() or entered
+        self.size_unit.value = AREA if options.min_area else PIXELS
+        # Without an image, the next one that has a unit shows the number in its own.
+        self.entered_unit = shown
+        converted = None
+        if entered is not None and shown is not None:
+            converted = convert_area(options.min_area, entered, shown)
+        self.min_area.value = converted or 0.0
 
     def _chosen_builders(self) -> tuple[Builder, ...]:
         """Return the builders of the layers to add, from the bottom to the top."""
@@ -593,6 +654,7 @@ class KMeansWidget(Fields):
         has_focus = self.native.window().focusWidget() in (run, cancel)
         if self._runner.is_running:
             self.error_note.show_text("")
+            self.options_note.show_text("")
         self._update_fields()
         if has_focus:
             # Qt gives the focus of a disabled button to the next field: another press of the
@@ -609,8 +671,9 @@ class KMeansWidget(Fields):
     def _show_results(self, run: Run, outcome: AnySegmentation) -> None:
         source = run.task.source
         with self._undo.recording(self.result, "" if run.task.cache is None else LIVE):
+            carried = ""
             if run.update:
-                outcome = self._result_layers.carry_edits(outcome, source)
+                outcome, carried = self._result_layers.carry_edits(outcome, source)
             layers = self._result_layers.build(run.builders, outcome, source, update=run.update)
             shown = self.show_layers(layers, update=run.update)
             result = Result(run.task, outcome, shown, seconds=self._runner.seconds)
@@ -619,6 +682,7 @@ class KMeansWidget(Fields):
             self.marks_note.show_text(describe_moved_centers(outcome, source))
             self._last_run = ref(result)
             self._set_result(result)
+            self.carried_note.show_text(carried)
             self._result_layers.remember_start(result.labels, outcome)
 
     def undo_result(self) -> None:

@@ -25,6 +25,7 @@ from napari_kmeans.viewer.from_layers.source import WHOLE
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.apply_model import ApplyToSeveral, ApplyWork, fit_to_source
 from napari_kmeans.viewer.to_layers.describe_model import count_classes, list_classes
+from napari_kmeans.viewer.to_layers.result import options_of_fit
 from napari_kmeans.viewer.widgets.checked_list import CheckedList
 from napari_kmeans.viewer.widgets.dialogs import ask_what_to_open, ask_where_to_save
 from napari_kmeans.viewer.widgets.form import form, row
@@ -248,6 +249,8 @@ class ApplyPanel(WorkingPanel):
     def load(self, path: str | os.PathLike[str]) -> None:
         """Use the model in a JSON file until it is applied, or `drop_loaded` is called.
 
+        The form shows its options, so that a run fits as the model was fitted.
+
         Raises
         ------
         ValueError
@@ -257,6 +260,7 @@ class ApplyPanel(WorkingPanel):
         """
         model = KMeansModel.load(path)
         self._loaded = _LoadedModel(model, Path(path).name)
+        self.dock.show_options(options_of_fit(model), self._loaded.name)
         self.reset_choices()
 
     def drop_loaded(self) -> None:

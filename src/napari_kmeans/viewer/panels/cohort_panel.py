@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QMessageBox
 
 from napari_kmeans.batch.running import DEFAULT_OUTPUT
+from napari_kmeans.figures import plot_shares
 from napari_kmeans.imaging.colors import to_hex
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.viewer.background.cohort_batch import BatchFile
@@ -24,12 +25,14 @@ from napari_kmeans.viewer.background.cohort_study import (
 )
 from napari_kmeans.viewer.background.cohort_work import SavedImage, StudyWork
 from napari_kmeans.viewer.background.dock_words import in_words_of_dock
+from napari_kmeans.viewer.background.figure_work import FIGURE_FILTER, FigureWork
 from napari_kmeans.viewer.background.runner import Runner, describe_error
 from napari_kmeans.viewer.background.worker import make_worker
 from napari_kmeans.viewer.from_layers.apply_targets import find_alike, find_targets
 from napari_kmeans.viewer.from_layers.layer_jobs import jobs_of_sources
 from napari_kmeans.viewer.from_layers.source import WHOLE
 from napari_kmeans.viewer.measure_layer import measure_layer
+from napari_kmeans.viewer.panels.cohort_edits import CohortEdits
 from napari_kmeans.viewer.panels.cohort_form import (
     APPLY,
     FILES,
@@ -44,6 +47,7 @@ from napari_kmeans.viewer.to_layers.cohort_layers import LayersWork
 from napari_kmeans.viewer.to_layers.cohort_preview import PreviewWork
 from napari_kmeans.viewer.to_layers.describe_model import list_classes
 from napari_kmeans.viewer.to_layers.layer_files import LayerBatchWork
+from napari_kmeans.viewer.to_layers.update import find_labels
 from napari_kmeans.viewer.widgets.dialogs import ask_where_to_save
 from napari_kmeans.viewer.widgets.form import row, scroll_to
 
@@ -102,14 +106,17 @@ class CohortPanel(WorkingPanel):
         self._pending: StudyWork | LayersWork | None = None
         # The model of the last run: the layers whose list had it may be gone after the run.
         self._applied: KMeansModel | None = None
+        self._edits = CohortEdits()
+        # The choices of the last run.
+        self._cohort: Cohort | None = None
         self._wanted: tuple[str, int | None] | None = None
         self._error = ""
         self._is_closed = False
         self._view = CohortView(dock.viewer)
         self.form = CohortForm(dock.viewer, self._on_form_changed)
-        self.results = CohortResults()
         self._n_scrolls = 0
         self._make_buttons()
+        self.results = CohortResults(self.figure_button)
         self._make_listing()
         for widget in (
             self.form,
@@ -140,9 +147,16 @@ class CohortPanel(WorkingPanel):
             tooltip="Write a study file that repeats this cohort on the command line: "
             "napari-kmeans run study.yaml",
         )
+        self.figure_button = PushButton(
+            name="save_figure_button",
+            text="Save figure…",
+            tooltip="Save a figure to a PNG, SVG or PDF file: the shares of each class, with a "
+            "point for each image and the mean of each group.",
+        )
         self.cancel_button.tooltip = "Stop after the images in work. What is done is kept."
         self.run_button.changed.connect(lambda: self.attempt(self._ask_and_run))
         self.batch_button.changed.connect(lambda: self.attempt(self._ask_and_save_batch))
+        self.figure_button.changed.connect(lambda: self.attempt(self._ask_and_save_figure))
 
     def _make_listing(self) -> None:
         """Make what searches the folder in the background, and shows the progress of a run."""
@@ -302,7 +316,8 @@ class CohortPanel(WorkingPanel):
             If the panel is already working.
         """
         work = self._work(None if directory is None else Path(directory))
-        self._applied = self._model_to_apply()
+        self._applied, self._cohort = self._model_to_apply(), self.cohort()
+        self._edits.start()
         for sentence in self._describe_unused():
             work.state.hear(sentence)
         self._wanted, self._error = None, ""
@@ -327,10 +342,14 @@ class CohortPanel(WorkingPanel):
         if self.form.are_files:
             chosen = self.form.chosen_files
             assert chosen is not None
+            earlier = self._earlier_model([])
             study = cohort.study(chosen.folder)
-            directory = directory or self._directory(default_directory(chosen), study, model)
-            return StudyWork(study, directory, None, model)
+            directory = directory or self._directory(
+                default_directory(chosen), study, model, earlier
+            )
+            return StudyWork(study, directory, None, model, earlier)
         sources = self._sources()
+        earlier = self._earlier_model(sources)
         jobs = jobs_of_sources(sources)
         names = {source.unique_id: job.name for source, job in zip(sources, jobs, strict=True)}
         cohort = replace(
@@ -343,9 +362,19 @@ class CohortPanel(WorkingPanel):
         if self.form.are_layers_results:
             layer = self.form.regions_layer
             regions = None if layer is None else partial(measure_layer, regions=layer)
-            return LayersWork(study, jobs, sources, model, regions)
-        directory = directory or self._directory(base / DEFAULT_OUTPUT, study, model)
-        return StudyWork(study, directory, jobs, model)
+            return LayersWork(study, jobs, sources, model, earlier, regions)
+        directory = directory or self._directory(base / DEFAULT_OUTPUT, study, model, earlier)
+        return StudyWork(study, directory, jobs, model, earlier)
+
+    def _earlier_model(self, sources: list[Source]) -> KMeansModel | None:
+        """Return the model whose names and other edits a fit carries to the new classes."""
+        if self.form.model.value == APPLY:
+            return None
+        layers, result = self.dock.viewer.layers, self.dock.result
+        shown = [self._view.preview_labels, *(find_labels(layers, each) for each in sources)]
+        # Each layer has its own names: those in the list count first.
+        shown.sort(key=lambda each: result is None or each is not result.labels)
+        return self._edits.find_earlier(shown)
 
     def cohort(self) -> Cohort:
         """Return what the user has chosen. Layers are named by their names.
@@ -405,13 +434,15 @@ class CohortPanel(WorkingPanel):
         paths = [origin.path for source in sources for origin in source.origins if origin.path]
         return Path(paths[0]).absolute().parent if paths else Path.cwd()
 
-    def _directory(self, default: Path, study: Any, model: KMeansModel | None) -> Path:
-        return self.form.output_folder or free_directory(default, study, model)
+    def _directory(
+        self, default: Path, study: Any, model: KMeansModel | None, earlier: KMeansModel | None
+    ) -> Path:
+        return self.form.output_folder or free_directory(default, study, model, earlier)
 
     def _ask_and_run(self) -> None:
         work = self._work(None)
         if isinstance(work, StudyWork) and holds_other_results(
-            work.directory, work.study, work.model
+            work.directory, work.study, work.model, work.earlier
         ):
             question = (
                 f"The folder {work.directory} has files of other settings. Results of the same "
@@ -433,6 +464,7 @@ class CohortPanel(WorkingPanel):
 
     def _show_results(self, work: StudyWork | LayersWork, outcome: CohortOutcome) -> None:
         """Show the table, and the layers if the results are layers."""
+        self._edits.end(work.state, work.model)
         self._view.clear()
         if isinstance(work, LayersWork):
             applied = [(each.source, each.outcome) for each in outcome.images.values()]
@@ -454,6 +486,9 @@ class CohortPanel(WorkingPanel):
         self._show_missing_layers()
         self.run_button.enabled = can_start
         self.batch_button.enabled = can_start
+        outcome = self.results.outcome
+        has_shares = outcome is not None and bool(outcome.images)
+        self.figure_button.enabled = has_shares and not self.is_working
         self.form.classes.show_text(self._list_classes())
         if not self.is_working and self._wanted is not None:
             self._show_wanted()
@@ -527,9 +562,12 @@ class CohortPanel(WorkingPanel):
             )
 
     def _show_preview(self, name: str, label: int | None, layers: Any) -> None:
+        self._edits.remember(self._view.preview_labels)
         with self.dock.selection_kept():
             labels = self._view.show_preview(name, layers)
-        self._activate(labels, label)
+        self._activate(labels, None)
+        self._edits.show(labels, self.dock)
+        self.dock.highlight(label)
 
     def show_all_layers(self) -> None:
         """Show the layers of the cohort that `show_image` has hidden."""
@@ -544,6 +582,34 @@ class CohortPanel(WorkingPanel):
         self.dock.highlight(label)
         # The list of clusters above may have been opened.
         self._scroll_soon()
+
+    # ------------------------------------------------------------------- figure
+
+    def save_figure(self, path: str | os.PathLike[str]) -> SegmentationWorker:
+        """Write a figure of the shares by group to a PNG, SVG or PDF file, in the background.
+
+        Returns
+        -------
+        SegmentationWorker
+            Emits `returned` with the paths once the file is complete.
+
+        Raises
+        ------
+        ValueError
+            If there is no table.
+        RuntimeError
+            If the panel is already working.
+        """
+        outcome = self.results.outcome
+        if outcome is None:
+            raise ValueError("there is no table yet: run the cohort first.")
+        work = FigureWork(plot_shares, outcome.table, Path(path))
+        return self.start(work, lambda _: self.show_message(f"The figure is in {work.path.name}."))
+
+    def _ask_and_save_figure(self) -> None:
+        path = ask_where_to_save(self, "Save figure", "cohort.png", FIGURE_FILTER)
+        if path is not None:
+            self.save_figure(path)
 
     # --------------------------------------------------------------- batch file
 
@@ -571,7 +637,7 @@ class CohortPanel(WorkingPanel):
         path = Path(path).absolute()
         output = self.form.output_folder
         batch = BatchFile(
-            self.cohort(),
+            self._cohort_with_classes(),
             self._model_to_apply(),
             None if output is None else relative_path(output, path.parent),
         )
@@ -580,6 +646,13 @@ class CohortPanel(WorkingPanel):
             return None
         work = LayerBatchWork(batch, self._sources(), self._sources_to_fit(), path)
         return self.start(work, self._show_saved)
+
+    def _cohort_with_classes(self) -> Cohort:
+        """Return the choices, with the edits that the last run has carried if it is repeated."""
+        cohort = self.cohort()
+        if self._cohort is None or not cohort.is_same(self._cohort):
+            return cohort
+        return replace(cohort, classes=self._edits.of_fit)
 
     def _show_saved(self, paths: list[Path]) -> None:
         names = " and ".join(path.name for path in paths)
@@ -618,8 +691,8 @@ def _describe_done(work: StudyWork | LayersWork, outcome: CohortOutcome) -> str:
     folder = outcome.directory
     place = "" if folder is None else f" The results are in {folder.parent.name}/{folder.name}."
     notes, more = work.state.other_notes[:_MOST_NOTES], len(work.state.other_notes) - _MOST_NOTES
-    lines = [f"{text}.{place}", *notes, *([f"… and {more:,} more notes."] if more > 0 else [])]
-    return "\n".join(lines)
+    notes += [f"… and {more:,} more notes."] if more > 0 else []
+    return "\n".join([f"{text}.{place}", *work.state.carried, *notes])
 
 
 def _describe_stopped(work: StudyWork | LayersWork) -> str:

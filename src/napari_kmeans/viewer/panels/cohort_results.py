@@ -32,13 +32,18 @@ _MOST_FAILURES = 5
 class CohortResults(QWidget):
     """The table of a cohort with its buttons. It is hidden until there is one.
 
+    Parameters
+    ----------
+    *buttons : PushButton
+        Further buttons, beside those that copy and save the table.
+
     Attributes
     ----------
     table : ShareTable
     outcome : CohortOutcome or None
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *buttons: PushButton) -> None:
         super().__init__()
         self.outcome: CohortOutcome | None = None
         self.table = ShareTable(self)
@@ -71,7 +76,7 @@ class CohortResults(QWidget):
             self.table,
             self.failures,
             row([self.all_button]),
-            row([self.copy_button, self.save_button]),
+            row([self.copy_button, self.save_button, *buttons]),
             row([self.report_button, self.folder_button]),
         ):
             column.addWidget(widget)

@@ -37,6 +37,11 @@ class CohortView:
         return self._preview.layers
 
     @property
+    def preview_labels(self) -> Labels | None:
+        """The labels of the preview; None without a preview."""
+        return self._preview.labels
+
+    @property
     def has_hidden(self) -> bool:
         """Whether layers are hidden that were visible before."""
         return any(

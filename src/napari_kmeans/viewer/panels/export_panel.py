@@ -19,13 +19,14 @@ from napari_kmeans.files.result_record import MASK
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.measuring import write_csv
 from napari_kmeans.model import KMeansModel
+from napari_kmeans.viewer.background.figure_work import FIGURE_FILTER, FigureWork
 from napari_kmeans.viewer.from_layers.source import layer_levels
 from napari_kmeans.viewer.panels.working_panel import WorkingPanel
 from napari_kmeans.viewer.to_layers.as_python import PAINTED, script_of
 from napari_kmeans.viewer.to_layers.frame_table import FramesWork
 from napari_kmeans.viewer.to_layers.hand_edits import count_now
 from napari_kmeans.viewer.to_layers.label_area import with_sizes
-from napari_kmeans.viewer.to_layers.layer_exports import LegendWork, MasksWork, PolygonsWork
+from napari_kmeans.viewer.to_layers.layer_exports import MasksWork, PolygonsWork, legend_work
 from napari_kmeans.viewer.to_layers.saved_labels import ENDING, SavedLabels, result_paths
 from napari_kmeans.viewer.widgets.dialogs import ask_where_to_save
 from napari_kmeans.viewer.widgets.form import row
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
 _MAX_NAMES = 4
 """The number of files that a message names."""
-
-_FIGURE_SUFFIXES = (".png", ".svg")
 
 
 class ExportPanel(WorkingPanel):
@@ -91,7 +90,7 @@ class ExportPanel(WorkingPanel):
         self.figure_button = PushButton(
             name="figure_button",
             text="Figure…",
-            tooltip="Save a figure of the colors and their shares to a PNG or SVG file.",
+            tooltip="Save a figure of the colors and their shares to a PNG, SVG or PDF file.",
         )
         self.export_button = PushButton(
             name="export_button",
@@ -273,7 +272,7 @@ class ExportPanel(WorkingPanel):
             If the panel is already working.
         """
         result = self._latest_result()
-        work = LegendWork.of(result.labels, result.table, Path(path))
+        work = legend_work(result.labels, result.table, Path(path))
         return self.start(work, self._show_saved)
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
@@ -293,14 +292,14 @@ class ExportPanel(WorkingPanel):
         self.show_message(f"The table is in {Path(path).name}.")
 
     def save_figure(self, path: str | os.PathLike[str]) -> None:
-        """Write a figure of the palette and the shares to a PNG or SVG file.
+        """Write a figure of the palette and the shares to a PNG, SVG or PDF file.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            If there is no result, or the suffix is neither ``.png`` nor ``.svg``.
+            If there is no result, or the suffix is not ``.png``, ``.svg`` or ``.pdf``.
         OSError
             If the file cannot be written.
         """
@@ -344,7 +343,7 @@ class ExportPanel(WorkingPanel):
         self.show_message(_describe_script(text))
 
     def _figure_work(self, path: Path) -> FigureWork:
-        return FigureWork(self._latest_result().table, path)
+        return FigureWork(plot_table, self._latest_result().table, path)
 
     def _table_work(self, path: Path) -> TableWork:
         result = self._latest_result()
@@ -367,8 +366,8 @@ class ExportPanel(WorkingPanel):
             self.show_message(message)
 
     def _ask_for_figure(self) -> None:
-        kinds = "Figures (*.png *.svg)"
-        path = ask_where_to_save(self, "Save figure", self._file_name("palette.png"), kinds)
+        name = self._file_name("palette.png")
+        path = ask_where_to_save(self, "Save figure", name, FIGURE_FILTER)
         if path is not None:
             message = f"The figure is in {path.name}."
             self.start(self._figure_work(path), lambda _: self.show_message(message))
@@ -388,8 +387,8 @@ class ExportPanel(WorkingPanel):
             self.save_masks(path)
 
     def _ask_for_legend(self) -> None:
-        kinds = "Figures (*.png *.svg *.pdf)"
-        path = ask_where_to_save(self, "Save legend", self._file_name("legend.png"), kinds)
+        name = self._file_name("legend.png")
+        path = ask_where_to_save(self, "Save legend", name, FIGURE_FILTER)
         if path is not None:
             self.save_legend(path)
 
@@ -482,20 +481,3 @@ class TableWork:
         """Write the complete file, or no file if an error occurs."""
         table = self.table.run(progress) if isinstance(self.table, FramesWork) else self.table
         write_whole({self.path: lambda temporary: write_csv(table, temporary)})
-
-
-@dataclass(frozen=True, eq=False)
-class FigureWork:
-    """A figure of the colors and shares of a table of clusters, to write to a file."""
-
-    table: pd.DataFrame
-    path: Path
-
-    def run(self, _progress: Report | None = None) -> None:
-        """Write the complete file, or no file if an error occurs."""
-        if self.path.suffix.lower() not in _FIGURE_SUFFIXES:
-            raise ValueError(
-                f"a figure must be saved as .png or .svg, got {self.path.name!r}: "
-                "choose one of these suffixes."
-            )
-        write_whole({self.path: plot_table(self.table).savefig})

@@ -58,6 +58,9 @@ class Dock(Protocol):
         A minimum area is in the unit of areas of the image.
         """
 
+    def show_options(self, options: Options, name: str) -> None:
+        """Show the options of a model in the fields, and its name below them."""
+
     def highlight(self, label: int | None) -> None:
         """Highlight a class of the result in view in the list of clusters; None ends it."""
 

@@ -141,9 +141,9 @@ class Clusters:
     source : Source, optional
         The image of the clusters.
     model : KMeansModel, optional
-        The model that painted the layer, before the edits of its classes. With the image,
-        it gives a merged cluster its mean color, as applying the model does. Without them,
-        this is the mean of the colors.
+        The model that painted the layer, before the edits of its classes. It gives a merged
+        cluster its mean color, as applying the model does. Without a model, this is the mean of
+        the colors by the pixels of the layer.
     recolored : sequence of napari.layers.Image, optional
         The recolored layer, or that of each channel. With the model, it shows merged and split
         clusters in their mean colors, whatever the color scheme of the labels.
@@ -520,9 +520,11 @@ class Clusters:
         has_own = any(each.label == first and each.color is not None for each in classes or ())
         if has_own or self.color_scheme == DISTINCT:
             return np.asarray(self.color(first)[:3])
-        if model is not None and first in model.labels and self.source is not None:
-            means = model.palette[model.labels == first]
-            return np.asarray(mean_colors(means, self.source)[0])
+        if model is not None and first in model.labels:
+            is_first = model.labels == first
+            if self.source is None:
+                return display_colors(model.palette, model.rgb, model.dtype)[is_first][0]
+            return np.asarray(mean_colors(model.palette[is_first], self.source)[0])
         colors = np.array([self.color(label)[:3] for label in labels])
         rows = [self._row(label) for label in labels]
         return np.asarray(pixel_shares(self.layer.features["pixels"].to_numpy()[rows]) @ colors)

@@ -52,6 +52,8 @@ class LayersWork:
         The layers of each job.
     model : KMeansModel or None
         A model that is applied, instead of one that is fitted.
+    earlier : KMeansModel or None
+        A model with edited classes, whose edits are carried to the one that is fitted.
     measure_regions : callable, optional
         Returns the table of a Labels layer in the regions of another layer. None measures whole
         images, or the squares of the study.
@@ -62,6 +64,7 @@ class LayersWork:
     jobs: Sequence[ImageJob]
     sources: Sequence[Source]
     model: KMeansModel | None = None
+    earlier: KMeansModel | None = None
     measure_regions: Callable[[Labels], pd.DataFrame] | None = None
     state: CohortState = field(default_factory=CohortState)
 
@@ -117,7 +120,7 @@ class LayersWork:
             raise ValueError(f"no model was fitted: {why}.")
         names = {job.source: job.name for job in chosen}
         state.failures |= {names[source]: why for source, why in fit.failures.items()}
-        return fit.model
+        return state.edit(fit.model, self.earlier)
 
     def _do_image(
         self, model: KMeansModel, job: ImageJob, source: Source, progress: Report | None

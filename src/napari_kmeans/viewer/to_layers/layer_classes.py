@@ -10,6 +10,11 @@ from napari_kmeans.measuring import IGNORED, NAME
 from napari_kmeans.merging import apply_classes, carry_classes
 from napari_kmeans.model import KMeansModel
 from napari_kmeans.stacks import any_model_from_dict
+from napari_kmeans.viewer.background.carried_classes import (
+    describe_carried,
+    describe_lost,
+    list_edited,
+)
 from napari_kmeans.viewer.provenance import (
     chosen_classes,
     joined_labels,
@@ -19,12 +24,11 @@ from napari_kmeans.viewer.provenance import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import pandas as pd
     from napari.layers import Labels
 
-    from napari_kmeans.classes import ColorClass
     from napari_kmeans.segmentation import Segmentation
     from napari_kmeans.stacks import StackModel
 
@@ -139,6 +143,9 @@ class Carried(NamedTuple):
     message: str
     """The edits that were not carried, in words for the user, or empty."""
 
+    carried: str = ""
+    """The classes that have got edits, in words for the user, or empty."""
+
 
 class LayerHistory(NamedTuple):
     """The classes of a layer directly after its last run, and the model they were carried from."""
@@ -183,30 +190,23 @@ def carry_edits(
     except ValueError:
         # The image has other channels or units than before, or a script has changed the
         # metadata.
-        return Carried(segmentation, None, _not_carried(_edited_names(classes)))
-    names = _edited_names(lost)
-    message = f"No cluster of the new result has the color of {names}." if names else ""
-    return Carried(apply_classes(segmentation, carried), edited, message)
+        return Carried(segmentation, None, _not_carried(list_edited(classes)))
+    return Carried(
+        apply_classes(segmentation, carried),
+        edited,
+        describe_lost(lost),
+        describe_carried(carried, segmentation.model.classes),
+    )
 
 
 def describe_dropped_edits(labels: Labels) -> str:
     """Return the edits of a layer in words, for a new result that cannot have them."""
     classes = classes_of(labels)
-    return _not_carried(_edits_in_table(labels) if classes is None else _edited_names(classes))
+    return _not_carried(_edits_in_table(labels) if classes is None else list_edited(classes))
 
 
 def _not_carried(names: str) -> str:
     return f"The edits of {names} are not carried to the new result." if names else ""
-
-
-def _edited_names(classes: Iterable[ColorClass]) -> str:
-    """Return the names of classes; the labels of those that are edited and have no name."""
-    names = [
-        f"“{each.name}”" if each.name else f"cluster {each.label}"
-        for each in classes
-        if each.name or each.color or each.ignored or len(each.centers) > 1
-    ]
-    return ", ".join(names)
 
 
 def _edits_in_table(labels: Labels) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_kmeans.batch.earlier_results import clear_unfinished_masks, find_masks
 from napari_kmeans.class_masks import Masks
 from napari_kmeans.exported import Exported
 from napari_kmeans.figures import plot_legend_of_table
-from napari_kmeans.files.atomic import replacing, write_whole
+from napari_kmeans.files.atomic import replacing
 from napari_kmeans.files.picture import Picture
 from napari_kmeans.files.result_record import MASK
 from napari_kmeans.files.tiff_writer import tiff_axes
 from napari_kmeans.geojson import write_geojson
+from napari_kmeans.viewer.background.figure_work import FigureWork
 from napari_kmeans.viewer.to_layers.saved_labels import SavedLabels, shown_table
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_kmeans.execution.progress import Report
-
-LEGEND_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def _table_of(saved: SavedLabels) -> pd.DataFrame:
@@ -110,26 +109,10 @@ class MasksWork:
         return paths
 
 
-@dataclass(frozen=True, eq=False)
-class LegendWork:
-    """The legend of a table of clusters, to write to a file."""
+def legend_work(layer: Labels | None, table: pd.DataFrame, path: Path) -> FigureWork:
+    """Return the work for a legend of a layer in the colors on the screen.
 
-    table: pd.DataFrame
-    path: Path
-
-    @classmethod
-    def of(cls, layer: Labels | None, table: pd.DataFrame, path: Path) -> LegendWork:
-        """Return the work for a layer in the colors on the screen, or for a table without one."""
-        shown = None if layer is None else shown_table(layer)
-        return cls(table if shown is None else shown, path)
-
-    def run(self, _progress: Report | None = None) -> list[Path]:
-        """Write the complete file, or no file if an error occurs; return its path."""
-        if self.path.suffix.lower() not in LEGEND_SUFFIXES:
-            raise ValueError(
-                f"a legend must be saved as {', '.join(LEGEND_SUFFIXES)}, got "
-                f"{self.path.name!r}: choose one of these suffixes."
-            )
-        figure: Any = plot_legend_of_table(self.table)
-        write_whole({self.path: figure.savefig})
-        return [self.path]
+    Without a layer, the legend is that of the table.
+    """
+    shown = None if layer is None else shown_table(layer)
+    return FigureWork(plot_legend_of_table, table if shown is None else shown, path)

@@ -31,6 +31,7 @@ from napari_kmeans.viewer.to_layers.picture_layers import (
     gray_arguments,
     spatial_arguments,
 )
+from napari_kmeans.viewer.to_layers.result import options_of_fit
 
 if TYPE_CHECKING:
     from napari_kmeans.files.picture import Picture
@@ -190,5 +191,5 @@ def _metadata(
         return source_metadata(kind, source, "")
     run = {"colors": _scheme(record, model), **_run_of(record)}
     if isinstance(model, KMeansModel):
-        run = {"options": model.options.to_dict(), **run}
+        run = {"options": options_of_fit(model).to_dict(), **run}
     return saved_metadata(source, run, None if model is None else model.to_dict(), ndim)

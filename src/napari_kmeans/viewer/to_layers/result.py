@@ -153,6 +153,13 @@ class Result:
         return self.recorded
 
     @property
+    def options(self) -> Options:
+        """The options of the fit, as far as they are known."""
+        if self.outcome is not None:
+            return self.outcome.options
+        return _read_options(record_of(self.layers[-1]), self.fitted_model)
+
+    @property
     def layer(self) -> Layer | None:
         """The layer that the result belongs to: its labels, or else the first of its layers."""
         return self.labels or next(iter(self.layers), None)
@@ -303,10 +310,23 @@ def _recolored_levels(recolored: list[Image], source: Source) -> list[Any]:
 
 
 def _read_options(record: dict[str, Any], model: AnyModel) -> Options:
-    """Return the recorded options of the fit; those of the model if they are not valid."""
+    """Return the recorded options of the fit; those that the model knows if they are not valid."""
     recorded: Any = record.get("options")
     try:
         return Options(**recorded)
     except (TypeError, ValueError):
         # A file has none, and a user or a script may have changed the record.
-        return model.options if isinstance(model, KMeansModel) else Options()
+        return options_of_fit(model) if isinstance(model, KMeansModel) else Options()
+
+
+def options_of_fit(model: KMeansModel) -> Options:
+    """Return the options with which a model was fitted, with defaults for those it lacks."""
+    known = model.options
+    fitted: Any = (model.fit or {}).get("options")
+    try:
+        # The fit states how the centers were found, and the model how labels are made of them.
+        own = {**model.space.options, **model.cleaning.options, "normalize": model.normalize}
+        return Options(**{**fitted, **own})
+    except (TypeError, ValueError):
+        # A model of an earlier version has no fit, and a script may have changed it.
+        return known
