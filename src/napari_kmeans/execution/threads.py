@@ -38,6 +38,11 @@ def n_threads() -> int:
     return 1 if len(affinity) == 1 else _count_processors(affinity)
 
 
+def n_workers() -> int:
+    """Return the number of threads of a map that starts in this thread: 1 inside a task."""
+    return 1 if _in_task() else n_threads()
+
+
 @lru_cache(maxsize=1)
 def _count_processors(_affinity: frozenset[int] | None) -> int:
     """Return joblib's count, and ask again only if the affinity has changed.
