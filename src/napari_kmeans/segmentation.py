@@ -498,8 +498,9 @@ def segment_summary(
         palette = np.where(counts[:, None] > 0, cleaned_tally.means, model.center_palette)
         model = replace(model, center_palette=palette, center_pixels=counts)
         cleaned = [cleaner.drop_undecided(labels) for labels in marked]
+        are_labeled = int(counts.sum()) == sum(pixels.n_pixels for pixels in images)
         painted = [
-            (labels, recolor_image(pixels, labels, palette))
+            (labels, recolor_image(pixels, labels, palette, are_labeled=are_labeled))
             for pixels, labels in zip(images, cleaned, strict=True)
         ]
     progress.finish()

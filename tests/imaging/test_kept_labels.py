@@ -118,6 +118,31 @@ def test_other_processes_keep_no_labels(cleaned):
     np.testing.assert_array_equal(result.labels.compute(), expected)
 
 
+@pytest.mark.parametrize("left_out", ["nothing", "mask", "alpha"])
+def test_an_image_is_not_read_again_if_all_pixels_have_a_label(left_out):
+    image, mask, reads = COFFEE, None, Counter()
+    if left_out == "mask":
+        mask = COFFEE[..., 0] % 9 > 0
+    if left_out == "alpha":
+        alpha = np.where(COFFEE[..., :1] % 9 > 0, 255, 0).astype(np.uint8)
+        image = np.concatenate([COFFEE, alpha], axis=-1)
+
+    def read(block_info=None):
+        place = tuple(slice(*each) for each in block_info[None]["array-location"])
+        reads[str(place)] += 1
+        return image[place]
+
+    chunks = da.core.normalize_chunks((*CHUNKS[:2], image.shape[-1]), image.shape)
+    lazy = da.map_blocks(read, chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+    result = segment(lazy, 5, smoothing=1.5, mask=mask)
+    reads.clear()
+    labels, recolored = dask.compute(result.labels, result.recolored)
+    assert set(reads.values()) == (set() if left_out == "nothing" else {1})
+    expected = segment(image, 5, smoothing=1.5, mask=mask)
+    np.testing.assert_array_equal(labels, expected.labels)
+    np.testing.assert_array_equal(recolored, expected.recolored)
+
+
 def test_progress_is_reported_while_labels_are_cleaned_and_cancels(cleaned):
     image = da.from_array(COFFEE, chunks=(20, 30, 3))
     summary, shares = summarize(image), []
