@@ -121,7 +121,8 @@ def map_threads(
 
 def map_slices(function: Callable[[slice], Result], length: int, size: int) -> list[Result]:
     """Return the results of a function for slices of `size` that cover `length`, on threads."""
-    return map_threads(function, [slice(start, start + size) for start in range(0, length, size)])
+    starts = range(0, length, size)
+    return map_threads(function, [slice(start, min(start + size, length)) for start in starts])
 
 
 def raise_if_stopped(_steps: float = 0) -> None:
