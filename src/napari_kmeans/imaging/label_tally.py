@@ -203,8 +203,7 @@ class _TallyLeaf:
                 flat, values = flat[some], values[some]
             return self._sum(values, flat)
         changed = np.flatnonzero(labels != old)
-        values = image.reshape(-1, image.shape[-1])[changed, : self.n_channels]
-        values = np.ascontiguousarray(values)
+        values = image.reshape(-1, image.shape[-1]).take(changed, axis=0)[:, : self.n_channels]
         added, removed = (
             self._sum(values, each.reshape(-1)[changed]) for each in (labels, np.asarray(old))
         )
