@@ -53,6 +53,15 @@ def quadrant_labels() -> np.ndarray:
 
 
 @pytest.fixture
+def separate_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clean the chunks of dask images one by one, unless they are shorter than their halo."""
+    from napari_kmeans.imaging import cleaning
+
+    # The chunks of a small image would be joined to a single block, without halos.
+    monkeypatch.setattr(cleaning, "_BLOCK_PIXELS", 1)
+
+
+@pytest.fixture
 def steps() -> np.ndarray:
     """Return a 16-bit gray volume of 3 by 8 by 10 voxels with three gray levels."""
     volume = np.full((3, 8, 10), 1_000, dtype=np.uint16)

@@ -14,10 +14,12 @@ from scipy.ndimage import gaussian_filter
 from skimage import data
 
 from napari_kmeans import KMeansModel, apply_classes, segment, segment_slices, split_anew
-from napari_kmeans.imaging import blocks, smoothing
-from napari_kmeans.imaging.cleaning import Cleaning
+from napari_kmeans.imaging import blocks, cleaning, smoothing
+from napari_kmeans.imaging.cleaning import Cleaner, Cleaning
 from napari_kmeans.imaging.regions import RegionFilter
 from napari_kmeans.imaging.smoothing import Smoother
+
+pytestmark = pytest.mark.usefixtures("separate_chunks")
 
 COFFEE = data.coffee()[:90, :110]
 _RNG = np.random.default_rng(0)
@@ -117,6 +119,28 @@ def test_small_regions_go_in_arrays_and_chunks(smoothing_, monkeypatch):
     np.testing.assert_array_equal(eager.model.predict(COFFEE), expected)
     with pytest.raises(ValueError, match="min_size must be at most 512 for a dask image, got 900"):
         segment(da.from_array(COFFEE, chunks=(20, 37, 3)), 5, min_size=900)
+
+
+@pytest.mark.parametrize("options", [{"smoothing": 1.5}, {"min_size": 4}, {"min_confidence": 0.2}])
+def test_chunks_are_cleaned_in_blocks_of_several_chunks(options, monkeypatch):
+    shapes = []
+    clean = Cleaner.clean_window
+
+    def record(self, values, labels, n_values, origin):
+        shapes.append(labels.shape)
+        # Small regions do not depend on the pixels.
+        assert (values is None) == ("min_size" in options)
+        return clean(self, values, labels, n_values, origin)
+
+    monkeypatch.setattr(Cleaner, "clean_window", record)
+    monkeypatch.setattr(cleaning, "_BLOCK_PIXELS", 40 * 40)
+    monkeypatch.setattr(smoothing, "N_SWEEPS", 2)
+    image = da.from_array(COFFEE, chunks=(15, 10, 3))
+    lazy = segment(image, 5, **options)
+    assert lazy.labels.chunks == image.chunks[:2]
+    np.testing.assert_array_equal(lazy.labels.compute(), segment(COFFEE, 5, **options).labels)
+    assert min(shapes) > (15, 10) if "min_confidence" not in options else set(shapes) == {(15, 10)}
+    assert len(shapes) > 1
 
 
 def test_a_volume_of_chunks_gives_the_same_labels(monkeypatch):

@@ -27,6 +27,8 @@ from napari_kmeans.imaging.blocks import open_images
 from napari_kmeans.options import Options
 from napari_kmeans.stacks import StackModel
 
+pytestmark = pytest.mark.usefixtures("separate_chunks")
+
 COFFEE = data.coffee()[:45, :55]
 MASK = np.random.default_rng(0).random(COFFEE.shape[:2]) < 0.8
 

@@ -23,6 +23,8 @@ from napari_kmeans.imaging import blocks, smoothing
 from napari_kmeans.merging import carry_classes
 from napari_kmeans.options import Options
 
+pytestmark = pytest.mark.usefixtures("separate_chunks")
+
 COFFEE = data.coffee()[:60, :70]
 _RNG = np.random.default_rng(0)
 CHANNELS = [gaussian_filter(_RNG.normal(size=(60, 70)), 4) for _ in range(5)]

@@ -18,9 +18,10 @@ from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.feature_space.colors import white_of
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import Pixels, as_array, open_pixels
-from napari_kmeans.imaging.cleaning import NO_CLEANING, Cleaner, Cleaning, tally_cleaned
+from napari_kmeans.imaging.cleaning import NO_CLEANING, Cleaner, Cleaning
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
+from napari_kmeans.imaging.label_tally import tally_cleaned
 from napari_kmeans.imaging.painting import (
     Painter,
     label_dtype,

@@ -15,8 +15,9 @@ from napari_kmeans.execution.threads import shared_pool
 from napari_kmeans.imaging.blocks import are_several, open_images
 from napari_kmeans.imaging.channel_names import check_channel_names
 from napari_kmeans.imaging.chunks import count_steps
-from napari_kmeans.imaging.cleaning import Cleaning, tally_cleaned
+from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.imaging.colors import sort_dark_to_bright
+from napari_kmeans.imaging.label_tally import clean_and_tally
 from napari_kmeans.imaging.painting import paint, recolor_image
 from napari_kmeans.measuring import cluster_table
 from napari_kmeans.model import KMeansModel
@@ -485,22 +486,21 @@ def segment_summary(
     ]
     if not model.cleaning.is_off:
         cleaner = model.cleaner()
-        marked = [
-            cleaner.clean_and_mark(pixels, labels, step)
-            for pixels, (labels, _) in zip(images, painted, strict=True)
-        ]
-        before = (
+        marked, cleaned_tally, undecided = clean_and_tally(
+            cleaner,
+            images,
             [labels for labels, _ in painted],
             replace(tally, counts=tally.counts[used], sums=tally.sums[used]),
+            step,
         )
-        cleaned_tally, undecided = tally_cleaned(cleaner, images, marked, step, before)
         counts = cleaned_tally.counts
         # A class that has lost all its pixels keeps its color.
         palette = np.where(counts[:, None] > 0, cleaned_tally.means, model.center_palette)
         model = replace(model, center_palette=palette, center_pixels=counts)
         cleaned = [cleaner.drop_undecided(labels) for labels in marked]
+        are_labeled = int(counts.sum()) == sum(pixels.n_pixels for pixels in images)
         painted = [
-            (labels, recolor_image(pixels, labels, palette))
+            (labels, recolor_image(pixels, labels, palette, are_labeled=are_labeled))
             for pixels, labels in zip(images, cleaned, strict=True)
         ]
     progress.finish()

@@ -209,3 +209,22 @@ def test_a_hole_of_several_small_regions_is_filled():
     assert (filtered == 0).sum() == 1
     assert filtered[8, 8] == 0
     assert (filtered == 1).sum() == 399
+
+
+def test_a_window_inside_a_task_is_not_divided(monkeypatch):
+    labels = np.random.default_rng(0).integers(1, 4, (120, 30)).astype(np.uint8)
+    sizes = []
+    replace_small = regions._replace_small
+    monkeypatch.setattr(
+        regions,
+        "_replace_small",
+        lambda window, *rest: (sizes.append(window.size), replace_small(window, *rest)),
+    )
+    monkeypatch.setattr(threads, "n_threads", lambda: 3)
+    expected = RegionFilter(2, (True, True)).filter(labels)
+    assert len(sizes) == 6
+    sizes.clear()
+    with threads.in_task():
+        np.testing.assert_array_equal(RegionFilter(2, (True, True)).filter(labels), expected)
+    # A part would repeat the work on its halo, in the same thread.
+    assert sizes == [labels.size]

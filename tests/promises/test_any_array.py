@@ -27,7 +27,7 @@ from skimage.color import rgb2hsv, rgb2lab
 from sklearn.metrics import pairwise_distances
 
 from napari_kmeans import KMeansModel, segment, segment_slices, summarize
-from napari_kmeans.imaging import blocks, chunks
+from napari_kmeans.imaging import blocks, chunks, cleaning
 from napari_kmeans.options import SUMMARY_OPTIONS
 
 CASES = int(os.environ.get("FUZZ_CASES", "0"))
@@ -766,6 +766,7 @@ def call_with_block_size(case: Case, function: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK_PIXELS", case.block)
         patch.setattr(chunks, "_BATCH_PIXELS", min(chunks._BATCH_PIXELS, 2 * case.block))
+        patch.setattr(cleaning, "_BLOCK_PIXELS", case.block)
         return function()
 
 

@@ -324,8 +324,9 @@ class Tile:
         The columns are float32 if that represents the dtype of the points exactly, and float64
         otherwise. The next call overwrites them.
         """
-        copy_columns(points, self._read_columns)
-        return self.use(self._read_columns, len(points))
+        columns = self._read_columns[: -(-len(points) // WIDTH)]
+        copy_columns(points, columns)
+        return self.use(columns, len(points))
 
     def use(self, columns: NDArray[Any], n_points: int) -> NDArray[Any]:
         """Use columns (B, `TiledCenters.n_rows`, 128) as if their points had been read."""
@@ -335,12 +336,10 @@ class Tile:
         if origin is not None or columns.dtype != np.float32:
             self._scored = self._moved_columns[: len(columns)]
             with np.errstate(over="ignore", invalid="ignore"):
-                np.subtract(
-                    columns,
-                    np.float32(0) if origin is None else origin,
-                    out=self._scored,
-                    casting="same_kind",
-                )
+                if origin is None:
+                    self._scored[...] = columns
+                else:
+                    np.subtract(columns, origin, out=self._scored, casting="same_kind")
         return columns
 
     @cached_property

@@ -97,6 +97,13 @@ def active_client() -> Any:
     return client if hasattr(client, "submit") else None
 
 
+def is_on_threads() -> bool:
+    """Return whether dask computes on threads of this process, which share its memory."""
+    from dask import local, threaded
+
+    return _active_scheduler() in (threaded.get, local.get_sync)
+
+
 def map_on_cluster(
     client: Any,
     function: Callable[[Item], Result],

@@ -66,6 +66,11 @@ def limit_threads(number: int | None) -> Iterator[None]:
         _limit = before
 
 
+def n_workers() -> int:
+    """Return the number of threads of a map that starts in this thread: 1 inside a task."""
+    return 1 if _in_task() else n_threads()
+
+
 @lru_cache(maxsize=1)
 def _count_processors(_affinity: frozenset[int] | None) -> int:
     """Return joblib's count, and ask again only if the affinity has changed.
@@ -144,7 +149,8 @@ def map_threads(
 
 def map_slices(function: Callable[[slice], Result], length: int, size: int) -> list[Result]:
     """Return the results of a function for slices of `size` that cover `length`, on threads."""
-    return map_threads(function, [slice(start, start + size) for start in range(0, length, size)])
+    starts = range(0, length, size)
+    return map_threads(function, [slice(start, min(start + size, length)) for start in starts])
 
 
 def raise_if_stopped(_steps: float = 0) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Chunks = tuple[tuple[int, ...], ...]
 """The lengths of the chunks along each axis."""
+
+_SMALL_HALO = 1 / 8
+"""The halo on both sides, divided by the length of a chunk, below which chunks are not joined."""
 
 
 def join_short_chunks(chunks: Chunks, reaches: Sequence[int]) -> Chunks:
@@ -30,6 +36,26 @@ def _join_short(sizes: tuple[int, ...], shortest: int) -> tuple[int, ...]:
         last = joined.pop()
         joined[-1] += last
     return tuple(joined)
+
+
+def join_to_blocks(chunks: Chunks, reaches: Sequence[int], n_pixels: int) -> Chunks:
+    """Join neighboring chunks to blocks of about `n_pixels`, so that halos are small parts of them.
+
+    No block is shorter than the reach along its axis, even if it then has more pixels. Axes
+    whose halo is small already keep their chunks.
+    """
+    joined = join_short_chunks(chunks, reaches)
+    while True:
+        sizes = [max(own) for own in joined]
+        halos = [
+            2 * reach / size if reach and len(own) > 1 else 0.0
+            for reach, size, own in zip(reaches, sizes, joined, strict=True)
+        ]
+        axis = int(np.argmax(halos))
+        if halos[axis] <= _SMALL_HALO or 2 * math.prod(sizes) > n_pixels:
+            return joined
+        longer = _join_short(joined[axis], 2 * sizes[axis])
+        joined = (*joined[:axis], longer, *joined[axis + 1 :])
 
 
 def halo_depths(chunks: Chunks, reaches: Sequence[int]) -> tuple[int, ...]:

@@ -360,14 +360,18 @@ def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None)
     return labels, recolor_lazily(labels, colors, image)
 
 
-def recolor_image(pixels: Pixels, labels: Any, palette: Floats) -> Any:
+def recolor_image(
+    pixels: Pixels, labels: Any, palette: Floats, *, are_labeled: bool = False
+) -> Any:
     """Return an image in the colors (K, C) of the labels of its pixels.
 
-    A dask array if the image is one. Pixels of label 0 keep their color.
+    A dask array if the image is one. Pixels of label 0 keep their color. If `are_labeled` states
+    that there are none, a dask image without alpha is not read.
     """
     colors = round_to(palette, pixels.dtype)
     if pixels.is_lazy:
-        return recolor_lazily(labels, colors, pixels.array)
+        is_needed = not are_labeled or pixels.array.shape[-1] > pixels.n_channels
+        return recolor_lazily(labels, colors, pixels.array, reads_original=is_needed)
     recolored = np.empty_like(pixels.array, order="K")
     map_threads(
         lambda block: _recolor_into(recolored[block], labels[block], colors, pixels.array[block]),
@@ -376,10 +380,13 @@ def recolor_image(pixels: Pixels, labels: Any, palette: Floats) -> Any:
     return recolored
 
 
-def recolor_lazily(labels: Any, palette: NDArray[Any], original: Any) -> Any:
+def recolor_lazily(
+    labels: Any, palette: NDArray[Any], original: Any, *, reads_original: bool = True
+) -> Any:
     """Return a dask array of the results of `recolor` for the chunks of two dask arrays.
 
-    The spatial chunks of labels and original must be the same.
+    The spatial chunks of labels and original must be the same. The original need not be read if
+    no pixel has label 0, and if the palette has all its channels.
     """
     import dask.array as da
 
@@ -387,8 +394,8 @@ def recolor_lazily(labels: Any, palette: NDArray[Any], original: Any) -> Any:
         _recolor_chunk,
         as_key(palette),
         original.dtype,
-        original,
         labels[..., None],
+        *([original] if reads_original else []),
         dtype=original.dtype,
         chunks=original.chunks,
         meta=np.empty((0,) * original.ndim, original.dtype),
@@ -480,7 +487,10 @@ def _color_chunk(palette: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _recolor_chunk(
-    palette: NDArray[Any], dtype: np.dtype[Any], chunk: NDArray[Any], labels: NDArray[Any]
+    palette: NDArray[Any], dtype: np.dtype[Any], labels: NDArray[Any], *originals: NDArray[Any]
 ) -> NDArray[Any]:
+    own = labels[..., 0]
+    if not originals:
+        return recolor(own, palette, np.empty((*own.shape, palette.shape[1]), dtype))
     # A distributed cluster returns arrays in native byte order: restore the declared dtype.
-    return recolor(labels[..., 0], palette, np.asarray(chunk, dtype))
+    return recolor(own, palette, np.asarray(originals[0], dtype))

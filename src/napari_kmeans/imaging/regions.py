@@ -81,7 +81,9 @@ class RegionFilter:
         # Divide the volume along its longest axis, but not into parts shorter than the halo.
         axis = int(np.argmax(labels.shape))
         per_index = labels.size // labels.shape[axis]
-        n_parts = 2 * threads.n_threads()
+        # Each part repeats the work on its halo: make no more than there is a thread for.
+        n_workers = threads.n_workers()
+        n_parts = 1 if n_workers == 1 else 2 * n_workers
         size = min(_WINDOW_PIXELS // per_index, -(-labels.shape[axis] // n_parts))
         size = max(size, 2 * halo, 1)
         steps = neighbor_steps([length > 1 for length in labels.shape])

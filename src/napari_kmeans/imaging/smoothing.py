@@ -136,6 +136,8 @@ class Smoother:
         moved, moved_points = volumes.split(nearest), volumes.split(points)
         starts = origin or (0,) * nearest.ndim
         parity = volumes.pad([starts[axis] % 2 for axis in self.axes], 0)
+        if len(moved) == 1:
+            return volumes.join(self._smooth_volume(moved_points[0], moved[0], parity, step))
         smoothed = np.empty_like(moved)
         for number, volume in enumerate(moved):
             smoothed[number] = self._smooth_volume(moved_points[number], volume, parity, step)

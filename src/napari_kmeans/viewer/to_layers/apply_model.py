@@ -13,7 +13,7 @@ from napari_kmeans.execution.progress import Progress, part_of
 from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.chunks import count_steps
-from napari_kmeans.imaging.cleaning import tally_labels
+from napari_kmeans.imaging.label_tally import tally_labels
 from napari_kmeans.imaging.tally import tally_pixels
 from napari_kmeans.imaging.units import describe_other_units
 from napari_kmeans.measuring import channel_names, cluster_table, mean_columns

@@ -1,0 +1,237 @@
+"""Count the pixels of each label, and keep the labels of dask images that were found for it."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_kmeans.clustering.tiles import sum_by_label
+from napari_kmeans.execution.dask_graph import (
+    TaskFailed,
+    compute_graph,
+    is_on_threads,
+    merge_graphs,
+)
+from napari_kmeans.execution.progress import Step, ignore
+from napari_kmeans.execution.threads import map_threads
+from napari_kmeans.imaging.blocks import extract_values
+from napari_kmeans.imaging.kept_labels import KeptLabels
+from napari_kmeans.imaging.tally import Tally, add_tallies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_kmeans.imaging.blocks import Pixels
+    from napari_kmeans.imaging.cleaning import Cleaner
+    from napari_kmeans.types import Block
+
+
+def clean_and_tally(
+    cleaner: Cleaner,
+    images: Sequence[Pixels],
+    labels: Sequence[Any],
+    tally: Tally,
+    step: Step = ignore,
+) -> tuple[list[Any], Tally, NDArray[np.int64] | None]:
+    """Clean and mark the labels of images, and count the pixels of each class.
+
+    The labels of dask images are cleaned to be counted. As many of them as there is room for are
+    kept in memory, so that they are not cleaned again when they are drawn or written.
+
+    Parameters
+    ----------
+    cleaner : Cleaner
+    images : sequence of Pixels
+    labels : sequence of arrays
+        The labels of each image, as for `Cleaner.clean_and_mark`.
+    tally : Tally
+        The tally of these labels.
+    step : callable
+        Called several times a second, and after each block.
+
+    Returns
+    -------
+    marked : list of arrays
+        From `Cleaner.clean_and_mark`.
+    tally, undecided
+        From `tally_cleaned`.
+    """
+    marked = [
+        cleaner.clean_and_mark(pixels, own, step)
+        for pixels, own in zip(images, labels, strict=True)
+    ]
+    kept = [KeptLabels() for _ in images]
+    cleaned, undecided = tally_cleaned(cleaner, images, marked, step, (labels, tally), kept)
+    pairs = zip(images, kept, marked, strict=True)
+    marked = [own.replace_chunks(each) if pixels.is_lazy else each for pixels, own, each in pairs]
+    return marked, cleaned, undecided
+
+
+def tally_cleaned(
+    cleaner: Cleaner,
+    images: Sequence[Pixels],
+    marked: Sequence[Any],
+    step: Step = ignore,
+    before: tuple[Sequence[Any], Tally] | None = None,
+    kept: Sequence[KeptLabels] | None = None,
+) -> tuple[Tally, NDArray[np.int64] | None]:
+    """Return the counts and sums of the pixels of each class, and the undecided pixels of each.
+
+    Parameters
+    ----------
+    cleaner : Cleaner
+    images : sequence of Pixels
+    marked : sequence of arrays
+        The labels of each image that `clean_and_mark` of the cleaner returned.
+    step : callable
+        Called after each block, and several times a second for dask images.
+    before : (sequence of arrays, Tally), optional
+        See `tally_labels`.
+    kept : sequence of KeptLabels, optional
+        See `tally_labels`.
+
+    Returns
+    -------
+    tally : Tally
+        Its cost is 0. Undecided pixels do not count.
+    undecided : (K,) int64 array or None
+        None if all pixels are decided.
+    """
+    n_classes = cleaner.n_classes
+    if before is not None:
+        # No pixel was undecided before.
+        labels, tally = before
+        n_more = cleaner.n_marked - n_classes
+        counts, sums = np.pad(tally.counts, (0, n_more)), np.pad(tally.sums, [(0, n_more), (0, 0)])
+        before = labels, replace(tally, counts=counts, sums=sums)
+    tally = tally_labels(images, marked, cleaner.n_marked, step, before, kept)
+    decided = Tally(tally.counts[:n_classes], tally.sums[:n_classes], 0.0)
+    return decided, tally.counts[n_classes:] if cleaner.cleaning.min_confidence else None
+
+
+def tally_labels(
+    images: Sequence[Pixels],
+    labels: Sequence[Any],
+    n_classes: int,
+    step: Step = ignore,
+    before: tuple[Sequence[Any], Tally] | None = None,
+    kept: Sequence[KeptLabels] | None = None,
+) -> Tally:
+    """Return the counts and sums of the pixels of each class, from labels of all images.
+
+    Parameters
+    ----------
+    images : sequence of Pixels
+    labels : sequence of arrays
+        The labels of each image, from 1 to K; 0 for pixels that are left out.
+    n_classes : int
+    step : callable
+        Called after each block, and several times a second for dask images.
+    before : (sequence of arrays, Tally), optional
+        The labels before they were cleaned, and their tally. Where sums are exact, only the values
+        of pixels whose label has changed are summed.
+    kept : sequence of KeptLabels, optional
+        Receives the labels of each dask image, if dask computes on threads of this process.
+
+    Returns
+    -------
+    Tally
+        Its cost is 0.
+    """
+    tallies = []
+    olds: Sequence[Any] = [None] * len(images)
+    if before is not None and all(_has_exact_sums(pixels) for pixels in images):
+        tallies.append(replace(before[1], cost=0.0, placed=[]))
+        olds = before[0]
+    for number, (pixels, old, own) in enumerate(zip(images, olds, labels, strict=True)):
+        keeper = kept[number] if kept is not None and pixels.is_lazy and is_on_threads() else None
+        leaf = _TallyLeaf(pixels.n_channels, n_classes, keeper)
+        if pixels.is_lazy:
+            tallies += _tally_lazily(pixels, own, old, leaf, step)
+        else:
+            tallies += _tally_in_memory(pixels, own, old, leaf, step)
+    return add_tallies(tallies)
+
+
+def _has_exact_sums(pixels: Pixels) -> bool:
+    """Return whether float64 has no rounding errors in the sums of an image."""
+    return pixels.dtype.kind in "uib" and pixels.dtype.itemsize <= 2
+
+
+def _tally_in_memory(
+    pixels: Pixels, labels: Any, old: Any, leaf: _TallyLeaf, step: Step
+) -> list[Tally]:
+    """Return the tallies of the blocks of an image in memory."""
+
+    def tally(block: Block) -> Tally:
+        return leaf(0, pixels.array[block], labels[block], None if old is None else old[block])
+
+    return map_threads(tally, pixels.blocks(), step)
+
+
+@dataclass(frozen=True, eq=False)
+class _TallyLeaf:
+    """The task that tallies the pixels of a window.
+
+    Attributes
+    ----------
+    n_channels, n_classes : int
+    kept : KeptLabels or None
+        Receives the labels.
+    """
+
+    n_channels: int
+    n_classes: int
+    kept: KeptLabels | None = None
+
+    def __call__(self, number: int, image: Any, labels: Any, old: Any = None) -> Tally:
+        """Return the tally of a window (..., C or more), minus that of the old labels if given."""
+        image, labels = np.asarray(image), np.asarray(labels)
+        if self.kept is not None:
+            self.kept.add(number, labels)
+        flat = labels.reshape(-1)
+        if old is None:
+            values = extract_values(image, None, self.n_channels)[0]
+            some = flat > 0
+            if not some.all():
+                flat, values = flat[some], values[some]
+            return self._sum(values, flat)
+        changed = np.flatnonzero(labels != old)
+        values = image.reshape(-1, image.shape[-1]).take(changed, axis=0)[:, : self.n_channels]
+        added, removed = (
+            self._sum(values, each.reshape(-1)[changed]) for each in (labels, np.asarray(old))
+        )
+        return Tally(added.counts - removed.counts, added.sums - removed.sums, 0.0)
+
+    def _sum(self, values: NDArray[Any], labels: NDArray[Any]) -> Tally:
+        sums = sum_by_label(values, labels.astype(np.int32) - 1, self.n_classes)
+        return Tally(sums.counts, sums.totals, 0.0)
+
+
+def _tally_lazily(
+    pixels: Pixels, labels: Any, old: Any, leaf: _TallyLeaf, step: Step
+) -> list[Tally]:
+    """Return the tallies of the chunks of a dask image."""
+    from dask.core import flatten
+
+    image = pixels.array.rechunk((*pixels.array.chunks[:-1], (pixels.array.shape[-1],)))
+    arrays = [image, labels] if old is None else [image, labels, old]
+    tasks = merge_graphs(arrays)
+    root = f"napari-kmeans-tally-{uuid.uuid4().hex}"
+    keys = zip(*(flatten(array.__dask_keys__()) for array in arrays), strict=True)
+    leaves = []
+    for number, own in enumerate(keys):
+        leaves.append(f"{root}-{number}")
+        tasks[leaves[-1]] = (leaf, number, *own)
+    tasks[root] = (list, leaves)
+    try:
+        tallies: list[Tally] = compute_graph(tasks, root, leaves, threading.Event(), step)
+    except TaskFailed as failed:
+        raise failed.__cause__ or failed from None
+    return tallies
