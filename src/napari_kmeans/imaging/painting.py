@@ -335,10 +335,8 @@ def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None)
         )
         if colors is None:
             return labels, None
-        if colors.shape[1] == image.shape[-1] and painter.known_labels.all():
-            # Every channel of every pixel gets another value: the image is not read again.
-            return labels, _color_lazily(labels, colors, image)
-        return labels, recolor_lazily(labels, colors, image)
+        is_needed = image.shape[-1] > colors.shape[1] or not painter.known_labels.all()
+        return labels, recolor_lazily(labels, colors, image, reads_original=is_needed)
     if not painter.space.is_pointwise:
         pixels = join_chunks(pixels, painter.space)
     array, mask, depths = add_halo(pixels, painter.space)
@@ -398,21 +396,6 @@ def recolor_lazily(
         *([original] if reads_original else []),
         dtype=original.dtype,
         chunks=original.chunks,
-        meta=np.empty((0,) * original.ndim, original.dtype),
-    )
-
-
-def _color_lazily(labels: Any, palette: NDArray[Any], original: Any) -> Any:
-    """Return the result of `recolor_lazily` for labels above 0, without reading the original."""
-    import dask.array as da
-
-    return da.map_blocks(
-        _color_chunk,
-        as_key(palette),
-        labels,
-        dtype=original.dtype,
-        chunks=original.chunks,
-        new_axis=labels.ndim,
         meta=np.empty((0,) * original.ndim, original.dtype),
     )
 
@@ -480,10 +463,6 @@ def _label_chunk(
             piece = make_piece(pixels, mask, n_channels, inside, (0, block), painter.space, frame)
             labels[block] = painter.label(piece).reshape(labels[block].shape)
     return labels
-
-
-def _color_chunk(palette: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-    return recolor(labels, palette, np.zeros((*labels.shape, palette.shape[1]), palette.dtype))
 
 
 def _recolor_chunk(
