@@ -188,12 +188,13 @@ def test_palettes_of_16_bits_keep_them(path):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_palettes_of_few_colors(path, bits):
+def test_palettes_of_few_colors(path, bits, writing):
     indices = GRAY % 2**bits
     table = RNG.integers(0, 256, (3, 2**bits), dtype=np.uint16)
     tags = [(320, 3, table.size, (table * 257).ravel(), True)]
     stored = indices.astype(bool) if bits == 1 else indices
-    tifffile.imwrite(path, stored, photometric="minisblack", bitspersample=bits, extratags=tags)
+    with writing():
+        tifffile.imwrite(path, stored, photometric="minisblack", bitspersample=bits, extratags=tags)
     set_tag(path, 262, 3)
     picture = read(path)
     assert picture.rgb
@@ -415,10 +416,11 @@ def test_other_compressions_are_refused(path):
 
 
 @pytest.mark.parametrize(("bits", "dtype"), [(4, np.uint8), (10, np.uint16), (12, np.uint16)])
-def test_white_of_colors_with_few_bits_is_white(path, bits, dtype):
+def test_white_of_colors_with_few_bits_is_white(path, bits, dtype, writing):
     image = RNG.integers(0, 2**bits, (30, 40, 3)).astype(dtype)
     image[0, 0], image[0, 1] = 0, 2**bits - 1
-    tifffile.imwrite(path, image, photometric="rgb", bitspersample=bits)
+    with writing():
+        tifffile.imwrite(path, image, photometric="rgb", bitspersample=bits)
     full = np.iinfo(dtype).max
     expected = np.rint(image * (full / (2**bits - 1))).astype(dtype)
     picture = read(path)

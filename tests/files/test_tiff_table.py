@@ -220,11 +220,10 @@ for codec in (None, "tiff_lzw", "packbits", "tiff_adobe_deflate"):
     FILES[f"pillow-1-{codec}"] = File(
         saved("1", compression=codec), np.asarray(bits).astype(np.uint8) * 255, "yx"
     )
-for codec in ("group3", "group4", "tiff_ccitt"):
+CCITT = {f"pillow-1-{codec}": codec for codec in ("group3", "group4", "tiff_ccitt")}
+for name, codec in CCITT.items():
     bits = Image.fromarray(PHOTO).convert("1")
-    FILES[f"pillow-1-{codec}"] = File(
-        saved("1", compression=codec), np.asarray(bits).astype(np.uint8) * 255, "yx"
-    )
+    FILES[name] = File(saved("1", compression=codec), np.asarray(bits).astype(np.uint8) * 255, "yx")
 
 for codec, dtype in product(("none", "zlib", "lzw"), ("u1", "u2")):
     image = make_values((30, 20, 4), dtype, 9)
@@ -301,10 +300,13 @@ def test_the_table_is_large():
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_values_and_axes_are_those_that_were_written(name, tmp_path, monkeypatch):
+def test_values_and_axes_are_those_that_were_written(name, tmp_path, monkeypatch, writing):
     file = FILES[name]
+    if name in CCITT and tifffile.COMPRESSION.CCITTRLE not in tifffile.TIFF.DECOMPRESSORS:
+        pytest.skip("this tifffile does not read CCITT compression")
     path = tmp_path / "image"
-    file.write(path)
+    with writing():
+        file.write(path)
     complete = read_image(path)
     assert isinstance(complete.pixels, np.ndarray)
     check(complete, file)

@@ -285,8 +285,12 @@ def test_scn(path):
     ifds = "".join(
         f'<image name="{name}"><pixels sizeX="1" sizeY="1">{dimensions}</pixels></image>'
         for name, dimensions in (
-            ("macro", '<dimension r="0" ifd="0"/>'),
-            ("image", '<dimension r="0" ifd="1"/><dimension r="1" ifd="2"/>'),
+            ("macro", '<dimension sizeX="50" sizeY="40" r="0" ifd="0"/>'),
+            (
+                "image",
+                '<dimension sizeX="128" sizeY="96" r="0" ifd="1"/>'
+                '<dimension sizeX="64" sizeY="48" r="1" ifd="2"/>',
+            ),
         )
     )
     text = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import threading
@@ -530,7 +531,7 @@ def _locate_page(
             )
         with _reopen(own):
             layouts[own] = PageLayout(own)
-    file = path if handle is keyframe.parent.root.filehandle else Path(handle.path)
+    file = path if os.path.samefile(handle.path, path) else Path(handle.path)
     return PageData(file, page.dataoffsets, page.databytecounts, page.jpegtables, layouts[own])
 
 
@@ -554,7 +555,7 @@ def _check_size(path: Path, series: tifffile.TiffPageSeries) -> None:
                 tiles = zip(page.dataoffsets, page.databytecounts, strict=False)
                 end = max((offset + size for offset, size in tiles if size), default=0)
             handle = page.parent.filehandle
-            is_own = handle is series.keyframe.parent.root.filehandle
+            is_own = os.path.samefile(handle.path, path)
             missing = max(missing, end - (n_bytes if is_own else handle.size))
             n_tiles = 1 if own.is_final else prod(own.chunked)
             if missing <= 0 and len(page.dataoffsets) < n_tiles:

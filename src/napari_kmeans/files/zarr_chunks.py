@@ -146,7 +146,7 @@ def bound_chunks(array: zarr.Array[Any]) -> zarr.Array[Any]:
     else:
         bounded = replace(metadata, codecs=_bound_codecs(metadata.codecs))
     # The type of an array depends on its zarr format, which is not known here.
-    opened = zarr.AsyncArray(bounded, array.store_path, array.async_array.config)
+    opened = zarr.AsyncArray(bounded, array.store_path)
     return zarr.Array(cast("Any", opened))
 
 
