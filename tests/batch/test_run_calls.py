@@ -23,7 +23,7 @@ def _join(record: dict, last: dict, done: list[dict], *, has_earlier_fit: bool =
 
 def test_each_call_has_the_images_that_it_did():
     record = {"calls": [_call(0, 30.0, "interrupted"), _call(5, 20.0)], "versions": VERSIONS}
-    found = _join(record, _call(9, 4.0), [_image(0, 10), _image(0, 20), _image(5, 3)])
+    found = _join(record, _call(9, 4.0), [_image(0, 10), _image(0, 28), _image(5, 3)])
     assert [call["images"] for call in found["calls"]] == [2, 1, 1]
     assert (found["started"], found["seconds"]) == (record["calls"][0]["started"], 54.0)
 

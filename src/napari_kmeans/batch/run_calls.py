@@ -61,7 +61,9 @@ def join_calls(
         # A call without images may have fitted the model. What another call did was done again.
         has_fitted = has_earlier_fit and call.get("status") == "interrupted"
         if own or has_fitted or last["status"] == "interrupted":
-            seconds = max([call["seconds"], *(_end_of(each, call) for each in own)])
+            end = max((_end_of(each, call) for each in own), default=0.0)
+            # The record of a call that was killed is of its start. Starts are in whole seconds.
+            seconds = end if end > call["seconds"] + 1 else call["seconds"]
             calls.append({**call, "seconds": round(seconds, 3), "images": len(own)})
     calls.append(dict(last))
     for call in calls:
