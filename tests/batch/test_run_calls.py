@@ -51,6 +51,14 @@ def test_other_versions_are_those_of_the_record_where_they_differ():
     assert [call["other_versions"] for call in again["calls"]] == [{"numpy": "2.0.0"}, {}, {}]
 
 
+def test_images_that_are_older_than_all_calls_have_one_of_their_own():
+    """An image that left a study and came back was done by a call that the record left out."""
+    found = _join({"calls": [_call(5, 20.0)]}, _call(9, 4.0), [_image(1, 0), _image(1, 10)])
+    assert [call["images"] for call in found["calls"]] == [2, 1]
+    assert found["calls"][0]["seconds"] == 12.5
+    assert found["started"] == _image(1, 0)["started"]
+
+
 def test_a_damaged_record_has_no_calls():
     assert read_calls({"calls": [{"started": "soon", "seconds": 1}]}) == []
     assert read_calls({"started": None, "seconds": "long"}) == []
