@@ -274,17 +274,43 @@ def take_photograph_panels() -> None:
 
 
 def take_cohort() -> None:
-    """Take a cohort of three parts of an image."""
-    with page_window("histology") as (viewer, widget):
-        image = viewer.layers["histology"].data
+    """Take a cohort of a folder of leaves in two groups, with named clusters."""
+    from tempfile import TemporaryDirectory
+
+    import imageio.v3 as iio
+
+    from napari_kmeans.samples import leaf
+
+    percents = {"control": (2, 3, 5), "treated": (8, 9, 13)}
+    with TemporaryDirectory() as parent, page_window("leaf") as (viewer, widget):
         viewer.layers.clear()
-        for name, rows in (("control 1", slice(170)), ("control 2", slice(170, 340))):
-            viewer.add_image(image[rows], name=name, rgb=True)
-        viewer.add_image(image[340:], name="treated 1", rgb=True)
-        widget.n_clusters.value = 3
+        folder = Path(parent) / "leaves"
+        folder.mkdir()
+        for group, shares in percents.items():
+            for plant, percent in enumerate(shares, start=1):
+                picture = leaf(percent, 10 * percent)[::2, ::2]
+                iio.imwrite(folder / f"{group}_{plant}.png", picture)
+        widget.n_clusters.value, widget.color_space.value = 4, "lab"
+        widget.smoothing.value = 1
         panel = open_only(widget, "cohort")
+        panel.form.choose_folder(folder)
+        panel.form.groups.value = "name"
+        panel.form.group_pattern.value = "{group}_{rest}"
+        wait_for(lambda: panel.run_button.enabled)
         work(panel, panel.run)
-        open_only(widget, "cohort")
+        panel.show_image("treated_3")
+        wait_for(lambda: not panel.is_working)
+        clusters = open_only(widget, "clusters").list._clusters
+        for label, name in enumerate(("lesion", "leaf", "halo", "paper"), start=1):
+            clusters.rename(label, name)
+        clusters.ignore([4])
+        panel.form.model.value = "apply"
+        wait_for(lambda: panel.run_button.enabled)
+        work(panel, panel.run)
+        panel = open_only(widget, "cohort")
+        # A path of a temporary folder says nothing.
+        with panel.form.folder.changed.blocked():
+            panel.form.folder.value = "leaves"
         save_panel(widget, "cohort")
 
 

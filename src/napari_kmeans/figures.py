@@ -54,7 +54,7 @@ _MAX_ROWS = 40
 """Number of bars above which the bars are too thin for a text each."""
 
 
-_FIGURE_WIDTH = 7.2
+_FIGURE_WIDTH = 7.3
 """The largest width in inches of a figure of shares in several columns: a page of a journal."""
 
 _PANEL_HEIGHT, _LEAST_WIDTH, _Y_AXIS_WIDTH = 2.2, 1.1, 0.65

@@ -630,7 +630,7 @@ class TestSeries:
             arrays = np.load(path)
             return Picture(arrays[arrays.files[number or 0]], rgb=False)
 
-        reader = Reader(lambda path, header: header.startswith(b"PK"), read, list_arrays)
+        reader = Reader("a list", lambda path, header: header.startswith(b"PK"), read, list_arrays)
         monkeypatch.setattr(reading, "READERS", (reader, *reading.READERS))
         np.savez(tmp_path / "plate.npz", **images)
         return tmp_path / "plate.npz"

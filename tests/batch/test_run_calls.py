@@ -23,7 +23,7 @@ def _join(record: dict, last: dict, done: list[dict], *, has_earlier_fit: bool =
 
 def test_each_call_has_the_images_that_it_did():
     record = {"calls": [_call(0, 30.0, "interrupted"), _call(5, 20.0)], "versions": VERSIONS}
-    found = _join(record, _call(9, 4.0), [_image(0, 10), _image(0, 20), _image(5, 3)])
+    found = _join(record, _call(9, 4.0), [_image(0, 10), _image(0, 28), _image(5, 3)])
     assert [call["images"] for call in found["calls"]] == [2, 1, 1]
     assert (found["started"], found["seconds"]) == (record["calls"][0]["started"], 54.0)
 
@@ -49,6 +49,14 @@ def test_other_versions_are_those_of_the_record_where_they_differ():
     assert [call["other_versions"] for call in found["calls"]] == [{"numpy": "2.0.0"}, {}]
     again = _join({**found, "versions": VERSIONS}, _call(9, 4.0), [_image(0, 10), _image(5, 1)])
     assert [call["other_versions"] for call in again["calls"]] == [{"numpy": "2.0.0"}, {}, {}]
+
+
+def test_images_that_are_older_than_all_calls_have_one_of_their_own():
+    """An image that left a study and came back was done by a call that the record left out."""
+    found = _join({"calls": [_call(5, 20.0)]}, _call(9, 4.0), [_image(1, 0), _image(1, 10)])
+    assert [call["images"] for call in found["calls"]] == [2, 1]
+    assert found["calls"][0]["seconds"] == 12.5
+    assert found["started"] == _image(1, 0)["started"]
 
 
 def test_a_damaged_record_has_no_calls():

@@ -75,6 +75,24 @@ def test_an_ended_run_cleans_up_and_continues(folder, command):
     assert json.loads((out / RECORD_FILE).read_text("utf-8"))["status"] == "complete"
 
 
+def test_a_later_signal_ends_a_command_that_hangs():
+    code = (
+        "import signal\n"
+        "from napari_kmeans.cli import signals\n"
+        "signals.SECONDS_OF_GRACE = {}\n"
+        "with signals.ended_by_signals():\n"
+        "    try:\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "    except signals.EndedBySignal:\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+    )
+    codes = [
+        subprocess.run([sys.executable, "-c", code.format(seconds)]).returncode
+        for seconds in (10, -1)
+    ]
+    assert codes == [0, -signal.SIGTERM]
+
+
 def test_handlers_are_as_before(monkeypatch):
     """Only the default is replaced, and not while a window is open."""
     handlers: list[object] = []

@@ -204,3 +204,24 @@ def test_names_in_ome_tiff_become_one_line(tmp_path):
     with tifffile.TiffFile(path) as file:
         assert picture.name == file.series[0].name.replace("\t", " ")
     assert [each.name for each in list_series(path)] == [picture.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        # The number of values of the first tag is 0.
+        ("a.tif", b"\x04\0\x01\0\0\0", b"\x04\0\0\0\0\0", "it cannot be decoded as TIFF ("),
+        ("a.npy", b"'shape'", b"'shap!'", "it cannot be decoded as an array of numpy (Header "),
+        ("a.npy", b"'shape'", b"shape--", "it cannot be decoded as an array of numpy ("),
+    ],
+)
+def test_the_error_of_a_decoder_is_in_a_sentence(tmp_path, name, old, new, message):
+    path = tmp_path / name
+    (tifffile.imwrite if name.endswith("tif") else np.save)(path, COLOR[0])
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+    with pytest.raises(UnreadableImageError) as caught:
+        read_image(path)
+    assert str(caught.value).startswith(message)
+    assert len(str(caught.value)) < 150

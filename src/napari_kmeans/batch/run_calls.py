@@ -51,17 +51,19 @@ def join_calls(
         Whether the model was fitted by an earlier call.
     """
     images: list[list[Mapping[str, Any]]] = [[] for _ in earlier]
+    unknown: list[Mapping[str, Any]] = []
     for image in done_earlier:
         # Times in UTC are in the order of their texts.
         begun = [n for n, call in enumerate(earlier) if call["started"] <= image["started"]]
-        if begun:
-            images[begun[-1]].append(image)
-    calls = []
+        (images[begun[-1]] if begun else unknown).append(image)
+    calls = [_describe_unknown(unknown, last)] if unknown else []
     for call, own in zip(earlier, images, strict=True):
         # A call without images may have fitted the model. What another call did was done again.
         has_fitted = has_earlier_fit and call.get("status") == "interrupted"
         if own or has_fitted or last["status"] == "interrupted":
-            seconds = max([call["seconds"], *(_end_of(each, call) for each in own)])
+            end = max((_end_of(each, call) for each in own), default=0.0)
+            # The record of a call that was killed is of its start. Starts are in whole seconds.
+            seconds = end if end > call["seconds"] + 1 else call["seconds"]
             calls.append({**call, "seconds": round(seconds, 3), "images": len(own)})
     calls.append(dict(last))
     for call in calls:
@@ -77,6 +79,19 @@ def join_calls(
         "seconds": round(sum(call["seconds"] for call in calls), 3),
         "calls": calls,
     }
+
+
+def _describe_unknown(
+    images: Sequence[Mapping[str, Any]], last: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a call for images that are older than all calls, as those that came back to a study.
+
+    Its times are those of its images. The versions are not known.
+    """
+    call = {"started": min(str(image["started"]) for image in images), "status": "complete"}
+    seconds = max(_end_of(image, call) for image in images)
+    versions = last["versions"]
+    return {**call, "seconds": round(seconds, 3), "images": len(images), "versions": versions}
 
 
 def _is_call(call: Any) -> bool:

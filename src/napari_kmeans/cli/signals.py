@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 _NAMES = ("SIGTERM", "SIGHUP")
 """The signals of a scheduler that ends a job, and of a terminal that is closed. Windows has no
 SIGHUP."""
+
+
+SECONDS_OF_GRACE = 10.0
+"""`timeout` and some schedulers send a signal twice, which must not end the cleaning up. A later
+signal ends the process at once."""
 
 
 class EndedBySignal(KeyboardInterrupt):
@@ -37,11 +43,16 @@ def ended_by_signals() -> Iterator[None]:
         known = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
         numbers = [each for each in known if signal.getsignal(each) is signal.SIG_DFL]
 
-    def end(number: int, _frame: object) -> NoReturn:
-        # `timeout` and some schedulers send the signal twice: it must not end the cleaning up.
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
-        raise EndedBySignal(number)
+    first: float | None = None
+
+    def end(number: int, _frame: object) -> None:
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+            raise EndedBySignal(number)
+        if time.monotonic() - first > SECONDS_OF_GRACE:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     try:
         for each in numbers:

@@ -48,6 +48,9 @@ EMPTY = "the file is empty"
 NOT_ZARR = "it is a directory without a zarr array"
 """The message of the error for a directory that no reader recognizes."""
 
+MAX_REASON = 80
+"""The number of characters that a message quotes of the error of a decoder."""
+
 HEADER_BYTES = 4096
 """The number of bytes at the start of a file by which its format is recognized."""
 
@@ -57,6 +60,8 @@ class Reader(NamedTuple):
 
     Attributes
     ----------
+    name : str
+        The format in the words of a message.
     recognize : callable
         ``recognize(path, header)`` returns whether it reads a file or a directory. `header`
         contains the first bytes of a file, and is empty for a directory. The name of the
@@ -68,17 +73,18 @@ class Reader(NamedTuple):
         ``list_series(path)`` returns all images in a file.
     """
 
+    name: str
     recognize: Callable[[Path, bytes], bool]
     read: Callable[[Path, int | None], Picture]
     list_series: Callable[[Path], tuple[Series, ...]]
 
 
 READERS: tuple[Reader, ...] = (
-    Reader(is_tiff, read_tiff, list_tiff_series),
-    Reader(is_zarr, read_zarr, list_zarr_series),
-    Reader(is_numpy, read_numpy, list_numpy_series),
-    Reader(is_photograph, read_photograph, list_photograph_series),
-    Reader(is_accepted, read_with_plugin, list_plugin_series),
+    Reader("TIFF", is_tiff, read_tiff, list_tiff_series),
+    Reader("zarr", is_zarr, read_zarr, list_zarr_series),
+    Reader("an array of numpy", is_numpy, read_numpy, list_numpy_series),
+    Reader("an image", is_photograph, read_photograph, list_photograph_series),
+    Reader("an image", is_accepted, read_with_plugin, list_plugin_series),
 )
 """The readers, in the order in which they are asked."""
 
@@ -164,12 +170,28 @@ def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:
         _check_exists(path)
         with _SILENCE:
             found = copy_pipe(path) if path.is_fifo() else path
-            return call(_find_reader(found), found)
+            reader = _find_reader(found)
+            with _report_damage(reader.name):
+                return call(reader, found)
     except UnreadableImageError:
         raise
     except Exception as error:
-        # Decoders raise exceptions of many types for damaged files, such as IndexError.
         raise UnreadableImageError(reason(error)) from error
+
+
+@contextmanager
+def _report_damage(name: str) -> Iterator[None]:
+    """Put the error of a decoder into a sentence: "list index out of range" alone tells nothing."""
+    try:
+        yield
+    except (UnreadableImageError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        # Decoders raise exceptions of many types for damaged files, such as IndexError.
+        why = reason(error)
+        # The message may quote the whole file.
+        why = why if len(why) <= MAX_REASON else f"{why[:MAX_REASON]}…"
+        raise UnreadableImageError(f"it cannot be decoded as {name} ({why})") from error
 
 
 def _check_exists(path: Path) -> None:
