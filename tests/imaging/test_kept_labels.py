@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import threading
 from collections import Counter
 
 import dask
@@ -143,7 +144,7 @@ def test_an_image_is_not_read_again_if_all_pixels_have_a_label(left_out):
     np.testing.assert_array_equal(recolored, expected.recolored)
 
 
-def test_progress_is_reported_while_labels_are_cleaned_and_cancels(cleaned):
+def test_progress_is_reported_while_labels_are_cleaned_and_cancels(cleaned, monkeypatch):
     image = da.from_array(COFFEE, chunks=(20, 30, 3))
     summary, shares = summarize(image), []
     segment(image, 5, smoothing=1.5, summary=summary, progress=lambda a, b: shares.append(a / b))
@@ -151,11 +152,20 @@ def test_progress_is_reported_while_labels_are_cleaned_and_cancels(cleaned):
     assert shares == sorted(shares)
     n_windows = cleaned.total()
     cleaned.clear()
+    canceled = threading.Event()
+    clean = Cleaner.clean_window
+
+    def clean_and_wait(*arguments):
+        result = clean(*arguments)
+        canceled.wait(10)
+        return result
 
     def cancel(_done, _total):
         if cleaned:
+            canceled.set()
             raise InterruptedError
 
+    monkeypatch.setattr(Cleaner, "clean_window", clean_and_wait)
     with pytest.raises(InterruptedError):
         segment(image, 5, smoothing=1.5, summary=summary, progress=cancel)
     assert 0 < cleaned.total() < n_windows
