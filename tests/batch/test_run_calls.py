@@ -62,3 +62,4 @@ def test_images_that_are_older_than_all_calls_have_one_of_their_own():
 def test_a_damaged_record_has_no_calls():
     assert read_calls({"calls": [{"started": "soon", "seconds": 1}]}) == []
     assert read_calls({"started": None, "seconds": "long"}) == []
+    assert read_calls({**_call(0, 1.0), "versions": [1]})[0]["versions"] == {}

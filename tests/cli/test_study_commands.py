@@ -191,7 +191,8 @@ def test_the_results_of_a_study_stay_together(folder, capsys):
     before = {path.name: path.read_bytes() for path in (folder / "out").iterdir() if path.is_file()}
     capsys.readouterr()
     assert main(["run", "raw/c_0.png", "-k", "2", "-o", "out"]) == 1
-    assert "it has the study of 3 images that this one does not have" in capsys.readouterr().err
+    sentence = "it has the study of 3 images that this one does not have (c_1, t_0 and t_1)."
+    assert sentence in capsys.readouterr().err
     assert main(["raw", "-k", "2", "-o", "out"]) == 1
     assert (
         "it holds a study of these images, whose tables would be wrong" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.reporting import tell
@@ -21,6 +22,8 @@ NOT_KEPT_SENTENCE = (
 
 ABOUT_COMPILING = (PREPARING_SENTENCE, NOT_KEPT_SENTENCE)
 """Sentences about the run, and not about an image or the results."""
+
+_lock = Lock()
 
 
 def kernels_for(
@@ -51,7 +54,13 @@ def kernels_for(
     return waits_to(on_wait)
 
 
-@cache
 def announce(sentence: str) -> None:
     """Tell a sentence about the compilation, once in a process."""
+    # A cached function runs twice if two threads call it at the same time.
+    with _lock:
+        _announce(sentence)
+
+
+@cache
+def _announce(sentence: str) -> None:
     tell(sentence)

@@ -21,10 +21,9 @@ def read_calls(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the calls of a record. Records of earlier versions state the last one only."""
     calls = record.get("calls")
     if not isinstance(calls, list) or not all(map(_is_call, calls)):
-        calls = [{**{name: record.get(name) for name in ("started", "seconds", "status")}}]
-    versions = record.get("versions") or {}
+        calls = [{name: record.get(name) for name in ("started", "seconds", "status")}]
     return [
-        {**call, "versions": {**versions, **(call.get("other_versions") or {})}}
+        {**call, "versions": _versions(record, "versions") | _versions(call, "other_versions")}
         for call in calls
         if _is_call(call)
     ]
@@ -92,6 +91,11 @@ def _describe_unknown(
     seconds = max(_end_of(image, call) for image in images)
     versions = last["versions"]
     return {**call, "seconds": round(seconds, 3), "images": len(images), "versions": versions}
+
+
+def _versions(values: Mapping[str, Any], name: str) -> dict[str, str]:
+    versions = values.get(name)
+    return dict(versions) if isinstance(versions, dict) else {}
 
 
 def _is_call(call: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.earlier_results import find_foreign
 from napari_kmeans.batch.parts import PARTS, PartStore, make_key
-from napari_kmeans.batch.reporting import count_images
+from napari_kmeans.batch.reporting import count_images, join_names
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key
 from napari_kmeans.batch.run_record import has_tables, read_earlier_runs
 from napari_kmeans.batch.study import StudyError
@@ -88,7 +88,8 @@ def refuse_other_study(directory: Path, sources: set[str]) -> None:
         raise StudyError(
             [
                 f"output must be another folder, got {directory}: it has the study of "
-                f"{count_images(len(lost))} that this one does not have. Name them, too, to "
+                f"{count_images(len(lost))} that this one does not have "
+                f"({join_names([str(each.get('name')) for each in lost])}). Name them, too, to "
                 "add images to a study."
             ]
         )
