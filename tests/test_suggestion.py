@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from skimage import data
 
-from napari_kmeans import Suggestion, samples, suggest_n_clusters, summarize
+from napari_kmeans import Suggestion, samples, segment, suggest_n_clusters, summarize
 
 
 def make_noisy_colors(n_colors, seed):
@@ -130,3 +130,22 @@ def test_dask_images_of_too_many_colors_get_the_suggestion_of_numpy(channels, me
 def test_coreset_smaller_than_the_default_number_of_clusters_is_enough():
     image = make_noisy_colors(3, seed=0)
     assert suggest_n_clusters(image, [2, 3], rgb=True, coreset_size=5).n_clusters in (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("color_space", "number", "has_lesions"), [("rgb", 3, False), ("lab", 4, True)]
+)
+@pytest.mark.parametrize("percent", [2, 6])
+def test_rare_spots_have_a_cluster_as_the_documentation_says(
+    color_space, number, has_lesions, percent
+):
+    image, lesions = samples.leaf(percent), samples.leaf_truth(percent) == 1
+    assert suggest_n_clusters(image, color_space=color_space).n_clusters == number
+
+    def overlap(n_clusters):
+        labels = segment(image, n_clusters, color_space=color_space).labels
+        is_each = [labels == label for label in range(1, n_clusters + 1)]
+        return max((own & lesions).sum() / (own | lesions).sum() for own in is_each)
+
+    assert (overlap(number) > 0.9) == has_lesions
+    assert overlap(8) > 0.9

@@ -102,7 +102,8 @@ def suggest_n_clusters(
     Bayesian information criterion, all weighted by pixels. See
     `napari_kmeans.clustering.selection.score_fit` for their formulas and
     sources. A single cluster is never suggested, because the scores compare
-    clusters.
+    clusters. A color of a few percent of the pixels has little effect on the scores, and may
+    have no cluster of its own in the suggested number.
 
     Examples
     --------

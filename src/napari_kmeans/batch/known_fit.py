@@ -48,8 +48,12 @@ def read_fit(store: PartStore, key: str) -> StudyFit | None:
 def write_fit(store: PartStore, key: str, fit: StudyFit) -> None:
     """Write a fit with the key of its images and options."""
     assert fit.model is not None
-    values = {"key": key, "model": fit.model.to_dict()}
-    values |= {"failures": fit.failures, "n_colors": fit.n_colors}
+    values = {
+        "key": key,
+        "model": fit.model.to_dict(),
+        "failures": fit.failures,
+        "n_colors": fit.n_colors,
+    }
     text = encode_run_record(values)
     store.folder.mkdir(exist_ok=True)
     write_whole({store.folder / _FIT: partial(write_text, text)})

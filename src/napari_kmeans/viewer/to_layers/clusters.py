@@ -523,7 +523,9 @@ class Clusters:
         if model is not None and first in model.labels:
             is_first = model.labels == first
             if self.source is None:
-                return display_colors(model.palette, model.rgb, model.dtype)[is_first][0]
+                return np.asarray(
+                    display_colors(model.palette, model.rgb, model.dtype)[is_first][0]
+                )
             return np.asarray(mean_colors(model.palette[is_first], self.source)[0])
         colors = np.array([self.color(label)[:3] for label in labels])
         rows = [self._row(label) for label in labels]
