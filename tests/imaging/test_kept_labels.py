@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import weakref
 from collections import Counter
 
 import dask
@@ -141,6 +142,31 @@ def test_an_image_is_not_read_again_if_all_pixels_have_a_label(left_out):
     expected = segment(image, 5, smoothing=1.5, mask=mask)
     np.testing.assert_array_equal(labels, expected.labels)
     np.testing.assert_array_equal(recolored, expected.recolored)
+
+
+def test_few_rows_of_chunks_are_in_memory_at_a_time():
+    image, alive, n_alive = np.tile(data.coffee()[:80, :80], (2, 2, 1)), [], 0
+
+    def free():
+        nonlocal n_alive
+        n_alive -= 1
+
+    def read(block_info=None):
+        nonlocal n_alive
+        chunk = image[tuple(slice(*each) for each in block_info[None]["array-location"])].copy()
+        weakref.finalize(chunk, free)
+        n_alive += 1
+        alive.append(n_alive)
+        return chunk
+
+    chunks = da.core.normalize_chunks((10, 10, 3), image.shape)
+    lazy = da.map_blocks(read, chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+    summary = summarize(lazy)
+    alive.clear()
+    with dask.config.set(scheduler="synchronous"):
+        segment(lazy, 5, min_size=2, summary=summary)
+    assert len(alive) == 16 * 16
+    assert max(alive) <= 4 * 16
 
 
 def test_progress_is_reported_while_labels_are_cleaned_and_cancels(cleaned):
