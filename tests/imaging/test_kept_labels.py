@@ -14,7 +14,7 @@ import pytest
 from skimage import data
 
 from napari_kmeans import apply_classes, segment, summarize
-from napari_kmeans.imaging import kept_labels
+from napari_kmeans.imaging import kept_labels, smoothing
 from napari_kmeans.imaging.cleaning import Cleaner
 
 pytestmark = pytest.mark.usefixtures("separate_chunks")
@@ -144,8 +144,9 @@ def test_an_image_is_not_read_again_if_all_pixels_have_a_label(left_out):
     np.testing.assert_array_equal(recolored, expected.recolored)
 
 
-def test_few_rows_of_chunks_are_in_memory_at_a_time():
-    image, alive, n_alive = np.tile(data.coffee()[:80, :80], (2, 2, 1)), [], 0
+def test_few_rows_of_chunks_are_in_memory_at_a_time(monkeypatch):
+    monkeypatch.setattr(smoothing, "N_SWEEPS", 1)
+    image, alive, n_alive = data.coffee()[:240, :240], [], 0
 
     def free():
         nonlocal n_alive
@@ -164,9 +165,9 @@ def test_few_rows_of_chunks_are_in_memory_at_a_time():
     summary = summarize(lazy)
     alive.clear()
     with dask.config.set(scheduler="synchronous"):
-        segment(lazy, 5, min_size=2, summary=summary)
-    assert len(alive) == 16 * 16
-    assert max(alive) <= 4 * 16
+        segment(lazy, 5, smoothing=1.0, summary=summary)
+    assert len(alive) == 24 * 24
+    assert max(alive) <= 4 * 24
 
 
 def test_progress_is_reported_while_labels_are_cleaned_and_cancels(cleaned):
