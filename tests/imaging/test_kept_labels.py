@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 import threading
+import weakref
 from collections import Counter
 
 import dask
@@ -14,7 +15,7 @@ import pytest
 from skimage import data
 
 from napari_kmeans import apply_classes, segment, summarize
-from napari_kmeans.imaging import kept_labels
+from napari_kmeans.imaging import kept_labels, smoothing
 from napari_kmeans.imaging.cleaning import Cleaner
 
 pytestmark = pytest.mark.usefixtures("separate_chunks")
@@ -142,6 +143,32 @@ def test_an_image_is_not_read_again_if_all_pixels_have_a_label(left_out):
     expected = segment(image, 5, smoothing=1.5, mask=mask)
     np.testing.assert_array_equal(labels, expected.labels)
     np.testing.assert_array_equal(recolored, expected.recolored)
+
+
+def test_few_rows_of_chunks_are_in_memory_at_a_time(monkeypatch):
+    monkeypatch.setattr(smoothing, "N_SWEEPS", 1)
+    image, alive, n_alive = data.coffee()[:240, :240], [], 0
+
+    def free():
+        nonlocal n_alive
+        n_alive -= 1
+
+    def read(block_info=None):
+        nonlocal n_alive
+        chunk = image[tuple(slice(*each) for each in block_info[None]["array-location"])].copy()
+        weakref.finalize(chunk, free)
+        n_alive += 1
+        alive.append(n_alive)
+        return chunk
+
+    chunks = da.core.normalize_chunks((10, 10, 3), image.shape)
+    lazy = da.map_blocks(read, chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+    summary = summarize(lazy)
+    alive.clear()
+    with dask.config.set(scheduler="synchronous"):
+        segment(lazy, 5, smoothing=1.0, summary=summary)
+    assert len(alive) == 24 * 24
+    assert max(alive) <= 4 * 24
 
 
 def test_progress_is_reported_while_labels_are_cleaned_and_cancels(cleaned, monkeypatch):

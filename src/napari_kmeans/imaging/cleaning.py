@@ -44,7 +44,7 @@ _TOLERANCE = 1e-9
 _MAX_PIXELS = 2**31
 """A number of pixels that no region of a window has: the kernels count with int32."""
 
-_BLOCK_PIXELS = 2**22
+_BLOCK_PIXELS = 2**21
 _BLOCK_BYTES = 2**23
 """Chunks of a dask image with large halos are joined up to one of these limits.
 
