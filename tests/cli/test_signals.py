@@ -96,6 +96,7 @@ def test_a_later_signal_ends_a_command_that_hangs():
 def test_handlers_are_as_before(monkeypatch):
     """Only the default is replaced, and not while a window is open."""
     handlers: list[object] = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
     monkeypatch.setattr(main_module, "screen_problem", lambda: None)
     monkeypatch.setattr(
         main_module, "_show_images", lambda *_: handlers.append(signal.getsignal(signal.SIGTERM))
@@ -113,4 +114,4 @@ def test_handlers_are_as_before(monkeypatch):
             signal.raise_signal(signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, before)

@@ -143,8 +143,9 @@ def test_killed_command_line_leaves_no_partial_file(tmp_path, capsys):
         print(end=capsys.readouterr().out.splitlines()[-1] + " ")
 
 
-def random_tables(rng: np.random.Generator, n_clusters: int) -> dict[str, np.ndarray]:
-    return {name: rng.random((n_clusters, 1)) for name in ("cluster_centers_", "center_palette")}
+def random_tables(rng: np.random.Generator, n_clusters: int) -> dict[str, np.ndarray | None]:
+    centers, palette = rng.random((2, n_clusters, 1))
+    return {"cluster_centers_": centers, "center_palette": palette, "center_pixels": None}
 
 
 def test_killed_script_leaves_no_partial_model_or_table(tmp_path, capsys):
