@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from PIL import Image
 from skimage import data
 
 from napari_kmeans import add_metadata, apply_classes, measure, segment, suggest_n_clusters
@@ -261,8 +262,9 @@ def shares_table(groups, names=("ink", "", "paper"), n_images=3):
         counts = rng.integers(1, 1000, len(names))
         for label, (name, pixels) in enumerate(zip(names, counts, strict=True), 1):
             color = f"#{40 * label % 256:02x}8080"
-            rows.append((f"{number}", group, "all", label, name, color, False, int(pixels)))
-    columns = ["image", "group", "region", "class", "name", "color", "ignored", "pixels"]
+            row = (f"{number}", group, "all", label, name, color, False, int(pixels))
+            rows.append((*row, 100 * pixels / counts.sum()))
+    columns = ["image", "group", "region", "class", "name", "color", "ignored", "pixels", "percent"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -326,7 +328,7 @@ def test_shares_are_those_of_images_over_all_their_regions(quadrants, tmp_path):
 
 def test_images_without_a_group_or_without_pixels_are_not_hidden_in_another_group():
     table = shares_table(["b", None, "a"], n_images=2)
-    table.loc[table["image"] == "5", "pixels"] = 0
+    table.loc[table["image"] == "5", ["pixels", "percent"]] = 0, np.nan
     axes = plot_shares(table).axes[0]
     assert texts_of(axes) == ["b\nn = 2", "no group\nn = 2", "a\nn = 1"]
     assert len(points_of(axes)[0]) == 5
@@ -355,6 +357,85 @@ def test_texts_of_groups_and_classes_do_not_overlap(n_groups, n_classes, name):
         assert sum(title.overlaps(each) for each in titles) == 1, axes
 
 
+@pytest.fixture
+def leaves(quadrants):
+    """Three images with four classes, of which one is ignored, and their shares, (3, 3)."""
+    images = [quadrants, quadrants[:14], quadrants[5:, 6:]]
+    seg = segment(images, 4, rgb=True)
+    seg = apply_classes(seg, seg.model.classes.rename(2, "lesion").rename(3, "leaf").ignore(4))
+    counts = np.array([np.bincount(labels.ravel(), minlength=5)[1:4] for labels in seg.labels])
+    return measure(seg, names=["a", "b", "c"]), 100 * counts / counts.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_rows_of_one_class_have_the_shares_of_the_whole_table(leaves, tmp_path, is_read):
+    table, expected = leaves
+    if is_read:
+        table.to_csv(tmp_path / "table.csv", index=False, float_format="%.8g")
+        table = pd.read_csv(tmp_path / "table.csv")
+    figures = [
+        plot_shares(table[table["name"] == "lesion"]),
+        plot_shares(table, classes="lesion"),
+        plot_shares(table, classes=2),
+    ]
+    for figure in figures:
+        (axes,) = figure.axes
+        np.testing.assert_allclose(points_of(axes)[0], expected[:, 1], rtol=1e-6)
+        assert axes.get_ylabel() == "lesion\n(% of the pixels that count)"
+        assert axes.get_title(loc="left") == ""
+        assert fits_in_figure(figure)
+    two = plot_shares(table, classes=["leaf", 1])
+    assert [axes.get_title(loc="left") for axes in two.axes] == ["leaf", "class 1"]
+    for axes, number in zip(two.axes, (2, 0), strict=True):
+        np.testing.assert_allclose(points_of(axes)[0], expected[:, number], rtol=1e-6)
+
+
+def test_shares_that_the_rows_do_not_have_are_refused(leaves, quadrants):
+    table, _ = leaves
+    regions = [np.arange(quadrants.shape[1]) // 10 * np.ones((20, 1), int) + 1]
+    tiled = measure(segment([quadrants], 4, rgb=True), names=["a"], regions=regions)
+    assert tiled["region"].nunique() > 1
+    with pytest.raises(ValueError, match="several rows of class 1 in 'a' without all classes"):
+        plot_shares(tiled[tiled["class"] == 1])
+    # The same names in two studies: which rows belong together is not known.
+    with pytest.raises(ValueError, match="several rows of class 1 in 'a'"):
+        plot_shares(pd.concat([table, table]))
+    some = table[(table["class"] == 2) | ((table["class"] == 3) & (table["image"] != "b"))]
+    with pytest.raises(
+        ValueError, match="same classes in each image, got no row of class 3 in 'b'"
+    ):
+        plot_shares(some)
+    # Without the rows of an ignored class or of a class without pixels, nothing is missing.
+    whole = plot_shares(table[~table["ignored"]])
+    assert len(whole.axes) == 3
+
+
+def test_an_image_of_fewer_classes_has_a_share_of_0(leaves):
+    table, _ = leaves
+    rows = table.assign(pixels=np.where((table["image"] == "b") & (table["class"] == 1), 0, 5))
+    own = ~rows["ignored"]
+    sums = rows["pixels"].where(own, 0).groupby(rows["image"]).transform("sum")
+    rows["percent"] = (100 * rows["pixels"] / sums).where(own)
+    axes = plot_shares(rows[rows["pixels"] > 0]).axes[0]
+    np.testing.assert_allclose(points_of(axes)[0], [100 / 3, 0, 100 / 3])
+    assert axes.lines[0].get_ydata()[0] == pytest.approx(200 / 9)
+
+
+@pytest.mark.parametrize("name", ["leaf", "a class of a rather long name, as of dew drops in rain"])
+def test_png_of_shares_has_300_pixels_per_inch(tmp_path, name):
+    figure = plot_shares(shares_table(["a", "b"], [name]))
+    assert fits_in_figure(figure)
+    figure.savefig(tmp_path / "shares.png")
+    with Image.open(tmp_path / "shares.png") as picture:
+        assert np.round(picture.info["dpi"]).tolist() == [300, 300]
+        expected = 300 * figure.get_size_inches()
+        np.testing.assert_allclose(picture.size, expected, atol=1)
+    # matplotlib draws no larger picture than 65,536 pixels.
+    groups = [f"{n} group of a long name" for n in range(100)]
+    large = plot_shares(shares_table(groups, ["x"] * 60, n_images=1))
+    assert large.get_size_inches()[1] * large.dpi < 65_536
+
+
 def test_plot_shares_names_what_is_wrong():
     table = shares_table(["a"])
     with pytest.raises(TypeError, match="table must be a table of measurements, got 5"):
@@ -365,5 +446,9 @@ def test_plot_shares_names_what_is_wrong():
         plot_shares(table.drop(columns="color"))
     with pytest.raises(ValueError, match="1 to 60 classes that count, got 0"):
         plot_shares(table.assign(ignored=True))
+    with pytest.raises(ValueError, match=r"classes must be .* got 'leaf': choose .*'ink', 2, 'pap"):
+        plot_shares(table, classes="leaf")
+    with pytest.raises(ValueError, match="1 to 60 classes that count, got 0"):
+        plot_shares(table, classes=[])
     with pytest.raises(ValueError, match="at most 100 groups, got 'group' with 101"):
         plot_shares(shares_table([f"{n}" for n in range(101)], n_images=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,13 +15,15 @@ from napari_kmeans.clustering.selection import BEST, TITLES
 from napari_kmeans.imaging.blocks import as_array
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.measurement_output import check_measurements, sum_regions
-from napari_kmeans.measurement_table import CLASS, COLOR, IMAGE
+from napari_kmeans.measurement_table import CLASS, COLOR, IMAGE, REGION
 from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED, NAME, are_ignored, count_undecided
 from napari_kmeans.segmentation import Segmentation
 from napari_kmeans.stacks import StackSegmentation
 from napari_kmeans.suggestion import Suggestion
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -74,6 +77,12 @@ _MAX_CLASSES, _MAX_GROUPS = 60, 100
 
 _MAX_VECTOR_POINTS = 2000
 """Number of points of a class above which an SVG or PDF file has them as pixels."""
+
+_PRINT_DPI = 300
+"""Pixels per inch of a figure of shares, which journals ask for."""
+
+_MAX_HEIGHT = 65_000
+"""Pixels in height of a figure of shares: matplotlib draws no figure of more than 65,536."""
 
 _GOLDEN = 0.6180339887498949
 """Multiples of this number, modulo 1, are evenly spread for any number of points."""
@@ -391,7 +400,12 @@ def plot_scores(suggestion: Suggestion) -> Figure:
     return figure
 
 
-def plot_shares(table: pd.DataFrame, by: str = "group") -> Figure:
+def plot_shares(
+    table: pd.DataFrame,
+    by: str = "group",
+    *,
+    classes: str | int | Sequence[str | int] | None = None,
+) -> Figure:
     """Plot the share of each class in each image, by group.
 
     Parameters
@@ -399,17 +413,20 @@ def plot_shares(table: pd.DataFrame, by: str = "group") -> Figure:
     table : pandas.DataFrame
         Measurements of several images: ``run_study(…).table``, the result of `measure`, or the
         file ``napari-kmeans-measurements.csv``. The regions and slices of an image are summed.
+        The rows of some classes keep the shares of their column `percent`.
     by : str, default "group"
         The column of the groups, such as "patient". Groups have the order of their first
         images. If there is no column "group", all images are in one column.
+    classes : str, int or sequence of them, optional
+        The names or the numbers of the classes to draw, in this order. None draws all that are
+        not ignored, in the order of their numbers.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Axes for each class that is not ignored, in the order of the labels, with a point for each
-        image and a line at the mean of each group. The numbers below are those of images.
-        Images without counted pixels are left out. The figure is not registered with
-        `matplotlib.pyplot`.
+        Axes for each class, with a point for each image and a line at the mean of each group. The
+        numbers below are those of images. Images without counted pixels are left out. A PNG file
+        has 300 pixels per inch. The figure is not registered with `matplotlib.pyplot`.
 
     Raises
     ------
@@ -417,13 +434,15 @@ def plot_shares(table: pd.DataFrame, by: str = "group") -> Figure:
         If matplotlib is not installed.
     TypeError, ValueError
         If `table` is no table of measurements, has no pixels that count, or more than 60 classes
-        or 100 groups, or if `by` is no column before "region".
+        or 100 groups, or if `by` is no column before "region". If a class of `classes` is ignored
+        or not in the table. If the table has some classes of an image with several regions, whose
+        shares are not known without the other classes.
 
     Examples
     --------
-    >>> plot_shares(run_study(study).table).savefig("shares.pdf")
+    >>> plot_shares(run_study(study).table, classes="lesion").savefig("shares.pdf")
     """
-    shares, groups = _shares_of_groups(table, by)
+    shares, groups = _shares_of_groups(table, by, classes)
     names, labels = list(dict.fromkeys(groups)), [int(label) for label in shares.columns]
     n_classes = len(labels)
     columns = _describe_columns(names, groups, n_classes)
@@ -431,12 +450,18 @@ def plot_shares(table: pd.DataFrame, by: str = "group") -> Figure:
     n_rows = math.ceil(n_classes / n_columns)
     # As many in each row: five classes in rows of three and two.
     n_columns = math.ceil(n_classes / n_rows)
-    figure = _new_figure(n_columns * columns.width, n_rows * (_PANEL_HEIGHT + columns.height))
-    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    height = n_rows * (_PANEL_HEIGHT + columns.height)
     titles = _class_titles(table, labels, columns.width - _Y_AXIS_WIDTH)
+    y_label, width = "percent of the pixels that count", n_columns * columns.width
+    if n_classes == 1:
+        # The name is along the axis, in lines of its own.
+        (name,) = _class_titles(table, labels, _PANEL_HEIGHT)
+        titles, y_label = [""], f"{name}\n(% of the pixels that count)"
+        width += y_label.count("\n") * _TEXT_HEIGHT
+    figure = _new_figure(width, height, min(_PRINT_DPI, _MAX_HEIGHT / height))
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     colors = table.groupby(CLASS)[COLOR].first()
     places = np.array([names.index(name) for name in groups])
-    pixels = "pixels that count" if table[IGNORED].any() else "pixels"
     for number, (axes, label) in enumerate(zip(panels, labels, strict=False)):
         _draw_groups(axes, shares[label].to_numpy(np.float64), places, colors[label])
         axes.set_title(titles[number], loc="left", fontsize=9, color=_INK, parse_math=False)
@@ -444,7 +469,7 @@ def plot_shares(table: pd.DataFrame, by: str = "group") -> Figure:
             range(len(names)), columns.texts, rotation=columns.rotation, parse_math=False
         )
         if number % n_columns == 0:
-            axes.set_ylabel(f"percent of the {pixels}", color=_INK, fontsize=8)
+            axes.set_ylabel(y_label, color=_INK, fontsize=8, parse_math=False)
     for axes in panels[n_classes:]:
         axes.set_axis_off()
     return figure
@@ -477,35 +502,35 @@ def _describe_columns(names: list[str], groups: list[str], n_classes: int) -> _C
     return _Columns(texts, 90, width, 2 * _TEXT_HEIGHT + max(map(len, texts)) * _TEXT_WIDTH)
 
 
-def _shares_of_groups(table: Any, by: str) -> tuple[pd.DataFrame, list[str]]:
+def _shares_of_groups(table: Any, by: str, classes: Any) -> tuple[pd.DataFrame, list[str]]:
     """Return the shares in percent, a row for each image and a column for each class, and groups.
 
     Ignored classes and images without counted pixels are left out.
     """
     places = check_measurements(table)
-    missing = [name for name in (COLOR, COUNT_COLUMNS[1], IGNORED) if name not in table]
+    missing = [name for name in (COLOR, *COUNT_COLUMNS[1:], IGNORED) if name not in table]
     if missing:
         raise ValueError(
             f"table must have the column {quote_value(missing[0])}, got {quote_value(list(table))}:"
             " pass all columns of the result of measure."
         )
-    keys = [str(name) for name in list(table)[1 : places - 1]]
+    keys = [str(name) for name in list(table)[: list(table).index(REGION)] if name != IMAGE]
     if by not in (*keys, "group"):
         raise ValueError(
             f"by must be a column of the groups, got {quote_value(by)}: choose one of "
             f"{quote_value(keys)}, or add metadata to the table."
         )
-    rows = sum_regions(table)
-    counted = rows[~rows[IGNORED].astype(bool) & rows["percent"].notna()]
-    shares = counted.pivot_table("percent", IMAGE, CLASS, sort=False).sort_index(axis=1)
-    names = rows.drop_duplicates(IMAGE).set_index(IMAGE)
+    shares = _shares_of_images(table, list(table)[:places])
+    if classes is not None:
+        shares = shares[_find_classes(table, shares, classes)]
+    names = table.drop_duplicates(IMAGE).set_index(IMAGE)
     groups = [_group_name(value) for value in names[by][shares.index]] if by in names else []
     groups = groups or ["all images"] * len(shares)
     n_groups, n_classes = len(set(groups)), len(shares.columns)
     if not 1 <= n_classes <= _MAX_CLASSES:
         raise ValueError(
             f"table must have 1 to {_MAX_CLASSES} classes that count, got {n_classes}: merge "
-            "classes, or measure images whose pixels are not all ignored."
+            "classes, choose some by classes, or measure images whose pixels are not all ignored."
         )
     if n_groups > _MAX_GROUPS:
         raise ValueError(
@@ -515,6 +540,56 @@ def _shares_of_groups(table: Any, by: str) -> tuple[pd.DataFrame, list[str]]:
     return shares, groups
 
 
+def _shares_of_images(table: pd.DataFrame, keys: list[Any]) -> pd.DataFrame:
+    """Return the shares in percent, a row for each image and a column for each class that counts.
+
+    Rows of classes may have been removed from the table: the shares of the others are then those
+    of the column `percent`, because the pixels that are left would add up to 100 %.
+    """
+    percent = COUNT_COLUMNS[2]
+    # A region without counted pixels has no shares.
+    sums = table.groupby(keys, sort=False, dropna=False)[percent].sum(min_count=1).dropna()
+    is_whole = np.allclose(sums, 100, rtol=0, atol=0.01)
+    repeated = table[table[[IMAGE, CLASS]].duplicated()]
+    if not is_whole and len(repeated):
+        image, label = repeated[[IMAGE, CLASS]].iloc[0]
+        raise ValueError(
+            "table must have all classes of an image with several regions, got several rows of "
+            f"class {label} in {quote_value(image)} without all classes: pass the whole table, "
+            "and choose the classes by classes."
+        )
+    rows = sum_regions(table) if is_whole else table
+    counted = rows[~rows[IGNORED].astype(bool) & rows[percent].notna()]
+    shares = counted.pivot_table(percent, IMAGE, CLASS, sort=False).sort_index(axis=1)
+    if is_whole:
+        # An image of fewer classes has no pixels of the others.
+        return shares.fillna(0)
+    images, labels = np.nonzero(shares.isna().to_numpy())
+    if len(images):
+        raise ValueError(
+            f"table must have the same classes in each image, got no row of class "
+            f"{shares.columns[labels[0]]} in {quote_value(shares.index[images[0]])}: pass the "
+            "whole table, and choose the classes by classes."
+        )
+    return shares
+
+
+def _find_classes(table: pd.DataFrame, shares: pd.DataFrame, classes: Any) -> list[int]:
+    """Return the numbers of the classes of these names or numbers, each once."""
+    names = _class_names(table)
+    is_one = isinstance(classes, str) or not isinstance(classes, Iterable)
+    found = []
+    for each in [classes] if is_one else classes:
+        labels = [label for label in shares.columns if each in (label, names.get(label))]
+        if not labels:
+            raise ValueError(
+                f"classes must be names or numbers of classes that count, got {quote_value(each)}: "
+                f"choose from {quote_value([names.get(each, each) for each in shares.columns])}."
+            )
+        found += labels
+    return list(dict.fromkeys(found))
+
+
 def _group_name(value: Any) -> str:
     # A column of whole numbers with a missing one is read as real numbers.
     if value is None or value != value or value == "":
@@ -522,11 +597,16 @@ def _group_name(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _class_names(table: pd.DataFrame) -> dict[int, str]:
+    """Return the name of each class that has one."""
+    named = table[table[NAME].notna() & (table[NAME].astype(str) != "")]
+    return {int(label): str(name) for label, name in named.groupby(CLASS)[NAME].first().items()}
+
+
 def _class_titles(table: pd.DataFrame, labels: list[int], width: float) -> list[str]:
     """Return the title of each class, in lines of a width in inches: its name, or its label."""
-    named = table[table[NAME].notna() & (table[NAME].astype(str) != "")]
-    known = named.groupby(CLASS)[NAME].first().to_dict()
-    names = [_shorten(str(known.get(label, f"class {label}"))) for label in labels]
+    known = _class_names(table)
+    names = [_shorten(known.get(label, f"class {label}")) for label in labels]
     # A title has 9 points, the other texts 8.
     n_characters = int(width / (1.15 * _TEXT_WIDTH))
     titles = []
@@ -576,7 +656,7 @@ def _cut(text: str, length: int) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def _new_figure(width: float, height: float, dpi: float = 150) -> Figure:
     """Return a figure of a size in inches that is not registered with pyplot.
 
     So the figure needs no window system, and nothing has to close it.
@@ -588,7 +668,7 @@ def _new_figure(width: float, height: float) -> Figure:
         raise ImportError(
             "figures need matplotlib, which is not installed: run pip install matplotlib."
         ) from error
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
