@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -173,7 +174,10 @@ class TestContinuing:
         said = []
         with notices_to(said.append):
             run_study(_study(folder, groups={"a": "raw/c_0.png", "b": "raw/c_*"}))
-        assert said == ["c_0 is in several groups and counts in the first of them"]
+        assert said == [
+            "c_0 is in several groups and counts in the first of them",
+            "t_0, t_1 and t_2 are in no group and not compared",
+        ]
 
     def test_groups_change_without_a_new_run(self, folder):
         _run(_study(folder))
@@ -467,8 +471,45 @@ class TestEntries:
         assert rows.loc["c_1", ["group", "arm", "number", "age"]].tolist() == ["y", "c", "1", 44]
         assert rows.loc[["t_0", "t_1"], "age"].isna().all()
         assert sentences == [
-            "c_2, t_1 and t_2 have no row in the metadata file: its columns are empty there"
+            "c_2, t_1 and t_2 have no row in the metadata file: its columns are empty there",
+            "c_2, t_1 and t_2 are in no group and not compared",
         ]
+
+    @pytest.mark.parametrize(
+        ("lines", "sentence"),
+        [
+            ("image,treatment\n{},a\n", "its column is treatment"),
+            ("image,pixel_size,dose,Group\n{},1,2,x\n", "its columns are pixel_size, dose, Group"),
+        ],
+    )
+    def test_a_file_without_a_column_group_is_said_to_compare_none(self, folder, lines, sentence):
+        header, row = lines.split("\n")[:2]
+        names = [path.stem for path in (folder / "raw").iterdir()]
+        (folder / "plants.csv").write_text("\n".join([header, *map(row.format, names)]))
+        sentences: list[str] = []
+        study = _study(folder, metadata_file="plants.csv", outputs=["labels"])
+        with notices_to(sentences.append):
+            record = run_study(study).record
+        expected = f"no column group in plants.csv: groups are not compared; {sentence}"
+        assert sentences == record["warnings"] == [expected]
+        # The study has groups of its own, or the file has only pixel sizes.
+        sentences.clear()
+        with notices_to(sentences.append):
+            groups = {"c": ["raw/c*"], "t": ["raw/t*"]}
+            run_study(replace(study, images=(), groups=groups), folder / "groups")
+            (folder / "plants.csv").write_text(
+                "image,pixel_size\n" + "".join(f"{name},1\n" for name in names)
+            )
+            run_study(study, folder / "sizes")
+        assert sentences == []
+
+    def test_images_in_no_group_are_named(self, folder):
+        rows = ["image,group", "c_0,x", "c_1,", *(f"{name},y" for name in ("c_2", "t_0", "t_1"))]
+        (folder / "s.csv").write_text("\n".join([*rows, "t_2,x"]))
+        sentences: list[str] = []
+        with notices_to(sentences.append):
+            record = run_study(_study(folder, metadata_file="s.csv", outputs=["labels"])).record
+        assert sentences == record["warnings"] == ["c_1 is in no group and not compared"]
 
     @pytest.mark.parametrize(
         ("pattern", "fields"),

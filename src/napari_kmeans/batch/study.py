@@ -88,7 +88,9 @@ class Study:
         Text(), 'A pattern of file names, such as "{patient}_{stain}.tif": its words are columns.'
     )
     metadata_file: str | None = _entry(
-        Text(), "A CSV file with a row per image, whose columns join the table."
+        Text(),
+        "A CSV file with a row per image, whose columns join the table. A column group makes "
+        "groups that the report compares.",
     )
     sample: str | None = _entry(Choice(tuple(SAMPLES)), "A sample image, which is clustered, too.")
     recursive: bool = _entry(Flag(), "Whether the subfolders of folders are searched.", False)

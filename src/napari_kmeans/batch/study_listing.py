@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.masks import MaskFile
 from napari_kmeans.batch.pixel_size import StatedSize, read_stated_size, set_pixel_size
+from napari_kmeans.batch.reporting import join_names, tell
 from napari_kmeans.batch.result_files import free_stems
 from napari_kmeans.batch.study import StudyError
 from napari_kmeans.batch.study_images import (
@@ -64,7 +65,15 @@ def list_images(study: Study, jobs: Sequence[ImageJob], directory: Path) -> list
         size = _read_size(entries, stem)
         sized = job if size is None else job._replace(read=partial(_read_sized, job.read, size))
         images.append(StudyImage(sized, stem, group, entries, regions[number], own, size))
+    _tell_images_without_group(images)
     return images
+
+
+def _tell_images_without_group(images: Sequence[StudyImage]) -> None:
+    names = [image.stem for image in images if image.group is None]
+    if 0 < len(names) < len(images):
+        be = "is" if len(names) == 1 else "are"
+        tell(f"{join_names(names)} {be} in no group and not compared")
 
 
 def _read_size(entries: dict[str, Any], stem: str) -> StatedSize | None:

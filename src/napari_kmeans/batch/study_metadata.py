@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from napari_kmeans.batch.pixel_size import SIZE, SIZE_UNIT, SIZES
 from napari_kmeans.batch.reporting import join_names, tell
 from napari_kmeans.batch.study import StudyError
 from napari_kmeans.execution.notices import notices_to
@@ -65,12 +66,23 @@ def find_metadata(
             )
         _add_rows(rows, jobs, stems, found)
         fields = [*fields, *columns]
-    if study.metadata is not None and GROUP not in fields and not study.groups:
+    has_groups = GROUP in fields or study.groups
+    if study.metadata is not None and not has_groups:
         tell(
             f"the pattern {study.metadata} has no field {{group}}, so that the report compares no "
             "groups: write {group} where a name has its group"
         )
+    elif study.metadata_file is not None and not has_groups:
+        _tell_missing_group(study.path(study.metadata_file).name, fields)
     return found
+
+
+def _tell_missing_group(name: str, columns: Sequence[str]) -> None:
+    """Tell that a CSV file has no column of groups, unless it has only pixel sizes."""
+    others = [column for column in columns if column not in (SIZE, SIZE_UNIT, *SIZES)]
+    if others:
+        be = "column is" if len(columns) == 1 else "columns are"
+        tell(f"no column {GROUP} in {name}: groups are not compared; its {be} {', '.join(columns)}")
 
 
 def _parse_names(
