@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -62,7 +63,7 @@ def test_default_options():
     paragraph, references = describe()
     for text in (
         "2 images (512 \N{MULTIPLICATION SIGN} 384 pixels, uint8, RGB) were segmented with "
-        "napari-kmeans 0.1.1",
+        "napari-kmeans 0.1.1 [1] by K-means clustering of pixel colors [2].",
         "by their channel values",
         "One model was fitted to all images together.",
         "K = 4",
@@ -74,7 +75,7 @@ def test_default_options():
         assert text in paragraph, text
     for name in ("lloyd", "coresets", "k-means++", "local search"):
         assert REFERENCES[name].title in references
-    assert len(references.splitlines()) == 4
+    assert len(references.splitlines()) == 5
     for text in ("smooth", "blur", "merged", "ignored", "group", "pixel was", "mask", "file"):
         assert text not in paragraph, text
 
@@ -168,7 +169,7 @@ def test_a_given_model_states_its_fit():
         "The random seed was 7.",
         "strength 2,",
         "1 class was clustered anew by itself, into 3 clusters.",
-        "merged into 2 classes: class 1 “leaf” has 2 clusters.",
+        "merged into 2 classes: class 1 “leaf” has 2 clusters, class 3 “paper” has 1 cluster.",
         "Pixels of class 3 “paper” were ignored",
     ):
         assert text in same, text
@@ -231,6 +232,33 @@ def test_images_of_the_fit_and_own_models():
     assert "chosen images and applied" in describe(study={"fit_on": list("abcdefg")})[0]
     assert "with a model of its own" in describe(model=None, study={"each": True})[0]
     assert "tile of 256 pixels per side" in describe(study={"grid": 256})[0]
+
+
+def test_the_program_is_cited_as_in_the_citation_file():
+    text = (Path(__file__).parents[2] / "CITATION.cff").read_text("utf-8")
+    own = text.partition("\nreferences:\n")[0]
+    (title,), authors = (
+        re.findall(rf"^{key}(.+)$", own, re.M) for key in ("title: ", "  - name: ")
+    )
+    _, references = describe()
+    # The version is that of the record.
+    expected = f"1. {', '.join(authors)}, “{title}”, version 0.1.1."
+    assert references.splitlines()[0] == expected
+    record = {"images": [{"name": "a", **RGB}], "options": {"n_clusters": 2}}
+    assert f"1. {', '.join(authors)}, “{title}”.\n" in describe_methods(record)
+
+
+def test_named_classes_are_stated_beside_merged_ones():
+    centers = {"lesion": [4], "leaf": [0, 1, 2], "": [3], "background": [5, 6]}
+    classes = [
+        {"label": label, "name": name, "centers": own, "ignored": False}
+        for label, (name, own) in enumerate(centers.items(), 1)
+    ]
+    paragraph, _ = describe(model=make_model(n_clusters=7, classes=classes))
+    assert (
+        "merged into 4 classes: class 1 “lesion” has 1 cluster, class 2 “leaf” has 3 clusters, "
+        "class 4 “background” has 2 clusters."
+    ) in paragraph
 
 
 def test_classes_groups_and_pixel_sizes():

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.fitting import MAX_LISTED, hash_sources, last_part
-from napari_kmeans.batch.references import ReferenceList
+from napari_kmeans.batch.references import PROGRAM, ReferenceList
 from napari_kmeans.batch.result_files import SHARED_MODEL
 from napari_kmeans.batch.shares import compare_classes, count_tests, tally_shares
 from napari_kmeans.batch.study_record import known_options
@@ -46,7 +46,8 @@ def describe_methods(record: Mapping[str, Any], table: pd.DataFrame | None = Non
         Markdown. The paragraph states only what the record contains. References are
         those of the options that were used, in the order of the text.
     """
-    study, references = _Study(record), ReferenceList()
+    study = _Study(record)
+    references = ReferenceList(study.version)
     if not study.images:
         return " ".join(_describe_images(study, references)) + "\n"
     sentences = [
@@ -78,6 +79,11 @@ class _Study:
     @property
     def all_images(self) -> list[Mapping[str, Any]]:
         return list(self.record.get("images") or [])
+
+    @property
+    def version(self) -> str:
+        """The version of this package; "" if it is not known."""
+        return str((self.record.get("versions") or {}).get(PROGRAM, ""))
 
     @property
     def plan(self) -> Mapping[str, Any]:
@@ -143,8 +149,7 @@ class _Study:
 
 
 def _describe_images(study: _Study, references: ReferenceList) -> Iterable[str]:
-    version = study.record.get("versions", {}).get("napari-kmeans")
-    program = f"napari-kmeans {version}" if version else "napari-kmeans"
+    program = f"{PROGRAM} {study.version}" if study.version else PROGRAM
     n_images = len(study.images)
     if not n_images:
         yield f"No image was segmented with {program}."
@@ -152,9 +157,9 @@ def _describe_images(study: _Study, references: ReferenceList) -> Iterable[str]:
         kinds = Counter(_describe_kind(each, study.count_channels(each)) for each in study.images)
         kind = next(iter(kinds)) if len(kinds) == 1 else _list_kinds(kinds)
         yield (
-            f"{_count(n_images, 'image')} ({kind}) {_was(n_images)} segmented with {program} by "
-            f"K-means clustering of {'pixel values' if study.has_one_feature else 'pixel colors'} "
-            f"{references.cite('lloyd')}."
+            f"{_count(n_images, 'image')} ({kind}) {_was(n_images)} segmented with {program} "
+            f"{references.cite(PROGRAM)} by K-means clustering of pixel "
+            f"{'values' if study.has_one_feature else 'colors'} {references.cite('lloyd')}."
         )
     if n_failed := len(study.all_images) - n_images:
         yield (
@@ -355,12 +360,14 @@ def _describe_classes(study: _Study) -> Iterable[str]:
             f"{_count(len(splits), 'class', 'classes')} {_was(len(splits))} clustered anew by "
             f"{'itself' if len(splits) == 1 else 'themselves'}, into {numbers} clusters."
         )
-    merged = [each for each in classes if len(each["centers"]) > 1]
-    if merged:
+    if any(len(each["centers"]) > 1 for each in classes):
+        listed = [each for each in classes if len(each["centers"]) > 1 or each.get("name")]
+        counts = [
+            f"{_name_class(each)} has {_count(len(each['centers']), 'cluster')}" for each in listed
+        ]
         yield (
             f"The clusters were merged into {_count(len(classes), 'class', 'classes')}: "
-            + ", ".join(f"{_name_class(each)} has {len(each['centers'])}" for each in merged)
-            + " clusters."
+            f"{', '.join(counts)}."
         )
     ignored = [_name_class(each) for each in classes if each.get("ignored")]
     if ignored:

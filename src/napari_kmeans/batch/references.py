@@ -38,6 +38,31 @@ class Reference:
         return ", ".join(part for part in parts if part) + "."
 
 
+@dataclass(frozen=True)
+class Software:
+    """One version of a program.
+
+    Attributes
+    ----------
+    authors : str
+    title : str
+    version : str
+        "" if it is not known.
+    """
+
+    authors: str
+    title: str
+    version: str
+
+    def __str__(self) -> str:
+        """Return the entry of a list of references, in Markdown."""
+        version = f", version {self.version}" if self.version else ""
+        return f"{self.authors}, “{self.title}”{version}."
+
+
+PROGRAM = "napari-kmeans"
+"""The name by which a text cites this package. `CITATION.cff` has its title and its authors."""
+
 REFERENCES = {
     "lloyd": Reference(
         "S. Lloyd",
@@ -155,16 +180,24 @@ REFERENCES = {
 
 
 class ReferenceList:
-    """A list of references in the order in which a text cites them."""
+    """A list of references in the order in which a text cites them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    version : str
+        The version of this package that is cited as `PROGRAM`; "" if it is not known.
+    """
+
+    def __init__(self, version: str) -> None:
+        program = Software("napari-kmeans developers", PROGRAM, version)
+        self._entries: dict[str, Reference | Software] = {**REFERENCES, PROGRAM: program}
         self._names: list[str] = []
 
     def cite(self, *names: str) -> str:
-        """Return the numbers of publications in brackets, such as "[1, 2]"."""
+        """Return the numbers of references in brackets, such as "[1, 2]"."""
         self._names += [name for name in names if name not in self._names]
         return f"[{', '.join(str(self._names.index(name) + 1) for name in names)}]"
 
     def lines(self) -> list[str]:
-        """Return the numbered entries of the cited publications."""
-        return [f"{number}. {REFERENCES[name]}" for number, name in enumerate(self._names, 1)]
+        """Return the numbered entries of the cited references."""
+        return [f"{number}. {self._entries[name]}" for number, name in enumerate(self._names, 1)]
