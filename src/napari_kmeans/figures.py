@@ -578,13 +578,14 @@ def _find_classes(table: pd.DataFrame, shares: pd.DataFrame, classes: Any) -> li
     """Return the numbers of the classes of these names or numbers, each once."""
     names = _class_names(table)
     is_one = isinstance(classes, str) or not isinstance(classes, Iterable)
-    found = []
+    counted = [int(label) for label in shares.columns]
+    found: list[int] = []
     for each in [classes] if is_one else classes:
-        labels = [label for label in shares.columns if each in (label, names.get(label))]
+        labels = [label for label in counted if each in (label, names.get(label))]
         if not labels:
             raise ValueError(
                 f"classes must be names or numbers of classes that count, got {quote_value(each)}: "
-                f"choose from {quote_value([names.get(each, each) for each in shares.columns])}."
+                f"choose from {quote_value([names.get(label, label) for label in counted])}."
             )
         found += labels
     return list(dict.fromkeys(found))
@@ -597,10 +598,11 @@ def _group_name(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _class_names(table: pd.DataFrame) -> dict[int, str]:
+def _class_names(table: pd.DataFrame) -> dict[Any, str]:
     """Return the name of each class that has one."""
     named = table[table[NAME].notna() & (table[NAME].astype(str) != "")]
-    return {int(label): str(name) for label, name in named.groupby(CLASS)[NAME].first().items()}
+    known = named.groupby(CLASS)[NAME].first().to_dict()
+    return {label: str(name) for label, name in known.items()}
 
 
 def _class_titles(table: pd.DataFrame, labels: list[int], width: float) -> list[str]:
