@@ -134,12 +134,12 @@ def test_numbers_are_those_of_the_table(tmp_path, pixels):
         assert row[:2] == [name, group]
         assert [float(cell) for cell in row[3:]] == pytest.approx(own, abs=0.051)
     header, *rows = report.tables["group-table"]
-    assert header == ["Class", "control", "treated", "Difference (95 % interval)", "U", "p"]
+    interval = "Difference (95 % interval)"
+    assert header == ["Class", "control n = 5", "treated n = 4", interval, "U", "p"]
     for row, own in zip(rows, shares.T, strict=True):
         for cell, sample in zip(row[1:3], (own[:5], own[5:]), strict=True):
-            mean, sd, n = map(float, re.findall(r"[\d.]+", cell))
+            mean, sd = map(float, re.findall(r"[\d.]+", cell))
             assert (mean, sd) == pytest.approx((sample.mean(), sample.std(ddof=1)), abs=0.051)
-            assert n == len(sample)
         welch = stats.ttest_ind(own[5:], own[:5], equal_var=False).confidence_interval()
         minus = row[3].replace("\N{MINUS SIGN}", "-")
         numbers = list(map(float, re.findall(r"[+-]?[\d.]+", minus)))
@@ -159,6 +159,42 @@ def test_numbers_are_those_of_the_table(tmp_path, pixels):
     assert len(points) == 18
     for (name, share), expected in zip(points, shares.T.ravel(), strict=True):
         assert float(share) == pytest.approx(expected, abs=0.051), name
+
+
+@pytest.mark.parametrize("groups", [["control"] * 5 + ["treated"] * 4, [None] * 9])
+def test_points_of_the_box_plots_have_the_colors_of_the_classes(tmp_path, pixels, groups):
+    names = [f"a{n}" for n in range(9)]
+    report = read_report(tmp_path, make_record(names, groups), make_table(names, pixels[:, :1]))
+    colors = [each["fill"] for tag, each in report.tags if each.get("class") == "points"]
+    assert colors == [each for each in COLORS[:2] for _ in set(groups)]
+
+
+def test_one_number_per_axis_is_the_default_if_each_is(tmp_path):
+    for spacing, is_default in ([1, 1], True), ([1.0, 1.0], True), ([1, 2], False), (2, False):
+        record = make_record(["a"], [None], options={"n_clusters": 3, "spacing": spacing})
+        report = read_report(tmp_path, record, make_table(["a"], [[(1, 2, 3)]]))
+        (value,) = (row[1] for row in report.tables[""] if row[0].endswith(" spacing"))
+        assert value.endswith(" default") == is_default, spacing
+
+
+def test_warnings_end_with_a_full_stop(tmp_path):
+    record = make_record(["a"], [None], warnings=["a is large", "b is small."])
+    report = read_report(tmp_path, record, make_table(["a"], [[(1, 2, 3)]]))
+    assert "a is large. b is small. Methods" in report.text
+
+
+def test_all_tables_can_be_scrolled(tmp_path, pixels):
+    names = [f"a{n}" for n in range(9)]
+    table = make_table(names, pixels, ("r1", "r2"))
+    record = make_record(names, ["x"] * 5 + ["y"] * 4, study={"images": ["raw"]})
+    record["images"].append({**record["images"][0], "name": "b", "status": "failed"})
+    path = tmp_path / "report.html"
+    write_report(path, record, table, {})
+    text = path.read_text("utf-8")
+    # The bars of the groups are as wide as the page.
+    n_tables = len(re.findall(r"<table(?! class=.bars)", text))
+    inside = re.findall(r'<div class="wide">(.*?)</div>', text, re.S)
+    assert sum(each.count("<table") for each in inside) == n_tables > 5
 
 
 def test_a_given_model_has_no_settings_of_a_fit(tmp_path):
@@ -197,7 +233,7 @@ def test_areas_and_values_are_means_over_the_images_of_each_group(tmp_path):
     table["mean red"] = rng.uniform(10, 200, len(table))
     reader = read_report(tmp_path, make_record(names, groups), table)
     rows = reader.tables["figure-table"]
-    assert rows[0] == ["Class", "x", "y"]
+    assert rows[0] == ["Class", "x n = 2", "y n = 2"]
     assert rows[1] == ["Area, µm²"]
     assert "Areas and values" in reader.texts
     areas = 0.25 * pixels.sum(axis=1)
@@ -206,7 +242,7 @@ def test_areas_and_values_are_means_over_the_images_of_each_group(tmp_path):
     for first, values in ((2, areas), (5, means)):
         for place in range(2):
             expected = [
-                f"{own.mean():.3g} ± {own.std(ddof=1):.3g} n = 2"
+                f"{own.mean():.3g} ± {own.std(ddof=1):.3g}"
                 for own in (values[:2, place], values[2:, place])
             ]
             found = [" ".join(cell.split()) for cell in rows[first + place][1:]]
@@ -245,8 +281,9 @@ def test_areas_of_slices_are_averaged_and_units_kept_apart(tmp_path):
     table["area"], table["unit"] = table["pixels"] * 1.0, ["µm²"] * 6 + ["mm²"] * 6
     reader = read_report(tmp_path, make_record(["a", "b"], [None, None]), table)
     rows = [[" ".join(cell.split()) for cell in row] for row in reader.tables["figure-table"]]
-    assert rows[1:4] == [["Area per slice, µm²"], ["1 nuclei", "6 n = 1"], ["2", "3 n = 1"]]
-    assert rows[4:] == [["Area per slice, mm²"], ["1 nuclei", "6 n = 1"], ["2", "6 n = 1"]]
+    assert rows[1:4] == [["Area per slice, µm²"], ["1 nuclei", "6"], ["2", "3"]]
+    assert rows[4:] == [["Area per slice, mm²"], ["1 nuclei", "6"], ["2", "6"]]
+    assert rows[0] == ["Class", "All images n = 1"]
 
 
 def test_names_are_text(tmp_path):

@@ -135,11 +135,14 @@ class TestContinuing:
             sentences: list[str] = []
             with notices_to(sentences.append):
                 run_study(_study(folder, **entries))
-            return [each for each in sentences if "again" in each]
+            return [each for each in sentences if "replaced" in each]
 
         assert listen() == listen() == []
         (sentence,) = listen(fit={"n_clusters": 3})
-        assert sentence.startswith("6 images are done again, because the options or the model")
+        assert sentence == (
+            "6 images were done with other options or another model by an earlier run in this "
+            "folder: their results are replaced"
+        )
 
     def test_what_was_done_is_not_done_again(self, folder):
         study = _study(folder)

@@ -72,6 +72,9 @@ class Box(NamedTuple):
     """
 
     label: str
+    color: str
+    """Of the points, as #rrggbb."""
+
     n: int
     low: float
     first: float
@@ -83,14 +86,15 @@ class Box(NamedTuple):
     """The value, the offset from the middle of the row from -1 to 1, and the name."""
 
 
-def make_box(label: str, values: Floats, names: Sequence[str]) -> Box | None:
+def make_box(label: str, color: str, values: Floats, names: Sequence[str]) -> Box | None:
     """Return the box of values (n,) with the name of each; None for no value."""
     if not len(values):
         return None
     low, first, median, third, high = np.percentile(values, [0, 25, 50, 75, 100]).tolist()
     offsets = [2 * ((number * _GOLDEN) % 1) - 1 for number in range(1, len(values) + 1)]
     points = list(zip(values.tolist(), offsets, names, strict=True))
-    return Box(label, len(values), low, first, median, third, high, float(values.mean()), points)
+    mean = float(values.mean())
+    return Box(label, color, len(values), low, first, median, third, high, mean, points)
 
 
 class Axis(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_kmeans.batch.charts import Panel, draw_columns, make_box, make_panel, stack_bar
 from napari_kmeans.batch.embedding import embed_picture
-from napari_kmeans.batch.group_figures import list_figures, list_region_shares
+from napari_kmeans.batch.group_figures import Figure, list_figures, list_region_shares
 from napari_kmeans.batch.methods import as_plain_text, describe_methods
 from napari_kmeans.batch.shares import (
     Comparison,
@@ -29,6 +29,8 @@ from napari_kmeans.model import KMeansModel
 from napari_kmeans.options import OPTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from napari_kmeans.types import Floats
@@ -87,6 +89,7 @@ def collect_contents(
         "number": _show_number,
         "p_value": show_p_value,
         "difference": show_difference,
+        "common_numbers": _common_numbers,
         "shorten": _shorten,
     }
 
@@ -312,14 +315,17 @@ def _draw_panels(shares: ShareTable) -> list[Panel]:
     }
     if not shares.group_names:
         boxes = [
-            make_box(str(title["title"]), *_values(shares, None, number))
+            make_box(title["title"], title["color"], *_values(shares, None, number))
             for number, title in titles.items()
         ]
         return [make_panel({"title": "", "color": ""}, boxes)] if boxes else []
     return [
         make_panel(
             title,
-            [make_box(group, *_values(shares, group, number)) for group in shares.group_names],
+            [
+                make_box(group, title["color"], *_values(shares, group, number))
+                for group in shares.group_names
+            ],
         )
         for number, title in titles.items()
     ]
@@ -357,16 +363,26 @@ def _compare(shares: ShareTable) -> dict[str, Any]:
     }
 
 
+def _common_numbers(figures: Sequence[Figure]) -> list[int | None]:
+    """Return the number of images of each group, or None where it differs between figures."""
+    columns = zip(*(row for figure in figures for row in figure.summaries), strict=True)
+    numbers = [{summary.n for summary in column} for column in columns]
+    return [each.pop() if len(each) == 1 else None for each in numbers]
+
+
 # --------------------------------------------------------------- the records
 
 
 def _group_warnings(record: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return each warning once, with the names of the images that it is about."""
+    """Return each warning once as a sentence, with the names of the images that it is about."""
     grouped: dict[str, list[str]] = {str(each): [] for each in record.get("warnings") or ()}
     for image in record["images"]:
         for each in image.get("warnings") or ():
             grouped.setdefault(str(each), []).append(image["name"])
-    return list(grouped.items())
+    return [
+        (text if text.endswith((".", "!", "?")) else f"{text}.", names)
+        for text, names in grouped.items()
+    ]
 
 
 def _list_settings(record: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
@@ -377,9 +393,15 @@ def _list_settings(record: Mapping[str, Any]) -> list[tuple[str, str, str, bool]
     listed = []
     for name, value in known_options(record).items():
         info = OPTIONS.get(name)
-        is_default = info is not None and _show_value(value) == _show_value(info.default)
+        is_default = info is not None and _is_default(value, info.default)
         listed.append((info.label if info else name, name, _show_value(value), is_default))
     return listed
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Return whether a value is the default, perhaps with one number per axis."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return bool(values) and all(_show_value(each) == _show_value(default) for each in values)
 
 
 def _list_calls(record: Mapping[str, Any]) -> list[tuple[str, int, str]]:

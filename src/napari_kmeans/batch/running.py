@@ -513,12 +513,16 @@ class _Run:
 
 
 def _tell_done_again(images: Sequence[StudyImage], steps: Steps) -> None:
-    """Tell how many images an earlier run has done with other settings."""
+    """Tell how many images an earlier run has done with other settings.
+
+    The report shows the sentence after the run.
+    """
     number = sum(has_other_settings(image, steps) for image in images)
     if number:
         tell(
-            f"{count_images(number)} {'is' if number == 1 else 'are'} done again, because the "
-            "options or the model have changed since the earlier run in this folder"
+            f"{count_images(number)} {'was' if number == 1 else 'were'} done with other options or "
+            "another model by an earlier run in this folder: "
+            f"{'its results are' if number == 1 else 'their results are'} replaced"
         )
 
 
