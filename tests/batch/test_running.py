@@ -28,6 +28,7 @@ from napari_kmeans import (
     segment,
 )
 from napari_kmeans.batch import image_step
+from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import RECORD_FILE, hash_file
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.lazy import FileArray
@@ -328,6 +329,39 @@ class TestSafety:
                     _run(_study(folder))
 
         assert not _run(_study(folder), progress=run_again).failures
+
+    def test_a_process_with_another_folder_of_temporary_files_is_refused(self, folder):
+        (folder / "tmp").mkdir()
+        command = [sys.executable, "-m", "napari_kmeans", "run", folder / "raw", "-k", "2"]
+        answers = []
+
+        def run_again(progress: object) -> None:
+            if progress.stage == "images" and not answers:
+                answers.append(
+                    subprocess.run(
+                        [*command, "-o", folder / "out"],
+                        capture_output=True,
+                        text=True,
+                        env={**os.environ, "TMPDIR": str(folder / "tmp")},
+                        timeout=300,
+                    )
+                )
+
+        assert not _run(_study(folder), progress=run_again).failures
+        assert answers[0].returncode == 1
+        assert "another run is writing there" in answers[0].stderr
+        assert not (folder / "out" / LOCK_FILE).exists()
+
+    def test_the_lock_of_a_killed_run_is_no_result_and_no_file_of_the_user(self, folder):
+        (folder / "raw" / "out").mkdir()
+        for place in (folder / "raw", folder / "raw" / "out"):
+            (place / LOCK_FILE).touch()
+        said = []
+        with notices_to(said.append):
+            result = run_study(_study(folder), "raw")
+        assert not result.failures
+        assert not [sentence for sentence in said if "skipped" in sentence]
+        assert not (folder / "raw" / LOCK_FILE).exists()
 
     def test_tables_of_other_outputs_are_removed(self, folder):
         _run(_study(folder, grid=30))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from napari_kmeans.batch.earlier_results import is_result_file
 from napari_kmeans.batch.parts import PARTS
 from napari_kmeans.batch.reporting import join_names, tell
+from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.files.reading import is_image
 from napari_kmeans.files.zarr_reader import MARKERS
@@ -67,9 +68,9 @@ def is_folder(path: Path) -> bool:
 
 
 def _is_of_results(folder: Path) -> bool:
-    """Return whether a folder is that of a run: with its files, or empty, as this run made it."""
+    """Return whether a folder is that of a run: with its files, or only locked by this run."""
     try:
-        names = {path.name for path in folder.iterdir()}
+        names = {path.name for path in folder.iterdir()} - {LOCK_FILE}
     except OSError:
         return False
     return not names or RECORD_FILE in names or PARTS in names
@@ -104,6 +105,8 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
     others: list[str] = []
     n_subfolders = 0
     for path in _walk(folder, recursive):
+        if path.name == LOCK_FILE:
+            continue
         if path.name.startswith("."):
             hidden.append(path.name)
         elif is_folder(path):
