@@ -491,7 +491,8 @@ class TestEntries:
         assert grid["region"].nunique() == 2 * 3
 
     def test_names_and_a_csv_file_give_columns(self, folder):
-        (folder / "s.csv").write_text("image,age,group\nc_0,33,x\nc_1.png,44,y\nt_0,,y\n")
+        lines = ["image,age,group", "c_0,33,x", "c_1.png,44,y", "t_0,,y", "zzz.tif,9,x"]
+        (folder / "s.csv").write_text("\n".join(lines))
         sentences: list[str] = []
         study = _study(folder, metadata="{arm}_{number}.png", metadata_file="s.csv")
         with notices_to(sentences.append):
@@ -501,7 +502,8 @@ class TestEntries:
         assert rows.loc["c_1", ["group", "arm", "number", "age"]].tolist() == ["y", "c", "1", 44]
         assert rows.loc[["t_0", "t_1"], "age"].isna().all()
         assert sentences == [
-            "c_2, t_1 and t_2 have no row in the metadata file: its columns are empty there"
+            "c_2, t_1 and t_2 have no row in the metadata file: its columns are empty there",
+            "zzz.tif of s.csv is no image of this study",
         ]
 
     @pytest.mark.parametrize(

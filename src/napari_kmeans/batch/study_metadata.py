@@ -63,7 +63,10 @@ def find_metadata(
             raise StudyError(
                 [f"metadata and metadata_file must have different columns, got {name} in both."]
             )
-        _add_rows(rows, jobs, stems, found)
+        left = _add_rows(rows, jobs, stems, found)
+        if left:
+            be = "is no image" if len(left) == 1 else "are no images"
+            tell(f"{join_names(left)} of {study.path(study.metadata_file).name} {be} of this study")
         fields = [*fields, *columns]
     if study.metadata is not None and GROUP not in fields and not study.groups:
         tell(
@@ -193,12 +196,14 @@ def _add_rows(
     jobs: Sequence[ImageJob],
     stems: Sequence[str],
     found: list[dict[str, Any]],
-) -> None:
+) -> list[str]:
     """Add the row of each image: that of its name in the tables, or of its file.
 
-    Files of one name in several folders need rows with the folders.
+    Files of one name in several folders need rows with the folders. Returns the names of the rows
+    without an image.
     """
     missing = []
+    left = dict.fromkeys(name for name in rows.index if name)
     names = [_names_of(job, stem) for job, stem in zip(jobs, stems, strict=True)]
     # A file with several images may have one row for all of them.
     files = {(name, job.inputs[:1]) for job, each in zip(jobs, names, strict=True) for name in each}
@@ -225,6 +230,7 @@ def _add_rows(
             missing.append(stem)
             entries.update(dict.fromkeys(map(str, rows.columns)))
             continue
+        left.pop(own[0], None)
         for column in rows:
             value = rows[column].loc[own[0]]
             plain = value.item() if hasattr(value, "item") else value
@@ -234,3 +240,4 @@ def _add_rows(
         tell(
             f"{join_names(missing)} {have} no row in the metadata file: its columns are empty there"
         )
+    return list(left)
