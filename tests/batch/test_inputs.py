@@ -131,18 +131,43 @@ class TestFolders:
         assert expected in capsys.readouterr().err.splitlines()
         assert len(_names(out)) == 4 * 4
 
+    def test_files_with_the_suffix_of_an_image_that_are_no_image_fail(self, folder, out, capsys):
+        (folder / "zeros.tif").write_bytes(bytes(4000))
+        (folder / "text.PNG").write_text("no image")
+        (folder / "short.jpg").write_bytes(b"\xff\xd8\xff"[:2])
+        (folder / "chunks.zarr" / "c").mkdir(parents=True)
+        (folder / "drawing.svg").write_text("<svg/>")
+        names = ["chunks.zarr", "short.jpg", "text.PNG", "zeros.tif"]
+        if os.name == "posix":
+            (folder / "gone.tif").symlink_to(folder / "elsewhere.tif")
+            names.insert(1, "gone.tif")
+        for options in ([], ["--recursive"]):
+            assert main([str(folder), *options, "--each", "-k", "2", "-o", str(out)]) == 1
+            told = capsys.readouterr().err
+            assert "3 files that are not images (drawing.svg, empty.txt and notes.txt)" in told
+            lines = [line.partition("cannot read ")[2] for line in told.splitlines()]
+            failed = [line.partition(":")[0] for line in lines if line]
+            assert sorted(failed) == [str(folder / name) for name in names]
+
+    def test_a_study_lists_files_with_the_suffix_of_an_image_that_are_no_image(self, folder):
+        (folder / "zeros.tif").write_bytes(bytes(4000))
+        entries = {"images": "data", "fit": {"n_clusters": 2}, "outputs": ["labels"]}
+        result = run_study(Study.from_dict(entries, folder.parent), "results")
+        assert list(result.failures) == ["zeros"]
+
     def test_each_file_is_read_once(self, folder):
         arguments = [folder / "b.tif", folder, folder / "day 1" / ".." / "a.png"]
         names = [each.path.name for each in find_inputs(arguments)]
         assert names == ["b.tif", "a.png", "c", "d.zarr"]
 
     @on_posix
-    def test_pipes_and_loops_in_a_folder_are_skipped(self, folder):
+    def test_pipes_and_loops_in_a_folder_end_no_run(self, folder):
         os.mkfifo(folder / "pipe.png")
         (folder / "loop.png").symlink_to(folder / "loop.png")
         (folder / "again").symlink_to(folder, target_is_directory=True)
         names = [each.path.name for each in find_inputs([folder], recursive=True)]
-        assert names == ["a.png", "b.tif", "c", "d.zarr", "a.png", "e"]
+        # Pipes may have no end, and are skipped. A link to itself is an image that fails.
+        assert names == ["a.png", "b.tif", "c", "d.zarr", "loop.png", "a.png", "e"]
 
     @on_posix
     def test_links_to_files_and_folders_are_read(self, folder, tmp_path):

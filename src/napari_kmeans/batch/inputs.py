@@ -13,7 +13,7 @@ from napari_kmeans.batch.parts import PARTS
 from napari_kmeans.batch.reporting import join_names, tell
 from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import RECORD_FILE
-from napari_kmeans.files.reading import is_image
+from napari_kmeans.files.reading import has_image_suffix, is_image
 from napari_kmeans.files.zarr_reader import MARKERS
 
 if TYPE_CHECKING:
@@ -80,6 +80,16 @@ def _is_zarr(path: Path) -> bool:
     return any((path / marker).is_file() for marker in MARKERS)
 
 
+def _is_damaged_zarr(path: Path) -> bool:
+    """Return whether a folder has the name of a zarr directory, and no metadata of zarr inside."""
+    if path.suffix.lower() != ".zarr" or not is_folder(path):
+        return False
+    try:
+        return not any(map(_is_zarr, path.iterdir()))
+    except OSError:
+        return True
+
+
 def _expand_wildcards(path: Path) -> list[Path]:
     """Return the images that match a name with wildcards, and any other path as it is.
 
@@ -109,13 +119,12 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
             continue
         if path.name.startswith("."):
             hidden.append(path.name)
-        elif is_folder(path):
+        elif is_folder(path) and not _is_damaged_zarr(path):
             # With --recursive, a subfolder that is not entered has been read before.
             n_subfolders += not recursive and not _is_of_results(path)
         elif is_result_file(path):
             results.append(path.name)
-        # A device or a pipe may have no end.
-        elif (path.is_file() or _is_zarr(path)) and is_image(path):
+        elif _is_input(path):
             inputs.append(Input(path, folder))
         else:
             others.append(path.name)
@@ -130,6 +139,20 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
     return inputs or [Input(folder)]
 
 
+def _is_input(path: Path) -> bool:
+    """Return whether a path in a folder is an image, or has to be one by its suffix.
+
+    An image that cannot be read, such as the zeros of a failed copy, fails when it is read: if
+    this file were skipped, an image would be missing in the results without a word.
+    """
+    if _is_damaged_zarr(path):
+        return True
+    if os.path.isfile(path) or _is_zarr(path):
+        return is_image(path) or has_image_suffix(path)
+    # A link to a file that is gone. Devices and pipes may have no end.
+    return has_image_suffix(path) and not os.path.exists(path)
+
+
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
     """Yield the files and zarr directories of a folder in order, and subfolders not entered."""
     seen = {os.path.realpath(folder)}
@@ -139,7 +162,9 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
         for name in sorted(subfolders) if recursive else ():
             # A link may lead to a folder above itself.
             place = os.path.realpath(here / name)
-            if is_folder(here / name) and not name.startswith(".") and place not in seen:
+            if not is_folder(here / name) or _is_damaged_zarr(here / name):
+                continue
+            if not name.startswith(".") and place not in seen:
                 entered.append(name)
                 seen.add(place)
         yield from (here / name for name in sorted({*subfolders, *files} - {*entered}))
