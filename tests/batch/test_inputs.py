@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
@@ -19,9 +20,6 @@ from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.cli.main import main
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.reading import read_image
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PARTS = ("labels.tif", "model.json", "recolored.png", "table.csv")
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
@@ -177,6 +175,41 @@ class TestFolders:
         (folder / "z.png").symlink_to(folder / "a.png")
         names = [each.path.name for each in find_inputs([folder], recursive=True)]
         assert names == ["a.png", "b.tif", "c", "d.zarr", "z.png", "a.png", "e", "far.png"]
+
+
+class TestFoldersWithoutPermission:
+    """The tests refuse calls of the system, because root may enter every folder."""
+
+    @pytest.fixture
+    def locked(self, folder, monkeypatch) -> Path:
+        locked = folder / "locked"
+        locked.mkdir()
+
+        def refuse(call, is_refused):
+            def refused(path=".", *arguments, **options):
+                if not isinstance(path, int) and is_refused(Path(path)):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+                return call(path, *arguments, **options)
+
+            return refused
+
+        monkeypatch.setattr(os, "stat", refuse(os.stat, lambda path: locked in path.parents))
+        monkeypatch.setattr(os, "scandir", refuse(os.scandir, lambda path: path == locked))
+        return locked
+
+    @pytest.mark.parametrize("command", [[], ["run"]])
+    def test_such_a_subfolder_fails_alone(self, folder, locked, out, capsys, command):
+        arguments = [*command, str(folder), "--recursive", "--each", "-k", "2", "-o", str(out)]
+        assert main(arguments) == 1
+        told = capsys.readouterr().err
+        assert told.count(f"cannot read {locked}: {os.strerror(errno.EACCES)}") == 1
+        stems = {name.partition("-labels")[0] for name in _names(out) if "-labels" in name}
+        assert stems == {"a", "b", "c", "d", "a-2", "e"}
+
+    def test_such_a_folder_that_is_named_fails(self, folder, locked, out, capsys):
+        assert main([str(locked), str(folder / "a.png"), "--each", "-o", str(out)]) == 1
+        told = capsys.readouterr().err
+        assert told == f"napari-kmeans: cannot read {locked}: {os.strerror(errno.EACCES)}.\n"
 
 
 class TestWildcards:

@@ -17,7 +17,7 @@ from napari_kmeans.files.reading import has_image_suffix, is_image
 from napari_kmeans.files.zarr_reader import MARKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class Input(NamedTuple):
@@ -77,7 +77,8 @@ def _is_of_results(folder: Path) -> bool:
 
 
 def _is_zarr(path: Path) -> bool:
-    return any((path / marker).is_file() for marker in MARKERS)
+    # `Path.is_file` raises an OSError in a folder that this user must not enter.
+    return any(os.path.isfile(path / marker) for marker in MARKERS)
 
 
 def _is_damaged_zarr(path: Path) -> bool:
@@ -113,8 +114,9 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
     hidden: list[str] = []
     results: list[str] = []
     others: list[str] = []
+    locked: list[Input] = []
     n_subfolders = 0
-    for path in _walk(folder, recursive):
+    for path in _walk(folder, recursive, lambda place: locked.append(Input(place))):
         if path.name == LOCK_FILE:
             continue
         if path.name.startswith("."):
@@ -136,7 +138,8 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
     ]
     if skipped:
         tell(f"{folder}: skipped {'; '.join(skipped)}")
-    return inputs or [Input(folder)]
+    # A folder that cannot be listed may hold images: it fails when it is read.
+    return [*inputs, *locked] or [Input(folder)]
 
 
 def _is_input(path: Path) -> bool:
@@ -153,10 +156,17 @@ def _is_input(path: Path) -> bool:
     return has_image_suffix(path) and not os.path.exists(path)
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Yield the files and zarr directories of a folder in order, and subfolders not entered."""
+def _walk(folder: Path, recursive: bool, refuse: Callable[[Path], object]) -> Iterator[Path]:
+    """Yield the files and zarr directories of a folder in order, and subfolders not entered.
+
+    `refuse` is called with each folder that cannot be listed.
+    """
+
+    def note(error: OSError) -> None:
+        refuse(Path(error.filename))
+
     seen = {os.path.realpath(folder)}
-    for directory, subfolders, files in os.walk(folder, followlinks=True):
+    for directory, subfolders, files in os.walk(folder, followlinks=True, onerror=note):
         here = Path(directory)
         entered = []
         for name in sorted(subfolders) if recursive else ():
