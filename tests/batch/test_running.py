@@ -720,6 +720,8 @@ def test_each_image_has_the_pixel_size_of_the_metadata_file(folder):
     ("row", "sentence"),
     [
         ("c_0,0,,", "pixel_size of c_0 must be a number above 0, got 0"),
+        ("c_0,0.25,,\nc_1,abc,,", "pixel_size of c_1 must be a number above 0, got 'abc'"),
+        ("c_0,0_5,,", "pixel_size of c_0 must be a number above 0, got '0_5'"),
         ("c_0,a,,", "pixel_size of c_0 must be a number above 0, got 'a'"),
         ("c_0,1,2,", "pixel_size of c_0 must go without pixel_size_x, got both"),
         ("c_0,1,,kg", "pixel_size_unit of c_0 must be a length such as µm, got 'kg'"),
@@ -729,3 +731,19 @@ def test_a_wrong_pixel_size_is_a_sentence(folder, row, sentence):
     (folder / "s.csv").write_text(f"image,pixel_size,pixel_size_x,pixel_size_unit\n{row}\n")
     with pytest.raises(StudyError, match=sentence):
         _run(_study(folder, metadata_file="s.csv"))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("image,name\nc_0,Ren\xe9\n".encode("latin-1"), "s.csv must be in UTF-8, got bytes of "),
+        ("image,name\nc_0,x\n".encode("utf-16"), "another encoding: save it as CSV UTF-8"),
+        (b"", "s.csv must have a column of images, got an empty file"),
+        (b"\n\n", "s.csv must have a column of images, got an empty file"),
+    ],
+)
+def test_a_metadata_file_without_readable_text_is_a_sentence(folder, data, sentence):
+    (folder / "s.csv").write_bytes(data)
+    with pytest.raises(StudyError, match=sentence) as caught:
+        _run(_study(folder, metadata_file="s.csv"))
+    assert "cannot be read" not in str(caught.value)

@@ -144,6 +144,18 @@ def _read_rows(path: Path) -> pd.DataFrame:
             keep_default_na=False,
             skipinitialspace=True,
         )
+    except UnicodeDecodeError as error:
+        # Other encodings cannot be told apart: a wrong one would change names without a word.
+        raise StudyError(
+            [
+                f"metadata_file {path} must be in UTF-8, got bytes of another encoding: save it as "
+                "CSV UTF-8."
+            ]
+        ) from error
+    except pd.errors.EmptyDataError as error:
+        raise StudyError(
+            [f"metadata_file {path} must have a column of images, got an empty file."]
+        ) from error
     except (OSError, ValueError) as error:
         raise StudyError([f"metadata_file {path} cannot be read: {reason(error)}."]) from error
     texts.columns = [str(name).strip() for name in texts.columns]
