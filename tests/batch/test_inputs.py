@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
@@ -19,9 +20,6 @@ from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.cli.main import main
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.reading import read_image
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PARTS = ("labels.tif", "model.json", "recolored.png", "table.csv")
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
@@ -131,18 +129,43 @@ class TestFolders:
         assert expected in capsys.readouterr().err.splitlines()
         assert len(_names(out)) == 4 * 4
 
+    def test_files_with_the_suffix_of_an_image_that_are_no_image_fail(self, folder, out, capsys):
+        (folder / "zeros.tif").write_bytes(bytes(4000))
+        (folder / "text.PNG").write_text("no image")
+        (folder / "short.jpg").write_bytes(b"\xff\xd8\xff"[:2])
+        (folder / "chunks.zarr" / "c").mkdir(parents=True)
+        (folder / "drawing.svg").write_text("<svg/>")
+        names = ["chunks.zarr", "short.jpg", "text.PNG", "zeros.tif"]
+        if os.name == "posix":
+            (folder / "gone.tif").symlink_to(folder / "elsewhere.tif")
+            names.insert(1, "gone.tif")
+        for options in ([], ["--recursive"]):
+            assert main([str(folder), *options, "--each", "-k", "2", "-o", str(out)]) == 1
+            told = capsys.readouterr().err
+            assert "3 files that are not images (drawing.svg, empty.txt and notes.txt)" in told
+            lines = [line.partition("cannot read ")[2] for line in told.splitlines()]
+            failed = [line.partition(":")[0] for line in lines if line]
+            assert sorted(failed) == [str(folder / name) for name in names]
+
+    def test_a_study_lists_files_with_the_suffix_of_an_image_that_are_no_image(self, folder):
+        (folder / "zeros.tif").write_bytes(bytes(4000))
+        entries = {"images": "data", "fit": {"n_clusters": 2}, "outputs": ["labels"]}
+        result = run_study(Study.from_dict(entries, folder.parent), "results")
+        assert list(result.failures) == ["zeros"]
+
     def test_each_file_is_read_once(self, folder):
         arguments = [folder / "b.tif", folder, folder / "day 1" / ".." / "a.png"]
         names = [each.path.name for each in find_inputs(arguments)]
         assert names == ["b.tif", "a.png", "c", "d.zarr"]
 
     @on_posix
-    def test_pipes_and_loops_in_a_folder_are_skipped(self, folder):
+    def test_pipes_and_loops_in_a_folder_end_no_run(self, folder):
         os.mkfifo(folder / "pipe.png")
         (folder / "loop.png").symlink_to(folder / "loop.png")
         (folder / "again").symlink_to(folder, target_is_directory=True)
         names = [each.path.name for each in find_inputs([folder], recursive=True)]
-        assert names == ["a.png", "b.tif", "c", "d.zarr", "a.png", "e"]
+        # Pipes may have no end, and are skipped. A link to itself is an image that fails.
+        assert names == ["a.png", "b.tif", "c", "d.zarr", "loop.png", "a.png", "e"]
 
     @on_posix
     def test_links_to_files_and_folders_are_read(self, folder, tmp_path):
@@ -152,6 +175,41 @@ class TestFolders:
         (folder / "z.png").symlink_to(folder / "a.png")
         names = [each.path.name for each in find_inputs([folder], recursive=True)]
         assert names == ["a.png", "b.tif", "c", "d.zarr", "z.png", "a.png", "e", "far.png"]
+
+
+class TestFoldersWithoutPermission:
+    """The tests refuse calls of the system, because root may enter every folder."""
+
+    @pytest.fixture
+    def locked(self, folder, monkeypatch) -> Path:
+        locked = folder / "locked"
+        locked.mkdir()
+
+        def refuse(call, is_refused):
+            def refused(path=".", *arguments, **options):
+                if not isinstance(path, int) and is_refused(Path(path)):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+                return call(path, *arguments, **options)
+
+            return refused
+
+        monkeypatch.setattr(os, "stat", refuse(os.stat, lambda path: locked in path.parents))
+        monkeypatch.setattr(os, "scandir", refuse(os.scandir, lambda path: path == locked))
+        return locked
+
+    @pytest.mark.parametrize("command", [[], ["run"]])
+    def test_such_a_subfolder_fails_alone(self, folder, locked, out, capsys, command):
+        arguments = [*command, str(folder), "--recursive", "--each", "-k", "2", "-o", str(out)]
+        assert main(arguments) == 1
+        told = capsys.readouterr().err
+        assert told.count(f"cannot read {locked}: {os.strerror(errno.EACCES)}") == 1
+        stems = {name.partition("-labels")[0] for name in _names(out) if "-labels" in name}
+        assert stems == {"a", "b", "c", "d", "a-2", "e"}
+
+    def test_such_a_folder_that_is_named_fails(self, folder, locked, out, capsys):
+        assert main([str(locked), str(folder / "a.png"), "--each", "-o", str(out)]) == 1
+        told = capsys.readouterr().err
+        assert told == f"napari-kmeans: cannot read {locked}: {os.strerror(errno.EACCES)}.\n"
 
 
 class TestWildcards:

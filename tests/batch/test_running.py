@@ -29,6 +29,7 @@ from napari_kmeans import (
     segment,
 )
 from napari_kmeans.batch import image_step
+from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import RECORD_FILE, hash_file
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.lazy import FileArray
@@ -336,6 +337,39 @@ class TestSafety:
 
         assert not _run(_study(folder), progress=run_again).failures
 
+    def test_a_process_with_another_folder_of_temporary_files_is_refused(self, folder):
+        (folder / "tmp").mkdir()
+        command = [sys.executable, "-m", "napari_kmeans", "run", folder / "raw", "-k", "2"]
+        answers = []
+
+        def run_again(progress: object) -> None:
+            if progress.stage == "images" and not answers:
+                answers.append(
+                    subprocess.run(
+                        [*command, "-o", folder / "out"],
+                        capture_output=True,
+                        text=True,
+                        env={**os.environ, "TMPDIR": str(folder / "tmp")},
+                        timeout=300,
+                    )
+                )
+
+        assert not _run(_study(folder), progress=run_again).failures
+        assert answers[0].returncode == 1
+        assert "another run is writing there" in answers[0].stderr
+        assert not (folder / "out" / LOCK_FILE).exists()
+
+    def test_the_lock_of_a_killed_run_is_no_result_and_no_file_of_the_user(self, folder):
+        (folder / "raw" / "out").mkdir()
+        for place in (folder / "raw", folder / "raw" / "out"):
+            (place / LOCK_FILE).touch()
+        said = []
+        with notices_to(said.append):
+            result = run_study(_study(folder), "raw")
+        assert not result.failures
+        assert not [sentence for sentence in said if "skipped" in sentence]
+        assert not (folder / "raw" / LOCK_FILE).exists()
+
     def test_tables_of_other_outputs_are_removed(self, folder):
         _run(_study(folder, grid=30))
         assert (folder / "out" / "napari-kmeans-region-shares.csv").exists()
@@ -464,7 +498,8 @@ class TestEntries:
         assert grid["region"].nunique() == 2 * 3
 
     def test_names_and_a_csv_file_give_columns(self, folder):
-        (folder / "s.csv").write_text("image,age,group\nc_0,33,x\nc_1.png,44,y\nt_0,,y\n")
+        lines = ["image,age,group", "c_0,33,x", "c_1.png,44,y", "t_0,,y", "zzz.tif,9,x"]
+        (folder / "s.csv").write_text("\n".join(lines))
         sentences: list[str] = []
         study = _study(folder, metadata="{arm}_{number}.png", metadata_file="s.csv")
         with notices_to(sentences.append):
@@ -476,6 +511,7 @@ class TestEntries:
         assert sentences == [
             "c_2, t_1 and t_2 have no row in the metadata file: its columns are empty there",
             "c_2, t_1 and t_2 are in no group and not compared",
+            "zzz.tif of s.csv is no image of this study",
         ]
 
     @pytest.mark.parametrize(
@@ -728,6 +764,8 @@ def test_each_image_has_the_pixel_size_of_the_metadata_file(folder):
     ("row", "sentence"),
     [
         ("c_0,0,,", "pixel_size of c_0 must be a number above 0, got 0"),
+        ("c_0,0.25,,\nc_1,abc,,", "pixel_size of c_1 must be a number above 0, got 'abc'"),
+        ("c_0,0_5,,", "pixel_size of c_0 must be a number above 0, got '0_5'"),
         ("c_0,a,,", "pixel_size of c_0 must be a number above 0, got 'a'"),
         ("c_0,1,2,", "pixel_size of c_0 must go without pixel_size_x, got both"),
         ("c_0,1,,kg", "pixel_size_unit of c_0 must be a length such as µm, got 'kg'"),
@@ -737,3 +775,19 @@ def test_a_wrong_pixel_size_is_a_sentence(folder, row, sentence):
     (folder / "s.csv").write_text(f"image,pixel_size,pixel_size_x,pixel_size_unit\n{row}\n")
     with pytest.raises(StudyError, match=sentence):
         _run(_study(folder, metadata_file="s.csv"))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("image,name\nc_0,Ren\xe9\n".encode("latin-1"), "s.csv must be in UTF-8, got bytes of "),
+        ("image,name\nc_0,x\n".encode("utf-16"), "another encoding: save it as CSV UTF-8"),
+        (b"", "s.csv must have a column of images, got an empty file"),
+        (b"\n\n", "s.csv must have a column of images, got an empty file"),
+    ],
+)
+def test_a_metadata_file_without_readable_text_is_a_sentence(folder, data, sentence):
+    (folder / "s.csv").write_bytes(data)
+    with pytest.raises(StudyError, match=sentence) as caught:
+        _run(_study(folder, metadata_file="s.csv"))
+    assert "cannot be read" not in str(caught.value)

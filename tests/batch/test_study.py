@@ -105,6 +105,12 @@ def test_each_mistake_has_a_sentence(path, text, sentences):
     assert not any("\n" in mistake for mistake in mistakes)
 
 
+def test_a_study_in_another_encoding_is_a_sentence(path):
+    path.write_bytes("images: Ren\xe9.png".encode("latin-1"))
+    with pytest.raises(StudyError, match="must be in UTF-8, got bytes of another encoding"):
+        Study.load(path)
+
+
 def test_nothing_in_a_file_is_executed(path, tmp_path):
     (mistake,) = _mistakes(path, f"images: !!python/object/apply:os.mkdir ['{tmp_path / 'made'}']")
     assert "no YAML" in mistake

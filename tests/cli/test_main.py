@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -1261,3 +1262,20 @@ def _dock(viewer):
     (widget,) = viewer.window.dock_widgets.values()
     assert isinstance(widget, KMeansWidget)
     return widget
+
+
+@on_linux
+@pytest.mark.parametrize("command", [[], ["run"]])
+def test_a_current_folder_that_was_removed_is_one_sentence(
+    photo, out, tmp_path, monkeypatch, capsys, command
+):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main([*command, str(photo), "-k", "2", "-o", str(out)]) == 1
+    assert capsys.readouterr().err == (
+        f"napari-kmeans: the current folder cannot be read: {os.strerror(errno.ENOENT)}; change "
+        "to another one.\n"
+    )
+    assert not out.exists()

@@ -30,7 +30,7 @@ def test_a_tutorial_runs_draws_and_leaves_no_files(path, tmp_path, monkeypatch):
         assert plt.get_fignums()
     finally:
         plt.close("all")
-    # A cluster of dask and the folder of a study keep their locks for the next time.
+    # A cluster of dask keeps its locks for the next time.
     kept = {each.name for each in tmp_path.iterdir() if each.suffix != ".lock"}
     assert kept <= {"dask-scratch-space"}
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+import threading
+import time
+from contextlib import ExitStack
 
+import pytest
+
+from napari_kmeans.execution import file_lock
 from napari_kmeans.execution.file_lock import locked
 
 HOLD = """
@@ -37,6 +44,37 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
         holder.kill()
         with locked(tmp_path / "lock"):
             assert not (tmp_path / "done").exists()
+
+
+def test_a_lock_that_its_holder_removes_keeps_the_next_one_out(tmp_path):
+    lock = tmp_path / "lock"
+    with ExitStack() as holder:
+        holder.enter_context(locked(lock, removes=True))
+        waiting = [threading.Thread(target=_hold, args=(lock, tmp_path / name)) for name in "ab"]
+        for thread in waiting:
+            thread.start()
+        # The threads have opened the file that is removed.
+        time.sleep(0.2)
+    for thread in waiting:
+        thread.join(60)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+
+
+def _hold(lock, place):
+    with locked(lock, removes=True):
+        with pytest.raises(BlockingIOError), locked(lock, waits=False):
+            pass
+        place.touch()
+
+
+def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(file_lock, "_lock", refuse)
+    with locked(tmp_path / "lock", waits=False, removes=True):
+        assert (tmp_path / "lock").exists()
+    assert not (tmp_path / "lock").exists()
 
 
 def test_a_place_that_cannot_be_written_is_not_locked(tmp_path):

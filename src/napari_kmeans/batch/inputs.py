@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from napari_kmeans.batch.earlier_results import is_result_file
 from napari_kmeans.batch.parts import PARTS
 from napari_kmeans.batch.reporting import join_names, tell
+from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import RECORD_FILE
-from napari_kmeans.files.reading import is_image
+from napari_kmeans.files.reading import has_image_suffix, is_image
 from napari_kmeans.files.zarr_reader import MARKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class Input(NamedTuple):
@@ -67,16 +68,27 @@ def is_folder(path: Path) -> bool:
 
 
 def _is_of_results(folder: Path) -> bool:
-    """Return whether a folder is that of a run: with its files, or empty, as this run made it."""
+    """Return whether a folder is that of a run: with its files, or only locked by this run."""
     try:
-        names = {path.name for path in folder.iterdir()}
+        names = {path.name for path in folder.iterdir()} - {LOCK_FILE}
     except OSError:
         return False
     return not names or RECORD_FILE in names or PARTS in names
 
 
 def _is_zarr(path: Path) -> bool:
-    return any((path / marker).is_file() for marker in MARKERS)
+    # `Path.is_file` raises an OSError in a folder that this user must not enter.
+    return any(os.path.isfile(path / marker) for marker in MARKERS)
+
+
+def _is_damaged_zarr(path: Path) -> bool:
+    """Return whether a folder has the name of a zarr directory, and no metadata of zarr inside."""
+    if path.suffix.lower() != ".zarr" or not is_folder(path):
+        return False
+    try:
+        return not any(map(_is_zarr, path.iterdir()))
+    except OSError:
+        return True
 
 
 def _expand_wildcards(path: Path) -> list[Path]:
@@ -102,17 +114,19 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
     hidden: list[str] = []
     results: list[str] = []
     others: list[str] = []
+    locked: list[Input] = []
     n_subfolders = 0
-    for path in _walk(folder, recursive):
+    for path in _walk(folder, recursive, lambda place: locked.append(Input(place))):
+        if path.name == LOCK_FILE:
+            continue
         if path.name.startswith("."):
             hidden.append(path.name)
-        elif is_folder(path):
+        elif is_folder(path) and not _is_damaged_zarr(path):
             # With --recursive, a subfolder that is not entered has been read before.
             n_subfolders += not recursive and not _is_of_results(path)
         elif is_result_file(path):
             results.append(path.name)
-        # A device or a pipe may have no end.
-        elif (path.is_file() or _is_zarr(path)) and is_image(path):
+        elif _is_input(path):
             inputs.append(Input(path, folder))
         else:
             others.append(path.name)
@@ -124,19 +138,43 @@ def _list_folder(folder: Path, recursive: bool) -> list[Input]:
     ]
     if skipped:
         tell(f"{folder}: skipped {'; '.join(skipped)}")
-    return inputs or [Input(folder)]
+    # A folder that cannot be listed may hold images: it fails when it is read.
+    return [*inputs, *locked] or [Input(folder)]
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Yield the files and zarr directories of a folder in order, and subfolders not entered."""
+def _is_input(path: Path) -> bool:
+    """Return whether a path in a folder is an image, or has to be one by its suffix.
+
+    An image that cannot be read, such as the zeros of a failed copy, fails when it is read: if
+    this file were skipped, an image would be missing in the results without a word.
+    """
+    if _is_damaged_zarr(path):
+        return True
+    if os.path.isfile(path) or _is_zarr(path):
+        return is_image(path) or has_image_suffix(path)
+    # A link to a file that is gone. Devices and pipes may have no end.
+    return has_image_suffix(path) and not os.path.exists(path)
+
+
+def _walk(folder: Path, recursive: bool, refuse: Callable[[Path], object]) -> Iterator[Path]:
+    """Yield the files and zarr directories of a folder in order, and subfolders not entered.
+
+    `refuse` is called with each folder that cannot be listed.
+    """
+
+    def note(error: OSError) -> None:
+        refuse(Path(error.filename))
+
     seen = {os.path.realpath(folder)}
-    for directory, subfolders, files in os.walk(folder, followlinks=True):
+    for directory, subfolders, files in os.walk(folder, followlinks=True, onerror=note):
         here = Path(directory)
         entered = []
         for name in sorted(subfolders) if recursive else ():
             # A link may lead to a folder above itself.
             place = os.path.realpath(here / name)
-            if is_folder(here / name) and not name.startswith(".") and place not in seen:
+            if not is_folder(here / name) or _is_damaged_zarr(here / name):
+                continue
+            if not name.startswith(".") and place not in seen:
                 entered.append(name)
                 seen.add(place)
         yield from (here / name for name in sorted({*subfolders, *files} - {*entered}))

@@ -116,7 +116,7 @@ def _list_images(found: Input, series: str | None) -> list[_Source]:
         return _Source(name, label, read, path, found.subfolder)
 
     if is_folder(path):
-        return [source(path.stem, partial(_refuse, "it is a folder without an image"))]
+        return [source(path.stem, partial(_refuse, _describe_folder(path)))]
     try:
         # A pipe can be read once, and its images are read one after the other.
         file = copy_pipe(path) if path.is_fifo() else path
@@ -142,6 +142,15 @@ def _list_images(found: Input, series: str | None) -> list[_Source]:
         )
         for number in numbers
     ]
+
+
+def _describe_folder(path: Path) -> str:
+    """Return why a folder is no image."""
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        return reason(error)
+    return "it is a folder without an image"
 
 
 def _find_masks(place: Path | None, sources: Sequence[_Source]) -> tuple[list[MaskFile], set[str]]:

@@ -43,7 +43,7 @@ def read_stated_size(entries: Mapping[str, Any], image: str) -> StatedSize | Non
     names = [name for name in (SIZE, *SIZES) if entries.get(name) is not None]
     if not names:
         return None
-    values = [entries[name] for name in names]
+    values = [_to_number(entries[name]) for name in names]
     for name, value in zip(names, values, strict=True):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not 0 < value < float("inf"):
@@ -59,6 +59,17 @@ def read_stated_size(entries: Mapping[str, Any], image: str) -> StatedSize | Non
             f"{SIZE_UNIT} of {image} must be a length such as µm, got {given!r}: correct it."
         )
     return StatedSize(float(values[0]) if SIZE in names else tuple(map(float, values)), unit)
+
+
+def _to_number(value: Any) -> Any:
+    """Return a text as a number if it is one: one wrong row makes a column of texts."""
+    # Python takes "0_25" for 25.
+    if not isinstance(value, str) or "_" in value:
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def check_spacing(spacing: float | tuple[float, ...]) -> None:

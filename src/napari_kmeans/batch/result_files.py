@@ -29,6 +29,9 @@ The files of masks also have the names of classes, see `find_masks`.
 SHARED_MODEL, SHARED_TABLE = "napari-kmeans-model.json", "napari-kmeans-table.csv"
 """File names of the model and the table that several images share."""
 
+LOCK_FILE = f"{PREFIX}lock"
+"""The name of the file that a study locks in its folder. Only a killed run leaves this file."""
+
 
 @contextmanager
 def output_directory(path: Path) -> Iterator[Path]:

@@ -306,7 +306,11 @@ class Study:
             if place.stat().st_size > MAX_BYTES:
                 raise StudyError([f"{place} must be a study of at most 16 MiB: list fewer paths."])
             values = _load_yaml(place.read_text("utf-8-sig"))
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise StudyError(
+                [f"{place} must be in UTF-8, got bytes of another encoding: save it in UTF-8."]
+            ) from error
+        except OSError as error:
             raise StudyError([f"{place} cannot be read: {reason(error)}."]) from error
         except StudyError:
             raise

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.earlier_results import find_foreign
-from napari_kmeans.batch.parts import PARTS, PartStore, make_key
+from napari_kmeans.batch.parts import PARTS, PartStore
 from napari_kmeans.batch.reporting import count_images, join_names
-from napari_kmeans.batch.result_files import SHARED_MODEL, file_key
+from napari_kmeans.batch.result_files import LOCK_FILE, SHARED_MODEL, file_key
 from napari_kmeans.batch.run_record import has_tables, read_earlier_runs
 from napari_kmeans.batch.study import StudyError
 from napari_kmeans.batch.study_tables import study_files
@@ -19,17 +17,22 @@ from napari_kmeans.execution.file_lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 
 @contextmanager
 def lock_folder(directory: Path) -> Iterator[None]:
-    """Refuse a second run in the same folder at the same time."""
-    name = f"napari-kmeans-{make_key(file_key(directory))[:16]}.lock"
+    """Refuse a second run in the same folder at the same time.
+
+    The lock is a file in the folder: two nodes of a cluster share the folder of the results, but
+    not the folder of temporary files.
+    """
+    path = directory / LOCK_FILE
     try:
-        with locked(Path(gettempdir()) / name, waits=False):
+        with locked(path, waits=False, removes=True):
             yield
     except BlockingIOError as error:
-        if error.filename is None or Path(error.filename).name != name:
+        if error.filename != str(path):
             raise
         raise StudyError(
             [f"output must be another folder, got {directory}: another run is writing there."]

@@ -64,7 +64,10 @@ def find_metadata(
             raise StudyError(
                 [f"metadata and metadata_file must have different columns, got {name} in both."]
             )
-        _add_rows(rows, jobs, stems, found)
+        left = _add_rows(rows, jobs, stems, found)
+        if left:
+            be = "is no image" if len(left) == 1 else "are no images"
+            tell(f"{join_names(left)} of {study.path(study.metadata_file).name} {be} of this study")
         fields = [*fields, *columns]
     has_groups = GROUP in fields or study.groups
     if study.metadata is not None and not has_groups:
@@ -153,6 +156,18 @@ def _read_rows(path: Path) -> pd.DataFrame:
             keep_default_na=False,
             skipinitialspace=True,
         )
+    except UnicodeDecodeError as error:
+        # Other encodings cannot be told apart: a wrong one would change names without a word.
+        raise StudyError(
+            [
+                f"metadata_file {path} must be in UTF-8, got bytes of another encoding: save it as "
+                "CSV UTF-8."
+            ]
+        ) from error
+    except pd.errors.EmptyDataError as error:
+        raise StudyError(
+            [f"metadata_file {path} must have a column of images, got an empty file."]
+        ) from error
     except (OSError, ValueError) as error:
         raise StudyError([f"metadata_file {path} cannot be read: {reason(error)}."]) from error
     texts.columns = [str(name).strip() for name in texts.columns]
@@ -205,12 +220,14 @@ def _add_rows(
     jobs: Sequence[ImageJob],
     stems: Sequence[str],
     found: list[dict[str, Any]],
-) -> None:
+) -> list[str]:
     """Add the row of each image: that of its name in the tables, or of its file.
 
-    Files of one name in several folders need rows with the folders.
+    Files of one name in several folders need rows with the folders. Returns the names of the rows
+    without an image.
     """
     missing = []
+    left = dict.fromkeys(name for name in rows.index if name)
     names = [_names_of(job, stem) for job, stem in zip(jobs, stems, strict=True)]
     # A file with several images may have one row for all of them.
     files = {(name, job.inputs[:1]) for job, each in zip(jobs, names, strict=True) for name in each}
@@ -237,6 +254,7 @@ def _add_rows(
             missing.append(stem)
             entries.update(dict.fromkeys(map(str, rows.columns)))
             continue
+        left.pop(own[0], None)
         for column in rows:
             value = rows[column].loc[own[0]]
             plain = value.item() if hasattr(value, "item") else value
@@ -246,3 +264,4 @@ def _add_rows(
         tell(
             f"{join_names(missing)} {have} no row in the metadata file: its columns are empty there"
         )
+    return list(left)

@@ -102,6 +102,12 @@ def _run(command: Callable[[], int], *, headless: bool) -> int:
     """
     print_all_names()
     try:
+        # The study of a run has the current folder, also if all its paths are absolute.
+        os.getcwd()
+    except OSError as error:
+        print_message(f"the current folder cannot be read: {reason(error)}; change to another one")
+        return FAILED
+    try:
         ending = ended_by_signals() if headless else nullcontext()
         with ending, notices_to(print_message), bars_shown_by(bar):
             code = command()

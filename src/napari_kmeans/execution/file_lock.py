@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
@@ -16,34 +17,80 @@ _IS_LOCKED = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 """The errors of a lock that another process holds."""
 
 
+_ATTEMPTS = 100
+"""How often a file that was removed meanwhile is created again.
+
+A file system that gives an open file another inode number than its path must not end in a loop."""
+
+
 @contextmanager
-def locked(path: Path, *, waits: bool = True) -> Iterator[None]:
+def locked(path: Path, *, waits: bool = True, removes: bool = False) -> Iterator[None]:
     """Hold the lock of a file, which is created if needed. The end of a process frees its lock.
 
     If the file cannot be written, or the file system has no locks, nothing is locked.
+
+    Parameters
+    ----------
+    path : Path
+    waits : bool, default True
+        Whether to wait for another process or thread that holds the lock.
+    removes : bool, default False
+        Whether the file is removed at the end. A process that is killed leaves the file.
 
     Raises
     ------
     BlockingIOError
         Without `waits`, if another process or thread holds the lock.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    except OSError:
+    file = _open_locked(path, waits)
+    if file is None:
         yield
         return
     with file:
         try:
+            yield
+        finally:
+            # If the lock were freed first, this would remove the file that another process locks.
+            if removes and not _KEEPS_OPEN_FILES:
+                with suppress(OSError):
+                    path.unlink()
+            _unlock(file)
+    if removes and _KEEPS_OPEN_FILES:
+        # If another process has opened the file, that process removes it.
+        with suppress(OSError):
+            path.unlink()
+
+
+def _open_locked(path: Path, waits: bool) -> IO[bytes] | None:
+    """Return a file whose lock is held; None if it cannot be written."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
+        except OSError:
+            return None
+        try:
             _lock(file, waits)
         except OSError as error:
             if not waits and error.errno in _IS_LOCKED:
+                file.close()
                 raise BlockingIOError(error.errno, error.strerror, str(path)) from error
-        try:
-            yield
-        finally:
-            _unlock(file)
+        # The lock of a file that its last holder has removed would keep nobody else out.
+        if attempt == _ATTEMPTS - 1 or _is_at(file, path):
+            return file
+        file.close()
+    return None
 
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+_KEEPS_OPEN_FILES = sys.platform == "win32"
+"""Whether the system refuses to remove a file that is open."""
 
 if sys.platform == "win32":
     import msvcrt

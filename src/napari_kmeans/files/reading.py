@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import mimetypes
 import threading
 import warnings
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 from napari_kmeans.checks import check_path, make_line
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.napari_readers import (
+    FORMATS,
     describe_format,
     is_accepted,
     list_plugin_series,
@@ -50,6 +50,18 @@ NOT_ZARR = "it is a directory without a zarr array"
 
 MAX_REASON = 80
 """The number of characters that a message quotes of the error of a decoder."""
+
+SUFFIXES = frozenset(
+    {
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jls", ".gif", ".webp", ".avif"),
+        *(".jp2", ".j2k", ".jpx", ".jxl", ".jxr", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm"),
+        *(".bmp", ".dib", ".psd", ".qoi", ".dds", ".sgi", ".pcx", ".dcx", ".tga"),
+        *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff"),
+        *(".zarr", ".ozx", ".npy", ".npz"),
+        *(each.suffix for each in FORMATS),
+    }
+)
+"""The suffixes by which a damaged file is known to be an image. An image may have any other."""
 
 HEADER_BYTES = 4096
 """The number of bytes at the start of a file by which its format is recognized."""
@@ -148,20 +160,22 @@ def list_series(path: str | os.PathLike[str]) -> tuple[Series, ...]:
 def is_image(path: str | os.PathLike[str]) -> bool:
     """Return whether a file or a directory begins as an image in a known format.
 
-    The rest of the image is not examined, and may be damaged. An empty file with the suffix of
-    an image is a damaged image.
+    The rest of the image is not examined, and may be damaged.
     """
     try:
         with _SILENCE:
             _find_reader(Path(path))
     except UnreadableImageError as error:
-        if str(error) == EMPTY:
-            return str(mimetypes.guess_type(path)[0]).startswith("image/")
-        return str(error) not in (NOT_AN_IMAGE, NOT_ZARR)
+        return str(error) not in (NOT_AN_IMAGE, NOT_ZARR, EMPTY)
     except OSError:
         # Reading the image gives the reason, such as a file that this user must not read.
         return True
     return True
+
+
+def has_image_suffix(path: Path) -> bool:
+    """Return whether a path has the suffix of a format that is read: one of `SUFFIXES`."""
+    return path.suffix.lower() in SUFFIXES
 
 
 def _call_reader(path: Path, call: Callable[[Reader, Path], T]) -> T:

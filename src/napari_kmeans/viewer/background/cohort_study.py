@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari_kmeans.batch.class_edits import find_edits
 from napari_kmeans.batch.inputs import find_inputs, is_folder
 from napari_kmeans.batch.parts import PARTS
+from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import encode_run_record, read_run_record
 from napari_kmeans.batch.running import DEFAULT_OUTPUT
 from napari_kmeans.batch.study import Study
@@ -262,7 +263,8 @@ def holds_other_results(
         The model whose edits are carried to the one that is fitted.
     """
     try:
-        if not any(directory.iterdir()):
+        # A run that was killed early leaves only its lock.
+        if {path.name for path in directory.iterdir()} <= {LOCK_FILE}:
             return False
     except FileNotFoundError:
         return False
