@@ -244,14 +244,69 @@ def test_naming_classes_keeps_how_the_model_was_fitted(
     qtbot.waitUntil(lambda: panel.run_button.enabled, timeout=20_000)
     run(qtbot, panel)
     assert panel.results.outcome.directory.name == "napari-kmeans-output-2"
-    # The layers of the list are gone.
-    assert panel.dock.result is None
+    # The image in view is shown again, with the labels of this run.
+    assert panel.dock.result.labels is viewer.layers["b-labels"]
+    assert names_of(viewer.layers["b-labels"])[0] == "ink"
     panel.save_batch(tmp_path / "study.yaml")
     for place in (panel.results.outcome.directory, repeat(tmp_path / "study.yaml").directory):
         methods = (place / "napari-kmeans-methods.md").read_text("utf-8")
         assert "One model was fitted to all images together." in methods
         assert "The random seed was 7." in methods
         assert "Pixels of class 4 were ignored" in methods
+
+
+def test_the_list_stays_at_the_model_of_the_cohort(
+    viewer, panel, qtbot, images, folder, finish, tmp_path
+):
+    """An image that was clustered alone, with the same names, is not listed again."""
+    (folder / "broken.png").unlink()
+    dock = panel.dock
+    viewer.layers["a"].data = 255 - images["a"]
+    dock.image.value = viewer.layers["a"]
+    dock.run()
+    finish(dock)
+    alone = viewer.layers["a labels"]
+    choose(qtbot, panel, folder)
+    run(qtbot, panel)
+    assert dock.result.labels is viewer.layers["a-labels"]
+    for labels in (alone, dock.result.labels):
+        for label in range(1, 5):
+            Clusters(labels).rename(label, f"name {label}")
+    panel.form.model.value = "apply"
+    assert panel.form.classes.text().startswith("From “a-labels”, last run of the cohort:")
+    qtbot.waitUntil(lambda: panel.run_button.enabled, timeout=20_000)
+    run(qtbot, panel)
+    outcome = panel.results.outcome
+    fitted = KMeansModel.load(outcome.directory / "napari-kmeans-model.json")
+    assert dock.result.labels is viewer.layers["a-labels"]
+    np.testing.assert_array_equal(dock.result.model.cluster_centers_, fitted.cluster_centers_)
+    assert panel.message.text().startswith("3 images done.")
+    assert panel.form.classes.text().startswith("From “a-labels”, last run of the cohort:")
+    panel.save_batch(tmp_path / "study.yaml")
+    saved = KMeansModel.load(tmp_path / "study-model.json")
+    np.testing.assert_array_equal(saved.cluster_centers_, fitted.cluster_centers_)
+    viewer.layers.selection.active = alone
+    assert panel.form.classes.text().startswith("From “a labels”:")
+
+
+@pytest.mark.parametrize("results", ["layers", "folder"])
+def test_a_fit_of_layers_comes_into_the_list(
+    viewer, panel, qtbot, images, finish, tmp_path, results
+):
+    dock = panel.dock
+    other = viewer.add_image(255 - images["a"], name="other", rgb=True)
+    dock.image.value = other
+    dock.run()
+    finish(dock)
+    panel.form.layers.check([(viewer.layers[name],) for name in "abc"])
+    panel.form.layers.checked_by_user.emit()
+    panel.form.results.value = results
+    panel.form.output.value = str(tmp_path / "out")
+    run(qtbot, panel)
+    together = segment(list(images.values()), 4, rgb=True)
+    np.testing.assert_array_equal(
+        dock.result.model.cluster_centers_, together.model.cluster_centers_
+    )
 
 
 def names_of(labels):
