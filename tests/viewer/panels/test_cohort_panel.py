@@ -419,6 +419,11 @@ def test_a_second_fit_of_layers_keeps_names(viewer, panel, qtbot):
     viewer.layers.selection.active = viewer.layers["c labels"]
     run(qtbot, panel)
     assert names_of(viewer.layers["a labels"]) == ["dark", "middle", "pale"]
+    # A new cluster of another color is stated.
+    panel.dock.n_clusters.value = 5
+    viewer.layers["c"].data[:4, :4] = 255, 0, 255
+    run(qtbot, panel)
+    assert "is new and has no name." in panel.message.text().splitlines()[1]
 
 
 def test_names_of_colors_that_are_gone_are_stated(viewer, panel, qtbot, images):
