@@ -514,6 +514,53 @@ def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path)
     assert (tmp_path / "all.csv").read_text().startswith("image,group,region,")
 
 
+def test_a_table_gives_the_groups(panel, qtbot, folder, tmp_path, choose_file):
+    (folder / "broken.png").unlink()
+    table = tmp_path / "groups.csv"
+    table.write_text("image,group,day\na.png,old,1\nb,young,2\n")
+    panel.form.groups.value = "table"
+    choose(qtbot, panel, folder)
+    with pytest.raises(ValueError, match="the table of the groups must be given, got none"):
+        panel.cohort()
+    choose_file(table)
+    panel.form.group_table_button.native.click()
+    about = panel.form.about_table
+    qtbot.waitUntil(lambda: about.text() == "2 of 3 images have a row.", timeout=20_000)
+    qtbot.waitUntil(lambda: panel.run_button.enabled, timeout=20_000)
+    run(qtbot, panel)
+    groups = panel.results.outcome.table.groupby("image")["group"].first().to_dict()
+    assert (groups["a"], groups["b"]) == ("old", "young")
+    panel.save_batch(tmp_path / "study.yaml")
+    assert Study.load(tmp_path / "study.yaml").metadata_file == "groups.csv"
+    assert repeat(tmp_path / "study.yaml").table["group"].dropna().unique().tolist() == [
+        "old",
+        "young",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "image;treatment;day\na;old;1\n",
+            "1 of 3 images has a row. No column has the name group, so that nothing is compared: "
+            "the columns are treatment and day.",
+        ),
+        ("image,group\na,old\na,new\n", "must have one row for each image, got several for a"),
+        ("image,percent\na,1\n", "must not have the name of a column of the table, got percent"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_table_without_groups_is_described(panel, qtbot, folder, tmp_path, text, sentence):
+    (folder / "broken.png").unlink()
+    if text is not None:
+        (tmp_path / "groups.csv").write_text(text)
+    panel.form.groups.value = "table"
+    panel.form.group_table.value = str(tmp_path / "groups.csv")
+    choose(qtbot, panel, folder)
+    assert sentence in panel.form.about_table.text()
+
+
 def test_a_figure_of_the_groups_is_saved(panel, qtbot, folder, tmp_path, choose_file):
     for name, group in (("a", "old_1"), ("b", "old_2"), ("c", "young_1")):
         (folder / f"{name}.png").rename(folder / f"{group}.png")

@@ -276,7 +276,9 @@ class CohortPanel(WorkingPanel):
             self._list_timer.start()
         else:
             self.form.found.show_text("Looking for images…")
-            work = PanelWork(make_worker(ListWork(chosen)), self._show_found)
+            work = PanelWork(
+                make_worker(ListWork(chosen, self.form.chosen_table)), self._show_found
+            )
             self._listing.start(work)
 
     def _show_found(self, found: FoundImages) -> None:
@@ -284,6 +286,7 @@ class CohortPanel(WorkingPanel):
         number = len(found.paths)
         text = f"{number:,} image{'' if number == 1 else 's'} found."
         self.form.found.show_text("\n".join([text, *found.notes[:_MOST_NOTES]]))
+        self.form.about_table.show_text(found.about_table)
         self._offer_to_fit([(path.name, path, str(path)) for path in found.paths])
         self.work_changed()
 
