@@ -498,17 +498,17 @@ def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path)
     choose(qtbot, panel, tmp_path / "photos")
     run(qtbot, panel)
     _, titles = shown(panel)
-    assert titles == ["Image", "Region", "1", "2", "3", "4", "Group"]
+    assert titles == ["Image", "Group", "Region", "1", "2", "3", "4"]
     assert panel.results.outcome.directory == tmp_path / "photos-napari-kmeans-output"
     frame = panel.results.table.shares.frame()
     assert frame.groupby("image")["group"].first().to_dict() == {"a": "old", "b": "new"}
     labels = read_image(panel.results.outcome.directory / "b-labels.tif").pixels
-    first = frame[(frame["image"] == "b")].iloc[0, 2:6].to_numpy(float)
+    first = frame[(frame["image"] == "b")].iloc[0, 3:7].to_numpy(float)
     np.testing.assert_allclose(first, shares_of(labels[:14, :14]))
     panel.results.copy_button.native.click()
     lines = QGuiApplication.clipboard().text().splitlines()
     numbers = [f"class {label}" for label in range(1, 5)]
-    assert lines[0].split("\t") == ["image", "region", *numbers, "group"]
+    assert lines[0].split("\t") == ["image", "group", "region", *numbers]
     assert len(lines) == 1 + len(frame)
     panel.results.save_table(tmp_path / "all.csv", measurements=True)
     assert (tmp_path / "all.csv").read_text().startswith("image,group,region,")
@@ -596,10 +596,10 @@ def test_a_field_and_a_class_of_one_name_are_two_columns():
     # As in the tables of a study.
     assert pivot_measurements(table).columns[-1] == shares.headings[-1]
     assert [line.split("\t") for line in shares.text().splitlines()] == [
-        ["image", "class 1", "leaf (2)", "group", "leaf"],
-        ["old_1_a", "66.6667", "33.3333", "old", "1"],
-        ["new_2_b", "66.6667", "33.3333", "new", "2"],
-        ["x_3", "failed", "", "", ""],
+        ["image", "group", "class 1", "leaf (2)", "leaf"],
+        ["old_1_a", "old", "66.6667", "33.3333", "1"],
+        ["new_2_b", "new", "66.6667", "33.3333", "2"],
+        ["x_3", "", "failed", "", ""],
     ]
     frame = shares.frame()
     assert frame.columns.is_unique
