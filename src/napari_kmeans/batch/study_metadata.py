@@ -88,6 +88,26 @@ def _tell_missing_group(name: str, columns: Sequence[str]) -> None:
         tell(f"no column {GROUP} in {name}: groups are not compared; its {be} {', '.join(columns)}")
 
 
+def describe_rows(path: Path, images: Sequence[Path]) -> str:
+    """Return in words how many images have a row in a CSV file, and whether it names groups.
+
+    Raises
+    ------
+    StudyError
+        If the file cannot be used.
+    """
+    rows = _read_rows(path)
+    columns = [str(name) for name in rows]
+    _check_columns("metadata_file", columns)
+    n_found = sum(any(name in rows.index for name in _names_of_file(image)) for image in images)
+    has = "has" if n_found == 1 else "have"
+    text = f"{n_found:,} of {len(images):,} image{'' if len(images) == 1 else 's'} {has} a row."
+    if GROUP in columns:
+        return text
+    there = f"the columns are {join_names(columns)}" if columns else "there is no column of data"
+    return f"{text} No column has the name {GROUP}, so that nothing is compared: {there}."
+
+
 def _parse_names(
     pattern: str, jobs: Sequence[ImageJob], found: list[dict[str, Any]]
 ) -> Sequence[str]:
@@ -209,10 +229,13 @@ def _names_of(job: ImageJob, stem: str) -> list[str]:
     """Return the names by which a row may name an image."""
     names = [stem, job.name]
     if job.inputs:
-        path = job.inputs[0]
-        inside = _name_in("/", path)
-        names += [path.name, path.stem, str(path), inside, _name_in("/", path.with_suffix(""))]
+        names += _names_of_file(job.inputs[0])
     return list(dict.fromkeys(names))
+
+
+def _names_of_file(path: Path) -> list[str]:
+    inside = _name_in("/", path)
+    return [path.name, path.stem, str(path), inside, _name_in("/", path.with_suffix(""))]
 
 
 def _add_rows(

@@ -49,7 +49,7 @@ serve(sys.stdin.buffer, sys.stdout.buffer)
 """
 """The program of a process. It imports modules from the same places as this process."""
 
-PREPARING = "Preparing for the first run, 10 to 40 seconds, once after installation."
+PREPARING = "Compiling for the first run of this kind, up to 40 seconds."
 """What the dock and the command line show while kernels are compiled."""
 
 _listener: ContextVar[Callable[[], object] | None] = ContextVar("listener", default=None)

@@ -84,6 +84,20 @@ def test_a_note_states_which_clusters_kept_their_edits(viewer, dock, finish):
     assert dock.carried_note.isHidden()
 
 
+def test_a_note_states_which_clusters_are_new(dock, finish):
+    clusters = Clusters(run(dock, finish, n_clusters=3))
+    clusters.rename(1, "dark")
+    clusters.disconnect()
+    # An earlier cluster without a name is not new.
+    run(dock, finish)
+    assert dock.carried_note.text() == "Names and edits kept by color: 1 “dark”."
+    # The mean of the first and the third color was one cluster.
+    run(dock, finish, n_clusters=4)
+    assert dock.carried_note.text() == (
+        "Names and edits kept by color: 2 “dark”. 1, 3 are new and have no name."
+    )
+
+
 def test_a_result_beside_the_earlier_one_starts_without_edits(viewer, dock, finish):
     labels = run(dock, finish, n_clusters=4)
     edit(dock)

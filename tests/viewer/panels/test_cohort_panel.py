@@ -244,14 +244,69 @@ def test_naming_classes_keeps_how_the_model_was_fitted(
     qtbot.waitUntil(lambda: panel.run_button.enabled, timeout=20_000)
     run(qtbot, panel)
     assert panel.results.outcome.directory.name == "napari-kmeans-output-2"
-    # The layers of the list are gone.
-    assert panel.dock.result is None
+    # The image in view is shown again, with the labels of this run.
+    assert panel.dock.result.labels is viewer.layers["b-labels"]
+    assert names_of(viewer.layers["b-labels"])[0] == "ink"
     panel.save_batch(tmp_path / "study.yaml")
     for place in (panel.results.outcome.directory, repeat(tmp_path / "study.yaml").directory):
         methods = (place / "napari-kmeans-methods.md").read_text("utf-8")
         assert "One model was fitted to all images together." in methods
         assert "The random seed was 7." in methods
         assert "Pixels of class 4 were ignored" in methods
+
+
+def test_the_list_stays_at_the_model_of_the_cohort(
+    viewer, panel, qtbot, images, folder, finish, tmp_path
+):
+    """An image that was clustered alone, with the same names, is not listed again."""
+    (folder / "broken.png").unlink()
+    dock = panel.dock
+    viewer.layers["a"].data = 255 - images["a"]
+    dock.image.value = viewer.layers["a"]
+    dock.run()
+    finish(dock)
+    alone = viewer.layers["a labels"]
+    choose(qtbot, panel, folder)
+    run(qtbot, panel)
+    assert dock.result.labels is viewer.layers["a-labels"]
+    for labels in (alone, dock.result.labels):
+        for label in range(1, 5):
+            Clusters(labels).rename(label, f"name {label}")
+    panel.form.model.value = "apply"
+    assert panel.form.classes.text().startswith("From “a-labels”, last run of the cohort:")
+    qtbot.waitUntil(lambda: panel.run_button.enabled, timeout=20_000)
+    run(qtbot, panel)
+    outcome = panel.results.outcome
+    fitted = KMeansModel.load(outcome.directory / "napari-kmeans-model.json")
+    assert dock.result.labels is viewer.layers["a-labels"]
+    np.testing.assert_array_equal(dock.result.model.cluster_centers_, fitted.cluster_centers_)
+    assert panel.message.text().startswith("3 images done.")
+    assert panel.form.classes.text().startswith("From “a-labels”, last run of the cohort:")
+    panel.save_batch(tmp_path / "study.yaml")
+    saved = KMeansModel.load(tmp_path / "study-model.json")
+    np.testing.assert_array_equal(saved.cluster_centers_, fitted.cluster_centers_)
+    viewer.layers.selection.active = alone
+    assert panel.form.classes.text().startswith("From “a labels”:")
+
+
+@pytest.mark.parametrize("results", ["layers", "folder"])
+def test_a_fit_of_layers_comes_into_the_list(
+    viewer, panel, qtbot, images, finish, tmp_path, results
+):
+    dock = panel.dock
+    other = viewer.add_image(255 - images["a"], name="other", rgb=True)
+    dock.image.value = other
+    dock.run()
+    finish(dock)
+    panel.form.layers.check([(viewer.layers[name],) for name in "abc"])
+    panel.form.layers.checked_by_user.emit()
+    panel.form.results.value = results
+    panel.form.output.value = str(tmp_path / "out")
+    run(qtbot, panel)
+    together = segment(list(images.values()), 4, rgb=True)
+    np.testing.assert_array_equal(
+        dock.result.model.cluster_centers_, together.model.cluster_centers_
+    )
 
 
 def names_of(labels):
@@ -364,6 +419,11 @@ def test_a_second_fit_of_layers_keeps_names(viewer, panel, qtbot):
     viewer.layers.selection.active = viewer.layers["c labels"]
     run(qtbot, panel)
     assert names_of(viewer.layers["a labels"]) == ["dark", "middle", "pale"]
+    # A new cluster of another color is stated.
+    panel.dock.n_clusters.value = 5
+    viewer.layers["c"].data[:4, :4] = 255, 0, 255
+    run(qtbot, panel)
+    assert "is new and has no name." in panel.message.text().splitlines()[1]
 
 
 def test_names_of_colors_that_are_gone_are_stated(viewer, panel, qtbot, images):
@@ -438,20 +498,67 @@ def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path)
     choose(qtbot, panel, tmp_path / "photos")
     run(qtbot, panel)
     _, titles = shown(panel)
-    assert titles == ["Image", "Region", "1", "2", "3", "4", "Group"]
+    assert titles == ["Image", "Group", "Region", "1", "2", "3", "4"]
     assert panel.results.outcome.directory == tmp_path / "photos-napari-kmeans-output"
     frame = panel.results.table.shares.frame()
     assert frame.groupby("image")["group"].first().to_dict() == {"a": "old", "b": "new"}
     labels = read_image(panel.results.outcome.directory / "b-labels.tif").pixels
-    first = frame[(frame["image"] == "b")].iloc[0, 2:6].to_numpy(float)
+    first = frame[(frame["image"] == "b")].iloc[0, 3:7].to_numpy(float)
     np.testing.assert_allclose(first, shares_of(labels[:14, :14]))
     panel.results.copy_button.native.click()
     lines = QGuiApplication.clipboard().text().splitlines()
     numbers = [f"class {label}" for label in range(1, 5)]
-    assert lines[0].split("\t") == ["image", "region", *numbers, "group"]
+    assert lines[0].split("\t") == ["image", "group", "region", *numbers]
     assert len(lines) == 1 + len(frame)
     panel.results.save_table(tmp_path / "all.csv", measurements=True)
     assert (tmp_path / "all.csv").read_text().startswith("image,group,region,")
+
+
+def test_a_table_gives_the_groups(panel, qtbot, folder, tmp_path, choose_file):
+    (folder / "broken.png").unlink()
+    table = tmp_path / "groups.csv"
+    table.write_text("image,group,day\na.png,old,1\nb,young,2\n")
+    panel.form.groups.value = "table"
+    choose(qtbot, panel, folder)
+    with pytest.raises(ValueError, match="the table of the groups must be given, got none"):
+        panel.cohort()
+    choose_file(table)
+    panel.form.group_table_button.native.click()
+    about = panel.form.about_table
+    qtbot.waitUntil(lambda: about.text() == "2 of 3 images have a row.", timeout=20_000)
+    qtbot.waitUntil(lambda: panel.run_button.enabled, timeout=20_000)
+    run(qtbot, panel)
+    groups = panel.results.outcome.table.groupby("image")["group"].first().to_dict()
+    assert (groups["a"], groups["b"]) == ("old", "young")
+    panel.save_batch(tmp_path / "study.yaml")
+    assert Study.load(tmp_path / "study.yaml").metadata_file == "groups.csv"
+    assert repeat(tmp_path / "study.yaml").table["group"].dropna().unique().tolist() == [
+        "old",
+        "young",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "image;treatment;day\na;old;1\n",
+            "1 of 3 images has a row. No column has the name group, so that nothing is compared: "
+            "the columns are treatment and day.",
+        ),
+        ("image,group\na,old\na,new\n", "must have one row for each image, got several for a"),
+        ("image,percent\na,1\n", "must not have the name of a column of the table, got percent"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_table_without_groups_is_described(panel, qtbot, folder, tmp_path, text, sentence):
+    (folder / "broken.png").unlink()
+    if text is not None:
+        (tmp_path / "groups.csv").write_text(text)
+    panel.form.groups.value = "table"
+    panel.form.group_table.value = str(tmp_path / "groups.csv")
+    choose(qtbot, panel, folder)
+    assert sentence in panel.form.about_table.text()
 
 
 def test_a_figure_of_the_groups_is_saved(panel, qtbot, folder, tmp_path, choose_file):
@@ -489,10 +596,10 @@ def test_a_field_and_a_class_of_one_name_are_two_columns():
     # As in the tables of a study.
     assert pivot_measurements(table).columns[-1] == shares.headings[-1]
     assert [line.split("\t") for line in shares.text().splitlines()] == [
-        ["image", "class 1", "leaf (2)", "group", "leaf"],
-        ["old_1_a", "66.6667", "33.3333", "old", "1"],
-        ["new_2_b", "66.6667", "33.3333", "new", "2"],
-        ["x_3", "failed", "", "", ""],
+        ["image", "group", "class 1", "leaf (2)", "leaf"],
+        ["old_1_a", "old", "66.6667", "33.3333", "1"],
+        ["new_2_b", "new", "66.6667", "33.3333", "2"],
+        ["x_3", "", "failed", "", ""],
     ]
     frame = shares.frame()
     assert frame.columns.is_unique

@@ -33,21 +33,53 @@ class CarriedClasses(NamedTuple):
             carried, lost = carry_classes(model, earlier)
         except ValueError:
             carried, lost = model.classes, list(earlier.classes)
-        sentences = [describe_carried(carried, model.classes), describe_lost(lost)]
+        sentences = [describe_carried(carried, model, earlier), describe_lost(lost)]
         return cls(carried, [each for each in sentences if each])
 
 
-def describe_carried(classes: ClassScheme, before: ClassScheme) -> str:
-    """Return the sentence about the classes that were edited; empty if there are none."""
-    known = set(before)
+def describe_carried(classes: ClassScheme, model: KMeansModel, earlier: KMeansModel) -> str:
+    """Return the sentences about carried edits and about new classes without a name.
+
+    Parameters
+    ----------
+    classes : ClassScheme
+        The classes of `model` with the edits of `earlier`.
+    model, earlier : KMeansModel
+
+    Returns
+    -------
+    str
+        Empty if no edit was carried.
+    """
+    known = set(model.classes)
     edited = [
         f"{each.label} “{each.name}”" if each.name else str(each.label)
         for each in classes
         if each not in known
     ]
-    if len(edited) > _MOST_NAMED:
-        edited[_MOST_NAMED:] = [f"and {len(edited) - _MOST_NAMED:,} more"]
-    return f"Names and edits kept by color: {', '.join(edited)}." if edited else ""
+    if not edited:
+        return ""
+    text = f"Names and edits kept by color: {_list_first(edited)}."
+    new = [str(label) for label in find_new(model, earlier)]
+    if new:
+        has_no_name = "is new and has no name" if len(new) == 1 else "are new and have no name"
+        text += f" {_list_first(new)} {has_no_name}."
+    return text
+
+
+def find_new(model: KMeansModel, earlier: KMeansModel) -> list[int]:
+    """Return the labels of new classes that continue no class of an earlier model."""
+    named = earlier.classes
+    for each in earlier.classes:
+        named = named.rename(each.label, f"class {each.label}")
+    # All earlier classes have a name here, so that a class without a name continues none of them.
+    carried, _ = carry_classes(model, earlier.with_classes(named))
+    return [each.label for each in carried if not each.name and not each.ignored]
+
+
+def _list_first(words: list[str]) -> str:
+    more = len(words) - _MOST_NAMED
+    return ", ".join([*words[:_MOST_NAMED], *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def describe_lost(lost: Iterable[ColorClass]) -> str:

@@ -16,8 +16,9 @@ from napari_kmeans.batch.parts import PARTS
 from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import encode_run_record, read_run_record
 from napari_kmeans.batch.running import DEFAULT_OUTPUT
-from napari_kmeans.batch.study import Study
+from napari_kmeans.batch.study import Study, StudyError
 from napari_kmeans.batch.study_kinds import DEFAULT_OUTPUTS
+from napari_kmeans.batch.study_metadata import describe_rows
 from napari_kmeans.classes import ClassScheme
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.files.errors import UnreadableImageError
@@ -92,6 +93,8 @@ class FoundImages:
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+    about_table: str = ""
+    """How many images have a row in the table of groups, or why it cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class ListWork:
     """A folder to search for images, as work for the background."""
 
     chosen: ChosenFiles
+    group_table: Path | None = None
 
     def run(self, _progress: Report | None = None) -> FoundImages:
         """Return the images, as the command line finds them: results of runs are skipped."""
@@ -109,7 +113,16 @@ class ListWork:
             paths = [Path(os.path.abspath(os.sep)) / path for path in paths]
             found = find_inputs(paths, self.chosen.recursive)
         exist = [each.path for each in found if os.path.lexists(each.path)]
-        return FoundImages(tuple(path for path in exist if not is_folder(path)), tuple(notes))
+        images = tuple(path for path in exist if not is_folder(path))
+        return FoundImages(images, tuple(notes), self._describe_table(images))
+
+    def _describe_table(self, images: Sequence[Path]) -> str:
+        if self.group_table is None:
+            return ""
+        try:
+            return describe_rows(self.group_table, images)
+        except StudyError as error:
+            return in_words_of_dock(str(error))
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,8 @@ class TableChoices:
     slices, by_subfolder : bool
     metadata : str or None
         A pattern of file names.
+    metadata_file : Path or None
+        A CSV file with a row for each image.
     """
 
     outputs: tuple[str, ...] = DEFAULT_OUTPUTS
@@ -134,6 +149,7 @@ class TableChoices:
     slices: bool = False
     by_subfolder: bool = False
     metadata: str | None = None
+    metadata_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +220,9 @@ class Cohort:
             groups=groups,
             recursive=recursive,
             metadata=table.metadata,
+            metadata_file=(
+                None if table.metadata_file is None else relative_path(table.metadata_file, base)
+            ),
             regions=None if table.regions is None else relative_path(table.regions, base),
             grid=table.grid,
             classes=self.classes,

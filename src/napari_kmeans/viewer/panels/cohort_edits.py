@@ -45,6 +45,10 @@ class CohortEdits:
         self._latest = state.model or applied
         self.of_fit = {} if state.model is None else find_edits(state.model.classes)
 
+    def has_fit_of(self, model: Any) -> bool:
+        """Return whether a model has the clusters of the last run."""
+        return isinstance(model, KMeansModel) and _have_same_centers(model, self._latest)
+
     def find_earlier(self, shown: Iterable[Labels | None]) -> KMeansModel | None:
         """Return the model whose edits a fit carries to the new classes, or None.
 

@@ -17,7 +17,7 @@ from napari_kmeans.batch.study_kinds import DEFAULT_OUTPUTS, OUTPUTS
 from napari_kmeans.viewer.background.cohort_study import ChosenFiles, TableChoices, common_folder
 from napari_kmeans.viewer.provenance import kind_of
 from napari_kmeans.viewer.widgets.checked_list import CheckedList
-from napari_kmeans.viewer.widgets.dialogs import ask_for_files, ask_for_folder
+from napari_kmeans.viewer.widgets.dialogs import ask_for_files, ask_for_folder, ask_what_to_open
 from napari_kmeans.viewer.widgets.form import (
     WordOrNumber,
     folder_with,
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 LAYERS, FILES, FOLDER = "layers", "files", "folder"
 FIT_ALL, FIT_SOME, APPLY = "all", "some", "apply"
-SUBFOLDER, NAME = "subfolder", "name"
+SUBFOLDER, NAME, TABLE = "subfolder", "name", "table"
 GRID = "grid"
 ALL_PIXELS = "all"
+
+_TABLE_FILTER = "Tables (*.csv *.tsv *.txt)"
 
 _OUTPUT_TEXTS = {
     "recolored": "recolored images",
@@ -143,7 +145,12 @@ class CohortForm(QWidget):
             name="cohort_groups",
             label="Groups",
             tooltip="The column of groups in the table.",
-            choices=[("none", None), ("by subfolder", SUBFOLDER), ("by file name", NAME)],
+            choices=[
+                ("none", None),
+                ("by subfolder", SUBFOLDER),
+                ("by file name", NAME),
+                ("a table (CSV)…", TABLE),
+            ],
         )
         self.group_pattern = LineEdit(
             name="group_pattern",
@@ -152,6 +159,16 @@ class CohortForm(QWidget):
             tooltip="The parts of the file names, in braces: each becomes a column of the table. "
             "The part {group} has the groups; without it, the first part.",
         )
+        self.group_table = LineEdit(
+            name="group_table",
+            label="Table",
+            tooltip="A CSV file with a row for each image: the name of the image, and a column "
+            "group. Further columns join the table of shares.",
+        )
+        self.group_table_button = PushButton(
+            name="group_table_button", text="…", tooltip="Choose the CSV file of the groups."
+        )
+        self.about_table = WrappedLabel(self)
         self.regions = ComboBox(
             name="cohort_regions",
             label="Regions",
@@ -199,10 +216,11 @@ class CohortForm(QWidget):
             narrow(field)
 
     def _lay_out(self) -> None:
-        for button in (self.regions_button, self.output_button):
+        for button in (self.group_table_button, self.regions_button, self.output_button):
             button.native.setMaximumWidth(30)
         self._folder_row = row([self.folder, self.folder_button, self.files_button])
         self._pattern_row = row([self.pattern, self.recursive])
+        self._table_row = row([self.group_table, self.group_table_button])
         self._regions_row = row([self.regions_folder, self.regions_button])
         self._output_row = row([self.output, self.output_button])
         main = [
@@ -220,6 +238,8 @@ class CohortForm(QWidget):
             self.pixels,
             self.groups,
             self.group_pattern,
+            (self.group_table.label, self.group_table.tooltip, self._table_row),
+            ("", "", self.about_table),
             self.regions,
             self.grid,
             (self.regions_folder.label, self.regions_folder.tooltip, self._regions_row),
@@ -235,13 +255,14 @@ class CohortForm(QWidget):
 
     def _connect(self) -> None:
         fields = (self.images, self.model, self.results, self.groups, self.regions)
-        for field in (*fields, self.pattern, self.recursive, self.output):
+        for field in (*fields, self.pattern, self.recursive, self.group_table, self.output):
             field.changed.connect(self._on_changed)
         self.folder.changed.connect(self._on_folder_typed)
         for checked in (self.layers, self.fit_on):
             checked.checked_by_user.connect(self._changed)
         self.folder_button.changed.connect(self._ask_for_folder)
         self.files_button.changed.connect(self._ask_for_files)
+        self.group_table_button.changed.connect(self._ask_for_table)
         self.regions_button.changed.connect(lambda: self._ask_for(self.regions_folder))
         self.output_button.changed.connect(lambda: self._ask_for(self.output))
 
@@ -282,7 +303,7 @@ class CohortForm(QWidget):
         Raises
         ------
         ValueError
-            If the folder of the regions is not given.
+            If the folder of the regions or the table of the groups is not given.
         """
         regions = None
         if self.regions.value == FOLDER:
@@ -301,7 +322,17 @@ class CohortForm(QWidget):
         if self.are_files and self.groups.value == NAME:
             pattern = with_group(self.group_pattern.value.strip())
             return replace(choices, metadata=pattern or None)
+        if self.are_files and self.groups.value == TABLE:
+            if self.chosen_table is None:
+                raise ValueError("the table of the groups must be given, got none: choose it.")
+            return replace(choices, metadata_file=self.chosen_table)
         return choices
+
+    @property
+    def chosen_table(self) -> Path | None:
+        """The CSV file of the groups; None if the groups come from elsewhere."""
+        text = self.group_table.value.strip() if self.groups.value == TABLE else ""
+        return Path(text).expanduser().absolute() if text else None
 
     @property
     def regions_layer(self) -> Any:
@@ -352,6 +383,9 @@ class CohortForm(QWidget):
         show_row(self.pixels, self.model.value != APPLY)
         show_row(self.groups, are_files)
         show_row(self.group_pattern, are_files and self.groups.value == NAME)
+        has_table = are_files and self.groups.value == TABLE
+        show_row(self._table_row, has_table)
+        show_row(self.about_table, has_table)
         show_row(self.grid, self.regions.value == GRID)
         show_row(self._regions_row, self.regions.value == FOLDER)
         for field in (self.outputs, self._output_row):
@@ -377,6 +411,11 @@ class CohortForm(QWidget):
         paths = ask_for_files(self, "Choose images", self.folder.value)
         if paths:
             self.choose_files(paths)
+
+    def _ask_for_table(self) -> None:
+        path = ask_what_to_open(self, "Choose the table of the groups", _TABLE_FILTER)
+        if path is not None:
+            self.group_table.value = str(path)
 
     def _ask_for(self, field: LineEdit) -> None:
         folder = ask_for_folder(self, "Choose a folder", field.value or self.folder.value)

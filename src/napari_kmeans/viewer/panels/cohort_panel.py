@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ from napari_kmeans.viewer.widgets.form import row, scroll_to
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from napari_kmeans.viewer.background.cohort_study import FoundImages
     from napari_kmeans.viewer.background.cohort_work import CohortOutcome
@@ -274,7 +276,9 @@ class CohortPanel(WorkingPanel):
             self._list_timer.start()
         else:
             self.form.found.show_text("Looking for images…")
-            work = PanelWork(make_worker(ListWork(chosen)), self._show_found)
+            work = PanelWork(
+                make_worker(ListWork(chosen, self.form.chosen_table)), self._show_found
+            )
             self._listing.start(work)
 
     def _show_found(self, found: FoundImages) -> None:
@@ -282,6 +286,7 @@ class CohortPanel(WorkingPanel):
         number = len(found.paths)
         text = f"{number:,} image{'' if number == 1 else 's'} found."
         self.form.found.show_text("\n".join([text, *found.notes[:_MOST_NOTES]]))
+        self.form.about_table.show_text(found.about_table)
         self._offer_to_fit([(path.name, path, str(path)) for path in found.paths])
         self.work_changed()
 
@@ -465,15 +470,40 @@ class CohortPanel(WorkingPanel):
     def _show_results(self, work: StudyWork | LayersWork, outcome: CohortOutcome) -> None:
         """Show the table, and the layers if the results are layers."""
         self._edits.end(work.state, work.model)
+        in_view = self._view.name
         self._view.clear()
         if isinstance(work, LayersWork):
             applied = [(each.source, each.outcome) for each in outcome.images.values()]
             update = self.dock.update_layers.value
-            # The list of clusters stays as it is: opening it would move the table out of view.
-            self.dock.show_applied(applied, update=update, is_latest=False)
+            is_latest = work.model is None and not self._updates_list(applied, update)
+            self.dock.show_applied(applied, update=update, is_latest=is_latest)
+        elif outcome.images and (work.jobs is None or in_view or self._lists_other_model()):
+            self._want_image(in_view, outcome)
         self.results.show_outcome(outcome)
         if outcome.images or outcome.failures:
             self._scroll_soon()
+
+    def _want_image(self, in_view: str, outcome: CohortOutcome) -> None:
+        """Show an image of a cohort: that of a click during the run, the one before, or the first.
+
+        Without it, the list would show an earlier result again, and the next run and the batch
+        would use the model of that result.
+        """
+        images = outcome.images
+        if self._wanted is None or self._wanted[0] not in images:
+            self._wanted = (in_view if in_view in images else next(iter(images))), None
+
+    def _lists_other_model(self) -> bool:
+        """Return whether the list has a result, and its model is not that of the last run."""
+        result = self.dock.result
+        return result is not None and not self._edits.has_fit_of(result.model)
+
+    def _updates_list(self, applied: Sequence[tuple[Source, Any]], update: bool) -> bool:
+        """Return whether the labels in the list are replaced by those of a cohort."""
+        result, layers = self.dock.result, self.dock.viewer.layers
+        if result is None or result.labels is None or not update:
+            return False
+        return any(find_labels(layers, source) is result.labels for source, _ in applied)
 
     def work_changed(self) -> None:
         """Enable the buttons that can be used, and show what is done after Cancel."""
@@ -530,7 +560,14 @@ class CohortPanel(WorkingPanel):
         except ValueError as error:
             return str(error).capitalize()
         colors = dict(zip(model.labels.tolist(), to_hex(model.colors), strict=True))
-        return list_classes(model, colors)
+        return f"{escape(self._describe_origin(model))}<br>{list_classes(model, colors)}"
+
+    def _describe_origin(self, model: KMeansModel) -> str:
+        """Return in words which result the model of the list comes from."""
+        result = self.dock.result
+        of_cohort = "last run of the cohort" if self._edits.has_fit_of(model) else ""
+        layer = "" if result is None or result.labels is None else f"“{result.labels.name}”"
+        return f"From {', '.join(each for each in (layer, of_cohort) if each)}:"
 
     # ------------------------------------------------------------ image in view
 

@@ -32,6 +32,11 @@ class CohortView:
         """Whether each layer that was hidden or shown here was visible before."""
 
     @property
+    def name(self) -> str:
+        """The name of the image of the preview; empty without a preview."""
+        return self._shown
+
+    @property
     def layers(self) -> list[Layer]:
         """The layers of the preview."""
         return self._preview.layers

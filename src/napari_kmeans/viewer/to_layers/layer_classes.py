@@ -195,7 +195,7 @@ def carry_edits(
         apply_classes(segmentation, carried),
         edited,
         describe_lost(lost),
-        describe_carried(carried, segmentation.model.classes),
+        describe_carried(carried, segmentation.model, edited),
     )
 
 

@@ -9,6 +9,7 @@ from psygnal import Signal
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSize, QSortFilterProxyModel, Qt
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
 
+from napari_kmeans.batch.study_metadata import GROUP
 from napari_kmeans.viewer.widgets.swatch import make_swatch
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Shares(NamedTuple):
     Attributes
     ----------
     keys : tuple of str
-        The first columns: the image and, where there are some, region and slice.
+        The first columns: the image and, where there are some, its group, region and slice.
     classes : tuple of ShareClass
     rows : tuple
         For each row its keys, the share of each class in percent, NaN if it has none, and its
@@ -62,7 +63,7 @@ class Shares(NamedTuple):
     failures : mapping of str to str
         The sentence of each image that failed.
     metadata : tuple of str
-        The last columns, such as the group: the shares stay in view beside the images.
+        The last columns, such as the patient: the shares stay in view beside the images.
     """
 
     keys: tuple[str, ...] = ("image",)
@@ -89,8 +90,9 @@ class Shares(NamedTuple):
         columns = [str(name) for name in list(table)[: list(table).index("class")]]
         place = columns.index("region")
         # In the pattern {group}_{rest}, the rest is what the user does not ask for.
-        metadata = [name for name in columns[1:place] if name != REST]
-        keys = [columns[0], *columns[place:]]
+        metadata = [name for name in columns[1:place] if name not in (GROUP, REST)]
+        # The groups are compared, so that they are beside the images.
+        keys = [columns[0], *([GROUP] if GROUP in columns[:place] else []), *columns[place:]]
         if (table["region"] == "all").all():
             keys.remove("region")
         known = table[["class", "name", "color"]].drop_duplicates("class").sort_values("class")
