@@ -323,3 +323,64 @@ def test_a_study_that_was_moved_is_repeated(folder, capsys, monkeypatch):
     capsys.readouterr()
     assert main(["repeat", str(moved / "out")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "4 of 4 images with identical labels"
+
+
+def test_repeat_takes_the_metadata_of_the_record(folder, capsys):
+    rows = "".join(f"{name},{name[0]}\n" for name in ("c_0", "c_1", "t_0", "t_1"))
+    (folder / "donors.csv").write_text(f"image,group\n{rows}")
+    assert main(["run", "study.yaml", "--metadata-file", "donors.csv"]) == 0
+    (folder / "donors.csv").unlink()
+    capsys.readouterr()
+    assert main(["repeat", "out", "-o", "new"]) == 0
+    tables = [pd.read_csv(folder / name / OUT) for name in ("out", "new")]
+    pd.testing.assert_frame_equal(*tables)
+    assert set(tables[1]["group"]) == {"c", "t"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "study.yaml"],
+        ["run", "study.yaml", "--fit-on", "raw"],
+        ["raw", "-k", "2", "-o", "out"],
+        ["raw", "-k", "2", "-o", "out", "--each"],
+    ],
+)
+def test_repeat_does_no_image_that_has_come_since(folder, capsys, arguments):
+    assert main(arguments) == 0
+    iio.imwrite(folder / "raw" / "a_9.png", 255 - _image(20, 7))
+    capsys.readouterr()
+    assert main(["repeat", "out"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "4 of 4 images with identical labels"
+    assert "differs" not in printed.err
+
+
+def test_repeat_fits_an_earlier_run_to_images_that_were_done_again(folder, capsys):
+    assert main(["raw", "-k", "2", "-o", "out"]) == 0
+    assert main(["raw/c_0.png", "--model", "out/napari-kmeans-model.json", "-o", "out"]) == 0
+    capsys.readouterr()
+    assert main(["repeat", "out"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "4 of 4 images with identical labels"
+
+
+def test_repeat_tells_that_a_file_with_identical_labels_has_changed(folder, capsys):
+    assert main(["run", "study.yaml"]) == 0
+    pixels = iio.imread(folder / "raw" / "c_0.png")
+    iio.imwrite(folder / "raw" / "c_0.png", pixels, compress_level=0)
+    capsys.readouterr()
+    assert main(["repeat", "out"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "c_0: identical labels, although the file has changed"
+    assert lines[-1] == "4 of 4 images with identical labels"
+
+
+def test_files_that_were_moved_out_of_their_folder_are_repeated(folder, capsys):
+    """The folder of the study is still there, and the images and results have left it."""
+    assert main(["run", "raw/*.png", "-k", "2", "-o", "out"]) == 0
+    (folder / "archive").mkdir()
+    for name in ("raw", "out"):
+        (folder / name).rename(folder / "archive" / name)
+    capsys.readouterr()
+    assert main(["repeat", "archive/out"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "4 of 4 images with identical labels"

@@ -123,7 +123,7 @@ class TestOrientation:
 
 class TestPixelSize:
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
-    @pytest.mark.parametrize("dpi", [300, 600, 2400])
+    @pytest.mark.parametrize("dpi", [150, 300, 600, 2400])
     def test_of_a_scanner_is_read(self, path, kind, dpi):
         path.write_bytes(encode(RGB, kind, dpi=(dpi, dpi)))
         y, x, _ = read_image(path).axes

@@ -8,6 +8,8 @@ import numpy as np
 import pint
 import pytest
 import tifffile
+from PIL import Image as PillowImage
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from napari_kmeans.files.picture import Axis, Channel
 from napari_kmeans.files.reading import read_image
@@ -108,9 +110,9 @@ def test_labels_of_planes_that_repeat_are_channels_of_imagej(path, labels, names
     assert [channel.name for channel in picture.channels] == names
 
 
-@pytest.mark.parametrize(("unit", "sizes"), [("inch", (254, 127)), ("centimeter", (100, 50))])
+@pytest.mark.parametrize(("unit", "sizes"), [("inch", (127, 63.5)), ("centimeter", (50, 25))])
 def test_resolution_with_a_unit_is_a_size_in_micrometers(path, unit, sizes):
-    tifffile.imwrite(path, STACK[0, 0], resolution=(200, 100), resolutionunit=unit)
+    tifffile.imwrite(path, STACK[0, 0], resolution=(400, 200), resolutionunit=unit)
     assert steps(path) == {
         "y": (sizes[0], "micrometer"),
         "x": (sizes[1], "micrometer"),
@@ -123,6 +125,65 @@ def test_resolution_with_a_unit_is_a_size_in_micrometers(path, unit, sizes):
 def test_resolution_without_a_unit_is_no_size(path, options):
     tifffile.imwrite(path, STACK[0, 0], **options)
     assert steps(path) == {"y": (1, ""), "x": (1, "")}
+
+
+@pytest.mark.parametrize("dpi", [1, 72, 96, 100, 120, 144, 192])
+def test_resolution_of_a_screen_is_no_size(path, dpi):
+    PillowImage.fromarray(STACK[0, 0].astype(np.uint8)).save(path, dpi=(dpi, dpi))
+    assert steps(path) == {"y": (1, ""), "x": (1, "")}
+    assert read_image(path).note == (
+        f"its resolution, {dpi} dpi, is that of a screen or a print, no pixel size: give "
+        "--spacing for areas"
+    )
+
+
+@pytest.mark.parametrize("dpi", [150, 300, 600])
+def test_resolution_of_a_scanner_is_a_size(path, dpi):
+    PillowImage.fromarray(STACK[0, 0].astype(np.uint8)).save(path, dpi=(dpi, dpi))
+    assert steps(path)["x"] == (pytest.approx(25400 / dpi), "micrometer")
+    assert not read_image(path).note
+
+
+def test_resolution_in_centimeters_is_no_size_only_for_that_of_a_screen(path):
+    for resolution, expected in ((28.3465, 1), (37.8, 1), (10, 1000), (20, 500)):
+        tifffile.imwrite(
+            path, STACK[0, 0], resolution=(resolution,) * 2, resolutionunit="centimeter"
+        )
+        assert steps(path)["x"][0] == expected
+        assert bool(read_image(path).note) == (expected == 1)
+
+
+def test_resolution_of_an_impossible_size_is_none(path):
+    for resolution in ((1, 4_000_000_000), (4_000_000_000, 1)):
+        tifffile.imwrite(path, STACK[0, 0], resolution=(50, 50), resolutionunit="micrometer")
+        with tifffile.TiffFile(path, mode="r+") as file:
+            for code in (282, 283):
+                file.pages.first.tags[code].overwrite(resolution)
+        assert steps(path) == {"y": (1, ""), "x": (1, "")}
+        assert "µm per pixel, which is no pixel size" in read_image(path).note
+
+
+def test_resolution_of_a_camera_is_no_size(path):
+    tags = ImageFileDirectory_v2()
+    # The exposure time in the tags of Exif.
+    tags[34665] = {0x829A: 0.01}
+    PillowImage.fromarray(STACK[0, 0].astype(np.uint8)).save(path, dpi=(300, 300), tiffinfo=tags)
+    assert steps(path) == {"y": (1, ""), "x": (1, "")}
+    assert "camera" in read_image(path).note
+
+
+def test_other_statements_of_a_size_count_beside_the_resolution_of_a_screen(path):
+    options = {"resolution": (72, 72), "resolutionunit": "inch"}
+    metadata = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "axes": "YX"}
+    tifffile.imwrite(path, STACK[0, 0], ome=True, metadata=metadata, **options)
+    assert steps(path) == {"y": (0.5, "micrometer"), "x": (0.5, "micrometer")}
+    assert not read_image(path).note
+    tifffile.imwrite(path, STACK[0, 0], imagej=True, resolution=(4, 4), metadata={"unit": "um"})
+    assert steps(path) == {"y": (0.25, "micrometer"), "x": (0.25, "micrometer")}
+    # ImageJ writes the unit of its size: without one, the resolution is a default.
+    tifffile.imwrite(path, STACK[0, 0], imagej=True, **options)
+    assert steps(path) == {"y": (1, ""), "x": (1, "")}
+    assert "72 dpi" in read_image(path).note
 
 
 GEO_KEYS = (1, 1, 0, 2, 1024, 0, 1, 1, 3076, 0, 1, 9001)

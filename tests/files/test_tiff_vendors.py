@@ -128,7 +128,7 @@ def test_lsm(path):
     assert len(list_series(path)) == 1
 
 
-@pytest.mark.parametrize(("pixels", "step"), [(1, (1, "")), (100, (254, "micrometer"))])
+@pytest.mark.parametrize(("pixels", "step"), [(1, (1, "")), (200, (127, "micrometer"))])
 def test_inch_is_the_unit_of_a_resolution_without_a_unit(path, pixels, step):
     more = [tag(282, 5, pixels, 1), tag(283, 5, pixels, 1)]
     path.write_bytes(make_tiff([plane_tags((20, 30), [8], 600, tags=more)], PLANE.tobytes()))

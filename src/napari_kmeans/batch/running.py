@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_kmeans.batch.image_job import ImageJob
+    from napari_kmeans.batch.repeating import RecordedImages
     from napari_kmeans.classes import ClassScheme
     from napari_kmeans.model import KMeansModel
 
@@ -151,6 +152,7 @@ def run_study(
     jobs: Sequence[ImageJob] | None = None,
     model: KMeansModel | None = None,
     edit: Callable[[KMeansModel], ClassScheme] | None = None,
+    recorded: RecordedImages | None = None,
 ) -> StudyResult:
     """Run a study: one model, all images, one table, one record.
 
@@ -177,6 +179,9 @@ def run_study(
     edit : callable, optional
         Called with the model that was fitted to the images, it returns the classes of the model.
         The record has them as `classes` of the study. It is for a study without `classes`.
+    recorded : RecordedImages, optional
+        The images of a record of this study. Only they are done, with the groups and the metadata
+        in the record.
 
     Returns
     -------
@@ -199,6 +204,7 @@ def run_study(
     _check_libraries(study)
     with output_directory(directory), lock_folder(directory):
         run = _Run(study, directory, again, progress or (lambda _: None), jobs, model, edit)
+        run.recorded = recorded
         return run.run()
 
 
@@ -229,6 +235,7 @@ class _Run:
     ) -> None:
         self.study, self.directory, self.again, self.progress = study, directory, again, progress
         self.jobs, self.model, self.edit = jobs, model, edit
+        self.recorded: RecordedImages | None = None
         self.store = PartStore(directory)
         # The record of an earlier study in this folder is replaced.
         earlier = read_earlier_runs(directory)
@@ -245,11 +252,13 @@ class _Run:
         # be fitted to is painted with it.
         self.fit = StudyFit(None)
         self.fitted: list[ImageJob] = []
+        # The images that the study names, also those that are not in the record that is repeated.
+        self.listed: list[ImageJob] = []
 
     def run(self) -> StudyResult:
         """Do all steps, and write the record also if they are stopped."""
         with notices_also_to(self._note):
-            images = list_images(self.study, self._list_jobs(), self.directory)
+            images = list_images(self.study, self._list_jobs(), self.directory, self.recorded)
             refuse_other_study(self.directory, {image.job.source for image in images})
             self._refuse_to_overwrite(images)
             model = self._find_model(images)
@@ -301,9 +310,11 @@ class _Run:
 
     def _list_jobs(self) -> list[ImageJob]:
         try:
-            return list_study_jobs(self.study) if self.jobs is None else list(self.jobs)
+            jobs = list_study_jobs(self.study) if self.jobs is None else list(self.jobs)
         except ValueError as error:
             raise StudyError([f"{reason(error)}."]) from error
+        self.listed = jobs
+        return jobs if self.recorded is None else self.recorded.choose(jobs)
 
     def _inputs(self, images: Sequence[StudyImage]) -> list[Path]:
         """Return all files that the study reads."""
@@ -377,7 +388,10 @@ class _Run:
         if self.jobs is None:
             # An image of the study is read with its pixel size in the metadata file.
             own = {job.source: job for job in jobs}
-            return [own.get(job.source, job) for job in list_study_jobs(self.study, names)]
+            found = list_study_jobs(self.study, names)
+            if self.recorded is not None:
+                found = self.recorded.leave_out_new(found, self.listed)
+            return [own.get(job.source, job) for job in found]
         return [job for job in jobs if str(self.study.path(job.name).absolute()) in names]
 
     def _fit_key(self, jobs: Sequence[ImageJob], images: Sequence[StudyImage]) -> str:

@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_kmeans.batch.image_job import ImageJob
+    from napari_kmeans.batch.repeating import RecordedImages
     from napari_kmeans.batch.study import Study
     from napari_kmeans.files.picture import Picture
 
 
-def list_images(study: Study, jobs: Sequence[ImageJob], directory: Path) -> list[StudyImage]:
+def list_images(
+    study: Study,
+    jobs: Sequence[ImageJob],
+    directory: Path,
+    recorded: RecordedImages | None = None,
+) -> list[StudyImage]:
     """Return the images of a study, with all that belongs to each.
 
     Parameters
@@ -37,6 +43,9 @@ def list_images(study: Study, jobs: Sequence[ImageJob], directory: Path) -> list
         How the images are read.
     directory : Path
         The folder of the results.
+    recorded : RecordedImages, optional
+        The images of a record, whose groups and metadata are taken: the file of the metadata may
+        be missing, or may have changed.
 
     Raises
     ------
@@ -53,15 +62,15 @@ def list_images(study: Study, jobs: Sequence[ImageJob], directory: Path) -> list
         for name, places in study.values.items()
         for place in places[:1]
     }
-    groups = find_groups(study, jobs)
-    metadata = find_metadata(study, jobs, stems)
+    described = (
+        _describe_images(study, jobs, stems)
+        if recorded is None
+        else [recorded.describe(job) for job in jobs]
+    )
     images: list[StudyImage] = []
     for number, (job, stem) in enumerate(zip(jobs, stems, strict=True)):
         own = {name: found[number] for name, found in values.items()}
-        entries = dict(metadata[number])
-        # A field "group" of the metadata names the group, unless the study has groups.
-        named = entries.pop(GROUP, None)
-        group = groups[number] if study.groups else (None if named is None else str(named))
+        group, entries = described[number]
         size = _read_size(entries, stem)
         sized = job if size is None else job._replace(read=partial(_read_sized, job.read, size))
         images.append(StudyImage(sized, stem, group, entries, regions[number], own, size))
@@ -74,6 +83,20 @@ def _tell_images_without_group(images: Sequence[StudyImage]) -> None:
     if 0 < len(names) < len(images):
         be = "is" if len(names) == 1 else "are"
         tell(f"{join_names(names)} {be} in no group and not compared")
+
+
+def _describe_images(
+    study: Study, jobs: Sequence[ImageJob], stems: Sequence[str]
+) -> list[tuple[str | None, dict[str, Any]]]:
+    """Return the group and the metadata of each image."""
+    groups = find_groups(study, jobs)
+    described = []
+    for group, entries in zip(groups, find_metadata(study, jobs, stems), strict=True):
+        # A field "group" of the metadata names the group, unless the study has groups.
+        named = entries.pop(GROUP, None)
+        own = group if study.groups else (None if named is None else str(named))
+        described.append((own, entries))
+    return described
 
 
 def _read_size(entries: dict[str, Any], stem: str) -> StatedSize | None:

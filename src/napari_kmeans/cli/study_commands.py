@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from napari_kmeans.batch.repeating import RecordedImages
 from napari_kmeans.batch.reporting import count_images
 from napari_kmeans.batch.result_files import find_labels_file, output_directory
 from napari_kmeans.batch.run_record import (
@@ -118,7 +118,8 @@ def repeat(argv: Sequence[str]) -> int:
     with limit_threads(arguments.jobs), _directory(arguments.output) as directory:
         for number, run in enumerate(runs, 1):
             place = directory if len(runs) == 1 else directory / f"run-{number}"
-            result = _run_with_bar(_recorded_study(run, arguments.record), place, again=True)
+            recorded = RecordedImages(run, folder)
+            result = _run_with_bar(recorded.study, place, again=True, recorded=recorded)
             _print_other_versions(run.get("versions") or {})
             _print_other_model(run.get("model"), result.record["model"])
             verdicts = _compare(run["images"], result.record["images"], folder, result.directory)
@@ -158,7 +159,13 @@ def _directory(chosen: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _run_with_bar(study: Study, output: Path | None = None, *, again: bool) -> StudyResult:
+def _run_with_bar(
+    study: Study,
+    output: Path | None = None,
+    *,
+    again: bool,
+    recorded: RecordedImages | None = None,
+) -> StudyResult:
     # This module imports numba, which would slow down the start of the command line.
     from napari_kmeans.batch.running import run_study
 
@@ -180,7 +187,7 @@ def _run_with_bar(study: Study, output: Path | None = None, *, again: bool) -> S
                 move(int(done), 1000)
 
         try:
-            return run_study(study, output, again=again, progress=show)
+            return run_study(study, output, again=again, progress=show, recorded=recorded)
         except KeyboardInterrupt:
             if last is not None and last.stage == "images":
                 done = f"{last.done} of {count_images(last.total)}"
@@ -221,26 +228,6 @@ def _describe_shares(table: Any) -> list[str]:
         numbers = f"{share.mean():7.2f} {share.min():7.2f} {share.max():7.2f}"
         lines.append(f"{label:6d} {numbers}  {name}".rstrip())
     return lines
-
-
-def _recorded_study(record: dict[str, Any], path: Path) -> Study:
-    """Return the study of a record, also if it was moved together with its results."""
-    values, place = record["study"], _folder_of(path)
-    folders = record.get("folder")
-    if isinstance(folders, list) and len(folders) == 2 and not Path(str(folders[0])).exists():
-        moved = os.path.abspath(place / str(folders[1]))
-        values = _replace_start(values, str(folders[0]), moved)
-    return Study.from_dict(values, place)
-
-
-def _replace_start(value: Any, start: str, other: str) -> Any:
-    """Return plain values in which paths in a folder are paths in another folder."""
-    if isinstance(value, dict):
-        return {key: _replace_start(each, start, other) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_replace_start(each, start, other) for each in value]
-    is_inside = isinstance(value, str) and value.startswith((start + os.sep, start + "/"))
-    return other + value[len(start) :] if is_inside else value
 
 
 def _print_other_model(recorded: Any, found: Any) -> None:
@@ -290,7 +277,9 @@ def _compare(
         if verdict == IDENTICAL and has_files:
             verdict = _compare_files(file, _labels_file(other, repeated))
         verdicts.append(verdict)
-        print_line(f"{entry.get('name')}: {verdict}")
+        is_changed = verdict == IDENTICAL and other.get("sha256") != entry.get("sha256")
+        beside = ", although the file has changed" if is_changed else ""
+        print_line(f"{entry.get('name')}: {verdict}{beside}")
     if done and not has_files:
         print_message(f"no labels of the run are in {folder}: only checksums were compared")
     return verdicts

@@ -6,7 +6,6 @@ import re
 import struct
 from contextlib import suppress
 from io import BytesIO
-from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,11 @@ import numpy as np
 from napari_kmeans.files.codecs import Decoded, decode_deep, is_deep_animated_png
 from napari_kmeans.files.errors import UnreadableImageError, check_memory
 from napari_kmeans.files.picture import Axis, Picture, Series
+from napari_kmeans.files.resolution import (
+    MICROMETERS_PER_INCH,
+    is_possible_size,
+    is_resolution_of_print,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,12 +87,6 @@ afterwards."""
 
 EXPOSURE = {0x829A, 0x829D, 0x920A}
 """Tags of Exif. The last ones are the exposure time, the aperture and the focal length."""
-
-SCREEN_DPI = (120, 144, 192)
-MAX_SCREEN_DPI = 100
-"""Dots per inch that describe a screen: up to 100, and the resolutions of magnified screens."""
-
-MICROMETERS_PER_INCH = 25400.0
 
 
 def is_photograph(path: Path, header: bytes) -> bool:
@@ -338,20 +336,16 @@ def _read_metadata(image: Image, has_exif: bool = True) -> _Metadata:
 def _read_pixel_size(dpi: Any) -> tuple[float, float] | None:
     """Return the height and width of a pixel in micrometers, or None if they are unknown.
 
-    A scanner or a microscope states the size of the object. The resolution of a screen (72 or
-    96 dots per inch) and that of a camera are defaults: they are the size of a print, and an
-    area from them would be wrong.
+    A scanner or a microscope states the size of the object; see `is_resolution_of_print`.
     """
     try:
         across, down = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    for value in (across, down):
-        # PNG stores dots per meter, and JPEG may store dots per centimeter: they are rounded.
-        is_screen = any(abs(value - screen) < 1 for screen in SCREEN_DPI)
-        if not isfinite(value) or value < MAX_SCREEN_DPI + 1 or is_screen:
-            return None
-    return MICROMETERS_PER_INCH / down, MICROMETERS_PER_INCH / across
+    if is_resolution_of_print(across) or is_resolution_of_print(down):
+        return None
+    size = MICROMETERS_PER_INCH / down, MICROMETERS_PER_INCH / across
+    return size if all(map(is_possible_size, size)) else None
 
 
 def _make_picture(decoded: Decoded, metadata: _Metadata) -> Picture:

@@ -10,7 +10,13 @@ import numpy as np
 from napari_kmeans.execution.threads import map_slices
 from napari_kmeans.files.picture import Picture, Series
 from napari_kmeans.files.tiff_colors import find_colors, is_lookup_table, read_palette
-from napari_kmeans.files.tiff_metadata import read_axes, read_channels, read_geo_tags, read_no_data
+from napari_kmeans.files.tiff_metadata import (
+    note_unusable_resolution,
+    read_axes,
+    read_channels,
+    read_geo_tags,
+    read_no_data,
+)
 from napari_kmeans.files.tiff_pixels import read_pixels
 from napari_kmeans.files.tiff_series import (
     RAW_HEADERS,
@@ -100,7 +106,7 @@ def _make_picture(
         letters = letters.replace("C", "")
     axes = read_axes(file, image, letters.replace("C", "Q") if colors.rgb else letters)
     geo_tags = read_geo_tags(image.page)
-    notes = [note, colors.note]
+    notes = [note, colors.note, note_unusable_resolution(image, axes)]
     orientation = image.page.tags.valueof(274, default=1)
     if orientation in FLIPS:
         levels = [_turn(level, letters, orientation) for level in levels]

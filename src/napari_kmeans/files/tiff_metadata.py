@@ -11,6 +11,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from napari_kmeans.files.picture import Axis, Channel
+from napari_kmeans.files.resolution import (
+    MICROMETERS_PER_INCH,
+    is_possible_size,
+    is_resolution_of_print,
+    is_resolution_of_screen,
+)
 from napari_kmeans.files.units import LENGTHS, TIMES
 
 if TYPE_CHECKING:
@@ -51,6 +57,9 @@ UNIT_NAMES = {spelling: name for name, spellings in UNITS.items() for spelling i
 
 SYMBOLS = {unit.symbol: name for name, unit in {**LENGTHS, **TIMES}.items()}
 """The names of units by their symbols. Upper case counts: Mm is not mm."""
+
+EXPOSURE = {"ExposureTime", "FNumber", "FocalLength"}
+"""Entries of Exif that cameras write."""
 
 RESOLUTION_UNITS = {2: "inch", 3: "centimeter", 4: "millimeter", 5: "micrometer"}
 """The values of the tag ResolutionUnit."""
@@ -155,7 +164,10 @@ def _read_imagej_steps(file: tifffile.TiffFile, image: TiffImage) -> Iterator[tu
     if "unit" not in metadata:
         # Steps along z have this unit, too.
         unit = RESOLUTION_UNITS.get(image.page.tags.valueof(296, default=1), "")
+    is_print = "unit" not in metadata and bool(_find_unusable_resolution(image.page))
     for letter, code, origin in (("X", 282, "xorigin"), ("Y", 283, "yorigin")):
+        if is_print:
+            continue
         if scale := _read_pixel_length(image.page, code):
             yield letter, Step(scale, unit, -scale * float(metadata.get(origin, 0)))
     if spacing := abs(float(metadata.get("spacing", 0))):
@@ -264,19 +276,63 @@ def _read_geo_unit(page: tifffile.TiffPage) -> str:
 
 
 def _read_resolution_steps(file: tifffile.TiffFile, image: TiffImage) -> Iterator[tuple[str, Step]]:
-    tags = image.page.tags
+    if not _find_unusable_resolution(image.page):
+        # Inch and centimeter are units of resolutions: no object is measured in square
+        # centimeters because its file states pixels per centimeter.
+        for letter, size in _read_resolution_sizes(image.page).items():
+            yield letter, Step(size, "micrometer")
+
+
+def _read_resolution_sizes(page: tifffile.TiffPage) -> dict[str, float]:
+    """Return the micrometers per pixel by axis letter, as the tags of the resolution state them."""
     # Inch is the default of the unit. Programs that know no size write 1 without a unit.
-    stated = tags.valueof(296)
+    stated = page.tags.valueof(296)
     unit = RESOLUTION_UNITS.get(2 if stated is None else int(stated))
     if unit is None:
-        return
-    # Inch and centimeter are units of resolutions: no object is measured in square centimeters
-    # because its file states pixels per centimeter.
+        return {}
     micrometers = LENGTHS[unit].size / LENGTHS["micrometer"].size
-    for letter, code in (("X", 282), ("Y", 283)):
-        scale = _read_pixel_length(image.page, code)
-        if scale and not (stated is None and scale == 1):
-            yield letter, Step(float(f"{scale * micrometers:.12g}"), "micrometer")
+    lengths = {"X": _read_pixel_length(page, 282), "Y": _read_pixel_length(page, 283)}
+    return {
+        letter: float(f"{length * micrometers:.12g}")
+        for letter, length in lengths.items()
+        if length and not (stated is None and length == 1)
+    }
+
+
+def _find_unusable_resolution(page: tifffile.TiffPage) -> str:
+    """Return why a stated resolution is no pixel size, for a note; empty if it is one.
+
+    The resolution of screens and cameras is the size of a print, as in `photographs`. A resolution
+    in centimeters is that of a screen only if screens have it: 10 pixels per centimeter are
+    written for an object.
+    """
+    sizes = _read_resolution_sizes(page)
+    if not all(map(is_possible_size, sizes.values())):
+        size = next(size for size in sizes.values() if not is_possible_size(size))
+        return f"its resolution states {size:.4g} µm per pixel, which is no pixel size"
+    is_in_inches = page.tags.valueof(296) in (None, 2)
+    is_print = is_resolution_of_print if is_in_inches else is_resolution_of_screen
+    found = [
+        dpi for dpi in (MICROMETERS_PER_INCH / size for size in sizes.values()) if is_print(dpi)
+    ]
+    if found:
+        return f"its resolution, {found[0]:.4g} dpi, is that of a screen or a print, no pixel size"
+    exif = page.tags.valueof(34665)
+    if sizes and isinstance(exif, dict) and EXPOSURE & exif.keys():
+        return "its resolution is that of a camera, no pixel size"
+    return ""
+
+
+def note_unusable_resolution(image: TiffImage, axes: Sequence[Axis]) -> str:
+    """Return a message if a resolution is no pixel size, and the file states no other; or empty."""
+    if any(axis.name in ("y", "x") and (axis.unit or axis.scale != 1) for axis in axes):
+        return ""
+    # Damaged metadata count as missing, as in `_read_steps`.
+    try:
+        why = _find_unusable_resolution(image.page)
+    except Exception:
+        return ""
+    return f"{why}: give --spacing for areas" if why else ""
 
 
 def _read_pixel_length(page: tifffile.TiffPage, code: int) -> float:
