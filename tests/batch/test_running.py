@@ -510,8 +510,8 @@ class TestEntries:
         assert rows.loc[["t_0", "t_1"], "age"].isna().all()
         assert sentences == [
             "c_2, t_1 and t_2 have no row in the metadata file: its columns are empty there",
-            "c_2, t_1 and t_2 are in no group and not compared",
             "zzz.tif of s.csv is no image of this study",
+            "c_2, t_1 and t_2 are in no group and not compared",
         ]
 
     @pytest.mark.parametrize(
