@@ -117,8 +117,8 @@ def test_a_model_with_other_classes_keeps_the_record_of_its_fit(folder):
     ]
     # The paragraphs differ by the classes only.
     classes = (
-        "The clusters were merged into 2 classes: class 2 has 2 clusters. Pixels of class 1 "
-        "“dark” were ignored: they did not count in shares. "
+        "The clusters were merged into 2 classes: class 1 “dark” has 1 cluster, class 2 has 2 "
+        "clusters. Pixels of class 1 “dark” were ignored: they did not count in shares. "
     )
     assert classes in texts[1]
     assert texts[0] == texts[1].replace(classes, "")
