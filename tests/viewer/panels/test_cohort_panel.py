@@ -285,6 +285,14 @@ def test_the_list_stays_at_the_model_of_the_cohort(
     panel.save_batch(tmp_path / "study.yaml")
     saved = KMeansModel.load(tmp_path / "study-model.json")
     np.testing.assert_array_equal(saved.cluster_centers_, fitted.cluster_centers_)
+    # The model of the preview is applied to layers, and the preview is removed.
+    panel.form.images.value = "layers"
+    panel.form.layers.check([(viewer.layers["b"],)])
+    panel.form.layers.checked_by_user.emit()
+    run(qtbot, panel)
+    assert "a-labels" not in viewer.layers
+    assert dock.result.labels is viewer.layers["b labels"]
+    np.testing.assert_array_equal(dock.result.model.cluster_centers_, fitted.cluster_centers_)
     viewer.layers.selection.active = alone
     assert panel.form.classes.text().startswith("From “a labels”:")
 

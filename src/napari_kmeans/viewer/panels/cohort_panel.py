@@ -475,7 +475,9 @@ class CohortPanel(WorkingPanel):
         if isinstance(work, LayersWork):
             applied = [(each.source, each.outcome) for each in outcome.images.values()]
             update = self.dock.update_layers.value
-            is_latest = work.model is None and not self._updates_list(applied, update)
+            # The model that was applied may have been that of the preview.
+            is_other = work.model is None or self._lists_other_model()
+            is_latest = is_other and not self._updates_list(applied, update)
             self.dock.show_applied(applied, update=update, is_latest=is_latest)
         elif outcome.images and (work.jobs is None or in_view or self._lists_other_model()):
             self._want_image(in_view, outcome)
