@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import imageio.v3 as imageio
 import numpy as np
 import pandas as pd
@@ -154,12 +156,27 @@ def test_images_of_one_model_and_one_area_have_pixels_of_one_size(tmp_path, caps
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(
         f"with the other images: it must have the spacing of {tmp_path / 'a.ome.tif'}, "
-        "(0.5, 0.5), got (0.5, 0.25); --each clusters each by itself."
+        "(0.5, 0.5), got (0.5, 0.25); use --min-size for a number of pixels, or fit a model to "
+        "images of one pixel size, and apply it to the others with --model."
     )
     assert run(tmp_path, "ab", "--min-area", "3", "--each") == 0
     expected = segment(NOISY[1], 4, min_size=24).labels
     np.testing.assert_array_equal(labels_of(tmp_path, "b"), expected)
     assert run(tmp_path, "ab", "--min-size", "3") == 0
+
+
+def test_pixel_sizes_that_differ_by_their_rounding_are_one_size(tmp_path):
+    write(tmp_path / "a.ome.tif", NOISY[0], (0.5, 0.5))
+    write(tmp_path / "b.ome.tif", NOISY[1], (0.4999925, 0.5))
+    assert run(tmp_path, "ab", "--min-area", "3") == 0
+    images = [str(tmp_path / f"{name}.ome.tif") for name in "ab"]
+    study = ["run", *images, "-k", "4", "--min-area", "3", "-o", str(tmp_path / "study")]
+    assert main(study) == 0
+    record = json.loads((tmp_path / "study" / "napari-kmeans-run.json").read_text("utf-8"))
+    # The colors of both images were counted when they were read.
+    assert record["n_colors"] == len(np.unique(NOISY))
+    write(tmp_path / "b.ome.tif", NOISY[1], (0.499, 0.5))
+    assert run(tmp_path, "ab", "--min-area", "3") == 1
 
 
 def test_small_regions_of_chosen_classes(tmp_path, capsys):

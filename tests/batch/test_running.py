@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ from napari_kmeans import (
     run_study,
     segment,
 )
-from napari_kmeans.batch import image_step
+from napari_kmeans.batch import image_step, parts
 from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import RECORD_FILE, hash_file
 from napari_kmeans.execution.notices import notices_to
@@ -436,6 +437,59 @@ class TestFailures:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         path = folder / "out" / "n-labels.tif"
         assert result.failures == {"n": f"cannot write {path}: File too large"}
+
+    def test_a_run_that_does_no_image_keeps_the_results_of_the_earlier_one(
+        self, folder, monkeypatch
+    ):
+        _run(_study(folder))
+        out = folder / "out"
+        before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+        def refuse(*arguments, **settings):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / "c_0-labels.tif"))
+
+        monkeypatch.setattr(image_step, "write_results", refuse)
+        for entries in ({"fit": {"n_clusters": 3}}, {"each": True}):
+            sentences = []
+            with notices_to(sentences.append):
+                result = run_study(_study(folder, **entries))
+            assert len(result.failures) == 6
+            assert not len(result.table)
+            assert sentences[-1].startswith("no image is done, so the tables")
+            after = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+            assert after == before
+
+    def test_an_image_with_results_is_done_although_the_next_run_does_not_know_it(
+        self, folder, monkeypatch
+    ):
+        def refuse(*arguments):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        _run(_study(folder))
+        with monkeypatch.context() as patch:
+            patch.setattr(parts, "write_whole", refuse)
+            result = _run(_study(folder, fit={"n_clusters": 3}))
+        assert not result.failures
+        assert {*_labels(folder, "c_0").ravel()} == {1, 2, 3}
+        assert {*result.table["class"]} == {1, 2, 3}
+        # The small pictures of the earlier run are not in the report.
+        assert not list((folder / "out" / parts.PARTS).glob("c_0*"))
+        assert _run(_study(folder, fit={"n_clusters": 3})).n_earlier == 0
+
+    def test_a_model_that_cannot_be_written_leaves_the_record_of_the_earlier_run(
+        self, folder, monkeypatch
+    ):
+        _run(_study(folder))
+        record = folder / "out" / RECORD_FILE
+        before = record.read_bytes()
+
+        def refuse(*arguments):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(KMeansModel, "save", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            _run(_study(folder, fit={"n_clusters": 3}))
+        assert record.read_bytes() == before
 
     @pytest.mark.parametrize(
         ("entries", "sentence"),

@@ -28,7 +28,7 @@ from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.options import AUTO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.kinds import Kind
@@ -170,9 +170,7 @@ def fit_pictures(
     failures |= others
     while used := [number for number, picture in enumerate(pictures) if picture is not None]:
         readable = [picture for picture in pictures if picture is not None]
-        colors = counted.get(find_kind(readable[0], options))
-        known = colors is not None and colors.n_images == len(readable)
-        histogram = colors.histogram if colors and known else None
+        histogram = _join_counts(counted, readable, options)
         try:
             seg = _fit(readable, histogram, options, part_of(report, 0.8, 1))
             n_colors = None if histogram is None else len(histogram.weights)
@@ -248,6 +246,21 @@ def _read_once(
             total = len(histograms) + (0 if known is None else known.n_images)
             counted[kind] = _Counted(total, parts[0].merge(*parts[1:]))
     return done, counted
+
+
+def _join_counts(
+    counted: Mapping[Kind, _Counted], pictures: Sequence[Picture], options: Options
+) -> Histogram | None:
+    """Return the colors of images with their counts; None if other images are counted with them.
+
+    Images whose pixels differ by the rounding of their size have several kinds.
+    """
+    kinds = dict.fromkeys(find_kind(picture, options) for picture in pictures)
+    parts = [counted[kind] for kind in kinds if kind in counted]
+    if sum(each.n_images for each in parts) != len(pictures):
+        return None
+    first, *others = (each.histogram for each in parts)
+    return first.merge(*others) if others else first
 
 
 def _read_image(job: ImageJob, options: Options, n_pixels: int, keeps: bool) -> _Read:

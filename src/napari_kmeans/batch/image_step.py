@@ -172,8 +172,15 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
     columns = {str(name): table[name].tolist() for name in table}
     part = Part(_part_key(image, steps), inputs, outputs, entry, columns)
     thumbnails = draw_thumbnails(picture, seg.labels, seg.model)
-    with output_errors(steps.directory):
-        PartStore(steps.directory).write(image.stem, part, thumbnails)
+    store = PartStore(steps.directory)
+    try:
+        with output_errors(steps.directory):
+            store.write(image.stem, part, thumbnails)
+    except OutputError as error:
+        # The image is done: its new results have replaced those of an earlier run, and the small
+        # pictures of that run would be wrong in the report.
+        store.remove(image.stem)
+        tell(f"{image.job.source} is done, and the next run does it again: {error}")
     return part
 
 

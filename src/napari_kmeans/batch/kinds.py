@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import isclose
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_kmeans.batch.channels import find_channels
@@ -15,7 +16,7 @@ from napari_kmeans.batch.reporting import join_names, tell
 from napari_kmeans.files.errors import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.files.picture import Picture
@@ -28,8 +29,18 @@ class Kind(NamedTuple):
     channels: str
     dtype: str
     blur: str
-    spacing: str
+    spacing: tuple[float, ...]
     axes: str
+
+
+_REMEDIES = {
+    "spacing": "use --min-size for a number of pixels, or fit a model to images of one pixel size, "
+    "and apply it to the others with --model"
+}
+"""The ways out of a difference, where it is not to cluster each image by itself."""
+
+_SPACING_TOLERANCE = 1e-3
+"""Pixel sizes of one scanner differ by their rounding, such as 0.5 and 0.4999925 µm."""
 
 
 def leave_out_other_kinds(
@@ -54,19 +65,39 @@ def leave_out_other_kinds(
             leave_out(number, f"cannot cluster {job.source}: {reason(error)}")
     if not kinds:
         return failures
+    kinds = _join_spacings(kinds)
     # Of several kinds with the same number of images, that of the first image is taken.
     most, _ = Counter(kinds.values()).most_common(1)[0]
     first = next(jobs[number].source for number, kind in kinds.items() if kind == most)
     for number, kind in kinds.items():
         for name, expected, got in zip(Kind._fields, most, kind, strict=True):
             if got != expected:
+                remedy = _REMEDIES.get(name, "--each clusters each by itself")
                 leave_out(
                     number,
                     f"cannot cluster {jobs[number].source} with the other images: it must have "
-                    f"the {name} of {first}, {expected}, got {got}; --each clusters each by itself",
+                    f"the {name} of {first}, {expected}, got {got}; {remedy}",
                 )
                 break
     return failures
+
+
+def _join_spacings(kinds: Mapping[int, Kind]) -> dict[int, Kind]:
+    """Return kinds in which spacings that are nearly equal are the first of them."""
+    first: list[tuple[float, ...]] = []
+    joined = {}
+    for number, kind in kinds.items():
+        same = next((each for each in first if _are_close(each, kind.spacing)), None)
+        if same is None:
+            first.append(kind.spacing)
+        joined[number] = kind if same is None else kind._replace(spacing=same)
+    return joined
+
+
+def _are_close(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return len(a) == len(b) and all(
+        isclose(one, other, rel_tol=_SPACING_TOLERANCE) for one, other in zip(a, b, strict=True)
+    )
 
 
 def note_other_channels(jobs: Sequence[ImageJob], pictures: Sequence[Picture | None]) -> None:
@@ -103,7 +134,8 @@ def find_kind(picture: Picture, options: Options) -> Kind:
     dtype = picture.pixels.dtype.newbyteorder("=").name
     own = options_for(picture, options)
     # A minimum area is another number of pixels in images with other pixels.
-    spacing = str(own.spacing) if options.min_area else ""
+    spacing = own.spacing if isinstance(own.spacing, tuple) else (own.spacing,)
+    spacing = spacing if options.min_area else ()
     axes = ", ".join(axis.kind for axis in axes_without_channels(picture))
     return Kind(text, dtype, str(own.blur), spacing, axes if options.position else "")
 

@@ -167,6 +167,11 @@ class PartStore:
         writers[self.path(stem, ".json")] = partial(write_text, text)
         write_whole(writers)
 
+    def remove(self, stem: str) -> None:
+        """Remove the part of an image and its small pictures."""
+        for ending in (*_PICTURES, ".json"):
+            self.path(stem, ending).unlink(missing_ok=True)
+
     def read(self, stem: str) -> Part | None:
         """Return the part of an image; None if there is none, or if it is damaged."""
         try:

@@ -37,24 +37,20 @@ class RecordedImages:
         known = folders if isinstance(folders, list) and len(folders) == 2 else (place, ".")
         self._folder, self._moved = str(known[0]), os.path.abspath(place / str(known[1]))
         self.study = Study.from_dict(self._find_moved(record["study"]), place)
-        fit = (record.get("model") or {}).get("fit") or {}
-        is_fitted = not self.study.fit_on and not self.study.model
-        self._n_fitted = int(fit.get("n_images") or 0) if is_fitted else 0
         self._entries: dict[str, Mapping[str, Any]] = {}
-        for entry in record["images"]:
+        # The model of an earlier run in the folder was also fitted to images that have left it.
+        for entry in [*(record.get("images_left") or []), *record["images"]]:
             # A run without tables records paths as they were given.
             source = os.path.join(self._folder, str(entry.get("source")))
             for path in (source, _replace_start(source, self._folder, self._moved)):
                 self._entries[file_key(Path(path))] = entry
 
     def choose(self, jobs: Sequence[ImageJob]) -> list[ImageJob]:
-        """Return the jobs of recorded images: others have come since.
+        """Return the jobs of recorded images, without those that have come since.
 
-        An earlier run in a folder keeps the entries of those images whose results are left. Its
-        model needs the others, too: all jobs are returned then.
+        If there is none of them, all jobs are returned: one may have the reason.
         """
-        chosen = [job for job in jobs if self._find(job) is not None]
-        return chosen if chosen and len(chosen) >= self._n_fitted else list(jobs)
+        return [job for job in jobs if self._find(job) is not None] or list(jobs)
 
     def leave_out_new(self, jobs: Sequence[ImageJob], listed: Sequence[ImageJob]) -> list[ImageJob]:
         """Return the jobs of a fit without those listed images that have come since."""

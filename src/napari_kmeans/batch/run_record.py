@@ -18,7 +18,9 @@ The file `RECORD_FILE` is in the folder of the results. Its entries:
 - ``has_tables``: whether the run was a study, with the tables of its images;
 - ``files_of_other_images``: of a study, the files that earlier runs have written for images that
   have left it or have failed since, by the names of these images;
-- ``earlier``: the records of earlier runs for the images whose results are still in the folder.
+- ``earlier``: the records of earlier runs for the images whose results are still in the folder;
+- ``images_left``: of an earlier run, the images without such results: its model was fitted to them,
+  too.
 """
 
 from __future__ import annotations
@@ -225,7 +227,14 @@ def keep_results(
             and all((directory / str(name)).exists() for name in each.get("outputs") or ())
         ]
         if images:
-            kept.append({**run, "images": images})
+            left = [
+                {name: each.get(name) for name in ("source", "group", "metadata")}
+                for each in run["images"]
+                if each not in images
+            ]
+            kept.append(
+                {**run, "images": images, "images_left": [*(run.get("images_left") or []), *left]}
+            )
     return kept
 
 

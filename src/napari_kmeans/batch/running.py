@@ -263,14 +263,22 @@ class _Run:
             self._refuse_to_overwrite(images)
             model = self._find_model(images)
         steps = self._steps(images, model)
+        earlier = _read_files([self.directory / name for name in (RECORD_FILE, SHARED_MODEL)])
         # If this run is killed, the record of an earlier run must not call its folder complete.
         self._write_record(self._record(images, [], model, "interrupted"))
-        if model is not None:
-            self._write_model(model)
+        try:
+            if model is not None:
+                self._write_model(model)
+        except OSError:
+            with suppress(OSError):
+                _put_back(earlier)
+            raise
         results: list[ImageResult] = []
         try:
             self._do_images(images, steps, results)
             self.progress(StudyProgress("tables", 0, 1))
+            if self._has_results() and not any(each.part for each in results):
+                return self._keep_earlier(images, results, model, earlier)
             with notices_also_to(self._note):
                 _note_missing_sizes(results)
                 self._note_other_files(results)
@@ -285,9 +293,32 @@ class _Run:
             raise
         files += [] if model is None else [self.directory / SHARED_MODEL]
         self.progress(StudyProgress("tables", 1, 1))
-        failures = {each.image.stem: each.failure for each in results if each.part is None}
         n_earlier = sum(each.is_earlier for each in results)
+        failures = _find_failures(results)
         return StudyResult(self.directory, table, record, tuple(files), failures, n_earlier)
+
+    def _has_results(self) -> bool:
+        """Return whether an earlier run of a study in this folder has done an image."""
+        return any(each.get("status") == "done" for each in self.before.get("images") or ())
+
+    def _keep_earlier(
+        self,
+        images: Sequence[StudyImage],
+        results: Sequence[ImageResult],
+        model: KMeansModel | None,
+        earlier: dict[Path, bytes | None],
+    ) -> StudyResult:
+        """Put back the record and the model of an earlier run: its labels and tables are there.
+
+        No image is done, as on a full disk: tables of this run would be empty.
+        """
+        tell(
+            f"no image is done, so the tables, the record and the model of the earlier run in "
+            f"{self.directory} stay"
+        )
+        record = self._record(images, results, model, "complete")
+        _put_back(earlier)
+        return StudyResult(self.directory, combine_tables([]), record, (), _find_failures(results))
 
     def _note(self, sentence: str) -> None:
         # The compilation of kernels says nothing about the results.
@@ -524,6 +555,27 @@ class _Run:
     def _write_record(self, record: dict[str, Any]) -> None:
         text = encode_run_record(record)
         write_whole({self.directory / RECORD_FILE: partial(write_text, text)})
+
+
+def _find_failures(results: Sequence[ImageResult]) -> dict[str, str]:
+    return {each.image.stem: each.failure for each in results if each.part is None}
+
+
+def _read_files(paths: Sequence[Path]) -> dict[Path, bytes | None]:
+    """Return the contents of files; None of one that does not exist."""
+    return {path: path.read_bytes() if path.is_file() else None for path in paths}
+
+
+def _put_back(files: dict[Path, bytes | None]) -> None:
+    """Write files with the contents that they had, and remove those that did not exist."""
+    contents = {path: data for path, data in files.items() if data is not None}
+    write_whole({path: partial(_write_bytes, data) for path, data in contents.items()})
+    for path in files.keys() - contents.keys():
+        path.unlink(missing_ok=True)
+
+
+def _write_bytes(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
 
 
 def _tell_done_again(images: Sequence[StudyImage], steps: Steps) -> None:
