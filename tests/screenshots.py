@@ -307,6 +307,8 @@ def take_cohort() -> None:
         panel.form.model.value = "apply"
         wait_for(lambda: panel.run_button.enabled)
         work(panel, panel.run)
+        # The image that was in view is shown again.
+        wait_for(lambda: not panel.is_working)
         panel = open_only(widget, "cohort")
         # A path of a temporary folder says nothing.
         with panel.form.folder.changed.blocked():
