@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -102,6 +103,19 @@ def test_a_run_is_repeated_with_identical_labels(folder, arguments, capsys, monk
     assert [each["labels_sha256"] for each in result.record["images"]] == [
         each["labels_sha256"] for each in _record(folder)["images"]
     ]
+
+
+def test_a_run_that_does_no_image_keeps_the_results_of_the_earlier_one(folder, capsys, monkeypatch):
+    assert main(["*.png", "-k", "2", "-o", "out"]) == 0
+    before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+
+    def refuse(*arguments, **settings):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(plain_run, "write_results", refuse)
+    assert main(["*.png", "-k", "3", "-o", "out"]) == 1
+    assert "no image is done, so the results of the earlier run" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before
 
 
 def test_a_file_that_has_changed_gives_other_labels(folder, capsys):

@@ -58,7 +58,7 @@ from napari_kmeans.checks import check_result
 from napari_kmeans.execution.dask_graph import active_client, map_on_cluster
 from napari_kmeans.execution.notices import notices_also_to
 from napari_kmeans.execution.threads import map_threads
-from napari_kmeans.files.atomic import write_whole
+from napari_kmeans.files.atomic import put_back, read_contents, write_whole
 from napari_kmeans.files.errors import reason
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class _Run:
             self._refuse_to_overwrite(images)
             model = self._find_model(images)
         steps = self._steps(images, model)
-        earlier = _read_files([self.directory / name for name in (RECORD_FILE, SHARED_MODEL)])
+        earlier = read_contents([self.directory / name for name in (RECORD_FILE, SHARED_MODEL)])
         # If this run is killed, the record of an earlier run must not call its folder complete.
         self._write_record(self._record(images, [], model, "interrupted"))
         try:
@@ -271,7 +271,7 @@ class _Run:
                 self._write_model(model)
         except OSError:
             with suppress(OSError):
-                _put_back(earlier)
+                put_back(earlier)
             raise
         results: list[ImageResult] = []
         try:
@@ -317,7 +317,7 @@ class _Run:
             f"{self.directory} stay"
         )
         record = self._record(images, results, model, "complete")
-        _put_back(earlier)
+        put_back(earlier)
         return StudyResult(self.directory, combine_tables([]), record, (), _find_failures(results))
 
     def _note(self, sentence: str) -> None:
@@ -559,23 +559,6 @@ class _Run:
 
 def _find_failures(results: Sequence[ImageResult]) -> dict[str, str]:
     return {each.image.stem: each.failure for each in results if each.part is None}
-
-
-def _read_files(paths: Sequence[Path]) -> dict[Path, bytes | None]:
-    """Return the contents of files; None of one that does not exist."""
-    return {path: path.read_bytes() if path.is_file() else None for path in paths}
-
-
-def _put_back(files: dict[Path, bytes | None]) -> None:
-    """Write files with the contents that they had, and remove those that did not exist."""
-    contents = {path: data for path, data in files.items() if data is not None}
-    write_whole({path: partial(_write_bytes, data) for path, data in contents.items()})
-    for path in files.keys() - contents.keys():
-        path.unlink(missing_ok=True)
-
-
-def _write_bytes(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
 
 
 def _tell_done_again(images: Sequence[StudyImage], steps: Steps) -> None:

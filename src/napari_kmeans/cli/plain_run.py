@@ -36,7 +36,7 @@ from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.batch.study_folder import studies_in
 from napari_kmeans.cli.terminal import bar, print_line, print_message, print_table
 from napari_kmeans.execution.notices import notices_also_to
-from napari_kmeans.files.atomic import replacing, write_whole
+from napari_kmeans.files.atomic import put_back, read_contents, replacing, write_whole
 from napari_kmeans.files.errors import UnreadableImageError, describe_unwritten, reason
 from napari_kmeans.imaging.declared import ChunkError
 
@@ -100,6 +100,7 @@ class PlainRun:
             print_message(f"cannot write to {directory}: {path.name} in it is of another program")
             return False
         before, _ = stems_without_model(directory)
+        earlier = read_contents(shared)
         record = PlainRecord(self.study, directory, self.jobs, stems)
         record.model = workflow.model
         try:
@@ -113,7 +114,17 @@ class PlainRun:
         if written is None:
             return False
         after, others = stems_without_model(directory)
-        if workflow.together:
+        if workflow.together and others and not written:
+            # No image is done, as on a full disk: the labels that are there are of this model.
+            try:
+                put_back(earlier)
+            except OSError as error:
+                print_message(describe_unwritten(error, directory))
+            else:
+                print_message(
+                    f"no image is done, so the results of the earlier run in {directory} stay"
+                )
+        elif workflow.together:
             # An image that failed may have labels whose model was overwritten.
             lost = [
                 path

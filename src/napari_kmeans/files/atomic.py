@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +32,23 @@ def write_whole(writers: Mapping[Path, Callable[[Path], Any]]) -> None:
     with replacing(list(writers)) as temporary:
         for path, write in writers.items():
             write(temporary[path])
+
+
+def read_contents(paths: Sequence[Path]) -> dict[Path, bytes | None]:
+    """Return the contents of files; None of one that does not exist."""
+    return {path: path.read_bytes() if path.is_file() else None for path in paths}
+
+
+def put_back(files: dict[Path, bytes | None]) -> None:
+    """Write files with the contents that they had, and remove those that did not exist."""
+    contents = {path: data for path, data in files.items() if data is not None}
+    write_whole({path: partial(_write_bytes, data) for path, data in contents.items()})
+    for path in files.keys() - contents.keys():
+        path.unlink(missing_ok=True)
+
+
+def _write_bytes(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
 
 
 @contextmanager
