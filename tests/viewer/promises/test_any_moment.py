@@ -111,7 +111,7 @@ def no_thread_stays(gate, qtbot):
     yield
     gate.open()
     assert QThreadPool.globalInstance().waitForDone(1000 * SECONDS)
-    # The kernels of another kind of image may still be compiled, once after installation.
+    # The kernels of another kind of image may still be compiled, for the first run of this kind.
     for thread in threading.enumerate():
         if thread.name in ("warm-up", "rehearsal"):
             thread.join()
