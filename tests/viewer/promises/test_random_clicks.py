@@ -38,6 +38,7 @@ from qtpy.QtWidgets import (
 )
 from vispy.scene import ViewBox
 
+from napari_kmeans.options import DOCK_OPTIONS, Options
 from napari_kmeans.viewer import commands
 from napari_kmeans.viewer.background.worker import SegmentationWorker
 
@@ -290,9 +291,9 @@ class Visitor:
         dock = self.dock
         dock.live.value = False
         self.settle()
-        dock.n_clusters.value, dock.method.value, dock.color_space.value = 4, "full", "rgb"
-        dock.balance.value, dock.n_init.value, dock.init.value = 0, 5, "k-means++"
-        dock.coreset_size.value, dock.max_iter.value, dock.tol.value = "auto", 100, 1e-4
+        options = Options(n_clusters=4, method="full", n_init=5)
+        for name in DOCK_OPTIONS:
+            getattr(dock, name).value = getattr(options, name)
         dock.add_labels.value = True
         dock.run_button.native.click()
         self.qtbot.waitUntil(lambda: "picture labels" in self.viewer.layers, timeout=PATIENCE_MS)
