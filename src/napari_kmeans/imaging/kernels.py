@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +52,17 @@ def _encode_pixel(values: Any, i: int, bit_tables: Any) -> Any:
         # range was found. Tables have 2^n entries: this mask keeps the index inside.
         code |= bit_tables[j][values[i, j] & (len(bit_tables[j]) - 1)]
     return code
+
+
+@inner_kernel
+def _encode_strip(strip: Any, bit_tables: Any, channels: Any, codes: Any) -> None:
+    """Write the codes of some pixels to `codes`; the pixels are as in `count_codes`."""
+    # numba knows the number of axes, and compiles one of the two branches only.
+    if strip.ndim == 1:
+        _encode_bytes(strip, channels, codes)
+    else:
+        for i in range(strip.shape[0]):
+            codes[i] = _encode_pixel(strip, i, bit_tables)
 
 
 _STRIP = 256
@@ -97,12 +108,7 @@ def count_codes(
     channels = np.empty((3, _STRIP), np.uint8)
     for start in range(0, values.shape[0], _STRIP):
         strip = values[start : start + _STRIP]
-        # numba knows the number of axes, and compiles one of the two branches only.
-        if values.ndim == 1:
-            _encode_bytes(strip, channels, codes)
-        else:
-            for i in range(strip.shape[0]):
-                codes[i] = _encode_pixel(strip, i, bit_tables)
+        _encode_strip(strip, bit_tables, channels, codes)
         for i in range(strip.shape[0]):
             code = codes[i]
             count = counts[code]
@@ -129,11 +135,7 @@ def look_up(
         strip, found = values[start : start + _STRIP], entries[start : start + _STRIP]
         # The table is larger than the cache. If all codes are known first, the processor waits
         # for many entries at the same time.
-        if values.ndim == 1:
-            _encode_bytes(strip, channels, codes)
-        else:
-            for i in range(strip.shape[0]):
-                codes[i] = _encode_pixel(strip, i, bit_tables)
+        _encode_strip(strip, bit_tables, channels, codes)
         for i in range(strip.shape[0]):
             found[i] = table[codes[i]]
 
