@@ -203,9 +203,8 @@ def run_study(
         study = replace(study, model=str(directory / SHARED_MODEL))
     _check_libraries(study)
     with output_directory(directory), lock_folder(directory):
-        run = _Run(study, directory, again, progress or (lambda _: None), jobs, model, edit)
-        run.recorded = recorded
-        return run.run()
+        report = progress or (lambda _: None)
+        return _Run(study, directory, again, report, jobs, model, edit, recorded).run()
 
 
 def _check_libraries(study: Study) -> None:
@@ -232,10 +231,10 @@ class _Run:
         jobs: Sequence[ImageJob] | None = None,
         model: KMeansModel | None = None,
         edit: Callable[[KMeansModel], ClassScheme] | None = None,
+        recorded: RecordedImages | None = None,
     ) -> None:
         self.study, self.directory, self.again, self.progress = study, directory, again, progress
-        self.jobs, self.model, self.edit = jobs, model, edit
-        self.recorded: RecordedImages | None = None
+        self.jobs, self.model, self.edit, self.recorded = jobs, model, edit, recorded
         self.store = PartStore(directory)
         # The record of an earlier study in this folder is replaced.
         earlier = read_earlier_runs(directory)
