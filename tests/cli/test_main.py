@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -962,6 +963,9 @@ class TestFaults:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         with pipe.open("wb"):
+            # A signal between the last line of Python and the system's call that waits for bytes
+            # is seen only when bytes come.
+            time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
@@ -1226,6 +1230,7 @@ class TestViewer:
         # One of the two images is missing: the window shows the other, and the exit code is 1.
         code = """
 import sys
+import time
 import napari
 from napari.qt import get_qapp
 from qtpy.QtCore import QTimer

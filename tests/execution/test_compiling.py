@@ -29,11 +29,16 @@ PREDICT = SEGMENT.replace("segment(image, 2, rgb=True).labels", "model.predict(i
 """The same labels by few kernels, in less time."""
 
 COUNT = """
-stats = [each.stats for each in vars(kernels).values() if hasattr(each, "stats")]
+dispatchers = [each for each in vars(kernels).values() if hasattr(each, "stats")]
+inner = [each for each in dispatchers if "no_cpython_wrapper" in each.targetoptions]
+stats = [each.stats for each in dispatchers if each not in inner]
 for name in ("cache_hits", "cache_misses"):
     print(sum(sum(getattr(each, name).values()) for each in stats))
 """
-"""Print the number of kernels that were loaded from the cache, and of all others."""
+"""Print the number of kernels that were loaded from the cache, and of all others.
+
+Inner kernels are kept in the kernels that call them.
+"""
 
 IN_OTHER_PROCESSES = """
 from napari_kmeans.execution.compile_processes import COMPILE_PROCESSES
