@@ -529,3 +529,39 @@ def add_by_label(
         totals[label] += weights[i]
         for j in range(values.shape[1]):
             sums[label, j] += weights[i] * values[i, j]
+
+
+@compile_kernel
+def add_changes(
+    labels: NDArray[Any],
+    before: NDArray[Any],
+    values: NDArray[Any],
+    counts: NDArray[Any],
+    sums: NDArray[Any],
+) -> None:
+    """Move the pixels whose label has changed from one count and sum to another.
+
+    Parameters
+    ----------
+    labels, before : (n,) array
+        The labels of pixels, from 1 to K. Where they are equal, they may be 0.
+    values : (n, C or more) array
+    counts : (K,) int64 array
+    sums : (K, C) float64 array
+    """
+    for start in range(0, labels.shape[0], 64):
+        own, old = labels[start : start + 64], before[start : start + 64]
+        # Few pixels change. This loop is vectorized.
+        n_changed = 0
+        for i in range(len(own)):
+            n_changed += own[i] != old[i]
+        if n_changed == 0:
+            continue
+        for i in range(len(own)):
+            if own[i] != old[i]:
+                new, former = own[i] - 1, old[i] - 1
+                counts[new] += 1
+                counts[former] -= 1
+                for j in range(sums.shape[1]):
+                    sums[new, j] += values[start + i, j]
+                    sums[former, j] -= values[start + i, j]

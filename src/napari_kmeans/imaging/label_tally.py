@@ -18,6 +18,7 @@ from napari_kmeans.execution.dask_graph import (
 )
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads
+from napari_kmeans.imaging import kernels
 from napari_kmeans.imaging.blocks import extract_values
 from napari_kmeans.imaging.kept_labels import KeptLabels
 from napari_kmeans.imaging.tally import Tally, add_tallies
@@ -202,12 +203,12 @@ class _TallyLeaf:
             if not some.all():
                 flat, values = flat[some], values[some]
             return self._sum(values, flat)
-        changed = np.flatnonzero(labels != old)
-        values = image.reshape(-1, image.shape[-1]).take(changed, axis=0)[:, : self.n_channels]
-        added, removed = (
-            self._sum(values, each.reshape(-1)[changed]) for each in (labels, np.asarray(old))
+        tally = Tally(
+            np.zeros(self.n_classes, np.int64), np.zeros((self.n_classes, self.n_channels)), 0.0
         )
-        return Tally(added.counts - removed.counts, added.sums - removed.sums, 0.0)
+        values, old = image.reshape(-1, image.shape[-1]), np.asarray(old).reshape(-1)
+        kernels.add_changes(flat, old, values, tally.counts, tally.sums)
+        return tally
 
     def _sum(self, values: NDArray[Any], labels: NDArray[Any]) -> Tally:
         sums = sum_by_label(values, labels.astype(np.int32) - 1, self.n_classes)
