@@ -76,7 +76,14 @@ def smooth_slowly(smoother, points, nearest):
     for place in np.argwhere(nearest):
         place = tuple(place)
         around = [other for other, _ in neighbors(place, nearest)]
-        if any(nearest[other] != nearest[place] for other in around):
+        # The kernel counts in 255ths of the weight of all neighbors, rounded down.
+        shares = np.floor(255 * np.array(weights) / sum(weights)).astype(int)
+        same = 0
+        for step, share in zip(steps, shares, strict=True):
+            other = tuple(place + step)
+            if other in around and nearest[other] == nearest[place]:
+                same += share
+        if same < 128:
             mean = np.mean([points[place], *(points[other] for other in around)], axis=0)
             labels[place] = 1 + np.argmin([cost(mean, k) for k in range(1, n_classes + 1)])
     for _ in range(smoothing.N_SWEEPS):

@@ -1,4 +1,11 @@
-"""Compiled loops that smooth labels: each works on a range of rows of a volume, on one thread."""
+"""Compiled loops that smooth labels: each works on a range of rows of a volume, on one thread.
+
+The labels and the marks of unsettled pixels are padded: they have a border of one pixel, so that
+each pixel has all its neighbors. The labels of the border are 0. The first axis has no border if
+pixels are no neighbors along it. So a pixel of a volume (Z, Y, X) has the indices
+``(z + pad, y + 1, x + 1)``, where `pad` is 0 or 1. Padded arrays have the same shape (P, Q, R), and
+R is a multiple of 8.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.execution.compiling import compile_kernel, inline_kernel
+from napari_kmeans.clustering.tiles import WIDTH
+from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STRIP = 256
 """The number of pixels whose sums are computed at once: the sums stay in the smallest cache."""
+
+_HALF = np.uint8(128)
+"""The least sum of shares that is more than half of the weight of all neighbors."""
 
 
 @inline_kernel
@@ -28,15 +39,17 @@ def _square_distance(points: Any, i: Any, centers: Any, starts: Any, label: Any)
 
 
 @compile_kernel
-def count_same(
+def find_weak(
     labels: NDArray[Any],
     offsets: NDArray[Any],
     shares: NDArray[Any],
-    outside: int,
     rows: tuple[int, int],
-    same: NDArray[Any],
+    pad: int,
+    marks: NDArray[Any],
 ) -> None:
-    """Sum the shares of the neighbors of each pixel that have its label.
+    """Find the weak pixels: neighbors of the same label have at most half of the weight.
+
+    Pixels that are left out are not weak.
 
     Parameters
     ----------
@@ -44,145 +57,134 @@ def count_same(
     offsets : (n, 3) int64 array
         The steps to the neighbors.
     shares : (n,) uint8 array
-        The share of each neighbor. Their sum is at most 255.
-    outside : int
-        1 if neighbors outside the volume count as if they had the same label, else 0.
+        The share of each neighbor in the weight of all, in 255ths. Their sum is at most 255.
     rows : (int, int)
         The first row and the end of the rows, counted along the first two axes.
-    same : (Z * Y, X or more) uint8 array
-        Receives the sums of these rows.
+    pad : int
+    marks : (P, Q, R) uint8 array
+        Receives 1 for the weak pixels of these rows, and 0 for all others.
     """
     depth, n_rows, length = labels.shape
     for row in range(rows[0], rows[1]):
         z, y = row // n_rows, row % n_rows
-        own, result = labels[z, y], same[row]
+        own, result = labels[z, y], marks[z + pad, y + 1, 1:]
         for x in range(length):
             result[x] = 0
         for n in range(offsets.shape[0]):
             zz, yy, step = z + offsets[n, 0], y + offsets[n, 1], offsets[n, 2]
-            share = shares[n]
-            missing = np.uint8(share * outside)
-            first, last = max(-step, 0), length - max(step, 0)
             if not (0 <= zz < depth and 0 <= yy < n_rows):
-                first = last = length
-            else:
-                # Both slices start at the first pixel, so that the loop is vectorized: a row
-                # takes 0.04 ns per pixel and neighbor.
-                mine, other, target = (
-                    own[first:last],
-                    labels[zz, yy, first + step :],
-                    result[first:],
-                )
-                for x in range(last - first):
-                    target[x] += share if mine[x] == other[x] else np.uint8(0)
-            for x in range(first):
-                result[x] += missing
-            for x in range(last, length):
-                result[x] += missing
+                continue
+            # All slices start at the first pixel, so that the loop is vectorized: a row takes
+            # 0.04 ns per pixel and neighbor.
+            first, share = max(-step, 0), shares[n]
+            mine, other = own[first : length - max(step, 0)], labels[zz, yy, first + step :]
+            target = result[first:]
+            for x in range(len(mine)):
+                target[x] += share if mine[x] == other[x] else np.uint8(0)
+        for x in range(length):
+            result[x] = np.uint8(result[x] < _HALF) & np.uint8(own[x] != 0)
 
 
 @compile_kernel
 def average_neighbors(
     points: NDArray[Any],
-    n_values: int,
+    sizes: tuple[int, int],
     nearest: NDArray[Any],
-    same: NDArray[Any],
-    n_same: int,
     rows: tuple[int, int],
+    pad: int,
+    words: NDArray[Any],
     sums: NDArray[Any],
     means: NDArray[Any],
     places: NDArray[Any],
-) -> int:
-    """Write the mean of each mixed pixel and its neighbors; return the number of these pixels.
-
-    A pixel is mixed if a neighbor has another label. All other pixels keep their label: the mean
-    of points that are nearest to one center is nearest to this center, too.
+) -> Any:
+    """Write the means of weak pixels and their neighbors, as many as fit.
 
     Parameters
     ----------
     points : (Z, Y, X * C) array
         The values of the pixels of each row.
-    n_values : int
-        C, the number of values of a pixel.
+    sizes : (int, int)
+        C, the number of values of a pixel, and F, the number of those that are averaged.
     nearest : (Z, Y, X) array of unsigned integers
         The label of the nearest class of each pixel, from 1 on; 0 for a pixel that is left out.
-    same : (Z * Y, X or more) uint8 array
-        From `count_same`, with the share 1 of all neighbors.
-    n_same : int
-        The entry of `same` of a pixel that is not mixed.
     rows : (int, int)
-        As for `count_same`.
-    sums : (258 * C,) array
+        As for `find_weak`.
+    pad : int
+    words : (P, Q, R / 8) uint64 array
+        A view of the marks of `find_weak`, to skip eight pixels at a time.
+    sums : (2, 258 * C) array
         Is overwritten. Its dtype can hold the sum of 27 values.
-    means : (F, n or more) float64 array
-        Receives the first F values of the means. n is the number of pixels of the rows.
-    places : (n or more,) int32 array
-        Receives the index of each mixed pixel among those of the rows.
+    means : (B, F or more, 128) float64 array, 128 B ≥ X
+        Receives the first F values of the means, in the order of `Tile.use`.
+    places : (128 B,) int64 array
+        Receives the index of each of these pixels in a padded array.
+
+    Returns
+    -------
+    int
+        The number of means.
+    int
+        The row after the last one of which all weak pixels were averaged.
     """
     depth, n_rows, length = nearest.shape
-    is_mixed, columns = np.empty(STRIP, np.uint8), np.empty(STRIP + 1, np.int32)
-    n_found = 0
-    for row in range(rows[0], rows[1]):
+    n_values, n_features = sizes
+    columns = np.empty(STRIP + 1, np.int32)
+    row_sums, totals = sums[0], sums[1]
+    n_found, row = 0, rows[0]
+    while row < rows[1] and n_found + length <= len(places):
         z, y = row // n_rows, row % n_rows
-        for start in range(0, length, STRIP):
-            stop = min(start + STRIP, length)
-            mine, is_same = nearest[z, y, start:stop], same[row, start:stop]
-            for i in range(stop - start):
-                is_mixed[i] = np.uint8(is_same[i] != n_same) & np.uint8(mine[i] != 0)
+        first_place = ((z + pad) * words.shape[1] + y + 1) * words.shape[2] * 8 + 1
+        for first_word in range(0, words.shape[2], STRIP // 8):
             n_here = np.uint32(0)
-            for i in range(stop - start):
-                # Write each column, and overwrite it if it is not mixed: faster than an "if".
-                columns[n_here] = start + i
-                n_here += np.uint32(is_mixed[i])
+            for w in range(first_word, min(first_word + STRIP // 8, words.shape[2])):
+                word = words[z + pad, y + 1, np.uint64(w)]
+                if word == 0:
+                    continue
+                for lane in range(8):
+                    # Write each column, and overwrite it if it is not weak: faster than an "if".
+                    columns[n_here] = 8 * w + lane - 1
+                    n_here += np.uint32(word & np.uint64(1))
+                    word >>= np.uint64(8)
             if n_here == 0:
                 continue
-            # The sums of all pixels of the strip, except the first and the last of the row. Many
-            # pixels of a strip with mixed pixels are mixed, and the loops are vectorized.
-            first, last = max(start, 1), min(stop, length - 1)
-            n_sums, n_added, least = (last - first) * n_values, 0, mine[0]
-            middle, target = points[z, y, first * n_values :], sums[n_values:]
+            # The sums of the rows, and then of the neighbors in them, for all pixels of the strip
+            # except the first and the last of the row. These loops are vectorized.
+            first = max(8 * first_word - 1, 1)
+            last = min(8 * first_word - 1 + STRIP, length - 1)
+            n_sums, n_added, least = (last - first + 2) * n_values, 0, nearest[z, y, columns[0]]
             for i in range(n_sums):
-                target[i] = middle[i]
-            # The order of the neighbors matters for the rounding of floats.
+                row_sums[i] = 0
             for zz in range(max(z - 1, 0), min(z + 2, depth)):
                 for yy in range(max(y - 1, 0), min(y + 2, n_rows)):
                     n_added += 3
-                    other = nearest[zz, yy, max(start - 1, 0) : min(stop + 1, length)]
+                    other = nearest[zz, yy, first - 1 : last + 1]
                     for i in range(len(other)):
                         least = min(least, other[i])
-                    left = points[zz, yy, (first - 1) * n_values :]
-                    middle = points[zz, yy, first * n_values :]
-                    right = points[zz, yy, (first + 1) * n_values :]
-                    if zz == z and yy == y:
-                        for i in range(n_sums):
-                            target[i] = target[i] + left[i] + right[i]
-                    else:
-                        for i in range(n_sums):
-                            target[i] = target[i] + left[i] + middle[i] + right[i]
-            for j in range(means.shape[0]):
-                mean, own = means[j, n_found:], sums[j:]
-                for n in range(n_here):
-                    mean[n] = own[np.uint32((columns[n] - first + 1) * n_values)]
-                for n in range(n_here):
-                    mean[n] /= np.float64(n_added)
+                    values = points[zz, yy, (first - 1) * n_values :]
+                    for i in range(n_sums):
+                        row_sums[i] += values[i]
+            middle, right = row_sums[n_values:], row_sums[2 * n_values :]
+            for i in range(n_sums - 2 * n_values):
+                totals[i] = row_sums[i] + middle[i] + right[i]
             for n in range(n_here):
-                x = columns[n]
-                places[n_found] = (row - rows[0]) * length + x
+                x, found = np.int64(columns[n]), n_found + np.int64(n)
+                block, place = np.uint64(found) // WIDTH, np.uint64(found) % WIDTH
+                places[found] = first_place + x
                 if least == 0 or x == 0 or x == length - 1:
-                    _average_labeled(points, n_values, nearest, z, y, x, means[:, n_found])
-                n_found += 1
-    return n_found
+                    mean = means[block, :n_features, place]
+                    _average_labeled(points, n_values, nearest, z, y, x, mean)
+                else:
+                    for j in range(n_features):
+                        total = totals[np.uint32((x - first) * n_values + j)]
+                        means[block, j, place] = total / np.float64(n_added)
+            n_found += int(n_here)
+        row += 1
+    return n_found, row
 
 
-@compile_kernel
+@inner_kernel
 def _average_labeled(
-    points: NDArray[Any],
-    n_values: int,
-    nearest: NDArray[Any],
-    z: int,
-    y: int,
-    x: int,
-    mean: NDArray[Any],
+    points: Any, n_values: Any, nearest: Any, z: Any, y: Any, x: Any, mean: Any
 ) -> None:
     """Write the mean of a pixel and its neighbors that have a label and lie in the volume."""
     n_added = 1
@@ -210,14 +212,15 @@ def assign_means(
     centers: NDArray[Any],
     starts: NDArray[Any],
     labels: NDArray[Any],
-) -> None:
+) -> int:
     """Give pixels the label of the center that is nearest to a mean.
 
     Parameters
     ----------
-    means : (F, n or more) float64 array
-    places : (n or more,) int32 array
-        The index of each pixel.
+    means : (B, F or more, 128) float64 array
+        From `average_neighbors`.
+    places : (n or more,) int64 array
+        The index of each pixel. Those of the changed pixels are moved to the start.
     found : (n,) int32 array
         The index of the nearest center of each mean.
     center_labels : (M,) int64 array
@@ -226,30 +229,74 @@ def assign_means(
         In the order of their classes.
     starts : (K + 1,) int64 array
         The class of label k has the centers ``starts[k - 1]`` to ``starts[k]``.
-    labels : array of unsigned integers
+    labels : (P, Q, R) array
         Changed in place. If the class of a pixel is as near to the mean, its label stays.
+
+    Returns
+    -------
+    int
+        The number of pixels whose label has changed.
     """
-    columns = means.T
+    flat, n_changed = labels.reshape(-1), 0
     for n in range(found.shape[0]):
-        own, label = np.int64(labels[places[n]]), center_labels[found[n]]
+        place = places[n]
+        own, label = np.int64(flat[place]), center_labels[found[n]]
         if label != own:
-            least = _square_distance(columns, n, centers, starts, label)
-            if least < _square_distance(columns, n, centers, starts, own):
-                labels[places[n]] = label
+            block, i = means[n // WIDTH].T, n % WIDTH
+            least = _square_distance(block, i, centers, starts, label)
+            if least < _square_distance(block, i, centers, starts, own):
+                flat[place] = label
+                places[n_changed] = place
+                n_changed += 1
+    return n_changed
+
+
+@compile_kernel
+def unsettle_neighbors(
+    places: NDArray[Any], steps: NDArray[Any], labels: NDArray[Any], marks: NDArray[Any]
+) -> None:
+    """Mark the neighbors of changed pixels that have another label.
+
+    A settled neighbor of the same label stays settled: its label costs less than before, and no
+    other label does.
+
+    Parameters
+    ----------
+    places : (n,) int64 array
+        The indices of the changed pixels in a padded array.
+    steps : (n,) int64 array
+        The differences of the indices of the neighbors.
+    labels : (P, Q, R) array
+    marks : (P, Q, R) uint8 array
+        Receives 1 for these neighbors. The entry of the first corner is overwritten.
+    """
+    flat, flat_marks = labels.reshape(-1), marks.reshape(-1)
+    for place in places:
+        _unsettle(place, steps, flat, flat_marks)
+
+
+@inline_kernel
+def _unsettle(place: Any, steps: Any, labels: Any, marks: Any) -> None:
+    label = labels[place]
+    for n in range(len(steps)):
+        # Writing to a place of no pixel takes less time than an "if" that is not predictable.
+        other = np.uint64(place + steps[n])
+        marks[other if labels[other] != label else np.uint64(0)] = 1
 
 
 @compile_kernel
 def sweep(
     points: NDArray[Any],
     nearest: NDArray[Any],
-    offsets: NDArray[Any],
+    steps: NDArray[Any],
+    weight_sums: NDArray[Any],
     centers: NDArray[Any],
     starts: NDArray[Any],
     labels: NDArray[Any],
-    unsettled: NDArray[Any],
+    marks: NDArray[Any],
     words: NDArray[Any],
     active: NDArray[Any],
-    weights: NDArray[Any],
+    pad: int,
     is_nearest: bool,
     factor: float,
     passes: NDArray[Any],
@@ -269,20 +316,22 @@ def sweep(
     points : (Z, Y, X, F or more) array
     nearest : (Z, Y, X) array of unsigned integers
         As for `average_neighbors`.
-    offsets : (n, 3) int64 array
-        The steps to the neighbors.
+    steps : (n,) int64 array
+        As for `unsettle_neighbors`.
+    weight_sums : (n / 8 or more, 256) float64 array
+        The sum of the weights of each set of eight neighbors, whose bits are the index.
     centers, starts
         As for `assign_means`.
-    labels : (Z, Y, X) array
+    labels : (P, Q, R) array
         Changed in place.
-    unsettled : (Z * Y, 8 w) uint8 array
-        1 for each pixel that can change. The neighbors of a pixel that changes become unsettled.
-    words : (Z * Y, w) uint64 array
+    marks : (P, Q, R) uint8 array
+        1 for each unsettled pixel, that is, each that can change. The neighbors of a pixel that
+        changes become unsettled. The entry of the first corner is overwritten.
+    words : (P, Q, R / 8) uint64 array
         A view of the same memory, to skip eight settled pixels at a time.
-    active : (Z * Y,) uint8 array
-        Whether a row has unsettled pixels.
-    weights : (n,) float64 array
-        The energy of each pair of different labels.
+    active : (P, Q, R / 64 or more) uint8 array
+        1 for each 64 pixels of a row that may have unsettled ones.
+    pad : int
     is_nearest : bool
         Whether `nearest` has the labels of the nearest classes. Otherwise all classes of neighbors
         are compared.
@@ -293,7 +342,7 @@ def sweep(
     axis : int
         The axis of the slabs, 0 or 1.
     first_column : int
-        The parity of the columns that are changed first in a pass.
+        The parity of the columns of padded arrays that are changed first in a pass.
     bounds : (int, int)
         The first slab and the end of the slabs of pass 0.
     moves : (int, int)
@@ -308,10 +357,13 @@ def sweep(
     The passes follow each other at a distance of one slab, while their slabs are in the cache: a
     pass needs the neighboring slabs as the pass before has left them.
     """
-    depth, n_rows, _ = labels.shape
+    depth, n_rows, length = nearest.shape
     n_passes = passes.shape[0]
     n_slabs, n_lines = (depth, n_rows) if axis == 0 else (n_rows, depth)
-    columns, sums = np.empty(8 * words.shape[1], np.uint32), np.zeros(len(starts))
+    columns, stride = np.empty(labels.shape[2], np.uint32), labels.shape[2]
+    # Views of one axis for all pixels: a view of each row would take time.
+    flat, flat_marks, flat_nearest = labels.reshape(-1), marks.reshape(-1), nearest.reshape(-1)
+    flat_points = points.reshape(-1, points.shape[3])
     for at in range(bounds[0] - n_passes, bounds[1] + 2 * n_passes):
         for number in range(n_passes):
             slab = at - number
@@ -320,189 +372,130 @@ def sweep(
                 continue
             for line in range(passes[number, 1], n_lines, 2):
                 z, y = (slab, line) if axis == 0 else (line, slab)
-                if active[z * n_rows + y]:
-                    _sweep_row(
-                        points[z, y],
-                        nearest[z, y],
-                        offsets,
-                        centers,
-                        starts,
-                        labels,
-                        unsettled,
-                        words[z * n_rows + y],
-                        active,
-                        weights,
-                        is_nearest,
-                        factor,
-                        first_column,
-                        z,
-                        y,
-                        columns,
-                        sums,
+                row, first_place = z * n_rows + y, ((z + pad) * labels.shape[1] + y + 1) * stride
+                for turn in range(2):
+                    n_listed = _take_unsettled(
+                        words, active, z + pad, y + 1, turn, (first_column + turn) % 2, columns
                     )
+                    for k in range(n_listed):
+                        x = np.int64(columns[k])
+                        place, pixel = first_place + x, row * length + x - 1
+                        own = np.uint32(flat[place])
+                        # Pixels that are left out, and the border.
+                        if own == 0:
+                            continue
+                        best = _find_best(
+                            flat_points,
+                            pixel,
+                            np.uint32(flat_nearest[pixel]),
+                            flat,
+                            place,
+                            steps,
+                            weight_sums,
+                            centers,
+                            starts,
+                            is_nearest,
+                            factor,
+                        )
+                        if best != own:
+                            flat[place] = best
+                            _unsettle(place, steps, flat, flat_marks)
+                            for zz in range(z, z + 2 * pad + 1):
+                                for yy in range(y, y + 3):
+                                    active[zz, yy, (x - 1) // 64] = 1
+                                    active[zz, yy, (x + 1) // 64] = 1
 
 
-@compile_kernel
-def _sweep_row(
-    points: NDArray[Any],
-    nearest: NDArray[Any],
-    offsets: NDArray[Any],
-    centers: NDArray[Any],
-    starts: NDArray[Any],
-    labels: NDArray[Any],
-    unsettled: NDArray[Any],
-    words: NDArray[Any],
-    active: NDArray[Any],
-    weights: NDArray[Any],
-    is_nearest: bool,
-    factor: float,
-    first_column: int,
-    z: int,
-    y: int,
-    columns: NDArray[Any],
-    sums: NDArray[Any],
-) -> None:
-    """Give each unsettled pixel of the row (z, y) the label of least energy; see `sweep`.
-
-    `points`, `nearest` and `words` are those of the row. `columns` (X or more,) is overwritten, and
-    `sums` (K + 1,) is 0 before and after.
-    """
-    depth, n_rows, length = labels.shape
-    flat, n_neighbors = labels.reshape(-1), offsets.shape[0]
-    row = z * n_rows + y
-    # The first step is the lowest along the first axis.
-    is_inner_row = (0 < z < depth - 1 or offsets[0, 0] == 0) and 0 < y < n_rows - 1
-    steps, found = np.empty(n_neighbors, np.int64), np.empty(n_neighbors + 2, np.uint32)
-    for n in range(n_neighbors):
-        steps[n] = (offsets[n, 0] * n_rows + offsets[n, 1]) * length + offsets[n, 2]
-    active[row] = 0
-    for turn in range(2):
-        n_listed = _take_unsettled(words, (first_column + turn) % 2, columns)
-        for k in range(n_listed):
-            x = np.int64(columns[k])
-            i = row * length + x
-            own, near = np.uint32(flat[i]), np.uint32(nearest[x])
-            if own == 0:
-                continue
-            # Most pixels have neighbors of two labels. Their sums stay in registers.
-            is_inner = is_inner_row and 0 < x < length - 1
-            second = near
-            if is_inner and near == own:
-                for n in range(n_neighbors):
-                    other = np.uint32(flat[i + steps[n]])
-                    second = other if other != own else second
-            own_sum = second_sum = rest = 0.0
-            if is_inner:
-                for n in range(n_neighbors):
-                    other, weight = np.uint32(flat[i + steps[n]]), weights[n]
-                    own_sum += weight if other == own else 0.0
-                    second_sum += weight if other == second else 0.0
-                    rest += 0.0 if (other == own) | (other == second) else weight
-            # The distance from the nearest class is the least: another class can have a lower
-            # energy only if its neighbors have a larger weight.
-            is_simple = is_nearest and is_inner and second != 0
-            if is_simple and rest < 0.999 * (own_sum if near == own else second_sum):
-                if near == own and (second == own or second_sum <= own_sum):
-                    continue
-                least = factor * _square_distance(points, x, centers, starts, own) - own_sum
-                square = _square_distance(points, x, centers, starts, second)
-                best = second if factor * square - second_sum < least else own
-            else:
-                best = _find_best(
-                    points,
-                    near,
-                    offsets,
-                    centers,
-                    starts,
-                    labels,
-                    weights,
-                    is_nearest,
-                    factor,
-                    z,
-                    y,
-                    x,
-                    sums,
-                    found,
-                )
-            if best == own:
-                continue
-            flat[i] = best
-            # A settled neighbor that has this label already stays settled: its label costs less
-            # than before, and no other label does.
-            for n in range(n_neighbors):
-                zz, yy, xx = z + offsets[n, 0], y + offsets[n, 1], x + offsets[n, 2]
-                inside = is_inner or (0 <= zz < depth and 0 <= yy < n_rows and 0 <= xx < length)
-                if inside and labels[zz, yy, xx] != best:
-                    unsettled[zz * n_rows + yy, xx] = 1
-                    active[zz * n_rows + yy] = 1
-
-
-@compile_kernel
-def _take_unsettled(words: NDArray[Any], first: int, columns: NDArray[Any]) -> Any:
+@inline_kernel
+def _take_unsettled(
+    words: Any, active: Any, z: Any, y: Any, turn: Any, parity: Any, columns: Any
+) -> Any:
     """List the unsettled pixels of each second column of a row, and mark them as settled.
 
-    Each byte of `words` (w,) is a pixel: 1 if it is unsettled. Return the number of pixels.
+    Each byte of a word is a pixel: 1 if it is unsettled. `active` tells which eight words to look
+    at; after the second turn, it is 0. Return the number of pixels.
     """
     n_listed = np.uint32(0)
-    shift = np.uint64(8 * first)
+    shift = np.uint64(8 * parity)
     bytes_of_parity = np.uint64(0x0001000100010001) << shift
-    for w in range(words.shape[0]):
-        word = words[w] & bytes_of_parity
-        if word == 0:
+    for part in range(active.shape[2]):
+        if active[z, y, part] == 0:
             continue
-        words[w] ^= word
-        word >>= shift
-        # Write each column, and overwrite it if it is settled: faster than an "if".
-        for lane in range(4):
-            columns[n_listed] = 8 * w + first + 2 * lane
-            n_listed += np.uint32(word & np.uint64(1))
-            word >>= np.uint64(16)
+        if turn == 1:
+            active[z, y, part] = 0
+        # An unsigned index needs no check for negative numbers.
+        for w in range(np.uint64(8 * part), np.uint64(min(8 * part + 8, words.shape[2]))):
+            word = words[z, y, w] & bytes_of_parity
+            if word == 0:
+                continue
+            words[z, y, w] ^= word
+            word >>= shift
+            # Write each column, and overwrite it if it is settled: faster than an "if".
+            for lane in range(4):
+                columns[n_listed] = np.uint32(8 * np.uint32(w) + parity + 2 * lane)
+                n_listed += np.uint32(word & np.uint64(1))
+                word >>= np.uint64(16)
     return int(n_listed)
 
 
-@compile_kernel
+@inline_kernel
+def _which(labels: Any, place: Any, steps: Any, label: Any) -> Any:
+    """Return the set of the neighbors that have a label: bit n stands for neighbor n."""
+    found = np.uint32(0)
+    for n in range(len(steps)):
+        found |= np.uint32(labels[np.uint64(place + steps[n])] == label) << np.uint32(n)
+    return found
+
+
+@inline_kernel
+def _weigh(weight_sums: Any, some: Any) -> Any:
+    """Return the sum of the weights of a set of neighbors."""
+    total = 0.0
+    for number in range(weight_sums.shape[0]):
+        total += weight_sums[np.uint64(number), (some >> np.uint32(8 * number)) & np.uint32(255)]
+    return total
+
+
+@inline_kernel
 def _find_best(
-    points: NDArray[Any],
-    near: int,
-    offsets: NDArray[Any],
-    centers: NDArray[Any],
-    starts: NDArray[Any],
-    labels: NDArray[Any],
-    weights: NDArray[Any],
-    is_nearest: bool,
-    factor: float,
-    z: int,
-    y: int,
-    x: int,
-    sums: NDArray[Any],
-    found: NDArray[Any],
+    points: Any,
+    pixel: Any,
+    near: Any,
+    labels: Any,
+    place: Any,
+    steps: Any,
+    weight_sums: Any,
+    centers: Any,
+    starts: Any,
+    is_nearest: Any,
+    factor: Any,
 ) -> Any:
-    """Return the label of least energy of a pixel, whose nearest class is `near`."""
-    depth, n_rows, length = labels.shape
-    own = np.uint32(labels[z, y, x])
-    found[0], found[1] = own, near
-    n_found = 1 if near == own else 2
-    for n in range(offsets.shape[0]):
-        zz, yy, xx = z + offsets[n, 0], y + offsets[n, 1], x + offsets[n, 2]
-        if not (0 <= zz < depth and 0 <= yy < n_rows and 0 <= xx < length):
+    """Return the label of least energy of a pixel, whose nearest class is `near`; see `sweep`."""
+    own = np.uint32(labels[place])
+    own_set = _which(labels, place, steps, own)
+    own_sum = near_sum = _weigh(weight_sums, own_set)
+    rest, best, least = np.uint32((1 << len(steps)) - 1) & ~own_set, own, np.nan
+    if near != own:
+        near_set = _which(labels, place, steps, near)
+        near_sum, rest = _weigh(weight_sums, near_set), rest & ~near_set
+        least = factor * _square_distance(points, pixel, centers, starts, own) - own_sum
+        energy = factor * _square_distance(points, pixel, centers, starts, near) - near_sum
+        if energy < least:
+            best, least = near, energy
+    # The distance from the nearest class is the least: another class can have a lower energy only
+    # if its neighbors have a larger weight.
+    while rest != 0 and (not is_nearest or _weigh(weight_sums, rest) > near_sum):
+        first = 0
+        while not (rest >> np.uint32(first)) & np.uint32(1):
+            first += 1
+        other = np.uint32(labels[place + steps[first]])
+        other_set = _which(labels, place, steps, other)
+        other_sum, rest = _weigh(weight_sums, other_set), rest & ~other_set
+        if other == 0 or (is_nearest and other_sum <= near_sum):
             continue
-        other = np.uint32(labels[zz, yy, xx])
-        if other == 0:
-            continue
-        if sums[other] == 0 and other != own and other != near:
-            found[n_found] = other
-            n_found += 1
-        sums[other] += weights[n]
-    least, best = np.inf, own
-    for n in range(n_found):
-        label = found[n]
-        # See `_sweep_row`.
-        is_possible = label in (own, near) or sums[label] > sums[near]
-        if is_possible or not is_nearest:
-            square = _square_distance(points, x, centers, starts, label)
-            energy = factor * square - sums[label]
-            if energy < least:
-                least, best = energy, label
-    for n in range(n_found):
-        sums[found[n]] = 0.0
+        if np.isnan(least):
+            least = factor * _square_distance(points, pixel, centers, starts, own) - own_sum
+        energy = factor * _square_distance(points, pixel, centers, starts, other) - other_sum
+        if energy < least:
+            best, least = other, energy
     return best
