@@ -8,15 +8,16 @@ import numpy as np
 
 from napari_kmeans.clustering.kernels import move_centers
 from napari_kmeans.clustering.tiles import (
+
     WIDTH,
     copy_columns,
-    label_tile,
+    label_block,
     make_factors,
     measure_tile,
     n_rows,
     prepare_centers,
 )
-from napari_kmeans.execution.compiling import compile_kernel
+from napari_kmeans.execution.compiling import compile_kernel, inner_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _PRODUCTS_PER_CALL = 2**28
 """Approximate number of products of coordinates in one compiled call, which cannot be canceled. It
 takes 10 to 30 ms on one core."""
+
+_ROUNDING = 1e-12
+"""Upper bound of relative rounding errors of squared distances."""
 
 
 class TiledAssignment:
@@ -59,6 +63,7 @@ class TiledAssignment:
         shape = -(-len(data.points) // WIDTH), n_rows(n_features), WIDTH
         self._exact = np.zeros((shape[0], n_features, WIDTH))
         copy_columns(data.points, self._exact)
+        self._boxes = _measure_boxes(data.points)
         self._columns = np.zeros(shape, np.float32)
         with np.errstate(over="ignore"):
             np.subtract(
@@ -90,6 +95,7 @@ class TiledAssignment:
         return (
             self._columns,
             self._exact,
+            self._boxes,
             self.data.weights,
             self.centers,
             self._origin,
@@ -113,6 +119,14 @@ class TiledAssignment:
         distances = np.empty(len(self._labels))
         measure_tile(self._exact, self.centers, self._labels, distances)
         return float((self.data.weights * distances).sum())
+
+
+def _measure_boxes(points: Floats) -> Floats:
+    """Return the middle and half of the extent of the points of each block, (2, B, F)."""
+    starts = np.arange(0, len(points), WIDTH)
+    low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    middle = low / 2 + high / 2
+    return np.stack([middle, np.maximum(high - middle, middle - low)])
 
 
 @compile_kernel
@@ -167,10 +181,54 @@ def move_changed(
     return n_changed
 
 
+@inner_kernel
+def _find_candidates(
+    boxes: NDArray[Any],
+    block: int,
+    center_columns: NDArray[Any],
+    distances: NDArray[Any],
+    candidates: NDArray[Any],
+) -> Any:
+    """Find the centers that can be the nearest center of a point of a block.
+
+    Write their indices to `candidates` in ascending order, and return their number.
+    """
+    n_features, n_clusters = center_columns.shape
+    middle, extent = boxes[0, block], boxes[1, block]
+    for k in range(n_clusters):
+        distances[k] = 0.0
+    # The innermost loops run over all centers, so that the compiler can vectorize them.
+    for j in range(n_features):
+        column, coordinate = center_columns[j], middle[j]
+        for k in range(n_clusters):
+            distances[k] += (column[k] - coordinate) * (column[k] - coordinate)
+    nearest = 0
+    for k in range(n_clusters):
+        if distances[k] < distances[nearest]:
+            nearest = k
+    # The squared distance from a center, minus that from the center nearest to the middle, is a
+    # linear function of the point. Its lowest value is at a corner of the box.
+    limit = distances[nearest] * (1 + _ROUNDING)
+    for k in range(n_clusters):
+        distances[k] *= 1 - _ROUNDING
+    for j in range(n_features):
+        column, coordinate = center_columns[j], center_columns[j, nearest]
+        reach = 2 * extent[j] * (1 + _ROUNDING)
+        for k in range(n_clusters):
+            distances[k] -= abs(column[k] - coordinate) * reach
+    n_candidates = 0
+    for k in range(n_clusters):
+        candidates[n_candidates] = k
+        # True for NaN, too.
+        n_candidates += not distances[k] > limit
+    return n_candidates
+
+
 @compile_kernel
 def iterate_tiled(
     columns: NDArray[np.float32],
     exact: NDArray[np.float64],
+    boxes: NDArray[np.float64],
     weights: NDArray[np.float64],
     centers: NDArray[np.float64],
     origin: NDArray[np.float32],
@@ -208,13 +266,49 @@ def iterate_tiled(
     bool
         True if the centers have converged.
     """
+    n_clusters, n_features = centers.shape
     new_labels = np.empty(labels.shape[0], np.int32)
+    center_columns, some_centers = np.empty((n_features, n_clusters)), np.empty(centers.shape)
+    some_factors, some_squares = np.zeros(factors.shape, np.float32), squares.copy()
+    distances, candidates = np.empty(n_clusters), np.empty(n_clusters, np.int32)
+    scratch, best_labels = np.empty((7, WIDTH), np.float32), np.empty(WIDTH, np.int32)
     products = np.empty((0, 4, WIDTH), np.float32)
     drifts = np.zeros(centers.shape[0] + 1)
     n_iter = 0
     while True:
         prepare_centers(centers, origin, True, factors, squares, errors)
-        label_tile(columns, exact, centers, factors, squares, errors, products, new_labels)
+        for j in range(n_features):
+            for k in range(n_clusters):
+                center_columns[j, k] = centers[k, j]
+        for block in range(columns.shape[0]):
+            n = _find_candidates(boxes, block, center_columns, distances, candidates)
+            own = new_labels[block * WIDTH : (block + 1) * WIDTH]
+            if n == 1:
+                own[:] = candidates[0]
+                continue
+            for c in range(n):
+                k = candidates[c]
+                some_squares[c] = squares[k]
+                for j in range(n_features):
+                    some_factors[c, j] = factors[k, j]
+                    some_centers[c, j] = centers[k, j]
+            n_filled = (n + 3) // 4 * 4
+            for c in range(n, n_filled):
+                some_squares[c] = np.inf
+            label_block(
+                columns[block],
+                exact[block],
+                some_centers[:n],
+                some_factors[:n_filled],
+                some_squares[:n_filled],
+                errors,
+                products,
+                scratch,
+                best_labels,
+                own,
+            )
+            for i in range(own.shape[0]):
+                own[i] = candidates[own[i]]
         n_changed = move_changed(exact, weights, labels, new_labels, sums, totals, counts)
         if max_iter == 0:
             return n_changed, False

@@ -484,7 +484,94 @@ def prepare_centers(
     errors[3] = single * 1e38
 
 
-@partial(compile_kernel, fastmath={"contract"})
+@partial(inner_kernel, fastmath={"contract"})
+def label_block(
+    columns: NDArray[np.float32],
+    exact: NDArray[Any],
+    centers: NDArray[np.float64],
+    factors: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    errors: NDArray[np.float32],
+    products: NDArray[np.float32],
+    scratch: NDArray[np.float32],
+    best_labels: NDArray[np.int32],
+    labels: NDArray[np.int32],
+) -> None:
+    """Write the labels (n,), n ≤ 128, of the points of one block.
+
+    `columns` and `exact` are those of the block, and `products` (1 or 0, K or more, 128), too; the
+    other parameters are described in `label_tile`. `scratch` (7, 128) and `best_labels` (128,) are
+    working memory.
+    """
+    scores, best, second, sizes = scratch[:4], scratch[4], scratch[5], scratch[6]
+    knows_products = products.shape[0] > 0
+    for i in range(WIDTH):
+        sizes[i] = 0.0
+        best[i] = second[i] = np.inf
+        best_labels[i] = 0
+    for j in range(columns.shape[0]):
+        column = columns[j]
+        for i in range(WIDTH):
+            sizes[i] += abs(column[i])
+    # The compiler vectorizes the innermost loops over a fixed number of points.
+    for k in range(0, factors.shape[0], 4):
+        rows = products[0, k : k + 4] if knows_products else scores
+        s0, s1, s2, s3 = rows[0], rows[1], rows[2], rows[3]
+        if not knows_products:
+            scores[:] = 0
+        for j in range(0, 0 if knows_products else columns.shape[0], 4):
+            a, b, c, d = columns[j], columns[j + 1], columns[j + 2], columns[j + 3]
+            a0, b0 = factors[k, j], factors[k, j + 1]
+            c0, d0 = factors[k, j + 2], factors[k, j + 3]
+            a1, b1 = factors[k + 1, j], factors[k + 1, j + 1]
+            c1, d1 = factors[k + 1, j + 2], factors[k + 1, j + 3]
+            a2, b2 = factors[k + 2, j], factors[k + 2, j + 1]
+            c2, d2 = factors[k + 2, j + 2], factors[k + 2, j + 3]
+            a3, b3 = factors[k + 3, j], factors[k + 3, j + 1]
+            c3, d3 = factors[k + 3, j + 2], factors[k + 3, j + 3]
+            for i in range(WIDTH):
+                x, y, z, w = a[i], b[i], c[i], d[i]
+                s0[i] += x * a0 + y * b0 + z * c0 + w * d0
+                s1[i] += x * a1 + y * b1 + z * c1 + w * d1
+                s2[i] += x * a2 + y * b2 + z * c2 + w * d2
+                s3[i] += x * a3 + y * b3 + z * c3 + w * d3
+        k0, k1, k2, k3 = np.int32(k), np.int32(k + 1), np.int32(k + 2), np.int32(k + 3)
+        q0, q1, q2, q3 = squares[k], squares[k + 1], squares[k + 2], squares[k + 3]
+        for i in range(WIDTH):
+            lowest, other, label = best[i], second[i], best_labels[i]
+            score = s0[i] + q0
+            other = min(other, max(score, lowest))
+            label = k0 if score < lowest else label
+            lowest = min(score, lowest)
+            score = s1[i] + q1
+            other = min(other, max(score, lowest))
+            label = k1 if score < lowest else label
+            lowest = min(score, lowest)
+            score = s2[i] + q2
+            other = min(other, max(score, lowest))
+            label = k2 if score < lowest else label
+            lowest = min(score, lowest)
+            score = s3[i] + q3
+            other = min(other, max(score, lowest))
+            label = k3 if score < lowest else label
+            lowest = min(score, lowest)
+            best[i], second[i], best_labels[i] = lowest, other, label
+    n_found = 0
+    for i in range(WIDTH):
+        limit = errors[0] + sizes[i] * (errors[1] + sizes[i] * errors[2])
+        # False for NaN, too.
+        is_clear = limit < min(second[i] - best[i], errors[3])
+        sizes[i] = is_clear
+        n_found += not is_clear
+    if n_found:
+        for i in range(labels.shape[0]):
+            if not sizes[i]:
+                best_labels[i] = _search_one(exact, i, centers)
+    for i in range(labels.shape[0]):
+        labels[i] = best_labels[i]
+
+
+@compile_kernel
 def label_tile(
     columns: NDArray[np.float32],
     exact: NDArray[Any],
@@ -516,79 +603,21 @@ def label_tile(
     products : (B, K or more, 128) array
         The products of the factors and the columns; `NO_PRODUCTS` if they are not known yet.
     """
-    n_points = labels.shape[0]
-    scores = np.empty((4, WIDTH), np.float32)
-    knows_products = products.shape[0] > 0
-    best, second = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
-    sizes = np.empty(WIDTH, np.float32)
-    best_labels = np.empty(WIDTH, np.int32)
-    for start in range(0, n_points, WIDTH):
-        block = columns[start // WIDTH]
-        for i in range(WIDTH):
-            sizes[i] = 0.0
-            best[i] = second[i] = np.inf
-            best_labels[i] = 0
-        for j in range(block.shape[0]):
-            column = block[j]
-            for i in range(WIDTH):
-                sizes[i] += abs(column[i])
-        # The compiler vectorizes the innermost loops over a fixed number of points.
-        for k in range(0, factors.shape[0], 4):
-            rows = products[start // WIDTH, k : k + 4] if knows_products else scores
-            s0, s1, s2, s3 = rows[0], rows[1], rows[2], rows[3]
-            if not knows_products:
-                scores[:] = 0
-            for j in range(0, 0 if knows_products else block.shape[0], 4):
-                a, b, c, d = block[j], block[j + 1], block[j + 2], block[j + 3]
-                a0, b0 = factors[k, j], factors[k, j + 1]
-                c0, d0 = factors[k, j + 2], factors[k, j + 3]
-                a1, b1 = factors[k + 1, j], factors[k + 1, j + 1]
-                c1, d1 = factors[k + 1, j + 2], factors[k + 1, j + 3]
-                a2, b2 = factors[k + 2, j], factors[k + 2, j + 1]
-                c2, d2 = factors[k + 2, j + 2], factors[k + 2, j + 3]
-                a3, b3 = factors[k + 3, j], factors[k + 3, j + 1]
-                c3, d3 = factors[k + 3, j + 2], factors[k + 3, j + 3]
-                for i in range(WIDTH):
-                    x, y, z, w = a[i], b[i], c[i], d[i]
-                    s0[i] += x * a0 + y * b0 + z * c0 + w * d0
-                    s1[i] += x * a1 + y * b1 + z * c1 + w * d1
-                    s2[i] += x * a2 + y * b2 + z * c2 + w * d2
-                    s3[i] += x * a3 + y * b3 + z * c3 + w * d3
-            k0, k1, k2, k3 = np.int32(k), np.int32(k + 1), np.int32(k + 2), np.int32(k + 3)
-            q0, q1, q2, q3 = squares[k], squares[k + 1], squares[k + 2], squares[k + 3]
-            for i in range(WIDTH):
-                lowest, other, label = best[i], second[i], best_labels[i]
-                score = s0[i] + q0
-                other = min(other, max(score, lowest))
-                label = k0 if score < lowest else label
-                lowest = min(score, lowest)
-                score = s1[i] + q1
-                other = min(other, max(score, lowest))
-                label = k1 if score < lowest else label
-                lowest = min(score, lowest)
-                score = s2[i] + q2
-                other = min(other, max(score, lowest))
-                label = k2 if score < lowest else label
-                lowest = min(score, lowest)
-                score = s3[i] + q3
-                other = min(other, max(score, lowest))
-                label = k3 if score < lowest else label
-                lowest = min(score, lowest)
-                best[i], second[i], best_labels[i] = lowest, other, label
-        n_here = min(WIDTH, n_points - start)
-        n_found = 0
-        for i in range(WIDTH):
-            limit = errors[0] + sizes[i] * (errors[1] + sizes[i] * errors[2])
-            # False for NaN, too.
-            is_clear = limit < min(second[i] - best[i], errors[3])
-            sizes[i] = is_clear
-            n_found += not is_clear
-        if n_found:
-            for i in range(n_here):
-                if not sizes[i]:
-                    best_labels[i] = _search_one(exact[start // WIDTH], i, centers)
-        for i in range(n_here):
-            labels[start + i] = best_labels[i]
+    scratch, best_labels = np.empty((7, WIDTH), np.float32), np.empty(WIDTH, np.int32)
+    for start in range(0, labels.shape[0], WIDTH):
+        block = start // WIDTH
+        label_block(
+            columns[block],
+            exact[block],
+            centers,
+            factors,
+            squares,
+            errors,
+            products[block : block + 1],
+            scratch,
+            best_labels,
+            labels[start : start + WIDTH],
+        )
 
 
 @compile_kernel

@@ -44,14 +44,14 @@ def inline_kernel(function: Callable[..., Any]) -> Any:
     return _keep_machine_code(njit(nogil=True, inline="always")(function))
 
 
-def inner_kernel(function: Callable[..., Any]) -> Any:
+def inner_kernel(function: Callable[..., Any], fastmath: bool | set[str] = False) -> Any:
     """Return a function that is compiled with the kernels that call it, and kept with them.
 
-    Python cannot call it.
+    Python cannot call it. `fastmath` is that of `compile_kernel`.
     """
     # Without `fastmath`, numba takes that of the kernel: distances in float64 would be rounded in
     # another way.
-    flags = _FLAGS | {"no_cpython_wrapper": True, "fastmath": False}
+    flags = _FLAGS | {"no_cpython_wrapper": True, "fastmath": fastmath}
     return njit(**flags)(function)
 
 
