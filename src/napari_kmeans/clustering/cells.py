@@ -18,6 +18,16 @@ MAX_POINTS = 2**18
 """Points above which callers draw a sample first. Grouping 262,144 points into 4000 cells takes
 about 80 ms."""
 
+_ROUND = 0.7
+"""In each round of divisions, the share of the largest spread above which cells are divided."""
+
+_SAMPLED = 16
+_LEAST_SAMPLED = 100
+_SAMPLED_SHARE = 0.9
+"""Every 16th of the first cells is divided to guess the least spread of a cell that is divided, if
+these are at least 100 cells. A little less than this spread is the limit of the first round: most
+points are then divided in a single round."""
+
 
 def group_in_cells(
     points: NDArray[Any],
@@ -73,10 +83,52 @@ def group_in_cells(
     order = np.arange(len(points))
     if first_starts is None:
         first_starts = np.array([0, len(points)])
-    starts = np.zeros(max(min(n_cells, len(points)), len(first_starts) - 1), dtype=np.int64)
-    n_made = _divide_points(points, weights, order, first_starts, starts)
-    starts = np.append(np.sort(starts[:n_made]), len(points))
-    return GroupedPoints(points, weights, starts), order
+    n_cells = max(min(n_cells, len(points)), len(first_starts) - 1)
+    limit = _guess_limit(points, weights, first_starts, n_cells)
+    starts, _ = _divide_cells(points, weights, order, first_starts, n_cells, limit)
+    return GroupedPoints(points, weights, np.append(np.sort(starts), len(points))), order
+
+
+def _guess_limit(
+    points: Floats, weights: Floats, first_starts: NDArray[np.int64], n_cells: int
+) -> float:
+    """Return about the least spread of the cells that are divided, from a sample of the first."""
+    sampled, n_sampled = slice(None, None, _SAMPLED), n_cells // _SAMPLED
+    sizes = np.diff(first_starts)[sampled]
+    if not _LEAST_SAMPLED <= len(sizes) < n_sampled:
+        return np.inf
+    stops = np.append(0, np.cumsum(sizes))
+    rows = np.arange(stops[-1]) + np.repeat(first_starts[:-1][sampled] - stops[:-1], sizes)
+    spreads = _divide_cells(points[rows], weights[rows], rows, stops, n_sampled, np.inf)[1]
+    return _SAMPLED_SHARE * float(spreads.min())
+
+
+def _divide_cells(
+    points: Floats,
+    weights: Floats,
+    order: NDArray[np.int64],
+    first_starts: NDArray[np.int64],
+    n_cells: int,
+    limit: float,
+) -> tuple[NDArray[np.int64], Floats]:
+    """Reorder points in place, and return the starts of the cells and the spreads before them.
+
+    The spread is that of the divided cell; infinite for the first cells.
+    """
+    # The kernel makes a few cells too many.
+    starts, spreads = np.zeros(2 * n_cells, np.int64), np.full(2 * n_cells, np.inf)
+    starts[: len(first_starts) - 1] = first_starts[:-1]
+    n_made = _divide_points(
+        points, weights, order, first_starts, n_cells, limit, starts, spreads
+    )
+    starts, spreads = starts[:n_made], spreads[:n_made]
+    if n_made <= n_cells:
+        return starts, spreads
+    # Of equal spreads, the divisions that were made first are kept.
+    lowest = np.partition(spreads, -n_cells)[-n_cells]
+    is_kept = spreads > lowest
+    is_kept[np.flatnonzero(spreads == lowest)[: n_cells - np.count_nonzero(is_kept)]] = True
+    return starts[is_kept], spreads[is_kept]
 
 
 @compile_kernel
@@ -85,82 +137,69 @@ def _divide_points(
     weights: NDArray[Any],
     order: NDArray[Any],
     first_starts: NDArray[Any],
+    n_wanted: int,
+    limit: float,
     starts: NDArray[Any],
+    spreads_before: NDArray[Any],
 ) -> Any:
     """Reorder the points in place, write the starts of the cells, and return their number.
 
-    The cells are in a binary heap: `heapq` would take a second to compile.
+    In each round, all cells are divided whose spread is above a limit. The limit is lowered from
+    round to round, until there are enough cells. A queue, with the cell of the largest spread in
+    front, would jump from place to place in memory: with a million points, it takes three times as
+    long.
+
+    Parameters
+    ----------
+    n_wanted : int
+        The number of cells that is enough.
+    limit : float
+        The limit of the first round. It is lowered if it is above all spreads.
+    starts : (m,) array
+        Contains the starts of the first cells, and receives those of all cells, m at most.
+    spreads_before : (m,) array
+        Receives the spread of the cell from which each cell was divided. No spread is larger than
+        that of an earlier division of the same points.
     """
-    max_cells = starts.shape[0]
-    stops, axes = np.empty(max_cells, np.int64), np.empty(max_cells, np.int64)
-    spreads, means = np.empty(max_cells), np.empty(max_cells)
-    heap = np.empty(max_cells, np.int64)
+    n_max = len(starts)
+    stops, axes = np.empty(n_max, np.int64), np.empty(n_max, np.int64)
+    spreads, means = np.empty(n_max), np.empty(n_max)
     # A literal 0 would be a type of its own, for which numba compiles a function again.
-    n_cells = np.int64(0)
-    while n_cells < len(first_starts) - 1:
-        starts[n_cells], stops[n_cells] = first_starts[n_cells], first_starts[n_cells + 1]
-        _measure_cell(points, weights, starts, stops, n_cells, spreads, axes, means)
-        _sift_up(heap, n_cells, spreads)
-        n_cells += 1
-    while n_cells < max_cells:
-        cell = heap[0]
-        if spreads[cell] <= 0:
+    n_cells = np.int64(len(first_starts) - 1)
+    for cell in range(n_cells):
+        stops[cell] = first_starts[cell + 1]
+        _measure_cell(points, weights, starts, stops, cell, np.inf, spreads, axes, means)
+    while n_cells < n_wanted:
+        largest = 0.0
+        for cell in range(n_cells):
+            largest = max(largest, spreads[cell])
+        if largest <= 0:
             break
-        start, stop = starts[cell], stops[cell]
-        axis, mean = axes[cell], means[cell]
-        middle = _divide_cell(points, weights, order, start, stop, axis, mean)
-        if middle == stop:
-            # The mean of two neighboring floats can be rounded to the larger one. Then no
-            # point is above the mean: divide just below the mean.
-            lower_cut = np.nextafter(mean, -np.inf)
-            middle = _divide_cell(points, weights, order, start, stop, axis, lower_cut)
-        if middle in (start, stop):
-            # The spread was only rounding error, or squares that underflow: never divide the
-            # cell again.
-            spreads[cell] = 0.0
-            _sift_down(heap, n_cells, spreads)
-            continue
-        stops[cell], starts[n_cells], stops[n_cells] = middle, middle, stop
-        _measure_cell(points, weights, starts, stops, cell, spreads, axes, means)
-        _sift_down(heap, n_cells, spreads)
-        _measure_cell(points, weights, starts, stops, n_cells, spreads, axes, means)
-        _sift_up(heap, n_cells, spreads)
-        n_cells += 1
+        limit = min(limit, _ROUND * largest)
+        cell = 0
+        while cell < n_cells < n_max:
+            if spreads[cell] <= limit:
+                cell += 1
+                continue
+            start, stop, spread = starts[cell], stops[cell], spreads[cell]
+            axis, mean = axes[cell], means[cell]
+            middle = _divide_cell(points, weights, order, start, stop, axis, mean)
+            if middle == stop:
+                # The mean of two neighboring floats can be rounded to the larger one. Then no
+                # point is above the mean: divide just below the mean.
+                lower_cut = np.nextafter(mean, -np.inf)
+                middle = _divide_cell(points, weights, order, start, stop, axis, lower_cut)
+            if middle in (start, stop):
+                # The spread was only rounding error, or squares that underflow: never divide the
+                # cell again.
+                spreads[cell] = 0.0
+                continue
+            stops[cell], starts[n_cells], stops[n_cells] = middle, middle, stop
+            spreads_before[n_cells] = spread
+            _measure_cell(points, weights, starts, stops, cell, spread, spreads, axes, means)
+            _measure_cell(points, weights, starts, stops, n_cells, spread, spreads, axes, means)
+            n_cells += 1
     return n_cells
-
-
-@inner_kernel
-def _sift_down(heap: NDArray[Any], size: int, spreads: NDArray[Any]) -> None:
-    """Move the first cell of a heap to its place, after its spread has changed.
-
-    The cell of the largest spread comes first; of equal spreads, that of the lowest number.
-    """
-    cell, place, child = heap[0], 0, 1
-    while child < size:
-        if child + 1 < size:
-            left, right = heap[child], heap[child + 1]
-            if spreads[right] > spreads[left] or (spreads[right] == spreads[left] and right < left):
-                child += 1
-        other = heap[child]
-        if spreads[cell] > spreads[other] or (spreads[cell] == spreads[other] and cell < other):
-            break
-        heap[place] = other
-        place, child = child, 2 * child + 1
-    heap[place] = cell
-
-
-@inner_kernel
-def _sift_up(heap: NDArray[Any], cell: int, spreads: NDArray[Any]) -> None:
-    """Add a cell to a heap of the cells of lower numbers."""
-    place = cell
-    while place > 0:
-        parent = (place - 1) // 2
-        # A cell of equal spread has a lower number, and stays before this one.
-        if spreads[heap[parent]] >= spreads[cell]:
-            break
-        heap[place] = heap[parent]
-        place = parent
-    heap[place] = cell
 
 
 @inner_kernel
@@ -170,33 +209,33 @@ def _measure_cell(
     starts: NDArray[Any],
     stops: NDArray[Any],
     cell: int,
+    limit: float,
     spreads: NDArray[Any],
     axes: NDArray[Any],
     means: NDArray[Any],
 ) -> None:
     """Write the spread of a cell, the axis of this spread, and the mean along the axis.
 
-    The spread is the largest weighted sum of squared deviations along an axis.
+    The spread is the largest weighted sum of squared deviations along an axis. `limit` is the
+    spread of the cell of which this one is a part, which is not exceeded by rounding.
     """
-    start, n_features = starts[cell], points.shape[1]
-    sums, squares = np.zeros(n_features), np.zeros(n_features)
+    own, shares = points[starts[cell] : stops[cell]], weights[starts[cell] : stops[cell]]
+    spreads[cell], axes[cell], means[cell] = 0.0, 0, own[0, 0]
     total = 0.0
-    for i in range(start, stops[cell]):
-        total += weights[i]
-        for j in range(n_features):
-            # Subtract a point of the cell first, so that the spread of equal points is exactly 0.
-            share = weights[i] * (points[i, j] - points[start, j])
-            sums[j] += share
-            squares[j] += share * (points[i, j] - points[start, j])
-    largest = 0.0
-    axis = 0
-    for j in range(n_features):
-        square = squares[j] - sums[j] * sums[j] / total
-        if square > largest:
-            largest = square
-            axis = j
-    spreads[cell], axes[cell] = largest, axis
-    means[cell] = points[start, axis] + sums[axis] / total
+    for i in range(own.shape[0]):
+        total += shares[i]
+    # One axis at a time: its sums stay in registers.
+    for axis in range(own.shape[1]):
+        # Subtract a point of the cell first, so that the spread of equal points is exactly 0.
+        origin = own[0, axis]
+        added = squares = 0.0
+        for i in range(own.shape[0]):
+            share = shares[i] * (own[i, axis] - origin)
+            added += share
+            squares += share * (own[i, axis] - origin)
+        spread = min(squares - added * added / total, limit)
+        if spread > spreads[cell]:
+            spreads[cell], axes[cell], means[cell] = spread, axis, origin + added / total
 
 
 @inner_kernel
