@@ -228,17 +228,25 @@ def take_cells(
     2,000 and 10,000 points with K = 8, 16 and 32.
     """
     if size is None:
-        numbers = None
         points, weights = colors.means, colors.totals
+        number = partial(_number_groups, colors)
+    elif len(colors.weights) <= size:
+        points, weights = colors.points, colors.weights
+        number = partial(np.arange, len(weights))
     else:
-        numbers = _number_cells(colors, size)
-        weights = np.bincount(numbers, colors.weights).astype(np.float64)
-        sums = [np.bincount(numbers, colors.weights * channel) for channel in colors.points.T]
-        points = np.stack(sums, axis=1) / weights[:, None]
+        # The cells of the histogram are small compared with those of a much smaller coreset.
+        are_fine = len(colors.totals) > _FINE_CELLS * size
+        if are_fine:
+            cells, order = group_in_cells(colors.means, colors.totals, size)
+        else:
+            first_starts = colors.starts if len(colors.totals) <= size else None
+            cells, order = group_in_cells(colors.points, colors.weights, size, first_starts)
+        points, weights = cells.means, cells.totals
+        sizes = np.diff(cells.starts)
+        number = partial(_number_cells, order, sizes, colors if are_fine else None)
 
     def locate(step: Step) -> tuple[Positions, NDArray[np.int64]]:
-        own = _number_groups(colors) if numbers is None else numbers
-        table = histogram.table(own, np.arange(1, len(weights) + 1, dtype=np.uint32))
+        table = histogram.table(number(), np.arange(1, len(weights) + 1, dtype=np.uint32))
         shapes = [pixels.shape for pixels in images]
         leaf = _ChoiceLeaf(histogram.codec, table, len(weights), shapes, seed)
         choice = map_reduce(images, leaf, _merge_choices, step)
@@ -252,28 +260,23 @@ def _number_groups(colors: GroupedPoints) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(colors.totals)), np.diff(colors.starts))
 
 
-def _number_cells(colors: GroupedPoints, size: int) -> NDArray[np.int64]:
-    """Return the number (n,) of the cell of each color, among at most `size` cells."""
-    if len(colors.weights) <= size:
-        return np.arange(len(colors.weights))
-    # The cells of the histogram are small compared with the cells of the coreset.
-    if len(colors.totals) > _FINE_CELLS * size:
-        return _group_points(colors.means, colors.totals, size)[_number_groups(colors)]
-    first_starts = colors.starts if len(colors.totals) <= size else None
-    return _group_points(colors.points, colors.weights, size, first_starts)
-
-
-def _group_points(
-    points: Floats, weights: Floats, size: int, first_starts: NDArray[np.int64] | None = None
+def _number_cells(
+    order: NDArray[np.int64], sizes: NDArray[np.int64], colors: GroupedPoints | None
 ) -> NDArray[np.int64]:
-    """Group weighted points (n, C) in `size` cells, and return the number (n,) of each cell.
+    """Return the number (n,) of the cell of each color.
 
-    `first_starts` is that of `group_in_cells`.
+    Parameters
+    ----------
+    order : (m,) int64 array
+        The indices of the colors in the order of the cells.
+    sizes : (G,) int64 array
+        The number of these colors in each cell.
+    colors : GroupedPoints or None
+        The colors, if the indices are those of their groups.
     """
-    data, order = group_in_cells(points, weights, size, first_starts)
-    numbers = np.empty(len(points), np.int64)
-    numbers[order] = np.repeat(np.arange(len(data.totals)), np.diff(data.starts))
-    return numbers
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = np.repeat(np.arange(len(sizes)), sizes)
+    return numbers if colors is None else numbers[_number_groups(colors)]
 
 
 class _Choice(NamedTuple):
