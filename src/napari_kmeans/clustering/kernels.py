@@ -448,6 +448,10 @@ def move_centers(
     return motion
 
 
+_STRIP = 512
+"""Points that are compared with all candidates before the next points: they stay in the cache."""
+
+
 @inner_kernel
 def _search_above(ascending: NDArray[Any], limit: float) -> Any:
     """Return the first index whose value is above the limit, or the last index.
@@ -464,6 +468,26 @@ def _search_above(ascending: NDArray[Any], limit: float) -> Any:
     return low
 
 
+@inner_kernel
+def _find_distances(
+    columns: NDArray[Any], start: int, seed: int, limits: NDArray[Any], distances: NDArray[Any]
+) -> None:
+    """Write the squared distance of points from a seed, or their limit if that is lower.
+
+    `columns` (F, n) are the coordinates of all points. The limits (m,) are those of the points from
+    `start` on.
+    """
+    n = limits.shape[0]
+    for i in range(n):
+        distances[i] = 0.0
+    for j in range(columns.shape[0]):
+        column, coordinate = columns[j, start : start + n], columns[j, seed]
+        for i in range(n):
+            distances[i] += (column[i] - coordinate) * (column[i] - coordinate)
+    for i in range(n):
+        distances[i] = min(limits[i], distances[i])
+
+
 @compile_kernel
 def choose_seeds(
     points: NDArray[Any], weights: NDArray[Any], draws: NDArray[Any], seeds: NDArray[Any]
@@ -473,33 +497,51 @@ def choose_seeds(
     `draws` (K, T) are uniform random numbers from [0, 1), for T candidates per seed. If there are
     fewer than K distinct points, each of them becomes a seed.
     """
-    n = points.shape[0]
-    cumulative, distances = np.empty(n), np.empty(n)
-    new_distances, best_distances = np.empty(n), np.empty(n)
+    n, n_trials = points.shape[0], draws.shape[1]
+    columns = np.ascontiguousarray(points.T)
+    cumulative, distances = np.empty(n), np.full(n, np.inf)
+    strip, costs = np.empty(_STRIP), np.empty((n_trials, _STRIP))
+    trials, potentials = np.empty(n_trials, np.int64), np.empty(n_trials)
     total = 0.0
     for i in range(n):
         total += weights[i]
         cumulative[i] = total
     seeds[0] = _search_above(cumulative, draws[0, 0] * total)
-    for i in range(n):
-        distances[i] = _squared_distance(points, i, points, seeds[0])
     for s in range(1, draws.shape[0]):
+        for start in range(0, n, _STRIP):
+            own = distances[start : start + _STRIP]
+            _find_distances(columns, start, seeds[s - 1], own, strip)
+            for i in range(own.shape[0]):
+                own[i] = strip[i]
         total = 0.0
         for i in range(n):
             total += weights[i] * distances[i]
             cumulative[i] = total
         if total <= 0:
             return s
-        min_potential = np.inf
-        for t in range(draws.shape[1]):
-            index = _search_above(cumulative, draws[s, t] * total)
-            potential = 0.0
-            for i in range(n):
-                new_distances[i] = min(distances[i], _squared_distance(points, i, points, index))
-                potential += weights[i] * new_distances[i]
-            if potential < min_potential:
-                min_potential = potential
-                seeds[s] = index
-                new_distances, best_distances = best_distances, new_distances
-        distances, best_distances = best_distances, distances
+        for t in range(n_trials):
+            trials[t] = _search_above(cumulative, draws[s, t] * total)
+            potentials[t] = 0.0
+        for start in range(0, n, _STRIP):
+            own, shares = distances[start : start + _STRIP], weights[start : start + _STRIP]
+            for t in range(n_trials):
+                _find_distances(columns, start, trials[t], own, strip)
+                row = costs[t]
+                for i in range(own.shape[0]):
+                    row[i] = shares[i] * strip[i]
+            # An addition to a sum waits for the one before. So four sums take the time of one.
+            for t in range(0, n_trials, 4):
+                u, v, w = min(t + 1, n_trials - 1), min(t + 2, n_trials - 1), min(t + 3, n_trials - 1)
+                row_t, row_u, row_v, row_w = costs[t], costs[u], costs[v], costs[w]
+                sum_t, sum_u, sum_v, sum_w = potentials[t], potentials[u], potentials[v], potentials[w]
+                for i in range(own.shape[0]):
+                    sum_t += row_t[i]
+                    sum_u += row_u[i]
+                    sum_v += row_v[i]
+                    sum_w += row_w[i]
+                potentials[t], potentials[u], potentials[v], potentials[w] = sum_t, sum_u, sum_v, sum_w
+        best = 0
+        for t in range(n_trials):
+            best = t if potentials[t] < potentials[best] else best
+        seeds[s] = trials[best]
     return draws.shape[0]
