@@ -202,6 +202,8 @@ class Iterations:
             packed_balls,
             *TwoNearest.unknown(n_points),
             np.zeros((n_features + 1, _BALL_SIZE)),
+            np.zeros((2, _BALL_SIZE), np.int64),
+            np.zeros((2, _BALL_SIZE)),
             np.empty(n_clusters),
         )
         self._is_new = True
@@ -398,6 +400,8 @@ def _iterate(
     packed_labels: NDArray[Any],
     packed_squares: NDArray[Any],
     scratch: NDArray[Any],
+    nearest_labels: NDArray[Any],
+    nearest_squares: NDArray[Any],
     reaches: NDArray[Any],
     centers: NDArray[Any],
     labels: NDArray[Any],
@@ -442,6 +446,8 @@ def _iterate(
         squares,
         is_new,
         scratch,
+        nearest_labels,
+        nearest_squares,
         reaches,
     )
     _compare_centers(
@@ -455,6 +461,8 @@ def _iterate(
         packed_squares,
         has_changed,
         scratch,
+        nearest_labels,
+        nearest_squares,
         reaches,
     )
     # The results of the packed points replace those of all points.
@@ -484,6 +492,8 @@ def _compare_centers(
     squares: Any,
     has_changed: bool,
     scratch: Any,
+    nearest_labels: Any,
+    nearest_squares: Any,
     reaches: Any,
 ) -> None:
     """Compare the two nearest centers of the first points with other centers.
@@ -528,7 +538,7 @@ def _compare_centers(
         limit, nearby = np.sqrt(limit), np.sqrt(second_reach) + radius
         limit = (nearby if nearby < limit else limit) * (1 + 1e-9) + radius
         limit *= limit
-        is_copied = has_changed
+        is_copied, is_read = has_changed, False
         for c in range(n_compared):
             if reaches[c] > limit:
                 continue
@@ -537,6 +547,12 @@ def _compare_centers(
                 for j in range(n_features):
                     for i in range(n):
                         scratch[j, i] = columns[j, start + i]
+            if not is_read:
+                is_read = True
+                for rank in range(2):
+                    for i in range(n):
+                        nearest_squares[rank, i] = squares[rank, start + i]
+                        nearest_labels[rank, i] = labels[rank, start + i]
             k = compared[c]
             column, center = scratch[0], centers[k, 0]
             # The number of points is fixed here, so that the compiler can vectorize the loop.
@@ -546,14 +562,20 @@ def _compare_centers(
                 column, center = scratch[j], centers[k, j]
                 for i in range(_BALL_SIZE):
                     distances[i] += (column[i] - center) * (column[i] - center)
-            for i in range(n):
-                square, at = distances[i], start + i
-                if square < squares[1, at]:
-                    if square < squares[0, at]:
-                        squares[1, at], labels[1, at] = squares[0, at], labels[0, at]
-                        squares[0, at], labels[0, at] = square, k
-                    else:
-                        squares[1, at], labels[1, at] = square, k
+            # Select values instead of branching, so that the compiler can vectorize this loop, too.
+            for i in range(_BALL_SIZE):
+                square, first, second = distances[i], nearest_squares[0, i], nearest_squares[1, i]
+                a, b = nearest_labels[0, i], nearest_labels[1, i]
+                is_first, is_second = square < first, square < second
+                nearest_squares[1, i] = first if is_first else (square if is_second else second)
+                nearest_labels[1, i] = a if is_first else (k if is_second else b)
+                nearest_squares[0, i] = square if is_first else first
+                nearest_labels[0, i] = k if is_first else a
+        if is_read:
+            for rank in range(2):
+                for i in range(n):
+                    squares[rank, start + i] = nearest_squares[rank, i]
+                    labels[rank, start + i] = nearest_labels[rank, i]
 
 
 @inline_kernel
