@@ -453,7 +453,7 @@ _STRIP = 512
 
 
 @inner_kernel
-def _search_above(ascending: NDArray[Any], limit: float) -> Any:
+def search_above(ascending: NDArray[Any], limit: float) -> Any:
     """Return the first index whose value is above the limit, or the last index.
 
     A point whose distance is 0 adds nothing to a cumulative sum: its index is never returned.
@@ -506,7 +506,7 @@ def choose_seeds(
     for i in range(n):
         total += weights[i]
         cumulative[i] = total
-    seeds[0] = _search_above(cumulative, draws[0, 0] * total)
+    seeds[0] = search_above(cumulative, draws[0, 0] * total)
     for s in range(1, draws.shape[0]):
         for start in range(0, n, _STRIP):
             own = distances[start : start + _STRIP]
@@ -520,7 +520,7 @@ def choose_seeds(
         if total <= 0:
             return s
         for t in range(n_trials):
-            trials[t] = _search_above(cumulative, draws[s, t] * total)
+            trials[t] = search_above(cumulative, draws[s, t] * total)
             potentials[t] = 0.0
         for start in range(0, n, _STRIP):
             own, shares = distances[start : start + _STRIP], weights[start : start + _STRIP]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_kmeans.clustering.kernels import search_above
 from napari_kmeans.clustering.lloyd import lloyd
 from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inner_kernel
 from napari_kmeans.execution.progress import Step, ignore
@@ -114,11 +115,7 @@ def improve(
     centers = fit.centers.copy()
     n_swaps = _count_swaps(n_points, data.points.shape[1], n_clusters)
     draws = rng.random(n_swaps)
-    per_call = max(1, _CALL_WORK // (4 * n_points))
-    for first in range(0, n_swaps, per_call):
-        step(0)
-        some = draws[first : first + per_call]
-        try_swaps(columns, data.weights, centers, some, _TOLERATED, _GAIN)
+    try_swaps(columns, data.weights, centers, draws, _TOLERATED, _GAIN, step)
     max_rounds = min(_MAX_ROUNDS, 1 + _MOVE_WORK // (n_points * n_clusters))
     labels = find_two_nearest(columns, data.weights, centers).labels[0]
     _move_points(columns, data.weights, centers, labels, max_rounds, _GAIN)
@@ -232,7 +229,13 @@ def find_two_nearest(columns: Floats, weights: Floats, centers: Floats) -> TwoNe
 
 
 def try_swaps(
-    columns: Floats, weights: Floats, centers: Floats, draws: Floats, tolerated: float, gain: float
+    columns: Floats,
+    weights: Floats,
+    centers: Floats,
+    draws: Floats,
+    tolerated: float,
+    gain: float,
+    step: Step = ignore,
 ) -> None:
     """Try one swap for each draw, and change `centers` (K, F) in place.
 
@@ -245,30 +248,27 @@ def try_swaps(
     iterations = Iterations(columns, weights, n_clusters)
     nearest, new_nearest = TwoNearest.unknown(n_points), TwoNearest.unknown(n_points)
     sums, new_sums = ClusterSums.zeros(*centers.shape), ClusterSums.zeros(*centers.shape)
-    trial, distances = centers.copy(), np.empty(n_points)
+    trial = centers.copy()
+    cumulative, distances = np.empty((2, n_points))
     losses, new_losses = np.empty((2, n_clusters))
     cost, gained = iterations.iterate(trial, nearest, sums, 0.0)
     best, n_tried, is_new = cost - gained, 0, True
-    while cost > 0:
-        if is_new:
-            cumulative = np.cumsum(weights * nearest.squares[0])
-            spans = weights * (nearest.squares[1] - nearest.squares[0])
-            losses[:] = np.bincount(nearest.labels[0], spans, n_clusters)
-            drawn = np.searchsorted(cumulative, draws * cumulative[-1], side="right")
-            drawn = np.minimum(drawn, n_points - 1)
-            is_new = False
+    per_call = max(1, _CALL_WORK // (4 * n_points))
+    while cost > 0 and n_tried < len(draws):
+        step(0)
         limit = best * (1 + tolerated / n_clusters)
-        n_tried, is_found = _find_swap(
+        n_more, is_found = _find_swap(
             columns,
             weights,
             centers,
-            drawn,
-            n_tried,
+            draws[n_tried : n_tried + per_call],
+            cumulative,
+            losses,
+            is_new,
             cost,
             limit,
             *nearest,
             *sums,
-            losses,
             new_losses,
             distances,
             *new_nearest,
@@ -276,8 +276,9 @@ def try_swaps(
             *new_sums,
             iterations.gains,
         )
+        n_tried, is_new = n_tried + n_more, False
         if not is_found:
-            return
+            continue
         for _ in range(_ITERATIONS_PER_SWAP):
             new_cost, gained = iterations.iterate(trial, new_nearest, new_sums, gain * best)
         if new_cost - gained < best * (1 - gain):
@@ -296,8 +297,10 @@ def _find_swap(
     columns: NDArray[Any],
     weights: NDArray[Any],
     centers: NDArray[Any],
-    drawn: NDArray[Any],
-    n_tried: int,
+    draws: NDArray[Any],
+    cumulative: NDArray[Any],
+    losses: NDArray[Any],
+    is_new: bool,
     cost: float,
     limit: float,
     labels: NDArray[Any],
@@ -305,7 +308,6 @@ def _find_swap(
     sums: NDArray[Any],
     totals: NDArray[Any],
     counts: NDArray[Any],
-    losses: NDArray[Any],
     new_losses: NDArray[Any],
     distances: NDArray[Any],
     new_labels: NDArray[Any],
@@ -319,12 +321,21 @@ def _find_swap(
     """Try swaps of drawn points until the cost of one is at most the limit before its iterations.
 
     Write the state after this swap to the arrays from `distances` on. Return the number of points
-    that were tried, and whether there is such a swap.
+    that were tried, and whether there is such a swap. If the centers are new, then the cumulative
+    costs of the points and the loss of each center are computed first.
     """
     n_features, n_points = columns.shape
     n_clusters = centers.shape[0]
-    for place in range(n_tried, drawn.shape[0]):
-        index = drawn[place]
+    if is_new:
+        total = 0.0
+        for k in range(n_clusters):
+            losses[k] = 0.0
+        for i in range(n_points):
+            total += weights[i] * squares[0, i]
+            cumulative[i] = total
+            losses[labels[0, i]] += weights[i] * (squares[1, i] - squares[0, i])
+    for place in range(draws.shape[0]):
+        index = search_above(cumulative, draws[place] * cumulative[n_points - 1])
         for k in range(n_clusters):
             new_losses[k] = losses[k]
             new_totals[k], new_counts[k] = totals[k], counts[k]
@@ -381,7 +392,7 @@ def _find_swap(
             new_labels[0, i], new_labels[1, i] = a, b
             new_squares[0, i], new_squares[1, i] = first, second
         return place + 1, True
-    return drawn.shape[0], False
+    return draws.shape[0], False
 
 
 @compile_kernel
