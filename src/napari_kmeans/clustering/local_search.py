@@ -643,6 +643,8 @@ def _move_points(
     n_points = columns.shape[1]
     counts = np.empty(n_clusters, np.int64)
     totals, sums = np.empty(n_clusters), np.empty((n_clusters, n_features))
+    center_columns = np.empty((n_features, n_clusters))
+    squares, excesses = np.empty(n_clusters), np.empty(n_clusters)
     for n_rounds in range(max_rounds + 1):
         # Compute the sums again in each round: adding and subtracting points leaves rounding
         # errors.
@@ -661,6 +663,7 @@ def _move_points(
             for j in range(n_features):
                 if counts[k] > 0:
                     centers[k, j] = sums[k, j] / totals[k]
+                center_columns[j, k] = centers[k, j]
         if n_rounds == max_rounds:
             return
         moved = False
@@ -674,11 +677,20 @@ def _move_points(
             min_cost = saved * totals[old] / (totals[old] - weight) * (1 - gain)
             new = old
             for k in range(n_clusters):
-                added = 0.0
-                for j in range(n_features):
-                    added += (columns[j, i] - centers[k, j]) ** 2
-                added *= totals[k] / (totals[k] + weight)
-                if added < min_cost and k != old:
+                squares[k] = 0.0
+            for j in range(n_features):
+                column, coordinate = center_columns[j], columns[j, i]
+                for k in range(n_clusters):
+                    squares[k] += (coordinate - column[k]) ** 2
+            # Rule most clusters out without a division, in loops that the compiler can vectorize.
+            limit = min_cost * (1 + 1e-9)
+            for k in range(n_clusters):
+                excesses[k] = squares[k] * totals[k] - limit * (totals[k] + weight)
+            for k in range(n_clusters):
+                if excesses[k] > 0 or k == old:
+                    continue
+                added = squares[k] * (totals[k] / (totals[k] + weight))
+                if added < min_cost:
                     min_cost, new = added, k
             if new == old:
                 continue
@@ -692,7 +704,7 @@ def _move_points(
                 share = weight * columns[j, i]
                 sums[old, j] -= share
                 sums[new, j] += share
-                centers[old, j] = sums[old, j] / totals[old]
-                centers[new, j] = sums[new, j] / totals[new]
+                centers[old, j] = center_columns[j, old] = sums[old, j] / totals[old]
+                centers[new, j] = center_columns[j, new] = sums[new, j] / totals[new]
         if not moved:
             return
