@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_kmeans.clustering import kernels
+from napari_kmeans.clustering.tiles import TiledPoints
 from napari_kmeans.execution.threads import map_threads
 
 if TYPE_CHECKING:
@@ -72,7 +74,12 @@ class GroupedPoints:
         """The total weight of the points."""
         return float(self.totals.sum())
 
-    @property
+    @cached_property
+    def tiles(self) -> TiledPoints:
+        """The points as columns, with their mean as the origin: they do not move."""
+        return TiledPoints.of(self.points, self.sums.sum(axis=0) / self.total)
+
+    @cached_property
     def mean_variance(self) -> float:
         """The weighted variance of the points, averaged over the features."""
         # BLAS is avoided: its order of summation depends on the number of its threads.

@@ -10,7 +10,7 @@ import numpy as np
 from napari_kmeans.clustering.assignment import GroupedPoints
 from napari_kmeans.clustering.cells import MAX_POINTS, group_in_cells
 from napari_kmeans.clustering.coreset import draw_coreset
-from napari_kmeans.clustering.lloyd import Fit, fit_restarts, lloyd
+from napari_kmeans.clustering.lloyd import Fit, fit_restarts, lloyd, share_preparation
 from napari_kmeans.clustering.local_search import improve
 from napari_kmeans.clustering.one_dimension import fit_line
 from napari_kmeans.execution.progress import Step, ignore
@@ -198,6 +198,7 @@ def _choose_best(level: GroupedPoints, fits: list[Fit], options: Options, step: 
         tol = max(options.tol, _COMPARED_TOL)
         return lloyd(level, fit.centers, max_iter=options.max_iter, tol=tol, step=raise_if_stopped)
 
+    share_preparation(level)
     return min(map_threads(run, fits, lambda _: step(0)), key=lambda fit: fit.inertia)
 
 

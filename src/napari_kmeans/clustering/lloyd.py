@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-12
 """Upper bound of relative rounding errors. Points that differ by less count as equal."""
+
+_WORK_PER_TASK = 2**16
+"""Products of coordinates in one iteration of all restarts of a task. Each restart does a little
+work in Python, for which threads wait for each other. With 1000 points and 8 clusters, a restart
+takes a quarter of a millisecond, and a task has three."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,22 +117,41 @@ def fit_restarts(
     each run.
     """
 
-    def run(stream: np.random.Generator) -> Fit:
-        seeds = draw_seeds(data.points, data.weights, n_clusters, init, stream)
-        return lloyd(data, seeds, max_iter=max_iter, tol=tol, step=raise_if_stopped)
+    def run(streams: list[np.random.Generator]) -> list[Fit]:
+        fits = []
+        for stream in streams:
+            seeds = draw_seeds(data.points, data.weights, n_clusters, init, stream)
+            fits.append(lloyd(data, seeds, max_iter=max_iter, tol=tol, step=raise_if_stopped))
+        return fits
 
     if n_init == 1:
         # A single run outside a task uses all threads, and can be canceled in each iteration.
         (stream,) = rng.spawn(1)
         seeds = draw_seeds(data.points, data.weights, n_clusters, init, stream)
         return [lloyd(data, seeds, max_iter=max_iter, tol=tol, step=step)]
-    return sorted(map_threads(run, rng.spawn(n_init), step), key=lambda fit: fit.inertia)
+    share_preparation(data)
+    streams = rng.spawn(n_init)
+    n_per_task = 1 + _WORK_PER_TASK // (data.points.size * n_clusters)
+    tasks = [streams[first : first + n_per_task] for first in range(0, n_init, n_per_task)]
+    lengths = iter(map(len, tasks))
+    fits = map_threads(run, tasks, lambda steps: step(next(lengths) if steps else 0))
+    return sorted(chain.from_iterable(fits), key=lambda fit: fit.inertia)
 
 
 def _assign(data: GroupedPoints, centers: Floats) -> Assignment | TiledAssignment:
     """Return the way to keep labels up to date that takes the least time."""
-    has_few_points = len(data.tasks) == 1
-    return TiledAssignment(data, centers) if has_few_points else Assignment(data, centers)
+    return TiledAssignment(data, centers) if _has_few_points(data) else Assignment(data, centers)
+
+
+def _has_few_points(data: GroupedPoints) -> bool:
+    return len(data.tasks) == 1
+
+
+def share_preparation(data: GroupedPoints) -> None:
+    """Compute what runs of `lloyd` on the same points have in common, before they run at once."""
+    _ = data.mean_variance
+    if _has_few_points(data):
+        _ = data.tiles
 
 
 def _move_and_refill(assignment: Assignment | TiledAssignment) -> int:

@@ -10,11 +10,9 @@ from napari_kmeans.clustering.kernels import move_centers
 from napari_kmeans.clustering.tiles import (
 
     WIDTH,
-    copy_columns,
     label_block,
     make_factors,
     measure_tile,
-    n_rows,
     prepare_centers,
 )
 from napari_kmeans.execution.compiling import compile_kernel, inner_kernel
@@ -55,23 +53,7 @@ class TiledAssignment:
         self.totals = np.zeros(n_clusters)
         self.counts = np.zeros(n_clusters, np.int64)
         self._labels = np.full(len(data.points), -1, np.int32)
-        # The points do not move: their mean is the origin in all iterations.
-        with np.errstate(over="ignore"):
-            origin = (data.sums.sum(axis=0) / data.total).astype(np.float32)
-        self._origin = origin if np.isfinite(origin).all() else np.zeros_like(origin)
         self._prepared = make_factors(n_clusters, n_features)
-        shape = -(-len(data.points) // WIDTH), n_rows(n_features), WIDTH
-        self._exact = np.zeros((shape[0], n_features, WIDTH))
-        copy_columns(data.points, self._exact)
-        self._boxes = _measure_boxes(data.points)
-        self._columns = np.zeros(shape, np.float32)
-        with np.errstate(over="ignore"):
-            np.subtract(
-                self._exact,
-                self._origin[:, None],
-                out=self._columns[:, :n_features],
-                casting="same_kind",
-            )
 
     def update(self) -> int:
         """Find the nearest center of each point, and return the number of changed labels."""
@@ -84,7 +66,8 @@ class TiledAssignment:
         after some of the iterations, so that the caller can cancel. The results are those of
         `Assignment.iterate`.
         """
-        n_per_call = max(1, _PRODUCTS_PER_CALL // (self._columns.size * len(self.centers)))
+        n_values = self.data.tiles.columns.size
+        n_per_call = max(1, _PRODUCTS_PER_CALL // (n_values * len(self.centers)))
         result: tuple[int, bool] = iterate_tiled(
             *self._arguments, min(max_iter, n_per_call), threshold
         )
@@ -93,12 +76,9 @@ class TiledAssignment:
     @property
     def _arguments(self) -> tuple[Any, ...]:
         return (
-            self._columns,
-            self._exact,
-            self._boxes,
+            *self.data.tiles,
             self.data.weights,
             self.centers,
-            self._origin,
             *self._prepared,
             self._labels,
             self.sums,
@@ -117,16 +97,8 @@ class TiledAssignment:
     def cost(self) -> float:
         """Return the weighted sum of squared distances to the nearest centers."""
         distances = np.empty(len(self._labels))
-        measure_tile(self._exact, self.centers, self._labels, distances)
+        measure_tile(self.data.tiles.exact, self.centers, self._labels, distances)
         return float((self.data.weights * distances).sum())
-
-
-def _measure_boxes(points: Floats) -> Floats:
-    """Return the middle and half of the extent of the points of each block, (2, B, F)."""
-    starts = np.arange(0, len(points), WIDTH)
-    low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
-    middle = low / 2 + high / 2
-    return np.stack([middle, np.maximum(high - middle, middle - low)])
 
 
 @compile_kernel
@@ -229,9 +201,9 @@ def iterate_tiled(
     columns: NDArray[np.float32],
     exact: NDArray[np.float64],
     boxes: NDArray[np.float64],
+    origin: NDArray[np.float32],
     weights: NDArray[np.float64],
     centers: NDArray[np.float64],
-    origin: NDArray[np.float32],
     factors: NDArray[np.float32],
     squares: NDArray[np.float32],
     errors: NDArray[np.float32],

@@ -222,6 +222,45 @@ def iterate_columns(points: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]
         yield rows, columns
 
 
+class TiledPoints(NamedTuple):
+    """Points (n, F) as columns, for searches that are repeated.
+
+    Attributes
+    ----------
+    columns : (B, F or more, 128) float32 array
+        The coordinates from the origin, in blocks of 128 points.
+    exact : (B, F, 128) float64 array
+        The coordinates.
+    boxes : (2, B, F) float64 array
+        The middle and half of the extent of the points of each block.
+    origin : (F,) float32 array
+    """
+
+    columns: NDArray[np.float32]
+    exact: Floats
+    boxes: Floats
+    origin: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, points: Floats, origin: Floats) -> TiledPoints:
+        """Return points as columns. The origin should be near the points."""
+        n_features, starts = points.shape[1], np.arange(0, len(points), WIDTH)
+        exact = np.zeros((len(starts), n_features, WIDTH))
+        copy_columns(points, exact)
+        columns = np.zeros((len(starts), n_rows(n_features), WIDTH), np.float32)
+        with np.errstate(over="ignore"):
+            rounded = origin.astype(np.float32)
+            if not np.isfinite(rounded).all():
+                rounded[:] = 0
+            np.subtract(
+                exact, rounded[:, None], out=columns[:, :n_features], casting="same_kind"
+            )
+        low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+        middle = low / 2 + high / 2
+        boxes = np.stack([middle, np.maximum(high - middle, middle - low)])
+        return cls(columns, exact, boxes, rounded)
+
+
 def make_columns(points: NDArray[Any]) -> NDArray[Any]:
     """Return points (n, F) as columns (B, F or more, 128) for `Tile.use`."""
     shape = -(-len(points) // WIDTH), n_rows(points.shape[1]), WIDTH
