@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from napari_kmeans.checks import quote_value
-from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
+from napari_kmeans.clustering.assignment import GroupedPoints, label_once
 from napari_kmeans.clustering.balancing import balance_weights
 from napari_kmeans.clustering.fit import fit_points, restart_size
 from napari_kmeans.clustering.lloyd import lloyd
@@ -388,13 +388,9 @@ class CountedColors(Summary):
         if self.levels[-1] is self.colors and not self.options.balance:
             labels, cost = fit.labels, fit.inertia
         else:
-            assignment = Assignment(self.colors, fit.centers)
-            assignment.update()
-            labels, cost = assignment.labels(), assignment.cost()
+            labels, sums, totals, cost = label_once(self.colors, fit.centers)
             if self.colors is self.channels:
-                return Tally(
-                    np.rint(assignment.totals).astype(np.int64), assignment.sums, cost, labels
-                )
+                return Tally(np.rint(totals).astype(np.int64), sums, cost, labels)
         step(1)
         return tally_colors(histogram.points, histogram.weights, labels, cost, len(fit.centers))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -202,6 +202,39 @@ class Assignment:
             lambda first, last: kernels.add_costs(data.groups, self._state, first, last)
         )
         return float(np.sum(costs))
+
+
+class Labeled(NamedTuple):
+    """Points with the labels of their nearest centers.
+
+    Attributes
+    ----------
+    labels : (n,) int32 array
+        Of equally near centers, the first.
+    sums, totals : (K, F) and (K,) float64 arrays
+        Weighted sum and total weight of the points of each cluster.
+    cost : float
+        The weighted sum of squared distances to the nearest centers.
+    """
+
+    labels: NDArray[np.int32]
+    sums: Floats
+    totals: Floats
+    cost: float
+
+
+def label_once(data: GroupedPoints, centers: Floats) -> Labeled:
+    """Return the nearest centers of points, as an `Assignment` does, if the centers never move."""
+    centers = np.array(centers, dtype=np.float64, order="C")
+    labels = np.empty(len(data.points), np.int32)
+
+    def label(first: int, last: int) -> tuple[Floats, Floats, float]:
+        sums, totals = np.zeros_like(centers), np.zeros(len(centers))
+        cost = kernels.label_groups(data.groups, centers, first, last, labels, sums, totals)
+        return sums, totals, cost
+
+    sums, totals, costs = zip(*data.map(label), strict=True)
+    return Labeled(labels, np.sum(sums, axis=0), np.sum(totals, axis=0), float(np.sum(costs)))
 
 
 def _equal_groups(n_points: int) -> NDArray[np.int64]:

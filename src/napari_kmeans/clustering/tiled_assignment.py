@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering.kernels import move_centers
+from napari_kmeans.clustering.kernels import find_nearby, move_centers
 from napari_kmeans.clustering.tiles import (
 
     WIDTH,
@@ -15,7 +15,7 @@ from napari_kmeans.clustering.tiles import (
     measure_tile,
     prepare_centers,
 )
-from napari_kmeans.execution.compiling import compile_kernel, inner_kernel
+from napari_kmeans.execution.compiling import compile_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 _PRODUCTS_PER_CALL = 2**28
 """Approximate number of products of coordinates in one compiled call, which cannot be canceled. It
 takes 10 to 30 ms on one core."""
-
-_ROUNDING = 1e-12
-"""Upper bound of relative rounding errors of squared distances."""
 
 
 class TiledAssignment:
@@ -153,49 +150,6 @@ def move_changed(
     return n_changed
 
 
-@inner_kernel
-def _find_candidates(
-    boxes: NDArray[Any],
-    block: int,
-    center_columns: NDArray[Any],
-    distances: NDArray[Any],
-    candidates: NDArray[Any],
-) -> Any:
-    """Find the centers that can be the nearest center of a point of a block.
-
-    Write their indices to `candidates` in ascending order, and return their number.
-    """
-    n_features, n_clusters = center_columns.shape
-    middle, extent = boxes[0, block], boxes[1, block]
-    for k in range(n_clusters):
-        distances[k] = 0.0
-    # The innermost loops run over all centers, so that the compiler can vectorize them.
-    for j in range(n_features):
-        column, coordinate = center_columns[j], middle[j]
-        for k in range(n_clusters):
-            distances[k] += (column[k] - coordinate) * (column[k] - coordinate)
-    nearest = 0
-    for k in range(n_clusters):
-        if distances[k] < distances[nearest]:
-            nearest = k
-    # The squared distance from a center, minus that from the center nearest to the middle, is a
-    # linear function of the point. Its lowest value is at a corner of the box.
-    limit = distances[nearest] * (1 + _ROUNDING)
-    for k in range(n_clusters):
-        distances[k] *= 1 - _ROUNDING
-    for j in range(n_features):
-        column, coordinate = center_columns[j], center_columns[j, nearest]
-        reach = 2 * extent[j] * (1 + _ROUNDING)
-        for k in range(n_clusters):
-            distances[k] -= abs(column[k] - coordinate) * reach
-    n_candidates = 0
-    for k in range(n_clusters):
-        candidates[n_candidates] = k
-        # True for NaN, too.
-        n_candidates += not distances[k] > limit
-    return n_candidates
-
-
 @compile_kernel
 def iterate_tiled(
     columns: NDArray[np.float32],
@@ -242,7 +196,8 @@ def iterate_tiled(
     new_labels = np.empty(labels.shape[0], np.int32)
     center_columns, some_centers = np.empty((n_features, n_clusters)), np.empty(centers.shape)
     some_factors, some_squares = np.zeros(factors.shape, np.float32), squares.copy()
-    distances, candidates = np.empty(n_clusters), np.empty(n_clusters, np.int32)
+    distances, excesses = np.empty((2, n_clusters))
+    candidates = np.empty(n_clusters, np.int64)
     scratch, best_labels = np.empty((7, WIDTH), np.float32), np.empty(WIDTH, np.int32)
     products = np.empty((0, 4, WIDTH), np.float32)
     drifts = np.zeros(centers.shape[0] + 1)
@@ -253,7 +208,9 @@ def iterate_tiled(
             for k in range(n_clusters):
                 center_columns[j, k] = centers[k, j]
         for block in range(columns.shape[0]):
-            n = _find_candidates(boxes, block, center_columns, distances, candidates)
+            n = find_nearby(
+                boxes[0, block], boxes[1, block], center_columns, distances, excesses, candidates
+            )
             own = new_labels[block * WIDTH : (block + 1) * WIDTH]
             if n == 1:
                 own[:] = candidates[0]
