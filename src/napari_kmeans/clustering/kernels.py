@@ -152,26 +152,23 @@ def describe_groups(groups: Groups, first: int, last: int) -> None:
 
 @inner_kernel
 def find_nearby(
-    middle: NDArray[Any],
-    extent: NDArray[Any],
+    boxes: NDArray[Any],
+    box: int,
     columns: NDArray[Any],
-    squares: NDArray[Any],
-    excesses: NDArray[Any],
+    distances: NDArray[Any],
     nearby: NDArray[Any],
 ) -> Any:
     """Find the centers that can be the nearest center of a point within a box.
 
     Parameters
     ----------
-    middle, extent : (F,) arrays
-        The middle of the box, and half of its sides.
+    boxes : (2, B, F) array
+        The middles of boxes, and half of their sides.
+    box : int
     columns : (F, K) array
         The coordinates of the centers.
-    squares : (K,) array
-        Receives the squared distances of the centers from the middle.
-    excesses : (K,) array
-        For each other center, receives a lower bound, above 0, by how much farther it is than one
-        of these centers: the difference of their squared distances from a point of the box.
+    distances : (K,) array
+        Working memory.
     nearby : (K,) array
         Receives the indices of the centers, ascending.
 
@@ -181,32 +178,33 @@ def find_nearby(
         The number of these centers.
     """
     n_features, n_centers = columns.shape
+    middle, extent = boxes[0, box], boxes[1, box]
     for k in range(n_centers):
-        squares[k] = 0.0
+        distances[k] = 0.0
     # The innermost loops run over all centers, so that the compiler can vectorize them.
     for j in range(n_features):
         column, coordinate = columns[j], middle[j]
         for k in range(n_centers):
-            squares[k] += (column[k] - coordinate) * (column[k] - coordinate)
+            distances[k] += (column[k] - coordinate) * (column[k] - coordinate)
     closest = 0
     for k in range(n_centers):
-        if squares[k] < squares[closest]:
+        if distances[k] < distances[closest]:
             closest = k
     # The squared distance of a point from a center, minus that from the closest center, is a linear
     # function of the point. Its lowest value is that at a corner of the box.
-    limit = squares[closest] * (1 + _ROUNDING)
+    limit = distances[closest] * (1 + _ROUNDING)
     for k in range(n_centers):
-        excesses[k] = squares[k] * (1 - _ROUNDING) - limit
+        distances[k] *= 1 - _ROUNDING
     for j in range(n_features):
         column, coordinate = columns[j], columns[j, closest]
         reach = 2 * extent[j] * (1 + _ROUNDING)
         for k in range(n_centers):
-            excesses[k] -= abs(column[k] - coordinate) * reach
+            distances[k] -= abs(column[k] - coordinate) * reach
     n_nearby = 0
     for k in range(n_centers):
         nearby[n_nearby] = k
         # True for NaN, too.
-        n_nearby += not excesses[k] > 0
+        n_nearby += not distances[k] > limit
     return n_nearby
 
 
@@ -481,7 +479,7 @@ def label_groups(
     near_columns = np.empty((n_features, n_centers))
     nearby, candidates = np.empty((2, n_centers), np.int64)
     squares, excesses = np.empty((2, n_centers))
-    box = np.empty((2, n_features))
+    box = np.empty((2, 1, n_features))
     size = 0
     for g in range(first, last):
         size = max(size, starts[g + 1] - starts[g])
@@ -493,9 +491,9 @@ def label_groups(
             low, high = np.inf, -np.inf
             for g in range(run, run_stop):
                 low, high = min(low, means[g, j] - radii[g]), max(high, means[g, j] + radii[g])
-            box[0, j] = low / 2 + high / 2
-            box[1, j] = max(high - box[0, j], box[0, j] - low)
-        n_nearby = find_nearby(box[0], box[1], columns, squares, excesses, nearby)
+            middle = box[0, 0, j] = low / 2 + high / 2
+            box[1, 0, j] = max(high - middle, middle - low)
+        n_nearby = find_nearby(box, 0, columns, squares, nearby)
         for c in range(n_nearby):
             for j in range(n_features):
                 near_columns[j, c] = centers[nearby[c], j]

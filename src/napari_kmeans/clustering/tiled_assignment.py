@@ -196,8 +196,7 @@ def iterate_tiled(
     new_labels = np.empty(labels.shape[0], np.int32)
     center_columns, some_centers = np.empty((n_features, n_clusters)), np.empty(centers.shape)
     some_factors, some_squares = np.zeros(factors.shape, np.float32), squares.copy()
-    distances, excesses = np.empty((2, n_clusters))
-    candidates = np.empty(n_clusters, np.int64)
+    distances, candidates = np.empty(n_clusters), np.empty(n_clusters, np.int32)
     scratch, best_labels = np.empty((7, WIDTH), np.float32), np.empty(WIDTH, np.int32)
     products = np.empty((0, 4, WIDTH), np.float32)
     drifts = np.zeros(centers.shape[0] + 1)
@@ -208,9 +207,7 @@ def iterate_tiled(
             for k in range(n_clusters):
                 center_columns[j, k] = centers[k, j]
         for block in range(columns.shape[0]):
-            n = find_nearby(
-                boxes[0, block], boxes[1, block], center_columns, distances, excesses, candidates
-            )
+            n = find_nearby(boxes, block, center_columns, distances, candidates)
             own = new_labels[block * WIDTH : (block + 1) * WIDTH]
             if n == 1:
                 own[:] = candidates[0]
