@@ -1,3 +1,4 @@
+import heapq
 from itertools import pairwise
 
 import numpy as np
@@ -115,3 +116,51 @@ def test_cells_that_are_there_already_are_only_divided():
     again, _ = group_in_cells(points, weights, 90, np.array([0, 400]))
     alone, _ = group_in_cells(points, weights, 90)
     np.testing.assert_array_equal(again.starts, alone.starts)
+
+
+def spread_of(points, weights):
+    """Return the largest weighted sum of squared deviations along an axis, the axis, the mean."""
+    mean = weights @ points / weights.sum()
+    squares = weights @ (points - mean) ** 2
+    return squares.max(), squares.argmax(), mean
+
+
+def divide_with_a_queue(points, weights, n_cells, first_starts):
+    """Return sets of indices: always divide the cell of the largest spread."""
+    ranges = [range(*pair) for pair in pairwise(first_starts)]
+    queue = [(-spread_of(points[own], weights[own])[0], min(own), list(own)) for own in ranges]
+    heapq.heapify(queue)
+    while len(queue) < n_cells:
+        own = np.array(heapq.heappop(queue)[2])
+        _, axis, mean = spread_of(points[own], weights[own])
+        is_low = points[own, axis] <= mean[axis]
+        for part in (own[is_low], own[~is_low]):
+            spread = spread_of(points[part], weights[part])[0]
+            heapq.heappush(queue, (-spread, part.min(), part.tolist()))
+    return {frozenset(cell) for _, _, cell in queue}
+
+
+@pytest.mark.parametrize("n_features", [1, 3, 5])
+@pytest.mark.parametrize("n_first", [1, 30, 2000])
+def test_cells_of_the_largest_spread_are_divided(n_features, n_first):
+    # A limit is guessed from every 16th of 2000 cells.
+    rng = np.random.default_rng(n_first)
+    points, weights = rng.lognormal(size=(12_000, n_features)), rng.uniform(1, 9, 12_000)
+    first = np.sort(rng.choice(np.arange(1, 12_000), n_first - 1, replace=False))
+    first = np.concatenate([[0], first, [12_000]])
+    n_cells = n_first + 2500
+    cells, order = group_in_cells(points, weights, n_cells, first)
+    found = {frozenset(order[start:stop].tolist()) for start, stop in pairwise(cells.starts)}
+    assert found == divide_with_a_queue(points, weights, n_cells, first)
+
+
+def test_a_limit_guessed_too_low_makes_no_cell_too_many(monkeypatch):
+    rng = np.random.default_rng(0)
+    points, weights = rng.normal(size=(3000, 3)), np.ones(3000)
+    expected = group_in_cells(points, weights, 200)[0]
+    for limit in (1e-3, 1.0, 30.0, 1e9):
+        monkeypatch.setattr("napari_kmeans.clustering.cells._guess_limit", lambda *_, x=limit: x)
+        found = group_in_cells(points, weights, 200)[0]
+        assert len(found.totals) == 200
+        if limit >= 1:
+            np.testing.assert_array_equal(found.starts, expected.starts)

@@ -225,3 +225,14 @@ def test_refilling_does_not_take_the_only_point_of_a_cluster():
         sums, totals, np.array([0, 2]), points, weights, np.array([1, 1]), np.array([0.25, 1e-28])
     )
     assert totals.tolist() == [0, 3, 0]
+
+
+@pytest.mark.parametrize("n_init", [1, 2, 7, 30])
+def test_each_restart_is_one_step(n_init):
+    data = GroupedPoints(np.random.default_rng(0).normal(size=(300, 3)), np.ones(300))
+    steps = []
+    options = {"n_clusters": 4, "init": "k-means++", "max_iter": 9, "tol": 0.0}
+    rng = np.random.default_rng(0)
+    fits = fit_restarts(data, n_init=n_init, rng=rng, step=steps.append, **options)
+    assert len(fits) == n_init
+    assert n_init == 1 or sum(steps) == n_init

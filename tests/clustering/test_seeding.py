@@ -66,3 +66,20 @@ def test_add_farthest_adds_one_point_after_another():
     added = add_farthest(np.array([[0.0]]), points, 3)
     assert added.tolist() == [[0], [10], [4]]
     assert add_farthest(np.array([[0.0], [1.0]]), points[:2], 5).tolist() == [[0], [1]]
+
+
+@pytest.mark.parametrize("n_clusters", [2, 9, 60])
+def test_each_seed_is_the_best_of_its_candidates(n_clusters):
+    # More points than are compared with all candidates at a time.
+    rng = np.random.default_rng(n_clusters)
+    points, weights = rng.normal(size=(1300, 4)), rng.uniform(0.5, 2, 1300)
+    found = draw_seeds(points, weights, n_clusters, "k-means++", np.random.default_rng(7))
+    draws = np.random.default_rng(7).random((n_clusters, 2 + int(np.log(n_clusters))))
+    expected = [points[np.searchsorted(np.cumsum(weights), draws[0, 0] * weights.sum(), "right")]]
+    for some in draws[1:]:
+        costs = weights * find_nearest(points, np.array(expected))[1]
+        drawn = points[np.searchsorted(np.cumsum(costs), some * costs.sum(), "right")]
+        expected.append(
+            min(drawn, key=lambda seed: total_cost(points, weights, np.array([*expected, seed])))
+        )
+    np.testing.assert_array_equal(found, expected)

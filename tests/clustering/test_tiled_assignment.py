@@ -5,7 +5,8 @@ import pytest
 from sklearn.cluster import KMeans
 
 from napari_kmeans.clustering import tiled_assignment
-from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
+from napari_kmeans.clustering.assignment import Assignment, GroupedPoints, label_once
+from napari_kmeans.clustering.cells import group_in_cells
 from napari_kmeans.clustering.lloyd import lloyd
 from napari_kmeans.clustering.tiled_assignment import TiledAssignment
 
@@ -63,3 +64,41 @@ def test_points_beyond_float32():
     ours, theirs = TiledAssignment(data, start * 1e60), Assignment(data, start * 1e60)
     assert ours.update() == theirs.update()
     np.testing.assert_array_equal(ours.labels(), theirs.labels())
+
+
+@pytest.mark.parametrize("n_values", [6, 10**6])
+@pytest.mark.parametrize(("n_features", "n_clusters"), [(1, 12), (3, 9), (3, 120), (6, 60)])
+def test_labels_are_those_of_all_centers_where_blocks_are_small(n_features, n_clusters, n_values):
+    # Consecutive points are near each other: most centers are not compared with a block. With few
+    # values, many points are equally near to several centers.
+    rng = np.random.default_rng(0)
+    points = rng.integers(0, n_values, (9000, n_features)) / n_values
+    cells, _ = group_in_cells(points, rng.uniform(1, 2, 9000), 1000)
+    start = rng.integers(0, n_values, (n_clusters, n_features)) / n_values
+    ours, theirs = TiledAssignment(cells, start), Assignment(cells, start)
+    for _ in range(4):
+        ours.update()
+        theirs.update()
+        squares = ((cells.points[:, None] - ours.centers) ** 2).sum(axis=2)
+        np.testing.assert_array_equal(ours.labels(), squares.argmin(axis=1))
+        np.testing.assert_array_equal(ours.labels(), theirs.labels())
+        sums, totals = theirs.sums.copy(), theirs.totals.copy()
+        ours.move(sums, totals)
+        theirs.move(sums, totals)
+
+
+@pytest.mark.parametrize("offset", [0, 1e7])
+@pytest.mark.parametrize("n_values", [6, 10**6])
+@pytest.mark.parametrize(("n_features", "n_clusters"), [(1, 12), (3, 1), (3, 120), (6, 60)])
+def test_labels_found_once_are_those_of_an_assignment(n_features, n_clusters, n_values, offset):
+    rng = np.random.default_rng(1)
+    points = offset + rng.integers(0, n_values, (9000, n_features)) / n_values
+    centers = offset + rng.integers(0, n_values, (n_clusters, n_features)) / n_values
+    cells, _ = group_in_cells(points, rng.uniform(1, 2, 9000), 1000)
+    for data in (cells, GroupedPoints(points, np.ones(len(points)))):
+        found, expected = label_once(data, centers), Assignment(data, centers)
+        expected.update()
+        np.testing.assert_array_equal(found.labels, expected.labels())
+        np.testing.assert_allclose(found.totals, expected.totals, rtol=1e-12)
+        np.testing.assert_allclose(found.sums, expected.sums, rtol=1e-12)
+        assert found.cost == pytest.approx(expected.cost(), rel=1e-12)
