@@ -634,10 +634,6 @@ def move_centers(
     return motion
 
 
-_STRIP = 512
-"""Points that are compared with all candidates before the next points: they stay in the cache."""
-
-
 @inner_kernel
 def search_above(ascending: NDArray[Any], limit: float) -> Any:
     """Return the first index whose value is above the limit, or the last index.
@@ -654,78 +650,80 @@ def search_above(ascending: NDArray[Any], limit: float) -> Any:
     return low
 
 
-@inner_kernel
-def _find_distances(
-    columns: NDArray[Any], start: int, seed: int, limits: NDArray[Any], distances: NDArray[Any]
-) -> None:
-    """Write the squared distance of points from a seed, or their limit if that is lower.
-
-    `columns` (F, n) are the coordinates of all points. The limits (m,) are those of the points from
-    `start` on.
-    """
-    n = limits.shape[0]
-    for i in range(n):
-        distances[i] = 0.0
-    for j in range(columns.shape[0]):
-        column, coordinate = columns[j, start : start + n], columns[j, seed]
-        for i in range(n):
-            distances[i] += (column[i] - coordinate) * (column[i] - coordinate)
-    for i in range(n):
-        distances[i] = min(limits[i], distances[i])
-
-
 @compile_kernel
 def choose_seeds(
-    points: NDArray[Any], weights: NDArray[Any], draws: NDArray[Any], seeds: NDArray[Any]
+    points: NDArray[Any],
+    columns: NDArray[Any],
+    weights: NDArray[Any],
+    draws: NDArray[Any],
+    costs: NDArray[Any],
+    cumulative: NDArray[Any],
+    rows: NDArray[Any],
+    trials: NDArray[Any],
+    potentials: NDArray[Any],
+    seeds: NDArray[Any],
 ) -> Any:
     """Choose seeds by greedy k-means++, write their indices, and return their number.
 
-    `draws` (K, T) are uniform random numbers from [0, 1), for T candidates per seed. If there are
-    fewer than K distinct points, each of them becomes a seed.
+    If there are fewer than K distinct points, each of them becomes a seed.
+
+    Parameters
+    ----------
+    points, columns : (n, F) and (F, n) arrays
+        The same coordinates.
+    weights : (n,) array
+    draws : (K, T) array
+        Uniform random numbers from [0, 1), for T candidates per seed.
+    costs, cumulative : (n,) arrays
+        Working memory. The costs begin as infinite.
+    rows, trials, potentials : (T, width), (T,) and (T,) arrays
+        Working memory.
+    seeds : (K,) array
     """
-    n, n_trials = points.shape[0], draws.shape[1]
-    columns = np.ascontiguousarray(points.T)
-    cumulative, distances = np.empty(n), np.full(n, np.inf)
-    strip, costs = np.empty(_STRIP), np.empty((n_trials, _STRIP))
-    trials, potentials = np.empty(n_trials, np.int64), np.empty(n_trials)
+    n, n_features = weights.shape[0], columns.shape[0]
+    n_trials, width = rows.shape
     total = 0.0
     for i in range(n):
         total += weights[i]
         cumulative[i] = total
     seeds[0] = search_above(cumulative, draws[0, 0] * total)
     for s in range(1, draws.shape[0]):
-        for start in range(0, n, _STRIP):
-            own = distances[start : start + _STRIP]
-            _find_distances(columns, start, seeds[s - 1], own, strip)
-            for i in range(own.shape[0]):
-                own[i] = strip[i]
+        newest = seeds[s - 1]
         total = 0.0
         for i in range(n):
-            total += weights[i] * distances[i]
+            square = _squared_distance(points, i, points, newest)
+            costs[i] = min(costs[i], weights[i] * square)
+            total += costs[i]
             cumulative[i] = total
         if total <= 0:
             return s
         for t in range(n_trials):
             trials[t] = search_above(cumulative, draws[s, t] * total)
             potentials[t] = 0.0
-        for start in range(0, n, _STRIP):
-            own, shares = distances[start : start + _STRIP], weights[start : start + _STRIP]
+        # So few points at a time that their costs stay in the cache.
+        for start in range(0, n, width):
+            own, shares = costs[start : start + width], weights[start : start + width]
             for t in range(n_trials):
-                _find_distances(columns, start, trials[t], own, strip)
-                row = costs[t]
+                row, trial = rows[t], trials[t]
                 for i in range(own.shape[0]):
-                    row[i] = shares[i] * strip[i]
-            # An addition to a sum waits for the one before. So four sums take the time of one.
-            for t in range(0, n_trials, 4):
-                u, v, w = min(t + 1, n_trials - 1), min(t + 2, n_trials - 1), min(t + 3, n_trials - 1)
-                row_t, row_u, row_v, row_w = costs[t], costs[u], costs[v], costs[w]
-                sum_t, sum_u, sum_v, sum_w = potentials[t], potentials[u], potentials[v], potentials[w]
+                    row[i] = 0.0
+                for j in range(n_features):
+                    column, coordinate = columns[j, start : start + width], columns[j, trial]
+                    for i in range(own.shape[0]):
+                        row[i] += (column[i] - coordinate) * (column[i] - coordinate)
                 for i in range(own.shape[0]):
-                    sum_t += row_t[i]
-                    sum_u += row_u[i]
-                    sum_v += row_v[i]
-                    sum_w += row_w[i]
-                potentials[t], potentials[u], potentials[v], potentials[w] = sum_t, sum_u, sum_v, sum_w
+                    row[i] = min(own[i], shares[i] * row[i])
+            # An addition to a sum waits for the one before: four sums take the time of one.
+            for a in range(0, n_trials, 4):
+                b, c, d = min(a + 1, n_trials - 1), min(a + 2, n_trials - 1), min(a + 3, n_trials - 1)
+                row_a, row_b, row_c, row_d = rows[a], rows[b], rows[c], rows[d]
+                sum_a, sum_b, sum_c, sum_d = potentials[a], potentials[b], potentials[c], potentials[d]
+                for i in range(own.shape[0]):
+                    sum_a += row_a[i]
+                    sum_b += row_b[i]
+                    sum_c += row_c[i]
+                    sum_d += row_d[i]
+                potentials[a], potentials[b], potentials[c], potentials[d] = sum_a, sum_b, sum_c, sum_d
         best = 0
         for t in range(n_trials):
             best = t if potentials[t] < potentials[best] else best

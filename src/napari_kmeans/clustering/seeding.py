@@ -12,6 +12,9 @@ from napari_kmeans.clustering.tiles import find_nearest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_WIDTH = 512
+"""Points that are compared with all candidates for a seed before the next points."""
+
 
 def draw_seeds(
     points: NDArray[np.float64],
@@ -45,8 +48,19 @@ def draw_seeds(
     if init == "random":
         return _draw_distinct_points(points, weights, n_clusters, rng)
     draws = rng.random((n_clusters, 2 + int(np.log(n_clusters))))
-    seeds = np.empty(n_clusters, dtype=np.int64)
-    n_seeds = choose_seeds(points, weights, draws, seeds)
+    (n_points, n_trials), seeds = (len(points), draws.shape[1]), np.empty(n_clusters, np.int64)
+    n_seeds = choose_seeds(
+        points,
+        np.array(points.T, order="C"),
+        weights,
+        draws,
+        np.full(n_points, np.inf),
+        np.empty(n_points),
+        np.empty((n_trials, _WIDTH)),
+        np.empty(n_trials, np.int64),
+        np.empty(n_trials),
+        seeds,
+    )
     return points[seeds[:n_seeds]]
 
 
