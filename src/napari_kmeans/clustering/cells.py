@@ -118,9 +118,7 @@ def _divide_cells(
     # The kernel makes a few cells too many.
     starts, spreads = np.zeros(2 * n_cells, np.int64), np.full(2 * n_cells, np.inf)
     starts[: len(first_starts) - 1] = first_starts[:-1]
-    n_made = _divide_points(
-        points, weights, order, first_starts, n_cells, limit, starts, spreads
-    )
+    n_made = _divide_points(points, weights, order, first_starts, n_cells, limit, starts, spreads)
     starts, spreads = starts[:n_made], spreads[:n_made]
     if n_made <= n_cells:
         return starts, spreads

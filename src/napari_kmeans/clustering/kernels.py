@@ -682,6 +682,7 @@ def choose_seeds(
     """
     n, n_features = weights.shape[0], columns.shape[0]
     n_trials, width = rows.shape
+    last = n_trials - 1
     total = 0.0
     for i in range(n):
         total += weights[i]
@@ -715,15 +716,17 @@ def choose_seeds(
                     row[i] = min(own[i], shares[i] * row[i])
             # An addition to a sum waits for the one before: four sums take the time of one.
             for a in range(0, n_trials, 4):
-                b, c, d = min(a + 1, n_trials - 1), min(a + 2, n_trials - 1), min(a + 3, n_trials - 1)
+                b, c, d = min(a + 1, last), min(a + 2, last), min(a + 3, last)
                 row_a, row_b, row_c, row_d = rows[a], rows[b], rows[c], rows[d]
-                sum_a, sum_b, sum_c, sum_d = potentials[a], potentials[b], potentials[c], potentials[d]
+                sum_a, sum_b = potentials[a], potentials[b]
+                sum_c, sum_d = potentials[c], potentials[d]
                 for i in range(own.shape[0]):
                     sum_a += row_a[i]
                     sum_b += row_b[i]
                     sum_c += row_c[i]
                     sum_d += row_d[i]
-                potentials[a], potentials[b], potentials[c], potentials[d] = sum_a, sum_b, sum_c, sum_d
+                potentials[a], potentials[b] = sum_a, sum_b
+                potentials[c], potentials[d] = sum_c, sum_d
         best = 0
         for t in range(n_trials):
             best = t if potentials[t] < potentials[best] else best

@@ -8,7 +8,6 @@ import numpy as np
 
 from napari_kmeans.clustering.kernels import find_nearby, move_centers
 from napari_kmeans.clustering.tiles import (
-
     WIDTH,
     label_block,
     make_factors,

@@ -252,9 +252,7 @@ class TiledPoints(NamedTuple):
             rounded = origin.astype(np.float32)
             if not np.isfinite(rounded).all():
                 rounded[:] = 0
-            np.subtract(
-                exact, rounded[:, None], out=columns[:, :n_features], casting="same_kind"
-            )
+            np.subtract(exact, rounded[:, None], out=columns[:, :n_features], casting="same_kind")
         low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
         middle = low / 2 + high / 2
         boxes = np.stack([middle, np.maximum(high - middle, middle - low)])
