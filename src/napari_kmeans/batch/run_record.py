@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -42,7 +43,7 @@ from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.imaging.blocks import is_dask
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from napari_kmeans.files.picture import Picture
 
@@ -106,6 +107,13 @@ def _add_file(digest: Any, path: str | os.PathLike[str]) -> None:
             digest.update(block)
 
 
+_PART_PIXELS = 2**26
+"""The most pixels of lazy labels in memory while they are hashed, unless a row has more."""
+
+_ROWS_PIXELS = 2**22
+"""The most pixels that are converted to the numbers that are hashed at a time."""
+
+
 def has_tables(run: dict[str, Any]) -> bool:
     """Whether a run was a study; records of the first studies do not state it."""
     return bool(run.get("has_tables", True))
@@ -114,23 +122,33 @@ def has_tables(run: dict[str, Any]) -> bool:
 def hash_labels(labels: Any) -> str:
     """Return the SHA-256 of the shape and the values of labels, for numpy and dask arrays alike.
 
-    The values are hashed as 64-bit numbers: the dtype does not count.
+    The values are hashed as 32-bit numbers: the dtype does not count.
     """
     digest = hashlib.sha256(repr(tuple(labels.shape)).encode())
-    for rows in _split_rows(labels):
-        digest.update(np.ascontiguousarray(rows, "<u4").data)
+    for slab in _split_slabs(labels):
+        for rows in _split_rows(slab):
+            digest.update(np.ascontiguousarray(rows, "<u4").data)
     return digest.hexdigest()
 
 
-def _split_rows(labels: Any) -> Any:
-    """Yield the labels in slabs along the first axis, of one chunk or some millions of pixels."""
-    if is_dask(labels):
-        start = 0
-        for length in labels.chunks[0]:
-            yield np.asarray(labels[start : start + length].compute(scheduler="threads"))
-            start += length
+def _split_slabs(labels: Any) -> Iterator[Any]:
+    """Yield the labels in parts along the first axis that are in memory."""
+    if not is_dask(labels):
+        yield labels
         return
-    step = max(1, 2**22 // max(labels[0].size, 1)) if labels.ndim else 1
+    # The chunks of a volume may have many planes. They are read again for each part.
+    most = max(1, _PART_PIXELS // max(math.prod(labels.shape[1:]), 1))
+    start = 0
+    for length in labels.chunks[0]:
+        for first in range(start, start + length, most):
+            part = labels[first : min(first + most, start + length)]
+            yield np.asarray(part.compute(scheduler="threads"))
+        start += length
+
+
+def _split_rows(labels: Any) -> Iterator[Any]:
+    """Yield labels in memory in parts along the first axis, which are converted one by one."""
+    step = max(1, _ROWS_PIXELS // max(labels[0].size, 1)) if labels.size else 1
     for start in range(0, len(labels), step):
         yield labels[start : start + step]
 

@@ -1,0 +1,35 @@
+"""The record of a run: the hash of labels."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from napari_kmeans.batch import run_record
+from napari_kmeans.batch.run_record import hash_labels
+
+
+@pytest.mark.parametrize("shape", [(20,), (0, 5), (20, 30), (9, 10, 11)])
+def test_labels_in_memory_and_on_disk_have_the_same_hash(monkeypatch, shape):
+    labels = np.random.default_rng(0).integers(0, 9, shape, np.uint8)
+    expected = hash_labels(labels)
+    assert hash_labels(labels.astype(np.int64)) == expected
+    for n_pixels in (1, 50, 2**26):
+        monkeypatch.setattr(run_record, "_PART_PIXELS", n_pixels)
+        monkeypatch.setattr(run_record, "_ROWS_PIXELS", n_pixels)
+        assert hash_labels(labels) == expected
+        assert hash_labels(da.from_array(labels, chunks=4)) == expected
+
+
+def test_large_labels_are_hashed_in_parts():
+    labels = da.zeros((4096, 4096), chunks=(4096, 512), dtype=np.uint8)
+    hash_labels(labels[:9, :9])
+    tracemalloc.start()
+    hash_labels(labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The labels and their chunks, and one part as 32-bit numbers. All labels as such numbers have 67 MB.
+    assert peak < 5e7
