@@ -15,7 +15,7 @@ import pytest
 from skimage import data
 
 from napari_kmeans import apply_classes, segment, summarize
-from napari_kmeans.imaging import kept_labels, smoothing
+from napari_kmeans.imaging import kept_labels, label_tally, smoothing
 from napari_kmeans.imaging.cleaning import Cleaner
 
 pytestmark = pytest.mark.usefixtures("separate_chunks")
@@ -145,8 +145,10 @@ def test_an_image_is_not_read_again_if_all_pixels_have_a_label(left_out):
     np.testing.assert_array_equal(recolored, expected.recolored)
 
 
-def test_few_rows_of_chunks_are_in_memory_at_a_time(monkeypatch):
+@pytest.mark.parametrize(("band_bytes", "width"), [(2**30, 24), (1, 4)])
+def test_few_rows_of_a_band_of_chunks_are_in_memory_at_a_time(monkeypatch, band_bytes, width):
     monkeypatch.setattr(smoothing, "N_SWEEPS", 1)
+    monkeypatch.setattr(label_tally, "_BAND_BYTES", band_bytes)
     image, alive, n_alive = data.coffee()[:240, :240], [], 0
 
     def free():
@@ -166,9 +168,29 @@ def test_few_rows_of_chunks_are_in_memory_at_a_time(monkeypatch):
     summary = summarize(lazy)
     alive.clear()
     with dask.config.set(scheduler="synchronous"):
-        segment(lazy, 5, smoothing=1.0, summary=summary)
-    assert len(alive) == 24 * 24
-    assert max(alive) <= 4 * 24
+        result = segment(lazy, 5, smoothing=1.0, summary=summary)
+    # The chunks on both sides of a border of two bands are read for both.
+    assert len(alive) == 24 * (24 + 2 * (24 // width - 1))
+    assert max(alive) <= 4 * min(width + 2, 24)
+    expected = segment(image, 5, smoothing=1.0)
+    np.testing.assert_array_equal(result.labels.compute(), expected.labels)
+    assert result.table.equals(expected.table)
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks"),
+    [((12, 90, 100, 1), (3, 11, 13, 1)), ((97, 101, 3), (7, 5, 3)), ((90, 300, 3), (90, 20, 3))],
+)
+def test_bands_of_chunks_give_the_same_counts(monkeypatch, shape, chunks):
+    image = np.random.default_rng(0).integers(0, 99, shape, np.uint8)
+    image[..., 30:, :] //= 2
+    eager = segment(image, 4, channel_axis=-1, smoothing=1.0, min_size=2)
+    monkeypatch.setattr(label_tally, "_BAND_BYTES", 5000)
+    lazy = segment(
+        da.from_array(image, chunks=chunks), 4, channel_axis=-1, smoothing=1.0, min_size=2
+    )
+    np.testing.assert_array_equal(lazy.labels.compute(), eager.labels)
+    assert lazy.table.equals(eager.table)
 
 
 def test_progress_is_reported_while_labels_are_cleaned_and_cancels(cleaned, monkeypatch):
