@@ -21,7 +21,7 @@ from napari_kmeans.imaging.blocks import Pixels, as_array, open_pixels
 from napari_kmeans.imaging.cleaning import NO_CLEANING, Cleaner, Cleaning
 from napari_kmeans.imaging.colors import display_colors
 from napari_kmeans.imaging.histogram import build_histogram, find_codec
-from napari_kmeans.imaging.label_tally import tally_cleaned
+from napari_kmeans.imaging.label_tally import clean_and_tally, tally_cleaned
 from napari_kmeans.imaging.painting import (
     Painter,
     label_dtype,
@@ -532,6 +532,34 @@ class KMeansModel:
             labels = self._renumber(labels, self.labels)
         stages.finish()
         return labels, None if image is None else pixels.channels_back(image)
+
+    def paint_and_count(
+        self, pixels: Pixels, progress: Report | None = None
+    ) -> tuple[Any, Any, NDArray[np.int64], NDArray[np.int64] | None]:
+        """Return what `paint` returns, the number of pixels of each class, and the undecided.
+
+        For a model that cleans labels. The labels of a dask image are cleaned to be counted, and
+        kept: they are not cleaned again when they are viewed or written.
+
+        Returns
+        -------
+        labels, recolored
+            As from `paint`.
+        counts : (K,) int64 array
+        undecided : (K,) int64 array or None
+            As from `count_undecided`.
+        """
+        stages, n_blocks = Progress(progress), len(pixels.blocks())
+        labels, _ = paint(pixels, self._painter(pixels, stages, n_blocks), None)
+        labels = self._renumber(labels, self.center_classes + 1)
+        cleaner, step = self.cleaner(), stages.stage(0.4, n_blocks)
+        (marked,), tally, undecided = clean_and_tally(cleaner, [pixels], [labels], step=step)
+        labels = cleaner.drop_undecided(marked)
+        are_labeled = int(tally.counts.sum()) == pixels.n_pixels
+        image = recolor_image(pixels, labels, self.palette, are_labeled=are_labeled)
+        labels = self._renumber(labels, self.labels)
+        stages.finish()
+        return labels, pixels.channels_back(image), tally.counts, undecided
 
     def count_undecided(
         self, pixels: Pixels, progress: Report | None = None

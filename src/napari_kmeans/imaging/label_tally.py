@@ -51,7 +51,7 @@ def clean_and_tally(
     cleaner: Cleaner,
     images: Sequence[Pixels],
     labels: Sequence[Any],
-    tally: Tally,
+    tally: Tally | None = None,
     step: Step = ignore,
 ) -> tuple[list[Any], Tally, NDArray[np.int64] | None]:
     """Clean and mark the labels of images, and count the pixels of each class.
@@ -65,8 +65,8 @@ def clean_and_tally(
     images : sequence of Pixels
     labels : sequence of arrays
         The labels of each image, as for `Cleaner.clean_and_mark`.
-    tally : Tally
-        The tally of these labels.
+    tally : Tally, optional
+        The tally of these labels, if it is known.
     step : callable
         Called several times a second, and after each block.
 
@@ -82,7 +82,8 @@ def clean_and_tally(
         for pixels, own in zip(images, labels, strict=True)
     ]
     kept = [KeptLabels() for _ in images]
-    cleaned, undecided = tally_cleaned(cleaner, images, marked, step, (labels, tally), kept)
+    before = None if tally is None else (labels, tally)
+    cleaned, undecided = tally_cleaned(cleaner, images, marked, step, before, kept)
     pairs = zip(images, kept, marked, strict=True)
     marked = [own.replace_chunks(each) if pixels.is_lazy else each for pixels, own, each in pairs]
     return marked, cleaned, undecided

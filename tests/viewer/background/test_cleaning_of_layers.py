@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import dask
+import dask.array as da
 import numpy as np
 import pytest
 from napari.layers import Image
 from skimage import data
 
 from napari_kmeans import segment, segment_slices
-from napari_kmeans.imaging.cleaning import Cleaning
+from napari_kmeans.imaging.cleaning import Cleaner, Cleaning
 from napari_kmeans.options import Options
 from napari_kmeans.viewer.background.task import Task
 from napari_kmeans.viewer.from_layers.source import Source
@@ -59,6 +63,32 @@ def test_script_and_apply_to_give_the_labels_of_all_levels(level, options, tmp_p
     for one, two, three in zip(applied.labels, values["labels"], seg.labels, strict=True):
         np.testing.assert_array_equal(one, three)
         np.testing.assert_array_equal(two, three)
+
+
+@pytest.mark.parametrize("options", CLEANINGS)
+def test_a_lazy_image_that_a_model_is_applied_to_is_cleaned_once(options, monkeypatch):
+    windows = Counter()
+    clean = Cleaner.clean_window
+
+    def count(self, values, labels, n_values, origin):
+        windows[origin, labels.shape] += 1
+        return clean(self, values, labels, n_values, origin)
+
+    seg = run(Image(COFFEE, rgb=True), **options)
+    model = seg.model.with_classes(seg.model.classes.merge([1, 3]).renumber({4: 9}))
+    expected = ApplyWork(model, Source.of(Image(COFFEE, rgb=True))).run()
+    monkeypatch.setattr(Cleaner, "clean_window", count)
+    lazy = [da.from_array(level, chunks=(60, 80, 3)) for level in LEVELS[:2]]
+    layer = Image(lazy, rgb=True, multiscale=True)
+    done = []
+    applied = ApplyWork(model, Source.of(layer)).run(lambda *steps: done.append(steps))
+    assert applied.table.equals(expected.table)
+    assert done == sorted(done)
+    labels, recolored = dask.compute(applied.labels[0], applied.recolored[0])
+    np.testing.assert_array_equal(labels, expected.labels)
+    np.testing.assert_array_equal(recolored, expected.recolored)
+    assert set(windows.values()) == {1}
+    np.testing.assert_array_equal(applied.labels[1].shape, LEVELS[1].shape[:2])
 
 
 @pytest.mark.parametrize("options", CLEANINGS)

@@ -22,6 +22,8 @@ from napari_kmeans.viewer.background.paint_levels import Painted, paint_levels
 from napari_kmeans.viewer.background.runner import EXPECTED_ERRORS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from napari_kmeans.execution.progress import Report
@@ -97,14 +99,17 @@ class ApplyWork:
         model, source, fitted = self.model, self.source, self.fitted
         _warn_of_other_units(model, source)
         image = source.levels[source.level]
-        # Lazy levels are painted when they are viewed, and are read here only to be counted.
-        painting_share = 0.0 if is_dask(image) else 1.0
-        labels, recolored = self._paint(part_of(progress, 0, painting_share))
-        own = source.model_at(self.model, source.level)
-        counts = count_pixels(
-            own, image, labels[source.level], part_of(progress, painting_share, 1)
-        )
-        table = cluster_table(model, counts, own.count_undecided(own.open(image)))
+        own = source.model_at(model, source.level)
+        if is_dask(image) and not own.cleaning.is_off:
+            *painted, counts, undecided = own.paint_and_count(own.open(image), progress)
+            labels, recolored = self._paint(None, {source.level: (painted[0], painted[1])})
+        else:
+            # Lazy levels are painted when they are viewed, and are read here only to be counted.
+            share = 0.0 if is_dask(image) else 1.0
+            labels, recolored = self._paint(part_of(progress, 0, share), {})
+            counts = count_pixels(own, image, labels[source.level], part_of(progress, share, 1))
+            undecided = own.count_undecided(own.open(image))
+        table = cluster_table(model, counts, undecided)
         return Segmentation(
             labels=labels if source.multiscale else labels[0],
             recolored=recolored if source.multiscale else recolored[0],
@@ -116,15 +121,15 @@ class ApplyWork:
             options=fitted.options if fitted else model.options,
         )
 
-    def _paint(self, progress: Report | None) -> Any:
-        """Return the labels and the recolored images of all levels."""
+    def _paint(self, progress: Report | None, known: Mapping[int, Painted]) -> Any:
+        """Return the labels and the recolored images of all levels, some of which are known."""
         levels = self.source.levels
 
         def paint(level: int, report: Report | None) -> Painted:
             model = self.source.model_at(self.model, level)
             return model.paint(model.open(levels[level]), report)
 
-        return map(list, zip(*paint_levels(levels, paint, progress=progress), strict=True))
+        return map(list, zip(*paint_levels(levels, paint, known, progress), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
