@@ -372,11 +372,11 @@ class Cleaner:
             depths,
             *(with_halo(array.rechunk(dict(enumerate(joined))), depths) for array in arrays),
             dtype=dtype,
-            drop_axis=len(chunks),
-            chunks=joined,
-            meta=np.empty((0,) * labels.ndim, dtype),
+            # With `drop_axis`, dask would copy each chunk of each array.
+            chunks=(*joined, (1,)),
+            meta=np.empty((0,) * (labels.ndim + 1), dtype),
         )
-        return cleaned.rechunk(chunks)
+        return cleaned[..., 0].rechunk(chunks)
 
     def _needs_points(self, n_axes: int) -> bool:
         """Return whether the labels depend on the points of pixels, beside the nearest labels."""
@@ -436,17 +436,18 @@ def _clean_chunk(
     *images: NDArray[Any],
     block_id: tuple[int, ...] = (),
 ) -> NDArray[Any]:
-    """Return the cleaned and marked labels of a chunk; all arrays have a halo of `depths`.
+    """Return the cleaned and marked labels (..., 1) of a chunk.
 
-    There is no image if the labels do not depend on it.
+    All arrays have a halo of `depths`. There is no image if the labels do not depend on it.
     """
     own = np.asarray(labels)[..., 0]
     if not own.size:
-        return own.astype(label_dtype(cleaner.n_marked)) if cleaner.cleaning.min_confidence else own
+        dtype = label_dtype(cleaner.n_marked) if cleaner.cleaning.min_confidence else own.dtype
+        return own[..., None].astype(dtype)
     numbers = block_id[: own.ndim]
     inside = inner_block(chunks, depths, numbers)
     frame = Frame.of_chunk(chunks, numbers).moved_back(tuple(side.start for side in inside))
     with in_task():
         image = np.asarray(images[0]) if images else None
         cleaned = cleaner.clean_window(image, own, n_values, frame.origin)
-    return np.ascontiguousarray(cleaned[inside])
+    return np.ascontiguousarray(cleaned[inside])[..., None]

@@ -349,10 +349,11 @@ def _paint_lazily(pixels: Pixels, painter: Painter, colors: NDArray[Any] | None)
         array,
         *([] if mask is None else [mask[..., None]]),
         dtype=painter.dtype,
-        drop_axis=image.ndim - 1,
-        chunks=pixels.array.chunks[:-1],
-        meta=np.empty((0,) * (image.ndim - 1), painter.dtype),
-    ).rechunk(spatial_chunks)
+        # With `drop_axis`, dask would copy each chunk of the image.
+        chunks=(*pixels.array.chunks[:-1], (1,)),
+        meta=np.empty((0,) * image.ndim, painter.dtype),
+    )
+    labels = labels[..., 0].rechunk(spatial_chunks)
     if colors is None:
         return labels, None
     return labels, recolor_lazily(labels, colors, image)
@@ -447,22 +448,23 @@ def _label_chunk(
     *masks: NDArray[np.bool_],
     block_id: tuple[int, ...] = (),
 ) -> NDArray[Any]:
-    """Return the labels of a chunk (..., C or more), 0 where the mask (..., 1) is False.
+    """Return the labels (..., 1) of a chunk (..., C or more), 0 where the mask (..., 1) is False.
 
     `chunks` are the lengths of all chunks, and `depths` those of the halo along each axis.
     """
     pixels = np.asarray(chunk)
     mask = np.asarray(masks[0])[..., 0] if masks else None
-    shape = tuple(sizes[number] for sizes, number in zip(chunks, block_id, strict=True))
-    origin = tuple(depth * (number > 0) for depth, number in zip(depths, block_id, strict=True))
+    numbers = block_id[: len(chunks)]
+    shape = tuple(sizes[number] for sizes, number in zip(chunks, numbers, strict=True))
+    origin = tuple(depth * (number > 0) for depth, number in zip(depths, numbers, strict=True))
     labels = np.empty(shape, painter.dtype)
-    frame = Frame.of_chunk(chunks, block_id)
+    frame = Frame.of_chunk(chunks, numbers)
     with in_task():
         for block in split_shape(shape) if labels.size else []:
             inside = move_block(block, origin)
             piece = make_piece(pixels, mask, n_channels, inside, (0, block), painter.space, frame)
             labels[block] = painter.label(piece).reshape(labels[block].shape)
-    return labels
+    return labels[..., None]
 
 
 def _recolor_chunk(
