@@ -120,6 +120,20 @@ def test_other_processes_keep_no_labels(cleaned):
     np.testing.assert_array_equal(result.labels.compute(), expected)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2", "i1", "<i2", "?", "<i4", "<f4"])
+@pytest.mark.parametrize("options", [{"smoothing": 1.5}, {"min_size": 5, "min_confidence": 0.1}])
+def test_the_table_is_that_of_the_image_in_memory(dtype, options):
+    image = COFFEE[:80, :90] > 100 if dtype == "?" else (COFFEE[:80, :90] // 2).astype(dtype)
+    image = np.concatenate([image, image[..., :1]], axis=-1)
+    mask = COFFEE[:80, :90, 0] % 9 > 0
+    arguments = {"n_clusters": 3, "channel_axis": -1, "mask": mask, **options}
+    eager = segment(image, **arguments)
+    lazy = segment(da.from_array(image, chunks=(30, 40, 2)), **arguments)
+    np.testing.assert_array_equal(lazy.labels.compute(), eager.labels)
+    assert lazy.table["pixels"].tolist() == eager.table["pixels"].tolist()
+    np.testing.assert_allclose(lazy.model.palette, eager.model.palette, rtol=1e-6)
+
+
 @pytest.mark.parametrize("left_out", ["nothing", "mask", "alpha"])
 def test_an_image_is_not_read_again_if_all_pixels_have_a_label(left_out):
     image, mask, reads = COFFEE, None, Counter()

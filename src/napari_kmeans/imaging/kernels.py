@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BYTES_RGB = np.dtype([("red", np.uint8), ("green", np.uint8), ("blue", np.uint8)])
 """Three bytes as one value. The compiler then knows how far apart pixels are, and vectorizes."""
 
+_CHANGED_PIXELS = 64
+"""The number of pixels that are compared at a time, to skip them if none has changed."""
+
 
 @inline_kernel
 def _encode_bytes(pixels: Any, channels: Any, codes: Any) -> None:
@@ -533,35 +536,36 @@ def add_by_label(
 
 @compile_kernel
 def add_changes(
+    values: NDArray[Any],
     labels: NDArray[Any],
     before: NDArray[Any],
-    values: NDArray[Any],
     counts: NDArray[Any],
     sums: NDArray[Any],
 ) -> None:
-    """Move the pixels whose label has changed from one count and sum to another.
+    """Move pixels whose label has changed from the sums of their old to those of their new label.
 
     Parameters
     ----------
-    labels, before : (n,) array
-        The labels of pixels, from 1 to K. Where they are equal, they may be 0.
-    values : (n, C or more) array
+    values : (n, C or more) array of integers or bool
+    labels, before : (n,) arrays of unsigned integers
+        The labels from 1 to K, and those before the change.
     counts : (K,) int64 array
-    sums : (K, C) float64 array
+    sums : (K, C) int64 array
     """
-    for start in range(0, labels.shape[0], 64):
-        own, old = labels[start : start + 64], before[start : start + 64]
+    for start in range(0, labels.shape[0], _CHANGED_PIXELS):
+        stop = min(start + _CHANGED_PIXELS, labels.shape[0])
         # Few pixels change. This loop is vectorized.
         n_changed = 0
-        for i in range(len(own)):
-            n_changed += own[i] != old[i]
+        for i in range(start, stop):
+            n_changed += labels[i] != before[i]
         if n_changed == 0:
             continue
-        for i in range(len(own)):
-            if own[i] != old[i]:
-                new, former = own[i] - 1, old[i] - 1
+        for i in range(start, stop):
+            new, old = np.int64(labels[i]) - 1, np.int64(before[i]) - 1
+            if new != old:
                 counts[new] += 1
-                counts[former] -= 1
+                counts[old] -= 1
                 for j in range(sums.shape[1]):
-                    sums[new, j] += values[start + i, j]
-                    sums[former, j] -= values[start + i, j]
+                    value = np.int64(values[i, j])
+                    sums[new, j] += value
+                    sums[old, j] -= value

@@ -218,12 +218,12 @@ class _TallyLeaf:
             if not some.all():
                 flat, values = flat[some], values[some]
             return self._sum(values, flat)
-        tally = Tally(
-            np.zeros(self.n_classes, np.int64), np.zeros((self.n_classes, self.n_channels)), 0.0
-        )
-        values, old = image.reshape(-1, image.shape[-1]), np.asarray(old).reshape(-1)
-        kernels.add_changes(flat, old, values, tally.counts, tally.sums)
-        return tally
+        counts = np.zeros(self.n_classes, np.int64)
+        sums = np.zeros((self.n_classes, self.n_channels), np.int64)
+        values = image.astype(image.dtype.newbyteorder("="), copy=False)
+        values = values.reshape(-1, image.shape[-1])
+        kernels.add_changes(values, flat, np.asarray(old).reshape(-1), counts, sums)
+        return Tally(counts, sums.astype(np.float64), 0.0)
 
     def _sum(self, values: NDArray[Any], labels: NDArray[Any]) -> Tally:
         sums = sum_by_label(values, labels.astype(np.int32) - 1, self.n_classes)
