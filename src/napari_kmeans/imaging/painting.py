@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -225,9 +226,9 @@ def _recolor_into(
     # Label 0 keeps all channels, and all labels keep alpha.
     kept = np.zeros_like(colors).view(np.uint8)
     kept[0], kept[:, n_channels * target.itemsize :] = 255, 255
-    # A pixel of 2, 4 or 8 bytes is one word: its channels are written at once.
-    n_bytes = source.shape[1] if source.shape[1] in {2, 4, 8} else min(target.itemsize, 8)
-    word = np.dtype(f"u{n_bytes}")
+    # Write the bytes of a pixel in the largest words that they can be divided into, of up to 8
+    # bytes: several channels at once.
+    word = np.dtype(f"u{gcd(source.shape[1], 8)}")
     columns, kept_columns = (tuple(table.view(word).T.copy()) for table in (colors, kept))
     source = source.view(word)
     # Other types of arrays would need another compiled kernel.
