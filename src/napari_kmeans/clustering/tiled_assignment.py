@@ -196,7 +196,7 @@ def iterate_tiled(
     center_columns, some_centers = np.empty((n_features, n_clusters)), np.empty(centers.shape)
     some_factors, some_squares = np.zeros(factors.shape, np.float32), squares.copy()
     distances, candidates = np.empty(n_clusters), np.empty(n_clusters, np.int32)
-    scratch, best_labels = np.empty((7, WIDTH), np.float32), np.empty(WIDTH, np.int32)
+    scratch, best_labels = np.zeros((7, WIDTH), np.float32), np.empty(WIDTH, np.int32)
     products = np.empty((0, 4, WIDTH), np.float32)
     drifts = np.zeros(centers.shape[0] + 1)
     n_iter = 0

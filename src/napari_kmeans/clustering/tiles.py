@@ -403,11 +403,11 @@ class Tile:
         products = NO_PRODUCTS
         if of.centers_per_matmul:
             n_used = -(-self._n_points // WIDTH)
-            columns, products = self._scored[:n_used], self._products[:n_used]
+            columns, products = self._scored[:n_used, :-_SIDE], self._products[:n_used]
             with np.errstate(all="ignore"):
                 for first in range(0, len(of.factors), of.centers_per_matmul):
                     some = slice(first, first + of.centers_per_matmul)
-                    np.matmul(of.factors[some], columns, out=products[:, some])
+                    np.matmul(of.factors[some, :-_SIDE], columns, out=products[:, some])
         label_tile(
             self._scored,
             self._exact,
@@ -537,11 +537,14 @@ def label_block(
     """Write the labels (n,), n ≤ 128, of the points of one block.
 
     `columns` and `exact` are those of the block, and `products` (1 or 0, K or more, 128), too; the
-    other parameters are described in `label_tile`. `scratch` (7, 128) and `best_labels` (128,) are
-    working memory.
+    other parameters are described in `label_tile`. `scratch` (7, 128), which is 0 before the first
+    call, and `best_labels` (128,) are working memory.
     """
     scores, best, second, sizes = scratch[:4], scratch[4], scratch[5], scratch[6]
     knows_products = products.shape[0] > 0
+    # The last four products of a score are summed together with the search of the lowest score,
+    # which saves writing and reading it: 20 % of the time for four features and eight centers.
+    last = factors.shape[1] - 4
     for i in range(WIDTH):
         sizes[i] = 0.0
         best[i] = second[i] = np.inf
@@ -554,9 +557,9 @@ def label_block(
     for k in range(0, factors.shape[0], 4):
         rows = products[0, k : k + 4] if knows_products else scores
         s0, s1, s2, s3 = rows[0], rows[1], rows[2], rows[3]
-        if not knows_products:
+        if last and not knows_products:
             scores[:] = 0
-        for j in range(0, 0 if knows_products else columns.shape[0], 4):
+        for j in range(0, 0 if knows_products else last, 4):
             a, b, c, d = columns[j], columns[j + 1], columns[j + 2], columns[j + 3]
             a0, b0 = factors[k, j], factors[k, j + 1]
             c0, d0 = factors[k, j + 2], factors[k, j + 3]
@@ -574,21 +577,31 @@ def label_block(
                 s3[i] += x * a3 + y * b3 + z * c3 + w * d3
         k0, k1, k2, k3 = np.int32(k), np.int32(k + 1), np.int32(k + 2), np.int32(k + 3)
         q0, q1, q2, q3 = squares[k], squares[k + 1], squares[k + 2], squares[k + 3]
+        a, b, c, d = columns[last], columns[last + 1], columns[last + 2], columns[last + 3]
+        a0, b0 = factors[k, last], factors[k, last + 1]
+        c0, d0 = factors[k, last + 2], factors[k, last + 3]
+        a1, b1 = factors[k + 1, last], factors[k + 1, last + 1]
+        c1, d1 = factors[k + 1, last + 2], factors[k + 1, last + 3]
+        a2, b2 = factors[k + 2, last], factors[k + 2, last + 1]
+        c2, d2 = factors[k + 2, last + 2], factors[k + 2, last + 3]
+        a3, b3 = factors[k + 3, last], factors[k + 3, last + 1]
+        c3, d3 = factors[k + 3, last + 2], factors[k + 3, last + 3]
         for i in range(WIDTH):
+            x, y, z, w = a[i], b[i], c[i], d[i]
             lowest, other, label = best[i], second[i], best_labels[i]
-            score = s0[i] + q0
+            score = s0[i] + q0 + x * a0 + y * b0 + z * c0 + w * d0
             other = min(other, max(score, lowest))
             label = k0 if score < lowest else label
             lowest = min(score, lowest)
-            score = s1[i] + q1
+            score = s1[i] + q1 + x * a1 + y * b1 + z * c1 + w * d1
             other = min(other, max(score, lowest))
             label = k1 if score < lowest else label
             lowest = min(score, lowest)
-            score = s2[i] + q2
+            score = s2[i] + q2 + x * a2 + y * b2 + z * c2 + w * d2
             other = min(other, max(score, lowest))
             label = k2 if score < lowest else label
             lowest = min(score, lowest)
-            score = s3[i] + q3
+            score = s3[i] + q3 + x * a3 + y * b3 + z * c3 + w * d3
             other = min(other, max(score, lowest))
             label = k3 if score < lowest else label
             lowest = min(score, lowest)
@@ -638,9 +651,10 @@ def label_tile(
         the difference of two scores of this point. If the two lowest scores do not differ by
         more, squared distances in float64 are compared.
     products : (B, K or more, 128) array
-        The products of the factors and the columns; `NO_PRODUCTS` if they are not known yet.
+        The products of the factors and the columns, without those of the last four features;
+        `NO_PRODUCTS` if they are not known yet.
     """
-    scratch, best_labels = np.empty((7, WIDTH), np.float32), np.empty(WIDTH, np.int32)
+    scratch, best_labels = np.zeros((7, WIDTH), np.float32), np.empty(WIDTH, np.int32)
     for start in range(0, labels.shape[0], WIDTH):
         block = start // WIDTH
         label_block(
