@@ -482,13 +482,7 @@ class EveryPixel(Summary):
         if self.blurred is not None:
             (blurred,) = open_images(self.blurred, rgb=False, channel_axis=-1)
             return (replace(blurred, is_complete=True),)
-        n_pixels = sum(pixels.n_pixels for pixels in self.images)
-        if self.moments.n_pixels < n_pixels:
-            return self.images
-        # The pixels have been read once: none is left out.
-        return tuple(
-            replace(pixels, is_complete=_has_values_only(pixels)) for pixels in self.images
-        )
+        return _mark_complete(self.images, self.moments.n_pixels)
 
     @property
     def _space_of_compared(self) -> FeatureSpace:
@@ -598,6 +592,13 @@ class StreamedPixels(Summary):
         return fit.tally
 
 
+def _mark_complete(images: tuple[Pixels, ...], n_kept: int) -> tuple[Pixels, ...]:
+    """Return images that have been read once, without tests of their values if all were kept."""
+    if n_kept < sum(pixels.n_pixels for pixels in images):
+        return images
+    return tuple(replace(pixels, is_complete=_has_values_only(pixels)) for pixels in images)
+
+
 def _has_values_only(pixels: Pixels) -> bool:
     """Return whether an image has no alpha channel and the byte order of this machine."""
     return pixels.array.shape[-1] == pixels.n_channels and bool(pixels.dtype.isnative)
@@ -676,6 +677,8 @@ def summarize_pixels(
     if options.method == "coreset":
         drawn = draw_many(images, _sampling(options, seed, space), step)
         _check_not_empty(len(drawn.values), images)
+        # The sum is an estimate only where the pixels are blurred: these are tested again.
+        images = _mark_complete(images, round(float(drawn.weights.sum())))
         return SampledPixels(images, options, seed, space, drawn)
     if any(pixels.is_lazy for pixels in images):
         moments = find_moments(images, space, step)
