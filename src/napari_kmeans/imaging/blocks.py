@@ -212,6 +212,21 @@ def extract_values(
     ValueError
         If a pixel that is not left out has a value beyond ±1e100.
     """
+    return extract_with_bounds(chunk, mask, n_channels)[:2]
+
+
+def extract_with_bounds(
+    chunk: NDArray[Any], mask: NDArray[np.bool_] | None, n_channels: int
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None, tuple[float, float] | None]:
+    """Do the same as `extract_values`, and return also bounds of the values.
+
+    Returns
+    -------
+    values, kept
+    bounds : tuple of float or None
+        No value is below the first number or above the second number. None if they are not
+        known: for integers, and if some values are not finite.
+    """
     flat = chunk.reshape(-1, chunk.shape[-1])
     values = np.asarray(flat[:, :n_channels], chunk.dtype.newbyteorder("="))
     if values.strides[0] != values.itemsize and not values.flags.c_contiguous:
@@ -221,15 +236,16 @@ def extract_values(
         conditions.append(mask.reshape(-1))
     if flat.shape[1] > n_channels:
         conditions.append(flat[:, -1] != 0)
-    has_extremes = values.dtype.kind == "f" and not _are_in_range(values)
+    bounds = _find_bounds(values) if values.dtype.kind == "f" else None
+    has_extremes = values.dtype.kind == "f" and bounds is None
     if has_extremes:
         conditions.append(np.isfinite(values).all(axis=1))
     if not conditions:
-        return values, None
+        return values, None, bounds
     kept = np.logical_and.reduce(conditions)
     if has_extremes:
         _check_range(values[kept])
-    return values, None if kept.all() else kept
+    return values, None if kept.all() else kept, bounds
 
 
 def _copy_rows(values: NDArray[Any]) -> NDArray[Any]:
@@ -243,16 +259,18 @@ def _copy_rows(values: NDArray[Any]) -> NDArray[Any]:
     return rows
 
 
-def _are_in_range(values: NDArray[Any]) -> bool:
-    """Return whether all floats are finite and within ±`LARGEST`.
+def _find_bounds(values: NDArray[Any]) -> tuple[float, float] | None:
+    """Return numbers that no float is below or above; None if one is not within ±`LARGEST`.
 
-    Most images are. This check is much faster than looking for the pixels to leave out.
+    All values are in this range in most images, so that this is found before the pixels to leave
+    out. It takes one pass over the values if none is negative: the first number is then 0.
     """
     if not values.size:
-        return True
+        return 0.0, 0.0
     if values.dtype.itemsize > 8:
+        low, high = values.min(), values.max()
         # NaN makes both comparisons false.
-        return bool(values.min() >= -LARGEST and values.max() <= LARGEST)
+        return (float(low), float(high)) if low >= -LARGEST and high <= LARGEST else None
     # The bits of floats of one sign are in the order of their absolute values, NaN last, and
     # the sign is the first bit. The maximum of whole numbers takes a third of the time of
     # `numpy.isfinite`, and is found once if no value is negative.
@@ -260,13 +278,16 @@ def _are_in_range(values: NDArray[Any]) -> bool:
     limit = np.array(largest, values.dtype).view(f"u{size}")
     unsigned = values.view(f"u{size}").max()
     if unsigned <= limit:
-        return True
-    is_low = unsigned <= np.array(-largest, values.dtype).view(f"u{size}")
-    return bool(is_low and values.view(f"i{size}").max() <= limit.view(f"i{size}"))
+        return 0.0, float(unsigned.view(values.dtype))
+    if unsigned <= np.array(-largest, values.dtype).view(f"u{size}"):
+        signed = values.view(f"i{size}").max()
+        if signed <= limit.view(f"i{size}"):
+            return float(unsigned.view(values.dtype)), max(0.0, float(signed.view(values.dtype)))
+    return None
 
 
 def _check_range(values: NDArray[Any]) -> None:
-    if not _are_in_range(values):
+    if _find_bounds(values) is None:
         raise ValueError(
             f"image must have values from {-LARGEST:g} to {LARGEST:g}, got "
             f"{values.flat[np.abs(values).argmax()]:g}: rescale the image, or leave these pixels "

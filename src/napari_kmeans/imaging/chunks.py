@@ -48,7 +48,7 @@ from napari_kmeans.feature_space.space import PLAIN
 from napari_kmeans.imaging.blocks import (
     Frame,
     block_size,
-    extract_values,
+    extract_with_bounds,
     move_block,
     split_shape,
     thin_block,
@@ -104,6 +104,8 @@ class Piece:
         The space of `points`.
     blurred : (n, F) float32 or float64 array or None
         The compared values; see `read_compared`. None if the space is pointwise.
+    bounds : tuple of float or None
+        Bounds of `values`, if they are known; see `extract_with_bounds`.
     """
 
     values: NDArray[Any]
@@ -111,6 +113,7 @@ class Piece:
     places: list[tuple[int, Block]]
     space: FeatureSpace = PLAIN
     blurred: NDArray[Any] | None = None
+    bounds: tuple[float, float] | None = None
 
     @cached_property
     def inside(self) -> NDArray[Any]:
@@ -284,12 +287,13 @@ def make_piece(
     thinned = thin_block(in_image, steps)
     offset = tuple(side.start - own.start for side, own in zip(block, in_image, strict=True))
     pixels = move_block(thinned, offset)
-    values, kept = extract_values(array[pixels], None if mask is None else mask[pixels], n_channels)
+    inside = None if mask is None else mask[pixels]
+    values, kept, bounds = extract_with_bounds(array[pixels], inside, n_channels)
     blurred = None
     if not space.is_pointwise:
         own = frame.moved_back(offset)
         blurred = read_compared(array, mask, n_channels, block, pixels, space, own)
-    return Piece(values, kept, [(image, thinned)], space, blurred)
+    return Piece(values, kept, [(image, thinned)], space, blurred, bounds)
 
 
 def _read_as_batch(

@@ -14,7 +14,7 @@ from napari_kmeans.feature_space.neighborhood import find_grid_steps
 from napari_kmeans.imaging.blocks import thin_block
 from napari_kmeans.imaging.chunks import map_reduce
 from napari_kmeans.imaging.declared import ChunkError
-from napari_kmeans.imaging.kernels import select_indices, select_points
+from napari_kmeans.imaging.kernels import select_points, select_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -306,43 +306,70 @@ class _CandidatesLeaf:
             self._seen.add(number)
             for which, numbers in enumerate((candidates.randoms, candidates.ranks)):
                 size = self.sizes[which]
-                lowest = np.concatenate([self._lowest[which], numbers])
-                if size and len(lowest) > size:
+                lowest = np.concatenate(
+                    [self._lowest[which], numbers[numbers < self._limits[which]]]
+                )
+                # A limit that is a little too high costs less than finding it after each piece.
+                if size and len(lowest) > size + size // 8:
                     lowest = np.partition(lowest, size)[: size + 1]
                     self._limits[which] = float(lowest[size])
                 self._lowest[which] = lowest
 
     def _collect_piece(self, piece: Piece) -> _Candidates:
         compared, points = piece.compared, piece.coordinates
+        bounds = piece.bounds if points is piece.values else None
         results, start, first = [], 0, 0
-        for image, block in piece.places:
-            indices = indices_of(block, self.shapes[image])
-            stop = start + len(indices)
-            if piece.kept is not None:
-                indices = indices[piece.kept[start:stop]]
-            rows = slice(first, first + len(indices))
-            results.append(self._collect_pixels(compared[rows], points[rows], indices, image))
-            start, first = stop, rows.stop
+        for place in piece.places:
+            stop = start + _count_pixels_of(place[1])
+            kept = None if piece.kept is None else piece.kept[start:stop]
+            last = first + (stop - start if kept is None else np.count_nonzero(kept))
+            rows = slice(first, last)
+            values = compared[rows]
+            own = values if points is compared else points[rows]
+            results.append(self._collect_pixels(values, own, place, kept, bounds))
+            start, first = stop, last
         return results[0] if len(results) == 1 else self.merge(results)
 
     def _collect_pixels(
         self,
         values: NDArray[Any],
         points: NDArray[Any],
-        indices: NDArray[np.int64],
-        image: int,
+        place: tuple[int, Block],
+        kept: NDArray[np.bool_] | None,
+        bounds: tuple[float, float] | None,
     ) -> _Candidates:
-        """Return the candidates among pixels of values (n, C), points (n, F), indices (n,)."""
+        """Return the candidates among the pixels of a block that are not left out.
+
+        Parameters
+        ----------
+        values, points : (n, C) and (n, F) arrays
+            The values and the points of these pixels.
+        place : (image, block)
+        kept : bool array or None
+            False for pixels of the block that are left out. None if there are none.
+        bounds : tuple of float or None
+            Bounds of the coordinates of the points, if they are known.
+        """
         # Without a reference, distances are measured from the origin.
         reference = np.zeros(points.shape[1]) if self.reference is None else self.reference
-        n_pixels = len(points)
+        (image, block), n_pixels = place, len(points)
+        key, shape = self.keys[image], self.shapes[image]
         limits = self._limits[0], self._limits[1]
-        limit = max(limits[0], limits[1] * _largest_square(points, reference))
+        limit = np.inf
+        if bounds is not None:
+            limit = max(limits[0], limits[1] * _largest_square(bounds, reference))
+        if limit >= _MAX_SHARE:
+            # The bounds may be far from the points. Finding their range takes longer.
+            limit = max(limits[0], limits[1] * _largest_square(_find_range(points), reference))
         if limit < _MAX_SHARE:
             # Read only the few pixels whose random numbers are low enough at any distance.
-            few = np.empty(n_pixels + 1, np.int64)
-            few = few[: select_indices(indices, self.keys[image], limit, few)]
-            values, points, indices = values[few], points[few], indices[few]
+            few, indices = _select_few(block, shape, kept, key, limit)
+            is_plain = points is values
+            values = np.take(values, few, axis=0)
+            points = values if is_plain else np.take(points, few, axis=0)
+        else:
+            indices = indices_of(block, shape)
+            indices = indices if kept is None else indices[kept]
         chosen = np.empty(len(points), np.int64)
         randoms, squares = np.empty((2, len(points)))
         n_chosen = 0
@@ -351,7 +378,7 @@ class _CandidatesLeaf:
                 columns,
                 indices[rows],
                 rows.start,
-                self.keys[image],
+                key,
                 reference,
                 *limits,
                 chosen[n_chosen:],
@@ -363,10 +390,10 @@ class _CandidatesLeaf:
                 arrays = [array[:n_chosen] for array in (chosen, randoms, squares)]
                 ranks = _rank(randoms[:n_chosen], squares[:n_chosen])
                 limits = self._find_limits(randoms[:n_chosen], ranks)
-                kept = np.flatnonzero((arrays[1] <= limits[0]) | (ranks <= limits[1]))
-                n_chosen = len(kept)
+                still = np.flatnonzero((arrays[1] <= limits[0]) | (ranks <= limits[1]))
+                n_chosen = len(still)
                 for array in arrays:
-                    array[:n_chosen] = array[kept]
+                    array[:n_chosen] = array[still]
         chosen = chosen[:n_chosen]
         return _Candidates(
             values[chosen],
@@ -378,14 +405,19 @@ class _CandidatesLeaf:
         )
 
 
-def _largest_square(points: NDArray[Any], reference: NDArray[np.float64]) -> float:
-    """Return an upper bound of the squared distances of points (n, F) from a reference (F,)."""
+def _find_range(points: NDArray[Any]) -> tuple[float, float]:
+    """Return bounds of the coordinates of points (n, F)."""
     if not points.size:
-        return 0.0
+        return 0.0, 0.0
     low = 0.0 if points.dtype.kind in "bu" else float(points.min())
+    return low, float(points.max())
+
+
+def _largest_square(bounds: tuple[float, float], reference: NDArray[np.float64]) -> float:
+    """Return a bound of the squared distances from a reference (F,) of points within bounds."""
     # In float64: squares of large float32 numbers would overflow.
     reference = np.asarray(reference, np.float64)
-    distances = np.maximum(float(points.max()) - reference, reference - low)
+    distances = np.maximum(bounds[1] - reference, reference - bounds[0])
     # The slack is far above the rounding errors.
     return 1.001 * float((distances**2).sum())
 
@@ -420,6 +452,30 @@ def _find_reference(
 def _join_points(batch: Batch) -> NDArray[Any]:
     """Return the points (n, F) of the pixels of a batch that are not left out."""
     return np.concatenate([piece.points for piece in batch.pieces])
+
+
+def _select_few(
+    block: Block, shape: tuple[int, ...], kept: NDArray[np.bool_] | None, key: Any, limit: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Select the pixels of a block whose random numbers are at most `limit`.
+
+    Return their rows (m,) among the pixels that are not left out, and their indices (m,). An
+    array of the indices of all pixels would take longer to write than their random numbers.
+    """
+    *outer, side = block
+    step, length = side.step or 1, _count_pixels_of((side,))
+    starts = indices_of((*outer, slice(side.start, side.start + 1)), shape)
+    rows = np.empty(len(starts) * length + 1, np.int64)
+    rows = rows[: select_rows(starts, length, step, key, limit, rows)]
+    if kept is not None:
+        rows = rows[kept[rows]]
+    indices = starts[rows // length] + rows % length * step
+    return rows if kept is None else np.cumsum(kept)[rows] - 1, indices
+
+
+def _count_pixels_of(block: Block) -> int:
+    """Return the number of pixels of a block, whose slices may have a step."""
+    return prod(len(range(side.start, side.stop, side.step or 1)) for side in block)
 
 
 def indices_of(block: Block, shape: tuple[int, ...]) -> NDArray[np.int64]:
