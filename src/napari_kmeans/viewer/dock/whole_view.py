@@ -49,9 +49,10 @@ class WholeView(QObject):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.stop)
-        if shows_whole_picture(viewer):
+        resized = canvas_resized(viewer)
+        if resized is not None and shows_whole_picture(viewer):
             # napari itself takes the new size first.
-            canvas_resized(viewer).connect(self._fit, position="last")
+            resized.connect(self._fit, position="last")
             self._timer.start(SETTLING_MS)
 
     def stop(self) -> None:

@@ -31,7 +31,10 @@ def canvas_overlays(viewer: Any) -> Any:
 
 
 def canvas_resized(viewer: Any) -> Any:
-    """Return the event of a new size of the canvas."""
+    """Return the event of a new size of the canvas; None if no window can change the size."""
     if hasattr(viewer, "canvas"):
         return viewer.canvas.events.size
+    # Only a viewer with a window has this attribute.
+    if not hasattr(viewer, "window"):
+        return None
     return viewer.window._qt_viewer.canvas._scene_canvas.events.resize
