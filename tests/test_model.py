@@ -167,6 +167,19 @@ def test_image_in_other_units_gives_one_warning(coffee, dtype, factor, warns, la
             assert caught[0].filename == __file__
 
 
+@pytest.mark.parametrize(
+    ("fitted", "applied", "warns"),
+    [(1, 255, True), (255, 1, True), (255, 8, False), (255, 4095, False), (0.01, 1, False)],
+)
+def test_floats_up_to_1_and_up_to_255_are_in_other_units(fitted, applied, warns):
+    values = np.linspace(0, 1, 200).reshape(10, 20)
+    model = segment(values * fitted, 2, rgb=False).model
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.predict(values * applied)
+    assert len(caught) == warns
+
+
 def test_excluded_pixels_give_no_warning_about_units(coffee):
     model = segment(coffee, 6).model
     inside = np.ones(coffee.shape[:2], bool)

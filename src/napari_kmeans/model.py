@@ -359,7 +359,8 @@ class KMeansModel:
         UserWarning
             If the image seems to be in other units than the model: it has another
             dtype, and its greatest value is more than 16 times that of the model's
-            palette, or less than a 16th of it.
+            palette, or less than a 16th of it. Two images of floats must have values up
+            to 1 and above 16.
         """
         pixels = self.open(image, mask)
         self._warn_of_other_units(pixels)

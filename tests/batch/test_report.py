@@ -338,6 +338,16 @@ def test_failures_and_warnings_are_listed(tmp_path):
     assert "3 images failed : there are no results" in report.text
 
 
+def test_problems_are_in_the_head_the_rows_and_the_gallery(tmp_path):
+    record = make_record(["a", "b"], [None] * 2)
+    record["images"][1]["problems"] = ["other units than the model"]
+    report = read_report(tmp_path, record, make_table(["a", "b"], [[(1, 2, 3)], [(4, 5, 6)]]))
+    assert "1 image has other units than the model (b)" in report.text
+    names = [row[0] for row in report.tables["share-table"]]
+    assert names == ["Image", "a", "b other units than the model"]
+    assert ("span", {"class": "problem"}) in report.tags
+
+
 def test_many_images_have_pages(tmp_path):
     names = [f"image {n}" for n in range(120)]
     table = make_table(names, [[(1, 2, 3)]] * 120)

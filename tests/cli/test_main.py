@@ -445,7 +445,11 @@ class TestModel:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert main([*paths, "--model", str(model), "-o", str(out)]) == 0
-        lines = capsys.readouterr().err.splitlines()
+        printed = capsys.readouterr()
+        assert printed.out.splitlines()[-1].startswith(
+            "3 images have other units than the model (wide, unit and lazy): the shares"
+        )
+        lines = printed.err.splitlines()
         for path, line in zip(paths[1:], lines, strict=True):
             assert line.startswith(f"napari-kmeans: {path}: image holds ")
             assert line.endswith("so bring the image to the model's units first.")

@@ -10,6 +10,7 @@ import imageio.v3 as iio
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from napari_kmeans import Study, run_study
 from napari_kmeans.batch import fitting, image_job
@@ -55,6 +56,33 @@ def test_a_study_file_gives_what_python_gives(folder, capsys):
     written = [(folder / name / OUT).read_text() for name in ("out", "python")]
     assert written[0] == written[1]
     assert len(result.table) == len(pd.read_csv(folder / "out" / OUT))
+
+
+def test_images_in_other_units_are_marked(folder, capsys):
+    assert main(["run", "study.yaml"]) == 0
+    wide = _image(10, 5).astype(np.uint16) * 257
+    tifffile.imwrite(folder / "raw" / "wide.tif", wide, photometric="rgb")
+    capsys.readouterr()
+    arguments = ["run", "raw", "--model", "out/napari-kmeans-model.json", "-o", "applied"]
+    # An image of another number range may be wanted: it is done.
+    assert main(arguments) == 0
+    sentence = (
+        "1 image has other units than the model (wide): the shares, and means with them, may be "
+        "wrong"
+    )
+    assert capsys.readouterr().out.splitlines()[:2] == ["5 images done", sentence]
+    for name in (OUT, "napari-kmeans-shares.csv"):
+        table = pd.read_csv(folder / "applied" / name, keep_default_na=False)
+        problems = table.groupby("image")["problem"].first().to_dict()
+        assert problems.pop("wide") == "other units than the model"
+        assert set(problems.values()) == {""}
+        # Only tables with a problem have the column.
+        assert "problem" not in pd.read_csv(folder / "out" / name)
+    report = (folder / "applied" / "napari-kmeans-report.html").read_text("utf-8")
+    assert f'<p class="alert">{sentence}.</p>' in report
+    # An earlier run has done the image.
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines()[1] == sentence
 
 
 def test_flags_give_the_same_study_as_a_file(folder):

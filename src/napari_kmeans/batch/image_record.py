@@ -52,6 +52,7 @@ def describe_done(
     has_own_model: bool,
     watch: Stopwatch,
     warnings: Sequence[str],
+    problems: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the entries of an image that is done.
 
@@ -67,6 +68,8 @@ def describe_done(
         Whether the model was fitted to this image only.
     watch : Stopwatch
     warnings : sequence of str
+    problems : sequence of str
+        See `find_problems`.
     """
     return {
         "sha256": inputs.hashes[0] if inputs.hashes else None,
@@ -77,6 +80,7 @@ def describe_done(
         "labels_sha256": hash_labels(seg.labels),
         **watch.entries(),
         "warnings": list(warnings),
+        "problems": list(problems),
         "status": "done",
         "failure": "",
     }

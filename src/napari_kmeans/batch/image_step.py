@@ -10,11 +10,13 @@ from napari_kmeans.batch.channels import find_axis_of_channels
 from napari_kmeans.batch.exports import EXPORTS
 from napari_kmeans.batch.image_job import FAILURES, read_picture_or_raise
 from napari_kmeans.batch.image_record import Stopwatch, describe_done, describe_source
+from napari_kmeans.batch.image_rows import ImageRows
 from napari_kmeans.batch.jobs import cluster_picture, paint_picture
 from napari_kmeans.batch.masks import MaskError
 from napari_kmeans.batch.output import IMAGES, OutputError, output_errors, write_results
 from napari_kmeans.batch.parts import Inputs, Part, PartStore, make_key, measure_files
 from napari_kmeans.batch.preparing import ABOUT_COMPILING
+from napari_kmeans.batch.problems import find_problems, problems_of
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import find_labels_file
 from napari_kmeans.batch.study_images import CompanionError, read_regions, read_values
@@ -77,6 +79,12 @@ class ImageResult:
     sentences: tuple[str, ...] = ()
     is_earlier: bool = False
     """Whether the image had been done by an earlier run."""
+
+    def rows(self) -> ImageRows:
+        """Return the rows of an image that is done in the table of measurements."""
+        if self.part is None:
+            return ImageRows(self.image, {})
+        return ImageRows(self.image, self.part.table, problems_of(self.part.entry))
 
 
 def do_image(image: StudyImage, steps: Steps, again: bool) -> ImageResult:
@@ -156,6 +164,7 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
         )
     seg = with_written_labels(seg, written.paths)
     table = measuring.table(seg.labels if beside else None)
+    problems = find_problems(seg, picture, is_painted=steps.model is not None)
     outputs = measure_files(steps.directory, written.paths)
     entry = {
         **describe_source(image.job, image.stem, image.group, image.metadata),
@@ -167,6 +176,7 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
             has_own_model=steps.model is None,
             watch=watch,
             warnings=sentences,
+            problems=problems,
         ),
     }
     columns = {str(name): table[name].tolist() for name in table}

@@ -14,6 +14,7 @@ from napari_kmeans.batch.image_record import (
 )
 from napari_kmeans.batch.image_step import with_written_labels
 from napari_kmeans.batch.parts import Inputs, write_text
+from napari_kmeans.batch.problems import describe_problems, find_problems
 from napari_kmeans.batch.run_record import (
     RECORD_FILE,
     encode_run_record,
@@ -82,6 +83,7 @@ class PlainRecord:
         If the run is killed, the folder has a record of what the run was about to do.
         """
         is_first = not self._n_done
+        is_painted = self._study.model is not None
         seg = with_written_labels(outcome.seg, list(paths))
         self._found[stem] = describe_done(
             outcome.picture,
@@ -91,9 +93,14 @@ class PlainRecord:
             has_own_model=self.model is None,
             watch=watch,
             warnings=warnings,
+            problems=find_problems(seg, outcome.picture, is_painted=is_painted),
         )
         if is_first:
             self.write("interrupted")
+
+    def describe_problems(self) -> list[str]:
+        """Return a sentence about each problem of the images that are done."""
+        return describe_problems([{"name": stem, **each} for stem, each in self._found.items()])
 
     def add_failed(self, stem: str, failure: str, warnings: Sequence[str]) -> None:
         """Add an image that failed, with the sentence why."""

@@ -13,6 +13,7 @@ from napari_kmeans.batch.charts import Panel, draw_columns, make_box, make_panel
 from napari_kmeans.batch.embedding import embed_picture
 from napari_kmeans.batch.group_figures import Figure, list_figures, list_region_shares
 from napari_kmeans.batch.methods import as_plain_text, describe_methods
+from napari_kmeans.batch.problems import describe_problems, problems_of
 from napari_kmeans.batch.shares import (
     Comparison,
     Difference,
@@ -66,7 +67,7 @@ def collect_contents(
         "classes": _list_classes(model, shares),
         "channels": [] if model is None else channel_names(model),
         "cards": _list_cards(record, shares, thumbnails),
-        "rows": _list_rows(shares),
+        "rows": _list_rows(shares, images),
         "strip": _draw_strips(shares) if len(shares.images) > PAGE_SIZE else [],
         "group_bars": _draw_group_bars(shares) if is_shared else [],
         "panels": _draw_panels(shares) if is_shared else [],
@@ -76,6 +77,7 @@ def collect_contents(
         "counted": shares.counted,
         "labels": [_title_class(shares, number) for number in range(len(shares.labels))],
         "failed": failed,
+        "problems": describe_problems(images),
         "is_interrupted": record.get("status") == "interrupted",
         "warnings": _group_warnings(record),
         "settings": _list_settings(record),
@@ -245,6 +247,7 @@ def _list_cards(
             "group": each.get("group"),
             "metadata": each.get("metadata") or {},
             "n_warnings": len(each.get("warnings") or ()),
+            "problems": problems_of(each),
             "original": embed_picture(original, budget, has_few_colors=False),
             "classes": embed_picture(classes, budget, has_few_colors=True),
             "shares": _list_shares(shares, rows[name]) if name in rows else [],
@@ -261,14 +264,16 @@ def _list_shares(shares: ShareTable, row: int) -> list[tuple[str, str, float]]:
     ]
 
 
-def _list_rows(shares: ShareTable) -> list[dict[str, Any]]:
+def _list_rows(shares: ShareTable, images: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of the table of shares, one for each image."""
+    entries = {each["name"]: each for each in images}
     return [
         {
             "name": name,
             "group": shares.groups[row],
             "bar": stack_bar(shares.percent[row], shares.colors[row]),
             "percent": shares.percent[row].tolist(),
+            "problems": problems_of(entries[name]),
         }
         for row, name in enumerate(shares.images)
     ]

@@ -15,6 +15,7 @@ from napari_kmeans._version import __version__
 from napari_kmeans.batch.class_edits import edit_classes, find_edits
 from napari_kmeans.batch.fitting import StudyFit, fit_images
 from napari_kmeans.batch.image_record import Stopwatch
+from napari_kmeans.batch.image_rows import combine_tables
 from napari_kmeans.batch.image_step import (
     ImageResult,
     Steps,
@@ -49,11 +50,7 @@ from napari_kmeans.batch.study_images import (
 )
 from napari_kmeans.batch.study_listing import list_images
 from napari_kmeans.batch.study_record import describe_images, describe_study
-from napari_kmeans.batch.study_tables import (
-    combine_tables,
-    share_table,
-    write_study_files,
-)
+from napari_kmeans.batch.study_tables import share_table, write_study_files
 from napari_kmeans.checks import check_result
 from napari_kmeans.execution.dask_graph import active_client, map_on_cluster
 from napari_kmeans.execution.notices import notices_also_to
@@ -283,7 +280,7 @@ class _Run:
                 self._note_other_files(results)
             record = self._record(images, results, model, "complete")
             done = [each for each in results if each.part is not None]
-            table = combine_tables([(each.image, each.part.table) for each in done if each.part])
+            table = combine_tables([each.rows() for each in done])
             files = write_study_files(self.study, self.directory, self.store, record, table)
         except BaseException:
             # Not complete: the next run needs no record to go on, but a reader of the folder does.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +11,12 @@ from napari_kmeans.batch.run_record import RECORD_FILE, encode_run_record
 from napari_kmeans.files.atomic import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
 
     from napari_kmeans.batch.parts import PartStore
     from napari_kmeans.batch.study import Study
-    from napari_kmeans.batch.study_images import StudyImage
 
 MEASUREMENTS = "napari-kmeans-measurements.csv"
 SHARES = "napari-kmeans-shares.csv"
@@ -27,30 +24,6 @@ REGION_SHARES = "napari-kmeans-region-shares.csv"
 REPORT = "napari-kmeans-report.html"
 METHODS = "napari-kmeans-methods.md"
 """The files of a study, beside its record and its model."""
-
-
-def combine_tables(parts: Sequence[tuple[StudyImage, Mapping[str, list[Any]]]]) -> pd.DataFrame:
-    """Return the rows of all images, with the columns of groups and metadata after the image."""
-    import pandas as pd
-
-    tables = []
-    for image, columns in parts:
-        # JSON has no NaN: missing numbers are None there.
-        table = pd.DataFrame({name: _with_nan(values) for name, values in columns.items()})
-        further = {**({} if image.group is None else {"group": image.group}), **image.metadata}
-        for place, (name, value) in enumerate(further.items(), start=1):
-            table.insert(min(place, table.shape[1]), name, value, allow_duplicates=False)
-        tables.append(table)
-    if not tables:
-        return pd.DataFrame({"image": []})
-    # Columns that not all images have, such as an area, stand where the widest table has them.
-    widest = max(tables, key=lambda table: table.shape[1])
-    joined = pd.concat(tables, ignore_index=True)
-    return joined[[*widest, *(name for name in joined if name not in widest)]]
-
-
-def _with_nan(values: list[Any]) -> list[Any]:
-    return [math.nan if value is None else value for value in values]
 
 
 def study_files(directory: Path) -> list[Path]:

@@ -136,6 +136,8 @@ class PlainRun:
             new = [*kept, *chain(*written.values())]
             _remove_shared_files(before - after, after, directory, new)
         _write_record(record, directory)
+        for sentence in record.describe_problems():
+            print_line(sentence)
         return len(written) == len(self.jobs)
 
     def _write_images(

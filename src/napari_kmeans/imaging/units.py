@@ -37,8 +37,8 @@ def describe_other_units(
     ----------
     pixels : Pixels
         They are read only if full brightness has another value in the dtype of
-        the image than in `dtype`. Of a lazy image, only a window in the middle
-        is read.
+        the image than in `dtype`, or if they are floats in memory. Of a lazy image,
+        only a window in the middle is read.
     palette : (K, C) float64 array
         The colors of the model, in channel units.
     dtype : dtype
@@ -52,10 +52,16 @@ def describe_other_units(
         One sentence, or None if the units seem to be the same.
     """
     image_dtype = pixels.dtype
-    if white_of(image_dtype) == white_of(dtype):
+    has_same_white = white_of(image_dtype) == white_of(dtype)
+    if has_same_white and (image_dtype.kind != "f" or pixels.is_lazy):
         return None
     image_max, model_max = _find_maximum(pixels), float(palette.max())
-    if image_max <= 0 or model_max <= 0 or 1 / OTHER_UNITS <= image_max / model_max <= OTHER_UNITS:
+    low, high = sorted((image_max, model_max))
+    if low <= 0 or high / low <= OTHER_UNITS:
+        return None
+    # Two images of floats may differ by much, as an empty one from others: only values from 0 to 1
+    # beside values of integers are in other units.
+    if has_same_white and not low <= 1 < OTHER_UNITS < high:
         return None
     return (
         f"{name} holds {image_dtype} values up to {image_max:g}, while the model's colors, of "

@@ -497,6 +497,18 @@ def test_layers_are_written_to_a_folder_and_done_again(viewer, panel, qtbot, ima
     np.testing.assert_array_equal(labels, expected[::-1])
 
 
+def test_layers_in_other_units_are_marked_in_the_table(viewer, panel, qtbot, images):
+    run(qtbot, panel)
+    viewer.add_image(images["a"] / 255, name="floats", rgb=True)
+    panel.form.model.value = "apply"
+    run(qtbot, panel)
+    texts, titles = shown(panel)
+    assert titles == ["Image", "1", "2", "3", "4", "Problem"]
+    problems = {name: row[-1] for name, row in texts.items()}
+    assert problems.pop("floats") == "other units than the model"
+    assert set(problems.values()) == {""}
+
+
 def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path):
     for group, name in (("old", "a"), ("new", "b")):
         (tmp_path / "photos" / group).mkdir(parents=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from napari_kmeans.batch.image_rows import combine_tables
 from napari_kmeans.batch.preparing import PREPARING_SENTENCE
 from napari_kmeans.batch.running import run_study
-from napari_kmeans.batch.study_tables import combine_tables
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.viewer.background.carried_classes import CarriedClasses
 from napari_kmeans.viewer.background.dock_words import in_words_of_dock
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_kmeans.batch.image_job import ImageJob
+    from napari_kmeans.batch.image_rows import ImageRows
     from napari_kmeans.batch.running import StudyProgress
     from napari_kmeans.batch.study import Study
     from napari_kmeans.execution.progress import Report
@@ -40,13 +41,13 @@ class DoneImage(NamedTuple):
     payload : object
         What is needed to show the image: the `ImageJob` with the files of its results, or its
         source and its segmentation.
-    table : object
-        The rows of the image in the table of measurements.
+    rows : ImageRows
+        Its rows in the table of measurements.
     """
 
     name: str
     payload: Any
-    table: Any
+    rows: ImageRows
 
 
 class SavedImage(NamedTuple):
@@ -216,8 +217,8 @@ class StudyWork:
 
     def outcome(self) -> CohortOutcome:
         """Return what is done: the rows of the table in the order in which images ended."""
-        done = sorted(self.state.done, key=lambda each: each.table[0].stem)
-        table = combine_tables([each.table for each in done])
+        done = sorted(self.state.done, key=lambda each: each.rows.image.stem)
+        table = combine_tables([each.rows for each in done])
         images = {each.name: each.payload for each in done}
         return CohortOutcome(table, images, dict(self.state.failures), self.directory)
 
@@ -240,4 +241,4 @@ class StudyWork:
         state.n_earlier += result.is_earlier
         outputs = tuple(self.directory / each for each in result.part.outputs)
         payload = SavedImage(result.image.job, outputs)
-        state.done.append(DoneImage(name, payload, (result.image, result.part.table)))
+        state.done.append(DoneImage(name, payload, result.rows()))

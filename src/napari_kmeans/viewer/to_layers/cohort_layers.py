@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_kmeans.batch.fitting import fit_images
+from napari_kmeans.batch.image_rows import ImageRows, combine_tables
 from napari_kmeans.batch.image_step import measure_picture
+from napari_kmeans.batch.problems import find_problems
 from napari_kmeans.batch.study_images import StudyImage
 from napari_kmeans.execution.notices import notices_to
 from napari_kmeans.viewer.background.cohort_work import CohortOutcome, CohortState, DoneImage
@@ -96,10 +98,7 @@ class LayersWork:
 
     def outcome(self) -> CohortOutcome:
         """Return what is done."""
-        import pandas as pd
-
-        tables = [each.table for each in self.state.done]
-        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"image": []})
+        table = combine_tables([each.rows for each in self.state.done])
         images = {each.name: each.payload for each in self.state.done}
         return CohortOutcome(table, images, dict(self.state.failures), None)
 
@@ -131,18 +130,21 @@ class LayersWork:
         try:
             work = ApplyWork(fit_to_source(model, source), source)
             outcome = work.run(report)
-            table = self._measure(outcome, job, source)
+            rows = self._measure(outcome, job, source)
         except EXPECTED_ERRORS as error:
             self.state.failures[job.name] = in_words_of_dock(describe_error(error))
             return
-        self.state.done.append(DoneImage(job.name, PaintedImage(source, outcome), table))
+        self.state.done.append(DoneImage(job.name, PaintedImage(source, outcome), rows))
 
-    def _measure(self, outcome: Segmentation, job: ImageJob, source: Source) -> pd.DataFrame:
-        if self.measure_regions is not None:
-            # The names of layers may be others than those in the table.
-            table = self.measure_regions(labels_layer(outcome, source))
-            return table.assign(image=job.name)
+    def _measure(self, outcome: Segmentation, job: ImageJob, source: Source) -> ImageRows:
         finest: Any = outcome
         if source.multiscale:
             finest = replace(outcome, labels=outcome.labels[0], recolored=outcome.recolored[0])
-        return measure_picture(finest, picture_of(source), StudyImage(job, job.name), self.study)
+        image, picture = StudyImage(job, job.name), picture_of(source)
+        if self.measure_regions is None:
+            table = measure_picture(finest, picture, image, self.study)
+        else:
+            # The names of layers may be others than those in the table.
+            table = self.measure_regions(labels_layer(outcome, source)).assign(image=job.name)
+        problems = find_problems(finest, picture, is_painted=True)
+        return ImageRows(image, {str(name): table[name] for name in table}, problems)
