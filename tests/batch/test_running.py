@@ -84,7 +84,9 @@ def test_model_labels_and_table_are_those_of_the_functions(folder):
     for (stem, _), labels in zip(images.items(), seg.labels, strict=True):
         np.testing.assert_array_equal(_labels(folder, stem), labels)
     expected = measure(seg, list(images.values()), names=list(images))
-    pd.testing.assert_frame_equal(result.table, expected, check_dtype=False)
+    assert result.table["file"].unique().tolist() == [f"raw/{name}.png" for name in images]
+    table = result.table.drop(columns="file")
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
     written = pd.read_csv(folder / "out" / "napari-kmeans-measurements.csv")
     np.testing.assert_allclose(written["mean red"], expected["mean red"], 1e-7)
     assert (written["pixels"] == expected["pixels"]).all()
@@ -106,6 +108,29 @@ def test_the_groups_differ_as_they_were_made(folder):
     dark = table[table["name"] == "dark"].groupby("group")["percent"].mean()
     np.testing.assert_allclose([dark["control"], dark["treated"]], [20, 60])
     assert list(table.columns[:2]) == ["image", "group"]
+
+
+def test_rows_state_the_files_whose_names_pass_to_other_images(folder):
+    for place in ("a", "b"):
+        (folder / "raw" / place).mkdir()
+    iio.imwrite(folder / "raw" / "b" / "x.png", _image(10, 5))
+    settings = {"recursive": True, "metadata": "{kind}_{number}.png"}
+    first = _run(_study(folder, **settings)).shares.set_index("image")["file"]
+    assert first["x"] == "raw/b/x.png"
+    assert first["c_0"] == "raw/c_0.png"
+    iio.imwrite(folder / "raw" / "a" / "x.png", _image(30, 6))
+    result = _run(_study(folder, **settings))
+    assert list(result.table.columns[:5]) == ["image", "kind", "number", "file", "region"]
+    files = result.shares.set_index("image")["file"]
+    assert files[["x", "x-2"]].tolist() == ["raw/a/x.png", "raw/b/x.png"]
+    # The report shows them where names do not tell the files.
+    report = (folder / "out" / "napari-kmeans-report.html").read_text("utf-8")
+    assert "x-2 <small>raw/b/x.png</small>" in report
+    # A sample has no file, and a pattern may have a field of this name.
+    assert "file" not in _run(_study(folder, images=None, sample="leaf", output="s")).table
+    own = _run(_study(folder, metadata="{kind}_{file}.png", output="own")).table
+    assert set(own["file"]) == {"0", "1", "2"}
+    assert "<small>raw" not in (folder / "own" / "napari-kmeans-report.html").read_text("utf-8")
 
 
 def test_a_model_with_other_classes_keeps_the_record_of_its_fit(folder):
@@ -768,7 +793,7 @@ def test_a_lazy_image_is_painted_written_and_measured_in_one_pass(folder, dtype,
     monkeypatch.setattr(image_step, "draw_thumbnails", lambda *_: None)
     model = "first/napari-kmeans-model.json"
     study = _study(folder, images="scan.zarr", fit=None, model=model, grid=100)
-    table = _run(study).table
+    table = _run(study).table.drop(columns="file")
     assert set(reads.values()) == {1}
     labels = read_image(folder / "out" / "scan-labels.zarr").pixels.compute()
     seg = segment(image, 2)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,8 +14,10 @@ import numpy as np
 from napari_kmeans.batch.charts import Panel, draw_columns, make_box, make_panel, stack_bar
 from napari_kmeans.batch.embedding import embed_picture
 from napari_kmeans.batch.group_figures import Figure, list_figures, list_region_shares
+from napari_kmeans.batch.image_rows import are_named_by_files
 from napari_kmeans.batch.methods import as_plain_text, describe_methods
 from napari_kmeans.batch.problems import describe_problems, problems_of
+from napari_kmeans.batch.run_record import relative_path
 from napari_kmeans.batch.shares import (
     Comparison,
     Difference,
@@ -57,6 +61,7 @@ def collect_contents(
     failed = [each for each in images if each.get("status") == "failed"]
     is_shared = record.get("model") is not None
     model = KMeansModel.from_dict(record["model"]) if is_shared else None
+    files = _list_files(record)
     paragraph, _, references = describe_methods(record, table).strip().partition("\n\n")
     return {
         "title": f"Study of {len(images):,} image{'' if len(images) == 1 else 's'}",
@@ -66,8 +71,8 @@ def collect_contents(
         "has_groups": bool(shares.group_names),
         "classes": _list_classes(model, shares),
         "channels": [] if model is None else channel_names(model),
-        "cards": _list_cards(record, shares, thumbnails),
-        "rows": _list_rows(shares, images),
+        "cards": _list_cards(record, shares, thumbnails, files),
+        "rows": _list_rows(shares, images, files),
         "strip": _draw_strips(shares) if len(shares.images) > PAGE_SIZE else [],
         "group_bars": _draw_group_bars(shares) if is_shared else [],
         "panels": _draw_panels(shares) if is_shared else [],
@@ -230,8 +235,29 @@ def _list_classes(model: KMeansModel | None, shares: ShareTable) -> list[_Class]
 # ---------------------------------------------------------------- the images
 
 
+def _list_files(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the path of the file of each image from the folder of the study, by its name.
+
+    Empty if the names of the images are those of their files.
+    """
+    # The absolute path of the folder of the study is the first of them.
+    folders = record.get("folder")
+    if not folders:
+        return {}
+    files = {
+        str(each["name"]): relative_path(Path(str(each.get("source"))), Path(folders[0]))
+        for each in record["images"]
+        # The source of a layer or of a sample is no path.
+        if os.path.isabs(str(each.get("source")))
+    }
+    return {} if are_named_by_files(files.keys(), files.values()) else files
+
+
 def _list_cards(
-    record: Mapping[str, Any], shares: ShareTable, thumbnails: Mapping[str, tuple[Any, Any]]
+    record: Mapping[str, Any],
+    shares: ShareTable,
+    thumbnails: Mapping[str, tuple[Any, Any]],
+    files: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Return what the gallery shows of each image that was segmented."""
     rows = {name: number for number, name in enumerate(shares.images)}
@@ -244,6 +270,7 @@ def _list_cards(
         original, classes = thumbnails.get(name, (None, None))
         return {
             "name": name,
+            "file": files.get(name, ""),
             "group": each.get("group"),
             "metadata": each.get("metadata") or {},
             "n_warnings": len(each.get("warnings") or ()),
@@ -264,12 +291,15 @@ def _list_shares(shares: ShareTable, row: int) -> list[tuple[str, str, float]]:
     ]
 
 
-def _list_rows(shares: ShareTable, images: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _list_rows(
+    shares: ShareTable, images: Sequence[Mapping[str, Any]], files: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """Return the rows of the table of shares, one for each image."""
     entries = {each["name"]: each for each in images}
     return [
         {
             "name": name,
+            "file": files.get(name, ""),
             "group": shares.groups[row],
             "bar": stack_bar(shares.percent[row], shares.colors[row]),
             "percent": shares.percent[row].tolist(),

@@ -55,6 +55,9 @@ class StudyImage:
         Further images to measure, by name.
     pixel_size : StatedSize or None
         That of the metadata file, with which `job` reads the image.
+    file : str
+        The path of its file from the folder of the study; "" for a sample or a layer. The name
+        of an image can pass to another one when a study changes.
     """
 
     job: ImageJob
@@ -64,6 +67,7 @@ class StudyImage:
     regions: MaskFile = field(default_factory=lambda: MaskFile(None))
     values: dict[str, MaskFile] = field(default_factory=dict)
     pixel_size: StatedSize | None = None
+    file: str = ""
 
 
 def list_study_jobs(study: Study, patterns: Sequence[str] | None = None) -> list[ImageJob]:

@@ -9,6 +9,7 @@ from napari_kmeans.batch.masks import MaskFile
 from napari_kmeans.batch.pixel_size import StatedSize, read_stated_size, set_pixel_size
 from napari_kmeans.batch.reporting import join_names, tell
 from napari_kmeans.batch.result_files import free_stems
+from napari_kmeans.batch.run_record import relative_path
 from napari_kmeans.batch.study import StudyError
 from napari_kmeans.batch.study_images import (
     REGION_ENDINGS,
@@ -73,9 +74,17 @@ def list_images(
         group, entries = described[number]
         size = _read_size(entries, stem)
         sized = job if size is None else job._replace(read=partial(_read_sized, job.read, size))
-        images.append(StudyImage(sized, stem, group, entries, regions[number], own, size))
+        file = _file_of(job, study.folder)
+        images.append(StudyImage(sized, stem, group, entries, regions[number], own, size, file))
     _tell_images_without_group(images)
     return images
+
+
+def _file_of(job: ImageJob, folder: Path) -> str:
+    """Return the path of the file of an image from a folder; "" for a sample or a layer."""
+    # A sample may have a mask in a file.
+    is_file = job.sample is None and job.inputs
+    return relative_path(job.inputs[0], folder) if is_file else ""
 
 
 def _tell_images_without_group(images: Sequence[StudyImage]) -> None:

@@ -531,7 +531,20 @@ def test_groups_regions_and_copied_table(viewer, panel, qtbot, images, tmp_path)
     assert lines[0].split("\t") == ["image", "group", "region", *numbers]
     assert len(lines) == 1 + len(frame)
     panel.results.save_table(tmp_path / "all.csv", measurements=True)
-    assert (tmp_path / "all.csv").read_text().startswith("image,group,region,")
+    assert (tmp_path / "all.csv").read_text().startswith("image,group,file,region,")
+
+
+def test_files_are_shown_where_names_do_not_tell_them(viewer, panel, qtbot, images, tmp_path):
+    for place, name in (("old", "a"), ("new", "b"), ("new", "a")):
+        (tmp_path / "photos" / place).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[name]).save(tmp_path / "photos" / place / f"{name}.png")
+    panel.form.recursive.value = True
+    choose(qtbot, panel, tmp_path / "photos")
+    run(qtbot, panel)
+    texts, titles = shown(panel)
+    assert titles[-1] == "File"
+    files = {name: row[-1] for name, row in texts.items()}
+    assert files == {"a": "new/a.png", "a-2": "old/a.png", "b": "new/b.png"}
 
 
 def test_a_table_gives_the_groups(panel, qtbot, folder, tmp_path, choose_file):

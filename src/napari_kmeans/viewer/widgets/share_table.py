@@ -9,6 +9,7 @@ from psygnal import Signal
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSize, QSortFilterProxyModel, Qt
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
 
+from napari_kmeans.batch.image_rows import FILE, are_named_by_files
 from napari_kmeans.batch.study_metadata import GROUP
 from napari_kmeans.viewer.widgets.swatch import make_swatch
 
@@ -91,6 +92,10 @@ class Shares(NamedTuple):
         place = columns.index("region")
         # In the pattern {group}_{rest}, the rest is what the user does not ask for.
         metadata = [name for name in columns[1:place] if name not in (GROUP, REST)]
+        if FILE in metadata:
+            files = table[[columns[0], FILE]].drop_duplicates().astype(str)
+            if are_named_by_files(files[columns[0]], files[FILE]):
+                metadata.remove(FILE)
         # The groups are compared, so that they are beside the images.
         keys = [columns[0], *([GROUP] if GROUP in columns[:place] else []), *columns[place:]]
         if (table["region"] == "all").all():
