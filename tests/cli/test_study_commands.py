@@ -407,6 +407,22 @@ def test_repeat_tells_that_a_file_with_identical_labels_has_changed(folder, caps
     assert lines[-1] == "4 of 4 images with identical labels"
 
 
+def test_a_name_that_passed_to_another_image_is_not_compared(folder, capsys):
+    for number, place in enumerate(("a", "b")):
+        (folder / "raw" / place).mkdir()
+        iio.imwrite(folder / "raw" / place / "x.png", _image(10 + 20 * number, 50 + number))
+    arguments = ["raw", "--recursive", "--model", "m/napari-kmeans-model.json", "-o", "out"]
+    assert main(["run", "raw", "-k", "2", "-o", "m"]) == 0
+    assert main(["run", *arguments]) == 0
+    (folder / "raw" / "a" / "x.png").unlink()
+    capsys.readouterr()
+    assert main(["repeat", "out"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "x: failed, it is missing" in lines
+    assert "x-2: identical labels" in lines
+    assert lines[-1] == "5 of 6 images with identical labels"
+
+
 def test_files_that_were_moved_out_of_their_folder_are_repeated(folder, capsys):
     """The folder of the study is still there, and the images and results have left it."""
     assert main(["run", "raw/*.png", "-k", "2", "-o", "out"]) == 0

@@ -36,7 +36,9 @@ class RecordedImages:
         # Without the folder, paths are taken as they are.
         known = folders if isinstance(folders, list) and len(folders) == 2 else (place, ".")
         self._folder, self._moved = str(known[0]), os.path.abspath(place / str(known[1]))
-        self.study = Study.from_dict(self._find_moved(record["study"]), place)
+        # The tables have paths from the folder of the study.
+        folder = self._folder if os.path.isdir(self._folder) else self._moved
+        self.study = Study.from_dict(self._find_moved(record["study"]), folder)
         self._entries: dict[str, Mapping[str, Any]] = {}
         # The model of an earlier run in the folder was also fitted to images that have left it.
         for entry in [*(record.get("images_left") or []), *record["images"]]:

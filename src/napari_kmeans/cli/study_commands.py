@@ -266,16 +266,21 @@ def _compare(
     folder, repeated : Path
         The folders of their results.
     """
-    # Not by their paths: the images may have been moved. A name may have got another number,
-    # which it has beside an input of the same name.
-    found = {entry.get("sha256"): entry for entry in after}
-    found |= {entry["name"]: entry for entry in after}
+    by_name = {entry["name"]: entry for entry in after}
+    by_hash = {entry.get("sha256"): entry for entry in after}
+    # An image that failed has no checksum.
+    recorded = {entry.get("sha256") for entry in before} - {None}
     done = [entry for entry in before if entry.get("status") == "done"]
     files = [_labels_file(entry, folder) for entry in done]
     has_files = any(file is not None and file.exists() for file in files)
     verdicts = []
     for entry, file in zip(done, files, strict=True):
-        other = found.get(entry.get("name")) or found.get(entry.get("sha256"), {})
+        # Not by their paths: the images may have been moved. A name may have got another number,
+        # which it has beside an input of the same name, and may be that of another image now.
+        other = by_name.get(entry.get("name"), {})
+        if other.get("sha256") != entry.get("sha256"):
+            is_another = other.get("sha256") in recorded
+            other = by_hash.get(entry.get("sha256"), {} if is_another else other)
         verdict = _compare_entry(entry, other)
         if verdict == IDENTICAL and has_files:
             verdict = _compare_files(file, _labels_file(other, repeated))
