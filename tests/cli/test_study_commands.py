@@ -85,6 +85,33 @@ def test_images_in_other_units_are_marked(folder, capsys):
     assert capsys.readouterr().out.splitlines()[1] == sentence
 
 
+def test_an_image_whose_mask_leaves_out_all_is_named(folder, capsys):
+    (folder / "masks").mkdir()
+    for path in (folder / "raw").iterdir():
+        mask = np.full((40, 50), path.stem != "c_1", np.uint8)
+        iio.imwrite(folder / "masks" / path.name, mask)
+    sentence = "1 image has no counted pixel (c_1): there are no shares, which means leave out"
+    message = f"napari-kmeans: {Path('raw', 'c_1.png')}: no pixel is counted, so that there are"
+    arguments = ["--mask", "masks", "-k", "2", "-o"]
+    for command, out in ((["run", "raw"], "out"), (["raw"], "plain")):
+        assert main([*command, *arguments, out]) == 0
+        printed = capsys.readouterr()
+        assert sentence in printed.out.splitlines()
+        assert message.replace("raw", f"{folder / 'raw'}" if out == "out" else "raw") in printed.err
+        record = json.loads((folder / out / "napari-kmeans-run.json").read_text("utf-8"))
+        entries = {each["name"]: each for each in record["images"]}
+        assert entries["c_1"]["problems"] == ["no counted pixel"]
+        assert "no pixel is counted" in entries["c_1"]["warnings"][0]
+        assert entries["c_0"]["problems"] == entries["c_0"]["warnings"] == []
+    shares = pd.read_csv(folder / "out" / "napari-kmeans-shares.csv", index_col="image")
+    assert shares.loc["c_1", "problem"] == "no counted pixel"
+    assert shares.loc["c_1", ["1", "2"]].isna().all()
+    methods = (folder / "out" / "napari-kmeans-methods.md").read_text("utf-8")
+    assert "1 image had no counted pixel and no shares." in methods
+    report = (folder / "out" / "napari-kmeans-report.html").read_text("utf-8")
+    assert f'<p class="alert">{sentence}.</p>' in report
+
+
 def test_flags_give_the_same_study_as_a_file(folder):
     arguments = ["run", "raw", "-k", "2", "--class", "1=dark", "-o", "flags"]
     arguments += ["--group", "a=raw/c_*", "--group", "b=raw/t_0.png", "--group", "b=raw/t_1.png"]

@@ -16,7 +16,7 @@ from napari_kmeans.batch.masks import MaskError
 from napari_kmeans.batch.output import IMAGES, OutputError, output_errors, write_results
 from napari_kmeans.batch.parts import Inputs, Part, PartStore, make_key, measure_files
 from napari_kmeans.batch.preparing import ABOUT_COMPILING
-from napari_kmeans.batch.problems import find_problems, problems_of
+from napari_kmeans.batch.problems import find_problems
 from napari_kmeans.batch.reporting import tell
 from napari_kmeans.batch.result_files import find_labels_file
 from napari_kmeans.batch.study_images import CompanionError, read_regions, read_values
@@ -84,7 +84,7 @@ class ImageResult:
         """Return the rows of an image that is done in the table of measurements."""
         if self.part is None:
             return ImageRows(self.image, {})
-        return ImageRows(self.image, self.part.table, problems_of(self.part.entry))
+        return ImageRows(self.image, self.part.table, self.part.entry.get("problems") or ())
 
 
 def do_image(image: StudyImage, steps: Steps, again: bool) -> ImageResult:
@@ -164,7 +164,8 @@ def _process(image: StudyImage, steps: Steps, sentences: list[str]) -> Part:
         )
     seg = with_written_labels(seg, written.paths)
     table = measuring.table(seg.labels if beside else None)
-    problems = find_problems(seg, picture, is_painted=steps.model is not None)
+    is_painted = steps.model is not None
+    problems = find_problems(image.job.source, seg, picture, table, is_painted=is_painted)
     outputs = measure_files(steps.directory, written.paths)
     entry = {
         **describe_source(image.job, image.stem, image.group, image.metadata),

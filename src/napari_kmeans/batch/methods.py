@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.fitting import MAX_LISTED, hash_sources, last_part
+from napari_kmeans.batch.problems import NOT_COUNTED, recorded_problems
 from napari_kmeans.batch.references import PROGRAM, ReferenceList
 from napari_kmeans.batch.result_files import SHARED_MODEL
 from napari_kmeans.batch.shares import compare_classes, count_tests, tally_shares
@@ -166,6 +167,9 @@ def _describe_images(study: _Study, references: ReferenceList) -> Iterable[str]:
             f"{_count(n_failed, 'image')} of {len(study.all_images)} could not be processed and "
             f"{_was(n_failed)} excluded."
         )
+    problems = recorded_problems(study.images).values()
+    if n_empty := sum(NOT_COUNTED in each for each in problems):
+        yield f"{_count(n_empty, 'image')} had no counted pixel and no shares."
 
 
 def _describe_kind(image: Mapping[str, Any], n_channels: int) -> str:

@@ -14,7 +14,7 @@ from napari_kmeans.batch.image_record import (
 )
 from napari_kmeans.batch.image_step import with_written_labels
 from napari_kmeans.batch.parts import Inputs, write_text
-from napari_kmeans.batch.problems import describe_problems, find_problems
+from napari_kmeans.batch.problems import describe_problems, recorded_problems
 from napari_kmeans.batch.run_record import (
     RECORD_FILE,
     encode_run_record,
@@ -77,13 +77,13 @@ class PlainRecord:
         paths: Sequence[Path],
         watch: Stopwatch,
         warnings: Sequence[str],
+        problems: Sequence[str],
     ) -> None:
         """Add an image whose results were written, and write the record after the first one.
 
         If the run is killed, the folder has a record of what the run was about to do.
         """
         is_first = not self._n_done
-        is_painted = self._study.model is not None
         seg = with_written_labels(outcome.seg, list(paths))
         self._found[stem] = describe_done(
             outcome.picture,
@@ -93,14 +93,15 @@ class PlainRecord:
             has_own_model=self.model is None,
             watch=watch,
             warnings=warnings,
-            problems=find_problems(seg, outcome.picture, is_painted=is_painted),
+            problems=problems,
         )
         if is_first:
             self.write("interrupted")
 
     def describe_problems(self) -> list[str]:
         """Return a sentence about each problem of the images that are done."""
-        return describe_problems([{"name": stem, **each} for stem, each in self._found.items()])
+        entries = [{"name": stem, **each} for stem, each in self._found.items()]
+        return describe_problems(recorded_problems(entries))
 
     def add_failed(self, stem: str, failure: str, warnings: Sequence[str]) -> None:
         """Add an image that failed, with the sentence why."""

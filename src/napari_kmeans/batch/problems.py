@@ -4,46 +4,72 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.batch.reporting import count_images, join_names
+from napari_kmeans.batch.reporting import count_images, join_names, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
 
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.segmentation import Segmentation
 
-OTHER_UNITS = "other units than the model"
+OTHER_UNITS, NOT_COUNTED = "other units than the model", "no counted pixel"
 
-_CONSEQUENCES = {OTHER_UNITS: "the shares, and means with them, may be wrong"}
+_CONSEQUENCES = {
+    OTHER_UNITS: "the shares, and means with them, may be wrong",
+    NOT_COUNTED: "there are no shares, which means leave out",
+}
 """The problems, with what follows from each."""
 
 
-def find_problems(seg: Segmentation, picture: Picture, *, is_painted: bool) -> list[str]:
+def find_problems(
+    source: str, seg: Segmentation, picture: Picture, table: pd.DataFrame, *, is_painted: bool
+) -> list[str]:
     """Return the problems of an image that is done; most images have none.
 
     Parameters
     ----------
+    source : str
+        The image in messages.
     seg : Segmentation
         The result of the image, with the model that has its axes and channels.
     picture : Picture
+    table : pandas.DataFrame
+        The pixels of each class, perhaps in several regions.
     is_painted : bool
         Whether the model was fitted to other images, whose values may be in other units.
     """
     # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED
+
+    problems = []
+    # The warning about units was sent when the image was painted.
+    if is_painted and _has_other_units(seg, picture):
+        problems.append(OTHER_UNITS)
+    counted = table[~table[IGNORED].astype(bool)] if IGNORED in table else table
+    if not counted[COUNT_COLUMNS[1]].any():
+        tell(
+            f"{source}: no pixel is counted, so that there are no shares: check its mask, its "
+            "alpha channel, NaN or infinite values, its regions and the ignored classes"
+        )
+        problems.append(NOT_COUNTED)
+    return problems
+
+
+def _has_other_units(seg: Segmentation, picture: Picture) -> bool:
+    # This module imports numba, too.
     from napari_kmeans.imaging.units import describe_other_units
 
-    if not is_painted:
-        return []
     pixels = seg.model.open(picture.pixels, picture.mask)
-    is_other = describe_other_units(pixels, seg.model.palette, seg.model.dtype) is not None
-    return [OTHER_UNITS] if is_other else []
+    return describe_other_units(pixels, seg.model.palette, seg.model.dtype) is not None
 
 
-def describe_problems(images: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a sentence about each problem, from the entries of images in a record."""
+def describe_problems(problems: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a sentence about each problem, from the problems of images by their names."""
     sentences = []
     for problem, consequence in _CONSEQUENCES.items():
-        names = [str(each.get("name")) for each in images if problem in problems_of(each)]
+        names = [name for name, own in problems.items() if problem in own]
         if names:
             have = "has" if len(names) == 1 else "have"
             sentences.append(
@@ -52,6 +78,7 @@ def describe_problems(images: Sequence[Mapping[str, Any]]) -> list[str]:
     return sentences
 
 
-def problems_of(entry: Mapping[str, Any]) -> list[str]:
-    """Return the problems in the entry of an image; records of earlier versions have none."""
-    return list(entry.get("problems") or ())
+def recorded_problems(images: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the problems in the entries of images in a record, by the names of the images."""
+    # Records of version 0.1.1 do not have this entry.
+    return {str(each.get("name")): list(each.get("problems") or ()) for each in images}

@@ -16,7 +16,7 @@ from napari_kmeans.batch.embedding import embed_picture
 from napari_kmeans.batch.group_figures import Figure, list_figures, list_region_shares
 from napari_kmeans.batch.image_rows import are_named_by_files
 from napari_kmeans.batch.methods import as_plain_text, describe_methods
-from napari_kmeans.batch.problems import describe_problems, problems_of
+from napari_kmeans.batch.problems import describe_problems, recorded_problems
 from napari_kmeans.batch.run_record import relative_path
 from napari_kmeans.batch.shares import (
     Comparison,
@@ -61,7 +61,7 @@ def collect_contents(
     failed = [each for each in images if each.get("status") == "failed"]
     is_shared = record.get("model") is not None
     model = KMeansModel.from_dict(record["model"]) if is_shared else None
-    files = _list_files(record)
+    files, problems = _list_files(record), recorded_problems(images)
     paragraph, _, references = describe_methods(record, table).strip().partition("\n\n")
     return {
         "title": f"Study of {len(images):,} image{'' if len(images) == 1 else 's'}",
@@ -71,8 +71,8 @@ def collect_contents(
         "has_groups": bool(shares.group_names),
         "classes": _list_classes(model, shares),
         "channels": [] if model is None else channel_names(model),
-        "cards": _list_cards(record, shares, thumbnails, files),
-        "rows": _list_rows(shares, images, files),
+        "cards": _list_cards(record, shares, thumbnails, files, problems),
+        "rows": _list_rows(shares, files, problems),
         "strip": _draw_strips(shares) if len(shares.images) > PAGE_SIZE else [],
         "group_bars": _draw_group_bars(shares) if is_shared else [],
         "panels": _draw_panels(shares) if is_shared else [],
@@ -82,7 +82,7 @@ def collect_contents(
         "counted": shares.counted,
         "labels": [_title_class(shares, number) for number in range(len(shares.labels))],
         "failed": failed,
-        "problems": describe_problems(images),
+        "problems": describe_problems(problems),
         "is_interrupted": record.get("status") == "interrupted",
         "warnings": _group_warnings(record),
         "settings": _list_settings(record),
@@ -258,6 +258,7 @@ def _list_cards(
     shares: ShareTable,
     thumbnails: Mapping[str, tuple[Any, Any]],
     files: Mapping[str, str],
+    problems: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
     """Return what the gallery shows of each image that was segmented."""
     rows = {name: number for number, name in enumerate(shares.images)}
@@ -274,7 +275,7 @@ def _list_cards(
             "group": each.get("group"),
             "metadata": each.get("metadata") or {},
             "n_warnings": len(each.get("warnings") or ()),
-            "problems": problems_of(each),
+            "problems": problems[name],
             "original": embed_picture(original, budget, has_few_colors=False),
             "classes": embed_picture(classes, budget, has_few_colors=True),
             "shares": _list_shares(shares, rows[name]) if name in rows else [],
@@ -292,10 +293,9 @@ def _list_shares(shares: ShareTable, row: int) -> list[tuple[str, str, float]]:
 
 
 def _list_rows(
-    shares: ShareTable, images: Sequence[Mapping[str, Any]], files: Mapping[str, str]
+    shares: ShareTable, files: Mapping[str, str], problems: Mapping[str, Sequence[str]]
 ) -> list[dict[str, Any]]:
     """Return the rows of the table of shares, one for each image."""
-    entries = {each["name"]: each for each in images}
     return [
         {
             "name": name,
@@ -303,7 +303,7 @@ def _list_rows(
             "group": shares.groups[row],
             "bar": stack_bar(shares.percent[row], shares.colors[row]),
             "percent": shares.percent[row].tolist(),
-            "problems": problems_of(entries[name]),
+            "problems": problems[name],
         }
         for row, name in enumerate(shares.images)
     ]

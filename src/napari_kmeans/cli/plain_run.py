@@ -25,6 +25,7 @@ from napari_kmeans.batch.output import (
     write_results,
 )
 from napari_kmeans.batch.plain_record import PlainRecord
+from napari_kmeans.batch.problems import find_problems
 from napari_kmeans.batch.reporting import count_images, join_names
 from napari_kmeans.batch.result_files import (
     SHARED_MODEL,
@@ -165,11 +166,21 @@ class PlainRun:
                     record.add_failed(stem, outcome.sentence, sentences[:-1])
                     continue
                 written = self._write_image(job, stem, outcome, kept)
+                problems: list[str] = []
+                if isinstance(written, Written):
+                    is_painted = self.workflow.model is not None
+                    problems = find_problems(
+                        job.source,
+                        outcome.seg,
+                        outcome.picture,
+                        written.table,
+                        is_painted=is_painted,
+                    )
             if isinstance(written, Failure):
                 record.add_failed(stem, written.sentence, sentences[:-1])
             else:
                 paths[stem] = written.paths
-                record.add(stem, outcome, written.paths, watch, sentences)
+                record.add(stem, outcome, written.paths, watch, sentences, problems)
         return paths
 
     def _write_image(

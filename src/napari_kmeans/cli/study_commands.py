@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from napari_kmeans.batch.problems import describe_problems
+from napari_kmeans.batch.problems import describe_problems, recorded_problems
 from napari_kmeans.batch.repeating import RecordedImages
 from napari_kmeans.batch.reporting import count_images
 from napari_kmeans.batch.result_files import find_labels_file, output_directory
@@ -203,7 +203,7 @@ def _print_result(result: StudyResult) -> None:
     parts += [f"{result.n_earlier} of them by an earlier run"] if result.n_earlier else []
     parts += [f"{n_failures} failed"] if n_failures else []
     print_line(", ".join(parts))
-    for sentence in describe_problems(result.record["images"]):
+    for sentence in describe_problems(recorded_problems(result.record["images"])):
         print_line(sentence)
     if result.record["model"] is not None:
         for line in _describe_shares(result.table):

@@ -372,7 +372,7 @@ def test_names_go_to_the_next_image_and_to_a_second_fit(viewer, panel, qtbot, fo
             for place in (done.directory, panel.results.outcome.directory)
         ]
         np.testing.assert_array_equal(*both)
-    assert done.shares.columns[1] == "ink spot"
+    assert list(done.shares.columns[:3]) == ["image", "file", "ink spot"]
     panel.dock.n_clusters.value = 4
     panel.save_batch(tmp_path / "other.yaml")
     assert not Study.load(tmp_path / "other.yaml").classes
@@ -504,6 +504,7 @@ def test_layers_in_other_units_are_marked_in_the_table(viewer, panel, qtbot, ima
     run(qtbot, panel)
     texts, titles = shown(panel)
     assert titles == ["Image", "1", "2", "3", "4", "Problem"]
+    assert "\n1 image has other units than the model (floats): the shares" in panel.message.text()
     problems = {name: row[-1] for name, row in texts.items()}
     assert problems.pop("floats") == "other units than the model"
     assert set(problems.values()) == {""}

@@ -12,6 +12,7 @@ from magicgui.widgets import ProgressBar, PushButton
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QMessageBox
 
+from napari_kmeans.batch.problems import describe_problems
 from napari_kmeans.batch.running import DEFAULT_OUTPUT
 from napari_kmeans.figures import plot_shares
 from napari_kmeans.imaging.colors import to_hex
@@ -731,7 +732,8 @@ def _describe_done(work: StudyWork | LayersWork, outcome: CohortOutcome) -> str:
     place = "" if folder is None else f" The results are in {folder.parent.name}/{folder.name}."
     notes, more = work.state.other_notes[:_MOST_NOTES], len(work.state.other_notes) - _MOST_NOTES
     notes += [f"… and {more:,} more notes."] if more > 0 else []
-    return "\n".join([f"{text}.{place}", *work.state.carried, *notes])
+    problems = describe_problems({each.name: each.rows.problems for each in work.state.done})
+    return "\n".join([f"{text}.{place}", *problems, *work.state.carried, *notes])
 
 
 def _describe_stopped(work: StudyWork | LayersWork) -> str:
