@@ -15,6 +15,7 @@ import pytest
 import tifffile
 
 from napari_kmeans import KMeansModel, Study, run_study
+from napari_kmeans.batch.result_files import LOCK_FILE
 from napari_kmeans.batch.run_record import hash_labels
 from napari_kmeans.cli import plain_run
 from napari_kmeans.cli.main import main
@@ -202,6 +203,26 @@ def test_a_study_and_a_run_in_one_folder_keep_their_records(folder):
     assert record["has_tables"]
     runs = [record, *record["earlier"]]
     assert [[each["name"] for each in run["images"]] for run in runs] == [["b"], ["c"], ["a"]]
+
+
+@pytest.mark.parametrize("command", [[], ["run"]])
+def test_a_second_run_in_the_same_folder_is_refused(folder, capsys, monkeypatch, command):
+    codes = []
+
+    def write_both(run: plain_run.PlainRun) -> bool:
+        codes.append(main([*command, "b.png", "-k", "2", "-o", "out"]))
+        return write(run)
+
+    write = plain_run.PlainRun.write
+    monkeypatch.setattr(plain_run.PlainRun, "write", write_both)
+    assert main(["a.png", "-k", "2", "-o", "out"]) == 0
+    assert codes == [1]
+    out = folder / "out" if command else "out"
+    assert (
+        f"napari-kmeans: output must be another folder, got {out}: another run is writing there."
+    ) in capsys.readouterr().err.splitlines()
+    assert not list(Path("out").glob("b*"))
+    assert not Path("out", LOCK_FILE).exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs pipes")

@@ -21,6 +21,7 @@ from napari_kmeans.batch.reporting import bars_shown_by, count_images
 from napari_kmeans.batch.result_files import SHARED_MODEL, SHARED_TABLE, output_directory
 from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.batch.study import StudyError
+from napari_kmeans.batch.study_folder import lock_folder
 from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_jobs_option, add_option, flags_of
 from napari_kmeans.cli.plain_run import PlainRun
 from napari_kmeans.cli.screen import screen_problem
@@ -224,20 +225,20 @@ def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
             return _show_images(jobs, workflow)
         print_message(f"no screen: {problem}; writing to {DEFAULT_DIRECTORY}{os.sep} instead")
         directory = DEFAULT_DIRECTORY
-    try:
-        study = plain_study(arguments, options, workflow.together)
-    except StudyError as error:
-        for mistake in error.mistakes:
-            print_message(mistake)
-        return FAILED
-    run = PlainRun(jobs, workflow, directory, study, arguments.export, arguments.model)
     # Without a screen, this is where it is known that no window opens.
     with ExitStack() as stack, ended_by_signals():
         try:
+            study = plain_study(arguments, options, workflow.together)
             stack.enter_context(output_directory(directory))
+            stack.enter_context(lock_folder(directory))
         except OSError as error:
             print_message(f"cannot write to {directory}: {reason(error)}")
             return FAILED
+        except StudyError as error:
+            for mistake in error.mistakes:
+                print_message(mistake)
+            return FAILED
+        run = PlainRun(jobs, workflow, directory, study, arguments.export, arguments.model)
         return 0 if run.write() else FAILED
 
 
