@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from napari_kmeans._version import __version__
 from napari_kmeans.batch.fitting import describe_fit
 from napari_kmeans.batch.methods import as_plain_text, describe_methods
 from napari_kmeans.batch.references import REFERENCES
@@ -30,10 +31,19 @@ def make_model(kind=RGB, n_clusters=4, **entries):
     return {"cluster_centers": centers, "palette": centers, **entries}
 
 
-def describe(n_images=2, kind=RGB, model="shared", study=None, images=(), n_colors=None, **options):
+def describe(
+    n_images=2,
+    kind=RGB,
+    model="shared",
+    study=None,
+    images=(),
+    n_colors=None,
+    version=__version__,
+    **options,
+):
     """Return the paragraph, and the references below it."""
     record = {
-        **{"versions": {"napari-kmeans": "0.1.1", "python": "3.12.1"}, "study": study or {}},
+        **{"versions": {"napari-kmeans": version, "python": "3.12.1"}, "study": study or {}},
         "options": Options(**{"n_clusters": 4, **options}).to_dict(),
         "model": make_model(kind) if model == "shared" else model,
         "n_colors": n_colors,
@@ -242,7 +252,12 @@ def test_the_program_is_cited_as_in_the_citation_file():
     )
     _, references = describe()
     # The version is that of the record.
-    expected = f"1. {', '.join(authors)}, “{title}”, version 0.1.1."
+    (year,) = re.findall(r"^date-released: (\d{4})", own, re.M)
+    expected = f"1. {', '.join(authors)}, “{title}”, version {__version__}, {year}."
+    assert describe()[1].splitlines()[0] == expected
+    # The year of another version is not known.
+    _, references = describe(version="0.1.0")
+    expected = f"1. {', '.join(authors)}, “{title}”, version 0.1.0."
     assert references.splitlines()[0] == expected
     record = {"images": [{"name": "a", **RGB}], "options": {"n_clusters": 2}}
     assert f"1. {', '.join(authors)}, “{title}”.\n" in describe_methods(record)

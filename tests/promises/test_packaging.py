@@ -25,6 +25,7 @@ from hatchling.plugin.manager import PluginManager
 from PIL import Image
 
 import napari_kmeans.viewer
+from napari_kmeans._version import RELEASED
 from napari_kmeans.batch.references import REFERENCES
 
 ROOT = Path(__file__).parents[2]
@@ -204,6 +205,9 @@ def test_citation_is_that_of_this_version():
     entries = dict(re.findall(r"^([a-z-]+): (.+)$", own, re.M))
     assert entries["cff-version"] == "1.2.0"
     assert entries["version"] == napari_kmeans.__version__
+    assert entries["date-released"] == RELEASED
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## {napari_kmeans.__version__} - {RELEASED}\n" in changelog
     assert entries["license"] == PROJECT["license"]
     assert [PROJECT["authors"][0]["name"]] == re.findall(r"^  - name: (.+)$", own, re.M)
     cited = {

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_kmeans._version import RELEASED, __version__
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -46,18 +48,20 @@ class Software:
     ----------
     authors : str
     title : str
-    version : str
+    version, year : str
         "" if it is not known.
     """
 
     authors: str
     title: str
     version: str
+    year: str
 
     def __str__(self) -> str:
         """Return the entry of a list of references, in Markdown."""
-        version = f", version {self.version}" if self.version else ""
-        return f"{self.authors}, “{self.title}”{version}."
+        version = f"version {self.version}" if self.version else ""
+        parts = (self.authors, f"“{self.title}”", version, self.year)
+        return ", ".join(part for part in parts if part) + "."
 
 
 PROGRAM = "napari-kmeans"
@@ -189,7 +193,9 @@ class ReferenceList:
     """
 
     def __init__(self, version: str) -> None:
-        program = Software("napari-kmeans developers", PROGRAM, version)
+        # The days on which other versions were released are not known here.
+        year = RELEASED[:4] if version == __version__ else ""
+        program = Software("napari-kmeans developers", PROGRAM, version, year)
         self._entries: dict[str, Reference | Software] = {**REFERENCES, PROGRAM: program}
         self._names: list[str] = []
 
