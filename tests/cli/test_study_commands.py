@@ -222,7 +222,7 @@ def test_jobs_is_the_number_of_threads(folder, arguments, monkeypatch, capsys):
     assert set(counts) == {1}
     with pytest.raises(SystemExit):
         main([*arguments, "--jobs", "0"])
-    assert "--jobs: must be a whole number of at least 1, got '0'" in capsys.readouterr().err
+    assert "--jobs must be a whole number of at least 1, got '0'" in capsys.readouterr().err
 
 
 def test_a_run_is_repeated_with_identical_labels(folder, capsys):

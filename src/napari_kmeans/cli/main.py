@@ -22,7 +22,13 @@ from napari_kmeans.batch.result_files import SHARED_MODEL, SHARED_TABLE, output_
 from napari_kmeans.batch.run_record import RECORD_FILE
 from napari_kmeans.batch.study import StudyError
 from napari_kmeans.batch.study_folder import lock_folder
-from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_jobs_option, add_option, flags_of
+from napari_kmeans.cli.options import (
+    OPTIONS_OF_FIT,
+    SentenceParser,
+    add_jobs_option,
+    add_option,
+    flags_of,
+)
 from napari_kmeans.cli.plain_run import PlainRun
 from napari_kmeans.cli.screen import screen_problem
 from napari_kmeans.cli.signals import EndedBySignal, ended_by_signals
@@ -134,7 +140,7 @@ def _run(command: Callable[[], int], *, headless: bool) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the arguments, which include every option of the clustering."""
-    parser = argparse.ArgumentParser(
+    parser = SentenceParser(
         prog=PROGRAM,
         description="Cluster the colors of images by K-means: labels, a recolored image, "
         "a table and a model. Without -o, the result is shown in napari. "

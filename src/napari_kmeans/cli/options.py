@@ -1,11 +1,13 @@
-"""The flags of the options of a clustering."""
+"""The parser of arguments, and the flags of the options of a clustering."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from napari_kmeans.checks import Choice, RealNumber, WholeNumber
+from napari_kmeans.cli.terminal import print_message
 from napari_kmeans.options import COMMAND_LINE_OPTIONS, LabelList, NumberPerAxis
 
 if TYPE_CHECKING:
@@ -22,6 +24,16 @@ model is applied."""
 
 DECLARED = object()
 """The default of an option that is declared with it."""
+
+
+class SentenceParser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, without the usage, which is longer than a screen."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error of an argument, and end the process."""
+        sentence = re.sub(r"^argument (\S+): must ", r"\1 must ", message.rstrip("."))
+        print_message(f"{sentence}; {self.prog} --help lists the arguments")
+        self.exit(2)
 
 
 def add_option(group: argparse._ArgumentGroup, info: OptionInfo, default: Any = DECLARED) -> None:

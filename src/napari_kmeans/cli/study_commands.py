@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +19,14 @@ from napari_kmeans.batch.run_record import (
     read_run_record,
 )
 from napari_kmeans.batch.study import Study, StudyError
-from napari_kmeans.cli.options import add_jobs_option
+from napari_kmeans.cli.options import SentenceParser, add_jobs_option
 from napari_kmeans.cli.study_arguments import STUDY_SUFFIXES, add_study_arguments, study_of
 from napari_kmeans.cli.terminal import PROGRAM, bar, print_line, print_message
 from napari_kmeans.execution.threads import limit_threads
 from napari_kmeans.files.errors import UnreadableImageError, reason
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator, Sequence
 
     from napari_kmeans.batch.running import StudyProgress, StudyResult
@@ -56,7 +56,7 @@ def run_command(name: str, command: Callable[[Sequence[str]], int], argv: Sequen
 
 def build_run_parser() -> argparse.ArgumentParser:
     """Return the parser of the arguments of `napari-kmeans run`."""
-    parser = argparse.ArgumentParser(
+    parser = SentenceParser(
         prog=f"{PROGRAM} run",
         description="Cluster many images with one model, and measure all of them in one table. "
         "Images that an earlier run in the same folder has done with the same model and options "
@@ -95,7 +95,7 @@ def run(argv: Sequence[str]) -> int:
 
 def build_repeat_parser() -> argparse.ArgumentParser:
     """Return the parser of the arguments of `napari-kmeans repeat`."""
-    parser = argparse.ArgumentParser(
+    parser = SentenceParser(
         prog=f"{PROGRAM} repeat",
         description="Do a recorded run again, and print whether the labels of each image are "
         "identical. The exit code is 0 if all are.",
