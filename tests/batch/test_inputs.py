@@ -173,8 +173,22 @@ class TestFolders:
         iio.imwrite(tmp_path / "elsewhere" / "far.png", _noise(9, 9))
         (folder / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
         (folder / "z.png").symlink_to(folder / "a.png")
-        names = [each.path.name for each in find_inputs([folder], recursive=True)]
-        assert names == ["a.png", "b.tif", "c", "d.zarr", "z.png", "a.png", "e", "far.png"]
+        (folder / "far too.png").symlink_to(tmp_path / "elsewhere" / "far.png")
+        (tmp_path / "away.png").write_bytes((folder / "a.png").read_bytes())
+        (folder / "other.png").symlink_to(tmp_path / "away.png")
+        sentences = []
+        with notices_to(sentences.append):
+            names = [each.path.name for each in find_inputs([folder], recursive=True)]
+        assert names == ["a.png", "b.tif", "c", "d.zarr", "other.png", "a.png", "e", "far.png"]
+        # An image would count twice, as in the mean of a group.
+        assert sentences[-1] == (
+            "far too.png and z.png are links to images that are there, too, and are skipped"
+        )
+        sentences.clear()
+        with notices_to(sentences.append):
+            assert len(find_inputs([folder / "z.png", folder / "a.png"])) == 2
+            assert len(find_inputs([folder / "z.png"])) == 1
+        assert sentences == ["z.png is a link to an image that is there, too, and is counted twice"]
 
 
 class TestFoldersWithoutPermission:

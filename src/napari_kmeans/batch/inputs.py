@@ -39,7 +39,7 @@ def find_inputs(arguments: Sequence[Path], recursive: bool = False) -> list[Inpu
     An argument is a file, a zarr directory, a folder, or a name with wildcards that the
     shell has not expanded. An argument that matches nothing is returned as it is. Results
     of earlier runs are skipped in folders and among the matches of wildcards, and noted
-    where an argument names them.
+    where an argument names them. So are links to an image that is there, too.
 
     Parameters
     ----------
@@ -58,7 +58,31 @@ def find_inputs(arguments: Sequence[Path], recursive: bool = False) -> list[Inpu
             # A link is a file of its own, with its own name.
             place = os.path.join(os.path.realpath(each.path.parent), each.path.name)
             found.setdefault(place, each)
-    return list(found.values())
+    return _leave_out_links(list(found.values()), {*arguments})
+
+
+def _leave_out_links(inputs: list[Input], named: set[Path]) -> list[Input]:
+    """Leave out links to an image that is there, too, after a message: it would count twice.
+
+    Links that an argument names are kept, after a message.
+    """
+    images = {os.path.realpath(each.path) for each in inputs if not os.path.islink(each.path)}
+    counted: list[Input] = []
+    twice: dict[str, list[str]] = {"skipped": [], "counted twice": []}
+    for each in inputs:
+        target = os.path.realpath(each.path)
+        is_again = os.path.islink(each.path) and target in images
+        if is_again:
+            twice["counted twice" if each.path in named else "skipped"].append(each.path.name)
+        if not is_again or each.path in named:
+            counted.append(each)
+        images.add(target)
+    for verb, names in twice.items():
+        if names:
+            one = len(names) == 1
+            text = "is a link to an image that is" if one else "are links to images that are"
+            tell(f"{join_names(names)} {text} there, too, and {'is' if one else 'are'} {verb}")
+    return counted
 
 
 def is_folder(path: Path) -> bool:
