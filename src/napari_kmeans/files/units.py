@@ -81,6 +81,20 @@ def comparable_lengths(values: Sequence[float], units: Sequence[str]) -> tuple[f
     return tuple(map(float, values)) if len({*units}) == 1 else (1.0,) * len(units)
 
 
+def size_factor(unit: str, target: str) -> float | None:
+    """Return the factor from a unit of length, area or volume to another, such as nm² and µm².
+
+    None if they have other powers, or if one of them is not known.
+    """
+    sizes = {each.symbol: each.size for each in LENGTHS.values()}
+    for n_axes, (_, power) in sorted(SIZE_POWERS.items(), reverse=True):
+        if unit.endswith(power) and target.endswith(power):
+            lengths = [sizes.get(each.removesuffix(power)) for each in (unit, target)]
+            if lengths[0] and lengths[1]:
+                return float((lengths[0] / lengths[1]) ** n_axes)
+    return None
+
+
 _UNKNOWN = "unit"
 """The symbol of lengths whose unit is not known."""
 
