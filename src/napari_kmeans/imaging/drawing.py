@@ -322,7 +322,7 @@ class _CandidatesLeaf:
         for place in piece.places:
             stop = start + _count_pixels_of(place[1])
             kept = None if piece.kept is None else piece.kept[start:stop]
-            last = first + (stop - start if kept is None else np.count_nonzero(kept))
+            last = first + (stop - start if kept is None else int(np.count_nonzero(kept)))
             rows = slice(first, last)
             values = compared[rows]
             own = values if points is compared else points[rows]
