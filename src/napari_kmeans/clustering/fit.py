@@ -198,7 +198,7 @@ def _choose_best(level: GroupedPoints, fits: list[Fit], options: Options, step: 
         tol = max(options.tol, _COMPARED_TOL)
         return lloyd(level, fit.centers, max_iter=options.max_iter, tol=tol, step=raise_if_stopped)
 
-    share_preparation(level)
+    share_preparation(level, options.n_clusters)
     return min(map_threads(run, fits, lambda _: step(0)), key=lambda fit: fit.inertia)
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-12
 """Upper bound of relative rounding errors. Points that differ by less count as equal."""
 
+_MANY_CLUSTERS = 48
+"""Clusters from which up to 262,144 points are compared in tiles, and 131,072 below. With 163,000
+colors, a run then takes 0.6 of the time for 128 and 256 clusters, and 1.1 for 8 and 32."""
+
 _WORK_PER_TASK = 2**16
 """Products of coordinates in one iteration of all restarts of a task. Each restart does a little
 work in Python, for which threads wait for each other. With 1000 points and 8 clusters, a restart
@@ -129,7 +133,7 @@ def fit_restarts(
         (stream,) = rng.spawn(1)
         seeds = draw_seeds(data.points, data.weights, n_clusters, init, stream)
         return [lloyd(data, seeds, max_iter=max_iter, tol=tol, step=step)]
-    share_preparation(data)
+    share_preparation(data, n_clusters)
     streams = rng.spawn(n_init)
     n_per_task = 1 + _WORK_PER_TASK // (data.points.size * n_clusters)
     tasks = [streams[first : first + n_per_task] for first in range(0, n_init, n_per_task)]
@@ -140,17 +144,18 @@ def fit_restarts(
 
 def _assign(data: GroupedPoints, centers: Floats) -> Assignment | TiledAssignment:
     """Return the way to keep labels up to date that takes the least time."""
-    return TiledAssignment(data, centers) if _has_few_points(data) else Assignment(data, centers)
+    is_tiled = _takes_tiles(data, len(centers))
+    return TiledAssignment(data, centers) if is_tiled else Assignment(data, centers)
 
 
-def _has_few_points(data: GroupedPoints) -> bool:
-    return len(data.tasks) == 1
+def _takes_tiles(data: GroupedPoints, n_clusters: int) -> bool:
+    return len(data.tasks) <= (2 if n_clusters >= _MANY_CLUSTERS else 1)
 
 
-def share_preparation(data: GroupedPoints) -> None:
+def share_preparation(data: GroupedPoints, n_clusters: int) -> None:
     """Compute what runs of `lloyd` on the same points have in common, before they run at once."""
     _ = data.mean_variance
-    if _has_few_points(data):
+    if _takes_tiles(data, n_clusters):
         _ = data.tiles
 
 
