@@ -50,6 +50,17 @@ def test_summary_of_floats_allows_several_numbers_of_clusters(coffee, method):
         assert again.model.inertia_ == pytest.approx(fresh.model.inertia_, rel=0.02)
 
 
+@pytest.mark.parametrize("left_out", [False, True])
+def test_values_of_a_sampled_image_are_tested_again_only_if_some_were_left_out(coffee, left_out):
+    image = (coffee / 255).astype(np.float32)
+    image[5, 6, 1] = np.nan if left_out else 0
+    summary = summarize(image, coreset_size=500, rgb=True)
+    assert summary.images[0].is_complete == (not left_out)
+    result = segment(image, 4, coreset_size=500, summary=summary)
+    assert (result.labels[5, 6] == 0) == left_out
+    assert np.count_nonzero(result.labels == 0) == left_out
+
+
 def test_summary_has_the_mask_and_channels_of_its_image(coffee):
     mask = np.arange(coffee.shape[1]) < 100 * np.ones((len(coffee), 1))
     summary = summarize(coffee, mask=mask)

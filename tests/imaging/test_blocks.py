@@ -170,3 +170,19 @@ def test_values_beyond_the_limit_are_refused(factor, dtype):
     assert blocks.extract_values(values, None, 1)[1] is None
     with pytest.raises(ValueError, match="rescale the image"):
         blocks.extract_values(np.nextafter(values, 2 * values), None, 1)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", np.longdouble])
+@pytest.mark.parametrize(
+    "numbers", [[0.0, 3.0], [-2.0, -1.0], [-0.0, 0.0], [-5.0, 7.0], [9.0, 9.5]]
+)
+def test_bounds_contain_all_values(numbers, dtype):
+    values, kept, (low, high) = blocks.extract_with_bounds(np.array([numbers], dtype), None, 2)
+    assert kept is None
+    assert low <= values.min()
+    assert values.max() <= high <= max(0, values.max())
+
+
+def test_bounds_of_values_with_nan_and_of_integers_are_not_known():
+    for values in (np.array([[1.0, np.nan]]), np.array([[1, 2]])):
+        assert blocks.extract_with_bounds(values, None, 2)[2] is None

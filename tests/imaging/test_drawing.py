@@ -91,6 +91,23 @@ def test_few_far_pixels_are_all_drawn_at_any_offset():
     np.testing.assert_allclose(drawn.weights[drawn.values[:, 0] > 1050], 1, rtol=0.1)
 
 
+@pytest.mark.parametrize("offset", [0, -1000, 1000])
+def test_few_pixels_are_read_where_all_values_are_far_from_0(offset, monkeypatch):
+    numbers = []
+
+    def select_few(*arguments):
+        numbers.append(len((selected := select(*arguments))[0]))
+        return selected
+
+    select = drawing._select_few
+    monkeypatch.setattr(drawing, "_select_few", select_few)
+    monkeypatch.setattr(blocks, "BLOCK_PIXELS", 3000)
+    image = offset + np.random.default_rng(0).uniform(-1, 1, (300, 300))
+    draw_pixels(open_images(image), 50, 50, PLAIN, [0])
+    assert len(numbers) > 20
+    assert sum(numbers[-5:]) < 0.1 * 5 * 3000
+
+
 def test_few_pixels_are_all_drawn_once():
     image = np.random.default_rng(0).random((9, 9))
     drawn = draw_pixels(open_images(image), 100, 100, PLAIN, [0])
