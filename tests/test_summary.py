@@ -59,6 +59,11 @@ def test_values_of_a_sampled_image_are_tested_again_only_if_some_were_left_out(c
     result = segment(image, 4, coreset_size=500, summary=summary)
     assert (result.labels[5, 6] == 0) == left_out
     assert np.count_nonzero(result.labels == 0) == left_out
+    # The image changes after the summary was made.
+    image[7, 8, 2] = np.inf
+    changed = segment(image, 4, coreset_size=500, summary=summary)
+    assert changed.labels[7, 8] == 0
+    assert np.isfinite(changed.model.palette).all()
 
 
 def test_summary_has_the_mask_and_channels_of_its_image(coffee):

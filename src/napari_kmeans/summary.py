@@ -417,6 +417,15 @@ class SampledPixels(Summary):
         """The sample alone."""
         return [GroupedPoints(self.space.points(self.coreset.points), self.coreset.weights)]
 
+    def tally(self, fit: Fit, step: Step) -> Tally:
+        """Return the counts and sums of the pixels of each cluster, and their total cost."""
+        tally = super().tally(fit, step)
+        if np.isfinite(tally.cost):
+            return tally
+        # The image was changed after the draw: some of its values are to be left out now.
+        images = tuple(replace(pixels, is_complete=False) for pixels in self.images)
+        return tally_pixels(images, fit.centers, self.space, lambda _: step(0))
+
     def _points_with(self, colors: Floats) -> GroupedPoints:
         (sample,) = self.levels
         points = np.concatenate([sample.points, colors])

@@ -194,8 +194,9 @@ def cost_of_sums(
         Returns the same cost, from the distances. Called if a difference of sums is not precise.
     """
     # The scatter about 0, minus the scatter of the centers.
-    between = 2 * (centers * sums.totals).sum() - sums.counts @ (centers**2).sum(axis=1)
-    cost = float(scatter - between)
+    with np.errstate(invalid="ignore"):
+        between = 2 * (centers * sums.totals).sum() - sums.counts @ (centers**2).sum(axis=1)
+        cost = float(scatter - between)
     # Not true for NaN either, if squares are too large.
     return cost if cost >= _MIN_COST * scatter else measure()
 
