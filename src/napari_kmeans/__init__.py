@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from napari_kmeans._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from napari_kmeans.batch.running import StudyResult, run_study
+    from napari_kmeans.batch.running import run_study
     from napari_kmeans.batch.study import Study, StudyError
+    from napari_kmeans.batch.study_result import StudyResult
     from napari_kmeans.class_masks import write_masks
     from napari_kmeans.classes import ClassScheme
     from napari_kmeans.clustering.estimator import CoresetKMeans
@@ -100,7 +101,7 @@ _MODULES = {
     "Stability": "napari_kmeans.stability",
     "Study": "napari_kmeans.batch.study",
     "StudyError": "napari_kmeans.batch.study",
-    "StudyResult": "napari_kmeans.batch.running",
+    "StudyResult": "napari_kmeans.batch.study_result",
     "Suggestion": "napari_kmeans.suggestion",
     "add_confidence": "napari_kmeans.confidence",
     "add_metadata": "napari_kmeans.metadata",

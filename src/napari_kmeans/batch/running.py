@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from napari_kmeans._version import __version__
 from napari_kmeans.batch.class_edits import edit_classes, find_edits
 from napari_kmeans.batch.fitting import StudyFit, fit_images
+from napari_kmeans.batch.image_loop import do_images
 from napari_kmeans.batch.image_record import Stopwatch
 from napari_kmeans.batch.image_rows import combine_tables
-from napari_kmeans.batch.image_step import (
-    ImageResult,
-    Steps,
-    do_image,
-    has_other_settings,
-    input_paths,
-)
+from napari_kmeans.batch.image_step import ImageResult, Steps, input_paths
 from napari_kmeans.batch.known_fit import read_fit, write_fit
 from napari_kmeans.batch.parts import PartStore, Stamp, make_key, write_text
 from napari_kmeans.batch.preparing import ABOUT_COMPILING
-from napari_kmeans.batch.reporting import count_images, join_names, tell
+from napari_kmeans.batch.reporting import join_names, tell
 from napari_kmeans.batch.result_files import SHARED_MODEL, file_key, output_directory
 from napari_kmeans.batch.run_calls import join_calls, read_calls
 from napari_kmeans.batch.run_record import (
@@ -44,100 +37,26 @@ from napari_kmeans.batch.study_folder import (
     refuse_other_study,
     refuse_to_overwrite,
 )
-from napari_kmeans.batch.study_images import (
-    StudyImage,
-    list_study_jobs,
-)
+from napari_kmeans.batch.study_images import StudyImage, list_study_jobs
 from napari_kmeans.batch.study_listing import list_images
 from napari_kmeans.batch.study_record import describe_images, describe_study
-from napari_kmeans.batch.study_tables import share_table, write_study_files
+from napari_kmeans.batch.study_result import StudyProgress, StudyResult
+from napari_kmeans.batch.study_tables import write_study_files
 from napari_kmeans.checks import check_result
-from napari_kmeans.execution.dask_graph import active_client, map_on_cluster
 from napari_kmeans.execution.notices import notices_also_to
-from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.files.atomic import put_back, read_contents, write_whole
 from napari_kmeans.files.errors import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import pandas as pd
-
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.repeating import RecordedImages
     from napari_kmeans.classes import ClassScheme
     from napari_kmeans.model import KMeansModel
 
+
 DEFAULT_OUTPUT = "napari-kmeans-output"
-
-
-class StudyProgress(NamedTuple):
-    """How far a study is.
-
-    Attributes
-    ----------
-    stage : str
-        "fit" while the model is fitted, then "images", at last "tables".
-    done, total : int
-        Images of this stage.
-    seconds_left : float or None
-        Estimated from the images done so far; None before the first.
-    result : ImageResult or None
-        The image that was just done or has failed. None in the calls between, several times a
-        second, in which a run can be stopped.
-    """
-
-    stage: str
-    done: int
-    total: int
-    seconds_left: float | None = None
-    result: ImageResult | None = None
-
-    def __repr__(self) -> str:
-        """Return one line, with the name of the image."""
-        name = "" if self.result is None else f", {self.result.image.stem}"
-        return f"StudyProgress({self.stage}: {self.done} of {self.total}{name})"
-
-
-@dataclass(frozen=True, eq=False)
-class StudyResult:
-    """What a study has found.
-
-    Attributes
-    ----------
-    directory : Path
-        The folder of the results.
-    table : pandas.DataFrame
-        The long table of measurements, see `measure`.
-    record : dict
-        The contents of the record file, see `napari_kmeans.batch.run_record`.
-    files : tuple of Path
-        The tables, the record, the model and the report.
-    failures : dict of str
-        The sentence of each image that failed, by the name of the image.
-    n_earlier : int
-        The number of images that an earlier run had done.
-    """
-
-    directory: Path
-    table: pd.DataFrame
-    record: dict[str, Any]
-    files: tuple[Path, ...] = ()
-    failures: dict[str, str] = field(default_factory=dict)
-    n_earlier: int = 0
-
-    @property
-    def shares(self) -> pd.DataFrame:
-        """The share of each class in each image: a row for each image, all regions together."""
-        return share_table(self.table)
-
-    def __repr__(self) -> str:
-        """Return one line without the tables."""
-        n_images = len(self.record["images"])
-        return (
-            f"StudyResult(directory={str(self.directory)!r}, n_images={n_images}, "
-            f"n_failures={len(self.failures)}, n_earlier={self.n_earlier})"
-        )
 
 
 def run_study(
@@ -271,7 +190,15 @@ class _Run:
             raise
         results: list[ImageResult] = []
         try:
-            self._do_images(images, steps, results)
+            do_images(
+                images,
+                steps,
+                results,
+                failures=self.fit.failures,
+                again=self.again,
+                are_given=self.jobs is not None,
+                progress=self.progress,
+            )
             self.progress(StudyProgress("tables", 0, 1))
             if self._has_results() and not any(each.part for each in results):
                 return self._keep_earlier(images, results, model, earlier)
@@ -467,55 +394,6 @@ class _Run:
             kept=(*paths_inside(self.directory, files), self.directory / SHARED_MODEL),
         )
 
-    def _do_images(
-        self, images: Sequence[StudyImage], steps: Steps, results: list[ImageResult]
-    ) -> None:
-        """Do all images, and add their results in the order of the images."""
-        total, clock = len(images), time.perf_counter()
-        found: dict[int, ImageResult] = {}
-
-        def add(number: int, result: ImageResult) -> None:
-            found[number] = result
-            for sentence in (*result.sentences, *([result.failure] if result.failure else [])):
-                tell(sentence)
-            n_done = len(found)
-            left = (time.perf_counter() - clock) / n_done * (total - n_done)
-            self.progress(StudyProgress("images", n_done, total, left, result))
-
-        def add_own(number: int, result: ImageResult) -> None:
-            add(numbers[number], result)
-
-        def keep(number: int, result: ImageResult) -> None:
-            # An image that was stopped has no part.
-            if result.part is not None:
-                found[numbers[number]] = result
-
-        def step(_count: float) -> None:
-            self.progress(StudyProgress("images", len(found), total))
-
-        numbers = []
-        for number, image in enumerate(images):
-            failure = self.fit.failures.get(image.job.source)
-            if failure is None:
-                numbers.append(number)
-            else:
-                # The sentence was sent when the model was fitted.
-                found[number] = ImageResult(image, None, failure)
-                self.progress(StudyProgress("images", len(found), total, None, found[number]))
-        own = [images[number] for number in numbers]
-        if not self.again:
-            _tell_done_again(own, steps)
-        do = partial(do_image, steps=steps, again=self.again)
-        # Images that are given are in this process, as layers are.
-        client = active_client() if self.jobs is None else None
-        try:
-            if client is None:
-                _map_on_threads(do, own, add_own, step, keep)
-            else:
-                map_on_cluster(client, do, own, add_own, step)
-        finally:
-            results += [found[number] for number in sorted(found)]
-
     def _record(
         self,
         images: Sequence[StudyImage],
@@ -555,49 +433,6 @@ class _Run:
 
 def _find_failures(results: Sequence[ImageResult]) -> dict[str, str]:
     return {each.image.stem: each.failure for each in results if each.part is None}
-
-
-def _tell_done_again(images: Sequence[StudyImage], steps: Steps) -> None:
-    """Tell how many images an earlier run has done with other settings.
-
-    The report shows the sentence after the run.
-    """
-    number = sum(has_other_settings(image, steps) for image in images)
-    if number:
-        tell(
-            f"{count_images(number)} {'was' if number == 1 else 'were'} done with other options or "
-            "another model by an earlier run in this folder: "
-            f"{'its results are' if number == 1 else 'their results are'} replaced"
-        )
-
-
-def _map_on_threads(
-    do: Callable[[StudyImage], ImageResult],
-    images: Sequence[StudyImage],
-    on_result: Callable[[int, ImageResult], object],
-    step: Callable[[float], object],
-    keep: Callable[[int, ImageResult], object],
-) -> None:
-    """Do all images on threads, and pass on each result in this thread as soon as it is known.
-
-    If the run is stopped, `keep` gets the results that were not passed on.
-    """
-    finished: SimpleQueue[tuple[int, ImageResult]] = SimpleQueue()
-
-    def do_number(number: int) -> None:
-        finished.put((number, do(images[number])))
-
-    def pass_on(count: float) -> None:
-        while not finished.empty():
-            on_result(*finished.get())
-        step(count)
-
-    try:
-        map_threads(do_number, range(len(images)), pass_on)
-        pass_on(0)
-    finally:
-        while not finished.empty():
-            keep(*finished.get())
 
 
 def _note_missing_sizes(results: Sequence[ImageResult]) -> None:

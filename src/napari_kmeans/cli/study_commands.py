@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Sequence
 
-    from napari_kmeans.batch.running import StudyProgress, StudyResult
+    from napari_kmeans.batch.study_result import StudyProgress, StudyResult
 
 FAILED = 1
 SECONDS_BETWEEN_LINES = 30

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from napari_kmeans.batch.image_job import ImageJob
     from napari_kmeans.batch.image_rows import ImageRows
-    from napari_kmeans.batch.running import StudyProgress
     from napari_kmeans.batch.study import Study
+    from napari_kmeans.batch.study_result import StudyProgress
     from napari_kmeans.execution.progress import Report
     from napari_kmeans.model import KMeansModel
 
