@@ -140,7 +140,8 @@ import napari
 from npe2 import PluginManager
 
 def plugin_modules():
-    return {name for name in sys.modules if name.partition(".")[0] == "napari_kmeans"}
+    # A thread may import modules meanwhile.
+    return {name for name in list(sys.modules) if name.partition(".")[0] == "napari_kmeans"}
 
 viewer = napari.Viewer(show=False)
 texts = {}
