@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_kmeans.execution.memory import trim_heaps
 from napari_kmeans.execution.progress import Progress
 from napari_kmeans.execution.threads import n_threads
 from napari_kmeans.files.picture import Axis
@@ -145,6 +146,8 @@ def write_images(
             sources += beside
             targets += [_Discard(each.shape) for each in beside]
         _store_on_threads(sources, targets, progress.stage(share / sum(shares), 1))
+        # Each level has other threads, and with them other heaps.
+        trim_heaps()
     for pyramid in pyramids:
         pyramid.describe(len(shares))
     progress.finish()

@@ -236,11 +236,12 @@ def _tally_lazily(pixels: Pixels, labels: Any, old: Any, leaf: _TallyLeaf, step:
     arrays = [image, labels] if old is None else [image, labels, old]
     numbers = np.arange(math.prod(labels.numblocks)).reshape(labels.numblocks)
     tallies = []
+    # Kept labels lie between chunks that were freed: the heaps of two threads kept 400 MB.
+    trim_heaps()
     for band in _split_into_bands(arrays):
-        # Kept labels lie between chunks that were freed: the heaps of two threads kept 400 MB.
-        trim_heaps()
         parts = [array.blocks[band] for array in arrays]
         tallies.append(_tally_band(parts, numbers[band].reshape(-1).tolist(), leaf, step))
+        trim_heaps()
     return add_tallies(tallies)
 
 
