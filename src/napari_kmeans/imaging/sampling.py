@@ -231,7 +231,7 @@ def take_cells(
         points, weights = colors.means, colors.totals
         number = partial(_number_groups, colors)
     elif len(colors.weights) <= size:
-        points, weights = colors.points, colors.weights
+        points, weights = colors.points.copy(), colors.weights.copy()
         number = partial(np.arange, len(weights))
     else:
         # The cells of the histogram are small compared with those of a much smaller coreset.
