@@ -173,7 +173,8 @@ def _divide_points(
             largest = max(largest, spreads[cell])
         if largest <= 0:
             break
-        limit = min(limit, _ROUND * largest)
+        # Below the largest spread, also where that is infinite or the smallest of all numbers.
+        limit = min(limit, _ROUND * largest, np.nextafter(largest, 0.0))
         cell = 0
         while cell < n_cells < n_max:
             if spreads[cell] <= limit:
