@@ -125,13 +125,14 @@ def hash_labels(labels: Any) -> str:
     The values are hashed as 32-bit numbers: the dtype does not count.
     """
     digest = hashlib.sha256(repr(tuple(labels.shape)).encode())
-    for slab in _split_slabs(labels):
-        for rows in _split_rows(slab):
-            digest.update(np.ascontiguousarray(rows, "<u4").data)
+    for part in _split_into_parts(labels):
+        _add_labels(digest, part)
+        # Free these labels before the next ones are read.
+        del part
     return digest.hexdigest()
 
 
-def _split_slabs(labels: Any) -> Iterator[Any]:
+def _split_into_parts(labels: Any) -> Iterator[Any]:
     """Yield the labels in parts along the first axis that are in memory."""
     if not is_dask(labels):
         yield labels
@@ -146,11 +147,10 @@ def _split_slabs(labels: Any) -> Iterator[Any]:
         start += length
 
 
-def _split_rows(labels: Any) -> Iterator[Any]:
-    """Yield labels in memory in parts along the first axis, which are converted one by one."""
+def _add_labels(digest: Any, labels: Any) -> None:
     step = max(1, _ROWS_PIXELS // max(labels[0].size, 1)) if labels.size else 1
     for start in range(0, len(labels), step):
-        yield labels[start : start + step]
+        digest.update(np.ascontiguousarray(labels[start : start + step], "<u4").data)
 
 
 def describe_picture(picture: Picture) -> dict[str, Any]:
