@@ -92,7 +92,7 @@ def hash_file(path: Path) -> str:
     if not path.is_dir():
         _add_file(digest, path)
         return digest.hexdigest()
-    for folder, subfolders, files in os.walk(path):
+    for folder, subfolders, files in os.walk(path, followlinks=True):
         subfolders.sort()
         for name in sorted(files):
             file = os.path.join(folder, name)

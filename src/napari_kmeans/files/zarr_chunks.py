@@ -112,7 +112,7 @@ def _list_names(store: Any, path: str) -> set[str]:
         return {name.removeprefix(start) for name in names if name.startswith(start)}
     root = str(store.root / path)
     found: set[str] = set()
-    for folder, _, files in os.walk(root):
+    for folder, _, files in os.walk(root, followlinks=True):
         inner = os.path.relpath(folder, root).replace(os.sep, "/")
         found |= {name if inner == "." else f"{inner}/{name}" for name in files}
     return found
