@@ -71,7 +71,9 @@ def _leave_out_links(inputs: list[Input], named: set[Path]) -> list[Input]:
     twice: dict[str, list[str]] = {"skipped": [], "counted twice": []}
     for each in inputs:
         target = os.path.realpath(each.path)
-        is_again = os.path.islink(each.path) and target in images
+        # Devices such as /dev/zero are no images.
+        is_image = os.path.isfile(target) or os.path.isdir(target)
+        is_again = is_image and os.path.islink(each.path) and target in images
         if is_again:
             twice["counted twice" if each.path in named else "skipped"].append(each.path.name)
         if not is_again or each.path in named:

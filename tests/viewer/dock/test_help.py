@@ -88,6 +88,8 @@ def test_pages_describe_all_fields_and_buttons_and_nothing_else(dock):
             shown[name] |= {clean(action.text()) for action in panel.export_menu.actions()}
     # The panel *Measure* has no folder and hides no layers, so these buttons stay hidden.
     shown["measure"] -= {"Open report", "Open folder", "Show all layers"}
+    # The table has these columns only if they tell rows apart or mark some.
+    shown["cohort"] |= {"File", "Problem"}
     assert len(shown["index"]) > 15
     assert len(shown["cohort"]) > 20
     for name, labels in shown.items():
