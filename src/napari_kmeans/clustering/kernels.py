@@ -11,8 +11,8 @@ from napari_kmeans.execution.compiling import compile_kernel, inline_kernel, inn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_ROUNDING = 1e-12
-"""Upper bound of relative rounding errors of squared distances."""
+ROUNDING = 1e-12
+"""Upper bound of relative rounding errors of coordinates, weights and squared distances."""
 
 _RUN = 16
 """Groups that follow each other and are compared with the same centers. They are near each other,
@@ -151,6 +151,27 @@ def describe_groups(groups: Groups, first: int, last: int) -> None:
 
 
 @inner_kernel
+def _measure_all(point: NDArray[Any], columns: NDArray[Any], squares: NDArray[Any]) -> Any:
+    """Write the squared distances of a point from centers, and return the index of the nearest.
+
+    `columns` (F, K or more) are the coordinates of the centers, and `squares` has K entries.
+    """
+    n_features, n_centers = columns.shape[0], squares.shape[0]
+    for k in range(n_centers):
+        squares[k] = 0.0
+    # The innermost loops run over all centers, so that the compiler can vectorize them.
+    for j in range(n_features):
+        column, coordinate = columns[j], point[j]
+        for k in range(n_centers):
+            squares[k] += (column[k] - coordinate) * (column[k] - coordinate)
+    closest = 0
+    for k in range(n_centers):
+        if squares[k] < squares[closest]:
+            closest = k
+    return closest
+
+
+@inner_kernel
 def find_nearby(
     boxes: NDArray[Any],
     box: int,
@@ -178,26 +199,16 @@ def find_nearby(
         The number of these centers.
     """
     n_features, n_centers = columns.shape
-    middle, extent = boxes[0, box], boxes[1, box]
-    for k in range(n_centers):
-        distances[k] = 0.0
-    # The innermost loops run over all centers, so that the compiler can vectorize them.
-    for j in range(n_features):
-        column, coordinate = columns[j], middle[j]
-        for k in range(n_centers):
-            distances[k] += (column[k] - coordinate) * (column[k] - coordinate)
-    closest = 0
-    for k in range(n_centers):
-        if distances[k] < distances[closest]:
-            closest = k
+    extent = boxes[1, box]
+    closest = _measure_all(boxes[0, box], columns, distances)
     # The squared distance of a point from a center, minus that from the closest center, is a linear
     # function of the point. Its lowest value is that at a corner of the box.
-    limit = distances[closest] * (1 + _ROUNDING)
+    limit = distances[closest] * (1 + ROUNDING)
     for k in range(n_centers):
-        distances[k] *= 1 - _ROUNDING
+        distances[k] *= 1 - ROUNDING
     for j in range(n_features):
         column, coordinate = columns[j], columns[j, closest]
-        reach = 2 * extent[j] * (1 + _ROUNDING)
+        reach = 2 * extent[j] * (1 + ROUNDING)
         for k in range(n_centers):
             distances[k] -= abs(column[k] - coordinate) * reach
     n_nearby = 0
@@ -552,23 +563,16 @@ def _find_in_ball(
 ) -> Any:
     """Do the same as `find_nearby` for a ball, and for as many centers as there are `squares`."""
     n_features, n_centers = columns.shape[0], squares.shape[0]
+    closest = _measure_all(middle, columns, squares)
     for k in range(n_centers):
-        squares[k] = excesses[k] = 0.0
-    for j in range(n_features):
-        column, coordinate = columns[j], middle[j]
-        for k in range(n_centers):
-            squares[k] += (column[k] - coordinate) * (column[k] - coordinate)
-    closest = 0
-    for k in range(n_centers):
-        if squares[k] < squares[closest]:
-            closest = k
+        excesses[k] = 0.0
     for j in range(n_features):
         column, coordinate = columns[j], columns[j, closest]
         for k in range(n_centers):
             excesses[k] += (column[k] - coordinate) * (column[k] - coordinate)
-    limit, reach = squares[closest] * (1 + _ROUNDING), 2 * radius * (1 + _ROUNDING)
+    limit, reach = squares[closest] * (1 + ROUNDING), 2 * radius * (1 + ROUNDING)
     for k in range(n_centers):
-        excesses[k] = squares[k] * (1 - _ROUNDING) - limit - np.sqrt(excesses[k]) * reach
+        excesses[k] = squares[k] * (1 - ROUNDING) - limit - np.sqrt(excesses[k]) * reach
     n_candidates = 0
     for k in range(n_centers):
         candidates[n_candidates] = k

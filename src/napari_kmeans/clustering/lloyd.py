@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_kmeans.clustering.assignment import Assignment, GroupedPoints
+from napari_kmeans.clustering.kernels import ROUNDING
 from napari_kmeans.clustering.seeding import draw_seeds
 from napari_kmeans.clustering.tiled_assignment import TiledAssignment
 from napari_kmeans.clustering.tiles import find_nearest
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_kmeans.types import Floats
-
-_ROUNDING = 1e-12
-"""Upper bound of relative rounding errors. Points that differ by less count as equal."""
 
 _MANY_CLUSTERS = 48
 """Clusters from which up to 262,144 points are compared in tiles, and 131,072 below. With 163,000
@@ -219,10 +217,11 @@ def refill_empty_clusters(
     for i in range(len(points)):
         if n_filled == len(empty):
             break
-        rounding = _ROUNDING * float(np.abs(points[i]).max())
+        # Points that differ by less count as equal.
+        rounding = ROUNDING * float(np.abs(points[i]).max())
         if distances[i] <= rounding**2:
             break
-        if weights[i] >= (1 - _ROUNDING) * totals[labels[i]]:
+        if weights[i] >= (1 - ROUNDING) * totals[labels[i]]:
             continue
         share = weights[i] * points[i]
         sums[labels[i]] -= share
