@@ -14,7 +14,7 @@ from napari_kmeans.checks import RealNumber, check_path, quote_value, to_array
 from napari_kmeans.classes import ClassScheme
 from napari_kmeans.clustering.soft import find_confidence, find_memberships
 from napari_kmeans.execution.notices import notice
-from napari_kmeans.execution.progress import Progress, Report
+from napari_kmeans.execution.progress import Progress, Report, Step, ignore
 from napari_kmeans.feature_space.colors import white_of
 from napari_kmeans.files.atomic import write_whole
 from napari_kmeans.imaging.blocks import Pixels, as_array, open_pixels
@@ -526,9 +526,8 @@ class KMeansModel:
             labels, image = paint(pixels, painter, colors, step)
             labels = self._renumber(labels, self.center_labels)
         else:
-            labels, _ = paint(pixels, painter, None, step)
-            labels = self._renumber(labels, self.center_classes + 1)
-            labels = self.cleaner().clean(pixels, labels, step)
+            nearest = self._paint_nearest(pixels, painter, step)
+            labels = self.cleaner().clean(pixels, nearest, step)
             image = recolor_image(pixels, labels, self.palette) if recolored else None
             labels = self._renumber(labels, self.labels)
         stages.finish()
@@ -551,10 +550,9 @@ class KMeansModel:
             As from `count_undecided`.
         """
         stages, n_blocks = Progress(progress), len(pixels.blocks())
-        labels, _ = paint(pixels, self._painter(pixels, stages, n_blocks), None)
-        labels = self._renumber(labels, self.center_classes + 1)
+        nearest = self._paint_nearest(pixels, self._painter(pixels, stages, n_blocks))
         cleaner, step = self.cleaner(), stages.stage(0.4, n_blocks)
-        (marked,), tally, undecided = clean_and_tally(cleaner, [pixels], [labels], step=step)
+        (marked,), tally, undecided = clean_and_tally(cleaner, [pixels], [nearest], step=step)
         labels = cleaner.drop_undecided(marked)
         are_labeled = int(tally.counts.sum()) == pixels.n_pixels
         image = recolor_image(pixels, labels, self.palette, are_labeled=are_labeled)
@@ -572,10 +570,9 @@ class KMeansModel:
         if not self.cleaning.min_confidence:
             return None
         stages, n_blocks = Progress(progress), len(pixels.blocks())
-        labels, _ = paint(pixels, self._painter(pixels, stages, n_blocks), None)
-        labels = self._renumber(labels, self.center_classes + 1)
+        nearest = self._paint_nearest(pixels, self._painter(pixels, stages, n_blocks))
         cleaner, step = self.cleaner(), stages.stage(0.4, n_blocks)
-        marked = cleaner.clean_and_mark(pixels, labels)
+        marked = cleaner.clean_and_mark(pixels, nearest)
         undecided = tally_cleaned(cleaner, (pixels,), (marked,), step)[1]
         stages.finish()
         return undecided
@@ -588,13 +585,17 @@ class KMeansModel:
         """
         if not self.cleaning.min_confidence:
             return None
-        labels, _ = paint(pixels, self._painter(pixels, Progress(None), 1), None)
-        labels = self._renumber(labels, self.center_classes + 1)
+        nearest = self._paint_nearest(pixels, self._painter(pixels, Progress(None), 1))
         cleaner = self.cleaner()
-        marked = cleaner.clean_and_mark(pixels, labels)
+        marked = cleaner.clean_and_mark(pixels, nearest)
         numbers = np.zeros(cleaner.n_marked + 1, label_dtype(self.labels[-1]))
         numbers[cleaner.n_classes + 1 :] = self.labels
         return renumber_labels(marked, numbers)
+
+    def _paint_nearest(self, pixels: Pixels, painter: Painter, step: Step = ignore) -> Any:
+        """Return the nearest class of each pixel, from 1 to K, as a `Cleaner` takes them."""
+        labels, _ = paint(pixels, painter, None, step)
+        return self._renumber(labels, self.center_classes + 1)
 
     def _renumber(self, labels: Any, numbers: NDArray[np.int64]) -> Any:
         """Return labels with other numbers for the labels from 1 on, if classes were edited."""
