@@ -92,12 +92,12 @@ def hash_file(path: Path) -> str:
     if not path.is_dir():
         _add_file(digest, path)
         return digest.hexdigest()
-    for folder, subfolders, files in os.walk(path, followlinks=True):
-        subfolders.sort()
-        for name in sorted(files):
-            file = os.path.join(folder, name)
-            digest.update(os.path.relpath(file, path).replace(os.sep, "/").encode() + b"\0")
-            _add_file(digest, file)
+    # This module imports zarr, which most runs do not need.
+    from napari_kmeans.files.zarr_chunks import list_files
+
+    for name in list_files(str(path)):
+        digest.update(name.encode() + b"\0")
+        _add_file(digest, path / name)
     return digest.hexdigest()
 
 

@@ -24,7 +24,7 @@ from zarr.storage import LocalStore, ZipStore
 from napari_kmeans.files.errors import UnreadableImageError, check_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from zarr.abc.store import ByteRequest
     from zarr.core.array_spec import ArraySpec
@@ -110,12 +110,20 @@ def _list_names(store: Any, path: str) -> set[str]:
             store._sync_open()
         names = store._zf.namelist()
         return {name.removeprefix(start) for name in names if name.startswith(start)}
-    root = str(store.root / path)
-    found: set[str] = set()
-    for folder, _, files in os.walk(root, followlinks=True):
+    return set(list_files(str(store.root / path)))
+
+
+def list_files(root: str) -> Iterator[str]:
+    """Yield the paths of the files of a zarr directory from it, in a fixed order.
+
+    They have slashes on all systems. Chunks may be in a folder that is a link.
+    """
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        # `os.walk` enters the subfolders in the order of its list.
+        subfolders.sort()
         inner = os.path.relpath(folder, root).replace(os.sep, "/")
-        found |= {name if inner == "." else f"{inner}/{name}" for name in files}
-    return found
+        for name in sorted(files):
+            yield name if inner == "." else f"{inner}/{name}"
 
 
 def _check_entry(key: str, n_bytes: int) -> None:
