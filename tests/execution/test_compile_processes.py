@@ -189,7 +189,9 @@ def test_waiting_can_be_canceled_in_a_run(cache):
     assert run(START + cancel, cache) == ["canceled", "0", "True"]
 
 
-def test_the_listener_of_a_map_is_called_in_its_tasks(processes, slow_request):
+def test_the_listener_of_a_map_is_called_in_its_tasks(processes, slow_request, monkeypatch):
+    monkeypatch.setattr("napari_kmeans.execution.threads.n_threads", lambda: 2)
+
     def cancel():
         raise KeyError(threading.current_thread().name)
 

@@ -41,19 +41,34 @@ def test_map_drops_waiting_items_when_an_item_fails(threads):
     assert len(started) < 20
 
 
+def test_map_drops_waiting_items_while_an_earlier_item_is_running(monkeypatch):
+    monkeypatch.setattr("napari_kmeans.execution.threads.n_threads", lambda: 2)
+    started = []
+
+    def work(number):
+        started.append(number)
+        if number == 1:
+            raise OSError("no such block")
+        time.sleep(0.5 if number == 0 else 0.01)
+
+    with pytest.raises(OSError, match="no such block"):
+        map_threads(work, range(200))
+    assert len(started) < 20
+
+
 def test_map_drops_waiting_items_when_the_user_cancels(threads):
     started = []
 
     def work(number):
         started.append(number)
-        time.sleep(0.002)
+        time.sleep(0.02)
 
     def step(_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        map_threads(work, range(200), step)
-    assert len(started) < 20
+        map_threads(work, range(1000), step)
+    assert len(started) < 100
     assert not [thread for thread in threading.enumerate() if "napari-kmeans" in thread.name]
 
 

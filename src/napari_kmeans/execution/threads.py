@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections import deque
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_kmeans.execution.progress import Step, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from napari_kmeans.types import Result
 
@@ -117,8 +118,8 @@ def map_threads(
         Called with each item, on several threads at a time.
     items : iterable
     step : callable
-        Called in the calling thread: with 1 after each item, in order, and with 0
-        several times a second.
+        Called in the calling thread, several times a second: with 1 for each item that was
+        done meanwhile, or with 0 if there is none.
 
     Raises
     ------
@@ -129,22 +130,28 @@ def map_threads(
     all_items = list(items)
     if len(all_items) < 2 or _in_task() or n_threads() < 2:
         return [_report_item(function(item), step) for item in all_items]
-    stop = threading.Event()
+    stop, waiting = threading.Event(), deque(enumerate(all_items))
+    results: dict[int, Result] = {}
 
-    def run(item: Item) -> Result:
+    def work() -> None:
         with in_task(stop):
-            return function(item)
+            while not stop.is_set():
+                try:
+                    number, item = waiting.popleft()
+                except IndexError:
+                    return
+                results[number] = function(item)
 
     with shared_pool():
         # A task has the listeners of its caller: see `notices_to` and `waits_to`.
-        futures = [_thread.pool.submit(copy_context().run, run, item) for item in all_items]
+        n_used = min(n_threads(), len(all_items))
+        futures = [_thread.pool.submit(copy_context().run, work) for _ in range(n_used)]
         try:
-            return [_report_item(_wait_for(future, step), step) for future in futures]
+            _wait_for(futures, results, step)
         finally:
             stop.set()
-            for future in futures:
-                future.cancel()
             wait(futures)
+    return [results[number] for number in range(len(all_items))]
 
 
 def map_slices(function: Callable[[slice], Result], length: int, size: int) -> list[Result]:
@@ -175,10 +182,20 @@ def in_task(stop: threading.Event | None = None) -> Iterator[None]:
         vars(_thread).update(saved)
 
 
-def _wait_for(future: Future[Result], step: Step) -> Result:
-    while not wait([future], timeout=POLL_SECONDS).done:
-        step(0)
-    return future.result()
+def _wait_for(futures: list[Future[None]], results: Collection[Any], step: Step) -> None:
+    """Wait for all futures or the first error, and report the number of new results."""
+    n_reported, is_running = 0, True
+    while is_running:
+        done, running = wait(futures, POLL_SECONDS, FIRST_EXCEPTION)
+        for future in futures:
+            if future in done:
+                future.result()
+        is_running, n_done = bool(running), len(results)
+        for _ in range(n_reported, n_done):
+            step(1)
+        if is_running and n_done == n_reported:
+            step(0)
+        n_reported = n_done
 
 
 def _in_task() -> bool:
