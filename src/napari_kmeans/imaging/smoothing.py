@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_kmeans.clustering.tiles import WIDTH, Tile, TiledCenters
+from napari_kmeans.clustering.tiles import WIDTH, Tile, TiledCenters, exact_dtype
 from napari_kmeans.execution.progress import Step, ignore
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.imaging import smoothing_kernels as kernels
 from napari_kmeans.imaging.volumes import MAX_AXES, Volumes, neighbor_steps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from napari_kmeans.types import Floats
@@ -158,10 +160,9 @@ class Smoother:
         centers = np.ascontiguousarray(self.centers[order], np.float64)
         volume = _Volume(self, centers, self.classes[order], *self._neighbors(), points, nearest)
         bands = volume.split_rows()
-        changed = map_threads(volume.find_start, bands)
-        step(0)
-        map_threads(volume.unsettle_neighbors, changed)
-        step(0)
+        for stage in (volume.find_start, volume.unsettle):
+            map_threads(stage, bands)
+            step(0)
         colors = volume.list_colors(origin)
         at_once = max(1, _PASSES_AT_ONCE // len(colors))
         for first in range(0, N_SWEEPS, at_once):
@@ -169,7 +170,9 @@ class Smoother:
             for parts in volume.split_slabs(len(passes)):
                 map_threads(partial(volume.sweep, passes, (origin[2] + 1) % 2), parts)
                 step(0)
-        return np.ascontiguousarray(volume.labels)
+        smoothed = np.empty_like(nearest, order="C")
+        map_threads(partial(volume.copy_labels, smoothed), bands)
+        return smoothed
 
     def _neighbors(self) -> tuple[NDArray[np.int64], Floats]:
         """Return the steps (n, 3) to the neighbors, and the weights of the pairs (n,)."""
@@ -215,8 +218,7 @@ class _Volume:
         self._pad = int(-offsets[:, 0].min())
         shape = depth + 2 * self._pad, n_rows + 2, -(-(self._length + 2) // 8) * 8
         self._padded, self._marks = np.zeros(shape, nearest.dtype), np.zeros(shape, np.uint8)
-        self.labels[...] = nearest
-        self._active = np.ones((*shape[:2], -(-shape[2] // 64)), np.uint8)
+        self._active = np.zeros((*shape[:2], -(-shape[2] // 512) * 8), np.uint8)
         self._steps = offsets @ [shape[1] * shape[2], shape[2], 1]
         self._weight_sums = _sum_sets(weights)
         # Rounded down, so that they sum up to one byte at most.
@@ -231,61 +233,88 @@ class _Volume:
         return self._padded[self._pad : self._pad + depth, 1 : n_rows + 1, 1 : length + 1]
 
     def split_rows(self) -> list[tuple[int, int]]:
-        """Return the first row and the end of each task of `find_start`."""
+        """Return the first row and the end of each task of the stages before the sweeps."""
         n_rows = self._nearest.shape[0] * self._nearest.shape[1]
         size = max(1, _BAND_PIXELS // self._length)
         return [(first, min(first + size, n_rows)) for first in range(0, n_rows, size)]
 
-    def find_start(self, rows: tuple[int, int]) -> list[NDArray[np.int64]]:
-        """Give the weak pixels of some rows the nearest class of the mean of their neighborhood.
+    def find_start(self, rows: tuple[int, int]) -> None:
+        """Write the labels of some rows from which the sweeps start.
 
-        If the neighbors of the same label have more than half of the weight, a pixel with the
-        label of its nearest class keeps this label: all others cost more. All other pixels are
-        weak. They are marked, because they can change.
-
-        Returns
-        -------
-        list of (n,) int64 arrays
-            The indices of the changed pixels in the volume.
+        They are those of the nearest classes. A pixel whose neighbors could change its label gets
+        that of the nearest class of the mean around it.
         """
-        pad, marks = self._pad, self._marks
-        kernels.find_weak(self._nearest, self._offsets, self._shares, rows, pad, marks)
+        for box in self._boxes(rows):
+            self.labels[box] = self._nearest[box]
+        self._find_unsettled(self._nearest, (0, 0, 0), rows)
         points, (centers, starts) = self._points, self._classes
-        tile = Tile(self._tiled, np.dtype(np.float64))
+        n_values, dtype = points.shape[-1], exact_dtype(points.dtype)
+        tile = Tile(self._tiled, np.dtype(dtype))
         n_blocks = -(-max(_MEANS, self._length) // WIDTH)
-        means = np.zeros((n_blocks, self._tiled.n_rows, WIDTH))
-        places, changed, row = np.empty(n_blocks * WIDTH, np.int64), [], rows[0]
-        n_sums = (kernels.STRIP + 2) * points.shape[-1]
+        means = np.zeros((n_blocks, self._tiled.n_rows, WIDTH), dtype)
+        places, row = np.empty(n_blocks * WIDTH, np.int64), rows[0]
+        n_sums = (kernels.STRIP + 2) * n_values
         sums = np.empty((2, n_sums), _SUM_TYPES.get(points.dtype.str, np.float64))
         while row < rows[1]:
             n_means, row = kernels.average_neighbors(
                 points.reshape(*points.shape[:2], -1),
-                (points.shape[-1], centers.shape[1]),
+                (n_values, centers.shape[1]),
                 self._nearest,
                 (row, rows[1]),
-                pad,
-                marks.view(np.uint64),
+                self._pad,
+                self._marks.view(np.uint64),
+                self._active,
                 sums,
                 means,
                 places,
             )
             for some in tile.split(slice(0, n_means)):
                 columns = tile.use(means[some.start // WIDTH :], some.stop - some.start)
-                own, found = places[some], tile.label()
-                n_changed = kernels.assign_means(
-                    columns, own, found, self._center_labels, centers, starts, self._padded
+                kernels.assign_means(
+                    columns,
+                    places[some],
+                    tile.label(),
+                    self._center_labels,
+                    centers,
+                    starts,
+                    self._padded,
                 )
-                changed.append(own[:n_changed].copy())
-        if not self._smoother.is_nearest:
-            n_rows = self._nearest.shape[1]
-            for row in range(*rows):
-                marks[row // n_rows + pad, row % n_rows + 1] = 1
-        return changed
 
-    def unsettle_neighbors(self, changed: list[NDArray[np.int64]]) -> None:
-        """Let the neighbors of the pixels that `find_start` has changed change, too."""
-        for places in changed:
-            kernels.unsettle_neighbors(places, self._steps, self._padded, self._marks)
+    def unsettle(self, rows: tuple[int, int]) -> None:
+        """Mark the pixels of some rows that can change."""
+        if self._smoother.is_nearest:
+            self._find_unsettled(self._padded, (self._pad, 1, 1), rows)
+            return
+        for z, some in self._boxes(rows):
+            self._marks[z + self._pad, 1:-1][some] = 1
+            self._active[z + self._pad, 1:-1][some] = 1
+
+    def _find_unsettled(
+        self, labels: NDArray[Any], origin: tuple[int, int, int], rows: tuple[int, int]
+    ) -> None:
+        kernels.find_unsettled(
+            labels,
+            origin,
+            self._nearest,
+            self._offsets,
+            self._shares,
+            rows,
+            self._pad,
+            self._marks,
+            self._marks.view(np.uint64),
+            self._active,
+        )
+
+    def copy_labels(self, target: NDArray[Any], rows: tuple[int, int]) -> None:
+        """Copy the labels of some rows to an array (Z, Y, X)."""
+        for box in self._boxes(rows):
+            target[box] = self.labels[box]
+
+    def _boxes(self, rows: tuple[int, int]) -> Iterator[tuple[int, slice]]:
+        """Yield the indices of the rows along the first two axes."""
+        n_rows = self._nearest.shape[1]
+        for z in range(rows[0] // n_rows, -(-rows[1] // n_rows)):
+            yield z, slice(max(rows[0] - z * n_rows, 0), min(rows[1] - z * n_rows, n_rows))
 
     def list_colors(self, origin: tuple[int, ...]) -> NDArray[np.int64]:
         """Return the passes of a sweep: the parities of slabs and of their rows, (P, 2)."""
@@ -323,6 +352,7 @@ class _Volume:
             self._marks,
             self._marks.view(np.uint64),
             self._active,
+            self._active.view(np.uint64),
             self._pad,
             self._smoother.is_nearest,
             1 / (2 * self._smoother.variance),

@@ -39,21 +39,30 @@ def _square_distance(points: Any, i: Any, centers: Any, starts: Any, label: Any)
 
 
 @compile_kernel
-def find_weak(
+def find_unsettled(
     labels: NDArray[Any],
+    origin: tuple[int, int, int],
+    nearest: NDArray[Any],
     offsets: NDArray[Any],
     shares: NDArray[Any],
     rows: tuple[int, int],
     pad: int,
     marks: NDArray[Any],
+    words: NDArray[Any],
+    active: NDArray[Any],
 ) -> None:
-    """Find the weak pixels: neighbors of the same label have at most half of the weight.
+    """Find the unsettled pixels of some rows.
 
-    Pixels that are left out are not weak.
+    A pixel is settled if it has the label of its nearest class and if the neighbors of the same
+    label have more than half of the weight, or if it is left out.
 
     Parameters
     ----------
-    labels : (Z, Y, X) array
+    labels : (P, Q, R) or (Z, Y, X) array
+    origin : (int, int, int)
+        The indices of the first pixel in `labels`.
+    nearest : (Z, Y, X) array of unsigned integers
+        The label of the nearest class of each pixel, from 1 on; 0 for a pixel that is left out.
     offsets : (n, 3) int64 array
         The steps to the neighbors.
     shares : (n,) uint8 array
@@ -62,27 +71,42 @@ def find_weak(
         The first row and the end of the rows, counted along the first two axes.
     pad : int
     marks : (P, Q, R) uint8 array
-        Receives 1 for the weak pixels of these rows, and 0 for all others.
+        Receives 1 for the unsettled pixels of these rows, and 0 for all others.
+    words : (P, Q, R / 8) uint64 array
+        A view of the same memory.
+    active : (P, Q, R / 64 or more) uint8 array
+        Receives 1 for each 64 pixels of these rows that have unsettled ones, and 0 for all others.
+        The length of the last axis is a multiple of 8.
     """
-    depth, n_rows, length = labels.shape
+    _, n_rows, length = nearest.shape
+    # The pixels before the first and after the last one of a row that have an entry, too.
+    border = origin[2]
     for row in range(rows[0], rows[1]):
         z, y = row // n_rows, row % n_rows
-        own, result = labels[z, y], marks[z + pad, y + 1, 1:]
+        near, own = nearest[z, y], labels[z + origin[0], y + origin[1], origin[2] :]
+        result = marks[z + pad, y + 1, 1:]
         for x in range(length):
             result[x] = 0
         for n in range(offsets.shape[0]):
-            zz, yy, step = z + offsets[n, 0], y + offsets[n, 1], offsets[n, 2]
-            if not (0 <= zz < depth and 0 <= yy < n_rows):
+            zz, yy = z + origin[0] + offsets[n, 0], y + origin[1] + offsets[n, 1]
+            if not (0 <= zz < labels.shape[0] and 0 <= yy < labels.shape[1]):
                 continue
             # All slices start at the first pixel, so that the loop is vectorized: a row takes
             # 0.04 ns per pixel and neighbor.
-            first, share = max(-step, 0), shares[n]
-            mine, other = own[first : length - max(step, 0)], labels[zz, yy, first + step :]
+            step, share = offsets[n, 2], shares[n]
+            first, last = max(-step - border, 0), length - max(step - border, 0)
+            mine, other = own[first:last], labels[zz, yy, origin[2] + first + step :]
             target = result[first:]
             for x in range(len(mine)):
                 target[x] += share if mine[x] == other[x] else np.uint8(0)
         for x in range(length):
-            result[x] = np.uint8(result[x] < _HALF) & np.uint8(own[x] != 0)
+            can_change = np.uint8(result[x] < _HALF) | np.uint8(own[x] != near[x])
+            result[x] = can_change & np.uint8(own[x] != 0)
+        for first in range(0, words.shape[2], 8):
+            some = np.uint64(0)
+            for w in range(first, min(first + 8, words.shape[2])):
+                some |= words[z + pad, y + 1, np.uint64(w)]
+            active[z + pad, y + 1, first // 8] = some != 0
 
 
 @compile_kernel
@@ -93,11 +117,12 @@ def average_neighbors(
     rows: tuple[int, int],
     pad: int,
     words: NDArray[Any],
+    active: NDArray[Any],
     sums: NDArray[Any],
     means: NDArray[Any],
     places: NDArray[Any],
 ) -> Any:
-    """Write the means of weak pixels and their neighbors, as many as fit.
+    """Write the means of unsettled pixels and their neighbors, as many as fit.
 
     Parameters
     ----------
@@ -106,15 +131,14 @@ def average_neighbors(
     sizes : (int, int)
         C, the number of values of a pixel, and F, the number of those that are averaged.
     nearest : (Z, Y, X) array of unsigned integers
-        The label of the nearest class of each pixel, from 1 on; 0 for a pixel that is left out.
     rows : (int, int)
-        As for `find_weak`.
+        As for `find_unsettled`.
     pad : int
-    words : (P, Q, R / 8) uint64 array
-        A view of the marks of `find_weak`, to skip eight pixels at a time.
+    words, active
+        The results of `find_unsettled`.
     sums : (2, 258 * C) array
         Is overwritten. Its dtype can hold the sum of 27 values.
-    means : (B, F or more, 128) float64 array, 128 B ≥ X
+    means : (B, F or more, 128) float32 or float64 array, 128 B ≥ X
         Receives the first F values of the means, in the order of `Tile.use`.
     places : (128 B,) int64 array
         Receives the index of each of these pixels in a padded array.
@@ -124,7 +148,7 @@ def average_neighbors(
     int
         The number of means.
     int
-        The row after the last one of which all weak pixels were averaged.
+        The row after the last one of which all unsettled pixels were averaged.
     """
     depth, n_rows, length = nearest.shape
     n_values, n_features = sizes
@@ -134,23 +158,24 @@ def average_neighbors(
     while row < rows[1] and n_found + length <= len(places):
         z, y = row // n_rows, row % n_rows
         first_place = ((z + pad) * words.shape[1] + y + 1) * words.shape[2] * 8 + 1
-        for first_word in range(0, words.shape[2], STRIP // 8):
+        for first_part in range(0, active.shape[2], STRIP // 64):
             n_here = np.uint32(0)
-            for w in range(first_word, min(first_word + STRIP // 8, words.shape[2])):
-                word = words[z + pad, y + 1, np.uint64(w)]
-                if word == 0:
+            for part in range(first_part, first_part + STRIP // 64):
+                if active[z + pad, y + 1, part] == 0:
                     continue
-                for lane in range(8):
-                    # Write each column, and overwrite it if it is not weak: faster than an "if".
-                    columns[n_here] = 8 * w + lane - 1
-                    n_here += np.uint32(word & np.uint64(1))
-                    word >>= np.uint64(8)
+                for w in range(8 * part, min(8 * part + 8, words.shape[2])):
+                    word = words[z + pad, y + 1, np.uint64(w)]
+                    for lane in range(8):
+                        # Write each column, and overwrite it if it is settled: faster than an "if".
+                        columns[n_here] = 8 * w + lane - 1
+                        n_here += np.uint32(word & np.uint64(1))
+                        word >>= np.uint64(8)
             if n_here == 0:
                 continue
             # The sums of the rows, and then of the neighbors in them, for all pixels of the strip
             # except the first and the last of the row. These loops are vectorized.
-            first = max(8 * first_word - 1, 1)
-            last = min(8 * first_word - 1 + STRIP, length - 1)
+            first = max(64 * first_part - 1, 1)
+            last = min(64 * first_part - 1 + STRIP, length - 1)
             n_sums, n_added, least = (last - first + 2) * n_values, 0, nearest[z, y, columns[0]]
             for i in range(n_sums):
                 row_sums[i] = 0
@@ -163,7 +188,7 @@ def average_neighbors(
                     values = points[zz, yy, (first - 1) * n_values :]
                     for i in range(n_sums):
                         row_sums[i] += values[i]
-            middle, right = row_sums[n_values:], row_sums[2 * n_values :]
+            share, middle, right = 1 / n_added, row_sums[n_values:], row_sums[2 * n_values :]
             for i in range(n_sums - 2 * n_values):
                 totals[i] = row_sums[i] + middle[i] + right[i]
             for n in range(n_here):
@@ -176,7 +201,7 @@ def average_neighbors(
                 else:
                     for j in range(n_features):
                         total = totals[np.uint32((x - first) * n_values + j)]
-                        means[block, j, place] = total / np.float64(n_added)
+                        means[block, j, place] = np.float64(total) * share
             n_found += int(n_here)
         row += 1
     return n_found, row
@@ -187,20 +212,16 @@ def _average_labeled(
     points: Any, n_values: Any, nearest: Any, z: Any, y: Any, x: Any, mean: Any
 ) -> None:
     """Write the mean of a pixel and its neighbors that have a label and lie in the volume."""
-    n_added = 1
     for j in range(mean.shape[0]):
-        mean[j] = points[z, y, x * n_values + j]
-    for zz in range(max(z - 1, 0), min(z + 2, nearest.shape[0])):
-        for yy in range(max(y - 1, 0), min(y + 2, nearest.shape[1])):
-            for xx in range(max(x - 1, 0), min(x + 2, nearest.shape[2])):
-                is_own = zz == z and yy == y and xx == x
-                if is_own or nearest[zz, yy, xx] == 0:
-                    continue
-                n_added += 1
-                for j in range(mean.shape[0]):
-                    mean[j] += points[zz, yy, xx * n_values + j]
-    for j in range(mean.shape[0]):
-        mean[j] /= np.float64(n_added)
+        total, n_added = np.float64(points[z, y, x * n_values + j]), 1
+        for zz in range(max(z - 1, 0), min(z + 2, nearest.shape[0])):
+            for yy in range(max(y - 1, 0), min(y + 2, nearest.shape[1])):
+                for xx in range(max(x - 1, 0), min(x + 2, nearest.shape[2])):
+                    is_own = zz == z and yy == y and xx == x
+                    if not is_own and nearest[zz, yy, xx] != 0:
+                        total += points[zz, yy, xx * n_values + j]
+                        n_added += 1
+        mean[j] = total * (1 / n_added)
 
 
 @compile_kernel
@@ -212,15 +233,15 @@ def assign_means(
     centers: NDArray[Any],
     starts: NDArray[Any],
     labels: NDArray[Any],
-) -> int:
+) -> None:
     """Give pixels the label of the center that is nearest to a mean.
 
     Parameters
     ----------
-    means : (B, F or more, 128) float64 array
+    means : (B, F or more, 128) float32 or float64 array
         From `average_neighbors`.
-    places : (n or more,) int64 array
-        The index of each pixel. Those of the changed pixels are moved to the start.
+    places : (n,) int64 array
+        The index of each pixel in a padded array.
     found : (n,) int32 array
         The index of the nearest center of each mean.
     center_labels : (M,) int64 array
@@ -231,13 +252,8 @@ def assign_means(
         The class of label k has the centers ``starts[k - 1]`` to ``starts[k]``.
     labels : (P, Q, R) array
         Changed in place. If the class of a pixel is as near to the mean, its label stays.
-
-    Returns
-    -------
-    int
-        The number of pixels whose label has changed.
     """
-    flat, n_changed = labels.reshape(-1), 0
+    flat = labels.reshape(-1)
     for n in range(found.shape[0]):
         place = places[n]
         own, label = np.int64(flat[place]), center_labels[found[n]]
@@ -246,33 +262,6 @@ def assign_means(
             least = _square_distance(block, i, centers, starts, label)
             if least < _square_distance(block, i, centers, starts, own):
                 flat[place] = label
-                places[n_changed] = place
-                n_changed += 1
-    return n_changed
-
-
-@compile_kernel
-def unsettle_neighbors(
-    places: NDArray[Any], steps: NDArray[Any], labels: NDArray[Any], marks: NDArray[Any]
-) -> None:
-    """Mark the neighbors of changed pixels that have another label.
-
-    A settled neighbor of the same label stays settled: its label costs less than before, and no
-    other label does.
-
-    Parameters
-    ----------
-    places : (n,) int64 array
-        The indices of the changed pixels in a padded array.
-    steps : (n,) int64 array
-        The differences of the indices of the neighbors.
-    labels : (P, Q, R) array
-    marks : (P, Q, R) uint8 array
-        Receives 1 for these neighbors. The entry of the first corner is overwritten.
-    """
-    flat, flat_marks = labels.reshape(-1), marks.reshape(-1)
-    for place in places:
-        _unsettle(place, steps, flat, flat_marks)
 
 
 @inline_kernel
@@ -296,6 +285,7 @@ def sweep(
     marks: NDArray[Any],
     words: NDArray[Any],
     active: NDArray[Any],
+    active_words: NDArray[Any],
     pad: int,
     is_nearest: bool,
     factor: float,
@@ -317,7 +307,7 @@ def sweep(
     nearest : (Z, Y, X) array of unsigned integers
         As for `average_neighbors`.
     steps : (n,) int64 array
-        As for `unsettle_neighbors`.
+        The differences of the indices of the neighbors in a padded array.
     weight_sums : (n / 8 or more, 256) float64 array
         The sum of the weights of each set of eight neighbors, whose bits are the index.
     centers, starts
@@ -331,6 +321,8 @@ def sweep(
         A view of the same memory, to skip eight settled pixels at a time.
     active : (P, Q, R / 64 or more) uint8 array
         1 for each 64 pixels of a row that may have unsettled ones.
+    active_words : (P, Q, R / 512 or more) uint64 array
+        A view of the same memory.
     pad : int
     is_nearest : bool
         Whether `nearest` has the labels of the nearest classes. Otherwise all classes of neighbors
@@ -375,7 +367,14 @@ def sweep(
                 row, first_place = z * n_rows + y, ((z + pad) * labels.shape[1] + y + 1) * stride
                 for turn in range(2):
                     n_listed = _take_unsettled(
-                        words, active, z + pad, y + 1, turn, (first_column + turn) % 2, columns
+                        words,
+                        active,
+                        active_words,
+                        z + pad,
+                        y + 1,
+                        turn,
+                        (first_column + turn) % 2,
+                        columns,
                     )
                     for k in range(n_listed):
                         x = np.int64(columns[k])
@@ -408,7 +407,7 @@ def sweep(
 
 @inline_kernel
 def _take_unsettled(
-    words: Any, active: Any, z: Any, y: Any, turn: Any, parity: Any, columns: Any
+    words: Any, active: Any, active_words: Any, z: Any, y: Any, turn: Any, parity: Any, columns: Any
 ) -> Any:
     """List the unsettled pixels of each second column of a row, and mark them as settled.
 
@@ -418,23 +417,25 @@ def _take_unsettled(
     n_listed = np.uint32(0)
     shift = np.uint64(8 * parity)
     bytes_of_parity = np.uint64(0x0001000100010001) << shift
-    for part in range(active.shape[2]):
-        if active[z, y, part] == 0:
+    for group in range(active_words.shape[2]):
+        if active_words[z, y, np.uint64(group)] == 0:
             continue
-        if turn == 1:
-            active[z, y, part] = 0
-        # An unsigned index needs no check for negative numbers.
-        for w in range(np.uint64(8 * part), np.uint64(min(8 * part + 8, words.shape[2]))):
-            word = words[z, y, w] & bytes_of_parity
-            if word == 0:
+        for part in range(np.uint64(8 * group), np.uint64(8 * group + 8)):
+            if active[z, y, part] == 0:
                 continue
-            words[z, y, w] ^= word
-            word >>= shift
-            # Write each column, and overwrite it if it is settled: faster than an "if".
-            for lane in range(4):
-                columns[n_listed] = np.uint32(8 * np.uint32(w) + parity + 2 * lane)
-                n_listed += np.uint32(word & np.uint64(1))
-                word >>= np.uint64(16)
+            if turn == 1:
+                active[z, y, part] = 0
+            first = np.uint64(8) * part
+            # An unsigned index needs no check for negative numbers.
+            for w in range(first, min(first + np.uint64(8), np.uint64(words.shape[2]))):
+                word = words[z, y, w] & bytes_of_parity
+                words[z, y, w] ^= word
+                word >>= shift
+                # Write each column, and overwrite it if it is settled: faster than an "if".
+                for lane in range(4):
+                    columns[n_listed] = np.uint32(8 * np.uint32(w) + parity + 2 * lane)
+                    n_listed += np.uint32(word & np.uint64(1))
+                    word >>= np.uint64(16)
     return int(n_listed)
 
 
