@@ -304,6 +304,14 @@ class Options:
         "decides all pixels.",
         in_cleaning=True,
     )
+    refits: int = _option(
+        0,
+        kind=WholeNumber(0, 100),
+        label="Refits",
+        tooltip="How many times the centers move to the mean colors of the classes after smoothing "
+        "and the minimum size, and the image is labeled again. Noise biases the centers of a plain "
+        "fit, above all those of rare classes. 5 are often enough.",
+    )
     spacing: float | tuple[float, ...] = _option(
         1.0,
         kind=NumberPerAxis(0.0, LARGEST, has_list=True),
@@ -402,6 +410,16 @@ class Options:
                     f"{name} must be 0 for start colors, which have no {name}, got {weight:g}: "
                     "use init='k-means++'."
                 )
+            if weight and self.refits:
+                raise ValueError(
+                    f"refits must be 0 for {name}={weight:g}, got {self.refits}: mean colors have "
+                    f"no {name}. Leave out one of the two."
+                )
+        if self.keep_init and self.refits:
+            raise ValueError(
+                f"refits must be 0 for keep_init=True, got {self.refits}: centers that are kept "
+                "cannot move. Leave out one of the two."
+            )
         if not isinstance(self.init, str) and len(self.init) != self.n_clusters:
             raise ValueError(
                 f"init must have one row per cluster, got {len(self.init)} rows for n_clusters="
@@ -486,6 +504,7 @@ class OptionValues(SummaryValues, total=False):
     min_area: float
     min_size_classes: tuple[int, ...] | None
     min_confidence: float
+    refits: int
     balance: float
     init: Any
     keep_init: bool

@@ -107,6 +107,7 @@ def test_default_options():
         ({"smoothing": 1.5}, "Potts model .* strength 1.5", ["potts", "icm"]),
         ({"min_size": 1200}, "smaller than 1,200 pixels", []),
         ({"min_area": 2.5, "min_size_classes": (2, 3)}, "clusters 2, 3 smaller than 2.5", []),
+        ({"smoothing": 1.0, "refits": 5}, "assigned and cleaned again, up to 5 times", ["hmrf"]),
         ({"min_confidence": 0.2}, "below 0.2 were left undecided", ["confidence"]),
         ({"balance": 0.5}, "balance = 0.5", []),
         ({"method": "full"}, "All pixels were used in the fit", []),

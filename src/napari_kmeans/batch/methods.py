@@ -348,6 +348,11 @@ def _describe_cleaning(study: _Study, references: ReferenceList) -> Iterable[str
             f"Connected regions{of} smaller than {' or '.join(sizes)} were given the class that "
             "surrounds them."
         )
+    if options.refits and (options.smoothing or sizes):
+        yield (
+            "Then the centers moved to the mean colors of the classes, and pixels were assigned and "
+            f"cleaned again, up to {_count(options.refits, 'time')} {references.cite('hmrf')}."
+        )
     if options.min_confidence:
         yield (
             "Pixels whose confidence in their class (simplified silhouette "

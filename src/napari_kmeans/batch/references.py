@@ -137,6 +137,14 @@ REFERENCES = {
         1986,
         "doi:10.1111/j.2517-6161.1986.tb01412.x",
     ),
+    "hmrf": Reference(
+        "Y. Zhang, M. Brady, S. Smith",
+        "Segmentation of brain MR images through a hidden Markov random field model and the "
+        "expectation-maximization algorithm",
+        "IEEE Transactions on Medical Imaging 20(1), 45-57",
+        2001,
+        "doi:10.1109/42.906424",
+    ),
     "confidence": Reference(
         "E. R. Hruschka, R. J. G. B. Campello, L. N. de Castro",
         "Evolving clusters in gene-expression data",

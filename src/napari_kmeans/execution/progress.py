@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from napari_kmeans.checks import quote_value
 
@@ -70,6 +71,12 @@ class Progress:
             self._send(min(int(self._done), self.TOTAL - 1))
 
         return step
+
+    def split(self, number: int) -> list[Progress]:
+        """Return the progress of each of several equal parts of the work that is left."""
+        start = self._done / self.TOTAL
+        ends = [start + (1 - start) * n / number for n in range(number + 1)]
+        return [Progress(part_of(self._report, *pair)) for pair in pairwise(ends)]
 
     def finish(self) -> None:
         """Report that all work is done."""

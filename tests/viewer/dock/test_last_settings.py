@@ -31,6 +31,7 @@ CHOSEN = {
     "min_area": 0.0004,
     "size_unit": "area",
     "min_confidence": 0.15,
+    "refits": 4,
     "balance": 0.25,
     "method": "full",
     "coreset_size": 12345,
