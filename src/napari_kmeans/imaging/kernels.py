@@ -577,11 +577,11 @@ def add_changes(
             changed[n_changed] = i
             n_changed += np.uint32(new[i] != old[i])
         for n in range(n_changed):
-            i = np.uint64(changed[n])
-            to, since = np.uint32(new[i]) - 1, np.uint32(old[i]) - 1
+            place = np.uint64(changed[n])
+            to, since = np.uint32(new[place]) - 1, np.uint32(old[place]) - 1
             counts[to] += 1
             counts[since] -= 1
             for j in range(sums.shape[1]):
-                value = np.int64(values[np.uint64(start) + i, j])
+                value = np.int64(values[np.uint64(start) + place, j])
                 sums[to, j] += value
                 sums[since, j] -= value
