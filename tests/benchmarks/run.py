@@ -258,6 +258,7 @@ def click(image: np.ndarray) -> dict[str, Tool]:
     return {
         OURS: ours(image, 8),
         f"{OURS}, full": ours(image, 8, method="full"),
+        f"{OURS}, smoothing": ours(image, 8, smoothing=1.0),
         "copying once": copying(image),
         "scikit-learn KMeans, float32": scikit_learn(image, 8, "float32"),
         "OpenCV kmeans": opencv(image, 8),
