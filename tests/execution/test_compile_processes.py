@@ -192,11 +192,17 @@ def test_waiting_can_be_canceled_in_a_run(cache):
 def test_the_listener_of_a_map_is_called_in_its_tasks(processes, slow_request, monkeypatch):
     monkeypatch.setattr("napari_kmeans.execution.threads.n_threads", lambda: 2)
 
-    def cancel():
-        raise KeyError(threading.current_thread().name)
+    names = set()
 
-    with waits_to(cancel), pytest.raises(KeyError, match="napari-kmeans"):
+    def cancel():
+        names.add(threading.current_thread().name)
+        if len(names) == 2:
+            raise KeyboardInterrupt
+
+    with waits_to(cancel), pytest.raises(KeyboardInterrupt):
         map_threads(lambda _: processes.compile(slow_request), range(2))
+    assert threading.current_thread().name in names
+    assert any("napari-kmeans" in name for name in names)
 
 
 def test_closing_ends_the_processes_and_the_waiting(processes, slow_request):

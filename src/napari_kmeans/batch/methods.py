@@ -350,8 +350,8 @@ def _describe_cleaning(study: _Study, references: ReferenceList) -> Iterable[str
         )
     if options.refits and (options.smoothing or sizes):
         yield (
-            "Then the centers moved to the mean colors of the classes, and pixels were assigned and "
-            f"cleaned again, up to {_count(options.refits, 'time')} {references.cite('hmrf')}."
+            "Then the centers moved to the mean colors of the classes, and pixels were assigned "
+            f"and cleaned again, up to {_count(options.refits, 'time')} {references.cite('hmrf')}."
         )
     if options.min_confidence:
         yield (

@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections import deque
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import lru_cache
@@ -118,8 +118,8 @@ def map_threads(
         Called with each item, on several threads at a time.
     items : iterable
     step : callable
-        Called in the calling thread, several times a second: with 1 for each item that was
-        done meanwhile, or with 0 if there is none.
+        Called in the calling thread: with 1 for each item that is done, and with 0 several times
+        a second while only other threads work.
 
     Raises
     ------
@@ -132,25 +132,41 @@ def map_threads(
         return [_report_item(function(item), step) for item in all_items]
     stop, waiting = threading.Event(), deque(enumerate(all_items))
     results: dict[int, Result] = {}
+    errors: list[BaseException] = []
 
-    def work() -> None:
-        with in_task(stop):
-            while not stop.is_set():
-                try:
-                    number, item = waiting.popleft()
-                except IndexError:
-                    return
-                results[number] = function(item)
+    def work(report: Callable[[], object] = bool) -> None:
+        try:
+            with in_task(stop):
+                while not stop.is_set():
+                    try:
+                        number, item = waiting.popleft()
+                    except IndexError:
+                        return
+                    results[number] = function(item)
+                    report()
+        except BaseException as error:
+            # The first error is the cause: it stops all other items.
+            errors.append(error)
+            stop.set()
 
+    report = _Reporter(results, step)
     with shared_pool():
         # A task has the listeners of its caller: see `notices_to` and `waits_to`.
-        n_used = min(n_threads(), len(all_items))
-        futures = [_thread.pool.submit(copy_context().run, work) for _ in range(n_used)]
+        n_others = min(n_threads(), len(all_items)) - 1
+        futures = [_thread.pool.submit(copy_context().run, work) for _ in range(n_others)]
         try:
-            _wait_for(futures, results, step)
+            work(report.report)
+            while wait(futures, POLL_SECONDS).not_done:
+                if not report.report():
+                    step(0)
+            if errors:
+                raise errors[0]
+            report.report()
         finally:
             stop.set()
             wait(futures)
+            # An error and this frame would keep each other, and all results, in memory.
+            errors.clear()
     return [results[number] for number in range(len(all_items))]
 
 
@@ -182,20 +198,18 @@ def in_task(stop: threading.Event | None = None) -> Iterator[None]:
         vars(_thread).update(saved)
 
 
-def _wait_for(futures: list[Future[None]], results: Collection[Any], step: Step) -> None:
-    """Wait for all futures or the first error, and report the number of new results."""
-    n_reported, is_running = 0, True
-    while is_running:
-        done, running = wait(futures, POLL_SECONDS, FIRST_EXCEPTION)
-        for future in futures:
-            if future in done:
-                future.result()
-        is_running, n_done = bool(running), len(results)
-        for _ in range(n_reported, n_done):
-            step(1)
-        if is_running and n_done == n_reported:
-            step(0)
-        n_reported = n_done
+class _Reporter:
+    """Reports the number of results to a step function."""
+
+    def __init__(self, results: Collection[Any], step: Step) -> None:
+        self._results, self._step, self._n_reported = results, step, 0
+
+    def report(self) -> bool:
+        """Call the step function with 1 for each new result; return whether there was one."""
+        before, self._n_reported = self._n_reported, len(self._results)
+        for _ in range(before, self._n_reported):
+            self._step(1)
+        return before < self._n_reported
 
 
 def _in_task() -> bool:
