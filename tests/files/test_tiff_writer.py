@@ -217,6 +217,17 @@ def test_png_has_profile_and_resolution(tmp_path):
     assert recorded_axes(read_record(tmp_path / "a.png")) == inches
 
 
+@pytest.mark.parametrize("size", [0.3, 0.3529, 1.0, 25.4 / 144])
+def test_png_does_not_hold_a_pixel_size_that_is_the_resolution_of_a_screen(size, tmp_path):
+    # Reading takes up to 100 dpi, and 120, 144 and 192 dpi, for the resolution of a screen.
+    axes = tuple(Axis(name, unit="millimeter", scale=size) for name in "yx")
+    picture = Picture(make((4, 5), "u1"), rgb=False, axes=axes)
+    assert not png_holds(picture)
+    write_tiff(tmp_path / "a.tif", picture, LABELS)
+    read = read_image(tmp_path / "a.tif").axes
+    assert [(each.unit, each.scale) for each in read] == [("millimeter", pytest.approx(size))] * 2
+
+
 def test_a_png_of_16_bits_is_read_back(tmp_path):
     picture = Picture(make((4, 5), "u2") * np.uint16(300), rgb=False)
     assert png_holds(picture)

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_kmeans._version import __version__
 from napari_kmeans.files.picture import Axis
+from napari_kmeans.files.resolution import is_resolution_of_print
 from napari_kmeans.files.result_record import RECORD_KEY, RECORD_TAG, encode_record
 from napari_kmeans.files.units import LENGTHS, TIMES, convert_length
 
@@ -30,10 +31,10 @@ IMAGEJ_UNITS = {"micrometer": "um"}
 
 OME_DTYPES = ("i1", "i2", "i4", "u1", "u2", "u4", "f4", "f8")
 
-PRINT_RESOLUTIONS = (1e3, 1e5)
-"""Pixels per meter, 25 to 2540 dpi: the resolutions of scanners and cameras.
+MAX_DPI = 2540
+"""The largest resolution that is written to a PNG file: that of scanners and cameras.
 
-PNG holds them. Programs for microscopy and maps ignore the pixel size in a PNG file.
+Programs for microscopy and maps ignore the pixel size in a PNG file.
 """
 
 
@@ -59,7 +60,8 @@ def png_holds(picture: Picture) -> bool:
 
     The answer is no for 16-bit colors. PNG can store them, but Pillow, which most
     Python packages use for reading, returns 8 bits. It is also no for a georeference,
-    and for a pixel size that is no print resolution.
+    for a pixel size that is no resolution of a scanner, and for one that would be read as the
+    resolution of a screen.
     """
     letters, dtype = tiff_axes(picture), picture.pixels.dtype
     plain = letters == "YX" and dtype in (np.uint8, np.uint16)
@@ -78,9 +80,12 @@ def _print_resolution(picture: Picture) -> tuple[float, float] | None:
     plane = [axis for axis in picture.axes if axis.kind == "space"]
     if len(plane) != 2 or any(axis.translation or axis.unit not in LENGTHS for axis in plane):
         return None
-    low, high = PRINT_RESOLUTIONS
-    y, x = (1 / (_length(axis) * LENGTHS[axis.unit].size) for axis in plane)
-    return (x, y) if low <= x <= high and low <= y <= high else None
+    sizes = [_length(axis) * LENGTHS[axis.unit].size for axis in plane]
+    dpi = [LENGTHS["inch"].size / size for size in sizes]
+    if any(is_resolution_of_print(each) or each > MAX_DPI for each in dpi):
+        return None
+    y, x = (1 / size for size in sizes)
+    return x, y
 
 
 def tiff_axes(picture: Picture) -> str:
