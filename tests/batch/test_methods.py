@@ -277,6 +277,23 @@ def test_named_classes_are_stated_beside_merged_ones():
     ) in paragraph
 
 
+@pytest.mark.parametrize(
+    ("units", "model", "text"),
+    [
+        (["mm²", "mm²"], {"min_area": 4e6}, "smaller than 4 mm² were given"),
+        (["mm³", "mm³"], {"min_area": 2e9}, "smaller than 2 mm³ were given"),
+        (["mm²", "mm²"], None, "smaller than 4 mm² were given"),
+        (["mm²", "nm²"], None, "smaller than 4 squared (in volumes: cubed) units of the pixel"),
+        ([None, None], {"min_area": 4.0}, "smaller than 4 squared (in volumes: cubed) units"),
+    ],
+)
+def test_the_minimum_area_has_the_unit_of_the_pixel_sizes(units, model, text):
+    images = [{"pixel_size": {"value": 0.04, "unit": unit} if unit else None} for unit in units]
+    # A model has its area in µm² if its images have a pixel size.
+    own = model and make_model(**model)
+    assert text in describe(images=images, min_area=4.0, model=own)[0]
+
+
 def test_classes_groups_and_pixel_sizes():
     model = make_model(
         classes=[

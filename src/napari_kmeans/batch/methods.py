@@ -14,6 +14,7 @@ from napari_kmeans.batch.references import PROGRAM, ReferenceList
 from napari_kmeans.batch.result_files import SHARED_MODEL
 from napari_kmeans.batch.shares import compare_classes, count_tests, tally_shares
 from napari_kmeans.batch.study_record import known_options
+from napari_kmeans.files.units import size_factor
 from napari_kmeans.options import AUTO, Options
 
 if TYPE_CHECKING:
@@ -335,9 +336,7 @@ def _describe_cleaning(study: _Study, references: ReferenceList) -> Iterable[str
         text
         for text in (
             f"{options.min_size:,} pixels" if options.min_size else "",
-            f"{options.min_area:g} squared (in volumes: cubed) units of the pixel size"
-            if options.min_area
-            else "",
+            _describe_area(study) if options.min_area else "",
         )
         if text
     ]
@@ -359,6 +358,17 @@ def _describe_cleaning(study: _Study, references: ReferenceList) -> Iterable[str
             f"{references.cite('confidence')}) was below {options.min_confidence:g} were left "
             "undecided and did not count."
         )
+
+
+def _describe_area(study: _Study) -> str:
+    """Return the minimum area with the unit of the pixel sizes, if all images have the same."""
+    units = {str((each.get("pixel_size") or {}).get("unit", "")) for each in study.images}
+    area, unit = study.options.min_area, units.pop() if len(units) == 1 else ""
+    if unit and study.model.get("min_area"):
+        # A model has its area in micrometers, also that of a fit to images in another unit.
+        factor = size_factor(f"µm{unit[-1]}", unit)
+        area, unit = (study.model["min_area"] * factor, unit) if factor else (area, "")
+    return f"{area:g} {unit or 'squared (in volumes: cubed) units of the pixel size'}"
 
 
 def _describe_classes(study: _Study) -> Iterable[str]:
