@@ -280,8 +280,8 @@ class Options:
         label="Minimum area",
         tooltip="Smaller regions get the class that surrounds them: an area in squared units of "
         "the pixel size, or in a volume a volume in cubed units. 0 keeps all regions.",
-        note="The pixel size is that of the file, or --spacing. At most that of 512 pixels for an "
-        "image larger than memory.",
+        note="The pixel size is that of the file, or --spacing, in the unit --unit. At most that "
+        "of 512 pixels for an image larger than memory.",
         in_cleaning=True,
     )
     min_size_classes: tuple[int, ...] | None = _option(
@@ -319,8 +319,8 @@ class Options:
         tooltip="The distance of neighboring pixels along all axes of space, or along each axis "
         "with commas between them, such as 2,0.3,0.3; 0 for an axis of time. Smoothing, the "
         "minimum area and the position use it.",
-        note="In the unit of the file, or in micrometers if it states none. Default: that of the "
-        "file, or 1 if the file states none.",
+        note="In the unit --unit; without it in the unit of the file, or in micrometers if it "
+        "states none. Default: that of the file, or 1 if the file states none.",
         in_summary=True,
         in_cleaning=True,
         in_dock=False,

@@ -1,4 +1,4 @@
-"""The options `--min-area` and `--spacing`: areas in the units of each file."""
+"""The options `--min-area`, `--spacing` and `--unit`: areas in the units of each file."""
 
 from __future__ import annotations
 
@@ -112,6 +112,44 @@ def test_the_table_has_the_given_pixel_size_in_the_unit_of_the_file(tmp_path):
     assert areas_of(tmp_path, "a.ome") == (62_500.0, "nm²")
 
 
+@pytest.mark.parametrize(
+    ("unit", "symbol", "name", "min_area", "n_pixels"),
+    [("mm", "mm²", "millimeter", 4, 100), ("Meter", "m²", "meter", 0.5, 13)],
+)
+def test_spacing_and_area_are_in_the_given_unit(unit, symbol, name, min_area, n_pixels, tmp_path):
+    # A pixel size in the file is replaced, with its unit.
+    write(tmp_path / "a.ome.tif", NOISY[0], (500, 500), "nm")
+    given = ["--spacing", "0.2", "--unit", unit, "--min-area", str(min_area)]
+    assert run(tmp_path, "a", *given) == 0
+    expected = segment(NOISY[0], 4, min_size=n_pixels).labels
+    np.testing.assert_array_equal(labels_of(tmp_path, "a"), expected)
+    assert areas_of(tmp_path, "a.ome") == (0.04, symbol)
+    axes = read_image(tmp_path / "out" / "a.ome-labels.tif").axes
+    assert [(axis.unit, axis.scale) for axis in axes] == [(name, pytest.approx(0.2))] * 2
+    record = json.loads((tmp_path / "out" / "napari-kmeans-run.json").read_text("utf-8"))
+    assert record["study"]["unit"] == name
+    assert main(["repeat", str(tmp_path / "out")]) == 0
+
+
+def test_a_pixel_size_of_the_file_is_converted_to_the_given_unit(tmp_path):
+    write(tmp_path / "a.ome.tif", NOISY[0], (0.5, 0.5))
+    assert run(tmp_path, "a", "--unit", "mm", "--min-area", "3e-6") == 0
+    np.testing.assert_array_equal(
+        labels_of(tmp_path, "a"), segment(NOISY[0], 4, min_size=12).labels
+    )
+    table = pd.read_csv(tmp_path / "out" / "a.ome-table.csv")
+    assert table["area"].sum() == pytest.approx(NOISY[0].size * 0.25e-6)
+    assert set(table["unit"]) == {"mm²"}
+    model = str(tmp_path / "out" / "a.ome-model.json")
+    out = ["--model", model, "-o", str(tmp_path / "painted")]
+    assert main([str(tmp_path / "a.ome.tif"), *out, "--unit", "nm"]) == 0
+    labels = tifffile.imread(tmp_path / "painted" / "a.ome-labels.tif")
+    np.testing.assert_array_equal(labels, labels_of(tmp_path, "a"))
+    table = pd.read_csv(tmp_path / "painted" / "a.ome-table.csv")
+    assert table["area"].sum() == pytest.approx(NOISY[0].size * 250_000)
+    assert set(table["unit"]) == {"nm²"}
+
+
 def test_a_model_takes_the_given_pixel_size_or_says_that_it_takes_that_of_the_fit(tmp_path, capsys):
     write(tmp_path / "a.ome.tif", NOISY[0], (0.5, 0.5))
     tifffile.imwrite(tmp_path / "b.ome.tif", NOISY[1])
@@ -199,3 +237,9 @@ def test_help_states_limits_and_defaults(capsys):
     assert "--spacing N[,N]" in text
     assert "such as 2,0.3,0.3" in text
     assert "Default: that of the file, or 1 if the file states none. --" in text
+    assert "In the unit --unit; without it in the unit of the file, or in micrometers" in text
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "without it in that of the file, or in micrometers if the file states none" in text
+    assert "--unit UNIT" in text

@@ -841,6 +841,28 @@ def test_each_image_has_the_pixel_size_of_the_metadata_file(folder):
     assert again.table.groupby("image")["area"].sum()["c_0"] == pytest.approx(125)
 
 
+def test_all_pixel_sizes_are_stated_in_the_unit_of_the_study(folder):
+    lines = ["image,pixel_size,pixel_size_unit", "c_0,0.5,", "c_1,20,µm"]
+    (folder / "s.csv").write_text("\n".join(lines), "utf-8")
+    settings = {"axes": "YX", "PhysicalSizeX": 2.0, "PhysicalSizeY": 3.0}
+    gray = np.arange(2000, dtype=np.uint8).reshape(40, 50)
+    tifffile.imwrite(folder / "raw" / "c_9.ome.tif", gray, metadata=settings, ome=True)
+    study = _study(folder, metadata_file="s.csv", unit="mm", each=True)
+    result = _run(study)
+    assert set(result.table["unit"].dropna()) == {"mm²"}
+    areas = result.table.groupby("image")["area"].sum()
+    # A size in the CSV file without a unit has that of the study, and others are converted.
+    expected = {"c_0": 500.0, "c_1": 0.8, "c_9.ome": 2000 * 6e-6}
+    assert {name: areas[name] for name in expected} == pytest.approx(expected)
+    sizes = {each["name"]: each["pixel_size"] for each in result.record["images"]}
+    assert sizes["c_0"] == {"value": 0.25, "unit": "mm²"}
+    assert sizes["t_0"] is None
+    # Another unit gives other areas: all images are done again.
+    again = _run(replace(study, unit="cm"))
+    assert again.n_earlier == 0
+    assert set(again.table["unit"].dropna()) == {"cm²"}
+
+
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
@@ -849,7 +871,8 @@ def test_each_image_has_the_pixel_size_of_the_metadata_file(folder):
         ("c_0,0_5,,", "pixel_size of c_0 must be a number above 0, got '0_5'"),
         ("c_0,a,,", "pixel_size of c_0 must be a number above 0, got 'a'"),
         ("c_0,1,2,", "pixel_size of c_0 must go without pixel_size_x, got both"),
-        ("c_0,1,,kg", "pixel_size_unit of c_0 must be a length such as µm, got 'kg'"),
+        ("c_0,1,,kg", "pixel_size_unit of c_0 must be a length such as µm.*, got 'kg'"),
+        ("c_0,1,,in", "pixel_size_unit of c_0 must be a length such as µm.*not inches, got 'in'"),
     ],
 )
 def test_a_wrong_pixel_size_is_a_sentence(folder, row, sentence):

@@ -93,6 +93,8 @@ def test_a_study_is_saved_and_loaded(path, tmp_path):
         ("images: a\nclasses: {1: {nam: s}}", ["got 'nam': write name"]),
         ("images: a\nspacing: x", ["spacing must be a number"]),
         ("images: a\nspacing: 0", ["spacing must be above 0, got 0.0"]),
+        ("images: a\nunit: kg", ["unit must be a length such as µm, mm or cm"]),
+        ("images: a\nunit: 3", ["not inches, got 3: write its symbol"]),
         ("images: {a: 1}", ["images must be a text or a list of texts"]),
         ("images: a\neach: 3", ["each must be"]),
     ],

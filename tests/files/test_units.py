@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_kmeans.files.units import size_factor
+from napari_kmeans.files.units import find_length, size_factor
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,20 @@ from napari_kmeans.files.units import size_factor
 )
 def test_sizes_are_converted_by_the_power_of_their_unit(unit, target, factor):
     assert size_factor(unit, target) == (None if factor is None else pytest.approx(factor))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("mm", "millimeter"),
+        ("Mm", "megameter"),
+        (" Millimeter ", "millimeter"),
+        ("um", "micrometer"),
+        ("\N{GREEK SMALL LETTER MU}m", "micrometer"),
+        ("\N{MICRO SIGN}m", "micrometer"),
+        ("s", None),
+        ("", None),
+    ],
+)
+def test_a_unit_of_length_is_found_by_its_name_or_symbol(text, name):
+    assert find_length(text) == name

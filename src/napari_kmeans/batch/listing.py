@@ -12,7 +12,7 @@ from napari_kmeans.batch.channels import add_mask, choose_channels, set_channel_
 from napari_kmeans.batch.image_job import ImageJob
 from napari_kmeans.batch.inputs import Input, find_inputs, is_folder
 from napari_kmeans.batch.masks import MaskError, MaskFile, match_masks, read_mask
-from napari_kmeans.batch.pixel_size import set_pixel_size
+from napari_kmeans.batch.pixel_size import convert_pixel_size, set_pixel_size
 from napari_kmeans.files.errors import UnreadableImageError, reason
 from napari_kmeans.files.pipes import copy_pipe
 from napari_kmeans.files.reading import list_series, read_image
@@ -65,6 +65,9 @@ class Reading(NamedTuple):
         The file of the mask, or for several images their folder.
     spacing : float or tuple of float, or None
         The distance of neighboring pixels; None for that of the file.
+    unit : str or None
+        The name of the unit of length of `spacing`, into which the pixel sizes of files are
+        converted; None for that of each file, or micrometers if a file states none.
     """
 
     images: tuple[Path, ...] = ()
@@ -75,6 +78,7 @@ class Reading(NamedTuple):
     channels: tuple[str, ...] | None = None
     mask: Path | None = None
     spacing: float | tuple[float, ...] | None = None
+    unit: str | None = None
 
 
 def list_jobs(reading: Reading) -> list[ImageJob]:
@@ -216,7 +220,9 @@ def _read_adjusted(read: Callable[[], Picture], reading: Reading, mask: MaskFile
         if mask.path is not None:
             picture = add_mask(picture, read_mask(mask.path, picture))
         if reading.spacing is not None:
-            picture = set_pixel_size(picture, reading.spacing)
+            picture = set_pixel_size(picture, reading.spacing, reading.unit)
+        elif reading.unit is not None:
+            picture = convert_pixel_size(picture, reading.unit)
     except (TypeError, ValueError, OSError, MemoryError) as error:
         raise UnreadableImageError(reason(error)) from error
     return picture

@@ -8,7 +8,7 @@ from napari_kmeans.batch.channels import find_axis_of_channels
 from napari_kmeans.checks import quote_value
 from napari_kmeans.files.errors import UnreadableImageError
 from napari_kmeans.files.picture import Axis
-from napari_kmeans.files.units import LENGTHS
+from napari_kmeans.files.units import LENGTHS, convert_length, find_length
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,11 +29,31 @@ SIZE, SIZE_UNIT = "pixel_size", "pixel_size_unit"
 SIZES = ("pixel_size_z", "pixel_size_y", "pixel_size_x")
 """The columns of a metadata file: one number for all axes, or one for each; and their unit."""
 
-_SYMBOLS = {**{unit.symbol: name for name, unit in LENGTHS.items()}, "um": "micrometer"}
+
+def check_unit(name: str, value: Any) -> str:
+    """Return the name of a unit of length that is given by its name or symbol.
+
+    Raises
+    ------
+    ValueError
+        If the value is no unit of length, or if it is the inch, in which files state a
+        resolution for printing: `measuring.pixel_size` returns no area then.
+    """
+    unit = find_length(value) if isinstance(value, str) else None
+    if unit in (None, "inch"):
+        raise ValueError(
+            f"{name} must be a length such as µm, mm or cm, and not inches, got "
+            f"{quote_value(value)}: write its symbol."
+        )
+    return str(unit)
 
 
-def read_stated_size(entries: Mapping[str, Any], image: str) -> StatedSize | None:
+def read_stated_size(
+    entries: Mapping[str, Any], image: str, default_unit: str = "micrometer"
+) -> StatedSize | None:
     """Return the pixel size in the metadata of an image; None if they state none.
+
+    `default_unit` is the name of the unit of a size that is stated without one.
 
     Raises
     ------
@@ -52,12 +72,8 @@ def read_stated_size(entries: Mapping[str, Any], image: str) -> StatedSize | Non
             )
     if SIZE in names and len(names) > 1:
         raise ValueError(f"{SIZE} of {image} must go without {names[1]}, got both: leave one out.")
-    given = str(entries.get(SIZE_UNIT) or "micrometer").strip()
-    unit = _SYMBOLS.get(given.replace("\N{GREEK SMALL LETTER MU}", "\N{MICRO SIGN}"), given)
-    if unit not in LENGTHS:
-        raise ValueError(
-            f"{SIZE_UNIT} of {image} must be a length such as µm, got {given!r}: correct it."
-        )
+    given = str(entries.get(SIZE_UNIT) or default_unit)
+    unit = check_unit(f"{SIZE_UNIT} of {image}", given)
     return StatedSize(float(values[0]) if SIZE in names else tuple(map(float, values)), unit)
 
 
@@ -88,7 +104,10 @@ def check_spacing(spacing: float | tuple[float, ...]) -> None:
 
 
 def set_pixel_size(
-    picture: Picture, spacing: float | tuple[float, ...], unit: str | None = None
+    picture: Picture,
+    spacing: float | tuple[float, ...],
+    unit: str | None = None,
+    name: str = "--spacing",
 ) -> Picture:
     """Return an image whose pixels have another size than its file states.
 
@@ -101,6 +120,8 @@ def set_pixel_size(
     unit : str, optional
         The name of a unit of length. Without it that of the file, or micrometers if the file states
         none. Inches are the unit of a resolution for printing.
+    name : str
+        The name of the spacing in messages.
 
     Raises
     ------
@@ -116,7 +137,6 @@ def set_pixel_size(
     elif len(spacing) == len(own):
         sizes = dict(zip(own, spacing, strict=True))
     else:
-        name = "--spacing" if unit is None else SIZE
         raise UnreadableImageError(
             f"{name} must have a number for each of its {len(own)} axes besides channels, got "
             f"{len(spacing)}"
@@ -125,11 +145,36 @@ def set_pixel_size(
         axis = axes[number]
         has_length = axis.unit in LENGTHS and axis.unit != "inch"
         if size:
-            own_unit = axis.unit if has_length else "micrometer"
-            axes[number] = axis._replace(kind="space", unit=unit or own_unit, scale=size)
+            new_unit = unit or (axis.unit if has_length else "micrometer")
+            placed = _convert(axis, new_unit)
+            axes[number] = placed._replace(kind="space", unit=new_unit, scale=size)
         elif axis.kind != "time":
             axes[number] = axis._replace(kind="time", unit="", scale=1.0)
     return picture._replace(axes=tuple(axes))
+
+
+def convert_pixel_size(picture: Picture, unit: str) -> Picture:
+    """Return an image with its pixel size in another unit of length, which is given by its name.
+
+    A pixel size that the file states without a unit is taken to be in this unit. Inches are the
+    unit of a resolution for printing and stay, as does an image without a pixel size.
+    """
+    spatial = [axis for axis in picture.axes if axis.kind == "space"]
+    is_unitless = not any(axis.unit for axis in spatial)
+    if is_unitless and any(axis.scale != 1 for axis in spatial):
+        axes = [a._replace(unit=unit) if a.kind == "space" else a for a in picture.axes]
+    else:
+        axes = [axis if axis.unit == "inch" else _convert(axis, unit) for axis in picture.axes]
+    return picture._replace(axes=tuple(axes))
+
+
+def _convert(axis: Axis, unit: str) -> Axis:
+    """Return an axis in another unit of length, or unchanged if its unit is no length."""
+    scale = convert_length(axis.scale, axis.unit, unit)
+    start = convert_length(axis.translation, axis.unit, unit)
+    if scale is None or start is None:
+        return axis
+    return axis._replace(unit=unit, scale=scale, translation=start)
 
 
 def _name_axes(n_axes: int, channels: int | None) -> list[Axis]:

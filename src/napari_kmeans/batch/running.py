@@ -355,12 +355,13 @@ class _Run:
                 with suppress(OSError):
                     stamps.append(Stamp.of(path))
         settings = self.study.to_dict()
-        reading = ("series", "channel_axis", "channels", "spacing", "mask", "pixels_per_image")
+        reading = ("series", "channel_axis", "channels", "spacing", "unit", "mask")
+        fitting = (*reading, "pixels_per_image")
         return make_key(
             [
                 stamps,
                 self.study.options.to_dict(),
-                [settings.get(name) for name in reading],
+                [settings.get(name) for name in fitting],
                 [image.pixel_size for image in images],
                 __version__,
             ]
@@ -371,7 +372,7 @@ class _Run:
         options = study.options if model is None else model.options
         settings = study.to_dict()
         deciding = (
-            *("series", "channel_axis", "channels", "spacing", "mask", "regions", "grid"),
+            *("series", "channel_axis", "channels", "spacing", "unit", "mask", "regions", "grid"),
             *("values", "slices", "medians", "confidence", "outputs"),
         )
         key = make_key(

@@ -88,6 +88,7 @@ def list_study_jobs(study: Study, patterns: Sequence[str] | None = None) -> list
         channels=study.channels or None,
         mask=None if study.mask is None else study.path(study.mask),
         spacing=study.spacing,
+        unit=study.unit,
     )
     return list_jobs(reading)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from napari_kmeans.batch.pixel_size import check_unit
 from napari_kmeans.checks import Flag, WholeNumber, is_whole_number, quote_value
 from napari_kmeans.classes import clean_name
 from napari_kmeans.options import COMMAND_LINE_OPTIONS, MAX_CLUSTERS, Options, plain_value
@@ -80,6 +81,19 @@ class NamedTexts:
         if not isinstance(value, Mapping):
             raise TypeError(f"{name} must be {self}, got {quote_value(value)}: write a mapping.")
         return {str(key): TextList().check(f"{name}: {key}", each) for key, each in value.items()}
+
+
+@dataclass(frozen=True)
+class LengthUnit:
+    """The name of a unit of length, or None."""
+
+    def __str__(self) -> str:
+        """Return the values in the words of a message."""
+        return "a unit of length"
+
+    def check(self, name: str, value: Any) -> str | None:
+        """Return the name of a unit that is given by its name or symbol."""
+        return None if value is None else check_unit(name, value)
 
 
 @dataclass(frozen=True)

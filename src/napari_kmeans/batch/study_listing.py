@@ -6,7 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_kmeans.batch.masks import MaskFile
-from napari_kmeans.batch.pixel_size import StatedSize, read_stated_size, set_pixel_size
+from napari_kmeans.batch.pixel_size import (
+    SIZE,
+    StatedSize,
+    convert_pixel_size,
+    read_stated_size,
+    set_pixel_size,
+)
 from napari_kmeans.batch.reporting import join_names, tell
 from napari_kmeans.batch.result_files import free_stems
 from napari_kmeans.batch.run_record import relative_path
@@ -72,8 +78,10 @@ def list_images(
     for number, (job, stem) in enumerate(zip(jobs, stems, strict=True)):
         own = {name: found[number] for name, found in values.items()}
         group, entries = described[number]
-        size = _read_size(entries, stem)
-        sized = job if size is None else job._replace(read=partial(_read_sized, job.read, size))
+        size = _read_size(entries, stem, study.unit)
+        sized = job
+        if size is not None:
+            sized = job._replace(read=partial(_read_sized, job.read, size, study.unit))
         file = _file_of(job, study.folder)
         images.append(StudyImage(sized, stem, group, entries, regions[number], own, size, file))
     _tell_images_without_group(images)
@@ -108,12 +116,14 @@ def _describe_images(
     return described
 
 
-def _read_size(entries: dict[str, Any], stem: str) -> StatedSize | None:
+def _read_size(entries: dict[str, Any], stem: str, unit: str | None) -> StatedSize | None:
     try:
-        return read_stated_size(entries, stem)
+        return read_stated_size(entries, stem, unit or "micrometer")
     except ValueError as error:
         raise StudyError([f"metadata_file: {error}"]) from error
 
 
-def _read_sized(read: Callable[[], Picture], size: StatedSize) -> Picture:
-    return set_pixel_size(read(), *size)
+def _read_sized(read: Callable[[], Picture], size: StatedSize, unit: str | None) -> Picture:
+    """Read an image with a stated pixel size, in the unit of the study if it has one."""
+    picture = set_pixel_size(read(), *size, name=SIZE)
+    return picture if unit is None else convert_pixel_size(picture, unit)

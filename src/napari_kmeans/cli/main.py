@@ -16,7 +16,7 @@ from napari_kmeans._version import __version__
 from napari_kmeans.batch.exports import EXPORTS
 from napari_kmeans.batch.jobs import ClusteredImage, Workflow
 from napari_kmeans.batch.listing import Reading, list_jobs
-from napari_kmeans.batch.pixel_size import check_spacing
+from napari_kmeans.batch.pixel_size import check_spacing, check_unit
 from napari_kmeans.batch.reporting import bars_shown_by, count_images
 from napari_kmeans.batch.result_files import SHARED_MODEL, SHARED_TABLE, output_directory
 from napari_kmeans.batch.run_record import RECORD_FILE
@@ -32,7 +32,7 @@ from napari_kmeans.cli.options import (
 from napari_kmeans.cli.plain_run import PlainRun
 from napari_kmeans.cli.screen import screen_problem
 from napari_kmeans.cli.signals import EndedBySignal, ended_by_signals
-from napari_kmeans.cli.study_arguments import plain_study
+from napari_kmeans.cli.study_arguments import help_of, plain_study
 from napari_kmeans.cli.study_commands import COMMANDS, run_command
 from napari_kmeans.cli.terminal import (
     PROGRAM,
@@ -297,6 +297,7 @@ def _add_reading_options(group: argparse._ArgumentGroup) -> None:
         metavar="N,N",
         help="the numbers, from 0, or names of the channels to cluster; if omitted, all",
     )
+    group.add_argument("--unit", type=_parse_unit, metavar="UNIT", help=help_of("unit"))
     group.add_argument(
         "--mask",
         type=_parse_path,
@@ -321,6 +322,13 @@ def _parse_channels(text: str) -> tuple[str, ...]:
             f"must be numbers or names with commas between them, got {text!r}"
         )
     return names
+
+
+def _parse_unit(text: str) -> str:
+    try:
+        return check_unit("--unit", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--unit ")) from None
 
 
 def _parse_exports(text: str) -> tuple[str, ...]:

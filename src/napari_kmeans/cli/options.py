@@ -45,13 +45,11 @@ def add_option(group: argparse._ArgumentGroup, info: OptionInfo, default: Any = 
     if isinstance(info.kind, Choice):
         group.add_argument(*flags_of(info), choices=info.kind.choices, **settings)
     elif isinstance(info.kind, LabelList):
-        parse = _parser_of(info.kind)
-        group.add_argument(*flags_of(info), type=parse, metavar="N[,N]", **settings)
+        group.add_argument(*flags_of(info), type=parser_of(info), metavar="N[,N]", **settings)
     elif isinstance(info.kind, WholeNumber | RealNumber):
         has_list = isinstance(info.kind, NumberPerAxis) and info.kind.has_list
         metavar = "N[,N]" if has_list else "N"
-        parse = _parser_of(info.kind)
-        group.add_argument(*flags_of(info), type=parse, metavar=metavar, **settings)
+        group.add_argument(*flags_of(info), type=parser_of(info), metavar=metavar, **settings)
 
 
 def add_jobs_option(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +73,11 @@ def flags_of(info: OptionInfo) -> tuple[str, ...]:
     return FLAGS.get(info.name, (f"--{info.name.replace('_', '-')}",))
 
 
-def _parser_of(kind: WholeNumber | RealNumber | LabelList) -> Callable[[str], Any]:
+_WITH_UNIT = ("spacing", "min_area")
+"""The options that people write with a unit, such as 0.2mm."""
+
+
+def parser_of(info: OptionInfo) -> Callable[[str], Any]:
     """Return a function that converts the text of an option to its value.
 
     `Options` checks the bounds.
@@ -83,8 +85,9 @@ def _parser_of(kind: WholeNumber | RealNumber | LabelList) -> Callable[[str], An
 
     def parse(text: str) -> Any:
         try:
-            return kind.parse(text)
+            return info.kind.parse(text)  # type: ignore[union-attr]
         except ValueError:
-            raise argparse.ArgumentTypeError(f"must be {kind}, got {text!r}") from None
+            hint = "; --unit states the unit" if info.name in _WITH_UNIT else ""
+            raise argparse.ArgumentTypeError(f"must be {info.kind}, got {text!r}{hint}") from None
 
     return parse

@@ -9,7 +9,7 @@ from typing import Any
 from napari_kmeans.batch.output import IMAGES
 from napari_kmeans.batch.study import ENTRIES, Study, StudyError
 from napari_kmeans.batch.study_kinds import OUTPUTS
-from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option, flags_of
+from napari_kmeans.cli.options import OPTIONS_OF_FIT, add_option, flags_of, parser_of
 from napari_kmeans.options import COMMAND_LINE_OPTIONS, Options
 from napari_kmeans.samples import SAMPLES
 
@@ -61,19 +61,19 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
                 action="append",
                 type=_parse_named,
                 metavar="NAME=PATH",
-                help=f"{_help_of(name)}. Repeat the flag for each name",
+                help=f"{help_of(name)}. Repeat the flag for each name",
             )
         elif name in _TEXTS:
-            group.add_argument(_flag(name), metavar=_METAVARS[name], help=_help_of(name))
+            group.add_argument(_flag(name), metavar=_METAVARS[name], help=help_of(name))
         elif name in _LISTS:
             group.add_argument(
-                _flag(name), action="append", metavar=_METAVARS[name], help=_help_of(name)
+                _flag(name), action="append", metavar=_METAVARS[name], help=help_of(name)
             )
         elif name in _SWITCHES:
-            group.add_argument(_flag(name), action="store_true", default=None, help=_help_of(name))
-    group.add_argument("--grid", type=int, metavar="N", help=_help_of("grid"))
+            group.add_argument(_flag(name), action="store_true", default=None, help=help_of(name))
+    group.add_argument("--grid", type=int, metavar="N", help=help_of("grid"))
     group.add_argument(
-        "--pixels-per-image", type=int, metavar="N", help=_help_of("pixels_per_image")
+        "--pixels-per-image", type=int, metavar="N", help=help_of("pixels_per_image")
     )
     group.add_argument(
         "--no-medians",
@@ -82,8 +82,12 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="leave the medians out of the table",
     )
-    group.add_argument("--outputs", metavar=",".join(OUTPUTS[:2]) + ",…", help=_help_of("outputs"))
-    group.add_argument("--spacing", type=_parse_numbers, metavar="N[,N]", help=_help_of("spacing"))
+    group.add_argument("--outputs", metavar=",".join(OUTPUTS[:2]) + ",…", help=help_of("outputs"))
+    spacing = COMMAND_LINE_OPTIONS["spacing"]
+    group.add_argument(
+        "--spacing", type=parser_of(spacing), metavar="N[,N]", help=help_of("spacing")
+    )
+    group.add_argument("--unit", metavar="UNIT", help=help_of("unit"))
     _add_class_arguments(parser.add_argument_group("classes"))
     options = parser.add_argument_group("clustering")
     for info in OPTIONS_OF_FIT.values():
@@ -169,6 +173,7 @@ def plain_study(arguments: argparse.Namespace, options: Options, together: bool)
         "channel_axis": arguments.channel_axis or None,
         "channels": arguments.channels,
         "spacing": arguments.spacing,
+        "unit": arguments.unit,
         "mask": None if arguments.mask is None else str(arguments.mask),
         "outputs": (*IMAGES, *arguments.export),
     }
@@ -259,7 +264,8 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _help_of(name: str) -> str:
+def help_of(name: str) -> str:
+    """Return the help of an entry of a study as that of a flag."""
     text = str(ENTRIES[name]["help"])
     return text[0].lower() + text[1:].rstrip(".").replace("%", "%%")
 
@@ -273,11 +279,3 @@ def _parse_named(text: str) -> tuple[str, str]:
 
 def _parse_texts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
-
-
-def _parse_numbers(text: str) -> Any:
-    info = COMMAND_LINE_OPTIONS["spacing"]
-    try:
-        return info.kind.parse(text)  # type: ignore[union-attr]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be {info.kind}, got {text!r}") from None

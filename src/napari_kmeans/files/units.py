@@ -57,6 +57,23 @@ SIZE_POWERS = {1: ("length", ""), 2: ("area", "²"), 3: ("volume", "³")}
 """The name of a size and the power of its unit, by the number of axes of space."""
 
 
+_SPELLINGS = {
+    **{unit.symbol: name for name, unit in LENGTHS.items()},
+    "um": "micrometer",
+    "\N{GREEK SMALL LETTER MU}m": "micrometer",
+}
+"""The names of units of length by what people write. The micro sign is another character."""
+
+
+def find_length(text: str) -> str | None:
+    """Return the name of a unit of length that is given by its name or symbol, such as mm.
+
+    None if the text is no unit of length. Upper case counts in symbols: Mm is not mm.
+    """
+    name = _SPELLINGS.get(text.strip(), text.strip().lower())
+    return name if name in LENGTHS else None
+
+
 def convert_length(value: float, unit: str, target: str) -> float | None:
     """Return a length in another unit, or None if one of the units is no length.
 
