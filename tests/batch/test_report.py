@@ -348,6 +348,19 @@ def test_problems_are_in_the_head_the_rows_and_the_gallery(tmp_path):
     assert ("span", {"class": "problem"}) in report.tags
 
 
+def test_undecided_pixels_are_in_the_rows_and_the_gallery(tmp_path):
+    record = make_record(["a", "b"], [None] * 2)
+    table = make_table(["a", "b"], [[(1, 2, 3), (4, 0, 0)], [(4, 5, 6), (0, 0, 0)]], "rs")
+    assert "ndecided" not in read_report(tmp_path, record, table).text
+    table["undecided"] = [1, 4, 0, 0, 0, 5, *[0] * 6]
+    report = read_report(tmp_path, record, table)
+    # In percent of all pixels of an image, also of those that are ignored.
+    header, a, b = report.tables["share-table"]
+    assert (header[-1], a[-1], b[-1]) == ("Undecided", "50.0", "0")
+    assert "on average 25.00 % of an image, at most 50.00 % (a)" in report.text
+    assert "undecided 50.0" in report.text
+
+
 def test_many_images_have_pages(tmp_path):
     names = [f"image {n}" for n in range(120)]
     table = make_table(names, [[(1, 2, 3)]] * 120)

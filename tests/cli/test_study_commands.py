@@ -58,6 +58,34 @@ def test_a_study_file_gives_what_python_gives(folder, capsys):
     assert len(result.table) == len(pd.read_csv(folder / "out" / OUT))
 
 
+def test_a_run_states_how_many_pixels_are_undecided(folder, capsys):
+    def run(*arguments):
+        assert main(["run", "-k", "2", "-o", "out", "--again", *arguments]) == 0
+        found = [line for line in capsys.readouterr().out.splitlines() if "undecided" in line]
+        table = pd.read_csv(folder / "out" / OUT)
+        return found, table
+
+    for number, path in enumerate(sorted((folder / "raw").iterdir())):
+        noise = np.random.default_rng(number).integers(0, 100 + 50 * number, (20, 30, 3))
+        iio.imwrite(path, noise.astype(np.uint8))
+    assert run("raw")[0] == []
+    (line,), table = run("raw", "--min-confidence", "0.4")
+    sums = table.groupby("image")[["pixels", "undecided"]].sum()
+    shares = 100 * sums["undecided"] / sums.sum(axis=1)
+    assert 0 < shares.mean() < shares.max()
+    expected = (
+        f"on average {shares.mean():.2f} % of an image, at most {shares.max():.2f} % "
+        f"({shares.idxmax()})"
+    )
+    assert line == f"undecided pixels: {expected}; the shares are of the decided pixels"
+    methods = (folder / "out" / "napari-kmeans-methods.md").read_text("utf-8")
+    assert f"The undecided pixels were {expected}.".replace("_", "\\_") in methods
+    report = (folder / "out" / "napari-kmeans-report.html").read_text("utf-8")
+    assert f"Undecided pixels: {expected}. They do not count in shares." in report
+    # Images with models of their own have undecided pixels, too.
+    assert len(run("raw", "--min-confidence", "0.9", "--each")[0]) == 1
+
+
 def test_images_in_other_units_are_marked(folder, capsys):
     assert main(["run", "study.yaml"]) == 0
     wide = _image(10, 5).astype(np.uint16) * 257

@@ -12,7 +12,13 @@ from napari_kmeans.batch.fitting import MAX_LISTED, hash_sources, last_part
 from napari_kmeans.batch.problems import NOT_COUNTED, recorded_problems
 from napari_kmeans.batch.references import PROGRAM, ReferenceList
 from napari_kmeans.batch.result_files import SHARED_MODEL
-from napari_kmeans.batch.shares import compare_classes, count_tests, tally_shares
+from napari_kmeans.batch.shares import (
+    compare_classes,
+    count_tests,
+    describe_undecided,
+    find_undecided,
+    tally_shares,
+)
 from napari_kmeans.batch.study_record import known_options
 from napari_kmeans.files.units import size_factor
 from napari_kmeans.options import AUTO, Options
@@ -57,7 +63,7 @@ def describe_methods(record: Mapping[str, Any], table: pd.DataFrame | None = Non
         *_describe_points(study, references),
         *_describe_model(study),
         *_describe_fit(study, references),
-        *_describe_cleaning(study, references),
+        *_describe_cleaning(study, references, table),
         *_describe_classes(study),
         *_describe_measurements(study),
         *_describe_test(study, table, references),
@@ -324,7 +330,9 @@ def _describe_weights(options: Options) -> Iterable[str]:
         )
 
 
-def _describe_cleaning(study: _Study, references: ReferenceList) -> Iterable[str]:
+def _describe_cleaning(
+    study: _Study, references: ReferenceList, table: pd.DataFrame | None
+) -> Iterable[str]:
     options = study.options
     if options.smoothing:
         yield (
@@ -358,6 +366,9 @@ def _describe_cleaning(study: _Study, references: ReferenceList) -> Iterable[str
             f"{references.cite('confidence')}) was below {options.min_confidence:g} were left "
             "undecided and did not count."
         )
+        undecided = {} if table is None else find_undecided(table)
+        if undecided:
+            yield f"The undecided pixels were {_escape(describe_undecided(undecided))}."
 
 
 def _describe_area(study: _Study) -> str:

@@ -24,6 +24,8 @@ from napari_kmeans.batch.shares import (
     ShareTable,
     compare_classes,
     count_tests,
+    describe_undecided,
+    find_undecided,
     summarize_shares,
     tally_shares,
 )
@@ -62,6 +64,7 @@ def collect_contents(
     is_shared = record.get("model") is not None
     model = KMeansModel.from_dict(record["model"]) if is_shared else None
     files, problems = _list_files(record), recorded_problems(images)
+    undecided = find_undecided(table)
     paragraph, _, references = describe_methods(record, table).strip().partition("\n\n")
     return {
         "title": f"Study of {len(images):,} image{'' if len(images) == 1 else 's'}",
@@ -71,8 +74,9 @@ def collect_contents(
         "has_groups": bool(shares.group_names),
         "classes": _list_classes(model, shares),
         "channels": [] if model is None else channel_names(model),
-        "cards": _list_cards(record, shares, thumbnails, files, problems),
-        "rows": _list_rows(shares, files, problems),
+        "undecided": describe_undecided(undecided) if undecided else "",
+        "cards": _list_cards(record, shares, thumbnails, files, problems, undecided),
+        "rows": _list_rows(shares, files, problems, undecided),
         "strip": _draw_strips(shares) if len(shares.images) > PAGE_SIZE else [],
         "group_bars": _draw_group_bars(shares) if is_shared else [],
         "panels": _draw_panels(shares) if is_shared else [],
@@ -259,6 +263,7 @@ def _list_cards(
     thumbnails: Mapping[str, tuple[Any, Any]],
     files: Mapping[str, str],
     problems: Mapping[str, Sequence[str]],
+    undecided: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """Return what the gallery shows of each image that was segmented."""
     rows = {name: number for number, name in enumerate(shares.images)}
@@ -279,6 +284,7 @@ def _list_cards(
             "original": embed_picture(original, budget, has_few_colors=False),
             "classes": embed_picture(classes, budget, has_few_colors=True),
             "shares": _list_shares(shares, rows[name]) if name in rows else [],
+            "undecided": undecided.get(name),
         }
 
     return map_threads(make_card, done)
@@ -293,7 +299,10 @@ def _list_shares(shares: ShareTable, row: int) -> list[tuple[str, str, float]]:
 
 
 def _list_rows(
-    shares: ShareTable, files: Mapping[str, str], problems: Mapping[str, Sequence[str]]
+    shares: ShareTable,
+    files: Mapping[str, str],
+    problems: Mapping[str, Sequence[str]],
+    undecided: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """Return the rows of the table of shares, one for each image."""
     return [
@@ -303,6 +312,7 @@ def _list_rows(
             "group": shares.groups[row],
             "bar": stack_bar(shares.percent[row], shares.colors[row]),
             "percent": shares.percent[row].tolist(),
+            "undecided": undecided.get(name),
             "problems": problems[name],
         }
         for row, name in enumerate(shares.images)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_kmeans.measurement_table import CLASS, COLOR, IMAGE, REGION
-from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED, NAME, percentages
+from napari_kmeans.measuring import COUNT_COLUMNS, IGNORED, NAME, UNDECIDED, percentages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -150,6 +150,28 @@ def _class_colors(rows: pd.DataFrame, names: Sequence[str], labels: Sequence[int
     of_image = rows.groupby([IMAGE, CLASS])[COLOR].first().to_dict()
     colors = [of_image.get((name, label), by_class[label]) for name in names for label in labels]
     return np.array(colors, object).reshape(shape)
+
+
+def find_undecided(table: pd.DataFrame) -> dict[str, float]:
+    """Return the share of undecided pixels of each image in percent, by the name of the image.
+
+    It is that of all pixels with a class and of all undecided pixels, in all regions of the image.
+    Empty if the model leaves no pixels undecided.
+    """
+    if UNDECIDED not in table:
+        return {}
+    sums = table.groupby(IMAGE, sort=False)[[PIXELS, UNDECIDED]].sum()
+    shares = 100 * sums[UNDECIDED] / sums.sum(axis=1).clip(lower=1)
+    return {str(name): float(share) for name, share in shares.items()}
+
+
+def describe_undecided(shares: Mapping[str, float]) -> str:
+    """Return the shares of `find_undecided` as the end of a sentence about pixels."""
+    largest = max(shares, key=shares.__getitem__)
+    if len(shares) == 1:
+        return f"{shares[largest]:.2f} % of the image"
+    mean = sum(shares.values()) / len(shares)
+    return f"on average {mean:.2f} % of an image, at most {shares[largest]:.2f} % ({largest})"
 
 
 class Summary(NamedTuple):

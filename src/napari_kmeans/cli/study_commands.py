@@ -210,6 +210,7 @@ def _print_result(result: StudyResult) -> None:
             print_line(line)
     elif len(result.table):
         print_line("each image has classes of its own, so that their shares have no mean")
+    _print_undecided(result.table)
     if n_images > n_failures:
         print_line(f"wrote files of {count_images(n_images - n_failures)} to {result.directory}")
     for path in result.files:
@@ -231,6 +232,18 @@ def _describe_shares(table: Any) -> list[str]:
         numbers = f"{share.mean():7.2f} {share.min():7.2f} {share.max():7.2f}"
         lines.append(f"{label:6d} {numbers}  {name}".rstrip())
     return lines
+
+
+def _print_undecided(table: Any) -> None:
+    """Print the share of undecided pixels, if the model leaves pixels undecided."""
+    # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.batch.shares import describe_undecided, find_undecided
+
+    shares = find_undecided(table)
+    if shares:
+        print_line(
+            f"undecided pixels: {describe_undecided(shares)}; the shares are of the decided pixels"
+        )
 
 
 def _print_other_model(recorded: Any, found: Any) -> None:
