@@ -6,13 +6,16 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
+import zarr
 
 from napari_kmeans import KMeansModel, Study, run_study
 from napari_kmeans.batch.result_files import LOCK_FILE
@@ -259,3 +262,27 @@ def test_files_of_others_are_not_replaced(folder, name, content, capsys):
     assert (folder / "out" / name).read_bytes() == content
     # Another image is written nevertheless.
     assert (folder / "out" / "a-labels.tif").exists() == name.startswith("b")
+
+
+def test_the_tables_of_images_have_the_confidence_if_it_is_asked_for(folder):
+    zarr.save_array(folder / "lazy.zarr", _image(5)[..., 0])
+    for arguments in (["a.png", "b.png"], ["a.png"], ["lazy.zarr"]):
+        options = ["-k", "2", "--smoothing", "1", "--confidence"]
+        assert main([*arguments, *options, "-o", "out"]) == 0
+        assert main(["run", *arguments, *options, "-o", "study"]) == 0
+        measured = pd.read_csv(folder / "study" / "napari-kmeans-measurements.csv")
+        for name in arguments:
+            stem = Path(name).stem
+            table = pd.read_csv(folder / "out" / f"{stem}-table.csv")
+            expected = measured[measured["image"] == stem]["confidence"].tolist()
+            assert table["confidence"].tolist() == pytest.approx(expected, abs=1e-6)
+            is_lazy = (folder / "out" / f"{stem}-labels.zarr").is_dir()
+            assert is_lazy == (stem == "lazy")
+        shutil.rmtree(folder / "out")
+        shutil.rmtree(folder / "study")
+
+
+def test_confidence_needs_a_folder_for_its_table(folder, capsys):
+    with pytest.raises(SystemExit):
+        main(["a.png", "--confidence"])
+    assert "--confidence must go with -o, the folder of its table" in capsys.readouterr().err

@@ -155,7 +155,7 @@ def write_results(
             counter.add(seg.labels)
         written = seg.table
         if shared:
-            written = _own_table(seg.model, counter.counts(), undecided)
+            written = _own_table(seg, counter.counts(), undecided)
         written = describe_table(written, [source])
         _write_records(seg, written, source, results, images)
         write_csv(written, table)
@@ -222,16 +222,24 @@ class Written(NamedTuple):
 
 
 def _own_table(
-    model: KMeansModel, counts: LabelCounts, undecided: NDArray[np.int64] | None
+    seg: Segmentation, counts: LabelCounts, undecided: NDArray[np.int64] | None
 ) -> pd.DataFrame:
-    """Return the table of an image's own pixels, without the channel means of the model's fit."""
-    # This module imports numba, which would slow down the start of the command line.
-    from napari_kmeans.measuring import cluster_table, mean_columns
+    """Return the table of an image's own pixels, without the channel means of the model's fit.
 
+    The confidence, if the table of the result has it, is that of the image.
+    """
+    # This module imports numba, which would slow down the start of the command line.
+    from napari_kmeans.measuring import COLOR_COLUMN, CONFIDENCE, cluster_table, mean_columns
+
+    model = seg.model
     found = dict(zip(counts.labels.tolist(), counts.pixels.tolist(), strict=True))
     pixels = [found.get(label, 0) for label in model.labels.tolist()]
     table = cluster_table(model, np.array(pixels, np.int64), undecided)
-    return table.drop(columns=mean_columns(table))
+    table = table.drop(columns=mean_columns(table))
+    if CONFIDENCE in seg.table:
+        means = table["index"].map(seg.table.set_index("index")[CONFIDENCE])
+        table.insert(list(table).index(COLOR_COLUMN), CONFIDENCE, means)
+    return table
 
 
 def labels_picture(seg: Segmentation, source: Picture) -> Picture:

@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     _check_model_arguments(parser, arguments)
-    _check_export(parser, arguments)
+    _check_outputs(parser, arguments)
     headless = arguments.output is not None
     with limit_threads(arguments.jobs):
         return _run(partial(_cluster_images, arguments, options), headless=headless)
@@ -176,6 +176,11 @@ def build_parser() -> argparse.ArgumentParser:
         "and <name>-legend.png; needs -o",
     )
     parser.add_argument(
+        "--confidence",
+        action="store_true",
+        help="add the mean confidence of each class to the table of each image; needs -o",
+    )
+    parser.add_argument(
         "--each",
         action="store_true",
         help="fit a separate model to each image, instead of one model to all images",
@@ -204,10 +209,12 @@ def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.
             parser.error(f"--model must go without {flags_of(info)[-1]}: the model has been fitted")
 
 
-def _check_export(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuse --export without a folder for its files, or without the library of legends."""
+def _check_outputs(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what is written without a folder for it, and legends without their library."""
     if arguments.export and arguments.output is None:
         parser.error("--export must go with -o, the folder of its files")
+    if arguments.confidence and arguments.output is None:
+        parser.error("--confidence must go with -o, the folder of its table")
     if "legend" in arguments.export and find_spec("matplotlib") is None:
         parser.error("--export legend needs matplotlib: run pip install matplotlib")
 
@@ -244,7 +251,15 @@ def _cluster_images(arguments: argparse.Namespace, options: Options) -> int:
             for mistake in error.mistakes:
                 print_message(mistake)
             return FAILED
-        run = PlainRun(jobs, workflow, directory, study, arguments.export, arguments.model)
+        run = PlainRun(
+            jobs,
+            workflow,
+            directory,
+            study,
+            arguments.export,
+            arguments.model,
+            confidence=arguments.confidence,
+        )
         return 0 if run.write() else FAILED
 
 

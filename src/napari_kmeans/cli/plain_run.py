@@ -65,6 +65,8 @@ class PlainRun:
         Files for other programs, some of `EXPORTS`.
     model_file : Path or None
         The file of the model that the images are painted with.
+    confidence : bool
+        Whether the tables of the images have the mean confidence of each class.
     """
 
     jobs: Sequence[ImageJob]
@@ -73,6 +75,7 @@ class PlainRun:
     study: Study
     exports: Sequence[str] = ()
     model_file: Path | None = None
+    confidence: bool = False
 
     def write(self) -> bool:
         """Cluster all images and write their results; return whether no image failed."""
@@ -189,6 +192,11 @@ class PlainRun:
         """Write the results of one image; if that fails, tell the reason."""
         try:
             seg = load_results(outcome).seg
+            if self.confidence:
+                # This module imports numba, which would slow down the start of the command line.
+                from napari_kmeans.confidence import add_confidence
+
+                seg = add_confidence(seg, outcome.picture.pixels, mask=outcome.picture.mask)
             with bar(f"writing {stem}") as progress, output_errors(self.directory):
                 written = write_results(
                     seg,

@@ -175,6 +175,7 @@ def plain_study(arguments: argparse.Namespace, options: Options, together: bool)
         "spacing": arguments.spacing,
         "unit": arguments.unit,
         "mask": None if arguments.mask is None else str(arguments.mask),
+        "confidence": arguments.confidence,
         "outputs": (*IMAGES, *arguments.export),
     }
     if arguments.model is not None:
