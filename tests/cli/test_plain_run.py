@@ -286,3 +286,19 @@ def test_confidence_needs_a_folder_for_its_table(folder, capsys):
     with pytest.raises(SystemExit):
         main(["a.png", "--confidence"])
     assert "--confidence must go with -o, the folder of its table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["run"]])
+def test_options_of_a_fit_are_refused_beside_a_model(command, folder, capsys):
+    assert main(["a.png", "-k", "2", "-o", "out"]) == 0
+    words = [*command, "b.png", "--model", "out/a-model.json", "--min-confidence", "0.2"]
+    if command:
+        assert main(words) == 1
+    else:
+        with pytest.raises(SystemExit):
+            main(words)
+    sentence = (
+        "--model must go without --min-confidence, which is part of a model: leave it out, or fit "
+        "a model with it"
+    )
+    assert sentence in capsys.readouterr().err

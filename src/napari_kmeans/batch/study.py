@@ -175,9 +175,7 @@ class Study:
             mistakes.append(NO_IMAGES)
         for name in ("fit", "fit_on", "each", "pixels_per_image"):
             if self.model is not None and getattr(self, name):
-                mistakes.append(
-                    f"model must go without {name}, got {self.model}: the model has been fitted."
-                )
+                mistakes.append(f"model must go without {name}, got {self.model}: leave one out.")
         if self.spacing is not None:
             try:
                 check_spacing(self.spacing)

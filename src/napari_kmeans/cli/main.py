@@ -24,6 +24,7 @@ from napari_kmeans.batch.study import StudyError
 from napari_kmeans.batch.study_folder import lock_folder
 from napari_kmeans.cli.options import (
     OPTIONS_OF_FIT,
+    REFIT,
     SentenceParser,
     add_jobs_option,
     add_option,
@@ -206,7 +207,8 @@ def _check_model_arguments(parser: argparse.ArgumentParser, arguments: argparse.
         return
     for name, info in OPTIONS_OF_FIT.items():
         if getattr(arguments, name) != info.default:
-            parser.error(f"--model must go without {flags_of(info)[-1]}: the model has been fitted")
+            flag = flags_of(info)[-1]
+            parser.error(f"--model must go without {flag}, which is part of a model: {REFIT}")
 
 
 def _check_outputs(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

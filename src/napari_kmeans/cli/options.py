@@ -22,6 +22,9 @@ OPTIONS_OF_FIT = {name: info for name, info in COMMAND_LINE_OPTIONS.items() if n
 """The options of a fit. The spacing is a property of the images, also of those to which a saved
 model is applied."""
 
+REFIT = "leave it out, or fit a model with it"
+"""What to do about an option of a fit beside a saved model."""
+
 DECLARED = object()
 """The default of an option that is declared with it."""
 
