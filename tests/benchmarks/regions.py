@@ -1,9 +1,10 @@
 """Compare ways to label noisy phantoms, print Markdown tables, and draw the picture of the docs.
 
 Usage: ``python tests/benchmarks/regions.py [PICTURE.png]``. The phantoms have regions of four and
-six colors, in two and three dimensions, with Gaussian noise of 15, 30 and 45 levels. Each tool
-has its best of a few settings. If antspyx is installed, ANTs Atropos is compared, too. A second
-table is about rare classes: a leaf with twelve lesions.
+six colors, in two and three dimensions, with Gaussian noise of 15, 30 and 45 levels, or of four
+gray levels with soft edges, as in a scan. Each tool has its best of a few settings. If antspyx is
+installed, ANTs Atropos is compared, too. A second table is about rare classes: a leaf with twelve
+lesions.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ SHAPES = {"2-D": (512, 512), "3-D": (48, 96, 96)}
 STRENGTHS = {"2-D": (1.0, 2.0, 3.0), "3-D": (0.5, 1.0, 1.5)}
 
 
-def phantom(n_classes: int, noise: float, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """Return the classes of an image, from 0 on, and the noisy 8-bit RGB image."""
-    rng = np.random.default_rng(0)
+def draw_classes(rng: np.random.Generator, n_classes: int, shape: tuple[int, ...]) -> Any:
+    """Return the classes of an image, from 0 on."""
     width = 24 if len(shape) == 2 else 8
     fields = [gaussian_filter(rng.normal(size=shape), width) for _ in range(n_classes)]
-    truth = np.argmax(fields, axis=0)
+    return np.argmax(fields, axis=0)
+
+
+def phantom(n_classes: int, noise: float, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Return the classes of an image and the noisy 8-bit RGB image."""
+    rng = np.random.default_rng(0)
+    truth = draw_classes(rng, n_classes, shape)
     colors: list[Any] = []
     while len(colors) < n_classes:
         color = rng.uniform(60, 195, 3)
@@ -40,6 +46,19 @@ def phantom(n_classes: int, noise: float, shape: tuple[int, ...]) -> tuple[Any, 
             colors.append(color)
     image = np.array(colors)[truth] + rng.normal(0, noise, (*shape, 3))
     return truth, np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def scan_phantom(noise: float) -> tuple[Any, Any]:
+    """Return the classes of a volume and its noisy 8-bit gray values.
+
+    Edges are blurred by 0.8 voxels. Between the darkest and the brightest class they have the
+    values of the classes between.
+    """
+    rng = np.random.default_rng(0)
+    truth = draw_classes(rng, 4, SHAPES["3-D"])
+    values = gaussian_filter(np.array([20.0, 90.0, 130.0, 220.0])[truth], 0.8)
+    values += rng.normal(0, noise, truth.shape)
+    return truth, np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def right(labels: Any, truth: Any) -> float:
@@ -90,14 +109,15 @@ def compare() -> None:
     for kind in SHAPES:
         for n_classes in (4, 6):
             for noise in (15, 30, 45):
-                results = compare_on(kind, n_classes, noise)
-                cells = " | ".join(f"{100 * share:.1f} ({cpu:.1f} s)" for share, cpu in results)
-                print(f"| {kind}, {n_classes} classes, {noise} levels | {cells} |", flush=True)
+                name = f"{kind}, {n_classes} classes, {noise} levels"
+                compare_on(name, *phantom(n_classes, noise, SHAPES[kind]))
+    for noise in (15, 25):
+        compare_on(f"3-D, 4 gray levels, soft edges, {noise} levels", *scan_phantom(noise))
 
 
-def compare_on(kind: str, n_classes: int, noise: float) -> list[tuple[float, float]]:
-    """Return the best share of right pixels and the CPU seconds of each tool."""
-    truth, image = phantom(n_classes, noise, SHAPES[kind])
+def compare_on(name: str, truth: Any, image: Any) -> None:
+    """Print the best share of right pixels and the CPU seconds of each tool."""
+    n_classes = int(truth.max()) + 1
     plain = segment(image, n_classes).labels
 
     def run(option: str) -> Callable[[float], Any]:
@@ -107,11 +127,12 @@ def compare_on(kind: str, n_classes: int, noise: float) -> list[tuple[float, flo
         (right(plain, truth), 0.0),
         best_of(lambda width: majority(plain, int(width)), (3, 5, 7), truth),
         best_of(run("blur"), (1, 2, 3), truth),
-        best_of(run("smoothing"), STRENGTHS[kind], truth),
+        best_of(run("smoothing"), STRENGTHS[f"{truth.ndim}-D"], truth),
     ]
-    if importlib.util.find_spec("ants"):
+    if image.ndim > truth.ndim and importlib.util.find_spec("ants"):
         results.append(best_of(lambda w: atropos(image, n_classes, w), (0.3, 1.0, 3.0), truth))
-    return results
+    cells = " | ".join(f"{100 * share:.1f} ({cpu:.1f} s)" for share, cpu in results)
+    print(f"| {name} | {cells} |", flush=True)
 
 
 def leaf(noise: float) -> tuple[Any, Any]:
