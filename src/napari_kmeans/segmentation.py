@@ -192,7 +192,8 @@ def segment(
         different classes, where the squared distance of a pixel from its class costs 0.5 per
         variance within the clusters. 0 labels each pixel by its own color. 1 removes speckles
         of single pixels, 2 to 3 suit strong noise. See `napari_kmeans.imaging.smoothing.Smoother`.
-        The table and the recolored image are those of the smoothed labels.
+        The slices of a stack are neighbors, too, unless `spacing` is 0 for their axis. The table
+        and the recolored image are those of the smoothed labels.
     min_size : int, default 0
         The smallest size of a region in pixels. A region is a set of pixels of one class that
         are connected through sides, edges or corners. A smaller region, such as a hole, gets the
