@@ -104,14 +104,14 @@ class Study:
     )
     spacing: Any = _entry(
         NumberPerAxis(0.0, 1e9),
-        "The distance of neighboring pixels, one number or one per axis, in the unit of length "
-        "unit; without it in that of the file, or in micrometers if the file states none.",
+        "The distance of neighboring pixels, one number or one per axis, in the unit that unit "
+        "states; without it in that of the file, or in micrometers if the file states none.",
     )
     unit: str | None = _entry(
         LengthUnit(),
-        "The unit of length of the pixel size, such as mm: spacing is in this unit, and the "
-        "minimum area and the areas in tables are in squared units. Without it, that of each "
-        "file, or micrometers if a file states none.",
+        "The unit of length of the pixel size, such as mm: that of spacing, whose square (in "
+        "volumes the cube) is the unit of the minimum area and of the areas in tables. Without "
+        "it, that of each file, or micrometers if a file states none.",
     )
     mask: str | None = _entry(
         Text(), "A folder of masks named as the images; for one image, a file."
