@@ -15,6 +15,8 @@ from sklearn.metrics import pairwise_distances_argmin
 from napari_kmeans import (
     KMeansModel,
     measure_stability,
+    merge_clusters,
+    merge_similar,
     segment,
     segment_slices,
     split_anew,
@@ -187,6 +189,31 @@ def test_dask_gives_the_labels_of_numpy(method, options, monkeypatch):
     # A block of a few rows gives the same labels, too.
     monkeypatch.setattr(blocks, "BLOCK_PIXELS", 300)
     np.testing.assert_array_equal(segment(COFFEE, 4, **options).labels, expected.labels)
+
+
+@pytest.mark.parametrize("method", ["coreset", "full"])
+@pytest.mark.parametrize("options", [{}, {"blur": 1.5, "texture": 2.0}, {"smoothing": 1.0}])
+def test_classes_of_one_color_have_the_same_numbers_for_dask(method, options):
+    # The last digits of the mean of 0.3 depend on the order in which pixels are added.
+    image = np.full((300, 400), 0.3)
+    options = {"method": method, "position": 0.3, "rgb": False, **options}
+    whole = segment(image, 4, **options)
+    lazy = segment(da.from_array(image, chunks=(90, 170)), 4, **options)
+    np.testing.assert_array_equal(lazy.labels, whole.labels)
+    # They are numbered by their places, the first rows first.
+    assert (np.diff(whole.model.cluster_centers_[:, -2]) > 0).all()
+    assert whole.table["color"].tolist() == lazy.table["color"].tolist() == ["#000000"] * 4
+    for edit in (
+        lambda seg: merge_clusters(seg, [0, 1, 1, 2]),
+        lambda seg: merge_similar(seg, 0.0),
+        lambda seg: merge_similar(seg, 0.0, 0.249),
+    ):
+        merged, lazily = edit(whole), edit(lazy)
+        np.testing.assert_array_equal(lazily.labels, merged.labels)
+    stack = np.stack([image, image])
+    whole = segment_slices(stack, 4, **options)
+    lazy = segment_slices(da.from_array(stack, chunks=(1, 90, 170)), 4, **options)
+    np.testing.assert_array_equal(lazy.labels, whole.labels)
 
 
 def test_drawn_pixels_have_their_own_places():

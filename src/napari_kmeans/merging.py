@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_kmeans.checks import LARGEST, RealNumber, as_numbers, check_result, quote_value
 from napari_kmeans.feature_space.colors import has_known_white, rgb_to_lab
 from napari_kmeans.imaging.blocks import open_pixels
-from napari_kmeans.imaging.colors import display_colors, sort_dark_to_bright, to_hex
+from napari_kmeans.imaging.colors import channel_ranges, display_colors, sort_dark_to_bright, to_hex
 from napari_kmeans.imaging.painting import (
     RelabelPainter,
     label_dtype,
@@ -41,6 +41,9 @@ Groups: TypeAlias = NDArray[np.int64]
 
 _MAX_COLORS = 2048
 """The tree compares every color with every other: a matrix of 32 MiB for 2048 colors."""
+
+_DIGITS = 9
+"""Decimal digits of display colors that are compared: float32 has fewer."""
 
 
 CLOSE = 10.0
@@ -242,7 +245,9 @@ class _Nodes:
                 f"shares must be {len(rows)} positive numbers, one for each color, got "
                 f"{quote_value(shares)}: pass the number of pixels of each cluster."
             )
-        return cls(rows.astype(np.float64), weights.astype(np.float64), rgb)
+        # The last digits of a mean depend on the order in which pixels were added. They must not
+        # decide which of several equal colors is the nearest.
+        return cls(rows.astype(np.float64).round(_DIGITS), weights.astype(np.float64), rgb)
 
     def distances_from(self, index: int) -> Floats:
         """Return the distance of each color from one of them, (n,)."""
@@ -368,7 +373,9 @@ def merge_clusters(
     model, pixels = segmentation.model, segmentation.table["pixels"].to_numpy()
     groups = _renumber_groups(_check_groups(groups, model.n_clusters))
     palette = weighted_means(model.palette, pixels, groups)
-    new_labels = np.argsort(sort_dark_to_bright(palette, model.rgb))[groups] + 1
+    # Groups of equal colors keep their order: they are numbered by their first labels.
+    order = sort_dark_to_bright(palette, model.rgb, np.arange(len(palette))[:, None])
+    new_labels = np.argsort(order)[groups] + 1
     labels = model.labels.tolist()
     members: list[list[int]] = [[] for _ in palette]
     for label, group in zip(labels, groups, strict=True):
@@ -516,7 +523,7 @@ def _color_distances(model: KMeansModel, earlier: KMeansModel) -> Floats:
 
         lab = rgb_to_lab(display_colors(both, True, model.dtype))
         return np.asarray(deltaE_ciede2000(lab[:n_centers, None], lab[None, n_centers:]))
-    ranges = np.ptp(both, axis=0)
+    ranges = channel_ranges(both)
     scaled = both / np.where(ranges > 0, ranges, 1)
     squares = (scaled[:n_centers, None] - scaled[None, n_centers:]) ** 2
     return np.asarray(100 * np.sqrt(squares.mean(axis=2)))

@@ -500,7 +500,7 @@ def _refit(summary: Summary, result: Segmentation, stages: list[Progress]) -> Se
 def _segment_again(summary: Summary, before: Segmentation, progress: Progress) -> Segmentation:
     """Segment all images of a summary whose start colors are those of the classes of `before`."""
     fit, tally, _ = _fit_and_tally(summary, progress)
-    used = _sort_used(summary, tally)
+    used = _sort_used(summary, fit, tally)
     starts = None if before.starts is None else before.starts[used]
     fit = replace(fit, n_iter=before.model.n_iter_)
     return _segment_by_fit(summary, fit, tally, used, starts, progress, before.model.channel_names)
@@ -512,7 +512,7 @@ def segment_summary(
     """Segment all images of a summary; labels and recolored images are lists."""
     options = summary.options
     fit, tally, starts = _fit_and_tally(summary, progress)
-    used = _sort_used(summary, tally)
+    used = _sort_used(summary, fit, tally)
     if options.keep_init and len(used) < options.n_clusters:
         unused = sorted({*range(options.n_clusters)} - {*used.tolist()})
         notice(
@@ -531,10 +531,10 @@ def segment_summary(
     return _segment_by_fit(summary, fit, tally, used, starts, progress, channel_names)
 
 
-def _sort_used(summary: Summary, tally: Tally) -> NDArray[np.int64]:
+def _sort_used(summary: Summary, fit: Fit, tally: Tally) -> NDArray[np.int64]:
     """Return the indices of the centers that have pixels, in the order of their labels."""
     used = np.flatnonzero(tally.counts)
-    return used[sort_dark_to_bright(tally.means[used], summary.images[0].rgb)]
+    return used[sort_dark_to_bright(tally.means[used], summary.images[0].rgb, fit.centers[used])]
 
 
 def _segment_by_fit(

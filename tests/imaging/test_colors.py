@@ -75,3 +75,43 @@ def test_sort_dark_to_bright_sorts_by_brightness_then_by_channel():
     assert sort_dark_to_bright(palette, rgb=True).tolist() == [2, 3, 1, 0]
     equally_bright = np.array([[2, 1], [1, 2], [1, 1]], float)
     assert sort_dark_to_bright(equally_bright, rgb=False).tolist() == [2, 1, 0]
+
+
+def test_sort_dark_to_bright_keeps_the_order_of_different_colors():
+    rng = np.random.default_rng(0)
+    for n_channels in (1, 2, 3):
+        for scale in (1e-30, 1.0, 1e30):
+            palette = scale * rng.random((500, n_channels)) * 10.0 ** rng.integers(-9, 1, (500, 1))
+            luminance = brightness(palette, rgb=n_channels == 3)
+            order = sort_dark_to_bright(palette, n_channels == 3, rng.random((500, 2)))
+            np.testing.assert_array_equal(order, np.argsort(luminance))
+
+
+def test_rounding_errors_of_equal_colors_do_not_decide_their_order():
+    rng = np.random.default_rng(0)
+    centers = np.array([[0.3, 5, 2], [0.3, 5, 1], [0.3, 4, 9], [0.1, 9, 9], [0.3, 6, 0]])
+    for color in ([0.3], [0.3, -0.3], [0.3, 0.0, 0.7]):
+        for n_digits in (16, 13):
+            palette = np.array([color] * 5)
+            palette *= 1 + rng.uniform(-1, 1, palette.shape) * 10.0**-n_digits
+            palette[3] -= 0.1
+            errors = rng.uniform(-1, 1, centers.shape) * 10.0**-n_digits
+            order = sort_dark_to_bright(palette, len(color) == 3, centers + errors)
+            assert order.tolist() == [3, 2, 1, 0, 4]
+
+
+def test_colors_that_differ_in_the_last_digits_only_are_sorted_by_these():
+    palette = 0.3 + 1e-16 * np.array([[5.0], [1], [3]])
+    assert sort_dark_to_bright(palette, rgb=False).tolist() == [1, 2, 0]
+    # Each is a rounding error from the next: all are equal, and the centers decide.
+    palette = 0.3 + 1e-12 * np.arange(20)[:, None]
+    centers = np.arange(20)[::-1, None]
+    assert sort_dark_to_bright(palette, False, centers).tolist() == centers[:, 0].tolist()
+
+
+def test_rounding_errors_are_not_shown_as_black_and_white():
+    palette = 0.3 + 1e-15 * np.arange(4)[:, None]
+    assert to_hex(display_colors(palette, False, np.dtype("f8"))) == ["#000000"] * 4
+    palette = np.column_stack([palette, [0, 1, 2, 4]])
+    colors = display_colors(palette, False, np.dtype("f8"))
+    assert to_hex(colors) == ["#000000", "#004000", "#008000", "#00ff00"]

@@ -35,18 +35,65 @@ between 65535 and the maximum of a dtype of 32 or 64 bits.
 """
 
 
+_ROUNDING = 1e-11
+"""The largest relative difference of two means of the same colors.
+
+The order in which pixels are added decides the last digits of a mean, and it is not the same for
+numpy and dask arrays. Means of up to 2^22 pixels of one color differed from the color by up to
+4.5e-13. Two different numbers of float32 differ by 6e-8 or more.
+"""
+
+
 def brightness(palette: Floats, rgb: bool) -> NDArray[Any]:
     """Return the brightness (K,) of colors (K, C): luminance of RGB, else the channels' mean."""
     return np.asarray(palette @ LUMINANCE if rgb else palette.mean(axis=1))
 
 
-def sort_dark_to_bright(palette: Floats, rgb: bool) -> NDArray[np.int64]:
+def sort_dark_to_bright(
+    palette: Floats, rgb: bool, ties: NDArray[Any] | None = None
+) -> NDArray[np.int64]:
     """Return the indices (K,) that sort colors (K, C) in the order of their labels.
 
     Darker colors come first; see `brightness`. Equally bright colors are sorted by their
-    first channel, then by the second, and so on.
+    first channel, then by the second, and so on. Values that differ by a rounding error at most
+    are equal here.
+
+    Parameters
+    ----------
+    palette : (K, C) array
+        Mean colors of pixels.
+    rgb : bool
+    ties : (K, F) array, optional
+        Values, such as centers, that sort equal colors. Equal values of a column are sorted by
+        the next one. Their last digits, and after them those of the colors, decide last.
     """
-    return np.lexsort([*palette.T[::-1], brightness(palette, rgb)])
+    bright, sizes = brightness(palette, rgb), np.abs(palette)
+    keys = [_ranks(bright, brightness(sizes, rgb)), *map(_ranks, palette.T, sizes.T)]
+    if ties is not None:
+        # The axes of a space have one unit: a rounding error is one of the largest coordinate.
+        size = np.full(len(ties), np.abs(ties).max(initial=0.0))
+        keys += [_ranks(column, size) for column in ties.T]
+    # `lexsort` sorts by its last key first.
+    return np.lexsort([*palette.T[::-1], bright, *keys[::-1]])
+
+
+def _ranks(values: NDArray[Any], sizes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the ranks (K,) of values, the same for neighbors that differ by a rounding error.
+
+    The sizes (K,) are those of the numbers that were rounded.
+    """
+    order = np.argsort(values, kind="stable")
+    ordered, sizes = values[order], sizes[order]
+    is_next = np.diff(ordered) > _ROUNDING * np.maximum(sizes[1:], sizes[:-1])
+    ranks = np.zeros(len(values), np.int64)
+    ranks[order[1:]] = np.cumsum(is_next)
+    return ranks
+
+
+def channel_ranges(palette: Floats) -> Floats:
+    """Return the range (C,) of each channel of colors (K, C); 0 if it is a rounding error."""
+    ranges = np.ptp(palette, axis=0)
+    return np.where(ranges > _ROUNDING * np.abs(palette).max(axis=0), ranges, 0.0)
 
 
 def display_range(palette: Floats, dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -103,11 +150,12 @@ def display_colors(
         limits = np.array([[0.0], [255.0]])
     else:
         limits = np.stack([palette.min(axis=0), palette.max(axis=0)])
-    # Halve first, so that `high - low` cannot overflow.
-    low, high = limits / 2
+    # Halve first, so that the range cannot overflow.
+    halves = limits / 2
+    low, ranges = halves[0], channel_ranges(halves)
 
     def scale(values: Floats) -> Floats:
-        return np.asarray((values / 2 - low) / np.where(high > low, high - low, 1))
+        return np.asarray((values / 2 - low) / np.where(ranges > 0, ranges, 1))
 
     levels = scale(colors)
     if not rgb:

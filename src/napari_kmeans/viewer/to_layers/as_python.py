@@ -126,7 +126,8 @@ def _groups_of(fitted: KMeansModel) -> list[int] | None:
 
 def _classes_in_order(model: KMeansModel) -> ClassScheme:
     """Return the classes of a model without names, with labels from dark to bright."""
-    order = sort_dark_to_bright(model.palette, model.rgb)
+    # As in `merge_clusters`, classes of equal colors keep their order.
+    order = sort_dark_to_bright(model.palette, model.rgb, model.labels[:, None])
     return ClassScheme.of_labels(np.argsort(order)[model.center_classes] + 1)
 
 
