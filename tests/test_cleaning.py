@@ -13,7 +13,15 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage import data
 
-from napari_kmeans import KMeansModel, apply_classes, segment, segment_slices, split_anew
+from napari_kmeans import (
+    KMeansModel,
+    apply_classes,
+    segment,
+    segment_slices,
+    split_anew,
+    suggest_n_clusters,
+    summarize,
+)
 from napari_kmeans.imaging import blocks, cleaning, smoothing
 from napari_kmeans.imaging.cleaning import Cleaner, Cleaning
 from napari_kmeans.imaging.regions import RegionFilter
@@ -211,6 +219,40 @@ def test_several_images_slices_and_axes_of_time():
         segment(COFFEE, 3, smoothing=1.0, spacing=(1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match="spacing must be 0 for all but 3 axes, got 4"):
         segment(np.zeros((3, 4, 5, 6), np.uint8) + np.arange(6, dtype=np.uint8), 2, smoothing=1.0)
+
+
+@pytest.mark.parametrize("options", [{}, {"min_confidence": 0.1}, {"smoothing": 1.0}])
+def test_a_spacing_of_other_axes_is_refused_before_the_fit(options, no_fit):
+    gray, stack = COFFEE[..., 0], np.stack([COFFEE[..., 0]] * 3)
+    options = {"spacing": (1, 2, 3), **options}
+    summary = summarize(gray)
+    for attempt in (
+        lambda: segment(gray, 3, **options),
+        lambda: segment(gray, 3, summary=summary, **options),
+        lambda: segment([stack, gray], 3, **options),
+        lambda: segment_slices(stack, 3, **options),
+        lambda: summarize(gray, spacing=(1, 2, 3)),
+        lambda: suggest_n_clusters(gray, spacing=(1, 2, 3)),
+    ):
+        with pytest.raises(ValueError, match=r"spacing must have a number for each of .* 2"):
+            attempt()
+
+
+@pytest.fixture
+def no_fit(monkeypatch):
+    def fit(*_arguments, **_options):
+        raise AssertionError("The fit must not begin.")
+
+    monkeypatch.setattr("napari_kmeans.summary.Summary.fit", fit)
+
+
+def test_a_model_without_regions_applies_to_images_of_other_axes():
+    model = segment(COFFEE[..., 0], 3, spacing=(1, 2)).model
+    loaded = KMeansModel.from_dict(json.loads(json.dumps(model.to_dict())))
+    labels = model.predict(COFFEE[:40, :50, 0])
+    for each in (model, loaded):
+        stack = each.predict(np.stack([COFFEE[:40, :50, 0]] * 2))
+        np.testing.assert_array_equal(stack, [labels] * 2)
 
 
 def test_no_smoothing_changes_no_label_and_flat_images_stay():

@@ -506,7 +506,8 @@ class KMeansModel:
         pixels = open_pixels(image, rgb=self.rgb, channel_axis=self.channel_axis, mask=mask)
         self._check_axes_of_space(pixels.shape)
         self.space.sigmas(len(pixels.shape))
-        self.cleaning.spacing_of(len(pixels.shape))
+        if not self.cleaning.is_off:
+            self.cleaning.spacing_of(len(pixels.shape))
         return pixels
 
     def paint(

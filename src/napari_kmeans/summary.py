@@ -796,6 +796,8 @@ def _check_options_for_images(images: tuple[Pixels, ...], options: Options) -> N
     pixels = images[0]
     for image in images:
         FeatureSpace.of(options, 1.0).sigmas(len(image.shape))
+        # Also without regions and places: the model contains the spacing.
+        Cleaning.of(options).spacing_of(len(image.shape))
     color_space = find_space(options.color_space)
     if options.position:
         _check_position(images, options)
@@ -830,7 +832,6 @@ def _check_position(images: tuple[Pixels, ...], options: Options) -> None:
             f"position must be 0 for images with different numbers of spatial axes, got "
             f"{position:g} for {numbers_of_axes} axes: cluster these images separately."
         )
-    Cleaning.of(options).spacing_of(numbers_of_axes[0])
     if options.normalize == "none" and not has_known_white(dtype):
         raise ValueError(
             f"position must be 0 for integers of more than 16 bits, whose white is not known, got "

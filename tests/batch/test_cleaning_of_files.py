@@ -59,6 +59,16 @@ def test_an_area_in_the_unit_of_the_file(size, unit, axes, min_area, n_pixels, t
     assert (expected != segment(image, 4, min_size=n_pixels - 2, spacing=spacing).labels).any()
 
 
+@pytest.mark.parametrize("option", [[], ["--min-confidence", "0.2"]])
+def test_images_and_volumes_with_pixel_sizes_share_a_model_without_regions(option, tmp_path):
+    write(tmp_path / "a.ome.tif", NOISY[0], (0.5, 0.5))
+    write(tmp_path / "b.ome.tif", NOISY, (2.0, 0.5, 0.5), axes="ZYX")
+    assert run(tmp_path, "ab", *option) == 0
+    options = {"min_confidence": 0.2} if option else {}
+    for name, labels in zip("ab", segment([NOISY[0], NOISY], 4, **options).labels, strict=True):
+        np.testing.assert_array_equal(labels_of(tmp_path, name), labels)
+
+
 def test_a_model_applies_the_same_area_to_files_with_other_pixels(tmp_path):
     write(tmp_path / "a.ome.tif", NOISY[0], (0.5, 0.5))
     write(tmp_path / "b.ome.tif", NOISY[1], (250, 500), "nm")

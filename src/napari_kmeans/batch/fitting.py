@@ -19,13 +19,17 @@ from napari_kmeans.batch.image_job import (
     read_picture_or_raise,
 )
 from napari_kmeans.batch.kinds import find_kind, leave_out_other_kinds, note_other_channels
-from napari_kmeans.batch.picture_options import channel_names_of, options_for
+from napari_kmeans.batch.picture_options import (
+    axes_without_channels,
+    channel_names_of,
+    options_for,
+)
 from napari_kmeans.batch.preparing import kernels_for
 from napari_kmeans.batch.reporting import count_images, tell, warnings_about
 from napari_kmeans.execution.progress import part_of
 from napari_kmeans.execution.threads import map_threads
 from napari_kmeans.files.errors import UnreadableImageError, reason
-from napari_kmeans.options import AUTO
+from napari_kmeans.options import AUTO, Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from napari_kmeans.files.picture import Picture
     from napari_kmeans.imaging.histogram import Histogram
     from napari_kmeans.model import KMeansModel
-    from napari_kmeans.options import Options
     from napari_kmeans.segmentation import Segmentation
 
 MAX_LISTED = 6
@@ -314,12 +317,19 @@ def _fit(
 ) -> Segmentation:
     """Fit a model to images, whose counted colors are given if they are known."""
     from napari_kmeans.imaging.blocks import open_images
+    from napari_kmeans.imaging.cleaning import Cleaning
     from napari_kmeans.segmentation import segment_with_options
     from napari_kmeans.summary import summarize_histogram
 
     rgb, channel_axis = find_channels(pictures[0])
     check_color_space(rgb, options)
     options = options_for(pictures[0], options)
+    if len({len(axes_without_channels(each)) for each in pictures}) > 1 and not (
+        Cleaning.of(options).moves_pixels
+    ):
+        # A spacing of two axes is not one of three. Without regions, the fit needs no spacing, and
+        # the model gets that of each image to which it is applied.
+        options = replace(options, spacing=Options.spacing)
     names = {channel_names_of(picture) for picture in pictures}
     arrays, masks = [each.pixels for each in pictures], [each.mask for each in pictures]
     arguments: dict[str, Any] = {"rgb": rgb, "channel_axis": channel_axis, "mask": masks}
