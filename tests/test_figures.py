@@ -150,6 +150,8 @@ def test_plot_colors_refuses_other_images_than_the_rgb_image_of_the_result(coffe
     with pytest.raises(ValueError, match=r"image must be the RGB image .*\(400, 600\), got shape"):
         plot_colors(coffee[0][:100], coffee[1])
     with pytest.raises(ValueError, match="image must be the RGB image"):
+        plot_colors(coffee[0][..., :2], coffee[1])
+    with pytest.raises(ValueError, match="image must be the RGB image"):
         plot_colors(steps, segment(steps, 3))
 
 

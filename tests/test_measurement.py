@@ -453,3 +453,12 @@ def test_arguments_that_cannot_be_used_are_refused(halves, arguments, message):
     image, segmentation = halves
     with pytest.raises((TypeError, ValueError), match=message):
         measure(segmentation, **{"image": image, **arguments})
+
+
+def test_channels_of_another_stack_are_refused():
+    stack = np.random.default_rng(0).random((3, 2, 6, 8))
+    slices = segment_slices(stack, 2, channel_axis=0)
+    for n_channels in (2, 4):
+        other = np.zeros((n_channels, 2, 6, 8))
+        with pytest.raises(ValueError, match=f"image must have the model's 3 .* got {n_channels}"):
+            measure(slices, other)

@@ -257,3 +257,11 @@ def test_confidence_needs_the_image_of_the_segmentation():
         add_confidence(segmentation.labels, COFFEE)
     with pytest.raises(ValueError, match=r"image must be that of .* shape \(60, 70\)"):
         add_confidence(segmentation, COFFEE[:50])
+    with pytest.raises(ValueError, match=r"image must be that of .* and 1 channel, got ndarray"):
+        add_confidence(segment(COFFEE[..., 0], 3), CHANNELS)
+    several = segment([COFFEE, COFFEE[:50]], 3)
+    for images in (COFFEE, [COFFEE], [COFFEE, COFFEE], [COFFEE[:50], COFFEE]):
+        with pytest.raises(ValueError, match=r"image must be that of .*\(60, 70\), \(50, 70\)\]"):
+            add_confidence(several, images)
+    with pytest.raises(ValueError, match="mask must be a list with an entry for each of 2 images"):
+        add_confidence(several, [COFFEE, COFFEE[:50]], mask=[None])

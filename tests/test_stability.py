@@ -150,6 +150,13 @@ def test_what_cannot_be_measured_is_refused():
     split = split_anew(image, segmentation.model, label=2, n_clusters=2)
     with pytest.raises(ValueError, match="segmentation must have classes that were not split"):
         measure_stability(replace(segmentation, model=split), image)
+    for other in (image[:10], image[None], image[..., :2], [image], image[:, 1:]):
+        for summary in (None, summarize(image)):
+            with pytest.raises(ValueError, match=r"(image|rgb) must"):
+                measure_stability(segmentation, other, summary=summary)
+    # A summary of the other image does not make it the one that was segmented.
+    with pytest.raises(ValueError, match="image must be that of the segmentation, with the spat"):
+        measure_stability(segmentation, image[:40], summary=summarize(image[:40]))
 
 
 def test_one_pixel_has_no_halves():

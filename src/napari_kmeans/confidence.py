@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from napari_kmeans.checks import check_result, quote_value
+from napari_kmeans.checks import check_result
 from napari_kmeans.execution.progress import Report, part_of
 from napari_kmeans.imaging.label_counts import LabelCounter
 from napari_kmeans.measuring import with_confidence
-from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.segmentation import Segmentation, check_image_of
 
 
 def add_confidence(
@@ -49,17 +49,11 @@ def add_confidence(
     >>> add_confidence(segmentation, image).table[["index", "percent", "confidence"]]
     """
     check_result("segmentation", segmentation, Segmentation, remedy="pass the result of segment")
+    check_image_of(segmentation, image, mask)
     model, labels = segmentation.model, segmentation.labels
     several = isinstance(labels, list)
     all_labels, images = (labels, list(image)) if several else ([labels], [image])
     masks = list(mask) if several and mask is not None else [mask] * len(images)
-    shapes = [each.shape for each in all_labels]
-    found = [model.open(each, own).shape for each, own in zip(images, masks, strict=True)]
-    if found != shapes:
-        raise ValueError(
-            f"image must be that of the segmentation, whose labels have the shape {shapes[0]}, got "
-            f"{quote_value(image)}: pass the image that was segmented."
-        )
     counter = LabelCounter()
     for number, (each, own) in enumerate(zip(images, masks, strict=True)):
         report = part_of(progress, number / len(images), (number + 1) / len(images))

@@ -325,7 +325,8 @@ def _sample_pixels(image: Any, segmentation: Segmentation) -> _Sample:
     """Return the pixels on a regular grid, without pixels that were left out."""
     model, shape = segmentation.model, tuple(segmentation.labels.shape)
     pixels = as_array("image", image)
-    if not model.rgb or tuple(pixels.shape[:-1]) != shape or pixels.dtype.kind not in "buif":
+    is_rgb = model.rgb and pixels.shape[-1:] in ((3,), (4,)) and pixels.dtype.kind in "buif"
+    if not is_rgb or tuple(pixels.shape[:-1]) != shape:
         raise ValueError(
             f"image must be the RGB image that was segmented, of spatial shape {shape}, got "
             f"shape {tuple(pixels.shape)} and dtype {pixels.dtype}: pass that image."

@@ -109,6 +109,12 @@ def open_image(
         pixels = open_pixels(
             given.image, rgb=model.rgb, channel_axis=model.channel_axis, mask=given.mask
         )
+        n_channels = next(each.n_channels for each in model.models if each is not None)
+        if pixels.n_channels != n_channels:
+            raise ValueError(
+                f"image must have the model's {n_channels} channels, got {pixels.n_channels}: pass "
+                "the image that was segmented."
+            )
     else:
         pixels = model.open(given.image, given.mask)
     if pixels.shape != shape:

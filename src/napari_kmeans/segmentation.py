@@ -472,6 +472,40 @@ def summarize_with_options(
     return summary
 
 
+def check_image_of(segmentation: Segmentation, image: Any, mask: Any = None) -> None:
+    """Check that an image is the one that was segmented, by its shape and channels.
+
+    The image is not read.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+    image : array, or list of arrays
+    mask : array or list, optional
+        As in `segment`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image or the mask cannot be used, or if the image has another spatial shape than
+        the labels or another number of channels than the model.
+    """
+    model, labels = segmentation.model, segmentation.labels
+    axis = None if model.rgb else model.channel_axis
+    images = open_images(image, rgb=model.rgb, channel_axis=axis, mask=mask)
+    several = isinstance(labels, list)
+    shapes = [each.shape for each in (labels if several else [labels])]
+    has_channels = all(pixels.n_channels == model.n_channels for pixels in images)
+    has_shapes = are_several(image) == several and [each.shape for each in images] == shapes
+    if not has_shapes or not has_channels:
+        raise ValueError(
+            "image must be that of the segmentation, with the spatial shape "
+            f"{quote_value(shapes) if several else shapes[0]} and "
+            f"{model.n_channels} {'channel' if model.n_channels == 1 else 'channels'}, got "
+            f"{quote_value(image)}: pass the image that was segmented."
+        )
+
+
 def _refit(summary: Summary, result: Segmentation, stages: list[Progress]) -> Segmentation:
     """Return the result after as many refits as the options of the summary ask for.
 

@@ -10,11 +10,13 @@ from napari_kmeans.clustering.agreement import Refits
 from napari_kmeans.execution.progress import Progress, Report
 from napari_kmeans.execution.threads import shared_pool
 from napari_kmeans.measuring import class_columns
-from napari_kmeans.segmentation import Segmentation
+from napari_kmeans.segmentation import Segmentation, check_image_of
 from napari_kmeans.summary import Summary, summary_for
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from napari_kmeans.model import KMeansModel
 
 _REPEATS = WholeNumber(1, 1000)
 
@@ -84,8 +86,8 @@ def measure_stability(
     Raises
     ------
     TypeError, ValueError
-        If `segmentation` is no segmentation, if a class of it was split anew, or if the image,
-        the mask or the summary cannot be used.
+        If `segmentation` is no segmentation, if a class of it was split anew, if `image` is not
+        the image of it, or if the image, the mask or the summary cannot be used.
 
     Notes
     -----
@@ -104,15 +106,11 @@ def measure_stability(
     """
     check_result("segmentation", segmentation, Segmentation, remedy="pass the result of segment")
     n_repeats = _REPEATS.check("n_repeats", n_repeats)
-    model = segmentation.model
-    if model.splits:
-        raise ValueError(
-            "segmentation must have classes that were not split anew, got "
-            f"{quote_value(model)}: measure the stability before the split."
-        )
-    stages = Progress(progress)
+    model, stages = segmentation.model, Progress(progress)
+    _check_splits(model)
+    check_image_of(segmentation, image, mask)
+    channel_axis = None if model.rgb else model.channel_axis
     with shared_pool():
-        channel_axis = None if model.rgb else model.channel_axis
         summary = summary_for(
             image,
             segmentation.options,
@@ -122,12 +120,36 @@ def measure_stability(
             channel_axis=None if summary is not None else channel_axis,
             mask=mask,
         )
-        options = replace(
-            segmentation.options,
-            n_clusters=len(model.cluster_centers_),
-            init="k-means++",
-            keep_init=False,
-        )
+        return measure_fit(model, summary, stages, n_repeats=n_repeats)
+
+
+def measure_fit(
+    model: KMeansModel, summary: Summary, stages: Progress, *, n_repeats: int = 10
+) -> Stability:
+    """Measure the stability of the classes of a model, from the summary of its image.
+
+    Parameters
+    ----------
+    model : KMeansModel
+    summary : Summary
+        With the options of the fit.
+    stages : Progress
+    n_repeats : int, default 10
+        As in `measure_stability`.
+
+    Raises
+    ------
+    ValueError
+        If a class was split anew.
+    """
+    _check_splits(model)
+    options = replace(
+        summary.options,
+        n_clusters=len(model.cluster_centers_),
+        init="k-means++",
+        keep_init=False,
+    )
+    with shared_pool():
         refits = Refits(summary.few_points, model.cluster_centers_, options, model.center_classes)
         agreement = refits.measure(range(n_repeats), stages.stage(0.5, n_repeats))
     stages.finish()
@@ -135,3 +157,11 @@ def measure_stability(
 
     columns = {"index": model.labels, **class_columns(model), "jaccard": agreement.jaccard}
     return Stability(agreement.seeds, agreement.halves, pd.DataFrame(columns))
+
+
+def _check_splits(model: KMeansModel) -> None:
+    if model.splits:
+        raise ValueError(
+            "segmentation must have classes that were not split anew, got "
+            f"{quote_value(model)}: measure the stability before the split."
+        )

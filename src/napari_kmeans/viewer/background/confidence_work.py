@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_kmeans.execution.progress import part_of
+from napari_kmeans.execution.progress import Progress, part_of
 from napari_kmeans.imaging.blocks import is_dask
 from napari_kmeans.imaging.cleaning import Cleaning
 from napari_kmeans.imaging.label_counts import LabelCounter
 from napari_kmeans.model import KMeansModel
-from napari_kmeans.stability import measure_stability
+from napari_kmeans.stability import measure_fit
 from napari_kmeans.viewer.background.paint_levels import paint_levels
 from napari_kmeans.viewer.background.stack_places import place_in_stack
 
@@ -112,9 +112,9 @@ class StabilityWork:
         summary = self.task.summarize(part_of(progress, 0, 0.5))
         # The blur of the summary is in pixels of the level that is fitted.
         options = replace(self.segmentation.options, **self.task.summary_options)
-        return measure_stability(
-            replace(self.segmentation, options=options),
-            self.task.fitted_part,
-            summary=summary,
-            progress=part_of(progress, 0.5, 1),
+        # The labels may be those of all levels: they are not compared with the fitted level.
+        return measure_fit(
+            self.segmentation.model,
+            summary.with_options(options),
+            Progress(part_of(progress, 0.5, 1)),
         )
