@@ -46,10 +46,11 @@ Part = tuple[tuple[int, int], tuple[int, int]]
 class Smoother:
     """The classes of pixels, and what a pair of neighbors of different classes costs.
 
-    The labels minimize the energy: the sum over all pixels of d² / (2 σ²), where d is the
-    distance from the class, plus the weight of each pair of neighbors of different classes. Two
-    pixels at the distance r have the weight `smoothing` times r0 / r, where r0 is the distance of
-    the nearest neighbors. A pixel has up to 8 neighbors in an image and 26 in a volume.
+    The labels are near a local minimum of the energy, which can be above the minimum of all
+    labelings. The energy is the sum over all pixels of d² / (2 σ²), where d is the distance from
+    the class, plus the weight of each pair of neighbors of different classes. Two pixels at the
+    distance r have the weight `smoothing` times r0 / r, where r0 is the distance of the nearest
+    neighbors. A pixel has up to 8 neighbors in an image and 26 in a volume.
 
     Attributes
     ----------
@@ -76,10 +77,11 @@ class Smoother:
     threads. The start decides how good a minimum the sweeps find. A pixel starts from the nearest
     class of the mean of the pixel and its neighbors, unless neighbors of its own class have more
     than half of the weight: then it cannot change before they do. In a phantom of six classes with
-    a noise of 45 levels, a start from such means leads to an energy of 769.7 thousand, a start
-    from the nearest classes of the pixels to 777.7, and twelve sweeps of a mean field [3]_ to 767.4
-    in four times the time. If all pixels with a neighbor of another class started from means, the
-    energy would differ by at most 0.03 %.
+    a noise of 45 levels, a start from such means leads to an energy of 769.7 thousand, a start from
+    the nearest classes of the pixels to 777.7, and twelve sweeps of a mean field [3]_ to 767.4 in
+    four times the time. If all pixels with a neighbor of another class started from means, the
+    energy would differ by at most 0.03 %. Because of the start, the energy can end above that of
+    the nearest classes: in 13 of 3,206 small random images, by 20 % at worst.
 
     References
     ----------
